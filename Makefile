@@ -1,0 +1,34 @@
+# Everything below needs Linux, a Rust toolchain, a C++ compiler and Python 3 with pip; `make setup` fetches the rest.
+
+CARGO ?= cargo
+# The three binaries; end-to-end tests and the demo run them from target/release.
+BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test demo lint sqlx-prepare clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## fetch libtorch, Postgres, FashionMNIST and tools into the user's cache (once)
+	@deploy/setup.sh
+
+build: setup ## release build of trawl, trawl-coordinator and trawl-worker into target/release
+	$(CARGO) build --release $(BINARIES)
+
+test: build ## every test; the last line says how many passed and failed
+	@deploy/test.sh
+
+demo: build ## the regression study on an embedded Postgres with local workers
+	@deploy/demo.sh
+
+lint: setup ## formatting and clippy, with warnings as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- --deny warnings
+
+sqlx-prepare: setup ## renew .sqlx after a change of a query: deploy/with-postgres.sh make sqlx-prepare
+	@deploy/sqlx.sh prepare
+
+clean: ## remove build products and the demo's data, but not the cache of make setup
+	$(CARGO) clean
+	rm -rf .demo .demo.log

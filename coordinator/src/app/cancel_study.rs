@@ -1,0 +1,76 @@
+//! Cancel: ends a study at a user's wish.
+//!
+//! In two steps, because jobs are locked before studies: first the study's state, after which nothing more is leased; then
+//! its jobs with their leases. A coordinator that dies between the two leaves the second to the next tick.
+
+use tracing::info;
+use trawl_domain::id::JobId;
+use trawl_domain::state::{StudyState, TrialState};
+
+use super::read_study::{StudyView, get_study};
+use super::{App, AppError, not_in_state};
+use crate::store::leases::Outcome;
+use crate::store::studies::EndedTrials;
+use crate::store::{folds, jobs, leases, refits, studies, trials};
+
+/// Jobs that one sweep looks up at a time.
+const SWEEP_MAX: u32 = 1_000;
+
+/// Cancels a study. One that is cancelled already stays so.
+///
+/// # Errors
+/// [`AppError::FailedPrecondition`] if the study ended otherwise.
+pub async fn cancel_study(app: &App, study: &str) -> Result<StudyView, AppError> {
+    let found = app.find_study(study).await?;
+    let mut tx = app.begin().await?;
+    refits::cancel(&mut tx, found.study_id).await?;
+    let from = [StudyState::Running, StudyState::Paused, StudyState::Refitting];
+    if studies::move_state(&mut tx, found.study_id, &from, StudyState::Cancelled, None).await? {
+        tx.commit().await?;
+        info!(study.id = %found.study_id, study.name = found.name, "study cancelled");
+    } else if found.state != StudyState::Cancelled {
+        return Err(not_in_state(&found, "cancelled"));
+    } else {
+        tx.rollback().await?;
+    }
+    sweep_cancelled(app).await?;
+    app.signal_studies();
+    get_study(app, study).await
+}
+
+/// Ends the jobs of cancelled studies and refits.
+pub async fn sweep_cancelled(app: &App) -> Result<(), AppError> {
+    loop {
+        let mut conn = app.pool.acquire().await?;
+        let cancelled = jobs::cancelled(&mut conn, SWEEP_MAX).await?;
+        drop(conn);
+        if cancelled.is_empty() {
+            return Ok(());
+        }
+        for job_id in cancelled {
+            cancel_job(app, job_id).await?;
+        }
+    }
+}
+
+async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {
+    let mut tx = app.begin().await?;
+    let lease = leases::lock_any(&mut tx, job_id).await?;
+    let job = jobs::lock(&mut tx, job_id).await?;
+    if !jobs::cancel(&mut tx, job_id).await? {
+        return Ok(());
+    }
+    if let Some(lease) = lease {
+        leases::end(&mut tx, lease, Outcome::Cancelled).await?;
+    }
+    folds::end_unfinished(&mut tx, job_id, TrialState::Cancelled, None).await?;
+    let open = trials::lock_of_job(&mut tx, job_id).await?;
+    trials::cancel(&mut tx, job.study_id, &open).await?;
+    let ended = EndedTrials {
+        cancelled: open.len() as u32,
+        ..EndedTrials::default()
+    };
+    studies::count_ended(&mut tx, job.study_id, ended).await?;
+    tx.commit().await?;
+    Ok(())
+}

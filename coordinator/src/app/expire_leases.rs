@@ -1,0 +1,53 @@
+//! Expire: takes the jobs of silent workers back. Runs on its own tick, whatever else the coordinator does.
+
+use std::time::Duration;
+
+use tracing::warn;
+use trawl_domain::id::JobId;
+
+use super::give_up_job::give_up_job;
+use super::{App, AppError};
+use crate::store::leases::{self, Outcome};
+
+/// Leases that one sweep ends at most; the next tick takes the rest.
+const SWEEP_MAX: u32 = 1_000;
+
+/// Ends the leases that ran out; how many there were.
+pub async fn expire_leases(app: &App) -> Result<usize, AppError> {
+    let mut conn = app.pool.acquire().await?;
+    let expired = leases::expired(&mut conn, SWEEP_MAX).await?;
+    drop(conn);
+    let mut ended = 0;
+    for job_id in expired {
+        ended += usize::from(expire(app, job_id).await?);
+    }
+    Ok(ended)
+}
+
+async fn expire(app: &App, job_id: JobId) -> Result<bool, AppError> {
+    let mut tx = app.begin().await?;
+    // The worker may have come back or another sweep may be at it.
+    let Some((lease, worker_id)) = leases::lock_expired(&mut tx, job_id).await? else {
+        return Ok(false);
+    };
+    let effects = give_up_job(app, &mut tx, lease, Outcome::Expired("worker lost")).await?;
+    tx.commit().await?;
+    warn!(job.id = %job_id, worker.id = %worker_id, "lease expired: worker lost");
+    effects.signal(app);
+    Ok(true)
+}
+
+/// Gives every lease a full time limit more, because nobody was here to renew them.
+pub async fn grant_grace(app: &App) -> Result<(), AppError> {
+    let mut conn = app.pool.acquire().await?;
+    let leases = leases::grace(&mut conn, app.settings.lease_ttl).await?;
+    if leases > 0 {
+        let ttl: Duration = app.settings.lease_ttl;
+        warn!(
+            leases,
+            lease.ttl_ms = ttl.as_millis() as u64,
+            "leases extended: the coordinator was away"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Finish: ends a job whose members all ended, and with it folds, trials or a refit, and perhaps the study.
+
+use tracing::info;
+
+use super::finish_study::finish_study;
+use super::finish_trials::{finish_refit, finish_trials};
+use super::{App, AppError, Effects, load_study};
+use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
+use crate::store::leases::{self, LeaseClaim, Outcome};
+use crate::store::{Connection, folds, refits, studies, trials};
+
+/// Ends a job. False if the lease is lost and nothing changed; a repeated request is answered like the first.
+///
+/// # Errors
+/// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, or if the test loss is missing or out
+/// of place.
+pub async fn finish_job(app: &App, claim: LeaseClaim, test_loss: Option<f64>) -> Result<bool, AppError> {
+    let mut tx = app.begin().await?;
+    let Some(lease) = leases::lock(&mut tx, claim).await? else {
+        return Ok(leases::ended_as(&mut tx, claim, Outcome::Finished).await?);
+    };
+    let job = jobs::lock(&mut tx, lease.job_id()).await?;
+    let epochs = expected_epochs(&mut tx, &job).await?;
+    let lacking = folds::complete(&mut tx, job.job_id, epochs).await?;
+    if lacking > 0 {
+        return Err(AppError::invalid(
+            "lease",
+            format!("{lacking} members of the job have not reported all epochs"),
+        ));
+    }
+    let held_seconds = leases::end(&mut tx, lease, Outcome::Finished).await?;
+    trials::add_worker_seconds(&mut tx, job.job_id, held_seconds / f64::from(job.members)).await?;
+    jobs::finish(&mut tx, job.job_id, JobEnd::Completed).await?;
+    take_test_loss(&mut tx, &job, test_loss).await?;
+    let effects = finish_owners(app, &mut tx, &job).await?;
+    tx.commit().await?;
+    info!(job.id = %job.job_id, study.id = %job.study_id, job.members = job.members,
+        lease.held_ms = (held_seconds * 1e3) as u64, "job finished");
+    effects.signal(app);
+    Ok(true)
+}
+
+async fn expected_epochs(conn: &mut Connection, job: &JobRecord) -> Result<u32, AppError> {
+    let record = studies::get(conn, job.study_id).await?;
+    let study = load_study(&record)?;
+    let members = jobs::members(conn, &[job.job_id]).await?;
+    let first = members
+        .first()
+        .ok_or_else(|| AppError::Internal(format!("job {} has no members", job.job_id)))?;
+    let config = match job.refit {
+        None => study.config(&first.params),
+        Some(_) => study.refit_config(&first.params),
+    };
+    Ok(config
+        .map_err(|violation| AppError::stored_study(&record, &violation))?
+        .architecture
+        .epochs)
+}
+
+async fn take_test_loss(conn: &mut Connection, job: &JobRecord, test_loss: Option<f64>) -> Result<(), AppError> {
+    match (job.split, job.refit, test_loss) {
+        (JobSplit::All, Some(refit), Some(loss)) if loss.is_finite() => {
+            Ok(refits::keep_test_loss(conn, job.study_id, refit, loss).await?)
+        }
+        (JobSplit::All, Some(refit), _) => {
+            // Training diverged, or the test rows made the loss infinite: either way there is nothing to rank.
+            let unfinished = refits::lock_unfinished(conn, job.study_id, refit).await?;
+            if unfinished.is_some() {
+                refits::fail(conn, job.study_id, refit, trawl_domain::state::DIVERGED).await?;
+            }
+            Ok(())
+        }
+        (_, _, Some(_)) => Err(AppError::invalid(
+            "test_loss",
+            "this job does not look at the test rows",
+        )),
+        (_, _, None) => Ok(()),
+    }
+}
+
+/// Ends the trials or the refit that this job was the last one of, and perhaps the study.
+pub(super) async fn finish_owners(app: &App, conn: &mut Connection, job: &JobRecord) -> Result<Effects, AppError> {
+    let record = studies::get(conn, job.study_id).await?;
+    let study = load_study(&record)?;
+    match job.refit {
+        None => {
+            let ended = finish_trials(conn, &study, job).await?;
+            studies::count_ended(conn, job.study_id, ended).await?;
+        }
+        Some(refit) => finish_refit(conn, &study, job.study_id, refit).await?,
+    }
+    finish_study(app, conn, &study, job.study_id).await
+}
+
+impl Effects {
+    pub(super) fn signal(&self, app: &App) {
+        if self.queued_jobs {
+            app.signal_jobs();
+        }
+        if let Some(study_id) = self.ended_study {
+            info!(study.id = %study_id, "study ended");
+        }
+        app.signal_studies();
+    }
+}

@@ -1,0 +1,101 @@
+//! Finish: gives trials and refits whose folds all ended their value.
+
+use trawl_domain::id::StudyId;
+use trawl_domain::metric::{FoldMetrics, TrialValue};
+use trawl_domain::seed::Owner;
+use trawl_domain::state::TrialState;
+use trawl_domain::study::Study;
+
+use super::AppError;
+use crate::store::folds::{self, FoldRecord};
+use crate::store::jobs::JobRecord;
+use crate::store::studies::EndedTrials;
+use crate::store::trials::{self, TrialEnd};
+use crate::store::{Connection, refits};
+
+/// Ends those trials of a job whose folds all ended, and counts them.
+pub(super) async fn finish_trials(
+    conn: &mut Connection,
+    study: &Study,
+    job: &JobRecord,
+) -> Result<EndedTrials, AppError> {
+    let open = trials::lock_of_job(conn, job.job_id).await?;
+    let folds = folds::of_owners(conn, job.study_id, &open, None).await?;
+    let mut ends = Vec::new();
+    let mut ended = EndedTrials::default();
+    for of_trial in folds.chunk_by(|a, b| a.owner == b.owner) {
+        let Owner::Trial(trial) = of_trial[0].owner else {
+            continue;
+        };
+        let Some(outcome) = outcome(study, of_trial) else {
+            continue;
+        };
+        let end = match outcome {
+            Ok(value) => {
+                ended.completed += 1;
+                let rank_key = study.objective.rank_key(value.mean);
+                TrialEnd {
+                    trial,
+                    state: TrialState::Completed,
+                    value: Some((value, rank_key)),
+                    error: None,
+                }
+            }
+            Err(error) => {
+                ended.failed += 1;
+                TrialEnd {
+                    trial,
+                    state: TrialState::Failed,
+                    value: None,
+                    error: Some(error),
+                }
+            }
+        };
+        ends.push(end);
+    }
+    trials::finish(conn, job.study_id, &ends).await?;
+    Ok(ended)
+}
+
+/// Ends a refit whose folds all ended.
+pub(super) async fn finish_refit(
+    conn: &mut Connection,
+    study: &Study,
+    study_id: StudyId,
+    refit: u32,
+) -> Result<(), AppError> {
+    if refits::lock_unfinished(conn, study_id, refit).await?.is_none() {
+        return Ok(());
+    }
+    let folds = folds::of_owners(conn, study_id, &[], Some(refit)).await?;
+    match outcome(study, &folds) {
+        None => {}
+        Some(Ok(value)) => refits::complete(conn, study_id, refit, value).await?,
+        Some(Err(error)) => refits::fail(conn, study_id, refit, &error).await?,
+    }
+    Ok(())
+}
+
+/// The value of a trial or refit, or why it failed; `None` while a fold has not ended. The fit on all training rows has to
+/// end too, and has no part in the value.
+fn outcome(study: &Study, folds: &[FoldRecord]) -> Option<Result<TrialValue, String>> {
+    if let Some(failed) = folds.iter().find(|fold| fold.state == TrialState::Failed) {
+        let all_ended = folds.iter().all(|fold| fold.state.is_final());
+        let error = failed.error.clone().unwrap_or_else(|| "unknown".to_owned());
+        return all_ended.then_some(Err(error));
+    }
+    if !folds.iter().all(|fold| fold.state == TrialState::Completed) {
+        return None;
+    }
+    let metrics: Vec<FoldMetrics> = folds
+        .iter()
+        .filter(|fold| fold.fold < study.validation.folds())
+        .filter_map(|fold| fold.metrics)
+        .collect();
+    Some(
+        study
+            .objective
+            .of_trial(&metrics)
+            .ok_or_else(|| "no fold has a metric".to_owned()),
+    )
+}

@@ -1,0 +1,41 @@
+//! What follows when a lease ended before its job: back to the queue, or the end of the job once its retries are used up.
+
+use tracing::warn;
+use trawl_domain::state::TrialState;
+
+use super::finish_job::finish_owners;
+use super::{App, AppError, Effects, JOB_ATTEMPTS_MAX};
+use crate::store::jobs::{self, JobEnd};
+use crate::store::leases::{self, HeldLease, Outcome};
+use crate::store::{Connection, folds, trials};
+
+/// Ends a lease whose job did not end, for this reason.
+pub(super) async fn give_up_job(
+    app: &App,
+    conn: &mut Connection,
+    lease: HeldLease,
+    outcome: Outcome<'_>,
+) -> Result<Effects, AppError> {
+    let job = jobs::lock(conn, lease.job_id()).await?;
+    let held_seconds = leases::end(conn, lease, outcome).await?;
+    let (counts, error) = match outcome {
+        Outcome::Failed(error) | Outcome::Expired(error) => (true, Some(error)),
+        _ => (false, None),
+    };
+    let exhausted = counts && job.attempts >= JOB_ATTEMPTS_MAX;
+    if !exhausted {
+        jobs::requeue(conn, job.job_id, counts, error).await?;
+        folds::requeue(conn, job.job_id).await?;
+        trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
+        return Ok(Effects {
+            queued_jobs: true,
+            ended_study: None,
+        });
+    }
+    let error = error.unwrap_or("unknown");
+    warn!(job.id = %job.job_id, study.id = %job.study_id, job.attempts = job.attempts, error, "job failed for good");
+    folds::end_unfinished(conn, job.job_id, TrialState::Failed, Some(error)).await?;
+    trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
+    jobs::finish(conn, job.job_id, JobEnd::Failed(error)).await?;
+    finish_owners(app, conn, &job).await
+}

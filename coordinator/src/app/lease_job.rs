@@ -1,0 +1,154 @@
+//! Lease: hands queued jobs to a worker with free slots, each under a lease of its own.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::info;
+use trawl_domain::fold::Split;
+use trawl_domain::id::{LeaseToken, WorkerId};
+use trawl_domain::job::{Job, JobMember};
+use trawl_domain::limits::WORKER_SLOTS_MAX;
+use trawl_domain::seed::Owner;
+
+use super::{App, AppError, load_study};
+use crate::store::jobs::{self, JobRecord, JobSplit, MemberRecord};
+use crate::store::leases::{self, LeaseClaim};
+use crate::store::{Connection, folds, refits, studies, trials, workers};
+
+/// Longest wait that a worker may ask for.
+pub const WAIT_MAX: Duration = Duration::from_secs(30);
+/// A waiting worker looks at the queue this often even if nothing woke it: a hint may be lost, a job must not be.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A job and the right to run it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeasedJob {
+    /// The lease.
+    pub lease: LeaseClaim,
+    /// What to train.
+    pub job: Job,
+}
+
+/// Leases up to `slots` jobs, and waits up to `wait` for the first one.
+///
+/// # Errors
+/// [`AppError::NotFound`] if the worker never registered.
+pub async fn lease_jobs(
+    app: &App,
+    worker_id: WorkerId,
+    slots: u32,
+    wait: Duration,
+) -> Result<Vec<LeasedJob>, AppError> {
+    if !(1..=WORKER_SLOTS_MAX).contains(&slots) {
+        return Err(AppError::invalid(
+            "slots",
+            format!("must be from 1 to {WORKER_SLOTS_MAX}"),
+        ));
+    }
+    let deadline = Instant::now() + wait.min(WAIT_MAX);
+    let mut queued = app.jobs_queued.subscribe();
+    loop {
+        let leased = try_lease(app, worker_id, slots).await?;
+        if !leased.is_empty() || Instant::now() >= deadline {
+            return Ok(leased);
+        }
+        tokio::select! {
+            // The sender lives as long as the app.
+            _ = queued.changed() => {}
+            () = sleep_until(deadline.min(Instant::now() + LOOK_INTERVAL)) => {}
+        }
+    }
+}
+
+async fn try_lease(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+    let mut leased = claim(app, worker_id, slots).await?;
+    // Trials are planned when they are needed: now, that the queue ran dry.
+    while leased.is_empty() && super::plan_trials::plan_next(app).await? {
+        leased = claim(app, worker_id, slots).await?;
+        app.signal_jobs();
+    }
+    Ok(leased)
+}
+
+async fn claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+    let mut tx = app.begin().await?;
+    if !workers::seen(&mut tx, worker_id).await? {
+        return Err(AppError::NotFound(format!("worker {worker_id} is not registered")));
+    }
+    let mut records = jobs::claim(&mut tx, slots).await?;
+    if records.is_empty() {
+        tx.commit().await?;
+        return Ok(Vec::new());
+    }
+    records.sort_by_key(|record| record.job_id);
+    let ids: Vec<_> = records.iter().map(|record| record.job_id).collect();
+    let mut members = jobs::members(&mut tx, &ids).await?;
+    let mut leased = Vec::with_capacity(records.len());
+    for record in &records {
+        let of_job = members.split_off(
+            members
+                .iter()
+                .take_while(|member| member.job_id == record.job_id)
+                .count(),
+        );
+        let of_job = std::mem::replace(&mut members, of_job);
+        let token = LeaseToken(app.new_id());
+        leases::grant(&mut tx, record, token, worker_id, app.settings.lease_ttl).await?;
+        let lease = LeaseClaim {
+            job_id: record.job_id,
+            token,
+        };
+        leased.push(LeasedJob {
+            lease,
+            job: job(&mut tx, record, of_job).await?,
+        });
+        if let Some(refit) = record.refit {
+            refits::start(&mut tx, record.study_id, refit).await?;
+        }
+    }
+    folds::start(&mut tx, &ids).await?;
+    trials::start(&mut tx, &ids).await?;
+    tx.commit().await?;
+    for (record, leased) in records.iter().zip(&leased) {
+        info!(job.id = %record.job_id, job.members = record.members, lease.epoch = record.lease_epoch,
+            study.name = leased.job.study, worker.id = %worker_id, "job leased");
+    }
+    app.signal_studies();
+    Ok(leased)
+}
+
+/// What a claimed job trains: the configurations of its members, which are alike but for their hyperparameters.
+async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecord>) -> Result<Job, AppError> {
+    let stored = studies::get(conn, record.study_id).await?;
+    let study = load_study(&stored)?;
+    let mut architecture = None;
+    let mut job_members = Vec::with_capacity(members.len());
+    for member in members {
+        let config = match member.owner {
+            Owner::Trial(_) => study.config(&member.params),
+            Owner::Refit(_) => study.refit_config(&member.params),
+        };
+        let config = config.map_err(|violation| AppError::stored_study(&stored, &violation))?;
+        architecture.get_or_insert(config.architecture);
+        job_members.push(JobMember {
+            owner: member.owner,
+            fold: member.fold,
+            hyperparameters: config.hyperparameters,
+        });
+    }
+    let architecture =
+        architecture.ok_or_else(|| AppError::Internal(format!("job {} has no members", record.job_id)))?;
+    Ok(Job {
+        study: stored.name,
+        seed: study.seed,
+        train_file: stored.train_file,
+        test_file: stored.test_file.filter(|_| record.split == JobSplit::All),
+        columns: study.columns,
+        architecture,
+        split: match record.split {
+            JobSplit::Validation => Split::Validation(study.validation),
+            JobSplit::All => Split::All,
+        },
+        members: job_members,
+    })
+}

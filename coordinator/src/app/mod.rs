@@ -1,0 +1,201 @@
+//! What the coordinator does. One file a step of a trial's way:
+//! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`report_epochs`] → [`finish_job`] → `finish_trials` →
+//! `finish_study` → [`refit_study`]; beside it the users' other wishes, and lost workers in [`expire_leases`].
+
+pub mod cancel_study;
+pub mod delete_study;
+pub mod expire_leases;
+mod finish_job;
+mod finish_study;
+mod finish_trials;
+mod give_up_job;
+pub mod keep_artifact;
+pub mod lease_job;
+pub mod pause_study;
+pub mod plan_trials;
+pub mod read_study;
+pub mod refit_study;
+pub mod register_worker;
+pub mod release_job;
+pub mod renew_lease;
+pub mod report_epochs;
+pub mod submit_study;
+
+pub use finish_job::finish_job;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use sqlx::{PgPool, Postgres, Transaction};
+use tokio::sync::watch;
+use trawl_domain::id::StudyId;
+use trawl_domain::study::Study;
+use trawl_domain::violation::{Violation, Violations};
+use uuid::Uuid;
+
+use crate::store::StoreError;
+use crate::store::studies::{self, StudyRecord, StudyRef};
+
+/// Leases of one job that count, at most. Each further failure has a cause that another try will not mend.
+pub const JOB_ATTEMPTS_MAX: u32 = 3;
+
+/// What the operator decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder that relative paths of datasets start from.
+    pub dataset_dir: PathBuf,
+    /// Time limit of a lease from its grant or renewal.
+    pub lease_ttl: Duration,
+}
+
+impl Settings {
+    /// Time between two heartbeats: two may be lost before a lease is.
+    pub fn heartbeat_interval(&self) -> Duration {
+        self.lease_ttl / 3
+    }
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The request breaks rules.
+    #[error(transparent)]
+    Invalid(#[from] Violations),
+    /// It names what is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// It names what is there already.
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// It does not fit the state of what it names.
+    #[error("{0}")]
+    FailedPrecondition(String),
+    /// The store has no answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A mistake of trawl.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<sqlx::Error> for AppError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl AppError {
+    fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        let mut violations = Violations::new();
+        violations.add(field, description);
+        Self::Invalid(violations)
+    }
+
+    /// A stored study that this version of trawl would not have accepted.
+    fn stored_study(study: &StudyRecord, violation: &Violation) -> Self {
+        Self::Internal(format!(
+            "study {}: {}: {}",
+            study.study_id, violation.field, violation.description
+        ))
+    }
+}
+
+/// The coordinator's parts, shared by all requests.
+#[derive(Debug)]
+pub struct App {
+    pool: PgPool,
+    settings: Settings,
+    ids: Mutex<ChaCha20Rng>,
+    /// Counts up when jobs may be waiting.
+    jobs_queued: watch::Sender<u64>,
+    /// Counts up when some study changed.
+    studies_changed: watch::Sender<u64>,
+}
+
+impl App {
+    /// The coordinator over a migrated database. Ids are drawn from `entropy`.
+    pub fn new(pool: PgPool, settings: Settings, entropy: [u8; 32]) -> Self {
+        Self {
+            pool,
+            settings,
+            ids: Mutex::new(ChaCha20Rng::from_seed(entropy)),
+            jobs_queued: watch::Sender::new(0),
+            studies_changed: watch::Sender::new(0),
+        }
+    }
+
+    /// What the operator decided.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Tells when some study changed.
+    pub fn studies_changed(&self) -> watch::Receiver<u64> {
+        self.studies_changed.subscribe()
+    }
+
+    /// True if Postgres answers.
+    pub async fn is_database_up(&self) -> bool {
+        sqlx::query("SELECT 1").execute(&self.pool).await.is_ok()
+    }
+
+    fn signal_jobs(&self) {
+        self.jobs_queued.send_modify(|count| *count += 1);
+    }
+
+    fn signal_studies(&self) {
+        self.studies_changed.send_modify(|count| *count += 1);
+    }
+
+    fn new_id(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        self.ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fill_bytes(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, AppError> {
+        Ok(self.pool.begin().await?)
+    }
+
+    async fn find_study(&self, study: &str) -> Result<StudyRecord, AppError> {
+        let mut conn = self.pool.acquire().await?;
+        studies::find(&mut conn, StudyRef::from(study))
+            .await?
+            .ok_or_else(|| study_not_found(study))
+    }
+}
+
+fn study_not_found(study: &str) -> AppError {
+    // The name is repeated to its sender, not to the log at length.
+    let shown: String = study.chars().take(80).collect();
+    AppError::NotFound(format!("there is no study '{shown}'"))
+}
+
+/// The study that a record holds.
+fn load_study(record: &StudyRecord) -> Result<Study, AppError> {
+    let wire: trawl_proto::v1::Study = trawl_proto::from_json(&record.spec)
+        .map_err(|error| AppError::Internal(format!("study {}: spec: {error}", record.study_id)))?;
+    trawl_proto::study_draft(wire)
+        .check(Some(Ok(record.shape)))
+        .map_err(|violations| AppError::Internal(format!("study {}: spec: {violations}", record.study_id)))
+}
+
+fn not_in_state(record: &StudyRecord, wish: &str) -> AppError {
+    AppError::FailedPrecondition(format!(
+        "study '{}' is {} and cannot be {wish}",
+        record.name, record.state
+    ))
+}
+
+/// What a transaction did to studies: signalled once it is committed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Effects {
+    queued_jobs: bool,
+    ended_study: Option<StudyId>,
+}

@@ -1,0 +1,162 @@
+//! Reads studies, trials, losses and artifacts as they stand.
+
+use chrono::{DateTime, Utc};
+use trawl_domain::id::StudyId;
+use trawl_domain::seed::Owner;
+
+use super::{App, AppError, load_study};
+use crate::store::Connection;
+use crate::store::artifacts::{self, ArtifactRecord};
+use crate::store::epoch_reports::{self, ReportRecord};
+use crate::store::folds::{self, FoldRecord};
+use crate::store::refits::{self, RefitRecord};
+use crate::store::studies::{self, StudyRecord};
+use crate::store::trials::{self, TrialRecord};
+
+/// A study as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StudyView {
+    /// The study.
+    pub record: StudyRecord,
+    /// Trials training now.
+    pub trials_running: u32,
+    /// Epoch reports of the whole study, refits included; `None` where a searched number of epochs leaves it open.
+    pub epochs_total: Option<u64>,
+    /// The best trial so far.
+    pub best: Option<TrialRecord>,
+    /// Refits with their artifacts.
+    pub refits: Vec<(RefitRecord, Vec<ArtifactRecord>)>,
+}
+
+/// One study.
+pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
+    let record = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    view(&mut conn, record).await
+}
+
+/// A page of studies, the newest first; `after` is the last one of the page before.
+pub async fn list_studies(
+    app: &App,
+    after: Option<(DateTime<Utc>, StudyId)>,
+    limit: u32,
+) -> Result<Vec<StudyView>, AppError> {
+    let mut conn = app.pool.acquire().await?;
+    let mut views = Vec::new();
+    for record in studies::page(&mut conn, after, limit).await? {
+        views.push(view(&mut conn, record).await?);
+    }
+    Ok(views)
+}
+
+async fn view(conn: &mut Connection, record: StudyRecord) -> Result<StudyView, AppError> {
+    let id = record.study_id;
+    let study = load_study(&record)?;
+    let refits = refits::of_study(conn, id).await?;
+    // Until the search ends, the refit that will end the study is counted in advance.
+    let refit_count = (refits.len() as u64).max(u64::from(study.refit.is_some()));
+    let epochs_total = study
+        .search_epoch_reports()
+        .map(|search| search + refit_count * study.refit_epoch_reports());
+    let mut kept = artifacts::of_study(conn, id).await?;
+    let with_artifacts = refits
+        .into_iter()
+        .map(|refit| {
+            let number = refit.refit;
+            (
+                refit,
+                kept.extract_if(.., |artifact| artifact.refit == number).collect(),
+            )
+        })
+        .collect();
+    Ok(StudyView {
+        trials_running: trials::count_running(conn, id).await?,
+        best: trials::best(conn, id, 1).await?.into_iter().next(),
+        refits: with_artifacts,
+        epochs_total,
+        record,
+    })
+}
+
+/// A page of trials by number, from `first` on.
+pub async fn list_trials(app: &App, study: &str, first: u32, limit: u32) -> Result<Vec<TrialRecord>, AppError> {
+    let record = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    Ok(trials::page(&mut conn, record.study_id, first, limit).await?)
+}
+
+/// The head of the ranking.
+pub async fn list_best_trials(app: &App, study: &str, limit: u32) -> Result<Vec<TrialRecord>, AppError> {
+    let record = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    Ok(trials::best(&mut conn, record.study_id, limit).await?)
+}
+
+/// One trial with its folds.
+pub async fn get_trial(app: &App, study: &str, number: u32) -> Result<(TrialRecord, Vec<FoldRecord>), AppError> {
+    let record = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    let trial = trial(&mut conn, &record, number).await?;
+    let folds = folds::of_owners(&mut conn, record.study_id, &[number], None).await?;
+    Ok((trial, folds))
+}
+
+pub(super) async fn trial(conn: &mut Connection, record: &StudyRecord, number: u32) -> Result<TrialRecord, AppError> {
+    trials::page(conn, record.study_id, number, 1)
+        .await?
+        .into_iter()
+        .find(|trial| trial.trial == number)
+        .ok_or_else(|| AppError::NotFound(format!("study '{}' has no trial {number} yet", record.name)))
+}
+
+/// A page of the losses of a trial or a refit.
+pub async fn list_epoch_reports(
+    app: &App,
+    study: &str,
+    owner: Owner,
+    after: Option<(u32, u32)>,
+    limit: u32,
+) -> Result<Vec<ReportRecord>, AppError> {
+    let record = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    match owner {
+        Owner::Trial(number) => {
+            trial(&mut conn, &record, number).await?;
+        }
+        Owner::Refit(number) => {
+            if !refits::of_study(&mut conn, record.study_id)
+                .await?
+                .iter()
+                .any(|refit| refit.refit == number)
+            {
+                return Err(AppError::NotFound(format!(
+                    "study '{}' has no refit {number}",
+                    record.name
+                )));
+            }
+        }
+    }
+    Ok(epoch_reports::page(&mut conn, record.study_id, owner, after, limit).await?)
+}
+
+/// One artifact with its bytes.
+pub async fn get_artifact(
+    app: &App,
+    study: &str,
+    refit: u32,
+    name: &str,
+) -> Result<(ArtifactRecord, Vec<u8>), AppError> {
+    let record = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    let listed = artifacts::of_study(&mut conn, record.study_id).await?;
+    let listed = listed
+        .into_iter()
+        .find(|artifact| artifact.refit == refit && artifact.name == name);
+    let content = artifacts::content(&mut conn, record.study_id, refit, name).await?;
+    listed.zip(content).ok_or_else(|| {
+        AppError::NotFound(format!(
+            "refit {refit} of study '{}' has no artifact of that name",
+            record.name
+        ))
+    })
+}

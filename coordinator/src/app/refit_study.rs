@@ -1,0 +1,113 @@
+//! Refit: trains one configuration again as the study's `refit` section says.
+
+use tracing::info;
+use trawl_domain::fold::Split;
+use trawl_domain::id::{JobId, StudyId};
+use trawl_domain::job::plan_refit;
+use trawl_domain::seed::Owner;
+use trawl_domain::state::TrialState;
+use trawl_domain::study::Study;
+
+use super::{App, AppError, load_study};
+use crate::store::folds::{self, NewFold};
+use crate::store::jobs::{self, JobSplit, NewJob};
+use crate::store::refits::{self, NewRefit, RefitRecord};
+use crate::store::trials::{self, TrialRecord};
+use crate::store::{Connection, studies};
+
+/// Refits of one study, so that asking again and again does not fill the database.
+const REFITS_MAX: u32 = 1_000;
+
+/// Starts a refit of a trial, the best one if none is named.
+///
+/// # Errors
+/// [`AppError::FailedPrecondition`] if the study has no `refit` section, or the trial did not complete.
+pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<RefitRecord, AppError> {
+    let found = app.find_study(study).await?;
+    let mut tx = app.begin().await?;
+    let record = studies::lock(&mut tx, found.study_id).await?;
+    let study = load_study(&record)?;
+    if study.refit.is_none() {
+        return Err(AppError::FailedPrecondition(format!(
+            "study '{}' has no refit section",
+            record.name
+        )));
+    }
+    let chosen = match trial {
+        None => trials::best(&mut tx, record.study_id, 1)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(|| {
+                AppError::FailedPrecondition(format!("study '{}' has no completed trial yet", record.name))
+            })?,
+        Some(number) => super::read_study::trial(&mut tx, &record, number).await?,
+    };
+    if chosen.state != TrialState::Completed {
+        return Err(AppError::FailedPrecondition(format!(
+            "trial {} is {}",
+            chosen.trial, chosen.state
+        )));
+    }
+    let number = start_refit(app, &mut tx, &study, record.study_id, &chosen, false).await?;
+    let refit = refits::of_study(&mut tx, record.study_id)
+        .await?
+        .into_iter()
+        .find(|refit| refit.refit == number);
+    let refit = refit.ok_or_else(|| AppError::Internal(format!("refit {number} is not there")))?;
+    tx.commit().await?;
+    app.signal_jobs();
+    app.signal_studies();
+    Ok(refit)
+}
+
+/// Queues the jobs of a refit. The study is locked. Returns the refit's number.
+pub(super) async fn start_refit(
+    app: &App,
+    conn: &mut Connection,
+    study: &Study,
+    study_id: StudyId,
+    trial: &TrialRecord,
+    ends_study: bool,
+) -> Result<u32, AppError> {
+    let (Some(spec), Some(params)) = (&study.refit, study.refit_params(&trial.params)) else {
+        return Err(AppError::Internal(format!("study {study_id} has no refit section")));
+    };
+    let new = NewRefit {
+        trial: trial.trial,
+        params: &params,
+        epochs: spec.epochs,
+        ends_study,
+    };
+    let refit = refits::insert(conn, study_id, &new).await?;
+    if refit >= REFITS_MAX {
+        return Err(AppError::FailedPrecondition(format!(
+            "a study has at most {REFITS_MAX} refits"
+        )));
+    }
+    let mut new_jobs = Vec::new();
+    let mut new_folds = Vec::new();
+    for planned in plan_refit(study) {
+        let job_id = JobId(app.new_id());
+        let split = if planned.split == Split::All {
+            JobSplit::All
+        } else {
+            JobSplit::Validation
+        };
+        new_jobs.push(NewJob {
+            job_id,
+            members: planned.folds.len() as u32,
+            split,
+        });
+        new_folds.extend((0..).zip(planned.folds).map(|(member, fold)| NewFold {
+            job_id,
+            member,
+            owner: Owner::Refit(refit),
+            fold,
+        }));
+    }
+    jobs::insert(conn, study_id, Some(refit), &new_jobs).await?;
+    folds::insert(conn, study_id, &new_folds).await?;
+    info!(study.id = %study_id, refit.number = refit, trial.number = trial.trial, "refit queued");
+    Ok(refit)
+}

@@ -1,0 +1,44 @@
+//! Release: a worker hands a lease back before its job ended.
+
+use tracing::{info, warn};
+
+use super::give_up_job::give_up_job;
+use super::{App, AppError};
+use crate::store::leases::{self, LeaseClaim, Outcome};
+
+/// Length of an error that is kept.
+const ERROR_CHARS_MAX: usize = 1_000;
+
+/// Why a lease is handed back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause<'a> {
+    /// The worker stops; the attempt does not count.
+    Drain,
+    /// The job could not be trained.
+    Error(&'a str),
+}
+
+/// Ends a lease and gives its job back to the queue. False if the lease is lost and nothing changed; a repeated request is
+/// answered like the first.
+pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Result<bool, AppError> {
+    let error: String = match cause {
+        Cause::Drain => String::new(),
+        Cause::Error(error) => error.chars().take(ERROR_CHARS_MAX).collect(),
+    };
+    let outcome = match cause {
+        Cause::Drain => Outcome::Drained,
+        Cause::Error(_) => Outcome::Failed(&error),
+    };
+    let mut tx = app.begin().await?;
+    let Some(lease) = leases::lock(&mut tx, claim).await? else {
+        return Ok(leases::ended_as(&mut tx, claim, outcome).await?);
+    };
+    let effects = give_up_job(app, &mut tx, lease, outcome).await?;
+    tx.commit().await?;
+    match cause {
+        Cause::Drain => info!(job.id = %claim.job_id, "job handed back by a worker that stops"),
+        Cause::Error(_) => warn!(job.id = %claim.job_id, error, "job handed back because of an error"),
+    }
+    effects.signal(app);
+    Ok(true)
+}

@@ -1,0 +1,139 @@
+//! Report: writes epoch reports in batches, each batch in one transaction with the check of its leases.
+//!
+//! All streams feed one writer. While it commits, reports gather, and the next batch takes all that came: batches grow with
+//! the load by themselves, and a lone report does not wait.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{App, AppError};
+use crate::store::epoch_reports::{self, NewReport};
+use crate::store::leases::{self, LeaseClaim};
+use crate::store::{StoreError, folds};
+
+/// Reports that wait for the writer, all streams together; beyond it streams are not read.
+const WAITING_MAX: usize = 1_024;
+/// Rows that one transaction writes; a report is at most a job's members.
+const BATCH_ROWS_MAX: usize = 8_192;
+
+/// One epoch of all of a job's members.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobEpoch {
+    /// The lease.
+    pub lease: LeaseClaim,
+    /// Losses, all finite.
+    pub reports: Vec<NewReport>,
+    /// Members that ended because a loss was not finite.
+    pub diverged: Vec<u32>,
+}
+
+/// What became of a [`JobEpoch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is durable.
+    Durable,
+    /// The lease is lost; nothing was written.
+    LeaseLost,
+}
+
+/// The batch was not written, and may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("epoch reports cannot be written now")]
+pub struct NotWritten;
+
+struct Waiting {
+    epoch: JobEpoch,
+    answer: oneshot::Sender<Result<Written, NotWritten>>,
+}
+
+/// Hands epochs to the writer.
+#[derive(Clone, Debug)]
+pub struct ReportQueue(mpsc::Sender<Waiting>);
+
+impl ReportQueue {
+    /// Queues an epoch, and waits while the queue is full. The answer comes once its batch is written.
+    ///
+    /// # Errors
+    /// The writer has stopped.
+    pub async fn push(&self, epoch: JobEpoch) -> Result<oneshot::Receiver<Result<Written, NotWritten>>, NotWritten> {
+        let (answer, receiver) = oneshot::channel();
+        self.0.send(Waiting { epoch, answer }).await.map_err(|_| NotWritten)?;
+        Ok(receiver)
+    }
+}
+
+/// The writer of all epoch reports: a queue into it, and the loop to be run until `stop`.
+pub fn report_writer(app: Arc<App>, stop: CancellationToken) -> (ReportQueue, impl Future<Output = ()>) {
+    let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
+    let run = async move {
+        loop {
+            let first: Option<Waiting> = tokio::select! {
+                biased;
+                waiting = receiver.recv() => waiting,
+                () = stop.cancelled() => None,
+            };
+            let Some(first) = first else { return };
+            let mut rows = first.epoch.reports.len();
+            let mut batch = vec![first];
+            while rows < BATCH_ROWS_MAX {
+                let Ok(next) = receiver.try_recv() else { break };
+                rows += next.epoch.reports.len();
+                batch.push(next);
+            }
+            write_and_answer(&app, batch).await;
+        }
+    };
+    (ReportQueue(sender), run)
+}
+
+async fn write_and_answer(app: &App, batch: Vec<Waiting>) {
+    let written = write(app, &batch).await;
+    match &written {
+        Ok(_) => app.signal_studies(),
+        Err(error) => warn!(report.batch_len = batch.len(), error = %error, "epoch reports were not written"),
+    }
+    for waiting in batch {
+        let answer = match &written {
+            Ok(live) if live.contains(&waiting.epoch.lease) => Ok(Written::Durable),
+            Ok(_) => Ok(Written::LeaseLost),
+            Err(_) => Err(NotWritten),
+        };
+        // The stream may be gone: its worker will send the epoch again.
+        let _ = waiting.answer.send(answer);
+    }
+}
+
+async fn write(app: &App, batch: &[Waiting]) -> Result<HashSet<LeaseClaim>, AppError> {
+    let mut tx = app.begin().await?;
+    let mut claims: Vec<LeaseClaim> = batch.iter().map(|waiting| waiting.epoch.lease).collect();
+    claims.sort_by_key(|claim| claim.job_id);
+    claims.dedup();
+    let live: HashSet<LeaseClaim> = leases::share(&mut tx, &claims).await?.into_iter().collect();
+    let held = || {
+        batch
+            .iter()
+            .map(|waiting| &waiting.epoch)
+            .filter(|epoch| live.contains(&epoch.lease))
+    };
+    let reports: Vec<NewReport> = held().flat_map(|epoch| epoch.reports.iter().copied()).collect();
+    let diverged: Vec<_> = held()
+        .flat_map(|epoch| epoch.diverged.iter().map(|member| (epoch.lease.job_id, *member)))
+        .collect();
+    if !diverged.is_empty() {
+        folds::diverge(&mut tx, &diverged).await?;
+    }
+    if !reports.is_empty() {
+        epoch_reports::insert(&mut tx, &reports).await?;
+    }
+    tx.commit().await.map_err(StoreError::from)?;
+    debug!(
+        report.batch_len = batch.len(),
+        report.rows = reports.len(),
+        "epoch reports written"
+    );
+    Ok(live)
+}

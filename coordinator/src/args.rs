@@ -1,0 +1,77 @@
+//! Flags of `trawl-coordinator`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Samples configurations, keeps studies in Postgres, leases jobs to workers.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// Postgres, 15 or newer, as postgres://USER:PASSWORD@HOST:PORT/DATABASE; migrated at start.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: String,
+    /// Address of gRPC. Port 0 takes any free one.
+    #[arg(long, env = "TRAWL_LISTEN", default_value = "127.0.0.1:50051")]
+    pub(crate) listen: SocketAddr,
+    /// Address of the web port. Port 0 takes any free one.
+    #[arg(long, env = "TRAWL_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) http_listen: SocketAddr,
+    /// Token that every call has to carry.
+    #[arg(long, env = "TRAWL_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Listen beyond loopback although there is no encryption.
+    #[arg(long, env = "TRAWL_INSECURE")]
+    pub(crate) insecure: bool,
+    /// Folder that relative paths of datasets start from.
+    #[arg(long, env = "TRAWL_DATASET_DIR", default_value = ".")]
+    pub(crate) dataset_dir: PathBuf,
+    /// Time limit of a lease in milliseconds: a worker that is silent for so long has lost its jobs.
+    #[arg(long, env = "TRAWL_LEASE_TTL_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(300..=3_600_000))]
+    pub(crate) lease_ttl_ms: u64,
+    /// File that says where it listens, written once it is ready.
+    #[arg(long, env = "TRAWL_READY_FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Form of the log, on standard error; RUST_LOG filters it.
+    #[arg(long, env = "TRAWL_LOG", default_value = "human")]
+    pub(crate) log: Log,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Log {
+    /// One line an event, for people.
+    Human,
+    /// One JSON object an event.
+    Json,
+}
+
+impl Log {
+    /// Sends the log to standard error.
+    pub(crate) fn init(self) {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        match self {
+            Self::Human => subscriber.with_target(false).init(),
+            Self::Json => subscriber.json().flatten_event(true).init(),
+        }
+    }
+}
+
+impl Args {
+    /// What is not told to be open is closed.
+    pub(crate) fn refuse_open_ports(&self) -> anyhow::Result<()> {
+        for (flag, addr) in [("--listen", self.listen), ("--http-listen", self.http_listen)] {
+            if !addr.ip().is_loopback() && !self.insecure {
+                anyhow::bail!(
+                    "{flag} {addr} is reached from other machines, unencrypted: say --insecure if that is meant"
+                );
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,319 @@
+//! `trawl.v1.StudyService`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+use trawl_domain::id::StudyId;
+use trawl_domain::seed::Owner;
+use trawl_domain::state::TrialState;
+use trawl_proto::v1;
+use trawl_proto::v1::study_service_server::StudyService;
+
+use super::status::invalid_field;
+use super::{CHUNK_BYTES, in_time, status, study_view};
+use crate::app::read_study::StudyView;
+use crate::app::register_worker::list_workers;
+use crate::app::{App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, submit_study};
+
+/// Time between two looks at a watched study, at least.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// A watched study is looked at this often even if nothing told of a change.
+const WATCH_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The users' service.
+#[derive(Clone, Debug)]
+pub struct Studies {
+    app: Arc<App>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Studies {
+    /// The service. Streams end when `stop` is cancelled; their tasks are tracked by `tasks`.
+    pub fn new(app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) -> Self {
+        Self { app, stop, tasks }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type StreamOf<T> = ReceiverStream<Result<T, Status>>;
+
+#[tonic::async_trait]
+impl StudyService for Studies {
+    async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Answer<v1::CreateStudyResponse> {
+        let request = request.into_inner();
+        let Some(wire) = request.study else {
+            return Err(invalid_field("study", "is missing"));
+        };
+        let study = if request.dry_run {
+            let checked = in_time(submit_study::check_study(&self.app, wire)).await?;
+            let study = checked.study();
+            v1::StudySummary {
+                name: study.name.clone(),
+                goal: study.objective.goal.to_string(),
+                trials_total: study.max_trials,
+                ..Default::default()
+            }
+        } else {
+            study_view::study(&in_time(submit_study::submit_study(&self.app, wire)).await?)
+        };
+        Ok(Response::new(v1::CreateStudyResponse { study: Some(study) }))
+    }
+
+    async fn get_study(&self, request: Request<v1::GetStudyRequest>) -> Answer<v1::GetStudyResponse> {
+        let view = in_time(read_study::get_study(&self.app, &request.into_inner().study)).await?;
+        let spec = trawl_proto::from_json(&view.record.spec)
+            .map_err(|error| status::of(AppError::Internal(format!("study {}: {error}", view.record.study_id))))?;
+        Ok(Response::new(v1::GetStudyResponse {
+            study: Some(study_view::study(&view)),
+            spec: Some(spec),
+        }))
+    }
+
+    async fn list_studies(&self, request: Request<v1::ListStudiesRequest>) -> Answer<v1::ListStudiesResponse> {
+        let request = request.into_inner();
+        let limit = page_size(request.page_size, 100, 1_000)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(study_position(token).ok_or_else(bad_token)?),
+        };
+        let views = in_time(read_study::list_studies(&self.app, after, limit)).await?;
+        let next_page_token = views
+            .last()
+            .filter(|_| views.len() == limit as usize)
+            .map(|last| format!("{}.{}", last.record.created_at.timestamp_micros(), last.record.study_id));
+        Ok(Response::new(v1::ListStudiesResponse {
+            studies: views.iter().map(study_view::study).collect(),
+            next_page_token: next_page_token.unwrap_or_default(),
+        }))
+    }
+
+    type WatchStudyStream = StreamOf<v1::WatchStudyResponse>;
+
+    async fn watch_study(&self, request: Request<v1::WatchStudyRequest>) -> Answer<Self::WatchStudyStream> {
+        let first = in_time(read_study::get_study(&self.app, &request.into_inner().study)).await?;
+        let (sender, receiver) = mpsc::channel(1);
+        let (app, stop) = (Arc::clone(&self.app), self.stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = watch(&app, first, &sender) => {}
+                () = sender.closed() => {}
+                () = stop.cancelled() => {
+                    let _ = sender.send(Err(Status::unavailable("the coordinator stops; ask again"))).await;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn pause_study(&self, request: Request<v1::PauseStudyRequest>) -> Answer<v1::PauseStudyResponse> {
+        let view = in_time(pause_study::pause_study(&self.app, &request.into_inner().study)).await?;
+        Ok(Response::new(v1::PauseStudyResponse {
+            study: Some(study_view::study(&view)),
+        }))
+    }
+
+    async fn resume_study(&self, request: Request<v1::ResumeStudyRequest>) -> Answer<v1::ResumeStudyResponse> {
+        let view = in_time(pause_study::resume_study(&self.app, &request.into_inner().study)).await?;
+        Ok(Response::new(v1::ResumeStudyResponse {
+            study: Some(study_view::study(&view)),
+        }))
+    }
+
+    async fn cancel_study(&self, request: Request<v1::CancelStudyRequest>) -> Answer<v1::CancelStudyResponse> {
+        let view = in_time(cancel_study::cancel_study(&self.app, &request.into_inner().study)).await?;
+        Ok(Response::new(v1::CancelStudyResponse {
+            study: Some(study_view::study(&view)),
+        }))
+    }
+
+    async fn delete_study(&self, request: Request<v1::DeleteStudyRequest>) -> Answer<v1::DeleteStudyResponse> {
+        in_time(delete_study::delete_study(&self.app, &request.into_inner().study)).await?;
+        Ok(Response::new(v1::DeleteStudyResponse {}))
+    }
+
+    async fn list_trials(&self, request: Request<v1::ListTrialsRequest>) -> Answer<v1::ListTrialsResponse> {
+        let request = request.into_inner();
+        let limit = page_size(request.page_size, 100, 1_000)?;
+        let first = match request.page_token.as_str() {
+            "" => 0,
+            token => token.parse().map_err(|_| bad_token())?,
+        };
+        let trials = in_time(read_study::list_trials(&self.app, &request.study, first, limit)).await?;
+        let next = trials
+            .last()
+            .filter(|_| trials.len() == limit as usize)
+            .map(|last| last.trial + 1);
+        Ok(Response::new(v1::ListTrialsResponse {
+            trials: trials.iter().map(|trial| study_view::trial(trial, &[])).collect(),
+            next_page_token: next.map(|trial| trial.to_string()).unwrap_or_default(),
+        }))
+    }
+
+    async fn get_trial(&self, request: Request<v1::GetTrialRequest>) -> Answer<v1::GetTrialResponse> {
+        let request = request.into_inner();
+        let (trial, folds) = in_time(read_study::get_trial(&self.app, &request.study, request.trial)).await?;
+        Ok(Response::new(v1::GetTrialResponse {
+            trial: Some(study_view::trial(&trial, &folds)),
+        }))
+    }
+
+    async fn list_epoch_reports(
+        &self,
+        request: Request<v1::ListEpochReportsRequest>,
+    ) -> Answer<v1::ListEpochReportsResponse> {
+        use v1::list_epoch_reports_request::Of;
+        let request = request.into_inner();
+        let owner = match request.of {
+            Some(Of::Trial(trial)) => Owner::Trial(trial),
+            Some(Of::Refit(refit)) => Owner::Refit(refit),
+            None => return Err(invalid_field("trial", "is missing: name a trial or a refit")),
+        };
+        let limit = page_size(request.page_size, 1_000, 10_000)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => {
+                let (fold, epoch) = token.split_once('.').ok_or_else(bad_token)?;
+                Some((
+                    fold.parse().map_err(|_| bad_token())?,
+                    epoch.parse().map_err(|_| bad_token())?,
+                ))
+            }
+        };
+        let reports = in_time(read_study::list_epoch_reports(
+            &self.app,
+            &request.study,
+            owner,
+            after,
+            limit,
+        ))
+        .await?;
+        let last = reports.last().filter(|_| reports.len() == limit as usize);
+        Ok(Response::new(v1::ListEpochReportsResponse {
+            next_page_token: last
+                .map(|last| format!("{}.{}", last.fold_position, last.epoch))
+                .unwrap_or_default(),
+            reports: reports.iter().map(study_view::epoch_report).collect(),
+        }))
+    }
+
+    async fn list_best_trials(
+        &self,
+        request: Request<v1::ListBestTrialsRequest>,
+    ) -> Answer<v1::ListBestTrialsResponse> {
+        let request = request.into_inner();
+        let limit = page_size(request.limit, 10, 1_000)?;
+        let trials = in_time(read_study::list_best_trials(&self.app, &request.study, limit)).await?;
+        Ok(Response::new(v1::ListBestTrialsResponse {
+            trials: trials.iter().map(|trial| study_view::trial(trial, &[])).collect(),
+        }))
+    }
+
+    async fn refit_study(&self, request: Request<v1::RefitStudyRequest>) -> Answer<v1::RefitStudyResponse> {
+        let request = request.into_inner();
+        let refit = in_time(refit_study::refit_study(&self.app, &request.study, request.trial)).await?;
+        Ok(Response::new(v1::RefitStudyResponse {
+            refit: Some(study_view::refit(&refit, &[])),
+        }))
+    }
+
+    async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
+        let workers = in_time(list_workers(&self.app)).await?;
+        Ok(Response::new(v1::ListWorkersResponse {
+            workers: workers.iter().map(study_view::worker).collect(),
+        }))
+    }
+
+    type GetArtifactStream = StreamOf<v1::GetArtifactResponse>;
+
+    async fn get_artifact(&self, request: Request<v1::GetArtifactRequest>) -> Answer<Self::GetArtifactStream> {
+        let request = request.into_inner();
+        let (artifact, content) = in_time(read_study::get_artifact(
+            &self.app,
+            &request.study,
+            request.refit,
+            &request.name,
+        ))
+        .await?;
+        let (sender, receiver) = mpsc::channel(4);
+        self.tasks.spawn(async move {
+            let mut about = Some(study_view::artifact(&artifact));
+            // An empty file is one empty piece: what it is must be said all the same.
+            for chunk in content.chunks(CHUNK_BYTES).chain(content.is_empty().then_some(&[][..])) {
+                let piece = v1::GetArtifactResponse {
+                    artifact: about.take(),
+                    chunk: chunk.to_vec(),
+                };
+                if sender.send(Ok(piece)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// Sends a study now and after every change, until it and its refits ended.
+async fn watch(app: &App, mut view: StudyView, sender: &mpsc::Sender<Result<v1::WatchStudyResponse, Status>>) {
+    let mut changed = app.studies_changed();
+    let mut sent = None;
+    loop {
+        let study = study_view::study(&view);
+        let refits_ended = view
+            .refits
+            .iter()
+            .all(|(refit, _)| !matches!(refit.state, TrialState::Queued | TrialState::Running));
+        let ended = view.record.state.is_final() && refits_ended;
+        if sent.as_ref() != Some(&study) {
+            if sender
+                .send(Ok(v1::WatchStudyResponse {
+                    study: Some(study.clone()),
+                }))
+                .await
+                .is_err()
+            {
+                return;
+            }
+            sent = Some(study);
+        }
+        if ended {
+            return;
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        // Late or never told of a change, it looks all the same.
+        let _ = tokio::time::timeout(WATCH_LOOK_INTERVAL, changed.changed()).await;
+        match in_time(read_study::get_study(app, &view.record.study_id.to_string())).await {
+            Ok(next) => view = next,
+            Err(status) => {
+                let _ = sender.send(Err(status)).await;
+                return;
+            }
+        }
+    }
+}
+
+fn page_size(asked: u32, default: u32, max: u32) -> Result<u32, Status> {
+    match asked {
+        0 => Ok(default),
+        asked if asked <= max => Ok(asked),
+        asked => Err(invalid_field(
+            "page_size",
+            format!("must be at most {max}, and {asked} is not"),
+        )),
+    }
+}
+
+fn study_position(token: &str) -> Option<(DateTime<Utc>, StudyId)> {
+    let (micros, id) = token.split_once('.')?;
+    Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
+}
+
+fn bad_token() -> Status {
+    invalid_field("page_token", "is not the next_page_token of a page before")
+}

@@ -1,0 +1,133 @@
+//! Stored studies, trials and losses as messages.
+
+use chrono::{DateTime, Utc};
+use prost_types::{Duration, Timestamp};
+use trawl_proto::{params_to_struct, v1};
+
+use crate::app::read_study::StudyView;
+use crate::store::artifacts::ArtifactRecord;
+use crate::store::epoch_reports::ReportRecord;
+use crate::store::folds::FoldRecord;
+use crate::store::refits::RefitRecord;
+use crate::store::trials::TrialRecord;
+use crate::store::workers::WorkerRecord;
+
+fn timestamp(at: DateTime<Utc>) -> Timestamp {
+    Timestamp {
+        seconds: at.timestamp(),
+        nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0),
+    }
+}
+
+/// A study as it stands.
+pub(super) fn study(view: &StudyView) -> v1::StudySummary {
+    let record = &view.record;
+    v1::StudySummary {
+        study_id: record.study_id.to_string(),
+        name: record.name.clone(),
+        state: record.state.to_string(),
+        error: record.error.clone().unwrap_or_default(),
+        goal: record.goal.to_string(),
+        trials_total: record.max_trials,
+        trials_running: view.trials_running,
+        trials_completed: record.trials_completed,
+        trials_pruned: record.trials_pruned,
+        trials_failed: record.trials_failed,
+        epochs_reported: record.epochs_reported,
+        epochs_total: view.epochs_total.unwrap_or(0),
+        best_trial: view.best.as_ref().map(|best| best.trial),
+        best_value: view.best.as_ref().and_then(|best| best.value).map(|value| value.mean),
+        created_at: Some(timestamp(record.created_at)),
+        finished_at: record.finished_at.map(timestamp),
+        refits: view
+            .refits
+            .iter()
+            .map(|(refit, artifacts)| self::refit(refit, artifacts))
+            .collect(),
+    }
+}
+
+/// A refit as it stands.
+pub(super) fn refit(record: &RefitRecord, artifacts: &[ArtifactRecord]) -> v1::RefitSummary {
+    v1::RefitSummary {
+        refit: record.refit,
+        trial: record.trial,
+        state: record.state.to_string(),
+        error: record.error.clone().unwrap_or_default(),
+        epochs: record.epochs,
+        params: Some(params_to_struct(&record.params)),
+        value: record.value.map(|value| value.mean),
+        value_std: record.value.and_then(|value| value.std),
+        test_loss: record.test_loss,
+        finished_at: record.finished_at.map(timestamp),
+        artifacts: artifacts.iter().map(artifact).collect(),
+    }
+}
+
+/// An artifact without its bytes.
+pub(super) fn artifact(record: &ArtifactRecord) -> v1::Artifact {
+    v1::Artifact {
+        kind: record.kind.clone(),
+        name: record.name.clone(),
+        bytes: record.bytes,
+        sha256: record.sha256.to_string(),
+    }
+}
+
+/// A trial, with these folds.
+pub(super) fn trial(record: &TrialRecord, folds: &[FoldRecord]) -> v1::Trial {
+    let whole = record.worker_seconds.trunc();
+    v1::Trial {
+        trial: record.trial,
+        state: record.state.to_string(),
+        value: record.value.map(|value| value.mean),
+        value_std: record.value.and_then(|value| value.std),
+        params: Some(params_to_struct(&record.params)),
+        epochs: record.epochs,
+        worker_time: Some(Duration {
+            seconds: whole as i64,
+            nanos: ((record.worker_seconds - whole) * 1e9) as i32,
+        }),
+        attempts: record.attempts,
+        error: record.error.clone().unwrap_or_default(),
+        started_at: record.started_at.map(timestamp),
+        finished_at: record.finished_at.map(timestamp),
+        folds: folds.iter().map(fold).collect(),
+    }
+}
+
+fn fold(record: &FoldRecord) -> v1::Fold {
+    v1::Fold {
+        fold: record.fold,
+        state: record.state.to_string(),
+        epochs: record.epochs,
+        train_loss: record.train_loss,
+        val_loss: record.metrics.map(|metrics| metrics.val_loss),
+        best_epoch: record.best_epoch,
+        best_val_loss: record.metrics.map(|metrics| metrics.best_val_loss),
+    }
+}
+
+/// The losses of one epoch.
+pub(super) fn epoch_report(record: &ReportRecord) -> v1::EpochReport {
+    v1::EpochReport {
+        fold: record.fold,
+        epoch: record.epoch,
+        train_loss: record.train_loss,
+        val_loss: record.val_loss,
+        reported_at: Some(timestamp(record.reported_at)),
+    }
+}
+
+/// A worker.
+pub(super) fn worker(record: &WorkerRecord) -> v1::Worker {
+    v1::Worker {
+        worker_id: record.worker_id.to_string(),
+        host: record.host.clone(),
+        device: record.device.clone(),
+        state: record.state.clone(),
+        jobs: record.jobs,
+        slots: record.slots,
+        last_seen_at: Some(timestamp(record.last_seen_at)),
+    }
+}

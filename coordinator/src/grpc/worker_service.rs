@@ -1,0 +1,430 @@
+//! `trawl.v1.WorkerService`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+use trawl_domain::dataset::FileHash;
+use trawl_domain::id::WorkerId;
+use trawl_domain::limits::{ARTIFACT_BYTES_MAX, EPOCHS_MAX, JOB_MEMBERS_MAX, WORKER_SLOTS_MAX};
+use trawl_domain::violation::Violations;
+use trawl_proto::v1;
+use trawl_proto::v1::worker_service_server::WorkerService;
+
+use super::status::{invalid, invalid_field};
+use super::{ANSWER_WITHIN, CHUNK_BYTES, in_time};
+use crate::app::keep_artifact::{self, NewArtifact};
+use crate::app::lease_job::{WAIT_MAX, lease_jobs};
+use crate::app::register_worker::{register_worker, unregister_worker};
+use crate::app::release_job::{Cause, release_job};
+use crate::app::report_epochs::{JobEpoch, NotWritten, ReportQueue, Written};
+use crate::app::{App, finish_job, renew_lease};
+use crate::store::epoch_reports::NewReport;
+use crate::store::leases::LeaseClaim;
+use crate::store::workers::NewWorker;
+
+/// Epochs of one stream that wait for their acknowledgement; beyond it the stream is not read.
+const UNACKNOWLEDGED_MAX: usize = 64;
+/// Length of the texts by which a worker describes itself.
+const WORKER_TEXT_CHARS_MAX: usize = 256;
+
+/// The workers' service.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    app: Arc<App>,
+    reports: ReportQueue,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Workers {
+    /// The service. Waits and streams end when `stop` is cancelled; their tasks are tracked by `tasks`.
+    pub fn new(app: Arc<App>, reports: ReportQueue, stop: CancellationToken, tasks: TaskTracker) -> Self {
+        Self {
+            app,
+            reports,
+            stop,
+            tasks,
+        }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl WorkerService for Workers {
+    async fn register_worker(&self, request: Request<v1::RegisterWorkerRequest>) -> Answer<v1::RegisterWorkerResponse> {
+        let worker = new_worker(request.into_inner())?;
+        in_time(register_worker(&self.app, &worker)).await?;
+        let settings = self.app.settings();
+        Ok(Response::new(v1::RegisterWorkerResponse {
+            lease_ttl: Some(wire_duration(settings.lease_ttl)),
+            heartbeat_interval: Some(wire_duration(settings.heartbeat_interval())),
+        }))
+    }
+
+    async fn unregister_worker(
+        &self,
+        request: Request<v1::UnregisterWorkerRequest>,
+    ) -> Answer<v1::UnregisterWorkerResponse> {
+        in_time(unregister_worker(
+            &self.app,
+            worker_id(&request.into_inner().worker_id)?,
+        ))
+        .await?;
+        Ok(Response::new(v1::UnregisterWorkerResponse {}))
+    }
+
+    async fn lease_jobs(&self, request: Request<v1::LeaseJobsRequest>) -> Answer<v1::LeaseJobsResponse> {
+        let request = request.into_inner();
+        let worker_id = worker_id(&request.worker_id)?;
+        let wait = request
+            .wait
+            .and_then(|wait| Duration::try_from(wait).ok())
+            .unwrap_or_default();
+        if wait > WAIT_MAX {
+            return Err(invalid_field(
+                "wait",
+                format!("must be at most {} s", WAIT_MAX.as_secs()),
+            ));
+        }
+        let leased = tokio::select! {
+            // A coordinator that stops sends workers to ask again, of itself or of the next one.
+            () = self.stop.cancelled() => Err(Status::unavailable("the coordinator stops; ask again")),
+            leased = lease_jobs(&self.app, worker_id, request.slots, wait) => leased.map_err(super::status::of),
+            () = tokio::time::sleep(WAIT_MAX + ANSWER_WITHIN) => Err(Status::deadline_exceeded("no answer in time")),
+        }?;
+        let jobs = leased.iter().map(|leased| v1::LeasedJob {
+            lease: Some(v1::Lease {
+                job_id: leased.lease.job_id.to_string(),
+                token: leased.lease.token.to_string(),
+            }),
+            job: Some((&leased.job).into()),
+        });
+        Ok(Response::new(v1::LeaseJobsResponse { jobs: jobs.collect() }))
+    }
+
+    async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
+        let request = request.into_inner();
+        let worker_id = worker_id(&request.worker_id)?;
+        if request.leases.len() > WORKER_SLOTS_MAX as usize {
+            return Err(invalid_field("leases", format!("must be at most {WORKER_SLOTS_MAX}")));
+        }
+        let claims = request
+            .leases
+            .iter()
+            .map(|lease| claim(Some(lease)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let held = in_time(renew_lease::renew_leases(&self.app, worker_id, &claims)).await?;
+        Ok(Response::new(v1::HeartbeatResponse {
+            statuses: held.into_iter().map(lease_status).collect(),
+        }))
+    }
+
+    type ReportEpochsStream = ReceiverStream<Result<v1::ReportEpochsResponse, Status>>;
+
+    async fn report_epochs(
+        &self,
+        request: Request<Streaming<v1::ReportEpochsRequest>>,
+    ) -> Answer<Self::ReportEpochsStream> {
+        let inbound = request.into_inner();
+        let (pending_in, pending_out) = mpsc::channel(UNACKNOWLEDGED_MAX);
+        let (answers, receiver) = mpsc::channel(UNACKNOWLEDGED_MAX);
+        self.tasks.spawn(read_reports(
+            inbound,
+            self.reports.clone(),
+            pending_in,
+            self.stop.clone(),
+        ));
+        self.tasks.spawn(acknowledge(pending_out, answers));
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn finish_job(&self, request: Request<v1::FinishJobRequest>) -> Answer<v1::FinishJobResponse> {
+        let request = request.into_inner();
+        let claim = claim(request.lease.as_ref())?;
+        let held = in_time(finish_job(&self.app, claim, request.test_loss)).await?;
+        Ok(Response::new(v1::FinishJobResponse {
+            status: lease_status(held),
+        }))
+    }
+
+    async fn release_job(&self, request: Request<v1::ReleaseJobRequest>) -> Answer<v1::ReleaseJobResponse> {
+        let request = request.into_inner();
+        let claim = claim(request.lease.as_ref())?;
+        let cause = match request.cause.as_str() {
+            "drain" => Cause::Drain,
+            "error" => Cause::Error(&request.error),
+            other => {
+                return Err(invalid_field(
+                    "cause",
+                    format!("must be drain or error, and '{other}' is not"),
+                ));
+            }
+        };
+        let held = in_time(release_job(&self.app, claim, cause)).await?;
+        Ok(Response::new(v1::ReleaseJobResponse {
+            status: lease_status(held),
+        }))
+    }
+
+    async fn put_artifact(
+        &self,
+        request: Request<Streaming<v1::PutArtifactRequest>>,
+    ) -> Answer<v1::PutArtifactResponse> {
+        let artifact = tokio::time::timeout(ANSWER_WITHIN * 4, receive_artifact(request.into_inner()))
+            .await
+            .map_err(|_| Status::deadline_exceeded("the artifact did not come in time"))??;
+        let held = in_time(keep_artifact::keep_artifact(&self.app, &artifact)).await?;
+        Ok(Response::new(v1::PutArtifactResponse {
+            status: lease_status(held),
+        }))
+    }
+
+    type GetDatasetStream = ReceiverStream<Result<v1::GetDatasetResponse, Status>>;
+
+    async fn get_dataset(&self, request: Request<v1::GetDatasetRequest>) -> Answer<Self::GetDatasetStream> {
+        let hash: FileHash = request
+            .into_inner()
+            .sha256
+            .parse()
+            .map_err(|error: trawl_domain::dataset::NotAHash| invalid_field("sha256", error.to_string()))?;
+        let content = in_time(keep_artifact::dataset_file(&self.app, hash)).await?;
+        let (sender, receiver) = mpsc::channel(4);
+        self.tasks.spawn(async move {
+            for chunk in content.chunks(CHUNK_BYTES) {
+                if sender
+                    .send(Ok(v1::GetDatasetResponse { chunk: chunk.to_vec() }))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// One request on a stream of reports, in the order in which they came.
+enum Pending {
+    /// Waits for the writer.
+    Queued {
+        job_id: String,
+        epoch: u32,
+        written: oneshot::Receiver<Result<Written, NotWritten>>,
+    },
+    /// Ends the stream.
+    Refused(Status),
+}
+
+/// Reads a stream of reports into the writer's queue, no faster than it is emptied.
+async fn read_reports(
+    mut inbound: Streaming<v1::ReportEpochsRequest>,
+    reports: ReportQueue,
+    pending: mpsc::Sender<Pending>,
+    stop: CancellationToken,
+) {
+    loop {
+        let message = tokio::select! {
+            message = inbound.message() => message,
+            () = stop.cancelled() => Err(Status::unavailable("the coordinator stops; connect again")),
+        };
+        let next = match message {
+            Ok(None) => return,
+            Ok(Some(message)) => queue(message, &reports).await.unwrap_or_else(Pending::Refused),
+            Err(status) => Pending::Refused(status),
+        };
+        let is_last = matches!(next, Pending::Refused(_));
+        if pending.send(next).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+async fn queue(message: v1::ReportEpochsRequest, reports: &ReportQueue) -> Result<Pending, Status> {
+    let epoch = message.epoch;
+    let job_epoch = job_epoch(&message)?;
+    let job_id = job_epoch.lease.job_id.to_string();
+    let written = reports
+        .push(job_epoch)
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    Ok(Pending::Queued { job_id, epoch, written })
+}
+
+/// Answers reports in their order, each once it is durable.
+async fn acknowledge(
+    mut pending: mpsc::Receiver<Pending>,
+    answers: mpsc::Sender<Result<v1::ReportEpochsResponse, Status>>,
+) {
+    while let Some(next) = pending.recv().await {
+        let answer = match next {
+            Pending::Refused(status) => Err(status),
+            Pending::Queued { job_id, epoch, written } => match written.await {
+                Ok(Ok(written)) => Ok(v1::ReportEpochsResponse {
+                    job_id,
+                    epoch,
+                    status: lease_status(written == Written::Durable),
+                }),
+                Ok(Err(NotWritten)) | Err(_) => Err(Status::unavailable(NotWritten.to_string())),
+            },
+        };
+        let is_last = answer.is_err();
+        if answers.send(answer).await.is_err() || is_last {
+            return;
+        }
+    }
+}
+
+fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
+    let lease = claim(message.lease.as_ref())?;
+    let mut v = Violations::new();
+    if i64::from(message.epoch) >= EPOCHS_MAX {
+        v.add("epoch", format!("must be below {EPOCHS_MAX}"));
+    }
+    for (field, members) in [("members", &message.members), ("diverged", &message.diverged)] {
+        let ascending = members.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascending || members.iter().any(|member| *member as usize >= JOB_MEMBERS_MAX) {
+            v.add(field, format!("must be ascending and below {JOB_MEMBERS_MAX}"));
+        }
+    }
+    if message.train_loss.len() != message.members.len() {
+        v.add("train_loss", "must have one value a member");
+    }
+    if !message.val_loss.is_empty() && message.val_loss.len() != message.members.len() {
+        v.add("val_loss", "must have one value a member, or none at all");
+    }
+    for (field, losses) in [("train_loss", &message.train_loss), ("val_loss", &message.val_loss)] {
+        if losses.iter().any(|loss| !loss.is_finite()) {
+            v.add(field, "must be finite: a member whose loss is not has diverged");
+        }
+    }
+    if !v.is_empty() {
+        return Err(invalid(&v));
+    }
+    let reports = message.members.iter().enumerate().map(|(index, member)| NewReport {
+        job_id: lease.job_id,
+        member: *member,
+        epoch: message.epoch,
+        train_loss: message.train_loss[index],
+        val_loss: message.val_loss.get(index).copied(),
+    });
+    Ok(JobEpoch {
+        lease,
+        reports: reports.collect(),
+        diverged: message.diverged.clone(),
+    })
+}
+
+async fn receive_artifact(mut inbound: Streaming<v1::PutArtifactRequest>) -> Result<NewArtifact, Status> {
+    let head = inbound
+        .message()
+        .await?
+        .ok_or_else(|| invalid_field("lease", "is missing"))?;
+    let lease = claim(head.lease.as_ref())?;
+    let sha256: FileHash = head
+        .sha256
+        .parse()
+        .map_err(|_| invalid_field("sha256", "must be a SHA-256"))?;
+    if head.kind != "weights" {
+        return Err(invalid_field("kind", "must be weights"));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if head.name.is_empty() || head.name.len() > 128 || !head.name.chars().all(allowed) {
+        return Err(invalid_field(
+            "name",
+            "must be 1 to 128 letters, digits, '.', '_' and '-'",
+        ));
+    }
+    if head.bytes > ARTIFACT_BYTES_MAX {
+        return Err(invalid_field("bytes", format!("must be at most {ARTIFACT_BYTES_MAX}")));
+    }
+    let mut content = head.chunk;
+    while let Some(piece) = inbound.message().await? {
+        content.extend_from_slice(&piece.chunk);
+        // What comes is bounded by what was announced, and that by the limit.
+        if content.len() as u64 > head.bytes {
+            return Err(invalid_field("chunk", "there are more bytes than announced"));
+        }
+    }
+    if content.len() as u64 != head.bytes {
+        return Err(invalid_field(
+            "bytes",
+            format!("{} bytes came, {} were announced", content.len(), head.bytes),
+        ));
+    }
+    if FileHash::of(&content) != sha256 {
+        return Err(invalid_field("sha256", "is not the hash of the bytes that came"));
+    }
+    Ok(NewArtifact {
+        lease,
+        kind: head.kind,
+        name: head.name,
+        content,
+    })
+}
+
+fn new_worker(request: v1::RegisterWorkerRequest) -> Result<NewWorker, Status> {
+    let mut v = Violations::new();
+    for (field, text) in [
+        ("host", &request.host),
+        ("device", &request.device),
+        ("version", &request.version),
+    ] {
+        if text.is_empty() || text.chars().count() > WORKER_TEXT_CHARS_MAX {
+            v.add(field, format!("must be 1 to {WORKER_TEXT_CHARS_MAX} characters"));
+        }
+    }
+    if !(1..=WORKER_SLOTS_MAX).contains(&request.slots) {
+        v.add("slots", format!("must be from 1 to {WORKER_SLOTS_MAX}"));
+    }
+    if !v.is_empty() {
+        return Err(invalid(&v));
+    }
+    Ok(NewWorker {
+        worker_id: worker_id(&request.worker_id)?,
+        host: request.host,
+        device: request.device,
+        slots: request.slots,
+        version: request.version,
+    })
+}
+
+fn worker_id(text: &str) -> Result<WorkerId, Status> {
+    text.parse().map_err(|_| invalid_field("worker_id", "must be a UUID"))
+}
+
+fn claim(lease: Option<&v1::Lease>) -> Result<LeaseClaim, Status> {
+    let lease = lease.ok_or_else(|| invalid_field("lease", "is missing"))?;
+    Ok(LeaseClaim {
+        job_id: lease
+            .job_id
+            .parse()
+            .map_err(|_| invalid_field("lease.job_id", "must be a UUID"))?,
+        token: lease
+            .token
+            .parse()
+            .map_err(|_| invalid_field("lease.token", "must be a UUID"))?,
+    })
+}
+
+fn lease_status(held: bool) -> i32 {
+    let status = if held {
+        v1::LeaseStatus::Held
+    } else {
+        v1::LeaseStatus::Lost
+    };
+    status.into()
+}
+
+fn wire_duration(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}

@@ -1,0 +1,141 @@
+//! `trawl-coordinator`: reads its flags, opens its ports and its database, and serves until it is told to stop.
+
+mod args;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use trawl_coordinator::app::{App, Settings, expire_leases};
+use trawl_coordinator::grpc::Access;
+use trawl_coordinator::server::{Ports, serve};
+
+use args::Args;
+
+/// How long Postgres may take to come up beside the coordinator.
+const DATABASE_WITHIN: Duration = Duration::from_secs(60);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    args.log.init();
+    let stop = CancellationToken::new();
+    stop_on_signals(&stop)?;
+    // Asked to stop while it still waits for Postgres, it has nothing to end.
+    tokio::select! {
+        done = run(args, stop.clone()) => done,
+        () = async { stop.cancelled().await; sleep(Duration::from_secs(30)).await } => Ok(()),
+    }
+}
+
+async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
+    args.refuse_open_ports()?;
+    let grpc = listen(args.listen).await?;
+    let http = listen(args.http_listen).await?;
+    let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
+
+    let pool = tokio::select! {
+        pool = connect(&args.database_url) => pool?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    sqlx::migrate!("../migrations")
+        .run(&pool)
+        .await
+        .context("cannot migrate the database")?;
+    let mut entropy = [0; 32];
+    getrandom::fill(&mut entropy).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
+    let settings = Settings {
+        dataset_dir: std::path::absolute(&args.dataset_dir)?,
+        lease_ttl: Duration::from_millis(args.lease_ttl_ms),
+    };
+    let app = Arc::new(App::new(pool, settings, entropy));
+    expire_leases::grant_grace(&app).await?;
+
+    info!(grpc.addr = %grpc_addr, http.addr = %http_addr, version = env!("CARGO_PKG_VERSION"), "coordinator ready");
+    if let Some(path) = &args.ready_file {
+        write_ready_file(path, grpc_addr, http_addr)?;
+    }
+    serve(
+        app,
+        Ports {
+            grpc,
+            http,
+            access: Access::new(args.token.as_deref()),
+        },
+        stop,
+    )
+    .await?;
+    info!("coordinator stopped");
+    Ok(())
+}
+
+async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr)
+        .await
+        .with_context(|| format!("cannot listen on {addr}"))
+}
+
+/// Connects to Postgres, and waits for it to come up.
+async fn connect(url: &str) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = url.parse().context("--database-url is no Postgres URL")?;
+    // No statement of the coordinator takes long; one that does waits for a lock that somebody forgot.
+    let options = options.application_name("trawl-coordinator").options([
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "15s"),
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]);
+    let pool = PgPoolOptions::new()
+        .max_connections(16)
+        .acquire_timeout(Duration::from_secs(10));
+    let deadline = Instant::now() + DATABASE_WITHIN;
+    let mut told = false;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Ok(pool) => return Ok(pool),
+            Err(error) if Instant::now() >= deadline => return Err(error).context("cannot connect to Postgres"),
+            Err(error) => {
+                if !told {
+                    warn!(error = %error, "waiting for Postgres");
+                    told = true;
+                }
+                sleep(Duration::from_millis(250)).await;
+            }
+        }
+    }
+}
+
+/// Says where it listens, whole or not at all: another process waits for the file.
+fn write_ready_file(path: &Path, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+    let ready = serde_json::json!({ "grpc": format!("http://{grpc}"), "http": format!("http://{http}") });
+    let part = path.with_extension("part");
+    std::fs::write(&part, format!("{ready}\n"))
+        .and_then(|()| std::fs::rename(&part, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The first SIGINT or SIGTERM stops in stages, the second at once.
+fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
+        next().await;
+        info!("told to stop");
+        stop.cancel();
+        let _ = timeout(Duration::from_secs(60), next()).await;
+        warn!("stopping at once");
+        std::process::exit(1);
+    });
+    Ok(())
+}

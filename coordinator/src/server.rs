@@ -1,0 +1,177 @@
+//! Runs the coordinator: its two ports, its ticks, and its end in stages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tracing::{info, warn};
+use trawl_proto::v1::study_service_server::StudyServiceServer;
+use trawl_proto::v1::worker_service_server::WorkerServiceServer;
+
+use crate::app::report_epochs::report_writer;
+use crate::app::{App, AppError, cancel_study, delete_study, expire_leases};
+use crate::grpc::{Access, Studies, Workers};
+use crate::http;
+
+/// A study with its 64 parameters of 256 choices fits many times.
+const STUDY_MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// A report of a full job is 2 KiB, a piece of an artifact 64 KiB.
+const WORKER_MESSAGE_BYTES_MAX: usize = 128 << 10;
+/// Calls that one connection may have under way.
+const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// Time between two looks for leases that ran out.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two rounds of what has no hurry.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+/// How long calls may take to end once the coordinator stops.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// The coordinator's ports, and who may call.
+#[derive(Debug)]
+pub struct Ports {
+    /// gRPC.
+    pub grpc: TcpListener,
+    /// Web.
+    pub http: TcpListener,
+    /// Who may call.
+    pub access: Access,
+}
+
+/// Serves until `stop` is cancelled; then ends what waits, lets calls come to their end for a while, and returns.
+///
+/// # Errors
+/// A port that fails.
+pub async fn serve(app: Arc<App>, ports: Ports, stop: CancellationToken) -> anyhow::Result<()> {
+    let tasks = TaskTracker::new();
+    // The writer outlives the streams that feed it: it ends when their last queue is dropped.
+    let hard_stop = CancellationToken::new();
+    let (reports, writer) = report_writer(Arc::clone(&app), hard_stop.clone());
+    tasks.spawn(writer);
+    tasks.spawn(on_tick(EXPIRE_INTERVAL, Arc::clone(&app), stop.clone(), expire));
+    tasks.spawn(on_tick(TIDY_INTERVAL, Arc::clone(&app), stop.clone(), tidy));
+
+    let (health, health_service) = tonic_health::server::health_reporter();
+    tasks.spawn(watch_database(Arc::clone(&app), health, stop.clone()));
+
+    let studies = StudyServiceServer::new(Studies::new(Arc::clone(&app), stop.clone(), tasks.clone()))
+        .max_decoding_message_size(STUDY_MESSAGE_BYTES_MAX);
+    let workers = WorkerServiceServer::new(Workers::new(Arc::clone(&app), reports, stop.clone(), tasks.clone()))
+        .max_decoding_message_size(WORKER_MESSAGE_BYTES_MAX);
+    // With the details of errors among them, so that clients can show which fields were refused.
+    let describe = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(trawl_proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut grpc = tokio::spawn(
+        Server::builder()
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_keepalive_interval(Some(Duration::from_secs(20)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+            .tcp_nodelay(true)
+            .add_service(InterceptedService::new(studies, ports.access.clone()))
+            .add_service(InterceptedService::new(workers, ports.access.clone()))
+            .add_service(InterceptedService::new(describe().build_v1()?, ports.access.clone()))
+            .add_service(InterceptedService::new(
+                describe().build_v1alpha()?,
+                ports.access.clone(),
+            ))
+            // Health is for probes, which have no token.
+            .add_service(health_service)
+            .serve_with_incoming_shutdown(TcpListenerStream::new(ports.grpc), stop.clone().cancelled_owned()),
+    );
+    let web =
+        axum::serve(ports.http, http::router(Arc::clone(&app))).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let mut web = tokio::spawn(async move { web.await });
+
+    tokio::select! {
+        ended = &mut grpc => ended??,
+        ended = &mut web => ended??,
+        () = stop.cancelled() => {}
+    }
+    stop.cancel();
+    info!("stopping: calls come to their end");
+    tasks.close();
+    let drained = timeout(DRAIN_WITHIN, async {
+        let _ = (&mut grpc).await;
+        tasks.wait().await;
+    });
+    if drained.await.is_err() {
+        warn!(
+            drain.limit_ms = DRAIN_WITHIN.as_millis() as u64,
+            "stopping: some calls were cut off"
+        );
+        hard_stop.cancel();
+        grpc.abort();
+    }
+    web.abort();
+    Ok(())
+}
+
+/// Takes the jobs of silent workers back.
+async fn expire(app: Arc<App>) -> Result<(), AppError> {
+    expire_leases::expire_leases(&app).await.map(drop)
+}
+
+/// Ends the jobs of cancelled studies, and removes the rows of deleted ones.
+async fn tidy(app: Arc<App>) -> Result<(), AppError> {
+    cancel_study::sweep_cancelled(&app).await?;
+    delete_study::remove_deleted(&app).await
+}
+
+async fn on_tick<F>(every: Duration, app: Arc<App>, stop: CancellationToken, work: fn(Arc<App>) -> F)
+where
+    F: Future<Output = Result<(), AppError>>,
+{
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        if let Err(error) = work(Arc::clone(&app)).await {
+            warn!(error = %error, "a tick failed; the next one tries again");
+        }
+    }
+}
+
+/// Tells by the gRPC health protocol whether the coordinator can serve. After Postgres was away, every lease gets its grace
+/// before it can expire.
+async fn watch_database(app: Arc<App>, health: tonic_health::server::HealthReporter, stop: CancellationToken) {
+    let mut was_up = true;
+    let mut ticks = interval(EXPIRE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let is_up = app.is_database_up().await;
+        if is_up && !was_up {
+            if let Err(error) = expire_leases::grant_grace(&app).await {
+                warn!(error = %error, "leases could not be extended");
+            }
+        }
+        was_up = is_up;
+        let status = if is_up {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for service in ["", "trawl.v1.StudyService", "trawl.v1.WorkerService"] {
+            health.set_service_status(service, status).await;
+        }
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => {
+                health.set_service_status("", ServingStatus::NotServing).await;
+                return;
+            }
+        }
+    }
+}

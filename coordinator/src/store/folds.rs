@@ -1,0 +1,254 @@
+//! Folds of trials and refits.
+
+use trawl_domain::id::{JobId, StudyId};
+use trawl_domain::metric::FoldMetrics;
+use trawl_domain::seed::Owner;
+use trawl_domain::state::{DIVERGED, TrialState};
+
+use super::{Connection, StoreError, bad_row, count, int, word};
+
+/// A stored fold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoldRecord {
+    /// Whose fold.
+    pub owner: Owner,
+    /// Number.
+    pub fold: u32,
+    /// State.
+    pub state: TrialState,
+    /// Epochs reported when it ended.
+    pub epochs: u32,
+    /// Mean training loss of the last epoch.
+    pub train_loss: Option<f64>,
+    /// Validation losses; absent where no rows validate.
+    pub metrics: Option<FoldMetrics>,
+    /// Epoch with the lowest validation loss.
+    pub best_epoch: Option<u32>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+struct FoldRow {
+    fold_id: i64,
+    trial: Option<i32>,
+    refit: Option<i32>,
+    fold: i32,
+    state: String,
+    epochs: i32,
+    train_loss: Option<f64>,
+    val_loss: Option<f64>,
+    best_epoch: Option<i32>,
+    best_val_loss: Option<f64>,
+    error: Option<String>,
+}
+
+impl TryFrom<FoldRow> for FoldRecord {
+    type Error = StoreError;
+
+    fn try_from(row: FoldRow) -> Result<Self, StoreError> {
+        let number = |column, value| count("folds", row.fold_id, column, value);
+        Ok(Self {
+            owner: owner(row.fold_id, row.trial, row.refit)?,
+            fold: number("fold", row.fold)?,
+            state: word("folds", row.fold_id, "state", &row.state)?,
+            epochs: number("epochs", row.epochs)?,
+            train_loss: row.train_loss,
+            metrics: row
+                .val_loss
+                .zip(row.best_val_loss)
+                .map(|(val_loss, best_val_loss)| FoldMetrics {
+                    val_loss,
+                    best_val_loss,
+                }),
+            best_epoch: row.best_epoch.map(|epoch| number("best_epoch", epoch)).transpose()?,
+            error: row.error,
+        })
+    }
+}
+
+pub(super) fn owner(fold_id: i64, trial: Option<i32>, refit: Option<i32>) -> Result<Owner, StoreError> {
+    match (trial, refit) {
+        (Some(trial), None) => count("folds", fold_id, "trial", trial).map(Owner::Trial),
+        (None, Some(refit)) => count("folds", fold_id, "refit", refit).map(Owner::Refit),
+        _ => Err(bad_row("folds", fold_id, "trial", "a fold is of a trial or of a refit")),
+    }
+}
+
+/// One fold of a planned job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NewFold {
+    /// Its job.
+    pub job_id: JobId,
+    /// Its place among the job's members.
+    pub member: u32,
+    /// Whose fold.
+    pub owner: Owner,
+    /// Number.
+    pub fold: u32,
+}
+
+/// Stores the folds of planned jobs.
+pub async fn insert(conn: &mut Connection, study_id: StudyId, folds: &[NewFold]) -> Result<(), StoreError> {
+    let jobs: Vec<_> = folds.iter().map(|fold| fold.job_id.0).collect();
+    let members: Vec<i32> = folds.iter().map(|fold| int(fold.member)).collect();
+    let of = |pick: fn(Owner) -> Option<u32>| folds.iter().map(|fold| pick(fold.owner).map(int)).collect::<Vec<_>>();
+    let trials = of(|owner| {
+        if let Owner::Trial(trial) = owner {
+            Some(trial)
+        } else {
+            None
+        }
+    });
+    let refits = of(|owner| {
+        if let Owner::Refit(refit) = owner {
+            Some(refit)
+        } else {
+            None
+        }
+    });
+    let numbers: Vec<i32> = folds.iter().map(|fold| int(fold.fold)).collect();
+    sqlx::query!(
+        "INSERT INTO trawl_store.folds (study_id, job_id, member, trial, refit, fold)
+         SELECT $1, * FROM unnest($2::uuid[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])",
+        study_id.0,
+        &jobs,
+        &members,
+        &trials as &[Option<i32>],
+        &refits as &[Option<i32>],
+        &numbers,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The folds of some trials or of one refit, by trial and number.
+pub async fn of_owners(
+    conn: &mut Connection,
+    study_id: StudyId,
+    trials: &[u32],
+    refit: Option<u32>,
+) -> Result<Vec<FoldRecord>, StoreError> {
+    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    sqlx::query_as!(
+        FoldRow,
+        "SELECT fold_id, trial, refit, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss, error
+         FROM trawl_store.folds
+         WHERE study_id = $1 AND (trial = ANY($2) OR refit = $3)
+         ORDER BY trial, refit, fold",
+        study_id.0,
+        &trials,
+        refit.map(int),
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(FoldRecord::try_from)
+    .collect()
+}
+
+/// Notes that jobs were leased: their folds run.
+pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
+    let jobs: Vec<_> = jobs.iter().map(|job| job.0).collect();
+    sqlx::query!(
+        "UPDATE trawl_store.folds SET state = 'running' WHERE job_id = ANY($1) AND state = 'queued'",
+        &jobs
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a job goes back to the queue: those of its folds that run wait again.
+pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.folds SET state = 'queued' WHERE job_id = $1 AND state = 'running'",
+        job_id.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Ends members of jobs whose loss is not finite.
+pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32)]) -> Result<(), StoreError> {
+    let jobs: Vec<_> = members.iter().map(|(job, _)| job.0).collect();
+    let members: Vec<i32> = members.iter().map(|(_, member)| int(*member)).collect();
+    sqlx::query!(
+        "UPDATE trawl_store.folds f SET state = 'failed', error = $3
+         FROM unnest($1::uuid[], $2::integer[]) AS d (job_id, member)
+         WHERE f.job_id = d.job_id AND f.member = d.member AND f.state = 'running'",
+        &jobs,
+        &members,
+        DIVERGED,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Completes a job's running folds that have all of their `epochs` reports, and takes every fold's metrics from its
+/// reports. Returns how many folds still lack reports.
+pub async fn complete(conn: &mut Connection, job_id: JobId, epochs: u32) -> Result<u32, StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.folds f
+         SET state = CASE WHEN f.state = 'running' AND m.epochs = $2 THEN 'completed' ELSE f.state END,
+             epochs = m.epochs, train_loss = m.train_loss, val_loss = m.val_loss,
+             best_epoch = m.best_epoch, best_val_loss = m.best_val_loss
+         FROM (SELECT r.fold_id, count(*)::integer AS epochs,
+                      (array_agg(r.train_loss ORDER BY r.epoch DESC))[1] AS train_loss,
+                      (array_agg(r.val_loss ORDER BY r.epoch DESC))[1] AS val_loss,
+                      (array_agg(r.epoch ORDER BY r.val_loss, r.epoch) FILTER (WHERE r.val_loss IS NOT NULL))[1] AS best_epoch,
+                      min(r.val_loss) AS best_val_loss
+               FROM trawl_store.epoch_reports r
+               WHERE r.fold_id IN (SELECT fold_id FROM trawl_store.folds WHERE job_id = $1)
+               GROUP BY r.fold_id) m
+         WHERE f.fold_id = m.fold_id",
+        job_id.0,
+        int(epochs),
+    )
+    .execute(&mut *conn)
+    .await?;
+    let lacking = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM trawl_store.folds WHERE job_id = $1 AND state IN ('queued', 'running')"#,
+        job_id.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(lacking).unwrap_or(u32::MAX))
+}
+
+/// Ends a job's unfinished folds.
+pub async fn end_unfinished(
+    conn: &mut Connection,
+    job_id: JobId,
+    state: TrialState,
+    error: Option<&str>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.folds SET state = $2, error = $3 WHERE job_id = $1 AND state IN ('queued', 'running')",
+        job_id.0,
+        state.as_str(),
+        error,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Removes up to `limit` folds of a deleted study with their reports; how many there were.
+pub async fn remove_some(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<u64, StoreError> {
+    let removed = sqlx::query!(
+        "WITH batch AS (
+             SELECT fold_id FROM trawl_store.folds WHERE study_id = $1 LIMIT $2
+         ), reports AS (
+             DELETE FROM trawl_store.epoch_reports WHERE fold_id IN (SELECT fold_id FROM batch)
+         )
+         DELETE FROM trawl_store.folds WHERE fold_id IN (SELECT fold_id FROM batch)",
+        study_id.0,
+        i64::from(limit),
+    )
+    .execute(conn)
+    .await?;
+    Ok(removed.rows_affected())
+}

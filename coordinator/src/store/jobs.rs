@@ -1,0 +1,278 @@
+//! Jobs: the queue, and what each trains.
+
+use sqlx::types::Json;
+use trawl_domain::id::{JobId, StudyId};
+use trawl_domain::seed::Owner;
+use trawl_domain::space::Params;
+use uuid::Uuid;
+
+use super::folds::owner;
+use super::{Connection, StoreError, bad_row, count, expect_rows, int};
+
+/// Which rows a job trains on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobSplit {
+    /// As the study validates.
+    Validation,
+    /// All rows train, and the test rows are looked at.
+    All,
+}
+
+impl JobSplit {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::All => "all",
+        }
+    }
+}
+
+/// A planned job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NewJob {
+    /// Its id.
+    pub job_id: JobId,
+    /// Folds that it trains.
+    pub members: u32,
+    /// Which rows it trains on.
+    pub split: JobSplit,
+}
+
+/// A stored job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JobRecord {
+    /// Its id.
+    pub job_id: JobId,
+    /// Its study.
+    pub study_id: StudyId,
+    /// The refit that it is part of.
+    pub refit: Option<u32>,
+    /// Which rows it trains on.
+    pub split: JobSplit,
+    /// Folds that it trains.
+    pub members: u32,
+    /// Leases that count towards its retry limit.
+    pub attempts: u32,
+    /// Leases granted so far.
+    pub lease_epoch: u32,
+}
+
+struct JobRow {
+    job_id: Uuid,
+    study_id: Uuid,
+    refit: Option<i32>,
+    split: String,
+    members: i32,
+    attempts: i32,
+    lease_epoch: i32,
+}
+
+impl TryFrom<JobRow> for JobRecord {
+    type Error = StoreError;
+
+    fn try_from(row: JobRow) -> Result<Self, StoreError> {
+        let number = |column, value| count("jobs", row.job_id, column, value);
+        Ok(Self {
+            job_id: JobId(row.job_id),
+            study_id: StudyId(row.study_id),
+            refit: row.refit.map(|refit| number("refit", refit)).transpose()?,
+            split: match row.split.as_str() {
+                "validation" => JobSplit::Validation,
+                "all" => JobSplit::All,
+                other => return Err(bad_row("jobs", row.job_id, "split", other)),
+            },
+            members: number("members", row.members)?,
+            attempts: number("attempts", row.attempts)?,
+            lease_epoch: number("lease_epoch", row.lease_epoch)?,
+        })
+    }
+}
+
+/// One member of a job, with what decides its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberRecord {
+    /// Its job.
+    pub job_id: JobId,
+    /// Whose fold.
+    pub owner: Owner,
+    /// Number of the fold.
+    pub fold: u32,
+    /// Parameters of the trial or refit.
+    pub params: Params,
+}
+
+/// Queues planned jobs in this order.
+pub async fn insert(
+    conn: &mut Connection,
+    study_id: StudyId,
+    refit: Option<u32>,
+    jobs: &[NewJob],
+) -> Result<(), StoreError> {
+    let ids: Vec<Uuid> = jobs.iter().map(|job| job.job_id.0).collect();
+    let members: Vec<i32> = jobs.iter().map(|job| int(job.members)).collect();
+    let splits: Vec<String> = jobs.iter().map(|job| job.split.as_str().to_owned()).collect();
+    sqlx::query!(
+        "INSERT INTO trawl_store.jobs (study_id, refit, job_id, members, split)
+         SELECT $1, $2, j.job_id, j.members, j.split
+         FROM unnest($3::uuid[], $4::integer[], $5::text[]) WITH ORDINALITY AS j (job_id, members, split, place)
+         ORDER BY j.place",
+        study_id.0,
+        refit.map(int),
+        &ids,
+        &members,
+        &splits,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes up to `limit` jobs from the head of the queue, and leaves those that another transaction is just taking. The
+/// studies are locked against a change of state, so that no job is granted of a study that was just cancelled.
+pub async fn claim(conn: &mut Connection, limit: u32) -> Result<Vec<JobRecord>, StoreError> {
+    sqlx::query_as!(
+        JobRow,
+        "WITH taken AS (
+             SELECT j.job_id
+             FROM trawl_store.jobs j
+             JOIN trawl_store.studies s USING (study_id)
+             LEFT JOIN trawl_store.refits r ON r.study_id = j.study_id AND r.refit = j.refit
+             WHERE j.state = 'queued'
+               AND ((j.refit IS NULL AND s.state = 'running')
+                 OR (r.state IN ('queued', 'running') AND s.state <> 'paused'))
+             ORDER BY j.position
+             LIMIT $1
+             FOR NO KEY UPDATE OF j SKIP LOCKED
+             FOR SHARE OF s
+         )
+         UPDATE trawl_store.jobs j
+         SET state = 'leased', attempts = j.attempts + 1, lease_epoch = j.lease_epoch + 1
+         FROM taken
+         WHERE j.job_id = taken.job_id
+         RETURNING j.job_id, j.study_id, j.refit, j.split, j.members, j.attempts, j.lease_epoch",
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(JobRecord::try_from)
+    .collect()
+}
+
+/// What jobs train: their members in order.
+pub async fn members(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<MemberRecord>, StoreError> {
+    let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT f.fold_id, f.job_id, f.trial, f.refit, f.fold,
+                  COALESCE(t.params, r.params) AS "params!: Json<Params>"
+           FROM trawl_store.folds f
+           LEFT JOIN trawl_store.trials t ON t.study_id = f.study_id AND t.trial = f.trial
+           LEFT JOIN trawl_store.refits r ON r.study_id = f.study_id AND r.refit = f.refit
+           WHERE f.job_id = ANY($1)
+           ORDER BY f.job_id, f.member"#,
+        &jobs,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(MemberRecord {
+                job_id: JobId(row.job_id),
+                owner: owner(row.fold_id, row.trial, row.refit)?,
+                fold: count("folds", row.fold_id, "fold", row.fold)?,
+                params: row.params.0,
+            })
+        })
+        .collect()
+}
+
+/// Locks a job whose lease the transaction has locked.
+pub async fn lock(conn: &mut Connection, job_id: JobId) -> Result<JobRecord, StoreError> {
+    sqlx::query_as!(
+        JobRow,
+        "SELECT job_id, study_id, refit, split, members, attempts, lease_epoch
+         FROM trawl_store.jobs WHERE job_id = $1 FOR NO KEY UPDATE",
+        job_id.0,
+    )
+    .fetch_one(conn)
+    .await?
+    .try_into()
+}
+
+/// Gives a leased job back to the queue at its old place. `counts` says whether the attempt counts towards the limit.
+pub async fn requeue(
+    conn: &mut Connection,
+    job_id: JobId,
+    counts: bool,
+    error: Option<&str>,
+) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.jobs
+         SET state = 'queued', attempts = attempts - $2, last_error = COALESCE($3, last_error)
+         WHERE job_id = $1 AND state = 'leased'",
+        job_id.0,
+        i32::from(!counts),
+        error,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("jobs", 1, done.rows_affected())
+}
+
+/// How a job ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEnd<'a> {
+    /// Its members all ended.
+    Completed,
+    /// Its retries are used up, for this reason.
+    Failed(&'a str),
+}
+
+/// Ends a leased job.
+pub async fn finish(conn: &mut Connection, job_id: JobId, end: JobEnd<'_>) -> Result<(), StoreError> {
+    let (state, error) = match end {
+        JobEnd::Completed => ("completed", None),
+        JobEnd::Failed(error) => ("failed", Some(error)),
+    };
+    let done = sqlx::query!(
+        "UPDATE trawl_store.jobs
+         SET state = $2, last_error = COALESCE($3, last_error), finished_at = clock_timestamp()
+         WHERE job_id = $1 AND state = 'leased'",
+        job_id.0,
+        state,
+        error,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("jobs", 1, done.rows_affected())
+}
+
+/// The jobs that are queued or leased although their study, or their refit, is cancelled.
+pub async fn cancelled(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, StoreError> {
+    let jobs = sqlx::query_scalar!(
+        "SELECT j.job_id
+         FROM trawl_store.jobs j
+         JOIN trawl_store.studies s USING (study_id)
+         LEFT JOIN trawl_store.refits r ON r.study_id = j.study_id AND r.refit = j.refit
+         WHERE j.state IN ('queued', 'leased')
+           AND CASE WHEN j.refit IS NULL THEN s.state = 'cancelled' ELSE r.state = 'cancelled' END
+         ORDER BY j.job_id
+         LIMIT $1",
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(jobs.into_iter().map(JobId).collect())
+}
+
+/// Cancels a job that is queued or leased; false if it ended meanwhile.
+pub async fn cancel(conn: &mut Connection, job_id: JobId) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.jobs SET state = 'cancelled', finished_at = clock_timestamp()
+         WHERE job_id = $1 AND state IN ('queued', 'leased')",
+        job_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,261 @@
+//! Leases. All arithmetic is done by the clock of the database, and durations alone cross the wire.
+
+use std::time::Duration;
+
+use trawl_domain::id::{JobId, LeaseToken, WorkerId};
+use uuid::Uuid;
+
+use super::jobs::JobRecord;
+use super::{Connection, StoreError, expect_rows, int};
+
+/// The claim of a worker to hold a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseClaim {
+    /// The job.
+    pub job_id: JobId,
+    /// The token that came with the lease.
+    pub token: LeaseToken,
+}
+
+/// A lease that the transaction has locked and found live. Holding one is the permission to write for its job: it cannot be
+/// had but from [`lock`] and [`lock_expired`], and ends with [`end`].
+#[derive(Debug)]
+pub struct HeldLease {
+    claim: LeaseClaim,
+}
+
+impl HeldLease {
+    /// The job.
+    pub fn job_id(&self) -> JobId {
+        self.claim.job_id
+    }
+}
+
+/// How a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<'a> {
+    /// The job is done.
+    Finished,
+    /// The worker stopped and handed it back.
+    Drained,
+    /// The worker could not train it.
+    Failed(&'a str),
+    /// The worker went silent.
+    Expired(&'a str),
+    /// The study was cancelled.
+    Cancelled,
+}
+
+impl<'a> Outcome<'a> {
+    fn columns(self) -> (&'static str, Option<&'a str>) {
+        match self {
+            Self::Finished => ("finished", None),
+            Self::Drained => ("drained", None),
+            Self::Failed(error) => ("failed", Some(error)),
+            Self::Expired(error) => ("expired", Some(error)),
+            Self::Cancelled => ("cancelled", None),
+        }
+    }
+}
+
+/// Grants the lease of a job that was just claimed.
+pub async fn grant(
+    conn: &mut Connection,
+    job: &JobRecord,
+    token: LeaseToken,
+    worker_id: WorkerId,
+    ttl: Duration,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO trawl_store.leases (job_id, token, worker_id, expires_at)
+         VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))",
+        job.job_id.0,
+        token.0,
+        worker_id.0,
+        ttl.as_secs_f64(),
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "INSERT INTO trawl_store.job_attempts (job_id, lease_epoch, token, worker_id) VALUES ($1, $2, $3, $4)",
+        job.job_id.0,
+        int(job.lease_epoch),
+        token.0,
+        worker_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Renews those leases that are live; which ones they were.
+pub async fn renew(
+    conn: &mut Connection,
+    worker_id: WorkerId,
+    claims: &[LeaseClaim],
+    ttl: Duration,
+) -> Result<Vec<JobId>, StoreError> {
+    let (jobs, tokens) = columns(claims);
+    let renewed = sqlx::query_scalar!(
+        "UPDATE trawl_store.leases l
+         SET expires_at = clock_timestamp() + make_interval(secs => $4)
+         FROM (SELECT l.job_id
+               FROM trawl_store.leases l
+               JOIN unnest($2::uuid[], $3::uuid[]) AS c (job_id, token) USING (job_id, token)
+               WHERE l.worker_id = $1 AND l.expires_at > clock_timestamp()
+               ORDER BY l.job_id
+               FOR NO KEY UPDATE OF l) live
+         WHERE l.job_id = live.job_id
+         RETURNING l.job_id",
+        worker_id.0,
+        &jobs,
+        &tokens,
+        ttl.as_secs_f64(),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(renewed.into_iter().map(JobId).collect())
+}
+
+/// Locks a lease, if it is live.
+pub async fn lock(conn: &mut Connection, claim: LeaseClaim) -> Result<Option<HeldLease>, StoreError> {
+    let live = sqlx::query_scalar!(
+        "SELECT job_id FROM trawl_store.leases
+         WHERE job_id = $1 AND token = $2 AND expires_at > clock_timestamp()
+         FOR UPDATE",
+        claim.job_id.0,
+        claim.token.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(live.map(|_| HeldLease { claim }))
+}
+
+/// Keeps leases from ending until the transaction does; which of them are live.
+pub async fn share(conn: &mut Connection, claims: &[LeaseClaim]) -> Result<Vec<LeaseClaim>, StoreError> {
+    let (jobs, tokens) = columns(claims);
+    let live = sqlx::query!(
+        "SELECT l.job_id, l.token
+         FROM trawl_store.leases l
+         JOIN unnest($1::uuid[], $2::uuid[]) AS c (job_id, token) USING (job_id, token)
+         WHERE l.expires_at > clock_timestamp()
+         ORDER BY l.job_id
+         FOR KEY SHARE OF l",
+        &jobs,
+        &tokens,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(live
+        .into_iter()
+        .map(|row| LeaseClaim {
+            job_id: JobId(row.job_id),
+            token: LeaseToken(row.token),
+        })
+        .collect())
+}
+
+/// Jobs whose lease ran out.
+pub async fn expired(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, StoreError> {
+    let jobs = sqlx::query_scalar!(
+        "SELECT job_id FROM trawl_store.leases WHERE expires_at <= clock_timestamp() ORDER BY job_id LIMIT $1",
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(jobs.into_iter().map(JobId).collect())
+}
+
+/// Locks a lease that ran out, if nobody else is at it; and who held it.
+pub async fn lock_expired(conn: &mut Connection, job_id: JobId) -> Result<Option<(HeldLease, WorkerId)>, StoreError> {
+    let row = sqlx::query!(
+        "SELECT token, worker_id FROM trawl_store.leases
+         WHERE job_id = $1 AND expires_at <= clock_timestamp()
+         FOR UPDATE SKIP LOCKED",
+        job_id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        (
+            HeldLease {
+                claim: LeaseClaim {
+                    job_id,
+                    token: LeaseToken(row.token),
+                },
+            },
+            WorkerId(row.worker_id),
+        )
+    }))
+}
+
+/// Locks the lease of a job, live or not, to end it from above.
+pub async fn lock_any(conn: &mut Connection, job_id: JobId) -> Result<Option<HeldLease>, StoreError> {
+    let token = sqlx::query_scalar!(
+        "SELECT token FROM trawl_store.leases WHERE job_id = $1 FOR UPDATE",
+        job_id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(token.map(|token| HeldLease {
+        claim: LeaseClaim {
+            job_id,
+            token: LeaseToken(token),
+        },
+    }))
+}
+
+/// Ends a lease; how many seconds it was held.
+pub async fn end(conn: &mut Connection, lease: HeldLease, outcome: Outcome<'_>) -> Result<f64, StoreError> {
+    let LeaseClaim { job_id, token } = lease.claim;
+    let (outcome, error) = outcome.columns();
+    let done = sqlx::query!(
+        "DELETE FROM trawl_store.leases WHERE job_id = $1 AND token = $2",
+        job_id.0,
+        token.0
+    )
+    .execute(&mut *conn)
+    .await?;
+    expect_rows("leases", 1, done.rows_affected())?;
+    let held = sqlx::query_scalar!(
+        r#"UPDATE trawl_store.job_attempts
+           SET ended_at = clock_timestamp(), outcome = $2, error = $3
+           WHERE token = $1 AND ended_at IS NULL
+           RETURNING extract(epoch FROM ended_at - granted_at)::double precision AS "seconds!""#,
+        token.0,
+        outcome,
+        error,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(held)
+}
+
+/// True if this very lease ended in that way: the same request came before, and its answer was lost.
+pub async fn ended_as(conn: &mut Connection, claim: LeaseClaim, outcome: Outcome<'_>) -> Result<bool, StoreError> {
+    let ended = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM trawl_store.job_attempts WHERE job_id = $1 AND token = $2 AND outcome = $3) AS "e!""#,
+        claim.job_id.0,
+        claim.token.0,
+        outcome.columns().0,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(ended)
+}
+
+/// Gives every lease a full time limit more: the coordinator was away, and no worker could renew.
+pub async fn grace(conn: &mut Connection, ttl: Duration) -> Result<u64, StoreError> {
+    let extended = sqlx::query!(
+        "UPDATE trawl_store.leases
+         SET expires_at = GREATEST(expires_at, clock_timestamp() + make_interval(secs => $1))",
+        ttl.as_secs_f64(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(extended.rows_affected())
+}
+
+fn columns(claims: &[LeaseClaim]) -> (Vec<Uuid>, Vec<Uuid>) {
+    claims.iter().map(|claim| (claim.job_id.0, claim.token.0)).unzip()
+}

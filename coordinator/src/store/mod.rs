@@ -1,0 +1,120 @@
+//! All SQL. One file a noun; each function is one statement, or a few that belong together, inside the caller's transaction.
+//!
+//! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, then studies. So no two transactions wait
+//! for each other.
+
+pub mod artifacts;
+pub mod dataset_files;
+pub mod epoch_reports;
+pub mod folds;
+pub mod jobs;
+pub mod leases;
+pub mod refits;
+pub mod studies;
+pub mod trials;
+pub mod workers;
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+/// A connection to Postgres.
+pub type Connection = sqlx::PgConnection;
+
+/// Why a statement has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Postgres or the way to it.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// A row holds what this version of trawl cannot have written.
+    #[error("table {table}, row {row}, column {column}: {reason}")]
+    BadRow {
+        /// Table.
+        table: &'static str,
+        /// Key of the row.
+        row: String,
+        /// Column.
+        column: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A guarded update did not meet the state that its transaction had locked.
+    #[error("{table}: {changed} rows changed where {expected} were expected")]
+    RowCount {
+        /// Table.
+        table: &'static str,
+        /// Rows that had to change.
+        expected: u64,
+        /// Rows that changed.
+        changed: u64,
+    },
+}
+
+impl StoreError {
+    /// True if Postgres is away or overloaded, so that the same call may go through later.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Database(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed,
+            ) => true,
+            // Classes of SQLSTATE: connection exceptions, transaction rollback (deadlock), insufficient resources,
+            // operator intervention, and the lock timeout.
+            Self::Database(sqlx::Error::Database(error)) => error.code().is_some_and(|code| {
+                ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "55P03"
+            }),
+            _ => false,
+        }
+    }
+
+    /// True if the statement broke this constraint.
+    pub fn is_violation_of(&self, constraint: &str) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.constraint() == Some(constraint))
+    }
+}
+
+/// Says that exactly `expected` rows changed.
+fn expect_rows(table: &'static str, expected: u64, changed: u64) -> Result<(), StoreError> {
+    if changed == expected {
+        Ok(())
+    } else {
+        Err(StoreError::RowCount {
+            table,
+            expected,
+            changed,
+        })
+    }
+}
+
+/// Reads a column that holds one of a few words.
+fn word<T: FromStr<Err: Display>>(
+    table: &'static str,
+    row: impl Display,
+    column: &'static str,
+    text: &str,
+) -> Result<T, StoreError> {
+    text.parse()
+        .map_err(|error: T::Err| bad_row(table, row, column, format!("'{text}' {error}")))
+}
+
+fn bad_row(table: &'static str, row: impl Display, column: &'static str, reason: impl Display) -> StoreError {
+    StoreError::BadRow {
+        table,
+        row: row.to_string(),
+        column,
+        reason: reason.to_string(),
+    }
+}
+
+/// Postgres has no unsigned integers; columns that count have a check that they are not negative.
+fn count(table: &'static str, row: impl Display, column: &'static str, value: i32) -> Result<u32, StoreError> {
+    u32::try_from(value).map_err(|_| bad_row(table, row, column, format!("{value} is negative")))
+}
+
+/// Numbers of trials, folds and epochs are bounded far below 2^31 at the door.
+fn int(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}

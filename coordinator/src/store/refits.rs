@@ -1,0 +1,219 @@
+//! Refits.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use trawl_domain::id::StudyId;
+use trawl_domain::metric::TrialValue;
+use trawl_domain::space::Params;
+use trawl_domain::state::TrialState;
+
+use super::{Connection, StoreError, count, expect_rows, int, word};
+
+/// A stored refit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefitRecord {
+    /// Number.
+    pub refit: u32,
+    /// The trial whose configuration it is.
+    pub trial: u32,
+    /// State.
+    pub state: TrialState,
+    /// Parameters.
+    pub params: Params,
+    /// Passes over the training rows.
+    pub epochs: u32,
+    /// True if the study ends with it.
+    pub ends_study: bool,
+    /// Mean and standard deviation over the folds.
+    pub value: Option<TrialValue>,
+    /// Loss on the test rows.
+    pub test_loss: Option<f64>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+struct RefitRow {
+    refit: i32,
+    trial: i32,
+    state: String,
+    params: Json<Params>,
+    epochs: i32,
+    ends_study: bool,
+    value: Option<f64>,
+    value_std: Option<f64>,
+    test_loss: Option<f64>,
+    error: Option<String>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<RefitRow> for RefitRecord {
+    type Error = StoreError;
+
+    fn try_from(row: RefitRow) -> Result<Self, StoreError> {
+        let number = |column, value| count("refits", row.refit, column, value);
+        Ok(Self {
+            refit: number("refit", row.refit)?,
+            trial: number("trial", row.trial)?,
+            state: word("refits", row.refit, "state", &row.state)?,
+            params: row.params.0,
+            epochs: number("epochs", row.epochs)?,
+            ends_study: row.ends_study,
+            value: row.value.map(|mean| TrialValue {
+                mean,
+                std: row.value_std,
+            }),
+            test_loss: row.test_loss,
+            error: row.error,
+            finished_at: row.finished_at,
+        })
+    }
+}
+
+/// A refit that is about to be stored.
+#[derive(Debug)]
+pub struct NewRefit<'a> {
+    /// The trial whose configuration it is.
+    pub trial: u32,
+    /// Parameters.
+    pub params: &'a Params,
+    /// Passes over the training rows.
+    pub epochs: u32,
+    /// True if the study ends with it.
+    pub ends_study: bool,
+}
+
+/// Stores a refit under the study's next number. The study is locked.
+pub async fn insert(conn: &mut Connection, study_id: StudyId, refit: &NewRefit<'_>) -> Result<u32, StoreError> {
+    let number = sqlx::query_scalar!(
+        "INSERT INTO trawl_store.refits (study_id, refit, trial, params, epochs, ends_study)
+         SELECT $1, COALESCE(max(r.refit) + 1, 0), $2, $3, $4, $5
+         FROM trawl_store.refits r WHERE r.study_id = $1
+         RETURNING refit",
+        study_id.0,
+        int(refit.trial),
+        Json(refit.params) as Json<&Params>,
+        int(refit.epochs),
+        refit.ends_study,
+    )
+    .fetch_one(conn)
+    .await?;
+    count("refits", number, "refit", number)
+}
+
+/// The refits of a study by number.
+pub async fn of_study(conn: &mut Connection, study_id: StudyId) -> Result<Vec<RefitRecord>, StoreError> {
+    sqlx::query_as!(
+        RefitRow,
+        r#"SELECT refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std, test_loss,
+                  error, finished_at
+           FROM trawl_store.refits WHERE study_id = $1 ORDER BY refit"#,
+        study_id.0,
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(RefitRecord::try_from)
+    .collect()
+}
+
+/// Locks a refit; `None` if it has ended.
+pub async fn lock_unfinished(
+    conn: &mut Connection,
+    study_id: StudyId,
+    refit: u32,
+) -> Result<Option<RefitRecord>, StoreError> {
+    sqlx::query_as!(
+        RefitRow,
+        r#"SELECT refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std, test_loss,
+                  error, finished_at
+           FROM trawl_store.refits
+           WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')
+           FOR NO KEY UPDATE"#,
+        study_id.0,
+        int(refit),
+    )
+    .fetch_optional(conn)
+    .await?
+    .map(RefitRecord::try_from)
+    .transpose()
+}
+
+/// Notes that a job of a refit was leased.
+pub async fn start(conn: &mut Connection, study_id: StudyId, refit: u32) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.refits SET state = 'running' WHERE study_id = $1 AND refit = $2 AND state = 'queued'",
+        study_id.0,
+        int(refit),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Keeps the loss on the test rows until the refit's other jobs are done.
+pub async fn keep_test_loss(
+    conn: &mut Connection,
+    study_id: StudyId,
+    refit: u32,
+    test_loss: f64,
+) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.refits SET final_test_loss = $3
+         WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
+        study_id.0,
+        int(refit),
+        test_loss,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("refits", 1, done.rows_affected())
+}
+
+/// Completes a refit whose jobs are all done.
+pub async fn complete(
+    conn: &mut Connection,
+    study_id: StudyId,
+    refit: u32,
+    value: TrialValue,
+) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.refits
+         SET state = 'completed', value = $3, value_std = $4, test_loss = final_test_loss, finished_at = clock_timestamp()
+         WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
+        study_id.0,
+        int(refit),
+        value.mean,
+        value.std,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("refits", 1, done.rows_affected())
+}
+
+/// Fails a refit.
+pub async fn fail(conn: &mut Connection, study_id: StudyId, refit: u32, error: &str) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.refits SET state = 'failed', error = $3, finished_at = clock_timestamp()
+         WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
+        study_id.0,
+        int(refit),
+        error,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("refits", 1, done.rows_affected())
+}
+
+/// Cancels the unfinished refits of a study.
+pub async fn cancel(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.refits SET state = 'cancelled', finished_at = clock_timestamp()
+         WHERE study_id = $1 AND state IN ('queued', 'running')",
+        study_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

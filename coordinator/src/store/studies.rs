@@ -1,0 +1,409 @@
+//! Studies.
+
+use chrono::{DateTime, Utc};
+use trawl_domain::dataset::{DatasetShape, FileHash};
+use trawl_domain::id::StudyId;
+use trawl_domain::metric::Goal;
+use trawl_domain::state::StudyState;
+use uuid::Uuid;
+
+use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
+
+/// The constraint that a second study of the same name breaks.
+pub const UNIQUE_NAME: &str = "studies_name";
+
+/// A study that is about to be stored.
+#[derive(Debug)]
+pub struct NewStudy<'a> {
+    /// Its id.
+    pub study_id: StudyId,
+    /// Its name.
+    pub name: &'a str,
+    /// As it was submitted, in the JSON form of `trawl.v1.Study`.
+    pub spec: &'a serde_json::Value,
+    /// Its seed, at most 2^63 - 1.
+    pub seed: u64,
+    /// Which way its value is better.
+    pub goal: Goal,
+    /// File of the training rows.
+    pub train_file: FileHash,
+    /// File of the test rows.
+    pub test_file: Option<FileHash>,
+    /// Sizes of its dataset.
+    pub shape: DatasetShape,
+    /// Trials in all.
+    pub max_trials: u32,
+}
+
+/// A stored study.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StudyRecord {
+    /// Its id.
+    pub study_id: StudyId,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub state: StudyState,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// As it was submitted, in the JSON form of `trawl.v1.Study`.
+    pub spec: serde_json::Value,
+    /// Which way its value is better.
+    pub goal: Goal,
+    /// File of the training rows.
+    pub train_file: FileHash,
+    /// File of the test rows.
+    pub test_file: Option<FileHash>,
+    /// Sizes of its dataset.
+    pub shape: DatasetShape,
+    /// Trials in all.
+    pub max_trials: u32,
+    /// The first trial that is not planned yet.
+    pub next_trial: u32,
+    /// Trials that completed.
+    pub trials_completed: u32,
+    /// Trials that were pruned.
+    pub trials_pruned: u32,
+    /// Trials that failed.
+    pub trials_failed: u32,
+    /// Trials that were cancelled.
+    pub trials_cancelled: u32,
+    /// Epoch reports stored, refits included.
+    pub epochs_reported: u64,
+    /// When it was submitted.
+    pub created_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl StudyRecord {
+    /// Trials that ended.
+    pub fn trials_ended(&self) -> u32 {
+        self.trials_completed + self.trials_pruned + self.trials_failed + self.trials_cancelled
+    }
+}
+
+/// A study's name or id, as users give it.
+#[derive(Clone, Copy, Debug)]
+pub enum StudyRef<'a> {
+    /// By name.
+    Name(&'a str),
+    /// By id.
+    Id(StudyId),
+}
+
+impl<'a> From<&'a str> for StudyRef<'a> {
+    fn from(text: &'a str) -> Self {
+        // No name looks like an id: submission refuses it.
+        text.parse().map_or(Self::Name(text), Self::Id)
+    }
+}
+
+struct StudyRow {
+    study_id: Uuid,
+    name: String,
+    state: String,
+    error: Option<String>,
+    spec: serde_json::Value,
+    goal: String,
+    train_file: Vec<u8>,
+    test_file: Option<Vec<u8>>,
+    train_rows: i32,
+    feature_count: i32,
+    target_count: i32,
+    max_trials: i32,
+    next_trial: i32,
+    trials_completed: i32,
+    trials_pruned: i32,
+    trials_failed: i32,
+    trials_cancelled: i32,
+    epochs_reported: i64,
+    created_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<StudyRow> for StudyRecord {
+    type Error = StoreError;
+
+    fn try_from(row: StudyRow) -> Result<Self, StoreError> {
+        let id = row.study_id;
+        let number = |column, value| count("studies", id, column, value);
+        let hash = |column, bytes: Vec<u8>| {
+            let len = bytes.len();
+            bytes
+                .try_into()
+                .map(FileHash)
+                .map_err(|_| bad_row("studies", id, column, format!("{len} bytes")))
+        };
+        Ok(Self {
+            study_id: StudyId(id),
+            state: word("studies", id, "state", &row.state)?,
+            goal: word("studies", id, "goal", &row.goal)?,
+            train_file: hash("train_file", row.train_file)?,
+            test_file: row.test_file.map(|bytes| hash("test_file", bytes)).transpose()?,
+            shape: DatasetShape {
+                train_rows: number("train_rows", row.train_rows)?,
+                features: number("feature_count", row.feature_count)?,
+                targets: number("target_count", row.target_count)?,
+            },
+            max_trials: number("max_trials", row.max_trials)?,
+            next_trial: number("next_trial", row.next_trial)?,
+            trials_completed: number("trials_completed", row.trials_completed)?,
+            trials_pruned: number("trials_pruned", row.trials_pruned)?,
+            trials_failed: number("trials_failed", row.trials_failed)?,
+            trials_cancelled: number("trials_cancelled", row.trials_cancelled)?,
+            epochs_reported: u64::try_from(row.epochs_reported)
+                .map_err(|error| bad_row("studies", id, "epochs_reported", error))?,
+            name: row.name,
+            error: row.error,
+            spec: row.spec,
+            created_at: row.created_at,
+            finished_at: row.finished_at,
+        })
+    }
+}
+
+/// Stores a study.
+///
+/// # Errors
+/// A violation of [`UNIQUE_NAME`] if another study has its name.
+pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO trawl_store.studies
+             (study_id, name, state, spec, seed, goal, train_file, test_file, train_rows, feature_count, target_count,
+              max_trials)
+         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        study.study_id.0,
+        study.name,
+        study.spec,
+        i64::try_from(study.seed).unwrap_or(i64::MAX),
+        study.goal.as_str(),
+        &study.train_file.0[..],
+        study.test_file.as_ref().map(|hash| &hash.0[..]),
+        int(study.shape.train_rows),
+        int(study.shape.features),
+        int(study.shape.targets),
+        int(study.max_trials),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A study by name or id.
+pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<StudyRecord>, StoreError> {
+    let (name, id) = match study {
+        StudyRef::Name(name) => (Some(name), None),
+        StudyRef::Id(id) => (None, Some(id.0)),
+    };
+    sqlx::query_as!(
+        StudyRow,
+        "SELECT study_id, name, state, error, spec, goal, train_file, test_file, train_rows, feature_count, target_count,
+                max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
+                created_at, finished_at
+         FROM trawl_store.studies
+         WHERE deleted_at IS NULL AND (name = $1 OR study_id = $2)",
+        name,
+        id,
+    )
+    .fetch_optional(conn)
+    .await?
+    .map(StudyRecord::try_from)
+    .transpose()
+}
+
+/// A study as it stands, without a lock.
+pub async fn get(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
+    sqlx::query_as!(
+        StudyRow,
+        "SELECT study_id, name, state, error, spec, goal, train_file, test_file, train_rows, feature_count, target_count,
+                max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
+                created_at, finished_at
+         FROM trawl_store.studies
+         WHERE study_id = $1",
+        study_id.0,
+    )
+    .fetch_one(conn)
+    .await?
+    .try_into()
+}
+
+/// Locks a study until the transaction ends. The last lock that a transaction takes.
+pub async fn lock(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
+    sqlx::query_as!(
+        StudyRow,
+        "SELECT study_id, name, state, error, spec, goal, train_file, test_file, train_rows, feature_count, target_count,
+                max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
+                created_at, finished_at
+         FROM trawl_store.studies
+         WHERE study_id = $1
+         FOR NO KEY UPDATE",
+        study_id.0,
+    )
+    .fetch_one(conn)
+    .await?
+    .try_into()
+}
+
+/// A page of studies, the newest first; `after` is the last one of the page before.
+pub async fn page(
+    conn: &mut Connection,
+    after: Option<(DateTime<Utc>, StudyId)>,
+    limit: u32,
+) -> Result<Vec<StudyRecord>, StoreError> {
+    let (created_at, study_id) = after.map_or((None, None), |(at, id)| (Some(at), Some(id.0)));
+    sqlx::query_as!(
+        StudyRow,
+        "SELECT study_id, name, state, error, spec, goal, train_file, test_file, train_rows, feature_count, target_count,
+                max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
+                created_at, finished_at
+         FROM trawl_store.studies
+         WHERE deleted_at IS NULL
+           AND ($1::timestamptz IS NULL OR created_at < $1 OR (created_at = $1 AND study_id > $2))
+         ORDER BY created_at DESC, study_id
+         LIMIT $3",
+        created_at,
+        study_id,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(StudyRecord::try_from)
+    .collect()
+}
+
+/// A running study whose trials are not all planned and that has no queued job; the longest waiting first.
+pub async fn next_to_plan(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
+    let study = sqlx::query_scalar!(
+        "SELECT study_id
+         FROM trawl_store.studies s
+         WHERE state = 'running' AND deleted_at IS NULL AND next_trial < max_trials
+           AND NOT EXISTS (
+               SELECT FROM trawl_store.jobs j
+               WHERE j.study_id = s.study_id AND j.state = 'queued')
+         ORDER BY created_at
+         LIMIT 1"
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(study.map(StudyId))
+}
+
+/// Notes that all trials before `next_trial` are planned. The study is locked.
+pub async fn set_next_trial(conn: &mut Connection, study_id: StudyId, next_trial: u32) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies SET next_trial = $2 WHERE study_id = $1 AND next_trial < $2",
+        study_id.0,
+        int(next_trial),
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
+/// Moves a study from one state to another; false if it is in none of `from`.
+pub async fn move_state(
+    conn: &mut Connection,
+    study_id: StudyId,
+    from: &[StudyState],
+    to: StudyState,
+    error: Option<&str>,
+) -> Result<bool, StoreError> {
+    let from: Vec<String> = from.iter().map(ToString::to_string).collect();
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies
+         SET state = $3, error = $4, finished_at = CASE WHEN $5 THEN clock_timestamp() END
+         WHERE study_id = $1 AND state = ANY($2) AND deleted_at IS NULL",
+        study_id.0,
+        &from,
+        to.as_str(),
+        error,
+        to.is_final(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Trials that ended in one transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndedTrials {
+    /// Those that completed.
+    pub completed: u32,
+    /// Those that failed.
+    pub failed: u32,
+    /// Those that were cancelled.
+    pub cancelled: u32,
+}
+
+/// Counts trials that ended, and so locks the study.
+pub async fn count_ended(conn: &mut Connection, study_id: StudyId, ended: EndedTrials) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies
+         SET trials_completed = trials_completed + $2, trials_failed = trials_failed + $3,
+             trials_cancelled = trials_cancelled + $4
+         WHERE study_id = $1",
+        study_id.0,
+        int(ended.completed),
+        int(ended.failed),
+        int(ended.cancelled),
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
+/// Marks an ended study without live jobs as deleted; its name is free at once. False if it has not ended.
+pub async fn mark_deleted(conn: &mut Connection, study_id: StudyId) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies s SET deleted_at = clock_timestamp()
+         WHERE study_id = $1 AND deleted_at IS NULL AND finished_at IS NOT NULL
+           AND NOT EXISTS (SELECT FROM trawl_store.jobs j
+                           WHERE j.study_id = s.study_id AND j.state IN ('queued', 'leased'))",
+        study_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The study whose deletion has waited longest.
+pub async fn oldest_deleted(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
+    let study = sqlx::query_scalar!(
+        "SELECT study_id FROM trawl_store.studies WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1"
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(study.map(StudyId))
+}
+
+/// Removes what is left of a deleted study once its folds are gone.
+pub async fn remove(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    let id = study_id.0;
+    sqlx::query!("DELETE FROM trawl_store.artifacts WHERE study_id = $1", id)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!(
+        "DELETE FROM trawl_store.job_attempts a USING trawl_store.jobs j WHERE j.job_id = a.job_id AND j.study_id = $1",
+        id
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!("DELETE FROM trawl_store.jobs WHERE study_id = $1", id)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!("DELETE FROM trawl_store.refits WHERE study_id = $1", id)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!("DELETE FROM trawl_store.trials WHERE study_id = $1", id)
+        .execute(&mut *conn)
+        .await?;
+    let done = sqlx::query!(
+        "DELETE FROM trawl_store.studies WHERE study_id = $1 AND deleted_at IS NOT NULL",
+        id
+    )
+    .execute(&mut *conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}

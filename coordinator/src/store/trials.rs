@@ -1,0 +1,262 @@
+//! Trials.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use trawl_domain::id::{JobId, StudyId};
+use trawl_domain::job::PlannedTrial;
+use trawl_domain::metric::TrialValue;
+use trawl_domain::space::Params;
+use trawl_domain::state::TrialState;
+
+use super::{Connection, StoreError, count, expect_rows, int, word};
+
+/// A stored trial.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialRecord {
+    /// Number.
+    pub trial: u32,
+    /// State.
+    pub state: TrialState,
+    /// Mean and standard deviation over the folds.
+    pub value: Option<TrialValue>,
+    /// Sampled parameters.
+    pub params: Params,
+    /// Passes over the training rows.
+    pub epochs: u32,
+    /// Time that workers spent on it.
+    pub worker_seconds: f64,
+    /// Most leases that one of its jobs took.
+    pub attempts: u32,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When its first job was leased.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+struct TrialRow {
+    trial: i32,
+    state: String,
+    value: Option<f64>,
+    value_std: Option<f64>,
+    params: Json<Params>,
+    epochs: i32,
+    worker_seconds: f64,
+    attempts: i32,
+    error: Option<String>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<TrialRow> for TrialRecord {
+    type Error = StoreError;
+
+    fn try_from(row: TrialRow) -> Result<Self, StoreError> {
+        let number = |column, value| count("trials", row.trial, column, value);
+        Ok(Self {
+            trial: number("trial", row.trial)?,
+            state: word("trials", row.trial, "state", &row.state)?,
+            value: row.value.map(|mean| TrialValue {
+                mean,
+                std: row.value_std,
+            }),
+            epochs: number("epochs", row.epochs)?,
+            attempts: number("attempts", row.attempts)?,
+            params: row.params.0,
+            worker_seconds: row.worker_seconds,
+            error: row.error,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        })
+    }
+}
+
+/// Stores planned trials.
+pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[PlannedTrial]) -> Result<(), StoreError> {
+    let trials: Vec<i32> = planned.iter().map(|trial| int(trial.trial)).collect();
+    let params: Vec<Json<&Params>> = planned.iter().map(|trial| Json(&trial.params)).collect();
+    let epochs: Vec<i32> = planned.iter().map(|trial| int(trial.epochs)).collect();
+    sqlx::query!(
+        "INSERT INTO trawl_store.trials (study_id, trial, params, epochs)
+         SELECT $1, * FROM unnest($2::integer[], $3::jsonb[], $4::integer[])",
+        study_id.0,
+        &trials,
+        &params as &[Json<&Params>],
+        &epochs,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A page of trials by number, from `first` on.
+pub async fn page(
+    conn: &mut Connection,
+    study_id: StudyId,
+    first: u32,
+    limit: u32,
+) -> Result<Vec<TrialRecord>, StoreError> {
+    sqlx::query_as!(
+        TrialRow,
+        r#"SELECT trial, state, value, value_std, params AS "params: Json<Params>", epochs, worker_seconds, attempts, error,
+                  started_at, finished_at
+           FROM trawl_store.trials
+           WHERE study_id = $1 AND trial >= $2
+           ORDER BY trial
+           LIMIT $3"#,
+        study_id.0,
+        int(first),
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(TrialRecord::try_from)
+    .collect()
+}
+
+/// The head of the ranking.
+pub async fn best(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<TrialRecord>, StoreError> {
+    sqlx::query_as!(
+        TrialRow,
+        r#"SELECT trial, state, value, value_std, params AS "params: Json<Params>", epochs, worker_seconds, attempts, error,
+                  started_at, finished_at
+           FROM trawl_store.trials
+           WHERE study_id = $1 AND state = 'completed'
+           ORDER BY rank_key, trial
+           LIMIT $2"#,
+        study_id.0,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(TrialRecord::try_from)
+    .collect()
+}
+
+/// Trials that train now.
+pub async fn count_running(conn: &mut Connection, study_id: StudyId) -> Result<u32, StoreError> {
+    let running = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM trawl_store.trials WHERE study_id = $1 AND state = 'running'"#,
+        study_id.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(running).unwrap_or(u32::MAX))
+}
+
+/// Notes that jobs were leased: their trials run.
+pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
+    let jobs: Vec<_> = jobs.iter().map(|job| job.0).collect();
+    sqlx::query!(
+        "UPDATE trawl_store.trials t
+         SET state = CASE t.state WHEN 'queued' THEN 'running' ELSE t.state END,
+             started_at = COALESCE(t.started_at, clock_timestamp()),
+             attempts = GREATEST(t.attempts, leased.attempts)
+         FROM (SELECT f.study_id, f.trial, max(j.attempts) AS attempts
+               FROM trawl_store.folds f JOIN trawl_store.jobs j USING (job_id)
+               WHERE j.job_id = ANY($1) AND f.trial IS NOT NULL
+               GROUP BY f.study_id, f.trial) leased
+         WHERE t.study_id = leased.study_id AND t.trial = leased.trial",
+        &jobs,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Adds the time of a job's attempt, `seconds` for each of its folds.
+pub async fn add_worker_seconds(conn: &mut Connection, job_id: JobId, seconds: f64) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.trials t
+         SET worker_seconds = t.worker_seconds + $2::double precision * spent.folds
+         FROM (SELECT study_id, trial, count(*) AS folds
+               FROM trawl_store.folds
+               WHERE job_id = $1 AND trial IS NOT NULL
+               GROUP BY study_id, trial) spent
+         WHERE t.study_id = spent.study_id AND t.trial = spent.trial",
+        job_id.0,
+        seconds,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Locks the unfinished trials that a job has folds of, ascending.
+pub async fn lock_of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<u32>, StoreError> {
+    sqlx::query_scalar!(
+        "SELECT t.trial
+         FROM trawl_store.trials t
+         WHERE (t.study_id, t.trial) IN (SELECT f.study_id, f.trial FROM trawl_store.folds f WHERE f.job_id = $1)
+           AND t.state IN ('queued', 'running')
+         ORDER BY t.study_id, t.trial
+         FOR NO KEY UPDATE",
+        job_id.0,
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(|trial| count("trials", trial, "trial", trial))
+    .collect()
+}
+
+/// How a trial ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrialEnd {
+    /// Number.
+    pub trial: u32,
+    /// Final state.
+    pub state: TrialState,
+    /// Its value and what it sorts by, if it completed.
+    pub value: Option<(TrialValue, f64)>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// Ends trials that the transaction has locked.
+pub async fn finish(conn: &mut Connection, study_id: StudyId, ends: &[TrialEnd]) -> Result<(), StoreError> {
+    let trials: Vec<i32> = ends.iter().map(|end| int(end.trial)).collect();
+    let states: Vec<String> = ends.iter().map(|end| end.state.to_string()).collect();
+    let values: Vec<Option<f64>> = ends.iter().map(|end| end.value.map(|(value, _)| value.mean)).collect();
+    let stds: Vec<Option<f64>> = ends
+        .iter()
+        .map(|end| end.value.and_then(|(value, _)| value.std))
+        .collect();
+    let rank_keys: Vec<Option<f64>> = ends.iter().map(|end| end.value.map(|(_, rank_key)| rank_key)).collect();
+    let errors: Vec<Option<String>> = ends.iter().map(|end| end.error.clone()).collect();
+    let done = sqlx::query!(
+        "UPDATE trawl_store.trials t
+         SET state = e.state, value = e.value, value_std = e.value_std, rank_key = e.rank_key, error = e.error,
+             finished_at = clock_timestamp()
+         FROM unnest($2::integer[], $3::text[], $4::double precision[], $5::double precision[], $6::double precision[],
+                     $7::text[]) AS e (trial, state, value, value_std, rank_key, error)
+         WHERE t.study_id = $1 AND t.trial = e.trial AND t.state IN ('queued', 'running')",
+        study_id.0,
+        &trials,
+        &states,
+        &values as &[Option<f64>],
+        &stds as &[Option<f64>],
+        &rank_keys as &[Option<f64>],
+        &errors as &[Option<String>],
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("trials", ends.len() as u64, done.rows_affected())
+}
+
+/// Cancels trials that the transaction has locked.
+pub async fn cancel(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<(), StoreError> {
+    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let done = sqlx::query!(
+        "UPDATE trawl_store.trials SET state = 'cancelled', finished_at = clock_timestamp()
+         WHERE study_id = $1 AND trial = ANY($2) AND state IN ('queued', 'running')",
+        study_id.0,
+        &numbers,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("trials", trials.len() as u64, done.rows_affected())
+}

@@ -1,0 +1,199 @@
+//! The job plan: which folds train together.
+//!
+//! The plan is a function of the study alone, never of the workers that happen to be there: a job's members, and so every
+//! last bit of its losses, are the same on a laptop and on a hundred GPUs. Trials are planned in windows of
+//! [`WINDOW_TRIALS`]; inside a window, folds with the same architecture and number of training rows share jobs.
+
+use std::collections::BTreeMap;
+
+use crate::dataset::{Columns, FileHash};
+use crate::fold::Split;
+use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
+use crate::network::{Architecture, Hyperparameters};
+use crate::seed::{Owner, Seed};
+use crate::space::Params;
+use crate::study::Study;
+use crate::violation::Violation;
+
+/// Trials that are planned at once: enough that folds of one kind fill jobs, few enough that planning takes milliseconds.
+pub const WINDOW_TRIALS: u32 = 512;
+
+/// A trial that was sampled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedTrial {
+    /// Number.
+    pub trial: u32,
+    /// Sampled parameters.
+    pub params: Params,
+    /// Passes over the training rows.
+    pub epochs: u32,
+}
+
+/// One fold of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TrialFold {
+    /// Number of the trial.
+    pub trial: u32,
+    /// Fold, from 0.
+    pub fold: u32,
+}
+
+/// Folds that train together: at least one, ascending.
+pub type PlannedJob = Vec<TrialFold>;
+
+/// What a worker trains: one or more folds, together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Name of the study, for the log.
+    pub study: String,
+    /// Seed of the study.
+    pub seed: Seed,
+    /// File of the training rows.
+    pub train_file: FileHash,
+    /// File of the test rows, if the job looks at them.
+    pub test_file: Option<FileHash>,
+    /// Columns of both.
+    pub columns: Columns,
+    /// What the members have in common.
+    pub architecture: Architecture,
+    /// How the rows are split.
+    pub split: Split,
+    /// The folds; a report gives their losses in this order.
+    pub members: Vec<JobMember>,
+}
+
+/// One fold of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobMember {
+    /// Whose fold: with the study's seed, what its random numbers derive from.
+    pub owner: Owner,
+    /// Fold, from 0.
+    pub fold: u32,
+    /// What is its own.
+    pub hyperparameters: Hyperparameters,
+}
+
+/// Some consecutive trials and the jobs that train them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// The trials, ascending.
+    pub trials: Vec<PlannedTrial>,
+    /// The jobs, by their first member.
+    pub jobs: Vec<PlannedJob>,
+}
+
+/// One job of a refit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedRefitJob {
+    /// How the rows are split.
+    pub split: Split,
+    /// Its folds; the fit on all training rows counts as fold k, after the others.
+    pub folds: Vec<u32>,
+}
+
+/// The window that begins with `first_trial`, a multiple of [`WINDOW_TRIALS`]; `None` beyond the study's last trial.
+///
+/// # Errors
+/// A sampled configuration that the study's settings do not take, which the study's check rules out.
+pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Violation> {
+    let end = first_trial.saturating_add(WINDOW_TRIALS).min(study.max_trials);
+    if first_trial >= end {
+        return Ok(None);
+    }
+    let mut trials = Vec::new();
+    let mut alike: BTreeMap<(Architecture, u32), Vec<TrialFold>> = BTreeMap::new();
+    for trial in first_trial..end {
+        let params = study.sampler.sample(study.seed, &study.space, trial);
+        let architecture = study.config(&params)?.architecture;
+        trials.push(PlannedTrial {
+            trial,
+            params,
+            epochs: architecture.epochs,
+        });
+        for fold in 0..study.validation.folds() {
+            let train_len = Split::Validation(study.validation).train_len(study.shape.train_rows, fold);
+            alike
+                .entry((architecture.clone(), train_len))
+                .or_default()
+                .push(TrialFold { trial, fold });
+        }
+    }
+    let mut jobs: Vec<PlannedJob> = alike
+        .into_iter()
+        .flat_map(|((architecture, _), folds)| {
+            let network = architecture.params(study.shape.features).max(1);
+            cut(&folds, ((JOB_PARAMS_MAX / network) as usize).clamp(1, JOB_MEMBERS_MAX))
+        })
+        .collect();
+    jobs.sort_unstable();
+    Ok(Some(Window { trials, jobs }))
+}
+
+/// The jobs of one refit: the study's validation scheme, then one fit on all training rows.
+pub fn plan_refit(study: &Study) -> Vec<PlannedRefitJob> {
+    let split = Split::Validation(study.validation);
+    let mut by_rows: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for fold in 0..study.validation.folds() {
+        by_rows
+            .entry(split.train_len(study.shape.train_rows, fold))
+            .or_default()
+            .push(fold);
+    }
+    let mut jobs: Vec<PlannedRefitJob> = by_rows
+        .into_values()
+        .map(|folds| PlannedRefitJob { split, folds })
+        .collect();
+    jobs.sort_by(|a, b| a.folds.cmp(&b.folds));
+    jobs.push(PlannedRefitJob {
+        split: Split::All,
+        folds: vec![study.validation.folds()],
+    });
+    jobs
+}
+
+/// Cuts folds into jobs of nearly equal size, at most `members_max`; a trial's folds stay together where they fit.
+fn cut(folds: &[TrialFold], members_max: usize) -> Vec<PlannedJob> {
+    let target = folds.len().div_ceil(folds.len().div_ceil(members_max));
+    let mut jobs = Vec::new();
+    let mut job: PlannedJob = Vec::new();
+    for trial in folds.chunk_by(|a, b| a.trial == b.trial) {
+        for part in trial.chunks(members_max) {
+            if !job.is_empty() && (job.len() >= target || job.len() + part.len() > members_max) {
+                jobs.push(std::mem::take(&mut job));
+            }
+            job.extend_from_slice(part);
+        }
+    }
+    jobs.push(job);
+    jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    use super::{TrialFold, cut};
+
+    proptest! {
+        #[test]
+        fn every_fold_is_in_one_job(trials in 1_u32..60, k in 1_u32..8, members_max in 1_usize..70) {
+            let folds: Vec<TrialFold> =
+                (0..trials).flat_map(|trial| (0..k).map(move |fold| TrialFold { trial, fold })).collect();
+            let jobs = cut(&folds, members_max);
+            prop_assert_eq!(jobs.concat(), folds);
+            prop_assert!(jobs.iter().all(|job| !job.is_empty() && job.len() <= members_max));
+            if k as usize <= members_max {
+                prop_assert!(jobs.iter().all(|job| job.len() % k as usize == 0), "a trial was torn");
+            }
+        }
+    }
+
+    #[test]
+    fn jobs_are_of_nearly_equal_size() {
+        let folds: Vec<TrialFold> = (0..19)
+            .flat_map(|trial| (0..5).map(move |fold| TrialFold { trial, fold }))
+            .collect();
+        let lens: Vec<usize> = cut(&folds, 64).iter().map(Vec::len).collect();
+        assert_eq!(lens, [50, 45]);
+    }
+}

@@ -1,0 +1,19 @@
+//! What trawl is about, without IO: how a study is checked, sampled, split into folds, planned into jobs and ranked.
+//!
+//! Everything here is a function of its arguments. No clock, no global random numbers, no tokio, tonic, sqlx or tch.
+
+mod check;
+pub mod dataset;
+pub mod fold;
+pub mod id;
+pub mod job;
+pub mod limits;
+pub mod metric;
+pub mod network;
+pub mod sampler;
+pub mod seed;
+pub mod space;
+pub mod state;
+pub mod study;
+pub mod study_draft;
+pub mod violation;

@@ -1,0 +1,46 @@
+//! Every limit on what a request may ask for, in one place.
+
+/// Length of a study's name.
+pub const STUDY_NAME_CHARS_MAX: usize = 63;
+/// Length of a parameter's name.
+pub const PARAM_NAME_CHARS_MAX: usize = 63;
+/// Searched parameters of a study.
+pub const PARAMS_MAX: usize = 64;
+/// Values of a `choice`.
+pub const CHOICES_MAX: usize = 256;
+/// Length of a text among a `choice`'s values.
+pub const CHOICE_TEXT_CHARS_MAX: usize = 256;
+/// Magnitude of an integer in a space: beyond it, doubles skip integers.
+pub const INT_MAGNITUDE_MAX: i64 = 1 << 53;
+/// Layers of a model.
+pub const LAYERS_MAX: usize = 128;
+/// Outputs of one layer.
+pub const UNITS_MAX: i64 = 65_536;
+/// Trainable numbers of one network.
+pub const NETWORK_PARAMS_MAX: u64 = 100_000_000;
+/// Trials of a study.
+pub const TRIALS_MAX: u32 = 1_000_000;
+/// Epochs of a trial or a refit.
+pub const EPOCHS_MAX: i64 = 100_000;
+/// Epoch reports that a whole study may leave in the database.
+pub const EPOCH_REPORTS_MAX: u64 = 2_000_000_000;
+/// Folds of a cross-validation.
+pub const FOLDS_MAX: u32 = 64;
+/// Size of a learning rate and of a regularisation weight.
+pub const RATE_MAX: f64 = 1_000.0;
+/// Path of a dataset's file.
+pub const PATH_BYTES_MAX: usize = 4_096;
+/// Size of a dataset's file.
+pub const DATASET_BYTES_MAX: u64 = 64 << 20;
+/// Feature columns of a table.
+pub const FEATURES_MAX: usize = 4_096;
+/// Size of one artifact.
+pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
+/// Folds that train together in one job.
+pub const JOB_MEMBERS_MAX: usize = 64;
+/// Trainable numbers of all networks of one job together: beyond it, fusing saves nothing and memory runs short.
+pub const JOB_PARAMS_MAX: u64 = 16_000_000;
+/// Jobs that one worker trains at once.
+pub const WORKER_SLOTS_MAX: u32 = 64;
+/// Violations that one answer lists.
+pub const VIOLATIONS_MAX: usize = 100;

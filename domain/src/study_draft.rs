@@ -1,0 +1,135 @@
+//! A study as somebody wrote it down, before anything about it was checked. [`StudyDraft::check`] finds all that is wrong.
+
+use std::collections::BTreeMap;
+
+use crate::space::ParamValue;
+
+/// A study as it was written down. `None` stands for what was left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StudyDraft {
+    /// `name`.
+    pub name: String,
+    /// `seed`.
+    pub seed: u64,
+    /// `dataset`.
+    pub dataset: Option<CsvDraft>,
+    /// `model`; a layer without a kind is `None`.
+    pub model: Vec<Option<LayerDraft>>,
+    /// `training`.
+    pub training: Option<TrainingDraft>,
+    /// `validation`.
+    pub validation: Option<ValidationDraft>,
+    /// `objective`.
+    pub objective: ObjectiveDraft,
+    /// `space`; a parameter without a kind of distribution is `None`.
+    pub space: BTreeMap<String, Option<DistributionDraft>>,
+    /// `max_trials`.
+    pub max_trials: u32,
+    /// `refit`.
+    pub refit: Option<RefitDraft>,
+}
+
+/// A setting or a value of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RawValue {
+    /// A boolean, a number or a word.
+    Scalar(ParamValue),
+    /// Anything else, named for the message: `null`, `a list`, `an object`.
+    Other(&'static str),
+}
+
+/// `dataset.csv`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CsvDraft {
+    /// `train`.
+    pub train: String,
+    /// `test`.
+    pub test: String,
+    /// `features`.
+    pub features: Vec<String>,
+    /// `target`.
+    pub target: String,
+}
+
+/// An element of `model`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LayerDraft {
+    /// `linear`, with its `units`.
+    Linear(Option<RawValue>),
+    /// `activation`, with its `kind`.
+    Activation(Option<RawValue>),
+    /// `dropout`, with its `p`.
+    Dropout(Option<RawValue>),
+}
+
+/// `training`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrainingDraft {
+    /// `loss`.
+    pub loss: String,
+    /// `optimizer`.
+    pub optimizer: Option<RawValue>,
+    /// `learning_rate`.
+    pub learning_rate: Option<RawValue>,
+    /// `batch_size`.
+    pub batch_size: Option<RawValue>,
+    /// `l2`.
+    pub l2: Option<RawValue>,
+    /// `epochs`.
+    pub epochs: Option<RawValue>,
+    /// `momentum`.
+    pub momentum: Option<RawValue>,
+}
+
+/// `validation`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValidationDraft {
+    /// `k_fold`.
+    KFold(u32),
+    /// `holdout`.
+    Holdout(f64),
+}
+
+/// `objective`; empty words stand for what was left out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObjectiveDraft {
+    /// `metric`.
+    pub metric: String,
+    /// `goal`.
+    pub goal: String,
+    /// `at`.
+    pub at: String,
+}
+
+/// An entry of `space`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DistributionDraft {
+    /// `choice`.
+    Choice(Vec<RawValue>),
+    /// `uniform`.
+    Uniform(RangeDraft<f64>),
+    /// `log_uniform`.
+    LogUniform(RangeDraft<f64>),
+    /// `int_uniform` and its `step`.
+    IntUniform(RangeDraft<i64>, Option<i64>),
+    /// `int_log_uniform`.
+    IntLogUniform(RangeDraft<i64>),
+}
+
+/// Both ends of a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RangeDraft<T> {
+    /// `low`.
+    pub low: Option<T>,
+    /// `high`.
+    pub high: Option<T>,
+}
+
+/// `refit`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RefitDraft {
+    /// `epochs`.
+    pub epochs: u32,
+    /// `set`.
+    pub set: BTreeMap<String, RawValue>,
+}

@@ -1,0 +1,81 @@
+//! Messages in the canonical JSON of protobuf, by the same descriptors that serve reflection. Field names are those of the
+//! `.proto` files, as contract and SQL have them; camelCase is read as well.
+
+use std::sync::LazyLock;
+
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
+use serde::Deserializer;
+use serde::de::DeserializeSeed;
+
+use crate::DESCRIPTOR_SET;
+
+static POOL: LazyLock<DescriptorPool> =
+    LazyLock::new(|| DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptors are made by this crate's build"));
+
+/// A JSON value that is no such message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct JsonError {
+    /// Path of the field, as in `study.training.epochs`; `.` for the message itself.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Reads a message from any source of its JSON form.
+///
+/// # Errors
+/// An unknown field, or a value that its field does not take; the first one.
+pub fn from_json<'de, M, D>(source: D) -> Result<M, JsonError>
+where
+    M: prost::Message + prost::Name + Default,
+    D: Deserializer<'de>,
+{
+    let mut track = serde_path_to_error::Track::new();
+    let descriptor = descriptor::<M>();
+    // Unknown fields are errors: a misspelt setting must not be left at its default.
+    let options = DeserializeOptions::new().deny_unknown_fields(true);
+    let seed = MessageSeed { descriptor, options };
+    match seed.deserialize(serde_path_to_error::Deserializer::new(source, &mut track)) {
+        Ok(message) => message.transcode_to().map_err(|error| JsonError {
+            field: ".".into(),
+            reason: error.to_string(),
+        }),
+        Err(error) => Err(JsonError {
+            field: track.path().to_string(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+struct MessageSeed {
+    descriptor: prost_reflect::MessageDescriptor,
+    options: DeserializeOptions,
+}
+
+impl<'de> DeserializeSeed<'de> for MessageSeed {
+    type Value = DynamicMessage;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<DynamicMessage, D::Error> {
+        DynamicMessage::deserialize_with_options(self.descriptor, deserializer, &self.options)
+    }
+}
+
+/// The JSON form of a message. Fields with their default value are left out.
+pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> serde_json::Value {
+    let mut dynamic = DynamicMessage::new(descriptor::<M>());
+    dynamic
+        .transcode_from(message)
+        .expect("a message agrees with its own descriptor");
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .stringify_64_bit_integers(false);
+    dynamic
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .expect("trawl's messages hold no value without a JSON form: numbers in Value are finite")
+}
+
+fn descriptor<M: prost::Name>() -> prost_reflect::MessageDescriptor {
+    POOL.get_message_by_name(&M::full_name())
+        .expect("every message of this crate is in its descriptors")
+}

@@ -1,0 +1,24 @@
+//! The wire: `trawl.v1` in protobuf, its generated code, its JSON form, and the conversions to and from the domain.
+
+mod job;
+mod json;
+mod params;
+mod study;
+
+pub use json::{JsonError, from_json, to_json};
+pub use params::{params_from_struct, params_to_struct};
+pub use study::study_draft;
+
+/// Generated from `trawl/v1/*.proto`.
+pub mod v1 {
+    #![expect(clippy::all, clippy::semicolon_if_nothing_returned, reason = "generated code")]
+    #![expect(
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )]
+    tonic::include_proto!("trawl.v1");
+}
+
+/// The descriptors of `trawl.v1` and of what it imports, with comments.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

@@ -1,0 +1,107 @@
+//! A submitted study as a draft for the domain to check. Nothing is judged here: every rule lives in one place.
+
+use trawl_domain::study_draft::{
+    CsvDraft, DistributionDraft, LayerDraft, ObjectiveDraft, RangeDraft, RefitDraft, StudyDraft, TrainingDraft,
+    ValidationDraft,
+};
+
+use crate::params::raw_value;
+use crate::v1;
+
+/// The study as it was written down.
+pub fn study_draft(study: v1::Study) -> StudyDraft {
+    let objective = study.objective.unwrap_or_default();
+    StudyDraft {
+        name: study.name,
+        seed: study.seed,
+        dataset: study.dataset.and_then(|dataset| dataset.kind).map(dataset),
+        model: study
+            .model
+            .into_iter()
+            .map(|layer| layer.kind.map(self::layer))
+            .collect(),
+        training: study.training.map(training),
+        validation: study
+            .validation
+            .and_then(|validation| validation.kind)
+            .map(|kind| match kind {
+                v1::validation::Kind::KFold(k) => ValidationDraft::KFold(k),
+                v1::validation::Kind::Holdout(share) => ValidationDraft::Holdout(share),
+            }),
+        objective: ObjectiveDraft {
+            metric: objective.metric,
+            goal: objective.goal,
+            at: objective.at,
+        },
+        space: study
+            .space
+            .into_iter()
+            .map(|(name, d)| (name, d.kind.map(distribution)))
+            .collect(),
+        max_trials: study.max_trials,
+        refit: study.refit.map(|refit| RefitDraft {
+            epochs: refit.epochs,
+            set: refit
+                .set
+                .into_iter()
+                .map(|(name, value)| (name, raw_value(value)))
+                .collect(),
+        }),
+    }
+}
+
+fn dataset(kind: v1::dataset::Kind) -> CsvDraft {
+    let v1::dataset::Kind::Csv(csv) = kind;
+    CsvDraft {
+        train: csv.train,
+        test: csv.test,
+        features: csv.features,
+        target: csv.target,
+    }
+}
+
+fn layer(kind: v1::layer::Kind) -> LayerDraft {
+    match kind {
+        v1::layer::Kind::Linear(linear) => LayerDraft::Linear(linear.units.map(raw_value)),
+        v1::layer::Kind::Activation(activation) => LayerDraft::Activation(activation.kind.map(raw_value)),
+        v1::layer::Kind::Dropout(dropout) => LayerDraft::Dropout(dropout.p.map(raw_value)),
+    }
+}
+
+fn training(training: v1::Training) -> TrainingDraft {
+    TrainingDraft {
+        loss: training.loss,
+        optimizer: training.optimizer.map(raw_value),
+        learning_rate: training.learning_rate.map(raw_value),
+        batch_size: training.batch_size.map(raw_value),
+        l2: training.l2.map(raw_value),
+        epochs: training.epochs.map(raw_value),
+        momentum: training.momentum.map(raw_value),
+    }
+}
+
+fn distribution(kind: v1::distribution::Kind) -> DistributionDraft {
+    use v1::distribution::Kind;
+    match kind {
+        Kind::Choice(values) => DistributionDraft::Choice(values.values.into_iter().map(raw_value).collect()),
+        Kind::Uniform(range) => DistributionDraft::Uniform(RangeDraft {
+            low: range.low,
+            high: range.high,
+        }),
+        Kind::LogUniform(range) => DistributionDraft::LogUniform(RangeDraft {
+            low: range.low,
+            high: range.high,
+        }),
+        Kind::IntUniform(range) => DistributionDraft::IntUniform(
+            RangeDraft {
+                low: range.low,
+                high: range.high,
+            },
+            range.step,
+        ),
+        Kind::IntLogUniform(range) => DistributionDraft::IntLogUniform(RangeDraft {
+            low: range.low,
+            high: range.high,
+        }),
+    }
+}
