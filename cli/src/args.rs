@@ -1,0 +1,233 @@
+//! The command line. Every flag has an environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, value_parser};
+
+/// Distributed hyperparameter search: submits, watches and reads studies, and runs everything on one machine.
+///
+/// STUDY is a study's name or its id. Errors go to standard error; the exit status is 2 for wrong usage or a rejected
+/// study, 1 for anything else that failed.
+#[derive(Parser)]
+#[command(name = "trawl", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which coordinator is asked, and as whom.
+#[derive(Args, Clone)]
+pub(crate) struct ServerArgs {
+    /// The coordinator's gRPC address.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "TRAWL_SERVER",
+        default_value = "http://127.0.0.1:50051",
+        global = true
+    )]
+    pub(crate) server: String,
+    /// The credential, sent as `authorization: Bearer …`. Prefer the variable: other users see arguments.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "TRAWL_TOKEN",
+        hide_env_values = true,
+        global = true
+    )]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Submit a study file; prints `study NAME ID`.
+    ///
+    /// The same file submitted again prints the study that exists already; another study under a taken name is an error.
+    Submit(SubmitArgs),
+    /// List the studies, the newest first; prints their states, trials and best values.
+    Ls(FormatArgs),
+    /// Show one study; prints its state, its best trial with parameters, its refits with test losses and artifacts.
+    Show(StudyFormatArgs),
+    /// List a study's trials by number; prints their states, values, parameters, attempts, worker seconds and errors.
+    Trials(StudyFormatArgs),
+    /// Print the losses of one trial, or of one refit, by fold and epoch.
+    Curves(CurvesArgs),
+    /// Rank a study's completed trials by its objective; prints values and parameters, the best first.
+    Best(BestArgs),
+    /// Follow a study until it ends; prints its progress, then one line with the outcome.
+    ///
+    /// A progress bar on a terminal, lines elsewhere. Outlives restarts of the coordinator. The exit status is 0 only if
+    /// the study completed.
+    Watch(StudyArgs),
+    /// Grant no more jobs; what trains goes on to its end. Prints the study's state.
+    Pause(StudyArgs),
+    /// Go on with a paused study. Prints the study's state.
+    Resume(StudyArgs),
+    /// End a study: stop what trains, cancel the trials that have not ended. Prints the study's state.
+    Cancel(StudyArgs),
+    /// Delete an ended study with its trials, epoch reports and artifacts.
+    Delete(DeleteArgs),
+    /// Train a configuration again, as the study's `refit` section says, and measure it on the test set; prints
+    /// `refit NUMBER of trial NUMBER`.
+    Refit(RefitArgs),
+    /// List the workers seen lately; prints their devices, load and when they were last seen.
+    Workers(FormatArgs),
+    /// Run everything on this machine until Ctrl-C: embedded Postgres, coordinator and workers.
+    ///
+    /// Prints the gRPC address, the web address and the Postgres URL once all of it is ready. Ctrl-C stops workers,
+    /// coordinator and Postgres, in this order; a second Ctrl-C kills them. Studies stay in the data folder.
+    Up(UpArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct SubmitArgs {
+    /// YAML or JSON file with one study; `-` for standard input.
+    pub(crate) file: PathBuf,
+    /// Follow the study until it ends, as `trawl watch` does.
+    #[arg(long, env = "TRAWL_WATCH")]
+    pub(crate) watch: bool,
+    /// Only check the study; the coordinator stores nothing.
+    #[arg(long, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
+    pub(crate) dry_run: bool,
+}
+
+/// How a listing is printed; a table where neither is given.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct FormatArgs {
+    /// One JSON document with full precision.
+    #[arg(long, env = "TRAWL_JSON", conflicts_with = "csv")]
+    pub(crate) json: bool,
+    /// CSV with a header line and full precision; parameters as columns `params.NAME`.
+    #[arg(long, env = "TRAWL_CSV")]
+    pub(crate) csv: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct StudyArgs {
+    /// Name or id.
+    pub(crate) study: String,
+}
+
+#[derive(Args)]
+pub(crate) struct StudyFormatArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct CurvesArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// Number of the trial.
+    #[arg(required_unless_present = "refit", conflicts_with = "refit")]
+    pub(crate) trial: Option<u32>,
+    /// Number of a refit, instead of a trial.
+    #[arg(long, value_name = "N", env = "TRAWL_REFIT")]
+    pub(crate) refit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct BestArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// How many trials.
+    #[arg(short = 'n', long, value_name = "N", env = "TRAWL_LIMIT", default_value_t = 10,
+          value_parser = value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct DeleteArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// Do not ask; without it, a terminal is asked for confirmation.
+    #[arg(short, long, env = "TRAWL_YES")]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct RefitArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// Number of a completed trial; the best one where left out.
+    #[arg(long, value_name = "N", env = "TRAWL_TRIAL")]
+    pub(crate) trial: Option<u32>,
+    /// Follow the refit until it ends; the exit status is 0 only if it completed.
+    #[arg(long, env = "TRAWL_WATCH")]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+pub(crate) struct UpArgs {
+    /// Workers to start; as many as there are cores where left out.
+    #[arg(long, value_name = "N", env = "TRAWL_WORKERS", value_parser = value_parser!(u32).range(0..=1024))]
+    pub(crate) workers: Option<u32>,
+    /// Device of every worker: auto, cpu or cuda:N.
+    #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
+    pub(crate) device: String,
+    /// Folder of the database, its log and its password; ${XDG_DATA_HOME:-~/.local/share}/trawl where left out.
+    #[arg(long, value_name = "DIR", env = "TRAWL_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address of the gRPC port; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", env = "TRAWL_LISTEN", default_value = "127.0.0.1:50051")]
+    pub(crate) listen: SocketAddr,
+    /// Address of the web port; port 0 takes a free one.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "TRAWL_HTTP_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub(crate) http_listen: SocketAddr,
+    /// Let the coordinator listen beyond loopback, unencrypted; without --token, whoever reaches it may do everything.
+    #[arg(long, env = "TRAWL_INSECURE")]
+    pub(crate) insecure: bool,
+    /// Folder of the Postgres installation; ${XDG_CACHE_HOME:-~/.cache}/trawl/postgres-18.6, which `make setup` fills,
+    /// where left out.
+    #[arg(long, value_name = "DIR", env = "TRAWL_POSTGRES_DIR")]
+    pub(crate) postgres_dir: Option<PathBuf>,
+    /// Use this Postgres database and start none. Prefer the variable: other users see arguments.
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        for command in Cli::command().get_subcommands() {
+            for flag in command
+                .get_arguments()
+                .filter(|arg| !arg.is_positional() && arg.get_id() != "help")
+            {
+                assert!(flag.get_env().is_some(), "{} {flag} has none", command.get_name());
+            }
+        }
+    }
+}

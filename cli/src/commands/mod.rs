@@ -1,0 +1,48 @@
+//! The commands, one file per noun.
+
+mod curves;
+mod refit;
+mod show;
+mod steer;
+mod studies;
+mod submit;
+mod trials;
+mod watch;
+mod workers;
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, Command};
+use crate::client;
+use crate::error::Error;
+use crate::output::Output;
+use crate::up;
+
+/// Runs the command that was given.
+pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
+    let mut output = Output::stdout();
+    let output = &mut output;
+    let connect = async || client::connect(&cli.server).await;
+    match &cli.command {
+        Command::Submit(args) => submit::submit(connect, args, output).await,
+        Command::Ls(format) => studies::ls(&mut connect().await?, (*format).into(), output).await,
+        Command::Show(args) => show::show(&mut connect().await?, &args.study, args.format.into(), output).await,
+        Command::Trials(args) => trials::trials(&mut connect().await?, &args.study, args.format.into(), output).await,
+        Command::Curves(args) => curves::curves(&mut connect().await?, args, output).await,
+        Command::Best(args) => trials::best(&mut connect().await?, args, output).await,
+        Command::Watch(args) => watch::watch_study(&mut connect().await?, &args.study, output).await,
+        Command::Pause(args) => steer::pause(&mut connect().await?, &args.study, output).await,
+        Command::Resume(args) => steer::resume(&mut connect().await?, &args.study, output).await,
+        Command::Cancel(args) => steer::cancel(&mut connect().await?, &args.study, output).await,
+        Command::Delete(args) => steer::delete(&mut connect().await?, args, output).await,
+        Command::Refit(args) => refit::refit(&mut connect().await?, args, output).await,
+        Command::Workers(format) => workers::workers(&mut connect().await?, (*format).into(), output).await,
+        Command::Up(args) => up::up(args, cli.server.token.as_deref(), output).await,
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "trawl", &mut script);
+            output.text(&String::from_utf8_lossy(&script))?;
+            output.flush()
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What commands print on standard output: listings as tables, JSON or CSV, from one description of their columns.
+
+mod cell;
+mod listing;
+mod table;
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+pub(crate) use cell::{Cell, duration_text, six_digits, time_text};
+pub(crate) use listing::{Column, Listing, Page};
+
+use crate::args::FormatArgs;
+use crate::error::Error;
+
+/// How a listing is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people: six significant digits, fitted to the terminal.
+    Table,
+    /// One document, full precision.
+    Json,
+    /// A header line and one line per item, full precision.
+    Csv,
+}
+
+impl From<FormatArgs> for Format {
+    fn from(args: FormatArgs) -> Self {
+        match (args.json, args.csv) {
+            (true, _) => Self::Json,
+            (_, true) => Self::Csv,
+            _ => Self::Table,
+        }
+    }
+}
+
+/// Standard output, buffered; a reader that went away is an error here and not a panic.
+pub(crate) struct Output {
+    sink: Box<dyn Write>,
+    terminal: bool,
+}
+
+impl Output {
+    pub(crate) fn stdout() -> Self {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        Self {
+            sink: Box::new(BufWriter::with_capacity(64 << 10, stdout)),
+            terminal,
+        }
+    }
+
+    /// True if a person looks at it.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Writes text as it is.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Error> {
+        self.sink.write_all(text.as_bytes()).map_err(Error::output)
+    }
+
+    /// Writes a line.
+    pub(crate) fn line(&mut self, line: &str) -> Result<(), Error> {
+        writeln!(self.sink, "{line}").map_err(Error::output)
+    }
+
+    /// Hands everything on to the reader.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        self.sink.flush().map_err(Error::output)
+    }
+
+    /// Writes a JSON document for people and programs.
+    pub(crate) fn json(&mut self, value: &serde_json::Value) -> Result<(), Error> {
+        self.line(&format!("{value:#}"))
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sink.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+#[cfg(test)]
+impl Output {
+    /// An output that a test can read.
+    pub(crate) fn to_memory() -> (Self, std::rc::Rc<std::cell::RefCell<Vec<u8>>>) {
+        struct Memory(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+        impl Write for Memory {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.borrow_mut().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let bytes = std::rc::Rc::default();
+        (
+            Self {
+                sink: Box::new(Memory(std::rc::Rc::clone(&bytes))),
+                terminal: false,
+            },
+            bytes,
+        )
+    }
+}

@@ -1,0 +1,146 @@
+//! The coordinator as a child: started, waited for, and started again where it was.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde::Deserialize;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use super::children::{Spec, Stop, terminate};
+use super::data_dir::failed;
+use super::launcher::Launcher;
+use crate::error::Error;
+
+/// From SIGTERM to SIGKILL: it ends its streams and lets requests finish.
+const GRACE: Duration = Duration::from_secs(15);
+/// It waits up to a minute for the database, and migrates it.
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
+const NAME: &str = "the coordinator";
+
+/// How the coordinator is started.
+#[derive(Clone)]
+pub(super) struct Coordinator {
+    pub(super) program: PathBuf,
+    pub(super) launcher: Launcher,
+    pub(super) database_url: String,
+    /// Where it says that it is ready.
+    pub(super) ready_file: PathBuf,
+    pub(super) listen: SocketAddr,
+    pub(super) http_listen: SocketAddr,
+    pub(super) insecure: bool,
+}
+
+/// What a ready coordinator says.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Ready {
+    pub(super) grpc: String,
+    pub(super) http: String,
+}
+
+impl Coordinator {
+    /// Starts it and waits until it serves; `None` if a stop was asked for meanwhile.
+    ///
+    /// # Errors
+    /// It ended instead: its own words are on standard error already.
+    pub(super) async fn start(&self, stop: &Stop) -> Result<Option<(Child, Ready)>, Error> {
+        let mut child = self
+            .command()
+            .spawn()
+            .map_err(|error| Error::Failed(format!("{NAME} cannot be started: {error}")))?;
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            if let Some(ready) = self.ready()? {
+                return Ok(Some((child, ready)));
+            }
+            tokio::select! {
+                biased;
+                () = stop.asked.cancelled() => {
+                    terminate(&mut child, NAME, Signal::TERM, GRACE, &stop.now).await;
+                    return Ok(None);
+                }
+                status = child.wait() => {
+                    let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    return Err(Error::Failed(format!("{NAME} ended before it was ready ({status})")));
+                }
+                () = sleep(Duration::from_millis(20)) => {}
+            }
+            if Instant::now() > deadline {
+                terminate(&mut child, NAME, Signal::TERM, GRACE, &stop.now).await;
+                return Err(Error::Failed(format!(
+                    "{NAME} was not ready after {} s",
+                    READY_TIMEOUT.as_secs()
+                )));
+            }
+        }
+    }
+
+    /// The same one, bound to the ports that it got: workers and users know these.
+    pub(super) fn at_ports_of(&self, ready: &Ready) -> Self {
+        let mut same = self.clone();
+        for (address, url) in [(&mut same.listen, &ready.grpc), (&mut same.http_listen, &ready.http)] {
+            if let Some(port) = port(url) {
+                address.set_port(port);
+            }
+        }
+        same
+    }
+
+    /// How it is kept alive.
+    pub(super) fn spec(self) -> Spec {
+        Spec {
+            name: NAME.into(),
+            command: Box::new(move || self.command()),
+            grace: GRACE,
+        }
+    }
+
+    fn command(&self) -> Command {
+        // What an earlier one said there is not true any more.
+        let _ = fs::remove_file(&self.ready_file);
+        let mut command = self.launcher.command(&self.program);
+        command.args([
+            "--listen",
+            &self.listen.to_string(),
+            "--http-listen",
+            &self.http_listen.to_string(),
+        ]);
+        command.arg("--ready-file").arg(&self.ready_file);
+        if self.insecure {
+            command.arg("--insecure");
+        }
+        // Other users see arguments, and this holds a password.
+        command.env("DATABASE_URL", &self.database_url);
+        command
+    }
+
+    fn ready(&self) -> Result<Option<Ready>, Error> {
+        // It appears by a rename, so whatever is there is whole.
+        let Ok(bytes) = fs::read(&self.ready_file) else {
+            return Ok(None);
+        };
+        let ready = serde_json::from_slice(&bytes).map_err(|error| failed("read", &self.ready_file, &error.into()))?;
+        Ok(Some(ready))
+    }
+}
+
+fn port(url: &str) -> Option<u16> {
+    url.trim_end_matches('/')
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_found_in_every_kind_of_url() {
+        assert_eq!(port("http://127.0.0.1:50051"), Some(50051));
+        assert_eq!(port("http://[::1]:8080/"), Some(8080));
+        assert_eq!(port("http://localhost"), None);
+    }
+}

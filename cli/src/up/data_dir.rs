@@ -1,0 +1,161 @@
+//! The data folder of `trawl up`: one process at a time, and where it tells others what it serves.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::Error;
+
+const ENDPOINTS: &str = "endpoints.json";
+
+/// Where everything is, for scripts.
+#[derive(Debug, Serialize)]
+pub(super) struct Endpoints {
+    pub(super) grpc: String,
+    pub(super) http: String,
+    pub(super) database_url: String,
+}
+
+/// A data folder that this process alone uses.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    /// The kernel frees it with the process, however that ends. Children do not inherit it.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the folder if need be, and takes it.
+    ///
+    /// # Errors
+    /// Another `trawl up` has it, or it cannot be written.
+    pub(super) fn lock(path: Option<&Path>) -> Result<Self, Error> {
+        let path = match path {
+            Some(path) => path.to_owned(),
+            None => user_dir("XDG_DATA_HOME", ".local/share")?.join("trawl"),
+        };
+        // Only its user may look inside: the database's password is there.
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        let path = made
+            .and_then(|()| path.canonicalize())
+            .map_err(|error| failed("make", &path, &error))?;
+        let file = path.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&file);
+        let lock = lock.map_err(|error| failed("open", &file, &error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Failed(format!(
+                    "another `trawl up` uses {}; stop it, or name another folder with --data-dir",
+                    path.display()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed("lock", &file, &error)),
+        }
+        let data_dir = Self { path, _lock: lock };
+        data_dir.forget_endpoints();
+        Ok(data_dir)
+    }
+
+    /// The folder, from the root on and without links.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `endpoints.json` for its user alone. Who sees the file sees all of it.
+    pub(super) fn publish_endpoints(&self, endpoints: &Endpoints) -> Result<(), Error> {
+        let path = self.path.join(ENDPOINTS);
+        let draft = self.path.join("endpoints.json.new");
+        let write = || -> io::Result<()> {
+            // A leftover would keep its own mode.
+            let _ = fs::remove_file(&draft);
+            let mut file = OpenOptions::new()
+                .create_new(true)
+                .write(true)
+                .mode(0o600)
+                .open(&draft)?;
+            serde_json::to_writer(&mut file, endpoints)?;
+            file.write_all(b"\n")?;
+            fs::rename(&draft, &path)
+        };
+        write().map_err(|error| failed("write", &path, &error))
+    }
+
+    /// Where the coordinator says that it is ready.
+    pub(super) fn ready_file(&self) -> PathBuf {
+        self.path.join("coordinator-ready.json")
+    }
+
+    /// Nothing is served, or not any more.
+    pub(super) fn forget_endpoints(&self) {
+        for file in [self.path.join(ENDPOINTS), self.ready_file()] {
+            // It may not be there.
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+/// A folder of the user's by the XDG rules: the variable, where it is absolute, or its default below the home folder.
+pub(super) fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf, Error> {
+    let given = std::env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let home = || {
+        std::env::home_dir()
+            .filter(|home| home.is_absolute())
+            .map(|home| home.join(below_home))
+    };
+    given
+        .or_else(home)
+        .ok_or_else(|| Error::Failed(format!("neither {variable} nor HOME names a folder")))
+}
+
+pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::Failed(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_serves_one_process_at_a_time() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("a/b");
+        let first = DataDir::lock(Some(&path)).unwrap();
+        let second = DataDir::lock(Some(&path)).expect_err("it is taken").to_string();
+        assert!(second.starts_with("another `trawl up` uses "), "{second}");
+        drop(first);
+        DataDir::lock(Some(&path)).unwrap();
+    }
+
+    #[test]
+    fn endpoints_are_for_their_user_alone_and_go_with_the_next_start() {
+        let temporary = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::lock(Some(temporary.path())).unwrap();
+        let endpoints = Endpoints {
+            grpc: "g".into(),
+            http: "h".into(),
+            database_url: "d".into(),
+        };
+        data_dir.publish_endpoints(&endpoints).unwrap();
+        data_dir.publish_endpoints(&endpoints).unwrap();
+        let file = data_dir.path().join("endpoints.json");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text, "{\"grpc\":\"g\",\"http\":\"h\",\"database_url\":\"d\"}\n");
+        drop(data_dir);
+        DataDir::lock(Some(temporary.path())).unwrap();
+        assert!(!file.exists());
+    }
+}

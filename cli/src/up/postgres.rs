@@ -1,0 +1,243 @@
+//! The embedded Postgres: durable, on loopback alone, behind a random password, and gone with its parent.
+
+mod cluster;
+mod leftover;
+mod log;
+#[cfg(test)]
+mod tests;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use self::log::Log;
+use super::children::{Stop, send, terminate};
+use super::data_dir::{DataDir, user_dir};
+use super::launcher::Launcher;
+use super::note;
+use crate::error::Error;
+
+/// Of the role and of the database.
+const TRAWL: &str = "trawl";
+/// Fast shutdown: it rolls back, writes a checkpoint and ends.
+const FAST_GRACE: Duration = Duration::from_secs(30);
+/// Immediate shutdown: it ends as in a crash, and recovers at the next start.
+const IMMEDIATE_GRACE: Duration = Duration::from_secs(6);
+/// Recovery replays at most what was written since the last checkpoint, which takes seconds; a slow disk gets time.
+const READY_TIMEOUT: Duration = Duration::from_secs(600);
+const SLOW: Duration = Duration::from_secs(10);
+/// Somebody may take the free port between the look and the bind.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// A running Postgres.
+pub(super) struct Postgres {
+    child: Child,
+    url: String,
+    log: Log,
+}
+
+/// What every step of its start needs.
+struct Place<'a> {
+    bin: &'a Path,
+    /// Postgres's own data folder.
+    data: PathBuf,
+    password_file: PathBuf,
+    launcher: &'a Launcher,
+    log: &'a Log,
+}
+
+impl Place<'_> {
+    /// A program of Postgres, as the data's owner, talking into the log.
+    fn command(&self, program: &str) -> Result<Command, Error> {
+        let mut command = self.launcher.postgres_command(&self.bin.join(program));
+        let (stdout, stderr) = self.log.writers()?;
+        command.stdout(stdout).stderr(stderr).current_dir("/");
+        command
+            .env("LC_ALL", "C")
+            .env_remove("PGDATA")
+            .env_remove("PGPORT")
+            .env_remove("PGHOST")
+            .env_remove("DATABASE_URL");
+        Ok(command)
+    }
+}
+
+/// The programs of the installation that was named, or of that by `make setup`.
+pub(super) fn bin_dir(installation: Option<&Path>) -> Result<PathBuf, Error> {
+    let installation = match installation.filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) => path.to_owned(),
+        None => user_dir("XDG_CACHE_HOME", ".cache")?.join("trawl/postgres-18.6"),
+    };
+    let bin = installation.join("bin");
+    match bin.canonicalize() {
+        Ok(bin) if bin.join("initdb").is_file() => Ok(bin),
+        _ => Err(Error::Failed(format!(
+            "no Postgres in {}; run `make setup`, or name an installation with --postgres-dir or a database with \
+             --database-url",
+            installation.display()
+        ))),
+    }
+}
+
+impl Postgres {
+    /// Starts the database of a data folder, which is made at the first start; `None` if a stop was asked for meanwhile.
+    pub(super) async fn start(
+        bin: &Path,
+        data_dir: &DataDir,
+        launcher: &Launcher,
+        stop: &Stop,
+    ) -> Result<Option<Self>, Error> {
+        let log = Log::open(&data_dir.path().join("postgres.log"))?;
+        let place = Place {
+            bin,
+            data: data_dir.path().join("postgres"),
+            password_file: data_dir.path().join("postgres-password"),
+            launcher,
+            log: &log,
+        };
+        let prepared = async {
+            leftover::stop(&place).await?;
+            cluster::prepare(&place).await
+        };
+        let password = tokio::select! {
+            () = stop.asked.cancelled() => return Ok(None),
+            password = prepared => password?,
+        };
+        for attempt in 1.. {
+            let port = free_port()?;
+            let mut command = place.command("postgres")?;
+            command.arg("-D").arg(&place.data);
+            for setting in settings(port) {
+                command.args(["-c", &setting]);
+            }
+            let child = command
+                .spawn()
+                .map_err(|error| Error::Failed(format!("cannot start Postgres: {error}")))?;
+            let url = format!("postgres://{TRAWL}:{password}@127.0.0.1:{port}/{TRAWL}");
+            let mut postgres = Self {
+                child,
+                url,
+                log: log.clone(),
+            };
+            match postgres.ready(&place, stop).await {
+                Ok(true) => return Ok(Some(postgres)),
+                Ok(false) => {
+                    postgres.stop(&stop.now).await;
+                    return Ok(None);
+                }
+                Err(_) if attempt < PORT_ATTEMPTS && log.tail().contains("could not create any TCP/IP sockets") => {}
+                Err(error) => {
+                    postgres.stop(&stop.now).await;
+                    return Err(error);
+                }
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Where it is, with the password.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns when it ends by itself, with what its log says about that.
+    pub(super) async fn died(&mut self) -> Error {
+        let status = match self.child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Error::Failed(format!(
+            "Postgres ended unexpectedly ({status}); the end of its log:\n{}",
+            self.log.tail()
+        ))
+    }
+
+    /// Shuts it down: fast, or immediately when `now` is cancelled. Both keep everything that was committed.
+    pub(super) async fn stop(&mut self, now: &CancellationToken) {
+        send(&self.child, Signal::INT);
+        let fast = tokio::select! {
+            ended = timeout(FAST_GRACE, self.child.wait()) => ended.is_ok(),
+            () = now.cancelled() => false,
+        };
+        if !fast {
+            // SIGKILL would orphan its own children, so it gets the chance to end them.
+            terminate(
+                &mut self.child,
+                "Postgres",
+                Signal::QUIT,
+                IMMEDIATE_GRACE,
+                &CancellationToken::new(),
+            )
+            .await;
+        }
+    }
+
+    /// True once it takes connections, false if a stop was asked for meanwhile.
+    async fn ready(&mut self, place: &Place<'_>, stop: &Stop) -> Result<bool, Error> {
+        let started = Instant::now();
+        let mut told = false;
+        loop {
+            if self
+                .child
+                .id()
+                .is_some_and(|id| says_ready(&place.data.join("postmaster.pid"), id))
+            {
+                return Ok(true);
+            }
+            tokio::select! {
+                biased;
+                () = stop.asked.cancelled() => return Ok(false),
+                _ = self.child.wait() => return Err(self.died().await),
+                () = sleep(Duration::from_millis(10)) => {}
+            }
+            if started.elapsed() > SLOW && !told {
+                told = true;
+                note(&format!(
+                    "Postgres is still starting; it may be recovering, see {}",
+                    self.log.path().display()
+                ));
+            }
+            if started.elapsed() > READY_TIMEOUT {
+                let waited = READY_TIMEOUT.as_secs();
+                return Err(Error::Failed(format!(
+                    "Postgres was not ready after {waited} s; see {}",
+                    self.log.path().display()
+                )));
+            }
+        }
+    }
+}
+
+/// The file's first line is the process, its eighth the state. A port that answers would say less: it answers during
+/// recovery as well.
+fn says_ready(pid_file: &Path, id: u32) -> bool {
+    let text = fs::read_to_string(pid_file).unwrap_or_default();
+    let mut lines = text.lines();
+    lines.next().is_some_and(|first| first.trim() == id.to_string())
+        && lines.nth(6).is_some_and(|state| state.trim() == "ready")
+}
+
+fn settings(port: u16) -> [String; 6] {
+    [
+        "listen_addresses=127.0.0.1".into(),
+        format!("port={port}"),
+        // Its path could be longer than a Unix socket's may be.
+        "unix_socket_directories=".into(),
+        "shared_buffers=128MB".into(),
+        "log_timezone=UTC".into(),
+        "timezone=UTC".into(),
+    ]
+}
+
+fn free_port() -> Result<u16, Error> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    Ok(listener
+        .map_err(|error| Error::Failed(format!("no free port on 127.0.0.1: {error}")))?
+        .port())
+}

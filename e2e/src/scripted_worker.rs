@@ -1,0 +1,141 @@
+//! A worker that trains nothing: it speaks the workers' protocol as a test tells it to.
+
+use anyhow::Context;
+use tonic::transport::Channel;
+use trawl_proto::v1;
+use trawl_proto::v1::worker_service_client::WorkerServiceClient;
+
+use crate::system::System;
+
+/// A worker whose every step is a test's.
+#[derive(Debug)]
+pub struct ScriptedWorker {
+    client: WorkerServiceClient<Channel>,
+    worker_id: String,
+}
+
+impl ScriptedWorker {
+    /// Registers one.
+    ///
+    /// # Errors
+    /// The coordinator refuses it.
+    pub async fn register(system: &System) -> anyhow::Result<Self> {
+        let worker_id = uuid::Builder::from_random_bytes(random()?).into_uuid().to_string();
+        let mut worker = Self { client: system.worker_client().await?, worker_id };
+        let request = v1::RegisterWorkerRequest {
+            worker_id: worker.worker_id.clone(),
+            host: "test".into(),
+            device: "cpu".into(),
+            slots: 8,
+            version: "0".into(),
+        };
+        worker.client.register_worker(request).await?;
+        Ok(worker)
+    }
+
+    /// The same worker on a new connection.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn reconnect(self, system: &System) -> anyhow::Result<Self> {
+        Ok(Self { client: system.worker_client().await?, worker_id: self.worker_id })
+    }
+
+    /// Asks for jobs, and does not wait for them.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn lease(&mut self, slots: u32) -> anyhow::Result<Vec<v1::LeasedJob>> {
+        let request = v1::LeaseJobsRequest { worker_id: self.worker_id.clone(), slots, wait: None };
+        Ok(self.client.lease_jobs(request).await?.into_inner().jobs)
+    }
+
+    /// Asks for one job, and waits for it.
+    ///
+    /// # Errors
+    /// None comes.
+    pub async fn lease_one(&mut self) -> anyhow::Result<v1::LeasedJob> {
+        let wait = Some(prost_types::Duration { seconds: 20, nanos: 0 });
+        let request = v1::LeaseJobsRequest { worker_id: self.worker_id.clone(), slots: 1, wait };
+        self.client.lease_jobs(request).await?.into_inner().jobs.pop().context("no job came")
+    }
+
+    /// Renews leases; which of them are held.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn heartbeat(&mut self, jobs: &[&v1::LeasedJob]) -> anyhow::Result<Vec<bool>> {
+        let leases = jobs.iter().filter_map(|job| job.lease.clone()).collect();
+        let request = v1::HeartbeatRequest { worker_id: self.worker_id.clone(), leases };
+        let statuses = self.client.heartbeat(request).await?.into_inner().statuses;
+        Ok(statuses.into_iter().map(is_held).collect())
+    }
+
+    /// Reports one epoch of all members, with losses that tell member and epoch. True once it is durable, false if the
+    /// lease is lost.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn report(&mut self, job: &v1::LeasedJob, epoch: u32) -> anyhow::Result<bool> {
+        self.report_with(job, epoch, 0.0).await
+    }
+
+    /// The same with other losses.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn report_with(&mut self, job: &v1::LeasedJob, epoch: u32, more: f64) -> anyhow::Result<bool> {
+        let members = job.job.as_ref().map_or(0, |job| job.members.len() as u32);
+        let loss = |member: u32| f64::from(member) + f64::from(epoch) / 1e3 + more;
+        let report = v1::ReportEpochsRequest {
+            lease: job.lease.clone(),
+            epoch,
+            members: (0..members).collect(),
+            train_loss: (0..members).map(loss).collect(),
+            val_loss: (0..members).map(loss).collect(),
+            diverged: Vec::new(),
+        };
+        let mut answers = self.client.report_epochs(tokio_stream::iter([report])).await?.into_inner();
+        let answer = answers.message().await?.context("no answer to a report")?;
+        Ok(is_held(answer.status))
+    }
+
+    /// Reports all epochs of a job.
+    ///
+    /// # Errors
+    /// The coordinator refuses, or the lease is lost.
+    pub async fn report_all(&mut self, job: &v1::LeasedJob) -> anyhow::Result<()> {
+        for epoch in 0..job.job.as_ref().map_or(0, |job| job.epochs) {
+            anyhow::ensure!(self.report(job, epoch).await?, "the lease was lost at epoch {epoch}");
+        }
+        Ok(())
+    }
+
+    /// Finishes a job; false if the lease is lost.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn finish(&mut self, job: &v1::LeasedJob) -> Result<bool, tonic::Status> {
+        let request = v1::FinishJobRequest { lease: job.lease.clone(), test_loss: None };
+        Ok(is_held(self.client.finish_job(request).await?.into_inner().status))
+    }
+
+    /// Hands a job back; false if the lease is lost.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn release(&mut self, job: &v1::LeasedJob, cause: &str, error: &str) -> anyhow::Result<bool> {
+        let request = v1::ReleaseJobRequest { lease: job.lease.clone(), cause: cause.into(), error: error.into() };
+        Ok(is_held(self.client.release_job(request).await?.into_inner().status))
+    }
+}
+
+fn is_held(status: i32) -> bool {
+    status == i32::from(v1::LeaseStatus::Held)
+}
+
+fn random() -> anyhow::Result<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
+    Ok(bytes)
+}

@@ -1,0 +1,267 @@
+//! A coordinator on a database of its own, with as many workers as a test wants.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use sqlx::PgPool;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+use trawl_proto::v1;
+use trawl_proto::v1::study_service_client::StudyServiceClient;
+use trawl_proto::v1::worker_service_client::WorkerServiceClient;
+
+use crate::postgres::{fresh_database, reader_pool};
+use crate::process::{Process, binary, repository};
+
+/// Anything a test waits for comes sooner, or never.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+
+/// Waits for an event, and fails if it does not come.
+///
+/// # Errors
+/// It did not come.
+pub async fn wait_for<T>(what: &str, event: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::time::timeout(WAIT_MAX, event).await.with_context(|| format!("waited in vain for {what}"))?
+}
+
+/// A coordinator that runs.
+#[derive(Debug)]
+pub struct Coordinator {
+    /// The process.
+    pub process: Process,
+    /// URL of its gRPC port.
+    pub url: String,
+    /// URL of its web port.
+    pub http_url: String,
+}
+
+impl Coordinator {
+    /// Starts one, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start(database_url: &str, flags: &[&str], listen: &str) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        let ready_file = folder.path().join("ready.json");
+        let process = Process::start(
+            Command::new(binary("trawl-coordinator")?)
+                .args(["--listen", listen, "--http-listen", "127.0.0.1:0", "--ready-file"])
+                .arg(&ready_file)
+                .args(flags)
+                .current_dir(repository())
+                .env("DATABASE_URL", database_url)
+                .env("RUST_LOG", "warn"),
+        )?;
+        let ready: serde_json::Value = wait_for("the coordinator", read_when_there(&ready_file)).await?;
+        let url = |port: &str| ready[port].as_str().map(str::to_owned).context("the ready file names no port");
+        Ok(Self { process, url: url("grpc")?, http_url: url("http")? })
+    }
+}
+
+/// A file appears by a rename, of which nobody is told: it is looked for again and again.
+async fn read_when_there(path: &Path) -> anyhow::Result<serde_json::Value> {
+    loop {
+        match std::fs::read(path) {
+            Ok(content) => return Ok(serde_json::from_slice(&content)?),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// A whole trawl: database, coordinator, workers.
+#[derive(Debug)]
+pub struct System {
+    /// URL of the database.
+    pub database_url: String,
+    /// Reads the views, as users do.
+    pub sql: PgPool,
+    /// The coordinator.
+    pub coordinator: Coordinator,
+    /// The workers.
+    pub workers: Vec<Process>,
+    flags: Vec<String>,
+}
+
+impl System {
+    /// Starts a coordinator with these flags, and no worker.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn start(flags: &[&str]) -> anyhow::Result<Self> {
+        let database_url = fresh_database().await?;
+        let coordinator = Coordinator::start(&database_url, flags, "127.0.0.1:0").await?;
+        let sql = reader_pool(&database_url).await?;
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Ok(Self { database_url, sql, coordinator, workers: Vec::new(), flags })
+    }
+
+    /// Starts workers.
+    ///
+    /// # Errors
+    /// One cannot be started.
+    pub fn add_workers(&mut self, count: usize) -> anyhow::Result<()> {
+        for _ in 0..count {
+            self.workers.push(Process::start(
+                Command::new(binary("trawl-worker")?)
+                    .args(["--coordinator", &self.coordinator.url, "--device", "cpu"])
+                    .env("RUST_LOG", "warn"),
+            )?);
+        }
+        Ok(())
+    }
+
+    /// Kills the coordinator as a crash would, and starts another at its address.
+    ///
+    /// # Errors
+    /// It does not come up again.
+    pub async fn crash_coordinator(self) -> anyhow::Result<Self> {
+        let Self { database_url, sql, coordinator, workers, flags } = self;
+        let listen = coordinator.url.trim_start_matches("http://").to_owned();
+        coordinator.process.crash()?;
+        let borrowed: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let coordinator = Coordinator::start(&database_url, &borrowed, &listen).await?;
+        Ok(Self { database_url, sql, coordinator, workers, flags })
+    }
+
+    /// A client of the users' service.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn studies(&self) -> anyhow::Result<StudyServiceClient<Channel>> {
+        Ok(StudyServiceClient::new(self.channel().await?))
+    }
+
+    async fn channel(&self) -> anyhow::Result<Channel> {
+        Ok(Channel::from_shared(self.coordinator.url.clone())?.connect().await?)
+    }
+
+    /// A client of the workers' service, to play a worker.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn worker_client(&self) -> anyhow::Result<WorkerServiceClient<Channel>> {
+        Ok(WorkerServiceClient::new(self.channel().await?))
+    }
+
+    /// Submits a study.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub async fn submit(&self, study: v1::Study) -> anyhow::Result<v1::StudySummary> {
+        let request = v1::CreateStudyRequest { study: Some(study), dry_run: false };
+        let answer = self.studies().await?.create_study(request).await?.into_inner();
+        answer.study.context("no study in the answer")
+    }
+
+    /// Watches a study until it is as asked.
+    ///
+    /// # Errors
+    /// It ends before, or never is.
+    pub async fn watch_until(
+        &self,
+        study: &str,
+        what: &str,
+        is_so: impl Fn(&v1::StudySummary) -> bool,
+    ) -> anyhow::Result<v1::StudySummary> {
+        let request = v1::WatchStudyRequest { study: study.to_owned() };
+        let mut changes = self.studies().await?.watch_study(request).await?.into_inner();
+        wait_for(what, async {
+            while let Some(change) = changes.message().await? {
+                let study = change.study.context("no study in the answer")?;
+                if is_so(&study) {
+                    return Ok(study);
+                }
+            }
+            anyhow::bail!("the study ended before {what}")
+        })
+        .await
+    }
+
+    /// Watches a study to its end.
+    ///
+    /// # Errors
+    /// It never ends.
+    pub async fn watch_to_end(&self, study: &str) -> anyhow::Result<v1::StudySummary> {
+        let is_final = |study: &v1::StudySummary| ["completed", "failed", "cancelled"].contains(&study.state.as_str());
+        self.watch_until(study, "the end of the study", is_final).await
+    }
+
+    /// Runs the command line client.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn trawl(&self, args: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(binary("trawl")?);
+        command.args(args).env("TRAWL_SERVER", &self.coordinator.url).current_dir(repository());
+        Ok(command.output()?)
+    }
+
+    /// What the command line client prints, if it succeeds.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn trawl_stdout(&self, args: &[&str]) -> anyhow::Result<String> {
+        let output = self.trawl(args)?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "trawl {args:?}: {}: {errors}", output.status);
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// All rows of a view of one study as text, in order, without the columns of times.
+    ///
+    /// # Errors
+    /// The view cannot be read.
+    pub async fn rows(&self, view: View, study: &str) -> anyhow::Result<Vec<String>> {
+        let query = format!("SELECT row_to_json(v)::text FROM ({}) v", view.query());
+        Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(study).fetch_all(&self.sql).await?)
+    }
+
+    /// The folder of the examples.
+    pub fn examples() -> PathBuf {
+        repository().join("examples")
+    }
+}
+
+/// A view, without what differs between two runs of one study: ids and times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// `trawl.trials`.
+    Trials,
+    /// `trawl.fold_metrics`.
+    FoldMetrics,
+    /// `trawl.epoch_reports`.
+    EpochReports,
+    /// `trawl.refits`.
+    Refits,
+    /// `trawl.refit_epoch_reports`.
+    RefitEpochReports,
+}
+
+impl View {
+    fn query(self) -> &'static str {
+        match self {
+            Self::Trials => {
+                "SELECT study, trial, state, value, value_std, params, epochs, error FROM trawl.trials
+                 WHERE study = $1 ORDER BY trial"
+            }
+            Self::FoldMetrics => {
+                "SELECT study, trial, fold, state, epochs, train_loss, val_loss, val_accuracy, best_epoch, best_val_loss
+                 FROM trawl.fold_metrics WHERE study = $1 ORDER BY trial, fold"
+            }
+            Self::EpochReports => {
+                "SELECT trial, fold, epoch, train_loss, val_loss FROM trawl.epoch_reports
+                 WHERE study = $1 ORDER BY trial, fold, epoch"
+            }
+            Self::Refits => {
+                "SELECT study, refit, trial, state, epochs, test_loss, value, value_std, params FROM trawl.refits
+                 WHERE study = $1 ORDER BY refit"
+            }
+            Self::RefitEpochReports => {
+                "SELECT refit, fold, epoch, train_loss, val_loss FROM trawl.refit_epoch_reports
+                 WHERE study = $1 ORDER BY refit, fold NULLS LAST, epoch"
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The heartbeat: renews the leases, apart from reports, so that a slow stream loses no job.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+use tracing::warn;
+use trawl_proto::v1;
+
+use super::{Agent, Times};
+
+/// Renews all leases at every interval, and at once when one came, until `stop`.
+pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = sleep(times.heartbeat_interval) => {}
+            () = agent.leases.came() => {}
+            () = stop.cancelled() => return,
+        }
+        // The lease runs from some moment after the request left: counted from before, it cannot be overrated.
+        let sent = Instant::now();
+        let request = v1::HeartbeatRequest {
+            worker_id: agent.settings.worker_id.to_string(),
+            leases: agent.leases.all(),
+        };
+        let leases = request.leases.clone();
+        match timeout(times.heartbeat_interval, agent.connection.client().heartbeat(request)).await {
+            Ok(Ok(answer)) => {
+                for (lease, status) in leases.iter().zip(answer.into_inner().statuses) {
+                    if status == i32::from(v1::LeaseStatus::Held) {
+                        agent.leases.renewed(&lease.job_id, sent + times.lease_ttl);
+                    } else {
+                        warn!(job.id = lease.job_id, "lease lost");
+                        agent.leases.lost(&lease.job_id);
+                    }
+                }
+            }
+            Ok(Err(status)) if status.code() == Code::NotFound => super::recover(&agent, &status).await,
+            Ok(Err(status)) => warn!(error = status.message(), code = %status.code(), "heartbeat failed"),
+            Err(_) => warn!(heartbeat.limit_ms = times.heartbeat_interval.as_millis() as u64, "heartbeat took too long"),
+        }
+        let fenced = agent.leases.fence(Instant::now());
+        if fenced > 0 {
+            warn!(jobs = fenced, "leases may have run out unnoticed: their jobs stop");
+        }
+    }
+}

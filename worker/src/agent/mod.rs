@@ -1,0 +1,193 @@
+//! The agent: asks for jobs, runs each under its lease, and hands everything back when it is told to stop.
+//!
+//! Training runs on threads of its own and knows nothing of all this: it emits events and asks an interrupter. Around it,
+//! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged.
+
+pub mod connection;
+mod heartbeat;
+mod leases;
+mod reports;
+mod run_job;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tch::Device;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Code;
+use tracing::{error, info, warn};
+use trawl_domain::id::WorkerId;
+use trawl_proto::v1;
+
+use crate::dataset::Datasets;
+use connection::{Backoff, Connection};
+use leases::{LeaseEnd, Leases};
+use reports::Reports;
+
+/// How long one call waits for a job; then it asks again.
+const LEASE_WAIT: Duration = Duration::from_secs(20);
+/// How long jobs may take to be handed back once the worker stops.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the operator decides, and what the machine is.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Chosen at the start of the process.
+    pub worker_id: WorkerId,
+    /// Host name.
+    pub host: String,
+    /// Jobs that train at once.
+    pub slots: u32,
+    /// Where they train.
+    pub device: Device,
+    /// Its name, as `cpu` or `cuda:0`.
+    pub device_name: String,
+}
+
+/// The parts that a job needs, shared by all of them.
+#[derive(Debug)]
+struct Agent {
+    settings: Settings,
+    connection: Connection,
+    leases: Leases,
+    reports: Reports,
+    datasets: Datasets,
+}
+
+/// Works until `stop` is cancelled, then hands the leases back and says goodbye.
+pub async fn run(settings: Settings, connection: Connection, stop: CancellationToken) {
+    let tasks = TaskTracker::new();
+    // What jobs need to end well lives until they have.
+    let background = CancellationToken::new();
+    let leases = Leases::new();
+    let Some(times) = register(&settings, &connection, &stop).await else { return };
+    let (reports, carry) = reports::reports(connection.clone(), leases.clone(), background.clone());
+    let agent = Arc::new(Agent {
+        datasets: Datasets::new(settings.device),
+        leases: leases.clone(),
+        reports,
+        connection,
+        settings,
+    });
+    tasks.spawn(carry);
+    tasks.spawn(heartbeat::heartbeat(Arc::clone(&agent), times, background.clone()));
+
+    let jobs = TaskTracker::new();
+    tokio::select! {
+        () = take_jobs(&agent, &jobs, times.lease_ttl) => {}
+        () = stop.cancelled() => {}
+    }
+    info!(jobs = leases.len(), "stopping: leases are handed back");
+    leases.interrupt_all(LeaseEnd::Drain);
+    jobs.close();
+    if tokio::time::timeout(DRAIN_WITHIN, jobs.wait()).await.is_err() {
+        warn!(jobs = leases.len(), "stopping: some leases were not handed back and will run out");
+    }
+    background.cancel();
+    tasks.close();
+    tasks.wait().await;
+    let goodbye = v1::UnregisterWorkerRequest { worker_id: agent.settings.worker_id.to_string() };
+    let mut client = agent.connection.client();
+    let said = tokio::time::timeout(Duration::from_secs(2), client.unregister_worker(goodbye)).await;
+    if !matches!(said, Ok(Ok(_))) {
+        warn!("stopping: the coordinator could not be told");
+    }
+}
+
+/// How the coordinator wants workers to behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Times {
+    lease_ttl: Duration,
+    heartbeat_interval: Duration,
+}
+
+/// Makes the worker known, as soon as the coordinator is there; `None` if it is told to stop before.
+async fn register(settings: &Settings, connection: &Connection, stop: &CancellationToken) -> Option<Times> {
+    let mut backoff = Backoff::new(settings.worker_id);
+    loop {
+        match try_register(settings, connection).await {
+            Ok(times) => {
+                info!(worker.id = %settings.worker_id, worker.device = settings.device_name,
+                    worker.slots = settings.slots, "worker registered");
+                return Some(times);
+            }
+            Err(status) => warn!(error = status.message(), code = %status.code(), "cannot register; trying again"),
+        }
+        tokio::select! {
+            () = backoff.wait() => {}
+            () = stop.cancelled() => return None,
+        }
+    }
+}
+
+async fn try_register(settings: &Settings, connection: &Connection) -> Result<Times, tonic::Status> {
+    let request = v1::RegisterWorkerRequest {
+        worker_id: settings.worker_id.to_string(),
+        host: settings.host.clone(),
+        device: settings.device_name.clone(),
+        slots: settings.slots,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let answer = connection.client().register_worker(request).await?.into_inner();
+    let time = |field: Option<prost_types::Duration>| {
+        field
+            .and_then(|duration| Duration::try_from(duration).ok())
+            .filter(|duration| !duration.is_zero())
+            .ok_or_else(|| tonic::Status::internal("the coordinator named no time"))
+    };
+    Ok(Times { lease_ttl: time(answer.lease_ttl)?, heartbeat_interval: time(answer.heartbeat_interval)? })
+}
+
+/// Asks for jobs while there are free slots, for ever.
+async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, lease_ttl: Duration) {
+    let slots = Arc::new(Semaphore::new(agent.settings.slots as usize));
+    let mut backoff = Backoff::new(agent.settings.worker_id);
+    loop {
+        let Ok(free) = Arc::clone(&slots).acquire_owned().await else { return };
+        // All free slots at once: the one in hand, and those beside it.
+        let wanted = 1 + slots.available_permits() as u32;
+        drop(free);
+        let request = v1::LeaseJobsRequest {
+            worker_id: agent.settings.worker_id.to_string(),
+            slots: wanted,
+            wait: Some(prost_types::Duration { seconds: LEASE_WAIT.as_secs() as i64, nanos: 0 }),
+        };
+        let leased = match agent.connection.patient_client().lease_jobs(request).await {
+            Ok(answer) => {
+                backoff.reset();
+                answer.into_inner().jobs
+            }
+            Err(status) => {
+                recover(agent, &status).await;
+                backoff.wait().await;
+                continue;
+            }
+        };
+        for job in leased {
+            // There are as many permits as were asked for: nobody else takes any.
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                error!("more jobs came than were asked for");
+                break;
+            };
+            let agent = Arc::clone(agent);
+            jobs.spawn(async move {
+                run_job::run_job(&agent, job, lease_ttl).await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+/// A coordinator with another database does not know this worker any more.
+async fn recover(agent: &Agent, status: &tonic::Status) {
+    if status.code() != Code::NotFound {
+        warn!(error = status.message(), code = %status.code(), "no jobs; trying again");
+        return;
+    }
+    match try_register(&agent.settings, &agent.connection).await {
+        Ok(_) => info!("worker registered again"),
+        Err(status) => warn!(error = status.message(), code = %status.code(), "cannot register again"),
+    }
+}

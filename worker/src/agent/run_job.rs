@@ -1,0 +1,224 @@
+//! Runs one leased job: fetches its tables, trains, reports, and finishes it or hands it back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::{Code, Status};
+use tracing::{info, warn};
+use trawl_domain::dataset::FileHash;
+use trawl_domain::fold::Split;
+use trawl_domain::job::Job;
+use trawl_proto::v1;
+
+use super::connection::Backoff;
+use super::leases::LeaseEnd;
+use super::reports::Reports;
+use super::Agent;
+use crate::dataset::DatasetError;
+use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train};
+
+/// Name of the file with a refit's weights.
+const WEIGHTS: &str = "weights.safetensors";
+/// Bytes of one piece of an artifact.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Why a job did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    /// It was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The coordinator sent what this worker does not understand.
+    #[error("the job is not understood: {0}")]
+    BadJob(#[from] trawl_domain::violation::Violations),
+    /// Its tables cannot be had.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The training thread is gone.
+    #[error("training panicked")]
+    Panicked,
+    /// The coordinator refused its end.
+    #[error("the coordinator refused: {0}")]
+    Refused(#[source] Box<Status>),
+}
+
+/// Runs a job under its lease, to whatever end.
+pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, lease_ttl: Duration) {
+    let (Some(lease), Some(wire)) = (leased.lease, leased.job) else {
+        warn!("a job came without a lease, or a lease without a job");
+        return;
+    };
+    let began = Instant::now();
+    let interrupter = Interrupter::new();
+    agent.leases.hold(&lease, began + lease_ttl, interrupter.clone());
+    info!(job.id = lease.job_id, study.name = wire.study, job.members = wire.members.len(),
+        job.epochs = wire.epochs, "job began");
+    let ended = work(agent, &lease, wire, interrupter).await;
+    let end = agent.leases.end_of(&lease);
+    let ran_ms = began.elapsed().as_millis() as u64;
+    match (ended, end) {
+        (Ok(()), None) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),
+        (_, Some(LeaseEnd::Lost)) => warn!(job.id = lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost"),
+        // Told to stop just when the end was recorded.
+        (Ok(()), Some(LeaseEnd::Drain)) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),
+        (Err(_), Some(LeaseEnd::Drain)) => {
+            info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job handed back");
+            release(agent, &lease, "drain", String::new()).await;
+        }
+        (Err(error), None) => {
+            warn!(job.id = lease.job_id, error = %error, "job cannot be trained");
+            release(agent, &lease, "error", error.to_string()).await;
+        }
+    }
+    agent.leases.drop_lease(&lease);
+}
+
+async fn work(
+    agent: &Arc<Agent>,
+    lease: &v1::Lease,
+    wire: v1::Job,
+    interrupter: Interrupter,
+) -> Result<(), JobError> {
+    let job = Job::try_from(wire)?;
+    let data = agent.datasets.table(&agent.connection, job.train_file, &job.columns).await?;
+    let test = match job.test_file {
+        Some(hash) => Some(agent.datasets.table(&agent.connection, hash, &job.columns).await?),
+        None => None,
+    };
+    let is_refit_end = job.split == Split::All;
+    let train_job = TrainJob {
+        seed: job.seed,
+        architecture: job.architecture,
+        split: job.split,
+        members: job
+            .members
+            .into_iter()
+            .map(|member| Member { owner: member.owner, fold: member.fold, hyperparameters: member.hyperparameters })
+            .collect(),
+        data,
+        test,
+    };
+    let trained = train_on_thread(agent, lease, train_job, interrupter).await?;
+    if !agent.reports.flush().await {
+        return Err(JobError::Interrupted);
+    }
+    let test_loss = trained.test_losses().first().copied().flatten().filter(|loss| loss.is_finite());
+    if is_refit_end && test_loss.is_some() {
+        put_weights(agent, lease, trained.weights(0)?).await?;
+    }
+    let request = v1::FinishJobRequest { lease: Some(lease.clone()), test_loss };
+    let finished = insist(agent, lease, || {
+        let (mut client, request) = (agent.connection.client(), request.clone());
+        async move { client.finish_job(request).await }
+    });
+    note_status(agent, lease, finished.await?.status)
+}
+
+/// Trains on a thread of its own: training computes, and waits while its reports pile up.
+async fn train_on_thread(
+    agent: &Agent,
+    lease: &v1::Lease,
+    job: TrainJob,
+    interrupter: Interrupter,
+) -> Result<Trained, JobError> {
+    let (reports, lease, device) = (agent.reports.clone(), lease.clone(), agent.settings.device);
+    let training = tokio::task::spawn_blocking(move || {
+        train(&job, device, &mut |event| report(&reports, &lease, &event), &interrupter)
+    });
+    match training.await {
+        Ok(Ok(Outcome::Finished(trained))) => Ok(trained),
+        Ok(Ok(Outcome::Interrupted)) => Err(JobError::Interrupted),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(JobError::Panicked),
+    }
+}
+
+fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
+    let Event::Epoch { epoch, losses, diverged } = event;
+    reports.push_blocking(v1::ReportEpochsRequest {
+        lease: Some(lease.clone()),
+        epoch: *epoch,
+        members: losses.iter().map(|losses| losses.member as u32).collect(),
+        train_loss: losses.iter().map(|losses| losses.train_loss).collect(),
+        val_loss: losses.iter().filter_map(|losses| losses.val_loss).collect(),
+        diverged: diverged.iter().map(|member| *member as u32).collect(),
+    });
+}
+
+async fn put_weights(agent: &Arc<Agent>, lease: &v1::Lease, content: Vec<u8>) -> Result<(), JobError> {
+    let sha256 = FileHash::of(&content).to_string();
+    let pieces: Vec<v1::PutArtifactRequest> = content
+        .chunks(CHUNK_BYTES)
+        .enumerate()
+        .map(|(index, chunk)| {
+            let mut piece = v1::PutArtifactRequest { chunk: chunk.to_vec(), ..Default::default() };
+            if index == 0 {
+                piece.lease = Some(lease.clone());
+                piece.kind = "weights".to_owned();
+                piece.name = WEIGHTS.to_owned();
+                piece.bytes = content.len() as u64;
+                piece.sha256.clone_from(&sha256);
+            }
+            piece
+        })
+        .collect();
+    let put = insist(agent, lease, || {
+        let (mut client, pieces) = (agent.connection.patient_client(), tokio_stream::iter(pieces.clone()));
+        async move { client.put_artifact(pieces).await }
+    });
+    note_status(agent, lease, put.await?.status)
+}
+
+fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobError> {
+    if status == i32::from(v1::LeaseStatus::Held) {
+        return Ok(());
+    }
+    agent.leases.lost(&lease.job_id);
+    Err(JobError::Interrupted)
+}
+
+/// Calls until there is an answer: what the outcome of a broken call was is not known, and a second copy changes nothing.
+/// Gives up once the lease is lost.
+async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn() -> F) -> Result<T, JobError>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let mut backoff = Backoff::new(agent.settings.worker_id);
+    loop {
+        match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if may_pass(&status) => {
+                if agent.leases.end_of(lease) == Some(LeaseEnd::Lost) {
+                    return Err(JobError::Interrupted);
+                }
+                warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no answer; trying again");
+                backoff.wait().await;
+            }
+            Err(status) => return Err(JobError::Refused(Box::new(status))),
+        }
+    }
+}
+
+/// True for failures of the way or of the moment, which another try may not meet.
+fn may_pass(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted | Code::ResourceExhausted
+    )
+}
+
+async fn release(agent: &Arc<Agent>, lease: &v1::Lease, cause: &str, error: String) {
+    let request = v1::ReleaseJobRequest { lease: Some(lease.clone()), cause: cause.to_owned(), error };
+    let released = insist(agent, lease, || {
+        let (mut client, request) = (agent.connection.client(), request.clone());
+        async move { client.release_job(request).await }
+    });
+    if let Err(error) = released.await {
+        // The lease runs out by itself.
+        warn!(job.id = lease.job_id, error = %error, "lease could not be handed back");
+    }
+}

@@ -1,0 +1,52 @@
+//! Flags of `trawl-worker`.
+
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use trawl_domain::limits::WORKER_SLOTS_MAX;
+use trawl_worker::device::DeviceChoice;
+
+/// Leases jobs, trains them on its device and reports what came of them.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// The coordinator.
+    #[arg(long, env = "TRAWL_COORDINATOR", default_value = "http://127.0.0.1:50051")]
+    pub(crate) coordinator: String,
+    /// Token that the coordinator asks for.
+    #[arg(long, env = "TRAWL_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Where to train: auto | cpu | cuda:N. auto takes the first GPU if there is one.
+    #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// Jobs that train at once.
+    #[arg(long, env = "TRAWL_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKER_SLOTS_MAX)))]
+    pub(crate) slots: u32,
+    /// Threads that one operation may use. Small networks are the fastest with one, and losses are the same to the last bit
+    /// only for the same number.
+    #[arg(long, env = "TRAWL_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) threads: u32,
+    /// Form of the log, on standard error; RUST_LOG filters it.
+    #[arg(long, env = "TRAWL_LOG", default_value = "human")]
+    pub(crate) log: Log,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Log {
+    /// One line an event, for people.
+    Human,
+    /// One JSON object an event.
+    Json,
+}
+
+impl Log {
+    /// Sends the log to standard error.
+    pub(crate) fn init(self) {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self {
+            Self::Human => subscriber.with_target(false).init(),
+            Self::Json => subscriber.json().flatten_event(true).init(),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The worker: leases jobs, trains them on its device and reports what came of them.
+//!
+//! [`agent`] speaks with the coordinator, [`trainer`] trains and knows nothing of it, [`dataset`] brings the rows.
+
+pub mod agent;
+pub mod dataset;
+pub mod device;
+pub mod trainer;

@@ -1,0 +1,60 @@
+//! `trawl-worker`: takes its device, and works for the coordinator until it is told to stop.
+
+mod args;
+
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use trawl_domain::id::WorkerId;
+use trawl_worker::agent::connection::Connection;
+use trawl_worker::agent::{self, Settings};
+use trawl_worker::device;
+
+use args::Args;
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    args.log.init();
+    // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
+    let device = device::take(args.device, args.threads)?;
+    info!(worker.device = device.name, worker.device_description = device.description, "device taken");
+
+    let connection = Connection::new(&args.coordinator, args.token.as_deref())?;
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
+    let settings = Settings {
+        worker_id: WorkerId(uuid::Builder::from_random_bytes(id).into_uuid()),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        slots: args.slots,
+        device: device.device,
+        device_name: device.name,
+    };
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
+        let stop = CancellationToken::new();
+        stop_on_signals(&stop)?;
+        agent::run(settings, connection, stop).await;
+        info!("worker stopped");
+        anyhow::Ok(())
+    })
+}
+
+/// The first SIGINT or SIGTERM hands the leases back, the second stops at once.
+fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
+        next().await;
+        info!("told to stop");
+        stop.cancel();
+        let _ = timeout(Duration::from_secs(60), next()).await;
+        warn!("stopping at once");
+        std::process::exit(1);
+    });
+    Ok(())
+}

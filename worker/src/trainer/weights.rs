@@ -1,0 +1,51 @@
+//! Parameters as safetensors, named and shaped as PyTorch's `nn.Sequential` has them.
+
+use std::collections::HashMap;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use trawl_domain::network::{Architecture, Layer};
+
+use super::stack::Stack;
+use super::{TrainError, to_vec};
+
+/// The parameters of one member.
+pub(super) fn to_safetensors(
+    architecture: &Architecture,
+    stack: &Stack,
+    member: usize,
+) -> Result<Vec<u8>, TrainError> {
+    let place = stack.places().iter().position(|m| *m == member);
+    let place = place.ok_or_else(|| TrainError::BadJob(format!("there is no member {member}")))? as i64;
+    let mut tensors = Vec::new();
+    let linear = architecture.layers.iter().enumerate().filter(|(_, layer)| matches!(layer, Layer::Linear { .. }));
+    for (n, (index, _)) in linear.enumerate() {
+        let (weight, bias) = stack.linear(n);
+        // Kept as [inputs, outputs]; PyTorch has it the other way round.
+        let weight = weight.detach().select(0, place).transpose(0, 1).contiguous();
+        let bias = bias.detach().select(0, place).reshape([-1]);
+        for (name, tensor) in [("weight", weight), ("bias", bias)] {
+            let shape: Vec<usize> = tensor.size().iter().map(|len| *len as usize).collect();
+            let bytes: Vec<u8> = to_vec(&tensor).iter().flat_map(|value| value.to_le_bytes()).collect();
+            tensors.push((format!("{index}.{name}"), shape, bytes));
+        }
+    }
+    let views: Result<Vec<_>, _> = tensors
+        .iter()
+        .map(|(name, shape, bytes)| TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)))
+        .collect();
+    let metadata = HashMap::from([("architecture".to_owned(), describe(architecture).to_string())]);
+    views
+        .and_then(|views| safetensors::serialize(views, Some(metadata)))
+        .map_err(|error| TrainError::Failed(format!("weights: {error}")))
+}
+
+/// The layers in the words of a study file.
+fn describe(architecture: &Architecture) -> serde_json::Value {
+    let layer = |layer: &Layer| match layer {
+        Layer::Linear { units } => serde_json::json!({ "linear": { "units": units } }),
+        Layer::Activation(kind) => serde_json::json!({ "activation": { "kind": kind.as_str() } }),
+        Layer::Dropout => serde_json::json!({ "dropout": {} }),
+    };
+    architecture.layers.iter().map(layer).collect()
+}
