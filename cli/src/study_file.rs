@@ -64,8 +64,11 @@ fn parse(text: &str, name: &str, folder: &Path) -> Result<v1::Study, Error> {
             "{name}: a study is a mapping of fields such as `name` and `space`"
         )));
     }
-    let mut study: v1::Study =
-        from_json(value).map_err(|error| Error::Usage(format!("{name}: {}: {}", error.field, error.reason)))?;
+    let mut study: v1::Study = from_json(value).map_err(|error| match error.field.as_str() {
+        // The study itself.
+        "." => Error::Usage(format!("{name}: {}", error.reason)),
+        path => field(name, path, &error.reason),
+    })?;
     if let Some(v1::dataset::Kind::Csv(csv)) = study.dataset.as_mut().and_then(|dataset| dataset.kind.as_mut()) {
         csv.train = absolute(&csv.train, folder).map_err(|why| field(name, "dataset.csv.train", &why))?;
         csv.test = absolute(&csv.test, folder).map_err(|why| field(name, "dataset.csv.test", &why))?;

@@ -23,7 +23,6 @@ fn main() -> anyhow::Result<()> {
     let device = device::take(args.device, args.threads)?;
     info!(worker.device = device.name, worker.device_description = device.description, "device taken");
 
-    let connection = Connection::new(&args.coordinator, args.token.as_deref())?;
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
     let settings = Settings {
@@ -34,6 +33,7 @@ fn main() -> anyhow::Result<()> {
         device_name: device.name,
     };
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
+        let connection = Connection::new(&args.coordinator, args.token.as_deref())?;
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         agent::run(settings, connection, stop).await;

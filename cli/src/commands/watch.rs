@@ -68,13 +68,12 @@ pub(super) async fn watch_refit(
         {
             Ok(answer) => {
                 let summary = answer.into_inner().study.unwrap_or_default();
-                watch.show(&summary)?;
-                let refit = summary.refits.into_iter().find(|refit| refit.refit == number);
-                match refit {
-                    Some(refit) if is_final(&refit.state) => break refit,
-                    Some(_) => sleep(REFIT_POLL_INTERVAL).await,
+                match summary.refits.iter().find(|refit| refit.refit == number) {
+                    Some(refit) if is_final(&refit.state) => break refit.clone(),
+                    Some(_) => watch.show(&summary)?,
                     None => return Err(watch.ended(Error::Failed(format!("refit {number} does not exist any more")))),
                 }
+                sleep(REFIT_POLL_INTERVAL).await;
             }
             Err(status) if is_transport(&status) => watch.wait_out(status.into()).await?,
             Err(status) => return Err(watch.ended(status.into())),

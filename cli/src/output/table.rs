@@ -12,6 +12,8 @@ pub(crate) const ROWS_MAX: usize = 10_000;
 const GAP: u16 = 2;
 /// Words longer than this may be broken to fit a terminal; numbers never are.
 const WORD_WIDTH_MAX: u16 = 14;
+/// The same for titles, whose parameters may have longer names than values.
+const TITLE_WIDTH_MAX: u16 = 8;
 
 /// Draws a table; each line ends with a newline. On a terminal, headers and long texts are wrapped to its width.
 pub(crate) fn draw(titles: &[String], rows: &[Vec<Cell>], terminal: bool) -> String {
@@ -30,12 +32,16 @@ pub(crate) fn draw(titles: &[String], rows: &[Vec<Cell>], terminal: bool) -> Str
             .force_no_tty();
         table.set_header(titles);
     }
-    let mut least_widths = vec![0_u16; titles.len()];
+    let width_of = |text: &str| u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
+    let mut least_widths: Vec<u16> = titles
+        .iter()
+        .map(|title| width_of(title).min(TITLE_WIDTH_MAX))
+        .collect();
     for row in rows {
         table.add_row(row.iter().zip(&mut least_widths).map(|(cell, least)| {
             // One item, one line: what is piped goes to grep and awk.
             let text = cell.for_people().replace(['\n', '\r'], " ");
-            let width = u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
+            let width = width_of(&text);
             *least = (*least).max(if cell.is_numeric() {
                 width
             } else {
@@ -51,7 +57,7 @@ pub(crate) fn draw(titles: &[String], rows: &[Vec<Cell>], terminal: bool) -> Str
     }
     for (column, least) in table.column_iter_mut().zip(least_widths) {
         column.set_padding((0, GAP));
-        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least.max(1) + GAP)));
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least.saturating_add(GAP))));
     }
     let mut text = String::new();
     for line in table.lines() {

@@ -1,0 +1,384 @@
+//! The program against a coordinator that plays its part: what is sent, what is printed, and how it ends.
+
+#![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::Command;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt, pending};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use trawl_proto::v1;
+use trawl_proto::v1::study_service_server::{StudyService, StudyServiceServer};
+
+type Watched = Pin<Box<dyn Stream<Item = Result<v1::WatchStudyResponse, Status>> + Send>>;
+type Chunks = Pin<Box<dyn Stream<Item = Result<v1::GetArtifactResponse, Status>> + Send>>;
+
+/// A coordinator with a study of 1,200 trials, of which every watch sees a little more.
+#[derive(Default)]
+struct Stage {
+    submitted: Mutex<Option<v1::Study>>,
+    watches: AtomicU32,
+    /// The first watch then stays open instead of breaking.
+    first_watch_is_silent: AtomicBool,
+    /// How the study ends.
+    end: &'static str,
+}
+
+fn summary(state: &str, completed: u32) -> v1::StudySummary {
+    v1::StudySummary {
+        study_id: "57362ccc-9322-400a-af31-e9b73fb49a14".into(),
+        name: "played".into(),
+        state: state.into(),
+        trials_total: 1200,
+        trials_completed: completed,
+        ..Default::default()
+    }
+}
+
+macro_rules! not_played {
+    ($($method:ident: $request:ident -> $response:ident;)*) => {
+        // As `async_trait` would write it: that sees the macro's name alone.
+        $(fn $method<'a, 'async_trait>(
+            &'a self,
+            _: Request<v1::$request>,
+        ) -> Pin<Box<dyn Future<Output = Result<Response<v1::$response>, Status>> + Send + 'async_trait>>
+        where
+            'a: 'async_trait,
+            Self: 'async_trait,
+        {
+            Box::pin(async { Err(Status::unimplemented(stringify!($method))) })
+        })*
+    };
+}
+
+#[tonic::async_trait]
+impl StudyService for Stage {
+    type WatchStudyStream = Watched;
+    type GetArtifactStream = Chunks;
+
+    async fn create_study(
+        &self,
+        request: Request<v1::CreateStudyRequest>,
+    ) -> Result<Response<v1::CreateStudyResponse>, Status> {
+        if request
+            .metadata()
+            .get("authorization")
+            .is_none_or(|bearer| bearer != "Bearer sesame")
+        {
+            return Err(Status::unauthenticated("a token is needed"));
+        }
+        let study = request.into_inner().study.unwrap();
+        if study.max_trials == 0 {
+            let mut details = ErrorDetails::new();
+            details.add_bad_request_violation("max_trials", "must be at least 1");
+            details.add_bad_request_violation("model", "must have at least one layer");
+            return Err(Status::with_error_details(
+                Code::InvalidArgument,
+                "the study was rejected",
+                details,
+            ));
+        }
+        *self.submitted.lock().unwrap() = Some(study);
+        Ok(Response::new(v1::CreateStudyResponse {
+            study: Some(summary("running", 0)),
+        }))
+    }
+
+    async fn get_study(&self, _: Request<v1::GetStudyRequest>) -> Result<Response<v1::GetStudyResponse>, Status> {
+        let space = ["b", "a"].map(|name| (name.to_owned(), v1::Distribution::default()));
+        let spec = v1::Study {
+            space: space.into(),
+            ..Default::default()
+        };
+        Ok(Response::new(v1::GetStudyResponse {
+            study: Some(summary("running", 3)),
+            spec: Some(spec),
+        }))
+    }
+
+    async fn list_trials(
+        &self,
+        request: Request<v1::ListTrialsRequest>,
+    ) -> Result<Response<v1::ListTrialsResponse>, Status> {
+        let request = request.into_inner();
+        let start: u32 = if request.page_token.is_empty() {
+            0
+        } else {
+            request.page_token.parse().unwrap()
+        };
+        let end = (start + request.page_size).min(1200);
+        let trials = (start..end).map(|trial| v1::Trial {
+            trial,
+            state: "queued".into(),
+            ..Default::default()
+        });
+        let next_page_token = if end < 1200 { end.to_string() } else { String::new() };
+        Ok(Response::new(v1::ListTrialsResponse {
+            trials: trials.collect(),
+            next_page_token,
+        }))
+    }
+
+    /// The first stream breaks, the second one stops in good order before the end, the third one reaches the end.
+    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Response<Watched>, Status> {
+        let seen = |state, completed| {
+            Ok(v1::WatchStudyResponse {
+                study: Some(summary(state, completed)),
+            })
+        };
+        let answers = match self.watches.fetch_add(1, Ordering::SeqCst) {
+            0 if self.first_watch_is_silent.load(Ordering::SeqCst) => {
+                let forever = tokio_stream::iter([seen("running", 1)]).chain(pending());
+                return Ok(Response::new(Box::pin(forever)));
+            }
+            0 => vec![seen("running", 1), Err(Status::unavailable("going down"))],
+            1 => vec![seen("running", 600)],
+            _ => vec![seen("running", 1199), seen(self.end, 1200)],
+        };
+        Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
+    }
+
+    async fn get_artifact(&self, _: Request<v1::GetArtifactRequest>) -> Result<Response<Chunks>, Status> {
+        Err(Status::unimplemented("get_artifact"))
+    }
+
+    not_played! {
+        list_studies: ListStudiesRequest -> ListStudiesResponse;
+        pause_study: PauseStudyRequest -> PauseStudyResponse;
+        resume_study: ResumeStudyRequest -> ResumeStudyResponse;
+        cancel_study: CancelStudyRequest -> CancelStudyResponse;
+        delete_study: DeleteStudyRequest -> DeleteStudyResponse;
+        get_trial: GetTrialRequest -> GetTrialResponse;
+        list_epoch_reports: ListEpochReportsRequest -> ListEpochReportsResponse;
+        list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
+        refit_study: RefitStudyRequest -> RefitStudyResponse;
+        list_workers: ListWorkersRequest -> ListWorkersResponse;
+    }
+}
+
+/// A stage that serves on loopback until it is dropped.
+struct Theatre {
+    stage: Arc<Stage>,
+    address: SocketAddr,
+    _closing: oneshot::Sender<()>,
+}
+
+impl Theatre {
+    async fn open(end: &'static str) -> Self {
+        let stage = Arc::new(Stage {
+            end,
+            ..Default::default()
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (closing, closed) = oneshot::channel::<()>();
+        let service = StudyServiceServer::from_arc(Arc::clone(&stage));
+        let serving = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(
+            serving.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                let _ = closed.await;
+            }),
+        );
+        Self {
+            stage,
+            address,
+            _closing: closing,
+        }
+    }
+
+    fn trawl(&self, arguments: &[&str]) -> Command {
+        let mut command = trawl(arguments);
+        command.env("TRAWL_SERVER", format!("http://{}", self.address));
+        command
+    }
+}
+
+/// The program, untouched by variables of whoever runs the tests.
+fn trawl(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trawl"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TRAWL_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn output(mut command: Command) -> (Option<i32>, String, String) {
+    let ended = tokio::time::timeout(Duration::from_secs(60), command.output()).await;
+    let Output { status, stdout, stderr } = ended.expect("it ends within a minute").unwrap();
+    (
+        status.code(),
+        String::from_utf8(stdout).unwrap(),
+        String::from_utf8(stderr).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn a_study_is_submitted_with_the_token_and_absolute_paths() {
+    let theatre = Theatre::open("completed").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("study.yaml");
+    std::fs::write(
+        &file,
+        "name: played\nmax_trials: 1200\ndataset: { csv: { train: data/train.csv } }\n",
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+
+    let (status, stdout, stderr) = output(theatre.trawl(&["submit", file, "--token", "sesame"])).await;
+    assert_eq!(
+        (status, stdout.as_str()),
+        (Some(0), "study played 57362ccc-9322-400a-af31-e9b73fb49a14\n"),
+        "{stderr}"
+    );
+    let submitted = theatre.stage.submitted.lock().unwrap().take().unwrap();
+    let Some(v1::dataset::Kind::Csv(csv)) = submitted.dataset.unwrap().kind else {
+        panic!("no CSV")
+    };
+    assert_eq!(
+        csv.train,
+        folder
+            .path()
+            .canonicalize()
+            .unwrap()
+            .join("data/train.csv")
+            .to_str()
+            .unwrap()
+    );
+
+    let (status, _, stderr) = output(theatre.trawl(&["submit", file])).await;
+    assert_eq!(status, Some(1));
+    assert!(stderr.starts_with("error: a token is needed"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_rejected_study_lists_its_violations_and_exits_with_2() {
+    let theatre = Theatre::open("completed").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("study.yaml");
+    std::fs::write(&file, "name: played\n").unwrap();
+    let mut command = theatre.trawl(&["submit", file.to_str().unwrap()]);
+    command.env("TRAWL_TOKEN", "sesame");
+    let (status, stdout, stderr) = output(command).await;
+    assert_eq!((status, stdout.as_str()), (Some(2), ""));
+    let want =
+        "error: the study was rejected\n  max_trials: must be at least 1\n  model: must have at least one layer\n";
+    assert_eq!(stderr, want);
+
+    std::fs::write(&file, "nmae: played\n").unwrap();
+    let (status, _, stderr) = output(theatre.trawl(&["submit", file.to_str().unwrap()])).await;
+    assert_eq!(status, Some(2));
+    assert!(
+        stderr.starts_with("error: ") && stderr.ends_with("study.yaml: unrecognized field name 'nmae'\n"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn a_watch_outlives_broken_streams_and_exits_with_0_only_for_a_completed_study() {
+    for (end, want) in [("completed", 0), ("failed", 1)] {
+        let theatre = Theatre::open(end).await;
+        let (status, stdout, stderr) = output(theatre.trawl(&["watch", "played"])).await;
+        assert_eq!(status, Some(want), "{stdout}{stderr}");
+        assert_eq!(theatre.stage.watches.load(Ordering::SeqCst), 3);
+        let last = stdout.lines().last().unwrap();
+        assert_eq!(last, format!("study played {end}; 1200 trials: 1200 completed"));
+        assert_eq!(stderr.matches("trying again").count(), 2, "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn all_pages_are_printed_in_every_format() {
+    let theatre = Theatre::open("completed").await;
+    let (status, csv, _) = output(theatre.trawl(&["trials", "played", "--csv"])).await;
+    assert_eq!(status, Some(0));
+    assert!(
+        csv.starts_with("trial,state,value,value_std,params.a,params.b,epochs,"),
+        "{csv:.200}"
+    );
+    assert_eq!(csv.lines().count(), 1201);
+    let (_, json, _) = output(theatre.trawl(&["trials", "played", "--json"])).await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 1200);
+    assert_eq!(json[1199]["trial"], 1199);
+    let (_, table, _) = output(theatre.trawl(&["trials", "played"])).await;
+    assert_eq!(table.lines().count(), 1201);
+    let (status, _, stderr) = output(theatre.trawl(&["trials", "played", "--csv", "--json"])).await;
+    assert_eq!(status, Some(2), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_reader_that_had_enough_is_no_failure() {
+    let theatre = Theatre::open("completed").await;
+    let mut child = theatre
+        .trawl(&["trials", "played", "--csv"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().await.unwrap();
+    assert_eq!(
+        (ended.status.code(), ended.stderr.as_slice()),
+        (Some(0), b"".as_slice())
+    );
+
+    // A watch must not say that the study completed when it did not see that.
+    let mut child = theatre
+        .trawl(&["watch", "played"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait_with_output().await.unwrap().status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_error_says_what_was_tried_and_what_would_help() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (status, stdout, stderr) = output(trawl(&["ls", "--server", &format!("http://{free}")])).await;
+    assert_eq!((status, stdout.as_str()), (Some(1), ""));
+    assert!(
+        stderr.starts_with(&format!("error: no coordinator answers at http://{free} (")),
+        "{stderr}"
+    );
+    assert!(stderr.contains("`trawl up` starts one"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_cut_counts_as_a_broken_stream() {
+    let theatre = Theatre::open("completed").await;
+    theatre.stage.first_watch_is_silent.store(true, Ordering::SeqCst);
+    let address = theatre.address;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        // The first connection is cut while its stream is open, as kill -9 of a coordinator does.
+        for patience in [300, 60_000, 60_000, 60_000].map(Duration::from_millis) {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut server = TcpStream::connect(address).await.unwrap();
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(patience, tokio::io::copy_bidirectional(&mut client, &mut server)).await;
+            });
+        }
+    });
+    let mut command = trawl(&["watch", "played"]);
+    command.env("TRAWL_SERVER", format!("http://{proxy}"));
+    let (status, stdout, stderr) = output(command).await;
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    assert!(
+        stderr.starts_with("the connection to the coordinator broke: "),
+        "{stderr}"
+    );
+    assert_eq!(theatre.stage.watches.load(Ordering::SeqCst), 3);
+}
