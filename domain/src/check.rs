@@ -18,7 +18,7 @@ use crate::seed::Seed;
 use crate::space::ParamValue;
 use crate::study::{self, LayerSpec, RefitSpec, Setting, Study, TrainingSpec};
 use crate::study_draft::{
-    CsvDraft, LayerDraft, ObjectiveDraft, RefitDraft, StudyDraft, TrainingDraft, ValidationDraft,
+    CsvDraft, LayerDraft, ObjectiveDraft, RawValue, RefitDraft, StudyDraft, TrainingDraft, ValidationDraft,
 };
 use crate::violation::Violations;
 
@@ -62,8 +62,8 @@ impl StudyDraft {
         let training = training(self.training.as_ref(), &mut settings, v);
         settings.note_unused(v);
         let validation = validation(self.validation, shape, v);
-        if let (Some(shape), Some(validation), Some(training)) = (shape, validation, &training) {
-            batch_size(training, validation, shape, &settings, v);
+        if let (Some(shape), Some(validation), Some(size)) = (shape, validation, &training.batch_size) {
+            batch_size(size, validation, shape, &settings, v);
         }
         let objective = objective(&self.objective, v);
         if !(1..=TRIALS_MAX).contains(&self.max_trials) {
@@ -72,8 +72,8 @@ impl StudyDraft {
                 format!("must be from 1 to {TRIALS_MAX}, and {} is not", self.max_trials),
             );
         }
-        if let (Some(validation), Some(training)) = (validation, &training) {
-            epoch_reports(self.max_trials, validation, training, &settings, v);
+        if let (Some(validation), Some(epochs)) = (validation, &training.epochs) {
+            epoch_reports(self.max_trials, validation, epochs, &settings, v);
         }
 
         let study = (|| {
@@ -83,7 +83,7 @@ impl StudyDraft {
                 columns: columns?,
                 shape: shape?,
                 model: model?,
-                training: training?,
+                training: training.spec()?,
                 validation: validation?,
                 objective: objective?,
                 space,
@@ -227,49 +227,53 @@ fn model(
     specs.into_iter().collect()
 }
 
-fn training(training: Option<&TrainingDraft>, settings: &mut Settings<'_>, v: &mut Violations) -> Option<TrainingSpec> {
-    let Some(draft) = training else {
+/// The settings of `training` with which nothing is wrong: some rules look at one of them alone.
+struct SoundTraining {
+    loss: Option<Loss>,
+    optimizer: Option<Setting>,
+    learning_rate: Option<Setting>,
+    batch_size: Option<Setting>,
+    l2: Option<Setting>,
+    epochs: Option<Setting>,
+    momentum: Option<Setting>,
+}
+
+impl SoundTraining {
+    fn spec(self) -> Option<TrainingSpec> {
+        Some(TrainingSpec {
+            loss: self.loss?,
+            optimizer: self.optimizer?,
+            learning_rate: self.learning_rate?,
+            batch_size: self.batch_size?,
+            l2: self.l2?,
+            epochs: self.epochs?,
+            momentum: self.momentum?,
+        })
+    }
+}
+
+fn training(training: Option<&TrainingDraft>, settings: &mut Settings<'_>, v: &mut Violations) -> SoundTraining {
+    let missing = TrainingDraft::default();
+    if training.is_none() {
         v.add("training", "is missing");
-        return None;
-    };
-    let zero = || Setting::Fixed(ParamValue::Int(0));
-    let loss = word::<Loss>("training.loss", &draft.loss, None, v);
-    let optimizer = settings.read(
-        "training.optimizer",
-        draft.optimizer.as_ref(),
-        study::word::<Optimizer>,
-        v,
-    );
-    let learning_rate = settings.read(
-        "training.learning_rate",
-        draft.learning_rate.as_ref(),
-        study::learning_rate_value,
-        v,
-    );
-    let batch_size = settings.read(
-        "training.batch_size",
-        draft.batch_size.as_ref(),
-        study::batch_size_value,
-        v,
-    );
-    let l2 = match &draft.l2 {
-        None => Some(zero()),
-        given => settings.read("training.l2", given.as_ref(), study::l2_value, v),
-    };
-    let epochs = settings.read("training.epochs", draft.epochs.as_ref(), study::epochs_value, v);
-    let momentum = match &draft.momentum {
-        None => Some(zero()),
-        given => settings.read("training.momentum", given.as_ref(), study::share_value, v),
-    };
-    Some(TrainingSpec {
-        loss: loss?,
-        optimizer: optimizer?,
-        learning_rate: learning_rate?,
-        batch_size: batch_size?,
-        l2: l2?,
-        epochs: epochs?,
-        momentum: momentum?,
-    })
+    }
+    let draft = training.unwrap_or(&missing);
+    let or_zero = |given: &Option<RawValue>| given.clone().unwrap_or(RawValue::Scalar(ParamValue::Int(0)));
+    let (l2, momentum) = (or_zero(&draft.l2), or_zero(&draft.momentum));
+    SoundTraining {
+        loss: word::<Loss>("training.loss", &draft.loss, None, v),
+        optimizer: settings.read("training.optimizer", draft.optimizer.as_ref(), study::word::<Optimizer>, v),
+        learning_rate: settings.read(
+            "training.learning_rate",
+            draft.learning_rate.as_ref(),
+            study::learning_rate_value,
+            v,
+        ),
+        batch_size: settings.read("training.batch_size", draft.batch_size.as_ref(), study::batch_size_value, v),
+        l2: settings.read("training.l2", Some(&l2), study::l2_value, v),
+        epochs: settings.read("training.epochs", draft.epochs.as_ref(), study::epochs_value, v),
+        momentum: settings.read("training.momentum", Some(&momentum), study::share_value, v),
+    }
 }
 
 fn validation(draft: Option<ValidationDraft>, shape: Option<DatasetShape>, v: &mut Violations) -> Option<Validation> {
@@ -311,7 +315,7 @@ fn validation(draft: Option<ValidationDraft>, shape: Option<DatasetShape>, v: &m
 
 /// A batch must not be larger than the training rows of any fold; where a parameter gives it, its own field is named.
 fn batch_size(
-    training: &TrainingSpec,
+    size: &Setting,
     validation: Validation,
     shape: DatasetShape,
     settings: &Settings<'_>,
@@ -322,7 +326,7 @@ fn batch_size(
         .map(|fold| split.train_len(shape.train_rows, fold))
         .min()
         .unwrap_or(0);
-    for (field, value) in settings.origins("training.batch_size", &training.batch_size) {
+    for (field, value) in settings.origins("training.batch_size", size) {
         if matches!(value, ParamValue::Int(size) if *size > i64::from(rows)) {
             v.add(
                 field,
@@ -335,11 +339,11 @@ fn batch_size(
 fn epoch_reports(
     max_trials: u32,
     validation: Validation,
-    training: &TrainingSpec,
+    epochs: &Setting,
     settings: &Settings<'_>,
     v: &mut Violations,
 ) {
-    let Some(epochs) = settings.most(&training.epochs) else {
+    let Some(epochs) = settings.most(epochs) else {
         return;
     };
     let reports = u64::from(max_trials)

@@ -1,0 +1,69 @@
+//! The trainer agrees with PyTorch: same weights, same batches, same losses. `reference/make_reference.py` renews the data.
+
+mod reference;
+
+use serde_json::Value;
+use tch::Device;
+use trawl_domain::network::Activation;
+use trawl_worker::trainer::{Event, Interrupter, MemberLosses, Outcome, train};
+
+/// What f32 leaves of two orders of the same sums after 100 steps.
+const TOLERANCE: f64 = 1e-4;
+
+/// All optimizers with and without L2 are the members of one job; each job is compared for 100 steps or more.
+fn agrees_with_pytorch(activation: Activation) {
+    let data: Value = serde_json::from_str(include_str!("data/pytorch_losses.json")).expect("JSON");
+    for (variant, batch_size, epochs) in reference::VARIANTS {
+        let expected = &data["losses"][variant][activation.as_str()];
+        let job = reference::job(activation, batch_size, epochs);
+        let mut seen: Vec<Vec<MemberLosses>> = Vec::new();
+        let mut emit = |event: Event<'_>| {
+            let Event::Epoch { losses, diverged, .. } = event;
+            assert_eq!((losses.len(), diverged), (job.members.len(), [].as_slice()));
+            seen.push(losses.to_vec());
+        };
+        let outcome = train(&job, Device::Cpu, &mut emit, &Interrupter::new()).expect("trains");
+        assert!(matches!(outcome, Outcome::Finished(_)));
+        assert_eq!(seen.len(), epochs as usize);
+
+        let mut worst = 0.0_f64;
+        for (epoch, losses) in seen.iter().enumerate() {
+            for loss in losses {
+                let name = job.members[loss.member].hyperparameters.optimizer;
+                let mut compare = |what: &str, got: f64| {
+                    let expected = expected[loss.member][what][epoch].as_f64().expect("a loss");
+                    let off = (got - expected).abs() / expected.abs();
+                    let member = loss.member;
+                    assert!(
+                        off < TOLERANCE,
+                        "{activation} {variant} {name} (member {member}), epoch {epoch}, {what}: {got} is not {expected}"
+                    );
+                    worst = worst.max(off);
+                };
+                compare("train", loss.train_loss);
+                compare("val", loss.val_loss.expect("rows validate"));
+            }
+        }
+        println!("{activation} {variant}: at most {worst:.1e} off");
+    }
+}
+
+#[test]
+fn relu_agrees_with_pytorch() {
+    agrees_with_pytorch(Activation::Relu);
+}
+
+#[test]
+fn leaky_relu_agrees_with_pytorch() {
+    agrees_with_pytorch(Activation::LeakyRelu);
+}
+
+#[test]
+fn sigmoid_agrees_with_pytorch() {
+    agrees_with_pytorch(Activation::Sigmoid);
+}
+
+#[test]
+fn tanh_agrees_with_pytorch() {
+    agrees_with_pytorch(Activation::Tanh);
+}
