@@ -50,14 +50,17 @@ fn read_text(source: impl Read) -> io::Result<String> {
 }
 
 /// Reads a study from `text`. `name` is what errors call it; relative dataset paths start at the absolute `folder`.
+/// In a request for grpcurl they stay as they are.
 fn parse(text: &str, name: &str, folder: &Path) -> Result<v1::Study, Error> {
     let mut value = parse_value(text, name)?;
-    // The form for grpcurl: a CreateStudyRequest.
+    // The form for grpcurl, a CreateStudyRequest: goes as it is, with paths that the coordinator resolves.
+    let mut is_request = false;
     if let Value::Object(object) = &mut value
         && object.len() == 1
         && let Some(study) = object.remove("study")
     {
         value = study;
+        is_request = true;
     }
     if !value.is_object() {
         return Err(Error::Usage(format!(
@@ -69,7 +72,9 @@ fn parse(text: &str, name: &str, folder: &Path) -> Result<v1::Study, Error> {
         "." => Error::Usage(format!("{name}: {}", error.reason)),
         path => field(name, path, &error.reason),
     })?;
-    if let Some(v1::dataset::Kind::Csv(csv)) = study.dataset.as_mut().and_then(|dataset| dataset.kind.as_mut()) {
+    if !is_request
+        && let Some(v1::dataset::Kind::Csv(csv)) = study.dataset.as_mut().and_then(|dataset| dataset.kind.as_mut())
+    {
         csv.train = absolute(&csv.train, folder).map_err(|why| field(name, "dataset.csv.train", &why))?;
         csv.test = absolute(&csv.test, folder).map_err(|why| field(name, "dataset.csv.test", &why))?;
     }
@@ -156,7 +161,11 @@ mod tests {
         let json = include_str!("../../examples/regression.json");
         let mut wrapped = parse_in_data(json).unwrap();
         let plain = parse_in_data(EXAMPLE).unwrap();
-        assert_eq!(csv(&wrapped).train, "/home/ada/studies/examples/data/train.csv");
+        assert_eq!(
+            csv(&wrapped).train,
+            "examples/data/train.csv",
+            "the coordinator's path, not the file's"
+        );
         wrapped.name = plain.name.clone();
         wrapped.dataset = plain.dataset.clone();
         assert_eq!(wrapped, plain);

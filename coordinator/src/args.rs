@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 /// Samples configurations, keeps studies in Postgres, leases jobs to workers.
@@ -63,15 +64,15 @@ impl Log {
 }
 
 impl Args {
-    /// What is not told to be open is closed.
-    pub(crate) fn refuse_open_ports(&self) -> anyhow::Result<()> {
+    /// What is not told to be open is closed: ends the process with a usage error.
+    pub(crate) fn refuse_open_ports(&self) {
         for (flag, addr) in [("--listen", self.listen), ("--http-listen", self.http_listen)] {
             if !addr.ip().is_loopback() && !self.insecure {
-                anyhow::bail!(
+                let message = format!(
                     "{flag} {addr} is reached from other machines, unencrypted: say --insecure if that is meant"
                 );
+                Self::command().error(ErrorKind::ValueValidation, message).exit();
             }
         }
-        Ok(())
     }
 }

@@ -28,6 +28,7 @@ const DATABASE_WITHIN: Duration = Duration::from_secs(60);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    args.refuse_open_ports();
     args.log.init();
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
@@ -39,7 +40,6 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
-    args.refuse_open_ports()?;
     let grpc = listen(args.listen).await?;
     let http = listen(args.http_listen).await?;
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
@@ -90,6 +90,8 @@ async fn connect(url: &str) -> anyhow::Result<PgPool> {
     let options: PgConnectOptions = url.parse().context("--database-url is no Postgres URL")?;
     // No statement of the coordinator takes long; one that does waits for a lock that somebody forgot.
     let options = options.application_name("trawl-coordinator").options([
+        // The table of migrations must not be looked for in a schema that has the user's name, least of all in trawl's own.
+        ("search_path", "public"),
         ("statement_timeout", "30s"),
         ("lock_timeout", "15s"),
         ("idle_in_transaction_session_timeout", "30s"),

@@ -92,16 +92,24 @@ pub async fn serve(app: Arc<App>, ports: Ports, stop: CancellationToken) -> anyh
         axum::serve(ports.http, http::router(Arc::clone(&app))).with_graceful_shutdown(stop.clone().cancelled_owned());
     let mut web = tokio::spawn(async move { web.await });
 
+    // A handle must not be asked again once it has answered.
+    let mut grpc_ended = false;
     tokio::select! {
-        ended = &mut grpc => ended??,
-        ended = &mut web => ended??,
+        biased;
         () = stop.cancelled() => {}
+        ended = &mut grpc => {
+            grpc_ended = true;
+            ended??;
+        }
+        ended = &mut web => ended??,
     }
     stop.cancel();
     info!("stopping: calls come to their end");
     tasks.close();
     let drained = timeout(DRAIN_WITHIN, async {
-        let _ = (&mut grpc).await;
+        if !grpc_ended {
+            let _ = (&mut grpc).await;
+        }
         tasks.wait().await;
     });
     if drained.await.is_err() {
@@ -152,10 +160,11 @@ async fn watch_database(app: Arc<App>, health: tonic_health::server::HealthRepor
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let is_up = app.is_database_up().await;
-        if is_up && !was_up {
-            if let Err(error) = expire_leases::grant_grace(&app).await {
-                warn!(error = %error, "leases could not be extended");
-            }
+        if is_up
+            && !was_up
+            && let Err(error) = expire_leases::grant_grace(&app).await
+        {
+            warn!(error = %error, "leases could not be extended");
         }
         was_up = is_up;
         let status = if is_up {

@@ -262,14 +262,24 @@ fn training(training: Option<&TrainingDraft>, settings: &mut Settings<'_>, v: &m
     let (l2, momentum) = (or_zero(&draft.l2), or_zero(&draft.momentum));
     SoundTraining {
         loss: word::<Loss>("training.loss", &draft.loss, None, v),
-        optimizer: settings.read("training.optimizer", draft.optimizer.as_ref(), study::word::<Optimizer>, v),
+        optimizer: settings.read(
+            "training.optimizer",
+            draft.optimizer.as_ref(),
+            study::word::<Optimizer>,
+            v,
+        ),
         learning_rate: settings.read(
             "training.learning_rate",
             draft.learning_rate.as_ref(),
             study::learning_rate_value,
             v,
         ),
-        batch_size: settings.read("training.batch_size", draft.batch_size.as_ref(), study::batch_size_value, v),
+        batch_size: settings.read(
+            "training.batch_size",
+            draft.batch_size.as_ref(),
+            study::batch_size_value,
+            v,
+        ),
         l2: settings.read("training.l2", Some(&l2), study::l2_value, v),
         epochs: settings.read("training.epochs", draft.epochs.as_ref(), study::epochs_value, v),
         momentum: settings.read("training.momentum", Some(&momentum), study::share_value, v),

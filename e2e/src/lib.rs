@@ -1,7 +1,7 @@
 //! Starts the real binaries on a real Postgres, for tests of the whole system.
 
-mod process;
 mod postgres;
+mod process;
 mod scripted_worker;
 mod system;
 

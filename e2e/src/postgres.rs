@@ -37,7 +37,10 @@ fn start() -> anyhow::Result<Server> {
     let mut url = String::new();
     BufReader::new(output).read_line(&mut url)?;
     anyhow::ensure!(!url.trim().is_empty(), "no Postgres: run make setup first");
-    Ok(Server { url: url.trim().to_owned(), _script: script })
+    Ok(Server {
+        url: url.trim().to_owned(),
+        _script: script,
+    })
 }
 
 /// The URL of a database that is empty.
@@ -49,7 +52,8 @@ pub async fn fresh_database() -> anyhow::Result<String> {
     let server = server()?;
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     let mut conn = PgConnection::connect(&server.url).await?;
-    conn.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await?;
+    conn.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+        .await?;
     Ok(server.url.replacen("/postgres?", &format!("/{name}?"), 1))
 }
 

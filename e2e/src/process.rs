@@ -8,7 +8,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// One of the project's binaries, of the same build as the test.
@@ -20,7 +22,11 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     // A test lies in target/PROFILE/deps, the binaries one folder up.
     let folder = test.ancestors().nth(2).context("the test lies in no target folder")?;
     let path = folder.join(name);
-    ensure!(path.is_file(), "{} is missing: build the binaries first, with make build", path.display());
+    ensure!(
+        path.is_file(),
+        "{} is missing: build the binaries first, with make build",
+        path.display()
+    );
     Ok(path)
 }
 

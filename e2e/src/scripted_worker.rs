@@ -21,7 +21,10 @@ impl ScriptedWorker {
     /// The coordinator refuses it.
     pub async fn register(system: &System) -> anyhow::Result<Self> {
         let worker_id = uuid::Builder::from_random_bytes(random()?).into_uuid().to_string();
-        let mut worker = Self { client: system.worker_client().await?, worker_id };
+        let mut worker = Self {
+            client: system.worker_client().await?,
+            worker_id,
+        };
         let request = v1::RegisterWorkerRequest {
             worker_id: worker.worker_id.clone(),
             host: "test".into(),
@@ -38,7 +41,10 @@ impl ScriptedWorker {
     /// # Errors
     /// There is no connection.
     pub async fn reconnect(self, system: &System) -> anyhow::Result<Self> {
-        Ok(Self { client: system.worker_client().await?, worker_id: self.worker_id })
+        Ok(Self {
+            client: system.worker_client().await?,
+            worker_id: self.worker_id,
+        })
     }
 
     /// Asks for jobs, and does not wait for them.
@@ -46,7 +52,11 @@ impl ScriptedWorker {
     /// # Errors
     /// The coordinator refuses.
     pub async fn lease(&mut self, slots: u32) -> anyhow::Result<Vec<v1::LeasedJob>> {
-        let request = v1::LeaseJobsRequest { worker_id: self.worker_id.clone(), slots, wait: None };
+        let request = v1::LeaseJobsRequest {
+            worker_id: self.worker_id.clone(),
+            slots,
+            wait: None,
+        };
         Ok(self.client.lease_jobs(request).await?.into_inner().jobs)
     }
 
@@ -56,8 +66,18 @@ impl ScriptedWorker {
     /// None comes.
     pub async fn lease_one(&mut self) -> anyhow::Result<v1::LeasedJob> {
         let wait = Some(prost_types::Duration { seconds: 20, nanos: 0 });
-        let request = v1::LeaseJobsRequest { worker_id: self.worker_id.clone(), slots: 1, wait };
-        self.client.lease_jobs(request).await?.into_inner().jobs.pop().context("no job came")
+        let request = v1::LeaseJobsRequest {
+            worker_id: self.worker_id.clone(),
+            slots: 1,
+            wait,
+        };
+        self.client
+            .lease_jobs(request)
+            .await?
+            .into_inner()
+            .jobs
+            .pop()
+            .context("no job came")
     }
 
     /// Renews leases; which of them are held.
@@ -66,7 +86,10 @@ impl ScriptedWorker {
     /// The coordinator refuses.
     pub async fn heartbeat(&mut self, jobs: &[&v1::LeasedJob]) -> anyhow::Result<Vec<bool>> {
         let leases = jobs.iter().filter_map(|job| job.lease.clone()).collect();
-        let request = v1::HeartbeatRequest { worker_id: self.worker_id.clone(), leases };
+        let request = v1::HeartbeatRequest {
+            worker_id: self.worker_id.clone(),
+            leases,
+        };
         let statuses = self.client.heartbeat(request).await?.into_inner().statuses;
         Ok(statuses.into_iter().map(is_held).collect())
     }
@@ -95,7 +118,11 @@ impl ScriptedWorker {
             val_loss: (0..members).map(loss).collect(),
             diverged: Vec::new(),
         };
-        let mut answers = self.client.report_epochs(tokio_stream::iter([report])).await?.into_inner();
+        let mut answers = self
+            .client
+            .report_epochs(tokio_stream::iter([report]))
+            .await?
+            .into_inner();
         let answer = answers.message().await?.context("no answer to a report")?;
         Ok(is_held(answer.status))
     }
@@ -116,7 +143,10 @@ impl ScriptedWorker {
     /// # Errors
     /// The coordinator refuses.
     pub async fn finish(&mut self, job: &v1::LeasedJob) -> Result<bool, tonic::Status> {
-        let request = v1::FinishJobRequest { lease: job.lease.clone(), test_loss: None };
+        let request = v1::FinishJobRequest {
+            lease: job.lease.clone(),
+            test_loss: None,
+        };
         Ok(is_held(self.client.finish_job(request).await?.into_inner().status))
     }
 
@@ -125,7 +155,11 @@ impl ScriptedWorker {
     /// # Errors
     /// The coordinator refuses.
     pub async fn release(&mut self, job: &v1::LeasedJob, cause: &str, error: &str) -> anyhow::Result<bool> {
-        let request = v1::ReleaseJobRequest { lease: job.lease.clone(), cause: cause.into(), error: error.into() };
+        let request = v1::ReleaseJobRequest {
+            lease: job.lease.clone(),
+            cause: cause.into(),
+            error: error.into(),
+        };
         Ok(is_held(self.client.release_job(request).await?.into_inner().status))
     }
 }

@@ -23,7 +23,9 @@ const WAIT_MAX: Duration = Duration::from_secs(120);
 /// # Errors
 /// It did not come.
 pub async fn wait_for<T>(what: &str, event: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::time::timeout(WAIT_MAX, event).await.with_context(|| format!("waited in vain for {what}"))?
+    tokio::time::timeout(WAIT_MAX, event)
+        .await
+        .with_context(|| format!("waited in vain for {what}"))?
 }
 
 /// A coordinator that runs.
@@ -55,8 +57,17 @@ impl Coordinator {
                 .env("RUST_LOG", "warn"),
         )?;
         let ready: serde_json::Value = wait_for("the coordinator", read_when_there(&ready_file)).await?;
-        let url = |port: &str| ready[port].as_str().map(str::to_owned).context("the ready file names no port");
-        Ok(Self { process, url: url("grpc")?, http_url: url("http")? })
+        let url = |port: &str| {
+            ready[port]
+                .as_str()
+                .map(str::to_owned)
+                .context("the ready file names no port")
+        };
+        Ok(Self {
+            process,
+            url: url("grpc")?,
+            http_url: url("http")?,
+        })
     }
 }
 
@@ -94,7 +105,13 @@ impl System {
         let coordinator = Coordinator::start(&database_url, flags, "127.0.0.1:0").await?;
         let sql = reader_pool(&database_url).await?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Ok(Self { database_url, sql, coordinator, workers: Vec::new(), flags })
+        Ok(Self {
+            database_url,
+            sql,
+            coordinator,
+            workers: Vec::new(),
+            flags,
+        })
     }
 
     /// Starts workers.
@@ -117,12 +134,24 @@ impl System {
     /// # Errors
     /// It does not come up again.
     pub async fn crash_coordinator(self) -> anyhow::Result<Self> {
-        let Self { database_url, sql, coordinator, workers, flags } = self;
+        let Self {
+            database_url,
+            sql,
+            coordinator,
+            workers,
+            flags,
+        } = self;
         let listen = coordinator.url.trim_start_matches("http://").to_owned();
         coordinator.process.crash()?;
         let borrowed: Vec<&str> = flags.iter().map(String::as_str).collect();
         let coordinator = Coordinator::start(&database_url, &borrowed, &listen).await?;
-        Ok(Self { database_url, sql, coordinator, workers, flags })
+        Ok(Self {
+            database_url,
+            sql,
+            coordinator,
+            workers,
+            flags,
+        })
     }
 
     /// A client of the users' service.
@@ -150,7 +179,10 @@ impl System {
     /// # Errors
     /// It is refused.
     pub async fn submit(&self, study: v1::Study) -> anyhow::Result<v1::StudySummary> {
-        let request = v1::CreateStudyRequest { study: Some(study), dry_run: false };
+        let request = v1::CreateStudyRequest {
+            study: Some(study),
+            dry_run: false,
+        };
         let answer = self.studies().await?.create_study(request).await?.into_inner();
         answer.study.context("no study in the answer")
     }
@@ -165,7 +197,9 @@ impl System {
         what: &str,
         is_so: impl Fn(&v1::StudySummary) -> bool,
     ) -> anyhow::Result<v1::StudySummary> {
-        let request = v1::WatchStudyRequest { study: study.to_owned() };
+        let request = v1::WatchStudyRequest {
+            study: study.to_owned(),
+        };
         let mut changes = self.studies().await?.watch_study(request).await?.into_inner();
         wait_for(what, async {
             while let Some(change) = changes.message().await? {
@@ -194,7 +228,10 @@ impl System {
     /// It cannot be started.
     pub fn trawl(&self, args: &[&str]) -> anyhow::Result<Output> {
         let mut command = Command::new(binary("trawl")?);
-        command.args(args).env("TRAWL_SERVER", &self.coordinator.url).current_dir(repository());
+        command
+            .args(args)
+            .env("TRAWL_SERVER", &self.coordinator.url)
+            .current_dir(repository());
         Ok(command.output()?)
     }
 
@@ -215,7 +252,10 @@ impl System {
     /// The view cannot be read.
     pub async fn rows(&self, view: View, study: &str) -> anyhow::Result<Vec<String>> {
         let query = format!("SELECT row_to_json(v)::text FROM ({}) v", view.query());
-        Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(query)).bind(study).fetch_all(&self.sql).await?)
+        Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+            .bind(study)
+            .fetch_all(&self.sql)
+            .await?)
     }
 
     /// The folder of the examples.

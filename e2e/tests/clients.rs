@@ -35,12 +35,19 @@ async fn grpcurl_lists_describes_creates_watches_and_ranks() -> anyhow::Result<(
     system.add_workers(2)?;
     let listed = grpcurl(&system, "", &["list"])?.expect("a list");
     let listed = listed[0].as_str().context("text")?;
-    for service in ["trawl.v1.StudyService", "trawl.v1.WorkerService", "grpc.health.v1.Health"] {
+    for service in [
+        "trawl.v1.StudyService",
+        "trawl.v1.WorkerService",
+        "grpc.health.v1.Health",
+    ] {
         assert!(listed.contains(service), "{listed}");
     }
     let described = grpcurl(&system, "", &["describe", "trawl.v1.Training"])?.expect("a description");
     let described = described[0].as_str().context("text")?;
-    assert!(described.contains("// How one fold is trained.") && described.contains("learning_rate"), "{described}");
+    assert!(
+        described.contains("// How one fold is trained.") && described.contains("learning_rate"),
+        "{described}"
+    );
     let health = grpcurl(&system, "{}", &["grpc.health.v1.Health/Check"])?.expect("health");
     assert_eq!(health, [json!({ "status": "SERVING" })]);
 
@@ -54,25 +61,40 @@ async fn grpcurl_lists_describes_creates_watches_and_ranks() -> anyhow::Result<(
     let watched = call(&system, "WatchStudy", &json!({ "study": "from-grpcurl" }))?.expect("watched");
     let last = &watched.last().context("no change")?["study"];
     assert_eq!(last["state"], "completed", "{last}");
-    let best = call(&system, "ListBestTrials", &json!({ "study": "from-grpcurl", "limit": 3 }))?.expect("ranked");
+    let best = call(
+        &system,
+        "ListBestTrials",
+        &json!({ "study": "from-grpcurl", "limit": 3 }),
+    )?
+    .expect("ranked");
     let best = best[0]["trials"].as_array().context("trials")?;
 
-    let sql = sqlx::query("SELECT trial, value, params FROM trawl.best_trials WHERE study = 'from-grpcurl' AND rank <= 3")
-        .fetch_all(&system.sql)
-        .await?;
+    let sql =
+        sqlx::query("SELECT trial, value, params FROM trawl.best_trials WHERE study = 'from-grpcurl' AND rank <= 3")
+            .fetch_all(&system.sql)
+            .await?;
     assert_eq!(best.len(), 3);
     for (shown, row) in best.iter().zip(&sql) {
         // JSON leaves out what is 0.
-        assert_eq!(shown["trial"].as_i64().unwrap_or(0), i64::from(row.get::<i32, _>("trial")));
+        assert_eq!(
+            shown["trial"].as_i64().unwrap_or(0),
+            i64::from(row.get::<i32, _>("trial"))
+        );
         assert_eq!(shown["value"].as_f64(), Some(row.get::<f64, _>("value")));
         assert_eq!(shown["params"].as_object().map(serde_json::Map::len), Some(5));
-        assert_eq!(shown["params"]["activation"], row.get::<Value, _>("params")["activation"]);
+        assert_eq!(
+            shown["params"]["activation"],
+            row.get::<Value, _>("params")["activation"]
+        );
     }
 
     let mut wrong = studies::regression_json("wrong")?;
     wrong["max_trials"] = json!(0);
     let refused = call(&system, "CreateStudy", &json!({ "study": wrong }))?.expect_err("refused");
-    assert!(refused.contains("InvalidArgument") && refused.contains("\"max_trials\""), "{refused}");
+    assert!(
+        refused.contains("InvalidArgument") && refused.contains("\"max_trials\""),
+        "{refused}"
+    );
     Ok(())
 }
 
@@ -86,7 +108,10 @@ async fn trawl_shows_what_sql_holds() -> anyhow::Result<()> {
     // Relative to the study file.
     for which in ["train", "test"] {
         let name = format!("{which}.csv");
-        std::fs::copy(repository().join("examples/data").join(&name), folder.path().join(&name))?;
+        std::fs::copy(
+            repository().join("examples/data").join(&name),
+            folder.path().join(&name),
+        )?;
         study["dataset"]["csv"][which] = json!(name);
     }
     std::fs::write(&file, study.to_string())?;
@@ -105,30 +130,64 @@ async fn trawl_shows_what_sql_holds() -> anyhow::Result<()> {
         .as_array()
         .context("an array")?
         .iter()
-        .map(|trial| (trial["trial"].as_i64().unwrap_or(0) as i32, trial["value"].as_f64().unwrap_or(f64::NAN)))
+        .map(|trial| {
+            (
+                trial["trial"].as_i64().unwrap_or(0) as i32,
+                trial["value"].as_f64().unwrap_or(f64::NAN),
+            )
+        })
         .collect();
     assert_eq!(shown, ranked);
 
     let curves = system.trawl_stdout(&["curves", "shown", "0", "--csv"])?;
-    let reports: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.epoch_reports WHERE study = 'shown' AND trial = 0")
-        .fetch_one(&system.sql)
-        .await?;
+    let reports: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM trawl.epoch_reports WHERE study = 'shown' AND trial = 0")
+            .fetch_one(&system.sql)
+            .await?;
     assert_eq!(curves.lines().count() as i64, reports + 1, "{curves}");
     let trials = system.trawl_stdout(&["trials", "shown", "--csv"])?;
     assert_eq!(trials.lines().count(), 9, "{trials}");
-    assert!(trials.lines().next().is_some_and(|header| header.contains("params.learning_rate")), "{trials}");
-    for table in [&["ls"][..], &["show", "shown"], &["trials", "shown"], &["curves", "shown", "0"], &["best", "shown"], &["workers"]] {
+    assert!(
+        trials
+            .lines()
+            .next()
+            .is_some_and(|header| header.contains("params.learning_rate")),
+        "{trials}"
+    );
+    for table in [
+        &["ls"][..],
+        &["show", "shown"],
+        &["trials", "shown"],
+        &["curves", "shown", "0"],
+        &["best", "shown"],
+        &["workers"],
+    ] {
         assert!(!system.trawl_stdout(table)?.trim().is_empty(), "{table:?}");
     }
 
     // Every view of contract is there for the reader, with its columns.
     let columns = [
-        ("studies", "study_id, name, state, seed, goal, trials_total, trials_completed, trials_pruned, trials_failed, best_trial, best_value, created_at, finished_at"),
-        ("trials", "study, study_id, trial, state, value, value_std, params, epochs, worker_seconds, attempts, error, started_at, finished_at"),
+        (
+            "studies",
+            "study_id, name, state, seed, goal, trials_total, trials_completed, trials_pruned, trials_failed, best_trial, best_value, created_at, finished_at",
+        ),
+        (
+            "trials",
+            "study, study_id, trial, state, value, value_std, params, epochs, worker_seconds, attempts, error, started_at, finished_at",
+        ),
         ("best_trials", "study, study_id, rank, trial, value, value_std, params"),
-        ("fold_metrics", "study, study_id, trial, fold, state, epochs, train_loss, val_loss, val_accuracy, best_epoch, best_val_loss"),
-        ("epoch_reports", "study, study_id, trial, fold, epoch, train_loss, val_loss, val_accuracy, reported_at"),
-        ("refits", "study, study_id, refit, trial, state, epochs, test_loss, test_accuracy, params, finished_at"),
+        (
+            "fold_metrics",
+            "study, study_id, trial, fold, state, epochs, train_loss, val_loss, val_accuracy, best_epoch, best_val_loss",
+        ),
+        (
+            "epoch_reports",
+            "study, study_id, trial, fold, epoch, train_loss, val_loss, val_accuracy, reported_at",
+        ),
+        (
+            "refits",
+            "study, study_id, refit, trial, state, epochs, test_loss, test_accuracy, params, finished_at",
+        ),
         ("workers", "worker_id, host, device, state, jobs, last_seen_at"),
     ];
     for (view, columns) in columns {
@@ -136,7 +195,10 @@ async fn trawl_shows_what_sql_holds() -> anyhow::Result<()> {
         let rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(&system.sql).await?;
         assert!(!rows.is_empty(), "{view}");
     }
-    let refused = sqlx::query("SELECT FROM trawl_store.trials").execute(&system.sql).await.expect_err("not a reader's");
+    let refused = sqlx::query("SELECT FROM trawl_store.trials")
+        .execute(&system.sql)
+        .await
+        .expect_err("not a reader's");
     assert!(refused.to_string().contains("permission denied"), "{refused}");
     Ok(())
 }
@@ -158,7 +220,10 @@ async fn trawl_says_what_is_wrong_and_exits_accordingly() -> anyhow::Result<()> 
     std::fs::write(&file, study.to_string())?;
     let (code, errors) = failure(&["submit", path])?;
     assert_eq!(code, Some(2), "{errors}");
-    assert!(errors.contains("training.optimizer: ") && errors.contains("max_trials: "), "{errors}");
+    assert!(
+        errors.contains("training.optimizer: ") && errors.contains("max_trials: "),
+        "{errors}"
+    );
 
     std::fs::write(&file, "name: typo\ntraining: { epoch: 3 }\n")?;
     let (code, errors) = failure(&["submit", path])?;
@@ -166,7 +231,11 @@ async fn trawl_says_what_is_wrong_and_exits_accordingly() -> anyhow::Result<()> 
     assert!(errors.contains("training") && errors.contains("epoch"), "{errors}");
 
     let (code, errors) = failure(&["show", "nothing"])?;
-    assert_eq!((code, errors.contains("there is no study 'nothing'")), (Some(1), true), "{errors}");
+    assert_eq!(
+        (code, errors.contains("there is no study 'nothing'")),
+        (Some(1), true),
+        "{errors}"
+    );
     let (code, errors) = failure(&["frobnicate"])?;
     assert_eq!(code, Some(2), "{errors}");
     let (code, errors) = failure(&["--server", "http://127.0.0.1:9", "ls"])?;

@@ -44,7 +44,10 @@ async fn a_second_copy_changes_nothing() -> anyhow::Result<()> {
     assert_eq!(worker.heartbeat(&[&job]).await?, [false]);
     assert_eq!(system.rows(View::Trials, "job").await?, trials);
     let study = system.watch_to_end("job").await?;
-    assert_eq!((study.state.as_str(), study.trials_completed, study.epochs_reported), ("completed", 2, 12));
+    assert_eq!(
+        (study.state.as_str(), study.trials_completed, study.epochs_reported),
+        ("completed", 2, 12)
+    );
     // Member m of the job reports m + epoch / 1000: trial 0 has members 0, 1, 2.
     assert_eq!(study.best_trial, Some(0));
     assert_eq!(study.best_value, Some((0.001 + 1.001 + 2.001) / 3.0));
@@ -60,7 +63,10 @@ async fn a_worker_whose_lease_ran_out_can_write_nothing() -> anyhow::Result<()> 
     assert!(silent.report(&lost, 0).await?);
     // The other one waits until the lease of the silent one has run out and the job is queued again.
     let job = other.lease_one().await?;
-    assert_eq!(job.lease.as_ref().map(|lease| &lease.job_id), lost.lease.as_ref().map(|lease| &lease.job_id));
+    assert_eq!(
+        job.lease.as_ref().map(|lease| &lease.job_id),
+        lost.lease.as_ref().map(|lease| &lease.job_id)
+    );
     assert_ne!(job.lease, lost.lease, "each grant has a token of its own");
 
     let before = system.rows(View::EpochReports, "job").await?;
@@ -70,7 +76,11 @@ async fn a_worker_whose_lease_ran_out_can_write_nothing() -> anyhow::Result<()> 
     assert_eq!(silent.heartbeat(&[&lost]).await?, [false]);
     assert_eq!(system.rows(View::EpochReports, "job").await?, before);
 
-    assert_eq!(other.heartbeat(&[&job]).await?, [true], "the other's lease is untouched");
+    assert_eq!(
+        other.heartbeat(&[&job]).await?,
+        [true],
+        "the other's lease is untouched"
+    );
     Ok(())
 }
 
@@ -96,15 +106,25 @@ async fn errors_use_up_the_retries_and_a_drain_does_not() -> anyhow::Result<()> 
     for _ in 0..4 {
         let job = worker.lease_one().await?;
         assert!(worker.release(&job, "drain", "").await?);
-        assert!(worker.release(&job, "drain", "").await?, "a repeated release is answered like the first");
+        assert!(
+            worker.release(&job, "drain", "").await?,
+            "a repeated release is answered like the first"
+        );
     }
     for attempt in 0..3 {
         let job = worker.lease_one().await?;
-        assert!(worker.release(&job, "error", &format!("the device is on fire, attempt {attempt}")).await?);
+        assert!(
+            worker
+                .release(&job, "error", &format!("the device is on fire, attempt {attempt}"))
+                .await?
+        );
     }
     assert_eq!(worker.lease(1).await?.len(), 0, "the retries are used up");
     let study = system.watch_to_end("job").await?;
-    assert_eq!((study.state.as_str(), study.error.as_str()), ("failed", "no trial completed"));
+    assert_eq!(
+        (study.state.as_str(), study.error.as_str()),
+        ("failed", "no trial completed")
+    );
     let errors: Vec<(String, String, i32)> =
         sqlx::query_as("SELECT state, error, attempts FROM trawl.trials WHERE study = 'job'")
             .fetch_all(&system.sql)
@@ -140,7 +160,10 @@ async fn leases_survive_a_restart_of_the_coordinator() -> anyhow::Result<()> {
     let mut worker_again = worker.reconnect(&system).await?;
     assert_eq!(worker_again.heartbeat(&[&job]).await?, [true]);
     assert_eq!(worker_again.lease(8).await?.len(), 0, "no job runs twice");
-    assert!(worker_again.report(&job, 0).await?, "what was acknowledged may come again");
+    assert!(
+        worker_again.report(&job, 0).await?,
+        "what was acknowledged may come again"
+    );
     assert!(worker_again.report(&job, 1).await?);
     assert!(worker_again.finish(&job).await?);
     assert_eq!(system.watch_to_end("job").await?.epochs_reported, 12);
@@ -161,19 +184,48 @@ async fn broken_reports_are_refused_and_change_nothing() -> anyhow::Result<()> {
         diverged: Vec::new(),
     };
     let broken = [
-        v1::ReportEpochsRequest { lease: None, ..good.clone() },
-        v1::ReportEpochsRequest { epoch: u32::MAX, ..good.clone() },
-        v1::ReportEpochsRequest { members: vec![1, 0], ..good.clone() },
-        v1::ReportEpochsRequest { members: vec![0, 9_999], ..good.clone() },
-        v1::ReportEpochsRequest { train_loss: vec![1.0], ..good.clone() },
-        v1::ReportEpochsRequest { train_loss: vec![1.0, f64::NAN], ..good.clone() },
-        v1::ReportEpochsRequest { val_loss: vec![f64::INFINITY, 1.0], ..good.clone() },
-        v1::ReportEpochsRequest { val_loss: vec![1.0], ..good.clone() },
+        v1::ReportEpochsRequest {
+            lease: None,
+            ..good.clone()
+        },
+        v1::ReportEpochsRequest {
+            epoch: u32::MAX,
+            ..good.clone()
+        },
+        v1::ReportEpochsRequest {
+            members: vec![1, 0],
+            ..good.clone()
+        },
+        v1::ReportEpochsRequest {
+            members: vec![0, 9_999],
+            ..good.clone()
+        },
+        v1::ReportEpochsRequest {
+            train_loss: vec![1.0],
+            ..good.clone()
+        },
+        v1::ReportEpochsRequest {
+            train_loss: vec![1.0, f64::NAN],
+            ..good.clone()
+        },
+        v1::ReportEpochsRequest {
+            val_loss: vec![f64::INFINITY, 1.0],
+            ..good.clone()
+        },
+        v1::ReportEpochsRequest {
+            val_loss: vec![1.0],
+            ..good.clone()
+        },
     ];
     for report in broken {
         let mut client = system.worker_client().await?;
-        let mut answers = client.report_epochs(tokio_stream::iter([report.clone()])).await?.into_inner();
-        let refused = wait_for("an answer", async { Ok(answers.message().await) }).await?.expect_err("it is broken");
+        let mut answers = client
+            .report_epochs(tokio_stream::iter([report.clone()]))
+            .await?
+            .into_inner();
+        let refused = wait_for("an answer", async { Ok(answers.message().await) })
+            .await?
+            .expect_err("it is broken");
         assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{report:?}");
     }
     assert_eq!(system.rows(View::EpochReports, "job").await?.len(), 0);

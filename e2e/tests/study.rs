@@ -3,8 +3,13 @@
 use serde_json::json;
 use trawl_e2e::{System, View, studies};
 
-const VIEWS: [View; 5] =
-    [View::Trials, View::FoldMetrics, View::EpochReports, View::Refits, View::RefitEpochReports];
+const VIEWS: [View; 5] = [
+    View::Trials,
+    View::FoldMetrics,
+    View::EpochReports,
+    View::Refits,
+    View::RefitEpochReports,
+];
 
 async fn all_rows(system: &System, study: &str) -> anyhow::Result<Vec<Vec<String>>> {
     let mut rows = Vec::new();
@@ -29,18 +34,30 @@ async fn a_study_runs_to_its_refit() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
     system.add_workers(2)?;
     let (trials, folds, epochs) = (24, 3, 6);
-    let submitted = system.submit(studies::from_json(&studies::small("whole", trials, epochs)?)?).await?;
+    let submitted = system
+        .submit(studies::from_json(&studies::small("whole", trials, epochs)?)?)
+        .await?;
     let study = system.watch_to_end("whole").await?;
 
     assert_eq!(study.state, "completed", "{}", study.error);
     assert_eq!(study.study_id, submitted.study_id);
     assert_eq!(study.trials_completed + study.trials_failed, trials);
     assert_eq!(study.trials_running, 0);
-    let [refit] = study.refits.as_slice() else { panic!("one refit, not {}", study.refits.len()) };
-    assert_eq!((refit.state.as_str(), Some(refit.trial)), ("completed", study.best_trial));
+    let [refit] = study.refits.as_slice() else {
+        panic!("one refit, not {}", study.refits.len())
+    };
+    assert_eq!(
+        (refit.state.as_str(), Some(refit.trial)),
+        ("completed", study.best_trial)
+    );
     assert!(refit.test_loss.is_some_and(|loss| loss > 0.0));
-    let [weights] = refit.artifacts.as_slice() else { panic!("the weights, not {:?}", refit.artifacts) };
-    assert_eq!((weights.kind.as_str(), weights.name.as_str()), ("weights", "weights.safetensors"));
+    let [weights] = refit.artifacts.as_slice() else {
+        panic!("the weights, not {:?}", refit.artifacts)
+    };
+    assert_eq!(
+        (weights.kind.as_str(), weights.name.as_str()),
+        ("weights", "weights.safetensors")
+    );
 
     // Every epoch of every fold of a completed trial is there, once.
     let counts: Vec<(i64, i64)> = sqlx::query_as(
@@ -67,13 +84,20 @@ async fn a_study_runs_to_its_refit() -> anyhow::Result<()> {
     assert_eq!(wrong, Vec::<i32>::new());
 
     // The ranking is by value, and its head is the best trial.
-    let ranking: Vec<(i64, i32, f64)> = sqlx::query_as(
-        "SELECT rank, trial, value FROM trawl.best_trials WHERE study = 'whole' ORDER BY rank",
-    )
-    .fetch_all(&system.sql)
-    .await?;
-    assert!(ranking.windows(2).all(|pair| pair[0].2 <= pair[1].2 && pair[0].0 + 1 == pair[1].0), "{ranking:?}");
-    assert_eq!(ranking.first().map(|(_, trial, value)| (*trial as u32, *value)), study.best_trial.zip(study.best_value));
+    let ranking: Vec<(i64, i32, f64)> =
+        sqlx::query_as("SELECT rank, trial, value FROM trawl.best_trials WHERE study = 'whole' ORDER BY rank")
+            .fetch_all(&system.sql)
+            .await?;
+    assert!(
+        ranking
+            .windows(2)
+            .all(|pair| pair[0].2 <= pair[1].2 && pair[0].0 + 1 == pair[1].0),
+        "{ranking:?}"
+    );
+    assert_eq!(
+        ranking.first().map(|(_, trial, value)| (*trial as u32, *value)),
+        study.best_trial.zip(study.best_value)
+    );
 
     // The curves of the refit: its folds with validation, and the fit on all rows without.
     let curves: Vec<(Option<i32>, i64, i64)> = sqlx::query_as(
@@ -83,7 +107,12 @@ async fn a_study_runs_to_its_refit() -> anyhow::Result<()> {
     .fetch_all(&system.sql)
     .await?;
     let epochs = i64::from(epochs);
-    let expected = [(Some(0), epochs, epochs), (Some(1), epochs, epochs), (Some(2), epochs, epochs), (None, epochs, 0)];
+    let expected = [
+        (Some(0), epochs, epochs),
+        (Some(1), epochs, epochs),
+        (Some(2), epochs, epochs),
+        (None, epochs, 0),
+    ];
     assert_eq!(curves, expected);
     Ok(())
 }
@@ -94,7 +123,9 @@ async fn rows_do_not_depend_on_the_workers() -> anyhow::Result<()> {
     for workers in [1, 2, 4] {
         let mut system = System::start(&[]).await?;
         system.add_workers(workers)?;
-        system.submit(studies::from_json(&studies::small("same", 60, 8)?)?).await?;
+        system
+            .submit(studies::from_json(&studies::small("same", 60, 8)?)?)
+            .await?;
         let study = system.watch_to_end("same").await?;
         assert_eq!(study.state, "completed", "{}", study.error);
         let rows = all_rows(&system, "same").await?;
@@ -120,14 +151,23 @@ async fn rows_do_not_depend_on_crashes() -> anyhow::Result<()> {
     system.add_workers(2)?;
     system.submit(study).await?;
     // A worker dies amid a job: reports of it are stored, its end is not.
-    let total = system.watch_until("crash", "first epochs", |study| study.epochs_reported > 0).await?.epochs_total;
+    let total = system
+        .watch_until("crash", "first epochs", |study| study.epochs_reported > 0)
+        .await?
+        .epochs_total;
     system.workers.swap_remove(0).crash()?;
     system.add_workers(1)?;
     // Then the coordinator, and it comes back at its address.
-    system.watch_until("crash", "a third of the epochs", |study| study.epochs_reported > total / 3).await?;
+    system
+        .watch_until("crash", "a third of the epochs", |study| {
+            study.epochs_reported > total / 3
+        })
+        .await?;
     let mut system = system.crash_coordinator().await?;
     // Then a worker is told to stop, and hands its lease back.
-    system.watch_until("crash", "half of the epochs", |study| study.epochs_reported > total / 2).await?;
+    system
+        .watch_until("crash", "half of the epochs", |study| study.epochs_reported > total / 2)
+        .await?;
     let stopped = system.workers.swap_remove(0).stop()?;
     assert!(stopped.success(), "a worker that is told to stop: {stopped}");
     system.add_workers(1)?;
@@ -160,10 +200,17 @@ async fn a_member_that_diverges_fails_its_trial_alone() -> anyhow::Result<()> {
     .await?;
     let (wild, tame): (Vec<_>, Vec<_>) = trials.into_iter().partition(|(learning_rate, ..)| *learning_rate > 1.0);
     assert!(!wild.is_empty() && !tame.is_empty());
-    assert!(wild.iter().all(|(_, state, error, attempts)| {
-        (state.as_str(), error.as_deref(), *attempts) == ("failed", Some("diverged"), 1)
-    }), "{wild:?}");
-    assert!(tame.iter().all(|(_, state, error, _)| state == "completed" && error.is_none()), "{tame:?}");
+    assert!(
+        wild.iter().all(|(_, state, error, attempts)| {
+            (state.as_str(), error.as_deref(), *attempts) == ("failed", Some("diverged"), 1)
+        }),
+        "{wild:?}"
+    );
+    assert!(
+        tame.iter()
+            .all(|(_, state, error, _)| state == "completed" && error.is_none()),
+        "{tame:?}"
+    );
     let ranked: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.best_trials WHERE study = 'diverging'")
         .fetch_one(&system.sql)
         .await?;
@@ -175,23 +222,38 @@ async fn a_member_that_diverges_fails_its_trial_alone() -> anyhow::Result<()> {
 async fn a_paused_study_starts_nothing_and_a_cancelled_one_ends() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
     let mut client = system.studies().await?;
-    system.submit(studies::from_json(&studies::small("steered", 30, 4)?)?).await?;
+    system
+        .submit(studies::from_json(&studies::small("steered", 30, 4)?)?)
+        .await?;
     let name = || "steered".to_owned();
-    let paused = client.pause_study(trawl_proto::v1::PauseStudyRequest { study: name() }).await?.into_inner();
+    let paused = client
+        .pause_study(trawl_proto::v1::PauseStudyRequest { study: name() })
+        .await?
+        .into_inner();
     assert_eq!(paused.study.map(|study| study.state).as_deref(), Some("paused"));
 
     // A worker that asks gets nothing, although jobs are queued.
     let mut worker = trawl_e2e::ScriptedWorker::register(&system).await?;
     assert_eq!(worker.lease(1).await?.len(), 0);
-    client.resume_study(trawl_proto::v1::ResumeStudyRequest { study: name() }).await?;
+    client
+        .resume_study(trawl_proto::v1::ResumeStudyRequest { study: name() })
+        .await?;
     let leased = worker.lease(1).await?;
     assert_eq!(leased.len(), 1);
 
     let delete = || trawl_proto::v1::DeleteStudyRequest { study: name() };
-    let refused = client.delete_study(delete()).await.expect_err("a running study is not deleted");
+    let refused = client
+        .delete_study(delete())
+        .await
+        .expect_err("a running study is not deleted");
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
-    client.cancel_study(trawl_proto::v1::CancelStudyRequest { study: name() }).await?;
-    assert!(!worker.report(&leased[0], 0).await?, "a cancelled study takes no reports");
+    client
+        .cancel_study(trawl_proto::v1::CancelStudyRequest { study: name() })
+        .await?;
+    assert!(
+        !worker.report(&leased[0], 0).await?,
+        "a cancelled study takes no reports"
+    );
     let states: Vec<(String, i64)> =
         sqlx::query_as("SELECT state, count(*) FROM trawl.trials WHERE study = 'steered' GROUP BY state")
             .fetch_all(&system.sql)
@@ -204,7 +266,9 @@ async fn a_paused_study_starts_nothing_and_a_cancelled_one_ends() -> anyhow::Res
     }
     // Its name is free at once, and the new study has nothing of the old one.
     system.add_workers(1)?;
-    system.submit(studies::from_json(&studies::small("steered", 3, 2)?)?).await?;
+    system
+        .submit(studies::from_json(&studies::small("steered", 3, 2)?)?)
+        .await?;
     assert_eq!(system.watch_to_end("steered").await?.state, "completed");
     Ok(())
 }
@@ -213,13 +277,18 @@ async fn a_paused_study_starts_nothing_and_a_cancelled_one_ends() -> anyhow::Res
 async fn all_binaries_stop_cleanly() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
     system.add_workers(1)?;
-    system.submit(studies::from_json(&studies::small("stopped", 200, 400)?)?).await?;
-    system.watch_until("stopped", "first epochs", |study| study.epochs_reported > 0).await?;
+    system
+        .submit(studies::from_json(&studies::small("stopped", 200, 400)?)?)
+        .await?;
+    system
+        .watch_until("stopped", "first epochs", |study| study.epochs_reported > 0)
+        .await?;
     let worker = system.workers.swap_remove(0).stop()?;
     assert!(worker.success(), "worker: {worker}");
     // The job is back in the queue, and the attempt does not count.
-    let workers: Vec<(String, i32)> =
-        sqlx::query_as("SELECT state, jobs FROM trawl.workers").fetch_all(&system.sql).await?;
+    let workers: Vec<(String, i32)> = sqlx::query_as("SELECT state, jobs FROM trawl.workers")
+        .fetch_all(&system.sql)
+        .await?;
     assert_eq!(workers, [("stopped".to_owned(), 0)]);
     let coordinator = system.coordinator.process.stop()?;
     assert!(coordinator.success(), "coordinator: {coordinator}");

@@ -6,15 +6,29 @@ use trawl_e2e::{System, studies};
 use trawl_proto::v1;
 
 async fn violations(system: &System, study: &Value) -> anyhow::Result<Vec<String>> {
-    let request = v1::CreateStudyRequest { study: Some(studies::from_json(study)?), dry_run: false };
-    let status = system.studies().await?.create_study(request).await.expect_err("the study is wrong");
+    let request = v1::CreateStudyRequest {
+        study: Some(studies::from_json(study)?),
+        dry_run: false,
+    };
+    let status = system
+        .studies()
+        .await?
+        .create_study(request)
+        .await
+        .expect_err("the study is wrong");
     assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
     let details = status.get_details_bad_request().expect("field violations");
-    Ok(details.field_violations.into_iter().map(|violation| violation.field).collect())
+    Ok(details
+        .field_violations
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect())
 }
 
 async fn assert_nothing_stored(system: &System) -> anyhow::Result<()> {
-    let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies").fetch_one(&system.sql).await?;
+    let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies")
+        .fetch_one(&system.sql)
+        .await?;
     assert_eq!(studies, 0);
     Ok(())
 }
@@ -49,6 +63,7 @@ async fn seven_mistakes_get_seven_violations_in_one_answer() -> anyhow::Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn each_mistake_is_named_by_its_path() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
     // A pointer into the study, what is put there, and the field that is named.
@@ -62,7 +77,11 @@ async fn each_mistake_is_named_by_its_path() -> anyhow::Result<()> {
         ("/dataset/csv/test", json!(""), "dataset.csv.test"),
         ("/dataset/csv/features", json!([]), "dataset.csv.features"),
         ("/dataset/csv/features", json!(["inptu"]), "dataset.csv.features[0]"),
-        ("/dataset/csv/features", json!(["input", "input"]), "dataset.csv.features[1]"),
+        (
+            "/dataset/csv/features",
+            json!(["input", "input"]),
+            "dataset.csv.features[1]",
+        ),
         ("/dataset/csv/target", json!("nothing"), "dataset.csv.target"),
         ("/dataset/csv/target", json!("input"), "dataset.csv.target"),
         ("/model", json!([]), "model"),
@@ -87,19 +106,67 @@ async fn each_mistake_is_named_by_its_path() -> anyhow::Result<()> {
         ("/objective/goal", json!("maximize"), "objective.goal"),
         ("/objective/at", json!("first"), "objective.at"),
         ("/space/l2", json!({}), "space.l2"),
-        ("/space/l2", json!({"log_uniform": {"low": 0, "high": 1}}), "space.l2.log_uniform.low"),
-        ("/space/l2", json!({"log_uniform": {"high": 1}}), "space.l2.log_uniform.low"),
-        ("/space/l2", json!({"uniform": {"low": 2, "high": 1}}), "space.l2.uniform.high"),
-        ("/space/l2", json!({"uniform": {"low": "NaN", "high": 1}}), "space.l2.uniform.low"),
-        ("/space/l2", json!({"uniform": {"low": -1, "high": 1}}), "space.l2.uniform.low"),
-        ("/space/batch_size", json!({"int_uniform": {"low": 1, "high": 8, "step": 0}}), "space.batch_size.int_uniform.step"),
-        ("/space/batch_size", json!({"int_uniform": {"low": 1, "high": 100}}), "space.batch_size.int_uniform.high"),
-        ("/space/batch_size", json!({"int_log_uniform": {"low": 0, "high": 8}}), "space.batch_size.int_log_uniform.low"),
-        ("/space/batch_size", json!({"uniform": {"low": 1, "high": 8}}), "space.batch_size.uniform.high"),
+        (
+            "/space/l2",
+            json!({"log_uniform": {"low": 0, "high": 1}}),
+            "space.l2.log_uniform.low",
+        ),
+        (
+            "/space/l2",
+            json!({"log_uniform": {"high": 1}}),
+            "space.l2.log_uniform.low",
+        ),
+        (
+            "/space/l2",
+            json!({"uniform": {"low": 2, "high": 1}}),
+            "space.l2.uniform.high",
+        ),
+        (
+            "/space/l2",
+            json!({"uniform": {"low": "NaN", "high": 1}}),
+            "space.l2.uniform.low",
+        ),
+        (
+            "/space/l2",
+            json!({"uniform": {"low": -1, "high": 1}}),
+            "space.l2.uniform.low",
+        ),
+        (
+            "/space/batch_size",
+            json!({"int_uniform": {"low": 1, "high": 8, "step": 0}}),
+            "space.batch_size.int_uniform.step",
+        ),
+        (
+            "/space/batch_size",
+            json!({"int_uniform": {"low": 1, "high": 100}}),
+            "space.batch_size.int_uniform.high",
+        ),
+        (
+            "/space/batch_size",
+            json!({"int_log_uniform": {"low": 0, "high": 8}}),
+            "space.batch_size.int_log_uniform.low",
+        ),
+        (
+            "/space/batch_size",
+            json!({"uniform": {"low": 1, "high": 8}}),
+            "space.batch_size.uniform.high",
+        ),
         ("/space/batch_size", json!({"choice": []}), "space.batch_size.choice"),
-        ("/space/batch_size", json!({"choice": [4, 8, 4.0]}), "space.batch_size.choice[2]"),
-        ("/space/batch_size", json!({"choice": (1..=257).collect::<Vec<_>>()}), "space.batch_size.choice"),
-        ("/space/activation", json!({"choice": ["relu", "swish"]}), "space.activation.choice[1]"),
+        (
+            "/space/batch_size",
+            json!({"choice": [4, 8, 4.0]}),
+            "space.batch_size.choice[2]",
+        ),
+        (
+            "/space/batch_size",
+            json!({"choice": (1..=257).collect::<Vec<_>>()}),
+            "space.batch_size.choice",
+        ),
+        (
+            "/space/activation",
+            json!({"choice": ["relu", "swish"]}),
+            "space.activation.choice[1]",
+        ),
         ("/space/unused", json!({"choice": [1]}), "space.unused"),
         ("/space/Name", json!({"choice": [1]}), "space.Name"),
         ("/max_trials", json!(1_000_001), "max_trials"),
@@ -129,12 +196,27 @@ async fn broken_files_are_refused_with_the_line() -> anyhow::Result<()> {
     std::fs::write(&path, "input,label\n1,2\n3,nan\n")?;
     let mut study = studies::regression_json("wrong")?;
     study["dataset"]["csv"]["train"] = json!(path);
-    let request = v1::CreateStudyRequest { study: Some(studies::from_json(&study)?), dry_run: false };
-    let status = system.studies().await?.create_study(request).await.expect_err("the file is broken");
+    let request = v1::CreateStudyRequest {
+        study: Some(studies::from_json(&study)?),
+        dry_run: false,
+    };
+    let status = system
+        .studies()
+        .await?
+        .create_study(request)
+        .await
+        .expect_err("the file is broken");
     let details = status.get_details_bad_request().expect("field violations");
-    let [violation] = details.field_violations.as_slice() else { panic!("{details:?}") };
+    let [violation] = details.field_violations.as_slice() else {
+        panic!("{details:?}")
+    };
     assert_eq!(violation.field, "dataset.csv.train");
-    assert!(violation.description.ends_with("line 3, column 'label': 'nan' is not a finite number"), "{violation:?}");
+    assert!(
+        violation
+            .description
+            .ends_with("line 3, column 'label': 'nan' is not a finite number"),
+        "{violation:?}"
+    );
     assert_nothing_stored(&system).await
 }
 
@@ -148,15 +230,28 @@ async fn the_same_study_twice_is_one_study() -> anyhow::Result<()> {
 
     let mut other = study.clone();
     other.seed += 1;
-    let request = v1::CreateStudyRequest { study: Some(other), dry_run: false };
-    let refused = system.studies().await?.create_study(request).await.expect_err("the name is taken");
+    let request = v1::CreateStudyRequest {
+        study: Some(other),
+        dry_run: false,
+    };
+    let refused = system
+        .studies()
+        .await?
+        .create_study(request)
+        .await
+        .expect_err("the name is taken");
     assert_eq!(refused.code(), tonic::Code::AlreadyExists);
 
     let mut checked = study;
     checked.name = "checked".into();
-    let request = v1::CreateStudyRequest { study: Some(checked), dry_run: true };
+    let request = v1::CreateStudyRequest {
+        study: Some(checked),
+        dry_run: true,
+    };
     system.studies().await?.create_study(request).await?;
-    let names: Vec<String> = sqlx::query_scalar("SELECT name FROM trawl.studies").fetch_all(&system.sql).await?;
+    let names: Vec<String> = sqlx::query_scalar("SELECT name FROM trawl.studies")
+        .fetch_all(&system.sql)
+        .await?;
     assert_eq!(names, ["twice"], "a dry run stores nothing");
     Ok(())
 }
@@ -168,16 +263,18 @@ async fn trials_are_planned_as_they_are_needed() -> anyhow::Result<()> {
     study["validation"] = json!({ "holdout": 0.2 });
     let submitted = system.submit(studies::from_json(&study)?).await?;
     assert_eq!(submitted.trials_total, 1_000_000);
-    let planned: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM trawl.trials").fetch_one(&system.sql).await?;
+    let planned: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.trials")
+        .fetch_one(&system.sql)
+        .await?;
     assert_eq!(planned, 512);
     // Whoever empties the queue gets jobs of the next window.
     let mut worker = trawl_e2e::ScriptedWorker::register(&system).await?;
     loop {
         let leased = worker.lease(64).await?;
         assert!(!leased.is_empty());
-        let planned: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM trawl.trials").fetch_one(&system.sql).await?;
+        let planned: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.trials")
+            .fetch_one(&system.sql)
+            .await?;
         if planned == 1_024 {
             return Ok(());
         }

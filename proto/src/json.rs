@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
 use serde::Deserializer;
 use serde::de::DeserializeSeed;
+use serde_json::Value;
 
 use crate::DESCRIPTOR_SET;
 
@@ -61,18 +62,41 @@ impl<'de> DeserializeSeed<'de> for MessageSeed {
     }
 }
 
-/// The JSON form of a message. Fields with their default value are left out.
-pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> serde_json::Value {
+/// The JSON form of a message. Fields that are absent are left out, those that are 0 or empty are not; whole numbers are
+/// written as such, whatever their type.
+pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> Value {
     let mut dynamic = DynamicMessage::new(descriptor::<M>());
     dynamic
         .transcode_from(message)
         .expect("a message agrees with its own descriptor");
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
-        .stringify_64_bit_integers(false);
-    dynamic
+        .stringify_64_bit_integers(false)
+        .skip_default_fields(false);
+    let mut json = dynamic
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .expect("trawl's messages hold no value without a JSON form: numbers in Value are finite")
+        .expect("trawl's messages hold no value without a JSON form: numbers in Value are finite");
+    shorten_whole_numbers(&mut json);
+    json
+}
+
+/// A batch size of 4 is a double on the wire; people read 4, not 4.0.
+fn shorten_whole_numbers(json: &mut Value) {
+    /// Up to here every whole number is a double of its own.
+    const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+    match json {
+        Value::Number(number) => {
+            let whole = number
+                .as_f64()
+                .filter(|x| number.is_f64() && x.fract() == 0.0 && x.abs() <= WHOLE_MAX);
+            if let Some(whole) = whole {
+                *number = (whole as i64).into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(shorten_whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(shorten_whole_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 fn descriptor<M: prost::Name>() -> prost_reflect::MessageDescriptor {

@@ -11,7 +11,7 @@ pub use study::study_draft;
 
 /// Generated from `trawl/v1/*.proto`.
 pub mod v1 {
-    #![expect(clippy::all, clippy::semicolon_if_nothing_returned, reason = "generated code")]
+    #![expect(clippy::all, clippy::too_many_lines, reason = "generated code")]
     #![expect(
         clippy::allow_attributes,
         clippy::allow_attributes_without_reason,

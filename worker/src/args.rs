@@ -43,7 +43,9 @@ impl Log {
     /// Sends the log to standard error.
     pub(crate) fn init(self) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
         match self {
             Self::Human => subscriber.with_target(false).init(),
             Self::Json => subscriber.json().flatten_event(true).init(),

@@ -39,7 +39,10 @@ pub struct Datasets {
 impl Datasets {
     /// No tables yet.
     pub fn new(device: Device) -> Self {
-        Self { device, tables: Mutex::default() }
+        Self {
+            device,
+            tables: Mutex::default(),
+        }
     }
 
     /// A table on the device.
@@ -84,15 +87,28 @@ impl Datasets {
 
 async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, DatasetError> {
     let failed = |status| DatasetError::Fetch(hash, Box::new(status));
-    let request = v1::GetDatasetRequest { sha256: hash.to_string() };
-    let mut pieces = connection.client().get_dataset(request).await.map_err(failed)?.into_inner();
+    let request = v1::GetDatasetRequest {
+        sha256: hash.to_string(),
+    };
+    let mut pieces = connection
+        .client()
+        .get_dataset(request)
+        .await
+        .map_err(failed)?
+        .into_inner();
     let mut content = Vec::new();
     while let Some(piece) = pieces.message().await.map_err(failed)? {
         content.extend_from_slice(&piece.chunk);
         if content.len() as u64 > DATASET_BYTES_MAX {
-            return Err(failed(tonic::Status::out_of_range("it is larger than any dataset may be")));
+            return Err(failed(tonic::Status::out_of_range(
+                "it is larger than any dataset may be",
+            )));
         }
     }
     let came = FileHash::of(&content);
-    if came == hash { Ok(content) } else { Err(DatasetError::Hash(hash, came)) }
+    if came == hash {
+        Ok(content)
+    } else {
+        Err(DatasetError::Hash(hash, came))
+    }
 }

@@ -95,7 +95,11 @@ pub fn take(choice: DeviceChoice, threads: u32) -> Result<TakenDevice, NoSuchDev
         match find_cuda(number) {
             Ok(()) => {
                 let name = format!("cuda:{number}");
-                return Ok(TakenDevice { device: Device::Cuda(number), description: name.clone(), name });
+                return Ok(TakenDevice {
+                    device: Device::Cuda(number),
+                    description: name.clone(),
+                    name,
+                });
             }
             Err(reason) if is_required => return Err(NoSuchDevice { number, reason }),
             Err(reason) => why = reason.to_string(),
@@ -104,7 +108,11 @@ pub fn take(choice: DeviceChoice, threads: u32) -> Result<TakenDevice, NoSuchDev
     tch::set_num_threads(threads);
     tch::set_num_interop_threads(1);
     let description = format!("cpu, threads per operation: {threads}; {why}");
-    Ok(TakenDevice { device: Device::Cpu, name: "cpu".to_owned(), description })
+    Ok(TakenDevice {
+        device: Device::Cpu,
+        name: "cpu".to_owned(),
+        description,
+    })
 }
 
 fn find_cuda(number: usize) -> Result<(), NoCuda> {
@@ -113,16 +121,24 @@ fn find_cuda(number: usize) -> Result<(), NoCuda> {
         return Err(NoCuda::Driver);
     }
     let count = Cuda::device_count();
-    if (number as i64) < count { Ok(()) } else { Err(NoCuda::Count(count)) }
+    if (number as i64) < count {
+        Ok(())
+    } else {
+        Err(NoCuda::Count(count))
+    }
 }
 
 /// Opens the CUDA half of libtorch from the folders that may hold it; its constructors make it known to the other half.
 fn open_cuda() -> Result<(), NoCuda> {
-    let folders = [std::env::var_os("TRAWL_LIBTORCH_CUDA_DIR"), std::env::var_os("LIBTORCH").map(|dir| {
-        PathBuf::from(dir).join("lib").into_os_string()
-    })];
-    let mut candidates: Vec<PathBuf> =
-        folders.into_iter().flatten().map(|folder| PathBuf::from(folder).join(CUDA_LIBRARY)).collect();
+    let folders = [
+        std::env::var_os("TRAWL_LIBTORCH_CUDA_DIR"),
+        std::env::var_os("LIBTORCH").map(|dir| PathBuf::from(dir).join("lib").into_os_string()),
+    ];
+    let mut candidates: Vec<PathBuf> = folders
+        .into_iter()
+        .flatten()
+        .map(|folder| PathBuf::from(folder).join(CUDA_LIBRARY))
+        .collect();
     // By its plain name it is looked for where the system looks, LD_LIBRARY_PATH included.
     candidates.push(PathBuf::from(CUDA_LIBRARY));
     let mut last_error = String::new();

@@ -21,7 +21,11 @@ fn main() -> anyhow::Result<()> {
     args.log.init();
     // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
     let device = device::take(args.device, args.threads)?;
-    info!(worker.device = device.name, worker.device_description = device.description, "device taken");
+    info!(
+        worker.device = device.name,
+        worker.device_description = device.description,
+        "device taken"
+    );
 
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
@@ -32,14 +36,18 @@ fn main() -> anyhow::Result<()> {
         device: device.device,
         device_name: device.name,
     };
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(async {
-        let connection = Connection::new(&args.coordinator, args.token.as_deref())?;
-        let stop = CancellationToken::new();
-        stop_on_signals(&stop)?;
-        agent::run(settings, connection, stop).await;
-        info!("worker stopped");
-        anyhow::Ok(())
-    })
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let connection = Connection::new(&args.coordinator, args.token.as_deref())?;
+            let stop = CancellationToken::new();
+            stop_on_signals(&stop)?;
+            agent::run(settings, connection, stop).await;
+            info!("worker stopped");
+            anyhow::Ok(())
+        })
 }
 
 /// The first SIGINT or SIGTERM hands the leases back, the second stops at once.

@@ -16,23 +16,21 @@ use crate::store::{folds, jobs, leases, refits, studies, trials};
 /// Jobs that one sweep looks up at a time.
 const SWEEP_MAX: u32 = 1_000;
 
-/// Cancels a study. One that is cancelled already stays so.
+/// Cancels a study, or the refits of one that ended. One that is cancelled already stays so.
 ///
 /// # Errors
-/// [`AppError::FailedPrecondition`] if the study ended otherwise.
+/// [`AppError::FailedPrecondition`] if the study ended otherwise, and none of its refits trains.
 pub async fn cancel_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
     let mut tx = app.begin().await?;
-    refits::cancel(&mut tx, found.study_id).await?;
+    let refits = refits::cancel(&mut tx, found.study_id).await?;
     let from = [StudyState::Running, StudyState::Paused, StudyState::Refitting];
-    if studies::move_state(&mut tx, found.study_id, &from, StudyState::Cancelled, None).await? {
-        tx.commit().await?;
-        info!(study.id = %found.study_id, study.name = found.name, "study cancelled");
-    } else if found.state != StudyState::Cancelled {
+    let moved = studies::move_state(&mut tx, found.study_id, &from, StudyState::Cancelled, None).await?;
+    if !moved && refits == 0 && found.state != StudyState::Cancelled {
         return Err(not_in_state(&found, "cancelled"));
-    } else {
-        tx.rollback().await?;
     }
+    tx.commit().await?;
+    info!(study.id = %found.study_id, study.name = found.name, study.refits_cancelled = refits, "study cancelled");
     sweep_cancelled(app).await?;
     app.signal_studies();
     get_study(app, study).await

@@ -1,4 +1,5 @@
-//! Delete: a deleted study is gone for users at once; its rows go piece by piece, so that no transaction grows with a study.
+//! Delete: a deleted study is gone for users at once; its folds and their reports, the
+//! bulk of it, go piece by piece.
 
 use tracing::info;
 

@@ -9,6 +9,7 @@ use trawl_domain::id::{LeaseToken, WorkerId};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::seed::Owner;
+use trawl_domain::state::StudyState;
 
 use super::{App, AppError, load_study};
 use crate::store::jobs::{self, JobRecord, JobSplit, MemberRecord};
@@ -108,6 +109,11 @@ async fn claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJ
     }
     folds::start(&mut tx, &ids).await?;
     trials::start(&mut tx, &ids).await?;
+    if !may_run(&mut tx, &records).await? {
+        // Paused or cancelled while its jobs were taken: the next look finds what is left.
+        tx.rollback().await?;
+        return Ok(Vec::new());
+    }
     tx.commit().await?;
     for (record, leased) in records.iter().zip(&leased) {
         info!(job.id = %record.job_id, job.members = record.members, lease.epoch = record.lease_epoch,
@@ -115,6 +121,22 @@ async fn claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJ
     }
     app.signal_studies();
     Ok(leased)
+}
+
+/// True if no study of these jobs was paused or cancelled since they were taken; and none will be before the commit.
+async fn may_run(conn: &mut Connection, records: &[JobRecord]) -> Result<bool, AppError> {
+    let studies: Vec<_> = records.iter().map(|record| record.study_id).collect();
+    let states = studies::share_states(conn, &studies).await?;
+    Ok(records.iter().all(|record| {
+        let state = states
+            .iter()
+            .find(|(study_id, _)| *study_id == record.study_id)
+            .map(|(_, state)| *state);
+        match record.refit {
+            None => state == Some(StudyState::Running),
+            Some(_) => state.is_some_and(|state| state != StudyState::Paused),
+        }
+    }))
 }
 
 /// What a claimed job trains: the configurations of its members, which are alike but for their hyperparameters.

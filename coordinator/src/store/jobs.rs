@@ -127,8 +127,8 @@ pub async fn insert(
     Ok(())
 }
 
-/// Takes up to `limit` jobs from the head of the queue, and leaves those that another transaction is just taking. The
-/// studies are locked against a change of state, so that no job is granted of a study that was just cancelled.
+/// Takes up to `limit` jobs from the head of the queue, and leaves those that another transaction is just taking. A study
+/// may be paused or cancelled meanwhile: the transaction has to end with [`super::studies::share_states`].
 pub async fn claim(conn: &mut Connection, limit: u32) -> Result<Vec<JobRecord>, StoreError> {
     sqlx::query_as!(
         JobRow,
@@ -143,7 +143,6 @@ pub async fn claim(conn: &mut Connection, limit: u32) -> Result<Vec<JobRecord>, 
              ORDER BY j.position
              LIMIT $1
              FOR NO KEY UPDATE OF j SKIP LOCKED
-             FOR SHARE OF s
          )
          UPDATE trawl_store.jobs j
          SET state = 'leased', attempts = j.attempts + 1, lease_epoch = j.lease_epoch + 1

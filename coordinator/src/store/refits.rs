@@ -206,14 +206,14 @@ pub async fn fail(conn: &mut Connection, study_id: StudyId, refit: u32, error: &
     expect_rows("refits", 1, done.rows_affected())
 }
 
-/// Cancels the unfinished refits of a study.
-pub async fn cancel(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
-    sqlx::query!(
+/// Cancels the unfinished refits of a study; how many there were.
+pub async fn cancel(conn: &mut Connection, study_id: StudyId) -> Result<u64, StoreError> {
+    let done = sqlx::query!(
         "UPDATE trawl_store.refits SET state = 'cancelled', finished_at = clock_timestamp()
          WHERE study_id = $1 AND state IN ('queued', 'running')",
         study_id.0,
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
 }

@@ -245,6 +245,29 @@ pub async fn lock(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecor
     .try_into()
 }
 
+/// Keeps the states of studies as they are until the transaction ends, and tells them. Locks of the last kind, like
+/// [`lock`].
+pub async fn share_states(
+    conn: &mut Connection,
+    studies: &[StudyId],
+) -> Result<Vec<(StudyId, StudyState)>, StoreError> {
+    let ids: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
+    let rows = sqlx::query!(
+        "SELECT study_id, state FROM trawl_store.studies WHERE study_id = ANY($1) ORDER BY study_id FOR SHARE",
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok((
+                StudyId(row.study_id),
+                word("studies", row.study_id, "state", &row.state)?,
+            ))
+        })
+        .collect()
+}
+
 /// A page of studies, the newest first; `after` is the last one of the page before.
 pub async fn page(
     conn: &mut Connection,

@@ -95,7 +95,10 @@ impl Backoff {
     pub fn new(worker_id: WorkerId) -> Self {
         let mut seed = [0; 32];
         seed[..16].copy_from_slice(worker_id.0.as_bytes());
-        Self { pause: PAUSE_MIN, jitter: ChaCha8Rng::from_seed(seed) }
+        Self {
+            pause: PAUSE_MIN,
+            jitter: ChaCha8Rng::from_seed(seed),
+        }
     }
 
     /// It worked: the next pause is the shortest one.

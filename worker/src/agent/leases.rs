@@ -40,7 +40,10 @@ struct Held {
 
 impl Leases {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Shared { held: Mutex::default(), came: Notify::new() }))
+        Self(Arc::new(Shared {
+            held: Mutex::default(),
+            came: Notify::new(),
+        }))
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
@@ -49,7 +52,12 @@ impl Leases {
 
     /// Notes a new lease.
     pub(super) fn hold(&self, lease: &v1::Lease, valid_until: Instant, interrupter: Interrupter) {
-        let held = Held { token: lease.token.clone(), valid_until, interrupter, end: None };
+        let held = Held {
+            token: lease.token.clone(),
+            valid_until,
+            interrupter,
+            end: None,
+        };
         self.held().insert(lease.job_id.clone(), held);
         self.0.came.notify_one();
     }
@@ -67,7 +75,12 @@ impl Leases {
     /// All of them, for a heartbeat.
     pub(super) fn all(&self) -> Vec<v1::Lease> {
         let held = self.held();
-        held.iter().map(|(job_id, held)| v1::Lease { job_id: job_id.clone(), token: held.token.clone() }).collect()
+        held.iter()
+            .map(|(job_id, held)| v1::Lease {
+                job_id: job_id.clone(),
+                token: held.token.clone(),
+            })
+            .collect()
     }
 
     /// Notes a renewal.
@@ -87,7 +100,9 @@ impl Leases {
     /// Stops the jobs whose leases may have run out by now; how many there were.
     pub(super) fn fence(&self, now: Instant) -> usize {
         let mut held = self.held();
-        let overdue = held.values_mut().filter(|held| held.end != Some(LeaseEnd::Lost) && held.valid_until <= now);
+        let overdue = held
+            .values_mut()
+            .filter(|held| held.end != Some(LeaseEnd::Lost) && held.valid_until <= now);
         overdue.map(|held| held.stop(LeaseEnd::Lost)).count()
     }
 

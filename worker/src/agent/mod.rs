@@ -62,7 +62,9 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     // What jobs need to end well lives until they have.
     let background = CancellationToken::new();
     let leases = Leases::new();
-    let Some(times) = register(&settings, &connection, &stop).await else { return };
+    let Some(times) = register(&settings, &connection, &stop).await else {
+        return;
+    };
     let (reports, carry) = reports::reports(connection.clone(), leases.clone(), background.clone());
     let agent = Arc::new(Agent {
         datasets: Datasets::new(settings.device),
@@ -83,12 +85,17 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     leases.interrupt_all(LeaseEnd::Drain);
     jobs.close();
     if tokio::time::timeout(DRAIN_WITHIN, jobs.wait()).await.is_err() {
-        warn!(jobs = leases.len(), "stopping: some leases were not handed back and will run out");
+        warn!(
+            jobs = leases.len(),
+            "stopping: some leases were not handed back and will run out"
+        );
     }
     background.cancel();
     tasks.close();
     tasks.wait().await;
-    let goodbye = v1::UnregisterWorkerRequest { worker_id: agent.settings.worker_id.to_string() };
+    let goodbye = v1::UnregisterWorkerRequest {
+        worker_id: agent.settings.worker_id.to_string(),
+    };
     let mut client = agent.connection.client();
     let said = tokio::time::timeout(Duration::from_secs(2), client.unregister_worker(goodbye)).await;
     if !matches!(said, Ok(Ok(_))) {
@@ -137,7 +144,10 @@ async fn try_register(settings: &Settings, connection: &Connection) -> Result<Ti
             .filter(|duration| !duration.is_zero())
             .ok_or_else(|| tonic::Status::internal("the coordinator named no time"))
     };
-    Ok(Times { lease_ttl: time(answer.lease_ttl)?, heartbeat_interval: time(answer.heartbeat_interval)? })
+    Ok(Times {
+        lease_ttl: time(answer.lease_ttl)?,
+        heartbeat_interval: time(answer.heartbeat_interval)?,
+    })
 }
 
 /// Asks for jobs while there are free slots, for ever.
@@ -145,14 +155,19 @@ async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, lease_ttl: Duration) 
     let slots = Arc::new(Semaphore::new(agent.settings.slots as usize));
     let mut backoff = Backoff::new(agent.settings.worker_id);
     loop {
-        let Ok(free) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(free) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         // All free slots at once: the one in hand, and those beside it.
         let wanted = 1 + slots.available_permits() as u32;
         drop(free);
         let request = v1::LeaseJobsRequest {
             worker_id: agent.settings.worker_id.to_string(),
             slots: wanted,
-            wait: Some(prost_types::Duration { seconds: LEASE_WAIT.as_secs() as i64, nanos: 0 }),
+            wait: Some(prost_types::Duration {
+                seconds: LEASE_WAIT.as_secs() as i64,
+                nanos: 0,
+            }),
         };
         let leased = match agent.connection.patient_client().lease_jobs(request).await {
             Ok(answer) => {

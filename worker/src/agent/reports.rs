@@ -49,7 +49,11 @@ pub(super) fn reports(
     stop: CancellationToken,
 ) -> (Reports, impl Future<Output = ()>) {
     let (sender, queue) = mpsc::channel(1);
-    let carrier = Carrier { queue, leases, kept: VecDeque::new() };
+    let carrier = Carrier {
+        queue,
+        leases,
+        kept: VecDeque::new(),
+    };
     (Reports(sender), carrier.run(connection, stop))
 }
 
@@ -84,15 +88,23 @@ impl Carrier {
     /// Opens a stream, sends what is kept, and carries what comes, until the stream breaks or the queue is closed.
     async fn carry(&mut self, connection: &Connection) -> Result<(), Status> {
         let (outbound, receiver) = mpsc::channel(UNACKNOWLEDGED_MAX);
-        let answer = connection.patient_client().report_epochs(ReceiverStream::new(receiver)).await?;
+        let answer = connection
+            .patient_client()
+            .report_epochs(ReceiverStream::new(receiver))
+            .await?;
         let mut answers = answer.into_inner();
         let again: Vec<_> = self.kept_reports().cloned().collect();
         if !again.is_empty() {
-            info!(reports.kept = again.len(), "reports that were not acknowledged are sent again");
+            info!(
+                reports.kept = again.len(),
+                "reports that were not acknowledged are sent again"
+            );
         }
         for report in again {
             // The channel holds all that can be kept.
-            outbound.try_send(report).map_err(|_| Status::unavailable("the stream is closed"))?;
+            outbound
+                .try_send(report)
+                .map_err(|_| Status::unavailable("the stream is closed"))?;
         }
         self.answer_flushes();
         loop {
@@ -151,5 +163,8 @@ impl Carrier {
 }
 
 async fn next(answers: &mut Streaming<v1::ReportEpochsResponse>) -> Result<v1::ReportEpochsResponse, Status> {
-    answers.message().await?.ok_or_else(|| Status::unavailable("the coordinator ended the stream"))
+    answers
+        .message()
+        .await?
+        .ok_or_else(|| Status::unavailable("the coordinator ended the stream"))
 }

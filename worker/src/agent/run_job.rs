@@ -11,10 +11,10 @@ use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
 
+use super::Agent;
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::reports::Reports;
-use super::Agent;
 use crate::dataset::DatasetError;
 use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train};
 
@@ -55,8 +55,13 @@ pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, lease_ttl
     let began = Instant::now();
     let interrupter = Interrupter::new();
     agent.leases.hold(&lease, began + lease_ttl, interrupter.clone());
-    info!(job.id = lease.job_id, study.name = wire.study, job.members = wire.members.len(),
-        job.epochs = wire.epochs, "job began");
+    info!(
+        job.id = lease.job_id,
+        study.name = wire.study,
+        job.members = wire.members.len(),
+        job.epochs = wire.epochs,
+        "job began"
+    );
     let ended = work(agent, &lease, wire, interrupter).await;
     let end = agent.leases.end_of(&lease);
     let ran_ms = began.elapsed().as_millis() as u64;
@@ -77,14 +82,12 @@ pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, lease_ttl
     agent.leases.drop_lease(&lease);
 }
 
-async fn work(
-    agent: &Arc<Agent>,
-    lease: &v1::Lease,
-    wire: v1::Job,
-    interrupter: Interrupter,
-) -> Result<(), JobError> {
+async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter: Interrupter) -> Result<(), JobError> {
     let job = Job::try_from(wire)?;
-    let data = agent.datasets.table(&agent.connection, job.train_file, &job.columns).await?;
+    let data = agent
+        .datasets
+        .table(&agent.connection, job.train_file, &job.columns)
+        .await?;
     let test = match job.test_file {
         Some(hash) => Some(agent.datasets.table(&agent.connection, hash, &job.columns).await?),
         None => None,
@@ -97,7 +100,11 @@ async fn work(
         members: job
             .members
             .into_iter()
-            .map(|member| Member { owner: member.owner, fold: member.fold, hyperparameters: member.hyperparameters })
+            .map(|member| Member {
+                owner: member.owner,
+                fold: member.fold,
+                hyperparameters: member.hyperparameters,
+            })
             .collect(),
         data,
         test,
@@ -106,11 +113,19 @@ async fn work(
     if !agent.reports.flush().await {
         return Err(JobError::Interrupted);
     }
-    let test_loss = trained.test_losses().first().copied().flatten().filter(|loss| loss.is_finite());
+    let test_loss = trained
+        .test_losses()
+        .first()
+        .copied()
+        .flatten()
+        .filter(|loss| loss.is_finite());
     if is_refit_end && test_loss.is_some() {
         put_weights(agent, lease, trained.weights(0)?).await?;
     }
-    let request = v1::FinishJobRequest { lease: Some(lease.clone()), test_loss };
+    let request = v1::FinishJobRequest {
+        lease: Some(lease.clone()),
+        test_loss,
+    };
     let finished = insist(agent, lease, || {
         let (mut client, request) = (agent.connection.client(), request.clone());
         async move { client.finish_job(request).await }
@@ -127,7 +142,12 @@ async fn train_on_thread(
 ) -> Result<Trained, JobError> {
     let (reports, lease, device) = (agent.reports.clone(), lease.clone(), agent.settings.device);
     let training = tokio::task::spawn_blocking(move || {
-        train(&job, device, &mut |event| report(&reports, &lease, &event), &interrupter)
+        train(
+            &job,
+            device,
+            &mut |event| report(&reports, &lease, &event),
+            &interrupter,
+        )
     });
     match training.await {
         Ok(Ok(Outcome::Finished(trained))) => Ok(trained),
@@ -138,7 +158,11 @@ async fn train_on_thread(
 }
 
 fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
-    let Event::Epoch { epoch, losses, diverged } = event;
+    let Event::Epoch {
+        epoch,
+        losses,
+        diverged,
+    } = event;
     reports.push_blocking(v1::ReportEpochsRequest {
         lease: Some(lease.clone()),
         epoch: *epoch,
@@ -155,7 +179,10 @@ async fn put_weights(agent: &Arc<Agent>, lease: &v1::Lease, content: Vec<u8>) ->
         .chunks(CHUNK_BYTES)
         .enumerate()
         .map(|(index, chunk)| {
-            let mut piece = v1::PutArtifactRequest { chunk: chunk.to_vec(), ..Default::default() };
+            let mut piece = v1::PutArtifactRequest {
+                chunk: chunk.to_vec(),
+                ..Default::default()
+            };
             if index == 0 {
                 piece.lease = Some(lease.clone());
                 piece.kind = "weights".to_owned();
@@ -207,12 +234,21 @@ where
 fn may_pass(status: &Status) -> bool {
     matches!(
         status.code(),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Aborted | Code::ResourceExhausted
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Aborted
+            | Code::ResourceExhausted
     )
 }
 
 async fn release(agent: &Arc<Agent>, lease: &v1::Lease, cause: &str, error: String) {
-    let request = v1::ReleaseJobRequest { lease: Some(lease.clone()), cause: cause.to_owned(), error };
+    let request = v1::ReleaseJobRequest {
+        lease: Some(lease.clone()),
+        cause: cause.to_owned(),
+        error,
+    };
     let released = insist(agent, lease, || {
         let (mut client, request) = (agent.connection.client(), request.clone());
         async move { client.release_job(request).await }

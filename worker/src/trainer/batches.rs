@@ -20,14 +20,19 @@ impl DeviceTable {
     pub fn from_rows(features: &[f32], targets: &[f32], rows: usize, feature_count: usize, device: Device) -> Self {
         let (rows, feature_count) = (rows as i64, feature_count as i64);
         Self {
-            features: Tensor::from_slice(features).view([rows, feature_count]).to_device(device),
+            features: Tensor::from_slice(features)
+                .view([rows, feature_count])
+                .to_device(device),
             targets: Tensor::from_slice(targets).view([rows, -1]).to_device(device),
         }
     }
 
     /// The same memory under another handle, for another job.
     pub fn shallow_clone(&self) -> Self {
-        Self { features: self.features.shallow_clone(), targets: self.targets.shallow_clone() }
+        Self {
+            features: self.features.shallow_clone(),
+            targets: self.targets.shallow_clone(),
+        }
     }
 
     /// Columns that go into the network.
@@ -45,7 +50,9 @@ impl DeviceTable {
 
     /// All rows in their order, for each network of a stack: [stack, rows].
     pub(super) fn all_rows(&self, stack: i64, device: Device) -> Tensor {
-        Tensor::arange(self.features.size()[0], (Kind::Int64, device)).unsqueeze(0).expand([stack, -1], false)
+        Tensor::arange(self.features.size()[0], (Kind::Int64, device))
+            .unsqueeze(0)
+            .expand([stack, -1], false)
     }
 }
 
@@ -63,15 +70,26 @@ impl Rows {
     /// Splits the rows for each member.
     pub(super) fn new(job: &TrainJob) -> Result<Self, TrainError> {
         let total = job.data.features.size()[0] as u32;
-        let cuts: Vec<_> = job.members.iter().map(|member| job.split.rows(job.seed, total, member.fold)).collect();
+        let cuts: Vec<_> = job
+            .members
+            .iter()
+            .map(|member| job.split.rows(job.seed, total, member.fold))
+            .collect();
         let lens = (cuts[0].train.len(), cuts[0].validate.len());
         if cuts.iter().any(|cut| (cut.train.len(), cut.validate.len()) != lens) || lens.0 == 0 {
-            return Err(TrainError::BadJob("its members have unequal numbers of rows".to_owned()));
+            return Err(TrainError::BadJob(
+                "its members have unequal numbers of rows".to_owned(),
+            ));
         }
         let places = Stack::places_of(job);
         let validate: Vec<&[u32]> = places.iter().map(|member| cuts[*member].validate.as_slice()).collect();
-        let validation = (lens.1 > 0).then(|| index(&validate, Stack::size_of(places.len()), job.data.features.device()));
-        Ok(Self { train: cuts.into_iter().map(|cut| cut.train).collect(), train_len: lens.0 as i64, validation })
+        let validation =
+            (lens.1 > 0).then(|| index(&validate, Stack::size_of(places.len()), job.data.features.device()));
+        Ok(Self {
+            train: cuts.into_iter().map(|cut| cut.train).collect(),
+            train_len: lens.0 as i64,
+            validation,
+        })
     }
 
     /// Training rows of one member.
@@ -91,7 +109,11 @@ impl Rows {
             .iter()
             .map(|place| {
                 let member = &job.members[*place];
-                let purpose = Purpose::BatchOrder { owner: member.owner, fold: member.fold, epoch };
+                let purpose = Purpose::BatchOrder {
+                    owner: member.owner,
+                    fold: member.fold,
+                    epoch,
+                };
                 let rows = &self.train[*place];
                 let order = job.seed.stream(purpose).permutation(rows.len());
                 order.into_iter().map(|row| rows[row as usize]).collect()

@@ -23,9 +23,17 @@ impl Dropout {
         let places = stack.places().to_vec();
         let layers = super::network::dropout_layers(&job.architecture);
         let p = |layer: usize| {
-            places.iter().map(|member| job.members[*member].hyperparameters.dropout[layer] as f32).collect()
+            places
+                .iter()
+                .map(|member| job.members[*member].hyperparameters.dropout[layer] as f32)
+                .collect()
         };
-        Self { p: (0..layers).map(p).collect(), streams: Vec::new(), places, device }
+        Self {
+            p: (0..layers).map(p).collect(),
+            streams: Vec::new(),
+            places,
+            device,
+        }
     }
 
     /// Each epoch has a stream of its own, so that training can go on from the end of any epoch.
@@ -35,7 +43,11 @@ impl Dropout {
         }
         let stream = |member: &usize| {
             let member = &job.members[*member];
-            job.seed.stream(Purpose::Dropout { owner: member.owner, fold: member.fold, epoch })
+            job.seed.stream(Purpose::Dropout {
+                owner: member.owner,
+                fold: member.fold,
+                epoch,
+            })
         };
         self.streams = self.places.iter().map(stream).collect();
     }
@@ -52,9 +64,16 @@ impl Dropout {
         for ((factors, p), stream) in factors.chunks_exact_mut(each).zip(p).zip(&mut self.streams) {
             if *p > 0.0 {
                 let kept = 1.0 / (1.0 - p);
-                factors.iter_mut().for_each(|factor| *factor = if stream.unit_f32() < *p { 0.0 } else { kept });
+                factors
+                    .iter_mut()
+                    .for_each(|factor| *factor = if stream.unit_f32() < *p { 0.0 } else { kept });
             }
         }
-        Some(Tensor::from_slice(&factors).to_device(self.device).view(x.size().as_slice()).to_kind(Kind::Float))
+        Some(
+            Tensor::from_slice(&factors)
+                .to_device(self.device)
+                .view(x.size().as_slice())
+                .to_kind(Kind::Float),
+        )
     }
 }

@@ -151,8 +151,14 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, TrainError> {
         let text = panic_text(panic.as_ref());
         // The first line has the cause, what follows is libtorch's own stack.
         let line = text.lines().next().unwrap_or_default().to_owned();
-        let is_memory = ["out of memory", "can't allocate memory", "not enough memory"].iter().any(|t| text.contains(t));
-        if is_memory { TrainError::OutOfMemory(line) } else { TrainError::Failed(line) }
+        let is_memory = ["out of memory", "can't allocate memory", "not enough memory"]
+            .iter()
+            .any(|t| text.contains(t));
+        if is_memory {
+            TrainError::OutOfMemory(line)
+        } else {
+            TrainError::Failed(line)
+        }
     })
 }
 
@@ -181,29 +187,55 @@ impl<'a> Training<'a> {
             return Err(TrainError::BadJob("it has no members".to_owned()));
         }
         let dropouts = network::dropout_layers(&job.architecture);
-        if job.members.iter().any(|member| member.hyperparameters.dropout.len() != dropouts) {
-            return Err(TrainError::BadJob("a member's dropout does not fit the layers".to_owned()));
+        if job
+            .members
+            .iter()
+            .any(|member| member.hyperparameters.dropout.len() != dropouts)
+        {
+            return Err(TrainError::BadJob(
+                "a member's dropout does not fit the layers".to_owned(),
+            ));
         }
         let rows = Rows::new(job)?;
         let stack = Stack::new(job, device);
         let optimizers = Optimizers::new(&stack, job, device);
         let dropout = Dropout::new(&stack, job, device);
-        Ok(Self { job, device, stack, optimizers, rows, dropout, alive: vec![true; job.members.len()] })
+        Ok(Self {
+            job,
+            device,
+            stack,
+            optimizers,
+            rows,
+            dropout,
+            alive: vec![true; job.members.len()],
+        })
     }
 
     fn run(mut self, emit: &mut dyn FnMut(Event<'_>), interrupter: &Interrupter) -> Result<Outcome, TrainError> {
         for epoch in 0..self.job.architecture.epochs {
-            let Some(train) = self.train_epoch(epoch, interrupter) else { return Ok(Outcome::Interrupted) };
-            let Some(validation) = self.validate(interrupter) else { return Ok(Outcome::Interrupted) };
+            let Some(train) = self.train_epoch(epoch, interrupter) else {
+                return Ok(Outcome::Interrupted);
+            };
+            let Some(validation) = self.validate(interrupter) else {
+                return Ok(Outcome::Interrupted);
+            };
             let (losses, diverged) = self.judge(&train, validation.as_deref());
-            emit(Event::Epoch { epoch, losses: &losses, diverged: &diverged });
+            emit(Event::Epoch {
+                epoch,
+                losses: &losses,
+                diverged: &diverged,
+            });
             if losses.is_empty() {
                 break;
             }
         }
         let test_losses = self.test();
         let Self { job, stack, .. } = self;
-        Ok(Outcome::Finished(Trained { architecture: job.architecture.clone(), stack, test_losses }))
+        Ok(Outcome::Finished(Trained {
+            architecture: job.architecture.clone(),
+            stack,
+            test_losses,
+        }))
     }
 
     /// One pass over the training rows. Returns the mean training loss by place in the stack; `None` if interrupted.
@@ -239,12 +271,16 @@ impl<'a> Training<'a> {
 
     /// The validation losses by place in the stack. `Some(None)` where no rows validate, `None` if interrupted.
     fn validate(&self, interrupter: &Interrupter) -> Option<Option<Vec<f32>>> {
-        let Some(order) = self.rows.validation() else { return Some(None) };
+        let Some(order) = self.rows.validation() else {
+            return Some(None);
+        };
         self.measure(&self.job.data, order, interrupter).map(Some)
     }
 
     fn test(&self) -> Vec<Option<f64>> {
-        let Some(table) = &self.job.test else { return vec![None; self.job.members.len()] };
+        let Some(table) = &self.job.test else {
+            return vec![None; self.job.members.len()];
+        };
         let order = table.all_rows(self.stack.size(), self.device);
         let losses = self.measure(table, &order, &Interrupter::new()).unwrap_or_default();
         let mut by_member = vec![None; self.job.members.len()];
@@ -286,7 +322,11 @@ impl<'a> Training<'a> {
             let val_loss = validation.map(|validation| validation[place]);
             if train[place].is_finite() && val_loss.is_none_or(f32::is_finite) {
                 let train_loss = f64::from(train[place]);
-                losses.push(MemberLosses { member, train_loss, val_loss: val_loss.map(f64::from) });
+                losses.push(MemberLosses {
+                    member,
+                    train_loss,
+                    val_loss: val_loss.map(f64::from),
+                });
             } else {
                 self.alive[place] = false;
                 diverged.push(member);
@@ -301,6 +341,9 @@ impl<'a> Training<'a> {
 /// The one moment at which the host waits for the device.
 fn to_vec(tensor: &Tensor) -> Vec<f32> {
     let mut values = vec![0.0; tensor.numel()];
-    tensor.to_device(Device::Cpu).contiguous().copy_data(&mut values, tensor.numel());
+    tensor
+        .to_device(Device::Cpu)
+        .contiguous()
+        .copy_data(&mut values, tensor.numel());
     values
 }

@@ -11,7 +11,11 @@ const MEASURE_BYTES: i64 = 64 << 20;
 
 /// How many dropout layers there are.
 pub(super) fn dropout_layers(architecture: &Architecture) -> usize {
-    architecture.layers.iter().filter(|layer| **layer == Layer::Dropout).count()
+    architecture
+        .layers
+        .iter()
+        .filter(|layer| **layer == Layer::Dropout)
+        .count()
 }
 
 /// Rows that can be measured at once within bounded memory.
@@ -58,6 +62,8 @@ pub(super) fn forward(
 /// Mean loss of each member, [stack].
 pub(super) fn loss(loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
     match loss {
-        Loss::Mse => (outputs - targets).square().mean_dim([1_i64, 2].as_slice(), false, Kind::Float),
+        Loss::Mse => (outputs - targets)
+            .square()
+            .mean_dim([1_i64, 2].as_slice(), false, Kind::Float),
     }
 }

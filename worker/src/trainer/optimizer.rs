@@ -42,29 +42,48 @@ enum Rule {
 impl Optimizers {
     pub(super) fn new(stack: &Stack, job: &TrainJob, device: Device) -> Self {
         let own = |place: &usize| &job.members[*place].hyperparameters;
-        let column = |values: Vec<f64>| Tensor::from_slice(&values).to_kind(Kind::Float).unsqueeze(1).to_device(device);
+        let column = |values: Vec<f64>| {
+            Tensor::from_slice(&values)
+                .to_kind(Kind::Float)
+                .unsqueeze(1)
+                .to_device(device)
+        };
         let mut slices = Vec::new();
         let mut start = 0;
         for members in stack.places().chunk_by(|a, b| own(a).optimizer == own(b).optimizer) {
             let len = members.len() as i64;
             let zeros = || stack.slice(start, len).zeros_like();
             let rule = match own(&members[0]).optimizer {
-                Optimizer::Adam => Rule::Adam { mean: zeros(), square: zeros() },
+                Optimizer::Adam => Rule::Adam {
+                    mean: zeros(),
+                    square: zeros(),
+                },
                 Optimizer::Rmsprop => Rule::Rmsprop { square: zeros() },
                 Optimizer::Sgd => {
                     let momentum: Vec<f64> = members.iter().map(|place| own(place).momentum).collect();
                     let moves = momentum.iter().any(|momentum| *momentum > 0.0);
-                    Rule::Sgd { momentum: moves.then(|| (column(momentum), zeros())) }
+                    Rule::Sgd {
+                        momentum: moves.then(|| (column(momentum), zeros())),
+                    }
                 }
             };
             let learning_rate = column(members.iter().map(|place| own(place).learning_rate).collect());
-            slices.push(Slice { start, len, learning_rate, rule });
+            slices.push(Slice {
+                start,
+                len,
+                learning_rate,
+                rule,
+            });
             start += len;
         }
         let mut decay: Vec<f64> = stack.places().iter().map(|place| 2.0 * own(place).l2).collect();
         let decays = decay.iter().any(|decay| *decay > 0.0);
         decay.resize(stack.size() as usize, 0.0);
-        Self { slices, decay: decays.then(|| column(decay)), steps: 0 }
+        Self {
+            slices,
+            decay: decays.then(|| column(decay)),
+            steps: 0,
+        }
     }
 
     /// Moves all members along their gradients. Called without autograd.
@@ -96,7 +115,9 @@ impl Slice {
             }
             // torch.optim.SGD: v = momentum * v + g; p -= lr * v.
             Rule::Sgd { momentum: None } => gradient * &self.learning_rate,
-            Rule::Sgd { momentum: Some((momentum, velocity)) } => {
+            Rule::Sgd {
+                momentum: Some((momentum, velocity)),
+            } => {
                 *velocity *= &*momentum;
                 *velocity += gradient;
                 &*velocity * &self.learning_rate

@@ -44,7 +44,13 @@ fn blocks(layers: &[Layer], features: i64) -> Vec<Block> {
         let outputs = i64::from(*units);
         let bias = next + round_up(inputs * outputs);
         let end = bias + round_up(outputs);
-        blocks.push(Block { inputs, outputs, weight: next, bias, end });
+        blocks.push(Block {
+            inputs,
+            outputs,
+            weight: next,
+            bias,
+            end,
+        });
         (inputs, next) = (outputs, end);
     }
     blocks
@@ -67,7 +73,10 @@ impl Stack {
         for (place, member) in places.iter().enumerate() {
             let member = &job.members[*member];
             let row = &mut values[place * width as usize..][..width as usize];
-            let mut stream = job.seed.stream(Purpose::Weights { owner: member.owner, fold: member.fold });
+            let mut stream = job.seed.stream(Purpose::Weights {
+                owner: member.owner,
+                fold: member.fold,
+            });
             for block in &blocks {
                 let bound = 1.0 / (block.inputs as f64).sqrt();
                 let mut draw = || ((2.0 * stream.unit() - 1.0) * bound) as f32;
@@ -77,7 +86,9 @@ impl Stack {
                         row[(block.weight + input * block.outputs + output) as usize] = draw();
                     }
                 }
-                row[block.bias as usize..][..block.outputs as usize].iter_mut().for_each(|bias| *bias = draw());
+                row[block.bias as usize..][..block.outputs as usize]
+                    .iter_mut()
+                    .for_each(|bias| *bias = draw());
             }
         }
         let flat = Tensor::from_slice(&values).view([size, width]).to_device(device);
@@ -94,7 +105,12 @@ impl Stack {
                 gaps.push((gap > 0).then(|| Tensor::zeros([size, gap], (Kind::Float, device))));
             }
         }
-        Self { places, flat, leaves, gaps }
+        Self {
+            places,
+            flat,
+            leaves,
+            gaps,
+        }
     }
 
     /// The order of a job's members in the stack.

@@ -10,15 +10,15 @@ use super::stack::Stack;
 use super::{TrainError, to_vec};
 
 /// The parameters of one member.
-pub(super) fn to_safetensors(
-    architecture: &Architecture,
-    stack: &Stack,
-    member: usize,
-) -> Result<Vec<u8>, TrainError> {
+pub(super) fn to_safetensors(architecture: &Architecture, stack: &Stack, member: usize) -> Result<Vec<u8>, TrainError> {
     let place = stack.places().iter().position(|m| *m == member);
     let place = place.ok_or_else(|| TrainError::BadJob(format!("there is no member {member}")))? as i64;
     let mut tensors = Vec::new();
-    let linear = architecture.layers.iter().enumerate().filter(|(_, layer)| matches!(layer, Layer::Linear { .. }));
+    let linear = architecture
+        .layers
+        .iter()
+        .enumerate()
+        .filter(|(_, layer)| matches!(layer, Layer::Linear { .. }));
     for (n, (index, _)) in linear.enumerate() {
         let (weight, bias) = stack.linear(n);
         // Kept as [inputs, outputs]; PyTorch has it the other way round.
