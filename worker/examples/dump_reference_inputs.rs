@@ -9,8 +9,12 @@ use trawl_domain::network::{Activation, Layer};
 use trawl_domain::seed::Purpose;
 use trawl_worker::trainer::{Member, TrainJob};
 
-const ACTIVATIONS: [Activation; 4] =
-    [Activation::Relu, Activation::LeakyRelu, Activation::Sigmoid, Activation::Tanh];
+const ACTIVATIONS: [Activation; 4] = [
+    Activation::Relu,
+    Activation::LeakyRelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+];
 
 fn main() {
     let (features, targets) = reference::table();

@@ -28,7 +28,7 @@ pub(crate) fn members() -> Vec<Member> {
     let optimizers = [
         (Optimizer::Adam, 0.003, 0.0),
         (Optimizer::Sgd, 0.01, 0.0),
-        (Optimizer::Rmsprop, 0.001, 0.0),
+        (Optimizer::Rmsprop, 0.0003, 0.0),
         (Optimizer::Sgd, 0.01, 0.9),
     ];
     let with = |l2: f64| {

@@ -1,0 +1,311 @@
+//! What the trainer promises of its members: that they do not touch each other, how they end, and what is left of them.
+
+use safetensors::SafeTensors;
+use tch::Device;
+use trawl_domain::fold::{Split, Validation};
+use trawl_domain::network::{Activation, Architecture, Hyperparameters, Layer, Loss, Optimizer};
+use trawl_domain::seed::{Owner, Seed};
+use trawl_worker::trainer::{
+    DeviceTable, Event, Interrupter, Member, MemberLosses, Outcome, TrainError, TrainJob, Trained, train,
+};
+
+const ACTIVATIONS: [Activation; 4] = [
+    Activation::Relu,
+    Activation::LeakyRelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+];
+const FIVE_FOLDS: Split = Split::Validation(Validation::KFold(5));
+const ROWS: usize = 100;
+
+/// Losses of one member by epoch, as bits: train and validation.
+type Bits = Vec<(u64, Option<u64>)>;
+
+/// Two features, one target; `shift` makes another table.
+fn rows(shift: f64) -> (Vec<f32>, Vec<f32>) {
+    let mut features = Vec::new();
+    let mut targets = Vec::new();
+    for row in 0..ROWS as u32 {
+        let x = f64::from(row) / 50.0 - 1.0 + shift;
+        let ripple = f64::from(row * 37 % 11) / 11.0 - 0.5;
+        features.extend([x as f32, ripple as f32]);
+        targets.push((2.0 * x * x * x - x + 0.2 * ripple) as f32);
+    }
+    (features, targets)
+}
+
+fn table(shift: f64) -> DeviceTable {
+    let (features, targets) = rows(shift);
+    DeviceTable::from_rows(&features, &targets, ROWS, 2, Device::Cpu)
+}
+
+/// A dropout layer behind each hidden activation.
+fn layers(hidden: &[u32], activation: Activation) -> Vec<Layer> {
+    let hidden = hidden.iter().flat_map(|units| {
+        [
+            Layer::Linear { units: *units },
+            Layer::Activation(activation),
+            Layer::Dropout,
+        ]
+    });
+    hidden.chain([Layer::Linear { units: 1 }]).collect()
+}
+
+fn job(layers: Vec<Layer>, members: Vec<Member>) -> TrainJob {
+    TrainJob {
+        seed: Seed(11),
+        architecture: Architecture {
+            layers,
+            loss: Loss::Mse,
+            batch_size: 12,
+            epochs: 4,
+        },
+        split: FIVE_FOLDS,
+        members,
+        data: table(0.0),
+        test: None,
+    }
+}
+
+/// Everything that may differ between members does.
+fn member(n: u32, dropouts: usize) -> Member {
+    let optimizer = [Optimizer::Rmsprop, Optimizer::Adam, Optimizer::Sgd][n as usize % 3];
+    let hyperparameters = Hyperparameters {
+        optimizer,
+        learning_rate: 1e-3 * f64::from(1 + n % 7),
+        l2: [0.0, 1e-3, 1e-5, 0.0][n as usize % 4],
+        momentum: if optimizer == Optimizer::Sgd {
+            [0.0, 0.9, 0.5][n as usize / 3 % 3]
+        } else {
+            0.0
+        },
+        dropout: (0..dropouts as u32)
+            .map(|layer| [0.0, 0.2, 0.5][((n / 2 + layer) % 3) as usize])
+            .collect(),
+    };
+    Member {
+        owner: Owner::Trial(n),
+        fold: n % 5,
+        hyperparameters,
+    }
+}
+
+/// What came of a job.
+struct Ran {
+    /// By member.
+    losses: Vec<Bits>,
+    /// Members and the epochs in which they diverged.
+    diverged: Vec<(u32, usize)>,
+    trained: Trained,
+}
+
+fn run(job: &TrainJob) -> Ran {
+    let mut all: Vec<Bits> = vec![Vec::new(); job.members.len()];
+    let mut gone = Vec::new();
+    let mut emit = |event: Event<'_>| {
+        let Event::Epoch {
+            epoch,
+            losses,
+            diverged,
+        } = event;
+        for MemberLosses {
+            member,
+            train_loss,
+            val_loss,
+        } in losses
+        {
+            all[*member].push((train_loss.to_bits(), val_loss.map(f64::to_bits)));
+        }
+        gone.extend(diverged.iter().map(|member| (epoch, *member)));
+    };
+    let outcome = train(job, Device::Cpu, &mut emit, &Interrupter::new()).expect("trains");
+    let Outcome::Finished(trained) = outcome else {
+        panic!("nobody interrupted")
+    };
+    Ran {
+        losses: all,
+        diverged: gone,
+        trained,
+    }
+}
+
+#[test]
+fn a_member_is_the_same_bits_in_every_job() {
+    for activation in ACTIVATIONS {
+        for hidden in [[10, 15, 10].as_slice(), &[64, 128]] {
+            let members: Vec<Member> = (0..64).map(|n| member(n, hidden.len())).collect();
+            let together = run(&job(layers(hidden, activation), members.clone())).losses;
+            for n in 0..members.len() {
+                let alone = run(&job(layers(hidden, activation), vec![members[n].clone()])).losses;
+                assert_eq!(alone[0].len(), 4);
+                assert_eq!(alone[0], together[n], "{activation} {hidden:?}: member {n} alone");
+            }
+            for first in (0..62).step_by(7) {
+                let few = run(&job(layers(hidden, activation), members[first..first + 3].to_vec())).losses;
+                assert_eq!(
+                    few,
+                    together[first..first + 3],
+                    "{activation} {hidden:?}: members from {first}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_job_twice_is_the_same_bits() {
+    let job = job(
+        layers(&[10, 15, 10], Activation::Tanh),
+        (0..12).map(|n| member(n, 3)).collect(),
+    );
+    let (first, second) = (run(&job), run(&job));
+    assert_eq!(first.losses, second.losses);
+    for n in 0..12 {
+        assert_eq!(first.trained.weights(n), second.trained.weights(n));
+    }
+}
+
+#[test]
+fn a_member_that_diverges_leaves_alone() {
+    let layers = layers(&[10, 15, 10], Activation::Relu);
+    let members: Vec<Member> = (0..9).map(|n| member(n, 3)).collect();
+    let without = run(&job(layers.clone(), members.clone()));
+    assert_eq!(without.diverged, []);
+
+    let mut wild = member(50, 3);
+    wild.hyperparameters.optimizer = Optimizer::Sgd;
+    wild.hyperparameters.learning_rate = 1e3;
+    wild.hyperparameters.dropout = vec![0.0; 3];
+    let mut more = members.clone();
+    more.insert(4, wild);
+    let mut with = run(&job(layers, more));
+    assert_eq!(with.diverged.iter().map(|(_, member)| *member).collect::<Vec<_>>(), [4]);
+    assert_eq!(
+        with.losses.remove(4).len(),
+        with.diverged[0].0 as usize,
+        "no losses once it diverged"
+    );
+    assert_eq!(with.losses, without.losses);
+    assert!(with.trained.weights(0).is_ok());
+}
+
+#[test]
+fn an_interrupter_stops_before_the_next_epoch() {
+    let mut job = job(layers(&[10], Activation::Relu), vec![member(0, 1)]);
+    job.architecture.epochs = 1000;
+    let interrupter = Interrupter::new();
+    let mut epochs = Vec::new();
+    let mut emit = |event: Event<'_>| {
+        let Event::Epoch { epoch, .. } = event;
+        epochs.push(epoch);
+        if epoch == 2 {
+            interrupter.interrupt();
+        }
+    };
+    let outcome = train(&job, Device::Cpu, &mut emit, &interrupter).expect("is stopped");
+    assert!(matches!(outcome, Outcome::Interrupted));
+    assert_eq!(epochs, [0, 1, 2]);
+}
+
+#[test]
+fn weights_reproduce_the_test_loss() {
+    for activation in ACTIVATIONS {
+        let layers = layers(&[10, 15], activation);
+        let mut job = job(layers.clone(), (0..5).map(|n| member(n, 2)).collect());
+        job.split = Split::All;
+        job.test = Some(table(0.01));
+        let ran = run(&job);
+        assert!(ran.losses.iter().flatten().all(|(_, val_loss)| val_loss.is_none()));
+        let (features, targets) = rows(0.01);
+        for (n, test_loss) in ran.trained.test_losses().iter().enumerate() {
+            let test_loss = test_loss.expect("there are test rows");
+            let file = ran.trained.weights(n).expect("weights");
+            let by_hand = loss_by_hand(&layers, &file, &features, &targets);
+            assert!(
+                (by_hand - test_loss).abs() / by_hand < 1e-5,
+                "{activation} {n}: {test_loss} is not {by_hand}"
+            );
+        }
+    }
+}
+
+/// The mean squared error of weights as `nn.Sequential` would have it, in f64.
+fn loss_by_hand(layers: &[Layer], file: &[u8], features: &[f32], targets: &[f32]) -> f64 {
+    let weights = SafeTensors::deserialize(file).expect("safetensors");
+    let tensor = |name: String| -> (Vec<usize>, Vec<f64>) {
+        let tensor = weights.tensor(&name).expect("a tensor");
+        let value = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().expect("4 bytes")));
+        (
+            tensor.shape().to_vec(),
+            tensor.data().chunks_exact(4).map(value).collect(),
+        )
+    };
+    let mut sum = 0.0;
+    for (row, target) in features.chunks_exact(2).zip(targets) {
+        let mut x: Vec<f64> = row.iter().copied().map(f64::from).collect();
+        for (index, layer) in layers.iter().enumerate() {
+            match layer {
+                Layer::Linear { units } => {
+                    let (shape, weight) = tensor(format!("{index}.weight"));
+                    let (bias_shape, bias) = tensor(format!("{index}.bias"));
+                    assert_eq!(
+                        (shape, bias_shape),
+                        (vec![*units as usize, x.len()], vec![*units as usize])
+                    );
+                    let output =
+                        |(row, bias): (&[f64], &f64)| row.iter().zip(&x).map(|(w, x)| w * x).sum::<f64>() + bias;
+                    x = weight.chunks_exact(x.len()).zip(&bias).map(output).collect();
+                }
+                Layer::Activation(kind) => x.iter_mut().for_each(|x| {
+                    *x = match kind {
+                        Activation::Relu => x.max(0.0),
+                        Activation::LeakyRelu => x.max(0.01 * *x),
+                        Activation::Sigmoid => 1.0 / (1.0 + (-*x).exp()),
+                        Activation::Tanh => x.tanh(),
+                    }
+                }),
+                Layer::Dropout => {}
+            }
+        }
+        sum += (x[0] - f64::from(*target)).powi(2);
+    }
+    sum / targets.len() as f64
+}
+
+#[test]
+fn dropout_is_each_members_own() {
+    let with_dropout = |p: f64| {
+        let mut members: Vec<Member> = (0..6).map(|n| member(n, 2)).collect();
+        members[2].hyperparameters.dropout = vec![p, p];
+        run(&job(layers(&[10, 10], Activation::Relu), members)).losses
+    };
+    let (without, with) = (with_dropout(0.0), with_dropout(0.5));
+    for n in 0..6 {
+        assert_eq!(without[n] == with[n], n != 2, "member {n}");
+    }
+}
+
+fn error_of(job: &TrainJob) -> TrainError {
+    let outcome = train(
+        job,
+        Device::Cpu,
+        &mut |_| panic!("nothing is trained"),
+        &Interrupter::new(),
+    );
+    outcome.expect_err("does not fit together")
+}
+
+#[test]
+fn a_job_that_does_not_fit_together_is_refused() {
+    let none = job(layers(&[10], Activation::Relu), Vec::new());
+    assert!(matches!(error_of(&none), TrainError::BadJob(_)));
+
+    // Of 100 rows, folds 0 and 1 of 7 validate on 15, the others on 14.
+    let mut unequal = job(layers(&[10], Activation::Relu), (0..3).map(|n| member(n, 1)).collect());
+    unequal.split = Split::Validation(Validation::KFold(7));
+    assert!(matches!(error_of(&unequal), TrainError::BadJob(_)));
+
+    let mut dropout = job(layers(&[10], Activation::Relu), vec![member(0, 1)]);
+    dropout.members[0].hyperparameters.dropout.clear();
+    assert!(matches!(error_of(&dropout), TrainError::BadJob(_)));
+}
