@@ -8,6 +8,8 @@ use std::str::FromStr;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use tch::{Cuda, Device};
 
+use crate::trainer::fix_rounding;
+
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
 /// What the operator asks for.
@@ -105,6 +107,8 @@ pub fn take(choice: DeviceChoice, threads: u32) -> Result<TakenDevice, NoSuchDev
             Err(reason) => why = reason.to_string(),
         }
     }
+    // Before anything of MKL: setting the number of threads is a call of it.
+    fix_rounding();
     tch::set_num_threads(threads);
     tch::set_num_interop_threads(1);
     let description = format!("cpu, threads per operation: {threads}; {why}");

@@ -21,25 +21,6 @@ const ROWS: usize = 100;
 /// Losses of one member by epoch, as bits: train and validation.
 type Bits = Vec<(u64, Option<u64>)>;
 
-/// How far a member's losses may move, relatively, with its place in a job. libtorch's matrix products choose their code by
-/// the alignment of each matrix, which that place decides; nothing else moves them.
-const ROUNDING: f64 = 1e-5;
-
-fn assert_same_but_for_rounding(alone: &Bits, together: &Bits, what: &str) {
-    assert_eq!(alone.len(), together.len(), "{what}");
-    let close = |a: u64, b: u64| {
-        let (a, b) = (f64::from_bits(a), f64::from_bits(b));
-        assert!((a - b).abs() <= ROUNDING * b.abs(), "{what}: {a} and {b}");
-    };
-    for ((train, validation), (other_train, other_validation)) in alone.iter().zip(together) {
-        close(*train, *other_train);
-        close(
-            validation.expect("rows validate"),
-            other_validation.expect("rows validate"),
-        );
-    }
-}
-
 /// Two features, one target; `shift` makes another table.
 fn rows(shift: f64) -> (Vec<f32>, Vec<f32>) {
     let mut features = Vec::new();
@@ -158,13 +139,13 @@ fn a_member_is_the_same_in_every_job() {
                 let alone = run(&job(layers(hidden, activation), vec![members[n].clone()])).losses;
                 assert_eq!(alone[0].len(), 4);
                 let what = format!("{activation} {hidden:?}: member {n} alone");
-                assert_same_but_for_rounding(&alone[0], &together[n], &what);
+                assert_eq!(alone[0], together[n], "{what}");
             }
             for first in (0..62).step_by(7) {
                 let few = run(&job(layers(hidden, activation), members[first..first + 3].to_vec())).losses;
                 let what = format!("{activation} {hidden:?}: three members from {first}");
                 for (few, together) in few.iter().zip(&together[first..]) {
-                    assert_same_but_for_rounding(few, together, &what);
+                    assert_eq!(few, together, "{what}");
                 }
             }
         }
@@ -205,7 +186,7 @@ fn a_member_that_diverges_leaves_alone() {
         "no losses once it diverged"
     );
     for (n, (with, without)) in with.losses.iter().zip(&without.losses).enumerate() {
-        assert_same_but_for_rounding(with, without, &format!("member {n} beside one that diverges"));
+        assert_eq!(with, without, "member {n} beside one that diverges");
     }
     assert!(with.trained.weights(0).is_ok());
 }

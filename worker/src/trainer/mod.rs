@@ -12,6 +12,7 @@ mod dropout;
 mod interrupter;
 mod network;
 mod optimizer;
+mod rounding;
 mod stack;
 mod weights;
 
@@ -25,6 +26,7 @@ use trawl_domain::seed::{Owner, Seed};
 
 pub use batches::DeviceTable;
 pub use interrupter::Interrupter;
+pub(crate) use rounding::fix_rounding;
 
 use batches::Rows;
 use dropout::Dropout;
@@ -142,6 +144,7 @@ pub fn train(
     emit: &mut dyn FnMut(Event<'_>),
     interrupter: &Interrupter,
 ) -> Result<Outcome, TrainError> {
+    fix_rounding();
     guarded(|| Training::new(job, device)?.run(emit, interrupter))?
 }
 

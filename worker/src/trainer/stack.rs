@@ -11,8 +11,7 @@ use super::TrainJob;
 
 /// Sizes are rounded up to so many floats, a full register of the widest vector instructions twice over: element-wise
 /// kernels treat what does not fill a register by other code, with other rounding. So they do not see a member's place in the
-/// stack. Matrix products may: MKL chooses its code by alignment, and a member's losses can differ in their last bits from
-/// those that it has alone. Within a job, which is planned from the study alone, nothing differs from run to run.
+/// stack; for matrix products, [`super::rounding`] sees to it.
 const ALIGN: i64 = 32;
 
 /// The parameters of all members, and of as many idle networks as fill the stack up to a multiple of [`ALIGN`].
