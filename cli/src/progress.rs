@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trawl_proto::v1::{RefitSummary, StudySummary};
 
-use crate::output::{duration_text, six_digits};
+use crate::output::{duration_text, percent, six_digits};
 
 /// Rates look back this far: long enough to be steady, short enough to notice a lost worker.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -166,10 +166,13 @@ pub(crate) fn outcome_line(study: &StudySummary) -> String {
 /// What became of a refit.
 pub(crate) fn refit_text(refit: &RefitSummary) -> String {
     let what = format!("refit {} of trial {}", refit.refit, refit.trial);
-    match refit.test_loss {
-        Some(loss) => format!("{what}: test loss {}", six_digits(loss)),
-        None if refit.error.is_empty() => format!("{what}: {}", refit.state),
-        None => format!("{what}: {}, {}", refit.state, refit.error),
+    match (refit.test_loss, refit.test_accuracy) {
+        (Some(loss), None) => format!("{what}: test loss {}", six_digits(loss)),
+        (Some(loss), Some(accuracy)) => {
+            format!("{what}: test accuracy {}, test loss {}", percent(accuracy), six_digits(loss))
+        }
+        (None, _) if refit.error.is_empty() => format!("{what}: {}", refit.state),
+        (None, _) => format!("{what}: {}, {}", refit.state, refit.error),
     }
 }
 

@@ -72,13 +72,40 @@ fn parse(text: &str, name: &str, folder: &Path) -> Result<v1::Study, Error> {
         "." => Error::Usage(format!("{name}: {}", error.reason)),
         path => field(name, path, &error.reason),
     })?;
-    if !is_request
-        && let Some(v1::dataset::Kind::Csv(csv)) = study.dataset.as_mut().and_then(|dataset| dataset.kind.as_mut())
-    {
-        csv.train = absolute(&csv.train, folder).map_err(|why| field(name, "dataset.csv.train", &why))?;
-        csv.test = absolute(&csv.test, folder).map_err(|why| field(name, "dataset.csv.test", &why))?;
+    if !is_request && let Some(kind) = study.dataset.as_mut().and_then(|dataset| dataset.kind.as_mut()) {
+        for (path_field, path) in paths(kind) {
+            *path = absolute(path, folder).map_err(|why| field(name, path_field, &why))?;
+        }
     }
     Ok(study)
+}
+
+/// The paths of a dataset, each with its field.
+fn paths(kind: &mut v1::dataset::Kind) -> Vec<(&'static str, &mut String)> {
+    use v1::dataset::Kind;
+    match kind {
+        Kind::Csv(csv) => vec![
+            ("dataset.csv.train", &mut csv.train),
+            ("dataset.csv.test", &mut csv.test),
+        ],
+        Kind::Npz(npz) => vec![
+            ("dataset.npz.train", &mut npz.train),
+            ("dataset.npz.test", &mut npz.test),
+        ],
+        Kind::Idx(idx) => vec![
+            ("dataset.idx.train_images", &mut idx.train_images),
+            ("dataset.idx.train_labels", &mut idx.train_labels),
+            ("dataset.idx.test_images", &mut idx.test_images),
+            ("dataset.idx.test_labels", &mut idx.test_labels),
+        ],
+        Kind::Npy(npy) => vec![
+            ("dataset.npy.train_features", &mut npy.train_features),
+            ("dataset.npy.train_targets", &mut npy.train_targets),
+            ("dataset.npy.test_features", &mut npy.test_features),
+            ("dataset.npy.test_targets", &mut npy.test_targets),
+        ],
+        Kind::FashionMnist(_) => Vec::new(),
+    }
 }
 
 fn field(name: &str, field: &str, why: &str) -> Error {
@@ -94,7 +121,7 @@ fn parse_value(text: &str, name: &str) -> Result<Value, Error> {
 
 /// The path from the root on; an empty one stays empty, for the coordinator to complain about.
 fn absolute(path: &str, folder: &Path) -> Result<String, String> {
-    if path.is_empty() || path.starts_with('/') {
+    if path.is_empty() || path.starts_with('/') || path.starts_with("sha256:") {
         return Ok(path.to_owned());
     }
     let mut whole = PathBuf::from(folder);

@@ -29,6 +29,10 @@ pub(crate) struct Args {
     /// Folder that relative paths of datasets start from.
     #[arg(long, env = "TRAWL_DATASET_DIR", default_value = ".")]
     pub(crate) dataset_dir: PathBuf,
+    /// Folder with FashionMNIST's four IDX files; where left out, fashion-mnist in --dataset-dir, and where `make setup` puts
+    /// it: ${XDG_CACHE_HOME:-~/.cache}/trawl/fashion-mnist.
+    #[arg(long, value_name = "DIR", env = "TRAWL_FASHION_MNIST")]
+    pub(crate) fashion_mnist: Option<PathBuf>,
     /// Time limit of a lease in milliseconds: a worker that is silent for so long has lost its jobs.
     #[arg(long, env = "TRAWL_LEASE_TTL_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(300..=3_600_000))]
     pub(crate) lease_ttl_ms: u64,
@@ -64,6 +68,18 @@ impl Log {
 }
 
 impl Args {
+    /// Folders that may hold FashionMNIST.
+    pub(crate) fn fashion_mnist_dirs(&self) -> Vec<PathBuf> {
+        if let Some(folder) = &self.fashion_mnist {
+            return vec![folder.clone()];
+        }
+        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+        std::iter::once(self.dataset_dir.join("fashion-mnist"))
+            .chain(cache.map(|cache| cache.join("trawl/fashion-mnist")))
+            .collect()
+    }
+
     /// What is not told to be open is closed: ends the process with a usage error.
     pub(crate) fn refuse_open_ports(&self) {
         for (flag, addr) in [("--listen", self.listen), ("--http-listen", self.http_listen)] {

@@ -56,6 +56,7 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     getrandom::fill(&mut entropy).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
     let settings = Settings {
         dataset_dir: std::path::absolute(&args.dataset_dir)?,
+        fashion_mnist_dirs: args.fashion_mnist_dirs(),
         lease_ttl: Duration::from_millis(args.lease_ttl_ms),
     };
     let app = Arc::new(App::new(pool, settings, entropy));

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::dataset::{Columns, FileHash};
+use crate::dataset::{FileHash, Format, Part};
 use crate::fold::Split;
-use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
+use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_STEP_WORK_MAX};
 use crate::network::{Architecture, Hyperparameters};
 use crate::seed::{Owner, Seed};
 use crate::space::Params;
@@ -48,18 +48,20 @@ pub struct Job {
     pub study: String,
     /// Seed of the study.
     pub seed: Seed,
-    /// File of the training rows.
-    pub train_file: FileHash,
-    /// File of the test rows, if the job looks at them.
-    pub test_file: Option<FileHash>,
-    /// Columns of both.
-    pub columns: Columns,
+    /// How the dataset's files are read.
+    pub format: Format,
+    /// Files of the training part.
+    pub train: Part<FileHash>,
+    /// Files of the test part, if the job looks at it.
+    pub test: Option<Part<FileHash>>,
     /// What the members have in common.
     pub architecture: Architecture,
     /// How the rows are split.
     pub split: Split,
     /// The folds; a report gives their losses in this order.
     pub members: Vec<JobMember>,
+    /// Features for which a refit keeps the activations; empty lets the worker choose.
+    pub inputs: Vec<Vec<f32>>,
 }
 
 /// One fold of a job.
@@ -121,16 +123,23 @@ pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Vi
     let mut jobs: Vec<PlannedJob> = alike
         .into_iter()
         .flat_map(|((architecture, _), folds)| {
-            let network = architecture.params(study.shape.features).max(1);
-            cut(&folds, ((JOB_PARAMS_MAX / network) as usize).clamp(1, JOB_MEMBERS_MAX))
+            cut(&folds, members_max(&architecture))
         })
         .collect();
     jobs.sort_unstable();
     Ok(Some(Window { trials, jobs }))
 }
 
-/// The jobs of one refit: the study's validation scheme, then one fit on all training rows.
-pub fn plan_refit(study: &Study) -> Vec<PlannedRefitJob> {
+/// How many networks of this kind make one job at most: as many as train in little more time than one, by a bound on the
+/// arithmetic of their steps, and fit into memory together.
+fn members_max(architecture: &Architecture) -> usize {
+    let by_memory = JOB_PARAMS_MAX / architecture.params().max(1);
+    let by_work = JOB_STEP_WORK_MAX / architecture.step_work().max(1);
+    (by_memory.min(by_work) as usize).clamp(1, JOB_MEMBERS_MAX)
+}
+
+/// The jobs of one refit with this architecture: the study's validation scheme, then one fit on all training rows.
+pub fn plan_refit(study: &Study, architecture: &Architecture) -> Vec<PlannedRefitJob> {
     let split = Split::Validation(study.validation);
     let mut by_rows: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for fold in 0..study.validation.folds() {
@@ -139,9 +148,14 @@ pub fn plan_refit(study: &Study) -> Vec<PlannedRefitJob> {
             .or_default()
             .push(fold);
     }
+    let members_max = members_max(architecture);
     let mut jobs: Vec<PlannedRefitJob> = by_rows
-        .into_values()
-        .map(|folds| PlannedRefitJob { split, folds })
+        .values()
+        .flat_map(|folds| folds.chunks(members_max))
+        .map(|folds| PlannedRefitJob {
+            split,
+            folds: folds.to_vec(),
+        })
         .collect();
     jobs.sort_by(|a, b| a.folds.cmp(&b.folds));
     jobs.push(PlannedRefitJob {

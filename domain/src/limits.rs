@@ -16,6 +16,12 @@ pub const INT_MAGNITUDE_MAX: i64 = 1 << 53;
 pub const LAYERS_MAX: usize = 128;
 /// Outputs of one layer.
 pub const UNITS_MAX: i64 = 65_536;
+/// Filters of a convolution.
+pub const FILTERS_MAX: i64 = 4_096;
+/// Side of a convolution's or a pool's kernel, its stride and its padding.
+pub const KERNEL_MAX: i64 = 1_024;
+/// Numbers that one layer puts out for one row.
+pub const LAYER_OUTPUTS_MAX: u64 = 1 << 24;
 /// Trainable numbers of one network.
 pub const NETWORK_PARAMS_MAX: u64 = 100_000_000;
 /// Trials of a study.
@@ -34,12 +40,21 @@ pub const PATH_BYTES_MAX: usize = 4_096;
 pub const DATASET_BYTES_MAX: u64 = 64 << 20;
 /// Feature columns of a table.
 pub const FEATURES_MAX: usize = 4_096;
+/// Numbers of one row: features of a table, or pixels of an image.
+pub const SAMPLE_LEN_MAX: u64 = 1 << 20;
+/// Classes of a dataset.
+pub const CLASSES_MAX: usize = 4_096;
 /// Size of one artifact.
 pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
 /// Folds that train together in one job.
 pub const JOB_MEMBERS_MAX: usize = 64;
 /// Trainable numbers of all networks of one job together: beyond it, fusing saves nothing and memory runs short.
 pub const JOB_PARAMS_MAX: u64 = 16_000_000;
+/// Multiplications of one training step, forward, of all networks of one job together: beyond it a step costs its arithmetic
+/// and not its operations, and smaller jobs spread better over workers.
+pub const JOB_STEP_WORK_MAX: u64 = 1 << 26;
+/// Inputs for which a refit keeps the activations.
+pub const REFIT_INPUTS_MAX: usize = 16;
 /// Jobs that one worker trains at once.
 pub const WORKER_SLOTS_MAX: u32 = 64;
 /// Violations that one answer lists.

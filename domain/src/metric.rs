@@ -7,8 +7,20 @@ words!(
     Metric {
         /// The loss on the validation rows.
         ValLoss = "val_loss",
+        /// The share of the validation rows whose class is predicted.
+        ValAccuracy = "val_accuracy",
     }
 );
+
+impl Metric {
+    /// The only sensible goal.
+    pub fn goal(self) -> Goal {
+        match self {
+            Self::ValLoss => Goal::Minimize,
+            Self::ValAccuracy => Goal::Maximize,
+        }
+    }
+}
 
 words!(
     /// Which way is better.
@@ -48,6 +60,10 @@ pub struct FoldMetrics {
     pub val_loss: f64,
     /// Lowest validation loss of any epoch.
     pub best_val_loss: f64,
+    /// Validation accuracy after the last epoch, where there are classes.
+    pub val_accuracy: Option<f64>,
+    /// Highest validation accuracy of any epoch, where there are classes.
+    pub best_val_accuracy: Option<f64>,
 }
 
 /// A trial's value over its folds.
@@ -60,23 +76,26 @@ pub struct TrialValue {
 }
 
 impl Objective {
-    /// What one fold contributes.
-    pub fn of_fold(self, fold: FoldMetrics) -> f64 {
+    /// What one fold contributes; `None` for an accuracy where there are no classes.
+    pub fn of_fold(self, fold: FoldMetrics) -> Option<f64> {
         match (self.metric, self.at) {
-            (Metric::ValLoss, At::Last) => fold.val_loss,
-            (Metric::ValLoss, At::Best) => fold.best_val_loss,
+            (Metric::ValLoss, At::Last) => Some(fold.val_loss),
+            (Metric::ValLoss, At::Best) => Some(fold.best_val_loss),
+            (Metric::ValAccuracy, At::Last) => fold.val_accuracy,
+            (Metric::ValAccuracy, At::Best) => fold.best_val_accuracy,
         }
     }
 
-    /// The value of a trial from all of its folds, in the order of the folds; `None` without any.
+    /// The value of a trial from all of its folds, in the order of the folds; `None` without any, or if one lacks the metric.
     pub fn of_trial(self, folds: &[FoldMetrics]) -> Option<TrialValue> {
-        if folds.is_empty() {
+        let values: Vec<f64> = folds.iter().map(|fold| self.of_fold(*fold)).collect::<Option<_>>()?;
+        if values.is_empty() {
             return None;
         }
-        let n = folds.len() as f64;
-        let values = || folds.iter().map(|fold| self.of_fold(*fold));
-        let mean = values().sum::<f64>() / n;
-        let std = (folds.len() > 1).then(|| (values().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt());
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares = || values.iter().map(|value| (value - mean).powi(2));
+        let std = (values.len() > 1).then(|| (squares().sum::<f64>() / (n - 1.0)).sqrt());
         Some(TrialValue { mean, std })
     }
 
@@ -98,6 +117,8 @@ mod tests {
         let fold = |val_loss, best_val_loss| FoldMetrics {
             val_loss,
             best_val_loss,
+            val_accuracy: Some(0.5),
+            best_val_accuracy: Some(0.75),
         };
         let folds = [fold(1.0, 0.5), fold(2.0, 0.5), fold(6.0, 2.0)];
         let mut objective = Objective {
@@ -119,5 +140,12 @@ mod tests {
             Some(TrialValue { mean: 0.5, std: None })
         );
         assert_eq!(objective.of_trial(&[]), None);
+        objective.metric = Metric::ValAccuracy;
+        assert_eq!(objective.of_trial(&folds).map(|v| v.mean), Some(0.75));
+        let without = FoldMetrics {
+            best_val_accuracy: None,
+            ..folds[0]
+        };
+        assert_eq!(objective.of_trial(&[folds[0], without]), None);
     }
 }

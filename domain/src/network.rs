@@ -1,5 +1,7 @@
 //! A network and its training without any setting left open: what a worker trains.
 
+use crate::dataset::{SampleShape, TargetKind};
+
 /// A word that is not among those a field knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of {}", .0.join(", "))]
@@ -79,10 +81,22 @@ words!(
     Loss {
         /// Mean over rows and outputs of the squared difference.
         Mse = "mse",
+        /// Mean over rows of the negative logarithm of the right class's probability, by softmax over the outputs.
+        CrossEntropy = "cross_entropy",
     }
 );
 
-/// One layer. Its input's width is the output's width of the layer before, or the number of features.
+impl Loss {
+    /// What it needs the targets to be.
+    pub fn target_kind(self) -> TargetKind {
+        match self {
+            Self::Mse => TargetKind::Number,
+            Self::CrossEntropy => TargetKind::Class,
+        }
+    }
+}
+
+/// One layer. Its input's shape is the output's of the layer before, or that of a row's features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Layer {
     /// y = x W^T + b with that many outputs.
@@ -90,6 +104,15 @@ pub enum Layer {
         /// Number of outputs.
         units: u32,
     },
+    /// Cross-correlation with square kernels, and a bias: PyTorch's `nn.Conv2d`.
+    Conv2d(Conv2d),
+    /// The largest of each square of that side; squares do not overlap, and what is left at the far edges is dropped.
+    MaxPool2d {
+        /// Side of a square.
+        kernel: u32,
+    },
+    /// An image as a vector: channel by channel, row by row.
+    Flatten,
     /// An activation function, element by element.
     Activation(Activation),
     /// Inverted dropout while training. Its probability may differ between networks that train together: see
@@ -97,9 +120,104 @@ pub enum Layer {
     Dropout,
 }
 
+/// Sizes of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Conv2d {
+    /// Channels of the output.
+    pub filters: u32,
+    /// Side of the kernel.
+    pub kernel: u32,
+    /// Step between two places of the kernel.
+    pub stride: u32,
+    /// Zeros added at each edge.
+    pub padding: u32,
+}
+
+impl Layer {
+    /// Shape of the output for an input of this shape.
+    ///
+    /// # Errors
+    /// Why the layer does not take it.
+    pub fn output(self, input: SampleShape) -> Result<SampleShape, String> {
+        match (self, input) {
+            (Self::Activation(_) | Self::Dropout, input) => Ok(input),
+            (Self::Linear { units }, SampleShape::Vector(_)) => Ok(SampleShape::Vector(units)),
+            (Self::Linear { .. }, image) => Err(format!("takes a vector, and gets {image}: put a flatten before it")),
+            (Self::Flatten, input) => {
+                let len = u32::try_from(input.len()).map_err(|_| format!("{input} is too large to be flattened"))?;
+                Ok(SampleShape::Vector(len))
+            }
+            (Self::Conv2d(_) | Self::MaxPool2d { .. }, SampleShape::Vector(len)) => {
+                Err(format!("takes an image, and gets a vector of {len}"))
+            }
+            (
+                Self::Conv2d(conv),
+                SampleShape::Image { height, width, .. },
+            ) => {
+                let side = |side: u32| {
+                    let room = u64::from(side) + 2 * u64::from(conv.padding);
+                    let places = room.checked_sub(u64::from(conv.kernel))? / u64::from(conv.stride) + 1;
+                    u32::try_from(places).ok()
+                };
+                let (Some(height), Some(width)) = (side(height), side(width)) else {
+                    return Err(format!("a kernel of {} does not fit into {input}", conv.kernel));
+                };
+                Ok(SampleShape::Image {
+                    channels: conv.filters,
+                    height,
+                    width,
+                })
+            }
+            (
+                Self::MaxPool2d { kernel },
+                SampleShape::Image {
+                    channels,
+                    height,
+                    width,
+                },
+            ) => {
+                if kernel > height.min(width) {
+                    return Err(format!("a kernel of {kernel} does not fit into {input}"));
+                }
+                Ok(SampleShape::Image {
+                    channels,
+                    height: height / kernel,
+                    width: width / kernel,
+                })
+            }
+        }
+    }
+
+    /// Trainable numbers, for an input of this shape.
+    pub fn params(self, input: SampleShape) -> u64 {
+        match (self, input) {
+            (Self::Linear { units }, input) => (input.len() + 1).saturating_mul(u64::from(units)),
+            (Self::Conv2d(conv), SampleShape::Image { channels, .. }) => {
+                let kernel = u64::from(conv.kernel).pow(2).saturating_mul(u64::from(channels));
+                (kernel + 1).saturating_mul(u64::from(conv.filters))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Multiplications for one row, forward, with an input and an output of these shapes.
+    fn work(self, input: SampleShape, output: SampleShape) -> u64 {
+        match (self, output) {
+            (Self::Linear { .. }, _) => self.params(input),
+            (Self::Conv2d(_), SampleShape::Image { height, width, .. }) => self
+                .params(input)
+                .saturating_mul(u64::from(height))
+                .saturating_mul(u64::from(width)),
+            _ => 0,
+        }
+    }
+}
+
 /// What networks must have in common to train together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Architecture {
+    /// Shape of a row's features.
+    pub input: SampleShape,
     /// Layers, from the input on.
     pub layers: Vec<Layer>,
     /// What is minimised.
@@ -111,18 +229,42 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Trainable numbers of one network with that many inputs.
-    pub fn params(&self, inputs: u32) -> u64 {
-        let mut width = u64::from(inputs);
-        let mut params = 0_u64;
-        for layer in &self.layers {
-            if let Layer::Linear { units } = layer {
-                let units = u64::from(*units);
-                params = params.saturating_add((width + 1).saturating_mul(units));
-                width = units;
-            }
+    /// Shapes of the layers' inputs, in order, and of the last one's output.
+    ///
+    /// # Errors
+    /// The index of a layer that does not take its input, and why.
+    pub fn shapes(&self) -> Result<Vec<SampleShape>, (usize, String)> {
+        let mut shapes = vec![self.input];
+        let mut shape = self.input;
+        for (index, layer) in self.layers.iter().enumerate() {
+            shape = layer.output(shape).map_err(|reason| (index, reason))?;
+            shapes.push(shape);
         }
-        params
+        Ok(shapes)
+    }
+
+    /// Trainable numbers of one network; 0 if its layers do not fit together.
+    pub fn params(&self) -> u64 {
+        let shapes = self.shapes().unwrap_or_default();
+        let each = self.layers.iter().zip(&shapes).map(|(layer, input)| layer.params(*input));
+        each.fold(0, u64::saturating_add)
+    }
+
+    /// Multiplications of one training step of one network, forward; 0 if its layers do not fit together.
+    pub fn step_work(&self) -> u64 {
+        let shapes = self.shapes().unwrap_or_default();
+        let each = self
+            .layers
+            .iter()
+            .zip(shapes.windows(2))
+            .map(|(layer, shapes)| layer.work(shapes[0], shapes[1]));
+        each.fold(0, u64::saturating_add)
+            .saturating_mul(u64::from(self.batch_size))
+    }
+
+    /// True if some layer works on images.
+    pub fn has_convolution(&self) -> bool {
+        self.layers.iter().any(|layer| matches!(layer, Layer::Conv2d(_)))
     }
 }
 
@@ -148,4 +290,81 @@ pub struct TrialConfig {
     pub architecture: Architecture,
     /// What is its own.
     pub hyperparameters: Hyperparameters,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Architecture, Conv2d, Layer, Loss};
+    use crate::dataset::SampleShape;
+
+    #[test]
+    fn shapes_params_and_work_are_those_of_the_papers_cnn() {
+        let conv = |filters| {
+            Layer::Conv2d(Conv2d {
+                filters,
+                kernel: 5,
+                stride: 1,
+                padding: 0,
+            })
+        };
+        let architecture = Architecture {
+            input: SampleShape::Image {
+                channels: 1,
+                height: 28,
+                width: 28,
+            },
+            layers: vec![
+                conv(32),
+                Layer::MaxPool2d { kernel: 2 },
+                conv(64),
+                Layer::Flatten,
+                Layer::Linear { units: 128 },
+                Layer::Linear { units: 10 },
+            ],
+            loss: Loss::CrossEntropy,
+            batch_size: 64,
+            epochs: 9,
+        };
+        let dims: Vec<Vec<u32>> = architecture
+            .shapes()
+            .expect("they fit")
+            .into_iter()
+            .map(SampleShape::dims)
+            .collect();
+        let expected: [&[u32]; 7] = [&[1, 28, 28], &[32, 24, 24], &[32, 12, 12], &[64, 8, 8], &[4096], &[128], &[10]];
+        assert_eq!(dims, expected);
+        let (first, second) = (32 * (25 + 1), 64 * (32 * 25 + 1));
+        let linear = 128 * 4097 + 10 * 129;
+        assert_eq!(architecture.params(), first + second + linear);
+        assert_eq!(
+            architecture.step_work(),
+            64 * (first * 24 * 24 + second * 8 * 8 + linear)
+        );
+    }
+
+    #[test]
+    fn strides_and_padding_follow_pytorch() {
+        let image = |height, width| SampleShape::Image {
+            channels: 3,
+            height,
+            width,
+        };
+        let conv = Layer::Conv2d(Conv2d {
+            filters: 8,
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+        });
+        assert_eq!(conv.output(image(7, 8)).map(SampleShape::dims), Ok(vec![8, 4, 4]));
+        let pool = Layer::MaxPool2d { kernel: 2 };
+        assert_eq!(pool.output(image(7, 8)).map(SampleShape::dims), Ok(vec![3, 3, 4]));
+        assert_eq!(
+            pool.output(image(1, 8)),
+            Err("a kernel of 2 does not fit into 3x1x8".to_owned())
+        );
+        assert_eq!(
+            Layer::Linear { units: 2 }.output(image(1, 8)),
+            Err("takes a vector, and gets 3x1x8: put a flatten before it".to_owned())
+        );
+    }
 }

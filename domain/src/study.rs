@@ -1,10 +1,12 @@
 //! A study that was checked: whatever can be sampled from it can be trained.
 
-use crate::dataset::{Columns, DatasetShape};
+use std::ops::RangeInclusive;
+
+use crate::dataset::{DatasetShape, Format};
 use crate::fold::Validation;
 use crate::limits;
 use crate::metric::Objective;
-use crate::network::{Activation, Architecture, Hyperparameters, Layer, Loss, Optimizer, TrialConfig};
+use crate::network::{Activation, Architecture, Conv2d, Hyperparameters, Layer, Loss, Optimizer, TrialConfig};
 use crate::sampler::Sampler;
 use crate::seed::Seed;
 use crate::space::{ParamValue, Params, Space};
@@ -18,8 +20,8 @@ pub struct Study {
     pub name: String,
     /// What everything random derives from.
     pub seed: Seed,
-    /// Columns of the dataset.
-    pub columns: Columns,
+    /// How the dataset's files are read.
+    pub format: Format,
     /// Sizes of the dataset.
     pub shape: DatasetShape,
     /// The network.
@@ -67,6 +69,24 @@ pub enum LayerSpec {
         /// Probability.
         p: Setting,
     },
+    /// Convolution.
+    Conv2d {
+        /// Channels of the output.
+        filters: Setting,
+        /// Side of the kernel.
+        kernel: Setting,
+        /// Step between two places of the kernel.
+        stride: Setting,
+        /// Zeros added at each edge.
+        padding: Setting,
+    },
+    /// The largest of each square.
+    MaxPool2d {
+        /// Side of a square.
+        kernel: Setting,
+    },
+    /// An image as a vector.
+    Flatten,
 }
 
 /// How one fold is trained, with settings.
@@ -95,6 +115,8 @@ pub struct RefitSpec {
     pub epochs: u32,
     /// Values that replace the trial's.
     pub set: Params,
+    /// Features for which the activations are kept; empty lets the worker choose.
+    pub inputs: Vec<Vec<f32>>,
 }
 
 impl Study {
@@ -116,12 +138,28 @@ impl Study {
                     dropout.push(read(p, params, field, share_value)?);
                     Layer::Dropout
                 }
+                LayerSpec::Conv2d {
+                    filters,
+                    kernel,
+                    stride,
+                    padding,
+                } => Layer::Conv2d(Conv2d {
+                    filters: read(filters, params, field, filters_value)?,
+                    kernel: read(kernel, params, field, kernel_value)?,
+                    stride: read(stride, params, field, kernel_value)?,
+                    padding: read(padding, params, field, padding_value)?,
+                }),
+                LayerSpec::MaxPool2d { kernel } => Layer::MaxPool2d {
+                    kernel: read(kernel, params, field, kernel_value)?,
+                },
+                LayerSpec::Flatten => Layer::Flatten,
             });
         }
         let training = &self.training;
         let field = |name: &'static str| move || format!("training.{name}");
         Ok(TrialConfig {
             architecture: Architecture {
+                input: self.shape.sample,
                 layers,
                 loss: training.loss,
                 batch_size: read(&training.batch_size, params, field("batch_size"), batch_size_value)?,
@@ -210,15 +248,27 @@ pub(crate) fn word<T: std::str::FromStr<Err: std::fmt::Display>>(value: &ParamVa
 }
 
 pub(crate) fn units_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, limits::UNITS_MAX)
+    whole(value, 1..=limits::UNITS_MAX)
+}
+
+pub(crate) fn filters_value(value: &ParamValue) -> Result<u32, String> {
+    whole(value, 1..=limits::FILTERS_MAX)
+}
+
+pub(crate) fn kernel_value(value: &ParamValue) -> Result<u32, String> {
+    whole(value, 1..=limits::KERNEL_MAX)
+}
+
+pub(crate) fn padding_value(value: &ParamValue) -> Result<u32, String> {
+    whole(value, 0..=limits::KERNEL_MAX)
 }
 
 pub(crate) fn batch_size_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, i64::from(u32::MAX))
+    whole(value, 1..=i64::from(u32::MAX))
 }
 
 pub(crate) fn epochs_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, limits::EPOCHS_MAX)
+    whole(value, 1..=limits::EPOCHS_MAX)
 }
 
 pub(crate) fn learning_rate_value(value: &ParamValue) -> Result<f64, String> {
@@ -237,12 +287,12 @@ pub(crate) fn share_value(value: &ParamValue) -> Result<f64, String> {
     number(value, |x| (0.0..1.0).contains(&x), "at least 0 and below 1")
 }
 
-fn whole(value: &ParamValue, max: i64) -> Result<u32, String> {
+fn whole(value: &ParamValue, range: RangeInclusive<i64>) -> Result<u32, String> {
     match value {
-        ParamValue::Int(n) if (1..=max).contains(n) => {
+        ParamValue::Int(n) if range.contains(n) => {
             u32::try_from(*n).map_err(|_| format!("must be at most {}", u32::MAX))
         }
-        ParamValue::Int(n) => Err(format!("must be from 1 to {max}, and {n} is not")),
+        ParamValue::Int(n) => Err(format!("must be from {} to {}, and {n} is not", range.start(), range.end())),
         ParamValue::Float(x) => Err(format!("must be a whole number, and {x} is not")),
         other => Err(format!("must be a number, and '{other}' is not")),
     }

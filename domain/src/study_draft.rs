@@ -12,7 +12,7 @@ pub struct StudyDraft {
     /// `seed`.
     pub seed: u64,
     /// `dataset`.
-    pub dataset: Option<CsvDraft>,
+    pub dataset: Option<DatasetDraft>,
     /// `model`; a layer without a kind is `None`.
     pub model: Vec<Option<LayerDraft>>,
     /// `training`.
@@ -38,6 +38,60 @@ pub enum RawValue {
     Other(&'static str),
 }
 
+/// `dataset`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DatasetDraft {
+    /// `csv`.
+    Csv(CsvDraft),
+    /// `idx`.
+    Idx(IdxDraft),
+    /// `fashion_mnist`.
+    FashionMnist,
+    /// `npy`.
+    Npy(NpyDraft),
+    /// `npz`.
+    Npz(NpzDraft),
+}
+
+/// `dataset.idx`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IdxDraft {
+    /// `train_images`.
+    pub train_images: String,
+    /// `train_labels`.
+    pub train_labels: String,
+    /// `test_images`.
+    pub test_images: String,
+    /// `test_labels`.
+    pub test_labels: String,
+}
+
+/// `dataset.npy`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NpyDraft {
+    /// `train_features`.
+    pub train_features: String,
+    /// `train_targets`.
+    pub train_targets: String,
+    /// `test_features`.
+    pub test_features: String,
+    /// `test_targets`.
+    pub test_targets: String,
+}
+
+/// `dataset.npz`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NpzDraft {
+    /// `train`.
+    pub train: String,
+    /// `test`.
+    pub test: String,
+    /// `features`.
+    pub features: String,
+    /// `target`.
+    pub target: String,
+}
+
 /// `dataset.csv`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CsvDraft {
@@ -60,6 +114,25 @@ pub enum LayerDraft {
     Activation(Option<RawValue>),
     /// `dropout`, with its `p`.
     Dropout(Option<RawValue>),
+    /// `conv2d`.
+    Conv2d(Conv2dDraft),
+    /// `max_pool2d`, with its `kernel`.
+    MaxPool2d(Option<RawValue>),
+    /// `flatten`.
+    Flatten,
+}
+
+/// `conv2d`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conv2dDraft {
+    /// `filters`.
+    pub filters: Option<RawValue>,
+    /// `kernel`.
+    pub kernel: Option<RawValue>,
+    /// `stride`.
+    pub stride: Option<RawValue>,
+    /// `padding`.
+    pub padding: Option<RawValue>,
 }
 
 /// `training`.
@@ -132,4 +205,6 @@ pub struct RefitDraft {
     pub epochs: u32,
     /// `set`.
     pub set: BTreeMap<String, RawValue>,
+    /// `inputs`: rows of values.
+    pub inputs: Vec<Vec<RawValue>>,
 }

@@ -117,6 +117,7 @@ impl ScriptedWorker {
             train_loss: (0..members).map(loss).collect(),
             val_loss: (0..members).map(loss).collect(),
             diverged: Vec::new(),
+            val_accuracy: Vec::new(),
         };
         let mut answers = self
             .client
@@ -146,6 +147,7 @@ impl ScriptedWorker {
         let request = v1::FinishJobRequest {
             lease: job.lease.clone(),
             test_loss: None,
+            test_accuracy: None,
         };
         Ok(is_held(self.client.finish_job(request).await?.into_inner().status))
     }

@@ -287,19 +287,20 @@ impl View {
                  WHERE study = $1 ORDER BY trial"
             }
             Self::FoldMetrics => {
-                "SELECT study, trial, fold, state, epochs, train_loss, val_loss, val_accuracy, best_epoch, best_val_loss
+                "SELECT study, trial, fold, state, epochs, train_loss, val_loss, val_accuracy, best_epoch, best_val_loss,
+                        best_val_accuracy
                  FROM trawl.fold_metrics WHERE study = $1 ORDER BY trial, fold"
             }
             Self::EpochReports => {
-                "SELECT trial, fold, epoch, train_loss, val_loss FROM trawl.epoch_reports
+                "SELECT trial, fold, epoch, train_loss, val_loss, val_accuracy FROM trawl.epoch_reports
                  WHERE study = $1 ORDER BY trial, fold, epoch"
             }
             Self::Refits => {
-                "SELECT study, refit, trial, state, epochs, test_loss, value, value_std, params FROM trawl.refits
+                "SELECT study, refit, trial, state, epochs, test_loss, test_accuracy, value, value_std, params FROM trawl.refits
                  WHERE study = $1 ORDER BY refit"
             }
             Self::RefitEpochReports => {
-                "SELECT refit, fold, epoch, train_loss, val_loss FROM trawl.refit_epoch_reports
+                "SELECT refit, fold, epoch, train_loss, val_loss, val_accuracy FROM trawl.refit_epoch_reports
                  WHERE study = $1 ORDER BY refit, fold NULLS LAST, epoch"
             }
         }

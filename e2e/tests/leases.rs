@@ -182,6 +182,7 @@ async fn broken_reports_are_refused_and_change_nothing() -> anyhow::Result<()> {
         train_loss: vec![1.0, 2.0],
         val_loss: vec![1.0, 2.0],
         diverged: Vec::new(),
+        val_accuracy: Vec::new(),
     };
     let broken = [
         v1::ReportEpochsRequest {

@@ -1,11 +1,11 @@
 //! Jobs on their way from the coordinator to a worker. The worker checks what it is sent: the two may be of different
 //! versions.
 
-use trawl_domain::dataset::Columns;
+use trawl_domain::dataset::{Arrays, Columns, FileHash, Format, Part, SampleShape};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
-use trawl_domain::network::{Architecture, Hyperparameters, Layer};
+use trawl_domain::network::{Architecture, Conv2d, Hyperparameters, Layer};
 use trawl_domain::seed::{Owner, Seed};
 use trawl_domain::violation::Violations;
 
@@ -19,16 +19,23 @@ impl From<&Job> for v1::Job {
                 Layer::Linear { units } => Kind::LinearUnits(*units),
                 Layer::Activation(activation) => Kind::Activation(activation.to_string()),
                 Layer::Dropout => Kind::Dropout(true),
+                Layer::Conv2d(conv) => Kind::Conv2d(v1::JobConv2d {
+                    filters: conv.filters,
+                    kernel: conv.kernel,
+                    stride: conv.stride,
+                    padding: conv.padding,
+                }),
+                Layer::MaxPool2d { kernel } => Kind::MaxPool2dKernel(*kernel),
+                Layer::Flatten => Kind::Flatten(true),
             }),
         };
         Self {
             study: job.study.clone(),
             seed: job.seed.0,
             dataset: Some(v1::JobDataset {
-                train_sha256: job.train_file.to_string(),
-                test_sha256: job.test_file.map_or_else(String::new, |hash| hash.to_string()),
-                features: job.columns.features.clone(),
-                target: job.columns.target.clone(),
+                train: Some(part_to_wire(job.train)),
+                test: job.test.map(part_to_wire),
+                format: Some(format_to_wire(&job.format)),
             }),
             layers: job.architecture.layers.iter().map(layer).collect(),
             loss: job.architecture.loss.to_string(),
@@ -36,7 +43,37 @@ impl From<&Job> for v1::Job {
             epochs: job.architecture.epochs,
             split: Some(split_to_wire(job.split)),
             members: job.members.iter().map(member_to_wire).collect(),
+            input_shape: job.architecture.input.dims(),
+            inputs: job
+                .inputs
+                .iter()
+                .map(|values| v1::JobInput { values: values.clone() })
+                .collect(),
         }
+    }
+}
+
+fn part_to_wire(part: Part<FileHash>) -> v1::JobDatasetPart {
+    v1::JobDatasetPart {
+        features_sha256: part.features.to_string(),
+        targets_sha256: part.targets.map_or_else(String::new, |hash| hash.to_string()),
+    }
+}
+
+fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
+    use v1::job_dataset::Format as Wire;
+    match format {
+        Format::Csv(columns) => Wire::Csv(v1::JobCsv {
+            features: columns.features.clone(),
+            target: columns.target.clone(),
+        }),
+        Format::Idx => Wire::Idx(true),
+        Format::FashionMnist => Wire::FashionMnist(true),
+        Format::Npy => Wire::Npy(true),
+        Format::Npz(arrays) => Wire::Npz(v1::JobNpz {
+            features: arrays.features.clone(),
+            target: arrays.target.clone(),
+        }),
     }
 }
 
@@ -76,11 +113,16 @@ impl TryFrom<v1::Job> for Job {
         let mut violations = Violations::new();
         let v = &mut violations;
         let dataset = job.dataset.unwrap_or_default();
-        let train_file = parse("dataset.train_sha256", &dataset.train_sha256, v);
-        let test_file = match dataset.test_sha256.as_str() {
-            "" => Some(None),
-            hash => parse("dataset.test_sha256", hash, v).map(Some),
+        let format = format(dataset.format, v);
+        let train = part("dataset.train", &dataset.train.unwrap_or_default(), v);
+        let test = match &dataset.test {
+            None => Some(None),
+            Some(test) => part("dataset.test", test, v).map(Some),
         };
+        let input = SampleShape::from_dims(&job.input_shape);
+        if input.is_none() {
+            v.add("input_shape", "must be one or three sizes above 0");
+        }
         let layers: Option<Vec<Layer>> = job
             .layers
             .iter()
@@ -112,13 +154,11 @@ impl TryFrom<v1::Job> for Job {
             Some(Self {
                 study: job.study,
                 seed: Seed(job.seed),
-                train_file: train_file?,
-                test_file: test_file?,
-                columns: Columns {
-                    features: dataset.features,
-                    target: dataset.target,
-                },
+                format: format?,
+                train: train?,
+                test: test?,
                 architecture: Architecture {
+                    input: input?,
                     layers: layers?,
                     loss: loss?,
                     batch_size: job.batch_size,
@@ -126,10 +166,44 @@ impl TryFrom<v1::Job> for Job {
                 },
                 split: split?,
                 members: members?,
+                inputs: job.inputs.into_iter().map(|input| input.values).collect(),
             })
         })();
         violations.into_result(converted)
     }
+}
+
+fn part(field: &str, part: &v1::JobDatasetPart, v: &mut Violations) -> Option<Part<FileHash>> {
+    let features = parse(&format!("{field}.features_sha256"), &part.features_sha256, v);
+    let targets = match part.targets_sha256.as_str() {
+        "" => Some(None),
+        hash => parse(&format!("{field}.targets_sha256"), hash, v).map(Some),
+    };
+    Some(Part {
+        features: features?,
+        targets: targets?,
+    })
+}
+
+fn format(format: Option<v1::job_dataset::Format>, v: &mut Violations) -> Option<Format> {
+    use v1::job_dataset::Format as Wire;
+    Some(match format {
+        Some(Wire::Csv(csv)) => Format::Csv(Columns {
+            features: csv.features,
+            target: csv.target,
+        }),
+        Some(Wire::Idx(_)) => Format::Idx,
+        Some(Wire::FashionMnist(_)) => Format::FashionMnist,
+        Some(Wire::Npy(_)) => Format::Npy,
+        Some(Wire::Npz(npz)) => Format::Npz(Arrays {
+            features: npz.features,
+            target: npz.target,
+        }),
+        None => {
+            v.add("dataset.format", "is of no known kind");
+            return None;
+        }
+    })
 }
 
 fn layer(index: usize, layer: &v1::JobLayer, v: &mut Violations) -> Option<Layer> {
@@ -142,6 +216,22 @@ fn layer(index: usize, layer: &v1::JobLayer, v: &mut Violations) -> Option<Layer
         Some(Kind::LinearUnits(units)) => Some(Layer::Linear { units: *units }),
         Some(Kind::Activation(word)) => parse(&format!("layers[{index}].activation"), word, v).map(Layer::Activation),
         Some(Kind::Dropout(_)) => Some(Layer::Dropout),
+        Some(Kind::Conv2d(conv)) if conv.filters == 0 || conv.kernel == 0 || conv.stride == 0 => {
+            v.add(format!("layers[{index}].conv2d"), "must have sizes above 0");
+            None
+        }
+        Some(Kind::Conv2d(conv)) => Some(Layer::Conv2d(Conv2d {
+            filters: conv.filters,
+            kernel: conv.kernel,
+            stride: conv.stride,
+            padding: conv.padding,
+        })),
+        Some(Kind::MaxPool2dKernel(0)) => {
+            v.add(format!("layers[{index}].max_pool2d_kernel"), "must be above 0");
+            None
+        }
+        Some(Kind::MaxPool2dKernel(kernel)) => Some(Layer::MaxPool2d { kernel: *kernel }),
+        Some(Kind::Flatten(_)) => Some(Layer::Flatten),
         None => {
             v.add(format!("layers[{index}]"), "is of no known kind");
             None

@@ -1,7 +1,7 @@
 //! A submitted study as a draft for the domain to check. Nothing is judged here: every rule lives in one place.
 
 use trawl_domain::study_draft::{
-    CsvDraft, DistributionDraft, LayerDraft, ObjectiveDraft, RangeDraft, RefitDraft, StudyDraft, TrainingDraft,
+    Conv2dDraft, CsvDraft, DatasetDraft, DistributionDraft, IdxDraft, LayerDraft, NpyDraft, NpzDraft, ObjectiveDraft, RangeDraft, RefitDraft, StudyDraft, TrainingDraft,
     ValidationDraft,
 };
 
@@ -46,17 +46,43 @@ pub fn study_draft(study: v1::Study) -> StudyDraft {
                 .into_iter()
                 .map(|(name, value)| (name, raw_value(value)))
                 .collect(),
+            inputs: refit
+                .inputs
+                .into_iter()
+                .map(|row| row.values.into_iter().map(raw_value).collect())
+                .collect(),
         }),
     }
 }
 
-fn dataset(kind: v1::dataset::Kind) -> CsvDraft {
-    let v1::dataset::Kind::Csv(csv) = kind;
-    CsvDraft {
-        train: csv.train,
-        test: csv.test,
-        features: csv.features,
-        target: csv.target,
+fn dataset(kind: v1::dataset::Kind) -> DatasetDraft {
+    use v1::dataset::Kind;
+    match kind {
+        Kind::Csv(csv) => DatasetDraft::Csv(CsvDraft {
+            train: csv.train,
+            test: csv.test,
+            features: csv.features,
+            target: csv.target,
+        }),
+        Kind::Idx(idx) => DatasetDraft::Idx(IdxDraft {
+            train_images: idx.train_images,
+            train_labels: idx.train_labels,
+            test_images: idx.test_images,
+            test_labels: idx.test_labels,
+        }),
+        Kind::FashionMnist(_) => DatasetDraft::FashionMnist,
+        Kind::Npy(npy) => DatasetDraft::Npy(NpyDraft {
+            train_features: npy.train_features,
+            train_targets: npy.train_targets,
+            test_features: npy.test_features,
+            test_targets: npy.test_targets,
+        }),
+        Kind::Npz(npz) => DatasetDraft::Npz(NpzDraft {
+            train: npz.train,
+            test: npz.test,
+            features: npz.features,
+            target: npz.target,
+        }),
     }
 }
 
@@ -65,6 +91,14 @@ fn layer(kind: v1::layer::Kind) -> LayerDraft {
         v1::layer::Kind::Linear(linear) => LayerDraft::Linear(linear.units.map(raw_value)),
         v1::layer::Kind::Activation(activation) => LayerDraft::Activation(activation.kind.map(raw_value)),
         v1::layer::Kind::Dropout(dropout) => LayerDraft::Dropout(dropout.p.map(raw_value)),
+        v1::layer::Kind::Conv2d(conv) => LayerDraft::Conv2d(Conv2dDraft {
+            filters: conv.filters.map(raw_value),
+            kernel: conv.kernel.map(raw_value),
+            stride: conv.stride.map(raw_value),
+            padding: conv.padding.map(raw_value),
+        }),
+        v1::layer::Kind::MaxPool2d(pool) => LayerDraft::MaxPool2d(pool.kernel.map(raw_value)),
+        v1::layer::Kind::Flatten(_) => LayerDraft::Flatten,
     }
 }
 

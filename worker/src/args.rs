@@ -1,5 +1,7 @@
 //! Flags of `trawl-worker`.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
@@ -25,9 +27,25 @@ pub(crate) struct Args {
     /// only for the same number.
     #[arg(long, env = "TRAWL_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) threads: u32,
+    /// Folder for dataset files, by their SHA-256; ${XDG_CACHE_HOME:-~/.cache}/trawl/datasets where left out.
+    #[arg(long, value_name = "DIR", env = "TRAWL_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
     /// Form of the log, on standard error; RUST_LOG filters it.
     #[arg(long, env = "TRAWL_LOG", default_value = "human")]
     pub(crate) log: Log,
+}
+
+impl Args {
+    /// Where dataset files are kept.
+    pub(crate) fn cache_dir(&self) -> PathBuf {
+        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        self.cache_dir.clone().unwrap_or_else(|| {
+            folder("XDG_CACHE_HOME")
+                .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+                .unwrap_or_else(std::env::temp_dir)
+                .join("trawl/datasets")
+        })
+    }
 }
 
 /// Form of the log.

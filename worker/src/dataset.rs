@@ -1,88 +1,160 @@
-//! Tables of datasets: fetched from the coordinator by their hash, checked, read once, and kept on the device for all jobs.
+//! Datasets: files fetched from the coordinator by their hash and kept on this machine's disk, read once, and kept on the
+//! device for all jobs.
 
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 
 use tch::Device;
 use tokio::sync::Mutex;
-use trawl_domain::dataset::{Columns, FileHash, Table};
+use tracing::{info, warn};
+use trawl_domain::dataset::{self, FileHash, Format, Part, ReadError, TargetKind};
 use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_proto::v1;
 
 use crate::agent::connection::Connection;
 use crate::trainer::DeviceTable;
 
-/// Tables that are kept; the one used longest ago goes first.
-const TABLES_MAX: usize = 8;
+/// Parts of datasets that are kept on the device; the one used longest ago goes first.
+const PARTS_MAX: usize = 8;
 
-/// Why there is no table.
+/// Why there are no samples.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// The coordinator did not send it.
+    /// The coordinator did not send a file.
     #[error("dataset file {0}: {1}")]
     Fetch(FileHash, #[source] Box<tonic::Status>),
     /// What it sent is another file.
     #[error("dataset file {0}: what came has the hash {1}")]
     Hash(FileHash, FileHash),
-    /// The file is no table.
-    #[error("dataset file {0}: {1}")]
-    Table(FileHash, #[source] trawl_domain::dataset::TableError),
+    /// The files are no such dataset.
+    #[error("dataset file {0} {1}")]
+    Read(FileHash, #[source] ReadError),
 }
 
-/// The tables of this process.
+/// What decides how a part is read: with the training part's, the classes of a test part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    format: Format,
+    kind: TargetKind,
+    part: Part<FileHash>,
+    classes_of: Part<FileHash>,
+}
+
+/// The datasets of this process.
 #[derive(Debug)]
 pub struct Datasets {
     device: Device,
+    cache_dir: PathBuf,
     /// The one used last is at the back. The lock is held while a file is fetched: two jobs that want it fetch it once.
-    tables: Mutex<VecDeque<((FileHash, Columns), DeviceTable)>>,
+    parts: Mutex<VecDeque<(Key, DeviceTable)>>,
 }
 
 impl Datasets {
-    /// No tables yet.
-    pub fn new(device: Device) -> Self {
+    /// No samples yet; files are kept in `cache_dir`.
+    pub fn new(device: Device, cache_dir: PathBuf) -> Self {
         Self {
             device,
-            tables: Mutex::default(),
+            cache_dir,
+            parts: Mutex::default(),
         }
     }
 
-    /// A table on the device.
+    /// The training part of a dataset and, if asked for, its test part, on the device.
     ///
     /// # Errors
-    /// The file cannot be fetched, or is no table.
-    pub async fn table(
+    /// A file cannot be fetched, or is not what it should be.
+    pub async fn load(
         &self,
         connection: &Connection,
-        hash: FileHash,
-        columns: &Columns,
-    ) -> Result<DeviceTable, DatasetError> {
-        let mut tables = self.tables.lock().await;
-        let key = (hash, columns.clone());
-        let entry = match tables.iter().position(|(kept, _)| *kept == key) {
-            Some(place) => tables.remove(place),
+        format: &Format,
+        kind: TargetKind,
+        train: Part<FileHash>,
+        test: Option<Part<FileHash>>,
+    ) -> Result<(DeviceTable, Option<DeviceTable>), DatasetError> {
+        let key = |part| Key {
+            format: format.clone(),
+            kind,
+            part,
+            classes_of: train,
+        };
+        let train = self.part(connection, key(train), None).await?;
+        let test = match test {
+            Some(test) => Some(self.part(connection, key(test), train.classes()).await?),
             None => None,
         };
-        let (key, table) = match entry {
+        Ok((train, test))
+    }
+
+    async fn part(
+        &self,
+        connection: &Connection,
+        key: Key,
+        classes: Option<&[String]>,
+    ) -> Result<DeviceTable, DatasetError> {
+        let mut parts = self.parts.lock().await;
+        let place = parts.iter().position(|(kept, _)| *kept == key);
+        let (key, table) = match place.and_then(|place| parts.remove(place)) {
             Some(entry) => entry,
             None => {
-                let content = fetch(connection, hash).await?;
-                let read = Table::from_csv(&content, columns).map_err(|error| DatasetError::Table(hash, error))?;
-                let table = DeviceTable::from_rows(
-                    &read.features,
-                    &read.targets,
-                    read.rows as usize,
-                    columns.features.len(),
-                    self.device,
-                );
+                let features = self.file(connection, key.part.features).await?;
+                let targets = match key.part.targets {
+                    Some(hash) => Some(self.file(connection, hash).await?),
+                    None => None,
+                };
+                let content = Part {
+                    features: features.as_slice(),
+                    targets: targets.as_deref(),
+                };
+                let samples = dataset::read(&key.format, key.kind, content, classes).map_err(|error| {
+                    let file = key.part.targets.filter(|_| error.in_targets);
+                    DatasetError::Read(file.unwrap_or(key.part.features), error)
+                })?;
+                let table = DeviceTable::new(&samples, self.device);
                 (key, table)
             }
         };
         let shared = table.shallow_clone();
-        tables.push_back((key, table));
-        if tables.len() > TABLES_MAX {
-            tables.pop_front();
+        parts.push_back((key, table));
+        if parts.len() > PARTS_MAX {
+            parts.pop_front();
         }
         Ok(shared)
     }
+
+    /// The bytes of a file, from this machine's disk or else from the coordinator.
+    async fn file(&self, connection: &Connection, hash: FileHash) -> Result<Vec<u8>, DatasetError> {
+        let path = self.cache_dir.join(hash.to_string());
+        match tokio::fs::read(&path).await {
+            Ok(content) if FileHash::of(&content) == hash => return Ok(content),
+            Ok(_) => warn!(dataset.sha256 = %hash, "a cached dataset file is broken and is fetched again"),
+            Err(_) => {}
+        }
+        let content = fetch(connection, hash).await?;
+        info!(dataset.sha256 = %hash, dataset.bytes = content.len(), "dataset file fetched");
+        if let Err(error) = keep(&path, &content).await {
+            // It trains all the same, and fetches it again next time.
+            warn!(dataset.sha256 = %hash, error = %error, "dataset file cannot be cached in {}", self.cache_dir.display());
+        }
+        Ok(content)
+    }
+}
+
+/// Writes a file whole or not at all: other workers of this machine read the same folder.
+async fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        tokio::fs::create_dir_all(folder).await?;
+    }
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    let written = async {
+        tokio::fs::write(&part, content).await?;
+        tokio::fs::rename(&part, path).await
+    };
+    let done = written.await;
+    if done.is_err() {
+        // Whatever is left of it is of no use.
+        let _ = tokio::fs::remove_file(&part).await;
+    }
+    done
 }
 
 async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, DatasetError> {
@@ -91,7 +163,7 @@ async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, Datas
         sha256: hash.to_string(),
     };
     let mut pieces = connection
-        .client()
+        .patient_client()
         .get_dataset(request)
         .await
         .map_err(failed)?

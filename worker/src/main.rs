@@ -33,6 +33,7 @@ fn main() -> anyhow::Result<()> {
         worker_id: WorkerId(uuid::Builder::from_random_bytes(id).into_uuid()),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         slots: args.slots,
+        cache_dir: args.cache_dir(),
         device: device.device,
         device_name: device.name,
     };

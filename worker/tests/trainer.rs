@@ -2,6 +2,7 @@
 
 use safetensors::SafeTensors;
 use tch::Device;
+use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::network::{Activation, Architecture, Hyperparameters, Layer, Loss, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
@@ -36,7 +37,13 @@ fn rows(shift: f64) -> (Vec<f32>, Vec<f32>) {
 
 fn table(shift: f64) -> DeviceTable {
     let (features, targets) = rows(shift);
-    DeviceTable::from_rows(&features, &targets, ROWS, 2, Device::Cpu)
+    let samples = Samples {
+        rows: ROWS as u32,
+        shape: SampleShape::Vector(2),
+        features: Features::Floats(features),
+        targets: Targets::Numbers(targets),
+    };
+    DeviceTable::new(&samples, Device::Cpu)
 }
 
 /// A dropout layer behind each hidden activation.
@@ -55,6 +62,7 @@ fn job(layers: Vec<Layer>, members: Vec<Member>) -> TrainJob {
     TrainJob {
         seed: Seed(11),
         architecture: Architecture {
+            input: SampleShape::Vector(2),
             layers,
             loss: Loss::Mse,
             batch_size: 12,
@@ -112,6 +120,7 @@ fn run(job: &TrainJob) -> Ran {
             member,
             train_loss,
             val_loss,
+            ..
         } in losses
         {
             all[*member].push((train_loss.to_bits(), val_loss.map(f64::to_bits)));
@@ -219,8 +228,8 @@ fn weights_reproduce_the_test_loss() {
         let ran = run(&job);
         assert!(ran.losses.iter().flatten().all(|(_, val_loss)| val_loss.is_none()));
         let (features, targets) = rows(0.01);
-        for (n, test_loss) in ran.trained.test_losses().iter().enumerate() {
-            let test_loss = test_loss.expect("there are test rows");
+        for (n, test_loss) in ran.trained.test().iter().enumerate() {
+            let test_loss = test_loss.expect("there are test rows").loss;
             let file = ran.trained.weights(n).expect("weights");
             let by_hand = loss_by_hand(&layers, &file, &features, &targets);
             assert!(
@@ -266,7 +275,7 @@ fn loss_by_hand(layers: &[Layer], file: &[u8], features: &[f32], targets: &[f32]
                         Activation::Tanh => x.tanh(),
                     }
                 }),
-                Layer::Dropout => {}
+                other => assert_eq!(*other, Layer::Dropout),
             }
         }
         sum += (x[0] - f64::from(*target)).powi(2);

@@ -48,6 +48,7 @@ fn listing() -> Listing<EpochReport> {
         column("epoch", |report| Cell::count(report.epoch)).titled("epoch"),
         column("train_loss", |report| Cell::Number(report.train_loss)).titled("train loss"),
         column("val_loss", |report| Cell::number(report.val_loss)).titled("val loss"),
+        column("val_accuracy", |report| Cell::number(report.val_accuracy)).titled("val accuracy"),
         column("reported_at", |report| Cell::time(report.reported_at)).titled("reported (UTC)"),
     ];
     Listing {

@@ -9,7 +9,7 @@ use trawl_proto::v1::{GetStudyRequest, GetTrialRequest, RefitSummary, StudySumma
 use super::studies;
 use crate::client::{Client, unary};
 use crate::error::Error;
-use crate::output::{Cell, Format, Output, Page, six_digits, time_text};
+use crate::output::{Cell, Format, Output, Page, percent, six_digits, time_text};
 use crate::progress::elapsed_text;
 
 /// Prints one study.
@@ -107,6 +107,7 @@ fn refit_facts(refit: &RefitSummary) -> Vec<Fact> {
     };
     add("error", refit.error.clone());
     add("test loss", refit.test_loss.map(six_digits).unwrap_or_default());
+    add("test accuracy", refit.test_accuracy.map(percent).unwrap_or_default());
     add("value", Cell::spread(refit.value, refit.value_std).for_people());
     for artifact in &refit.artifacts {
         add(

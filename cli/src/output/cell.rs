@@ -95,6 +95,11 @@ pub(crate) fn time_text(time: &Timestamp) -> String {
     whole.get(..19).unwrap_or(&whole).replace('T', " ")
 }
 
+/// A share as a percentage with two decimals.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
+}
+
 /// A number with six significant digits; whole numbers keep all of theirs.
 pub(crate) fn six_digits(number: f64) -> String {
     if !number.is_finite() || (number.fract() == 0.0 && number.abs() < 1e15) {

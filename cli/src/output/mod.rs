@@ -6,7 +6,7 @@ mod table;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-pub(crate) use cell::{Cell, duration_text, six_digits, time_text};
+pub(crate) use cell::{Cell, duration_text, percent, six_digits, time_text};
 pub(crate) use listing::{Column, Listing, Page};
 
 use crate::args::FormatArgs;

@@ -9,12 +9,21 @@ use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, LeaseClaim, Outcome};
 use crate::store::{Connection, folds, refits, studies, trials};
 
+/// What the test rows say, for a refit's fit on all training rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TestMetrics {
+    /// Mean loss.
+    pub loss: Option<f64>,
+    /// Share of the rows whose class is predicted, where there are classes.
+    pub accuracy: Option<f64>,
+}
+
 /// Ends a job. False if the lease is lost and nothing changed; a repeated request is answered like the first.
 ///
 /// # Errors
-/// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, or if the test loss is missing or out
-/// of place.
-pub async fn finish_job(app: &App, claim: LeaseClaim, test_loss: Option<f64>) -> Result<bool, AppError> {
+/// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, or if the test metrics are missing or
+/// out of place.
+pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Result<bool, AppError> {
     let mut tx = app.begin().await?;
     let Some(lease) = leases::lock(&mut tx, claim).await? else {
         return Ok(leases::ended_as(&mut tx, claim, Outcome::Finished).await?);
@@ -31,7 +40,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test_loss: Option<f64>) ->
     let held_seconds = leases::end(&mut tx, lease, Outcome::Finished).await?;
     trials::add_worker_seconds(&mut tx, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(&mut tx, job.job_id, JobEnd::Completed).await?;
-    take_test_loss(&mut tx, &job, test_loss).await?;
+    take_test(&mut tx, &job, test).await?;
     let effects = finish_owners(app, &mut tx, &job).await?;
     tx.commit().await?;
     info!(job.id = %job.job_id, study.id = %job.study_id, job.members = job.members,
@@ -57,10 +66,13 @@ async fn expected_epochs(conn: &mut Connection, job: &JobRecord) -> Result<u32, 
         .epochs)
 }
 
-async fn take_test_loss(conn: &mut Connection, job: &JobRecord, test_loss: Option<f64>) -> Result<(), AppError> {
-    match (job.split, job.refit, test_loss) {
+async fn take_test(conn: &mut Connection, job: &JobRecord, test: TestMetrics) -> Result<(), AppError> {
+    if test.accuracy.is_some_and(|accuracy| !(0.0..=1.0).contains(&accuracy)) {
+        return Err(AppError::invalid("test_accuracy", "must be from 0 to 1"));
+    }
+    match (job.split, job.refit, test.loss) {
         (JobSplit::All, Some(refit), Some(loss)) if loss.is_finite() => {
-            Ok(refits::keep_test_loss(conn, job.study_id, refit, loss).await?)
+            Ok(refits::keep_test(conn, job.study_id, refit, loss, test.accuracy).await?)
         }
         (JobSplit::All, Some(refit), _) => {
             // Training diverged, or the test rows made the loss infinite: either way there is nothing to rank.

@@ -163,9 +163,13 @@ async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecor
     Ok(Job {
         study: stored.name,
         seed: study.seed,
-        train_file: stored.train_file,
-        test_file: stored.test_file.filter(|_| record.split == JobSplit::All),
-        columns: study.columns,
+        format: study.format,
+        train: stored.train,
+        test: stored.test.filter(|_| record.split == JobSplit::All),
+        inputs: match (record.split, study.refit) {
+            (JobSplit::All, Some(refit)) => refit.inputs,
+            _ => Vec::new(),
+        },
         architecture,
         split: match record.split {
             JobSplit::Validation => Split::Validation(study.validation),

@@ -13,6 +13,7 @@ pub mod keep_artifact;
 pub mod lease_job;
 pub mod pause_study;
 pub mod plan_trials;
+mod read_dataset;
 pub mod read_study;
 pub mod refit_study;
 pub mod register_worker;
@@ -21,7 +22,7 @@ pub mod renew_lease;
 pub mod report_epochs;
 pub mod submit_study;
 
-pub use finish_job::finish_job;
+pub use finish_job::{TestMetrics, finish_job};
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -47,6 +48,8 @@ pub const JOB_ATTEMPTS_MAX: u32 = 3;
 pub struct Settings {
     /// Folder that relative paths of datasets start from.
     pub dataset_dir: PathBuf,
+    /// Folders that may hold FashionMNIST, in this order.
+    pub fashion_mnist_dirs: Vec<PathBuf>,
     /// Time limit of a lease from its grant or renewal.
     pub lease_ttl: Duration,
 }

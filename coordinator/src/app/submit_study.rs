@@ -1,16 +1,12 @@
 //! Submit: checks a study, all of it at once, keeps it with its dataset, and plans its first trials.
 
-use std::path::Path;
-
 use tracing::info;
-use trawl_domain::dataset::{Columns, DatasetShape, FileHash, Table, TableError};
+use trawl_domain::dataset::{FileHash, Part};
 use trawl_domain::id::StudyId;
-use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_domain::study::Study;
-use trawl_domain::study_draft::CsvDraft;
-use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 
+use super::read_dataset::{self, DatasetFiles, PartFiles};
 use super::read_study::StudyView;
 use super::{App, AppError};
 use crate::store::dataset_files;
@@ -21,8 +17,7 @@ use crate::store::studies::{self, NewStudy, StudyRef, UNIQUE_NAME};
 pub struct CheckedStudy {
     study: Study,
     spec: serde_json::Value,
-    train: Vec<u8>,
-    test: Option<Vec<u8>>,
+    files: DatasetFiles,
 }
 
 impl CheckedStudy {
@@ -39,24 +34,19 @@ impl CheckedStudy {
 pub async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppError> {
     let spec = trawl_proto::to_json(&wire);
     let draft = trawl_proto::study_draft(wire);
-    let files = match (draft.columns(), &draft.dataset) {
-        (Some(columns), Some(csv)) => Some(read_files(&app.settings.dataset_dir, csv, &columns).await),
-        _ => None,
+    let read = match draft.source() {
+        Some(source) => Some(read_dataset::read_dataset(app, &source, draft.target_kind()).await?),
+        None => None,
     };
-    let (files, shape) = match files {
+    let (files, shape) = match read {
         Some(Ok((files, shape))) => (Some(files), Some(Ok(shape))),
         Some(Err(violations)) => (None, Some(Err(violations))),
         None => (None, None),
     };
     let study = draft.check(shape)?;
-    // A study that passed its check has well-formed columns, so its files were read.
-    let (train, test) = files.ok_or_else(|| AppError::Internal("a checked study without files".to_owned()))?;
-    Ok(CheckedStudy {
-        study,
-        spec,
-        train,
-        test,
-    })
+    // A study that passed its check names its files well, so they were read.
+    let files = files.ok_or_else(|| AppError::Internal("a checked study without files".to_owned()))?;
+    Ok(CheckedStudy { study, spec, files })
 }
 
 /// Checks and stores a study, and plans its first trials.
@@ -80,12 +70,9 @@ pub async fn submit_study(app: &App, wire: v1::Study) -> Result<StudyView, AppEr
 }
 
 async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(), AppError> {
-    let train_file = FileHash::of(&checked.train);
-    let test_file = checked.test.as_deref().map(FileHash::of);
     let mut tx = app.begin().await?;
-    dataset_files::put(&mut tx, train_file, &checked.train).await?;
-    if let (Some(hash), Some(content)) = (test_file, &checked.test) {
-        dataset_files::put(&mut tx, hash, content).await?;
+    for file in checked.files.all() {
+        dataset_files::put(&mut tx, file.hash, &file.content).await?;
     }
     let study = &checked.study;
     let new = NewStudy {
@@ -94,8 +81,8 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(
         spec: &checked.spec,
         seed: study.seed.0,
         goal: study.objective.goal,
-        train_file,
-        test_file,
+        train: hashes(&checked.files.train),
+        test: checked.files.test.as_ref().map(hashes),
         shape: study.shape,
         max_trials: study.max_trials,
     };
@@ -112,8 +99,8 @@ async fn same_again(app: &App, checked: &CheckedStudy) -> Result<(), AppError> {
     let stored = studies::find(&mut conn, StudyRef::Name(name)).await?;
     let same = stored.is_some_and(|stored| {
         stored.spec == checked.spec
-            && stored.train_file == FileHash::of(&checked.train)
-            && stored.test_file == checked.test.as_deref().map(FileHash::of)
+            && stored.train == hashes(&checked.files.train)
+            && stored.test == checked.files.test.as_ref().map(hashes)
     });
     if same {
         Ok(())
@@ -122,71 +109,6 @@ async fn same_again(app: &App, checked: &CheckedStudy) -> Result<(), AppError> {
     }
 }
 
-type Files = (Vec<u8>, Option<Vec<u8>>);
-
-async fn read_files(dir: &Path, csv: &CsvDraft, columns: &Columns) -> Result<(Files, DatasetShape), Violations> {
-    let mut violations = Violations::new();
-    let train = read_table(dir, "train", &csv.train, columns, &mut violations).await;
-    let test = match csv.test.as_str() {
-        "" => None,
-        path => read_table(dir, "test", path, columns, &mut violations).await,
-    };
-    let read = train.map(|(train, rows)| {
-        let shape = DatasetShape {
-            train_rows: rows,
-            features: columns.features.len() as u32,
-            targets: 1,
-        };
-        ((train, test.map(|(test, _)| test)), shape)
-    });
-    violations.into_result(read)
-}
-
-async fn read_table(
-    dir: &Path,
-    which: &str,
-    path: &str,
-    columns: &Columns,
-    v: &mut Violations,
-) -> Option<(Vec<u8>, u32)> {
-    let full = dir.join(path);
-    let content = match read_bounded(&full).await {
-        Ok(content) => content,
-        Err(error) => {
-            v.add(format!("dataset.csv.{which}"), format!("{}: {error}", full.display()));
-            return None;
-        }
-    };
-    match Table::from_csv(&content, columns) {
-        Ok(table) => Some((content, table.rows)),
-        Err(error) => {
-            v.add(field_of(which, &error, columns), format!("{}: {error}", full.display()));
-            None
-        }
-    }
-}
-
-/// A missing column is the mistake of the field that names it.
-fn field_of(which: &str, error: &TableError, columns: &Columns) -> String {
-    match error {
-        TableError::MissingColumn { column, .. } | TableError::RepeatedColumn { column } => {
-            match columns.features.iter().position(|feature| feature == column) {
-                Some(index) => format!("dataset.csv.features[{index}]"),
-                None => "dataset.csv.target".to_owned(),
-            }
-        }
-        _ => format!("dataset.csv.{which}"),
-    }
-}
-
-async fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    use tokio::io::AsyncReadExt;
-    let file = tokio::fs::File::open(path).await?;
-    if !file.metadata().await?.is_file() {
-        return Err(std::io::Error::other("is not a file"));
-    }
-    let mut content = Vec::new();
-    // One byte more than allowed, so that a file that is too large shows.
-    file.take(DATASET_BYTES_MAX + 1).read_to_end(&mut content).await?;
-    Ok(content)
+fn hashes(part: &PartFiles) -> Part<FileHash> {
+    part.as_ref().map(|file| file.hash)
 }

@@ -59,6 +59,7 @@ pub(super) fn refit(record: &RefitRecord, artifacts: &[ArtifactRecord]) -> v1::R
         value: record.value.map(|value| value.mean),
         value_std: record.value.and_then(|value| value.std),
         test_loss: record.test_loss,
+        test_accuracy: record.test_accuracy,
         finished_at: record.finished_at.map(timestamp),
         artifacts: artifacts.iter().map(artifact).collect(),
     }
@@ -105,6 +106,8 @@ fn fold(record: &FoldRecord) -> v1::Fold {
         val_loss: record.metrics.map(|metrics| metrics.val_loss),
         best_epoch: record.best_epoch,
         best_val_loss: record.metrics.map(|metrics| metrics.best_val_loss),
+        val_accuracy: record.metrics.and_then(|metrics| metrics.val_accuracy),
+        best_val_accuracy: record.metrics.and_then(|metrics| metrics.best_val_accuracy),
     }
 }
 
@@ -116,6 +119,7 @@ pub(super) fn epoch_report(record: &ReportRecord) -> v1::EpochReport {
         train_loss: record.train_loss,
         val_loss: record.val_loss,
         reported_at: Some(timestamp(record.reported_at)),
+        val_accuracy: record.val_accuracy,
     }
 }
 

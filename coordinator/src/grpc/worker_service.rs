@@ -22,7 +22,7 @@ use crate::app::lease_job::{WAIT_MAX, lease_jobs};
 use crate::app::register_worker::{register_worker, unregister_worker};
 use crate::app::release_job::{Cause, release_job};
 use crate::app::report_epochs::{JobEpoch, NotWritten, ReportQueue, Written};
-use crate::app::{App, finish_job, renew_lease};
+use crate::app::{App, TestMetrics, finish_job, renew_lease};
 use crate::store::epoch_reports::NewReport;
 use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
@@ -147,7 +147,11 @@ impl WorkerService for Workers {
     async fn finish_job(&self, request: Request<v1::FinishJobRequest>) -> Answer<v1::FinishJobResponse> {
         let request = request.into_inner();
         let claim = claim(request.lease.as_ref())?;
-        let held = in_time(finish_job(&self.app, claim, request.test_loss)).await?;
+        let test = TestMetrics {
+            loss: request.test_loss,
+            accuracy: request.test_accuracy,
+        };
+        let held = in_time(finish_job(&self.app, claim, test)).await?;
         Ok(Response::new(v1::FinishJobResponse {
             status: lease_status(held),
         }))
@@ -299,6 +303,12 @@ fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
     if !message.val_loss.is_empty() && message.val_loss.len() != message.members.len() {
         v.add("val_loss", "must have one value a member, or none at all");
     }
+    if !message.val_accuracy.is_empty() && message.val_accuracy.len() != message.members.len() {
+        v.add("val_accuracy", "must have one value a member, or none at all");
+    }
+    if message.val_accuracy.iter().any(|accuracy| !(0.0..=1.0).contains(accuracy)) {
+        v.add("val_accuracy", "must be from 0 to 1");
+    }
     for (field, losses) in [("train_loss", &message.train_loss), ("val_loss", &message.val_loss)] {
         if losses.iter().any(|loss| !loss.is_finite()) {
             v.add(field, "must be finite: a member whose loss is not has diverged");
@@ -313,6 +323,7 @@ fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
         epoch: message.epoch,
         train_loss: message.train_loss[index],
         val_loss: message.val_loss.get(index).copied(),
+        val_accuracy: message.val_accuracy.get(index).copied(),
     });
     Ok(JobEpoch {
         lease,

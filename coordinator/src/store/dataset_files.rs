@@ -4,8 +4,18 @@ use trawl_domain::dataset::FileHash;
 
 use super::{Connection, StoreError};
 
-/// Keeps a file. One that is there already stays as it is.
+/// Keeps a file. One that is there already stays as it is, and counts as new for [`remove_unused`].
 pub async fn put(conn: &mut Connection, hash: FileHash, content: &[u8]) -> Result<(), StoreError> {
+    // Large files are not sent for nothing.
+    let there = sqlx::query!(
+        "UPDATE trawl_store.dataset_files SET created_at = clock_timestamp() WHERE sha256 = $1",
+        &hash.0[..]
+    )
+    .execute(&mut *conn)
+    .await?;
+    if there.rows_affected() > 0 {
+        return Ok(());
+    }
     sqlx::query!(
         "INSERT INTO trawl_store.dataset_files (sha256, content) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         &hash.0[..],
@@ -32,7 +42,7 @@ pub async fn remove_unused(conn: &mut Connection) -> Result<u64, StoreError> {
     let removed = sqlx::query!(
         "DELETE FROM trawl_store.dataset_files d
          WHERE created_at < clock_timestamp() - interval '1 minute'
-           AND NOT EXISTS (SELECT FROM trawl_store.studies s WHERE d.sha256 IN (s.train_file, s.test_file))"
+           AND NOT EXISTS (SELECT FROM trawl_store.studies s WHERE d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file))"
     )
     .execute(conn)
     .await?;

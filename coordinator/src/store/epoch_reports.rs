@@ -19,6 +19,8 @@ pub struct NewReport {
     pub train_loss: f64,
     /// Validation loss, finite; absent where no rows validate.
     pub val_loss: Option<f64>,
+    /// Validation accuracy; absent without classes.
+    pub val_accuracy: Option<f64>,
 }
 
 /// A stored report.
@@ -34,6 +36,8 @@ pub struct ReportRecord {
     pub train_loss: f64,
     /// Validation loss.
     pub val_loss: Option<f64>,
+    /// Validation accuracy.
+    pub val_accuracy: Option<f64>,
     /// When it became durable.
     pub reported_at: DateTime<Utc>,
 }
@@ -46,12 +50,14 @@ pub async fn insert(conn: &mut Connection, reports: &[NewReport]) -> Result<(), 
     let epochs: Vec<i32> = reports.iter().map(|report| int(report.epoch)).collect();
     let train_losses: Vec<f64> = reports.iter().map(|report| report.train_loss).collect();
     let val_losses: Vec<Option<f64>> = reports.iter().map(|report| report.val_loss).collect();
+    let val_accuracies: Vec<Option<f64>> = reports.iter().map(|report| report.val_accuracy).collect();
     sqlx::query!(
         "WITH new AS (
-             INSERT INTO trawl_store.epoch_reports (fold_id, epoch, train_loss, val_loss, reported_at)
-             SELECT f.fold_id, r.epoch, r.train_loss, r.val_loss, clock_timestamp()
-             FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::double precision[], $5::double precision[])
-                  AS r (job_id, member, epoch, train_loss, val_loss)
+             INSERT INTO trawl_store.epoch_reports (fold_id, epoch, train_loss, val_loss, val_accuracy, reported_at)
+             SELECT f.fold_id, r.epoch, r.train_loss, r.val_loss, r.val_accuracy, clock_timestamp()
+             FROM unnest($1::uuid[], $2::integer[], $3::integer[], $4::double precision[], $5::double precision[],
+                         $6::double precision[])
+                  AS r (job_id, member, epoch, train_loss, val_loss, val_accuracy)
              JOIN trawl_store.folds f USING (job_id, member)
              ON CONFLICT DO NOTHING
              RETURNING fold_id
@@ -69,6 +75,7 @@ pub async fn insert(conn: &mut Connection, reports: &[NewReport]) -> Result<(), 
         &epochs,
         &train_losses,
         &val_losses as &[Option<f64>],
+        &val_accuracies as &[Option<f64>],
     )
     .execute(conn)
     .await?;
@@ -90,7 +97,8 @@ pub async fn page(
     };
     let (fold, epoch) = after.map_or((-1, -1), |(fold, epoch)| (int(fold), int(epoch)));
     let rows = sqlx::query!(
-        r#"SELECT f.fold, j.split = 'all' AS "is_final!", r.fold_id, r.epoch, r.train_loss, r.val_loss, r.reported_at
+        r#"SELECT f.fold, j.split = 'all' AS "is_final!", r.fold_id, r.epoch, r.train_loss, r.val_loss,
+                  r.val_accuracy, r.reported_at
            FROM trawl_store.folds f
            JOIN trawl_store.jobs j USING (job_id)
            JOIN trawl_store.epoch_reports r USING (fold_id)
@@ -115,6 +123,7 @@ pub async fn page(
                 epoch: count("epoch_reports", row.fold_id, "epoch", row.epoch)?,
                 train_loss: row.train_loss,
                 val_loss: row.val_loss,
+                val_accuracy: row.val_accuracy,
                 reported_at: row.reported_at,
             })
         })

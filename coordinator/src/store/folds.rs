@@ -20,7 +20,7 @@ pub struct FoldRecord {
     pub epochs: u32,
     /// Mean training loss of the last epoch.
     pub train_loss: Option<f64>,
-    /// Validation losses; absent where no rows validate.
+    /// Validation metrics; absent where no rows validate.
     pub metrics: Option<FoldMetrics>,
     /// Epoch with the lowest validation loss.
     pub best_epoch: Option<u32>,
@@ -39,6 +39,8 @@ struct FoldRow {
     val_loss: Option<f64>,
     best_epoch: Option<i32>,
     best_val_loss: Option<f64>,
+    val_accuracy: Option<f64>,
+    best_val_accuracy: Option<f64>,
     error: Option<String>,
 }
 
@@ -59,6 +61,8 @@ impl TryFrom<FoldRow> for FoldRecord {
                 .map(|(val_loss, best_val_loss)| FoldMetrics {
                     val_loss,
                     best_val_loss,
+                    val_accuracy: row.val_accuracy,
+                    best_val_accuracy: row.best_val_accuracy,
                 }),
             best_epoch: row.best_epoch.map(|epoch| number("best_epoch", epoch)).transpose()?,
             error: row.error,
@@ -132,7 +136,8 @@ pub async fn of_owners(
     let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
     sqlx::query_as!(
         FoldRow,
-        "SELECT fold_id, trial, refit, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss, error
+        "SELECT fold_id, trial, refit, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss,
+                val_accuracy, best_val_accuracy, error
          FROM trawl_store.folds
          WHERE study_id = $1 AND (trial = ANY($2) OR refit = $3)
          ORDER BY trial, refit, fold",
@@ -194,12 +199,15 @@ pub async fn complete(conn: &mut Connection, job_id: JobId, epochs: u32) -> Resu
         "UPDATE trawl_store.folds f
          SET state = CASE WHEN f.state = 'running' AND m.epochs = $2 THEN 'completed' ELSE f.state END,
              epochs = m.epochs, train_loss = m.train_loss, val_loss = m.val_loss,
-             best_epoch = m.best_epoch, best_val_loss = m.best_val_loss
+             best_epoch = m.best_epoch, best_val_loss = m.best_val_loss,
+             val_accuracy = m.val_accuracy, best_val_accuracy = m.best_val_accuracy
          FROM (SELECT r.fold_id, count(*)::integer AS epochs,
                       (array_agg(r.train_loss ORDER BY r.epoch DESC))[1] AS train_loss,
                       (array_agg(r.val_loss ORDER BY r.epoch DESC))[1] AS val_loss,
                       (array_agg(r.epoch ORDER BY r.val_loss, r.epoch) FILTER (WHERE r.val_loss IS NOT NULL))[1] AS best_epoch,
-                      min(r.val_loss) AS best_val_loss
+                      min(r.val_loss) AS best_val_loss,
+                      (array_agg(r.val_accuracy ORDER BY r.epoch DESC))[1] AS val_accuracy,
+                      max(r.val_accuracy) AS best_val_accuracy
                FROM trawl_store.epoch_reports r
                WHERE r.fold_id IN (SELECT fold_id FROM trawl_store.folds WHERE job_id = $1)
                GROUP BY r.fold_id) m

@@ -28,6 +28,8 @@ pub struct RefitRecord {
     pub value: Option<TrialValue>,
     /// Loss on the test rows.
     pub test_loss: Option<f64>,
+    /// Accuracy on the test rows, where there are classes.
+    pub test_accuracy: Option<f64>,
     /// Why it failed.
     pub error: Option<String>,
     /// When it ended.
@@ -44,6 +46,7 @@ struct RefitRow {
     value: Option<f64>,
     value_std: Option<f64>,
     test_loss: Option<f64>,
+    test_accuracy: Option<f64>,
     error: Option<String>,
     finished_at: Option<DateTime<Utc>>,
 }
@@ -65,6 +68,7 @@ impl TryFrom<RefitRow> for RefitRecord {
                 std: row.value_std,
             }),
             test_loss: row.test_loss,
+            test_accuracy: row.test_accuracy,
             error: row.error,
             finished_at: row.finished_at,
         })
@@ -107,7 +111,7 @@ pub async fn of_study(conn: &mut Connection, study_id: StudyId) -> Result<Vec<Re
     sqlx::query_as!(
         RefitRow,
         r#"SELECT refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std, test_loss,
-                  error, finished_at
+                  test_accuracy, error, finished_at
            FROM trawl_store.refits WHERE study_id = $1 ORDER BY refit"#,
         study_id.0,
     )
@@ -127,7 +131,7 @@ pub async fn lock_unfinished(
     sqlx::query_as!(
         RefitRow,
         r#"SELECT refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std, test_loss,
-                  error, finished_at
+                  test_accuracy, error, finished_at
            FROM trawl_store.refits
            WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')
            FOR NO KEY UPDATE"#,
@@ -152,19 +156,21 @@ pub async fn start(conn: &mut Connection, study_id: StudyId, refit: u32) -> Resu
     Ok(())
 }
 
-/// Keeps the loss on the test rows until the refit's other jobs are done.
-pub async fn keep_test_loss(
+/// Keeps what the test rows say until the refit's other jobs are done.
+pub async fn keep_test(
     conn: &mut Connection,
     study_id: StudyId,
     refit: u32,
     test_loss: f64,
+    test_accuracy: Option<f64>,
 ) -> Result<(), StoreError> {
     let done = sqlx::query!(
-        "UPDATE trawl_store.refits SET final_test_loss = $3
+        "UPDATE trawl_store.refits SET final_test_loss = $3, final_test_accuracy = $4
          WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
         study_id.0,
         int(refit),
         test_loss,
+        test_accuracy,
     )
     .execute(conn)
     .await?;
@@ -180,7 +186,8 @@ pub async fn complete(
 ) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.refits
-         SET state = 'completed', value = $3, value_std = $4, test_loss = final_test_loss, finished_at = clock_timestamp()
+         SET state = 'completed', value = $3, value_std = $4, test_loss = final_test_loss,
+             test_accuracy = final_test_accuracy, finished_at = clock_timestamp()
          WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
         study_id.0,
         int(refit),

@@ -1,7 +1,7 @@
 //! Studies.
 
 use chrono::{DateTime, Utc};
-use trawl_domain::dataset::{DatasetShape, FileHash};
+use trawl_domain::dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
 use trawl_domain::id::StudyId;
 use trawl_domain::metric::Goal;
 use trawl_domain::state::StudyState;
@@ -25,10 +25,10 @@ pub struct NewStudy<'a> {
     pub seed: u64,
     /// Which way its value is better.
     pub goal: Goal,
-    /// File of the training rows.
-    pub train_file: FileHash,
-    /// File of the test rows.
-    pub test_file: Option<FileHash>,
+    /// Files of the training part.
+    pub train: Part<FileHash>,
+    /// Files of the test part.
+    pub test: Option<Part<FileHash>>,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
     /// Trials in all.
@@ -50,10 +50,10 @@ pub struct StudyRecord {
     pub spec: serde_json::Value,
     /// Which way its value is better.
     pub goal: Goal,
-    /// File of the training rows.
-    pub train_file: FileHash,
-    /// File of the test rows.
-    pub test_file: Option<FileHash>,
+    /// Files of the training part.
+    pub train: Part<FileHash>,
+    /// Files of the test part.
+    pub test: Option<Part<FileHash>>,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
     /// Trials in all.
@@ -107,10 +107,12 @@ struct StudyRow {
     spec: serde_json::Value,
     goal: String,
     train_file: Vec<u8>,
+    train_targets_file: Option<Vec<u8>>,
     test_file: Option<Vec<u8>>,
+    test_targets_file: Option<Vec<u8>>,
     train_rows: i32,
-    feature_count: i32,
-    target_count: i32,
+    sample_shape: Vec<i32>,
+    class_count: Option<i32>,
     max_trials: i32,
     next_trial: i32,
     trials_completed: i32,
@@ -135,16 +137,35 @@ impl TryFrom<StudyRow> for StudyRecord {
                 .map(FileHash)
                 .map_err(|_| bad_row("studies", id, column, format!("{len} bytes")))
         };
+        let optional_hash = |column, bytes: Option<Vec<u8>>| bytes.map(|bytes| hash(column, bytes)).transpose();
+        let dims: Vec<u32> = row
+            .sample_shape
+            .into_iter()
+            .map(|len| number("sample_shape", len))
+            .collect::<Result<_, _>>()?;
+        let sample = SampleShape::from_dims(&dims);
         Ok(Self {
             study_id: StudyId(id),
             state: word("studies", id, "state", &row.state)?,
             goal: word("studies", id, "goal", &row.goal)?,
-            train_file: hash("train_file", row.train_file)?,
-            test_file: row.test_file.map(|bytes| hash("test_file", bytes)).transpose()?,
+            train: Part {
+                features: hash("train_file", row.train_file)?,
+                targets: optional_hash("train_targets_file", row.train_targets_file)?,
+            },
+            test: match row.test_file {
+                None => None,
+                Some(bytes) => Some(Part {
+                    features: hash("test_file", bytes)?,
+                    targets: optional_hash("test_targets_file", row.test_targets_file)?,
+                }),
+            },
             shape: DatasetShape {
                 train_rows: number("train_rows", row.train_rows)?,
-                features: number("feature_count", row.feature_count)?,
-                targets: number("target_count", row.target_count)?,
+                sample: sample.ok_or_else(|| bad_row("studies", id, "sample_shape", "no shape"))?,
+                target: match row.class_count {
+                    None => TargetShape::Number,
+                    Some(classes) => TargetShape::Classes(number("class_count", classes)?),
+                },
             },
             max_trials: number("max_trials", row.max_trials)?,
             next_trial: number("next_trial", row.next_trial)?,
@@ -168,21 +189,28 @@ impl TryFrom<StudyRow> for StudyRecord {
 /// # Errors
 /// A violation of [`UNIQUE_NAME`] if another study has its name.
 pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), StoreError> {
+    let sample_shape: Vec<i32> = study.shape.sample.dims().into_iter().map(int).collect();
+    let class_count = match study.shape.target {
+        TargetShape::Number => None,
+        TargetShape::Classes(classes) => Some(int(classes)),
+    };
     sqlx::query!(
         "INSERT INTO trawl_store.studies
-             (study_id, name, state, spec, seed, goal, train_file, test_file, train_rows, feature_count, target_count,
-              max_trials)
-         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
+              train_rows, sample_shape, class_count, max_trials)
+         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         study.study_id.0,
         study.name,
         study.spec,
         i64::try_from(study.seed).unwrap_or(i64::MAX),
         study.goal.as_str(),
-        &study.train_file.0[..],
-        study.test_file.as_ref().map(|hash| &hash.0[..]),
+        &study.train.features.0[..],
+        study.train.targets.as_ref().map(|hash| &hash.0[..]),
+        study.test.as_ref().map(|test| &test.features.0[..]),
+        study.test.as_ref().and_then(|test| test.targets.as_ref()).map(|hash| &hash.0[..]),
         int(study.shape.train_rows),
-        int(study.shape.features),
-        int(study.shape.targets),
+        &sample_shape,
+        class_count,
         int(study.max_trials),
     )
     .execute(conn)
@@ -198,8 +226,8 @@ pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<S
     };
     sqlx::query_as!(
         StudyRow,
-        "SELECT study_id, name, state, error, spec, goal, train_file, test_file, train_rows, feature_count, target_count,
-                max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
+        "SELECT study_id, name, state, error, spec, goal, train_file, train_targets_file, test_file,
+                test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
                 created_at, finished_at
          FROM trawl_store.studies
          WHERE deleted_at IS NULL AND (name = $1 OR study_id = $2)",
@@ -216,8 +244,8 @@ pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<S
 pub async fn get(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
     sqlx::query_as!(
         StudyRow,
-        "SELECT study_id, name, state, error, spec, goal, train_file, test_file, train_rows, feature_count, target_count,
-                max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
+        "SELECT study_id, name, state, error, spec, goal, train_file, train_targets_file, test_file,
+                test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
                 created_at, finished_at
          FROM trawl_store.studies
          WHERE study_id = $1",
@@ -232,8 +260,8 @@ pub async fn get(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord
 pub async fn lock(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
     sqlx::query_as!(
         StudyRow,
-        "SELECT study_id, name, state, error, spec, goal, train_file, test_file, train_rows, feature_count, target_count,
-                max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
+        "SELECT study_id, name, state, error, spec, goal, train_file, train_targets_file, test_file,
+                test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
                 created_at, finished_at
          FROM trawl_store.studies
          WHERE study_id = $1
@@ -277,8 +305,8 @@ pub async fn page(
     let (created_at, study_id) = after.map_or((None, None), |(at, id)| (Some(at), Some(id.0)));
     sqlx::query_as!(
         StudyRow,
-        "SELECT study_id, name, state, error, spec, goal, train_file, test_file, train_rows, feature_count, target_count,
-                max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
+        "SELECT study_id, name, state, error, spec, goal, train_file, train_targets_file, test_file,
+                test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
                 created_at, finished_at
          FROM trawl_store.studies
          WHERE deleted_at IS NULL

@@ -119,12 +119,19 @@ impl<'a> Settings<'a> {
 
     /// The largest whole number that a setting can be.
     pub(super) fn most(&self, setting: &Setting) -> Option<u64> {
-        self.values(setting)
-            .filter_map(|value| match value {
-                ParamValue::Int(number) => u64::try_from(*number).ok(),
-                _ => None,
-            })
-            .max()
+        self.whole_numbers(setting).max()
+    }
+
+    /// The smallest whole number that a setting can be.
+    pub(super) fn least(&self, setting: &Setting) -> Option<u64> {
+        self.whole_numbers(setting).min()
+    }
+
+    fn whole_numbers<'s>(&'s self, setting: &'s Setting) -> impl Iterator<Item = u64> + 's {
+        self.values(setting).filter_map(|value| match value {
+            ParamValue::Int(number) => u64::try_from(*number).ok(),
+            _ => None,
+        })
     }
 }
 

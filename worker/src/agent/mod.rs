@@ -9,6 +9,7 @@ mod leases;
 mod reports;
 mod run_job;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ pub struct Settings {
     pub device: Device,
     /// Its name, as `cpu` or `cuda:0`.
     pub device_name: String,
+    /// Where dataset files are kept.
+    pub cache_dir: PathBuf,
 }
 
 /// The parts that a job needs, shared by all of them.
@@ -67,7 +70,7 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     };
     let (reports, carry) = reports::reports(connection.clone(), leases.clone(), background.clone());
     let agent = Arc::new(Agent {
-        datasets: Datasets::new(settings.device),
+        datasets: Datasets::new(settings.device, settings.cache_dir.clone()),
         leases: leases.clone(),
         reports,
         connection,

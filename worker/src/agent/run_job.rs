@@ -16,7 +16,7 @@ use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::reports::Reports;
 use crate::dataset::DatasetError;
-use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train};
+use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train, trains_together};
 
 /// Name of the file with a refit's weights.
 const WEIGHTS: &str = "weights.safetensors";
@@ -84,14 +84,11 @@ pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, lease_ttl
 
 async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter: Interrupter) -> Result<(), JobError> {
     let job = Job::try_from(wire)?;
-    let data = agent
+    let kind = job.architecture.loss.target_kind();
+    let (data, test) = agent
         .datasets
-        .table(&agent.connection, job.train_file, &job.columns)
+        .load(&agent.connection, &job.format, kind, job.train, job.test)
         .await?;
-    let test = match job.test_file {
-        Some(hash) => Some(agent.datasets.table(&agent.connection, hash, &job.columns).await?),
-        None => None,
-    };
     let is_refit_end = job.split == Split::All;
     let train_job = TrainJob {
         seed: job.seed,
@@ -109,22 +106,24 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
         data,
         test,
     };
+    if train_job.members.len() > 1 {
+        let together = trains_together(&train_job.architecture, agent.settings.device);
+        info!(job.id = lease.job_id, job.members = train_job.members.len(), job.together = together,
+            step.multiplications = train_job.architecture.step_work(), "members train together or apart");
+    }
     let trained = train_on_thread(agent, lease, train_job, interrupter).await?;
     if !agent.reports.flush().await {
         return Err(JobError::Interrupted);
     }
-    let test_loss = trained
-        .test_losses()
-        .first()
-        .copied()
-        .flatten()
-        .filter(|loss| loss.is_finite());
-    if is_refit_end && test_loss.is_some() {
+    let test = trained.test().first().copied().flatten();
+    let test = test.filter(|test| test.loss.is_finite());
+    if is_refit_end && test.is_some() {
         put_weights(agent, lease, trained.weights(0)?).await?;
     }
     let request = v1::FinishJobRequest {
         lease: Some(lease.clone()),
-        test_loss,
+        test_loss: test.map(|test| test.loss),
+        test_accuracy: test.and_then(|test| test.accuracy),
     };
     let finished = insist(agent, lease, || {
         let (mut client, request) = (agent.connection.client(), request.clone());
@@ -169,6 +168,7 @@ fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
         members: losses.iter().map(|losses| losses.member as u32).collect(),
         train_loss: losses.iter().map(|losses| losses.train_loss).collect(),
         val_loss: losses.iter().filter_map(|losses| losses.val_loss).collect(),
+        val_accuracy: losses.iter().filter_map(|losses| losses.val_accuracy).collect(),
         diverged: diverged.iter().map(|member| *member as u32).collect(),
     });
 }

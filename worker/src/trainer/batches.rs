@@ -1,29 +1,47 @@
-//! Rows: tables on the device, and which of their rows each member sees in which order.
+//! Rows: samples on the device, and which of their rows each member sees in which order.
+
+use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
+use trawl_domain::dataset::{Features, Samples, TargetKind, Targets};
+use trawl_domain::network::Architecture;
 use trawl_domain::seed::Purpose;
 
 use super::stack::Stack;
 use super::{TrainError, TrainJob};
 
-/// A table on the device.
+/// Samples on the device.
 #[derive(Debug)]
 pub struct DeviceTable {
-    /// [rows, features].
+    /// [rows, features] or [rows, channels, height, width]; bytes where they are pixels, to be divided by 255.
     features: Tensor,
-    /// [rows, outputs].
+    /// [rows, 1], or labels as [rows].
     targets: Tensor,
+    classes: Option<Arc<[String]>>,
 }
 
 impl DeviceTable {
-    /// Copies rows × features and rows × outputs to the device.
-    pub fn from_rows(features: &[f32], targets: &[f32], rows: usize, feature_count: usize, device: Device) -> Self {
-        let (rows, feature_count) = (rows as i64, feature_count as i64);
+    /// Copies samples to the device.
+    pub fn new(samples: &Samples, device: Device) -> Self {
+        let rows = i64::from(samples.rows);
+        let shape: Vec<i64> = std::iter::once(rows)
+            .chain(samples.shape.dims().into_iter().map(i64::from))
+            .collect();
+        let features = match &samples.features {
+            Features::Floats(values) => Tensor::from_slice(values),
+            Features::Bytes(pixels) => Tensor::from_slice(pixels),
+        };
+        let targets = match &samples.targets {
+            Targets::Numbers(values) => Tensor::from_slice(values).view([rows, 1]),
+            Targets::Classes { labels, .. } => {
+                let labels: Vec<i64> = labels.iter().copied().map(i64::from).collect();
+                Tensor::from_slice(&labels)
+            }
+        };
         Self {
-            features: Tensor::from_slice(features)
-                .view([rows, feature_count])
-                .to_device(device),
-            targets: Tensor::from_slice(targets).view([rows, -1]).to_device(device),
+            features: features.view(shape.as_slice()).to_device(device),
+            targets: targets.to_device(device),
+            classes: samples.classes().map(Arc::from),
         }
     }
 
@@ -32,34 +50,54 @@ impl DeviceTable {
         Self {
             features: self.features.shallow_clone(),
             targets: self.targets.shallow_clone(),
+            classes: self.classes.clone(),
         }
     }
 
-    /// Columns that go into the network.
-    pub(super) fn feature_count(&self) -> i64 {
-        self.features.size()[1]
+    /// Names of the classes, where there are any.
+    pub fn classes(&self) -> Option<&[String]> {
+        self.classes.as_deref()
     }
 
-    /// Features [stack, rows, features] and targets [stack, rows, outputs] of the rows [stack, rows].
+    fn rows(&self) -> i64 {
+        self.features.size()[0]
+    }
+
+    /// True if the rows fit this input and these outputs.
+    pub(super) fn fits(&self, architecture: &Architecture) -> bool {
+        let dims: Vec<i64> = architecture.input.dims().into_iter().map(i64::from).collect();
+        let wants_classes = architecture.loss.target_kind() == TargetKind::Class;
+        self.features.size()[1..] == dims && self.classes.is_some() == wants_classes
+    }
+
+    /// Features [stack, rows, …] and targets [stack, rows, 1], or labels [stack, rows], of the rows [stack, rows].
     pub(super) fn gather(&self, order: &Tensor) -> (Tensor, Tensor) {
-        let (stack, rows) = (order.size()[0], order.size()[1]);
         let index = order.reshape([-1]);
-        let pick = |table: &Tensor| table.index_select(0, &index).view([stack, rows, table.size()[1]]);
-        (pick(&self.features), pick(&self.targets))
+        let pick = |table: &Tensor| {
+            let shape = [&order.size()[..], &table.size()[1..]].concat();
+            table.index_select(0, &index).view(shape.as_slice())
+        };
+        let features = pick(&self.features);
+        let features = if features.kind() == Kind::Uint8 {
+            features.to_kind(Kind::Float) / 255.0
+        } else {
+            features
+        };
+        (features, pick(&self.targets))
     }
 
     /// All rows in their order, for each network of a stack: [stack, rows].
     pub(super) fn all_rows(&self, stack: i64, device: Device) -> Tensor {
-        Tensor::arange(self.features.size()[0], (Kind::Int64, device))
+        Tensor::arange(self.rows(), (Kind::Int64, device))
             .unsqueeze(0)
             .expand([stack, -1], false)
     }
 }
 
-/// The rows of a job's members.
+/// The rows of a stack's members.
 #[derive(Debug)]
 pub(super) struct Rows {
-    /// By member.
+    /// By place in the stack.
     train: Vec<Vec<u32>>,
     train_len: i64,
     /// [stack, rows], by place in the stack.
@@ -68,12 +106,12 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Splits the rows for each member.
-    pub(super) fn new(job: &TrainJob) -> Result<Self, TrainError> {
-        let total = job.data.features.size()[0] as u32;
-        let cuts: Vec<_> = job
-            .members
+    pub(super) fn new(job: &TrainJob, stack: &Stack) -> Result<Self, TrainError> {
+        let total = job.data.rows() as u32;
+        let cuts: Vec<_> = stack
+            .places()
             .iter()
-            .map(|member| job.split.rows(job.seed, total, member.fold))
+            .map(|member| job.split.rows(job.seed, total, job.members[*member].fold))
             .collect();
         let lens = (cuts[0].train.len(), cuts[0].validate.len());
         if cuts.iter().any(|cut| (cut.train.len(), cut.validate.len()) != lens) || lens.0 == 0 {
@@ -81,10 +119,8 @@ impl Rows {
                 "its members have unequal numbers of rows".to_owned(),
             ));
         }
-        let places = Stack::places_of(job);
-        let validate: Vec<&[u32]> = places.iter().map(|member| cuts[*member].validate.as_slice()).collect();
-        let validation =
-            (lens.1 > 0).then(|| index(&validate, Stack::size_of(places.len()), job.data.features.device()));
+        let validate: Vec<&[u32]> = cuts.iter().map(|cut| cut.validate.as_slice()).collect();
+        let validation = (lens.1 > 0).then(|| index(&validate, stack.size(), job.data.features.device()));
         Ok(Self {
             train: cuts.into_iter().map(|cut| cut.train).collect(),
             train_len: lens.0 as i64,
@@ -107,14 +143,14 @@ impl Rows {
         let orders: Vec<Vec<u32>> = stack
             .places()
             .iter()
-            .map(|place| {
-                let member = &job.members[*place];
+            .zip(&self.train)
+            .map(|(member, rows)| {
+                let member = &job.members[*member];
                 let purpose = Purpose::BatchOrder {
                     owner: member.owner,
                     fold: member.fold,
                     epoch,
                 };
-                let rows = &self.train[*place];
                 let order = job.seed.stream(purpose).permutation(rows.len());
                 order.into_iter().map(|row| rows[row as usize]).collect()
             })

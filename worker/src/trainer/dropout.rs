@@ -1,6 +1,6 @@
 //! Dropout masks: drawn for each member from its own stream, so that they depend on nothing else in the job.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 use trawl_domain::seed::{Purpose, Stream};
 
 use super::TrainJob;
@@ -52,16 +52,15 @@ impl Dropout {
         self.streams = self.places.iter().map(stream).collect();
     }
 
-    /// Factors for the inputs of a dropout layer, [stack, rows, width]: 0 with probability p, else 1 / (1 - p). `None` if no
-    /// member drops anything in this layer. A member that drops nothing draws nothing.
-    pub(super) fn mask(&mut self, layer: usize, x: &Tensor) -> Option<Tensor> {
+    /// Factors for the inputs of a dropout layer, [stack, numbers of one member]: 0 with probability p, else 1 / (1 - p).
+    /// `None` if no member drops anything in this layer. A member that drops nothing draws nothing.
+    pub(super) fn mask(&mut self, layer: usize, stack: i64, len: i64) -> Option<Tensor> {
         let p = &self.p[layer];
         if p.iter().all(|p| *p == 0.0) {
             return None;
         }
-        let each = (x.size()[1] * x.size()[2]) as usize;
-        let mut factors = vec![1.0_f32; x.numel()];
-        for ((factors, p), stream) in factors.chunks_exact_mut(each).zip(p).zip(&mut self.streams) {
+        let mut factors = vec![1.0_f32; (stack * len) as usize];
+        for ((factors, p), stream) in factors.chunks_exact_mut(len as usize).zip(p).zip(&mut self.streams) {
             if *p > 0.0 {
                 let kept = 1.0 / (1.0 - p);
                 factors
@@ -72,8 +71,7 @@ impl Dropout {
         Some(
             Tensor::from_slice(&factors)
                 .to_device(self.device)
-                .view(x.size().as_slice())
-                .to_kind(Kind::Float),
+                .view([stack, len]),
         )
     }
 }

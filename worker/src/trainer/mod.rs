@@ -61,7 +61,7 @@ pub struct Member {
     pub hyperparameters: Hyperparameters,
 }
 
-/// The losses of one member after one epoch, both finite.
+/// The metrics of one member after one epoch; losses are finite.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MemberLosses {
     /// Place among the job's members.
@@ -70,6 +70,8 @@ pub struct MemberLosses {
     pub train_loss: f64,
     /// Loss on the validation rows after the epoch; absent where no rows validate.
     pub val_loss: Option<f64>,
+    /// Share of the validation rows whose class is predicted; absent without classes or validation rows.
+    pub val_accuracy: Option<f64>,
 }
 
 /// What training tells while it runs.
@@ -95,18 +97,27 @@ pub enum Outcome {
     Interrupted,
 }
 
+/// What the test rows say of one member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TestMetrics {
+    /// Mean loss.
+    pub loss: f64,
+    /// Share of the rows whose class is predicted; absent without classes.
+    pub accuracy: Option<f64>,
+}
+
 /// Trained members.
 #[derive(Debug)]
 pub struct Trained {
     architecture: Architecture,
-    stack: Stack,
-    test_losses: Vec<Option<f64>>,
+    stacks: Vec<Stack>,
+    test: Vec<Option<TestMetrics>>,
 }
 
 impl Trained {
-    /// Loss on the test rows of each member; `None` without test rows, or for a member that diverged.
-    pub fn test_losses(&self) -> &[Option<f64>] {
-        &self.test_losses
+    /// What the test rows say of each member; `None` without test rows, or for a member that diverged.
+    pub fn test(&self) -> &[Option<TestMetrics>] {
+        &self.test
     }
 
     /// The parameters of one member as a safetensors file. Names are those of PyTorch's `nn.Sequential`: `0.weight` with
@@ -116,7 +127,9 @@ impl Trained {
     /// # Errors
     /// [`TrainError::Failed`] if the tensors cannot be read from the device.
     pub fn weights(&self, member: usize) -> Result<Vec<u8>, TrainError> {
-        guarded(|| weights::to_safetensors(&self.architecture, &self.stack, member))?
+        let stack = self.stacks.iter().find(|stack| stack.places().contains(&member));
+        let stack = stack.ok_or_else(|| TrainError::BadJob(format!("there is no member {member}")))?;
+        guarded(|| weights::to_safetensors(&self.architecture, stack, member))?
     }
 }
 
@@ -173,15 +186,44 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-struct Training<'a> {
-    job: &'a TrainJob,
-    device: Device,
+/// Whether the members of a job train as one stack, or one after the other within each epoch. Their results are the same but
+/// for rounding.
+///
+/// A stack saves the price of launching operations, and that is most of a small step's. On a CPU, a step beyond
+/// [`TOGETHER_WORK_MAX`] multiplications costs its arithmetic, and a stack only spoils the caches; on a GPU, linear layers
+/// gain at every size that a job may have. Convolutions of a stack would be grouped ones, for which libraries have poor code.
+pub fn trains_together(architecture: &Architecture, device: Device) -> bool {
+    match device {
+        _ if architecture.has_convolution() => false,
+        Device::Cpu => architecture.step_work() <= TOGETHER_WORK_MAX,
+        _ => true,
+    }
+}
+
+/// See [`trains_together`].
+const TOGETHER_WORK_MAX: u64 = 1 << 20;
+
+/// Members that take every step together.
+struct Group {
     stack: Stack,
     optimizers: Optimizers,
     rows: Rows,
     dropout: Dropout,
     /// By place in the stack: false once the member diverged.
     alive: Vec<bool>,
+}
+
+/// Mean losses by place in the stack, and how many rows were right where there are classes.
+struct Measured {
+    losses: Vec<f32>,
+    accuracies: Option<Vec<f64>>,
+}
+
+struct Training<'a> {
+    job: &'a TrainJob,
+    device: Device,
+    together: bool,
+    groups: Vec<Group>,
 }
 
 impl<'a> Training<'a> {
@@ -199,30 +241,39 @@ impl<'a> Training<'a> {
                 "a member's dropout does not fit the layers".to_owned(),
             ));
         }
-        let rows = Rows::new(job)?;
-        let stack = Stack::new(job, device);
-        let optimizers = Optimizers::new(&stack, job, device);
-        let dropout = Dropout::new(&stack, job, device);
+        if !std::iter::once(&job.data).chain(&job.test).all(|table| table.fits(&job.architecture)) {
+            return Err(TrainError::BadJob("its rows do not fit its input and loss".to_owned()));
+        }
+        let together = trains_together(&job.architecture, device);
+        let all: Vec<usize> = (0..job.members.len()).collect();
+        let groups = all.chunks(if together { all.len() } else { 1 });
         Ok(Self {
             job,
             device,
-            stack,
-            optimizers,
-            rows,
-            dropout,
-            alive: vec![true; job.members.len()],
+            together,
+            groups: groups
+                .map(|members| Group::new(job, members, together, device))
+                .collect::<Result<_, _>>()?,
         })
     }
 
     fn run(mut self, emit: &mut dyn FnMut(Event<'_>), interrupter: &Interrupter) -> Result<Outcome, TrainError> {
         for epoch in 0..self.job.architecture.epochs {
-            let Some(train) = self.train_epoch(epoch, interrupter) else {
-                return Ok(Outcome::Interrupted);
-            };
-            let Some(validation) = self.validate(interrupter) else {
-                return Ok(Outcome::Interrupted);
-            };
-            let (losses, diverged) = self.judge(&train, validation.as_deref());
+            let (mut losses, mut diverged) = (Vec::new(), Vec::new());
+            for index in 0..self.groups.len() {
+                if !self.groups[index].alive.contains(&true) {
+                    continue;
+                }
+                let Some(train) = self.train_epoch(index, epoch, interrupter) else {
+                    return Ok(Outcome::Interrupted);
+                };
+                let Some(validation) = self.validate(index, interrupter) else {
+                    return Ok(Outcome::Interrupted);
+                };
+                self.groups[index].judge(&train, validation.as_ref(), &mut losses, &mut diverged);
+            }
+            losses.sort_by_key(|losses: &MemberLosses| losses.member);
+            diverged.sort_unstable();
             emit(Event::Epoch {
                 epoch,
                 losses: &losses,
@@ -232,73 +283,81 @@ impl<'a> Training<'a> {
                 break;
             }
         }
-        let test_losses = self.test();
-        let Self { job, stack, .. } = self;
+        let test = self.test();
         Ok(Outcome::Finished(Trained {
-            architecture: job.architecture.clone(),
-            stack,
-            test_losses,
+            architecture: self.job.architecture.clone(),
+            stacks: self.groups.into_iter().map(|group| group.stack).collect(),
+            test,
         }))
     }
 
     /// One pass over the training rows. Returns the mean training loss by place in the stack; `None` if interrupted.
-    fn train_epoch(&mut self, epoch: u32, interrupter: &Interrupter) -> Option<Vec<f32>> {
-        let order = self.rows.epoch_order(self.job, &self.stack, epoch, self.device);
-        self.dropout.begin_epoch(self.job, epoch);
-        let mut sum = Tensor::zeros([self.stack.size()], (Kind::Float, self.device));
-        let batch_size = i64::from(self.job.architecture.batch_size);
+    fn train_epoch(&mut self, index: usize, epoch: u32, interrupter: &Interrupter) -> Option<Vec<f32>> {
+        let (job, device, group) = (self.job, self.device, &mut self.groups[index]);
+        let order = group.rows.epoch_order(job, &group.stack, epoch, device);
+        group.dropout.begin_epoch(job, epoch);
+        let mut sum = Tensor::zeros([group.stack.size()], (Kind::Float, device));
+        let batch_size = i64::from(job.architecture.batch_size);
         let mut start = 0;
-        while start < self.rows.train_len() {
+        while start < group.rows.train_len() {
             if interrupter.is_interrupted() {
                 return None;
             }
-            let len = batch_size.min(self.rows.train_len() - start);
-            let (features, targets) = self.job.data.gather(&order.narrow(1, start, len));
-            let losses = self.step(&features, &targets);
+            let len = batch_size.min(group.rows.train_len() - start);
+            let (features, targets) = job.data.gather(&order.narrow(1, start, len));
+            let losses = group.step(&job.architecture, &features, &targets);
             // Weighted by its rows: the last batch may be smaller.
             sum += losses * len as f64;
             start += len;
         }
-        Some(to_vec(&(sum / self.rows.train_len() as f64)))
-    }
-
-    /// One step of all optimizers. Returns the losses before it, [stack].
-    fn step(&mut self, features: &Tensor, targets: &Tensor) -> Tensor {
-        let outputs = network::forward(&self.job.architecture, &self.stack, features, Some(&mut self.dropout));
-        let losses = network::loss(self.job.architecture.loss, &outputs, targets);
-        // The sum's gradient is each member's own: no member has a part in another's loss.
-        let gradients = Tensor::run_backward(&[losses.sum(Kind::Float)], self.stack.leaves(), false, false);
-        tch::no_grad(|| self.optimizers.step(&mut self.stack, &gradients));
-        losses.detach()
+        Some(to_vec(&(sum / group.rows.train_len() as f64)))
     }
 
     /// The validation losses by place in the stack. `Some(None)` where no rows validate, `None` if interrupted.
-    fn validate(&self, interrupter: &Interrupter) -> Option<Option<Vec<f32>>> {
-        let Some(order) = self.rows.validation() else {
+    fn validate(&self, index: usize, interrupter: &Interrupter) -> Option<Option<Measured>> {
+        let group = &self.groups[index];
+        let Some(order) = group.rows.validation() else {
             return Some(None);
         };
-        self.measure(&self.job.data, order, interrupter).map(Some)
+        self.measure(&group.stack, &self.job.data, order, interrupter).map(Some)
     }
 
-    fn test(&self) -> Vec<Option<f64>> {
-        let Some(table) = &self.job.test else {
-            return vec![None; self.job.members.len()];
-        };
-        let order = table.all_rows(self.stack.size(), self.device);
-        let losses = self.measure(table, &order, &Interrupter::new()).unwrap_or_default();
+    fn test(&self) -> Vec<Option<TestMetrics>> {
         let mut by_member = vec![None; self.job.members.len()];
-        for (place, loss) in losses.into_iter().take(self.alive.len()).enumerate() {
-            by_member[self.stack.member(place)] = self.alive[place].then_some(f64::from(loss));
+        let Some(table) = &self.job.test else {
+            return by_member;
+        };
+        for group in &self.groups {
+            let order = table.all_rows(group.stack.size(), self.device);
+            let Some(measured) = self.measure(&group.stack, table, &order, &Interrupter::new()) else {
+                continue;
+            };
+            for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
+                by_member[group.stack.member(place)] = Some(TestMetrics {
+                    loss: f64::from(measured.losses[place]),
+                    accuracy: measured.accuracies.as_ref().map(|accuracies| accuracies[place]),
+                });
+            }
         }
         by_member
     }
 
-    /// Mean losses over given rows, [stack × rows], without dropout, in pieces of bounded memory.
-    fn measure(&self, table: &DeviceTable, order: &Tensor, interrupter: &Interrupter) -> Option<Vec<f32>> {
+    /// What given rows, [stack × rows], say of a stack, without dropout, in pieces of bounded memory.
+    fn measure(
+        &self,
+        stack: &Stack,
+        table: &DeviceTable,
+        order: &Tensor,
+        interrupter: &Interrupter,
+    ) -> Option<Measured> {
+        let architecture = &self.job.architecture;
         tch::no_grad(|| {
             let rows = order.size()[1];
-            let piece = network::rows_at_once(&self.job.architecture, self.stack.size());
-            let mut sum = Tensor::zeros([self.stack.size()], (Kind::Float, self.device));
+            let piece = network::rows_at_once(architecture, self.together);
+            let mut sum = Tensor::zeros([stack.size()], (Kind::Float, self.device));
+            let mut correct = table
+                .classes()
+                .map(|_| Tensor::zeros([stack.size()], (Kind::Int64, self.device)));
             let mut start = 0;
             while start < rows {
                 if interrupter.is_interrupted() {
@@ -306,38 +365,73 @@ impl<'a> Training<'a> {
                 }
                 let len = piece.min(rows - start);
                 let (features, targets) = table.gather(&order.narrow(1, start, len));
-                let outputs = network::forward(&self.job.architecture, &self.stack, &features, None);
-                sum += network::loss(self.job.architecture.loss, &outputs, &targets) * len as f64;
+                let outputs = network::forward(architecture, stack, &features, None);
+                sum += network::loss(architecture.loss, &outputs, &targets) * len as f64;
+                if let Some(correct) = &mut correct {
+                    *correct += network::correct(&outputs, &targets);
+                }
                 start += len;
             }
-            Some(to_vec(&(sum / rows as f64)))
+            Some(Measured {
+                losses: to_vec(&(sum / rows as f64)),
+                accuracies: correct.map(|correct| {
+                    let counts = Vec::<i64>::try_from(correct.to_device(Device::Cpu)).unwrap_or_default();
+                    counts.into_iter().map(|count| count as f64 / rows as f64).collect()
+                }),
+            })
+        })
+    }
+}
+
+impl Group {
+    fn new(job: &TrainJob, members: &[usize], together: bool, device: Device) -> Result<Self, TrainError> {
+        let stack = Stack::new(job, members, together, device)?;
+        Ok(Self {
+            rows: Rows::new(job, &stack)?,
+            optimizers: Optimizers::new(&stack, job, device),
+            dropout: Dropout::new(&stack, job, device),
+            alive: vec![true; members.len()],
+            stack,
         })
     }
 
-    /// Tells losses from divergence, in the order of the job's members.
-    fn judge(&mut self, train: &[f32], validation: Option<&[f32]>) -> (Vec<MemberLosses>, Vec<usize>) {
-        let (mut losses, mut diverged) = (Vec::new(), Vec::new());
+    /// One step of all optimizers. Returns the losses before it, [stack].
+    fn step(&mut self, architecture: &Architecture, features: &Tensor, targets: &Tensor) -> Tensor {
+        let outputs = network::forward(architecture, &self.stack, features, Some(&mut self.dropout));
+        let losses = network::loss(architecture.loss, &outputs, targets);
+        // The sum's gradient is each member's own: no member has a part in another's loss.
+        let gradients = Tensor::run_backward(&[losses.sum(Kind::Float)], self.stack.leaves(), false, false);
+        tch::no_grad(|| self.optimizers.step(&mut self.stack, &gradients));
+        losses.detach()
+    }
+
+    /// Tells losses from divergence.
+    fn judge(
+        &mut self,
+        train: &[f32],
+        validation: Option<&Measured>,
+        losses: &mut Vec<MemberLosses>,
+        diverged: &mut Vec<usize>,
+    ) {
         for place in 0..self.alive.len() {
             if !self.alive[place] {
                 continue;
             }
             let member = self.stack.member(place);
-            let val_loss = validation.map(|validation| validation[place]);
+            let val_loss = validation.map(|validation| validation.losses[place]);
             if train[place].is_finite() && val_loss.is_none_or(f32::is_finite) {
-                let train_loss = f64::from(train[place]);
+                let accuracies = validation.and_then(|validation| validation.accuracies.as_ref());
                 losses.push(MemberLosses {
                     member,
-                    train_loss,
+                    train_loss: f64::from(train[place]),
                     val_loss: val_loss.map(f64::from),
+                    val_accuracy: accuracies.map(|accuracies| accuracies[place]),
                 });
             } else {
                 self.alive[place] = false;
                 diverged.push(member);
             }
         }
-        losses.sort_by_key(|losses| losses.member);
-        diverged.sort_unstable();
-        (losses, diverged)
     }
 }
 

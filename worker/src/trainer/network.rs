@@ -1,13 +1,15 @@
 //! Forward passes of all members at once.
 
 use tch::{Kind, Tensor};
-use trawl_domain::network::{Activation, Architecture, Layer, Loss};
+use trawl_domain::dataset::SampleShape;
+use trawl_domain::limits::JOB_MEMBERS_MAX;
+use trawl_domain::network::{Activation, Architecture, Conv2d, Layer, Loss};
 
 use super::dropout::Dropout;
 use super::stack::Stack;
 
 /// Bytes that one activation of all members may take while they are measured.
-const MEASURE_BYTES: i64 = 64 << 20;
+const MEASURE_BYTES: u64 = 64 << 20;
 
 /// How many dropout layers there are.
 pub(super) fn dropout_layers(architecture: &Architecture) -> usize {
@@ -18,45 +20,137 @@ pub(super) fn dropout_layers(architecture: &Architecture) -> usize {
         .count()
 }
 
-/// Rows that can be measured at once within bounded memory.
-pub(super) fn rows_at_once(architecture: &Architecture, stack: i64) -> i64 {
-    let widths = architecture.layers.iter().map(|layer| match layer {
-        Layer::Linear { units } => i64::from(*units),
-        Layer::Activation(_) | Layer::Dropout => 1,
-    });
-    (MEASURE_BYTES / (4 * stack * widths.max().unwrap_or(1))).max(1)
+/// Rows that can be measured at once within bounded memory. The same for every stack that trains together, so that a member's
+/// losses are summed in the same pieces in any job.
+pub(super) fn rows_at_once(architecture: &Architecture, together: bool) -> i64 {
+    let stack = if together { JOB_MEMBERS_MAX as u64 } else { 1 };
+    let widths = architecture.shapes().unwrap_or_default();
+    let widest = widths.into_iter().map(SampleShape::len).max().unwrap_or(1);
+    (MEASURE_BYTES / (4 * stack * widest.max(1))).max(1) as i64
 }
 
-/// Outputs [stack, rows, outputs] for features [stack, rows, features]. Dropout is applied while training alone.
+/// What goes from layer to layer.
+enum Flow {
+    /// [stack, rows, width].
+    Vectors(Tensor),
+    /// [rows, stack x channels, height, width]: so one grouped convolution works on all members.
+    Images(Tensor),
+}
+
+impl Flow {
+    /// Features [stack, rows, …].
+    fn new(features: &Tensor) -> Self {
+        match *features.size() {
+            [stack, rows, channels, height, width] => Self::Images(features.transpose(0, 1).reshape([
+                rows,
+                stack * channels,
+                height,
+                width,
+            ])),
+            _ => Self::Vectors(features.shallow_clone()),
+        }
+    }
+
+    fn map(self, f: impl FnOnce(Tensor) -> Tensor) -> Self {
+        match self {
+            Self::Vectors(x) => Self::Vectors(f(x)),
+            Self::Images(x) => Self::Images(f(x)),
+        }
+    }
+
+    /// As [stack, rows, width].
+    fn into_vectors(self, stack: i64) -> Tensor {
+        match self {
+            Self::Vectors(x) => x,
+            Self::Images(x) => x.reshape([x.size()[0], stack, -1]).transpose(0, 1),
+        }
+    }
+
+    /// The numbers of each member, [stack, numbers], in this flow's form.
+    fn mask(&self, stack: i64, mask: &Tensor) -> Tensor {
+        match self {
+            Self::Vectors(x) => mask.view(x.size().as_slice()),
+            Self::Images(x) => {
+                let [rows, _, height, width] = x.size()[..] else {
+                    return mask.shallow_clone();
+                };
+                mask.view([stack, rows, -1, height, width])
+                    .transpose(0, 1)
+                    .reshape(x.size().as_slice())
+            }
+        }
+    }
+
+    fn numel(&self) -> i64 {
+        match self {
+            Self::Vectors(x) | Self::Images(x) => x.numel() as i64,
+        }
+    }
+}
+
+/// Outputs [stack, rows, outputs] for features [stack, rows, …]. Dropout is applied while training alone.
 pub(super) fn forward(
     architecture: &Architecture,
     stack: &Stack,
     features: &Tensor,
     mut dropout: Option<&mut Dropout>,
 ) -> Tensor {
-    let mut x = features.shallow_clone();
-    let (mut linear, mut dropped) = (0, 0);
+    let size = stack.size();
+    let mut x = Flow::new(features);
+    let (mut parameters, mut dropped) = (0, 0);
     for layer in &architecture.layers {
         x = match layer {
             Layer::Linear { .. } => {
-                let (weight, bias) = stack.linear(linear);
-                linear += 1;
-                bias.baddbmm(&x, weight, 1.0, 1.0)
+                let (weight, bias) = stack.parameters(parameters);
+                parameters += 1;
+                Flow::Vectors(bias.baddbmm(&x.into_vectors(size), weight, 1.0, 1.0))
             }
-            Layer::Activation(Activation::Relu) => x.relu(),
-            Layer::Activation(Activation::LeakyRelu) => x.leaky_relu(),
-            Layer::Activation(Activation::Sigmoid) => x.sigmoid(),
-            Layer::Activation(Activation::Tanh) => x.tanh(),
+            Layer::Conv2d(conv) => {
+                let (weight, bias) = stack.parameters(parameters);
+                parameters += 1;
+                x.map(|x| conv2d(*conv, &x, weight, bias))
+            }
+            Layer::MaxPool2d { kernel } => x.map(|x| max_pool2d(i64::from(*kernel), &x)),
+            Layer::Flatten => Flow::Vectors(x.into_vectors(size)),
+            Layer::Activation(kind) => x.map(|x| activate(*kind, &x)),
             Layer::Dropout => {
                 dropped += 1;
-                match dropout.as_mut().and_then(|dropout| dropout.mask(dropped - 1, &x)) {
-                    Some(mask) => x * mask,
+                let len = x.numel() / size;
+                match dropout.as_mut().and_then(|dropout| dropout.mask(dropped - 1, size, len)) {
+                    Some(mask) => {
+                        let mask = x.mask(size, &mask);
+                        x.map(|x| x * mask)
+                    }
                     None => x,
                 }
             }
         };
     }
-    x
+    x.into_vectors(size)
+}
+
+fn activate(kind: Activation, x: &Tensor) -> Tensor {
+    match kind {
+        Activation::Relu => x.relu(),
+        Activation::LeakyRelu => x.leaky_relu(),
+        Activation::Sigmoid => x.sigmoid(),
+        Activation::Tanh => x.tanh(),
+    }
+}
+
+/// Each member's channels with its own filters: one group a member.
+fn conv2d(conv: Conv2d, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let [stack, filters, channels, kernel, _] = weight.size()[..] else {
+        return x.shallow_clone();
+    };
+    let weight = weight.reshape([stack * filters, channels, kernel, kernel]);
+    let bias = bias.reshape([stack * filters]);
+    let (stride, padding) = (i64::from(conv.stride), i64::from(conv.padding));
+    x.conv2d(&weight, Some(&bias), stride, padding, 1, stack)
+}
+
+fn max_pool2d(kernel: i64, x: &Tensor) -> Tensor {
+    x.max_pool2d(kernel, kernel, 0, 1, false)
 }
 
 /// Mean loss of each member, [stack].
@@ -65,5 +159,19 @@ pub(super) fn loss(loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
         Loss::Mse => (outputs - targets)
             .square()
             .mean_dim([1_i64, 2].as_slice(), false, Kind::Float),
+        Loss::CrossEntropy => {
+            let right = outputs
+                .log_softmax(2, Kind::Float)
+                .gather(2, &targets.unsqueeze(2), false);
+            -right.mean_dim([1_i64, 2].as_slice(), false, Kind::Float)
+        }
     }
+}
+
+/// How many rows of each member have the right class, [stack].
+pub(super) fn correct(outputs: &Tensor, targets: &Tensor) -> Tensor {
+    outputs
+        .argmax(2, false)
+        .eq_tensor(targets)
+        .sum_dim_intlist([1_i64].as_slice(), false, Kind::Int64)
 }

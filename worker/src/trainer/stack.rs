@@ -4,10 +4,11 @@
 //! views. Both are the same memory.
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::network::Layer;
-use trawl_domain::seed::Purpose;
+use trawl_domain::dataset::SampleShape;
+use trawl_domain::network::{Architecture, Layer};
+use trawl_domain::seed::{Purpose, Stream};
 
-use super::TrainJob;
+use super::{TrainError, TrainJob};
 
 /// Sizes are rounded up to so many floats, a full register of the widest vector instructions twice over: element-wise
 /// kernels treat what does not fill a register by other code, with other rounding. So they do not see a member's place in the
@@ -21,39 +22,86 @@ pub(super) struct Stack {
     places: Vec<usize>,
     /// [stack, parameters]; rows are padded.
     flat: Tensor,
-    /// What autograd differentiates by: for each linear layer its weight [stack, inputs, outputs] and its bias
-    /// [stack, 1, outputs], views of `flat`.
+    /// What autograd differentiates by, views of `flat`: for each linear layer its weight [stack, inputs, outputs] and its bias
+    /// [stack, 1, outputs], for each convolution its weight [stack, filters, channels, kernel, kernel] and its bias
+    /// [stack, filters].
     leaves: Vec<Tensor>,
     /// Zeros that fill the gap behind each leaf in a row of `flat`.
     gaps: Vec<Option<Tensor>>,
 }
 
-/// Where one linear layer lies in a row of the flat buffer.
+/// Where the parameters of one layer lie in a row of the flat buffer.
 struct Block {
-    inputs: i64,
+    /// Of the weight, as it is kept.
+    weight_shape: Vec<i64>,
+    /// Of the bias, as it is kept.
+    bias_shape: Vec<i64>,
+    /// Inputs of one output: what initial values go by.
+    fan_in: i64,
     outputs: i64,
+    is_linear: bool,
     weight: i64,
     bias: i64,
     end: i64,
 }
 
-fn blocks(layers: &[Layer], features: i64) -> Vec<Block> {
-    let (mut blocks, mut inputs, mut next) = (Vec::new(), features, 0);
-    for layer in layers {
-        let Layer::Linear { units } = layer else { continue };
-        let outputs = i64::from(*units);
-        let bias = next + round_up(inputs * outputs);
+fn blocks(architecture: &Architecture) -> Result<Vec<Block>, TrainError> {
+    let shapes = architecture
+        .shapes()
+        .map_err(|(index, reason)| TrainError::BadJob(format!("layer {index}: {reason}")))?;
+    let (mut blocks, mut next) = (Vec::new(), 0);
+    for (layer, input) in architecture.layers.iter().zip(shapes) {
+        let (fan_in, outputs, weight_shape, bias_shape, is_linear) = match (layer, input) {
+            (Layer::Linear { units }, input) => {
+                let (inputs, outputs) = (input.len() as i64, i64::from(*units));
+                // Kept as [inputs, outputs]: a batch times it is a plain product.
+                (inputs, outputs, vec![inputs, outputs], vec![1, outputs], true)
+            }
+            (Layer::Conv2d(conv), SampleShape::Image { channels, .. }) => {
+                let (channels, kernel) = (i64::from(channels), i64::from(conv.kernel));
+                let filters = i64::from(conv.filters);
+                let weight = vec![filters, channels, kernel, kernel];
+                (channels * kernel * kernel, filters, weight, vec![filters], false)
+            }
+            _ => continue,
+        };
+        let bias = next + round_up(fan_in * outputs);
         let end = bias + round_up(outputs);
         blocks.push(Block {
-            inputs,
+            weight_shape,
+            bias_shape,
+            fan_in,
             outputs,
+            is_linear,
             weight: next,
             bias,
             end,
         });
-        (inputs, next) = (outputs, end);
+        next = end;
     }
-    blocks
+    Ok(blocks)
+}
+
+impl Block {
+    /// PyTorch's initial values of linear layers and convolutions: weight and bias uniform in ±1/sqrt(inputs of one output),
+    /// weight (in PyTorch's order, output by output) before bias.
+    fn initialise(&self, row: &mut [f32], stream: &mut Stream) {
+        let bound = 1.0 / (self.fan_in as f64).sqrt();
+        let mut draw = || ((2.0 * stream.unit() - 1.0) * bound) as f32;
+        for output in 0..self.outputs {
+            for input in 0..self.fan_in {
+                let place = if self.is_linear {
+                    input * self.outputs + output
+                } else {
+                    output * self.fan_in + input
+                };
+                row[(self.weight + place) as usize] = draw();
+            }
+        }
+        row[self.bias as usize..][..self.outputs as usize]
+            .iter_mut()
+            .for_each(|bias| *bias = draw());
+    }
 }
 
 fn round_up(len: i64) -> i64 {
@@ -61,12 +109,17 @@ fn round_up(len: i64) -> i64 {
 }
 
 impl Stack {
-    /// PyTorch's initial values for linear layers: weight and bias uniform in ±1/sqrt(inputs), from each member's own
-    /// stream, layer by layer, weight (row by row of [outputs, inputs]) before bias.
-    pub(super) fn new(job: &TrainJob, device: Device) -> Self {
-        let places = Self::places_of(job);
-        let size = Self::size_of(places.len());
-        let blocks = blocks(&job.architecture.layers, job.data.feature_count());
+    /// These members of a job with their initial weights, each from its own stream. A stack of networks that train `together`
+    /// is padded; a network that trains alone is not.
+    pub(super) fn new(job: &TrainJob, members: &[usize], together: bool, device: Device) -> Result<Self, TrainError> {
+        let mut places = members.to_vec();
+        places.sort_by_key(|member| (job.members[*member].hyperparameters.optimizer, *member));
+        let size = if together {
+            round_up(places.len() as i64)
+        } else {
+            places.len() as i64
+        };
+        let blocks = blocks(&job.architecture)?;
         let width = blocks.last().map_or(0, |block| block.end);
 
         let mut values = vec![0.0_f32; (size * width) as usize];
@@ -77,52 +130,29 @@ impl Stack {
                 owner: member.owner,
                 fold: member.fold,
             });
-            for block in &blocks {
-                let bound = 1.0 / (block.inputs as f64).sqrt();
-                let mut draw = || ((2.0 * stream.unit() - 1.0) * bound) as f32;
-                for output in 0..block.outputs {
-                    for input in 0..block.inputs {
-                        // Kept as [inputs, outputs]: a batch times it is a plain product.
-                        row[(block.weight + input * block.outputs + output) as usize] = draw();
-                    }
-                }
-                row[block.bias as usize..][..block.outputs as usize]
-                    .iter_mut()
-                    .for_each(|bias| *bias = draw());
-            }
+            blocks.iter().for_each(|block| block.initialise(row, &mut stream));
         }
         let flat = Tensor::from_slice(&values).view([size, width]).to_device(device);
         let mut leaves = Vec::new();
         let mut gaps = Vec::new();
         for block in &blocks {
-            let weight = (block.weight, block.inputs, block.outputs, block.bias);
-            let bias = (block.bias, 1, block.outputs, block.end);
-            for (start, inputs, outputs, end) in [weight, bias] {
-                let len = inputs * outputs;
-                let view = flat.narrow(1, start, len).view([size, inputs, outputs]);
+            let weight = (block.weight, &block.weight_shape, block.bias);
+            let bias = (block.bias, &block.bias_shape, block.end);
+            for (start, shape, end) in [weight, bias] {
+                let len: i64 = shape.iter().product();
+                let shape: Vec<i64> = std::iter::once(size).chain(shape.iter().copied()).collect();
+                let view = flat.narrow(1, start, len).view(shape.as_slice());
                 leaves.push(view.detach().set_requires_grad(true));
                 let gap = end - start - len;
                 gaps.push((gap > 0).then(|| Tensor::zeros([size, gap], (Kind::Float, device))));
             }
         }
-        Self {
+        Ok(Self {
             places,
             flat,
             leaves,
             gaps,
-        }
-    }
-
-    /// The order of a job's members in the stack.
-    pub(super) fn places_of(job: &TrainJob) -> Vec<usize> {
-        let mut places: Vec<usize> = (0..job.members.len()).collect();
-        places.sort_by_key(|member| (job.members[*member].hyperparameters.optimizer, *member));
-        places
-    }
-
-    /// Networks in a stack of that many members.
-    pub(super) fn size_of(members: usize) -> i64 {
-        round_up(members as i64)
+        })
     }
 
     /// Networks in the stack, idle ones included.
@@ -145,8 +175,8 @@ impl Stack {
         &self.leaves
     }
 
-    /// Weight and bias of the n-th linear layer.
-    pub(super) fn linear(&self, n: usize) -> (&Tensor, &Tensor) {
+    /// Weight and bias of the n-th layer that has any.
+    pub(super) fn parameters(&self, n: usize) -> (&Tensor, &Tensor) {
         (&self.leaves[2 * n], &self.leaves[2 * n + 1])
     }
 

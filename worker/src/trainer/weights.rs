@@ -14,15 +14,19 @@ pub(super) fn to_safetensors(architecture: &Architecture, stack: &Stack, member:
     let place = stack.places().iter().position(|m| *m == member);
     let place = place.ok_or_else(|| TrainError::BadJob(format!("there is no member {member}")))? as i64;
     let mut tensors = Vec::new();
-    let linear = architecture
+    let trained = architecture
         .layers
         .iter()
         .enumerate()
-        .filter(|(_, layer)| matches!(layer, Layer::Linear { .. }));
-    for (n, (index, _)) in linear.enumerate() {
-        let (weight, bias) = stack.linear(n);
-        // Kept as [inputs, outputs]; PyTorch has it the other way round.
-        let weight = weight.detach().select(0, place).transpose(0, 1).contiguous();
+        .filter(|(_, layer)| matches!(layer, Layer::Linear { .. } | Layer::Conv2d(_)));
+    for (n, (index, layer)) in trained.enumerate() {
+        let (weight, bias) = stack.parameters(n);
+        let weight = weight.detach().select(0, place);
+        let weight = match layer {
+            // Kept as [inputs, outputs]; PyTorch has it the other way round.
+            Layer::Linear { .. } => weight.transpose(0, 1).contiguous(),
+            _ => weight.contiguous(),
+        };
         let bias = bias.detach().select(0, place).reshape([-1]);
         for (name, tensor) in [("weight", weight), ("bias", bias)] {
             let shape: Vec<usize> = tensor.size().iter().map(|len| *len as usize).collect();
@@ -46,6 +50,11 @@ fn describe(architecture: &Architecture) -> serde_json::Value {
         Layer::Linear { units } => serde_json::json!({ "linear": { "units": units } }),
         Layer::Activation(kind) => serde_json::json!({ "activation": { "kind": kind.as_str() } }),
         Layer::Dropout => serde_json::json!({ "dropout": {} }),
+        Layer::Conv2d(conv) => serde_json::json!({ "conv2d": {
+            "filters": conv.filters, "kernel": conv.kernel, "stride": conv.stride, "padding": conv.padding,
+        } }),
+        Layer::MaxPool2d { kernel } => serde_json::json!({ "max_pool2d": { "kernel": kernel } }),
+        Layer::Flatten => serde_json::json!({ "flatten": {} }),
     };
     architecture.layers.iter().map(layer).collect()
 }

@@ -1,6 +1,7 @@
 //! The runs that are compared with PyTorch: one place for the test and for the example that dumps their inputs.
 
 use tch::Device;
+use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::network::{Activation, Architecture, Hyperparameters, Layer, Loss, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
@@ -59,6 +60,7 @@ pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32) -> Train
     TrainJob {
         seed: Seed(42),
         architecture: Architecture {
+            input: SampleShape::Vector(1),
             layers,
             loss: Loss::Mse,
             batch_size,
@@ -66,7 +68,15 @@ pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32) -> Train
         },
         split: Split::Validation(Validation::KFold(5)),
         members: members(),
-        data: DeviceTable::from_rows(&features, &targets, ROWS as usize, 1, Device::Cpu),
+        data: DeviceTable::new(
+            &Samples {
+                rows: ROWS,
+                shape: SampleShape::Vector(1),
+                features: Features::Floats(features),
+                targets: Targets::Numbers(targets),
+            },
+            Device::Cpu,
+        ),
         test: None,
     }
 }
