@@ -1,5 +1,6 @@
 //! What a report says in words: about the study, its refits, and its study file.
 
+use serde_json::Value;
 use trawl_proto::to_json;
 use trawl_proto::v1::RefitSummary;
 
@@ -154,11 +155,70 @@ fn params(params: Option<&prost_types::Struct>) -> String {
     pairs.join(", ")
 }
 
-/// A part of a study as its file would have it.
-fn yaml(value: &serde_json::Value) -> String {
-    match serde_saphyr::to_string(value) {
-        Ok(text) => text.trim_end().to_owned(),
+/// A part of a study as its file would have it: an entry a line.
+fn yaml(value: &Value) -> String {
+    let lines: Vec<String> = match value {
+        Value::Array(items) => items
+            .iter()
+            .map(|item| match item {
+                Value::Object(fields) => format!("- {}", entries(fields)),
+                other => format!("- {}", flow(other)),
+            })
+            .collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, field)| format!("{key}: {}", flow(field)))
+            .collect(),
+        other => vec![flow(other)],
+    };
+    lines.join("\n")
+}
+
+/// Within one line.
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Object(fields) if fields.is_empty() => "{}".into(),
+        Value::Object(fields) => format!("{{ {} }}", entries(fields)),
+        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::String(text) if is_plain(text) => text.clone(),
         // JSON is YAML too.
-        Err(_) => format!("{value:#}"),
+        other => other.to_string(),
+    }
+}
+
+fn entries(fields: &serde_json::Map<String, Value>) -> String {
+    let entries: Vec<String> = fields
+        .iter()
+        .map(|(key, field)| format!("{key}: {}", flow(field)))
+        .collect();
+    entries.join(", ")
+}
+
+/// True for text that needs no quotes, even where it could be taken for a number or a truth value.
+fn is_plain(text: &str) -> bool {
+    let is_word = |letter: char| letter.is_alphanumeric() || "_$./-".contains(letter);
+    text.starts_with(|first: char| first.is_alphabetic() || "$/._".contains(first))
+        && text.chars().all(is_word)
+        && text.parse::<f64>().is_err()
+        && !["true", "false", "null", "yes", "no", "on", "off"].contains(&text.to_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parts_of_a_study_are_written_as_in_its_file() {
+        let model = json!([{ "linear": { "units": 10 } }, { "activation": { "kind": "$kind" } }]);
+        assert_eq!(yaml(&model), "- linear: { units: 10 }\n- activation: { kind: $kind }");
+        let space = json!({ "b": { "choice": ["true", true, "a, b", "1e3", ""] }, "a": {} });
+        assert_eq!(
+            yaml(&space),
+            "a: {}\nb: { choice: [\"true\", true, \"a, b\", \"1e3\", \"\"] }"
+        );
+        let read: Value = serde_saphyr::from_str(&yaml(&space)).unwrap();
+        assert_eq!(read, space);
     }
 }

@@ -73,6 +73,9 @@ pub(crate) enum Mark {
     Cells(Vec<Vec<f64>>),
 }
 
+/// The share of the strongest colour from which on text on it has to be bright.
+pub(crate) const STRONG: f64 = 0.55;
+
 /// How a line runs from point to point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stroke {
@@ -209,6 +212,15 @@ impl Series {
 }
 
 impl Mark {
+    /// True for cells that have room for their numbers.
+    pub(crate) fn has_written_cells(&self) -> bool {
+        const SIDE_MAX: usize = 20;
+        match self {
+            Self::Cells(rows) => rows.len() <= SIDE_MAX && rows.iter().all(|row| row.len() <= SIDE_MAX),
+            _ => false,
+        }
+    }
+
     /// The values along x and along y that have to fit on the axes.
     pub(crate) fn extent(&self) -> (Vec<f64>, Vec<f64>) {
         match self {

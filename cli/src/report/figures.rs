@@ -8,6 +8,9 @@ mod network;
 mod search;
 mod settings;
 
+#[cfg(test)]
+mod tests;
+
 use super::artifacts::{
     ActivationProfiles, Activations, ArtifactError, ConfusionMatrix, FeatureMaps, Misclassified, Predictions,
     WeightHistograms,

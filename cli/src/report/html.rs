@@ -96,7 +96,7 @@ fn study(report: &Report) -> Markup {
 
 fn refit_section(refit: &RefitSection) -> Markup {
     html! {
-        section.refit {
+        section class=[(!refit.figures.is_empty()).then_some("drawn")] {
             h2 id={ "refit-" (refit.number) } { (refit.title) }
             (facts(&refit.facts))
             @for note in &refit.notes { p.note { (note) } }
@@ -119,7 +119,7 @@ fn figure(figure: &Figure) -> Markup {
                 Body::Panels { size, panels } => { (legend(&figure.legend())) (self::panels(figure, *size, panels)) }
                 Body::Parallel(parallel) => {
                     // Axes that are too close cannot be read: many of them scroll within the figure.
-                    div.scroll { div.panels.wide style={ "min-width:" (parallel.axes.len() * 62) "px" } {
+                    div.scroll { div.panels.wide style={ "min-width:" (parallel.axes.len() * 54) "px" } {
                         (plot(figure, 0, "wide", false))
                     } }
                     p.hint { "Drag along an axis to keep the lines that cross it there; double-click to have all back." }
@@ -278,6 +278,6 @@ fn data(report: &Report) -> Value {
 }
 
 /// JSON that no text in it can end: within a script element, only `<` means anything.
-fn embedded(value: &Value) -> String {
+pub(super) fn embedded(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c")
 }

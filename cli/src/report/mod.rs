@@ -16,6 +16,11 @@ mod plotly;
 mod png;
 mod scale;
 
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 use crate::client::Client;

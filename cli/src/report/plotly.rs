@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::figure::{Bar, Body, Figure, Mark, Panel, PanelSize, Parallel, Point, Quartiles, Series, Stroke};
+use super::figure::{Bar, Body, Figure, Mark, Panel, PanelSize, Parallel, Point, Quartiles, STRONG, Series, Stroke};
 use super::scale::{Axis, Scale, extremes};
 
 /// What the page's script draws a figure from; null for a figure without charts.
@@ -34,7 +34,7 @@ fn layout(panel: &Panel, size: PanelSize) -> Value {
     let margin = if is_small {
         json!({ "l": 34, "r": 6, "t": 6, "b": 22 })
     } else {
-        json!({ "l": 60, "r": 14, "t": 10, "b": 48 })
+        json!({ "l": 60, "r": 14, "t": 10, "b": if panel.x.title.is_empty() { 28 } else { 48 } })
     };
     json!({
         "xaxis": axis(&panel.x, is_small, panel.series.iter().flat_map(|series| series.mark.extent().0)),
@@ -43,7 +43,27 @@ fn layout(panel: &Panel, size: PanelSize) -> Value {
         "font": { "size": if is_small { 10 } else { 12 } },
         "barmode": "overlay",
         "bargap": 0,
+        "annotations": panel.series.iter().flat_map(|series| cell_texts(&series.mark)).collect::<Vec<_>>(),
     })
+}
+
+/// The numbers of cells, bright on strong colours.
+fn cell_texts(mark: &Mark) -> Vec<Value> {
+    let Mark::Cells(rows) = mark else { return Vec::new() };
+    if !mark.has_written_cells() {
+        return Vec::new();
+    }
+    let (_, most) = extremes(rows.iter().flatten().copied());
+    let cells = rows
+        .iter()
+        .enumerate()
+        .flat_map(|(y, row)| row.iter().enumerate().map(move |(x, value)| (x, y, *value)));
+    cells
+        .map(|(x, y, value)| {
+            let colour = if value > most * STRONG { "@ground" } else { "@text" };
+            json!({ "x": x, "y": y, "text": value.to_string(), "showarrow": false, "font": { "color": colour, "size": 11 } })
+        })
+        .collect()
 }
 
 fn axis(axis: &Axis, is_small: bool, values: impl Iterator<Item = f64>) -> Value {
@@ -61,11 +81,16 @@ fn axis(axis: &Axis, is_small: bool, values: impl Iterator<Item = f64>) -> Value
         Scale::Linear => {}
         Scale::Log => {
             drawn["type"] = "log".into();
-            drawn["exponentformat"] = "power".into();
+            drawn["exponentformat"] = "e".into();
             let (low, high) = extremes(values);
-            // Over several decades, numbers between the powers of ten crowd each other.
-            if high > low * 100.0 {
-                drawn["dtick"] = 1.into();
+            // Within two powers of ten there is room for 2 and 5; over many, only for every second one.
+            let decades = (high / low).log10();
+            if decades <= 2.0 {
+                drawn["dtick"] = "D2".into();
+                // Without it, 0.5 would be written as a mere 5.
+                drawn["tickformat"] = "~g".into();
+            } else {
+                drawn["dtick"] = (decades / 4.0).ceil().into();
             }
         }
         Scale::Categories(names) => {
@@ -172,8 +197,6 @@ fn boxes(boxes: &[Quartiles], colour: &str, pale: &str) -> Value {
 }
 
 fn cells(panel: &Panel, rows: &[Vec<f64>], colour: &str) -> Value {
-    /// More numbers could not be read.
-    const WRITTEN_MAX: usize = 20;
     let labels = |axis: &Axis, at: usize| match &axis.scale {
         Scale::Categories(names) => names.get(at).cloned().unwrap_or_default(),
         Scale::Linear | Scale::Log => at.to_string(),
@@ -193,12 +216,10 @@ fn cells(panel: &Panel, rows: &[Vec<f64>], colour: &str) -> Value {
             cells.map(label).collect()
         })
         .collect();
-    let is_written = rows.len() <= WRITTEN_MAX && rows.iter().all(|row| row.len() <= WRITTEN_MAX);
     json!({
         "type": "heatmap", "z": rows, "xgap": 1, "ygap": 1, "showscale": false,
         "colorscale": [[0, "@ground"], [1, colour]],
         "text": hover, "hoverinfo": "text",
-        "texttemplate": if is_written { "%{z}" } else { "" },
     })
 }
 

@@ -6,8 +6,11 @@
   const coarse = matchMedia("(pointer: coarse)");
   const plots = [...document.querySelectorAll(".plot")];
   const drawn = new Set();
-  // Widths on paper, in CSS pixels; the style sheet has as many columns there.
-  const paper = { wide: 660, medium: 322, small: 156 };
+  // Sizes on paper, in CSS pixels, as the style sheet has them there.
+  const paper = {
+    wide: { width: 660, height: 350 }, medium: { width: 322, height: 260 }, small: { width: 156, height: 130 },
+    square: { width: 660, height: 560 },
+  };
   let printing = false;
 
   const palette = () => (dark.matches && !printing ? palettes.dark : palettes.light);
@@ -18,7 +21,10 @@
   };
   const coloured = (value, key) => {
     if (typeof value === "string") return /^@\w+~?$/.test(value) && key !== "text" ? colour(value) : value;
-    if (Array.isArray(value)) return typeof value[0] === "number" ? value : value.map((item) => coloured(item, key));
+    // Long lists of numbers, of which there are many, are taken as they are; a stop of a colour scale is a short one.
+    if (Array.isArray(value)) {
+      return typeof value[0] === "number" && value.length > 2 ? value : value.map((item) => coloured(item, key));
+    }
     if (value === null || typeof value !== "object") return value;
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, key)]));
   };
@@ -32,9 +38,11 @@
     hoverlabel: { bgcolor: palette().ground, bordercolor: palette().muted, font: { color: palette().text } },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: palette().muted, activecolor: palette().text },
   });
-  const config = {
+  // Small panels, and fingers, have no room for the row of buttons.
+  const config = (plot) => ({
     responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
-  };
+    displayModeBar: plot.dataset.size !== "small" && !coarse.matches,
+  });
 
   const panel = (chart, plot) => {
     const { data, layout } = coloured(chart.plots[Number(plot.dataset.plot)]);
@@ -52,6 +60,7 @@
 
   // Parallel coordinates: lines of one shade are one trace; a drag along an axis keeps the lines that cross it there.
   const SHADES = 16;
+  const INSET = { l: 24, r: 24, t: 52, b: 12 };
   const shadeOf = (share) => {
     const stops = dark.matches && !printing
       ? [[253, 231, 37], [92, 200, 99], [33, 144, 141], [65, 92, 150]]
@@ -91,43 +100,70 @@
         fillcolor: colour("@1~"),
       });
     }
-    const annotations = chart.axes.flatMap(({ ticks }, x) => ticks.map(([y, text]) => ({
+    // Titles stand in two lines where they would run into each other.
+    const room = (printing ? paper.wide.width : plot.clientWidth) / chart.axes.length;
+    const longest = Math.max(...chart.axes.map(({ title }) => title.length));
+    const raised = room < longest * 7.5;
+    const titles = chart.axes.map(({ title }, x) => ({
+      x, y: 1, yref: "paper", text: title, showarrow: false, yanchor: "bottom", yshift: raised && x % 2 ? 18 : 2,
+      xanchor: x === 0 ? "left" : x === last ? "right" : "center", xshift: x === 0 ? -20 : x === last ? 20 : 0,
+    }));
+    const ticks = chart.axes.flatMap(({ ticks }, x) => ticks.map(([y, text]) => ({
       x, y, text, showarrow: false, xanchor: x === last ? "right" : "left", xshift: x === last ? -4 : 4,
       font: { size: 10, color: palette().text }, bgcolor: palette().ground + "b0", borderpad: 1,
     })));
     return {
       data,
       layout: {
-        ...base(), shapes, annotations, margin: { l: 24, r: 24, t: 44, b: 12 },
+        ...base(), shapes, annotations: [...titles, ...ticks], margin: INSET,
         font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: palette().text },
-        dragmode: coarse.matches ? false : "select",
+        dragmode: false,
         xaxis: {
-          range: [-0.12, last + 0.12], fixedrange: true, zeroline: false, showgrid: false, side: "top", tickangle: 0,
-          tickvals: chart.axes.map((_, x) => x), ticktext: chart.axes.map(({ title }) => title),
+          range: [-0.04, last + 0.04], fixedrange: true, visible: false,
         },
         yaxis: { range: [-0.03, 1.03], fixedrange: true, visible: false },
       },
     };
   };
-  const brush = (plot, selection) => {
-    const [from, to] = [...selection.range.x].sort((a, b) => a - b);
-    const [low, high] = [...selection.range.y].sort((a, b) => a - b);
-    const axis = Math.round((from + to) / 2);
-    plot.brushes = [...(plot.brushes ?? []).filter((brush) => brush.axis !== axis), { axis, low, high }];
-    draw(plot);
+  // The pointer's place on the axes: their number from the left, and from 0 at the bottom to 1.
+  const place = (plot, last, event) => {
+    const box = plot.getBoundingClientRect();
+    const across = (event.clientX - box.left - INSET.l) / (box.width - INSET.l - INSET.r);
+    const down = (event.clientY - box.top - INSET.t) / (box.height - INSET.t - INSET.b);
+    const within = (value) => Math.min(Math.max(value, 0), 1);
+    return { axis: Math.round(within(across) * last), at: within(1.03 - down * 1.06) };
+  };
+  const brushable = (chart, plot) => {
+    const last = chart.axes.length - 1;
+    let start = null;
+    let frame = 0;
+    plot.style.cursor = "crosshair";
+    plot.addEventListener("pointerdown", (event) => {
+      if (event.pointerType !== "touch" && event.button === 0) start = place(plot, last, event);
+    });
+    addEventListener("pointermove", (event) => {
+      if (!start) return;
+      const { at } = place(plot, last, event);
+      if (Math.abs(at - start.at) < 0.02) return;
+      const brush = { axis: start.axis, low: Math.min(at, start.at), high: Math.max(at, start.at) };
+      plot.brushes = [...(plot.brushes ?? []).filter(({ axis }) => axis !== brush.axis), brush];
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(() => draw(plot));
+    });
+    addEventListener("pointerup", () => { start = null; });
+    plot.addEventListener("dblclick", () => { plot.brushes = []; draw(plot); });
   };
 
   const draw = (plot) => {
     const chart = charts[plot.dataset.figure];
     const { data, layout } = chart.kind === "parallel" ? parallel(chart, plot) : panel(chart, plot);
-    if (printing) layout.width = paper[plot.dataset.size];
+    const size = printing
+      ? { autosize: false, ...paper[plot.classList.contains("square") ? "square" : plot.dataset.size] }
+      : { autosize: true, height: plot.clientHeight };
     const first = !drawn.has(plot);
     drawn.add(plot);
-    Plotly.react(plot, data, { ...layout, autosize: !printing, height: plot.clientHeight, selections: [] }, config);
-    if (first && chart.kind === "parallel") {
-      plot.on("plotly_selected", (event) => event?.range && brush(plot, event));
-      plot.on("plotly_doubleclick", () => { plot.brushes = []; draw(plot); });
-    }
+    Plotly.react(plot, data, { ...layout, ...size }, config(plot));
+    if (first && chart.kind === "parallel") brushable(chart, plot);
   };
   const drawAll = () => plots.forEach(draw);
   const redraw = () => drawn.forEach(draw);

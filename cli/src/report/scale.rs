@@ -43,8 +43,13 @@ impl Axis {
 impl Scale {
     /// Logarithmic if all values are above 0 and the largest is more than a hundred times the smallest.
     pub(crate) fn for_values(values: impl Iterator<Item = f64>) -> Self {
+        Self::for_decades(values, 2)
+    }
+
+    /// Logarithmic if all values are above 0 and span more than so many powers of ten.
+    pub(crate) fn for_decades(values: impl Iterator<Item = f64>, decades: i32) -> Self {
         let (low, high) = extremes(values);
-        if low > 0.0 && high.is_finite() && high / low > 100.0 {
+        if low > 0.0 && high.is_finite() && high / low > 10_f64.powi(decades) {
             Self::Log
         } else {
             Self::Linear
@@ -133,7 +138,7 @@ fn linear_ticks(low: f64, high: f64, about: usize) -> Vec<(f64, String)> {
     let step = [1.0, 2.0, 5.0, 10.0]
         .map(|factor| factor * power)
         .into_iter()
-        .find(|step| *step >= rough)
+        .find(|step| *step >= rough * 0.7)
         .unwrap_or(10.0 * power);
     let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
     (first..=last)
@@ -183,7 +188,10 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_within_the_ends() {
-        assert_eq!(texts(Scale::Linear.ticks((-0.1, 1.05), 5)), ["0", "0.5", "1"]);
+        assert_eq!(
+            texts(Scale::Linear.ticks((-0.1, 1.05), 5)),
+            ["0", "0.2", "0.4", "0.6", "0.8", "1"]
+        );
         assert_eq!(texts(Scale::Log.ticks((2e-4, 0.5), 5)), ["0.001", "0.01", "0.1"]);
         assert_eq!(texts(Scale::Log.ticks((0.3, 4.0), 5)), ["0.5", "1", "2"]);
         assert_eq!(

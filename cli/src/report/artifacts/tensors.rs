@@ -206,3 +206,6 @@ impl<'a> File<'a> {
         Ok((view.shape().to_vec(), values))
     }
 }
+
+#[cfg(test)]
+mod tests;

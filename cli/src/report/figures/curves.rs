@@ -37,7 +37,7 @@ pub(super) fn of_best_trials(study: &StudyData, metric: Metric) -> Option<Figure
     .filter(|(_, series)| !series.is_empty())
     .map(|(title, series)| Panel {
         x: Axis::linear("epoch"),
-        y: Axis::new(title.clone(), scale_of(&series)),
+        y: Axis::new(title.clone(), scale_of(metric, &series)),
         title,
         series,
     })
@@ -84,7 +84,7 @@ pub(super) fn of_refit(refit: &RefitData, metric: Metric) -> Option<Figure> {
     if !on_all_rows.is_empty() {
         series.push(Series::line("training, all rows", 2, thinned(on_all_rows, POINTS_MAX)));
     }
-    let scale = scale_of(&series);
+    let scale = scale_of(metric, &series);
     let mut bands = Vec::new();
     for (name, colour, spreads) in [("training, folds", 0, &train), ("validation, folds", 1, &validation)] {
         if spreads.values().any(|spread| spread.folds > 1) {
@@ -141,8 +141,12 @@ fn band(spreads: &BTreeMap<u32, Spread>, scale: &Scale) -> Vec<(f64, f64, f64)> 
     thinned(edges.collect(), POINTS_MAX)
 }
 
-fn scale_of(series: &[Series]) -> Scale {
-    Scale::for_values(series.iter().flat_map(|series| series.mark.extent().1))
+/// Losses fall fast and then slowly, which only a logarithmic axis shows both of.
+fn scale_of(metric: Metric, series: &[Series]) -> Scale {
+    match metric {
+        Metric::Loss => Scale::for_decades(series.iter().flat_map(|series| series.mark.extent().1), 1),
+        Metric::Accuracy => Scale::Linear,
+    }
 }
 
 fn cut_text(reports: Option<usize>) -> String {

@@ -108,7 +108,7 @@ pub(super) fn parallel_coordinates(study: &StudyData) -> Option<Figure> {
         id: "parallel-coordinates".into(),
         title: "Parallel coordinates".into(),
         caption: format!(
-            "Each line is a completed trial; its colour is its rank, the darkest the best. Settings that were searched \
+            "Each line is a completed trial; the stronger its colour, the better its rank. Settings that were searched \
              by their logarithm have logarithmic axes.{cut}"
         ),
         body: Body::Parallel(Parallel { axes, rows }),
@@ -139,7 +139,7 @@ pub(super) fn settings_and_value(study: &StudyData) -> Option<Figure> {
                 Scale::Categories(names) => strips(&setting, names.len(), &trials),
                 Scale::Linear | Scale::Log => vec![Series::new("", 0, Mark::Points(points(&setting, &trials, 0.0)))],
             },
-            x: Axis::new(setting.name, setting.scale),
+            x: Axis::new("", setting.scale),
             y: Axis::new(study.value_name(), scale.clone()),
         })
         .collect();

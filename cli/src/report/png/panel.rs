@@ -1,8 +1,8 @@
 //! One panel: its axes, and the marks on them.
 
 use super::canvas::{Anchor, Area, Canvas, clipped, text_width};
-use crate::report::figure::{Bar, Mark, Panel, PanelSize, Point, Quartiles, Series, Stroke};
-use crate::report::palette::{LIGHT, rgb};
+use crate::report::figure::{Bar, Mark, Panel, PanelSize, Point, Quartiles, STRONG, Series, Stroke};
+use crate::report::palette::LIGHT;
 use crate::report::scale::{Scale, extremes};
 
 /// Where values are, in units of the canvas.
@@ -30,7 +30,11 @@ impl Places<'_> {
 /// Draws a panel into an area.
 pub(super) fn draw(canvas: &mut Canvas, panel: &Panel, size: PanelSize, area: Area) {
     let is_small = size == PanelSize::Small;
-    let label_size = if is_small { 9.0 } else { 11.0 };
+    let label_size = match size {
+        PanelSize::Wide => 11.0,
+        PanelSize::Medium => 10.0,
+        PanelSize::Small => 9.0,
+    };
     let along_x = panel.series.iter().flat_map(|series| series.mark.extent().0);
     let along_y = panel.series.iter().flat_map(|series| series.mark.extent().1);
     let (x_ends, y_ends) = (panel.x.ends(along_x), panel.y.ends(along_y));
@@ -42,7 +46,7 @@ pub(super) fn draw(canvas: &mut Canvas, panel: &Panel, size: PanelSize, area: Ar
         .map(|(_, label)| text_width(label, label_size))
         .fold(0.0, f32::max);
     let left = widest.min(area.width * 0.3) + 8.0 + title_room;
-    let bottom = label_size + 8.0 + title_room;
+    let bottom = label_size + 8.0 + if panel.x.title.is_empty() { 0.0 } else { title_room };
     let inner = Area {
         left: area.left + left,
         top: area.top + title_height,
@@ -93,7 +97,7 @@ fn axes(canvas: &mut Canvas, places: &Places<'_>, label_size: f32, is_small: boo
     let x_ticks = panel
         .x
         .scale
-        .ticks(places.x_ends, if is_small { 3 } else { (inner.width / 80.0) as usize });
+        .ticks(places.x_ends, if is_small { 3 } else { (inner.width / 55.0) as usize });
     let room = inner.width / x_ticks.len().max(1) as f32 - 4.0;
     for (value, label) in &x_ticks {
         let x = places.x(*value);
@@ -147,7 +151,7 @@ fn mark(canvas: &mut Canvas, places: &Places<'_>, series: &Series, is_small: boo
         Mark::Boxes(boxes) => boxes
             .iter()
             .for_each(|quartiles| self::quartiles(canvas, places, quartiles, colour)),
-        Mark::Cells(rows) => cells(canvas, places, rows, colour),
+        Mark::Cells(rows) => cells(canvas, places, rows, colour, series.mark.has_written_cells()),
     }
 }
 
@@ -208,11 +212,8 @@ fn quartiles(canvas: &mut Canvas, places: &Places<'_>, quartiles: &Quartiles, co
     }
 }
 
-fn cells(canvas: &mut Canvas, places: &Places<'_>, rows: &[Vec<f64>], colour: &str) {
-    /// Of more cells in a row, the numbers could not be read.
-    const WRITTEN_MAX: usize = 20;
+fn cells(canvas: &mut Canvas, places: &Places<'_>, rows: &[Vec<f64>], colour: &str, are_written: bool) {
     let (_, most) = extremes(rows.iter().flatten().copied());
-    let [r, g, b] = rgb(colour);
     for (y, row) in rows.iter().enumerate() {
         for (x, value) in row.iter().enumerate() {
             let share = if most > 0.0 { (value / most) as f32 } else { 0.0 };
@@ -222,9 +223,13 @@ fn cells(canvas: &mut Canvas, places: &Places<'_>, rows: &[Vec<f64>], colour: &s
                 width: places.x(1.0) - places.x(0.0) - 1.0,
                 height: places.y(0.0) - places.y(1.0) - 1.0,
             };
-            canvas.rectangle(place, &format!("#{r:02x}{g:02x}{b:02x}"), share);
-            if rows.len() <= WRITTEN_MAX && row.len() <= WRITTEN_MAX {
-                let on = if share > 0.55 { LIGHT.ground } else { LIGHT.text };
+            canvas.rectangle(place, colour, share);
+            if are_written {
+                let on = if f64::from(share) > STRONG {
+                    LIGHT.ground
+                } else {
+                    LIGHT.text
+                };
                 let middle = (place.left + place.width / 2.0, place.top + place.height / 2.0 + 4.0);
                 canvas.text(&value.to_string(), middle, 11.0, Anchor::Middle, on);
             }
