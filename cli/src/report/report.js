@@ -119,7 +119,7 @@
         font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: palette().text },
         dragmode: false,
         xaxis: {
-          range: [-0.04, last + 0.04], fixedrange: true, visible: false,
+          range: [-0.07, last + 0.07], fixedrange: true, visible: false,
         },
         yaxis: { range: [-0.03, 1.03], fixedrange: true, visible: false },
       },

@@ -166,7 +166,10 @@ fn log_ticks(low: f64, high: f64, about: usize) -> Vec<(f64, String)> {
 
 /// A number for people, with four significant digits.
 pub(crate) fn short(number: f64) -> String {
-    let rounded = format!("{number:.3e}").parse().unwrap_or(number);
+    let rounded: f64 = format!("{number:.3e}").parse().unwrap_or(number);
+    if rounded.abs() >= 1e6 {
+        return format!("{rounded:e}");
+    }
     six_digits(rounded)
 }
 
@@ -198,6 +201,12 @@ mod tests {
             Scale::Categories(vec!["a".into()]).ticks((-0.5, 0.5), 5),
             [(0.0, "a".to_owned())]
         );
+    }
+
+    #[test]
+    fn numbers_for_people_are_short() {
+        let texts = [0.304_906, 12_345.678, 1e10, -2.5e7, 1e-6, 150.0].map(short);
+        assert_eq!(texts, ["0.3049", "12350", "1e10", "-2.5e7", "1e-6", "150"]);
     }
 
     #[test]
