@@ -99,7 +99,7 @@ fn refit_section(refit: &RefitSection) -> Markup {
         section class=[(!refit.figures.is_empty()).then_some("drawn")] {
             h2 id={ "refit-" (refit.number) } { (refit.title) }
             (facts(&refit.facts))
-            @for note in &refit.notes { p.note { (note) } }
+            @for note in refit.note.iter().chain(&refit.errors) { p.note { (note) } }
             @for drawn in &refit.figures { (figure(drawn)) }
         }
     }

@@ -49,8 +49,10 @@ struct RefitSection {
     number: u32,
     title: String,
     facts: Vec<Fact>,
-    /// What is missing, and why.
-    notes: Vec<String>,
+    /// Why it left no network to be drawn.
+    note: Option<String>,
+    /// What is wrong with its artifacts.
+    errors: Vec<String>,
     figures: Vec<Figure>,
 }
 
@@ -62,8 +64,8 @@ pub(crate) async fn make(client: &mut Client, study: &str) -> Result<Report, Err
     let study = data::fetch(client, study).await?;
     let report = of_study(&study);
     for refit in &report.refits {
-        for note in &refit.notes {
-            say(&format!("refit {}: {note}", refit.number));
+        for error in &refit.errors {
+            say(&format!("refit {}: {error}; its figures are left out", refit.number));
         }
     }
     Ok(report)
@@ -72,13 +74,12 @@ pub(crate) async fn make(client: &mut Client, study: &str) -> Result<Report, Err
 fn of_study(study: &data::StudyData) -> Report {
     let refits = study.refits.iter().map(|refit| {
         let RefitFigures { figures, errors } = figures::of_refit(refit);
-        let mut notes = Vec::from_iter(facts::refit_note(&refit.summary));
-        notes.extend(errors.iter().map(ToString::to_string));
         RefitSection {
             number: refit.summary.refit,
             title: format!("Refit {} of trial {}", refit.summary.refit, refit.summary.trial),
             facts: facts::of_refit(&refit.summary),
-            notes,
+            note: facts::refit_note(&refit.summary),
+            errors: errors.iter().map(ToString::to_string).collect(),
             figures,
         }
     });

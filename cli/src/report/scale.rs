@@ -150,8 +150,8 @@ fn log_ticks(low: f64, high: f64, about: usize) -> Vec<(f64, String)> {
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let decades = usize::try_from(last - first).unwrap_or(1).max(1);
     let within = |tick: &f64| *tick >= low * 0.999_999 && *tick <= high * 1.000_001;
-    // Within few decades there is room for 2 and 5, over many only for every second or third power.
-    let factors: &[f64] = if decades <= 2 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    // Within two powers of ten there is room for 2 and 5, over many only for every second or third power.
+    let factors: &[f64] = if high / low <= 100.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
     let every = decades.div_ceil(about.max(1)).max(1);
     let ticks: Vec<f64> = (first..=last)
         .step_by(every)
@@ -197,6 +197,7 @@ mod tests {
         );
         assert_eq!(texts(Scale::Log.ticks((2e-4, 0.5), 5)), ["0.001", "0.01", "0.1"]);
         assert_eq!(texts(Scale::Log.ticks((0.3, 4.0), 5)), ["0.5", "1", "2"]);
+        assert_eq!(texts(Scale::Log.ticks((0.25, 11.0), 5)), ["0.5", "1", "2", "5", "10"]);
         assert_eq!(
             Scale::Categories(vec!["a".into()]).ticks((-0.5, 0.5), 5),
             [(0.0, "a".to_owned())]

@@ -165,13 +165,16 @@ fn a_study_that_runs_and_refits_without_a_network_say_so() {
         report.unfinished,
         "This study is running: the report shows what there is so far."
     );
-    let notes: Vec<&[String]> = report.refits.iter().map(|refit| refit.notes.as_slice()).collect();
-    assert!(notes[..3].iter().all(|notes| notes.is_empty()), "{notes:?}");
-    assert_eq!(notes[3], ["This refit failed: it left no network to be drawn."]);
-    assert_eq!(
-        notes[4],
-        ["This refit is running: figures of its network appear once it has ended."]
-    );
+    let notes: Vec<Option<&str>> = report.refits.iter().map(|refit| refit.note.as_deref()).collect();
+    let want = [
+        None,
+        None,
+        None,
+        Some("This refit failed: it left no network to be drawn."),
+        Some("This refit is running: figures of its network appear once it has ended."),
+    ];
+    assert_eq!(notes, want);
+    assert!(report.refits.iter().all(|refit| refit.errors.is_empty()));
     let empty = Report {
         search: Vec::new(),
         ..report
@@ -185,10 +188,11 @@ fn a_broken_artifact_is_named_and_leaves_the_others() {
     let files = &mut study.refits[0].files;
     files.iter_mut().find(|file| file.kind == "activations").unwrap().bytes = b"{}".to_vec();
     let report = of_study(&study);
-    let [note] = report.refits[0].notes.as_slice() else {
-        panic!("{:?}", report.refits[0].notes)
+    let [error] = report.refits[0].errors.as_slice() else {
+        panic!("{:?}", report.refits[0].errors)
     };
-    assert!(note.starts_with("artifact activations.json: "), "{note}");
+    assert!(error.starts_with("artifact activations.json: "), "{error}");
+    assert!(html::page(&report).contains("artifact activations.json: "));
     let ids: Vec<&str> = report.refits[0]
         .figures
         .iter()
