@@ -183,7 +183,7 @@ fn reports(epochs: u32, end: f64, seed: u64, is_refit: bool) -> Vec<v1::EpochRep
                 epoch,
                 train_loss: loss * 0.8,
                 val_loss: fold.map(|fold| loss * (1.0 + 0.1 * f64::from(fold))),
-                reported_at: None,
+                ..Default::default()
             });
         }
     }

@@ -2,13 +2,13 @@
 
 use super::refit_id;
 use crate::report::artifacts::{ActivationProfiles, Activations, Histogram, WeightHistograms};
-use crate::report::figure::{Bar, Body, Figure, Mark, Panel, PanelSize, Series};
+use crate::report::figure::{Bar, Body, COLOURS, Figure, Mark, Panel, PanelSize, Series};
 use crate::report::scale::{Axis, Scale, short};
 
 /// Neurons of a layer that are drawn, the first ones.
 const NEURONS_MAX: usize = 64;
-/// Inputs for which activations are drawn, the first ones.
-const INPUTS_MAX: usize = 8;
+/// Inputs for which activations are drawn, the first ones: as many as there are colours.
+const INPUTS_MAX: usize = COLOURS;
 /// Layers that are drawn, the first ones.
 const LAYERS_MAX: usize = 32;
 

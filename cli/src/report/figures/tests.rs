@@ -186,7 +186,7 @@ fn bands_reach_one_deviation_to_either_side_of_the_mean() {
         epoch,
         train_loss,
         val_loss,
-        reported_at: None,
+        ..Default::default()
     };
     let refit = RefitData {
         reports: vec![
