@@ -73,6 +73,11 @@ pub(crate) enum Command {
     /// Train a configuration again, as the study's `refit` section says, and measure it on the test set; prints
     /// `refit NUMBER of trial NUMBER`.
     Refit(RefitArgs),
+    /// Write a report of a study: one HTML page that opens without a network; prints `report FILE`.
+    ///
+    /// With --png, also every figure as a PNG file; prints `figures DIR: NUMBER`. A study that has not ended is shown as it
+    /// stands.
+    Report(ReportArgs),
     /// List the workers seen lately; prints their devices, load and when they were last seen.
     Workers(FormatArgs),
     /// Run everything on this machine until Ctrl-C: embedded Postgres, coordinator and workers.
@@ -166,6 +171,18 @@ pub(crate) struct RefitArgs {
     /// Follow the refit until it ends; the exit status is 0 only if it completed.
     #[arg(long, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct ReportArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// File of the page; one that exists is replaced.
+    #[arg(short, long, value_name = "FILE", env = "TRAWL_OUTPUT")]
+    pub(crate) output: PathBuf,
+    /// Folder for the figures as PNG files; made if it is missing.
+    #[arg(long, value_name = "DIR", env = "TRAWL_PNG")]
+    pub(crate) png: Option<PathBuf>,
 }
 
 #[derive(Args)]

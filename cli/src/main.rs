@@ -6,6 +6,7 @@ mod commands;
 mod error;
 mod output;
 mod progress;
+mod report;
 mod study_file;
 mod up;
 

@@ -169,7 +169,11 @@ pub(crate) fn refit_text(refit: &RefitSummary) -> String {
     match (refit.test_loss, refit.test_accuracy) {
         (Some(loss), None) => format!("{what}: test loss {}", six_digits(loss)),
         (Some(loss), Some(accuracy)) => {
-            format!("{what}: test accuracy {}, test loss {}", percent(accuracy), six_digits(loss))
+            format!(
+                "{what}: test accuracy {}, test loss {}",
+                percent(accuracy),
+                six_digits(loss)
+            )
         }
         (None, _) if refit.error.is_empty() => format!("{what}: {}", refit.state),
         (None, _) => format!("{what}: {}, {}", refit.state, refit.error),

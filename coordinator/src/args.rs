@@ -73,7 +73,11 @@ impl Args {
         if let Some(folder) = &self.fashion_mnist {
             return vec![folder.clone()];
         }
-        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
         std::iter::once(self.dataset_dir.join("fashion-mnist"))
             .chain(cache.map(|cache| cache.join("trawl/fashion-mnist")))

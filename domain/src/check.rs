@@ -59,7 +59,10 @@ impl StudyDraft {
             None => None,
         };
         let space = space::check(&self.space, v);
-        let refit = self.refit.as_ref().map(|refit| refit_spec(refit, &self.space, shape, v));
+        let refit = self
+            .refit
+            .as_ref()
+            .map(|refit| refit_spec(refit, &self.space, shape, v));
         let mut settings = Settings::new(&self.space, &space, refit.as_ref().map(|refit| &refit.set));
         let model = model::check(&self.model, shape, &mut settings, v);
         let training = training::check(self.training.as_ref(), &mut settings, v);
@@ -213,7 +216,14 @@ fn inputs(rows: &[Vec<RawValue>], shape: Option<DatasetShape>, v: &mut Violation
     for (index, row) in rows.iter().enumerate() {
         let field = format!("refit.inputs[{index}]");
         if let Some(shape) = shape.filter(|shape| shape.sample.len() != row.len() as u64) {
-            v.add(field, format!("has {} values where a row has {} features", row.len(), shape.sample.len()));
+            v.add(
+                field,
+                format!(
+                    "has {} values where a row has {} features",
+                    row.len(),
+                    shape.sample.len()
+                ),
+            );
             continue;
         }
         let mut values = Vec::with_capacity(row.len());
@@ -230,7 +240,6 @@ fn inputs(rows: &[Vec<RawValue>], shape: Option<DatasetShape>, v: &mut Violation
     }
     inputs
 }
-
 
 fn word<T: std::str::FromStr<Err = crate::network::UnknownWord>>(
     field: &str,

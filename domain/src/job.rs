@@ -122,9 +122,7 @@ pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Vi
     }
     let mut jobs: Vec<PlannedJob> = alike
         .into_iter()
-        .flat_map(|((architecture, _), folds)| {
-            cut(&folds, members_max(&architecture))
-        })
+        .flat_map(|((architecture, _), folds)| cut(&folds, members_max(&architecture)))
         .collect();
     jobs.sort_unstable();
     Ok(Some(Window { trials, jobs }))

@@ -150,10 +150,7 @@ impl Layer {
             (Self::Conv2d(_) | Self::MaxPool2d { .. }, SampleShape::Vector(len)) => {
                 Err(format!("takes an image, and gets a vector of {len}"))
             }
-            (
-                Self::Conv2d(conv),
-                SampleShape::Image { height, width, .. },
-            ) => {
+            (Self::Conv2d(conv), SampleShape::Image { height, width, .. }) => {
                 let side = |side: u32| {
                     let room = u64::from(side) + 2 * u64::from(conv.padding);
                     let places = room.checked_sub(u64::from(conv.kernel))? / u64::from(conv.stride) + 1;
@@ -246,7 +243,11 @@ impl Architecture {
     /// Trainable numbers of one network; 0 if its layers do not fit together.
     pub fn params(&self) -> u64 {
         let shapes = self.shapes().unwrap_or_default();
-        let each = self.layers.iter().zip(&shapes).map(|(layer, input)| layer.params(*input));
+        let each = self
+            .layers
+            .iter()
+            .zip(&shapes)
+            .map(|(layer, input)| layer.params(*input));
         each.fold(0, u64::saturating_add)
     }
 
@@ -331,7 +332,15 @@ mod tests {
             .into_iter()
             .map(SampleShape::dims)
             .collect();
-        let expected: [&[u32]; 7] = [&[1, 28, 28], &[32, 24, 24], &[32, 12, 12], &[64, 8, 8], &[4096], &[128], &[10]];
+        let expected: [&[u32]; 7] = [
+            &[1, 28, 28],
+            &[32, 24, 24],
+            &[32, 12, 12],
+            &[64, 8, 8],
+            &[4096],
+            &[128],
+            &[10],
+        ];
         assert_eq!(dims, expected);
         let (first, second) = (32 * (25 + 1), 64 * (32 * 25 + 1));
         let linear = 128 * 4097 + 10 * 129;

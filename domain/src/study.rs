@@ -292,7 +292,11 @@ fn whole(value: &ParamValue, range: RangeInclusive<i64>) -> Result<u32, String> 
         ParamValue::Int(n) if range.contains(n) => {
             u32::try_from(*n).map_err(|_| format!("must be at most {}", u32::MAX))
         }
-        ParamValue::Int(n) => Err(format!("must be from {} to {}, and {n} is not", range.start(), range.end())),
+        ParamValue::Int(n) => Err(format!(
+            "must be from {} to {}, and {n} is not",
+            range.start(),
+            range.end()
+        )),
         ParamValue::Float(x) => Err(format!("must be a whole number, and {x} is not")),
         other => Err(format!("must be a number, and '{other}' is not")),
     }

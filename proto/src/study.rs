@@ -1,8 +1,8 @@
 //! A submitted study as a draft for the domain to check. Nothing is judged here: every rule lives in one place.
 
 use trawl_domain::study_draft::{
-    Conv2dDraft, CsvDraft, DatasetDraft, DistributionDraft, IdxDraft, LayerDraft, NpyDraft, NpzDraft, ObjectiveDraft, RangeDraft, RefitDraft, StudyDraft, TrainingDraft,
-    ValidationDraft,
+    Conv2dDraft, CsvDraft, DatasetDraft, DistributionDraft, IdxDraft, LayerDraft, NpyDraft, NpzDraft, ObjectiveDraft,
+    RangeDraft, RefitDraft, StudyDraft, TrainingDraft, ValidationDraft,
 };
 
 use crate::params::raw_value;

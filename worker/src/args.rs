@@ -38,7 +38,11 @@ pub(crate) struct Args {
 impl Args {
     /// Where dataset files are kept.
     pub(crate) fn cache_dir(&self) -> PathBuf {
-        let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         self.cache_dir.clone().unwrap_or_else(|| {
             folder("XDG_CACHE_HOME")
                 .or_else(|| folder("HOME").map(|home| home.join(".cache")))

@@ -2,6 +2,7 @@
 
 mod curves;
 mod refit;
+mod report;
 mod show;
 mod steer;
 mod studies;
@@ -36,6 +37,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Cancel(args) => steer::cancel(&mut connect().await?, &args.study, output).await,
         Command::Delete(args) => steer::delete(&mut connect().await?, args, output).await,
         Command::Refit(args) => refit::refit(&mut connect().await?, args, output).await,
+        Command::Report(args) => report::report(&mut connect().await?, args, output).await,
         Command::Workers(format) => workers::workers(&mut connect().await?, (*format).into(), output).await,
         Command::Up(args) => up::up(args, cli.server.token.as_deref(), output).await,
         Command::Completions(args) => {

@@ -60,7 +60,10 @@ pub(super) async fn read_dataset(
         if let Some(test) = test.filter(|test| test.shape != samples.shape) {
             violations.add(
                 &named.features.field,
-                format!("has rows of {}, and the training part rows of {}", test.shape, samples.shape),
+                format!(
+                    "has rows of {}, and the training part rows of {}",
+                    test.shape, samples.shape
+                ),
             );
         }
     }
@@ -82,7 +85,11 @@ fn parse(
     let content = files.as_ref().map(|file| file.content.as_slice());
     dataset::read(&source.format, kind, content, classes)
         .map_err(|error| {
-            let file = named.targets.as_ref().filter(|_| error.in_targets).unwrap_or(&named.features);
+            let file = named
+                .targets
+                .as_ref()
+                .filter(|_| error.in_targets)
+                .unwrap_or(&named.features);
             v.add(
                 field_of(&source.format, file, &error),
                 format!("{}: {error}", shown(file)),
@@ -94,12 +101,10 @@ fn parse(
 /// A missing column is the mistake of the field that names it.
 fn field_of(format: &Format, file: &FileRef, error: &ReadError) -> String {
     match (format, &error.column) {
-        (Format::Csv(columns), Some(column)) => {
-            match columns.features.iter().position(|feature| feature == column) {
-                Some(index) => format!("dataset.csv.features[{index}]"),
-                None => "dataset.csv.target".to_owned(),
-            }
-        }
+        (Format::Csv(columns), Some(column)) => match columns.features.iter().position(|feature| feature == column) {
+            Some(index) => format!("dataset.csv.features[{index}]"),
+            None => "dataset.csv.target".to_owned(),
+        },
         (Format::Npz(arrays), Some(array)) if arrays.features == *array => "dataset.npz.features".to_owned(),
         (Format::Npz(_), Some(_)) => "dataset.npz.target".to_owned(),
         _ => file.field.clone(),
@@ -124,7 +129,10 @@ async fn read_part(
         Some(file) => read_file(app, file, v).await?,
         None => None,
     };
-    debug_assert_eq!(part.targets.is_some(), !matches!(source.format, Format::Csv(_) | Format::Npz(_)));
+    debug_assert_eq!(
+        part.targets.is_some(),
+        !matches!(source.format, Format::Csv(_) | Format::Npz(_))
+    );
     Ok(match (features, part.targets.is_some(), targets) {
         (Some(features), false, _) => Some(Part {
             features,

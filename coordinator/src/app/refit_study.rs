@@ -87,9 +87,12 @@ pub(super) async fn start_refit(
     }
     let mut new_jobs = Vec::new();
     let mut new_folds = Vec::new();
-    let config = study
-        .refit_config(&params)
-        .map_err(|violation| AppError::Internal(format!("study {study_id}: {}: {}", violation.field, violation.description)))?;
+    let config = study.refit_config(&params).map_err(|violation| {
+        AppError::Internal(format!(
+            "study {study_id}: {}: {}",
+            violation.field, violation.description
+        ))
+    })?;
     for planned in plan_refit(study, &config.architecture) {
         let job_id = JobId(app.new_id());
         let split = if planned.split == Split::All {

@@ -306,7 +306,11 @@ fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
     if !message.val_accuracy.is_empty() && message.val_accuracy.len() != message.members.len() {
         v.add("val_accuracy", "must have one value a member, or none at all");
     }
-    if message.val_accuracy.iter().any(|accuracy| !(0.0..=1.0).contains(accuracy)) {
+    if message
+        .val_accuracy
+        .iter()
+        .any(|accuracy| !(0.0..=1.0).contains(accuracy))
+    {
         v.add("val_accuracy", "must be from 0 to 1");
     }
     for (field, losses) in [("train_loss", &message.train_loss), ("val_loss", &message.val_loss)] {

@@ -207,7 +207,11 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         &study.train.features.0[..],
         study.train.targets.as_ref().map(|hash| &hash.0[..]),
         study.test.as_ref().map(|test| &test.features.0[..]),
-        study.test.as_ref().and_then(|test| test.targets.as_ref()).map(|hash| &hash.0[..]),
+        study
+            .test
+            .as_ref()
+            .and_then(|test| test.targets.as_ref())
+            .map(|hash| &hash.0[..]),
         int(study.shape.train_rows),
         &sample_shape,
         class_count,

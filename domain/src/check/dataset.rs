@@ -90,7 +90,10 @@ pub(super) fn check(dataset: Option<&DatasetDraft>, has_refit: bool, v: &mut Vio
                 ("train_features", &npy.train_features),
                 ("train_targets", &npy.train_targets),
             ];
-            let test = [("test_features", &npy.test_features), ("test_targets", &npy.test_targets)];
+            let test = [
+                ("test_features", &npy.test_features),
+                ("test_targets", &npy.test_targets),
+            ];
             paired_files(Format::Npy, "npy", train, test, has_refit, v)
         }
     };

@@ -76,9 +76,8 @@ fn read(
 }
 
 fn conv2d(at: &str, conv: &Conv2dDraft, settings: &mut Settings<'_>, v: &mut Violations) -> Option<LayerSpec> {
-    let or = |given: &Option<RawValue>, default: i64| {
-        given.clone().unwrap_or(RawValue::Scalar(ParamValue::Int(default)))
-    };
+    let or =
+        |given: &Option<RawValue>, default: i64| given.clone().unwrap_or(RawValue::Scalar(ParamValue::Int(default)));
     let (stride, padding) = (or(&conv.stride, 1), or(&conv.padding, 0));
     let filters = settings.read(&format!("{at}.filters"), conv.filters.as_ref(), study::filters_value, v);
     let kernel = settings.read(&format!("{at}.kernel"), conv.kernel.as_ref(), study::kernel_value, v);
@@ -202,12 +201,11 @@ fn step(spec: &LayerSpec, input: Flow, settings: &Settings<'_>) -> Step {
         (LayerSpec::Activation { .. } | LayerSpec::Dropout { .. }, _) => Ok(input),
         (LayerSpec::Flatten, _) => Ok(Flow::Vector(input.len())),
         (LayerSpec::Linear { units }, Flow::Vector(_)) => Ok(Flow::Vector(Range::of(units, settings)?)),
-        (LayerSpec::Linear { .. }, Flow::Image { .. }) => {
-            Err(("linear", "takes a vector, and gets an image: put a flatten before it".to_owned()))
-        }
-        (LayerSpec::Conv2d { .. }, Flow::Vector(_)) => {
-            Err(("conv2d", "takes an image, and gets a vector".to_owned()))
-        }
+        (LayerSpec::Linear { .. }, Flow::Image { .. }) => Err((
+            "linear",
+            "takes a vector, and gets an image: put a flatten before it".to_owned(),
+        )),
+        (LayerSpec::Conv2d { .. }, Flow::Vector(_)) => Err(("conv2d", "takes an image, and gets a vector".to_owned())),
         (LayerSpec::MaxPool2d { .. }, Flow::Vector(_)) => {
             Err(("max_pool2d", "takes an image, and gets a vector".to_owned()))
         }
@@ -229,7 +227,10 @@ fn step(spec: &LayerSpec, input: Flow, settings: &Settings<'_>) -> Step {
                     let side = side.least + 2 * padding.least;
                     (
                         "conv2d.kernel",
-                        format!("can be {}, and its input with its padding only {side} wide or high", kernel.most),
+                        format!(
+                            "can be {}, and its input with its padding only {side} wide or high",
+                            kernel.most
+                        ),
                     )
                 };
                 Ok(Range {
@@ -285,13 +286,7 @@ fn params_of(spec: &LayerSpec, input: Flow, output: Flow, settings: &Settings<'_
 }
 
 /// The last layer with a size of its own must put out what the dataset asks for.
-fn outputs(
-    specs: &[Option<LayerSpec>],
-    flow: Flow,
-    shape: DatasetShape,
-    settings: &Settings<'_>,
-    v: &mut Violations,
-) {
+fn outputs(specs: &[Option<LayerSpec>], flow: Flow, shape: DatasetShape, settings: &Settings<'_>, v: &mut Violations) {
     let wanted = shape.target.outputs();
     let asked = match shape.target {
         crate::dataset::TargetShape::Number => "the dataset has 1 target".to_owned(),

@@ -36,7 +36,11 @@ impl SoundTraining {
     }
 }
 
-pub(super) fn check(training: Option<&TrainingDraft>, settings: &mut Settings<'_>, v: &mut Violations) -> SoundTraining {
+pub(super) fn check(
+    training: Option<&TrainingDraft>,
+    settings: &mut Settings<'_>,
+    v: &mut Violations,
+) -> SoundTraining {
     let missing = TrainingDraft::default();
     if training.is_none() {
         v.add("training", "is missing");

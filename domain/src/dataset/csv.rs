@@ -45,9 +45,9 @@ pub(super) fn read(
         }
         match &mut targets {
             Column::Numbers(numbers) => numbers.push(finite(&header, &record, target, line)?),
-            Column::Classes(classes) => classes
-                .push(&record[target])
-                .map_err(|reason| ReadError::features(format!("line {line}, column '{}': {reason}", &header[target])))?,
+            Column::Classes(classes) => classes.push(&record[target]).map_err(|reason| {
+                ReadError::features(format!("line {line}, column '{}': {reason}", &header[target]))
+            })?,
         }
         rows += 1;
     }
@@ -96,7 +96,10 @@ impl Classes {
                 return Err(format!("'{}' is no class of the training rows", excerpt(name)));
             }
             None if self.numbers.len() >= CLASSES_MAX => {
-                return Err(format!("is class number {}; at most {CLASSES_MAX} are allowed", CLASSES_MAX + 1));
+                return Err(format!(
+                    "is class number {}; at most {CLASSES_MAX} are allowed",
+                    CLASSES_MAX + 1
+                ));
             }
             None => {
                 let label = self.numbers.len() as u32;
@@ -249,8 +252,14 @@ mod tests {
         let samples = read_classes("a,b,y\n1,1,dog\n", Some(&classes)).expect("samples");
         assert_eq!(samples.classes(), Some(&classes[..]));
         let error = read_classes("a,b,y\n1,1,dog\n1,1,cow\n", Some(&classes)).expect_err("a cow");
-        assert_eq!(error.reason, "line 3, column 'y': 'cow' is no class of the training rows");
+        assert_eq!(
+            error.reason,
+            "line 3, column 'y': 'cow' is no class of the training rows"
+        );
         let error = read_classes("a,b,y\n1,1,dog\n", None).expect_err("one class");
-        assert_eq!(error.reason, "column 'y' has a single class: there is nothing to tell apart");
+        assert_eq!(
+            error.reason,
+            "column 'y' has a single class: there is nothing to tell apart"
+        );
     }
 }

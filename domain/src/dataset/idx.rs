@@ -141,7 +141,10 @@ mod tests {
             wrong(b"\x89PNG\r\n", &labels).reason,
             "is no IDX file: its magic number is 0x89504e47"
         );
-        assert_eq!(wrong(&[], &labels).reason, "ends within the magic number, after 0 bytes");
+        assert_eq!(
+            wrong(&[], &labels).reason,
+            "ends within the magic number, after 0 bytes"
+        );
         assert_eq!(
             wrong(&[0, 0, 0x0d, 1, 0, 0, 0, 0], &labels).reason,
             "holds elements of type 0x0d; only unsigned bytes (0x08) are read"
@@ -153,7 +156,11 @@ mod tests {
         );
         // Sizes whose product overflows are no way to much memory.
         let huge = wrong(&idx(&[u32::MAX, u32::MAX, u32::MAX], &[1]), &labels);
-        assert!(huge.reason.starts_with("has 1 bytes behind its sizes"), "{}", huge.reason);
+        assert!(
+            huge.reason.starts_with("has 1 bytes behind its sizes"),
+            "{}",
+            huge.reason
+        );
     }
 
     #[test]

@@ -41,15 +41,13 @@ pub(super) fn read_archive(
     let mut member = |name: &str| -> Result<Vec<u8>, ReadError> {
         let names: Vec<String> = archive.file_names().flatten().map(Into::into).collect();
         let present = excerpt(&names.join(", "));
-        let file = archive
-            .by_name(&format!("{name}.npy"))
-            .map_err(|error| match error {
-                zip::result::ZipError::FileNotFound => ReadError {
-                    column: Some(name.to_owned()),
-                    ..ReadError::features(format!("has no array '{name}'; its files are {present}"))
-                },
-                error => broken(error),
-            })?;
+        let file = archive.by_name(&format!("{name}.npy")).map_err(|error| match error {
+            zip::result::ZipError::FileNotFound => ReadError {
+                column: Some(name.to_owned()),
+                ..ReadError::features(format!("has no array '{name}'; its files are {present}"))
+            },
+            error => broken(error),
+        })?;
         let mut content = Vec::new();
         // What is announced may be a lie: so much is read and no more.
         file.take(DATASET_BYTES_MAX + 1)
@@ -67,7 +65,11 @@ pub(super) fn read_archive(
     let features = Array::parse(&features).map_err(|reason| in_array(&arrays.features, reason))?;
     let targets = Array::parse(&targets).map_err(|reason| in_array(&arrays.target, reason))?;
     samples(&features, &targets, kind, classes).map_err(|error| {
-        let name = if error.in_targets { &arrays.target } else { &arrays.features };
+        let name = if error.in_targets {
+            &arrays.target
+        } else {
+            &arrays.features
+        };
         in_array(name, error.reason)
     })
 }
@@ -79,7 +81,11 @@ fn samples(
     classes: Option<&[String]>,
 ) -> Result<Samples, ReadError> {
     let size = |len: u64| u32::try_from(len).map_err(|_| ReadError::features("has a size beyond 2^32"));
-    let dims = features.shape.iter().map(|len| size(*len)).collect::<Result<Vec<_>, _>>()?;
+    let dims = features
+        .shape
+        .iter()
+        .map(|len| size(*len))
+        .collect::<Result<Vec<_>, _>>()?;
     let (rows, shape) = match *dims.as_slice() {
         [rows, len] => (rows, SampleShape::Vector(len)),
         [rows, height, width] => (
@@ -263,7 +269,9 @@ impl<'a> Array<'a> {
                 if value >= 0.0 && value < crate::limits::CLASSES_MAX as f64 && value.fract() == 0.0 {
                     Ok(value as u32)
                 } else {
-                    Err(format!("row {row}: {value} is no label: labels are whole numbers from 0 on"))
+                    Err(format!(
+                        "row {row}: {value} is no label: labels are whole numbers from 0 on"
+                    ))
                 }
             })
             .collect()
@@ -369,7 +377,8 @@ mod tests {
     fn broken_files_say_what_is_wrong() {
         let table = npy("<f4", "(2, 1)", &floats(&[1.0, f32::NAN]));
         let labels = npy("<i8", "(2,)", &longs(&[0, 1]));
-        let wrong = |table: &[u8], labels: &[u8]| read_pair(table, labels, TargetKind::Class, None).expect_err("broken");
+        let wrong =
+            |table: &[u8], labels: &[u8]| read_pair(table, labels, TargetKind::Class, None).expect_err("broken");
         assert_eq!(wrong(&table, &labels).reason, "element 1: NaN is not a finite number");
         assert_eq!(
             wrong(&table[..table.len() - 1], &labels).reason,
@@ -385,6 +394,10 @@ mod tests {
             "holds elements of type '>f4'; |u1, |i1, <i2, <i4, <i8, <f4 and <f8 are read"
         );
         let huge = npy("<f4", "(99999999999, 99999999999)", &[0; 8]);
-        assert!(wrong(&huge, &labels).reason.starts_with("has 8 bytes behind its header"));
+        assert!(
+            wrong(&huge, &labels)
+                .reason
+                .starts_with("has 8 bytes behind its header")
+        );
     }
 }

@@ -108,8 +108,13 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
     };
     if train_job.members.len() > 1 {
         let together = trains_together(&train_job.architecture, agent.settings.device);
-        info!(job.id = lease.job_id, job.members = train_job.members.len(), job.together = together,
-            step.multiplications = train_job.architecture.step_work(), "members train together or apart");
+        info!(
+            job.id = lease.job_id,
+            job.members = train_job.members.len(),
+            job.together = together,
+            step.multiplications = train_job.architecture.step_work(),
+            "members train together or apart"
+        );
     }
     let trained = train_on_thread(agent, lease, train_job, interrupter).await?;
     if !agent.reports.flush().await {

@@ -68,10 +68,6 @@ impl Dropout {
                     .for_each(|factor| *factor = if stream.unit_f32() < *p { 0.0 } else { kept });
             }
         }
-        Some(
-            Tensor::from_slice(&factors)
-                .to_device(self.device)
-                .view([stack, len]),
-        )
+        Some(Tensor::from_slice(&factors).to_device(self.device).view([stack, len]))
     }
 }

@@ -241,7 +241,10 @@ impl<'a> Training<'a> {
                 "a member's dropout does not fit the layers".to_owned(),
             ));
         }
-        if !std::iter::once(&job.data).chain(&job.test).all(|table| table.fits(&job.architecture)) {
+        if !std::iter::once(&job.data)
+            .chain(&job.test)
+            .all(|table| table.fits(&job.architecture))
+        {
             return Err(TrainError::BadJob("its rows do not fit its input and loss".to_owned()));
         }
         let together = trains_together(&job.architecture, device);

@@ -41,12 +41,13 @@ impl Flow {
     /// Features [stack, rows, …].
     fn new(features: &Tensor) -> Self {
         match *features.size() {
-            [stack, rows, channels, height, width] => Self::Images(features.transpose(0, 1).reshape([
-                rows,
-                stack * channels,
-                height,
-                width,
-            ])),
+            [stack, rows, channels, height, width] => {
+                Self::Images(
+                    features
+                        .transpose(0, 1)
+                        .reshape([rows, stack * channels, height, width]),
+                )
+            }
             _ => Self::Vectors(features.shallow_clone()),
         }
     }
@@ -116,7 +117,10 @@ pub(super) fn forward(
             Layer::Dropout => {
                 dropped += 1;
                 let len = x.numel() / size;
-                match dropout.as_mut().and_then(|dropout| dropout.mask(dropped - 1, size, len)) {
+                match dropout
+                    .as_mut()
+                    .and_then(|dropout| dropout.mask(dropped - 1, size, len))
+                {
                     Some(mask) => {
                         let mask = x.mask(size, &mask);
                         x.map(|x| x * mask)

@@ -1,0 +1,224 @@
+//! What a report says in words: about the study, its refits, and its study file.
+
+use serde_json::Value;
+use trawl_proto::to_json;
+use trawl_proto::v1::RefitSummary;
+
+use super::data::StudyData;
+use super::metric::Metric;
+use super::scale::short;
+use crate::output::{Cell, time_text};
+use crate::progress::elapsed_text;
+
+/// A term and what there is to say about it.
+pub(crate) type Fact = (String, String);
+
+/// The head of the page.
+pub(crate) fn of_study(study: &StudyData) -> Vec<Fact> {
+    let summary = &study.summary;
+    let mut facts = Facts::default();
+    facts.add("state", summary.state.clone());
+    facts.add("error", summary.error.clone());
+    facts.add("id", summary.study_id.clone());
+    facts.add("objective", objective(study));
+    facts.add(
+        "trials",
+        format!(
+            "{} of {} completed, {} running, {} pruned, {} failed",
+            summary.trials_completed,
+            summary.trials_total,
+            summary.trials_running,
+            summary.trials_pruned,
+            summary.trials_failed
+        ),
+    );
+    facts.add("epoch reports", summary.epochs_reported.to_string());
+    if let Some(best) = study.ranking.first() {
+        let value = spread(best.value, best.value_std);
+        facts.add("best trial", format!("{}: {} {value}", best.trial, study.value_name()));
+        facts.add("its settings", params(best.params.as_ref()));
+    }
+    for refit in &study.refits {
+        let of = format!("of refit {}", refit.summary.refit);
+        for metric in Metric::ALL {
+            let test = metric.test(&refit.summary).map(short).unwrap_or_default();
+            facts.add(&format!("test {} {of}", metric.name()), test);
+        }
+    }
+    facts.add("seed", study.spec.seed.to_string());
+    facts.add("submitted", summary.created_at.as_ref().map(in_utc).unwrap_or_default());
+    facts.add("ended", summary.finished_at.as_ref().map(in_utc).unwrap_or_default());
+    facts.add("took", elapsed_text(summary).unwrap_or_default());
+    facts.add("trawl", env!("CARGO_PKG_VERSION").into());
+    facts.0
+}
+
+/// The head of a refit's section.
+pub(crate) fn of_refit(refit: &RefitSummary) -> Vec<Fact> {
+    let mut facts = Facts::default();
+    facts.add("state", refit.state.clone());
+    facts.add("error", refit.error.clone());
+    facts.add("epochs", refit.epochs.to_string());
+    facts.add("settings", params(refit.params.as_ref()));
+    facts.add("value over folds", spread(refit.value, refit.value_std));
+    for metric in Metric::ALL {
+        facts.add(
+            &format!("test {}", metric.name()),
+            metric.test(refit).map(short).unwrap_or_default(),
+        );
+    }
+    facts.add("ended", refit.finished_at.as_ref().map(in_utc).unwrap_or_default());
+    facts.0
+}
+
+/// Why a refit's figures may be missing.
+pub(crate) fn refit_note(refit: &RefitSummary) -> Option<String> {
+    match refit.state.as_str() {
+        "queued" | "running" => Some(format!(
+            "This refit is {}: figures of its network appear once it has ended.",
+            refit.state
+        )),
+        "failed" | "cancelled" => Some(format!(
+            "This refit {}: it left no network to be drawn.",
+            match refit.state.as_str() {
+                "failed" => "failed",
+                _ => "was cancelled",
+            }
+        )),
+        _ => None,
+    }
+}
+
+/// The study's parts as they were written, and the query that gives the ranking.
+pub(crate) fn texts(study: &StudyData) -> Vec<(&'static str, String)> {
+    let spec = to_json(&study.spec);
+    let part = |name: &str| spec.get(name).map(yaml).unwrap_or_default();
+    let query = format!(
+        "SELECT rank, trial, value, value_std, params\nFROM trawl.best_trials\nWHERE study = '{}'\nORDER BY rank\nLIMIT {};",
+        study.summary.name.replace('\'', "''"),
+        study.ranking.len().max(10),
+    );
+    let texts = [
+        ("Model", part("model")),
+        ("Training", part("training")),
+        ("Space", part("space")),
+        ("Dataset", part("dataset")),
+        ("Ranking in SQL", query),
+    ];
+    texts.into_iter().filter(|(_, text)| !text.is_empty()).collect()
+}
+
+/// Facts about which there is something to say.
+#[derive(Default)]
+struct Facts(Vec<Fact>);
+
+impl Facts {
+    fn add(&mut self, term: &str, text: String) {
+        if !text.is_empty() {
+            self.0.push((term.to_owned(), text));
+        }
+    }
+}
+
+fn objective(study: &StudyData) -> String {
+    let at = study
+        .spec
+        .objective
+        .as_ref()
+        .map_or("", |objective| objective.at.as_str());
+    let goal = if study.is_maximized() { "maximize" } else { "minimize" };
+    match at {
+        "best" => format!("{goal} {} at each fold's best epoch", study.value_name()),
+        _ => format!("{goal} {} after the last epoch", study.value_name()),
+    }
+}
+
+fn in_utc(time: &prost_types::Timestamp) -> String {
+    format!("{} UTC", time_text(time))
+}
+
+fn spread(value: Option<f64>, std: Option<f64>) -> String {
+    match (value, std) {
+        (Some(value), Some(std)) => format!("{} ± {}", short(value), short(std)),
+        (value, _) => value.map(short).unwrap_or_default(),
+    }
+}
+
+fn params(params: Option<&prost_types::Struct>) -> String {
+    let names = params.into_iter().flat_map(|params| params.fields.keys());
+    let pairs: Vec<String> = names
+        .map(|name| match Cell::param(params, name) {
+            Cell::Number(number) => format!("{name} {}", short(number)),
+            other => format!("{name} {}", other.for_people()),
+        })
+        .collect();
+    pairs.join(", ")
+}
+
+/// A part of a study as its file would have it: an entry a line.
+fn yaml(value: &Value) -> String {
+    let lines: Vec<String> = match value {
+        Value::Array(items) => items
+            .iter()
+            .map(|item| match item {
+                Value::Object(fields) => format!("- {}", entries(fields)),
+                other => format!("- {}", flow(other)),
+            })
+            .collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, field)| format!("{key}: {}", flow(field)))
+            .collect(),
+        other => vec![flow(other)],
+    };
+    lines.join("\n")
+}
+
+/// Within one line.
+fn flow(value: &Value) -> String {
+    match value {
+        Value::Object(fields) if fields.is_empty() => "{}".into(),
+        Value::Object(fields) => format!("{{ {} }}", entries(fields)),
+        Value::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
+        Value::String(text) if is_plain(text) => text.clone(),
+        // JSON is YAML too.
+        other => other.to_string(),
+    }
+}
+
+fn entries(fields: &serde_json::Map<String, Value>) -> String {
+    let entries: Vec<String> = fields
+        .iter()
+        .map(|(key, field)| format!("{key}: {}", flow(field)))
+        .collect();
+    entries.join(", ")
+}
+
+/// True for text that needs no quotes, even where it could be taken for a number or a truth value.
+fn is_plain(text: &str) -> bool {
+    let is_word = |letter: char| letter.is_alphanumeric() || "_$./-".contains(letter);
+    text.starts_with(|first: char| first.is_alphabetic() || "$/._".contains(first))
+        && text.chars().all(is_word)
+        && text.parse::<f64>().is_err()
+        && !["true", "false", "null", "yes", "no", "on", "off"].contains(&text.to_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parts_of_a_study_are_written_as_in_its_file() {
+        let model = json!([{ "linear": { "units": 10 } }, { "activation": { "kind": "$kind" } }]);
+        assert_eq!(yaml(&model), "- linear: { units: 10 }\n- activation: { kind: $kind }");
+        let space = json!({ "b": { "choice": ["true", true, "a, b", "1e3", ""] }, "a": {} });
+        assert_eq!(
+            yaml(&space),
+            "a: {}\nb: { choice: [\"true\", true, \"a, b\", \"1e3\", \"\"] }"
+        );
+        let read: Value = serde_saphyr::from_str(&yaml(&space)).unwrap();
+        assert_eq!(read, space);
+    }
+}

@@ -1,0 +1,233 @@
+//! What the searched settings have to do with the value.
+
+use trawl_proto::v1::Trial;
+use trawl_proto::v1::distribution::Kind as Distribution;
+
+use crate::output::Cell;
+use crate::report::data::StudyData;
+use crate::report::figure::{
+    Body, Figure, Mark, Panel, PanelSize, Parallel, ParallelAxis, ParallelRow, Point, Quartiles, Series,
+};
+use crate::report::scale::{Axis, Scale, short};
+
+/// Points that a browser draws in no time, in each of several panels.
+const POINTS_MAX: usize = 2_000;
+/// Lines of parallel coordinates; more are one blot.
+const LINES_MAX: usize = 2_000;
+
+/// A searched parameter.
+struct Setting<'a> {
+    name: &'a str,
+    scale: Scale,
+}
+
+impl<'a> Setting<'a> {
+    /// All that a study searches, by name.
+    fn of_study(study: &'a StudyData) -> Vec<Self> {
+        study
+            .setting_names()
+            .into_iter()
+            .filter_map(|name| {
+                let scale = match study.spec.space.get(name)?.kind.as_ref()? {
+                    Distribution::Choice(choices) => Scale::Categories(choices.values.iter().map(value_text).collect()),
+                    Distribution::LogUniform(_) | Distribution::IntLogUniform(_) => Scale::Log,
+                    Distribution::Uniform(_) | Distribution::IntUniform(_) => Scale::Linear,
+                };
+                Some(Self { name, scale })
+            })
+            .collect()
+    }
+
+    /// Where a trial is on the axis; none where it has no such parameter.
+    fn of_trial(&self, trial: &Trial) -> Option<f64> {
+        let value = trial.params.as_ref()?.fields.get(self.name)?;
+        match &self.scale {
+            Scale::Categories(names) => {
+                let text = value_text(value);
+                names.iter().position(|name| *name == text).map(|index| index as f64)
+            }
+            Scale::Linear | Scale::Log => match Cell::param(trial.params.as_ref(), self.name) {
+                Cell::Number(number) => Some(number),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// All settings and the value, a line for each completed trial.
+pub(super) fn parallel_coordinates(study: &StudyData) -> Option<Figure> {
+    let settings = Setting::of_study(study);
+    let mut trials = completed(study);
+    if settings.is_empty() || trials.is_empty() {
+        return None;
+    }
+    // The best is drawn last, on top.
+    trials.sort_by(|(_, a), (_, b)| {
+        if study.is_maximized() {
+            a.total_cmp(b)
+        } else {
+            b.total_cmp(a)
+        }
+    });
+    let all = trials.len();
+    let trials = &trials[all.saturating_sub(LINES_MAX)..];
+    let value_scale = Scale::for_values(trials.iter().map(|(_, value)| *value));
+    let value_ends = value_scale.ends(trials.iter().map(|(_, value)| *value));
+
+    let mut axes = Vec::new();
+    let mut columns: Vec<Vec<Option<f64>>> = Vec::new();
+    for setting in &settings {
+        let values: Vec<Option<f64>> = trials.iter().map(|(trial, _)| setting.of_trial(trial)).collect();
+        let ends = setting.scale.ends(values.iter().flatten().copied());
+        axes.push(parallel_axis(setting.name, &setting.scale, ends));
+        let places = values.into_iter().map(|value| Some(setting.scale.place(value?, ends)));
+        columns.push(places.collect());
+    }
+    axes.push(parallel_axis(study.value_name(), &value_scale, value_ends));
+    let count = trials.len();
+    let rows = trials.iter().enumerate().filter_map(|(index, (trial, value))| {
+        let mut at = columns
+            .iter()
+            .map(|column| column[index])
+            .collect::<Option<Vec<f64>>>()?;
+        at.push(value_scale.place(*value, value_ends));
+        Some(ParallelRow {
+            label: format!("trial {}: {}", trial.trial, short(*value)),
+            at,
+            // By rank: a single bad value would leave all others one colour.
+            shade: (count - 1 - index) as f64 / (count.max(2) - 1) as f64,
+        })
+    });
+    let rows = rows.collect();
+    let cut = if all > count {
+        format!(" Only the best {count} of {all} are drawn.")
+    } else {
+        String::new()
+    };
+    Some(Figure {
+        id: "parallel-coordinates".into(),
+        title: "Parallel coordinates".into(),
+        caption: format!(
+            "Each line is a completed trial; the stronger its colour, the better its rank. Settings that were searched \
+             by their logarithm have logarithmic axes.{cut}"
+        ),
+        body: Body::Parallel(Parallel { axes, rows }),
+    })
+}
+
+fn parallel_axis(title: &str, scale: &Scale, ends: (f64, f64)) -> ParallelAxis {
+    let ticks = scale.ticks(ends, 5).into_iter();
+    ParallelAxis {
+        title: title.to_owned(),
+        ticks: ticks.map(|(value, text)| (scale.place(value, ends), text)).collect(),
+    }
+}
+
+/// Each setting against the value.
+pub(super) fn settings_and_value(study: &StudyData) -> Option<Figure> {
+    let mut trials = completed(study);
+    let all = trials.len();
+    if all > POINTS_MAX {
+        trials = trials.into_iter().step_by(all.div_ceil(POINTS_MAX)).collect();
+    }
+    let scale = Scale::for_values(trials.iter().map(|(_, value)| *value));
+    let panels: Vec<Panel> = Setting::of_study(study)
+        .into_iter()
+        .map(|setting| Panel {
+            title: setting.name.to_owned(),
+            series: match &setting.scale {
+                Scale::Categories(names) => strips(&setting, names.len(), &trials),
+                Scale::Linear | Scale::Log => vec![Series::new("", 0, Mark::Points(points(&setting, &trials, 0.0)))],
+            },
+            x: Axis::new("", setting.scale),
+            y: Axis::new(study.value_name(), scale.clone()),
+        })
+        .collect();
+    if panels.is_empty() || trials.is_empty() {
+        return None;
+    }
+    let cut = if all > trials.len() {
+        format!(" Every {}th trial is drawn.", all.div_ceil(POINTS_MAX))
+    } else {
+        String::new()
+    };
+    Some(Figure {
+        id: "settings-and-value".into(),
+        title: "Settings and value".into(),
+        caption: format!(
+            "Each point is a completed trial. Boxes reach from the lower to the upper quartile of a choice, with a line \
+             at the median; whiskers reach to the extremes.{cut}"
+        ),
+        body: Body::Panels {
+            size: PanelSize::Medium,
+            panels,
+        },
+    })
+}
+
+/// The points of each category, spread within it, over its quartiles.
+fn strips(setting: &Setting<'_>, categories: usize, trials: &[(&Trial, f64)]) -> Vec<Series> {
+    let boxes = (0..categories).filter_map(|category| {
+        let place = category as f64;
+        let of_category = trials
+            .iter()
+            .filter(|(trial, _)| setting.of_trial(trial) == Some(place));
+        quartiles(place, of_category.map(|(_, value)| *value).collect())
+    });
+    vec![
+        Series::new("", 1, Mark::Boxes(boxes.collect())),
+        Series::new("", 0, Mark::Points(points(setting, trials, 0.5))),
+    ]
+}
+
+/// A point for each trial that has the setting; those of one category are spread over a width.
+fn points(setting: &Setting<'_>, trials: &[(&Trial, f64)], width: f64) -> Vec<Point> {
+    // Multiples of the golden ratio fill the width evenly, and are the same every time.
+    const GOLDEN: f64 = 0.618_033_988_749_895;
+    trials
+        .iter()
+        .filter_map(|(trial, value)| {
+            let spread = (f64::from(trial.trial) * GOLDEN).fract() - 0.5;
+            Some(Point {
+                x: setting.of_trial(trial)? + spread * width,
+                y: *value,
+                label: format!("trial {}: {}", trial.trial, short(*value)),
+            })
+        })
+        .collect()
+}
+
+/// Quartiles by linear interpolation between the sorted values; none of nothing.
+pub(super) fn quartiles(x: f64, mut values: Vec<f64>) -> Option<Quartiles> {
+    values.sort_by(f64::total_cmp);
+    let (min, max) = (*values.first()?, *values.last()?);
+    let at = |share: f64| {
+        let place = share * (values.len() - 1) as f64;
+        let (below, above) = (place.floor() as usize, place.ceil() as usize);
+        values[below] + (values[above] - values[below]) * place.fract()
+    };
+    Some(Quartiles {
+        x,
+        min,
+        lower: at(0.25),
+        median: at(0.5),
+        upper: at(0.75),
+        max,
+    })
+}
+
+fn completed(study: &StudyData) -> Vec<(&Trial, f64)> {
+    let with_value = study.trials.iter().filter_map(|trial| Some((trial, trial.value?)));
+    with_value.collect()
+}
+
+fn value_text(value: &prost_types::Value) -> String {
+    use prost_types::value::Kind;
+    match &value.kind {
+        Some(Kind::StringValue(text)) => text.clone(),
+        Some(Kind::NumberValue(number)) => short(*number),
+        Some(Kind::BoolValue(truth)) => truth.to_string(),
+        // No parameter takes such a value.
+        Some(Kind::NullValue(_) | Kind::ListValue(_) | Kind::StructValue(_)) | None => String::new(),
+    }
+}
