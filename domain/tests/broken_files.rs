@@ -50,7 +50,11 @@ fn broken(sound: &[u8], stream: &mut Stream) -> Vec<u8> {
     if what != 0 {
         for _ in 0..=stream.below(4) {
             // Half of the flips go to the beginning, where the headers are.
-            let range = if stream.below(2) == 0 { file.len().min(128) } else { file.len() };
+            let range = if stream.below(2) == 0 {
+                file.len().min(128)
+            } else {
+                file.len()
+            };
             let place = stream.below(range as u64) as usize;
             file[place] ^= 1 << stream.below(8);
         }
@@ -102,7 +106,14 @@ fn read_all(format: &Format, kind: TargetKind, features: &[u8], targets: Option<
     let mut refused = 0;
     for number in 0..FILES {
         let in_targets = targets.is_some() && number % 2 == 1;
-        let file = broken(if in_targets { targets.unwrap_or(features) } else { features }, &mut stream);
+        let file = broken(
+            if in_targets {
+                targets.unwrap_or(features)
+            } else {
+                features
+            },
+            &mut stream,
+        );
         let part = if in_targets {
             Part {
                 features,
@@ -125,7 +136,10 @@ fn read_all(format: &Format, kind: TargetKind, features: &[u8], targets: Option<
         match read {
             Ok(samples) => assert!(samples.rows > 0, "file {number}"),
             Err(error) => {
-                assert!(!error.reason.is_empty() && error.reason.len() < 1_000, "file {number}: {error}");
+                assert!(
+                    !error.reason.is_empty() && error.reason.len() < 1_000,
+                    "file {number}: {error}"
+                );
                 refused += 1;
             }
         }
