@@ -31,7 +31,7 @@ pub(super) fn check(
         .map(|(index, layer)| read(index, layer.as_ref(), settings, v))
         .collect();
     if let Some(shape) = shape {
-        fit(&specs, shape, settings, v);
+        fit(layers, &specs, shape, settings, v);
     }
     if !layers
         .iter()
@@ -157,24 +157,40 @@ impl Flow {
     }
 }
 
-/// Follows the shapes through the layers, up to the first one that is broken.
-fn fit(specs: &[Option<LayerSpec>], shape: DatasetShape, settings: &Settings<'_>, v: &mut Violations) {
-    let mut flow = Flow::of(shape.sample);
+/// Follows the shapes through the layers. Behind a layer that is broken the shape is not known until a linear layer, which
+/// decides it anew: so what is wrong further on is told in the same answer.
+fn fit(
+    layers: &[Option<LayerDraft>],
+    specs: &[Option<LayerSpec>],
+    shape: DatasetShape,
+    settings: &Settings<'_>,
+    v: &mut Violations,
+) {
+    let mut flow = Some(Flow::of(shape.sample));
     let mut params = 0_u64;
-    for (index, spec) in specs.iter().enumerate() {
-        let Some(spec) = spec else { return };
+    for (index, (layer, spec)) in layers.iter().zip(specs).enumerate() {
         let input = flow;
-        match step(spec, input, settings) {
-            Some(Ok(output)) => flow = output,
-            Some(Err((field, reason))) => {
-                v.add(format!("model[{index}].{field}"), reason);
-                return;
-            }
-            // A parameter of it is broken, which was told.
-            None => return,
-        }
-        params = params.saturating_add(params_of(spec, input, flow, settings));
-        if flow.len().most > LAYER_OUTPUTS_MAX {
+        flow = match (spec, input) {
+            (Some(spec), Some(input)) => match step(spec, input, settings) {
+                Some(Ok(output)) => {
+                    params = params.saturating_add(params_of(spec, input, output, settings));
+                    Some(output)
+                }
+                Some(Err((field, reason))) => {
+                    v.add(format!("model[{index}].{field}"), reason);
+                    after_unknown(spec, settings)
+                }
+                // A parameter of it is broken, which was told.
+                None => None,
+            },
+            (Some(spec), None) => after_unknown(spec, settings),
+            (None, input) => match layer {
+                // Whatever is wrong with them, these keep the shape.
+                Some(LayerDraft::Activation(_) | LayerDraft::Dropout(_)) => input,
+                _ => None,
+            },
+        };
+        if let Some(flow) = flow.filter(|flow| flow.len().most > LAYER_OUTPUTS_MAX) {
             v.add(
                 format!("model[{index}]"),
                 format!(
@@ -182,7 +198,6 @@ fn fit(specs: &[Option<LayerSpec>], shape: DatasetShape, settings: &Settings<'_>
                     flow.len().most
                 ),
             );
-            return;
         }
     }
     if params > NETWORK_PARAMS_MAX {
@@ -191,7 +206,17 @@ fn fit(specs: &[Option<LayerSpec>], shape: DatasetShape, settings: &Settings<'_>
             format!("has up to {params} trainable numbers; at most {NETWORK_PARAMS_MAX} are allowed"),
         );
     }
-    outputs(specs, flow, shape, settings, v);
+    if let Some(flow) = flow {
+        outputs(specs, flow, shape, settings, v);
+    }
+}
+
+/// What a layer puts out if its input is not known.
+fn after_unknown(spec: &LayerSpec, settings: &Settings<'_>) -> Option<Flow> {
+    match spec {
+        LayerSpec::Linear { units } => Range::of(units, settings).map(Flow::Vector),
+        _ => None,
+    }
 }
 
 type Step = Option<Result<Flow, (&'static str, String)>>;
