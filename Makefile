@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo lint sqlx-prepare clean
+.PHONY: help setup build test bench demo lint sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ build: setup ## release build of trawl, trawl-coordinator and trawl-worker into 
 
 test: build ## every test; the last line says how many passed and failed
 	@deploy/test.sh
+
+bench: build ## the benchmarks, as tables with ratios to named references; some minutes
+	@deploy/bench.sh
 
 demo: build ## the regression study on an embedded Postgres with local workers
 	@deploy/demo.sh

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# with-postgres.sh COMMAND...: runs COMMAND with DATABASE_URL naming an empty, throw-away Postgres, and removes
-# that Postgres when COMMAND ends; exits with COMMAND's status. The binaries are those of `make setup`.
+# with-postgres.sh [--durable] COMMAND...: runs COMMAND with DATABASE_URL naming an empty, throw-away Postgres, and
+# removes that Postgres when COMMAND ends; exits with COMMAND's status. The binaries are those of `make setup`.
+# --durable: commits wait for the disk, as they do in earnest; for measurements.
 set -euo pipefail
 
+fsync=off
+if [[ ${1:-} == --durable ]]; then
+    fsync=on
+    shift
+fi
 if (($# == 0)); then
-    echo 'usage: with-postgres.sh COMMAND...' >&2
+    echo 'usage: with-postgres.sh [--durable] COMMAND...' >&2
     exit 2
 fi
 
@@ -45,10 +51,11 @@ trap 'exit 143' TERM
 quietly() {
     "$@" >>"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
 }
-# A Unix socket alone: no port to choose, so none to lose to another process. Data that is thrown away needs no fsync.
+# A Unix socket alone: no port to choose, so none to lose to another process. Data that is thrown away needs no fsync,
+# unless its price is what is asked for.
 quietly postgres initdb --pgdata "$dir/data" --username postgres --auth trust --encoding UTF8 --locale C --no-sync
 quietly postgres pg_ctl -D "$dir/data" -l "$dir/postgres.log" -w \
-    -o "-c listen_addresses='' -c unix_socket_directories='$dir' -c fsync=off" start
+    -o "-c listen_addresses='' -c unix_socket_directories='$dir' -c fsync=$fsync" start
 
 export DATABASE_URL="postgres://postgres@localhost/postgres?host=$dir"
 # Against a live database, queries are checked there and not in .sqlx.

@@ -4,11 +4,13 @@ mod postgres;
 mod process;
 mod scripted_worker;
 mod system;
+mod up;
 
 /// Studies that tests submit.
 pub mod studies;
 
-pub use postgres::{fresh_database, reader_pool};
-pub use process::{Process, binary, repository, tool};
-pub use scripted_worker::ScriptedWorker;
-pub use system::{Coordinator, System, View, wait_for};
+pub use postgres::{Postgres, fresh_database, reader_pool};
+pub use process::{Process, ProcessTree, binary, repository, tool};
+pub use scripted_worker::{ScriptedWorker, epoch_report};
+pub use system::{Client, Coordinator, System, View, assert_same_rows, wait_for};
+pub use up::{Ports, Up};

@@ -1,4 +1,4 @@
-//! A throw-away Postgres for all tests of one process, and a database of its own for each test.
+//! Throw-away Postgres: one for all tests of a process, with a database of its own for each, and durable ones to measure on.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -11,50 +11,76 @@ use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use crate::process::repository;
 
-/// Held to the process's end: the script waits for the end of its standard input, then stops Postgres and removes it.
-struct Server {
+/// A Postgres of its own, removed when it is dropped or the process ends.
+#[derive(Debug)]
+pub struct Postgres {
     url: String,
-    _script: Child,
+    /// It waits for the end of its standard input, then stops Postgres and removes it.
+    script: Child,
 }
 
-fn server() -> anyhow::Result<&'static Server> {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    if let Some(server) = SERVER.get() {
-        return Ok(server);
+impl Postgres {
+    /// One whose commits wait for the disk, as they do in earnest.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_durable() -> anyhow::Result<Self> {
+        Self::start(&["--durable"])
     }
-    let started = start()?;
-    Ok(SERVER.get_or_init(|| started))
+
+    fn start(flags: &[&str]) -> anyhow::Result<Self> {
+        let mut script = Command::new(repository().join("deploy/with-postgres.sh"))
+            .args(flags)
+            .args(["bash", "-c", "echo \"$DATABASE_URL\"; read -r _"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start deploy/with-postgres.sh")?;
+        let output = script.stdout.take().context("the script has no output")?;
+        let mut url = String::new();
+        BufReader::new(output).read_line(&mut url)?;
+        anyhow::ensure!(!url.trim().is_empty(), "no Postgres: run make setup first");
+        Ok(Self {
+            url: url.trim().to_owned(),
+            script,
+        })
+    }
+
+    /// The URL of a database that is empty.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn fresh_database(&self) -> anyhow::Result<String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut conn = PgConnection::connect(&self.url).await?;
+        conn.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .await?;
+        Ok(self.url.replacen("/postgres?", &format!("/{name}?"), 1))
+    }
 }
 
-fn start() -> anyhow::Result<Server> {
-    let mut script = Command::new(repository().join("deploy/with-postgres.sh"))
-        .args(["bash", "-c", "echo \"$DATABASE_URL\"; read -r _"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start deploy/with-postgres.sh")?;
-    let output = script.stdout.take().context("the script has no output")?;
-    let mut url = String::new();
-    BufReader::new(output).read_line(&mut url)?;
-    anyhow::ensure!(!url.trim().is_empty(), "no Postgres: run make setup first");
-    Ok(Server {
-        url: url.trim().to_owned(),
-        _script: script,
-    })
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.script.stdin.take());
+        let _ = self.script.wait();
+    }
 }
 
-/// The URL of a database that is empty.
+/// The URL of an empty database on the Postgres of this process, which lives to its end.
 ///
 /// # Errors
 /// Postgres cannot be started.
 pub async fn fresh_database() -> anyhow::Result<String> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let server = server()?;
-    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let mut conn = PgConnection::connect(&server.url).await?;
-    conn.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
-        .await?;
-    Ok(server.url.replacen("/postgres?", &format!("/{name}?"), 1))
+    static POSTGRES: OnceLock<Postgres> = OnceLock::new();
+    let postgres = match POSTGRES.get() {
+        Some(postgres) => postgres,
+        None => {
+            let started = Postgres::start(&[])?;
+            POSTGRES.get_or_init(|| started)
+        }
+    };
+    postgres.fresh_database().await
 }
 
 /// Connections to a database as `trawl_reader`, which may read the views and nothing else.

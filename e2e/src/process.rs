@@ -1,10 +1,15 @@
 //! Processes that a test starts, and that end with it.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
+use crate::system::WAIT_MAX;
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
@@ -61,13 +66,31 @@ impl Process {
         Ok(Self { child })
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
     /// It has ended.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id())?).context("a process without a number")?;
-        Ok(kill_process(pid, signal)?)
+        Ok(kill_process(pid(self.child.id())?, signal)?)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        // Its number stays its own until its status has been read.
+        if let Some(status) = self.child.try_wait()? {
+            return Ok(status);
+        }
+        let handle = pidfd_open(pid(self.child.id())?, PidfdFlags::NONBLOCK)?;
+        until_ended(&handle).await?;
+        Ok(self.child.wait()?)
     }
 
     /// Kills it at once, as a crash would, and waits for its end.
@@ -101,4 +124,92 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A process and all that it started, directly or not, as they are at one moment. Each is held by a handle, which stays its
+/// own when its number goes to another.
+#[derive(Debug)]
+pub struct ProcessTree(Vec<OwnedFd>);
+
+impl ProcessTree {
+    /// The tree below a process.
+    ///
+    /// # Errors
+    /// The processes of this machine cannot be listed.
+    pub fn of(root: u32) -> anyhow::Result<Self> {
+        let mut handles = Vec::new();
+        let parents = parents()?;
+        let mut waiting = vec![root];
+        while let Some(process) = waiting.pop() {
+            waiting.extend(
+                parents
+                    .iter()
+                    .filter(|(_, parent)| *parent == process)
+                    .map(|(child, _)| *child),
+            );
+            match pidfd_open(pid(process)?, PidfdFlags::NONBLOCK) {
+                Ok(handle) => handles.push(handle),
+                // It ended meanwhile.
+                Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Self(handles))
+    }
+
+    /// Kills all of them at once, as a failure of power would.
+    ///
+    /// # Errors
+    /// One must not be killed.
+    pub fn kill(&self) -> anyhow::Result<()> {
+        for handle in &self.0 {
+            match pidfd_send_signal(handle, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all of them have ended.
+    ///
+    /// # Errors
+    /// They cannot be waited for.
+    pub async fn ended(&self) -> anyhow::Result<()> {
+        for handle in &self.0 {
+            until_ended(handle).await?;
+        }
+        Ok(())
+    }
+}
+
+fn pid(number: u32) -> anyhow::Result<Pid> {
+    Pid::from_raw(i32::try_from(number)?).context("a process without a number")
+}
+
+/// Such a handle becomes readable with the end of its process.
+async fn until_ended(handle: &OwnedFd) -> anyhow::Result<()> {
+    let handle = handle.try_clone()?;
+    let limit = WAIT_MAX.try_into()?;
+    let wait = move || poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit));
+    ensure!(tokio::task::spawn_blocking(wait).await?? > 0, "a process does not end");
+    Ok(())
+}
+
+/// All processes of this machine, each with its parent.
+fn parents() -> anyhow::Result<Vec<(u32, u32)>> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(process) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // PID (NAME) STATE PARENT …, and a name may hold anything.
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        // One that has ended meanwhile has no parent.
+        parents.extend(parent.map(|parent| (process, parent)));
+    }
+    Ok(parents)
 }

@@ -1,6 +1,9 @@
 //! A worker that trains nothing: it speaks the workers' protocol as a test tells it to.
 
 use anyhow::Context;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::transport::Channel;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
@@ -108,17 +111,7 @@ impl ScriptedWorker {
     /// # Errors
     /// The coordinator refuses.
     pub async fn report_with(&mut self, job: &v1::LeasedJob, epoch: u32, more: f64) -> anyhow::Result<bool> {
-        let members = job.job.as_ref().map_or(0, |job| job.members.len() as u32);
-        let loss = |member: u32| f64::from(member) + f64::from(epoch) / 1e3 + more;
-        let report = v1::ReportEpochsRequest {
-            lease: job.lease.clone(),
-            epoch,
-            members: (0..members).collect(),
-            train_loss: (0..members).map(loss).collect(),
-            val_loss: (0..members).map(loss).collect(),
-            diverged: Vec::new(),
-            val_accuracy: Vec::new(),
-        };
+        let report = epoch_report(job, epoch, more);
         let mut answers = self
             .client
             .report_epochs(tokio_stream::iter([report]))
@@ -126,6 +119,23 @@ impl ScriptedWorker {
             .into_inner();
         let answer = answers.message().await?.context("no answer to a report")?;
         Ok(is_held(answer.status))
+    }
+
+    /// Opens a stream of reports: what goes in comes out as acknowledgements, in the same order. Sending waits while
+    /// `waiting_max` reports wait for the network.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn open_reports(
+        &mut self,
+        waiting_max: usize,
+    ) -> anyhow::Result<(
+        mpsc::Sender<v1::ReportEpochsRequest>,
+        Streaming<v1::ReportEpochsResponse>,
+    )> {
+        let (sender, receiver) = mpsc::channel(waiting_max);
+        let answer = self.client.report_epochs(ReceiverStream::new(receiver)).await?;
+        Ok((sender, answer.into_inner()))
     }
 
     /// Reports all epochs of a job.
@@ -163,6 +173,21 @@ impl ScriptedWorker {
             error: error.into(),
         };
         Ok(is_held(self.client.release_job(request).await?.into_inner().status))
+    }
+}
+
+/// The report of one epoch of all of a job's members. Losses tell member and epoch, and `more` is added to them.
+pub fn epoch_report(job: &v1::LeasedJob, epoch: u32, more: f64) -> v1::ReportEpochsRequest {
+    let members = job.job.as_ref().map_or(0, |job| job.members.len() as u32);
+    let loss = |member: u32| f64::from(member) + f64::from(epoch) / 1e3 + more;
+    v1::ReportEpochsRequest {
+        lease: job.lease.clone(),
+        epoch,
+        members: (0..members).collect(),
+        train_loss: (0..members).map(loss).collect(),
+        val_loss: (0..members).map(loss).collect(),
+        diverged: Vec::new(),
+        val_accuracy: Vec::new(),
     }
 }
 

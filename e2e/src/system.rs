@@ -1,5 +1,6 @@
-//! A coordinator on a database of its own, with as many workers as a test wants.
+//! A coordinator on a database of its own, with as many workers as a test wants; and what users see of any trawl.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::postgres::{fresh_database, reader_pool};
 use crate::process::{Process, binary, repository};
 
 /// Anything a test waits for comes sooner, or never.
-const WAIT_MAX: Duration = Duration::from_secs(120);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Waits for an event, and fails if it does not come.
 ///
@@ -72,7 +73,7 @@ impl Coordinator {
 }
 
 /// A file appears by a rename, of which nobody is told: it is looked for again and again.
-async fn read_when_there(path: &Path) -> anyhow::Result<serde_json::Value> {
+pub(crate) async fn read_when_there(path: &Path) -> anyhow::Result<serde_json::Value> {
     loop {
         match std::fs::read(path) {
             Ok(content) => return Ok(serde_json::from_slice(&content)?),
@@ -81,13 +82,20 @@ async fn read_when_there(path: &Path) -> anyhow::Result<serde_json::Value> {
     }
 }
 
+/// A trawl as its users see it: by gRPC and in the views.
+#[derive(Debug)]
+pub struct Client {
+    url: String,
+    /// Reads the views, as users do.
+    pub sql: PgPool,
+}
+
 /// A whole trawl: database, coordinator, workers.
 #[derive(Debug)]
 pub struct System {
     /// URL of the database.
     pub database_url: String,
-    /// Reads the views, as users do.
-    pub sql: PgPool,
+    client: Client,
     /// The coordinator.
     pub coordinator: Coordinator,
     /// The workers.
@@ -101,13 +109,20 @@ impl System {
     /// # Errors
     /// It cannot be started.
     pub async fn start(flags: &[&str]) -> anyhow::Result<Self> {
-        let database_url = fresh_database().await?;
+        Self::start_on(fresh_database().await?, flags).await
+    }
+
+    /// Starts one on a database that is empty.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn start_on(database_url: String, flags: &[&str]) -> anyhow::Result<Self> {
         let coordinator = Coordinator::start(&database_url, flags, "127.0.0.1:0").await?;
-        let sql = reader_pool(&database_url).await?;
+        let client = Client::new(&coordinator.url, &database_url).await?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         Ok(Self {
             database_url,
-            sql,
+            client,
             coordinator,
             workers: Vec::new(),
             flags,
@@ -136,7 +151,7 @@ impl System {
     pub async fn crash_coordinator(self) -> anyhow::Result<Self> {
         let Self {
             database_url,
-            sql,
+            client,
             coordinator,
             workers,
             flags,
@@ -147,10 +162,36 @@ impl System {
         let coordinator = Coordinator::start(&database_url, &borrowed, &listen).await?;
         Ok(Self {
             database_url,
-            sql,
+            client,
             coordinator,
             workers,
             flags,
+        })
+    }
+
+    /// The folder of the examples.
+    pub fn examples() -> PathBuf {
+        repository().join("examples")
+    }
+}
+
+impl Deref for System {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Client {
+    /// Of a trawl at this URL of gRPC, on this database.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn new(url: &str, database_url: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            url: url.to_owned(),
+            sql: reader_pool(database_url).await?,
         })
     }
 
@@ -163,7 +204,7 @@ impl System {
     }
 
     async fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Channel::from_shared(self.coordinator.url.clone())?.connect().await?)
+        Ok(Channel::from_shared(self.url.clone())?.connect().await?)
     }
 
     /// A client of the workers' service, to play a worker.
@@ -230,7 +271,7 @@ impl System {
         let mut command = Command::new(binary("trawl")?);
         command
             .args(args)
-            .env("TRAWL_SERVER", &self.coordinator.url)
+            .env("TRAWL_SERVER", &self.url)
             .current_dir(repository());
         Ok(command.output()?)
     }
@@ -258,9 +299,29 @@ impl System {
             .await?)
     }
 
-    /// The folder of the examples.
-    pub fn examples() -> PathBuf {
-        repository().join("examples")
+    /// What of a study must not depend on anything but the study: the rows of each view.
+    ///
+    /// # Errors
+    /// A view cannot be read.
+    pub async fn all_rows(&self, study: &str) -> anyhow::Result<Vec<(View, Vec<String>)>> {
+        let mut rows = Vec::new();
+        for view in View::ALL {
+            rows.push((view, self.rows(view, study).await?));
+        }
+        Ok(rows)
+    }
+}
+
+/// Compares two runs of one study row by row, so that a failure names the first row that differs.
+///
+/// # Panics
+/// They differ.
+pub fn assert_same_rows(expected: &[(View, Vec<String>)], found: &[(View, Vec<String>)], run: &str) {
+    for ((view, expected), (_, found)) in expected.iter().zip(found) {
+        assert_eq!(expected.len(), found.len(), "{run}: rows of {view:?}");
+        for (expected, found) in expected.iter().zip(found) {
+            assert_eq!(expected, found, "{run}: {view:?}");
+        }
     }
 }
 
@@ -280,6 +341,15 @@ pub enum View {
 }
 
 impl View {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Trials,
+        Self::FoldMetrics,
+        Self::EpochReports,
+        Self::Refits,
+        Self::RefitEpochReports,
+    ];
+
     fn query(self) -> &'static str {
         match self {
             Self::Trials => {

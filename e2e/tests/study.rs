@@ -1,33 +1,7 @@
 //! A study's whole way, and that its rows depend on nothing but the study.
 
 use serde_json::json;
-use trawl_e2e::{System, View, studies};
-
-const VIEWS: [View; 5] = [
-    View::Trials,
-    View::FoldMetrics,
-    View::EpochReports,
-    View::Refits,
-    View::RefitEpochReports,
-];
-
-async fn all_rows(system: &System, study: &str) -> anyhow::Result<Vec<Vec<String>>> {
-    let mut rows = Vec::new();
-    for view in VIEWS {
-        rows.push(system.rows(view, study).await?);
-    }
-    Ok(rows)
-}
-
-/// Two runs of one study, compared row by row, so that a failure names the first row that differs.
-fn assert_same(expected: &[Vec<String>], found: &[Vec<String>], run: &str) {
-    for ((view, expected), found) in VIEWS.iter().zip(expected).zip(found) {
-        assert_eq!(expected.len(), found.len(), "{run}: rows of {view:?}");
-        for (expected, found) in expected.iter().zip(found) {
-            assert_eq!(expected, found, "{run}: {view:?}");
-        }
-    }
-}
+use trawl_e2e::{System, View, assert_same_rows, studies};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_study_runs_to_its_refit() -> anyhow::Result<()> {
@@ -128,10 +102,10 @@ async fn rows_do_not_depend_on_the_workers() -> anyhow::Result<()> {
             .await?;
         let study = system.watch_to_end("same").await?;
         assert_eq!(study.state, "completed", "{}", study.error);
-        let rows = all_rows(&system, "same").await?;
+        let rows = system.all_rows("same").await?;
         match &expected {
             None => expected = Some(rows),
-            Some(expected) => assert_same(expected, &rows, &format!("{workers} workers")),
+            Some(expected) => assert_same_rows(expected, &rows, &format!("{workers} workers")),
         }
     }
     Ok(())
@@ -144,7 +118,7 @@ async fn rows_do_not_depend_on_crashes() -> anyhow::Result<()> {
     undisturbed.add_workers(2)?;
     undisturbed.submit(study.clone()).await?;
     assert_eq!(undisturbed.watch_to_end("crash").await?.state, "completed");
-    let expected = all_rows(&undisturbed, "crash").await?;
+    let expected = undisturbed.all_rows("crash").await?;
     drop(undisturbed);
 
     let mut system = System::start(&["--lease-ttl-ms", "3000"]).await?;
@@ -174,7 +148,7 @@ async fn rows_do_not_depend_on_crashes() -> anyhow::Result<()> {
 
     let study = system.watch_to_end("crash").await?;
     assert_eq!(study.state, "completed", "{}", study.error);
-    assert_same(&expected, &all_rows(&system, "crash").await?, "after crashes");
+    assert_same_rows(&expected, &system.all_rows("crash").await?, "after crashes");
     Ok(())
 }
 
@@ -261,7 +235,7 @@ async fn a_paused_study_starts_nothing_and_a_cancelled_one_ends() -> anyhow::Res
     assert_eq!(states, [("cancelled".to_owned(), 30)]);
 
     client.delete_study(delete()).await?;
-    for view in VIEWS {
+    for view in View::ALL {
         assert_eq!(system.rows(view, "steered").await?, Vec::<String>::new());
     }
     // Its name is free at once, and the new study has nothing of the old one.

@@ -1,0 +1,137 @@
+//! `trawl up` on a data folder, as a user runs it.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use anyhow::Context;
+use rustix::process::Signal;
+
+use crate::process::{Process, ProcessTree, binary, repository};
+use crate::system::{Client, read_when_there, wait_for};
+
+/// Where a `trawl up` listens; a user's are the same at every start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports {
+    grpc: String,
+    http: String,
+}
+
+impl Ports {
+    /// Any that are free.
+    pub fn free() -> Self {
+        let any = || "127.0.0.1:0".to_owned();
+        Self {
+            grpc: any(),
+            http: any(),
+        }
+    }
+}
+
+/// A `trawl up` with one worker that is ready.
+#[derive(Debug)]
+pub struct Up {
+    process: Process,
+    ports: Ports,
+    client: Client,
+}
+
+impl Up {
+    /// Starts one, and waits until it is ready. A lease lasts 3 s.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start(data_dir: &Path, ports: &Ports) -> anyhow::Result<Self> {
+        let file = data_dir.join("endpoints.json");
+        // What one that was killed left there is not true any more. Nobody else writes it meanwhile.
+        if file.exists() {
+            std::fs::remove_file(&file)?;
+        }
+        let mut process = Process::start(
+            Command::new(binary("trawl")?)
+                .args(["up", "--workers", "1", "--device", "cpu"])
+                .args(["--listen", &ports.grpc, "--http-listen", &ports.http, "--data-dir"])
+                .arg(data_dir)
+                .current_dir(repository())
+                .env_remove("DATABASE_URL")
+                .env("TRAWL_LEASE_TTL_MS", "3000")
+                .env("RUST_LOG", "warn"),
+        )?;
+        let ready = wait_for("trawl up", async {
+            tokio::select! {
+                ready = read_when_there(&file) => ready,
+                status = process.ended() => anyhow::bail!("trawl up ended before it was ready: {}", status?),
+            }
+        })
+        .await?;
+        let url = |name: &str| ready[name].as_str().context("an endpoint is missing");
+        let address = |name: &str| url(name).map(|url| url.trim_start_matches("http://").to_owned());
+        Ok(Self {
+            ports: Ports {
+                grpc: address("grpc")?,
+                http: address("http")?,
+            },
+            client: Client::new(url("grpc")?, url("database_url")?).await?,
+            process,
+        })
+    }
+
+    /// Where it listens.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// It, and all that it started: coordinator, worker, Postgres with its own processes.
+    ///
+    /// # Errors
+    /// The processes of this machine cannot be listed.
+    pub fn tree(&self) -> anyhow::Result<ProcessTree> {
+        ProcessTree::of(self.process.id())
+    }
+
+    /// Kills it as a crash would, and nothing else, and waits for its end.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub async fn crash(mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::KILL)?;
+        self.ended().await?;
+        Ok(())
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        wait_for("the end of trawl up", self.process.ended()).await
+    }
+
+    /// Tells it to stop, and waits for its end.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub async fn stop(mut self) -> anyhow::Result<ExitStatus> {
+        self.process.signal(Signal::TERM)?;
+        self.ended().await
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // A test failed amid its work: what it started must not outlive the test's folder.
+        if self.process.is_running()
+            && let Ok(tree) = self.tree()
+        {
+            let _ = tree.kill();
+        }
+    }
+}
+
+impl Deref for Up {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
