@@ -2,8 +2,8 @@
 //! real Postgres with fsync on, beside the same rows that a plain client inserts in batches of 100.
 //!
 //! Everything is measured in turn, `ROUNDS` times over, and the plain inserts before every other measurement, so that what
-//! else happens on the machine touches both; the table has medians, of the ratios too. Workers, coordinator and Postgres
-//! share the machine.
+//! else happens on the machine touches both; the table has medians and their ratios. Workers, coordinator and Postgres share
+//! the machine.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,13 +47,15 @@ async fn main() -> anyhow::Result<()> {
         .iter()
         .flat_map(|streams| IN_FLIGHT.map(|in_flight| (*streams, in_flight)))
         .collect();
-    let mut pairs = vec![Vec::new(); cases.len()];
+    let mut plain = Vec::new();
+    let mut trawl = vec![Vec::new(); cases.len()];
     for _ in 0..ROUNDS {
-        for ((streams, in_flight), pairs) in cases.iter().zip(&mut pairs) {
-            let plain = reference.measure(MEASURED_FOR).await?;
-            let trawl = measure(&workers[..*streams], *in_flight, MEASURED_FOR).await?;
-            pairs.push((plain, trawl));
+        for ((streams, in_flight), figures) in cases.iter().zip(&mut trawl) {
+            plain.push(reference.measure(MEASURED_FOR).await?);
+            figures.push(measure(&workers[..*streams], *in_flight, MEASURED_FOR).await?);
         }
+        // Others come first in the next round: a job has only so many epochs.
+        workers.rotate_left(1);
     }
     ensure_stored(&system, &workers).await?;
 
@@ -66,15 +68,11 @@ async fn main() -> anyhow::Result<()> {
         "", "in flight", "reports/s", "ratio", "ack. p50", "ack. p99"
     );
     let title = format!("plain inserts of {REFERENCE_BATCH_ROWS} rows");
-    let plain: Vec<Figures> = pairs.iter().flatten().map(|(plain, _)| *plain).collect();
-    println!("{}", row(&title, 1, &plain, 1.0));
-    for ((streams, in_flight), pairs) in cases.iter().zip(&pairs) {
+    let plain = Figures::medians(&plain);
+    println!("{}", plain.row(&title, 1, plain));
+    for ((streams, in_flight), figures) in cases.iter().zip(&trawl) {
         let title = format!("trawl, {streams} stream{}", if *streams == 1 { "" } else { "s" });
-        let trawl: Vec<Figures> = pairs.iter().map(|(_, trawl)| *trawl).collect();
-        let ratios = pairs
-            .iter()
-            .map(|(plain, trawl)| trawl.rows_per_second / plain.rows_per_second);
-        println!("{}", row(&title, *in_flight, &trawl, median(ratios.collect())));
+        println!("{}", Figures::medians(figures).row(&title, *in_flight, plain));
     }
     Ok(())
 }
@@ -99,16 +97,25 @@ impl Figures {
             p99_ms: percentile(99).map(ms).context("nothing was acknowledged")?,
         })
     }
-}
 
-fn row(title: &str, in_flight: usize, figures: &[Figures], ratio: f64) -> String {
-    let of = |value: fn(&Figures) -> f64| median(figures.iter().map(value).collect());
-    format!(
-        "{title:<29} {in_flight:>10} {:>10.0} {ratio:>6.2}× {:>7.2} ms {:>7.2} ms",
-        of(|figures| figures.rows_per_second),
-        of(|figures| figures.p50_ms),
-        of(|figures| figures.p99_ms),
-    )
+    fn medians(figures: &[Self]) -> Self {
+        let of = |value: fn(&Self) -> f64| median(figures.iter().map(value).collect());
+        Self {
+            rows_per_second: of(|figures| figures.rows_per_second),
+            p50_ms: of(|figures| figures.p50_ms),
+            p99_ms: of(|figures| figures.p99_ms),
+        }
+    }
+
+    fn row(self, title: &str, in_flight: usize, reference: Self) -> String {
+        let Self {
+            rows_per_second,
+            p50_ms,
+            p99_ms,
+        } = self;
+        let ratio = rows_per_second / reference.rows_per_second;
+        format!("{title:<29} {in_flight:>10} {rows_per_second:>10.0} {ratio:>6.2}× {p50_ms:>7.2} ms {p99_ms:>7.2} ms")
+    }
 }
 
 /// At least one value, none of them a NaN.
