@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{info, warn};
-use trawl_domain::dataset::FileHash;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
 
 use super::Agent;
+use super::artifacts::put_artifact;
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::reports::Reports;
@@ -20,12 +20,10 @@ use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, 
 
 /// Name of the file with a refit's weights.
 const WEIGHTS: &str = "weights.safetensors";
-/// Bytes of one piece of an artifact.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
-enum JobError {
+pub(super) enum JobError {
     /// It was told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -123,7 +121,7 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
     let test = trained.test().first().copied().flatten();
     let test = test.filter(|test| test.loss.is_finite());
     if is_refit_end && test.is_some() {
-        put_weights(agent, lease, trained.weights(0)?).await?;
+        put_artifact(agent, lease, None, "weights", WEIGHTS, trained.weights(0)?).await?;
     }
     let request = v1::FinishJobRequest {
         lease: Some(lease.clone()),
@@ -178,34 +176,7 @@ fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
     });
 }
 
-async fn put_weights(agent: &Arc<Agent>, lease: &v1::Lease, content: Vec<u8>) -> Result<(), JobError> {
-    let sha256 = FileHash::of(&content).to_string();
-    let pieces: Vec<v1::PutArtifactRequest> = content
-        .chunks(CHUNK_BYTES)
-        .enumerate()
-        .map(|(index, chunk)| {
-            let mut piece = v1::PutArtifactRequest {
-                chunk: chunk.to_vec(),
-                ..Default::default()
-            };
-            if index == 0 {
-                piece.lease = Some(lease.clone());
-                piece.kind = "weights".to_owned();
-                piece.name = WEIGHTS.to_owned();
-                piece.bytes = content.len() as u64;
-                piece.sha256.clone_from(&sha256);
-            }
-            piece
-        })
-        .collect();
-    let put = insist(agent, lease, || {
-        let (mut client, pieces) = (agent.connection.patient_client(), tokio_stream::iter(pieces.clone()));
-        async move { client.put_artifact(pieces).await }
-    });
-    note_status(agent, lease, put.await?.status)
-}
-
-fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobError> {
+pub(super) fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobError> {
     if status == i32::from(v1::LeaseStatus::Held) {
         return Ok(());
     }
@@ -215,7 +186,7 @@ fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobE
 
 /// Calls until there is an answer: what the outcome of a broken call was is not known, and a second copy changes nothing.
 /// Gives up once the lease is lost.
-async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn() -> F) -> Result<T, JobError>
+pub(super) async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn() -> F) -> Result<T, JobError>
 where
     F: Future<Output = Result<tonic::Response<T>, Status>>,
 {
