@@ -8,7 +8,7 @@ mod system;
 /// Studies that tests submit.
 pub mod studies;
 
-pub use postgres::{fresh_database, reader_pool};
+pub use postgres::{fresh_database, owner_pool, reader_pool};
 pub use process::{Process, binary, repository, tool};
 pub use scripted_worker::ScriptedWorker;
 pub use system::{Coordinator, System, View, wait_for};

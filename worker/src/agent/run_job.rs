@@ -11,7 +11,7 @@ use trawl_domain::job::Job;
 use trawl_proto::v1;
 
 use super::Agent;
-use super::artifacts::put_artifact;
+use super::artifacts::{Members, put_artifact, put_weights, weights_of_best};
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::reports::Reports;
@@ -88,6 +88,8 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
         .load(&agent.connection, &job.format, kind, job.train, job.test)
         .await?;
     let is_refit_end = job.split == Split::All;
+    let ranking = job.ranking;
+    let members = Members::new(&job.members);
     let train_job = TrainJob {
         seed: job.seed,
         architecture: job.architecture,
@@ -114,7 +116,7 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
             "members train together or apart"
         );
     }
-    let trained = train_on_thread(agent, lease, train_job, interrupter).await?;
+    let (trained, members) = train_on_thread(agent, lease, train_job, members, interrupter).await?;
     if !agent.reports.flush().await {
         return Err(JobError::Interrupted);
     }
@@ -122,6 +124,10 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
     let test = test.filter(|test| test.loss.is_finite());
     if is_refit_end && test.is_some() {
         put_artifact(agent, lease, None, "weights", WEIGHTS, trained.weights(0)?).await?;
+    }
+    if let Some(ranking) = &ranking {
+        let weights = weights_of_best(ranking, &members, &trained)?;
+        put_weights(agent, lease, weights).await?;
     }
     let request = v1::FinishJobRequest {
         lease: Some(lease.clone()),
@@ -140,20 +146,20 @@ async fn train_on_thread(
     agent: &Agent,
     lease: &v1::Lease,
     job: TrainJob,
+    mut members: Members,
     interrupter: Interrupter,
-) -> Result<Trained, JobError> {
+) -> Result<(Trained, Members), JobError> {
     let (reports, lease, device) = (agent.reports.clone(), lease.clone(), agent.settings.device);
     let training = tokio::task::spawn_blocking(move || {
-        train(
-            &job,
-            device,
-            &mut |event| report(&reports, &lease, &event),
-            &interrupter,
-        )
+        let emit = &mut |event: Event<'_>| {
+            members.note(&event);
+            report(&reports, &lease, &event);
+        };
+        train(&job, device, emit, &interrupter).map(|outcome| (outcome, members))
     });
     match training.await {
-        Ok(Ok(Outcome::Finished(trained))) => Ok(trained),
-        Ok(Ok(Outcome::Interrupted)) => Err(JobError::Interrupted),
+        Ok(Ok((Outcome::Finished(trained), members))) => Ok((trained, members)),
+        Ok(Ok((Outcome::Interrupted, _))) => Err(JobError::Interrupted),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(JobError::Panicked),
     }
