@@ -45,6 +45,7 @@ pub(crate) struct ServerArgs {
 pub(crate) enum Command {
     /// Submit a study file; prints `study NAME ID`.
     ///
+    /// Dataset files that it names by path, relative to it, go to the coordinator first, unless it has them already.
     /// The same file submitted again prints the study that exists already; another study under a taken name is an error.
     Submit(SubmitArgs),
     /// List the studies, the newest first; prints their states, trials and best values.
@@ -78,6 +79,10 @@ pub(crate) enum Command {
     /// With --png, also every figure as a PNG file; prints `figures DIR: NUMBER`. A study that has not ended is shown as it
     /// stands.
     Report(ReportArgs),
+    /// List the files that refits and the three best trials left, or fetch those of one of them with -o.
+    ///
+    /// Prints their kinds, names and sizes; or `artifact FILE` for each file that was written.
+    Artifacts(ArtifactsArgs),
     /// List the workers seen lately; prints their devices, load and when they were last seen.
     Workers(FormatArgs),
     /// Run everything on this machine until Ctrl-C: embedded Postgres, coordinator and workers.
@@ -96,7 +101,7 @@ pub(crate) struct SubmitArgs {
     /// Follow the study until it ends, as `trawl watch` does.
     #[arg(long, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
-    /// Only check the study; the coordinator stores nothing.
+    /// Only check the study; the coordinator stores none, and keeps its dataset files for an hour.
     #[arg(long, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
     pub(crate) dry_run: bool,
 }
@@ -183,6 +188,26 @@ pub(crate) struct ReportArgs {
     /// Folder for the figures as PNG files; made if it is missing.
     #[arg(long, value_name = "DIR", env = "TRAWL_PNG")]
     pub(crate) png: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct ArtifactsArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// Fetch the files of this refit.
+    #[arg(long, value_name = "N", env = "TRAWL_REFIT", group = "owner", requires = "output")]
+    pub(crate) refit: Option<u32>,
+    /// Fetch the files of this trial.
+    #[arg(long, value_name = "N", env = "TRAWL_TRIAL", group = "owner", requires = "output")]
+    pub(crate) trial: Option<u32>,
+    /// Fetch the file of this name alone.
+    #[arg(long, value_name = "NAME", env = "TRAWL_NAME", requires = "owner")]
+    pub(crate) name: Option<String>,
+    /// Folder that the files are written to; made if it is missing, and files of the same names are replaced.
+    #[arg(short, long, value_name = "DIR", env = "TRAWL_OUTPUT_DIR", requires = "owner")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }
 
 #[derive(Args)]

@@ -18,6 +18,8 @@ pub(crate) type Client = StudyServiceClient<InterceptedService<Channel, Credenti
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Submitting reads the dataset; everything else takes milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A file may take as long as the coordinator lets it.
+pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// A page of 500 trials with 64 parameters of the longest names and values stays well below it.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 

@@ -3,6 +3,7 @@
 mod args;
 mod client;
 mod commands;
+mod datasets;
 mod error;
 mod output;
 mod progress;

@@ -13,11 +13,37 @@ use crate::error::Error;
 /// Larger than any study that the coordinator would take.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
+/// A study with where it came from.
+#[derive(Debug)]
+pub(crate) struct StudyFile {
+    /// Of the file, for errors.
+    pub(crate) name: String,
+    /// The study.
+    pub(crate) study: v1::Study,
+    /// True for the form for grpcurl, a CreateStudyRequest: it goes as it is, with paths that the coordinator resolves.
+    is_request: bool,
+}
+
+impl StudyFile {
+    /// The paths of this machine that the study names, each with its field.
+    pub(crate) fn local_paths(&mut self) -> Vec<(&'static str, &mut String)> {
+        let kind = self.study.dataset.as_mut().and_then(|dataset| dataset.kind.as_mut());
+        match kind {
+            Some(kind) if !self.is_request => {
+                let mut paths = paths(kind);
+                paths.retain(|(_, path)| path.starts_with('/'));
+                paths
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// Reads the study in `file`, or on standard input for `-`.
 ///
 /// # Errors
 /// A file that cannot be read, or that holds no study; both name the file, and the line or the field.
-pub(crate) fn read(file: &Path) -> Result<v1::Study, Error> {
+pub(crate) fn read(file: &Path) -> Result<StudyFile, Error> {
     let (name, text, folder) = if file == Path::new("-") {
         (
             "standard input".into(),
@@ -51,9 +77,8 @@ fn read_text(source: impl Read) -> io::Result<String> {
 
 /// Reads a study from `text`. `name` is what errors call it; relative dataset paths start at the absolute `folder`.
 /// In a request for grpcurl they stay as they are.
-fn parse(text: &str, name: &str, folder: &Path) -> Result<v1::Study, Error> {
+fn parse(text: &str, name: &str, folder: &Path) -> Result<StudyFile, Error> {
     let mut value = parse_value(text, name)?;
-    // The form for grpcurl, a CreateStudyRequest: goes as it is, with paths that the coordinator resolves.
     let mut is_request = false;
     if let Value::Object(object) = &mut value
         && object.len() == 1
@@ -77,7 +102,11 @@ fn parse(text: &str, name: &str, folder: &Path) -> Result<v1::Study, Error> {
             *path = absolute(path, folder).map_err(|why| field(name, path_field, &why))?;
         }
     }
-    Ok(study)
+    Ok(StudyFile {
+        name: name.to_owned(),
+        study,
+        is_request,
+    })
 }
 
 /// The paths of a dataset, each with its field.
@@ -154,7 +183,7 @@ mod tests {
     const EXAMPLE: &str = include_str!("../../examples/regression.yaml");
 
     fn parse_in_data(text: &str) -> Result<v1::Study, Error> {
-        parse(text, "study.yaml", Path::new("/home/ada/studies"))
+        parse(text, "study.yaml", Path::new("/home/ada/studies")).map(|file| file.study)
     }
 
     fn refused(text: &str) -> String {

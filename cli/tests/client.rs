@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt, pending};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::{StudyService, StudyServiceServer};
@@ -26,6 +26,8 @@ type Chunks = Pin<Box<dyn Stream<Item = Result<v1::GetArtifactResponse, Status>>
 #[derive(Default)]
 struct Stage {
     submitted: Mutex<Option<v1::Study>>,
+    /// The bytes of the dataset files that came, each after its announced hash.
+    datasets: Mutex<Vec<(String, Vec<u8>)>>,
     watches: AtomicU32,
     /// The first watch then stays open instead of breaking.
     first_watch_is_silent: AtomicBool,
@@ -147,6 +149,25 @@ impl StudyService for Stage {
         Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
     }
 
+    /// Knows a file of no bytes, and answers it before it came.
+    async fn put_dataset(
+        &self,
+        request: Request<Streaming<v1::PutDatasetRequest>>,
+    ) -> Result<Response<v1::PutDatasetResponse>, Status> {
+        let mut inbound = request.into_inner();
+        let head = inbound.message().await?.unwrap();
+        let already_there = head.bytes == 0;
+        let mut bytes = Vec::new();
+        if !already_there {
+            while let Some(piece) = inbound.message().await? {
+                bytes.extend_from_slice(&piece.chunk);
+            }
+            assert_eq!(bytes.len() as u64, head.bytes);
+        }
+        self.datasets.lock().unwrap().push((head.sha256, bytes));
+        Ok(Response::new(v1::PutDatasetResponse { already_there }))
+    }
+
     async fn get_artifact(&self, _: Request<v1::GetArtifactRequest>) -> Result<Response<Chunks>, Status> {
         Err(Status::unimplemented("get_artifact"))
     }
@@ -162,6 +183,7 @@ impl StudyService for Stage {
         list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
         refit_study: RefitStudyRequest -> RefitStudyResponse;
         list_workers: ListWorkersRequest -> ListWorkersResponse;
+        list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;
     }
 }
 
@@ -223,15 +245,19 @@ async fn output(mut command: Command) -> (Option<i32>, String, String) {
 }
 
 #[tokio::test]
-async fn a_study_is_submitted_with_the_token_and_absolute_paths() {
+async fn a_study_is_submitted_with_the_token_and_its_files() {
     let theatre = Theatre::open("completed").await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("study.yaml");
     std::fs::write(
         &file,
-        "name: played\nmax_trials: 1200\ndataset: { csv: { train: data/train.csv } }\n",
+        "name: played\nmax_trials: 1200\ndataset: { csv: { train: data/train.csv, test: data/empty.csv } }\n",
     )
     .unwrap();
+    let content: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/train.csv"), &content).unwrap();
+    std::fs::write(folder.path().join("data/empty.csv"), "").unwrap();
     let file = file.to_str().unwrap();
 
     let (status, stdout, stderr) = output(theatre.trawl(&["submit", file, "--token", "sesame"])).await;
@@ -244,20 +270,32 @@ async fn a_study_is_submitted_with_the_token_and_absolute_paths() {
     let Some(v1::dataset::Kind::Csv(csv)) = submitted.dataset.unwrap().kind else {
         panic!("no CSV")
     };
-    assert_eq!(
-        csv.train,
-        folder
-            .path()
-            .canonicalize()
-            .unwrap()
-            .join("data/train.csv")
-            .to_str()
-            .unwrap()
-    );
+    let datasets = std::mem::take(&mut *theatre.stage.datasets.lock().unwrap());
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(csv.train, format!("sha256:{}", datasets[0].0));
+    assert_eq!(csv.test, format!("sha256:{empty}"));
+    assert!(datasets[0].1 == content, "the file came as it is");
+    assert_eq!(datasets[1].0, empty);
 
     let (status, _, stderr) = output(theatre.trawl(&["submit", file])).await;
     assert_eq!(status, Some(1));
     assert!(stderr.starts_with("error: a token is needed"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_study_whose_files_cannot_be_read_is_wrong_and_needs_no_coordinator() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("study.yaml");
+    std::fs::write(&file, "dataset: { csv: { train: data/train.csv, test: . } }\n").unwrap();
+    let (status, _, stderr) = output(trawl(&["submit", file.to_str().unwrap()])).await;
+    assert_eq!(status, Some(2), "{stderr}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert!(lines[0].ends_with("study.yaml: files cannot be read"), "{stderr}");
+    assert!(lines[1].starts_with("  dataset.csv.train: "), "{stderr}");
+    assert!(
+        lines[2].starts_with("  dataset.csv.test: ") && lines[2].ends_with("is not a file"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use trawl_proto::v1;
 use trawl_proto::v1::list_epoch_reports_request::Of;
 use trawl_proto::v1::study_service_server::{StudyService, StudyServiceServer};
@@ -146,6 +146,13 @@ impl StudyService for Stage {
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
     }
 
+    async fn put_dataset(
+        &self,
+        _: Request<Streaming<v1::PutDatasetRequest>>,
+    ) -> Result<Response<v1::PutDatasetResponse>, Status> {
+        Err(Status::unimplemented("put_dataset"))
+    }
+
     async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Response<Watched>, Status> {
         Err(Status::unimplemented("watch_study"))
     }
@@ -160,6 +167,7 @@ impl StudyService for Stage {
         get_trial: GetTrialRequest -> GetTrialResponse;
         refit_study: RefitStudyRequest -> RefitStudyResponse;
         list_workers: ListWorkersRequest -> ListWorkersResponse;
+        list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;
     }
 }
 

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use url::Url;
 
 /// Samples configurations, keeps studies in Postgres, leases jobs to workers.
 #[derive(Debug, Parser)]
@@ -29,6 +31,10 @@ pub(crate) struct Args {
     /// Folder that relative paths of datasets start from.
     #[arg(long, env = "TRAWL_DATASET_DIR", default_value = ".")]
     pub(crate) dataset_dir: PathBuf,
+    /// Where the bytes of artifacts and datasets are: file:///FOLDER or s3://BUCKET/PREFIX, with credentials, region and
+    /// endpoint from the usual AWS_ variables; where left out, ${XDG_DATA_HOME:-~/.local/share}/trawl/artifacts.
+    #[arg(long, value_name = "URL", env = "TRAWL_ARTIFACTS")]
+    pub(crate) artifacts: Option<String>,
     /// Folder with FashionMNIST's four IDX files; where left out, fashion-mnist in --dataset-dir, and where `make setup` puts
     /// it: ${XDG_CACHE_HOME:-~/.cache}/trawl/fashion-mnist.
     #[arg(long, value_name = "DIR", env = "TRAWL_FASHION_MNIST")]
@@ -73,15 +79,27 @@ impl Args {
         if let Some(folder) = &self.fashion_mnist {
             return vec![folder.clone()];
         }
-        let folder = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
         let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
         std::iter::once(self.dataset_dir.join("fashion-mnist"))
             .chain(cache.map(|cache| cache.join("trawl/fashion-mnist")))
             .collect()
+    }
+
+    /// URL of the object store.
+    ///
+    /// # Errors
+    /// None is named, and there is no home folder.
+    pub(crate) fn artifacts_url(&self) -> anyhow::Result<String> {
+        if let Some(url) = &self.artifacts {
+            return Ok(url.clone());
+        }
+        let data = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
+        let data = data.context("neither --artifacts, XDG_DATA_HOME nor HOME says where artifacts go")?;
+        let folder = std::path::absolute(data.join("trawl/artifacts"))?;
+        let url = Url::from_directory_path(&folder);
+        Ok(url
+            .map_err(|()| anyhow::anyhow!("{} is no folder", folder.display()))?
+            .to_string())
     }
 
     /// What is not told to be open is closed: ends the process with a usage error.
@@ -95,4 +113,11 @@ impl Args {
             }
         }
     }
+}
+
+/// A folder that a variable names.
+fn folder(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }

@@ -16,7 +16,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use trawl_coordinator::app::{App, Settings, expire_leases};
+use trawl_coordinator::app::{App, Settings, expire_leases, sweep_objects};
+use trawl_coordinator::files::Files;
 use trawl_coordinator::grpc::Access;
 use trawl_coordinator::server::{Ports, serve};
 
@@ -44,6 +45,11 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let http = listen(args.http_listen).await?;
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
 
+    // The TLS of S3 clients has none of its own.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("there is another TLS provider already"))?;
+    let files = Files::open(&args.artifacts_url()?).context("--artifacts")?;
     let pool = tokio::select! {
         pool = connect(&args.database_url) => pool?,
         () = stop.cancelled() => return Ok(()),
@@ -59,8 +65,9 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         fashion_mnist_dirs: args.fashion_mnist_dirs(),
         lease_ttl: Duration::from_millis(args.lease_ttl_ms),
     };
-    let app = Arc::new(App::new(pool, settings, entropy));
+    let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;
+    sweep_objects::give_up_uploads(&app).await?;
 
     info!(grpc.addr = %grpc_addr, http.addr = %http_addr, version = env!("CARGO_PKG_VERSION"), "coordinator ready");
     if let Some(path) = &args.ready_file {

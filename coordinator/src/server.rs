@@ -16,7 +16,7 @@ use trawl_proto::v1::study_service_server::StudyServiceServer;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 
 use crate::app::report_epochs::report_writer;
-use crate::app::{App, AppError, cancel_study, delete_study, expire_leases};
+use crate::app::{App, AppError, cancel_study, delete_study, expire_leases, sweep_objects};
 use crate::grpc::{Access, Studies, Workers};
 use crate::http;
 
@@ -129,10 +129,11 @@ async fn expire(app: Arc<App>) -> Result<(), AppError> {
     expire_leases::expire_leases(&app).await.map(drop)
 }
 
-/// Ends the jobs of cancelled studies, and removes the rows of deleted ones.
+/// Ends the jobs of cancelled studies, removes the rows of deleted ones, and sweeps the object store.
 async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     cancel_study::sweep_cancelled(&app).await?;
-    delete_study::remove_deleted(&app).await
+    delete_study::remove_deleted(&app).await?;
+    sweep_objects::sweep_objects(&app).await
 }
 
 async fn on_tick<F>(every: Duration, app: Arc<App>, stop: CancellationToken, work: fn(Arc<App>) -> F)

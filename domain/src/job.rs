@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::artifact::Ranking;
 use crate::dataset::{FileHash, Format, Part};
 use crate::fold::Split;
 use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_STEP_WORK_MAX};
@@ -62,6 +63,8 @@ pub struct Job {
     pub members: Vec<JobMember>,
     /// Features for which a refit keeps the activations; empty lets the worker choose.
     pub inputs: Vec<Vec<f32>>,
+    /// By what the members' trials are ranked; `None` for a refit.
+    pub ranking: Option<Ranking>,
 }
 
 /// One fold of a job.

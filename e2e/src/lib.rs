@@ -9,7 +9,7 @@ mod up;
 /// Studies that tests submit.
 pub mod studies;
 
-pub use postgres::{Postgres, fresh_database, reader_pool};
+pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use scripted_worker::{ScriptedWorker, epoch_report};
 pub use system::{Client, Coordinator, System, View, assert_same_rows, wait_for};

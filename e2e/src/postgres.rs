@@ -83,6 +83,14 @@ pub async fn fresh_database() -> anyhow::Result<String> {
     postgres.fresh_database().await
 }
 
+/// Connections to a database as its owner, for tests that look behind the views.
+///
+/// # Errors
+/// Postgres does not answer.
+pub async fn owner_pool(url: &str) -> anyhow::Result<PgPool> {
+    Ok(PgPoolOptions::new().max_connections(2).connect(url).await?)
+}
+
 /// Connections to a database as `trawl_reader`, which may read the views and nothing else.
 ///
 /// # Errors

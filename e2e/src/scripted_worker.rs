@@ -2,9 +2,11 @@
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
+use trawl_domain::dataset::FileHash;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
@@ -147,6 +149,42 @@ impl ScriptedWorker {
             anyhow::ensure!(self.report(job, epoch).await?, "the lease was lost at epoch {epoch}");
         }
         Ok(())
+    }
+
+    /// The messages of an artifact: the first one says what comes, each of the others brings 64 KiB.
+    pub fn artifact_messages(
+        job: &v1::LeasedJob,
+        member: Option<u32>,
+        name: &str,
+        content: &[u8],
+    ) -> Vec<v1::PutArtifactRequest> {
+        let head = v1::PutArtifactRequest {
+            lease: job.lease.clone(),
+            member,
+            kind: "weights".into(),
+            name: name.into(),
+            bytes: content.len() as u64,
+            sha256: FileHash::of(content).to_string(),
+            chunk: Vec::new(),
+        };
+        let piece = |chunk: &[u8]| v1::PutArtifactRequest {
+            chunk: chunk.to_vec(),
+            ..Default::default()
+        };
+        std::iter::once(head)
+            .chain(content.chunks(64 << 10).map(piece))
+            .collect()
+    }
+
+    /// Sends an artifact; false if the lease is lost.
+    ///
+    /// # Errors
+    /// The coordinator refuses it.
+    pub async fn put_artifact(
+        &mut self,
+        messages: impl Stream<Item = v1::PutArtifactRequest> + Send + 'static,
+    ) -> Result<bool, tonic::Status> {
+        Ok(is_held(self.client.put_artifact(messages).await?.into_inner().status))
     }
 
     /// Finishes a job; false if the lease is lost.

@@ -45,13 +45,15 @@ impl Coordinator {
     ///
     /// # Errors
     /// It does not become ready.
-    pub async fn start(database_url: &str, flags: &[&str], listen: &str) -> anyhow::Result<Self> {
+    pub async fn start(database_url: &str, artifacts: &Path, flags: &[&str], listen: &str) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let ready_file = folder.path().join("ready.json");
         let process = Process::start(
             Command::new(binary("trawl-coordinator")?)
                 .args(["--listen", listen, "--http-listen", "127.0.0.1:0", "--ready-file"])
                 .arg(&ready_file)
+                .arg("--artifacts")
+                .arg(format!("file://{}", artifacts.display()))
                 .args(flags)
                 .current_dir(repository())
                 .env("DATABASE_URL", database_url)
@@ -100,6 +102,8 @@ pub struct System {
     pub coordinator: Coordinator,
     /// The workers.
     pub workers: Vec<Process>,
+    /// The folder of its object store.
+    pub artifacts: TempDir,
     flags: Vec<String>,
 }
 
@@ -117,7 +121,8 @@ impl System {
     /// # Errors
     /// It cannot be started.
     pub async fn start_on(database_url: String, flags: &[&str]) -> anyhow::Result<Self> {
-        let coordinator = Coordinator::start(&database_url, flags, "127.0.0.1:0").await?;
+        let artifacts = TempDir::new()?;
+        let coordinator = Coordinator::start(&database_url, artifacts.path(), flags, "127.0.0.1:0").await?;
         let client = Client::new(&coordinator.url, &database_url).await?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         Ok(Self {
@@ -125,6 +130,7 @@ impl System {
             client,
             coordinator,
             workers: Vec::new(),
+            artifacts,
             flags,
         })
     }
@@ -154,19 +160,66 @@ impl System {
             client,
             coordinator,
             workers,
+            artifacts,
             flags,
         } = self;
         let listen = coordinator.url.trim_start_matches("http://").to_owned();
         coordinator.process.crash()?;
         let borrowed: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let coordinator = Coordinator::start(&database_url, &borrowed, &listen).await?;
+        let coordinator = Coordinator::start(&database_url, artifacts.path(), &borrowed, &listen).await?;
         Ok(Self {
             database_url,
             client,
             coordinator,
             workers,
+            artifacts,
             flags,
         })
+    }
+
+    /// The files of a folder of the object store, below it, in order; one that is missing has none.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn objects(&self, folder: &str) -> anyhow::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.artifacts.path().join(folder)];
+        while let Some(folder) = folders.pop() {
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                // Folders go with their last file, at any moment.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error.into()),
+            };
+            for entry in entries {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    files.push(path);
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Waits until a folder of the object store has that many files.
+    ///
+    /// # Errors
+    /// It never has.
+    pub async fn wait_for_objects(&self, folder: &str, count: usize) -> anyhow::Result<Vec<PathBuf>> {
+        wait_for(&format!("{count} objects in {folder}"), async {
+            loop {
+                let objects = self.objects(folder)?;
+                if objects.len() == count {
+                    return Ok(objects);
+                }
+                // Of a file that is removed nobody is told.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
     }
 
     /// The folder of the examples.

@@ -1,10 +1,12 @@
 //! Jobs on their way from the coordinator to a worker. The worker checks what it is sent: the two may be of different
 //! versions.
 
+use trawl_domain::artifact::Ranking;
 use trawl_domain::dataset::{Arrays, Columns, FileHash, Format, Part, SampleShape};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
+use trawl_domain::metric::Objective;
 use trawl_domain::network::{Architecture, Conv2d, Hyperparameters, Layer};
 use trawl_domain::seed::{Owner, Seed};
 use trawl_domain::violation::Violations;
@@ -49,6 +51,13 @@ impl From<&Job> for v1::Job {
                 .iter()
                 .map(|values| v1::JobInput { values: values.clone() })
                 .collect(),
+            ranking: job.ranking.map(|ranking| v1::JobRanking {
+                metric: ranking.objective.metric.to_string(),
+                goal: ranking.objective.goal.to_string(),
+                at: ranking.objective.at.to_string(),
+                folds: ranking.folds,
+                third_best: ranking.third_best,
+            }),
         }
     }
 }
@@ -144,6 +153,10 @@ impl TryFrom<v1::Job> for Job {
         if job.members.is_empty() || job.members.len() > JOB_MEMBERS_MAX {
             v.add("members", format!("must be 1 to {JOB_MEMBERS_MAX}"));
         }
+        let ranking = match &job.ranking {
+            None => Some(None),
+            Some(ranking) => self::ranking(ranking, v).map(Some),
+        };
         let members: Option<Vec<JobMember>> = job
             .members
             .into_iter()
@@ -167,6 +180,7 @@ impl TryFrom<v1::Job> for Job {
                 split: split?,
                 members: members?,
                 inputs: job.inputs.into_iter().map(|input| input.values).collect(),
+                ranking: ranking?,
             })
         })();
         violations.into_result(converted)
@@ -250,6 +264,24 @@ fn split(split: Option<&v1::JobSplit>, v: &mut Violations) -> Option<Split> {
             None
         }
     }
+}
+
+fn ranking(ranking: &v1::JobRanking, v: &mut Violations) -> Option<Ranking> {
+    let metric = parse("ranking.metric", &ranking.metric, v);
+    let goal = parse("ranking.goal", &ranking.goal, v);
+    let at = parse("ranking.at", &ranking.at, v);
+    if !(1..=FOLDS_MAX).contains(&ranking.folds) {
+        v.add("ranking.folds", format!("must be 1 to {FOLDS_MAX}"));
+    }
+    Some(Ranking {
+        objective: Objective {
+            metric: metric?,
+            goal: goal?,
+            at: at?,
+        },
+        folds: ranking.folds,
+        third_best: ranking.third_best,
+    })
 }
 
 fn member(index: usize, member: v1::JobMember, dropouts: usize, v: &mut Violations) -> Option<JobMember> {

@@ -1,5 +1,6 @@
 //! The commands, one file per noun.
 
+mod artifacts;
 mod curves;
 mod refit;
 mod report;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Delete(args) => steer::delete(&mut connect().await?, args, output).await,
         Command::Refit(args) => refit::refit(&mut connect().await?, args, output).await,
         Command::Report(args) => report::report(&mut connect().await?, args, output).await,
+        Command::Artifacts(args) => artifacts::artifacts(&mut connect().await?, args, output).await,
         Command::Workers(format) => workers::workers(&mut connect().await?, (*format).into(), output).await,
         Command::Up(args) => up::up(args, cli.server.token.as_deref(), output).await,
         Command::Completions(args) => {

@@ -1,25 +1,28 @@
-//! `trawl submit`: a study file goes to the coordinator.
+//! `trawl submit`: a study file goes to the coordinator, after the dataset files that it names.
 
 use trawl_proto::v1::CreateStudyRequest;
 
 use super::watch;
 use crate::args::SubmitArgs;
 use crate::client::{Client, unary};
+use crate::datasets;
 use crate::error::Error;
 use crate::output::Output;
 use crate::study_file;
 
-/// Submits the study in a file. The file is read first: its errors need no coordinator.
+/// Submits the study in a file. The files are read first: their errors need no coordinator.
 pub(super) async fn submit(
     connect: impl AsyncFnOnce() -> Result<Client, Error>,
     args: &SubmitArgs,
     output: &mut Output,
 ) -> Result<(), Error> {
-    let study = study_file::read(&args.file)?;
-    let name = study.name.clone();
+    let mut file = study_file::read(&args.file)?;
+    let files = datasets::name_by_hash(&mut file).await?;
+    let name = file.study.name.clone();
     let mut client = connect().await?;
+    files.register(&mut client).await?;
     let request = CreateStudyRequest {
-        study: Some(study),
+        study: Some(file.study),
         dry_run: args.dry_run,
     };
     let summary = client
@@ -29,7 +32,7 @@ pub(super) async fn submit(
         .study
         .unwrap_or_default();
     if args.dry_run {
-        output.line(&format!("study {name} is valid; nothing was stored"))?;
+        output.line(&format!("study {name} is valid; no study was stored"))?;
     } else {
         output.line(&format!("study {name} {}", summary.study_id))?;
     }

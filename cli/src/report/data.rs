@@ -174,7 +174,8 @@ async fn refit_data(client: &mut Client, study: &str, refit: &RefitSummary) -> R
 async fn artifact_bytes(client: &mut Client, study: &str, refit: u32, name: &str) -> Result<Vec<u8>, Error> {
     let request = GetArtifactRequest {
         study: study.into(),
-        refit,
+        refit: Some(refit),
+        trial: None,
         name: name.into(),
     };
     let mut chunks = client.get_artifact(unary(request)).await?.into_inner();

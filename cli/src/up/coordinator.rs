@@ -1,8 +1,10 @@
 //! The coordinator as a child: started, waited for, and started again where it was.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -29,6 +31,8 @@ pub(super) struct Coordinator {
     pub(super) database_url: String,
     /// Where it says that it is ready.
     pub(super) ready_file: PathBuf,
+    /// Folder of artifacts and datasets.
+    pub(super) artifacts: PathBuf,
     pub(super) listen: SocketAddr,
     pub(super) http_listen: SocketAddr,
     pub(super) insecure: bool,
@@ -109,6 +113,7 @@ impl Coordinator {
             &self.http_listen.to_string(),
         ]);
         command.arg("--ready-file").arg(&self.ready_file);
+        command.arg("--artifacts").arg(file_url(&self.artifacts));
         if self.insecure {
             command.arg("--insecure");
         }
@@ -127,6 +132,20 @@ impl Coordinator {
     }
 }
 
+/// A folder as a URL; what has a meaning in URLs is written as its number.
+fn file_url(folder: &Path) -> String {
+    let mut url = "file://".to_owned();
+    for byte in folder.as_os_str().as_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => url.push(char::from(*byte)),
+            _ => {
+                let _ = write!(url, "%{byte:02X}");
+            }
+        }
+    }
+    url
+}
+
 fn port(url: &str) -> Option<u16> {
     url.trim_end_matches('/')
         .rsplit_once(':')
@@ -136,6 +155,12 @@ fn port(url: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_a_url_whatever_its_name() {
+        assert_eq!(file_url(Path::new("/data/a-b_c.d")), "file:///data/a-b_c.d");
+        assert_eq!(file_url(Path::new("/a b/50%/ü#")), "file:///a%20b/50%25/%C3%BC%23");
+    }
 
     #[test]
     fn a_port_is_found_in_every_kind_of_url() {

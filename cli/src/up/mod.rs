@@ -93,6 +93,7 @@ impl Up<'_> {
             launcher: self.launcher.clone(),
             database_url: database_url.to_owned(),
             ready_file: self.data_dir.ready_file(),
+            artifacts: self.data_dir.path().join("artifacts"),
             listen: self.args.listen,
             http_listen: self.args.http_listen,
             insecure: self.args.insecure,

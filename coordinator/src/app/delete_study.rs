@@ -4,7 +4,7 @@
 use tracing::info;
 
 use super::{App, AppError};
-use crate::store::{dataset_files, folds, studies};
+use crate::store::{folds, studies};
 
 /// Folds that one transaction removes with their reports.
 const FOLDS_PER_STEP: u32 = 500;
@@ -38,8 +38,7 @@ pub async fn remove_deleted(app: &App) -> Result<(), AppError> {
         };
         if folds::remove_some(&mut tx, study_id, FOLDS_PER_STEP).await? == 0 {
             studies::remove(&mut tx, study_id).await?;
-            let files = dataset_files::remove_unused(&mut tx).await?;
-            info!(study.id = %study_id, dataset.files_removed = files, "deleted study removed");
+            info!(study.id = %study_id, "deleted study removed");
         }
         tx.commit().await?;
     }

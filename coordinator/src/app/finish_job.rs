@@ -7,7 +7,7 @@ use super::finish_trials::{finish_refit, finish_trials};
 use super::{App, AppError, Effects, load_study};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, LeaseClaim, Outcome};
-use crate::store::{Connection, folds, refits, studies, trials};
+use crate::store::{Connection, artifacts, folds, refits, studies, trials};
 
 /// What the test rows say, for a refit's fit on all training rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -98,6 +98,7 @@ pub(super) async fn finish_owners(app: &App, conn: &mut Connection, job: &JobRec
         None => {
             let ended = finish_trials(conn, &study, job).await?;
             studies::count_ended(conn, job.study_id, ended).await?;
+            artifacts::keep_best_trials(conn, job.study_id).await?;
         }
         Some(refit) => finish_refit(conn, &study, job.study_id, refit).await?,
     }

@@ -7,7 +7,7 @@ use super::finish_job::finish_owners;
 use super::{App, AppError, Effects, JOB_ATTEMPTS_MAX};
 use crate::store::jobs::{self, JobEnd};
 use crate::store::leases::{self, HeldLease, Outcome};
-use crate::store::{Connection, folds, trials};
+use crate::store::{Connection, artifacts, folds, trials};
 
 /// Ends a lease whose job did not end, for this reason.
 pub(super) async fn give_up_job(
@@ -27,6 +27,7 @@ pub(super) async fn give_up_job(
         jobs::requeue(conn, job.job_id, counts, error).await?;
         folds::requeue(conn, job.job_id).await?;
         trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
+        artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
         return Ok(Effects {
             queued_jobs: true,
             ended_study: None,
@@ -37,5 +38,7 @@ pub(super) async fn give_up_job(
     folds::end_unfinished(conn, job.job_id, TrialState::Failed, Some(error)).await?;
     trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(conn, job.job_id, JobEnd::Failed(error)).await?;
-    finish_owners(app, conn, &job).await
+    let effects = finish_owners(app, conn, &job).await?;
+    artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
+    Ok(effects)
 }

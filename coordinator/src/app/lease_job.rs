@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
+use trawl_domain::artifact::{Ranking, TRIALS_KEPT};
 use trawl_domain::fold::Split;
-use trawl_domain::id::{LeaseToken, WorkerId};
+use trawl_domain::id::{LeaseToken, StudyId, WorkerId};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::seed::Owner;
@@ -160,6 +161,14 @@ async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecor
     }
     let architecture =
         architecture.ok_or_else(|| AppError::Internal(format!("job {} has no members", record.job_id)))?;
+    let ranking = match record.refit {
+        None => Some(Ranking {
+            objective: study.objective,
+            folds: study.validation.folds(),
+            third_best: third_best(conn, record.study_id).await?,
+        }),
+        Some(_) => None,
+    };
     Ok(Job {
         study: stored.name,
         seed: study.seed,
@@ -176,5 +185,13 @@ async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecor
             JobSplit::All => Split::All,
         },
         members: job_members,
+        ranking,
     })
+}
+
+/// The value that a trial has to reach for its files to be kept, once there are as many as that.
+async fn third_best(conn: &mut Connection, study_id: StudyId) -> Result<Option<f64>, AppError> {
+    let best = trials::best(conn, study_id, TRIALS_KEPT).await?;
+    let last = best.get(TRIALS_KEPT as usize - 1);
+    Ok(last.and_then(|trial| trial.value).map(|value| value.mean))
 }

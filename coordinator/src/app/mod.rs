@@ -16,13 +16,16 @@ pub mod plan_trials;
 mod read_dataset;
 pub mod read_study;
 pub mod refit_study;
+mod register_dataset;
 pub mod register_worker;
 pub mod release_job;
 pub mod renew_lease;
 pub mod report_epochs;
 pub mod submit_study;
+pub mod sweep_objects;
 
 pub use finish_job::{TestMetrics, finish_job};
+pub use register_dataset::{DatasetUpload, dataset_file, register_dataset};
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -31,17 +34,25 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sqlx::{PgPool, Postgres, Transaction};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
 
+use crate::files::{Files, FilesError};
 use crate::store::StoreError;
 use crate::store::studies::{self, StudyRecord, StudyRef};
 
 /// Leases of one job that count, at most. Each further failure has a cause that another try will not mend.
 pub const JOB_ATTEMPTS_MAX: u32 = 3;
+
+/// Files that are on their way into the object store at once; further ones wait. Each has up to 15 MiB in memory.
+const UPLOADS_MAX: usize = 16;
+/// How long a file may take from its first byte until it is listed.
+pub const UPLOAD_WITHIN: Duration = Duration::from_secs(120);
+/// After this time an upload is swept: longer than it may take, however late it began.
+const UPLOAD_SWEPT_AFTER: Duration = Duration::from_secs(600);
 
 /// What the operator decides.
 #[derive(Clone, Debug)]
@@ -79,6 +90,12 @@ pub enum AppError {
     /// The store has no answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The object store has no answer.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// It may go through when it is tried again.
+    #[error("{0}")]
+    Unavailable(&'static str),
     /// A mistake of trawl.
     #[error("{0}")]
     Internal(String),
@@ -110,7 +127,10 @@ impl AppError {
 #[derive(Debug)]
 pub struct App {
     pool: PgPool,
+    files: Files,
     settings: Settings,
+    /// One permit for each file that may be on its way into the object store.
+    uploads: Semaphore,
     ids: Mutex<ChaCha20Rng>,
     /// Counts up when jobs may be waiting.
     jobs_queued: watch::Sender<u64>,
@@ -119,11 +139,13 @@ pub struct App {
 }
 
 impl App {
-    /// The coordinator over a migrated database. Ids are drawn from `entropy`.
-    pub fn new(pool: PgPool, settings: Settings, entropy: [u8; 32]) -> Self {
+    /// The coordinator over a migrated database and an object store. Ids are drawn from `entropy`.
+    pub fn new(pool: PgPool, files: Files, settings: Settings, entropy: [u8; 32]) -> Self {
         Self {
             pool,
+            files,
             settings,
+            uploads: Semaphore::new(UPLOADS_MAX),
             ids: Mutex::new(ChaCha20Rng::from_seed(entropy)),
             jobs_queued: watch::Sender::new(0),
             studies_changed: watch::Sender::new(0),
@@ -160,6 +182,17 @@ impl App {
             .unwrap_or_else(PoisonError::into_inner)
             .fill_bytes(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    /// Waits until one more file may be on its way into the object store.
+    ///
+    /// # Errors
+    /// The coordinator stops.
+    pub async fn upload_permit(&self) -> Result<SemaphorePermit<'_>, AppError> {
+        self.uploads
+            .acquire()
+            .await
+            .map_err(|_| AppError::Unavailable("the coordinator stops"))
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, AppError> {

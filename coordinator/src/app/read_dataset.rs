@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use trawl_domain::check::{FilePlace, FileRef, Source};
 use trawl_domain::dataset::{self, DatasetShape, FileHash, Format, Part, ReadError, Samples, TargetKind};
@@ -18,7 +19,7 @@ const REGISTERED: &str = "sha256:";
 #[derive(Debug)]
 pub(super) struct DatasetFile {
     pub(super) hash: FileHash,
-    pub(super) content: Vec<u8>,
+    pub(super) content: Bytes,
 }
 
 /// The files of one part.
@@ -82,7 +83,7 @@ fn parse(
     classes: Option<&[String]>,
     v: &mut Violations,
 ) -> Option<Samples> {
-    let content = files.as_ref().map(|file| file.content.as_slice());
+    let content = files.as_ref().map(|file| &file.content[..]);
     dataset::read(&source.format, kind, content, classes)
         .map_err(|error| {
             let file = named
@@ -172,16 +173,19 @@ async fn read_file(app: &App, file: &FileRef, v: &mut Violations) -> Result<Opti
     })
 }
 
-async fn registered(app: &App, hash: &str) -> Result<Result<Vec<u8>, String>, AppError> {
+async fn registered(app: &App, hash: &str) -> Result<Result<Bytes, String>, AppError> {
     let Ok(hash) = hash.parse::<FileHash>() else {
         return Ok(Err(format!("{REGISTERED} must be followed by 64 hexadecimal digits")));
     };
     let mut conn = app.pool.acquire().await?;
-    let content = dataset_files::get(&mut conn, hash).await?;
-    Ok(content.ok_or_else(|| format!("no file with the hash {hash} is registered")))
+    if !dataset_files::is_there(&mut conn, hash).await? {
+        return Ok(Err(format!("no file with the hash {hash} is registered")));
+    }
+    drop(conn);
+    Ok(Ok(app.files.read_whole(&dataset_files::object_key(hash)).await?))
 }
 
-async fn fashion_mnist(app: &App, name: &str, sha256: &str) -> Result<Vec<u8>, String> {
+async fn fashion_mnist(app: &App, name: &str, sha256: &str) -> Result<Bytes, String> {
     for folder in &app.settings.fashion_mnist_dirs {
         let path = folder.join(name);
         match read_bounded(&path).await {
@@ -203,7 +207,7 @@ async fn fashion_mnist(app: &App, name: &str, sha256: &str) -> Result<Vec<u8>, S
     ))
 }
 
-async fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+async fn read_bounded(path: &Path) -> std::io::Result<Bytes> {
     let file = tokio::fs::File::open(path).await?;
     if !file.metadata().await?.is_file() {
         return Err(std::io::Error::other("is not a file"));
@@ -211,5 +215,5 @@ async fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut content = Vec::new();
     // One byte more than allowed, so that a file that is too large shows.
     file.take(DATASET_BYTES_MAX + 1).read_to_end(&mut content).await?;
-    Ok(content)
+    Ok(content.into())
 }

@@ -5,8 +5,9 @@ use trawl_domain::id::StudyId;
 use trawl_domain::seed::Owner;
 
 use super::{App, AppError, load_study};
+use crate::files::Pieces;
 use crate::store::Connection;
-use crate::store::artifacts::{self, ArtifactRecord};
+use crate::store::artifacts::{self, ArtifactRecord, Position};
 use crate::store::epoch_reports::{self, ReportRecord};
 use crate::store::folds::{self, FoldRecord};
 use crate::store::refits::{self, RefitRecord};
@@ -58,14 +59,15 @@ async fn view(conn: &mut Connection, record: StudyRecord) -> Result<StudyView, A
     let epochs_total = study
         .search_epoch_reports()
         .map(|search| search + refit_count * study.refit_epoch_reports());
-    let mut kept = artifacts::of_study(conn, id).await?;
+    let mut kept = artifacts::of_refits(conn, id).await?;
     let with_artifacts = refits
         .into_iter()
         .map(|refit| {
             let number = refit.refit;
             (
                 refit,
-                kept.extract_if(.., |artifact| artifact.refit == number).collect(),
+                kept.extract_if(.., |artifact| artifact.owner == Owner::Refit(number))
+                    .collect(),
             )
         })
         .collect();
@@ -139,24 +141,44 @@ pub async fn list_epoch_reports(
     Ok(epoch_reports::page(&mut conn, record.study_id, owner, after, limit).await?)
 }
 
+/// A page of the artifacts of a study; `after` is the last one of the page before.
+pub async fn list_artifacts(
+    app: &App,
+    study: &str,
+    after: Option<&Position>,
+    limit: u32,
+) -> Result<Vec<ArtifactRecord>, AppError> {
+    let record = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    Ok(artifacts::page(&mut conn, record.study_id, after, limit).await?)
+}
+
 /// One artifact with its bytes.
 pub async fn get_artifact(
     app: &App,
     study: &str,
-    refit: u32,
+    owner: Owner,
     name: &str,
-) -> Result<(ArtifactRecord, Vec<u8>), AppError> {
+) -> Result<(ArtifactRecord, Pieces), AppError> {
     let record = app.find_study(study).await?;
-    let mut conn = app.pool.acquire().await?;
-    let listed = artifacts::of_study(&mut conn, record.study_id).await?;
-    let listed = listed
-        .into_iter()
-        .find(|artifact| artifact.refit == refit && artifact.name == name);
-    let content = artifacts::content(&mut conn, record.study_id, refit, name).await?;
-    listed.zip(content).ok_or_else(|| {
+    let not_found = || {
+        let owner = match owner {
+            Owner::Trial(trial) => format!("trial {trial}"),
+            Owner::Refit(refit) => format!("refit {refit}"),
+        };
         AppError::NotFound(format!(
-            "refit {refit} of study '{}' has no artifact of that name",
+            "{owner} of study '{}' has no artifact of that name",
             record.name
         ))
-    })
+    };
+    let mut conn = app.pool.acquire().await?;
+    let found = artifacts::find(&mut conn, record.study_id, owner, name).await?;
+    drop(conn);
+    let artifact = found.ok_or_else(not_found)?;
+    match app.files.read(&artifact.object_key).await {
+        Ok(pieces) => Ok((artifact, pieces)),
+        // Its trial dropped out of the best ones just now.
+        Err(error) if error.is_not_found() => Err(not_found()),
+        Err(error) => Err(error.into()),
+    }
 }

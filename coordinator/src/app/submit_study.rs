@@ -8,6 +8,7 @@ use trawl_proto::v1;
 
 use super::read_dataset::{self, DatasetFiles, PartFiles};
 use super::read_study::StudyView;
+use super::register_dataset::register_bytes;
 use super::{App, AppError};
 use crate::store::dataset_files;
 use crate::store::studies::{self, NewStudy, StudyRef, UNIQUE_NAME};
@@ -70,9 +71,17 @@ pub async fn submit_study(app: &App, wire: v1::Study) -> Result<StudyView, AppEr
 }
 
 async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(), AppError> {
-    let mut tx = app.begin().await?;
     for file in checked.files.all() {
-        dataset_files::put(&mut tx, file.hash, &file.content).await?;
+        register_bytes(app, file.hash, &file.content).await?;
+    }
+    let mut tx = app.begin().await?;
+    let mut files: Vec<FileHash> = checked.files.all().map(|file| file.hash).collect();
+    files.sort_unstable();
+    for file in files {
+        // Locked: an old file that no study used until now is not removed meanwhile.
+        if !dataset_files::touch(&mut tx, file).await? {
+            return Err(AppError::Unavailable("a dataset file was just removed; submit again"));
+        }
     }
     let study = &checked.study;
     let new = NewStudy {

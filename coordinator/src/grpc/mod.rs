@@ -2,6 +2,7 @@
 //! here.
 
 mod access;
+mod file_streams;
 mod status;
 mod study_service;
 mod study_view;
@@ -15,8 +16,6 @@ use std::time::Duration;
 
 use tonic::Status;
 
-/// Bytes of one piece of a file on a stream.
-const CHUNK_BYTES: usize = 64 << 10;
 /// How long an answer that waits for nothing may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 

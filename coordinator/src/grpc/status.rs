@@ -16,6 +16,11 @@ pub(super) fn of(error: AppError) -> Status {
         AppError::AlreadyExists(message) => Status::already_exists(message),
         AppError::FailedPrecondition(message) => Status::failed_precondition(message),
         AppError::Store(error) => of_store(&error),
+        AppError::Files(error) => {
+            error!(error = %error, "the object store does not answer");
+            Status::unavailable("the object store is unavailable; try again later")
+        }
+        AppError::Unavailable(message) => Status::unavailable(message),
         AppError::Internal(message) => internal(&message),
     }
 }

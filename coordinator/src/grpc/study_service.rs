@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
+use trawl_domain::dataset::NotAHash;
 use trawl_domain::id::StudyId;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::TrialState;
@@ -16,10 +17,14 @@ use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
 
 use super::status::invalid_field;
-use super::{CHUNK_BYTES, in_time, status, study_view};
+use super::{file_streams, in_time, status, study_view};
 use crate::app::read_study::StudyView;
 use crate::app::register_worker::list_workers;
-use crate::app::{App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, submit_study};
+use crate::app::{
+    App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, register_dataset, submit_study,
+};
+use crate::files::Fingerprint;
+use crate::store::artifacts::{ArtifactRecord, Position};
 
 /// Time between two looks at a watched study, at least.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
@@ -230,32 +235,87 @@ impl StudyService for Studies {
         }))
     }
 
+    async fn list_artifacts(&self, request: Request<v1::ListArtifactsRequest>) -> Answer<v1::ListArtifactsResponse> {
+        let request = request.into_inner();
+        let limit = page_size(request.page_size, 100, 1_000)?;
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(artifact_position(token).ok_or_else(bad_token)?),
+        };
+        let artifacts = in_time(read_study::list_artifacts(
+            &self.app,
+            &request.study,
+            after.as_ref(),
+            limit,
+        ))
+        .await?;
+        let last = artifacts.last().filter(|_| artifacts.len() == limit as usize);
+        Ok(Response::new(v1::ListArtifactsResponse {
+            next_page_token: last.map(artifact_token).unwrap_or_default(),
+            artifacts: artifacts.iter().map(study_view::artifact).collect(),
+        }))
+    }
+
     type GetArtifactStream = StreamOf<v1::GetArtifactResponse>;
 
     async fn get_artifact(&self, request: Request<v1::GetArtifactRequest>) -> Answer<Self::GetArtifactStream> {
         let request = request.into_inner();
-        let (artifact, content) = in_time(read_study::get_artifact(
+        let owner = match (request.refit, request.trial) {
+            (Some(refit), None) => Owner::Refit(refit),
+            (None, Some(trial)) => Owner::Trial(trial),
+            (None, None) => return Err(invalid_field("refit", "is missing: name a refit or a trial")),
+            (Some(_), Some(_)) => return Err(invalid_field("trial", "must be left out where a refit is named")),
+        };
+        let (artifact, pieces) = in_time(read_study::get_artifact(
             &self.app,
             &request.study,
-            request.refit,
+            owner,
             &request.name,
         ))
         .await?;
-        let (sender, receiver) = mpsc::channel(4);
-        self.tasks.spawn(async move {
-            let mut about = Some(study_view::artifact(&artifact));
-            // An empty file is one empty piece: what it is must be said all the same.
-            for chunk in content.chunks(CHUNK_BYTES).chain(content.is_empty().then_some(&[][..])) {
-                let piece = v1::GetArtifactResponse {
-                    artifact: about.take(),
-                    chunk: chunk.to_vec(),
-                };
-                if sender.send(Ok(piece)).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let mut about = Some(study_view::artifact(&artifact));
+        let message = move |chunk| v1::GetArtifactResponse {
+            artifact: about.take(),
+            chunk,
+        };
+        Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
+    }
+
+    async fn put_dataset(&self, request: Request<Streaming<v1::PutDatasetRequest>>) -> Answer<v1::PutDatasetResponse> {
+        let (app, inbound) = (Arc::clone(&self.app), request.into_inner());
+        // A task of its own: it tidies up when the caller is gone, and its call with it.
+        let registered = self.tasks.spawn(async move { receive_dataset(&app, inbound).await });
+        let already_there = registered
+            .await
+            .map_err(|_| Status::unavailable("the upload was cut off; send it again"))??;
+        Ok(Response::new(v1::PutDatasetResponse { already_there }))
+    }
+}
+
+/// Registers a file; true if it was there already.
+async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest>) -> Result<bool, Status> {
+    let first = inbound
+        .message()
+        .await?
+        .ok_or_else(|| invalid_field("sha256", "is missing"))?;
+    let announced = Fingerprint {
+        bytes: first.bytes,
+        sha256: first
+            .sha256
+            .parse()
+            .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?,
+    };
+    let _permit = in_time(app.upload_permit()).await?;
+    let Some(mut file) = in_time(register_dataset(app, announced)).await? else {
+        return Ok(true);
+    };
+    let (chunk, bytes) = (first.chunk, announced.bytes);
+    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, &mut file.upload, bytes).await {
+        Ok(()) => file.keep(app).await.map(|()| false).map_err(status::of),
+        Err(status) => {
+            file.drop(app).await;
+            Err(status)
+        }
     }
 }
 
@@ -312,6 +372,28 @@ fn page_size(asked: u32, default: u32, max: u32) -> Result<u32, Status> {
 fn study_position(token: &str) -> Option<(DateTime<Utc>, StudyId)> {
     let (micros, id) = token.split_once('.')?;
     Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
+}
+
+fn artifact_token(last: &ArtifactRecord) -> String {
+    match last.owner {
+        Owner::Refit(refit) => format!("refit.{refit}.{}", last.name),
+        Owner::Trial(trial) => format!("trial.{trial}.{}", last.name),
+    }
+}
+
+fn artifact_position(token: &str) -> Option<Position> {
+    let (kind, rest) = token.split_once('.')?;
+    let (number, name) = rest.split_once('.')?;
+    let number = number.parse().ok()?;
+    let owner = match kind {
+        "refit" => Owner::Refit(number),
+        "trial" => Owner::Trial(number),
+        _ => return None,
+    };
+    Some(Position {
+        owner,
+        name: name.to_owned(),
+    })
 }
 
 fn bad_token() -> Status {

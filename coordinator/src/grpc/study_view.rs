@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use prost_types::{Duration, Timestamp};
+use trawl_domain::seed::Owner;
 use trawl_proto::{params_to_struct, v1};
 
 use crate::app::read_study::StudyView;
@@ -67,11 +68,18 @@ pub(super) fn refit(record: &RefitRecord, artifacts: &[ArtifactRecord]) -> v1::R
 
 /// An artifact without its bytes.
 pub(super) fn artifact(record: &ArtifactRecord) -> v1::Artifact {
+    let (trial, refit) = match record.owner {
+        Owner::Trial(trial) => (Some(trial), None),
+        Owner::Refit(refit) => (None, Some(refit)),
+    };
     v1::Artifact {
-        kind: record.kind.clone(),
+        kind: record.kind.to_string(),
         name: record.name.clone(),
         bytes: record.bytes,
         sha256: record.sha256.to_string(),
+        trial,
+        refit,
+        created_at: Some(timestamp(record.created_at)),
     }
 }
 

@@ -8,21 +8,23 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use trawl_domain::dataset::FileHash;
+use trawl_domain::dataset::{FileHash, NotAHash};
 use trawl_domain::id::WorkerId;
-use trawl_domain::limits::{ARTIFACT_BYTES_MAX, EPOCHS_MAX, JOB_MEMBERS_MAX, WORKER_SLOTS_MAX};
+use trawl_domain::limits::{EPOCHS_MAX, JOB_MEMBERS_MAX, WORKER_SLOTS_MAX};
+use trawl_domain::network::UnknownWord;
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_server::WorkerService;
 
 use super::status::{invalid, invalid_field};
-use super::{ANSWER_WITHIN, CHUNK_BYTES, in_time};
-use crate::app::keep_artifact::{self, NewArtifact};
+use super::{ANSWER_WITHIN, file_streams, in_time};
+use crate::app::keep_artifact::{ArtifactHead, begin_artifact};
 use crate::app::lease_job::{WAIT_MAX, lease_jobs};
 use crate::app::register_worker::{register_worker, unregister_worker};
 use crate::app::release_job::{Cause, release_job};
 use crate::app::report_epochs::{JobEpoch, NotWritten, ReportQueue, Written};
-use crate::app::{App, TestMetrics, finish_job, renew_lease};
+use crate::app::{App, TestMetrics, dataset_file, finish_job, renew_lease};
+use crate::files::Fingerprint;
 use crate::store::epoch_reports::NewReport;
 use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
@@ -180,10 +182,12 @@ impl WorkerService for Workers {
         &self,
         request: Request<Streaming<v1::PutArtifactRequest>>,
     ) -> Answer<v1::PutArtifactResponse> {
-        let artifact = tokio::time::timeout(ANSWER_WITHIN * 4, receive_artifact(request.into_inner()))
+        let (app, inbound) = (Arc::clone(&self.app), request.into_inner());
+        // A task of its own: it tidies up when the caller is gone, and its call with it.
+        let kept = self.tasks.spawn(async move { receive_artifact(&app, inbound).await });
+        let held = kept
             .await
-            .map_err(|_| Status::deadline_exceeded("the artifact did not come in time"))??;
-        let held = in_time(keep_artifact::keep_artifact(&self.app, &artifact)).await?;
+            .map_err(|_| Status::unavailable("the upload was cut off; send it again"))??;
         Ok(Response::new(v1::PutArtifactResponse {
             status: lease_status(held),
         }))
@@ -196,21 +200,10 @@ impl WorkerService for Workers {
             .into_inner()
             .sha256
             .parse()
-            .map_err(|error: trawl_domain::dataset::NotAHash| invalid_field("sha256", error.to_string()))?;
-        let content = in_time(keep_artifact::dataset_file(&self.app, hash)).await?;
-        let (sender, receiver) = mpsc::channel(4);
-        self.tasks.spawn(async move {
-            for chunk in content.chunks(CHUNK_BYTES) {
-                if sender
-                    .send(Ok(v1::GetDatasetResponse { chunk: chunk.to_vec() }))
-                    .await
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+            .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?;
+        let pieces = in_time(dataset_file(&self.app, hash)).await?;
+        let message = |chunk| v1::GetDatasetResponse { chunk };
+        Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
     }
 }
 
@@ -336,51 +329,61 @@ fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
     })
 }
 
-async fn receive_artifact(mut inbound: Streaming<v1::PutArtifactRequest>) -> Result<NewArtifact, Status> {
-    let head = inbound
+async fn receive_artifact(app: &App, mut inbound: Streaming<v1::PutArtifactRequest>) -> Result<bool, Status> {
+    let mut first = inbound
         .message()
         .await?
         .ok_or_else(|| invalid_field("lease", "is missing"))?;
-    let lease = claim(head.lease.as_ref())?;
-    let sha256: FileHash = head
+    let chunk = std::mem::take(&mut first.chunk);
+    let head = artifact_head(first)?;
+    let bytes = head.announced.bytes;
+    let _permit = in_time(app.upload_permit()).await?;
+    let Some(mut artifact) = in_time(begin_artifact(app, head)).await? else {
+        return Ok(false);
+    };
+    match file_streams::receive(
+        &mut inbound,
+        |message| message.chunk,
+        chunk,
+        &mut artifact.upload,
+        bytes,
+    )
+    .await
+    {
+        Ok(()) => artifact.keep(app).await.map_err(super::status::of),
+        Err(status) => {
+            artifact.drop(app).await;
+            Err(status)
+        }
+    }
+}
+
+fn artifact_head(message: v1::PutArtifactRequest) -> Result<ArtifactHead, Status> {
+    let lease = claim(message.lease.as_ref())?;
+    let sha256 = message
         .sha256
         .parse()
-        .map_err(|_| invalid_field("sha256", "must be a SHA-256"))?;
-    if head.kind != "weights" {
-        return Err(invalid_field("kind", "must be weights"));
-    }
+        .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?;
+    let kind = message
+        .kind
+        .parse()
+        .map_err(|error: UnknownWord| invalid_field("kind", error.to_string()))?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if head.name.is_empty() || head.name.len() > 128 || !head.name.chars().all(allowed) {
+    if message.name.is_empty() || message.name.len() > 128 || !message.name.chars().all(allowed) {
         return Err(invalid_field(
             "name",
             "must be 1 to 128 letters, digits, '.', '_' and '-'",
         ));
     }
-    if head.bytes > ARTIFACT_BYTES_MAX {
-        return Err(invalid_field("bytes", format!("must be at most {ARTIFACT_BYTES_MAX}")));
-    }
-    let mut content = head.chunk;
-    while let Some(piece) = inbound.message().await? {
-        content.extend_from_slice(&piece.chunk);
-        // What comes is bounded by what was announced, and that by the limit.
-        if content.len() as u64 > head.bytes {
-            return Err(invalid_field("chunk", "there are more bytes than announced"));
-        }
-    }
-    if content.len() as u64 != head.bytes {
-        return Err(invalid_field(
-            "bytes",
-            format!("{} bytes came, {} were announced", content.len(), head.bytes),
-        ));
-    }
-    if FileHash::of(&content) != sha256 {
-        return Err(invalid_field("sha256", "is not the hash of the bytes that came"));
-    }
-    Ok(NewArtifact {
+    Ok(ArtifactHead {
         lease,
-        kind: head.kind,
-        name: head.name,
-        content,
+        member: message.member,
+        kind,
+        name: message.name,
+        announced: Fingerprint {
+            bytes: message.bytes,
+            sha256,
+        },
     })
 }
 

@@ -1,100 +1,268 @@
-//! Artifacts of refits.
+//! Artifacts of trials and refits; the object store has their bytes.
 
+use chrono::{DateTime, Utc};
+use trawl_domain::artifact::{ArtifactKind, TRIALS_KEPT};
 use trawl_domain::dataset::FileHash;
-use trawl_domain::id::StudyId;
+use trawl_domain::id::{JobId, StudyId};
+use trawl_domain::seed::Owner;
+use uuid::Uuid;
 
 use super::jobs::JobRecord;
-use super::{Connection, StoreError, bad_row, int};
+use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
 
 /// What an artifact is, without its bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArtifactRecord {
-    /// Its refit.
-    pub refit: u32,
+    /// Its trial or refit.
+    pub owner: Owner,
     /// What it is.
-    pub kind: String,
+    pub kind: ArtifactKind,
     /// File name.
     pub name: String,
     /// Size in bytes.
     pub bytes: u64,
     /// SHA-256 of the bytes.
     pub sha256: FileHash,
+    /// When it became durable.
+    pub created_at: DateTime<Utc>,
+    /// Where the object store has its bytes.
+    pub object_key: String,
 }
 
-/// Keeps an artifact of a leased job; one that an earlier attempt left under the name is replaced.
-pub async fn put(
-    conn: &mut Connection,
-    job: &JobRecord,
-    refit: u32,
-    kind: &str,
-    name: &str,
-    content: &[u8],
-) -> Result<(), StoreError> {
+struct ArtifactRow {
+    object_key: String,
+    refit: Option<i32>,
+    trial: Option<i32>,
+    kind: String,
+    name: String,
+    bytes: i64,
+    sha256: Vec<u8>,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<ArtifactRow> for ArtifactRecord {
+    type Error = StoreError;
+
+    fn try_from(row: ArtifactRow) -> Result<Self, StoreError> {
+        let key = row.object_key.as_str();
+        let owner = match (row.trial, row.refit) {
+            (Some(trial), None) => Owner::Trial(count("artifacts", key, "trial", trial)?),
+            (None, Some(refit)) => Owner::Refit(count("artifacts", key, "refit", refit)?),
+            _ => return Err(bad_row("artifacts", key, "trial", "of a trial or of a refit")),
+        };
+        Ok(Self {
+            owner,
+            kind: word("artifacts", key, "kind", &row.kind)?,
+            bytes: u64::try_from(row.bytes).map_err(|error| bad_row("artifacts", key, "bytes", error))?,
+            sha256: row
+                .sha256
+                .try_into()
+                .map(FileHash)
+                .map_err(|_| bad_row("artifacts", key, "sha256", "not 32 bytes"))?,
+            name: row.name,
+            created_at: row.created_at,
+            object_key: row.object_key,
+        })
+    }
+}
+
+/// An artifact whose object is there.
+#[derive(Debug)]
+pub struct NewArtifact<'a> {
+    /// Where the object store has its bytes.
+    pub object_key: &'a str,
+    /// Its trial or refit.
+    pub owner: Owner,
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// File name.
+    pub name: &'a str,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the bytes.
+    pub sha256: FileHash,
+}
+
+/// The numbers of a trial and of a refit, one of which is there.
+fn columns(owner: Owner) -> (Option<i32>, Option<i32>) {
+    match owner {
+        Owner::Trial(trial) => (Some(int(trial)), None),
+        Owner::Refit(refit) => (None, Some(int(refit))),
+    }
+}
+
+/// Lists an artifact of a leased job; one that was under the name is swept.
+pub async fn put(conn: &mut Connection, job: &JobRecord, artifact: &NewArtifact<'_>) -> Result<(), StoreError> {
+    let (trial, refit) = columns(artifact.owner);
     sqlx::query!(
-        "INSERT INTO trawl_store.artifacts (study_id, refit, name, kind, job_id, sha256, content)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
-         ON CONFLICT (study_id, refit, name) DO UPDATE
-         SET kind = EXCLUDED.kind, job_id = EXCLUDED.job_id, sha256 = EXCLUDED.sha256, content = EXCLUDED.content,
-             created_at = clock_timestamp()",
+        "WITH gone AS (
+             DELETE FROM trawl_store.artifacts
+             WHERE study_id = $1 AND (trial = $2 OR refit = $3) AND name = $4
+             RETURNING object_key
+         )
+         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         SELECT gone.object_key, clock_timestamp() FROM gone",
         job.study_id.0,
-        int(refit),
-        name,
-        kind,
+        trial,
+        refit,
+        artifact.name,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let done = sqlx::query!(
+        "INSERT INTO trawl_store.artifacts (object_key, study_id, trial, refit, name, kind, job_id, bytes, sha256)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        artifact.object_key,
+        job.study_id.0,
+        trial,
+        refit,
+        artifact.name,
+        artifact.kind.as_str(),
         job.job_id.0,
-        &FileHash::of(content).0[..],
-        content,
+        i64::try_from(artifact.bytes).unwrap_or(i64::MAX),
+        &artifact.sha256.0[..],
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("artifacts", 1, done.rows_affected())
+}
+
+/// The visible artifacts of a study's refits.
+pub async fn of_refits(conn: &mut Connection, study_id: StudyId) -> Result<Vec<ArtifactRecord>, StoreError> {
+    sqlx::query_as!(
+        ArtifactRow,
+        "SELECT a.object_key, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
+         FROM trawl_store.artifacts a
+         JOIN trawl_store.jobs j USING (job_id)
+         WHERE a.study_id = $1 AND a.refit IS NOT NULL AND j.state = 'completed'
+         ORDER BY a.refit, a.name",
+        study_id.0,
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(ArtifactRecord::try_from)
+    .collect()
+}
+
+/// Place in the listing of a study's artifacts: refits first, then trials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Whose artifact.
+    pub owner: Owner,
+    /// File name.
+    pub name: String,
+}
+
+/// A page of a study's visible artifacts; `after` is the last one of the page before.
+pub async fn page(
+    conn: &mut Connection,
+    study_id: StudyId,
+    after: Option<&Position>,
+    limit: u32,
+) -> Result<Vec<ArtifactRecord>, StoreError> {
+    let place = after.map(|after| match after.owner {
+        Owner::Refit(refit) => (false, int(refit)),
+        Owner::Trial(trial) => (true, int(trial)),
+    });
+    sqlx::query_as!(
+        ArtifactRow,
+        "SELECT a.object_key, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
+         FROM trawl_store.artifacts a
+         JOIN trawl_store.jobs j USING (job_id)
+         LEFT JOIN trawl_store.trials t ON t.study_id = a.study_id AND t.trial = a.trial
+         WHERE a.study_id = $1 AND j.state = 'completed' AND (a.trial IS NULL OR t.state = 'completed')
+           AND ($2::boolean IS NULL OR (a.trial IS NOT NULL, COALESCE(a.trial, a.refit), a.name) > ($2, $3::integer, $4::text))
+         ORDER BY a.trial IS NOT NULL, COALESCE(a.trial, a.refit), a.name
+         LIMIT $5",
+        study_id.0,
+        place.map(|(is_trial, _)| is_trial),
+        place.map(|(_, number)| number),
+        after.map(|after| after.name.as_str()),
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(ArtifactRecord::try_from)
+    .collect()
+}
+
+/// One visible artifact.
+pub async fn find(
+    conn: &mut Connection,
+    study_id: StudyId,
+    owner: Owner,
+    name: &str,
+) -> Result<Option<ArtifactRecord>, StoreError> {
+    let (trial, refit) = columns(owner);
+    sqlx::query_as!(
+        ArtifactRow,
+        "SELECT a.object_key, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
+         FROM trawl_store.artifacts a
+         JOIN trawl_store.jobs j USING (job_id)
+         LEFT JOIN trawl_store.trials t ON t.study_id = a.study_id AND t.trial = a.trial
+         WHERE a.study_id = $1 AND (a.trial = $2 OR a.refit = $3) AND a.name = $4
+           AND j.state = 'completed' AND (a.trial IS NULL OR t.state = 'completed')",
+        study_id.0,
+        trial,
+        refit,
+        name,
+    )
+    .fetch_optional(conn)
+    .await?
+    .map(ArtifactRecord::try_from)
+    .transpose()
+}
+
+/// Removes those of jobs that did not end well, and has them swept: whoever trains them next leaves all of them again.
+pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
+    let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+    sqlx::query!(
+        "WITH gone AS (DELETE FROM trawl_store.artifacts WHERE job_id = ANY($1) RETURNING object_key)
+         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         SELECT gone.object_key, clock_timestamp() FROM gone",
+        &jobs,
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// The visible artifacts of a study's refits.
-pub async fn of_study(conn: &mut Connection, study_id: StudyId) -> Result<Vec<ArtifactRecord>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT a.refit, a.kind, a.name, octet_length(a.content) AS "bytes!", a.sha256
-           FROM trawl_store.artifacts a
-           JOIN trawl_store.jobs j USING (job_id)
-           WHERE a.study_id = $1 AND j.state = 'completed'
-           ORDER BY a.refit, a.name"#,
+/// Removes those of ended trials that are not among the best completed ones, and has them swept. The study is locked: so the
+/// last trial that ends decides, whatever the order.
+pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "WITH gone AS (
+             DELETE FROM trawl_store.artifacts a
+             USING trawl_store.trials t
+             WHERE a.study_id = $1 AND t.study_id = a.study_id AND t.trial = a.trial
+               AND t.state NOT IN ('queued', 'running')
+               AND a.trial NOT IN (SELECT b.trial FROM trawl_store.trials b
+                                   WHERE b.study_id = $1 AND b.state = 'completed'
+                                   ORDER BY b.rank_key, b.trial
+                                   LIMIT $2)
+             RETURNING a.object_key
+         )
+         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         SELECT gone.object_key, clock_timestamp() FROM gone",
         study_id.0,
+        i64::from(TRIALS_KEPT),
     )
-    .fetch_all(conn)
+    .execute(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(ArtifactRecord {
-                refit: super::count("artifacts", &row.name, "refit", row.refit)?,
-                bytes: u64::from(super::count("artifacts", &row.name, "content", row.bytes)?),
-                sha256: row
-                    .sha256
-                    .try_into()
-                    .map(FileHash)
-                    .map_err(|_| bad_row("artifacts", &row.name, "sha256", "not 32 bytes"))?,
-                kind: row.kind,
-                name: row.name,
-            })
-        })
-        .collect()
+    Ok(())
 }
 
-/// The bytes of one visible artifact.
-pub async fn content(
-    conn: &mut Connection,
-    study_id: StudyId,
-    refit: u32,
-    name: &str,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let content = sqlx::query_scalar!(
-        "SELECT a.content
-         FROM trawl_store.artifacts a
-         JOIN trawl_store.jobs j USING (job_id)
-         WHERE a.study_id = $1 AND a.refit = $2 AND a.name = $3 AND j.state = 'completed'",
+/// Removes those of a deleted study, and has them swept.
+pub(super) async fn remove_of_study(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "WITH gone AS (DELETE FROM trawl_store.artifacts WHERE study_id = $1 RETURNING object_key)
+         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         SELECT gone.object_key, clock_timestamp() FROM gone",
         study_id.0,
-        int(refit),
-        name,
     )
-    .fetch_optional(conn)
+    .execute(conn)
     .await?;
-    Ok(content)
+    Ok(())
 }

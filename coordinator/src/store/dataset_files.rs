@@ -1,48 +1,63 @@
-//! Files of datasets, by their hash.
+//! Files of datasets, by their hash; the object store has their bytes.
 
 use trawl_domain::dataset::FileHash;
 
 use super::{Connection, StoreError};
 
-/// Keeps a file. One that is there already stays as it is, and counts as new for [`remove_unused`].
-pub async fn put(conn: &mut Connection, hash: FileHash, content: &[u8]) -> Result<(), StoreError> {
-    // Large files are not sent for nothing.
+/// Where the object store has a file.
+pub fn object_key(hash: FileHash) -> String {
+    format!("datasets/{hash}")
+}
+
+/// True if a file is there; it counts as new for [`remove_unused`] then.
+pub async fn touch(conn: &mut Connection, hash: FileHash) -> Result<bool, StoreError> {
     let there = sqlx::query!(
-        "UPDATE trawl_store.dataset_files SET created_at = clock_timestamp() WHERE sha256 = $1",
+        "UPDATE trawl_store.dataset_files SET created_at = clock_timestamp() WHERE sha256 = $1 AND bytes IS NOT NULL",
         &hash.0[..]
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    if there.rows_affected() > 0 {
-        return Ok(());
-    }
+    Ok(there.rows_affected() > 0)
+}
+
+/// Lists a file whose object is there.
+pub async fn put(conn: &mut Connection, hash: FileHash, bytes: u64) -> Result<(), StoreError> {
     sqlx::query!(
-        "INSERT INTO trawl_store.dataset_files (sha256, content) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        "INSERT INTO trawl_store.dataset_files (sha256, bytes) VALUES ($1, $2)
+         ON CONFLICT (sha256) DO UPDATE SET bytes = EXCLUDED.bytes, created_at = clock_timestamp()",
         &hash.0[..],
-        content,
+        i64::try_from(bytes).unwrap_or(i64::MAX),
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// The bytes of a file.
-pub async fn get(conn: &mut Connection, hash: FileHash) -> Result<Option<Vec<u8>>, StoreError> {
-    let content = sqlx::query_scalar!(
-        "SELECT content FROM trawl_store.dataset_files WHERE sha256 = $1",
+/// True if a file is there.
+pub async fn is_there(conn: &mut Connection, hash: FileHash) -> Result<bool, StoreError> {
+    let there = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM trawl_store.dataset_files WHERE sha256 = $1 AND bytes IS NOT NULL) AS "there!""#,
         &hash.0[..]
     )
-    .fetch_optional(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(content)
+    Ok(there)
 }
 
-/// Removes the files that no study uses. Only those older than a minute: a submission keeps its files before its study.
+/// Removes the files that no study uses, and has their objects swept. Only those older than an hour: a file is registered
+/// before its study is submitted.
 pub async fn remove_unused(conn: &mut Connection) -> Result<u64, StoreError> {
     let removed = sqlx::query!(
-        "DELETE FROM trawl_store.dataset_files d
-         WHERE created_at < clock_timestamp() - interval '1 minute'
-           AND NOT EXISTS (SELECT FROM trawl_store.studies s WHERE d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file))"
+        "WITH gone AS (
+             DELETE FROM trawl_store.dataset_files d
+             WHERE created_at < clock_timestamp() - interval '1 hour'
+               AND NOT EXISTS (SELECT FROM trawl_store.studies s
+                               WHERE d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file))
+             RETURNING d.sha256
+         )
+         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         SELECT 'datasets/' || encode(gone.sha256, 'hex'), clock_timestamp() FROM gone
+         ON CONFLICT (object_key) DO UPDATE SET due_at = EXCLUDED.due_at"
     )
     .execute(conn)
     .await?;

@@ -1,7 +1,7 @@
 //! All SQL. One file a noun; each function is one statement, or a few that belong together, inside the caller's transaction.
 //!
-//! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, then studies. So no two transactions wait
-//! for each other.
+//! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, studies, then what lists files: artifacts,
+//! dataset files, loose objects. So no two transactions wait for each other.
 
 pub mod artifacts;
 pub mod dataset_files;
@@ -9,6 +9,7 @@ pub mod epoch_reports;
 pub mod folds;
 pub mod jobs;
 pub mod leases;
+pub mod loose_objects;
 pub mod refits;
 pub mod studies;
 pub mod trials;

@@ -436,9 +436,7 @@ pub async fn oldest_deleted(conn: &mut Connection) -> Result<Option<StudyId>, St
 /// Removes what is left of a deleted study once its folds are gone.
 pub async fn remove(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     let id = study_id.0;
-    sqlx::query!("DELETE FROM trawl_store.artifacts WHERE study_id = $1", id)
-        .execute(&mut *conn)
-        .await?;
+    super::artifacts::remove_of_study(conn, study_id).await?;
     sqlx::query!(
         "DELETE FROM trawl_store.job_attempts a USING trawl_store.jobs j WHERE j.job_id = a.job_id AND j.study_id = $1",
         id

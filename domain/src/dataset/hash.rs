@@ -16,6 +16,22 @@ impl FileHash {
     }
 }
 
+/// Hashes a file that comes in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct FileHasher(Sha256);
+
+impl FileHasher {
+    /// The next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of all that came.
+    pub fn finish(self) -> FileHash {
+        FileHash(self.0.finalize().into())
+    }
+}
+
 impl fmt::Display for FileHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

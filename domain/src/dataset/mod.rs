@@ -9,7 +9,7 @@ mod idx;
 mod npy;
 
 pub use self::csv::Columns;
-pub use self::hash::{FileHash, NotAHash};
+pub use self::hash::{FileHash, FileHasher, NotAHash};
 pub use self::npy::Arrays;
 
 use crate::limits::{DATASET_BYTES_MAX, SAMPLE_LEN_MAX};

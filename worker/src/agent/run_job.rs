@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{info, warn};
-use trawl_domain::dataset::FileHash;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
 
 use super::Agent;
+use super::artifacts::{Members, put_artifact, put_weights, weights_of_best};
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::reports::Reports;
@@ -20,12 +20,10 @@ use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, 
 
 /// Name of the file with a refit's weights.
 const WEIGHTS: &str = "weights.safetensors";
-/// Bytes of one piece of an artifact.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
-enum JobError {
+pub(super) enum JobError {
     /// It was told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -90,6 +88,8 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
         .load(&agent.connection, &job.format, kind, job.train, job.test)
         .await?;
     let is_refit_end = job.split == Split::All;
+    let ranking = job.ranking;
+    let members = Members::new(&job.members);
     let train_job = TrainJob {
         seed: job.seed,
         architecture: job.architecture,
@@ -116,14 +116,18 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
             "members train together or apart"
         );
     }
-    let trained = train_on_thread(agent, lease, train_job, interrupter).await?;
+    let (trained, members) = train_on_thread(agent, lease, train_job, members, interrupter).await?;
     if !agent.reports.flush().await {
         return Err(JobError::Interrupted);
     }
     let test = trained.test().first().copied().flatten();
     let test = test.filter(|test| test.loss.is_finite());
     if is_refit_end && test.is_some() {
-        put_weights(agent, lease, trained.weights(0)?).await?;
+        put_artifact(agent, lease, None, "weights", WEIGHTS, trained.weights(0)?).await?;
+    }
+    if let Some(ranking) = &ranking {
+        let weights = weights_of_best(ranking, &members, &trained)?;
+        put_weights(agent, lease, weights).await?;
     }
     let request = v1::FinishJobRequest {
         lease: Some(lease.clone()),
@@ -142,20 +146,20 @@ async fn train_on_thread(
     agent: &Agent,
     lease: &v1::Lease,
     job: TrainJob,
+    mut members: Members,
     interrupter: Interrupter,
-) -> Result<Trained, JobError> {
+) -> Result<(Trained, Members), JobError> {
     let (reports, lease, device) = (agent.reports.clone(), lease.clone(), agent.settings.device);
     let training = tokio::task::spawn_blocking(move || {
-        train(
-            &job,
-            device,
-            &mut |event| report(&reports, &lease, &event),
-            &interrupter,
-        )
+        let emit = &mut |event: Event<'_>| {
+            members.note(&event);
+            report(&reports, &lease, &event);
+        };
+        train(&job, device, emit, &interrupter).map(|outcome| (outcome, members))
     });
     match training.await {
-        Ok(Ok(Outcome::Finished(trained))) => Ok(trained),
-        Ok(Ok(Outcome::Interrupted)) => Err(JobError::Interrupted),
+        Ok(Ok((Outcome::Finished(trained), members))) => Ok((trained, members)),
+        Ok(Ok((Outcome::Interrupted, _))) => Err(JobError::Interrupted),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(JobError::Panicked),
     }
@@ -178,34 +182,7 @@ fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
     });
 }
 
-async fn put_weights(agent: &Arc<Agent>, lease: &v1::Lease, content: Vec<u8>) -> Result<(), JobError> {
-    let sha256 = FileHash::of(&content).to_string();
-    let pieces: Vec<v1::PutArtifactRequest> = content
-        .chunks(CHUNK_BYTES)
-        .enumerate()
-        .map(|(index, chunk)| {
-            let mut piece = v1::PutArtifactRequest {
-                chunk: chunk.to_vec(),
-                ..Default::default()
-            };
-            if index == 0 {
-                piece.lease = Some(lease.clone());
-                piece.kind = "weights".to_owned();
-                piece.name = WEIGHTS.to_owned();
-                piece.bytes = content.len() as u64;
-                piece.sha256.clone_from(&sha256);
-            }
-            piece
-        })
-        .collect();
-    let put = insist(agent, lease, || {
-        let (mut client, pieces) = (agent.connection.patient_client(), tokio_stream::iter(pieces.clone()));
-        async move { client.put_artifact(pieces).await }
-    });
-    note_status(agent, lease, put.await?.status)
-}
-
-fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobError> {
+pub(super) fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobError> {
     if status == i32::from(v1::LeaseStatus::Held) {
         return Ok(());
     }
@@ -215,7 +192,7 @@ fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobE
 
 /// Calls until there is an answer: what the outcome of a broken call was is not known, and a second copy changes nothing.
 /// Gives up once the lease is lost.
-async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn() -> F) -> Result<T, JobError>
+pub(super) async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn() -> F) -> Result<T, JobError>
 where
     F: Future<Output = Result<tonic::Response<T>, Status>>,
 {

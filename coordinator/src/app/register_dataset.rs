@@ -1,0 +1,125 @@
+//! Registers dataset files, so that studies can name them by their hash; and hands them out to workers.
+
+use bytes::Bytes;
+use trawl_domain::dataset::FileHash;
+use trawl_domain::limits::DATASET_BYTES_MAX;
+
+use super::keep_artifact::{check, give_up};
+use super::{App, AppError, UPLOAD_SWEPT_AFTER};
+use crate::files::{CHUNK_BYTES_MAX, Fingerprint, Pieces, Upload};
+use crate::store::{dataset_files, loose_objects};
+
+/// A file on its way in. It has to be registered or dropped.
+#[derive(Debug)]
+pub struct DatasetUpload {
+    announced: Fingerprint,
+    object_key: String,
+    /// Its bytes.
+    pub upload: Upload,
+}
+
+/// Begins a file; `None` if it is registered already, and counts as new.
+///
+/// # Errors
+/// [`AppError::Invalid`] if it is too large.
+pub async fn register_dataset(app: &App, announced: Fingerprint) -> Result<Option<DatasetUpload>, AppError> {
+    if announced.bytes > DATASET_BYTES_MAX {
+        return Err(AppError::invalid(
+            "bytes",
+            format!("must be at most {DATASET_BYTES_MAX}"),
+        ));
+    }
+    let mut conn = app.pool.acquire().await?;
+    if dataset_files::touch(&mut conn, announced.sha256).await? {
+        return Ok(None);
+    }
+    let object_key = dataset_files::object_key(announced.sha256);
+    loose_objects::begin(&mut conn, &object_key, UPLOAD_SWEPT_AFTER).await?;
+    Ok(Some(DatasetUpload {
+        upload: app.files.upload(&object_key),
+        announced,
+        object_key,
+    }))
+}
+
+impl DatasetUpload {
+    /// Lists the file.
+    ///
+    /// # Errors
+    /// [`AppError::Invalid`] if what came is not what was announced. Nothing is left of it after an error.
+    pub async fn keep(self, app: &App) -> Result<(), AppError> {
+        let Self {
+            announced,
+            object_key,
+            upload,
+        } = self;
+        let kept = match check(announced, upload.written()) {
+            Ok(()) => match upload.finish().await {
+                Ok(()) => list(app, announced, &object_key).await,
+                Err(error) => Err(error.into()),
+            },
+            Err(error) => {
+                upload.abort().await;
+                Err(error)
+            }
+        };
+        if kept.is_err() {
+            give_up(app, &object_key).await;
+        }
+        kept
+    }
+
+    /// Gives the file up: nothing is left of it.
+    pub async fn drop(self, app: &App) {
+        self.upload.abort().await;
+        give_up(app, &self.object_key).await;
+    }
+}
+
+async fn list(app: &App, announced: Fingerprint, object_key: &str) -> Result<(), AppError> {
+    let mut tx = app.begin().await?;
+    if !loose_objects::end(&mut tx, object_key).await? {
+        // Two may bring the same file at once, and the other one was first.
+        return if dataset_files::touch(&mut tx, announced.sha256).await? {
+            tx.commit().await?;
+            Ok(())
+        } else {
+            Err(AppError::Unavailable("the upload took too long; send it again"))
+        };
+    }
+    dataset_files::put(&mut tx, announced.sha256, announced.bytes).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Registers a file that is in memory.
+pub(super) async fn register_bytes(app: &App, sha256: FileHash, content: &Bytes) -> Result<(), AppError> {
+    let announced = Fingerprint {
+        bytes: content.len() as u64,
+        sha256,
+    };
+    let Some(mut file) = register_dataset(app, announced).await? else {
+        return Ok(());
+    };
+    for from in (0..content.len()).step_by(CHUNK_BYTES_MAX) {
+        let chunk = content.slice(from..(from + CHUNK_BYTES_MAX).min(content.len()));
+        if let Err(error) = file.upload.write(chunk).await {
+            file.drop(app).await;
+            return Err(error.into());
+        }
+    }
+    file.keep(app).await
+}
+
+/// A registered file in pieces.
+///
+/// # Errors
+/// [`AppError::NotFound`] if there is none of that hash.
+pub async fn dataset_file(app: &App, hash: FileHash) -> Result<Pieces, AppError> {
+    let mut conn = app.pool.acquire().await?;
+    if !dataset_files::is_there(&mut conn, hash).await? {
+        return Err(AppError::NotFound(format!("there is no dataset file {hash}")));
+    }
+    drop(conn);
+    Ok(app.files.read(&dataset_files::object_key(hash)).await?)
+}

@@ -1,0 +1,243 @@
+//! The bytes of artifacts and datasets, in an object store: a folder of this machine, or a bucket of S3's kind.
+//!
+//! An object appears whole or not at all. Which objects there should be is known by Postgres alone; nothing is ever looked up
+//! in a listing.
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use object_store::aws::AmazonS3Builder;
+use object_store::buffered::BufWriter;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::io::AsyncWriteExt;
+use tokio_stream::{Stream, StreamExt};
+use trawl_domain::dataset::{FileHash, FileHasher};
+use url::Url;
+
+/// Bytes of one piece of a file, at most.
+pub const CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Bytes that go to the store at once; S3 takes no smaller part of a file but the last.
+const PART_BYTES: usize = 5 << 20;
+/// Parts of one file on their way at once.
+const PARTS_AT_ONCE: usize = 2;
+
+/// Why the object store has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// The URL names no store.
+    #[error("{0}")]
+    Url(String),
+    /// The folder cannot be made.
+    #[error("cannot make the folder {0}: {1}")]
+    Folder(PathBuf, #[source] std::io::Error),
+    /// The store or the way to it.
+    #[error(transparent)]
+    Store(#[from] object_store::Error),
+    /// A file could not be written or removed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl FilesError {
+    /// True if there is no object of that key.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Store(object_store::Error::NotFound { .. }))
+    }
+}
+
+/// An object store.
+#[derive(Clone, Debug)]
+pub struct Files {
+    store: Arc<dyn ObjectStore>,
+    /// The same as a folder, where it is one.
+    folder: Option<LocalFileSystem>,
+}
+
+impl Files {
+    /// Opens `file:///FOLDER`, which is made if it is missing, or `s3://BUCKET/PREFIX`, with credentials, region and endpoint
+    /// from the usual AWS_ variables.
+    ///
+    /// # Errors
+    /// Another kind of URL, or a folder that cannot be made. Whether a bucket can be reached shows at the first file.
+    pub fn open(url: &str) -> Result<Self, FilesError> {
+        let parsed = Url::parse(url).map_err(|error| FilesError::Url(format!("{url}: {error}")))?;
+        match parsed.scheme() {
+            "file" => {
+                let folder = parsed
+                    .to_file_path()
+                    .map_err(|()| FilesError::Url(format!("{url}: write file:/// and an absolute path")))?;
+                std::fs::create_dir_all(&folder).map_err(|error| FilesError::Folder(folder.clone(), error))?;
+                // A row that lists a file is durable: so must be the file.
+                let folder = LocalFileSystem::new_with_prefix(&folder)?
+                    .with_fsync(true)
+                    .with_automatic_cleanup(true);
+                Ok(Self {
+                    store: Arc::new(folder.clone()),
+                    folder: Some(folder),
+                })
+            }
+            "s3" => {
+                let bucket = parsed
+                    .host_str()
+                    .ok_or_else(|| FilesError::Url(format!("{url}: names no bucket")))?;
+                let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
+                let prefix = Path::from_url_path(parsed.path()).map_err(object_store::Error::from)?;
+                Ok(Self {
+                    store: Arc::new(PrefixStore::new(store, prefix)),
+                    folder: None,
+                })
+            }
+            other => Err(FilesError::Url(format!(
+                "{url}: cannot speak {other}, only file and s3"
+            ))),
+        }
+    }
+
+    /// Begins an object; nothing of it is there until [`Upload::finish`].
+    pub fn upload(&self, key: &str) -> Upload {
+        Upload {
+            writer: BufWriter::with_capacity(Arc::clone(&self.store), Path::from(key), PART_BYTES)
+                .with_max_concurrency(PARTS_AT_ONCE),
+            hasher: FileHasher::default(),
+            bytes: 0,
+        }
+    }
+
+    /// An object in pieces.
+    ///
+    /// # Errors
+    /// There is none, or the store is away.
+    pub async fn read(&self, key: &str) -> Result<Pieces, FilesError> {
+        let stream = self.store.get(&Path::from(key)).await?.into_stream();
+        Ok(Pieces {
+            stream,
+            read: BytesMut::new(),
+        })
+    }
+
+    /// All bytes of an object.
+    ///
+    /// # Errors
+    /// There is none, or the store is away.
+    pub async fn read_whole(&self, key: &str) -> Result<Bytes, FilesError> {
+        Ok(self.store.get(&Path::from(key)).await?.bytes().await?)
+    }
+
+    /// Removes an object and what a killed process may have left of its upload; that it is not there is no error.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn remove(&self, key: &str) -> Result<(), FilesError> {
+        let path = Path::from(key);
+        self.remove_staged(&path).await?;
+        match self.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A folder's object is written beside its place, as NAME#NUMBER, and a process that is killed leaves that.
+    async fn remove_staged(&self, path: &Path) -> Result<(), FilesError> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let place = folder.path_to_filesystem(path)?;
+        let (Some(parent), Some(name)) = (place.parent(), place.file_name().and_then(|name| name.to_str())) else {
+            return Ok(());
+        };
+        let staged = format!("{name}#");
+        let mut entries = match tokio::fs::read_dir(parent).await {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        while let Some(entry) = entries.next_entry().await? {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&staged)) {
+                tokio::fs::remove_file(entry.path()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An object that is being read.
+pub struct Pieces {
+    stream: Pin<Box<dyn Stream<Item = object_store::Result<Bytes>> + Send>>,
+    read: BytesMut,
+}
+
+impl Pieces {
+    /// The next piece, of [`CHUNK_BYTES_MAX`] bytes until the last one; `None` at the end.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FilesError> {
+        while self.read.len() < CHUNK_BYTES_MAX {
+            match self.stream.next().await.transpose()? {
+                Some(bytes) => self.read.extend_from_slice(&bytes),
+                None => break,
+            }
+        }
+        let piece = self.read.split_to(self.read.len().min(CHUNK_BYTES_MAX)).freeze();
+        Ok(Some(piece).filter(|piece| !piece.is_empty()))
+    }
+}
+
+/// What tells a file from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Hash of the bytes.
+    pub sha256: FileHash,
+}
+
+/// An object on its way into the store; some parts of it are in memory, never all of a large one.
+#[derive(Debug)]
+pub struct Upload {
+    writer: BufWriter,
+    hasher: FileHasher,
+    bytes: u64,
+}
+
+impl Upload {
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), FilesError> {
+        self.hasher.update(&chunk);
+        self.bytes += chunk.len() as u64;
+        Ok(self.writer.put(chunk).await?)
+    }
+
+    /// Bytes that came so far.
+    pub fn written_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What came so far, with its hash.
+    pub fn written(&self) -> Fingerprint {
+        Fingerprint {
+            bytes: self.bytes,
+            sha256: self.hasher.clone().finish(),
+        }
+    }
+
+    /// Ends the object: it is there, and durable.
+    ///
+    /// # Errors
+    /// The store is away; whether the object is there is not known.
+    pub async fn finish(mut self) -> Result<(), FilesError> {
+        Ok(self.writer.shutdown().await?)
+    }
+
+    /// Gives the object up.
+    pub async fn abort(mut self) {
+        // What is left of it is swept.
+        let _ = self.writer.abort().await;
+    }
+}

@@ -1,0 +1,77 @@
+//! Files on streams, in both directions: in pieces, and never whole in memory.
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
+use tonic::{Status, Streaming};
+
+use super::status;
+use super::status::invalid_field;
+use crate::app::{AppError, UPLOAD_WITHIN};
+use crate::files::{CHUNK_BYTES_MAX, Pieces, Upload};
+
+/// Takes the rest of a file off a stream, after the chunk of its first message. Whether it is the file that was announced
+/// shows at its end; that it is no larger shows here.
+pub(super) async fn receive<M>(
+    inbound: &mut Streaming<M>,
+    chunk_of: fn(M) -> Vec<u8>,
+    first: Vec<u8>,
+    upload: &mut Upload,
+    bytes_max: u64,
+) -> Result<(), Status> {
+    let received = async {
+        let mut chunk = first;
+        loop {
+            if chunk.len() > CHUNK_BYTES_MAX {
+                return Err(invalid_field(
+                    "chunk",
+                    format!("must be at most {CHUNK_BYTES_MAX} bytes"),
+                ));
+            }
+            // What comes is bounded by what was announced, and that by the limit.
+            if upload.written_bytes() + chunk.len() as u64 > bytes_max {
+                return Err(invalid_field("chunk", "there are more bytes than announced"));
+            }
+            if !chunk.is_empty() {
+                upload
+                    .write(chunk.into())
+                    .await
+                    .map_err(|error| status::of(AppError::from(error)))?;
+            }
+            match inbound.message().await? {
+                Some(message) => chunk = chunk_of(message),
+                None => return Ok(()),
+            }
+        }
+    };
+    timeout(UPLOAD_WITHIN, received)
+        .await
+        .map_err(|_| Status::deadline_exceeded("the file did not come in time"))?
+}
+
+/// Sends a file as messages; there is one even of an empty file, because the first one may say what it is.
+pub(super) fn send<T: Send + 'static>(
+    tasks: &TaskTracker,
+    mut pieces: Pieces,
+    mut message: impl FnMut(Vec<u8>) -> T + Send + 'static,
+) -> ReceiverStream<Result<T, Status>> {
+    let (sender, receiver) = mpsc::channel(4);
+    tasks.spawn(async move {
+        let mut is_first = true;
+        loop {
+            let next = match pieces.next().await {
+                Ok(Some(chunk)) => Ok(message(chunk.into())),
+                Ok(None) if is_first => Ok(message(Vec::new())),
+                Ok(None) => return,
+                Err(error) => Err(status::of(AppError::from(error))),
+            };
+            let is_last = next.is_err();
+            if sender.send(next).await.is_err() || is_last {
+                return;
+            }
+            is_first = false;
+        }
+    });
+    ReceiverStream::new(receiver)
+}

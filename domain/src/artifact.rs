@@ -1,0 +1,193 @@
+//! Artifacts: what kinds there are, and whose are kept.
+
+use std::collections::BTreeMap;
+
+use crate::metric::{FoldMetrics, Metric, Objective};
+use crate::network::words;
+use crate::seed::Owner;
+
+/// Trials of a study whose artifacts are kept: the best ones.
+pub const TRIALS_KEPT: u32 = 3;
+
+words!(
+    /// What an artifact is.
+    ArtifactKind {
+        /// Parameters, as safetensors.
+        Weights = "weights",
+        /// The network in words.
+        Network = "network",
+        /// The model's answers.
+        Predictions = "predictions",
+        /// How the parameters of each layer are distributed.
+        WeightHistograms = "weight_histograms",
+        /// Every hidden neuron over the range of the only feature.
+        ActivationProfiles = "activation_profiles",
+        /// Every hidden neuron for chosen inputs.
+        Activations = "activations",
+        /// How often which class was taken for which.
+        ConfusionMatrix = "confusion_matrix",
+        /// What the first convolution makes of some test images.
+        FeatureMaps = "feature_maps",
+        /// Test images that are taken for another class.
+        Misclassified = "misclassified",
+    }
+);
+
+/// By what the trials of a search are ranked, as far as a worker has to know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ranking {
+    /// What makes one trial better than another.
+    pub objective: Objective,
+    /// Folds of a trial.
+    pub folds: u32,
+    /// Value of the study's third best trial so far; `None` while fewer completed. It only ever gets better.
+    pub third_best: Option<f64>,
+}
+
+/// One member of a job, after training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EndedMember {
+    /// Whose fold.
+    pub owner: Owner,
+    /// Fold, from 0.
+    pub fold: u32,
+    /// Its metrics; `None` if it diverged.
+    pub metrics: Option<FoldMetrics>,
+}
+
+impl Ranking {
+    /// The members, ascending, whose trials may be among the best [`TRIALS_KEPT`] of the study: every trial that ends there
+    /// is among them, whatever other jobs find. A trial of which the job has all folds competes with the others of the job;
+    /// one of which it has some is judged as if the others were perfect.
+    pub fn may_be_kept(&self, members: &[EndedMember]) -> Vec<usize> {
+        let mut trials: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (index, member) in members.iter().enumerate() {
+            if let Owner::Trial(trial) = member.owner {
+                trials.entry(trial).or_default().push(index);
+            }
+        }
+        let mut whole = Vec::new();
+        let mut kept = Vec::new();
+        for (trial, places) in trials {
+            let Some(key) = self.best_key(members, &places) else {
+                continue;
+            };
+            let bar = self.third_best.map(|value| self.objective.rank_key(value));
+            if bar.is_some_and(|bar| key > bar) {
+                continue;
+            }
+            if places.len() == self.folds as usize {
+                whole.push((key, trial, places));
+            } else {
+                kept.extend(places);
+            }
+        }
+        whole.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        whole.truncate(TRIALS_KEPT as usize);
+        kept.extend(whole.into_iter().flat_map(|(_, _, places)| places));
+        kept.sort_unstable();
+        kept
+    }
+
+    /// What a trial sorts by at best, with these of its folds; `None` if one diverged.
+    fn best_key(&self, members: &[EndedMember], places: &[usize]) -> Option<f64> {
+        // Summed in the order of the folds, as the coordinator does: rounding then never puts the bound above the value.
+        let mut folds = vec![perfect(self.objective.metric); self.folds as usize];
+        for place in places {
+            let member = &members[*place];
+            *folds.get_mut(member.fold as usize)? = member.metrics?;
+        }
+        let value = self.objective.of_trial(&folds)?;
+        Some(self.objective.rank_key(value.mean))
+    }
+}
+
+/// A fold than which none is better.
+fn perfect(metric: Metric) -> FoldMetrics {
+    let accuracy = match metric {
+        Metric::ValLoss => None,
+        Metric::ValAccuracy => Some(1.0),
+    };
+    FoldMetrics {
+        val_loss: 0.0,
+        best_val_loss: 0.0,
+        val_accuracy: accuracy,
+        best_val_accuracy: accuracy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EndedMember, Ranking};
+    use crate::metric::{At, FoldMetrics, Goal, Metric, Objective};
+    use crate::seed::Owner;
+
+    fn ranking(folds: u32, third_best: Option<f64>) -> Ranking {
+        Ranking {
+            objective: Objective {
+                metric: Metric::ValLoss,
+                goal: Goal::Minimize,
+                at: At::Last,
+            },
+            folds,
+            third_best,
+        }
+    }
+
+    fn member(trial: u32, fold: u32, val_loss: Option<f64>) -> EndedMember {
+        EndedMember {
+            owner: Owner::Trial(trial),
+            fold,
+            metrics: val_loss.map(|val_loss| FoldMetrics {
+                val_loss,
+                best_val_loss: val_loss,
+                val_accuracy: None,
+                best_val_accuracy: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn three_whole_trials_are_kept_and_none_that_diverged() {
+        let members: Vec<EndedMember> = [5.0, 1.0, 4.0, 2.0, 1.0]
+            .iter()
+            .zip(0..)
+            .flat_map(|(loss, trial)| {
+                let second = (trial != 1).then_some(*loss);
+                [member(trial, 0, Some(*loss)), member(trial, 1, second)]
+            })
+            .collect();
+        // Trial 1 diverged in a fold; 4, 3 and 2 are the best of the others.
+        assert_eq!(ranking(2, None).may_be_kept(&members), [4, 5, 6, 7, 8, 9]);
+        // A trial that is as good as the third best so far may replace it, by its number.
+        assert_eq!(ranking(2, Some(2.0)).may_be_kept(&members), [6, 7, 8, 9]);
+        assert_eq!(ranking(2, Some(0.5)).may_be_kept(&members), [0_usize; 0]);
+    }
+
+    #[test]
+    fn a_trial_of_which_other_jobs_have_folds_is_kept_as_long_as_it_may_win() {
+        let members: Vec<EndedMember> = (0..5).map(|trial| member(trial, 1, Some(f64::from(trial)))).collect();
+        assert_eq!(ranking(2, None).may_be_kept(&members), [0, 1, 2, 3, 4]);
+        assert_eq!(ranking(2, Some(1.0)).may_be_kept(&members), [0, 1, 2]);
+    }
+
+    #[test]
+    fn accuracies_are_better_the_higher_they_are() {
+        let mut ranking = ranking(1, Some(0.5));
+        ranking.objective.metric = Metric::ValAccuracy;
+        ranking.objective.goal = Goal::Maximize;
+        let members: Vec<EndedMember> = [0.4, 0.9, 0.5]
+            .iter()
+            .zip(0..)
+            .map(|(accuracy, trial)| {
+                let mut member = member(trial, 0, Some(1.0));
+                member.metrics = member.metrics.map(|metrics| FoldMetrics {
+                    val_accuracy: Some(*accuracy),
+                    ..metrics
+                });
+                member
+            })
+            .collect();
+        assert_eq!(ranking.may_be_kept(&members), [1, 2]);
+    }
+}

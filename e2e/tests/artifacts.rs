@@ -1,0 +1,416 @@
+//! Artifacts and datasets in the object store: what is listed is there, and what is not listed goes.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use trawl_domain::dataset::FileHash;
+use trawl_e2e::{ScriptedWorker, System, owner_pool, studies, wait_for};
+use trawl_proto::v1;
+
+/// A system without real workers, and a study of one job: 5 trials of 3 folds, 1 epoch.
+async fn one_job(flags: &[&str]) -> anyhow::Result<System> {
+    let system = System::start(flags).await?;
+    let mut study = studies::small("job", 5, 1)?;
+    study["space"]["activation"] = json!({ "choice": ["relu"] });
+    study["space"]["batch_size"] = json!({ "choice": [8] });
+    // 99 rows in 3 folds: all folds train on as many rows, and fit in one job.
+    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
+    study.as_object_mut().map(|study| study.remove("refit"));
+    system.submit(studies::from_json(&study)?).await?;
+    Ok(system)
+}
+
+/// More than goes to the store at once: a part of it is written before the end.
+fn large() -> Vec<u8> {
+    (0..12_u32 << 20).map(|n| (n % 251) as u8).collect()
+}
+
+/// Waits until the coordinator has nothing more to sweep.
+async fn wait_until_swept(system: &System) -> anyhow::Result<()> {
+    let sql = owner_pool(&system.database_url).await?;
+    wait_for("the sweep", async {
+        loop {
+            let loose: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects")
+                .fetch_one(&sql)
+                .await?;
+            if loose == 0 {
+                return Ok(());
+            }
+            // Of a row that goes nobody is told.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}
+
+async fn listed(sql: &PgPool) -> anyhow::Result<Vec<(Option<i32>, Option<i32>, String, i64, String)>> {
+    let query = "SELECT refit, trial, name, bytes, sha256 FROM trawl.artifacts ORDER BY refit, trial, name";
+    Ok(sqlx::query_as(query).fetch_all(sql).await?)
+}
+
+/// Sends all messages but the last ones, and goes on holding the stream.
+async fn half_an_upload(
+    system: &System,
+    worker: ScriptedWorker,
+    messages: Vec<v1::PutArtifactRequest>,
+    held_back: usize,
+) -> anyhow::Result<(
+    tokio::task::JoinHandle<Result<bool, tonic::Status>>,
+    mpsc::Sender<v1::PutArtifactRequest>,
+    Vec<v1::PutArtifactRequest>,
+)> {
+    let mut messages = messages;
+    let rest = messages.split_off(messages.len() - held_back);
+    let (sender, receiver) = mpsc::channel(1);
+    let mut worker = worker;
+    let call = tokio::spawn(async move { worker.put_artifact(ReceiverStream::new(receiver)).await });
+    for message in messages {
+        sender.send(message).await?;
+    }
+    // The part that was written shows as a file.
+    system.wait_for_objects("artifacts", 1).await?;
+    Ok((call, sender, rest))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_that_is_cut_off_leaves_nothing() -> anyhow::Result<()> {
+    let system = one_job(&[]).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    worker.report_all(&job).await?;
+    let messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &large());
+    let (call, sender, _) = half_an_upload(&system, worker.reconnect(&system).await?, messages, 20).await?;
+    call.abort();
+    drop(sender);
+    system.wait_for_objects("artifacts", 0).await?;
+    wait_until_swept(&system).await?;
+
+    let mut worker = ScriptedWorker::register(&system).await?;
+    assert!(worker.finish(&job).await?);
+    assert_eq!(listed(&system.sql).await?, []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_dies_between_upload_and_commit_leaves_no_orphan() -> anyhow::Result<()> {
+    let system = one_job(&["--lease-ttl-ms", "60000"]).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    let messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &large());
+    let (call, sender, rest) = half_an_upload(&system, worker.reconnect(&system).await?, messages, 1).await?;
+    // The commit has to wait for this lock.
+    let sql = owner_pool(&system.database_url).await?;
+    let mut lock = sql.begin().await?;
+    sqlx::query("SELECT FROM trawl_store.leases FOR UPDATE")
+        .fetch_all(&mut *lock)
+        .await?;
+    for message in rest {
+        sender.send(message).await?;
+    }
+    drop(sender);
+    wait_for("the whole object", async {
+        loop {
+            let objects = system.objects("artifacts")?;
+            if objects.len() == 1 && !objects[0].to_string_lossy().contains('#') {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await?;
+    let system = system.crash_coordinator().await?;
+    lock.rollback().await?;
+    assert!(call.await?.is_err(), "nobody was there to answer");
+    system.wait_for_objects("artifacts", 0).await?;
+    wait_until_swept(&system).await?;
+
+    // The lease is live, and what it is for can be done again.
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", b"again");
+    assert!(worker.put_artifact(tokio_stream::iter(messages)).await?);
+    worker.report_all(&job).await?;
+    assert_eq!(listed(&system.sql).await?, [], "its job has not finished");
+    assert!(worker.finish(&job).await?);
+    let sha256 = FileHash::of(b"again").to_string();
+    assert_eq!(
+        listed(&system.sql).await?,
+        [(None, Some(0), "fold-0.safetensors".to_owned(), 5, sha256)]
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_whole_artifacts_of_a_held_lease_are_kept() -> anyhow::Result<()> {
+    let system = one_job(&["--lease-ttl-ms", "400"]).await?;
+    let mut silent = ScriptedWorker::register(&system).await?;
+    let lost = silent.lease_one().await?;
+    let stale = ScriptedWorker::artifact_messages(&lost, Some(0), "fold-0.safetensors", b"stale");
+    assert!(silent.put_artifact(tokio_stream::iter(stale.clone())).await?);
+    // The other one waits until the lease of the silent one has run out.
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    assert!(!silent.put_artifact(tokio_stream::iter(stale)).await?);
+
+    let good = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", b"content");
+    let broken: [(&str, fn(&mut v1::PutArtifactRequest)); 8] = [
+        ("lease", |head| head.lease = None),
+        ("kind", |head| head.kind = "secrets".into()),
+        ("name", |head| head.name = "../up".into()),
+        ("bytes", |head| head.bytes += 1),
+        ("chunk", |head| head.bytes -= 1),
+        ("sha256", |head| head.sha256 = FileHash::of(b"other").to_string()),
+        ("member", |head| head.member = None),
+        ("member", |head| head.member = Some(15)),
+    ];
+    for (field, break_it) in broken {
+        assert_eq!(worker.heartbeat(&[&job]).await?, [true]);
+        let mut messages = good.clone();
+        break_it(&mut messages[0]);
+        let refused = worker.put_artifact(tokio_stream::iter(messages)).await;
+        let refused = refused.expect_err("it is broken");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+        assert!(refused.message().contains(field), "{field}: {refused:?}");
+    }
+    assert!(worker.put_artifact(tokio_stream::iter(good.clone())).await?);
+    assert!(
+        worker.put_artifact(tokio_stream::iter(good)).await?,
+        "a second copy replaces the first"
+    );
+    worker.report_all(&job).await?;
+    assert!(worker.finish(&job).await?);
+    let sha256 = FileHash::of(b"content").to_string();
+    assert_eq!(
+        listed(&system.sql).await?,
+        [(None, Some(0), "fold-0.safetensors".to_owned(), 7, sha256)]
+    );
+    wait_until_swept(&system).await?;
+    assert_eq!(system.objects("artifacts")?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_trials_that_are_not_the_best_go_when_they_end() -> anyhow::Result<()> {
+    let system = one_job(&[]).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    // Member m belongs to trial m / 3, and reports the higher losses the higher m is.
+    for member in [0, 3, 6, 9, 14] {
+        let content = format!("member {member}");
+        let messages = ScriptedWorker::artifact_messages(&job, Some(member), "fold-0.safetensors", content.as_bytes());
+        assert!(worker.put_artifact(tokio_stream::iter(messages)).await?);
+    }
+    assert_eq!(system.objects("artifacts")?.len(), 5);
+    worker.report_all(&job).await?;
+    assert!(worker.finish(&job).await?);
+    let trials: Vec<Option<i32>> = listed(&system.sql).await?.into_iter().map(|row| row.1).collect();
+    assert_eq!(trials, [Some(0), Some(1), Some(2)]);
+    wait_until_swept(&system).await?;
+    assert_eq!(system.objects("artifacts")?.len(), 3);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_three_best_trials_leave_their_weights_whatever_the_workers() -> anyhow::Result<()> {
+    // Of 100 rows, 3 folds are not alike: the folds of a trial train in two jobs. 5 folds are.
+    for folds in [3, 5] {
+        let mut expected = None;
+        for workers in [1, 3] {
+            let mut system = System::start(&[]).await?;
+            system.add_workers(workers)?;
+            let mut study = studies::small("best", 40, 4)?;
+            study["validation"] = json!({ "k_fold": folds });
+            system.submit(studies::from_json(&study)?).await?;
+            let ended = system.watch_to_end("best").await?;
+            assert_eq!(ended.state, "completed", "{}", ended.error);
+
+            let rows = listed(&system.sql).await?;
+            let wanted: Vec<(Option<i32>, String)> = sqlx::query_as(
+                "SELECT b.trial, 'fold-' || f.fold || '.safetensors' FROM trawl.best_trials b
+                 JOIN trawl.fold_metrics f USING (study_id, trial) WHERE b.rank <= 3 ORDER BY 1, 2",
+            )
+            .fetch_all(&system.sql)
+            .await?;
+            let of_trials: Vec<_> = rows.iter().filter(|row| row.1.is_some()).collect();
+            assert_eq!(wanted.len(), 3 * folds);
+            let found: Vec<_> = of_trials.iter().map(|row| (row.1, row.2.clone())).collect();
+            assert_eq!(found, wanted, "{workers} workers, {folds} folds");
+            wait_until_swept(&system).await?;
+            assert_eq!(system.objects("artifacts")?.len(), rows.len());
+            match &expected {
+                None => expected = Some(rows),
+                Some(expected) => assert_eq!(*expected, rows, "{workers} workers, {folds} folds"),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn artifacts_are_listed_fetched_and_deleted_with_their_study() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    system
+        .submit(studies::from_json(&studies::small("files", 6, 3)?)?)
+        .await?;
+    assert_eq!(system.watch_to_end("files").await?.state, "completed");
+    let rows = listed(&system.sql).await?;
+    let mut client = system.studies().await?;
+
+    // Page by page, in the order of the view.
+    let mut pages = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListArtifactsRequest {
+            study: "files".into(),
+            page_size: 2,
+            page_token,
+        };
+        let page = client.list_artifacts(request).await?.into_inner();
+        assert!(page.artifacts.len() <= 2);
+        pages.extend(page.artifacts);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let number = |number: Option<u32>| number.map(|number| number as i32);
+    let paged: Vec<_> = pages
+        .iter()
+        .map(|a| {
+            (
+                number(a.refit),
+                number(a.trial),
+                a.name.clone(),
+                a.bytes as i64,
+                a.sha256.clone(),
+            )
+        })
+        .collect();
+    assert_eq!(paged, rows);
+    assert!(pages.iter().all(|artifact| artifact.created_at.is_some()));
+
+    // Exactly one owner has to be named.
+    for (refit, trial, field) in [(None, None, "refit"), (Some(0), Some(0), "trial")] {
+        let request = v1::GetArtifactRequest {
+            study: "files".into(),
+            refit,
+            name: "weights.safetensors".into(),
+            trial,
+        };
+        let refused = client.get_artifact(request).await.expect_err("it names none, or two");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert!(refused.message().contains(field), "{refused:?}");
+    }
+
+    // By the command line.
+    let json: serde_json::Value = serde_json::from_str(&system.trawl_stdout(&["artifacts", "files", "--json"])?)?;
+    assert_eq!(json.as_array().map(Vec::len), Some(rows.len()));
+    let csv = system.trawl_stdout(&["artifacts", "files", "--csv"])?;
+    assert!(
+        csv.starts_with("refit,trial,kind,name,bytes,sha256,created_at\n"),
+        "{csv}"
+    );
+    let folder = tempfile::tempdir()?;
+    let into = folder.path().join("new").display().to_string();
+    let best = rows.iter().find_map(|row| row.1).context("no trial left files")?;
+    system.trawl_stdout(&["artifacts", "files", "--refit", "0", "-o", &into])?;
+    system.trawl_stdout(&["artifacts", "files", "--trial", &best.to_string(), "-o", &into])?;
+    for (refit, trial, name, _, sha256) in &rows {
+        let fetched = std::fs::read(folder.path().join("new").join(name));
+        if refit.is_some() || *trial == Some(best) {
+            assert_eq!(FileHash::of(&fetched?).to_string(), *sha256, "{name}");
+        }
+    }
+    let none = system.trawl(&["artifacts", "files", "--trial", "0", "--name", "nothing", "-o", &into])?;
+    assert_eq!(none.status.code(), Some(1));
+
+    client
+        .delete_study(v1::DeleteStudyRequest { study: "files".into() })
+        .await?;
+    assert_eq!(listed(&system.sql).await?, []);
+    system.wait_for_objects("artifacts", 0).await?;
+    wait_until_swept(&system).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_needs_no_path_once_it_is_submitted() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    let folder = tempfile::tempdir()?;
+    let mut study = studies::small("moved", 4, 2)?;
+    for which in ["train", "test"] {
+        let name = format!("{which}.csv");
+        std::fs::copy(System::examples().join("data").join(&name), folder.path().join(&name))?;
+        study["dataset"]["csv"][which] = json!(name);
+    }
+    let file = folder.path().join("study.json");
+    std::fs::write(&file, study.to_string())?;
+    let file = file.to_str().context("path")?;
+    system.trawl_stdout(&["submit", file])?;
+    // The same again is the same study: its files are known by their hashes.
+    system.trawl_stdout(&["submit", file])?;
+    assert_eq!(system.objects("datasets")?.len(), 2);
+    drop(folder);
+    system.add_workers(1)?;
+    let ended = system.watch_to_end("moved").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_file_is_registered_once_and_only_whole() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let mut client = system.studies().await?;
+    let content = large();
+    let head = v1::PutDatasetRequest {
+        sha256: FileHash::of(&content).to_string(),
+        bytes: content.len() as u64,
+        chunk: Vec::new(),
+    };
+    let messages = |head: &v1::PutDatasetRequest| {
+        let pieces = content.chunks(64 << 10).map(|chunk| v1::PutDatasetRequest {
+            chunk: chunk.to_vec(),
+            ..Default::default()
+        });
+        let all: Vec<_> = std::iter::once(head.clone()).chain(pieces).collect();
+        tokio_stream::iter(all)
+    };
+    let wrong = [
+        v1::PutDatasetRequest {
+            sha256: "x".into(),
+            ..head.clone()
+        },
+        v1::PutDatasetRequest {
+            sha256: FileHash::of(b"other").to_string(),
+            ..head.clone()
+        },
+        v1::PutDatasetRequest {
+            bytes: head.bytes + 1,
+            ..head.clone()
+        },
+        v1::PutDatasetRequest {
+            bytes: 1 << 40,
+            ..head.clone()
+        },
+    ];
+    for head in wrong {
+        let refused = client.put_dataset(messages(&head)).await.expect_err("it is wrong");
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+    }
+    system.wait_for_objects("datasets", 0).await?;
+
+    let first = client.put_dataset(messages(&head)).await?.into_inner();
+    assert!(!first.already_there);
+    // Known by its first message: the rest need not come.
+    let (sender, receiver) = mpsc::channel(1);
+    sender.send(head).await?;
+    let again = client.put_dataset(ReceiverStream::new(receiver)).await?.into_inner();
+    assert!(again.already_there);
+    wait_until_swept(&system).await?;
+    assert_eq!(system.objects("datasets")?.len(), 1);
+    Ok(())
+}

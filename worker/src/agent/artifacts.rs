@@ -1,0 +1,143 @@
+//! Sends the files that a job leaves, in pieces, before the job is finished.
+
+use std::sync::Arc;
+
+use tracing::warn;
+use trawl_domain::artifact::{ArtifactKind, EndedMember, Ranking};
+use trawl_domain::dataset::FileHash;
+use trawl_domain::job::JobMember;
+use trawl_domain::limits::ARTIFACT_BYTES_MAX;
+use trawl_domain::metric::FoldMetrics;
+use trawl_proto::v1;
+
+use super::Agent;
+use super::run_job::{JobError, insist, note_status};
+use crate::trainer::{Event, TrainError, Trained};
+
+/// Bytes of one piece of an artifact.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Sends one file: of the job's refit, or of the trial of this member. It is visible once the job is finished.
+///
+/// # Errors
+/// The lease is lost, or the coordinator refuses the file.
+pub(super) async fn put_artifact(
+    agent: &Arc<Agent>,
+    lease: &v1::Lease,
+    member: Option<u32>,
+    kind: &str,
+    name: &str,
+    content: Vec<u8>,
+) -> Result<(), JobError> {
+    let head = v1::PutArtifactRequest {
+        lease: Some(lease.clone()),
+        member,
+        kind: kind.to_owned(),
+        name: name.to_owned(),
+        bytes: content.len() as u64,
+        sha256: FileHash::of(&content).to_string(),
+        chunk: Vec::new(),
+    };
+    // Pieces are cut as they go out: a file is not in memory twice.
+    let content = Arc::new(content);
+    let put = insist(agent, lease, || {
+        let (mut client, content, head) = (agent.connection.patient_client(), Arc::clone(&content), head.clone());
+        let pieces = (0..content.len()).step_by(CHUNK_BYTES).map(move |from| {
+            let to = (from + CHUNK_BYTES).min(content.len());
+            v1::PutArtifactRequest {
+                chunk: content[from..to].to_vec(),
+                ..Default::default()
+            }
+        });
+        let messages = tokio_stream::iter(std::iter::once(head).chain(pieces));
+        async move { client.put_artifact(messages).await }
+    });
+    note_status(agent, lease, put.await?.status)
+}
+
+/// The members of a search job, and their validation metrics as the epochs go by.
+#[derive(Debug)]
+pub(super) struct Members(Vec<EndedMember>);
+
+impl Members {
+    /// Before the first epoch.
+    pub(super) fn new(members: &[JobMember]) -> Self {
+        let member = |member: &JobMember| EndedMember {
+            owner: member.owner,
+            fold: member.fold,
+            metrics: None,
+        };
+        Self(members.iter().map(member).collect())
+    }
+
+    /// Takes the metrics of an epoch. A member that diverged has none, and no further epoch.
+    pub(super) fn note(&mut self, event: &Event<'_>) {
+        let Event::Epoch { losses, diverged, .. } = event;
+        for losses in *losses {
+            let Some(val_loss) = losses.val_loss else { continue };
+            let metrics = &mut self.0[losses.member].metrics;
+            let best = metrics.map_or(val_loss, |metrics| metrics.best_val_loss);
+            let best_accuracy = metrics.and_then(|metrics| metrics.best_val_accuracy);
+            *metrics = Some(FoldMetrics {
+                val_loss,
+                best_val_loss: best.min(val_loss),
+                val_accuracy: losses.val_accuracy,
+                best_val_accuracy: losses
+                    .val_accuracy
+                    .map(|accuracy| best_accuracy.map_or(accuracy, |best| best.max(accuracy))),
+            });
+        }
+        for member in *diverged {
+            self.0[*member].metrics = None;
+        }
+    }
+}
+
+/// The weights of a member.
+pub(super) struct Weights {
+    member: usize,
+    fold: u32,
+    content: Vec<u8>,
+}
+
+/// The weights of those trials that may be among the study's best: a job's networks are small enough to be in memory at once.
+///
+/// # Errors
+/// The weights cannot be had.
+pub(super) fn weights_of_best(
+    ranking: &Ranking,
+    members: &Members,
+    trained: &Trained,
+) -> Result<Vec<Weights>, TrainError> {
+    let kept = ranking.may_be_kept(&members.0).into_iter();
+    kept.map(|member| {
+        Ok(Weights {
+            member,
+            fold: members.0[member].fold,
+            content: trained.weights(member)?,
+        })
+    })
+    .collect()
+}
+
+/// Sends the weights of members, each under the name of its fold.
+///
+/// # Errors
+/// As [`put_artifact`].
+pub(super) async fn put_weights(agent: &Arc<Agent>, lease: &v1::Lease, weights: Vec<Weights>) -> Result<(), JobError> {
+    for Weights { member, fold, content } in weights {
+        if content.len() as u64 > ARTIFACT_BYTES_MAX {
+            // The search goes on without: it is about the losses.
+            warn!(
+                job.id = lease.job_id,
+                artifact.bytes = content.len(),
+                "weights are too large to be kept"
+            );
+            continue;
+        }
+        let name = format!("fold-{fold}.safetensors");
+        let kind = ArtifactKind::Weights.as_str();
+        put_artifact(agent, lease, Some(member as u32), kind, &name, content).await?;
+    }
+    Ok(())
+}
