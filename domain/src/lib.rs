@@ -2,6 +2,7 @@
 //!
 //! Everything here is a function of its arguments. No clock, no global random numbers, no tokio, tonic, sqlx or tch.
 
+pub mod artifact;
 pub mod check;
 pub mod dataset;
 pub mod fold;

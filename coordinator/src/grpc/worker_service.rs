@@ -8,9 +8,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
+use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::id::WorkerId;
 use trawl_domain::limits::{ARTIFACT_BYTES_MAX, EPOCHS_MAX, JOB_MEMBERS_MAX, WORKER_SLOTS_MAX};
+use trawl_domain::network::UnknownWord;
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_server::WorkerService;
@@ -346,9 +348,10 @@ async fn receive_artifact(mut inbound: Streaming<v1::PutArtifactRequest>) -> Res
         .sha256
         .parse()
         .map_err(|_| invalid_field("sha256", "must be a SHA-256"))?;
-    if head.kind != "weights" {
-        return Err(invalid_field("kind", "must be weights"));
-    }
+    let kind: ArtifactKind = head
+        .kind
+        .parse()
+        .map_err(|error: UnknownWord| invalid_field("kind", error.to_string()))?;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if head.name.is_empty() || head.name.len() > 128 || !head.name.chars().all(allowed) {
         return Err(invalid_field(
@@ -378,7 +381,7 @@ async fn receive_artifact(mut inbound: Streaming<v1::PutArtifactRequest>) -> Res
     }
     Ok(NewArtifact {
         lease,
-        kind: head.kind,
+        kind: kind.to_string(),
         name: head.name,
         content,
     })

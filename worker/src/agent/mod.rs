@@ -3,6 +3,7 @@
 //! Training runs on threads of its own and knows nothing of all this: it emits events and asks an interrupter. Around it,
 //! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged.
 
+mod artifacts;
 pub mod connection;
 mod heartbeat;
 mod leases;

@@ -3,29 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{info, warn};
-use trawl_domain::dataset::FileHash;
+use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
 
 use super::Agent;
+use super::artifacts::put_artifact;
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::reports::Reports;
+use crate::analysis::{Artifact, LeftOut, Subject, analyse};
 use crate::dataset::DatasetError;
 use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train, trains_together};
 
 /// Name of the file with a refit's weights.
 const WEIGHTS: &str = "weights.safetensors";
-/// Bytes of one piece of an artifact.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
-enum JobError {
+pub(super) enum JobError {
     /// It was told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -38,8 +39,8 @@ enum JobError {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// The training thread is gone.
-    #[error("training panicked")]
+    /// The thread that trained or analysed is gone.
+    #[error("training or its analysis panicked")]
     Panicked,
     /// The coordinator refused its end.
     #[error("the coordinator refused: {0}")]
@@ -89,7 +90,11 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
         .datasets
         .load(&agent.connection, &job.format, kind, job.train, job.test)
         .await?;
-    let is_refit_end = job.split == Split::All;
+    // The tables of a refit's last fit are looked at once more when it is over.
+    let refit_end = match (&test, job.split) {
+        (Some(test), Split::All) => Some((data.shallow_clone(), test.shallow_clone())),
+        _ => None,
+    };
     let train_job = TrainJob {
         seed: job.seed,
         architecture: job.architecture,
@@ -116,14 +121,25 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
             "members train together or apart"
         );
     }
-    let trained = train_on_thread(agent, lease, train_job, interrupter).await?;
+    let dropout = train_job.members[0].hyperparameters.dropout.clone();
+    let trained = train_on_thread(agent, lease, train_job, interrupter.clone()).await?;
     if !agent.reports.flush().await {
         return Err(JobError::Interrupted);
     }
     let test = trained.test().first().copied().flatten();
     let test = test.filter(|test| test.loss.is_finite());
-    if is_refit_end && test.is_some() {
-        put_weights(agent, lease, trained.weights(0)?).await?;
+    if let (Some(tables), Some(_)) = (refit_end, test) {
+        let (train, test) = tables;
+        let subject = Subject {
+            weights: trained.weights(0)?,
+            trained,
+            dropout,
+            format: job.format,
+            train,
+            test,
+            inputs: job.inputs,
+        };
+        keep_artifacts(agent, lease, subject, interrupter).await?;
     }
     let request = v1::FinishJobRequest {
         lease: Some(lease.clone()),
@@ -178,34 +194,45 @@ fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
     });
 }
 
-async fn put_weights(agent: &Arc<Agent>, lease: &v1::Lease, content: Vec<u8>) -> Result<(), JobError> {
-    let sha256 = FileHash::of(&content).to_string();
-    let pieces: Vec<v1::PutArtifactRequest> = content
-        .chunks(CHUNK_BYTES)
-        .enumerate()
-        .map(|(index, chunk)| {
-            let mut piece = v1::PutArtifactRequest {
-                chunk: chunk.to_vec(),
-                ..Default::default()
-            };
-            if index == 0 {
-                piece.lease = Some(lease.clone());
-                piece.kind = "weights".to_owned();
-                piece.name = WEIGHTS.to_owned();
-                piece.bytes = content.len() as u64;
-                piece.sha256.clone_from(&sha256);
-            }
-            piece
+/// Keeps what a fit on all training rows leaves: its weights, and what the analysis makes, each sent as soon as it is made.
+async fn keep_artifacts(
+    agent: &Arc<Agent>,
+    lease: &v1::Lease,
+    subject: Subject,
+    interrupter: Interrupter,
+) -> Result<(), JobError> {
+    let weights = subject.weights.clone();
+    put_artifact(agent, lease, None, ArtifactKind::Weights.as_str(), WEIGHTS, weights).await?;
+    let (sender, mut made) = mpsc::channel(1);
+    let analysis = tokio::task::spawn_blocking(move || {
+        // Once nobody takes them, the lease is lost and there is nothing more to make.
+        analyse(&subject, &interrupter, &mut |artifact| {
+            sender.blocking_send(artifact).is_ok()
         })
-        .collect();
-    let put = insist(agent, lease, || {
-        let (mut client, pieces) = (agent.connection.patient_client(), tokio_stream::iter(pieces.clone()));
-        async move { client.put_artifact(pieces).await }
     });
-    note_status(agent, lease, put.await?.status)
+    while let Some(Artifact { kind, name, content }) = made.recv().await {
+        match content {
+            Ok(content) => put_artifact(agent, lease, None, kind.as_str(), name, content).await?,
+            Err(reason) => left_out(lease, name, &reason),
+        }
+    }
+    match analysis.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(LeftOut::Interrupted)) => Err(JobError::Interrupted),
+        Ok(Err(reason)) => {
+            left_out(lease, "all but the weights", &reason);
+            Ok(())
+        }
+        Err(_) => Err(JobError::Panicked),
+    }
 }
 
-fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobError> {
+fn left_out(lease: &v1::Lease, name: &str, reason: &LeftOut) {
+    warn!(job.id = lease.job_id, artifact.name = name, error = %reason, "artifact left out");
+}
+
+/// Notes that a lease is lost, if that is the answer to a write under it.
+pub(super) fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobError> {
     if status == i32::from(v1::LeaseStatus::Held) {
         return Ok(());
     }
@@ -215,7 +242,7 @@ fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobE
 
 /// Calls until there is an answer: what the outcome of a broken call was is not known, and a second copy changes nothing.
 /// Gives up once the lease is lost.
-async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn() -> F) -> Result<T, JobError>
+pub(super) async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn() -> F) -> Result<T, JobError>
 where
     F: Future<Output = Result<tonic::Response<T>, Status>>,
 {
