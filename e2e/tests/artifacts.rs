@@ -7,7 +7,7 @@ use trawl_e2e::{System, studies};
 use trawl_proto::v1;
 
 /// Runs a study to its end with one worker, and returns its only refit.
-async fn refit_of(system: &System, study: &Value) -> anyhow::Result<v1::Refit> {
+async fn refit_of(system: &System, study: &Value) -> anyhow::Result<v1::RefitSummary> {
     let name = study["name"].as_str().context("a name")?;
     system.submit(studies::from_json(study)?).await?;
     let ended = system.watch_to_end(name).await?;
@@ -16,7 +16,7 @@ async fn refit_of(system: &System, study: &Value) -> anyhow::Result<v1::Refit> {
 }
 
 /// Kinds and names, in the order of the names.
-fn listed(refit: &v1::Refit) -> Vec<(&str, &str)> {
+fn listed(refit: &v1::RefitSummary) -> Vec<(&str, &str)> {
     let artifacts = refit.artifacts.iter();
     artifacts
         .map(|artifact| (artifact.kind.as_str(), artifact.name.as_str()))
