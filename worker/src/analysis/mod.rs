@@ -64,7 +64,7 @@ pub enum LeftOut {
     /// It is larger than any artifact may be.
     #[error("it would be larger than {ARTIFACT_BYTES_MAX} bytes")]
     TooLarge,
-    /// The network was told to stop.
+    /// It was told to stop.
     #[error("interrupted")]
     Interrupted,
     /// The network gave no answer.
