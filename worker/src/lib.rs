@@ -1,8 +1,10 @@
 //! The worker: leases jobs, trains them on its device and reports what came of them.
 //!
-//! [`agent`] speaks with the coordinator, [`trainer`] trains and knows nothing of it, [`dataset`] brings the rows.
+//! [`agent`] speaks with the coordinator, [`trainer`] trains and knows nothing of it, [`dataset`] brings the rows, [`analysis`]
+//! looks into what was trained.
 
 pub mod agent;
+pub mod analysis;
 pub mod dataset;
 pub mod device;
 pub mod trainer;

@@ -5,10 +5,13 @@ mod reference;
 use serde_json::Value;
 use tch::Device;
 use trawl_domain::network::Activation;
-use trawl_worker::trainer::{Event, Interrupter, MemberLosses, Outcome, train};
+use trawl_worker::trainer::{Event, Interrupter, MemberLosses, Outcome, TrainJob, train};
 
 /// What f32 leaves of two orders of the same sums after 100 steps.
 const TOLERANCE: f64 = 1e-4;
+
+/// The same for networks with convolutions, after 50.
+const CNN_TOLERANCE: f64 = 1e-3;
 
 /// All optimizers with and without L2 are the members of one job; each job is compared for 100 steps or more.
 fn agrees_with_pytorch(activation: Activation) {
@@ -16,36 +19,41 @@ fn agrees_with_pytorch(activation: Activation) {
     for (variant, batch_size, epochs) in reference::VARIANTS {
         let expected = &data["losses"][variant][activation.as_str()];
         let job = reference::job(activation, batch_size, epochs);
-        let mut seen: Vec<Vec<MemberLosses>> = Vec::new();
-        let mut emit = |event: Event<'_>| {
-            let Event::Epoch { losses, diverged, .. } = event;
-            assert_eq!((losses.len(), diverged), (job.members.len(), [].as_slice()));
-            seen.push(losses.to_vec());
-        };
-        let outcome = train(&job, Device::Cpu, &mut emit, &Interrupter::new()).expect("trains");
-        assert!(matches!(outcome, Outcome::Finished(_)));
-        assert_eq!(seen.len(), epochs as usize);
-
-        let mut worst = 0.0_f64;
-        for (epoch, losses) in seen.iter().enumerate() {
-            for loss in losses {
-                let name = job.members[loss.member].hyperparameters.optimizer;
-                let mut compare = |what: &str, got: f64| {
-                    let expected = expected[loss.member][what][epoch].as_f64().expect("a loss");
-                    let off = (got - expected).abs() / expected.abs();
-                    let member = loss.member;
-                    assert!(
-                        off < TOLERANCE,
-                        "{activation} {variant} {name} (member {member}), epoch {epoch}, {what}: {got} is not {expected}"
-                    );
-                    worst = worst.max(off);
-                };
-                compare("train", loss.train_loss);
-                compare("val", loss.val_loss.expect("rows validate"));
-            }
-        }
-        println!("{activation} {variant}: at most {worst:.1e} off");
+        compare(&job, expected, TOLERANCE, &format!("{activation} {variant}"));
     }
+}
+
+/// Trains a job, and holds every loss of every epoch against those of PyTorch, by member.
+fn compare(job: &TrainJob, expected: &Value, tolerance: f64, run: &str) {
+    let mut seen: Vec<Vec<MemberLosses>> = Vec::new();
+    let mut emit = |event: Event<'_>| {
+        let Event::Epoch { losses, diverged, .. } = event;
+        assert_eq!((losses.len(), diverged), (job.members.len(), [].as_slice()));
+        seen.push(losses.to_vec());
+    };
+    let outcome = train(job, Device::Cpu, &mut emit, &Interrupter::new()).expect("trains");
+    assert!(matches!(outcome, Outcome::Finished(_)));
+    assert_eq!(seen.len(), job.architecture.epochs as usize);
+
+    let mut worst = 0.0_f64;
+    for (epoch, losses) in seen.iter().enumerate() {
+        for loss in losses {
+            let name = job.members[loss.member].hyperparameters.optimizer;
+            let mut compare = |what: &str, got: f64| {
+                let expected = expected[loss.member][what][epoch].as_f64().expect("a loss");
+                let off = (got - expected).abs() / expected.abs();
+                let member = loss.member;
+                assert!(
+                    off < tolerance,
+                    "{run} {name} (member {member}), epoch {epoch}, {what}: {got} is not {expected}"
+                );
+                worst = worst.max(off);
+            };
+            compare("train", loss.train_loss);
+            compare("val", loss.val_loss.expect("rows validate"));
+        }
+    }
+    println!("{run}: at most {worst:.1e} off");
 }
 
 #[test]
@@ -66,4 +74,10 @@ fn sigmoid_agrees_with_pytorch() {
 #[test]
 fn tanh_agrees_with_pytorch() {
     agrees_with_pytorch(Activation::Tanh);
+}
+
+#[test]
+fn convolutions_and_cross_entropy_agree_with_pytorch() {
+    let data: Value = serde_json::from_str(include_str!("data/pytorch_cnn_losses.json")).expect("JSON");
+    compare(&reference::cnn_job(), &data["losses"], CNN_TOLERANCE, "convolutions");
 }

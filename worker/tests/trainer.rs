@@ -1,14 +1,15 @@
 //! What the trainer promises of its members: that they do not touch each other, how they end, and what is left of them.
 
+mod harness;
+
+use harness::run;
 use safetensors::SafeTensors;
 use tch::Device;
 use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::network::{Activation, Architecture, Hyperparameters, Layer, Loss, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
-use trawl_worker::trainer::{
-    DeviceTable, Event, Interrupter, Member, MemberLosses, Outcome, TrainError, TrainJob, Trained, train,
-};
+use trawl_worker::trainer::{DeviceTable, Event, Interrupter, Member, Outcome, TrainError, TrainJob, train};
 
 const ACTIVATIONS: [Activation; 4] = [
     Activation::Relu,
@@ -18,9 +19,6 @@ const ACTIVATIONS: [Activation; 4] = [
 ];
 const FIVE_FOLDS: Split = Split::Validation(Validation::KFold(5));
 const ROWS: usize = 100;
-
-/// Losses of one member by epoch, as bits: train and validation.
-type Bits = Vec<(u64, Option<u64>)>;
 
 /// Two features, one target; `shift` makes another table.
 fn rows(shift: f64) -> (Vec<f32>, Vec<f32>) {
@@ -95,46 +93,6 @@ fn member(n: u32, dropouts: usize) -> Member {
         owner: Owner::Trial(n),
         fold: n % 5,
         hyperparameters,
-    }
-}
-
-/// What came of a job.
-struct Ran {
-    /// By member.
-    losses: Vec<Bits>,
-    /// Members and the epochs in which they diverged.
-    diverged: Vec<(u32, usize)>,
-    trained: Trained,
-}
-
-fn run(job: &TrainJob) -> Ran {
-    let mut all: Vec<Bits> = vec![Vec::new(); job.members.len()];
-    let mut gone = Vec::new();
-    let mut emit = |event: Event<'_>| {
-        let Event::Epoch {
-            epoch,
-            losses,
-            diverged,
-        } = event;
-        for MemberLosses {
-            member,
-            train_loss,
-            val_loss,
-            ..
-        } in losses
-        {
-            all[*member].push((train_loss.to_bits(), val_loss.map(f64::to_bits)));
-        }
-        gone.extend(diverged.iter().map(|member| (epoch, *member)));
-    };
-    let outcome = train(job, Device::Cpu, &mut emit, &Interrupter::new()).expect("trains");
-    let Outcome::Finished(trained) = outcome else {
-        panic!("nobody interrupted")
-    };
-    Ran {
-        losses: all,
-        diverged: gone,
-        trained,
     }
 }
 
@@ -226,7 +184,7 @@ fn weights_reproduce_the_test_loss() {
         job.split = Split::All;
         job.test = Some(table(0.01));
         let ran = run(&job);
-        assert!(ran.losses.iter().flatten().all(|(_, val_loss)| val_loss.is_none()));
+        assert!(ran.losses.iter().flatten().all(|(_, val_loss, _)| val_loss.is_none()));
         let (features, targets) = rows(0.01);
         for (n, test_loss) in ran.trained.test().iter().enumerate() {
             let test_loss = test_loss.expect("there are test rows").loss;

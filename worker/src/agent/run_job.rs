@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{info, warn};
+use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
@@ -15,6 +17,7 @@ use super::artifacts::{Members, put_artifact, put_weights, weights_of_best};
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::reports::Reports;
+use crate::analysis::{Artifact, LeftOut, Subject, analyse};
 use crate::dataset::DatasetError;
 use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train, trains_together};
 
@@ -36,8 +39,8 @@ pub(super) enum JobError {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// The training thread is gone.
-    #[error("training panicked")]
+    /// The thread that trained or analysed is gone.
+    #[error("training or its analysis panicked")]
     Panicked,
     /// The coordinator refused its end.
     #[error("the coordinator refused: {0}")]
@@ -87,7 +90,11 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
         .datasets
         .load(&agent.connection, &job.format, kind, job.train, job.test)
         .await?;
-    let is_refit_end = job.split == Split::All;
+    // The tables of a refit's last fit are looked at once more when it is over.
+    let refit_end = match (&test, job.split) {
+        (Some(test), Split::All) => Some((data.shallow_clone(), test.shallow_clone())),
+        _ => None,
+    };
     let ranking = job.ranking;
     let members = Members::new(&job.members);
     let train_job = TrainJob {
@@ -116,18 +123,29 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
             "members train together or apart"
         );
     }
-    let (trained, members) = train_on_thread(agent, lease, train_job, members, interrupter).await?;
+    let dropout = train_job.members[0].hyperparameters.dropout.clone();
+    let (trained, members) = train_on_thread(agent, lease, train_job, members, interrupter.clone()).await?;
     if !agent.reports.flush().await {
         return Err(JobError::Interrupted);
     }
     let test = trained.test().first().copied().flatten();
     let test = test.filter(|test| test.loss.is_finite());
-    if is_refit_end && test.is_some() {
-        put_artifact(agent, lease, None, "weights", WEIGHTS, trained.weights(0)?).await?;
-    }
     if let Some(ranking) = &ranking {
         let weights = weights_of_best(ranking, &members, &trained)?;
         put_weights(agent, lease, weights).await?;
+    }
+    if let (Some(tables), Some(_)) = (refit_end, test) {
+        let (train, test) = tables;
+        let subject = Subject {
+            weights: trained.weights(0)?,
+            trained,
+            dropout,
+            format: job.format,
+            train,
+            test,
+            inputs: job.inputs,
+        };
+        keep_artifacts(agent, lease, subject, interrupter).await?;
     }
     let request = v1::FinishJobRequest {
         lease: Some(lease.clone()),
@@ -182,6 +200,44 @@ fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
     });
 }
 
+/// Keeps what a fit on all training rows leaves: its weights, and what the analysis makes, each sent as soon as it is made.
+async fn keep_artifacts(
+    agent: &Arc<Agent>,
+    lease: &v1::Lease,
+    subject: Subject,
+    interrupter: Interrupter,
+) -> Result<(), JobError> {
+    let weights = subject.weights.clone();
+    put_artifact(agent, lease, None, ArtifactKind::Weights.as_str(), WEIGHTS, weights).await?;
+    let (sender, mut made) = mpsc::channel(1);
+    let analysis = tokio::task::spawn_blocking(move || {
+        // Once nobody takes them, the lease is lost and there is nothing more to make.
+        analyse(&subject, &interrupter, &mut |artifact| {
+            sender.blocking_send(artifact).is_ok()
+        })
+    });
+    while let Some(Artifact { kind, name, content }) = made.recv().await {
+        match content {
+            Ok(content) => put_artifact(agent, lease, None, kind.as_str(), name, content).await?,
+            Err(reason) => left_out(lease, name, &reason),
+        }
+    }
+    match analysis.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(LeftOut::Interrupted)) => Err(JobError::Interrupted),
+        Ok(Err(reason)) => {
+            left_out(lease, "all but the weights", &reason);
+            Ok(())
+        }
+        Err(_) => Err(JobError::Panicked),
+    }
+}
+
+fn left_out(lease: &v1::Lease, name: &str, reason: &LeftOut) {
+    warn!(job.id = lease.job_id, artifact.name = name, error = %reason, "artifact left out");
+}
+
+/// Notes that a lease is lost, if that is the answer to a write under it.
 pub(super) fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Result<(), JobError> {
     if status == i32::from(v1::LeaseStatus::Held) {
         return Ok(());

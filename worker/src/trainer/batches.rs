@@ -8,7 +8,7 @@ use trawl_domain::network::Architecture;
 use trawl_domain::seed::Purpose;
 
 use super::stack::Stack;
-use super::{TrainError, TrainJob};
+use super::{TrainError, TrainJob, guarded, to_vec};
 
 /// Samples on the device.
 #[derive(Debug)]
@@ -59,8 +59,48 @@ impl DeviceTable {
         self.classes.as_deref()
     }
 
-    fn rows(&self) -> i64 {
-        self.features.size()[0]
+    /// Rows.
+    pub fn rows(&self) -> u32 {
+        self.features.size()[0] as u32
+    }
+
+    /// Features of these rows, row by row, off the device.
+    ///
+    /// # Errors
+    /// [`TrainError::Failed`] if they cannot be read from the device, as for a row that is not there.
+    pub fn features(&self, rows: &[u32]) -> Result<Features, TrainError> {
+        guarded(|| {
+            let index: Vec<i64> = rows.iter().copied().map(i64::from).collect();
+            let index = Tensor::from_slice(&index).to_device(self.features.device());
+            let features = self.features.index_select(0, &index).to_device(Device::Cpu);
+            if features.kind() == Kind::Uint8 {
+                let mut pixels = vec![0; features.numel()];
+                features.copy_data(&mut pixels, features.numel());
+                Features::Bytes(pixels)
+            } else {
+                Features::Floats(to_vec(&features))
+            }
+        })
+    }
+
+    /// Targets of all rows, off the device.
+    ///
+    /// # Errors
+    /// [`TrainError::Failed`] if they cannot be read from the device.
+    pub fn targets(&self) -> Result<Targets, TrainError> {
+        guarded(|| {
+            let Some(names) = &self.classes else {
+                return Targets::Numbers(to_vec(&self.targets));
+            };
+            let mut labels = vec![0_i64; self.targets.numel()];
+            self.targets
+                .to_device(Device::Cpu)
+                .copy_data(&mut labels, self.targets.numel());
+            Targets::Classes {
+                labels: labels.into_iter().map(|label| label as u32).collect(),
+                names: names.to_vec(),
+            }
+        })
     }
 
     /// True if the rows fit this input and these outputs.
@@ -77,20 +117,23 @@ impl DeviceTable {
             let shape = [&order.size()[..], &table.size()[1..]].concat();
             table.index_select(0, &index).view(shape.as_slice())
         };
-        let features = pick(&self.features);
-        let features = if features.kind() == Kind::Uint8 {
-            features.to_kind(Kind::Float) / 255.0
-        } else {
-            features
-        };
-        (features, pick(&self.targets))
+        (as_input(pick(&self.features)), pick(&self.targets))
     }
 
     /// All rows in their order, for each network of a stack: [stack, rows].
     pub(super) fn all_rows(&self, stack: i64, device: Device) -> Tensor {
-        Tensor::arange(self.rows(), (Kind::Int64, device))
+        Tensor::arange(i64::from(self.rows()), (Kind::Int64, device))
             .unsqueeze(0)
             .expand([stack, -1], false)
+    }
+}
+
+/// Features as they go into a network: pixels divided by 255.
+pub(super) fn as_input(features: Tensor) -> Tensor {
+    if features.kind() == Kind::Uint8 {
+        features.to_kind(Kind::Float) / 255.0
+    } else {
+        features
     }
 }
 
@@ -107,7 +150,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Splits the rows for each member.
     pub(super) fn new(job: &TrainJob, stack: &Stack) -> Result<Self, TrainError> {
-        let total = job.data.rows() as u32;
+        let total = job.data.rows();
         let cuts: Vec<_> = stack
             .places()
             .iter()

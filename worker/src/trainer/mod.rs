@@ -12,6 +12,7 @@ mod dropout;
 mod interrupter;
 mod network;
 mod optimizer;
+mod outputs;
 mod rounding;
 mod stack;
 mod weights;
@@ -26,7 +27,9 @@ use trawl_domain::seed::{Owner, Seed};
 
 pub use batches::DeviceTable;
 pub use interrupter::Interrupter;
+pub use outputs::LayerOutput;
 pub(crate) use rounding::fix_rounding;
+pub(crate) use weights::describe;
 
 use batches::Rows;
 use dropout::Dropout;
@@ -110,6 +113,8 @@ pub struct TestMetrics {
 #[derive(Debug)]
 pub struct Trained {
     architecture: Architecture,
+    /// Whether they trained as one stack.
+    together: bool,
     stacks: Vec<Stack>,
     test: Vec<Option<TestMetrics>>,
 }
@@ -127,9 +132,8 @@ impl Trained {
     /// # Errors
     /// [`TrainError::Failed`] if the tensors cannot be read from the device.
     pub fn weights(&self, member: usize) -> Result<Vec<u8>, TrainError> {
-        let stack = self.stacks.iter().find(|stack| stack.places().contains(&member));
-        let stack = stack.ok_or_else(|| TrainError::BadJob(format!("there is no member {member}")))?;
-        guarded(|| weights::to_safetensors(&self.architecture, stack, member))?
+        let (stack, place) = self.find(member)?;
+        guarded(|| weights::to_safetensors(&self.architecture, stack, place))?
     }
 }
 
@@ -289,6 +293,7 @@ impl<'a> Training<'a> {
         let test = self.test();
         Ok(Outcome::Finished(Trained {
             architecture: self.job.architecture.clone(),
+            together: self.together,
             stacks: self.groups.into_iter().map(|group| group.stack).collect(),
             test,
         }))

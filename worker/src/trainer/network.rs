@@ -82,6 +82,20 @@ impl Flow {
         }
     }
 
+    /// What belongs to one place of the stack: [rows, width] or [rows, channels, height, width].
+    fn of_place(&self, stack: i64, place: i64) -> Tensor {
+        match self {
+            Self::Vectors(x) => x.select(0, place),
+            Self::Images(x) => {
+                let [rows, channels, height, width] = x.size()[..] else {
+                    return x.shallow_clone();
+                };
+                x.reshape([rows, stack, channels / stack, height, width])
+                    .select(1, place)
+            }
+        }
+    }
+
     fn numel(&self) -> i64 {
         match self {
             Self::Vectors(x) | Self::Images(x) => x.numel() as i64,
@@ -94,12 +108,41 @@ pub(super) fn forward(
     architecture: &Architecture,
     stack: &Stack,
     features: &Tensor,
+    dropout: Option<&mut Dropout>,
+) -> Tensor {
+    pass(architecture, stack, features, dropout, |_, _| {})
+}
+
+/// Outputs of the chosen layers, without dropout, for the network at one place: for each of `layers`, ascending, a tensor
+/// [rows, …].
+pub(super) fn layer_outputs(
+    architecture: &Architecture,
+    stack: &Stack,
+    place: i64,
+    features: &Tensor,
+    layers: &[usize],
+) -> Vec<Tensor> {
+    let mut outputs = Vec::with_capacity(layers.len());
+    let _ = pass(architecture, stack, features, None, |index, x| {
+        if layers.contains(&index) {
+            outputs.push(x.of_place(stack.size(), place));
+        }
+    });
+    outputs
+}
+
+/// One forward pass; `observe` sees the output of each layer, by its index.
+fn pass(
+    architecture: &Architecture,
+    stack: &Stack,
+    features: &Tensor,
     mut dropout: Option<&mut Dropout>,
+    mut observe: impl FnMut(usize, &Flow),
 ) -> Tensor {
     let size = stack.size();
     let mut x = Flow::new(features);
     let (mut parameters, mut dropped) = (0, 0);
-    for layer in &architecture.layers {
+    for (index, layer) in architecture.layers.iter().enumerate() {
         x = match layer {
             Layer::Linear { .. } => {
                 let (weight, bias) = stack.parameters(parameters);
@@ -129,6 +172,7 @@ pub(super) fn forward(
                 }
             }
         };
+        observe(index, &x);
     }
     x.into_vectors(size)
 }

@@ -160,6 +160,11 @@ impl Stack {
         self.flat.size()[0]
     }
 
+    /// Where it lies.
+    pub(super) fn device(&self) -> Device {
+        self.flat.device()
+    }
+
     /// Members by place.
     pub(super) fn places(&self) -> &[usize] {
         &self.places

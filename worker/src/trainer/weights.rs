@@ -9,10 +9,8 @@ use trawl_domain::network::{Architecture, Layer};
 use super::stack::Stack;
 use super::{TrainError, to_vec};
 
-/// The parameters of one member.
-pub(super) fn to_safetensors(architecture: &Architecture, stack: &Stack, member: usize) -> Result<Vec<u8>, TrainError> {
-    let place = stack.places().iter().position(|m| *m == member);
-    let place = place.ok_or_else(|| TrainError::BadJob(format!("there is no member {member}")))? as i64;
+/// The parameters of the network at one place.
+pub(super) fn to_safetensors(architecture: &Architecture, stack: &Stack, place: i64) -> Result<Vec<u8>, TrainError> {
     let mut tensors = Vec::new();
     let trained = architecture
         .layers
@@ -38,18 +36,22 @@ pub(super) fn to_safetensors(architecture: &Architecture, stack: &Stack, member:
         .iter()
         .map(|(name, shape, bytes)| TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)))
         .collect();
-    let metadata = HashMap::from([("architecture".to_owned(), describe(architecture).to_string())]);
+    let metadata = HashMap::from([("architecture".to_owned(), describe(architecture, None).to_string())]);
     views
         .and_then(|views| safetensors::serialize(views, Some(metadata)))
         .map_err(|error| TrainError::Failed(format!("weights: {error}")))
 }
 
-/// The layers in the words of a study file.
-fn describe(architecture: &Architecture) -> serde_json::Value {
+/// The layers in the words of a study file; without the dropout layers' probabilities if they are not given.
+pub(crate) fn describe(architecture: &Architecture, dropout: Option<&[f64]>) -> serde_json::Value {
+    let mut dropout = dropout.unwrap_or_default().iter();
     let layer = |layer: &Layer| match layer {
         Layer::Linear { units } => serde_json::json!({ "linear": { "units": units } }),
         Layer::Activation(kind) => serde_json::json!({ "activation": { "kind": kind.as_str() } }),
-        Layer::Dropout => serde_json::json!({ "dropout": {} }),
+        Layer::Dropout => match dropout.next() {
+            Some(p) => serde_json::json!({ "dropout": { "p": p } }),
+            None => serde_json::json!({ "dropout": {} }),
+        },
         Layer::Conv2d(conv) => serde_json::json!({ "conv2d": {
             "filters": conv.filters, "kernel": conv.kernel, "stride": conv.stride, "padding": conv.padding,
         } }),

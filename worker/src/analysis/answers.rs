@@ -1,0 +1,76 @@
+//! The model's answer for every row of a table.
+
+use trawl_domain::network::Loss;
+
+use super::{LeftOut, MEMBER, check_finite};
+use crate::trainer::{DeviceTable, Interrupter, Trained};
+
+/// One answer a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answers {
+    /// Numbers.
+    Numbers(Vec<f32>),
+    /// Classes.
+    Classes(Vec<ClassAnswer>),
+}
+
+/// A predicted class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct ClassAnswer {
+    /// Its index.
+    pub(super) class: u32,
+    /// By softmax over the outputs.
+    pub(super) probability: f32,
+}
+
+impl Answers {
+    /// Asks for all rows, in the pieces in which the test rows were measured: so the answers are those that were counted.
+    pub(super) fn of(trained: &Trained, table: &DeviceTable, interrupter: &Interrupter) -> Result<Self, LeftOut> {
+        let mut answers = match trained.architecture().loss {
+            Loss::Mse => Self::Numbers(Vec::new()),
+            Loss::CrossEntropy => Self::Classes(Vec::new()),
+        };
+        let rows = table.rows();
+        for start in (0..rows).step_by(trained.rows_at_once() as usize) {
+            if interrupter.is_interrupted() {
+                return Err(LeftOut::Interrupted);
+            }
+            let end = start.saturating_add(trained.rows_at_once()).min(rows);
+            let outputs = trained.outputs(MEMBER, table, start..end)?;
+            check_finite(&outputs)?;
+            let width = outputs.len() / (end - start) as usize;
+            let each = outputs.chunks_exact(width.max(1));
+            match &mut answers {
+                Self::Numbers(numbers) => numbers.extend(each.map(|outputs| outputs[0])),
+                Self::Classes(classes) => classes.extend(each.map(ClassAnswer::of)),
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The predicted classes, where classes are predicted.
+    pub(super) fn classes(&self) -> Option<&[ClassAnswer]> {
+        match self {
+            Self::Numbers(_) => None,
+            Self::Classes(classes) => Some(classes),
+        }
+    }
+}
+
+impl ClassAnswer {
+    /// The class with the highest of these outputs, the first of several.
+    pub(super) fn of(outputs: &[f32]) -> Self {
+        let mut class = 0;
+        for (index, output) in outputs.iter().enumerate() {
+            if *output > outputs[class] {
+                class = index;
+            }
+        }
+        let highest = f64::from(outputs[class]);
+        let sum: f64 = outputs.iter().map(|output| (f64::from(*output) - highest).exp()).sum();
+        Self {
+            class: class as u32,
+            probability: (1.0 / sum) as f32,
+        }
+    }
+}

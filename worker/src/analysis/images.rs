@@ -1,0 +1,162 @@
+//! `feature_maps.safetensors` and `misclassified.safetensors`: test images, what the first convolution makes of them, and
+//! which are taken for another class.
+
+use std::collections::HashMap;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use trawl_domain::dataset::{Features, SampleShape, Targets};
+use trawl_domain::limits::ARTIFACT_BYTES_MAX;
+use trawl_domain::network::Layer;
+
+use super::answers::ClassAnswer;
+use super::histograms::range;
+use super::{Analysis, LeftOut, MEMBER, check_finite};
+
+/// Images of `feature_maps.safetensors`.
+const SAMPLES_MAX: usize = 16;
+/// Images of `misclassified.safetensors`.
+const MISCLASSIFIED_MAX: usize = 25;
+
+/// Chosen test images.
+struct Samples<'a> {
+    rows: &'a [u32],
+    labels: Vec<u32>,
+    answers: Vec<ClassAnswer>,
+    classes: &'a [String],
+    features: Features,
+}
+
+pub(super) fn feature_maps(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
+    let is_convolution = |layer: &Layer| matches!(layer, Layer::Conv2d(_));
+    let layer = analysis.layers().iter().position(is_convolution);
+    let targets = analysis.subject.test.targets()?;
+    let (Some(layer), Targets::Classes { labels, names }) = (layer, &targets) else {
+        return Ok(None);
+    };
+    let rows = first_of_each_class(labels, names.len());
+    let shapes = analysis.subject.trained.architecture().shapes().unwrap_or_default();
+    let map_len = shapes.get(layer + 1).map_or(0, |shape| shape.len());
+    if map_len * rows.len() as u64 * 4 > ARTIFACT_BYTES_MAX {
+        return Err(LeftOut::TooLarge);
+    }
+    let samples = Samples::new(analysis, &rows, labels, names)?;
+    let outputs = analysis
+        .subject
+        .trained
+        .layer_outputs(MEMBER, &samples.features, &[layer])?;
+    let filters = analysis.parameters.get(layer, "weight")?;
+    let mut file = samples.file(analysis)?;
+    for (name, shape, values) in [("filters", filters.shape, filters.values)]
+        .into_iter()
+        .chain(outputs.into_iter().map(|maps| ("maps", maps.shape, maps.values)))
+    {
+        check_finite(&values)?;
+        file.floats(name, shape, &values);
+    }
+    file.metadata.insert("layer".to_owned(), layer.to_string());
+    file.serialize().map(Some)
+}
+
+pub(super) fn misclassified(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
+    let targets = analysis.subject.test.targets()?;
+    let (SampleShape::Image { .. }, Targets::Classes { labels, names }, Some(answers)) =
+        (analysis.input(), &targets, analysis.answers.classes())
+    else {
+        return Ok(None);
+    };
+    let rows = first_misclassified(labels, answers);
+    let samples = Samples::new(analysis, &rows, labels, names)?;
+    let mut file = samples.file(analysis)?;
+    let probabilities: Vec<f32> = samples.answers.iter().map(|answer| answer.probability).collect();
+    file.floats("probabilities", vec![rows.len()], &probabilities);
+    file.serialize().map(Some)
+}
+
+/// The first row of each class, in the order of the classes; none of a class without rows.
+pub(super) fn first_of_each_class(labels: &[u32], classes: usize) -> Vec<u32> {
+    let mut first = vec![None; classes];
+    for (row, label) in (0..).zip(labels) {
+        first[*label as usize].get_or_insert(row);
+    }
+    first.into_iter().flatten().take(SAMPLES_MAX).collect()
+}
+
+/// The first rows that are taken for another class.
+pub(super) fn first_misclassified(labels: &[u32], answers: &[ClassAnswer]) -> Vec<u32> {
+    let rows = (0..).zip(labels.iter().zip(answers));
+    rows.filter(|(_, (label, answer))| **label != answer.class)
+        .map(|(row, _)| row)
+        .take(MISCLASSIFIED_MAX)
+        .collect()
+}
+
+/// Pixels as bytes. Numbers are stretched so that the smallest of all is 0 and the largest 255.
+pub(super) fn pixels(features: &Features) -> Vec<u8> {
+    match features {
+        Features::Bytes(pixels) => pixels.clone(),
+        Features::Floats(values) => {
+            let (low, high) = range(values);
+            let scale = if low < high { 255.0 / (high - low) } else { 0.0 };
+            let pixel = |value: &f32| ((f64::from(*value) - low) * scale).round() as u8;
+            values.iter().map(pixel).collect()
+        }
+    }
+}
+
+impl<'a> Samples<'a> {
+    fn new(analysis: &Analysis<'_>, rows: &'a [u32], labels: &[u32], classes: &'a [String]) -> Result<Self, LeftOut> {
+        let answers = analysis.answers.classes().unwrap_or_default();
+        Ok(Self {
+            rows,
+            labels: rows.iter().map(|row| labels[*row as usize]).collect(),
+            answers: rows.iter().map(|row| answers[*row as usize]).collect(),
+            classes,
+            features: analysis.subject.test.features(rows)?,
+        })
+    }
+
+    /// What both files have of them.
+    fn file(&self, analysis: &Analysis<'_>) -> Result<File, LeftOut> {
+        let classes = serde_json::to_string(self.classes).map_err(|error| LeftOut::Format(error.to_string()))?;
+        let mut file = File {
+            tensors: Vec::new(),
+            metadata: HashMap::from([("classes".to_owned(), classes)]),
+        };
+        file.integers("rows", self.rows.iter().copied());
+        file.integers("labels", self.labels.iter().copied());
+        file.integers("predictions", self.answers.iter().map(|answer| answer.class));
+        let dims = analysis.input().dims().into_iter().map(|dim| dim as usize);
+        let shape = std::iter::once(self.rows.len()).chain(dims).collect();
+        file.tensors.push(("images", Dtype::U8, shape, pixels(&self.features)));
+        Ok(file)
+    }
+}
+
+/// A safetensors file.
+struct File {
+    tensors: Vec<(&'static str, Dtype, Vec<usize>, Vec<u8>)>,
+    metadata: HashMap<String, String>,
+}
+
+impl File {
+    fn integers(&mut self, name: &'static str, values: impl ExactSizeIterator<Item = u32>) {
+        let shape = vec![values.len()];
+        let bytes = values.flat_map(|value| i64::from(value).to_le_bytes()).collect();
+        self.tensors.push((name, Dtype::I64, shape, bytes));
+    }
+
+    fn floats(&mut self, name: &'static str, shape: Vec<usize>, values: &[f32]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.tensors.push((name, Dtype::F32, shape, bytes));
+    }
+
+    fn serialize(self) -> Result<Vec<u8>, LeftOut> {
+        let mut views = Vec::new();
+        for (name, dtype, shape, bytes) in &self.tensors {
+            let view = TensorView::new(*dtype, shape.clone(), bytes);
+            views.push((*name, view.map_err(|error| LeftOut::Format(error.to_string()))?));
+        }
+        safetensors::serialize(views, Some(self.metadata)).map_err(|error| LeftOut::Format(error.to_string()))
+    }
+}

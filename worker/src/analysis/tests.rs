@@ -1,0 +1,507 @@
+//! Networks small enough to be computed by hand.
+
+use std::collections::BTreeMap;
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::{Value, json};
+use tch::Device;
+use trawl_domain::dataset::{Columns, Features, SampleShape, Samples, Targets};
+use trawl_domain::network::{Activation, Architecture, Conv2d, Loss};
+
+use super::activations::chosen_rows;
+use super::answers::ClassAnswer;
+use super::classes::count;
+use super::histograms::Histogram;
+use super::images::{first_misclassified, first_of_each_class, pixels};
+use super::{Artifact, Format, Interrupter, Layer, LeftOut, Subject, Trained, analyse};
+use crate::trainer::DeviceTable;
+
+/// File names with what they hold, or why they are left out.
+type Files = BTreeMap<&'static str, Result<Vec<u8>, LeftOut>>;
+
+fn files(subject: &Subject) -> Files {
+    let mut files = Files::new();
+    let mut emit = |artifact: Artifact| {
+        let name = artifact.name;
+        assert!(
+            name.starts_with(artifact.kind.as_str()),
+            "{name} is of the kind {}",
+            artifact.kind
+        );
+        files.insert(name, artifact.content).is_none()
+    };
+    assert_eq!(analyse(subject, &Interrupter::new(), &mut emit), Ok(()));
+    files
+}
+
+fn made<'a>(files: &'a Files, name: &str) -> &'a [u8] {
+    files[name].as_ref().expect("it is made")
+}
+
+fn json(files: &Files, name: &str) -> Value {
+    serde_json::from_slice(made(files, name)).expect("JSON")
+}
+
+fn floats(value: &Value) -> Vec<f64> {
+    let numbers = value.as_array().expect("a list").iter();
+    numbers.map(|number| number.as_f64().expect("a number")).collect()
+}
+
+/// Equal but for the rounding of some operations of f32.
+fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        let off = (found - expected).abs();
+        assert!(
+            off <= 1e-6 * (1.0 + expected.abs()),
+            "{what}: {found} is not {expected}"
+        );
+    }
+}
+
+fn table(shape: SampleShape, features: Features, targets: Targets) -> DeviceTable {
+    let samples = Samples {
+        rows: match &targets {
+            Targets::Numbers(numbers) => numbers.len() as u32,
+            Targets::Classes { labels, .. } => labels.len() as u32,
+        },
+        shape,
+        features,
+        targets,
+    };
+    DeviceTable::new(&samples, Device::Cpu)
+}
+
+fn architecture(input: SampleShape, layers: Vec<Layer>, loss: Loss) -> Architecture {
+    Architecture {
+        input,
+        layers,
+        loss,
+        batch_size: 4,
+        epochs: 1,
+    }
+}
+
+const FEATURE: &str = "in, \"put\"";
+const TARGET: &str = "label\nof it";
+
+/// 3 relu(x) + 0.5 relu(1 - 2 x) + 0.25 for training rows from 0 to 10; its weight is `first` in place of the 1.
+fn regression(first: f32, inputs: Vec<Vec<f32>>) -> Subject {
+    let layers = vec![
+        Layer::Linear { units: 2 },
+        Layer::Activation(Activation::Relu),
+        Layer::Dropout,
+        Layer::Linear { units: 1 },
+    ];
+    let architecture = architecture(SampleShape::Vector(1), layers, Loss::Mse);
+    let parameters = [(vec![first, -2.0], vec![0.0, 1.0]), (vec![3.0, 0.5], vec![0.25])];
+    let trained = Trained::with_parameters(architecture, &parameters);
+    let rows = |x: Vec<f32>, y: Vec<f32>| table(SampleShape::Vector(1), Features::Floats(x), Targets::Numbers(y));
+    Subject {
+        weights: trained.weights(0).expect("weights"),
+        trained,
+        dropout: vec![0.5],
+        format: Format::Csv(Columns {
+            features: vec![FEATURE.to_owned()],
+            target: TARGET.to_owned(),
+        }),
+        train: rows(vec![10.0, 0.0, 2.0, 0.25], vec![7.0, -1.0, 3.0, -1.0]),
+        test: rows(vec![-1.5, 0.125], vec![0.5, 1.0]),
+        inputs,
+    }
+}
+
+fn by_hand(x: f64) -> ([f64; 2], f64) {
+    let hidden = [x.max(0.0), (1.0 - 2.0 * x).max(0.0)];
+    (hidden, 3.0 * hidden[0] + 0.5 * hidden[1] + 0.25)
+}
+
+#[test]
+fn a_regression_leaves_what_a_table_with_one_feature_has() {
+    let files = files(&regression(1.0, Vec::new()));
+    let names: Vec<&str> = files.keys().copied().collect();
+    let expected = [
+        "activation_profiles.json",
+        "activations.json",
+        "network.json",
+        "predictions.csv",
+        "weight_histograms.json",
+    ];
+    assert_eq!(names, expected);
+    let network = json(&files, "network.json");
+    let expected = json!({
+        "input": { "shape": [1], "features": [FEATURE] },
+        "target": { "name": TARGET },
+        "layers": [
+            { "linear": { "units": 2 } },
+            { "activation": { "kind": "relu" } },
+            { "dropout": { "p": 0.5 } },
+            { "linear": { "units": 1 } },
+        ],
+        "loss": "mse",
+        "parameters": 7,
+    });
+    assert_eq!(network, expected);
+}
+
+#[test]
+fn profiles_are_the_neurons_over_the_widened_range() {
+    let files = files(&regression(1.0, Vec::new()));
+    let profiles = json(&files, "activation_profiles.json");
+    assert_eq!(profiles["feature"], FEATURE);
+    let x = floats(&profiles["x"]);
+    let steps: Vec<f64> = (0..401).map(|step| -1.0 + 12.0 * f64::from(step) / 400.0).collect();
+    assert_close(&x, &steps, "x");
+    assert_eq!((x[0], x[400]), (-1.0, 11.0));
+
+    let layers = profiles["layers"].as_array().expect("layers");
+    assert_eq!((layers.len(), &layers[0]["index"]), (1, &json!(1)));
+    assert_eq!(layers[0]["kind"], "relu");
+    let of = |pick: fn(f64) -> f64| -> Vec<f64> { x.iter().copied().map(pick).collect() };
+    let neurons = layers[0]["neurons"].as_array().expect("neurons");
+    assert_eq!(neurons.len(), 2);
+    assert_close(&floats(&neurons[0]), &of(|x| by_hand(x).0[0]), "the first neuron");
+    assert_close(&floats(&neurons[1]), &of(|x| by_hand(x).0[1]), "the second neuron");
+    assert_eq!(profiles["output"].as_array().map(Vec::len), Some(1));
+    assert_close(&floats(&profiles["output"][0]), &of(|x| by_hand(x).1), "output");
+}
+
+#[test]
+fn activations_are_those_of_the_study_s_inputs_or_of_chosen_rows() {
+    let chosen = files(&regression(1.0, Vec::new()));
+    // Of the targets 7, -1, 3, -1: the first -1 is the lowest, the second the median, 7 the highest.
+    let expected = json!({
+        "features": [FEATURE],
+        "inputs": [[0.0], [0.25], [10.0]],
+        "layers": [{ "index": 1, "kind": "relu", "values": [[0.0, 1.0], [0.25, 0.5], [10.0, 0.0]] }],
+        "outputs": [[0.75], [1.25], [30.25]],
+    });
+    assert_eq!(json(&chosen, "activations.json"), expected);
+
+    let given = files(&regression(1.0, vec![vec![4.0], vec![-1.0]]));
+    let given = json(&given, "activations.json");
+    assert_eq!(given["inputs"], json!([[4.0], [-1.0]]));
+    assert_eq!(given["layers"][0]["values"], json!([[4.0, 0.0], [0.0, 3.0]]));
+    assert_eq!(given["outputs"], json!([[12.25], [1.75]]));
+}
+
+#[test]
+fn rows_are_chosen_by_target() {
+    let numbers = |numbers: &[f32]| chosen_rows(&Targets::Numbers(numbers.to_vec()));
+    assert_eq!(numbers(&[5.0, 1.0, 9.0, 3.0, 9.0]), [1, 0, 2]);
+    assert_eq!(numbers(&[2.0, 2.0, 2.0]), [0, 1]);
+    assert_eq!(numbers(&[2.0]), [0]);
+    let classes = Targets::Classes {
+        labels: vec![3, 1, 1, 0, 3],
+        names: ["a", "b", "c", "d"].map(str::to_owned).to_vec(),
+    };
+    assert_eq!(chosen_rows(&classes), [3, 1]);
+}
+
+#[test]
+fn predictions_are_read_back() {
+    let files = files(&regression(1.0, Vec::new()));
+    let mut reader = csv::Reader::from_reader(made(&files, "predictions.csv"));
+    let header: Vec<&str> = reader.headers().expect("a header").iter().collect();
+    assert_eq!(header, ["split", "row", FEATURE, TARGET_COLUMN, "prediction"]);
+    let rows: Vec<Vec<String>> = reader
+        .records()
+        .map(|row| row.expect("a row").iter().map(str::to_owned).collect())
+        .collect();
+    let expected = [
+        ["train", "0", "10", "7", "30.25"],
+        ["train", "1", "0", "-1", "0.75"],
+        ["train", "2", "2", "3", "6.25"],
+        ["train", "3", "0.25", "-1", "1.25"],
+        ["test", "0", "-1.5", "0.5", "2.25"],
+        ["test", "1", "0.125", "1", "1"],
+    ];
+    assert_eq!(rows, expected);
+}
+
+/// The column of the target is named `target` whatever the dataset calls it.
+const TARGET_COLUMN: &str = "target";
+
+#[test]
+fn histograms_count_every_parameter() {
+    let files = files(&regression(1.0, Vec::new()));
+    let histograms = json(&files, "weight_histograms.json");
+    let layers = histograms["layers"].as_array().expect("layers");
+    let found: Vec<(&Value, &Value, u64, u64)> = layers
+        .iter()
+        .map(|layer| {
+            let sum = |which: &str| floats(&layer[which]["counts"]).iter().sum::<f64>() as u64;
+            (&layer["index"], &layer["kind"], sum("weight"), sum("bias"))
+        })
+        .collect();
+    let linear = json!("linear");
+    assert_eq!(found, [(&json!(0), &linear, 2, 2), (&json!(3), &linear, 2, 1)]);
+    // The weights 1 and -2 of the first layer; the single bias of the last one.
+    let edges = floats(&layers[0]["weight"]["edges"]);
+    assert_eq!((edges.len(), edges[0], edges[50]), (51, -2.0, 1.0));
+    let edges = floats(&layers[1]["bias"]["edges"]);
+    assert_eq!((edges[0], edges[50]), (-0.25, 0.75));
+}
+
+#[test]
+fn bins_are_of_equal_width() {
+    let histogram = Histogram::of(&[0.0, 1.0, 1.5, 2.0, 49.9, 50.0]).expect("finite");
+    assert_eq!(histogram.edges, (0..=50).map(|edge| edge as f32).collect::<Vec<_>>());
+    let mut counts = vec![0; 50];
+    (counts[0], counts[1], counts[2], counts[49]) = (1, 2, 1, 2);
+    assert_eq!(histogram.counts, counts);
+    assert_eq!(Histogram::of(&[0.0, f32::NAN]), Err(LeftOut::NotFinite));
+}
+
+#[test]
+fn what_is_not_finite_is_left_out_alone() {
+    // 1e38 times 10 is beyond f32, and so is what comes of training rows; the test rows are small enough.
+    let files = files(&regression(1e38, vec![vec![0.25]]));
+    let left_out: Vec<&str> = files
+        .iter()
+        .filter(|(_, content)| **content == Err(LeftOut::NotFinite))
+        .map(|(name, _)| *name)
+        .collect();
+    assert_eq!(left_out, ["activation_profiles.json", "predictions.csv"]);
+    assert_eq!(files.values().filter(|content| content.is_ok()).count(), 3);
+}
+
+#[test]
+fn an_interrupted_analysis_makes_nothing() {
+    let interrupter = Interrupter::new();
+    interrupter.interrupt();
+    let subject = regression(1.0, Vec::new());
+    let ended = analyse(&subject, &interrupter, &mut |_| panic!("nothing is made"));
+    assert_eq!(ended, Err(LeftOut::Interrupted));
+}
+
+/// Two classes told apart by the sign of the only feature, over names that CSV has to quote.
+#[test]
+fn a_table_with_classes_leaves_its_confusion_matrix() {
+    let names = ["no, \"none\"", "yes"].map(str::to_owned).to_vec();
+    let layers = vec![Layer::Linear { units: 2 }];
+    let architecture = architecture(SampleShape::Vector(1), layers, Loss::CrossEntropy);
+    let trained = Trained::with_parameters(architecture, &[(vec![0.0, 1.0], vec![0.0, 0.0])]);
+    let rows = |x: Vec<f32>, labels: Vec<u32>| {
+        let names = names.clone();
+        table(
+            SampleShape::Vector(1),
+            Features::Floats(x),
+            Targets::Classes { labels, names },
+        )
+    };
+    let subject = Subject {
+        weights: trained.weights(0).expect("weights"),
+        trained,
+        dropout: Vec::new(),
+        format: Format::Npy,
+        train: rows(vec![1.0], vec![1]),
+        test: rows(vec![-1.0, 2.0, 3.0, 0.0, 4.0], vec![0, 0, 1, 1, 1]),
+        inputs: Vec::new(),
+    };
+    let files = files(&subject);
+    let confusion = json(&files, "confusion_matrix.json");
+    assert_eq!(confusion, json!({ "classes": names, "counts": [[1, 1], [1, 2]] }));
+    assert_eq!(
+        json(&files, "network.json")["input"],
+        json!({ "shape": [1], "features": ["x0"] })
+    );
+    assert_eq!(json(&files, "network.json")["target"], json!({ "classes": names }));
+
+    let mut reader = csv::Reader::from_reader(made(&files, "predictions.csv"));
+    let rows: Vec<(String, u32, f32, String, String, f64)> =
+        reader.deserialize().collect::<Result<_, _>>().expect("rows");
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let expected = [
+        ("train", 0, 1.0, 1, 1, sigmoid(1.0)),
+        ("test", 0, -1.0, 0, 0, sigmoid(1.0)),
+        ("test", 1, 2.0, 0, 1, sigmoid(2.0)),
+        ("test", 2, 3.0, 1, 1, sigmoid(3.0)),
+        ("test", 3, 0.0, 1, 0, 0.5),
+        ("test", 4, 4.0, 1, 1, sigmoid(4.0)),
+    ];
+    assert_eq!(rows.len(), expected.len());
+    for (found, expected) in rows.iter().zip(expected) {
+        let (split, row, x, target, prediction, probability) = expected;
+        assert_eq!((found.0.as_str(), found.1, found.2), (split, row, x));
+        assert_eq!((&found.3, &found.4), (&names[target], &names[prediction]));
+        assert_close(&[found.5], &[probability], "probability");
+    }
+}
+
+#[test]
+fn the_confusion_matrix_has_true_classes_as_rows() {
+    let answers = [0, 2, 2, 1].map(|class| ClassAnswer {
+        class,
+        probability: 1.0,
+    });
+    assert_eq!(
+        count(&[0, 0, 2, 2], &answers, 3),
+        [vec![1, 0, 1], vec![0, 0, 0], vec![0, 1, 1]]
+    );
+    assert_eq!(first_misclassified(&[0, 0, 2, 2], &answers), [1, 3]);
+    assert_eq!(first_of_each_class(&[2, 2, 0, 1, 0], 4), [2, 3, 0]);
+    // The first of several that are the highest.
+    assert_eq!(ClassAnswer::of(&[1.0, 1.0]).class, 0);
+}
+
+#[test]
+fn pixels_that_are_no_bytes_are_stretched() {
+    assert_eq!(pixels(&Features::Floats(vec![-1.0, 1.0, 0.0])), [0, 255, 128]);
+    assert_eq!(pixels(&Features::Floats(vec![3.0, 3.0])), [0, 0]);
+    assert_eq!(pixels(&Features::Bytes(vec![7])), [7]);
+}
+
+/// Values of a tensor by its type.
+fn tensor<T, const N: usize>(file: &SafeTensors<'_>, name: &str, dtype: Dtype, value: fn([u8; N]) -> T) -> Vec<T> {
+    let tensor = file.tensor(name).expect("the tensor");
+    assert_eq!(tensor.dtype(), dtype, "{name}");
+    tensor.data().as_chunks().0.iter().map(|bytes| value(*bytes)).collect()
+}
+
+const SIDE: usize = 5;
+const PADDED: i64 = 1;
+const STRIDE: usize = 2;
+
+/// Two filters of 3x3 over two channels, with stride and padding; then their sums' signs tell two classes apart.
+fn images() -> (Subject, Vec<f32>, Vec<u8>) {
+    let shape = SampleShape::Image {
+        channels: 2,
+        height: SIDE as u32,
+        width: SIDE as u32,
+    };
+    let conv = Conv2d {
+        filters: 2,
+        kernel: 3,
+        stride: STRIDE as u32,
+        padding: PADDED as u32,
+    };
+    let layers = vec![
+        Layer::Conv2d(conv),
+        Layer::Activation(Activation::Relu),
+        Layer::Flatten,
+        Layer::Linear { units: 2 },
+    ];
+    // Quarters, so that every sum is exact but for the division by 255.
+    let filters: Vec<f32> = (0..36_u8).map(|n| (f32::from(n * 7 % 11) - 5.0) / 4.0).collect();
+    let linear: Vec<f32> = (0..36_u8).map(|n| if n < 18 { -0.25 } else { 0.125 }).collect();
+    let parameters = [(filters.clone(), vec![0.5, -0.25]), (linear, vec![0.0, 0.0])];
+    let trained = Trained::with_parameters(architecture(shape, layers, Loss::CrossEntropy), &parameters);
+    let pixels: Vec<u8> = (0..4 * 2 * 25_u32).map(|n| (n * 89 % 256) as u8).collect();
+    let rows = |labels: Vec<u32>| {
+        let names = ["a", "b"].map(str::to_owned).to_vec();
+        let pixels = pixels[..labels.len() * 50].to_vec();
+        table(shape, Features::Bytes(pixels), Targets::Classes { labels, names })
+    };
+    let subject = Subject {
+        weights: trained.weights(0).expect("weights"),
+        trained,
+        dropout: Vec::new(),
+        format: Format::Idx,
+        train: rows(vec![0, 1]),
+        test: rows(vec![1, 1, 0, 1]),
+        inputs: Vec::new(),
+    };
+    (subject, filters, pixels)
+}
+
+/// The two maps [2, 3, 3] of one image.
+fn convolution_by_hand(image: &[u8], filters: &[f32]) -> Vec<f64> {
+    let pixel = |channel: usize, y: i64, x: i64| {
+        let inside = 0..SIDE as i64;
+        if inside.contains(&y) && inside.contains(&x) {
+            f64::from(image[(channel * SIDE + y as usize) * SIDE + x as usize]) / 255.0
+        } else {
+            0.0
+        }
+    };
+    let mut maps = Vec::new();
+    for (filter, bias) in [0.5, -0.25].into_iter().enumerate() {
+        for place in 0..9 {
+            let (top, left) = (
+                (place / 3 * STRIDE) as i64 - PADDED,
+                (place % 3 * STRIDE) as i64 - PADDED,
+            );
+            let mut sum = bias;
+            for n in 0..18 {
+                let (channel, dy, dx) = (n / 9, (n % 9 / 3) as i64, (n % 3) as i64);
+                sum += f64::from(filters[filter * 18 + n]) * pixel(channel, top + dy, left + dx);
+            }
+            maps.push(sum);
+        }
+    }
+    maps
+}
+
+#[test]
+fn feature_maps_are_the_first_convolution_of_an_image_of_each_class() {
+    let (subject, filters, all_pixels) = images();
+    let files = files(&subject);
+    let names: Vec<&str> = files.keys().copied().collect();
+    let expected = [
+        "confusion_matrix.json",
+        "feature_maps.safetensors",
+        "misclassified.safetensors",
+        "network.json",
+        "predictions.csv",
+        "weight_histograms.json",
+    ];
+    assert_eq!(names, expected);
+    let bytes = made(&files, "feature_maps.safetensors");
+    let (_, metadata) = SafeTensors::read_metadata(bytes).expect("metadata");
+    let metadata = metadata.metadata().clone().expect("metadata");
+    assert_eq!(
+        (metadata["classes"].as_str(), metadata["layer"].as_str()),
+        (r#"["a","b"]"#, "0")
+    );
+    let file = SafeTensors::deserialize(bytes).expect("safetensors");
+    assert_eq!(tensor(&file, "rows", Dtype::I64, i64::from_le_bytes), [2, 0]);
+    assert_eq!(tensor(&file, "labels", Dtype::I64, i64::from_le_bytes), [0, 1]);
+    let shape = |name: &str| file.tensor(name).expect("the tensor").shape().to_vec();
+    assert_eq!(
+        (shape("images"), shape("filters")),
+        (vec![2, 2, 5, 5], vec![2, 2, 3, 3])
+    );
+    assert_eq!(shape("maps"), [2, 2, 3, 3]);
+    let images = [&all_pixels[100..150], &all_pixels[..50]];
+    assert_eq!(tensor(&file, "images", Dtype::U8, |[byte]| byte), images.concat());
+    assert_eq!(tensor(&file, "filters", Dtype::F32, f32::from_le_bytes), filters);
+    let maps: Vec<f64> = tensor(&file, "maps", Dtype::F32, f32::from_le_bytes)
+        .into_iter()
+        .map(f64::from)
+        .collect();
+    let by_hand = images.map(|image| convolution_by_hand(image, &filters)).concat();
+    assert_close(&maps, &by_hand, "maps");
+}
+
+#[test]
+fn misclassified_images_are_those_of_the_confusion_matrix() {
+    let (subject, filters, all_pixels) = images();
+    let files = files(&subject);
+    let by_hand = |row: usize| {
+        let maps = convolution_by_hand(&all_pixels[row * 50..][..50], &filters);
+        let sum: f64 = maps.iter().map(|value| value.max(0.0)).sum();
+        // The second half of the weights makes the second output.
+        let outputs = [-0.25 * sum, 0.125 * sum];
+        let class = usize::from(outputs[1] > outputs[0]);
+        let highest = outputs[class];
+        (
+            class,
+            1.0 / outputs.iter().map(|output| (output - highest).exp()).sum::<f64>(),
+        )
+    };
+    let labels = [1, 1, 0, 1];
+    let wrong: Vec<usize> = (0..4).filter(|row| by_hand(*row).0 != labels[*row]).collect();
+    assert_eq!(wrong, [2]);
+    let file = SafeTensors::deserialize(made(&files, "misclassified.safetensors")).expect("safetensors");
+    assert_eq!(tensor(&file, "rows", Dtype::I64, i64::from_le_bytes), [2]);
+    assert_eq!(tensor(&file, "labels", Dtype::I64, i64::from_le_bytes), [0]);
+    assert_eq!(tensor(&file, "predictions", Dtype::I64, i64::from_le_bytes), [1]);
+    assert_eq!(
+        tensor(&file, "images", Dtype::U8, |[byte]| byte),
+        all_pixels[100..150].to_vec()
+    );
+    let probabilities = tensor(&file, "probabilities", Dtype::F32, f32::from_le_bytes);
+    assert_close(&[f64::from(probabilities[0])], &[by_hand(2).1], "probability");
+    assert_eq!(json(&files, "confusion_matrix.json")["counts"], json!([[0, 1], [0, 3]]));
+}
