@@ -7,6 +7,7 @@ mod artifacts;
 pub mod connection;
 mod heartbeat;
 mod leases;
+mod refit_artifacts;
 mod reports;
 mod run_job;
 

@@ -3,26 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{info, warn};
-use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
 
 use super::Agent;
-use super::artifacts::{Members, put_artifact, put_weights, weights_of_best};
+use super::artifacts::{Members, put_weights, weights_of_best};
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
+use super::refit_artifacts::put_refit_artifacts;
 use super::reports::Reports;
-use crate::analysis::{Artifact, LeftOut, Subject, analyse};
+use crate::analysis::Subject;
 use crate::dataset::DatasetError;
 use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train, trains_together};
-
-/// Name of the file with a refit's weights.
-const WEIGHTS: &str = "weights.safetensors";
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +141,7 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
             test,
             inputs: job.inputs,
         };
-        keep_artifacts(agent, lease, subject, interrupter).await?;
+        put_refit_artifacts(agent, lease, subject, interrupter).await?;
     }
     let request = v1::FinishJobRequest {
         lease: Some(lease.clone()),
@@ -198,43 +194,6 @@ fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
         val_accuracy: losses.iter().filter_map(|losses| losses.val_accuracy).collect(),
         diverged: diverged.iter().map(|member| *member as u32).collect(),
     });
-}
-
-/// Keeps what a fit on all training rows leaves: its weights, and what the analysis makes, each sent as soon as it is made.
-async fn keep_artifacts(
-    agent: &Arc<Agent>,
-    lease: &v1::Lease,
-    subject: Subject,
-    interrupter: Interrupter,
-) -> Result<(), JobError> {
-    let weights = subject.weights.clone();
-    put_artifact(agent, lease, None, ArtifactKind::Weights.as_str(), WEIGHTS, weights).await?;
-    let (sender, mut made) = mpsc::channel(1);
-    let analysis = tokio::task::spawn_blocking(move || {
-        // Once nobody takes them, the lease is lost and there is nothing more to make.
-        analyse(&subject, &interrupter, &mut |artifact| {
-            sender.blocking_send(artifact).is_ok()
-        })
-    });
-    while let Some(Artifact { kind, name, content }) = made.recv().await {
-        match content {
-            Ok(content) => put_artifact(agent, lease, None, kind.as_str(), name, content).await?,
-            Err(reason) => left_out(lease, name, &reason),
-        }
-    }
-    match analysis.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(LeftOut::Interrupted)) => Err(JobError::Interrupted),
-        Ok(Err(reason)) => {
-            left_out(lease, "all but the weights", &reason);
-            Ok(())
-        }
-        Err(_) => Err(JobError::Panicked),
-    }
-}
-
-fn left_out(lease: &v1::Lease, name: &str, reason: &LeftOut) {
-    warn!(job.id = lease.job_id, artifact.name = name, error = %reason, "artifact left out");
 }
 
 /// Notes that a lease is lost, if that is the answer to a write under it.
