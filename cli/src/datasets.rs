@@ -13,7 +13,7 @@ use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_proto::v1::PutDatasetRequest;
 
 use crate::client::{Client, UPLOAD_TIMEOUT};
-use crate::error::Error;
+use crate::error::{Error, say};
 use crate::study_file::StudyFile;
 
 /// Bytes of one piece of a file.
@@ -29,13 +29,10 @@ struct LocalFile {
 /// The files of a study, hashed.
 pub(crate) struct LocalFiles(Vec<LocalFile>);
 
-/// Hashes the files that a study names by path, and names them by their hashes instead.
-///
-/// # Errors
-/// Every file that cannot be read or is too large, with the field that names it.
-pub(crate) async fn name_by_hash(file: &mut StudyFile) -> Result<LocalFiles, Error> {
+/// Hashes the files that a study names by path, and names them by their hashes instead. A path that cannot be read here
+/// stays: the coordinator may be able to, or else says so along with all else that is wrong.
+pub(crate) async fn name_by_hash(file: &mut StudyFile) -> LocalFiles {
     let mut files = Vec::new();
-    let mut refused = String::new();
     for (field, path) in file.local_paths() {
         match hash(path).await {
             Ok(found) => {
@@ -43,14 +40,10 @@ pub(crate) async fn name_by_hash(file: &mut StudyFile) -> Result<LocalFiles, Err
                 files.push(found);
                 *path = by_hash;
             }
-            Err(error) => refused.push_str(&format!("\n  {field}: {path}: {error}")),
+            Err(error) => say(&format!("{field}: {path}: {error}; left to the coordinator")),
         }
     }
-    if refused.is_empty() {
-        Ok(LocalFiles(files))
-    } else {
-        Err(Error::Rejected(format!("{}: files cannot be read{refused}", file.name)))
-    }
+    LocalFiles(files)
 }
 
 impl LocalFiles {

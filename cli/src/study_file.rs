@@ -16,8 +16,6 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 /// A study with where it came from.
 #[derive(Debug)]
 pub(crate) struct StudyFile {
-    /// Of the file, for errors.
-    pub(crate) name: String,
     /// The study.
     pub(crate) study: v1::Study,
     /// True for the form for grpcurl, a CreateStudyRequest: it goes as it is, with paths that the coordinator resolves.
@@ -102,11 +100,7 @@ fn parse(text: &str, name: &str, folder: &Path) -> Result<StudyFile, Error> {
             *path = absolute(path, folder).map_err(|why| field(name, path_field, &why))?;
         }
     }
-    Ok(StudyFile {
-        name: name.to_owned(),
-        study,
-        is_request,
-    })
+    Ok(StudyFile { study, is_request })
 }
 
 /// The paths of a dataset, each with its field.

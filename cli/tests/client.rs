@@ -283,22 +283,6 @@ async fn a_study_is_submitted_with_the_token_and_its_files() {
 }
 
 #[tokio::test]
-async fn a_study_whose_files_cannot_be_read_is_wrong_and_needs_no_coordinator() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("study.yaml");
-    std::fs::write(&file, "dataset: { csv: { train: data/train.csv, test: . } }\n").unwrap();
-    let (status, _, stderr) = output(trawl(&["submit", file.to_str().unwrap()])).await;
-    assert_eq!(status, Some(2), "{stderr}");
-    let lines: Vec<&str> = stderr.lines().collect();
-    assert!(lines[0].ends_with("study.yaml: files cannot be read"), "{stderr}");
-    assert!(lines[1].starts_with("  dataset.csv.train: "), "{stderr}");
-    assert!(
-        lines[2].starts_with("  dataset.csv.test: ") && lines[2].ends_with("is not a file"),
-        "{stderr}"
-    );
-}
-
-#[tokio::test]
 async fn a_rejected_study_lists_its_violations_and_exits_with_2() {
     let theatre = Theatre::open("completed").await;
     let folder = tempfile::tempdir().unwrap();

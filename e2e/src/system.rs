@@ -155,6 +155,17 @@ impl System {
     /// # Errors
     /// It does not come up again.
     pub async fn crash_coordinator(self) -> anyhow::Result<Self> {
+        self.crash_coordinator_and(async { Ok(()) }).await
+    }
+
+    /// The same, with something that happens before the other one starts.
+    ///
+    /// # Errors
+    /// It does not happen, or the coordinator does not come up again.
+    pub async fn crash_coordinator_and(
+        self,
+        meanwhile: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<Self> {
         let Self {
             database_url,
             client,
@@ -165,6 +176,7 @@ impl System {
         } = self;
         let listen = coordinator.url.trim_start_matches("http://").to_owned();
         coordinator.process.crash()?;
+        meanwhile.await?;
         let borrowed: Vec<&str> = flags.iter().map(String::as_str).collect();
         let coordinator = Coordinator::start(&database_url, artifacts.path(), &borrowed, &listen).await?;
         Ok(Self {

@@ -122,8 +122,9 @@ async fn a_coordinator_that_dies_between_upload_and_commit_leaves_no_orphan() ->
         }
     })
     .await?;
-    let system = system.crash_coordinator().await?;
-    lock.rollback().await?;
+    let system = system
+        .crash_coordinator_and(async { Ok(lock.rollback().await?) })
+        .await?;
     assert!(call.await?.is_err(), "nobody was there to answer");
     system.wait_for_objects("artifacts", 0).await?;
     wait_until_swept(&system).await?;

@@ -17,7 +17,7 @@ pub(super) async fn submit(
     output: &mut Output,
 ) -> Result<(), Error> {
     let mut file = study_file::read(&args.file)?;
-    let files = datasets::name_by_hash(&mut file).await?;
+    let files = datasets::name_by_hash(&mut file).await;
     let name = file.study.name.clone();
     let mut client = connect().await?;
     files.register(&mut client).await?;
