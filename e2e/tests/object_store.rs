@@ -144,6 +144,9 @@ async fn a_coordinator_that_dies_between_upload_and_commit_leaves_no_orphan() ->
     Ok(())
 }
 
+/// Makes a sound head of an artifact a broken one.
+type Spoil = fn(&mut v1::PutArtifactRequest);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_whole_artifacts_of_a_held_lease_are_kept() -> anyhow::Result<()> {
     let system = one_job(&["--lease-ttl-ms", "400"]).await?;
@@ -157,7 +160,7 @@ async fn only_whole_artifacts_of_a_held_lease_are_kept() -> anyhow::Result<()> {
     assert!(!silent.put_artifact(tokio_stream::iter(stale)).await?);
 
     let good = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", b"content");
-    let broken: [(&str, fn(&mut v1::PutArtifactRequest)); 8] = [
+    let broken: [(&str, Spoil); 8] = [
         ("lease", |head| head.lease = None),
         ("kind", |head| head.kind = "secrets".into()),
         ("name", |head| head.name = "../up".into()),
