@@ -72,10 +72,12 @@ echo
 "$trawl" --server "$server" best regression -n 5
 echo
 "$trawl" --server "$server" show regression
+echo
+"$trawl" --server "$server" report regression -o "$dir/report.html"
 
 cat <<TEXT
 
-To look further, start it again and ask it from a second shell (the first prints the addresses):
+The report opens in any browser. To look further, start it again and ask it from a second shell (the first prints the addresses):
   $trawl up --data-dir $dir
   $trawl curves regression 1
   SELECT trial, value, params FROM trawl.best_trials WHERE study = 'regression' AND rank <= 5;
