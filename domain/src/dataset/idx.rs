@@ -1,6 +1,6 @@
 //! IDX, the format of MNIST and its kin: a magic number, sizes, then plain bytes (<http://yann.lecun.com/exdb/mnist/>).
 
-use super::{Features, ReadError, SampleShape, Samples, TargetKind, Targets, numbered_classes};
+use super::{Features, ReadError, Samples, TargetKind, Targets, numbered_classes, rows_of};
 
 /// Type code of unsigned bytes, the third byte of the magic number.
 const UNSIGNED_BYTE: u8 = 8;
@@ -15,31 +15,12 @@ pub(super) fn read(
     classes: Option<&[String]>,
 ) -> Result<Samples, ReadError> {
     let (dims, pixels) = array(images).map_err(ReadError::features)?;
-    let (rows, shape) = match *dims.as_slice() {
-        [rows, height, width] => (
-            rows,
-            SampleShape::Image {
-                channels: 1,
-                height,
-                width,
-            },
-        ),
-        [rows, channels, height, width] => (
-            rows,
-            SampleShape::Image {
-                channels,
-                height,
-                width,
-            },
-        ),
-        [rows, len] => (rows, SampleShape::Vector(len)),
-        _ => {
-            return Err(ReadError::features(format!(
-                "has {} dimensions; images have 3, or 4 with channels, and vectors 2",
-                dims.len()
-            )));
-        }
-    };
+    let (rows, shape) = rows_of(&dims).ok_or_else(|| {
+        ReadError::features(format!(
+            "has {} dimensions; images have 3, or 4 with channels, and vectors 2",
+            dims.len()
+        ))
+    })?;
     if rows == 0 || shape.is_empty() {
         return Err(ReadError::features("has no rows"));
     }

@@ -326,6 +326,27 @@ pub const FASHION_MNIST_FILES: [(&str, &str); 4] = [
     ),
 ];
 
+/// Rows, and the shape of one, of an array of these sizes: [rows, features], [rows, height, width] or
+/// [rows, channels, height, width]. `None` for others.
+fn rows_of(dims: &[u32]) -> Option<(u32, SampleShape)> {
+    let (rows, sample) = dims.split_first()?;
+    let shape = match *sample {
+        [height, width] => SampleShape::Image {
+            channels: 1,
+            height,
+            width,
+        },
+        [channels, height, width] => SampleShape::Image {
+            channels,
+            height,
+            width,
+        },
+        [len] => SampleShape::Vector(len),
+        _ => return None,
+    };
+    Some((*rows, shape))
+}
+
 /// Labels that are whole numbers from 0 on. `known` names their classes, or else each is the name of its class.
 fn numbered_classes(
     labels: Vec<u32>,

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Read};
 
-use super::{Features, ReadError, SampleShape, Samples, TargetKind, Targets, excerpt, numbered_classes};
+use super::{Features, ReadError, SampleShape, Samples, TargetKind, Targets, excerpt, numbered_classes, rows_of};
 use crate::limits::DATASET_BYTES_MAX;
 
 /// Names of the arrays in an archive.
@@ -86,30 +86,11 @@ fn samples(
         .iter()
         .map(|len| size(*len))
         .collect::<Result<Vec<_>, _>>()?;
-    let (rows, shape) = match *dims.as_slice() {
-        [rows, len] => (rows, SampleShape::Vector(len)),
-        [rows, height, width] => (
-            rows,
-            SampleShape::Image {
-                channels: 1,
-                height,
-                width,
-            },
-        ),
-        [rows, channels, height, width] => (
-            rows,
-            SampleShape::Image {
-                channels,
-                height,
-                width,
-            },
-        ),
-        _ => {
-            return Err(ReadError::features(format!(
-                "has shape {dims:?}; [rows, features], [rows, height, width] and [rows, channels, height, width] are read"
-            )));
-        }
-    };
+    let (rows, shape) = rows_of(&dims).ok_or_else(|| {
+        ReadError::features(format!(
+            "has shape {dims:?}; [rows, features], [rows, height, width] and [rows, channels, height, width] are read"
+        ))
+    })?;
     if rows == 0 || shape.is_empty() {
         return Err(ReadError::features("has no rows"));
     }
