@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Time limit of a lease in milliseconds: a worker that is silent for so long has lost its jobs.
     #[arg(long, env = "TRAWL_LEASE_TTL_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(300..=3_600_000))]
     pub(crate) lease_ttl_ms: u64,
+    /// Time between two checkpoints of a job in milliseconds: what a lost worker costs at most.
+    #[arg(long, env = "TRAWL_CHECKPOINT_INTERVAL_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    pub(crate) checkpoint_interval_ms: u64,
     /// File that says where it listens, written once it is ready.
     #[arg(long, env = "TRAWL_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::limits::{ARTIFACT_BYTES_MAX, WEIGHTS_BYTES_MAX};
 use crate::metric::{FoldMetrics, Metric, Objective};
 use crate::network::words;
 use crate::seed::Owner;
@@ -32,6 +33,16 @@ words!(
         Misclassified = "misclassified",
     }
 );
+
+impl ArtifactKind {
+    /// Size of one file of this kind in bytes, at most.
+    pub fn bytes_max(self) -> u64 {
+        match self {
+            Self::Weights => WEIGHTS_BYTES_MAX,
+            _ => ARTIFACT_BYTES_MAX,
+        }
+    }
+}
 
 /// By what the trials of a search are ranked, as far as a worker has to know.
 #[derive(Clone, Copy, Debug, PartialEq)]

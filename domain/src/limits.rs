@@ -44,8 +44,12 @@ pub const FEATURES_MAX: usize = 4_096;
 pub const SAMPLE_LEN_MAX: u64 = 1 << 20;
 /// Classes of a dataset.
 pub const CLASSES_MAX: usize = 4_096;
-/// Size of one artifact.
+/// Size of one artifact, but for weights.
 pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
+/// Size of a file of weights: the largest network fits.
+pub const WEIGHTS_BYTES_MAX: u64 = 512 << 20;
+/// Size of one checkpoint: the largest network with what its optimizer remembers, which is twice as much, fits.
+pub const CHECKPOINT_BYTES_MAX: u64 = 2 << 30;
 /// Folds that train together in one job.
 pub const JOB_MEMBERS_MAX: usize = 64;
 /// Trainable numbers of all networks of one job together: beyond it, fusing saves nothing and memory runs short.

@@ -107,6 +107,17 @@ impl Seed {
 pub struct Stream(ChaCha8Rng);
 
 impl Stream {
+    /// How much of it is drawn, in words of 32 bits.
+    pub fn position(&self) -> u64 {
+        // A stream of 2^64 words is drawn in no lifetime.
+        self.0.get_word_pos() as u64
+    }
+
+    /// Goes on from a position.
+    pub fn skip_to(&mut self, position: u64) {
+        self.0.set_word_pos(u128::from(position));
+    }
+
     /// Uniform in [0, 1), a multiple of 2^-53.
     pub fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64)
@@ -161,6 +172,18 @@ mod tests {
 
     const PINNED_UNIT: f64 = 0.15163598485683372;
     const PINNED_PERMUTATION: [u32; 8] = [5, 7, 3, 1, 0, 6, 4, 2];
+
+    #[test]
+    fn a_stream_goes_on_from_its_position() {
+        let mut stream = Seed(7).stream(Purpose::Folds);
+        let mut other = stream.clone();
+        (0..37).for_each(|_| {
+            stream.unit_f32();
+        });
+        other.skip_to(stream.position());
+        let next = |stream: &mut super::Stream| (0..40).map(|_| stream.unit_f32().to_bits()).collect::<Vec<_>>();
+        assert_eq!(next(&mut stream), next(&mut other));
+    }
 
     #[test]
     fn purposes_do_not_share_numbers() {

@@ -150,6 +150,27 @@ impl System {
         Ok(())
     }
 
+    /// Starts a worker whose log goes to a file, one JSON object a line.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn add_worker_with_log(&mut self, log: &Path) -> anyhow::Result<()> {
+        self.workers.push(Process::start(
+            Command::new(binary("trawl-worker")?)
+                .args([
+                    "--coordinator",
+                    &self.coordinator.url,
+                    "--device",
+                    "cpu",
+                    "--log",
+                    "json",
+                ])
+                .env("RUST_LOG", "info")
+                .stderr(std::fs::File::create(log)?),
+        )?);
+        Ok(())
+    }
+
     /// Kills the coordinator as a crash would, and starts another at its address.
     ///
     /// # Errors

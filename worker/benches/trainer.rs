@@ -149,7 +149,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn seconds_to_train(job: &TrainJob, device: Device) -> anyhow::Result<f64> {
     let mut epochs = 0;
     let mut emit = |event: Event<'_>| {
-        let Event::Epoch { losses, .. } = event;
+        let Event::Epoch { losses, .. } = event else { return };
         epochs += losses.len();
     };
     let start = Instant::now();

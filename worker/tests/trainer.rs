@@ -165,7 +165,7 @@ fn an_interrupter_stops_before_the_next_epoch() {
     let interrupter = Interrupter::new();
     let mut epochs = Vec::new();
     let mut emit = |event: Event<'_>| {
-        let Event::Epoch { epoch, .. } = event;
+        let Event::Epoch { epoch, .. } = event else { return };
         epochs.push(epoch);
         if epoch == 2 {
             interrupter.interrupt();

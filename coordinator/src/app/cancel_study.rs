@@ -11,7 +11,7 @@ use super::read_study::{StudyView, get_study};
 use super::{App, AppError, not_in_state};
 use crate::store::leases::Outcome;
 use crate::store::studies::EndedTrials;
-use crate::store::{artifacts, folds, jobs, leases, refits, studies, trials};
+use crate::store::{artifacts, checkpoints, folds, jobs, leases, refits, studies, trials};
 
 /// Jobs that one sweep looks up at a time.
 const SWEEP_MAX: u32 = 1_000;
@@ -70,6 +70,7 @@ async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {
     };
     studies::count_ended(&mut tx, job.study_id, ended).await?;
     artifacts::remove_of_jobs(&mut tx, &[job_id]).await?;
+    checkpoints::remove_of_jobs(&mut tx, &[job_id]).await?;
     artifacts::keep_best_trials(&mut tx, job.study_id).await?;
     tx.commit().await?;
     Ok(())

@@ -7,7 +7,7 @@ use super::finish_trials::{finish_refit, finish_trials};
 use super::{App, AppError, Effects, load_study};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, LeaseClaim, Outcome};
-use crate::store::{Connection, artifacts, folds, refits, studies, trials};
+use crate::store::{Connection, artifacts, checkpoints, folds, refits, studies, trials};
 
 /// What the test rows say, for a refit's fit on all training rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,6 +40,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     let held_seconds = leases::end(&mut tx, lease, Outcome::Finished).await?;
     trials::add_worker_seconds(&mut tx, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(&mut tx, job.job_id, JobEnd::Completed).await?;
+    checkpoints::remove_of_jobs(&mut tx, &[job.job_id]).await?;
     take_test(&mut tx, &job, test).await?;
     let effects = finish_owners(app, &mut tx, &job).await?;
     tx.commit().await?;

@@ -7,7 +7,7 @@ use super::finish_job::finish_owners;
 use super::{App, AppError, Effects, JOB_ATTEMPTS_MAX};
 use crate::store::jobs::{self, JobEnd};
 use crate::store::leases::{self, HeldLease, Outcome};
-use crate::store::{Connection, artifacts, folds, trials};
+use crate::store::{Connection, artifacts, checkpoints, folds, trials};
 
 /// Ends a lease whose job did not end, for this reason.
 pub(super) async fn give_up_job(
@@ -40,5 +40,6 @@ pub(super) async fn give_up_job(
     jobs::finish(conn, job.job_id, JobEnd::Failed(error)).await?;
     let effects = finish_owners(app, conn, &job).await?;
     artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
+    checkpoints::remove_of_jobs(conn, &[job.job_id]).await?;
     Ok(effects)
 }

@@ -13,6 +13,7 @@ use trawl_domain::seed::Owner;
 use trawl_domain::state::StudyState;
 
 use super::{App, AppError, load_study};
+use crate::store::checkpoints::{self, CheckpointRecord};
 use crate::store::jobs::{self, JobRecord, JobSplit, MemberRecord};
 use crate::store::leases::{self, LeaseClaim};
 use crate::store::{Connection, folds, refits, studies, trials, workers};
@@ -29,6 +30,8 @@ pub struct LeasedJob {
     pub lease: LeaseClaim,
     /// What to train.
     pub job: Job,
+    /// Where earlier attempts were, the newest first.
+    pub checkpoints: Vec<CheckpointRecord>,
 }
 
 /// Leases up to `slots` jobs, and waits up to `wait` for the first one.
@@ -86,6 +89,7 @@ async fn claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJ
     let ids: Vec<_> = records.iter().map(|record| record.job_id).collect();
     let mut members = jobs::members(&mut tx, &ids).await?;
     let mut leased = Vec::with_capacity(records.len());
+    let mut checkpoints = checkpoints::of_jobs(&mut tx, &ids).await?;
     for record in &records {
         let of_job = members.split_off(
             members
@@ -103,6 +107,9 @@ async fn claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJ
         leased.push(LeasedJob {
             lease,
             job: job(&mut tx, record, of_job).await?,
+            checkpoints: checkpoints
+                .extract_if(.., |checkpoint| checkpoint.job_id == record.job_id)
+                .collect(),
         });
         if let Some(refit) = record.refit {
             refits::start(&mut tx, record.study_id, refit).await?;

@@ -9,7 +9,9 @@ mod finish_job;
 mod finish_study;
 mod finish_trials;
 mod give_up_job;
+mod incoming_file;
 pub mod keep_artifact;
+pub mod keep_checkpoint;
 pub mod lease_job;
 pub mod pause_study;
 pub mod plan_trials;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub fashion_mnist_dirs: Vec<PathBuf>,
     /// Time limit of a lease from its grant or renewal.
     pub lease_ttl: Duration,
+    /// Time between two checkpoints of a job.
+    pub checkpoint_interval: Duration,
 }
 
 impl Settings {

@@ -1,4 +1,5 @@
-//! Pause and resume. What trains goes on to its end; nothing more is leased until the study is resumed.
+//! Pause and resume. Nothing more is leased of a paused study, and workers are told at their next heartbeat to hand back what
+//! they train of it, with a checkpoint from which it goes on once the study is resumed.
 
 use tracing::info;
 use trawl_domain::state::StudyState;

@@ -4,18 +4,17 @@ use bytes::Bytes;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::limits::DATASET_BYTES_MAX;
 
-use super::keep_artifact::{check, give_up};
-use super::{App, AppError, UPLOAD_SWEPT_AFTER};
-use crate::files::{CHUNK_BYTES_MAX, Fingerprint, Pieces, Upload};
+use super::incoming_file::{IncomingFile, give_up};
+use super::{App, AppError};
+use crate::files::{CHUNK_BYTES_MAX, Fingerprint, Pieces};
 use crate::store::{dataset_files, loose_objects};
 
 /// A file on its way in. It has to be registered or dropped.
 #[derive(Debug)]
 pub struct DatasetUpload {
     announced: Fingerprint,
-    object_key: String,
     /// Its bytes.
-    pub upload: Upload,
+    pub file: IncomingFile,
 }
 
 /// Begins a file; `None` if it is registered already, and counts as new.
@@ -34,12 +33,8 @@ pub async fn register_dataset(app: &App, announced: Fingerprint) -> Result<Optio
         return Ok(None);
     }
     let object_key = dataset_files::object_key(announced.sha256);
-    loose_objects::begin(&mut conn, &object_key, UPLOAD_SWEPT_AFTER).await?;
-    Ok(Some(DatasetUpload {
-        upload: app.files.upload(&object_key),
-        announced,
-        object_key,
-    }))
+    let file = IncomingFile::begin(app, &mut conn, object_key, announced).await?;
+    Ok(Some(DatasetUpload { announced, file }))
 }
 
 impl DatasetUpload {
@@ -48,31 +43,12 @@ impl DatasetUpload {
     /// # Errors
     /// [`AppError::Invalid`] if what came is not what was announced. Nothing is left of it after an error.
     pub async fn keep(self, app: &App) -> Result<(), AppError> {
-        let Self {
-            announced,
-            object_key,
-            upload,
-        } = self;
-        let kept = match check(announced, upload.written()) {
-            Ok(()) => match upload.finish().await {
-                Ok(()) => list(app, announced, &object_key).await,
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => {
-                upload.abort().await;
-                Err(error)
-            }
-        };
+        let object_key = self.file.arrive(app).await?;
+        let kept = list(app, self.announced, &object_key).await;
         if kept.is_err() {
             give_up(app, &object_key).await;
         }
         kept
-    }
-
-    /// Gives the file up: nothing is left of it.
-    pub async fn drop(self, app: &App) {
-        self.upload.abort().await;
-        give_up(app, &self.object_key).await;
     }
 }
 
@@ -98,17 +74,17 @@ pub(super) async fn register_bytes(app: &App, sha256: FileHash, content: &Bytes)
         bytes: content.len() as u64,
         sha256,
     };
-    let Some(mut file) = register_dataset(app, announced).await? else {
+    let Some(mut dataset) = register_dataset(app, announced).await? else {
         return Ok(());
     };
     for from in (0..content.len()).step_by(CHUNK_BYTES_MAX) {
         let chunk = content.slice(from..(from + CHUNK_BYTES_MAX).min(content.len()));
-        if let Err(error) = file.upload.write(chunk).await {
-            file.drop(app).await;
+        if let Err(error) = dataset.file.upload.write(chunk).await {
+            dataset.file.drop(app).await;
             return Err(error.into());
         }
     }
-    file.keep(app).await
+    dataset.keep(app).await
 }
 
 /// A registered file in pieces.

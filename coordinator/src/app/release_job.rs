@@ -12,7 +12,7 @@ const ERROR_CHARS_MAX: usize = 1_000;
 /// Why a lease is handed back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause<'a> {
-    /// The worker stops; the attempt does not count.
+    /// The worker stops, or the study was paused; the attempt does not count.
     Drain,
     /// The job could not be trained.
     Error(&'a str),
@@ -36,7 +36,7 @@ pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Resu
     let effects = give_up_job(app, &mut tx, lease, outcome).await?;
     tx.commit().await?;
     match cause {
-        Cause::Drain => info!(job.id = %claim.job_id, "job handed back by a worker that stops"),
+        Cause::Drain => info!(job.id = %claim.job_id, "job handed back"),
         Cause::Error(_) => warn!(job.id = %claim.job_id, error, "job handed back because of an error"),
     }
     effects.signal(app);

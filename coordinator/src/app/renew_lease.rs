@@ -5,13 +5,24 @@ use trawl_domain::limits::WORKER_SLOTS_MAX;
 
 use super::{App, AppError};
 use crate::store::leases::{self, LeaseClaim};
-use crate::store::workers;
+use crate::store::{jobs, workers};
 
-/// Renews a worker's leases; for each whether it is held.
+/// What became of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// It is renewed.
+    Held,
+    /// It is renewed, and wanted back: the study was paused.
+    Recalled,
+    /// It is lost.
+    Lost,
+}
+
+/// Renews a worker's leases; for each what became of it.
 ///
 /// # Errors
 /// [`AppError::NotFound`] if the worker never registered.
-pub async fn renew_leases(app: &App, worker_id: WorkerId, claims: &[LeaseClaim]) -> Result<Vec<bool>, AppError> {
+pub async fn renew_leases(app: &App, worker_id: WorkerId, claims: &[LeaseClaim]) -> Result<Vec<Renewed>, AppError> {
     if claims.len() > WORKER_SLOTS_MAX as usize {
         return Err(AppError::invalid(
             "leases",
@@ -23,6 +34,16 @@ pub async fn renew_leases(app: &App, worker_id: WorkerId, claims: &[LeaseClaim])
         return Err(AppError::NotFound(format!("worker {worker_id} is not registered")));
     }
     let live = leases::renew(&mut tx, worker_id, claims, app.settings.lease_ttl).await?;
+    let paused = if live.is_empty() {
+        Vec::new()
+    } else {
+        jobs::of_paused_studies(&mut tx, &live).await?
+    };
     tx.commit().await?;
-    Ok(claims.iter().map(|claim| live.contains(&claim.job_id)).collect())
+    let became = |claim: &LeaseClaim| match claim.job_id {
+        job_id if paused.contains(&job_id) => Renewed::Recalled,
+        job_id if live.contains(&job_id) => Renewed::Held,
+        _ => Renewed::Lost,
+    };
+    Ok(claims.iter().map(became).collect())
 }

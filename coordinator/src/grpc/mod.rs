@@ -6,6 +6,7 @@ mod file_streams;
 mod status;
 mod study_service;
 mod study_view;
+mod uploads;
 mod worker_service;
 
 pub use access::Access;

@@ -306,14 +306,15 @@ async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest
             .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?,
     };
     let _permit = in_time(app.upload_permit()).await?;
-    let Some(mut file) = in_time(register_dataset(app, announced)).await? else {
+    let Some(mut dataset) = in_time(register_dataset(app, announced)).await? else {
         return Ok(true);
     };
     let (chunk, bytes) = (first.chunk, announced.bytes);
-    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, &mut file.upload, bytes).await {
-        Ok(()) => file.keep(app).await.map(|()| false).map_err(status::of),
+    let upload = &mut dataset.file.upload;
+    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
+        Ok(()) => dataset.keep(app).await.map(|()| false).map_err(status::of),
         Err(status) => {
-            file.drop(app).await;
+            dataset.file.drop(app).await;
             Err(status)
         }
     }

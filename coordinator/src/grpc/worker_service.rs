@@ -11,20 +11,20 @@ use tonic::{Request, Response, Status, Streaming};
 use trawl_domain::dataset::{FileHash, NotAHash};
 use trawl_domain::id::WorkerId;
 use trawl_domain::limits::{EPOCHS_MAX, JOB_MEMBERS_MAX, WORKER_SLOTS_MAX};
-use trawl_domain::network::UnknownWord;
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_server::WorkerService;
 
 use super::status::{invalid, invalid_field};
-use super::{ANSWER_WITHIN, file_streams, in_time};
-use crate::app::keep_artifact::{ArtifactHead, begin_artifact};
+use super::{ANSWER_WITHIN, file_streams, in_time, uploads};
+use crate::app::keep_checkpoint::read_checkpoint;
 use crate::app::lease_job::{WAIT_MAX, lease_jobs};
 use crate::app::register_worker::{register_worker, unregister_worker};
 use crate::app::release_job::{Cause, release_job};
+use crate::app::renew_lease::{Renewed, renew_leases};
 use crate::app::report_epochs::{JobEpoch, NotWritten, ReportQueue, Written};
-use crate::app::{App, TestMetrics, dataset_file, finish_job, renew_lease};
-use crate::files::Fingerprint;
+use crate::app::{App, TestMetrics, dataset_file, finish_job};
+use crate::store::checkpoints::CheckpointRecord;
 use crate::store::epoch_reports::NewReport;
 use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
@@ -55,6 +55,19 @@ impl Workers {
     }
 }
 
+impl Workers {
+    /// Receives a file in a task of its own: it tidies up when the caller is gone, and its call with it.
+    async fn upload(
+        &self,
+        receive: impl Future<Output = Result<bool, Status>> + Send + 'static,
+    ) -> Result<bool, Status> {
+        self.tasks
+            .spawn(receive)
+            .await
+            .map_err(|_| Status::unavailable("the upload was cut off; send it again"))?
+    }
+}
+
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
@@ -66,6 +79,7 @@ impl WorkerService for Workers {
         Ok(Response::new(v1::RegisterWorkerResponse {
             lease_ttl: Some(wire_duration(settings.lease_ttl)),
             heartbeat_interval: Some(wire_duration(settings.heartbeat_interval())),
+            checkpoint_interval: Some(wire_duration(settings.checkpoint_interval)),
         }))
     }
 
@@ -106,6 +120,7 @@ impl WorkerService for Workers {
                 token: leased.lease.token.to_string(),
             }),
             job: Some((&leased.job).into()),
+            checkpoints: leased.checkpoints.iter().map(checkpoint).collect(),
         });
         Ok(Response::new(v1::LeaseJobsResponse { jobs: jobs.collect() }))
     }
@@ -121,9 +136,14 @@ impl WorkerService for Workers {
             .iter()
             .map(|lease| claim(Some(lease)))
             .collect::<Result<Vec<_>, _>>()?;
-        let held = in_time(renew_lease::renew_leases(&self.app, worker_id, &claims)).await?;
+        let renewed = in_time(renew_leases(&self.app, worker_id, &claims)).await?;
+        let status = |renewed| match renewed {
+            Renewed::Held => v1::LeaseStatus::Held,
+            Renewed::Recalled => v1::LeaseStatus::Recalled,
+            Renewed::Lost => v1::LeaseStatus::Lost,
+        };
         Ok(Response::new(v1::HeartbeatResponse {
-            statuses: held.into_iter().map(lease_status).collect(),
+            statuses: renewed.into_iter().map(|renewed| status(renewed).into()).collect(),
         }))
     }
 
@@ -182,15 +202,30 @@ impl WorkerService for Workers {
         &self,
         request: Request<Streaming<v1::PutArtifactRequest>>,
     ) -> Answer<v1::PutArtifactResponse> {
-        let (app, inbound) = (Arc::clone(&self.app), request.into_inner());
-        // A task of its own: it tidies up when the caller is gone, and its call with it.
-        let kept = self.tasks.spawn(async move { receive_artifact(&app, inbound).await });
-        let held = kept
-            .await
-            .map_err(|_| Status::unavailable("the upload was cut off; send it again"))??;
+        let held = self.upload(uploads::receive_artifact(Arc::clone(&self.app), request.into_inner()));
         Ok(Response::new(v1::PutArtifactResponse {
-            status: lease_status(held),
+            status: lease_status(held.await?),
         }))
+    }
+
+    async fn put_checkpoint(
+        &self,
+        request: Request<Streaming<v1::PutCheckpointRequest>>,
+    ) -> Answer<v1::PutCheckpointResponse> {
+        let held = self.upload(uploads::receive_checkpoint(Arc::clone(&self.app), request.into_inner()));
+        Ok(Response::new(v1::PutCheckpointResponse {
+            status: lease_status(held.await?),
+        }))
+    }
+
+    type GetCheckpointStream = ReceiverStream<Result<v1::GetCheckpointResponse, Status>>;
+
+    async fn get_checkpoint(&self, request: Request<v1::GetCheckpointRequest>) -> Answer<Self::GetCheckpointStream> {
+        let request = request.into_inner();
+        let lease = claim(request.lease.as_ref())?;
+        let pieces = in_time(read_checkpoint(&self.app, lease, request.number)).await?;
+        let message = |chunk| v1::GetCheckpointResponse { chunk };
+        Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
     }
 
     type GetDatasetStream = ReceiverStream<Result<v1::GetDatasetResponse, Status>>;
@@ -329,64 +364,6 @@ fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
     })
 }
 
-async fn receive_artifact(app: &App, mut inbound: Streaming<v1::PutArtifactRequest>) -> Result<bool, Status> {
-    let mut first = inbound
-        .message()
-        .await?
-        .ok_or_else(|| invalid_field("lease", "is missing"))?;
-    let chunk = std::mem::take(&mut first.chunk);
-    let head = artifact_head(first)?;
-    let bytes = head.announced.bytes;
-    let _permit = in_time(app.upload_permit()).await?;
-    let Some(mut artifact) = in_time(begin_artifact(app, head)).await? else {
-        return Ok(false);
-    };
-    match file_streams::receive(
-        &mut inbound,
-        |message| message.chunk,
-        chunk,
-        &mut artifact.upload,
-        bytes,
-    )
-    .await
-    {
-        Ok(()) => artifact.keep(app).await.map_err(super::status::of),
-        Err(status) => {
-            artifact.drop(app).await;
-            Err(status)
-        }
-    }
-}
-
-fn artifact_head(message: v1::PutArtifactRequest) -> Result<ArtifactHead, Status> {
-    let lease = claim(message.lease.as_ref())?;
-    let sha256 = message
-        .sha256
-        .parse()
-        .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?;
-    let kind = message
-        .kind
-        .parse()
-        .map_err(|error: UnknownWord| invalid_field("kind", error.to_string()))?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if message.name.is_empty() || message.name.len() > 128 || !message.name.chars().all(allowed) {
-        return Err(invalid_field(
-            "name",
-            "must be 1 to 128 letters, digits, '.', '_' and '-'",
-        ));
-    }
-    Ok(ArtifactHead {
-        lease,
-        member: message.member,
-        kind,
-        name: message.name,
-        announced: Fingerprint {
-            bytes: message.bytes,
-            sha256,
-        },
-    })
-}
-
 fn new_worker(request: v1::RegisterWorkerRequest) -> Result<NewWorker, Status> {
     let mut v = Violations::new();
     for (field, text) in [
@@ -417,7 +394,7 @@ fn worker_id(text: &str) -> Result<WorkerId, Status> {
     text.parse().map_err(|_| invalid_field("worker_id", "must be a UUID"))
 }
 
-fn claim(lease: Option<&v1::Lease>) -> Result<LeaseClaim, Status> {
+pub(super) fn claim(lease: Option<&v1::Lease>) -> Result<LeaseClaim, Status> {
     let lease = lease.ok_or_else(|| invalid_field("lease", "is missing"))?;
     Ok(LeaseClaim {
         job_id: lease
@@ -429,6 +406,15 @@ fn claim(lease: Option<&v1::Lease>) -> Result<LeaseClaim, Status> {
             .parse()
             .map_err(|_| invalid_field("lease.token", "must be a UUID"))?,
     })
+}
+
+fn checkpoint(record: &CheckpointRecord) -> v1::Checkpoint {
+    v1::Checkpoint {
+        number: record.number,
+        epochs: record.epochs,
+        bytes: record.bytes,
+        sha256: record.sha256.to_string(),
+    }
 }
 
 fn lease_status(held: bool) -> i32 {

@@ -268,6 +268,21 @@ pub async fn finish(conn: &mut Connection, job_id: JobId, end: JobEnd<'_>) -> Re
     expect_rows("jobs", 1, done.rows_affected())
 }
 
+/// Those of some jobs whose study is paused.
+pub async fn of_paused_studies(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<JobId>, StoreError> {
+    let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+    let paused = sqlx::query_scalar!(
+        "SELECT j.job_id
+         FROM trawl_store.jobs j
+         JOIN trawl_store.studies s USING (study_id)
+         WHERE j.job_id = ANY($1) AND s.state = 'paused'",
+        &jobs,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(paused.into_iter().map(JobId).collect())
+}
+
 /// The jobs that are queued or leased although their study, or their refit, is cancelled.
 pub async fn cancelled(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, StoreError> {
     let jobs = sqlx::query_scalar!(

@@ -36,7 +36,7 @@ impl HeldLease {
 pub enum Outcome<'a> {
     /// The job is done.
     Finished,
-    /// The worker stopped and handed it back.
+    /// The worker stopped, or the study was paused, and it was handed back.
     Drained,
     /// The worker could not train it.
     Failed(&'a str),

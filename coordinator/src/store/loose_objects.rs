@@ -69,6 +69,7 @@ pub async fn lock_due(conn: &mut Connection, limit: u32) -> Result<Vec<DueObject
     let rows = sqlx::query!(
         r#"SELECT k.object_key AS "object_key!",
                   (EXISTS (SELECT FROM trawl_store.artifacts a WHERE a.object_key = k.object_key)
+                   OR EXISTS (SELECT FROM trawl_store.checkpoints c WHERE c.object_key = k.object_key)
                    OR EXISTS (SELECT FROM trawl_store.dataset_files d
                               WHERE 'datasets/' || encode(d.sha256, 'hex') = k.object_key AND d.bytes IS NOT NULL))
                   AS "is_listed!"

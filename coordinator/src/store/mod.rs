@@ -1,9 +1,10 @@
 //! All SQL. One file a noun; each function is one statement, or a few that belong together, inside the caller's transaction.
 //!
 //! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, studies, then what lists files: artifacts,
-//! dataset files, loose objects. So no two transactions wait for each other.
+//! checkpoints, dataset files, loose objects. So no two transactions wait for each other.
 
 pub mod artifacts;
+pub mod checkpoints;
 pub mod dataset_files;
 pub mod epoch_reports;
 pub mod folds;

@@ -437,6 +437,7 @@ pub async fn oldest_deleted(conn: &mut Connection) -> Result<Option<StudyId>, St
 pub async fn remove(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     let id = study_id.0;
     super::artifacts::remove_of_study(conn, study_id).await?;
+    super::checkpoints::remove_of_study(conn, study_id).await?;
     sqlx::query!(
         "DELETE FROM trawl_store.job_attempts a USING trawl_store.jobs j WHERE j.job_id = a.job_id AND j.study_id = $1",
         id

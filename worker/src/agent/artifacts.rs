@@ -6,16 +6,23 @@ use tracing::warn;
 use trawl_domain::artifact::{ArtifactKind, EndedMember, Ranking};
 use trawl_domain::dataset::FileHash;
 use trawl_domain::job::JobMember;
-use trawl_domain::limits::ARTIFACT_BYTES_MAX;
-use trawl_domain::metric::FoldMetrics;
+use trawl_domain::limits::WEIGHTS_BYTES_MAX;
 use trawl_proto::v1;
 
 use super::Agent;
 use super::run_job::{JobError, insist, note_status};
-use crate::trainer::{Event, TrainError, Trained};
+use crate::trainer::{TrainError, Trained};
 
-/// Bytes of one piece of an artifact.
+/// Bytes of one piece of a file.
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// A file in pieces, cut as they go out: it is not in memory twice.
+pub(super) fn pieces(content: Arc<Vec<u8>>) -> impl Iterator<Item = Vec<u8>> {
+    (0..content.len()).step_by(CHUNK_BYTES).map(move |from| {
+        let to = (from + CHUNK_BYTES).min(content.len());
+        content[from..to].to_vec()
+    })
+}
 
 /// Sends one file: of the job's refit, or of the trial of this member. It is visible once the job is finished.
 ///
@@ -38,59 +45,17 @@ pub(super) async fn put_artifact(
         sha256: FileHash::of(&content).to_string(),
         chunk: Vec::new(),
     };
-    // Pieces are cut as they go out: a file is not in memory twice.
     let content = Arc::new(content);
     let put = insist(agent, lease, || {
         let (mut client, content, head) = (agent.connection.patient_client(), Arc::clone(&content), head.clone());
-        let pieces = (0..content.len()).step_by(CHUNK_BYTES).map(move |from| {
-            let to = (from + CHUNK_BYTES).min(content.len());
-            v1::PutArtifactRequest {
-                chunk: content[from..to].to_vec(),
-                ..Default::default()
-            }
+        let pieces = pieces(content).map(|chunk| v1::PutArtifactRequest {
+            chunk,
+            ..Default::default()
         });
         let messages = tokio_stream::iter(std::iter::once(head).chain(pieces));
         async move { client.put_artifact(messages).await }
     });
     note_status(agent, lease, put.await?.status)
-}
-
-/// The members of a search job, and their validation metrics as the epochs go by.
-#[derive(Debug)]
-pub(super) struct Members(Vec<EndedMember>);
-
-impl Members {
-    /// Before the first epoch.
-    pub(super) fn new(members: &[JobMember]) -> Self {
-        let member = |member: &JobMember| EndedMember {
-            owner: member.owner,
-            fold: member.fold,
-            metrics: None,
-        };
-        Self(members.iter().map(member).collect())
-    }
-
-    /// Takes the metrics of an epoch. A member that diverged has none, and no further epoch.
-    pub(super) fn note(&mut self, event: &Event<'_>) {
-        let Event::Epoch { losses, diverged, .. } = event;
-        for losses in *losses {
-            let Some(val_loss) = losses.val_loss else { continue };
-            let metrics = &mut self.0[losses.member].metrics;
-            let best = metrics.map_or(val_loss, |metrics| metrics.best_val_loss);
-            let best_accuracy = metrics.and_then(|metrics| metrics.best_val_accuracy);
-            *metrics = Some(FoldMetrics {
-                val_loss,
-                best_val_loss: best.min(val_loss),
-                val_accuracy: losses.val_accuracy,
-                best_val_accuracy: losses
-                    .val_accuracy
-                    .map(|accuracy| best_accuracy.map_or(accuracy, |best| best.max(accuracy))),
-            });
-        }
-        for member in *diverged {
-            self.0[*member].metrics = None;
-        }
-    }
 }
 
 /// The weights of a member.
@@ -106,14 +71,23 @@ pub(super) struct Weights {
 /// The weights cannot be had.
 pub(super) fn weights_of_best(
     ranking: &Ranking,
-    members: &Members,
+    members: &[JobMember],
     trained: &Trained,
 ) -> Result<Vec<Weights>, TrainError> {
-    let kept = ranking.may_be_kept(&members.0).into_iter();
+    let ended: Vec<EndedMember> = members
+        .iter()
+        .zip(trained.metrics())
+        .map(|(member, metrics)| EndedMember {
+            owner: member.owner,
+            fold: member.fold,
+            metrics: *metrics,
+        })
+        .collect();
+    let kept = ranking.may_be_kept(&ended).into_iter();
     kept.map(|member| {
         Ok(Weights {
             member,
-            fold: members.0[member].fold,
+            fold: members[member].fold,
             content: trained.weights(member)?,
         })
     })
@@ -126,7 +100,7 @@ pub(super) fn weights_of_best(
 /// As [`put_artifact`].
 pub(super) async fn put_weights(agent: &Arc<Agent>, lease: &v1::Lease, weights: Vec<Weights>) -> Result<(), JobError> {
     for Weights { member, fold, content } in weights {
-        if content.len() as u64 > ARTIFACT_BYTES_MAX {
+        if content.len() as u64 > WEIGHTS_BYTES_MAX {
             // The search goes on without: it is about the losses.
             warn!(
                 job.id = lease.job_id,

@@ -28,11 +28,15 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
         match timeout(times.heartbeat_interval, agent.connection.client().heartbeat(request)).await {
             Ok(Ok(answer)) => {
                 for (lease, status) in leases.iter().zip(answer.into_inner().statuses) {
-                    if status == i32::from(v1::LeaseStatus::Held) {
+                    let status = v1::LeaseStatus::try_from(status).unwrap_or(v1::LeaseStatus::Unspecified);
+                    if matches!(status, v1::LeaseStatus::Held | v1::LeaseStatus::Recalled) {
                         agent.leases.renewed(&lease.job_id, sent + times.lease_ttl);
                     } else {
                         warn!(job.id = lease.job_id, "lease lost");
                         agent.leases.lost(&lease.job_id);
+                    }
+                    if status == v1::LeaseStatus::Recalled {
+                        agent.leases.recalled(&lease.job_id);
                     }
                 }
             }

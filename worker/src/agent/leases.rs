@@ -15,7 +15,7 @@ use crate::trainer::Interrupter;
 pub(super) enum LeaseEnd {
     /// The lease is lost: nothing may be written any more.
     Lost,
-    /// The worker stops: the lease is handed back.
+    /// The worker stops, or the study was paused: the lease is handed back, with a checkpoint.
     Drain,
 }
 
@@ -97,6 +97,13 @@ impl Leases {
         }
     }
 
+    /// Stops the job of a lease that the coordinator wants back.
+    pub(super) fn recalled(&self, job_id: &str) {
+        if let Some(held) = self.held().get_mut(job_id) {
+            held.stop(LeaseEnd::Drain);
+        }
+    }
+
     /// Stops the jobs whose leases may have run out by now; how many there were.
     pub(super) fn fence(&self, now: Instant) -> usize {
         let mut held = self.held();
@@ -128,6 +135,9 @@ impl Held {
         if self.end != Some(LeaseEnd::Lost) {
             self.end = Some(end);
         }
-        self.interrupter.interrupt();
+        match end {
+            LeaseEnd::Lost => self.interrupter.interrupt(),
+            LeaseEnd::Drain => self.interrupter.leave(),
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged.
 
 mod artifacts;
+mod checkpoints;
 pub mod connection;
 mod heartbeat;
 mod leases;
@@ -83,7 +84,7 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
 
     let jobs = TaskTracker::new();
     tokio::select! {
-        () = take_jobs(&agent, &jobs, times.lease_ttl) => {}
+        () = take_jobs(&agent, &jobs, times) => {}
         () = stop.cancelled() => {}
     }
     info!(jobs = leases.len(), "stopping: leases are handed back");
@@ -113,6 +114,7 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
 struct Times {
     lease_ttl: Duration,
     heartbeat_interval: Duration,
+    checkpoint_interval: Duration,
 }
 
 /// Makes the worker known, as soon as the coordinator is there; `None` if it is told to stop before.
@@ -152,11 +154,12 @@ async fn try_register(settings: &Settings, connection: &Connection) -> Result<Ti
     Ok(Times {
         lease_ttl: time(answer.lease_ttl)?,
         heartbeat_interval: time(answer.heartbeat_interval)?,
+        checkpoint_interval: time(answer.checkpoint_interval)?,
     })
 }
 
 /// Asks for jobs while there are free slots, for ever.
-async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, lease_ttl: Duration) {
+async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, times: Times) {
     let slots = Arc::new(Semaphore::new(agent.settings.slots as usize));
     let mut backoff = Backoff::new(agent.settings.worker_id);
     loop {
@@ -193,7 +196,7 @@ async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, lease_ttl: Duration) 
             };
             let agent = Arc::clone(agent);
             jobs.spawn(async move {
-                run_job::run_job(&agent, job, lease_ttl).await;
+                run_job::run_job(&agent, job, times).await;
                 drop(slot);
             });
         }

@@ -1,8 +1,8 @@
 //! Runs one leased job: fetches its tables, trains, reports, and finishes it or hands it back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{info, warn};
@@ -10,15 +10,18 @@ use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
 
-use super::Agent;
-use super::artifacts::{Members, put_weights, weights_of_best};
+use super::artifacts::{put_weights, weights_of_best};
+use super::checkpoints::{self, Checkpoint};
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::refit_artifacts::put_refit_artifacts;
 use super::reports::Reports;
+use super::{Agent, Times};
 use crate::analysis::Subject;
 use crate::dataset::DatasetError;
-use crate::trainer::{Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train, trains_together};
+use crate::trainer::{
+    Event, Interrupter, Member, MemberLosses, Outcome, TrainError, TrainJob, Trained, resume, train, trains_together,
+};
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +47,14 @@ pub(super) enum JobError {
 }
 
 /// Runs a job under its lease, to whatever end.
-pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, lease_ttl: Duration) {
+pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, times: Times) {
     let (Some(lease), Some(wire)) = (leased.lease, leased.job) else {
         warn!("a job came without a lease, or a lease without a job");
         return;
     };
     let began = Instant::now();
     let interrupter = Interrupter::new();
-    agent.leases.hold(&lease, began + lease_ttl, interrupter.clone());
+    agent.leases.hold(&lease, began + times.lease_ttl, interrupter.clone());
     info!(
         job.id = lease.job_id,
         study.name = wire.study,
@@ -59,7 +62,13 @@ pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, lease_ttl
         job.epochs = wire.epochs,
         "job began"
     );
-    let ended = work(agent, &lease, wire, interrupter).await;
+    let run = Run {
+        lease: &lease,
+        checkpoints: leased.checkpoints,
+        interrupter,
+        times,
+    };
+    let ended = work(agent, run, wire).await;
     let end = agent.leases.end_of(&lease);
     let ran_ms = began.elapsed().as_millis() as u64;
     match (ended, end) {
@@ -79,7 +88,17 @@ pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, lease_ttl
     agent.leases.drop_lease(&lease);
 }
 
-async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter: Interrupter) -> Result<(), JobError> {
+/// What a job is trained under.
+struct Run<'a> {
+    lease: &'a v1::Lease,
+    /// Where earlier attempts were, the newest first.
+    checkpoints: Vec<v1::Checkpoint>,
+    interrupter: Interrupter,
+    times: Times,
+}
+
+async fn work(agent: &Arc<Agent>, run: Run<'_>, wire: v1::Job) -> Result<(), JobError> {
+    let (lease, interrupter) = (run.lease, run.interrupter.clone());
     let job = Job::try_from(wire)?;
     let kind = job.architecture.loss.target_kind();
     let (data, test) = agent
@@ -91,19 +110,17 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
         (Some(test), Split::All) => Some((data.shallow_clone(), test.shallow_clone())),
         _ => None,
     };
-    let ranking = job.ranking;
-    let members = Members::new(&job.members);
     let train_job = TrainJob {
         seed: job.seed,
         architecture: job.architecture,
         split: job.split,
         members: job
             .members
-            .into_iter()
+            .iter()
             .map(|member| Member {
                 owner: member.owner,
                 fold: member.fold,
-                hyperparameters: member.hyperparameters,
+                hyperparameters: member.hyperparameters.clone(),
             })
             .collect(),
         data,
@@ -120,14 +137,14 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
         );
     }
     let dropout = train_job.members[0].hyperparameters.dropout.clone();
-    let (trained, members) = train_on_thread(agent, lease, train_job, members, interrupter.clone()).await?;
+    let trained = train_with_checkpoints(agent, &run, train_job).await?;
     if !agent.reports.flush().await {
         return Err(JobError::Interrupted);
     }
     let test = trained.test().first().copied().flatten();
     let test = test.filter(|test| test.loss.is_finite());
-    if let Some(ranking) = &ranking {
-        let weights = weights_of_best(ranking, &members, &trained)?;
+    if let Some(ranking) = &job.ranking {
+        let weights = weights_of_best(ranking, &job.members, &trained)?;
         put_weights(agent, lease, weights).await?;
     }
     if let (Some(tables), Some(_)) = (refit_end, test) {
@@ -155,39 +172,67 @@ async fn work(agent: &Arc<Agent>, lease: &v1::Lease, wire: v1::Job, interrupter:
     note_status(agent, lease, finished.await?.status)
 }
 
+/// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
+async fn train_with_checkpoints(agent: &Arc<Agent>, run: &Run<'_>, job: TrainJob) -> Result<Trained, JobError> {
+    let checkpoint = checkpoints::newest_whole(agent, run.lease, &run.checkpoints).await;
+    let (sender, told) = mpsc::channel(1);
+    let keeper = tokio::spawn(checkpoints::keep(
+        Arc::clone(agent),
+        run.lease.clone(),
+        run.times.checkpoint_interval,
+        run.interrupter.clone(),
+        told,
+    ));
+    let trained = train_on_thread(agent, run, job, checkpoint, sender).await;
+    // The last one is kept before the lease is handed back.
+    let _ = keeper.await;
+    trained
+}
+
 /// Trains on a thread of its own: training computes, and waits while its reports pile up.
 async fn train_on_thread(
     agent: &Agent,
-    lease: &v1::Lease,
+    run: &Run<'_>,
     job: TrainJob,
-    mut members: Members,
-    interrupter: Interrupter,
-) -> Result<(Trained, Members), JobError> {
-    let (reports, lease, device) = (agent.reports.clone(), lease.clone(), agent.settings.device);
+    checkpoint: Option<Vec<u8>>,
+    sender: mpsc::Sender<Checkpoint>,
+) -> Result<Trained, JobError> {
+    let (reports, lease, device) = (agent.reports.clone(), run.lease.clone(), agent.settings.device);
+    let interrupter = run.interrupter.clone();
     let training = tokio::task::spawn_blocking(move || {
-        let emit = &mut |event: Event<'_>| {
-            members.note(&event);
-            report(&reports, &lease, &event);
+        let emit = &mut |event: Event<'_>| match event {
+            // Nobody takes it once the lease is gone.
+            Event::Checkpoint { epochs, content } => drop(sender.blocking_send(Checkpoint { epochs, content })),
+            Event::Epoch {
+                epoch,
+                losses,
+                diverged,
+            } => report(&reports, &lease, epoch, losses, diverged),
         };
-        train(&job, device, emit, &interrupter).map(|outcome| (outcome, members))
+        let Some(checkpoint) = checkpoint else {
+            return train(&job, device, emit, &interrupter);
+        };
+        match resume(&job, device, &checkpoint, emit, &interrupter) {
+            // It is whole, but that of another version or for another sort of device: so is the one before.
+            Err(error @ TrainError::BadCheckpoint(_)) => {
+                warn!(job.id = lease.job_id, error = %error, "job begins anew");
+                train(&job, device, emit, &interrupter)
+            }
+            ended => ended,
+        }
     });
     match training.await {
-        Ok(Ok((Outcome::Finished(trained), members))) => Ok((trained, members)),
-        Ok(Ok((Outcome::Interrupted, _))) => Err(JobError::Interrupted),
+        Ok(Ok(Outcome::Finished(trained))) => Ok(trained),
+        Ok(Ok(Outcome::Interrupted)) => Err(JobError::Interrupted),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(JobError::Panicked),
     }
 }
 
-fn report(reports: &Reports, lease: &v1::Lease, event: &Event<'_>) {
-    let Event::Epoch {
-        epoch,
-        losses,
-        diverged,
-    } = event;
+fn report(reports: &Reports, lease: &v1::Lease, epoch: u32, losses: &[MemberLosses], diverged: &[usize]) {
     reports.push_blocking(v1::ReportEpochsRequest {
         lease: Some(lease.clone()),
-        epoch: *epoch,
+        epoch,
         members: losses.iter().map(|losses| losses.member as u32).collect(),
         train_loss: losses.iter().map(|losses| losses.train_loss).collect(),
         val_loss: losses.iter().filter_map(|losses| losses.val_loss).collect(),

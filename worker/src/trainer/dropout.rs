@@ -52,6 +52,20 @@ impl Dropout {
         self.streams = self.places.iter().map(stream).collect();
     }
 
+    /// How far the masks of the epoch are drawn, by place in the stack; empty where nothing is ever dropped.
+    pub(super) fn positions(&self) -> Vec<u64> {
+        self.streams.iter().map(Stream::position).collect()
+    }
+
+    /// Goes on in an epoch from [`Self::positions`]; false if there are too many or too few.
+    pub(super) fn resume_epoch(&mut self, job: &TrainJob, epoch: u32, positions: &[u64]) -> bool {
+        self.begin_epoch(job, epoch);
+        for (stream, position) in self.streams.iter_mut().zip(positions) {
+            stream.skip_to(*position);
+        }
+        self.streams.len() == positions.len()
+    }
+
     /// Factors for the inputs of a dropout layer, [stack, numbers of one member]: 0 with probability p, else 1 / (1 - p).
     /// `None` if no member drops anything in this layer. A member that drops nothing draws nothing.
     pub(super) fn mask(&mut self, layer: usize, stack: i64, len: i64) -> Option<Tensor> {

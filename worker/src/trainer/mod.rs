@@ -8,6 +8,7 @@
 //! The trainer knows neither network nor database. It emits [`Event`]s and asks an [`Interrupter`].
 
 mod batches;
+mod checkpoint;
 mod dropout;
 mod interrupter;
 mod network;
@@ -15,26 +16,26 @@ mod optimizer;
 mod outputs;
 mod rounding;
 mod stack;
+mod training;
 mod weights;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 use trawl_domain::fold::Split;
+use trawl_domain::metric::FoldMetrics;
 use trawl_domain::network::{Architecture, Hyperparameters};
 use trawl_domain::seed::{Owner, Seed};
 
 pub use batches::DeviceTable;
-pub use interrupter::Interrupter;
+pub use interrupter::{Interrupter, Wish};
 pub use outputs::LayerOutput;
 pub(crate) use rounding::fix_rounding;
 pub(crate) use weights::describe;
 
-use batches::Rows;
-use dropout::Dropout;
-use optimizer::Optimizers;
 use stack::Stack;
+use training::Training;
 
 /// What is trained.
 #[derive(Debug)]
@@ -78,7 +79,7 @@ pub struct MemberLosses {
 }
 
 /// What training tells while it runs.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event<'a> {
     /// An epoch is over.
     Epoch {
@@ -88,6 +89,13 @@ pub enum Event<'a> {
         losses: &'a [MemberLosses],
         /// Members whose loss in this epoch was not finite, ascending: this was their last.
         diverged: &'a [usize],
+    },
+    /// All that has to be known to go on from here, as [`resume`] does; because the interrupter asked for it.
+    Checkpoint {
+        /// Epochs that are over: everything told of them came before.
+        epochs: u32,
+        /// A safetensors file.
+        content: Vec<u8>,
     },
 }
 
@@ -116,6 +124,7 @@ pub struct Trained {
     /// Whether they trained as one stack.
     together: bool,
     stacks: Vec<Stack>,
+    metrics: Vec<Option<FoldMetrics>>,
     test: Vec<Option<TestMetrics>>,
 }
 
@@ -123,6 +132,11 @@ impl Trained {
     /// What the test rows say of each member; `None` without test rows, or for a member that diverged.
     pub fn test(&self) -> &[Option<TestMetrics>] {
         &self.test
+    }
+
+    /// What the validation rows say of each member; `None` without any, or for a member that diverged.
+    pub fn metrics(&self) -> &[Option<FoldMetrics>] {
+        &self.metrics
     }
 
     /// The parameters of one member as a safetensors file. Names are those of PyTorch's `nn.Sequential`: `0.weight` with
@@ -146,6 +160,9 @@ pub enum TrainError {
     /// The job does not fit together.
     #[error("the job does not fit together: {0}")]
     BadJob(String),
+    /// The checkpoint is broken, or that of another job or another version.
+    #[error("the checkpoint is of no use: {0}")]
+    BadCheckpoint(String),
     /// libtorch failed.
     #[error("training failed: {0}")]
     Failed(String),
@@ -163,6 +180,26 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     fix_rounding();
     guarded(|| Training::new(job, device)?.run(emit, interrupter))?
+}
+
+/// Goes on from a checkpoint as if training had never stopped: on one type of CPU to the last bit, which includes what it
+/// tells from there on.
+///
+/// # Errors
+/// As [`train`], and [`TrainError::BadCheckpoint`] before anything was trained or told.
+pub fn resume(
+    job: &TrainJob,
+    device: Device,
+    checkpoint: &[u8],
+    emit: &mut dyn FnMut(Event<'_>),
+    interrupter: &Interrupter,
+) -> Result<Outcome, TrainError> {
+    fix_rounding();
+    guarded(|| {
+        let mut training = Training::new(job, device)?;
+        training.restore(checkpoint)?;
+        training.run(emit, interrupter)
+    })?
 }
 
 /// libtorch's errors reach Rust as panics of tch. They end the job, not the worker.
@@ -207,242 +244,6 @@ pub fn trains_together(architecture: &Architecture, device: Device) -> bool {
 /// See [`trains_together`]. Forward and backward, so many multiplications take a core about 0.1 ms, which is what launching a
 /// step's operations takes too: beyond it there is less than half of a step to be saved. An estimate; it decides time alone.
 const TOGETHER_WORK_MAX: u64 = 1 << 20;
-
-/// Members that take every step together.
-struct Group {
-    stack: Stack,
-    optimizers: Optimizers,
-    rows: Rows,
-    dropout: Dropout,
-    /// By place in the stack: false once the member diverged.
-    alive: Vec<bool>,
-}
-
-/// Mean losses by place in the stack, and how many rows were right where there are classes.
-struct Measured {
-    losses: Vec<f32>,
-    accuracies: Option<Vec<f64>>,
-}
-
-struct Training<'a> {
-    job: &'a TrainJob,
-    device: Device,
-    together: bool,
-    groups: Vec<Group>,
-}
-
-impl<'a> Training<'a> {
-    fn new(job: &'a TrainJob, device: Device) -> Result<Self, TrainError> {
-        if job.members.is_empty() {
-            return Err(TrainError::BadJob("it has no members".to_owned()));
-        }
-        let dropouts = network::dropout_layers(&job.architecture);
-        if job
-            .members
-            .iter()
-            .any(|member| member.hyperparameters.dropout.len() != dropouts)
-        {
-            return Err(TrainError::BadJob(
-                "a member's dropout does not fit the layers".to_owned(),
-            ));
-        }
-        if !std::iter::once(&job.data)
-            .chain(&job.test)
-            .all(|table| table.fits(&job.architecture))
-        {
-            return Err(TrainError::BadJob("its rows do not fit its input and loss".to_owned()));
-        }
-        let together = trains_together(&job.architecture, device);
-        let all: Vec<usize> = (0..job.members.len()).collect();
-        let groups = all.chunks(if together { all.len() } else { 1 });
-        Ok(Self {
-            job,
-            device,
-            together,
-            groups: groups
-                .map(|members| Group::new(job, members, together, device))
-                .collect::<Result<_, _>>()?,
-        })
-    }
-
-    fn run(mut self, emit: &mut dyn FnMut(Event<'_>), interrupter: &Interrupter) -> Result<Outcome, TrainError> {
-        for epoch in 0..self.job.architecture.epochs {
-            let (mut losses, mut diverged) = (Vec::new(), Vec::new());
-            for index in 0..self.groups.len() {
-                if !self.groups[index].alive.contains(&true) {
-                    continue;
-                }
-                let Some(train) = self.train_epoch(index, epoch, interrupter) else {
-                    return Ok(Outcome::Interrupted);
-                };
-                let Some(validation) = self.validate(index, interrupter) else {
-                    return Ok(Outcome::Interrupted);
-                };
-                self.groups[index].judge(&train, validation.as_ref(), &mut losses, &mut diverged);
-            }
-            losses.sort_by_key(|losses: &MemberLosses| losses.member);
-            diverged.sort_unstable();
-            emit(Event::Epoch {
-                epoch,
-                losses: &losses,
-                diverged: &diverged,
-            });
-            if losses.is_empty() {
-                break;
-            }
-        }
-        let test = self.test();
-        Ok(Outcome::Finished(Trained {
-            architecture: self.job.architecture.clone(),
-            together: self.together,
-            stacks: self.groups.into_iter().map(|group| group.stack).collect(),
-            test,
-        }))
-    }
-
-    /// One pass over the training rows. Returns the mean training loss by place in the stack; `None` if interrupted.
-    fn train_epoch(&mut self, index: usize, epoch: u32, interrupter: &Interrupter) -> Option<Vec<f32>> {
-        let (job, device, group) = (self.job, self.device, &mut self.groups[index]);
-        let order = group.rows.epoch_order(job, &group.stack, epoch, device);
-        group.dropout.begin_epoch(job, epoch);
-        let mut sum = Tensor::zeros([group.stack.size()], (Kind::Float, device));
-        let batch_size = i64::from(job.architecture.batch_size);
-        let mut start = 0;
-        while start < group.rows.train_len() {
-            if interrupter.is_interrupted() {
-                return None;
-            }
-            let len = batch_size.min(group.rows.train_len() - start);
-            let (features, targets) = job.data.gather(&order.narrow(1, start, len));
-            let losses = group.step(&job.architecture, &features, &targets);
-            // Weighted by its rows: the last batch may be smaller.
-            sum += losses * len as f64;
-            start += len;
-        }
-        Some(to_vec(&(sum / group.rows.train_len() as f64)))
-    }
-
-    /// The validation losses by place in the stack. `Some(None)` where no rows validate, `None` if interrupted.
-    fn validate(&self, index: usize, interrupter: &Interrupter) -> Option<Option<Measured>> {
-        let group = &self.groups[index];
-        let Some(order) = group.rows.validation() else {
-            return Some(None);
-        };
-        self.measure(&group.stack, &self.job.data, order, interrupter).map(Some)
-    }
-
-    fn test(&self) -> Vec<Option<TestMetrics>> {
-        let mut by_member = vec![None; self.job.members.len()];
-        let Some(table) = &self.job.test else {
-            return by_member;
-        };
-        for group in &self.groups {
-            let order = table.all_rows(group.stack.size(), self.device);
-            let Some(measured) = self.measure(&group.stack, table, &order, &Interrupter::new()) else {
-                continue;
-            };
-            for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
-                by_member[group.stack.member(place)] = Some(TestMetrics {
-                    loss: f64::from(measured.losses[place]),
-                    accuracy: measured.accuracies.as_ref().map(|accuracies| accuracies[place]),
-                });
-            }
-        }
-        by_member
-    }
-
-    /// What given rows, [stack × rows], say of a stack, without dropout, in pieces of bounded memory.
-    fn measure(
-        &self,
-        stack: &Stack,
-        table: &DeviceTable,
-        order: &Tensor,
-        interrupter: &Interrupter,
-    ) -> Option<Measured> {
-        let architecture = &self.job.architecture;
-        tch::no_grad(|| {
-            let rows = order.size()[1];
-            let piece = network::rows_at_once(architecture, self.together);
-            let mut sum = Tensor::zeros([stack.size()], (Kind::Float, self.device));
-            let mut correct = table
-                .classes()
-                .map(|_| Tensor::zeros([stack.size()], (Kind::Int64, self.device)));
-            let mut start = 0;
-            while start < rows {
-                if interrupter.is_interrupted() {
-                    return None;
-                }
-                let len = piece.min(rows - start);
-                let (features, targets) = table.gather(&order.narrow(1, start, len));
-                let outputs = network::forward(architecture, stack, &features, None);
-                sum += network::loss(architecture.loss, &outputs, &targets) * len as f64;
-                if let Some(correct) = &mut correct {
-                    *correct += network::correct(&outputs, &targets);
-                }
-                start += len;
-            }
-            Some(Measured {
-                losses: to_vec(&(sum / rows as f64)),
-                accuracies: correct.map(|correct| {
-                    let counts = Vec::<i64>::try_from(correct.to_device(Device::Cpu)).unwrap_or_default();
-                    counts.into_iter().map(|count| count as f64 / rows as f64).collect()
-                }),
-            })
-        })
-    }
-}
-
-impl Group {
-    fn new(job: &TrainJob, members: &[usize], together: bool, device: Device) -> Result<Self, TrainError> {
-        let stack = Stack::new(job, members, together, device)?;
-        Ok(Self {
-            rows: Rows::new(job, &stack)?,
-            optimizers: Optimizers::new(&stack, job, device),
-            dropout: Dropout::new(&stack, job, device),
-            alive: vec![true; members.len()],
-            stack,
-        })
-    }
-
-    /// One step of all optimizers. Returns the losses before it, [stack].
-    fn step(&mut self, architecture: &Architecture, features: &Tensor, targets: &Tensor) -> Tensor {
-        let outputs = network::forward(architecture, &self.stack, features, Some(&mut self.dropout));
-        let losses = network::loss(architecture.loss, &outputs, targets);
-        // The sum's gradient is each member's own: no member has a part in another's loss.
-        let gradients = Tensor::run_backward(&[losses.sum(Kind::Float)], self.stack.leaves(), false, false);
-        tch::no_grad(|| self.optimizers.step(&mut self.stack, &gradients));
-        losses.detach()
-    }
-
-    /// Tells losses from divergence.
-    fn judge(
-        &mut self,
-        train: &[f32],
-        validation: Option<&Measured>,
-        losses: &mut Vec<MemberLosses>,
-        diverged: &mut Vec<usize>,
-    ) {
-        for place in 0..self.alive.len() {
-            if !self.alive[place] {
-                continue;
-            }
-            let member = self.stack.member(place);
-            let val_loss = validation.map(|validation| validation.losses[place]);
-            if train[place].is_finite() && val_loss.is_none_or(f32::is_finite) {
-                let accuracies = validation.and_then(|validation| validation.accuracies.as_ref());
-                losses.push(MemberLosses {
-                    member,
-                    train_loss: f64::from(train[place]),
-                    val_loss: val_loss.map(f64::from),
-                    val_accuracy: accuracies.map(|accuracies| accuracies[place]),
-                });
-            } else {
-                self.alive[place] = false;
-                diverged.push(member);
-            }
-        }
-    }
-}
 
 /// The one moment at which the host waits for the device.
 fn to_vec(tensor: &Tensor) -> Vec<f32> {

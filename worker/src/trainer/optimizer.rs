@@ -86,6 +86,22 @@ impl Optimizers {
         }
     }
 
+    /// Steps taken.
+    pub(super) fn steps(&self) -> i32 {
+        self.steps
+    }
+
+    /// Goes on after so many steps.
+    pub(super) fn set_steps(&mut self, steps: i32) {
+        self.steps = steps;
+    }
+
+    /// What the optimizers remember, beside the number of steps: for each of the stack's slices its first place, and up to two
+    /// tensors [len, parameters].
+    pub(super) fn memory(&self) -> impl Iterator<Item = (usize, [Option<&Tensor>; 2])> {
+        self.slices.iter().map(|slice| (slice.start as usize, slice.memory()))
+    }
+
     /// Moves all members along their gradients. Called without autograd.
     pub(super) fn step(&mut self, stack: &mut Stack, gradients: &[Tensor]) {
         self.steps += 1;
@@ -101,6 +117,14 @@ impl Optimizers {
 }
 
 impl Slice {
+    fn memory(&self) -> [Option<&Tensor>; 2] {
+        match &self.rule {
+            Rule::Adam { mean, square } => [Some(mean), Some(square)],
+            Rule::Sgd { momentum } => [momentum.as_ref().map(|(_, velocity)| velocity), None],
+            Rule::Rmsprop { square } => [Some(square), None],
+        }
+    }
+
     fn step(&mut self, params: &mut Tensor, gradient: &Tensor, steps: i32) {
         let update = match &mut self.rule {
             // torch.optim.Adam: p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps).

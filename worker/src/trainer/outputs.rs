@@ -183,6 +183,7 @@ impl Trained {
             architecture: job.architecture,
             together,
             stacks: vec![stack],
+            metrics: vec![None],
             test: vec![None],
         }
     }

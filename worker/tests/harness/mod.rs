@@ -23,7 +23,10 @@ pub(crate) fn run(job: &TrainJob) -> Ran {
             epoch,
             losses,
             diverged,
-        } = event;
+        } = event
+        else {
+            return;
+        };
         for MemberLosses {
             member,
             train_loss,

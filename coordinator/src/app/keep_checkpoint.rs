@@ -1,0 +1,103 @@
+//! Keeps the checkpoints of jobs, and hands them to whoever trains a job next: first the object, then, under the lease, the
+//! row that lists it. So a torn one is never listed; one that broke later is known by its hash.
+
+use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
+
+use super::incoming_file::{IncomingFile, end_note, give_up};
+use super::{App, AppError};
+use crate::files::{Fingerprint, Pieces};
+use crate::store::checkpoints::{self, NewCheckpoint};
+use crate::store::leases::{self, LeaseClaim};
+
+/// A checkpoint that is announced.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckpointHead {
+    /// The lease.
+    pub lease: LeaseClaim,
+    /// Epochs that were over.
+    pub epochs: u32,
+    /// What has to come.
+    pub announced: Fingerprint,
+}
+
+/// A checkpoint on its way in. It has to be kept or dropped.
+#[derive(Debug)]
+pub struct CheckpointUpload {
+    head: CheckpointHead,
+    /// Its bytes.
+    pub file: IncomingFile,
+}
+
+/// Begins a checkpoint; `None` if the lease is lost.
+///
+/// # Errors
+/// [`AppError::Invalid`] if it is too large.
+pub async fn begin_checkpoint(app: &App, head: CheckpointHead) -> Result<Option<CheckpointUpload>, AppError> {
+    if head.announced.bytes > CHECKPOINT_BYTES_MAX {
+        return Err(AppError::invalid(
+            "bytes",
+            format!("must be at most {CHECKPOINT_BYTES_MAX}"),
+        ));
+    }
+    let mut tx = app.begin().await?;
+    let Some(lease) = leases::lock(&mut tx, head.lease).await? else {
+        return Ok(None);
+    };
+    let object_key = format!("checkpoints/{}/{}", lease.job_id(), app.new_id());
+    let file = IncomingFile::begin(app, &mut tx, object_key, head.announced).await?;
+    tx.commit().await?;
+    Ok(Some(CheckpointUpload { head, file }))
+}
+
+impl CheckpointUpload {
+    /// Lists the checkpoint as the newest one of its job. False if the lease is lost, and nothing is left of it.
+    ///
+    /// # Errors
+    /// [`AppError::Invalid`] if what came is not what was announced. Nothing is left of it after an error.
+    pub async fn keep(self, app: &App) -> Result<bool, AppError> {
+        let object_key = self.file.arrive(app).await?;
+        let kept = list(app, self.head, &object_key).await;
+        if !matches!(kept, Ok(true)) {
+            give_up(app, &object_key).await;
+        }
+        kept
+    }
+}
+
+async fn list(app: &App, head: CheckpointHead, object_key: &str) -> Result<bool, AppError> {
+    let mut tx = app.begin().await?;
+    let Some(lease) = leases::lock(&mut tx, head.lease).await? else {
+        return Ok(false);
+    };
+    let new = NewCheckpoint {
+        epochs: head.epochs,
+        object_key,
+        bytes: head.announced.bytes,
+        sha256: head.announced.sha256,
+    };
+    checkpoints::put(&mut tx, lease.job_id(), new).await?;
+    end_note(&mut tx, object_key).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// A checkpoint in pieces.
+///
+/// # Errors
+/// [`AppError::NotFound`] if the job has none of that number, or the lease is lost.
+pub async fn read_checkpoint(app: &App, lease: LeaseClaim, number: u32) -> Result<Pieces, AppError> {
+    let not_found = || {
+        AppError::NotFound(format!(
+            "job {} has no checkpoint {number} for this lease",
+            lease.job_id
+        ))
+    };
+    let mut tx = app.begin().await?;
+    if leases::share(&mut tx, &[lease]).await?.is_empty() {
+        return Err(not_found());
+    }
+    let found = checkpoints::of_jobs(&mut tx, &[lease.job_id]).await?;
+    tx.commit().await?;
+    let found = found.into_iter().find(|checkpoint| checkpoint.number == number);
+    Ok(app.files.read(&found.ok_or_else(not_found)?.object_key).await?)
+}

@@ -1,0 +1,103 @@
+//! Files that workers send: artifacts and checkpoints.
+
+use std::sync::Arc;
+
+use tonic::{Status, Streaming};
+use trawl_domain::dataset::NotAHash;
+use trawl_domain::limits::EPOCHS_MAX;
+use trawl_domain::network::UnknownWord;
+use trawl_proto::v1;
+
+use super::status::invalid_field;
+use super::worker_service::claim;
+use super::{file_streams, in_time, status};
+use crate::app::App;
+use crate::app::keep_artifact::{ArtifactHead, begin_artifact};
+use crate::app::keep_checkpoint::{CheckpointHead, begin_checkpoint};
+use crate::files::Fingerprint;
+
+/// Keeps an artifact; false if the lease is lost.
+pub(super) async fn receive_artifact(
+    app: Arc<App>,
+    mut inbound: Streaming<v1::PutArtifactRequest>,
+) -> Result<bool, Status> {
+    let mut first = first(&mut inbound).await?;
+    let chunk = std::mem::take(&mut first.chunk);
+    let head = artifact_head(first)?;
+    let bytes = head.announced.bytes;
+    let _permit = in_time(app.upload_permit()).await?;
+    let Some(mut artifact) = in_time(begin_artifact(&app, head)).await? else {
+        return Ok(false);
+    };
+    let upload = &mut artifact.file.upload;
+    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
+        Ok(()) => artifact.keep(&app).await.map_err(status::of),
+        Err(status) => {
+            artifact.file.drop(&app).await;
+            Err(status)
+        }
+    }
+}
+
+/// Keeps a checkpoint; false if the lease is lost.
+pub(super) async fn receive_checkpoint(
+    app: Arc<App>,
+    mut inbound: Streaming<v1::PutCheckpointRequest>,
+) -> Result<bool, Status> {
+    let first = first(&mut inbound).await?;
+    if i64::from(first.epochs) >= EPOCHS_MAX {
+        return Err(invalid_field("epochs", format!("must be below {EPOCHS_MAX}")));
+    }
+    let head = CheckpointHead {
+        lease: claim(first.lease.as_ref())?,
+        epochs: first.epochs,
+        announced: fingerprint(first.bytes, &first.sha256)?,
+    };
+    let _permit = in_time(app.upload_permit()).await?;
+    let Some(mut checkpoint) = in_time(begin_checkpoint(&app, head)).await? else {
+        return Ok(false);
+    };
+    let (chunk, upload) = (first.chunk, &mut checkpoint.file.upload);
+    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, first.bytes).await {
+        Ok(()) => checkpoint.keep(&app).await.map_err(status::of),
+        Err(status) => {
+            checkpoint.file.drop(&app).await;
+            Err(status)
+        }
+    }
+}
+
+async fn first<M>(inbound: &mut Streaming<M>) -> Result<M, Status> {
+    let first = inbound.message().await?;
+    first.ok_or_else(|| invalid_field("lease", "is missing"))
+}
+
+fn fingerprint(bytes: u64, sha256: &str) -> Result<Fingerprint, Status> {
+    Ok(Fingerprint {
+        bytes,
+        sha256: sha256
+            .parse()
+            .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?,
+    })
+}
+
+fn artifact_head(message: v1::PutArtifactRequest) -> Result<ArtifactHead, Status> {
+    let kind = message
+        .kind
+        .parse()
+        .map_err(|error: UnknownWord| invalid_field("kind", error.to_string()))?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if message.name.is_empty() || message.name.len() > 128 || !message.name.chars().all(allowed) {
+        return Err(invalid_field(
+            "name",
+            "must be 1 to 128 letters, digits, '.', '_' and '-'",
+        ));
+    }
+    Ok(ArtifactHead {
+        lease: claim(message.lease.as_ref())?,
+        member: message.member,
+        kind,
+        name: message.name,
+        announced: fingerprint(message.bytes, &message.sha256)?,
+    })
+}

@@ -1,0 +1,208 @@
+//! Jobs that change hands go on from their last checkpoint, and end with the rows of an undisturbed run, to the last bit.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tempfile::TempDir;
+use trawl_e2e::{System, View, assert_same_rows, owner_pool, studies, wait_for};
+use trawl_proto::v1;
+
+const STUDY: &str = "kept";
+const EPOCHS: u32 = 2_000;
+/// Never, as far as a test goes.
+const NO_INTERVAL: [&str; 2] = ["--checkpoint-interval-ms", "86400000"];
+const SHORT_INTERVAL: [&str; 2] = ["--checkpoint-interval-ms", "50"];
+const SHORT_LEASES: [&str; 2] = ["--lease-ttl-ms", "1500"];
+
+/// One job of 6 members that trains for seconds.
+fn one_job() -> anyhow::Result<v1::Study> {
+    let mut study = studies::small(STUDY, 2, EPOCHS)?;
+    study["space"]["activation"] = json!({ "choice": ["tanh"] });
+    study["space"]["batch_size"] = json!({ "choice": [8] });
+    study["space"]["learning_rate"] = json!({ "choice": [0.001] });
+    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
+    study.as_object_mut().map(|study| study.remove("refit"));
+    studies::from_json(&study)
+}
+
+/// The rows that an undisturbed run of the study leaves.
+async fn undisturbed() -> anyhow::Result<Vec<(View, Vec<String>)>> {
+    let mut system = System::start(&NO_INTERVAL).await?;
+    system.add_workers(1)?;
+    system.submit(one_job()?).await?;
+    assert_eq!(system.watch_to_end(STUDY).await?.state, "completed");
+    system.all_rows(STUDY).await
+}
+
+/// A system with a worker that trains the study.
+struct Run {
+    system: System,
+    owner: PgPool,
+    logs: TempDir,
+}
+
+impl Run {
+    async fn start(flags: &[&str]) -> anyhow::Result<Self> {
+        let mut system = System::start(flags).await?;
+        system.add_workers(1)?;
+        system.submit(one_job()?).await?;
+        Ok(Self {
+            owner: owner_pool(&system.database_url).await?,
+            system,
+            logs: TempDir::new()?,
+        })
+    }
+
+    fn log(&self) -> PathBuf {
+        self.logs.path().join("worker.log")
+    }
+
+    /// Waits until the job has that many checkpoints, of which the newest one is of a later epoch than the first.
+    async fn wait_for_checkpoints(&self, count: usize) -> anyhow::Result<Vec<(i32, i32, String)>> {
+        wait_for("checkpoints", async {
+            loop {
+                let checkpoints: Vec<(i32, i32, String)> = sqlx::query_as(
+                    "SELECT number, epochs, object_key FROM trawl_store.checkpoints ORDER BY number DESC",
+                )
+                .fetch_all(&self.owner)
+                .await?;
+                if checkpoints.len() == count && checkpoints.iter().all(|(_, epochs, _)| *epochs > 0) {
+                    return Ok(checkpoints);
+                }
+                // Nobody is told of a checkpoint.
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    }
+
+    /// Lets another worker end the study, and compares what is left.
+    async fn end(mut self, expected: &[(View, Vec<String>)], what: &str) -> anyhow::Result<Vec<Value>> {
+        self.system.add_worker_with_log(&self.log())?;
+        let study = self.system.watch_to_end(STUDY).await?;
+        assert_eq!(study.state, "completed", "{}", study.error);
+        assert_same_rows(expected, &self.system.all_rows(STUDY).await?, what);
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.checkpoints")
+            .fetch_one(&self.owner)
+            .await?;
+        assert_eq!(left, 0, "checkpoints go with their job");
+        self.system.wait_for_objects("checkpoints", 0).await?;
+        log_of(&self.log())
+    }
+
+    fn object(&self, key: &str) -> PathBuf {
+        self.system.artifacts.path().join(key)
+    }
+}
+
+fn log_of(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let log = std::fs::read_to_string(path)?;
+    log.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Number and epochs of the checkpoints in messages of this text.
+fn checkpoints_in(log: &[Value], message: &str) -> Vec<(i64, i64)> {
+    log.iter()
+        .filter(|line| line["message"] == message)
+        .filter_map(|line| Some((line["checkpoint.number"].as_i64()?, line["checkpoint.epochs"].as_i64()?)))
+        .collect()
+}
+
+const RESUMED: &str = "job goes on from a checkpoint";
+const LEFT_ASIDE: &str = "checkpoint left aside";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_a_killed_worker_goes_on_and_a_broken_checkpoint_is_left_aside() -> anyhow::Result<()> {
+    let expected = undisturbed().await?;
+    let flags = [SHORT_INTERVAL, SHORT_LEASES].concat();
+
+    let mut run = Run::start(&flags).await?;
+    run.wait_for_checkpoints(2).await?;
+    run.system.workers.remove(0).crash()?;
+    let kept = run.wait_for_checkpoints(2).await?;
+    let newest = (i64::from(kept[0].0), i64::from(kept[0].1));
+    let log = run.end(&expected, "after a crash").await?;
+    assert_eq!(checkpoints_in(&log, RESUMED), [newest]);
+    assert_eq!(checkpoints_in(&log, LEFT_ASIDE), []);
+
+    // The newest one is flipped in a bit of its last tensor, which no format notices.
+    let mut run = Run::start(&flags).await?;
+    run.wait_for_checkpoints(2).await?;
+    run.system.workers.remove(0).crash()?;
+    let kept = run.wait_for_checkpoints(2).await?;
+    let path = run.object(&kept[0].2);
+    let mut content = std::fs::read(&path)?;
+    *content.last_mut().context("an empty checkpoint")? ^= 1;
+    std::fs::write(&path, content)?;
+    let log = run.end(&expected, "after a flipped bit").await?;
+    assert_eq!(
+        checkpoints_in(&log, LEFT_ASIDE).first().map(|first| first.0),
+        Some(kept[0].0.into())
+    );
+    assert_eq!(
+        checkpoints_in(&log, RESUMED).first().map(|first| first.0),
+        Some(kept[1].0.into())
+    );
+
+    // One is cut short and one is gone: the job begins anew.
+    let mut run = Run::start(&flags).await?;
+    run.wait_for_checkpoints(2).await?;
+    run.system.workers.remove(0).crash()?;
+    let kept = run.wait_for_checkpoints(2).await?;
+    let path = run.object(&kept[0].2);
+    let content = std::fs::read(&path)?;
+    std::fs::write(&path, &content[..content.len() / 2])?;
+    std::fs::remove_file(run.object(&kept[1].2))?;
+    let log = run.end(&expected, "after the loss of both").await?;
+    assert_eq!(checkpoints_in(&log, LEFT_ASIDE).len(), 2);
+    assert_eq!(checkpoints_in(&log, RESUMED), []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stops_leaves_a_checkpoint() -> anyhow::Result<()> {
+    let expected = undisturbed().await?;
+    let mut run = Run::start(&NO_INTERVAL).await?;
+    let is_under_way = |study: &v1::StudySummary| study.epochs_reported > 100;
+    run.system.watch_until(STUDY, "some epochs", is_under_way).await?;
+    assert!(run.system.workers.remove(0).stop()?.success());
+    let kept = run.wait_for_checkpoints(1).await?;
+    let log = run.end(&expected, "after a drain").await?;
+    assert_eq!(checkpoints_in(&log, RESUMED), [(0, kept[0].1.into())]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_study_gives_its_workers_back_and_goes_on_where_it_was() -> anyhow::Result<()> {
+    let expected = undisturbed().await?;
+    let mut run = Run::start(&[NO_INTERVAL, SHORT_LEASES].concat()).await?;
+    let is_under_way = |study: &v1::StudySummary| study.epochs_reported > 100;
+    run.system.watch_until(STUDY, "some epochs", is_under_way).await?;
+    let study = || STUDY.to_owned();
+    let mut client = run.system.studies().await?;
+    client.pause_study(v1::PauseStudyRequest { study: study() }).await?;
+    let kept = run.wait_for_checkpoints(1).await?;
+    wait_for("the lease to be handed back", async {
+        loop {
+            let attempts: Vec<(Option<String>, i32, String)> = sqlx::query_as(
+                "SELECT a.outcome, j.attempts, j.state FROM trawl_store.job_attempts a JOIN trawl_store.jobs j USING (job_id)",
+            )
+            .fetch_all(&run.owner)
+            .await?;
+            if attempts == [(Some("drained".to_owned()), 0, "queued".to_owned())] {
+                return Ok(());
+            }
+            // Nobody is told of a release.
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await?;
+    // The worker that had it takes it again, or another one does.
+    run.system.workers.remove(0).crash()?;
+    client.resume_study(v1::ResumeStudyRequest { study: study() }).await?;
+    let log = run.end(&expected, "after a pause").await?;
+    assert_eq!(checkpoints_in(&log, RESUMED), [(0, kept[0].1.into())]);
+    Ok(())
+}
