@@ -63,7 +63,7 @@ pub(crate) enum Command {
     /// A progress bar on a terminal, lines elsewhere. Outlives restarts of the coordinator. The exit status is 0 only if
     /// the study completed.
     Watch(StudyArgs),
-    /// Grant no more jobs; what trains goes on to its end. Prints the study's state.
+    /// Stop a study for a while: workers leave checkpoints, from which it goes on once resumed. Prints the study's state.
     Pause(StudyArgs),
     /// Go on with a paused study. Prints the study's state.
     Resume(StudyArgs),

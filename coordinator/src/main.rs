@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use trawl_coordinator::app::{App, Settings, expire_leases, sweep_objects};
+use trawl_coordinator::app::{App, Settings, be_present, expire_leases};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::grpc::Access;
 use trawl_coordinator::server::{Ports, serve};
@@ -68,7 +68,7 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     };
     let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;
-    sweep_objects::give_up_uploads(&app).await?;
+    let presence = be_present::appear(&app).await?;
 
     info!(grpc.addr = %grpc_addr, http.addr = %http_addr, version = env!("CARGO_PKG_VERSION"), "coordinator ready");
     if let Some(path) = &args.ready_file {
@@ -76,6 +76,7 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     }
     serve(
         app,
+        presence,
         Ports {
             grpc,
             http,

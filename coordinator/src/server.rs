@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use trawl_proto::v1::study_service_server::StudyServiceServer;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 
+use crate::app::be_present::{self, Presence};
 use crate::app::report_epochs::report_writer;
 use crate::app::{App, AppError, cancel_study, delete_study, expire_leases, sweep_objects};
 use crate::grpc::{Access, Studies, Workers};
@@ -48,12 +49,14 @@ pub struct Ports {
 ///
 /// # Errors
 /// A port that fails.
-pub async fn serve(app: Arc<App>, ports: Ports, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: CancellationToken) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     // The writer outlives the streams that feed it: it ends when their last queue is dropped.
     let hard_stop = CancellationToken::new();
     let (reports, writer) = report_writer(Arc::clone(&app), hard_stop.clone());
     tasks.spawn(writer);
+    // Others see that it lives until its last upload has ended.
+    let present = tokio::spawn(be_present::stay(Arc::clone(&app), presence));
     tasks.spawn(on_tick(EXPIRE_INTERVAL, Arc::clone(&app), stop.clone(), expire));
     tasks.spawn(on_tick(TIDY_INTERVAL, Arc::clone(&app), stop.clone(), tidy));
 
@@ -121,6 +124,7 @@ pub async fn serve(app: Arc<App>, ports: Ports, stop: CancellationToken) -> anyh
         grpc.abort();
     }
     web.abort();
+    present.abort();
     Ok(())
 }
 

@@ -36,6 +36,7 @@ impl ScriptedWorker {
             device: "cpu".into(),
             slots: 8,
             version: "0".into(),
+            protocol: trawl_proto::WORKER_PROTOCOL,
         };
         worker.client.register_worker(request).await?;
         Ok(worker)

@@ -24,7 +24,7 @@ impl IncomingFile {
         object_key: String,
         announced: Fingerprint,
     ) -> Result<Self, AppError> {
-        loose_objects::begin(conn, &object_key, UPLOAD_SWEPT_AFTER).await?;
+        loose_objects::begin(conn, &object_key, UPLOAD_SWEPT_AFTER, app.number).await?;
         Ok(Self {
             upload: app.files.upload(&object_key),
             announced,

@@ -99,5 +99,9 @@ pub async fn read_checkpoint(app: &App, lease: LeaseClaim, number: u32) -> Resul
     let found = checkpoints::of_jobs(&mut tx, &[lease.job_id]).await?;
     tx.commit().await?;
     let found = found.into_iter().find(|checkpoint| checkpoint.number == number);
-    Ok(app.files.read(&found.ok_or_else(not_found)?.object_key).await?)
+    match app.files.read(&found.ok_or_else(not_found)?.object_key).await {
+        // The worker goes on from the one before, and says so in its log.
+        Err(error) if error.is_not_found() => Err(not_found()),
+        pieces => Ok(pieces?),
+    }
 }

@@ -2,6 +2,7 @@
 //! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`report_epochs`] → [`finish_job`] → `finish_trials` →
 //! `finish_study` → [`refit_study`]; beside it the users' other wishes, and lost workers in [`expire_leases`].
 
+pub mod be_present;
 pub mod cancel_study;
 pub mod delete_study;
 pub mod expire_leases;
@@ -133,6 +134,8 @@ pub struct App {
     pool: PgPool,
     files: Files,
     settings: Settings,
+    /// What tells this coordinator from others on the same database.
+    number: i32,
     /// One permit for each file that may be on its way into the object store.
     uploads: Semaphore,
     ids: Mutex<ChaCha20Rng>,
@@ -145,12 +148,14 @@ pub struct App {
 impl App {
     /// The coordinator over a migrated database and an object store. Ids are drawn from `entropy`.
     pub fn new(pool: PgPool, files: Files, settings: Settings, entropy: [u8; 32]) -> Self {
+        let mut ids = ChaCha20Rng::from_seed(entropy);
         Self {
             pool,
             files,
             settings,
+            number: ids.next_u32().cast_signed(),
             uploads: Semaphore::new(UPLOADS_MAX),
-            ids: Mutex::new(ChaCha20Rng::from_seed(entropy)),
+            ids: Mutex::new(ids),
             jobs_queued: watch::Sender::new(0),
             studies_changed: watch::Sender::new(0),
         }

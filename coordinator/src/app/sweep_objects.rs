@@ -3,22 +3,17 @@
 use tracing::debug;
 
 use super::{App, AppError};
-use crate::store::{dataset_files, loose_objects};
+use crate::store::{coordinators, dataset_files, loose_objects};
 
 /// Objects that one transaction sweeps: it has them locked for as long as the object store takes to remove them.
 const OBJECTS_PER_STEP: u32 = 32;
 
-/// Makes everything that was under way due: called when the coordinator starts.
-pub async fn give_up_uploads(app: &App) -> Result<(), AppError> {
-    let mut conn = app.pool.acquire().await?;
-    loose_objects::give_up_all(&mut conn).await?;
-    Ok(())
-}
-
-/// Removes dataset files that no study uses, and then every object that is due.
+/// Removes dataset files that no study uses, gives up what coordinators that ended had under way, and then removes every object
+/// that is due.
 pub async fn sweep_objects(app: &App) -> Result<(), AppError> {
     let mut conn = app.pool.acquire().await?;
     dataset_files::remove_unused(&mut conn).await?;
+    coordinators::give_up_uploads_of_dead(&mut conn).await?;
     drop(conn);
     loop {
         let mut tx = app.begin().await?;

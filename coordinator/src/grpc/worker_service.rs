@@ -73,7 +73,17 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl WorkerService for Workers {
     async fn register_worker(&self, request: Request<v1::RegisterWorkerRequest>) -> Answer<v1::RegisterWorkerResponse> {
-        let worker = new_worker(request.into_inner())?;
+        let request = request.into_inner();
+        if request.protocol != trawl_proto::WORKER_PROTOCOL {
+            return Err(Status::failed_precondition(format!(
+                "the worker speaks version {} of the workers' protocol, the coordinator version {}: upgrade the older one \
+                 (the coordinator is trawl {})",
+                request.protocol,
+                trawl_proto::WORKER_PROTOCOL,
+                env!("CARGO_PKG_VERSION"),
+            )));
+        }
+        let worker = new_worker(request)?;
         in_time(register_worker(&self.app, &worker)).await?;
         let settings = self.app.settings();
         Ok(Response::new(v1::RegisterWorkerResponse {

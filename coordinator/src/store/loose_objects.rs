@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::{Connection, StoreError};
 
-/// Notes an upload: unless it is listed within this time, it is swept.
-pub async fn begin(conn: &mut Connection, key: &str, within: Duration) -> Result<(), StoreError> {
+/// Notes an upload: unless it is listed within this time, or its coordinator ends before, it is swept.
+pub async fn begin(conn: &mut Connection, key: &str, within: Duration, coordinator: i32) -> Result<(), StoreError> {
     sqlx::query!(
-        "INSERT INTO trawl_store.loose_objects (object_key, due_at)
-         VALUES ($1, clock_timestamp() + make_interval(secs => $2))
-         ON CONFLICT (object_key) DO UPDATE SET due_at = EXCLUDED.due_at",
+        "INSERT INTO trawl_store.loose_objects (object_key, due_at, coordinator)
+         VALUES ($1, clock_timestamp() + make_interval(secs => $2), $3)
+         ON CONFLICT (object_key) DO UPDATE SET due_at = EXCLUDED.due_at, coordinator = EXCLUDED.coordinator",
         key,
         within.as_secs_f64(),
+        coordinator,
     )
     .execute(conn)
     .await?;
@@ -31,17 +32,15 @@ pub async fn end(conn: &mut Connection, key: &str) -> Result<bool, StoreError> {
 
 /// Has an object swept that no table lists, or that is not listed any more.
 pub async fn give_up(conn: &mut Connection, key: &str) -> Result<(), StoreError> {
-    begin(conn, key, Duration::ZERO).await
-}
-
-/// Makes everything due: what another coordinator was just uploading when it ended is of no use.
-pub async fn give_up_all(conn: &mut Connection) -> Result<u64, StoreError> {
-    let done = sqlx::query!(
-        "UPDATE trawl_store.loose_objects SET due_at = clock_timestamp() WHERE due_at > clock_timestamp()"
+    sqlx::query!(
+        "INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         VALUES ($1, clock_timestamp())
+         ON CONFLICT (object_key) DO UPDATE SET due_at = EXCLUDED.due_at, coordinator = NULL",
+        key,
     )
     .execute(conn)
     .await?;
-    Ok(done.rows_affected())
+    Ok(())
 }
 
 /// An object to be swept.

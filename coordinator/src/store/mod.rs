@@ -5,6 +5,7 @@
 
 pub mod artifacts;
 pub mod checkpoints;
+pub mod coordinators;
 pub mod dataset_files;
 pub mod epoch_reports;
 pub mod folds;

@@ -143,6 +143,7 @@ async fn try_register(settings: &Settings, connection: &Connection) -> Result<Ti
         device: settings.device_name.clone(),
         slots: settings.slots,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: trawl_proto::WORKER_PROTOCOL,
     };
     let answer = connection.client().register_worker(request).await?.into_inner();
     let time = |field: Option<prost_types::Duration>| {

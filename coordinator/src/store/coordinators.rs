@@ -1,0 +1,33 @@
+//! Which coordinators live: each holds an advisory lock of its own number on a connection that it keeps open. Postgres frees it
+//! the moment that the coordinator is gone, however it ended, and no clock has a part in it.
+
+use super::{Connection, StoreError};
+
+/// Class of the advisory locks that stand for coordinators.
+const CLASS: i32 = 0x7472_776c;
+
+/// Takes the lock of this coordinator, for as long as the connection lives; false if another one has the number.
+pub async fn appear(conn: &mut Connection, number: i32) -> Result<bool, StoreError> {
+    let locked = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, $2) AS "locked!""#, CLASS, number)
+        .fetch_one(conn)
+        .await?;
+    Ok(locked)
+}
+
+/// Makes the uploads due that coordinators had under way which live no more; how many there were.
+pub async fn give_up_uploads_of_dead(conn: &mut Connection) -> Result<u64, StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.loose_objects o
+         SET due_at = clock_timestamp(), coordinator = NULL
+         WHERE o.coordinator IS NOT NULL
+           AND NOT EXISTS (
+               SELECT FROM pg_locks l
+               WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
+                 AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                 AND l.classid::bigint = $1::integer::bigint AND l.objid::bigint = (o.coordinator::bigint & 4294967295))",
+        CLASS,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
