@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::transport::Channel;
 use trawl_domain::id::WorkerId;
+use trawl_domain::secret::Secret;
+use trawl_proto::credential::Bearer;
+use trawl_proto::dial::{TlsChoice, endpoint};
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
 /// How long a call that waits for nothing may take.
@@ -23,37 +22,32 @@ const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A client that carries the token.
-pub type Client = WorkerServiceClient<InterceptedService<Channel, Token>>;
+pub type Client = WorkerServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// The way to the coordinator.
 #[derive(Clone, Debug)]
 pub struct Connection {
     brief: Channel,
     patient: Channel,
-    token: Token,
+    token: Bearer,
 }
 
 impl Connection {
     /// A connection that is made when it is first used.
     ///
     /// # Errors
-    /// A URL that is none, or a token that does not fit in a header.
-    pub fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .with_context(|| format!("--coordinator {url} is no URL such as http://127.0.0.1:50051"))?
+    /// A URL that is none, a file of TLS that cannot be read, or a token that does not fit in a header.
+    pub fn new(url: &str, tls: &TlsChoice, token: Option<&Secret>) -> anyhow::Result<Self> {
+        let endpoint = endpoint(url, tls)?
             .connect_timeout(CONNECT_WITHIN)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        let header = token
-            .map(|token| format!("Bearer {token}").parse())
-            .transpose()
-            .context("--token holds characters that no header takes")?;
         Ok(Self {
             brief: endpoint.clone().timeout(ANSWER_WITHIN).connect_lazy(),
             patient: endpoint.connect_lazy(),
-            token: Token(header),
+            token: Bearer::new(token)?,
         })
     }
 
@@ -67,19 +61,6 @@ impl Connection {
     pub fn patient_client(&self) -> Client {
         WorkerServiceClient::with_interceptor(self.patient.clone(), self.token.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
-    }
-}
-
-/// Puts the token on every call.
-#[derive(Clone, Debug)]
-pub struct Token(Option<MetadataValue<Ascii>>);
-
-impl Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(header) = &self.0 {
-            request.metadata_mut().insert("authorization", header.clone());
-        }
-        Ok(request)
     }
 }
 
