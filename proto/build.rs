@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let protos = ["trawl/v1/study.proto", "trawl/v1/worker.proto"];
+    let protos = ["trawl/v1/access.proto", "trawl/v1/study.proto", "trawl/v1/worker.proto"];
     protos
         .iter()
         .for_each(|proto| println!("cargo:rerun-if-changed={proto}"));

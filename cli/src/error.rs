@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+use trawl_proto::dial::reason;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +61,17 @@ impl From<Status> for Error {
         let message = one_line(status.message());
         match status.code() {
             Code::InvalidArgument => Self::Rejected(rejection(&message, &status)),
-            Code::Unauthenticated => Self::Failed(format!("{message}; --token or TRAWL_TOKEN gives the credential")),
+            Code::Unauthenticated => {
+                Self::Failed(format!("{message}; --token-file or TRAWL_TOKEN gives the credential"))
+            }
             Code::DeadlineExceeded => Self::Failed("the coordinator did not answer in time".into()),
-            _ if is_transport(&status) => Self::Failed(format!("the connection to the coordinator broke: {message}")),
+            _ if is_transport(&status) => {
+                let reason = match std::error::Error::source(&status) {
+                    Some(cause) => one_line(&reason(cause)),
+                    None => message,
+                };
+                Self::Failed(format!("the connection to the coordinator broke: {reason}"))
+            }
             _ if message.is_empty() => Self::Failed(format!("the coordinator answered: {}", status.code())),
             _ => Self::Failed(message),
         }

@@ -1,12 +1,17 @@
 //! Flags of `trawl-coordinator`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use trawl_coordinator::tls::TlsFiles;
+use trawl_domain::access::Protection;
+use trawl_domain::secret::Secret;
+use trawl_proto::credential::{self, CredentialError};
 use url::Url;
 
 /// Samples configurations, keeps studies in Postgres, leases jobs to workers.
@@ -14,20 +19,17 @@ use url::Url;
 #[command(version)]
 pub(crate) struct Args {
     /// Postgres, 15 or newer, as postgres://USER:PASSWORD@HOST:PORT/DATABASE; migrated at start.
+    /// Prefer the variable: other users see arguments.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub(crate) database_url: String,
+    pub(crate) database_url: Secret,
     /// Address of gRPC. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_LISTEN", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
     /// Address of the web port. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) http_listen: SocketAddr,
-    /// Token that every call has to carry.
-    #[arg(long, env = "TRAWL_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
-    /// Listen beyond loopback although there is no encryption.
-    #[arg(long, env = "TRAWL_INSECURE")]
-    pub(crate) insecure: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// Folder that relative paths of datasets start from.
     #[arg(long, env = "TRAWL_DATASET_DIR", default_value = ".")]
     pub(crate) dataset_dir: PathBuf,
@@ -51,6 +53,61 @@ pub(crate) struct Args {
     /// Form of the log, on standard error; RUST_LOG filters it.
     #[arg(long, env = "TRAWL_LOG", default_value = "human")]
     pub(crate) log: Log,
+}
+
+/// Who may call, and how calls are encrypted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AccessArgs {
+    /// Token that may do everything, and by which others are made. For experiments: other users see arguments, so prefer the
+    /// variable or --token-file. Without one, and as long as none was ever made, no token is asked for.
+    #[arg(long, env = "TRAWL_TOKEN", hide_env_values = true)]
+    token: Option<Secret>,
+    /// File with that token, instead.
+    #[arg(long, value_name = "FILE", env = "TRAWL_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Certificate for TLS on both ports, in PEM, with those between it and its authority. Read at start.
+    #[arg(long, value_name = "FILE", env = "TRAWL_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", env = "TRAWL_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Mutual TLS: authorities, in PEM, from one of which every client needs a certificate, on both ports.
+    #[arg(long, value_name = "FILE", env = "TRAWL_TLS_CLIENT_CA", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// Listen beyond loopback although there is no token or no TLS.
+    #[arg(long, env = "TRAWL_INSECURE")]
+    insecure: bool,
+    /// Calls that a token may make in a second, and at once. Messages on streams do not count.
+    #[arg(long, value_name = "N", env = "TRAWL_REQUESTS_PER_SECOND", default_value = "1000")]
+    pub(crate) requests_per_second: NonZeroU32,
+}
+
+impl AccessArgs {
+    /// The operator's token.
+    ///
+    /// # Errors
+    /// A file without one.
+    pub(crate) fn token(&self) -> Result<Option<Secret>, CredentialError> {
+        credential::token(self.token.as_ref(), self.token_file.as_deref())
+    }
+
+    /// Where the files of TLS are, if it is wanted.
+    pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            cert: self.tls_cert.clone()?,
+            key: self.tls_key.clone()?,
+            client_ca: self.tls_client_ca.clone(),
+        })
+    }
+
+    /// What protects the ports; a file that is named counts, and is read before they open.
+    fn protection(&self) -> Protection {
+        Protection {
+            token: self.token_file.is_some() || self.token.as_ref().is_some_and(|token| !token.is_empty()),
+            tls: self.tls_cert.is_some(),
+            insecure: self.insecure,
+        }
+    }
 }
 
 /// Form of the log.
@@ -108,10 +165,7 @@ impl Args {
     /// What is not told to be open is closed: ends the process with a usage error.
     pub(crate) fn refuse_open_ports(&self) {
         for (flag, addr) in [("--listen", self.listen), ("--http-listen", self.http_listen)] {
-            if !addr.ip().is_loopback() && !self.insecure {
-                let message = format!(
-                    "{flag} {addr} is reached from other machines, unencrypted: say --insecure if that is meant"
-                );
+            if let Some(message) = self.access.protection().refuses(flag, addr) {
                 Self::command().error(ErrorKind::ValueValidation, message).exit();
             }
         }

@@ -16,10 +16,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use trawl_coordinator::app::door::Door;
 use trawl_coordinator::app::{App, Settings, be_present, expire_leases};
 use trawl_coordinator::files::Files;
-use trawl_coordinator::grpc::Access;
 use trawl_coordinator::server::{Ports, serve};
+use trawl_coordinator::tls::Tls;
 
 use args::Args;
 
@@ -41,17 +42,16 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
+    let token = args.access.token()?;
+    install_tls_provider()?;
+    let tls = args.access.tls_files().map(|files| Tls::read(&files)).transpose()?;
     let grpc = listen(args.listen).await?;
     let http = listen(args.http_listen).await?;
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
 
-    // The TLS of S3 clients has none of its own.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .map_err(|_| anyhow::anyhow!("there is another TLS provider already"))?;
     let files = Files::open(&args.artifacts_url()?).context("--artifacts")?;
     let pool = tokio::select! {
-        pool = connect(&args.database_url) => pool?,
+        pool = connect(args.database_url.expose()) => pool?,
         () = stop.cancelled() => return Ok(()),
     };
     sqlx::migrate!("../migrations")
@@ -70,23 +70,28 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     expire_leases::grant_grace(&app).await?;
     let presence = be_present::appear(&app).await?;
 
-    info!(grpc.addr = %grpc_addr, http.addr = %http_addr, version = env!("CARGO_PKG_VERSION"), "coordinator ready");
-    if let Some(path) = &args.ready_file {
-        write_ready_file(path, grpc_addr, http_addr)?;
+    let door = Arc::new(Door::new(
+        Arc::clone(&app),
+        token.as_ref(),
+        args.access.requests_per_second,
+    ));
+    if door.is_open().await? {
+        warn!("no token is asked for: whoever reaches these ports may do everything");
     }
-    serve(
-        app,
-        presence,
-        Ports {
-            grpc,
-            http,
-            access: Access::new(args.token.as_deref()),
-        },
-        stop,
-    )
-    .await?;
+    info!(tls = tls.is_some(), grpc.addr = %grpc_addr, http.addr = %http_addr, version = env!("CARGO_PKG_VERSION"), "coordinator ready");
+    if let Some(path) = &args.ready_file {
+        write_ready_file(path, tls.is_some(), grpc_addr, http_addr)?;
+    }
+    serve(app, presence, Ports { grpc, http, door, tls }, stop).await?;
     info!("coordinator stopped");
     Ok(())
+}
+
+/// The TLS of the web port and of S3 clients has no cryptography of its own.
+fn install_tls_provider() -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("there is another TLS provider already"))
 }
 
 async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -127,8 +132,9 @@ async fn connect(url: &str) -> anyhow::Result<PgPool> {
 }
 
 /// Says where it listens, whole or not at all: another process waits for the file.
-fn write_ready_file(path: &Path, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
-    let ready = serde_json::json!({ "grpc": format!("http://{grpc}"), "http": format!("http://{http}") });
+fn write_ready_file(path: &Path, tls: bool, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+    let scheme = if tls { "https" } else { "http" };
+    let ready = serde_json::json!({ "grpc": format!("{scheme}://{grpc}"), "http": format!("{scheme}://{http}") });
     let part = path.with_extension("part");
     std::fs::write(&part, format!("{ready}\n"))
         .and_then(|()| std::fs::rename(&part, path))

@@ -3,28 +3,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum_server::tls_rustls::RustlsConfig;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::service::interceptor::InterceptedService;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tracing::{info, warn};
+use trawl_proto::v1::access_service_server::AccessServiceServer;
 use trawl_proto::v1::study_service_server::StudyServiceServer;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 
 use crate::app::be_present::{self, Presence};
+use crate::app::door::Door;
 use crate::app::report_epochs::report_writer;
 use crate::app::{App, AppError, cancel_study, delete_study, expire_leases, sweep_objects};
-use crate::grpc::{Access, Studies, Workers};
+use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
+use crate::tls::Tls;
 
 /// A study with its 64 parameters of 256 choices fits many times.
 const STUDY_MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// A report of a full job is 2 KiB, a piece of an artifact 64 KiB.
 const WORKER_MESSAGE_BYTES_MAX: usize = 128 << 10;
+/// A token's name and role.
+const ACCESS_MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Calls that one connection may have under way.
 const STREAMS_PER_CONNECTION_MAX: u32 = 128;
 /// Time between two looks for leases that ran out.
@@ -42,7 +48,9 @@ pub struct Ports {
     /// Web.
     pub http: TcpListener,
     /// Who may call.
-    pub access: Access,
+    pub door: Arc<Door>,
+    /// How both are encrypted, if they are.
+    pub tls: Option<Tls>,
 }
 
 /// Serves until `stop` is cancelled; then ends what waits, lets calls come to their end for a while, and returns.
@@ -74,26 +82,29 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let tokens = AccessServiceServer::new(Tokens::new(Arc::clone(&app), Arc::clone(&ports.door)))
+        .max_decoding_message_size(ACCESS_MESSAGE_BYTES_MAX);
+    let routes = Routes::new(studies)
+        .add_service(workers)
+        .add_service(tokens)
+        .add_service(describe().build_v1()?)
+        .add_service(describe().build_v1alpha()?)
+        .add_service(health_service);
+    let mut server = Server::builder();
+    if let Some(tls) = &ports.tls {
+        server = server.tls_config(tls.grpc.clone())?;
+    }
     let mut grpc = tokio::spawn(
-        Server::builder()
+        server
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .tcp_nodelay(true)
-            .add_service(InterceptedService::new(studies, ports.access.clone()))
-            .add_service(InterceptedService::new(workers, ports.access.clone()))
-            .add_service(InterceptedService::new(describe().build_v1()?, ports.access.clone()))
-            .add_service(InterceptedService::new(
-                describe().build_v1alpha()?,
-                ports.access.clone(),
-            ))
-            // Health is for probes, which have no token.
-            .add_service(health_service)
+            .add_routes(guarded(routes, Arc::clone(&ports.door)))
             .serve_with_incoming_shutdown(TcpListenerStream::new(ports.grpc), stop.clone().cancelled_owned()),
     );
-    let web =
-        axum::serve(ports.http, http::router(Arc::clone(&app))).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let mut web = tokio::spawn(async move { web.await });
+    let web = http::router(Arc::clone(&app), ports.door);
+    let mut web = tokio::spawn(serve_web(ports.http, web, ports.tls, stop.clone()));
 
     // A handle must not be asked again once it has answered.
     let mut grpc_ended = false;
@@ -126,6 +137,30 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     web.abort();
     present.abort();
     Ok(())
+}
+
+/// Serves the web port, under TLS if the operator wants it.
+async fn serve_web(
+    port: TcpListener,
+    router: axum::Router,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let Some(tls) = tls else {
+        return axum::serve(port, router)
+            .with_graceful_shutdown(stop.cancelled_owned())
+            .await;
+    };
+    let handle = axum_server::Handle::new();
+    let stopper = handle.clone();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        stopper.graceful_shutdown(Some(DRAIN_WITHIN));
+    });
+    axum_server::from_tcp_rustls(port.into_std()?, RustlsConfig::from_config(tls.web))?
+        .handle(handle)
+        .serve(router.into_make_service())
+        .await
 }
 
 /// Takes the jobs of silent workers back.
@@ -177,7 +212,12 @@ async fn watch_database(app: Arc<App>, health: tonic_health::server::HealthRepor
         } else {
             ServingStatus::NotServing
         };
-        for service in ["", "trawl.v1.StudyService", "trawl.v1.WorkerService"] {
+        for service in [
+            "",
+            "trawl.v1.StudyService",
+            "trawl.v1.WorkerService",
+            "trawl.v1.AccessService",
+        ] {
             health.set_service_status(service, status).await;
         }
         tokio::select! {

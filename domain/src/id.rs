@@ -43,3 +43,7 @@ uuid_id!(
     /// The secret half of a lease: every write under the lease repeats it.
     LeaseToken
 );
+uuid_id!(
+    /// Names a token for ever, and tells nothing of its text.
+    TokenId
+);

@@ -2,6 +2,7 @@
 //!
 //! Everything here is a function of its arguments. No clock, no global random numbers, no tokio, tonic, sqlx or tch.
 
+pub mod access;
 pub mod artifact;
 pub mod check;
 pub mod dataset;
@@ -12,6 +13,7 @@ pub mod limits;
 pub mod metric;
 pub mod network;
 pub mod sampler;
+pub mod secret;
 pub mod seed;
 pub mod space;
 pub mod state;

@@ -63,3 +63,9 @@ pub const REFIT_INPUTS_MAX: usize = 16;
 pub const WORKER_SLOTS_MAX: u32 = 64;
 /// Violations that one answer lists.
 pub const VIOLATIONS_MAX: usize = 100;
+/// Length of a token's name.
+pub const TOKEN_NAME_CHARS_MAX: usize = 63;
+/// Time for which a token may be valid: ten years.
+pub const TOKEN_LIFETIME_SECONDS_MAX: u64 = 10 * 366 * 24 * 3_600;
+/// Tokens that are valid at once: the coordinator has all of them in memory.
+pub const TOKENS_MAX: u32 = 10_000;

@@ -1,7 +1,10 @@
 //! Starts the real binaries on a real Postgres, for tests of the whole system.
 
+mod access;
+mod authority;
 mod postgres;
 mod process;
+mod raw_call;
 mod scripted_worker;
 mod system;
 mod up;
@@ -9,8 +12,11 @@ mod up;
 /// Studies that tests submit.
 pub mod studies;
 
+pub use access::{Admin, all_tables};
+pub use authority::{Authority, CertFiles};
 pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
+pub use raw_call::{call_raw, open_raw};
 pub use scripted_worker::{ScriptedWorker, epoch_report};
 pub use system::{Client, Coordinator, System, View, assert_same_rows, wait_for};
 pub use up::{Ports, Up};

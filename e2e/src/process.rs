@@ -138,15 +138,7 @@ impl ProcessTree {
     /// The processes of this machine cannot be listed.
     pub fn of(root: u32) -> anyhow::Result<Self> {
         let mut handles = Vec::new();
-        let parents = parents()?;
-        let mut waiting = vec![root];
-        while let Some(process) = waiting.pop() {
-            waiting.extend(
-                parents
-                    .iter()
-                    .filter(|(_, parent)| *parent == process)
-                    .map(|(child, _)| *child),
-            );
+        for process in processes_below(root)? {
             match pidfd_open(pid(process)?, PidfdFlags::NONBLOCK) {
                 Ok(handle) => handles.push(handle),
                 // It ended meanwhile.
@@ -181,6 +173,32 @@ impl ProcessTree {
         }
         Ok(())
     }
+}
+
+/// The arguments of a process and of all that it started.
+///
+/// # Errors
+/// The processes of this machine cannot be listed.
+pub(crate) fn command_lines(root: u32) -> anyhow::Result<Vec<String>> {
+    let lines = processes_below(root)?.into_iter().map(|process| {
+        // One that has ended meanwhile has none.
+        let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ")
+    });
+    Ok(lines.collect())
+}
+
+/// A process and all that it started, directly or not.
+fn processes_below(root: u32) -> anyhow::Result<Vec<u32>> {
+    let parents = parents()?;
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(process) = found.get(next).copied() {
+        let children = parents.iter().filter(|(_, parent)| *parent == process);
+        found.extend(children.map(|(child, _)| *child));
+        next += 1;
+    }
+    Ok(found)
 }
 
 fn pid(number: u32) -> anyhow::Result<Pid> {

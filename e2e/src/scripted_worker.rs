@@ -53,6 +53,11 @@ impl ScriptedWorker {
         })
     }
 
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.worker_id
+    }
+
     /// Asks for jobs, and does not wait for them.
     ///
     /// # Errors

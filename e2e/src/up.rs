@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use anyhow::Context;
 use rustix::process::Signal;
 
-use crate::process::{Process, ProcessTree, binary, repository};
+use crate::process::{Process, ProcessTree, binary, command_lines, repository};
 use crate::system::{Client, read_when_there, wait_for};
 
 /// Where a `trawl up` listens; a user's are the same at every start.
@@ -42,21 +42,30 @@ impl Up {
     /// # Errors
     /// It does not become ready.
     pub async fn start(data_dir: &Path, ports: &Ports) -> anyhow::Result<Self> {
+        Self::start_with(data_dir, ports, |_| {}).await
+    }
+
+    /// The same, with a command that a test has changed.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_with(data_dir: &Path, ports: &Ports, change: impl FnOnce(&mut Command)) -> anyhow::Result<Self> {
         let file = data_dir.join("endpoints.json");
         // What one that was killed left there is not true any more. Nobody else writes it meanwhile.
         if file.exists() {
             std::fs::remove_file(&file)?;
         }
-        let mut process = Process::start(
-            Command::new(binary("trawl")?)
-                .args(["up", "--workers", "1", "--device", "cpu"])
-                .args(["--listen", &ports.grpc, "--http-listen", &ports.http, "--data-dir"])
-                .arg(data_dir)
-                .current_dir(repository())
-                .env_remove("DATABASE_URL")
-                .env("TRAWL_LEASE_TTL_MS", "3000")
-                .env("RUST_LOG", "warn"),
-        )?;
+        let mut command = Command::new(binary("trawl")?);
+        command
+            .args(["up", "--workers", "1", "--device", "cpu"])
+            .args(["--listen", &ports.grpc, "--http-listen", &ports.http, "--data-dir"])
+            .arg(data_dir)
+            .current_dir(repository())
+            .env_remove("DATABASE_URL")
+            .env("TRAWL_LEASE_TTL_MS", "3000")
+            .env("RUST_LOG", "warn");
+        change(&mut command);
+        let mut process = Process::start(&mut command)?;
         let ready = wait_for("trawl up", async {
             tokio::select! {
                 ready = read_when_there(&file) => ready,
@@ -79,6 +88,14 @@ impl Up {
     /// Where it listens.
     pub fn ports(&self) -> &Ports {
         &self.ports
+    }
+
+    /// The arguments of it and of all that it started, as every user of this machine sees them.
+    ///
+    /// # Errors
+    /// The processes of this machine cannot be listed.
+    pub fn command_lines(&self) -> anyhow::Result<Vec<String>> {
+        command_lines(self.process.id())
     }
 
     /// It, and all that it started: coordinator, worker, Postgres with its own processes.

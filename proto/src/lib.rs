@@ -1,5 +1,8 @@
-//! The wire: `trawl.v1` in protobuf, its generated code, its JSON form, and the conversions to and from the domain.
+//! The wire: `trawl.v1` in protobuf, its generated code, its JSON form, the conversions to and from the
+//! domain, and the way to a coordinator with its credential.
 
+pub mod credential;
+pub mod dial;
 mod job;
 mod json;
 mod params;

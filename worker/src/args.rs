@@ -5,18 +5,43 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
+use trawl_domain::secret::Secret;
+use trawl_proto::credential::{self, CredentialError};
+use trawl_proto::dial::TlsChoice;
 use trawl_worker::device::DeviceChoice;
 
 /// Leases jobs, trains them on its device and reports what came of them.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// The coordinator.
-    #[arg(long, env = "TRAWL_COORDINATOR", default_value = "http://127.0.0.1:50051")]
-    pub(crate) coordinator: String,
-    /// Token that the coordinator asks for.
+    /// The coordinator; https:// for one that speaks TLS. Several of one database are separated by commas: another one is asked
+    /// when one does not answer.
+    #[arg(
+        long = "coordinator",
+        env = "TRAWL_COORDINATOR",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:50051"
+    )]
+    pub(crate) coordinators: Vec<String>,
+    /// Token that the coordinator asks for, of the role worker. For experiments: other users see arguments, so prefer the
+    /// variable or --token-file.
     #[arg(long, env = "TRAWL_TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<String>,
+    token: Option<Secret>,
+    /// File with that token, instead.
+    #[arg(long, value_name = "FILE", env = "TRAWL_TOKEN_FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Authorities, in PEM, that the coordinator's certificate has to come from; the public ones where left out.
+    #[arg(long, value_name = "FILE", env = "TRAWL_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+    /// Certificate, in PEM, for a coordinator that asks for one.
+    #[arg(long, value_name = "FILE", env = "TRAWL_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", env = "TRAWL_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Name that the coordinator's certificate is for, where the URL has another.
+    #[arg(long, value_name = "NAME", env = "TRAWL_TLS_SERVER_NAME")]
+    tls_server_name: Option<String>,
     /// Where to train: auto | cpu | cuda:N. auto takes the first GPU if there is one.
     #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
@@ -36,6 +61,23 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The token.
+    ///
+    /// # Errors
+    /// A file without one.
+    pub(crate) fn token(&self) -> Result<Option<Secret>, CredentialError> {
+        credential::token(self.token.as_ref(), self.token_file.as_deref())
+    }
+
+    /// What of TLS the operator decided.
+    pub(crate) fn tls(&self) -> TlsChoice {
+        TlsChoice {
+            ca: self.tls_ca.clone(),
+            identity: self.tls_cert.clone().zip(self.tls_key.clone()),
+            server_name: self.tls_server_name.clone(),
+        }
+    }
+
     /// Where dataset files are kept.
     pub(crate) fn cache_dir(&self) -> PathBuf {
         let folder = |name: &str| {

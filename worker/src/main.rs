@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<()> {
         .enable_all()
         .build()?
         .block_on(async {
-            let connection = Connection::new(&args.coordinator, args.token.as_deref())?;
+            let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
             let stop = CancellationToken::new();
             stop_on_signals(&stop)?;
             agent::run(settings, connection, stop).await;

@@ -8,6 +8,7 @@ mod show;
 mod steer;
 mod studies;
 mod submit;
+mod token;
 mod trials;
 mod watch;
 mod workers;
@@ -41,7 +42,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Report(args) => report::report(&mut connect().await?, args, output).await,
         Command::Artifacts(args) => artifacts::artifacts(&mut connect().await?, args, output).await,
         Command::Workers(format) => workers::workers(&mut connect().await?, (*format).into(), output).await,
-        Command::Up(args) => up::up(args, cli.server.token.as_deref(), output).await,
+        Command::Token(command) => token::token(&mut client::connect_access(&cli.server).await?, command, output).await,
+        Command::Up(args) => up::up(args, &cli.server, output).await,
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "trawl", &mut script);

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
+use trawl_domain::secret::Secret;
 
 use super::children::{Spec, Stop, terminate};
 use super::data_dir::failed;
@@ -28,7 +29,9 @@ const NAME: &str = "the coordinator";
 pub(super) struct Coordinator {
     pub(super) program: PathBuf,
     pub(super) launcher: Launcher,
-    pub(super) database_url: String,
+    pub(super) database_url: Secret,
+    /// Its certificate and private key, if it speaks TLS.
+    pub(super) tls: Option<(PathBuf, PathBuf)>,
     /// Where it says that it is ready.
     pub(super) ready_file: PathBuf,
     /// Folder of artifacts and datasets.
@@ -114,11 +117,14 @@ impl Coordinator {
         ]);
         command.arg("--ready-file").arg(&self.ready_file);
         command.arg("--artifacts").arg(file_url(&self.artifacts));
+        if let Some((cert, key)) = &self.tls {
+            command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
+        }
         if self.insecure {
             command.arg("--insecure");
         }
         // Other users see arguments, and this holds a password.
-        command.env("DATABASE_URL", &self.database_url);
+        command.env("DATABASE_URL", self.database_url.expose());
         command
     }
 

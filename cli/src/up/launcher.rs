@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::geteuid;
 use tokio::process::Command;
+use trawl_domain::secret::Secret;
 
 use crate::error::Error;
 
@@ -22,6 +23,17 @@ const PAST_CLOSED_FOLDERS: [&str; 3] = [
     "--ambient-caps=-all,+dac_override",
 ];
 
+/// Variables about tokens and TLS, which are read by `trawl up` itself.
+const ACCESS_VARIABLES: [&str; 7] = [
+    "TRAWL_TOKEN",
+    "TRAWL_TOKEN_FILE",
+    "TRAWL_TLS_CA",
+    "TRAWL_TLS_CERT",
+    "TRAWL_TLS_KEY",
+    "TRAWL_TLS_CLIENT_CA",
+    "TRAWL_TLS_SERVER_NAME",
+];
+
 /// What this machine offers for starting children.
 #[derive(Clone)]
 pub(super) struct Launcher {
@@ -30,7 +42,7 @@ pub(super) struct Launcher {
     /// What setpriv is told for Postgres; nothing where an ordinary user runs it.
     postgres_owner: Vec<&'static str>,
     /// What the coordinator asks of everybody, and workers present.
-    token: Option<String>,
+    token: Option<Secret>,
 }
 
 impl Launcher {
@@ -38,7 +50,7 @@ impl Launcher {
     ///
     /// # Errors
     /// Root without a way to run Postgres as somebody else.
-    pub(super) async fn detect(token: Option<&str>) -> Result<Self, Error> {
+    pub(super) async fn detect(token: Option<Secret>) -> Result<Self, Error> {
         // BusyBox has a setpriv without --pdeathsig, so trying it tells more than finding it.
         let setpriv = works(&["--pdeathsig", "TERM"]).await;
         let mut postgres_owner = Vec::new();
@@ -59,16 +71,20 @@ impl Launcher {
         Ok(Self {
             setpriv,
             postgres_owner,
-            token: token.map(str::to_owned),
+            token,
         })
     }
 
     /// A child of trawl's own, which gets SIGTERM if this process dies.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = self.start(program, &[], "TERM");
+        // These mean other things to the coordinator than to workers; each gets its own as arguments.
+        for variable in ACCESS_VARIABLES {
+            command.env_remove(variable);
+        }
         if let Some(token) = &self.token {
             // Other users see arguments.
-            command.env("TRAWL_TOKEN", token);
+            command.env("TRAWL_TOKEN", token.expose());
         }
         command
     }

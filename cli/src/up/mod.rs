@@ -19,13 +19,16 @@ use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use trawl_domain::access::Protection;
+use trawl_domain::secret::Secret;
+use trawl_proto::dial::TlsChoice;
 
 use self::children::{Spec, Stop, supervise};
 use self::coordinator::Coordinator;
 use self::data_dir::{DataDir, Endpoints};
 use self::launcher::Launcher;
 use self::postgres::Postgres;
-use crate::args::UpArgs;
+use crate::args::{ServerArgs, UpArgs};
 use crate::error::{Error, say};
 use crate::output::Output;
 
@@ -34,7 +37,21 @@ const WORKER_GRACE: Duration = Duration::from_secs(20);
 const DEFAULT_GRPC: &str = "http://127.0.0.1:50051";
 
 /// Runs until Ctrl-C, or until something ends that cannot be started again.
-pub(crate) async fn up(args: &UpArgs, token: Option<&str>, output: &mut Output) -> Result<(), Error> {
+///
+/// # Errors
+/// Also ports that would be open and are not told to be.
+pub(crate) async fn up(args: &UpArgs, server: &ServerArgs, output: &mut Output) -> Result<(), Error> {
+    let (token, tls) = (server.token()?, server.tls()?);
+    let protection = Protection {
+        token: token.is_some(),
+        tls: tls.identity.is_some(),
+        insecure: args.insecure,
+    };
+    for (flag, addr) in [("--listen", args.listen), ("--http-listen", args.http_listen)] {
+        if let Some(reason) = protection.refuses(flag, addr) {
+            return Err(Error::Usage(reason));
+        }
+    }
     let coordinator = program("trawl-coordinator")?;
     let worker = program("trawl-worker")?;
     let data_dir = DataDir::lock(args.data_dir.as_deref())?;
@@ -45,6 +62,7 @@ pub(crate) async fn up(args: &UpArgs, token: Option<&str>, output: &mut Output) 
         worker,
         data_dir,
         launcher: Launcher::detect(token).await?,
+        tls,
         stop,
     };
     let done = up.run(output).await;
@@ -62,13 +80,15 @@ struct Up<'a> {
     worker: PathBuf,
     data_dir: DataDir,
     launcher: Launcher,
+    /// Its identity is the coordinator's; the rest is how workers know it.
+    tls: TlsChoice,
     stop: Stop,
 }
 
 impl Up<'_> {
     async fn run(&self, output: &mut Output) -> Result<(), Error> {
-        if let Some(url) = self.args.database_url.as_deref().filter(|url| !url.is_empty()) {
-            return self.serve(url, pending(), output).await;
+        if let Some(url) = self.args.database_url.as_ref().filter(|url| !url.is_empty()) {
+            return self.serve(url.expose(), pending(), output).await;
         }
         let bin = postgres::bin_dir(self.args.postgres_dir.as_deref())?;
         let Some(mut postgres) = Postgres::start(&bin, &self.data_dir, &self.launcher, &self.stop).await? else {
@@ -91,7 +111,8 @@ impl Up<'_> {
         let coordinator = Coordinator {
             program: self.coordinator.clone(),
             launcher: self.launcher.clone(),
-            database_url: database_url.to_owned(),
+            database_url: Secret::new(database_url),
+            tls: self.tls.identity.clone(),
             ready_file: self.data_dir.ready_file(),
             artifacts: self.data_dir.path().join("artifacts"),
             listen: self.args.listen,
@@ -149,7 +170,7 @@ impl Up<'_> {
 
     fn worker_spec(&self, number: usize, grpc: &str) -> Spec {
         let (program, launcher) = (self.worker.clone(), self.launcher.clone());
-        let (grpc, device) = (grpc.to_owned(), self.args.device.clone());
+        let (grpc, device, tls) = (grpc.to_owned(), self.args.device.clone(), self.tls.clone());
         let command = move || -> Command {
             let mut command = launcher.command(&program);
             command.args([
@@ -162,6 +183,12 @@ impl Up<'_> {
                 "--threads",
                 "1",
             ]);
+            if let Some(file) = &tls.ca {
+                command.arg("--tls-ca").arg(file);
+            }
+            if let Some(name) = &tls.server_name {
+                command.args(["--tls-server-name", name]);
+            }
             // Workers talk to the coordinator alone; the database's password is none of their business.
             command.env_remove("DATABASE_URL");
             command

@@ -1,16 +1,19 @@
 //! What the coordinator does. One file a step of a trial's way:
 //! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`report_epochs`] → [`finish_job`] → `finish_trials` →
-//! `finish_study` → [`refit_study`]; beside it the users' other wishes, and lost workers in [`expire_leases`].
+//! `finish_study` → [`refit_study`]; beside it the users' other wishes, lost workers in [`expire_leases`], and who may call in
+//! [`door`].
 
 pub mod be_present;
 pub mod cancel_study;
 pub mod delete_study;
+pub mod door;
 pub mod expire_leases;
 mod finish_job;
 mod finish_study;
 mod finish_trials;
 mod give_up_job;
 mod incoming_file;
+pub mod issue_token;
 pub mod keep_artifact;
 pub mod keep_checkpoint;
 pub mod lease_job;

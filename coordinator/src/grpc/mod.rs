@@ -1,15 +1,19 @@
 //! The wire boundary: requests are checked and turned into calls of [`crate::app`], answers into messages. Wire types stop
 //! here.
 
-mod access;
+pub mod access;
+mod access_service;
 mod file_streams;
+mod guard;
 mod status;
 mod study_service;
 mod study_view;
 mod uploads;
 mod worker_service;
 
-pub use access::Access;
+pub use access_service::Tokens;
+pub use guard::guarded;
+pub(crate) use guard::token_of;
 pub use study_service::Studies;
 pub use worker_service::Workers;
 

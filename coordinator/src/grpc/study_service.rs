@@ -359,7 +359,7 @@ async fn watch(app: &App, mut view: StudyView, sender: &mpsc::Sender<Result<v1::
     }
 }
 
-fn page_size(asked: u32, default: u32, max: u32) -> Result<u32, Status> {
+pub(super) fn page_size(asked: u32, default: u32, max: u32) -> Result<u32, Status> {
     match asked {
         0 => Ok(default),
         asked if asked <= max => Ok(asked),
@@ -397,6 +397,6 @@ fn artifact_position(token: &str) -> Option<Position> {
     })
 }
 
-fn bad_token() -> Status {
+pub(super) fn bad_token() -> Status {
     invalid_field("page_token", "is not the next_page_token of a page before")
 }

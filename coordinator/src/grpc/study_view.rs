@@ -13,7 +13,7 @@ use crate::store::refits::RefitRecord;
 use crate::store::trials::TrialRecord;
 use crate::store::workers::WorkerRecord;
 
-fn timestamp(at: DateTime<Utc>) -> Timestamp {
+pub(super) fn timestamp(at: DateTime<Utc>) -> Timestamp {
     Timestamp {
         seconds: at.timestamp(),
         nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or(0),

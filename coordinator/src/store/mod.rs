@@ -1,7 +1,7 @@
 //! All SQL. One file a noun; each function is one statement, or a few that belong together, inside the caller's transaction.
 //!
 //! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, studies, then what lists files: artifacts,
-//! checkpoints, dataset files, loose objects. So no two transactions wait for each other.
+//! checkpoints, dataset files, loose objects. So no two transactions wait for each other. Tokens are locked with nothing else.
 
 pub mod artifacts;
 pub mod checkpoints;
@@ -14,6 +14,7 @@ pub mod leases;
 pub mod loose_objects;
 pub mod refits;
 pub mod studies;
+pub mod tokens;
 pub mod trials;
 pub mod workers;
 

@@ -84,12 +84,15 @@ async fn send(agent: &Agent, lease: &v1::Lease, Checkpoint { epochs, content }: 
             );
         }
         Ok(_) => agent.leases.lost(&lease.job_id),
-        Err(status) => warn!(
-            job.id = lease.job_id,
-            error = status.message(),
-            code = %status.code(),
-            "checkpoint not kept; the one before stays"
-        ),
+        Err(status) => {
+            agent.connection.failed(status.code());
+            warn!(
+                job.id = lease.job_id,
+                error = status.message(),
+                code = %status.code(),
+                "checkpoint not kept; the one before stays"
+            );
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! The way to the coordinator: a channel that connects by itself, the token on every call, and pauses between tries.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::service::Interceptor;
+use tokio::time::Instant;
+use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::transport::Channel;
 use trawl_domain::id::WorkerId;
+use trawl_domain::secret::Secret;
+use trawl_proto::credential::Bearer;
+use trawl_proto::dial::{TlsChoice, endpoint};
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
 /// How long a call that waits for nothing may take.
@@ -19,67 +21,97 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A job has up to 64 members, each well under 1 KiB; a piece of a file 64 KiB.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// How long one coordinator is asked at least before it is another one's turn.
+const TURN_AT_LEAST: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// A client that carries the token.
-pub type Client = WorkerServiceClient<InterceptedService<Channel, Token>>;
+pub type Client = WorkerServiceClient<InterceptedService<Channel, Bearer>>;
 
-/// The way to the coordinator.
+/// The way to the coordinators of one database: all calls go to one of them, until it does not answer.
 #[derive(Clone, Debug)]
 pub struct Connection {
+    ways: Arc<[Way]>,
+    turn: Arc<Mutex<Turn>>,
+    token: Bearer,
+}
+
+/// The way to one coordinator.
+#[derive(Debug)]
+struct Way {
     brief: Channel,
     patient: Channel,
-    token: Token,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Default)]
+struct Turn {
+    way: usize,
+    since: Option<Instant>,
 }
 
 impl Connection {
-    /// A connection that is made when it is first used.
+    /// A connection that is made when it is first used, to the first of these URLs that answers.
     ///
     /// # Errors
-    /// A URL that is none, or a token that does not fit in a header.
-    pub fn new(url: &str, token: Option<&str>) -> anyhow::Result<Self> {
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .with_context(|| format!("--coordinator {url} is no URL such as http://127.0.0.1:50051"))?
-            .connect_timeout(CONNECT_WITHIN)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true);
-        let header = token
-            .map(|token| format!("Bearer {token}").parse())
-            .transpose()
-            .context("--token holds characters that no header takes")?;
+    /// No URL or one that is none, a file of TLS that cannot be read, or a token that does not fit in a header.
+    pub fn new(urls: &[String], tls: &TlsChoice, token: Option<&Secret>) -> anyhow::Result<Self> {
+        let way = |url: &String| {
+            let endpoint = endpoint(url, tls)?
+                .connect_timeout(CONNECT_WITHIN)
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .keep_alive_while_idle(true)
+                .tcp_nodelay(true);
+            anyhow::Ok(Way {
+                brief: endpoint.clone().timeout(ANSWER_WITHIN).connect_lazy(),
+                patient: endpoint.connect_lazy(),
+            })
+        };
+        let ways: Arc<[Way]> = urls.iter().map(way).collect::<anyhow::Result<_>>()?;
+        anyhow::ensure!(!ways.is_empty(), "--coordinator names no URL");
         Ok(Self {
-            brief: endpoint.clone().timeout(ANSWER_WITHIN).connect_lazy(),
-            patient: endpoint.connect_lazy(),
-            token: Token(header),
+            ways,
+            turn: Arc::default(),
+            token: Bearer::new(token)?,
         })
     }
 
     /// For calls that are answered at once.
     pub fn client(&self) -> Client {
-        WorkerServiceClient::with_interceptor(self.brief.clone(), self.token.clone())
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        self.client_on(&self.way().brief)
     }
 
     /// For calls that wait, and streams: without a limit in time.
     pub fn patient_client(&self) -> Client {
-        WorkerServiceClient::with_interceptor(self.patient.clone(), self.token.clone())
+        self.client_on(&self.way().patient)
+    }
+
+    fn client_on(&self, channel: &Channel) -> Client {
+        WorkerServiceClient::with_interceptor(channel.clone(), self.token.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
-}
 
-/// Puts the token on every call.
-#[derive(Clone, Debug)]
-pub struct Token(Option<MetadataValue<Ascii>>);
+    fn way(&self) -> &Way {
+        &self.ways[self.turn.lock().unwrap_or_else(PoisonError::into_inner).way]
+    }
 
-impl Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(header) = &self.0 {
-            request.metadata_mut().insert("authorization", header.clone());
+    /// Notes that a call failed: if that was the way's fault, and there is another coordinator, it is asked from now on.
+    pub fn failed(&self, code: Code) {
+        if !matches!(
+            code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+        ) {
+            return;
         }
-        Ok(request)
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        // All calls to a coordinator that ends fail at once, and are one reason to turn.
+        if self.ways.len() > 1 && turn.since.is_none_or(|since| now - since >= TURN_AT_LEAST) {
+            turn.way = (turn.way + 1) % self.ways.len();
+            turn.since = Some(now);
+        }
     }
 }
 

@@ -41,11 +41,17 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
                 }
             }
             Ok(Err(status)) if status.code() == Code::NotFound => super::recover(&agent, &status).await,
-            Ok(Err(status)) => warn!(error = status.message(), code = %status.code(), "heartbeat failed"),
-            Err(_) => warn!(
-                heartbeat.limit_ms = times.heartbeat_interval.as_millis() as u64,
-                "heartbeat took too long"
-            ),
+            Ok(Err(status)) => {
+                agent.connection.failed(status.code());
+                warn!(error = status.message(), code = %status.code(), "heartbeat failed");
+            }
+            Err(_) => {
+                agent.connection.failed(Code::DeadlineExceeded);
+                warn!(
+                    heartbeat.limit_ms = times.heartbeat_interval.as_millis() as u64,
+                    "heartbeat took too long"
+                );
+            }
         }
         let fenced = agent.leases.fence(Instant::now());
         if fenced > 0 {

@@ -127,7 +127,10 @@ async fn register(settings: &Settings, connection: &Connection, stop: &Cancellat
                     worker.slots = settings.slots, "worker registered");
                 return Some(times);
             }
-            Err(status) => warn!(error = status.message(), code = %status.code(), "cannot register; trying again"),
+            Err(status) => {
+                connection.failed(status.code());
+                warn!(error = status.message(), code = %status.code(), "cannot register; trying again");
+            }
         }
         tokio::select! {
             () = backoff.wait() => {}
@@ -207,6 +210,7 @@ async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, times: Times) {
 /// A coordinator with another database does not know this worker any more.
 async fn recover(agent: &Agent, status: &tonic::Status) {
     if status.code() != Code::NotFound {
+        agent.connection.failed(status.code());
         warn!(error = status.message(), code = %status.code(), "no jobs; trying again");
         return;
     }

@@ -72,6 +72,7 @@ impl Carrier {
                 ended = self.carry(&connection) => match ended {
                     Ok(()) => return,
                     Err(status) => {
+                        connection.failed(status.code());
                         let kept = self.kept.len();
                         warn!(error = status.message(), code = %status.code(), reports.kept = kept, "report stream broke");
                     }

@@ -20,7 +20,8 @@ use super::{Agent, Times};
 use crate::analysis::Subject;
 use crate::dataset::DatasetError;
 use crate::trainer::{
-    Event, Interrupter, Member, MemberLosses, Outcome, TrainError, TrainJob, Trained, resume, train, trains_together,
+    DeviceTable, Event, Interrupter, Member, MemberLosses, Outcome, TrainError, TrainJob, Trained, resume, train,
+    trains_together,
 };
 
 /// Why a job did not come to its end.
@@ -100,11 +101,7 @@ struct Run<'a> {
 async fn work(agent: &Arc<Agent>, run: Run<'_>, wire: v1::Job) -> Result<(), JobError> {
     let (lease, interrupter) = (run.lease, run.interrupter.clone());
     let job = Job::try_from(wire)?;
-    let kind = job.architecture.loss.target_kind();
-    let (data, test) = agent
-        .datasets
-        .load(&agent.connection, &job.format, kind, job.train, job.test)
-        .await?;
+    let (data, test) = load_tables(agent, lease, &job).await?;
     // The tables of a refit's last fit are looked at once more when it is over.
     let refit_end = match (&test, job.split) {
         (Some(test), Split::All) => Some((data.shallow_clone(), test.shallow_clone())),
@@ -170,6 +167,29 @@ async fn work(agent: &Arc<Agent>, run: Run<'_>, wire: v1::Job) -> Result<(), Job
         async move { client.finish_job(request).await }
     });
     note_status(agent, lease, finished.await?.status)
+}
+
+/// The tables of a job. Tries again while the coordinator does not answer: that is no failure of the job.
+async fn load_tables(
+    agent: &Agent,
+    lease: &v1::Lease,
+    job: &Job,
+) -> Result<(DeviceTable, Option<DeviceTable>), JobError> {
+    let kind = job.architecture.loss.target_kind();
+    let mut backoff = Backoff::new(agent.settings.worker_id);
+    loop {
+        let (datasets, connection) = (&agent.datasets, &agent.connection);
+        let status = match datasets.load(connection, &job.format, kind, job.train, job.test).await {
+            Err(DatasetError::Fetch(_, status)) if may_pass(&status) => status,
+            loaded => return Ok(loaded?),
+        };
+        if agent.leases.end_of(lease).is_some() {
+            return Err(JobError::Interrupted);
+        }
+        connection.failed(status.code());
+        warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no dataset; trying again");
+        backoff.wait().await;
+    }
 }
 
 /// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
@@ -264,6 +284,7 @@ where
                 if agent.leases.end_of(lease) == Some(LeaseEnd::Lost) {
                     return Err(JobError::Interrupted);
                 }
+                agent.connection.failed(status.code());
                 warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no answer; trying again");
                 backoff.wait().await;
             }

@@ -1,9 +1,14 @@
 //! The command line. Every flag has an environment variable.
 
+mod access;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, value_parser};
+use trawl_domain::secret::Secret;
+
+pub(crate) use access::{ServerArgs, TokenCommand, TokenCreateArgs};
 
 /// Distributed hyperparameter search: submits, watches and reads studies, and runs everything on one machine.
 ///
@@ -16,29 +21,6 @@ pub(crate) struct Cli {
     pub(crate) server: ServerArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Which coordinator is asked, and as whom.
-#[derive(Args, Clone)]
-pub(crate) struct ServerArgs {
-    /// The coordinator's gRPC address.
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "TRAWL_SERVER",
-        default_value = "http://127.0.0.1:50051",
-        global = true
-    )]
-    pub(crate) server: String,
-    /// The credential, sent as `authorization: Bearer …`. Prefer the variable: other users see arguments.
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "TRAWL_TOKEN",
-        hide_env_values = true,
-        global = true
-    )]
-    pub(crate) token: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -85,6 +67,9 @@ pub(crate) enum Command {
     Artifacts(ArtifactsArgs),
     /// List the workers seen lately; prints their devices, load and when they were last seen.
     Workers(FormatArgs),
+    /// Make, list and revoke tokens: who may call the coordinator, as what. For administrators.
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Run everything on this machine until Ctrl-C: embedded Postgres, coordinator and workers.
     ///
     /// Prints the gRPC address, the web address and the Postgres URL once all of it is ready. Ctrl-C stops workers,
@@ -107,7 +92,7 @@ pub(crate) struct SubmitArgs {
 }
 
 /// How a listing is printed; a table where neither is given.
-#[derive(Args, Clone, Copy)]
+#[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct FormatArgs {
     /// One JSON document with full precision.
     #[arg(long, env = "TRAWL_JSON", conflicts_with = "csv")]
@@ -238,7 +223,7 @@ pub(crate) struct UpArgs {
         default_value = "127.0.0.1:8080"
     )]
     pub(crate) http_listen: SocketAddr,
-    /// Let the coordinator listen beyond loopback, unencrypted; without --token, whoever reaches it may do everything.
+    /// Let the coordinator listen beyond loopback without a token or without TLS.
     #[arg(long, env = "TRAWL_INSECURE")]
     pub(crate) insecure: bool,
     /// Folder of the Postgres installation; ${XDG_CACHE_HOME:-~/.cache}/trawl/postgres-18.6, which `make setup` fills,
@@ -247,7 +232,7 @@ pub(crate) struct UpArgs {
     pub(crate) postgres_dir: Option<PathBuf>,
     /// Use this Postgres database and start none. Prefer the variable: other users see arguments.
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
-    pub(crate) database_url: Option<String>,
+    pub(crate) database_url: Option<Secret>,
 }
 
 #[cfg(test)]
@@ -263,10 +248,13 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable() {
-        for command in Cli::command().get_subcommands() {
+        let cli = Cli::command();
+        let mut commands: Vec<&clap::Command> = vec![&cli];
+        while let Some(command) = commands.pop() {
+            commands.extend(command.get_subcommands());
             for flag in command
                 .get_arguments()
-                .filter(|arg| !arg.is_positional() && arg.get_id() != "help")
+                .filter(|arg| !arg.is_positional() && !["help", "version"].contains(&arg.get_id().as_str()))
             {
                 assert!(flag.get_env().is_some(), "{} {flag} has none", command.get_name());
             }

@@ -1,0 +1,238 @@
+//! The door: who calls, and whether they call too often.
+//!
+//! All valid tokens are in memory, as hashes, and are read again when a call comes and what is there is older than
+//! [`TOKENS_MAX_AGE`]. So a heartbeat costs no query, a forged token neither, and a token that was revoked, by whomever, is
+//! refused within that time.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+use trawl_domain::access::{Role, TokenHash};
+use trawl_domain::id::TokenId;
+use trawl_domain::secret::Secret;
+
+use super::{App, AppError};
+use crate::store::tokens;
+
+/// What is known of tokens is no older.
+const TOKENS_MAX_AGE: Duration = Duration::from_secs(2);
+/// How often streams are asked whether they may go on: with [`TOKENS_MAX_AGE`], they end within 5 s.
+const STREAM_RECHECK: Duration = Duration::from_secs(2);
+/// How long reading the tokens may take.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+
+/// Who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// Somebody without a token, where none is asked for.
+    Anybody,
+    /// Whoever has the token that the coordinator was started with.
+    Operator,
+    /// Whoever has this token.
+    Token(TokenId, Role),
+}
+
+impl Caller {
+    /// What they may do. Where no token is asked for, everybody may do everything.
+    pub fn role(self) -> Role {
+        match self {
+            Self::Anybody | Self::Operator => Role::Admin,
+            Self::Token(_, role) => role,
+        }
+    }
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no token.
+    #[error("a token is needed: authorization: Bearer TOKEN")]
+    NoToken,
+    /// It is not valid. Which of these it is is not told.
+    #[error("the token is unknown here, has expired or was revoked")]
+    BadToken,
+    /// Too many calls.
+    #[error("too many calls with this token, more than {per_second} a second; try again in {wait_ms} ms")]
+    TooOften {
+        /// Calls that are allowed.
+        per_second: u32,
+        /// Time until the next one is.
+        wait_ms: u64,
+    },
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    NotNow(#[from] AppError),
+}
+
+/// Who may call this coordinator.
+#[derive(Debug)]
+pub struct Door {
+    app: Arc<App>,
+    operator: Option<TokenHash>,
+    known: RwLock<Option<Arc<Known>>>,
+    /// One reads at a time, and what was read later is kept.
+    reading: Mutex<()>,
+    calls: RateLimiter<Caller, HashMapStateStore<Caller>, DefaultClock>,
+    per_second: NonZeroU32,
+}
+
+/// The tokens as they were at a moment.
+#[derive(Debug)]
+struct Known {
+    /// From before the query left, so that its age is never underrated.
+    asked_at: Instant,
+    /// Tokens were made here, whatever became of them.
+    any: bool,
+    live: HashMap<TokenHash, Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    caller: Caller,
+    until: Option<Instant>,
+}
+
+impl Door {
+    /// With the token that the operator started the coordinator with, if there is one. Each token may call `per_second` times
+    /// a second, and as often at once.
+    pub fn new(app: Arc<App>, operator: Option<&Secret>, per_second: NonZeroU32) -> Self {
+        Self {
+            app,
+            operator: operator.map(|token| TokenHash::of(token.expose())),
+            known: RwLock::new(None),
+            reading: Mutex::new(()),
+            calls: RateLimiter::hashmap(Quota::per_second(per_second)),
+            per_second,
+        }
+    }
+
+    /// Whose token this is.
+    ///
+    /// # Errors
+    /// It is not valid, or there is none and one is needed.
+    pub async fn identify(&self, token: Option<TokenHash>) -> Result<Caller, Refusal> {
+        let Some(token) = token else {
+            return if self.is_open().await? {
+                Ok(Caller::Anybody)
+            } else {
+                Err(Refusal::NoToken)
+            };
+        };
+        if self.operator == Some(token) {
+            return Ok(Caller::Operator);
+        }
+        let known = self.known().await?;
+        match known.live.get(&token) {
+            Some(live) if live.until.is_none_or(|until| Instant::now() < until) => Ok(live.caller),
+            // Where no token is asked for, a wrong one is ignored, as anything else that nobody asked for.
+            None if self.operator.is_none() && !known.any => Ok(Caller::Anybody),
+            _ => Err(Refusal::BadToken),
+        }
+    }
+
+    /// Counts a call.
+    ///
+    /// # Errors
+    /// It is one too many.
+    pub fn count(&self, caller: Caller) -> Result<(), Refusal> {
+        self.calls.check_key(&caller).map_err(|not_until| {
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            Refusal::TooOften {
+                per_second: self.per_second.get(),
+                wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+            }
+        })
+    }
+
+    /// Waits until a token that was let in is not valid any more; for ever, if it stays valid.
+    pub async fn closes_for(&self, token: Option<TokenHash>) -> Refusal {
+        loop {
+            sleep(STREAM_RECHECK).await;
+            match self.identify(token).await {
+                // A database that is away takes nobody's rights.
+                Ok(_) | Err(Refusal::NotNow(_) | Refusal::TooOften { .. }) => {}
+                Err(refusal) => return refusal,
+            }
+        }
+    }
+
+    /// True if no token is asked for: the operator gave none, and none was ever made. A token that is revoked does not open
+    /// the door again.
+    ///
+    /// # Errors
+    /// The tokens cannot be read.
+    pub async fn is_open(&self) -> Result<bool, AppError> {
+        Ok(self.operator.is_none() && !self.known().await?.any)
+    }
+
+    /// Tokens that are valid.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn live_tokens(&self) -> Result<usize, AppError> {
+        Ok(self.known().await?.live.len())
+    }
+
+    /// Reads the tokens again, because they changed.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn look_again(&self) -> Result<(), AppError> {
+        let _reading = self.reading.lock().await;
+        self.read().await.map(drop)
+    }
+
+    async fn known(&self) -> Result<Arc<Known>, AppError> {
+        if let Some(known) = self.fresh() {
+            return Ok(known);
+        }
+        let _reading = self.reading.lock().await;
+        // Another call may have read them meanwhile.
+        match self.fresh() {
+            Some(known) => Ok(known),
+            None => self.read().await,
+        }
+    }
+
+    fn fresh(&self) -> Option<Arc<Known>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known
+            .as_ref()
+            .filter(|known| known.asked_at.elapsed() < TOKENS_MAX_AGE)
+            .cloned()
+    }
+
+    async fn read(&self) -> Result<Arc<Known>, AppError> {
+        let asked_at = Instant::now();
+        let read = async {
+            let mut conn = self.app.pool.acquire().await?;
+            let live = tokens::live(&mut conn).await?;
+            let any = !live.is_empty() || tokens::any(&mut conn).await?;
+            Ok::<_, AppError>((any, live))
+        };
+        let (any, live) = timeout(READ_WITHIN, read)
+            .await
+            .map_err(|_| AppError::Unavailable("the database does not answer; try again later"))??;
+        let live = live.into_iter().map(|token| {
+            let caller = Caller::Token(token.token_id, token.role);
+            let until = token.remaining.map(|remaining| asked_at + remaining);
+            (token.hash, Live { caller, until })
+        });
+        let known = Arc::new(Known {
+            asked_at,
+            any,
+            live: live.collect(),
+        });
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
+        // Counts of callers that have been silent say nothing any more; what is left is bounded by the valid tokens.
+        self.calls.retain_recent();
+        Ok(known)
+    }
+}

@@ -1,0 +1,106 @@
+//! The credential of a call: a token, from a flag, a variable or a file, and its way into the header.
+
+use std::path::Path;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
+use trawl_domain::secret::Secret;
+
+/// Why there is no credential. None of these says what was read.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialError {
+    /// The file cannot be read.
+    #[error("--token-file {file}: {error}")]
+    Unreadable {
+        /// Its path.
+        file: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is empty: whoever names one means to have a token.
+    #[error("--token-file {0}: there is no token in it")]
+    Empty(String),
+    /// No header can carry it.
+    #[error("the token holds characters that no header takes: only visible ASCII can be sent")]
+    Unsendable,
+}
+
+/// The token of `--token` or `TRAWL_TOKEN`, or that of `--token-file`. An empty one is none.
+///
+/// # Errors
+/// A file without a token.
+pub fn token(text: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, CredentialError> {
+    let Some(file) = file else {
+        return Ok(text.filter(|text| !text.is_empty()).cloned());
+    };
+    let shown = file.display().to_string();
+    let content = std::fs::read_to_string(file).map_err(|error| CredentialError::Unreadable {
+        file: shown.clone(),
+        error,
+    })?;
+    match content.trim() {
+        "" => Err(CredentialError::Empty(shown)),
+        token => Ok(Some(Secret::new(token))),
+    }
+}
+
+/// Puts the token, if there is one, on every call.
+#[derive(Clone, Debug, Default)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Bearer {
+    /// For a token, or for none.
+    ///
+    /// # Errors
+    /// A token that does not fit in a header.
+    pub fn new(token: Option<&Secret>) -> Result<Self, CredentialError> {
+        let Some(token) = token else { return Ok(Self(None)) };
+        let mut header: MetadataValue<Ascii> = format!("Bearer {}", token.expose())
+            .parse()
+            .map_err(|_| CredentialError::Unsendable)?;
+        // Neither logs nor tables of compressed headers keep it.
+        header.set_sensitive(true);
+        Ok(Self(Some(header)))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(header) = &self.0 {
+            request.metadata_mut().insert("authorization", header.clone());
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_no_header_can_carry_is_refused_without_being_told() {
+        let error = Bearer::new(Some(&Secret::new("hun\nter2"))).expect_err("a line break");
+        assert!(!error.to_string().contains("ter2"), "{error}");
+        assert!(Bearer::new(None).unwrap().0.is_none());
+        let bearer = Bearer::new(Some(&Secret::new("hunter2"))).unwrap();
+        assert!(!format!("{bearer:?}").contains("hunter2"), "{bearer:?}");
+    }
+
+    #[test]
+    fn a_file_holds_a_token_and_an_end_of_line() {
+        let file = std::env::temp_dir().join(format!("trawl-token-{}", std::process::id()));
+        std::fs::write(&file, "trawl_1\n").unwrap();
+        let read = token(Some(&Secret::new("other")), Some(&file)).unwrap();
+        assert_eq!(read, Some(Secret::new("trawl_1")));
+        std::fs::write(&file, "\n").unwrap();
+        assert!(matches!(token(None, Some(&file)), Err(CredentialError::Empty(_))));
+        std::fs::remove_file(&file).unwrap();
+        assert!(matches!(
+            token(None, Some(&file)),
+            Err(CredentialError::Unreadable { .. })
+        ));
+        assert_eq!(token(Some(&Secret::new("")), None).unwrap(), None);
+        assert_eq!(token(None, None).unwrap(), None);
+    }
+}

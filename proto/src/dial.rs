@@ -1,0 +1,142 @@
+//! The way to a coordinator: its URL, and TLS where that begins with `https`.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+/// What of TLS the user decides. All of it may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsChoice {
+    /// Certificates of the authorities that the coordinator's has to come from; where left out, the public ones of the web.
+    pub ca: Option<PathBuf>,
+    /// The certificate that is shown to a coordinator that asks for one, and its private key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the coordinator's certificate is for, where the URL has another.
+    pub server_name: Option<String>,
+}
+
+/// Why there is no way.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The URL.
+    #[error("{url} is no URL such as http://127.0.0.1:50051 or https://trawl.example.org:50051")]
+    NoUrl {
+        /// As it was given.
+        url: String,
+    },
+    /// A file.
+    #[error("{flag} {file}: {reason}")]
+    File {
+        /// The flag that names it.
+        flag: &'static str,
+        /// Its path.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The files do not fit together.
+    #[error("TLS: {0}")]
+    Tls(String),
+}
+
+/// The endpoint at a URL. Without a scheme, it is `http`.
+///
+/// # Errors
+/// A malformed URL, or a file that cannot be read.
+pub fn endpoint(url: &str, tls: &TlsChoice) -> Result<Endpoint, DialError> {
+    let no_url = || DialError::NoUrl { url: url.to_owned() };
+    let full = match url.split_once("://") {
+        Some(("http" | "https", _)) => url.to_owned(),
+        Some(_) => return Err(no_url()),
+        None => format!("http://{url}"),
+    };
+    let endpoint = Endpoint::from_shared(full.clone()).map_err(|_| no_url())?;
+    if !full.starts_with("https://") {
+        return Ok(endpoint);
+    }
+    let mut config = match &tls.ca {
+        None => ClientTlsConfig::new().with_webpki_roots(),
+        Some(file) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read("--tls-ca", file)?)),
+    };
+    if let Some((cert, key)) = &tls.identity {
+        config = config.identity(Identity::from_pem(read("--tls-cert", cert)?, read("--tls-key", key)?));
+    }
+    if let Some(name) = &tls.server_name {
+        config = config.domain_name(name);
+    }
+    endpoint
+        .tls_config(config)
+        .map_err(|error| DialError::Tls(innermost(&error)))
+}
+
+fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, DialError> {
+    let failed = |reason: String| DialError::File {
+        flag,
+        file: file.display().to_string(),
+        reason,
+    };
+    let content = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
+    // Whoever takes it would take a file without any as one with none, and say that much later.
+    if content.windows(11).any(|window| window == b"-----BEGIN ") {
+        Ok(content)
+    } else {
+        Err(failed("there is nothing in PEM in it".to_owned()))
+    }
+}
+
+/// Why a connection was not made or broke: the first cause, because tonic's own message is a bare "transport error"; and what
+/// may be behind it, where one side speaks TLS and the other does not.
+pub fn reason(error: &(dyn Error + 'static)) -> String {
+    let cause = innermost(error);
+    if cause.contains("InvalidContentType") {
+        return format!("{cause}; does it speak TLS? if not, its URL begins with http://");
+    }
+    if is_not_http2(error) {
+        return format!("{cause}; what answers is no plaintext gRPC: if it speaks TLS, its URL begins with https://");
+    }
+    cause
+}
+
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+/// A server of TLS answers the first bytes of HTTP/2 by an alert, which is no frame, or by the end of the connection.
+fn is_not_http2(error: &(dyn Error + 'static)) -> bool {
+    let text = innermost(error);
+    ["frame with invalid size", "FRAME_SIZE_ERROR", "PROTOCOL_ERROR"]
+        .iter()
+        .any(|known| text.contains(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_be_named_without_a_scheme() {
+        let uri = |url: &str| endpoint(url, &TlsChoice::default()).map(|endpoint| endpoint.uri().to_string());
+        assert_eq!(uri("10.0.0.1:50051").unwrap(), "http://10.0.0.1:50051/");
+        assert_eq!(uri("http://[::1]:50051").unwrap(), "http://[::1]:50051/");
+        assert_eq!(uri("https://trawl.example.org").unwrap(), "https://trawl.example.org/");
+        assert!(matches!(uri("ftp://x"), Err(DialError::NoUrl { .. })));
+        assert!(matches!(uri("http://a b"), Err(DialError::NoUrl { .. })));
+    }
+
+    #[test]
+    fn a_file_of_tls_is_looked_at_before_anything_is_sent() {
+        let tls = TlsChoice {
+            ca: Some("/nonexistent/ca.pem".into()),
+            ..TlsChoice::default()
+        };
+        let error = endpoint("https://x", &tls).expect_err("no such file").to_string();
+        assert!(error.starts_with("--tls-ca /nonexistent/ca.pem: "), "{error}");
+        // Without TLS it is of no use, and in no way.
+        endpoint("http://x", &tls).unwrap();
+    }
+}
