@@ -58,6 +58,18 @@ impl ScriptedWorker {
         &self.worker_id
     }
 
+    /// Says goodbye.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn unregister(mut self) -> anyhow::Result<()> {
+        let request = v1::UnregisterWorkerRequest {
+            worker_id: self.worker_id,
+        };
+        self.client.unregister_worker(request).await?;
+        Ok(())
+    }
+
     /// Asks for jobs, and does not wait for them.
     ///
     /// # Errors

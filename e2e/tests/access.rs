@@ -117,6 +117,7 @@ fn effective(worker_id: &str, reported: &v1::LeasedJob, leased: &v1::LeasedJob) 
     };
     add("StudyService", "PutDataset", vec![dataset.encode_to_vec()]);
     let registered = v1::RegisterWorkerRequest {
+        protocol: trawl_proto::WORKER_PROTOCOL,
         worker_id: "11111111-2222-4333-8444-555555555555".into(),
         host: "stranger".into(),
         device: "cpu".into(),
@@ -146,6 +147,19 @@ fn effective(worker_id: &str, reported: &v1::LeasedJob, leased: &v1::LeasedJob) 
         "PutArtifact",
         artifact.iter().map(Message::encode_to_vec).collect(),
     );
+    let head = v1::PutCheckpointRequest {
+        lease: reported.lease.clone(),
+        epochs: 1,
+        bytes: 4,
+        sha256: FileHash::of(b"kept").to_string(),
+        chunk: b"kept".to_vec(),
+    };
+    add("WorkerService", "PutCheckpoint", vec![head.encode_to_vec()]);
+    let checkpoint = v1::GetCheckpointRequest {
+        lease: reported.lease.clone(),
+        number: 0,
+    };
+    add("WorkerService", "GetCheckpoint", vec![checkpoint.encode_to_vec()]);
     let finish = v1::FinishJobRequest {
         lease: reported.lease.clone(),
         test_loss: None,

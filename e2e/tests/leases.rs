@@ -232,3 +232,56 @@ async fn broken_reports_are_refused_and_change_nothing() -> anyhow::Result<()> {
     assert_eq!(system.rows(View::EpochReports, "job").await?.len(), 0);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_a_worker_could_not_train_goes_to_another_one_first() -> anyhow::Result<()> {
+    let system = one_job(&[]).await?;
+    let mut unlucky = ScriptedWorker::register(&system).await?;
+    let mut other = ScriptedWorker::register(&system).await?;
+    let job = unlucky.lease_one().await?;
+    assert!(unlucky.release(&job, "error", "out of memory").await?);
+    assert_eq!(unlucky.lease(1).await?.len(), 0, "others are asked first");
+    let again = other.lease_one().await?;
+    let id = |job: &v1::LeasedJob| job.lease.as_ref().map(|lease| lease.job_id.clone());
+    assert_eq!(id(&again), id(&job));
+
+    // Nobody else is there: it gets the job that it could not train.
+    assert!(other.release(&again, "drain", "").await?);
+    let job = unlucky.lease_one().await?;
+    assert!(unlucky.release(&job, "error", "out of memory").await?);
+    other.unregister().await?;
+    assert_eq!(unlucky.lease(1).await?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_another_protocol_is_refused_in_words() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let request = v1::RegisterWorkerRequest {
+        worker_id: "55555555-5555-4555-8555-555555555555".into(),
+        host: "old".into(),
+        device: "cpu".into(),
+        slots: 1,
+        version: "0.0.9".into(),
+        protocol: 0,
+    };
+    let refused = system
+        .worker_client()
+        .await?
+        .register_worker(request)
+        .await
+        .expect_err("an old worker");
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    assert!(
+        refused
+            .message()
+            .starts_with("the worker speaks version 0 of the workers' protocol, the coordinator version 1: upgrade"),
+        "{}",
+        refused.message()
+    );
+    let workers: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.workers")
+        .fetch_one(&system.sql)
+        .await?;
+    assert_eq!(workers, 0);
+    Ok(())
+}

@@ -58,6 +58,10 @@ impl Site {
     }
 }
 
+fn borrowed(flags: &[String]) -> Vec<&str> {
+    flags.iter().map(String::as_str).collect()
+}
+
 fn text(path: &std::path::Path) -> anyhow::Result<&str> {
     path.to_str().context("a path that is no text")
 }
@@ -119,7 +123,6 @@ async fn mutual_tls_asks_clients_and_workers_for_a_certificate() -> anyhow::Resu
         let flags = [&["--tls-ca", text(&ca)?][..], &files.flags()?].concat();
         Ok(flags.into_iter().map(str::to_owned).collect())
     };
-    let borrowed = |flags: &[String]| flags.iter().map(String::as_str).collect::<Vec<_>>();
     let (known, unknown) = (with(&client)?, with(&stranger)?);
     site.refused(url, &["--tls-ca", text(&ca)?])?;
     site.refused(url, &borrowed(&unknown))?;

@@ -80,7 +80,7 @@ async fn claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJ
     if !workers::seen(&mut tx, worker_id).await? {
         return Err(AppError::NotFound(format!("worker {worker_id} is not registered")));
     }
-    let mut records = jobs::claim(&mut tx, slots).await?;
+    let mut records = jobs::claim(&mut tx, slots, worker_id, app.settings.lease_ttl).await?;
     if records.is_empty() {
         tx.commit().await?;
         return Ok(Vec::new());

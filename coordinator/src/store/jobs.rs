@@ -1,7 +1,9 @@
 //! Jobs: the queue, and what each trains.
 
+use std::time::Duration;
+
 use sqlx::types::Json;
-use trawl_domain::id::{JobId, StudyId};
+use trawl_domain::id::{JobId, StudyId, WorkerId};
 use trawl_domain::seed::Owner;
 use trawl_domain::space::Params;
 use uuid::Uuid;
@@ -127,9 +129,15 @@ pub async fn insert(
     Ok(())
 }
 
-/// Takes up to `limit` jobs from the head of the queue, and leaves those that another transaction is just taking. A study
-/// may be paused or cancelled meanwhile: the transaction has to end with [`super::studies::share_states`].
-pub async fn claim(conn: &mut Connection, limit: u32) -> Result<Vec<JobRecord>, StoreError> {
+/// Takes up to `limit` jobs from the head of the queue, and leaves those that another transaction is just taking. A job that
+/// this worker has just lost, or could not train, is left to the others for a while, if there are any. A study may be paused or
+/// cancelled meanwhile: the transaction has to end with [`super::studies::share_states`].
+pub async fn claim(
+    conn: &mut Connection,
+    limit: u32,
+    worker_id: WorkerId,
+    others_first: Duration,
+) -> Result<Vec<JobRecord>, StoreError> {
     sqlx::query_as!(
         JobRow,
         "WITH taken AS (
@@ -140,6 +148,14 @@ pub async fn claim(conn: &mut Connection, limit: u32) -> Result<Vec<JobRecord>, 
              WHERE j.state = 'queued'
                AND ((j.refit IS NULL AND s.state = 'running')
                  OR (r.state IN ('queued', 'running') AND s.state <> 'paused'))
+               AND NOT EXISTS (
+                   SELECT FROM trawl_store.job_attempts a
+                   WHERE a.job_id = j.job_id AND a.lease_epoch = j.lease_epoch AND a.worker_id = $2
+                     AND a.outcome IN ('failed', 'expired')
+                     AND a.ended_at > clock_timestamp() - make_interval(secs => $3)
+                     AND EXISTS (SELECT FROM trawl_store.workers w
+                                 WHERE w.worker_id <> $2 AND w.stopped_at IS NULL
+                                   AND w.last_seen_at + w.lost_after > clock_timestamp()))
              ORDER BY j.position
              LIMIT $1
              FOR NO KEY UPDATE OF j SKIP LOCKED
@@ -150,6 +166,8 @@ pub async fn claim(conn: &mut Connection, limit: u32) -> Result<Vec<JobRecord>, 
          WHERE j.job_id = taken.job_id
          RETURNING j.job_id, j.study_id, j.refit, j.split, j.members, j.attempts, j.lease_epoch",
         i64::from(limit),
+        worker_id.0,
+        others_first.as_secs_f64(),
     )
     .fetch_all(conn)
     .await?
