@@ -1,5 +1,7 @@
 //! Starts the real binaries on a real Postgres, for tests of the whole system.
 
+mod gate;
+mod object_store;
 mod postgres;
 mod process;
 mod scripted_worker;
@@ -9,8 +11,10 @@ mod up;
 /// Studies that tests submit.
 pub mod studies;
 
+pub use gate::Gate;
+pub use object_store::ListedArtifact;
 pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use scripted_worker::{ScriptedWorker, epoch_report};
-pub use system::{Client, Coordinator, System, View, assert_same_rows, wait_for};
+pub use system::{Client, Coordinator, StoreAt, System, View, assert_same_rows, wait_for, worker};
 pub use up::{Ports, Up};
