@@ -1,6 +1,8 @@
 //! Dataset files: registered once and whole, and needed by no path from then on.
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context;
 use serde_json::json;
@@ -8,7 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use trawl_domain::dataset::FileHash;
-use trawl_e2e::{System, studies};
+use trawl_e2e::{System, binary, studies, wait_for, worker};
 use trawl_proto::v1;
 
 /// A study file with a dataset beside it that no other test has, and the folder of both.
@@ -40,6 +42,75 @@ async fn a_dataset_needs_no_path_once_it_is_submitted() -> anyhow::Result<()> {
     system.add_workers(1)?;
     let ended = system.watch_to_end("moved").await?;
     assert_eq!(ended.state, "completed", "{}", ended.error);
+    Ok(())
+}
+
+/// Runs a program where FOLDER is empty, in a mount namespace of its own, and says in a file beside it that it was so.
+const WITHOUT_FOLDER: &str = r#"
+    set -e
+    folder=$1 said=$2
+    shift 2
+    test -e "$folder/train.csv"
+    mount -t tmpfs none "$folder"
+    test ! -e "$folder/train.csv"
+    echo hidden > "$said"
+    exec "$@""#;
+
+/// A command that begins a program without a folder; `None` where no such namespace can be made.
+fn without(folder: &Path, said: &Path) -> anyhow::Result<Option<Command>> {
+    let unshare = || {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", "--map-root-user", "--mount"]);
+        unshare
+    };
+    let probe = unshare().args(["mount", "-t", "tmpfs", "none", "/tmp"]).output();
+    let why = match probe {
+        Ok(output) if output.status.success() => {
+            let mut command = unshare();
+            command.args(["sh", "-c", WITHOUT_FOLDER, "sh"]).args([folder, said]);
+            return Ok(Some(command));
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    // Past the test harness, which keeps the output of tests that pass to itself.
+    writeln!(
+        std::io::stderr(),
+        "skipped: no mount namespace can be made here: {}",
+        why.trim()
+    )?;
+    Ok(None)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_trains_where_its_path_does_not_exist() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let (folder, file) = study_with_data("elsewhere")?;
+    let beside = TempDir::new()?;
+    let said = beside.path().join("said");
+    let Some(mut command) = without(folder.path(), &said)? else {
+        return Ok(());
+    };
+    command
+        .arg(binary("trawl-worker")?)
+        .arg("--cache-dir")
+        .arg(beside.path().join("cache"));
+    let mut worker = worker(command, &system.coordinator.url)?;
+    system.trawl_stdout(&["submit", file.to_str().context("path")?])?;
+    let ended = wait_for("the end of the study", async {
+        tokio::select! {
+            ended = system.watch_to_end("elsewhere") => ended,
+            status = worker.ended() => anyhow::bail!("the worker ended: {}", status?),
+        }
+    })
+    .await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    assert_eq!(std::fs::read_to_string(&said)?, "hidden\n");
+    // The very process that trained sees no dataset, which is still there for others.
+    let seen = Path::new("/proc").join(worker.id().to_string()).join("root");
+    let seen = seen.join(folder.path().strip_prefix("/")?);
+    assert_eq!(std::fs::read_dir(&seen)?.count(), 0);
+    assert!(folder.path().join("train.csv").exists());
     Ok(())
 }
 
