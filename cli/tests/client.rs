@@ -3,24 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
-use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_stream::{Stream, StreamExt, pending};
+use tokio_stream::{StreamExt, pending};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 use trawl_proto::v1;
-use trawl_proto::v1::study_service_server::{StudyService, StudyServiceServer};
+use trawl_proto::v1::study_service_server::StudyService;
 
-type Watched = Pin<Box<dyn Stream<Item = Result<v1::WatchStudyResponse, Status>> + Send>>;
-type Chunks = Pin<Box<dyn Stream<Item = Result<v1::GetArtifactResponse, Status>> + Send>>;
+mod stage;
+
+use stage::{Chunks, Watched, not_played, output, serve, trawl, trawl_at};
 
 /// A coordinator with a study of 1,200 trials, of which every watch sees a little more.
 #[derive(Default)]
@@ -44,22 +42,6 @@ fn summary(state: &str, completed: u32) -> v1::StudySummary {
         trials_completed: completed,
         ..Default::default()
     }
-}
-
-macro_rules! not_played {
-    ($($method:ident: $request:ident -> $response:ident;)*) => {
-        // As `async_trait` would write it: that sees the macro's name alone.
-        $(fn $method<'a, 'async_trait>(
-            &'a self,
-            _: Request<v1::$request>,
-        ) -> Pin<Box<dyn Future<Output = Result<Response<v1::$response>, Status>> + Send + 'async_trait>>
-        where
-            'a: 'async_trait,
-            Self: 'async_trait,
-        {
-            Box::pin(async { Err(Status::unimplemented(stringify!($method))) })
-        })*
-    };
 }
 
 #[tonic::async_trait]
@@ -187,11 +169,10 @@ impl StudyService for Stage {
     }
 }
 
-/// A stage that serves on loopback until it is dropped.
+/// A stage, and where it is to be seen.
 struct Theatre {
     stage: Arc<Stage>,
     address: SocketAddr,
-    _closing: oneshot::Sender<()>,
 }
 
 impl Theatre {
@@ -200,48 +181,13 @@ impl Theatre {
             end,
             ..Default::default()
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (closing, closed) = oneshot::channel::<()>();
-        let service = StudyServiceServer::from_arc(Arc::clone(&stage));
-        let serving = tonic::transport::Server::builder().add_service(service);
-        tokio::spawn(
-            serving.serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
-                let _ = closed.await;
-            }),
-        );
-        Self {
-            stage,
-            address,
-            _closing: closing,
-        }
+        let address = serve(Arc::clone(&stage)).await;
+        Self { stage, address }
     }
 
     fn trawl(&self, arguments: &[&str]) -> Command {
-        let mut command = trawl(arguments);
-        command.env("TRAWL_SERVER", format!("http://{}", self.address));
-        command
+        trawl_at(self.address, arguments)
     }
-}
-
-/// The program, untouched by variables of whoever runs the tests.
-fn trawl(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trawl"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TRAWL_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-async fn output(mut command: Command) -> (Option<i32>, String, String) {
-    let ended = tokio::time::timeout(Duration::from_secs(60), command.output()).await;
-    let Output { status, stdout, stderr } = ended.expect("it ends within a minute").unwrap();
-    (
-        status.code(),
-        String::from_utf8(stdout).unwrap(),
-        String::from_utf8(stderr).unwrap(),
-    )
 }
 
 #[tokio::test]

@@ -2,22 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing unwrap is a failing test")]
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
-use std::process::Output;
+use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio::process::Command;
-use tokio_stream::Stream;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming};
 use trawl_proto::v1;
 use trawl_proto::v1::list_epoch_reports_request::Of;
-use trawl_proto::v1::study_service_server::{StudyService, StudyServiceServer};
+use trawl_proto::v1::study_service_server::StudyService;
 
-type Watched = Pin<Box<dyn Stream<Item = Result<v1::WatchStudyResponse, Status>> + Send>>;
-type Chunks = Pin<Box<dyn Stream<Item = Result<v1::GetArtifactResponse, Status>> + Send>>;
+mod stage;
+
+use stage::{Chunks, Watched, not_played, output, serve, trawl_at};
 
 const ID: &str = "57362ccc-9322-400a-af31-e9b73fb49a14";
 const MATRIX: &[u8] = br#"{"classes": ["cat", "dog"], "counts": [[95, 5], [7, 93]]}"#;
@@ -41,22 +36,6 @@ fn trial(number: u32) -> v1::Trial {
         value: Some(1.0 / f64::from(number + 1)),
         ..Default::default()
     }
-}
-
-macro_rules! not_played {
-    ($($method:ident: $request:ident -> $response:ident;)*) => {
-        // As `async_trait` would write it: that sees the macro's name alone.
-        $(fn $method<'a, 'async_trait>(
-            &'a self,
-            _: Request<v1::$request>,
-        ) -> Pin<Box<dyn Future<Output = Result<Response<v1::$response>, Status>> + Send + 'async_trait>>
-        where
-            'a: 'async_trait,
-            Self: 'async_trait,
-        {
-            Box::pin(async { Err(Status::unimplemented(stringify!($method))) })
-        })*
-    };
 }
 
 #[tonic::async_trait]
@@ -171,37 +150,18 @@ impl StudyService for Stage {
     }
 }
 
-async fn open() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving = tonic::transport::Server::builder().add_service(StudyServiceServer::new(Stage));
-    tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
-    address
-}
-
-/// The program, untouched by variables of whoever runs the tests.
-async fn trawl(address: SocketAddr, folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_trawl"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TRAWL_")) {
-        command.env_remove(name);
-    }
-    command
-        .env("TRAWL_SERVER", format!("http://{address}"))
-        .current_dir(folder);
-    let Output { status, stdout, stderr } = command.args(arguments).output().await.unwrap();
-    (
-        status.code(),
-        String::from_utf8(stdout).unwrap(),
-        String::from_utf8(stderr).unwrap(),
-    )
+/// What the program does in this folder.
+async fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = trawl_at(serve(Arc::new(Stage)).await, arguments);
+    command.current_dir(folder);
+    output(command).await
 }
 
 #[tokio::test]
 async fn a_report_is_made_of_all_pages_and_all_chunks() {
-    let address = open().await;
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["report", "played", "-o", "report.html", "--png", "figures"];
-    let (status, stdout, stderr) = trawl(address, folder.path(), &arguments).await;
+    let (status, stdout, stderr) = run(folder.path(), &arguments).await;
     assert_eq!((status, stderr.as_str()), (Some(0), ""));
     assert_eq!(stdout, "report report.html\nfigures figures: 6\n");
     let page = std::fs::read_to_string(folder.path().join("report.html")).unwrap();
@@ -220,9 +180,8 @@ async fn a_report_is_made_of_all_pages_and_all_chunks() {
 
 #[tokio::test]
 async fn an_unknown_study_leaves_no_file() {
-    let address = open().await;
     let folder = tempfile::tempdir().unwrap();
-    let (status, stdout, stderr) = trawl(address, folder.path(), &["report", "other", "-o", "report.html"]).await;
+    let (status, stdout, stderr) = run(folder.path(), &["report", "other", "-o", "report.html"]).await;
     assert_eq!((status, stdout.as_str()), (Some(1), ""));
     assert_eq!(stderr, "error: there is no such study\n");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);

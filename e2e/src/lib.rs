@@ -2,6 +2,8 @@
 
 mod access;
 mod authority;
+mod gate;
+mod object_store;
 mod postgres;
 mod process;
 mod raw_call;
@@ -14,9 +16,11 @@ pub mod studies;
 
 pub use access::{Admin, all_tables};
 pub use authority::{Authority, CertFiles};
+pub use gate::Gate;
+pub use object_store::ListedArtifact;
 pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use raw_call::{call_raw, open_raw};
 pub use scripted_worker::{ScriptedWorker, epoch_report};
-pub use system::{Client, Coordinator, System, View, assert_same_rows, wait_for};
+pub use system::{Client, Coordinator, StoreAt, System, View, assert_same_rows, wait_for, worker};
 pub use up::{Ports, Up};

@@ -10,7 +10,7 @@ use trawl_domain::dataset::FileHash;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
-use crate::system::System;
+use crate::system::Client;
 
 /// A worker whose every step is a test's.
 #[derive(Debug)]
@@ -24,10 +24,10 @@ impl ScriptedWorker {
     ///
     /// # Errors
     /// The coordinator refuses it.
-    pub async fn register(system: &System) -> anyhow::Result<Self> {
+    pub async fn register(trawl: &Client) -> anyhow::Result<Self> {
         let worker_id = uuid::Builder::from_random_bytes(random()?).into_uuid().to_string();
         let mut worker = Self {
-            client: system.worker_client().await?,
+            client: trawl.worker_client().await?,
             worker_id,
         };
         let request = v1::RegisterWorkerRequest {
@@ -46,9 +46,9 @@ impl ScriptedWorker {
     ///
     /// # Errors
     /// There is no connection.
-    pub async fn reconnect(self, system: &System) -> anyhow::Result<Self> {
+    pub async fn reconnect(self, trawl: &Client) -> anyhow::Result<Self> {
         Ok(Self {
-            client: system.worker_client().await?,
+            client: trawl.worker_client().await?,
             worker_id: self.worker_id,
         })
     }

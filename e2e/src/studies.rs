@@ -38,3 +38,40 @@ pub fn small(name: &str, trials: u32, epochs: u32) -> anyhow::Result<Value> {
     study["refit"]["epochs"] = json!(epochs);
     Ok(study)
 }
+
+/// Weights of a fold of [`wide`]: 1,443,601 numbers.
+pub const WIDE_WEIGHTS_BYTES: u64 = 4 * 1_443_601;
+
+/// A study whose weights go to the object store in more than one part: 2 trials of 3 folds, and a refit.
+///
+/// # Errors
+/// The example is broken.
+pub fn wide(name: &str) -> anyhow::Result<v1::Study> {
+    let mut study = small(name, 2, 1)?;
+    study["model"] = json!([
+        { "linear": { "units": 1200 } },
+        { "activation": { "kind": "$activation" } },
+        { "linear": { "units": 1200 } },
+        { "activation": { "kind": "$activation" } },
+        { "linear": { "units": 1 } },
+    ]);
+    // No trial diverges: all leave their weights.
+    study["space"]["optimizer"] = json!({ "choice": ["adam"] });
+    study["space"]["learning_rate"] = json!({ "choice": [1e-4] });
+    study["refit"]["set"]["learning_rate"] = json!(1e-4);
+    from_json(&study)
+}
+
+/// A study without a refit whose trials are one job, `3 * trials` members of one architecture.
+///
+/// # Errors
+/// The example is broken.
+pub fn one_job(name: &str, trials: u32, epochs: u32) -> anyhow::Result<v1::Study> {
+    let mut study = small(name, trials, epochs)?;
+    study["space"]["activation"] = json!({ "choice": ["relu"] });
+    study["space"]["batch_size"] = json!({ "choice": [8] });
+    // 99 rows in 3 folds: all folds train on as many rows, and fit in one job.
+    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
+    study.as_object_mut().map(|study| study.remove("refit"));
+    from_json(&study)
+}

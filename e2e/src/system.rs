@@ -29,6 +29,25 @@ pub async fn wait_for<T>(what: &str, event: impl Future<Output = anyhow::Result<
         .with_context(|| format!("waited in vain for {what}"))?
 }
 
+/// Where a coordinator keeps files.
+#[derive(Clone, Debug)]
+pub struct StoreAt {
+    /// As `--artifacts` has it.
+    pub url: String,
+    /// Variables of the environment that say how to get there.
+    pub variables: Vec<(&'static str, String)>,
+}
+
+impl StoreAt {
+    /// A folder of this machine.
+    pub fn folder(folder: &Path) -> Self {
+        Self {
+            url: format!("file://{}", folder.display()),
+            variables: Vec::new(),
+        }
+    }
+}
+
 /// A coordinator that runs.
 #[derive(Debug)]
 pub struct Coordinator {
@@ -45,18 +64,18 @@ impl Coordinator {
     ///
     /// # Errors
     /// It does not become ready.
-    pub async fn start(database_url: &str, artifacts: &Path, flags: &[&str], listen: &str) -> anyhow::Result<Self> {
+    pub async fn start(database_url: &str, store: &StoreAt, flags: &[&str], listen: &str) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let ready_file = folder.path().join("ready.json");
         let process = Process::start(
             Command::new(binary("trawl-coordinator")?)
                 .args(["--listen", listen, "--http-listen", "127.0.0.1:0", "--ready-file"])
                 .arg(&ready_file)
-                .arg("--artifacts")
-                .arg(format!("file://{}", artifacts.display()))
+                .args(["--artifacts", &store.url])
                 .args(flags)
                 .current_dir(repository())
                 .env("DATABASE_URL", database_url)
+                .envs(store.variables.iter().map(|(name, value)| (name, value)))
                 .env("RUST_LOG", "warn"),
         )?;
         let ready: serde_json::Value = wait_for("the coordinator", read_when_there(&ready_file)).await?;
@@ -72,6 +91,18 @@ impl Coordinator {
             http_url: url("http")?,
         })
     }
+}
+
+/// Starts a worker of the coordinator at this URL: its program, or one that ends in it and passes flags on.
+///
+/// # Errors
+/// It cannot be started.
+pub fn worker(mut program: Command, url: &str) -> anyhow::Result<Process> {
+    Process::start(
+        program
+            .args(["--coordinator", url, "--device", "cpu"])
+            .env("RUST_LOG", "warn"),
+    )
 }
 
 /// A file appears by a rename, of which nobody is told: it is looked for again and again.
@@ -104,6 +135,7 @@ pub struct System {
     pub workers: Vec<Process>,
     /// The folder of its object store.
     pub artifacts: TempDir,
+    store: StoreAt,
     flags: Vec<String>,
 }
 
@@ -122,7 +154,21 @@ impl System {
     /// It cannot be started.
     pub async fn start_on(database_url: String, flags: &[&str]) -> anyhow::Result<Self> {
         let artifacts = TempDir::new()?;
-        let coordinator = Coordinator::start(&database_url, artifacts.path(), flags, "127.0.0.1:0").await?;
+        let store = StoreAt::folder(artifacts.path());
+        Self::start_with(database_url, artifacts, store, flags).await
+    }
+
+    /// Starts one with this object store, whose objects are in this folder.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn start_with(
+        database_url: String,
+        artifacts: TempDir,
+        store: StoreAt,
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
+        let coordinator = Coordinator::start(&database_url, &store, flags, "127.0.0.1:0").await?;
         let client = Client::new(&coordinator.url, &database_url).await?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         Ok(Self {
@@ -131,6 +177,7 @@ impl System {
             coordinator,
             workers: Vec::new(),
             artifacts,
+            store,
             flags,
         })
     }
@@ -141,11 +188,8 @@ impl System {
     /// One cannot be started.
     pub fn add_workers(&mut self, count: usize) -> anyhow::Result<()> {
         for _ in 0..count {
-            self.workers.push(Process::start(
-                Command::new(binary("trawl-worker")?)
-                    .args(["--coordinator", &self.coordinator.url, "--device", "cpu"])
-                    .env("RUST_LOG", "warn"),
-            )?);
+            let worker = worker(Command::new(binary("trawl-worker")?), &self.coordinator.url)?;
+            self.workers.push(worker);
         }
         Ok(())
     }
@@ -193,66 +237,23 @@ impl System {
             coordinator,
             workers,
             artifacts,
+            store,
             flags,
         } = self;
         let listen = coordinator.url.trim_start_matches("http://").to_owned();
         coordinator.process.crash()?;
         meanwhile.await?;
         let borrowed: Vec<&str> = flags.iter().map(String::as_str).collect();
-        let coordinator = Coordinator::start(&database_url, artifacts.path(), &borrowed, &listen).await?;
+        let coordinator = Coordinator::start(&database_url, &store, &borrowed, &listen).await?;
         Ok(Self {
             database_url,
             client,
             coordinator,
             workers,
             artifacts,
+            store,
             flags,
         })
-    }
-
-    /// The files of a folder of the object store, below it, in order; one that is missing has none.
-    ///
-    /// # Errors
-    /// A folder cannot be read.
-    pub fn objects(&self, folder: &str) -> anyhow::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        let mut folders = vec![self.artifacts.path().join(folder)];
-        while let Some(folder) = folders.pop() {
-            let entries = match std::fs::read_dir(&folder) {
-                Ok(entries) => entries,
-                // Folders go with their last file, at any moment.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error.into()),
-            };
-            for entry in entries {
-                let path = entry?.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    files.push(path);
-                }
-            }
-        }
-        files.sort();
-        Ok(files)
-    }
-
-    /// Waits until a folder of the object store has that many files.
-    ///
-    /// # Errors
-    /// It never has.
-    pub async fn wait_for_objects(&self, folder: &str, count: usize) -> anyhow::Result<Vec<PathBuf>> {
-        wait_for(&format!("{count} objects in {folder}"), async {
-            loop {
-                let objects = self.objects(folder)?;
-                if objects.len() == count {
-                    return Ok(objects);
-                }
-                // Of a file that is removed nobody is told.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await
     }
 
     /// The folder of the examples.

@@ -2,20 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use trawl_e2e::{ScriptedWorker, System, View, studies, wait_for};
 use trawl_proto::v1;
 
 /// A system without real workers, and a study of one job: 2 trials of 3 folds, 2 epochs.
 async fn one_job(flags: &[&str]) -> anyhow::Result<System> {
     let system = System::start(flags).await?;
-    let mut study = studies::small("job", 2, 2)?;
-    study["space"]["activation"] = json!({ "choice": ["relu"] });
-    study["space"]["batch_size"] = json!({ "choice": [8] });
-    // 99 rows in 3 folds: all folds train on as many rows, and fit in one job.
-    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
-    study.as_object_mut().map(|study| study.remove("refit"));
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(studies::one_job("job", 2, 2)?).await?;
     Ok(system)
 }
 

@@ -1,4 +1,4 @@
-//! Artifacts and datasets in the object store: what is listed is there, and what is not listed goes.
+//! Artifacts in the object store: what is listed is there, and what is not listed goes.
 
 use std::time::Duration;
 
@@ -14,37 +14,13 @@ use trawl_proto::v1;
 /// A system without real workers, and a study of one job: 5 trials of 3 folds, 1 epoch.
 async fn one_job(flags: &[&str]) -> anyhow::Result<System> {
     let system = System::start(flags).await?;
-    let mut study = studies::small("job", 5, 1)?;
-    study["space"]["activation"] = json!({ "choice": ["relu"] });
-    study["space"]["batch_size"] = json!({ "choice": [8] });
-    // 99 rows in 3 folds: all folds train on as many rows, and fit in one job.
-    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
-    study.as_object_mut().map(|study| study.remove("refit"));
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(studies::one_job("job", 5, 1)?).await?;
     Ok(system)
 }
 
 /// More than goes to the store at once: a part of it is written before the end.
 fn large() -> Vec<u8> {
     (0..12_u32 << 20).map(|n| (n % 251) as u8).collect()
-}
-
-/// Waits until the coordinator has nothing more to sweep.
-async fn wait_until_swept(system: &System) -> anyhow::Result<()> {
-    let sql = owner_pool(&system.database_url).await?;
-    wait_for("the sweep", async {
-        loop {
-            let loose: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects")
-                .fetch_one(&sql)
-                .await?;
-            if loose == 0 {
-                return Ok(());
-            }
-            // Of a row that goes nobody is told.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await
 }
 
 async fn listed(sql: &PgPool) -> anyhow::Result<Vec<(Option<i32>, Option<i32>, String, i64, String)>> {
@@ -87,7 +63,7 @@ async fn an_artifact_that_is_cut_off_leaves_nothing() -> anyhow::Result<()> {
     call.abort();
     drop(sender);
     system.wait_for_objects("artifacts", 0).await?;
-    wait_until_swept(&system).await?;
+    system.wait_until_swept().await?;
 
     let mut worker = ScriptedWorker::register(&system).await?;
     assert!(worker.finish(&job).await?);
@@ -127,7 +103,7 @@ async fn a_coordinator_that_dies_between_upload_and_commit_leaves_no_orphan() ->
         .await?;
     assert!(call.await?.is_err(), "nobody was there to answer");
     system.wait_for_objects("artifacts", 0).await?;
-    wait_until_swept(&system).await?;
+    system.wait_until_swept().await?;
 
     // The lease is live, and what it is for can be done again.
     let mut worker = ScriptedWorker::register(&system).await?;
@@ -191,7 +167,7 @@ async fn only_whole_artifacts_of_a_held_lease_are_kept() -> anyhow::Result<()> {
         listed(&system.sql).await?,
         [(None, Some(0), "fold-0.safetensors".to_owned(), 7, sha256)]
     );
-    wait_until_swept(&system).await?;
+    system.wait_until_swept().await?;
     assert_eq!(system.objects("artifacts")?.len(), 1);
     Ok(())
 }
@@ -212,7 +188,7 @@ async fn files_of_trials_that_are_not_the_best_go_when_they_end() -> anyhow::Res
     assert!(worker.finish(&job).await?);
     let trials: Vec<Option<i32>> = listed(&system.sql).await?.into_iter().map(|row| row.1).collect();
     assert_eq!(trials, [Some(0), Some(1), Some(2)]);
-    wait_until_swept(&system).await?;
+    system.wait_until_swept().await?;
     assert_eq!(system.objects("artifacts")?.len(), 3);
     Ok(())
 }
@@ -242,7 +218,7 @@ async fn the_three_best_trials_leave_their_weights_whatever_the_workers() -> any
             assert_eq!(wanted.len(), 3 * folds);
             let found: Vec<_> = of_trials.iter().map(|row| (row.1, row.2.clone())).collect();
             assert_eq!(found, wanted, "{workers} workers, {folds} folds");
-            wait_until_swept(&system).await?;
+            system.wait_until_swept().await?;
             assert_eq!(system.objects("artifacts")?.len(), rows.len());
             match &expected {
                 None => expected = Some(rows),
@@ -337,84 +313,6 @@ async fn artifacts_are_listed_fetched_and_deleted_with_their_study() -> anyhow::
         .await?;
     assert_eq!(listed(&system.sql).await?, []);
     system.wait_for_objects("artifacts", 0).await?;
-    wait_until_swept(&system).await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dataset_needs_no_path_once_it_is_submitted() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    let folder = tempfile::tempdir()?;
-    let mut study = studies::small("moved", 4, 2)?;
-    for which in ["train", "test"] {
-        let name = format!("{which}.csv");
-        std::fs::copy(System::examples().join("data").join(&name), folder.path().join(&name))?;
-        study["dataset"]["csv"][which] = json!(name);
-    }
-    let file = folder.path().join("study.json");
-    std::fs::write(&file, study.to_string())?;
-    let file = file.to_str().context("path")?;
-    system.trawl_stdout(&["submit", file])?;
-    // The same again is the same study: its files are known by their hashes.
-    system.trawl_stdout(&["submit", file])?;
-    assert_eq!(system.objects("datasets")?.len(), 2);
-    drop(folder);
-    system.add_workers(1)?;
-    let ended = system.watch_to_end("moved").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dataset_file_is_registered_once_and_only_whole() -> anyhow::Result<()> {
-    let system = System::start(&[]).await?;
-    let mut client = system.studies().await?;
-    let content = large();
-    let head = v1::PutDatasetRequest {
-        sha256: FileHash::of(&content).to_string(),
-        bytes: content.len() as u64,
-        chunk: Vec::new(),
-    };
-    let messages = |head: &v1::PutDatasetRequest| {
-        let pieces = content.chunks(64 << 10).map(|chunk| v1::PutDatasetRequest {
-            chunk: chunk.to_vec(),
-            ..Default::default()
-        });
-        let all: Vec<_> = std::iter::once(head.clone()).chain(pieces).collect();
-        tokio_stream::iter(all)
-    };
-    let wrong = [
-        v1::PutDatasetRequest {
-            sha256: "x".into(),
-            ..head.clone()
-        },
-        v1::PutDatasetRequest {
-            sha256: FileHash::of(b"other").to_string(),
-            ..head.clone()
-        },
-        v1::PutDatasetRequest {
-            bytes: head.bytes + 1,
-            ..head.clone()
-        },
-        v1::PutDatasetRequest {
-            bytes: 1 << 40,
-            ..head.clone()
-        },
-    ];
-    for head in wrong {
-        let refused = client.put_dataset(messages(&head)).await.expect_err("it is wrong");
-        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
-    }
-    system.wait_for_objects("datasets", 0).await?;
-
-    let first = client.put_dataset(messages(&head)).await?.into_inner();
-    assert!(!first.already_there);
-    // Known by its first message: the rest need not come.
-    let (sender, receiver) = mpsc::channel(1);
-    sender.send(head).await?;
-    let again = client.put_dataset(ReceiverStream::new(receiver)).await?.into_inner();
-    assert!(again.already_there);
-    wait_until_swept(&system).await?;
-    assert_eq!(system.objects("datasets")?.len(), 1);
+    system.wait_until_swept().await?;
     Ok(())
 }

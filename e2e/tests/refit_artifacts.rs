@@ -30,12 +30,7 @@ async fn fetch(system: &System, study: &str, name: &str) -> anyhow::Result<Vec<u
         trial: None,
         name: name.to_owned(),
     };
-    let mut pieces = system.studies().await?.get_artifact(request).await?.into_inner();
-    let mut content = Vec::new();
-    while let Some(piece) = pieces.message().await? {
-        content.extend(piece.chunk);
-    }
-    Ok(content)
+    system.artifact(request).await
 }
 
 async fn fetch_json(system: &System, study: &str, name: &str) -> anyhow::Result<Value> {

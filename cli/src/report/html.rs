@@ -122,7 +122,8 @@ fn figure(figure: &Figure) -> Markup {
                     div.scroll { div.panels.wide style={ "min-width:" (parallel.axes.len() * 54) "px" } {
                         (plot(figure, 0, "wide", false))
                     } }
-                    p.hint { "Drag along an axis to keep the lines that cross it there; double-click to have all back." }
+                    p.hint.drags { "Drag along an axis to keep the lines that cross it there; double-click to have all back." }
+                    p.hint.taps { "Tap an axis to keep the lines that cross it near there; tap the mark to have them all back." }
                 }
                 Body::Tiles(tiles) => (self::tiles(tiles)),
                 Body::Table(table) => (self::table(table)),

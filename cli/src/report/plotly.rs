@@ -66,6 +66,9 @@ fn cell_texts(mark: &Mark) -> Vec<Value> {
         .collect()
 }
 
+/// Steps of 1 on an axis of whole numbers, at most.
+const WHOLE_STEPS_MAX: f64 = 10.0;
+
 fn axis(axis: &Axis, is_small: bool, values: impl Iterator<Item = f64>) -> Value {
     let mut drawn = json!({
         "automargin": !is_small,
@@ -79,6 +82,14 @@ fn axis(axis: &Axis, is_small: bool, values: impl Iterator<Item = f64>) -> Value
     }
     match &axis.scale {
         Scale::Linear => {}
+        Scale::Whole => {
+            let (low, high) = extremes(values);
+            // Over longer ranges plotly.js takes whole steps by itself, and smaller ones only for who zooms in.
+            if high - low <= WHOLE_STEPS_MAX {
+                drawn["tick0"] = 0.into();
+                drawn["dtick"] = 1.into();
+            }
+        }
         Scale::Log => {
             drawn["type"] = "log".into();
             drawn["exponentformat"] = "e".into();
@@ -199,7 +210,7 @@ fn boxes(boxes: &[Quartiles], colour: &str, pale: &str) -> Value {
 fn cells(panel: &Panel, rows: &[Vec<f64>], colour: &str) -> Value {
     let labels = |axis: &Axis, at: usize| match &axis.scale {
         Scale::Categories(names) => names.get(at).cloned().unwrap_or_default(),
-        Scale::Linear | Scale::Log => at.to_string(),
+        Scale::Linear | Scale::Whole | Scale::Log => at.to_string(),
     };
     let hover: Vec<Vec<String>> = rows
         .iter()
@@ -270,4 +281,18 @@ fn numbers(numbers: impl Iterator<Item = f64>) -> Vec<f64> {
 /// Seven significant digits: more cannot be seen, and a page is half as large.
 fn digits(number: f64) -> f64 {
     format!("{number:.6e}").parse().unwrap_or(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_runs_have_a_tick_an_epoch_and_long_ones_what_fits() {
+        let dtick = |last: f64| axis(&Axis::whole("epoch"), false, [0.0, last].into_iter())["dtick"].clone();
+        assert_eq!([dtick(0.0), dtick(2.0), dtick(10.0)], [1, 1, 1]);
+        assert_eq!(dtick(150.0), Value::Null);
+        // Without reports there is nothing to count.
+        assert_eq!(axis(&Axis::whole("epoch"), false, [].into_iter())["dtick"], 1);
+    }
 }

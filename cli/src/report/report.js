@@ -58,7 +58,7 @@
     };
   };
 
-  // Parallel coordinates: lines of one shade are one trace; a drag along an axis keeps the lines that cross it there.
+  // Parallel coordinates: lines of one shade are one trace; a drag along an axis, or a tap on it, keeps the lines that cross it there.
   const SHADES = 16;
   const INSET = { l: 24, r: 24, t: 52, b: 12 };
   const shadeOf = (share) => {
@@ -133,24 +133,40 @@
     const within = (value) => Math.min(Math.max(value, 0), 1);
     return { axis: Math.round(within(across) * last), at: within(1.03 - down * 1.06) };
   };
+  // A tap keeps what crosses the axis so near to it, as a share of the axis.
+  const TAP = 0.1;
   const brushable = (chart, plot) => {
     const last = chart.axes.length - 1;
+    const others = (axis) => (plot.brushes ?? []).filter((brush) => brush.axis !== axis);
     let start = null;
+    let tapped = null;
     let frame = 0;
     plot.style.cursor = "crosshair";
     plot.addEventListener("pointerdown", (event) => {
-      if (event.pointerType !== "touch" && event.button === 0) start = place(plot, last, event);
+      // A finger that drags scrolls the page, so it taps.
+      if (event.pointerType === "touch") tapped = event.isPrimary ? event : null;
+      else if (event.button === 0) start = place(plot, last, event);
     });
     addEventListener("pointermove", (event) => {
       if (!start) return;
       const { at } = place(plot, last, event);
       if (Math.abs(at - start.at) < 0.02) return;
       const brush = { axis: start.axis, low: Math.min(at, start.at), high: Math.max(at, start.at) };
-      plot.brushes = [...(plot.brushes ?? []).filter(({ axis }) => axis !== brush.axis), brush];
+      plot.brushes = [...others(brush.axis), brush];
       cancelAnimationFrame(frame);
       frame = requestAnimationFrame(() => draw(plot));
     });
-    addEventListener("pointerup", () => { start = null; });
+    addEventListener("pointerup", (event) => {
+      start = null;
+      if (tapped && Math.hypot(event.clientX - tapped.clientX, event.clientY - tapped.clientY) < 10) {
+        const { axis, at } = place(plot, last, event);
+        const had = (plot.brushes ?? []).some((brush) => brush.axis === axis && brush.low <= at && at <= brush.high);
+        plot.brushes = [...others(axis), ...(had ? [] : [{ axis, low: Math.max(at - TAP, 0), high: Math.min(at + TAP, 1) }])];
+        draw(plot);
+      }
+      tapped = null;
+    });
+    addEventListener("pointercancel", () => { start = null; tapped = null; });
     plot.addEventListener("dblclick", () => { plot.brushes = []; draw(plot); });
   };
 

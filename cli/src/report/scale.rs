@@ -15,6 +15,8 @@ pub(crate) struct Axis {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Scale {
     Linear,
+    /// Linear, for values that are whole numbers: no other has a tick.
+    Whole,
     /// Values are above 0.
     Log,
     /// Values are numbers of these categories, from 0.
@@ -32,6 +34,10 @@ impl Axis {
 
     pub(crate) fn linear(title: impl Into<String>) -> Self {
         Self::new(title, Scale::Linear)
+    }
+
+    pub(crate) fn whole(title: impl Into<String>) -> Self {
+        Self::new(title, Scale::Whole)
     }
 
     /// Its lower and its upper end, if it shows these values.
@@ -61,7 +67,7 @@ impl Scale {
         if let Self::Categories(names) = self {
             return (-0.5, names.len() as f64 - 0.5);
         }
-        let (low, high) = extremes(values.filter(|value| matches!(self, Self::Linear) || *value > 0.0));
+        let (low, high) = extremes(values.filter(|value| !matches!(self, Self::Log) || *value > 0.0));
         if low > high {
             return if matches!(self, Self::Log) {
                 (0.1, 10.0)
@@ -98,7 +104,8 @@ impl Scale {
                 .enumerate()
                 .map(|(index, name)| (index as f64, name.clone()))
                 .collect(),
-            Self::Linear => linear_ticks(low, high, about),
+            Self::Linear => linear_ticks(low, high, about, 0.0),
+            Self::Whole => linear_ticks(low, high, about, 1.0),
             Self::Log => log_ticks(low, high, about),
         }
     }
@@ -129,7 +136,7 @@ pub(crate) fn extremes(values: impl Iterator<Item = f64>) -> (f64, f64) {
         })
 }
 
-fn linear_ticks(low: f64, high: f64, about: usize) -> Vec<(f64, String)> {
+fn linear_ticks(low: f64, high: f64, about: usize, step_min: f64) -> Vec<(f64, String)> {
     let rough = (high - low) / about.max(1) as f64;
     if !rough.is_finite() || rough <= 0.0 {
         return Vec::new();
@@ -139,7 +146,8 @@ fn linear_ticks(low: f64, high: f64, about: usize) -> Vec<(f64, String)> {
         .map(|factor| factor * power)
         .into_iter()
         .find(|step| *step >= rough * 0.7)
-        .unwrap_or(10.0 * power);
+        .unwrap_or(10.0 * power)
+        .max(step_min);
     let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
     (first..=last)
         .map(|count| (count as f64 * step, short(count as f64 * step)))
@@ -159,7 +167,7 @@ fn log_ticks(low: f64, high: f64, about: usize) -> Vec<(f64, String)> {
         .filter(within)
         .collect();
     if ticks.len() < 2 {
-        return linear_ticks(low, high, about);
+        return linear_ticks(low, high, about, 0.0);
     }
     ticks.into_iter().map(|tick| (tick, short(tick))).collect()
 }
@@ -195,6 +203,9 @@ mod tests {
             texts(Scale::Linear.ticks((-0.1, 1.05), 5)),
             ["0", "0.2", "0.4", "0.6", "0.8", "1"]
         );
+        assert_eq!(texts(Scale::Whole.ticks((-0.1, 2.1), 5)), ["0", "1", "2"]);
+        assert_eq!(texts(Scale::Whole.ticks((-0.4, 0.4), 5)), ["0"]);
+        assert_eq!(texts(Scale::Whole.ticks((-6.0, 155.0), 5)), ["0", "50", "100", "150"]);
         assert_eq!(texts(Scale::Log.ticks((2e-4, 0.5), 5)), ["0.001", "0.01", "0.1"]);
         assert_eq!(texts(Scale::Log.ticks((0.3, 4.0), 5)), ["0.5", "1", "2"]);
         assert_eq!(texts(Scale::Log.ticks((0.25, 11.0), 5)), ["0.5", "1", "2", "5", "10"]);

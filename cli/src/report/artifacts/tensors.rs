@@ -208,4 +208,6 @@ impl<'a> File<'a> {
 }
 
 #[cfg(test)]
+mod broken;
+#[cfg(test)]
 mod tests;

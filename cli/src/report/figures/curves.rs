@@ -36,7 +36,7 @@ pub(super) fn of_best_trials(study: &StudyData, metric: Metric) -> Option<Figure
     .into_iter()
     .filter(|(_, series)| !series.is_empty())
     .map(|(title, series)| Panel {
-        x: Axis::linear("epoch"),
+        x: Axis::whole("epoch"),
         y: Axis::new(title.clone(), scale_of(metric, &series)),
         title,
         series,
@@ -75,6 +75,7 @@ pub(super) fn of_refit(refit: &RefitData, metric: Metric) -> Option<Figure> {
         .chain(train.values())
         .map(|spread| spread.folds)
         .max();
+    let is_trained = !(train.is_empty() && on_all_rows.is_empty());
     let mut series = Vec::new();
     for (name, colour, spreads) in [("training, folds", 0, &train), ("validation, folds", 1, &validation)] {
         if !spreads.is_empty() {
@@ -91,12 +92,16 @@ pub(super) fn of_refit(refit: &RefitData, metric: Metric) -> Option<Figure> {
             bands.push(Series::new(name, colour, Mark::Band(band(spreads, &scale))));
         }
     }
-    if series.is_empty() {
-        return None;
-    }
+    let name = metric.name();
+    // Workers need not report all of them.
+    let title = match (is_trained, !validation.is_empty()) {
+        (true, true) => format!("Training and validation {name}"),
+        (true, false) => format!("Training {name}"),
+        (false, true) => format!("Validation {name}"),
+        (false, false) => return None,
+    };
     let has_bands = !bands.is_empty();
     bands.extend(series);
-    let name = metric.name();
     let number = refit.summary.refit;
     let about_folds = match folds {
         Some(folds) if has_bands => {
@@ -107,13 +112,13 @@ pub(super) fn of_refit(refit: &RefitData, metric: Metric) -> Option<Figure> {
     let cut = cut_text(Some(refit.reports.len()));
     Some(Figure {
         id: refit_id(number, name),
-        title: format!("Training and validation {name}"),
+        title,
         caption: format!("{} by epoch.{about_folds}{cut}", capitalized(name)),
         body: Body::Panels {
             size: PanelSize::Wide,
             panels: vec![Panel {
                 title: String::new(),
-                x: Axis::linear("epoch"),
+                x: Axis::whole("epoch"),
                 y: Axis::new(name, scale),
                 series: bands,
             }],

@@ -99,7 +99,7 @@ pub(super) fn activation_strength(refit: u32, activations: &Activations) -> Opti
             let series = names.iter().zip(&layer.values).enumerate();
             Panel {
                 title: format!("layer {} ({})", layer.index, layer.kind),
-                x: Axis::linear("neuron"),
+                x: Axis::whole("neuron"),
                 y: Axis::linear("activation"),
                 series: series
                     .map(|(input, (name, values))| {

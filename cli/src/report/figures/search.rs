@@ -65,7 +65,7 @@ pub(super) fn value_by_trial(study: &StudyData) -> Option<Figure> {
             size: PanelSize::Wide,
             panels: vec![Panel {
                 title: String::new(),
-                x: Axis::linear("trial"),
+                x: Axis::whole("trial"),
                 y: Axis::new(study.value_name(), scale),
                 series: vec![
                     Series::new("trial", 0, Mark::Points(points)),

@@ -46,7 +46,7 @@ impl<'a> Setting<'a> {
                 let text = value_text(value);
                 names.iter().position(|name| *name == text).map(|index| index as f64)
             }
-            Scale::Linear | Scale::Log => match Cell::param(trial.params.as_ref(), self.name) {
+            Scale::Linear | Scale::Whole | Scale::Log => match Cell::param(trial.params.as_ref(), self.name) {
                 Cell::Number(number) => Some(number),
                 _ => None,
             },
@@ -137,7 +137,9 @@ pub(super) fn settings_and_value(study: &StudyData) -> Option<Figure> {
             title: setting.name.to_owned(),
             series: match &setting.scale {
                 Scale::Categories(names) => strips(&setting, names.len(), &trials),
-                Scale::Linear | Scale::Log => vec![Series::new("", 0, Mark::Points(points(&setting, &trials, 0.0)))],
+                Scale::Linear | Scale::Whole | Scale::Log => {
+                    vec![Series::new("", 0, Mark::Points(points(&setting, &trials, 0.0)))]
+                }
             },
             x: Axis::new("", setting.scale),
             y: Axis::new(study.value_name(), scale.clone()),

@@ -179,15 +179,18 @@ fn the_ranking_has_mean_and_deviation_and_every_setting() {
     );
 }
 
-#[test]
-fn bands_reach_one_deviation_to_either_side_of_the_mean() {
-    let report = |fold, epoch, train_loss, val_loss| EpochReport {
+fn report(fold: Option<u32>, epoch: u32, train_loss: f64, val_loss: Option<f64>) -> EpochReport {
+    EpochReport {
         fold,
         epoch,
         train_loss,
         val_loss,
         ..Default::default()
-    };
+    }
+}
+
+#[test]
+fn bands_reach_one_deviation_to_either_side_of_the_mean() {
     let refit = RefitData {
         reports: vec![
             report(Some(0), 0, 1.0, Some(2.0)),
@@ -215,6 +218,29 @@ fn bands_reach_one_deviation_to_either_side_of_the_mean() {
     ];
     assert_eq!(lines, want);
     assert_eq!(curves::of_refit(&RefitData::default(), Metric::Loss), None);
+}
+
+#[test]
+fn the_title_of_curves_says_what_is_drawn() {
+    let title = |metric, reports| {
+        let refit = RefitData {
+            reports,
+            ..Default::default()
+        };
+        curves::of_refit(&refit, metric).map_or_else(String::new, |figure| figure.title)
+    };
+    let of_fold = report(Some(0), 0, 1.0, Some(2.0));
+    let with_accuracy = EpochReport {
+        val_accuracy: Some(0.5),
+        ..of_fold.clone()
+    };
+    assert_eq!(
+        title(Metric::Loss, vec![of_fold.clone()]),
+        "Training and validation loss"
+    );
+    assert_eq!(title(Metric::Loss, vec![report(None, 0, 1.0, None)]), "Training loss");
+    assert_eq!(title(Metric::Accuracy, vec![of_fold]), "");
+    assert_eq!(title(Metric::Accuracy, vec![with_accuracy]), "Validation accuracy");
 }
 
 #[test]

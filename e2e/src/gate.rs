@@ -1,0 +1,149 @@
+//! A way to a coordinator on which a test says how far things get.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::system::wait_for;
+
+/// Most bytes that pass at once.
+const PIECE_BYTES: usize = 4 << 10;
+
+/// Passes connections on to a coordinator, and can hold back what clients and workers send after any number of bytes. It
+/// closes with all connections when it is dropped.
+#[derive(Debug)]
+pub struct Gate {
+    /// URL to be reached at instead of the coordinator's own.
+    pub url: String,
+    toll: Arc<watch::Sender<Toll>>,
+    _connections: JoinSet<()>,
+}
+
+/// Bytes on the way to the coordinator, of all connections together.
+#[derive(Clone, Copy, Debug)]
+struct Toll {
+    passed: u64,
+    limit: u64,
+    /// How often all connections were cut.
+    cuts: u32,
+}
+
+impl Gate {
+    /// Opens one before the coordinator at this URL.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn open(coordinator_url: &str) -> anyhow::Result<Self> {
+        let to: SocketAddr = coordinator_url.trim_start_matches("http://").parse()?;
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let toll = Arc::new(watch::Sender::new(Toll {
+            passed: 0,
+            limit: u64::MAX,
+            cuts: 0,
+        }));
+        let mut connections = JoinSet::new();
+        connections.spawn(accept(listener, to, Arc::clone(&toll)));
+        Ok(Self {
+            url,
+            toll,
+            _connections: connections,
+        })
+    }
+
+    /// Has this many bytes more pass and no further one.
+    pub fn close_after(&self, bytes: u64) {
+        self.toll.send_modify(|toll| toll.limit = toll.passed + bytes);
+    }
+
+    /// Waits until it has closed.
+    ///
+    /// # Errors
+    /// Too few bytes come.
+    pub async fn closed(&self) -> anyhow::Result<()> {
+        let mut changes = self.toll.subscribe();
+        wait_for("the bytes that a gate lets pass", async {
+            changes.wait_for(|toll| toll.passed == toll.limit).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends all connections, with what they hold back, and lets further ones pass.
+    pub fn cut(&self) {
+        self.toll.send_modify(|toll| {
+            toll.limit = u64::MAX;
+            toll.cuts += 1;
+        });
+    }
+}
+
+async fn accept(listener: TcpListener, to: SocketAddr, toll: Arc<watch::Sender<Toll>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        // While no coordinator is there, a connection ends as soon as it begins.
+        let Ok(coordinator) = TcpStream::connect(to).await else {
+            continue;
+        };
+        connections.spawn(pass(client, coordinator, Arc::clone(&toll)));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// Passes bytes on until either side has gone, or the connection is cut: then both sides end.
+async fn pass(client: TcpStream, coordinator: TcpStream, toll: Arc<watch::Sender<Toll>>) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_coordinator, mut to_coordinator) = coordinator.into_split();
+    let mut changes = toll.subscribe();
+    let cuts = changes.borrow().cuts;
+    let inward = async {
+        let mut piece = [0; PIECE_BYTES];
+        loop {
+            let len = from_client.read(&mut piece).await?;
+            if len == 0 {
+                return Ok(());
+            }
+            let mut rest = &piece[..len];
+            while !rest.is_empty() {
+                let Some(taken) = take(&toll, cuts, rest.len()).await else {
+                    return Ok(());
+                };
+                to_coordinator.write_all(&rest[..taken]).await?;
+                rest = &rest[taken..];
+            }
+        }
+    };
+    let outward = tokio::io::copy(&mut from_coordinator, &mut to_client);
+    // A connection that breaks is what this is for.
+    let _: std::io::Result<()> = tokio::select! {
+        _ = changes.wait_for(|toll| toll.cuts != cuts) => Ok(()),
+        ended = inward => ended,
+        ended = outward => ended.map(|_| ()),
+    };
+}
+
+/// Waits until some of the bytes may pass; how many, and `None` once the connection is cut.
+async fn take(toll: &watch::Sender<Toll>, cuts: u32, wanted: usize) -> Option<usize> {
+    let mut changes = toll.subscribe();
+    loop {
+        let mut taken = 0;
+        toll.send_if_modified(|toll| {
+            if toll.cuts == cuts {
+                taken = (toll.limit - toll.passed).min(wanted as u64);
+                toll.passed += taken;
+            }
+            taken > 0
+        });
+        if taken > 0 {
+            return Some(taken as usize);
+        }
+        let change = changes.wait_for(|toll| toll.cuts != cuts || toll.passed < toll.limit);
+        if change.await.ok()?.cuts != cuts {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Several coordinators on one database: one dies, nothing stops; and what one uploads is swept by another only once it is dead.
+
+use std::process::Command;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use trawl_domain::dataset::FileHash;
+use trawl_e2e::{
+    Client, Coordinator, StoreAt, System, assert_same_rows, binary, owner_pool, studies, wait_for, worker,
+};
+use trawl_proto::v1;
+
+/// Another coordinator on the database and the object store of a system.
+async fn another(system: &System) -> anyhow::Result<Coordinator> {
+    let store = StoreAt::folder(system.artifacts.path());
+    Coordinator::start(&system.database_url, &store, &[], "127.0.0.1:0").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_study_goes_on_when_its_coordinator_dies() -> anyhow::Result<()> {
+    let study = studies::from_json(&studies::small("both", 40, 60)?)?;
+    let mut undisturbed = System::start(&[]).await?;
+    undisturbed.add_workers(2)?;
+    undisturbed.submit(study.clone()).await?;
+    assert_eq!(undisturbed.watch_to_end("both").await?.state, "completed");
+    let expected = undisturbed.all_rows("both").await?;
+    drop(undisturbed);
+
+    let system = System::start(&[]).await?;
+    let second = another(&system).await?;
+    let both = format!("{},{}", system.coordinator.url, second.url);
+    let _workers = [
+        worker(Command::new(binary("trawl-worker")?), &both)?,
+        worker(Command::new(binary("trawl-worker")?), &both)?,
+    ];
+    let total = system.submit(study).await?.epochs_total;
+    // The second one knows of everything that the first one does.
+    let client = Client::new(&second.url, &system.database_url).await?;
+    client
+        .watch_until("both", "a third of the epochs", |study| {
+            study.epochs_reported > total / 3
+        })
+        .await?;
+    let System { coordinator, .. } = system;
+    coordinator.process.crash()?;
+    let ended = client.watch_to_end("both").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    assert_same_rows(
+        &expected,
+        &client.all_rows("both").await?,
+        "through the second coordinator",
+    );
+    let attempts: i32 = sqlx::query_scalar("SELECT max(attempts) FROM trawl.trials WHERE study = 'both'")
+        .fetch_one(&client.sql)
+        .await?;
+    assert_eq!(attempts, 1, "no lease ran out");
+    Ok(())
+}
+
+/// A dataset file of which the first half has been sent.
+struct HalfSent {
+    rest: v1::PutDatasetRequest,
+    sender: mpsc::Sender<v1::PutDatasetRequest>,
+    call: tokio::task::JoinHandle<Result<tonic::Response<v1::PutDatasetResponse>, tonic::Status>>,
+}
+
+async fn half(client: &Client, owner: &PgPool, content: &[u8]) -> anyhow::Result<HalfSent> {
+    let (first, rest) = content.split_at(content.len() / 2);
+    let sha256 = FileHash::of(content);
+    let first = v1::PutDatasetRequest {
+        sha256: sha256.to_string(),
+        bytes: content.len() as u64,
+        chunk: first.to_vec(),
+    };
+    let rest = v1::PutDatasetRequest {
+        chunk: rest.to_vec(),
+        ..Default::default()
+    };
+    let (sender, receiver) = mpsc::channel(1);
+    let mut studies = client.studies().await?;
+    let call = tokio::spawn(async move { studies.put_dataset(ReceiverStream::new(receiver)).await });
+    sender.send(first).await?;
+    let key = format!("datasets/{sha256}");
+    wait_for("the note of the upload", async {
+        while !is_noted(owner, &key).await? {
+            // Nobody is told of a note.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(HalfSent { rest, sender, call })
+}
+
+async fn is_noted(owner: &PgPool, key: &str) -> anyhow::Result<bool> {
+    let query = "SELECT EXISTS (SELECT FROM trawl_store.loose_objects WHERE object_key = $1)";
+    Ok(sqlx::query_scalar(query).bind(key).fetch_one(owner).await?)
+}
+
+async fn wait_until_swept(owner: &PgPool, key: &str) -> anyhow::Result<()> {
+    wait_for("the sweep", async {
+        while is_noted(owner, key).await? {
+            // Nobody is told of a sweep.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_coordinator_uploads_is_swept_once_it_is_dead() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let owner = owner_pool(&system.database_url).await?;
+    let of_living = half(&system, &owner, b"x,y\n1,2\n3,4\n").await?;
+    let second = another(&system).await?;
+    let of_dead = b"x,y\n5,6\n7,8\n";
+    let client = Client::new(&second.url, &system.database_url).await?;
+    let cut_off = half(&client, &owner, of_dead).await?;
+    second.process.crash()?;
+    assert!(cut_off.call.await?.is_err());
+    // Whoever gives this one up has looked at all uploads, that of the living coordinator among them.
+    wait_until_swept(&owner, &format!("datasets/{}", FileHash::of(of_dead))).await?;
+
+    of_living.sender.send(of_living.rest).await?;
+    drop(of_living.sender);
+    let kept = of_living.call.await??.into_inner();
+    assert!(!kept.already_there);
+    assert_eq!(system.objects("datasets")?.len(), 1);
+    Ok(())
+}
