@@ -25,11 +25,14 @@ use trawl_domain::fold::Split;
 use trawl_domain::network::{Architecture, Hyperparameters};
 use trawl_domain::seed::{Owner, Seed};
 
-pub use batches::DeviceTable;
+pub use batches::{DeviceFeatures, DeviceTable};
 pub use interrupter::Interrupter;
 pub use outputs::LayerOutput;
 pub(crate) use rounding::fix_rounding;
+pub use weights::WeightsError;
 pub(crate) use weights::describe;
+#[cfg(test)]
+pub(crate) use weights::shapes as weight_shapes;
 
 use batches::Rows;
 use dropout::Dropout;
