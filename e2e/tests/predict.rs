@@ -82,9 +82,12 @@ async fn a_table_is_predicted_as_the_refit_predicted_it() -> anyhow::Result<()> 
     assert_eq!(last["row"], 99);
     assert_eq!(
         last["features"]["input"].to_string().parse::<f32>()?,
-        expected[99][1].parse()?
+        expected[99][1].parse::<f32>()?
     );
-    assert_eq!(last["prediction"].to_string().parse::<f32>()?, expected[99][2].parse()?);
+    assert_eq!(
+        last["prediction"].to_string().parse::<f32>()?,
+        expected[99][2].parse::<f32>()?
+    );
     let table = system.trawl_stdout(&["predict", "used", test])?;
     assert_eq!(table.lines().count(), 101);
 
