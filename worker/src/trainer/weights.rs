@@ -87,7 +87,7 @@ fn from_safetensors<'a>(architecture: &Architecture, file: &'a [u8]) -> Result<V
     }
     let tensors = SafeTensors::deserialize(file).map_err(|error| WeightsError::Broken(error.to_string()))?;
     let shapes = shapes(architecture)?;
-    let values = |(name, expected): &(String, Vec<usize>)| -> Result<&'a [[u8; 4]], WeightsError> {
+    let values = |(name, expected): &NamedShape| -> Result<&'a [[u8; 4]], WeightsError> {
         let tensor = tensors.tensor(name).map_err(|_| WeightsError::Missing(name.clone()))?;
         if tensor.dtype() != Dtype::F32 {
             return Err(WeightsError::Dtype(name.clone()));
@@ -118,8 +118,11 @@ fn from_safetensors<'a>(architecture: &Architecture, file: &'a [u8]) -> Result<V
     Ok(parameters)
 }
 
+/// A tensor's name and its sizes.
+type NamedShape = (String, Vec<usize>);
+
 /// Names and shapes of weight and bias of each layer that has any, as PyTorch's `nn.Sequential` has them.
-pub(crate) fn shapes(architecture: &Architecture) -> Result<Vec<[(String, Vec<usize>); 2]>, TrainError> {
+pub(crate) fn shapes(architecture: &Architecture) -> Result<Vec<[NamedShape; 2]>, TrainError> {
     let inputs = architecture
         .shapes()
         .map_err(|(index, reason)| TrainError::BadJob(format!("layer {index}: {reason}")))?;
