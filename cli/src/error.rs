@@ -1,5 +1,5 @@
-//! What ends a command early, how it is said, and the exit status that follows: 2 for wrong usage or a rejected study,
-//! 1 for anything else.
+//! What ends a command early, how it is said, and the exit status that follows: 2 for wrong usage, a rejected study or
+//! files that cannot be predicted, 1 for anything else.
 
 use std::fmt::Write as _;
 use std::io;
@@ -12,7 +12,7 @@ use trawl_proto::dial::reason;
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The command line or the study file is wrong.
+    /// The command line is wrong, or a file that it names.
     #[error("{0}")]
     Usage(String),
     /// The coordinator rejected the request: a line, then one per broken rule.

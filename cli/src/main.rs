@@ -6,6 +6,7 @@ mod commands;
 mod datasets;
 mod error;
 mod output;
+mod program;
 mod progress;
 mod report;
 mod study_file;

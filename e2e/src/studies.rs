@@ -75,3 +75,27 @@ pub fn one_job(name: &str, trials: u32, epochs: u32) -> anyhow::Result<v1::Study
     study.as_object_mut().map(|study| study.remove("refit"));
     from_json(&study)
 }
+
+/// FashionMNIST with a network that takes seconds, and a refit.
+pub fn small_fashion(name: &str) -> Value {
+    json!({
+        "name": name,
+        "seed": 5,
+        "dataset": { "fashion_mnist": {} },
+        "model": [
+            { "conv2d": { "filters": 4, "kernel": 5, "stride": 3 } },
+            { "activation": { "kind": "relu" } },
+            { "flatten": {} },
+            { "linear": { "units": 10 } },
+        ],
+        "training": {
+            "loss": "cross_entropy", "optimizer": "adam", "learning_rate": "$learning_rate", "batch_size": 256, "epochs": 1,
+        },
+        "validation": { "holdout": 0.2 },
+        "objective": { "metric": "val_accuracy", "goal": "maximize", "at": "last" },
+        "space": { "learning_rate": { "choice": [0.001, 0.01] } },
+        "sampler": { "random": {} },
+        "max_trials": 2,
+        "refit": { "epochs": 1 },
+    })
+}

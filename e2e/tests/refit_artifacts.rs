@@ -89,35 +89,11 @@ async fn a_regression_s_refit_leaves_the_documented_files() -> anyhow::Result<()
     Ok(())
 }
 
-/// FashionMNIST with a network that takes seconds.
-fn fashion(name: &str) -> Value {
-    json!({
-        "name": name,
-        "seed": 5,
-        "dataset": { "fashion_mnist": {} },
-        "model": [
-            { "conv2d": { "filters": 4, "kernel": 5, "stride": 3 } },
-            { "activation": { "kind": "relu" } },
-            { "flatten": {} },
-            { "linear": { "units": 10 } },
-        ],
-        "training": {
-            "loss": "cross_entropy", "optimizer": "adam", "learning_rate": "$learning_rate", "batch_size": 256, "epochs": 1,
-        },
-        "validation": { "holdout": 0.2 },
-        "objective": { "metric": "val_accuracy", "goal": "maximize", "at": "last" },
-        "space": { "learning_rate": { "choice": [0.001, 0.01] } },
-        "sampler": { "random": {} },
-        "max_trials": 2,
-        "refit": { "epochs": 1 },
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refit_on_images_leaves_the_documented_files() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
     system.add_workers(1)?;
-    let refit = refit_of(&system, &fashion("clothes")).await?;
+    let refit = refit_of(&system, &studies::small_fashion("clothes")).await?;
     let expected = [
         ("confusion_matrix", "confusion_matrix.json"),
         ("feature_maps", "feature_maps.safetensors"),

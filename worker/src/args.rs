@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::secret::Secret;
@@ -12,8 +12,10 @@ use trawl_worker::device::DeviceChoice;
 
 /// Leases jobs, trains them on its device and reports what came of them.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// The coordinator; https:// for one that speaks TLS. Several of one database are separated by commas: another one is asked
     /// when one does not answer.
     #[arg(
@@ -58,6 +60,39 @@ pub(crate) struct Args {
     /// Form of the log, on standard error; RUST_LOG filters it.
     #[arg(long, env = "TRAWL_LOG", default_value = "human")]
     pub(crate) log: Log,
+}
+
+/// What it does instead of working for a coordinator.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Predict new rows with the network of a refit; prints CSV.
+    ///
+    /// Needs no coordinator: `trawl artifacts STUDY --refit N -o DIR` fetches the files of the network. Errors go to standard
+    /// error; the exit status is 2 for wrong usage or files that are no such rows or network, 1 for anything else.
+    Predict(PredictArgs),
+}
+
+/// Flags of `trawl-worker predict`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PredictArgs {
+    /// One table (CSV or .npy), or files of images of one kind (PNG and JPEG, IDX, .npy).
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// The refit's network.json.
+    #[arg(long, value_name = "FILE", env = "TRAWL_NETWORK")]
+    pub(crate) network: PathBuf,
+    /// The refit's weights.safetensors.
+    #[arg(long, value_name = "FILE", env = "TRAWL_WEIGHTS")]
+    pub(crate) weights: PathBuf,
+    /// Where to compute: auto | cpu | cuda:N. auto takes the first GPU if there is one.
+    #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
+    pub(crate) device: DeviceChoice,
+    /// Threads that one operation may use. Predictions are the same to the last bit only for the number that trained.
+    #[arg(long, env = "TRAWL_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) threads: u32,
+    /// With classes: a column `p.CLASS` for the probability of each.
+    #[arg(long, env = "TRAWL_PROBABILITIES")]
+    pub(crate) probabilities: bool,
 }
 
 impl Args {

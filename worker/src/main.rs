@@ -1,7 +1,9 @@
-//! `trawl-worker`: takes its device, and works for the coordinator until it is told to stop.
+//! `trawl-worker`: takes its device, and works for the coordinator until it is told to stop; or predicts, if that is asked.
 
 mod args;
+mod predict_command;
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -14,10 +16,18 @@ use trawl_worker::agent::connection::Connection;
 use trawl_worker::agent::{self, Settings};
 use trawl_worker::device;
 
-use args::Args;
+use args::{Args, Command};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
+    match &args.command {
+        Some(Command::Predict(predict)) => Ok(predict_command::run(predict)),
+        None => work(args).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Works for the coordinator.
+fn work(args: Args) -> anyhow::Result<()> {
     args.log.init();
     // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
     let device = device::take(args.device, args.threads)?;

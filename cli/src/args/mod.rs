@@ -12,8 +12,8 @@ pub(crate) use access::{ServerArgs, TokenCommand, TokenCreateArgs};
 
 /// Distributed hyperparameter search: submits, watches and reads studies, and runs everything on one machine.
 ///
-/// STUDY is a study's name or its id. Errors go to standard error; the exit status is 2 for wrong usage or a rejected
-/// study, 1 for anything else that failed.
+/// STUDY is a study's name or its id. Errors go to standard error; the exit status is 2 for wrong usage, a rejected
+/// study or files that cannot be predicted, 1 for anything else that failed.
 #[derive(Parser)]
 #[command(name = "trawl", version, max_term_width = 120)]
 pub(crate) struct Cli {
@@ -65,6 +65,11 @@ pub(crate) enum Command {
     ///
     /// Prints their kinds, names and sizes; or `artifact FILE` for each file that was written.
     Artifacts(ArtifactsArgs),
+    /// Predict new rows with the network of a refit, on this machine; prints the rows with their predictions.
+    ///
+    /// Fetches the network from the coordinator and runs trawl-worker, from beside this program or PATH: the rows stay here. Prints
+    /// `predictions FILE` with -o.
+    Predict(PredictArgs),
     /// List the workers seen lately; prints their devices, load and when they were last seen.
     Workers(FormatArgs),
     /// Make, list and revoke tokens: who may call the coordinator, as what. For administrators.
@@ -191,6 +196,29 @@ pub(crate) struct ArtifactsArgs {
     /// Folder that the files are written to; made if it is missing, and files of the same names are replaced.
     #[arg(short, long, value_name = "DIR", env = "TRAWL_OUTPUT_DIR", requires = "owner")]
     pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct PredictArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// One table with the columns of the features (CSV, or .npy), or files of images of one kind (PNG and JPEG, IDX, .npy).
+    #[arg(required = true, value_name = "INPUT")]
+    pub(crate) inputs: Vec<PathBuf>,
+    /// Number of a completed refit; the newest one where left out.
+    #[arg(long, value_name = "N", env = "TRAWL_REFIT")]
+    pub(crate) refit: Option<u32>,
+    /// Write CSV to this file; one that exists is replaced.
+    #[arg(short, long, value_name = "FILE", env = "TRAWL_OUTPUT", conflicts_with = "json")]
+    pub(crate) output: Option<PathBuf>,
+    /// Where to compute: auto, cpu or cuda:N.
+    #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
+    pub(crate) device: String,
+    /// With classes: a column `p.CLASS` for the probability of each.
+    #[arg(long, env = "TRAWL_PROBABILITIES")]
+    pub(crate) probabilities: bool,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 }

@@ -84,7 +84,13 @@ async fn fetch(client: &mut Client, args: &ArtifactsArgs, folder: &Path, output:
     output.flush()
 }
 
-async fn fetch_one(client: &mut Client, study: &str, artifact: &Artifact, folder: &Path) -> Result<String, Error> {
+/// Writes one file into a folder, whole or not at all; gives its path.
+pub(super) async fn fetch_one(
+    client: &mut Client,
+    study: &str,
+    artifact: &Artifact,
+    folder: &Path,
+) -> Result<String, Error> {
     let name = &artifact.name;
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if !name.chars().all(allowed) || ["", ".", ".."].contains(&name.as_str()) {

@@ -58,9 +58,22 @@ impl<T: prost::Message + prost::Name> Listing<T> {
         &self,
         format: Format,
         output: &mut Output,
+        page: impl AsyncFnMut(String) -> Result<Page<T>, Error>,
+    ) -> Result<(), Error> {
+        self.print_as(format, &|item| to_json(item), output, page).await
+    }
+}
+
+impl<T> Listing<T> {
+    /// The same for items that are no messages: `json` is the JSON form of one.
+    pub(crate) async fn print_as(
+        &self,
+        format: Format,
+        json: &dyn Fn(&T) -> serde_json::Value,
+        output: &mut Output,
         mut page: impl AsyncFnMut(String) -> Result<Page<T>, Error>,
     ) -> Result<(), Error> {
-        let mut printer = Printer::new(format, self);
+        let mut printer = Printer::new(format, self, json);
         let mut token = String::new();
         loop {
             let Page { items, next_page_token } = page(token).await?;
@@ -83,6 +96,7 @@ enum Printer<'a, T> {
         more: bool,
     },
     Json {
+        json: &'a dyn Fn(&T) -> serde_json::Value,
         items: u64,
     },
     Csv {
@@ -91,15 +105,15 @@ enum Printer<'a, T> {
     },
 }
 
-impl<'a, T: prost::Message + prost::Name> Printer<'a, T> {
-    fn new(format: Format, listing: &'a Listing<T>) -> Self {
+impl<'a, T> Printer<'a, T> {
+    fn new(format: Format, listing: &'a Listing<T>, json: &'a dyn Fn(&T) -> serde_json::Value) -> Self {
         match format {
             Format::Table => Self::Table {
                 listing,
                 rows: Vec::new(),
                 more: false,
             },
-            Format::Json => Self::Json { items: 0 },
+            Format::Json => Self::Json { json, items: 0 },
             Format::Csv => Self::Csv {
                 columns: listing.columns.iter().filter(|column| column.in_csv).collect(),
                 header_written: false,
@@ -120,10 +134,10 @@ impl<'a, T: prost::Message + prost::Name> Printer<'a, T> {
                     rows.push(shown.map(|column| (column.cell)(&item)).collect());
                 }
             }
-            Self::Json { items: printed } => {
+            Self::Json { json, items: printed } => {
                 for item in items {
                     output.text(if *printed == 0 { "[\n" } else { ",\n" })?;
-                    output.text(&to_json(&item).to_string())?;
+                    output.text(&json(&item).to_string())?;
                     *printed += 1;
                 }
             }
@@ -170,7 +184,7 @@ impl<'a, T: prost::Message + prost::Name> Printer<'a, T> {
                 }
                 Ok(())
             }
-            Self::Json { items: 0 } => output.line("[]"),
+            Self::Json { items: 0, .. } => output.line("[]"),
             Self::Json { .. } => output.line("\n]"),
             // Without an item there was still a page, and with it the header.
             Self::Csv { .. } => Ok(()),

@@ -3,11 +3,13 @@
 mod cell;
 mod listing;
 mod table;
+mod whole;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 pub(crate) use cell::{Cell, duration_text, percent, six_digits, time_text};
 pub(crate) use listing::{Column, Listing, Page};
+pub(crate) use whole::write_whole;
 
 use crate::args::FormatArgs;
 use crate::error::Error;

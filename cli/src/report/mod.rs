@@ -21,10 +21,11 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::client::Client;
 use crate::error::{Error, say};
+use crate::output::write_whole;
 use facts::Fact;
 use figure::Figure;
 use figures::RefitFigures;
@@ -107,7 +108,7 @@ impl Report {
     /// A folder that cannot be written to.
     pub(crate) fn write_html(&self, path: &Path) -> Result<(), Error> {
         let page = html::page(self);
-        write_whole(path, page.as_bytes())
+        write_whole(path, |draft| std::fs::write(draft, page))
     }
 
     /// Writes every figure as a PNG file into a folder, which is made if it is missing; gives their number.
@@ -125,22 +126,11 @@ impl Report {
         for figure in figures {
             let png = png::draw(figure)
                 .map_err(|error| Error::Failed(format!("cannot draw {} as PNG: {error}", figure.id)))?;
-            write_whole(&folder.join(format!("{}.png", figure.id)), &png)?;
+            write_whole(&folder.join(format!("{}.png", figure.id)), |draft| {
+                std::fs::write(draft, png)
+            })?;
             written += 1;
         }
         Ok(written)
     }
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let failed = |error: std::io::Error| Error::Failed(format!("cannot write {}: {error}", path.display()));
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".draft-{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    let written = std::fs::write(&draft, bytes).and_then(|()| std::fs::rename(&draft, path));
-    if written.is_err() {
-        // Whether or not there is a draft to be removed, the first error is the one to be told.
-        let _ = std::fs::remove_file(&draft);
-    }
-    written.map_err(failed)
 }

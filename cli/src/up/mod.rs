@@ -31,6 +31,7 @@ use self::postgres::Postgres;
 use crate::args::{ServerArgs, UpArgs};
 use crate::error::{Error, say};
 use crate::output::Output;
+use crate::program;
 
 /// A worker that stops hands its jobs back, which takes one epoch at most.
 const WORKER_GRACE: Duration = Duration::from_secs(20);
@@ -52,8 +53,8 @@ pub(crate) async fn up(args: &UpArgs, server: &ServerArgs, output: &mut Output) 
             return Err(Error::Usage(reason));
         }
     }
-    let coordinator = program("trawl-coordinator")?;
-    let worker = program("trawl-worker")?;
+    let coordinator = program::find("trawl-coordinator")?;
+    let worker = program::find("trawl-worker")?;
     let data_dir = DataDir::lock(args.data_dir.as_deref())?;
     let stop = stop_on_signals()?;
     let up = Up {
@@ -221,19 +222,6 @@ impl Up<'_> {
         let _ = output.text(&text).and_then(|()| output.flush());
         Ok(())
     }
-}
-
-/// The program beside this one.
-fn program(name: &str) -> Result<PathBuf, Error> {
-    let this = std::env::current_exe().map_err(|error| Error::Failed(format!("cannot find this program: {error}")))?;
-    let path = this.with_file_name(name);
-    if !path.is_file() {
-        return Err(Error::Failed(format!(
-            "{} is missing; `make build` builds it",
-            path.display()
-        )));
-    }
-    Ok(path)
 }
 
 /// The first SIGINT or SIGTERM asks for a stop, the second one makes it immediate.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Features, ReadError, SampleShape, Samples, TargetKind, Targets, excerpt};
+use super::{FeatureRows, Features, ReadError, SampleShape, Samples, TargetKind, Targets, excerpt};
 use crate::limits::CLASSES_MAX;
 
 /// Which columns of a file are used.
@@ -21,48 +21,108 @@ pub(super) fn read(
     kind: TargetKind,
     classes: Option<&[String]>,
 ) -> Result<Samples, ReadError> {
-    let broken = |error: ::csv::Error| ReadError::features(format!("is not CSV: {error}"));
-    let mut reader = ::csv::ReaderBuilder::new().trim(::csv::Trim::All).from_reader(bytes);
-    let header = reader.headers().map_err(broken)?.clone();
-    let features = columns
-        .features
-        .iter()
-        .map(|name| column(&header, name))
-        .collect::<Result<Vec<_>, _>>()?;
-    let target = column(&header, &columns.target)?;
-
-    let mut values = Vec::new();
+    let mut rows = Rows::new(bytes, &columns.features)?;
+    let target = column(&rows.header, &columns.target)?;
     let mut targets = match kind {
         TargetKind::Number => Column::Numbers(Vec::new()),
         TargetKind::Class => Column::Classes(Classes::new(classes)),
     };
-    let mut rows = 0_u32;
-    let mut record = ::csv::StringRecord::new();
-    while reader.read_record(&mut record).map_err(broken)? {
-        let line = record.position().map_or(0, ::csv::Position::line);
-        for index in &features {
-            values.push(finite(&header, &record, *index, line)?);
-        }
+    while rows.read_next()? {
         match &mut targets {
-            Column::Numbers(numbers) => numbers.push(finite(&header, &record, target, line)?),
-            Column::Classes(classes) => classes.push(&record[target]).map_err(|reason| {
-                ReadError::features(format!("line {line}, column '{}': {reason}", &header[target]))
-            })?,
+            Column::Numbers(numbers) => numbers.push(rows.finite(target)?),
+            Column::Classes(classes) => classes
+                .push(&rows.record[target])
+                .map_err(|reason| rows.wrong(target, &reason))?,
         }
-        rows += 1;
     }
-    if rows == 0 {
-        return Err(ReadError::features("has no rows"));
-    }
+    let FeatureRows { rows, shape, features } = rows.finish()?;
     Ok(Samples {
         rows,
-        shape: SampleShape::Vector(features.len() as u32),
-        features: Features::Floats(values),
+        shape,
+        features,
         targets: match targets {
             Column::Numbers(numbers) => Targets::Numbers(numbers),
             Column::Classes(classes) => classes.finish(&columns.target)?,
         },
     })
+}
+
+/// Reads these columns of a file and no others.
+pub(super) fn read_features(bytes: &[u8], columns: &[String]) -> Result<FeatureRows, ReadError> {
+    let mut rows = Rows::new(bytes, columns)?;
+    while rows.read_next()? {}
+    rows.finish()
+}
+
+/// The rows of a file, one after the other, and the features of those that were read.
+struct Rows<'a> {
+    reader: ::csv::Reader<&'a [u8]>,
+    header: ::csv::StringRecord,
+    /// Places of the features in a record.
+    columns: Vec<usize>,
+    /// The row that was read last.
+    record: ::csv::StringRecord,
+    values: Vec<f32>,
+    rows: u32,
+}
+
+impl<'a> Rows<'a> {
+    fn new(bytes: &'a [u8], features: &[String]) -> Result<Self, ReadError> {
+        let mut reader = ::csv::ReaderBuilder::new().trim(::csv::Trim::All).from_reader(bytes);
+        let header = reader.headers().map_err(broken)?.clone();
+        let columns = features.iter().map(|name| column(&header, name));
+        Ok(Self {
+            columns: columns.collect::<Result<_, _>>()?,
+            reader,
+            header,
+            record: ::csv::StringRecord::new(),
+            values: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    /// Reads the next row with its features; false at the end.
+    fn read_next(&mut self) -> Result<bool, ReadError> {
+        if !self.reader.read_record(&mut self.record).map_err(broken)? {
+            return Ok(false);
+        }
+        for place in 0..self.columns.len() {
+            let value = self.finite(self.columns[place])?;
+            self.values.push(value);
+        }
+        self.rows += 1;
+        Ok(true)
+    }
+
+    /// A number of the row that was read last.
+    fn finite(&self, index: usize) -> Result<f32, ReadError> {
+        let text = &self.record[index];
+        match text.parse::<f32>() {
+            Ok(number) if number.is_finite() => Ok(number),
+            _ => Err(self.wrong(index, &format!("'{}' is not a finite number", excerpt(text)))),
+        }
+    }
+
+    /// What is wrong with a column of the row that was read last.
+    fn wrong(&self, index: usize, reason: &str) -> ReadError {
+        let line = self.record.position().map_or(0, ::csv::Position::line);
+        ReadError::features(format!("line {line}, column '{}': {reason}", &self.header[index]))
+    }
+
+    fn finish(self) -> Result<FeatureRows, ReadError> {
+        if self.rows == 0 {
+            return Err(ReadError::features("has no rows"));
+        }
+        Ok(FeatureRows {
+            rows: self.rows,
+            shape: SampleShape::Vector(self.columns.len() as u32),
+            features: Features::Floats(self.values),
+        })
+    }
+}
+
+fn broken(error: ::csv::Error) -> ReadError {
+    ReadError::features(format!("is not CSV: {error}"))
 }
 
 /// The column to be predicted, as it is read.
@@ -161,23 +221,6 @@ fn column(header: &::csv::StringRecord, name: &str) -> Result<usize, ReadError> 
         column: Some(name.to_owned()),
         ..ReadError::features(reason)
     })
-}
-
-fn finite(
-    header: &::csv::StringRecord,
-    record: &::csv::StringRecord,
-    index: usize,
-    line: u64,
-) -> Result<f32, ReadError> {
-    let text = &record[index];
-    match text.parse::<f32>() {
-        Ok(number) if number.is_finite() => Ok(number),
-        _ => Err(ReadError::features(format!(
-            "line {line}, column '{}': '{}' is not a finite number",
-            &header[index],
-            excerpt(text)
-        ))),
-    }
 }
 
 #[cfg(test)]

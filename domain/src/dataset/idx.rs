@@ -1,6 +1,6 @@
 //! IDX, the format of MNIST and its kin: a magic number, sizes, then plain bytes (<http://yann.lecun.com/exdb/mnist/>).
 
-use super::{Features, ReadError, Samples, TargetKind, Targets, numbered_classes, rows_of};
+use super::{FeatureRows, Features, ReadError, Samples, TargetKind, Targets, numbered_classes, rows_of};
 
 /// Type code of unsigned bytes, the third byte of the magic number.
 const UNSIGNED_BYTE: u8 = 8;
@@ -14,16 +14,7 @@ pub(super) fn read(
     known: Option<&[&str]>,
     classes: Option<&[String]>,
 ) -> Result<Samples, ReadError> {
-    let (dims, pixels) = array(images).map_err(ReadError::features)?;
-    let (rows, shape) = rows_of(&dims).ok_or_else(|| {
-        ReadError::features(format!(
-            "has {} dimensions; images have 3, or 4 with channels, and vectors 2",
-            dims.len()
-        ))
-    })?;
-    if rows == 0 || shape.is_empty() {
-        return Err(ReadError::features("has no rows"));
-    }
+    let FeatureRows { rows, shape, features } = read_features(images)?;
     let (label_dims, labels) = array(labels).map_err(ReadError::targets)?;
     if label_dims != [rows] {
         return Err(ReadError::targets(format!(
@@ -37,8 +28,27 @@ pub(super) fn read(
     Ok(Samples {
         rows,
         shape,
-        features: Features::Bytes(pixels.to_vec()),
+        features,
         targets,
+    })
+}
+
+/// Reads images, or vectors, of bytes.
+pub(super) fn read_features(images: &[u8]) -> Result<FeatureRows, ReadError> {
+    let (dims, pixels) = array(images).map_err(ReadError::features)?;
+    let (rows, shape) = rows_of(&dims).ok_or_else(|| {
+        ReadError::features(format!(
+            "has {} dimensions; images have 3, or 4 with channels, and vectors 2",
+            dims.len()
+        ))
+    })?;
+    if rows == 0 || shape.is_empty() {
+        return Err(ReadError::features("has no rows"));
+    }
+    Ok(FeatureRows {
+        rows,
+        shape,
+        features: Features::Bytes(pixels.to_vec()),
     })
 }
 

@@ -4,11 +4,13 @@
 //! one file of each; whatever the format, reading a part gives [`Samples`].
 
 mod csv;
+mod features;
 mod hash;
 mod idx;
 mod npy;
 
 pub use self::csv::Columns;
+pub use self::features::{FeatureFormat, FeatureRows, read_features};
 pub use self::hash::{FileHash, FileHasher, NotAHash};
 pub use self::npy::Arrays;
 
@@ -265,15 +267,11 @@ pub fn read(
     part: Part<&[u8]>,
     classes: Option<&[String]>,
 ) -> Result<Samples, ReadError> {
-    for (file, in_targets) in [(Some(part.features), false), (part.targets, true)] {
-        if file.is_some_and(|bytes| bytes.len() as u64 > DATASET_BYTES_MAX) {
-            let reason = format!("is larger than {DATASET_BYTES_MAX} bytes");
-            return Err(ReadError {
-                in_targets,
-                ..ReadError::features(reason)
-            });
-        }
-    }
+    check_bytes(part.features)?;
+    part.targets.map_or(Ok(()), check_bytes).map_err(|error| ReadError {
+        in_targets: true,
+        ..error
+    })?;
     let targets = || part.targets.ok_or_else(|| ReadError::targets("is missing"));
     let samples = match format {
         Format::Csv(columns) => csv::read(part.features, columns, kind, classes)?,
@@ -282,13 +280,25 @@ pub fn read(
         Format::Npy => npy::read_pair(part.features, targets()?, kind, classes)?,
         Format::Npz(arrays) => npy::read_archive(part.features, arrays, kind, classes)?,
     };
-    if samples.shape.len() > SAMPLE_LEN_MAX {
+    check_sample(samples.shape)?;
+    Ok(samples)
+}
+
+fn check_bytes(file: &[u8]) -> Result<(), ReadError> {
+    if file.len() as u64 > DATASET_BYTES_MAX {
+        return Err(ReadError::features(format!("is larger than {DATASET_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+fn check_sample(shape: SampleShape) -> Result<(), ReadError> {
+    if shape.len() > SAMPLE_LEN_MAX {
         return Err(ReadError::features(format!(
             "has {} features a row; at most {SAMPLE_LEN_MAX} are allowed",
-            samples.shape.len()
+            shape.len()
         )));
     }
-    Ok(samples)
+    Ok(())
 }
 
 /// The classes of FashionMNIST by label (Xiao, Rasul and Vollgraf, 2017).

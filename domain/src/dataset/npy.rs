@@ -2,7 +2,9 @@
 
 use std::io::{Cursor, Read};
 
-use super::{Features, ReadError, SampleShape, Samples, TargetKind, Targets, excerpt, numbered_classes, rows_of};
+use super::{
+    FeatureRows, Features, ReadError, SampleShape, Samples, TargetKind, Targets, excerpt, numbered_classes, rows_of,
+};
 use crate::limits::DATASET_BYTES_MAX;
 
 /// Names of the arrays in an archive.
@@ -27,6 +29,11 @@ pub(super) fn read_pair(
     let features = Array::parse(features).map_err(ReadError::features)?;
     let targets = Array::parse(targets).map_err(ReadError::targets)?;
     samples(&features, &targets, kind, classes)
+}
+
+/// Reads a file of features.
+pub(super) fn read_features(features: &[u8]) -> Result<FeatureRows, ReadError> {
+    Array::parse(features).map_err(ReadError::features)?.rows()
 }
 
 /// Reads two arrays of an archive.
@@ -80,20 +87,7 @@ fn samples(
     kind: TargetKind,
     classes: Option<&[String]>,
 ) -> Result<Samples, ReadError> {
-    let size = |len: u64| u32::try_from(len).map_err(|_| ReadError::features("has a size beyond 2^32"));
-    let dims = features
-        .shape
-        .iter()
-        .map(|len| size(*len))
-        .collect::<Result<Vec<_>, _>>()?;
-    let (rows, shape) = rows_of(&dims).ok_or_else(|| {
-        ReadError::features(format!(
-            "has shape {dims:?}; [rows, features], [rows, height, width] and [rows, channels, height, width] are read"
-        ))
-    })?;
-    if rows == 0 || shape.is_empty() {
-        return Err(ReadError::features("has no rows"));
-    }
+    let FeatureRows { rows, shape, features } = features.rows()?;
     let is_column = matches!(*targets.shape.as_slice(), [len] | [len, 1] if len == u64::from(rows));
     if !is_column {
         return Err(ReadError::targets(format!(
@@ -101,12 +95,6 @@ fn samples(
             targets.shape
         )));
     }
-    let is_image = matches!(shape, SampleShape::Image { .. });
-    let features = match features.kind {
-        // Bytes of images are pixels; bytes of tables are small numbers.
-        Element::U1 if is_image => Features::Bytes(features.bytes.to_vec()),
-        _ => Features::Floats(features.floats().map_err(ReadError::features)?),
-    };
     let targets = match kind {
         TargetKind::Number => Targets::Numbers(targets.floats().map_err(ReadError::targets)?),
         TargetKind::Class => numbered_classes(targets.labels().map_err(ReadError::targets)?, None, classes)?,
@@ -221,6 +209,27 @@ impl<'a> Array<'a> {
             ));
         }
         Ok(Self { shape, kind, bytes })
+    }
+
+    /// As features, row by row.
+    fn rows(&self) -> Result<FeatureRows, ReadError> {
+        let size = |len: u64| u32::try_from(len).map_err(|_| ReadError::features("has a size beyond 2^32"));
+        let dims = self.shape.iter().map(|len| size(*len)).collect::<Result<Vec<_>, _>>()?;
+        let (rows, shape) = rows_of(&dims).ok_or_else(|| {
+            ReadError::features(format!(
+                "has shape {dims:?}; [rows, features], [rows, height, width] and [rows, channels, height, width] are read"
+            ))
+        })?;
+        if rows == 0 || shape.is_empty() {
+            return Err(ReadError::features("has no rows"));
+        }
+        let is_image = matches!(shape, SampleShape::Image { .. });
+        let features = match self.kind {
+            // Bytes of images are pixels; bytes of tables are small numbers.
+            Element::U1 if is_image => Features::Bytes(self.bytes.to_vec()),
+            _ => Features::Floats(self.floats().map_err(ReadError::features)?),
+        };
+        Ok(FeatureRows { rows, shape, features })
     }
 
     fn values(&self) -> impl Iterator<Item = f64> {

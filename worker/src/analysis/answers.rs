@@ -3,7 +3,7 @@
 use trawl_domain::network::Loss;
 
 use super::{LeftOut, MEMBER, check_finite};
-use crate::trainer::{DeviceTable, Interrupter, Trained};
+use crate::trainer::{DeviceFeatures, Interrupter, Trained};
 
 /// One answer a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,16 +16,16 @@ pub(super) enum Answers {
 
 /// A predicted class.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct ClassAnswer {
+pub(crate) struct ClassAnswer {
     /// Its index.
-    pub(super) class: u32,
+    pub(crate) class: u32,
     /// By softmax over the outputs.
-    pub(super) probability: f32,
+    pub(crate) probability: f32,
 }
 
 impl Answers {
     /// Asks for all rows, in the pieces in which the test rows were measured: so the answers are those that were counted.
-    pub(super) fn of(trained: &Trained, table: &DeviceTable, interrupter: &Interrupter) -> Result<Self, LeftOut> {
+    pub(super) fn of(trained: &Trained, table: &DeviceFeatures, interrupter: &Interrupter) -> Result<Self, LeftOut> {
         let mut answers = match trained.architecture().loss {
             Loss::Mse => Self::Numbers(Vec::new()),
             Loss::CrossEntropy => Self::Classes(Vec::new()),
@@ -59,18 +59,34 @@ impl Answers {
 
 impl ClassAnswer {
     /// The class with the highest of these outputs, the first of several.
-    pub(super) fn of(outputs: &[f32]) -> Self {
+    pub(crate) fn of(outputs: &[f32]) -> Self {
         let mut class = 0;
         for (index, output) in outputs.iter().enumerate() {
             if *output > outputs[class] {
                 class = index;
             }
         }
-        let highest = f64::from(outputs[class]);
-        let sum: f64 = outputs.iter().map(|output| (f64::from(*output) - highest).exp()).sum();
         Self {
             class: class as u32,
-            probability: (1.0 / sum) as f32,
+            probability: (1.0 / sum_of_weights(outputs, outputs[class])) as f32,
         }
     }
+
+    /// The probabilities of all classes; that of the predicted one is [`Self::probability`].
+    pub(crate) fn probabilities(self, outputs: &[f32]) -> impl Iterator<Item = f32> {
+        let highest = outputs[self.class as usize];
+        let sum = sum_of_weights(outputs, highest);
+        outputs
+            .iter()
+            .map(move |output| (weight(*output, highest) / sum) as f32)
+    }
+}
+
+/// What softmax makes shares of: exponentials, of outputs less the highest, so that none is too large.
+fn weight(output: f32, highest: f32) -> f64 {
+    (f64::from(output) - f64::from(highest)).exp()
+}
+
+fn sum_of_weights(outputs: &[f32], highest: f32) -> f64 {
+    outputs.iter().map(|output| weight(*output, highest)).sum()
 }

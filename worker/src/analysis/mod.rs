@@ -20,6 +20,7 @@ use trawl_domain::network::Layer;
 
 use crate::trainer::{DeviceTable, Interrupter, TrainError, Trained};
 use answers::Answers;
+pub(crate) use answers::ClassAnswer;
 use parameters::Parameters;
 
 /// The member that is looked into: a fit on all training rows is a job of its own.
@@ -132,7 +133,7 @@ pub fn analyse(
         subject,
         interrupter,
         parameters: Parameters::read(&subject.weights)?,
-        answers: Answers::of(&subject.trained, &subject.test, interrupter)?,
+        answers: Answers::of(&subject.trained, subject.test.inputs(), interrupter)?,
     };
     for (kind, name, make) in MAKERS {
         let made = make(&analysis).and_then(|content| match content {

@@ -11,6 +11,7 @@ struct Network<'a> {
     target: Target<'a>,
     layers: serde_json::Value,
     loss: &'a str,
+    batch_size: u32,
     parameters: u64,
 }
 
@@ -41,6 +42,7 @@ pub(super) fn network(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOu
         },
         layers: describe(architecture, Some(&analysis.subject.dropout)),
         loss: architecture.loss.as_str(),
+        batch_size: architecture.batch_size,
         parameters: architecture.params(),
     };
     to_json(&network).map(Some)

@@ -24,7 +24,7 @@ pub(super) fn predictions(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, Le
     }
     writer.write_record(header).map_err(broken)?;
     if features.is_some() {
-        let answers = Answers::of(&subject.trained, &subject.train, analysis.interrupter)?;
+        let answers = Answers::of(&subject.trained, subject.train.inputs(), analysis.interrupter)?;
         write(&mut writer, "train", &subject.train, true, &answers)?;
     }
     write(

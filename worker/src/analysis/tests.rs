@@ -4,6 +4,8 @@ mod images;
 
 use std::collections::BTreeMap;
 
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use tch::Device;
 use trawl_domain::dataset::{Columns, Features, SampleShape, Samples, Targets};
@@ -15,7 +17,7 @@ use super::classes::count;
 use super::histograms::Histogram;
 use super::images::{first_misclassified, first_of_each_class, pixels};
 use super::{Artifact, Format, Interrupter, Layer, LeftOut, Subject, Trained, analyse};
-use crate::trainer::DeviceTable;
+use crate::trainer::{DeviceTable, weight_shapes};
 
 /// File names with what they hold, or why they are left out.
 type Files = BTreeMap<&'static str, Result<Vec<u8>, LeftOut>>;
@@ -83,6 +85,24 @@ fn architecture(input: SampleShape, layers: Vec<Layer>, loss: Loss) -> Architect
     }
 }
 
+/// A single network with these parameters: for each layer that has any its weight and its bias, in PyTorch's order.
+fn trained(architecture: Architecture, parameters: &[(Vec<f32>, Vec<f32>)]) -> Trained {
+    let shapes = weight_shapes(&architecture).expect("layers that fit together");
+    let mut tensors = Vec::new();
+    for ([weight, bias], (weights, biases)) in shapes.into_iter().zip(parameters) {
+        for ((name, shape), values) in [(weight, weights), (bias, biases)] {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            tensors.push((name, shape, bytes));
+        }
+    }
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+        (name, view.expect("as many numbers as the shape says"))
+    });
+    let file = safetensors::serialize(views, None).expect("a file");
+    Trained::load(architecture, &file, Device::Cpu).expect("a network")
+}
+
 const FEATURE: &str = "in, \"put\"";
 const TARGET: &str = "label\nof it";
 
@@ -96,7 +116,7 @@ fn regression(first: f32, inputs: Vec<Vec<f32>>) -> Subject {
     ];
     let architecture = architecture(SampleShape::Vector(1), layers, Loss::Mse);
     let parameters = [(vec![first, -2.0], vec![0.0, 1.0]), (vec![3.0, 0.5], vec![0.25])];
-    let trained = Trained::with_parameters(architecture, &parameters);
+    let trained = self::trained(architecture, &parameters);
     let rows = |x: Vec<f32>, y: Vec<f32>| table(SampleShape::Vector(1), Features::Floats(x), Targets::Numbers(y));
     Subject {
         weights: trained.weights(0).expect("weights"),
@@ -140,6 +160,7 @@ fn a_regression_leaves_what_a_table_with_one_feature_has() {
             { "linear": { "units": 1 } },
         ],
         "loss": "mse",
+        "batch_size": 4,
         "parameters": 7,
     });
     assert_eq!(network, expected);
@@ -282,7 +303,7 @@ fn a_table_with_classes_leaves_its_confusion_matrix() {
     let names = ["no, \"none\"", "yes"].map(str::to_owned).to_vec();
     let layers = vec![Layer::Linear { units: 2 }];
     let architecture = architecture(SampleShape::Vector(1), layers, Loss::CrossEntropy);
-    let trained = Trained::with_parameters(architecture, &[(vec![0.0, 1.0], vec![0.0, 0.0])]);
+    let trained = self::trained(architecture, &[(vec![0.0, 1.0], vec![0.0, 0.0])]);
     let rows = |x: Vec<f32>, labels: Vec<u32>| {
         let names = names.clone();
         table(

@@ -3,18 +3,63 @@
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{Features, Samples, TargetKind, Targets};
+use trawl_domain::dataset::{FeatureRows, Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::Purpose;
 
 use super::stack::Stack;
 use super::{TrainError, TrainJob, guarded, to_vec};
 
+/// Features on the device.
+#[derive(Debug)]
+pub struct DeviceFeatures(
+    /// [rows, features] or [rows, channels, height, width]; bytes where they are pixels, to be divided by 255.
+    Tensor,
+);
+
+impl DeviceFeatures {
+    /// Copies rows without targets to the device.
+    pub fn new(rows: &FeatureRows, device: Device) -> Self {
+        Self::of(rows.rows, rows.shape, &rows.features, device)
+    }
+
+    fn of(rows: u32, shape: SampleShape, features: &Features, device: Device) -> Self {
+        let shape: Vec<i64> = std::iter::once(rows).chain(shape.dims()).map(i64::from).collect();
+        let features = match features {
+            Features::Floats(values) => Tensor::from_slice(values),
+            Features::Bytes(pixels) => Tensor::from_slice(pixels),
+        };
+        Self(features.view(shape.as_slice()).to_device(device))
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> u32 {
+        self.0.size()[0] as u32
+    }
+
+    /// True if the rows are of this shape.
+    pub(super) fn fit(&self, shape: SampleShape) -> bool {
+        let dims: Vec<i64> = shape.dims().into_iter().map(i64::from).collect();
+        self.0.size()[1..] == dims
+    }
+
+    /// As they go into a network, [stack, rows, …], of the rows [stack, rows].
+    pub(super) fn gather(&self, order: &Tensor) -> Tensor {
+        as_input(pick(&self.0, order))
+    }
+
+    /// All rows in their order, for each network of a stack: [stack, rows].
+    pub(super) fn all_rows(&self, stack: i64, device: Device) -> Tensor {
+        Tensor::arange(i64::from(self.rows()), (Kind::Int64, device))
+            .unsqueeze(0)
+            .expand([stack, -1], false)
+    }
+}
+
 /// Samples on the device.
 #[derive(Debug)]
 pub struct DeviceTable {
-    /// [rows, features] or [rows, channels, height, width]; bytes where they are pixels, to be divided by 255.
-    features: Tensor,
+    features: DeviceFeatures,
     /// [rows, 1], or labels as [rows].
     targets: Tensor,
     classes: Option<Arc<[String]>>,
@@ -24,13 +69,6 @@ impl DeviceTable {
     /// Copies samples to the device.
     pub fn new(samples: &Samples, device: Device) -> Self {
         let rows = i64::from(samples.rows);
-        let shape: Vec<i64> = std::iter::once(rows)
-            .chain(samples.shape.dims().into_iter().map(i64::from))
-            .collect();
-        let features = match &samples.features {
-            Features::Floats(values) => Tensor::from_slice(values),
-            Features::Bytes(pixels) => Tensor::from_slice(pixels),
-        };
         let targets = match &samples.targets {
             Targets::Numbers(values) => Tensor::from_slice(values).view([rows, 1]),
             Targets::Classes { labels, .. } => {
@@ -39,7 +77,7 @@ impl DeviceTable {
             }
         };
         Self {
-            features: features.view(shape.as_slice()).to_device(device),
+            features: DeviceFeatures::of(samples.rows, samples.shape, &samples.features, device),
             targets: targets.to_device(device),
             classes: samples.classes().map(Arc::from),
         }
@@ -48,7 +86,7 @@ impl DeviceTable {
     /// The same memory under another handle, for another job.
     pub fn shallow_clone(&self) -> Self {
         Self {
-            features: self.features.shallow_clone(),
+            features: DeviceFeatures(self.features.0.shallow_clone()),
             targets: self.targets.shallow_clone(),
             classes: self.classes.clone(),
         }
@@ -61,7 +99,12 @@ impl DeviceTable {
 
     /// Rows.
     pub fn rows(&self) -> u32 {
-        self.features.size()[0] as u32
+        self.features.rows()
+    }
+
+    /// All features, on the device.
+    pub fn inputs(&self) -> &DeviceFeatures {
+        &self.features
     }
 
     /// Features of these rows, row by row, off the device.
@@ -71,8 +114,8 @@ impl DeviceTable {
     pub fn features(&self, rows: &[u32]) -> Result<Features, TrainError> {
         guarded(|| {
             let index: Vec<i64> = rows.iter().copied().map(i64::from).collect();
-            let index = Tensor::from_slice(&index).to_device(self.features.device());
-            let features = self.features.index_select(0, &index).to_device(Device::Cpu);
+            let index = Tensor::from_slice(&index).to_device(self.features.0.device());
+            let features = self.features.0.index_select(0, &index).to_device(Device::Cpu);
             if features.kind() == Kind::Uint8 {
                 let mut pixels = vec![0; features.numel()];
                 features.copy_data(&mut pixels, features.numel());
@@ -105,27 +148,25 @@ impl DeviceTable {
 
     /// True if the rows fit this input and these outputs.
     pub(super) fn fits(&self, architecture: &Architecture) -> bool {
-        let dims: Vec<i64> = architecture.input.dims().into_iter().map(i64::from).collect();
         let wants_classes = architecture.loss.target_kind() == TargetKind::Class;
-        self.features.size()[1..] == dims && self.classes.is_some() == wants_classes
+        self.features.fit(architecture.input) && self.classes.is_some() == wants_classes
     }
 
     /// Features [stack, rows, …] and targets [stack, rows, 1], or labels [stack, rows], of the rows [stack, rows].
     pub(super) fn gather(&self, order: &Tensor) -> (Tensor, Tensor) {
-        let index = order.reshape([-1]);
-        let pick = |table: &Tensor| {
-            let shape = [&order.size()[..], &table.size()[1..]].concat();
-            table.index_select(0, &index).view(shape.as_slice())
-        };
-        (as_input(pick(&self.features)), pick(&self.targets))
+        (self.features.gather(order), pick(&self.targets, order))
     }
 
     /// All rows in their order, for each network of a stack: [stack, rows].
     pub(super) fn all_rows(&self, stack: i64, device: Device) -> Tensor {
-        Tensor::arange(i64::from(self.rows()), (Kind::Int64, device))
-            .unsqueeze(0)
-            .expand([stack, -1], false)
+        self.features.all_rows(stack, device)
     }
+}
+
+/// Of a table [rows, …] the rows [stack, rows], as [stack, rows, …].
+fn pick(table: &Tensor, order: &Tensor) -> Tensor {
+    let shape = [&order.size()[..], &table.size()[1..]].concat();
+    table.index_select(0, &order.reshape([-1])).view(shape.as_slice())
 }
 
 /// Features as they go into a network: pixels divided by 255.
@@ -163,7 +204,7 @@ impl Rows {
             ));
         }
         let validate: Vec<&[u32]> = cuts.iter().map(|cut| cut.validate.as_slice()).collect();
-        let validation = (lens.1 > 0).then(|| index(&validate, stack.size(), job.data.features.device()));
+        let validation = (lens.1 > 0).then(|| index(&validate, stack.size(), job.data.features.0.device()));
         Ok(Self {
             train: cuts.into_iter().map(|cut| cut.train).collect(),
             train_len: lens.0 as i64,

@@ -28,11 +28,14 @@ use trawl_domain::metric::FoldMetrics;
 use trawl_domain::network::{Architecture, Hyperparameters};
 use trawl_domain::seed::{Owner, Seed};
 
-pub use batches::DeviceTable;
-pub use interrupter::{Interrupter, Wish};
+pub use batches::{DeviceFeatures, DeviceTable};
+pub use interrupter::Interrupter;
 pub use outputs::LayerOutput;
 pub(crate) use rounding::fix_rounding;
+pub use weights::WeightsError;
 pub(crate) use weights::describe;
+#[cfg(test)]
+pub(crate) use weights::shapes as weight_shapes;
 
 use stack::Stack;
 use training::Training;

@@ -7,7 +7,7 @@ use trawl_domain::dataset::Features;
 use trawl_domain::network::Architecture;
 
 use super::stack::Stack;
-use super::{DeviceTable, TrainError, Trained, batches, guarded, network, to_vec};
+use super::{DeviceFeatures, TrainError, Trained, batches, guarded, network, to_vec};
 
 /// Output of one layer for some rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,17 +35,16 @@ impl Trained {
     ///
     /// # Errors
     /// There is no such member, the rows do not fit the network, or libtorch failed.
-    pub fn outputs(&self, member: usize, table: &DeviceTable, rows: Range<u32>) -> Result<Vec<f32>, TrainError> {
+    pub fn outputs(&self, member: usize, table: &DeviceFeatures, rows: Range<u32>) -> Result<Vec<f32>, TrainError> {
         let (stack, place) = self.find(member)?;
-        if !table.fits(&self.architecture) || rows.end > table.rows() {
+        if !table.fit(self.architecture.input) || rows.end > table.rows() {
             return Err(TrainError::BadJob("the rows do not fit the network".to_owned()));
         }
         guarded(|| {
             tch::no_grad(|| {
                 let order = table.all_rows(stack.size(), stack.device());
                 let order = order.narrow(1, i64::from(rows.start), rows.len() as i64);
-                let (features, _) = table.gather(&order);
-                let outputs = network::forward(&self.architecture, stack, &features, None);
+                let outputs = network::forward(&self.architecture, stack, &table.gather(&order), None);
                 to_vec(&outputs.select(0, place))
             })
         })
@@ -123,68 +122,5 @@ impl Trained {
             Some((stack, place as i64))
         });
         found.ok_or_else(|| TrainError::BadJob(format!("there is no member {member}")))
-    }
-}
-
-#[cfg(test)]
-impl Trained {
-    /// A single network with these parameters: for each layer that has any its weight and its bias, in PyTorch's order.
-    pub(crate) fn with_parameters(architecture: Architecture, parameters: &[(Vec<f32>, Vec<f32>)]) -> Self {
-        use super::{Member, TrainJob, fix_rounding, trains_together};
-        use tch::Device;
-        use trawl_domain::fold::Split;
-        use trawl_domain::network::{Hyperparameters, Layer, Optimizer};
-        use trawl_domain::seed::{Owner, Seed};
-
-        fix_rounding();
-        let together = trains_together(&architecture, Device::Cpu);
-        let no_rows = trawl_domain::dataset::Samples {
-            rows: 0,
-            shape: architecture.input,
-            features: Features::Floats(Vec::new()),
-            targets: trawl_domain::dataset::Targets::Numbers(Vec::new()),
-        };
-        let dropouts = network::dropout_layers(&architecture);
-        let job = TrainJob {
-            seed: Seed(0),
-            split: Split::All,
-            members: vec![Member {
-                owner: Owner::Refit(0),
-                fold: 0,
-                hyperparameters: Hyperparameters {
-                    optimizer: Optimizer::Sgd,
-                    learning_rate: 0.0,
-                    l2: 0.0,
-                    momentum: 0.0,
-                    dropout: vec![0.5; dropouts],
-                },
-            }],
-            data: DeviceTable::new(&no_rows, Device::Cpu),
-            test: None,
-            architecture,
-        };
-        let stack = Stack::new(&job, &[0], together, Device::Cpu).expect("layers that fit together");
-        let trained = |layer: &&Layer| matches!(layer, Layer::Linear { .. } | Layer::Conv2d(_));
-        let layers = job.architecture.layers.iter().filter(trained);
-        tch::no_grad(|| {
-            for ((n, layer), (weight, bias)) in layers.enumerate().zip(parameters) {
-                let (kept_weight, kept_bias) = stack.parameters(n);
-                let (mut kept_weight, mut kept_bias) = (kept_weight.select(0, 0), kept_bias.select(0, 0));
-                let size = kept_weight.size();
-                let weight = match layer {
-                    Layer::Linear { .. } => Tensor::from_slice(weight).view([size[1], size[0]]).transpose(0, 1),
-                    _ => Tensor::from_slice(weight).view(size.as_slice()),
-                };
-                kept_weight.copy_(&weight);
-                kept_bias.copy_(&Tensor::from_slice(bias).view(kept_bias.size().as_slice()));
-            }
-        });
-        Self {
-            architecture: job.architecture,
-            together,
-            stacks: vec![stack],
-            metrics: vec![None],
-            test: vec![None],
-        }
     }
 }

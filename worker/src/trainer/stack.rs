@@ -87,7 +87,11 @@ impl Block {
     /// weight (in PyTorch's order, output by output) before bias.
     fn initialise(&self, row: &mut [f32], stream: &mut Stream) {
         let bound = 1.0 / (self.fan_in as f64).sqrt();
-        let mut draw = || ((2.0 * stream.unit() - 1.0) * bound) as f32;
+        self.fill(row, || ((2.0 * stream.unit() - 1.0) * bound) as f32);
+    }
+
+    /// Takes values for a row in PyTorch's order: the weight, output by output, then the bias.
+    fn fill(&self, row: &mut [f32], mut next: impl FnMut() -> f32) {
         for output in 0..self.outputs {
             for input in 0..self.fan_in {
                 let place = if self.is_linear {
@@ -95,12 +99,12 @@ impl Block {
                 } else {
                     output * self.fan_in + input
                 };
-                row[(self.weight + place) as usize] = draw();
+                row[(self.weight + place) as usize] = next();
             }
         }
         row[self.bias as usize..][..self.outputs as usize]
             .iter_mut()
-            .for_each(|bias| *bias = draw());
+            .for_each(|bias| *bias = next());
     }
 }
 
@@ -133,9 +137,35 @@ impl Stack {
             blocks.iter().for_each(|block| block.initialise(row, &mut stream));
         }
         let flat = Tensor::from_slice(&values).view([size, width]).to_device(device);
+        Ok(Self::over(flat, &blocks, places))
+    }
+
+    /// One network, member 0, with these parameters: for each layer that has any the weight, then the bias, in PyTorch's order.
+    /// A network that trained `together` with others is padded, as then.
+    pub(super) fn of_one<I: Iterator<Item = f32>>(
+        architecture: &Architecture,
+        layers: impl IntoIterator<Item = I>,
+        together: bool,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let blocks = blocks(architecture)?;
+        let width = blocks.last().map_or(0, |block| block.end);
+        let mut row = vec![0.0_f32; width as usize];
+        for (block, mut values) in blocks.iter().zip(layers) {
+            block.fill(&mut row, || values.next().unwrap_or_default());
+        }
+        let size = if together { ALIGN } else { 1 };
+        let flat = Tensor::zeros([size, width], (Kind::Float, device));
+        flat.select(0, 0).copy_(&Tensor::from_slice(&row));
+        Ok(Self::over(flat, &blocks, vec![0]))
+    }
+
+    /// The views of a flat buffer.
+    fn over(flat: Tensor, blocks: &[Block], places: Vec<usize>) -> Self {
+        let (size, device) = (flat.size()[0], flat.device());
         let mut leaves = Vec::new();
         let mut gaps = Vec::new();
-        for block in &blocks {
+        for block in blocks {
             let weight = (block.weight, &block.weight_shape, block.bias);
             let bias = (block.bias, &block.bias_shape, block.end);
             for (start, shape, end) in [weight, bias] {
@@ -147,12 +177,12 @@ impl Stack {
                 gaps.push((gap > 0).then(|| Tensor::zeros([size, gap], (Kind::Float, device))));
             }
         }
-        Ok(Self {
+        Self {
             places,
             flat,
             leaves,
             gaps,
-        })
+        }
     }
 
     /// Networks in the stack, idle ones included.

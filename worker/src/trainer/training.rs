@@ -8,11 +8,12 @@ use trawl_domain::network::Architecture;
 
 use super::batches::Rows;
 use super::dropout::Dropout;
+use super::interrupter::Wish;
 use super::optimizer::Optimizers;
 use super::stack::Stack;
 use super::{
-    DeviceTable, Event, Interrupter, MemberLosses, Outcome, TestMetrics, TrainError, TrainJob, Trained, Wish,
-    checkpoint, network, to_vec, trains_together,
+    DeviceTable, Event, Interrupter, MemberLosses, Outcome, TestMetrics, TrainError, TrainJob, Trained, checkpoint,
+    network, to_vec, trains_together,
 };
 
 /// Members that take every step together.

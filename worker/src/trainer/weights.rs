@@ -2,12 +2,150 @@
 
 use std::collections::HashMap;
 
-use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use tch::Device;
+use trawl_domain::dataset::SampleShape;
 use trawl_domain::network::{Architecture, Layer};
 
 use super::stack::Stack;
-use super::{TrainError, to_vec};
+use super::{TrainError, Trained, fix_rounding, guarded, to_vec, trains_together};
+
+/// Longest header that is read: names, shapes and layers of the largest network take a tenth of it.
+const HEADER_BYTES_MAX: u64 = 1 << 20;
+
+/// Why a file holds no weights of a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WeightsError {
+    /// It is no such file, or only a part of one.
+    #[error("is no whole safetensors file: {0}")]
+    Broken(String),
+    /// A tensor of the network is not there.
+    #[error("has no tensor '{0}'")]
+    Missing(String),
+    /// It is of another network, with more tensors.
+    #[error("has {found} tensors, and the network has {expected}")]
+    Tensors {
+        /// In the file.
+        found: usize,
+        /// Of the network.
+        expected: usize,
+    },
+    /// A tensor is of another type.
+    #[error("tensor '{0}' is not of type F32")]
+    Dtype(String),
+    /// A tensor has another shape.
+    #[error("tensor '{name}' has shape {found:?}, and the network's has {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// In the file.
+        found: Vec<usize>,
+        /// Of the network.
+        expected: Vec<usize>,
+    },
+    /// A number with which nothing can be computed.
+    #[error("tensor '{0}' has a number that is not finite")]
+    NotFinite(String),
+    /// The network does not fit together, or not onto the device.
+    #[error(transparent)]
+    Network(#[from] TrainError),
+}
+
+impl Trained {
+    /// A single network, member 0, with the parameters that [`Self::weights`] wrote. On the device that it trained on, or one
+    /// like it, its outputs are to the last bit those that it had then.
+    ///
+    /// # Errors
+    /// The file is broken or holds the weights of another network, the layers do not fit together, or memory ran short.
+    pub fn load(architecture: Architecture, weights: &[u8], device: Device) -> Result<Self, WeightsError> {
+        fix_rounding();
+        let together = trains_together(&architecture, device);
+        let layers = from_safetensors(&architecture, weights)?;
+        let layers = layers.into_iter().map(|(weight, bias)| {
+            let values = weight.iter().chain(bias);
+            values.map(|value| f32::from_le_bytes(*value))
+        });
+        let stack = guarded(|| tch::no_grad(|| Stack::of_one(&architecture, layers, together, device)))??;
+        Ok(Self {
+            architecture,
+            together,
+            stacks: vec![stack],
+            metrics: vec![None],
+            test: vec![None],
+        })
+    }
+}
+
+/// Weight and bias of one layer in PyTorch's order; numbers of `f32`, little-endian.
+type Parameters<'a> = (&'a [[u8; 4]], &'a [[u8; 4]]);
+
+/// The parameters of each layer that has any.
+fn from_safetensors<'a>(architecture: &Architecture, file: &'a [u8]) -> Result<Vec<Parameters<'a>>, WeightsError> {
+    let header_len = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
+    if header_len > HEADER_BYTES_MAX {
+        return Err(WeightsError::Broken(format!("a header of {header_len} bytes")));
+    }
+    let tensors = SafeTensors::deserialize(file).map_err(|error| WeightsError::Broken(error.to_string()))?;
+    let shapes = shapes(architecture)?;
+    let values = |(name, expected): &NamedShape| -> Result<&'a [[u8; 4]], WeightsError> {
+        let tensor = tensors.tensor(name).map_err(|_| WeightsError::Missing(name.clone()))?;
+        if tensor.dtype() != Dtype::F32 {
+            return Err(WeightsError::Dtype(name.clone()));
+        }
+        if tensor.shape() != expected {
+            return Err(WeightsError::Shape {
+                name: name.clone(),
+                found: tensor.shape().to_vec(),
+                expected: expected.clone(),
+            });
+        }
+        let (values, _) = tensor.data().as_chunks();
+        if values.iter().any(|value| !f32::from_le_bytes(*value).is_finite()) {
+            return Err(WeightsError::NotFinite(name.clone()));
+        }
+        Ok(values)
+    };
+    let mut parameters = Vec::with_capacity(shapes.len());
+    for [weight, bias] in &shapes {
+        parameters.push((values(weight)?, values(bias)?));
+    }
+    if tensors.len() != 2 * shapes.len() {
+        return Err(WeightsError::Tensors {
+            found: tensors.len(),
+            expected: 2 * shapes.len(),
+        });
+    }
+    Ok(parameters)
+}
+
+/// A tensor's name and its sizes.
+type NamedShape = (String, Vec<usize>);
+
+/// Names and shapes of weight and bias of each layer that has any, as PyTorch's `nn.Sequential` has them.
+pub(crate) fn shapes(architecture: &Architecture) -> Result<Vec<[NamedShape; 2]>, TrainError> {
+    let inputs = architecture
+        .shapes()
+        .map_err(|(index, reason)| TrainError::BadJob(format!("layer {index}: {reason}")))?;
+    let mut shapes = Vec::new();
+    for (index, (layer, input)) in architecture.layers.iter().zip(inputs).enumerate() {
+        let weight = match (*layer, input) {
+            (Layer::Linear { units }, input) => vec![units as usize, input.len() as usize],
+            (Layer::Conv2d(conv), SampleShape::Image { channels, .. }) => {
+                [conv.filters, channels, conv.kernel, conv.kernel]
+                    .map(|len| len as usize)
+                    .to_vec()
+            }
+            _ => continue,
+        };
+        let outputs = weight[0];
+        shapes.push([
+            (format!("{index}.weight"), weight),
+            (format!("{index}.bias"), vec![outputs]),
+        ]);
+    }
+    Ok(shapes)
+}
 
 /// The parameters of the network at one place.
 pub(super) fn to_safetensors(architecture: &Architecture, stack: &Stack, place: i64) -> Result<Vec<u8>, TrainError> {

@@ -4,7 +4,7 @@ use safetensors::{Dtype, SafeTensors};
 use trawl_domain::dataset::{Features, SampleShape, Targets};
 use trawl_domain::network::{Activation, Conv2d, Loss};
 
-use super::super::{Format, Layer, Subject, Trained};
+use super::super::{Format, Layer, Subject};
 use super::{architecture, assert_close, files, json, made, table};
 
 /// Values of a tensor by its type.
@@ -41,7 +41,7 @@ fn images() -> (Subject, Vec<f32>, Vec<u8>) {
     let filters: Vec<f32> = (0..36_u8).map(|n| (f32::from(n * 7 % 11) - 5.0) / 4.0).collect();
     let linear: Vec<f32> = (0..36_u8).map(|n| if n < 18 { -0.25 } else { 0.125 }).collect();
     let parameters = [(filters.clone(), vec![0.5, -0.25]), (linear, vec![0.0, 0.0])];
-    let trained = Trained::with_parameters(architecture(shape, layers, Loss::CrossEntropy), &parameters);
+    let trained = super::trained(architecture(shape, layers, Loss::CrossEntropy), &parameters);
     let pixels: Vec<u8> = (0..4 * 2 * 25_u32).map(|n| (n * 89 % 256) as u8).collect();
     let rows = |labels: Vec<u32>| {
         let names = ["a", "b"].map(str::to_owned).to_vec();

@@ -1,0 +1,320 @@
+//! `trawl predict`: the network of a refit answers for new rows, on this machine.
+//!
+//! `trawl` knows no libtorch: it fetches the network's files and has trawl-worker compute.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use csv::StringRecord;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+use trawl_proto::v1::{Artifact, GetStudyRequest, RefitSummary, StudySummary};
+
+use super::artifacts::fetch_one;
+use crate::args::PredictArgs;
+use crate::client::{Client, unary};
+use crate::error::Error;
+use crate::output::{Cell, Column, Format, Listing, Output, Page, write_whole};
+use crate::program;
+
+/// The files that make a network usable.
+const NETWORK: &str = "network.json";
+const WEIGHTS: &str = "weights.safetensors";
+/// Features that a table of predictions shows; CSV and JSON have all.
+const FEATURES_SHOWN_MAX: usize = 8;
+/// Rows that are held at once while they are printed.
+const PAGE_ROWS: usize = 1_000;
+
+/// Predicts the rows of files.
+pub(super) async fn predict(
+    connect: impl AsyncFnOnce() -> Result<Client, Error>,
+    args: &PredictArgs,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let worker = program::find("trawl-worker")?;
+    let mut client = connect().await?;
+    let request = GetStudyRequest {
+        study: args.study.clone(),
+    };
+    let study = client
+        .get_study(unary(request))
+        .await?
+        .into_inner()
+        .study
+        .unwrap_or_default();
+    let refit = choose(&study, args.refit)?;
+    let folder = tempfile::Builder::new()
+        .prefix("trawl-predict-")
+        .tempdir()
+        .map_err(|error| Error::Failed(format!("cannot make a temporary folder: {error}")))?;
+    for name in [NETWORK, WEIGHTS] {
+        let artifact = artifact(&study, refit, name)?;
+        // By id: a name could be another study's a moment later.
+        fetch_one(&mut client, &study.study_id, &artifact, folder.path()).await?;
+    }
+    let predictions = run(&worker, &folder, args).await?;
+    if let Some(file) = &args.output {
+        write_whole(file, |draft| std::fs::copy(&predictions, draft).map(drop))?;
+        output.line(&format!("predictions {}", file.display()))?;
+        return output.flush();
+    }
+    match Format::from(args.format) {
+        // As the worker wrote it, digit by digit.
+        Format::Csv => {
+            let mut file = File::open(&predictions).map_err(unreadable)?;
+            io::copy(&mut file, output).map_err(Error::output)?;
+            output.flush()
+        }
+        format => print(&folder.path().join(NETWORK), &predictions, format, output).await,
+    }
+}
+
+/// The refit of that number, or the newest completed one.
+fn choose(study: &StudySummary, number: Option<u32>) -> Result<&RefitSummary, Error> {
+    let name = &study.name;
+    let Some(number) = number else {
+        let completed = study.refits.iter().filter(|refit| refit.state == "completed");
+        return completed.max_by_key(|refit| refit.refit).ok_or_else(|| {
+            Error::Failed(format!(
+                "study {name} has no completed refit; `trawl refit {name}` starts one"
+            ))
+        });
+    };
+    let found = study.refits.iter().find(|refit| refit.refit == number);
+    let refit = found.ok_or_else(|| Error::Failed(format!("study {name} has no refit {number}")))?;
+    if refit.state == "completed" {
+        Ok(refit)
+    } else {
+        Err(Error::Failed(format!(
+            "refit {number} of study {name} is {}; only a completed one has a network",
+            refit.state
+        )))
+    }
+}
+
+fn artifact(study: &StudySummary, refit: &RefitSummary, name: &str) -> Result<Artifact, Error> {
+    let found = refit.artifacts.iter().find(|artifact| artifact.name == name);
+    let artifact = found.ok_or_else(|| {
+        Error::Failed(format!(
+            "refit {} of study {} left no {name}: it would have been too large, or not finite",
+            refit.refit, study.name
+        ))
+    })?;
+    Ok(Artifact {
+        refit: Some(refit.refit),
+        ..artifact.clone()
+    })
+}
+
+/// Has the worker's program predict; gives the path of what it wrote.
+async fn run(worker: &Path, folder: &TempDir, args: &PredictArgs) -> Result<PathBuf, Error> {
+    let predictions = folder.path().join("predictions.csv");
+    let file = File::create(&predictions)
+        .map_err(|error| Error::Failed(format!("cannot write {}: {error}", predictions.display())))?;
+    let mut command = Command::new(worker);
+    command
+        .args(["predict", "--device", &args.device, "--threads", "1", "--network"])
+        .arg(folder.path().join(NETWORK))
+        .arg("--weights")
+        .arg(folder.path().join(WEIGHTS))
+        .args(args.probabilities.then_some("--probabilities"))
+        .arg("--")
+        .args(&args.inputs)
+        // It talks to nobody.
+        .env_remove("TRAWL_TOKEN")
+        .env_remove("DATABASE_URL")
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let failed = |error: io::Error| Error::Failed(format!("cannot run {}: {error}", worker.display()));
+    let child = command.spawn().map_err(failed)?;
+    let done = tokio::select! {
+        done = child.wait_with_output() => done.map_err(failed)?,
+        // The temporary folder goes, which a killed process would leave.
+        _ = tokio::signal::ctrl_c() => return Err(Error::Failed("interrupted".into())),
+    };
+    if done.status.success() {
+        return Ok(predictions);
+    }
+    let said = String::from_utf8_lossy(&done.stderr);
+    let said = said.trim();
+    let said = said.strip_prefix("error: ").unwrap_or(said);
+    Err(match done.status.code() {
+        Some(2) => Error::Usage(said.to_owned()),
+        Some(1) if !said.is_empty() => Error::Failed(said.to_owned()),
+        _ => Error::Failed(format!("{} ended by {}: {said}", worker.display(), done.status)),
+    })
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Error {
+    Error::Failed(format!("cannot read what trawl-worker wrote: {error}"))
+}
+
+/// What the columns of the predictions are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    File,
+    Row,
+    Feature,
+    Prediction {
+        is_class: bool,
+    },
+    Probability,
+    /// Of one class.
+    ClassProbability,
+}
+
+impl Role {
+    /// Those of a line: a name tells nothing, as a feature may be called `row`.
+    fn of_line(columns: usize, network: &Value) -> Vec<Self> {
+        let features = network["input"]["features"].as_array().map(Vec::len);
+        let is_class = network["target"]["classes"].is_array();
+        let mut roles = match features {
+            None => vec![Self::File, Self::Row],
+            Some(features) => std::iter::once(Self::Row)
+                .chain(std::iter::repeat_n(Self::Feature, features))
+                .collect(),
+        };
+        roles.push(Self::Prediction { is_class });
+        if is_class {
+            roles.push(Self::Probability);
+        }
+        roles.resize(columns, Self::ClassProbability);
+        roles
+    }
+
+    fn cell(self, text: &str) -> Cell {
+        match self {
+            Self::File | Self::Prediction { is_class: true } => Cell::text(text),
+            Self::Row => text.parse::<u64>().map_or_else(|_| Cell::text(text), Cell::Count),
+            _ => text.parse().map_or_else(|_| Cell::text(text), Cell::Number),
+        }
+    }
+}
+
+/// Prints predictions for people, or as JSON.
+async fn print(network: &Path, predictions: &Path, format: Format, output: &mut Output) -> Result<(), Error> {
+    let network: Value = serde_json::from_slice(&std::fs::read(network).map_err(unreadable)?).map_err(unreadable)?;
+    let mut reader = csv::Reader::from_path(predictions).map_err(unreadable)?;
+    let header = reader.headers().map_err(unreadable)?.clone();
+    let roles = Role::of_line(header.len(), &network);
+    let features = roles.iter().filter(|role| **role == Role::Feature).count();
+    let columns = header.iter().zip(&roles).enumerate().map(|(place, (name, role))| {
+        let role = *role;
+        let column = Column::new(name, move |line: &StringRecord| role.cell(&line[place]));
+        if role == Role::Feature && features > FEATURES_SHOWN_MAX {
+            column
+        } else {
+            column.titled(name)
+        }
+    });
+    let listing = Listing {
+        plural: "predictions",
+        columns: columns.collect(),
+    };
+    let page = async |_| {
+        let lines = reader.records().take(PAGE_ROWS);
+        let items = lines.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
+        let next = if items.len() == PAGE_ROWS { "next" } else { "" };
+        Ok(Page {
+            items,
+            next_page_token: next.to_owned(),
+        })
+    };
+    listing
+        .print_as(format, &|line| in_json(&header, &roles, line), output, page)
+        .await
+}
+
+/// One line as JSON; features and probabilities of classes each in an object of their own, where names may be any.
+fn in_json(header: &StringRecord, roles: &[Role], line: &StringRecord) -> Value {
+    let (mut object, mut features, mut classes) = (Map::new(), Map::new(), Map::new());
+    for ((name, text), role) in header.iter().zip(line).zip(roles) {
+        let value = match role.cell(text) {
+            Cell::Count(count) => json!(count),
+            Cell::Number(number) => json!(number),
+            _ => json!(text),
+        };
+        let (into, name) = match role {
+            Role::Feature => (&mut features, name),
+            Role::ClassProbability => (&mut classes, name.strip_prefix("p.").unwrap_or(name)),
+            _ => (&mut object, name),
+        };
+        into.insert(name.to_owned(), value);
+    }
+    for (name, part) in [("features", features), ("probabilities", classes)] {
+        if !part.is_empty() {
+            object.insert(name.to_owned(), Value::Object(part));
+        }
+    }
+    Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn study(states: &[&str]) -> StudySummary {
+        let refits = states.iter().zip(0..).map(|(state, refit)| RefitSummary {
+            refit,
+            state: (*state).to_owned(),
+            ..Default::default()
+        });
+        StudySummary {
+            name: "s".into(),
+            refits: refits.collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_newest_completed_refit_is_taken() {
+        let chosen = |states: &[&str], number| {
+            let chosen = choose(&study(states), number).map(|refit| refit.refit);
+            chosen.map_err(|error| error.to_string())
+        };
+        assert_eq!(chosen(&["completed", "completed", "running"], None), Ok(1));
+        assert_eq!(chosen(&["completed", "completed"], Some(0)), Ok(0));
+        assert_eq!(
+            chosen(&["failed"], None),
+            Err("study s has no completed refit; `trawl refit s` starts one".to_owned())
+        );
+        assert_eq!(
+            chosen(&["completed"], Some(1)),
+            Err("study s has no refit 1".to_owned())
+        );
+        assert_eq!(
+            chosen(&["running"], Some(0)),
+            Err("refit 0 of study s is running; only a completed one has a network".to_owned())
+        );
+    }
+
+    #[test]
+    fn json_keeps_names_apart() {
+        let network = json!({
+            "input": { "shape": [2], "features": ["row", "prediction"] },
+            "target": { "classes": ["no", "yes"] },
+        });
+        let header = StringRecord::from(vec![
+            "row",
+            "row",
+            "prediction",
+            "prediction",
+            "probability",
+            "p.no",
+            "p.yes",
+        ]);
+        let line = StringRecord::from(vec!["0", "0.1", "2", "yes", "0.75", "0.25", "0.75"]);
+        let roles = Role::of_line(header.len(), &network);
+        let expected = json!({
+            "row": 0, "prediction": "yes", "probability": 0.75,
+            "features": { "row": 0.1, "prediction": 2.0 },
+            "probabilities": { "no": 0.25, "yes": 0.75 },
+        });
+        assert_eq!(in_json(&header, &roles, &line), expected);
+    }
+}

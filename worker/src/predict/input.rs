@@ -1,0 +1,110 @@
+//! A file of rows to be predicted: what it is, by its first bytes or else by its name, and what it holds.
+
+use std::fmt;
+use std::path::Path;
+
+use trawl_domain::dataset::{FeatureFormat, FeatureRows, SampleShape, read_features};
+
+use super::network::Network;
+use super::picture;
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A table with a header line.
+    Csv,
+    /// An array of NumPy.
+    Npy,
+    /// Images as MNIST's.
+    Idx,
+    /// One image.
+    Picture,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Csv => "a CSV file",
+            Self::Npy => "a .npy file",
+            Self::Idx => "an IDX file",
+            Self::Picture => "a picture",
+        })
+    }
+}
+
+impl Kind {
+    /// By the magic number, or by the name where there is none, as in a file that is torn; a table is plain text.
+    pub(super) fn of(path: &Path, bytes: &[u8]) -> Self {
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_ascii_lowercase();
+        let is_named = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+        if picture::is_one(bytes) || is_named(&[".png", ".jpg", ".jpeg"]) {
+            Self::Picture
+        } else if bytes.starts_with(b"\x93NUMPY") || is_named(&[".npy"]) {
+            Self::Npy
+        } else if bytes.starts_with(&[0, 0]) || is_named(&["-ubyte", ".idx"]) {
+            Self::Idx
+        } else {
+            Self::Csv
+        }
+    }
+
+    /// The rows of such a file, as the network takes them.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub(super) fn rows(self, network: &Network, bytes: &[u8]) -> Result<FeatureRows, String> {
+        for (magic, what) in [(&b"\x1f\x8b"[..], "gzip"), (b"PK\x03\x04", "an archive")] {
+            if bytes.starts_with(magic) {
+                return Err(format!("is {what}: unpack it first"));
+            }
+        }
+        let input = network.architecture().input;
+        let format = match (self, input) {
+            (
+                Self::Picture,
+                SampleShape::Image {
+                    channels,
+                    height,
+                    width,
+                },
+            ) => {
+                return picture::read(bytes, channels, height, width);
+            }
+            (Self::Picture, SampleShape::Vector(len)) => {
+                return Err(format!("is {self}, and the network takes {len} features"));
+            }
+            (Self::Csv, SampleShape::Image { .. }) => {
+                return Err(format!("is {self}, and the network takes images of {input}"));
+            }
+            (Self::Csv, SampleShape::Vector(_)) => FeatureFormat::Csv(network.features()),
+            (Self::Npy, _) => FeatureFormat::Npy,
+            (Self::Idx, _) => FeatureFormat::Idx,
+        };
+        read_features(format, input, bytes).map_err(|error| error.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_known_by_what_is_in_them_and_else_by_their_names() {
+        for (name, bytes, kind) in [
+            ("x", &b"\x89PNG\r\n\x1a\n"[..], Kind::Picture),
+            ("x", b"\xff\xd8\xff\xe0", Kind::Picture),
+            ("torn.PNG", b"\x89P", Kind::Picture),
+            ("x.csv", b"\x93NUMPY\x01", Kind::Npy),
+            ("x", &[0, 0, 8, 3], Kind::Idx),
+            ("t10k-images-idx3-ubyte", b"", Kind::Idx),
+            ("x.csv", b"a,b\n1,2\n", Kind::Csv),
+            ("x", b"a,b\n1,2\n", Kind::Csv),
+        ] {
+            assert_eq!(Kind::of(Path::new(name), bytes), kind, "{name}");
+        }
+    }
+}

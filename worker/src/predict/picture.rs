@@ -1,0 +1,148 @@
+//! PNG and JPEG files as rows of a network that takes images.
+
+use std::io::Cursor;
+
+use image::{ImageFormat, ImageReader, Limits};
+use trawl_domain::dataset::{FeatureRows, Features, SampleShape};
+use trawl_domain::limits::DATASET_BYTES_MAX;
+
+/// What a decoder may take beside the file; an image of the largest size of a row takes less.
+const DECODED_BYTES_MAX: u64 = DATASET_BYTES_MAX;
+
+/// The format that the first bytes announce.
+fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => Some(ImageFormat::Png),
+        [0xff, 0xd8, 0xff, ..] => Some(ImageFormat::Jpeg),
+        _ => None,
+    }
+}
+
+/// True if it begins like one.
+pub(super) fn is_one(bytes: &[u8]) -> bool {
+    format_of(bytes).is_some()
+}
+
+/// The only row of a picture: its luma for one channel, red, green and blue for three. Transparency is left out, and 16 bits
+/// become 8.
+///
+/// # Errors
+/// It is broken, has another size, or the network takes neither one nor three channels.
+pub(super) fn read(bytes: &[u8], channels: u32, height: u32, width: u32) -> Result<FeatureRows, String> {
+    let format = format_of(bytes).ok_or("is neither PNG nor JPEG: its first bytes are others")?;
+    let broken = |error: image::ImageError| format!("cannot be decoded: {error}");
+    let found = reader(bytes, format).into_dimensions().map_err(broken)?;
+    // Before it is decoded: a small file may announce a huge picture.
+    if found != (width, height) {
+        return Err(format!(
+            "is {} wide and {} high, and the network takes pictures {width} wide and {height} high",
+            found.0, found.1
+        ));
+    }
+    let decode = || reader(bytes, format).decode().map_err(broken);
+    let pixels = match channels {
+        1 => decode()?.into_luma8().into_raw(),
+        3 => by_channel(&decode()?.into_rgb8().into_raw()),
+        _ => return Err(format!("is a picture, and the network takes {channels} channels")),
+    };
+    Ok(FeatureRows {
+        rows: 1,
+        shape: SampleShape::Image {
+            channels,
+            height,
+            width,
+        },
+        features: Features::Bytes(pixels),
+    })
+}
+
+fn reader(bytes: &[u8], format: ImageFormat) -> ImageReader<Cursor<&[u8]>> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(DECODED_BYTES_MAX);
+    reader.limits(limits);
+    reader
+}
+
+/// Red of all pixels, then green, then blue.
+fn by_channel(pixels: &[u8]) -> Vec<u8> {
+    let (pixels, _) = pixels.as_chunks::<3>();
+    (0..3)
+        .flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{DynamicImage, GrayImage, RgbImage};
+
+    use super::*;
+
+    fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+        let mut file = Cursor::new(Vec::new());
+        picture.write_to(&mut file, format).expect("written");
+        file.into_inner()
+    }
+
+    fn rgb() -> DynamicImage {
+        let pixels = vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 20, 30, 40, 50, 60, 70, 80, 90];
+        DynamicImage::ImageRgb8(RgbImage::from_raw(3, 2, pixels).expect("3 x 2 pixels"))
+    }
+
+    fn pixels(rows: FeatureRows) -> Vec<u8> {
+        let Features::Bytes(pixels) = rows.features else {
+            panic!("no pixels")
+        };
+        pixels
+    }
+
+    #[test]
+    fn channels_come_one_after_the_other() {
+        let file = encoded(&rgb(), ImageFormat::Png);
+        let rows = read(&file, 3, 2, 3).expect("a picture");
+        assert_eq!(rows.shape.dims(), [3, 2, 3]);
+        let (red, green, blue) = (
+            [255, 0, 0, 10, 40, 70],
+            [0, 255, 0, 20, 50, 80],
+            [0, 0, 255, 30, 60, 90],
+        );
+        assert_eq!(pixels(rows), [red, green, blue].concat());
+    }
+
+    #[test]
+    fn grey_stays_as_it_is_and_colours_become_luma() {
+        let grey = vec![0, 1, 127, 128, 254, 255];
+        let picture = DynamicImage::ImageLuma8(GrayImage::from_raw(3, 2, grey.clone()).expect("3 x 2 pixels"));
+        let file = encoded(&picture, ImageFormat::Png);
+        assert_eq!(pixels(read(&file, 1, 2, 3).expect("a picture")), grey);
+        let luma = pixels(read(&encoded(&rgb(), ImageFormat::Png), 1, 2, 3).expect("a picture"));
+        assert!(luma[1] > luma[0] && luma[0] > luma[2], "green, red, blue: {luma:?}");
+    }
+
+    #[test]
+    fn jpeg_is_read_too() {
+        let grey = DynamicImage::ImageLuma8(GrayImage::from_raw(8, 8, vec![100; 64]).expect("8 x 8 pixels"));
+        let found = pixels(read(&encoded(&grey, ImageFormat::Jpeg), 1, 8, 8).expect("a picture"));
+        assert!(found.iter().all(|pixel| pixel.abs_diff(100) <= 2), "{found:?}");
+    }
+
+    #[test]
+    fn other_sizes_and_broken_files_are_refused() {
+        let file = encoded(&rgb(), ImageFormat::Png);
+        assert_eq!(
+            read(&file, 1, 28, 28).expect_err("3 x 2 pixels"),
+            "is 3 wide and 2 high, and the network takes pictures 28 wide and 28 high"
+        );
+        assert_eq!(
+            read(&file, 2, 2, 3).expect_err("two channels"),
+            "is a picture, and the network takes 2 channels"
+        );
+        for len in 0..file.len() - 12 {
+            read(&file[..len], 3, 2, 3).expect_err("torn");
+        }
+        // A file of some bytes that announces 2^31 - 1 pixels in each direction.
+        let mut huge = file;
+        huge[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+        read(&huge, 3, 2, 3).expect_err("huge");
+    }
+}

@@ -1,0 +1,40 @@
+//! `trawl-worker predict`: predictions on standard output, errors on standard error.
+
+use std::io::{self, BufWriter, Write as _};
+use std::process::ExitCode;
+
+use trawl_worker::device;
+use trawl_worker::predict::{PredictError, Request, predict};
+
+use crate::args::PredictArgs;
+
+/// Exit status for wrong usage and for files that are not what they should be; clap's, too.
+const WRONG_INPUT: u8 = 2;
+
+/// Predicts all rows, or says in one line why not.
+pub(crate) fn run(args: &PredictArgs) -> ExitCode {
+    let device = match device::take(args.device, args.threads) {
+        Ok(taken) => taken.device,
+        Err(error) => return fail(&error, 1),
+    };
+    let request = Request {
+        network: args.network.clone(),
+        weights: args.weights.clone(),
+        inputs: args.inputs.clone(),
+        probabilities: args.probabilities,
+    };
+    let mut output = BufWriter::new(io::stdout().lock());
+    let done = predict(&request, device, &mut output).and_then(|()| output.flush().map_err(PredictError::Output));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read it had enough, as in `trawl-worker predict … | head`.
+        Err(PredictError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&error, if error.is_input() { WRONG_INPUT } else { 1 }),
+    }
+}
+
+fn fail(error: &dyn std::error::Error, status: u8) -> ExitCode {
+    // A closed standard error must not end it otherwise, as `eprintln!` would.
+    let _ = writeln!(io::stderr().lock(), "error: {error}");
+    ExitCode::from(status)
+}
