@@ -7,6 +7,7 @@ mod process;
 mod scripted_worker;
 mod system;
 mod up;
+mod views;
 
 /// Studies that tests submit.
 pub mod studies;
@@ -16,5 +17,6 @@ pub use object_store::ListedArtifact;
 pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use scripted_worker::{ScriptedWorker, epoch_report};
-pub use system::{Client, Coordinator, StoreAt, System, View, assert_same_rows, wait_for, worker};
+pub use system::{Client, Coordinator, StoreAt, System, wait_for, worker};
 pub use up::{Ports, Up};
+pub use views::{View, assert_same_rows};
