@@ -10,6 +10,7 @@ mod raw_call;
 mod scripted_worker;
 mod system;
 mod up;
+mod views;
 
 /// Studies that tests submit.
 pub mod studies;
@@ -22,5 +23,6 @@ pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use raw_call::{call_raw, open_raw};
 pub use scripted_worker::{ScriptedWorker, epoch_report};
-pub use system::{Client, Coordinator, StoreAt, System, View, assert_same_rows, wait_for, worker};
+pub use system::{Client, Coordinator, StoreAt, System, wait_for, worker};
 pub use up::{Ports, Up};
+pub use views::{View, assert_same_rows};

@@ -39,8 +39,8 @@ pub fn small(name: &str, trials: u32, epochs: u32) -> anyhow::Result<Value> {
     Ok(study)
 }
 
-/// Weights of a fold of [`wide`]: 1,443,601 numbers.
-pub const WIDE_WEIGHTS_BYTES: u64 = 4 * 1_443_601;
+/// Weights of a fold of [`wide`]: 1,965,601 numbers.
+pub const WIDE_WEIGHTS_BYTES: u64 = 4 * 1_965_601;
 
 /// A study whose weights go to the object store in more than one part: 2 trials of 3 folds, and a refit.
 ///
@@ -49,9 +49,9 @@ pub const WIDE_WEIGHTS_BYTES: u64 = 4 * 1_443_601;
 pub fn wide(name: &str) -> anyhow::Result<v1::Study> {
     let mut study = small(name, 2, 1)?;
     study["model"] = json!([
-        { "linear": { "units": 1200 } },
+        { "linear": { "units": 1400 } },
         { "activation": { "kind": "$activation" } },
-        { "linear": { "units": 1200 } },
+        { "linear": { "units": 1400 } },
         { "activation": { "kind": "$activation" } },
         { "linear": { "units": 1 } },
     ]);

@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Four images of one channel, 12 x 12, and three filters of 3 x 3.
+/// Four images of one channel, 62 x 62, and three filters of 3 x 3: far more than what is allowed beside it.
 fn sound() -> Vec<u8> {
     let floats = |count: u16| bytes(&(0..count).map(f32::from).collect::<Vec<_>>(), f32::to_le_bytes);
     let tensors = [
@@ -53,11 +53,11 @@ fn sound() -> Vec<u8> {
         ("predictions", vec![4], bytes(&[1_i64, 1, 2, 2], i64::to_le_bytes)),
         (
             "images",
-            vec![4, 1, 12, 12],
-            (0..576).map(|pixel| pixel as u8).collect(),
+            vec![4, 1, 62, 62],
+            (0..15_376_u32).map(|pixel| pixel as u8).collect(),
         ),
         ("filters", vec![3, 1, 3, 3], floats(27)),
-        ("maps", vec![4, 3, 10, 10], floats(1200)),
+        ("maps", vec![4, 3, 60, 60], floats(43_200)),
         ("probabilities", vec![4], floats(4)),
     ];
     let classes = r#"["a", "b", "c", "d"]"#.to_owned();
