@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tracing::{error, info, warn};
 use trawl_domain::id::WorkerId;
+use trawl_proto::dial::told;
 use trawl_proto::v1;
 
 use crate::dataset::Datasets;
@@ -125,7 +126,7 @@ async fn register(settings: &Settings, connection: &Connection, stop: &Cancellat
                     worker.slots = settings.slots, "worker registered");
                 return Some(times);
             }
-            Err(status) => warn!(error = status.message(), code = %status.code(), "cannot register; trying again"),
+            Err(status) => warn!(error = told(&status), code = %status.code(), "cannot register; trying again"),
         }
         tokio::select! {
             () = backoff.wait() => {}
