@@ -1,12 +1,16 @@
 //! The connection to a coordinator: where, with which credential, and what is said when nobody is there.
 
+use std::error::Error as _;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use tonic::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use trawl_proto::credential::Bearer;
-use trawl_proto::dial::{endpoint, reason};
+use trawl_proto::dial::{endpoint, reason, told};
 use trawl_proto::v1::access_service_client::AccessServiceClient;
 use trawl_proto::v1::study_service_client::StudyServiceClient;
 
@@ -54,13 +58,30 @@ async fn dial(server: &ServerArgs) -> Result<(Channel, Bearer), Error> {
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await.map_err(|error| {
-        let reason = reason(&error);
+    let nobody = |reason: &str| {
         Error::Failed(format!(
             "no coordinator answers at {url} ({reason}); `trawl up` starts one, --server names another"
         ))
-    })?;
+    };
+    let channel = endpoint.connect().await.map_err(|error| nobody(&reason(&error)))?;
+    let speaks_tls = endpoint.uri().scheme_str() == Some("https");
+    if !speaks_tls && let Err(error) = greet(&channel).await {
+        return Err(nobody(&format!(
+            "{error}; if it speaks TLS, its URL begins with https://"
+        )));
+    }
     Ok((channel, bearer))
+}
+
+/// A connection without TLS exists before the other side has said a word. Whatever it answers to this, it speaks gRPC; a server
+/// of TLS would end the connection amid the first real call, and that could have any cause.
+async fn greet(channel: &Channel) -> Result<(), String> {
+    let mut client = HealthClient::new(channel.clone());
+    match timeout(CONNECT_TIMEOUT, client.check(HealthCheckRequest::default())).await {
+        Ok(Err(status)) if status.source().is_some() => Err(told(&status)),
+        Ok(_) => Ok(()),
+        Err(_) => Err(format!("it says nothing for {} s", CONNECT_TIMEOUT.as_secs())),
+    }
 }
 
 /// A request that is answered once, within a time limit.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use trawl_proto::dial::reason;
+use trawl_proto::dial::told;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
@@ -66,10 +66,7 @@ impl From<Status> for Error {
             }
             Code::DeadlineExceeded => Self::Failed("the coordinator did not answer in time".into()),
             _ if is_transport(&status) => {
-                let reason = match std::error::Error::source(&status) {
-                    Some(cause) => one_line(&reason(cause)),
-                    None => message,
-                };
+                let reason = one_line(&told(&status));
                 Self::Failed(format!("the connection to the coordinator broke: {reason}"))
             }
             _ if message.is_empty() => Self::Failed(format!("the coordinator answered: {}", status.code())),

@@ -26,6 +26,15 @@ pub fn from_json(study: &Value) -> anyhow::Result<v1::Study> {
     Ok(trawl_proto::from_json(study)?)
 }
 
+/// The study with the example's files from the root of the file system, for a study file that lies elsewhere.
+pub fn with_whole_paths(mut study: Value) -> Value {
+    for which in ["train", "test"] {
+        let file = repository().join(format!("examples/data/{which}.csv"));
+        study["dataset"]["csv"][which] = json!(file);
+    }
+    study
+}
+
 /// A study of the example's kind that trains in a second: `trials` trials of 3 folds, and a refit.
 ///
 /// # Errors

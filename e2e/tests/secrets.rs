@@ -51,7 +51,8 @@ async fn neither_logs_nor_arguments_hold_a_secret() -> anyhow::Result<()> {
 
     // A study that trains to its end, so that the worker has used its token for all that it does.
     let study = folder.path().join("study.json");
-    std::fs::write(&study, studies::small("secretive", 2, 1)?.to_string())?;
+    let content = studies::with_whole_paths(studies::small("secretive", 2, 1)?);
+    std::fs::write(&study, content.to_string())?;
     let submitted = trawl(&["submit", text(&study)?, "--watch"], url("grpc")?, &user)?;
     assert!(
         submitted.status.success(),
@@ -211,7 +212,7 @@ async fn an_error_about_the_database_does_not_tell_its_password() -> anyhow::Res
     for url in [
         "postgres://trawl:hunter2@127.0.0.1:notaport/trawl",
         "postgres://trawl:hunter2@127.0.0.1:9/trawl?sslmode=never",
-        "trawl:hunter2@127.0.0.1",
+        "trawl://trawl:hunter2@[nohost/trawl",
     ] {
         let output = Command::new(binary("trawl-coordinator")?)
             .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])

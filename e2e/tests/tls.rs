@@ -7,8 +7,7 @@ use reqwest::{Certificate, Client, Identity, StatusCode};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use trawl_e2e::{
-    Admin, Authority, CertFiles, Coordinator, Process, System, binary, fresh_database, reader_pool, repository,
-    studies, wait_for,
+    Admin, Authority, CertFiles, Coordinator, Process, System, binary, fresh_database, reader_pool, studies, wait_for,
 };
 
 const OPERATOR: &str = "the-operators-own-token";
@@ -148,11 +147,7 @@ async fn mutual_tls_asks_clients_and_workers_for_a_certificate() -> anyhow::Resu
     let file = folder.path().join("token");
     std::fs::write(&file, created.stdout)?;
     let study = folder.path().join("study.json");
-    let mut content = studies::small("over-tls", 2, 1)?;
-    for which in ["train", "test"] {
-        let data = repository().join(format!("examples/data/{which}.csv"));
-        content["dataset"]["csv"][which] = text(&data)?.into();
-    }
+    let content = studies::with_whole_paths(studies::small("over-tls", 2, 1)?);
     std::fs::write(&study, content.to_string())?;
     let _worker = Process::start(
         Command::new(binary("trawl-worker")?)

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use tonic::Status;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 /// What of TLS the user decides. All of it may be left out.
@@ -85,17 +86,22 @@ fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, DialError> {
     }
 }
 
-/// Why a connection was not made or broke: the first cause, because tonic's own message is a bare "transport error"; and what
-/// may be behind it, where one side speaks TLS and the other does not.
+/// Why a connection was not made or broke: the first cause, because tonic's own message is a bare "transport error".
 pub fn reason(error: &(dyn Error + 'static)) -> String {
     let cause = innermost(error);
     if cause.contains("InvalidContentType") {
         return format!("{cause}; does it speak TLS? if not, its URL begins with http://");
     }
-    if is_not_http2(error) {
-        return format!("{cause}; what answers is no plaintext gRPC: if it speaks TLS, its URL begins with https://");
-    }
     cause
+}
+
+/// What a failed call says: the message of the other side, or why it was not reached.
+pub fn told(status: &Status) -> String {
+    match status.source() {
+        // Only a status made on this side carries its cause.
+        Some(cause) => reason(cause),
+        None => status.message().to_owned(),
+    }
 }
 
 fn innermost(error: &(dyn Error + 'static)) -> String {
@@ -104,14 +110,6 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
         cause = next;
     }
     cause.to_string()
-}
-
-/// A server of TLS answers the first bytes of HTTP/2 by an alert, which is no frame, or by the end of the connection.
-fn is_not_http2(error: &(dyn Error + 'static)) -> bool {
-    let text = innermost(error);
-    ["frame with invalid size", "FRAME_SIZE_ERROR", "PROTOCOL_ERROR"]
-        .iter()
-        .any(|known| text.contains(known))
 }
 
 #[cfg(test)]

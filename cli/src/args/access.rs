@@ -112,7 +112,7 @@ pub(crate) struct TokenCreateArgs {
 pub(crate) struct TokenRevokeArgs {
     /// Name or id.
     #[arg(value_name = "NAME")]
-    pub(crate) token: String,
+    pub(crate) which: String,
 }
 
 /// Seconds of a time such as `30d`.

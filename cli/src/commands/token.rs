@@ -17,7 +17,7 @@ pub(super) async fn token(client: &mut AccessClient, command: &TokenCommand, out
         TokenCommand::List(format) => list(client, (*format).into(), output).await,
         TokenCommand::Revoke(args) => {
             let request = RevokeTokenRequest {
-                token: args.token.clone(),
+                token: args.which.clone(),
             };
             let revoked = client.revoke_token(unary(request)).await?.into_inner().token;
             output.line(&format!("token {} revoked", revoked.unwrap_or_default().name))?;

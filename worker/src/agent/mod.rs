@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tracing::{error, info, warn};
 use trawl_domain::id::WorkerId;
+use trawl_proto::dial::told;
 use trawl_proto::v1;
 
 use crate::dataset::Datasets;
@@ -129,7 +130,7 @@ async fn register(settings: &Settings, connection: &Connection, stop: &Cancellat
             }
             Err(status) => {
                 connection.failed(status.code());
-                warn!(error = status.message(), code = %status.code(), "cannot register; trying again");
+                warn!(error = told(&status), code = %status.code(), "cannot register; trying again");
             }
         }
         tokio::select! {
