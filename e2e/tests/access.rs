@@ -11,7 +11,8 @@ use tonic::Code;
 use tonic::transport::Channel;
 use trawl_domain::dataset::FileHash;
 use trawl_e2e::{
-    Admin, Coordinator, ScriptedWorker, System, all_tables, call_raw, epoch_report, owner_pool, studies, wait_for,
+    Admin, Coordinator, ScriptedWorker, StoreAt, System, all_tables, call_raw, epoch_report, owner_pool, studies,
+    wait_for,
 };
 use trawl_proto::v1;
 
@@ -84,7 +85,8 @@ impl Stage {
 
         let flags = [&HOUR_LEASES[..], &["--token", OPERATOR]].concat();
         let folder = system.artifacts.path();
-        system.coordinator = Coordinator::start(&system.database_url, folder, &flags, "127.0.0.1:0").await?;
+        system.coordinator =
+            Coordinator::start(&system.database_url, &StoreAt::folder(folder), &flags, "127.0.0.1:0").await?;
         Ok(Self {
             channel: Channel::from_shared(system.coordinator.url.clone())?.connect().await?,
             sql: owner_pool(&system.database_url).await?,
@@ -366,7 +368,13 @@ async fn a_door_that_was_closed_stays_closed() -> anyhow::Result<()> {
 
     let folder = tempfile::tempdir()?;
     let start = async |flags: &[&str]| -> anyhow::Result<(Coordinator, Channel)> {
-        let coordinator = Coordinator::start(&open.database_url, folder.path(), flags, "127.0.0.1:0").await?;
+        let coordinator = Coordinator::start(
+            &open.database_url,
+            &StoreAt::folder(folder.path()),
+            flags,
+            "127.0.0.1:0",
+        )
+        .await?;
         let channel = Channel::from_shared(coordinator.url.clone())?.connect().await?;
         Ok((coordinator, channel))
     };

@@ -7,7 +7,8 @@ use reqwest::{Certificate, Client, Identity, StatusCode};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use trawl_e2e::{
-    Admin, Authority, CertFiles, Coordinator, Process, System, binary, fresh_database, reader_pool, studies, wait_for,
+    Admin, Authority, CertFiles, Coordinator, Process, StoreAt, System, binary, fresh_database, reader_pool, studies,
+    wait_for,
 };
 
 const OPERATOR: &str = "the-operators-own-token";
@@ -24,7 +25,8 @@ impl Site {
         let database_url = fresh_database().await?;
         let artifacts = TempDir::new()?;
         let flags = [flags, &["--token", OPERATOR]].concat();
-        let coordinator = Coordinator::start(&database_url, artifacts.path(), &flags, "127.0.0.1:0").await?;
+        let coordinator =
+            Coordinator::start(&database_url, &StoreAt::folder(artifacts.path()), &flags, "127.0.0.1:0").await?;
         Ok(Self {
             database_url,
             coordinator,
