@@ -151,19 +151,9 @@ fn effective(worker_id: &str, reported: &v1::LeasedJob, leased: &v1::LeasedJob) 
         "PutArtifact",
         artifact.iter().map(Message::encode_to_vec).collect(),
     );
-    let head = v1::PutCheckpointRequest {
-        lease: reported.lease.clone(),
-        epochs: 1,
-        bytes: 4,
-        sha256: FileHash::of(b"kept").to_string(),
-        chunk: b"kept".to_vec(),
-    };
-    add("WorkerService", "PutCheckpoint", vec![head.encode_to_vec()]);
-    let checkpoint = v1::GetCheckpointRequest {
-        lease: reported.lease.clone(),
-        number: 0,
-    };
-    add("WorkerService", "GetCheckpoint", vec![checkpoint.encode_to_vec()]);
+    let (put, get) = checkpoint(reported);
+    add("WorkerService", "PutCheckpoint", vec![put.encode_to_vec()]);
+    add("WorkerService", "GetCheckpoint", vec![get.encode_to_vec()]);
     let finish = v1::FinishJobRequest {
         lease: reported.lease.clone(),
         test_loss: None,
@@ -207,6 +197,21 @@ fn effective(worker_id: &str, reported: &v1::LeasedJob, leased: &v1::LeasedJob) 
         vec![v1::RevokeTokenRequest { token }.encode_to_vec()],
     );
     Ok(effective)
+}
+
+fn checkpoint(job: &v1::LeasedJob) -> (v1::PutCheckpointRequest, v1::GetCheckpointRequest) {
+    let put = v1::PutCheckpointRequest {
+        lease: job.lease.clone(),
+        epochs: 1,
+        bytes: 4,
+        sha256: FileHash::of(b"kept").to_string(),
+        chunk: b"kept".to_vec(),
+    };
+    let get = v1::GetCheckpointRequest {
+        lease: job.lease.clone(),
+        number: 0,
+    };
+    (put, get)
 }
 
 /// Calls until the token is refused, as it is some time after its end.

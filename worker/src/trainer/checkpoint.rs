@@ -38,14 +38,18 @@ struct Head {
     steps: Vec<i32>,
     /// By member.
     alive: Vec<bool>,
-    /// Member, training loss, validation loss, accuracy.
-    losses: Vec<(usize, f64, Option<f64>, Option<f64>)>,
+    losses: Vec<Losses>,
     diverged: Vec<usize>,
-    /// Validation loss and the best one, accuracy and the best one; by member.
-    metrics: Vec<Option<(f64, f64, Option<f64>, Option<f64>)>>,
+    /// By member.
+    metrics: Vec<Option<Metrics>>,
     /// By place in the stack of the group under way.
     dropout: Vec<u64>,
 }
+
+/// Member, training loss, validation loss, accuracy.
+type Losses = (usize, f64, Option<f64>, Option<f64>);
+/// Validation loss and the best one, accuracy and the best one.
+type Metrics = (f64, f64, Option<f64>, Option<f64>);
 
 fn job_hash(training: &Training<'_>) -> String {
     let job = training.job;
@@ -286,7 +290,7 @@ fn tensor<'a>(tensors: &SafeTensors<'a>, name: &str, shape: &[usize]) -> Result<
     Ok(tensor.data())
 }
 
-fn losses((member, train_loss, val_loss, val_accuracy): (usize, f64, Option<f64>, Option<f64>)) -> MemberLosses {
+fn losses((member, train_loss, val_loss, val_accuracy): Losses) -> MemberLosses {
     MemberLosses {
         member,
         train_loss,
@@ -295,9 +299,7 @@ fn losses((member, train_loss, val_loss, val_accuracy): (usize, f64, Option<f64>
     }
 }
 
-fn metrics(
-    (val_loss, best_val_loss, val_accuracy, best_val_accuracy): (f64, f64, Option<f64>, Option<f64>),
-) -> FoldMetrics {
+fn metrics((val_loss, best_val_loss, val_accuracy, best_val_accuracy): Metrics) -> FoldMetrics {
     FoldMetrics {
         val_loss,
         best_val_loss,
