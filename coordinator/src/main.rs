@@ -76,7 +76,12 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         args.access.requests_per_second,
     ));
     if door.is_open().await? {
-        warn!("no token is asked for: whoever reaches these ports may do everything");
+        let message = "no token is asked for: whoever reaches these ports may do everything";
+        if grpc_addr.ip().is_loopback() && http_addr.ip().is_loopback() {
+            info!("{message}");
+        } else {
+            warn!("{message}");
+        }
     }
     info!(tls = tls.is_some(), grpc.addr = %grpc_addr, http.addr = %http_addr, version = env!("CARGO_PKG_VERSION"), "coordinator ready");
     if let Some(path) = &args.ready_file {

@@ -7,8 +7,8 @@ use reqwest::{Certificate, Client, Identity, StatusCode};
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use trawl_e2e::{
-    Admin, Authority, CertFiles, Coordinator, Process, StoreAt, System, binary, fresh_database, reader_pool, studies,
-    wait_for,
+    Admin, Authority, CertFiles, Coordinator, Ports, Process, StoreAt, System, Up, binary, fresh_database, reader_pool,
+    studies, wait_for,
 };
 
 const OPERATOR: &str = "the-operators-own-token";
@@ -175,6 +175,40 @@ async fn mutual_tls_asks_clients_and_workers_for_a_certificate() -> anyhow::Resu
         .fetch_one(&sql)
         .await?;
     assert_eq!(completed, 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trawl_up_speaks_tls_with_its_own_workers() -> anyhow::Result<()> {
+    let ours = Authority::new("ours")?;
+    let (ca, server) = (ours.file(), ours.server("trawl.example.org")?);
+    let known = ["--tls-ca", text(&ca)?, "--tls-server-name", "trawl.example.org"];
+    let folder = TempDir::new()?;
+    let (data_dir, study) = (folder.path().join("data"), folder.path().join("study.json"));
+    let flags = server.flags()?;
+    let up = Up::start_with(&data_dir, &Ports::free(), |command| {
+        command.args(flags).args(known).env("TRAWL_TOKEN", OPERATOR);
+    })
+    .await?;
+    let content = studies::with_whole_paths(studies::small("over-tls", 2, 1)?);
+    std::fs::write(&study, content.to_string())?;
+    let endpoints: serde_json::Value = serde_json::from_slice(&std::fs::read(data_dir.join("endpoints.json"))?)?;
+    let url = endpoints["grpc"].as_str().context("no endpoint")?;
+    assert!(url.starts_with("https://"), "{url}");
+    let submitted = wait_for("the study", async {
+        let mut submit = tokio::process::Command::new(binary("trawl")?);
+        submit
+            .args(["submit", text(&study)?, "--watch", "--server", url])
+            .args(known);
+        Ok(submit.env("TRAWL_TOKEN", OPERATOR).output().await?)
+    })
+    .await?;
+    assert!(
+        submitted.status.success(),
+        "{}",
+        String::from_utf8_lossy(&submitted.stderr)
+    );
+    assert!(up.stop().await?.success());
     Ok(())
 }
 
