@@ -3,34 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use trawl_domain::dataset::{FileHash, NotAHash};
 use trawl_domain::id::WorkerId;
-use trawl_domain::limits::{EPOCHS_MAX, JOB_MEMBERS_MAX, WORKER_SLOTS_MAX};
+use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_server::WorkerService;
 
 use super::status::{invalid, invalid_field};
-use super::{ANSWER_WITHIN, file_streams, in_time, uploads};
+use super::{ANSWER_WITHIN, file_streams, in_time, report_stream, uploads};
 use crate::app::keep_checkpoint::read_checkpoint;
 use crate::app::lease_job::{WAIT_MAX, lease_jobs};
 use crate::app::register_worker::{register_worker, unregister_worker};
 use crate::app::release_job::{Cause, release_job};
 use crate::app::renew_lease::{Renewed, renew_leases};
-use crate::app::report_epochs::{JobEpoch, NotWritten, ReportQueue, Written};
+use crate::app::report_epochs::ReportQueue;
 use crate::app::{App, TestMetrics, dataset_file, finish_job};
 use crate::store::checkpoints::CheckpointRecord;
-use crate::store::epoch_reports::NewReport;
 use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
 
-/// Epochs of one stream that wait for their acknowledgement; beyond it the stream is not read.
-const UNACKNOWLEDGED_MAX: usize = 64;
 /// Length of the texts by which a worker describes itself.
 const WORKER_TEXT_CHARS_MAX: usize = 256;
 
@@ -163,17 +159,13 @@ impl WorkerService for Workers {
         &self,
         request: Request<Streaming<v1::ReportEpochsRequest>>,
     ) -> Answer<Self::ReportEpochsStream> {
-        let inbound = request.into_inner();
-        let (pending_in, pending_out) = mpsc::channel(UNACKNOWLEDGED_MAX);
-        let (answers, receiver) = mpsc::channel(UNACKNOWLEDGED_MAX);
-        self.tasks.spawn(read_reports(
-            inbound,
-            self.reports.clone(),
-            pending_in,
-            self.stop.clone(),
-        ));
-        self.tasks.spawn(acknowledge(pending_out, answers));
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        let (reports, stop) = (self.reports.clone(), self.stop.clone());
+        Ok(Response::new(report_stream::answer(
+            request.into_inner(),
+            reports,
+            stop,
+            &self.tasks,
+        )))
     }
 
     async fn finish_job(&self, request: Request<v1::FinishJobRequest>) -> Answer<v1::FinishJobResponse> {
@@ -252,128 +244,6 @@ impl WorkerService for Workers {
     }
 }
 
-/// One request on a stream of reports, in the order in which they came.
-enum Pending {
-    /// Waits for the writer.
-    Queued {
-        job_id: String,
-        epoch: u32,
-        written: oneshot::Receiver<Result<Written, NotWritten>>,
-    },
-    /// Ends the stream.
-    Refused(Status),
-}
-
-/// Reads a stream of reports into the writer's queue, no faster than it is emptied.
-async fn read_reports(
-    mut inbound: Streaming<v1::ReportEpochsRequest>,
-    reports: ReportQueue,
-    pending: mpsc::Sender<Pending>,
-    stop: CancellationToken,
-) {
-    loop {
-        let message = tokio::select! {
-            message = inbound.message() => message,
-            () = stop.cancelled() => Err(Status::unavailable("the coordinator stops; connect again")),
-        };
-        let next = match message {
-            Ok(None) => return,
-            Ok(Some(message)) => queue(message, &reports).await.unwrap_or_else(Pending::Refused),
-            Err(status) => Pending::Refused(status),
-        };
-        let is_last = matches!(next, Pending::Refused(_));
-        if pending.send(next).await.is_err() || is_last {
-            return;
-        }
-    }
-}
-
-async fn queue(message: v1::ReportEpochsRequest, reports: &ReportQueue) -> Result<Pending, Status> {
-    let epoch = message.epoch;
-    let job_epoch = job_epoch(&message)?;
-    let job_id = job_epoch.lease.job_id.to_string();
-    let written = reports
-        .push(job_epoch)
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))?;
-    Ok(Pending::Queued { job_id, epoch, written })
-}
-
-/// Answers reports in their order, each once it is durable.
-async fn acknowledge(
-    mut pending: mpsc::Receiver<Pending>,
-    answers: mpsc::Sender<Result<v1::ReportEpochsResponse, Status>>,
-) {
-    while let Some(next) = pending.recv().await {
-        let answer = match next {
-            Pending::Refused(status) => Err(status),
-            Pending::Queued { job_id, epoch, written } => match written.await {
-                Ok(Ok(written)) => Ok(v1::ReportEpochsResponse {
-                    job_id,
-                    epoch,
-                    status: lease_status(written == Written::Durable),
-                }),
-                Ok(Err(NotWritten)) | Err(_) => Err(Status::unavailable(NotWritten.to_string())),
-            },
-        };
-        let is_last = answer.is_err();
-        if answers.send(answer).await.is_err() || is_last {
-            return;
-        }
-    }
-}
-
-fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
-    let lease = claim(message.lease.as_ref())?;
-    let mut v = Violations::new();
-    if i64::from(message.epoch) >= EPOCHS_MAX {
-        v.add("epoch", format!("must be below {EPOCHS_MAX}"));
-    }
-    for (field, members) in [("members", &message.members), ("diverged", &message.diverged)] {
-        let ascending = members.windows(2).all(|pair| pair[0] < pair[1]);
-        if !ascending || members.iter().any(|member| *member as usize >= JOB_MEMBERS_MAX) {
-            v.add(field, format!("must be ascending and below {JOB_MEMBERS_MAX}"));
-        }
-    }
-    if message.train_loss.len() != message.members.len() {
-        v.add("train_loss", "must have one value a member");
-    }
-    if !message.val_loss.is_empty() && message.val_loss.len() != message.members.len() {
-        v.add("val_loss", "must have one value a member, or none at all");
-    }
-    if !message.val_accuracy.is_empty() && message.val_accuracy.len() != message.members.len() {
-        v.add("val_accuracy", "must have one value a member, or none at all");
-    }
-    if message
-        .val_accuracy
-        .iter()
-        .any(|accuracy| !(0.0..=1.0).contains(accuracy))
-    {
-        v.add("val_accuracy", "must be from 0 to 1");
-    }
-    for (field, losses) in [("train_loss", &message.train_loss), ("val_loss", &message.val_loss)] {
-        if losses.iter().any(|loss| !loss.is_finite()) {
-            v.add(field, "must be finite: a member whose loss is not has diverged");
-        }
-    }
-    if !v.is_empty() {
-        return Err(invalid(&v));
-    }
-    let reports = message.members.iter().enumerate().map(|(index, member)| NewReport {
-        job_id: lease.job_id,
-        member: *member,
-        epoch: message.epoch,
-        train_loss: message.train_loss[index],
-        val_loss: message.val_loss.get(index).copied(),
-        val_accuracy: message.val_accuracy.get(index).copied(),
-    });
-    Ok(JobEpoch {
-        lease,
-        reports: reports.collect(),
-        diverged: message.diverged.clone(),
-    })
-}
-
 fn new_worker(request: v1::RegisterWorkerRequest) -> Result<NewWorker, Status> {
     let mut v = Violations::new();
     for (field, text) in [
@@ -427,7 +297,7 @@ fn checkpoint(record: &CheckpointRecord) -> v1::Checkpoint {
     }
 }
 
-fn lease_status(held: bool) -> i32 {
+pub(super) fn lease_status(held: bool) -> i32 {
     let status = if held {
         v1::LeaseStatus::Held
     } else {
