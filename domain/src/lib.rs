@@ -6,6 +6,7 @@ pub mod access;
 pub mod artifact;
 pub mod check;
 pub mod dataset;
+pub mod failure;
 pub mod fold;
 pub mod id;
 pub mod job;

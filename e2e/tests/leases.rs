@@ -131,7 +131,12 @@ async fn errors_use_up_the_retries_and_a_drain_does_not() -> anyhow::Result<()> 
 async fn a_silent_worker_uses_up_the_retries_too() -> anyhow::Result<()> {
     let system = one_job(&["--lease-ttl-ms", "300"]).await?;
     let mut worker = ScriptedWorker::register(&system).await?;
-    for _ in 0..3 {
+    // Another cause has attempts of its own.
+    for _ in 0..2 {
+        let job = worker.lease_one().await?;
+        assert!(worker.release(&job, "out_of_memory", "too little").await?);
+    }
+    for _ in 0..10 {
         worker.lease_one().await?;
     }
     let study = system.watch_to_end("job").await?;
@@ -276,5 +281,32 @@ async fn a_worker_of_another_protocol_is_refused_in_words() -> anyhow::Result<()
         .fetch_one(&system.sql)
         .await?;
     assert_eq!(workers, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_job_for_every_worker_is_not_tried_again() -> anyhow::Result<()> {
+    let system = one_job(&[]).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    let refused = worker
+        .release(&job, "worker_lost", "it says")
+        .await
+        .expect_err("not for it to say");
+    assert!(
+        refused
+            .to_string()
+            .contains("must be drain, out_of_memory, bad_input or error"),
+        "{refused}"
+    );
+    assert!(worker.release(&job, "bad_input", "row 3 is no number").await?);
+    assert_eq!(worker.lease(1).await?.len(), 0);
+    let study = system.watch_to_end("job").await?;
+    assert_eq!(study.state, "failed");
+    let errors: Vec<(String, i32)> =
+        sqlx::query_as("SELECT DISTINCT error, attempts FROM trawl.trials WHERE study = 'job'")
+            .fetch_all(&system.sql)
+            .await?;
+    assert_eq!(errors, [("row 3 is no number".to_owned(), 1)]);
     Ok(())
 }

@@ -147,6 +147,44 @@ async fn rows_do_not_depend_on_crashes() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The whole study of the example, in which every few seconds something dies.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_regression_study_outlives_constant_crashes() -> anyhow::Result<()> {
+    const CRASHES: u64 = 15;
+    let study = studies::from_json(&studies::regression_json("crashes")?)?;
+    let mut undisturbed = System::start(&[]).await?;
+    undisturbed.add_workers(2)?;
+    undisturbed.submit(study.clone()).await?;
+    assert_eq!(undisturbed.watch_to_end("crashes").await?.state, "completed");
+    let expected = undisturbed.all_rows("crashes").await?;
+    drop(undisturbed);
+
+    let mut system = System::start(&["--lease-ttl-ms", "1500", "--checkpoint-interval-ms", "100"]).await?;
+    system.add_workers(2)?;
+    let total = system.submit(study).await?.epochs_total;
+    for crash in 1..=CRASHES {
+        system
+            .watch_until("crashes", "more epochs", |study| {
+                study.epochs_reported > total * crash / (CRASHES + 1)
+            })
+            .await?;
+        if crash % 3 == 0 {
+            system = system.crash_coordinator().await?;
+        } else {
+            system.workers.remove(0).crash()?;
+            system.add_workers(1)?;
+        }
+    }
+    let ended = system.watch_to_end("crashes").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    assert_same_rows(&expected, &system.all_rows("crashes").await?, "after constant crashes");
+    let lost: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.trials WHERE study = 'crashes' AND attempts > 1")
+        .fetch_one(&system.sql)
+        .await?;
+    assert!(lost > 0, "workers died with jobs");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_diverges_fails_its_trial_alone() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;

@@ -30,7 +30,7 @@ async fn expire(app: &App, job_id: JobId) -> Result<bool, AppError> {
     let Some((lease, worker_id)) = leases::lock_expired(&mut tx, job_id).await? else {
         return Ok(false);
     };
-    let effects = give_up_job(app, &mut tx, lease, Outcome::Expired("worker lost")).await?;
+    let effects = give_up_job(app, &mut tx, lease, Outcome::Expired).await?;
     tx.commit().await?;
     warn!(job.id = %job_id, worker.id = %worker_id, "lease expired: worker lost");
     effects.signal(app);

@@ -4,7 +4,7 @@ use tracing::warn;
 use trawl_domain::state::TrialState;
 
 use super::finish_job::finish_owners;
-use super::{App, AppError, Effects, JOB_ATTEMPTS_MAX};
+use super::{App, AppError, Effects};
 use crate::store::jobs::{self, JobEnd};
 use crate::store::leases::{self, HeldLease, Outcome};
 use crate::store::{Connection, artifacts, checkpoints, folds, trials};
@@ -18,13 +18,14 @@ pub(super) async fn give_up_job(
 ) -> Result<Effects, AppError> {
     let job = jobs::lock(conn, lease.job_id()).await?;
     let held_seconds = leases::end(conn, lease, outcome).await?;
-    let (counts, error) = match outcome {
-        Outcome::Failed(error) | Outcome::Expired(error) => (true, Some(error)),
-        _ => (false, None),
+    let failure = outcome.failure();
+    let exhausted = match failure {
+        Some((cause, _)) => leases::failed_attempts(conn, job.job_id, cause).await? >= cause.attempts_max(),
+        None => false,
     };
-    let exhausted = counts && job.attempts >= JOB_ATTEMPTS_MAX;
+    let error = failure.map(|(_, error)| error);
     if !exhausted {
-        jobs::requeue(conn, job.job_id, counts, error).await?;
+        jobs::requeue(conn, job.job_id, failure.is_some(), error).await?;
         folds::requeue(conn, job.job_id).await?;
         trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
         artifacts::remove_of_jobs(conn, &[job.job_id]).await?;

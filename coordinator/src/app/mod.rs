@@ -50,9 +50,6 @@ use crate::files::{Files, FilesError};
 use crate::store::StoreError;
 use crate::store::studies::{self, StudyRecord, StudyRef};
 
-/// Leases of one job that count, at most. Each further failure has a cause that another try will not mend.
-pub const JOB_ATTEMPTS_MAX: u32 = 3;
-
 /// Files that are on their way into the object store at once; further ones wait. Each has up to 15 MiB in memory.
 const UPLOADS_MAX: usize = 16;
 /// How long a file may take from its first byte until it is listed.

@@ -1,6 +1,7 @@
 //! Release: a worker hands a lease back before its job ended.
 
 use tracing::{info, warn};
+use trawl_domain::failure::FailureCause;
 
 use super::give_up_job::give_up_job;
 use super::{App, AppError};
@@ -15,7 +16,7 @@ pub enum Cause<'a> {
     /// The worker stops, or the study was paused; the attempt does not count.
     Drain,
     /// The job could not be trained.
-    Error(&'a str),
+    Failure(FailureCause, &'a str),
 }
 
 /// Ends a lease and gives its job back to the queue. False if the lease is lost and nothing changed; a repeated request is
@@ -23,11 +24,11 @@ pub enum Cause<'a> {
 pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Result<bool, AppError> {
     let error: String = match cause {
         Cause::Drain => String::new(),
-        Cause::Error(error) => error.chars().take(ERROR_CHARS_MAX).collect(),
+        Cause::Failure(_, error) => error.chars().take(ERROR_CHARS_MAX).collect(),
     };
     let outcome = match cause {
         Cause::Drain => Outcome::Drained,
-        Cause::Error(_) => Outcome::Failed(&error),
+        Cause::Failure(cause, _) => Outcome::Failed(cause, &error),
     };
     let mut tx = app.begin().await?;
     let Some(lease) = leases::lock(&mut tx, claim).await? else {
@@ -37,7 +38,9 @@ pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Resu
     tx.commit().await?;
     match cause {
         Cause::Drain => info!(job.id = %claim.job_id, "job handed back"),
-        Cause::Error(_) => warn!(job.id = %claim.job_id, error, "job handed back because of an error"),
+        Cause::Failure(cause, _) => {
+            warn!(job.id = %claim.job_id, attempt.cause = %cause, error, "job handed back because of an error");
+        }
     }
     effects.signal(app);
     Ok(true)

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use trawl_domain::dataset::{FileHash, NotAHash};
+use trawl_domain::failure::FailureCause;
 use trawl_domain::id::WorkerId;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::violation::Violations;
@@ -186,13 +187,16 @@ impl WorkerService for Workers {
         let claim = claim(request.lease.as_ref())?;
         let cause = match request.cause.as_str() {
             "drain" => Cause::Drain,
-            "error" => Cause::Error(&request.error),
-            other => {
-                return Err(invalid_field(
-                    "cause",
-                    format!("must be drain or error, and '{other}' is not"),
-                ));
-            }
+            // That a worker is lost is not for it to say.
+            other => match other.parse() {
+                Ok(cause) if cause != FailureCause::WorkerLost => Cause::Failure(cause, &request.error),
+                _ => {
+                    return Err(invalid_field(
+                        "cause",
+                        format!("must be drain, out_of_memory, bad_input or error, and '{other}' is not"),
+                    ));
+                }
+            },
         };
         let held = in_time(release_job(&self.app, claim, cause)).await?;
         Ok(Response::new(v1::ReleaseJobResponse {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use trawl_domain::failure::FailureCause;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
 use uuid::Uuid;
 
@@ -39,21 +40,30 @@ pub enum Outcome<'a> {
     /// The worker stopped, or the study was paused, and it was handed back.
     Drained,
     /// The worker could not train it.
-    Failed(&'a str),
+    Failed(FailureCause, &'a str),
     /// The worker went silent.
-    Expired(&'a str),
+    Expired,
     /// The study was cancelled.
     Cancelled,
 }
 
 impl<'a> Outcome<'a> {
-    fn columns(self) -> (&'static str, Option<&'a str>) {
+    fn as_str(self) -> &'static str {
         match self {
-            Self::Finished => ("finished", None),
-            Self::Drained => ("drained", None),
-            Self::Failed(error) => ("failed", Some(error)),
-            Self::Expired(error) => ("expired", Some(error)),
-            Self::Cancelled => ("cancelled", None),
+            Self::Finished => "finished",
+            Self::Drained => "drained",
+            Self::Failed(..) => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Why the attempt failed, if it did, with the error that is kept.
+    pub fn failure(self) -> Option<(FailureCause, &'a str)> {
+        match self {
+            Self::Failed(cause, error) => Some((cause, error)),
+            Self::Expired => Some((FailureCause::WorkerLost, "worker lost")),
+            Self::Finished | Self::Drained | Self::Cancelled => None,
         }
     }
 }
@@ -208,7 +218,7 @@ pub async fn lock_any(conn: &mut Connection, job_id: JobId) -> Result<Option<Hel
 /// Ends a lease; how many seconds it was held.
 pub async fn end(conn: &mut Connection, lease: HeldLease, outcome: Outcome<'_>) -> Result<f64, StoreError> {
     let LeaseClaim { job_id, token } = lease.claim;
-    let (outcome, error) = outcome.columns();
+    let failure = outcome.failure();
     let done = sqlx::query!(
         "DELETE FROM trawl_store.leases WHERE job_id = $1 AND token = $2",
         job_id.0,
@@ -219,16 +229,29 @@ pub async fn end(conn: &mut Connection, lease: HeldLease, outcome: Outcome<'_>) 
     expect_rows("leases", 1, done.rows_affected())?;
     let held = sqlx::query_scalar!(
         r#"UPDATE trawl_store.job_attempts
-           SET ended_at = clock_timestamp(), outcome = $2, error = $3
+           SET ended_at = clock_timestamp(), outcome = $2, cause = $3, error = $4
            WHERE token = $1 AND ended_at IS NULL
            RETURNING extract(epoch FROM ended_at - granted_at)::double precision AS "seconds!""#,
         token.0,
-        outcome,
-        error,
+        outcome.as_str(),
+        failure.map(|(cause, _)| cause.as_str()),
+        failure.map(|(_, error)| error),
     )
     .fetch_one(conn)
     .await?;
     Ok(held)
+}
+
+/// Attempts at a job that failed for this reason.
+pub async fn failed_attempts(conn: &mut Connection, job_id: JobId, cause: FailureCause) -> Result<u32, StoreError> {
+    let attempts = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "attempts!" FROM trawl_store.job_attempts WHERE job_id = $1 AND cause = $2"#,
+        job_id.0,
+        cause.as_str(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(attempts).unwrap_or(u32::MAX))
 }
 
 /// True if this very lease ended in that way: the same request came before, and its answer was lost.
@@ -237,7 +260,7 @@ pub async fn ended_as(conn: &mut Connection, claim: LeaseClaim, outcome: Outcome
         r#"SELECT EXISTS (SELECT FROM trawl_store.job_attempts WHERE job_id = $1 AND token = $2 AND outcome = $3) AS "e!""#,
         claim.job_id.0,
         claim.token.0,
-        outcome.columns().0,
+        outcome.as_str(),
     )
     .fetch_one(conn)
     .await?;

@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{info, warn};
+use trawl_domain::failure::FailureCause;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
@@ -47,6 +48,18 @@ pub(super) enum JobError {
     Refused(#[source] Box<Status>),
 }
 
+impl JobError {
+    fn cause(&self) -> FailureCause {
+        match self {
+            Self::BadJob(_) | Self::Dataset(DatasetError::Read(..)) | Self::Train(TrainError::BadJob(_)) => {
+                FailureCause::BadInput
+            }
+            Self::Train(TrainError::OutOfMemory(_)) => FailureCause::OutOfMemory,
+            _ => FailureCause::Error,
+        }
+    }
+}
+
 /// Runs a job under its lease, to whatever end.
 pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, times: Times) {
     let (Some(lease), Some(wire)) = (leased.lease, leased.job) else {
@@ -82,8 +95,8 @@ pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, times: Ti
             release(agent, &lease, "drain", String::new()).await;
         }
         (Err(error), None) => {
-            warn!(job.id = lease.job_id, error = %error, "job cannot be trained");
-            release(agent, &lease, "error", error.to_string()).await;
+            warn!(job.id = lease.job_id, attempt.cause = %error.cause(), error = %error, "job cannot be trained");
+            release(agent, &lease, error.cause().as_str(), error.to_string()).await;
         }
     }
     agent.leases.drop_lease(&lease);
