@@ -23,6 +23,6 @@ pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use raw_call::{call_raw, open_raw};
 pub use scripted_worker::{ScriptedWorker, epoch_report};
-pub use system::{Client, Coordinator, StoreAt, System, wait_for, worker};
+pub use system::{Client, Coordinator, StoreAt, System, look_for, wait_for, worker};
 pub use up::{Ports, Up};
 pub use views::{View, assert_same_rows};

@@ -1,7 +1,6 @@
 //! What the object store of a system has, and what the tables say that it has.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::ensure;
 use sqlx::PgPool;
@@ -9,7 +8,7 @@ use trawl_domain::dataset::FileHash;
 use trawl_proto::v1;
 
 use crate::postgres::owner_pool;
-use crate::system::{Client, System, wait_for};
+use crate::system::{Client, System, look_for};
 
 impl System {
     /// The files of a folder of the object store, below it, in order; one that is missing has none.
@@ -44,15 +43,8 @@ impl System {
     /// # Errors
     /// It never has.
     pub async fn wait_for_objects(&self, folder: &str, count: usize) -> anyhow::Result<Vec<PathBuf>> {
-        wait_for(&format!("{count} objects in {folder}"), async {
-            loop {
-                let objects = self.objects(folder)?;
-                if objects.len() == count {
-                    return Ok(objects);
-                }
-                // Of a file that is removed nobody is told.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        look_for(&format!("{count} objects in {folder}"), async || {
+            Ok(Some(self.objects(folder)?).filter(|objects| objects.len() == count))
         })
         .await
     }
@@ -63,17 +55,11 @@ impl System {
     /// It always has.
     pub async fn wait_until_swept(&self) -> anyhow::Result<()> {
         let sql = owner_pool(&self.database_url).await?;
-        wait_for("the sweep", async {
-            loop {
-                let loose: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects")
-                    .fetch_one(&sql)
-                    .await?;
-                if loose == 0 {
-                    return Ok(());
-                }
-                // Of a row that goes nobody is told.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        look_for("the sweep", async || {
+            let loose: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects")
+                .fetch_one(&sql)
+                .await?;
+            Ok((loose == 0).then_some(()))
         })
         .await
     }

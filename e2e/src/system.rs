@@ -29,6 +29,22 @@ pub async fn wait_for<T>(what: &str, event: impl Future<Output = anyhow::Result<
         .with_context(|| format!("waited in vain for {what}"))?
 }
 
+/// Looks again and again for what nobody tells of, until it is there, and fails if it never is.
+///
+/// # Errors
+/// It never is, or cannot be looked for.
+pub async fn look_for<T>(what: &str, mut look: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+    wait_for(what, async {
+        loop {
+            if let Some(found) = look().await? {
+                return Ok(found);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+}
+
 /// Where a coordinator keeps files.
 #[derive(Clone, Debug)]
 pub struct StoreAt {

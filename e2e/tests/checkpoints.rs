@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tempfile::TempDir;
-use trawl_e2e::{System, View, assert_same_rows, owner_pool, studies, wait_for};
+use trawl_e2e::{System, View, assert_same_rows, look_for, owner_pool, studies};
 use trawl_proto::v1;
 
 const STUDY: &str = "kept";
@@ -61,21 +61,37 @@ impl Run {
 
     /// Waits until the job has that many checkpoints, of which the newest one is of a later epoch than the first.
     async fn wait_for_checkpoints(&self, count: usize) -> anyhow::Result<Vec<(i32, i32, String)>> {
-        wait_for("checkpoints", async {
-            loop {
-                let checkpoints: Vec<(i32, i32, String)> = sqlx::query_as(
-                    "SELECT number, epochs, object_key FROM trawl_store.checkpoints ORDER BY number DESC",
-                )
-                .fetch_all(&self.owner)
-                .await?;
-                if checkpoints.len() == count && checkpoints.iter().all(|(_, epochs, _)| *epochs > 0) {
-                    return Ok(checkpoints);
-                }
-                // Nobody is told of a checkpoint.
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
+        look_for("checkpoints", async || {
+            let checkpoints: Vec<(i32, i32, String)> =
+                sqlx::query_as("SELECT number, epochs, object_key FROM trawl_store.checkpoints ORDER BY number DESC")
+                    .fetch_all(&self.owner)
+                    .await?;
+            let are_there = checkpoints.len() == count && checkpoints.iter().all(|(_, epochs, _)| *epochs > 0);
+            Ok(are_there.then_some(checkpoints))
         })
         .await
+    }
+
+    /// Waits until the job is back in the queue: from then on nothing more is kept of it. How its attempts ended.
+    async fn wait_until_queued(&self) -> anyhow::Result<Vec<(Option<String>, i32)>> {
+        look_for("the job to be queued", async || {
+            let attempts: Vec<(Option<String>, i32)> = sqlx::query_as(
+                "SELECT a.outcome, j.attempts FROM trawl_store.job_attempts a JOIN trawl_store.jobs j USING (job_id)
+                 WHERE j.state = 'queued'",
+            )
+            .fetch_all(&self.owner)
+            .await?;
+            Ok(Some(attempts).filter(|attempts| !attempts.is_empty()))
+        })
+        .await
+    }
+
+    /// Kills the worker amid the job, once that has two checkpoints; the ones that are left.
+    async fn crash_worker(&mut self) -> anyhow::Result<Vec<(i32, i32, String)>> {
+        self.wait_for_checkpoints(2).await?;
+        self.system.workers.remove(0).crash()?;
+        assert_eq!(self.wait_until_queued().await?, [(Some("expired".to_owned()), 1)]);
+        self.wait_for_checkpoints(2).await
     }
 
     /// Lets another worker end the study, and compares what is left.
@@ -119,9 +135,7 @@ async fn a_job_of_a_killed_worker_goes_on_and_a_broken_checkpoint_is_left_aside(
     let flags = [SHORT_INTERVAL, SHORT_LEASES].concat();
 
     let mut run = Run::start(&flags).await?;
-    run.wait_for_checkpoints(2).await?;
-    run.system.workers.remove(0).crash()?;
-    let kept = run.wait_for_checkpoints(2).await?;
+    let kept = run.crash_worker().await?;
     let newest = (i64::from(kept[0].0), i64::from(kept[0].1));
     let log = run.end(&expected, "after a crash").await?;
     assert_eq!(checkpoints_in(&log, RESUMED), [newest]);
@@ -129,9 +143,7 @@ async fn a_job_of_a_killed_worker_goes_on_and_a_broken_checkpoint_is_left_aside(
 
     // The newest one is flipped in a bit of its last tensor, which no format notices.
     let mut run = Run::start(&flags).await?;
-    run.wait_for_checkpoints(2).await?;
-    run.system.workers.remove(0).crash()?;
-    let kept = run.wait_for_checkpoints(2).await?;
+    let kept = run.crash_worker().await?;
     let path = run.object(&kept[0].2);
     let mut content = std::fs::read(&path)?;
     *content.last_mut().context("an empty checkpoint")? ^= 1;
@@ -148,9 +160,7 @@ async fn a_job_of_a_killed_worker_goes_on_and_a_broken_checkpoint_is_left_aside(
 
     // One is cut short and one is gone: the job begins anew.
     let mut run = Run::start(&flags).await?;
-    run.wait_for_checkpoints(2).await?;
-    run.system.workers.remove(0).crash()?;
-    let kept = run.wait_for_checkpoints(2).await?;
+    let kept = run.crash_worker().await?;
     let path = run.object(&kept[0].2);
     let content = std::fs::read(&path)?;
     std::fs::write(&path, &content[..content.len() / 2])?;
@@ -158,6 +168,33 @@ async fn a_job_of_a_killed_worker_goes_on_and_a_broken_checkpoint_is_left_aside(
     let log = run.end(&expected, "after the loss of both").await?;
     assert_eq!(checkpoints_in(&log, LEFT_ASIDE).len(), 2);
     assert_eq!(checkpoints_in(&log, RESUMED), []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_cannot_be_read_just_now_is_waited_for() -> anyhow::Result<()> {
+    let expected = undisturbed().await?;
+    let mut run = Run::start(&[SHORT_INTERVAL, SHORT_LEASES].concat()).await?;
+    let kept = run.crash_worker().await?;
+    // The store fails, and does not say that there is no such object.
+    let path = run.object(&kept[0].2);
+    let aside = run.logs.path().join("aside");
+    std::fs::rename(&path, &aside)?;
+    std::os::unix::fs::symlink(&path, &path)?;
+    run.system.add_worker_with_log(&run.log())?;
+    look_for("a try that fails", async || {
+        let log = std::fs::read_to_string(run.log())?;
+        Ok(log.contains("no checkpoint; trying again").then_some(()))
+    })
+    .await?;
+    // A worker that is told to stop meanwhile does not leave a beginning as the newest checkpoint.
+    assert!(run.system.workers.remove(0).stop()?.success());
+    run.wait_until_queued().await?;
+    assert_eq!(run.wait_for_checkpoints(2).await?, kept);
+    std::fs::remove_file(&path)?;
+    std::fs::rename(&aside, &path)?;
+    let log = run.end(&expected, "after the store failed").await?;
+    assert_eq!(checkpoints_in(&log, RESUMED), [(kept[0].0.into(), kept[0].1.into())]);
     Ok(())
 }
 
@@ -184,21 +221,7 @@ async fn a_paused_study_gives_its_workers_back_and_goes_on_where_it_was() -> any
     let mut client = run.system.studies().await?;
     client.pause_study(v1::PauseStudyRequest { study: study() }).await?;
     let kept = run.wait_for_checkpoints(1).await?;
-    wait_for("the lease to be handed back", async {
-        loop {
-            let attempts: Vec<(Option<String>, i32, String)> = sqlx::query_as(
-                "SELECT a.outcome, j.attempts, j.state FROM trawl_store.job_attempts a JOIN trawl_store.jobs j USING (job_id)",
-            )
-            .fetch_all(&run.owner)
-            .await?;
-            if attempts == [(Some("drained".to_owned()), 0, "queued".to_owned())] {
-                return Ok(());
-            }
-            // Nobody is told of a release.
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    })
-    .await?;
+    assert_eq!(run.wait_until_queued().await?, [(Some("drained".to_owned()), 0)]);
     // The worker that had it takes it again, or another one does.
     run.system.workers.remove(0).crash()?;
     client.resume_study(v1::ResumeStudyRequest { study: study() }).await?;

@@ -1,14 +1,13 @@
 //! Several coordinators on one database: one dies, nothing stops; and what one uploads is swept by another only once it is dead.
 
 use std::process::Command;
-use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use trawl_domain::dataset::FileHash;
 use trawl_e2e::{
-    Client, Coordinator, StoreAt, System, assert_same_rows, binary, owner_pool, studies, wait_for, worker,
+    Client, Coordinator, StoreAt, System, assert_same_rows, binary, look_for, owner_pool, studies, worker,
 };
 use trawl_proto::v1;
 
@@ -83,12 +82,8 @@ async fn half(client: &Client, owner: &PgPool, content: &[u8]) -> anyhow::Result
     let call = tokio::spawn(async move { studies.put_dataset(ReceiverStream::new(receiver)).await });
     sender.send(first).await?;
     let key = format!("datasets/{sha256}");
-    wait_for("the note of the upload", async {
-        while !is_noted(owner, &key).await? {
-            // Nobody is told of a note.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
+    look_for("the note of the upload", async || {
+        Ok(is_noted(owner, &key).await?.then_some(()))
     })
     .await?;
     Ok(HalfSent { rest, sender, call })
@@ -97,17 +92,6 @@ async fn half(client: &Client, owner: &PgPool, content: &[u8]) -> anyhow::Result
 async fn is_noted(owner: &PgPool, key: &str) -> anyhow::Result<bool> {
     let query = "SELECT EXISTS (SELECT FROM trawl_store.loose_objects WHERE object_key = $1)";
     Ok(sqlx::query_scalar(query).bind(key).fetch_one(owner).await?)
-}
-
-async fn wait_until_swept(owner: &PgPool, key: &str) -> anyhow::Result<()> {
-    wait_for("the sweep", async {
-        while is_noted(owner, key).await? {
-            // Nobody is told of a sweep.
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Ok(())
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +106,8 @@ async fn what_a_coordinator_uploads_is_swept_once_it_is_dead() -> anyhow::Result
     second.process.crash()?;
     assert!(cut_off.call.await?.is_err());
     // Whoever gives this one up has looked at all uploads, that of the living coordinator among them.
-    wait_until_swept(&owner, &format!("datasets/{}", FileHash::of(of_dead))).await?;
+    let key = format!("datasets/{}", FileHash::of(of_dead));
+    look_for("the sweep", async || Ok((!is_noted(&owner, &key).await?).then_some(()))).await?;
 
     of_living.sender.send(of_living.rest).await?;
     drop(of_living.sender);

@@ -1,14 +1,12 @@
 //! Artifacts in the object store: what is listed is there, and what is not listed goes.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use trawl_domain::dataset::FileHash;
-use trawl_e2e::{ScriptedWorker, System, owner_pool, studies, wait_for};
+use trawl_e2e::{ScriptedWorker, System, look_for, owner_pool, studies};
 use trawl_proto::v1;
 
 /// A system without real workers, and a study of one job: 5 trials of 3 folds, 1 epoch.
@@ -88,14 +86,9 @@ async fn a_coordinator_that_dies_between_upload_and_commit_leaves_no_orphan() ->
         sender.send(message).await?;
     }
     drop(sender);
-    wait_for("the whole object", async {
-        loop {
-            let objects = system.objects("artifacts")?;
-            if objects.len() == 1 && !objects[0].to_string_lossy().contains('#') {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    look_for("the whole object", async || {
+        let objects = system.objects("artifacts")?;
+        Ok((objects.len() == 1 && !objects[0].to_string_lossy().contains('#')).then_some(()))
     })
     .await?;
     let system = system

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::{App, AppError};
@@ -12,6 +12,9 @@ use crate::store::coordinators;
 
 /// Time between two looks whether the connection still stands.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long Postgres may take to answer; a connection that nobody closed is noticed by that.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// A connection that holds this coordinator's lock.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ pub async fn stay(app: Arc<App>, presence: Presence) {
     loop {
         sleep(LOOK_INTERVAL).await;
         if let Some(Presence(conn)) = &mut presence
-            && conn.ping().await.is_ok()
+            && matches!(timeout(LOOK_WITHIN, conn.ping()).await, Ok(Ok(())))
         {
             continue;
         }

@@ -2,8 +2,6 @@
 
 mod effective;
 
-use std::time::Duration;
-
 use anyhow::Context;
 use effective::{Effective, effective};
 use prost::Message;
@@ -13,7 +11,7 @@ use sqlx::PgPool;
 use tonic::Code;
 use tonic::transport::Channel;
 use trawl_e2e::{
-    Admin, Coordinator, ScriptedWorker, StoreAt, System, all_tables, call_raw, owner_pool, studies, wait_for,
+    Admin, Coordinator, ScriptedWorker, StoreAt, System, all_tables, call_raw, look_for, owner_pool, studies, wait_for,
 };
 use trawl_proto::v1;
 
@@ -101,19 +99,10 @@ impl Stage {
 
 /// Calls until the token is refused, as it is some time after its end.
 async fn until_refused(channel: &Channel, token: &str) -> anyhow::Result<()> {
-    wait_for("the end of a token", async {
-        while call_raw(
-            channel,
-            "/trawl.v1.StudyService/ListStudies",
-            Some(token),
-            vec![Vec::new()],
-        )
-        .await
-        .is_ok()
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
+    let list = "/trawl.v1.StudyService/ListStudies";
+    look_for("the end of a token", async || {
+        let answer = call_raw(channel, list, Some(token), vec![Vec::new()]).await;
+        Ok(answer.is_err().then_some(()))
     })
     .await
 }
@@ -277,11 +266,9 @@ async fn a_door_that_was_closed_stays_closed() -> anyhow::Result<()> {
     // Without the operator's token, those in the table count; and one that was open has seen them.
     let (_coordinator, later) = start(&[]).await?;
     for channel in [&later, &channel] {
-        wait_for("the door to close", async {
-            while call_raw(channel, list, None, vec![Vec::new()]).await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Ok(())
+        look_for("the door to close", async || {
+            let answer = call_raw(channel, list, None, vec![Vec::new()]).await;
+            Ok(answer.is_err().then_some(()))
         })
         .await?;
         call_raw(channel, list, Some(&reader), vec![Vec::new()]).await?;

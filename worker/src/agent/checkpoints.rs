@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tonic::Status;
 use tracing::{info, warn};
 use trawl_domain::dataset::FileHash;
@@ -16,7 +16,12 @@ use trawl_proto::v1;
 
 use super::Agent;
 use super::artifacts::pieces;
+use super::connection::Backoff;
+use super::run_job::{JobError, may_pass};
 use crate::trainer::Interrupter;
+
+/// How long a checkpoint is asked for before the one before it is.
+const FETCH_WITHIN: Duration = Duration::from_secs(60);
 
 /// A checkpoint that training told.
 #[derive(Debug)]
@@ -35,7 +40,7 @@ pub(super) async fn keep(
     interrupter: Interrupter,
     mut told: mpsc::Receiver<Checkpoint>,
 ) {
-    let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
+    let mut ticks = interval_at(Instant::now() + every, every);
     // After one that took long to send, the next one comes a full interval later.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -97,10 +102,17 @@ async fn send(agent: &Agent, lease: &v1::Lease, Checkpoint { epochs, content }: 
 }
 
 /// The first of these checkpoints whose bytes are those that were written; `None` if there is none.
-pub(super) async fn newest_whole(agent: &Agent, lease: &v1::Lease, checkpoints: &[v1::Checkpoint]) -> Option<Vec<u8>> {
+///
+/// # Errors
+/// The job was told to stop meanwhile: it must not begin anew, and leave that as its newest checkpoint.
+pub(super) async fn newest_whole(
+    agent: &Agent,
+    lease: &v1::Lease,
+    checkpoints: &[v1::Checkpoint],
+) -> Result<Option<Vec<u8>>, JobError> {
     for checkpoint in checkpoints {
         let (number, epochs) = (checkpoint.number, checkpoint.epochs);
-        match fetch(agent, lease, checkpoint).await {
+        match insist_on(agent, lease, checkpoint).await {
             Ok(content) => {
                 info!(
                     job.id = lease.job_id,
@@ -108,8 +120,9 @@ pub(super) async fn newest_whole(agent: &Agent, lease: &v1::Lease, checkpoints: 
                     checkpoint.epochs = epochs,
                     "job goes on from a checkpoint"
                 );
-                return Some(content);
+                return Ok(Some(content));
             }
+            Err(_) if agent.leases.end_of(lease).is_some() => return Err(JobError::Interrupted),
             Err(error) => warn!(
                 job.id = lease.job_id,
                 checkpoint.number = number,
@@ -119,7 +132,26 @@ pub(super) async fn newest_whole(agent: &Agent, lease: &v1::Lease, checkpoints: 
             ),
         }
     }
-    None
+    Ok(None)
+}
+
+/// Fetches a checkpoint, and tries again while there is no answer: a coordinator that is away is no reason to repeat epochs.
+/// An object store that is away for long is.
+async fn insist_on(agent: &Agent, lease: &v1::Lease, checkpoint: &v1::Checkpoint) -> Result<Vec<u8>, FetchError> {
+    let deadline = Instant::now() + FETCH_WITHIN;
+    let mut backoff = Backoff::new(agent.settings.worker_id);
+    loop {
+        let status = match fetch(agent, lease, checkpoint).await {
+            Err(FetchError::Status(status)) if may_pass(&status) && Instant::now() < deadline => status,
+            fetched => return fetched,
+        };
+        if agent.leases.end_of(lease).is_some() {
+            return Err(FetchError::Status(status));
+        }
+        agent.connection.failed(status.code());
+        warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no checkpoint; trying again");
+        backoff.wait().await;
+    }
 }
 
 /// Why there is no checkpoint to go on from.

@@ -207,7 +207,7 @@ async fn load_tables(
 
 /// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
 async fn train_with_checkpoints(agent: &Arc<Agent>, run: &Run<'_>, job: TrainJob) -> Result<Trained, JobError> {
-    let checkpoint = checkpoints::newest_whole(agent, run.lease, &run.checkpoints).await;
+    let checkpoint = checkpoints::newest_whole(agent, run.lease, &run.checkpoints).await?;
     let (sender, told) = mpsc::channel(1);
     let keeper = tokio::spawn(checkpoints::keep(
         Arc::clone(agent),
@@ -307,7 +307,7 @@ where
 }
 
 /// True for failures of the way or of the moment, which another try may not meet.
-fn may_pass(status: &Status) -> bool {
+pub(super) fn may_pass(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable
