@@ -157,7 +157,11 @@ async fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
     done
 }
 
-async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, DatasetError> {
+/// Fetches a file from the coordinator.
+///
+/// # Errors
+/// It does not answer, or what came is another file.
+pub async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, DatasetError> {
     let failed = |status| DatasetError::Fetch(hash, Box::new(status));
     let request = v1::GetDatasetRequest {
         sha256: hash.to_string(),

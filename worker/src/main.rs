@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_domain::id::WorkerId;
 use trawl_worker::agent::connection::Connection;
-use trawl_worker::agent::{self, Settings};
+use trawl_worker::agent::{self, Libtorch, Settings};
 use trawl_worker::device;
 
 use args::{Args, Command};
@@ -43,10 +43,9 @@ fn work(args: Args) -> anyhow::Result<()> {
         worker_id: WorkerId(uuid::Builder::from_random_bytes(id).into_uuid()),
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         slots: args.slots,
-        cache_dir: args.cache_dir(),
-        device: device.device,
         device_name: device.name,
     };
+    let training = Libtorch::new(device.device, args.cache_dir());
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -55,7 +54,7 @@ fn work(args: Args) -> anyhow::Result<()> {
             let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
             let stop = CancellationToken::new();
             stop_on_signals(&stop)?;
-            agent::run(settings, connection, stop).await;
+            agent::run(settings, connection, training, stop).await;
             info!("worker stopped");
             anyhow::Ok(())
         })

@@ -3,8 +3,9 @@
 
 use tracing::warn;
 
+use super::steps::Steps;
 use super::{App, AppError, UPLOAD_SWEPT_AFTER};
-use crate::files::{Fingerprint, Upload};
+use crate::files::{Files, Fingerprint, Upload};
 use crate::store::{Connection, loose_objects};
 
 /// A file on its way in. It has to arrive or to be dropped.
@@ -17,26 +18,20 @@ pub struct IncomingFile {
 }
 
 impl IncomingFile {
-    /// Notes the file in the caller's transaction, which has to be committed before its first byte comes.
-    pub(super) async fn begin(
-        app: &App,
-        conn: &mut Connection,
-        object_key: String,
-        announced: Fingerprint,
-    ) -> Result<Self, AppError> {
-        loose_objects::begin(conn, &object_key, UPLOAD_SWEPT_AFTER, app.number).await?;
-        Ok(Self {
-            upload: app.files.upload(&object_key),
+    /// Begins a file that is noted.
+    pub(super) fn begin(files: &Files, object_key: String, announced: Fingerprint) -> Self {
+        Self {
+            upload: files.upload(&object_key),
             announced,
             object_key,
-        })
+        }
     }
 
     /// Ends the upload: the object is there under the key that is returned, and has to be listed, or given up.
     ///
     /// # Errors
     /// [`AppError::Invalid`] if what came is not what was announced. Nothing is left of it after an error.
-    pub(super) async fn arrive(self, app: &App) -> Result<String, AppError> {
+    pub(super) async fn arrive<S: Steps>(self, app: &S) -> Result<String, AppError> {
         let ended = match check(self.announced, self.upload.written()) {
             Ok(()) => self.upload.finish().await.map_err(AppError::from),
             Err(error) => {
@@ -47,16 +42,16 @@ impl IncomingFile {
         match ended {
             Ok(()) => Ok(self.object_key),
             Err(error) => {
-                give_up(app, &self.object_key).await;
+                app.give_up_file(&self.object_key).await;
                 Err(error)
             }
         }
     }
 
     /// Gives the file up: nothing is left of it.
-    pub async fn drop(self, app: &App) {
+    pub async fn drop<S: Steps>(self, app: &S) {
         self.upload.abort().await;
-        give_up(app, &self.object_key).await;
+        app.give_up_file(&self.object_key).await;
     }
 }
 
@@ -72,6 +67,11 @@ fn check(announced: Fingerprint, came: Fingerprint) -> Result<(), AppError> {
         return Err(AppError::invalid("sha256", "is not the hash of the bytes that came"));
     }
     Ok(())
+}
+
+/// Notes a file in the caller's transaction, which has to be committed before its first byte comes.
+pub(super) async fn note(app: &App, conn: &mut Connection, object_key: &str) -> Result<(), AppError> {
+    Ok(loose_objects::begin(conn, object_key, UPLOAD_SWEPT_AFTER, app.number).await?)
 }
 
 /// Ends the note in the transaction that lists the object.

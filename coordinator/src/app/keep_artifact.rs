@@ -3,7 +3,8 @@
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::seed::Owner;
 
-use super::incoming_file::{IncomingFile, end_note, give_up};
+use super::incoming_file::{self, IncomingFile, end_note};
+use super::steps::Steps;
 use super::{App, AppError};
 use crate::files::Fingerprint;
 use crate::store::jobs::{self, JobRecord};
@@ -37,11 +38,20 @@ pub struct ArtifactUpload {
 ///
 /// # Errors
 /// [`AppError::Invalid`] if the job leaves no such file.
-pub async fn begin_artifact(app: &App, head: ArtifactHead) -> Result<Option<ArtifactUpload>, AppError> {
+pub async fn begin_artifact<S: Steps>(app: &S, head: ArtifactHead) -> Result<Option<ArtifactUpload>, AppError> {
     let bytes_max = head.kind.bytes_max();
     if head.announced.bytes > bytes_max {
         return Err(AppError::invalid("bytes", format!("must be at most {bytes_max}")));
     }
+    let Some(object_key) = app.note_artifact(&head).await? else {
+        return Ok(None);
+    };
+    let file = IncomingFile::begin(app.files(), object_key, head.announced);
+    Ok(Some(ArtifactUpload { head, file }))
+}
+
+/// Notes an artifact before its first byte; `None` if the lease is lost.
+pub(super) async fn note(app: &App, head: &ArtifactHead) -> Result<Option<String>, AppError> {
     let mut tx = app.begin().await?;
     let Some(lease) = leases::lock(&mut tx, head.lease).await? else {
         return Ok(None);
@@ -49,9 +59,9 @@ pub async fn begin_artifact(app: &App, head: ArtifactHead) -> Result<Option<Arti
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
     owner(&mut tx, &job, head.member).await?;
     let object_key = format!("artifacts/{}/{}", job.study_id, app.new_id());
-    let file = IncomingFile::begin(app, &mut tx, object_key, head.announced).await?;
+    incoming_file::note(app, &mut tx, &object_key).await?;
     tx.commit().await?;
-    Ok(Some(ArtifactUpload { head, file }))
+    Ok(Some(object_key))
 }
 
 impl ArtifactUpload {
@@ -59,17 +69,18 @@ impl ArtifactUpload {
     ///
     /// # Errors
     /// [`AppError::Invalid`] if what came is not what was announced. Nothing is left of it after an error.
-    pub async fn keep(self, app: &App) -> Result<bool, AppError> {
+    pub async fn keep<S: Steps>(self, app: &S) -> Result<bool, AppError> {
         let object_key = self.file.arrive(app).await?;
-        let kept = list(app, &self.head, &object_key).await;
+        let kept = app.list_artifact(&self.head, &object_key).await;
         if !matches!(kept, Ok(true)) {
-            give_up(app, &object_key).await;
+            app.give_up_file(&object_key).await;
         }
         kept
     }
 }
 
-async fn list(app: &App, head: &ArtifactHead, object_key: &str) -> Result<bool, AppError> {
+/// Lists an artifact whose object is there.
+pub(super) async fn list(app: &App, head: &ArtifactHead, object_key: &str) -> Result<bool, AppError> {
     let mut tx = app.begin().await?;
     let Some(lease) = leases::lock(&mut tx, head.lease).await? else {
         return Ok(false);

@@ -3,10 +3,11 @@
 
 use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
 
-use super::incoming_file::{IncomingFile, end_note, give_up};
+use super::incoming_file::{self, IncomingFile, end_note};
+use super::steps::Steps;
 use super::{App, AppError};
 use crate::files::{Fingerprint, Pieces};
-use crate::store::checkpoints::{self, NewCheckpoint};
+use crate::store::checkpoints::{self, CheckpointRecord, NewCheckpoint};
 use crate::store::leases::{self, LeaseClaim};
 
 /// A checkpoint that is announced.
@@ -32,21 +33,30 @@ pub struct CheckpointUpload {
 ///
 /// # Errors
 /// [`AppError::Invalid`] if it is too large.
-pub async fn begin_checkpoint(app: &App, head: CheckpointHead) -> Result<Option<CheckpointUpload>, AppError> {
+pub async fn begin_checkpoint<S: Steps>(app: &S, head: CheckpointHead) -> Result<Option<CheckpointUpload>, AppError> {
     if head.announced.bytes > CHECKPOINT_BYTES_MAX {
         return Err(AppError::invalid(
             "bytes",
             format!("must be at most {CHECKPOINT_BYTES_MAX}"),
         ));
     }
+    let Some(object_key) = app.note_checkpoint(head).await? else {
+        return Ok(None);
+    };
+    let file = IncomingFile::begin(app.files(), object_key, head.announced);
+    Ok(Some(CheckpointUpload { head, file }))
+}
+
+/// Notes a checkpoint before its first byte; `None` if the lease is lost.
+pub(super) async fn note(app: &App, head: CheckpointHead) -> Result<Option<String>, AppError> {
     let mut tx = app.begin().await?;
     let Some(lease) = leases::lock(&mut tx, head.lease).await? else {
         return Ok(None);
     };
     let object_key = format!("checkpoints/{}/{}", lease.job_id(), app.new_id());
-    let file = IncomingFile::begin(app, &mut tx, object_key, head.announced).await?;
+    incoming_file::note(app, &mut tx, &object_key).await?;
     tx.commit().await?;
-    Ok(Some(CheckpointUpload { head, file }))
+    Ok(Some(object_key))
 }
 
 impl CheckpointUpload {
@@ -54,17 +64,18 @@ impl CheckpointUpload {
     ///
     /// # Errors
     /// [`AppError::Invalid`] if what came is not what was announced. Nothing is left of it after an error.
-    pub async fn keep(self, app: &App) -> Result<bool, AppError> {
+    pub async fn keep<S: Steps>(self, app: &S) -> Result<bool, AppError> {
         let object_key = self.file.arrive(app).await?;
-        let kept = list(app, self.head, &object_key).await;
+        let kept = app.list_checkpoint(self.head, &object_key).await;
         if !matches!(kept, Ok(true)) {
-            give_up(app, &object_key).await;
+            app.give_up_file(&object_key).await;
         }
         kept
     }
 }
 
-async fn list(app: &App, head: CheckpointHead, object_key: &str) -> Result<bool, AppError> {
+/// Lists a checkpoint whose object is there.
+pub(super) async fn list(app: &App, head: CheckpointHead, object_key: &str) -> Result<bool, AppError> {
     let mut tx = app.begin().await?;
     let Some(lease) = leases::lock(&mut tx, head.lease).await? else {
         return Ok(false);
@@ -85,23 +96,28 @@ async fn list(app: &App, head: CheckpointHead, object_key: &str) -> Result<bool,
 ///
 /// # Errors
 /// [`AppError::NotFound`] if the job has none of that number, or the lease is lost.
-pub async fn read_checkpoint(app: &App, lease: LeaseClaim, number: u32) -> Result<Pieces, AppError> {
+pub async fn read_checkpoint<S: Steps>(app: &S, lease: LeaseClaim, number: u32) -> Result<Pieces, AppError> {
     let not_found = || {
         AppError::NotFound(format!(
             "job {} has no checkpoint {number} for this lease",
             lease.job_id
         ))
     };
-    let mut tx = app.begin().await?;
-    if leases::share(&mut tx, &[lease]).await?.is_empty() {
-        return Err(not_found());
-    }
-    let found = checkpoints::of_jobs(&mut tx, &[lease.job_id]).await?;
-    tx.commit().await?;
-    let found = found.into_iter().find(|checkpoint| checkpoint.number == number);
-    match app.files.read(&found.ok_or_else(not_found)?.object_key).await {
+    let found = app.find_checkpoint(lease, number).await?;
+    match app.files().read(&found.ok_or_else(not_found)?.object_key).await {
         // The worker goes on from the one before, and says so in its log.
         Err(error) if error.is_not_found() => Err(not_found()),
         pieces => Ok(pieces?),
     }
+}
+
+/// The checkpoint of this number; `None` if the job has none, or the lease is lost.
+pub(super) async fn find(app: &App, lease: LeaseClaim, number: u32) -> Result<Option<CheckpointRecord>, AppError> {
+    let mut tx = app.begin().await?;
+    if leases::share(&mut tx, &[lease]).await?.is_empty() {
+        return Ok(None);
+    }
+    let found = checkpoints::of_jobs(&mut tx, &[lease.job_id]).await?;
+    tx.commit().await?;
+    Ok(found.into_iter().find(|checkpoint| checkpoint.number == number))
 }

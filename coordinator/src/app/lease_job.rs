@@ -12,6 +12,7 @@ use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::StudyState;
 
+use super::steps::Steps;
 use super::{App, AppError, load_study};
 use crate::store::checkpoints::{self, CheckpointRecord};
 use crate::store::jobs::{self, JobRecord, JobSplit, MemberRecord};
@@ -38,8 +39,8 @@ pub struct LeasedJob {
 ///
 /// # Errors
 /// [`AppError::NotFound`] if the worker never registered.
-pub async fn lease_jobs(
-    app: &App,
+pub async fn lease_jobs<S: Steps>(
+    app: &S,
     worker_id: WorkerId,
     slots: u32,
     wait: Duration,
@@ -51,13 +52,14 @@ pub async fn lease_jobs(
         ));
     }
     let deadline = Instant::now() + wait.min(WAIT_MAX);
-    let mut queued = app.jobs_queued.subscribe();
+    let mut queued = app.jobs_queued();
     loop {
-        let leased = try_lease(app, worker_id, slots).await?;
+        let leased = app.try_lease(worker_id, slots).await?;
         if !leased.is_empty() || Instant::now() >= deadline {
             return Ok(leased);
         }
         tokio::select! {
+            biased;
             // The sender lives as long as the app.
             _ = queued.changed() => {}
             () = sleep_until(deadline.min(Instant::now() + LOOK_INTERVAL)) => {}
@@ -65,7 +67,8 @@ pub async fn lease_jobs(
     }
 }
 
-async fn try_lease(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+/// Leases up to `slots` jobs, those that are there or can be planned now.
+pub(super) async fn try_lease(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
     let mut leased = claim(app, worker_id, slots).await?;
     // Trials are planned when they are needed: now, that the queue ran dry.
     while leased.is_empty() && super::plan_trials::plan_next(app).await? {

@@ -27,6 +27,7 @@ pub mod register_worker;
 pub mod release_job;
 pub mod renew_lease;
 pub mod report_epochs;
+pub mod steps;
 pub mod submit_study;
 pub mod sweep_objects;
 
@@ -40,7 +41,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sqlx::{PgPool, Postgres, Transaction};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, watch};
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
 use trawl_domain::violation::{Violation, Violations};
@@ -191,17 +192,6 @@ impl App {
             .unwrap_or_else(PoisonError::into_inner)
             .fill_bytes(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid()
-    }
-
-    /// Waits until one more file may be on its way into the object store.
-    ///
-    /// # Errors
-    /// The coordinator stops.
-    pub async fn upload_permit(&self) -> Result<SemaphorePermit<'_>, AppError> {
-        self.uploads
-            .acquire()
-            .await
-            .map_err(|_| AppError::Unavailable("the coordinator stops"))
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, AppError> {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::limits::DATASET_BYTES_MAX;
 
-use super::incoming_file::{IncomingFile, give_up};
+use super::incoming_file::{self, IncomingFile, give_up};
+use super::steps::Steps;
 use super::{App, AppError};
 use crate::files::{CHUNK_BYTES_MAX, Fingerprint, Pieces};
 use crate::store::{dataset_files, loose_objects};
@@ -33,7 +34,8 @@ pub async fn register_dataset(app: &App, announced: Fingerprint) -> Result<Optio
         return Ok(None);
     }
     let object_key = dataset_files::object_key(announced.sha256);
-    let file = IncomingFile::begin(app, &mut conn, object_key, announced).await?;
+    incoming_file::note(app, &mut conn, &object_key).await?;
+    let file = IncomingFile::begin(&app.files, object_key, announced);
     Ok(Some(DatasetUpload { announced, file }))
 }
 
@@ -91,11 +93,16 @@ pub(super) async fn register_bytes(app: &App, sha256: FileHash, content: &Bytes)
 ///
 /// # Errors
 /// [`AppError::NotFound`] if there is none of that hash.
-pub async fn dataset_file(app: &App, hash: FileHash) -> Result<Pieces, AppError> {
+pub async fn dataset_file<S: Steps>(app: &S, hash: FileHash) -> Result<Pieces, AppError> {
+    let object_key = app.find_dataset(hash).await?;
+    Ok(app.files().read(&object_key).await?)
+}
+
+/// The key of a registered file.
+pub(super) async fn find_dataset(app: &App, hash: FileHash) -> Result<String, AppError> {
     let mut conn = app.pool.acquire().await?;
     if !dataset_files::is_there(&mut conn, hash).await? {
         return Err(AppError::NotFound(format!("there is no dataset file {hash}")));
     }
-    drop(conn);
-    Ok(app.files.read(&dataset_files::object_key(hash)).await?)
+    Ok(dataset_files::object_key(hash))
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::steps::Steps;
 use super::{App, AppError};
 use crate::store::epoch_reports::{self, NewReport};
 use crate::store::leases::{self, LeaseClaim};
@@ -67,7 +68,7 @@ impl ReportQueue {
 }
 
 /// The writer of all epoch reports: a queue into it, and the loop to be run until `stop`.
-pub fn report_writer(app: Arc<App>, stop: CancellationToken) -> (ReportQueue, impl Future<Output = ()>) {
+pub fn report_writer<S: Steps>(app: Arc<S>, stop: CancellationToken) -> (ReportQueue, impl Future<Output = ()>) {
     let (sender, mut receiver) = mpsc::channel(WAITING_MAX);
     let run = async move {
         loop {
@@ -84,41 +85,38 @@ pub fn report_writer(app: Arc<App>, stop: CancellationToken) -> (ReportQueue, im
                 rows += next.epoch.reports.len();
                 batch.push(next);
             }
-            write_and_answer(&app, batch).await;
+            write_and_answer(&*app, batch).await;
         }
     };
     (ReportQueue(sender), run)
 }
 
-async fn write_and_answer(app: &App, batch: Vec<Waiting>) {
-    let written = write(app, &batch).await;
-    match &written {
-        Ok(_) => app.signal_studies(),
-        Err(error) => warn!(report.batch_len = batch.len(), error = %error, "epoch reports were not written"),
+async fn write_and_answer<S: Steps>(app: &S, batch: Vec<Waiting>) {
+    let (epochs, answers): (Vec<JobEpoch>, Vec<_>) =
+        batch.into_iter().map(|waiting| (waiting.epoch, waiting.answer)).unzip();
+    let written = app.write_epochs(&epochs).await;
+    if let Err(error) = &written {
+        warn!(report.batch_len = epochs.len(), error = %error, "epoch reports were not written");
     }
-    for waiting in batch {
+    for (epoch, sender) in epochs.iter().zip(answers) {
         let answer = match &written {
-            Ok(live) if live.contains(&waiting.epoch.lease) => Ok(Written::Durable),
+            Ok(live) if live.contains(&epoch.lease) => Ok(Written::Durable),
             Ok(_) => Ok(Written::LeaseLost),
             Err(_) => Err(NotWritten),
         };
         // The stream may be gone: its worker will send the epoch again.
-        let _ = waiting.answer.send(answer);
+        let _ = sender.send(answer);
     }
 }
 
-async fn write(app: &App, batch: &[Waiting]) -> Result<HashSet<LeaseClaim>, AppError> {
+/// Writes epochs in one transaction; under which of their leases.
+pub(super) async fn write(app: &App, batch: &[JobEpoch]) -> Result<HashSet<LeaseClaim>, AppError> {
     let mut tx = app.begin().await?;
-    let mut claims: Vec<LeaseClaim> = batch.iter().map(|waiting| waiting.epoch.lease).collect();
+    let mut claims: Vec<LeaseClaim> = batch.iter().map(|epoch| epoch.lease).collect();
     claims.sort_by_key(|claim| claim.job_id);
     claims.dedup();
     let live: HashSet<LeaseClaim> = leases::share(&mut tx, &claims).await?.into_iter().collect();
-    let held = || {
-        batch
-            .iter()
-            .map(|waiting| &waiting.epoch)
-            .filter(|epoch| live.contains(&epoch.lease))
-    };
+    let held = || batch.iter().filter(|epoch| live.contains(&epoch.lease));
     let reports: Vec<NewReport> = held().flat_map(|epoch| epoch.reports.iter().copied()).collect();
     let diverged: Vec<_> = held()
         .flat_map(|epoch| epoch.diverged.iter().map(|member| (epoch.lease.job_id, *member)))
@@ -135,5 +133,6 @@ async fn write(app: &App, batch: &[Waiting]) -> Result<HashSet<LeaseClaim>, AppE
         report.rows = reports.len(),
         "epoch reports written"
     );
+    app.signal_studies();
     Ok(live)
 }

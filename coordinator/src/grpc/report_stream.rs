@@ -54,6 +54,7 @@ async fn read_reports(
 ) {
     loop {
         let message = tokio::select! {
+            biased;
             message = inbound.message() => message,
             () = stop.cancelled() => Err(Status::unavailable("the coordinator stops; connect again")),
         };

@@ -20,6 +20,7 @@ use super::status::invalid_field;
 use super::{file_streams, in_time, status, study_view};
 use crate::app::read_study::StudyView;
 use crate::app::register_worker::list_workers;
+use crate::app::steps::Steps;
 use crate::app::{
     App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, register_dataset, submit_study,
 };

@@ -11,14 +11,14 @@ use trawl_proto::v1;
 use super::status::invalid_field;
 use super::worker_service::claim;
 use super::{file_streams, in_time, status};
-use crate::app::App;
 use crate::app::keep_artifact::{ArtifactHead, begin_artifact};
 use crate::app::keep_checkpoint::{CheckpointHead, begin_checkpoint};
+use crate::app::steps::Steps;
 use crate::files::Fingerprint;
 
 /// Keeps an artifact; false if the lease is lost.
-pub(super) async fn receive_artifact(
-    app: Arc<App>,
+pub(super) async fn receive_artifact<S: Steps>(
+    app: Arc<S>,
     mut inbound: Streaming<v1::PutArtifactRequest>,
 ) -> Result<bool, Status> {
     let mut first = first(&mut inbound).await?;
@@ -26,22 +26,22 @@ pub(super) async fn receive_artifact(
     let head = artifact_head(first)?;
     let bytes = head.announced.bytes;
     let _permit = in_time(app.upload_permit()).await?;
-    let Some(mut artifact) = in_time(begin_artifact(&app, head)).await? else {
+    let Some(mut artifact) = in_time(begin_artifact(&*app, head)).await? else {
         return Ok(false);
     };
     let upload = &mut artifact.file.upload;
     match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
-        Ok(()) => artifact.keep(&app).await.map_err(status::of),
+        Ok(()) => artifact.keep(&*app).await.map_err(status::of),
         Err(status) => {
-            artifact.file.drop(&app).await;
+            artifact.file.drop(&*app).await;
             Err(status)
         }
     }
 }
 
 /// Keeps a checkpoint; false if the lease is lost.
-pub(super) async fn receive_checkpoint(
-    app: Arc<App>,
+pub(super) async fn receive_checkpoint<S: Steps>(
+    app: Arc<S>,
     mut inbound: Streaming<v1::PutCheckpointRequest>,
 ) -> Result<bool, Status> {
     let first = first(&mut inbound).await?;
@@ -54,14 +54,14 @@ pub(super) async fn receive_checkpoint(
         announced: fingerprint(first.bytes, &first.sha256)?,
     };
     let _permit = in_time(app.upload_permit()).await?;
-    let Some(mut checkpoint) = in_time(begin_checkpoint(&app, head)).await? else {
+    let Some(mut checkpoint) = in_time(begin_checkpoint(&*app, head)).await? else {
         return Ok(false);
     };
     let (chunk, upload) = (first.chunk, &mut checkpoint.file.upload);
     match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, first.bytes).await {
-        Ok(()) => checkpoint.keep(&app).await.map_err(status::of),
+        Ok(()) => checkpoint.keep(&*app).await.map_err(status::of),
         Err(status) => {
-            checkpoint.file.drop(&app).await;
+            checkpoint.file.drop(&*app).await;
             Err(status)
         }
     }

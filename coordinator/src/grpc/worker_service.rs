@@ -19,11 +19,11 @@ use super::status::{invalid, invalid_field};
 use super::{ANSWER_WITHIN, file_streams, in_time, report_stream, uploads};
 use crate::app::keep_checkpoint::read_checkpoint;
 use crate::app::lease_job::{WAIT_MAX, lease_jobs};
-use crate::app::register_worker::{register_worker, unregister_worker};
-use crate::app::release_job::{Cause, release_job};
-use crate::app::renew_lease::{Renewed, renew_leases};
+use crate::app::release_job::Cause;
+use crate::app::renew_lease::Renewed;
 use crate::app::report_epochs::ReportQueue;
-use crate::app::{App, TestMetrics, dataset_file, finish_job};
+use crate::app::steps::Steps;
+use crate::app::{TestMetrics, dataset_file};
 use crate::store::checkpoints::CheckpointRecord;
 use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
@@ -31,18 +31,18 @@ use crate::store::workers::NewWorker;
 /// Length of the texts by which a worker describes itself.
 const WORKER_TEXT_CHARS_MAX: usize = 256;
 
-/// The workers' service.
-#[derive(Clone, Debug)]
-pub struct Workers {
-    app: Arc<App>,
+/// The workers' service, over the steps of its protocol.
+#[derive(Debug)]
+pub struct Workers<S> {
+    app: Arc<S>,
     reports: ReportQueue,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl Workers {
+impl<S: Steps> Workers<S> {
     /// The service. Waits and streams end when `stop` is cancelled; their tasks are tracked by `tasks`.
-    pub fn new(app: Arc<App>, reports: ReportQueue, stop: CancellationToken, tasks: TaskTracker) -> Self {
+    pub fn new(app: Arc<S>, reports: ReportQueue, stop: CancellationToken, tasks: TaskTracker) -> Self {
         Self {
             app,
             reports,
@@ -50,9 +50,7 @@ impl Workers {
             tasks,
         }
     }
-}
 
-impl Workers {
     /// Receives a file in a task of its own: it tidies up when the caller is gone, and its call with it.
     async fn upload(
         &self,
@@ -68,7 +66,7 @@ impl Workers {
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
-impl WorkerService for Workers {
+impl<S: Steps> WorkerService for Workers<S> {
     async fn register_worker(&self, request: Request<v1::RegisterWorkerRequest>) -> Answer<v1::RegisterWorkerResponse> {
         let request = request.into_inner();
         if request.protocol != trawl_proto::WORKER_PROTOCOL {
@@ -81,7 +79,7 @@ impl WorkerService for Workers {
             )));
         }
         let worker = new_worker(request)?;
-        in_time(register_worker(&self.app, &worker)).await?;
+        in_time(self.app.register_worker(&worker)).await?;
         let settings = self.app.settings();
         Ok(Response::new(v1::RegisterWorkerResponse {
             lease_ttl: Some(wire_duration(settings.lease_ttl)),
@@ -94,11 +92,8 @@ impl WorkerService for Workers {
         &self,
         request: Request<v1::UnregisterWorkerRequest>,
     ) -> Answer<v1::UnregisterWorkerResponse> {
-        in_time(unregister_worker(
-            &self.app,
-            worker_id(&request.into_inner().worker_id)?,
-        ))
-        .await?;
+        let worker_id = worker_id(&request.into_inner().worker_id)?;
+        in_time(self.app.unregister_worker(worker_id)).await?;
         Ok(Response::new(v1::UnregisterWorkerResponse {}))
     }
 
@@ -116,9 +111,10 @@ impl WorkerService for Workers {
             ));
         }
         let leased = tokio::select! {
+            biased;
             // A coordinator that stops sends workers to ask again, of itself or of the next one.
             () = self.stop.cancelled() => Err(Status::unavailable("the coordinator stops; ask again")),
-            leased = lease_jobs(&self.app, worker_id, request.slots, wait) => leased.map_err(super::status::of),
+            leased = lease_jobs(&*self.app, worker_id, request.slots, wait) => leased.map_err(super::status::of),
             () = tokio::time::sleep(WAIT_MAX + ANSWER_WITHIN) => Err(Status::deadline_exceeded("no answer in time")),
         }?;
         let jobs = leased.iter().map(|leased| v1::LeasedJob {
@@ -143,7 +139,7 @@ impl WorkerService for Workers {
             .iter()
             .map(|lease| claim(Some(lease)))
             .collect::<Result<Vec<_>, _>>()?;
-        let renewed = in_time(renew_leases(&self.app, worker_id, &claims)).await?;
+        let renewed = in_time(self.app.renew_leases(worker_id, &claims)).await?;
         let status = |renewed| match renewed {
             Renewed::Held => v1::LeaseStatus::Held,
             Renewed::Recalled => v1::LeaseStatus::Recalled,
@@ -176,7 +172,7 @@ impl WorkerService for Workers {
             loss: request.test_loss,
             accuracy: request.test_accuracy,
         };
-        let held = in_time(finish_job(&self.app, claim, test)).await?;
+        let held = in_time(self.app.finish_job(claim, test)).await?;
         Ok(Response::new(v1::FinishJobResponse {
             status: lease_status(held),
         }))
@@ -198,7 +194,7 @@ impl WorkerService for Workers {
                 }
             },
         };
-        let held = in_time(release_job(&self.app, claim, cause)).await?;
+        let held = in_time(self.app.release_job(claim, cause)).await?;
         Ok(Response::new(v1::ReleaseJobResponse {
             status: lease_status(held),
         }))
@@ -229,7 +225,7 @@ impl WorkerService for Workers {
     async fn get_checkpoint(&self, request: Request<v1::GetCheckpointRequest>) -> Answer<Self::GetCheckpointStream> {
         let request = request.into_inner();
         let lease = claim(request.lease.as_ref())?;
-        let pieces = in_time(read_checkpoint(&self.app, lease, request.number)).await?;
+        let pieces = in_time(read_checkpoint(&*self.app, lease, request.number)).await?;
         let message = |chunk| v1::GetCheckpointResponse { chunk };
         Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
     }
@@ -242,7 +238,7 @@ impl WorkerService for Workers {
             .sha256
             .parse()
             .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?;
-        let pieces = in_time(dataset_file(&self.app, hash)).await?;
+        let pieces = in_time(dataset_file(&*self.app, hash)).await?;
         let message = |chunk| v1::GetDatasetResponse { chunk };
         Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
     }

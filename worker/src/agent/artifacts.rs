@@ -11,7 +11,8 @@ use trawl_proto::v1;
 
 use super::Agent;
 use super::run_job::{JobError, insist, note_status};
-use crate::trainer::{TrainError, Trained};
+use super::training::Trained;
+use crate::trainer::TrainError;
 
 /// Bytes of one piece of a file.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -69,10 +70,10 @@ pub(super) struct Weights {
 ///
 /// # Errors
 /// The weights cannot be had.
-pub(super) fn weights_of_best(
+pub(super) fn weights_of_best<T: Trained>(
     ranking: &Ranking,
     members: &[JobMember],
-    trained: &Trained,
+    trained: &T,
 ) -> Result<Vec<Weights>, TrainError> {
     let ended: Vec<EndedMember> = members
         .iter()

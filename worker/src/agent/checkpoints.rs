@@ -45,6 +45,7 @@ pub(super) async fn keep(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             checkpoint = told.recv() => match checkpoint {
                 Some(checkpoint) => send(&agent, &lease, checkpoint).await,
                 None => return,

@@ -8,7 +8,7 @@ use rand_core::{Rng, SeedableRng};
 use tokio::time::Instant;
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use trawl_domain::id::WorkerId;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
@@ -57,6 +57,19 @@ impl Connection {
     /// # Errors
     /// No URL or one that is none, a file of TLS that cannot be read, or a token that does not fit in a header.
     pub fn new(urls: &[String], tls: &TlsChoice, token: Option<&Secret>) -> anyhow::Result<Self> {
+        Self::opened_by(urls, tls, token, &|endpoint| endpoint.connect_lazy())
+    }
+
+    /// The same with channels that `open` makes: over another network than the machine's.
+    ///
+    /// # Errors
+    /// As [`Connection::new`].
+    pub fn opened_by(
+        urls: &[String],
+        tls: &TlsChoice,
+        token: Option<&Secret>,
+        open: &dyn Fn(Endpoint) -> Channel,
+    ) -> anyhow::Result<Self> {
         let way = |url: &String| {
             let endpoint = endpoint(url, tls)?
                 .connect_timeout(CONNECT_WITHIN)
@@ -65,8 +78,8 @@ impl Connection {
                 .keep_alive_while_idle(true)
                 .tcp_nodelay(true);
             anyhow::Ok(Way {
-                brief: endpoint.clone().timeout(ANSWER_WITHIN).connect_lazy(),
-                patient: endpoint.connect_lazy(),
+                brief: open(endpoint.clone().timeout(ANSWER_WITHIN)),
+                patient: open(endpoint),
             })
         };
         let ways: Arc<[Way]> = urls.iter().map(way).collect::<anyhow::Result<_>>()?;

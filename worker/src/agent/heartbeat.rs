@@ -14,6 +14,7 @@ use super::{Agent, Times};
 pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: CancellationToken) {
     loop {
         tokio::select! {
+            biased;
             () = sleep(times.heartbeat_interval) => {}
             () = agent.leases.came() => {}
             () = stop.cancelled() => return,

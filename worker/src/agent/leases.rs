@@ -1,7 +1,7 @@
 //! The leases that this worker holds. A worker fences itself: once it cannot be sure any more that a lease is live, by its
 //! own monotonic clock, it stops to work under it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -25,7 +25,7 @@ pub(super) struct Leases(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    held: Mutex<HashMap<String, Held>>,
+    held: Mutex<BTreeMap<String, Held>>,
     /// A lease came: it wants to be renewed soon, because nobody knows how old it is.
     came: Notify,
 }
@@ -46,7 +46,7 @@ impl Leases {
         }))
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

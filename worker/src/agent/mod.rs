@@ -2,21 +2,28 @@
 //!
 //! Training runs on threads of its own and knows nothing of all this: it emits events and asks an interrupter. Around it,
 //! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged.
+//!
+//! All of it but the training itself runs in the simulation of the protocol too, which replays a run from its seed: so each
+//! `select!` looks at its branches in their order, and nothing asks for a clock or for random numbers but tokio's and its own.
 
 mod artifacts;
 mod checkpoints;
 pub mod connection;
 mod heartbeat;
 mod leases;
+mod libtorch;
 mod refit_artifacts;
 mod reports;
 mod run_job;
+mod training;
 
-use std::path::PathBuf;
+pub use libtorch::Libtorch;
+pub use run_job::JobError;
+pub use training::{Listener, Trained, Training};
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tch::Device;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,7 +33,6 @@ use trawl_domain::id::WorkerId;
 use trawl_proto::dial::told;
 use trawl_proto::v1;
 
-use crate::dataset::Datasets;
 use connection::{Backoff, Connection};
 use leases::{LeaseEnd, Leases};
 use reports::Reports;
@@ -45,12 +51,8 @@ pub struct Settings {
     pub host: String,
     /// Jobs that train at once.
     pub slots: u32,
-    /// Where they train.
-    pub device: Device,
-    /// Its name, as `cpu` or `cuda:0`.
+    /// Name of the device that they train on, as `cpu` or `cuda:0`.
     pub device_name: String,
-    /// Where dataset files are kept.
-    pub cache_dir: PathBuf,
 }
 
 /// The parts that a job needs, shared by all of them.
@@ -60,11 +62,10 @@ struct Agent {
     connection: Connection,
     leases: Leases,
     reports: Reports,
-    datasets: Datasets,
 }
 
 /// Works until `stop` is cancelled, then hands the leases back and says goodbye.
-pub async fn run(settings: Settings, connection: Connection, stop: CancellationToken) {
+pub async fn run<T: Training>(settings: Settings, connection: Connection, training: T, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     // What jobs need to end well lives until they have.
     let background = CancellationToken::new();
@@ -72,9 +73,13 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     let Some(times) = register(&settings, &connection, &stop).await else {
         return;
     };
-    let (reports, carry) = reports::reports(connection.clone(), leases.clone(), background.clone());
+    let (reports, carry) = reports::reports(
+        settings.worker_id,
+        connection.clone(),
+        leases.clone(),
+        background.clone(),
+    );
     let agent = Arc::new(Agent {
-        datasets: Datasets::new(settings.device, settings.cache_dir.clone()),
         leases: leases.clone(),
         reports,
         connection,
@@ -84,8 +89,10 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     tasks.spawn(heartbeat::heartbeat(Arc::clone(&agent), times, background.clone()));
 
     let jobs = TaskTracker::new();
+    let training = Arc::new(training);
     tokio::select! {
-        () = take_jobs(&agent, &jobs, times) => {}
+        biased;
+        () = take_jobs(&agent, &training, &jobs, times) => {}
         () = stop.cancelled() => {}
     }
     info!(jobs = leases.len(), "stopping: leases are handed back");
@@ -134,6 +141,7 @@ async fn register(settings: &Settings, connection: &Connection, stop: &Cancellat
             }
         }
         tokio::select! {
+            biased;
             () = backoff.wait() => {}
             () = stop.cancelled() => return None,
         }
@@ -164,7 +172,7 @@ async fn try_register(settings: &Settings, connection: &Connection) -> Result<Ti
 }
 
 /// Asks for jobs while there are free slots, for ever.
-async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, times: Times) {
+async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &TaskTracker, times: Times) {
     let slots = Arc::new(Semaphore::new(agent.settings.slots as usize));
     let mut backoff = Backoff::new(agent.settings.worker_id);
     loop {
@@ -199,9 +207,9 @@ async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, times: Times) {
                 error!("more jobs came than were asked for");
                 break;
             };
-            let agent = Arc::clone(agent);
+            let (agent, training) = (Arc::clone(agent), Arc::clone(training));
             jobs.spawn(async move {
-                run_job::run_job(&agent, job, times).await;
+                run_job::run_job(&agent, &*training, job, times).await;
                 drop(slot);
             });
         }

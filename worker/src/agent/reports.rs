@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use trawl_domain::id::WorkerId;
 use trawl_proto::v1;
 
@@ -29,7 +29,13 @@ enum Item {
 }
 
 impl Reports {
-    /// Queues a report; for threads that train. Waits while too many are unacknowledged.
+    /// Queues a report. Waits while too many are unacknowledged.
+    pub(super) async fn push(&self, report: v1::ReportEpochsRequest) {
+        // As below.
+        let _ = self.0.send(Item::Report(report)).await;
+    }
+
+    /// The same for threads that train.
     pub(super) fn push_blocking(&self, report: v1::ReportEpochsRequest) {
         // The carrier ends after all jobs: a closed queue means that nobody cares any more.
         let _ = self.0.blocking_send(Item::Report(report));
@@ -44,6 +50,7 @@ impl Reports {
 
 /// The queue of reports, and the carrier that runs until `stop`.
 pub(super) fn reports(
+    worker_id: WorkerId,
     connection: Connection,
     leases: Leases,
     stop: CancellationToken,
@@ -53,6 +60,7 @@ pub(super) fn reports(
         queue,
         leases,
         kept: VecDeque::new(),
+        backoff: Backoff::new(worker_id),
     };
     (Reports(sender), carrier.run(connection, stop))
 }
@@ -62,13 +70,14 @@ struct Carrier {
     leases: Leases,
     /// What is not acknowledged, in order.
     kept: VecDeque<Item>,
+    backoff: Backoff,
 }
 
 impl Carrier {
     async fn run(mut self, connection: Connection, stop: CancellationToken) {
-        let mut backoff = Backoff::new(WorkerId(uuid::Uuid::nil()));
         loop {
             tokio::select! {
+                biased;
                 ended = self.carry(&connection) => match ended {
                     Ok(()) => return,
                     Err(status) => {
@@ -80,7 +89,8 @@ impl Carrier {
                 () = stop.cancelled() => return,
             }
             tokio::select! {
-                () = backoff.wait() => {}
+                biased;
+                () = self.backoff.wait() => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -110,6 +120,7 @@ impl Carrier {
         self.answer_flushes();
         loop {
             tokio::select! {
+                biased;
                 answer = next(&mut answers) => self.acknowledged(&answer?)?,
                 item = self.queue.recv(), if self.kept.len() < UNACKNOWLEDGED_MAX => {
                     let Some(item) = item else { return Ok(()) };
@@ -146,7 +157,11 @@ impl Carrier {
             self.kept.push_front(Item::Report(report));
             return Err(Status::internal("an answer out of order"));
         }
-        if answer.status != i32::from(v1::LeaseStatus::Held) {
+        // The way is whole again: the next break is a new one.
+        self.backoff.reset();
+        if answer.status == i32::from(v1::LeaseStatus::Held) {
+            debug!(job.id = job_id, report.epoch = answer.epoch, "report acknowledged");
+        } else {
             self.leases.lost(job_id);
         }
         self.answer_flushes();

@@ -2,32 +2,28 @@
 
 use std::sync::Arc;
 
+use tch::Device;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tracing::{info, warn};
 use trawl_domain::failure::FailureCause;
-use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
 
 use super::artifacts::{put_weights, weights_of_best};
-use super::checkpoints::{self, Checkpoint};
+use super::checkpoints;
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
 use super::refit_artifacts::put_refit_artifacts;
-use super::reports::Reports;
+use super::training::{Listener, Trained as _, Training};
 use super::{Agent, Times};
-use crate::analysis::Subject;
 use crate::dataset::DatasetError;
-use crate::trainer::{
-    DeviceTable, Event, Interrupter, Member, MemberLosses, Outcome, TrainError, TrainJob, Trained, resume, train,
-    trains_together,
-};
+use crate::trainer::{Event, Interrupter, Outcome, TrainError, TrainJob, Trained, resume, train};
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum JobError {
+pub enum JobError {
     /// It was told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -61,7 +57,7 @@ impl JobError {
 }
 
 /// Runs a job under its lease, to whatever end.
-pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, times: Times) {
+pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: &T, leased: v1::LeasedJob, times: Times) {
     let (Some(lease), Some(wire)) = (leased.lease, leased.job) else {
         warn!("a job came without a lease, or a lease without a job");
         return;
@@ -82,7 +78,7 @@ pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, times: Ti
         interrupter,
         times,
     };
-    let ended = work(agent, run, wire).await;
+    let ended = work(agent, training, run, wire).await;
     let end = agent.leases.end_of(&lease);
     let ran_ms = began.elapsed().as_millis() as u64;
     match (ended, end) {
@@ -111,63 +107,22 @@ struct Run<'a> {
     times: Times,
 }
 
-async fn work(agent: &Arc<Agent>, run: Run<'_>, wire: v1::Job) -> Result<(), JobError> {
+async fn work<T: Training>(agent: &Arc<Agent>, training: &T, run: Run<'_>, wire: v1::Job) -> Result<(), JobError> {
     let (lease, interrupter) = (run.lease, run.interrupter.clone());
     let job = Job::try_from(wire)?;
-    let (data, test) = load_tables(agent, lease, &job).await?;
-    // The tables of a refit's last fit are looked at once more when it is over.
-    let refit_end = match (&test, job.split) {
-        (Some(test), Split::All) => Some((data.shallow_clone(), test.shallow_clone())),
-        _ => None,
-    };
-    let train_job = TrainJob {
-        seed: job.seed,
-        architecture: job.architecture,
-        split: job.split,
-        members: job
-            .members
-            .iter()
-            .map(|member| Member {
-                owner: member.owner,
-                fold: member.fold,
-                hyperparameters: member.hyperparameters.clone(),
-            })
-            .collect(),
-        data,
-        test,
-    };
-    if train_job.members.len() > 1 {
-        let together = trains_together(&train_job.architecture, agent.settings.device);
-        info!(
-            job.id = lease.job_id,
-            job.members = train_job.members.len(),
-            job.together = together,
-            step.multiplications = train_job.architecture.step_work(),
-            "members train together or apart"
-        );
-    }
-    let dropout = train_job.members[0].hyperparameters.dropout.clone();
-    let trained = train_with_checkpoints(agent, &run, train_job).await?;
+    let ready = prepare(agent, training, lease, &job).await?;
+    let trained = train_with_checkpoints(agent, training, &run, ready).await?;
     if !agent.reports.flush().await {
         return Err(JobError::Interrupted);
     }
-    let test = trained.test().first().copied().flatten();
-    let test = test.filter(|test| test.loss.is_finite());
+    let test = trained.test().filter(|test| test.loss.is_finite());
     if let Some(ranking) = &job.ranking {
         let weights = weights_of_best(ranking, &job.members, &trained)?;
         put_weights(agent, lease, weights).await?;
     }
-    if let (Some(tables), Some(_)) = (refit_end, test) {
-        let (train, test) = tables;
-        let subject = Subject {
-            weights: trained.weights(0)?,
-            trained,
-            dropout,
-            format: job.format,
-            train,
-            test,
-            inputs: job.inputs,
-        };
+    if test.is_some()
+        && let Some(subject) = trained.into_subject()?
+    {
         put_refit_artifacts(agent, lease, subject, interrupter).await?;
     }
     let request = v1::FinishJobRequest {
@@ -182,31 +137,30 @@ async fn work(agent: &Arc<Agent>, run: Run<'_>, wire: v1::Job) -> Result<(), Job
     note_status(agent, lease, finished.await?.status)
 }
 
-/// The tables of a job. Tries again while the coordinator does not answer: that is no failure of the job.
-async fn load_tables(
-    agent: &Agent,
-    lease: &v1::Lease,
-    job: &Job,
-) -> Result<(DeviceTable, Option<DeviceTable>), JobError> {
-    let kind = job.architecture.loss.target_kind();
+/// Brings what a job needs. Tries again while the coordinator does not answer: that is no failure of the job.
+async fn prepare<T: Training>(agent: &Agent, training: &T, lease: &v1::Lease, job: &Job) -> Result<T::Ready, JobError> {
     let mut backoff = Backoff::new(agent.settings.worker_id);
     loop {
-        let (datasets, connection) = (&agent.datasets, &agent.connection);
-        let status = match datasets.load(connection, &job.format, kind, job.train, job.test).await {
+        let status = match training.prepare(&agent.connection, job).await {
             Err(DatasetError::Fetch(_, status)) if may_pass(&status) => status,
-            loaded => return Ok(loaded?),
+            ready => return Ok(ready?),
         };
         if agent.leases.end_of(lease).is_some() {
             return Err(JobError::Interrupted);
         }
-        connection.failed(status.code());
+        agent.connection.failed(status.code());
         warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no dataset; trying again");
         backoff.wait().await;
     }
 }
 
 /// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
-async fn train_with_checkpoints(agent: &Arc<Agent>, run: &Run<'_>, job: TrainJob) -> Result<Trained, JobError> {
+async fn train_with_checkpoints<T: Training>(
+    agent: &Arc<Agent>,
+    training: &T,
+    run: &Run<'_>,
+    ready: T::Ready,
+) -> Result<T::Trained, JobError> {
     let checkpoint = checkpoints::newest_whole(agent, run.lease, &run.checkpoints).await?;
     let (sender, told) = mpsc::channel(1);
     let keeper = tokio::spawn(checkpoints::keep(
@@ -216,39 +170,32 @@ async fn train_with_checkpoints(agent: &Arc<Agent>, run: &Run<'_>, job: TrainJob
         run.interrupter.clone(),
         told,
     ));
-    let trained = train_on_thread(agent, run, job, checkpoint, sender).await;
+    let listener = Listener::new(agent.reports.clone(), run.lease.clone(), sender);
+    let trained = training
+        .train(ready, checkpoint, listener, run.interrupter.clone())
+        .await;
     // The last one is kept before the lease is handed back.
     let _ = keeper.await;
     trained
 }
 
 /// Trains on a thread of its own: training computes, and waits while its reports pile up.
-async fn train_on_thread(
-    agent: &Agent,
-    run: &Run<'_>,
+pub(super) async fn train_on_thread(
+    device: Device,
     job: TrainJob,
     checkpoint: Option<Vec<u8>>,
-    sender: mpsc::Sender<Checkpoint>,
+    listener: Listener,
+    interrupter: Interrupter,
 ) -> Result<Trained, JobError> {
-    let (reports, lease, device) = (agent.reports.clone(), run.lease.clone(), agent.settings.device);
-    let interrupter = run.interrupter.clone();
     let training = tokio::task::spawn_blocking(move || {
-        let emit = &mut |event: Event<'_>| match event {
-            // Nobody takes it once the lease is gone.
-            Event::Checkpoint { epochs, content } => drop(sender.blocking_send(Checkpoint { epochs, content })),
-            Event::Epoch {
-                epoch,
-                losses,
-                diverged,
-            } => report(&reports, &lease, epoch, losses, diverged),
-        };
+        let emit = &mut |event: Event<'_>| listener.hear_blocking(event);
         let Some(checkpoint) = checkpoint else {
             return train(&job, device, emit, &interrupter);
         };
         match resume(&job, device, &checkpoint, emit, &interrupter) {
             // It is whole, but that of another version or for another sort of device: so is the one before.
             Err(error @ TrainError::BadCheckpoint(_)) => {
-                warn!(job.id = lease.job_id, error = %error, "job begins anew");
+                warn!(job.id = listener.lease().job_id, error = %error, "job begins anew");
                 train(&job, device, emit, &interrupter)
             }
             ended => ended,
@@ -260,18 +207,6 @@ async fn train_on_thread(
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(JobError::Panicked),
     }
-}
-
-fn report(reports: &Reports, lease: &v1::Lease, epoch: u32, losses: &[MemberLosses], diverged: &[usize]) {
-    reports.push_blocking(v1::ReportEpochsRequest {
-        lease: Some(lease.clone()),
-        epoch,
-        members: losses.iter().map(|losses| losses.member as u32).collect(),
-        train_loss: losses.iter().map(|losses| losses.train_loss).collect(),
-        val_loss: losses.iter().filter_map(|losses| losses.val_loss).collect(),
-        val_accuracy: losses.iter().filter_map(|losses| losses.val_accuracy).collect(),
-        diverged: diverged.iter().map(|member| *member as u32).collect(),
-    });
 }
 
 /// Notes that a lease is lost, if that is the answer to a write under it.

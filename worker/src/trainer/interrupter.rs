@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What training does at its next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub enum Wish {
     /// Takes it.
     GoOn,
     /// Tells a checkpoint, and takes it.
@@ -51,7 +51,7 @@ impl Interrupter {
     }
 
     /// What is wished; a checkpoint that was asked for is told once.
-    pub(super) fn wish(&self) -> Wish {
+    pub fn wish(&self) -> Wish {
         let wishes = self.0.load(Ordering::Relaxed);
         if wishes & STOP != 0 {
             Wish::Stop

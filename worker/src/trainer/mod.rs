@@ -29,7 +29,7 @@ use trawl_domain::network::{Architecture, Hyperparameters};
 use trawl_domain::seed::{Owner, Seed};
 
 pub use batches::{DeviceFeatures, DeviceTable};
-pub use interrupter::Interrupter;
+pub use interrupter::{Interrupter, Wish};
 pub use outputs::LayerOutput;
 pub(crate) use rounding::fix_rounding;
 pub use weights::WeightsError;

@@ -1,0 +1,190 @@
+//! The steps of the workers' protocol, each one transaction, as one seam: all that the workers' service, the wait for jobs, the
+//! writer of reports and the uploads ask of a store.
+//!
+//! [`App`] carries them out in Postgres. A model in memory (`e2e/tests/simulation/model/`) carries them out where the protocol is
+//! simulated, and is held against [`App`], answer by answer.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use trawl_domain::dataset::FileHash;
+use trawl_domain::id::WorkerId;
+
+use super::keep_artifact::ArtifactHead;
+use super::keep_checkpoint::CheckpointHead;
+use super::lease_job::LeasedJob;
+use super::release_job::Cause;
+use super::renew_lease::Renewed;
+use super::report_epochs::JobEpoch;
+use super::{App, AppError, Settings, TestMetrics};
+use super::{expire_leases, finish_job, incoming_file, keep_artifact, keep_checkpoint, lease_job, register_dataset};
+use super::{register_worker, release_job, renew_lease, report_epochs};
+use crate::files::Files;
+use crate::store::checkpoints::CheckpointRecord;
+use crate::store::leases::LeaseClaim;
+use crate::store::workers::NewWorker;
+
+/// A step's answer.
+pub type Answer<T> = Result<T, AppError>;
+
+/// Carries out the steps. Every write under a lease is refused, by `false` or `None`, if the lease is not live at that moment.
+pub trait Steps: Debug + Send + Sync + 'static {
+    /// What the operator decided.
+    fn settings(&self) -> &Settings;
+
+    /// Where the bytes of files are.
+    fn files(&self) -> &Files;
+
+    /// One permit for each file that may be on its way into the object store.
+    fn uploads(&self) -> &Semaphore;
+
+    /// Waits until one more file may be on its way into the object store.
+    fn upload_permit(&self) -> impl Future<Output = Answer<SemaphorePermit<'_>>> + Send {
+        async {
+            let permit = self.uploads().acquire().await;
+            permit.map_err(|_| AppError::Unavailable("the coordinator stops"))
+        }
+    }
+
+    /// Tells when jobs may be waiting.
+    fn jobs_queued(&self) -> watch::Receiver<u64>;
+
+    /// Makes a worker known, or known again.
+    fn register_worker(&self, worker: &NewWorker) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Notes that a worker said goodbye.
+    fn unregister_worker(&self, worker_id: WorkerId) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Leases up to `slots` jobs, those that are there.
+    fn try_lease(&self, worker_id: WorkerId, slots: u32) -> impl Future<Output = Answer<Vec<LeasedJob>>> + Send;
+
+    /// Renews a worker's leases; for each what became of it.
+    fn renew_leases(
+        &self,
+        worker_id: WorkerId,
+        claims: &[LeaseClaim],
+    ) -> impl Future<Output = Answer<Vec<Renewed>>> + Send;
+
+    /// Writes epochs; under which of their leases.
+    fn write_epochs(&self, epochs: &[JobEpoch]) -> impl Future<Output = Answer<HashSet<LeaseClaim>>> + Send;
+
+    /// Ends a job.
+    fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// Ends a lease, and gives its job back.
+    fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// Notes an artifact before its first byte; the key of its object.
+    fn note_artifact(&self, head: &ArtifactHead) -> impl Future<Output = Answer<Option<String>>> + Send;
+
+    /// Lists an artifact whose object is there.
+    fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// Notes a checkpoint before its first byte; the key of its object.
+    fn note_checkpoint(&self, head: CheckpointHead) -> impl Future<Output = Answer<Option<String>>> + Send;
+
+    /// Lists a checkpoint whose object is there.
+    fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// The checkpoint of this number, of the job that is held.
+    fn find_checkpoint(
+        &self,
+        claim: LeaseClaim,
+        number: u32,
+    ) -> impl Future<Output = Answer<Option<CheckpointRecord>>> + Send;
+
+    /// Gives up a file that was noted.
+    fn give_up_file(&self, object_key: &str) -> impl Future<Output = ()> + Send;
+
+    /// The key of a dataset's file.
+    fn find_dataset(&self, hash: FileHash) -> impl Future<Output = Answer<String>> + Send;
+
+    /// Ends the leases that ran out; how many there were.
+    fn expire_leases(&self) -> impl Future<Output = Answer<usize>> + Send;
+
+    /// Gives every lease a full time limit more.
+    fn grant_grace(&self) -> impl Future<Output = Answer<()>> + Send;
+}
+
+impl Steps for App {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn files(&self) -> &Files {
+        &self.files
+    }
+
+    fn uploads(&self) -> &Semaphore {
+        &self.uploads
+    }
+
+    fn jobs_queued(&self) -> watch::Receiver<u64> {
+        self.jobs_queued.subscribe()
+    }
+
+    async fn register_worker(&self, worker: &NewWorker) -> Answer<()> {
+        register_worker::register_worker(self, worker).await
+    }
+
+    async fn unregister_worker(&self, worker_id: WorkerId) -> Answer<()> {
+        register_worker::unregister_worker(self, worker_id).await
+    }
+
+    async fn try_lease(&self, worker_id: WorkerId, slots: u32) -> Answer<Vec<LeasedJob>> {
+        lease_job::try_lease(self, worker_id, slots).await
+    }
+
+    async fn renew_leases(&self, worker_id: WorkerId, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
+        renew_lease::renew_leases(self, worker_id, claims).await
+    }
+
+    async fn write_epochs(&self, epochs: &[JobEpoch]) -> Answer<HashSet<LeaseClaim>> {
+        report_epochs::write(self, epochs).await
+    }
+
+    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<bool> {
+        finish_job::finish_job(self, claim, test).await
+    }
+
+    async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<bool> {
+        release_job::release_job(self, claim, cause).await
+    }
+
+    async fn note_artifact(&self, head: &ArtifactHead) -> Answer<Option<String>> {
+        keep_artifact::note(self, head).await
+    }
+
+    async fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> Answer<bool> {
+        keep_artifact::list(self, head, object_key).await
+    }
+
+    async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<Option<String>> {
+        keep_checkpoint::note(self, head).await
+    }
+
+    async fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> Answer<bool> {
+        keep_checkpoint::list(self, head, object_key).await
+    }
+
+    async fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> Answer<Option<CheckpointRecord>> {
+        keep_checkpoint::find(self, claim, number).await
+    }
+
+    async fn give_up_file(&self, object_key: &str) {
+        incoming_file::give_up(self, object_key).await;
+    }
+
+    async fn find_dataset(&self, hash: FileHash) -> Answer<String> {
+        register_dataset::find_dataset(self, hash).await
+    }
+
+    async fn expire_leases(&self) -> Answer<usize> {
+        expire_leases::expire_leases(self).await
+    }
+
+    async fn grant_grace(&self) -> Answer<()> {
+        expire_leases::grant_grace(self).await
+    }
+}
