@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use object_store::aws::AmazonS3Builder;
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -95,6 +96,14 @@ impl Files {
             other => Err(FilesError::Url(format!(
                 "{url}: cannot speak {other}, only file and s3"
             ))),
+        }
+    }
+
+    /// A store that ends with the process: for the simulation of the workers' protocol.
+    pub fn in_memory() -> Self {
+        Self {
+            store: Arc::new(InMemory::new()),
+            folder: None,
         }
     }
 

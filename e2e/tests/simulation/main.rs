@@ -1,0 +1,135 @@
+//! The workers' protocol, simulated: the real agent and the real half of the coordinator that speaks with it, on a network and a
+//! clock that a seed rules, over a model of the store. And the model, held against the store.
+//!
+//! `make simulate SEEDS=500` runs many seeds; docs/reliability.md says what is real here and what is modelled.
+
+mod faults;
+mod history;
+mod model;
+mod network;
+mod parity;
+mod run;
+mod script;
+mod study;
+mod witness;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use faults::{Deed, calm, random};
+use model::Rows;
+use run::{Ran, run};
+use study::SimulatedStudy;
+
+/// Seeds that `make test` runs.
+const SEEDS: u64 = 20;
+/// Studies that the seeds take in turn.
+const STUDIES: u64 = 4;
+/// Trials, epochs, batch sizes: some twenty jobs.
+const STUDY: (u32, u32, u32) = (24, 16, 30);
+
+fn study(number: u64) -> anyhow::Result<SimulatedStudy> {
+    let (trials, epochs, batch_sizes) = STUDY;
+    SimulatedStudy::new(number, trials, epochs, batch_sizes)
+}
+
+/// What an undisturbed run leaves.
+fn undisturbed(study: &SimulatedStudy) -> anyhow::Result<Rows> {
+    let ran = run(study, 0, calm)?;
+    anyhow::ensure!(ran.broken.is_empty(), "an undisturbed run breaks promises: {:#?}", ran.broken);
+    Ok(ran.results)
+}
+
+/// What a disturbed run breaks.
+fn broken(ran: &Ran, undisturbed: &Rows) -> Vec<String> {
+    let mut broken = ran.broken.clone();
+    for (table, rows) in undisturbed {
+        let came = &ran.results[table];
+        let differing = rows.iter().zip(came).find(|(row, came)| row != came);
+        if let Some((row, came)) = differing {
+            broken.push(format!("{table}: {came} where an undisturbed run has {row}"));
+        } else if rows.len() != came.len() {
+            broken.push(format!("{table}: {} rows where an undisturbed run has {}", came.len(), rows.len()));
+        }
+    }
+    broken
+}
+
+fn number(variable: &str, or: u64) -> anyhow::Result<u64> {
+    match std::env::var(variable) {
+        Ok(text) => Ok(text.parse()?),
+        Err(_) => Ok(or),
+    }
+}
+
+#[test]
+fn seeds_keep_the_promises() -> anyhow::Result<()> {
+    let (seeds, from) = (number("TRAWL_SIMULATION_SEEDS", SEEDS)?, number("TRAWL_SIMULATION_FROM", 0)?);
+    let shows_log = number("TRAWL_SIMULATION_LOG", 0)? != 0;
+    let began = Instant::now();
+    let (mut simulated, mut events, mut failed) = (Duration::ZERO, 0, Vec::new());
+    let mut references = BTreeMap::new();
+    for seed in from..from + seeds {
+        let number = seed % STUDIES;
+        if let std::collections::btree_map::Entry::Vacant(entry) = references.entry(number) {
+            let study = study(number)?;
+            let rows = undisturbed(&study)?;
+            entry.insert((study, rows));
+        }
+        let (study, reference) = &references[&number];
+        let ran = run(study, seed, random)?;
+        simulated += ran.simulated;
+        events += ran.events;
+        let broken = broken(&ran, reference);
+        if shows_log {
+            ran.lines.iter().for_each(|line| eprintln!("{line}"));
+        }
+        if !broken.is_empty() {
+            eprintln!("seed {seed} breaks promises: {broken:#?}\nagain: make simulate FROM={seed} SEEDS=1 LOG=1");
+            failed.push(seed);
+        }
+    }
+    let (minutes, hours) = (began.elapsed().as_secs_f64() / 60.0, simulated.as_secs_f64() / 3600.0);
+    println!("seeds                        {seeds}, from {from}");
+    println!("failed                       {} {failed:?}", failed.len());
+    println!("simulated hours              {hours:.2}");
+    println!("minutes                      {minutes:.2}");
+    println!("simulated hours per minute   {:.2}", hours / minutes);
+    println!("events                       {events}");
+    anyhow::ensure!(failed.is_empty(), "{} of {seeds} seeds break promises", failed.len());
+    Ok(())
+}
+
+#[test]
+fn a_seed_replays_its_run() -> anyhow::Result<()> {
+    let study = study(1)?;
+    for seed in [1, 5, 9] {
+        let (first, second) = (run(&study, seed, random)?, run(&study, seed, random)?);
+        let differing = first.lines.iter().zip(&second.lines).find(|(a, b)| a != b);
+        assert_eq!(differing, None, "seed {seed}");
+        assert_eq!((first.digest, first.events), (second.digest, second.events), "seed {seed}");
+        assert!(first.events > 500, "hardly anything happened: {} events", first.events);
+    }
+    let (one, other) = (run(&study, 1, random)?, run(&study, 5, random)?);
+    assert_ne!(one.digest, other.digest, "seeds make no difference");
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_is_cut_off_stops_in_time() -> anyhow::Result<()> {
+    let study = study(2)?;
+    let reference = undisturbed(&study)?;
+    for seed in 0..4 {
+        let ran = run(&study, seed, |hosts, _| {
+            let of_first = hosts.ways().filter(|(worker, _)| **worker == hosts.workers[0]);
+            let cut = |(worker, coordinator): (&String, &String)| Deed::Cut(worker.clone(), coordinator.clone());
+            of_first.map(|way| (Duration::from_secs(12 + seed), cut(way))).collect()
+        })?;
+        assert_eq!(broken(&ran, &reference), Vec::<String>::new(), "seed {seed}");
+        let fenced = ran.lines.iter().any(|line| line.contains("leases may have run out unnoticed"));
+        assert!(fenced, "seed {seed}: the worker held no lease when it was cut off");
+    }
+    Ok(())
+}

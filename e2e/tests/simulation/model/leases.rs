@@ -1,0 +1,268 @@
+//! Leases of the model: granted, renewed, written under, ended.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use trawl_coordinator::app::AppError;
+use trawl_coordinator::app::keep_artifact::ArtifactHead;
+use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
+use trawl_coordinator::app::lease_job::LeasedJob;
+use trawl_coordinator::app::renew_lease::Renewed;
+use trawl_coordinator::app::report_epochs::JobEpoch;
+use trawl_coordinator::store::checkpoints::CheckpointRecord;
+use trawl_coordinator::store::leases::LeaseClaim;
+use trawl_domain::artifact::{Ranking, TRIALS_KEPT};
+use trawl_domain::fold::Split;
+use trawl_domain::id::{LeaseToken, WorkerId};
+use trawl_domain::job::{self, JobMember};
+use trawl_domain::seed::Owner;
+use trawl_domain::state::{DIVERGED, StudyState, TrialState};
+
+use super::{Artifact, Attempt, JobState, Lease, Model, Report, invalid};
+
+/// Checkpoints of a job that are kept.
+const CHECKPOINTS_KEPT: usize = 2;
+
+impl Model {
+    /// Leases up to `slots` queued jobs in the order of the queue. A job that this worker has just lost, or could not train, is
+    /// left to others for the length of a lease, as long as another worker lives.
+    pub(crate) fn lease(&mut self, now: Duration, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+        self.seen(now, worker_id)?;
+        if self.state != StudyState::Running {
+            return Ok(Vec::new());
+        }
+        let ttl = self.ttl;
+        let others = self
+            .workers
+            .iter()
+            .any(|(other, state)| *other != worker_id && !state.stopped && state.last_seen + ttl > now);
+        let just_failed = |job: &super::Job| {
+            job.history.last().is_some_and(|attempt| {
+                attempt.worker_id == worker_id
+                    && attempt.ended.as_ref().is_some_and(|ended| ended.failure.is_some() && ended.at + ttl > now)
+            })
+        };
+        let free = |job: &super::Job| job.state == JobState::Queued && !(others && just_failed(job));
+        let taken: Vec<usize> = (0..self.jobs.len())
+            .filter(|place| free(&self.jobs[*place]))
+            .take(slots as usize)
+            .collect();
+        taken.into_iter().map(|place| self.grant(now, worker_id, place)).collect()
+    }
+
+    fn grant(&mut self, now: Duration, worker_id: WorkerId, place: usize) -> Result<LeasedJob, AppError> {
+        let token = LeaseToken(self.new_id());
+        let trained = self.job(place)?;
+        let job = &mut self.jobs[place];
+        job.state = JobState::Leased;
+        job.attempts += 1;
+        job.lease_epoch += 1;
+        job.lease = Some(Lease {
+            token,
+            worker_id,
+            expires_at: now + self.ttl,
+        });
+        job.history.push(Attempt {
+            token,
+            worker_id,
+            ended: None,
+        });
+        for member in &job.members {
+            if let Some(fold) = self.folds.get_mut(member)
+                && fold.state == TrialState::Queued
+            {
+                fold.state = TrialState::Running;
+            }
+            let trial = &mut self.trials[member.trial as usize];
+            trial.attempts = trial.attempts.max(job.attempts);
+            if trial.state == TrialState::Queued {
+                trial.state = TrialState::Running;
+            }
+        }
+        Ok(LeasedJob {
+            lease: LeaseClaim {
+                job_id: job.job_id,
+                token,
+            },
+            job: trained,
+            checkpoints: job.checkpoints.iter().rev().cloned().collect(),
+        })
+    }
+
+    /// What a job trains.
+    fn job(&self, place: usize) -> Result<job::Job, AppError> {
+        let mut architecture = None;
+        let mut members = Vec::new();
+        for member in &self.jobs[place].members {
+            let config = self.study.config(&self.trials[member.trial as usize].params);
+            let config = config.map_err(|violation| AppError::Internal(violation.description))?;
+            architecture.get_or_insert(config.architecture);
+            members.push(JobMember {
+                owner: Owner::Trial(member.trial),
+                fold: member.fold,
+                hyperparameters: config.hyperparameters,
+            });
+        }
+        let third_best = self.best_trials().get(TRIALS_KEPT as usize - 1).copied();
+        Ok(job::Job {
+            study: self.study.name.clone(),
+            seed: self.study.seed,
+            format: self.study.format.clone(),
+            train: self.train,
+            test: None,
+            architecture: architecture.ok_or_else(|| AppError::Internal("a job without members".to_owned()))?,
+            split: Split::Validation(self.study.validation),
+            members,
+            inputs: Vec::new(),
+            ranking: Some(Ranking {
+                objective: self.study.objective,
+                folds: self.study.validation.folds(),
+                third_best: third_best.and_then(|trial| self.trials[trial as usize].value).map(|value| value.mean),
+            }),
+        })
+    }
+
+    /// Renews those leases of this worker that are live.
+    pub(crate) fn renew(
+        &mut self,
+        now: Duration,
+        worker_id: WorkerId,
+        claims: &[LeaseClaim],
+    ) -> Result<Vec<Renewed>, AppError> {
+        self.seen(now, worker_id)?;
+        let (ttl, paused) = (self.ttl, self.state == StudyState::Paused);
+        let renewed = claims.iter().map(|claim| {
+            let place = self.live(now, *claim);
+            let lease = place.and_then(|place| self.jobs[place].lease.as_mut());
+            match lease.filter(|lease| lease.worker_id == worker_id) {
+                Some(lease) => {
+                    lease.expires_at = now + ttl;
+                    if paused { Renewed::Recalled } else { Renewed::Held }
+                }
+                None => Renewed::Lost,
+            }
+        });
+        Ok(renewed.collect())
+    }
+
+    /// Gives every lease a full time limit more.
+    pub(crate) fn grace(&mut self, now: Duration) {
+        for lease in self.jobs.iter_mut().filter_map(|job| job.lease.as_mut()) {
+            lease.expires_at = lease.expires_at.max(now + self.ttl);
+        }
+    }
+
+    /// The place of the job whose lease this is, if it is live.
+    pub(super) fn live(&self, now: Duration, claim: LeaseClaim) -> Option<usize> {
+        self.jobs.iter().position(|job| {
+            job.job_id == claim.job_id
+                && job.lease.is_some_and(|lease| lease.token == claim.token && lease.expires_at > now)
+        })
+    }
+
+    /// Writes epochs whose leases are live, each key once: the first one stays.
+    pub(crate) fn write_epochs(&mut self, now: Duration, epochs: &[JobEpoch]) -> HashSet<LeaseClaim> {
+        let mut live = HashSet::new();
+        for epoch in epochs {
+            let Some(place) = self.live(now, epoch.lease) else { continue };
+            live.insert(epoch.lease);
+            let members = &self.jobs[place].members;
+            for member in &epoch.diverged {
+                let fold = members.get(*member as usize).and_then(|member| self.folds.get_mut(member));
+                if let Some(fold) = fold.filter(|fold| fold.state == TrialState::Running) {
+                    fold.state = TrialState::Failed;
+                    fold.error = Some(DIVERGED.to_owned());
+                }
+            }
+            for new in &epoch.reports {
+                let Some(member) = members.get(new.member as usize) else { continue };
+                self.reports.entry((*member, new.epoch)).or_insert_with(|| {
+                    self.epochs_reported += 1;
+                    Report {
+                        train_loss: new.train_loss,
+                        val_loss: new.val_loss,
+                        val_accuracy: new.val_accuracy,
+                    }
+                });
+            }
+        }
+        live
+    }
+
+    /// Notes an object before its first byte, under a live lease.
+    pub(crate) fn note(&mut self, now: Duration, claim: LeaseClaim, folder: &str) -> Option<String> {
+        self.live(now, claim)?;
+        let object_key = format!("{folder}/{}", self.new_id());
+        self.noted.insert(object_key.clone());
+        Some(object_key)
+    }
+
+    /// Forgets an object that was noted.
+    pub(crate) fn give_up(&mut self, object_key: &str) {
+        self.noted.remove(object_key);
+    }
+
+    /// Lists a checkpoint as the newest one of its job.
+    pub(crate) fn list_checkpoint(
+        &mut self,
+        now: Duration,
+        head: CheckpointHead,
+        object_key: &str,
+    ) -> Result<bool, AppError> {
+        let Some(place) = self.live(now, head.lease) else { return Ok(false) };
+        self.end_note(object_key)?;
+        let checkpoints = &mut self.jobs[place].checkpoints;
+        checkpoints.push(CheckpointRecord {
+            job_id: head.lease.job_id,
+            number: checkpoints.last().map_or(0, |last| last.number + 1),
+            epochs: head.epochs,
+            object_key: object_key.to_owned(),
+            bytes: head.announced.bytes,
+            sha256: head.announced.sha256,
+        });
+        if checkpoints.len() > CHECKPOINTS_KEPT {
+            checkpoints.remove(0);
+        }
+        Ok(true)
+    }
+
+    /// The checkpoint of this number, of a job whose lease is live.
+    pub(crate) fn find_checkpoint(&self, now: Duration, claim: LeaseClaim, number: u32) -> Option<CheckpointRecord> {
+        let checkpoints = &self.jobs[self.live(now, claim)?].checkpoints;
+        checkpoints.iter().find(|checkpoint| checkpoint.number == number).cloned()
+    }
+
+    /// Whether an artifact is one that the job leaves; `None` if the lease is lost.
+    pub(crate) fn check_artifact(&self, now: Duration, head: &ArtifactHead) -> Result<Option<u32>, AppError> {
+        let Some(place) = self.live(now, head.lease) else { return Ok(None) };
+        let member = head.member.and_then(|member| self.jobs[place].members.get(member as usize));
+        let member = member.ok_or_else(|| invalid("member", "must be a member of the job, whose trial the file is of"))?;
+        Ok(Some(member.trial))
+    }
+
+    /// Lists an artifact in the place of one of that name.
+    pub(crate) fn list_artifact(
+        &mut self,
+        now: Duration,
+        head: &ArtifactHead,
+        object_key: &str,
+    ) -> Result<bool, AppError> {
+        let Some(trial) = self.check_artifact(now, head)? else { return Ok(false) };
+        self.end_note(object_key)?;
+        let artifact = Artifact {
+            job_id: head.lease.job_id,
+            kind: head.kind,
+            bytes: head.announced.bytes,
+            sha256: head.announced.sha256,
+        };
+        self.artifacts.insert((trial, head.name.clone()), artifact);
+        Ok(true)
+    }
+
+    fn end_note(&mut self, object_key: &str) -> Result<(), AppError> {
+        match self.noted.remove(object_key) {
+            true => Ok(()),
+            false => Err(AppError::Unavailable("the upload took too long; send it again")),
+        }
+    }
+}

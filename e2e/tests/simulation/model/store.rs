@@ -1,0 +1,289 @@
+//! The model behind the seam: the steps of one coordinator on rows that all coordinators share.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::Rng;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
+use trawl_coordinator::app::keep_artifact::ArtifactHead;
+use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
+use trawl_coordinator::app::lease_job::LeasedJob;
+use trawl_coordinator::app::release_job::Cause;
+use trawl_coordinator::app::renew_lease::Renewed;
+use trawl_coordinator::app::report_epochs::JobEpoch;
+use trawl_coordinator::app::steps::{Answer, Steps};
+use trawl_coordinator::app::{AppError, Settings, TestMetrics};
+use trawl_coordinator::files::Files;
+use trawl_coordinator::store::checkpoints::CheckpointRecord;
+use trawl_coordinator::store::leases::LeaseClaim;
+use trawl_coordinator::store::workers::NewWorker;
+use trawl_domain::dataset::FileHash;
+use trawl_domain::id::WorkerId;
+
+use super::Model;
+use crate::witness::Witness;
+
+/// Files on their way at once, as with the real one.
+const UPLOADS_MAX: usize = 16;
+
+/// How a store is at the moment, for all coordinators.
+#[derive(Debug)]
+pub(crate) struct Mood {
+    /// What decides below.
+    pub(crate) rng: ChaCha8Rng,
+    /// A step takes up to this before its transaction, and up to this after it.
+    pub(crate) half_step_max: Duration,
+    /// Shares of steps that fail before their transaction, and after its commit.
+    pub(crate) failing: f64,
+    /// No step goes through.
+    pub(crate) away: bool,
+}
+
+/// The steps of one coordinator.
+#[derive(Debug)]
+pub(crate) struct ModelStore {
+    /// The rows, and who looks on.
+    pub(crate) shared: Arc<Shared>,
+    settings: Settings,
+    files: Files,
+    uploads: Semaphore,
+    /// Hints stay within a coordinator.
+    jobs_queued: watch::Sender<u64>,
+}
+
+/// What coordinators share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) model: Mutex<Model>,
+    pub(crate) witness: Mutex<Witness>,
+    /// `None`: every step succeeds at once.
+    pub(crate) mood: Option<Mutex<Mood>>,
+    /// The database's clock.
+    pub(crate) clock: fn() -> Duration,
+}
+
+impl Shared {
+    /// The rows.
+    pub(crate) fn model(&self) -> MutexGuard<'_, Model> {
+        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who looks on.
+    pub(crate) fn witness(&self) -> MutexGuard<'_, Witness> {
+        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ModelStore {
+    /// A coordinator's; `files` are those of all of them.
+    pub(crate) fn new(shared: Arc<Shared>, settings: Settings, files: Files) -> Self {
+        Self {
+            shared,
+            settings,
+            files,
+            uploads: Semaphore::new(UPLOADS_MAX),
+            jobs_queued: watch::Sender::new(0),
+        }
+    }
+
+    /// One transaction. The process may die at either wait: before it, or after it and before anybody is told.
+    async fn step<T>(&self, work: impl FnOnce(&mut Model, &mut Witness, Duration) -> Answer<T>) -> Answer<T> {
+        self.half_step().await?;
+        let done = {
+            let now = (self.shared.clock)();
+            work(&mut self.shared.model(), &mut self.shared.witness(), now)
+        };
+        let answered = self.half_step().await;
+        let done = done?;
+        answered.map(|()| done)
+    }
+
+    async fn half_step(&self) -> Answer<()> {
+        let Some(mood) = &self.shared.mood else { return Ok(()) };
+        let (wait, fails) = {
+            let mut mood = mood.lock().unwrap_or_else(PoisonError::into_inner);
+            let (a, b) = (share(&mut mood.rng), share(&mut mood.rng));
+            (mood.half_step_max.mul_f64(a), mood.away || b < mood.failing)
+        };
+        sleep(wait).await;
+        match fails {
+            true => Err(AppError::Unavailable("the database is unavailable; try again later")),
+            false => Ok(()),
+        }
+    }
+
+    fn signal_jobs(&self) {
+        self.jobs_queued.send_modify(|count| *count += 1);
+    }
+}
+
+/// A number from 0 to 1.
+pub(crate) fn share(rng: &mut ChaCha8Rng) -> f64 {
+    f64::from(rng.next_u32()) / f64::from(u32::MAX)
+}
+
+impl Steps for ModelStore {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn files(&self) -> &Files {
+        &self.files
+    }
+
+    fn uploads(&self) -> &Semaphore {
+        &self.uploads
+    }
+
+    fn jobs_queued(&self) -> watch::Receiver<u64> {
+        self.jobs_queued.subscribe()
+    }
+
+    async fn register_worker(&self, worker: &NewWorker) -> Answer<()> {
+        let worker_id = worker.worker_id;
+        self.step(|model, _, now| {
+            model.register(now, worker_id);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn unregister_worker(&self, worker_id: WorkerId) -> Answer<()> {
+        self.step(|model, _, _| {
+            model.unregister(worker_id);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn try_lease(&self, worker_id: WorkerId, slots: u32) -> Answer<Vec<LeasedJob>> {
+        self.step(|model, witness, now| {
+            let leased = model.lease(now, worker_id, slots)?;
+            leased.iter().for_each(|leased| witness.granted(now, leased.lease, worker_id));
+            Ok(leased)
+        })
+        .await
+    }
+
+    async fn renew_leases(&self, worker_id: WorkerId, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
+        self.step(|model, witness, now| {
+            let renewed = model.renew(now, worker_id, claims)?;
+            let kept = claims.iter().zip(&renewed).filter(|(_, renewed)| **renewed != Renewed::Lost);
+            kept.for_each(|(claim, _)| witness.renewed(now, *claim));
+            Ok(renewed)
+        })
+        .await
+    }
+
+    async fn write_epochs(&self, epochs: &[JobEpoch]) -> Answer<HashSet<LeaseClaim>> {
+        self.step(|model, witness, now| {
+            let live = model.write_epochs(now, epochs);
+            for epoch in epochs.iter().filter(|epoch| live.contains(&epoch.lease)) {
+                witness.accepted(now, epoch.lease, "epoch report");
+            }
+            Ok(live)
+        })
+        .await
+    }
+
+    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<bool> {
+        self.step(|model, witness, now| {
+            let held = model.finish(now, claim, test)?;
+            if held {
+                witness.finished(now, claim);
+            }
+            Ok(held)
+        })
+        .await
+    }
+
+    async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<bool> {
+        let released = self.step(|model, witness, now| {
+            let held = model.release(now, claim, cause);
+            if held {
+                witness.released(now, claim);
+            }
+            Ok(held)
+        });
+        let held = released.await?;
+        self.signal_jobs();
+        Ok(held)
+    }
+
+    async fn note_artifact(&self, head: &ArtifactHead) -> Answer<Option<String>> {
+        self.step(|model, _, now| {
+            let known = model.check_artifact(now, head)?;
+            Ok(known.and_then(|_| model.note(now, head.lease, "artifacts")))
+        })
+        .await
+    }
+
+    async fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> Answer<bool> {
+        self.step(|model, witness, now| {
+            let held = model.list_artifact(now, head, object_key)?;
+            if held {
+                witness.accepted(now, head.lease, "artifact");
+            }
+            Ok(held)
+        })
+        .await
+    }
+
+    async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<Option<String>> {
+        self.step(|model, _, now| Ok(model.note(now, head.lease, "checkpoints"))).await
+    }
+
+    async fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> Answer<bool> {
+        self.step(|model, witness, now| {
+            let held = model.list_checkpoint(now, head, object_key)?;
+            if held {
+                witness.accepted(now, head.lease, "checkpoint");
+            }
+            Ok(held)
+        })
+        .await
+    }
+
+    async fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> Answer<Option<CheckpointRecord>> {
+        self.step(|model, _, now| Ok(model.find_checkpoint(now, claim, number))).await
+    }
+
+    async fn give_up_file(&self, object_key: &str) {
+        // That it could not be noted is no error: the file is swept when its time is over.
+        let _ = self
+            .step(|model, _, _| {
+                model.give_up(object_key);
+                Ok(())
+            })
+            .await;
+    }
+
+    async fn find_dataset(&self, hash: FileHash) -> Answer<String> {
+        self.step(|_, _, _| Ok(format!("datasets/{hash}"))).await
+    }
+
+    async fn expire_leases(&self) -> Answer<usize> {
+        let expired = self.step(|model, witness, now| {
+            let expired = model.expire(now);
+            expired.iter().for_each(|claim| witness.expired(now, *claim));
+            Ok(expired.len())
+        });
+        let expired = expired.await?;
+        if expired > 0 {
+            self.signal_jobs();
+        }
+        Ok(expired)
+    }
+
+    async fn grant_grace(&self) -> Answer<()> {
+        self.step(|model, witness, now| {
+            model.grace(now);
+            witness.grace(now);
+            Ok(())
+        })
+        .await
+    }
+}

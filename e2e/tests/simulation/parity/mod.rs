@@ -1,0 +1,173 @@
+//! The model against the real store: random sequences of steps on both, which have to give the same answers and the same rows.
+//!
+//! The clock is nobody's: the model's is told the time, and in Postgres all times are moved into the past instead. Times move by
+//! four seconds and their multiples, which are never close to the time limit of a lease: how long a sequence itself takes has no
+//! part in it.
+
+mod operations;
+mod real;
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use trawl_coordinator::app::Settings;
+use trawl_coordinator::files::Files;
+
+use crate::model::{Model, ModelStore, Rows, Shared};
+use crate::study::SimulatedStudy;
+use crate::witness::Witness;
+use operations::{Operation, Side, operation};
+use real::RealStore;
+
+const LEASE_TTL: Duration = Duration::from_secs(15);
+/// Sequences, and steps of one at most.
+const CASES: u64 = 60;
+const STEPS_MAX: usize = 60;
+/// Trials, epochs, batch sizes: two or three jobs of several members.
+const STUDY: (u32, u32, u32) = (6, 2, 3);
+
+thread_local! {
+    /// The time on the model's side.
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Both stores, at the beginning of a sequence.
+struct Pair {
+    model: Side<Arc<ModelStore>>,
+    real: Side<RealStore>,
+}
+
+impl Pair {
+    async fn apply(&mut self, operation: &Operation) -> anyhow::Result<()> {
+        match operation {
+            Operation::Advance(time) => {
+                NOW.set(NOW.get() + *time);
+                self.real.store.advance(*time).await?;
+            }
+            Operation::Pause(pause) => {
+                self.model.store.shared.model().pause(*pause);
+                self.real.store.pause(*pause).await?;
+            }
+            _ => {
+                let (model, real) = (self.model.apply(operation).await, self.real.apply(operation).await);
+                anyhow::ensure!(model == real, "the model answers {model}\nthe store answers {real}");
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare(&self) -> anyhow::Result<()> {
+        let (model, real) = (self.model.store.shared.model().rows(), self.real.store.rows().await?);
+        for (table, rows) in &model {
+            let real: &Vec<String> = &real[table];
+            anyhow::ensure!(rows == real, "{table}\nthe model has {rows:#?}\nthe store has {real:#?}");
+        }
+        Ok(())
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        dataset_dir: trawl_e2e::repository(),
+        fashion_mnist_dirs: Vec::new(),
+        lease_ttl: LEASE_TTL,
+        checkpoint_interval: LEASE_TTL,
+    }
+}
+
+fn model_side(study: &SimulatedStudy) -> anyhow::Result<Side<Arc<ModelStore>>> {
+    NOW.set(Duration::from_secs(1_000));
+    let shared = Shared {
+        model: Mutex::new(Model::new(study.study.clone(), study.train(), LEASE_TTL, 1)?),
+        witness: Mutex::new(Witness::new(LEASE_TTL)),
+        mood: None,
+        clock: || NOW.get(),
+    };
+    let store = ModelStore::new(Arc::new(shared), settings(), Files::in_memory());
+    Ok(Side::new(Arc::new(store)))
+}
+
+#[test]
+fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (trials, epochs, batch_sizes) = STUDY;
+    let study = SimulatedStudy::new(3, trials, epochs, batch_sizes)?;
+    let mut real = Some(runtime.block_on(RealStore::start(settings()))?);
+    let config = Config {
+        cases: u32::try_from(crate::number("TRAWL_PARITY_CASES", CASES)?)?,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let seed = [u8::try_from(crate::number("TRAWL_PARITY_SEED", 0)?)?; 32];
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let mut steps = 0;
+    let mut answers: Rows = Rows::new();
+    let real = Mutex::new(&mut real);
+    let (steps_seen, rows_seen) = (Cell::new(0), std::cell::RefCell::new(Vec::new()));
+    let ran = runner.run(&vec(operation(), 1..STEPS_MAX), |operations| {
+        let mut slot = real.lock().map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let store = slot.take().ok_or_else(|| TestCaseError::fail("the store was not given back"))?;
+        let (store, compared) = runtime.block_on(sequence(&study, store, &operations));
+        **slot = Some(store);
+        steps_seen.set(steps_seen.get() + operations.len());
+        match compared {
+            Ok(rows) => rows_seen.borrow_mut().push(rows),
+            Err(error) => return Err(TestCaseError::fail(format!("{error:#}"))),
+        }
+        Ok(())
+    });
+    steps += steps_seen.get();
+    if let Err(TestError::Fail(reason, operations)) = ran {
+        anyhow::bail!("{reason}\nafter {operations:#?}");
+    }
+    // Sequences that reach nothing would compare nothing.
+    for rows in rows_seen.into_inner() {
+        for (table, rows) in rows {
+            answers.entry(table).or_default().extend(rows);
+        }
+    }
+    let reached = |table: &str, what: &str| answers[table].iter().filter(|row| row.contains(what)).count();
+    println!(
+        "{steps} steps; jobs completed {}, failed {}; leases expired {}, drained {}; checkpoints {}; artifacts {}; studies completed {}",
+        reached("jobs", "completed"),
+        reached("jobs", "failed"),
+        reached("job_attempts", "expired"),
+        reached("job_attempts", "drained"),
+        answers["checkpoints"].len(),
+        answers["artifacts"].len(),
+        reached("study", "completed completed"),
+    );
+    for (table, what) in [("jobs", "completed"), ("job_attempts", "expired"), ("job_attempts", "drained"), ("folds", "diverged")] {
+        anyhow::ensure!(reached(table, what) > 0, "no sequence left {table} {what}");
+    }
+    Ok(())
+}
+
+/// Takes both stores through a sequence; the rows that they agree on in the end.
+async fn sequence(study: &SimulatedStudy, store: RealStore, operations: &[Operation]) -> (RealStore, anyhow::Result<Rows>) {
+    let model = match model_side(study) {
+        Ok(model) => model,
+        Err(error) => return (store, Err(error)),
+    };
+    if let Err(error) = store.restart(study).await {
+        return (store, Err(error));
+    }
+    let mut pair = Pair {
+        model,
+        real: Side::new(store),
+    };
+    let compared = async {
+        for (place, operation) in operations.iter().enumerate() {
+            let applied = pair.apply(operation).await;
+            applied.map_err(|error| error.context(format!("step {place}, {operation:?}")))?;
+        }
+        pair.compare().await?;
+        Ok(pair.model.store.shared.model().rows())
+    }
+    .await;
+    (pair.real.store, compared)
+}

@@ -1,0 +1,268 @@
+//! The steps that sequences are made of, and how a store takes one.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use trawl_coordinator::app::keep_artifact::ArtifactHead;
+use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
+use trawl_coordinator::app::release_job::Cause;
+use trawl_coordinator::app::report_epochs::JobEpoch;
+use trawl_coordinator::app::steps::Steps;
+use trawl_coordinator::app::{AppError, TestMetrics};
+use trawl_coordinator::files::Fingerprint;
+use trawl_coordinator::store::epoch_reports::NewReport;
+use trawl_coordinator::store::leases::LeaseClaim;
+use trawl_coordinator::store::workers::NewWorker;
+use trawl_domain::artifact::ArtifactKind;
+use trawl_domain::dataset::FileHash;
+use trawl_domain::failure::FailureCause;
+use trawl_domain::id::{JobId, LeaseToken, WorkerId};
+use uuid::Uuid;
+
+/// Workers of a sequence.
+const WORKERS: u8 = 3;
+/// Epochs of the study, and one more that it does not have.
+const EPOCHS: u32 = 2;
+
+/// One step. Leases and objects are named by how long ago they came.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Register(u8),
+    Unregister(u8),
+    Lease { worker: u8, slots: u32 },
+    Renew { worker: u8, leases: Vec<usize> },
+    Report { lease: usize, epoch: u32, diverged: Option<u32>, more: u8 },
+    ReportAll(usize),
+    Finish { lease: usize, has_test: bool },
+    Release { lease: usize, cause: usize },
+    Expire,
+    Grace,
+    NoteCheckpoint(usize),
+    NoteArtifact { lease: usize, member: u32 },
+    /// Lists the object as what it was noted.
+    List(usize),
+    GiveUp(usize),
+    FindCheckpoint { lease: usize, number: u32 },
+    Advance(Duration),
+    Pause(bool),
+}
+
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+    use Operation::{
+        Advance, Expire, FindCheckpoint, Finish, GiveUp, Grace, Lease, List, NoteArtifact, NoteCheckpoint, Pause, Register,
+        Release, Renew, Report, ReportAll, Unregister,
+    };
+    let worker = || 0..WORKERS;
+    let lease = || 0_usize..6;
+    prop_oneof![
+        3 => worker().prop_map(Register),
+        1 => worker().prop_map(Unregister),
+        6 => (worker(), 1_u32..4).prop_map(|(worker, slots)| Lease { worker, slots }),
+        3 => (worker(), proptest::collection::vec(lease(), 0..4)).prop_map(|(worker, leases)| Renew { worker, leases }),
+        3 => (lease(), 0..=EPOCHS, proptest::option::weighted(0.3, 0_u32..8), any::<u8>())
+            .prop_map(|(lease, epoch, diverged, more)| Report { lease, epoch, diverged, more }),
+        5 => lease().prop_map(ReportAll),
+        6 => (lease(), proptest::bool::weighted(0.1)).prop_map(|(lease, has_test)| Finish { lease, has_test }),
+        3 => (lease(), 0_usize..5).prop_map(|(lease, cause)| Release { lease, cause }),
+        3 => Just(Expire),
+        1 => Just(Grace),
+        2 => lease().prop_map(NoteCheckpoint),
+        2 => (lease(), 0_u32..9).prop_map(|(lease, member)| NoteArtifact { lease, member }),
+        4 => lease().prop_map(List),
+        1 => lease().prop_map(GiveUp),
+        2 => (lease(), 0_u32..3).prop_map(|(lease, number)| FindCheckpoint { lease, number }),
+        3 => (1_u64..5).prop_map(|times| Advance(Duration::from_secs(4 * times))),
+        1 => any::<bool>().prop_map(Pause),
+    ]
+}
+
+/// A store, and what it gave so far.
+#[derive(Debug)]
+pub(crate) struct Side<S> {
+    pub(crate) store: S,
+    leases: Vec<(LeaseClaim, u32)>,
+    noted: Vec<(Noted, String)>,
+}
+
+#[derive(Clone, Debug)]
+enum Noted {
+    Checkpoint(CheckpointHead),
+    Artifact(ArtifactHead),
+}
+
+impl<S: Deref<Target: Steps>> Side<S> {
+    pub(crate) fn new(store: S) -> Self {
+        Self {
+            store,
+            leases: Vec::new(),
+            noted: Vec::new(),
+        }
+    }
+
+    /// The lease that came so many leases ago, with the members of its job; one that nobody has where there is none.
+    fn lease(&self, ago: usize) -> (LeaseClaim, u32) {
+        let nobodys = LeaseClaim {
+            job_id: self.leases.first().map_or(JobId(Uuid::nil()), |(claim, _)| claim.job_id),
+            token: LeaseToken(Uuid::nil()),
+        };
+        let place = self.leases.len().checked_sub(1 + ago);
+        place.map_or((nobodys, 1), |place| self.leases[place])
+    }
+
+    /// Takes a step; its answer as text, without ids that each store draws for itself.
+    pub(crate) async fn apply(&mut self, operation: &Operation) -> String {
+        let answer = self.answer(operation).await;
+        answer.unwrap_or_else(|error| match error {
+            AppError::Store(_) | AppError::Internal(_) | AppError::Files(_) => format!("a mistake: {error}"),
+            refused => format!("refused: {refused}"),
+        })
+    }
+
+    async fn answer(&mut self, operation: &Operation) -> Result<String, AppError> {
+        use Operation as Op;
+        Ok(match operation {
+            Op::Register(worker) => format!("{:?}", self.store.register_worker(&new_worker(*worker)).await?),
+            Op::Unregister(worker) => format!("{:?}", self.store.unregister_worker(worker_id(*worker)).await?),
+            Op::Lease { worker, slots } => self.take_leases(worker_id(*worker), *slots).await?,
+            Op::Renew { worker, leases } => {
+                // Each once: a worker has a lease once.
+                let mut leases: Vec<usize> = leases.clone();
+                leases.sort_unstable();
+                leases.dedup();
+                let claims: Vec<LeaseClaim> = leases.iter().map(|lease| self.lease(*lease).0).collect();
+                format!("{:?}", self.store.renew_leases(worker_id(*worker), &claims).await?)
+            }
+            Op::Report { lease, epoch, diverged, more } => {
+                let (claim, members) = self.lease(*lease);
+                let epoch = job_epoch(claim, members, *epoch, *diverged, *more);
+                format!("{:?}", self.store.write_epochs(&[epoch]).await?.contains(&claim))
+            }
+            Op::ReportAll(lease) => {
+                let (claim, members) = self.lease(*lease);
+                let epochs: Vec<JobEpoch> = (0..EPOCHS).map(|epoch| job_epoch(claim, members, epoch, None, 0)).collect();
+                format!("{:?}", self.store.write_epochs(&epochs).await?.contains(&claim))
+            }
+            Op::Finish { lease, has_test } => {
+                let test = TestMetrics {
+                    loss: has_test.then_some(1.0),
+                    accuracy: None,
+                };
+                format!("{:?}", self.store.finish_job(self.lease(*lease).0, test).await?)
+            }
+            Op::Release { lease, cause } => {
+                let cause = match cause {
+                    0 => Cause::Failure(FailureCause::OutOfMemory, "too little"),
+                    1 => Cause::Failure(FailureCause::BadInput, "broken"),
+                    2 => Cause::Failure(FailureCause::Error, "failed"),
+                    _ => Cause::Drain,
+                };
+                format!("{:?}", self.store.release_job(self.lease(*lease).0, cause).await?)
+            }
+            Op::Expire => format!("{:?}", self.store.expire_leases().await?),
+            Op::Grace => format!("{:?}", self.store.grant_grace().await?),
+            Op::NoteCheckpoint(lease) => {
+                let (lease, epochs) = (self.lease(*lease).0, self.noted.len() as u32);
+                let announced = self.fingerprint();
+                let head = CheckpointHead { lease, epochs, announced };
+                let key = self.store.note_checkpoint(head).await?;
+                self.note(Noted::Checkpoint(head), key)
+            }
+            Op::NoteArtifact { lease, member } => {
+                let head = ArtifactHead {
+                    lease: self.lease(*lease).0,
+                    member: Some(*member),
+                    kind: ArtifactKind::Weights,
+                    name: format!("fold-{member}.safetensors"),
+                    announced: self.fingerprint(),
+                };
+                let key = self.store.note_artifact(&head).await?;
+                self.note(Noted::Artifact(head), key)
+            }
+            Op::List(ago) => match self.noted_before(*ago) {
+                Some((Noted::Checkpoint(head), key)) => format!("{:?}", self.store.list_checkpoint(head, &key).await?),
+                Some((Noted::Artifact(head), key)) => format!("{:?}", self.store.list_artifact(&head, &key).await?),
+                None => String::new(),
+            },
+            Op::GiveUp(ago) => {
+                if let Some((_, key)) = self.noted_before(*ago) {
+                    self.store.give_up_file(&key).await;
+                    // The sweep, which the model has not, would take its note.
+                    self.noted.retain(|(_, noted)| *noted != key);
+                }
+                String::new()
+            }
+            Op::FindCheckpoint { lease, number } => {
+                let found = self.store.find_checkpoint(self.lease(*lease).0, *number).await?;
+                format!("{:?}", found.map(|found| (found.number, found.epochs, found.bytes, found.sha256)))
+            }
+            Op::Advance(_) | Op::Pause(_) => String::new(),
+        })
+    }
+
+    async fn take_leases(&mut self, worker_id: WorkerId, slots: u32) -> Result<String, AppError> {
+        let leased = self.store.try_lease(worker_id, slots).await?;
+        let mut told: Vec<_> = leased
+            .into_iter()
+            .map(|leased| {
+                let checkpoints = leased.checkpoints.iter().map(|c| (c.number, c.epochs, c.bytes, c.sha256));
+                let text = format!("{:?} {:?}", leased.job, checkpoints.collect::<Vec<_>>());
+                (text, leased.lease, leased.job.members.len() as u32)
+            })
+            .collect();
+        // The order within an answer is nobody's promise.
+        told.sort_by(|a, b| a.0.cmp(&b.0));
+        self.leases.extend(told.iter().map(|(_, claim, members)| (*claim, *members)));
+        Ok(told.into_iter().map(|(text, ..)| text).collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Each file differs from the others.
+    fn fingerprint(&self) -> Fingerprint {
+        let number = self.noted.len() as u64;
+        Fingerprint {
+            bytes: number,
+            sha256: FileHash::of(&number.to_le_bytes()),
+        }
+    }
+
+    fn note(&mut self, noted: Noted, key: Option<String>) -> String {
+        let held = key.is_some();
+        self.noted.extend(key.map(|key| (noted, key)));
+        held.to_string()
+    }
+
+    fn noted_before(&self, ago: usize) -> Option<(Noted, String)> {
+        Some(self.noted[self.noted.len().checked_sub(1 + ago)?].clone())
+    }
+}
+
+fn job_epoch(lease: LeaseClaim, members: u32, epoch: u32, diverged: Option<u32>, more: u8) -> JobEpoch {
+    let loss = |member: u32| f64::from(member) + f64::from(epoch) / 7.0 + f64::from(more) / 100.0;
+    let reports = (0..members).filter(|member| Some(*member) != diverged).map(|member| NewReport {
+        job_id: lease.job_id,
+        member,
+        epoch,
+        train_loss: loss(member) / 3.0,
+        val_loss: Some(loss(member)),
+        val_accuracy: None,
+    });
+    JobEpoch {
+        lease,
+        reports: reports.collect(),
+        diverged: diverged.into_iter().collect(),
+    }
+}
+
+fn worker_id(worker: u8) -> WorkerId {
+    WorkerId(Uuid::from_bytes([worker + 1; 16]))
+}
+
+fn new_worker(worker: u8) -> NewWorker {
+    NewWorker {
+        worker_id: worker_id(worker),
+        host: "parity".to_owned(),
+        device: "cpu".to_owned(),
+        slots: 8,
+        version: "0".to_owned(),
+    }
+}

@@ -1,0 +1,271 @@
+//! Training without libtorch: its steps are waits, and its losses a chain of hashes in which no step can be left out or done
+//! twice, so that whoever goes on from a wrong place ends with other losses.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use tokio::time::sleep;
+use trawl_domain::job::Job;
+use trawl_domain::metric::FoldMetrics;
+use trawl_domain::seed::Owner;
+use trawl_worker::agent::connection::Connection;
+use trawl_worker::agent::{JobError, Listener, Trained, Training};
+use trawl_worker::analysis::Subject;
+use trawl_worker::dataset::{self, DatasetError};
+use trawl_worker::trainer::{Event, Interrupter, MemberLosses, TestMetrics, TrainError, Wish};
+
+use crate::model::{Shared, share};
+
+/// Steps of an epoch.
+const STEPS: u64 = 3;
+/// Numbers that a checkpoint has of each member.
+const NUMBERS: usize = 4;
+
+/// What trains the jobs of one worker.
+#[derive(Debug)]
+pub(crate) struct Script {
+    /// Longest wait of a step.
+    pub(crate) step_max: Duration,
+    pub(crate) rng: Mutex<ChaCha8Rng>,
+    /// Share of the jobs whose training fails once.
+    pub(crate) failing: f64,
+    /// Jobs whose training failed; of all workers.
+    pub(crate) failed: Arc<Mutex<BTreeSet<String>>>,
+    /// Who looks on.
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Where the training of a job is.
+#[derive(Debug)]
+struct Progress {
+    epoch: u64,
+    step: u64,
+    members: Vec<Member>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    /// The chain of hashes.
+    chain: u64,
+    last: f64,
+    best: f64,
+    /// The epoch in which its loss is not finite.
+    diverges_at: u64,
+}
+
+impl Script {
+    fn draw(&self) -> f64 {
+        share(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Fails, once a job.
+    fn fail_once(&self, job_id: &str) -> Result<(), JobError> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.draw() >= self.failing || !failed.insert(job_id.to_owned()) {
+            return Ok(());
+        }
+        Err(JobError::Train(match failed.len() % 2 {
+            0 => TrainError::OutOfMemory("as the script has it".to_owned()),
+            _ => TrainError::Failed("as the script has it".to_owned()),
+        }))
+    }
+
+    async fn step(&self, listener: &Listener, interrupter: &Interrupter, progress: &Progress) -> Result<(), JobError> {
+        let lease = listener.lease();
+        let now = (self.shared.clock)();
+        self.shared.witness().works(now, &lease.job_id, &lease.token);
+        let wish = interrupter.wish();
+        if matches!(wish, Wish::Checkpoint | Wish::Leave) {
+            let event = Event::Checkpoint {
+                epochs: progress.epoch as u32,
+                content: progress.to_bytes(),
+            };
+            listener.hear(event).await;
+        }
+        match wish {
+            Wish::GoOn | Wish::Checkpoint => sleep(self.step_max.mul_f64(self.draw())).await,
+            Wish::Leave | Wish::Stop => return Err(JobError::Interrupted),
+        }
+        Ok(())
+    }
+}
+
+impl Training for Script {
+    type Ready = Job;
+    type Trained = ScriptTrained;
+
+    async fn prepare(&self, connection: &Connection, job: &Job) -> Result<Job, DatasetError> {
+        dataset::fetch(connection, job.train.features).await?;
+        Ok(job.clone())
+    }
+
+    async fn train(
+        &self,
+        job: Job,
+        checkpoint: Option<Vec<u8>>,
+        listener: Listener,
+        interrupter: Interrupter,
+    ) -> Result<ScriptTrained, JobError> {
+        self.fail_once(&listener.lease().job_id)?;
+        let mut progress = match checkpoint {
+            Some(content) => Progress::from_bytes(&content)?,
+            None => Progress::new(&job),
+        };
+        while progress.epoch < u64::from(job.architecture.epochs) {
+            while progress.step < STEPS {
+                self.step(&listener, &interrupter, &progress).await?;
+                progress.take_step();
+            }
+            let (losses, diverged) = progress.end_epoch();
+            let event = Event::Epoch {
+                epoch: progress.epoch as u32 - 1,
+                losses: &losses,
+                diverged: &diverged,
+            };
+            listener.hear(event).await;
+            if progress.members.iter().all(|member| member.diverges_at < progress.epoch) {
+                break;
+            }
+        }
+        Ok(ScriptTrained::new(&progress))
+    }
+}
+
+impl Progress {
+    fn new(job: &Job) -> Self {
+        let members = job.members.iter().map(|member| {
+            let (Owner::Trial(number) | Owner::Refit(number)) = member.owner;
+            let chain = mix(mix(job.seed.0) ^ (u64::from(number) << 32) ^ u64::from(member.fold));
+            // Some diverge, one in sixteen folds.
+            let epochs = u64::from(job.architecture.epochs);
+            let diverges_at = if chain.is_multiple_of(16) { mix(chain) % epochs } else { u64::MAX };
+            Member {
+                chain,
+                last: f64::MAX,
+                best: f64::MAX,
+                diverges_at,
+            }
+        });
+        Self {
+            epoch: 0,
+            step: 0,
+            members: members.collect(),
+        }
+    }
+
+    fn take_step(&mut self) {
+        for member in &mut self.members {
+            member.chain = mix(member.chain ^ (self.epoch * STEPS + self.step));
+        }
+        self.step += 1;
+    }
+
+    fn end_epoch(&mut self) -> (Vec<MemberLosses>, Vec<usize>) {
+        let epoch = self.epoch;
+        let mut losses = Vec::new();
+        let mut diverged = Vec::new();
+        for (index, member) in self.members.iter_mut().enumerate() {
+            match member.diverges_at.cmp(&epoch) {
+                std::cmp::Ordering::Less => continue,
+                std::cmp::Ordering::Equal => diverged.push(index),
+                std::cmp::Ordering::Greater => {
+                    member.last = unit(member.chain);
+                    member.best = member.best.min(member.last);
+                    losses.push(MemberLosses {
+                        member: index,
+                        train_loss: unit(mix(member.chain)),
+                        val_loss: Some(member.last),
+                        val_accuracy: None,
+                    });
+                }
+            }
+        }
+        self.epoch += 1;
+        self.step = 0;
+        (losses, diverged)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let of_member = |m: &Member| [m.chain, m.last.to_bits(), m.best.to_bits(), m.diverges_at];
+        let numbers = [self.epoch, self.step].into_iter().chain(self.members.iter().flat_map(of_member));
+        numbers.flat_map(u64::to_le_bytes).collect()
+    }
+
+    fn from_bytes(content: &[u8]) -> Result<Self, TrainError> {
+        let broken = || TrainError::BadCheckpoint("as the script has it".to_owned());
+        let (numbers, rest) = content.as_chunks::<8>();
+        let numbers: Vec<u64> = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
+        let ([epoch, step], members) = numbers.split_first_chunk().ok_or_else(broken)?;
+        if !rest.is_empty() || !members.len().is_multiple_of(NUMBERS) {
+            return Err(broken());
+        }
+        let member = |m: &[u64; NUMBERS]| Member {
+            chain: m[0],
+            last: f64::from_bits(m[1]),
+            best: f64::from_bits(m[2]),
+            diverges_at: m[3],
+        };
+        Ok(Self {
+            epoch: *epoch,
+            step: *step,
+            members: members.as_chunks().0.iter().map(member).collect(),
+        })
+    }
+}
+
+/// What a script trained.
+#[derive(Debug)]
+pub(crate) struct ScriptTrained {
+    metrics: Vec<Option<FoldMetrics>>,
+    weights: Vec<Vec<u8>>,
+}
+
+impl ScriptTrained {
+    fn new(progress: &Progress) -> Self {
+        let metrics = progress.members.iter().map(|member| {
+            (member.diverges_at >= progress.epoch).then_some(FoldMetrics {
+                val_loss: member.last,
+                best_val_loss: member.best,
+                val_accuracy: None,
+                best_val_accuracy: None,
+            })
+        });
+        Self {
+            metrics: metrics.collect(),
+            weights: progress.members.iter().map(|member| member.chain.to_le_bytes().repeat(40)).collect(),
+        }
+    }
+}
+
+impl Trained for ScriptTrained {
+    fn test(&self) -> Option<TestMetrics> {
+        None
+    }
+
+    fn metrics(&self) -> &[Option<FoldMetrics>] {
+        &self.metrics
+    }
+
+    fn weights(&self, member: usize) -> Result<Vec<u8>, TrainError> {
+        Ok(self.weights[member].clone())
+    }
+
+    fn into_subject(self) -> Result<Option<Subject>, TrainError> {
+        Ok(None)
+    }
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+fn mix(number: u64) -> u64 {
+    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// A number from 0 to 1, from the highest 53 bits.
+fn unit(number: u64) -> f64 {
+    (number >> 11) as f64 / (1_u64 << 53) as f64
+}
