@@ -37,13 +37,15 @@ pub async fn renew_leases(app: &App, worker_id: WorkerId, claims: &[LeaseClaim])
     let paused = if live.is_empty() {
         Vec::new()
     } else {
-        jobs::of_paused_studies(&mut tx, &live).await?
+        let jobs: Vec<_> = live.iter().map(|claim| claim.job_id).collect();
+        jobs::of_paused_studies(&mut tx, &jobs).await?
     };
     tx.commit().await?;
-    let became = |claim: &LeaseClaim| match claim.job_id {
-        job_id if paused.contains(&job_id) => Renewed::Recalled,
-        job_id if live.contains(&job_id) => Renewed::Held,
-        _ => Renewed::Lost,
+    // By token: a worker may ask for a job of which it has a lost lease too.
+    let became = |claim: &LeaseClaim| match live.contains(claim) {
+        true if paused.contains(&claim.job_id) => Renewed::Recalled,
+        true => Renewed::Held,
+        false => Renewed::Lost,
     };
     Ok(claims.iter().map(became).collect())
 }

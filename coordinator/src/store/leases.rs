@@ -104,9 +104,9 @@ pub async fn renew(
     worker_id: WorkerId,
     claims: &[LeaseClaim],
     ttl: Duration,
-) -> Result<Vec<JobId>, StoreError> {
+) -> Result<Vec<LeaseClaim>, StoreError> {
     let (jobs, tokens) = columns(claims);
-    let renewed = sqlx::query_scalar!(
+    let renewed = sqlx::query!(
         "UPDATE trawl_store.leases l
          SET expires_at = clock_timestamp() + make_interval(secs => $4)
          FROM (SELECT l.job_id
@@ -116,7 +116,7 @@ pub async fn renew(
                ORDER BY l.job_id
                FOR NO KEY UPDATE OF l) live
          WHERE l.job_id = live.job_id
-         RETURNING l.job_id",
+         RETURNING l.job_id, l.token",
         worker_id.0,
         &jobs,
         &tokens,
@@ -124,7 +124,13 @@ pub async fn renew(
     )
     .fetch_all(conn)
     .await?;
-    Ok(renewed.into_iter().map(JobId).collect())
+    Ok(renewed
+        .into_iter()
+        .map(|row| LeaseClaim {
+            job_id: JobId(row.job_id),
+            token: LeaseToken(row.token),
+        })
+        .collect())
 }
 
 /// Locks a lease, if it is live.

@@ -81,9 +81,18 @@ pub(crate) fn random(hosts: &Hosts, rng: &mut ChaCha8Rng) -> Schedule {
             0 | 1 => (Deed::Kill(worker.clone()), Deed::Start(worker)),
             2 => (Deed::Drain(worker.clone()), Deed::Start(worker)),
             3 => (Deed::Kill(coordinator.clone()), Deed::Start(coordinator)),
-            4 => (Deed::Cut(worker.clone(), coordinator.clone()), Deed::Mend(worker, coordinator)),
-            5 => (Deed::CutOneWay(coordinator.clone(), worker.clone()), Deed::Mend(worker, coordinator)),
-            6 => (Deed::CutOneWay(worker.clone(), coordinator.clone()), Deed::Mend(worker, coordinator)),
+            4 => (
+                Deed::Cut(worker.clone(), coordinator.clone()),
+                Deed::Mend(worker, coordinator),
+            ),
+            5 => (
+                Deed::CutOneWay(coordinator.clone(), worker.clone()),
+                Deed::Mend(worker, coordinator),
+            ),
+            6 => (
+                Deed::CutOneWay(worker.clone(), coordinator.clone()),
+                Deed::Mend(worker, coordinator),
+            ),
             7 => {
                 for coordinator in &hosts.coordinators {
                     deeds.push((at, Deed::Hold(worker.clone(), coordinator.clone())));

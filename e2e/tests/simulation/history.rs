@@ -3,6 +3,7 @@
 use std::fmt::{Debug, Write as _};
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
@@ -10,7 +11,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-/// Lines that are kept for a look, the last ones.
+/// Lines that are kept for a look, the first ones.
 const LINES_MAX: usize = 200_000;
 
 /// A history that is being written. Clones share it.
@@ -43,8 +44,7 @@ impl History {
     }
 
     /// Adds a line.
-    pub(crate) fn line(&self, text: &str) {
-        let now = turmoil::sim_elapsed().unwrap_or_default();
+    pub(crate) fn line(&self, now: Duration, text: &str) {
         let line = format!("{:10.3} {text}", now.as_secs_f64());
         let mut written = self.written();
         written.events += 1;
@@ -56,7 +56,7 @@ impl History {
 
     /// Runs `work`, with what trawl's crates log meanwhile in this history.
     pub(crate) fn record<T>(&self, work: impl FnOnce() -> T) -> T {
-        let ours = Targets::new().with_target("trawl_", LevelFilter::DEBUG);
+        let ours = Targets::new().with_targets([("trawl_", LevelFilter::DEBUG), ("simulation", LevelFilter::DEBUG)]);
         let subscriber = tracing_subscriber::registry().with(self.clone().with_filter(ours));
         tracing::subscriber::with_default(subscriber, work)
     }
@@ -69,7 +69,7 @@ impl<S: Subscriber> Layer<S> for History {
         if line.text.starts_with("report acknowledged") {
             self.written().acknowledged.push((line.job_id, line.epoch));
         }
-        self.line(&line.text);
+        self.line(turmoil::sim_elapsed().unwrap_or_default(), &line.text);
     }
 }
 

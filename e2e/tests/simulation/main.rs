@@ -27,8 +27,8 @@ use study::SimulatedStudy;
 const SEEDS: u64 = 20;
 /// Studies that the seeds take in turn.
 const STUDIES: u64 = 4;
-/// Trials, epochs, batch sizes: some twenty jobs.
-const STUDY: (u32, u32, u32) = (24, 16, 30);
+/// Trials, epochs, batch sizes: some thirty jobs.
+const STUDY: (u32, u32, u32) = (36, 16, 48);
 
 fn study(number: u64) -> anyhow::Result<SimulatedStudy> {
     let (trials, epochs, batch_sizes) = STUDY;
@@ -38,7 +38,11 @@ fn study(number: u64) -> anyhow::Result<SimulatedStudy> {
 /// What an undisturbed run leaves.
 fn undisturbed(study: &SimulatedStudy) -> anyhow::Result<Rows> {
     let ran = run(study, 0, calm)?;
-    anyhow::ensure!(ran.broken.is_empty(), "an undisturbed run breaks promises: {:#?}", ran.broken);
+    anyhow::ensure!(
+        ran.broken.is_empty(),
+        "an undisturbed run breaks promises: {:#?}",
+        ran.broken
+    );
     Ok(ran.results)
 }
 
@@ -51,7 +55,11 @@ fn broken(ran: &Ran, undisturbed: &Rows) -> Vec<String> {
         if let Some((row, came)) = differing {
             broken.push(format!("{table}: {came} where an undisturbed run has {row}"));
         } else if rows.len() != came.len() {
-            broken.push(format!("{table}: {} rows where an undisturbed run has {}", came.len(), rows.len()));
+            broken.push(format!(
+                "{table}: {} rows where an undisturbed run has {}",
+                came.len(),
+                rows.len()
+            ));
         }
     }
     broken
@@ -66,7 +74,10 @@ fn number(variable: &str, or: u64) -> anyhow::Result<u64> {
 
 #[test]
 fn seeds_keep_the_promises() -> anyhow::Result<()> {
-    let (seeds, from) = (number("TRAWL_SIMULATION_SEEDS", SEEDS)?, number("TRAWL_SIMULATION_FROM", 0)?);
+    let (seeds, from) = (
+        number("TRAWL_SIMULATION_SEEDS", SEEDS)?,
+        number("TRAWL_SIMULATION_FROM", 0)?,
+    );
     let shows_log = number("TRAWL_SIMULATION_LOG", 0)? != 0;
     let began = Instant::now();
     let (mut simulated, mut events, mut failed) = (Duration::ZERO, 0, Vec::new());
@@ -109,7 +120,11 @@ fn a_seed_replays_its_run() -> anyhow::Result<()> {
         let (first, second) = (run(&study, seed, random)?, run(&study, seed, random)?);
         let differing = first.lines.iter().zip(&second.lines).find(|(a, b)| a != b);
         assert_eq!(differing, None, "seed {seed}");
-        assert_eq!((first.digest, first.events), (second.digest, second.events), "seed {seed}");
+        assert_eq!(
+            (first.digest, first.events),
+            (second.digest, second.events),
+            "seed {seed}"
+        );
         assert!(first.events > 500, "hardly anything happened: {} events", first.events);
     }
     let (one, other) = (run(&study, 1, random)?, run(&study, 5, random)?);
@@ -128,7 +143,10 @@ fn a_worker_that_is_cut_off_stops_in_time() -> anyhow::Result<()> {
             of_first.map(|way| (Duration::from_secs(12 + seed), cut(way))).collect()
         })?;
         assert_eq!(broken(&ran, &reference), Vec::<String>::new(), "seed {seed}");
-        let fenced = ran.lines.iter().any(|line| line.contains("leases may have run out unnoticed"));
+        let fenced = ran
+            .lines
+            .iter()
+            .any(|line| line.contains("leases may have run out unnoticed"));
         assert!(fenced, "seed {seed}: the worker held no lease when it was cut off");
     }
     Ok(())

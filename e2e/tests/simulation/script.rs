@@ -125,7 +125,11 @@ impl Training for Script {
                 diverged: &diverged,
             };
             listener.hear(event).await;
-            if progress.members.iter().all(|member| member.diverges_at < progress.epoch) {
+            if progress
+                .members
+                .iter()
+                .all(|member| member.diverges_at < progress.epoch)
+            {
                 break;
             }
         }
@@ -140,7 +144,11 @@ impl Progress {
             let chain = mix(mix(job.seed.0) ^ (u64::from(number) << 32) ^ u64::from(member.fold));
             // Some diverge, one in sixteen folds.
             let epochs = u64::from(job.architecture.epochs);
-            let diverges_at = if chain.is_multiple_of(16) { mix(chain) % epochs } else { u64::MAX };
+            let diverges_at = if chain.is_multiple_of(16) {
+                mix(chain) % epochs
+            } else {
+                u64::MAX
+            };
             Member {
                 chain,
                 last: f64::MAX,
@@ -189,7 +197,9 @@ impl Progress {
 
     fn to_bytes(&self) -> Vec<u8> {
         let of_member = |m: &Member| [m.chain, m.last.to_bits(), m.best.to_bits(), m.diverges_at];
-        let numbers = [self.epoch, self.step].into_iter().chain(self.members.iter().flat_map(of_member));
+        let numbers = [self.epoch, self.step]
+            .into_iter()
+            .chain(self.members.iter().flat_map(of_member));
         numbers.flat_map(u64::to_le_bytes).collect()
     }
 
@@ -234,7 +244,11 @@ impl ScriptTrained {
         });
         Self {
             metrics: metrics.collect(),
-            weights: progress.members.iter().map(|member| member.chain.to_le_bytes().repeat(40)).collect(),
+            weights: progress
+                .members
+                .iter()
+                .map(|member| member.chain.to_le_bytes().repeat(40))
+                .collect(),
         }
     }
 }

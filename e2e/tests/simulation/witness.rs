@@ -86,7 +86,10 @@ impl Witness {
             Some(_) => return,
             None => "of no lease",
         };
-        self.breaks(now, format!("job {}: a write was accepted {wrong}: {what}", claim.job_id));
+        self.breaks(
+            now,
+            format!("job {}: a write was accepted {wrong}: {what}", claim.job_id),
+        );
     }
 
     /// A lease was renewed.
@@ -139,7 +142,13 @@ impl Witness {
             self.breaks(now, format!("job {}: a live lease was taken back", claim.job_id));
         }
         if self.started.is_some_and(|started| now < started + self.ttl) {
-            self.breaks(now, format!("job {}: a lease was taken back just after a coordinator began", claim.job_id));
+            self.breaks(
+                now,
+                format!(
+                    "job {}: a lease was taken back just after a coordinator began",
+                    claim.job_id
+                ),
+            );
         }
     }
 
@@ -153,13 +162,20 @@ impl Witness {
 
     /// A worker takes a step of a job's training: not after its lease may have run out for all that it knows.
     pub(crate) fn works(&mut self, now: Duration, job_id: &str, token: &str) {
-        let lease = self.leases.values().flatten().find(|lease| lease.token.to_string() == token);
+        let lease = self
+            .leases
+            .values()
+            .flatten()
+            .find(|lease| lease.token.to_string() == token);
         let late = lease.filter(|lease| lease.renewed_until + FENCED_WITHIN < now);
         if let Some(lease) = late {
             let (worker_id, late) = (lease.worker_id, now - lease.renewed_until);
             self.breaks(
                 now,
-                format!("job {job_id}: worker {worker_id} trains {:.3} s after its lease may have run out", late.as_secs_f64()),
+                format!(
+                    "job {job_id}: worker {worker_id} trains {:.3} s after its lease may have run out",
+                    late.as_secs_f64()
+                ),
             );
         }
     }

@@ -89,7 +89,7 @@ async fn send(agent: &Agent, lease: &v1::Lease, Checkpoint { epochs, content }: 
                 "checkpoint kept"
             );
         }
-        Ok(_) => agent.leases.lost(&lease.job_id),
+        Ok(_) => agent.leases.lost(lease),
         Err(status) => {
             agent.connection.failed(status.code());
             warn!(

@@ -1,13 +1,15 @@
-//! The heartbeat: renews the leases, apart from reports, so that a slow stream loses no job.
+//! The heartbeat: renews the leases, apart from reports, so that a slow stream loses no job. And the fence, apart from the
+//! heartbeat, so that a call that hangs does not delay it.
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tracing::warn;
 use trawl_proto::v1;
 
+use super::leases::Leases;
 use super::{Agent, Times};
 
 /// Renews all leases at every interval, and at once when one came, until `stop`.
@@ -31,13 +33,13 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
                 for (lease, status) in leases.iter().zip(answer.into_inner().statuses) {
                     let status = v1::LeaseStatus::try_from(status).unwrap_or(v1::LeaseStatus::Unspecified);
                     if matches!(status, v1::LeaseStatus::Held | v1::LeaseStatus::Recalled) {
-                        agent.leases.renewed(&lease.job_id, sent + times.lease_ttl);
+                        agent.leases.renewed(lease, sent + times.lease_ttl);
                     } else {
                         warn!(job.id = lease.job_id, "lease lost");
-                        agent.leases.lost(&lease.job_id);
+                        agent.leases.lost(lease);
                     }
                     if status == v1::LeaseStatus::Recalled {
-                        agent.leases.recalled(&lease.job_id);
+                        agent.leases.recalled(lease);
                     }
                 }
             }
@@ -54,7 +56,27 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
                 );
             }
         }
-        let fenced = agent.leases.fence(Instant::now());
+    }
+}
+
+/// Stops the job of each lease that was not renewed, at the moment when it may have run out, until `stop`.
+pub(super) async fn fence(leases: Leases, stop: CancellationToken) {
+    loop {
+        let next = leases.next_end();
+        let ends = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = ends => {}
+            // Those that are renewed end later than was thought; a new one may be the first.
+            () = leases.came_to_be_fenced() => {}
+            () = stop.cancelled() => return,
+        }
+        let fenced = leases.fence(Instant::now());
         if fenced > 0 {
             warn!(jobs = fenced, "leases may have run out unnoticed: their jobs stop");
         }

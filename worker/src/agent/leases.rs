@@ -19,7 +19,7 @@ pub(super) enum LeaseEnd {
     Drain,
 }
 
-/// The leases that this worker holds, by job.
+/// The leases that this worker holds, by token: one that was lost may still be there while the job comes a second time.
 #[derive(Clone, Debug)]
 pub(super) struct Leases(Arc<Shared>);
 
@@ -28,11 +28,13 @@ struct Shared {
     held: Mutex<BTreeMap<String, Held>>,
     /// A lease came: it wants to be renewed soon, because nobody knows how old it is.
     came: Notify,
+    /// The same for the fence.
+    came_to_be_fenced: Notify,
 }
 
 #[derive(Debug)]
 struct Held {
-    token: String,
+    job_id: String,
     valid_until: Instant,
     interrupter: Interrupter,
     end: Option<LeaseEnd>,
@@ -43,6 +45,7 @@ impl Leases {
         Self(Arc::new(Shared {
             held: Mutex::default(),
             came: Notify::new(),
+            came_to_be_fenced: Notify::new(),
         }))
     }
 
@@ -53,18 +56,19 @@ impl Leases {
     /// Notes a new lease.
     pub(super) fn hold(&self, lease: &v1::Lease, valid_until: Instant, interrupter: Interrupter) {
         let held = Held {
-            token: lease.token.clone(),
+            job_id: lease.job_id.clone(),
             valid_until,
             interrupter,
             end: None,
         };
-        self.held().insert(lease.job_id.clone(), held);
+        self.held().insert(lease.token.clone(), held);
         self.0.came.notify_one();
+        self.0.came_to_be_fenced.notify_one();
     }
 
     /// Forgets a lease that ended.
     pub(super) fn drop_lease(&self, lease: &v1::Lease) {
-        self.held().remove(&lease.job_id);
+        self.held().remove(&lease.token);
     }
 
     /// How many are held.
@@ -76,30 +80,30 @@ impl Leases {
     pub(super) fn all(&self) -> Vec<v1::Lease> {
         let held = self.held();
         held.iter()
-            .map(|(job_id, held)| v1::Lease {
-                job_id: job_id.clone(),
-                token: held.token.clone(),
+            .map(|(token, held)| v1::Lease {
+                job_id: held.job_id.clone(),
+                token: token.clone(),
             })
             .collect()
     }
 
     /// Notes a renewal.
-    pub(super) fn renewed(&self, job_id: &str, valid_until: Instant) {
-        if let Some(held) = self.held().get_mut(job_id) {
+    pub(super) fn renewed(&self, lease: &v1::Lease, valid_until: Instant) {
+        if let Some(held) = self.held().get_mut(&lease.token) {
             held.valid_until = valid_until;
         }
     }
 
     /// Stops the job of a lease that the coordinator calls lost. The first reason stays.
-    pub(super) fn lost(&self, job_id: &str) {
-        if let Some(held) = self.held().get_mut(job_id) {
+    pub(super) fn lost(&self, lease: &v1::Lease) {
+        if let Some(held) = self.held().get_mut(&lease.token) {
             held.stop(LeaseEnd::Lost);
         }
     }
 
     /// Stops the job of a lease that the coordinator wants back.
-    pub(super) fn recalled(&self, job_id: &str) {
-        if let Some(held) = self.held().get_mut(job_id) {
+    pub(super) fn recalled(&self, lease: &v1::Lease) {
+        if let Some(held) = self.held().get_mut(&lease.token) {
             held.stop(LeaseEnd::Drain);
         }
     }
@@ -113,6 +117,13 @@ impl Leases {
         overdue.map(|held| held.stop(LeaseEnd::Lost)).count()
     }
 
+    /// When the next lease may run out that is not lost.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        let held = self.held();
+        let live = held.values().filter(|held| held.end != Some(LeaseEnd::Lost));
+        live.map(|held| held.valid_until).min()
+    }
+
     /// Stops all jobs.
     pub(super) fn interrupt_all(&self, end: LeaseEnd) {
         self.held().values_mut().for_each(|held| held.stop(end));
@@ -120,12 +131,17 @@ impl Leases {
 
     /// Why the job of a lease was told to stop.
     pub(super) fn end_of(&self, lease: &v1::Lease) -> Option<LeaseEnd> {
-        self.held().get(&lease.job_id).and_then(|held| held.end)
+        self.held().get(&lease.token).and_then(|held| held.end)
     }
 
     /// Waits for a new lease.
     pub(super) async fn came(&self) {
         self.0.came.notified().await;
+    }
+
+    /// The same for the fence.
+    pub(super) async fn came_to_be_fenced(&self) {
+        self.0.came_to_be_fenced.notified().await;
     }
 }
 
@@ -139,5 +155,34 @@ impl Held {
             LeaseEnd::Lost => self.interrupter.interrupt(),
             LeaseEnd::Drain => self.interrupter.leave(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_lost_lease_says_nothing_of_the_next_one_of_its_job() {
+        let lease = |token: &str| v1::Lease {
+            job_id: "job".to_owned(),
+            token: token.to_owned(),
+        };
+        let (first, second) = (lease("1"), lease("2"));
+        let leases = Leases::new();
+        let until = Instant::now() + Duration::from_secs(10);
+        leases.hold(&first, until, Interrupter::new());
+        leases.lost(&first);
+        let interrupter = Interrupter::new();
+        leases.hold(&second, until, interrupter.clone());
+        // What is left of the first attempt ends late.
+        leases.lost(&first);
+        assert_eq!(leases.end_of(&first), Some(LeaseEnd::Lost));
+        assert_eq!(leases.end_of(&second), None);
+        leases.drop_lease(&first);
+        assert_eq!(leases.all(), [second]);
+        assert!(!interrupter.is_interrupted());
     }
 }

@@ -88,6 +88,8 @@ pub async fn run<T: Training>(settings: Settings, connection: Connection, traini
     tasks.spawn(carry);
     tasks.spawn(heartbeat::heartbeat(Arc::clone(&agent), times, background.clone()));
 
+    tasks.spawn(heartbeat::fence(leases.clone(), background.clone()));
+
     let jobs = TaskTracker::new();
     let training = Arc::new(training);
     tokio::select! {

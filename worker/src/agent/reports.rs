@@ -161,8 +161,8 @@ impl Carrier {
         self.backoff.reset();
         if answer.status == i32::from(v1::LeaseStatus::Held) {
             debug!(job.id = job_id, report.epoch = answer.epoch, "report acknowledged");
-        } else {
-            self.leases.lost(job_id);
+        } else if let Some(lease) = &report.lease {
+            self.leases.lost(lease);
         }
         self.answer_flushes();
         Ok(())

@@ -214,7 +214,7 @@ pub(super) fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Resu
     if status == i32::from(v1::LeaseStatus::Held) {
         return Ok(());
     }
-    agent.leases.lost(&lease.job_id);
+    agent.leases.lost(lease);
     Err(JobError::Interrupted)
 }
 

@@ -26,7 +26,10 @@ impl Model {
         let measured: Vec<(TrialFold, Fold)> = members.iter().map(|member| (*member, self.measured(*member))).collect();
         let lacking = measured.iter().filter(|(_, fold)| !fold.state.is_final()).count();
         if lacking > 0 {
-            return Err(invalid("lease", format!("{lacking} members of the job have not reported all epochs")));
+            return Err(invalid(
+                "lease",
+                format!("{lacking} members of the job have not reported all epochs"),
+            ));
         }
         if test.accuracy.is_some_and(|accuracy| !(0.0..=1.0).contains(&accuracy)) {
             return Err(invalid("test_accuracy", "must be from 0 to 1"));
@@ -61,7 +64,9 @@ impl Model {
         let mut expired = Vec::new();
         for place in 0..self.jobs.len() {
             let job = &self.jobs[place];
-            let Some(lease) = job.lease.filter(|lease| lease.expires_at <= now) else { continue };
+            let Some(lease) = job.lease.filter(|lease| lease.expires_at <= now) else {
+                continue;
+            };
             expired.push(LeaseClaim {
                 job_id: job.job_id,
                 token: lease.token,
@@ -73,15 +78,26 @@ impl Model {
     }
 
     /// Back to the queue, or the end of the job once the attempts for this cause are used up.
-    fn give_up_job(&mut self, now: Duration, place: usize, outcome: &'static str, failure: Option<(FailureCause, String)>) {
+    fn give_up_job(
+        &mut self,
+        now: Duration,
+        place: usize,
+        outcome: &'static str,
+        failure: Option<(FailureCause, String)>,
+    ) {
         self.end_lease(now, place, outcome, failure.clone());
         let job = &mut self.jobs[place];
         let (job_id, members) = (job.job_id, job.members.clone());
         let failed = |cause| {
-            let attempts = job.history.iter().filter_map(|attempt| attempt.ended.as_ref()?.failure.as_ref());
+            let attempts = job
+                .history
+                .iter()
+                .filter_map(|attempt| attempt.ended.as_ref()?.failure.as_ref());
             attempts.filter(|failure| failure.0 == cause).count() as u32
         };
-        let is_exhausted = failure.as_ref().is_some_and(|(cause, _)| failed(*cause) >= cause.attempts_max());
+        let is_exhausted = failure
+            .as_ref()
+            .is_some_and(|(cause, _)| failed(*cause) >= cause.attempts_max());
         if failure.is_none() {
             job.attempts -= 1;
         }
@@ -92,7 +108,11 @@ impl Model {
         if !is_exhausted {
             job.state = JobState::Queued;
             for member in &members {
-                if let Some(fold) = self.folds.get_mut(member).filter(|fold| fold.state == TrialState::Running) {
+                if let Some(fold) = self
+                    .folds
+                    .get_mut(member)
+                    .filter(|fold| fold.state == TrialState::Running)
+                {
                     fold.state = TrialState::Queued;
                 }
             }
@@ -109,7 +129,13 @@ impl Model {
         self.finish_trials(&members);
     }
 
-    fn end_lease(&mut self, now: Duration, place: usize, outcome: &'static str, failure: Option<(FailureCause, String)>) {
+    fn end_lease(
+        &mut self,
+        now: Duration,
+        place: usize,
+        outcome: &'static str,
+        failure: Option<(FailureCause, String)>,
+    ) {
         let job = &mut self.jobs[place];
         job.lease = None;
         if let Some(attempt) = job.history.last_mut() {
@@ -125,25 +151,39 @@ impl Model {
     fn ended_as(&self, claim: LeaseClaim, outcome: &str) -> bool {
         let job = self.jobs.iter().find(|job| job.job_id == claim.job_id);
         let attempt = job.and_then(|job| job.history.iter().find(|attempt| attempt.token == claim.token));
-        attempt.and_then(|attempt| attempt.ended.as_ref()).is_some_and(|ended| ended.outcome == outcome)
+        attempt
+            .and_then(|attempt| attempt.ended.as_ref())
+            .is_some_and(|ended| ended.outcome == outcome)
     }
 
     /// A fold with what its reports say; completed if they are all there.
     fn measured(&self, member: TrialFold) -> Fold {
         let mut fold = self.folds[&member].clone();
-        let reports: Vec<_> = self.reports.range((member, 0)..=(member, u32::MAX)).map(|((_, epoch), r)| (*epoch, r)).collect();
+        let reports: Vec<_> = self
+            .reports
+            .range((member, 0)..=(member, u32::MAX))
+            .map(|((_, epoch), r)| (*epoch, r))
+            .collect();
         let Some((_, last)) = reports.last() else { return fold };
         fold.epochs = reports.len() as u32;
         fold.train_loss = Some(last.train_loss);
-        let best = reports.iter().filter_map(|(epoch, report)| Some((*epoch, report.val_loss?)));
+        let best = reports
+            .iter()
+            .filter_map(|(epoch, report)| Some((*epoch, report.val_loss?)));
         let best = best.min_by(|a, b| a.1.total_cmp(&b.1));
         fold.best_epoch = best.map(|(epoch, _)| epoch);
-        fold.metrics = last.val_loss.zip(best).map(|(val_loss, (_, best_val_loss))| FoldMetrics {
-            val_loss,
-            best_val_loss,
-            val_accuracy: last.val_accuracy,
-            best_val_accuracy: reports.iter().filter_map(|(_, report)| report.val_accuracy).reduce(f64::max),
-        });
+        fold.metrics = last
+            .val_loss
+            .zip(best)
+            .map(|(val_loss, (_, best_val_loss))| FoldMetrics {
+                val_loss,
+                best_val_loss,
+                val_accuracy: last.val_accuracy,
+                best_val_accuracy: reports
+                    .iter()
+                    .filter_map(|(_, report)| report.val_accuracy)
+                    .reduce(f64::max),
+            });
         if fold.state == TrialState::Running && fold.epochs == self.trials[member.trial as usize].epochs {
             fold.state = TrialState::Completed;
         }
@@ -155,7 +195,10 @@ impl Model {
         for member in members {
             let number = member.trial;
             let first = TrialFold { trial: number, fold: 0 };
-            let last = TrialFold { trial: number, fold: u32::MAX };
+            let last = TrialFold {
+                trial: number,
+                fold: u32::MAX,
+            };
             let folds: Vec<&Fold> = self.folds.range(first..=last).map(|(_, fold)| fold).collect();
             let trial = &mut self.trials[number as usize];
             if trial.state.is_final() || !folds.iter().all(|fold| fold.state.is_final()) {
@@ -168,13 +211,22 @@ impl Model {
             }
             let metrics: Vec<FoldMetrics> = folds.iter().filter_map(|fold| fold.metrics).collect();
             trial.value = self.study.objective.of_trial(&metrics);
-            trial.state = if trial.value.is_some() { TrialState::Completed } else { TrialState::Failed };
+            trial.state = if trial.value.is_some() {
+                TrialState::Completed
+            } else {
+                TrialState::Failed
+            };
         }
         let best: Vec<u32> = self.best_trials().into_iter().take(TRIALS_KEPT as usize).collect();
         let trials = &self.trials;
-        self.artifacts.retain(|(trial, _), _| !trials[*trial as usize].state.is_final() || best.contains(trial));
+        self.artifacts
+            .retain(|(trial, _), _| !trials[*trial as usize].state.is_final() || best.contains(trial));
         if self.trials.iter().all(|trial| trial.state.is_final()) {
-            self.state = if best.is_empty() { StudyState::Failed } else { StudyState::Completed };
+            self.state = if best.is_empty() {
+                StudyState::Failed
+            } else {
+                StudyState::Completed
+            };
         }
     }
 

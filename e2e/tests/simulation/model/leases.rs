@@ -39,7 +39,10 @@ impl Model {
         let just_failed = |job: &super::Job| {
             job.history.last().is_some_and(|attempt| {
                 attempt.worker_id == worker_id
-                    && attempt.ended.as_ref().is_some_and(|ended| ended.failure.is_some() && ended.at + ttl > now)
+                    && attempt
+                        .ended
+                        .as_ref()
+                        .is_some_and(|ended| ended.failure.is_some() && ended.at + ttl > now)
             })
         };
         let free = |job: &super::Job| job.state == JobState::Queued && !(others && just_failed(job));
@@ -47,7 +50,10 @@ impl Model {
             .filter(|place| free(&self.jobs[*place]))
             .take(slots as usize)
             .collect();
-        taken.into_iter().map(|place| self.grant(now, worker_id, place)).collect()
+        taken
+            .into_iter()
+            .map(|place| self.grant(now, worker_id, place))
+            .collect()
     }
 
     fn grant(&mut self, now: Duration, worker_id: WorkerId, place: usize) -> Result<LeasedJob, AppError> {
@@ -117,7 +123,9 @@ impl Model {
             ranking: Some(Ranking {
                 objective: self.study.objective,
                 folds: self.study.validation.folds(),
-                third_best: third_best.and_then(|trial| self.trials[trial as usize].value).map(|value| value.mean),
+                third_best: third_best
+                    .and_then(|trial| self.trials[trial as usize].value)
+                    .map(|value| value.mean),
             }),
         })
     }
@@ -156,7 +164,9 @@ impl Model {
     pub(super) fn live(&self, now: Duration, claim: LeaseClaim) -> Option<usize> {
         self.jobs.iter().position(|job| {
             job.job_id == claim.job_id
-                && job.lease.is_some_and(|lease| lease.token == claim.token && lease.expires_at > now)
+                && job
+                    .lease
+                    .is_some_and(|lease| lease.token == claim.token && lease.expires_at > now)
         })
     }
 
@@ -164,18 +174,24 @@ impl Model {
     pub(crate) fn write_epochs(&mut self, now: Duration, epochs: &[JobEpoch]) -> HashSet<LeaseClaim> {
         let mut live = HashSet::new();
         for epoch in epochs {
-            let Some(place) = self.live(now, epoch.lease) else { continue };
+            let Some(place) = self.live(now, epoch.lease) else {
+                continue;
+            };
             live.insert(epoch.lease);
             let members = &self.jobs[place].members;
             for member in &epoch.diverged {
-                let fold = members.get(*member as usize).and_then(|member| self.folds.get_mut(member));
+                let fold = members
+                    .get(*member as usize)
+                    .and_then(|member| self.folds.get_mut(member));
                 if let Some(fold) = fold.filter(|fold| fold.state == TrialState::Running) {
                     fold.state = TrialState::Failed;
                     fold.error = Some(DIVERGED.to_owned());
                 }
             }
             for new in &epoch.reports {
-                let Some(member) = members.get(new.member as usize) else { continue };
+                let Some(member) = members.get(new.member as usize) else {
+                    continue;
+                };
                 self.reports.entry((*member, new.epoch)).or_insert_with(|| {
                     self.epochs_reported += 1;
                     Report {
@@ -209,7 +225,9 @@ impl Model {
         head: CheckpointHead,
         object_key: &str,
     ) -> Result<bool, AppError> {
-        let Some(place) = self.live(now, head.lease) else { return Ok(false) };
+        let Some(place) = self.live(now, head.lease) else {
+            return Ok(false);
+        };
         self.end_note(object_key)?;
         let checkpoints = &mut self.jobs[place].checkpoints;
         checkpoints.push(CheckpointRecord {
@@ -229,14 +247,22 @@ impl Model {
     /// The checkpoint of this number, of a job whose lease is live.
     pub(crate) fn find_checkpoint(&self, now: Duration, claim: LeaseClaim, number: u32) -> Option<CheckpointRecord> {
         let checkpoints = &self.jobs[self.live(now, claim)?].checkpoints;
-        checkpoints.iter().find(|checkpoint| checkpoint.number == number).cloned()
+        checkpoints
+            .iter()
+            .find(|checkpoint| checkpoint.number == number)
+            .cloned()
     }
 
     /// Whether an artifact is one that the job leaves; `None` if the lease is lost.
     pub(crate) fn check_artifact(&self, now: Duration, head: &ArtifactHead) -> Result<Option<u32>, AppError> {
-        let Some(place) = self.live(now, head.lease) else { return Ok(None) };
-        let member = head.member.and_then(|member| self.jobs[place].members.get(member as usize));
-        let member = member.ok_or_else(|| invalid("member", "must be a member of the job, whose trial the file is of"))?;
+        let Some(place) = self.live(now, head.lease) else {
+            return Ok(None);
+        };
+        let member = head
+            .member
+            .and_then(|member| self.jobs[place].members.get(member as usize));
+        let member =
+            member.ok_or_else(|| invalid("member", "must be a member of the job, whose trial the file is of"))?;
         Ok(Some(member.trial))
     }
 
@@ -247,7 +273,9 @@ impl Model {
         head: &ArtifactHead,
         object_key: &str,
     ) -> Result<bool, AppError> {
-        let Some(trial) = self.check_artifact(now, head)? else { return Ok(false) };
+        let Some(trial) = self.check_artifact(now, head)? else {
+            return Ok(false);
+        };
         self.end_note(object_key)?;
         let artifact = Artifact {
             job_id: head.lease.job_id,

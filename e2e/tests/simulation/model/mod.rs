@@ -149,8 +149,16 @@ impl Model {
             window.trials.len() == study.max_trials as usize,
             "studies of more than one window are not in the model"
         );
-        let jobs: Vec<Job> = window.jobs.into_iter().map(|members| Job::new(JobId(id(&mut ids)), members)).collect();
-        let folds = jobs.iter().flat_map(|job| &job.members).map(|fold| (*fold, Fold::new())).collect();
+        let jobs: Vec<Job> = window
+            .jobs
+            .into_iter()
+            .map(|members| Job::new(JobId(id(&mut ids)), members))
+            .collect();
+        let folds = jobs
+            .iter()
+            .flat_map(|job| &job.members)
+            .map(|fold| (*fold, Fold::new()))
+            .collect();
         let trials = window.trials.into_iter().map(|trial| Trial {
             params: trial.params,
             epochs: trial.epochs,

@@ -22,7 +22,12 @@ impl Model {
         };
         let jobs = || (0..).zip(&self.jobs);
         let trials = || (0_u32..).zip(&self.trials);
-        let ended = |outcome| self.trials.iter().filter(|trial| trial.state.as_str() == outcome).count();
+        let ended = |outcome| {
+            self.trials
+                .iter()
+                .filter(|trial| trial.state.as_str() == outcome)
+                .count()
+        };
         Rows::from([
             (
                 "study",
@@ -50,66 +55,107 @@ impl Model {
             ),
             (
                 "leases",
-                jobs().filter_map(|(place, job)| job.lease.map(|lease| format!("{place}: {}", lease.worker_id))).collect(),
+                jobs()
+                    .filter_map(|(place, job)| job.lease.map(|lease| format!("{place}: {}", lease.worker_id)))
+                    .collect(),
             ),
             (
                 "job_attempts",
-                jobs().flat_map(|(place, job)| {
-                    (1_u32..).zip(&job.history).map(move |(epoch, attempt)| {
-                        let ended = attempt.ended.as_ref();
-                        let failure = ended.and_then(|ended| ended.failure.as_ref());
-                        format!(
-                            "{place}/{epoch}: {} {:?} {:?} {:?}",
-                            attempt.worker_id,
-                            ended.map(|ended| ended.outcome),
-                            failure.map(|(cause, _)| cause.as_str()),
-                            failure.map(|(_, error)| error)
-                        )
+                jobs()
+                    .flat_map(|(place, job)| {
+                        (1_u32..).zip(&job.history).map(move |(epoch, attempt)| {
+                            let ended = attempt.ended.as_ref();
+                            let failure = ended.and_then(|ended| ended.failure.as_ref());
+                            format!(
+                                "{place}/{epoch}: {} {:?} {:?} {:?}",
+                                attempt.worker_id,
+                                ended.map(|ended| ended.outcome),
+                                failure.map(|(cause, _)| cause.as_str()),
+                                failure.map(|(_, error)| error)
+                            )
+                        })
                     })
-                })
-                .collect(),
+                    .collect(),
             ),
             (
                 "checkpoints",
-                jobs().flat_map(|(place, job)| {
-                    let line = move |c: &trawl_coordinator::store::checkpoints::CheckpointRecord| {
-                        format!("{place}/{}: epochs={} bytes={} {}", c.number, c.epochs, c.bytes, c.sha256)
-                    };
-                    job.checkpoints.iter().map(line)
-                })
-                .collect(),
+                jobs()
+                    .flat_map(|(place, job)| {
+                        let line = move |c: &trawl_coordinator::store::checkpoints::CheckpointRecord| {
+                            format!(
+                                "{place}/{}: epochs={} bytes={} {}",
+                                c.number, c.epochs, c.bytes, c.sha256
+                            )
+                        };
+                        job.checkpoints.iter().map(line)
+                    })
+                    .collect(),
             ),
             (
                 "trials",
                 trials()
                     .map(|(number, trial)| {
                         let (value, error) = (trial.value, &trial.error);
-                        format!("{number}: {} {:?} {:?} {error:?}", trial.state, value.map(|v| v.mean), value.and_then(|v| v.std))
+                        format!(
+                            "{number}: {} {:?} {:?} {error:?}",
+                            trial.state,
+                            value.map(|v| v.mean),
+                            value.and_then(|v| v.std)
+                        )
                     })
                     .collect(),
             ),
-            ("trial_attempts", trials().map(|(number, trial)| format!("{number}: {}", trial.attempts)).collect()),
-            ("folds", self.folds.iter().map(|(key, fold)| {
-                let metrics = fold.metrics;
-                format!(
-                    "{}/{}: {} epochs={} {:?} {:?} {:?} {:?} {:?}",
-                    key.trial,
-                    key.fold,
-                    fold.state,
-                    fold.epochs,
-                    fold.train_loss,
-                    metrics.map(|m| m.val_loss),
-                    fold.best_epoch,
-                    metrics.map(|m| m.best_val_loss),
-                    fold.error
-                )
-            }).collect()),
-            ("epoch_reports", self.reports.iter().map(|((key, epoch), report)| {
-                format!("{}/{}/{epoch}: {:?} {:?} {:?}", key.trial, key.fold, report.train_loss, report.val_loss, report.val_accuracy)
-            }).collect()),
-            ("artifacts", self.artifacts.iter().map(|((trial, name), artifact)| {
-                format!("{trial}/{name}: {} bytes={} {}", artifact.kind, artifact.bytes, artifact.sha256)
-            }).collect()),
+            (
+                "trial_attempts",
+                trials()
+                    .map(|(number, trial)| format!("{number}: {}", trial.attempts))
+                    .collect(),
+            ),
+            (
+                "folds",
+                self.folds
+                    .iter()
+                    .map(|(key, fold)| {
+                        let metrics = fold.metrics;
+                        format!(
+                            "{}/{}: {} epochs={} {:?} {:?} {:?} {:?} {:?}",
+                            key.trial,
+                            key.fold,
+                            fold.state,
+                            fold.epochs,
+                            fold.train_loss,
+                            metrics.map(|m| m.val_loss),
+                            fold.best_epoch,
+                            metrics.map(|m| m.best_val_loss),
+                            fold.error
+                        )
+                    })
+                    .collect(),
+            ),
+            (
+                "epoch_reports",
+                self.reports
+                    .iter()
+                    .map(|((key, epoch), report)| {
+                        format!(
+                            "{}/{}/{epoch}: {:?} {:?} {:?}",
+                            key.trial, key.fold, report.train_loss, report.val_loss, report.val_accuracy
+                        )
+                    })
+                    .collect(),
+            ),
+            (
+                "artifacts",
+                self.artifacts
+                    .iter()
+                    .map(|((trial, name), artifact)| {
+                        format!(
+                            "{trial}/{name}: {} bytes={} {}",
+                            artifact.kind, artifact.bytes, artifact.sha256
+                        )
+                    })
+                    .collect(),
+            ),
         ])
     }
 

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
+use tracing::debug;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::lease_job::LeasedJob;
@@ -162,7 +163,10 @@ impl Steps for ModelStore {
     async fn try_lease(&self, worker_id: WorkerId, slots: u32) -> Answer<Vec<LeasedJob>> {
         self.step(|model, witness, now| {
             let leased = model.lease(now, worker_id, slots)?;
-            leased.iter().for_each(|leased| witness.granted(now, leased.lease, worker_id));
+            for leased in &leased {
+                debug!(job.id = %leased.lease.job_id, worker.id = %worker_id, "job leased");
+                witness.granted(now, leased.lease, worker_id);
+            }
             Ok(leased)
         })
         .await
@@ -171,7 +175,10 @@ impl Steps for ModelStore {
     async fn renew_leases(&self, worker_id: WorkerId, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
         self.step(|model, witness, now| {
             let renewed = model.renew(now, worker_id, claims)?;
-            let kept = claims.iter().zip(&renewed).filter(|(_, renewed)| **renewed != Renewed::Lost);
+            let kept = claims
+                .iter()
+                .zip(&renewed)
+                .filter(|(_, renewed)| **renewed != Renewed::Lost);
             kept.for_each(|(claim, _)| witness.renewed(now, *claim));
             Ok(renewed)
         })
@@ -193,6 +200,7 @@ impl Steps for ModelStore {
         self.step(|model, witness, now| {
             let held = model.finish(now, claim, test)?;
             if held {
+                debug!(job.id = %claim.job_id, "job ended");
                 witness.finished(now, claim);
             }
             Ok(held)
@@ -233,7 +241,8 @@ impl Steps for ModelStore {
     }
 
     async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<Option<String>> {
-        self.step(|model, _, now| Ok(model.note(now, head.lease, "checkpoints"))).await
+        self.step(|model, _, now| Ok(model.note(now, head.lease, "checkpoints")))
+            .await
     }
 
     async fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> Answer<bool> {
@@ -248,7 +257,8 @@ impl Steps for ModelStore {
     }
 
     async fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> Answer<Option<CheckpointRecord>> {
-        self.step(|model, _, now| Ok(model.find_checkpoint(now, claim, number))).await
+        self.step(|model, _, now| Ok(model.find_checkpoint(now, claim, number)))
+            .await
     }
 
     async fn give_up_file(&self, object_key: &str) {
@@ -268,7 +278,10 @@ impl Steps for ModelStore {
     async fn expire_leases(&self) -> Answer<usize> {
         let expired = self.step(|model, witness, now| {
             let expired = model.expire(now);
-            expired.iter().for_each(|claim| witness.expired(now, *claim));
+            for claim in &expired {
+                debug!(job.id = %claim.job_id, "lease expired");
+                witness.expired(now, *claim);
+            }
             Ok(expired.len())
         });
         let expired = expired.await?;

@@ -8,7 +8,7 @@ mod operations;
 mod real;
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -17,6 +17,7 @@ use trawl_coordinator::app::Settings;
 use trawl_coordinator::files::Files;
 
 use crate::model::{Model, ModelStore, Rows, Shared};
+use crate::run::ALONE;
 use crate::study::SimulatedStudy;
 use crate::witness::Witness;
 use operations::{Operation, Side, operation};
@@ -63,7 +64,10 @@ impl Pair {
         let (model, real) = (self.model.store.shared.model().rows(), self.real.store.rows().await?);
         for (table, rows) in &model {
             let real: &Vec<String> = &real[table];
-            anyhow::ensure!(rows == real, "{table}\nthe model has {rows:#?}\nthe store has {real:#?}");
+            anyhow::ensure!(
+                rows == real,
+                "{table}\nthe model has {rows:#?}\nthe store has {real:#?}"
+            );
         }
         Ok(())
     }
@@ -92,6 +96,7 @@ fn model_side(study: &SimulatedStudy) -> anyhow::Result<Side<Arc<ModelStore>>> {
 
 #[test]
 fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (trials, epochs, batch_sizes) = STUDY;
     let study = SimulatedStudy::new(3, trials, epochs, batch_sizes)?;
@@ -110,7 +115,9 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
     let (steps_seen, rows_seen) = (Cell::new(0), std::cell::RefCell::new(Vec::new()));
     let ran = runner.run(&vec(operation(), 1..STEPS_MAX), |operations| {
         let mut slot = real.lock().map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let store = slot.take().ok_or_else(|| TestCaseError::fail("the store was not given back"))?;
+        let store = slot
+            .take()
+            .ok_or_else(|| TestCaseError::fail("the store was not given back"))?;
         let (store, compared) = runtime.block_on(sequence(&study, store, &operations));
         **slot = Some(store);
         steps_seen.set(steps_seen.get() + operations.len());
@@ -141,14 +148,23 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
         answers["artifacts"].len(),
         reached("study", "completed completed"),
     );
-    for (table, what) in [("jobs", "completed"), ("job_attempts", "expired"), ("job_attempts", "drained"), ("folds", "diverged")] {
+    for (table, what) in [
+        ("jobs", "completed"),
+        ("job_attempts", "expired"),
+        ("job_attempts", "drained"),
+        ("folds", "diverged"),
+    ] {
         anyhow::ensure!(reached(table, what) > 0, "no sequence left {table} {what}");
     }
     Ok(())
 }
 
 /// Takes both stores through a sequence; the rows that they agree on in the end.
-async fn sequence(study: &SimulatedStudy, store: RealStore, operations: &[Operation]) -> (RealStore, anyhow::Result<Rows>) {
+async fn sequence(
+    study: &SimulatedStudy,
+    store: RealStore,
+    operations: &[Operation],
+) -> (RealStore, anyhow::Result<Rows>) {
     let model = match model_side(study) {
         Ok(model) => model,
         Err(error) => return (store, Err(error)),

@@ -30,28 +30,51 @@ const EPOCHS: u32 = 2;
 pub(crate) enum Operation {
     Register(u8),
     Unregister(u8),
-    Lease { worker: u8, slots: u32 },
-    Renew { worker: u8, leases: Vec<usize> },
-    Report { lease: usize, epoch: u32, diverged: Option<u32>, more: u8 },
+    Lease {
+        worker: u8,
+        slots: u32,
+    },
+    Renew {
+        worker: u8,
+        leases: Vec<usize>,
+    },
+    Report {
+        lease: usize,
+        epoch: u32,
+        diverged: Option<u32>,
+        more: u8,
+    },
     ReportAll(usize),
-    Finish { lease: usize, has_test: bool },
-    Release { lease: usize, cause: usize },
+    Finish {
+        lease: usize,
+        has_test: bool,
+    },
+    Release {
+        lease: usize,
+        cause: usize,
+    },
     Expire,
     Grace,
     NoteCheckpoint(usize),
-    NoteArtifact { lease: usize, member: u32 },
+    NoteArtifact {
+        lease: usize,
+        member: u32,
+    },
     /// Lists the object as what it was noted.
     List(usize),
     GiveUp(usize),
-    FindCheckpoint { lease: usize, number: u32 },
+    FindCheckpoint {
+        lease: usize,
+        number: u32,
+    },
     Advance(Duration),
     Pause(bool),
 }
 
 pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     use Operation::{
-        Advance, Expire, FindCheckpoint, Finish, GiveUp, Grace, Lease, List, NoteArtifact, NoteCheckpoint, Pause, Register,
-        Release, Renew, Report, ReportAll, Unregister,
+        Advance, Expire, FindCheckpoint, Finish, GiveUp, Grace, Lease, List, NoteArtifact, NoteCheckpoint, Pause,
+        Register, Release, Renew, Report, ReportAll, Unregister,
     };
     let worker = || 0..WORKERS;
     let lease = || 0_usize..6;
@@ -103,7 +126,10 @@ impl<S: Deref<Target: Steps>> Side<S> {
     /// The lease that came so many leases ago, with the members of its job; one that nobody has where there is none.
     fn lease(&self, ago: usize) -> (LeaseClaim, u32) {
         let nobodys = LeaseClaim {
-            job_id: self.leases.first().map_or(JobId(Uuid::nil()), |(claim, _)| claim.job_id),
+            job_id: self
+                .leases
+                .first()
+                .map_or(JobId(Uuid::nil()), |(claim, _)| claim.job_id),
             token: LeaseToken(Uuid::nil()),
         };
         let place = self.leases.len().checked_sub(1 + ago);
@@ -133,14 +159,21 @@ impl<S: Deref<Target: Steps>> Side<S> {
                 let claims: Vec<LeaseClaim> = leases.iter().map(|lease| self.lease(*lease).0).collect();
                 format!("{:?}", self.store.renew_leases(worker_id(*worker), &claims).await?)
             }
-            Op::Report { lease, epoch, diverged, more } => {
+            Op::Report {
+                lease,
+                epoch,
+                diverged,
+                more,
+            } => {
                 let (claim, members) = self.lease(*lease);
                 let epoch = job_epoch(claim, members, *epoch, *diverged, *more);
                 format!("{:?}", self.store.write_epochs(&[epoch]).await?.contains(&claim))
             }
             Op::ReportAll(lease) => {
                 let (claim, members) = self.lease(*lease);
-                let epochs: Vec<JobEpoch> = (0..EPOCHS).map(|epoch| job_epoch(claim, members, epoch, None, 0)).collect();
+                let epochs: Vec<JobEpoch> = (0..EPOCHS)
+                    .map(|epoch| job_epoch(claim, members, epoch, None, 0))
+                    .collect();
                 format!("{:?}", self.store.write_epochs(&epochs).await?.contains(&claim))
             }
             Op::Finish { lease, has_test } => {
@@ -164,7 +197,11 @@ impl<S: Deref<Target: Steps>> Side<S> {
             Op::NoteCheckpoint(lease) => {
                 let (lease, epochs) = (self.lease(*lease).0, self.noted.len() as u32);
                 let announced = self.fingerprint();
-                let head = CheckpointHead { lease, epochs, announced };
+                let head = CheckpointHead {
+                    lease,
+                    epochs,
+                    announced,
+                };
                 let key = self.store.note_checkpoint(head).await?;
                 self.note(Noted::Checkpoint(head), key)
             }
@@ -194,7 +231,10 @@ impl<S: Deref<Target: Steps>> Side<S> {
             }
             Op::FindCheckpoint { lease, number } => {
                 let found = self.store.find_checkpoint(self.lease(*lease).0, *number).await?;
-                format!("{:?}", found.map(|found| (found.number, found.epochs, found.bytes, found.sha256)))
+                format!(
+                    "{:?}",
+                    found.map(|found| (found.number, found.epochs, found.bytes, found.sha256))
+                )
             }
             Op::Advance(_) | Op::Pause(_) => String::new(),
         })
@@ -205,14 +245,18 @@ impl<S: Deref<Target: Steps>> Side<S> {
         let mut told: Vec<_> = leased
             .into_iter()
             .map(|leased| {
-                let checkpoints = leased.checkpoints.iter().map(|c| (c.number, c.epochs, c.bytes, c.sha256));
+                let checkpoints = leased
+                    .checkpoints
+                    .iter()
+                    .map(|c| (c.number, c.epochs, c.bytes, c.sha256));
                 let text = format!("{:?} {:?}", leased.job, checkpoints.collect::<Vec<_>>());
                 (text, leased.lease, leased.job.members.len() as u32)
             })
             .collect();
         // The order within an answer is nobody's promise.
         told.sort_by(|a, b| a.0.cmp(&b.0));
-        self.leases.extend(told.iter().map(|(_, claim, members)| (*claim, *members)));
+        self.leases
+            .extend(told.iter().map(|(_, claim, members)| (*claim, *members)));
         Ok(told.into_iter().map(|(text, ..)| text).collect::<Vec<_>>().join("\n"))
     }
 
@@ -238,14 +282,16 @@ impl<S: Deref<Target: Steps>> Side<S> {
 
 fn job_epoch(lease: LeaseClaim, members: u32, epoch: u32, diverged: Option<u32>, more: u8) -> JobEpoch {
     let loss = |member: u32| f64::from(member) + f64::from(epoch) / 7.0 + f64::from(more) / 100.0;
-    let reports = (0..members).filter(|member| Some(*member) != diverged).map(|member| NewReport {
-        job_id: lease.job_id,
-        member,
-        epoch,
-        train_loss: loss(member) / 3.0,
-        val_loss: Some(loss(member)),
-        val_accuracy: None,
-    });
+    let reports = (0..members)
+        .filter(|member| Some(*member) != diverged)
+        .map(|member| NewReport {
+            job_id: lease.job_id,
+            member,
+            epoch,
+            train_loss: loss(member) / 3.0,
+            val_loss: Some(loss(member)),
+            val_accuracy: None,
+        });
     JobEpoch {
         lease,
         reports: reports.collect(),

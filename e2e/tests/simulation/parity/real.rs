@@ -40,18 +40,25 @@ impl Deref for RealStore {
 
 impl RealStore {
     pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let pool = PgPoolOptions::new().max_connections(4).connect(&fresh_database().await?).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(4)
+            .connect(&fresh_database().await?)
+            .await?;
         sqlx::migrate!("../migrations").run(&pool).await?;
         let app = App::new(pool.clone(), Files::in_memory(), settings, [7; 32]);
-        Ok(Self { app: Arc::new(app), pool })
+        Ok(Self {
+            app: Arc::new(app),
+            pool,
+        })
     }
 
     /// Nothing but a study that was just submitted.
     pub(crate) async fn restart(&self, study: &SimulatedStudy) -> anyhow::Result<()> {
-        let tables: Vec<String> =
-            sqlx::query_scalar("SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'trawl_store'")
-                .fetch_all(&self.pool)
-                .await?;
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'trawl_store'",
+        )
+        .fetch_all(&self.pool)
+        .await?;
         let truncate = format!("TRUNCATE {}", tables.join(", "));
         sqlx::query(AssertSqlSafe(truncate)).execute(&self.pool).await?;
         submit_study(&self.app, study.wire.clone()).await?;
@@ -61,9 +68,15 @@ impl RealStore {
     /// Lets time pass: every moment goes into the past by it.
     pub(crate) async fn advance(&self, time: Duration) -> anyhow::Result<()> {
         for (table, columns) in MOMENTS {
-            let moved: Vec<String> = columns.iter().map(|c| format!("{c} = {c} - make_interval(secs => $1)")).collect();
+            let moved: Vec<String> = columns
+                .iter()
+                .map(|c| format!("{c} = {c} - make_interval(secs => $1)"))
+                .collect();
             let update = format!("UPDATE trawl_store.{table} SET {}", moved.join(", "));
-            sqlx::query(AssertSqlSafe(update)).bind(time.as_secs_f64()).execute(&self.pool).await?;
+            sqlx::query(AssertSqlSafe(update))
+                .bind(time.as_secs_f64())
+                .execute(&self.pool)
+                .await?;
         }
         Ok(())
     }
@@ -116,8 +129,13 @@ impl RealStore {
         ))
         .fetch_all(&self.pool)
         .await?;
-        let line = |(place, state, attempts, epoch, error)| format!("{place}: {state} attempts={attempts} epoch={epoch} {error:?}");
-        Ok(rows.into_iter().map(|(a, b, c, d, e): (_, _, _, _, Option<String>)| line((a, b, c, d, e))).collect())
+        let line = |(place, state, attempts, epoch, error)| {
+            format!("{place}: {state} attempts={attempts} epoch={epoch} {error:?}")
+        };
+        Ok(rows
+            .into_iter()
+            .map(|(a, b, c, d, e): (_, _, _, _, Option<String>)| line((a, b, c, d, e)))
+            .collect())
     }
 
     async fn attempts(&self) -> anyhow::Result<Vec<String>> {
@@ -128,7 +146,9 @@ impl RealStore {
         ))
         .fetch_all(&self.pool)
         .await?;
-        let line = |(place, epoch, worker, outcome, cause, error): Row| format!("{place}/{epoch}: {worker} {outcome:?} {cause:?} {error:?}");
+        let line = |(place, epoch, worker, outcome, cause, error): Row| {
+            format!("{place}/{epoch}: {worker} {outcome:?} {cause:?} {error:?}")
+        };
         Ok(rows.into_iter().map(line).collect())
     }
 
@@ -141,7 +161,10 @@ impl RealStore {
         .await?;
         rows.into_iter()
             .map(|(place, number, epochs, bytes, sha256)| {
-                Ok(format!("{place}/{number}: epochs={epochs} bytes={bytes} {}", hash(sha256)?))
+                Ok(format!(
+                    "{place}/{number}: epochs={epochs} bytes={bytes} {}",
+                    hash(sha256)?
+                ))
             })
             .collect()
     }
@@ -157,7 +180,17 @@ impl RealStore {
     }
 
     async fn folds(&self) -> anyhow::Result<Vec<String>> {
-        type Row = (i32, i32, String, i32, Option<f64>, Option<f64>, Option<i32>, Option<f64>, Option<String>);
+        type Row = (
+            i32,
+            i32,
+            String,
+            i32,
+            Option<f64>,
+            Option<f64>,
+            Option<i32>,
+            Option<f64>,
+            Option<String>,
+        );
         let rows: Vec<Row> = sqlx::query_as(
             "SELECT trial, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss, error
              FROM trawl_store.folds ORDER BY trial, fold",
@@ -179,18 +212,21 @@ impl RealStore {
         )
         .fetch_all(&self.pool)
         .await?;
-        let line = |(trial, fold, epoch, train, val, accuracy): Row| format!("{trial}/{fold}/{epoch}: {train:?} {val:?} {accuracy:?}");
+        let line = |(trial, fold, epoch, train, val, accuracy): Row| {
+            format!("{trial}/{fold}/{epoch}: {train:?} {val:?} {accuracy:?}")
+        };
         Ok(rows.into_iter().map(line).collect())
     }
 
     async fn artifacts(&self) -> anyhow::Result<Vec<String>> {
-        let rows: Vec<(i32, String, String, i64, Vec<u8>)> = sqlx::query_as(
-            "SELECT trial, name, kind, bytes, sha256 FROM trawl_store.artifacts ORDER BY trial, name",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let rows: Vec<(i32, String, String, i64, Vec<u8>)> =
+            sqlx::query_as("SELECT trial, name, kind, bytes, sha256 FROM trawl_store.artifacts ORDER BY trial, name")
+                .fetch_all(&self.pool)
+                .await?;
         rows.into_iter()
-            .map(|(trial, name, kind, bytes, sha256)| Ok(format!("{trial}/{name}: {kind} bytes={bytes} {}", hash(sha256)?)))
+            .map(|(trial, name, kind, bytes, sha256)| {
+                Ok(format!("{trial}/{name}: {kind} bytes={bytes} {}", hash(sha256)?))
+            })
             .collect()
     }
 }
@@ -202,6 +238,8 @@ fn with_places(sql: &str) -> AssertSqlSafe<String> {
 }
 
 fn hash(bytes: Vec<u8>) -> anyhow::Result<FileHash> {
-    let bytes = bytes.try_into().map_err(|_| anyhow::anyhow!("a hash of another length"))?;
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| anyhow::anyhow!("a hash of another length"))?;
     Ok(FileHash(bytes))
 }
