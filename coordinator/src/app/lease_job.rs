@@ -52,16 +52,16 @@ pub async fn lease_jobs<S: Steps>(
         ));
     }
     let deadline = Instant::now() + wait.min(WAIT_MAX);
-    let mut queued = app.jobs_queued();
     loop {
+        // Before the look: what is queued after it wakes.
+        let queued = app.jobs_queued().notified();
         let leased = app.try_lease(worker_id, slots).await?;
         if !leased.is_empty() || Instant::now() >= deadline {
             return Ok(leased);
         }
         tokio::select! {
             biased;
-            // The sender lives as long as the app.
-            _ = queued.changed() => {}
+            () = queued => {}
             () = sleep_until(deadline.min(Instant::now() + LOOK_INTERVAL)) => {}
         }
     }

@@ -41,7 +41,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sqlx::{PgPool, Postgres, Transaction};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
 use trawl_domain::violation::{Violation, Violations};
@@ -140,8 +140,8 @@ pub struct App {
     /// One permit for each file that may be on its way into the object store.
     uploads: Semaphore,
     ids: Mutex<ChaCha20Rng>,
-    /// Counts up when jobs may be waiting.
-    jobs_queued: watch::Sender<u64>,
+    /// Wakes whoever waits for jobs, in the order in which they came.
+    jobs_queued: Notify,
     /// Counts up when some study changed.
     studies_changed: watch::Sender<u64>,
 }
@@ -157,7 +157,7 @@ impl App {
             number: ids.next_u32().cast_signed(),
             uploads: Semaphore::new(UPLOADS_MAX),
             ids: Mutex::new(ids),
-            jobs_queued: watch::Sender::new(0),
+            jobs_queued: Notify::new(),
             studies_changed: watch::Sender::new(0),
         }
     }
@@ -178,7 +178,7 @@ impl App {
     }
 
     fn signal_jobs(&self) {
-        self.jobs_queued.send_modify(|count| *count += 1);
+        self.jobs_queued.notify_waiters();
     }
 
     fn signal_studies(&self) {

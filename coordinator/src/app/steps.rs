@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use trawl_domain::dataset::FileHash;
 use trawl_domain::id::WorkerId;
 
@@ -48,7 +48,7 @@ pub trait Steps: Debug + Send + Sync + 'static {
     }
 
     /// Tells when jobs may be waiting.
-    fn jobs_queued(&self) -> watch::Receiver<u64>;
+    fn jobs_queued(&self) -> &Notify;
 
     /// Makes a worker known, or known again.
     fn register_worker(&self, worker: &NewWorker) -> impl Future<Output = Answer<()>> + Send;
@@ -120,8 +120,8 @@ impl Steps for App {
         &self.uploads
     }
 
-    fn jobs_queued(&self) -> watch::Receiver<u64> {
-        self.jobs_queued.subscribe()
+    fn jobs_queued(&self) -> &Notify {
+        &self.jobs_queued
     }
 
     async fn register_worker(&self, worker: &NewWorker) -> Answer<()> {

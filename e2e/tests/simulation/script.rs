@@ -73,9 +73,6 @@ impl Script {
     }
 
     async fn step(&self, listener: &Listener, interrupter: &Interrupter, progress: &Progress) -> Result<(), JobError> {
-        let lease = listener.lease();
-        let now = (self.shared.clock)();
-        self.shared.witness().works(now, &lease.job_id, &lease.token);
         let wish = interrupter.wish();
         if matches!(wish, Wish::Checkpoint | Wish::Leave) {
             let event = Event::Checkpoint {
@@ -84,10 +81,13 @@ impl Script {
             };
             listener.hear(event).await;
         }
-        match wish {
-            Wish::GoOn | Wish::Checkpoint => sleep(self.step_max.mul_f64(self.draw())).await,
-            Wish::Leave | Wish::Stop => return Err(JobError::Interrupted),
+        if matches!(wish, Wish::Leave | Wish::Stop) {
+            return Err(JobError::Interrupted);
         }
+        let lease = listener.lease();
+        let now = (self.shared.clock)();
+        self.shared.witness().works(now, &lease.job_id, &lease.token);
+        sleep(self.step_max.mul_f64(self.draw())).await;
         Ok(())
     }
 }

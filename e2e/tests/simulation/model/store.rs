@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 use tracing::debug;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
@@ -52,7 +52,7 @@ pub(crate) struct ModelStore {
     files: Files,
     uploads: Semaphore,
     /// Hints stay within a coordinator.
-    jobs_queued: watch::Sender<u64>,
+    jobs_queued: Notify,
 }
 
 /// What coordinators share.
@@ -86,7 +86,7 @@ impl ModelStore {
             settings,
             files,
             uploads: Semaphore::new(UPLOADS_MAX),
-            jobs_queued: watch::Sender::new(0),
+            jobs_queued: Notify::new(),
         }
     }
 
@@ -117,7 +117,7 @@ impl ModelStore {
     }
 
     fn signal_jobs(&self) {
-        self.jobs_queued.send_modify(|count| *count += 1);
+        self.jobs_queued.notify_waiters();
     }
 }
 
@@ -139,8 +139,8 @@ impl Steps for ModelStore {
         &self.uploads
     }
 
-    fn jobs_queued(&self) -> watch::Receiver<u64> {
-        self.jobs_queued.subscribe()
+    fn jobs_queued(&self) -> &Notify {
+        &self.jobs_queued
     }
 
     async fn register_worker(&self, worker: &NewWorker) -> Answer<()> {

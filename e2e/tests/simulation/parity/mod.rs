@@ -20,13 +20,13 @@ use crate::model::{Model, ModelStore, Rows, Shared};
 use crate::run::ALONE;
 use crate::study::SimulatedStudy;
 use crate::witness::Witness;
-use operations::{Operation, Side, operation};
+use operations::{Operation, Side, WORKERS, operation};
 use real::RealStore;
 
 const LEASE_TTL: Duration = Duration::from_secs(15);
 /// Sequences, and steps of one at most.
-const CASES: u64 = 60;
-const STEPS_MAX: usize = 60;
+const CASES: u64 = 300;
+const STEPS_MAX: usize = 80;
 /// Trials, epochs, batch sizes: two or three jobs of several members.
 const STUDY: (u32, u32, u32) = (6, 2, 3);
 
@@ -177,6 +177,10 @@ async fn sequence(
         real: Side::new(store),
     };
     let compared = async {
+        // Sequences begin with workers, else few would come to anything.
+        for worker in 0..WORKERS {
+            pair.apply(&Operation::Register(worker)).await?;
+        }
         for (place, operation) in operations.iter().enumerate() {
             let applied = pair.apply(operation).await;
             applied.map_err(|error| error.context(format!("step {place}, {operation:?}")))?;

@@ -21,7 +21,7 @@ use trawl_domain::id::{JobId, LeaseToken, WorkerId};
 use uuid::Uuid;
 
 /// Workers of a sequence.
-const WORKERS: u8 = 3;
+pub(super) const WORKERS: u8 = 3;
 /// Epochs of the study, and one more that it does not have.
 const EPOCHS: u32 = 2;
 
@@ -45,6 +45,8 @@ pub(crate) enum Operation {
         more: u8,
     },
     ReportAll(usize),
+    /// Reports all epochs, and ends the job.
+    Train(usize),
     Finish {
         lease: usize,
         has_test: bool,
@@ -74,7 +76,7 @@ pub(crate) enum Operation {
 pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     use Operation::{
         Advance, Expire, FindCheckpoint, Finish, GiveUp, Grace, Lease, List, NoteArtifact, NoteCheckpoint, Pause,
-        Register, Release, Renew, Report, ReportAll, Unregister,
+        Register, Release, Renew, Report, ReportAll, Train, Unregister,
     };
     let worker = || 0..WORKERS;
     let lease = || 0_usize..6;
@@ -83,10 +85,11 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         1 => worker().prop_map(Unregister),
         6 => (worker(), 1_u32..4).prop_map(|(worker, slots)| Lease { worker, slots }),
         3 => (worker(), proptest::collection::vec(lease(), 0..4)).prop_map(|(worker, leases)| Renew { worker, leases }),
-        3 => (lease(), 0..=EPOCHS, proptest::option::weighted(0.3, 0_u32..8), any::<u8>())
+        3 => (lease(), prop_oneof![9 => 0..EPOCHS, 1 => Just(EPOCHS)], proptest::option::weighted(0.3, 0_u32..8), any::<u8>())
             .prop_map(|(lease, epoch, diverged, more)| Report { lease, epoch, diverged, more }),
-        5 => lease().prop_map(ReportAll),
-        6 => (lease(), proptest::bool::weighted(0.1)).prop_map(|(lease, has_test)| Finish { lease, has_test }),
+        2 => lease().prop_map(ReportAll),
+        6 => lease().prop_map(Train),
+        2 => (lease(), proptest::bool::weighted(0.1)).prop_map(|(lease, has_test)| Finish { lease, has_test }),
         3 => (lease(), 0_usize..5).prop_map(|(lease, cause)| Release { lease, cause }),
         3 => Just(Expire),
         1 => Just(Grace),
@@ -95,8 +98,8 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         4 => lease().prop_map(List),
         1 => lease().prop_map(GiveUp),
         2 => (lease(), 0_u32..3).prop_map(|(lease, number)| FindCheckpoint { lease, number }),
-        3 => (1_u64..5).prop_map(|times| Advance(Duration::from_secs(4 * times))),
-        1 => any::<bool>().prop_map(Pause),
+        2 => prop_oneof![3 => Just(1_u64), 1 => 2_u64..5].prop_map(|times| Advance(Duration::from_secs(4 * times))),
+        1 => proptest::bool::weighted(0.3).prop_map(Pause),
     ]
 }
 
@@ -106,6 +109,8 @@ pub(crate) struct Side<S> {
     pub(crate) store: S,
     leases: Vec<(LeaseClaim, u32)>,
     noted: Vec<(Noted, String)>,
+    /// Files so far.
+    files: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +125,7 @@ impl<S: Deref<Target: Steps>> Side<S> {
             store,
             leases: Vec::new(),
             noted: Vec::new(),
+            files: 0,
         }
     }
 
@@ -176,6 +182,15 @@ impl<S: Deref<Target: Steps>> Side<S> {
                     .collect();
                 format!("{:?}", self.store.write_epochs(&epochs).await?.contains(&claim))
             }
+            Op::Train(lease) => {
+                let (claim, members) = self.lease(*lease);
+                let epochs: Vec<JobEpoch> = (0..EPOCHS)
+                    .map(|epoch| job_epoch(claim, members, epoch, None, 0))
+                    .collect();
+                let written = self.store.write_epochs(&epochs).await?.contains(&claim);
+                let finished = self.store.finish_job(claim, TestMetrics::default()).await?;
+                format!("{written:?} {finished:?}")
+            }
             Op::Finish { lease, has_test } => {
                 let test = TestMetrics {
                     loss: has_test.then_some(1.0),
@@ -195,7 +210,7 @@ impl<S: Deref<Target: Steps>> Side<S> {
             Op::Expire => format!("{:?}", self.store.expire_leases().await?),
             Op::Grace => format!("{:?}", self.store.grant_grace().await?),
             Op::NoteCheckpoint(lease) => {
-                let (lease, epochs) = (self.lease(*lease).0, self.noted.len() as u32);
+                let (lease, epochs) = (self.lease(*lease).0, self.files as u32);
                 let announced = self.fingerprint();
                 let head = CheckpointHead {
                     lease,
@@ -216,11 +231,18 @@ impl<S: Deref<Target: Steps>> Side<S> {
                 let key = self.store.note_artifact(&head).await?;
                 self.note(Noted::Artifact(head), key)
             }
-            Op::List(ago) => match self.noted_before(*ago) {
-                Some((Noted::Checkpoint(head), key)) => format!("{:?}", self.store.list_checkpoint(head, &key).await?),
-                Some((Noted::Artifact(head), key)) => format!("{:?}", self.store.list_artifact(&head, &key).await?),
-                None => String::new(),
-            },
+            Op::List(ago) => {
+                let Some((noted, key)) = self.noted_before(*ago) else {
+                    return Ok(String::new());
+                };
+                // An upload comes to its end once.
+                self.noted.retain(|(_, other)| *other != key);
+                let listed = match noted {
+                    Noted::Checkpoint(head) => self.store.list_checkpoint(head, &key).await?,
+                    Noted::Artifact(head) => self.store.list_artifact(&head, &key).await?,
+                };
+                format!("{listed:?}")
+            }
             Op::GiveUp(ago) => {
                 if let Some((_, key)) = self.noted_before(*ago) {
                     self.store.give_up_file(&key).await;
@@ -261,8 +283,9 @@ impl<S: Deref<Target: Steps>> Side<S> {
     }
 
     /// Each file differs from the others.
-    fn fingerprint(&self) -> Fingerprint {
-        let number = self.noted.len() as u64;
+    fn fingerprint(&mut self) -> Fingerprint {
+        self.files += 1;
+        let number = self.files;
         Fingerprint {
             bytes: number,
             sha256: FileHash::of(&number.to_le_bytes()),
