@@ -116,7 +116,7 @@ fn seeds_keep_the_promises() -> anyhow::Result<()> {
 #[test]
 fn a_seed_replays_its_run() -> anyhow::Result<()> {
     let study = study(1)?;
-    for seed in [1, 5, 9] {
+    for seed in (1..40).step_by(4) {
         let (first, second) = (run(&study, seed, random)?, run(&study, seed, random)?);
         let differing = first.lines.iter().zip(&second.lines).find(|(a, b)| a != b);
         assert_eq!(differing, None, "seed {seed}");

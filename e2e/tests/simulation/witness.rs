@@ -9,6 +9,8 @@ use trawl_domain::id::{JobId, LeaseToken, WorkerId};
 
 /// How late a worker may stop after its lease may have run out: a step of its training, and a moment.
 const FENCED_WITHIN: Duration = Duration::from_millis(1_500);
+/// From the commit of a grace to the moment that its coordinator is told of it, and begins.
+const TOLD_WITHIN: Duration = Duration::from_millis(100);
 /// Broken promises that are told of one run.
 const TOLD_MAX: usize = 20;
 
@@ -141,7 +143,10 @@ impl Witness {
         if early {
             self.breaks(now, format!("job {}: a live lease was taken back", claim.job_id));
         }
-        if self.started.is_some_and(|started| now < started + self.ttl) {
+        if self
+            .started
+            .is_some_and(|started| now + TOLD_WITHIN < started + self.ttl)
+        {
             self.breaks(
                 now,
                 format!(
