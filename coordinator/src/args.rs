@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use trawl_coordinator::tls::TlsFiles;
 use trawl_domain::access::Protection;
@@ -18,10 +18,19 @@ use url::Url;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Postgres, 15 or newer, as postgres://USER:PASSWORD@HOST:PORT/DATABASE; migrated at start.
-    /// Prefer the variable: other users see arguments.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub(crate) database_url: Secret,
+    /// Prefer the variable or --database-url-file: other users see arguments.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
+    database_url: Option<Secret>,
+    /// File with that URL, instead.
+    #[arg(long, value_name = "FILE", env = "DATABASE_URL_FILE", global = true)]
+    database_url_file: Option<PathBuf>,
+    /// File with the URL by which people read results, postgres://USER:PASSWORD@HOST:PORT/DATABASE with a host and port as they
+    /// reach them: that user is made, as one who may read the views of trawl and nothing else, and the URL is printed.
+    #[arg(long, value_name = "FILE", env = "TRAWL_READER_URL_FILE")]
+    pub(crate) reader_url_file: Option<PathBuf>,
     /// Address of gRPC. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_LISTEN", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
@@ -51,8 +60,15 @@ pub(crate) struct Args {
     #[arg(long, env = "TRAWL_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,
     /// Form of the log, on standard error; RUST_LOG filters it.
-    #[arg(long, env = "TRAWL_LOG", default_value = "human")]
+    #[arg(long, env = "TRAWL_LOG", default_value = "human", global = true)]
     pub(crate) log: Log,
+}
+
+/// What it does instead of serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring the database to this version's schema, and end; a coordinator does so at its start, too.
+    Migrate,
 }
 
 /// Who may call, and how calls are encrypted.
@@ -65,6 +81,9 @@ pub(crate) struct AccessArgs {
     /// File with that token, instead.
     #[arg(long, value_name = "FILE", env = "TRAWL_TOKEN_FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
+    /// File with a token of the role worker, that workers may have from their start, before there is anybody to make one.
+    #[arg(long, value_name = "FILE", env = "TRAWL_WORKER_TOKEN_FILE")]
+    worker_token_file: Option<PathBuf>,
     /// Certificate for TLS on both ports, in PEM, with those between it and its authority. Read at start.
     #[arg(long, value_name = "FILE", env = "TRAWL_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -89,6 +108,27 @@ impl AccessArgs {
     /// A file without one.
     pub(crate) fn token(&self) -> Result<Option<Secret>, CredentialError> {
         credential::token(self.token.as_ref(), self.token_file.as_deref())
+    }
+
+    /// The token for workers.
+    ///
+    /// # Errors
+    /// A file without one, or one for workers where everybody else needs none.
+    pub(crate) fn worker_token(&self) -> anyhow::Result<Option<Secret>> {
+        let Some(file) = &self.worker_token_file else {
+            return Ok(None);
+        };
+        let token = credential::from_file("--worker-token-file", file)?;
+        let operator = self.token()?;
+        anyhow::ensure!(
+            operator.is_some(),
+            "--worker-token-file needs a token for the operator, too: --token-file"
+        );
+        anyhow::ensure!(
+            operator.as_ref() != Some(&token),
+            "--worker-token-file holds the operator's token"
+        );
+        Ok(Some(token))
     }
 
     /// Where the files of TLS are, if it is wanted.
@@ -134,6 +174,36 @@ impl Log {
 }
 
 impl Args {
+    /// URL of the database. None, or two of them, is wrong usage, and ends the process.
+    ///
+    /// # Errors
+    /// A file without one.
+    pub(crate) fn database_url(&self) -> Result<Secret, CredentialError> {
+        let wrong = |kind, message: &str| Self::command().error(kind, message).exit();
+        match (&self.database_url, &self.database_url_file) {
+            (Some(url), None) => Ok(url.clone()),
+            (None, Some(file)) => credential::from_file("--database-url-file", file),
+            (None, None) => wrong(
+                ErrorKind::MissingRequiredArgument,
+                "one of --database-url (DATABASE_URL) and --database-url-file (DATABASE_URL_FILE) is needed",
+            ),
+            (Some(_), Some(_)) => wrong(
+                ErrorKind::ArgumentConflict,
+                "there are two databases, of --database-url or DATABASE_URL and of --database-url-file or DATABASE_URL_FILE",
+            ),
+        }
+    }
+
+    /// URL for those who read results, if they get a user.
+    ///
+    /// # Errors
+    /// A file without one.
+    pub(crate) fn reader_url(&self) -> Result<Option<Secret>, CredentialError> {
+        let file = self.reader_url_file.as_deref();
+        file.map(|file| credential::from_file("--reader-url-file", file))
+            .transpose()
+    }
+
     /// Folders that may hold FashionMNIST.
     pub(crate) fn fashion_mnist_dirs(&self) -> Vec<PathBuf> {
         if let Some(folder) = &self.fashion_mnist {

@@ -9,40 +9,55 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_coordinator::app::door::Door;
+use trawl_coordinator::app::let_readers_in::let_readers_in;
 use trawl_coordinator::app::{App, Settings, be_present, expire_leases};
+use trawl_coordinator::database;
 use trawl_coordinator::files::Files;
 use trawl_coordinator::server::{Ports, serve};
 use trawl_coordinator::tls::Tls;
+use trawl_domain::secret::Secret;
 
-use args::Args;
-
-/// How long Postgres may take to come up beside the coordinator.
-const DATABASE_WITHIN: Duration = Duration::from_secs(60);
+use args::{Args, Command};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    args.refuse_open_ports();
+    if args.command.is_none() {
+        args.refuse_open_ports();
+    }
     args.log.init();
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
     // Asked to stop while it still waits for Postgres, it has nothing to end.
+    let database_url = args.database_url()?;
+    let work = async {
+        match args.command {
+            Some(Command::Migrate) => migrate(&database_url).await,
+            None => run(args, &database_url, stop.clone()).await,
+        }
+    };
     tokio::select! {
-        done = run(args, stop.clone()) => done,
+        done = work => done,
         () = async { stop.cancelled().await; sleep(Duration::from_secs(30)).await } => Ok(()),
     }
 }
 
-async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
-    let token = args.access.token()?;
+/// Brings the database to this version's schema.
+async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
+    let version = database::migrate(&database::connect(database_url).await?).await?;
+    println!("the database has the schema of version {version}");
+    Ok(())
+}
+
+async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyhow::Result<()> {
+    let (token, worker_token) = (args.access.token()?, args.access.worker_token()?);
+    let reader_url = args.reader_url()?;
     install_tls_provider()?;
     let tls = args.access.tls_files().map(|files| Tls::read(&files)).transpose()?;
     let grpc = listen(args.listen).await?;
@@ -51,13 +66,10 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
 
     let files = Files::open(&args.artifacts_url()?).context("--artifacts")?;
     let pool = tokio::select! {
-        pool = connect(args.database_url.expose()) => pool?,
+        pool = database::connect(database_url) => pool?,
         () = stop.cancelled() => return Ok(()),
     };
-    sqlx::migrate!("../migrations")
-        .run(&pool)
-        .await
-        .context("cannot migrate the database")?;
+    database::migrate(&pool).await?;
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
     let settings = Settings {
@@ -69,10 +81,16 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;
     let presence = be_present::appear(&app).await?;
+    if let Some(url) = &reader_url {
+        let_readers_in(&app, url).await?;
+        // Told on purpose, to whoever reads this output: with it, results can be read and nothing changed.
+        println!("SQL, for reading alone: {}", url.expose());
+    }
 
     let door = Arc::new(Door::new(
         Arc::clone(&app),
         token.as_ref(),
+        worker_token.as_ref(),
         args.access.requests_per_second,
     ));
     if door.is_open().await? {
@@ -103,37 +121,6 @@ async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr)
         .await
         .with_context(|| format!("cannot listen on {addr}"))
-}
-
-/// Connects to Postgres, and waits for it to come up.
-async fn connect(url: &str) -> anyhow::Result<PgPool> {
-    let options: PgConnectOptions = url.parse().context("--database-url is no Postgres URL")?;
-    // No statement of the coordinator takes long; one that does waits for a lock that somebody forgot.
-    let options = options.application_name("trawl-coordinator").options([
-        // The table of migrations must not be looked for in a schema that has the user's name, least of all in trawl's own.
-        ("search_path", "public"),
-        ("statement_timeout", "30s"),
-        ("lock_timeout", "15s"),
-        ("idle_in_transaction_session_timeout", "30s"),
-    ]);
-    let pool = PgPoolOptions::new()
-        .max_connections(16)
-        .acquire_timeout(Duration::from_secs(10));
-    let deadline = Instant::now() + DATABASE_WITHIN;
-    let mut told = false;
-    loop {
-        match pool.clone().connect_with(options.clone()).await {
-            Ok(pool) => return Ok(pool),
-            Err(error) if Instant::now() >= deadline => return Err(error).context("cannot connect to Postgres"),
-            Err(error) => {
-                if !told {
-                    warn!(error = %error, "waiting for Postgres");
-                    told = true;
-                }
-                sleep(Duration::from_millis(250)).await;
-            }
-        }
-    }
 }
 
 /// Says where it listens, whole or not at all: another process waits for the file.

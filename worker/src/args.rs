@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Where to train: auto | cpu | cuda:N. auto takes the first GPU if there is one.
     #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
+    /// Folder that the workers of this machine have in common: with it, auto takes the GPU that the fewest of them have.
+    #[arg(long, value_name = "DIR", env = "TRAWL_SHARE_DEVICES")]
+    pub(crate) share_devices: Option<PathBuf>,
     /// Jobs that train at once.
     #[arg(long, env = "TRAWL_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKER_SLOTS_MAX)))]
     pub(crate) slots: u32,
@@ -57,6 +60,9 @@ pub(crate) struct Args {
     /// Folder for dataset files, by their SHA-256; ${XDG_CACHE_HOME:-~/.cache}/trawl/datasets where left out.
     #[arg(long, value_name = "DIR", env = "TRAWL_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
+    /// File that is written every few seconds as a sign of life; `trawl-worker alive` looks at it.
+    #[arg(long, value_name = "FILE", env = "TRAWL_ALIVE_FILE")]
+    pub(crate) alive_file: Option<PathBuf>,
     /// Form of the log, on standard error; RUST_LOG filters it.
     #[arg(long, env = "TRAWL_LOG", default_value = "human")]
     pub(crate) log: Log,
@@ -70,6 +76,16 @@ pub(crate) enum Command {
     /// Needs no coordinator: `trawl artifacts STUDY --refit N -o DIR` fetches the files of the network. Errors go to standard
     /// error; the exit status is 2 for wrong usage or files that are no such rows or network, 1 for anything else.
     Predict(PredictArgs),
+    /// Tell whether the worker that writes --alive-file lives: exit status 0 if it does. For those who supervise it.
+    Alive(AliveArgs),
+}
+
+/// Flags of `trawl-worker alive`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AliveArgs {
+    /// The worker's --alive-file.
+    #[arg(long, value_name = "FILE", env = "TRAWL_ALIVE_FILE")]
+    pub(crate) alive_file: PathBuf,
 }
 
 /// Flags of `trawl-worker predict`.

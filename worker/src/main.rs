@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use trawl_domain::id::WorkerId;
 use trawl_worker::agent::connection::Connection;
 use trawl_worker::agent::{self, Settings};
-use trawl_worker::device;
+use trawl_worker::{alive, device};
 
 use args::{Args, Command};
 
@@ -22,6 +22,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     match &args.command {
         Some(Command::Predict(predict)) => Ok(predict_command::run(predict)),
+        Some(Command::Alive(args)) => Ok(match alive::check(&args.alive_file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => predict_command::fail(&error, 1),
+        }),
         None => work(args).map(|()| ExitCode::SUCCESS),
     }
 }
@@ -30,7 +34,7 @@ fn main() -> anyhow::Result<ExitCode> {
 fn work(args: Args) -> anyhow::Result<()> {
     args.log.init();
     // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
-    let device = device::take(args.device, args.threads)?;
+    let device = device::take(args.device, args.threads, args.share_devices.as_deref())?;
     info!(
         worker.device = device.name,
         worker.device_description = device.description,
@@ -55,6 +59,9 @@ fn work(args: Args) -> anyhow::Result<()> {
             let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
             let stop = CancellationToken::new();
             stop_on_signals(&stop)?;
+            if let Some(file) = args.alive_file {
+                tokio::spawn(alive::give_signs(file));
+            }
             agent::run(settings, connection, stop).await;
             info!("worker stopped");
             anyhow::Ok(())

@@ -17,6 +17,7 @@ pub mod issue_token;
 pub mod keep_artifact;
 pub mod keep_checkpoint;
 pub mod lease_job;
+pub mod let_readers_in;
 pub mod pause_study;
 pub mod plan_trials;
 mod read_dataset;

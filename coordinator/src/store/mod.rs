@@ -12,6 +12,7 @@ pub mod folds;
 pub mod jobs;
 pub mod leases;
 pub mod loose_objects;
+pub mod readers;
 pub mod refits;
 pub mod studies;
 pub mod tokens;
