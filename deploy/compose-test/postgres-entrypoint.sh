@@ -15,9 +15,9 @@ if [[ ! -s $PGDATA/PG_VERSION ]]; then
     initdb --username "$POSTGRES_USER" --pwfile <(printf '%s\n' "$POSTGRES_PASSWORD") --auth-local trust --auth-host scram-sha-256 >/dev/null
     printf "host all all all scram-sha-256\n" >>"$PGDATA/pg_hba.conf"
     # Without TCP, as the official image's: nobody outside takes it for the real one.
-    pg_ctl start --wait --silent --options "-c listen_addresses="
+    pg_ctl start --wait --silent --options "-c listen_addresses= -c unix_socket_directories=/var/run/postgresql"
     psql --username "$POSTGRES_USER" --dbname postgres --quiet --command "CREATE DATABASE $POSTGRES_DB"
     pg_ctl stop --wait --silent --mode fast
 fi
 unset POSTGRES_PASSWORD
-exec "$@" -c listen_addresses='*'
+exec "$@" -c listen_addresses='*' -c unix_socket_directories=/var/run/postgresql

@@ -5,6 +5,7 @@
 #
 # Settings:
 #   TRAWL_STAND_INS=yes|no   base images made here instead of pulled; where left out: if none can be pulled
+#   NO_BUILD=1               the images of the last run
 #   KEEP=1                   leave the stack running
 set -euo pipefail
 
@@ -64,7 +65,7 @@ gpu=$(config -f docker-compose.yml -f deploy/docker-compose.gpu.yml)
 check 'the CPU stack trains on no GPU' lacks "$cpu" 'driver: nvidia|cuda'
 check 'the GPU stack gives workers their devices' has "$gpu" 'driver: nvidia'
 check 'the GPU stack builds the CUDA worker' has "$gpu" 'target: cuda'
-published=$(grep -E ':(50051|8080|5432)(/tcp)?$' <<<"$cpu" || true)
+published=$(grep -E '^ *- .*:(50051|8080|5432)(/tcp)?$' <<<"$cpu" || true)
 if [[ -n $published ]]; then
     check 'ports are published on loopback alone' lacks "$(grep -v '127\.0\.0\.1:' <<<"$published" || true)" .
 else
@@ -97,8 +98,10 @@ coordinator=trawl/coordinator:$TRAWL_VERSION
 worker=trawl/worker:$TRAWL_VERSION
 log=$(mktemp)
 build() { "${compose[@]}" build "$1" >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 1; }; }
-timed 'build of the coordinator' build coordinator
-timed 'build of the worker for CPUs' build worker
+if [[ -z ${NO_BUILD:-} ]]; then
+    timed 'build of the coordinator' build coordinator
+    timed 'build of the worker for CPUs' build worker
+fi
 
 mb() { echo $(($(docker image inspect --format '{{.Size}}' "$1") / 1000000)); }
 in_image() { docker run --rm --entrypoint sh "$1" -c "$2"; }
@@ -164,7 +167,7 @@ as_reader() { sql "$(reader_url | sed "s/127\.0\.0\.1:$TRAWL_POSTGRES_PORT/127.0
 
 without_token() { "$grpcurl" -plaintext "127.0.0.1:$TRAWL_PORT" trawl.v1.StudyService/ListStudies 2>&1 || true; }
 check 'nothing is told without a token' has "$(without_token)" Unauthenticated
-check 'health is told to everybody' has "$("$grpcurl" -plaintext "127.0.0.1:$TRAWL_PORT" grpc.health.v1.Health/Check)" SERVING
+check 'health is told to everybody' test "$(in_coordinator env --unset TRAWL_TOKEN_FILE trawl health)" = serving
 check 'the services can be listed' has "$("$grpcurl" -plaintext -H "authorization: Bearer $token" "127.0.0.1:$TRAWL_PORT" list)" trawl.v1.StudyService
 check 'the web port answers on loopback' has "$(curl --silent "127.0.0.1:$TRAWL_HTTP_PORT/readyz")" ok
 

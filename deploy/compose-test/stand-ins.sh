@@ -50,12 +50,12 @@ postgres() {
     cp postgres-entrypoint.sh "$work/"
     cat >"$work/Dockerfile" <<'DOCKERFILE'
 FROM trawl-stand-in/debian:bookworm-slim
-RUN apt-get update && apt-get install --yes --no-install-recommends postgresql-client && rm -rf /var/lib/apt/lists/* \
-    && groupadd --gid 999 postgres && useradd --uid 999 --gid postgres --home-dir /var/lib/postgresql postgres \
+RUN groupadd --gid 999 postgres && useradd --uid 999 --gid postgres --home-dir /var/lib/postgresql postgres \
     && install --directory --owner postgres --group postgres /var/lib/postgresql /var/run/postgresql
 COPY postgres /opt/postgres
 COPY postgres-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
-ENV PATH=/opt/postgres/bin:$PATH PGDATA=/var/lib/postgresql/18/docker
+# Where the official image has its socket; these programs were built for another place.
+ENV PATH=/opt/postgres/bin:$PATH PGDATA=/var/lib/postgresql/18/docker PGHOST=/var/run/postgresql
 VOLUME /var/lib/postgresql
 STOPSIGNAL SIGINT
 ENTRYPOINT ["docker-entrypoint.sh"]
