@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test bench demo lint sqlx-prepare clean
+.PHONY: help setup build test bench compose-test demo lint sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: build ## every test; the last line says how many passed and failed
 
 bench: build ## the benchmarks, as tables with ratios to named references; some minutes
 	@deploy/bench.sh
+
+compose-test: setup ## images and stack of docker-compose.yml on this machine's engine; skips where there is none
+	@deploy/compose-test/run.sh
 
 demo: build ## the regression study on an embedded Postgres with local workers
 	@deploy/demo.sh

@@ -218,7 +218,42 @@ check 'after down and up the best trials are there' test "$(best)" = "$before"
 check 'the token is the same' test "$(in_coordinator cat /run/trawl/operator.token)" = "$token"
 check 'the weights of the refit are there' in_coordinator trawl artifacts "$study" --refit 0 --name weights.safetensors -o /tmp/weights
 
+# ---- backup and restore, by the commands of deploy/README.md -------------------------------------------------
+
+folder=$(mktemp -d)
+# commands HEADING N: the N-th block of commands below a heading.
+commands() {
+    awk -v heading="## $1" -v wanted="$2" '
+        $0 == heading { inside = 1; next }
+        inside && /^## / { exit }
+        inside && /^```sh$/ { block++; next }
+        /^```$/ { if (inside && block == wanted) exit; next }
+        inside && block == wanted' deploy/README.md
+}
+# In a folder of their own, for their files; by whatever Compose there is.
+follow() {
+    local text
+    text=$(commands "$@" | sed "s#docker compose#${compose[*]} --project-directory $PWD --file $PWD/docker-compose.yml#")
+    if [[ -z $text ]] || ! (cd "$folder" && bash -euo pipefail -c "$text") >"$log" 2>&1; then
+        cat "$log" >&2
+        return 1
+    fi
+}
+back_up() { follow 'Backup and restore' 1; }
+restore() {
+    follow 'Backup and restore' 2
+    until_true 120 'a healthy coordinator' is_healthy coordinator
+}
+timed 'backup' back_up
+check 'the backup holds something' test -s "$folder/trawl.dump" -a -s "$folder/artifacts.tar"
+"${compose[@]}" down --volumes --timeout 30 >"$log" 2>&1
+timed 'restore' restore
+check 'after a restore the best trials are there' test "$(best)" = "$before"
+check 'after a restore the token is another one' test "$(in_coordinator cat /run/trawl/operator.token)" != "$token"
+check 'after a restore the weights are there' in_coordinator trawl artifacts "$study" --refit 0 --name weights.safetensors -o /tmp/weights
+rm -rf -- "$folder"
+
 echo
 printf '%s\n' "$(date -u +%F), $(LC_ALL=C lscpu | sed -n 's/^Model name: *//p' | head -n 1), $(nproc) cores" "${table[@]}"
 echo
-echo "$passed passed, 0 failed"
+echo "compose-test: $passed passed, 0 failed"
