@@ -191,7 +191,9 @@ is_over() { [[ $(state) =~ ^(completed|failed|cancelled)$ ]]; }
 until_true 900 'the end of the study' is_over
 measured 'the study, a killed worker and coordinator' "$((SECONDS - started)) s"
 check 'the study is completed' test "$(state)" = completed
-check 'the worker was started again' test "$(of_all '{{.RestartCount}}' worker | sort -n | tail -n 1)" -ge 1
+for service in worker coordinator; do
+    check "the $service was started again" test "$(of_all '{{.RestartCount}}' "$service" | sort -n | tail -n 1)" -ge 1
+done
 
 best() { as_reader "SELECT trial, value, params FROM trawl.best_trials WHERE study = '$study' AND rank <= 5"; }
 echo; best; echo
