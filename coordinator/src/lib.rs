@@ -7,6 +7,7 @@ pub mod app;
 pub mod files;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
 pub mod server;
 pub mod store;
 pub mod tls;

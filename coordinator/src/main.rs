@@ -21,6 +21,7 @@ use trawl_coordinator::app::{App, Settings, be_present, expire_leases};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::server::{Ports, serve};
 use trawl_coordinator::tls::Tls;
+use trawl_traces::Traces;
 
 use args::Args;
 
@@ -31,14 +32,17 @@ const DATABASE_WITHIN: Duration = Duration::from_secs(60);
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     args.refuse_open_ports();
-    args.log.init();
+    let traces = Traces::from_environment("trawl-coordinator")?;
+    args.log.init(&traces);
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
     // Asked to stop while it still waits for Postgres, it has nothing to end.
-    tokio::select! {
+    let done = tokio::select! {
         done = run(args, stop.clone()) => done,
         () = async { stop.cancelled().await; sleep(Duration::from_secs(30)).await } => Ok(()),
-    }
+    };
+    tokio::task::spawn_blocking(move || traces.flush()).await?;
+    done
 }
 
 async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {

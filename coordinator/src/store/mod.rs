@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod leases;
 pub mod loose_objects;
 pub mod refits;
+pub mod stock;
 pub mod studies;
 pub mod tokens;
 pub mod trials;
