@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test bench compose-test demo lint sqlx-prepare clean
+.PHONY: help setup build test bench compose-test demo lint helm-check ops-check sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ demo: build ## the regression study on an embedded Postgres with local workers
 lint: setup ## formatting and clippy, with warnings as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- --deny warnings
+
+helm-check: build ## the Helm chart, rendered by Helm's own code and held against the schemas of Kubernetes
+	@deploy/helm/check.sh
+
+ops-check: ## shell scripts by shellcheck, alert rules and their tests by promtool
+	@deploy/ops-check.sh
 
 sqlx-prepare: setup ## renew .sqlx after a change of a query: deploy/with-postgres.sh make sqlx-prepare
 	@deploy/sqlx.sh prepare

@@ -1,5 +1,6 @@
 //! Flags of `trawl-coordinator`.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -7,11 +8,14 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 use trawl_coordinator::tls::TlsFiles;
 use trawl_domain::access::Protection;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
+use trawl_traces::{Traces, without_traces};
 use url::Url;
 
 /// Samples configurations, keeps studies in Postgres, leases jobs to workers.
@@ -160,16 +164,21 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Sends the log to standard error.
-    pub(crate) fn init(self) {
+    /// Sends the log to standard error, and spans to where traces go.
+    pub(crate) fn init(self, traces: &Traces) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        match self {
-            Self::Human => subscriber.with_target(false).init(),
-            Self::Json => subscriber.json().flatten_event(true).init(),
-        }
+        let log = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            // Colours are for a terminal; in a file or in what a container prints they are noise.
+            .with_ansi(std::io::stderr().is_terminal());
+        let log = match self {
+            Self::Human => log.with_target(false).boxed(),
+            Self::Json => log.json().flatten_event(true).boxed(),
+        };
+        tracing_subscriber::registry()
+            .with(log.with_filter(without_traces(filter)))
+            .with(traces.layer())
+            .init();
     }
 }
 

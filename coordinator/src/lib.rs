@@ -8,6 +8,7 @@ pub mod database;
 pub mod files;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
 pub mod server;
 pub mod store;
 pub mod tls;

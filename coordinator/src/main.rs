@@ -22,6 +22,7 @@ use trawl_coordinator::files::Files;
 use trawl_coordinator::server::{Ports, serve};
 use trawl_coordinator::tls::Tls;
 use trawl_domain::secret::Secret;
+use trawl_traces::Traces;
 
 use args::{Args, Command};
 
@@ -31,21 +32,24 @@ async fn main() -> anyhow::Result<()> {
     if args.command.is_none() {
         args.refuse_open_ports();
     }
-    args.log.init();
+    let database_url = args.database_url()?;
+    let traces = Traces::from_environment("trawl-coordinator")?;
+    args.log.init(&traces);
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
-    // Asked to stop while it still waits for Postgres, it has nothing to end.
-    let database_url = args.database_url()?;
     let work = async {
         match args.command {
             Some(Command::Migrate) => migrate(&database_url).await,
             None => run(args, &database_url, stop.clone()).await,
         }
     };
-    tokio::select! {
+    // Asked to stop while it still waits for Postgres, it has nothing to end.
+    let done = tokio::select! {
         done = work => done,
         () = async { stop.cancelled().await; sleep(Duration::from_secs(30)).await } => Ok(()),
-    }
+    };
+    tokio::task::spawn_blocking(move || traces.flush()).await?;
+    done
 }
 
 /// Brings the database to this version's schema.

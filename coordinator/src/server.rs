@@ -100,7 +100,7 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
             .http2_keepalive_timeout(Some(Duration::from_secs(20)))
             .tcp_nodelay(true)
-            .add_routes(guarded(routes, Arc::clone(&ports.door)))
+            .add_routes(guarded(routes, Arc::clone(&app), Arc::clone(&ports.door)))
             .serve_with_incoming_shutdown(TcpListenerStream::new(ports.grpc), stop.clone().cancelled_owned()),
     );
     let web = http::router(Arc::clone(&app), ports.door);
@@ -172,6 +172,7 @@ async fn expire(app: Arc<App>) -> Result<(), AppError> {
 async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     cancel_study::sweep_cancelled(&app).await?;
     delete_study::remove_deleted(&app).await?;
+    app.metrics().tidy();
     sweep_objects::sweep_objects(&app).await
 }
 

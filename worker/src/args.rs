@@ -1,13 +1,17 @@
 //! Flags of `trawl-worker`.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
 use trawl_proto::dial::TlsChoice;
+use trawl_traces::{Traces, without_traces};
 use trawl_worker::device::DeviceChoice;
 
 /// Leases jobs, trains them on its device and reports what came of them.
@@ -63,6 +67,9 @@ pub(crate) struct Args {
     /// File that is written every few seconds as a sign of life; `trawl-worker alive` looks at it.
     #[arg(long, value_name = "FILE", env = "TRAWL_ALIVE_FILE")]
     pub(crate) alive_file: Option<PathBuf>,
+    /// Give up after so many seconds without a coordinator that takes the worker; it tries for ever where left out.
+    #[arg(long, value_name = "SECONDS", env = "TRAWL_REGISTER_WITHIN_S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) register_within_s: Option<u64>,
     /// Form of the log, on standard error; RUST_LOG filters it.
     #[arg(long, env = "TRAWL_LOG", default_value = "human")]
     pub(crate) log: Log,
@@ -155,15 +162,20 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Sends the log to standard error.
-    pub(crate) fn init(self) {
+    /// Sends the log to standard error, and spans to where traces go.
+    pub(crate) fn init(self, traces: &Traces) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        match self {
-            Self::Human => subscriber.with_target(false).init(),
-            Self::Json => subscriber.json().flatten_event(true).init(),
-        }
+        let log = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            // Colours are for a terminal; in a file or in what a container prints they are noise.
+            .with_ansi(std::io::stderr().is_terminal());
+        let log = match self {
+            Self::Human => log.with_target(false).boxed(),
+            Self::Json => log.json().flatten_event(true).boxed(),
+        };
+        tracing_subscriber::registry()
+            .with(log.with_filter(without_traces(filter)))
+            .with(traces.layer())
+            .init();
     }
 }

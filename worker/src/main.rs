@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_domain::id::WorkerId;
+use trawl_traces::Traces;
 use trawl_worker::agent::connection::Connection;
 use trawl_worker::agent::{self, Settings};
 use trawl_worker::{alive, device};
@@ -32,9 +33,17 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Works for the coordinator.
 fn work(args: Args) -> anyhow::Result<()> {
-    args.log.init();
     // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
     let device = device::take(args.device, args.threads, args.share_devices.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let traces = {
+        let _entered = runtime.enter();
+        Traces::from_environment("trawl-worker")?
+    };
+    args.log.init(&traces);
     info!(
         worker.device = device.name,
         worker.device_description = device.description,
@@ -50,25 +59,28 @@ fn work(args: Args) -> anyhow::Result<()> {
         cache_dir: args.cache_dir(),
         device: device.device,
         device_name: device.name,
+        register_within: args.register_within_s.map(Duration::from_secs),
     };
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?
-        .block_on(async {
-            let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
-            let stop = CancellationToken::new();
-            stop_on_signals(&stop)?;
-            if let Some(file) = args.alive_file {
-                tokio::spawn(alive::give_signs(file));
-            }
-            agent::run(settings, connection, stop).await;
-            info!("worker stopped");
-            anyhow::Ok(())
-        })
+    let done = runtime.block_on(async {
+        let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
+        let stop = CancellationToken::new();
+        stop_on_signals(&stop)?;
+        if let Some(file) = args.alive_file {
+            tokio::spawn(alive::give_signs(file));
+        }
+        agent::run(settings, connection, stop).await?;
+        info!("worker stopped");
+        anyhow::Ok(())
+    });
+    traces.flush();
+    done
 }
 
-/// The first SIGINT or SIGTERM hands the leases back, the second stops at once.
+/// Signals within this time of the first are the same wish: whoever stops a group of processes may tell the worker, and so may
+/// a script of the group that passes on what it was told.
+const SAME_WISH_WITHIN: Duration = Duration::from_secs(2);
+
+/// The first SIGINT or SIGTERM hands the leases back, another one later stops at once.
 fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -78,6 +90,8 @@ fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
         next().await;
         info!("told to stop");
         stop.cancel();
+        let same_until = Instant::now() + SAME_WISH_WITHIN;
+        while timeout_at(same_until, next()).await.is_ok() {}
         let _ = timeout(Duration::from_secs(60), next()).await;
         warn!("stopping at once");
         std::process::exit(1);

@@ -19,6 +19,7 @@ use trawl_domain::id::TokenId;
 use trawl_domain::secret::Secret;
 
 use super::{App, AppError};
+use crate::metrics::{Metrics, Refused};
 use crate::store::tokens;
 
 /// What is known of tokens is no older.
@@ -72,6 +73,18 @@ pub enum Refusal {
     /// The tokens cannot be read.
     #[error(transparent)]
     NotNow(#[from] AppError),
+}
+
+impl Refusal {
+    /// As it is counted.
+    pub fn reason(&self) -> Refused {
+        match self {
+            Self::NoToken => Refused::NoToken,
+            Self::BadToken => Refused::BadToken,
+            Self::TooOften { .. } => Refused::TooOften,
+            Self::NotNow(_) => Refused::NotNow,
+        }
+    }
 }
 
 /// Who may call this coordinator.
@@ -143,6 +156,21 @@ impl Door {
             None if self.fixed.is_empty() && !known.any => Ok(Caller::Anybody),
             _ => Err(Refusal::BadToken),
         }
+    }
+
+    /// Whose token this was when tokens were last read, if it has not expired since; for what may be told while the database
+    /// is away, and is no reason to let anybody change anything.
+    pub fn remembers(&self, token: TokenHash) -> Option<Caller> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let live = known.as_ref()?.live.get(&token)?;
+        live.until
+            .is_none_or(|until| Instant::now() < until)
+            .then_some(live.caller)
+    }
+
+    /// What Prometheus is told.
+    pub fn metrics(&self) -> &Metrics {
+        self.app.metrics()
     }
 
     /// Counts a call.

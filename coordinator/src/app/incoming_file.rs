@@ -45,7 +45,10 @@ impl IncomingFile {
             }
         };
         match ended {
-            Ok(()) => Ok(self.object_key),
+            Ok(()) => {
+                app.metrics.uploaded(&self.object_key, self.announced.bytes);
+                Ok(self.object_key)
+            }
             Err(error) => {
                 give_up(app, &self.object_key).await;
                 Err(error)

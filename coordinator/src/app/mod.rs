@@ -30,6 +30,7 @@ pub mod renew_lease;
 pub mod report_epochs;
 pub mod submit_study;
 pub mod sweep_objects;
+pub mod take_stock;
 
 pub use finish_job::{TestMetrics, finish_job};
 pub use register_dataset::{DatasetUpload, dataset_file, register_dataset};
@@ -42,12 +43,14 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::Instant;
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
 
 use crate::files::{Files, FilesError};
+use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::studies::{self, StudyRecord, StudyRef};
 
@@ -140,6 +143,8 @@ pub struct App {
     /// One permit for each file that may be on its way into the object store.
     uploads: Semaphore,
     ids: Mutex<ChaCha20Rng>,
+    metrics: Metrics,
+    last_stock: take_stock::LastStock,
     /// Counts up when jobs may be waiting.
     jobs_queued: watch::Sender<u64>,
     /// Counts up when some study changed.
@@ -157,6 +162,8 @@ impl App {
             number: ids.next_u32().cast_signed(),
             uploads: Semaphore::new(UPLOADS_MAX),
             ids: Mutex::new(ids),
+            metrics: Metrics::new(),
+            last_stock: take_stock::LastStock::default(),
             jobs_queued: watch::Sender::new(0),
             studies_changed: watch::Sender::new(0),
         }
@@ -165,6 +172,11 @@ impl App {
     /// What the operator decided.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What Prometheus is told.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Tells when some study changed.
@@ -206,7 +218,10 @@ impl App {
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, AppError> {
-        Ok(self.pool.begin().await?)
+        let asked_at = Instant::now();
+        let tx = self.pool.begin().await;
+        self.metrics.database_waited(asked_at.elapsed());
+        Ok(tx?)
     }
 
     async fn find_study(&self, study: &str) -> Result<StudyRecord, AppError> {

@@ -7,10 +7,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{App, AppError};
+use crate::metrics::Answered;
 use crate::store::epoch_reports::{self, NewReport};
 use crate::store::leases::{self, LeaseClaim};
 use crate::store::{StoreError, folds};
@@ -47,6 +49,7 @@ pub struct NotWritten;
 
 struct Waiting {
     epoch: JobEpoch,
+    came_at: Instant,
     answer: oneshot::Sender<Result<Written, NotWritten>>,
 }
 
@@ -61,7 +64,9 @@ impl ReportQueue {
     /// The writer has stopped.
     pub async fn push(&self, epoch: JobEpoch) -> Result<oneshot::Receiver<Result<Written, NotWritten>>, NotWritten> {
         let (answer, receiver) = oneshot::channel();
-        self.0.send(Waiting { epoch, answer }).await.map_err(|_| NotWritten)?;
+        let came_at = Instant::now();
+        let waiting = Waiting { epoch, came_at, answer };
+        self.0.send(waiting).await.map_err(|_| NotWritten)?;
         Ok(receiver)
     }
 }
@@ -97,11 +102,12 @@ async fn write_and_answer(app: &App, batch: Vec<Waiting>) {
         Err(error) => warn!(report.batch_len = batch.len(), error = %error, "epoch reports were not written"),
     }
     for waiting in batch {
-        let answer = match &written {
-            Ok(live) if live.contains(&waiting.epoch.lease) => Ok(Written::Durable),
-            Ok(_) => Ok(Written::LeaseLost),
-            Err(_) => Err(NotWritten),
+        let (answer, answered) = match &written {
+            Ok(live) if live.contains(&waiting.epoch.lease) => (Ok(Written::Durable), Answered::Durable),
+            Ok(_) => (Ok(Written::LeaseLost), Answered::LeaseLost),
+            Err(_) => (Err(NotWritten), Answered::NotWritten),
         };
+        app.metrics.answered(answered, waiting.came_at.elapsed());
         // The stream may be gone: its worker will send the epoch again.
         let _ = waiting.answer.send(answer);
     }
@@ -130,6 +136,7 @@ async fn write(app: &App, batch: &[Waiting]) -> Result<HashSet<LeaseClaim>, AppE
         epoch_reports::insert(&mut tx, &reports).await?;
     }
     tx.commit().await.map_err(StoreError::from)?;
+    app.metrics.committed(reports.len());
     debug!(
         report.batch_len = batch.len(),
         report.rows = reports.len(),

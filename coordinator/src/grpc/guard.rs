@@ -17,12 +17,18 @@ use tonic::service::Routes;
 use trawl_domain::access::TokenHash;
 
 use super::access::{Audience, audience};
-use super::status;
+use super::{calls, status};
+use crate::app::App;
 use crate::app::door::{Door, Refusal};
+use crate::metrics::Refused;
 
-/// Lets only those calls through that the table of [`super::access`] allows.
-pub fn guarded(routes: Routes, door: Arc<Door>) -> Routes {
-    routes.into_axum_router().layer(from_fn_with_state(door, guard)).into()
+/// Lets only those calls through that the table of [`super::access`] allows, and counts all.
+pub fn guarded(routes: Routes, app: Arc<App>, door: Arc<Door>) -> Routes {
+    routes
+        .into_axum_router()
+        .layer(from_fn_with_state(door, guard))
+        .layer(from_fn_with_state(app, calls::count))
+        .into()
 }
 
 /// The token of a request, as its hash.
@@ -55,13 +61,21 @@ async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
 }
 
 async fn admit(door: &Door, path: &str, token: Option<TokenHash>) -> Result<(), Status> {
-    let caller = door.identify(token).await.map_err(of_refusal)?;
-    door.count(caller).map_err(of_refusal)?;
+    let refused = |refusal: Refusal| {
+        door.metrics().refused(refusal.reason());
+        of_refusal(refusal)
+    };
+    let caller = door.identify(token).await.map_err(refused)?;
+    door.count(caller).map_err(refused)?;
     // A newer client may know more; and what is in no table is nobody's.
-    let audience = audience(path).ok_or_else(|| Status::unimplemented("this coordinator has no such RPC"))?;
+    let Some(audience) = audience(path) else {
+        door.metrics().refused(Refused::NoSuchRpc);
+        return Err(Status::unimplemented("this coordinator has no such RPC"));
+    };
     if audience.admits(caller.role()) {
         Ok(())
     } else {
+        door.metrics().refused(Refused::Role);
         let rpc = path.rsplit('/').next().unwrap_or_default();
         Err(Status::permission_denied(format!(
             "a token of the role {} may not call {rpc}",

@@ -3,6 +3,7 @@
 
 pub mod access;
 mod access_service;
+mod calls;
 mod file_streams;
 mod guard;
 mod report_stream;

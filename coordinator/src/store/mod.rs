@@ -14,6 +14,7 @@ pub mod leases;
 pub mod loose_objects;
 pub mod readers;
 pub mod refits;
+pub mod stock;
 pub mod studies;
 pub mod tokens;
 pub mod trials;

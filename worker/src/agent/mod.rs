@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use tch::Device;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 use trawl_domain::id::WorkerId;
 use trawl_proto::dial::told;
 use trawl_proto::v1;
@@ -51,6 +52,16 @@ pub struct Settings {
     pub device_name: String,
     /// Where dataset files are kept.
     pub cache_dir: PathBuf,
+    /// How long it looks for a coordinator that takes it; for ever, if nothing is said.
+    pub register_within: Option<Duration>,
+}
+
+/// No coordinator took the worker in the time that its operator gave it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not registered within {} s: {why}", within.as_secs())]
+pub struct NotRegistered {
+    within: Duration,
+    why: String,
 }
 
 /// The parts that a job needs, shared by all of them.
@@ -64,13 +75,16 @@ struct Agent {
 }
 
 /// Works until `stop` is cancelled, then hands the leases back and says goodbye.
-pub async fn run(settings: Settings, connection: Connection, stop: CancellationToken) {
+///
+/// # Errors
+/// No coordinator takes the worker in time.
+pub async fn run(settings: Settings, connection: Connection, stop: CancellationToken) -> Result<(), NotRegistered> {
     let tasks = TaskTracker::new();
     // What jobs need to end well lives until they have.
     let background = CancellationToken::new();
     let leases = Leases::new();
-    let Some(times) = register(&settings, &connection, &stop).await else {
-        return;
+    let Some(times) = register(&settings, &connection, &stop).await? else {
+        return Ok(());
     };
     let (reports, carry) = reports::reports(connection.clone(), leases.clone(), background.clone());
     let agent = Arc::new(Agent {
@@ -108,6 +122,7 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     if !matches!(said, Ok(Ok(_))) {
         warn!("stopping: the coordinator could not be told");
     }
+    Ok(())
 }
 
 /// How the coordinator wants workers to behave.
@@ -119,23 +134,32 @@ struct Times {
 }
 
 /// Makes the worker known, as soon as the coordinator is there; `None` if it is told to stop before.
-async fn register(settings: &Settings, connection: &Connection, stop: &CancellationToken) -> Option<Times> {
+async fn register(
+    settings: &Settings,
+    connection: &Connection,
+    stop: &CancellationToken,
+) -> Result<Option<Times>, NotRegistered> {
+    let began = Instant::now();
     let mut backoff = Backoff::new(settings.worker_id);
     loop {
         match try_register(settings, connection).await {
             Ok(times) => {
                 info!(worker.id = %settings.worker_id, worker.device = settings.device_name,
                     worker.slots = settings.slots, "worker registered");
-                return Some(times);
+                return Ok(Some(times));
             }
             Err(status) => {
                 connection.failed(status.code());
+                if let Some(within) = settings.register_within.filter(|within| began.elapsed() >= *within) {
+                    let why = told(&status);
+                    return Err(NotRegistered { within, why });
+                }
                 warn!(error = told(&status), code = %status.code(), "cannot register; trying again");
             }
         }
         tokio::select! {
             () = backoff.wait() => {}
-            () = stop.cancelled() => return None,
+            () = stop.cancelled() => return Ok(None),
         }
     }
 }
@@ -182,7 +206,9 @@ async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, times: Times) {
                 nanos: 0,
             }),
         };
-        let leased = match agent.connection.patient_client().lease_jobs(request).await {
+        let lease = info_span!(target: trawl_traces::TARGET, "lease", otel.kind = "client");
+        let mut client = agent.connection.patient_client();
+        let leased = match client.lease_jobs(request).instrument(lease.clone()).await {
             Ok(answer) => {
                 backoff.reset();
                 answer.into_inner().jobs
@@ -200,10 +226,12 @@ async fn take_jobs(agent: &Arc<Agent>, jobs: &TaskTracker, times: Times) {
                 break;
             };
             let agent = Arc::clone(agent);
-            jobs.spawn(async move {
+            let span = run_job::span(&lease, &job);
+            let run = async move {
                 run_job::run_job(&agent, job, times).await;
                 drop(slot);
-            });
+            };
+            jobs.spawn(run.instrument(span));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use tracing::{info, warn};
+use tracing::{Instrument, Span, info, info_span, warn};
 use trawl_domain::failure::FailureCause;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
@@ -24,6 +24,13 @@ use crate::trainer::{
     DeviceTable, Event, Interrupter, Member, MemberLosses, Outcome, TrainError, TrainJob, Trained, resume, train,
     trains_together,
 };
+
+/// The span of a step of a job.
+macro_rules! step {
+    ($name:literal) => {
+        info_span!(target: trawl_traces::TARGET, $name)
+    };
+}
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +65,18 @@ impl JobError {
             _ => FailureCause::Error,
         }
     }
+}
+
+/// The span of a job, a child of that of its lease; its steps are its children.
+pub(super) fn span(lease: &Span, leased: &v1::LeasedJob) -> Span {
+    let (job, lease_id) = (leased.job.as_ref(), leased.lease.as_ref());
+    info_span!(
+        target: trawl_traces::TARGET, parent: lease, "job",
+        job.id = lease_id.map(|lease| lease.job_id.as_str()),
+        study.name = job.map(|job| job.study.as_str()),
+        job.members = job.map(|job| job.members.len()),
+        job.epochs = job.map(|job| job.epochs),
+    )
 }
 
 /// Runs a job under its lease, to whatever end.
@@ -114,7 +133,8 @@ struct Run<'a> {
 async fn work(agent: &Arc<Agent>, run: Run<'_>, wire: v1::Job) -> Result<(), JobError> {
     let (lease, interrupter) = (run.lease, run.interrupter.clone());
     let job = Job::try_from(wire)?;
-    let (data, test) = load_tables(agent, lease, &job).await?;
+    let fetched = load_tables(agent, lease, &job).instrument(step!("fetch"));
+    let (data, test) = fetched.await?;
     // The tables of a refit's last fit are looked at once more when it is over.
     let refit_end = match (&test, job.split) {
         (Some(test), Split::All) => Some((data.shallow_clone(), test.shallow_clone())),
@@ -147,8 +167,9 @@ async fn work(agent: &Arc<Agent>, run: Run<'_>, wire: v1::Job) -> Result<(), Job
         );
     }
     let dropout = train_job.members[0].hyperparameters.dropout.clone();
-    let trained = train_with_checkpoints(agent, &run, train_job).await?;
-    if !agent.reports.flush().await {
+    let training = train_with_checkpoints(agent, &run, train_job).instrument(step!("train"));
+    let trained = training.await?;
+    if !agent.reports.flush().instrument(step!("report")).await {
         return Err(JobError::Interrupted);
     }
     let test = trained.test().first().copied().flatten();
@@ -179,7 +200,7 @@ async fn work(agent: &Arc<Agent>, run: Run<'_>, wire: v1::Job) -> Result<(), Job
         let (mut client, request) = (agent.connection.client(), request.clone());
         async move { client.finish_job(request).await }
     });
-    note_status(agent, lease, finished.await?.status)
+    note_status(agent, lease, finished.instrument(step!("finish")).await?.status)
 }
 
 /// The tables of a job. Tries again while the coordinator does not answer: that is no failure of the job.
