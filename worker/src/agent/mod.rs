@@ -1,13 +1,15 @@
 //! The agent: asks for jobs, runs each under its lease, and hands everything back when it is told to stop.
 //!
 //! Training runs on threads of its own and knows nothing of all this: it emits events and asks an interrupter. Around it,
-//! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged.
+//! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged;
+//! [`progress`] notices a training that hangs.
 
 mod artifacts;
 mod checkpoints;
 pub mod connection;
 mod heartbeat;
 mod leases;
+mod progress;
 mod refit_artifacts;
 mod reports;
 mod run_job;
@@ -51,6 +53,17 @@ pub struct Settings {
     pub device_name: String,
     /// Where dataset files are kept.
     pub cache_dir: PathBuf,
+    /// A training that makes no step for so long hangs.
+    pub progress_limit: Duration,
+}
+
+/// Why the agent stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// A training hangs. Its thread is still there, and the process must not wait for it.
+    Hung,
 }
 
 /// The parts that a job needs, shared by all of them.
@@ -61,16 +74,18 @@ struct Agent {
     leases: Leases,
     reports: Reports,
     datasets: Datasets,
+    /// Cancelled when a training hangs.
+    hung: CancellationToken,
 }
 
-/// Works until `stop` is cancelled, then hands the leases back and says goodbye.
-pub async fn run(settings: Settings, connection: Connection, stop: CancellationToken) {
+/// Works until `stop` is cancelled or a training hangs, then hands the leases back and says goodbye.
+pub async fn run(settings: Settings, connection: Connection, stop: CancellationToken) -> Ended {
     let tasks = TaskTracker::new();
     // What jobs need to end well lives until they have.
     let background = CancellationToken::new();
     let leases = Leases::new();
     let Some(times) = register(&settings, &connection, &stop).await else {
-        return;
+        return Ended::Told;
     };
     let (reports, carry) = reports::reports(connection.clone(), leases.clone(), background.clone());
     let agent = Arc::new(Agent {
@@ -79,6 +94,7 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
         reports,
         connection,
         settings,
+        hung: CancellationToken::new(),
     });
     tasks.spawn(carry);
     tasks.spawn(heartbeat::heartbeat(Arc::clone(&agent), times, background.clone()));
@@ -87,6 +103,7 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     tokio::select! {
         () = take_jobs(&agent, &jobs, times) => {}
         () = stop.cancelled() => {}
+        () = agent.hung.cancelled() => {}
     }
     info!(jobs = leases.len(), "stopping: leases are handed back");
     leases.interrupt_all(LeaseEnd::Drain);
@@ -107,6 +124,12 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     let said = tokio::time::timeout(Duration::from_secs(2), client.unregister_worker(goodbye)).await;
     if !matches!(said, Ok(Ok(_))) {
         warn!("stopping: the coordinator could not be told");
+    }
+    // One that hung only now, while the others were handed back, is as much in the way.
+    if agent.hung.is_cancelled() {
+        Ended::Hung
+    } else {
+        Ended::Told
     }
 }
 
