@@ -2,6 +2,7 @@
 
 mod access;
 mod authority;
+mod frozen_thread;
 mod gate;
 mod object_store;
 mod postgres;
@@ -17,6 +18,7 @@ pub mod studies;
 
 pub use access::{Admin, all_tables};
 pub use authority::{Authority, CertFiles};
+pub use frozen_thread::FrozenThread;
 pub use gate::Gate;
 pub use object_store::ListedArtifact;
 pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
