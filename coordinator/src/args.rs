@@ -8,8 +8,10 @@ use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
+use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::tls::TlsFiles;
 use trawl_domain::access::Protection;
+use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
 use url::Url;
@@ -47,12 +49,48 @@ pub(crate) struct Args {
     /// Time between two checkpoints of a job in milliseconds: what a lost worker costs at most.
     #[arg(long, env = "TRAWL_CHECKPOINT_INTERVAL_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) checkpoint_interval_ms: u64,
+    #[command(flatten)]
+    pub(crate) quotas: QuotaArgs,
     /// File that says where it listens, written once it is ready.
     #[arg(long, env = "TRAWL_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,
     /// Form of the log, on standard error; RUST_LOG filters it.
     #[arg(long, env = "TRAWL_LOG", default_value = "human")]
     pub(crate) log: Log,
+}
+
+/// What studies may take of Postgres and of the object store.
+#[derive(Debug, clap::Args)]
+pub(crate) struct QuotaArgs {
+    /// Studies that are kept; further ones are refused until some are deleted.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDIES_MAX", default_value_t = 10_000)]
+    studies_max: u64,
+    /// Epoch reports that all studies may leave, by what they ask for when they are submitted: trials x folds x epochs, and
+    /// those of their refits. A report takes about 100 bytes of Postgres's disk.
+    #[arg(long, value_name = "N", env = "TRAWL_EPOCH_REPORTS_MAX", default_value_t = 10_000_000_000)]
+    epoch_reports_max: u64,
+    /// Epoch reports that one study may leave.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDY_EPOCH_REPORTS_MAX", default_value_t = EPOCH_REPORTS_MAX)]
+    study_epoch_reports_max: u64,
+    /// Bytes of all artifacts, checkpoints and dataset files. A study whose next file finds no room pauses.
+    #[arg(long, value_name = "N", env = "TRAWL_BYTES_MAX", default_value_t = 1 << 40)]
+    bytes_max: u64,
+    /// Bytes of those of one study.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDY_BYTES_MAX", default_value_t = 1 << 38)]
+    study_bytes_max: u64,
+}
+
+impl QuotaArgs {
+    /// What the operator allows.
+    pub(crate) fn quotas(&self) -> Quotas {
+        Quotas {
+            studies: self.studies_max,
+            epoch_reports: self.epoch_reports_max,
+            study_epoch_reports: self.study_epoch_reports_max,
+            bytes: self.bytes_max,
+            study_bytes: self.study_bytes_max,
+        }
+    }
 }
 
 /// Who may call, and how calls are encrypted.

@@ -65,6 +65,7 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         fashion_mnist_dirs: args.fashion_mnist_dirs(),
         lease_ttl: Duration::from_millis(args.lease_ttl_ms),
         checkpoint_interval: Duration::from_millis(args.checkpoint_interval_ms),
+        quotas: args.quotas.quotas(),
     };
     let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;

@@ -20,7 +20,7 @@ use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 use crate::app::be_present::{self, Presence};
 use crate::app::door::Door;
 use crate::app::report_epochs::report_writer;
-use crate::app::{App, AppError, cancel_study, delete_study, expire_leases, sweep_objects};
+use crate::app::{App, AppError, cancel_study, delete_study, expire_leases, quotas, sweep_objects};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
 use crate::tls::Tls;
@@ -168,11 +168,12 @@ async fn expire(app: Arc<App>) -> Result<(), AppError> {
     expire_leases::expire_leases(&app).await.map(drop)
 }
 
-/// Ends the jobs of cancelled studies, removes the rows of deleted ones, and sweeps the object store.
+/// Ends the jobs of cancelled studies, removes the rows of deleted ones, sweeps the object store, and counts what is left in it.
 async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     cancel_study::sweep_cancelled(&app).await?;
     delete_study::remove_deleted(&app).await?;
-    sweep_objects::sweep_objects(&app).await
+    sweep_objects::sweep_objects(&app).await?;
+    quotas::count_bytes(&app).await
 }
 
 async fn on_tick<F>(every: Duration, app: Arc<App>, stop: CancellationToken, work: fn(Arc<App>) -> F)

@@ -9,7 +9,8 @@ use anyhow::Context;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
-use crate::process::repository;
+use crate::process::{repository, wrapped};
+use crate::small_disk::SmallDisk;
 
 /// A Postgres of its own, removed when it is dropped or the process ends.
 #[derive(Debug)]
@@ -25,11 +26,24 @@ impl Postgres {
     /// # Errors
     /// It cannot be started.
     pub fn start_durable() -> anyhow::Result<Self> {
-        Self::start(&["--durable"])
+        Self::start(&[], &["--durable"])
     }
 
-    fn start(flags: &[&str]) -> anyhow::Result<Self> {
-        let mut script = Command::new(repository().join("deploy/with-postgres.sh"))
+    /// One that sees a disk of its own, for a tablespace on it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_beside(disk: &SmallDisk) -> anyhow::Result<Self> {
+        Self::start(&disk.wrapper(), &[])
+    }
+
+    /// A process that sees what Postgres sees.
+    pub fn process(&self) -> u32 {
+        self.script.id()
+    }
+
+    fn start(wrapper: &[String], flags: &[&str]) -> anyhow::Result<Self> {
+        let mut script = wrapped(wrapper, &repository().join("deploy/with-postgres.sh"))
             .args(flags)
             .args(["bash", "-c", "echo \"$DATABASE_URL\"; read -r _"])
             .stdin(Stdio::piped())
@@ -76,7 +90,7 @@ pub async fn fresh_database() -> anyhow::Result<String> {
     let postgres = match POSTGRES.get() {
         Some(postgres) => postgres,
         None => {
-            let started = Postgres::start(&[])?;
+            let started = Postgres::start(&[], &[])?;
             POSTGRES.get_or_init(|| started)
         }
     };

@@ -35,6 +35,16 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// The command that starts a program by way of a wrapper, which ends in it; of the program itself where there is none.
+pub(crate) fn wrapped(wrapper: &[String], program: &Path) -> Command {
+    let Some((first, others)) = wrapper.split_first() else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(first);
+    command.args(others).arg(program);
+    command
+}
+
 /// A tool that `make setup` fetched.
 ///
 /// # Errors

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use trawl_domain::id::JobId;
 
+use super::pause_study::pause_for_space;
 use super::{App, AppError};
 use crate::store::epoch_reports::{self, NewReport};
 use crate::store::leases::{self, LeaseClaim};
@@ -42,8 +44,14 @@ pub enum Written {
 
 /// The batch was not written, and may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("epoch reports cannot be written now")]
-pub struct NotWritten;
+pub enum NotWritten {
+    /// Postgres is away, or the writer has stopped.
+    #[error("epoch reports cannot be written now")]
+    Now,
+    /// Postgres has no space for them.
+    #[error("epoch reports cannot be written: the disk of the database is full")]
+    NoSpace,
+}
 
 struct Waiting {
     epoch: JobEpoch,
@@ -61,7 +69,7 @@ impl ReportQueue {
     /// The writer has stopped.
     pub async fn push(&self, epoch: JobEpoch) -> Result<oneshot::Receiver<Result<Written, NotWritten>>, NotWritten> {
         let (answer, receiver) = oneshot::channel();
-        self.0.send(Waiting { epoch, answer }).await.map_err(|_| NotWritten)?;
+        self.0.send(Waiting { epoch, answer }).await.map_err(|_| NotWritten::Now)?;
         Ok(receiver)
     }
 }
@@ -94,13 +102,21 @@ async fn write_and_answer(app: &App, batch: Vec<Waiting>) {
     let written = write(app, &batch).await;
     match &written {
         Ok(_) => app.signal_studies(),
-        Err(error) => warn!(report.batch_len = batch.len(), error = %error, "epoch reports were not written"),
+        Err(error) => {
+            warn!(report.batch_len = batch.len(), error = %error, "epoch reports were not written");
+            if let Some(reason) = error.lack_of_space() {
+                // As far as that can still be written; if not, the reports wait where they are.
+                let jobs: HashSet<JobId> = batch.iter().map(|waiting| waiting.epoch.lease.job_id).collect();
+                pause_for_space(app, &Vec::from_iter(jobs), &reason).await;
+            }
+        }
     }
     for waiting in batch {
         let answer = match &written {
             Ok(live) if live.contains(&waiting.epoch.lease) => Ok(Written::Durable),
             Ok(_) => Ok(Written::LeaseLost),
-            Err(_) => Err(NotWritten),
+            Err(error) if error.lack_of_space().is_some() => Err(NotWritten::NoSpace),
+            Err(_) => Err(NotWritten::Now),
         };
         // The stream may be gone: its worker will send the epoch again.
         let _ = waiting.answer.send(answer);

@@ -313,9 +313,9 @@ async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest
     let upload = &mut dataset.file.upload;
     match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
         Ok(()) => dataset.keep(app).await.map(|()| false).map_err(status::of),
-        Err(status) => {
+        Err(error) => {
             dataset.file.drop(app).await;
-            Err(status)
+            Err(error.into())
         }
     }
 }

@@ -332,8 +332,13 @@ where
         match call().await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) if may_pass(&status) => {
-                if agent.leases.end_of(lease) == Some(LeaseEnd::Lost) {
-                    return Err(JobError::Interrupted);
+                match agent.leases.end_of(lease) {
+                    Some(LeaseEnd::Lost) => return Err(JobError::Interrupted),
+                    // There is no space, and there will be none soon: the study was paused for it.
+                    Some(LeaseEnd::Drain) if status.code() == Code::ResourceExhausted => {
+                        return Err(JobError::Interrupted);
+                    }
+                    _ => {}
                 }
                 agent.connection.failed(status.code());
                 warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no answer; trying again");
