@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::tls::TlsFiles;
@@ -15,6 +17,9 @@ use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
 use url::Url;
+
+/// Files that the coordinator needs for other things: connections to Postgres, files under way.
+const FILES_BESIDE_CONNECTIONS: usize = 256;
 
 /// Samples configurations, keeps studies in Postgres, leases jobs to workers.
 #[derive(Debug, Parser)]
@@ -51,6 +56,9 @@ pub(crate) struct Args {
     pub(crate) checkpoint_interval_ms: u64,
     #[command(flatten)]
     pub(crate) quotas: QuotaArgs,
+    /// Connections to both ports at once; further ones are closed. A worker has two, and each takes up to a MiB of memory.
+    #[arg(long, value_name = "N", env = "TRAWL_CONNECTIONS_MAX", default_value = "2048")]
+    connections_max: NonZeroU32,
     /// File that says where it listens, written once it is ready.
     #[arg(long, env = "TRAWL_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,
@@ -67,7 +75,12 @@ pub(crate) struct QuotaArgs {
     studies_max: u64,
     /// Epoch reports that all studies may leave, by what they ask for when they are submitted: trials x folds x epochs, and
     /// those of their refits. A report takes about 100 bytes of Postgres's disk.
-    #[arg(long, value_name = "N", env = "TRAWL_EPOCH_REPORTS_MAX", default_value_t = 10_000_000_000)]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "TRAWL_EPOCH_REPORTS_MAX",
+        default_value_t = 10_000_000_000
+    )]
     epoch_reports_max: u64,
     /// Epoch reports that one study may leave.
     #[arg(long, value_name = "N", env = "TRAWL_STUDY_EPOCH_REPORTS_MAX", default_value_t = EPOCH_REPORTS_MAX)]
@@ -172,6 +185,36 @@ impl Log {
 }
 
 impl Args {
+    /// Connections to both ports at once: as many as were asked for, or as the system lets it have files for.
+    pub(crate) fn connections_max(&self) -> usize {
+        let asked = self.connections_max.get() as usize;
+        // A soft limit is often 1,024, whatever the hard one is: it is there for programs that cannot count so far.
+        let files = getrlimit(Resource::Nofile);
+        let hard = files.maximum.unwrap_or(u64::MAX);
+        let wanted = (asked + FILES_BESIDE_CONNECTIONS) as u64;
+        let soft = files.current.unwrap_or(u64::MAX).max(wanted.min(hard));
+        let raised = Rlimit {
+            current: Some(soft),
+            maximum: files.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!(error = %error, "the limit of open files cannot be raised");
+        }
+        let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let room = usize::try_from(now)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(FILES_BESIDE_CONNECTIONS)
+            .max(1);
+        if room < asked {
+            warn!(
+                connections.max = room,
+                files.max = now,
+                "fewer connections than asked for: files are limited"
+            );
+        }
+        asked.min(room)
+    }
+
     /// Folders that may hold FashionMNIST.
     pub(crate) fn fashion_mnist_dirs(&self) -> Vec<PathBuf> {
         if let Some(folder) = &self.fashion_mnist {

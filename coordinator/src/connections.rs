@@ -58,7 +58,10 @@ impl Places {
             let mut told_at = self.told_at.lock().unwrap_or_else(PoisonError::into_inner);
             if told_at.is_none_or(|at| at.elapsed() > TELL_EVERY) {
                 *told_at = Some(Instant::now());
-                warn!(connections.max = self.max, "connections are refused: there are as many as there may be");
+                warn!(
+                    connections.max = self.max,
+                    "connections are refused: there are as many as there may be"
+                );
             }
         }
         place
@@ -176,7 +179,11 @@ impl CallsOf {
         if self.0.under_way.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
-        self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.0
+            .idle_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
     }
 }
 
@@ -302,7 +309,9 @@ mod tests {
     async fn pair(hello_within: Duration, idle_max: Duration) -> (TcpStream, Connection, Places) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let places = Places::new(1);
-        let client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a way");
+        let client = TcpStream::connect(listener.local_addr().expect("an address"))
+            .await
+            .expect("a way");
         let (stream, _) = listener.accept().await.expect("a connection");
         let place = places.take().expect("a place");
         let limits = Limits { hello_within, idle_max };
@@ -346,9 +355,10 @@ mod tests {
         let _first = TcpStream::connect(addr).await.expect("a way");
         let (kept, _) = port.next().await;
         let mut second = TcpStream::connect(addr).await.expect("a way");
+        let mut byte = [0; 1];
         tokio::select! {
             _ = port.next() => panic!("there is no place"),
-            read = second.read(&mut [0; 1]) => assert!(matches!(read, Ok(0) | Err(_))),
+            read = second.read(&mut byte) => assert!(matches!(read, Ok(0) | Err(_))),
         }
         drop(kept);
         let (_third, _) = tokio::join!(TcpStream::connect(addr), port.next());

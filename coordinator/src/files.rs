@@ -58,7 +58,9 @@ impl FilesError {
         }
         // S3 itself is never full; servers that speak its protocol say so by status or by a code in the answer's text.
         let text = self.to_string();
-        ["507 Insufficient Storage", "StorageFull", "QuotaExceeded"].iter().any(|said| text.contains(said))
+        ["507 Insufficient Storage", "StorageFull", "QuotaExceeded"]
+            .iter()
+            .any(|said| text.contains(said))
     }
 
     /// True if there is no object of that key.

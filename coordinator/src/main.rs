@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_coordinator::app::door::Door;
 use trawl_coordinator::app::{App, Settings, be_present, expire_leases};
+
+use trawl_coordinator::connections::Places;
 use trawl_coordinator::files::Files;
 use trawl_coordinator::server::{Ports, serve};
 use trawl_coordinator::tls::Tls;
@@ -88,7 +90,14 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     if let Some(path) = &args.ready_file {
         write_ready_file(path, tls.is_some(), grpc_addr, http_addr)?;
     }
-    serve(app, presence, Ports { grpc, http, door, tls }, stop).await?;
+    let ports = Ports {
+        grpc,
+        http,
+        places: Places::new(args.connections_max()),
+        door,
+        tls,
+    };
+    serve(app, presence, ports, stop).await?;
     info!("coordinator stopped");
     Ok(())
 }

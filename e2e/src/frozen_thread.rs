@@ -64,6 +64,10 @@ fn find(process: u32, name: &str) -> anyhow::Result<i32> {
             found.push(task.file_name().to_string_lossy().parse()?);
         }
     }
-    ensure!(found.len() == 1, "{} threads of {process} are named {name}", found.len());
+    ensure!(
+        found.len() == 1,
+        "{} threads of {process} are named {name}",
+        found.len()
+    );
     Ok(found[0])
 }

@@ -70,7 +70,9 @@ async fn submissions_at_once_do_not_slip_through_together() -> anyhow::Result<()
     let system = System::start(&flags).await?;
     let store = trawl_e2e::StoreAt::folder(system.artifacts.path());
     let other = trawl_e2e::Coordinator::start(&system.database_url, &store, &flags, "127.0.0.1:0").await?;
-    let other = trawl_e2e::Client::new(&other.url, &system.database_url).await.map(|client| (other, client))?;
+    let other = trawl_e2e::Client::new(&other.url, &system.database_url)
+        .await
+        .map(|client| (other, client))?;
     let mut submissions = tokio::task::JoinSet::new();
     for number in 0..16 {
         let request = v1::CreateStudyRequest {
@@ -82,7 +84,13 @@ async fn submissions_at_once_do_not_slip_through_together() -> anyhow::Result<()
         } else {
             other.1.studies().await?
         };
-        submissions.spawn(async move { client.create_study(request).await.map(drop).map_err(|status| status.code()) });
+        submissions.spawn(async move {
+            client
+                .create_study(request)
+                .await
+                .map(drop)
+                .map_err(|status| status.code())
+        });
     }
     let answers = submissions.join_all().await;
     let accepted = answers.iter().filter(|answer| answer.is_ok()).count();
@@ -106,7 +114,9 @@ async fn epoch_reports_are_bounded_for_a_study_and_for_all() -> anyhow::Result<(
         .expect_err("more than a study may leave");
     assert_eq!(refused.code(), Code::InvalidArgument, "no other moment would let it in");
     assert!(
-        refused.message().contains("make 120 epoch reports; a study may leave 100 here"),
+        refused
+            .message()
+            .contains("make 120 epoch reports; a study may leave 100 here"),
         "{}",
         refused.message()
     );
@@ -126,7 +136,10 @@ async fn epoch_reports_are_bounded_for_a_study_and_for_all() -> anyhow::Result<(
     system.submit(studies::one_job("small", 1, 10)?).await?;
     assert_eq!(kept(&system).await?, 3);
     end_and_delete(&system, "first").await?;
-    look_for("room", async || Ok(create(&system, studies::one_job("third", 2, 10)?).await?.ok())).await?;
+    look_for("room", async || {
+        Ok(create(&system, studies::one_job("third", 2, 10)?).await?.ok())
+    })
+    .await?;
 
     // A refit asks for its own.
     let system = System::start(&["--epoch-reports-max", "20"]).await?;
@@ -175,14 +188,19 @@ async fn a_study_that_used_up_its_bytes_pauses_and_says_why() -> anyhow::Result<
         .expect_err("beyond the study's");
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(
-        refused.message().contains("of 250000 are used (--study-bytes-max), and 60000 more"),
+        refused
+            .message()
+            .contains("of 250000 are used (--study-bytes-max), and 60000 more"),
         "{}",
         refused.message()
     );
     let request = || v1::GetStudyRequest { study: "greedy".into() };
     let study = system.studies().await?.get_study(request()).await?.into_inner().study;
     let study = study.unwrap_or_default();
-    assert_eq!((study.state.as_str(), study.pause_reason.as_str()), ("paused", refused.message()));
+    assert_eq!(
+        (study.state.as_str(), study.pause_reason.as_str()),
+        ("paused", refused.message())
+    );
     let shown = system.trawl_stdout(&["show", "greedy"])?;
     assert!(shown.contains(refused.message()), "{shown}");
     let in_sql: Option<String> = sqlx::query_scalar("SELECT pause_reason FROM trawl.studies WHERE name = 'greedy'")
@@ -195,7 +213,11 @@ async fn a_study_that_used_up_its_bytes_pauses_and_says_why() -> anyhow::Result<
         .await
         .expect_err("beyond what is left");
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert!(refused.message().contains("of 400000 are used (--bytes-max)"), "{}", refused.message());
+    assert!(
+        refused.message().contains("of 400000 are used (--bytes-max)"),
+        "{}",
+        refused.message()
+    );
     assert_eq!(worker.heartbeat(&[&jobs[1]]).await?, [false], "it is wanted back");
     assert!(worker.release(&jobs[1], "drain", "").await?);
     end_and_delete(&system, "greedy").await?;

@@ -42,7 +42,10 @@ async fn a_training_that_hangs_goes_to_another_worker_although_its_own_lives() -
         .watch_until(STUDY, "some epochs", |study| study.epochs_reported > 600)
         .await?;
     let Some(thread) = FrozenThread::stop(hangs.id(), "trawl-trainer")? else {
-        writeln!(std::io::stderr(), "skipped: no thread of another process may be stopped here")?;
+        writeln!(
+            std::io::stderr(),
+            "skipped: no thread of another process may be stopped here"
+        )?;
         return Ok(());
     };
 

@@ -19,7 +19,12 @@ pub(super) async fn finish_study(
     let record = studies::lock(conn, study_id).await?;
     match record.state {
         // A study that found no space for the files of its refit.
-        StudyState::Paused if refits::of_study(conn, study_id).await?.iter().any(|refit| refit.ends_study) => {
+        StudyState::Paused
+            if refits::of_study(conn, study_id)
+                .await?
+                .iter()
+                .any(|refit| refit.ends_study) =>
+        {
             finish_refitting(conn, study_id).await
         }
         StudyState::Running | StudyState::Paused if record.trials_ended() == record.max_trials => {

@@ -50,7 +50,11 @@ pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) {
         Ok(names) => {
             // There are none where they are paused already, or ended.
             for name in names {
-                warn!(study.name = name, pause.reason = reason, "study paused: there is no space");
+                warn!(
+                    study.name = name,
+                    pause.reason = reason,
+                    "study paused: there is no space"
+                );
             }
             app.signal_studies();
         }

@@ -60,12 +60,7 @@ pub(super) fn check_study(app: &App, study: &Study) -> Result<(), AppError> {
 ///
 /// # Errors
 /// [`AppError::Exhausted`].
-pub(super) async fn look(
-    app: &App,
-    conn: &mut Connection,
-    studies: u64,
-    epoch_reports: u64,
-) -> Result<(), AppError> {
+pub(super) async fn look(app: &App, conn: &mut Connection, studies: u64, epoch_reports: u64) -> Result<(), AppError> {
     let (quotas, used) = (app.settings.quotas, usage::of_studies(conn).await?);
     if used.studies + studies > quotas.studies {
         return Err(AppError::Exhausted(format!(

@@ -69,7 +69,10 @@ impl ReportQueue {
     /// The writer has stopped.
     pub async fn push(&self, epoch: JobEpoch) -> Result<oneshot::Receiver<Result<Written, NotWritten>>, NotWritten> {
         let (answer, receiver) = oneshot::channel();
-        self.0.send(Waiting { epoch, answer }).await.map_err(|_| NotWritten::Now)?;
+        self.0
+            .send(Waiting { epoch, answer })
+            .await
+            .map_err(|_| NotWritten::Now)?;
         Ok(receiver)
     }
 }

@@ -74,7 +74,9 @@ pub async fn submit_study(app: &App, wire: v1::Study) -> Result<StudyView, AppEr
 async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(), AppError> {
     let asked = quotas::asked(&checked.study);
     let mut conn = app.pool.acquire().await?;
-    let is_new = studies::find(&mut conn, StudyRef::Name(&checked.study.name)).await?.is_none();
+    let is_new = studies::find(&mut conn, StudyRef::Name(&checked.study.name))
+        .await?
+        .is_none();
     if is_new {
         // Before anything of it is kept; what counts is the look under the lock.
         quotas::look(app, &mut conn, 1, asked).await?;

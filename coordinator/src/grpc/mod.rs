@@ -5,6 +5,7 @@ pub mod access;
 mod access_service;
 mod file_streams;
 mod guard;
+mod load;
 mod report_stream;
 mod status;
 mod study_service;

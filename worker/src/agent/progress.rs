@@ -88,7 +88,10 @@ mod tests {
             () = progress.ceased(LIMIT) => panic!("it made steps"),
             () = steps => {}
         }
-        assert!(timeout(2 * LIMIT, progress.ceased(LIMIT)).await.is_ok(), "now it makes none");
+        assert!(
+            timeout(2 * LIMIT, progress.ceased(LIMIT)).await.is_ok(),
+            "now it makes none"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -99,6 +102,10 @@ mod tests {
         assert!(progress.wait(|| true), "what it waited for");
         let began = Instant::now();
         assert!(timeout(2 * LIMIT, progress.ceased(LIMIT)).await.is_ok());
-        assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs(), "from the end of the wait on");
+        assert_eq!(
+            began.elapsed().as_secs(),
+            LIMIT.as_secs(),
+            "from the end of the wait on"
+        );
     }
 }
