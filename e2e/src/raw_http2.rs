@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\x20\r\n\r\n";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEAD_BYTES: usize = 9;
 /// As large as a frame may be without agreement.
 const FRAME_BYTES_MAX: usize = 16 << 10;
@@ -107,7 +107,11 @@ impl RawHttp2 {
         let stream = self.next_stream;
         self.next_stream += 2;
         let mut block = Vec::new();
-        let all = [(":method", request.method), (":scheme", "http"), (":path", &request.path)];
+        let all = [
+            (":method", request.method),
+            (":scheme", "http"),
+            (":path", &request.path),
+        ];
         let others = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
         for (name, value) in all.into_iter().chain(others) {
             // A literal that nobody has to remember, its name too.

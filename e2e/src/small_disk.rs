@@ -13,6 +13,8 @@ const ON_DISK: &str = r#"
     folder=$1 bytes=$2
     shift 2
     mount -t tmpfs -o "size=$bytes,mode=0777" none "$folder"
+    # Postgres owns what it keeps a tablespace in, and is nobody here; in a namespace of its own user it could not be.
+    chown 65534:65534 "$folder" 2>/dev/null || true
     exec "$@""#;
 
 /// Bytes of one write of what fills a disk.

@@ -8,7 +8,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tonic::Code;
 use trawl_e2e::flood;
-use trawl_e2e::{RawHttp2, RawRequest, ScriptedWorker, StoreAt, System, epoch_report, fresh_database, look_for, studies, wait_for};
+use trawl_e2e::{
+    RawHttp2, RawRequest, ScriptedWorker, StoreAt, System, epoch_report, fresh_database, look_for, studies, wait_for,
+};
 use trawl_proto::v1;
 
 /// What the coordinator may have of memory under any of these floods, as docs/reliability.md says.
@@ -29,7 +31,9 @@ impl Flooded {
         let log = folder.path().join("coordinator.log");
         let artifacts = TempDir::new()?;
         let mut store = StoreAt::folder(artifacts.path());
-        store.wrapper = ["sh", "-c", r#"log=$1; shift; exec "$@" 2> "$log""#, "sh"].map(str::to_owned).to_vec();
+        store.wrapper = ["sh", "-c", r#"log=$1; shift; exec "$@" 2> "$log""#, "sh"]
+            .map(str::to_owned)
+            .to_vec();
         store.wrapper.push(log.display().to_string());
         let flags = [&NO_RATE_LIMIT, flags].concat();
         let system = System::start_with(fresh_database().await?, artifacts, store, &flags).await?;
@@ -91,9 +95,10 @@ async fn message_bombs_and_deep_nesting_are_refused_in_bounded_memory() -> anyho
     for (what, message) in [("layers", flood::bomb(limit)), ("values", flood::bomb_of_values(limit))] {
         let codes = flood::submit_at_once(flooded.url(), None, &message, 12).await?;
         assert!(
-            codes
-                .iter()
-                .all(|code| matches!(code, Code::InvalidArgument | Code::ResourceExhausted | Code::DeadlineExceeded)),
+            codes.iter().all(|code| matches!(
+                code,
+                Code::InvalidArgument | Code::ResourceExhausted | Code::DeadlineExceeded
+            )),
             "{what}: {codes:?}"
         );
         assert!(codes.contains(&Code::InvalidArgument), "{what}: {codes:?}");
@@ -103,7 +108,12 @@ async fn message_bombs_and_deep_nesting_are_refused_in_bounded_memory() -> anyho
     let codes = flood::submit_at_once(flooded.url(), None, &flood::bomb(4 << 20), 4).await?;
     assert!(codes.iter().all(|code| *code == Code::OutOfRange), "{codes:?}");
     let codes = flood::submit_at_once(flooded.url(), None, &flood::nesting(100_000), 4).await?;
-    assert!(codes.iter().all(|code| matches!(code, Code::Internal | Code::InvalidArgument)), "{codes:?}");
+    assert!(
+        codes
+            .iter()
+            .all(|code| matches!(code, Code::Internal | Code::InvalidArgument)),
+        "{codes:?}"
+    );
     // Nobody agreed on a compression: what it would grow to is never known.
     let mut connection = RawHttp2::connect(flooded.url()).await?;
     let mut request = RawRequest::grpc("/trawl.v1.StudyService/CreateStudy", &[31, 139, 8, 0]);
@@ -128,11 +138,18 @@ async fn malformed_requests_by_the_thousand_change_nothing() -> anyhow::Result<(
         assert_eq!(closed, 0, "requests are refused, connections are not");
     }
     // What is no HTTP/2 at all.
-    for garbage in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n".as_bytes(), &[0xff; 4_096], b"\x16\x03\x01\x02\x00\x01\x00"] {
+    for garbage in [
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n".as_bytes(),
+        &[0xff; 4_096],
+        b"\x16\x03\x01\x02\x00\x01\x00",
+    ] {
         let mut stream = TcpStream::connect(flooded.url().trim_start_matches("http://")).await?;
         tokio::io::AsyncWriteExt::write_all(&mut stream, garbage).await?;
         let mut answer = Vec::new();
-        wait_for("the end of the connection", async { Ok(stream.read_to_end(&mut answer).await.unwrap_or(0)) }).await?;
+        wait_for("the end of the connection", async {
+            Ok(stream.read_to_end(&mut answer).await.unwrap_or(0))
+        })
+        .await?;
     }
     trawl_e2e::assert_same_rows(&before, &flooded.system.all_rows("stays").await?, "after the flood");
     let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies")
@@ -157,7 +174,10 @@ async fn answers_that_nobody_reads_take_bounded_memory() -> anyhow::Result<()> {
         }
     }
     drop(reports);
-    while wait_for("an acknowledgement", async { Ok(acknowledged.message().await?) }).await?.is_some() {}
+    while wait_for("an acknowledgement", async { Ok(acknowledged.message().await?) })
+        .await?
+        .is_some()
+    {}
     let unread = flood::unread_pages(flooded.url(), None, STUDY, 20, 120).await?;
     // Every one of them has been asked for once this one is answered to somebody who reads.
     let rows = look_for("a page for somebody who reads", async || {
@@ -187,7 +207,9 @@ async fn more_connections_than_there_may_be_are_closed_at_once() -> anyhow::Resu
     let mut refused = 0;
     for _ in 0..60 {
         let mut stream = TcpStream::connect(flooded.url().trim_start_matches("http://")).await?;
-        tokio::io::AsyncWriteExt::write_all(&mut stream, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.ok();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await
+            .ok();
         // The coordinator's settings come, or its end.
         let mut first = [0; 1];
         match wait_for("a word", async { Ok(stream.read(&mut first).await) }).await? {

@@ -1,5 +1,6 @@
 //! Submit: checks a study, all of it at once, keeps it with its dataset, and plans its first trials.
 
+use tokio::task::block_in_place;
 use tracing::info;
 use trawl_domain::dataset::{FileHash, Part};
 use trawl_domain::id::StudyId;
@@ -33,8 +34,8 @@ impl CheckedStudy {
 /// # Errors
 /// Every broken rule; nothing was stored.
 pub async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppError> {
-    let spec = trawl_proto::to_json(&wire);
-    let draft = trawl_proto::study_draft(wire);
+    // A message of a megabyte may have half a million parts: other calls must not wait while they are turned over.
+    let (spec, draft) = block_in_place(|| (trawl_proto::to_json(&wire), trawl_proto::study_draft(wire)));
     let read = match draft.source() {
         Some(source) => Some(read_dataset::read_dataset(app, &source, draft.target_kind()).await?),
         None => None,
@@ -44,7 +45,7 @@ pub async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, App
         Some(Err(violations)) => (None, Some(Err(violations))),
         None => (None, None),
     };
-    let study = draft.check(shape)?;
+    let study = block_in_place(|| draft.check(shape))?;
     quotas::check_study(app, &study)?;
     // A study that passed its check names its files well, so they were read.
     let files = files.ok_or_else(|| AppError::Internal("a checked study without files".to_owned()))?;
