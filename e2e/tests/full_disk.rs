@@ -152,7 +152,7 @@ async fn a_full_disk_of_postgres_is_told_in_words_and_costs_no_report() -> anyho
     let Some(disk) = SmallDisk::new(32 << 20)? else {
         return Ok(());
     };
-    let study = || studies::long_job(STUDY, 6_000);
+    let study = || studies::long_job(STUDY, 3_000);
     let expected = undisturbed(STUDY, study()?).await?;
     let postgres = Postgres::start_beside(&disk)?;
     let database_url = postgres.fresh_database().await?;
