@@ -12,6 +12,9 @@ mod system;
 mod up;
 mod views;
 
+pub mod faults;
+pub mod history;
+pub mod load;
 /// Studies that tests submit.
 pub mod studies;
 
@@ -22,7 +25,7 @@ pub use object_store::ListedArtifact;
 pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use raw_call::{call_raw, open_raw};
-pub use scripted_worker::{ScriptedWorker, epoch_report};
+pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report};
 pub use system::{Client, Coordinator, StoreAt, System, look_for, wait_for, worker};
 pub use up::{Ports, Up};
 pub use views::{View, assert_same_rows};
