@@ -24,7 +24,7 @@ pub(super) async fn lost(settings: &Settings) -> anyhow::Result<Outcome> {
         ends += ended;
         scene.gate.cut();
     }
-    let (mut row, _) = scene.end(CUTS).await?;
+    let mut row = scene.end(CUTS).await?.row;
     row.see(format!(
         "{reports} reports and {ends} ends of jobs were stored without their senders knowing, and sent again"
     ));

@@ -13,7 +13,15 @@
 //! Everything random derives from [`Settings::chance`], and every wait is bounded by [`look_for`](crate::look_for).
 
 mod acknowledgements;
+mod checkpoints;
+mod clocks;
+mod coordinator;
+mod long_transaction;
+mod network;
+mod postgres;
 mod scene;
+mod slow_readers;
+mod soak;
 mod table;
 mod workers;
 
@@ -26,8 +34,9 @@ use trawl_domain::seed::{Purpose, Seed, Stream};
 use crate::history::Findings;
 use crate::load::Reference;
 
-pub use scene::{RealWorker, Scene, SceneSettings};
-pub use table::{failed, heading, line};
+pub use scene::{Closed, RealWorker, Scene, SceneSettings};
+pub use soak::{KINDS, Kind, soak};
+pub use table::{failed, heading, line, named_line};
 
 /// What all rows of a run have in common.
 #[derive(Clone, Debug)]
@@ -135,5 +144,60 @@ pub const FAULTS: &[Fault] = &[
         name: "acknowledgement-lost",
         what: "acknowledgement lost after the commit",
         run: |settings| Box::pin(acknowledgements::lost(settings)),
+    },
+    Fault {
+        name: "coordinator-killed",
+        what: "coordinator killed while claiming, committing, sweeping, sampling",
+        run: |settings| Box::pin(coordinator::killed(settings)),
+    },
+    Fault {
+        name: "coordinator-away",
+        what: "coordinator away for 0, 20, 60 s",
+        run: |settings| Box::pin(coordinator::away(settings)),
+    },
+    Fault {
+        name: "postgres-crashed",
+        what: "Postgres crashed, by -m immediate and kill -9",
+        run: |settings| Box::pin(postgres::crashed(settings)),
+    },
+    Fault {
+        name: "postgres-connections",
+        what: "connections to Postgres killed, or used up",
+        run: |settings| Box::pin(postgres::connections(settings)),
+    },
+    Fault {
+        name: "postgres-locked",
+        what: "a table locked for 10 s",
+        run: |settings| Box::pin(postgres::locked(settings)),
+    },
+    Fault {
+        name: "long-transaction",
+        what: "a user's long transaction",
+        run: |settings| Box::pin(long_transaction::held_open(settings)),
+    },
+    Fault {
+        name: "network-black-hole",
+        what: "network black hole, loss one way and the other",
+        run: |settings| Box::pin(network::black_hole(settings)),
+    },
+    Fault {
+        name: "network-slow-link",
+        what: "a link of 64 kbit/s",
+        run: |settings| Box::pin(network::slow_link(settings)),
+    },
+    Fault {
+        name: "slow-reader",
+        what: "clients that never read an answer",
+        run: |settings| Box::pin(slow_readers::never_read(settings)),
+    },
+    Fault {
+        name: "clocks",
+        what: "clock an hour off, either way, on workers and coordinator",
+        run: |settings| Box::pin(clocks::an_hour_off(settings)),
+    },
+    Fault {
+        name: "checkpoint-broken",
+        what: "checkpoint cut short or flipped",
+        run: |settings| Box::pin(checkpoints::broken(settings)),
     },
 ];

@@ -17,7 +17,7 @@ use crate::load::{Load, LoadSettings};
 use crate::postgres::{Postgres, owner_pool};
 use crate::process::{Process, binary};
 use crate::scripted_worker::SCRIPTED_HOST;
-use crate::system::{Client, Coordinator, StoreAt, look_for, worker};
+use crate::system::{Client, Coordinator, StoreAt, look_for};
 
 /// How a scene is.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +65,17 @@ pub struct RealWorker {
     pub worker_id: String,
     /// Its log, one JSON object a line.
     pub log: PathBuf,
+}
+
+/// A scene that was closed.
+#[derive(Debug)]
+pub struct Closed {
+    /// Its row.
+    pub row: Row,
+    /// What the database had.
+    pub stored: Stored,
+    /// The logs of all workers that trained, one after the other.
+    pub worker_logs: String,
 }
 
 /// A place for faults.
@@ -150,9 +161,8 @@ impl Scene {
     /// # Errors
     /// It does not register.
     pub async fn start_worker(&mut self) -> anyhow::Result<RealWorker> {
-        let program = Command::new(binary("trawl-worker")?);
         let url = self.url.clone();
-        self.start_worker_by(program, &url).await
+        self.start_worker_by(worker_program()?, &url).await
     }
 
     /// Starts one by its program, or by one that ends in it, for the coordinator at this URL.
@@ -169,8 +179,12 @@ impl Scene {
                 .fetch_all(&self.owner)
         };
         let before = look_for("the workers", async || Ok(ids().await.ok())).await?;
-        program.args(["--log", "json"]).stderr(File::create(&log)?);
-        let process = worker(program, url)?;
+        let process = Process::start(
+            program
+                .args(["--coordinator", url, "--device", "cpu", "--log", "json"])
+                .env("RUST_LOG", "info")
+                .stderr(File::create(&log)?),
+        )?;
         let worker_id = look_for("a new worker", async || {
             let now = ids().await.unwrap_or_default();
             Ok(now.into_iter().find(|id| !before.contains(id)))
@@ -188,6 +202,14 @@ impl Scene {
     /// Postgres does not answer.
     pub async fn kill_worker(&mut self) -> anyhow::Result<bool> {
         let index = self.chance.below(self.real.len() as u64) as usize;
+        self.kill_worker_at(index).await
+    }
+
+    /// The same for the worker at this place.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn kill_worker_at(&mut self, index: usize) -> anyhow::Result<bool> {
         let held = self.leases_of(&self.real[index].worker_id).await?;
         let Some((token, job_id)) = held.first() else {
             return Ok(false);
@@ -239,12 +261,9 @@ impl Scene {
         Ok(())
     }
 
-    /// What the log of the coordinator says.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn coordinator_log(&self) -> anyhow::Result<String> {
-        Ok(std::fs::read_to_string(self.folder.path().join("coordinator.log"))?)
+    /// The folder of its logs and its object store.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
     }
 
     /// The folder of its object store.
@@ -271,7 +290,7 @@ impl Scene {
     ///
     /// # Errors
     /// A study does not end. The logs are left then, and the error says where.
-    pub async fn end(self, injected: usize) -> anyhow::Result<(Row, Stored)> {
+    pub async fn end(self, injected: usize) -> anyhow::Result<Closed> {
         let Self {
             load, real, mut folder, ..
         } = self;
@@ -302,11 +321,32 @@ impl Scene {
             folder.disable_cleanup(true);
             row.see(format!("logs are in {logs}"));
         }
-        Ok((row, ended.stored))
+        Ok(Closed {
+            row,
+            stored: ended.stored,
+            worker_logs: read_worker_logs(folder.path())?,
+        })
     }
 }
 
-fn coordinator_program(log: &Path) -> anyhow::Result<Command> {
+fn read_worker_logs(folder: &Path) -> anyhow::Result<String> {
+    let mut logs = String::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("worker-") {
+            logs.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path())?));
+        }
+    }
+    Ok(logs)
+}
+
+/// `trawl-worker`.
+pub(super) fn worker_program() -> anyhow::Result<Command> {
+    Ok(Command::new(binary("trawl-worker")?))
+}
+
+/// `trawl-coordinator`, with its log in this file.
+pub(super) fn coordinator_program(log: &Path) -> anyhow::Result<Command> {
     let mut program = Command::new(binary("trawl-coordinator")?);
     program.stderr(File::options().create(true).append(true).open(log)?);
     Ok(program)

@@ -24,6 +24,11 @@ pub fn heading() -> String {
 
 /// The line of a row, and below it what broke.
 pub fn line(fault: &Fault, outcome: &anyhow::Result<Outcome>, took: Duration) -> String {
+    named_line(fault.name, outcome, took)
+}
+
+/// The same under any name.
+pub fn named_line(name: &str, outcome: &anyhow::Result<Outcome>, took: Duration) -> String {
     let seconds = format!("{:.0}", took.as_secs_f64());
     let none = || [const { String::new() }; 6];
     match outcome {
@@ -37,15 +42,15 @@ pub fn line(fault: &Fault, outcome: &anyhow::Result<Outcome>, took: Duration) ->
                 found.stale_tried,
                 found.stale_accepted,
             ];
-            let mut text = with_counts(fault, counts.map(|count| count.to_string()), seconds);
+            let mut text = with_counts(name, counts.map(|count| count.to_string()), seconds);
             text.push_str(&format!("  {}", row.seen.join("; ")));
             for broken in row.failures.iter().chain(&found.broken) {
                 text.push_str(&format!("\n    FAILED: {broken}"));
             }
             text
         }
-        Ok(Outcome::Skipped(why)) => format!("{}  skipped: {why}", with_counts(fault, none(), seconds)),
-        Err(error) => format!("{}\n    FAILED: {error:#}", with_counts(fault, none(), seconds)),
+        Ok(Outcome::Skipped(why)) => format!("{}  skipped: {why}", with_counts(name, none(), seconds)),
+        Err(error) => format!("{}\n    FAILED: {error:#}", with_counts(name, none(), seconds)),
     }
 }
 
@@ -58,9 +63,9 @@ pub fn failed(outcome: &anyhow::Result<Outcome>) -> bool {
     }
 }
 
-fn with_counts(fault: &Fault, counts: [String; 6], seconds: String) -> String {
+fn with_counts(name: &str, counts: [String; 6], seconds: String) -> String {
     let [injected, acknowledged, lost, doubled, tried, accepted] = counts;
-    let name = fault.name.to_owned();
+    let name = name.to_owned();
     cells(&[name, injected, acknowledged, lost, doubled, tried, accepted, seconds])
 }
 

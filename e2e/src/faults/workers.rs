@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::{interval, sleep};
 
-use super::{Outcome, Scene, SceneSettings, Settings};
+use super::{Closed, Outcome, Scene, SceneSettings, Settings};
 use crate::history::{Percentiles, recoveries};
 use crate::system::look_for;
 
@@ -30,13 +30,13 @@ pub(super) async fn killed(settings: &Settings) -> anyhow::Result<Outcome> {
     let deaths = scene.load.history().deaths();
     let processes = deaths.iter().filter(|death| death.is_process).count();
     let [epochs, checkpoints, uploads, results] = scene.load.fates().vanished();
-    let resumed = "SELECT count(*) FROM trawl_store.job_attempts WHERE lease_epoch > 1";
-    let again: i64 = sqlx::query_scalar(resumed).fetch_one(&scene.owner).await?;
-    let (mut row, stored) = scene.end(deaths.len()).await?;
+    let resumed = scene.load.resumed();
+    let Closed { mut row, stored, .. } = scene.end(deaths.len()).await?;
     let recovered = Percentiles::of(&recoveries(&deaths, &stored));
     row.see(format!(
         "{processes} processes by SIGKILL, of scripted workers {epochs} amid epochs, {checkpoints} amid a checkpoint, \
-         {uploads} amid an upload, {results} before the result; time limit {} ms, sweep every {} ms; {again} jobs again",
+         {uploads} amid an upload, {results} before the result; time limit {} ms, sweep every {} ms; {resumed} times a scripted worker went on \
+         from a checkpoint",
         ttl.as_millis(),
         SWEEP_INTERVAL.as_millis(),
     ));
@@ -74,7 +74,7 @@ pub(super) async fn stopped(settings: &Settings) -> anyhow::Result<Outcome> {
     })
     .await?;
     let silenced = scene.load.fates().silenced();
-    let (mut row, _) = scene.end(STOPS + silenced).await?;
+    let mut row = scene.end(STOPS + silenced).await?.row;
     row.see(format!("{STOPS} processes by SIGSTOP, {silenced} scripted workers"));
     row.expect(row.findings.stale_tried >= 4 * SILENCES, || {
         "too few writes were tried after a lease had ended".into()

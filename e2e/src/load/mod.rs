@@ -7,7 +7,7 @@ mod reporter;
 mod script;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -63,6 +63,8 @@ struct Shared {
     owner: PgPool,
     epoch_ms: AtomicU64,
     next_worker: AtomicU32,
+    /// Jobs that a scripted worker went on with from a checkpoint.
+    resumed: AtomicUsize,
 }
 
 /// A load that has ended.
@@ -101,6 +103,7 @@ impl Load {
             owner,
             epoch_ms: AtomicU64::new(settings.epoch_ms),
             next_worker: AtomicU32::new(0),
+            resumed: AtomicUsize::new(0),
         });
         let mut workers = JoinSet::new();
         for _ in 0..settings.workers {
@@ -132,9 +135,9 @@ impl Load {
         &self.shared.reference
     }
 
-    /// The origin of the history by the database's clock, in seconds.
-    pub fn origin_s(&self) -> f64 {
-        self.shared.origin_s
+    /// How often a scripted worker went on from a checkpoint.
+    pub fn resumed(&self) -> usize {
+        self.shared.resumed.load(Ordering::Relaxed)
     }
 
     /// Waits until so many epochs of jobs more are acknowledged.

@@ -130,6 +130,7 @@ impl Script {
         let lease = Arc::new(LeasedTo::of(leased));
         let epochs = leased.job.as_ref().map_or(0, |job| job.epochs);
         let from = leased.checkpoints.first().map_or(0, |checkpoint| checkpoint.epochs);
+        shared.resumed.fetch_add(usize::from(from > 0), Ordering::Relaxed);
         let fate = shared.fates.draw(&lease.job_id, from, epochs, &mut self.chance);
         let (lost_in, lost) = watch::channel(false);
         let mut heart = JoinSet::new();
