@@ -17,6 +17,9 @@ mod system;
 mod up;
 mod views;
 
+pub mod faults;
+pub mod history;
+pub mod load;
 /// Studies that tests submit.
 pub mod studies;
 
@@ -29,7 +32,7 @@ pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use raw_call::{call_raw, open_raw};
 pub use raw_http2::{RawHttp2, RawRequest};
-pub use scripted_worker::{ScriptedWorker, epoch_report};
+pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report};
 pub use small_disk::SmallDisk;
 pub use system::{Client, Coordinator, StoreAt, System, look_for, wait_for, worker};
 pub use up::{Ports, Up};

@@ -93,10 +93,25 @@ impl Coordinator {
     /// # Errors
     /// It does not become ready.
     pub async fn start(database_url: &str, store: &StoreAt, flags: &[&str], listen: &str) -> anyhow::Result<Self> {
+        let program = wrapped(&store.wrapper, &binary("trawl-coordinator")?);
+        Self::start_by(program, database_url, store, flags, listen).await
+    }
+
+    /// The same by its program, or by one that ends in it and passes flags on.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_by(
+        mut program: Command,
+        database_url: &str,
+        store: &StoreAt,
+        flags: &[&str],
+        listen: &str,
+    ) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let ready_file = folder.path().join("ready.json");
         let process = Process::start(
-            wrapped(&store.wrapper, &binary("trawl-coordinator")?)
+            program
                 .args(["--listen", listen, "--http-listen", "127.0.0.1:0", "--ready-file"])
                 .arg(&ready_file)
                 .args(["--artifacts", &store.url])
