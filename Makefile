@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test bench compose-test demo lint helm-check ops-check sqlx-prepare clean
+.PHONY: help setup build test bench faults soak compose-test demo lint helm-check ops-check sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,12 @@ test: build ## every test; the last line says how many passed and failed
 
 bench: build ## the benchmarks, as tables with ratios to named references; some minutes
 	@deploy/bench.sh
+
+faults: build ## faults injected under load, as one table; FAULTS=name,name picks rows, SEED=N repeats a run
+	@deploy/faults.sh
+
+soak: build ## faults of all kinds in random order, seed by seed: SEEDS=N and MINUTES=N limit it, SEED=N is the first
+	@deploy/faults.sh soak
 
 compose-test: setup ## images and stack of docker-compose.yml on this machine's engine; skips where there is none
 	@deploy/compose-test/run.sh

@@ -8,15 +8,22 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::tls::TlsFiles;
 use trawl_domain::access::Protection;
+use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
 use trawl_traces::{Traces, without_traces};
 use url::Url;
+
+/// Files that the coordinator needs for other things: connections to Postgres, files under way.
+const FILES_BESIDE_CONNECTIONS: usize = 256;
 
 /// Samples configurations, keeps studies in Postgres, leases jobs to workers.
 #[derive(Debug, Parser)]
@@ -60,6 +67,11 @@ pub(crate) struct Args {
     /// Time between two checkpoints of a job in milliseconds: what a lost worker costs at most.
     #[arg(long, env = "TRAWL_CHECKPOINT_INTERVAL_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) checkpoint_interval_ms: u64,
+    #[command(flatten)]
+    pub(crate) quotas: QuotaArgs,
+    /// Connections to both ports at once; further ones are closed. A worker has two, and each takes up to a MiB of memory.
+    #[arg(long, value_name = "N", env = "TRAWL_CONNECTIONS_MAX", default_value = "2048")]
+    connections_max: NonZeroU32,
     /// File that says where it listens, written once it is ready.
     #[arg(long, env = "TRAWL_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,
@@ -73,6 +85,45 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Bring the database to this version's schema, and end; a coordinator does so at its start, too.
     Migrate,
+}
+
+/// What studies may take of Postgres and of the object store.
+#[derive(Debug, clap::Args)]
+pub(crate) struct QuotaArgs {
+    /// Studies that are kept; further ones are refused until some are deleted.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDIES_MAX", default_value_t = 10_000)]
+    studies_max: u64,
+    /// Epoch reports that all studies may leave, by what they ask for when they are submitted: trials x folds x epochs, and
+    /// those of their refits. A report takes about 100 bytes of Postgres's disk.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "TRAWL_EPOCH_REPORTS_MAX",
+        default_value_t = 10_000_000_000
+    )]
+    epoch_reports_max: u64,
+    /// Epoch reports that one study may leave.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDY_EPOCH_REPORTS_MAX", default_value_t = EPOCH_REPORTS_MAX)]
+    study_epoch_reports_max: u64,
+    /// Bytes of all artifacts, checkpoints and dataset files. A study whose next file finds no room pauses.
+    #[arg(long, value_name = "N", env = "TRAWL_BYTES_MAX", default_value_t = 1 << 40)]
+    bytes_max: u64,
+    /// Bytes of those of one study.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDY_BYTES_MAX", default_value_t = 1 << 38)]
+    study_bytes_max: u64,
+}
+
+impl QuotaArgs {
+    /// What the operator allows.
+    pub(crate) fn quotas(&self) -> Quotas {
+        Quotas {
+            studies: self.studies_max,
+            epoch_reports: self.epoch_reports_max,
+            study_epoch_reports: self.study_epoch_reports_max,
+            bytes: self.bytes_max,
+            study_bytes: self.study_bytes_max,
+        }
+    }
 }
 
 /// Who may call, and how calls are encrypted.
@@ -211,6 +262,36 @@ impl Args {
         let file = self.reader_url_file.as_deref();
         file.map(|file| credential::from_file("--reader-url-file", file))
             .transpose()
+    }
+
+    /// Connections to both ports at once: as many as were asked for, or as the system lets it have files for.
+    pub(crate) fn connections_max(&self) -> usize {
+        let asked = self.connections_max.get() as usize;
+        // A soft limit is often 1,024, whatever the hard one is: it is there for programs that cannot count so far.
+        let files = getrlimit(Resource::Nofile);
+        let hard = files.maximum.unwrap_or(u64::MAX);
+        let wanted = (asked + FILES_BESIDE_CONNECTIONS) as u64;
+        let soft = files.current.unwrap_or(u64::MAX).max(wanted.min(hard));
+        let raised = Rlimit {
+            current: Some(soft),
+            maximum: files.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!(error = %error, "the limit of open files cannot be raised");
+        }
+        let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let room = usize::try_from(now)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(FILES_BESIDE_CONNECTIONS)
+            .max(1);
+        if room < asked {
+            warn!(
+                connections.max = room,
+                files.max = now,
+                "fewer connections than asked for: files are limited"
+            );
+        }
+        asked.min(room)
     }
 
     /// Folders that may hold FashionMNIST.

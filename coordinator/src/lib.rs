@@ -4,6 +4,7 @@
 //! all SQL is in [`store`], and the bytes of files are in [`files`].
 
 pub mod app;
+pub mod connections;
 pub mod database;
 pub mod files;
 pub mod grpc;

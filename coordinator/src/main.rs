@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use trawl_coordinator::app::door::Door;
 use trawl_coordinator::app::let_readers_in::let_readers_in;
 use trawl_coordinator::app::{App, Settings, be_present, expire_leases};
+use trawl_coordinator::connections::Places;
 use trawl_coordinator::database;
 use trawl_coordinator::files::Files;
 use trawl_coordinator::server::{Ports, serve};
@@ -81,6 +82,7 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
         fashion_mnist_dirs: args.fashion_mnist_dirs(),
         lease_ttl: Duration::from_millis(args.lease_ttl_ms),
         checkpoint_interval: Duration::from_millis(args.checkpoint_interval_ms),
+        quotas: args.quotas.quotas(),
     };
     let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;
@@ -109,7 +111,14 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
     if let Some(path) = &args.ready_file {
         write_ready_file(path, tls.is_some(), grpc_addr, http_addr)?;
     }
-    serve(app, presence, Ports { grpc, http, door, tls }, stop).await?;
+    let ports = Ports {
+        grpc,
+        http,
+        places: Places::new(args.connections_max()),
+        door,
+        tls,
+    };
+    serve(app, presence, ports, stop).await?;
     info!("coordinator stopped");
     Ok(())
 }

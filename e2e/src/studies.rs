@@ -85,6 +85,20 @@ pub fn one_job(name: &str, trials: u32, epochs: u32) -> anyhow::Result<v1::Study
     from_json(&study)
 }
 
+/// A study of one job of 6 members without a refit, every one of whose epochs costs work: 2,000 of them take seconds.
+///
+/// # Errors
+/// The example is broken.
+pub fn long_job(name: &str, epochs: u32) -> anyhow::Result<v1::Study> {
+    let mut study = small(name, 2, epochs)?;
+    study["space"]["activation"] = json!({ "choice": ["tanh"] });
+    study["space"]["batch_size"] = json!({ "choice": [8] });
+    study["space"]["learning_rate"] = json!({ "choice": [0.001] });
+    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
+    study.as_object_mut().map(|study| study.remove("refit"));
+    from_json(&study)
+}
+
 /// FashionMNIST with a network that takes seconds, and a refit.
 pub fn small_fashion(name: &str) -> Value {
     json!({

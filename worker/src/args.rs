@@ -70,6 +70,11 @@ pub(crate) struct Args {
     /// Give up after so many seconds without a coordinator that takes the worker; it tries for ever where left out.
     #[arg(long, value_name = "SECONDS", env = "TRAWL_REGISTER_WITHIN_S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) register_within_s: Option<u64>,
+    /// A training that makes no step for so many milliseconds hangs: its job goes to another worker, the other jobs are handed
+    /// back, and the process ends with status 3, to be started anew. Waiting for the coordinator does not count. A step of the
+    /// largest network that a study may have takes seconds to minutes on a slow core.
+    #[arg(long, env = "TRAWL_PROGRESS_LIMIT_MS", default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(100..=86_400_000))]
+    pub(crate) progress_limit_ms: u64,
     /// Form of the log, on standard error; RUST_LOG filters it.
     #[arg(long, env = "TRAWL_LOG", default_value = "human")]
     pub(crate) log: Log,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use tracing::{info, warn};
 use trawl_domain::id::WorkerId;
 use trawl_traces::Traces;
 use trawl_worker::agent::connection::Connection;
-use trawl_worker::agent::{self, Settings};
+use trawl_worker::agent::{self, Ended, Settings};
 use trawl_worker::{alive, device};
 
 use args::{Args, Command};
@@ -27,12 +28,17 @@ fn main() -> anyhow::Result<ExitCode> {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => predict_command::fail(&error, 1),
         }),
-        None => work(args).map(|()| ExitCode::SUCCESS),
+        None => work(args),
     }
 }
 
+/// Exit status of a worker with a training that hangs.
+const HUNG_STATUS: i32 = 3;
+/// How long the process may take to end by itself while a thread of it hangs.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
 /// Works for the coordinator.
-fn work(args: Args) -> anyhow::Result<()> {
+fn work(args: Args) -> anyhow::Result<ExitCode> {
     // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
     let device = device::take(args.device, args.threads, args.share_devices.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -57,23 +63,43 @@ fn work(args: Args) -> anyhow::Result<()> {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         slots: args.slots,
         cache_dir: args.cache_dir(),
+        progress_limit: Duration::from_millis(args.progress_limit_ms),
         device: device.device,
         device_name: device.name,
         register_within: args.register_within_s.map(Duration::from_secs),
     };
-    let done = runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         if let Some(file) = args.alive_file {
             tokio::spawn(alive::give_signs(file));
         }
-        agent::run(settings, connection, stop).await?;
+        let ended = agent::run(settings, connection, stop).await?;
         info!("worker stopped");
-        anyhow::Ok(())
+        anyhow::Ok(ended)
     });
     traces.flush();
-    done
+    match ended? {
+        Ended::Told => Ok(ExitCode::SUCCESS),
+        Ended::Hung => {
+            runtime.shutdown_background();
+            end_despite_a_thread()
+        }
+    }
+}
+
+/// Ends the process although a thread hangs, which may hold what libtorch's exit handlers wait for.
+fn end_despite_a_thread() -> ! {
+    let guard = std::thread::Builder::new().spawn(|| {
+        std::thread::sleep(END_WITHIN);
+        // That cannot be waited for; whoever supervises the worker sees a process that did not end well.
+        let _ = kill_process(getpid(), Signal::KILL);
+    });
+    if let Err(error) = guard {
+        warn!(error = %error, "no thread to end the process if it does not end by itself");
+    }
+    std::process::exit(HUNG_STATUS)
 }
 
 /// Signals within this time of the first are the same wish: whoever stops a group of processes may tell the worker, and so may

@@ -4,7 +4,7 @@ use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::seed::Owner;
 
 use super::incoming_file::{IncomingFile, end_note, give_up};
-use super::{App, AppError};
+use super::{App, AppError, quotas};
 use crate::files::Fingerprint;
 use crate::store::jobs::{self, JobRecord};
 use crate::store::leases::{self, LeaseClaim};
@@ -49,6 +49,7 @@ pub async fn begin_artifact(app: &App, head: ArtifactHead) -> Result<Option<Arti
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
     owner(&mut tx, &job, head.member).await?;
     let object_key = format!("artifacts/{}/{}", job.study_id, app.new_id());
+    quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
     let file = IncomingFile::begin(app, &mut tx, object_key, head.announced).await?;
     tx.commit().await?;
     Ok(Some(ArtifactUpload { head, file }))

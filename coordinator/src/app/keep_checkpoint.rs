@@ -4,9 +4,10 @@
 use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
 
 use super::incoming_file::{IncomingFile, end_note, give_up};
-use super::{App, AppError};
+use super::{App, AppError, quotas};
 use crate::files::{Fingerprint, Pieces};
 use crate::store::checkpoints::{self, NewCheckpoint};
+use crate::store::jobs;
 use crate::store::leases::{self, LeaseClaim};
 
 /// A checkpoint that is announced.
@@ -44,6 +45,8 @@ pub async fn begin_checkpoint(app: &App, head: CheckpointHead) -> Result<Option<
         return Ok(None);
     };
     let object_key = format!("checkpoints/{}/{}", lease.job_id(), app.new_id());
+    let job = jobs::lock(&mut tx, lease.job_id()).await?;
+    quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
     let file = IncomingFile::begin(app, &mut tx, object_key, head.announced).await?;
     tx.commit().await?;
     Ok(Some(CheckpointUpload { head, file }))

@@ -20,6 +20,7 @@ pub mod lease_job;
 pub mod let_readers_in;
 pub mod pause_study;
 pub mod plan_trials;
+pub mod quotas;
 mod read_dataset;
 pub mod read_study;
 pub mod refit_study;
@@ -49,6 +50,8 @@ use trawl_domain::study::Study;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
 
+use quotas::{BytesKept, Quotas};
+
 use crate::files::{Files, FilesError};
 use crate::metrics::Metrics;
 use crate::store::StoreError;
@@ -72,6 +75,8 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// Time between two checkpoints of a job.
     pub checkpoint_interval: Duration,
+    /// What studies may take.
+    pub quotas: Quotas,
 }
 
 impl Settings {
@@ -102,6 +107,9 @@ pub enum AppError {
     /// The object store has no answer.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// It is more than a quota has left.
+    #[error("{0}")]
+    Exhausted(String),
     /// It may go through when it is tried again.
     #[error("{0}")]
     Unavailable(&'static str),
@@ -123,6 +131,16 @@ impl AppError {
         Self::Invalid(violations)
     }
 
+    /// Why there is no space for more, if that is what is wrong: for people.
+    pub fn lack_of_space(&self) -> Option<String> {
+        match self {
+            Self::Exhausted(reason) => Some(reason.clone()),
+            Self::Files(error) if error.is_full() => Some("the object store is full".to_owned()),
+            Self::Store(error) if error.is_disk_full() => Some("the disk of the database is full".to_owned()),
+            _ => None,
+        }
+    }
+
     /// A stored study that this version of trawl would not have accepted.
     fn stored_study(study: &StudyRecord, violation: &Violation) -> Self {
         Self::Internal(format!(
@@ -142,6 +160,7 @@ pub struct App {
     number: i32,
     /// One permit for each file that may be on its way into the object store.
     uploads: Semaphore,
+    bytes_kept: BytesKept,
     ids: Mutex<ChaCha20Rng>,
     metrics: Metrics,
     last_stock: take_stock::LastStock,
@@ -161,6 +180,7 @@ impl App {
             settings,
             number: ids.next_u32().cast_signed(),
             uploads: Semaphore::new(UPLOADS_MAX),
+            bytes_kept: BytesKept::default(),
             ids: Mutex::new(ids),
             metrics: Metrics::new(),
             last_stock: take_stock::LastStock::default(),

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use trawl_domain::id::JobId;
 
+use super::pause_study::pause_for_space;
 use super::{App, AppError};
 use crate::metrics::Answered;
 use crate::store::epoch_reports::{self, NewReport};
@@ -44,8 +46,14 @@ pub enum Written {
 
 /// The batch was not written, and may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("epoch reports cannot be written now")]
-pub struct NotWritten;
+pub enum NotWritten {
+    /// Postgres is away, or the writer has stopped.
+    #[error("epoch reports cannot be written now")]
+    Now,
+    /// Postgres has no space for them.
+    #[error("epoch reports cannot be written: the disk of the database is full")]
+    NoSpace,
+}
 
 struct Waiting {
     epoch: JobEpoch,
@@ -66,7 +74,7 @@ impl ReportQueue {
         let (answer, receiver) = oneshot::channel();
         let came_at = Instant::now();
         let waiting = Waiting { epoch, came_at, answer };
-        self.0.send(waiting).await.map_err(|_| NotWritten)?;
+        self.0.send(waiting).await.map_err(|_| NotWritten::Now)?;
         Ok(receiver)
     }
 }
@@ -99,13 +107,21 @@ async fn write_and_answer(app: &App, batch: Vec<Waiting>) {
     let written = write(app, &batch).await;
     match &written {
         Ok(_) => app.signal_studies(),
-        Err(error) => warn!(report.batch_len = batch.len(), error = %error, "epoch reports were not written"),
+        Err(error) => {
+            warn!(report.batch_len = batch.len(), error = %error, "epoch reports were not written");
+            if let Some(reason) = error.lack_of_space() {
+                // As far as that can still be written; if not, the reports wait where they are.
+                let jobs: HashSet<JobId> = batch.iter().map(|waiting| waiting.epoch.lease.job_id).collect();
+                pause_for_space(app, &Vec::from_iter(jobs), &reason).await;
+            }
+        }
     }
     for waiting in batch {
         let (answer, answered) = match &written {
             Ok(live) if live.contains(&waiting.epoch.lease) => (Ok(Written::Durable), Answered::Durable),
             Ok(_) => (Ok(Written::LeaseLost), Answered::LeaseLost),
-            Err(_) => (Err(NotWritten), Answered::NotWritten),
+            Err(error) if error.lack_of_space().is_some() => (Err(NotWritten::NoSpace), Answered::NotWritten),
+            Err(_) => (Err(NotWritten::Now), Answered::NotWritten),
         };
         app.metrics.answered(answered, waiting.came_at.elapsed());
         // The stream may be gone: its worker will send the epoch again.

@@ -193,7 +193,7 @@ impl WorkerService for Workers {
                 _ => {
                     return Err(invalid_field(
                         "cause",
-                        format!("must be drain, out_of_memory, bad_input or error, and '{other}' is not"),
+                        format!("must be drain, out_of_memory, hung, bad_input or error, and '{other}' is not"),
                     ));
                 }
             },

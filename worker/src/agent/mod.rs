@@ -1,13 +1,15 @@
 //! The agent: asks for jobs, runs each under its lease, and hands everything back when it is told to stop.
 //!
 //! Training runs on threads of its own and knows nothing of all this: it emits events and asks an interrupter. Around it,
-//! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged.
+//! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged;
+//! [`progress`] notices a training that hangs.
 
 mod artifacts;
 mod checkpoints;
 pub mod connection;
 mod heartbeat;
 mod leases;
+mod progress;
 mod refit_artifacts;
 mod reports;
 mod run_job;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub cache_dir: PathBuf,
     /// How long it looks for a coordinator that takes it; for ever, if nothing is said.
     pub register_within: Option<Duration>,
+    /// A training that makes no step for so long hangs.
+    pub progress_limit: Duration,
 }
 
 /// No coordinator took the worker in the time that its operator gave it.
@@ -64,6 +68,15 @@ pub struct NotRegistered {
     why: String,
 }
 
+/// Why the agent stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// A training hangs. Its thread is still there, and the process must not wait for it.
+    Hung,
+}
+
 /// The parts that a job needs, shared by all of them.
 #[derive(Debug)]
 struct Agent {
@@ -72,19 +85,21 @@ struct Agent {
     leases: Leases,
     reports: Reports,
     datasets: Datasets,
+    /// Cancelled when a training hangs.
+    hung: CancellationToken,
 }
 
-/// Works until `stop` is cancelled, then hands the leases back and says goodbye.
+/// Works until `stop` is cancelled or a training hangs, then hands the leases back and says goodbye.
 ///
 /// # Errors
 /// No coordinator takes the worker in time.
-pub async fn run(settings: Settings, connection: Connection, stop: CancellationToken) -> Result<(), NotRegistered> {
+pub async fn run(settings: Settings, connection: Connection, stop: CancellationToken) -> Result<Ended, NotRegistered> {
     let tasks = TaskTracker::new();
     // What jobs need to end well lives until they have.
     let background = CancellationToken::new();
     let leases = Leases::new();
     let Some(times) = register(&settings, &connection, &stop).await? else {
-        return Ok(());
+        return Ok(Ended::Told);
     };
     let (reports, carry) = reports::reports(connection.clone(), leases.clone(), background.clone());
     let agent = Arc::new(Agent {
@@ -93,6 +108,7 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
         reports,
         connection,
         settings,
+        hung: CancellationToken::new(),
     });
     tasks.spawn(carry);
     tasks.spawn(heartbeat::heartbeat(Arc::clone(&agent), times, background.clone()));
@@ -101,6 +117,7 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     tokio::select! {
         () = take_jobs(&agent, &jobs, times) => {}
         () = stop.cancelled() => {}
+        () = agent.hung.cancelled() => {}
     }
     info!(jobs = leases.len(), "stopping: leases are handed back");
     leases.interrupt_all(LeaseEnd::Drain);
@@ -122,7 +139,12 @@ pub async fn run(settings: Settings, connection: Connection, stop: CancellationT
     if !matches!(said, Ok(Ok(_))) {
         warn!("stopping: the coordinator could not be told");
     }
-    Ok(())
+    // One that hung only now, while the others were handed back, is as much in the way.
+    Ok(if agent.hung.is_cancelled() {
+        Ended::Hung
+    } else {
+        Ended::Told
+    })
 }
 
 /// How the coordinator wants workers to behave.

@@ -1,11 +1,12 @@
 //! Runs one leased job: fetches its tables, trains, reports, and finishes it or hands it back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use tracing::{Instrument, Span, info, info_span, warn};
+use tracing::{Instrument, Span, error, info, info_span, warn};
 use trawl_domain::failure::FailureCause;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
@@ -15,6 +16,7 @@ use super::artifacts::{put_weights, weights_of_best};
 use super::checkpoints::{self, Checkpoint};
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
+use super::progress::Progress;
 use super::refit_artifacts::put_refit_artifacts;
 use super::reports::Reports;
 use super::{Agent, Times};
@@ -24,6 +26,9 @@ use crate::trainer::{
     DeviceTable, Event, Interrupter, Member, MemberLosses, Outcome, TrainError, TrainJob, Trained, resume, train,
     trains_together,
 };
+
+/// Name of the threads that train, by which people find them in a debugger or in /proc.
+const TRAINER_THREAD: &str = "trawl-trainer";
 
 /// The span of a step of a job.
 macro_rules! step {
@@ -50,6 +55,12 @@ pub(super) enum JobError {
     /// The thread that trained or analysed is gone.
     #[error("training or its analysis panicked")]
     Panicked,
+    /// There is no thread to be had.
+    #[error("no thread to train on: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Training stands still, and nothing can end its thread.
+    #[error("training made no step for {} s", .0.as_secs_f64())]
+    Hung(Duration),
     /// The coordinator refused its end.
     #[error("the coordinator refused: {0}")]
     Refused(#[source] Box<Status>),
@@ -62,6 +73,7 @@ impl JobError {
                 FailureCause::BadInput
             }
             Self::Train(TrainError::OutOfMemory(_)) => FailureCause::OutOfMemory,
+            Self::Hung(_) => FailureCause::Hung,
             _ => FailureCause::Error,
         }
     }
@@ -104,9 +116,16 @@ pub(super) async fn run_job(agent: &Arc<Agent>, leased: v1::LeasedJob, times: Ti
     let ended = work(agent, run, wire).await;
     let end = agent.leases.end_of(&lease);
     let ran_ms = began.elapsed().as_millis() as u64;
+    if let Err(error @ JobError::Hung(_)) = &ended {
+        // Its thread stays, and with it a slot, a core and memory: the process has to end.
+        error!(job.id = lease.job_id, job.ran_ms = ran_ms, error = %error, "a training hangs: this worker has to end");
+        agent.hung.cancel();
+    }
     match (ended, end) {
         (Ok(()), None) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (_, Some(LeaseEnd::Lost)) => warn!(job.id = lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost"),
+        // Whatever else it was told meanwhile, it did not heed that.
+        (Err(error @ JobError::Hung(_)), _) => release(agent, &lease, error.cause().as_str(), error.to_string()).await,
         // Told to stop just when the end was recorded.
         (Ok(()), Some(LeaseEnd::Drain)) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (Err(_), Some(LeaseEnd::Drain)) => {
@@ -238,6 +257,10 @@ async fn train_with_checkpoints(agent: &Arc<Agent>, run: &Run<'_>, job: TrainJob
         told,
     ));
     let trained = train_on_thread(agent, run, job, checkpoint, sender).await;
+    if let Err(JobError::Hung(_)) = trained {
+        // Its thread holds the sender for ever.
+        keeper.abort();
+    }
     // The last one is kept before the lease is handed back.
     let _ = keeper.await;
     trained
@@ -252,33 +275,48 @@ async fn train_on_thread(
     sender: mpsc::Sender<Checkpoint>,
 ) -> Result<Trained, JobError> {
     let (reports, lease, device) = (agent.reports.clone(), run.lease.clone(), agent.settings.device);
-    let interrupter = run.interrupter.clone();
-    let training = tokio::task::spawn_blocking(move || {
+    let (interrupter, progress) = (run.interrupter.clone(), Progress::of(run.interrupter.clone()));
+    let limit = agent.settings.progress_limit;
+    let shown = progress.clone();
+    let (sends_end, end) = oneshot::channel();
+    let training = move || {
         let emit = &mut |event: Event<'_>| match event {
             // Nobody takes it once the lease is gone.
-            Event::Checkpoint { epochs, content } => drop(sender.blocking_send(Checkpoint { epochs, content })),
+            Event::Checkpoint { epochs, content } => {
+                drop(shown.wait(|| sender.blocking_send(Checkpoint { epochs, content })));
+            }
             Event::Epoch {
                 epoch,
                 losses,
                 diverged,
-            } => report(&reports, &lease, epoch, losses, diverged),
+            } => shown.wait(|| report(&reports, &lease, epoch, losses, diverged)),
         };
-        let Some(checkpoint) = checkpoint else {
-            return train(&job, device, emit, &interrupter);
-        };
-        match resume(&job, device, &checkpoint, emit, &interrupter) {
+        let begin = |emit: &mut dyn FnMut(Event<'_>)| train(&job, device, emit, &interrupter);
+        let ended = match checkpoint.map(|checkpoint| resume(&job, device, &checkpoint, emit, &interrupter)) {
+            None => begin(emit),
             // It is whole, but that of another version or for another sort of device: so is the one before.
-            Err(error @ TrainError::BadCheckpoint(_)) => {
+            Some(Err(error @ TrainError::BadCheckpoint(_))) => {
                 warn!(job.id = lease.job_id, error = %error, "job begins anew");
-                train(&job, device, emit, &interrupter)
+                begin(emit)
             }
-            ended => ended,
-        }
-    });
-    match training.await {
+            Some(ended) => ended,
+        };
+        // Nobody waits for a training that was given up.
+        let _ = sends_end.send(ended);
+    };
+    // Not one of the runtime's threads: it must not wait for one that hangs.
+    let thread = std::thread::Builder::new().name(TRAINER_THREAD.to_owned());
+    thread.spawn(training).map_err(JobError::Thread)?;
+    let ended = tokio::select! {
+        biased;
+        ended = end => ended,
+        () = progress.ceased(limit) => return Err(JobError::Hung(limit)),
+    };
+    match ended {
         Ok(Ok(Outcome::Finished(trained))) => Ok(trained),
         Ok(Ok(Outcome::Interrupted)) => Err(JobError::Interrupted),
         Ok(Err(error)) => Err(error.into()),
+        // It panicked, and dropped its sender.
         Err(_) => Err(JobError::Panicked),
     }
 }
@@ -315,8 +353,13 @@ where
         match call().await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) if may_pass(&status) => {
-                if agent.leases.end_of(lease) == Some(LeaseEnd::Lost) {
-                    return Err(JobError::Interrupted);
+                match agent.leases.end_of(lease) {
+                    Some(LeaseEnd::Lost) => return Err(JobError::Interrupted),
+                    // There is no space, and there will be none soon: the study was paused for it.
+                    Some(LeaseEnd::Drain) if status.code() == Code::ResourceExhausted => {
+                        return Err(JobError::Interrupted);
+                    }
+                    _ => {}
                 }
                 agent.connection.failed(status.code());
                 warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no answer; trying again");
