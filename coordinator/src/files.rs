@@ -47,7 +47,12 @@ pub enum FilesError {
 impl FilesError {
     /// True if the store has no space left: a folder's disk or its owner's share of it, or a bucket's.
     pub fn is_full(&self) -> bool {
-        let mut error: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        // An error that shows another one as itself has that one's source, and not that one, as its own.
+        let mut error: Option<&(dyn std::error::Error + 'static)> = match self {
+            Self::Url(_) => None,
+            Self::Folder(_, error) | Self::Io(error) => Some(error),
+            Self::Store(error) => Some(error),
+        };
         while let Some(cause) = error {
             if let Some(io) = cause.downcast_ref::<std::io::Error>()
                 && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)

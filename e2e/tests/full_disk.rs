@@ -5,6 +5,7 @@ use std::io::Write;
 
 use tempfile::TempDir;
 use trawl_domain::dataset::FileHash;
+use trawl_e2e::faults::put_reports_on;
 use trawl_e2e::{
     Postgres, SmallDisk, StoreAt, System, View, assert_same_rows, fresh_database, look_for, owner_pool, studies,
 };
@@ -158,14 +159,8 @@ async fn a_full_disk_of_postgres_is_told_in_words_and_costs_no_report() -> anyho
     let database_url = postgres.fresh_database().await?;
     let flags = ["--lease-ttl-ms", "3000", "--checkpoint-interval-ms", "200"];
     let mut system = System::start_on(database_url, &flags).await?;
-    let owner = owner_pool(&system.database_url).await?;
     // The rows of reports alone are on the disk that will be full: the rest of Postgres still works.
-    for statement in [
-        format!("CREATE TABLESPACE small LOCATION '{}'", disk.folder().display()),
-        "ALTER TABLE trawl_store.epoch_reports SET TABLESPACE small".to_owned(),
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&owner).await?;
-    }
+    put_reports_on(&disk, &system.database_url).await?;
     system.add_workers(1)?;
     system.submit(study()?).await?;
     system

@@ -4,9 +4,8 @@
 use std::io::Write;
 use std::process::Command;
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use serde_json::json;
 use sqlx::PgPool;
+use trawl_e2e::faults::leave_memory;
 use trawl_e2e::{FrozenThread, System, assert_same_rows, binary, look_for, owner_pool, studies, wait_for, worker};
 
 /// Attempts at jobs: how each ended, and why.
@@ -88,14 +87,6 @@ async fn a_training_that_hangs_goes_to_another_worker_although_its_own_lives() -
     Ok(())
 }
 
-/// Memory that a process has mapped, in bytes.
-fn mapped_bytes(process: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
-    let kib: u64 = line.unwrap_or_default().trim().trim_end_matches(" kB").parse()?;
-    Ok(kib << 10)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_too_large_for_a_worker_fails_alone() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
@@ -104,30 +95,8 @@ async fn a_job_that_is_too_large_for_a_worker_fails_alone() -> anyhow::Result<()
     // A small study first: what the worker maps for itself, it has mapped then.
     system.submit(studies::one_job("before", 1, 2)?).await?;
     assert_eq!(system.watch_to_end("before").await?.state, "completed");
-    let worker = system.workers[0].id();
-    let limit = Rlimit {
-        current: Some(mapped_bytes(worker)? + (512 << 20)),
-        maximum: None,
-    };
-    prlimit(Pid::from_raw(i32::try_from(worker)?), Resource::As, limit)?;
-
-    // Two sizes: the large network has 64 million numbers, which four times over are a gigabyte.
-    let mut study = studies::small("sizes", 8, 1)?;
-    study["model"] = json!([
-        { "linear": { "units": "$units" } },
-        { "linear": { "units": 1000 } },
-        { "linear": { "units": 1 } },
-    ]);
-    let space = study["space"].as_object_mut().map(|space| {
-        space.remove("activation");
-        space.insert("units".into(), json!({ "choice": [8, 64000] }));
-        space.insert("optimizer".into(), json!({ "choice": ["adam"] }));
-        space.insert("learning_rate".into(), json!({ "choice": [1e-4] }));
-    });
-    assert!(space.is_some());
-    study["validation"] = json!({ "holdout": 0.2 });
-    study["refit"] = json!({ "epochs": 1, "set": { "units": 8 } });
-    system.submit(studies::from_json(&study)?).await?;
+    leave_memory(system.workers[0].id(), 512 << 20)?;
+    system.submit(studies::too_large("sizes", 8)?).await?;
     let ended = system.watch_to_end("sizes").await?;
     assert_eq!(ended.state, "completed", "{}", ended.error);
     let trials: Vec<(i64, String, Option<String>, i32)> = sqlx::query_as(

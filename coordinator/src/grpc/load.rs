@@ -26,7 +26,7 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 const FILE_WITHIN: Duration = UPLOAD_WITHIN.saturating_add(Duration::from_secs(60));
 /// Bytes of answers that wait for their readers, of all calls together. Streams are read ahead a few pieces at most; this is about
 /// pages.
-const WAITING_BYTES_MAX: usize = 256 << 20;
+const WAITING_BYTES_MAX: usize = 128 << 20;
 /// So much of an answer may wait in any case: it is what the connection holds ready to be sent.
 pub(super) const PIECE_BYTES: usize = 16 << 10;
 

@@ -16,6 +16,8 @@ mod acknowledgements;
 mod checkpoints;
 mod clocks;
 mod coordinator;
+mod disks;
+mod floods;
 mod long_transaction;
 mod network;
 mod postgres;
@@ -23,6 +25,7 @@ mod scene;
 mod slow_readers;
 mod soak;
 mod table;
+mod training;
 mod workers;
 
 use std::pin::Pin;
@@ -34,9 +37,11 @@ use trawl_domain::seed::{Purpose, Seed, Stream};
 use crate::history::Findings;
 use crate::load::Reference;
 
+pub use disks::put_reports_on;
 pub use scene::{Closed, RealWorker, Scene, SceneSettings};
 pub use soak::{KINDS, Kind, soak};
 pub use table::{failed, heading, line, named_line};
+pub use training::leave_memory;
 
 /// What all rows of a run have in common.
 #[derive(Clone, Debug)]
@@ -199,5 +204,40 @@ pub const FAULTS: &[Fault] = &[
         name: "checkpoint-broken",
         what: "checkpoint cut short or flipped",
         run: |settings| Box::pin(checkpoints::broken(settings)),
+    },
+    Fault {
+        name: "disk-full-store",
+        what: "the object store's disk full, amid checkpoints",
+        run: |settings| Box::pin(disks::of_store(settings)),
+    },
+    Fault {
+        name: "disk-full-postgres",
+        what: "the disk of Postgres's reports full",
+        run: |settings| Box::pin(disks::of_postgres(settings)),
+    },
+    Fault {
+        name: "training-failed",
+        what: "no number, and out of memory, in training",
+        run: |settings| Box::pin(training::failed(settings)),
+    },
+    Fault {
+        name: "training-hung",
+        what: "a training thread that stands still",
+        run: |settings| Box::pin(training::hung(settings)),
+    },
+    Fault {
+        name: "idle-streams",
+        what: "1,000 idle streams",
+        run: |settings| Box::pin(floods::idle(settings)),
+    },
+    Fault {
+        name: "bombs",
+        what: "messages of a million bytes of empty parts, and 100,000 deep",
+        run: |settings| Box::pin(floods::bombs(settings)),
+    },
+    Fault {
+        name: "malformed",
+        what: "a million malformed requests",
+        run: |settings| Box::pin(floods::malformed(settings)),
     },
 ];
