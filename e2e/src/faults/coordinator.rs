@@ -90,7 +90,7 @@ async fn wait_amid(scene: &Scene, is_meant: impl Fn(&Operation) -> bool) -> anyh
     look_for("an operation under way", async || {
         let now = history.now();
         let amid = history.count(|operation| {
-            operation.outcome == Told::Invoked && now - operation.invoked < YOUNG && is_meant(operation)
+            operation.outcome == Told::Invoked && now.saturating_sub(operation.invoked) < YOUNG && is_meant(operation)
         });
         Ok((amid > 0).then_some(()))
     })
@@ -126,6 +126,8 @@ fn expect_grace(row: &mut Row, stored: &Stored, starts: &[Duration], ttl: Durati
 /// It is away for longer and longer.
 pub(super) async fn away(settings: &Settings) -> anyhow::Result<Outcome> {
     const ABSENCES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(20), Duration::from_secs(60)];
+    // Of some ten claims a second, each of a few milliseconds.
+    const CLAIMS_CUT_OFF_MAX: usize = 3;
     let mut scene_settings = SceneSettings::new("coordinator-away");
     scene_settings.lease_ttl = Duration::from_secs(5);
     // Jobs that last beyond the grace.
@@ -156,10 +158,12 @@ pub(super) async fn away(settings: &Settings) -> anyhow::Result<Outcome> {
     }
     row.see(format!(
         "away for 0, 20 and 60 s with a time limit of {} s: {held} leases were held through it, {lost} were not (workers that \
-         train stop by themselves once their lease may have run out)",
+         train stop by themselves once their lease may have run out, and a claim may be cut off before its answer)",
         ttl.as_secs()
     ));
-    row.expect(lost <= 2 * real, || format!("{lost} leases were lost"));
+    row.expect(lost <= 2 * real + CLAIMS_CUT_OFF_MAX, || {
+        format!("{lost} leases were lost")
+    });
     expect_grace(&mut row, &stored, &starts, ttl);
     Ok(Outcome::Done(row))
 }

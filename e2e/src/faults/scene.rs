@@ -12,7 +12,7 @@ use trawl_domain::seed::Stream;
 
 use super::{Row, Settings};
 use crate::gate::Gate;
-use crate::history::{Percentiles, Stored, recoveries};
+use crate::history::Stored;
 use crate::load::{Load, LoadSettings};
 use crate::postgres::{Postgres, owner_pool};
 use crate::process::{Process, binary};
@@ -294,7 +294,6 @@ impl Scene {
         let Self {
             load, real, mut folder, ..
         } = self;
-        let deaths = load.history().deaths();
         let ended = load.end().await;
         drop(real);
         let logs = folder.path().display().to_string();
@@ -313,10 +312,6 @@ impl Scene {
         row.see(format!("rows of {} studies as undisturbed", ended.studies));
         row.expect(ended.studies > 0, || "no study was under way".into());
         row.expect(row.findings.acknowledged > 0, || "nothing was acknowledged".into());
-        if !deaths.is_empty() {
-            let recovered = Percentiles::of(&recoveries(&deaths, &ended.stored));
-            row.see(format!("recovery {recovered}"));
-        }
         if !row.holds() {
             folder.disable_cleanup(true);
             row.see(format!("logs are in {logs}"));

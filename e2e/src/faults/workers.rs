@@ -34,7 +34,7 @@ pub(super) async fn killed(settings: &Settings) -> anyhow::Result<Outcome> {
     let Closed { mut row, stored, .. } = scene.end(deaths.len()).await?;
     let recovered = Percentiles::of(&recoveries(&deaths, &stored));
     row.see(format!(
-        "{processes} processes by SIGKILL, of scripted workers {epochs} amid epochs, {checkpoints} amid a checkpoint, \
+        "recovery {recovered}; {processes} processes by SIGKILL, of scripted workers {epochs} amid epochs, {checkpoints} amid a checkpoint, \
          {uploads} amid an upload, {results} before the result; time limit {} ms, sweep every {} ms; {resumed} times a scripted worker went on \
          from a checkpoint",
         ttl.as_millis(),

@@ -5,6 +5,7 @@ mod check;
 mod recovery;
 mod stored;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -156,6 +157,7 @@ pub struct History {
     origin: Instant,
     operations: Mutex<Vec<Operation>>,
     deaths: Mutex<Vec<Death>>,
+    acknowledged: AtomicUsize,
 }
 
 /// An operation that has begun.
@@ -168,6 +170,7 @@ impl Default for History {
             origin: Instant::now(),
             operations: Mutex::default(),
             deaths: Mutex::default(),
+            acknowledged: AtomicUsize::new(0),
         }
     }
 }
@@ -200,6 +203,9 @@ impl History {
         if let Some(operation) = lock(&self.operations).get_mut(begun.0) {
             operation.ended = Some(now);
             operation.outcome = outcome;
+            let is_acknowledged = operation.is_report() && operation.is_ok();
+            self.acknowledged
+                .fetch_add(usize::from(is_acknowledged), Ordering::Relaxed);
         }
     }
 
@@ -224,6 +230,11 @@ impl History {
     /// All deaths so far.
     pub fn deaths(&self) -> Vec<Death> {
         lock(&self.deaths).clone()
+    }
+
+    /// Reports that were acknowledged so far, each one epoch of a job.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// All operations so far.

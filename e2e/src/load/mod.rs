@@ -145,15 +145,10 @@ impl Load {
     /// # Errors
     /// They are not.
     pub async fn acknowledged(&self, more: usize) -> anyhow::Result<()> {
-        let count = || {
-            self.history()
-                .count(|operation| operation.is_report() && operation.is_ok())
-        };
-        let before = count();
-        look_for(
-            "acknowledgements",
-            async || Ok((count() >= before + more).then_some(())),
-        )
+        let before = self.history().acknowledged();
+        look_for("acknowledgements", async || {
+            Ok((self.history().acknowledged() >= before + more).then_some(()))
+        })
         .await
     }
 

@@ -85,7 +85,10 @@ impl Reporter<'_> {
                         return Held::Lost;
                     }
                 }
-                Event::Broke(code) => self.broke(code),
+                Event::Broke(code) => {
+                    self.broke(code);
+                    backoff(chance).await;
+                }
                 Event::Due => {
                     self.send(next);
                     next += 1;
