@@ -175,7 +175,9 @@ async fn a_batch_job_that_cannot_work_is_not_put_back() -> anyhow::Result<()> {
     let system = System::start(&["--token", "operator"]).await?;
     let slurm = Slurm::new()?;
     let url = &system.coordinator.url;
-    let wrong: [(&str, &[(&str, &str)], i32); 5] = [
+    // Coordinator, settings, and the exit status that Slurm sees.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], i32);
+    let wrong: [Case<'_>; 5] = [
         ("", &[], 2),
         (url, &[("TRAWL_TOKEN", "operator")], 2),
         (url, &[("TRAWL_TOKEN_FILE", "/nonexistent/token")], 2),
