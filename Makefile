@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test bench simulate demo lint sqlx-prepare clean
+.PHONY: help setup build test bench faults soak simulate compose-test demo lint helm-check ops-check sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,8 +22,17 @@ test: build ## every test; the last line says how many passed and failed
 bench: build ## the benchmarks, as tables with ratios to named references; some minutes
 	@deploy/bench.sh
 
+faults: build ## faults injected under load, as one table; FAULTS=name,name picks rows, SEED=N repeats a run
+	@deploy/faults.sh
+
+soak: build ## faults of all kinds in random order, seed by seed: SEEDS=N and MINUTES=N limit it, SEED=N is the first
+	@deploy/faults.sh soak
+
 simulate: setup ## the workers' protocol on a simulated network: make simulate SEEDS=500 FROM=0
 	@deploy/simulate.sh
+
+compose-test: setup ## images and stack of docker-compose.yml on this machine's engine; skips where there is none
+	@deploy/compose-test/run.sh
 
 demo: build ## the regression study on an embedded Postgres with local workers
 	@deploy/demo.sh
@@ -31,6 +40,12 @@ demo: build ## the regression study on an embedded Postgres with local workers
 lint: setup ## formatting and clippy, with warnings as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- --deny warnings
+
+helm-check: build ## the Helm chart, rendered by Helm's own code and held against the schemas of Kubernetes
+	@deploy/helm/check.sh
+
+ops-check: ## shell scripts by shellcheck, alert rules and their tests by promtool
+	@deploy/ops-check.sh
 
 sqlx-prepare: setup ## renew .sqlx after a change of a query: deploy/with-postgres.sh make sqlx-prepare
 	@deploy/sqlx.sh prepare

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fetches what trawl is built and tested with (libtorch, Postgres binaries, FashionMNIST, two command-line
 # tools) into ${XDG_CACHE_HOME:-~/.cache}/trawl, and writes .cargo/config.toml so that plain cargo finds it.
+# `setup.sh libtorch` and `setup.sh fashion-mnist` fetch one of them and write nothing else: images are built with them.
 #
 # Settings:
 #   LIBTORCH=DIR             use this libtorch, fetch none
@@ -330,11 +331,19 @@ needed() {
 wants_libtorch() { [[ -z ${LIBTORCH:-} || $LIBTORCH == "$libtorch_dir" ]]; }
 wants_postgres() { [[ -z ${DATABASE_URL:-} ]]; }
 
-install_all() {
+install_libtorch() {
     if wants_libtorch; then install "$libtorch_dir" "$libtorch_stamp" build_libtorch 544; fi
+}
+
+install_fashion() {
+    install "$fashion_dir" "$fashion_stamp" build_fashion 31
+}
+
+install_all() {
+    install_libtorch
     if wants_postgres; then install "$postgres_dir" "$postgres_stamp" build_postgres 14; fi
     install "$tools_dir" "$tools_stamp" build_tools 22
-    install "$fashion_dir" "$fashion_stamp" build_fashion 31
+    install_fashion
 }
 
 # ---- .cargo/config.toml --------------------------------------------------------------------------------------
@@ -379,10 +388,18 @@ write_cargo_config() {
 
 # ---- all of it -----------------------------------------------------------------------------------------------
 
+# main [libtorch|fashion-mnist]
 main() {
-    local reason=build
+    local reason=build install=install_all
+    case ${*:-everything} in
+        everything) ;;
+        libtorch) install=install_libtorch ;;
+        fashion-mnist) install=install_fashion ;;
+        *) fail "there is no piece named $*, only libtorch and fashion-mnist" ;;
+    esac
     if needed; then reason=fetch; fi
-    check_prerequisites "$reason"
+    # FashionMNIST comes by Debian's own tools, or curl; it says so where there are none.
+    if [[ $install != install_fashion ]]; then check_prerequisites "$reason"; fi
     if ! wants_libtorch && [[ ! -d $LIBTORCH/include || ! -d $LIBTORCH/lib ]]; then
         fail "LIBTORCH=$LIBTORCH has no include and lib folders"
     fi
@@ -396,9 +413,9 @@ main() {
             rm -rf -- "$cache"/.tmp.*
         fi
         # Children must not hold the lock: a download that outlives a killed run would block the next one.
-        install_all 9<&-
+        "$install" 9<&-
     fi
-    write_cargo_config
+    if [[ $install == install_all ]]; then write_cargo_config; fi
 }
 
-main
+main "$@"

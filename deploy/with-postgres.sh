@@ -57,6 +57,12 @@ quietly postgres initdb --pgdata "$dir/data" --username postgres --auth trust --
 quietly postgres pg_ctl -D "$dir/data" -l "$dir/postgres.log" -w \
     -o "-c listen_addresses='' -c unix_socket_directories='$dir' -c fsync=$fsync" start
 
+# For a COMMAND that stops it and starts it again.
+printf '#!/usr/bin/env bash\ncd %q && exec %s %q -D %q "$@"\n' "$dir" "$(printf '%q ' env "${as_owner[@]}")" \
+    "$bin/pg_ctl" "$dir/data" >"$dir/pg_ctl"
+chmod +x "$dir/pg_ctl"
+export TRAWL_POSTGRES_AT=$dir
+
 export DATABASE_URL="postgres://postgres@localhost/postgres?host=$dir"
 # Against a live database, queries are checked there and not in .sqlx.
 export SQLX_OFFLINE=false

@@ -8,7 +8,7 @@ use tonic::Request;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_client;
 use trawl_proto::credential::Bearer;
 use trawl_proto::dial::{endpoint, reason, told};
 use trawl_proto::v1::access_service_client::AccessServiceClient;
@@ -21,6 +21,8 @@ use crate::error::Error;
 pub(crate) type Client = StudyServiceClient<InterceptedService<Channel, Bearer>>;
 /// The same, asked about tokens.
 pub(crate) type AccessClient = AccessServiceClient<InterceptedService<Channel, Bearer>>;
+/// The same, asked how it is, which anybody may.
+pub(crate) type HealthClient = health_client::HealthClient<Channel>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Submitting reads the dataset; everything else takes milliseconds.
@@ -46,6 +48,15 @@ pub(crate) async fn connect(server: &ServerArgs) -> Result<Client, Error> {
 pub(crate) async fn connect_access(server: &ServerArgs) -> Result<AccessClient, Error> {
     let (channel, bearer) = dial(server).await?;
     Ok(AccessServiceClient::with_interceptor(channel, bearer))
+}
+
+/// The same, to ask how it is.
+///
+/// # Errors
+/// Those of [`connect`].
+pub(crate) async fn connect_health(server: &ServerArgs) -> Result<HealthClient, Error> {
+    let (channel, _) = dial(server).await?;
+    Ok(HealthClient::new(channel))
 }
 
 async fn dial(server: &ServerArgs) -> Result<(Channel, Bearer), Error> {

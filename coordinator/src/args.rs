@@ -1,27 +1,47 @@
 //! Flags of `trawl-coordinator`.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::tls::TlsFiles;
 use trawl_domain::access::Protection;
+use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
+use trawl_traces::{Traces, without_traces};
 use url::Url;
+
+/// Files that the coordinator needs for other things: connections to Postgres, files under way.
+const FILES_BESIDE_CONNECTIONS: usize = 256;
 
 /// Samples configurations, keeps studies in Postgres, leases jobs to workers.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Postgres, 15 or newer, as postgres://USER:PASSWORD@HOST:PORT/DATABASE; migrated at start.
-    /// Prefer the variable: other users see arguments.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub(crate) database_url: Secret,
+    /// Prefer the variable or --database-url-file: other users see arguments.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
+    database_url: Option<Secret>,
+    /// File with that URL, instead.
+    #[arg(long, value_name = "FILE", env = "DATABASE_URL_FILE", global = true)]
+    database_url_file: Option<PathBuf>,
+    /// File with the URL by which people read results, postgres://USER:PASSWORD@HOST:PORT/DATABASE with a host and port as they
+    /// reach them: that user is made, as one who may read the views of trawl and nothing else, and the URL is printed.
+    #[arg(long, value_name = "FILE", env = "TRAWL_READER_URL_FILE")]
+    pub(crate) reader_url_file: Option<PathBuf>,
     /// Address of gRPC. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_LISTEN", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
@@ -47,12 +67,63 @@ pub(crate) struct Args {
     /// Time between two checkpoints of a job in milliseconds: what a lost worker costs at most.
     #[arg(long, env = "TRAWL_CHECKPOINT_INTERVAL_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) checkpoint_interval_ms: u64,
+    #[command(flatten)]
+    pub(crate) quotas: QuotaArgs,
+    /// Connections to both ports at once; further ones are closed. A worker has two, and each takes up to a MiB of memory.
+    #[arg(long, value_name = "N", env = "TRAWL_CONNECTIONS_MAX", default_value = "2048")]
+    connections_max: NonZeroU32,
     /// File that says where it listens, written once it is ready.
     #[arg(long, env = "TRAWL_READY_FILE")]
     pub(crate) ready_file: Option<PathBuf>,
     /// Form of the log, on standard error; RUST_LOG filters it.
-    #[arg(long, env = "TRAWL_LOG", default_value = "human")]
+    #[arg(long, env = "TRAWL_LOG", default_value = "human", global = true)]
     pub(crate) log: Log,
+}
+
+/// What it does instead of serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring the database to this version's schema, and end; a coordinator does so at its start, too.
+    Migrate,
+}
+
+/// What studies may take of Postgres and of the object store.
+#[derive(Debug, clap::Args)]
+pub(crate) struct QuotaArgs {
+    /// Studies that are kept; further ones are refused until some are deleted.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDIES_MAX", default_value_t = 10_000)]
+    studies_max: u64,
+    /// Epoch reports that all studies may leave, by what they ask for when they are submitted: trials x folds x epochs, and
+    /// those of their refits. A report takes about 100 bytes of Postgres's disk.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "TRAWL_EPOCH_REPORTS_MAX",
+        default_value_t = 10_000_000_000
+    )]
+    epoch_reports_max: u64,
+    /// Epoch reports that one study may leave.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDY_EPOCH_REPORTS_MAX", default_value_t = EPOCH_REPORTS_MAX)]
+    study_epoch_reports_max: u64,
+    /// Bytes of all artifacts, checkpoints and dataset files. A study whose next file finds no room pauses.
+    #[arg(long, value_name = "N", env = "TRAWL_BYTES_MAX", default_value_t = 1 << 40)]
+    bytes_max: u64,
+    /// Bytes of those of one study.
+    #[arg(long, value_name = "N", env = "TRAWL_STUDY_BYTES_MAX", default_value_t = 1 << 38)]
+    study_bytes_max: u64,
+}
+
+impl QuotaArgs {
+    /// What the operator allows.
+    pub(crate) fn quotas(&self) -> Quotas {
+        Quotas {
+            studies: self.studies_max,
+            epoch_reports: self.epoch_reports_max,
+            study_epoch_reports: self.study_epoch_reports_max,
+            bytes: self.bytes_max,
+            study_bytes: self.study_bytes_max,
+        }
+    }
 }
 
 /// Who may call, and how calls are encrypted.
@@ -65,6 +136,9 @@ pub(crate) struct AccessArgs {
     /// File with that token, instead.
     #[arg(long, value_name = "FILE", env = "TRAWL_TOKEN_FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
+    /// File with a token of the role worker, that workers may have from their start, before there is anybody to make one.
+    #[arg(long, value_name = "FILE", env = "TRAWL_WORKER_TOKEN_FILE")]
+    worker_token_file: Option<PathBuf>,
     /// Certificate for TLS on both ports, in PEM, with those between it and its authority. Read at start.
     #[arg(long, value_name = "FILE", env = "TRAWL_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -89,6 +163,27 @@ impl AccessArgs {
     /// A file without one.
     pub(crate) fn token(&self) -> Result<Option<Secret>, CredentialError> {
         credential::token(self.token.as_ref(), self.token_file.as_deref())
+    }
+
+    /// The token for workers.
+    ///
+    /// # Errors
+    /// A file without one, or one for workers where everybody else needs none.
+    pub(crate) fn worker_token(&self) -> anyhow::Result<Option<Secret>> {
+        let Some(file) = &self.worker_token_file else {
+            return Ok(None);
+        };
+        let token = credential::from_file("--worker-token-file", file)?;
+        let operator = self.token()?;
+        anyhow::ensure!(
+            operator.is_some(),
+            "--worker-token-file needs a token for the operator, too: --token-file"
+        );
+        anyhow::ensure!(
+            operator.as_ref() != Some(&token),
+            "--worker-token-file holds the operator's token"
+        );
+        Ok(Some(token))
     }
 
     /// Where the files of TLS are, if it is wanted.
@@ -120,20 +215,85 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Sends the log to standard error.
-    pub(crate) fn init(self) {
+    /// Sends the log to standard error, and spans to where traces go.
+    pub(crate) fn init(self, traces: &Traces) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        match self {
-            Self::Human => subscriber.with_target(false).init(),
-            Self::Json => subscriber.json().flatten_event(true).init(),
-        }
+        let log = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            // Colours are for a terminal; in a file or in what a container prints they are noise.
+            .with_ansi(std::io::stderr().is_terminal());
+        let log = match self {
+            Self::Human => log.with_target(false).boxed(),
+            Self::Json => log.json().flatten_event(true).boxed(),
+        };
+        tracing_subscriber::registry()
+            .with(log.with_filter(without_traces(filter)))
+            .with(traces.layer())
+            .init();
     }
 }
 
 impl Args {
+    /// URL of the database. None, or two of them, is wrong usage, and ends the process.
+    ///
+    /// # Errors
+    /// A file without one.
+    pub(crate) fn database_url(&self) -> Result<Secret, CredentialError> {
+        let wrong = |kind, message: &str| Self::command().error(kind, message).exit();
+        match (&self.database_url, &self.database_url_file) {
+            (Some(url), None) => Ok(url.clone()),
+            (None, Some(file)) => credential::from_file("--database-url-file", file),
+            (None, None) => wrong(
+                ErrorKind::MissingRequiredArgument,
+                "one of --database-url (DATABASE_URL) and --database-url-file (DATABASE_URL_FILE) is needed",
+            ),
+            (Some(_), Some(_)) => wrong(
+                ErrorKind::ArgumentConflict,
+                "there are two databases, of --database-url or DATABASE_URL and of --database-url-file or DATABASE_URL_FILE",
+            ),
+        }
+    }
+
+    /// URL for those who read results, if they get a user.
+    ///
+    /// # Errors
+    /// A file without one.
+    pub(crate) fn reader_url(&self) -> Result<Option<Secret>, CredentialError> {
+        let file = self.reader_url_file.as_deref();
+        file.map(|file| credential::from_file("--reader-url-file", file))
+            .transpose()
+    }
+
+    /// Connections to both ports at once: as many as were asked for, or as the system lets it have files for.
+    pub(crate) fn connections_max(&self) -> usize {
+        let asked = self.connections_max.get() as usize;
+        // A soft limit is often 1,024, whatever the hard one is: it is there for programs that cannot count so far.
+        let files = getrlimit(Resource::Nofile);
+        let hard = files.maximum.unwrap_or(u64::MAX);
+        let wanted = (asked + FILES_BESIDE_CONNECTIONS) as u64;
+        let soft = files.current.unwrap_or(u64::MAX).max(wanted.min(hard));
+        let raised = Rlimit {
+            current: Some(soft),
+            maximum: files.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            warn!(error = %error, "the limit of open files cannot be raised");
+        }
+        let now = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let room = usize::try_from(now)
+            .unwrap_or(usize::MAX)
+            .saturating_sub(FILES_BESIDE_CONNECTIONS)
+            .max(1);
+        if room < asked {
+            warn!(
+                connections.max = room,
+                files.max = now,
+                "fewer connections than asked for: files are limited"
+            );
+        }
+        asked.min(room)
+    }
+
     /// Folders that may hold FashionMNIST.
     pub(crate) fn fashion_mnist_dirs(&self) -> Vec<PathBuf> {
         if let Some(folder) = &self.fashion_mnist {

@@ -3,6 +3,7 @@
 //! An object appears whole or not at all. Which objects there should be is known by Postgres alone; nothing is ever looked up
 //! in a listing.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,6 +46,29 @@ pub enum FilesError {
 }
 
 impl FilesError {
+    /// True if the store has no space left: a folder's disk or its owner's share of it, or a bucket's.
+    pub fn is_full(&self) -> bool {
+        // An error that shows another one as itself has that one's source, and not that one, as its own.
+        let mut error: Option<&(dyn std::error::Error + 'static)> = match self {
+            Self::Url(_) => None,
+            Self::Folder(_, error) | Self::Io(error) => Some(error),
+            Self::Store(error) => Some(error),
+        };
+        while let Some(cause) = error {
+            if let Some(io) = cause.downcast_ref::<std::io::Error>()
+                && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            {
+                return true;
+            }
+            error = cause.source();
+        }
+        // S3 itself is never full; servers that speak its protocol say so by status or by a code in the answer's text.
+        let text = self.to_string();
+        ["507 Insufficient Storage", "StorageFull", "QuotaExceeded"]
+            .iter()
+            .any(|said| text.contains(said))
+    }
+
     /// True if there is no object of that key.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Store(object_store::Error::NotFound { .. }))
@@ -248,5 +272,35 @@ impl Upload {
     pub async fn abort(mut self) {
         // What is left of it is swept.
         let _ = self.writer.abort().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_without_space_is_told_from_one_that_is_away() {
+        let of_folder = |kind: ErrorKind| {
+            FilesError::Store(object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source: Box::new(std::io::Error::from(kind)),
+            })
+        };
+        assert!(of_folder(ErrorKind::StorageFull).is_full());
+        assert!(of_folder(ErrorKind::QuotaExceeded).is_full());
+        assert!(!of_folder(ErrorKind::PermissionDenied).is_full());
+        assert!(FilesError::Io(std::io::Error::from(ErrorKind::StorageFull)).is_full());
+
+        let of_bucket = |said: &str| {
+            FilesError::Store(object_store::Error::Generic {
+                store: "S3",
+                source: format!("Server returned non-2xx status code: {said}").into(),
+            })
+        };
+        let full = "507 Insufficient Storage: <Error><Code>XMinioStorageFull</Code></Error>";
+        assert!(of_bucket(full).is_full());
+        assert!(of_bucket("403 Forbidden: <Error><Code>QuotaExceeded</Code></Error>").is_full());
+        assert!(!of_bucket("503 Service Unavailable: <Error><Code>SlowDown</Code></Error>").is_full());
     }
 }

@@ -1,28 +1,36 @@
-//! The web port: whether the process lives, and whether it can serve. Anything else needs a token that may read studies.
+//! The web port: whether the process lives, whether it can serve, and metrics. Anything but the first two needs a token that may
+//! read studies.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use crate::app::App;
 use crate::app::door::{Door, Refusal};
+use crate::app::{App, AppError, take_stock};
 use crate::grpc::access::READERS;
 use crate::grpc::token_of;
+use crate::metrics::Refused;
 
 /// For probes, which have no token.
 const FOR_EVERYBODY: [&str; 2] = ["/healthz", "/readyz"];
 
-/// `/healthz`: the process lives. `/readyz`: Postgres answers.
+/// For Prometheus.
+const METRICS: &str = "/metrics";
+/// The version of its text form.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// `/healthz`: the process lives. `/readyz`: Postgres answers. `/metrics`: for Prometheus.
 pub fn router(app: Arc<App>, door: Arc<Door>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route(METRICS, get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })
         .with_state(app)
         .layer(from_fn_with_state(door, guard))
@@ -36,24 +44,38 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     }
 }
 
+async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, METRICS_TYPE)], take_stock::metrics_text(&app).await)
+}
+
 async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
     if FOR_EVERYBODY.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    match door.identify(token_of(request.headers())).await {
+    let token = token_of(request.headers());
+    let identified = match door.identify(token).await {
+        // That the database is away is what metrics have to tell.
+        Err(Refusal::NotNow(_)) if request.uri().path() == METRICS => token
+            .and_then(|token| door.remembers(token))
+            .ok_or(Refusal::NotNow(AppError::Unavailable("the database does not answer"))),
+        identified => identified,
+    };
+    match identified {
         Ok(caller) if !READERS.admits(caller.role()) => {
+            door.metrics().refused(Refused::Role);
             let message = format!("a token of the role {} may not read studies\n", caller.role());
             (StatusCode::FORBIDDEN, message).into_response()
         }
         Ok(caller) => match door.count(caller) {
             Ok(()) => next.run(request).await,
-            Err(refusal) => of_refusal(&refusal),
+            Err(refusal) => refuse(&door, &refusal),
         },
-        Err(refusal) => of_refusal(&refusal),
+        Err(refusal) => refuse(&door, &refusal),
     }
 }
 
-fn of_refusal(refusal: &Refusal) -> Response {
+fn refuse(door: &Door, refusal: &Refusal) -> Response {
+    door.metrics().refused(refusal.reason());
     let message = format!("{refusal}\n");
     match refusal {
         Refusal::NoToken | Refusal::BadToken => {

@@ -4,9 +4,12 @@
 //! all SQL is in [`store`], and the bytes of files are in [`files`].
 
 pub mod app;
+pub mod connections;
+pub mod database;
 pub mod files;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
 pub mod server;
 pub mod store;
 pub mod tls;

@@ -9,40 +9,60 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_coordinator::app::door::Door;
+use trawl_coordinator::app::let_readers_in::let_readers_in;
 use trawl_coordinator::app::{App, Settings, be_present, expire_leases};
+use trawl_coordinator::connections::Places;
+use trawl_coordinator::database;
 use trawl_coordinator::files::Files;
 use trawl_coordinator::server::{Ports, serve};
 use trawl_coordinator::tls::Tls;
+use trawl_domain::secret::Secret;
+use trawl_traces::Traces;
 
-use args::Args;
-
-/// How long Postgres may take to come up beside the coordinator.
-const DATABASE_WITHIN: Duration = Duration::from_secs(60);
+use args::{Args, Command};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    args.refuse_open_ports();
-    args.log.init();
+    if args.command.is_none() {
+        args.refuse_open_ports();
+    }
+    let database_url = args.database_url()?;
+    let traces = Traces::from_environment("trawl-coordinator")?;
+    args.log.init(&traces);
     let stop = CancellationToken::new();
     stop_on_signals(&stop)?;
+    let work = async {
+        match args.command {
+            Some(Command::Migrate) => migrate(&database_url).await,
+            None => run(args, &database_url, stop.clone()).await,
+        }
+    };
     // Asked to stop while it still waits for Postgres, it has nothing to end.
-    tokio::select! {
-        done = run(args, stop.clone()) => done,
+    let done = tokio::select! {
+        done = work => done,
         () = async { stop.cancelled().await; sleep(Duration::from_secs(30)).await } => Ok(()),
-    }
+    };
+    tokio::task::spawn_blocking(move || traces.flush()).await?;
+    done
 }
 
-async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
-    let token = args.access.token()?;
+/// Brings the database to this version's schema.
+async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
+    let version = database::migrate(&database::connect(database_url).await?).await?;
+    println!("the database has the schema of version {version}");
+    Ok(())
+}
+
+async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyhow::Result<()> {
+    let (token, worker_token) = (args.access.token()?, args.access.worker_token()?);
+    let reader_url = args.reader_url()?;
     install_tls_provider()?;
     let tls = args.access.tls_files().map(|files| Tls::read(&files)).transpose()?;
     let grpc = listen(args.listen).await?;
@@ -51,13 +71,10 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
 
     let files = Files::open(&args.artifacts_url()?).context("--artifacts")?;
     let pool = tokio::select! {
-        pool = connect(args.database_url.expose()) => pool?,
+        pool = database::connect(database_url) => pool?,
         () = stop.cancelled() => return Ok(()),
     };
-    sqlx::migrate!("../migrations")
-        .run(&pool)
-        .await
-        .context("cannot migrate the database")?;
+    database::migrate(&pool).await?;
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
     let settings = Settings {
@@ -65,14 +82,21 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
         fashion_mnist_dirs: args.fashion_mnist_dirs(),
         lease_ttl: Duration::from_millis(args.lease_ttl_ms),
         checkpoint_interval: Duration::from_millis(args.checkpoint_interval_ms),
+        quotas: args.quotas.quotas(),
     };
     let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;
     let presence = be_present::appear(&app).await?;
+    if let Some(url) = &reader_url {
+        let_readers_in(&app, url).await?;
+        // Told on purpose, to whoever reads this output: with it, results can be read and nothing changed.
+        println!("SQL, for reading alone: {}", url.expose());
+    }
 
     let door = Arc::new(Door::new(
         Arc::clone(&app),
         token.as_ref(),
+        worker_token.as_ref(),
         args.access.requests_per_second,
     ));
     if door.is_open().await? {
@@ -87,7 +111,14 @@ async fn run(args: Args, stop: CancellationToken) -> anyhow::Result<()> {
     if let Some(path) = &args.ready_file {
         write_ready_file(path, tls.is_some(), grpc_addr, http_addr)?;
     }
-    serve(app, presence, Ports { grpc, http, door, tls }, stop).await?;
+    let ports = Ports {
+        grpc,
+        http,
+        places: Places::new(args.connections_max()),
+        door,
+        tls,
+    };
+    serve(app, presence, ports, stop).await?;
     info!("coordinator stopped");
     Ok(())
 }
@@ -103,37 +134,6 @@ async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr)
         .await
         .with_context(|| format!("cannot listen on {addr}"))
-}
-
-/// Connects to Postgres, and waits for it to come up.
-async fn connect(url: &str) -> anyhow::Result<PgPool> {
-    let options: PgConnectOptions = url.parse().context("--database-url is no Postgres URL")?;
-    // No statement of the coordinator takes long; one that does waits for a lock that somebody forgot.
-    let options = options.application_name("trawl-coordinator").options([
-        // The table of migrations must not be looked for in a schema that has the user's name, least of all in trawl's own.
-        ("search_path", "public"),
-        ("statement_timeout", "30s"),
-        ("lock_timeout", "15s"),
-        ("idle_in_transaction_session_timeout", "30s"),
-    ]);
-    let pool = PgPoolOptions::new()
-        .max_connections(16)
-        .acquire_timeout(Duration::from_secs(10));
-    let deadline = Instant::now() + DATABASE_WITHIN;
-    let mut told = false;
-    loop {
-        match pool.clone().connect_with(options.clone()).await {
-            Ok(pool) => return Ok(pool),
-            Err(error) if Instant::now() >= deadline => return Err(error).context("cannot connect to Postgres"),
-            Err(error) => {
-                if !told {
-                    warn!(error = %error, "waiting for Postgres");
-                    told = true;
-                }
-                sleep(Duration::from_millis(250)).await;
-            }
-        }
-    }
 }
 
 /// Says where it listens, whole or not at all: another process waits for the file.

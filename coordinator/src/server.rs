@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum_server::tls_rustls::RustlsConfig;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -20,7 +19,8 @@ use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 use crate::app::be_present::{self, Presence};
 use crate::app::door::Door;
 use crate::app::report_epochs::report_writer;
-use crate::app::{App, AppError, cancel_study, delete_study, expire_leases, sweep_objects};
+use crate::app::{App, AppError, cancel_study, delete_study, expire_leases, quotas, sweep_objects};
+use crate::connections::{Places, Port};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
 use crate::tls::Tls;
@@ -33,6 +33,16 @@ const WORKER_MESSAGE_BYTES_MAX: usize = 128 << 10;
 const ACCESS_MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Calls that one connection may have under way.
 const STREAMS_PER_CONNECTION_MAX: u32 = 128;
+/// What a connection may send before anybody reads it, of all its calls together.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// The same of one call: a file on its way fills a fast line.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Headers of a call, a token among them.
+const HEADERS_BYTES_MAX: u32 = 16 << 10;
+/// Calls that a client may open and give up at once before the connection ends.
+const RESET_STREAMS_MAX: usize = 64;
+/// Time between two questions to the other end of a connection whether it is there, and for its answer.
+const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Time between two looks for leases that ran out.
 const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two rounds of what has no hurry.
@@ -47,6 +57,8 @@ pub struct Ports {
     pub grpc: TcpListener,
     /// Web.
     pub http: TcpListener,
+    /// Places for connections to both.
+    pub places: Places,
     /// Who may call.
     pub door: Arc<Door>,
     /// How both are encrypted, if they are.
@@ -90,6 +102,7 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
         .add_service(describe().build_v1()?)
         .add_service(describe().build_v1alpha()?)
         .add_service(health_service);
+    let grpc_port = Port::new(ports.grpc, ports.places.clone());
     let mut server = Server::builder();
     if let Some(tls) = &ports.tls {
         server = server.tls_config(tls.grpc.clone())?;
@@ -97,14 +110,18 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     let mut grpc = tokio::spawn(
         server
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-            .http2_keepalive_interval(Some(Duration::from_secs(20)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(20)))
-            .tcp_nodelay(true)
-            .add_routes(guarded(routes, Arc::clone(&ports.door)))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(ports.grpc), stop.clone().cancelled_owned()),
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .http2_max_header_list_size(HEADERS_BYTES_MAX)
+            .http2_max_pending_accept_reset_streams(Some(RESET_STREAMS_MAX))
+            .http2_max_local_error_reset_streams(Some(RESET_STREAMS_MAX))
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .add_routes(guarded(routes, Arc::clone(&app), Arc::clone(&ports.door)))
+            .serve_with_incoming_shutdown(grpc_port.incoming(), stop.clone().cancelled_owned()),
     );
     let web = http::router(Arc::clone(&app), ports.door);
-    let mut web = tokio::spawn(serve_web(ports.http, web, ports.tls, stop.clone()));
+    let mut web = tokio::spawn(serve_web(ports.http, ports.places, web, ports.tls, stop.clone()));
 
     // A handle must not be asked again once it has answered.
     let mut grpc_ended = false;
@@ -142,12 +159,13 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
 /// Serves the web port, under TLS if the operator wants it.
 async fn serve_web(
     port: TcpListener,
+    places: Places,
     router: axum::Router,
     tls: Option<Tls>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let Some(tls) = tls else {
-        return axum::serve(port, router)
+        return axum::serve(Port::new(port, places), router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await;
     };
@@ -168,11 +186,13 @@ async fn expire(app: Arc<App>) -> Result<(), AppError> {
     expire_leases::expire_leases(&app).await.map(drop)
 }
 
-/// Ends the jobs of cancelled studies, removes the rows of deleted ones, and sweeps the object store.
+/// Ends the jobs of cancelled studies, removes the rows of deleted ones, sweeps the object store, and counts what is left in it.
 async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     cancel_study::sweep_cancelled(&app).await?;
     delete_study::remove_deleted(&app).await?;
-    sweep_objects::sweep_objects(&app).await
+    app.metrics().tidy();
+    sweep_objects::sweep_objects(&app).await?;
+    quotas::count_bytes(&app).await
 }
 
 async fn on_tick<F>(every: Duration, app: Arc<App>, stop: CancellationToken, work: fn(Arc<App>) -> F)

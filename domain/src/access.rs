@@ -25,11 +25,6 @@ words!(
     }
 );
 
-impl Role {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Admin, Self::User, Self::Worker, Self::Reader];
-}
-
 /// What tokens begin with, so that people and scanners of leaked secrets know one when they see it.
 pub const TOKEN_PREFIX: &str = "trawl_";
 

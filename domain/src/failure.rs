@@ -9,6 +9,8 @@ words!(
         WorkerLost = "worker_lost",
         /// The worker's device has too little memory.
         OutOfMemory = "out_of_memory",
+        /// Training stood still on a worker that lives.
+        Hung = "hung",
         /// What is to be trained, or its dataset, is not what it should be.
         BadInput = "bad_input",
         /// Anything else that the worker tells.
@@ -25,6 +27,8 @@ impl FailureCause {
             Self::WorkerLost => 10,
             // Another worker may have more of it, and is asked first.
             Self::OutOfMemory => 3,
+            // What hung may be a device or a driver: another worker is asked first. Each costs a worker's whole process.
+            Self::Hung => 3,
             // It is the same for every worker.
             Self::BadInput => 1,
             Self::Error => 3,

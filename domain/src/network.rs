@@ -16,6 +16,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
             /// The word for it, the same on the wire, in SQL and in logs.
             pub fn as_str(self) -> &'static str {
                 match self {

@@ -9,7 +9,7 @@ use crate::metric::Objective;
 use crate::network::{Activation, Architecture, Conv2d, Hyperparameters, Layer, Loss, Optimizer, TrialConfig};
 use crate::sampler::Sampler;
 use crate::seed::Seed;
-use crate::space::{ParamValue, Params, Space};
+use crate::space::{Distribution, ParamValue, Params, Space};
 use crate::violation::Violation;
 
 /// A study. Made by [`crate::study_draft::StudyDraft::check`] alone.
@@ -209,6 +209,22 @@ impl Study {
             }
             _ => None,
         }
+    }
+
+    /// Epoch reports that the search leaves at most: as many as it may, where epochs are searched.
+    pub fn search_epoch_reports_max(&self) -> u64 {
+        let whole = |value: &ParamValue| match value {
+            ParamValue::Int(epochs) => epochs.unsigned_abs(),
+            _ => 0,
+        };
+        let epochs = match &self.training.epochs {
+            Setting::Fixed(value) => whole(value),
+            Setting::Param(name) => {
+                let extremes = self.space.get(name).map(Distribution::extremes).unwrap_or_default();
+                extremes.iter().map(whole).max().unwrap_or(0)
+            }
+        };
+        u64::from(self.max_trials) * u64::from(self.validation.folds()) * epochs
     }
 
     /// Epoch reports of one refit: its folds, and the fit on all training rows.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -13,17 +14,24 @@ use crate::system::wait_for;
 /// Most bytes that pass at once.
 const PIECE_BYTES: usize = 4 << 10;
 
-/// Passes connections on to a coordinator, and can hold back what clients and workers send after any number of bytes. It
-/// closes with all connections when it is dropped.
+/// Passes connections on to a coordinator, and can hold back what clients and workers send, or what they are answered, after
+/// any number of bytes. It closes with all connections when it is dropped.
 #[derive(Debug)]
 pub struct Gate {
     /// URL to be reached at instead of the coordinator's own.
     pub url: String,
-    toll: Arc<watch::Sender<Toll>>,
+    tolls: Tolls,
     _connections: JoinSet<()>,
 }
 
-/// Bytes on the way to the coordinator, of all connections together.
+/// Of both directions.
+#[derive(Clone, Debug)]
+struct Tolls {
+    inward: Arc<watch::Sender<Toll>>,
+    outward: Arc<watch::Sender<Toll>>,
+}
+
+/// Bytes on the way to the coordinator, or from it, of all connections together.
 #[derive(Clone, Copy, Debug)]
 struct Toll {
     passed: u64,
@@ -41,31 +49,42 @@ impl Gate {
         let to: SocketAddr = coordinator_url.trim_start_matches("http://").parse()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let toll = Arc::new(watch::Sender::new(Toll {
-            passed: 0,
-            limit: u64::MAX,
-            cuts: 0,
-        }));
+        let toll = || {
+            Arc::new(watch::Sender::new(Toll {
+                passed: 0,
+                limit: u64::MAX,
+                cuts: 0,
+            }))
+        };
+        let tolls = Tolls {
+            inward: toll(),
+            outward: toll(),
+        };
         let mut connections = JoinSet::new();
-        connections.spawn(accept(listener, to, Arc::clone(&toll)));
+        connections.spawn(accept(listener, to, tolls.clone()));
         Ok(Self {
             url,
-            toll,
+            tolls,
             _connections: connections,
         })
     }
 
-    /// Has this many bytes more pass and no further one.
+    /// Has this many bytes more pass to the coordinator and no further one.
     pub fn close_after(&self, bytes: u64) {
-        self.toll.send_modify(|toll| toll.limit = toll.passed + bytes);
+        self.tolls.inward.send_modify(|toll| toll.limit = toll.passed + bytes);
     }
 
-    /// Waits until it has closed.
+    /// Has this many bytes of answers more pass and no further one; what is sent to the coordinator passes.
+    pub fn hold_answers_after(&self, bytes: u64) {
+        self.tolls.outward.send_modify(|toll| toll.limit = toll.passed + bytes);
+    }
+
+    /// Waits until it has closed on the way to the coordinator.
     ///
     /// # Errors
     /// Too few bytes come.
     pub async fn closed(&self) -> anyhow::Result<()> {
-        let mut changes = self.toll.subscribe();
+        let mut changes = self.tolls.inward.subscribe();
         wait_for("the bytes that a gate lets pass", async {
             changes.wait_for(|toll| toll.passed == toll.limit).await?;
             Ok(())
@@ -75,55 +94,70 @@ impl Gate {
 
     /// Ends all connections, with what they hold back, and lets further ones pass.
     pub fn cut(&self) {
-        self.toll.send_modify(|toll| {
-            toll.limit = u64::MAX;
-            toll.cuts += 1;
-        });
+        for toll in [&self.tolls.inward, &self.tolls.outward] {
+            toll.send_modify(|toll| {
+                toll.limit = u64::MAX;
+                toll.cuts += 1;
+            });
+        }
     }
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, toll: Arc<watch::Sender<Toll>>) {
+async fn accept(listener: TcpListener, to: SocketAddr, tolls: Tolls) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         // While no coordinator is there, a connection ends as soon as it begins.
         let Ok(coordinator) = TcpStream::connect(to).await else {
             continue;
         };
-        connections.spawn(pass(client, coordinator, Arc::clone(&toll)));
+        connections.spawn(pass(client, coordinator, tolls.clone()));
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// Passes bytes on until either side has gone, or the connection is cut: then both sides end.
-async fn pass(client: TcpStream, coordinator: TcpStream, toll: Arc<watch::Sender<Toll>>) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_coordinator, mut to_coordinator) = coordinator.into_split();
+async fn pass(client: TcpStream, coordinator: TcpStream, tolls: Tolls) {
+    let (from_client, to_client) = client.into_split();
+    let (from_coordinator, to_coordinator) = coordinator.into_split();
+    // Both were connected by somebody who waits for small messages.
+    let _ = to_client.as_ref().set_nodelay(true);
+    let _ = to_coordinator.as_ref().set_nodelay(true);
+    // A connection that breaks is what this is for.
+    let _: std::io::Result<()> = tokio::select! {
+        ended = pass_one_way(from_client, to_coordinator, &tolls.inward) => ended,
+        ended = pass_one_way(from_coordinator, to_client, &tolls.outward) => ended,
+    };
+}
+
+/// Ends with its sender, its receiver, or the next cut.
+async fn pass_one_way(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    toll: &watch::Sender<Toll>,
+) -> std::io::Result<()> {
     let mut changes = toll.subscribe();
     let cuts = changes.borrow().cuts;
-    let inward = async {
+    let passing = async {
         let mut piece = [0; PIECE_BYTES];
         loop {
-            let len = from_client.read(&mut piece).await?;
+            let len = from.read(&mut piece).await?;
             if len == 0 {
                 return Ok(());
             }
             let mut rest = &piece[..len];
             while !rest.is_empty() {
-                let Some(taken) = take(&toll, cuts, rest.len()).await else {
+                let Some(taken) = take(toll, cuts, rest.len()).await else {
                     return Ok(());
                 };
-                to_coordinator.write_all(&rest[..taken]).await?;
+                to.write_all(&rest[..taken]).await?;
                 rest = &rest[taken..];
             }
         }
     };
-    let outward = tokio::io::copy(&mut from_coordinator, &mut to_client);
-    // A connection that breaks is what this is for.
-    let _: std::io::Result<()> = tokio::select! {
+    tokio::select! {
         _ = changes.wait_for(|toll| toll.cuts != cuts) => Ok(()),
-        ended = inward => ended,
-        ended = outward => ended.map(|_| ()),
-    };
+        ended = passing => ended,
+    }
 }
 
 /// Waits until some of the bytes may pass; how many, and `None` once the connection is cut.

@@ -2,27 +2,38 @@
 
 mod access;
 mod authority;
+/// Floods that are poured over a coordinator.
+pub mod flood;
+mod frozen_thread;
 mod gate;
 mod object_store;
 mod postgres;
 mod process;
 mod raw_call;
+mod raw_http2;
 mod scripted_worker;
+mod small_disk;
 mod system;
 mod up;
 mod views;
 
+pub mod faults;
+pub mod history;
+pub mod load;
 /// Studies that tests submit.
 pub mod studies;
 
 pub use access::{Admin, all_tables};
 pub use authority::{Authority, CertFiles};
+pub use frozen_thread::FrozenThread;
 pub use gate::Gate;
 pub use object_store::ListedArtifact;
 pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, repository, tool};
 pub use raw_call::{call_raw, open_raw};
-pub use scripted_worker::{ScriptedWorker, epoch_report};
+pub use raw_http2::{RawHttp2, RawRequest};
+pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report};
+pub use small_disk::SmallDisk;
 pub use system::{Client, Coordinator, StoreAt, System, look_for, wait_for, worker};
 pub use up::{Ports, Up};
 pub use views::{View, assert_same_rows};

@@ -1,20 +1,26 @@
 //! Throw-away Postgres: one for all tests of a process, with a database of its own for each, and durable ones to measure on.
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
-use crate::process::repository;
+use crate::process::{repository, wrapped};
+use crate::small_disk::SmallDisk;
+use crate::system::look_for;
 
 /// A Postgres of its own, removed when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct Postgres {
     url: String,
+    /// Folder with its data, in `data`, and a `pg_ctl` that speaks for its owner.
+    folder: PathBuf,
     /// It waits for the end of its standard input, then stops Postgres and removes it.
     script: Child,
 }
@@ -25,25 +31,88 @@ impl Postgres {
     /// # Errors
     /// It cannot be started.
     pub fn start_durable() -> anyhow::Result<Self> {
-        Self::start(&["--durable"])
+        Self::start(&[], &["--durable"])
     }
 
-    fn start(flags: &[&str]) -> anyhow::Result<Self> {
-        let mut script = Command::new(repository().join("deploy/with-postgres.sh"))
+    /// One that sees a disk of its own, for a tablespace on it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_beside(disk: &SmallDisk) -> anyhow::Result<Self> {
+        Self::start(&disk.wrapper(), &[])
+    }
+
+    /// A process that sees what Postgres sees.
+    pub fn process(&self) -> u32 {
+        self.script.id()
+    }
+
+    fn start(wrapper: &[String], flags: &[&str]) -> anyhow::Result<Self> {
+        let mut script = wrapped(wrapper, &repository().join("deploy/with-postgres.sh"))
             .args(flags)
-            .args(["bash", "-c", "echo \"$DATABASE_URL\"; read -r _"])
+            .args([
+                "bash",
+                "-c",
+                "echo \"$TRAWL_POSTGRES_AT\"; echo \"$DATABASE_URL\"; read -r _",
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start deploy/with-postgres.sh")?;
         let output = script.stdout.take().context("the script has no output")?;
-        let mut url = String::new();
-        BufReader::new(output).read_line(&mut url)?;
-        anyhow::ensure!(!url.trim().is_empty(), "no Postgres: run make setup first");
+        let mut lines = BufReader::new(output).lines();
+        let folder = lines.next().context("no Postgres: run make setup first")??;
+        let url = lines.next().context("no Postgres: run make setup first")??;
         Ok(Self {
-            url: url.trim().to_owned(),
+            url,
+            folder: folder.into(),
             script,
         })
+    }
+
+    /// Ends it at once, in order (`-m immediate`): its next start recovers from its log.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn stop_immediately(&self) -> anyhow::Result<()> {
+        self.control(&["-m", "immediate", "-w", "stop"])
+    }
+
+    /// Kills its first process as a crash would; the others notice, and end.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill_postmaster(&self) -> anyhow::Result<()> {
+        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        let number = file.lines().next().and_then(|line| line.trim().parse().ok());
+        let postmaster = number.and_then(Pid::from_raw).context("Postgres does not run")?;
+        Ok(kill_process(postmaster, Signal::KILL)?)
+    }
+
+    /// Starts it again, as it was. Waits for what a killed one left to end.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_again(&self) -> anyhow::Result<()> {
+        let log = self.folder.join("postgres.log");
+        let log = log.to_str().context("a path that is no text")?;
+        look_for("Postgres", async || {
+            // The processes of a killed one hold its memory for a moment more.
+            Ok(self.control(&["-l", log, "-w", "restart"]).ok())
+        })
+        .await
+    }
+
+    fn control(&self, args: &[&str]) -> anyhow::Result<()> {
+        let output = Command::new(self.folder.join("pg_ctl")).args(args).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "pg_ctl {args:?}: {errors}");
+        Ok(())
+    }
+
+    /// The folder that it is in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The URL of a database that is empty.
@@ -76,7 +145,7 @@ pub async fn fresh_database() -> anyhow::Result<String> {
     let postgres = match POSTGRES.get() {
         Some(postgres) => postgres,
         None => {
-            let started = Postgres::start(&[])?;
+            let started = Postgres::start(&[], &[])?;
             POSTGRES.get_or_init(|| started)
         }
     };

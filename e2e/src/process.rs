@@ -35,6 +35,16 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// The command that starts a program by way of a wrapper, which ends in it; of the program itself where there is none.
+pub(crate) fn wrapped(wrapper: &[String], program: &Path) -> Command {
+    let Some((first, others)) = wrapper.split_first() else {
+        return Command::new(program);
+    };
+    let mut command = Command::new(first);
+    command.args(others).arg(program);
+    command
+}
+
 /// A tool that `make setup` fetched.
 ///
 /// # Errors
@@ -110,6 +120,17 @@ impl Process {
     pub fn stop(mut self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::TERM)?;
         Ok(self.child.wait()?)
+    }
+
+    /// The most memory that it has had, in KiB.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn peak_kib(&self) -> anyhow::Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        Ok(number.context("a process without memory")?.parse()?)
     }
 
     /// True while it runs.

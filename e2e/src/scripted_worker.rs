@@ -1,5 +1,7 @@
 //! A worker that trains nothing: it speaks the workers' protocol as a test tells it to.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -12,8 +14,17 @@ use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
 use crate::system::Client;
 
-/// A worker whose every step is a test's.
-#[derive(Debug)]
+/// The two directions of a stream of reports.
+pub type ReportStream = (
+    mpsc::Sender<v1::ReportEpochsRequest>,
+    Streaming<v1::ReportEpochsResponse>,
+);
+
+/// Host name that it registers under.
+pub const SCRIPTED_HOST: &str = "test";
+
+/// A worker whose every step is a test's. A clone is the same worker on the same connection.
+#[derive(Clone, Debug)]
 pub struct ScriptedWorker {
     client: WorkerServiceClient<Channel>,
     worker_id: String,
@@ -32,7 +43,7 @@ impl ScriptedWorker {
         };
         let request = v1::RegisterWorkerRequest {
             worker_id: worker.worker_id.clone(),
-            host: "test".into(),
+            host: SCRIPTED_HOST.into(),
             device: "cpu".into(),
             slots: 8,
             version: "0".into(),
@@ -83,6 +94,19 @@ impl ScriptedWorker {
         Ok(self.client.lease_jobs(request).await?.into_inner().jobs)
     }
 
+    /// Asks for jobs, and waits so long for the first one.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn lease_within(&mut self, slots: u32, wait: Duration) -> Result<Vec<v1::LeasedJob>, tonic::Status> {
+        let request = v1::LeaseJobsRequest {
+            worker_id: self.worker_id.clone(),
+            slots,
+            wait: prost_types::Duration::try_from(wait).ok(),
+        };
+        Ok(self.client.lease_jobs(request).await?.into_inner().jobs)
+    }
+
     /// Asks for one job, and waits for it.
     ///
     /// # Errors
@@ -107,7 +131,7 @@ impl ScriptedWorker {
     ///
     /// # Errors
     /// The coordinator refuses.
-    pub async fn heartbeat(&mut self, jobs: &[&v1::LeasedJob]) -> anyhow::Result<Vec<bool>> {
+    pub async fn heartbeat(&mut self, jobs: &[&v1::LeasedJob]) -> Result<Vec<bool>, tonic::Status> {
         let leases = jobs.iter().filter_map(|job| job.lease.clone()).collect();
         let request = v1::HeartbeatRequest {
             worker_id: self.worker_id.clone(),
@@ -131,13 +155,21 @@ impl ScriptedWorker {
     /// # Errors
     /// The coordinator refuses.
     pub async fn report_with(&mut self, job: &v1::LeasedJob, epoch: u32, more: f64) -> anyhow::Result<bool> {
-        let report = epoch_report(job, epoch, more);
+        Ok(self.send_report(epoch_report(job, epoch, more)).await?)
+    }
+
+    /// Sends one report on a stream of its own. True once it is durable, false if the lease is lost.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn send_report(&mut self, report: v1::ReportEpochsRequest) -> Result<bool, tonic::Status> {
         let mut answers = self
             .client
             .report_epochs(tokio_stream::iter([report]))
             .await?
             .into_inner();
-        let answer = answers.message().await?.context("no answer to a report")?;
+        let no_answer = || tonic::Status::unavailable("no answer to a report");
+        let answer = answers.message().await?.ok_or_else(no_answer)?;
         Ok(is_held(answer.status))
     }
 
@@ -146,13 +178,7 @@ impl ScriptedWorker {
     ///
     /// # Errors
     /// The coordinator refuses.
-    pub async fn open_reports(
-        &mut self,
-        waiting_max: usize,
-    ) -> anyhow::Result<(
-        mpsc::Sender<v1::ReportEpochsRequest>,
-        Streaming<v1::ReportEpochsResponse>,
-    )> {
+    pub async fn open_reports(&mut self, waiting_max: usize) -> Result<ReportStream, tonic::Status> {
         let (sender, receiver) = mpsc::channel(waiting_max);
         let answer = self.client.report_epochs(ReceiverStream::new(receiver)).await?;
         Ok((sender, answer.into_inner()))
@@ -203,6 +229,35 @@ impl ScriptedWorker {
         messages: impl Stream<Item = v1::PutArtifactRequest> + Send + 'static,
     ) -> Result<bool, tonic::Status> {
         Ok(is_held(self.client.put_artifact(messages).await?.into_inner().status))
+    }
+
+    /// The messages of a checkpoint after so many epochs, in pieces as those of an artifact.
+    pub fn checkpoint_messages(job: &v1::LeasedJob, epochs: u32, content: &[u8]) -> Vec<v1::PutCheckpointRequest> {
+        let head = v1::PutCheckpointRequest {
+            lease: job.lease.clone(),
+            epochs,
+            bytes: content.len() as u64,
+            sha256: FileHash::of(content).to_string(),
+            chunk: Vec::new(),
+        };
+        let piece = |chunk: &[u8]| v1::PutCheckpointRequest {
+            chunk: chunk.to_vec(),
+            ..Default::default()
+        };
+        std::iter::once(head)
+            .chain(content.chunks(64 << 10).map(piece))
+            .collect()
+    }
+
+    /// Sends a checkpoint; false if the lease is lost.
+    ///
+    /// # Errors
+    /// The coordinator refuses it.
+    pub async fn put_checkpoint(
+        &mut self,
+        messages: impl Stream<Item = v1::PutCheckpointRequest> + Send + 'static,
+    ) -> Result<bool, tonic::Status> {
+        Ok(is_held(self.client.put_checkpoint(messages).await?.into_inner().status))
     }
 
     /// Finishes a job; false if the lease is lost.

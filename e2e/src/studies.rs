@@ -85,6 +85,41 @@ pub fn one_job(name: &str, trials: u32, epochs: u32) -> anyhow::Result<v1::Study
     from_json(&study)
 }
 
+/// A study of one job of 6 members without a refit, every one of whose epochs costs work: 2,000 of them take seconds.
+///
+/// # Errors
+/// The example is broken.
+pub fn long_job(name: &str, epochs: u32) -> anyhow::Result<v1::Study> {
+    let mut study = small(name, 2, epochs)?;
+    study["space"]["activation"] = json!({ "choice": ["tanh"] });
+    study["space"]["batch_size"] = json!({ "choice": [8] });
+    study["space"]["learning_rate"] = json!({ "choice": [0.001] });
+    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
+    study.as_object_mut().map(|study| study.remove("refit"));
+    from_json(&study)
+}
+
+/// A study of networks of two sizes, one of which has 64 million numbers: four times over, as Adam has them, they are a gigabyte.
+///
+/// # Errors
+/// The example is broken.
+pub fn too_large(name: &str, trials: u32) -> anyhow::Result<v1::Study> {
+    let mut study = small(name, trials, 1)?;
+    study["model"] = json!([
+        { "linear": { "units": "$units" } },
+        { "linear": { "units": 1000 } },
+        { "linear": { "units": 1 } },
+    ]);
+    let space = study["space"].as_object_mut().context("the example has no space")?;
+    space.remove("activation");
+    space.insert("units".into(), json!({ "choice": [8, 64_000] }));
+    space.insert("optimizer".into(), json!({ "choice": ["adam"] }));
+    space.insert("learning_rate".into(), json!({ "choice": [1e-4] }));
+    study["validation"] = json!({ "holdout": 0.2 });
+    study["refit"] = json!({ "epochs": 1, "set": { "units": 8 } });
+    from_json(&study)
+}
+
 /// FashionMNIST with a network that takes seconds, and a refit.
 pub fn small_fashion(name: &str) -> Value {
     json!({

@@ -14,7 +14,8 @@ use trawl_proto::v1::study_service_client::StudyServiceClient;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
 use crate::postgres::{fresh_database, reader_pool};
-use crate::process::{Process, binary, repository};
+use crate::process::{Process, binary, repository, wrapped};
+use crate::small_disk::SmallDisk;
 
 /// Anything a test waits for comes sooner, or never.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -52,6 +53,8 @@ pub struct StoreAt {
     pub url: String,
     /// Variables of the environment that say how to get there.
     pub variables: Vec<(&'static str, String)>,
+    /// A command that ends in the coordinator's; none where this is empty.
+    pub wrapper: Vec<String>,
 }
 
 impl StoreAt {
@@ -60,6 +63,15 @@ impl StoreAt {
         Self {
             url: format!("file://{}", folder.display()),
             variables: Vec::new(),
+            wrapper: Vec::new(),
+        }
+    }
+
+    /// A disk of the coordinator's own.
+    pub fn disk(disk: &SmallDisk) -> Self {
+        Self {
+            wrapper: disk.wrapper(),
+            ..Self::folder(disk.folder())
         }
     }
 }
@@ -81,10 +93,25 @@ impl Coordinator {
     /// # Errors
     /// It does not become ready.
     pub async fn start(database_url: &str, store: &StoreAt, flags: &[&str], listen: &str) -> anyhow::Result<Self> {
+        let program = wrapped(&store.wrapper, &binary("trawl-coordinator")?);
+        Self::start_by(program, database_url, store, flags, listen).await
+    }
+
+    /// The same by its program, or by one that ends in it and passes flags on.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_by(
+        mut program: Command,
+        database_url: &str,
+        store: &StoreAt,
+        flags: &[&str],
+        listen: &str,
+    ) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let ready_file = folder.path().join("ready.json");
         let process = Process::start(
-            Command::new(binary("trawl-coordinator")?)
+            program
                 .args(["--listen", listen, "--http-listen", "127.0.0.1:0", "--ready-file"])
                 .arg(&ready_file)
                 .args(["--artifacts", &store.url])

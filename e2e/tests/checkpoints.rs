@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use trawl_e2e::{System, View, assert_same_rows, look_for, owner_pool, studies};
@@ -18,13 +18,7 @@ const SHORT_LEASES: [&str; 2] = ["--lease-ttl-ms", "1500"];
 
 /// One job of 6 members that trains for seconds.
 fn one_job() -> anyhow::Result<v1::Study> {
-    let mut study = studies::small(STUDY, 2, EPOCHS)?;
-    study["space"]["activation"] = json!({ "choice": ["tanh"] });
-    study["space"]["batch_size"] = json!({ "choice": [8] });
-    study["space"]["learning_rate"] = json!({ "choice": [0.001] });
-    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
-    study.as_object_mut().map(|study| study.remove("refit"));
-    studies::from_json(&study)
+    studies::long_job(STUDY, EPOCHS)
 }
 
 /// The rows that an undisturbed run of the study leaves.

@@ -296,7 +296,7 @@ async fn what_is_wrong_with_a_job_for_every_worker_is_not_tried_again() -> anyho
     assert!(
         refused
             .to_string()
-            .contains("must be drain, out_of_memory, bad_input or error"),
+            .contains("must be drain, out_of_memory, hung, bad_input or error"),
         "{refused}"
     );
     assert!(worker.release(&job, "bad_input", "row 3 is no number").await?);

@@ -31,6 +31,7 @@ async fn system_on_s3(secret: &str) -> anyhow::Result<System> {
     let endpoint = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, server).await });
     let store = StoreAt {
+        wrapper: Vec::new(),
         url: format!("s3://{PREFIX}"),
         variables: vec![
             ("AWS_ENDPOINT_URL", endpoint),

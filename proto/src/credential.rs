@@ -1,4 +1,5 @@
-//! The credential of a call: a token, from a flag, a variable or a file, and its way into the header.
+//! The credential of a call: a token, from a flag, a variable or a file, and its way into the header. Other secrets come from
+//! files in the same way.
 
 use std::path::Path;
 
@@ -11,16 +12,23 @@ use trawl_domain::secret::Secret;
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The file cannot be read.
-    #[error("--token-file {file}: {error}")]
+    #[error("{flag} {file}: {error}")]
     Unreadable {
+        /// The flag that names it.
+        flag: &'static str,
         /// Its path.
         file: String,
         /// Why.
         error: std::io::Error,
     },
-    /// The file is empty: whoever names one means to have a token.
-    #[error("--token-file {0}: there is no token in it")]
-    Empty(String),
+    /// The file is empty: whoever names one means to have a secret.
+    #[error("{flag} {file}: there is nothing in it")]
+    Empty {
+        /// The flag that names it.
+        flag: &'static str,
+        /// Its path.
+        file: String,
+    },
     /// No header can carry it.
     #[error("the token holds characters that no header takes: only visible ASCII can be sent")]
     Unsendable,
@@ -31,17 +39,26 @@ pub enum CredentialError {
 /// # Errors
 /// A file without a token.
 pub fn token(text: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, CredentialError> {
-    let Some(file) = file else {
-        return Ok(text.filter(|text| !text.is_empty()).cloned());
-    };
+    match file {
+        Some(file) => from_file("--token-file", file).map(Some),
+        None => Ok(text.filter(|text| !text.is_empty()).cloned()),
+    }
+}
+
+/// The secret that a file holds, without what is blank around it. `flag` named the file.
+///
+/// # Errors
+/// There is none in it.
+pub fn from_file(flag: &'static str, file: &Path) -> Result<Secret, CredentialError> {
     let shown = file.display().to_string();
-    let content = std::fs::read_to_string(file).map_err(|error| CredentialError::Unreadable {
-        file: shown.clone(),
-        error,
-    })?;
-    match content.trim() {
-        "" => Err(CredentialError::Empty(shown)),
-        token => Ok(Some(Secret::new(token))),
+    match std::fs::read_to_string(file) {
+        Ok(content) if content.trim().is_empty() => Err(CredentialError::Empty { flag, file: shown }),
+        Ok(content) => Ok(Secret::new(content.trim())),
+        Err(error) => Err(CredentialError::Unreadable {
+            flag,
+            file: shown,
+            error,
+        }),
     }
 }
 
@@ -94,7 +111,7 @@ mod tests {
         let read = token(Some(&Secret::new("other")), Some(&file)).unwrap();
         assert_eq!(read, Some(Secret::new("trawl_1")));
         std::fs::write(&file, "\n").unwrap();
-        assert!(matches!(token(None, Some(&file)), Err(CredentialError::Empty(_))));
+        assert!(matches!(token(None, Some(&file)), Err(CredentialError::Empty { .. })));
         std::fs::remove_file(&file).unwrap();
         assert!(matches!(
             token(None, Some(&file)),

@@ -57,7 +57,7 @@ struct Size {
 }
 
 fn main() -> anyhow::Result<()> {
-    let device = device::take(DeviceChoice::Cpu, 1)?.device;
+    let device = device::take(DeviceChoice::Cpu, 1, None)?.device;
     let mut pytorch = PyTorch::start()?;
     // What only the first run pays for.
     seconds_to_train(&job(BATCH_SIZES[0], 1, members(3), device), device)?;

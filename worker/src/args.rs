@@ -1,13 +1,17 @@
 //! Flags of `trawl-worker`.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
 use trawl_proto::dial::TlsChoice;
+use trawl_traces::{Traces, without_traces};
 use trawl_worker::device::DeviceChoice;
 
 /// Leases jobs, trains them on its device and reports what came of them.
@@ -47,6 +51,9 @@ pub(crate) struct Args {
     /// Where to train: auto | cpu | cuda:N. auto takes the first GPU if there is one.
     #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
+    /// Folder that the workers of this machine have in common: with it, auto takes the GPU that the fewest of them have.
+    #[arg(long, value_name = "DIR", env = "TRAWL_SHARE_DEVICES")]
+    pub(crate) share_devices: Option<PathBuf>,
     /// Jobs that train at once.
     #[arg(long, env = "TRAWL_SLOTS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(WORKER_SLOTS_MAX)))]
     pub(crate) slots: u32,
@@ -57,6 +64,17 @@ pub(crate) struct Args {
     /// Folder for dataset files, by their SHA-256; ${XDG_CACHE_HOME:-~/.cache}/trawl/datasets where left out.
     #[arg(long, value_name = "DIR", env = "TRAWL_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
+    /// File that is written every few seconds as a sign of life; `trawl-worker alive` looks at it.
+    #[arg(long, value_name = "FILE", env = "TRAWL_ALIVE_FILE")]
+    pub(crate) alive_file: Option<PathBuf>,
+    /// Give up after so many seconds without a coordinator that takes the worker; it tries for ever where left out.
+    #[arg(long, value_name = "SECONDS", env = "TRAWL_REGISTER_WITHIN_S", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) register_within_s: Option<u64>,
+    /// A training that makes no step for so many milliseconds hangs: its job goes to another worker, the other jobs are handed
+    /// back, and the process ends with status 3, to be started anew. Waiting for the coordinator does not count. A step of the
+    /// largest network that a study may have takes seconds to minutes on a slow core.
+    #[arg(long, env = "TRAWL_PROGRESS_LIMIT_MS", default_value_t = 600_000, value_parser = clap::value_parser!(u64).range(100..=86_400_000))]
+    pub(crate) progress_limit_ms: u64,
     /// Form of the log, on standard error; RUST_LOG filters it.
     #[arg(long, env = "TRAWL_LOG", default_value = "human")]
     pub(crate) log: Log,
@@ -70,6 +88,16 @@ pub(crate) enum Command {
     /// Needs no coordinator: `trawl artifacts STUDY --refit N -o DIR` fetches the files of the network. Errors go to standard
     /// error; the exit status is 2 for wrong usage or files that are no such rows or network, 1 for anything else.
     Predict(PredictArgs),
+    /// Tell whether the worker that writes --alive-file lives: exit status 0 if it does. For those who supervise it.
+    Alive(AliveArgs),
+}
+
+/// Flags of `trawl-worker alive`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AliveArgs {
+    /// The worker's --alive-file.
+    #[arg(long, value_name = "FILE", env = "TRAWL_ALIVE_FILE")]
+    pub(crate) alive_file: PathBuf,
 }
 
 /// Flags of `trawl-worker predict`.
@@ -139,15 +167,20 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Sends the log to standard error.
-    pub(crate) fn init(self) {
+    /// Sends the log to standard error, and spans to where traces go.
+    pub(crate) fn init(self, traces: &Traces) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
-        match self {
-            Self::Human => subscriber.with_target(false).init(),
-            Self::Json => subscriber.json().flatten_event(true).init(),
-        }
+        let log = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            // Colours are for a terminal; in a file or in what a container prints they are noise.
+            .with_ansi(std::io::stderr().is_terminal());
+        let log = match self {
+            Self::Human => log.with_target(false).boxed(),
+            Self::Json => log.json().flatten_event(true).boxed(),
+        };
+        tracing_subscriber::registry()
+            .with(log.with_filter(without_traces(filter)))
+            .with(traces.layer())
+            .init();
     }
 }

@@ -4,6 +4,7 @@
 //! looks into what was trained, [`predict`] answers for new rows with what a refit left.
 
 pub mod agent;
+pub mod alive;
 pub mod analysis;
 pub mod dataset;
 pub mod device;

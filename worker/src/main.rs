@@ -7,14 +7,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_domain::id::WorkerId;
+use trawl_traces::Traces;
 use trawl_worker::agent::connection::Connection;
-use trawl_worker::agent::{self, Libtorch, Settings};
-use trawl_worker::device;
+use trawl_worker::agent::{self, Ended, Libtorch, Settings};
+use trawl_worker::{alive, device};
 
 use args::{Args, Command};
 
@@ -22,15 +24,32 @@ fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     match &args.command {
         Some(Command::Predict(predict)) => Ok(predict_command::run(predict)),
-        None => work(args).map(|()| ExitCode::SUCCESS),
+        Some(Command::Alive(args)) => Ok(match alive::check(&args.alive_file) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => predict_command::fail(&error, 1),
+        }),
+        None => work(args),
     }
 }
 
+/// Exit status of a worker with a training that hangs.
+const HUNG_STATUS: i32 = 3;
+/// How long the process may take to end by itself while a thread of it hangs.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
 /// Works for the coordinator.
-fn work(args: Args) -> anyhow::Result<()> {
-    args.log.init();
+fn work(args: Args) -> anyhow::Result<ExitCode> {
     // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
-    let device = device::take(args.device, args.threads)?;
+    let device = device::take(args.device, args.threads, args.share_devices.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let traces = {
+        let _entered = runtime.enter();
+        Traces::from_environment("trawl-worker")?
+    };
+    args.log.init(&traces);
     info!(
         worker.device = device.name,
         worker.device_description = device.description,
@@ -44,23 +63,49 @@ fn work(args: Args) -> anyhow::Result<()> {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         slots: args.slots,
         device_name: device.name,
+        register_within: args.register_within_s.map(Duration::from_secs),
     };
-    let training = Libtorch::new(device.device, args.cache_dir());
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?
-        .block_on(async {
-            let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
-            let stop = CancellationToken::new();
-            stop_on_signals(&stop)?;
-            agent::run(settings, connection, training, stop).await;
-            info!("worker stopped");
-            anyhow::Ok(())
-        })
+    let limit = Duration::from_millis(args.progress_limit_ms);
+    let training = Libtorch::new(device.device, args.cache_dir(), limit);
+    let ended = runtime.block_on(async {
+        let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
+        let stop = CancellationToken::new();
+        stop_on_signals(&stop)?;
+        if let Some(file) = args.alive_file {
+            tokio::spawn(alive::give_signs(file));
+        }
+        let ended = agent::run(settings, connection, training, stop).await?;
+        info!("worker stopped");
+        anyhow::Ok(ended)
+    });
+    traces.flush();
+    match ended? {
+        Ended::Told => Ok(ExitCode::SUCCESS),
+        Ended::Hung => {
+            runtime.shutdown_background();
+            end_despite_a_thread()
+        }
+    }
 }
 
-/// The first SIGINT or SIGTERM hands the leases back, the second stops at once.
+/// Ends the process although a thread hangs, which may hold what libtorch's exit handlers wait for.
+fn end_despite_a_thread() -> ! {
+    let guard = std::thread::Builder::new().spawn(|| {
+        std::thread::sleep(END_WITHIN);
+        // That cannot be waited for; whoever supervises the worker sees a process that did not end well.
+        let _ = kill_process(getpid(), Signal::KILL);
+    });
+    if let Err(error) = guard {
+        warn!(error = %error, "no thread to end the process if it does not end by itself");
+    }
+    std::process::exit(HUNG_STATUS)
+}
+
+/// Signals within this time of the first are the same wish: whoever stops a group of processes may tell the worker, and so may
+/// a script of the group that passes on what it was told.
+const SAME_WISH_WITHIN: Duration = Duration::from_secs(2);
+
+/// The first SIGINT or SIGTERM hands the leases back, another one later stops at once.
 fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -70,6 +115,8 @@ fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
         next().await;
         info!("told to stop");
         stop.cancel();
+        let same_until = Instant::now() + SAME_WISH_WITHIN;
+        while timeout_at(same_until, next()).await.is_ok() {}
         let _ = timeout(Duration::from_secs(60), next()).await;
         warn!("stopping at once");
         std::process::exit(1);

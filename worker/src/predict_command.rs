@@ -13,7 +13,7 @@ const WRONG_INPUT: u8 = 2;
 
 /// Predicts all rows, or says in one line why not.
 pub(crate) fn run(args: &PredictArgs) -> ExitCode {
-    let device = match device::take(args.device, args.threads) {
+    let device = match device::take(args.device, args.threads, None) {
         Ok(taken) => taken.device,
         Err(error) => return fail(&error, 1),
     };
@@ -33,7 +33,8 @@ pub(crate) fn run(args: &PredictArgs) -> ExitCode {
     }
 }
 
-fn fail(error: &dyn std::error::Error, status: u8) -> ExitCode {
+/// Says it in one line.
+pub(crate) fn fail(error: &dyn std::error::Error, status: u8) -> ExitCode {
     // A closed standard error must not end it otherwise, as `eprintln!` would.
     let _ = writeln!(io::stderr().lock(), "error: {error}");
     ExitCode::from(status)

@@ -278,3 +278,20 @@ fn a_job_that_does_not_fit_together_is_refused() {
     dropout.members[0].hyperparameters.dropout.clear();
     assert!(matches!(error_of(&dropout), TrainError::BadJob(_)));
 }
+
+#[test]
+fn a_panic_while_training_ends_the_job_and_not_the_thread() {
+    let job = job(layers(&[10], Activation::Tanh), vec![member(1, 1)]);
+    let mut told = 0;
+    let mut emit = |_: Event<'_>| {
+        told += 1;
+        assert!(told < 2, "the second epoch is too much");
+    };
+    let ended = train(&job, Device::Cpu, &mut emit, &Interrupter::new());
+    match ended {
+        Err(TrainError::Failed(error)) => assert!(error.contains("the second epoch is too much"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    // Nothing of it is left in the way of the next one.
+    assert_eq!(run(&job).losses[0].len(), 4);
+}

@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Predict(PredictArgs),
     /// List the workers seen lately; prints their devices, load and when they were last seen.
     Workers(FormatArgs),
+    /// Ask the coordinator whether it can serve; prints `serving`, and needs no token.
+    Health,
     /// Make, list and revoke tokens: who may call the coordinator, as what. For administrators.
     #[command(subcommand)]
     Token(TokenCommand),

@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod curves;
+mod health;
 mod predict;
 mod refit;
 mod report;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Report(args) => report::report(&mut connect().await?, args, output).await,
         Command::Artifacts(args) => artifacts::artifacts(&mut connect().await?, args, output).await,
         Command::Predict(args) => predict::predict(connect, args, output).await,
+        Command::Health => health::health(&mut client::connect_health(&cli.server).await?, output).await,
         Command::Workers(format) => workers::workers(&mut connect().await?, (*format).into(), output).await,
         Command::Token(command) => token::token(&mut client::connect_access(&cli.server).await?, command, output).await,
         Command::Up(args) => up::up(args, &cli.server, output).await,

@@ -62,6 +62,7 @@ fn facts(study: &StudySummary, best: Option<&Trial>) -> Vec<Fact> {
     add("id", study.study_id.clone());
     add("state", study.state.clone());
     add("error", study.error.clone());
+    add("paused because", study.pause_reason.clone());
     add("goal", study.goal.clone());
     add(
         "trials",

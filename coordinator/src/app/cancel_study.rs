@@ -58,6 +58,7 @@ async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {
     if !jobs::cancel(&mut tx, job_id).await? {
         return Ok(());
     }
+    let was_leased = lease.is_some();
     if let Some(lease) = lease {
         leases::end(&mut tx, lease, Outcome::Cancelled).await?;
     }
@@ -73,5 +74,8 @@ async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {
     checkpoints::remove_of_jobs(&mut tx, &[job_id]).await?;
     artifacts::keep_best_trials(&mut tx, job.study_id).await?;
     tx.commit().await?;
+    if was_leased {
+        app.metrics.lease_ended(Outcome::Cancelled);
+    }
     Ok(())
 }

@@ -19,6 +19,7 @@ use trawl_domain::id::TokenId;
 use trawl_domain::secret::Secret;
 
 use super::{App, AppError};
+use crate::metrics::{Metrics, Refused};
 use crate::store::tokens;
 
 /// What is known of tokens is no older.
@@ -35,6 +36,8 @@ pub enum Caller {
     Anybody,
     /// Whoever has the token that the coordinator was started with.
     Operator,
+    /// Whoever has the one that it was started with for workers.
+    Worker,
     /// Whoever has this token.
     Token(TokenId, Role),
 }
@@ -44,6 +47,7 @@ impl Caller {
     pub fn role(self) -> Role {
         match self {
             Self::Anybody | Self::Operator => Role::Admin,
+            Self::Worker => Role::Worker,
             Self::Token(_, role) => role,
         }
     }
@@ -71,11 +75,24 @@ pub enum Refusal {
     NotNow(#[from] AppError),
 }
 
+impl Refusal {
+    /// As it is counted.
+    pub fn reason(&self) -> Refused {
+        match self {
+            Self::NoToken => Refused::NoToken,
+            Self::BadToken => Refused::BadToken,
+            Self::TooOften { .. } => Refused::TooOften,
+            Self::NotNow(_) => Refused::NotNow,
+        }
+    }
+}
+
 /// Who may call this coordinator.
 #[derive(Debug)]
 pub struct Door {
     app: Arc<App>,
-    operator: Option<TokenHash>,
+    /// Those that the coordinator was started with.
+    fixed: Vec<(TokenHash, Caller)>,
     known: RwLock<Option<Arc<Known>>>,
     /// One reads at a time, and what was read later is kept.
     reading: Mutex<()>,
@@ -100,12 +117,16 @@ struct Live {
 }
 
 impl Door {
-    /// With the token that the operator started the coordinator with, if there is one. Each token may call `per_second` times
-    /// a second, and as often at once.
-    pub fn new(app: Arc<App>, operator: Option<&Secret>, per_second: NonZeroU32) -> Self {
+    /// With the tokens that the operator started the coordinator with: one that may do everything, and one for workers. Each
+    /// token may call `per_second` times a second, and as often at once.
+    pub fn new(app: Arc<App>, operator: Option<&Secret>, worker: Option<&Secret>, per_second: NonZeroU32) -> Self {
+        let fixed = [(operator, Caller::Operator), (worker, Caller::Worker)];
         Self {
             app,
-            operator: operator.map(|token| TokenHash::of(token.expose())),
+            fixed: fixed
+                .into_iter()
+                .filter_map(|(token, caller)| Some((TokenHash::of(token?.expose()), caller)))
+                .collect(),
             known: RwLock::new(None),
             reading: Mutex::new(()),
             calls: RateLimiter::hashmap(Quota::per_second(per_second)),
@@ -125,16 +146,31 @@ impl Door {
                 Err(Refusal::NoToken)
             };
         };
-        if self.operator == Some(token) {
-            return Ok(Caller::Operator);
+        if let Some((_, caller)) = self.fixed.iter().find(|(fixed, _)| *fixed == token) {
+            return Ok(*caller);
         }
         let known = self.known().await?;
         match known.live.get(&token) {
             Some(live) if live.until.is_none_or(|until| Instant::now() < until) => Ok(live.caller),
             // Where no token is asked for, a wrong one is ignored, as anything else that nobody asked for.
-            None if self.operator.is_none() && !known.any => Ok(Caller::Anybody),
+            None if self.fixed.is_empty() && !known.any => Ok(Caller::Anybody),
             _ => Err(Refusal::BadToken),
         }
+    }
+
+    /// Whose token this was when tokens were last read, if it has not expired since; for what may be told while the database
+    /// is away, and is no reason to let anybody change anything.
+    pub fn remembers(&self, token: TokenHash) -> Option<Caller> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let live = known.as_ref()?.live.get(&token)?;
+        live.until
+            .is_none_or(|until| Instant::now() < until)
+            .then_some(live.caller)
+    }
+
+    /// What Prometheus is told.
+    pub fn metrics(&self) -> &Metrics {
+        self.app.metrics()
     }
 
     /// Counts a call.
@@ -169,7 +205,7 @@ impl Door {
     /// # Errors
     /// The tokens cannot be read.
     pub async fn is_open(&self) -> Result<bool, AppError> {
-        Ok(self.operator.is_none() && !self.known().await?.any)
+        Ok(self.fixed.is_empty() && !self.known().await?.any)
     }
 
     /// Tokens that are valid.

@@ -32,6 +32,7 @@ async fn expire(app: &App, job_id: JobId) -> Result<bool, AppError> {
     };
     let effects = give_up_job(app, &mut tx, lease, Outcome::Expired).await?;
     tx.commit().await?;
+    app.metrics.lease_ended(Outcome::Expired);
     warn!(job.id = %job_id, worker.id = %worker_id, "lease expired: worker lost");
     effects.signal(app);
     Ok(true)

@@ -44,6 +44,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     take_test(&mut tx, &job, test).await?;
     let effects = finish_owners(app, &mut tx, &job).await?;
     tx.commit().await?;
+    app.metrics.lease_ended(Outcome::Finished);
     info!(job.id = %job.job_id, study.id = %job.study_id, job.members = job.members,
         lease.held_ms = (held_seconds * 1e3) as u64, "job finished");
     effects.signal(app);

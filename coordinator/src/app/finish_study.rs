@@ -18,6 +18,15 @@ pub(super) async fn finish_study(
 ) -> Result<Effects, AppError> {
     let record = studies::lock(conn, study_id).await?;
     match record.state {
+        // A study that found no space for the files of its refit.
+        StudyState::Paused
+            if refits::of_study(conn, study_id)
+                .await?
+                .iter()
+                .any(|refit| refit.ends_study) =>
+        {
+            finish_refitting(conn, study_id).await
+        }
         StudyState::Running | StudyState::Paused if record.trials_ended() == record.max_trials => {
             finish_search(app, conn, study, &record).await
         }
@@ -64,7 +73,7 @@ async fn finish_refitting(conn: &mut Connection, id: StudyId) -> Result<Effects,
     else {
         return Ok(Effects::default());
     };
-    let from = [StudyState::Refitting];
+    let from = [StudyState::Refitting, StudyState::Paused];
     if last.state == TrialState::Completed {
         studies::move_state(conn, id, &from, StudyState::Completed, None).await?;
     } else {

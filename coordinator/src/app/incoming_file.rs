@@ -40,7 +40,10 @@ impl IncomingFile {
             }
         };
         match ended {
-            Ok(()) => Ok(self.object_key),
+            Ok(()) => {
+                app.metrics().uploaded(&self.object_key, self.announced.bytes);
+                Ok(self.object_key)
+            }
             Err(error) => {
                 app.give_up_file(&self.object_key).await;
                 Err(error)

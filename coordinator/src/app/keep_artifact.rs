@@ -5,7 +5,7 @@ use trawl_domain::seed::Owner;
 
 use super::incoming_file::{self, IncomingFile, end_note};
 use super::steps::Steps;
-use super::{App, AppError};
+use super::{App, AppError, quotas};
 use crate::files::Fingerprint;
 use crate::store::jobs::{self, JobRecord};
 use crate::store::leases::{self, LeaseClaim};
@@ -59,6 +59,7 @@ pub(super) async fn note(app: &App, head: &ArtifactHead) -> Result<Option<String
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
     owner(&mut tx, &job, head.member).await?;
     let object_key = format!("artifacts/{}/{}", job.study_id, app.new_id());
+    quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
     incoming_file::note(app, &mut tx, &object_key).await?;
     tx.commit().await?;
     Ok(Some(object_key))

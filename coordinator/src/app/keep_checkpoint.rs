@@ -5,9 +5,10 @@ use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
 
 use super::incoming_file::{self, IncomingFile, end_note};
 use super::steps::Steps;
-use super::{App, AppError};
+use super::{App, AppError, quotas};
 use crate::files::{Fingerprint, Pieces};
 use crate::store::checkpoints::{self, CheckpointRecord, NewCheckpoint};
+use crate::store::jobs;
 use crate::store::leases::{self, LeaseClaim};
 
 /// A checkpoint that is announced.
@@ -54,6 +55,8 @@ pub(super) async fn note(app: &App, head: CheckpointHead) -> Result<Option<Strin
         return Ok(None);
     };
     let object_key = format!("checkpoints/{}/{}", lease.job_id(), app.new_id());
+    let job = jobs::lock(&mut tx, lease.job_id()).await?;
+    quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
     incoming_file::note(app, &mut tx, &object_key).await?;
     tx.commit().await?;
     Ok(Some(object_key))

@@ -69,12 +69,19 @@ pub async fn lease_jobs<S: Steps>(
 
 /// Leases up to `slots` jobs, those that are there or can be planned now.
 pub(super) async fn try_lease(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
-    let mut leased = claim(app, worker_id, slots).await?;
+    let mut leased = measured_claim(app, worker_id, slots).await?;
     // Trials are planned when they are needed: now, that the queue ran dry.
     while leased.is_empty() && super::plan_trials::plan_next(app).await? {
-        leased = claim(app, worker_id, slots).await?;
+        leased = measured_claim(app, worker_id, slots).await?;
         app.signal_jobs();
     }
+    Ok(leased)
+}
+
+async fn measured_claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+    let began = Instant::now();
+    let leased = claim(app, worker_id, slots).await?;
+    app.metrics.claimed(leased.len(), began.elapsed());
     Ok(leased)
 }
 

@@ -17,8 +17,10 @@ pub mod issue_token;
 pub mod keep_artifact;
 pub mod keep_checkpoint;
 pub mod lease_job;
+pub mod let_readers_in;
 pub mod pause_study;
 pub mod plan_trials;
+pub mod quotas;
 mod read_dataset;
 pub mod read_study;
 pub mod refit_study;
@@ -30,6 +32,7 @@ pub mod report_epochs;
 pub mod steps;
 pub mod submit_study;
 pub mod sweep_objects;
+pub mod take_stock;
 
 pub use finish_job::{TestMetrics, finish_job};
 pub use register_dataset::{DatasetUpload, dataset_file, register_dataset};
@@ -42,12 +45,16 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::Instant;
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
 
+use quotas::{BytesKept, Quotas};
+
 use crate::files::{Files, FilesError};
+use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::studies::{self, StudyRecord, StudyRef};
 
@@ -69,6 +76,8 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// Time between two checkpoints of a job.
     pub checkpoint_interval: Duration,
+    /// What studies may take.
+    pub quotas: Quotas,
 }
 
 impl Settings {
@@ -99,6 +108,9 @@ pub enum AppError {
     /// The object store has no answer.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// It is more than a quota has left.
+    #[error("{0}")]
+    Exhausted(String),
     /// It may go through when it is tried again.
     #[error("{0}")]
     Unavailable(&'static str),
@@ -120,6 +132,16 @@ impl AppError {
         Self::Invalid(violations)
     }
 
+    /// Why there is no space for more, if that is what is wrong: for people.
+    pub fn lack_of_space(&self) -> Option<String> {
+        match self {
+            Self::Exhausted(reason) => Some(reason.clone()),
+            Self::Files(error) if error.is_full() => Some("the object store is full".to_owned()),
+            Self::Store(error) if error.is_disk_full() => Some("the disk of the database is full".to_owned()),
+            _ => None,
+        }
+    }
+
     /// A stored study that this version of trawl would not have accepted.
     fn stored_study(study: &StudyRecord, violation: &Violation) -> Self {
         Self::Internal(format!(
@@ -139,7 +161,10 @@ pub struct App {
     number: i32,
     /// One permit for each file that may be on its way into the object store.
     uploads: Semaphore,
+    bytes_kept: BytesKept,
     ids: Mutex<ChaCha20Rng>,
+    metrics: Metrics,
+    last_stock: take_stock::LastStock,
     /// Wakes whoever waits for jobs, in the order in which they came.
     jobs_queued: Notify,
     /// Counts up when some study changed.
@@ -156,7 +181,10 @@ impl App {
             settings,
             number: ids.next_u32().cast_signed(),
             uploads: Semaphore::new(UPLOADS_MAX),
+            bytes_kept: BytesKept::default(),
             ids: Mutex::new(ids),
+            metrics: Metrics::new(),
+            last_stock: take_stock::LastStock::default(),
             jobs_queued: Notify::new(),
             studies_changed: watch::Sender::new(0),
         }
@@ -165,6 +193,11 @@ impl App {
     /// What the operator decided.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// What Prometheus is told.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Tells when some study changed.
@@ -195,7 +228,10 @@ impl App {
     }
 
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, AppError> {
-        Ok(self.pool.begin().await?)
+        let asked_at = Instant::now();
+        let tx = self.pool.begin().await;
+        self.metrics.database_waited(asked_at.elapsed());
+        Ok(tx?)
     }
 
     async fn find_study(&self, study: &str) -> Result<StudyRecord, AppError> {

@@ -1,7 +1,9 @@
 //! Pause and resume. Nothing more is leased of a paused study, and workers are told at their next heartbeat to hand back what
-//! they train of it, with a checkpoint from which it goes on once the study is resumed.
+//! they train of it, with a checkpoint from which it goes on once the study is resumed. A study whose files find no space pauses
+//! by itself, and says why.
 
-use tracing::info;
+use tracing::{info, warn};
+use trawl_domain::id::JobId;
 use trawl_domain::state::StudyState;
 
 use super::read_study::{StudyView, get_study};
@@ -10,27 +12,52 @@ use crate::store::studies;
 
 /// Pauses a running study. One that is paused already stays so.
 pub async fn pause_study(app: &App, study: &str) -> Result<StudyView, AppError> {
-    switch(app, study, StudyState::Running, StudyState::Paused).await
+    let found = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    let from = [StudyState::Running];
+    if studies::move_state(&mut conn, found.study_id, &from, StudyState::Paused, None).await? {
+        info!(study.id = %found.study_id, study.name = found.name, "study paused");
+        app.signal_studies();
+    } else if found.state != StudyState::Paused {
+        return Err(not_in_state(&found, "paused"));
+    }
+    drop(conn);
+    get_study(app, study).await
 }
 
 /// Resumes a paused study. One that runs already goes on.
 pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError> {
-    switch(app, study, StudyState::Paused, StudyState::Running).await
-}
-
-async fn switch(app: &App, study: &str, from: StudyState, to: StudyState) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
     let mut conn = app.pool.acquire().await?;
-    if studies::move_state(&mut conn, found.study_id, &[from], to, None).await? {
-        info!(study.id = %found.study_id, study.name = found.name, study.state = %to, "study switched");
+    if studies::resume(&mut conn, found.study_id).await? {
+        info!(study.id = %found.study_id, study.name = found.name, "study resumed");
         app.signal_jobs();
         app.signal_studies();
-    } else if found.state != to {
-        return Err(not_in_state(
-            &found,
-            if to == StudyState::Paused { "paused" } else { "resumed" },
-        ));
+    } else if found.state != StudyState::Running {
+        return Err(not_in_state(&found, "resumed"));
     }
     drop(conn);
     get_study(app, study).await
+}
+
+/// Pauses the studies of jobs of which something found no space: without a pause, every worker would train what cannot be kept.
+pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) {
+    let paused = async {
+        let mut conn = app.pool.acquire().await?;
+        Ok::<_, AppError>(studies::pause_of_jobs(&mut conn, jobs, reason).await?)
+    };
+    match paused.await {
+        Ok(names) => {
+            // There are none where they are paused already, or ended.
+            for name in names {
+                warn!(
+                    study.name = name,
+                    pause.reason = reason,
+                    "study paused: there is no space"
+                );
+            }
+            app.signal_studies();
+        }
+        Err(error) => warn!(pause.reason = reason, error = %error, "studies cannot be paused"),
+    }
 }

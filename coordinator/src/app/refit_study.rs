@@ -8,7 +8,7 @@ use trawl_domain::seed::Owner;
 use trawl_domain::state::TrialState;
 use trawl_domain::study::Study;
 
-use super::{App, AppError, load_study};
+use super::{App, AppError, load_study, quotas};
 use crate::store::folds::{self, NewFold};
 use crate::store::jobs::{self, JobSplit, NewJob};
 use crate::store::refits::{self, NewRefit, RefitRecord};
@@ -55,6 +55,15 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
         .into_iter()
         .find(|refit| refit.refit == number);
     let refit = refit.ok_or_else(|| AppError::Internal(format!("refit {number} is not there")))?;
+    let asked = studies::ask_more(&mut tx, record.study_id, study.refit_epoch_reports()).await?;
+    let quota = app.settings.quotas.study_epoch_reports;
+    if asked > quota {
+        return Err(AppError::Exhausted(format!(
+            "the study's quota of epoch reports does not suffice: with this refit it would ask for {asked} of {quota} \
+             (--study-epoch-reports-max)"
+        )));
+    }
+    quotas::hold(app, &mut tx).await?;
     tx.commit().await?;
     app.signal_jobs();
     app.signal_studies();

@@ -6,7 +6,7 @@ use trawl_domain::limits::DATASET_BYTES_MAX;
 
 use super::incoming_file::{self, IncomingFile, give_up};
 use super::steps::Steps;
-use super::{App, AppError};
+use super::{App, AppError, quotas};
 use crate::files::{CHUNK_BYTES_MAX, Fingerprint, Pieces};
 use crate::store::{dataset_files, loose_objects};
 
@@ -34,6 +34,7 @@ pub async fn register_dataset(app: &App, announced: Fingerprint) -> Result<Optio
         return Ok(None);
     }
     let object_key = dataset_files::object_key(announced.sha256);
+    quotas::take_bytes(app, &mut conn, None, announced.bytes).await?;
     incoming_file::note(app, &mut conn, &object_key).await?;
     let file = IncomingFile::begin(&app.files, object_key, announced);
     Ok(Some(DatasetUpload { announced, file }))

@@ -36,6 +36,7 @@ pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Resu
     };
     let effects = give_up_job(app, &mut tx, lease, outcome).await?;
     tx.commit().await?;
+    app.metrics.lease_ended(outcome);
     match cause {
         Cause::Drain => info!(job.id = %claim.job_id, "job handed back"),
         Cause::Failure(cause, _) => {

@@ -7,11 +7,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use trawl_domain::id::JobId;
 
 use super::steps::Steps;
 use super::{App, AppError};
+use crate::metrics::Answered;
 use crate::store::epoch_reports::{self, NewReport};
 use crate::store::leases::{self, LeaseClaim};
 use crate::store::{StoreError, folds};
@@ -43,11 +46,18 @@ pub enum Written {
 
 /// The batch was not written, and may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("epoch reports cannot be written now")]
-pub struct NotWritten;
+pub enum NotWritten {
+    /// Postgres is away, or the writer has stopped.
+    #[error("epoch reports cannot be written now")]
+    Now,
+    /// Postgres has no space for them.
+    #[error("epoch reports cannot be written: the disk of the database is full")]
+    NoSpace,
+}
 
 struct Waiting {
     epoch: JobEpoch,
+    came_at: Instant,
     answer: oneshot::Sender<Result<Written, NotWritten>>,
 }
 
@@ -62,7 +72,9 @@ impl ReportQueue {
     /// The writer has stopped.
     pub async fn push(&self, epoch: JobEpoch) -> Result<oneshot::Receiver<Result<Written, NotWritten>>, NotWritten> {
         let (answer, receiver) = oneshot::channel();
-        self.0.send(Waiting { epoch, answer }).await.map_err(|_| NotWritten)?;
+        let came_at = Instant::now();
+        let waiting = Waiting { epoch, came_at, answer };
+        self.0.send(waiting).await.map_err(|_| NotWritten::Now)?;
         Ok(receiver)
     }
 }
@@ -92,18 +104,27 @@ pub fn report_writer<S: Steps>(app: Arc<S>, stop: CancellationToken) -> (ReportQ
 }
 
 async fn write_and_answer<S: Steps>(app: &S, batch: Vec<Waiting>) {
-    let (epochs, answers): (Vec<JobEpoch>, Vec<_>) =
-        batch.into_iter().map(|waiting| (waiting.epoch, waiting.answer)).unzip();
+    let (epochs, askers): (Vec<JobEpoch>, Vec<_>) = batch
+        .into_iter()
+        .map(|waiting| (waiting.epoch, (waiting.came_at, waiting.answer)))
+        .unzip();
     let written = app.write_epochs(&epochs).await;
     if let Err(error) = &written {
         warn!(report.batch_len = epochs.len(), error = %error, "epoch reports were not written");
+        if let Some(reason) = error.lack_of_space() {
+            // As far as that can still be written; if not, the reports wait where they are.
+            let jobs: HashSet<JobId> = epochs.iter().map(|epoch| epoch.lease.job_id).collect();
+            app.pause_for_space(&Vec::from_iter(jobs), &reason).await;
+        }
     }
-    for (epoch, sender) in epochs.iter().zip(answers) {
-        let answer = match &written {
-            Ok(live) if live.contains(&epoch.lease) => Ok(Written::Durable),
-            Ok(_) => Ok(Written::LeaseLost),
-            Err(_) => Err(NotWritten),
+    for (epoch, (came_at, sender)) in epochs.iter().zip(askers) {
+        let (answer, answered) = match &written {
+            Ok(live) if live.contains(&epoch.lease) => (Ok(Written::Durable), Answered::Durable),
+            Ok(_) => (Ok(Written::LeaseLost), Answered::LeaseLost),
+            Err(error) if error.lack_of_space().is_some() => (Err(NotWritten::NoSpace), Answered::NotWritten),
+            Err(_) => (Err(NotWritten::Now), Answered::NotWritten),
         };
+        app.metrics().answered(answered, came_at.elapsed());
         // The stream may be gone: its worker will send the epoch again.
         let _ = sender.send(answer);
     }
@@ -128,6 +149,7 @@ pub(super) async fn write(app: &App, batch: &[JobEpoch]) -> Result<HashSet<Lease
         epoch_reports::insert(&mut tx, &reports).await?;
     }
     tx.commit().await.map_err(StoreError::from)?;
+    app.metrics.committed(reports.len());
     debug!(
         report.batch_len = batch.len(),
         report.rows = reports.len(),

@@ -9,7 +9,7 @@ use std::fmt::Debug;
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use trawl_domain::dataset::FileHash;
-use trawl_domain::id::WorkerId;
+use trawl_domain::id::{JobId, WorkerId};
 
 use super::keep_artifact::ArtifactHead;
 use super::keep_checkpoint::CheckpointHead;
@@ -19,8 +19,9 @@ use super::renew_lease::Renewed;
 use super::report_epochs::JobEpoch;
 use super::{App, AppError, Settings, TestMetrics};
 use super::{expire_leases, finish_job, incoming_file, keep_artifact, keep_checkpoint, lease_job, register_dataset};
-use super::{register_worker, release_job, renew_lease, report_epochs};
+use super::{pause_study, register_worker, release_job, renew_lease, report_epochs};
 use crate::files::Files;
+use crate::metrics::Metrics;
 use crate::store::checkpoints::CheckpointRecord;
 use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
@@ -49,6 +50,12 @@ pub trait Steps: Debug + Send + Sync + 'static {
 
     /// Tells when jobs may be waiting.
     fn jobs_queued(&self) -> &Notify;
+
+    /// What is counted.
+    fn metrics(&self) -> &Metrics;
+
+    /// Pauses the studies of these jobs, as there is no space for what they leave.
+    fn pause_for_space(&self, jobs: &[JobId], reason: &str) -> impl Future<Output = ()> + Send;
 
     /// Makes a worker known, or known again.
     fn register_worker(&self, worker: &NewWorker) -> impl Future<Output = Answer<()>> + Send;
@@ -122,6 +129,14 @@ impl Steps for App {
 
     fn jobs_queued(&self) -> &Notify {
         &self.jobs_queued
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    async fn pause_for_space(&self, jobs: &[JobId], reason: &str) {
+        pause_study::pause_for_space(self, jobs, reason).await;
     }
 
     async fn register_worker(&self, worker: &NewWorker) -> Answer<()> {

@@ -1,5 +1,6 @@
 //! Submit: checks a study, all of it at once, keeps it with its dataset, and plans its first trials.
 
+use tokio::task::block_in_place;
 use tracing::info;
 use trawl_domain::dataset::{FileHash, Part};
 use trawl_domain::id::StudyId;
@@ -9,7 +10,7 @@ use trawl_proto::v1;
 use super::read_dataset::{self, DatasetFiles, PartFiles};
 use super::read_study::StudyView;
 use super::register_dataset::register_bytes;
-use super::{App, AppError};
+use super::{App, AppError, quotas};
 use crate::store::dataset_files;
 use crate::store::studies::{self, NewStudy, StudyRef, UNIQUE_NAME};
 
@@ -33,8 +34,8 @@ impl CheckedStudy {
 /// # Errors
 /// Every broken rule; nothing was stored.
 pub async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppError> {
-    let spec = trawl_proto::to_json(&wire);
-    let draft = trawl_proto::study_draft(wire);
+    // A message of a megabyte may have half a million parts: other calls must not wait while they are turned over.
+    let (spec, draft) = block_in_place(|| (trawl_proto::to_json(&wire), trawl_proto::study_draft(wire)));
     let read = match draft.source() {
         Some(source) => Some(read_dataset::read_dataset(app, &source, draft.target_kind()).await?),
         None => None,
@@ -44,7 +45,8 @@ pub async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, App
         Some(Err(violations)) => (None, Some(Err(violations))),
         None => (None, None),
     };
-    let study = draft.check(shape)?;
+    let study = block_in_place(|| draft.check(shape))?;
+    quotas::check_study(app, &study)?;
     // A study that passed its check names its files well, so they were read.
     let files = files.ok_or_else(|| AppError::Internal("a checked study without files".to_owned()))?;
     Ok(CheckedStudy { study, spec, files })
@@ -71,6 +73,16 @@ pub async fn submit_study(app: &App, wire: v1::Study) -> Result<StudyView, AppEr
 }
 
 async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(), AppError> {
+    let asked = quotas::asked(&checked.study);
+    let mut conn = app.pool.acquire().await?;
+    let is_new = studies::find(&mut conn, StudyRef::Name(&checked.study.name))
+        .await?
+        .is_none();
+    if is_new {
+        // Before anything of it is kept; what counts is the look under the lock.
+        quotas::look(app, &mut conn, 1, asked).await?;
+    }
+    drop(conn);
     for file in checked.files.all() {
         register_bytes(app, file.hash, &file.content).await?;
     }
@@ -94,9 +106,11 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(
         test: checked.files.test.as_ref().map(hashes),
         shape: study.shape,
         max_trials: study.max_trials,
+        epochs_asked: asked,
     };
     studies::insert(&mut tx, &new).await?;
     super::plan_trials::plan_window(app, &mut tx, study_id).await?;
+    quotas::hold(app, &mut tx).await?;
     tx.commit().await?;
     Ok(())
 }

@@ -11,6 +11,30 @@ use super::status::invalid_field;
 use crate::app::{AppError, UPLOAD_WITHIN};
 use crate::files::{CHUNK_BYTES_MAX, Pieces, Upload};
 
+/// Why a file did not come.
+#[derive(Debug)]
+pub(super) enum NotReceived {
+    /// What was sent is not what it should be, or the way broke.
+    Sent(Status),
+    /// It cannot be stored.
+    Stored(AppError),
+}
+
+impl From<Status> for NotReceived {
+    fn from(status: Status) -> Self {
+        Self::Sent(status)
+    }
+}
+
+impl From<NotReceived> for Status {
+    fn from(error: NotReceived) -> Self {
+        match error {
+            NotReceived::Sent(status) => status,
+            NotReceived::Stored(error) => status::of(error),
+        }
+    }
+}
+
 /// Takes the rest of a file off a stream, after the chunk of its first message. Whether it is the file that was announced
 /// shows at its end; that it is no larger shows here.
 pub(super) async fn receive<M>(
@@ -19,25 +43,21 @@ pub(super) async fn receive<M>(
     first: Vec<u8>,
     upload: &mut Upload,
     bytes_max: u64,
-) -> Result<(), Status> {
+) -> Result<(), NotReceived> {
     let received = async {
         let mut chunk = first;
         loop {
             if chunk.len() > CHUNK_BYTES_MAX {
-                return Err(invalid_field(
-                    "chunk",
-                    format!("must be at most {CHUNK_BYTES_MAX} bytes"),
-                ));
+                let limit = format!("must be at most {CHUNK_BYTES_MAX} bytes");
+                return Err(invalid_field("chunk", limit).into());
             }
             // What comes is bounded by what was announced, and that by the limit.
             if upload.written_bytes() + chunk.len() as u64 > bytes_max {
-                return Err(invalid_field("chunk", "there are more bytes than announced"));
+                return Err(invalid_field("chunk", "there are more bytes than announced").into());
             }
             if !chunk.is_empty() {
-                upload
-                    .write(chunk.into())
-                    .await
-                    .map_err(|error| status::of(AppError::from(error)))?;
+                let written = upload.write(chunk.into()).await;
+                written.map_err(|error| NotReceived::Stored(error.into()))?;
             }
             match inbound.message().await? {
                 Some(message) => chunk = chunk_of(message),

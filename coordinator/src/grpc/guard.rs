@@ -1,8 +1,10 @@
-//! Stands before every RPC: refuses those who may not call it, and ends the streams of tokens that have ended.
+//! Stands before every RPC: refuses those who may not call it and what is beyond the load that is held, and ends the streams of
+//! tokens that have ended.
 
+use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
@@ -12,17 +14,39 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http_body::{Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::service::Routes;
 use trawl_domain::access::TokenHash;
 
 use super::access::{Audience, audience};
-use super::status;
+use super::load::{Load, PIECE_BYTES, Place, request_within};
+use super::{calls, status};
+use crate::app::App;
 use crate::app::door::{Door, Refusal};
+use crate::connections::{CallOf, CallsOf};
+use crate::metrics::Refused;
 
-/// Lets only those calls through that the table of [`super::access`] allows.
-pub fn guarded(routes: Routes, door: Arc<Door>) -> Routes {
-    routes.into_axum_router().layer(from_fn_with_state(door, guard)).into()
+/// Lets only those calls through that the table of [`super::access`] allows, and no more of them than [`super::load`] does; and
+/// counts all.
+pub fn guarded(routes: Routes, app: Arc<App>, door: Arc<Door>) -> Routes {
+    let gate = Gate {
+        door,
+        load: Load::new(),
+    };
+    routes
+        .into_axum_router()
+        .layer(from_fn_with_state(gate, guard))
+        .layer(from_fn_with_state(app, calls::count))
+        .into()
+}
+
+/// What every call passes.
+#[derive(Clone, Debug)]
+struct Gate {
+    door: Arc<Door>,
+    load: Load,
 }
 
 /// The token of a request, as its hash.
@@ -35,33 +59,55 @@ pub(crate) fn token_of(headers: &HeaderMap) -> Option<TokenHash> {
         .then(|| TokenHash::of(token.trim()))
 }
 
-async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if audience(path) == Some(Audience::Everybody) {
-        return next.run(request).await;
-    }
-    let token = token_of(request.headers());
-    if let Err(status) = admit(&door, path, token).await {
+    let (audience, token) = (audience(path), token_of(request.headers()));
+    let of_everybody = audience == Some(Audience::Everybody);
+    if !of_everybody && let Err(status) = admit(&gate.door, path, token).await {
         return status.into_http();
     }
+    let place = match gate.load.take(path, audience).await {
+        Ok(place) => place,
+        Err(status) => return status.into_http(),
+    };
+    let call = request.extensions().get::<CallsOf>().map(CallsOf::begin);
+    let deadline = request_within(path).map(|within| Box::pin(sleep(within)));
     // Calls may wait and streams live for long, and tokens end.
-    let request = request.map(|body| Body::new(Guarded::new(body, &door, token, Side::Request)));
+    let closes = || -> Closes {
+        let door = Arc::clone(&gate.door);
+        if of_everybody {
+            Box::pin(pending())
+        } else {
+            Box::pin(async move { door.closes_for(token).await })
+        }
+    };
+    let side = Side::Request { deadline };
+    let request = request.map(|body| Body::new(Guarded::new(body, closes(), side)));
     tokio::select! {
         response = next.run(request) => {
-            response.map(|body| Body::new(Guarded::new(body, &door, token, Side::Response)))
+            let side = Side::Response { load: gate.load, rest: Bytes::new(), kept: None, _place: place, _call: call };
+            response.map(|body| Body::new(Guarded::new(body, closes(), side)))
         }
-        refusal = door.closes_for(token) => of_refusal(refusal).into_http(),
+        refusal = closes() => of_refusal(refusal).into_http(),
     }
 }
 
 async fn admit(door: &Door, path: &str, token: Option<TokenHash>) -> Result<(), Status> {
-    let caller = door.identify(token).await.map_err(of_refusal)?;
-    door.count(caller).map_err(of_refusal)?;
+    let refused = |refusal: Refusal| {
+        door.metrics().refused(refusal.reason());
+        of_refusal(refusal)
+    };
+    let caller = door.identify(token).await.map_err(refused)?;
+    door.count(caller).map_err(refused)?;
     // A newer client may know more; and what is in no table is nobody's.
-    let audience = audience(path).ok_or_else(|| Status::unimplemented("this coordinator has no such RPC"))?;
+    let Some(audience) = audience(path) else {
+        door.metrics().refused(Refused::NoSuchRpc);
+        return Err(Status::unimplemented("this coordinator has no such RPC"));
+    };
     if audience.admits(caller.role()) {
         Ok(())
     } else {
+        door.metrics().refused(Refused::Role);
         let rpc = path.rsplit('/').next().unwrap_or_default();
         Err(Status::permission_denied(format!(
             "a token of the role {} may not call {rpc}",
@@ -78,30 +124,88 @@ fn of_refusal(refusal: Refusal) -> Status {
     }
 }
 
+type Closes = Pin<Box<dyn Future<Output = Refusal> + Send>>;
+
 /// Which half of a call a body is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
-    Request,
-    Response,
+    /// What the client sends, which may have to come within some time.
+    Request { deadline: Option<Pin<Box<Sleep>>> },
+    /// What it gets. The call has its place until all of it is gone.
+    Response {
+        load: Load,
+        /// Of a message, what is not handed to the connection yet.
+        rest: Bytes,
+        /// Lets that wait.
+        kept: Option<OwnedSemaphorePermit>,
+        _place: Place,
+        _call: Option<CallOf>,
+    },
 }
 
 /// The messages of a call, until its token ends.
 struct Guarded {
     messages: Body,
-    closes: Pin<Box<dyn Future<Output = Refusal> + Send>>,
+    closes: Closes,
     side: Side,
     closed: bool,
 }
 
 impl Guarded {
-    fn new(messages: Body, door: &Arc<Door>, token: Option<TokenHash>, side: Side) -> Self {
-        let door = Arc::clone(door);
+    fn new(messages: Body, closes: Closes, side: Side) -> Self {
         Self {
             messages,
-            closes: Box::pin(async move { door.closes_for(token).await }),
+            closes,
             side,
             closed: false,
         }
+    }
+
+    /// Ends this half with a status.
+    fn close(&mut self, status: Status) -> Result<Frame<Bytes>, BoxError> {
+        self.closed = true;
+        match &mut self.side {
+            Side::Request { .. } => Err(status.into()),
+            // How a stream says why it ends.
+            Side::Response { rest, kept, .. } => {
+                (*rest, *kept) = (Bytes::new(), None);
+                let mut trailers = status.into_http::<()>().into_parts().0.headers;
+                trailers.remove(CONTENT_TYPE);
+                Ok(Frame::trailers(trailers))
+            }
+        }
+    }
+
+    /// What of an answer may go out now: a piece of it, so that the connection holds no more than that for a slow reader.
+    fn piece(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
+        let Side::Response { load, rest, kept, .. } = &mut self.side else {
+            return Ok(frame);
+        };
+        let mut data = match frame.into_data() {
+            Ok(data) => data,
+            Err(trailers) => return Ok(trailers),
+        };
+        match load.keep(&data) {
+            Ok(permit) => *kept = permit,
+            Err(status) => return self.close(status),
+        }
+        let piece = data.split_to(data.len().min(PIECE_BYTES));
+        *rest = data;
+        Ok(Frame::data(piece))
+    }
+
+    /// The next piece of what waits.
+    fn next_piece(&mut self) -> Option<Frame<Bytes>> {
+        let Side::Response { rest, kept, .. } = &mut self.side else {
+            return None;
+        };
+        if rest.is_empty() {
+            return None;
+        }
+        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+        if rest.is_empty() {
+            (*rest, *kept) = (Bytes::new(), None);
+        }
+        Some(Frame::data(piece))
     }
 }
 
@@ -114,26 +218,33 @@ impl HttpBody for Guarded {
             return Poll::Ready(None);
         }
         if let Poll::Ready(refusal) = self.closes.as_mut().poll(cx) {
-            self.closed = true;
-            let status = of_refusal(refusal);
-            return Poll::Ready(Some(match self.side {
-                Side::Request => Err(status.into()),
-                // How a stream says why it ends.
-                Side::Response => {
-                    let mut trailers = status.into_http::<()>().into_parts().0.headers;
-                    trailers.remove(CONTENT_TYPE);
-                    Ok(Frame::trailers(trailers))
-                }
-            }));
+            return Poll::Ready(Some(self.close(of_refusal(refusal))));
         }
-        Pin::new(&mut self.messages).poll_frame(cx).map_err(Into::into)
+        if let Side::Request {
+            deadline: Some(deadline),
+        } = &mut self.side
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            let status = Status::deadline_exceeded("the request did not come in time");
+            return Poll::Ready(Some(self.close(status)));
+        }
+        if let Some(piece) = self.next_piece() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        let next = ready!(Pin::new(&mut self.messages).poll_frame(cx));
+        Poll::Ready(match next {
+            Some(Ok(frame)) => Some(self.piece(frame)),
+            other => other.map(|next| next.map_err(Into::into)),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.closed || self.messages.is_end_stream()
+        let waits = matches!(&self.side, Side::Response { rest, .. } if !rest.is_empty());
+        self.closed || (!waits && self.messages.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.messages.size_hint()
+        // What waits is not counted, and nobody needs an exact size: messages say their own.
+        SizeHint::default()
     }
 }

@@ -92,7 +92,8 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: mpsc::Sender
                     epoch,
                     status: lease_status(written == Written::Durable),
                 }),
-                Ok(Err(NotWritten)) | Err(_) => Err(Status::unavailable(NotWritten.to_string())),
+                Ok(Err(error)) => Err(Status::unavailable(error.to_string())),
+                Err(_) => Err(Status::unavailable(NotWritten::Now.to_string())),
             },
         };
         let is_last = answer.is_err();

@@ -16,16 +16,25 @@ pub(super) fn of(error: AppError) -> Status {
         AppError::AlreadyExists(message) => Status::already_exists(message),
         AppError::FailedPrecondition(message) => Status::failed_precondition(message),
         AppError::Store(error) => of_store(&error),
+        AppError::Files(error) if error.is_full() => {
+            error!(error = %error, "the object store is full");
+            Status::resource_exhausted("the object store is full; try again once there is space")
+        }
         AppError::Files(error) => {
             error!(error = %error, "the object store does not answer");
             Status::unavailable("the object store is unavailable; try again later")
         }
+        AppError::Exhausted(message) => Status::resource_exhausted(message),
         AppError::Unavailable(message) => Status::unavailable(message),
         AppError::Internal(message) => internal(&message),
     }
 }
 
 fn of_store(error: &StoreError) -> Status {
+    if error.is_disk_full() {
+        error!(error = %error, "the disk of Postgres is full");
+        return Status::resource_exhausted("the disk of the database is full; try again once there is space");
+    }
     if error.is_unavailable() {
         error!(error = %error, "Postgres is unavailable");
         return Status::unavailable("the database is unavailable; try again later");

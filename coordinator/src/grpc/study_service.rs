@@ -1,7 +1,6 @@
 //! `trawl.v1.StudyService`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -12,13 +11,12 @@ use tonic::{Request, Response, Status, Streaming};
 use trawl_domain::dataset::NotAHash;
 use trawl_domain::id::StudyId;
 use trawl_domain::seed::Owner;
-use trawl_domain::state::TrialState;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
 
 use super::status::invalid_field;
-use super::{file_streams, in_time, status, study_view};
-use crate::app::read_study::StudyView;
+use super::watch::watch;
+use super::{Turns, file_streams, in_time, status, study_view};
 use crate::app::register_worker::list_workers;
 use crate::app::steps::Steps;
 use crate::app::{
@@ -27,15 +25,11 @@ use crate::app::{
 use crate::files::Fingerprint;
 use crate::store::artifacts::{ArtifactRecord, Position};
 
-/// Time between two looks at a watched study, at least.
-const WATCH_INTERVAL: Duration = Duration::from_millis(200);
-/// A watched study is looked at this often even if nothing told of a change.
-const WATCH_LOOK_INTERVAL: Duration = Duration::from_secs(5);
-
 /// The users' service.
 #[derive(Clone, Debug)]
 pub struct Studies {
     app: Arc<App>,
+    turns: Turns,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -43,7 +37,18 @@ pub struct Studies {
 impl Studies {
     /// The service. Streams end when `stop` is cancelled; their tasks are tracked by `tasks`.
     pub fn new(app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) -> Self {
-        Self { app, stop, tasks }
+        let turns = Turns::new();
+        Self {
+            app,
+            turns,
+            stop,
+            tasks,
+        }
+    }
+
+    /// Bounds a call in time, the wait for its turn included.
+    async fn in_turn<T>(&self, call: impl Future<Output = Result<T, AppError>>) -> Result<T, Status> {
+        in_time(self.turns.take(call)).await
     }
 }
 
@@ -58,7 +63,7 @@ impl StudyService for Studies {
             return Err(invalid_field("study", "is missing"));
         };
         let study = if request.dry_run {
-            let checked = in_time(submit_study::check_study(&self.app, wire)).await?;
+            let checked = self.in_turn(submit_study::check_study(&self.app, wire)).await?;
             let study = checked.study();
             v1::StudySummary {
                 name: study.name.clone(),
@@ -67,13 +72,15 @@ impl StudyService for Studies {
                 ..Default::default()
             }
         } else {
-            study_view::study(&in_time(submit_study::submit_study(&self.app, wire)).await?)
+            study_view::study(&self.in_turn(submit_study::submit_study(&self.app, wire)).await?)
         };
         Ok(Response::new(v1::CreateStudyResponse { study: Some(study) }))
     }
 
     async fn get_study(&self, request: Request<v1::GetStudyRequest>) -> Answer<v1::GetStudyResponse> {
-        let view = in_time(read_study::get_study(&self.app, &request.into_inner().study)).await?;
+        let view = self
+            .in_turn(read_study::get_study(&self.app, &request.into_inner().study))
+            .await?;
         let spec = trawl_proto::from_json(&view.record.spec)
             .map_err(|error| status::of(AppError::Internal(format!("study {}: {error}", view.record.study_id))))?;
         Ok(Response::new(v1::GetStudyResponse {
@@ -89,7 +96,7 @@ impl StudyService for Studies {
             "" => None,
             token => Some(study_position(token).ok_or_else(bad_token)?),
         };
-        let views = in_time(read_study::list_studies(&self.app, after, limit)).await?;
+        let views = self.in_turn(read_study::list_studies(&self.app, after, limit)).await?;
         let next_page_token = views
             .last()
             .filter(|_| views.len() == limit as usize)
@@ -103,12 +110,14 @@ impl StudyService for Studies {
     type WatchStudyStream = StreamOf<v1::WatchStudyResponse>;
 
     async fn watch_study(&self, request: Request<v1::WatchStudyRequest>) -> Answer<Self::WatchStudyStream> {
-        let first = in_time(read_study::get_study(&self.app, &request.into_inner().study)).await?;
+        let first = self
+            .in_turn(read_study::get_study(&self.app, &request.into_inner().study))
+            .await?;
         let (sender, receiver) = mpsc::channel(1);
-        let (app, stop) = (Arc::clone(&self.app), self.stop.clone());
+        let (app, turns, stop) = (Arc::clone(&self.app), self.turns.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = watch(&app, first, &sender) => {}
+                () = watch(&app, &turns, first, &sender) => {}
                 () = sender.closed() => {}
                 () = stop.cancelled() => {
                     let _ = sender.send(Err(Status::unavailable("the coordinator stops; ask again"))).await;
@@ -119,28 +128,35 @@ impl StudyService for Studies {
     }
 
     async fn pause_study(&self, request: Request<v1::PauseStudyRequest>) -> Answer<v1::PauseStudyResponse> {
-        let view = in_time(pause_study::pause_study(&self.app, &request.into_inner().study)).await?;
+        let view = self
+            .in_turn(pause_study::pause_study(&self.app, &request.into_inner().study))
+            .await?;
         Ok(Response::new(v1::PauseStudyResponse {
             study: Some(study_view::study(&view)),
         }))
     }
 
     async fn resume_study(&self, request: Request<v1::ResumeStudyRequest>) -> Answer<v1::ResumeStudyResponse> {
-        let view = in_time(pause_study::resume_study(&self.app, &request.into_inner().study)).await?;
+        let view = self
+            .in_turn(pause_study::resume_study(&self.app, &request.into_inner().study))
+            .await?;
         Ok(Response::new(v1::ResumeStudyResponse {
             study: Some(study_view::study(&view)),
         }))
     }
 
     async fn cancel_study(&self, request: Request<v1::CancelStudyRequest>) -> Answer<v1::CancelStudyResponse> {
-        let view = in_time(cancel_study::cancel_study(&self.app, &request.into_inner().study)).await?;
+        let view = self
+            .in_turn(cancel_study::cancel_study(&self.app, &request.into_inner().study))
+            .await?;
         Ok(Response::new(v1::CancelStudyResponse {
             study: Some(study_view::study(&view)),
         }))
     }
 
     async fn delete_study(&self, request: Request<v1::DeleteStudyRequest>) -> Answer<v1::DeleteStudyResponse> {
-        in_time(delete_study::delete_study(&self.app, &request.into_inner().study)).await?;
+        self.in_turn(delete_study::delete_study(&self.app, &request.into_inner().study))
+            .await?;
         Ok(Response::new(v1::DeleteStudyResponse {}))
     }
 
@@ -151,7 +167,9 @@ impl StudyService for Studies {
             "" => 0,
             token => token.parse().map_err(|_| bad_token())?,
         };
-        let trials = in_time(read_study::list_trials(&self.app, &request.study, first, limit)).await?;
+        let trials = self
+            .in_turn(read_study::list_trials(&self.app, &request.study, first, limit))
+            .await?;
         let next = trials
             .last()
             .filter(|_| trials.len() == limit as usize)
@@ -164,7 +182,9 @@ impl StudyService for Studies {
 
     async fn get_trial(&self, request: Request<v1::GetTrialRequest>) -> Answer<v1::GetTrialResponse> {
         let request = request.into_inner();
-        let (trial, folds) = in_time(read_study::get_trial(&self.app, &request.study, request.trial)).await?;
+        let (trial, folds) = self
+            .in_turn(read_study::get_trial(&self.app, &request.study, request.trial))
+            .await?;
         Ok(Response::new(v1::GetTrialResponse {
             trial: Some(study_view::trial(&trial, &folds)),
         }))
@@ -192,14 +212,15 @@ impl StudyService for Studies {
                 ))
             }
         };
-        let reports = in_time(read_study::list_epoch_reports(
-            &self.app,
-            &request.study,
-            owner,
-            after,
-            limit,
-        ))
-        .await?;
+        let reports = self
+            .in_turn(read_study::list_epoch_reports(
+                &self.app,
+                &request.study,
+                owner,
+                after,
+                limit,
+            ))
+            .await?;
         let last = reports.last().filter(|_| reports.len() == limit as usize);
         Ok(Response::new(v1::ListEpochReportsResponse {
             next_page_token: last
@@ -215,7 +236,9 @@ impl StudyService for Studies {
     ) -> Answer<v1::ListBestTrialsResponse> {
         let request = request.into_inner();
         let limit = page_size(request.limit, 10, 1_000)?;
-        let trials = in_time(read_study::list_best_trials(&self.app, &request.study, limit)).await?;
+        let trials = self
+            .in_turn(read_study::list_best_trials(&self.app, &request.study, limit))
+            .await?;
         Ok(Response::new(v1::ListBestTrialsResponse {
             trials: trials.iter().map(|trial| study_view::trial(trial, &[])).collect(),
         }))
@@ -223,14 +246,16 @@ impl StudyService for Studies {
 
     async fn refit_study(&self, request: Request<v1::RefitStudyRequest>) -> Answer<v1::RefitStudyResponse> {
         let request = request.into_inner();
-        let refit = in_time(refit_study::refit_study(&self.app, &request.study, request.trial)).await?;
+        let refit = self
+            .in_turn(refit_study::refit_study(&self.app, &request.study, request.trial))
+            .await?;
         Ok(Response::new(v1::RefitStudyResponse {
             refit: Some(study_view::refit(&refit, &[])),
         }))
     }
 
     async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Answer<v1::ListWorkersResponse> {
-        let workers = in_time(list_workers(&self.app)).await?;
+        let workers = self.in_turn(list_workers(&self.app)).await?;
         Ok(Response::new(v1::ListWorkersResponse {
             workers: workers.iter().map(study_view::worker).collect(),
         }))
@@ -243,13 +268,14 @@ impl StudyService for Studies {
             "" => None,
             token => Some(artifact_position(token).ok_or_else(bad_token)?),
         };
-        let artifacts = in_time(read_study::list_artifacts(
-            &self.app,
-            &request.study,
-            after.as_ref(),
-            limit,
-        ))
-        .await?;
+        let artifacts = self
+            .in_turn(read_study::list_artifacts(
+                &self.app,
+                &request.study,
+                after.as_ref(),
+                limit,
+            ))
+            .await?;
         let last = artifacts.last().filter(|_| artifacts.len() == limit as usize);
         Ok(Response::new(v1::ListArtifactsResponse {
             next_page_token: last.map(artifact_token).unwrap_or_default(),
@@ -267,13 +293,14 @@ impl StudyService for Studies {
             (None, None) => return Err(invalid_field("refit", "is missing: name a refit or a trial")),
             (Some(_), Some(_)) => return Err(invalid_field("trial", "must be left out where a refit is named")),
         };
-        let (artifact, pieces) = in_time(read_study::get_artifact(
-            &self.app,
-            &request.study,
-            owner,
-            &request.name,
-        ))
-        .await?;
+        let (artifact, pieces) = self
+            .in_turn(read_study::get_artifact(
+                &self.app,
+                &request.study,
+                owner,
+                &request.name,
+            ))
+            .await?;
         let mut about = Some(study_view::artifact(&artifact));
         let message = move |chunk| v1::GetArtifactResponse {
             artifact: about.take(),
@@ -314,48 +341,9 @@ async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest
     let upload = &mut dataset.file.upload;
     match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
         Ok(()) => dataset.keep(app).await.map(|()| false).map_err(status::of),
-        Err(status) => {
+        Err(error) => {
             dataset.file.drop(app).await;
-            Err(status)
-        }
-    }
-}
-
-/// Sends a study now and after every change, until it and its refits ended.
-async fn watch(app: &App, mut view: StudyView, sender: &mpsc::Sender<Result<v1::WatchStudyResponse, Status>>) {
-    let mut changed = app.studies_changed();
-    let mut sent = None;
-    loop {
-        let study = study_view::study(&view);
-        let refits_ended = view
-            .refits
-            .iter()
-            .all(|(refit, _)| !matches!(refit.state, TrialState::Queued | TrialState::Running));
-        let ended = view.record.state.is_final() && refits_ended;
-        if sent.as_ref() != Some(&study) {
-            if sender
-                .send(Ok(v1::WatchStudyResponse {
-                    study: Some(study.clone()),
-                }))
-                .await
-                .is_err()
-            {
-                return;
-            }
-            sent = Some(study);
-        }
-        if ended {
-            return;
-        }
-        tokio::time::sleep(WATCH_INTERVAL).await;
-        // Late or never told of a change, it looks all the same.
-        let _ = tokio::time::timeout(WATCH_LOOK_INTERVAL, changed.changed()).await;
-        match in_time(read_study::get_study(app, &view.record.study_id.to_string())).await {
-            Ok(next) => view = next,
-            Err(status) => {
-                let _ = sender.send(Err(status)).await;
-                return;
-            }
+            Err(error.into())
         }
     }
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use tonic::{Status, Streaming};
 use trawl_domain::dataset::NotAHash;
+use trawl_domain::id::JobId;
 use trawl_domain::limits::EPOCHS_MAX;
 use trawl_domain::network::UnknownWord;
 use trawl_proto::v1;
 
+use super::file_streams::NotReceived;
 use super::status::invalid_field;
 use super::worker_service::claim;
-use super::{file_streams, in_time, status};
+use super::{file_streams, in_time};
+use crate::app::AppError;
 use crate::app::keep_artifact::{ArtifactHead, begin_artifact};
 use crate::app::keep_checkpoint::{CheckpointHead, begin_checkpoint};
 use crate::app::steps::Steps;
@@ -24,17 +27,21 @@ pub(super) async fn receive_artifact<S: Steps>(
     let mut first = first(&mut inbound).await?;
     let chunk = std::mem::take(&mut first.chunk);
     let head = artifact_head(first)?;
-    let bytes = head.announced.bytes;
+    let (bytes, job_id) = (head.announced.bytes, head.lease.job_id);
     let _permit = in_time(app.upload_permit()).await?;
-    let Some(mut artifact) = in_time(begin_artifact(&*app, head)).await? else {
+    let begun = in_time(async { Ok(begin_artifact(&*app, head).await) }).await?;
+    let Some(mut artifact) = stored(&*app, job_id, begun).await? else {
         return Ok(false);
     };
     let upload = &mut artifact.file.upload;
     match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
-        Ok(()) => artifact.keep(&*app).await.map_err(status::of),
-        Err(status) => {
+        Ok(()) => {
+            let kept = artifact.keep(&*app).await;
+            stored(&*app, job_id, kept).await
+        }
+        Err(error) => {
             artifact.file.drop(&*app).await;
-            Err(status)
+            Err(not_received(&*app, job_id, error).await)
         }
     }
 }
@@ -53,18 +60,40 @@ pub(super) async fn receive_checkpoint<S: Steps>(
         epochs: first.epochs,
         announced: fingerprint(first.bytes, &first.sha256)?,
     };
+    let job_id = head.lease.job_id;
     let _permit = in_time(app.upload_permit()).await?;
-    let Some(mut checkpoint) = in_time(begin_checkpoint(&*app, head)).await? else {
+    let begun = in_time(async { Ok(begin_checkpoint(&*app, head).await) }).await?;
+    let Some(mut checkpoint) = stored(&*app, job_id, begun).await? else {
         return Ok(false);
     };
     let (chunk, upload) = (first.chunk, &mut checkpoint.file.upload);
     match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, first.bytes).await {
-        Ok(()) => checkpoint.keep(&*app).await.map_err(status::of),
-        Err(status) => {
+        Ok(()) => {
+            let kept = checkpoint.keep(&*app).await;
+            stored(&*app, job_id, kept).await
+        }
+        Err(error) => {
             checkpoint.file.drop(&*app).await;
-            Err(status)
+            Err(not_received(&*app, job_id, error).await)
         }
     }
+}
+
+/// What became of a step that stores something of a job. Where it found no space, the job's study pauses.
+async fn stored<S: Steps, T>(app: &S, job_id: JobId, step: Result<T, AppError>) -> Result<T, Status> {
+    match step {
+        Ok(done) => Ok(done),
+        Err(error) => Err(not_received(app, job_id, NotReceived::Stored(error)).await),
+    }
+}
+
+async fn not_received<S: Steps>(app: &S, job_id: JobId, error: NotReceived) -> Status {
+    if let NotReceived::Stored(error) = &error
+        && let Some(reason) = error.lack_of_space()
+    {
+        app.pause_for_space(&[job_id], &reason).await;
+    }
+    error.into()
 }
 
 async fn first<M>(inbound: &mut Streaming<M>) -> Result<M, Status> {

@@ -189,7 +189,7 @@ impl<S: Steps> WorkerService for Workers<S> {
                 _ => {
                     return Err(invalid_field(
                         "cause",
-                        format!("must be drain, out_of_memory, bad_input or error, and '{other}' is not"),
+                        format!("must be drain, out_of_memory, hung, bad_input or error, and '{other}' is not"),
                     ));
                 }
             },

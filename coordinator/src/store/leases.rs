@@ -47,8 +47,12 @@ pub enum Outcome<'a> {
     Cancelled,
 }
 
+/// All words for how a lease ended.
+pub const OUTCOMES: [&str; 5] = ["finished", "drained", "failed", "expired", "cancelled"];
+
 impl<'a> Outcome<'a> {
-    fn as_str(self) -> &'static str {
+    /// Its word.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",
             Self::Drained => "drained",

@@ -1,7 +1,8 @@
 //! All SQL. One file a noun; each function is one statement, or a few that belong together, inside the caller's transaction.
 //!
 //! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, studies, then what lists files: artifacts,
-//! checkpoints, dataset files, loose objects. So no two transactions wait for each other. Tokens are locked with nothing else.
+//! checkpoints, dataset files, loose objects; at last the lock under which studies are counted. So no two transactions wait for
+//! each other. Tokens are locked with nothing else.
 
 pub mod artifacts;
 pub mod checkpoints;
@@ -12,10 +13,13 @@ pub mod folds;
 pub mod jobs;
 pub mod leases;
 pub mod loose_objects;
+pub mod readers;
 pub mod refits;
+pub mod stock;
 pub mod studies;
 pub mod tokens;
 pub mod trials;
+pub mod usage;
 pub mod workers;
 
 use std::fmt::Display;
@@ -72,6 +76,11 @@ impl StoreError {
             }),
             _ => false,
         }
+    }
+
+    /// True if Postgres has no space on its disk.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Database(sqlx::Error::Database(error)) if error.code().as_deref() == Some("53100"))
     }
 
     /// True if the statement broke this constraint.

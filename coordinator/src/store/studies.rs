@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use trawl_domain::dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
-use trawl_domain::id::StudyId;
+use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::metric::Goal;
 use trawl_domain::state::StudyState;
 use uuid::Uuid;
@@ -33,6 +33,8 @@ pub struct NewStudy<'a> {
     pub shape: DatasetShape,
     /// Trials in all.
     pub max_trials: u32,
+    /// Epoch reports that it may leave at most.
+    pub epochs_asked: u64,
 }
 
 /// A stored study.
@@ -46,6 +48,8 @@ pub struct StudyRecord {
     pub state: StudyState,
     /// Why it failed.
     pub error: Option<String>,
+    /// Why it paused by itself.
+    pub pause_reason: Option<String>,
     /// As it was submitted, in the JSON form of `trawl.v1.Study`.
     pub spec: serde_json::Value,
     /// Which way its value is better.
@@ -104,6 +108,7 @@ struct StudyRow {
     name: String,
     state: String,
     error: Option<String>,
+    pause_reason: Option<String>,
     spec: serde_json::Value,
     goal: String,
     train_file: Vec<u8>,
@@ -177,6 +182,7 @@ impl TryFrom<StudyRow> for StudyRecord {
                 .map_err(|error| bad_row("studies", id, "epochs_reported", error))?,
             name: row.name,
             error: row.error,
+            pause_reason: row.pause_reason,
             spec: row.spec,
             created_at: row.created_at,
             finished_at: row.finished_at,
@@ -197,8 +203,8 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
     sqlx::query!(
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
-              train_rows, sample_shape, class_count, max_trials)
-         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+              train_rows, sample_shape, class_count, max_trials, epochs_asked)
+         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         study.study_id.0,
         study.name,
         study.spec,
@@ -216,6 +222,7 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         &sample_shape,
         class_count,
         int(study.max_trials),
+        i64::try_from(study.epochs_asked).unwrap_or(i64::MAX),
     )
     .execute(conn)
     .await?;
@@ -230,7 +237,7 @@ pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<S
     };
     sqlx::query_as!(
         StudyRow,
-        "SELECT study_id, name, state, error, spec, goal, train_file, train_targets_file, test_file,
+        "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
                 test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
                 created_at, finished_at
          FROM trawl_store.studies
@@ -248,7 +255,7 @@ pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<S
 pub async fn get(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
     sqlx::query_as!(
         StudyRow,
-        "SELECT study_id, name, state, error, spec, goal, train_file, train_targets_file, test_file,
+        "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
                 test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
                 created_at, finished_at
          FROM trawl_store.studies
@@ -264,7 +271,7 @@ pub async fn get(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord
 pub async fn lock(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
     sqlx::query_as!(
         StudyRow,
-        "SELECT study_id, name, state, error, spec, goal, train_file, train_targets_file, test_file,
+        "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
                 test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
                 created_at, finished_at
          FROM trawl_store.studies
@@ -309,7 +316,7 @@ pub async fn page(
     let (created_at, study_id) = after.map_or((None, None), |(at, id)| (Some(at), Some(id.0)));
     sqlx::query_as!(
         StudyRow,
-        "SELECT study_id, name, state, error, spec, goal, train_file, train_targets_file, test_file,
+        "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
                 test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
                 created_at, finished_at
          FROM trawl_store.studies
@@ -357,6 +364,54 @@ pub async fn set_next_trial(conn: &mut Connection, study_id: StudyId, next_trial
     expect_rows("studies", 1, done.rows_affected())
 }
 
+/// Notes that a study may leave more epoch reports. The study is locked.
+pub async fn ask_more(conn: &mut Connection, study_id: StudyId, epoch_reports: u64) -> Result<u64, StoreError> {
+    let asked = sqlx::query_scalar!(
+        "UPDATE trawl_store.studies SET epochs_asked = epochs_asked + $2 WHERE study_id = $1 RETURNING epochs_asked",
+        study_id.0,
+        i64::try_from(epoch_reports).unwrap_or(i64::MAX),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(asked.unsigned_abs())
+}
+
+/// Pauses those studies of jobs that run, for this reason; their names.
+pub async fn pause_of_jobs(conn: &mut Connection, jobs: &[JobId], reason: &str) -> Result<Vec<String>, StoreError> {
+    let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+    let names = sqlx::query_scalar!(
+        "UPDATE trawl_store.studies
+         SET state = 'paused', pause_reason = $2
+         WHERE study_id IN (SELECT s.study_id FROM trawl_store.studies s
+                            WHERE s.study_id IN (SELECT j.study_id FROM trawl_store.jobs j WHERE j.job_id = ANY($1))
+                            ORDER BY s.study_id
+                            FOR NO KEY UPDATE)
+           AND state IN ('running', 'refitting') AND deleted_at IS NULL
+         RETURNING name",
+        &jobs,
+        reason,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(names)
+}
+
+/// Lets a paused study go on with what it was at; false if it is not paused.
+pub async fn resume(conn: &mut Connection, study_id: StudyId) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies s
+         SET pause_reason = NULL,
+             state = CASE WHEN EXISTS (SELECT FROM trawl_store.refits r
+                                       WHERE r.study_id = s.study_id AND r.ends_study)
+                          THEN 'refitting' ELSE 'running' END
+         WHERE study_id = $1 AND state = 'paused' AND deleted_at IS NULL",
+        study_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// Moves a study from one state to another; false if it is in none of `from`.
 pub async fn move_state(
     conn: &mut Connection,
@@ -368,7 +423,7 @@ pub async fn move_state(
     let from: Vec<String> = from.iter().map(ToString::to_string).collect();
     let done = sqlx::query!(
         "UPDATE trawl_store.studies
-         SET state = $3, error = $4, finished_at = CASE WHEN $5 THEN clock_timestamp() END
+         SET state = $3, error = $4, pause_reason = NULL, finished_at = CASE WHEN $5 THEN clock_timestamp() END
          WHERE study_id = $1 AND state = ANY($2) AND deleted_at IS NULL",
         study_id.0,
         &from,

@@ -25,7 +25,7 @@ use turmoil::Sim;
 
 use crate::faults::{Deed, Hosts, Schedule, disturb};
 use crate::history::History;
-use crate::model::{Model, ModelStore, Mood, Rows, Shared, share};
+use crate::model::{Model, ModelStore, Mood, NO_QUOTAS, Rows, Shared, share};
 use crate::network::{PORT, listen, open};
 use crate::script::Script;
 use crate::study::SimulatedStudy;
@@ -268,6 +268,7 @@ impl World {
                 host: name.clone(),
                 slots,
                 device_name: "cpu".to_owned(),
+                register_within: None,
             };
             let script = Script {
                 step_max,
@@ -284,7 +285,7 @@ impl World {
             let urls = urls.clone();
             async move {
                 let connection = Connection::opened_by(&urls, &TlsChoice::default(), None, &open)?;
-                agent::run(settings, connection, script, stop).await;
+                agent::run(settings, connection, script, stop).await?;
                 Ok(())
             }
         });
@@ -324,6 +325,7 @@ fn settings() -> Settings {
     Settings {
         dataset_dir: Default::default(),
         fashion_mnist_dirs: Vec::new(),
+        quotas: NO_QUOTAS,
         lease_ttl: LEASE_TTL,
         checkpoint_interval: CHECKPOINT_INTERVAL,
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
 use trawl_domain::id::WorkerId;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
@@ -26,15 +27,29 @@ const TURN_AT_LEAST: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A client that carries the token.
-pub type Client = WorkerServiceClient<InterceptedService<Channel, Bearer>>;
+/// A client that carries the token, and the trace that a call is part of.
+pub type Client = WorkerServiceClient<InterceptedService<Channel, Headers>>;
+
+/// What goes with every call.
+#[derive(Clone, Debug)]
+pub struct Headers {
+    token: Bearer,
+}
+
+impl Interceptor for Headers {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let mut request = self.token.call(request)?;
+        trawl_traces::inject(request.metadata_mut());
+        Ok(request)
+    }
+}
 
 /// The way to the coordinators of one database: all calls go to one of them, until it does not answer.
 #[derive(Clone, Debug)]
 pub struct Connection {
     ways: Arc<[Way]>,
     turn: Arc<Mutex<Turn>>,
-    token: Bearer,
+    headers: Headers,
 }
 
 /// The way to one coordinator.
@@ -87,7 +102,9 @@ impl Connection {
         Ok(Self {
             ways,
             turn: Arc::default(),
-            token: Bearer::new(token)?,
+            headers: Headers {
+                token: Bearer::new(token)?,
+            },
         })
     }
 
@@ -102,7 +119,7 @@ impl Connection {
     }
 
     fn client_on(&self, channel: &Channel) -> Client {
-        WorkerServiceClient::with_interceptor(channel.clone(), self.token.clone())
+        WorkerServiceClient::with_interceptor(channel.clone(), self.headers.clone())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -1,6 +1,7 @@
 //! Training by libtorch, on a thread of its own.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tch::Device;
 use tracing::info;
@@ -21,14 +22,16 @@ use crate::trainer::{self, DeviceTable, Interrupter, Member, TestMetrics, TrainE
 pub struct Libtorch {
     device: Device,
     datasets: Datasets,
+    progress_limit: Duration,
 }
 
 impl Libtorch {
-    /// For a device; dataset files are kept in `cache_dir`.
-    pub fn new(device: Device, cache_dir: PathBuf) -> Self {
+    /// For a device; dataset files are kept in `cache_dir`. A training that makes no step for `progress_limit` hangs.
+    pub fn new(device: Device, cache_dir: PathBuf, progress_limit: Duration) -> Self {
         Self {
             device,
             datasets: Datasets::new(device, cache_dir),
+            progress_limit,
         }
     }
 }
@@ -102,7 +105,7 @@ impl Training for Libtorch {
                 "members train together or apart"
             );
         }
-        let trained = train_on_thread(self.device, job, checkpoint, listener, interrupter).await?;
+        let trained = train_on_thread(self.device, self.progress_limit, job, checkpoint, listener, interrupter).await?;
         Ok(LibtorchTrained { trained, refit_end })
     }
 }

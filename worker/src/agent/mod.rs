@@ -1,7 +1,8 @@
 //! The agent: asks for jobs, runs each under its lease, and hands everything back when it is told to stop.
 //!
 //! Training runs on threads of its own and knows nothing of all this: it emits events and asks an interrupter. Around it,
-//! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged.
+//! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged;
+//! [`progress`] notices a training that hangs.
 //!
 //! All of it but the training itself runs in the simulation of the protocol too, which replays a run from its seed: so each
 //! `select!` looks at its branches in their order, and nothing asks for a clock or for random numbers but tokio's and its own.
@@ -12,6 +13,7 @@ pub mod connection;
 mod heartbeat;
 mod leases;
 mod libtorch;
+mod progress;
 mod refit_artifacts;
 mod reports;
 mod run_job;
@@ -25,10 +27,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Code;
-use tracing::{error, info, warn};
+use tracing::{Instrument, error, info, info_span, warn};
 use trawl_domain::id::WorkerId;
 use trawl_proto::dial::told;
 use trawl_proto::v1;
@@ -53,6 +56,25 @@ pub struct Settings {
     pub slots: u32,
     /// Name of the device that they train on, as `cpu` or `cuda:0`.
     pub device_name: String,
+    /// How long it looks for a coordinator that takes it; for ever, if nothing is said.
+    pub register_within: Option<Duration>,
+}
+
+/// No coordinator took the worker in the time that its operator gave it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not registered within {} s: {why}", within.as_secs())]
+pub struct NotRegistered {
+    within: Duration,
+    why: String,
+}
+
+/// Why the agent stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Told,
+    /// A training hangs. Its thread is still there, and the process must not wait for it.
+    Hung,
 }
 
 /// The parts that a job needs, shared by all of them.
@@ -62,16 +84,26 @@ struct Agent {
     connection: Connection,
     leases: Leases,
     reports: Reports,
+    /// Cancelled when a training hangs.
+    hung: CancellationToken,
 }
 
-/// Works until `stop` is cancelled, then hands the leases back and says goodbye.
-pub async fn run<T: Training>(settings: Settings, connection: Connection, training: T, stop: CancellationToken) {
+/// Works until `stop` is cancelled or a training hangs, then hands the leases back and says goodbye.
+///
+/// # Errors
+/// No coordinator takes the worker in time.
+pub async fn run<T: Training>(
+    settings: Settings,
+    connection: Connection,
+    training: T,
+    stop: CancellationToken,
+) -> Result<Ended, NotRegistered> {
     let tasks = TaskTracker::new();
     // What jobs need to end well lives until they have.
     let background = CancellationToken::new();
     let leases = Leases::new();
-    let Some(times) = register(&settings, &connection, &stop).await else {
-        return;
+    let Some(times) = register(&settings, &connection, &stop).await? else {
+        return Ok(Ended::Told);
     };
     let (reports, carry) = reports::reports(
         settings.worker_id,
@@ -84,6 +116,7 @@ pub async fn run<T: Training>(settings: Settings, connection: Connection, traini
         reports,
         connection,
         settings,
+        hung: CancellationToken::new(),
     });
     tasks.spawn(carry);
     tasks.spawn(heartbeat::heartbeat(Arc::clone(&agent), times, background.clone()));
@@ -96,6 +129,7 @@ pub async fn run<T: Training>(settings: Settings, connection: Connection, traini
         biased;
         () = take_jobs(&agent, &training, &jobs, times) => {}
         () = stop.cancelled() => {}
+        () = agent.hung.cancelled() => {}
     }
     info!(jobs = leases.len(), "stopping: leases are handed back");
     leases.interrupt_all(LeaseEnd::Drain);
@@ -117,6 +151,12 @@ pub async fn run<T: Training>(settings: Settings, connection: Connection, traini
     if !matches!(said, Ok(Ok(_))) {
         warn!("stopping: the coordinator could not be told");
     }
+    // One that hung only now, while the others were handed back, is as much in the way.
+    Ok(if agent.hung.is_cancelled() {
+        Ended::Hung
+    } else {
+        Ended::Told
+    })
 }
 
 /// How the coordinator wants workers to behave.
@@ -128,24 +168,33 @@ struct Times {
 }
 
 /// Makes the worker known, as soon as the coordinator is there; `None` if it is told to stop before.
-async fn register(settings: &Settings, connection: &Connection, stop: &CancellationToken) -> Option<Times> {
+async fn register(
+    settings: &Settings,
+    connection: &Connection,
+    stop: &CancellationToken,
+) -> Result<Option<Times>, NotRegistered> {
+    let began = Instant::now();
     let mut backoff = Backoff::new(settings.worker_id);
     loop {
         match try_register(settings, connection).await {
             Ok(times) => {
                 info!(worker.id = %settings.worker_id, worker.device = settings.device_name,
                     worker.slots = settings.slots, "worker registered");
-                return Some(times);
+                return Ok(Some(times));
             }
             Err(status) => {
                 connection.failed(status.code());
+                if let Some(within) = settings.register_within.filter(|within| began.elapsed() >= *within) {
+                    let why = told(&status);
+                    return Err(NotRegistered { within, why });
+                }
                 warn!(error = told(&status), code = %status.code(), "cannot register; trying again");
             }
         }
         tokio::select! {
             biased;
             () = backoff.wait() => {}
-            () = stop.cancelled() => return None,
+            () = stop.cancelled() => return Ok(None),
         }
     }
 }
@@ -192,7 +241,9 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
                 nanos: 0,
             }),
         };
-        let leased = match agent.connection.patient_client().lease_jobs(request).await {
+        let lease = info_span!(target: trawl_traces::TARGET, "lease", otel.kind = "client");
+        let mut client = agent.connection.patient_client();
+        let leased = match client.lease_jobs(request).instrument(lease.clone()).await {
             Ok(answer) => {
                 backoff.reset();
                 answer.into_inner().jobs
@@ -210,10 +261,12 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
                 break;
             };
             let (agent, training) = (Arc::clone(agent), Arc::clone(training));
-            jobs.spawn(async move {
+            let span = run_job::span(&lease, &job);
+            let run = async move {
                 run_job::run_job(&agent, &*training, job, times).await;
                 drop(slot);
-            });
+            };
+            jobs.spawn(run.instrument(span));
         }
     }
 }

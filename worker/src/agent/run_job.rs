@@ -1,12 +1,13 @@
 //! Runs one leased job: fetches its tables, trains, reports, and finishes it or hands it back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tch::Device;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tonic::{Code, Status};
-use tracing::{info, warn};
+use tracing::{Instrument, Span, error, info, info_span, warn};
 use trawl_domain::failure::FailureCause;
 use trawl_domain::job::Job;
 use trawl_proto::v1;
@@ -15,11 +16,22 @@ use super::artifacts::{put_weights, weights_of_best};
 use super::checkpoints;
 use super::connection::Backoff;
 use super::leases::LeaseEnd;
+use super::progress::Progress;
 use super::refit_artifacts::put_refit_artifacts;
 use super::training::{Listener, Trained as _, Training};
 use super::{Agent, Times};
 use crate::dataset::DatasetError;
 use crate::trainer::{Event, Interrupter, Outcome, TrainError, TrainJob, Trained, resume, train};
+
+/// Name of the threads that train, by which people find them in a debugger or in /proc.
+const TRAINER_THREAD: &str = "trawl-trainer";
+
+/// The span of a step of a job.
+macro_rules! step {
+    ($name:literal) => {
+        info_span!(target: trawl_traces::TARGET, $name)
+    };
+}
 
 /// Why a job did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +51,12 @@ pub enum JobError {
     /// The thread that trained or analysed is gone.
     #[error("training or its analysis panicked")]
     Panicked,
+    /// There is no thread to be had.
+    #[error("no thread to train on: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Training stands still, and nothing can end its thread.
+    #[error("training made no step for {} s", .0.as_secs_f64())]
+    Hung(Duration),
     /// The coordinator refused its end.
     #[error("the coordinator refused: {0}")]
     Refused(#[source] Box<Status>),
@@ -51,9 +69,22 @@ impl JobError {
                 FailureCause::BadInput
             }
             Self::Train(TrainError::OutOfMemory(_)) => FailureCause::OutOfMemory,
+            Self::Hung(_) => FailureCause::Hung,
             _ => FailureCause::Error,
         }
     }
+}
+
+/// The span of a job, a child of that of its lease; its steps are its children.
+pub(super) fn span(lease: &Span, leased: &v1::LeasedJob) -> Span {
+    let (job, lease_id) = (leased.job.as_ref(), leased.lease.as_ref());
+    info_span!(
+        target: trawl_traces::TARGET, parent: lease, "job",
+        job.id = lease_id.map(|lease| lease.job_id.as_str()),
+        study.name = job.map(|job| job.study.as_str()),
+        job.members = job.map(|job| job.members.len()),
+        job.epochs = job.map(|job| job.epochs),
+    )
 }
 
 /// Runs a job under its lease, to whatever end.
@@ -81,9 +112,16 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: &T, lease
     let ended = work(agent, training, run, wire).await;
     let end = agent.leases.end_of(&lease);
     let ran_ms = began.elapsed().as_millis() as u64;
+    if let Err(error @ JobError::Hung(_)) = &ended {
+        // Its thread stays, and with it a slot, a core and memory: the process has to end.
+        error!(job.id = lease.job_id, job.ran_ms = ran_ms, error = %error, "a training hangs: this worker has to end");
+        agent.hung.cancel();
+    }
     match (ended, end) {
         (Ok(()), None) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (_, Some(LeaseEnd::Lost)) => warn!(job.id = lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost"),
+        // Whatever else it was told meanwhile, it did not heed that.
+        (Err(error @ JobError::Hung(_)), _) => release(agent, &lease, error.cause().as_str(), error.to_string()).await,
         // Told to stop just when the end was recorded.
         (Ok(()), Some(LeaseEnd::Drain)) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (Err(_), Some(LeaseEnd::Drain)) => {
@@ -110,9 +148,11 @@ struct Run<'a> {
 async fn work<T: Training>(agent: &Arc<Agent>, training: &T, run: Run<'_>, wire: v1::Job) -> Result<(), JobError> {
     let (lease, interrupter) = (run.lease, run.interrupter.clone());
     let job = Job::try_from(wire)?;
-    let ready = prepare(agent, training, lease, &job).await?;
-    let trained = train_with_checkpoints(agent, training, &run, ready).await?;
-    if !agent.reports.flush().await {
+    let ready = prepare(agent, training, lease, &job).instrument(step!("fetch")).await?;
+    let trained = train_with_checkpoints(agent, training, &run, ready)
+        .instrument(step!("train"))
+        .await?;
+    if !agent.reports.flush().instrument(step!("report")).await {
         return Err(JobError::Interrupted);
     }
     let test = trained.test().filter(|test| test.loss.is_finite());
@@ -134,7 +174,7 @@ async fn work<T: Training>(agent: &Arc<Agent>, training: &T, run: Run<'_>, wire:
         let (mut client, request) = (agent.connection.client(), request.clone());
         async move { client.finish_job(request).await }
     });
-    note_status(agent, lease, finished.await?.status)
+    note_status(agent, lease, finished.instrument(step!("finish")).await?.status)
 }
 
 /// Brings what a job needs. Tries again while the coordinator does not answer: that is no failure of the job.
@@ -174,37 +214,56 @@ async fn train_with_checkpoints<T: Training>(
     let trained = training
         .train(ready, checkpoint, listener, run.interrupter.clone())
         .await;
+    if let Err(JobError::Hung(_)) = trained {
+        // Its thread holds the sender for ever.
+        keeper.abort();
+    }
     // The last one is kept before the lease is handed back.
     let _ = keeper.await;
     trained
 }
 
-/// Trains on a thread of its own: training computes, and waits while its reports pile up.
+/// Trains on a thread of its own: training computes, and waits while its reports pile up. One that makes no step for `limit`
+/// hangs.
 pub(super) async fn train_on_thread(
     device: Device,
+    limit: Duration,
     job: TrainJob,
     checkpoint: Option<Vec<u8>>,
     listener: Listener,
     interrupter: Interrupter,
 ) -> Result<Trained, JobError> {
-    let training = tokio::task::spawn_blocking(move || {
-        let emit = &mut |event: Event<'_>| listener.hear_blocking(event);
-        let Some(checkpoint) = checkpoint else {
-            return train(&job, device, emit, &interrupter);
-        };
-        match resume(&job, device, &checkpoint, emit, &interrupter) {
+    let progress = Progress::of(interrupter.clone());
+    let shown = progress.clone();
+    let (sends_end, end) = oneshot::channel();
+    let training = move || {
+        let emit = &mut |event: Event<'_>| shown.wait(|| listener.hear_blocking(event));
+        let begin = |emit: &mut dyn FnMut(Event<'_>)| train(&job, device, emit, &interrupter);
+        let ended = match checkpoint.map(|checkpoint| resume(&job, device, &checkpoint, emit, &interrupter)) {
+            None => begin(emit),
             // It is whole, but that of another version or for another sort of device: so is the one before.
-            Err(error @ TrainError::BadCheckpoint(_)) => {
+            Some(Err(error @ TrainError::BadCheckpoint(_))) => {
                 warn!(job.id = listener.lease().job_id, error = %error, "job begins anew");
-                train(&job, device, emit, &interrupter)
+                begin(emit)
             }
-            ended => ended,
-        }
-    });
-    match training.await {
+            Some(ended) => ended,
+        };
+        // Nobody waits for a training that was given up.
+        let _ = sends_end.send(ended);
+    };
+    // Not one of the runtime's threads: it must not wait for one that hangs.
+    let thread = std::thread::Builder::new().name(TRAINER_THREAD.to_owned());
+    thread.spawn(training).map_err(JobError::Thread)?;
+    let ended = tokio::select! {
+        biased;
+        ended = end => ended,
+        () = progress.ceased(limit) => return Err(JobError::Hung(limit)),
+    };
+    match ended {
         Ok(Ok(Outcome::Finished(trained))) => Ok(trained),
         Ok(Ok(Outcome::Interrupted)) => Err(JobError::Interrupted),
         Ok(Err(error)) => Err(error.into()),
+        // It panicked, and dropped its sender.
         Err(_) => Err(JobError::Panicked),
     }
 }
@@ -229,8 +288,13 @@ where
         match call().await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) if may_pass(&status) => {
-                if agent.leases.end_of(lease) == Some(LeaseEnd::Lost) {
-                    return Err(JobError::Interrupted);
+                match agent.leases.end_of(lease) {
+                    Some(LeaseEnd::Lost) => return Err(JobError::Interrupted),
+                    // There is no space, and there will be none soon: the study was paused for it.
+                    Some(LeaseEnd::Drain) if status.code() == Code::ResourceExhausted => {
+                        return Err(JobError::Interrupted);
+                    }
+                    _ => {}
                 }
                 agent.connection.failed(status.code());
                 warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no answer; trying again");

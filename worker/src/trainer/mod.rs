@@ -209,8 +209,7 @@ pub fn resume(
 fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, TrainError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic_text(panic.as_ref());
-        // The first line has the cause, what follows is libtorch's own stack.
-        let line = text.lines().next().unwrap_or_default().to_owned();
+        let line = cause(&text).to_owned();
         let is_memory = ["out of memory", "can't allocate memory", "not enough memory"]
             .iter()
             .any(|t| text.contains(t));
@@ -220,6 +219,15 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, TrainError> {
             TrainError::Failed(line)
         }
     })
+}
+
+/// The cause of a panic: its first line, without the words around libtorch's own errors and without the stack that libtorch adds,
+/// whose line breaks tch has written out.
+fn cause(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.split_once("Torch(\"").map_or(line, |(_, error)| error);
+    let line = line.split_once("\\n").map_or(line, |(first, _)| first);
+    line.trim_end_matches("\")")
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -256,4 +264,29 @@ fn to_vec(tensor: &Tensor) -> Vec<f32> {
         .contiguous()
         .copy_data(&mut values, tensor.numel());
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_without_libtorchs_stack() {
+        let of_tch = "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:127] err == 0. \
+                      can't allocate memory\\nframe #0: c10::ThrowEnforceNotMet(char const*)\\n\")";
+        assert_eq!(
+            cause(of_tch),
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. can't allocate memory"
+        );
+        let short = "called `Result::unwrap()` on an `Err` value: Torch(\"shapes do not fit\")";
+        assert_eq!(cause(short), "shapes do not fit");
+        assert_eq!(cause("index out of bounds\nnote: more"), "index out of bounds");
+        let ended: Result<(), _> = guarded(|| panic!("{of_tch}"));
+        assert_eq!(
+            ended,
+            Err(TrainError::OutOfMemory(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. can't allocate memory".to_owned()
+            ))
+        );
+    }
 }

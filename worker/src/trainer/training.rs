@@ -121,7 +121,7 @@ impl<'a> Training<'a> {
                 return Ok(Outcome::Interrupted);
             }
         }
-        let test = self.test();
+        let test = self.test(&interrupter.unheeding());
         Ok(Outcome::Finished(Trained {
             architecture: self.job.architecture.clone(),
             together: self.together,
@@ -226,14 +226,14 @@ impl<'a> Training<'a> {
         self.measure(&group.stack, &self.job.data, order, interrupter).map(Some)
     }
 
-    fn test(&self) -> Vec<Option<TestMetrics>> {
+    fn test(&self, interrupter: &Interrupter) -> Vec<Option<TestMetrics>> {
         let mut by_member = vec![None; self.job.members.len()];
         let Some(table) = &self.job.test else {
             return by_member;
         };
         for group in &self.groups {
             let order = table.all_rows(group.stack.size(), self.device);
-            let Some(measured) = self.measure(&group.stack, table, &order, &Interrupter::new()) else {
+            let Some(measured) = self.measure(&group.stack, table, &order, interrupter) else {
                 continue;
             };
             for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {

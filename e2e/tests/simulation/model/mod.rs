@@ -30,7 +30,7 @@ use trawl_domain::violation::Violations;
 use uuid::Uuid;
 
 pub(crate) use rows::Rows;
-pub(crate) use store::{ModelStore, Mood, Shared, share};
+pub(crate) use store::{ModelStore, Mood, NO_QUOTAS, Shared, share};
 
 /// The rows of one study, and the workers.
 #[derive(Debug)]

@@ -12,21 +12,31 @@ use tracing::debug;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::lease_job::LeasedJob;
+use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::app::release_job::Cause;
 use trawl_coordinator::app::renew_lease::Renewed;
 use trawl_coordinator::app::report_epochs::JobEpoch;
 use trawl_coordinator::app::steps::{Answer, Steps};
 use trawl_coordinator::app::{AppError, Settings, TestMetrics};
 use trawl_coordinator::files::Files;
+use trawl_coordinator::metrics::Metrics;
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
 use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_coordinator::store::workers::NewWorker;
 use trawl_domain::dataset::FileHash;
-use trawl_domain::id::WorkerId;
+use trawl_domain::id::{JobId, WorkerId};
 
 use super::Model;
 use crate::witness::Witness;
 
+/// No limits: what they refuse has tests of its own.
+pub(crate) const NO_QUOTAS: Quotas = Quotas {
+    studies: u64::MAX,
+    epoch_reports: u64::MAX,
+    study_epoch_reports: u64::MAX,
+    bytes: u64::MAX,
+    study_bytes: u64::MAX,
+};
 /// Files on their way at once, as with the real one.
 const UPLOADS_MAX: usize = 16;
 
@@ -53,6 +63,7 @@ pub(crate) struct ModelStore {
     uploads: Semaphore,
     /// Hints stay within a coordinator.
     jobs_queued: Notify,
+    metrics: Metrics,
 }
 
 /// What coordinators share.
@@ -87,6 +98,7 @@ impl ModelStore {
             files,
             uploads: Semaphore::new(UPLOADS_MAX),
             jobs_queued: Notify::new(),
+            metrics: Metrics::new(),
         }
     }
 
@@ -127,6 +139,13 @@ pub(crate) fn share(rng: &mut ChaCha8Rng) -> f64 {
 }
 
 impl Steps for ModelStore {
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Never: the model has space for all.
+    async fn pause_for_space(&self, _: &[JobId], _: &str) {}
+
     fn settings(&self) -> &Settings {
         &self.settings
     }

@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 use trawl_coordinator::app::Settings;
 use trawl_coordinator::files::Files;
 
-use crate::model::{Model, ModelStore, Rows, Shared};
+use crate::model::{Model, ModelStore, NO_QUOTAS, Rows, Shared};
 use crate::run::ALONE;
 use crate::study::SimulatedStudy;
 use crate::witness::Witness;
@@ -77,6 +77,7 @@ fn settings() -> Settings {
     Settings {
         dataset_dir: trawl_e2e::repository(),
         fashion_mnist_dirs: Vec::new(),
+        quotas: NO_QUOTAS,
         lease_ttl: LEASE_TTL,
         checkpoint_interval: LEASE_TTL,
     }
@@ -97,7 +98,10 @@ fn model_side(study: &SimulatedStudy) -> anyhow::Result<Side<Arc<ModelStore>>> {
 #[test]
 fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let (trials, epochs, batch_sizes) = STUDY;
     let study = SimulatedStudy::new(3, trials, epochs, batch_sizes)?;
     let mut real = Some(runtime.block_on(RealStore::start(settings()))?);

@@ -1,8 +1,10 @@
 //! The device that a worker trains on. One binary serves both: the CUDA half of libtorch is opened at run time, where there
 //! is one.
 
+mod share;
+
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -15,7 +17,7 @@ const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 /// What the operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The first GPU, or the CPU where there is none.
+    /// A GPU, or the CPU where there is none.
     Auto,
     /// The CPU.
     Cpu,
@@ -68,7 +70,8 @@ pub struct NoSuchDevice {
 enum NoCuda {
     Library(String),
     Driver,
-    Count(i64),
+    Count(usize),
+    Share(String),
 }
 
 impl fmt::Display for NoCuda {
@@ -77,58 +80,72 @@ impl fmt::Display for NoCuda {
             Self::Library(error) => write!(f, "the CUDA half of libtorch was not found ({error})"),
             Self::Driver => f.write_str("libtorch finds no usable GPU or driver"),
             Self::Count(count) => write!(f, "there are {count} GPUs, numbered from 0"),
+            Self::Share(error) => write!(f, "the folder by which workers share GPUs cannot be used ({error})"),
         }
     }
 }
 
 /// Takes a device. To be called once, before any tensor: libtorch asks for CUDA once and remembers the answer.
 ///
+/// `share` is a folder that the workers of this machine have in common: with it, `auto` takes the GPU that the fewest of them
+/// have, and the first one otherwise.
+///
 /// # Errors
 /// A GPU was asked for by number and cannot be had.
-pub fn take(choice: DeviceChoice, threads: u32) -> Result<TakenDevice, NoSuchDevice> {
-    let threads = i32::try_from(threads).unwrap_or(1);
-    let wanted = match choice {
-        DeviceChoice::Cpu => None,
-        DeviceChoice::Auto => Some((0, false)),
-        DeviceChoice::Cuda(number) => Some((number, true)),
+pub fn take(choice: DeviceChoice, threads: u32, share: Option<&Path>) -> Result<TakenDevice, NoSuchDevice> {
+    let found = match choice {
+        DeviceChoice::Cpu => Err("asked for".to_owned()),
+        DeviceChoice::Auto => find_gpu(share).map_err(|reason| reason.to_string()),
+        DeviceChoice::Cuda(number) => Ok(find_this_gpu(number).map_err(|reason| NoSuchDevice { number, reason })?),
     };
-    let mut why = "asked for".to_owned();
-    if let Some((number, is_required)) = wanted {
-        match find_cuda(number) {
-            Ok(()) => {
-                let name = format!("cuda:{number}");
-                return Ok(TakenDevice {
-                    device: Device::Cuda(number),
-                    description: name.clone(),
-                    name,
-                });
-            }
-            Err(reason) if is_required => return Err(NoSuchDevice { number, reason }),
-            Err(reason) => why = reason.to_string(),
+    match found {
+        Ok(number) => {
+            let name = format!("cuda:{number}");
+            Ok(TakenDevice {
+                device: Device::Cuda(number),
+                description: name.clone(),
+                name,
+            })
+        }
+        Err(why) => {
+            // Before anything of MKL: setting the number of threads is a call of it.
+            fix_rounding();
+            tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
+            tch::set_num_interop_threads(1);
+            Ok(TakenDevice {
+                device: Device::Cpu,
+                name: "cpu".to_owned(),
+                description: format!("cpu, threads per operation: {threads}; {why}"),
+            })
         }
     }
-    // Before anything of MKL: setting the number of threads is a call of it.
-    fix_rounding();
-    tch::set_num_threads(threads);
-    tch::set_num_interop_threads(1);
-    let description = format!("cpu, threads per operation: {threads}; {why}");
-    Ok(TakenDevice {
-        device: Device::Cpu,
-        name: "cpu".to_owned(),
-        description,
-    })
 }
 
-fn find_cuda(number: usize) -> Result<(), NoCuda> {
-    open_cuda()?;
-    if !Cuda::is_available() {
-        return Err(NoCuda::Driver);
-    }
-    let count = Cuda::device_count();
-    if (number as i64) < count {
-        Ok(())
+/// The first GPU, or the one that the fewest workers have.
+fn find_gpu(share: Option<&Path>) -> Result<usize, NoCuda> {
+    let count = count_gpus()?;
+    let Some(folder) = share else { return Ok(0) };
+    let (number, lock) = share::pick(folder, count).map_err(|error| NoCuda::Share(error.to_string()))?;
+    // Held to the process's end, as the GPU is.
+    std::mem::forget(lock);
+    Ok(number)
+}
+
+fn find_this_gpu(number: usize) -> Result<usize, NoCuda> {
+    let count = count_gpus()?;
+    if number < count {
+        Ok(number)
     } else {
         Err(NoCuda::Count(count))
+    }
+}
+
+/// How many GPUs there are, at least one.
+fn count_gpus() -> Result<usize, NoCuda> {
+    open_cuda()?;
+    match usize::try_from(Cuda::device_count()) {
+        Ok(count) if count > 0 && Cuda::is_available() => Ok(count),
+        _ => Err(NoCuda::Driver),
     }
 }
 

@@ -1,0 +1,144 @@
+//! Quotas: what all studies together, and each of them, may take of Postgres and of the object store.
+//!
+//! Studies and their epoch reports are counted at submission, under a lock: what a study may leave is known before its first
+//! trial, and the sum is one over the studies, never over their rows. Bytes are known only as they come. A study's own are
+//! summed for each file; those of all studies are a number in memory, which each file raises before it comes and which is read
+//! anew from the lists every few seconds, and before anything is refused. So it is exact but for the files that are under way, and
+//! those that another coordinator took meanwhile.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use trawl_domain::id::StudyId;
+use trawl_domain::study::Study;
+
+use super::{App, AppError};
+use crate::store::{Connection, StoreError, usage};
+
+/// What the operator allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Studies that are kept.
+    pub studies: u64,
+    /// Epoch reports that all studies may leave.
+    pub epoch_reports: u64,
+    /// Epoch reports that one study may leave, its refits included.
+    pub study_epoch_reports: u64,
+    /// Bytes of all artifacts, checkpoints and dataset files.
+    pub bytes: u64,
+    /// Bytes of those of one study.
+    pub study_bytes: u64,
+}
+
+/// Bytes in the object store, as far as this coordinator knows.
+#[derive(Debug, Default)]
+pub(super) struct BytesKept(AtomicU64);
+
+/// Epoch reports that a study may leave: its search, and the refit that ends it.
+pub(super) fn asked(study: &Study) -> u64 {
+    study.search_epoch_reports_max() + study.refit_epoch_reports()
+}
+
+/// Refuses a study that asks for more than any study may.
+///
+/// # Errors
+/// [`AppError::Invalid`]: no other moment would let it in.
+pub(super) fn check_study(app: &App, study: &Study) -> Result<(), AppError> {
+    let (asked, quota) = (asked(study), app.settings.quotas.study_epoch_reports);
+    if asked <= quota {
+        return Ok(());
+    }
+    Err(AppError::invalid(
+        "max_trials",
+        format!(
+            "trials x folds x epochs, and those of the refit, make {asked} epoch reports; a study may leave {quota} here \
+             (--study-epoch-reports-max)"
+        ),
+    ))
+}
+
+/// Refuses what is too much for the quotas of all studies, with `studies` and `epoch_reports` more of them.
+///
+/// # Errors
+/// [`AppError::Exhausted`].
+pub(super) async fn look(app: &App, conn: &mut Connection, studies: u64, epoch_reports: u64) -> Result<(), AppError> {
+    let (quotas, used) = (app.settings.quotas, usage::of_studies(conn).await?);
+    if used.studies + studies > quotas.studies {
+        return Err(AppError::Exhausted(format!(
+            "the quota of studies is used up: {} of {} are kept (--studies-max); delete some",
+            used.studies, quotas.studies
+        )));
+    }
+    if used.epoch_reports + epoch_reports > quotas.epoch_reports {
+        return Err(AppError::Exhausted(format!(
+            "the quota of epoch reports does not suffice: studies asked for {} of {} (--epoch-reports-max), and this one would \
+             need {epoch_reports}; delete some",
+            used.epoch_reports, quotas.epoch_reports
+        )));
+    }
+    Ok(())
+}
+
+/// The same for what the transaction has stored already: until it ends, nobody else gets in between.
+///
+/// # Errors
+/// [`AppError::Exhausted`]; the transaction has to be given up.
+pub(super) async fn hold(app: &App, conn: &mut Connection) -> Result<(), AppError> {
+    usage::lock(conn).await?;
+    look(app, conn, 0, 0).await
+}
+
+/// Takes `more` bytes of the quotas, of those of a study too if they are one's.
+///
+/// # Errors
+/// [`AppError::Exhausted`].
+pub(super) async fn take_bytes(
+    app: &App,
+    conn: &mut Connection,
+    study: Option<StudyId>,
+    more: u64,
+) -> Result<(), AppError> {
+    let quotas = app.settings.quotas;
+    if let Some(study_id) = study {
+        let used = usage::bytes_of_study(conn, study_id).await?;
+        if used.saturating_add(more) > quotas.study_bytes {
+            return Err(AppError::Exhausted(format!(
+                "the study's quota of bytes does not suffice: {used} of {} are used (--study-bytes-max), and {more} more are \
+                 needed",
+                quotas.study_bytes
+            )));
+        }
+    }
+    let kept = &app.bytes_kept.0;
+    if kept.load(Ordering::Relaxed).saturating_add(more) > quotas.bytes {
+        // Something may have been deleted since the last look.
+        recount(app, conn).await?;
+        let used = kept.load(Ordering::Relaxed);
+        if used.saturating_add(more) > quotas.bytes {
+            return Err(AppError::Exhausted(format!(
+                "the quota of bytes does not suffice: {used} of {} are used (--bytes-max), and {more} more are needed; delete \
+                 some studies",
+                quotas.bytes
+            )));
+        }
+    }
+    kept.fetch_add(more, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Reads the number of bytes anew.
+///
+/// # Errors
+/// Postgres has no answer.
+pub(super) async fn recount(app: &App, conn: &mut Connection) -> Result<(), StoreError> {
+    app.bytes_kept.0.store(usage::bytes(conn).await?, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The same, on its own.
+///
+/// # Errors
+/// Postgres has no answer.
+pub async fn count_bytes(app: &App) -> Result<(), AppError> {
+    let mut conn = app.pool.acquire().await?;
+    Ok(recount(app, &mut conn).await?)
+}

@@ -1,0 +1,61 @@
+//! The way to Postgres: connects once it is up, and brings its schema to this version.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+use trawl_domain::secret::Secret;
+
+/// How long Postgres may take to come up beside the coordinator.
+const DATABASE_WITHIN: Duration = Duration::from_secs(60);
+/// Connections at once; further calls wait for one.
+const CONNECTIONS_MAX: u32 = 16;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// Connects to Postgres, and waits for it to come up.
+///
+/// # Errors
+/// No URL, or nobody there for a minute.
+pub async fn connect(url: &Secret) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = url.expose().parse().context("the database's URL is no Postgres URL")?;
+    // No statement of the coordinator takes long; one that does waits for a lock that somebody forgot.
+    let options = options.application_name("trawl-coordinator").options([
+        // The table of migrations must not be looked for in a schema that has the user's name, least of all in trawl's own.
+        ("search_path", "public"),
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "15s"),
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]);
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .acquire_timeout(Duration::from_secs(10));
+    let deadline = Instant::now() + DATABASE_WITHIN;
+    let mut told = false;
+    loop {
+        match pool.clone().connect_with(options.clone()).await {
+            Ok(pool) => return Ok(pool),
+            Err(error) if Instant::now() >= deadline => return Err(error).context("cannot connect to Postgres"),
+            Err(error) => {
+                if !told {
+                    warn!(error = %error, "waiting for Postgres");
+                    told = true;
+                }
+                sleep(Duration::from_millis(250)).await;
+            }
+        }
+    }
+}
+
+/// Brings the schema to this version, forward only; its number. Several may do so at once: one does, the others wait.
+///
+/// # Errors
+/// A migration fails, or the schema is a later version's.
+pub async fn migrate(pool: &PgPool) -> anyhow::Result<i64> {
+    MIGRATOR.run(pool).await.context("cannot migrate the database")?;
+    Ok(MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0))
+}

@@ -1,0 +1,104 @@
+//! Counts calls by method and by how they ended, and has a span for each in the traces. Stands before the guard, so that refused ones count too.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body::{Frame, SizeHint};
+use tonic::Code;
+use tracing::field::Empty;
+use tracing::{Instrument, Span, info_span};
+
+use super::access::TABLE;
+use crate::app::App;
+
+/// How a call says in the end what came of it.
+const GRPC_STATUS: &str = "grpc-status";
+
+pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let mut call = Call::begin(app, request.uri().path());
+    trawl_traces::set_parent(&call.span, request.headers());
+    let response = next.run(request).instrument(call.span.clone()).await;
+    // An error that comes at once is in the headers.
+    call.ended_by(response.headers());
+    response.map(|messages| Body::new(Counted { messages, call }))
+}
+
+/// A call that is under way. It counts as cancelled if it is dropped before its end.
+struct Call {
+    app: Arc<App>,
+    service: &'static str,
+    method: &'static str,
+    code: Code,
+    span: Span,
+}
+
+impl Call {
+    fn begin(app: Arc<App>, path: &str) -> Self {
+        // Names are those of the table: what strangers ask for would be labels without end.
+        let known = TABLE.iter().find(|(rpc, _)| *rpc == path).map(|(rpc, _)| *rpc);
+        let (service, method) = known
+            .and_then(|rpc| rpc.strip_prefix('/')?.split_once('/'))
+            .unwrap_or(("unknown", "unknown"));
+        app.metrics().call_began(service, method);
+        let span = info_span!(
+            target: trawl_traces::TARGET, "rpc", otel.name = %format_args!("{service}/{method}"), otel.kind = "server",
+            rpc.system = "grpc", rpc.service = service, rpc.method = method, rpc.grpc.status_code = Empty,
+        );
+        Self {
+            app,
+            service,
+            method,
+            code: Code::Cancelled,
+            span,
+        }
+    }
+
+    fn ended_by(&mut self, headers: &HeaderMap) {
+        if let Some(status) = headers.get(GRPC_STATUS) {
+            self.code = Code::from_bytes(status.as_bytes());
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.span
+            .record("rpc.grpc.status_code", i64::from(i32::from(self.code)));
+        self.app.metrics().call_ended(self.service, self.method, self.code);
+    }
+}
+
+/// The answer to a call, which ends with its status.
+struct Counted {
+    messages: Body,
+    call: Call,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.messages).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            self.call.ended_by(trailers);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.messages.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.messages.size_hint()
+    }
+}

@@ -1,0 +1,62 @@
+//! Watches a study for whoever wants to know of its changes.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tonic::Status;
+use trawl_domain::state::TrialState;
+use trawl_proto::v1;
+
+use super::{Turns, in_time, study_view};
+use crate::app::App;
+use crate::app::read_study::{self, StudyView};
+
+/// Time between two looks at a watched study, at least.
+const WATCH_INTERVAL: Duration = Duration::from_millis(200);
+/// A watched study is looked at this often even if nothing told of a change.
+const WATCH_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Sends a study now and after every change, until it and its refits ended.
+pub(super) async fn watch(
+    app: &App,
+    turns: &Turns,
+    mut view: StudyView,
+    sender: &mpsc::Sender<Result<v1::WatchStudyResponse, Status>>,
+) {
+    let mut changed = app.studies_changed();
+    let mut sent = None;
+    loop {
+        let study = study_view::study(&view);
+        let refits_ended = view
+            .refits
+            .iter()
+            .all(|(refit, _)| !matches!(refit.state, TrialState::Queued | TrialState::Running));
+        let ended = view.record.state.is_final() && refits_ended;
+        if sent.as_ref() != Some(&study) {
+            if sender
+                .send(Ok(v1::WatchStudyResponse {
+                    study: Some(study.clone()),
+                }))
+                .await
+                .is_err()
+            {
+                return;
+            }
+            sent = Some(study);
+        }
+        if ended {
+            return;
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        // Late or never told of a change, it looks all the same.
+        let _ = tokio::time::timeout(WATCH_LOOK_INTERVAL, changed.changed()).await;
+        let id = view.record.study_id.to_string();
+        match in_time(turns.take(read_study::get_study(app, &id))).await {
+            Ok(next) => view = next,
+            Err(status) => {
+                let _ = sender.send(Err(status)).await;
+                return;
+            }
+        }
+    }
+}

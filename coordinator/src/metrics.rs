@@ -1,0 +1,434 @@
+//! What Prometheus is told. Counters and histograms are this process's own; gauges of jobs, studies and workers are counted in the
+//! database ([`crate::app::take_stock`]) and are the same whichever coordinator says them.
+//!
+//! No label grows with studies, trials, jobs, workers or tokens: their values are words of this program.
+
+use std::fmt;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use tonic::Code;
+use trawl_domain::failure::FailureCause;
+
+use crate::store::leases::{OUTCOMES, Outcome};
+use crate::store::stock::Stock;
+
+const METADATA: Metadata<'static> = Metadata::new("trawl", Level::INFO, None);
+/// From an idle Postgres to one that is not well.
+const SECONDS: [f64; 13] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Up to what one commit may write.
+const ROWS: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 2_048.0, 4_096.0, 8_192.0];
+
+/// What became of a message of epoch reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It is durable.
+    Durable,
+    /// Its lease is lost.
+    LeaseLost,
+    /// It was not written, and will be sent again.
+    NotWritten,
+}
+
+impl Answered {
+    const ALL: [Self; 3] = [Self::Durable, Self::LeaseLost, Self::NotWritten];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Durable => "durable",
+            Self::LeaseLost => "lease_lost",
+            Self::NotWritten => "not_written",
+        }
+    }
+}
+
+/// Why a call was refused before it reached a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no token.
+    NoToken,
+    /// It is not valid.
+    BadToken,
+    /// Its role may not.
+    Role,
+    /// It calls too often.
+    TooOften,
+    /// There is no such RPC.
+    NoSuchRpc,
+    /// Tokens cannot be read.
+    NotNow,
+}
+
+impl Refused {
+    const ALL: [Self; 6] = [
+        Self::NoToken,
+        Self::BadToken,
+        Self::Role,
+        Self::TooOften,
+        Self::NoSuchRpc,
+        Self::NotNow,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::BadToken => "bad_token",
+            Self::Role => "role",
+            Self::TooOften => "too_often",
+            Self::NoSuchRpc => "no_such_rpc",
+            Self::NotNow => "not_now",
+        }
+    }
+}
+
+/// Connections to Postgres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Those that there are.
+    pub open: u32,
+    /// Those of them that nobody uses.
+    pub idle: u32,
+    /// As many as there may be.
+    pub max: u32,
+}
+
+/// All metrics of a coordinator.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    epoch_reports: Counter,
+    commit_rows: Histogram,
+    acknowledgement: Histogram,
+    claim: Histogram,
+    jobs_leased: Counter,
+    database_wait: Histogram,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All of them, at zero.
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_rows".to_owned()), &ROWS))
+            // It fails for an empty list alone.
+            .expect("there are buckets")
+            .build_recorder();
+        describe(&recorder);
+        let histogram = |name| recorder.register_histogram(&Key::from_static_name(name), &METADATA);
+        let counter = |name| recorder.register_counter(&Key::from_static_name(name), &METADATA);
+        let metrics = Self {
+            handle: recorder.handle(),
+            epoch_reports: counter("trawl_epoch_reports_total"),
+            commit_rows: histogram("trawl_report_commit_rows"),
+            acknowledgement: histogram("trawl_report_acknowledgement_seconds"),
+            claim: histogram("trawl_claim_seconds"),
+            jobs_leased: counter("trawl_jobs_leased_total"),
+            database_wait: histogram("trawl_database_wait_seconds"),
+            recorder,
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// A rate is told from the first event on only if there was a zero before it.
+    fn begin_at_zero(&self) {
+        for outcome in OUTCOMES {
+            self.counter("trawl_leases_ended_total", "outcome", outcome).absolute(0);
+        }
+        for cause in FailureCause::ALL {
+            self.counter("trawl_attempts_failed_total", "cause", cause.as_str())
+                .absolute(0);
+        }
+        for answered in Answered::ALL {
+            self.counter("trawl_report_messages_total", "outcome", answered.as_str())
+                .absolute(0);
+        }
+        for refused in Refused::ALL {
+            self.counter("trawl_calls_refused_total", "reason", refused.as_str())
+                .absolute(0);
+        }
+        for kind in UPLOAD_KINDS {
+            self.counter("trawl_upload_bytes_total", "kind", kind).absolute(0);
+        }
+        self.gauge("trawl_build_info", &[("version", env!("CARGO_PKG_VERSION"))])
+            .set(1.0);
+    }
+
+    fn counter(&self, name: &'static str, label: &'static str, value: &'static str) -> Counter {
+        let key = Key::from_parts(name, vec![Label::from_static_parts(label, value)]);
+        self.recorder.register_counter(&key, &METADATA)
+    }
+
+    fn gauge(&self, name: &'static str, labels: &[(&'static str, &'static str)]) -> Gauge {
+        let labels = labels
+            .iter()
+            .map(|(label, value)| Label::from_static_parts(label, value));
+        let key = Key::from_parts(name, labels.collect::<Vec<_>>());
+        self.recorder.register_gauge(&key, &METADATA)
+    }
+
+    /// A message of epoch reports was answered, this long after it came.
+    pub fn answered(&self, answered: Answered, after: Duration) {
+        self.counter("trawl_report_messages_total", "outcome", answered.as_str())
+            .increment(1);
+        self.acknowledgement.record(after.as_secs_f64());
+    }
+
+    /// A transaction made this many epoch reports durable.
+    pub fn committed(&self, rows: usize) {
+        self.epoch_reports.increment(rows as u64);
+        self.commit_rows.record(rows as f64);
+    }
+
+    /// A worker's claim took this long in the database, and got this many jobs.
+    pub fn claimed(&self, jobs: usize, after: Duration) {
+        self.jobs_leased.increment(jobs as u64);
+        self.claim.record(after.as_secs_f64());
+    }
+
+    /// A lease ended.
+    pub fn lease_ended(&self, outcome: Outcome<'_>) {
+        self.counter("trawl_leases_ended_total", "outcome", outcome.as_str())
+            .increment(1);
+        if let Some((cause, _)) = outcome.failure() {
+            self.counter("trawl_attempts_failed_total", "cause", cause.as_str())
+                .increment(1);
+        }
+    }
+
+    /// A file is whole in the object store.
+    pub fn uploaded(&self, object_key: &str, bytes: u64) {
+        // The first folder of a key says what it is.
+        let kind = UPLOAD_KINDS.into_iter().find(|kind| object_key.starts_with(kind));
+        if let Some(kind) = kind {
+            self.counter("trawl_upload_bytes_total", "kind", kind).increment(bytes);
+        }
+    }
+
+    /// A transaction began after this time.
+    pub fn database_waited(&self, time: Duration) {
+        self.database_wait.record(time.as_secs_f64());
+    }
+
+    /// A call did not reach its service.
+    pub fn refused(&self, reason: Refused) {
+        self.counter("trawl_calls_refused_total", "reason", reason.as_str())
+            .increment(1);
+    }
+
+    /// A call of this RPC began.
+    pub fn call_began(&self, service: &'static str, method: &'static str) {
+        self.open_calls(service, method).increment(1.0);
+    }
+
+    /// It ended.
+    pub fn call_ended(&self, service: &'static str, method: &'static str, code: Code) {
+        self.open_calls(service, method).decrement(1.0);
+        let labels = [("service", service), ("method", method), ("code", code_name(code))];
+        let labels = labels.map(|(label, value)| Label::from_static_parts(label, value));
+        let key = Key::from_parts("trawl_grpc_calls_total", labels.to_vec());
+        self.recorder.register_counter(&key, &METADATA).increment(1);
+    }
+
+    fn open_calls(&self, service: &'static str, method: &'static str) -> Gauge {
+        self.gauge("trawl_grpc_calls_open", &[("service", service), ("method", method)])
+    }
+
+    /// What there is in the database; without it, its gauges say that they do not know.
+    pub fn set_stock(&self, stock: Option<&Stock>) {
+        let set = |name, labels: &[_], value: Option<i64>| {
+            self.gauge(name, labels)
+                .set(value.map_or(f64::NAN, |value| value as f64));
+        };
+        self.gauge("trawl_database_up", &[])
+            .set(f64::from(u8::from(stock.is_some())));
+        for (state, jobs) in Stock::jobs(stock) {
+            set("trawl_jobs", &[("state", state)], jobs);
+        }
+        for (state, studies) in Stock::studies(stock) {
+            set("trawl_studies", &[("state", state)], studies);
+        }
+        for (state, workers) in Stock::workers(stock) {
+            set("trawl_workers", &[("state", state)], workers);
+        }
+        set("trawl_leases", &[], stock.map(|stock| stock.leases));
+        set("trawl_trials_open", &[], stock.map(|stock| stock.trials_open));
+        set("trawl_worker_slots", &[], stock.map(|stock| stock.slots));
+        set("trawl_worker_slots_busy", &[], stock.map(|stock| stock.slots_busy));
+    }
+
+    /// The connections of this process to Postgres.
+    pub fn set_pool(&self, pool: PoolUse) {
+        let set = |name, value: u32| self.gauge(name, &[]).set(f64::from(value));
+        set("trawl_database_pool_used", pool.open.saturating_sub(pool.idle));
+        set("trawl_database_pool_idle", pool.idle);
+        set("trawl_database_pool_max", pool.max);
+    }
+
+    /// All of it in Prometheus's text form.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// To be called now and then, whether anybody scrapes or not: samples of histograms would gather otherwise.
+    pub fn tidy(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+/// What files there are, by the first folder of their keys.
+const UPLOAD_KINDS: [&str; 3] = ["artifacts", "checkpoints", "datasets"];
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// Gauges, and what they are.
+const GAUGES: &[(&str, &str)] = &[
+    ("trawl_build_info", "1; the version of this coordinator."),
+    ("trawl_database_up", "1 if Postgres answered at this scrape."),
+    (
+        "trawl_jobs",
+        "Jobs that may be leased (queued), wait for a paused study (paused), or train (leased). From the database, the same from every coordinator.",
+    ),
+    (
+        "trawl_leases",
+        "Leases that are held. From the database, the same from every coordinator.",
+    ),
+    (
+        "trawl_trials_open",
+        "Trials of running studies that have not ended, planned or not. From the database, the same from every coordinator.",
+    ),
+    (
+        "trawl_studies",
+        "Studies by state. From the database, the same from every coordinator.",
+    ),
+    (
+        "trawl_workers",
+        "Workers seen within a day, by state. From the database, the same from every coordinator.",
+    ),
+    (
+        "trawl_worker_slots",
+        "Jobs that the workers online can train at once. From the database, the same from every coordinator.",
+    ),
+    (
+        "trawl_worker_slots_busy",
+        "Jobs that they train. From the database, the same from every coordinator.",
+    ),
+    (
+        "trawl_database_pool_used",
+        "Connections of this process to Postgres that are in use.",
+    ),
+    (
+        "trawl_database_pool_idle",
+        "Connections of this process to Postgres that nobody uses.",
+    ),
+    (
+        "trawl_database_pool_max",
+        "Connections to Postgres that this process may have.",
+    ),
+    (
+        "trawl_grpc_calls_open",
+        "Calls and streams of this process that are under way.",
+    ),
+];
+
+/// Counters, and what they count.
+const COUNTERS: &[(&str, &str)] = &[
+    (
+        "trawl_epoch_reports_total",
+        "Epoch reports that this process made durable, second copies among them.",
+    ),
+    (
+        "trawl_report_messages_total",
+        "Messages of epoch reports that this process answered, by what became of them.",
+    ),
+    ("trawl_jobs_leased_total", "Leases that this process granted."),
+    (
+        "trawl_leases_ended_total",
+        "Leases that this process ended, by how they ended.",
+    ),
+    (
+        "trawl_attempts_failed_total",
+        "Attempts at jobs that failed, noted by this process, by cause.",
+    ),
+    (
+        "trawl_calls_refused_total",
+        "Calls that this process refused before they reached a service, by reason; the web port's among them.",
+    ),
+    ("trawl_grpc_calls_total", "Calls that ended in this process, by how."),
+    (
+        "trawl_upload_bytes_total",
+        "Bytes of files that this process put into the object store, by kind.",
+    ),
+];
+
+/// Histograms, in which unit and of what they are.
+const HISTOGRAMS: &[(&str, Unit, &str)] = &[
+    (
+        "trawl_report_commit_rows",
+        Unit::Count,
+        "Epoch reports of one transaction of this process.",
+    ),
+    (
+        "trawl_report_acknowledgement_seconds",
+        Unit::Seconds,
+        "Time from a message of epoch reports to its answer in this process.",
+    ),
+    (
+        "trawl_claim_seconds",
+        Unit::Seconds,
+        "Time of a worker's claim of jobs in the database.",
+    ),
+    (
+        "trawl_database_wait_seconds",
+        Unit::Seconds,
+        "Time until this process had a connection to Postgres and its transaction had begun.",
+    ),
+];
+
+/// Says of each metric what it is.
+fn describe(recorder: &PrometheusRecorder) {
+    for (name, help) in GAUGES {
+        recorder.describe_gauge(KeyName::from_const_str(name), None, (*help).into());
+    }
+    for (name, help) in COUNTERS {
+        recorder.describe_counter(KeyName::from_const_str(name), None, (*help).into());
+    }
+    for (name, unit, help) in HISTOGRAMS {
+        recorder.describe_histogram(KeyName::from_const_str(name), Some(*unit), (*help).into());
+    }
+}

@@ -1,0 +1,71 @@
+//! What is used of what is bounded by quotas.
+
+use trawl_domain::id::StudyId;
+
+use super::{Connection, StoreError};
+
+/// Class of the one advisory lock under which studies are counted.
+const CLASS: i32 = 0x7472_7771;
+
+/// Studies, and the epoch reports that they may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StudyUsage {
+    /// Studies that are not deleted.
+    pub studies: u64,
+    /// Epoch reports that all of them asked for, and those whose rows are not removed yet.
+    pub epoch_reports: u64,
+}
+
+/// Lets nobody else count until the transaction ends. The last lock that a transaction takes.
+pub async fn lock(conn: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1, 0)")
+        .bind(CLASS)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Counts studies, of which there are never more than the quota.
+pub async fn of_studies(conn: &mut Connection) -> Result<StudyUsage, StoreError> {
+    let row = sqlx::query!(
+        r#"SELECT count(*) FILTER (WHERE deleted_at IS NULL) AS "studies!",
+                  COALESCE(sum(epochs_asked), 0)::bigint AS "epoch_reports!"
+           FROM trawl_store.studies"#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(StudyUsage {
+        studies: row.studies.unsigned_abs(),
+        epoch_reports: row.epoch_reports.unsigned_abs(),
+    })
+}
+
+/// Bytes that a study has in the object store: its artifacts and checkpoints, and the files of its dataset.
+pub async fn bytes_of_study(conn: &mut Connection, study_id: StudyId) -> Result<u64, StoreError> {
+    let bytes = sqlx::query_scalar!(
+        r#"SELECT (COALESCE((SELECT sum(bytes) FROM trawl_store.artifacts WHERE study_id = $1 AND trial IS NOT NULL), 0)
+                 + COALESCE((SELECT sum(bytes) FROM trawl_store.artifacts WHERE study_id = $1 AND refit IS NOT NULL), 0)
+                 + COALESCE((SELECT sum(c.bytes) FROM trawl_store.checkpoints c
+                             JOIN trawl_store.jobs j USING (job_id) WHERE j.study_id = $1), 0)
+                 + COALESCE((SELECT sum(d.bytes) FROM trawl_store.dataset_files d
+                             JOIN trawl_store.studies s
+                               ON d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file)
+                             WHERE s.study_id = $1), 0))::bigint AS "bytes!""#,
+        study_id.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(bytes.unsigned_abs())
+}
+
+/// Bytes of all objects that are listed. Reads all of the lists: for a look now and then, and not for every file.
+pub async fn bytes(conn: &mut Connection) -> Result<u64, StoreError> {
+    let bytes = sqlx::query_scalar!(
+        r#"SELECT (COALESCE((SELECT sum(bytes) FROM trawl_store.artifacts), 0)
+                 + COALESCE((SELECT sum(bytes) FROM trawl_store.checkpoints), 0)
+                 + COALESCE((SELECT sum(bytes) FROM trawl_store.dataset_files), 0))::bigint AS "bytes!""#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(bytes.unsigned_abs())
+}

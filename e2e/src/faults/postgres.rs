@@ -1,0 +1,169 @@
+//! A Postgres that crashes, that throws its clients out, that has no connection left, or a table of which is locked.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tokio::time::{Instant, sleep};
+use tonic::Code;
+
+use super::{Closed, Outcome, Row, Scene, SceneSettings, Settings};
+use crate::history::{Action, Operation, Outcome as Told, Percentiles};
+
+/// No call takes longer: the coordinator answers within 30 s.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
+
+fn scene_settings(name: &'static str) -> SceneSettings {
+    SceneSettings {
+        lease_ttl: Duration::from_secs(5),
+        ..SceneSettings::new(name)
+    }
+}
+
+/// Crashes of the whole server.
+pub(super) async fn crashed(settings: &Settings) -> anyhow::Result<Outcome> {
+    const CRASHES: usize = 8;
+    let mut scene = Scene::start(scene_settings("postgres-crashed"), settings).await?;
+    let mut returns = Vec::new();
+    for crash in 0..CRASHES {
+        scene.load.acknowledged(100).await?;
+        scene.pause(Duration::from_millis(500)).await;
+        if crash % 2 == 0 {
+            scene.postgres.stop_immediately()?;
+        } else {
+            scene.postgres.kill_postmaster()?;
+        }
+        scene.pause(Duration::from_secs(2)).await;
+        scene.postgres.start_again().await?;
+        returns.push(back_to_work(&scene).await?);
+    }
+    let calls = Calls::of(&scene);
+    let mut row = scene.end(CRASHES).await?.row;
+    row.see("by turns -m immediate and kill -9 of its first process");
+    calls.tell(&mut row, returns);
+    Ok(Outcome::Done(row))
+}
+
+/// Connections that are killed, and none left to be had.
+pub(super) async fn connections(settings: &Settings) -> anyhow::Result<Outcome> {
+    const KILLS: usize = 10;
+    const USED_UP: usize = 3;
+    let mut scene = Scene::start(scene_settings("postgres-connections"), settings).await?;
+    let mut admin = PgConnection::connect(&scene.database_url).await?;
+    let mut returns = Vec::new();
+    for _ in 0..KILLS {
+        scene.load.acknowledged(50).await?;
+        scene.pause(Duration::from_millis(300)).await;
+        terminate(&mut admin).await?;
+        returns.push(back_to_work(&scene).await?);
+    }
+    let mut taken_max = 0;
+    for _ in 0..USED_UP {
+        let mut taken = Vec::new();
+        take_all(&scene.database_url, &mut taken).await;
+        // The coordinator's own go, and are taken before it can have them again: again and again, for it is quick.
+        let until = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < until {
+            terminate(&mut admin).await?;
+            take_all(&scene.database_url, &mut taken).await;
+        }
+        taken_max = taken_max.max(taken.len());
+        drop(taken);
+        returns.push(back_to_work(&scene).await?);
+    }
+    let calls = Calls::of(&scene);
+    let mut row = scene.end(KILLS + USED_UP).await?.row;
+    row.see(format!(
+        "{KILLS} times all connections killed, {USED_UP} times all used up for 3 s ({taken_max} taken)"
+    ));
+    calls.tell(&mut row, returns);
+    Ok(Outcome::Done(row))
+}
+
+async fn terminate(admin: &mut PgConnection) -> anyhow::Result<()> {
+    admin
+        .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'trawl-coordinator'")
+        .await?;
+    Ok(())
+}
+
+/// Takes connections until there are no more.
+async fn take_all(url: &str, taken: &mut Vec<PgConnection>) {
+    while let Ok(connection) = PgConnection::connect(url).await {
+        taken.push(connection);
+    }
+}
+
+/// Tables that are locked by somebody for 10 s each.
+pub(super) async fn locked(settings: &Settings) -> anyhow::Result<Outcome> {
+    const TABLES: [&str; 3] = ["leases", "epoch_reports", "jobs"];
+    const LOCKED_FOR: Duration = Duration::from_secs(10);
+    let mut scene_settings = scene_settings("postgres-locked");
+    scene_settings.lease_ttl = Duration::from_secs(15);
+    let scene = Scene::start(scene_settings, settings).await?;
+    let mut somebody = PgConnection::connect(&scene.database_url).await?;
+    let mut returns = Vec::new();
+    for table in TABLES {
+        scene.load.acknowledged(100).await?;
+        let mut transaction = somebody.begin().await?;
+        let lock = format!("LOCK TABLE trawl_store.{table} IN ACCESS EXCLUSIVE MODE");
+        transaction.execute(AssertSqlSafe(lock)).await?;
+        sleep(LOCKED_FOR).await;
+        transaction.rollback().await?;
+        returns.push(back_to_work(&scene).await?);
+    }
+    let calls = Calls::of(&scene);
+    let Closed { mut row, stored, .. } = scene.end(TABLES.len()).await?;
+    let expired = stored
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.outcome.as_deref() == Some("expired"))
+        .count();
+    row.see(format!(
+        "leases, epoch_reports and jobs for 10 s each; {expired} leases ran out"
+    ));
+    calls.tell(&mut row, returns);
+    Ok(Outcome::Done(row))
+}
+
+/// From now to the next acknowledgement.
+async fn back_to_work(scene: &Scene) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    scene.load.acknowledged(1).await?;
+    Ok(started.elapsed())
+}
+
+/// What clients met.
+struct Calls {
+    longest: Duration,
+    unavailable: usize,
+    other: usize,
+}
+
+impl Calls {
+    fn of(scene: &Scene) -> Self {
+        let history = scene.load.history();
+        let waits_for_nothing = |operation: &Operation| !matches!(operation.action, Action::Lease(_));
+        let broke = |is_it: fn(Code) -> bool| {
+            history.count(|operation| matches!(operation.outcome, Told::Unknown(code) if is_it(code)))
+        };
+        Self {
+            longest: history.latencies(waits_for_nothing).last().copied().unwrap_or_default(),
+            unavailable: broke(|code| code == Code::Unavailable),
+            other: broke(|code| code != Code::Unavailable),
+        }
+    }
+
+    fn tell(&self, row: &mut Row, mut returns: Vec<Duration>) {
+        returns.sort_unstable();
+        row.see(format!(
+            "{} calls UNAVAILABLE, {} of another unknown outcome, the longest took {:.1} s; back at work after {}",
+            self.unavailable,
+            self.other,
+            self.longest.as_secs_f64(),
+            Percentiles::of(&returns)
+        ));
+        row.expect(self.longest < ANSWERED_WITHIN, || {
+            format!("a call took {:.1} s", self.longest.as_secs_f64())
+        });
+    }
+}

@@ -1,0 +1,361 @@
+//! Where faults happen: a Postgres of its own, a coordinator, a gate before it, load, and workers that really train.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::PgPool;
+use tempfile::TempDir;
+use trawl_domain::seed::Stream;
+
+use super::{Row, Settings};
+use crate::gate::Gate;
+use crate::history::Stored;
+use crate::load::{Load, LoadSettings};
+use crate::postgres::{Postgres, owner_pool};
+use crate::process::{Process, binary};
+use crate::scripted_worker::SCRIPTED_HOST;
+use crate::system::{Client, Coordinator, StoreAt, look_for};
+
+/// How a scene is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SceneSettings {
+    /// Names the row, and what of its seed is its own.
+    pub name: &'static str,
+    /// Scripted workers; every other one goes through the gate.
+    pub scripted: u32,
+    /// Workers that really train.
+    pub real: usize,
+    /// Time that a scripted worker takes for an epoch.
+    pub epoch_ms: u64,
+    /// Jobs that are queued at least.
+    pub queued_min: u32,
+    /// Time limit of a lease.
+    pub lease_ttl: Duration,
+    /// Address of the coordinator's gRPC port.
+    pub listen: String,
+    /// Further flags of the coordinator.
+    pub flags: Vec<String>,
+}
+
+impl SceneSettings {
+    /// Of a row of this name: 30 scripted workers, 3 that train, leases of 1.5 s.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            scripted: 30,
+            real: 3,
+            epoch_ms: 30,
+            queued_min: 24,
+            lease_ttl: Duration::from_millis(1_500),
+            listen: "127.0.0.1:0".into(),
+            flags: Vec::new(),
+        }
+    }
+}
+
+/// A worker that trains.
+#[derive(Debug)]
+pub struct RealWorker {
+    /// Its process.
+    pub process: Process,
+    /// UUID that it registered under.
+    pub worker_id: String,
+    /// Its log, one JSON object a line.
+    pub log: PathBuf,
+}
+
+/// A scene that was closed.
+#[derive(Debug)]
+pub struct Closed {
+    /// Its row.
+    pub row: Row,
+    /// What the database had.
+    pub stored: Stored,
+    /// The logs of all workers that trained, one after the other.
+    pub worker_logs: String,
+}
+
+/// A place for faults.
+#[derive(Debug)]
+pub struct Scene {
+    /// How it is.
+    pub settings: SceneSettings,
+    /// Its Postgres.
+    pub postgres: Postgres,
+    /// URL of its database.
+    pub database_url: String,
+    /// The owner of the database.
+    pub owner: PgPool,
+    /// The coordinator, while there is one.
+    pub coordinator: Option<Coordinator>,
+    /// Where it listens.
+    pub url: String,
+    /// What half of the scripted workers go through.
+    pub gate: Gate,
+    /// The load.
+    pub load: Load,
+    /// Workers that train.
+    pub real: Vec<RealWorker>,
+    /// Random numbers of the row.
+    pub chance: Stream,
+    store: StoreAt,
+    folder: TempDir,
+    logs: u32,
+}
+
+impl Scene {
+    /// Sets one up, with its load.
+    ///
+    /// # Errors
+    /// A part of it does not start.
+    pub async fn start(settings: SceneSettings, run: &Settings) -> anyhow::Result<Self> {
+        let postgres = Postgres::start_durable()?;
+        let database_url = postgres.fresh_database().await?;
+        let folder = TempDir::with_prefix(format!("trawl-faults-{}.", settings.name))?;
+        let store = StoreAt::folder(&folder.path().join("store"));
+        std::fs::create_dir(folder.path().join("store"))?;
+        let program = coordinator_program(&folder.path().join("coordinator.log"))?;
+        let coordinator = start_coordinator(program, &settings, &database_url, &store, &settings.listen).await?;
+        let url = coordinator.url.clone();
+        let owner = owner_pool(&database_url).await?;
+        let gate = Gate::open(&url).await?;
+        let ways = vec![
+            Client::new(&url, &database_url).await?,
+            Client::new(&gate.url, &database_url).await?,
+        ];
+        let load = LoadSettings {
+            workers: settings.scripted,
+            epoch_ms: settings.epoch_ms,
+            queued_min: settings.queued_min,
+            lease_ttl: settings.lease_ttl,
+            seed: run.seed,
+        };
+        let load = Load::start(load, run.reference.clone(), ways, owner.clone()).await?;
+        let mut scene = Self {
+            chance: run.chance(settings.name),
+            postgres,
+            database_url,
+            owner,
+            coordinator: Some(coordinator),
+            url,
+            gate,
+            load,
+            real: Vec::new(),
+            store,
+            folder,
+            logs: 0,
+            settings,
+        };
+        for _ in 0..scene.settings.real {
+            let worker = scene.start_worker().await?;
+            scene.real.push(worker);
+        }
+        Ok(scene)
+    }
+
+    /// Starts a worker that trains.
+    ///
+    /// # Errors
+    /// It does not register.
+    pub async fn start_worker(&mut self) -> anyhow::Result<RealWorker> {
+        let url = self.url.clone();
+        self.start_worker_by(worker_program()?, &url).await
+    }
+
+    /// Starts one by its program, or by one that ends in it, for the coordinator at this URL.
+    ///
+    /// # Errors
+    /// It does not register.
+    pub async fn start_worker_by(&mut self, mut program: Command, url: &str) -> anyhow::Result<RealWorker> {
+        self.logs += 1;
+        let log = self.folder.path().join(format!("worker-{}.log", self.logs));
+        let ids = "SELECT worker_id::text FROM trawl_store.workers WHERE host <> $1";
+        let ids = || {
+            sqlx::query_scalar::<_, String>(ids)
+                .bind(SCRIPTED_HOST)
+                .fetch_all(&self.owner)
+        };
+        let before = look_for("the workers", async || Ok(ids().await.ok())).await?;
+        let process = Process::start(
+            program
+                .args(["--coordinator", url, "--device", "cpu", "--log", "json"])
+                .env("RUST_LOG", "info")
+                .stderr(File::create(&log)?),
+        )?;
+        let worker_id = look_for("a new worker", async || {
+            let now = ids().await.unwrap_or_default();
+            Ok(now.into_iter().find(|id| !before.contains(id)))
+        });
+        Ok(RealWorker {
+            worker_id: worker_id.await?,
+            process,
+            log,
+        })
+    }
+
+    /// Kills one of the workers that train while it has a job, and starts another. False if none has one just now.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn kill_worker(&mut self) -> anyhow::Result<bool> {
+        let index = self.chance.below(self.real.len() as u64) as usize;
+        self.kill_worker_at(index).await
+    }
+
+    /// The same for the worker at this place.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn kill_worker_at(&mut self, index: usize) -> anyhow::Result<bool> {
+        let held = self.leases_of(&self.real[index].worker_id).await?;
+        let Some((token, job_id)) = held.first() else {
+            return Ok(false);
+        };
+        if !self.load.fates().may_lose(job_id) {
+            return Ok(false);
+        }
+        self.load.history().died(token, true);
+        self.real.swap_remove(index).process.crash()?;
+        let worker = self.start_worker().await?;
+        self.real.push(worker);
+        Ok(true)
+    }
+
+    /// Token and job of the leases that a worker holds.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn leases_of(&self, worker_id: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let held = "SELECT token::text, job_id::text FROM trawl_store.leases WHERE worker_id::text = $1";
+        Ok(sqlx::query_as(held).bind(worker_id).fetch_all(&self.owner).await?)
+    }
+
+    /// Kills the coordinator as a crash would.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn kill_coordinator(&mut self) -> anyhow::Result<()> {
+        self.coordinator.take().context("no coordinator runs")?.process.crash()
+    }
+
+    /// Starts one again, at its address.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_coordinator(&mut self) -> anyhow::Result<()> {
+        let program = coordinator_program(&self.folder.path().join("coordinator.log"))?;
+        self.start_coordinator_by(program).await
+    }
+
+    /// The same by its program, or by one that ends in it.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_coordinator_by(&mut self, program: Command) -> anyhow::Result<()> {
+        let listen = self.url.trim_start_matches("http://");
+        let coordinator = start_coordinator(program, &self.settings, &self.database_url, &self.store, listen);
+        self.coordinator = Some(coordinator.await?);
+        Ok(())
+    }
+
+    /// The folder of its logs and its object store.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The folder of its object store.
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    /// The most memory that the coordinator has had, in KiB.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn coordinator_peak_kib(&self) -> anyhow::Result<u64> {
+        let process = &self.coordinator.as_ref().context("no coordinator runs")?.process;
+        process.peak_kib()
+    }
+
+    /// Pauses for a random time up to this.
+    pub async fn pause(&mut self, max: Duration) {
+        let pause = self.chance.below(max.as_micros() as u64 + 1);
+        tokio::time::sleep(Duration::from_micros(pause)).await;
+    }
+
+    /// Lets every study come to its end and holds everything against everything, for a fault that was injected so often.
+    ///
+    /// # Errors
+    /// A study does not end. The logs are left then, and the error says where.
+    pub async fn end(self, injected: usize) -> anyhow::Result<Closed> {
+        let Self {
+            load, real, mut folder, ..
+        } = self;
+        let ended = load.end().await;
+        drop(real);
+        let logs = folder.path().display().to_string();
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                folder.disable_cleanup(true);
+                return Err(error.context(format!("logs are in {logs}")));
+            }
+        };
+        let mut row = Row {
+            injected,
+            findings: ended.findings,
+            ..Row::default()
+        };
+        row.see(format!("rows of {} studies as undisturbed", ended.studies));
+        row.expect(ended.studies > 0, || "no study was under way".into());
+        row.expect(row.findings.acknowledged > 0, || "nothing was acknowledged".into());
+        if !row.holds() {
+            folder.disable_cleanup(true);
+            row.see(format!("logs are in {logs}"));
+        }
+        Ok(Closed {
+            row,
+            stored: ended.stored,
+            worker_logs: read_worker_logs(folder.path())?,
+        })
+    }
+}
+
+fn read_worker_logs(folder: &Path) -> anyhow::Result<String> {
+    let mut logs = String::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("worker-") {
+            logs.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path())?));
+        }
+    }
+    Ok(logs)
+}
+
+/// `trawl-worker`.
+pub(super) fn worker_program() -> anyhow::Result<Command> {
+    Ok(Command::new(binary("trawl-worker")?))
+}
+
+/// `trawl-coordinator`, with its log in this file.
+pub(super) fn coordinator_program(log: &Path) -> anyhow::Result<Command> {
+    let mut program = Command::new(binary("trawl-coordinator")?);
+    program.stderr(File::options().create(true).append(true).open(log)?);
+    Ok(program)
+}
+
+async fn start_coordinator(
+    program: Command,
+    settings: &SceneSettings,
+    database_url: &str,
+    store: &StoreAt,
+    listen: &str,
+) -> anyhow::Result<Coordinator> {
+    let ttl_ms = settings.lease_ttl.as_millis().to_string();
+    let mut flags = vec!["--lease-ttl-ms", &ttl_ms, "--checkpoint-interval-ms", "200"];
+    flags.extend(settings.flags.iter().map(String::as_str));
+    Coordinator::start_by(program, database_url, store, &flags, listen).await
+}

@@ -1,0 +1,83 @@
+//! Workers that are killed, and workers that fall silent and come back.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::time::{interval, sleep};
+
+use super::{Closed, Outcome, Scene, SceneSettings, Settings};
+use crate::history::{Percentiles, recoveries};
+use crate::system::look_for;
+
+/// Time between two kills of processes; each takes a while to be replaced.
+const KILL_INTERVAL: Duration = Duration::from_millis(1_500);
+/// How often the coordinator looks for leases that ran out.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// On a busy machine, what a recovery may take beyond time limit and sweep: until a worker is free, and asks.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// Scripted workers vanish amid their jobs, and processes that train are killed.
+pub(super) async fn killed(settings: &Settings) -> anyhow::Result<Outcome> {
+    let scene_settings = SceneSettings::new("worker-killed");
+    let ttl = scene_settings.lease_ttl;
+    let mut scene = Scene::start(scene_settings, settings).await?;
+    scene.load.fates().set(600, 0);
+    let mut ticks = interval(KILL_INTERVAL);
+    while scene.load.history().deaths().len() < settings.kills {
+        ticks.tick().await;
+        scene.kill_worker().await?;
+    }
+    let deaths = scene.load.history().deaths();
+    let processes = deaths.iter().filter(|death| death.is_process).count();
+    let [epochs, checkpoints, uploads, results] = scene.load.fates().vanished();
+    let resumed = scene.load.resumed();
+    let Closed { mut row, stored, .. } = scene.end(deaths.len()).await?;
+    let recovered = Percentiles::of(&recoveries(&deaths, &stored));
+    row.see(format!(
+        "recovery {recovered}; {processes} processes by SIGKILL, of scripted workers {epochs} amid epochs, {checkpoints} amid a checkpoint, \
+         {uploads} amid an upload, {results} before the result; time limit {} ms, sweep every {} ms; {resumed} times a scripted worker went on \
+         from a checkpoint",
+        ttl.as_millis(),
+        SWEEP_INTERVAL.as_millis(),
+    ));
+    row.expect(recovered.max < ttl + SWEEP_INTERVAL + SLACK, || {
+        format!("a job had no worker for {:?}", recovered.max)
+    });
+    // Deaths whose job ended at that moment have no recovery.
+    row.expect(recovered.count * 10 >= deaths.len() * 9, || {
+        format!("{} of {} deaths were recovered from", recovered.count, deaths.len())
+    });
+    Ok(Outcome::Done(row))
+}
+
+/// Scripted workers fall silent amid their jobs and try to go on too late; processes that train are stopped and continued.
+pub(super) async fn stopped(settings: &Settings) -> anyhow::Result<Outcome> {
+    const SILENCES: usize = 40;
+    const STOPS: usize = 8;
+    let scene_settings = SceneSettings::new("worker-stopped");
+    let ttl = scene_settings.lease_ttl;
+    let mut scene = Scene::start(scene_settings, settings).await?;
+    scene.load.fates().set(0, 300);
+    for _ in 0..STOPS {
+        let index = scene.chance.below(scene.real.len() as u64) as usize;
+        let worker_id = scene.real[index].worker_id.clone();
+        look_for("a worker with a job", async || {
+            Ok((!scene.leases_of(&worker_id).await?.is_empty()).then_some(()))
+        })
+        .await?;
+        scene.real[index].process.signal(Signal::STOP)?;
+        sleep(2 * ttl).await;
+        scene.real[index].process.signal(Signal::CONT)?;
+    }
+    look_for("silent workers", async || {
+        Ok((scene.load.fates().silenced() >= SILENCES).then_some(()))
+    })
+    .await?;
+    let silenced = scene.load.fates().silenced();
+    let mut row = scene.end(STOPS + silenced).await?.row;
+    row.see(format!("{STOPS} processes by SIGSTOP, {silenced} scripted workers"));
+    row.expect(row.findings.stale_tried >= 4 * SILENCES, || {
+        "too few writes were tried after a lease had ended".into()
+    });
+    Ok(Outcome::Done(row))
+}

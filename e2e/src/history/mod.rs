@@ -1,0 +1,267 @@
+//! The log of operations: what every client of a faulty run asked for, under which lease, and what it was told. Afterwards
+//! [`check()`] holds it against what the database has.
+
+mod check;
+mod recovery;
+mod stored;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Code;
+use trawl_proto::v1;
+
+pub use check::{Findings, check};
+pub use recovery::{Percentiles, recoveries};
+pub use stored::{Stored, StoredAttempt, StoredFold, StoredJob, StoredReport, StoredStudy};
+
+/// A job as a client got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasedTo {
+    /// Name of the study.
+    pub study: String,
+    /// UUID of the job.
+    pub job_id: String,
+    /// UUID that stands for the lease.
+    pub token: String,
+    /// Trial and fold of each member.
+    pub members: Vec<(u32, u32)>,
+}
+
+impl LeasedTo {
+    /// From what came with the lease.
+    pub fn of(leased: &v1::LeasedJob) -> Self {
+        let lease = leased.lease.clone().unwrap_or_default();
+        let job = leased.job.clone().unwrap_or_default();
+        let trial = |member: &v1::JobMember| match member.owner.and_then(|owner| owner.kind) {
+            Some(v1::job_member_owner::Kind::Trial(trial)) => trial,
+            _ => u32::MAX,
+        };
+        Self {
+            members: job.members.iter().map(|member| (trial(member), member.fold)).collect(),
+            study: job.study,
+            job_id: lease.job_id,
+            token: lease.token,
+        }
+    }
+}
+
+/// What a client asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// To be known.
+    Register,
+    /// For a job; the leases that came.
+    Lease(Vec<Arc<LeasedTo>>),
+    /// To renew its lease.
+    Heartbeat,
+    /// To store one epoch: training and validation loss of each member, in the order of the job.
+    Report {
+        /// Epoch, from 0.
+        epoch: u32,
+        /// Losses of each member.
+        losses: Vec<(f64, f64)>,
+    },
+    /// To end the job.
+    Finish,
+    /// To keep a checkpoint after so many epochs.
+    Checkpoint(u32),
+    /// To keep a file.
+    Artifact,
+}
+
+impl Action {
+    /// True for what would change rows.
+    pub fn is_write(&self) -> bool {
+        matches!(
+            self,
+            Self::Report { .. } | Self::Finish | Self::Checkpoint(_) | Self::Artifact
+        )
+    }
+}
+
+/// What a client was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing, so far.
+    Invoked,
+    /// It is done.
+    Ok,
+    /// Its lease is lost, and nothing was written.
+    LeaseLost,
+    /// It was refused, and nothing was written.
+    Failed(Code),
+    /// The way broke, or nobody could tell: it may be done or not.
+    Unknown(Code),
+}
+
+impl Outcome {
+    /// What an error of a call says of it. What the coordinator refuses it has not done; anything else may be the way's fault.
+    pub fn of_error(code: Code) -> Self {
+        match code {
+            Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::ResourceExhausted => {
+                Self::Failed(code)
+            }
+            code => Self::Unknown(code),
+        }
+    }
+}
+
+/// One operation of a client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Operation {
+    /// Number of the client.
+    pub worker: u32,
+    /// What it asked for.
+    pub action: Action,
+    /// Under which lease.
+    pub lease: Option<Arc<LeasedTo>>,
+    /// True if the client knew that its lease had ended, and tried nevertheless.
+    pub is_stale: bool,
+    /// When it asked, since the origin of the history.
+    pub invoked: Duration,
+    /// When it was told, since the origin of the history.
+    pub ended: Option<Duration>,
+    /// What it was told.
+    pub outcome: Outcome,
+}
+
+impl Operation {
+    /// True for a report of an epoch.
+    pub fn is_report(&self) -> bool {
+        matches!(self.action, Action::Report { .. })
+    }
+
+    /// True once it is done.
+    pub fn is_ok(&self) -> bool {
+        self.outcome == Outcome::Ok
+    }
+}
+
+/// A lease whose holder was killed, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    /// Token of the lease.
+    pub token: String,
+    /// Since the origin of the history.
+    pub at: Duration,
+    /// True for a process that got SIGKILL, false for a scripted worker that broke its connection and went silent.
+    pub is_process: bool,
+}
+
+/// All operations of all clients, in the order in which they were invoked.
+#[derive(Debug)]
+pub struct History {
+    origin: Instant,
+    operations: Mutex<Vec<Operation>>,
+    deaths: Mutex<Vec<Death>>,
+    acknowledged: AtomicUsize,
+}
+
+/// An operation that has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun(usize);
+
+impl Default for History {
+    fn default() -> Self {
+        Self {
+            origin: Instant::now(),
+            operations: Mutex::default(),
+            deaths: Mutex::default(),
+            acknowledged: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl History {
+    /// How long ago it began.
+    pub fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// Notes what a client is about to ask for.
+    pub fn invoke(&self, worker: u32, lease: Option<&Arc<LeasedTo>>, action: Action, is_stale: bool) -> Begun {
+        let operation = Operation {
+            worker,
+            action,
+            lease: lease.cloned(),
+            is_stale,
+            invoked: self.now(),
+            ended: None,
+            outcome: Outcome::Invoked,
+        };
+        let mut operations = lock(&self.operations);
+        operations.push(operation);
+        Begun(operations.len() - 1)
+    }
+
+    /// Notes what it was told.
+    pub fn end(&self, begun: Begun, outcome: Outcome) {
+        let now = self.now();
+        if let Some(operation) = lock(&self.operations).get_mut(begun.0) {
+            operation.ended = Some(now);
+            operation.outcome = outcome;
+            let is_acknowledged = operation.is_report() && operation.is_ok();
+            self.acknowledged
+                .fetch_add(usize::from(is_acknowledged), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes the leases that it got.
+    pub fn leased(&self, begun: Begun, leases: Vec<Arc<LeasedTo>>) {
+        if let Some(operation) = lock(&self.operations).get_mut(begun.0) {
+            operation.action = Action::Lease(leases);
+        }
+        self.end(begun, Outcome::Ok);
+    }
+
+    /// Notes that the holder of a lease died just now.
+    pub fn died(&self, token: &str, is_process: bool) {
+        let death = Death {
+            token: token.to_owned(),
+            at: self.now(),
+            is_process,
+        };
+        lock(&self.deaths).push(death);
+    }
+
+    /// All deaths so far.
+    pub fn deaths(&self) -> Vec<Death> {
+        lock(&self.deaths).clone()
+    }
+
+    /// Reports that were acknowledged so far, each one epoch of a job.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// All operations so far.
+    pub fn operations(&self) -> Vec<Operation> {
+        lock(&self.operations).clone()
+    }
+
+    /// How many operations so far are like this.
+    pub fn count(&self, is_counted: impl Fn(&Operation) -> bool) -> usize {
+        lock(&self.operations)
+            .iter()
+            .filter(|operation| is_counted(operation))
+            .count()
+    }
+
+    /// How long operations took that are like this and have ended, from the shortest to the longest.
+    pub fn latencies(&self, is_counted: impl Fn(&Operation) -> bool) -> Vec<Duration> {
+        let mut latencies: Vec<Duration> = lock(&self.operations)
+            .iter()
+            .filter(|operation| is_counted(operation))
+            .filter_map(|operation| Some(operation.ended? - operation.invoked))
+            .collect();
+        latencies.sort_unstable();
+        latencies
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,254 @@
+//! What Prometheus is told is what SQL says; by whom it may be asked; and that the dashboard and the alert rules ask for what
+//! there is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use reqwest::{Client, StatusCode};
+use sqlx::{Connection, Executor, PgConnection};
+use trawl_e2e::{Admin, Coordinator, System, look_for, owner_pool, repository, studies};
+
+const OPERATOR: &str = "the-operators-own-token";
+
+/// Samples by their name with labels, as they stand in the text.
+type Samples = BTreeMap<String, f64>;
+
+async fn get(coordinator: &Coordinator, token: Option<&str>) -> anyhow::Result<(StatusCode, String)> {
+    // Its cryptography is that of the whole process, and may be there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut request = Client::new().get(format!("{}/metrics", coordinator.http_url));
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await?;
+    Ok((answer.status(), answer.text().await?))
+}
+
+fn samples(text: &str) -> anyhow::Result<Samples> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').with_context(|| format!("no sample: {line}"))?;
+            Ok((name.to_owned(), value.parse()?))
+        })
+        .collect()
+}
+
+async fn scrape(coordinator: &Coordinator) -> anyhow::Result<Samples> {
+    let (status, text) = get(coordinator, None).await?;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    samples(&text)
+}
+
+/// Scrapes until what comes from the database is that new.
+async fn scrape_until(coordinator: &Coordinator, name: &str, value: f64) -> anyhow::Result<Samples> {
+    look_for(&format!("{name} {value}"), async || {
+        let samples = scrape(coordinator).await?;
+        Ok((samples.get(name) == Some(&value)).then_some(samples))
+    })
+    .await
+}
+
+fn name_of(sample: &str) -> &str {
+    sample.split('{').next().unwrap_or(sample)
+}
+
+/// Sum over all samples of that name with these labels.
+fn sum(samples: &Samples, name: &str, labels: &[&str]) -> f64 {
+    let of_name = samples.iter().filter(|(sample, _)| name_of(sample) == name);
+    let fitting = of_name.filter(|(sample, _)| labels.iter().all(|label| sample.contains(label)));
+    fitting.map(|(_, value)| value).sum()
+}
+
+async fn count(system: &System, query: &'static str) -> anyhow::Result<f64> {
+    let owner = owner_pool(&system.database_url).await?;
+    let count: i64 = sqlx::query_scalar(query).fetch_one(&owner).await?;
+    Ok(count as f64)
+}
+
+/// Words of a file that begin as metrics do.
+fn metrics_in(file: &str) -> anyhow::Result<BTreeSet<String>> {
+    let text = std::fs::read_to_string(repository().join(file)).with_context(|| file.to_owned())?;
+    let is_of_name = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_';
+    let words = text.split(|letter| !is_of_name(letter));
+    Ok(words
+        .filter(|word| word.starts_with("trawl_"))
+        .map(str::to_owned)
+        .collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    system
+        .submit(studies::from_json(&studies::small("measured", 6, 20)?)?)
+        .await?;
+    assert_eq!(system.watch_to_end("measured").await?.state, "completed");
+    let found = scrape_until(&system.coordinator, "trawl_studies{state=\"completed\"}", 1.0).await?;
+
+    let value = |name: &str, labels: &[&str]| sum(&found, name, labels);
+    let reports = count(&system, "SELECT count(*) FROM trawl_store.epoch_reports").await?;
+    assert!(reports > 0.0);
+    assert_eq!(value("trawl_epoch_reports_total", &[]), reports);
+    assert_eq!(value("trawl_report_commit_rows_sum", &[]), reports);
+    let jobs = count(&system, "SELECT count(*) FROM trawl_store.job_attempts").await?;
+    assert_eq!(value("trawl_jobs_leased_total", &[]), jobs);
+    assert_eq!(value("trawl_leases_ended_total", &["\"finished\""]), jobs);
+    assert_eq!(value("trawl_leases_ended_total", &[]), jobs);
+    assert_eq!(value("trawl_attempts_failed_total", &[]), 0.0);
+    assert_eq!(value("trawl_grpc_calls_total", &["\"FinishJob\"", "\"OK\""]), jobs);
+    assert!(value("trawl_claim_seconds_count", &[]) >= 1.0);
+    let messages = value("trawl_report_messages_total", &["\"durable\""]);
+    assert!(messages > 0.0 && messages <= reports, "{messages}");
+    assert_eq!(value("trawl_report_acknowledgement_seconds_count", &[]), messages);
+    let kept = count(&system, "SELECT sum(bytes)::bigint FROM trawl.artifacts").await?;
+    assert!(value("trawl_upload_bytes_total", &["\"artifacts\""]) >= kept);
+    for (name, labels, expected) in [
+        ("trawl_jobs", "", 0.0),
+        ("trawl_leases", "", 0.0),
+        ("trawl_trials_open", "", 0.0),
+        ("trawl_studies", "", 1.0),
+        ("trawl_workers", "online", 1.0),
+        ("trawl_workers", "", 1.0),
+        ("trawl_worker_slots", "", 1.0),
+        ("trawl_worker_slots_busy", "", 0.0),
+        ("trawl_database_up", "", 1.0),
+        ("trawl_build_info", env!("CARGO_PKG_VERSION"), 1.0),
+        // The worker's stream.
+        ("trawl_grpc_calls_open", "ReportEpochs", 1.0),
+        ("trawl_grpc_calls_open", "WatchStudy", 0.0),
+    ] {
+        assert_eq!(value(name, &[labels]), expected, "{name} {labels}");
+    }
+    assert!(value("trawl_database_pool_idle", &[]) + value("trawl_database_pool_used", &[]) >= 1.0);
+    assert!(value("trawl_database_wait_seconds_count", &[]) > 0.0);
+
+    // What is asked for, is there.
+    let names: BTreeSet<&str> = found.keys().map(|sample| name_of(sample)).collect();
+    for file in ["deploy/grafana/trawl.json", "deploy/prometheus/rules.yml"] {
+        let asked = metrics_in(file)?;
+        assert!(asked.len() > 8, "{file} asks for {asked:?}");
+        let missing: Vec<&String> = asked.iter().filter(|name| !names.contains(name.as_str())).collect();
+        assert!(missing.is_empty(), "{file} asks for {missing:?}");
+    }
+
+    // Further studies, trials, workers and jobs are no further series; other calls may be.
+    system.add_workers(1)?;
+    system
+        .submit(studies::from_json(&studies::small("again", 12, 5)?)?)
+        .await?;
+    assert_eq!(system.watch_to_end("again").await?.state, "completed");
+    let more = scrape_until(&system.coordinator, "trawl_studies{state=\"completed\"}", 2.0).await?;
+    let new: Vec<&String> = more
+        .keys()
+        .filter(|sample| !found.contains_key(*sample) && !sample.starts_with("trawl_grpc_calls_"))
+        .collect();
+    assert!(new.is_empty(), "{new:?}");
+    assert!(more.len() < 400, "{} samples", more.len());
+    let (_, text) = get(&system.coordinator, None).await?;
+    assert!(!text.contains("measured"), "a study's name is a label");
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let name = line.split(' ').nth(2).unwrap_or_default();
+        assert!(text.contains(&format!("# HELP {name} ")), "{name} says not what it is");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_worker_and_waiting_work_are_seen() -> anyhow::Result<()> {
+    let mut system = System::start(&["--lease-ttl-ms", "1500"]).await?;
+    system.submit(studies::one_job("waits", 4, 100_000)?).await?;
+    let found = scrape_until(&system.coordinator, "trawl_jobs{state=\"queued\"}", 1.0).await?;
+    assert_eq!(sum(&found, "trawl_trials_open", &[]), 4.0);
+    assert_eq!(sum(&found, "trawl_workers", &[]), 0.0);
+    // By what the chart scales workers with, as a reader.
+    let query = std::fs::read_to_string(repository().join("deploy/helm/trawl/files/open_trials.sql"))?;
+    let open: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+        .fetch_one(&system.sql)
+        .await?;
+    assert_eq!(open, 4);
+
+    system.add_workers(1)?;
+    let found = scrape_until(&system.coordinator, "trawl_jobs{state=\"leased\"}", 1.0).await?;
+    assert_eq!(sum(&found, "trawl_worker_slots_busy", &[]), 1.0);
+    system.workers.remove(0).crash()?;
+    let found = scrape_until(
+        &system.coordinator,
+        "trawl_leases_ended_total{outcome=\"expired\"}",
+        1.0,
+    )
+    .await?;
+    assert_eq!(sum(&found, "trawl_attempts_failed_total", &["\"worker_lost\""]), 1.0);
+    scrape_until(&system.coordinator, "trawl_workers{state=\"lost\"}", 1.0).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_for_readers_and_tell_that_the_database_is_away() -> anyhow::Result<()> {
+    let system = System::start(&["--token", OPERATOR]).await?;
+    let coordinator = &system.coordinator;
+    let channel = tonic::transport::Channel::from_shared(coordinator.url.clone())?
+        .connect()
+        .await?;
+    let mut admin = Admin::new(&channel, OPERATOR)?;
+    let mut tokens = BTreeMap::new();
+    for role in ["reader", "user", "worker"] {
+        tokens.insert(role, admin.create(role, role, None).await?);
+    }
+    for (token, expected) in [
+        (None, StatusCode::UNAUTHORIZED),
+        (Some("trawl_forged"), StatusCode::UNAUTHORIZED),
+        (Some(tokens["worker"].as_str()), StatusCode::FORBIDDEN),
+        (Some(tokens["user"].as_str()), StatusCode::OK),
+        (Some(OPERATOR), StatusCode::OK),
+    ] {
+        let (status, text) = get(coordinator, token).await?;
+        assert_eq!(status, expected, "{token:?}");
+        assert_eq!(text.contains("trawl_"), status == StatusCode::OK, "{token:?}: {text}");
+    }
+    let reader = Some(tokens["reader"].as_str());
+    let up = async |expected: f64| {
+        look_for(&format!("trawl_database_up {expected}"), async || {
+            let (status, text) = get(coordinator, reader).await?;
+            assert_eq!(status, StatusCode::OK, "{text}");
+            let found = samples(&text)?;
+            Ok((found.get("trawl_database_up") == Some(&expected)).then_some(found))
+        })
+        .await
+    };
+    let found = up(1.0).await?;
+    for (reason, times) in [("no_token", 1.0), ("bad_token", 1.0), ("role", 1.0), ("too_often", 0.0)] {
+        let label = format!("reason=\"{reason}\"");
+        assert_eq!(sum(&found, "trawl_calls_refused_total", &[&label]), times, "{reason}");
+    }
+
+    // Postgres throws the coordinator out, and lets it in again.
+    let (address, options) = system.database_url.split_once('?').context("no options")?;
+    let (server, database) = address.rsplit_once('/').context("no database")?;
+    let mut owner = PgConnection::connect(&format!("{server}/postgres?{options}")).await?;
+    let allow = |allow: bool| format!("ALTER DATABASE {database} ALLOW_CONNECTIONS {allow}");
+    owner.execute(sqlx::AssertSqlSafe(allow(false))).await?;
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+        .bind(database)
+        .execute(&mut owner)
+        .await?;
+    let found = up(0.0).await?;
+    assert!(
+        found["trawl_jobs{state=\"queued\"}"].is_nan(),
+        "an old count is told as if it were new"
+    );
+    // Nobody is let in who was not before.
+    assert_eq!(
+        get(coordinator, Some("trawl_forged")).await?.0,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(
+        get(coordinator, Some(&tokens["worker"])).await?.0,
+        StatusCode::FORBIDDEN
+    );
+    owner.execute(sqlx::AssertSqlSafe(allow(true))).await?;
+    let found = up(1.0).await?;
+    assert_eq!(found["trawl_jobs{state=\"queued\"}"], 0.0);
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! What operators do: a database that is migrated alone, users for those who read, a token that workers have from the start, and
+//! signs of life.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::Context;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tempfile::TempDir;
+use tonic::Code;
+use tonic::transport::Channel;
+use trawl_e2e::{
+    Coordinator, Process, StoreAt, System, binary, call_raw, fresh_database, look_for, owner_pool, repository, studies,
+    worker,
+};
+
+/// A file with one line.
+fn file(folder: &TempDir, name: &str, content: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.path().join(name);
+    std::fs::write(&path, format!("{content}\n"))?;
+    Ok(path)
+}
+
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().context("a path that is no text")
+}
+
+/// Runs a coordinator that ends by itself, without a database but for what the arguments name.
+fn coordinator(args: &[&str]) -> anyhow::Result<Output> {
+    let mut command = Command::new(binary("trawl-coordinator")?);
+    let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    command.args(ports).args(args).env_remove("DATABASE_URL");
+    Ok(command.current_dir(repository()).output()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_migrated_without_a_port() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let database_url = fresh_database().await?;
+    let url = file(&folder, "database.url", &database_url)?;
+    let newest = std::fs::read_dir(repository().join("migrations"))?.count();
+    for _ in 0..2 {
+        let output = coordinator(&["migrate", "--database-url-file", text(&url)?])?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            String::from_utf8(output.stdout)?,
+            format!("the database has the schema of version {newest}\n")
+        );
+    }
+    let owner = owner_pool(&database_url).await?;
+    let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies")
+        .fetch_one(&owner)
+        .await?;
+    assert_eq!(studies, 0);
+    // Of a later version: it is not touched.
+    sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', true, '', 0)")
+        .execute(&owner)
+        .await?;
+    let output = coordinator(&["migrate", "--database-url-file", text(&url)?])?;
+    let errors = String::from_utf8(output.stderr)?;
+    assert!(!output.status.success() && errors.contains("9999"), "{errors}");
+
+    for (args, expected) in [
+        (vec!["migrate"], "--database-url-file (DATABASE_URL_FILE) is needed"),
+        (
+            vec!["migrate", "--database-url", "postgres://x", "--database-url-file", "y"],
+            "there are two databases",
+        ),
+    ] {
+        let output = coordinator(&args)?;
+        let errors = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains(expected), "{errors}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_read_get_a_user_that_can_only_read() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let database_url = fresh_database().await?;
+    let owner = owner_pool(&database_url).await?;
+    let secret_of = async || -> anyhow::Result<Option<String>> {
+        let query = sqlx::query_scalar("SELECT rolpassword FROM pg_authid WHERE rolname = 'people'");
+        Ok(query.fetch_optional(&owner).await?)
+    };
+    let mut secrets = Vec::new();
+    // The second start has another password, as after the file was made anew.
+    for password in ["first-1", "second-2"] {
+        let url = file(
+            &folder,
+            "reader.url",
+            &format!("postgres://people:{password}@127.0.0.1:5432/trawl"),
+        )?;
+        let system = System::start_on(database_url.clone(), &["--reader-url-file", text(&url)?]).await?;
+        secrets.push(secret_of().await?.context("there is no user")?);
+        drop(system);
+    }
+    assert!(
+        secrets.iter().all(|secret| secret.starts_with("SCRAM-SHA-256$")),
+        "{secrets:?}"
+    );
+    assert_ne!(secrets[0], secrets[1]);
+
+    let options: PgConnectOptions = database_url.parse()?;
+    let people = PgPoolOptions::new().connect_with(options.username("people")).await?;
+    let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies")
+        .fetch_one(&people)
+        .await?;
+    assert_eq!(studies, 0);
+    let limit: String = sqlx::query_scalar("SHOW statement_timeout").fetch_one(&people).await?;
+    assert_eq!(limit, "5min");
+    for refused in [
+        "SELECT count(*) FROM trawl_store.tokens",
+        "CREATE TABLE mine (id integer)",
+        "SET default_transaction_read_only = off; CREATE TABLE public.mine (id integer)",
+        "UPDATE trawl.studies SET name = 'x'",
+    ] {
+        sqlx::raw_sql(refused).execute(&people).await.expect_err(refused);
+    }
+
+    // Nobody else's user is taken over.
+    sqlx::query("CREATE ROLE somebody LOGIN").execute(&owner).await?;
+    for user in ["postgres", "somebody"] {
+        let url = file(
+            &folder,
+            "reader.url",
+            &format!("postgres://{user}:taken-over@127.0.0.1:5432/trawl"),
+        )?;
+        let database = file(&folder, "database.url", &database_url)?;
+        let output = coordinator(&[
+            "--database-url-file",
+            text(&database)?,
+            "--reader-url-file",
+            text(&url)?,
+        ])?;
+        let errors = String::from_utf8(output.stderr)?;
+        assert!(
+            !output.status.success() && errors.contains(&format!("there is a user {user} already")),
+            "{errors}"
+        );
+        let changed: bool = sqlx::query_scalar("SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = $1")
+            .bind(user)
+            .fetch_one(&owner)
+            .await?;
+        assert!(!changed, "{user} has another password");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_may_have_a_token_from_the_start() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let (operator, workers) = ("of-the-operator", "of-the-workers");
+    let operator_file = file(&folder, "operator.token", operator)?;
+    let worker_file = file(&folder, "worker.token", workers)?;
+    let store = StoreAt::folder(folder.path());
+    let database_url = fresh_database().await?;
+    let flags = [
+        "--token-file",
+        text(&operator_file)?,
+        "--worker-token-file",
+        text(&worker_file)?,
+    ];
+    let coordinator_process = Coordinator::start(&database_url, &store, &flags, "127.0.0.1:0").await?;
+    let channel = Channel::from_shared(coordinator_process.url.clone())?.connect().await?;
+    let list = "/trawl.v1.StudyService/ListStudies";
+    let refused = call_raw(&channel, list, Some(workers), vec![Vec::new()])
+        .await
+        .expect_err("no reader");
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    call_raw(&channel, list, Some(operator), vec![Vec::new()]).await?;
+
+    let mut program = Command::new(binary("trawl-worker")?);
+    program.args(["--token-file", text(&worker_file)?]);
+    let _worker = worker(program, &coordinator_process.url)?;
+    let study = file(
+        &folder,
+        "study.json",
+        &studies::with_whole_paths(studies::small("with-it", 2, 1)?).to_string(),
+    )?;
+    let output = Command::new(binary("trawl")?)
+        .args([
+            "submit",
+            text(&study)?,
+            "--watch",
+            "--token-file",
+            text(&operator_file)?,
+        ])
+        .env("TRAWL_SERVER", &coordinator_process.url)
+        .output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    // Alone it would close the door to everybody else; and a worker must not be an operator.
+    let database = file(&folder, "database.url", &database_url)?;
+    let database = ["--database-url-file", text(&database)?];
+    let alone = ["--worker-token-file", text(&worker_file)?];
+    let same = [
+        "--token-file",
+        text(&worker_file)?,
+        "--worker-token-file",
+        text(&worker_file)?,
+    ];
+    for (flags, expected) in [
+        (&alone[..], "needs a token for the operator, too"),
+        (&same[..], "holds the operator's token"),
+    ] {
+        let output = coordinator(&[&database[..], flags].concat())?;
+        let errors = String::from_utf8(output.stderr)?;
+        assert!(!output.status.success() && errors.contains(expected), "{errors}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn supervisors_are_told_who_lives() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let system = System::start(&["--token", "nobody-needs-it-here"]).await?;
+    assert_eq!(system.trawl_stdout(&["health"])?, "serving\n");
+    let output = system.trawl(&["health", "--server", "http://127.0.0.1:1"])?;
+    assert_eq!(output.status.code(), Some(1));
+
+    // It waits for a coordinator that is not there, and lives.
+    let sign = folder.path().join("alive");
+    let alive = || -> anyhow::Result<Output> {
+        let mut command = Command::new(binary("trawl-worker")?);
+        Ok(command.arg("alive").env("TRAWL_ALIVE_FILE", &sign).output()?)
+    };
+    let before = alive()?;
+    assert_eq!(before.status.code(), Some(1));
+    assert!(
+        String::from_utf8(before.stderr)?.contains("alive: No such file"),
+        "it says which file"
+    );
+    let _worker = Process::start(
+        Command::new(binary("trawl-worker")?)
+            .args(["--coordinator", "http://127.0.0.1:1", "--device", "cpu"])
+            .env("TRAWL_ALIVE_FILE", &sign)
+            .env("RUST_LOG", "error"),
+    )?;
+    look_for("a sign of life", async || Ok(sign.exists().then_some(()))).await?;
+    assert!(alive()?.status.success());
+    Ok(())
+}

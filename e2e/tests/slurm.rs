@@ -1,0 +1,233 @@
+//! The batch script for Slurm, with a real worker and a real coordinator; the test plays Slurm: it sends the signals that Slurm
+//! sends, and has an `srun` and an `scontrol` of its own on the PATH.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::json;
+use sqlx::PgPool;
+use tempfile::TempDir;
+use trawl_e2e::{Process, System, View, assert_same_rows, binary, look_for, owner_pool, repository, studies};
+use trawl_proto::v1;
+
+const STUDY: &str = "batch";
+/// A job has checkpoints when it is handed back, and no others.
+const NO_INTERVAL: [&str; 2] = ["--checkpoint-interval-ms", "86400000"];
+
+/// One job of 6 members that trains for seconds.
+fn one_job() -> anyhow::Result<v1::Study> {
+    let mut study = studies::small(STUDY, 2, 2_000)?;
+    study["space"]["activation"] = json!({ "choice": ["tanh"] });
+    study["space"]["batch_size"] = json!({ "choice": [8] });
+    study["space"]["learning_rate"] = json!({ "choice": [0.001] });
+    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
+    study.as_object_mut().map(|study| study.remove("refit"));
+    studies::from_json(&study)
+}
+
+async fn undisturbed() -> anyhow::Result<Vec<(View, Vec<String>)>> {
+    let mut system = System::start(&NO_INTERVAL).await?;
+    system.add_workers(1)?;
+    system.submit(one_job()?).await?;
+    assert_eq!(system.watch_to_end(STUDY).await?.state, "completed");
+    system.all_rows(STUDY).await
+}
+
+/// What of Slurm a job sees: programs on the PATH, of which each call is noted.
+struct Slurm {
+    folder: TempDir,
+}
+
+impl Slurm {
+    fn new() -> anyhow::Result<Self> {
+        let slurm = Self {
+            folder: TempDir::new()?,
+        };
+        let noted = slurm.calls_file();
+        slurm.program("scontrol", &format!("echo \"scontrol $*\" >> '{}'", noted.display()))?;
+        slurm.program(
+            "srun",
+            &format!("echo \"srun $*\" >> '{}'; shift; exec \"$@\"", noted.display()),
+        )?;
+        Ok(slurm)
+    }
+
+    fn program(&self, name: &str, script: &str) -> anyhow::Result<()> {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        Ok(())
+    }
+
+    fn calls_file(&self) -> PathBuf {
+        self.folder.path().join("calls")
+    }
+
+    fn calls(&self) -> anyhow::Result<Vec<String>> {
+        match std::fs::read_to_string(self.calls_file()) {
+            Ok(calls) => Ok(calls.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Runs the script as a job that was started `restarts` times before, in a process group of its own.
+    fn start(&self, coordinator: &str, restarts: u32, more: &[(&str, &str)]) -> anyhow::Result<Process> {
+        let worker = binary("trawl-worker")?;
+        let programs = worker.parent().unwrap_or(Path::new("/"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        Process::start(
+            Command::new("bash")
+                .arg(repository().join("deploy/slurm/worker.sbatch"))
+                .env(
+                    "PATH",
+                    format!("{}:{}:{path}", self.folder.path().display(), programs.display()),
+                )
+                .env("TRAWL_COORDINATOR", coordinator)
+                .env("TRAWL_DEVICE", "cpu")
+                .env("TRAWL_CACHE_DIR", self.folder.path().join("cache"))
+                .env("SLURM_JOB_ID", "4711")
+                .env("SLURM_RESTART_COUNT", restarts.to_string())
+                .env("RUST_LOG", "warn")
+                .envs(more.iter().copied())
+                .process_group(0),
+        )
+    }
+}
+
+/// As Slurm does it when a job is preempted or cancelled: all of its processes are told.
+fn tell_all(job: &Process, signal: Signal) -> anyhow::Result<()> {
+    let group = Pid::from_raw(i32::try_from(job.id())?);
+    Ok(kill_process_group(
+        group.ok_or_else(|| anyhow::anyhow!("no group"))?,
+        signal,
+    )?)
+}
+
+/// Waits until the job is back in the queue with a checkpoint; how its leases ended, and the epochs of the checkpoint.
+async fn handed_back(owner: &PgPool) -> anyhow::Result<(Vec<String>, i32)> {
+    look_for("the job to be handed back", async || {
+        let outcomes: Vec<String> = sqlx::query_scalar(
+            "SELECT a.outcome FROM trawl_store.job_attempts a JOIN trawl_store.jobs j USING (job_id)
+             WHERE j.state = 'queued' AND j.attempts = 0 ORDER BY a.ended_at",
+        )
+        .fetch_all(owner)
+        .await?;
+        let epochs: Option<i32> = sqlx::query_scalar("SELECT max(epochs) FROM trawl_store.checkpoints")
+            .fetch_one(owner)
+            .await?;
+        Ok(epochs.filter(|_| !outcomes.is_empty()).map(|epochs| (outcomes, epochs)))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_job_hands_its_leases_back_and_goes_on_when_it_is_put_back() -> anyhow::Result<()> {
+    let expected = undisturbed().await?;
+    let system = System::start(&NO_INTERVAL).await?;
+    let owner = owner_pool(&system.database_url).await?;
+    system.submit(one_job()?).await?;
+    let slurm = Slurm::new()?;
+    let reported = |epochs: u64| move |study: &v1::StudySummary| study.epochs_reported > epochs;
+
+    // The time is up: the script alone is told, and asks to be put back.
+    let mut job = slurm.start(&system.coordinator.url, 0, &[])?;
+    system.watch_until(STUDY, "some epochs", reported(600)).await?;
+    job.signal(Signal::USR1)?;
+    assert_eq!(job.ended().await?.code(), Some(0));
+    let (outcomes, first) = handed_back(&owner).await?;
+    assert_eq!(outcomes, ["drained"]);
+    assert!(first > 0, "a checkpoint of no epochs");
+    assert_eq!(slurm.calls()?, ["scontrol requeue 4711"]);
+
+    // Preempted: script and worker are told both. Slurm puts it back, the script does not.
+    let launch = ("TRAWL_LAUNCH", "srun --ntasks=1");
+    let mut job = slurm.start(&system.coordinator.url, 1, &[launch])?;
+    let so_far = 6 * u64::from(first.unsigned_abs());
+    system.watch_until(STUDY, "more epochs", reported(so_far + 600)).await?;
+    tell_all(&job, Signal::TERM)?;
+    assert_eq!(job.ended().await?.code(), Some(0));
+    let (outcomes, second) = handed_back(&owner).await?;
+    assert_eq!(outcomes, ["drained", "drained"]);
+    assert!(
+        second > first,
+        "the second attempt began anew: {first} and {second} epochs"
+    );
+    assert_eq!(
+        slurm.calls()?,
+        ["scontrol requeue 4711", "srun --ntasks=1 trawl-worker"]
+    );
+
+    let mut job = slurm.start(&system.coordinator.url, 2, &[])?;
+    let study = system.watch_to_end(STUDY).await?;
+    assert_eq!(study.state, "completed", "{}", study.error);
+    tell_all(&job, Signal::TERM)?;
+    assert_eq!(job.ended().await?.code(), Some(0));
+    assert_same_rows(&expected, &system.all_rows(STUDY).await?, "in three batch jobs");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_job_that_cannot_work_is_not_put_back() -> anyhow::Result<()> {
+    let system = System::start(&["--token", "operator"]).await?;
+    let slurm = Slurm::new()?;
+    let url = &system.coordinator.url;
+    // Coordinator, settings, and the exit status that Slurm sees.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], i32);
+    let wrong: [Case<'_>; 5] = [
+        ("", &[], 2),
+        (url, &[("TRAWL_TOKEN", "operator")], 2),
+        (url, &[("TRAWL_TOKEN_FILE", "/nonexistent/token")], 2),
+        (url, &[("TRAWL_SLOTS", "0")], 2),
+        // Without a token, nobody takes it; Slurm's time would run for nothing.
+        (url, &[("TRAWL_REGISTER_WITHIN_S", "1")], 1),
+    ];
+    for (coordinator, settings, status) in wrong {
+        let mut job = slurm.start(coordinator, 0, settings)?;
+        assert_eq!(job.ended().await?.code(), Some(status), "{coordinator} {settings:?}");
+    }
+    assert_eq!(slurm.calls()?, Vec::<String>::new());
+
+    // One that was put back as often as it may be is not put back again.
+    let token = slurm.folder.path().join("token");
+    std::fs::write(&token, "operator\n")?;
+    let settings = [
+        ("TRAWL_TOKEN_FILE", token.to_str().unwrap_or_default()),
+        ("TRAWL_REQUEUES_MAX", "3"),
+    ];
+    let mut job = slurm.start(url, 3, &settings)?;
+    look_for("the worker", async || {
+        let online: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.workers WHERE state = 'online'")
+            .fetch_one(&system.sql)
+            .await?;
+        Ok((online == 1).then_some(()))
+    })
+    .await?;
+    job.signal(Signal::USR1)?;
+    assert_eq!(job.ended().await?.code(), Some(0));
+    assert_eq!(slurm.calls()?, Vec::<String>::new());
+    Ok(())
+}
+
+/// The wishes of the script's head that Slurm reads; a job that has none of them loses its work.
+#[test]
+fn the_script_asks_slurm_to_be_told_and_to_be_put_back() -> anyhow::Result<()> {
+    let script = std::fs::read_to_string(repository().join("deploy/slurm/worker.sbatch"))?;
+    // Slurm reads no further than the first command.
+    let head = script
+        .lines()
+        .take_while(|line| line.is_empty() || line.starts_with('#'));
+    let wishes: Vec<&str> = head.filter_map(|line| line.strip_prefix("#SBATCH ")).collect();
+    assert!(wishes.contains(&"--requeue"), "{wishes:?}");
+    assert!(wishes.contains(&"--gres=gpu:1"), "{wishes:?}");
+    let notice_s: u32 = wishes
+        .iter()
+        .find_map(|wish| wish.strip_prefix("--signal=B:USR1@"))
+        .ok_or_else(|| anyhow::anyhow!("no signal: {wishes:?}"))?
+        .parse()?;
+    assert!(notice_s >= 24, "a worker needs 12 s to hand its leases back");
+    Ok(())
+}

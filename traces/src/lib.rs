@@ -1,0 +1,166 @@
+//! OTLP traces of the coordinator and the worker: off, unless the usual variables name a collector; then spans go there by gRPC.
+//!
+//! Spans are those of `tracing` with the target [`TARGET`]. The log does not see them, and where traces are off nobody does: they
+//! cost a comparison each. The context of a trace travels as `traceparent` in the metadata of calls.
+
+use std::time::Duration;
+
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
+use tracing::{Metadata, Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::{Filter, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The target of spans that are for traces.
+pub const TARGET: &str = "trawl_traces";
+/// How long spans that wait may take to be sent when a program ends: it must not hold up a drain.
+const FLUSH_WITHIN: Duration = Duration::from_secs(3);
+/// Variables of which one has to name a collector.
+const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+/// Variables that name the protocol.
+const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
+
+/// Why there are no traces although somebody wants them.
+#[derive(Debug, thiserror::Error)]
+pub enum TracesError {
+    /// The protocol.
+    #[error("{variable} is {protocol}: traces are sent by grpc alone")]
+    Protocol {
+        /// The variable.
+        variable: &'static str,
+        /// Its value.
+        protocol: String,
+    },
+    /// The collector's URL, or the headers.
+    #[error("traces: {0}")]
+    Exporter(#[from] ExporterBuildError),
+}
+
+/// Where spans go; nowhere, if nothing says so.
+#[derive(Debug)]
+pub struct Traces(Option<SdkTracerProvider>);
+
+impl Traces {
+    /// As the variables of the environment say. To be called inside a tokio runtime; connects when the first spans are sent.
+    ///
+    /// # Errors
+    /// Variables that cannot be followed.
+    pub fn from_environment(service: &'static str) -> Result<Self, TracesError> {
+        let is_wanted = ENDPOINTS.iter().any(|name| variable(name).is_some())
+            && !variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+            && variable("OTEL_TRACES_EXPORTER").is_none_or(|value| value != "none");
+        if !is_wanted {
+            return Ok(Self(None));
+        }
+        if let Some((name, protocol)) = PROTOCOLS.iter().find_map(|name| Some((*name, variable(name)?)))
+            && protocol != "grpc"
+        {
+            return Err(TracesError::Protocol {
+                variable: name,
+                protocol,
+            });
+        }
+        let resource = Resource::builder();
+        // Whoever names the service by a variable has it so.
+        let resource = match variable("OTEL_SERVICE_NAME") {
+            None => resource.with_service_name(service),
+            Some(_) => resource,
+        };
+        let exporter = SpanExporter::builder().with_tonic().build()?;
+        let provider = SdkTracerProvider::builder()
+            .with_resource(resource.build())
+            .with_batch_exporter(exporter)
+            .build();
+        Ok(Self(Some(provider)))
+    }
+
+    /// True if spans go anywhere.
+    pub fn are_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// What hands the spans of the target [`TARGET`] on; nothing, where traces are off.
+    pub fn layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    {
+        let tracer = self.0.as_ref()?.tracer("trawl");
+        let layer = tracing_opentelemetry::layer()
+            .with_tracer(tracer)
+            .with_location(false)
+            .with_threads(false)
+            .with_tracked_inactivity(false)
+            .with_target(false)
+            .with_level(false);
+        Some(layer.with_filter(filter_fn(is_of_traces)))
+    }
+
+    /// Sends what waits, for three seconds at most. Blocks.
+    pub fn flush(self) {
+        if let Some(provider) = self.0
+            && let Err(error) = provider.shutdown_with_timeout(FLUSH_WITHIN)
+        {
+            tracing::warn!(error = %error, "some spans were not sent");
+        }
+    }
+}
+
+/// For the log: as this filter says, without the spans of traces.
+pub fn without_traces<S>(filter: impl Filter<S> + 'static) -> impl Filter<S> + 'static
+where
+    S: Subscriber + 'static,
+{
+    filter.and(filter_fn(|metadata: &Metadata<'_>| !is_of_traces(metadata)))
+}
+
+fn is_of_traces(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target() == TARGET
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Puts the context of the present span on a call, if there is one.
+pub fn inject(metadata: &mut MetadataMap) {
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut Carrier(metadata));
+}
+
+/// Makes a span a child of the one that came with a call. A context is believed, whoever sends it: it decides nothing.
+pub fn set_parent(span: &Span, headers: &tonic::codegen::http::HeaderMap) {
+    if span.is_disabled() {
+        return;
+    }
+    let parent = TraceContextPropagator::new().extract(&Headers(headers));
+    // Fails where traces are off, and then nobody has the span.
+    let _ = span.set_parent(parent);
+}
+
+struct Carrier<'a>(&'a mut MetadataMap);
+
+impl Injector for Carrier<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if let (Ok(key), Ok(value)) = (MetadataKey::from_bytes(key.as_bytes()), MetadataValue::try_from(value)) {
+            self.0.insert(key, value);
+        }
+    }
+}
+
+struct Headers<'a>(&'a tonic::codegen::http::HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(|key| key.as_str()).collect()
+    }
+}

@@ -1,0 +1,100 @@
+//! Tells whoever supervises the process that it lives: a file whose age is that of its last sign of life. It says nothing of the
+//! coordinator, since a worker that waits for one must not be killed for it.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::warn;
+
+/// Time between two signs of life.
+const EVERY: Duration = Duration::from_secs(5);
+/// The process counts as alive for so long after one: a machine may be busy, and suspended for a moment.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Why a process does not count as alive.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAlive {
+    /// There is no sign of it.
+    #[error("{}: {error}", file.display())]
+    NoSign {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The last one is too old.
+    #[error("{}: the last sign of life is {age_s} s old", file.display())]
+    Silent {
+        /// The file.
+        file: PathBuf,
+        /// Its age in seconds.
+        age_s: u64,
+    },
+}
+
+/// Gives a sign of life again and again, from the runtime that the worker's calls run on.
+pub async fn give_signs(file: PathBuf) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = false;
+    loop {
+        ticks.tick().await;
+        if let Err(error) = give_sign(&file)
+            && !told
+        {
+            warn!(error = %error, file = %file.display(), "cannot give a sign of life");
+            told = true;
+        }
+    }
+}
+
+fn give_sign(file: &Path) -> io::Result<()> {
+    // Written, so that its time of modification is the file system's.
+    let mut file = File::create(file)?;
+    io::Write::write_all(&mut file, b"alive\n")
+}
+
+/// Whether the process that signs this file lives.
+///
+/// # Errors
+/// It does not.
+pub fn check(file: &Path) -> Result<(), NotAlive> {
+    let modified = std::fs::metadata(file).and_then(|metadata| metadata.modified());
+    let modified = modified.map_err(|error| NotAlive::NoSign {
+        file: file.to_owned(),
+        error,
+    })?;
+    // A sign from the future is one from before somebody set the clock back.
+    let age = modified.elapsed().unwrap_or_default();
+    if age <= FRESH {
+        return Ok(());
+    }
+    Err(NotAlive::Silent {
+        file: file.to_owned(),
+        age_s: age.as_secs(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_lives_as_long_as_its_signs_are_fresh() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("alive");
+        assert!(matches!(check(&file), Err(NotAlive::NoSign { .. })));
+        give_sign(&file).unwrap();
+        check(&file).unwrap();
+        let written = std::fs::metadata(&file).unwrap().modified().unwrap();
+        let handle = File::options().write(true).open(&file).unwrap();
+        handle.set_modified(written - FRESH - Duration::from_secs(5)).unwrap();
+        let error = check(&file).expect_err("it is silent");
+        assert!(matches!(error, NotAlive::Silent { age_s: 65.., .. }), "{error}");
+        give_sign(&file).unwrap();
+        check(&file).unwrap();
+    }
+}
