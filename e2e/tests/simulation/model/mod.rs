@@ -66,6 +66,18 @@ enum JobState {
     Failed,
 }
 
+impl JobState {
+    /// As the real tables have it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Leased => "leased",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Job {
     job_id: JobId,

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{JobState, Model};
+use trawl_domain::job::TrialFold;
+
+use super::{Artifact, Fold, Job, Model, Report, Trial};
 
 /// Rows by table, in the order of their keys.
 pub(crate) type Rows = BTreeMap<&'static str, Vec<String>>;
@@ -14,149 +16,109 @@ const RESULTS: [&str; 5] = ["study", "trials", "folds", "epoch_reports", "artifa
 impl Model {
     /// All rows.
     pub(crate) fn rows(&self) -> Rows {
-        let state = |state| match state {
-            JobState::Queued => "queued",
-            JobState::Leased => "leased",
-            JobState::Completed => "completed",
-            JobState::Failed => "failed",
+        let jobs = self.rows_of_jobs();
+        let trials = self.rows_of_trials();
+        let kept = self.rows_of_files();
+        jobs.into_iter().chain(trials).chain(kept).collect()
+    }
+
+    /// Jobs, and what is known of their attempts.
+    fn rows_of_jobs(&self) -> [(&'static str, Vec<String>); 3] {
+        let jobs = || (0_u32..).zip(&self.jobs);
+        let job = |(place, job): (u32, &Job)| {
+            let (attempts, epoch) = (job.attempts, job.lease_epoch);
+            let state = job.state.as_str();
+            format!(
+                "{place}: {state} attempts={attempts} epoch={epoch} {:?}",
+                job.last_error
+            )
         };
-        let jobs = || (0..).zip(&self.jobs);
+        let lease = |(place, job): (u32, &Job)| job.lease.map(|lease| format!("{place}: {}", lease.worker_id));
+        let attempts = jobs().flat_map(|(place, job)| {
+            (1_u32..).zip(&job.history).map(move |(epoch, attempt)| {
+                let ended = attempt.ended.as_ref();
+                let failure = ended.and_then(|ended| ended.failure.as_ref());
+                format!(
+                    "{place}/{epoch}: {} {:?} {:?} {:?}",
+                    attempt.worker_id,
+                    ended.map(|ended| ended.outcome),
+                    failure.map(|(cause, _)| cause.as_str()),
+                    failure.map(|(_, error)| error)
+                )
+            })
+        });
+        [
+            ("jobs", jobs().map(job).collect()),
+            ("leases", jobs().filter_map(lease).collect()),
+            ("job_attempts", attempts.collect()),
+        ]
+    }
+
+    /// The study, and its trials with their folds and epochs.
+    fn rows_of_trials(&self) -> [(&'static str, Vec<String>); 5] {
         let trials = || (0_u32..).zip(&self.trials);
-        let ended = |outcome| {
+        let ended = |outcome: &str| {
             self.trials
                 .iter()
                 .filter(|trial| trial.state.as_str() == outcome)
                 .count()
         };
-        Rows::from([
-            (
-                "study",
-                vec![format!(
-                    "{} completed={} failed={} reports={}",
-                    self.state,
-                    ended("completed"),
-                    ended("failed"),
-                    self.epochs_reported
-                )],
-            ),
-            (
-                "jobs",
-                jobs()
-                    .map(|(place, job): (u32, _)| {
-                        format!(
-                            "{place}: {} attempts={} epoch={} {:?}",
-                            state(job.state),
-                            job.attempts,
-                            job.lease_epoch,
-                            job.last_error
-                        )
-                    })
-                    .collect(),
-            ),
-            (
-                "leases",
-                jobs()
-                    .filter_map(|(place, job)| job.lease.map(|lease| format!("{place}: {}", lease.worker_id)))
-                    .collect(),
-            ),
-            (
-                "job_attempts",
-                jobs()
-                    .flat_map(|(place, job)| {
-                        (1_u32..).zip(&job.history).map(move |(epoch, attempt)| {
-                            let ended = attempt.ended.as_ref();
-                            let failure = ended.and_then(|ended| ended.failure.as_ref());
-                            format!(
-                                "{place}/{epoch}: {} {:?} {:?} {:?}",
-                                attempt.worker_id,
-                                ended.map(|ended| ended.outcome),
-                                failure.map(|(cause, _)| cause.as_str()),
-                                failure.map(|(_, error)| error)
-                            )
-                        })
-                    })
-                    .collect(),
-            ),
-            (
-                "checkpoints",
-                jobs()
-                    .flat_map(|(place, job)| {
-                        let line = move |c: &trawl_coordinator::store::checkpoints::CheckpointRecord| {
-                            format!(
-                                "{place}/{}: epochs={} bytes={} {}",
-                                c.number, c.epochs, c.bytes, c.sha256
-                            )
-                        };
-                        job.checkpoints.iter().map(line)
-                    })
-                    .collect(),
-            ),
-            (
-                "trials",
-                trials()
-                    .map(|(number, trial)| {
-                        let (value, error) = (trial.value, &trial.error);
-                        format!(
-                            "{number}: {} {:?} {:?} {error:?}",
-                            trial.state,
-                            value.map(|v| v.mean),
-                            value.and_then(|v| v.std)
-                        )
-                    })
-                    .collect(),
-            ),
-            (
-                "trial_attempts",
-                trials()
-                    .map(|(number, trial)| format!("{number}: {}", trial.attempts))
-                    .collect(),
-            ),
-            (
-                "folds",
-                self.folds
-                    .iter()
-                    .map(|(key, fold)| {
-                        let metrics = fold.metrics;
-                        format!(
-                            "{}/{}: {} epochs={} {:?} {:?} {:?} {:?} {:?}",
-                            key.trial,
-                            key.fold,
-                            fold.state,
-                            fold.epochs,
-                            fold.train_loss,
-                            metrics.map(|m| m.val_loss),
-                            fold.best_epoch,
-                            metrics.map(|m| m.best_val_loss),
-                            fold.error
-                        )
-                    })
-                    .collect(),
-            ),
-            (
-                "epoch_reports",
-                self.reports
-                    .iter()
-                    .map(|((key, epoch), report)| {
-                        format!(
-                            "{}/{}/{epoch}: {:?} {:?} {:?}",
-                            key.trial, key.fold, report.train_loss, report.val_loss, report.val_accuracy
-                        )
-                    })
-                    .collect(),
-            ),
-            (
-                "artifacts",
-                self.artifacts
-                    .iter()
-                    .map(|((trial, name), artifact)| {
-                        format!(
-                            "{trial}/{name}: {} bytes={} {}",
-                            artifact.kind, artifact.bytes, artifact.sha256
-                        )
-                    })
-                    .collect(),
-            ),
-        ])
+        let (completed, failed) = (ended("completed"), ended("failed"));
+        let study = format!(
+            "{} completed={completed} failed={failed} reports={}",
+            self.state, self.epochs_reported
+        );
+        let trial = |(number, trial): (u32, &Trial)| {
+            let (value, error) = (trial.value, &trial.error);
+            let (mean, std) = (value.map(|v| v.mean), value.and_then(|v| v.std));
+            format!("{number}: {} {mean:?} {std:?} {error:?}", trial.state)
+        };
+        let fold = |(key, fold): (&TrialFold, &Fold)| {
+            format!(
+                "{}/{}: {} epochs={} {:?} {:?} {:?} {:?} {:?}",
+                key.trial,
+                key.fold,
+                fold.state,
+                fold.epochs,
+                fold.train_loss,
+                fold.metrics.map(|m| m.val_loss),
+                fold.best_epoch,
+                fold.metrics.map(|m| m.best_val_loss),
+                fold.error
+            )
+        };
+        let report = |((key, epoch), report): (&(TrialFold, u32), &Report)| {
+            format!(
+                "{}/{}/{epoch}: {:?} {:?} {:?}",
+                key.trial, key.fold, report.train_loss, report.val_loss, report.val_accuracy
+            )
+        };
+        let attempts = trials().map(|(number, trial)| format!("{number}: {}", trial.attempts));
+        [
+            ("study", vec![study]),
+            ("trials", trials().map(trial).collect()),
+            ("trial_attempts", attempts.collect()),
+            ("folds", self.folds.iter().map(fold).collect()),
+            ("epoch_reports", self.reports.iter().map(report).collect()),
+        ]
+    }
+
+    /// Files that are listed.
+    fn rows_of_files(&self) -> [(&'static str, Vec<String>); 2] {
+        let checkpoints = (0_u32..).zip(&self.jobs).flat_map(|(place, job)| {
+            job.checkpoints.iter().map(move |c| {
+                let (number, epochs, bytes) = (c.number, c.epochs, c.bytes);
+                format!("{place}/{number}: epochs={epochs} bytes={bytes} {}", c.sha256)
+            })
+        });
+        let artifact = |((trial, name), artifact): (&(u32, String), &Artifact)| {
+            let (kind, bytes) = (artifact.kind, artifact.bytes);
+            format!("{trial}/{name}: {kind} bytes={bytes} {}", artifact.sha256)
+        };
+        [
+            ("checkpoints", checkpoints.collect()),
+            ("artifacts", self.artifacts.iter().map(artifact).collect()),
+        ]
     }
 
     /// The rows that a run has to have in the end, whatever disturbed it.

@@ -61,7 +61,8 @@ impl Pair {
     }
 
     async fn compare(&self) -> anyhow::Result<()> {
-        let (model, real) = (self.model.store.shared.model().rows(), self.real.store.rows().await?);
+        let model = self.model.store.shared.model().rows();
+        let real = self.real.store.rows().await?;
         for (table, rows) in &model {
             let real: &Vec<String> = &real[table];
             anyhow::ensure!(

@@ -177,16 +177,12 @@ impl<S: Deref<Target: Steps>> Side<S> {
             }
             Op::ReportAll(lease) => {
                 let (claim, members) = self.lease(*lease);
-                let epochs: Vec<JobEpoch> = (0..EPOCHS)
-                    .map(|epoch| job_epoch(claim, members, epoch, None, 0))
-                    .collect();
+                let epochs = all_epochs(claim, members);
                 format!("{:?}", self.store.write_epochs(&epochs).await?.contains(&claim))
             }
             Op::Train(lease) => {
                 let (claim, members) = self.lease(*lease);
-                let epochs: Vec<JobEpoch> = (0..EPOCHS)
-                    .map(|epoch| job_epoch(claim, members, epoch, None, 0))
-                    .collect();
+                let epochs = all_epochs(claim, members);
                 let written = self.store.write_epochs(&epochs).await?.contains(&claim);
                 let finished = self.store.finish_job(claim, TestMetrics::default()).await?;
                 format!("{written:?} {finished:?}")
@@ -221,13 +217,7 @@ impl<S: Deref<Target: Steps>> Side<S> {
                 self.note(Noted::Checkpoint(head), key)
             }
             Op::NoteArtifact { lease, member } => {
-                let head = ArtifactHead {
-                    lease: self.lease(*lease).0,
-                    member: Some(*member),
-                    kind: ArtifactKind::Weights,
-                    name: format!("fold-{member}.safetensors"),
-                    announced: self.fingerprint(),
-                };
+                let head = self.artifact(*lease, *member);
                 let key = self.store.note_artifact(&head).await?;
                 self.note(Noted::Artifact(head), key)
             }
@@ -260,6 +250,16 @@ impl<S: Deref<Target: Steps>> Side<S> {
             }
             Op::Advance(_) | Op::Pause(_) => String::new(),
         })
+    }
+
+    fn artifact(&mut self, lease: usize, member: u32) -> ArtifactHead {
+        ArtifactHead {
+            lease: self.lease(lease).0,
+            member: Some(member),
+            kind: ArtifactKind::Weights,
+            name: format!("fold-{member}.safetensors"),
+            announced: self.fingerprint(),
+        }
     }
 
     async fn take_leases(&mut self, worker_id: WorkerId, slots: u32) -> Result<String, AppError> {
@@ -301,6 +301,13 @@ impl<S: Deref<Target: Steps>> Side<S> {
     fn noted_before(&self, ago: usize) -> Option<(Noted, String)> {
         Some(self.noted[self.noted.len().checked_sub(1 + ago)?].clone())
     }
+}
+
+/// Every epoch of a job whose members never diverge.
+fn all_epochs(claim: LeaseClaim, members: u32) -> Vec<JobEpoch> {
+    (0..EPOCHS)
+        .map(|epoch| job_epoch(claim, members, epoch, None, 0))
+        .collect()
 }
 
 fn job_epoch(lease: LeaseClaim, members: u32, epoch: u32, diverged: Option<u32>, more: u8) -> JobEpoch {
