@@ -1,5 +1,5 @@
 //! The batch script for Slurm, with a real worker and a real coordinator; the test plays Slurm: it sends the signals that Slurm
-//! sends, and has an `srun` and an `scontrol` of its own on the PATH.
+//! sends, and has an `srun`, a `scancel` and an `scontrol` of its own on the PATH.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -48,9 +48,15 @@ impl Slurm {
         };
         let noted = slurm.calls_file();
         slurm.program("scontrol", &format!("echo \"scontrol $*\" >> '{}'", noted.display()))?;
+        let step = slurm.folder.path().join("step");
+        slurm.program("srun", &srun(&noted, &step))?;
         slurm.program(
-            "srun",
-            &format!("echo \"srun $*\" >> '{}'; shift; exec \"$@\"", noted.display()),
+            "scancel",
+            &format!(
+                "echo \"scancel $*\" >> '{}'; kill -TERM \"$(cat '{}')\"",
+                noted.display(),
+                step.display()
+            ),
         )?;
         Ok(slurm)
     }
@@ -96,6 +102,27 @@ impl Slurm {
                 .process_group(0),
         )
     }
+}
+
+/// A step that a SIGTERM to srun kills, as the real one does; whoever knows its number may tell the worker itself.
+fn srun(noted: &Path, step: &Path) -> String {
+    format!(
+        r#"echo "srun $*" >> '{}'
+shift
+"$@" &
+echo $! > '{}'
+trap 'kill -KILL $!' TERM
+wait $!
+status=$?
+# A signal ends a wait, and not the worker.
+if kill -0 $! 2>/dev/null; then
+    wait $!
+    status=$?
+fi
+exit $status"#,
+        noted.display(),
+        step.display()
+    )
 }
 
 /// As Slurm does it when a job is preempted or cancelled: all of its processes are told.
@@ -144,8 +171,7 @@ async fn a_batch_job_hands_its_leases_back_and_goes_on_when_it_is_put_back() -> 
     assert_eq!(slurm.calls()?, ["scontrol requeue 4711"]);
 
     // Preempted: script and worker are told both. Slurm puts it back, the script does not.
-    let launch = ("TRAWL_LAUNCH", "srun --ntasks=1");
-    let mut job = slurm.start(&system.coordinator.url, 1, &[launch])?;
+    let mut job = slurm.start(&system.coordinator.url, 1, &[])?;
     let so_far = 6 * u64::from(first.unsigned_abs());
     system.watch_until(STUDY, "more epochs", reported(so_far + 600)).await?;
     tell_all(&job, Signal::TERM)?;
@@ -156,17 +182,40 @@ async fn a_batch_job_hands_its_leases_back_and_goes_on_when_it_is_put_back() -> 
         second > first,
         "the second attempt began anew: {first} and {second} epochs"
     );
-    assert_eq!(
-        slurm.calls()?,
-        ["scontrol requeue 4711", "srun --ntasks=1 trawl-worker"]
-    );
+    assert_eq!(slurm.calls()?, ["scontrol requeue 4711"]);
 
-    let mut job = slurm.start(&system.coordinator.url, 2, &[])?;
+    // The time is up for a worker behind srun, in one job of an array: it alone is told and put back.
+    let launched = [
+        ("TRAWL_LAUNCH", "srun --ntasks=1"),
+        ("SLURM_ARRAY_JOB_ID", "4711"),
+        ("SLURM_ARRAY_TASK_ID", "3"),
+    ];
+    let mut job = slurm.start(&system.coordinator.url, 2, &launched)?;
+    let so_far = 6 * u64::from(second.unsigned_abs());
+    system
+        .watch_until(STUDY, "epochs by srun", reported(so_far + 600))
+        .await?;
+    job.signal(Signal::USR1)?;
+    assert_eq!(job.ended().await?.code(), Some(0));
+    let (outcomes, third) = handed_back(&owner).await?;
+    assert_eq!(outcomes, ["drained", "drained", "drained"]);
+    assert!(
+        third > second,
+        "the third attempt began anew: {second} and {third} epochs"
+    );
+    let by_srun = [
+        "srun --ntasks=1 trawl-worker",
+        "scancel --signal=TERM 4711_3",
+        "scontrol requeue 4711_3",
+    ];
+    assert_eq!(slurm.calls()?[1..], by_srun);
+
+    let mut job = slurm.start(&system.coordinator.url, 3, &[])?;
     let study = system.watch_to_end(STUDY).await?;
     assert_eq!(study.state, "completed", "{}", study.error);
     tell_all(&job, Signal::TERM)?;
     assert_eq!(job.ended().await?.code(), Some(0));
-    assert_same_rows(&expected, &system.all_rows(STUDY).await?, "in three batch jobs");
+    assert_same_rows(&expected, &system.all_rows(STUDY).await?, "in four batch jobs");
     Ok(())
 }
 
@@ -209,6 +258,28 @@ async fn a_batch_job_that_cannot_work_is_not_put_back() -> anyhow::Result<()> {
     job.signal(Signal::USR1)?;
     assert_eq!(job.ended().await?.code(), Some(0));
     assert_eq!(slurm.calls()?, Vec::<String>::new());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_job_with_a_gpu_does_not_train_on_its_cpu() -> anyhow::Result<()> {
+    let slurm = Slurm::new()?;
+    let noted = slurm.calls_file();
+    // In the place of the real one, which would need a GPU.
+    slurm.program(
+        "trawl-worker",
+        &format!("echo \"$TRAWL_DEVICE\" >> '{}'", noted.display()),
+    )?;
+    let none = ("TRAWL_DEVICE", "");
+    for settings in [
+        &[none][..],
+        &[none, ("SLURM_JOB_GPUS", "3")],
+        &[("TRAWL_DEVICE", "cpu"), ("SLURM_JOB_GPUS", "3")],
+    ] {
+        let mut job = slurm.start("http://127.0.0.1:1", 0, settings)?;
+        assert_eq!(job.ended().await?.code(), Some(0), "{settings:?}");
+    }
+    assert_eq!(slurm.calls()?, ["auto", "cuda:0", "cpu"]);
     Ok(())
 }
 
