@@ -26,6 +26,11 @@ IS_CUSTOM = ("keda.sh/", "postgresql.cnpg.io/", "cert-manager.io/", "monitoring.
 DATABASE = {"database": {"existingSecret": {"name": "postgres"}}}
 S3 = {"artifacts": {"kind": "s3", "s3": {"url": "s3://results/trawl", "region": "eu-central-1", "existingSecret": "bucket"}}}
 SCALED = {"autoscaling": {"readerSecret": {"name": "reader"}}, "workers": {"cpu": {"autoscaling": {"enabled": True}}}}
+PRIVATE = {"database": {"existingSecret": {"name": "postgres", "caKey": "ca.crt"}}}
+COLLECTOR = {
+    "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+    "ports": [{"port": 4317, "protocol": "TCP"}],
+}
 PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 # Name of a case → values.
@@ -34,6 +39,7 @@ CASES = {
     "gpu": DATABASE | {"workers": {"gpu": {"enabled": True}, "cpu": {"enabled": False}}},
     "a pool of one's own": DATABASE
     | {"workers": {"a100": {"replicas": 3, "slots": 8, "device": "cuda:0", "gpu": {"enabled": True, "resource": "nvidia.com/mig-1g.10gb"}}}},
+    "a database of a private authority": PRIVATE,
     "cloudnativepg": {"database": {"cloudnativepg": {"enabled": True}}},
     "tls from a secret": DATABASE | {"tls": {"mode": "existingSecret", "existingSecret": "cert", "serverName": "trawl.example.org"}},
     "tls of a public authority": DATABASE | {"tls": {"mode": "existingSecret", "existingSecret": "cert", "publicAuthority": True}},
@@ -45,7 +51,12 @@ CASES = {
     | {"coordinator": {"replicas": 2}, "artifacts": {"volume": {"existingClaim": "nfs", "accessMode": "ReadWriteMany"}}},
     "watched": DATABASE
     | {
-        "networkPolicy": {"monitoring": [PROMETHEUS], "clients": [{"podSelector": {"matchLabels": {"team": "lab"}}}]},
+        "fullnameOverride": "search",
+        "networkPolicy": {
+            "monitoring": [PROMETHEUS],
+            "clients": [{"podSelector": {"matchLabels": {"team": "lab"}}}],
+            "workerEgress": [COLLECTOR],
+        },
         "metrics": {
             "serviceMonitor": {"enabled": True, "tokenSecret": {"name": "prometheus"}},
             "rules": {"enabled": True},
@@ -76,6 +87,9 @@ REFUSED = [
     (DATABASE | {"workers": {"Big_Pool": {}}}, "workers.Big_Pool"),
     (DATABASE | {"workers": {"cpu": {"terminationGracePeriodSeconds": 5}}}, "terminationGracePeriodSeconds"),
     (DATABASE | {"metrics": {"serviceMonitor": {"enabled": True}}}, "metrics.serviceMonitor.tokenSecret.name"),
+    (DATABASE | {"metrics": {"serviceMonitor": {"enabled": True, "tokenSecret": {"name": "x"}}}}, "networkPolicy.monitoring"),
+    (DATABASE | {"tracing": {"otlpEndpoint": "http://collector:4317"}}, "networkPolicy.workerEgress"),
+    ({"database": {"existingSecret": {"caKey": "x"}, "cloudnativepg": {"enabled": True}}}, "database.existingSecret.caKey"),
     (DATABASE | {"database": {"url": "postgres://u:p@h/d"}}, "url"),
 ]
 
@@ -199,7 +213,7 @@ def check_policies(case, objects):
     worker = policies["worker"]
     check(worker["policyTypes"] == ["Ingress", "Egress"] and not worker["ingress"], f"{case}: who may call a worker")
     beyond_dns = [rule for rule in worker["egress"] if {port["port"] for port in rule["ports"]} != {53}]
-    check(len(beyond_dns) == 1 and beyond_dns[0]["to"][0]["podSelector"], f"{case}: where a worker may call")
+    check(beyond_dns[0]["to"][0]["podSelector"] and beyond_dns[1:] == named.get("workerEgress", []), f"{case}: where a worker may call")
 
 
 def check_schemas(case, objects):
@@ -253,6 +267,9 @@ def check_particulars(rendered):
     for name, template, _ in pods(rendered["defaults"]):
         check(template["spec"]["terminationGracePeriodSeconds"] >= 24, f"{name}: too little time to drain")
 
+    private = rendered["a database of a private authority"]
+    check(env_of(private, "StatefulSet")["PGSSLROOTCERT"] == "/etc/trawl/database/ca.crt", "a private authority")
+    check("PGSSLROOTCERT" not in env_of(rendered["defaults"], "StatefulSet"), "a private authority that nobody named")
     cluster = of_kind(rendered["cloudnativepg"], "Cluster")[0]
     check(cluster["apiVersion"] == "postgresql.cnpg.io/v1" and cluster["spec"]["bootstrap"]["initdb"]["owner"] == "trawl", "CloudNativePG")
     check(cluster["spec"]["storage"]["size"] and cluster["spec"]["instances"] == 2, "CloudNativePG: size")
@@ -276,12 +293,22 @@ def check_particulars(rendered):
     check(f"*.search-trawl-coordinators.{NAMESPACE}.svc" in certificate["dnsNames"], "cert-manager: names")
     generated = next(s for s in of_kind(rendered["defaults"], "Secret") if s["type"] == "kubernetes.io/tls")
     check({"ca.crt", "tls.crt", "tls.key"} == generated["data"].keys(), "TLS: the generated secret")
+    names = "trawl/dns-names-sha256"
+    others, _ = documents(DATABASE | {"tls": {"dnsNames": ["trawl.example.org"]}})
+    other = next(s for s in of_kind(others, "Secret") if s["type"] == "kubernetes.io/tls")
+    check(generated["metadata"]["annotations"][names] != other["metadata"]["annotations"][names], "TLS: other names, and the old secret")
+    for name, template, _ in pods(others):
+        annotations = template["metadata"]["annotations"]
+        check(annotations[names] == other["metadata"]["annotations"][names], f"TLS: other names, and {name} is not restarted")
+    for name, template, _ in pods(rendered["tls off"]):
+        check("annotations" not in template["metadata"], f"TLS off: {name} has annotations of TLS")
 
     monitor = of_kind(rendered["watched"], "ServiceMonitor")[0]["spec"]
     services = [s for s in of_kind(rendered["watched"], "Service") if fits(monitor["selector"]["matchLabels"], s["metadata"]["labels"])]
     check(len(services) == 1, "ServiceMonitor: each coordinator is scraped once")
     endpoint = monitor["endpoints"][0]
     check(endpoint["scheme"] == "https" and endpoint["authorization"]["credentials"] == {"name": "prometheus", "key": "token"}, "ServiceMonitor")
+    check(endpoint["relabelings"] == [{"targetLabel": "job", "replacement": f"trawl/{NAMESPACE}/search"}], "ServiceMonitor: the job")
     check(env_of(rendered["watched"], "Deployment")["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.monitoring:4317", "traces")
     groups = of_kind(rendered["watched"], "PrometheusRule")[0]["spec"]["groups"]
     check(groups and all(rule["expr"] for group in groups for rule in group["rules"]), "PrometheusRule")
@@ -305,7 +332,7 @@ def check_binaries(rendered):
         used = {name for objects in rendered.values() for pod, template, _ in pods(objects) if pod.startswith(kind)
                 for container in template["spec"]["containers"] for name in [one["name"] for one in container["env"]]}
         # Read by libraries, not by flags.
-        for name in sorted(used - {"RUST_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME", "AWS_REGION", "AWS_ENDPOINT_URL"}):
+        for name in sorted(used - {"PGSSLROOTCERT", "RUST_LOG", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME", "AWS_REGION", "AWS_ENDPOINT_URL"}):
             check(f"[env: {name}" in known, f"{program} --help knows no {name}")
     check("alive" in help_of("trawl-worker", "alive"), "trawl-worker has no command alive, which probes run")
 

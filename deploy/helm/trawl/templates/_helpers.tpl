@@ -70,6 +70,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- concat $names .Values.tls.dnsNames | toJson -}}
 {{- end }}
 
+{{/* Of which names a generated certificate is: other names make a new one, and whoever reads it at the start has to start anew. */}}
+{{- define "trawl.tlsAnnotations" -}}
+{{- if eq .Values.tls.mode "generated" -}}
+{{- dict "trawl/dns-names-sha256" (include "trawl.dnsNames" . | sha256sum) | toJson -}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end }}
+
 {{- define "trawl.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 10001
