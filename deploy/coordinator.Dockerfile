@@ -21,11 +21,19 @@ COPY . .
 RUN cargo build --release --locked --package trawl-coordinator --package trawl-cli --bins \
     && strip --strip-debug target/release/trawl-coordinator target/release/trawl
 
+# The public authorities, for object stores: their bundle alone, without the package's tools.
+FROM ${RUNTIME_IMAGE} AS authorities
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
+
 FROM ${RUNTIME_IMAGE}
 RUN groupadd --gid 10001 trawl \
     && useradd --uid 10001 --gid trawl --no-create-home --home-dir /var/lib/trawl --shell /usr/sbin/nologin trawl \
     && install --directory --owner trawl --group trawl /datasets /run/trawl /run/trawl-workers /var/lib/trawl/artifacts
 COPY --from=build /trawl/target/release/trawl-coordinator /trawl/target/release/trawl /usr/local/bin/
+COPY --from=authorities /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY deploy/first-start.sh /usr/local/bin/trawl-first-start
 # A volume that is mounted there for the first time begins with these.
 COPY --chown=trawl:trawl examples /datasets/examples

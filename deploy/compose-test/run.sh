@@ -13,8 +13,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/trawl
 grpcurl=$cache/tools/grpcurl
 export COMPOSE_PROJECT_NAME=trawl-test-$$
+# Whatever is in .env.
+export COMPOSE_FILE=docker-compose.yml
 # Beside whatever else runs here.
-export TRAWL_PORT=$((20000 + $$ % 10000)) TRAWL_HTTP_PORT=$((30000 + $$ % 10000)) TRAWL_POSTGRES_PORT=$((40000 + $$ % 10000))
+export TRAWL_PORT=$((20000 + $$ % 10000)) TRAWL_TLS_PORT=$((10000 + $$ % 10000)) TRAWL_HTTP_PORT=$((30000 + $$ % 10000)) TRAWL_POSTGRES_PORT=$((40000 + $$ % 10000))
 export TRAWL_WORKERS=2 TRAWL_VERSION=compose-test
 # The builder that every engine has; the Dockerfiles need nothing of BuildKit.
 export DOCKER_BUILDKIT=${DOCKER_BUILDKIT:-0} COMPOSE_DOCKER_CLI_BUILD=0
@@ -62,9 +64,13 @@ has() { grep -qE -- "$2" <<<"$1"; }
 lacks() { ! has "$@"; }
 cpu=$(config)
 gpu=$(config -f docker-compose.yml -f deploy/docker-compose.gpu.yml)
+tls=$(TRAWL_TLS_DIR=/tls TRAWL_TLS_SERVER_NAME=box.example.org config -f docker-compose.yml -f deploy/docker-compose.tls.yml)
 check 'the CPU stack trains on no GPU' lacks "$cpu" 'driver: nvidia|cuda'
 check 'the GPU stack gives workers their devices' has "$gpu" 'driver: nvidia'
 check 'the GPU stack builds the CUDA worker' has "$gpu" 'target: cuda'
+check 'the TLS stack speaks nothing else' lacks "$tls" 'INSECURE: .?true|http://'
+# The coordinator's image has two services: both at once cannot build it.
+check 'every image is built once' test -z "$(grep -E '^ +dockerfile:' <<<"$cpu" | sort | uniq -d)"
 published=$(grep -E '^ *- .*:(50051|8080|5432)(/tcp)?$' <<<"$cpu" || true)
 if [[ -n $published ]]; then
     check 'ports are published on loopback alone' lacks "$(grep -v '127\.0\.0\.1:' <<<"$published" || true)" .
@@ -99,7 +105,8 @@ worker=trawl/worker:$TRAWL_VERSION
 log=$(mktemp)
 build() { "${compose[@]}" build "$1" >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 1; }; }
 if [[ -z ${NO_BUILD:-} ]]; then
-    timed 'build of the coordinator' build coordinator
+    # The service that builds its image.
+    timed 'build of the coordinator' build first-start
     timed 'build of the worker for CPUs' build worker
 fi
 
@@ -116,6 +123,14 @@ for image in "$coordinator" "$worker"; do
     check "$image has neither a compiler nor Python" in_image "$image" \
         'for tool in cc gcc g++ c++ ld cargo rustc python3 pip; do if command -v $tool; then exit 1; fi; done'
 done
+
+# Nothing of a stand-in helps: the next that is missing is a database.
+s3_without_database() {
+    docker run --rm --env TRAWL_INSECURE=true --env TRAWL_ARTIFACTS=s3://bucket/prefix --env DATABASE_URL=none \
+        --env AWS_ACCESS_KEY_ID=key --env AWS_SECRET_ACCESS_KEY=secret --env AWS_REGION=eu-central-1 \
+        --env AWS_ENDPOINT_URL=https://127.0.0.1:1 --entrypoint env "$coordinator" --unset SSL_CERT_FILE trawl-coordinator 2>&1 || true
+}
+check 'the coordinator has authorities for an object store' has "$(s3_without_database)" "the database's URL is no Postgres URL"
 
 # ---- the stack -----------------------------------------------------------------------------------------------
 
@@ -210,7 +225,7 @@ for service in coordinator worker; do
     check "$service cannot write its own files" test "$("${compose[@]}" exec -T "$service" sh -c 'touch /usr/local/bin/mine 2>/dev/null || echo refused')" = refused
 done
 password=$("${compose[@]}" exec -T postgres cat /run/trawl/database.password)
-check 'no secret is in a command line or an environment' lacks "$(of_all '{{json .}}')" "$token|$password"
+check 'no secret is in a command line or in what docker inspect shows' lacks "$(of_all '{{json .}}')" "$token|$password"
 
 # ---- down and up --------------------------------------------------------------------------------------------
 
@@ -253,6 +268,38 @@ timed 'restore' restore
 check 'after a restore the best trials are there' test "$(best)" = "$before"
 check 'after a restore the token is another one' test "$(in_coordinator cat /run/trawl/operator.token)" != "$token"
 check 'after a restore the weights are there' in_coordinator trawl artifacts "$study" --refit 0 --name weights.safetensors -o /tmp/weights
+
+# ---- TLS ----------------------------------------------------------------------------------------------------
+
+name=box.example.org
+certificates() {
+    local new=(openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
+    (
+        cd "$folder"
+        "${new[@]}" -x509 -days 2 -subj '/CN=authority' -keyout ca.key -out ca.crt
+        "${new[@]}" -subj "/CN=$name" -keyout tls.key -out tls.csr
+        printf 'subjectAltName=DNS:%s\nbasicConstraints=CA:FALSE\n' "$name" >extensions
+        openssl x509 -req -days 2 -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile extensions -out tls.crt
+        chmod 755 .
+        chmod 644 tls.key
+    ) >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+}
+if command -v openssl >/dev/null; then
+    check 'certificates are made' certificates
+    # All workers say goodbye: those that are online later came by TLS.
+    "${compose[@]}" down --timeout 30 >"$log" 2>&1
+    export TRAWL_TLS_DIR=$folder TRAWL_TLS_SERVER_NAME=$name
+    compose+=(-f docker-compose.yml -f deploy/docker-compose.tls.yml)
+    timed 'up with TLS' up
+    by_tls() { has "$(in_coordinator trawl workers --csv)" online; }
+    until_true 60 'a worker that comes by TLS' by_tls
+    token=$(in_coordinator cat /run/trawl/operator.token)
+    outside() { "$grpcurl" "$@" -H "authorization: Bearer $token" "127.0.0.1:$TRAWL_TLS_PORT" list; }
+    check 'whoever knows the authority is answered from outside' has "$(outside -cacert "$folder/ca.crt" -authority "$name")" trawl.v1.StudyService
+    check 'nobody is answered in the clear' lacks "$(outside -plaintext -max-time 5 2>&1 || true)" trawl.v1.StudyService
+else
+    echo 'compose-test: skipped: without openssl there are no certificates for TLS'
+fi
 rm -rf -- "$folder"
 
 echo
