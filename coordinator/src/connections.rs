@@ -4,6 +4,7 @@
 //! bounded, over both ports; one beyond it is closed at once, which its client sees. One that says nothing at its beginning, or has no
 //! call for long, gives its place back.
 
+use std::future::Ready;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum_server::accept::Accept;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -65,6 +67,18 @@ impl Places {
             }
         }
         place
+    }
+}
+
+/// Of a port that is accepted on by axum-server.
+impl<S> Accept<TcpStream, S> for Places {
+    type Stream = Connection;
+    type Service = S;
+    type Future = Ready<io::Result<(Connection, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let place = self.take().ok_or_else(|| io::Error::other("there is no place"));
+        std::future::ready(place.map(|place| (Connection::new(stream, place), service)))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 use trawl_domain::secret::Secret;
@@ -51,11 +51,36 @@ pub async fn connect(url: &Secret) -> anyhow::Result<PgPool> {
     }
 }
 
-/// Brings the schema to this version, forward only; its number. Several may do so at once: one does, the others wait.
+/// Brings the schema to this version, forward only; its number. Several may do so at once: one does, the others wait. Nothing is
+/// written where that was done, so a user of the database that owns no tables may serve then.
 ///
 /// # Errors
 /// A migration fails, or the schema is a later version's.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<i64> {
-    MIGRATOR.run(pool).await.context("cannot migrate the database")?;
+    let mut conn = pool.acquire().await?.detach();
+    if !is_migrated(&mut conn).await? {
+        // A migration of a large table, or of another coordinator, takes as long as it takes.
+        let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+        sqlx::raw_sql(unlimited).execute(&mut conn).await?;
+        MIGRATOR.run(&mut conn).await.context("cannot migrate the database")?;
+    }
+    conn.close().await?;
     Ok(MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0))
+}
+
+/// True if all migrations of this version were applied, and no others.
+async fn is_migrated(conn: &mut PgConnection) -> anyhow::Result<bool> {
+    let there = "SELECT to_regclass('public._sqlx_migrations') IS NOT NULL";
+    if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut *conn).await? {
+        return Ok(false);
+    }
+    let applied = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
+    let applied: Vec<(i64, Vec<u8>)> = sqlx::query_as(applied)
+        .fetch_all(conn)
+        .await
+        .context("cannot look which migrations were applied")?;
+    let own = MIGRATOR
+        .iter()
+        .map(|migration| (migration.version, migration.checksum.to_vec()));
+    Ok(own.eq(applied))
 }

@@ -2,6 +2,7 @@
 //! read studies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -10,6 +11,7 @@ use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::time::timeout;
 
 use crate::app::door::{Door, Refusal};
 use crate::app::{App, AppError, take_stock};
@@ -20,6 +22,8 @@ use crate::metrics::Refused;
 /// For probes, which have no token.
 const FOR_EVERYBODY: [&str; 2] = ["/healthz", "/readyz"];
 
+/// How long it may take to look up who scrapes; then what was known before counts.
+const SCRAPER_KNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// For Prometheus.
 const METRICS: &str = "/metrics";
 /// The version of its text form.
@@ -53,12 +57,16 @@ async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
         return next.run(request).await;
     }
     let token = token_of(request.headers());
-    let identified = match door.identify(token).await {
-        // That the database is away is what metrics have to tell.
-        Err(Refusal::NotNow(_)) if request.uri().path() == METRICS => token
-            .and_then(|token| door.remembers(token))
-            .ok_or(Refusal::NotNow(AppError::Unavailable("the database does not answer"))),
-        identified => identified,
+    let identified = if request.uri().path() == METRICS {
+        // That the database is away is what metrics have to tell, and before Prometheus has waited enough.
+        let not_now = || Refusal::NotNow(AppError::Unavailable("the database does not answer"));
+        let identified = timeout(SCRAPER_KNOWN_WITHIN, door.identify(token)).await;
+        match identified.unwrap_or_else(|_| Err(not_now())) {
+            Err(Refusal::NotNow(_)) => token.and_then(|token| door.remembers(token)).ok_or_else(not_now),
+            identified => identified,
+        }
+    } else {
+        door.identify(token).await
     };
     match identified {
         Ok(caller) if !READERS.admits(caller.role()) => {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_coordinator::app::door::Door;
 use trawl_coordinator::app::let_readers_in::let_readers_in;
-use trawl_coordinator::app::{App, Settings, be_present, expire_leases};
+use trawl_coordinator::app::{App, Settings, be_present, expire_leases, quotas};
 use trawl_coordinator::connections::Places;
 use trawl_coordinator::database;
 use trawl_coordinator::files::Files;
@@ -86,6 +86,7 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
     };
     let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;
+    quotas::count_bytes(&app).await?;
     let presence = be_present::appear(&app).await?;
     if let Some(url) = &reader_url {
         let_readers_in(&app, url).await?;

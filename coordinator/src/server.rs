@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 use trawl_proto::v1::access_service_server::AccessServiceServer;
 use trawl_proto::v1::study_service_server::StudyServiceServer;
@@ -18,8 +20,9 @@ use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 
 use crate::app::be_present::{self, Presence};
 use crate::app::door::Door;
+use crate::app::keep_leases::keep_leases;
 use crate::app::report_epochs::report_writer;
-use crate::app::{App, AppError, cancel_study, delete_study, expire_leases, quotas, sweep_objects};
+use crate::app::{App, AppError, cancel_study, delete_study, quotas, sweep_objects};
 use crate::connections::{Places, Port};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
@@ -43,8 +46,6 @@ const HEADERS_BYTES_MAX: u32 = 16 << 10;
 const RESET_STREAMS_MAX: usize = 64;
 /// Time between two questions to the other end of a connection whether it is there, and for its answer.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Time between two looks for leases that ran out.
-const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two rounds of what has no hurry.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
 /// How long calls may take to end once the coordinator stops.
@@ -77,11 +78,12 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     tasks.spawn(writer);
     // Others see that it lives until its last upload has ended.
     let present = tokio::spawn(be_present::stay(Arc::clone(&app), presence));
-    tasks.spawn(on_tick(EXPIRE_INTERVAL, Arc::clone(&app), stop.clone(), expire));
+    let (tells_up, is_up) = watch::channel(true);
+    tasks.spawn(keep_leases(Arc::clone(&app), tells_up, stop.clone()));
     tasks.spawn(on_tick(TIDY_INTERVAL, Arc::clone(&app), stop.clone(), tidy));
 
     let (health, health_service) = tonic_health::server::health_reporter();
-    tasks.spawn(watch_database(Arc::clone(&app), health, stop.clone()));
+    tasks.spawn(tell_health(is_up, health, stop.clone()));
 
     let studies = StudyServiceServer::new(Studies::new(Arc::clone(&app), stop.clone(), tasks.clone()))
         .max_decoding_message_size(STUDY_MESSAGE_BYTES_MAX);
@@ -175,24 +177,23 @@ async fn serve_web(
         stop.cancelled().await;
         stopper.graceful_shutdown(Some(DRAIN_WITHIN));
     });
-    axum_server::from_tcp_rustls(port.into_std()?, RustlsConfig::from_config(tls.web))?
+    let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls.web)).acceptor(places);
+    axum_server::from_tcp(port.into_std()?)?
+        .acceptor(acceptor)
         .handle(handle)
         .serve(router.into_make_service())
         .await
 }
 
-/// Takes the jobs of silent workers back.
-async fn expire(app: Arc<App>) -> Result<(), AppError> {
-    expire_leases::expire_leases(&app).await.map(drop)
-}
-
-/// Ends the jobs of cancelled studies, removes the rows of deleted ones, sweeps the object store, and counts what is left in it.
+/// Counts what is in the object store, ends the jobs of cancelled studies, removes the rows of deleted ones, and sweeps the object
+/// store.
 async fn tidy(app: Arc<App>) -> Result<(), AppError> {
+    // First: what another one of these cannot do must not leave the quotas without their number.
+    quotas::count_bytes(&app).await?;
     cancel_study::sweep_cancelled(&app).await?;
     delete_study::remove_deleted(&app).await?;
     app.metrics().tidy();
-    sweep_objects::sweep_objects(&app).await?;
-    quotas::count_bytes(&app).await
+    sweep_objects::sweep_objects(&app).await
 }
 
 async fn on_tick<F>(every: Duration, app: Arc<App>, stop: CancellationToken, work: fn(Arc<App>) -> F)
@@ -212,22 +213,10 @@ where
     }
 }
 
-/// Tells by the gRPC health protocol whether the coordinator can serve. After Postgres was away, every lease gets its grace
-/// before it can expire.
-async fn watch_database(app: Arc<App>, health: tonic_health::server::HealthReporter, stop: CancellationToken) {
-    let mut was_up = true;
-    let mut ticks = interval(EXPIRE_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Tells by the gRPC health protocol whether the coordinator can serve.
+async fn tell_health(mut is_up: watch::Receiver<bool>, health: HealthReporter, stop: CancellationToken) {
     loop {
-        let is_up = app.is_database_up().await;
-        if is_up
-            && !was_up
-            && let Err(error) = expire_leases::grant_grace(&app).await
-        {
-            warn!(error = %error, "leases could not be extended");
-        }
-        was_up = is_up;
-        let status = if is_up {
+        let status = if *is_up.borrow_and_update() {
             ServingStatus::Serving
         } else {
             ServingStatus::NotServing
@@ -241,7 +230,8 @@ async fn watch_database(app: Arc<App>, health: tonic_health::server::HealthRepor
             health.set_service_status(service, status).await;
         }
         tokio::select! {
-            _ = ticks.tick() => {}
+            // Without a sender the coordinator stops, and that is told below.
+            Ok(()) = is_up.changed() => {}
             () = stop.cancelled() => {
                 health.set_service_status("", ServingStatus::NotServing).await;
                 return;

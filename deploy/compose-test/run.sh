@@ -94,6 +94,7 @@ if [[ -z $stand_ins ]]; then
 fi
 if [[ $stand_ins == yes ]]; then
     [[ $(id -u) == 0 ]] || skip 'no image can be pulled, and without root no stand-ins can be made'
+    command -v debootstrap >/dev/null || skip 'no image can be pulled, and stand-ins need debootstrap: apt-get install debootstrap'
     timed 'stand-ins of the base images' deploy/compose-test/stand-ins.sh
     export TRAWL_RUST_IMAGE=trawl-stand-in/rust:1.95.0-slim-bookworm
     export TRAWL_RUNTIME_IMAGE=trawl-stand-in/debian:bookworm-slim

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes stand-ins for the base images of the Dockerfiles and of docker-compose.yml, for a machine whose engine reaches no
 # registry: Debian from its packages, Rust from this machine's toolchain, Postgres from what make setup fetched. Prints
-# nothing but progress; what is there already is kept. Needs root, for debootstrap.
+# nothing but progress; what is there already is kept. Needs root and debootstrap.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -17,7 +17,6 @@ say() { printf 'stand-ins: %s\n' "$*"; }
 authorities=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
 
 debian() {
-    command -v debootstrap >/dev/null || { say 'debootstrap is missing; install it with: apt-get install debootstrap'; exit 1; }
     debootstrap --variant=minbase bookworm "$work/root" >"$work/log" 2>&1 || { tail -n 20 "$work/log"; exit 1; }
     rm -rf -- "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
     # Not where the package ca-certificates would write: it may be installed later.

@@ -23,7 +23,7 @@ pub mod load;
 /// Studies that tests submit.
 pub mod studies;
 
-pub use access::{Admin, all_tables};
+pub use access::{AccessWalk, Admin, all_tables, until_refused, walk_every_rpc};
 pub use authority::{Authority, CertFiles};
 pub use frozen_thread::FrozenThread;
 pub use gate::Gate;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use trawl_e2e::{ScriptedWorker, System, View, studies, wait_for};
+use tokio::time::{Instant, sleep_until};
+use trawl_e2e::{Postgres, ScriptedWorker, System, View, look_for, studies, wait_for};
 use trawl_proto::v1;
 
 /// A system without real workers, and a study of one job: 2 trials of 3 folds, 2 epochs.
@@ -165,6 +166,45 @@ async fn leases_survive_a_restart_of_the_coordinator() -> anyhow::Result<()> {
     assert!(worker_again.report(&job, 1).await?);
     assert!(worker_again.finish(&job).await?);
     assert_eq!(system.watch_to_end("job").await?.epochs_reported, 12);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_survive_an_outage_of_postgres_and_health_tells_it() -> anyhow::Result<()> {
+    let postgres = Postgres::start_durable()?;
+    let system = System::start_on(postgres.fresh_database().await?, &["--lease-ttl-ms", "4000"]).await?;
+    system.submit(studies::one_job("job", 2, 6)?).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    assert_eq!(worker.heartbeat(&[&job]).await?, [true]);
+    let runs_out = Instant::now() + Duration::from_secs(4);
+    let serves = async |expected: bool| {
+        look_for(&format!("serving: {expected}"), async || {
+            let health = system.trawl(&["health"])?;
+            Ok((health.status.success() == expected).then_some(()))
+        })
+        .await
+    };
+    postgres.stop_immediately()?;
+    serves(false).await?;
+    // While nobody can renew it.
+    sleep_until(runs_out).await;
+    postgres.start_again().await?;
+    serves(true).await?;
+    // Before this worker comes, the coordinator looks for what ran out.
+    look_for("a renewal", async || {
+        Ok(worker
+            .heartbeat(&[&job])
+            .await
+            .ok()
+            .map(|renewed| assert_eq!(renewed, [true])))
+    })
+    .await?;
+    assert_eq!(worker.lease(8).await?.len(), 0, "no job runs twice");
+    let attempts: i32 = sqlx::query_scalar("SELECT max(attempts) FROM trawl.trials")
+        .fetch_one(&system.sql)
+        .await?;
+    assert_eq!(attempts, 1);
     Ok(())
 }
 

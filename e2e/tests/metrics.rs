@@ -98,6 +98,8 @@ async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
     assert_eq!(value("trawl_leases_ended_total", &[]), jobs);
     assert_eq!(value("trawl_attempts_failed_total", &[]), 0.0);
     assert_eq!(value("trawl_grpc_calls_total", &["\"FinishJob\"", "\"OK\""]), jobs);
+    let mistakes = |sample: &String| sample.contains("\"INTERNAL\"") && sample.contains("\"FinishJob\"");
+    assert!(found.keys().any(mistakes), "the first mistake would be no increase");
     assert!(value("trawl_claim_seconds_count", &[]) >= 1.0);
     let messages = value("trawl_report_messages_total", &["\"durable\""]);
     assert!(messages > 0.0 && messages <= reports, "{messages}");

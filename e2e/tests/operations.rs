@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use anyhow::Context;
+use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tempfile::TempDir;
 use tonic::Code;
@@ -71,6 +72,63 @@ async fn a_database_is_migrated_without_a_port() -> anyhow::Result<()> {
         let errors = String::from_utf8(output.stderr)?;
         assert_eq!(output.status.code(), Some(2), "{errors}");
         assert!(errors.contains(expected), "{errors}");
+    }
+    Ok(())
+}
+
+/// The first SQL below a heading of a page.
+fn documented_sql(page: &str, heading: &str) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(repository().join(page))?;
+    let section = text
+        .split_once(&format!("\n{heading}\n"))
+        .with_context(|| format!("no {heading} in {page}"))?
+        .1;
+    let fenced = section
+        .split_once("```sql\n")
+        .and_then(|(_, fenced)| fenced.split_once("```"));
+    Ok(fenced.with_context(|| format!("no SQL below {heading}"))?.0.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_owns_no_tables_may_serve_a_migrated_database() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let database_url = fresh_database().await?;
+    let owner_url = file(&folder, "owner.url", &database_url)?;
+    let output = coordinator(&["migrate", "--database-url-file", text(&owner_url)?])?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let owner = owner_pool(&database_url).await?;
+    // Users are the whole server's, and other tests have theirs.
+    let user = format!("serving_{}", std::process::id());
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "CREATE ROLE {user} LOGIN IN ROLE trawl_reader"
+    )))
+    .execute(&owner)
+    .await?;
+    let grants = documented_sql("deploy/README.md", "## Upgrades")?.replace("serving", &user);
+    sqlx::raw_sql(sqlx::AssertSqlSafe(grants)).execute(&owner).await?;
+
+    let served_by = database_url.parse::<PgConnectOptions>()?.username(&user);
+    let mut system = System::start_on(served_by.to_url_lossy().to_string(), &[]).await?;
+    system.add_workers(1)?;
+    let study = studies::small("served", 4, 2)?;
+    system.submit(studies::from_json(&study)?).await?;
+    assert_eq!(system.watch_to_end("served").await?.state, "completed");
+    let study = "served".to_owned();
+    let delete = trawl_proto::v1::DeleteStudyRequest { study };
+    system.studies().await?.delete_study(delete).await?;
+    look_for("the end of all rows", async || {
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.studies")
+            .fetch_one(&owner)
+            .await?;
+        Ok((left == 0).then_some(()))
+    })
+    .await?;
+    let serving = PgPoolOptions::new().connect_with(served_by).await?;
+    for refused in [
+        "DROP TABLE trawl_store.studies",
+        "CREATE TABLE trawl_store.mine (id integer)",
+    ] {
+        sqlx::raw_sql(refused).execute(&serving).await.expect_err(refused);
     }
     Ok(())
 }

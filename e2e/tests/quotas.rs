@@ -253,3 +253,42 @@ async fn a_study_that_used_up_its_bytes_pauses_and_says_why() -> anyhow::Result<
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refit_that_finds_no_space_after_the_end_of_its_study_fails_and_says_why() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let study = studies::small("spent", 2, 2)?;
+    system.submit(studies::from_json(&study)?).await?;
+    assert_eq!(system.watch_to_end("spent").await?.state, "completed");
+    let used: i64 = sqlx::query_scalar("SELECT sum(bytes)::bigint FROM trawl.artifacts WHERE study = 'spent'")
+        .fetch_one(&system.sql)
+        .await?;
+    // Another coordinator, which leaves it no byte more: no pause can wait for some.
+    let store = trawl_e2e::StoreAt::folder(system.artifacts.path());
+    let quota = used.to_string();
+    let flags = ["--study-bytes-max", quota.as_str()];
+    let strict = trawl_e2e::Coordinator::start(&system.database_url, &store, &flags, "127.0.0.1:0").await?;
+    system.workers.clear();
+    let program = std::process::Command::new(trawl_e2e::binary("trawl-worker")?);
+    let _worker = trawl_e2e::worker(program, &strict.url)?;
+    let client = trawl_e2e::Client::new(&strict.url, &system.database_url).await?;
+    let study = "spent".to_owned();
+    let request = v1::RefitStudyRequest { study, trial: None };
+    client.studies().await?.refit_study(request).await?;
+    let owner = owner_pool(&system.database_url).await?;
+    let error = look_for("the end of the refit", async || {
+        let error: Option<String> =
+            sqlx::query_scalar("SELECT error FROM trawl_store.refits WHERE state = 'failed' AND refit = 1")
+                .fetch_optional(&owner)
+                .await?;
+        Ok(error)
+    })
+    .await?;
+    assert!(error.contains("the study's quota of bytes does not suffice"), "{error}");
+    let states: Vec<(String,)> = sqlx::query_as("SELECT state FROM trawl.studies")
+        .fetch_all(&client.sql)
+        .await?;
+    assert_eq!(states, [("completed".to_owned(),)], "what was there stays as it is");
+    Ok(())
+}

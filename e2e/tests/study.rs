@@ -281,6 +281,68 @@ async fn a_paused_study_starts_nothing_and_a_cancelled_one_ends() -> anyhow::Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_study_that_is_paused_at_its_last_trial_refits_once_it_is_resumed() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    let study = || "last-trial".to_owned();
+    let mut submitted = studies::small(&study(), 1, 2)?;
+    // With one fold, the trial is one job.
+    submitted["validation"] = serde_json::json!({ "holdout": 0.2 });
+    system.submit(studies::from_json(&submitted)?).await?;
+    let mut worker = trawl_e2e::ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    worker.report_all(&job).await?;
+    let mut client = system.studies().await?;
+    let pause = trawl_proto::v1::PauseStudyRequest { study: study() };
+    client.pause_study(pause).await?;
+    assert!(worker.finish(&job).await?, "what is done counts");
+    let state = async |system: &System| -> anyhow::Result<String> {
+        let query = sqlx::query_scalar("SELECT state FROM trawl.studies WHERE name = 'last-trial'");
+        Ok(query.fetch_one(&system.sql).await?)
+    };
+    assert_eq!(state(&system).await?, "paused");
+    assert_eq!(worker.lease(1).await?.len(), 0, "nothing of a paused study is trained");
+    let resume = trawl_proto::v1::ResumeStudyRequest { study: study() };
+    let resumed = client.resume_study(resume).await?.into_inner().study;
+    assert_eq!(resumed.map(|study| study.state).as_deref(), Some("refitting"));
+    system.add_workers(1)?;
+    assert_eq!(system.watch_to_end(&study()).await?.state, "completed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_a_deleted_study() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    // More trials and folds than one transaction removes.
+    let study = studies::small("deleted", 450, 1)?;
+    system.submit(studies::from_json(&study)?).await?;
+    let mut worker = trawl_e2e::ScriptedWorker::register(&system).await?;
+    for job in worker.lease(2).await? {
+        worker.report_all(&job).await?;
+        assert!(worker.finish(&job).await?);
+    }
+    let mut client = system.studies().await?;
+    let study = "deleted".to_owned();
+    let cancel = trawl_proto::v1::CancelStudyRequest { study: study.clone() };
+    client.cancel_study(cancel).await?;
+    client
+        .delete_study(trawl_proto::v1::DeleteStudyRequest { study })
+        .await?;
+    let owner = trawl_e2e::owner_pool(&system.database_url).await?;
+    trawl_e2e::look_for("the end of all rows", async || {
+        let left: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM trawl_store.studies) + (SELECT count(*) FROM trawl_store.trials)
+                  + (SELECT count(*) FROM trawl_store.jobs) + (SELECT count(*) FROM trawl_store.job_attempts)
+                  + (SELECT count(*) FROM trawl_store.folds) + (SELECT count(*) FROM trawl_store.epoch_reports)
+                  + (SELECT count(*) FROM trawl_store.artifacts) + (SELECT count(*) FROM trawl_store.checkpoints)",
+        )
+        .fetch_one(&owner)
+        .await?;
+        Ok((left == 0).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_binaries_stop_cleanly() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
     system.add_workers(1)?;

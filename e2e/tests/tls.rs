@@ -270,3 +270,29 @@ async fn the_web_port_is_under_the_same_rules() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_the_web_port_take_their_places_under_tls_too() -> anyhow::Result<()> {
+    let ours = Authority::new("ours")?;
+    let server = ours.server("127.0.0.1")?;
+    let flags = [&server.flags()?[..], &["--connections-max", "4"]].concat();
+    let site = Site::start(&flags).await?;
+    let address = site.coordinator.http_url.trim_start_matches("https://").to_owned();
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        silent.push(tokio::net::TcpStream::connect(&address).await?);
+    }
+    // The next one is closed at once; those have their place for ten seconds, in which they say nothing.
+    let healthz = format!("{}/healthz", site.coordinator.http_url);
+    wait_for("a refusal", async {
+        while https(&ours, None)?.get(&healthz).send().await.is_ok() {}
+        Ok(())
+    })
+    .await?;
+    drop(silent);
+    wait_for("a place", async {
+        while https(&ours, None)?.get(&healthz).send().await.is_err() {}
+        Ok(())
+    })
+    .await
+}

@@ -1,13 +1,12 @@
-//! Delete: a deleted study is gone for users at once; its folds and their reports, the
-//! bulk of it, go piece by piece.
+//! Delete: a deleted study is gone for users at once; its rows go piece by piece.
 
 use tracing::info;
 
 use super::{App, AppError};
-use crate::store::{folds, studies};
+use crate::store::{deleted, studies};
 
-/// Folds that one transaction removes with their reports.
-const FOLDS_PER_STEP: u32 = 500;
+/// Rows that one transaction removes: of folds, with all their reports.
+const ROWS_PER_STEP: u32 = 200;
 
 /// Deletes an ended study.
 ///
@@ -33,13 +32,13 @@ pub async fn delete_study(app: &App, study: &str) -> Result<(), AppError> {
 pub async fn remove_deleted(app: &App) -> Result<(), AppError> {
     loop {
         let mut tx = app.begin().await?;
-        let Some(study_id) = studies::oldest_deleted(&mut tx).await? else {
+        let Some(study_id) = deleted::oldest(&mut tx).await? else {
             return Ok(());
         };
-        if folds::remove_some(&mut tx, study_id, FOLDS_PER_STEP).await? == 0 {
-            studies::remove(&mut tx, study_id).await?;
+        let is_gone = deleted::remove_some(&mut tx, study_id, ROWS_PER_STEP).await?;
+        tx.commit().await?;
+        if is_gone {
             info!(study.id = %study_id, "deleted study removed");
         }
-        tx.commit().await?;
     }
 }

@@ -43,6 +43,8 @@ async fn finish_search(
 ) -> Result<Effects, AppError> {
     let id = record.study_id;
     let from = [StudyState::Running, StudyState::Paused];
+    // Its refit begins when it is resumed.
+    let waits = record.state == StudyState::Paused;
     let Some(best) = trials::best(conn, id, 1).await?.into_iter().next() else {
         studies::move_state(conn, id, &from, StudyState::Failed, Some("no trial completed")).await?;
         return Ok(Effects {
@@ -56,6 +58,9 @@ async fn finish_search(
             queued_jobs: false,
             ended_study: Some(id),
         });
+    }
+    if waits {
+        return Ok(Effects::default());
     }
     studies::move_state(conn, id, &from, StudyState::Refitting, None).await?;
     start_refit(app, conn, study, id, &best, true).await?;

@@ -16,6 +16,7 @@ mod incoming_file;
 pub mod issue_token;
 pub mod keep_artifact;
 pub mod keep_checkpoint;
+pub mod keep_leases;
 pub mod lease_job;
 pub mod let_readers_in;
 pub mod pause_study;
@@ -64,6 +65,8 @@ const UPLOADS_MAX: usize = 16;
 pub const UPLOAD_WITHIN: Duration = Duration::from_secs(120);
 /// After this time an upload is swept: longer than it may take, however late it began.
 const UPLOAD_SWEPT_AFTER: Duration = Duration::from_secs(600);
+/// How soon Postgres has to answer a question that takes no time; renewals fare no better.
+const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What the operator decides.
 #[derive(Clone, Debug)]
@@ -205,9 +208,12 @@ impl App {
         self.studies_changed.subscribe()
     }
 
-    /// True if Postgres answers.
+    /// True if Postgres answers, and soon: while nobody gets a connection to it, no lease is renewed either.
     pub async fn is_database_up(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.pool).await.is_ok()
+        let answer = sqlx::query("SELECT 1").execute(&self.pool);
+        tokio::time::timeout(DATABASE_ANSWERS_WITHIN, answer)
+            .await
+            .is_ok_and(|answer| answer.is_ok())
     }
 
     fn signal_jobs(&self) {

@@ -6,9 +6,10 @@ use tracing::{info, warn};
 use trawl_domain::id::JobId;
 use trawl_domain::state::StudyState;
 
+use super::finish_study::finish_study;
 use super::read_study::{StudyView, get_study};
-use super::{App, AppError, not_in_state};
-use crate::store::studies;
+use super::{App, AppError, load_study, not_in_state};
+use crate::store::{jobs, studies};
 
 /// Pauses a running study. One that is paused already stays so.
 pub async fn pause_study(app: &App, study: &str) -> Result<StudyView, AppError> {
@@ -28,26 +29,31 @@ pub async fn pause_study(app: &App, study: &str) -> Result<StudyView, AppError> 
 /// Resumes a paused study. One that runs already goes on.
 pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
-    let mut conn = app.pool.acquire().await?;
-    if studies::resume(&mut conn, found.study_id).await? {
+    let mut tx = app.begin().await?;
+    if studies::resume(&mut tx, found.study_id).await? {
+        // Its last trial may have ended meanwhile.
+        finish_study(app, &mut tx, &load_study(&found)?, found.study_id).await?;
+        tx.commit().await?;
         info!(study.id = %found.study_id, study.name = found.name, "study resumed");
         app.signal_jobs();
         app.signal_studies();
     } else if found.state != StudyState::Running {
         return Err(not_in_state(&found, "resumed"));
     }
-    drop(conn);
     get_study(app, study).await
 }
 
 /// Pauses the studies of jobs of which something found no space: without a pause, every worker would train what cannot be kept.
-pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) {
+/// False if one of them is not paused now: the jobs of refits after the end of their study have to fail.
+pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) -> bool {
     let paused = async {
         let mut conn = app.pool.acquire().await?;
-        Ok::<_, AppError>(studies::pause_of_jobs(&mut conn, jobs, reason).await?)
+        let names = studies::pause_of_jobs(&mut conn, jobs, reason).await?;
+        let waiting = jobs::of_paused_studies(&mut conn, jobs).await?;
+        Ok::<_, AppError>((names, waiting.len() == jobs.len()))
     };
     match paused.await {
-        Ok(names) => {
+        Ok((names, all_wait)) => {
             // There are none where they are paused already, or ended.
             for name in names {
                 warn!(
@@ -57,7 +63,11 @@ pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) {
                 );
             }
             app.signal_studies();
+            all_wait
         }
-        Err(error) => warn!(pause.reason = reason, error = %error, "studies cannot be paused"),
+        Err(error) => {
+            warn!(pause.reason = reason, error = %error, "studies cannot be paused");
+            true
+        }
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn start_refit(
         ends_study,
     };
     let refit = refits::insert(conn, study_id, &new).await?;
-    if refit >= REFITS_MAX {
+    if refit >= REFITS_MAX && !ends_study {
         return Err(AppError::FailedPrecondition(format!(
             "a study has at most {REFITS_MAX} refits"
         )));

@@ -54,8 +54,9 @@ pub trait Steps: Debug + Send + Sync + 'static {
     /// What is counted.
     fn metrics(&self) -> &Metrics;
 
-    /// Pauses the studies of these jobs, as there is no space for what they leave.
-    fn pause_for_space(&self, jobs: &[JobId], reason: &str) -> impl Future<Output = ()> + Send;
+    /// Pauses the studies of these jobs, as there is no space for what they leave; false if one of them is not to be paused, as a
+    /// refit's after the end of its study.
+    fn pause_for_space(&self, jobs: &[JobId], reason: &str) -> impl Future<Output = bool> + Send;
 
     /// Makes a worker known, or known again.
     fn register_worker(&self, worker: &NewWorker) -> impl Future<Output = Answer<()>> + Send;
@@ -107,6 +108,9 @@ pub trait Steps: Debug + Send + Sync + 'static {
     /// The key of a dataset's file.
     fn find_dataset(&self, hash: FileHash) -> impl Future<Output = Answer<String>> + Send;
 
+    /// True if there are answers at the moment, and soon.
+    fn answers(&self) -> impl Future<Output = bool> + Send;
+
     /// Ends the leases that ran out; how many there were.
     fn expire_leases(&self) -> impl Future<Output = Answer<usize>> + Send;
 
@@ -135,8 +139,8 @@ impl Steps for App {
         &self.metrics
     }
 
-    async fn pause_for_space(&self, jobs: &[JobId], reason: &str) {
-        pause_study::pause_for_space(self, jobs, reason).await;
+    async fn pause_for_space(&self, jobs: &[JobId], reason: &str) -> bool {
+        pause_study::pause_for_space(self, jobs, reason).await
     }
 
     async fn register_worker(&self, worker: &NewWorker) -> Answer<()> {
@@ -193,6 +197,10 @@ impl Steps for App {
 
     async fn find_dataset(&self, hash: FileHash) -> Answer<String> {
         register_dataset::find_dataset(self, hash).await
+    }
+
+    async fn answers(&self) -> bool {
+        self.is_database_up().await
     }
 
     async fn expire_leases(&self) -> Answer<usize> {

@@ -16,9 +16,27 @@ use tracing::{Instrument, Span, info_span};
 
 use super::access::TABLE;
 use crate::app::App;
+use crate::metrics::Metrics;
 
 /// How a call says in the end what came of it.
 const GRPC_STATUS: &str = "grpc-status";
+
+/// Names of an RPC that is in no table.
+const UNKNOWN: (&str, &str) = ("unknown", "unknown");
+
+/// Service and method of an RPC's path.
+fn names(rpc: &'static str) -> (&'static str, &'static str) {
+    let names = rpc.strip_prefix('/').and_then(|rpc| rpc.split_once('/'));
+    names.unwrap_or(UNKNOWN)
+}
+
+/// Begins to count mistakes of this program: of each RPC from zero, as the first one would otherwise be no increase.
+pub(super) fn begin_at_zero(metrics: &Metrics) {
+    let known = TABLE.iter().map(|(rpc, _)| names(rpc));
+    for (service, method) in known.chain([UNKNOWN]) {
+        metrics.may_fail(service, method);
+    }
+}
 
 pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut call = Call::begin(app, request.uri().path());
@@ -41,10 +59,8 @@ struct Call {
 impl Call {
     fn begin(app: Arc<App>, path: &str) -> Self {
         // Names are those of the table: what strangers ask for would be labels without end.
-        let known = TABLE.iter().find(|(rpc, _)| *rpc == path).map(|(rpc, _)| *rpc);
-        let (service, method) = known
-            .and_then(|rpc| rpc.strip_prefix('/')?.split_once('/'))
-            .unwrap_or(("unknown", "unknown"));
+        let known = TABLE.iter().find(|(rpc, _)| *rpc == path);
+        let (service, method) = known.map_or(UNKNOWN, |(rpc, _)| names(rpc));
         app.metrics().call_began(service, method);
         let span = info_span!(
             target: trawl_traces::TARGET, "rpc", otel.name = %format_args!("{service}/{method}"), otel.kind = "server",

@@ -1,7 +1,14 @@
 //! Files on streams, in both directions: in pieces, and never whole in memory.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
@@ -10,6 +17,9 @@ use super::status;
 use super::status::invalid_field;
 use crate::app::{AppError, UPLOAD_WITHIN};
 use crate::files::{CHUNK_BYTES_MAX, Pieces, Upload};
+
+/// How long the reader of a file may leave a piece of it where it is. Over a line of 8 kbit/s, one takes as long.
+const PIECE_READ_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why a file did not come.
 #[derive(Debug)]
@@ -75,8 +85,13 @@ pub(super) fn send<T: Send + 'static>(
     tasks: &TaskTracker,
     mut pieces: Pieces,
     mut message: impl FnMut(Vec<u8>) -> T + Send + 'static,
-) -> ReceiverStream<Result<T, Status>> {
-    let (sender, receiver) = mpsc::channel(4);
+) -> FileStream<T> {
+    let (sender, receiver) = mpsc::channel(1);
+    let stream = FileStream {
+        pieces: ReceiverStream::new(receiver),
+        is_given_up: Arc::default(),
+    };
+    let is_given_up = Arc::clone(&stream.is_given_up);
     tasks.spawn(async move {
         let mut is_first = true;
         loop {
@@ -87,11 +102,37 @@ pub(super) fn send<T: Send + 'static>(
                 Err(error) => Err(status::of(AppError::from(error))),
             };
             let is_last = next.is_err();
-            if sender.send(next).await.is_err() || is_last {
+            let Ok(sent) = timeout(PIECE_READ_WITHIN, sender.send(next)).await else {
+                is_given_up.store(true, Ordering::Relaxed);
+                return;
+            };
+            if sent.is_err() || is_last {
                 return;
             }
             is_first = false;
         }
     });
-    ReceiverStream::new(receiver)
+    stream
+}
+
+/// A file that goes out.
+#[derive(Debug)]
+pub struct FileStream<T> {
+    pieces: ReceiverStream<Result<T, Status>>,
+    /// Its reader stood still for too long; it is told so if it goes on.
+    is_given_up: Arc<AtomicBool>,
+}
+
+impl<T> Stream for FileStream<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = ready!(Pin::new(&mut self.pieces).poll_next(cx));
+        Poll::Ready(match next {
+            None if self.is_given_up.swap(false, Ordering::Relaxed) => {
+                Some(Err(Status::deadline_exceeded("the file was not read in time")))
+            }
+            next => next,
+        })
+    }
 }

@@ -21,7 +21,7 @@ use tonic::service::Routes;
 use trawl_domain::access::TokenHash;
 
 use super::access::{Audience, audience};
-use super::load::{Load, PIECE_BYTES, Place, request_within};
+use super::load::{Load, PIECE_BYTES, Place, Waiting, request_within};
 use super::{calls, status};
 use crate::app::App;
 use crate::app::door::{Door, Refusal};
@@ -31,6 +31,7 @@ use crate::metrics::Refused;
 /// Lets only those calls through that the table of [`super::access`] allows, and no more of them than [`super::load`] does; and
 /// counts all.
 pub fn guarded(routes: Routes, app: Arc<App>, door: Arc<Door>) -> Routes {
+    calls::begin_at_zero(app.metrics());
     let gate = Gate {
         door,
         load: Load::new(),
@@ -72,6 +73,7 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
     };
     let call = request.extensions().get::<CallsOf>().map(CallsOf::begin);
     let deadline = request_within(path).map(|within| Box::pin(sleep(within)));
+    let waiting = gate.load.waiting(path);
     // Calls may wait and streams live for long, and tokens end.
     let closes = || -> Closes {
         let door = Arc::clone(&gate.door);
@@ -85,7 +87,7 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
     let request = request.map(|body| Body::new(Guarded::new(body, closes(), side)));
     tokio::select! {
         response = next.run(request) => {
-            let side = Side::Response { load: gate.load, rest: Bytes::new(), kept: None, _place: place, _call: call };
+            let side = Side::Response { waiting, rest: Bytes::new(), kept: None, _place: place, _call: call };
             response.map(|body| Body::new(Guarded::new(body, closes(), side)))
         }
         refusal = closes() => of_refusal(refusal).into_http(),
@@ -132,7 +134,7 @@ enum Side {
     Request { deadline: Option<Pin<Box<Sleep>>> },
     /// What it gets. The call has its place until all of it is gone.
     Response {
-        load: Load,
+        waiting: Waiting,
         /// Of a message, what is not handed to the connection yet.
         rest: Bytes,
         /// Lets that wait.
@@ -177,14 +179,17 @@ impl Guarded {
 
     /// What of an answer may go out now: a piece of it, so that the connection holds no more than that for a slow reader.
     fn piece(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
-        let Side::Response { load, rest, kept, .. } = &mut self.side else {
+        let Side::Response {
+            waiting, rest, kept, ..
+        } = &mut self.side
+        else {
             return Ok(frame);
         };
         let mut data = match frame.into_data() {
             Ok(data) => data,
             Err(trailers) => return Ok(trailers),
         };
-        match load.keep(&data) {
+        match waiting.keep(&data) {
             Ok(permit) => *kept = permit,
             Err(status) => return self.close(status),
         }

@@ -24,14 +24,20 @@ const SUBMISSION_TURN_WITHIN: Duration = Duration::from_secs(20);
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
 /// The same of a file: the time that it has once it began, and the wait for its turn before.
 const FILE_WITHIN: Duration = UPLOAD_WITHIN.saturating_add(Duration::from_secs(60));
-/// Bytes of answers that wait for their readers, of all calls together. Streams are read ahead a few pieces at most; this is about
-/// pages.
-const WAITING_BYTES_MAX: usize = 128 << 20;
+/// Files that go out at once to users, and to workers: each has some pieces in memory, and reads the next ones while they go.
+const USERS_FILES_MAX: usize = 64;
+const WORKERS_FILES_MAX: usize = 256;
+/// How long a file that is asked for waits for its turn.
+const FILE_TURN_WITHIN: Duration = Duration::from_secs(20);
+/// Bytes of answers that wait for their readers, of all calls of users together.
+const USERS_WAITING_BYTES_MAX: usize = 128 << 20;
+/// The same of workers, so that users who do not read cost no worker the jobs that were leased to it.
+const WORKERS_WAITING_BYTES_MAX: usize = 64 << 20;
 /// So much of an answer may wait in any case: it is what the connection holds ready to be sent.
 pub(super) const PIECE_BYTES: usize = 16 << 10;
 
-/// The one RPC whose messages take far more memory than they have bytes.
-const SUBMISSION: &str = "/trawl.v1.StudyService/CreateStudy";
+/// What the RPCs of workers begin with.
+const OF_WORKERS: &str = "/trawl.v1.WorkerService/";
 
 /// What all calls together may take.
 #[derive(Clone, Debug)]
@@ -39,14 +45,31 @@ pub(super) struct Load {
     calls: Arc<Semaphore>,
     strangers_calls: Arc<Semaphore>,
     submissions: Arc<Semaphore>,
+    users: Answers,
+    workers: Answers,
+}
+
+/// What the answers of one sort of callers may take.
+#[derive(Clone, Debug)]
+struct Answers {
+    files: Arc<Semaphore>,
     waiting_bytes: Arc<Semaphore>,
+}
+
+impl Answers {
+    fn new(files: usize, waiting_bytes: usize) -> Self {
+        Self {
+            files: Arc::new(Semaphore::new(files)),
+            waiting_bytes: Arc::new(Semaphore::new(waiting_bytes)),
+        }
+    }
 }
 
 /// The place of a call, until its last part is gone.
 #[derive(Debug)]
 pub(super) struct Place {
     _call: OwnedSemaphorePermit,
-    _submission: Option<OwnedSemaphorePermit>,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Load {
@@ -56,11 +79,12 @@ impl Load {
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
             strangers_calls: Arc::new(Semaphore::new(STRANGERS_CALLS_MAX)),
             submissions: Arc::new(Semaphore::new(SUBMISSIONS_AT_ONCE)),
-            waiting_bytes: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+            users: Answers::new(USERS_FILES_MAX, USERS_WAITING_BYTES_MAX),
+            workers: Answers::new(WORKERS_FILES_MAX, WORKERS_WAITING_BYTES_MAX),
         }
     }
 
-    /// A place for a call. A submission may wait for it, before anything of its message is read.
+    /// A place for a call. A submission and one for a file may wait for it, before anything of its message is read.
     ///
     /// # Errors
     /// There is none.
@@ -72,19 +96,57 @@ impl Load {
         };
         let call = Arc::clone(calls).try_acquire_owned();
         let call = call.map_err(|_| Status::resource_exhausted(format!("{max} calls are under way; try again")))?;
-        let submission = if path == SUBMISSION {
-            let turn = tokio::time::timeout(SUBMISSION_TURN_WITHIN, Arc::clone(&self.submissions).acquire_owned());
-            let turn = turn.await.ok().and_then(Result::ok);
-            Some(turn.ok_or_else(|| Status::resource_exhausted("too many studies are submitted at once; try again"))?)
-        } else {
-            None
+        let turn = match self.turns(path) {
+            Some((turns, within, beyond)) => {
+                let turn = tokio::time::timeout(within, Arc::clone(turns).acquire_owned()).await;
+                let turn = turn.ok().and_then(Result::ok);
+                Some(turn.ok_or_else(|| Status::resource_exhausted(beyond))?)
+            }
+            None => None,
         };
         Ok(Place {
             _call: call,
-            _submission: submission,
+            _turn: turn,
         })
     }
 
+    /// What a call has to wait for, how long at most, and what it is told beyond that.
+    fn turns(&self, path: &str) -> Option<(&Arc<Semaphore>, Duration, &'static str)> {
+        match path.rsplit('/').next().unwrap_or_default() {
+            // Its messages take far more memory than they have bytes.
+            "CreateStudy" => Some((
+                &self.submissions,
+                SUBMISSION_TURN_WITHIN,
+                "too many studies are submitted at once; try again",
+            )),
+            "GetArtifact" | "GetDataset" | "GetCheckpoint" => Some((
+                &self.answers(path).files,
+                FILE_TURN_WITHIN,
+                "too many files are on their way; try again",
+            )),
+            _ => None,
+        }
+    }
+
+    fn answers(&self, path: &str) -> &Answers {
+        if path.starts_with(OF_WORKERS) {
+            &self.workers
+        } else {
+            &self.users
+        }
+    }
+
+    /// What the answer to a call has to wait under.
+    pub(super) fn waiting(&self, path: &str) -> Waiting {
+        Waiting(Arc::clone(&self.answers(path).waiting_bytes))
+    }
+}
+
+/// How much may wait to be read.
+#[derive(Clone, Debug)]
+pub(super) struct Waiting(Arc<Semaphore>);
+
+impl Waiting {
     /// Lets an answer wait for its reader; `None` for one that is small.
     ///
     /// # Errors
@@ -95,7 +157,7 @@ impl Load {
             return Ok(None);
         }
         let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let kept = Arc::clone(&self.waiting_bytes).try_acquire_many_owned(more);
+        let kept = Arc::clone(&self.0).try_acquire_many_owned(more);
         kept.map(Some).map_err(|_| {
             Status::resource_exhausted("too many answers wait for their readers; try again, or ask for less")
         })
@@ -119,15 +181,21 @@ mod tests {
     #[test]
     fn answers_that_nobody_reads_are_bounded_in_all() {
         let load = Load::new();
+        let users = load.waiting("/trawl.v1.StudyService/ListEpochReports");
         let page = Bytes::from(vec![0; 1 << 20]);
         let mut kept = Vec::new();
-        while let Ok(permit) = load.keep(&page) {
+        while let Ok(permit) = users.keep(&page) {
             kept.push(permit.expect("a page is large"));
         }
-        assert_eq!(kept.len(), WAITING_BYTES_MAX / ((1 << 20) - PIECE_BYTES));
-        assert!(load.keep(&Bytes::from_static(b"small")).expect("always").is_none());
+        assert_eq!(kept.len(), USERS_WAITING_BYTES_MAX / ((1 << 20) - PIECE_BYTES));
+        assert!(users.keep(&Bytes::from_static(b"small")).expect("always").is_none());
+        let workers = load.waiting("/trawl.v1.WorkerService/LeaseJobs");
+        assert!(
+            workers.keep(&page).is_ok(),
+            "users who do not read are in the way of workers"
+        );
         kept.pop();
-        assert!(load.keep(&page).is_ok(), "one was read");
+        assert!(users.keep(&page).is_ok(), "one was read");
     }
 
     #[tokio::test]

@@ -14,9 +14,10 @@ use trawl_domain::seed::Owner;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
 
+use super::file_streams::{self, FileStream};
 use super::status::invalid_field;
 use super::watch::watch;
-use super::{Turns, file_streams, in_time, status, study_view};
+use super::{Turns, in_time, status, study_view};
 use crate::app::register_worker::list_workers;
 use crate::app::steps::Steps;
 use crate::app::{
@@ -283,7 +284,7 @@ impl StudyService for Studies {
         }))
     }
 
-    type GetArtifactStream = StreamOf<v1::GetArtifactResponse>;
+    type GetArtifactStream = FileStream<v1::GetArtifactResponse>;
 
     async fn get_artifact(&self, request: Request<v1::GetArtifactRequest>) -> Answer<Self::GetArtifactStream> {
         let request = request.into_inner();

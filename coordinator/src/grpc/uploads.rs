@@ -79,7 +79,8 @@ pub(super) async fn receive_checkpoint<S: Steps>(
     }
 }
 
-/// What became of a step that stores something of a job. Where it found no space, the job's study pauses.
+/// What became of a step that stores something of a job. Where it found no space, the job's study pauses; if that cannot be, the
+/// job fails of it.
 async fn stored<S: Steps, T>(app: &S, job_id: JobId, step: Result<T, AppError>) -> Result<T, Status> {
     match step {
         Ok(done) => Ok(done),
@@ -91,7 +92,10 @@ async fn not_received<S: Steps>(app: &S, job_id: JobId, error: NotReceived) -> S
     if let NotReceived::Stored(error) = &error
         && let Some(reason) = error.lack_of_space()
     {
-        app.pause_for_space(&[job_id], &reason).await;
+        let waits = app.pause_for_space(&[job_id], &reason).await;
+        if !waits {
+            return Status::failed_precondition(reason);
+        }
     }
     error.into()
 }

@@ -15,8 +15,9 @@ use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_server::WorkerService;
 
+use super::file_streams::{self, FileStream};
 use super::status::{invalid, invalid_field};
-use super::{ANSWER_WITHIN, file_streams, in_time, report_stream, uploads};
+use super::{ANSWER_WITHIN, in_time, report_stream, uploads};
 use crate::app::keep_checkpoint::read_checkpoint;
 use crate::app::lease_job::{WAIT_MAX, lease_jobs};
 use crate::app::release_job::Cause;
@@ -220,7 +221,7 @@ impl<S: Steps> WorkerService for Workers<S> {
         }))
     }
 
-    type GetCheckpointStream = ReceiverStream<Result<v1::GetCheckpointResponse, Status>>;
+    type GetCheckpointStream = FileStream<v1::GetCheckpointResponse>;
 
     async fn get_checkpoint(&self, request: Request<v1::GetCheckpointRequest>) -> Answer<Self::GetCheckpointStream> {
         let request = request.into_inner();
@@ -230,7 +231,7 @@ impl<S: Steps> WorkerService for Workers<S> {
         Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
     }
 
-    type GetDatasetStream = ReceiverStream<Result<v1::GetDatasetResponse, Status>>;
+    type GetDatasetStream = FileStream<v1::GetDatasetResponse>;
 
     async fn get_dataset(&self, request: Request<v1::GetDatasetRequest>) -> Answer<Self::GetDatasetStream> {
         let hash: FileHash = request

@@ -243,20 +243,3 @@ pub async fn end_unfinished(
     .await?;
     Ok(())
 }
-
-/// Removes up to `limit` folds of a deleted study with their reports; how many there were.
-pub async fn remove_some(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<u64, StoreError> {
-    let removed = sqlx::query!(
-        "WITH batch AS (
-             SELECT fold_id FROM trawl_store.folds WHERE study_id = $1 LIMIT $2
-         ), reports AS (
-             DELETE FROM trawl_store.epoch_reports WHERE fold_id IN (SELECT fold_id FROM batch)
-         )
-         DELETE FROM trawl_store.folds WHERE fold_id IN (SELECT fold_id FROM batch)",
-        study_id.0,
-        i64::from(limit),
-    )
-    .execute(conn)
-    .await?;
-    Ok(removed.rows_affected())
-}

@@ -281,7 +281,8 @@ pub async fn ended_as(conn: &mut Connection, claim: LeaseClaim, outcome: Outcome
 pub async fn grace(conn: &mut Connection, ttl: Duration) -> Result<u64, StoreError> {
     let extended = sqlx::query!(
         "UPDATE trawl_store.leases
-         SET expires_at = GREATEST(expires_at, clock_timestamp() + make_interval(secs => $1))",
+         SET expires_at = GREATEST(expires_at, clock_timestamp() + make_interval(secs => $1))
+         WHERE job_id IN (SELECT job_id FROM trawl_store.leases ORDER BY job_id FOR UPDATE)",
         ttl.as_secs_f64(),
     )
     .execute(conn)

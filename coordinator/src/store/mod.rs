@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod checkpoints;
 pub mod coordinators;
 pub mod dataset_files;
+pub mod deleted;
 pub mod epoch_reports;
 pub mod folds;
 pub mod jobs;

@@ -12,6 +12,7 @@
 //!
 //! Everything random derives from [`Settings::chance`], and every wait is bounded by [`look_for`](crate::look_for).
 
+mod access;
 mod acknowledgements;
 mod checkpoints;
 mod clocks;
@@ -239,5 +240,10 @@ pub const FAULTS: &[Fault] = &[
         name: "malformed",
         what: "a million malformed requests",
         run: |settings| Box::pin(floods::malformed(settings)),
+    },
+    Fault {
+        name: "access",
+        what: "a wrong role, a forged, expired, replayed, malformed token and none, on every RPC",
+        run: |_| Box::pin(access::refused()),
     },
 ];

@@ -6,8 +6,9 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
+use super::coordinator::{CLAIMS_CUT_OFF_MAX, expect_grace};
 use super::{Closed, Outcome, Row, Scene, SceneSettings, Settings};
-use crate::history::{Action, Operation, Outcome as Told, Percentiles};
+use crate::history::{Action, Operation, Outcome as Told, Percentiles, Stored};
 
 /// No call takes longer: the coordinator answers within 30 s.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
@@ -23,7 +24,7 @@ fn scene_settings(name: &'static str) -> SceneSettings {
 pub(super) async fn crashed(settings: &Settings) -> anyhow::Result<Outcome> {
     const CRASHES: usize = 8;
     let mut scene = Scene::start(scene_settings("postgres-crashed"), settings).await?;
-    let mut returns = Vec::new();
+    let (mut starts, mut returns) = (Vec::new(), Vec::new());
     for crash in 0..CRASHES {
         scene.load.acknowledged(100).await?;
         scene.pause(Duration::from_millis(500)).await;
@@ -34,11 +35,15 @@ pub(super) async fn crashed(settings: &Settings) -> anyhow::Result<Outcome> {
         }
         scene.pause(Duration::from_secs(2)).await;
         scene.postgres.start_again().await?;
+        starts.push(scene.load.history().now());
         returns.push(back_to_work(&scene).await?);
     }
-    let calls = Calls::of(&scene);
-    let mut row = scene.end(CRASHES).await?.row;
-    row.see("by turns -m immediate and kill -9 of its first process");
+    let (calls, ttl) = (Calls::of(&scene), scene.settings.lease_ttl);
+    let Closed { mut row, stored, .. } = scene.end(CRASHES).await?;
+    row.see("by turns -m immediate and kill -9 of its first process, each away for 2 s and its start");
+    row.expect(calls.unavailable > 0, || "no call was UNAVAILABLE".into());
+    // Workers may have stopped by themselves meanwhile.
+    expect_grace(&mut row, &stored, &starts, ttl);
     calls.tell(&mut row, returns);
     Ok(Outcome::Done(row))
 }
@@ -71,10 +76,12 @@ pub(super) async fn connections(settings: &Settings) -> anyhow::Result<Outcome> 
         returns.push(back_to_work(&scene).await?);
     }
     let calls = Calls::of(&scene);
-    let mut row = scene.end(KILLS + USED_UP).await?.row;
+    let Closed { mut row, stored, .. } = scene.end(KILLS + USED_UP).await?;
     row.see(format!(
         "{KILLS} times all connections killed, {USED_UP} times all used up for 3 s ({taken_max} taken)"
     ));
+    row.expect(calls.unavailable > 0, || "no call was UNAVAILABLE".into());
+    none_ran_out(&mut row, &stored);
     calls.tell(&mut row, returns);
     Ok(Outcome::Done(row))
 }
@@ -113,16 +120,23 @@ pub(super) async fn locked(settings: &Settings) -> anyhow::Result<Outcome> {
     }
     let calls = Calls::of(&scene);
     let Closed { mut row, stored, .. } = scene.end(TABLES.len()).await?;
+    row.see("leases, epoch_reports and jobs for 10 s each");
+    none_ran_out(&mut row, &stored);
+    calls.tell(&mut row, returns);
+    Ok(Outcome::Done(row))
+}
+
+/// All workers live, and every lease outlives what happened: by another heartbeat, or by its grace.
+fn none_ran_out(row: &mut Row, stored: &Stored) {
     let expired = stored
         .attempts
         .iter()
         .filter(|attempt| attempt.outcome.as_deref() == Some("expired"))
         .count();
-    row.see(format!(
-        "leases, epoch_reports and jobs for 10 s each; {expired} leases ran out"
-    ));
-    calls.tell(&mut row, returns);
-    Ok(Outcome::Done(row))
+    row.see(format!("{expired} leases ran out"));
+    row.expect(expired <= CLAIMS_CUT_OFF_MAX, || {
+        "leases of workers that live ran out".into()
+    });
 }
 
 /// From now to the next acknowledgement.

@@ -43,6 +43,13 @@ pub(super) async fn killed(settings: &Settings) -> anyhow::Result<Outcome> {
     row.expect(recovered.max < ttl + SWEEP_INTERVAL + SLACK, || {
         format!("a job had no worker for {:?}", recovered.max)
     });
+    row.expect(
+        [epochs, checkpoints, uploads, results, processes]
+            .iter()
+            .all(|deaths| *deaths > 0),
+        || "a kind of death did not come".into(),
+    );
+    row.expect(resumed > 0, || "nobody went on from a checkpoint".into());
     // Deaths whose job ended at that moment have no recovery.
     row.expect(recovered.count * 10 >= deaths.len() * 9, || {
         format!("{} of {} deaths were recovered from", recovered.count, deaths.len())
@@ -74,8 +81,18 @@ pub(super) async fn stopped(settings: &Settings) -> anyhow::Result<Outcome> {
     })
     .await?;
     let silenced = scene.load.fates().silenced();
-    let mut row = scene.end(STOPS + silenced).await?.row;
-    row.see(format!("{STOPS} processes by SIGSTOP, {silenced} scripted workers"));
+    let Closed {
+        mut row, worker_logs, ..
+    } = scene.end(STOPS + silenced).await?;
+    // By its own clock, or by an answer, whichever comes first once it goes on.
+    let stops = ["may have run out unnoticed", "lease lost"].map(|message| worker_logs.matches(message).count());
+    row.see(format!(
+        "{STOPS} processes by SIGSTOP, which fenced themselves or were told {} times; {silenced} scripted workers",
+        stops.iter().sum::<usize>()
+    ));
+    row.expect(stops.iter().sum::<usize>() > 0, || {
+        "no process that was stopped learned of its lease's end".into()
+    });
     row.expect(row.findings.stale_tried >= 4 * SILENCES, || {
         "too few writes were tried after a lease had ended".into()
     });

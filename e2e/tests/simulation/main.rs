@@ -151,3 +151,28 @@ fn a_worker_that_is_cut_off_stops_in_time() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_coordinator_that_falls_silent_costs_no_lease_where_there_is_another() -> anyhow::Result<()> {
+    let study = study(3)?;
+    let reference = undisturbed(&study)?;
+    let mut silent = 0;
+    for seed in 0..8 {
+        let mut has_another = false;
+        let ran = run(&study, seed, |hosts, _| {
+            has_another = hosts.coordinators.len() > 1;
+            let (worker, coordinator) = (&hosts.workers[0], &hosts.coordinators[0]);
+            let cut = Deed::Cut(worker.clone(), coordinator.clone());
+            vec![(Duration::from_millis(12_000 + 700 * seed), cut)]
+        })?;
+        if !has_another {
+            continue;
+        }
+        silent += 1;
+        assert_eq!(broken(&ran, &reference), Vec::<String>::new(), "seed {seed}");
+        let lost = |line: &&String| line.contains("leases may have run out unnoticed");
+        assert_eq!(ran.lines.iter().find(lost), None, "seed {seed}");
+    }
+    assert!(silent >= 2, "only {silent} seeds have two coordinators");
+    Ok(())
+}

@@ -7,11 +7,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use tokio::time::interval;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use trawl_coordinator::app::Settings;
+use trawl_coordinator::app::keep_leases::keep_leases;
 use trawl_coordinator::app::report_epochs::report_writer;
 use trawl_coordinator::app::steps::Steps;
 use trawl_coordinator::files::Files;
@@ -34,7 +35,10 @@ use crate::witness::Witness;
 /// As the coordinator has them by default, but for the checkpoints, which are more frequent.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(15);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(8);
-const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two tries to begin.
+const BEGIN_INTERVAL: Duration = Duration::from_secs(1);
+/// If the store is away for longer, every coordinator notices.
+const NOTICED_WITHIN: Duration = Duration::from_secs(2);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Granularity of the simulated network and of the hosts' turns.
 const TICK: Duration = Duration::from_millis(5);
@@ -144,7 +148,7 @@ impl World {
         let mood = Mood {
             half_step_max: Duration::from_millis(40).mul_f64(share(&mut rng)),
             failing: if disturbed { 0.02 * share(&mut rng) } else { 0.0 },
-            away: false,
+            away_since: None,
             rng: ChaCha8Rng::seed_from_u64(rng.next_u64()),
         };
         let shared = Shared {
@@ -221,12 +225,17 @@ impl World {
             }
             Deed::StoreAway(away) => {
                 if let Some(mood) = &self.shared.mood {
-                    mood.lock().unwrap_or_else(PoisonError::into_inner).away = *away;
-                }
-                if !away {
-                    // What each coordinator does once Postgres is back.
-                    self.shared.model().grace(now);
-                    self.shared.witness().grace(now);
+                    let mut mood = mood.lock().unwrap_or_else(PoisonError::into_inner);
+                    match (away, mood.away_since) {
+                        (true, None) => mood.away_since = Some(now),
+                        (false, Some(since)) => {
+                            mood.away_since = None;
+                            if now - since > NOTICED_WITHIN {
+                                self.shared.witness().came_back(now);
+                            }
+                        }
+                        _ => {}
+                    }
                 }
             }
             Deed::Pause(pause) => self.shared.model().pause(*pause),
@@ -297,20 +306,13 @@ async fn coordinate(store: Arc<ModelStore>) -> anyhow::Result<()> {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // It does not begin before the store answers, as with Postgres.
     while store.grant_grace().await.is_err() {
-        tokio::time::sleep(EXPIRE_INTERVAL).await;
+        tokio::time::sleep(BEGIN_INTERVAL).await;
     }
-    store.shared.witness().started((store.shared.clock)());
+    store.shared.witness().came_back((store.shared.clock)());
     let (reports, writer) = report_writer(Arc::clone(&store), stop.clone());
     tokio::spawn(writer);
-    let expiring = Arc::clone(&store);
-    tokio::spawn(async move {
-        let mut ticks = interval(EXPIRE_INTERVAL);
-        loop {
-            ticks.tick().await;
-            // The next tick tries again.
-            let _ = expiring.expire_leases().await;
-        }
-    });
+    let (tells_up, _) = watch::channel(true);
+    tokio::spawn(keep_leases(Arc::clone(&store), tells_up, stop.clone()));
     let workers = WorkerServiceServer::new(Workers::new(store, reports, stop, tasks));
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))

@@ -96,6 +96,11 @@ impl Training for Script {
     type Ready = Job;
     type Trained = ScriptTrained;
 
+    /// Scripts do not hang, and nothing of them is analysed.
+    fn progress_limit(&self) -> Duration {
+        Duration::MAX
+    }
+
     async fn prepare(&self, connection: &Connection, job: &Job) -> Result<Job, DatasetError> {
         dataset::fetch(connection, job.train.features).await?;
         Ok(job.clone())

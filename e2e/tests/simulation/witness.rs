@@ -19,8 +19,8 @@ const TOLD_MAX: usize = 20;
 pub(crate) struct Witness {
     ttl: Duration,
     leases: BTreeMap<JobId, Vec<Granted>>,
-    /// When a coordinator last began to serve.
-    started: Option<Duration>,
+    /// When a coordinator last began to serve, or the store answered again.
+    came_back: Option<Duration>,
     broken: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ impl Witness {
         Self {
             ttl,
             leases: BTreeMap::new(),
-            started: None,
+            came_back: None,
             broken: Vec::new(),
         }
     }
@@ -125,9 +125,10 @@ impl Witness {
         }
     }
 
-    /// A coordinator begins to serve. For a time limit from then on no lease runs out: nobody may have been there to renew it.
-    pub(crate) fn started(&mut self, now: Duration) {
-        self.started = Some(now);
+    /// A coordinator begins to serve, or the store answers again. For a time limit from then on no lease runs out: nobody may have been
+    /// there to renew it.
+    pub(crate) fn came_back(&mut self, now: Duration) {
+        self.came_back = Some(now);
     }
 
     /// A lease was taken back.
@@ -144,13 +145,13 @@ impl Witness {
             self.breaks(now, format!("job {}: a live lease was taken back", claim.job_id));
         }
         if self
-            .started
-            .is_some_and(|started| now + TOLD_WITHIN < started + self.ttl)
+            .came_back
+            .is_some_and(|came_back| now + TOLD_WITHIN < came_back + self.ttl)
         {
             self.breaks(
                 now,
                 format!(
-                    "job {}: a lease was taken back just after a coordinator began",
+                    "job {}: a lease was taken back just after a coordinator began or the store came back",
                     claim.job_id
                 ),
             );

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tracing::warn;
@@ -12,12 +12,15 @@ use trawl_proto::v1;
 use super::leases::Leases;
 use super::{Agent, Times};
 
-/// Renews all leases at every interval, and at once when one came, until `stop`.
+/// Renews all leases at every interval, and at once when one came, until `stop`. One that has no answer within half an interval is
+/// given up and followed by the next: several may be lost, and with them a coordinator, before a lease is.
 pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: CancellationToken) {
+    let answer_within = times.heartbeat_interval / 2;
+    let mut next = Instant::now() + times.heartbeat_interval;
     loop {
         tokio::select! {
             biased;
-            () = sleep(times.heartbeat_interval) => {}
+            () = sleep_until(next) => {}
             () = agent.leases.came() => {}
             () = stop.cancelled() => return,
         }
@@ -28,8 +31,10 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
             leases: agent.leases.all(),
         };
         let leases = request.leases.clone();
-        match timeout(times.heartbeat_interval, agent.connection.client().heartbeat(request)).await {
+        next = sent + answer_within;
+        match timeout(answer_within, agent.connection.client().heartbeat(request)).await {
             Ok(Ok(answer)) => {
+                next = sent + times.heartbeat_interval;
                 for (lease, status) in leases.iter().zip(answer.into_inner().statuses) {
                     let status = v1::LeaseStatus::try_from(status).unwrap_or(v1::LeaseStatus::Unspecified);
                     if matches!(status, v1::LeaseStatus::Held | v1::LeaseStatus::Recalled) {
@@ -51,7 +56,7 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
             Err(_) => {
                 agent.connection.failed(Code::DeadlineExceeded);
                 warn!(
-                    heartbeat.limit_ms = times.heartbeat_interval.as_millis() as u64,
+                    heartbeat.limit_ms = answer_within.as_millis() as u64,
                     "heartbeat took too long"
                 );
             }

@@ -57,6 +57,10 @@ impl Training for Libtorch {
     type Ready = Ready;
     type Trained = LibtorchTrained;
 
+    fn progress_limit(&self) -> Duration {
+        self.progress_limit
+    }
+
     async fn prepare(&self, connection: &Connection, job: &Job) -> Result<Ready, DatasetError> {
         let kind = job.architecture.loss.target_kind();
         let loaded = self.datasets.load(connection, &job.format, kind, job.train, job.test);

@@ -1,6 +1,7 @@
 //! Sends what a refit's fit on all training rows leaves, each file as soon as it is made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -9,7 +10,8 @@ use trawl_proto::v1;
 
 use super::Agent;
 use super::artifacts::put_artifact;
-use super::run_job::JobError;
+use super::progress::Progress;
+use super::run_job::{JobError, on_thread};
 use crate::analysis::{Artifact, LeftOut, Subject, analyse};
 use crate::trainer::Interrupter;
 
@@ -19,36 +21,43 @@ const WEIGHTS: &str = "weights.safetensors";
 /// Sends what a fit on all training rows leaves: its weights, and what the analysis makes of it.
 ///
 /// # Errors
-/// The lease is lost, or the coordinator refuses a file. One that cannot be made is no error.
+/// The lease is lost, the coordinator refuses a file, or the analysis makes no progress for `limit`. A file that cannot be made is
+/// no error.
 pub(super) async fn put_refit_artifacts(
     agent: &Arc<Agent>,
     lease: &v1::Lease,
+    limit: Duration,
     subject: Subject,
     interrupter: Interrupter,
 ) -> Result<(), JobError> {
     let weights = subject.weights.clone();
     put_artifact(agent, lease, None, ArtifactKind::Weights.as_str(), WEIGHTS, weights).await?;
     let (sender, mut made) = mpsc::channel(1);
-    let analysis = tokio::task::spawn_blocking(move || {
+    let progress = Progress::of(interrupter.clone());
+    let shown = progress.clone();
+    let analysis = on_thread(limit, progress, move || {
         // Once nobody takes them, the lease is lost and there is nothing more to make.
         analyse(&subject, &interrupter, &mut |artifact| {
-            sender.blocking_send(artifact).is_ok()
+            shown.wait(|| sender.blocking_send(artifact)).is_ok()
         })
     });
-    while let Some(Artifact { kind, name, content }) = made.recv().await {
-        match content {
-            Ok(content) => put_artifact(agent, lease, None, kind.as_str(), name, content).await?,
-            Err(reason) => left_out(lease, name, &reason),
+    let putting = async {
+        while let Some(Artifact { kind, name, content }) = made.recv().await {
+            match content {
+                Ok(content) => put_artifact(agent, lease, None, kind.as_str(), name, content).await?,
+                Err(reason) => left_out(lease, name, &reason),
+            }
         }
-    }
-    match analysis.await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(LeftOut::Interrupted)) => Err(JobError::Interrupted),
-        Ok(Err(reason)) => {
+        Ok(())
+    };
+    let (analysed, ()) = tokio::try_join!(biased; analysis, putting)?;
+    match analysed {
+        Ok(()) => Ok(()),
+        Err(LeftOut::Interrupted) => Err(JobError::Interrupted),
+        Err(reason) => {
             left_out(lease, "all but the weights", &reason);
             Ok(())
         }
-        Err(_) => Err(JobError::Panicked),
     }
 }
 

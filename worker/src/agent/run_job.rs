@@ -57,8 +57,8 @@ pub enum JobError {
     /// Training stands still, and nothing can end its thread.
     #[error("training made no step for {} s", .0.as_secs_f64())]
     Hung(Duration),
-    /// The coordinator refused its end.
-    #[error("the coordinator refused: {0}")]
+    /// The coordinator refused its end, or a file of it.
+    #[error("the coordinator refused: {}", .0.message())]
     Refused(#[source] Box<Status>),
 }
 
@@ -163,7 +163,7 @@ async fn work<T: Training>(agent: &Arc<Agent>, training: &T, run: Run<'_>, wire:
     if test.is_some()
         && let Some(subject) = trained.into_subject()?
     {
-        put_refit_artifacts(agent, lease, subject, interrupter).await?;
+        put_refit_artifacts(agent, lease, training.progress_limit(), subject, interrupter).await?;
     }
     let request = v1::FinishJobRequest {
         lease: Some(lease.clone()),
@@ -235,11 +235,10 @@ pub(super) async fn train_on_thread(
 ) -> Result<Trained, JobError> {
     let progress = Progress::of(interrupter.clone());
     let shown = progress.clone();
-    let (sends_end, end) = oneshot::channel();
     let training = move || {
         let emit = &mut |event: Event<'_>| shown.wait(|| listener.hear_blocking(event));
         let begin = |emit: &mut dyn FnMut(Event<'_>)| train(&job, device, emit, &interrupter);
-        let ended = match checkpoint.map(|checkpoint| resume(&job, device, &checkpoint, emit, &interrupter)) {
+        match checkpoint.map(|checkpoint| resume(&job, device, &checkpoint, emit, &interrupter)) {
             None => begin(emit),
             // It is whole, but that of another version or for another sort of device: so is the one before.
             Some(Err(error @ TrainError::BadCheckpoint(_))) => {
@@ -247,24 +246,35 @@ pub(super) async fn train_on_thread(
                 begin(emit)
             }
             Some(ended) => ended,
-        };
-        // Nobody waits for a training that was given up.
-        let _ = sends_end.send(ended);
+        }
     };
+    match on_thread(limit, progress, training).await? {
+        Ok(Outcome::Finished(trained)) => Ok(trained),
+        Ok(Outcome::Interrupted) => Err(JobError::Interrupted),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Computes on a thread of its own, which shows its progress.
+///
+/// # Errors
+/// There is no thread, it panicked, or it made no progress for `limit` and is given up.
+pub(super) async fn on_thread<T: Send + 'static>(
+    limit: Duration,
+    progress: Progress,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JobError> {
+    let (sends_end, end) = oneshot::channel();
     // Not one of the runtime's threads: it must not wait for one that hangs.
     let thread = std::thread::Builder::new().name(TRAINER_THREAD.to_owned());
-    thread.spawn(training).map_err(JobError::Thread)?;
-    let ended = tokio::select! {
+    // Nobody waits for one that was given up.
+    let work = move || drop(sends_end.send(work()));
+    thread.spawn(work).map_err(JobError::Thread)?;
+    tokio::select! {
         biased;
-        ended = end => ended,
-        () = progress.ceased(limit) => return Err(JobError::Hung(limit)),
-    };
-    match ended {
-        Ok(Ok(Outcome::Finished(trained))) => Ok(trained),
-        Ok(Ok(Outcome::Interrupted)) => Err(JobError::Interrupted),
-        Ok(Err(error)) => Err(error.into()),
-        // It panicked, and dropped its sender.
-        Err(_) => Err(JobError::Panicked),
+        // If it panicked, it dropped its sender.
+        ended = end => ended.map_err(|_| JobError::Panicked),
+        () = progress.ceased(limit) => Err(JobError::Hung(limit)),
     }
 }
 
@@ -278,8 +288,23 @@ pub(super) fn note_status(agent: &Agent, lease: &v1::Lease, status: i32) -> Resu
 }
 
 /// Calls until there is an answer: what the outcome of a broken call was is not known, and a second copy changes nothing.
-/// Gives up once the lease is lost.
+/// Gives up once the lease is lost, or is to be handed back while there is no space.
 pub(super) async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn() -> F) -> Result<T, JobError>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    // There will be no space soon: the study was paused for it.
+    let gives_up = |end, code| end == LeaseEnd::Lost || code == Code::ResourceExhausted;
+    insist_unless(agent, lease, gives_up, call).await
+}
+
+/// The same; `gives_up` decides it, by how the lease ends and why there was no answer.
+async fn insist_unless<T, F>(
+    agent: &Agent,
+    lease: &v1::Lease,
+    gives_up: impl Fn(LeaseEnd, Code) -> bool,
+    call: impl Fn() -> F,
+) -> Result<T, JobError>
 where
     F: Future<Output = Result<tonic::Response<T>, Status>>,
 {
@@ -288,13 +313,12 @@ where
         match call().await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) if may_pass(&status) => {
-                match agent.leases.end_of(lease) {
-                    Some(LeaseEnd::Lost) => return Err(JobError::Interrupted),
-                    // There is no space, and there will be none soon: the study was paused for it.
-                    Some(LeaseEnd::Drain) if status.code() == Code::ResourceExhausted => {
-                        return Err(JobError::Interrupted);
-                    }
-                    _ => {}
+                if agent
+                    .leases
+                    .end_of(lease)
+                    .is_some_and(|end| gives_up(end, status.code()))
+                {
+                    return Err(JobError::Interrupted);
                 }
                 agent.connection.failed(status.code());
                 warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no answer; trying again");
@@ -324,10 +348,16 @@ async fn release(agent: &Arc<Agent>, lease: &v1::Lease, cause: &str, error: Stri
         cause: cause.to_owned(),
         error,
     };
-    let released = insist(agent, lease, || {
-        let (mut client, request) = (agent.connection.client(), request.clone());
-        async move { client.release_job(request).await }
-    });
+    // This needs no space.
+    let released = insist_unless(
+        agent,
+        lease,
+        |end, _| end == LeaseEnd::Lost,
+        || {
+            let (mut client, request) = (agent.connection.client(), request.clone());
+            async move { client.release_job(request).await }
+        },
+    );
     if let Err(error) = released.await {
         // The lease runs out by itself.
         warn!(job.id = lease.job_id, error = %error, "lease could not be handed back");

@@ -2,6 +2,7 @@
 //! (`e2e/tests/simulation/script.rs`).
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use trawl_domain::job::Job;
@@ -22,6 +23,9 @@ pub trait Training: Debug + Send + Sync + 'static {
     type Ready: Send + 'static;
     /// A job that was trained.
     type Trained: Trained;
+
+    /// How long it may go on without a sign of progress.
+    fn progress_limit(&self) -> Duration;
 
     /// Brings what the training of a job needs, in part from the coordinator. It is asked again while that does not answer.
     ///

@@ -49,8 +49,8 @@ pub(crate) struct Mood {
     pub(crate) half_step_max: Duration,
     /// Shares of steps that fail before their transaction, and after its commit.
     pub(crate) failing: f64,
-    /// No step goes through.
-    pub(crate) away: bool,
+    /// From then on no step goes through.
+    pub(crate) away_since: Option<Duration>,
 }
 
 /// The steps of one coordinator.
@@ -119,7 +119,10 @@ impl ModelStore {
         let (wait, fails) = {
             let mut mood = mood.lock().unwrap_or_else(PoisonError::into_inner);
             let (a, b) = (share(&mut mood.rng), share(&mut mood.rng));
-            (mood.half_step_max.mul_f64(a), mood.away || b < mood.failing)
+            (
+                mood.half_step_max.mul_f64(a),
+                mood.away_since.is_some() || b < mood.failing,
+            )
         };
         sleep(wait).await;
         match fails {
@@ -144,7 +147,9 @@ impl Steps for ModelStore {
     }
 
     /// Never: the model has space for all.
-    async fn pause_for_space(&self, _: &[JobId], _: &str) {}
+    async fn pause_for_space(&self, _: &[JobId], _: &str) -> bool {
+        true
+    }
 
     fn settings(&self) -> &Settings {
         &self.settings
@@ -292,6 +297,11 @@ impl Steps for ModelStore {
 
     async fn find_dataset(&self, hash: FileHash) -> Answer<String> {
         self.step(|_, _, _| Ok(format!("datasets/{hash}"))).await
+    }
+
+    async fn answers(&self) -> bool {
+        let mood = self.shared.mood.as_ref();
+        mood.is_none_or(|mood| mood.lock().unwrap_or_else(PoisonError::into_inner).away_since.is_none())
     }
 
     async fn expire_leases(&self) -> Answer<usize> {

@@ -1,13 +1,18 @@
 //! Studies.
 
+mod record;
+
 use chrono::{DateTime, Utc};
-use trawl_domain::dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
+use trawl_domain::dataset::{DatasetShape, FileHash, Part, TargetShape};
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::metric::Goal;
 use trawl_domain::state::StudyState;
 use uuid::Uuid;
 
-use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
+use super::{Connection, StoreError, expect_rows, int, word};
+
+pub use record::StudyRecord;
+use record::StudyRow;
 
 /// The constraint that a second study of the same name breaks.
 pub const UNIQUE_NAME: &str = "studies_name";
@@ -37,56 +42,6 @@ pub struct NewStudy<'a> {
     pub epochs_asked: u64,
 }
 
-/// A stored study.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StudyRecord {
-    /// Its id.
-    pub study_id: StudyId,
-    /// Its name.
-    pub name: String,
-    /// Its state.
-    pub state: StudyState,
-    /// Why it failed.
-    pub error: Option<String>,
-    /// Why it paused by itself.
-    pub pause_reason: Option<String>,
-    /// As it was submitted, in the JSON form of `trawl.v1.Study`.
-    pub spec: serde_json::Value,
-    /// Which way its value is better.
-    pub goal: Goal,
-    /// Files of the training part.
-    pub train: Part<FileHash>,
-    /// Files of the test part.
-    pub test: Option<Part<FileHash>>,
-    /// Sizes of its dataset.
-    pub shape: DatasetShape,
-    /// Trials in all.
-    pub max_trials: u32,
-    /// The first trial that is not planned yet.
-    pub next_trial: u32,
-    /// Trials that completed.
-    pub trials_completed: u32,
-    /// Trials that were pruned.
-    pub trials_pruned: u32,
-    /// Trials that failed.
-    pub trials_failed: u32,
-    /// Trials that were cancelled.
-    pub trials_cancelled: u32,
-    /// Epoch reports stored, refits included.
-    pub epochs_reported: u64,
-    /// When it was submitted.
-    pub created_at: DateTime<Utc>,
-    /// When it ended.
-    pub finished_at: Option<DateTime<Utc>>,
-}
-
-impl StudyRecord {
-    /// Trials that ended.
-    pub fn trials_ended(&self) -> u32 {
-        self.trials_completed + self.trials_pruned + self.trials_failed + self.trials_cancelled
-    }
-}
-
 /// A study's name or id, as users give it.
 #[derive(Clone, Copy, Debug)]
 pub enum StudyRef<'a> {
@@ -103,91 +58,18 @@ impl<'a> From<&'a str> for StudyRef<'a> {
     }
 }
 
-struct StudyRow {
-    study_id: Uuid,
-    name: String,
-    state: String,
-    error: Option<String>,
-    pause_reason: Option<String>,
-    spec: serde_json::Value,
-    goal: String,
-    train_file: Vec<u8>,
-    train_targets_file: Option<Vec<u8>>,
-    test_file: Option<Vec<u8>>,
-    test_targets_file: Option<Vec<u8>>,
-    train_rows: i32,
-    sample_shape: Vec<i32>,
-    class_count: Option<i32>,
-    max_trials: i32,
-    next_trial: i32,
-    trials_completed: i32,
-    trials_pruned: i32,
-    trials_failed: i32,
-    trials_cancelled: i32,
-    epochs_reported: i64,
-    created_at: DateTime<Utc>,
-    finished_at: Option<DateTime<Utc>>,
-}
-
-impl TryFrom<StudyRow> for StudyRecord {
-    type Error = StoreError;
-
-    fn try_from(row: StudyRow) -> Result<Self, StoreError> {
-        let id = row.study_id;
-        let number = |column, value| count("studies", id, column, value);
-        let hash = |column, bytes: Vec<u8>| {
-            let len = bytes.len();
-            bytes
-                .try_into()
-                .map(FileHash)
-                .map_err(|_| bad_row("studies", id, column, format!("{len} bytes")))
-        };
-        let optional_hash = |column, bytes: Option<Vec<u8>>| bytes.map(|bytes| hash(column, bytes)).transpose();
-        let dims: Vec<u32> = row
-            .sample_shape
-            .into_iter()
-            .map(|len| number("sample_shape", len))
-            .collect::<Result<_, _>>()?;
-        let sample = SampleShape::from_dims(&dims);
-        Ok(Self {
-            study_id: StudyId(id),
-            state: word("studies", id, "state", &row.state)?,
-            goal: word("studies", id, "goal", &row.goal)?,
-            train: Part {
-                features: hash("train_file", row.train_file)?,
-                targets: optional_hash("train_targets_file", row.train_targets_file)?,
-            },
-            test: match row.test_file {
-                None => None,
-                Some(bytes) => Some(Part {
-                    features: hash("test_file", bytes)?,
-                    targets: optional_hash("test_targets_file", row.test_targets_file)?,
-                }),
-            },
-            shape: DatasetShape {
-                train_rows: number("train_rows", row.train_rows)?,
-                sample: sample.ok_or_else(|| bad_row("studies", id, "sample_shape", "no shape"))?,
-                target: match row.class_count {
-                    None => TargetShape::Number,
-                    Some(classes) => TargetShape::Classes(number("class_count", classes)?),
-                },
-            },
-            max_trials: number("max_trials", row.max_trials)?,
-            next_trial: number("next_trial", row.next_trial)?,
-            trials_completed: number("trials_completed", row.trials_completed)?,
-            trials_pruned: number("trials_pruned", row.trials_pruned)?,
-            trials_failed: number("trials_failed", row.trials_failed)?,
-            trials_cancelled: number("trials_cancelled", row.trials_cancelled)?,
-            epochs_reported: u64::try_from(row.epochs_reported)
-                .map_err(|error| bad_row("studies", id, "epochs_reported", error))?,
-            name: row.name,
-            error: row.error,
-            pause_reason: row.pause_reason,
-            spec: row.spec,
-            created_at: row.created_at,
-            finished_at: row.finished_at,
-        })
-    }
+/// Studies as [`StudyRow`]s, by the clauses that follow `FROM`.
+macro_rules! select_studies {
+    ($clauses:literal $(, $argument:expr)* $(,)?) => {
+        sqlx::query_as!(
+            StudyRow,
+            "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
+                    test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed,
+                    trials_pruned, trials_failed, trials_cancelled, epochs_reported, created_at, finished_at
+             FROM trawl_store.studies " + $clauses,
+            $($argument),*
+        )
+    };
 }
 
 /// Stores a study.
@@ -235,47 +117,25 @@ pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<S
         StudyRef::Name(name) => (Some(name), None),
         StudyRef::Id(id) => (None, Some(id.0)),
     };
-    sqlx::query_as!(
-        StudyRow,
-        "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
-                test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
-                created_at, finished_at
-         FROM trawl_store.studies
-         WHERE deleted_at IS NULL AND (name = $1 OR study_id = $2)",
-        name,
-        id,
-    )
-    .fetch_optional(conn)
-    .await?
-    .map(StudyRecord::try_from)
-    .transpose()
+    select_studies!("WHERE deleted_at IS NULL AND (name = $1 OR study_id = $2)", name, id,)
+        .fetch_optional(conn)
+        .await?
+        .map(StudyRecord::try_from)
+        .transpose()
 }
 
 /// A study as it stands, without a lock.
 pub async fn get(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
-    sqlx::query_as!(
-        StudyRow,
-        "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
-                test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
-                created_at, finished_at
-         FROM trawl_store.studies
-         WHERE study_id = $1",
-        study_id.0,
-    )
-    .fetch_one(conn)
-    .await?
-    .try_into()
+    select_studies!("WHERE study_id = $1", study_id.0,)
+        .fetch_one(conn)
+        .await?
+        .try_into()
 }
 
 /// Locks a study until the transaction ends. The last lock that a transaction takes.
 pub async fn lock(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
-    sqlx::query_as!(
-        StudyRow,
-        "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
-                test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
-                created_at, finished_at
-         FROM trawl_store.studies
-         WHERE study_id = $1
+    select_studies!(
+        "WHERE study_id = $1
          FOR NO KEY UPDATE",
         study_id.0,
     )
@@ -314,13 +174,8 @@ pub async fn page(
     limit: u32,
 ) -> Result<Vec<StudyRecord>, StoreError> {
     let (created_at, study_id) = after.map_or((None, None), |(at, id)| (Some(at), Some(id.0)));
-    sqlx::query_as!(
-        StudyRow,
-        "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
-                test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed, trials_pruned, trials_failed, trials_cancelled, epochs_reported,
-                created_at, finished_at
-         FROM trawl_store.studies
-         WHERE deleted_at IS NULL
+    select_studies!(
+        "WHERE deleted_at IS NULL
            AND ($1::timestamptz IS NULL OR created_at < $1 OR (created_at = $1 AND study_id > $2))
          ORDER BY created_at DESC, study_id
          LIMIT $3",
@@ -476,43 +331,4 @@ pub async fn mark_deleted(conn: &mut Connection, study_id: StudyId) -> Result<bo
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
-}
-
-/// The study whose deletion has waited longest.
-pub async fn oldest_deleted(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
-    let study = sqlx::query_scalar!(
-        "SELECT study_id FROM trawl_store.studies WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1"
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(study.map(StudyId))
-}
-
-/// Removes what is left of a deleted study once its folds are gone.
-pub async fn remove(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
-    let id = study_id.0;
-    super::artifacts::remove_of_study(conn, study_id).await?;
-    super::checkpoints::remove_of_study(conn, study_id).await?;
-    sqlx::query!(
-        "DELETE FROM trawl_store.job_attempts a USING trawl_store.jobs j WHERE j.job_id = a.job_id AND j.study_id = $1",
-        id
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query!("DELETE FROM trawl_store.jobs WHERE study_id = $1", id)
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query!("DELETE FROM trawl_store.refits WHERE study_id = $1", id)
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query!("DELETE FROM trawl_store.trials WHERE study_id = $1", id)
-        .execute(&mut *conn)
-        .await?;
-    let done = sqlx::query!(
-        "DELETE FROM trawl_store.studies WHERE study_id = $1 AND deleted_at IS NOT NULL",
-        id
-    )
-    .execute(&mut *conn)
-    .await?;
-    expect_rows("studies", 1, done.rows_affected())
 }

@@ -1,5 +1,8 @@
 //! Tokens of a coordinator that was started with one, and what a refused call must not change.
 
+mod effective;
+mod walk;
+
 use anyhow::Context;
 use sqlx::PgPool;
 use tonic::Request;
@@ -9,6 +12,8 @@ use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
 use trawl_proto::v1;
 use trawl_proto::v1::access_service_client::AccessServiceClient;
+
+pub use walk::{AccessWalk, until_refused, walk_every_rpc};
 
 /// The administrators' service, asked by one.
 #[derive(Debug)]

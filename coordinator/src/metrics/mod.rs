@@ -3,10 +3,13 @@
 //!
 //! No label grows with studies, trials, jobs, workers or tokens: their values are words of this program.
 
+mod described;
+
 use std::fmt;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use described::describe;
+use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tonic::Code;
 use trawl_domain::failure::FailureCause;
@@ -239,10 +242,21 @@ impl Metrics {
     /// It ended.
     pub fn call_ended(&self, service: &'static str, method: &'static str, code: Code) {
         self.open_calls(service, method).decrement(1.0);
+        self.ended_calls(service, method, code).increment(1);
+    }
+
+    /// Calls of this RPC may end by a mistake of this program.
+    pub fn may_fail(&self, service: &'static str, method: &'static str) {
+        for code in [Code::Internal, Code::Unknown, Code::DataLoss] {
+            self.ended_calls(service, method, code).absolute(0);
+        }
+    }
+
+    fn ended_calls(&self, service: &'static str, method: &'static str, code: Code) -> Counter {
         let labels = [("service", service), ("method", method), ("code", code_name(code))];
         let labels = labels.map(|(label, value)| Label::from_static_parts(label, value));
         let key = Key::from_parts("trawl_grpc_calls_total", labels.to_vec());
-        self.recorder.register_counter(&key, &METADATA).increment(1);
+        self.recorder.register_counter(&key, &METADATA)
     }
 
     fn open_calls(&self, service: &'static str, method: &'static str) -> Gauge {
@@ -313,122 +327,5 @@ fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
-/// Gauges, and what they are.
-const GAUGES: &[(&str, &str)] = &[
-    ("trawl_build_info", "1; the version of this coordinator."),
-    ("trawl_database_up", "1 if Postgres answered at this scrape."),
-    (
-        "trawl_jobs",
-        "Jobs that may be leased (queued), wait for a paused study (paused), or train (leased). From the database, the same from every coordinator.",
-    ),
-    (
-        "trawl_leases",
-        "Leases that are held. From the database, the same from every coordinator.",
-    ),
-    (
-        "trawl_trials_open",
-        "Trials of running studies that have not ended, planned or not. From the database, the same from every coordinator.",
-    ),
-    (
-        "trawl_studies",
-        "Studies by state. From the database, the same from every coordinator.",
-    ),
-    (
-        "trawl_workers",
-        "Workers seen within a day, by state. From the database, the same from every coordinator.",
-    ),
-    (
-        "trawl_worker_slots",
-        "Jobs that the workers online can train at once. From the database, the same from every coordinator.",
-    ),
-    (
-        "trawl_worker_slots_busy",
-        "Jobs that they train. From the database, the same from every coordinator.",
-    ),
-    (
-        "trawl_database_pool_used",
-        "Connections of this process to Postgres that are in use.",
-    ),
-    (
-        "trawl_database_pool_idle",
-        "Connections of this process to Postgres that nobody uses.",
-    ),
-    (
-        "trawl_database_pool_max",
-        "Connections to Postgres that this process may have.",
-    ),
-    (
-        "trawl_grpc_calls_open",
-        "Calls and streams of this process that are under way.",
-    ),
-];
-
-/// Counters, and what they count.
-const COUNTERS: &[(&str, &str)] = &[
-    (
-        "trawl_epoch_reports_total",
-        "Epoch reports that this process made durable, second copies among them.",
-    ),
-    (
-        "trawl_report_messages_total",
-        "Messages of epoch reports that this process answered, by what became of them.",
-    ),
-    ("trawl_jobs_leased_total", "Leases that this process granted."),
-    (
-        "trawl_leases_ended_total",
-        "Leases that this process ended, by how they ended.",
-    ),
-    (
-        "trawl_attempts_failed_total",
-        "Attempts at jobs that failed, noted by this process, by cause.",
-    ),
-    (
-        "trawl_calls_refused_total",
-        "Calls that this process refused before they reached a service, by reason; the web port's among them.",
-    ),
-    ("trawl_grpc_calls_total", "Calls that ended in this process, by how."),
-    (
-        "trawl_upload_bytes_total",
-        "Bytes of files that this process put into the object store, by kind.",
-    ),
-];
-
-/// Histograms, in which unit and of what they are.
-const HISTOGRAMS: &[(&str, Unit, &str)] = &[
-    (
-        "trawl_report_commit_rows",
-        Unit::Count,
-        "Epoch reports of one transaction of this process.",
-    ),
-    (
-        "trawl_report_acknowledgement_seconds",
-        Unit::Seconds,
-        "Time from a message of epoch reports to its answer in this process.",
-    ),
-    (
-        "trawl_claim_seconds",
-        Unit::Seconds,
-        "Time of a worker's claim of jobs in the database.",
-    ),
-    (
-        "trawl_database_wait_seconds",
-        Unit::Seconds,
-        "Time until this process had a connection to Postgres and its transaction had begun.",
-    ),
-];
-
-/// Says of each metric what it is.
-fn describe(recorder: &PrometheusRecorder) {
-    for (name, help) in GAUGES {
-        recorder.describe_gauge(KeyName::from_const_str(name), None, (*help).into());
-    }
-    for (name, help) in COUNTERS {
-        recorder.describe_counter(KeyName::from_const_str(name), None, (*help).into());
-    }
-    for (name, unit, help) in HISTOGRAMS {
-        recorder.describe_histogram(KeyName::from_const_str(name), Some(*unit), (*help).into());
     }
 }

@@ -2,14 +2,15 @@
 
 use prost::Message;
 use trawl_domain::dataset::FileHash;
-use trawl_e2e::{ScriptedWorker, epoch_report, studies};
 use trawl_proto::v1;
 
+use crate::{ScriptedWorker, epoch_report, studies};
+
 /// A request that would change something, for each RPC that can; in an order in which all of them work.
-pub(crate) type Effective = Vec<(String, Vec<Vec<u8>>)>;
+pub(super) type Effective = Vec<(String, Vec<Vec<u8>>)>;
 
 /// For a worker that holds both jobs, of one of which all is reported.
-pub(crate) fn effective(
+pub(super) fn effective(
     worker_id: &str,
     reported: &v1::LeasedJob,
     leased: &v1::LeasedJob,

@@ -1,0 +1,152 @@
+//! Who may call what: every RPC, by every role, and by those who have no token that is valid.
+
+use anyhow::Context;
+use prost::Message;
+use tonic::Code;
+use tonic::transport::Channel;
+use trawl_e2e::{
+    Admin, Coordinator, StoreAt, System, call_raw, look_for, owner_pool, studies, until_refused, wait_for,
+    walk_every_rpc,
+};
+use trawl_proto::v1;
+
+const OPERATOR: &str = "the-operators-own-token";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rpc_is_for_its_roles_and_a_refused_call_changes_nothing() -> anyhow::Result<()> {
+    let walk = walk_every_rpc().await?;
+    assert_eq!(walk.wrong_answers, [""; 0]);
+    assert_eq!(walk.changed_tables, [""; 0], "a call that was refused changed a row");
+    assert!(walk.refused > 150 && walk.effective > 100, "{walk:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_rpc_that_nobody_knows_is_unimplemented_for_those_with_a_token_alone() -> anyhow::Result<()> {
+    let system = System::start(&["--token", OPERATOR]).await?;
+    let channel = Channel::from_shared(system.coordinator.url.clone())?.connect().await?;
+    let unheard = "/trawl.v1.StudyService/Unheard";
+    for (token, expected) in [(None, Code::Unauthenticated), (Some(OPERATOR), Code::Unimplemented)] {
+        let status = call_raw(&channel, unheard, token, vec![Vec::new()])
+            .await
+            .expect_err(unheard);
+        assert_eq!(status.code(), expected);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_waits_end_with_their_token() -> anyhow::Result<()> {
+    let system = System::start(&["--token", OPERATOR]).await?;
+    let channel = Channel::from_shared(system.coordinator.url.clone())?.connect().await?;
+    let mut admin = Admin::new(&channel, OPERATOR)?;
+    let (user, worker) = (
+        admin.create("user", "user", None).await?,
+        admin.create("worker", "worker", None).await?,
+    );
+    let created = v1::CreateStudyRequest {
+        study: Some(studies::from_json(&studies::small("watched", 2, 1)?)?),
+        dry_run: false,
+    };
+    let create = "/trawl.v1.StudyService/CreateStudy";
+    call_raw(&channel, create, Some(&user), vec![created.encode_to_vec()]).await?;
+    let study = "watched".to_owned();
+    let watch = v1::WatchStudyRequest { study }.encode_to_vec();
+    let mut watched = trawl_e2e::open_raw(
+        &channel,
+        "/trawl.v1.StudyService/WatchStudy",
+        Some(&user),
+        tokio_stream::iter([watch]),
+    )
+    .await?;
+    watched.message().await?.context("no study")?;
+    let mut reports = trawl_e2e::open_raw(
+        &channel,
+        "/trawl.v1.WorkerService/ReportEpochs",
+        Some(&worker),
+        tokio_stream::pending(),
+    )
+    .await?;
+
+    for name in ["user", "worker"] {
+        assert_eq!(admin.revoke(name).await?.state, "revoked");
+        assert_eq!(admin.revoke(name).await?.state, "revoked", "again is the same");
+    }
+    for (what, stream) in [("the watch", &mut watched), ("the reports", &mut reports)] {
+        let ended = wait_for(what, async { Ok(stream.message().await) }).await?;
+        assert_eq!(ended.expect_err(what).code(), Code::Unauthenticated, "{what}");
+    }
+    // New calls are refused at once where the token was revoked.
+    let again = call_raw(&channel, create, Some(&user), vec![created.encode_to_vec()]).await;
+    assert_eq!(again.expect_err("revoked").code(), Code::Unauthenticated);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_door_that_was_closed_stays_closed() -> anyhow::Result<()> {
+    let list = "/trawl.v1.StudyService/ListStudies";
+    let open = System::start(&[]).await?;
+    let channel = Channel::from_shared(open.coordinator.url.clone())?.connect().await?;
+    call_raw(&channel, list, None, vec![Vec::new()]).await?;
+    // The first token would shut everybody else out, the workers of `trawl up` among them.
+    let refused = Admin::new(&channel, "any")?.create("first", "admin", None).await;
+    assert_eq!(refused.expect_err("an open door").code(), Code::FailedPrecondition);
+
+    let folder = tempfile::tempdir()?;
+    let start = async |flags: &[&str]| -> anyhow::Result<(Coordinator, Channel)> {
+        let coordinator = Coordinator::start(
+            &open.database_url,
+            &StoreAt::folder(folder.path()),
+            flags,
+            "127.0.0.1:0",
+        )
+        .await?;
+        let channel = Channel::from_shared(coordinator.url.clone())?.connect().await?;
+        Ok((coordinator, channel))
+    };
+    let (closed, closed_channel) = start(&["--token", OPERATOR]).await?;
+    let mut admin = Admin::new(&closed_channel, OPERATOR)?;
+    let reader = admin.create("reader", "reader", None).await?;
+    let taken = admin.create("reader", "user", None).await.expect_err("a taken name");
+    assert_eq!(taken.code(), Code::AlreadyExists);
+    drop(closed);
+    // Without the operator's token, those in the table count; and one that was open has seen them.
+    let (_coordinator, later) = start(&[]).await?;
+    for channel in [&later, &channel] {
+        look_for("the door to close", async || {
+            let answer = call_raw(channel, list, None, vec![Vec::new()]).await;
+            Ok(answer.is_err().then_some(()))
+        })
+        .await?;
+        call_raw(channel, list, Some(&reader), vec![Vec::new()]).await?;
+        let operator = call_raw(channel, list, Some(OPERATOR), vec![Vec::new()]).await;
+        assert_eq!(operator.expect_err("unknown here").code(), Code::Unauthenticated);
+    }
+    sqlx::query("UPDATE trawl_store.tokens SET revoked_at = clock_timestamp()")
+        .execute(&owner_pool(&open.database_url).await?)
+        .await?;
+    until_refused(&later, &reader).await?;
+    let nobody = call_raw(&later, list, None, vec![Vec::new()]).await;
+    assert_eq!(nobody.expect_err("no token is left").code(), Code::Unauthenticated);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_calls_too_often_waits_and_holds_up_no_other() -> anyhow::Result<()> {
+    let system = System::start(&["--token", OPERATOR, "--requests-per-second", "10"]).await?;
+    let channel = Channel::from_shared(system.coordinator.url.clone())?.connect().await?;
+    let reader = Admin::new(&channel, OPERATOR)?.create("reader", "reader", None).await?;
+    let list = "/trawl.v1.StudyService/ListStudies";
+    let refused = wait_for("a refusal", async {
+        loop {
+            if let Err(status) = call_raw(&channel, list, Some(&reader), vec![Vec::new()]).await {
+                return Ok(status);
+            }
+        }
+    })
+    .await?;
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("more than 10 a second"), "{refused}");
+    call_raw(&channel, list, Some(OPERATOR), vec![Vec::new()]).await?;
+    Ok(())
+}
