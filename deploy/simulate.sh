@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the simulation of the workers' protocol, seed by seed, and prints what came of it under a line that says on which machine
-# and when. In the release profile and for the whole workspace, as the tests, so that they share their builds.
+# and when. In the profile of benchmarks: the simulation itself is what computes here.
 #
 # Settings:
 #   SEEDS=NUMBER  how many seeds (500)
@@ -10,7 +10,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 simulation() {
-    "${CARGO:-cargo}" test --locked --release --workspace --test simulation "$@"
+    "${CARGO:-cargo}" test --locked --profile bench --workspace --test simulation "$@"
 }
 simulation --no-run
 

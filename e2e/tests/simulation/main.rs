@@ -176,3 +176,15 @@ fn a_coordinator_that_falls_silent_costs_no_lease_where_there_is_another() -> an
     assert!(silent >= 2, "only {silent} seeds have two coordinators");
     Ok(())
 }
+
+#[test]
+fn a_worker_that_gave_its_lease_up_leaves_no_checkpoint_beyond_its_reports() -> anyhow::Result<()> {
+    // It gave the lease up by its own clock and dropped its reports, while the coordinator still held on to it.
+    for seed in [21, 52] {
+        let study = study(seed % STUDIES)?;
+        let reference = undisturbed(&study)?;
+        let ran = run(&study, seed, random)?;
+        assert_eq!(broken(&ran, &reference), Vec::<String>::new(), "seed {seed}");
+    }
+    Ok(())
+}

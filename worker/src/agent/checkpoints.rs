@@ -17,6 +17,7 @@ use trawl_proto::v1;
 use super::Agent;
 use super::artifacts::pieces;
 use super::connection::Backoff;
+use super::leases::LeaseEnd;
 use super::run_job::{JobError, may_pass};
 use crate::trainer::Interrupter;
 
@@ -65,7 +66,9 @@ async fn send(agent: &Agent, lease: &v1::Lease, Checkpoint { epochs, content }: 
         );
         return;
     }
-    if !agent.reports.flush().await {
+    // Of a lease that this worker gave up, reports were dropped, while the coordinator may hold on to it: a checkpoint beyond them
+    // would leave a gap.
+    if !agent.reports.flush().await || agent.leases.end_of(lease) == Some(LeaseEnd::Lost) {
         return;
     }
     let head = v1::PutCheckpointRequest {
