@@ -47,9 +47,11 @@ pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError>
 /// False if one of them is not paused now: the jobs of refits after the end of their study have to fail.
 pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) -> bool {
     let paused = async {
-        let mut conn = app.pool.acquire().await?;
-        let names = studies::pause_of_jobs(&mut conn, jobs, reason).await?;
-        let waiting = jobs::of_paused_studies(&mut conn, jobs).await?;
+        // In one transaction: nobody resumes them in between.
+        let mut tx = app.begin().await?;
+        let names = studies::pause_of_jobs(&mut tx, jobs, reason).await?;
+        let waiting = jobs::of_paused_studies(&mut tx, jobs).await?;
+        tx.commit().await?;
         Ok::<_, AppError>((names, waiting.len() == jobs.len()))
     };
     match paused.await {

@@ -78,14 +78,14 @@ fn library() -> Option<PathBuf> {
 
 /// A clock that processes are shown instead of the machine's.
 struct Clock {
-    library: PathBuf,
+    libfaketime: PathBuf,
     file: PathBuf,
 }
 
 impl Clock {
-    fn new(library: &Path, file: PathBuf) -> Self {
+    fn new(libfaketime: &Path, file: PathBuf) -> Self {
         Self {
-            library: library.to_owned(),
+            libfaketime: libfaketime.to_owned(),
             file,
         }
     }
@@ -100,7 +100,7 @@ impl Clock {
     /// A wrong clock is one of the day: time that has passed is still counted right.
     fn show_to(&self, program: &mut Command) {
         program
-            .env("LD_PRELOAD", &self.library)
+            .env("LD_PRELOAD", &self.libfaketime)
             .env("FAKETIME_TIMESTAMP_FILE", &self.file)
             .env("FAKETIME_CACHE_DURATION", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");

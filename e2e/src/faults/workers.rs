@@ -90,8 +90,8 @@ pub(super) async fn stopped(settings: &Settings) -> anyhow::Result<Outcome> {
         "{STOPS} processes by SIGSTOP, which fenced themselves or were told {} times; {silenced} scripted workers",
         stops.iter().sum::<usize>()
     ));
-    row.expect(stops.iter().sum::<usize>() > 0, || {
-        "no process that was stopped learned of its lease's end".into()
+    row.expect(stops.iter().sum::<usize>() >= STOPS, || {
+        "a process that was stopped did not learn of its lease's end".into()
     });
     row.expect(row.findings.stale_tried >= 4 * SILENCES, || {
         "too few writes were tried after a lease had ended".into()
