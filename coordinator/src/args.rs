@@ -151,7 +151,8 @@ pub(crate) struct AccessArgs {
     /// Listen beyond loopback although there is no token or no TLS.
     #[arg(long, env = "TRAWL_INSECURE")]
     insecure: bool,
-    /// Calls that a token may make in a second, and at once. Messages on streams do not count.
+    /// Calls that a token may make in a second, and at once; as many more wait for up to a second, and what is beyond is refused.
+    /// Messages on streams do not count.
     #[arg(long, value_name = "N", env = "TRAWL_REQUESTS_PER_SECOND", default_value = "1000")]
     pub(crate) requests_per_second: NonZeroU32,
 }

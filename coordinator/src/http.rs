@@ -74,7 +74,7 @@ async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
             let message = format!("a token of the role {} may not read studies\n", caller.role());
             (StatusCode::FORBIDDEN, message).into_response()
         }
-        Ok(caller) => match door.count(caller) {
+        Ok(caller) => match door.count(caller).await {
             Ok(()) => next.run(request).await,
             Err(refusal) => refuse(&door, &refusal),
         },

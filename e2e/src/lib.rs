@@ -34,6 +34,6 @@ pub use raw_call::{call_raw, open_raw};
 pub use raw_http2::{RawHttp2, RawRequest};
 pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report};
 pub use small_disk::SmallDisk;
-pub use system::{Client, Coordinator, StoreAt, System, look_for, wait_for, worker};
+pub use system::{Authorized, Client, Coordinator, StoreAt, System, look_for, wait_for, worker};
 pub use up::{Ports, Up};
 pub use views::{View, assert_same_rows};

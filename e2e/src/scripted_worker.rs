@@ -7,12 +7,11 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
 use trawl_domain::dataset::FileHash;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
-use crate::system::Client;
+use crate::system::{Authorized, Client};
 
 /// The two directions of a stream of reports.
 pub type ReportStream = (
@@ -26,7 +25,7 @@ pub const SCRIPTED_HOST: &str = "test";
 /// A worker whose every step is a test's. A clone is the same worker on the same connection.
 #[derive(Clone, Debug)]
 pub struct ScriptedWorker {
-    client: WorkerServiceClient<Channel>,
+    client: WorkerServiceClient<Authorized>,
     worker_id: String,
 }
 

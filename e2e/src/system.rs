@@ -8,7 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use sqlx::PgPool;
 use tempfile::TempDir;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use trawl_domain::secret::Secret;
+use trawl_proto::credential::Bearer;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_client::StudyServiceClient;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
@@ -158,10 +161,14 @@ pub(crate) async fn read_when_there(path: &Path) -> anyhow::Result<serde_json::V
     }
 }
 
+/// A connection that puts the token, if there is one, on every call.
+pub type Authorized = InterceptedService<Channel, Bearer>;
+
 /// A trawl as its users see it: by gRPC and in the views.
 #[derive(Debug)]
 pub struct Client {
     url: String,
+    bearer: Bearer,
     /// Reads the views, as users do.
     pub sql: PgPool,
 }
@@ -319,8 +326,17 @@ impl Client {
     /// # Errors
     /// Postgres does not answer.
     pub async fn new(url: &str, database_url: &str) -> anyhow::Result<Self> {
+        Self::with_token(url, database_url, None).await
+    }
+
+    /// Of one that asks for a token.
+    ///
+    /// # Errors
+    /// Postgres does not answer, or it is no token.
+    pub async fn with_token(url: &str, database_url: &str, token: Option<&str>) -> anyhow::Result<Self> {
         Ok(Self {
             url: url.to_owned(),
+            bearer: Bearer::new(token.map(Secret::new).as_ref())?,
             sql: reader_pool(database_url).await?,
         })
     }
@@ -329,19 +345,20 @@ impl Client {
     ///
     /// # Errors
     /// There is no connection.
-    pub async fn studies(&self) -> anyhow::Result<StudyServiceClient<Channel>> {
+    pub async fn studies(&self) -> anyhow::Result<StudyServiceClient<Authorized>> {
         Ok(StudyServiceClient::new(self.channel().await?))
     }
 
-    async fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Channel::from_shared(self.url.clone())?.connect().await?)
+    async fn channel(&self) -> anyhow::Result<Authorized> {
+        let channel = Channel::from_shared(self.url.clone())?.connect().await?;
+        Ok(InterceptedService::new(channel, self.bearer.clone()))
     }
 
     /// A client of the workers' service, to play a worker.
     ///
     /// # Errors
     /// There is no connection.
-    pub async fn worker_client(&self) -> anyhow::Result<WorkerServiceClient<Channel>> {
+    pub async fn worker_client(&self) -> anyhow::Result<WorkerServiceClient<Authorized>> {
         Ok(WorkerServiceClient::new(self.channel().await?))
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
@@ -9,9 +10,11 @@ use tokio::net::TcpStream;
 use tonic::Code;
 use trawl_e2e::flood;
 use trawl_e2e::{
-    RawHttp2, RawRequest, ScriptedWorker, StoreAt, System, epoch_report, fresh_database, look_for, studies, wait_for,
+    Authorized, RawHttp2, RawRequest, ScriptedWorker, StoreAt, System, epoch_report, fresh_database, look_for, studies,
+    wait_for,
 };
 use trawl_proto::v1;
+use trawl_proto::v1::study_service_client::StudyServiceClient;
 
 /// What the coordinator may have of memory under any of these floods, as docs/reliability.md says.
 const MEMORY_BYTES_MAX: u64 = 768 << 20;
@@ -56,16 +59,36 @@ impl Flooded {
         flood::peak_memory_bytes(self.process())
     }
 
+    /// Waits until somebody who connects is served: who is refused is connected, too, for a moment.
+    async fn somebody_served(&self) -> anyhow::Result<StudyServiceClient<Authorized>> {
+        look_for("a connection that is served", async || {
+            let Ok(mut client) = self.system.studies().await else {
+                return Ok(None);
+            };
+            let served = client.list_studies(v1::ListStudiesRequest::default()).await;
+            Ok(served.is_ok().then_some(client))
+        })
+        .await
+    }
+
     /// Others are served, memory is bounded, and nothing panicked.
     async fn assert_well(&mut self) -> anyhow::Result<()> {
+        let client = self.system.studies().await?;
+        self.assert_well_for(client).await
+    }
+
+    /// The same for somebody who is connected already.
+    async fn assert_well_for(&mut self, mut client: StudyServiceClient<Authorized>) -> anyhow::Result<()> {
         let request = v1::ListStudiesRequest::default();
-        let mut client = self.system.studies().await?;
-        wait_for("an answer to others", async { Ok(client.list_studies(request).await?) }).await?;
+        let answer = wait_for("an answer to others", async { Ok(client.list_studies(request).await?) }).await;
+        let log = || std::fs::read_to_string(&self.log);
+        let answer = answer.with_context(|| format!("the coordinator's log: {}", log().unwrap_or_default()));
+        answer?;
         assert!(self.system.coordinator.process.is_running());
         let memory = self.memory()?;
         eprintln!("memory at most: {} MiB", memory >> 20);
         assert!(memory < MEMORY_BYTES_MAX, "{memory} bytes");
-        let log = std::fs::read_to_string(&self.log)?;
+        let log = log()?;
         assert!(!log.contains("panicked"), "{log}");
         Ok(())
     }
@@ -189,7 +212,7 @@ async fn answers_that_nobody_reads_take_bounded_memory() -> anyhow::Result<()> {
         };
         match flooded.system.studies().await?.list_epoch_reports(request).await {
             Ok(page) => Ok(Some(page.into_inner().reports.len())),
-            // As many answers wait as may; they go with the connections of those who do not read.
+            // As many answers wait as may, or calls for the database; they go with time.
             Err(status) if status.code() == Code::ResourceExhausted => Ok(None),
             Err(status) => Err(status.into()),
         }
@@ -220,8 +243,8 @@ async fn more_connections_than_there_may_be_are_closed_at_once() -> anyhow::Resu
     assert!((20..=40).contains(&refused), "{refused} of 60 refused");
     assert!(held.len() >= 20);
     drop(held);
-    look_for("a place", async || Ok(flooded.system.studies().await.ok().map(drop))).await?;
-    flooded.assert_well().await
+    let client = flooded.somebody_served().await?;
+    flooded.assert_well_for(client).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,6 +262,6 @@ async fn a_coordinator_with_few_files_refuses_connections_and_goes_on() -> anyho
         streams.push(TcpStream::connect(flooded.url().trim_start_matches("http://")).await?);
     }
     drop(streams);
-    look_for("room again", async || Ok(flooded.system.studies().await.ok().map(drop))).await?;
-    flooded.assert_well().await
+    let client = flooded.somebody_served().await?;
+    flooded.assert_well_for(client).await
 }

@@ -10,9 +10,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use trawl_domain::access::{Role, TokenHash};
 use trawl_domain::id::TokenId;
@@ -28,6 +29,11 @@ const TOKENS_MAX_AGE: Duration = Duration::from_secs(2);
 const STREAM_RECHECK: Duration = Duration::from_secs(2);
 /// How long reading the tokens may take.
 const READ_WITHIN: Duration = Duration::from_secs(10);
+/// How long a call waits that comes too early, and one before it is told that too many wait already: whoever calls again as soon as
+/// they are answered is slowed down by it, and takes nobody's time.
+const PACE_WAIT: Duration = Duration::from_secs(1);
+/// Calls that wait to be told so. Further ones are told at once.
+const TOLD_LATER_MAX: usize = 4_096;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,8 +102,9 @@ pub struct Door {
     known: RwLock<Option<Arc<Known>>>,
     /// One reads at a time, and what was read later is kept.
     reading: Mutex<()>,
-    calls: RateLimiter<Caller, HashMapStateStore<Caller>, DefaultClock>,
+    pace: RateLimiter<Caller, HashMapStateStore<Caller>, DefaultClock, StateInformationMiddleware>,
     per_second: NonZeroU32,
+    told_later: Semaphore,
 }
 
 /// The tokens as they were at a moment.
@@ -118,9 +125,10 @@ struct Live {
 
 impl Door {
     /// With the tokens that the operator started the coordinator with: one that may do everything, and one for workers. Each
-    /// token may call `per_second` times a second, and as often at once.
+    /// token may call `per_second` times a second, and as often at once; as many calls more wait for their second.
     pub fn new(app: Arc<App>, operator: Option<&Secret>, worker: Option<&Secret>, per_second: NonZeroU32) -> Self {
         let fixed = [(operator, Caller::Operator), (worker, Caller::Worker)];
+        let quota = Quota::per_second(per_second).allow_burst(per_second.saturating_add(per_second.get()));
         Self {
             app,
             fixed: fixed
@@ -129,8 +137,9 @@ impl Door {
                 .collect(),
             known: RwLock::new(None),
             reading: Mutex::new(()),
-            calls: RateLimiter::hashmap(Quota::per_second(per_second)),
+            pace: RateLimiter::hashmap(quota).with_middleware(),
             per_second,
+            told_later: Semaphore::new(TOLD_LATER_MAX),
         }
     }
 
@@ -173,18 +182,30 @@ impl Door {
         self.app.metrics()
     }
 
-    /// Counts a call.
+    /// Counts a call. One that comes too early waits until its time has come, in the order in which they came.
     ///
     /// # Errors
-    /// It is one too many.
-    pub fn count(&self, caller: Caller) -> Result<(), Refusal> {
-        self.calls.check_key(&caller).map_err(|not_until| {
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
-            Refusal::TooOften {
-                per_second: self.per_second.get(),
-                wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+    /// Too many wait already.
+    pub async fn count(&self, caller: Caller) -> Result<(), Refusal> {
+        match self.pace.check_key(&caller) {
+            Ok(counted) => {
+                let early = self.per_second.get().saturating_sub(counted.remaining_burst_capacity());
+                if early > 0 {
+                    sleep(PACE_WAIT * early / self.per_second.get()).await;
+                }
+                Ok(())
             }
-        })
+            Err(not_until) => {
+                if let Ok(_waits) = self.told_later.try_acquire() {
+                    sleep(PACE_WAIT).await;
+                }
+                let wait = not_until.wait_time_from(DefaultClock::default().now());
+                Err(Refusal::TooOften {
+                    per_second: self.per_second.get(),
+                    wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
+                })
+            }
+        }
     }
 
     /// Waits until a token that was let in is not valid any more; for ever, if it stays valid.
@@ -268,7 +289,7 @@ impl Door {
         });
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
         // Counts of callers that have been silent say nothing any more; what is left is bounded by the valid tokens.
-        self.calls.retain_recent();
+        self.pace.retain_recent();
         Ok(known)
     }
 }

@@ -100,7 +100,7 @@ async fn admit(door: &Door, path: &str, token: Option<TokenHash>) -> Result<(), 
         of_refusal(refusal)
     };
     let caller = door.identify(token).await.map_err(refused)?;
-    door.count(caller).map_err(refused)?;
+    door.count(caller).await.map_err(refused)?;
     // A newer client may know more; and what is in no table is nobody's.
     let Some(audience) = audience(path) else {
         door.metrics().refused(Refused::NoSuchRpc);

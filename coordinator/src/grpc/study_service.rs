@@ -49,7 +49,7 @@ impl Studies {
 
     /// Bounds a call in time, the wait for its turn included.
     async fn in_turn<T>(&self, call: impl Future<Output = Result<T, AppError>>) -> Result<T, Status> {
-        in_time(self.turns.take(call)).await
+        self.turns.take(call).await
     }
 }
 

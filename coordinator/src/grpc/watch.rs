@@ -7,7 +7,7 @@ use tonic::Status;
 use trawl_domain::state::TrialState;
 use trawl_proto::v1;
 
-use super::{Turns, in_time, study_view};
+use super::{Turns, study_view};
 use crate::app::App;
 use crate::app::read_study::{self, StudyView};
 
@@ -51,7 +51,7 @@ pub(super) async fn watch(
         // Late or never told of a change, it looks all the same.
         let _ = tokio::time::timeout(WATCH_LOOK_INTERVAL, changed.changed()).await;
         let id = view.record.study_id.to_string();
-        match in_time(turns.take(read_study::get_study(app, &id))).await {
+        match turns.take(read_study::get_study(app, &id)).await {
             Ok(next) => view = next,
             Err(status) => {
                 let _ = sender.send(Err(status)).await;

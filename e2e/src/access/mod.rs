@@ -6,18 +6,19 @@ mod walk;
 use anyhow::Context;
 use sqlx::PgPool;
 use tonic::Request;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
 use trawl_proto::v1;
 use trawl_proto::v1::access_service_client::AccessServiceClient;
 
+use crate::system::Authorized;
+
 pub use walk::{AccessWalk, until_refused, walk_every_rpc};
 
 /// The administrators' service, asked by one.
 #[derive(Debug)]
-pub struct Admin(AccessServiceClient<InterceptedService<Channel, Bearer>>);
+pub struct Admin(AccessServiceClient<Authorized>);
 
 impl Admin {
     /// With a token of the role admin.

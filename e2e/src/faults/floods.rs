@@ -5,13 +5,17 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
+use tonic::transport::Channel;
 
 use super::{Outcome, Row, Scene, SceneSettings, Settings};
+use crate::access::Admin;
 use crate::flood;
 use crate::history::{Operation, Percentiles};
 
-/// So often that no flood is refused for its mere number before it reaches what it is aimed at.
-const NO_RATE_LIMIT: [&str; 2] = ["--requests-per-second", "4000000"];
+/// What load and workers call with.
+const OPERATOR: &str = "the-operators-own-token";
+/// What a flood calls with: each has its own pace, at the limit that the coordinator has without a flag.
+const FLOODS_TOKENS: usize = 4;
 const UNDISTURBED_FOR: Duration = Duration::from_secs(10);
 const IDLE_STREAMS: usize = 1_000;
 const IDLE_FOR: Duration = Duration::from_secs(10);
@@ -21,8 +25,6 @@ const BOMBS_AT_ONCE: usize = 8;
 const BOMB_BYTES: usize = 1_000_000;
 const NESTING_DEPTH: usize = 100_000;
 const MALFORMED: u64 = 1_000_000;
-/// Connections that malformed requests come on at once.
-const MALFORMED_CONNECTIONS: u64 = 4;
 /// What the coordinator may have of memory under any of them, as docs/reliability.md says.
 const PEAK_KIB_MAX: u64 = 768 << 10;
 const OTHERS_RATIO_MAX: f64 = 2.0;
@@ -31,11 +33,12 @@ const OTHERS_SLACK: Duration = Duration::from_millis(50);
 
 /// Opens streams that say nothing.
 pub(super) async fn idle(settings: &Settings) -> anyhow::Result<Outcome> {
-    poured(settings, "idle-streams", IDLE_STREAMS, async |url, row| {
-        let streams = flood::idle_streams(&url, None, IDLE_STREAMS).await?;
+    poured(settings, "idle-streams", IDLE_STREAMS, "worker", async |url, tokens| {
+        let mut row = Row::default();
+        let streams = flood::idle_streams(&url, tokens.first().map(String::as_str), IDLE_STREAMS).await?;
         sleep(IDLE_FOR).await;
         row.see(format!("{} streams that say nothing", streams.streams.len()));
-        Ok(())
+        Ok(row)
     })
     .await
 }
@@ -49,52 +52,68 @@ pub(super) async fn bombs(settings: &Settings) -> anyhow::Result<Outcome> {
         flood::nesting(NESTING_DEPTH),
     ];
     let injected = BOMB_ROUNDS * BOMBS_AT_ONCE * messages.len();
-    poured(settings, "bombs", injected, async |url, row| {
+    poured(settings, "bombs", injected, "user", async move |url, tokens| {
+        let mut row = Row::default();
+        let token = tokens.first().map(String::as_str);
         for _ in 0..BOMB_ROUNDS {
             for message in &messages {
-                let codes = flood::submit_at_once(&url, None, message, BOMBS_AT_ONCE).await?;
+                let codes = flood::submit_at_once(&url, token, message, BOMBS_AT_ONCE).await?;
                 row.expect(!codes.contains(&Code::Ok), || "a bomb was taken".into());
             }
         }
-        Ok(())
+        Ok(row)
     })
     .await
 }
 
 /// Sends requests that are broken in eight ways.
 pub(super) async fn malformed(settings: &Settings) -> anyhow::Result<Outcome> {
-    poured(settings, "malformed", MALFORMED as usize, async |url, row| {
-        let each = MALFORMED / MALFORMED_CONNECTIONS;
-        let began = Instant::now();
-        let mut floods = JoinSet::new();
-        for part in 0..MALFORMED_CONNECTIONS {
-            let url = url.clone();
-            floods.spawn(async move { flood::malformed_requests(&url, None, part * each..(part + 1) * each).await });
-        }
-        let mut closed = 0;
-        while let Some(flood) = floods.join_next().await {
-            closed += flood??;
-        }
-        let per_second = MALFORMED as f64 / began.elapsed().as_secs_f64();
-        row.see(format!(
-            "{per_second:.0} a second; connections ended because of them: {closed}"
-        ));
-        row.expect(closed == 0, || "connections were ended".into());
-        Ok(())
-    })
+    poured(
+        settings,
+        "malformed",
+        MALFORMED as usize,
+        "user",
+        async |url, tokens| {
+            let mut row = Row::default();
+            let each = MALFORMED / tokens.len() as u64;
+            let began = Instant::now();
+            let mut floods = JoinSet::new();
+            for (part, token) in (0..).zip(tokens) {
+                let (url, numbers) = (url.clone(), part * each..(part + 1) * each);
+                floods.spawn(async move { flood::malformed_requests(&url, Some(&token), numbers).await });
+            }
+            let mut closed = 0;
+            while let Some(flood) = floods.join_next().await {
+                closed += flood??;
+            }
+            let per_second = MALFORMED as f64 / began.elapsed().as_secs_f64();
+            row.see(format!(
+                "{per_second:.0} a second; connections ended because of them: {closed}"
+            ));
+            row.expect(closed == 0, || "connections were ended".into());
+            Ok(row)
+        },
+    )
     .await
 }
 
-/// Pours a flood over a scene, and looks at the coordinator's memory and log and at how long others waited.
+/// Pours a flood over a scene, with tokens of this role, and looks at the coordinator's memory and log and at how long others
+/// waited.
 async fn poured(
     settings: &Settings,
     name: &'static str,
     injected: usize,
-    pour: impl AsyncFnOnce(String, &mut Row) -> anyhow::Result<()>,
+    role: &str,
+    pour: impl AsyncFnOnce(String, Vec<String>) -> anyhow::Result<Row> + Send + 'static,
 ) -> anyhow::Result<Outcome> {
     let mut scene_settings = SceneSettings::new(name);
-    scene_settings.flags.extend(NO_RATE_LIMIT.map(str::to_owned));
+    scene_settings.token = Some(OPERATOR);
     let scene = Scene::start(scene_settings, settings).await?;
+    let mut admin = Admin::new(&Channel::from_shared(scene.url.clone())?.connect().await?, OPERATOR)?;
+    let mut tokens = Vec::new();
+    for number in 0..FLOODS_TOKENS {
+        tokens.push(admin.create(&format!("flood-{number}"), role, None).await?);
+    }
     let history = scene.load.history();
     let acknowledged_in = |from: Duration, to: Duration| {
         let is_meant = |operation: &Operation| {
@@ -108,8 +127,8 @@ async fn poured(
     sleep(UNDISTURBED_FOR).await;
     let to = history.now();
     let undisturbed = acknowledged_in(from, to);
-    let mut poured = Row::default();
-    pour(scene.url.clone(), &mut poured).await?;
+    let url = scene.url.clone();
+    let poured = on_another_thread(async move || pour(url, tokens).await).await?;
     let during = acknowledged_in(to, history.now());
     let peak_kib = scene.coordinator_peak_kib()?;
     let log = std::fs::read_to_string(scene.folder().join("coordinator.log"))?;
@@ -129,4 +148,18 @@ async fn poured(
         || format!("others were acknowledged late: {during}"),
     );
     Ok(Outcome::Done(row))
+}
+
+/// Does something on a thread and a runtime of its own, so that it is in the way of no client that is measured.
+async fn on_another_thread<T: Send + 'static>(
+    work: impl AsyncFnOnce() -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<T> {
+    let (sends_result, result) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let done = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(work()));
+        // Who asked waits for this.
+        let _ = sends_result.send(done);
+    })?;
+    result.await?
 }
