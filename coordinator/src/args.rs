@@ -19,7 +19,7 @@ use trawl_domain::access::Protection;
 use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
-use trawl_traces::{Traces, without_traces};
+use trawl_traces::Traces;
 use url::Url;
 
 /// Files that the coordinator needs for other things: connections to Postgres, files under way.
@@ -227,10 +227,7 @@ impl Log {
             Self::Human => log.with_target(false).boxed(),
             Self::Json => log.json().flatten_event(true).boxed(),
         };
-        tracing_subscriber::registry()
-            .with(log.with_filter(without_traces(filter)))
-            .with(traces.layer())
-            .init();
+        tracing_subscriber::registry().with(traces.layers(log, filter)).init();
     }
 }
 

@@ -14,8 +14,8 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tracing::{Metadata, Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::{Filter, Layer};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn, LevelFilter};
+use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
 
 /// The target of spans that are for traces.
@@ -86,20 +86,29 @@ impl Traces {
         self.0.is_some()
     }
 
-    /// What hands the spans of the target [`TARGET`] on; nothing, where traces are off.
-    pub fn layer<S>(&self) -> Option<impl Layer<S> + Send + Sync + use<S>>
+    /// What a program listens with: its log, of which this filter says how much, and whoever wants the spans of the target
+    /// [`TARGET`].
+    pub fn layers<S>(&self, log: impl Layer<S> + Send + Sync, filter: EnvFilter) -> Vec<Box<dyn Layer<S> + Send + Sync>>
     where
         S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
     {
-        let tracer = self.0.as_ref()?.tracer("trawl");
-        let layer = tracing_opentelemetry::layer()
-            .with_tracer(tracer)
-            .with_location(false)
-            .with_threads(false)
-            .with_tracked_inactivity(false)
-            .with_target(false)
-            .with_level(false);
-        Some(layer.with_filter(filter_fn(is_of_traces)))
+        // The hint lets whatever is less than the filter wants cost a comparison.
+        let not_of_traces = FilterFn::new(|metadata: &Metadata<'_>| !is_of_traces(metadata));
+        let filter = filter.and(not_of_traces.with_max_level_hint(LevelFilter::TRACE));
+        let mut layers = vec![log.with_filter(filter).boxed()];
+        // An `Option` instead would be a layer that wants every span, even if it is `None`.
+        if let Some(provider) = &self.0 {
+            let spans = tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer("trawl"))
+                .with_location(false)
+                .with_threads(false)
+                .with_tracked_inactivity(false)
+                .with_target(false)
+                .with_level(false);
+            let of_traces = FilterFn::new(is_of_traces).with_max_level_hint(LevelFilter::INFO);
+            layers.push(spans.with_filter(of_traces).boxed());
+        }
+        layers
     }
 
     /// Sends what waits, for three seconds at most. Blocks.
@@ -110,14 +119,6 @@ impl Traces {
             tracing::warn!(error = %error, "some spans were not sent");
         }
     }
-}
-
-/// For the log: as this filter says, without the spans of traces.
-pub fn without_traces<S>(filter: impl Filter<S> + 'static) -> impl Filter<S> + 'static
-where
-    S: Subscriber + 'static,
-{
-    filter.and(filter_fn(|metadata: &Metadata<'_>| !is_of_traces(metadata)))
 }
 
 fn is_of_traces(metadata: &Metadata<'_>) -> bool {
@@ -162,5 +163,26 @@ impl Extractor for Headers<'_> {
 
     fn keys(&self) -> Vec<&str> {
         self.0.keys().map(|key| key.as_str()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{info_span, trace_span};
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::{fmt, registry};
+
+    use super::*;
+
+    #[test]
+    fn spans_that_nobody_wants_are_none() {
+        let log = fmt::layer().with_writer(std::io::sink);
+        let subscriber = registry().with(Traces(None).layers(log, EnvFilter::new("info")));
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(!info_span!("of the log").is_disabled());
+            assert!(info_span!(target: TARGET, "of traces").is_disabled());
+            assert!(trace_span!(target: "h2", "of a library").is_disabled());
+            assert_eq!(LevelFilter::current(), LevelFilter::INFO);
+        });
     }
 }

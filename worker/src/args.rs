@@ -11,7 +11,7 @@ use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
 use trawl_proto::dial::TlsChoice;
-use trawl_traces::{Traces, without_traces};
+use trawl_traces::Traces;
 use trawl_worker::device::DeviceChoice;
 
 /// Leases jobs, trains them on its device and reports what came of them.
@@ -178,9 +178,6 @@ impl Log {
             Self::Human => log.with_target(false).boxed(),
             Self::Json => log.json().flatten_event(true).boxed(),
         };
-        tracing_subscriber::registry()
-            .with(log.with_filter(without_traces(filter)))
-            .with(traces.layer())
-            .init();
+        tracing_subscriber::registry().with(traces.layers(log, filter)).init();
     }
 }
