@@ -15,10 +15,11 @@ use crate::history::{Operation, Percentiles};
 /// What load and workers call with.
 const OPERATOR: &str = "the-operators-own-token";
 /// What a flood calls with: each has its own pace, at the limit that the coordinator has without a flag.
-const FLOODS_TOKENS: usize = 4;
-const UNDISTURBED_FOR: Duration = Duration::from_secs(10);
+const FLOODS_TOKENS: usize = 2;
+/// Scripted workers begin, and for a while end, their jobs together: a p99 of fewer seconds is that of one such moment.
+const UNDISTURBED_FOR: Duration = Duration::from_secs(30);
 const IDLE_STREAMS: usize = 1_000;
-const IDLE_FOR: Duration = Duration::from_secs(10);
+const IDLE_FOR: Duration = Duration::from_secs(30);
 /// Rounds of bombs, each of both kinds, and of deep nesting.
 const BOMB_ROUNDS: usize = 4;
 const BOMBS_AT_ONCE: usize = 8;
@@ -122,7 +123,7 @@ async fn poured(
         Percentiles::of(&history.latencies(is_meant))
     };
     // What begins together waits together: the first reports are no measure.
-    scene.load.acknowledged(200).await?;
+    scene.load.acknowledged(5_000).await?;
     let from = history.now();
     sleep(UNDISTURBED_FOR).await;
     let to = history.now();
