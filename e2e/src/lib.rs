@@ -2,6 +2,7 @@
 
 mod access;
 mod authority;
+mod failing_operation;
 /// Floods that are poured over a coordinator.
 pub mod flood;
 mod frozen_thread;

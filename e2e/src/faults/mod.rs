@@ -222,6 +222,11 @@ pub const FAULTS: &[Fault] = &[
         run: |settings| Box::pin(training::failed(settings)),
     },
     Fault {
+        name: "training-panicked",
+        what: "a panic in training",
+        run: |settings| Box::pin(training::panicked(settings)),
+    },
+    Fault {
         name: "training-hung",
         what: "a training thread that stands still",
         run: |settings| Box::pin(training::hung(settings)),

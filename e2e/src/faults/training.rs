@@ -1,25 +1,31 @@
-//! What goes wrong while a job trains: no number, no memory, no step.
+//! What goes wrong while a job trains: no number, no memory, a panic, no step.
 
 use std::process::Command;
 
 use anyhow::Context;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
+use tempfile::TempDir;
 use tokio::time::Instant;
 use trawl_proto::v1;
 
 use super::{Outcome, Row, Settings};
+use crate::failing_operation::FailingOperation;
 use crate::frozen_thread::FrozenThread;
 use crate::history::Percentiles;
+use crate::postgres::owner_pool;
 use crate::process::{Process, binary};
 use crate::studies;
 use crate::system::{System, look_for, wait_for, worker};
+use crate::views::View;
 
-const STUDY: &str = "hung";
+const STUDY: &str = "disturbed";
 const EPOCHS: u32 = 3_000;
-/// Jobs of which trainings hang, and how often each: one time less than it may.
+/// Jobs of which trainings hang or panic, and how often each: one time less than it may.
 const JOBS: usize = 3;
-const HANGS_PER_JOB: usize = 2;
+const FAULTS_PER_JOB: usize = 2;
+/// Calls of the operation that fails, of which a job of these epochs has some hundred thousand: a panic is at one of them.
+const PANICS_BEFORE_CALL: u64 = 20_000;
 /// A training that makes no step for so long hangs, in this row.
 const PROGRESS_LIMIT_MS: u64 = 2_000;
 
@@ -65,26 +71,70 @@ pub(super) async fn failed(_: &Settings) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done(row))
 }
 
+/// Trainings panic at random moments: each job twice, as often as it may and still completes.
+pub(super) async fn panicked(settings: &Settings) -> anyhow::Result<Outcome> {
+    let mut chance = settings.chance("training-panicked");
+    let folder = TempDir::new()?;
+    let Some(operation) = FailingOperation::build(folder.path())? else {
+        return Ok(Outcome::Skipped(
+            "a call of libtorch is made to fail on x86-64 alone".into(),
+        ));
+    };
+    let expected = undisturbed_rows().await?;
+    let mut row = Row::new(JOBS * FAULTS_PER_JOB);
+    for _ in 0..JOBS {
+        let system = System::start(&["--checkpoint-interval-ms", "100"]).await?;
+        let mut workers = Vec::new();
+        // Each panics once in its life, and then takes what the other one's panic left.
+        for _ in 0..FAULTS_PER_JOB {
+            let mut program = Command::new(binary("trawl-worker")?);
+            operation.fail_at(&mut program, 1 + chance.below(PANICS_BEFORE_CALL));
+            workers.push(worker(program, &system.coordinator.url)?);
+        }
+        system.submit(studies::long_job(STUDY, EPOCHS)?).await?;
+        let study = system.watch_to_end(STUDY).await?;
+        row.expect(study.state == "completed", || study.error.clone());
+        let is_same = expected == system.all_rows(STUDY).await?;
+        row.expect(is_same, || "rows differ from the undisturbed run's".into());
+        let failures: Vec<(String, String)> =
+            sqlx::query_as("SELECT cause, error FROM trawl_store.job_attempts WHERE cause IS NOT NULL")
+                .fetch_all(&owner_pool(&system.database_url).await?)
+                .await?;
+        let is_typed = |(cause, error): &(String, String)| cause == "error" && error.contains("injected into libtorch");
+        row.expect(
+            failures.len() == FAULTS_PER_JOB && failures.iter().all(is_typed),
+            || format!("{failures:?}"),
+        );
+        for worker in &mut workers {
+            row.expect(worker.is_running(), || "a worker did not live".into());
+        }
+    }
+    row.see("an operation of libtorch throws: the job failed by 'error' and went on from its checkpoint; rows as undisturbed");
+    Ok(Outcome::Done(row))
+}
+
+/// The rows of a job that nothing happens to.
+async fn undisturbed_rows() -> anyhow::Result<Vec<(View, Vec<String>)>> {
+    let mut undisturbed = System::start(&[]).await?;
+    undisturbed.add_workers(1)?;
+    undisturbed.submit(studies::long_job(STUDY, EPOCHS)?).await?;
+    undisturbed.watch_to_end(STUDY).await?;
+    undisturbed.all_rows(STUDY).await
+}
+
 /// Threads that train stand still at random moments: each job twice, as often as it may and still completes.
 pub(super) async fn hung(settings: &Settings) -> anyhow::Result<Outcome> {
     let mut chance = settings.chance("training-hung");
-    let study = || studies::long_job(STUDY, EPOCHS);
-    let mut undisturbed = System::start(&[]).await?;
-    undisturbed.add_workers(1)?;
-    undisturbed.submit(study()?).await?;
-    undisturbed.watch_to_end(STUDY).await?;
-    let expected = undisturbed.all_rows(STUDY).await?;
-    drop(undisturbed);
-
-    let mut row = Row::new(JOBS * HANGS_PER_JOB);
+    let expected = undisturbed_rows().await?;
+    let mut row = Row::new(JOBS * FAULTS_PER_JOB);
     let mut noticed = Vec::new();
     for _ in 0..JOBS {
         let system = System::start(&["--lease-ttl-ms", "1500", "--checkpoint-interval-ms", "100"]).await?;
         let mut trains = limited_worker(&system)?;
-        system.submit(study()?).await?;
-        for hang in 0..HANGS_PER_JOB as u64 {
+        system.submit(studies::long_job(STUDY, EPOCHS)?).await?;
+        for hang in 0..FAULTS_PER_JOB as u64 {
             // Half of the job's reports are the first hang's, the other half the second's.
-            let half = u64::from(6 * EPOCHS) / HANGS_PER_JOB as u64;
+            let half = u64::from(6 * EPOCHS) / FAULTS_PER_JOB as u64;
             let reports = hang * half + 1 + chance.below(half * 3 / 4);
             let is_far = |study: &v1::StudySummary| study.epochs_reported >= reports;
             system.watch_until(STUDY, "more epochs", is_far).await?;
