@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -34,8 +33,6 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Exit status of a worker with a training that hangs.
 const HUNG_STATUS: i32 = 3;
-/// How long the process may take to end by itself while a thread of it hangs.
-const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Works for the coordinator.
 fn work(args: Args) -> anyhow::Result<ExitCode> {
@@ -83,22 +80,10 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
         Ended::Told => Ok(ExitCode::SUCCESS),
         Ended::Hung => {
             runtime.shutdown_background();
-            end_despite_a_thread()
+            // Without libtorch's exit handlers, which may wait for what the thread that hangs holds.
+            signal_hook::low_level::exit(HUNG_STATUS)
         }
     }
-}
-
-/// Ends the process although a thread hangs, which may hold what libtorch's exit handlers wait for.
-fn end_despite_a_thread() -> ! {
-    let guard = std::thread::Builder::new().spawn(|| {
-        std::thread::sleep(END_WITHIN);
-        // That cannot be waited for; whoever supervises the worker sees a process that did not end well.
-        let _ = kill_process(getpid(), Signal::KILL);
-    });
-    if let Err(error) = guard {
-        warn!(error = %error, "no thread to end the process if it does not end by itself");
-    }
-    std::process::exit(HUNG_STATUS)
 }
 
 /// Signals within this time of the first are the same wish: whoever stops a group of processes may tell the worker, and so may
@@ -119,7 +104,7 @@ fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
         while timeout_at(same_until, next()).await.is_ok() {}
         let _ = timeout(Duration::from_secs(60), next()).await;
         warn!("stopping at once");
-        std::process::exit(1);
+        signal_hook::low_level::exit(1);
     });
     Ok(())
 }

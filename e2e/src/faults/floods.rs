@@ -15,9 +15,13 @@ use crate::history::{Operation, Percentiles};
 /// What load and workers call with.
 const OPERATOR: &str = "the-operators-own-token";
 /// What a flood calls with: each has its own pace, at the limit that the coordinator has without a flag.
-const FLOODS_TOKENS: usize = 2;
-/// Scripted workers begin, and for a while end, their jobs together: a p99 of fewer seconds is that of one such moment.
+const FLOODS_TOKENS: usize = 4;
+/// How long others are looked at before a flood. Scripted workers begin, and for a while end, their jobs together: a p99 of fewer
+/// seconds is that of one such moment.
 const UNDISTURBED_FOR: Duration = Duration::from_secs(30);
+/// The same before the flood that lasts for minutes, as long as it does: the checkpoints of Postgres and the growth of its tables are
+/// then in both.
+const UNDISTURBED_FOR_MINUTES: Duration = Duration::from_secs(250);
 const IDLE_STREAMS: usize = 1_000;
 const IDLE_FOR: Duration = Duration::from_secs(30);
 /// Rounds of bombs, each of both kinds, and of deep nesting.
@@ -34,7 +38,13 @@ const OTHERS_SLACK: Duration = Duration::from_millis(50);
 
 /// Opens streams that say nothing.
 pub(super) async fn idle(settings: &Settings) -> anyhow::Result<Outcome> {
-    poured(settings, "idle-streams", IDLE_STREAMS, "worker", async |url, tokens| {
+    let flood = Flood {
+        name: "idle-streams",
+        injected: IDLE_STREAMS,
+        role: "worker",
+        undisturbed_for: UNDISTURBED_FOR,
+    };
+    poured(settings, flood, async |url, tokens| {
         let mut row = Row::default();
         let streams = flood::idle_streams(&url, tokens.first().map(String::as_str), IDLE_STREAMS).await?;
         sleep(IDLE_FOR).await;
@@ -52,8 +62,13 @@ pub(super) async fn bombs(settings: &Settings) -> anyhow::Result<Outcome> {
         flood::bomb(4 * BOMB_BYTES),
         flood::nesting(NESTING_DEPTH),
     ];
-    let injected = BOMB_ROUNDS * BOMBS_AT_ONCE * messages.len();
-    poured(settings, "bombs", injected, "user", async move |url, tokens| {
+    let flood = Flood {
+        name: "bombs",
+        injected: BOMB_ROUNDS * BOMBS_AT_ONCE * messages.len(),
+        role: "user",
+        undisturbed_for: UNDISTURBED_FOR,
+    };
+    poured(settings, flood, async move |url, tokens| {
         let mut row = Row::default();
         let token = tokens.first().map(String::as_str);
         for _ in 0..BOMB_ROUNDS {
@@ -69,51 +84,60 @@ pub(super) async fn bombs(settings: &Settings) -> anyhow::Result<Outcome> {
 
 /// Sends requests that are broken in eight ways.
 pub(super) async fn malformed(settings: &Settings) -> anyhow::Result<Outcome> {
-    poured(
-        settings,
-        "malformed",
-        MALFORMED as usize,
-        "user",
-        async |url, tokens| {
-            let mut row = Row::default();
-            let each = MALFORMED / tokens.len() as u64;
-            let began = Instant::now();
-            let mut floods = JoinSet::new();
-            for (part, token) in (0..).zip(tokens) {
-                let (url, numbers) = (url.clone(), part * each..(part + 1) * each);
-                floods.spawn(async move { flood::malformed_requests(&url, Some(&token), numbers).await });
-            }
-            let mut closed = 0;
-            while let Some(flood) = floods.join_next().await {
-                closed += flood??;
-            }
-            let per_second = MALFORMED as f64 / began.elapsed().as_secs_f64();
-            row.see(format!(
-                "{per_second:.0} a second; connections ended because of them: {closed}"
-            ));
-            row.expect(closed == 0, || "connections were ended".into());
-            Ok(row)
-        },
-    )
+    let flood = Flood {
+        name: "malformed",
+        injected: MALFORMED as usize,
+        role: "user",
+        undisturbed_for: UNDISTURBED_FOR_MINUTES,
+    };
+    poured(settings, flood, async |url, tokens| {
+        let mut row = Row::default();
+        let each = MALFORMED / tokens.len() as u64;
+        let began = Instant::now();
+        let mut floods = JoinSet::new();
+        for (part, token) in (0..).zip(tokens) {
+            let (url, numbers) = (url.clone(), part * each..(part + 1) * each);
+            floods.spawn(async move { flood::malformed_requests(&url, Some(&token), numbers).await });
+        }
+        let mut closed = 0;
+        while let Some(flood) = floods.join_next().await {
+            closed += flood??;
+        }
+        let per_second = MALFORMED as f64 / began.elapsed().as_secs_f64();
+        row.see(format!(
+            "{per_second:.0} a second; connections ended because of them: {closed}"
+        ));
+        row.expect(closed == 0, || "connections were ended".into());
+        Ok(row)
+    })
     .await
 }
 
-/// Pours a flood over a scene, with tokens of this role, and looks at the coordinator's memory and log and at how long others
-/// waited.
+/// How a flood is poured.
+struct Flood {
+    /// Name of its row.
+    name: &'static str,
+    /// What is poured, in numbers.
+    injected: usize,
+    /// Role of its tokens.
+    role: &'static str,
+    /// How long others are looked at before.
+    undisturbed_for: Duration,
+}
+
+/// Pours a flood over a scene, and looks at the coordinator's memory and log and at how long others waited.
 async fn poured(
     settings: &Settings,
-    name: &'static str,
-    injected: usize,
-    role: &str,
+    flood: Flood,
     pour: impl AsyncFnOnce(String, Vec<String>) -> anyhow::Result<Row> + Send + 'static,
 ) -> anyhow::Result<Outcome> {
-    let mut scene_settings = SceneSettings::new(name);
+    let mut scene_settings = SceneSettings::new(flood.name);
     scene_settings.token = Some(OPERATOR);
     let scene = Scene::start(scene_settings, settings).await?;
     let mut admin = Admin::new(&Channel::from_shared(scene.url.clone())?.connect().await?, OPERATOR)?;
     let mut tokens = Vec::new();
     for number in 0..FLOODS_TOKENS {
-        tokens.push(admin.create(&format!("flood-{number}"), role, None).await?);
+        tokens.push(admin.create(&format!("flood-{number}"), flood.role, None).await?);
     }
     let history = scene.load.history();
     let acknowledged_in = |from: Duration, to: Duration| {
@@ -125,7 +149,7 @@ async fn poured(
     // What begins together waits together: the first reports are no measure.
     scene.load.acknowledged(5_000).await?;
     let from = history.now();
-    sleep(UNDISTURBED_FOR).await;
+    sleep(flood.undisturbed_for).await;
     let to = history.now();
     let undisturbed = acknowledged_in(from, to);
     let url = scene.url.clone();
@@ -133,7 +157,7 @@ async fn poured(
     let during = acknowledged_in(to, history.now());
     let peak_kib = scene.coordinator_peak_kib()?;
     let log = std::fs::read_to_string(scene.folder().join("coordinator.log"))?;
-    let mut row = scene.end(injected).await?.row;
+    let mut row = scene.end(flood.injected).await?.row;
     row.seen.extend(poured.seen);
     row.failures.extend(poured.failures);
     let ratio = during.p99.as_secs_f64() / undisturbed.p99.as_secs_f64();
