@@ -30,7 +30,7 @@ const STREAM_RECHECK: Duration = Duration::from_secs(2);
 /// How long reading the tokens may take.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 /// How long a call waits that comes too early, and one before it is told that too many wait already: whoever calls again as soon as
-/// they are answered is slowed down by it, and takes nobody's time.
+/// they are answered is slowed down by it.
 const PACE_WAIT: Duration = Duration::from_secs(1);
 /// Calls that wait to be told so. Further ones are told at once.
 const TOLD_LATER_MAX: usize = 4_096;
