@@ -1,4 +1,5 @@
-"""Trains folds with plain PyTorch, one at a time: a reference of worker/benches/trainer.rs, which starts this.
+"""Trains folds with plain PyTorch, one at a time: a reference of worker/benches/trainer.rs, which starts this
+with the name of the device, `cpu` or `cuda:N`.
 
 Says its version of PyTorch first. Then each line of standard input is a JSON object with `batch_size`, `epochs` and `folds`
 (`optimizer`, `learning_rate`, `l2`), and is answered with the seconds that training took.
@@ -34,13 +35,13 @@ def build_optimizer(fold, params):
 
 
 def train(features, targets, batch_size, epochs, fold):
-    model = build()
+    model = build().to(features.device)
     optimizer = build_optimizer(fold, model.parameters())
     mse = torch.nn.MSELoss()
     losses = []
     for _ in range(epochs):
         total = 0.0
-        order = torch.randperm(TRAIN_ROWS)
+        order = torch.randperm(TRAIN_ROWS, device=features.device)
         for start in range(0, TRAIN_ROWS, batch_size):
             rows = order[start : start + batch_size]
             optimizer.zero_grad()
@@ -58,6 +59,7 @@ def main():
     torch.set_num_threads(1)
     torch.manual_seed(42)
     features = torch.linspace(-1, 1, TRAIN_ROWS + VALIDATE_ROWS)[torch.randperm(TRAIN_ROWS + VALIDATE_ROWS)].unsqueeze(1)
+    features = features.to(sys.argv[1])
     targets = 2 * features**3 - features
     print(torch.__version__, flush=True)
     for line in sys.stdin:

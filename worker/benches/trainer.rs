@@ -1,6 +1,8 @@
 //! What training folds together is worth: folds of the 1-10-15-10-1 network in jobs of several sizes, beside the same folds in
 //! jobs of one member, one after the other, and beside plain PyTorch where `TRAWL_BENCH_PYTHON` names a Python that has it.
 //!
+//! On the CPU, or on the device that `TRAWL_BENCH_DEVICE` names, as `cuda:0`.
+//!
 //! All columns of a row are measured in turn, `ROUNDS` times over; the table has medians, of the ratios too.
 
 use std::io::{BufRead, BufReader, Write};
@@ -57,10 +59,15 @@ struct Size {
 }
 
 fn main() -> anyhow::Result<()> {
-    let device = device::take(DeviceChoice::Cpu, 1, None)?.device;
-    let mut pytorch = PyTorch::start()?;
+    let choice = match std::env::var("TRAWL_BENCH_DEVICE") {
+        Ok(name) => name.parse().context("TRAWL_BENCH_DEVICE")?,
+        Err(_) => DeviceChoice::Cpu,
+    };
+    let taken = device::take(choice, 1, None)?;
+    let device = taken.device;
+    let mut pytorch = PyTorch::start(&taken.name)?;
     // What only the first run pays for.
-    seconds_to_train(&job(BATCH_SIZES[0], 1, members(3), device), device)?;
+    seconds_to_train(&job(BATCH_SIZES[0], 1, members(3), device)?, device)?;
     if let Some(pytorch) = &mut pytorch {
         pytorch.seconds(BATCH_SIZES[0], 1, &members(3))?;
     }
@@ -70,7 +77,14 @@ fn main() -> anyhow::Result<()> {
         .map_or("PyTorch".to_owned(), |pytorch| format!("PyTorch {}", pytorch.version));
     println!();
     println!("Fused training: epochs of one fold per second; 80 rows train, 20 validate");
-    println!("1-10-15-10-1, relu; adam, sgd and rmsprop in turn, with L2; one thread; medians of {ROUNDS} rounds");
+    println!(
+        "1-10-15-10-1, relu; adam, sgd and rmsprop in turn, with L2; {}; medians of {ROUNDS} rounds",
+        if device == Device::Cpu {
+            "one thread"
+        } else {
+            &taken.name
+        }
+    );
     println!();
     println!(
         "{:>10} {:>7} {:>8} {:>15} {:>7} {:>15} {:>7}",
@@ -96,11 +110,11 @@ struct Row {
 impl Row {
     fn measure(batch_size: u32, size: Size, device: Device, mut pytorch: Option<&mut PyTorch>) -> anyhow::Result<Self> {
         let members = members(size.members);
-        let fused = job(batch_size, size.epochs, members.clone(), device);
+        let fused = job(batch_size, size.epochs, members.clone(), device)?;
         let alone: Vec<TrainJob> = members
             .iter()
             .map(|member| job(batch_size, size.epochs, vec![member.clone()], device))
-            .collect();
+            .collect::<anyhow::Result<_>>()?;
         let (mut fused_seconds, mut alone_seconds, mut pytorch_seconds) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let mut seconds = 0.0;
@@ -179,7 +193,7 @@ fn members(count: u32) -> Vec<Member> {
     (0..count).map(member).collect()
 }
 
-fn job(batch_size: u32, epochs: u32, members: Vec<Member>, device: Device) -> TrainJob {
+fn job(batch_size: u32, epochs: u32, members: Vec<Member>, device: Device) -> anyhow::Result<TrainJob> {
     let mut layers = Vec::new();
     for units in [10, 15, 10] {
         layers.extend([Layer::Linear { units }, Layer::Activation(Activation::Relu)]);
@@ -193,7 +207,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<Member>, device: Device) -> Tr
         features: Features::Floats(features),
         targets: Targets::Numbers(targets),
     };
-    TrainJob {
+    Ok(TrainJob {
         seed: Seed(42),
         architecture: Architecture {
             input: SampleShape::Vector(1),
@@ -204,9 +218,9 @@ fn job(batch_size: u32, epochs: u32, members: Vec<Member>, device: Device) -> Tr
         },
         split: Split::Validation(Validation::KFold(5)),
         members,
-        data: DeviceTable::new(&samples, device),
+        data: DeviceTable::new(&samples, device)?,
         test: None,
-    }
+    })
 }
 
 /// A Python that trains the same folds. It measures itself, so that talking to it costs nothing.
@@ -219,12 +233,13 @@ struct PyTorch {
 
 impl PyTorch {
     /// `None` where no Python is named.
-    fn start() -> anyhow::Result<Option<Self>> {
+    fn start(device: &str) -> anyhow::Result<Option<Self>> {
         let Some(python) = std::env::var_os("TRAWL_BENCH_PYTHON").filter(|python| !python.is_empty()) else {
             return Ok(None);
         };
         let mut child = Command::new(&python)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/pytorch.py"))
+            .arg(device)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -237,7 +252,7 @@ impl PyTorch {
             answers,
             version: String::new(),
         };
-        // Without the build that follows a plus sign: everything here is trained on the CPU.
+        // Without the build that follows a plus sign.
         pytorch.version = pytorch.answer()?.split('+').next().unwrap_or_default().to_owned();
         Ok(Some(pytorch))
     }

@@ -5,6 +5,7 @@
 mod reference;
 
 use serde_json::{Value, json};
+use tch::Device;
 use trawl_domain::dataset::SampleShape;
 use trawl_domain::network::{Activation, Layer};
 use trawl_domain::seed::Purpose;
@@ -20,7 +21,7 @@ const ACTIVATIONS: [Activation; 4] = [
 fn main() {
     let (features, targets) = reference::table();
     let variants = reference::VARIANTS.map(|(name, batch_size, epochs)| {
-        let job = reference::job(ACTIVATIONS[0], batch_size, epochs);
+        let job = reference::job(ACTIVATIONS[0], batch_size, epochs, Device::Cpu);
         let members: Vec<Value> = job
             .members
             .iter()
@@ -37,7 +38,7 @@ fn main() {
 
 /// The convolutional runs.
 fn cnn() -> Value {
-    let job = reference::cnn_job();
+    let job = reference::cnn_job(Device::Cpu);
     let (pixels, labels) = reference::images();
     let members: Vec<Value> = job
         .members

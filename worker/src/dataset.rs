@@ -12,7 +12,7 @@ use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_proto::v1;
 
 use crate::agent::connection::Connection;
-use crate::trainer::DeviceTable;
+use crate::trainer::{DeviceTable, TrainError};
 
 /// Parts of datasets that are kept on the device; the one used longest ago goes first.
 const PARTS_MAX: usize = 8;
@@ -29,6 +29,9 @@ pub enum DatasetError {
     /// The files are no such dataset.
     #[error("dataset file {0} {1}")]
     Read(FileHash, #[source] ReadError),
+    /// Its samples cannot be had on the device.
+    #[error("samples on the device: {0}")]
+    Device(#[from] TrainError),
 }
 
 /// What decides how a part is read: with the training part's, the classes of a test part.
@@ -109,7 +112,7 @@ impl Datasets {
                     let file = key.part.targets.filter(|_| error.in_targets);
                     DatasetError::Read(file.unwrap_or(key.part.features), error)
                 })?;
-                let table = DeviceTable::new(&samples, self.device);
+                let table = DeviceTable::new(&samples, self.device)?;
                 (key, table)
             }
         };

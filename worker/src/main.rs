@@ -31,8 +31,8 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Exit status of a worker with a training that hangs.
-const HUNG_STATUS: i32 = 3;
+/// Exit status of a worker that has to be started anew: a training hangs, or the device is lost.
+const UNFIT_STATUS: i32 = 3;
 
 /// Works for the coordinator.
 fn work(args: Args) -> anyhow::Result<ExitCode> {
@@ -78,10 +78,10 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
     traces.flush();
     match ended? {
         Ended::Told => Ok(ExitCode::SUCCESS),
-        Ended::Hung => {
+        Ended::Unfit => {
             runtime.shutdown_background();
-            // Without libtorch's exit handlers, which may wait for what the thread that hangs holds.
-            signal_hook::low_level::exit(HUNG_STATUS)
+            // Without libtorch's exit handlers, which may wait for what a thread that hangs holds, or for a device that is lost.
+            signal_hook::low_level::exit(UNFIT_STATUS)
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What checkpoints promise: training that stopped at any step goes on from there as if it had never stopped, to the last bit.
 
+mod device;
+
+use device::device;
 use safetensors::SafeTensors;
-use tch::Device;
 use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::network::{Activation, Architecture, Conv2d, Hyperparameters, Layer, Loss, Optimizer};
@@ -72,7 +74,7 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<Member>)
         },
         split: Split::Validation(Validation::KFold(2)),
         members,
-        data: DeviceTable::new(&samples, Device::Cpu),
+        data: DeviceTable::new(&samples, device()).expect("samples on the device"),
         test: None,
     }
 }
@@ -86,7 +88,7 @@ fn together() -> TrainJob {
         Layer::Linear { units: 1 },
     ];
     let job = job(layers, Loss::Mse, SampleShape::Vector(2), members());
-    assert!(trains_together(&job.architecture, Device::Cpu));
+    assert!(trains_together(&job.architecture, device()));
     job
 }
 
@@ -111,7 +113,7 @@ fn apart() -> TrainJob {
         width: SIDE,
     };
     let job = job(layers, Loss::CrossEntropy, shape, members());
-    assert!(!trains_together(&job.architecture, Device::Cpu));
+    assert!(!trains_together(&job.architecture, device()));
     job
 }
 
@@ -158,8 +160,8 @@ fn hear(
         hear(all.last().expect("was just told"));
     };
     let outcome = match checkpoint {
-        Some(checkpoint) => resume(job, Device::Cpu, checkpoint, &mut emit, interrupter),
-        None => train(job, Device::Cpu, &mut emit, interrupter),
+        Some(checkpoint) => resume(job, device(), checkpoint, &mut emit, interrupter),
+        None => train(job, device(), &mut emit, interrupter),
     };
     match outcome.expect("trains") {
         Outcome::Finished(trained) => (all, Some(trained)),
@@ -272,7 +274,7 @@ fn what_is_no_checkpoint_of_the_job_is_refused_before_anything_is_told() {
     };
     let refused = |job: &TrainJob, content: &[u8]| {
         let mut emit = |event: Event<'_>| panic!("told {event:?}");
-        match resume(job, Device::Cpu, content, &mut emit, &Interrupter::new()) {
+        match resume(job, device(), content, &mut emit, &Interrupter::new()) {
             Err(TrainError::BadCheckpoint(reason)) => reason,
             other => panic!("{other:?}"),
         }

@@ -1,11 +1,12 @@
 //! What the trainer promises where classes are told apart, of tables and of images: as `trainer.rs`, and that losses and
 //! accuracies are those of the weights that are left.
 
+mod device;
 mod harness;
 
+use device::device;
 use harness::run;
 use safetensors::SafeTensors;
-use tch::Device;
 use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::network::{Activation, Architecture, Conv2d, Hyperparameters, Layer, Loss, Optimizer};
@@ -118,7 +119,7 @@ fn job(samples: &Samples, layers: Vec<Layer>, members: Vec<Member>) -> TrainJob 
         },
         split: Split::Validation(Validation::KFold(3)),
         members,
-        data: DeviceTable::new(samples, Device::Cpu),
+        data: DeviceTable::new(samples, device()).expect("samples on the device"),
         test: None,
     }
 }
@@ -144,7 +145,7 @@ fn a_member_is_the_same_in_every_job() {
     for (samples, layers, together, count) in [(images(), cnn(), false, 7), (table(), mlp(), true, 40)] {
         let members: Vec<Member> = (0..count).map(member).collect();
         let all = job(&samples, layers.clone(), members.clone());
-        assert_eq!(trains_together(&all.architecture, Device::Cpu), together);
+        assert_eq!(trains_together(&all.architecture, device()), together);
         let all = run(&all);
         let has_accuracies =
             |bits: &harness::Bits| bits.iter().all(|(_, loss, accuracy)| (loss.and(*accuracy)).is_some());
@@ -300,7 +301,7 @@ fn weights_reproduce_test_loss_and_accuracy() {
         let mut job = job(&samples, layers.clone(), (0..6).map(member).collect());
         job.split = Split::All;
         job.architecture.epochs = 8;
-        job.test = Some(DeviceTable::new(&samples, Device::Cpu));
+        job.test = Some(DeviceTable::new(&samples, device()).expect("samples on the device"));
         let ran = run(&job);
         for (n, test) in ran.trained.test().iter().enumerate() {
             let test = test.expect("there are test rows");
@@ -339,7 +340,7 @@ fn dropout_on_images_drops_what_its_stream_says() {
     job.architecture.batch_size = ROWS;
     job.architecture.epochs = 1;
     // A convolution-free network of images: one member of a padded stack.
-    assert!(trains_together(&job.architecture, Device::Cpu));
+    assert!(trains_together(&job.architecture, device()));
     let ran = run(&job);
 
     let order = job

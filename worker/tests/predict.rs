@@ -38,7 +38,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
                 dropout: dropout.clone(),
             },
         }],
-        data: DeviceTable::new(samples, Device::Cpu),
+        data: DeviceTable::new(samples, Device::Cpu).expect("samples on the device"),
         test: None,
         architecture,
     };

@@ -1,10 +1,11 @@
 //! What the trainer promises of its members: that they do not touch each other, how they end, and what is left of them.
 
+mod device;
 mod harness;
 
+use device::device;
 use harness::run;
 use safetensors::SafeTensors;
-use tch::Device;
 use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::network::{Activation, Architecture, Hyperparameters, Layer, Loss, Optimizer};
@@ -41,7 +42,7 @@ fn table(shift: f64) -> DeviceTable {
         features: Features::Floats(features),
         targets: Targets::Numbers(targets),
     };
-    DeviceTable::new(&samples, Device::Cpu)
+    DeviceTable::new(&samples, device()).expect("samples on the device")
 }
 
 /// A dropout layer behind each hidden activation.
@@ -171,7 +172,7 @@ fn an_interrupter_stops_before_the_next_epoch() {
             interrupter.interrupt();
         }
     };
-    let outcome = train(&job, Device::Cpu, &mut emit, &interrupter).expect("is stopped");
+    let outcome = train(&job, device(), &mut emit, &interrupter).expect("is stopped");
     assert!(matches!(outcome, Outcome::Interrupted));
     assert_eq!(epochs, [0, 1, 2]);
 }
@@ -257,7 +258,7 @@ fn dropout_is_each_members_own() {
 fn error_of(job: &TrainJob) -> TrainError {
     let outcome = train(
         job,
-        Device::Cpu,
+        device(),
         &mut |_| panic!("nothing is trained"),
         &Interrupter::new(),
     );
@@ -287,7 +288,7 @@ fn a_panic_while_training_ends_the_job_and_not_the_thread() {
         told += 1;
         assert!(told < 2, "the second epoch is too much");
     };
-    let ended = train(&job, Device::Cpu, &mut emit, &Interrupter::new());
+    let ended = train(&job, device(), &mut emit, &Interrupter::new());
     match ended {
         Err(TrainError::Failed(error)) => assert!(error.contains("the second epoch is too much"), "{error}"),
         other => panic!("{other:?}"),

@@ -60,15 +60,19 @@ impl Script {
         share(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fails, once a job.
+    /// Fails, once a job: as training fails, or by a panic.
     fn fail_once(&self, job_id: &str) -> Result<(), JobError> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if self.draw() >= self.failing || !failed.insert(job_id.to_owned()) {
             return Ok(());
         }
-        Err(JobError::Train(match failed.len() % 2 {
+        Err(JobError::Train(match failed.len() % 3 {
             0 => TrainError::OutOfMemory("as the script has it".to_owned()),
-            _ => TrainError::Failed("as the script has it".to_owned()),
+            1 => TrainError::Failed("as the script has it".to_owned()),
+            _ => {
+                drop(failed);
+                panic!("as the script has it")
+            }
         }))
     }
 

@@ -73,8 +73,8 @@ pub struct NotRegistered {
 pub enum Ended {
     /// It was told to.
     Told,
-    /// A training hangs. Its thread is still there, and the process must not wait for it.
-    Hung,
+    /// A training hangs, or the device is lost: the process is of no use any more. It must not wait for what it leaves behind.
+    Unfit,
 }
 
 /// The parts that a job needs, shared by all of them.
@@ -84,11 +84,11 @@ struct Agent {
     connection: Connection,
     leases: Leases,
     reports: Reports,
-    /// Cancelled when a training hangs.
-    hung: CancellationToken,
+    /// Cancelled when a training hangs or the device is lost.
+    unfit: CancellationToken,
 }
 
-/// Works until `stop` is cancelled or a training hangs, then hands the leases back and says goodbye.
+/// Works until `stop` is cancelled, a training hangs or the device is lost, then hands the leases back and says goodbye.
 ///
 /// # Errors
 /// No coordinator takes the worker in time.
@@ -116,7 +116,7 @@ pub async fn run<T: Training>(
         reports,
         connection,
         settings,
-        hung: CancellationToken::new(),
+        unfit: CancellationToken::new(),
     });
     tasks.spawn(carry);
     tasks.spawn(heartbeat::heartbeat(Arc::clone(&agent), times, background.clone()));
@@ -129,7 +129,7 @@ pub async fn run<T: Training>(
         biased;
         () = take_jobs(&agent, &training, &jobs, times) => {}
         () = stop.cancelled() => {}
-        () = agent.hung.cancelled() => {}
+        () = agent.unfit.cancelled() => {}
     }
     info!(jobs = leases.len(), "stopping: leases are handed back");
     leases.interrupt_all(LeaseEnd::Drain);
@@ -151,9 +151,9 @@ pub async fn run<T: Training>(
     if !matches!(said, Ok(Ok(_))) {
         warn!("stopping: the coordinator could not be told");
     }
-    // One that hung only now, while the others were handed back, is as much in the way.
-    Ok(if agent.hung.is_cancelled() {
-        Ended::Hung
+    // What hung only now, while the others were handed back, is as much in the way.
+    Ok(if agent.unfit.is_cancelled() {
+        Ended::Unfit
     } else {
         Ended::Told
     })
@@ -263,7 +263,7 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
             let (agent, training) = (Arc::clone(agent), Arc::clone(training));
             let span = run_job::span(&lease, &job);
             let run = async move {
-                run_job::run_job(&agent, &*training, job, times).await;
+                run_job::run_job(&agent, training, job, times).await;
                 drop(slot);
             };
             jobs.spawn(run.instrument(span));

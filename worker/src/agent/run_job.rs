@@ -48,8 +48,8 @@ pub enum JobError {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
-    /// The thread that trained or analysed is gone.
-    #[error("training or its analysis panicked")]
+    /// Something of the job panicked.
+    #[error("the job panicked")]
     Panicked,
     /// There is no thread to be had.
     #[error("no thread to train on: {0}")]
@@ -68,10 +68,17 @@ impl JobError {
             Self::BadJob(_) | Self::Dataset(DatasetError::Read(..)) | Self::Train(TrainError::BadJob(_)) => {
                 FailureCause::BadInput
             }
-            Self::Train(TrainError::OutOfMemory(_)) => FailureCause::OutOfMemory,
+            Self::Train(TrainError::OutOfMemory(_))
+            | Self::Dataset(DatasetError::Device(TrainError::OutOfMemory(_))) => FailureCause::OutOfMemory,
             Self::Hung(_) => FailureCause::Hung,
             _ => FailureCause::Error,
         }
+    }
+
+    /// True if no other job can be trained by this process. A thread that hangs stays, and with it a slot, a core and memory; a
+    /// device that is lost answers no other job either.
+    fn is_of_worker(&self) -> bool {
+        matches!(self, Self::Hung(_) | Self::Train(TrainError::DeviceLost(_)))
     }
 }
 
@@ -88,7 +95,7 @@ pub(super) fn span(lease: &Span, leased: &v1::LeasedJob) -> Span {
 }
 
 /// Runs a job under its lease, to whatever end.
-pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: &T, leased: v1::LeasedJob, times: Times) {
+pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, leased: v1::LeasedJob, times: Times) {
     let (Some(lease), Some(wire)) = (leased.lease, leased.job) else {
         warn!("a job came without a lease, or a lease without a job");
         return;
@@ -104,24 +111,31 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: &T, lease
         "job began"
     );
     let run = Run {
-        lease: &lease,
+        agent: Arc::clone(agent),
+        training,
+        lease: lease.clone(),
         checkpoints: leased.checkpoints,
         interrupter,
         times,
     };
-    let ended = work(agent, training, run, wire).await;
+    // A task of its own: if it panics, heartbeats would keep its lease for ever.
+    let work = tokio::spawn(run.work(wire).in_current_span());
+    let ended = work.await.unwrap_or(Err(JobError::Panicked));
     let end = agent.leases.end_of(&lease);
     let ran_ms = began.elapsed().as_millis() as u64;
-    if let Err(error @ JobError::Hung(_)) = &ended {
-        // Its thread stays, and with it a slot, a core and memory: the process has to end.
-        error!(job.id = lease.job_id, job.ran_ms = ran_ms, error = %error, "a training hangs: this worker has to end");
-        agent.hung.cancel();
+    if let Err(error) = &ended
+        && error.is_of_worker()
+    {
+        error!(job.id = lease.job_id, job.ran_ms = ran_ms, error = %error, "this worker can train no more: it has to end");
+        agent.unfit.cancel();
     }
     match (ended, end) {
         (Ok(()), None) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (_, Some(LeaseEnd::Lost)) => warn!(job.id = lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost"),
         // Whatever else it was told meanwhile, it did not heed that.
-        (Err(error @ JobError::Hung(_)), _) => release(agent, &lease, error.cause().as_str(), error.to_string()).await,
+        (Err(error), _) if error.is_of_worker() => {
+            release(agent, &lease, error.cause().as_str(), error.to_string()).await
+        }
         // Told to stop just when the end was recorded.
         (Ok(()), Some(LeaseEnd::Drain)) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (Err(_), Some(LeaseEnd::Drain)) => {
@@ -137,44 +151,73 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: &T, lease
 }
 
 /// What a job is trained under.
-struct Run<'a> {
-    lease: &'a v1::Lease,
+struct Run<T> {
+    agent: Arc<Agent>,
+    training: Arc<T>,
+    lease: v1::Lease,
     /// Where earlier attempts were, the newest first.
     checkpoints: Vec<v1::Checkpoint>,
     interrupter: Interrupter,
     times: Times,
 }
 
-async fn work<T: Training>(agent: &Arc<Agent>, training: &T, run: Run<'_>, wire: v1::Job) -> Result<(), JobError> {
-    let (lease, interrupter) = (run.lease, run.interrupter.clone());
-    let job = Job::try_from(wire)?;
-    let ready = prepare(agent, training, lease, &job).instrument(step!("fetch")).await?;
-    let trained = train_with_checkpoints(agent, training, &run, ready)
-        .instrument(step!("train"))
-        .await?;
-    if !agent.reports.flush().instrument(step!("report")).await {
-        return Err(JobError::Interrupted);
+impl<T: Training> Run<T> {
+    async fn work(self, wire: v1::Job) -> Result<(), JobError> {
+        let (agent, training, lease) = (&self.agent, &*self.training, &self.lease);
+        let job = Job::try_from(wire)?;
+        let ready = prepare(agent, training, lease, &job).instrument(step!("fetch")).await?;
+        let trained = self.train_with_checkpoints(ready).instrument(step!("train")).await?;
+        if !agent.reports.flush().instrument(step!("report")).await {
+            return Err(JobError::Interrupted);
+        }
+        let test = trained.test().filter(|test| test.loss.is_finite());
+        if let Some(ranking) = &job.ranking {
+            let weights = weights_of_best(ranking, &job.members, &trained)?;
+            put_weights(agent, lease, weights).await?;
+        }
+        if test.is_some()
+            && let Some(subject) = trained.into_subject()?
+        {
+            let limit = training.progress_limit();
+            put_refit_artifacts(agent, lease, limit, subject, self.interrupter.clone()).await?;
+        }
+        let request = v1::FinishJobRequest {
+            lease: Some(lease.clone()),
+            test_loss: test.map(|test| test.loss),
+            test_accuracy: test.and_then(|test| test.accuracy),
+        };
+        let finished = insist(agent, lease, || {
+            let (mut client, request) = (agent.connection.client(), request.clone());
+            async move { client.finish_job(request).await }
+        });
+        note_status(agent, lease, finished.instrument(step!("finish")).await?.status)
     }
-    let test = trained.test().filter(|test| test.loss.is_finite());
-    if let Some(ranking) = &job.ranking {
-        let weights = weights_of_best(ranking, &job.members, &trained)?;
-        put_weights(agent, lease, weights).await?;
+
+    /// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
+    async fn train_with_checkpoints(&self, ready: T::Ready) -> Result<T::Trained, JobError> {
+        let (agent, lease) = (&self.agent, &self.lease);
+        let checkpoint = checkpoints::newest_whole(agent, lease, &self.checkpoints).await?;
+        let (sender, told) = mpsc::channel(1);
+        let keeper = tokio::spawn(checkpoints::keep(
+            Arc::clone(agent),
+            lease.clone(),
+            self.times.checkpoint_interval,
+            self.interrupter.clone(),
+            told,
+        ));
+        let listener = Listener::new(agent.reports.clone(), lease.clone(), sender);
+        let trained = self
+            .training
+            .train(ready, checkpoint, listener, self.interrupter.clone())
+            .await;
+        if let Err(JobError::Hung(_)) = trained {
+            // Its thread holds the sender for ever.
+            keeper.abort();
+        }
+        // The last one is kept before the lease is handed back.
+        let _ = keeper.await;
+        trained
     }
-    if test.is_some()
-        && let Some(subject) = trained.into_subject()?
-    {
-        put_refit_artifacts(agent, lease, training.progress_limit(), subject, interrupter).await?;
-    }
-    let request = v1::FinishJobRequest {
-        lease: Some(lease.clone()),
-        test_loss: test.map(|test| test.loss),
-        test_accuracy: test.and_then(|test| test.accuracy),
-    };
-    let finished = insist(agent, lease, || {
-        let (mut client, request) = (agent.connection.client(), request.clone());
-        async move { client.finish_job(request).await }
-    });
-    note_status(agent, lease, finished.instrument(step!("finish")).await?.status)
 }
 
 /// Brings what a job needs. Tries again while the coordinator does not answer: that is no failure of the job.
@@ -192,35 +235,6 @@ async fn prepare<T: Training>(agent: &Agent, training: &T, lease: &v1::Lease, jo
         warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no dataset; trying again");
         backoff.wait().await;
     }
-}
-
-/// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
-async fn train_with_checkpoints<T: Training>(
-    agent: &Arc<Agent>,
-    training: &T,
-    run: &Run<'_>,
-    ready: T::Ready,
-) -> Result<T::Trained, JobError> {
-    let checkpoint = checkpoints::newest_whole(agent, run.lease, &run.checkpoints).await?;
-    let (sender, told) = mpsc::channel(1);
-    let keeper = tokio::spawn(checkpoints::keep(
-        Arc::clone(agent),
-        run.lease.clone(),
-        run.times.checkpoint_interval,
-        run.interrupter.clone(),
-        told,
-    ));
-    let listener = Listener::new(agent.reports.clone(), run.lease.clone(), sender);
-    let trained = training
-        .train(ready, checkpoint, listener, run.interrupter.clone())
-        .await;
-    if let Err(JobError::Hung(_)) = trained {
-        // Its thread holds the sender for ever.
-        keeper.abort();
-    }
-    // The last one is kept before the lease is handed back.
-    let _ = keeper.await;
-    trained
 }
 
 /// Trains on a thread of its own: training computes, and waits while its reports pile up. One that makes no step for `limit`

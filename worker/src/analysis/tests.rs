@@ -72,7 +72,7 @@ fn table(shape: SampleShape, features: Features, targets: Targets) -> DeviceTabl
         features,
         targets,
     };
-    DeviceTable::new(&samples, Device::Cpu)
+    DeviceTable::new(&samples, Device::Cpu).expect("samples on the device")
 }
 
 fn architecture(input: SampleShape, layers: Vec<Layer>, loss: Loss) -> Architecture {

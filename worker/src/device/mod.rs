@@ -3,6 +3,7 @@
 
 mod share;
 
+use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -98,6 +99,10 @@ pub fn take(choice: DeviceChoice, threads: u32, share: Option<&Path>) -> Result<
         DeviceChoice::Auto => find_gpu(share).map_err(|reason| reason.to_string()),
         DeviceChoice::Cuda(number) => Ok(find_this_gpu(number).map_err(|reason| NoSuchDevice { number, reason })?),
     };
+    // Before anything of MKL: setting the number of threads is a call of it. A GPU's worker has little to do on them.
+    fix_rounding();
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
+    tch::set_num_interop_threads(1);
     match found {
         Ok(number) => {
             let name = format!("cuda:{number}");
@@ -107,17 +112,11 @@ pub fn take(choice: DeviceChoice, threads: u32, share: Option<&Path>) -> Result<
                 name,
             })
         }
-        Err(why) => {
-            // Before anything of MKL: setting the number of threads is a call of it.
-            fix_rounding();
-            tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
-            tch::set_num_interop_threads(1);
-            Ok(TakenDevice {
-                device: Device::Cpu,
-                name: "cpu".to_owned(),
-                description: format!("cpu, threads per operation: {threads}; {why}"),
-            })
-        }
+        Err(why) => Ok(TakenDevice {
+            device: Device::Cpu,
+            name: "cpu".to_owned(),
+            description: format!("cpu, threads per operation: {threads}; {why}"),
+        }),
     }
 }
 
@@ -174,7 +173,7 @@ fn open_cuda() -> Result<(), NoCuda> {
                 std::mem::forget(library);
                 return Ok(());
             }
-            Err(error) => last_error = error.to_string(),
+            Err(error) => last_error = error.source().map_or(error.to_string(), ToString::to_string),
         }
     }
     Err(NoCuda::Library(last_error))

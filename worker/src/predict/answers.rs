@@ -57,7 +57,7 @@ impl<'a> Answers<'a> {
     /// Asks for all rows of a file, in the pieces in which the refit's test rows were measured: so rows that were among those
     /// have the predictions that they had.
     pub(super) fn write(&mut self, file: &Path, rows: &FeatureRows, device: Device) -> Result<(), PredictError> {
-        let features = DeviceFeatures::new(rows, device);
+        let features = DeviceFeatures::new(rows, device)?;
         let piece = self.trained.rows_at_once();
         let mut start = 0;
         while start < rows.rows {

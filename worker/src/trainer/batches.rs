@@ -19,8 +19,11 @@ pub struct DeviceFeatures(
 
 impl DeviceFeatures {
     /// Copies rows without targets to the device.
-    pub fn new(rows: &FeatureRows, device: Device) -> Self {
-        Self::of(rows.rows, rows.shape, &rows.features, device)
+    ///
+    /// # Errors
+    /// The device has too little memory for them, or libtorch failed.
+    pub fn new(rows: &FeatureRows, device: Device) -> Result<Self, TrainError> {
+        guarded(|| Self::of(rows.rows, rows.shape, &rows.features, device))
     }
 
     fn of(rows: u32, shape: SampleShape, features: &Features, device: Device) -> Self {
@@ -67,20 +70,24 @@ pub struct DeviceTable {
 
 impl DeviceTable {
     /// Copies samples to the device.
-    pub fn new(samples: &Samples, device: Device) -> Self {
-        let rows = i64::from(samples.rows);
-        let targets = match &samples.targets {
-            Targets::Numbers(values) => Tensor::from_slice(values).view([rows, 1]),
-            Targets::Classes { labels, .. } => {
-                let labels: Vec<i64> = labels.iter().copied().map(i64::from).collect();
-                Tensor::from_slice(&labels)
+    ///
+    /// # Errors
+    /// The device has too little memory for them, or libtorch failed.
+    pub fn new(samples: &Samples, device: Device) -> Result<Self, TrainError> {
+        guarded(|| {
+            let targets = match &samples.targets {
+                Targets::Numbers(values) => Tensor::from_slice(values).view([i64::from(samples.rows), 1]),
+                Targets::Classes { labels, .. } => {
+                    let labels: Vec<i64> = labels.iter().copied().map(i64::from).collect();
+                    Tensor::from_slice(&labels)
+                }
+            };
+            Self {
+                features: DeviceFeatures::of(samples.rows, samples.shape, &samples.features, device),
+                targets: targets.to_device(device),
+                classes: samples.classes().map(Arc::from),
             }
-        };
-        Self {
-            features: DeviceFeatures::of(samples.rows, samples.shape, &samples.features, device),
-            targets: targets.to_device(device),
-            classes: samples.classes().map(Arc::from),
-        }
+        })
     }
 
     /// The same memory under another handle, for another job.

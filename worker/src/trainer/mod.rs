@@ -22,7 +22,7 @@ mod weights;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use trawl_domain::fold::Split;
 use trawl_domain::metric::FoldMetrics;
 use trawl_domain::network::{Architecture, Hyperparameters};
@@ -169,6 +169,9 @@ pub enum TrainError {
     /// libtorch failed.
     #[error("training failed: {0}")]
     Failed(String),
+    /// The device answers nothing any more: no job of this process can train on it.
+    #[error("the device is lost: {0}")]
+    DeviceLost(String),
 }
 
 /// Trains all members of a job. `emit` may wait: training waits with it.
@@ -182,7 +185,7 @@ pub fn train(
     interrupter: &Interrupter,
 ) -> Result<Outcome, TrainError> {
     fix_rounding();
-    guarded(|| Training::new(job, device)?.run(emit, interrupter))?
+    on_device(device, || Training::new(job, device)?.run(emit, interrupter))
 }
 
 /// Goes on from a checkpoint as if training had never stopped: on one type of CPU to the last bit, which includes what it
@@ -198,11 +201,26 @@ pub fn resume(
     interrupter: &Interrupter,
 ) -> Result<Outcome, TrainError> {
     fix_rounding();
-    guarded(|| {
+    on_device(device, || {
         let mut training = Training::new(job, device)?;
         training.restore(checkpoint)?;
         training.run(emit, interrupter)
-    })?
+    })
+}
+
+/// Trains, and tells a training that failed from a device that did.
+fn on_device<T>(device: Device, train: impl FnOnce() -> Result<T, TrainError>) -> Result<T, TrainError> {
+    guarded(train).flatten().map_err(|error| match error {
+        TrainError::Failed(error) if is_lost(device) => TrainError::DeviceLost(error),
+        other => other,
+    })
+}
+
+/// True if a device does not even copy a number. A CUDA error that is not of one call, as of a kernel that wrote where it must not
+/// or of a GPU that is gone, is the answer to all later calls of the process.
+fn is_lost(device: Device) -> bool {
+    let answer = guarded(|| to_vec(&Tensor::ones([1], (Kind::Float, device))));
+    device != Device::Cpu && matches!(answer, Err(TrainError::Failed(_)))
 }
 
 /// libtorch's errors reach Rust as panics of tch. They end the job, not the worker.
@@ -210,9 +228,15 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, TrainError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic_text(panic.as_ref());
         let line = cause(&text).to_owned();
-        let is_memory = ["out of memory", "can't allocate memory", "not enough memory"]
-            .iter()
-            .any(|t| text.contains(t));
+        // The last is of NVIDIA's libraries, which take some memory past libtorch.
+        let is_memory = [
+            "out of memory",
+            "can't allocate memory",
+            "not enough memory",
+            "_ALLOC_FAILED",
+        ]
+        .iter()
+        .any(|t| text.contains(t));
         if is_memory {
             TrainError::OutOfMemory(line)
         } else {

@@ -1,7 +1,8 @@
 //! Runs a job to its end and keeps what it told.
 
-use tch::Device;
 use trawl_worker::trainer::{Event, Interrupter, MemberLosses, Outcome, TrainJob, Trained, train};
+
+use crate::device::device;
 
 /// Metrics of one member by epoch, as bits: training loss, validation loss, validation accuracy.
 pub(crate) type Bits = Vec<(u64, Option<u64>, Option<u64>)>;
@@ -42,7 +43,7 @@ pub(crate) fn run(job: &TrainJob) -> Ran {
         }
         gone.extend(diverged.iter().map(|member| (epoch, *member)));
     };
-    let outcome = train(job, Device::Cpu, &mut emit, &Interrupter::new()).expect("trains");
+    let outcome = train(job, device(), &mut emit, &Interrupter::new()).expect("trains");
     let Outcome::Finished(trained) = outcome else {
         panic!("nobody interrupted")
     };

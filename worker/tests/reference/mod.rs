@@ -57,7 +57,7 @@ fn members_with(optimizers: [(Optimizer, f64, f64); 4], folds: u32) -> Vec<Membe
 }
 
 /// The members as one job on a 1-10-15-10-1 network.
-pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32) -> TrainJob {
+pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32, device: Device) -> TrainJob {
     let mut layers = Vec::new();
     for units in [10, 15, 10] {
         layers.extend([Layer::Linear { units }, Layer::Activation(activation)]);
@@ -82,8 +82,9 @@ pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32) -> Train
                 features: Features::Floats(features),
                 targets: Targets::Numbers(targets),
             },
-            Device::Cpu,
-        ),
+            device,
+        )
+        .expect("samples on the device"),
         test: None,
     }
 }
@@ -123,7 +124,7 @@ pub(crate) fn cnn_members() -> Vec<Member> {
 }
 
 /// The members as one job on a network of the shape of the FashionMNIST example's, with fewer filters and units.
-pub(crate) fn cnn_job() -> TrainJob {
+pub(crate) fn cnn_job(device: Device) -> TrainJob {
     let conv = |filters| {
         Layer::Conv2d(Conv2d {
             filters,
@@ -170,8 +171,9 @@ pub(crate) fn cnn_job() -> TrainJob {
                     names: (0..10).map(|class| class.to_string()).collect(),
                 },
             },
-            Device::Cpu,
-        ),
+            device,
+        )
+        .expect("samples on the device"),
         test: None,
     }
 }

@@ -1,0 +1,135 @@
+//! What holds on a GPU alone. Skips where there is none; with `TRAWL_TEST_DEVICE=cuda:0`, the tests of the trainer run on one too.
+
+mod reference;
+
+use std::io::Write;
+use std::sync::OnceLock;
+
+use tch::Device;
+use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_domain::fold::{Split, Validation};
+use trawl_domain::network::{Activation, Architecture, Hyperparameters, Layer, Loss, Optimizer};
+use trawl_domain::seed::{Owner, Seed};
+use trawl_worker::device::{self, DeviceChoice};
+use trawl_worker::trainer::{DeviceTable, Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train};
+
+/// What float32 leaves of two orders of the same sums after a hundred steps.
+const TOLERANCE: f64 = 1e-4;
+
+/// The same for convolutions, after 50.
+const CNN_TOLERANCE: f64 = 1e-3;
+
+/// The first GPU, if there is one.
+fn gpu() -> Option<Device> {
+    static GPU: OnceLock<Option<Device>> = OnceLock::new();
+    *GPU.get_or_init(|| match device::take(DeviceChoice::Cuda(0), 1, None) {
+        Ok(taken) => Some(taken.device),
+        Err(error) => {
+            // Not by a macro, whose output is kept from whoever runs tests that pass.
+            let _ = writeln!(std::io::stderr(), "skipped: {error}");
+            None
+        }
+    })
+}
+
+/// Training losses and validation losses, by epoch and member, and what was trained.
+fn run(job: &TrainJob, device: Device) -> (Vec<(f64, f64)>, Trained) {
+    let mut all = Vec::new();
+    let mut emit = |event: Event<'_>| {
+        let Event::Epoch { losses, .. } = event else { return };
+        all.extend(
+            losses
+                .iter()
+                .map(|losses| (losses.train_loss, losses.val_loss.expect("rows validate"))),
+        );
+    };
+    match train(job, device, &mut emit, &Interrupter::new()).expect("trains") {
+        Outcome::Finished(trained) => (all, trained),
+        Outcome::Interrupted => panic!("nobody interrupted"),
+    }
+}
+
+/// Steps of a stack with all optimizers.
+fn table_job(activation: Activation, device: Device) -> TrainJob {
+    let (_, batch_size, epochs) = reference::VARIANTS[1];
+    reference::job(activation, batch_size, epochs, device)
+}
+
+fn assert_close([cpu, gpu]: [Vec<(f64, f64)>; 2], tolerance: f64, what: &str) {
+    assert_eq!(cpu.len(), gpu.len(), "{what}");
+    let off = |a: f64, b: f64| (a - b).abs() / a.abs();
+    let worst = cpu.iter().zip(&gpu).map(|(a, b)| off(a.0, b.0).max(off(a.1, b.1)));
+    let worst = worst.fold(0.0, f64::max);
+    println!("{what}: at most {worst:.1e} off");
+    assert!(worst < tolerance, "{what}: {worst:.1e} off");
+}
+
+#[test]
+fn losses_are_those_of_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let losses = |job: fn(Device) -> TrainJob| [Device::Cpu, gpu].map(|device| run(&job(device), device).0);
+    assert_close(losses(|device| table_job(Activation::Relu, device)), TOLERANCE, "relu");
+    assert_close(losses(|device| table_job(Activation::Tanh, device)), TOLERANCE, "tanh");
+    assert_close(losses(reference::cnn_job), CNN_TOLERANCE, "convolutions");
+}
+
+#[test]
+fn the_same_job_twice_is_the_same_bits() {
+    let Some(gpu) = gpu() else { return };
+    for job in [table_job(Activation::Tanh, gpu), reference::cnn_job(gpu)] {
+        let ((first, trained), (second, again)) = (run(&job, gpu), run(&job, gpu));
+        assert_eq!(first, second);
+        for member in 0..job.members.len() {
+            assert_eq!(trained.weights(member), again.weights(member));
+        }
+    }
+}
+
+/// A network of one wide layer, all of whose rows make a step.
+fn wide(units: u32, device: Device) -> TrainJob {
+    const ROWS: u32 = 1 << 16;
+    let values: Vec<f32> = (0..ROWS).map(|row| row as f32 / ROWS as f32).collect();
+    let samples = Samples {
+        rows: ROWS,
+        shape: SampleShape::Vector(1),
+        features: Features::Floats(values.clone()),
+        targets: Targets::Numbers(values),
+    };
+    TrainJob {
+        seed: Seed(1),
+        architecture: Architecture {
+            input: SampleShape::Vector(1),
+            layers: vec![Layer::Linear { units }, Layer::Linear { units: 1 }],
+            loss: Loss::Mse,
+            batch_size: ROWS,
+            epochs: 1,
+        },
+        split: Split::Validation(Validation::KFold(2)),
+        members: vec![Member {
+            owner: Owner::Trial(0),
+            fold: 0,
+            hyperparameters: Hyperparameters {
+                optimizer: Optimizer::Sgd,
+                learning_rate: 1e-3,
+                l2: 0.0,
+                momentum: 0.0,
+                dropout: Vec::new(),
+            },
+        }],
+        data: DeviceTable::new(&samples, device).expect("samples on the device"),
+        test: None,
+    }
+}
+
+#[test]
+fn a_job_that_needs_more_memory_than_there_is_ends_alone() {
+    let Some(gpu) = gpu() else { return };
+    // One activation of 32 networks, idle ones among them: 2^15 rows x 2^18 units x 4 bytes each, a terabyte.
+    let ended = train(&wide(1 << 18, gpu), gpu, &mut |_| {}, &Interrupter::new());
+    match ended {
+        Err(TrainError::OutOfMemory(text)) => assert!(text.contains("memory"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    // What it had is free again, and the next job trains.
+    assert_eq!(run(&wide(16, gpu), gpu).0.len(), 1);
+}

@@ -1,0 +1,39 @@
+//! A GPU that answers nothing any more is told from a job that failed. In a process of its own, which is of no use afterwards.
+
+mod reference;
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tch::{Device, Kind, Tensor};
+use trawl_domain::network::Activation;
+use trawl_worker::device::{self, DeviceChoice};
+use trawl_worker::trainer::{Interrupter, TrainError, train};
+
+#[test]
+fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
+    let device = match device::take(DeviceChoice::Cuda(0), 1, None) {
+        Ok(taken) => taken.device,
+        Err(error) => {
+            // Not by a macro, whose output is kept from whoever runs tests that pass.
+            let _ = writeln!(std::io::stderr(), "skipped: {error}");
+            return;
+        }
+    };
+    let (_, batch_size, epochs) = reference::VARIANTS[1];
+    let job = reference::job(Activation::Tanh, batch_size, epochs, device);
+    assert!(train(&job, device, &mut |_| {}, &Interrupter::new()).is_ok());
+
+    // A job that fails on a GPU that works: its rows are elsewhere.
+    let elsewhere = reference::cnn_job(Device::Cpu);
+    let ended = train(&elsewhere, device, &mut |_| {}, &Interrupter::new());
+    assert!(matches!(ended, Err(TrainError::Failed(_))), "{ended:?}");
+
+    // A kernel that reads where it must not.
+    let row = Tensor::from_slice(&[1_i64 << 40]).to_device(device);
+    let table = Tensor::zeros([4], (Kind::Float, device));
+    let read = catch_unwind(AssertUnwindSafe(|| table.index_select(0, &row).to_device(Device::Cpu)));
+    assert!(read.is_err());
+    let ended = train(&job, device, &mut |_| {}, &Interrupter::new());
+    assert!(matches!(ended, Err(TrainError::DeviceLost(_))), "{ended:?}");
+}
