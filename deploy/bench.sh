@@ -4,6 +4,7 @@
 #
 # Settings:
 #   TRAWL_BENCH_PYTHON=PYTHON  a Python with PyTorch 2.11: one more reference for the training
+#   TRAWL_BENCH_DEVICE=cuda:0  train there and not on the CPU
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,5 +15,5 @@ bench --no-run
 
 cpu=$(LC_ALL=C lscpu | sed -n 's/^Model name: *//p' | head -n 1)
 echo
-echo "$(date -u +%F), ${cpu:-unknown CPU}, $(nproc) cores, no GPU used"
+echo "$(date -u +%F), ${cpu:-unknown CPU}, $(nproc) cores, training on ${TRAWL_BENCH_DEVICE:-the CPU}"
 bench --quiet

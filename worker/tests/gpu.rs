@@ -13,11 +13,10 @@ use trawl_domain::seed::{Owner, Seed};
 use trawl_worker::device::{self, DeviceChoice};
 use trawl_worker::trainer::{DeviceTable, Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train};
 
-/// What float32 leaves of two orders of the same sums after a hundred steps.
+/// What float32 leaves of two orders of the same sums after a hundred steps, or fifteen where there are convolutions: more of them,
+/// and RMSprop has grown it to whole per cents. Numbers of fewer digits, as GPUs like them, are off by more in the first step.
 const TOLERANCE: f64 = 1e-4;
-
-/// The same for convolutions, after 50.
-const CNN_TOLERANCE: f64 = 1e-3;
+const CNN_EPOCHS: u32 = 3;
 
 /// The first GPU, if there is one.
 fn gpu() -> Option<Device> {
@@ -55,22 +54,28 @@ fn table_job(activation: Activation, device: Device) -> TrainJob {
     reference::job(activation, batch_size, epochs, device)
 }
 
-fn assert_close([cpu, gpu]: [Vec<(f64, f64)>; 2], tolerance: f64, what: &str) {
+fn short_cnn_job(device: Device) -> TrainJob {
+    let mut job = reference::cnn_job(device);
+    job.architecture.epochs = CNN_EPOCHS;
+    job
+}
+
+fn assert_close([cpu, gpu]: [Vec<(f64, f64)>; 2], what: &str) {
     assert_eq!(cpu.len(), gpu.len(), "{what}");
     let off = |a: f64, b: f64| (a - b).abs() / a.abs();
     let worst = cpu.iter().zip(&gpu).map(|(a, b)| off(a.0, b.0).max(off(a.1, b.1)));
     let worst = worst.fold(0.0, f64::max);
     println!("{what}: at most {worst:.1e} off");
-    assert!(worst < tolerance, "{what}: {worst:.1e} off");
+    assert!(worst < TOLERANCE, "{what}: {worst:.1e} off");
 }
 
 #[test]
 fn losses_are_those_of_the_cpu() {
     let Some(gpu) = gpu() else { return };
     let losses = |job: fn(Device) -> TrainJob| [Device::Cpu, gpu].map(|device| run(&job(device), device).0);
-    assert_close(losses(|device| table_job(Activation::Relu, device)), TOLERANCE, "relu");
-    assert_close(losses(|device| table_job(Activation::Tanh, device)), TOLERANCE, "tanh");
-    assert_close(losses(reference::cnn_job), CNN_TOLERANCE, "convolutions");
+    assert_close(losses(|device| table_job(Activation::Relu, device)), "relu");
+    assert_close(losses(|device| table_job(Activation::Tanh, device)), "tanh");
+    assert_close(losses(short_cnn_job), "convolutions");
 }
 
 #[test]
@@ -124,8 +129,8 @@ fn wide(units: u32, device: Device) -> TrainJob {
 #[test]
 fn a_job_that_needs_more_memory_than_there_is_ends_alone() {
     let Some(gpu) = gpu() else { return };
-    // One activation of 32 networks, idle ones among them: 2^15 rows x 2^18 units x 4 bytes each, a terabyte.
-    let ended = train(&wide(1 << 18, gpu), gpu, &mut |_| {}, &Interrupter::new());
+    // One activation: 2^15 rows x 2^23 units x 4 bytes, a terabyte.
+    let ended = train(&wide(1 << 23, gpu), gpu, &mut |_| {}, &Interrupter::new());
     match ended {
         Err(TrainError::OutOfMemory(text)) => assert!(text.contains("memory"), "{text}"),
         other => panic!("{other:?}"),

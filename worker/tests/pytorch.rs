@@ -1,10 +1,9 @@
 //! The trainer agrees with PyTorch: same weights, same batches, same losses. `reference/make_reference.py` renews the data.
 
-mod device;
 mod reference;
 
-use device::device;
 use serde_json::Value;
+use tch::Device;
 use trawl_domain::network::Activation;
 use trawl_worker::trainer::{Event, Interrupter, MemberLosses, Outcome, TrainJob, train};
 
@@ -19,7 +18,7 @@ fn agrees_with_pytorch(activation: Activation) {
     let data: Value = serde_json::from_str(include_str!("data/pytorch_losses.json")).expect("JSON");
     for (variant, batch_size, epochs) in reference::VARIANTS {
         let expected = &data["losses"][variant][activation.as_str()];
-        let job = reference::job(activation, batch_size, epochs, device());
+        let job = reference::job(activation, batch_size, epochs, Device::Cpu);
         compare(&job, expected, TOLERANCE, &format!("{activation} {variant}"));
     }
 }
@@ -34,7 +33,7 @@ fn compare(job: &TrainJob, expected: &Value, tolerance: f64, run: &str) {
         assert_eq!((losses.len(), diverged), (job.members.len(), [].as_slice()));
         seen.push(losses.to_vec());
     };
-    let outcome = train(job, device(), &mut emit, &Interrupter::new()).expect("trains");
+    let outcome = train(job, Device::Cpu, &mut emit, &Interrupter::new()).expect("trains");
     assert!(matches!(outcome, Outcome::Finished(_)));
     assert_eq!(seen.len(), job.architecture.epochs as usize);
 
@@ -83,7 +82,7 @@ fn tanh_agrees_with_pytorch() {
 fn convolutions_and_cross_entropy_agree_with_pytorch() {
     let data: Value = serde_json::from_str(include_str!("data/pytorch_cnn_losses.json")).expect("JSON");
     compare(
-        &reference::cnn_job(device()),
+        &reference::cnn_job(Device::Cpu),
         &data["losses"],
         CNN_TOLERANCE,
         "convolutions",

@@ -233,7 +233,7 @@ pub(crate) struct CompletionsArgs {
 
 #[derive(Args)]
 pub(crate) struct UpArgs {
-    /// Workers to start; as many as there are cores where left out.
+    /// Workers to start; where left out as many as there are cores, and at most four for each GPU.
     #[arg(long, value_name = "N", env = "TRAWL_WORKERS", value_parser = value_parser!(u32).range(0..=1024))]
     pub(crate) workers: Option<u32>,
     /// Device of every worker: auto, cpu or cuda:N.

@@ -35,6 +35,8 @@ use crate::program;
 
 /// A worker that stops hands its jobs back, which takes one epoch at most.
 const WORKER_GRACE: Duration = Duration::from_secs(20);
+/// Each is a process with some 700 MiB of the GPU's memory. On an H200, four trained three times as fast as one.
+const WORKERS_PER_GPU: usize = 4;
 const DEFAULT_GRPC: &str = "http://127.0.0.1:50051";
 
 /// Runs until Ctrl-C, or until something ends that cannot be started again.
@@ -163,15 +165,31 @@ impl Up<'_> {
     }
 
     fn worker_count(&self) -> usize {
+        let cores = available_parallelism().map_or(1, usize::from);
         match self.args.workers {
             Some(count) => count as usize,
-            None => available_parallelism().map_or(1, usize::from),
+            None => match self.gpus() {
+                0 => cores,
+                gpus => cores.min(WORKERS_PER_GPU * gpus),
+            },
+        }
+    }
+
+    /// GPUs on which workers would train.
+    fn gpus(&self) -> usize {
+        match self.args.device.as_str() {
+            "cpu" => 0,
+            // Without the CUDA half of libtorch they train on the CPU, whatever else there is.
+            "auto" if std::env::var_os("TRAWL_LIBTORCH_CUDA_DIR").is_none() => 0,
+            "auto" => std::fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, Iterator::count),
+            _ => 1,
         }
     }
 
     fn worker_spec(&self, number: usize, grpc: &str) -> Spec {
         let (program, launcher) = (self.worker.clone(), self.launcher.clone());
         let (grpc, device, tls) = (grpc.to_owned(), self.args.device.clone(), self.tls.clone());
+        let devices = self.data_dir.path().join("devices");
         let command = move || -> Command {
             let mut command = launcher.command(&program);
             command.args([
@@ -184,6 +202,7 @@ impl Up<'_> {
                 "--threads",
                 "1",
             ]);
+            command.arg("--share-devices").arg(&devices);
             if let Some(file) = &tls.ca {
                 command.arg("--tls-ca").arg(file);
             }

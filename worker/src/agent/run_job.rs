@@ -134,7 +134,7 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
         (_, Some(LeaseEnd::Lost)) => warn!(job.id = lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost"),
         // Whatever else it was told meanwhile, it did not heed that.
         (Err(error), _) if error.is_of_worker() => {
-            release(agent, &lease, error.cause().as_str(), error.to_string()).await
+            release(agent, &lease, error.cause().as_str(), error.to_string()).await;
         }
         // Told to stop just when the end was recorded.
         (Ok(()), Some(LeaseEnd::Drain)) => info!(job.id = lease.job_id, job.ran_ms = ran_ms, "job finished"),

@@ -48,7 +48,7 @@ impl DeviceFeatures {
 
     /// As they go into a network, [stack, rows, …], of the rows [stack, rows].
     pub(super) fn gather(&self, order: &Tensor) -> Tensor {
-        as_input(pick(&self.0, order))
+        as_input(pick(&self.0, &order.contiguous()))
     }
 
     /// All rows in their order, for each network of a stack: [stack, rows].
@@ -161,7 +161,8 @@ impl DeviceTable {
 
     /// Features [stack, rows, …] and targets [stack, rows, 1], or labels [stack, rows], of the rows [stack, rows].
     pub(super) fn gather(&self, order: &Tensor) -> (Tensor, Tensor) {
-        (self.features.gather(order), pick(&self.targets, order))
+        let order = order.contiguous();
+        (self.features.gather(&order), pick(&self.targets, &order))
     }
 
     /// All rows in their order, for each network of a stack: [stack, rows].
@@ -170,10 +171,10 @@ impl DeviceTable {
     }
 }
 
-/// Of a table [rows, …] the rows [stack, rows], as [stack, rows, …].
+/// Of a table [rows, …] the rows [stack, rows], which are contiguous, as [stack, rows, …].
 fn pick(table: &Tensor, order: &Tensor) -> Tensor {
     let shape = [&order.size()[..], &table.size()[1..]].concat();
-    table.index_select(0, &order.reshape([-1])).view(shape.as_slice())
+    table.index_select(0, &order.view([-1])).view(shape.as_slice())
 }
 
 /// Features as they go into a network: pixels divided by 255.

@@ -5,6 +5,7 @@
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::dataset::SampleShape;
+use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::network::{Architecture, Layer};
 use trawl_domain::seed::{Purpose, Stream};
 
@@ -15,7 +16,17 @@ use super::{TrainError, TrainJob};
 /// stack; for matrix products, [`super::rounding`] sees to it.
 const ALIGN: i64 = 32;
 
-/// The parameters of all members, and of as many idle networks as fill the stack up to a multiple of [`ALIGN`].
+/// Networks of a stack that trains so many members together: idle ones fill it up. On a GPU all stacks have one size, as the
+/// libraries choose their code by it, with other rounding; so a member does not see how many others there are.
+fn stack_size(members: usize, together: bool, device: Device) -> i64 {
+    match device {
+        _ if !together => members as i64,
+        Device::Cpu => round_up(members as i64),
+        _ => round_up(members.max(JOB_MEMBERS_MAX) as i64),
+    }
+}
+
+/// The parameters of all members, and of the idle networks that fill the stack up.
 #[derive(Debug)]
 pub(super) struct Stack {
     /// Job's member by place in the stack: sorted by optimizer, so that each optimizer has one slice.
@@ -113,16 +124,11 @@ fn round_up(len: i64) -> i64 {
 }
 
 impl Stack {
-    /// These members of a job with their initial weights, each from its own stream. A stack of networks that train `together`
-    /// is padded; a network that trains alone is not.
+    /// These members of a job with their initial weights, each from its own stream.
     pub(super) fn new(job: &TrainJob, members: &[usize], together: bool, device: Device) -> Result<Self, TrainError> {
         let mut places = members.to_vec();
         places.sort_by_key(|member| (job.members[*member].hyperparameters.optimizer, *member));
-        let size = if together {
-            round_up(places.len() as i64)
-        } else {
-            places.len() as i64
-        };
+        let size = stack_size(places.len(), together, device);
         let blocks = blocks(&job.architecture)?;
         let width = blocks.last().map_or(0, |block| block.end);
 
@@ -141,7 +147,7 @@ impl Stack {
     }
 
     /// One network, member 0, with these parameters: for each layer that has any the weight, then the bias, in PyTorch's order.
-    /// A network that trained `together` with others is padded, as then.
+    /// A network that trained `together` with others stands among idle ones, as then.
     pub(super) fn of_one<I: Iterator<Item = f32>>(
         architecture: &Architecture,
         layers: impl IntoIterator<Item = I>,
@@ -154,7 +160,7 @@ impl Stack {
         for (block, mut values) in blocks.iter().zip(layers) {
             block.fill(&mut row, || values.next().unwrap_or_default());
         }
-        let size = if together { ALIGN } else { 1 };
+        let size = stack_size(1, together, device);
         let flat = Tensor::zeros([size, width], (Kind::Float, device));
         flat.select(0, 0).copy_(&Tensor::from_slice(&row));
         Ok(Self::over(flat, &blocks, vec![0]))
