@@ -14,7 +14,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use trawl_domain::access::{Role, TokenHash};
 use trawl_domain::id::TokenId;
 use trawl_domain::secret::Secret;
@@ -32,6 +32,8 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 /// How long a call waits that comes too early, and one before it is told that too many wait already: whoever calls again as soon as
 /// they are answered is slowed down by it.
 const PACE_WAIT: Duration = Duration::from_secs(1);
+/// Calls that wait go on in steps of this time: one wake-up, and one write of their answers, for all of a step.
+const PACE_STEP: Duration = Duration::from_millis(10);
 /// Calls that wait to be told so. Further ones are told at once.
 const TOLD_LATER_MAX: usize = 4_096;
 
@@ -97,6 +99,8 @@ impl Refusal {
 #[derive(Debug)]
 pub struct Door {
     app: Arc<App>,
+    /// What the steps of the pace are counted from.
+    opened: Instant,
     /// Those that the coordinator was started with.
     fixed: Vec<(TokenHash, Caller)>,
     known: RwLock<Option<Arc<Known>>>,
@@ -131,6 +135,7 @@ impl Door {
         let quota = Quota::per_second(per_second).allow_burst(per_second.saturating_add(per_second.get()));
         Self {
             app,
+            opened: Instant::now(),
             fixed: fixed
                 .into_iter()
                 .filter_map(|(token, caller)| Some((TokenHash::of(token?.expose()), caller)))
@@ -191,7 +196,7 @@ impl Door {
             Ok(counted) => {
                 let early = self.per_second.get().saturating_sub(counted.remaining_burst_capacity());
                 if early > 0 {
-                    sleep(PACE_WAIT * early / self.per_second.get()).await;
+                    sleep_until(self.step_after(PACE_WAIT * early / self.per_second.get())).await;
                 }
                 Ok(())
             }
@@ -206,6 +211,13 @@ impl Door {
                 })
             }
         }
+    }
+
+    /// The end of a wait that begins now: the next step of the pace.
+    fn step_after(&self, wait: Duration) -> Instant {
+        let step = PACE_STEP.as_micros();
+        let at = (self.opened.elapsed() + wait).as_micros().div_ceil(step) * step;
+        self.opened + Duration::from_micros(u64::try_from(at).unwrap_or(u64::MAX))
     }
 
     /// Waits until a token that was let in is not valid any more; for ever, if it stays valid.

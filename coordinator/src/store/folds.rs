@@ -193,7 +193,7 @@ pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32)]) -> Result<
 }
 
 /// Completes a job's running folds that have all of their `epochs` reports, and takes every fold's metrics from its
-/// reports. Returns how many folds still lack reports.
+/// reports, fold by fold: what it takes does not grow with the tables. Returns how many folds still lack reports.
 pub async fn complete(conn: &mut Connection, job_id: JobId, epochs: u32) -> Result<u32, StoreError> {
     sqlx::query!(
         "UPDATE trawl_store.folds f
@@ -201,16 +201,18 @@ pub async fn complete(conn: &mut Connection, job_id: JobId, epochs: u32) -> Resu
              epochs = m.epochs, train_loss = m.train_loss, val_loss = m.val_loss,
              best_epoch = m.best_epoch, best_val_loss = m.best_val_loss,
              val_accuracy = m.val_accuracy, best_val_accuracy = m.best_val_accuracy
-         FROM (SELECT r.fold_id, count(*)::integer AS epochs,
-                      (array_agg(r.train_loss ORDER BY r.epoch DESC))[1] AS train_loss,
-                      (array_agg(r.val_loss ORDER BY r.epoch DESC))[1] AS val_loss,
-                      (array_agg(r.epoch ORDER BY r.val_loss, r.epoch) FILTER (WHERE r.val_loss IS NOT NULL))[1] AS best_epoch,
-                      min(r.val_loss) AS best_val_loss,
-                      (array_agg(r.val_accuracy ORDER BY r.epoch DESC))[1] AS val_accuracy,
-                      max(r.val_accuracy) AS best_val_accuracy
-               FROM trawl_store.epoch_reports r
-               WHERE r.fold_id IN (SELECT fold_id FROM trawl_store.folds WHERE job_id = $1)
-               GROUP BY r.fold_id) m
+         FROM (SELECT of_job.fold_id, seen.epochs, last.train_loss, last.val_loss, best.epoch AS best_epoch,
+                      seen.best_val_loss, last.val_accuracy, seen.best_val_accuracy
+               FROM trawl_store.folds of_job
+               CROSS JOIN LATERAL (SELECT count(*)::integer AS epochs, max(r.epoch) AS last_epoch,
+                                          min(r.val_loss) AS best_val_loss, max(r.val_accuracy) AS best_val_accuracy
+                                   FROM trawl_store.epoch_reports r
+                                   WHERE r.fold_id = of_job.fold_id) seen
+               JOIN trawl_store.epoch_reports last ON last.fold_id = of_job.fold_id AND last.epoch = seen.last_epoch
+               LEFT JOIN LATERAL (SELECT min(r.epoch) AS epoch
+                                  FROM trawl_store.epoch_reports r
+                                  WHERE r.fold_id = of_job.fold_id AND r.val_loss = seen.best_val_loss) best ON true
+               WHERE of_job.job_id = $1) m
          WHERE f.fold_id = m.fold_id",
         job_id.0,
         int(epochs),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::setpriority_process;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
@@ -175,12 +176,15 @@ async fn poured(
     Ok(Outcome::Done(row))
 }
 
-/// Does something on a thread and a runtime of its own, so that it is in the way of no client that is measured.
+/// Does something on a thread and a runtime of its own, so that it is in the way of no client that is measured; of low priority, as
+/// whoever pours a flood has machines of their own elsewhere.
 async fn on_another_thread<T: Send + 'static>(
     work: impl AsyncFnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     let (sends_result, result) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().spawn(move || {
+        // Of this thread alone, on Linux.
+        let _ = setpriority_process(None, 19);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let done = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(work()));
         // Who asked waits for this.

@@ -340,10 +340,10 @@ fn read_worker_logs(folder: &Path) -> anyhow::Result<String> {
 }
 
 /// `trawl-worker`. Trainings take what the cores have left, as they have machines of their own elsewhere: else all that is measured
-/// beside them is how they crowd two cores.
+/// beside them is how they crowd two cores. A low priority is not enough: it has others wait for the end of a slice of time.
 pub(super) fn worker_program() -> anyhow::Result<Command> {
-    let mut program = Command::new("nice");
-    program.args(["-n", "19"]).arg(binary("trawl-worker")?);
+    let mut program = Command::new("chrt");
+    program.args(["--idle", "0"]).arg(binary("trawl-worker")?);
     Ok(program)
 }
 
