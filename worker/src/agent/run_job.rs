@@ -78,7 +78,12 @@ impl JobError {
     /// True if no other job can be trained by this process. A thread that hangs stays, and with it a slot, a core and memory; a
     /// device that is lost answers no other job either.
     fn is_of_worker(&self) -> bool {
-        matches!(self, Self::Hung(_) | Self::Train(TrainError::DeviceLost(_)))
+        matches!(
+            self,
+            Self::Hung(_)
+                | Self::Train(TrainError::DeviceLost(_))
+                | Self::Dataset(DatasetError::Device(TrainError::DeviceLost(_)))
+        )
     }
 }
 

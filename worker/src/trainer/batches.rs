@@ -8,7 +8,7 @@ use trawl_domain::network::Architecture;
 use trawl_domain::seed::Purpose;
 
 use super::stack::Stack;
-use super::{TrainError, TrainJob, guarded, to_vec};
+use super::{TrainError, TrainJob, guarded, on_device, to_vec};
 
 /// Features on the device.
 #[derive(Debug)]
@@ -21,9 +21,9 @@ impl DeviceFeatures {
     /// Copies rows without targets to the device.
     ///
     /// # Errors
-    /// The device has too little memory for them, or libtorch failed.
+    /// The device has too little memory for them, libtorch failed, or the device is lost.
     pub fn new(rows: &FeatureRows, device: Device) -> Result<Self, TrainError> {
-        guarded(|| Self::of(rows.rows, rows.shape, &rows.features, device))
+        on_device(device, || Ok(Self::of(rows.rows, rows.shape, &rows.features, device)))
     }
 
     fn of(rows: u32, shape: SampleShape, features: &Features, device: Device) -> Self {
@@ -72,9 +72,9 @@ impl DeviceTable {
     /// Copies samples to the device.
     ///
     /// # Errors
-    /// The device has too little memory for them, or libtorch failed.
+    /// The device has too little memory for them, libtorch failed, or the device is lost.
     pub fn new(samples: &Samples, device: Device) -> Result<Self, TrainError> {
-        guarded(|| {
+        on_device(device, || {
             let targets = match &samples.targets {
                 Targets::Numbers(values) => Tensor::from_slice(values).view([i64::from(samples.rows), 1]),
                 Targets::Classes { labels, .. } => {
@@ -82,11 +82,11 @@ impl DeviceTable {
                     Tensor::from_slice(&labels)
                 }
             };
-            Self {
+            Ok(Self {
                 features: DeviceFeatures::of(samples.rows, samples.shape, &samples.features, device),
                 targets: targets.to_device(device),
                 classes: samples.classes().map(Arc::from),
-            }
+            })
         })
     }
 

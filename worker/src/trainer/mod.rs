@@ -209,9 +209,9 @@ pub fn resume(
     })
 }
 
-/// Trains, and tells a training that failed from a device that did.
-fn on_device<T>(device: Device, train: impl FnOnce() -> Result<T, TrainError>) -> Result<T, TrainError> {
-    guarded(train).flatten().map_err(|error| match error {
+/// Works on a device, and tells work that failed from a device that did.
+fn on_device<T>(device: Device, work: impl FnOnce() -> Result<T, TrainError>) -> Result<T, TrainError> {
+    guarded(work).flatten().map_err(|error| match error {
         TrainError::Failed(error) if is_lost(device) => TrainError::DeviceLost(error),
         other => other,
     })
@@ -220,8 +220,8 @@ fn on_device<T>(device: Device, train: impl FnOnce() -> Result<T, TrainError>) -
 /// True if a device does not even copy a number. A CUDA error that is not of one call, as of a kernel that wrote where it must not
 /// or of a GPU that is gone, is the answer to all later calls of the process.
 fn is_lost(device: Device) -> bool {
-    let answer = guarded(|| to_vec(&Tensor::ones([1], (Kind::Float, device))));
-    device != Device::Cpu && matches!(answer, Err(TrainError::Failed(_)))
+    let ask = || to_vec(&Tensor::ones([1], (Kind::Float, device)));
+    device != Device::Cpu && matches!(guarded(ask), Err(TrainError::Failed(_)))
 }
 
 /// libtorch's errors reach Rust as panics of tch. They end the job, not the worker.
