@@ -193,7 +193,7 @@ pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32)]) -> Result<
 }
 
 /// Completes a job's running folds that have all of their `epochs` reports, and takes every fold's metrics from its
-/// reports, fold by fold: what it takes does not grow with the tables. Returns how many folds still lack reports.
+/// reports, fold by fold, so that the tables are not read whole. Returns how many folds still lack reports.
 pub async fn complete(conn: &mut Connection, job_id: JobId, epochs: u32) -> Result<u32, StoreError> {
     sqlx::query!(
         "UPDATE trawl_store.folds f

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{Closed, Outcome, Row, Scene, SceneSettings, Settings};
-use crate::history::{Action, Operation, Outcome as Told, Percentiles, Stored};
+use crate::history::{Action, Operation, Outcome as Told, Percentiles, Stored, StoredAttempt};
 use crate::system::look_for;
 
 /// What the coordinator is at when it dies.
@@ -147,22 +147,16 @@ pub(super) async fn away(settings: &Settings) -> anyhow::Result<Outcome> {
     scene.load.acknowledged(200).await?;
     let real = scene.real.len();
     let Closed { mut row, stored, .. } = scene.end(ABSENCES.len()).await?;
-    let (mut held, mut lost_by_absence) = (0, [0; ABSENCES.len()]);
-    // A lease may live through an absence, and be lost in the next.
-    let nexts = kills.iter().copied().skip(1).chain([Duration::MAX]);
-    for ((kill, next), lost) in kills.iter().copied().zip(nexts).zip(&mut lost_by_absence) {
-        for attempt in &stored.attempts {
-            if attempt.granted < kill && attempt.ended.is_none_or(|ended| ended > kill) {
-                let is_lost =
-                    attempt.outcome.as_deref() == Some("expired") && attempt.ended.is_some_and(|ended| ended < next);
-                held += usize::from(!is_lost);
-                *lost += usize::from(is_lost);
-            }
-        }
-    }
-    let lost: usize = lost_by_absence.iter().sum();
+    // Each lease counts once, however many absences it lived through before it was lost.
+    let met_absence = |attempt: &&StoredAttempt| {
+        let lived_at = |kill: &Duration| attempt.granted < *kill && attempt.ended.is_none_or(|ended| ended > *kill);
+        kills.iter().any(lived_at)
+    };
+    let is_lost = |attempt: &&StoredAttempt| attempt.outcome.as_deref() == Some("expired");
+    let (lost, held): (Vec<_>, Vec<_>) = stored.attempts.iter().filter(met_absence).partition(is_lost);
+    let (lost, held) = (lost.len(), held.len());
     row.see(format!(
-        "away for 0, 20 and 60 s with a time limit of {} s: {held} leases were held through it, {lost_by_absence:?} were not (workers that \
+        "away for 0, 20 and 60 s with a time limit of {} s: {held} leases were held through it, {lost} were not (workers that \
          train stop by themselves once their lease may have run out, and a claim may be cut off before its answer)",
         ttl.as_secs()
     ));
