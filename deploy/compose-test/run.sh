@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The whole way of docker-compose.yml on a real engine: builds the images, starts the stack, submits a study by grpcurl from
+# The whole way of docker-compose.yml on a real engine: makes the images, starts the stack, submits a study by grpcurl from
 # outside, kills a worker and the coordinator meanwhile, asks Postgres for the best trials as a reader, and takes the stack down
 # and up again. Closes with a table of times and sizes, and one line of totals. Skips, and says so, without an engine.
 #
 # Settings:
+#   IMAGES=binaries          the last stages of the Dockerfiles around the binaries of target/release; the default, in a minute
+#   IMAGES=dockerfiles       the whole Dockerfiles, which compile everything again
+#   IMAGES=there             the images of the last run
 #   TRAWL_STAND_INS=yes|no   base images made here instead of pulled; where left out: if none can be pulled
-#   NO_BUILD=1               the images of the last run
 #   KEEP=1                   leave the stack running
 set -euo pipefail
 
@@ -86,6 +88,8 @@ fi
 
 # ---- the images ----------------------------------------------------------------------------------------------
 
+images=${IMAGES:-binaries}
+[[ $images =~ ^(binaries|dockerfiles|there)$ ]] || { echo "compose-test: IMAGES=$images is none of binaries, dockerfiles, there" >&2; exit 2; }
 stand_ins=${TRAWL_STAND_INS:-}
 if [[ -z $stand_ins ]]; then
     stand_ins=no
@@ -95,7 +99,9 @@ fi
 if [[ $stand_ins == yes ]]; then
     [[ $(id -u) == 0 ]] || skip 'no image can be pulled, and without root no stand-ins can be made'
     command -v debootstrap >/dev/null || skip 'no image can be pulled, and stand-ins need debootstrap: apt-get install debootstrap'
-    timed 'stand-ins of the base images' deploy/compose-test/stand-ins.sh
+    bases=(debian:bookworm-slim postgres:18.6-bookworm)
+    if [[ $images == dockerfiles ]]; then bases+=(rust:1.95.0-slim-bookworm); fi
+    timed 'stand-ins of the base images' deploy/compose-test/stand-ins.sh "${bases[@]}"
     export TRAWL_RUST_IMAGE=trawl-stand-in/rust:1.95.0-slim-bookworm
     export TRAWL_RUNTIME_IMAGE=trawl-stand-in/debian:bookworm-slim
     export TRAWL_POSTGRES_IMAGE=trawl-stand-in/postgres:18.6-bookworm
@@ -104,12 +110,38 @@ base=${TRAWL_RUNTIME_IMAGE:-debian:bookworm-slim}
 coordinator=trawl/coordinator:$TRAWL_VERSION
 worker=trawl/worker:$TRAWL_VERSION
 log=$(mktemp)
-build() { "${compose[@]}" build "$1" >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 1; }; }
-if [[ -z ${NO_BUILD:-} ]]; then
-    # The service that builds its image.
-    timed 'build of the coordinator' build first-start
-    timed 'build of the worker for CPUs' build worker
-fi
+quietly() { "$@" >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 1; }; }
+# assemble IMAGE DOCKERFILE TARGET: its last stages, with a stage `build` that holds what was built already.
+assemble() {
+    local context
+    context=$(mktemp -d)
+    mkdir -p "$context/trawl/target/release" "$context/opt/trawl/libtorch-2.11.0-cpu" "$context/deploy"
+    cp target/release/trawl{,-coordinator,-worker} "$context/trawl/target/release/"
+    strip --strip-debug "$context"/trawl/target/release/*
+    cp -a "${LIBTORCH:-$cache/libtorch-2.11.0-cpu}/lib" "$context/opt/trawl/libtorch-2.11.0-cpu/"
+    cp -a deploy/. "$context/deploy/"
+    cp -a examples "$context/"
+    {
+        # shellcheck disable=SC2016
+        printf 'ARG RUNTIME_IMAGE\nFROM ${RUNTIME_IMAGE} AS build\nCOPY . /\n'
+        awk '/^FROM \$\{RUNTIME_IMAGE\}/ { last = 1 } last' "$2"
+    } >"$context/Dockerfile"
+    # A worker that was built here looks for libtorch where it is here.
+    docker build --target "$3" --tag "$1-plain" --build-arg "RUNTIME_IMAGE=$base" "$context" &&
+        printf 'FROM %s-plain\nENV LD_LIBRARY_PATH=/opt/trawl/libtorch-2.11.0-cpu/lib\n' "$1" | docker build --tag "$1" -
+    rm -rf -- "$context"
+}
+case $images in
+    binaries)
+        timed 'the image of the coordinator' quietly assemble "$coordinator" deploy/coordinator.Dockerfile ''
+        timed 'the image of the worker for CPUs' quietly assemble "$worker" deploy/worker.Dockerfile cpu
+        ;;
+    dockerfiles)
+        # The service that builds its image.
+        timed 'build of the coordinator' quietly "${compose[@]}" build first-start
+        timed 'build of the worker for CPUs' quietly "${compose[@]}" build worker
+        ;;
+esac
 
 mb() { echo $(($(docker image inspect --format '{{.Size}}' "$1") / 1000000)); }
 in_image() { docker run --rm --entrypoint sh "$1" -c "$2"; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes stand-ins for the base images of the Dockerfiles and of docker-compose.yml, for a machine whose engine reaches no
-# registry: Debian from its packages, Rust from this machine's toolchain, Postgres from what make setup fetched. Prints
+# stand-ins.sh IMAGE...: makes stand-ins for base images of the Dockerfiles and of docker-compose.yml, for a machine whose engine
+# reaches no registry: Debian from its packages, Rust from this machine's toolchain, Postgres from what make setup fetched. Prints
 # nothing but progress; what is there already is kept. Needs root and debootstrap.
 set -euo pipefail
 
@@ -63,7 +63,8 @@ DOCKERFILE
     docker build --quiet --tag "$1" "$work" >/dev/null
 }
 
-for base in debian:bookworm-slim rust:1.95.0-slim-bookworm postgres:18.6-bookworm; do
+# Debian first: the others are made on it.
+for base in "$@"; do
     image=trawl-stand-in/$base
     if is_there "$image"; then continue; fi
     started=$SECONDS
