@@ -7,7 +7,10 @@ use std::process::ExitCode;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+use trawl_proto::JsonError;
 use trawl_proto::dial::told;
+
+use crate::output::{shown, shown_lines};
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +53,10 @@ impl Error {
     }
 }
 
-/// Writes a line to standard error. A closed standard error must not end the command, as `eprintln!` would.
+/// Writes a line, or several, for people to standard error. A closed standard error must not end the command, as `eprintln!` would.
 pub(crate) fn say(line: &str) {
     use io::Write as _;
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", shown_lines(line));
 }
 
 impl From<Status> for Error {
@@ -75,6 +78,15 @@ impl From<Status> for Error {
     }
 }
 
+impl From<JsonError> for Error {
+    fn from(error: JsonError) -> Self {
+        Self::Failed(format!(
+            "an answer of the coordinator has no JSON form: {}",
+            error.reason
+        ))
+    }
+}
+
 /// True if the connection, not the coordinator's judgement, is the reason: asking again may help.
 ///
 /// tonic gives a broken stream various codes; but only a status made on this side carries its cause.
@@ -93,7 +105,12 @@ fn rejection(message: &str, status: &Status) -> String {
         message.to_owned()
     };
     for violation in violations {
-        let _ = write!(text, "\n  {}: {}", violation.field, one_line(&violation.description));
+        let _ = write!(
+            text,
+            "\n  {}: {}",
+            shown(&violation.field),
+            one_line(&violation.description)
+        );
     }
     text
 }

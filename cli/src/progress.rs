@@ -27,7 +27,7 @@ pub(crate) fn is_final(state: &str) -> bool {
 /// From submission to end.
 pub(crate) fn elapsed_text(study: &StudySummary) -> Option<String> {
     let (start, end) = (study.created_at?, study.finished_at?);
-    let seconds = u64::try_from(end.seconds - start.seconds).ok()?;
+    let seconds = u64::try_from(end.seconds.checked_sub(start.seconds)?).ok()?;
     Some(duration_text(Duration::from_secs(seconds)))
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::DESCRIPTOR_SET;
 
-static POOL: LazyLock<DescriptorPool> =
+pub(crate) static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptors are made by this crate's build"));
 
 /// A JSON value that is no such message.
@@ -64,7 +64,10 @@ impl<'de> DeserializeSeed<'de> for MessageSeed {
 
 /// The JSON form of a message. Fields that are absent are left out, those that are 0 or empty are not; whole numbers are
 /// written as such, whatever their type.
-pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> Value {
+///
+/// # Errors
+/// A google.protobuf.Value without a kind, or with a number that is not finite: JSON has none. A time beyond the year 9999.
+pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> Result<Value, JsonError> {
     let mut dynamic = DynamicMessage::new(descriptor::<M>());
     dynamic
         .transcode_from(message)
@@ -75,9 +78,12 @@ pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> Value {
         .skip_default_fields(false);
     let mut json = dynamic
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .expect("trawl's messages hold no value without a JSON form: numbers in Value are finite");
+        .map_err(|error| JsonError {
+            field: ".".into(),
+            reason: error.to_string(),
+        })?;
     shorten_whole_numbers(&mut json);
-    json
+    Ok(json)
 }
 
 /// A batch size of 4 is a double on the wire; people read 4, not 4.0.

@@ -1,15 +1,21 @@
-//! The wire: `trawl.v1` in protobuf, its generated code, its JSON form, the conversions to and from the
+//! The wire: `trawl.v1` in protobuf, its generated code and its codec, its JSON form, the conversions to and from the
 //! domain, and the way to a coordinator with its credential.
 
+pub mod codec;
 pub mod credential;
 pub mod dial;
 mod job;
 mod json;
 mod params;
+mod status;
 mod study;
+#[cfg(test)]
+mod tests;
+mod texts;
 
 pub use json::{JsonError, from_json, to_json};
 pub use params::{params_from_struct, params_to_struct};
+pub use status::invalid;
 pub use study::study_draft;
 
 /// Generated from `trawl/v1/*.proto`.

@@ -104,9 +104,15 @@ pub(crate) struct FormatArgs {
     /// One JSON document with full precision.
     #[arg(long, env = "TRAWL_JSON", conflicts_with = "csv")]
     pub(crate) json: bool,
-    /// CSV with a header line and full precision; parameters as columns `params.NAME`.
+    /// CSV with a header line and full precision; parameters as columns `params.NAME`. For a spreadsheet take --spreadsheet.
     #[arg(long, env = "TRAWL_CSV")]
     pub(crate) csv: bool,
+    /// CSV for a spreadsheet: as --csv, with a `'` before each text that it would take for a formula.
+    ///
+    /// These are texts that begin with =, +, -, @, a tab or a line break and are no plain numbers. Names, errors and classes are
+    /// chosen by whoever may submit or train.
+    #[arg(long, env = "TRAWL_SPREADSHEET", conflicts_with = "json")]
+    pub(crate) spreadsheet: bool,
 }
 
 #[derive(Args)]

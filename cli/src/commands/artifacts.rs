@@ -10,8 +10,11 @@ use trawl_proto::v1::{Artifact, GetArtifactRequest, ListArtifactsRequest};
 
 use crate::args::ArtifactsArgs;
 use crate::client::{Client, UPLOAD_TIMEOUT, unary};
-use crate::error::Error;
-use crate::output::{Cell, Column, Listing, Output, Page};
+use crate::error::{Error, say};
+use crate::output::{Cell, Column, Listing, Output, Page, shown};
+
+/// Length of a file's name, as most file systems have it.
+const NAME_BYTES_MAX: usize = 255;
 
 /// Lists the artifacts of a study, or fetches those of one refit or trial.
 pub(super) async fn artifacts(client: &mut Client, args: &ArtifactsArgs, output: &mut Output) -> Result<(), Error> {
@@ -77,11 +80,32 @@ async fn fetch(client: &mut Client, args: &ArtifactsArgs, folder: &Path, output:
     }
     std::fs::create_dir_all(folder)
         .map_err(|error| Error::Failed(format!("cannot make {}: {error}", folder.display())))?;
-    for artifact in &wanted {
+    let (named_well, others): (Vec<_>, Vec<_>) = wanted.iter().partition(|artifact| is_file_name(&artifact.name));
+    for artifact in named_well {
         let path = fetch_one(client, &args.study, artifact, folder).await?;
         output.line(&format!("artifact {path}"))?;
     }
-    output.flush()
+    output.flush()?;
+    if others.is_empty() {
+        return Ok(());
+    }
+    for artifact in &others {
+        say(&format!(
+            "artifact {} is left out: its name is none for a file",
+            shown(&artifact.name)
+        ));
+    }
+    Err(Error::Failed(format!(
+        "{} of {} artifacts were left out",
+        others.len(),
+        wanted.len()
+    )))
+}
+
+/// True for a name that stays in its folder, is not hidden there, and is no option of a command.
+fn is_file_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    (1..=NAME_BYTES_MAX).contains(&name.len()) && name.chars().all(allowed) && !name.starts_with(['.', '-'])
 }
 
 /// Writes one file into a folder, whole or not at all; gives its path.
@@ -92,12 +116,12 @@ pub(super) async fn fetch_one(
     folder: &Path,
 ) -> Result<String, Error> {
     let name = &artifact.name;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if !name.chars().all(allowed) || ["", ".", ".."].contains(&name.as_str()) {
-        return Err(Error::Failed("an artifact has a name that no file may have".into()));
+    if !is_file_name(name) {
+        return Err(Error::Failed("an artifact has a name that is none for a file".into()));
     }
     let path = folder.join(name);
-    let draft = folder.join(format!(".{name}.draft-{}", std::process::id()));
+    // Not after the artifact: its name may be as long as one can be.
+    let draft = folder.join(format!(".trawl-draft-{}", std::process::id()));
     let written = write(client, study, artifact, &draft).await.and_then(|()| {
         std::fs::rename(&draft, &path)
             .map_err(|error| Error::Failed(format!("cannot write {}: {error}", path.display())))

@@ -17,7 +17,7 @@ use super::artifacts::fetch_one;
 use crate::args::PredictArgs;
 use crate::client::{Client, unary};
 use crate::error::Error;
-use crate::output::{Cell, Column, Format, Listing, Output, Page, write_whole};
+use crate::output::{Cell, Column, Format, Listing, Output, Page, copy_for_spreadsheet, csv_error, write_whole};
 use crate::program;
 
 /// The files that make a network usable.
@@ -57,15 +57,28 @@ pub(super) async fn predict(
     }
     let predictions = run(&worker, &folder, args).await?;
     if let Some(file) = &args.output {
-        write_whole(file, |draft| std::fs::copy(&predictions, draft).map(drop))?;
+        let for_spreadsheet = args.format.spreadsheet;
+        write_whole(file, |draft| {
+            if for_spreadsheet {
+                let (from, to) = (File::open(&predictions)?, File::create(draft)?);
+                Ok(copy_for_spreadsheet(from, io::BufWriter::new(to))?)
+            } else {
+                std::fs::copy(&predictions, draft).map(drop)
+            }
+        })?;
         output.line(&format!("predictions {}", file.display()))?;
         return output.flush();
     }
     match Format::from(args.format) {
         // As the worker wrote it, digit by digit.
-        Format::Csv => {
+        Format::Csv { for_spreadsheet: false } => {
             let mut file = File::open(&predictions).map_err(unreadable)?;
             io::copy(&mut file, output).map_err(Error::output)?;
+            output.flush()
+        }
+        Format::Csv { for_spreadsheet: true } => {
+            let file = File::open(&predictions).map_err(unreadable)?;
+            copy_for_spreadsheet(file, &mut *output).map_err(csv_error)?;
             output.flush()
         }
         format => print(&folder.path().join(NETWORK), &predictions, format, output).await,
@@ -226,7 +239,7 @@ async fn print(network: &Path, predictions: &Path, format: Format, output: &mut 
         })
     };
     listing
-        .print_as(format, &|line| in_json(&header, &roles, line), output, page)
+        .print_as(format, &|line| Ok(in_json(&header, &roles, line)), output, page)
         .await
 }
 

@@ -9,7 +9,7 @@ use trawl_proto::v1::{GetStudyRequest, GetTrialRequest, RefitSummary, StudySumma
 use super::studies;
 use crate::client::{Client, unary};
 use crate::error::Error;
-use crate::output::{Cell, Format, Output, Page, percent, six_digits, time_text};
+use crate::output::{Cell, Format, Output, Page, percent, shown, six_digits, time_text};
 use crate::progress::elapsed_text;
 
 /// Prints one study.
@@ -22,8 +22,8 @@ pub(super) async fn show(client: &mut Client, study: &str, format: Format, outpu
         .into_inner();
     let summary = answer.study.clone().unwrap_or_default();
     match format {
-        Format::Json => output.json(&to_json(&answer))?,
-        Format::Csv => {
+        Format::Json => output.json(&to_json(&answer)?)?,
+        Format::Csv { .. } => {
             let once = async |_| {
                 Ok(Page {
                     items: vec![summary.clone()],
@@ -130,7 +130,8 @@ fn lines(facts: &[Fact]) -> String {
     let width = facts.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0);
     facts
         .iter()
-        .map(|(key, value)| format!("{key:width$}  {}\n", value.replace('\n', " ")))
+        .map(|(key, value)| (shown(key), value))
+        .map(|(key, value)| format!("{key:width$}  {}\n", shown(value)))
         .collect()
 }
 

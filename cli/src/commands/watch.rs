@@ -10,7 +10,7 @@ use trawl_proto::v1::{GetStudyRequest, StudySummary, WatchStudyRequest};
 
 use crate::client::{Client, unary};
 use crate::error::{Error, is_transport, say};
-use crate::output::Output;
+use crate::output::{Output, shown};
 use crate::progress::{Pace, details, is_final, outcome_line, progress_line, refit_text, trials_done};
 
 /// In lines, whole trials are news at most this often,
@@ -186,7 +186,7 @@ impl<'a> Watch<'a> {
             View::Bar(bar) => {
                 bar.set_length(u64::from(study.trials_total));
                 bar.set_position(u64::from(trials_done(study)));
-                bar.set_message(details(study, &self.pace));
+                bar.set_message(shown(&details(study, &self.pace)));
                 Ok(())
             }
             View::Lines { output, last } => {
@@ -211,7 +211,7 @@ impl<'a> Watch<'a> {
         };
         let news = format!("{error}; trying again");
         match &self.view {
-            View::Bar(bar) => bar.set_message(news),
+            View::Bar(bar) => bar.set_message(shown(&news)),
             View::Lines { .. } => say(&news),
         }
         sleep(delay).await;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use prost_types::value::Kind;
 use prost_types::{Struct, Timestamp};
 
+use super::shown;
+
 /// One value of a listing.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Cell {
@@ -66,11 +68,11 @@ impl Cell {
         matches!(self, Self::Count(_) | Self::Number(_) | Self::Spread(..))
     }
 
-    /// For a table: six significant digits, seconds.
+    /// For a table: six significant digits, seconds, and texts that a terminal shows and does not obey.
     pub(crate) fn for_people(&self) -> String {
         match self {
             Self::Absent => String::new(),
-            Self::Text(text) => text.clone(),
+            Self::Text(text) => shown(text),
             Self::Count(count) => count.to_string(),
             Self::Number(number) => six_digits(*number),
             Self::Spread(value, std) => format!("{} ± {}", six_digits(*value), six_digits(*std)),
@@ -78,9 +80,10 @@ impl Cell {
         }
     }
 
-    /// For CSV: nothing is rounded.
+    /// For CSV: nothing is rounded, and texts are as they are.
     pub(crate) fn for_programs(&self) -> String {
         match self {
+            Self::Text(text) => text.clone(),
             Self::Number(number) => all_digits(*number),
             Self::Spread(value, std) => format!("{} {}", all_digits(*value), all_digits(*std)),
             Self::Time(time) => time.to_string(),
@@ -186,6 +189,13 @@ mod tests {
         });
         assert_eq!(time.for_people(), "2023-11-14 22:13:20");
         assert_eq!(time.for_programs(), "2023-11-14T22:13:20.123456Z");
+    }
+
+    #[test]
+    fn people_see_no_escape_sequences_and_programs_get_texts_as_they_are() {
+        let text = Cell::text("\x1b]0;PWNED\x07a\tb");
+        assert_eq!(text.for_people(), "�]0;PWNED�a b");
+        assert_eq!(text.for_programs(), "\x1b]0;PWNED\x07a\tb");
     }
 
     #[test]

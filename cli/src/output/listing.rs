@@ -2,6 +2,8 @@
 
 use trawl_proto::to_json;
 
+use super::shown::shown_json;
+use super::spreadsheet::harmless;
 use super::{Cell, Format, Output, table};
 use crate::error::{Error, say};
 
@@ -44,6 +46,9 @@ pub(crate) struct Page<T> {
     pub(crate) next_page_token: String,
 }
 
+/// The JSON form of an item, if it has one.
+type ToJson<'a, T> = dyn Fn(&T) -> Result<serde_json::Value, Error> + 'a;
+
 /// How items of one kind are printed.
 pub(crate) struct Listing<T> {
     /// What there is none of, for an empty table.
@@ -60,7 +65,7 @@ impl<T: prost::Message + prost::Name> Listing<T> {
         output: &mut Output,
         page: impl AsyncFnMut(String) -> Result<Page<T>, Error>,
     ) -> Result<(), Error> {
-        self.print_as(format, &|item| to_json(item), output, page).await
+        self.print_as(format, &|item| Ok(to_json(item)?), output, page).await
     }
 }
 
@@ -69,7 +74,7 @@ impl<T> Listing<T> {
     pub(crate) async fn print_as(
         &self,
         format: Format,
-        json: &dyn Fn(&T) -> serde_json::Value,
+        json: &ToJson<'_, T>,
         output: &mut Output,
         mut page: impl AsyncFnMut(String) -> Result<Page<T>, Error>,
     ) -> Result<(), Error> {
@@ -96,17 +101,18 @@ enum Printer<'a, T> {
         more: bool,
     },
     Json {
-        json: &'a dyn Fn(&T) -> serde_json::Value,
+        json: &'a ToJson<'a, T>,
         items: u64,
     },
     Csv {
         columns: Vec<&'a Column<T>>,
         header_written: bool,
+        for_spreadsheet: bool,
     },
 }
 
 impl<'a, T> Printer<'a, T> {
-    fn new(format: Format, listing: &'a Listing<T>, json: &'a dyn Fn(&T) -> serde_json::Value) -> Self {
+    fn new(format: Format, listing: &'a Listing<T>, json: &'a ToJson<'a, T>) -> Self {
         match format {
             Format::Table => Self::Table {
                 listing,
@@ -114,9 +120,10 @@ impl<'a, T> Printer<'a, T> {
                 more: false,
             },
             Format::Json => Self::Json { json, items: 0 },
-            Format::Csv => Self::Csv {
+            Format::Csv { for_spreadsheet } => Self::Csv {
                 columns: listing.columns.iter().filter(|column| column.in_csv).collect(),
                 header_written: false,
+                for_spreadsheet,
             },
         }
     }
@@ -137,23 +144,31 @@ impl<'a, T> Printer<'a, T> {
             Self::Json { json, items: printed } => {
                 for item in items {
                     output.text(if *printed == 0 { "[\n" } else { ",\n" })?;
-                    output.text(&json(&item).to_string())?;
+                    output.text(&shown_json(&json(&item)?.to_string()))?;
                     *printed += 1;
                 }
             }
             Self::Csv {
                 columns,
                 header_written,
+                for_spreadsheet,
             } => {
+                let text = |text: String| {
+                    if *for_spreadsheet {
+                        harmless(&text).into_owned()
+                    } else {
+                        text
+                    }
+                };
                 let mut writer = csv::Writer::from_writer(&mut *output);
                 if !*header_written {
                     writer
-                        .write_record(columns.iter().map(|column| &column.name))
+                        .write_record(columns.iter().map(|column| text(column.name.clone())))
                         .map_err(csv_error)?;
                     *header_written = true;
                 }
                 for item in items {
-                    let cells = columns.iter().map(|column| (column.cell)(&item).for_programs());
+                    let cells = columns.iter().map(|column| text((column.cell)(&item).for_programs()));
                     writer.write_record(cells).map_err(csv_error)?;
                 }
                 writer.flush().map_err(Error::output)?;
@@ -192,7 +207,8 @@ impl<'a, T> Printer<'a, T> {
     }
 }
 
-fn csv_error(error: csv::Error) -> Error {
+/// CSV could not be written.
+pub(crate) fn csv_error(error: csv::Error) -> Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => Error::output(error),
         other => Error::Failed(format!("cannot write CSV: {other:?}")),
@@ -245,6 +261,8 @@ mod tests {
         }
     }
 
+    const CSV: Format = Format::Csv { for_spreadsheet: false };
+
     async fn printed(format: Format, pages: Vec<Vec<v1::Trial>>) -> String {
         let (mut output, bytes) = Output::to_memory();
         let mut pages = pages.into_iter().enumerate().collect::<Vec<_>>().into_iter().peekable();
@@ -269,16 +287,27 @@ mod tests {
 
     #[tokio::test]
     async fn csv_has_one_header_a_column_per_parameter_and_every_digit() {
-        let text = printed(Format::Csv, two_pages()).await;
+        let text = printed(CSV, two_pages()).await;
         let want = "trial,value,params.l2,params.name\n\
                     0,0.30000000000000004,1e-7,\"a, \"\"b\"\"\"\n\
                     1,0.30000000000000004,3,\n\
                     2,0.30000000000000004,,c\n";
         assert_eq!(text, want);
-        assert_eq!(
-            printed(Format::Csv, vec![vec![]]).await,
-            "trial,value,params.l2,params.name\n"
-        );
+        assert_eq!(printed(CSV, vec![vec![]]).await, "trial,value,params.l2,params.name\n");
+    }
+
+    #[tokio::test]
+    async fn csv_for_spreadsheets_has_no_formula() {
+        let formula = || Kind::StringValue("=HYPERLINK(\"http://x\")".into());
+        let pages = || vec![vec![trial(0, &[("l2", Kind::NumberValue(-0.5)), ("name", formula())])]];
+        let want = |mark: &str| {
+            format!(
+                "trial,value,params.l2,params.name\n0,0.30000000000000004,-0.5,\"{mark}=HYPERLINK(\"\"http://x\"\")\"\n"
+            )
+        };
+        assert_eq!(printed(CSV, pages()).await, want(""));
+        let for_spreadsheet = Format::Csv { for_spreadsheet: true };
+        assert_eq!(printed(for_spreadsheet, pages()).await, want("'"));
     }
 
     #[tokio::test]

@@ -2,17 +2,22 @@
 
 mod cell;
 mod listing;
+mod shown;
+mod spreadsheet;
 mod table;
 mod whole;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 pub(crate) use cell::{Cell, duration_text, percent, six_digits, time_text};
-pub(crate) use listing::{Column, Listing, Page};
+pub(crate) use listing::{Column, Listing, Page, csv_error};
+pub(crate) use shown::{shown, shown_lines};
+pub(crate) use spreadsheet::copy as copy_for_spreadsheet;
 pub(crate) use whole::write_whole;
 
 use crate::args::FormatArgs;
 use crate::error::Error;
+use shown::shown_json;
 
 /// How a listing is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +27,18 @@ pub(crate) enum Format {
     /// One document, full precision.
     Json,
     /// A header line and one line per item, full precision.
-    Csv,
+    Csv {
+        /// With no text that a spreadsheet would take for a formula.
+        for_spreadsheet: bool,
+    },
 }
 
 impl From<FormatArgs> for Format {
     fn from(args: FormatArgs) -> Self {
-        match (args.json, args.csv) {
+        let for_spreadsheet = args.spreadsheet;
+        match (args.json, args.csv || for_spreadsheet) {
             (true, _) => Self::Json,
-            (_, true) => Self::Csv,
+            (_, true) => Self::Csv { for_spreadsheet },
             _ => Self::Table,
         }
     }
@@ -61,9 +70,9 @@ impl Output {
         self.sink.write_all(text.as_bytes()).map_err(Error::output)
     }
 
-    /// Writes a line.
+    /// Writes a line for people.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), Error> {
-        writeln!(self.sink, "{line}").map_err(Error::output)
+        writeln!(self.sink, "{}", shown(line)).map_err(Error::output)
     }
 
     /// Hands everything on to the reader.
@@ -73,7 +82,7 @@ impl Output {
 
     /// Writes a JSON document for people and programs.
     pub(crate) fn json(&mut self, value: &serde_json::Value) -> Result<(), Error> {
-        self.line(&format!("{value:#}"))
+        self.text(&shown_json(&format!("{value:#}\n")))
     }
 }
 

@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 
-use super::Cell;
+use super::{Cell, shown};
 
 /// Rows are measured before the first is printed, so that many have to be held: beyond these, CSV streams.
 pub(crate) const ROWS_MAX: usize = 10_000;
@@ -17,6 +17,7 @@ const TITLE_WIDTH_MAX: u16 = 8;
 
 /// Draws a table; each line ends with a newline. On a terminal, headers and long texts are wrapped to its width.
 pub(crate) fn draw(titles: &[String], rows: &[Vec<Cell>], terminal: bool) -> String {
+    let titles: Vec<String> = titles.iter().map(|title| shown(title)).collect();
     let mut table = Table::new();
     table.load_style(NOTHING);
     if terminal {
@@ -30,7 +31,7 @@ pub(crate) fn draw(titles: &[String], rows: &[Vec<Cell>], terminal: bool) -> Str
         table
             .set_content_arrangement(ContentArrangement::Disabled)
             .force_no_tty();
-        table.set_header(titles);
+        table.set_header(&titles);
     }
     let width_of = |text: &str| u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
     let mut least_widths: Vec<u16> = titles
@@ -40,7 +41,7 @@ pub(crate) fn draw(titles: &[String], rows: &[Vec<Cell>], terminal: bool) -> Str
     for row in rows {
         table.add_row(row.iter().zip(&mut least_widths).map(|(cell, least)| {
             // One item, one line: what is piped goes to grep and awk.
-            let text = cell.for_people().replace(['\n', '\r'], " ");
+            let text = cell.for_people();
             let width = width_of(&text);
             *least = (*least).max(if cell.is_numeric() {
                 width

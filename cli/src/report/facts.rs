@@ -91,7 +91,7 @@ pub(crate) fn refit_note(refit: &RefitSummary) -> Option<String> {
 
 /// The study's parts as they were written, and the query that gives the ranking.
 pub(crate) fn texts(study: &StudyData) -> Vec<(&'static str, String)> {
-    let spec = to_json(&study.spec);
+    let spec = to_json(&study.spec).unwrap_or_default();
     let part = |name: &str| spec.get(name).map(yaml).unwrap_or_default();
     let query = format!(
         "SELECT rank, trial, value, value_std, params\nFROM trawl.best_trials\nWHERE study = '{}'\nORDER BY rank\nLIMIT {};",

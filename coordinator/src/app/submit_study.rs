@@ -46,6 +46,8 @@ pub async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, App
         None => (None, None),
     };
     let study = block_in_place(|| draft.check(shape))?;
+    // The check names every number that is none, so that what passed it has a JSON form.
+    let spec = spec.map_err(|error| AppError::invalid("study", error.reason))?;
     quotas::check_study(app, &study)?;
     // A study that passed its check names its files well, so they were read.
     let files = files.ok_or_else(|| AppError::Internal("a checked study without files".to_owned()))?;

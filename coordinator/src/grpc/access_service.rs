@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
 use trawl_domain::access::TokenRequest;
-use trawl_domain::id::TokenId;
 use trawl_proto::v1;
 use trawl_proto::v1::access_service_server::AccessService;
 
 use super::status::invalid_field;
-use super::study_service::{bad_token, page_size};
+use super::study_service::page_size;
 use super::study_view::timestamp;
-use super::{in_time, status};
+use super::{in_time, page_token, status};
 use crate::app::door::Door;
 use crate::app::{App, issue_token};
 use crate::store::tokens::TokenRecord;
@@ -49,15 +47,12 @@ impl AccessService for Tokens {
     async fn list_tokens(&self, request: Request<v1::ListTokensRequest>) -> Answer<v1::ListTokensResponse> {
         let request = request.into_inner();
         let limit = page_size(request.page_size, 100, 1_000)?;
-        let after = match request.page_token.as_str() {
-            "" => None,
-            text => Some(position(text).ok_or_else(bad_token)?),
-        };
+        let after = page_token::read_moment(&request.page_token)?;
         let records = in_time(issue_token::list_tokens(&self.app, after, limit)).await?;
         let next_page_token = records
             .last()
             .filter(|_| records.len() == limit as usize)
-            .map(|last| format!("{}.{}", last.created_at.timestamp_micros(), last.token_id));
+            .map(|last| page_token::moment(last.created_at, &last.token_id));
         Ok(Response::new(v1::ListTokensResponse {
             tokens: records.into_iter().map(token).collect(),
             next_page_token: next_page_token.unwrap_or_default(),
@@ -74,11 +69,6 @@ impl AccessService for Tokens {
             token: Some(token(record)),
         }))
     }
-}
-
-fn position(text: &str) -> Option<(DateTime<Utc>, TokenId)> {
-    let (micros, id) = text.split_once('.')?;
-    Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
 }
 
 fn token(record: TokenRecord) -> v1::Token {

@@ -15,6 +15,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
 use super::access::TABLE;
+use super::status::blame;
 use crate::app::App;
 use crate::metrics::Metrics;
 
@@ -41,9 +42,9 @@ pub(super) fn begin_at_zero(metrics: &Metrics) {
 pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut call = Call::begin(app, request.uri().path());
     trawl_traces::set_parent(&call.span, request.headers());
-    let response = next.run(request).instrument(call.span.clone()).await;
+    let mut response = next.run(request).instrument(call.span.clone()).await;
     // An error that comes at once is in the headers.
-    call.ended_by(response.headers());
+    call.ended_by(response.headers_mut());
     response.map(|messages| Body::new(Counted { messages, call }))
 }
 
@@ -75,7 +76,8 @@ impl Call {
         }
     }
 
-    fn ended_by(&mut self, headers: &HeaderMap) {
+    fn ended_by(&mut self, headers: &mut HeaderMap) {
+        blame(headers);
         if let Some(status) = headers.get(GRPC_STATUS) {
             self.code = Code::from_bytes(status.as_bytes());
         }
@@ -101,9 +103,9 @@ impl HttpBody for Counted {
     type Error = axum::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.messages).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(trailers) = frame.trailers_ref()
+        let mut frame = ready!(Pin::new(&mut self.messages).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
         {
             self.call.ended_by(trailers);
         }

@@ -7,6 +7,7 @@ mod calls;
 mod file_streams;
 mod guard;
 mod load;
+mod page_token;
 mod report_stream;
 mod status;
 mod study_service;

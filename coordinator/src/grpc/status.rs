@@ -1,12 +1,16 @@
 //! Errors as gRPC statuses: one table. What is trawl's own mistake is logged here and not told.
 
+use axum::http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use tracing::error;
 use trawl_domain::violation::Violations;
+pub(super) use trawl_proto::invalid;
 
 use crate::app::AppError;
 use crate::store::StoreError;
+
+/// What is told of a mistake of trawl.
+const MISTAKE: &str = "internal error; the coordinator's log says more";
 
 /// The status of an error.
 pub(super) fn of(error: AppError) -> Status {
@@ -44,20 +48,16 @@ fn of_store(error: &StoreError) -> Status {
 
 fn internal(message: &str) -> Status {
     error!(error = message, "a request failed by a mistake of trawl");
-    Status::internal("internal error; the coordinator's log says more")
+    Status::internal(MISTAKE)
 }
 
-/// INVALID_ARGUMENT with one google.rpc.BadRequest field violation a broken rule.
-pub(super) fn invalid(violations: &Violations) -> Status {
-    let fields: Vec<FieldViolation> = violations
-        .iter()
-        .map(|violation| FieldViolation::new(&violation.field, &violation.description))
-        .collect();
-    Status::with_error_details(
-        Code::InvalidArgument,
-        violations.to_string(),
-        ErrorDetails::with_bad_request(fields),
-    )
+/// Corrects how a call ended, in its headers or trailers: what is not protobuf, or no call of gRPC, the libraries under this
+/// program call INTERNAL, which here means a mistake of trawl and raises an alarm. It is one of the client.
+pub(super) fn blame(ended: &mut HeaderMap) {
+    let is_theirs = |status: &Status| status.code() == Code::Internal && status.message() != MISTAKE;
+    if Status::from_header_map(ended).is_some_and(|status| is_theirs(&status)) {
+        ended.insert(Status::GRPC_STATUS, HeaderValue::from(i32::from(Code::InvalidArgument)));
+    }
 }
 
 /// INVALID_ARGUMENT for one field.

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 use trawl_domain::dataset::NotAHash;
-use trawl_domain::id::StudyId;
 use trawl_domain::seed::Owner;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
@@ -17,14 +15,13 @@ use trawl_proto::v1::study_service_server::StudyService;
 use super::file_streams::{self, FileStream};
 use super::status::invalid_field;
 use super::watch::watch;
-use super::{Turns, in_time, status, study_view};
+use super::{Turns, in_time, page_token, status, study_view};
 use crate::app::register_worker::list_workers;
 use crate::app::steps::Steps;
 use crate::app::{
     App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, register_dataset, submit_study,
 };
 use crate::files::Fingerprint;
-use crate::store::artifacts::{ArtifactRecord, Position};
 
 /// The users' service.
 #[derive(Clone, Debug)]
@@ -93,15 +90,12 @@ impl StudyService for Studies {
     async fn list_studies(&self, request: Request<v1::ListStudiesRequest>) -> Answer<v1::ListStudiesResponse> {
         let request = request.into_inner();
         let limit = page_size(request.page_size, 100, 1_000)?;
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(study_position(token).ok_or_else(bad_token)?),
-        };
+        let after = page_token::read_moment(&request.page_token)?;
         let views = self.in_turn(read_study::list_studies(&self.app, after, limit)).await?;
         let next_page_token = views
             .last()
             .filter(|_| views.len() == limit as usize)
-            .map(|last| format!("{}.{}", last.record.created_at.timestamp_micros(), last.record.study_id));
+            .map(|last| page_token::moment(last.record.created_at, &last.record.study_id));
         Ok(Response::new(v1::ListStudiesResponse {
             studies: views.iter().map(study_view::study).collect(),
             next_page_token: next_page_token.unwrap_or_default(),
@@ -164,10 +158,7 @@ impl StudyService for Studies {
     async fn list_trials(&self, request: Request<v1::ListTrialsRequest>) -> Answer<v1::ListTrialsResponse> {
         let request = request.into_inner();
         let limit = page_size(request.page_size, 100, 1_000)?;
-        let first = match request.page_token.as_str() {
-            "" => 0,
-            token => token.parse().map_err(|_| bad_token())?,
-        };
+        let first = page_token::read_trial(&request.page_token)?;
         let trials = self
             .in_turn(read_study::list_trials(&self.app, &request.study, first, limit))
             .await?;
@@ -203,16 +194,7 @@ impl StudyService for Studies {
             None => return Err(invalid_field("trial", "is missing: name a trial or a refit")),
         };
         let limit = page_size(request.page_size, 1_000, 10_000)?;
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => {
-                let (fold, epoch) = token.split_once('.').ok_or_else(bad_token)?;
-                Some((
-                    fold.parse().map_err(|_| bad_token())?,
-                    epoch.parse().map_err(|_| bad_token())?,
-                ))
-            }
-        };
+        let after = page_token::read_report(&request.page_token)?;
         let reports = self
             .in_turn(read_study::list_epoch_reports(
                 &self.app,
@@ -225,7 +207,7 @@ impl StudyService for Studies {
         let last = reports.last().filter(|_| reports.len() == limit as usize);
         Ok(Response::new(v1::ListEpochReportsResponse {
             next_page_token: last
-                .map(|last| format!("{}.{}", last.fold_position, last.epoch))
+                .map(|last| page_token::report(last.fold_position, last.epoch))
                 .unwrap_or_default(),
             reports: reports.iter().map(study_view::epoch_report).collect(),
         }))
@@ -265,10 +247,7 @@ impl StudyService for Studies {
     async fn list_artifacts(&self, request: Request<v1::ListArtifactsRequest>) -> Answer<v1::ListArtifactsResponse> {
         let request = request.into_inner();
         let limit = page_size(request.page_size, 100, 1_000)?;
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(artifact_position(token).ok_or_else(bad_token)?),
-        };
+        let after = page_token::read_artifact(&request.page_token)?;
         let artifacts = self
             .in_turn(read_study::list_artifacts(
                 &self.app,
@@ -279,7 +258,9 @@ impl StudyService for Studies {
             .await?;
         let last = artifacts.last().filter(|_| artifacts.len() == limit as usize);
         Ok(Response::new(v1::ListArtifactsResponse {
-            next_page_token: last.map(artifact_token).unwrap_or_default(),
+            next_page_token: last
+                .map(|last| page_token::artifact(last.owner, &last.name))
+                .unwrap_or_default(),
             artifacts: artifacts.iter().map(study_view::artifact).collect(),
         }))
     }
@@ -358,35 +339,4 @@ pub(super) fn page_size(asked: u32, default: u32, max: u32) -> Result<u32, Statu
             format!("must be at most {max}, and {asked} is not"),
         )),
     }
-}
-
-fn study_position(token: &str) -> Option<(DateTime<Utc>, StudyId)> {
-    let (micros, id) = token.split_once('.')?;
-    Some((DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
-}
-
-fn artifact_token(last: &ArtifactRecord) -> String {
-    match last.owner {
-        Owner::Refit(refit) => format!("refit.{refit}.{}", last.name),
-        Owner::Trial(trial) => format!("trial.{trial}.{}", last.name),
-    }
-}
-
-fn artifact_position(token: &str) -> Option<Position> {
-    let (kind, rest) = token.split_once('.')?;
-    let (number, name) = rest.split_once('.')?;
-    let number = number.parse().ok()?;
-    let owner = match kind {
-        "refit" => Owner::Refit(number),
-        "trial" => Owner::Trial(number),
-        _ => return None,
-    };
-    Some(Position {
-        owner,
-        name: name.to_owned(),
-    })
-}
-
-pub(super) fn bad_token() -> Status {
-    invalid_field("page_token", "is not the next_page_token of a page before")
 }

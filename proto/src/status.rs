@@ -1,0 +1,18 @@
+//! Broken rules as gRPC tells them.
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use trawl_domain::violation::Violations;
+
+/// INVALID_ARGUMENT with one google.rpc.BadRequest field violation a broken rule.
+pub fn invalid(violations: &Violations) -> Status {
+    let fields: Vec<FieldViolation> = violations
+        .iter()
+        .map(|violation| FieldViolation::new(&violation.field, &violation.description))
+        .collect();
+    Status::with_error_details(
+        Code::InvalidArgument,
+        violations.to_string(),
+        ErrorDetails::with_bad_request(fields),
+    )
+}

@@ -1,0 +1,171 @@
+//! The look at the texts of a request, on its bytes: every field that the descriptors call a string, at any depth.
+//!
+//! Postgres stores no NUL, and terminals obey other control characters: none has business in a name, a word or a path.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use trawl_domain::violation::Violations;
+
+use crate::json::POOL;
+
+/// Texts of several lines, each with the message that it is in. Its reader makes them fit to be kept and shown.
+const OF_LINES: [(&str, &str); 1] = [("trawl.v1.ReleaseJobRequest", "error")];
+/// Messages within messages; no decoder here reads more.
+const DEPTH_MAX: u32 = 100;
+/// Length to which the path of a field shows a key of a map: that is as long as its sender likes.
+const KEY_CHARS_MAX: usize = 64;
+
+/// The messages that RPCs take, by their full names.
+static REQUESTS: LazyLock<HashMap<String, MessageDescriptor>> = LazyLock::new(|| {
+    let services = POOL.services().collect::<Vec<_>>();
+    let methods = services
+        .iter()
+        .flat_map(|service| service.methods().collect::<Vec<_>>());
+    methods
+        .map(|method| (method.input().full_name().to_owned(), method.input()))
+        .collect()
+});
+
+/// The message of this full name, if some RPC takes it.
+pub(crate) fn request(full_name: &str) -> Option<&'static MessageDescriptor> {
+    REQUESTS.get(full_name)
+}
+
+/// The texts of a message that have control characters. What is no protobuf is left to its decoder.
+pub(crate) fn check(message: &MessageDescriptor, bytes: &[u8]) -> Violations {
+    let mut violations = Violations::new();
+    let _ = look(message, bytes, None, DEPTH_MAX, &mut violations);
+    violations
+}
+
+/// Where a field is: it, and all that it is in.
+struct Place<'a> {
+    within: Option<&'a Place<'a>>,
+    field: &'a FieldDescriptor,
+    /// Its place among its equals, if there may be several.
+    index: usize,
+    /// Its bytes.
+    bytes: &'a [u8],
+}
+
+/// Looks at one message; `None` where it is no protobuf.
+fn look(
+    message: &MessageDescriptor,
+    mut bytes: &[u8],
+    within: Option<&Place<'_>>,
+    depth: u32,
+    v: &mut Violations,
+) -> Option<()> {
+    let mut counts: Vec<(u32, usize)> = Vec::new();
+    while !bytes.is_empty() {
+        let (number, wire_type) = decode_key(&mut bytes).ok()?;
+        if wire_type != WireType::LengthDelimited {
+            skip_field(wire_type, number, &mut bytes, DecodeContext::default()).ok()?;
+            continue;
+        }
+        let len = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
+        let (content, rest) = bytes.split_at_checked(len)?;
+        bytes = rest;
+        let Some(field) = message.get_field(number) else {
+            continue;
+        };
+        let kind = field.kind();
+        if !matches!(kind, Kind::String | Kind::Message(_)) {
+            continue;
+        }
+        let place = Place {
+            within,
+            field: &field,
+            index: if field.is_list() {
+                counted(&mut counts, number)
+            } else {
+                0
+            },
+            bytes: content,
+        };
+        match kind {
+            Kind::Message(_) if depth == 0 => v.add(place.path(), "is nested too deeply"),
+            Kind::Message(message) => look(&message, content, Some(&place), depth - 1, v)?,
+            _ if has_control(content) && !place.is_of_lines() => {
+                v.add(place.path(), "must have no control characters");
+            }
+            _ => {}
+        }
+    }
+    Some(())
+}
+
+/// How many fields of this number came before.
+fn counted(counts: &mut Vec<(u32, usize)>, number: u32) -> usize {
+    match counts.iter_mut().find(|(known, _)| *known == number) {
+        Some((_, count)) => {
+            *count += 1;
+            *count
+        }
+        None => {
+            counts.push((number, 0));
+            0
+        }
+    }
+}
+
+/// True if a text in UTF-8 has a character below 32, 127, or one from 128 to 159, whose first byte is 0xc2.
+fn has_control(text: &[u8]) -> bool {
+    let first = text.iter().any(|byte| *byte < 0x20 || *byte == 0x7f);
+    first || text.windows(2).any(|pair| pair[0] == 0xc2 && pair[1] < 0xa0)
+}
+
+impl Place<'_> {
+    fn is_of_lines(&self) -> bool {
+        let message = self.field.parent_message();
+        OF_LINES.contains(&(message.full_name(), self.field.name()))
+    }
+
+    /// As users write it: `space.l2.choice[0]`. The paths of a study begin in it.
+    fn path(&self) -> String {
+        let mut path = self.within.map(Place::path).unwrap_or_default();
+        let message = self.field.parent_message();
+        if message.is_map_entry() {
+            return path;
+        }
+        let is_json = message.full_name().starts_with("google.protobuf.");
+        let is_study = message.full_name() == "trawl.v1.CreateStudyRequest" && self.field.name() == "study";
+        if !is_json && !is_study {
+            push(&mut path, self.field.name());
+        }
+        if self.field.is_map() {
+            push(&mut path, &key(self.bytes));
+        } else if self.field.is_list() {
+            path.push_str(&format!("[{}]", self.index));
+        }
+        path
+    }
+}
+
+fn push(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(name);
+}
+
+/// The key of a map's entry, as it can be shown.
+fn key(mut entry: &[u8]) -> String {
+    let mut read = || -> Option<&[u8]> {
+        loop {
+            let (number, wire_type) = decode_key(&mut entry).ok()?;
+            if (number, wire_type) != (1, WireType::LengthDelimited) {
+                skip_field(wire_type, number, &mut entry, DecodeContext::default()).ok()?;
+                continue;
+            }
+            let len = usize::try_from(decode_varint(&mut entry).ok()?).ok()?;
+            return entry.get(..len);
+        }
+    };
+    let key = String::from_utf8_lossy(read().unwrap_or_default()).into_owned();
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    key.chars().take(KEY_CHARS_MAX).map(shown).collect()
+}
