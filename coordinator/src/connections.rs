@@ -1,16 +1,20 @@
 //! Connections as they come in: no more of them than there are files and memory for, and none that stays without a use.
 //!
 //! A connection costs a file and, while its other end sends what nobody reads yet, up to a window of memory. So their number is
-//! bounded, over both ports; one beyond it is closed at once, which its client sees. One that says nothing at its beginning, or has no
-//! call for long, gives its place back.
+//! bounded, over both ports; one beyond it is closed at once, which its client sees. One that says nothing at its beginning, has no
+//! call for long, or leaves an answer where it is, gives its place back.
+//!
+//! h2 takes what it is given of answers, and has it in memory until the other end reads. So a connection is given no more while much
+//! of what it has is not sent: what waits then is the guard's, and counted.
 
+use std::collections::BTreeMap;
 use std::future::Ready;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use axum_server::accept::Accept;
@@ -28,6 +32,13 @@ const HELLO_BYTES: usize = 33;
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// A connection that has had no call for so long is closed; clients connect again by themselves.
 const IDLE_MAX: Duration = Duration::from_secs(300);
+/// A connection whose calls have an answer that is not read for so long is closed. Over a line of 8 kbit/s, a piece of one takes
+/// 16 s.
+const READ_WITHIN: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Bytes of answers that a connection has and that are not sent. The system holds more of them, and a fast line never waits for this.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
 /// After a failure to accept, as for want of files, this is how long nothing is accepted: trying again at once would take a
 /// whole core until there is one.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -57,7 +68,7 @@ impl Places {
     fn take(&self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.free).try_acquire_owned().ok();
         if place.is_none() {
-            let mut told_at = self.told_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told_at = lock(&self.told_at);
             if told_at.is_none_or(|at| at.elapsed() > TELL_EVERY) {
                 *told_at = Some(Instant::now());
                 warn!(
@@ -166,26 +177,47 @@ pub struct CallsOf(Arc<Calls>);
 #[derive(Debug)]
 struct Calls {
     under_way: AtomicUsize,
+    begun: AtomicU64,
     /// When the last one ended, or the connection began.
     idle_since: Mutex<Instant>,
+    /// Since when calls have had something that their other end does not read.
+    unread_since: Mutex<BTreeMap<u64, Instant>>,
+    /// Bytes of answers that the connection was given and that are not sent.
+    unsent_bytes: AtomicUsize,
+    /// Calls that wait for these to be sent.
+    wait_to_send: Mutex<Vec<Waker>>,
 }
 
 /// One of them, as long as it lives.
 #[derive(Debug)]
-pub struct CallOf(Arc<Calls>);
+pub struct CallOf {
+    calls: Arc<Calls>,
+    number: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl CallsOf {
     fn new() -> Self {
         Self(Arc::new(Calls {
             under_way: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
             idle_since: Mutex::new(Instant::now()),
+            unread_since: Mutex::default(),
+            unsent_bytes: AtomicUsize::new(0),
+            wait_to_send: Mutex::default(),
         }))
     }
 
     /// Counts a call.
     pub fn begin(&self) -> CallOf {
         self.0.under_way.fetch_add(1, Ordering::Relaxed);
-        CallOf(Arc::clone(&self.0))
+        CallOf {
+            calls: Arc::clone(&self.0),
+            number: self.0.begun.fetch_add(1, Ordering::Relaxed),
+        }
     }
 
     /// How long there has been none.
@@ -193,18 +225,59 @@ impl CallsOf {
         if self.0.under_way.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
-        self.0
-            .idle_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
+        lock(&self.0.idle_since).elapsed()
+    }
+
+    /// How long an answer has not been read, at most.
+    fn unread(&self) -> Duration {
+        let unread_since = lock(&self.0.unread_since);
+        unread_since.values().map(Instant::elapsed).max().unwrap_or_default()
+    }
+
+    /// Notes what was sent. More than answers is, so that it says too much, and never by more than is there.
+    fn sent(&self, bytes: usize) {
+        let less = |unsent: usize| Some(unsent.saturating_sub(bytes));
+        let before = self.0.unsent_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        let before = before.unwrap_or_else(|before| before);
+        if before >= UNSENT_BYTES_MAX && before.saturating_sub(bytes) < UNSENT_BYTES_MAX {
+            for waiting in lock(&self.0.wait_to_send).drain(..) {
+                waiting.wake();
+            }
+        }
+    }
+}
+
+impl CallOf {
+    /// Ready once the connection takes more of an answer. To ask is a sign that what it got before is read.
+    pub fn poll_send(&self, cx: &Context<'_>) -> Poll<()> {
+        lock(&self.calls.unread_since).remove(&self.number);
+        let is_full = || self.calls.unsent_bytes.load(Ordering::Acquire) >= UNSENT_BYTES_MAX;
+        if !is_full() {
+            return Poll::Ready(());
+        }
+        let mut waiting = lock(&self.calls.wait_to_send);
+        // It may have been sent just before this call was among those who are told.
+        if !is_full() {
+            return Poll::Ready(());
+        }
+        if !waiting.iter().any(|waits| waits.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Notes what the connection gets of an answer.
+    pub fn sends(&self, bytes: usize) {
+        self.calls.unsent_bytes.fetch_add(bytes, Ordering::AcqRel);
+        lock(&self.calls.unread_since).insert(self.number, Instant::now());
     }
 }
 
 impl Drop for CallOf {
     fn drop(&mut self) {
-        *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        lock(&self.calls.unread_since).remove(&self.number);
+        *lock(&self.calls.idle_since) = Instant::now();
+        self.calls.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -225,6 +298,8 @@ pub struct Connection {
 struct Limits {
     hello_within: Duration,
     idle_max: Duration,
+    read_within: Duration,
+    look_every: Duration,
 }
 
 impl Connection {
@@ -232,6 +307,8 @@ impl Connection {
         let limits = Limits {
             hello_within: HELLO_WITHIN,
             idle_max: IDLE_MAX,
+            read_within: READ_WITHIN,
+            look_every: LOOK_EVERY,
         };
         Self::with_limits(stream, place, limits)
     }
@@ -258,7 +335,10 @@ impl Connection {
             let Some(left) = self.limits.idle_max.checked_sub(idle).filter(|left| !left.is_zero()) else {
                 return Poll::Ready(());
             };
-            self.look.as_mut().reset(Instant::now() + left);
+            if self.calls.unread() >= self.limits.read_within {
+                return Poll::Ready(());
+            }
+            self.look.as_mut().reset(Instant::now() + left.min(self.limits.look_every));
         }
     }
 }
@@ -287,7 +367,9 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.calls.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -303,7 +385,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes))?;
+        self.calls.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -328,7 +412,12 @@ mod tests {
             .expect("a way");
         let (stream, _) = listener.accept().await.expect("a connection");
         let place = places.take().expect("a place");
-        let limits = Limits { hello_within, idle_max };
+        let limits = Limits {
+            hello_within,
+            idle_max,
+            read_within: 2 * SHORT,
+            look_every: SHORT,
+        };
         (client, Connection::with_limits(stream, place, limits), places)
     }
 
@@ -359,6 +448,33 @@ mod tests {
         drop(call);
         assert_eq!(read_all(&mut connection).await, 0);
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn one_whose_answer_is_not_read_is_closed() {
+        let (mut client, mut connection, _) = pair(SHORT, LONG).await;
+        let call = connection.connect_info().begin();
+        client.write_all(&[0; HELLO_BYTES]).await.expect("a way");
+        call.sends(1);
+        let read = tokio::time::timeout(SHORT, async { connection.read_to_end(&mut Vec::new()).await });
+        assert!(read.await.is_err(), "it may still be read");
+        assert_eq!(read_all(&mut connection).await, 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_sent_is_bounded() {
+        let (mut client, mut connection, _) = pair(LONG, LONG).await;
+        let (first, second) = (connection.connect_info().begin(), connection.connect_info().begin());
+        let cx = Context::from_waker(Waker::noop());
+        first.sends(UNSENT_BYTES_MAX);
+        assert!(first.poll_send(&cx).is_pending() && second.poll_send(&cx).is_pending());
+        let waits = std::future::poll_fn(|cx| second.poll_send(cx));
+        let sends = async {
+            connection.write_all(b"x").await.expect("a way");
+            client.read_exact(&mut [0]).await.expect("it comes");
+        };
+        tokio::join!(waits, sends);
+        assert!(first.poll_send(&cx).is_ready());
     }
 
     #[tokio::test]

@@ -8,6 +8,8 @@ mod file_streams;
 mod guard;
 mod load;
 mod report_stream;
+mod requests;
+mod shares;
 mod status;
 mod study_service;
 mod study_view;

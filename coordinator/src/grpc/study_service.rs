@@ -15,22 +15,29 @@ use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
 
 use super::file_streams::{self, FileStream};
+use super::shares::Shares;
 use super::status::invalid_field;
 use super::watch::watch;
 use super::{Turns, in_time, status, study_view};
+use crate::app::door::Caller;
 use crate::app::register_worker::list_workers;
-use crate::app::steps::Steps;
 use crate::app::{
     App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, register_dataset, submit_study,
 };
 use crate::files::Fingerprint;
 use crate::store::artifacts::{ArtifactRecord, Position};
 
+/// Files of users that are on their way into the object store at once, of all and of one caller; further ones wait. They are apart
+/// from those of workers.
+const UPLOADS_MAX: usize = 4;
+const UPLOADS_SHARE: usize = 2;
+
 /// The users' service.
 #[derive(Clone, Debug)]
 pub struct Studies {
     app: Arc<App>,
     turns: Turns,
+    uploads: Arc<Shares<Caller>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -42,6 +49,7 @@ impl Studies {
         Self {
             app,
             turns,
+            uploads: Arc::new(Shares::new(UPLOADS_MAX, UPLOADS_SHARE)),
             stop,
             tasks,
         }
@@ -311,9 +319,12 @@ impl StudyService for Studies {
     }
 
     async fn put_dataset(&self, request: Request<Streaming<v1::PutDatasetRequest>>) -> Answer<v1::PutDatasetResponse> {
-        let (app, inbound) = (Arc::clone(&self.app), request.into_inner());
+        // The guard says who calls; without it nobody is asked.
+        let caller = request.extensions().get().copied().unwrap_or(Caller::Anybody);
+        let (app, uploads, inbound) = (Arc::clone(&self.app), Arc::clone(&self.uploads), request.into_inner());
         // A task of its own: it tidies up when the caller is gone, and its call with it.
-        let registered = self.tasks.spawn(async move { receive_dataset(&app, inbound).await });
+        let receive = async move { receive_dataset(&app, &uploads, caller, inbound).await };
+        let registered = self.tasks.spawn(receive);
         let already_there = registered
             .await
             .map_err(|_| Status::unavailable("the upload was cut off; send it again"))??;
@@ -322,7 +333,12 @@ impl StudyService for Studies {
 }
 
 /// Registers a file; true if it was there already.
-async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest>) -> Result<bool, Status> {
+async fn receive_dataset(
+    app: &App,
+    uploads: &Shares<Caller>,
+    caller: Caller,
+    mut inbound: Streaming<v1::PutDatasetRequest>,
+) -> Result<bool, Status> {
     let first = inbound
         .message()
         .await?
@@ -334,7 +350,9 @@ async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest
             .parse()
             .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?,
     };
-    let _permit = in_time(app.upload_permit()).await?;
+    // A stream that says nothing holds none.
+    let permit = async { uploads.take(&caller).await.ok_or(AppError::Unavailable("the coordinator stops")) };
+    let _permit = in_time(permit).await?;
     let Some(mut dataset) = in_time(register_dataset(app, announced)).await? else {
         return Ok(true);
     };
