@@ -16,9 +16,7 @@ use tonic::{Code, Status, Streaming};
 use tower::ServiceExt;
 use trawl_domain::dataset::FileHash;
 use trawl_e2e::meters::{Beats, Heartbeats, peak_memory_bytes, present_memory_bytes};
-use trawl_e2e::{
-    Admin, Client, ScriptedWorker, System, call_raw, look_for, open_raw, owner_pool, studies, wait_for,
-};
+use trawl_e2e::{Admin, Client, ScriptedWorker, System, call_raw, look_for, open_raw, owner_pool, studies, wait_for};
 use trawl_proto::v1;
 
 const OPERATOR: &str = "the-operators-own-token";
@@ -125,7 +123,12 @@ async fn open_all(
 }
 
 /// Begins a call whose request ends amid a message; its status, if one comes.
-async fn unfinished(channel: Channel, rpc: &'static str, token: Option<String>, bytes: Vec<u8>) -> anyhow::Result<Code> {
+async fn unfinished(
+    channel: Channel,
+    rpc: &'static str,
+    token: Option<String>,
+    bytes: Vec<u8>,
+) -> anyhow::Result<Code> {
     let pieces = tokio_stream::iter([Ok::<_, Infallible>(bytes)]).chain(tokio_stream::pending());
     let mut request = Request::post(rpc).body(tonic::body::Body::new(Body::from_stream(pieces)))?;
     let headers = request.headers_mut();
@@ -203,7 +206,12 @@ async fn streams_of_one_worker_token_leave_places_for_other_workers() -> anyhow:
     let job = other.lease_one().await?;
     other.report_all(&job).await?;
     assert!(other.finish(&job).await?);
-    attacked.assert_well("4,400 streams of reports of one token", beats.end().await?, before, 384 << 20)
+    attacked.assert_well(
+        "4,400 streams of reports of one token",
+        beats.end().await?,
+        before,
+        384 << 20,
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,18 +270,32 @@ async fn silent_uploads_hold_up_nobody_elses_and_end_soon() -> anyhow::Result<()
         uploads.spawn(async move { open_raw(&channel, PUT_DATASET, Some(&silent), messages).await.map(drop) });
     }
     look_for("the first of them", async || {
-        let begun: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects WHERE object_key LIKE 'datasets/%'")
-            .fetch_one(&sql)
-            .await?;
+        let begun: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects WHERE object_key LIKE 'datasets/%'")
+                .fetch_one(&sql)
+                .await?;
         Ok((begun >= 2).then_some(()))
     })
     .await?;
 
     let content = vec![7; 200 << 10];
-    let artifact = tokio_stream::iter(ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &content));
-    assert!(timeout(AT_ONCE, worker.put_artifact(artifact)).await.context("an artifact waits")??);
+    let artifact = tokio_stream::iter(ScriptedWorker::artifact_messages(
+        &job,
+        Some(0),
+        "fold-0.safetensors",
+        &content,
+    ));
+    assert!(
+        timeout(AT_ONCE, worker.put_artifact(artifact))
+            .await
+            .context("an artifact waits")??
+    );
     let checkpoint = tokio_stream::iter(ScriptedWorker::checkpoint_messages(&job, 0, &content));
-    assert!(timeout(AT_ONCE, worker.put_checkpoint(checkpoint)).await.context("a checkpoint waits")??);
+    assert!(
+        timeout(AT_ONCE, worker.put_checkpoint(checkpoint))
+            .await
+            .context("a checkpoint waits")??
+    );
     let dataset = vec![first_message(b"another user's", 0).encode_to_vec()];
     let put = call_raw(&channel, PUT_DATASET, Some(&other), dataset);
     timeout(AT_ONCE, put).await.context("another user's file waits")??;
@@ -314,7 +336,10 @@ async fn strangers_cannot_keep_a_probe_from_its_answer() -> anyhow::Result<()> {
         questions.spawn(unfinished(channel, HEALTH_CHECK, None, all_but_the_last_byte(100)));
     }
     // They are there, and more than there are places: the oldest make room.
-    let made_room = wait_for("one that makes room", async { questions.join_next().await.context("none")?? }).await?;
+    let made_room = wait_for("one that makes room", async {
+        questions.join_next().await.context("none")??
+    })
+    .await?;
     assert_eq!(made_room, Code::ResourceExhausted);
     for _ in 0..10 {
         let answer = call_raw(&channels[4], HEALTH_CHECK, None, vec![Vec::new()]).await?;

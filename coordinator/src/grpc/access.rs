@@ -223,11 +223,12 @@ mod tests {
         for set in sets {
             let pool = DescriptorPool::decode(set).unwrap();
             for service in pool.services() {
-                paths.extend(
-                    service
-                        .methods()
-                        .map(|method| (format!("/{}/{}", service.full_name(), method.name()), method.is_client_streaming())),
-                );
+                paths.extend(service.methods().map(|method| {
+                    (
+                        format!("/{}/{}", service.full_name(), method.name()),
+                        method.is_client_streaming(),
+                    )
+                }));
             }
         }
         paths
@@ -247,7 +248,11 @@ mod tests {
             let rpc = rpc(&path).expect("it is listed");
             assert_eq!(matches!(rpc.comes, Comes::Stream(_)), is_stream, "{path}");
             let is_larger = ["/CreateStudy", "/ReleaseJob"].iter().any(|name| path.ends_with(name));
-            assert_eq!(rpc.message_bytes_max > LEASES_BYTES, is_larger || path.contains("/Put"), "{path}");
+            assert_eq!(
+                rpc.message_bytes_max > LEASES_BYTES,
+                is_larger || path.contains("/Put"),
+                "{path}"
+            );
         }
     }
 

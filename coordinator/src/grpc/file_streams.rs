@@ -180,7 +180,11 @@ mod tests {
         patience.waited = Duration::from_secs(9);
         assert_eq!(patience.left(0), Duration::from_secs(1));
         assert_eq!(patience.left(LEAST_RATE), Duration::from_secs(2));
-        assert_eq!(patience.left(1 << 30), PIECE_SENT_WITHIN, "no credit for a long silence");
+        assert_eq!(
+            patience.left(1 << 30),
+            PIECE_SENT_WITHIN,
+            "no credit for a long silence"
+        );
         patience.waited = Duration::from_secs(20);
         assert_eq!(patience.left(10 * LEAST_RATE), Duration::ZERO);
     }

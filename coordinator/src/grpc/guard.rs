@@ -2,31 +2,25 @@
 //! tokens that have ended.
 
 use std::future::pending;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use axum::BoxError;
-use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use http_body::{Frame, SizeHint};
-use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::service::Routes;
 use trawl_domain::access::TokenHash;
 
 use super::access::{self, Audience, Comes, Rpc};
-use super::load::{Load, PIECE_BYTES, Place, TurnTaken, Waiting};
-use super::requests::Messages;
-use super::shares::Permit;
+use super::guarded_body::{Closes, Guarded, Side};
+use super::load::{Load, Place, TurnTaken};
 use super::{calls, status};
 use crate::app::App;
 use crate::app::door::{Caller, Door, Refusal};
-use crate::connections::{CallOf, CallsOf};
+use crate::connections::CallsOf;
 use crate::metrics::Refused;
 
 /// A request is read before anything else where its message may be so long: what waits then holds no more.
@@ -59,7 +53,7 @@ enum NotLetIn {
     AtOnce(Status),
     /// There are too many calls: one that is refused at once would come again at once.
     Later(Status),
-    /// Whoever has this token may not call that, as often as they may call.
+    /// The token is valid and the call is not: those count, too.
     Paced(Status, Caller),
 }
 
@@ -85,7 +79,9 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
         // Nobody asks who they are, and nothing paces them: places do.
         Some(rpc) if rpc.audience == Audience::Everybody => {
             let place = gate.load.place(rpc, Caller::Anybody);
-            place.map(|place| (rpc, Caller::Anybody, place)).map_err(NotLetIn::Later)
+            place
+                .map(|place| (rpc, Caller::Anybody, place))
+                .map_err(NotLetIn::Later)
         }
         _ => admit(&gate, request.uri().path(), rpc, token).await,
     };
@@ -111,14 +107,7 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
     };
     match served {
         Ok((response, turn)) => {
-            let side = Side::Response {
-                waiting: gate.load.waiting(rpc, caller),
-                rest: Bytes::new(),
-                kept: None,
-                call,
-                _place: place,
-                _turn: turn,
-            };
+            let side = Side::of_answer(gate.load.waiting(rpc, caller), call, place, turn);
             response.map(|body| Body::new(Guarded::new(body, closes(), side)))
         }
         Err(refused) => {
@@ -165,7 +154,11 @@ async fn serve(
     // What waits has a small message in memory, or else nothing but what its connection takes unread.
     let (small, unread) = if is_small {
         let read = to_bytes(incoming(body), usize::MAX).await;
-        (Some(read.map_err(|error| Status::from_error(error.into()))?), None)
+        let paced = |error: axum::Error| match rpc.audience {
+            Audience::Everybody => NotLetIn::AtOnce(Status::from_error(error.into())),
+            _ => NotLetIn::Paced(Status::from_error(error.into()), caller),
+        };
+        (Some(read.map_err(paced)?), None)
     } else {
         (None, Some((body, incoming)))
     };
@@ -190,7 +183,7 @@ async fn admit(
     token: Option<TokenHash>,
 ) -> Result<(&'static Rpc, Caller, Place), NotLetIn> {
     let door = &gate.door;
-    let arrived = gate.load.arrive()?;
+    let arrived = gate.load.arrive().map_err(NotLetIn::Later)?;
     let caller = door.identify(token).await.map_err(|refusal| {
         door.metrics().refused(refusal.reason());
         of_refusal(refusal)
@@ -213,193 +206,11 @@ async fn admit(
     Ok((rpc, caller, place))
 }
 
-fn of_refusal(refusal: Refusal) -> Status {
+/// What a refusal is on the wire.
+pub(super) fn of_refusal(refusal: Refusal) -> Status {
     match refusal {
         Refusal::NoToken | Refusal::BadToken => Status::unauthenticated(refusal.to_string()),
         Refusal::TooOften { .. } => Status::resource_exhausted(refusal.to_string()),
         Refusal::NotNow(error) => status::of(error),
-    }
-}
-
-type Closes = Pin<Box<dyn Future<Output = Refusal> + Send>>;
-
-/// Which half of a call a body is.
-enum Side {
-    /// What the client sends, which may have to come within some time.
-    Request {
-        comes: Comes,
-        messages: Messages,
-        deadline: Option<Pin<Box<Sleep>>>,
-    },
-    /// What it gets. The call has its place until all of it is gone.
-    Response {
-        waiting: Waiting,
-        /// Of a message, what is not handed to the connection yet.
-        rest: Bytes,
-        /// Lets that wait.
-        kept: Option<Permit>,
-        call: Option<CallOf>,
-        _place: Place,
-        _turn: Option<TurnTaken>,
-    },
-}
-
-impl Side {
-    fn of_request(rpc: &Rpc) -> Self {
-        let (is_stream, within) = match rpc.comes {
-            Comes::Whole(within) => (false, Some(within)),
-            Comes::Stream(first_within) => (true, first_within),
-        };
-        Self::Request {
-            comes: rpc.comes,
-            messages: Messages::new(rpc.message_bytes_max, is_stream),
-            deadline: within.map(|within| Box::pin(sleep(within))),
-        }
-    }
-}
-
-/// The messages of a call, until its token ends.
-struct Guarded {
-    messages: Body,
-    closes: Closes,
-    side: Side,
-    closed: bool,
-}
-
-impl Guarded {
-    fn new(messages: Body, closes: Closes, side: Side) -> Self {
-        Self {
-            messages,
-            closes,
-            side,
-            closed: false,
-        }
-    }
-
-    /// Ends this half with a status.
-    fn close(&mut self, status: Status) -> Result<Frame<Bytes>, BoxError> {
-        self.closed = true;
-        match &mut self.side {
-            Side::Request { .. } => Err(status.into()),
-            // How a stream says why it ends.
-            Side::Response { rest, kept, .. } => {
-                (*rest, *kept) = (Bytes::new(), None);
-                let mut trailers = status.into_http::<()>().into_parts().0.headers;
-                trailers.remove(CONTENT_TYPE);
-                Ok(Frame::trailers(trailers))
-            }
-        }
-    }
-
-    /// Counts what came of a request.
-    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
-        let Side::Request {
-            comes,
-            messages,
-            deadline,
-        } = &mut self.side
-        else {
-            return Ok(frame);
-        };
-        if let Some(Err(status)) = frame.data_ref().map(|came| messages.count(came)) {
-            return self.close(status);
-        }
-        if messages.has_first() && matches!(comes, Comes::Stream(_)) {
-            *deadline = None;
-        }
-        Ok(frame)
-    }
-
-    /// What of an answer may go out now: a piece of it, so that the connection holds no more than that for a slow reader.
-    fn piece(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
-        let Side::Response {
-            waiting,
-            rest,
-            kept,
-            call,
-            ..
-        } = &mut self.side
-        else {
-            return Ok(frame);
-        };
-        let mut data = match frame.into_data() {
-            Ok(data) => data,
-            Err(trailers) => return Ok(trailers),
-        };
-        match waiting.keep(&data) {
-            Ok(permit) => *kept = permit,
-            Err(status) => return self.close(status),
-        }
-        let piece = data.split_to(data.len().min(PIECE_BYTES));
-        *rest = data;
-        if let Some(call) = call {
-            call.sends(piece.len());
-        }
-        Ok(Frame::data(piece))
-    }
-
-    /// The next piece of what waits.
-    fn next_piece(&mut self) -> Option<Frame<Bytes>> {
-        let Side::Response { rest, kept, call, .. } = &mut self.side else {
-            return None;
-        };
-        if rest.is_empty() {
-            return None;
-        }
-        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-        if rest.is_empty() {
-            (*rest, *kept) = (Bytes::new(), None);
-        }
-        if let Some(call) = call {
-            call.sends(piece.len());
-        }
-        Some(Frame::data(piece))
-    }
-}
-
-impl HttpBody for Guarded {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.closed {
-            return Poll::Ready(None);
-        }
-        if let Poll::Ready(refusal) = self.closes.as_mut().poll(cx) {
-            return Poll::Ready(Some(self.close(of_refusal(refusal))));
-        }
-        if let Side::Request {
-            deadline: Some(deadline),
-            ..
-        } = &mut self.side
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            let status = Status::deadline_exceeded("the request did not come in time");
-            return Poll::Ready(Some(self.close(status)));
-        }
-        if let Side::Response { call: Some(call), .. } = &self.side {
-            ready!(call.poll_send(cx));
-        }
-        if let Some(piece) = self.next_piece() {
-            return Poll::Ready(Some(Ok(piece)));
-        }
-        let next = ready!(Pin::new(&mut self.messages).poll_frame(cx));
-        Poll::Ready(match next {
-            Some(Ok(frame)) => Some(match &self.side {
-                Side::Request { .. } => self.count(frame),
-                Side::Response { .. } => self.piece(frame),
-            }),
-            other => other.map(|next| next.map_err(Into::into)),
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let waits = matches!(&self.side, Side::Response { rest, .. } if !rest.is_empty());
-        self.closed || (!waits && self.messages.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // What waits is not counted, and nobody needs an exact size: messages say their own.
-        SizeHint::default()
     }
 }

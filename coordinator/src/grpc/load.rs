@@ -23,7 +23,10 @@ const ADMINS_CALLS: Limit = Limit { all: 512, share: 256 };
 /// Those about tokens, so that one can be revoked whatever its owner does.
 const ACCESS_CALLS: Limit = Limit { all: 64, share: 32 };
 /// Those of workers, which have three or four each; all workers of a deployment may have the same token.
-const WORKERS_CALLS: Limit = Limit { all: 4_096, share: 2_048 };
+const WORKERS_CALLS: Limit = Limit {
+    all: 4_096,
+    share: 2_048,
+};
 /// Files on their way in, with those that wait for their turn: each has a piece in memory.
 const USERS_UPLOADS: Limit = Limit { all: 32, share: 16 };
 const WORKERS_UPLOADS: Limit = Limit { all: 256, share: 256 };
@@ -363,7 +366,10 @@ mod tests {
         }
         let watches = all_of(&load, "/grpc.health.v1.Health/Watch", Caller::Anybody);
         assert_eq!(watches.len(), STRANGERS_WATCHES.all);
-        assert!(load.place(named("/grpc.health.v1.Health/Check"), Caller::Anybody).is_ok());
+        assert!(
+            load.place(named("/grpc.health.v1.Health/Check"), Caller::Anybody)
+                .is_ok()
+        );
     }
 
     #[tokio::test]

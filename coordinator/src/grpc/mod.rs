@@ -6,6 +6,7 @@ mod access_service;
 mod calls;
 mod file_streams;
 mod guard;
+mod guarded_body;
 mod load;
 mod report_stream;
 mod requests;

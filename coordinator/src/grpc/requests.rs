@@ -104,7 +104,11 @@ mod tests {
             for piece in all.chunks(piece) {
                 messages.count(piece).expect("each is short enough");
             }
-            assert_eq!((messages.whole, messages.left, messages.head_bytes), (3, 0, 0), "by {piece}");
+            assert_eq!(
+                (messages.whole, messages.left, messages.head_bytes),
+                (3, 0, 0),
+                "by {piece}"
+            );
         }
     }
 

@@ -100,7 +100,11 @@ mod tests {
         assert!(shares.try_take(&"a", 2).is_ok());
         assert!(shares.own.lock().expect("not poisoned").len() <= 3);
         assert!(shares.try_take(&"d", 1).is_ok());
-        assert_eq!(shares.own.lock().expect("not poisoned").len(), 1, "others are forgotten");
+        assert_eq!(
+            shares.own.lock().expect("not poisoned").len(),
+            1,
+            "others are forgotten"
+        );
     }
 
     #[tokio::test]
