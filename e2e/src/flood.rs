@@ -175,7 +175,8 @@ pub async fn malformed_requests(url: &str, token: Option<&str>, numbers: std::op
     Ok(closed)
 }
 
-/// Asks for the largest page of losses again and again, and reads none of the answers, as long as the connections live.
+/// Asks for the largest page of losses again and again, allows all of the answers to be sent, and reads none, as long as the
+/// connections live.
 ///
 /// # Errors
 /// There is no connection to be had.
@@ -197,6 +198,7 @@ pub async fn unread_pages(
     let mut all = Vec::with_capacity(connections);
     for _ in 0..connections {
         let mut connection = RawHttp2::connect(url).await?;
+        connection.open_windows().await?;
         for _ in 0..each {
             connection.send(&request).await?;
         }

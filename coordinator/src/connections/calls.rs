@@ -91,9 +91,13 @@ impl CallsOf {
 }
 
 impl CallOf {
-    /// Ready once the connection takes more of an answer. To ask is a sign that what it got before is read.
-    pub fn poll_send(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Notes that what the connection got before is read: it asks for more.
+    pub fn goes_on(&self) {
         lock(&self.calls.unread_since).remove(&self.number);
+    }
+
+    /// Ready once the connection takes more of an answer.
+    pub fn poll_send(&self, cx: &Context<'_>) -> Poll<()> {
         let is_full = || self.calls.unsent_bytes.load(Ordering::Acquire) >= UNSENT_BYTES_MAX;
         if !is_full() {
             return Poll::Ready(());

@@ -60,6 +60,8 @@ pub enum Places {
     Watches,
     /// Calls of users and readers; an admin's have places of their own.
     Users,
+    /// Streams that ask what there is to call.
+    Reflection,
     /// What admins do about tokens.
     Access,
     /// Calls of workers.
@@ -113,6 +115,10 @@ const fn of_users(path: &'static str, audience: Audience) -> Rpc {
 
 const fn of_workers(path: &'static str) -> Rpc {
     small(path, WORKERS, Places::Workers)
+}
+
+const fn of_everybody_known(path: &'static str) -> Rpc {
+    small(path, Known, Places::Reflection).comes(Comes::Stream(None))
 }
 
 const fn of_admins(path: &'static str) -> Rpc {
@@ -181,8 +187,8 @@ pub const TABLE: &[Rpc] = &[
     of_admins("/trawl.v1.AccessService/ListTokens"),
     of_admins("/trawl.v1.AccessService/RevokeToken"),
     // What there is to call is no secret, but nothing for strangers either.
-    of_users("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Known).comes(Comes::Stream(None)),
-    of_users("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Known).comes(Comes::Stream(None)),
+    of_everybody_known("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+    of_everybody_known("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
     // Probes have no token.
     small("/grpc.health.v1.Health/Check", Everybody, Places::Probes),
     small("/grpc.health.v1.Health/Watch", Everybody, Places::Watches),
@@ -263,6 +269,7 @@ mod tests {
                 Some("trawl.v1.WorkerService") => [Places::Workers, Places::WorkerUploads],
                 Some("trawl.v1.AccessService") => [Places::Access; 2],
                 Some("grpc.health.v1.Health") => [Places::Probes, Places::Watches],
+                Some(reflection) if reflection.starts_with("grpc.reflection.") => [Places::Reflection; 2],
                 _ => [Places::Users, Places::UserUploads],
             };
             assert!(expected.contains(&rpc.places), "{}", rpc.path);

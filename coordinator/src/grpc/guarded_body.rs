@@ -123,50 +123,50 @@ impl Guarded {
         Ok(frame)
     }
 
-    /// What of an answer may go out now: a piece of it, so that the connection holds no more than that for a slow reader.
-    fn piece(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
+    /// Takes a message of an answer, which waits for its reader from then on; `None` for what is no message.
+    fn wait(&mut self, frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, BoxError>> {
         let Side::Response {
-            waiting,
-            rest,
-            kept,
-            call,
-            ..
+            waiting, rest, kept, ..
         } = &mut self.side
         else {
-            return Ok(frame);
+            return Some(Ok(frame));
         };
-        let mut data = match frame.into_data() {
+        // What was made of the message before is gone, now that there is a next one.
+        *kept = None;
+        let data = match frame.into_data() {
+            Ok(data) if data.is_empty() => return Some(Ok(Frame::data(data))),
             Ok(data) => data,
-            Err(trailers) => return Ok(trailers),
+            Err(trailers) => return Some(Ok(trailers)),
         };
         match waiting.keep(&data) {
-            Ok(permit) => *kept = permit,
-            Err(status) => return self.close(status),
+            Ok(permit) => (*rest, *kept) = (data, permit),
+            Err(status) => return Some(self.close(status)),
         }
-        let piece = data.split_to(data.len().min(PIECE_BYTES));
-        *rest = data;
-        if let Some(call) = call {
-            call.sends(piece.len());
-        }
-        Ok(Frame::data(piece))
+        None
     }
 
-    /// The next piece of what waits.
-    fn next_piece(&mut self) -> Option<Frame<Bytes>> {
+    /// A piece of what waits, once the connection takes one, so that it holds no more than that for a slow reader; `None` if
+    /// nothing waits.
+    fn poll_piece(&mut self, cx: &Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         let Side::Response { rest, kept, call, .. } = &mut self.side else {
-            return None;
+            return Poll::Ready(None);
         };
-        if rest.is_empty() {
-            return None;
+        if let Some(call) = call {
+            call.goes_on();
         }
-        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
         if rest.is_empty() {
-            (*rest, *kept) = (Bytes::new(), None);
+            return Poll::Ready(None);
         }
         if let Some(call) = call {
-            call.sends(piece.len());
+            ready!(call.poll_send(cx));
+            call.sends(rest.len().min(PIECE_BYTES));
         }
-        Some(Frame::data(piece))
+        let mut piece = rest.split_to(rest.len().min(PIECE_BYTES));
+        if kept.is_some() {
+            // A part of a message would hold on to the memory of all of it.
+            piece = Bytes::copy_from_slice(&piece);
+        }
+        Poll::Ready(Some(Frame::data(piece)))
     }
 }
 
@@ -190,20 +190,23 @@ impl HttpBody for Guarded {
             let status = Status::deadline_exceeded("the request did not come in time");
             return Poll::Ready(Some(self.close(status)));
         }
-        if let Side::Response { call: Some(call), .. } = &self.side {
-            ready!(call.poll_send(cx));
+        loop {
+            if let Some(piece) = ready!(self.poll_piece(cx)) {
+                return Poll::Ready(Some(Ok(piece)));
+            }
+            // A message is taken as soon as it is there, whether or not it can be sent: then it is counted.
+            let next = match ready!(Pin::new(&mut self.messages).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                other => return Poll::Ready(other.map(|next| next.map_err(Into::into))),
+            };
+            let out = match &self.side {
+                Side::Request { .. } => Some(self.count(next)),
+                Side::Response { .. } => self.wait(next),
+            };
+            if let Some(out) = out {
+                return Poll::Ready(Some(out));
+            }
         }
-        if let Some(piece) = self.next_piece() {
-            return Poll::Ready(Some(Ok(piece)));
-        }
-        let next = ready!(Pin::new(&mut self.messages).poll_frame(cx));
-        Poll::Ready(match next {
-            Some(Ok(frame)) => Some(match &self.side {
-                Side::Request { .. } => self.count(frame),
-                Side::Response { .. } => self.piece(frame),
-            }),
-            other => other.map(|next| next.map_err(Into::into)),
-        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -20,6 +20,8 @@ use crate::app::door::Caller;
 const USERS_CALLS: Limit = Limit { all: 1_024, share: 256 };
 /// Those of admins, so that they see what goes on whatever others do.
 const ADMINS_CALLS: Limit = Limit { all: 512, share: 256 };
+/// Streams that ask what there is to call: people have few of them, and whoever reads no answer leaves more unread than elsewhere.
+const REFLECTION_CALLS: Limit = Limit { all: 64, share: 16 };
 /// Those about tokens, so that one can be revoked whatever its owner does.
 const ACCESS_CALLS: Limit = Limit { all: 64, share: 32 };
 /// Those of workers, which have three or four each; all workers of a deployment may have the same token.
@@ -81,6 +83,7 @@ pub(super) struct Load {
     users: Shares<Caller>,
     admins: Shares<Caller>,
     access: Shares<Caller>,
+    reflection: Shares<Caller>,
     workers: Shares<Caller>,
     users_uploads: Shares<Caller>,
     workers_uploads: Shares<Caller>,
@@ -116,6 +119,7 @@ impl Load {
             users: USERS_CALLS.shares(),
             admins: ADMINS_CALLS.shares(),
             access: ACCESS_CALLS.shares(),
+            reflection: REFLECTION_CALLS.shares(),
             workers: WORKERS_CALLS.shares(),
             users_uploads: USERS_UPLOADS.shares(),
             workers_uploads: WORKERS_UPLOADS.shares(),
@@ -151,6 +155,7 @@ impl Load {
             Places::Users if is_admins => (&self.admins, ADMINS_CALLS),
             Places::Users => (&self.users, USERS_CALLS),
             Places::Access => (&self.access, ACCESS_CALLS),
+            Places::Reflection => (&self.reflection, REFLECTION_CALLS),
             Places::Workers => (&self.workers, WORKERS_CALLS),
             Places::UserUploads => (&self.users_uploads, USERS_UPLOADS),
             Places::WorkerUploads => (&self.workers_uploads, WORKERS_UPLOADS),
