@@ -76,7 +76,11 @@ async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
         }
         Ok(caller) => match door.count(caller).await {
             Ok(()) => next.run(request).await,
-            Err(refusal) => refuse(&door, &refusal),
+            Err(refusal) => {
+                drop(request);
+                door.tell_later().await;
+                refuse(&door, &refusal)
+            }
         },
         Err(refusal) => refuse(&door, &refusal),
     }

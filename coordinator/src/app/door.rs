@@ -29,13 +29,13 @@ const TOKENS_MAX_AGE: Duration = Duration::from_secs(2);
 const STREAM_RECHECK: Duration = Duration::from_secs(2);
 /// How long reading the tokens may take.
 const READ_WITHIN: Duration = Duration::from_secs(10);
-/// How long a call waits that comes too early, and one before it is told that too many wait already: whoever calls again as soon as
-/// they are answered is slowed down by it.
+/// How long a call waits that comes too early, and one before it is told that there are too many: a client that calls again as soon
+/// as it is answered is slowed down by it.
 const PACE_WAIT: Duration = Duration::from_secs(1);
 /// Calls that wait go on in steps of this time: one wake-up, and one write of their answers, for all of a step.
 const PACE_STEP: Duration = Duration::from_millis(10);
 /// Calls that wait to be told so. Further ones are told at once.
-const TOLD_LATER_MAX: usize = 4_096;
+const TOLD_LATER_MAX: usize = 1_024;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -190,7 +190,7 @@ impl Door {
     /// Counts a call. One that comes too early waits until its time has come, in the order in which they came.
     ///
     /// # Errors
-    /// Too many wait already.
+    /// Too many wait already; [`Door::tell_later`] comes before the answer.
     pub async fn count(&self, caller: Caller) -> Result<(), Refusal> {
         match self.pace.check_key(&caller) {
             Ok(counted) => {
@@ -201,15 +201,19 @@ impl Door {
                 Ok(())
             }
             Err(not_until) => {
-                if let Ok(_waits) = self.told_later.try_acquire() {
-                    sleep(PACE_WAIT).await;
-                }
                 let wait = not_until.wait_time_from(DefaultClock::default().now());
                 Err(Refusal::TooOften {
                     per_second: self.per_second.get(),
                     wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
                 })
             }
+        }
+    }
+
+    /// Lets somebody who calls too much wait before the answer. What their call had is given up before: this wait costs a task.
+    pub async fn tell_later(&self) {
+        if let Ok(_waits) = self.told_later.try_acquire() {
+            sleep(PACE_WAIT).await;
         }
     }
 
@@ -266,7 +270,8 @@ impl Door {
         // Another call may have read them meanwhile.
         match self.fresh() {
             Some(known) => Ok(known),
-            None => self.read().await,
+            // Apart: every call that may have to read has room for this as long as it lives otherwise.
+            None => Box::pin(self.read()).await,
         }
     }
 

@@ -59,12 +59,13 @@ use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::studies::{self, StudyRecord, StudyRef};
 
-/// Files that are on their way into the object store at once; further ones wait. Each has up to 15 MiB in memory.
-const UPLOADS_MAX: usize = 16;
-/// How long a file may take from its first byte until it is listed.
-pub const UPLOAD_WITHIN: Duration = Duration::from_secs(120);
-/// After this time an upload is swept: longer than it may take, however late it began.
-const UPLOAD_SWEPT_AFTER: Duration = Duration::from_secs(600);
+/// Files of workers that are on their way into the object store at once; further ones wait. What each has in memory, `files.rs`
+/// says.
+pub const WORKERS_UPLOADS_MAX: usize = 12;
+/// How long a file may take from its first byte to its last: the largest one at 600 KiB a second.
+pub const UPLOAD_WITHIN: Duration = Duration::from_secs(3_600);
+/// After this time an upload is swept: longer than it may take with the time to store and to list it.
+const UPLOAD_SWEPT_AFTER: Duration = UPLOAD_WITHIN.saturating_add(Duration::from_secs(900));
 /// How soon Postgres has to answer a question that takes no time; renewals fare no better.
 const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -162,7 +163,7 @@ pub struct App {
     settings: Settings,
     /// What tells this coordinator from others on the same database.
     number: i32,
-    /// One permit for each file that may be on its way into the object store.
+    /// One permit for each file of workers that may be on its way into the object store.
     uploads: Semaphore,
     bytes_kept: BytesKept,
     ids: Mutex<ChaCha20Rng>,
@@ -183,7 +184,7 @@ impl App {
             files,
             settings,
             number: ids.next_u32().cast_signed(),
-            uploads: Semaphore::new(UPLOADS_MAX),
+            uploads: Semaphore::new(WORKERS_UPLOADS_MAX),
             bytes_kept: BytesKept::default(),
             ids: Mutex::new(ids),
             metrics: Metrics::new(),

@@ -37,10 +37,10 @@ pub trait Steps: Debug + Send + Sync + 'static {
     /// Where the bytes of files are.
     fn files(&self) -> &Files;
 
-    /// One permit for each file that may be on its way into the object store.
+    /// One permit for each file of workers that may be on its way into the object store.
     fn uploads(&self) -> &Semaphore;
 
-    /// Waits until one more file may be on its way into the object store.
+    /// Waits until one more of them may be.
     fn upload_permit(&self) -> impl Future<Output = Answer<SemaphorePermit<'_>>> + Send {
         async {
             let permit = self.uploads().acquire().await;

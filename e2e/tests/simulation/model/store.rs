@@ -17,7 +17,7 @@ use trawl_coordinator::app::release_job::Cause;
 use trawl_coordinator::app::renew_lease::Renewed;
 use trawl_coordinator::app::report_epochs::JobEpoch;
 use trawl_coordinator::app::steps::{Answer, Steps};
-use trawl_coordinator::app::{AppError, Settings, TestMetrics};
+use trawl_coordinator::app::{AppError, Settings, TestMetrics, WORKERS_UPLOADS_MAX};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::metrics::Metrics;
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
@@ -37,8 +37,6 @@ pub(crate) const NO_QUOTAS: Quotas = Quotas {
     bytes: u64::MAX,
     study_bytes: u64::MAX,
 };
-/// Files on their way at once, as with the real one.
-const UPLOADS_MAX: usize = 16;
 
 /// How a store is at the moment, for all coordinators.
 #[derive(Debug)]
@@ -96,7 +94,7 @@ impl ModelStore {
             shared,
             settings,
             files,
-            uploads: Semaphore::new(UPLOADS_MAX),
+            uploads: Semaphore::new(WORKERS_UPLOADS_MAX),
             jobs_queued: Notify::new(),
             metrics: Metrics::new(),
         }
