@@ -106,15 +106,12 @@ async fn admit(door: &Door, path: &str, token: Option<TokenHash>) -> Result<(), 
         door.metrics().refused(Refused::NoSuchRpc);
         return Err(Status::unimplemented("this coordinator has no such RPC"));
     };
-    if audience.admits(caller.role()) {
+    if audience.admits(caller.roles()) {
         Ok(())
     } else {
         door.metrics().refused(Refused::Role);
         let rpc = path.rsplit('/').next().unwrap_or_default();
-        Err(Status::permission_denied(format!(
-            "a token of the role {} may not call {rpc}",
-            caller.role()
-        )))
+        Err(Status::permission_denied(format!("{caller} may not call {rpc}")))
     }
 }
 
