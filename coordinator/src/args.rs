@@ -130,13 +130,14 @@ impl QuotaArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct AccessArgs {
     /// Token that may do everything, and by which others are made. For experiments: other users see arguments, so prefer the
-    /// variable or --token-file. Without one, and as long as none was ever made, no token is asked for.
+    /// variable or --token-file. Without one, and as long as none was ever made, none is asked for, and none can be made.
     #[arg(long, env = "TRAWL_TOKEN", hide_env_values = true)]
     token: Option<Secret>,
     /// File with that token, instead.
     #[arg(long, value_name = "FILE", env = "TRAWL_TOKEN_FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
-    /// File with a token of the role worker, that workers may have from their start, before there is anybody to make one.
+    /// File with a token of the role worker, that workers may have from their start, before there is anybody to make one. Callers
+    /// without a token, where none is asked for, are no workers then.
     #[arg(long, value_name = "FILE", env = "TRAWL_WORKER_TOKEN_FILE")]
     worker_token_file: Option<PathBuf>,
     /// Certificate for TLS on both ports, in PEM, with those between it and its authority. Read at start.
@@ -169,19 +170,14 @@ impl AccessArgs {
     /// The token for workers.
     ///
     /// # Errors
-    /// A file without one, or one for workers where everybody else needs none.
+    /// A file without one, or with the operator's.
     pub(crate) fn worker_token(&self) -> anyhow::Result<Option<Secret>> {
         let Some(file) = &self.worker_token_file else {
             return Ok(None);
         };
         let token = credential::from_file("--worker-token-file", file)?;
-        let operator = self.token()?;
         anyhow::ensure!(
-            operator.is_some(),
-            "--worker-token-file needs a token for the operator, too: --token-file"
-        );
-        anyhow::ensure!(
-            operator.as_ref() != Some(&token),
+            self.token()?.as_ref() != Some(&token),
             "--worker-token-file holds the operator's token"
         );
         Ok(Some(token))

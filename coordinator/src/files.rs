@@ -4,6 +4,7 @@
 //! in a listing.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 use tokio_stream::{Stream, StreamExt};
+use tracing::warn;
 use trawl_domain::dataset::{FileHash, FileHasher};
 use url::Url;
 
@@ -98,7 +100,11 @@ impl Files {
                 let folder = parsed
                     .to_file_path()
                     .map_err(|()| FilesError::Url(format!("{url}: write file:/// and an absolute path")))?;
-                std::fs::create_dir_all(&folder).map_err(|error| FilesError::Folder(folder.clone(), error))?;
+                let made = std::fs::create_dir_all(&folder).and_then(|()| std::fs::metadata(&folder));
+                let metadata = made.map_err(|error| FilesError::Folder(folder.clone(), error))?;
+                if metadata.permissions().mode() & 0o007 != 0 {
+                    warn!(folder = %folder.display(), "other users of this machine may look into the folder of artifacts and datasets");
+                }
                 // A row that lists a file is durable: so must be the file.
                 let folder = LocalFileSystem::new_with_prefix(&folder)?
                     .with_fsync(true)

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use trawl_coordinator::app::door::Door;
+use trawl_coordinator::app::door::{Caller, Door};
 use trawl_coordinator::app::let_readers_in::let_readers_in;
 use trawl_coordinator::app::{App, Settings, be_present, expire_leases, quotas};
 use trawl_coordinator::connections::Places;
@@ -30,6 +32,8 @@ use args::{Args, Command};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    // Files of artifacts and datasets are nobody else's.
+    umask(Mode::RWXG | Mode::RWXO);
     if args.command.is_none() {
         args.refuse_open_ports();
     }
@@ -100,8 +104,13 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
         worker_token.as_ref(),
         args.access.requests_per_second,
     ));
-    if door.is_open().await? {
-        let message = "no token is asked for: whoever reaches these ports may do everything";
+    if let Some(caller) = door.open_to().await? {
+        let message = match caller {
+            Caller::AnyUser => "no token is asked for: whoever reaches these ports may submit, steer and read studies",
+            _ => {
+                "no token is asked for: whoever reaches these ports may submit, steer and read studies, and be a worker"
+            }
+        };
         if grpc_addr.ip().is_loopback() && http_addr.ip().is_loopback() {
             info!("{message}");
         } else {

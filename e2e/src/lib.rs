@@ -10,6 +10,7 @@ mod gate;
 /// What others notice of an attack.
 pub mod meters;
 mod object_store;
+mod ordinary_user;
 mod postgres;
 mod process;
 mod raw_call;
@@ -31,8 +32,9 @@ pub use authority::{Authority, CertFiles};
 pub use frozen_thread::FrozenThread;
 pub use gate::Gate;
 pub use object_store::ListedArtifact;
+pub use ordinary_user::OrdinaryUser;
 pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
-pub use process::{Process, ProcessTree, binary, repository, tool};
+pub use process::{Process, ProcessTree, binary, processes_below, repository, tool};
 pub use raw_call::{call_raw, open_raw};
 pub use raw_http2::{RawHttp2, RawRequest};
 pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report};

@@ -199,7 +199,10 @@ pub(crate) fn command_lines(root: u32) -> anyhow::Result<Vec<String>> {
 }
 
 /// A process and all that it started, directly or not.
-fn processes_below(root: u32) -> anyhow::Result<Vec<u32>> {
+///
+/// # Errors
+/// The processes of this machine cannot be listed.
+pub fn processes_below(root: u32) -> anyhow::Result<Vec<u32>> {
     let parents = parents()?;
     let mut found = vec![root];
     let mut next = 0;

@@ -5,6 +5,7 @@
 //! refused within that time.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -40,8 +41,10 @@ const TOLD_LATER_MAX: usize = 1_024;
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// Somebody without a token, where none is asked for.
+    /// Somebody without a token, where none is asked for and workers have none either.
     Anybody,
+    /// Somebody without a token, where none is asked for but of workers.
+    AnyUser,
     /// Whoever has the token that the coordinator was started with.
     Operator,
     /// Whoever has the one that it was started with for workers.
@@ -51,13 +54,28 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// What they may do. Where no token is asked for, everybody may do everything.
-    pub fn role(self) -> Role {
+    /// What they may do. Tokens are for nobody without one: the first that is made would shut out everybody else.
+    pub fn roles(&self) -> &[Role] {
         match self {
-            Self::Anybody | Self::Operator => Role::Admin,
-            Self::Worker => Role::Worker,
-            Self::Token(_, role) => role,
+            Self::Anybody => &[Role::User, Role::Worker],
+            Self::AnyUser => &[Role::User],
+            Self::Operator => &[Role::Admin],
+            Self::Worker => &[Role::Worker],
+            Self::Token(_, role) => std::slice::from_ref(role),
         }
+    }
+}
+
+impl fmt::Display for Caller {
+    /// As it stands in "… may not call CreateStudy".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self {
+            Self::Anybody | Self::AnyUser => return f.write_str("a caller without a token"),
+            Self::Operator => Role::Admin,
+            Self::Worker => Role::Worker,
+            Self::Token(_, role) => *role,
+        };
+        write!(f, "a token of the role {role}")
     }
 }
 
@@ -103,6 +121,8 @@ pub struct Door {
     opened: Instant,
     /// Those that the coordinator was started with.
     fixed: Vec<(TokenHash, Caller)>,
+    /// Who calls without a token, where none was ever made here; `None` if the operator has one, which is asked for then.
+    tokenless: Option<Caller>,
     known: RwLock<Option<Arc<Known>>>,
     /// One reads at a time, and what was read later is kept.
     reading: Mutex<()>,
@@ -131,6 +151,11 @@ impl Door {
     /// With the tokens that the operator started the coordinator with: one that may do everything, and one for workers. Each
     /// token may call `per_second` times a second, and as often at once; as many calls more wait for their second.
     pub fn new(app: Arc<App>, operator: Option<&Secret>, worker: Option<&Secret>, per_second: NonZeroU32) -> Self {
+        let tokenless = match (operator, worker) {
+            (Some(_), _) => None,
+            (None, Some(_)) => Some(Caller::AnyUser),
+            (None, None) => Some(Caller::Anybody),
+        };
         let fixed = [(operator, Caller::Operator), (worker, Caller::Worker)];
         let quota = Quota::per_second(per_second).allow_burst(per_second.saturating_add(per_second.get()));
         Self {
@@ -140,6 +165,7 @@ impl Door {
                 .into_iter()
                 .filter_map(|(token, caller)| Some((TokenHash::of(token?.expose()), caller)))
                 .collect(),
+            tokenless,
             known: RwLock::new(None),
             reading: Mutex::new(()),
             pace: RateLimiter::hashmap(quota).with_middleware(),
@@ -154,11 +180,7 @@ impl Door {
     /// It is not valid, or there is none and one is needed.
     pub async fn identify(&self, token: Option<TokenHash>) -> Result<Caller, Refusal> {
         let Some(token) = token else {
-            return if self.is_open().await? {
-                Ok(Caller::Anybody)
-            } else {
-                Err(Refusal::NoToken)
-            };
+            return self.open_to().await?.ok_or(Refusal::NoToken);
         };
         if let Some((_, caller)) = self.fixed.iter().find(|(fixed, _)| *fixed == token) {
             return Ok(*caller);
@@ -167,7 +189,7 @@ impl Door {
         match known.live.get(&token) {
             Some(live) if live.until.is_none_or(|until| Instant::now() < until) => Ok(live.caller),
             // Where no token is asked for, a wrong one is ignored, as anything else that nobody asked for.
-            None if self.fixed.is_empty() && !known.any => Ok(Caller::Anybody),
+            None if !known.any => self.tokenless.ok_or(Refusal::BadToken),
             _ => Err(Refusal::BadToken),
         }
     }
@@ -236,13 +258,16 @@ impl Door {
         }
     }
 
-    /// True if no token is asked for: the operator gave none, and none was ever made. A token that is revoked does not open
-    /// the door again.
+    /// As whom those are let in who have no token, if none is asked for: the operator gave none, and none was ever made. A token
+    /// that is revoked does not open the door again.
     ///
     /// # Errors
     /// The tokens cannot be read.
-    pub async fn is_open(&self) -> Result<bool, AppError> {
-        Ok(self.fixed.is_empty() && !self.known().await?.any)
+    pub async fn open_to(&self) -> Result<Option<Caller>, AppError> {
+        match self.tokenless {
+            None => Ok(None),
+            Some(caller) => Ok((!self.known().await?.any).then_some(caller)),
+        }
     }
 
     /// Tokens that are valid.

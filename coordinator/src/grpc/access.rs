@@ -200,11 +200,11 @@ pub fn rpc(path: &str) -> Option<&'static Rpc> {
 }
 
 impl Audience {
-    /// True if a token of that role may call.
-    pub fn admits(self, role: Role) -> bool {
+    /// True if a caller of one of these roles may call.
+    pub fn admits(self, of_caller: &[Role]) -> bool {
         match self {
             Everybody | Known => true,
-            Roles(roles) => roles.contains(&role),
+            Roles(roles) => of_caller.iter().any(|role| roles.contains(role)),
         }
     }
 }
@@ -216,6 +216,7 @@ mod tests {
     use prost_reflect::DescriptorPool;
 
     use super::*;
+    use crate::app::door::Caller;
 
     /// The paths of all RPCs that this coordinator serves, by their descriptors, and whether their requests are streams.
     fn served() -> BTreeMap<String, bool> {
@@ -277,11 +278,26 @@ mod tests {
     }
 
     #[test]
+    fn without_a_token_nobody_makes_tokens_nor_is_a_worker_where_workers_have_one() {
+        let may = |caller: Caller, service: &str| {
+            let rpcs = TABLE.iter().filter(|rpc| rpc.path.starts_with(service));
+            let admitted: Vec<bool> = rpcs.map(|rpc| rpc.audience.admits(caller.roles())).collect();
+            assert!(admitted.iter().all(|one| *one == admitted[0]), "{service}");
+            admitted[0]
+        };
+        for (caller, trains) in [(Caller::Anybody, true), (Caller::AnyUser, false)] {
+            assert!(may(caller, "/trawl.v1.StudyService/"));
+            assert_eq!(may(caller, "/trawl.v1.WorkerService/"), trains);
+            assert!(!may(caller, "/trawl.v1.AccessService/"));
+        }
+    }
+
+    #[test]
     fn roles_have_what_they_are_for_and_no_more() {
         let of = |role: Role| -> Vec<&str> {
             let of_trawl = TABLE.iter().filter(|rpc| rpc.path.starts_with("/trawl."));
             of_trawl
-                .filter(|rpc| rpc.audience.admits(role))
+                .filter(|rpc| rpc.audience.admits(&[role]))
                 .map(|rpc| rpc.path)
                 .collect()
         };

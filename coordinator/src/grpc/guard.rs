@@ -195,11 +195,10 @@ async fn admit(
         let status = Status::unimplemented("this coordinator has no such RPC");
         return Err(NotLetIn::Paced(status, caller));
     };
-    if !rpc.audience.admits(caller.role()) {
+    if !rpc.audience.admits(caller.roles()) {
         door.metrics().refused(Refused::Role);
         let rpc = path.rsplit('/').next().unwrap_or_default();
-        let role = caller.role();
-        let status = Status::permission_denied(format!("a token of the role {role} may not call {rpc}"));
+        let status = Status::permission_denied(format!("{caller} may not call {rpc}"));
         return Err(NotLetIn::Paced(status, caller));
     }
     let place = gate.load.place(rpc, caller).map_err(NotLetIn::Later)?;
