@@ -250,6 +250,8 @@ def check_particulars(rendered):
     check(not of_kind(rendered["several coordinators on s3"], "PersistentVolumeClaim"), "S3: a volume too")
     check("TRAWL_INSECURE" not in env and "TRAWL_INSECURE" in env_of(rendered["tls off"], "StatefulSet"), "insecure without being told")
     check(env_of(rendered["tls off"], "Deployment")["TRAWL_COORDINATOR"] == f"http://{host}", "TLS off: the URL")
+    insecure = {name: env_of(rendered[name], "Deployment").get("TRAWL_INSECURE") for name in ["tls off", "tls from a secret"]}
+    check(insecure == {"tls off": "true", "tls from a secret": None}, "workers send tokens in the clear without being told")
     check(env_of(rendered["tls from a secret"], "Deployment")["TRAWL_TLS_SERVER_NAME"] == "trawl.example.org", "TLS: the name")
     check("TRAWL_TLS_CA" not in env_of(rendered["tls of a public authority"], "Deployment"), "TLS: a public authority")
     check(not [s for s in of_kind(rendered["tls from a secret"], "Secret") if s["metadata"]["name"].endswith("-tls")], "TLS: a second secret")
