@@ -39,9 +39,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", env = "DATABASE_URL_FILE", global = true)]
     database_url_file: Option<PathBuf>,
     /// File with the URL by which people read results, postgres://USER:PASSWORD@HOST:PORT/DATABASE with a host and port as they
-    /// reach them: that user is made, as one who may read the views of trawl and nothing else, and the URL is printed.
+    /// reach them. That user has to be there, a member of trawl_reader and of no right over others (deploy/postgres/roles.sql
+    /// prepares it); the URL is printed.
     #[arg(long, value_name = "FILE", env = "TRAWL_READER_URL_FILE")]
     pub(crate) reader_url_file: Option<PathBuf>,
+    /// Time limit in milliseconds of a transaction, or of a query, of those who read results in Postgres; their session ends
+    /// within seconds after it. They could lift a statement_timeout.
+    #[arg(long, value_name = "MS", env = "TRAWL_READER_TRANSACTION_LIMIT_MS", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(100..=86_400_000))]
+    pub(crate) reader_transaction_limit_ms: u64,
     /// Address of gRPC. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_LISTEN", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
@@ -248,7 +253,7 @@ impl Args {
         }
     }
 
-    /// URL for those who read results, if they get a user.
+    /// URL for those who read results, if there is one to be told.
     ///
     /// # Errors
     /// A file without one.

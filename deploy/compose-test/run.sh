@@ -202,11 +202,12 @@ up() {
 timed 'from nothing to a healthy stack' up
 
 in_coordinator() { "${compose[@]}" exec -T coordinator "$@"; }
+in_postgres() { "${compose[@]}" exec -T postgres "$@"; }
 token=$(in_coordinator cat /run/trawl/operator.token)
 call() { # METHOD [MESSAGE]: one answer as JSON
     "$grpcurl" -plaintext -H "authorization: Bearer $token" -d "${2:-@}" "127.0.0.1:$TRAWL_PORT" "trawl.v1.StudyService/$1"
 }
-sql() { "${compose[@]}" exec -T postgres psql --no-psqlrc --tuples-only --no-align "$@"; }
+sql() { in_postgres psql --no-psqlrc --tuples-only --no-align "$@"; }
 # As it was printed, but from within the network of the containers.
 reader_url() {
     "${compose[@]}" logs coordinator | grep -o 'postgres://reader:[^ ]*' | tail -n 1 | tr -d '\r'
@@ -226,7 +227,7 @@ started=$SECONDS
 check 'a study is submitted from outside' call CreateStudy <examples/regression.json
 # Asked on one's own, as a coordinator that was killed ends every stream.
 state() { call GetStudy "{\"study\": \"$study\"}" | sed -n 's/^ *"state": "\(.*\)".*/\1/p' | head -n 1; }
-completed() { sql --username trawl --dbname trawl --command "SELECT trials_completed FROM trawl.studies WHERE name = '$study'"; }
+completed() { sql --dbname trawl --command "SELECT trials_completed FROM trawl.studies WHERE name = '$study'"; }
 at_least() { [[ $(completed) -ge $1 ]]; }
 # As a crash does it: the engine restarts what was not told to stop.
 crash() { kill -9 "$(docker inspect --format '{{.State.Pid}}' "$(container "$1")")"; }
@@ -254,11 +255,33 @@ check 'trawl in the container shows it, too' has "$(in_coordinator trawl best "$
 writes() { as_reader 'CREATE TABLE mine (id int)' 2>&1 || true; }
 check 'a reader writes nothing' has "$(writes)" 'read-only transaction|permission denied'
 check 'a reader sees no other schema' has "$(as_reader 'SELECT count(*) FROM trawl_store.tokens' 2>&1 || true)" 'permission denied'
-for service in coordinator worker; do
+for service in coordinator worker postgres; do
     check "$service cannot write its own files" test "$("${compose[@]}" exec -T "$service" sh -c 'touch /usr/local/bin/mine 2>/dev/null || echo refused')" = refused
 done
-password=$("${compose[@]}" exec -T postgres cat /run/trawl/database.password)
-check 'no secret is in a command line or in what docker inspect shows' lacks "$(of_all '{{json .}}')" "$token|$password"
+passwords=$(in_postgres sh -c 'cat /run/trawl-postgres/trawl.password; echo; cat /run/trawl-postgres/superuser.password')
+check 'no secret is in a command line or in what docker inspect shows' lacks "$(of_all '{{json .}}')" "$token|${passwords//$'\n'/|}"
+
+# ---- who may do what ----------------------------------------------------------------------------------------
+
+# As the coordinator: by its URL, over the network.
+coordinator_url=$(in_coordinator cat /run/trawl/database.url)
+as_coordinator() { sql "$coordinator_url" --command "$1" 2>&1 || true; }
+check 'the coordinator owns its database' test "$(as_coordinator 'SELECT current_user, pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()')" = 'trawl|trawl'
+check 'the coordinator runs no program by Postgres' has "$(as_coordinator "COPY (SELECT 1) TO PROGRAM 'true'")" 'permission denied'
+check 'the coordinator reads no file by Postgres' has "$(as_coordinator "SELECT pg_read_file('PG_VERSION')")" 'permission denied'
+check 'the coordinator makes no roles' has "$(as_coordinator 'CREATE ROLE another')" 'permission denied'
+check 'the reader runs no program by Postgres' has "$(as_reader "COPY (SELECT 1) TO PROGRAM 'true'" 2>&1 || true)" 'permission denied'
+check 'the reader holds no advisory lock' has "$(as_reader 'SELECT pg_advisory_lock(1)' 2>&1 || true)" 'permission denied'
+check 'neither of them is a superuser' test "$(sql --dbname trawl --command "SELECT count(*) FROM pg_roles WHERE rolname IN ('trawl', 'reader') AND NOT rolsuper")" = 2
+by_network() { sql "postgres://$1:${passwords##*$'\n'}@postgres/$2" --command 'SELECT 1' 2>&1 || true; }
+check 'the superuser does not log in by the network' has "$(by_network postgres trawl)" 'no pg_hba.conf entry'
+check 'the superuser has no password' test "$(sql --dbname trawl --command "SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'postgres'")" = t
+check 'the reader comes into no other database' has "$(by_network reader postgres)" 'no pg_hba.conf entry'
+check "Postgres's container has no token" test -z "$(in_postgres find / -name proc -prune -o -name '*.token' -print 2>/dev/null; in_postgres sh -c 'ls /run/trawl /run/trawl-workers 2>/dev/null')"
+check "the coordinator's container has no password of Postgres's own" test "$(in_coordinator sh -c 'ls /run/trawl-postgres 2>/dev/null')" = ''
+check "a worker's container has its token alone" test "$("${compose[@]}" exec -T worker sh -c 'ls /run/trawl /run/trawl-workers 2>/dev/null' | grep -vE '^(/.*)?$')" = worker.token
+check 'every container has a limit of memory' lacks "$(of_all '{{.HostConfig.Memory}}')" '^0$'
+check 'no container gains privileges' test "$(of_all '{{.HostConfig.SecurityOpt}} {{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.ReadonlyRootfs}}' | sort -u)" = '[no-new-privileges:true] [ALL] [] true'
 
 # ---- down and up --------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ pub use frozen_thread::FrozenThread;
 pub use gate::Gate;
 pub use object_store::ListedArtifact;
 pub use ordinary_user::OrdinaryUser;
-pub use postgres::{Postgres, fresh_database, owner_pool, reader_pool};
+pub use postgres::{Postgres, PreparedDatabase, fresh_database, owner_pool, reader_pool};
 pub use process::{Process, ProcessTree, binary, processes_below, repository, tool};
 pub use raw_call::{call_raw, open_raw};
 pub use raw_http2::{RawHttp2, RawRequest};

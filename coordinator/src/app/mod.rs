@@ -4,6 +4,7 @@
 //! [`door`].
 
 pub mod be_present;
+pub mod bound_readers;
 pub mod cancel_study;
 pub mod delete_study;
 pub mod door;
@@ -18,7 +19,6 @@ pub mod keep_artifact;
 pub mod keep_checkpoint;
 pub mod keep_leases;
 pub mod lease_job;
-pub mod let_readers_in;
 pub mod pause_study;
 pub mod plan_trials;
 pub mod quotas;
@@ -82,6 +82,8 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// What studies may take.
     pub quotas: Quotas,
+    /// How long a transaction of somebody who reads results may last.
+    pub reader_transaction_limit: Duration,
 }
 
 impl Settings {

@@ -2,10 +2,7 @@
 
 use trawl_domain::id::StudyId;
 
-use super::{Connection, StoreError};
-
-/// Class of the one advisory lock under which studies are counted.
-const CLASS: i32 = 0x7472_7771;
+use super::{Connection, StoreError, expect_rows};
 
 /// Studies, and the epoch reports that they may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +15,10 @@ pub struct StudyUsage {
 
 /// Lets nobody else count until the transaction ends. The last lock that a transaction takes.
 pub async fn lock(conn: &mut Connection) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1, 0)")
-        .bind(CLASS)
-        .execute(conn)
+    let locked = sqlx::query!("SELECT the_one FROM trawl_store.counting FOR UPDATE")
+        .fetch_all(conn)
         .await?;
-    Ok(())
+    expect_rows("counting", 1, locked.len() as u64)
 }
 
 /// Counts studies, of which there are never more than the quota.

@@ -330,6 +330,7 @@ fn settings() -> Settings {
         quotas: NO_QUOTAS,
         lease_ttl: LEASE_TTL,
         checkpoint_interval: CHECKPOINT_INTERVAL,
+        reader_transaction_limit: LEASE_TTL,
     }
 }
 
