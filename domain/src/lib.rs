@@ -20,4 +20,5 @@ pub mod space;
 pub mod state;
 pub mod study;
 pub mod study_draft;
+pub mod text;
 pub mod violation;

@@ -24,7 +24,7 @@ use super::access::{Audience, audience};
 use super::load::{Load, PIECE_BYTES, Place, Waiting, request_within};
 use super::{calls, status};
 use crate::app::App;
-use crate::app::door::{Door, Refusal};
+use crate::app::door::{Caller, Door, Refusal};
 use crate::connections::{CallOf, CallsOf};
 use crate::metrics::Refused;
 
@@ -60,13 +60,18 @@ pub(crate) fn token_of(headers: &HeaderMap) -> Option<TokenHash> {
         .then(|| TokenHash::of(token.trim()))
 }
 
-async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let (audience, token) = (audience(path), token_of(request.headers()));
     let of_everybody = audience == Some(Audience::Everybody);
-    if !of_everybody && let Err(status) = admit(&gate.door, path, token).await {
-        return status.into_http();
-    }
+    let admitted = match of_everybody {
+        true => Ok(None),
+        false => admit(&gate.door, path, token).await.map(Some),
+    };
+    let caller = match admitted {
+        Ok(caller) => caller,
+        Err(status) => return status.into_http(),
+    };
     let place = match gate.load.take(path, audience).await {
         Ok(place) => place,
         Err(status) => return status.into_http(),
@@ -83,6 +88,10 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
             Box::pin(async move { door.closes_for(token).await })
         }
     };
+    // A worker's id belongs to whoever registered it.
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
     let side = Side::Request { deadline };
     let request = request.map(|body| Body::new(Guarded::new(body, closes(), side)));
     tokio::select! {
@@ -94,7 +103,7 @@ async fn guard(State(gate): State<Gate>, request: Request, next: Next) -> Respon
     }
 }
 
-async fn admit(door: &Door, path: &str, token: Option<TokenHash>) -> Result<(), Status> {
+async fn admit(door: &Door, path: &str, token: Option<TokenHash>) -> Result<Caller, Status> {
     let refused = |refusal: Refusal| {
         door.metrics().refused(refusal.reason());
         of_refusal(refusal)
@@ -107,7 +116,7 @@ async fn admit(door: &Door, path: &str, token: Option<TokenHash>) -> Result<(), 
         return Err(Status::unimplemented("this coordinator has no such RPC"));
     };
     if audience.admits(caller.role()) {
-        Ok(())
+        Ok(caller)
     } else {
         door.metrics().refused(Refused::Role);
         let rpc = path.rsplit('/').next().unwrap_or_default();
