@@ -22,7 +22,7 @@ use crate::app::be_present::{self, Presence};
 use crate::app::door::Door;
 use crate::app::keep_leases::keep_leases;
 use crate::app::report_epochs::report_writer;
-use crate::app::{App, AppError, bound_readers, cancel_study, delete_study, quotas, sweep_objects};
+use crate::app::{App, AppError, bound_readers, cancel_study, delete_study, quotas, retire, sweep_objects};
 use crate::connections::{Places, Port};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
@@ -178,8 +178,8 @@ async fn serve_web(
         .await
 }
 
-/// Counts what is in the object store, ends sessions of readers, ends the jobs of cancelled studies, removes the rows of deleted ones, and sweeps the object
-/// store.
+/// Counts what is in the object store, ends overdue sessions of readers, ends the jobs of cancelled studies, removes the rows of
+/// deleted ones, forgets what ended long ago, and sweeps the object store.
 async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     // First: what another one of these cannot do must not leave the quotas without their number.
     quotas::count_bytes(&app).await?;
@@ -187,6 +187,7 @@ async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     bound_readers::end_overdue(&app).await?;
     cancel_study::sweep_cancelled(&app).await?;
     delete_study::remove_deleted(&app).await?;
+    retire::forget_ended(&app).await?;
     app.metrics().tidy();
     sweep_objects::sweep_objects(&app).await
 }

@@ -64,6 +64,16 @@ impl Caller {
             Self::Token(_, role) => std::slice::from_ref(role),
         }
     }
+
+    /// Under what name the workers that it registers are its own; `None` where no token is asked for, and all are everybody's.
+    pub fn owner(self) -> Option<String> {
+        match self {
+            Self::Anybody => None,
+            Self::Operator => Some("operator".to_owned()),
+            Self::Worker => Some("worker".to_owned()),
+            Self::Token(token_id, _) => Some(token_id.to_string()),
+        }
+    }
 }
 
 impl fmt::Display for Caller {

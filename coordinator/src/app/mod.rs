@@ -8,6 +8,7 @@ pub mod bound_readers;
 pub mod cancel_study;
 pub mod delete_study;
 pub mod door;
+mod epoch_order;
 pub mod expire_leases;
 mod finish_job;
 mod finish_study;
@@ -30,6 +31,7 @@ pub mod register_worker;
 pub mod release_job;
 pub mod renew_lease;
 pub mod report_epochs;
+pub mod retire;
 pub mod steps;
 pub mod submit_study;
 pub mod sweep_objects;
@@ -105,6 +107,9 @@ pub enum AppError {
     /// It names what is there already.
     #[error("{0}")]
     AlreadyExists(String),
+    /// It names what is somebody else's.
+    #[error("{0}")]
+    Forbidden(String),
     /// It does not fit the state of what it names.
     #[error("{0}")]
     FailedPrecondition(String),

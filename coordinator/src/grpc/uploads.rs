@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tonic::{Status, Streaming};
 use trawl_domain::dataset::NotAHash;
 use trawl_domain::id::JobId;
-use trawl_domain::limits::EPOCHS_MAX;
 use trawl_domain::network::UnknownWord;
 use trawl_proto::v1;
 
@@ -54,9 +53,6 @@ pub(super) async fn receive_checkpoint<S: Steps>(
     mut inbound: Streaming<v1::PutCheckpointRequest>,
 ) -> Result<bool, Status> {
     let first = first(&mut inbound).await?;
-    if i64::from(first.epochs) >= EPOCHS_MAX {
-        return Err(invalid_field("epochs", format!("must be below {EPOCHS_MAX}")));
-    }
     let head = CheckpointHead {
         lease: claim(first.lease.as_ref())?,
         epochs: first.epochs,
@@ -153,13 +149,6 @@ fn artifact_head(message: v1::PutArtifactRequest) -> Result<ArtifactHead, Status
         .kind
         .parse()
         .map_err(|error: UnknownWord| invalid_field("kind", error.to_string()))?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if message.name.is_empty() || message.name.len() > 128 || !message.name.chars().all(allowed) {
-        return Err(invalid_field(
-            "name",
-            "must be 1 to 128 letters, digits, '.', '_' and '-'",
-        ));
-    }
     Ok(ArtifactHead {
         lease: claim(message.lease.as_ref())?,
         member: message.member,
