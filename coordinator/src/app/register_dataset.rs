@@ -1,6 +1,7 @@
 //! Registers dataset files, so that studies can name them by their hash; and hands them out to workers.
 
 use bytes::Bytes;
+use tracing::warn;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::limits::DATASET_BYTES_MAX;
 
@@ -46,13 +47,28 @@ impl DatasetUpload {
     /// # Errors
     /// [`AppError::Invalid`] if what came is not what was announced. Nothing is left of it after an error.
     pub async fn keep(self, app: &App) -> Result<(), AppError> {
-        let object_key = self.file.arrive(app).await?;
+        let object_key = match self.file.arrive(app).await {
+            // Two may bring the same file at once, and the other one was first.
+            Err(AppError::Files(_)) if is_there_again(app, self.announced).await? => return Ok(()),
+            arrived => arrived?,
+        };
         let kept = list(app, self.announced, &object_key).await;
         if kept.is_err() {
             give_up(app, &object_key).await;
+            return kept;
         }
-        kept
+        // The note that is gone was that of all uploads of the file: of one that a coordinator had under way as it died, too.
+        if let Err(error) = app.files.remove_leftovers(&object_key).await {
+            warn!(object.key = object_key, error = %error, "what an earlier upload left may still be there");
+        }
+        Ok(())
     }
+}
+
+/// True if the file is registered by now, and counts as new.
+async fn is_there_again(app: &App, announced: Fingerprint) -> Result<bool, AppError> {
+    let mut conn = app.pool.acquire().await?;
+    Ok(dataset_files::touch(&mut conn, announced.sha256).await?)
 }
 
 async fn list(app: &App, announced: Fingerprint, object_key: &str) -> Result<(), AppError> {
