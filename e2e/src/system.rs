@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
 use trawl_proto::v1;
+use trawl_proto::v1::access_service_client::AccessServiceClient;
 use trawl_proto::v1::study_service_client::StudyServiceClient;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
@@ -347,6 +348,14 @@ impl Client {
     /// There is no connection.
     pub async fn studies(&self) -> anyhow::Result<StudyServiceClient<Authorized>> {
         Ok(StudyServiceClient::new(self.channel().await?))
+    }
+
+    /// A client of the administrators' service.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn tokens(&self) -> anyhow::Result<AccessServiceClient<Authorized>> {
+        Ok(AccessServiceClient::new(self.channel().await?))
     }
 
     async fn channel(&self) -> anyhow::Result<Authorized> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tonic_types::StatusExt;
-use trawl_e2e::{System, studies};
+use trawl_e2e::{Client, System, studies};
 use trawl_proto::v1;
 
 async fn violations(system: &System, study: &Value) -> anyhow::Result<Vec<String>> {
@@ -280,4 +280,87 @@ async fn trials_are_planned_as_they_are_needed() -> anyhow::Result<()> {
         }
         assert_eq!(planned, 512);
     }
+}
+
+/// The code of an answer to a request.
+fn code<T>(answer: Result<T, tonic::Status>) -> tonic::Code {
+    answer.map_or_else(|status| status.code(), |_| tonic::Code::Ok)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nul_or_a_number_that_is_none_is_refused_by_field_and_is_no_mistake_of_trawl() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    // A setting in JSON is finite; on the wire it need not be.
+    let mut study = studies::from_json(&studies::regression_json("wrong")?)?;
+    let learning_rate = study
+        .training
+        .as_mut()
+        .and_then(|training| training.learning_rate.as_mut());
+    learning_rate.expect("a setting").kind = Some(prost_types::value::Kind::NumberValue(f64::NAN));
+    let request = v1::CreateStudyRequest {
+        study: Some(study),
+        dry_run: false,
+    };
+    let status = system
+        .studies()
+        .await?
+        .create_study(request)
+        .await
+        .expect_err("no number");
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    let details = status.get_details_bad_request().expect("field violations");
+    assert!(
+        details
+            .field_violations
+            .iter()
+            .any(|v| v.field == "training.learning_rate"),
+        "{details:?}"
+    );
+
+    let mut study = studies::regression_json("wrong")?;
+    study["dataset"]["csv"]["features"] = json!(["a\u{0}b"]);
+    assert_eq!(violations(&system, &study).await?, ["dataset.csv.features[0]"]);
+    study["space"]["activation"]["choice"] = json!(["relu", "\u{0}"]);
+    let fields = violations(&system, &study).await?;
+    assert_eq!(fields, ["dataset.csv.features[0]", "space.activation.choice[1]"]);
+    assert_nothing_stored(&system).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_with_a_nul_and_a_page_that_nobody_gave_are_refused() -> anyhow::Result<()> {
+    let system = System::start(&["--token", "operator"]).await?;
+    let operator = Client::with_token(&system.coordinator.url, &system.database_url, Some("operator")).await?;
+    let (mut users, mut admins) = (operator.studies().await?, operator.tokens().await?);
+    let refused = tonic::Code::InvalidArgument;
+    let study = "a\0b".to_owned();
+    assert_eq!(
+        code(users.get_study(v1::GetStudyRequest { study: study.clone() }).await),
+        refused
+    );
+    assert_eq!(code(users.watch_study(v1::WatchStudyRequest { study }).await), refused);
+    let token = "a\0b".to_owned();
+    assert_eq!(
+        code(admins.revoke_token(v1::RevokeTokenRequest { token }).await),
+        refused
+    );
+    let id = "7f0c5f0e-0f3c-4a53-9d8b-7a3e1f0c9b11";
+    for page_token in [
+        "\0",
+        "x",
+        &format!("-8334601228800000000.{id}"),
+        &format!("8334601228800000000.{id}"),
+    ] {
+        let (page_size, page_token) = (1, page_token.to_owned());
+        let studies = v1::ListStudiesRequest {
+            page_size,
+            page_token: page_token.clone(),
+        };
+        assert_eq!(code(users.list_studies(studies).await), refused, "{page_token:?}");
+        let tokens = v1::ListTokensRequest {
+            page_size,
+            page_token: page_token.clone(),
+        };
+        assert_eq!(code(admins.list_tokens(tokens).await), refused, "{page_token:?}");
+    }
+    Ok(())
 }
