@@ -18,17 +18,6 @@ const STREAMS_PER_CONNECTION: usize = 100;
 /// After so many requests a connection is made anew: its windows are never refilled here.
 const REQUESTS_PER_CONNECTION: u64 = 5_000;
 
-/// The most memory that a process has had, in bytes.
-///
-/// # Errors
-/// It has ended.
-pub fn peak_memory_bytes(process: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    Ok(kib.ok_or_else(|| anyhow::anyhow!("the process has no VmHWM"))? << 10)
-}
-
 /// Streams of reports that are opened and say nothing, until they are dropped.
 #[derive(Debug)]
 pub struct IdleStreams {

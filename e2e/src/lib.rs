@@ -7,6 +7,8 @@ mod failing_operation;
 pub mod flood;
 mod frozen_thread;
 mod gate;
+/// What others notice of an attack.
+pub mod meters;
 mod object_store;
 mod postgres;
 mod process;
