@@ -15,6 +15,7 @@ use trawl_domain::id::WorkerId;
 use trawl_traces::Traces;
 use trawl_worker::agent::connection::Connection;
 use trawl_worker::agent::{self, Ended, Libtorch, Settings};
+use trawl_worker::file_cache::FileCache;
 use trawl_worker::{alive, device};
 
 use args::{Args, Command};
@@ -63,7 +64,8 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
         register_within: args.register_within_s.map(Duration::from_secs),
     };
     let limit = Duration::from_millis(args.progress_limit_ms);
-    let training = Libtorch::new(device.device, args.cache_dir(), limit);
+    let files = FileCache::new(args.cache_dir(), args.cache_bytes);
+    let training = Libtorch::new(device.device, files, limit);
     let ended = runtime.block_on(async {
         let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
         let stop = CancellationToken::new();

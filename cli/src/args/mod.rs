@@ -253,6 +253,9 @@ pub(crate) struct UpArgs {
         default_value = "127.0.0.1:8080"
     )]
     pub(crate) http_listen: SocketAddr,
+    /// Folder below which requests may name dataset files by their paths, as grpcurl does; without one, no path is read.
+    #[arg(long, value_name = "DIR", env = "TRAWL_DATASET_DIR")]
+    pub(crate) dataset_dir: Option<PathBuf>,
     /// Let the coordinator listen beyond loopback without a token or without TLS.
     #[arg(long, env = "TRAWL_INSECURE")]
     pub(crate) insecure: bool,
