@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test bench faults soak simulate compose-test images-test demo lint helm-check ops-check sqlx-prepare clean
+.PHONY: help setup build test bench faults soak simulate fuzz compose-test images-test demo lint helm-check ops-check sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ soak: build ## faults of all kinds in random order, seed by seed: SEEDS=N and MI
 
 simulate: setup ## the workers' protocol on a simulated network: make simulate SEEDS=500 FROM=0
 	@deploy/simulate.sh
+
+fuzz: build ## requests that a seed makes up, to every RPC: make fuzz SEEDS=10 CASES=20000, or FROM=0 CASE=123 for one alone
+	@deploy/fuzz.sh
 
 compose-test: build ## the stack of docker-compose.yml with the binaries of make build, on this machine's engine; skips where there is none
 	@deploy/compose-test/run.sh

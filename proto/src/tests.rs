@@ -212,3 +212,25 @@ fn a_value_without_a_json_form_is_an_error() {
     let units = Some(prost_types::Value { kind });
     assert!(to_json(&v1::LinearLayer { units }).is_err());
 }
+
+#[test]
+fn a_request_has_so_many_parts_and_no_more() {
+    let request = texts::request("trawl.v1.CreateStudyRequest").expect("an RPC takes it");
+    let with_layers = |layers: usize| {
+        let study = v1::Study {
+            model: vec![v1::Layer::default(); layers],
+            ..Default::default()
+        };
+        let request = v1::CreateStudyRequest {
+            study: Some(study),
+            dry_run: false,
+        };
+        request.encode_to_vec()
+    };
+    // The study itself is one.
+    let fits = texts::check(request, &with_layers(texts::PARTS_MAX - 1));
+    assert!(fits.is_empty(), "{fits}");
+    let refused = texts::check(request, &with_layers(texts::PARTS_MAX));
+    let fields: Vec<&str> = refused.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, [format!("model[{}]", texts::PARTS_MAX - 1)]);
+}

@@ -1,6 +1,7 @@
-//! The look at the texts of a request, on its bytes: every field that the descriptors call a string, at any depth.
+//! The look at a request, on its bytes: at every field that the descriptors call a string, at any depth, and at how many parts there are.
 //!
-//! Postgres stores no NUL, and terminals obey other control characters: none has business in a name, a word or a path.
+//! Postgres stores no NUL, and terminals obey other control characters: none has business in a name, a word or a path. A part takes a
+//! hundred times its bytes in memory where it is empty, so their number is bounded before any is decoded.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -15,6 +16,8 @@ use crate::json::POOL;
 const OF_LINES: [(&str, &str); 1] = [("trawl.v1.ReleaseJobRequest", "error")];
 /// Messages within messages; no decoder here reads more.
 const DEPTH_MAX: u32 = 100;
+/// Texts and messages within a request: the largest study, with all columns, layers and choices that it may have, fits.
+pub(crate) const PARTS_MAX: usize = 1 << 17;
 /// Length to which the path of a field shows a key of a map: that is as long as its sender likes.
 const KEY_CHARS_MAX: usize = 64;
 
@@ -34,11 +37,15 @@ pub(crate) fn request(full_name: &str) -> Option<&'static MessageDescriptor> {
     REQUESTS.get(full_name)
 }
 
-/// The texts of a message that have control characters. What is no protobuf is left to its decoder.
+/// The texts of a message that have control characters, and the field in which it has too many parts. What is no protobuf is left to
+/// its decoder.
 pub(crate) fn check(message: &MessageDescriptor, bytes: &[u8]) -> Violations {
-    let mut violations = Violations::new();
-    let _ = look(message, bytes, None, DEPTH_MAX, &mut violations);
-    violations
+    let mut look = Look {
+        violations: Violations::new(),
+        parts_left: PARTS_MAX,
+    };
+    let _ = look.at(message, bytes, None, DEPTH_MAX);
+    look.violations
 }
 
 /// Where a field is: it, and all that it is in.
@@ -51,51 +58,66 @@ struct Place<'a> {
     bytes: &'a [u8],
 }
 
-/// Looks at one message; `None` where it is no protobuf.
-fn look(
-    message: &MessageDescriptor,
-    mut bytes: &[u8],
-    within: Option<&Place<'_>>,
-    depth: u32,
-    v: &mut Violations,
-) -> Option<()> {
-    let mut counts: Vec<(u32, usize)> = Vec::new();
-    while !bytes.is_empty() {
-        let (number, wire_type) = decode_key(&mut bytes).ok()?;
-        if wire_type != WireType::LengthDelimited {
-            skip_field(wire_type, number, &mut bytes, DecodeContext::default()).ok()?;
-            continue;
-        }
-        let len = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
-        let (content, rest) = bytes.split_at_checked(len)?;
-        bytes = rest;
-        let Some(field) = message.get_field(number) else {
-            continue;
-        };
-        let kind = field.kind();
-        if !matches!(kind, Kind::String | Kind::Message(_)) {
-            continue;
-        }
-        let place = Place {
-            within,
-            field: &field,
-            index: if field.is_list() {
-                counted(&mut counts, number)
-            } else {
-                0
-            },
-            bytes: content,
-        };
-        match kind {
-            Kind::Message(_) if depth == 0 => v.add(place.path(), "is nested too deeply"),
-            Kind::Message(message) => look(&message, content, Some(&place), depth - 1, v)?,
-            _ if has_control(content) && !place.is_of_lines() => {
-                v.add(place.path(), "must have no control characters");
+/// What a look has found so far.
+struct Look {
+    violations: Violations,
+    /// Texts and messages that may still come.
+    parts_left: usize,
+}
+
+impl Look {
+    /// Looks at one message; `None` where it is no protobuf, or has too many parts.
+    fn at(
+        &mut self,
+        message: &MessageDescriptor,
+        mut bytes: &[u8],
+        within: Option<&Place<'_>>,
+        depth: u32,
+    ) -> Option<()> {
+        let mut counts: Vec<(u32, usize)> = Vec::new();
+        while !bytes.is_empty() {
+            let (number, wire_type) = decode_key(&mut bytes).ok()?;
+            if wire_type != WireType::LengthDelimited {
+                skip_field(wire_type, number, &mut bytes, DecodeContext::default()).ok()?;
+                continue;
             }
-            _ => {}
+            let len = usize::try_from(decode_varint(&mut bytes).ok()?).ok()?;
+            let (content, rest) = bytes.split_at_checked(len)?;
+            bytes = rest;
+            let Some(field) = message.get_field(number) else {
+                continue;
+            };
+            let kind = field.kind();
+            if !matches!(kind, Kind::String | Kind::Message(_)) {
+                continue;
+            }
+            let place = Place {
+                within,
+                field: &field,
+                index: if field.is_list() {
+                    counted(&mut counts, number)
+                } else {
+                    0
+                },
+                bytes: content,
+            };
+            let Some(parts_left) = self.parts_left.checked_sub(1) else {
+                self.violations
+                    .add(place.path(), format!("is beyond {PARTS_MAX} parts of one request"));
+                return None;
+            };
+            self.parts_left = parts_left;
+            match kind {
+                Kind::Message(_) if depth == 0 => self.violations.add(place.path(), "is nested too deeply"),
+                Kind::Message(message) => self.at(&message, content, Some(&place), depth - 1)?,
+                _ if has_control(content) && !place.is_of_lines() => {
+                    self.violations.add(place.path(), "must have no control characters");
+                }
+                _ => {}
+            }
         }
+        Some(())
     }
-    Some(())
 }
 
 /// How many fields of this number came before.
