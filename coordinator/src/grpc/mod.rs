@@ -8,6 +8,7 @@ mod file_streams;
 mod guard;
 mod guarded_body;
 mod load;
+mod probes;
 mod report_stream;
 mod requests;
 mod shares;
