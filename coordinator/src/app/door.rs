@@ -204,6 +204,11 @@ impl Door {
         }
     }
 
+    /// True if it can be said whose token this is, and nothing has to be read for it.
+    pub fn is_at_hand(&self, token: Option<TokenHash>) -> bool {
+        self.fixed.iter().any(|(fixed, _)| Some(*fixed) == token) || self.fresh().is_some()
+    }
+
     /// Whose token this was when tokens were last read, if it has not expired since; for what may be told while the database
     /// is away, and is no reason to let anybody change anything.
     pub fn remembers(&self, token: TokenHash) -> Option<Caller> {

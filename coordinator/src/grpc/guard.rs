@@ -183,7 +183,12 @@ async fn admit(
     token: Option<TokenHash>,
 ) -> Result<(&'static Rpc, Caller, Place), NotLetIn> {
     let door = &gate.door;
-    let arrived = gate.load.arrive().map_err(NotLetIn::Later)?;
+    let arrived = if door.is_at_hand(token) {
+        None
+    } else {
+        let known = token.filter(|token| door.remembers(*token).is_some());
+        Some(gate.load.arrive(known).map_err(NotLetIn::Later)?)
+    };
     let caller = door.identify(token).await.map_err(|refusal| {
         door.metrics().refused(refusal.reason());
         of_refusal(refusal)

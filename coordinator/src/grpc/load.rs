@@ -1,18 +1,18 @@
 //! Load that is held: how many calls there are at once, of all and of each caller, what they wait for, and how much of their answers
 //! waits to be read. What is beyond a limit is refused in words, and nothing of it is taken into memory.
 
-use std::collections::BTreeMap;
 use std::future::pending;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tonic::Status;
-use trawl_domain::access::Role;
+use trawl_domain::access::{Role, TokenHash};
 
 use super::access::{Places, Rpc, Turn};
+use super::probes::{Probe, Probes};
 use super::shares::{Full, Permit, Shares};
 use crate::app::door::Caller;
 
@@ -34,10 +34,10 @@ const USERS_UPLOADS: Limit = Limit { all: 32, share: 16 };
 const WORKERS_UPLOADS: Limit = Limit { all: 256, share: 256 };
 /// Streams of those who need no token.
 const STRANGERS_WATCHES: Limit = Limit { all: 64, share: 64 };
-/// Their questions. They are answered at once: where there are more, the one that has been coming for longest makes room.
-const PROBES_MAX: usize = 256;
-/// Calls whose token is being looked up, while the database is asked: in that time nothing else bounds them.
-const ARRIVING_MAX: usize = 512;
+/// Calls whose token is being looked up, while the database is asked: in that time nothing else bounds them. Those of tokens that
+/// were known before are apart from those of others, who may be strangers.
+const KNOWN_ARRIVING: Limit = Limit { all: 512, share: 256 };
+const OTHERS_ARRIVING_MAX: usize = 256;
 /// Studies that are checked at once. A message of a megabyte may hold half a million empty parts, and takes a hundred times that
 /// before it is refused.
 const SUBMISSIONS: Limit = Limit { all: 2, share: 1 };
@@ -79,7 +79,8 @@ impl Limit {
 /// What all calls together may take.
 #[derive(Debug)]
 pub(super) struct Load {
-    arriving: Semaphore,
+    known_arriving: Shares<TokenHash>,
+    others_arriving: Arc<Semaphore>,
     users: Shares<Caller>,
     admins: Shares<Caller>,
     access: Shares<Caller>,
@@ -104,6 +105,13 @@ pub(super) enum Place {
     Probe(Probe),
 }
 
+/// A call whose token is being looked up.
+#[derive(Debug)]
+pub(super) enum Arriving {
+    Known(#[expect(dead_code, reason = "it is held")] Permit),
+    Other(#[expect(dead_code, reason = "it is held")] OwnedSemaphorePermit),
+}
+
 /// The turn of a call, until its last part is gone.
 #[derive(Debug)]
 pub(super) struct TurnTaken {
@@ -115,7 +123,8 @@ impl Load {
     /// With nothing under way.
     pub(super) fn new() -> Self {
         Self {
-            arriving: Semaphore::new(ARRIVING_MAX),
+            known_arriving: Shares::new(KNOWN_ARRIVING.all, KNOWN_ARRIVING.share),
+            others_arriving: Arc::new(Semaphore::new(OTHERS_ARRIVING_MAX)),
             users: USERS_CALLS.shares(),
             admins: ADMINS_CALLS.shares(),
             access: ACCESS_CALLS.shares(),
@@ -134,13 +143,19 @@ impl Load {
         }
     }
 
-    /// Lets a call's token be looked up.
+    /// Lets a call's token be looked up, one that was known before, or another one, or none.
     ///
     /// # Errors
     /// Too many wait for the same.
-    pub(super) fn arrive(&self) -> Result<SemaphorePermit<'_>, Status> {
-        let arrived = self.arriving.try_acquire();
-        arrived.map_err(|_| Status::resource_exhausted("too many calls arrive at once; try again"))
+    pub(super) fn arrive(&self, known: Option<TokenHash>) -> Result<Arriving, Status> {
+        let arrived = match known {
+            Some(token) => self.known_arriving.try_take(&token, 1).ok().map(Arriving::Known),
+            None => {
+                let permit = Arc::clone(&self.others_arriving).try_acquire_owned();
+                permit.ok().map(Arriving::Other)
+            }
+        };
+        arrived.ok_or_else(|| Status::resource_exhausted("too many calls arrive at once; try again"))
     }
 
     /// A place for a call.
@@ -244,57 +259,13 @@ impl Waiting {
     }
 }
 
-/// The questions of strangers that are under way, in the order in which they began.
-#[derive(Debug, Default)]
-struct Probes(Mutex<UnderWay>);
-
-#[derive(Debug, Default)]
-struct UnderWay {
-    begun: u64,
-    probes: BTreeMap<u64, Arc<Notify>>,
-}
-
-/// One of them.
-#[derive(Debug)]
-pub(super) struct Probe {
-    number: u64,
-    makes_room: Arc<Notify>,
-    of: Arc<Probes>,
-}
-
-impl Probes {
-    fn begin(self: &Arc<Self>) -> Probe {
-        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (number, makes_room) = (under_way.begun, Arc::new(Notify::new()));
-        under_way.begun += 1;
-        under_way.probes.insert(number, Arc::clone(&makes_room));
-        if under_way.probes.len() > PROBES_MAX
-            && let Some((_, oldest)) = under_way.probes.pop_first()
-        {
-            oldest.notify_one();
-        }
-        Probe {
-            number,
-            makes_room,
-            of: Arc::clone(self),
-        }
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        let mut under_way = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.probes.remove(&self.number);
-    }
-}
-
 impl Place {
     /// Waits until the call has to make room for others; most never have to.
     pub(super) async fn makes_room(&self) -> Status {
         match self {
             Self::Held { .. } => pending().await,
             Self::Probe(probe) => {
-                probe.makes_room.notified().await;
+                probe.makes_room().await;
                 Status::resource_exhausted("too many questions are under way, and this one has been coming for longest")
             }
         }
@@ -351,6 +322,17 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_wait_to_be_known_are_in_the_way_of_no_other_token() {
+        let load = Load::new();
+        let all = |known| -> Vec<Arriving> { from_fn(|| load.arrive(known).ok()).collect() };
+        let strangers = all(None);
+        assert_eq!(strangers.len(), OTHERS_ARRIVING_MAX);
+        let reader = all(Some(TokenHash::of("reader")));
+        assert_eq!(reader.len(), KNOWN_ARRIVING.share);
+        assert!(load.arrive(Some(TokenHash::of("worker"))).is_ok());
+    }
+
+    #[test]
     fn a_caller_has_its_share_of_the_places_and_takes_none_of_another_sort() {
         let load = Load::new();
         let (watch, heartbeat) = ("/trawl.v1.StudyService/WatchStudy", "/trawl.v1.WorkerService/Heartbeat");
@@ -375,22 +357,6 @@ mod tests {
             load.place(named("/grpc.health.v1.Health/Check"), Caller::Anybody)
                 .is_ok()
         );
-    }
-
-    #[tokio::test]
-    async fn a_probe_that_does_not_come_to_its_end_makes_room_for_the_next_one() {
-        let load = Load::new();
-        let probe = || load.place(named("/grpc.health.v1.Health/Check"), Caller::Anybody);
-        let mut held: Vec<Place> = (0..PROBES_MAX).map(|_| probe().expect("a place")).collect();
-        let next = probe().expect("a place");
-        held.remove(0).makes_room().await;
-        for stays in [&held[0], &next] {
-            let told = timeout(Duration::from_millis(1), stays.makes_room()).await;
-            assert!(told.is_err(), "one was enough");
-        }
-        drop(held);
-        drop(next);
-        assert!(load.probes.0.lock().expect("not poisoned").probes.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ mod guard;
 mod guarded_body;
 mod load;
 mod page_token;
+mod probes;
 mod report_stream;
 mod requests;
 mod shares;
