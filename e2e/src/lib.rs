@@ -16,6 +16,7 @@ mod process;
 mod raw_call;
 mod raw_http2;
 mod scripted_worker;
+mod seen;
 mod small_disk;
 mod system;
 mod up;
@@ -38,6 +39,7 @@ pub use process::{Process, ProcessTree, binary, processes_below, repository, too
 pub use raw_call::{call_raw, open_raw};
 pub use raw_http2::{RawHttp2, RawRequest};
 pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report};
+pub use seen::Seen;
 pub use small_disk::SmallDisk;
 pub use system::{Authorized, Client, Coordinator, StoreAt, System, look_for, wait_for, worker};
 pub use up::{Ports, Up};

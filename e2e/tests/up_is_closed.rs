@@ -1,7 +1,6 @@
 //! `trawl up` on a machine with other users: what it starts has no right that others could take, nobody without a token is more than
 //! a user, and what it writes is nobody else's.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::Channel;
-use trawl_e2e::{OrdinaryUser, Ports, System, Up, binary, call_raw, fresh_database, look_for, studies};
+use trawl_e2e::{OrdinaryUser, Ports, Seen, System, Up, binary, call_raw, fresh_database, look_for, studies};
 
 /// What somebody may have in their environment, for other programs.
 const SECRETS: [(&str, &str); 5] = [
@@ -27,36 +26,11 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// What the system tells of a process.
-struct Seen {
-    name: String,
-    status: BTreeMap<String, String>,
-    environment: String,
-}
-
-impl Seen {
-    /// `None` for one that has ended meanwhile.
-    fn of(process: u32) -> Option<Self> {
-        let folder = PathBuf::from(format!("/proc/{process}"));
-        let status = fs::read_to_string(folder.join("status")).ok()?;
-        let status: BTreeMap<String, String> = status
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect();
-        let environment = String::from_utf8_lossy(&fs::read(folder.join("environ")).ok()?).replace('\0', "\n");
-        Some(Self {
-            name: status.get("Name")?.clone(),
-            status,
-            environment,
-        })
-    }
-
-    fn has_no(&self, sets: &[&str]) {
-        for set in sets {
-            let bits = self.status.get(*set).map(String::as_str);
-            assert_eq!(bits, Some("0000000000000000"), "{} {set}", self.name);
-        }
+/// Capabilities that a process does not have.
+fn has_no(process: &Seen, sets: &[&str]) {
+    for set in sets {
+        let bits = process.status.get(*set).map(String::as_str);
+        assert_eq!(bits, Some("0000000000000000"), "{} {set}", process.name);
     }
 }
 
@@ -77,16 +51,16 @@ async fn started_by(up: &Up) -> anyhow::Result<Vec<Seen>> {
 
 async fn passes_no_rights_on(up: &Up) -> anyhow::Result<()> {
     for process in started_by(up).await? {
-        process.has_no(&["CapAmb", "CapInh"]);
+        has_no(&process, &["CapAmb", "CapInh"]);
         if process.name != "postgres" {
             continue;
         }
-        process.has_no(&["CapEff", "CapPrm"]);
+        has_no(&process, &["CapEff", "CapPrm"]);
         assert_eq!(process.status["NoNewPrivs"], "1");
         let users: Vec<&str> = process.status["Uid"].split_whitespace().collect();
         assert!(!users.contains(&"0"), "{users:?}");
         if is_root() && users[0] == "65534" {
-            process.has_no(&["CapBnd"]);
+            has_no(&process, &["CapBnd"]);
         }
     }
     Ok(())
@@ -241,9 +215,9 @@ async fn is_closed(command: impl Fn() -> anyhow::Result<Command>, home: &Path) -
         printed.as_ref().is_ok_and(|text| text.contains("completed")),
         "{printed:?}"
     );
-    assert_eq!(open_to_others(&data_dir)?, [PathBuf::new(); 0]);
+    assert_eq!(open_to_others(&data_dir)?, Vec::<PathBuf>::new());
     assert!(fs::read_dir(data_dir.join("artifacts"))?.next().is_some());
-    assert_eq!(open_to_others(&cache)?, [PathBuf::new(); 0]);
+    assert_eq!(open_to_others(&cache)?, Vec::<PathBuf>::new());
     assert!(up.stop().await?.success());
     assert!(!data_dir.join("worker-token").exists());
 
@@ -274,16 +248,21 @@ async fn roots_up_gives_nobody_what_is_roots() -> anyhow::Result<()> {
     is_closed(|| Ok(Command::new(binary("trawl")?)), home.path()).await
 }
 
-/// Where Postgres cannot be shown what lies below closed folders, it gets no right to go there either.
+/// Where Postgres cannot be shown what lies below closed folders, it gets no right to go there either: it goes where others may, or
+/// nowhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_namespaces_root_is_told_where_postgres_may_go() -> anyhow::Result<()> {
     if !is_root() {
         eprintln!("skipped: the tests do not run as root");
         return Ok(());
     }
+    let without = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"];
     let folder = TempDir::new()?;
-    let output = Command::new("setpriv")
-        .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"])
+    let (data_dir, closed) = (folder.path().join("data"), folder.path().join("closed"));
+    fs::create_dir(&closed)?;
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700))?;
+    let output = Command::new(without[0])
+        .args(&without[1..])
         .arg(binary("trawl")?)
         .args([
             "up",
@@ -295,15 +274,35 @@ async fn without_namespaces_root_is_told_where_postgres_may_go() -> anyhow::Resu
             "127.0.0.1:0",
             "--data-dir",
         ])
-        .arg(folder.path().join("data"))
+        .arg(closed.join("data"))
         .env_remove("DATABASE_URL")
         .output()?;
     let errors = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{errors}");
+    let refusal = "runs as nobody, who may not enter ";
     assert!(
-        errors.contains("runs as nobody, who may not enter ") && errors.contains("--database-url"),
+        errors.contains(refusal) && errors.contains("--database-url"),
         "{errors}"
     );
+
+    // An installation that others may read is no secret: only the data folder is closed, and what it holds stays so.
+    let installation =
+        std::env::var_os("TRAWL_POSTGRES_DIR").context("TRAWL_POSTGRES_DIR is not set: run make setup first")?;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "--", "sh", "-c"]);
+    command
+        .args(["mount --bind \"$1\" /mnt && shift && exec \"$@\"", "sh"])
+        .arg(&installation);
+    command.args(without).arg(binary("trawl")?);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    let up = Up::start_by(command, &data_dir, &Ports::free(), |command| {
+        command.args(["--postgres-dir", "/mnt"]);
+    })
+    .await?;
+    passes_no_rights_on(&up).await?;
+    assert_eq!(fs::metadata(&data_dir)?.mode() & 0o777, 0o711);
+    assert_eq!(open_to_others(&data_dir)?, Vec::<PathBuf>::new());
+    assert!(up.stop().await?.success());
     Ok(())
 }
 
@@ -400,7 +399,7 @@ async fn the_token_of_a_private_up_is_found_by_its_own_user_alone() -> anyhow::R
         "{errors}"
     );
     let private = share.join("trawl/private");
-    assert_eq!(open_to_others(&share)?, [PathBuf::new(); 0]);
+    assert_eq!(open_to_others(&share)?, Vec::<PathBuf>::new());
     assert_eq!(fs::read_dir(&private)?.count(), 1);
     assert!(up.stop().await?.success());
     assert_eq!(fs::read_dir(&private)?.count(), 0);
@@ -429,7 +428,7 @@ async fn the_files_of_a_coordinator_and_of_a_worker_are_their_users_alone() -> a
     let _worker = trawl_e2e::worker(worker, &system.coordinator.url)?;
     system.trawl_stdout(&["submit", text(&file)?, "--watch"])?;
     for folder in [system.artifacts.path(), &cache] {
-        assert_eq!(open_to_others(folder)?, [PathBuf::new(); 0]);
+        assert_eq!(open_to_others(folder)?, Vec::<PathBuf>::new());
         assert!(fs::read_dir(folder)?.next().is_some());
     }
     assert_eq!(fs::metadata(&cache)?.mode() & 0o777, 0o700);
