@@ -129,22 +129,18 @@ async fn what_a_liar_reported_after_the_checkpoint_goes_with_its_lease() -> anyh
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_with_more_reports_than_are_removed_at_once_goes_back_to_the_queue() -> anyhow::Result<()> {
-    let system = one_job(100_000, &["--lease-ttl-ms", "400"]).await?;
+    let system = one_job(100_000, &["--lease-ttl-ms", "3600000"]).await?;
     let owner = owner_pool(&system.database_url).await?;
-    let mut silent = ScriptedWorker::register(&system).await?;
-    let mut tx = owner.begin().await?;
-    silent.lease_one().await?;
-    sqlx::query(
+    ScriptedWorker::register(&system).await?.lease_one().await?;
+    for sql in [
         "INSERT INTO trawl_store.epoch_reports (fold_id, epoch, train_loss, reported_at)
          SELECT fold_id, epoch, 0, clock_timestamp() FROM trawl_store.folds, generate_series(0, 99999) AS epoch",
-    )
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query("UPDATE trawl_store.studies SET epochs_reported = 600000")
-        .execute(&mut *tx)
-        .await?;
-    // The lease has run out, and nobody has taken the job back yet: that waits for the study.
-    tx.commit().await?;
+        "UPDATE trawl_store.studies SET epochs_reported = 600000",
+        // Its worker fell silent.
+        "UPDATE trawl_store.leases SET expires_at = clock_timestamp()",
+    ] {
+        sqlx::query(sql).execute(&owner).await?;
+    }
     look_for("the job in the queue", async || {
         let state: String = sqlx::query_scalar("SELECT state FROM trawl_store.jobs")
             .fetch_one(&owner)
@@ -206,6 +202,9 @@ async fn a_refit_whose_test_loss_overflows_has_diverged() -> anyhow::Result<()> 
     Ok(())
 }
 
+/// One of the texts by which a worker describes itself.
+type TextOf = fn(&mut v1::RegisterWorkerRequest) -> &mut String;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn text_of_a_worker_controls_no_terminal() -> anyhow::Result<()> {
     const TITLE: &str = "\u{1b}]0;PWNED\u{7}\u{1b}[2K\r\0";
@@ -218,8 +217,7 @@ async fn text_of_a_worker_controls_no_terminal() -> anyhow::Result<()> {
         version: "0".into(),
         protocol: trawl_proto::WORKER_PROTOCOL,
     };
-    type Field = fn(&mut v1::RegisterWorkerRequest) -> &mut String;
-    let fields: [(&str, Field); 3] = [
+    let fields: [(&str, TextOf); 3] = [
         ("host", |request| &mut request.host),
         ("device", |request| &mut request.device),
         ("version", |request| &mut request.version),

@@ -208,15 +208,7 @@ impl<S: Deref<Target: Steps>> Side<S> {
             Op::Expire => format!("{:?}", self.store.expire_leases().await?),
             Op::Grace => format!("{:?}", self.store.grant_grace().await?),
             Op::NoteCheckpoint(lease) => {
-                // Some after more epochs than were reported, or than there are; some empty.
-                let (lease, epochs) = (self.lease(*lease).0, self.files as u32 % (EPOCHS + 2));
-                let mut announced = self.fingerprint();
-                announced.bytes *= u64::from(!self.files.is_multiple_of(7));
-                let head = CheckpointHead {
-                    lease,
-                    epochs,
-                    announced,
-                };
+                let head = self.checkpoint(*lease);
                 let key = self.store.note_checkpoint(head).await?;
                 self.note(Noted::Checkpoint(head), key)
             }
@@ -254,6 +246,18 @@ impl<S: Deref<Target: Steps>> Side<S> {
             }
             Op::Advance(_) | Op::Pause(_) => String::new(),
         })
+    }
+
+    /// Some after more epochs than were reported, or than there are; some empty.
+    fn checkpoint(&mut self, lease: usize) -> CheckpointHead {
+        let epochs = self.files as u32 % (EPOCHS + 2);
+        let mut announced = self.fingerprint();
+        announced.bytes *= u64::from(!self.files.is_multiple_of(7));
+        CheckpointHead {
+            lease: self.lease(lease).0,
+            epochs,
+            announced,
+        }
     }
 
     fn artifact(&mut self, lease: usize, member: u32) -> ArtifactHead {
