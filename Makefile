@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test bench faults soak simulate compose-test demo lint helm-check ops-check sqlx-prepare clean
+.PHONY: help setup build test bench faults soak simulate compose-test images-test demo lint helm-check ops-check sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,11 @@ soak: build ## faults of all kinds in random order, seed by seed: SEEDS=N and MI
 simulate: setup ## the workers' protocol on a simulated network: make simulate SEEDS=500 FROM=0
 	@deploy/simulate.sh
 
-compose-test: setup ## images and stack of docker-compose.yml on this machine's engine; skips where there is none
+compose-test: build ## the stack of docker-compose.yml with the binaries of make build, on this machine's engine; skips where there is none
 	@deploy/compose-test/run.sh
+
+images-test: setup ## the same with images built by the whole Dockerfiles: after a change of one of them
+	@IMAGES=dockerfiles deploy/compose-test/run.sh
 
 demo: build ## the regression study on an embedded Postgres with local workers
 	@deploy/demo.sh

@@ -31,7 +31,7 @@ RUN apt-get update \
 FROM ${RUNTIME_IMAGE}
 RUN groupadd --gid 10001 trawl \
     && useradd --uid 10001 --gid trawl --no-create-home --home-dir /var/lib/trawl --shell /usr/sbin/nologin trawl \
-    && install --directory --owner trawl --group trawl /datasets /run/trawl /run/trawl-workers /var/lib/trawl/artifacts
+    && install --directory --owner trawl --group trawl /datasets /run/trawl /run/trawl-postgres /run/trawl-workers /var/lib/trawl/artifacts
 COPY --from=build /trawl/target/release/trawl-coordinator /trawl/target/release/trawl /usr/local/bin/
 COPY --from=authorities /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY deploy/first-start.sh /usr/local/bin/trawl-first-start

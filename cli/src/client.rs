@@ -9,6 +9,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client;
+use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
 use trawl_proto::dial::{endpoint, reason, told};
 use trawl_proto::v1::access_service_client::AccessServiceClient;
@@ -16,6 +17,7 @@ use trawl_proto::v1::study_service_client::StudyServiceClient;
 
 use crate::args::ServerArgs;
 use crate::error::Error;
+use crate::private;
 
 /// A coordinator, asked as one user.
 pub(crate) type Client = StudyServiceClient<InterceptedService<Channel, Bearer>>;
@@ -55,14 +57,24 @@ pub(crate) async fn connect_access(server: &ServerArgs) -> Result<AccessClient, 
 /// # Errors
 /// Those of [`connect`].
 pub(crate) async fn connect_health(server: &ServerArgs) -> Result<HealthClient, Error> {
-    let (channel, _) = dial(server).await?;
-    Ok(HealthClient::new(channel))
+    Ok(HealthClient::new(open(server, &server.server, None).await?))
 }
 
 async fn dial(server: &ServerArgs) -> Result<(Channel, Bearer), Error> {
-    let bearer = Bearer::new(server.token()?.as_ref()).map_err(|error| Error::Usage(error.to_string()))?;
-    let url = &server.server;
-    let endpoint = endpoint(url, &server.tls()?)
+    let (token, url) = match server.token()? {
+        Some(token) => (Some(token), server.server.clone()),
+        None => match private::find(&server.server) {
+            Some(found) => (Some(found.token), found.url),
+            None => (None, server.server.clone()),
+        },
+    };
+    let bearer = Bearer::new(token.as_ref()).map_err(|error| Error::Usage(error.to_string()))?;
+    Ok((open(server, &url, token.as_ref()).await?, bearer))
+}
+
+/// A connection for calls with this token.
+async fn open(server: &ServerArgs, url: &str, token: Option<&Secret>) -> Result<Channel, Error> {
+    let endpoint = endpoint(url, &server.tls()?, token)
         .map_err(|error| Error::Usage(format!("--server {url}: {error}")))?
         .connect_timeout(CONNECT_TIMEOUT)
         // A watch may be silent for hours: only these pings tell a quiet coordinator from a vanished machine.
@@ -81,7 +93,7 @@ async fn dial(server: &ServerArgs) -> Result<(Channel, Bearer), Error> {
             "{error}; if it speaks TLS, its URL begins with https://"
         )));
     }
-    Ok((channel, bearer))
+    Ok(channel)
 }
 
 /// A connection without TLS exists before the other side has said a word. Whatever it answers to this, it speaks gRPC; a server

@@ -64,9 +64,9 @@ impl From<Status> for Error {
         let message = one_line(status.message());
         match status.code() {
             Code::InvalidArgument => Self::Rejected(rejection(&message, &status)),
-            Code::Unauthenticated => {
-                Self::Failed(format!("{message}; --token-file or TRAWL_TOKEN gives the credential"))
-            }
+            Code::Unauthenticated => Self::Failed(format!(
+                "{message}; --token-file or TRAWL_TOKEN gives the credential, and that of a `trawl up --private` is found by its own user"
+            )),
             Code::DeadlineExceeded => Self::Failed("the coordinator did not answer in time".into()),
             _ if is_transport(&status) => {
                 let reason = one_line(&told(&status));

@@ -39,9 +39,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", env = "DATABASE_URL_FILE", global = true)]
     database_url_file: Option<PathBuf>,
     /// File with the URL by which people read results, postgres://USER:PASSWORD@HOST:PORT/DATABASE with a host and port as they
-    /// reach them: that user is made, as one who may read the views of trawl and nothing else, and the URL is printed.
+    /// reach them. That user has to be there, a member of trawl_reader and of no right over others (deploy/postgres/roles.sql
+    /// prepares it); the URL is printed.
     #[arg(long, value_name = "FILE", env = "TRAWL_READER_URL_FILE")]
     pub(crate) reader_url_file: Option<PathBuf>,
+    /// Time limit in milliseconds of a transaction, or of a query, of those who read results in Postgres; their session ends
+    /// within seconds after it. They could lift a statement_timeout.
+    #[arg(long, value_name = "MS", env = "TRAWL_READER_TRANSACTION_LIMIT_MS", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(100..=86_400_000))]
+    pub(crate) reader_transaction_limit_ms: u64,
     /// Address of gRPC. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_LISTEN", default_value = "127.0.0.1:50051")]
     pub(crate) listen: SocketAddr,
@@ -130,13 +135,14 @@ impl QuotaArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct AccessArgs {
     /// Token that may do everything, and by which others are made. For experiments: other users see arguments, so prefer the
-    /// variable or --token-file. Without one, and as long as none was ever made, no token is asked for.
+    /// variable or --token-file. Without one, and as long as none was ever made, none is asked for, and none can be made.
     #[arg(long, env = "TRAWL_TOKEN", hide_env_values = true)]
     token: Option<Secret>,
     /// File with that token, instead.
     #[arg(long, value_name = "FILE", env = "TRAWL_TOKEN_FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
-    /// File with a token of the role worker, that workers may have from their start, before there is anybody to make one.
+    /// File with a token of the role worker, that workers may have from their start, before there is anybody to make one. Callers
+    /// without a token, where none is asked for, are no workers then.
     #[arg(long, value_name = "FILE", env = "TRAWL_WORKER_TOKEN_FILE")]
     worker_token_file: Option<PathBuf>,
     /// Certificate for TLS on both ports, in PEM, with those between it and its authority. Read at start.
@@ -169,19 +175,14 @@ impl AccessArgs {
     /// The token for workers.
     ///
     /// # Errors
-    /// A file without one, or one for workers where everybody else needs none.
+    /// A file without one, or with the operator's.
     pub(crate) fn worker_token(&self) -> anyhow::Result<Option<Secret>> {
         let Some(file) = &self.worker_token_file else {
             return Ok(None);
         };
         let token = credential::from_file("--worker-token-file", file)?;
-        let operator = self.token()?;
         anyhow::ensure!(
-            operator.is_some(),
-            "--worker-token-file needs a token for the operator, too: --token-file"
-        );
-        anyhow::ensure!(
-            operator.as_ref() != Some(&token),
+            self.token()?.as_ref() != Some(&token),
             "--worker-token-file holds the operator's token"
         );
         Ok(Some(token))
@@ -252,7 +253,7 @@ impl Args {
         }
     }
 
-    /// URL for those who read results, if they get a user.
+    /// URL for those who read results, if there is one to be told.
     ///
     /// # Errors
     /// A file without one.

@@ -1,15 +1,21 @@
 //! Connections as they come in: no more of them than there are files and memory for, and none that stays without a use.
 //!
 //! A connection costs a file and, while its other end sends what nobody reads yet, up to a window of memory. So their number is
-//! bounded, over both ports; one beyond it is closed at once, which its client sees. One that says nothing at its beginning, or has no
-//! call for long, gives its place back.
+//! bounded, over both ports; one beyond it is closed at once, which its client sees. One that says nothing at its beginning, has no
+//! call for long, or leaves an answer where it is, gives its place back.
+//!
+//! h2 takes what it is given of answers, and has it in memory until the other end reads. So a connection is given no more while much
+//! of what it has is not sent: what waits then is the guard's, and counted.
+
+mod calls;
+
+pub use calls::{CallOf, CallsOf};
 
 use std::future::Ready;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,6 +34,11 @@ const HELLO_BYTES: usize = 33;
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// A connection that has had no call for so long is closed; clients connect again by themselves.
 const IDLE_MAX: Duration = Duration::from_secs(300);
+/// A connection whose calls have an answer that is not read for so long is closed. Over a line of 8 kbit/s, a piece of one takes
+/// 16 s.
+const READ_WITHIN: Duration = Duration::from_secs(60);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// After a failure to accept, as for want of files, this is how long nothing is accepted: trying again at once would take a
 /// whole core until there is one.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -57,7 +68,7 @@ impl Places {
     fn take(&self) -> Option<OwnedSemaphorePermit> {
         let place = Arc::clone(&self.free).try_acquire_owned().ok();
         if place.is_none() {
-            let mut told_at = self.told_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut told_at = lock(&self.told_at);
             if told_at.is_none_or(|at| at.elapsed() > TELL_EVERY) {
                 *told_at = Some(Instant::now());
                 warn!(
@@ -68,6 +79,10 @@ impl Places {
         }
         place
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Of a port that is accepted on by axum-server.
@@ -159,55 +174,6 @@ impl Stream for Incoming {
     }
 }
 
-/// The calls that a connection has under way, for those who answer them.
-#[derive(Clone, Debug)]
-pub struct CallsOf(Arc<Calls>);
-
-#[derive(Debug)]
-struct Calls {
-    under_way: AtomicUsize,
-    /// When the last one ended, or the connection began.
-    idle_since: Mutex<Instant>,
-}
-
-/// One of them, as long as it lives.
-#[derive(Debug)]
-pub struct CallOf(Arc<Calls>);
-
-impl CallsOf {
-    fn new() -> Self {
-        Self(Arc::new(Calls {
-            under_way: AtomicUsize::new(0),
-            idle_since: Mutex::new(Instant::now()),
-        }))
-    }
-
-    /// Counts a call.
-    pub fn begin(&self) -> CallOf {
-        self.0.under_way.fetch_add(1, Ordering::Relaxed);
-        CallOf(Arc::clone(&self.0))
-    }
-
-    /// How long there has been none.
-    fn idle(&self) -> Duration {
-        if self.0.under_way.load(Ordering::Relaxed) > 0 {
-            return Duration::ZERO;
-        }
-        self.0
-            .idle_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
-    }
-}
-
-impl Drop for CallOf {
-    fn drop(&mut self) {
-        *self.0.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// A connection with its place.
 #[derive(Debug)]
 pub struct Connection {
@@ -225,6 +191,8 @@ pub struct Connection {
 struct Limits {
     hello_within: Duration,
     idle_max: Duration,
+    read_within: Duration,
+    look_every: Duration,
 }
 
 impl Connection {
@@ -232,6 +200,8 @@ impl Connection {
         let limits = Limits {
             hello_within: HELLO_WITHIN,
             idle_max: IDLE_MAX,
+            read_within: READ_WITHIN,
+            look_every: LOOK_EVERY,
         };
         Self::with_limits(stream, place, limits)
     }
@@ -258,7 +228,12 @@ impl Connection {
             let Some(left) = self.limits.idle_max.checked_sub(idle).filter(|left| !left.is_zero()) else {
                 return Poll::Ready(());
             };
-            self.look.as_mut().reset(Instant::now() + left);
+            if self.calls.unread() >= self.limits.read_within {
+                return Poll::Ready(());
+            }
+            self.look
+                .as_mut()
+                .reset(Instant::now() + left.min(self.limits.look_every));
         }
     }
 }
@@ -287,7 +262,9 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.calls.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -303,7 +280,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let sent = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bytes))?;
+        self.calls.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -313,8 +292,11 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    use super::calls::UNSENT_BYTES_MAX;
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(50);
@@ -328,7 +310,12 @@ mod tests {
             .expect("a way");
         let (stream, _) = listener.accept().await.expect("a connection");
         let place = places.take().expect("a place");
-        let limits = Limits { hello_within, idle_max };
+        let limits = Limits {
+            hello_within,
+            idle_max,
+            read_within: 2 * SHORT,
+            look_every: SHORT,
+        };
         (client, Connection::with_limits(stream, place, limits), places)
     }
 
@@ -359,6 +346,33 @@ mod tests {
         drop(call);
         assert_eq!(read_all(&mut connection).await, 0);
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn one_whose_answer_is_not_read_is_closed() {
+        let (mut client, mut connection, _) = pair(SHORT, LONG).await;
+        let call = connection.connect_info().begin();
+        client.write_all(&[0; HELLO_BYTES]).await.expect("a way");
+        call.sends(1);
+        let read = tokio::time::timeout(SHORT, async { connection.read_to_end(&mut Vec::new()).await });
+        assert!(read.await.is_err(), "it may still be read");
+        assert_eq!(read_all(&mut connection).await, 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_sent_is_bounded() {
+        let (mut client, mut connection, _) = pair(LONG, LONG).await;
+        let (first, second) = (connection.connect_info().begin(), connection.connect_info().begin());
+        let cx = Context::from_waker(Waker::noop());
+        first.sends(UNSENT_BYTES_MAX);
+        assert!(first.poll_send(&cx).is_pending() && second.poll_send(&cx).is_pending());
+        let waits = std::future::poll_fn(|cx| second.poll_send(cx));
+        let sends = async {
+            connection.write_all(b"x").await.expect("a way");
+            client.read_exact(&mut [0]).await.expect("it comes");
+        };
+        tokio::join!(waits, sends);
+        assert!(first.poll_send(&cx).is_ready());
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! in a listing.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,14 +19,17 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 use tokio_stream::{Stream, StreamExt};
+use tracing::warn;
 use trawl_domain::dataset::{FileHash, FileHasher};
 use url::Url;
 
 /// Bytes of one piece of a file, at most.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
-/// Bytes that go to the store at once; S3 takes no smaller part of a file but the last.
-const PART_BYTES: usize = 5 << 20;
-/// Parts of one file on their way at once.
+/// Bytes that go to a folder at once.
+const FOLDER_PART_BYTES: usize = 1 << 20;
+/// The same to a bucket: S3 takes no smaller part of a file but the last.
+const BUCKET_PART_BYTES: usize = 5 << 20;
+/// Parts of one file in memory: one is stored while the next one is filled.
 const PARTS_AT_ONCE: usize = 2;
 
 /// Why the object store has no answer.
@@ -96,7 +100,11 @@ impl Files {
                 let folder = parsed
                     .to_file_path()
                     .map_err(|()| FilesError::Url(format!("{url}: write file:/// and an absolute path")))?;
-                std::fs::create_dir_all(&folder).map_err(|error| FilesError::Folder(folder.clone(), error))?;
+                let made = std::fs::create_dir_all(&folder).and_then(|()| std::fs::metadata(&folder));
+                let metadata = made.map_err(|error| FilesError::Folder(folder.clone(), error))?;
+                if metadata.permissions().mode() & 0o007 != 0 {
+                    warn!(folder = %folder.display(), "other users of this machine may look into the folder of artifacts and datasets");
+                }
                 // A row that lists a file is durable: so must be the file.
                 let folder = LocalFileSystem::new_with_prefix(&folder)?
                     .with_fsync(true)
@@ -133,9 +141,14 @@ impl Files {
 
     /// Begins an object; nothing of it is there until [`Upload::finish`].
     pub fn upload(&self, key: &str) -> Upload {
+        let part_bytes = match self.folder {
+            Some(_) => FOLDER_PART_BYTES,
+            None => BUCKET_PART_BYTES,
+        };
         Upload {
-            writer: BufWriter::with_capacity(Arc::clone(&self.store), Path::from(key), PART_BYTES)
+            writer: BufWriter::with_capacity(Arc::clone(&self.store), Path::from(key), part_bytes)
                 .with_max_concurrency(PARTS_AT_ONCE),
+            short: BytesMut::new(),
             hasher: FileHasher::default(),
             bytes: 0,
         }
@@ -232,6 +245,8 @@ pub struct Fingerprint {
 #[derive(Debug)]
 pub struct Upload {
     writer: BufWriter,
+    /// Chunks that are short, until they are a long one together: each that the writer gets has a price of its own in memory.
+    short: BytesMut,
     hasher: FileHasher,
     bytes: u64,
 }
@@ -244,7 +259,19 @@ impl Upload {
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), FilesError> {
         self.hasher.update(&chunk);
         self.bytes += chunk.len() as u64;
-        Ok(self.writer.put(chunk).await?)
+        if self.short.is_empty() && chunk.len() >= CHUNK_BYTES_MAX {
+            return Ok(self.writer.put(chunk).await?);
+        }
+        self.short.extend_from_slice(&chunk);
+        if self.short.len() >= CHUNK_BYTES_MAX {
+            self.put_short().await?;
+        }
+        Ok(())
+    }
+
+    async fn put_short(&mut self) -> Result<(), FilesError> {
+        let together = self.short.split().freeze();
+        Ok(self.writer.put(together).await?)
     }
 
     /// Bytes that came so far.
@@ -265,6 +292,9 @@ impl Upload {
     /// # Errors
     /// The store is away; whether the object is there is not known.
     pub async fn finish(mut self) -> Result<(), FilesError> {
+        if !self.short.is_empty() {
+            self.put_short().await?;
+        }
         Ok(self.writer.shutdown().await?)
     }
 

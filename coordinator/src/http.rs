@@ -69,14 +69,18 @@ async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
         door.identify(token).await
     };
     match identified {
-        Ok(caller) if !READERS.admits(caller.role()) => {
+        Ok(caller) if !READERS.admits(caller.roles()) => {
             door.metrics().refused(Refused::Role);
-            let message = format!("a token of the role {} may not read studies\n", caller.role());
+            let message = format!("{caller} may not read studies\n");
             (StatusCode::FORBIDDEN, message).into_response()
         }
         Ok(caller) => match door.count(caller).await {
             Ok(()) => next.run(request).await,
-            Err(refusal) => refuse(&door, &refusal),
+            Err(refusal) => {
+                drop(request);
+                door.tell_later().await;
+                refuse(&door, &refusal)
+            }
         },
         Err(refusal) => refuse(&door, &refusal),
     }

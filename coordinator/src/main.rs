@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use trawl_coordinator::app::door::Door;
-use trawl_coordinator::app::let_readers_in::let_readers_in;
-use trawl_coordinator::app::{App, Settings, be_present, expire_leases, quotas};
+use trawl_coordinator::app::door::{Caller, Door};
+use trawl_coordinator::app::{App, Settings, be_present, bound_readers, expire_leases, quotas};
 use trawl_coordinator::connections::Places;
 use trawl_coordinator::database;
 use trawl_coordinator::files::Files;
@@ -30,6 +31,8 @@ use args::{Args, Command};
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    // Files of artifacts and datasets are nobody else's.
+    umask(Mode::RWXG | Mode::RWXO);
     if args.command.is_none() {
         args.refuse_open_ports();
     }
@@ -83,13 +86,15 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
         lease_ttl: Duration::from_millis(args.lease_ttl_ms),
         checkpoint_interval: Duration::from_millis(args.checkpoint_interval_ms),
         quotas: args.quotas.quotas(),
+        reader_transaction_limit: Duration::from_millis(args.reader_transaction_limit_ms),
     };
     let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;
     quotas::count_bytes(&app).await?;
     let presence = be_present::appear(&app).await?;
+    bound_readers::look_for_rights(&app).await?;
     if let Some(url) = &reader_url {
-        let_readers_in(&app, url).await?;
+        bound_readers::check_reader(&app, url).await?;
         // Told on purpose, to whoever reads this output: with it, results can be read and nothing changed.
         println!("SQL, for reading alone: {}", url.expose());
     }
@@ -100,8 +105,13 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
         worker_token.as_ref(),
         args.access.requests_per_second,
     ));
-    if door.is_open().await? {
-        let message = "no token is asked for: whoever reaches these ports may do everything";
+    if let Some(caller) = door.open_to().await? {
+        let message = match caller {
+            Caller::AnyUser => "no token is asked for: whoever reaches these ports may submit, steer and read studies",
+            _ => {
+                "no token is asked for: whoever reaches these ports may submit, steer and read studies, and be a worker"
+            }
+        };
         if grpc_addr.ip().is_loopback() && http_addr.ip().is_loopback() {
             info!("{message}");
         } else {

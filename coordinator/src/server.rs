@@ -22,24 +22,19 @@ use crate::app::be_present::{self, Presence};
 use crate::app::door::Door;
 use crate::app::keep_leases::keep_leases;
 use crate::app::report_epochs::report_writer;
-use crate::app::{App, AppError, cancel_study, delete_study, quotas, sweep_objects};
+use crate::app::{App, AppError, bound_readers, cancel_study, delete_study, quotas, retire, sweep_objects};
 use crate::connections::{Places, Port};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
 use crate::tls::Tls;
 
-/// A study with its 64 parameters of 256 choices fits many times.
-const STUDY_MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// A report of a full job is 2 KiB, a piece of an artifact 64 KiB.
-const WORKER_MESSAGE_BYTES_MAX: usize = 128 << 10;
-/// A token's name and role.
-const ACCESS_MESSAGE_BYTES_MAX: usize = 4 << 10;
 /// Calls that one connection may have under way.
 const STREAMS_PER_CONNECTION_MAX: u32 = 128;
-/// What a connection may send before anybody reads it, of all its calls together.
+/// What a connection may send before anybody reads it, of all its calls together: calls that wait for their turn, unread, leave room
+/// for others.
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// The same of one call: a file on its way fills a fast line.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// The same of one call. It bounds what all calls together have in memory unread, and a file still fills the line of a local network.
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
 /// Headers of a call, a token among them.
 const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// Calls that a client may open and give up at once before the connection ends.
@@ -85,10 +80,9 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     let (health, health_service) = tonic_health::server::health_reporter();
     tasks.spawn(tell_health(is_up, health, stop.clone()));
 
-    let studies = StudyServiceServer::new(Studies::new(Arc::clone(&app), stop.clone(), tasks.clone()))
-        .max_decoding_message_size(STUDY_MESSAGE_BYTES_MAX);
-    let workers = WorkerServiceServer::new(Workers::new(Arc::clone(&app), reports, stop.clone(), tasks.clone()))
-        .max_decoding_message_size(WORKER_MESSAGE_BYTES_MAX);
+    // How long their messages may be, the guard holds: by RPC.
+    let studies = StudyServiceServer::new(Studies::new(Arc::clone(&app), stop.clone(), tasks.clone()));
+    let workers = WorkerServiceServer::new(Workers::new(Arc::clone(&app), reports, stop.clone(), tasks.clone()));
     // With the details of errors among them, so that clients can show which fields were refused.
     let describe = || {
         tonic_reflection::server::Builder::configure()
@@ -96,8 +90,7 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let tokens = AccessServiceServer::new(Tokens::new(Arc::clone(&app), Arc::clone(&ports.door)))
-        .max_decoding_message_size(ACCESS_MESSAGE_BYTES_MAX);
+    let tokens = AccessServiceServer::new(Tokens::new(Arc::clone(&app), Arc::clone(&ports.door)));
     let routes = Routes::new(studies)
         .add_service(workers)
         .add_service(tokens)
@@ -185,13 +178,16 @@ async fn serve_web(
         .await
 }
 
-/// Counts what is in the object store, ends the jobs of cancelled studies, removes the rows of deleted ones, and sweeps the object
-/// store.
+/// Counts what is in the object store, ends overdue sessions of readers, ends the jobs of cancelled studies, removes the rows of
+/// deleted ones, forgets what ended long ago, and sweeps the object store.
 async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     // First: what another one of these cannot do must not leave the quotas without their number.
     quotas::count_bytes(&app).await?;
+    // Second: what follows may wait for what they hold.
+    bound_readers::end_overdue(&app).await?;
     cancel_study::sweep_cancelled(&app).await?;
     delete_study::remove_deleted(&app).await?;
+    retire::forget_ended(&app).await?;
     app.metrics().tidy();
     sweep_objects::sweep_objects(&app).await
 }

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# The whole way of docker-compose.yml on a real engine: builds the images, starts the stack, submits a study by grpcurl from
+# The whole way of docker-compose.yml on a real engine: makes the images, starts the stack, submits a study by grpcurl from
 # outside, kills a worker and the coordinator meanwhile, asks Postgres for the best trials as a reader, and takes the stack down
 # and up again. Closes with a table of times and sizes, and one line of totals. Skips, and says so, without an engine.
 #
 # Settings:
+#   IMAGES=binaries          the last stages of the Dockerfiles around the binaries of target/release; the default, in a minute
+#   IMAGES=dockerfiles       the whole Dockerfiles, which compile everything again
+#   IMAGES=there             the images of the last run
 #   TRAWL_STAND_INS=yes|no   base images made here instead of pulled; where left out: if none can be pulled
-#   NO_BUILD=1               the images of the last run
 #   KEEP=1                   leave the stack running
 set -euo pipefail
 
@@ -86,6 +88,8 @@ fi
 
 # ---- the images ----------------------------------------------------------------------------------------------
 
+images=${IMAGES:-binaries}
+[[ $images =~ ^(binaries|dockerfiles|there)$ ]] || { echo "compose-test: IMAGES=$images is none of binaries, dockerfiles, there" >&2; exit 2; }
 stand_ins=${TRAWL_STAND_INS:-}
 if [[ -z $stand_ins ]]; then
     stand_ins=no
@@ -95,7 +99,9 @@ fi
 if [[ $stand_ins == yes ]]; then
     [[ $(id -u) == 0 ]] || skip 'no image can be pulled, and without root no stand-ins can be made'
     command -v debootstrap >/dev/null || skip 'no image can be pulled, and stand-ins need debootstrap: apt-get install debootstrap'
-    timed 'stand-ins of the base images' deploy/compose-test/stand-ins.sh
+    bases=(debian:bookworm-slim postgres:18.6-bookworm)
+    if [[ $images == dockerfiles ]]; then bases+=(rust:1.95.0-slim-bookworm); fi
+    timed 'stand-ins of the base images' deploy/compose-test/stand-ins.sh "${bases[@]}"
     export TRAWL_RUST_IMAGE=trawl-stand-in/rust:1.95.0-slim-bookworm
     export TRAWL_RUNTIME_IMAGE=trawl-stand-in/debian:bookworm-slim
     export TRAWL_POSTGRES_IMAGE=trawl-stand-in/postgres:18.6-bookworm
@@ -104,12 +110,38 @@ base=${TRAWL_RUNTIME_IMAGE:-debian:bookworm-slim}
 coordinator=trawl/coordinator:$TRAWL_VERSION
 worker=trawl/worker:$TRAWL_VERSION
 log=$(mktemp)
-build() { "${compose[@]}" build "$1" >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 1; }; }
-if [[ -z ${NO_BUILD:-} ]]; then
-    # The service that builds its image.
-    timed 'build of the coordinator' build first-start
-    timed 'build of the worker for CPUs' build worker
-fi
+quietly() { "$@" >"$log" 2>&1 || { tail -n 60 "$log" >&2; exit 1; }; }
+# assemble IMAGE DOCKERFILE TARGET: its last stages, with a stage `build` that holds what was built already.
+assemble() {
+    local context
+    context=$(mktemp -d)
+    mkdir -p "$context/trawl/target/release" "$context/opt/trawl/libtorch-2.11.0-cpu" "$context/deploy"
+    cp target/release/trawl{,-coordinator,-worker} "$context/trawl/target/release/"
+    strip --strip-debug "$context"/trawl/target/release/*
+    cp -a "${LIBTORCH:-$cache/libtorch-2.11.0-cpu}/lib" "$context/opt/trawl/libtorch-2.11.0-cpu/"
+    cp -a deploy/. "$context/deploy/"
+    cp -a examples "$context/"
+    {
+        # shellcheck disable=SC2016
+        printf 'ARG RUNTIME_IMAGE\nFROM ${RUNTIME_IMAGE} AS build\nCOPY . /\n'
+        awk '/^FROM \$\{RUNTIME_IMAGE\}/ { last = 1 } last' "$2"
+    } >"$context/Dockerfile"
+    # A worker that was built here looks for libtorch where it is here.
+    docker build --target "$3" --tag "$1-plain" --build-arg "RUNTIME_IMAGE=$base" "$context" &&
+        printf 'FROM %s-plain\nENV LD_LIBRARY_PATH=/opt/trawl/libtorch-2.11.0-cpu/lib\n' "$1" | docker build --tag "$1" -
+    rm -rf -- "$context"
+}
+case $images in
+    binaries)
+        timed 'the image of the coordinator' quietly assemble "$coordinator" deploy/coordinator.Dockerfile ''
+        timed 'the image of the worker for CPUs' quietly assemble "$worker" deploy/worker.Dockerfile cpu
+        ;;
+    dockerfiles)
+        # The service that builds its image.
+        timed 'build of the coordinator' quietly "${compose[@]}" build first-start
+        timed 'build of the worker for CPUs' quietly "${compose[@]}" build worker
+        ;;
+esac
 
 mb() { echo $(($(docker image inspect --format '{{.Size}}' "$1") / 1000000)); }
 in_image() { docker run --rm --entrypoint sh "$1" -c "$2"; }
@@ -170,11 +202,12 @@ up() {
 timed 'from nothing to a healthy stack' up
 
 in_coordinator() { "${compose[@]}" exec -T coordinator "$@"; }
+in_postgres() { "${compose[@]}" exec -T postgres "$@"; }
 token=$(in_coordinator cat /run/trawl/operator.token)
 call() { # METHOD [MESSAGE]: one answer as JSON
     "$grpcurl" -plaintext -H "authorization: Bearer $token" -d "${2:-@}" "127.0.0.1:$TRAWL_PORT" "trawl.v1.StudyService/$1"
 }
-sql() { "${compose[@]}" exec -T postgres psql --no-psqlrc --tuples-only --no-align "$@"; }
+sql() { in_postgres psql --no-psqlrc --tuples-only --no-align "$@"; }
 # As it was printed, but from within the network of the containers.
 reader_url() {
     "${compose[@]}" logs coordinator | grep -o 'postgres://reader:[^ ]*' | tail -n 1 | tr -d '\r'
@@ -194,7 +227,7 @@ started=$SECONDS
 check 'a study is submitted from outside' call CreateStudy <examples/regression.json
 # Asked on one's own, as a coordinator that was killed ends every stream.
 state() { call GetStudy "{\"study\": \"$study\"}" | sed -n 's/^ *"state": "\(.*\)".*/\1/p' | head -n 1; }
-completed() { sql --username trawl --dbname trawl --command "SELECT trials_completed FROM trawl.studies WHERE name = '$study'"; }
+completed() { sql --dbname trawl --command "SELECT trials_completed FROM trawl.studies WHERE name = '$study'"; }
 at_least() { [[ $(completed) -ge $1 ]]; }
 # As a crash does it: the engine restarts what was not told to stop.
 crash() { kill -9 "$(docker inspect --format '{{.State.Pid}}' "$(container "$1")")"; }
@@ -222,11 +255,33 @@ check 'trawl in the container shows it, too' has "$(in_coordinator trawl best "$
 writes() { as_reader 'CREATE TABLE mine (id int)' 2>&1 || true; }
 check 'a reader writes nothing' has "$(writes)" 'read-only transaction|permission denied'
 check 'a reader sees no other schema' has "$(as_reader 'SELECT count(*) FROM trawl_store.tokens' 2>&1 || true)" 'permission denied'
-for service in coordinator worker; do
+for service in coordinator worker postgres; do
     check "$service cannot write its own files" test "$("${compose[@]}" exec -T "$service" sh -c 'touch /usr/local/bin/mine 2>/dev/null || echo refused')" = refused
 done
-password=$("${compose[@]}" exec -T postgres cat /run/trawl/database.password)
-check 'no secret is in a command line or in what docker inspect shows' lacks "$(of_all '{{json .}}')" "$token|$password"
+passwords=$(in_postgres sh -c 'cat /run/trawl-postgres/trawl.password; echo; cat /run/trawl-postgres/superuser.password')
+check 'no secret is in a command line or in what docker inspect shows' lacks "$(of_all '{{json .}}')" "$token|${passwords//$'\n'/|}"
+
+# ---- who may do what ----------------------------------------------------------------------------------------
+
+# As the coordinator: by its URL, over the network.
+coordinator_url=$(in_coordinator cat /run/trawl/database.url)
+as_coordinator() { sql "$coordinator_url" --command "$1" 2>&1 || true; }
+check 'the coordinator owns its database' test "$(as_coordinator 'SELECT current_user, pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()')" = 'trawl|trawl'
+check 'the coordinator runs no program by Postgres' has "$(as_coordinator "COPY (SELECT 1) TO PROGRAM 'true'")" 'permission denied'
+check 'the coordinator reads no file by Postgres' has "$(as_coordinator "SELECT pg_read_file('PG_VERSION')")" 'permission denied'
+check 'the coordinator makes no roles' has "$(as_coordinator 'CREATE ROLE another')" 'permission denied'
+check 'the reader runs no program by Postgres' has "$(as_reader "COPY (SELECT 1) TO PROGRAM 'true'" 2>&1 || true)" 'permission denied'
+check 'the reader holds no advisory lock' has "$(as_reader 'SELECT pg_advisory_lock(1)' 2>&1 || true)" 'permission denied'
+check 'neither of them is a superuser' test "$(sql --dbname trawl --command "SELECT count(*) FROM pg_roles WHERE rolname IN ('trawl', 'reader') AND NOT rolsuper")" = 2
+by_network() { sql "postgres://$1:${passwords##*$'\n'}@postgres/$2" --command 'SELECT 1' 2>&1 || true; }
+check 'the superuser does not log in by the network' has "$(by_network postgres trawl)" 'no pg_hba.conf entry'
+check 'the superuser has no password' test "$(sql --dbname trawl --command "SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = 'postgres'")" = t
+check 'the reader comes into no other database' has "$(by_network reader postgres)" 'no pg_hba.conf entry'
+check "Postgres's container has no token" test -z "$(in_postgres find / -name proc -prune -o -name '*.token' -print 2>/dev/null; in_postgres sh -c 'ls /run/trawl /run/trawl-workers 2>/dev/null')"
+check "the coordinator's container has no password of Postgres's own" test "$(in_coordinator sh -c 'ls /run/trawl-postgres 2>/dev/null')" = ''
+check "a worker's container has its token alone" test "$("${compose[@]}" exec -T worker sh -c 'ls /run/trawl /run/trawl-workers 2>/dev/null' | grep -vE '^(/.*)?$')" = worker.token
+check 'every container has a limit of memory' lacks "$(of_all '{{.HostConfig.Memory}}')" '^0$'
+check 'no container gains privileges' test "$(of_all '{{.HostConfig.SecurityOpt}} {{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.ReadonlyRootfs}}' | sort -u)" = '[no-new-privileges:true] [ALL] [] true'
 
 # ---- down and up --------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes stand-ins for the base images of the Dockerfiles and of docker-compose.yml, for a machine whose engine reaches no
-# registry: Debian from its packages, Rust from this machine's toolchain, Postgres from what make setup fetched. Prints
-# nothing but progress; what is there already is kept. Needs root and debootstrap.
+# stand-ins.sh IMAGE...: makes stand-ins for base images of the Dockerfiles and of docker-compose.yml, for a machine whose engine
+# reaches no registry: Debian from its packages, Rust from this machine's toolchain, Postgres from what make setup fetched. Prints
+# nothing but progress; what is there already, and is what it would be, is kept. Needs root and debootstrap.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -50,7 +50,8 @@ postgres() {
     cat >"$work/Dockerfile" <<'DOCKERFILE'
 FROM trawl-stand-in/debian:bookworm-slim
 RUN groupadd --gid 999 postgres && useradd --uid 999 --gid postgres --home-dir /var/lib/postgresql postgres \
-    && install --directory --owner postgres --group postgres /var/lib/postgresql /var/run/postgresql
+    && install --directory --owner postgres --group postgres /var/lib/postgresql \
+    && install --directory --owner postgres --group postgres --mode 3777 /var/run/postgresql
 COPY postgres /opt/postgres
 COPY postgres-entrypoint.sh /usr/local/bin/docker-entrypoint.sh
 # Where the official image has its socket; these programs were built for another place.
@@ -63,9 +64,11 @@ DOCKERFILE
     docker build --quiet --tag "$1" "$work" >/dev/null
 }
 
-for base in debian:bookworm-slim rust:1.95.0-slim-bookworm postgres:18.6-bookworm; do
+# Debian first: the others are made on it.
+for base in "$@"; do
     image=trawl-stand-in/$base
-    if is_there "$image"; then continue; fi
+    # Postgres has an entry point of ours, and the engine knows whether that is another one now.
+    if [[ $base != postgres:* ]] && is_there "$image"; then continue; fi
     started=$SECONDS
     "${base%%:*}" "$image"
     say "$image made in $((SECONDS - started)) s"

@@ -4,6 +4,7 @@ and against what matters to trawl; then holds that wrong values are refused by n
     deploy/helm/check.sh    # finds Helm and the schemas, and runs this
 """
 
+import base64
 import json
 import os
 import pathlib
@@ -21,12 +22,16 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/trawl"
 BINARIES = pathlib.Path(os.environ.get("TRAWL_BIN", ROOT / "target/release"))
 NAMESPACE = "lab"
+# Memory that the programs take at most, in MiB.
+COORDINATOR_MIB = 768
+WORKER_MIB = 1024
 IS_CUSTOM = ("keda.sh/", "postgresql.cnpg.io/", "cert-manager.io/", "monitoring.coreos.com/")
 
 DATABASE = {"database": {"existingSecret": {"name": "postgres"}}}
 S3 = {"artifacts": {"kind": "s3", "s3": {"url": "s3://results/trawl", "region": "eu-central-1", "existingSecret": "bucket"}}}
 SCALED = {"autoscaling": {"readerSecret": {"name": "reader"}}, "workers": {"cpu": {"autoscaling": {"enabled": True}}}}
 PRIVATE = {"database": {"existingSecret": {"name": "postgres", "caKey": "ca.crt"}}}
+CLOUDNATIVEPG = {"database": {"cloudnativepg": {"enabled": True}}}
 COLLECTOR = {
     "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
     "ports": [{"port": 4317, "protocol": "TCP"}],
@@ -40,7 +45,11 @@ CASES = {
     "a pool of one's own": DATABASE
     | {"workers": {"a100": {"replicas": 3, "slots": 8, "device": "cuda:0", "gpu": {"enabled": True, "resource": "nvidia.com/mig-1g.10gb"}}}},
     "a database of a private authority": PRIVATE,
-    "cloudnativepg": {"database": {"cloudnativepg": {"enabled": True}}},
+    "cloudnativepg": CLOUDNATIVEPG,
+    "cloudnativepg with a reader's secret of one's own, and keda": {
+        "database": {"cloudnativepg": {"enabled": True, "readerSecret": "people"}},
+        "workers": {"cpu": {"autoscaling": {"enabled": True}}},
+    },
     "tls from a secret": DATABASE | {"tls": {"mode": "existingSecret", "existingSecret": "cert", "serverName": "trawl.example.org"}},
     "tls of a public authority": DATABASE | {"tls": {"mode": "existingSecret", "existingSecret": "cert", "publicAuthority": True}},
     "tls from cert-manager": DATABASE | {"tls": {"mode": "certManager", "certManager": {"issuerRef": {"name": "ca"}}}},
@@ -90,6 +99,7 @@ REFUSED = [
     (DATABASE | {"metrics": {"serviceMonitor": {"enabled": True, "tokenSecret": {"name": "x"}}}}, "networkPolicy.monitoring"),
     (DATABASE | {"tracing": {"otlpEndpoint": "http://collector:4317"}}, "networkPolicy.workerEgress"),
     ({"database": {"existingSecret": {"caKey": "x"}, "cloudnativepg": {"enabled": True}}}, "database.existingSecret.caKey"),
+    ({"database": {"existingSecret": {"name": "x"}, "cloudnativepg": {"readerSecret": "x"}}}, "database.cloudnativepg.readerSecret"),
     (DATABASE | {"database": {"url": "postgres://u:p@h/d"}}, "url"),
 ]
 
@@ -250,6 +260,8 @@ def check_particulars(rendered):
     check(not of_kind(rendered["several coordinators on s3"], "PersistentVolumeClaim"), "S3: a volume too")
     check("TRAWL_INSECURE" not in env and "TRAWL_INSECURE" in env_of(rendered["tls off"], "StatefulSet"), "insecure without being told")
     check(env_of(rendered["tls off"], "Deployment")["TRAWL_COORDINATOR"] == f"http://{host}", "TLS off: the URL")
+    insecure = {name: env_of(rendered[name], "Deployment").get("TRAWL_INSECURE") for name in ["tls off", "tls from a secret"]}
+    check(insecure == {"tls off": "true", "tls from a secret": None}, "workers send tokens in the clear without being told")
     check(env_of(rendered["tls from a secret"], "Deployment")["TRAWL_TLS_SERVER_NAME"] == "trawl.example.org", "TLS: the name")
     check("TRAWL_TLS_CA" not in env_of(rendered["tls of a public authority"], "Deployment"), "TLS: a public authority")
     check(not [s for s in of_kind(rendered["tls from a secret"], "Secret") if s["metadata"]["name"].endswith("-tls")], "TLS: a second secret")
@@ -276,6 +288,7 @@ def check_particulars(rendered):
     volume = next(v for v in of_kind(rendered["cloudnativepg"], "StatefulSet")[0]["spec"]["template"]["spec"]["volumes"] if v["name"] == "database")
     check(volume["secret"]["secretName"] == cluster["metadata"]["name"] + "-app", "CloudNativePG: the secret of its application")
     check(volume["secret"]["items"] == [{"key": "uri", "path": "uri"}], "CloudNativePG: the key")
+    check_roles(rendered, cluster)
 
     scaled = of_kind(rendered["keda"], "ScaledObject")[0]
     deployment = of_kind(rendered["keda"], "Deployment")[0]
@@ -318,6 +331,45 @@ def check_particulars(rendered):
     check(not [s for s in mine if s["metadata"]["name"].endswith("-tokens")], "tokens: a second secret")
 
 
+def check_roles(rendered, cluster):
+    """Nobody connects as a superuser, and what a superuser does at first is what deploy/postgres/roles.sql says."""
+    name = cluster["metadata"]["name"]
+    check((ROOT / "deploy/postgres/roles.sql").samefile(CHART / "files/roles.sql"), "roles.sql: two of them")
+    wanted = [part.strip().removesuffix(";") for part in (CHART / "files/roles.sql").read_text().split(";\n\n")]
+    initdb = cluster["spec"]["bootstrap"]["initdb"]
+    check(initdb["database"] == "trawl" and initdb["postInitApplicationSQL"] == ["CREATE ROLE reader LOGIN", *wanted], "roles.sql: other statements")
+    check(len(wanted) > 10 and all(len(re.findall(r";$", part, re.M)) == 0 or "$$" in part for part in wanted), "roles.sql: a statement without a blank line")
+    check("postInitSQL" not in initdb and cluster["spec"]["enableSuperuserAccess"] is False, "CloudNativePG: a superuser logs in")
+    check(f"{name}-superuser" not in json.dumps(rendered["cloudnativepg"]), "CloudNativePG: the superuser's secret is used")
+    secret = next(s for s in of_kind(rendered["cloudnativepg"], "Secret") if s["metadata"]["name"] == f"{name}-reader")
+    role = {"name": "reader", "ensure": "present", "login": True, "inRoles": ["trawl_reader"], "connectionLimit": 16}
+    check(cluster["spec"]["managed"]["roles"] == [role | {"passwordSecret": {"name": f"{name}-reader"}}], "CloudNativePG: the reader")
+    data = {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+    uri = f"postgres://reader:{data['password']}@{name}-rw.{NAMESPACE}.svc:5432/trawl?sslmode=require"
+    check(secret["type"] == "kubernetes.io/basic-auth" and data["username"] == "reader" and data["uri"] == uri, "CloudNativePG: the reader's secret")
+    check(len(data["password"]) >= 40, "CloudNativePG: the reader's password")
+    own = rendered["cloudnativepg with a reader's secret of one's own, and keda"]
+    check(not [s for s in of_kind(own, "Secret") if s["metadata"]["name"].endswith("-reader")], "CloudNativePG: a second secret of the reader")
+    check(of_kind(own, "Cluster")[0]["spec"]["managed"]["roles"][0]["passwordSecret"] == {"name": "people"}, "CloudNativePG: a secret of one's own")
+    target = of_kind(own, "TriggerAuthentication")[0]["spec"]["secretTargetRef"]
+    check(target == [{"parameter": "connection", "name": "people", "key": "uri"}], "KEDA: reads as somebody else")
+
+
+def mib(quantity):
+    """An amount of memory as Kubernetes writes it, in MiB."""
+    number, unit = re.fullmatch(r"([0-9.]+)(Mi|Gi)", quantity).groups()
+    return float(number) * {"Mi": 1, "Gi": 1024}[unit]
+
+
+def check_memory(rendered):
+    """Limits are above what the programs take at most, as docs/reliability.md has it."""
+    for name, template, _ in pods(rendered["defaults"] + rendered["gpu"]):
+        for container in template["spec"]["containers"]:
+            least = COORDINATOR_MIB if name.startswith("StatefulSet/") else WORKER_MIB
+            check(mib(container["resources"]["limits"]["memory"]) > least, f"{name}: its limit of memory is below {least} MiB")
+    check(of_kind(rendered["cloudnativepg"], "Cluster")[0]["spec"]["resources"]["limits"]["memory"], "CloudNativePG: no limit of memory")
+
+
 def check_binaries(rendered):
     """Every variable that the chart sets, and every command of a probe, is one that the programs know."""
     def help_of(program, *command):
@@ -357,6 +409,7 @@ def main():
         check_schemas(case, objects)
         check_case(case, objects)
     check_particulars(rendered)
+    check_memory(rendered)
     check_refusals()
     check_binaries(rendered)
     for failure in failures:

@@ -35,6 +35,31 @@ words!(
 );
 
 impl ArtifactKind {
+    /// Name of the only file of this kind that a refit leaves.
+    pub fn refit_file(self) -> &'static str {
+        match self {
+            Self::Weights => "weights.safetensors",
+            Self::Network => "network.json",
+            Self::Predictions => "predictions.csv",
+            Self::WeightHistograms => "weight_histograms.json",
+            Self::ActivationProfiles => "activation_profiles.json",
+            Self::Activations => "activations.json",
+            Self::ConfusionMatrix => "confusion_matrix.json",
+            Self::FeatureMaps => "feature_maps.safetensors",
+            Self::Misclassified => "misclassified.safetensors",
+        }
+    }
+
+    /// Name of the only file of this kind that this fold leaves: a trial's folds leave their weights, and a refit, whose fold is
+    /// none, one file of each kind. So nobody leaves more files than there are names.
+    pub fn file(self, trial_fold: Option<u32>) -> Option<String> {
+        match (self, trial_fold) {
+            (kind, None) => Some(kind.refit_file().to_owned()),
+            (Self::Weights, Some(fold)) => Some(weights_file(fold)),
+            (_, Some(_)) => None,
+        }
+    }
+
     /// Size of one file of this kind in bytes, at most.
     pub fn bytes_max(self) -> u64 {
         match self {
@@ -42,6 +67,11 @@ impl ArtifactKind {
             _ => ARTIFACT_BYTES_MAX,
         }
     }
+}
+
+/// Name of the file with the weights of a trial's fold.
+pub fn weights_file(fold: u32) -> String {
+    format!("fold-{fold}.safetensors")
 }
 
 /// By what the trials of a search are ranked, as far as a worker has to know.
@@ -129,7 +159,7 @@ fn perfect(metric: Metric) -> FoldMetrics {
 
 #[cfg(test)]
 mod tests {
-    use super::{EndedMember, Ranking};
+    use super::{ArtifactKind, EndedMember, Ranking};
     use crate::metric::{At, FoldMetrics, Goal, Metric, Objective};
     use crate::seed::Owner;
 
@@ -155,6 +185,17 @@ mod tests {
                 val_accuracy: None,
                 best_val_accuracy: None,
             }),
+        }
+    }
+
+    #[test]
+    fn every_file_has_one_name() {
+        for kind in ArtifactKind::ALL {
+            let name = kind.file(None).expect("a refit leaves all kinds");
+            assert!(name.starts_with(kind.as_str()), "{name} is of the kind {kind}");
+            let of_fold = kind.file(Some(3));
+            let expected = (*kind == ArtifactKind::Weights).then(|| "fold-3.safetensors".to_owned());
+            assert_eq!(of_fold, expected);
         }
     }
 

@@ -50,6 +50,10 @@ pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
 pub const WEIGHTS_BYTES_MAX: u64 = 512 << 20;
 /// Size of one checkpoint: the largest network with what its optimizer remembers, which is twice as much, fits.
 pub const CHECKPOINT_BYTES_MAX: u64 = 2 << 30;
+/// What a file counts against the quotas of bytes at least: a row and a place on the disk are taken by an empty one, too.
+pub const FILE_BYTES_CHARGED_MIN: u64 = 4 << 10;
+/// Magnitude of a loss; beyond it a fold has diverged. Squares of such losses, of all folds of a trial, do not overflow.
+pub const LOSS_MAX: f64 = 1e100;
 /// Folds that train together in one job.
 pub const JOB_MEMBERS_MAX: usize = 64;
 /// Trainable numbers of all networks of one job together: beyond it, fusing saves nothing and memory runs short.
@@ -61,6 +65,20 @@ pub const JOB_STEP_WORK_MAX: u64 = 1 << 26;
 pub const REFIT_INPUTS_MAX: usize = 16;
 /// Jobs that one worker trains at once.
 pub const WORKER_SLOTS_MAX: u32 = 64;
+/// Workers that are known: beyond it, those that stopped or fell silent make room, the longest silent first.
+pub const WORKERS_MAX: u32 = 10_000;
+/// Days after which a worker that was not seen is forgotten, and one that said goodbye.
+pub const UNSEEN_WORKER_DAYS: u32 = 30;
+/// See [`UNSEEN_WORKER_DAYS`].
+pub const STOPPED_WORKER_DAYS: u32 = 1;
+/// Days after which a token that expired or was revoked is forgotten.
+pub const ENDED_TOKEN_DAYS: u32 = 90;
+/// Length of each text by which a worker describes itself.
+pub const WORKER_TEXT_CHARS_MAX: usize = 256;
+/// Length of the error that is kept of a failed attempt.
+pub const ERROR_CHARS_MAX: usize = 1_000;
+/// Attempts at a job that were handed back, of which a record is kept.
+pub const DRAINED_ATTEMPTS_MAX: u32 = 100;
 /// Violations that one answer lists.
 pub const VIOLATIONS_MAX: usize = 100;
 /// Length of a token's name.

@@ -1,6 +1,12 @@
 //! What makes one trial better than another.
 
+use crate::limits::LOSS_MAX;
 use crate::network::words;
+
+/// True for a loss that counts: finite, and not so large that sums of its like overflow. A fold with another one has diverged.
+pub fn is_loss(loss: f64) -> bool {
+    loss.abs() <= LOSS_MAX
+}
 
 words!(
     /// What is measured.
@@ -110,7 +116,33 @@ impl Objective {
 
 #[cfg(test)]
 mod tests {
-    use super::{At, FoldMetrics, Goal, Metric, Objective, TrialValue};
+    use super::{At, FoldMetrics, Goal, Metric, Objective, TrialValue, is_loss};
+    use crate::limits::{FOLDS_MAX, LOSS_MAX};
+
+    #[test]
+    fn the_value_of_the_largest_losses_is_finite() {
+        let objective = Objective {
+            metric: Metric::ValLoss,
+            goal: Goal::Minimize,
+            at: At::Last,
+        };
+        let fold = |index: u32| FoldMetrics {
+            val_loss: if index.is_multiple_of(2) { LOSS_MAX } else { -LOSS_MAX },
+            best_val_loss: -LOSS_MAX,
+            val_accuracy: None,
+            best_val_accuracy: None,
+        };
+        let folds: Vec<FoldMetrics> = (0..FOLDS_MAX).map(fold).collect();
+        let value = objective.of_trial(&folds).expect("there are folds");
+        assert!(
+            value.mean.is_finite() && value.std.is_some_and(f64::is_finite),
+            "{value:?}"
+        );
+        assert!(is_loss(LOSS_MAX) && is_loss(-LOSS_MAX));
+        for no_loss in [1e101, -1.7e308, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+            assert!(!is_loss(no_loss), "{no_loss}");
+        }
+    }
 
     #[test]
     fn a_trial_is_the_mean_of_its_folds() {

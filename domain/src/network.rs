@@ -1,6 +1,7 @@
 //! A network and its training without any setting left open: what a worker trains.
 
 use crate::dataset::{SampleShape, TargetKind};
+use crate::limits::CHECKPOINT_BYTES_MAX;
 
 /// A word that is not among those a field knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -254,6 +255,21 @@ impl Architecture {
         each.fold(0, u64::saturating_add)
     }
 
+    /// Bytes of a checkpoint of so many of these networks, at most: for each trainable number, and for what rounds each layer's
+    /// numbers up, more than twice what the number and two of an optimizer's take; and some for the rest.
+    pub fn checkpoint_bytes_max(&self, networks: u32) -> u64 {
+        const BYTES_PER_NUMBER: u64 = 32;
+        const PADDING_PER_LAYER: u64 = 64;
+        const REST_BYTES: u64 = 1 << 20;
+        let padding = PADDING_PER_LAYER * self.layers.len() as u64;
+        let numbers = self
+            .params()
+            .saturating_add(padding)
+            .saturating_mul(u64::from(networks));
+        let bytes = numbers.saturating_mul(BYTES_PER_NUMBER).saturating_add(REST_BYTES);
+        bytes.min(CHECKPOINT_BYTES_MAX)
+    }
+
     /// Multiplications of one training step of one network, forward; 0 if its layers do not fit together.
     pub fn step_work(&self) -> u64 {
         let shapes = self.shapes().unwrap_or_default();
@@ -352,6 +368,24 @@ mod tests {
             architecture.step_work(),
             64 * (first * 24 * 24 + second * 8 * 8 + linear)
         );
+    }
+
+    #[test]
+    fn a_checkpoint_is_bounded_by_the_networks_in_it() {
+        let architecture = |units| Architecture {
+            input: SampleShape::Vector(1),
+            layers: vec![Layer::Linear { units }],
+            loss: Loss::Mse,
+            batch_size: 8,
+            epochs: 1,
+        };
+        // Two numbers for each output; what is kept of them takes 24 bytes.
+        assert_eq!(architecture(1).checkpoint_bytes_max(1), (1 << 20) + 32 * (2 + 64));
+        assert_eq!(
+            architecture(1_000).checkpoint_bytes_max(64),
+            (1 << 20) + 64 * 32 * (2_000 + 64)
+        );
+        assert_eq!(architecture(u32::MAX).checkpoint_bytes_max(64), 2 << 30);
     }
 
     #[test]

@@ -18,17 +18,6 @@ const STREAMS_PER_CONNECTION: usize = 100;
 /// After so many requests a connection is made anew: its windows are never refilled here.
 const REQUESTS_PER_CONNECTION: u64 = 5_000;
 
-/// The most memory that a process has had, in bytes.
-///
-/// # Errors
-/// It has ended.
-pub fn peak_memory_bytes(process: u32) -> anyhow::Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    Ok(kib.ok_or_else(|| anyhow::anyhow!("the process has no VmHWM"))? << 10)
-}
-
 /// Streams of reports that are opened and say nothing, until they are dropped.
 #[derive(Debug)]
 pub struct IdleStreams {
@@ -186,7 +175,8 @@ pub async fn malformed_requests(url: &str, token: Option<&str>, numbers: std::op
     Ok(closed)
 }
 
-/// Asks for the largest page of losses again and again, and reads none of the answers, as long as the connections live.
+/// Asks for the largest page of losses again and again, allows all of the answers to be sent, and reads none, as long as the
+/// connections live.
 ///
 /// # Errors
 /// There is no connection to be had.
@@ -208,6 +198,7 @@ pub async fn unread_pages(
     let mut all = Vec::with_capacity(connections);
     for _ in 0..connections {
         let mut connection = RawHttp2::connect(url).await?;
+        connection.open_windows().await?;
         for _ in 0..each {
             connection.send(&request).await?;
         }

@@ -25,7 +25,26 @@ pub struct Postgres {
     script: Child,
 }
 
+/// A database as it is in earnest: made ready by `deploy/postgres/roles.sql`, its owner no superuser.
+#[derive(Clone, Debug)]
+pub struct PreparedDatabase {
+    /// URL of its owner, as whom a coordinator connects.
+    pub owner_url: String,
+    /// URL of the user who reads results.
+    pub reader_url: String,
+    /// URL of the administrator of the whole Postgres.
+    pub superuser_url: String,
+}
+
 impl Postgres {
+    /// One for a test that changes what the whole of it has in common.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_alone() -> anyhow::Result<Self> {
+        Self::start(&[], &[])
+    }
+
     /// One whose commits wait for the disk, as they do in earnest.
     ///
     /// # Errors
@@ -126,6 +145,38 @@ impl Postgres {
         conn.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
             .await?;
         Ok(self.url.replacen("/postgres?", &format!("/{name}?"), 1))
+    }
+
+    /// A database that is empty, and made ready for a coordinator as an administrator does it by hand. One for each Postgres: its
+    /// users have names that are the same everywhere.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn prepared_database(&self) -> anyhow::Result<PreparedDatabase> {
+        let url = |user: &str| {
+            let there = self.url.replacen("/postgres?", "/trawl?", 1);
+            there.replacen("//postgres@", &format!("//{user}@"), 1)
+        };
+        let mut conn = PgConnection::connect(&self.url).await?;
+        for statement in [
+            "CREATE ROLE trawl LOGIN",
+            "CREATE ROLE reader LOGIN",
+            "CREATE DATABASE trawl OWNER trawl",
+        ] {
+            conn.execute(statement).await?;
+        }
+        let roles = std::fs::read_to_string(repository().join("deploy/postgres/roles.sql"))?;
+        let superuser_url = url("postgres");
+        let mut conn = PgConnection::connect(&superuser_url).await?;
+        // As programs take the file apart that know no SQL.
+        for statement in roles.split(";\n\n") {
+            conn.execute(sqlx::AssertSqlSafe(statement.to_owned())).await?;
+        }
+        Ok(PreparedDatabase {
+            owner_url: url("trawl"),
+            reader_url: url("reader"),
+            superuser_url,
+        })
     }
 }
 

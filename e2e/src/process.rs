@@ -122,17 +122,6 @@ impl Process {
         Ok(self.child.wait()?)
     }
 
-    /// The most memory that it has had, in KiB.
-    ///
-    /// # Errors
-    /// It has ended.
-    pub fn peak_kib(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        Ok(number.context("a process without memory")?.parse()?)
-    }
-
     /// True while it runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -210,7 +199,10 @@ pub(crate) fn command_lines(root: u32) -> anyhow::Result<Vec<String>> {
 }
 
 /// A process and all that it started, directly or not.
-fn processes_below(root: u32) -> anyhow::Result<Vec<u32>> {
+///
+/// # Errors
+/// The processes of this machine cannot be listed.
+pub fn processes_below(root: u32) -> anyhow::Result<Vec<u32>> {
     let parents = parents()?;
     let mut found = vec![root];
     let mut next = 0;

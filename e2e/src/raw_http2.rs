@@ -20,6 +20,10 @@ const RESET: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GO_AWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const INITIAL_WINDOW_SIZE: u16 = 4;
+const WINDOW_AT_FIRST: u32 = 65_535;
+const WINDOW_MAX: u32 = (1 << 31) - 1;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -78,6 +82,22 @@ impl RawHttp2 {
         stream.write_all(PREFACE).await?;
         stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
         Ok(Self { stream, next_stream: 1 })
+    }
+
+    /// Lets the other end send as much as there can be, of all streams and of each, and have it wait in its own memory.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub async fn open_windows(&mut self) -> anyhow::Result<()> {
+        let initial_window = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &WINDOW_MAX.to_be_bytes()].concat();
+        let mut bytes = frame(SETTINGS, 0, 0, &initial_window);
+        bytes.extend(frame(
+            WINDOW_UPDATE,
+            0,
+            0,
+            &(WINDOW_MAX - WINDOW_AT_FIRST).to_be_bytes(),
+        ));
+        Ok(self.stream.write_all(&bytes).await?)
     }
 
     /// Sends a request, as a whole, and waits for nothing.

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus};
 use anyhow::Context;
 use rustix::process::Signal;
 
-use crate::process::{Process, ProcessTree, binary, command_lines, repository};
+use crate::process::{Process, ProcessTree, binary, command_lines, processes_below, repository};
 use crate::system::{Client, read_when_there, wait_for};
 
 /// Where a `trawl up` listens; a user's are the same at every start.
@@ -34,6 +34,8 @@ pub struct Up {
     process: Process,
     ports: Ports,
     client: Client,
+    /// As it is told to people.
+    database_url: String,
 }
 
 impl Up {
@@ -50,12 +52,24 @@ impl Up {
     /// # Errors
     /// It does not become ready.
     pub async fn start_with(data_dir: &Path, ports: &Ports, change: impl FnOnce(&mut Command)) -> anyhow::Result<Self> {
+        Self::start_by(Command::new(binary("trawl")?), data_dir, ports, change).await
+    }
+
+    /// The same by `trawl`, or by a program that ends in it and passes flags on.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_by(
+        mut command: Command,
+        data_dir: &Path,
+        ports: &Ports,
+        change: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Self> {
         let file = data_dir.join("endpoints.json");
         // What one that was killed left there is not true any more. Nobody else writes it meanwhile.
         if file.exists() {
             std::fs::remove_file(&file)?;
         }
-        let mut command = Command::new(binary("trawl")?);
         command
             .args(["up", "--workers", "1", "--device", "cpu"])
             .args(["--listen", &ports.grpc, "--http-listen", &ports.http, "--data-dir"])
@@ -74,20 +88,35 @@ impl Up {
         })
         .await?;
         let url = |name: &str| ready[name].as_str().context("an endpoint is missing");
+        let database_url = url("database_url")?.to_owned();
         let address = |name: &str| url(name).map(|url| url.trim_start_matches("http://").to_owned());
         Ok(Self {
             ports: Ports {
                 grpc: address("grpc")?,
                 http: address("http")?,
             },
-            client: Client::new(url("grpc")?, url("database_url")?).await?,
+            client: Client::new(url("grpc")?, &database_url).await?,
             process,
+            database_url,
         })
     }
 
     /// Where it listens.
     pub fn ports(&self) -> &Ports {
         &self.ports
+    }
+
+    /// The database's URL that it tells people.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// The numbers of its process and of all that it started.
+    ///
+    /// # Errors
+    /// The processes of this machine cannot be listed.
+    pub fn processes(&self) -> anyhow::Result<Vec<u32>> {
+        processes_below(self.process.id())
     }
 
     /// The arguments of it and of all that it started, as every user of this machine sees them.

@@ -94,7 +94,7 @@ async fn a_door_that_was_closed_stays_closed() -> anyhow::Result<()> {
     call_raw(&channel, list, None, vec![Vec::new()]).await?;
     // The first token would shut everybody else out, the workers of `trawl up` among them.
     let refused = Admin::new(&channel, "any")?.create("first", "admin", None).await;
-    assert_eq!(refused.expect_err("an open door").code(), Code::FailedPrecondition);
+    assert_eq!(refused.expect_err("an open door").code(), Code::PermissionDenied);
 
     let folder = tempfile::tempdir()?;
     let start = async |flags: &[&str]| -> anyhow::Result<(Coordinator, Channel)> {
@@ -132,6 +132,38 @@ async fn a_door_that_was_closed_stays_closed() -> anyhow::Result<()> {
     until_refused(&later, &reader).await?;
     let nobody = call_raw(&later, list, None, vec![Vec::new()]).await;
     assert_eq!(nobody.expect_err("no token is left").code(), Code::Unauthenticated);
+    Ok(())
+}
+
+/// Workers of a trawl on a shared machine: what a stranger without a token may not pretend to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_nobody_is_a_worker_where_workers_have_one() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (file, token) = (folder.path().join("token"), "the-workers-own-token");
+    std::fs::write(&file, token)?;
+    let file = file.to_str().context("a path that is no text")?;
+    let system = System::start(&["--worker-token-file", file]).await?;
+    let channel = Channel::from_shared(system.coordinator.url.clone())?.connect().await?;
+    let code = async |path: &str, token: Option<&str>| {
+        let answer = call_raw(&channel, path, token, vec![Vec::new()]).await;
+        answer.map_or_else(|status| status.code(), |_| Code::Ok)
+    };
+    let (list, lease, tokens) = (
+        "/trawl.v1.StudyService/ListStudies",
+        "/trawl.v1.WorkerService/LeaseJobs",
+        "/trawl.v1.AccessService/ListTokens",
+    );
+    for stranger in [None, Some("any")] {
+        assert_eq!(code(list, stranger).await, Code::Ok);
+        assert_eq!(code(lease, stranger).await, Code::PermissionDenied);
+        assert_eq!(code(tokens, stranger).await, Code::PermissionDenied);
+    }
+    assert_eq!(
+        code(lease, Some(token)).await,
+        Code::InvalidArgument,
+        "an empty request, let in"
+    );
+    assert_eq!(code(list, Some(token)).await, Code::PermissionDenied);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use sqlx::PgPool;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use trawl_domain::dataset::FileHash;
@@ -115,4 +115,44 @@ async fn what_a_coordinator_uploads_is_swept_once_it_is_dead() -> anyhow::Result
     assert!(!kept.already_there);
     assert_eq!(system.objects("datasets")?.len(), 1);
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_results_does_not_keep_uploads_of_the_dead() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let owner = owner_pool(&system.database_url).await?;
+    let second = another(&system).await?;
+    let content = b"x,y\n7,8\n9,0\n";
+    let key = format!("datasets/{}", FileHash::of(content));
+    let client = Client::new(&second.url, &system.database_url).await?;
+    let cut_off = half(&client, &owner, content).await?;
+
+    // A reader gets the lock of the other coordinator the moment that one is gone.
+    sqlx::raw_sql("CREATE ROLE keeps_the_dead LOGIN IN ROLE trawl_reader")
+        .execute(&owner)
+        .await?;
+    let url = system.database_url.replacen("//postgres@", "//keeps_the_dead@", 1);
+    let mut reader = PgConnection::connect(&url).await?;
+    let (class, number): (i32, i32) = sqlx::query_as(
+        "SELECT l.classid::bigint::int, o.coordinator FROM trawl_store.loose_objects o
+         JOIN pg_locks l ON l.locktype = 'advisory' AND l.objid::bigint = (o.coordinator::bigint & 4294967295)
+         WHERE o.object_key = $1",
+    )
+    .bind(&key)
+    .fetch_one(&owner)
+    .await?;
+    let taken = tokio::spawn(async move {
+        let lock = sqlx::query("SELECT pg_advisory_lock($1, $2)").bind(class).bind(number);
+        lock.execute(&mut reader).await.map(|_| reader)
+    });
+    look_for("a reader that waits for the lock", async || {
+        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid::bigint = ($1::bigint & 4294967295))";
+        let waits: bool = sqlx::query_scalar(waiting).bind(number).fetch_one(&owner).await?;
+        Ok(waits.then_some(()))
+    })
+    .await?;
+    second.process.crash()?;
+    assert!(cut_off.call.await?.is_err());
+    let _reader = taken.await??;
+    look_for("the sweep", async || Ok((!is_noted(&owner, &key).await?).then_some(()))).await
 }

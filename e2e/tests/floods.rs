@@ -8,11 +8,11 @@ use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tonic::Code;
-use trawl_e2e::flood;
 use trawl_e2e::{
     Authorized, RawHttp2, RawRequest, ScriptedWorker, StoreAt, System, epoch_report, fresh_database, look_for, studies,
     wait_for,
 };
+use trawl_e2e::{flood, meters};
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_client::StudyServiceClient;
 
@@ -56,7 +56,7 @@ impl Flooded {
     }
 
     fn memory(&self) -> anyhow::Result<u64> {
-        flood::peak_memory_bytes(self.process())
+        meters::peak_memory_bytes(self.process())
     }
 
     /// Waits until somebody who connects is served: who is refused is connected, too, for a moment.
@@ -129,7 +129,7 @@ async fn message_bombs_and_deep_nesting_are_refused_in_bounded_memory() -> anyho
     }
     // Beyond the limit of a message, nothing of it is read.
     let codes = flood::submit_at_once(flooded.url(), None, &flood::bomb(4 << 20), 4).await?;
-    assert!(codes.iter().all(|code| *code == Code::OutOfRange), "{codes:?}");
+    assert!(codes.iter().all(|code| *code == Code::ResourceExhausted), "{codes:?}");
     let codes = flood::submit_at_once(flooded.url(), None, &flood::nesting(100_000), 4).await?;
     assert!(
         codes

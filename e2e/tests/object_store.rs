@@ -173,7 +173,8 @@ async fn files_of_trials_that_are_not_the_best_go_when_they_end() -> anyhow::Res
     // Member m belongs to trial m / 3, and reports the higher losses the higher m is.
     for member in [0, 3, 6, 9, 14] {
         let content = format!("member {member}");
-        let messages = ScriptedWorker::artifact_messages(&job, Some(member), "fold-0.safetensors", content.as_bytes());
+        let name = format!("fold-{}.safetensors", member % 3);
+        let messages = ScriptedWorker::artifact_messages(&job, Some(member), &name, content.as_bytes());
         assert!(worker.put_artifact(tokio_stream::iter(messages)).await?);
     }
     assert_eq!(system.objects("artifacts")?.len(), 5);

@@ -1,5 +1,4 @@
-//! What operators do: a database that is migrated alone, users for those who read, a token that workers have from the start, and
-//! signs of life.
+//! What operators do: a database that is migrated alone, a token that workers have from the start, and signs of life.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,8 +10,8 @@ use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::Channel;
 use trawl_e2e::{
-    Coordinator, Process, StoreAt, System, binary, call_raw, fresh_database, look_for, owner_pool, repository, studies,
-    worker,
+    Coordinator, Postgres, Process, StoreAt, System, binary, call_raw, fresh_database, look_for, owner_pool,
+    repository, studies, worker,
 };
 
 /// A file with one line.
@@ -92,22 +91,20 @@ fn documented_sql(page: &str, heading: &str) -> anyhow::Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_that_owns_no_tables_may_serve_a_migrated_database() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
-    let database_url = fresh_database().await?;
-    let owner_url = file(&folder, "owner.url", &database_url)?;
+    let postgres = Postgres::start_alone()?;
+    let database = postgres.prepared_database().await?;
+    let owner_url = file(&folder, "owner.url", &database.owner_url)?;
     let output = coordinator(&["migrate", "--database-url-file", text(&owner_url)?])?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let owner = owner_pool(&database_url).await?;
-    // Users are the whole server's, and other tests have theirs.
-    let user = format!("serving_{}", std::process::id());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
-        "CREATE ROLE {user} LOGIN IN ROLE trawl_reader"
-    )))
-    .execute(&owner)
-    .await?;
-    let grants = documented_sql("deploy/README.md", "## Upgrades")?.replace("serving", &user);
+    let superuser = owner_pool(&database.superuser_url).await?;
+    sqlx::raw_sql("CREATE ROLE serving LOGIN IN ROLE trawl_reader")
+        .execute(&superuser)
+        .await?;
+    let owner = owner_pool(&database.owner_url).await?;
+    let grants = documented_sql("deploy/README.md", "## Upgrades")?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(grants)).execute(&owner).await?;
 
-    let served_by = database_url.parse::<PgConnectOptions>()?.username(&user);
+    let served_by = database.owner_url.parse::<PgConnectOptions>()?.username("serving");
     let mut system = System::start_on(served_by.to_url_lossy().to_string(), &[]).await?;
     system.add_workers(1)?;
     let study = studies::small("served", 4, 2)?;
@@ -129,79 +126,6 @@ async fn a_user_that_owns_no_tables_may_serve_a_migrated_database() -> anyhow::R
         "CREATE TABLE trawl_store.mine (id integer)",
     ] {
         sqlx::raw_sql(refused).execute(&serving).await.expect_err(refused);
-    }
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn those_who_read_get_a_user_that_can_only_read() -> anyhow::Result<()> {
-    let folder = TempDir::new()?;
-    let database_url = fresh_database().await?;
-    let owner = owner_pool(&database_url).await?;
-    let secret_of = async || -> anyhow::Result<Option<String>> {
-        let query = sqlx::query_scalar("SELECT rolpassword FROM pg_authid WHERE rolname = 'people'");
-        Ok(query.fetch_optional(&owner).await?)
-    };
-    let mut secrets = Vec::new();
-    // The second start has another password, as after the file was made anew.
-    for password in ["first-1", "second-2"] {
-        let url = file(
-            &folder,
-            "reader.url",
-            &format!("postgres://people:{password}@127.0.0.1:5432/trawl"),
-        )?;
-        let system = System::start_on(database_url.clone(), &["--reader-url-file", text(&url)?]).await?;
-        secrets.push(secret_of().await?.context("there is no user")?);
-        drop(system);
-    }
-    assert!(
-        secrets.iter().all(|secret| secret.starts_with("SCRAM-SHA-256$")),
-        "{secrets:?}"
-    );
-    assert_ne!(secrets[0], secrets[1]);
-
-    let options: PgConnectOptions = database_url.parse()?;
-    let people = PgPoolOptions::new().connect_with(options.username("people")).await?;
-    let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies")
-        .fetch_one(&people)
-        .await?;
-    assert_eq!(studies, 0);
-    let limit: String = sqlx::query_scalar("SHOW statement_timeout").fetch_one(&people).await?;
-    assert_eq!(limit, "5min");
-    for refused in [
-        "SELECT count(*) FROM trawl_store.tokens",
-        "CREATE TABLE mine (id integer)",
-        "SET default_transaction_read_only = off; CREATE TABLE public.mine (id integer)",
-        "UPDATE trawl.studies SET name = 'x'",
-    ] {
-        sqlx::raw_sql(refused).execute(&people).await.expect_err(refused);
-    }
-
-    // Nobody else's user is taken over.
-    sqlx::query("CREATE ROLE somebody LOGIN").execute(&owner).await?;
-    for user in ["postgres", "somebody"] {
-        let url = file(
-            &folder,
-            "reader.url",
-            &format!("postgres://{user}:taken-over@127.0.0.1:5432/trawl"),
-        )?;
-        let database = file(&folder, "database.url", &database_url)?;
-        let output = coordinator(&[
-            "--database-url-file",
-            text(&database)?,
-            "--reader-url-file",
-            text(&url)?,
-        ])?;
-        let errors = String::from_utf8(output.stderr)?;
-        assert!(
-            !output.status.success() && errors.contains(&format!("there is a user {user} already")),
-            "{errors}"
-        );
-        let changed: bool = sqlx::query_scalar("SELECT rolpassword IS NOT NULL FROM pg_authid WHERE rolname = $1")
-            .bind(user)
-            .fetch_one(&owner)
-            .await?;
-        assert!(!changed, "{user} has another password");
     }
     Ok(())
 }

@@ -177,13 +177,14 @@ async fn a_study_that_used_up_its_bytes_pauses_and_says_why() -> anyhow::Result<
         system.submit(studies::one_job(name, 1, 1)?).await?;
         jobs.push(worker.lease_one().await?);
     }
-    let put = async |worker: &mut ScriptedWorker, job: &v1::LeasedJob, name: &str, bytes: usize| {
-        let messages = ScriptedWorker::artifact_messages(job, Some(0), name, &vec![7; bytes]);
+    let put = async |worker: &mut ScriptedWorker, job: &v1::LeasedJob, member: u32, bytes: usize| {
+        let name = format!("fold-{member}.safetensors");
+        let messages = ScriptedWorker::artifact_messages(job, Some(member), &name, &vec![7; bytes]);
         // What comes after the refusal is not sent.
         worker.put_artifact(tokio_stream::iter(messages).take(64)).await
     };
-    assert!(put(&mut worker, &jobs[0], "a.safetensors", 200_000).await?);
-    let refused = put(&mut worker, &jobs[0], "b.safetensors", 60_000)
+    assert!(put(&mut worker, &jobs[0], 0, 200_000).await?);
+    let refused = put(&mut worker, &jobs[0], 1, 60_000)
         .await
         .expect_err("beyond the study's");
     assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -209,7 +210,7 @@ async fn a_study_that_used_up_its_bytes_pauses_and_says_why() -> anyhow::Result<
     assert_eq!(in_sql.as_deref(), Some(refused.message()));
 
     // What all may take: the other study pauses too, and goes on once the first one is gone.
-    let refused = put(&mut worker, &jobs[1], "a.safetensors", 210_000)
+    let refused = put(&mut worker, &jobs[1], 0, 210_000)
         .await
         .expect_err("beyond what is left");
     assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -233,7 +234,7 @@ async fn a_study_that_used_up_its_bytes_pauses_and_says_why() -> anyhow::Result<
     let study = study.unwrap_or_default();
     assert_eq!((study.state.as_str(), study.pause_reason.as_str()), ("running", ""));
     let job = worker.lease_one().await?;
-    assert!(put(&mut worker, &job, "a.safetensors", 210_000).await?);
+    assert!(put(&mut worker, &job, 0, 210_000).await?);
     worker.report_all(&job).await?;
     assert!(worker.finish(&job).await?);
     assert_eq!(system.watch_to_end("late").await?.state, "completed");

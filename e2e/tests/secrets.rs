@@ -60,6 +60,8 @@ async fn neither_logs_nor_arguments_hold_a_secret() -> anyhow::Result<()> {
         String::from_utf8_lossy(&submitted.stderr)
     );
     let lines = up.command_lines()?;
+    let file = |name: &str| std::fs::read_to_string(data_dir.join(name)).map(|text| text.trim().to_owned());
+    let (owner, worker) = (file("postgres-password")?, file("worker-token")?);
     let stopped = up.stop().await?;
     assert!(stopped.success(), "{stopped}");
 
@@ -73,13 +75,18 @@ async fn neither_logs_nor_arguments_hold_a_secret() -> anyhow::Result<()> {
     for program in ["trawl-coordinator", "trawl-worker", "postgres"] {
         assert!(lines.iter().any(|line| line.contains(program)), "{program}: {lines:?}");
     }
-    let password = password(&database_url)?;
-    assert!(password.len() >= 16, "the database's password can be guessed");
+    let reader = password(&database_url)?;
+    assert_ne!(owner, reader);
+    for password in [&owner, reader] {
+        assert!(password.len() >= 16, "a password of the database can be guessed");
+    }
     for (what, secret) in [
         ("the operator's token", operator.as_str()),
         ("a user's token", &user),
         ("a forged token", &forged),
-        ("the database's password", password),
+        ("the password of the database's owner", &owner),
+        ("the password of its reader", reader),
+        ("the workers' token", &worker),
     ] {
         assert!(!logged.contains(secret), "the log has {what}");
         for line in &lines {

@@ -283,6 +283,49 @@ async fn a_batch_job_with_a_gpu_does_not_train_on_its_cpu() -> anyhow::Result<()
     Ok(())
 }
 
+/// In a folder that everybody of the node may write to.
+#[tokio::test]
+async fn a_batch_job_keeps_files_in_no_folder_that_others_could_make() -> anyhow::Result<()> {
+    let slurm = Slurm::new()?;
+    let noted = slurm.calls_file();
+    slurm.program(
+        "trawl-worker",
+        &format!(
+            "echo \"$TRAWL_CACHE_DIR\" >> '{0}'; stat -c '%a %u' \"$TRAWL_CACHE_DIR\" >> '{0}'; touch \"$TRAWL_CACHE_DIR/a-file\"",
+            noted.display()
+        ),
+    )?;
+    let (everybodys, of_job, of_other) = (TempDir::new()?, TempDir::new()?, TempDir::new()?);
+    let user = rustix::process::getuid().as_raw();
+    // What somebody else could foresee leads to where that one likes.
+    for folder in [&everybodys, &of_job] {
+        std::os::unix::fs::symlink(of_other.path(), folder.path().join(format!("trawl-{user}")))?;
+    }
+    let none = ("TRAWL_CACHE_DIR", "");
+    let text = |folder: &TempDir| folder.path().to_string_lossy().into_owned();
+    let (everybodys_text, of_job_text) = (text(&everybodys), text(&of_job));
+    let by_tmp = ("TMPDIR", everybodys_text.as_str());
+    for (settings, below) in [
+        (&[none, by_tmp][..], &everybodys_text),
+        (&[none, by_tmp, ("SLURM_TMPDIR", of_job_text.as_str())], &of_job_text),
+        (&[none, by_tmp], &everybodys_text),
+    ] {
+        let mut job = slurm.start("http://127.0.0.1:1", 0, settings)?;
+        assert_eq!(job.ended().await?.code(), Some(0), "{settings:?}");
+        let calls = slurm.calls()?;
+        let [.., folder, mode] = &calls[..] else {
+            anyhow::bail!("{calls:?}");
+        };
+        assert!(folder.starts_with(&format!("{below}/trawl-worker.")), "{folder}");
+        assert_eq!(mode, &format!("700 {user}"), "{folder}");
+        assert!(!Path::new(folder).exists(), "{folder} outlives its job");
+    }
+    let calls = slurm.calls()?;
+    assert_ne!(calls[0], calls[4], "the same folder twice");
+    assert_eq!(std::fs::read_dir(of_other.path())?.count(), 0, "a link was followed");
+    Ok(())
+}
+
 /// The wishes of the script's head that Slurm reads; a job that has none of them loses its work.
 #[test]
 fn the_script_asks_slurm_to_be_told_and_to_be_put_back() -> anyhow::Result<()> {

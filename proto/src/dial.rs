@@ -1,10 +1,12 @@
 //! The way to a coordinator: its URL, and TLS where that begins with `https`.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use tonic::Status;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri};
+use trawl_domain::secret::Secret;
 
 /// What of TLS the user decides. All of it may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct TlsChoice {
     pub identity: Option<(PathBuf, PathBuf)>,
     /// The name that the coordinator's certificate is for, where the URL has another.
     pub server_name: Option<String>,
+    /// A token may go to another machine without TLS.
+    pub insecure: bool,
 }
 
 /// Why there is no way.
@@ -23,6 +27,15 @@ pub enum DialError {
     /// The URL.
     #[error("{url} is no URL such as http://127.0.0.1:50051 or https://trawl.example.org:50051")]
     NoUrl {
+        /// As it was given.
+        url: String,
+    },
+    /// A token would go where others may read it.
+    #[error(
+        "{url} is reached without TLS, and who sees the token on its way has it: an https:// URL keeps it secret, --insecure \
+         (TRAWL_INSECURE) sends it all the same"
+    )]
+    Clear {
         /// As it was given.
         url: String,
     },
@@ -41,11 +54,11 @@ pub enum DialError {
     Tls(String),
 }
 
-/// The endpoint at a URL. Without a scheme, it is `http`.
+/// The endpoint at a URL, for calls that carry this token. Without a scheme, it is `http`.
 ///
 /// # Errors
-/// A malformed URL, or a file that cannot be read.
-pub fn endpoint(url: &str, tls: &TlsChoice) -> Result<Endpoint, DialError> {
+/// A malformed URL, a token that would leave this machine in the clear, or a file that cannot be read.
+pub fn endpoint(url: &str, tls: &TlsChoice, token: Option<&Secret>) -> Result<Endpoint, DialError> {
     let no_url = || DialError::NoUrl { url: url.to_owned() };
     let full = match url.split_once("://") {
         Some(("http" | "https", _)) => url.to_owned(),
@@ -54,7 +67,11 @@ pub fn endpoint(url: &str, tls: &TlsChoice) -> Result<Endpoint, DialError> {
     };
     let endpoint = Endpoint::from_shared(full.clone()).map_err(|_| no_url())?;
     if !full.starts_with("https://") {
-        return Ok(endpoint);
+        return if token.is_some() && !tls.insecure && !is_loopback(endpoint.uri()) {
+            Err(DialError::Clear { url: url.to_owned() })
+        } else {
+            Ok(endpoint)
+        };
     }
     let mut config = match &tls.ca {
         None => ClientTlsConfig::new().with_webpki_roots(),
@@ -69,6 +86,13 @@ pub fn endpoint(url: &str, tls: &TlsChoice) -> Result<Endpoint, DialError> {
     endpoint
         .tls_config(config)
         .map_err(|error| DialError::Tls(innermost(&error)))
+}
+
+/// True if what is sent there stays on this machine.
+fn is_loopback(uri: &Uri) -> bool {
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, DialError> {
@@ -118,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_server_may_be_named_without_a_scheme() {
-        let uri = |url: &str| endpoint(url, &TlsChoice::default()).map(|endpoint| endpoint.uri().to_string());
+        let uri = |url: &str| endpoint(url, &TlsChoice::default(), None).map(|endpoint| endpoint.uri().to_string());
         assert_eq!(uri("10.0.0.1:50051").unwrap(), "http://10.0.0.1:50051/");
         assert_eq!(uri("http://[::1]:50051").unwrap(), "http://[::1]:50051/");
         assert_eq!(uri("https://trawl.example.org").unwrap(), "https://trawl.example.org/");
@@ -132,9 +156,45 @@ mod tests {
             ca: Some("/nonexistent/ca.pem".into()),
             ..TlsChoice::default()
         };
-        let error = endpoint("https://x", &tls).expect_err("no such file").to_string();
+        let error = endpoint("https://x", &tls, None).expect_err("no such file").to_string();
         assert!(error.starts_with("--tls-ca /nonexistent/ca.pem: "), "{error}");
         // Without TLS it is of no use, and in no way.
-        endpoint("http://x", &tls).unwrap();
+        endpoint("http://x", &tls, None).unwrap();
+    }
+    #[test]
+    fn a_token_leaves_this_machine_encrypted_or_by_the_users_word() {
+        let token = Secret::new("trawl_1");
+        let goes = |url: &str, insecure| {
+            let tls = TlsChoice {
+                insecure,
+                ..TlsChoice::default()
+            };
+            endpoint(url, &tls, Some(&token)).map(drop)
+        };
+        for near in [
+            "127.0.0.1:1",
+            "http://127.9.9.9:1",
+            "http://[::1]:1",
+            "http://LocalHost:1",
+        ] {
+            goes(near, false).unwrap();
+        }
+        for far in [
+            "10.0.0.1:1",
+            "http://coordinator:50051",
+            "http://0.0.0.0:1",
+            "http://[2001:db8::1]:1",
+            "http://localhost.example.org",
+            "http://127.0.0.1.example.org",
+            "http://localhost@example.org",
+        ] {
+            let error = goes(far, false).expect_err(far);
+            assert!(matches!(error, DialError::Clear { .. }), "{error}");
+            assert!(!error.to_string().contains("trawl_1"), "{error}");
+            goes(far, true).unwrap();
+            // Without a token there is nothing to keep secret.
+            endpoint(far, &TlsChoice::default(), None).unwrap();
+        }
+        goes("https://example.org", false).unwrap();
     }
 }

@@ -3,15 +3,17 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
-use trawl_proto::dial::TlsChoice;
+use trawl_proto::dial::{DialError, TlsChoice};
 use trawl_traces::Traces;
+use trawl_worker::agent::connection::Connection;
 use trawl_worker::device::DeviceChoice;
 
 /// Leases jobs, trains them on its device and reports what came of them.
@@ -48,6 +50,9 @@ pub(crate) struct Args {
     /// Name that the coordinator's certificate is for, where the URL has another.
     #[arg(long, value_name = "NAME", env = "TRAWL_TLS_SERVER_NAME")]
     tls_server_name: Option<String>,
+    /// Send the token without TLS to a coordinator on another machine, too.
+    #[arg(long, env = "TRAWL_INSECURE")]
+    insecure: bool,
     /// Where to train: auto | cpu | cuda:N. auto takes the first GPU if there is one.
     #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
     pub(crate) device: DeviceChoice,
@@ -128,16 +133,31 @@ impl Args {
     ///
     /// # Errors
     /// A file without one.
-    pub(crate) fn token(&self) -> Result<Option<Secret>, CredentialError> {
+    fn token(&self) -> Result<Option<Secret>, CredentialError> {
         credential::token(self.token.as_ref(), self.token_file.as_deref())
     }
 
+    /// The way to the coordinator. One that cannot be meant is wrong usage, and ends the process.
+    ///
+    /// # Errors
+    /// A file without a token, or a token that no header takes.
+    pub(crate) fn connection(&self) -> anyhow::Result<Connection> {
+        let made = Connection::new(&self.coordinators, &self.tls(), self.token()?.as_ref());
+        made.map_err(|error| match error.downcast::<DialError>() {
+            Ok(error) => Self::command()
+                .error(ErrorKind::ValueValidation, format!("--coordinator: {error}"))
+                .exit(),
+            Err(error) => error,
+        })
+    }
+
     /// What of TLS the operator decided.
-    pub(crate) fn tls(&self) -> TlsChoice {
+    fn tls(&self) -> TlsChoice {
         TlsChoice {
             ca: self.tls_ca.clone(),
             identity: self.tls_cert.clone().zip(self.tls_key.clone()),
             server_name: self.tls_server_name.clone(),
+            insecure: self.insecure,
         }
     }
 

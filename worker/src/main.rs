@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_domain::id::WorkerId;
 use trawl_traces::Traces;
-use trawl_worker::agent::connection::Connection;
 use trawl_worker::agent::{self, Ended, Libtorch, Settings};
 use trawl_worker::{alive, device};
 
@@ -36,6 +37,8 @@ const UNFIT_STATUS: i32 = 3;
 
 /// Works for the coordinator.
 fn work(args: Args) -> anyhow::Result<ExitCode> {
+    // Cached datasets are nobody else's.
+    umask(Mode::RWXG | Mode::RWXO);
     // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
     let device = device::take(args.device, args.threads, args.share_devices.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -65,7 +68,7 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
     let limit = Duration::from_millis(args.progress_limit_ms);
     let training = Libtorch::new(device.device, args.cache_dir(), limit);
     let ended = runtime.block_on(async {
-        let connection = Connection::new(&args.coordinators, &args.tls(), args.token()?.as_ref())?;
+        let connection = args.connection()?;
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         if let Some(file) = args.alive_file {

@@ -60,7 +60,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
     };
     let made = analyse(&subject, &Interrupter::new(), &mut |artifact| {
         let content = artifact.content.expect("it is made");
-        std::fs::write(folder.path().join(artifact.name), content).is_ok()
+        std::fs::write(folder.path().join(artifact.kind.refit_file()), content).is_ok()
     });
     made.expect("all files");
     folder

@@ -50,6 +50,10 @@ pub(crate) struct ServerArgs {
     /// Name that the coordinator's certificate is for, where the URL has another.
     #[arg(long, value_name = "NAME", env = "TRAWL_TLS_SERVER_NAME", global = true)]
     tls_server_name: Option<String>,
+    /// Send the token without TLS to a coordinator on another machine, too; for `trawl up`, let its coordinator listen beyond
+    /// loopback without a token or without TLS.
+    #[arg(long, env = "TRAWL_INSECURE", global = true)]
+    insecure: bool,
 }
 
 impl ServerArgs {
@@ -82,6 +86,7 @@ impl ServerArgs {
             ca: self.tls_ca.clone(),
             identity,
             server_name: self.tls_server_name.clone(),
+            insecure: self.insecure,
         })
     }
 }

@@ -79,8 +79,9 @@ pub(crate) enum Command {
     Token(TokenCommand),
     /// Run everything on this machine until Ctrl-C: embedded Postgres, coordinator and workers.
     ///
-    /// Prints the gRPC address, the web address and the Postgres URL once all of it is ready. Ctrl-C stops workers,
-    /// coordinator and Postgres, in this order; a second Ctrl-C kills them. Studies stay in the data folder.
+    /// Prints the gRPC address, the web address and the Postgres URL, by which results can be read and nothing changed, once all of
+    /// it is ready. Ctrl-C stops workers, coordinator and Postgres, in this order; a second Ctrl-C kills them. Studies stay in the
+    /// data folder.
     Up(UpArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
@@ -245,7 +246,7 @@ pub(crate) struct UpArgs {
     /// Device of every worker: auto, cpu or cuda:N.
     #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
     pub(crate) device: String,
-    /// Folder of the database, its log and its password; ${XDG_DATA_HOME:-~/.local/share}/trawl where left out.
+    /// Folder of the database, its log and its passwords; ${XDG_DATA_HOME:-~/.local/share}/trawl where left out.
     #[arg(long, value_name = "DIR", env = "TRAWL_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Address of the gRPC port; port 0 takes a free one.
@@ -259,9 +260,10 @@ pub(crate) struct UpArgs {
         default_value = "127.0.0.1:8080"
     )]
     pub(crate) http_listen: SocketAddr,
-    /// Let the coordinator listen beyond loopback without a token or without TLS.
-    #[arg(long, env = "TRAWL_INSECURE")]
-    pub(crate) insecure: bool,
+    /// Let nobody else use it: makes a token for this run, which your `trawl` on this machine finds by itself. Without a token,
+    /// any user of this machine may submit, steer and read studies.
+    #[arg(long, env = "TRAWL_PRIVATE")]
+    pub(crate) private: bool,
     /// Folder of the Postgres installation; ${XDG_CACHE_HOME:-~/.cache}/trawl/postgres-18.6, which `make setup` fills,
     /// where left out.
     #[arg(long, value_name = "DIR", env = "TRAWL_POSTGRES_DIR")]

@@ -15,6 +15,7 @@ use trawl_domain::secret::Secret;
 
 use super::children::{Spec, Stop, terminate};
 use super::data_dir::failed;
+use super::environment::Kind;
 use super::launcher::Launcher;
 use crate::error::Error;
 
@@ -30,6 +31,12 @@ pub(super) struct Coordinator {
     pub(super) program: PathBuf,
     pub(super) launcher: Launcher,
     pub(super) database_url: Secret,
+    /// Whose environment it gets: for a database of the user's, some of theirs.
+    pub(super) kind: Kind,
+    /// The operator's token, if it asks for one.
+    pub(super) token: Option<Secret>,
+    /// File with the token of its workers.
+    pub(super) worker_token_file: PathBuf,
     /// Its certificate and private key, if it speaks TLS.
     pub(super) tls: Option<(PathBuf, PathBuf)>,
     /// Where it says that it is ready.
@@ -108,7 +115,7 @@ impl Coordinator {
     fn command(&self) -> Command {
         // What an earlier one said there is not true any more.
         let _ = fs::remove_file(&self.ready_file);
-        let mut command = self.launcher.command(&self.program);
+        let mut command = self.launcher.command(self.kind, &self.program);
         command.args([
             "--listen",
             &self.listen.to_string(),
@@ -116,6 +123,7 @@ impl Coordinator {
             &self.http_listen.to_string(),
         ]);
         command.arg("--ready-file").arg(&self.ready_file);
+        command.arg("--worker-token-file").arg(&self.worker_token_file);
         command.arg("--artifacts").arg(file_url(&self.artifacts));
         if let Some((cert, key)) = &self.tls {
             command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
@@ -123,8 +131,11 @@ impl Coordinator {
         if self.insecure {
             command.arg("--insecure");
         }
-        // Other users see arguments, and this holds a password.
+        // Other users see arguments, and these are secrets.
         command.env("DATABASE_URL", self.database_url.expose());
+        if let Some(token) = &self.token {
+            command.env("TRAWL_TOKEN", token.expose());
+        }
         command
     }
 
@@ -152,7 +163,8 @@ fn file_url(folder: &Path) -> String {
     url
 }
 
-fn port(url: &str) -> Option<u16> {
+/// The port of a URL.
+pub(super) fn port(url: &str) -> Option<u16> {
     url.trim_end_matches('/')
         .rsplit_once(':')
         .and_then(|(_, port)| port.parse().ok())

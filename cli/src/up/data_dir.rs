@@ -1,22 +1,26 @@
 //! The data folder of `trawl up`: one process at a time, and where it tells others what it serves.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use trawl_domain::access::token_text;
 
 use crate::error::Error;
+use crate::folders::{entropy, user_dir, write_for_user_alone, write_secret};
 
 const ENDPOINTS: &str = "endpoints.json";
+const WORKER_TOKEN: &str = "worker-token";
 
 /// Where everything is, for scripts.
 #[derive(Debug, Serialize)]
 pub(super) struct Endpoints {
     pub(super) grpc: String,
     pub(super) http: String,
-    pub(super) database_url: String,
+    /// For people, who read results. A database of the user's has a URL that they know, and it may be its owner's.
+    pub(super) database_url: Option<String>,
 }
 
 /// A data folder that this process alone uses.
@@ -37,7 +41,7 @@ impl DataDir {
             Some(path) => path.to_owned(),
             None => user_dir("XDG_DATA_HOME", ".local/share")?.join("trawl"),
         };
-        // Only its user may look inside: the database's password is there.
+        // Only its user may look inside: passwords and tokens are there.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         let path = made
             .and_then(|()| path.canonicalize())
@@ -70,23 +74,25 @@ impl DataDir {
         &self.path
     }
 
-    /// Writes `endpoints.json` for its user alone. Who sees the file sees all of it.
+    /// Writes `endpoints.json` for its user alone.
     pub(super) fn publish_endpoints(&self, endpoints: &Endpoints) -> Result<(), Error> {
         let path = self.path.join(ENDPOINTS);
-        let draft = self.path.join("endpoints.json.new");
         let write = || -> io::Result<()> {
-            // A leftover would keep its own mode.
-            let _ = fs::remove_file(&draft);
-            let mut file = OpenOptions::new()
-                .create_new(true)
-                .write(true)
-                .mode(0o600)
-                .open(&draft)?;
-            serde_json::to_writer(&mut file, endpoints)?;
-            file.write_all(b"\n")?;
-            fs::rename(&draft, &path)
+            let mut content = serde_json::to_vec(endpoints)?;
+            content.push(b'\n');
+            write_for_user_alone(&path, &content)
         };
         write().map_err(|error| failed("write", &path, &error))
+    }
+
+    /// Makes the token of this run's workers; the file that it is in.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn make_worker_token(&self) -> Result<PathBuf, Error> {
+        let path = self.path.join(WORKER_TOKEN);
+        write_secret(&path, &token_text(entropy()?)).map_err(|error| failed("write", &path, &error))?;
+        Ok(path)
     }
 
     /// Where the coordinator says that it is ready.
@@ -96,26 +102,15 @@ impl DataDir {
 
     /// Nothing is served, or not any more.
     pub(super) fn forget_endpoints(&self) {
-        for file in [self.path.join(ENDPOINTS), self.ready_file()] {
+        for file in [
+            self.path.join(ENDPOINTS),
+            self.path.join(WORKER_TOKEN),
+            self.ready_file(),
+        ] {
             // It may not be there.
             let _ = fs::remove_file(file);
         }
     }
-}
-
-/// A folder of the user's by the XDG rules: the variable, where it is absolute, or its default below the home folder.
-pub(super) fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf, Error> {
-    let given = std::env::var_os(variable)
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
-    let home = || {
-        std::env::home_dir()
-            .filter(|home| home.is_absolute())
-            .map(|home| home.join(below_home))
-    };
-    given
-        .or_else(home)
-        .ok_or_else(|| Error::Failed(format!("neither {variable} nor HOME names a folder")))
 }
 
 pub(super) fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
@@ -146,7 +141,7 @@ mod tests {
         let endpoints = Endpoints {
             grpc: "g".into(),
             http: "h".into(),
-            database_url: "d".into(),
+            database_url: Some("d".into()),
         };
         data_dir.publish_endpoints(&endpoints).unwrap();
         data_dir.publish_endpoints(&endpoints).unwrap();

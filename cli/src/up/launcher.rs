@@ -1,13 +1,15 @@
-//! How children are started: in a process group of their own, so that the terminal's Ctrl-C reaches `trawl up` alone, and
-//! with a signal that they get if it is killed before it could stop them.
+//! How children are started: in a process group of their own, so that the terminal's Ctrl-C reaches `trawl up` alone; with a signal
+//! that they get if it is killed before it could stop them; without capabilities that would be passed on; and with an environment
+//! made for them.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::geteuid;
 use tokio::process::Command;
-use trawl_domain::secret::Secret;
 
+use super::environment::Kind;
 use crate::error::Error;
 
 /// nobody, who owns the database where root runs `trawl up`: Postgres refuses root.
@@ -15,34 +17,24 @@ pub(super) const NOBODY: u32 = 65534;
 
 /// Becoming nobody.
 const AS_NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-/// The installation and the data may lie under root's home, closed to others: one capability opens it, and that secure
-/// bit lets access(2), by which Postgres checks its own programs, count the capability too.
-const PAST_CLOSED_FOLDERS: [&str; 3] = [
-    "--securebits=+no_setuid_fixup",
-    "--inh-caps=-all,+dac_override",
-    "--ambient-caps=-all,+dac_override",
-];
-
-/// Variables about tokens and TLS, which are read by `trawl up` itself.
-const ACCESS_VARIABLES: [&str; 7] = [
-    "TRAWL_TOKEN",
-    "TRAWL_TOKEN_FILE",
-    "TRAWL_TLS_CA",
-    "TRAWL_TLS_CERT",
-    "TRAWL_TLS_KEY",
-    "TRAWL_TLS_CLIENT_CA",
-    "TRAWL_TLS_SERVER_NAME",
-];
+/// Capabilities that a program would pass on to those that it starts, whoever it runs as.
+const NONE_PASSED_ON: [&str; 2] = ["--inh-caps=-all", "--ambient-caps=-all"];
+/// Nothing that Postgres starts, by order of a session too, gains rights by being started.
+const NOTHING_GAINED: [&str; 1] = ["--no-new-privs"];
+/// Nor could it. To give that up takes a right, too.
+const NOTHING_TO_GAIN: [&str; 1] = ["--bounding-set=-all"];
 
 /// What this machine offers for starting children.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Launcher {
     /// setpriv of util-linux is there.
     setpriv: bool,
-    /// What setpriv is told for Postgres; nothing where an ordinary user runs it.
-    postgres_owner: Vec<&'static str>,
-    /// What the coordinator asks of everybody, and workers present.
-    token: Option<Secret>,
+    /// What setpriv is told for trawl's own programs.
+    own: Vec<&'static str>,
+    /// What it is told for Postgres.
+    postgres: Vec<&'static str>,
+    /// Postgres is nobody.
+    as_nobody: bool,
 }
 
 impl Launcher {
@@ -50,68 +42,68 @@ impl Launcher {
     ///
     /// # Errors
     /// Root without a way to run Postgres as somebody else.
-    pub(super) async fn detect(token: Option<Secret>) -> Result<Self, Error> {
+    pub(super) async fn detect() -> Result<Self, Error> {
         // BusyBox has a setpriv without --pdeathsig, so trying it tells more than finding it.
         let setpriv = works(&["--pdeathsig", "TERM"]).await;
-        let mut postgres_owner = Vec::new();
-        if geteuid().is_root() {
-            postgres_owner = [AS_NOBODY, PAST_CLOSED_FOLDERS].concat();
-            if !works(&postgres_owner).await {
-                // Containers may withhold the capability; all folders may be open nevertheless.
-                postgres_owner = AS_NOBODY.to_vec();
-            }
-            if !setpriv || !works(&postgres_owner).await {
+        let as_nobody = geteuid().is_root();
+        let (mut own, mut postgres) = (Vec::new(), Vec::new());
+        let mut wanted = [&NONE_PASSED_ON[..], &NOTHING_GAINED].concat();
+        if as_nobody {
+            postgres = [&AS_NOBODY[..], &wanted].concat();
+            if !setpriv || !works(&postgres).await {
                 return Err(Error::Failed(
                     "Postgres refuses root, and setpriv (util-linux) cannot change to nobody here; run `trawl up` as an \
                      ordinary user or give it --database-url"
                         .into(),
                 ));
             }
+            // Containers may withhold the right to this; nobody has nothing to begin with.
+            wanted = NOTHING_TO_GAIN.to_vec();
+        }
+        for (options, more) in [(&mut postgres, &wanted[..]), (&mut own, &NONE_PASSED_ON)] {
+            let all = [&options[..], more].concat();
+            if setpriv && works(&all).await {
+                *options = all;
+            }
         }
         Ok(Self {
             setpriv,
-            postgres_owner,
-            token,
+            own,
+            postgres,
+            as_nobody,
         })
     }
 
     /// A child of trawl's own, which gets SIGTERM if this process dies.
-    pub(super) fn command(&self, program: &Path) -> Command {
-        let mut command = self.start(program, &[], "TERM");
-        // These mean other things to the coordinator than to workers; each gets its own as arguments.
-        for variable in ACCESS_VARIABLES {
-            command.env_remove(variable);
-        }
-        if let Some(token) = &self.token {
-            // Other users see arguments.
-            command.env("TRAWL_TOKEN", token.expose());
-        }
-        command
+    pub(super) fn command(&self, kind: Kind, program: &Path) -> Command {
+        self.start(&[], &self.own, "TERM", kind, program)
     }
 
-    /// A child of Postgres, as the database's owner. SIGINT is Postgres's fast shutdown; SIGTERM would have it wait for
-    /// clients.
-    pub(super) fn postgres_command(&self, program: &Path) -> Command {
-        self.start(program, &self.postgres_owner, "INT")
+    /// A child of Postgres, as the database's owner, started by way of another program where words of it are given. SIGINT is
+    /// Postgres's fast shutdown; SIGTERM would have it wait for clients.
+    pub(super) fn postgres_command(&self, way: &[&OsStr], program: &Path) -> Command {
+        self.start(way, &self.postgres, "INT", Kind::Postgres, program)
     }
 
     /// True if the database belongs to nobody.
     pub(super) fn gives_data_to_nobody(&self) -> bool {
-        !self.postgres_owner.is_empty()
+        self.as_nobody
     }
 
-    fn start(&self, program: &Path, owner: &[&str], death_signal: &str) -> Command {
-        let mut command = if self.setpriv {
-            let mut command = Command::new("setpriv");
-            command
-                .args(owner)
-                .args(["--pdeathsig", death_signal, "--"])
-                .arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
+    fn start(&self, way: &[&OsStr], options: &[&str], death_signal: &str, kind: Kind, program: &Path) -> Command {
+        let mut words = way.to_vec();
+        if self.setpriv {
+            words.push("setpriv".as_ref());
+            words.extend(options.iter().map(OsStr::new));
+            // It is the last one on the way to the program: becoming somebody else would clear the signal.
+            words.extend(["--pdeathsig", death_signal, "--"].map(OsStr::new));
+        }
+        words.push(program.as_os_str());
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
+            .env_clear()
+            .envs(kind.environment())
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -120,6 +112,7 @@ impl Launcher {
     }
 }
 
+/// True if setpriv takes these options.
 async fn works(options: &[&str]) -> bool {
     let mut command = Command::new("setpriv");
     command.args(options).args(["--", "true"]);

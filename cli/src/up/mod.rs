@@ -6,31 +6,38 @@
 mod children;
 mod coordinator;
 mod data_dir;
+mod environment;
 mod launcher;
 mod postgres;
 
 use std::future::{Future, pending};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use trawl_domain::access::Protection;
+use trawl_domain::access::{Protection, token_text};
 use trawl_domain::secret::Secret;
 use trawl_proto::dial::TlsChoice;
 
 use self::children::{Spec, Stop, supervise};
 use self::coordinator::Coordinator;
 use self::data_dir::{DataDir, Endpoints};
+use self::environment::Kind;
 use self::launcher::Launcher;
 use self::postgres::Postgres;
 use crate::args::{ServerArgs, UpArgs};
 use crate::error::{Error, say};
+use crate::folders::entropy;
 use crate::output::Output;
+use crate::private::{self, Published};
 use crate::program;
 
 /// A worker that stops hands its jobs back, which takes one epoch at most.
@@ -44,11 +51,13 @@ const DEFAULT_GRPC: &str = "http://127.0.0.1:50051";
 /// # Errors
 /// Also ports that would be open and are not told to be.
 pub(crate) async fn up(args: &UpArgs, server: &ServerArgs, output: &mut Output) -> Result<(), Error> {
-    let (token, tls) = (server.token()?, server.tls()?);
+    // What it and its children write is nobody else's.
+    umask(Mode::RWXG | Mode::RWXO);
+    let (token, tls) = (operators_token(args, server)?, server.tls()?);
     let protection = Protection {
         token: token.is_some(),
         tls: tls.identity.is_some(),
-        insecure: args.insecure,
+        insecure: tls.insecure,
     };
     for (flag, addr) in [("--listen", args.listen), ("--http-listen", args.http_listen)] {
         if let Some(reason) = protection.refuses(flag, addr) {
@@ -63,8 +72,10 @@ pub(crate) async fn up(args: &UpArgs, server: &ServerArgs, output: &mut Output) 
         args,
         coordinator,
         worker,
+        worker_token_file: data_dir.make_worker_token()?,
         data_dir,
-        launcher: Launcher::detect(token).await?,
+        launcher: Launcher::detect().await?,
+        token,
         tls,
         stop,
     };
@@ -76,13 +87,42 @@ pub(crate) async fn up(args: &UpArgs, server: &ServerArgs, output: &mut Output) 
     done
 }
 
+/// The token that the coordinator asks everybody but workers for.
+fn operators_token(args: &UpArgs, server: &ServerArgs) -> Result<Option<Secret>, Error> {
+    match (server.token()?, args.private) {
+        (token, false) => Ok(token),
+        (Some(_), true) => Err(Error::Usage(
+            "--private makes a token, and there is one already, of --token, --token-file or their variables".into(),
+        )),
+        (None, true) if !args.listen.ip().is_loopback() => Err(Error::Usage(format!(
+            "--private is for this machine, and --listen {} for others; --token-file names a token for those",
+            args.listen
+        ))),
+        (None, true) => Ok(Some(token_text(entropy()?))),
+    }
+}
+
+/// A database, as it is told to those who need it.
+struct Database {
+    /// For the coordinator.
+    owner_url: Secret,
+    /// For people; that of a database of their own they know.
+    reader_url: Option<Secret>,
+    /// The environment that goes with it.
+    kind: Kind,
+}
+
 /// Everything that does not change while it runs.
 struct Up<'a> {
     args: &'a UpArgs,
     coordinator: PathBuf,
     worker: PathBuf,
     data_dir: DataDir,
+    /// The workers' own, whether or not anybody else needs one.
+    worker_token_file: PathBuf,
     launcher: Launcher,
+    /// The operator's.
+    token: Option<Secret>,
     /// Its identity is the coordinator's; the rest is how workers know it.
     tls: TlsChoice,
     stop: Stop,
@@ -91,14 +131,24 @@ struct Up<'a> {
 impl Up<'_> {
     async fn run(&self, output: &mut Output) -> Result<(), Error> {
         if let Some(url) = self.args.database_url.as_ref().filter(|url| !url.is_empty()) {
-            return self.serve(url.expose(), pending(), output).await;
+            let database = Database {
+                owner_url: url.clone(),
+                reader_url: None,
+                kind: Kind::CoordinatorOfDatabase,
+            };
+            return self.serve(database, pending(), output).await;
         }
-        let bin = postgres::bin_dir(self.args.postgres_dir.as_deref())?;
-        let Some(mut postgres) = Postgres::start(&bin, &self.data_dir, &self.launcher, &self.stop).await? else {
+        let installation = postgres::installation(self.args.postgres_dir.as_deref())?;
+        let Some(mut postgres) = Postgres::start(&installation, &self.data_dir, &self.launcher, &self.stop).await?
+        else {
             return Ok(());
         };
-        let url = postgres.url().to_owned();
-        let served = self.serve(&url, postgres.died(), output).await;
+        let database = Database {
+            owner_url: postgres.owner_url().clone(),
+            reader_url: Some(postgres.reader_url().clone()),
+            kind: Kind::Coordinator,
+        };
+        let served = self.serve(database, postgres.died(), output).await;
         postgres.stop(&self.stop.now).await;
         served
     }
@@ -106,7 +156,7 @@ impl Up<'_> {
     /// Runs coordinator and workers on a database; returns once both have stopped.
     async fn serve(
         &self,
-        database_url: &str,
+        database: Database,
         database_died: impl Future<Output = Error>,
         output: &mut Output,
     ) -> Result<(), Error> {
@@ -114,13 +164,16 @@ impl Up<'_> {
         let coordinator = Coordinator {
             program: self.coordinator.clone(),
             launcher: self.launcher.clone(),
-            database_url: Secret::new(database_url),
+            database_url: database.owner_url,
+            kind: database.kind,
+            token: self.token.clone(),
+            worker_token_file: self.worker_token_file.clone(),
             tls: self.tls.identity.clone(),
             ready_file: self.data_dir.ready_file(),
             artifacts: self.data_dir.path().join("artifacts"),
             listen: self.args.listen,
             http_listen: self.args.http_listen,
-            insecure: self.args.insecure,
+            insecure: self.tls.insecure,
         };
         let started = tokio::select! {
             started = coordinator.start(&self.stop) => started?,
@@ -148,10 +201,10 @@ impl Up<'_> {
         let endpoints = Endpoints {
             grpc: ready.grpc,
             http: ready.http,
-            database_url: database_url.to_owned(),
+            database_url: database.reader_url.map(|url| url.expose().to_owned()),
         };
         let done = match self.announce(&endpoints, output) {
-            Ok(()) => tokio::select! {
+            Ok(_published) => tokio::select! {
                 () = self.stop.asked.cancelled() => Ok(()),
                 error = database_died => Err(error),
             },
@@ -189,9 +242,9 @@ impl Up<'_> {
     fn worker_spec(&self, number: usize, grpc: &str) -> Spec {
         let (program, launcher) = (self.worker.clone(), self.launcher.clone());
         let (grpc, device, tls) = (grpc.to_owned(), self.args.device.clone(), self.tls.clone());
-        let devices = self.data_dir.path().join("devices");
+        let (devices, token_file) = (self.data_dir.path().join("devices"), self.worker_token_file.clone());
         let command = move || -> Command {
-            let mut command = launcher.command(&program);
+            let mut command = launcher.command(Kind::Worker, &program);
             command.args([
                 "--coordinator",
                 &grpc,
@@ -203,14 +256,17 @@ impl Up<'_> {
                 "1",
             ]);
             command.arg("--share-devices").arg(&devices);
+            command.arg("--token-file").arg(&token_file);
             if let Some(file) = &tls.ca {
                 command.arg("--tls-ca").arg(file);
             }
             if let Some(name) = &tls.server_name {
                 command.args(["--tls-server-name", name]);
             }
-            // Workers talk to the coordinator alone; the database's password is none of their business.
-            command.env_remove("DATABASE_URL");
+            // They ask it where it listens, which is this machine.
+            if tls.insecure {
+                command.arg("--insecure");
+            }
             command
         };
         Spec {
@@ -220,8 +276,35 @@ impl Up<'_> {
         }
     }
 
-    /// Tells people and scripts where everything is.
-    fn announce(&self, endpoints: &Endpoints, output: &mut Output) -> Result<(), Error> {
+    /// Lets this user's `trawl` find the token of --private.
+    fn publish_token(&self, grpc: &str) -> Result<Option<Published>, Error> {
+        let (true, Some(token)) = (self.args.private, &self.token) else {
+            return Ok(None);
+        };
+        let address = SocketAddr::new(
+            self.args.listen.ip(),
+            coordinator::port(grpc).unwrap_or(self.args.listen.port()),
+        );
+        private::publish(address, token).map(Some)
+    }
+
+    /// Who may do what, in a line.
+    fn access(&self) -> &'static str {
+        match (self.args.private, &self.token) {
+            (true, _) => "yours alone, and `trawl` finds the token by itself",
+            (false, Some(_)) => "by token",
+            (false, None) if self.args.listen.ip().is_loopback() => {
+                "any user of this machine may submit studies, unless tokens were made here; --private keeps others out"
+            }
+            (false, None) => {
+                "whoever reaches it may submit studies, unless tokens were made here; --token-file keeps others out"
+            }
+        }
+    }
+
+    /// Tells people and scripts where everything is; a token of --private can be found as long as what is returned lives.
+    fn announce(&self, endpoints: &Endpoints, output: &mut Output) -> Result<Option<Published>, Error> {
+        let published = self.publish_token(&endpoints.grpc)?;
         self.data_dir.publish_endpoints(endpoints)?;
         let server = if endpoints.grpc == DEFAULT_GRPC {
             String::new()
@@ -229,17 +312,18 @@ impl Up<'_> {
             format!("--server {} ", endpoints.grpc)
         };
         let text = format!(
-            "gRPC      {}\nweb       {}\nPostgres  {}\nworkers   {}, device {}\n\
+            "gRPC      {}\nweb       {}\nPostgres  {}\nworkers   {}, device {}\naccess    {}\n\
              Submit a study with `trawl {server}submit FILE`; Ctrl-C stops everything.\n",
             endpoints.grpc,
             endpoints.http,
-            endpoints.database_url,
+            endpoints.database_url.as_deref().unwrap_or("that of --database-url"),
             self.worker_count(),
-            self.args.device
+            self.args.device,
+            self.access()
         );
         // Whoever started it may have closed its output; it serves all the same.
         let _ = output.text(&text).and_then(|()| output.flush());
-        Ok(())
+        Ok(published)
     }
 }
 

@@ -1,8 +1,9 @@
-//! The embedded Postgres: durable, on loopback alone, behind a random password, and gone with its parent.
+//! The embedded Postgres: durable, on loopback alone, behind random passwords, and gone with its parent.
 
 mod cluster;
 mod leftover;
 mod log;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -15,16 +16,24 @@ use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use trawl_domain::secret::Secret;
 
+use self::cluster::Passwords;
 use self::log::Log;
+use self::reach::Reach;
 use super::children::{Stop, send, terminate};
-use super::data_dir::{DataDir, user_dir};
+use super::data_dir::DataDir;
 use super::launcher::Launcher;
 use super::note;
 use crate::error::Error;
+use crate::folders::user_dir;
 
-/// Of the role and of the database.
+/// The database.
 const TRAWL: &str = "trawl";
+/// The role that owns it; no superuser.
+const OWNER: &str = "trawl";
+/// The role that may read its views.
+const READER: &str = "reader";
 /// Fast shutdown: it rolls back, writes a checkpoint and ends.
 const FAST_GRACE: Duration = Duration::from_secs(30);
 /// Immediate shutdown: it ends as in a crash, and recovers at the next start.
@@ -38,8 +47,18 @@ const PORT_ATTEMPTS: u32 = 5;
 /// A running Postgres.
 pub(super) struct Postgres {
     child: Child,
-    url: String,
+    owner_url: Secret,
+    reader_url: Secret,
     log: Log,
+}
+
+/// Where Postgres is installed, without links.
+#[derive(Debug)]
+pub(super) struct Installation {
+    /// Programs, libraries and all else.
+    root: PathBuf,
+    /// The programs.
+    bin: PathBuf,
 }
 
 /// What every step of its start needs.
@@ -47,36 +66,45 @@ struct Place<'a> {
     bin: &'a Path,
     /// Postgres's own data folder.
     data: PathBuf,
-    password_file: PathBuf,
+    /// Folder of the passwords.
+    secrets: &'a Path,
     launcher: &'a Launcher,
+    reach: Reach,
     log: &'a Log,
 }
 
 impl Place<'_> {
-    /// A program of Postgres, as the data's owner, talking into the log.
-    fn command(&self, program: &str) -> Result<Command, Error> {
-        let mut command = self.launcher.postgres_command(&self.bin.join(program));
+    /// A program of Postgres that works on a cluster, as its owner, talking into the log.
+    fn command(&self, program: &str, cluster: &Path) -> Result<Command, Error> {
+        let (way, program) = (self.reach.way(cluster), self.bin.join(program));
+        let mut command = self.launcher.postgres_command(&way, &program);
         let (stdout, stderr) = self.log.writers()?;
-        command.stdout(stdout).stderr(stderr).current_dir("/");
         command
-            .env("LC_ALL", "C")
-            .env_remove("PGDATA")
-            .env_remove("PGPORT")
-            .env_remove("PGHOST")
-            .env_remove("DATABASE_URL");
+            .stdout(stdout)
+            .stderr(stderr)
+            .current_dir("/")
+            .env("LC_ALL", "C");
         Ok(command)
     }
 }
 
-/// The programs of the installation that was named, or of that by `make setup`.
-pub(super) fn bin_dir(installation: Option<&Path>) -> Result<PathBuf, Error> {
-    let installation = match installation.filter(|path| !path.as_os_str().is_empty()) {
+/// The installation that was named, or that by `make setup`.
+pub(super) fn installation(named: Option<&Path>) -> Result<Installation, Error> {
+    let installation = match named.filter(|path| !path.as_os_str().is_empty()) {
         Some(path) => path.to_owned(),
         None => user_dir("XDG_CACHE_HOME", ".cache")?.join("trawl/postgres-18.6"),
     };
-    let bin = installation.join("bin");
-    match bin.canonicalize() {
-        Ok(bin) if bin.join("initdb").is_file() => Ok(bin),
+    let (root, bin) = (installation.canonicalize(), installation.join("bin").canonicalize());
+    match (root, bin) {
+        (Ok(root), Ok(bin)) if bin.join("initdb").is_file() => {
+            // Where its programs are a link to elsewhere, the rest is there as well.
+            let root = if bin.starts_with(&root) {
+                root
+            } else {
+                bin.join("..").canonicalize().unwrap_or(root)
+            };
+            Ok(Installation { root, bin })
+        }
         _ => Err(Error::Failed(format!(
             "no Postgres in {}; run `make setup`, or name an installation with --postgres-dir or a database with \
              --database-url",
@@ -88,30 +116,31 @@ pub(super) fn bin_dir(installation: Option<&Path>) -> Result<PathBuf, Error> {
 impl Postgres {
     /// Starts the database of a data folder, which is made at the first start; `None` if a stop was asked for meanwhile.
     pub(super) async fn start(
-        bin: &Path,
+        installation: &Installation,
         data_dir: &DataDir,
         launcher: &Launcher,
         stop: &Stop,
     ) -> Result<Option<Self>, Error> {
         let log = Log::open(&data_dir.path().join("postgres.log"))?;
         let place = Place {
-            bin,
+            bin: &installation.bin,
             data: data_dir.path().join("postgres"),
-            password_file: data_dir.path().join("postgres-password"),
+            secrets: data_dir.path(),
             launcher,
+            reach: Reach::find(launcher, &installation.root, data_dir.path()).await?,
             log: &log,
         };
         let prepared = async {
             leftover::stop(&place).await?;
             cluster::prepare(&place).await
         };
-        let password = tokio::select! {
+        let Passwords { owner, reader } = tokio::select! {
             () = stop.asked.cancelled() => return Ok(None),
-            password = prepared => password?,
+            passwords = prepared => passwords?,
         };
         for attempt in 1.. {
             let port = free_port()?;
-            let mut command = place.command("postgres")?;
+            let mut command = place.command("postgres", &place.data)?;
             command.arg("-D").arg(&place.data);
             for setting in settings(port) {
                 command.args(["-c", &setting]);
@@ -119,10 +148,14 @@ impl Postgres {
             let child = command
                 .spawn()
                 .map_err(|error| Error::Failed(format!("cannot start Postgres: {error}")))?;
-            let url = format!("postgres://{TRAWL}:{password}@127.0.0.1:{port}/{TRAWL}");
+            let url = |role: &str, password: &Secret| {
+                let password = password.expose();
+                Secret::new(format!("postgres://{role}:{password}@127.0.0.1:{port}/{TRAWL}"))
+            };
             let mut postgres = Self {
                 child,
-                url,
+                owner_url: url(OWNER, &owner),
+                reader_url: url(READER, &reader),
                 log: log.clone(),
             };
             match postgres.ready(&place, stop).await {
@@ -141,9 +174,14 @@ impl Postgres {
         unreachable!("the last attempt returns")
     }
 
-    /// Where it is, with the password.
-    pub(super) fn url(&self) -> &str {
-        &self.url
+    /// Where it is, for the coordinator.
+    pub(super) fn owner_url(&self) -> &Secret {
+        &self.owner_url
+    }
+
+    /// Where it is, for people who read results.
+    pub(super) fn reader_url(&self) -> &Secret {
+        &self.reader_url
     }
 
     /// Returns when it ends by itself, with what its log says about that.

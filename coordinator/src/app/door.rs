@@ -5,6 +5,7 @@
 //! refused within that time.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -29,19 +30,21 @@ const TOKENS_MAX_AGE: Duration = Duration::from_secs(2);
 const STREAM_RECHECK: Duration = Duration::from_secs(2);
 /// How long reading the tokens may take.
 const READ_WITHIN: Duration = Duration::from_secs(10);
-/// How long a call waits that comes too early, and one before it is told that too many wait already: whoever calls again as soon as
-/// they are answered is slowed down by it.
+/// How long a call waits that comes too early, and one before it is told that there are too many: a client that calls again as soon
+/// as it is answered is slowed down by it.
 const PACE_WAIT: Duration = Duration::from_secs(1);
 /// Calls that wait go on in steps of this time: one wake-up, and one write of their answers, for all of a step.
 const PACE_STEP: Duration = Duration::from_millis(10);
 /// Calls that wait to be told so. Further ones are told at once.
-const TOLD_LATER_MAX: usize = 4_096;
+const TOLD_LATER_MAX: usize = 1_024;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// Somebody without a token, where none is asked for.
+    /// Somebody without a token, where none is asked for and workers have none either.
     Anybody,
+    /// Somebody without a token, where none is asked for but of workers.
+    AnyUser,
     /// Whoever has the token that the coordinator was started with.
     Operator,
     /// Whoever has the one that it was started with for workers.
@@ -51,13 +54,38 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// What they may do. Where no token is asked for, everybody may do everything.
-    pub fn role(self) -> Role {
+    /// What they may do. Tokens are for nobody without one: the first that is made would shut out everybody else.
+    pub fn roles(&self) -> &[Role] {
         match self {
-            Self::Anybody | Self::Operator => Role::Admin,
-            Self::Worker => Role::Worker,
-            Self::Token(_, role) => role,
+            Self::Anybody => &[Role::User, Role::Worker],
+            Self::AnyUser => &[Role::User],
+            Self::Operator => &[Role::Admin],
+            Self::Worker => &[Role::Worker],
+            Self::Token(_, role) => std::slice::from_ref(role),
         }
+    }
+
+    /// Under what name the workers that it registers are its own; `None` where no token is asked for, and all are everybody's.
+    pub fn owner(self) -> Option<String> {
+        match self {
+            Self::Anybody => None,
+            Self::Operator => Some("operator".to_owned()),
+            Self::Worker => Some("worker".to_owned()),
+            Self::Token(token_id, _) => Some(token_id.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    /// As it stands in "… may not call CreateStudy".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self {
+            Self::Anybody | Self::AnyUser => return f.write_str("a caller without a token"),
+            Self::Operator => Role::Admin,
+            Self::Worker => Role::Worker,
+            Self::Token(_, role) => *role,
+        };
+        write!(f, "a token of the role {role}")
     }
 }
 
@@ -103,6 +131,8 @@ pub struct Door {
     opened: Instant,
     /// Those that the coordinator was started with.
     fixed: Vec<(TokenHash, Caller)>,
+    /// Who calls without a token, where none was ever made here; `None` if the operator has one, which is asked for then.
+    tokenless: Option<Caller>,
     known: RwLock<Option<Arc<Known>>>,
     /// One reads at a time, and what was read later is kept.
     reading: Mutex<()>,
@@ -131,6 +161,11 @@ impl Door {
     /// With the tokens that the operator started the coordinator with: one that may do everything, and one for workers. Each
     /// token may call `per_second` times a second, and as often at once; as many calls more wait for their second.
     pub fn new(app: Arc<App>, operator: Option<&Secret>, worker: Option<&Secret>, per_second: NonZeroU32) -> Self {
+        let tokenless = match (operator, worker) {
+            (Some(_), _) => None,
+            (None, Some(_)) => Some(Caller::AnyUser),
+            (None, None) => Some(Caller::Anybody),
+        };
         let fixed = [(operator, Caller::Operator), (worker, Caller::Worker)];
         let quota = Quota::per_second(per_second).allow_burst(per_second.saturating_add(per_second.get()));
         Self {
@@ -140,6 +175,7 @@ impl Door {
                 .into_iter()
                 .filter_map(|(token, caller)| Some((TokenHash::of(token?.expose()), caller)))
                 .collect(),
+            tokenless,
             known: RwLock::new(None),
             reading: Mutex::new(()),
             pace: RateLimiter::hashmap(quota).with_middleware(),
@@ -154,11 +190,7 @@ impl Door {
     /// It is not valid, or there is none and one is needed.
     pub async fn identify(&self, token: Option<TokenHash>) -> Result<Caller, Refusal> {
         let Some(token) = token else {
-            return if self.is_open().await? {
-                Ok(Caller::Anybody)
-            } else {
-                Err(Refusal::NoToken)
-            };
+            return self.open_to().await?.ok_or(Refusal::NoToken);
         };
         if let Some((_, caller)) = self.fixed.iter().find(|(fixed, _)| *fixed == token) {
             return Ok(*caller);
@@ -167,7 +199,7 @@ impl Door {
         match known.live.get(&token) {
             Some(live) if live.until.is_none_or(|until| Instant::now() < until) => Ok(live.caller),
             // Where no token is asked for, a wrong one is ignored, as anything else that nobody asked for.
-            None if self.fixed.is_empty() && !known.any => Ok(Caller::Anybody),
+            None if !known.any => self.tokenless.ok_or(Refusal::BadToken),
             _ => Err(Refusal::BadToken),
         }
     }
@@ -190,7 +222,7 @@ impl Door {
     /// Counts a call. One that comes too early waits until its time has come, in the order in which they came.
     ///
     /// # Errors
-    /// Too many wait already.
+    /// Too many wait already; [`Door::tell_later`] comes before the answer.
     pub async fn count(&self, caller: Caller) -> Result<(), Refusal> {
         match self.pace.check_key(&caller) {
             Ok(counted) => {
@@ -201,15 +233,19 @@ impl Door {
                 Ok(())
             }
             Err(not_until) => {
-                if let Ok(_waits) = self.told_later.try_acquire() {
-                    sleep(PACE_WAIT).await;
-                }
                 let wait = not_until.wait_time_from(DefaultClock::default().now());
                 Err(Refusal::TooOften {
                     per_second: self.per_second.get(),
                     wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1),
                 })
             }
+        }
+    }
+
+    /// Lets somebody who calls too much wait before the answer. What their call had is given up before: this wait costs a task.
+    pub async fn tell_later(&self) {
+        if let Ok(_waits) = self.told_later.try_acquire() {
+            sleep(PACE_WAIT).await;
         }
     }
 
@@ -232,13 +268,16 @@ impl Door {
         }
     }
 
-    /// True if no token is asked for: the operator gave none, and none was ever made. A token that is revoked does not open
-    /// the door again.
+    /// As whom those are let in who have no token, if none is asked for: the operator gave none, and none was ever made. A token
+    /// that is revoked does not open the door again.
     ///
     /// # Errors
     /// The tokens cannot be read.
-    pub async fn is_open(&self) -> Result<bool, AppError> {
-        Ok(self.fixed.is_empty() && !self.known().await?.any)
+    pub async fn open_to(&self) -> Result<Option<Caller>, AppError> {
+        match self.tokenless {
+            None => Ok(None),
+            Some(caller) => Ok((!self.known().await?.any).then_some(caller)),
+        }
     }
 
     /// Tokens that are valid.
@@ -266,7 +305,8 @@ impl Door {
         // Another call may have read them meanwhile.
         match self.fresh() {
             Some(known) => Ok(known),
-            None => self.read().await,
+            // Apart: every call that may have to read has room for this as long as it lives otherwise.
+            None => Box::pin(self.read()).await,
         }
     }
 

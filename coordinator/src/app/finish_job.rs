@@ -1,6 +1,8 @@
 //! Finish: ends a job whose members all ended, and with it folds, trials or a refit, and perhaps the study.
 
 use tracing::info;
+use trawl_domain::metric::is_loss;
+use trawl_domain::network::Architecture;
 
 use super::finish_study::finish_study;
 use super::finish_trials::{finish_refit, finish_trials};
@@ -29,7 +31,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
         return Ok(leases::ended_as(&mut tx, claim, Outcome::Finished).await?);
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
-    let epochs = expected_epochs(&mut tx, &job).await?;
+    let epochs = architecture(&mut tx, &job).await?.epochs;
     let lacking = folds::complete(&mut tx, job.job_id, epochs).await?;
     if lacking > 0 {
         return Err(AppError::invalid(
@@ -51,7 +53,8 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     Ok(true)
 }
 
-async fn expected_epochs(conn: &mut Connection, job: &JobRecord) -> Result<u32, AppError> {
+/// What the members of a job have in common.
+pub(super) async fn architecture(conn: &mut Connection, job: &JobRecord) -> Result<Architecture, AppError> {
     let record = studies::get(conn, job.study_id).await?;
     let study = load_study(&record)?;
     let members = jobs::members(conn, &[job.job_id]).await?;
@@ -64,8 +67,7 @@ async fn expected_epochs(conn: &mut Connection, job: &JobRecord) -> Result<u32, 
     };
     Ok(config
         .map_err(|violation| AppError::stored_study(&record, &violation))?
-        .architecture
-        .epochs)
+        .architecture)
 }
 
 async fn take_test(conn: &mut Connection, job: &JobRecord, test: TestMetrics) -> Result<(), AppError> {
@@ -73,11 +75,11 @@ async fn take_test(conn: &mut Connection, job: &JobRecord, test: TestMetrics) ->
         return Err(AppError::invalid("test_accuracy", "must be from 0 to 1"));
     }
     match (job.split, job.refit, test.loss) {
-        (JobSplit::All, Some(refit), Some(loss)) if loss.is_finite() => {
+        (JobSplit::All, Some(refit), Some(loss)) if is_loss(loss) => {
             Ok(refits::keep_test(conn, job.study_id, refit, loss, test.accuracy).await?)
         }
         (JobSplit::All, Some(refit), _) => {
-            // Training diverged, or the test rows made the loss infinite: either way there is nothing to rank.
+            // Training diverged, or the test rows made the loss so large that it is none: either way there is nothing to rank.
             let unfinished = refits::lock_unfinished(conn, job.study_id, refit).await?;
             if unfinished.is_some() {
                 refits::fail(conn, job.study_id, refit, trawl_domain::state::DIVERGED).await?;

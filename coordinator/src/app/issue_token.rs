@@ -14,15 +14,8 @@ use crate::store::tokens::{self, TokenRecord, UNIQUE_NAME};
 /// Makes a token. Its text is in the answer and nowhere else.
 ///
 /// # Errors
-/// The name is taken, there are too many, or this coordinator asks nobody for a token.
+/// The name is taken, or there are too many.
 pub async fn create_token(app: &App, door: &Door, request: &TokenRequest) -> Result<(Secret, TokenRecord), AppError> {
-    if door.is_open().await? {
-        return Err(AppError::FailedPrecondition(
-            "this coordinator asks nobody for a token, and would ask everybody from the first one on; start it with \
-             --token-file, then create others"
-                .to_owned(),
-        ));
-    }
     if door.live_tokens().await? >= TOKENS_MAX as usize {
         return Err(AppError::FailedPrecondition(format!(
             "there are {TOKENS_MAX} tokens that are valid; revoke some"

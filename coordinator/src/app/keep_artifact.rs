@@ -57,7 +57,7 @@ pub(super) async fn note(app: &App, head: &ArtifactHead) -> Result<Option<String
         return Ok(None);
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
-    owner(&mut tx, &job, head.member).await?;
+    owner(&mut tx, &job, head).await?;
     let object_key = format!("artifacts/{}/{}", job.study_id, app.new_id());
     quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
     incoming_file::note(app, &mut tx, &object_key).await?;
@@ -87,7 +87,7 @@ pub(super) async fn list(app: &App, head: &ArtifactHead, object_key: &str) -> Re
         return Ok(false);
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
-    let owner = owner(&mut tx, &job, head.member).await?;
+    let owner = owner(&mut tx, &job, head).await?;
     let new = artifacts::NewArtifact {
         object_key,
         owner,
@@ -102,12 +102,21 @@ pub(super) async fn list(app: &App, head: &ArtifactHead, object_key: &str) -> Re
     Ok(true)
 }
 
-async fn owner(conn: &mut Connection, job: &JobRecord, member: Option<u32>) -> Result<Owner, AppError> {
-    jobs::owner_of_file(conn, job, member).await?.ok_or_else(|| {
+/// Whose file it is, if the job leaves one of that kind and name.
+async fn owner(conn: &mut Connection, job: &JobRecord, head: &ArtifactHead) -> Result<Owner, AppError> {
+    let owner = jobs::owner_of_file(conn, job, head.member).await?;
+    let (owner, fold) = owner.ok_or_else(|| {
         let why = match job.refit {
             Some(_) => "must be left out for a job of a refit",
             None => "must be a member of the job, whose trial the file is of",
         };
         AppError::invalid("member", why)
-    })
+    })?;
+    let Some(name) = head.kind.file(fold) else {
+        return Err(AppError::invalid("kind", "must be weights: trials leave nothing else"));
+    };
+    if head.name != name {
+        return Err(AppError::invalid("name", format!("must be {name} for this kind")));
+    }
+    Ok(owner)
 }

@@ -1,15 +1,15 @@
 //! Keeps the checkpoints of jobs, and hands them to whoever trains a job next: first the object, then, under the lease, the
 //! row that lists it. So a torn one is never listed; one that broke later is known by its hash.
 
-use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
-
+use super::finish_job::architecture;
 use super::incoming_file::{self, IncomingFile, end_note};
 use super::steps::Steps;
 use super::{App, AppError, quotas};
 use crate::files::{Fingerprint, Pieces};
 use crate::store::checkpoints::{self, CheckpointRecord, NewCheckpoint};
-use crate::store::jobs;
+use crate::store::jobs::{self, JobRecord};
 use crate::store::leases::{self, LeaseClaim};
+use crate::store::{Connection, epoch_reports};
 
 /// A checkpoint that is announced.
 #[derive(Clone, Copy, Debug)]
@@ -33,14 +33,8 @@ pub struct CheckpointUpload {
 /// Begins a checkpoint; `None` if the lease is lost.
 ///
 /// # Errors
-/// [`AppError::Invalid`] if it is too large.
+/// [`AppError::Invalid`] if it cannot be one of its job.
 pub async fn begin_checkpoint<S: Steps>(app: &S, head: CheckpointHead) -> Result<Option<CheckpointUpload>, AppError> {
-    if head.announced.bytes > CHECKPOINT_BYTES_MAX {
-        return Err(AppError::invalid(
-            "bytes",
-            format!("must be at most {CHECKPOINT_BYTES_MAX}"),
-        ));
-    }
     let Some(object_key) = app.note_checkpoint(head).await? else {
         return Ok(None);
     };
@@ -56,10 +50,33 @@ pub(super) async fn note(app: &App, head: CheckpointHead) -> Result<Option<Strin
     };
     let object_key = format!("checkpoints/{}/{}", lease.job_id(), app.new_id());
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
+    check(&mut tx, &job, head).await?;
     quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
     incoming_file::note(app, &mut tx, &object_key).await?;
     tx.commit().await?;
     Ok(Some(object_key))
+}
+
+/// Whether a job can have such a checkpoint: no more than its networks take, after epochs that all of its members reported.
+async fn check(conn: &mut Connection, job: &JobRecord, head: CheckpointHead) -> Result<(), AppError> {
+    let bytes_max = architecture(conn, job).await?.checkpoint_bytes_max(job.members);
+    if !(1..=bytes_max).contains(&head.announced.bytes) {
+        return Err(AppError::invalid(
+            "bytes",
+            format!("must be from 1 to {bytes_max}, for the networks of this job"),
+        ));
+    }
+    let members = epoch_reports::progress(conn, &[job.job_id]).await?;
+    let all = members.first().map_or(0, |member| member.epochs);
+    let running = members.iter().filter(|member| member.is_running);
+    let epochs_max = running.map(|member| member.reported).min().unwrap_or(all);
+    if head.epochs > epochs_max {
+        return Err(AppError::invalid(
+            "epochs",
+            format!("must be at most {epochs_max}: so many are reported"),
+        ));
+    }
+    Ok(())
 }
 
 impl CheckpointUpload {

@@ -6,12 +6,13 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 use trawl_domain::artifact::{Ranking, TRIALS_KEPT};
 use trawl_domain::fold::Split;
-use trawl_domain::id::{LeaseToken, StudyId, WorkerId};
+use trawl_domain::id::{LeaseToken, StudyId};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::StudyState;
 
+use super::register_worker::CallingWorker;
 use super::steps::Steps;
 use super::{App, AppError, load_study};
 use crate::store::checkpoints::{self, CheckpointRecord};
@@ -38,10 +39,10 @@ pub struct LeasedJob {
 /// Leases up to `slots` jobs, and waits up to `wait` for the first one.
 ///
 /// # Errors
-/// [`AppError::NotFound`] if the worker never registered.
+/// [`AppError::NotFound`] if the worker never registered, [`AppError::Forbidden`] if another caller did that.
 pub async fn lease_jobs<S: Steps>(
     app: &S,
-    worker_id: WorkerId,
+    worker: CallingWorker,
     slots: u32,
     wait: Duration,
 ) -> Result<Vec<LeasedJob>, AppError> {
@@ -55,7 +56,7 @@ pub async fn lease_jobs<S: Steps>(
     loop {
         // Before the look: what is queued after it wakes.
         let queued = app.jobs_queued().notified();
-        let leased = app.try_lease(worker_id, slots).await?;
+        let leased = app.try_lease(worker, slots).await?;
         if !leased.is_empty() || Instant::now() >= deadline {
             return Ok(leased);
         }
@@ -68,28 +69,27 @@ pub async fn lease_jobs<S: Steps>(
 }
 
 /// Leases up to `slots` jobs, those that are there or can be planned now.
-pub(super) async fn try_lease(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
-    let mut leased = measured_claim(app, worker_id, slots).await?;
+pub(super) async fn try_lease(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+    let mut leased = measured_claim(app, worker, slots).await?;
     // Trials are planned when they are needed: now, that the queue ran dry.
     while leased.is_empty() && super::plan_trials::plan_next(app).await? {
-        leased = measured_claim(app, worker_id, slots).await?;
+        leased = measured_claim(app, worker, slots).await?;
         app.signal_jobs();
     }
     Ok(leased)
 }
 
-async fn measured_claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+async fn measured_claim(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
     let began = Instant::now();
-    let leased = claim(app, worker_id, slots).await?;
+    let leased = claim(app, worker, slots).await?;
     app.metrics.claimed(leased.len(), began.elapsed());
     Ok(leased)
 }
 
-async fn claim(app: &App, worker_id: WorkerId, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+async fn claim(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+    let worker_id = worker.worker_id;
     let mut tx = app.begin().await?;
-    if !workers::seen(&mut tx, worker_id).await? {
-        return Err(AppError::NotFound(format!("worker {worker_id} is not registered")));
-    }
+    worker.check(workers::seen(&mut tx, worker_id, worker.caller.owner().as_deref()).await?)?;
     let mut records = jobs::claim(&mut tx, slots, worker_id, app.settings.lease_ttl).await?;
     if records.is_empty() {
         tx.commit().await?;

@@ -4,9 +4,11 @@
 //! [`door`].
 
 pub mod be_present;
+pub mod bound_readers;
 pub mod cancel_study;
 pub mod delete_study;
 pub mod door;
+mod epoch_order;
 pub mod expire_leases;
 mod finish_job;
 mod finish_study;
@@ -18,7 +20,6 @@ pub mod keep_artifact;
 pub mod keep_checkpoint;
 pub mod keep_leases;
 pub mod lease_job;
-pub mod let_readers_in;
 pub mod pause_study;
 pub mod plan_trials;
 pub mod quotas;
@@ -30,6 +31,7 @@ pub mod register_worker;
 pub mod release_job;
 pub mod renew_lease;
 pub mod report_epochs;
+pub mod retire;
 pub mod steps;
 pub mod submit_study;
 pub mod sweep_objects;
@@ -59,12 +61,13 @@ use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::studies::{self, StudyRecord, StudyRef};
 
-/// Files that are on their way into the object store at once; further ones wait. Each has up to 15 MiB in memory.
-const UPLOADS_MAX: usize = 16;
-/// How long a file may take from its first byte until it is listed.
-pub const UPLOAD_WITHIN: Duration = Duration::from_secs(120);
-/// After this time an upload is swept: longer than it may take, however late it began.
-const UPLOAD_SWEPT_AFTER: Duration = Duration::from_secs(600);
+/// Files of workers that are on their way into the object store at once; further ones wait. What each has in memory, `files.rs`
+/// says.
+pub const WORKERS_UPLOADS_MAX: usize = 12;
+/// How long a file may take from its first byte to its last: the largest one at 600 KiB a second.
+pub const UPLOAD_WITHIN: Duration = Duration::from_secs(3_600);
+/// After this time an upload is swept: longer than it may take with the time to store and to list it.
+const UPLOAD_SWEPT_AFTER: Duration = UPLOAD_WITHIN.saturating_add(Duration::from_secs(900));
 /// How soon Postgres has to answer a question that takes no time; renewals fare no better.
 const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -81,6 +84,8 @@ pub struct Settings {
     pub checkpoint_interval: Duration,
     /// What studies may take.
     pub quotas: Quotas,
+    /// How long a transaction of somebody who reads results may last.
+    pub reader_transaction_limit: Duration,
 }
 
 impl Settings {
@@ -102,6 +107,9 @@ pub enum AppError {
     /// It names what is there already.
     #[error("{0}")]
     AlreadyExists(String),
+    /// It names what is somebody else's.
+    #[error("{0}")]
+    Forbidden(String),
     /// It does not fit the state of what it names.
     #[error("{0}")]
     FailedPrecondition(String),
@@ -162,7 +170,7 @@ pub struct App {
     settings: Settings,
     /// What tells this coordinator from others on the same database.
     number: i32,
-    /// One permit for each file that may be on its way into the object store.
+    /// One permit for each file of workers that may be on its way into the object store.
     uploads: Semaphore,
     bytes_kept: BytesKept,
     ids: Mutex<ChaCha20Rng>,
@@ -183,7 +191,7 @@ impl App {
             files,
             settings,
             number: ids.next_u32().cast_signed(),
-            uploads: Semaphore::new(UPLOADS_MAX),
+            uploads: Semaphore::new(WORKERS_UPLOADS_MAX),
             bytes_kept: BytesKept::default(),
             ids: Mutex::new(ids),
             metrics: Metrics::new(),

@@ -9,6 +9,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use trawl_domain::id::StudyId;
+use trawl_domain::limits::FILE_BYTES_CHARGED_MIN;
 use trawl_domain::study::Study;
 
 use super::{App, AppError};
@@ -87,7 +88,7 @@ pub(super) async fn hold(app: &App, conn: &mut Connection) -> Result<(), AppErro
     look(app, conn, 0, 0).await
 }
 
-/// Takes `more` bytes of the quotas, of those of a study too if they are one's.
+/// Takes the `more` bytes of a file of the quotas, of those of a study too if it is one's.
 ///
 /// # Errors
 /// [`AppError::Exhausted`].
@@ -98,6 +99,7 @@ pub(super) async fn take_bytes(
     more: u64,
 ) -> Result<(), AppError> {
     let quotas = app.settings.quotas;
+    let more = more.max(FILE_BYTES_CHARGED_MIN);
     if let Some(study_id) = study {
         let used = usage::bytes_of_study(conn, study_id).await?;
         if used.saturating_add(more) > quotas.study_bytes {

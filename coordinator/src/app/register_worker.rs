@@ -1,33 +1,82 @@
-//! Workers make themselves known, and say goodbye.
+//! Workers make themselves known, and say goodbye. A worker's id belongs to whoever registered it: so nobody ends, renews or describes
+//! the worker of another token.
 
 use tracing::info;
 use trawl_domain::id::WorkerId;
+use trawl_domain::limits::WORKERS_MAX;
 
+use super::door::Caller;
 use super::{App, AppError};
-use crate::store::workers::{self, NewWorker, WorkerRecord};
+use crate::store::workers::{self, NewWorker, Registered, Whose, WorkerRecord};
 
 /// Workers that one answer lists.
-const WORKERS_MAX: u32 = 1_000;
+const WORKERS_LISTED_MAX: u32 = 1_000;
+
+/// A worker, and who calls in its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallingWorker {
+    /// Its id.
+    pub worker_id: WorkerId,
+    /// Whose call it is.
+    pub caller: Caller,
+}
+
+impl CallingWorker {
+    /// Lets only those through whose id it is.
+    pub(super) fn check(self, whose: Whose) -> Result<(), AppError> {
+        let worker_id = self.worker_id;
+        match whose {
+            Whose::Callers => Ok(()),
+            Whose::Nobodys => Err(AppError::NotFound(format!("worker {worker_id} is not registered"))),
+            Whose::Anothers => Err(not_yours(worker_id)),
+        }
+    }
+}
+
+fn not_yours(worker_id: WorkerId) -> AppError {
+    AppError::Forbidden(format!("worker {worker_id} was registered with another token"))
+}
 
 /// Makes a worker known, or known again.
-pub async fn register_worker(app: &App, worker: &NewWorker) -> Result<(), AppError> {
-    let mut conn = app.pool.acquire().await?;
-    workers::register(&mut conn, worker, app.settings.lease_ttl).await?;
+///
+/// # Errors
+/// [`AppError::Forbidden`] if the id is another caller's; [`AppError::Exhausted`] if as many workers as may be known live.
+pub async fn register_worker(app: &App, worker: &NewWorker, caller: Caller) -> Result<(), AppError> {
+    let mut tx = app.begin().await?;
+    match workers::register(&mut tx, worker, caller.owner().as_deref(), app.settings.lease_ttl).await? {
+        Registered::Again => {}
+        Registered::Anothers => return Err(not_yours(worker.worker_id)),
+        Registered::New => {
+            let is_full = workers::known(&mut tx).await? > u64::from(WORKERS_MAX);
+            if is_full && !workers::remove_silent(&mut tx).await? {
+                return Err(AppError::Exhausted(format!(
+                    "{WORKERS_MAX} workers live; no more can register"
+                )));
+            }
+        }
+    }
+    tx.commit().await?;
     info!(worker.id = %worker.worker_id, worker.host = worker.host, worker.device = worker.device,
         worker.slots = worker.slots, worker.version = worker.version, "worker registered");
     Ok(())
 }
 
-/// Notes that a worker said goodbye.
-pub async fn unregister_worker(app: &App, worker_id: WorkerId) -> Result<(), AppError> {
+/// Notes that a worker said goodbye; nothing if it is not known any more.
+///
+/// # Errors
+/// [`AppError::Forbidden`] if the id is another caller's.
+pub async fn unregister_worker(app: &App, worker: CallingWorker) -> Result<(), AppError> {
     let mut conn = app.pool.acquire().await?;
-    workers::stopped(&mut conn, worker_id).await?;
-    info!(worker.id = %worker_id, "worker stopped");
+    let whose = workers::stopped(&mut conn, worker.worker_id, worker.caller.owner().as_deref()).await?;
+    if whose != Whose::Nobodys {
+        worker.check(whose)?;
+        info!(worker.id = %worker.worker_id, "worker stopped");
+    }
     Ok(())
 }
 
 /// The workers that were seen lately.
 pub async fn list_workers(app: &App) -> Result<Vec<WorkerRecord>, AppError> {
     let mut conn = app.pool.acquire().await?;
-    Ok(workers::recent(&mut conn, WORKERS_MAX).await?)
+    Ok(workers::recent(&mut conn, WORKERS_LISTED_MAX).await?)
 }

@@ -2,13 +2,12 @@
 
 use tracing::{info, warn};
 use trawl_domain::failure::FailureCause;
+use trawl_domain::limits::ERROR_CHARS_MAX;
+use trawl_domain::text::shown;
 
 use super::give_up_job::give_up_job;
 use super::{App, AppError};
 use crate::store::leases::{self, LeaseClaim, Outcome};
-
-/// Length of an error that is kept.
-const ERROR_CHARS_MAX: usize = 1_000;
 
 /// Why a lease is handed back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,22 +19,27 @@ pub enum Cause<'a> {
 }
 
 /// Ends a lease and gives its job back to the queue. False if the lease is lost and nothing changed; a repeated request is
-/// answered like the first.
+/// answered like the first. An error is kept as far as people may be shown it: to refuse it would lose the job.
 pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Result<bool, AppError> {
     let error: String = match cause {
         Cause::Drain => String::new(),
-        Cause::Failure(_, error) => error.chars().take(ERROR_CHARS_MAX).collect(),
+        Cause::Failure(_, error) => shown(error, ERROR_CHARS_MAX),
     };
     let outcome = match cause {
         Cause::Drain => Outcome::Drained,
         Cause::Failure(cause, _) => Outcome::Failed(cause, &error),
     };
-    let mut tx = app.begin().await?;
-    let Some(lease) = leases::lock(&mut tx, claim).await? else {
-        return Ok(leases::ended_as(&mut tx, claim, outcome).await?);
+    let effects = loop {
+        let mut tx = app.begin().await?;
+        let Some(lease) = leases::lock(&mut tx, claim).await? else {
+            return Ok(leases::ended_as(&mut tx, claim, outcome).await?);
+        };
+        let given_up = give_up_job(app, &mut tx, lease, outcome).await?;
+        tx.commit().await?;
+        if let Some(effects) = given_up {
+            break effects;
+        }
     };
-    let effects = give_up_job(app, &mut tx, lease, outcome).await?;
-    tx.commit().await?;
     app.metrics.lease_ended(outcome);
     match cause {
         Cause::Drain => info!(job.id = %claim.job_id, "job handed back"),

@@ -1,8 +1,8 @@
 //! Renew: a worker's heartbeat says that it lives, and renews its leases.
 
-use trawl_domain::id::WorkerId;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 
+use super::register_worker::CallingWorker;
 use super::{App, AppError};
 use crate::store::leases::{self, LeaseClaim};
 use crate::store::{jobs, workers};
@@ -21,8 +21,9 @@ pub enum Renewed {
 /// Renews a worker's leases; for each what became of it.
 ///
 /// # Errors
-/// [`AppError::NotFound`] if the worker never registered.
-pub async fn renew_leases(app: &App, worker_id: WorkerId, claims: &[LeaseClaim]) -> Result<Vec<Renewed>, AppError> {
+/// [`AppError::NotFound`] if the worker never registered, [`AppError::Forbidden`] if another caller did that.
+pub async fn renew_leases(app: &App, worker: CallingWorker, claims: &[LeaseClaim]) -> Result<Vec<Renewed>, AppError> {
+    let worker_id = worker.worker_id;
     if claims.len() > WORKER_SLOTS_MAX as usize {
         return Err(AppError::invalid(
             "leases",
@@ -30,9 +31,7 @@ pub async fn renew_leases(app: &App, worker_id: WorkerId, claims: &[LeaseClaim])
         ));
     }
     let mut tx = app.begin().await?;
-    if !workers::seen(&mut tx, worker_id).await? {
-        return Err(AppError::NotFound(format!("worker {worker_id} is not registered")));
-    }
+    worker.check(workers::seen(&mut tx, worker_id, worker.caller.owner().as_deref()).await?)?;
     let live = leases::renew(&mut tx, worker_id, claims, app.settings.lease_ttl).await?;
     let paused = if live.is_empty() {
         Vec::new()

@@ -1,4 +1,4 @@
-//! Report: writes epoch reports in batches, each batch in one transaction with the check of its leases.
+//! Report: writes epoch reports in batches, each batch in one transaction with the check of its leases and of their order.
 //!
 //! All streams feed one writer. While it commits, reports gather, and the next batch takes all that came: batches grow with
 //! the load by themselves, and a lone report does not wait.
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use trawl_domain::id::JobId;
 
+use super::epoch_order::Order;
 use super::steps::Steps;
 use super::{App, AppError};
 use crate::metrics::Answered;
@@ -29,6 +30,8 @@ const BATCH_ROWS_MAX: usize = 8_192;
 pub struct JobEpoch {
     /// The lease.
     pub lease: LeaseClaim,
+    /// Epoch, from 0.
+    pub epoch: u32,
     /// Losses, all finite.
     pub reports: Vec<NewReport>,
     /// Members that ended because a loss was not finite.
@@ -42,6 +45,10 @@ pub enum Written {
     Durable,
     /// The lease is lost; nothing was written.
     LeaseLost,
+    /// An epoch before it is not there, so it may not be yet: sent again in order, it may.
+    Ahead,
+    /// The job has no such epoch or no such member: what this field of the request says.
+    Refused(&'static str),
 }
 
 /// The batch was not written, and may be sent again.
@@ -117,10 +124,17 @@ async fn write_and_answer<S: Steps>(app: &S, batch: Vec<Waiting>) {
             app.pause_for_space(&Vec::from_iter(jobs), &reason).await;
         }
     }
-    for (epoch, (came_at, sender)) in epochs.iter().zip(askers) {
+    for (place, (came_at, sender)) in askers.into_iter().enumerate() {
         let (answer, answered) = match &written {
-            Ok(live) if live.contains(&epoch.lease) => (Ok(Written::Durable), Answered::Durable),
-            Ok(_) => (Ok(Written::LeaseLost), Answered::LeaseLost),
+            Ok(written) => {
+                let answered = match written[place] {
+                    Written::Durable => Answered::Durable,
+                    Written::LeaseLost => Answered::LeaseLost,
+                    Written::Ahead => Answered::NotWritten,
+                    Written::Refused(_) => Answered::Refused,
+                };
+                (Ok(written[place]), answered)
+            }
             Err(error) if error.lack_of_space().is_some() => (Err(NotWritten::NoSpace), Answered::NotWritten),
             Err(_) => (Err(NotWritten::Now), Answered::NotWritten),
         };
@@ -130,31 +144,34 @@ async fn write_and_answer<S: Steps>(app: &S, batch: Vec<Waiting>) {
     }
 }
 
-/// Writes epochs in one transaction; under which of their leases.
-pub(super) async fn write(app: &App, batch: &[JobEpoch]) -> Result<HashSet<LeaseClaim>, AppError> {
+/// Writes epochs in one transaction, those that may be written; what became of each.
+pub(super) async fn write(app: &App, batch: &[JobEpoch]) -> Result<Vec<Written>, AppError> {
     let mut tx = app.begin().await?;
     let mut claims: Vec<LeaseClaim> = batch.iter().map(|epoch| epoch.lease).collect();
     claims.sort_by_key(|claim| claim.job_id);
     claims.dedup();
     let live: HashSet<LeaseClaim> = leases::share(&mut tx, &claims).await?.into_iter().collect();
-    let held = || batch.iter().filter(|epoch| live.contains(&epoch.lease));
-    let reports: Vec<NewReport> = held().flat_map(|epoch| epoch.reports.iter().copied()).collect();
-    let diverged: Vec<_> = held()
-        .flat_map(|epoch| epoch.diverged.iter().map(|member| (epoch.lease.job_id, *member)))
-        .collect();
-    if !diverged.is_empty() {
-        folds::diverge(&mut tx, &diverged).await?;
+    let jobs: Vec<JobId> = live.iter().map(|claim| claim.job_id).collect();
+    let mut order = Order::new(epoch_reports::progress(&mut tx, &jobs).await?);
+    let written = batch.iter().map(|epoch| match live.contains(&epoch.lease) {
+        true => order.take(epoch),
+        false => Written::LeaseLost,
+    });
+    let written: Vec<Written> = written.collect();
+    if !order.diverged.is_empty() {
+        folds::diverge(&mut tx, &order.diverged).await?;
     }
-    if !reports.is_empty() {
-        epoch_reports::insert(&mut tx, &reports).await?;
+    if !order.rows.is_empty() {
+        epoch_reports::insert(&mut tx, &order.rows).await?;
     }
     tx.commit().await.map_err(StoreError::from)?;
-    app.metrics.committed(reports.len());
+    let rows = order.rows.len();
+    app.metrics.committed(rows);
     debug!(
         report.batch_len = batch.len(),
-        report.rows = reports.len(),
+        report.rows = rows,
         "epoch reports written"
     );
     app.signal_studies();
-    Ok(live)
+    Ok(written)
 }

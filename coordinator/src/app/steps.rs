@@ -4,19 +4,20 @@
 //! [`App`] carries them out in Postgres. A model in memory (`e2e/tests/simulation/model/`) carries them out where the protocol is
 //! simulated, and is held against [`App`], answer by answer.
 
-use std::collections::HashSet;
 use std::fmt::Debug;
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use trawl_domain::dataset::FileHash;
-use trawl_domain::id::{JobId, WorkerId};
+use trawl_domain::id::JobId;
 
+use super::door::Caller;
 use super::keep_artifact::ArtifactHead;
 use super::keep_checkpoint::CheckpointHead;
 use super::lease_job::LeasedJob;
+use super::register_worker::CallingWorker;
 use super::release_job::Cause;
 use super::renew_lease::Renewed;
-use super::report_epochs::JobEpoch;
+use super::report_epochs::{JobEpoch, Written};
 use super::{App, AppError, Settings, TestMetrics};
 use super::{expire_leases, finish_job, incoming_file, keep_artifact, keep_checkpoint, lease_job, register_dataset};
 use super::{pause_study, register_worker, release_job, renew_lease, report_epochs};
@@ -37,10 +38,10 @@ pub trait Steps: Debug + Send + Sync + 'static {
     /// Where the bytes of files are.
     fn files(&self) -> &Files;
 
-    /// One permit for each file that may be on its way into the object store.
+    /// One permit for each file of workers that may be on its way into the object store.
     fn uploads(&self) -> &Semaphore;
 
-    /// Waits until one more file may be on its way into the object store.
+    /// Waits until one more of them may be.
     fn upload_permit(&self) -> impl Future<Output = Answer<SemaphorePermit<'_>>> + Send {
         async {
             let permit = self.uploads().acquire().await;
@@ -59,23 +60,23 @@ pub trait Steps: Debug + Send + Sync + 'static {
     fn pause_for_space(&self, jobs: &[JobId], reason: &str) -> impl Future<Output = bool> + Send;
 
     /// Makes a worker known, or known again.
-    fn register_worker(&self, worker: &NewWorker) -> impl Future<Output = Answer<()>> + Send;
+    fn register_worker(&self, worker: &NewWorker, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
 
     /// Notes that a worker said goodbye.
-    fn unregister_worker(&self, worker_id: WorkerId) -> impl Future<Output = Answer<()>> + Send;
+    fn unregister_worker(&self, worker: CallingWorker) -> impl Future<Output = Answer<()>> + Send;
 
     /// Leases up to `slots` jobs, those that are there.
-    fn try_lease(&self, worker_id: WorkerId, slots: u32) -> impl Future<Output = Answer<Vec<LeasedJob>>> + Send;
+    fn try_lease(&self, worker: CallingWorker, slots: u32) -> impl Future<Output = Answer<Vec<LeasedJob>>> + Send;
 
     /// Renews a worker's leases; for each what became of it.
     fn renew_leases(
         &self,
-        worker_id: WorkerId,
+        worker: CallingWorker,
         claims: &[LeaseClaim],
     ) -> impl Future<Output = Answer<Vec<Renewed>>> + Send;
 
-    /// Writes epochs; under which of their leases.
-    fn write_epochs(&self, epochs: &[JobEpoch]) -> impl Future<Output = Answer<HashSet<LeaseClaim>>> + Send;
+    /// Writes epochs; what became of each.
+    fn write_epochs(&self, epochs: &[JobEpoch]) -> impl Future<Output = Answer<Vec<Written>>> + Send;
 
     /// Ends a job.
     fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> impl Future<Output = Answer<bool>> + Send;
@@ -143,23 +144,23 @@ impl Steps for App {
         pause_study::pause_for_space(self, jobs, reason).await
     }
 
-    async fn register_worker(&self, worker: &NewWorker) -> Answer<()> {
-        register_worker::register_worker(self, worker).await
+    async fn register_worker(&self, worker: &NewWorker, caller: Caller) -> Answer<()> {
+        register_worker::register_worker(self, worker, caller).await
     }
 
-    async fn unregister_worker(&self, worker_id: WorkerId) -> Answer<()> {
-        register_worker::unregister_worker(self, worker_id).await
+    async fn unregister_worker(&self, worker: CallingWorker) -> Answer<()> {
+        register_worker::unregister_worker(self, worker).await
     }
 
-    async fn try_lease(&self, worker_id: WorkerId, slots: u32) -> Answer<Vec<LeasedJob>> {
-        lease_job::try_lease(self, worker_id, slots).await
+    async fn try_lease(&self, worker: CallingWorker, slots: u32) -> Answer<Vec<LeasedJob>> {
+        lease_job::try_lease(self, worker, slots).await
     }
 
-    async fn renew_leases(&self, worker_id: WorkerId, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
-        renew_lease::renew_leases(self, worker_id, claims).await
+    async fn renew_leases(&self, worker: CallingWorker, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
+        renew_lease::renew_leases(self, worker, claims).await
     }
 
-    async fn write_epochs(&self, epochs: &[JobEpoch]) -> Answer<HashSet<LeaseClaim>> {
+    async fn write_epochs(&self, epochs: &[JobEpoch]) -> Answer<Vec<Written>> {
         report_epochs::write(self, epochs).await
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,10 @@ use super::status::invalid_field;
 use crate::app::{AppError, UPLOAD_WITHIN};
 use crate::files::{CHUNK_BYTES_MAX, Pieces, Upload};
 
+/// How long a sender of a file may be silent, and how long it has before its rate counts.
+const PIECE_SENT_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes a second that a sender has to reach in the mean: below it, it would keep others from their turns.
+const LEAST_RATE: u64 = 64 << 10;
 /// How long the reader of a file may leave a piece of it where it is. Over a line of 8 kbit/s, one takes as long.
 const PIECE_READ_WITHIN: Duration = Duration::from_secs(60);
 
@@ -45,6 +49,34 @@ impl From<NotReceived> for Status {
     }
 }
 
+/// The time that the sender of a file has: for its next piece, and for all of it by a least rate. Only what is waited for counts,
+/// and not what it takes to store a piece.
+#[derive(Debug, Default)]
+struct Patience {
+    waited: Duration,
+}
+
+impl Patience {
+    /// How long the next piece may take after so many bytes.
+    fn left(&self, came_bytes: u64) -> Duration {
+        let by_rate = PIECE_SENT_WITHIN + Duration::from_millis(came_bytes.saturating_mul(1_000) / LEAST_RATE);
+        by_rate.saturating_sub(self.waited).min(PIECE_SENT_WITHIN)
+    }
+
+    /// The next message of a file of which so many bytes came.
+    async fn next<M>(&mut self, inbound: &mut Streaming<M>, came_bytes: u64) -> Result<Option<M>, Status> {
+        let asked_at = Instant::now();
+        let next = timeout(self.left(came_bytes), inbound.message()).await;
+        self.waited += asked_at.elapsed();
+        next.unwrap_or_else(|_| {
+            Err(Status::deadline_exceeded(format!(
+                "the file comes too slowly: a piece of it within {} s, and {LEAST_RATE} bytes a second, is the least",
+                PIECE_SENT_WITHIN.as_secs()
+            )))
+        })
+    }
+}
+
 /// Takes the rest of a file off a stream, after the chunk of its first message. Whether it is the file that was announced
 /// shows at its end; that it is no larger shows here.
 pub(super) async fn receive<M>(
@@ -55,7 +87,7 @@ pub(super) async fn receive<M>(
     bytes_max: u64,
 ) -> Result<(), NotReceived> {
     let received = async {
-        let mut chunk = first;
+        let (mut chunk, mut patience) = (first, Patience::default());
         loop {
             if chunk.len() > CHUNK_BYTES_MAX {
                 let limit = format!("must be at most {CHUNK_BYTES_MAX} bytes");
@@ -69,7 +101,7 @@ pub(super) async fn receive<M>(
                 let written = upload.write(chunk.into()).await;
                 written.map_err(|error| NotReceived::Stored(error.into()))?;
             }
-            match inbound.message().await? {
+            match patience.next(inbound, upload.written_bytes()).await? {
                 Some(message) => chunk = chunk_of(message),
                 None => return Ok(()),
             }
@@ -134,5 +166,26 @@ impl<T> Stream for FileStream<T> {
             }
             next => next,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_has_ten_seconds_for_a_piece_and_a_least_rate_for_all_of_it() {
+        let mut patience = Patience::default();
+        assert_eq!(patience.left(0), PIECE_SENT_WITHIN);
+        patience.waited = Duration::from_secs(9);
+        assert_eq!(patience.left(0), Duration::from_secs(1));
+        assert_eq!(patience.left(LEAST_RATE), Duration::from_secs(2));
+        assert_eq!(
+            patience.left(1 << 30),
+            PIECE_SENT_WITHIN,
+            "no credit for a long silence"
+        );
+        patience.waited = Duration::from_secs(20);
+        assert_eq!(patience.left(10 * LEAST_RATE), Duration::ZERO);
     }
 }

@@ -1,216 +1,418 @@
-//! Load that is held: how many calls there are at once, how long their requests may take to come, and how much of their answers
+//! Load that is held: how many calls there are at once, of all and of each caller, what they wait for, and how much of their answers
 //! waits to be read. What is beyond a limit is refused in words, and nothing of it is taken into memory.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 use tonic::Status;
+use trawl_domain::access::Role;
 
-use super::access::Audience;
-use crate::app::UPLOAD_WITHIN;
+use super::access::{Places, Rpc, Turn};
+use super::shares::{Full, Permit, Shares};
+use crate::app::door::Caller;
 
-/// Calls of all clients that are under way at once: a worker has three or four.
-const CALLS_MAX: usize = 4_096;
-/// The same of those who need no token, so that strangers cannot take the places of others.
-const STRANGERS_CALLS_MAX: usize = 256;
+/// Calls that are under way at once, of all and of one caller. Watches and reports take one as long as they live.
+const USERS_CALLS: Limit = Limit { all: 1_024, share: 256 };
+/// Those of admins, so that they see what goes on whatever others do.
+const ADMINS_CALLS: Limit = Limit { all: 512, share: 256 };
+/// Streams that ask what there is to call: people have few of them, and whoever reads no answer leaves more unread than elsewhere.
+const REFLECTION_CALLS: Limit = Limit { all: 64, share: 16 };
+/// Those about tokens, so that one can be revoked whatever its owner does.
+const ACCESS_CALLS: Limit = Limit { all: 64, share: 32 };
+/// Those of workers, which have three or four each; all workers of a deployment may have the same token.
+const WORKERS_CALLS: Limit = Limit {
+    all: 4_096,
+    share: 2_048,
+};
+/// Files on their way in, with those that wait for their turn: each has a piece in memory.
+const USERS_UPLOADS: Limit = Limit { all: 32, share: 16 };
+const WORKERS_UPLOADS: Limit = Limit { all: 256, share: 256 };
+/// Streams of those who need no token.
+const STRANGERS_WATCHES: Limit = Limit { all: 64, share: 64 };
+/// Their questions. They are answered at once: where there are more, the one that has been coming for longest makes room.
+const PROBES_MAX: usize = 256;
+/// Calls whose token is being looked up, while the database is asked: in that time nothing else bounds them.
+const ARRIVING_MAX: usize = 512;
 /// Studies that are checked at once. A message of a megabyte may hold half a million empty parts, and takes a hundred times that
 /// before it is refused.
-const SUBMISSIONS_AT_ONCE: usize = 2;
+const SUBMISSIONS: Limit = Limit { all: 2, share: 1 };
+/// Those, and those that wait for it.
+const SUBMISSIONS_WAITING: Limit = Limit { all: 64, share: 16 };
 /// How long a submission waits for its turn.
 const SUBMISSION_TURN_WITHIN: Duration = Duration::from_secs(20);
-/// How long the request of a call may take to come, where it is one message.
-const REQUEST_WITHIN: Duration = Duration::from_secs(30);
-/// The same of a file: the time that it has once it began, and the wait for its turn before.
-const FILE_WITHIN: Duration = UPLOAD_WITHIN.saturating_add(Duration::from_secs(60));
 /// Files that go out at once to users, and to workers: each has some pieces in memory, and reads the next ones while they go.
-const USERS_FILES_MAX: usize = 64;
-const WORKERS_FILES_MAX: usize = 256;
+const USERS_FILES: Limit = Limit { all: 32, share: 8 };
+const WORKERS_FILES: Limit = Limit { all: 256, share: 256 };
 /// How long a file that is asked for waits for its turn.
 const FILE_TURN_WITHIN: Duration = Duration::from_secs(20);
-/// Bytes of answers that wait for their readers, of all calls of users together.
-const USERS_WAITING_BYTES_MAX: usize = 128 << 20;
+/// Bytes of answers that wait for their readers, of all calls of users together and of those of one of them.
+const USERS_WAITING_BYTES: Limit = Limit {
+    all: 32 << 20,
+    share: 8 << 20,
+};
 /// The same of workers, so that users who do not read cost no worker the jobs that were leased to it.
-const WORKERS_WAITING_BYTES_MAX: usize = 64 << 20;
+const WORKERS_WAITING_BYTES: Limit = Limit {
+    all: 32 << 20,
+    share: 32 << 20,
+};
 /// So much of an answer may wait in any case: it is what the connection holds ready to be sent.
 pub(super) const PIECE_BYTES: usize = 16 << 10;
 
-/// What the RPCs of workers begin with.
-const OF_WORKERS: &str = "/trawl.v1.WorkerService/";
+/// How many there may be: of all callers together, and of one.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    all: usize,
+    share: usize,
+}
+
+impl Limit {
+    fn shares(self) -> Shares<Caller> {
+        Shares::new(self.all, self.share)
+    }
+}
 
 /// What all calls together may take.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Load {
-    calls: Arc<Semaphore>,
-    strangers_calls: Arc<Semaphore>,
-    submissions: Arc<Semaphore>,
-    users: Answers,
-    workers: Answers,
-}
-
-/// What the answers of one sort of callers may take.
-#[derive(Clone, Debug)]
-struct Answers {
-    files: Arc<Semaphore>,
-    waiting_bytes: Arc<Semaphore>,
-}
-
-impl Answers {
-    fn new(files: usize, waiting_bytes: usize) -> Self {
-        Self {
-            files: Arc::new(Semaphore::new(files)),
-            waiting_bytes: Arc::new(Semaphore::new(waiting_bytes)),
-        }
-    }
+    arriving: Semaphore,
+    users: Shares<Caller>,
+    admins: Shares<Caller>,
+    access: Shares<Caller>,
+    reflection: Shares<Caller>,
+    workers: Shares<Caller>,
+    users_uploads: Shares<Caller>,
+    workers_uploads: Shares<Caller>,
+    watches: Shares<Caller>,
+    probes: Arc<Probes>,
+    submissions: Shares<Caller>,
+    submissions_waiting: Shares<Caller>,
+    users_files: Shares<Caller>,
+    workers_files: Shares<Caller>,
+    users_waiting_bytes: Arc<Shares<Caller>>,
+    workers_waiting_bytes: Arc<Shares<Caller>>,
 }
 
 /// The place of a call, until its last part is gone.
 #[derive(Debug)]
-pub(super) struct Place {
-    _call: OwnedSemaphorePermit,
-    _turn: Option<OwnedSemaphorePermit>,
+pub(super) enum Place {
+    Held { _permit: Permit },
+    Probe(Probe),
+}
+
+/// The turn of a call, until its last part is gone.
+#[derive(Debug)]
+pub(super) struct TurnTaken {
+    _turn: Permit,
+    _waits: Option<Permit>,
 }
 
 impl Load {
     /// With nothing under way.
     pub(super) fn new() -> Self {
         Self {
-            calls: Arc::new(Semaphore::new(CALLS_MAX)),
-            strangers_calls: Arc::new(Semaphore::new(STRANGERS_CALLS_MAX)),
-            submissions: Arc::new(Semaphore::new(SUBMISSIONS_AT_ONCE)),
-            users: Answers::new(USERS_FILES_MAX, USERS_WAITING_BYTES_MAX),
-            workers: Answers::new(WORKERS_FILES_MAX, WORKERS_WAITING_BYTES_MAX),
+            arriving: Semaphore::new(ARRIVING_MAX),
+            users: USERS_CALLS.shares(),
+            admins: ADMINS_CALLS.shares(),
+            access: ACCESS_CALLS.shares(),
+            reflection: REFLECTION_CALLS.shares(),
+            workers: WORKERS_CALLS.shares(),
+            users_uploads: USERS_UPLOADS.shares(),
+            workers_uploads: WORKERS_UPLOADS.shares(),
+            watches: STRANGERS_WATCHES.shares(),
+            probes: Arc::default(),
+            submissions: SUBMISSIONS.shares(),
+            submissions_waiting: SUBMISSIONS_WAITING.shares(),
+            users_files: USERS_FILES.shares(),
+            workers_files: WORKERS_FILES.shares(),
+            users_waiting_bytes: Arc::new(USERS_WAITING_BYTES.shares()),
+            workers_waiting_bytes: Arc::new(WORKERS_WAITING_BYTES.shares()),
         }
     }
 
-    /// A place for a call. A submission and one for a file may wait for it, before anything of its message is read.
+    /// Lets a call's token be looked up.
+    ///
+    /// # Errors
+    /// Too many wait for the same.
+    pub(super) fn arrive(&self) -> Result<SemaphorePermit<'_>, Status> {
+        let arrived = self.arriving.try_acquire();
+        arrived.map_err(|_| Status::resource_exhausted("too many calls arrive at once; try again"))
+    }
+
+    /// A place for a call.
     ///
     /// # Errors
     /// There is none.
-    pub(super) async fn take(&self, path: &str, audience: Option<Audience>) -> Result<Place, Status> {
-        let (calls, max) = if audience == Some(Audience::Everybody) {
-            (&self.strangers_calls, STRANGERS_CALLS_MAX)
-        } else {
-            (&self.calls, CALLS_MAX)
+    pub(super) fn place(&self, rpc: &Rpc, caller: Caller) -> Result<Place, Status> {
+        let is_admins = matches!(caller, Caller::Operator | Caller::Token(_, Role::Admin));
+        let (places, limit) = match rpc.places {
+            Places::Probes => return Ok(Place::Probe(self.probes.begin())),
+            Places::Watches => (&self.watches, STRANGERS_WATCHES),
+            Places::Users if is_admins => (&self.admins, ADMINS_CALLS),
+            Places::Users => (&self.users, USERS_CALLS),
+            Places::Access => (&self.access, ACCESS_CALLS),
+            Places::Reflection => (&self.reflection, REFLECTION_CALLS),
+            Places::Workers => (&self.workers, WORKERS_CALLS),
+            Places::UserUploads => (&self.users_uploads, USERS_UPLOADS),
+            Places::WorkerUploads => (&self.workers_uploads, WORKERS_UPLOADS),
         };
-        let call = Arc::clone(calls).try_acquire_owned();
-        let call = call.map_err(|_| Status::resource_exhausted(format!("{max} calls are under way; try again")))?;
-        let turn = match self.turns(path) {
-            Some((turns, within, beyond)) => {
-                let turn = tokio::time::timeout(within, Arc::clone(turns).acquire_owned()).await;
-                let turn = turn.ok().and_then(Result::ok);
-                Some(turn.ok_or_else(|| Status::resource_exhausted(beyond))?)
+        match places.try_take(&caller, 1) {
+            Ok(permit) => Ok(Place::Held { _permit: permit }),
+            // A worker that is to hand its job back gives a checkpoint up where there is no space for it, and tries again here.
+            Err(_) if rpc.places == Places::WorkerUploads => {
+                Err(Status::unavailable("too many files are on their way; try again"))
             }
-            None => None,
-        };
-        Ok(Place {
-            _call: call,
-            _turn: turn,
-        })
+            Err(Full::Share) if limit.share < limit.all => Err(Status::resource_exhausted(format!(
+                "{} calls of this kind are under way with this token; try again",
+                limit.share
+            ))),
+            Err(_) => Err(Status::resource_exhausted(format!(
+                "{} calls of this kind are under way; try again",
+                limit.all
+            ))),
+        }
     }
 
-    /// What a call has to wait for, how long at most, and what it is told beyond that.
-    fn turns(&self, path: &str) -> Option<(&Arc<Semaphore>, Duration, &'static str)> {
-        match path.rsplit('/').next().unwrap_or_default() {
+    /// Waits for a call's turn, if it has to.
+    ///
+    /// # Errors
+    /// It does not come in time, or too many wait for theirs.
+    pub(super) async fn turn(&self, rpc: &Rpc, caller: Caller) -> Result<Option<TurnTaken>, Status> {
+        let Some(turn) = rpc.turn else { return Ok(None) };
+        let (turns, within, beyond) = match turn {
             // Its messages take far more memory than they have bytes.
-            "CreateStudy" => Some((
+            Turn::Submission => (
                 &self.submissions,
                 SUBMISSION_TURN_WITHIN,
                 "too many studies are submitted at once; try again",
-            )),
-            "GetArtifact" | "GetDataset" | "GetCheckpoint" => Some((
-                &self.answers(path).files,
-                FILE_TURN_WITHIN,
-                "too many files are on their way; try again",
-            )),
-            _ => None,
-        }
-    }
-
-    fn answers(&self, path: &str) -> &Answers {
-        if path.starts_with(OF_WORKERS) {
-            &self.workers
-        } else {
-            &self.users
-        }
+            ),
+            Turn::UserFile => (&self.users_files, FILE_TURN_WITHIN, FILES_BEYOND),
+            Turn::WorkerFile => (&self.workers_files, FILE_TURN_WITHIN, FILES_BEYOND),
+        };
+        let beyond = || Status::resource_exhausted(beyond);
+        let waits = match turn {
+            Turn::Submission => Some(self.submissions_waiting.try_take(&caller, 1).map_err(|_| beyond())?),
+            Turn::UserFile | Turn::WorkerFile => None,
+        };
+        let turn = timeout(within, turns.take(&caller)).await.ok().flatten();
+        Ok(Some(TurnTaken {
+            _turn: turn.ok_or_else(beyond)?,
+            _waits: waits,
+        }))
     }
 
     /// What the answer to a call has to wait under.
-    pub(super) fn waiting(&self, path: &str) -> Waiting {
-        Waiting(Arc::clone(&self.answers(path).waiting_bytes))
+    pub(super) fn waiting(&self, rpc: &Rpc, caller: Caller) -> Waiting {
+        let bytes = match rpc.places {
+            Places::Workers | Places::WorkerUploads => &self.workers_waiting_bytes,
+            _ => &self.users_waiting_bytes,
+        };
+        Waiting {
+            bytes: Arc::clone(bytes),
+            caller,
+        }
     }
 }
 
+const FILES_BEYOND: &str = "too many files are on their way; try again";
+
 /// How much may wait to be read.
-#[derive(Clone, Debug)]
-pub(super) struct Waiting(Arc<Semaphore>);
+#[derive(Debug)]
+pub(super) struct Waiting {
+    bytes: Arc<Shares<Caller>>,
+    caller: Caller,
+}
 
 impl Waiting {
     /// Lets an answer wait for its reader; `None` for one that is small.
     ///
     /// # Errors
     /// Too many wait.
-    pub(super) fn keep(&self, answer: &Bytes) -> Result<Option<OwnedSemaphorePermit>, Status> {
+    pub(super) fn keep(&self, answer: &Bytes) -> Result<Option<Permit>, Status> {
         let more = answer.len().saturating_sub(PIECE_BYTES);
         if more == 0 {
             return Ok(None);
         }
-        let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let kept = Arc::clone(&self.0).try_acquire_many_owned(more);
+        let kept = self.bytes.try_take(&self.caller, more);
         kept.map(Some).map_err(|_| {
             Status::resource_exhausted("too many answers wait for their readers; try again, or ask for less")
         })
     }
 }
 
-/// How long the request of an RPC may take to come; `None` for streams that stay open.
-pub(super) fn request_within(path: &str) -> Option<Duration> {
-    match path.rsplit('/').next().unwrap_or_default() {
-        // The token of whoever opened them ends them, or the coordinator's end.
-        "ReportEpochs" | "ServerReflectionInfo" => None,
-        "PutArtifact" | "PutCheckpoint" | "PutDataset" => Some(FILE_WITHIN),
-        _ => Some(REQUEST_WITHIN),
+/// The questions of strangers that are under way, in the order in which they began.
+#[derive(Debug, Default)]
+struct Probes(Mutex<UnderWay>);
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    begun: u64,
+    probes: BTreeMap<u64, Arc<Notify>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Probe {
+    number: u64,
+    makes_room: Arc<Notify>,
+    of: Arc<Probes>,
+}
+
+impl Probes {
+    fn begin(self: &Arc<Self>) -> Probe {
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (number, makes_room) = (under_way.begun, Arc::new(Notify::new()));
+        under_way.begun += 1;
+        under_way.probes.insert(number, Arc::clone(&makes_room));
+        if under_way.probes.len() > PROBES_MAX
+            && let Some((_, oldest)) = under_way.probes.pop_first()
+        {
+            oldest.notify_one();
+        }
+        Probe {
+            number,
+            makes_room,
+            of: Arc::clone(self),
+        }
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let mut under_way = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        under_way.probes.remove(&self.number);
+    }
+}
+
+impl Place {
+    /// Waits until the call has to make room for others; most never have to.
+    pub(super) async fn makes_room(&self) -> Status {
+        match self {
+            Self::Held { .. } => pending().await,
+            Self::Probe(probe) => {
+                probe.makes_room.notified().await;
+                Status::resource_exhausted("too many questions are under way, and this one has been coming for longest")
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::iter::from_fn;
+
+    use trawl_domain::id::TokenId;
+    use uuid::Uuid;
+
+    use super::super::access::{TABLE, rpc};
     use super::*;
 
+    fn named(name: &str) -> &'static Rpc {
+        rpc(name).expect("it is in the table")
+    }
+
+    fn token(number: u128, role: Role) -> Caller {
+        Caller::Token(TokenId(Uuid::from_u128(number)), role)
+    }
+
+    /// All places that a caller gets.
+    fn all_of(load: &Load, name: &str, caller: Caller) -> Vec<Place> {
+        from_fn(|| load.place(named(name), caller).ok()).collect()
+    }
+
     #[test]
-    fn answers_that_nobody_reads_are_bounded_in_all() {
+    fn answers_that_nobody_reads_are_bounded_of_each_caller_and_in_all() {
         let load = Load::new();
-        let users = load.waiting("/trawl.v1.StudyService/ListEpochReports");
+        let pages = named("/trawl.v1.StudyService/ListEpochReports");
         let page = Bytes::from(vec![0; 1 << 20]);
-        let mut kept = Vec::new();
-        while let Ok(permit) = users.keep(&page) {
-            kept.push(permit.expect("a page is large"));
-        }
-        assert_eq!(kept.len(), USERS_WAITING_BYTES_MAX / ((1 << 20) - PIECE_BYTES));
-        assert!(users.keep(&Bytes::from_static(b"small")).expect("always").is_none());
-        let workers = load.waiting("/trawl.v1.WorkerService/LeaseJobs");
+        let each = USERS_WAITING_BYTES.share / ((1 << 20) - PIECE_BYTES);
+        let keep_all = |caller| -> Vec<Permit> {
+            let waiting = load.waiting(pages, caller);
+            from_fn(|| waiting.keep(&page).ok().map(|kept| kept.expect("a page is large"))).collect()
+        };
+        let first = keep_all(token(1, Role::Reader));
+        assert_eq!(first.len(), each);
+        let others: Vec<_> = (2..9).map(|number| keep_all(token(number, Role::Reader))).collect();
+        let kept: usize = others.iter().map(Vec::len).sum::<usize>() + first.len();
+        assert_eq!(kept, USERS_WAITING_BYTES.all / ((1 << 20) - PIECE_BYTES));
+        let reader = load.waiting(pages, token(1, Role::Reader));
+        assert!(reader.keep(&Bytes::from_static(b"small")).expect("always").is_none());
+        let worker = load.waiting(named("/trawl.v1.WorkerService/LeaseJobs"), Caller::Worker);
         assert!(
-            workers.keep(&page).is_ok(),
+            worker.keep(&page).is_ok(),
             "users who do not read are in the way of workers"
         );
-        kept.pop();
-        assert!(users.keep(&page).is_ok(), "one was read");
+        drop(first);
+        assert!(reader.keep(&page).is_ok(), "they were read");
+    }
+
+    #[test]
+    fn a_caller_has_its_share_of_the_places_and_takes_none_of_another_sort() {
+        let load = Load::new();
+        let (watch, heartbeat) = ("/trawl.v1.StudyService/WatchStudy", "/trawl.v1.WorkerService/Heartbeat");
+        let readers: Vec<_> = (0..9)
+            .map(|number| all_of(&load, watch, token(number, Role::Reader)))
+            .collect();
+        assert_eq!(readers[0].len(), USERS_CALLS.share);
+        assert_eq!(readers.iter().map(Vec::len).sum::<usize>(), USERS_CALLS.all);
+        let workers: Vec<_> = (0..3)
+            .map(|number| all_of(&load, heartbeat, token(number, Role::Worker)))
+            .collect();
+        assert_eq!(workers[0].len(), WORKERS_CALLS.share);
+        assert!(load.place(named(heartbeat), Caller::Worker).is_err(), "all are taken");
+        let admin = token(10, Role::Admin);
+        assert_eq!(all_of(&load, watch, admin).len(), ADMINS_CALLS.share);
+        for revoke in [admin, Caller::Operator] {
+            assert!(load.place(named("/trawl.v1.AccessService/RevokeToken"), revoke).is_ok());
+        }
+        let watches = all_of(&load, "/grpc.health.v1.Health/Watch", Caller::Anybody);
+        assert_eq!(watches.len(), STRANGERS_WATCHES.all);
+        assert!(
+            load.place(named("/grpc.health.v1.Health/Check"), Caller::Anybody)
+                .is_ok()
+        );
     }
 
     #[tokio::test]
-    async fn strangers_take_no_places_of_others() {
+    async fn a_probe_that_does_not_come_to_its_end_makes_room_for_the_next_one() {
         let load = Load::new();
-        let everybody = Some(Audience::Everybody);
-        let mut strangers = Vec::new();
-        while let Ok(place) = load.take("/grpc.health.v1.Health/Watch", everybody).await {
-            strangers.push(place);
+        let probe = || load.place(named("/grpc.health.v1.Health/Check"), Caller::Anybody);
+        let mut held: Vec<Place> = (0..PROBES_MAX).map(|_| probe().expect("a place")).collect();
+        let next = probe().expect("a place");
+        held.remove(0).makes_room().await;
+        for stays in [&held[0], &next] {
+            let told = timeout(Duration::from_millis(1), stays.makes_room()).await;
+            assert!(told.is_err(), "one was enough");
         }
-        assert_eq!(strangers.len(), STRANGERS_CALLS_MAX);
-        assert!(
-            load.take("/trawl.v1.WorkerService/Heartbeat", Some(Audience::Known))
-                .await
-                .is_ok()
-        );
+        drop(held);
+        drop(next);
+        assert!(load.probes.0.lock().expect("not poisoned").probes.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_submits_one_study_at_a_time_and_few_wait() {
+        let load = Arc::new(Load::new());
+        let create = named("/trawl.v1.StudyService/CreateStudy");
+        let (greedy, other) = (token(1, Role::User), token(2, Role::User));
+        let held = load.turn(create, greedy).await.expect("its turn");
+        let more: Vec<_> = (0..SUBMISSIONS_WAITING.share)
+            .map(|_| {
+                let load = Arc::clone(&load);
+                tokio::spawn(async move { load.turn(create, greedy).await.map(drop) })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        assert!(load.turn(create, other).await.is_ok(), "one is in the way of others");
+        drop(held);
+        let mut refused = 0;
+        for more in more {
+            refused += usize::from(more.await.expect("no panic").is_err());
+        }
+        assert_eq!(refused, 1, "it has one turn, and the others wait");
+        assert!(TABLE.iter().filter(|rpc| rpc.turn == Some(Turn::Submission)).count() == 1);
     }
 }

@@ -6,10 +6,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 use trawl_domain::limits::{EPOCHS_MAX, JOB_MEMBERS_MAX};
+use trawl_domain::metric::is_loss;
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 
-use super::status::invalid;
+use super::status::{invalid, invalid_field};
 use super::worker_service::{claim, lease_status};
 use crate::app::report_epochs::{JobEpoch, NotWritten, ReportQueue, Written};
 use crate::store::epoch_reports::NewReport;
@@ -87,11 +88,15 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: mpsc::Sender
         let answer = match next {
             Pending::Refused(status) => Err(status),
             Pending::Queued { job_id, epoch, written } => match written.await {
-                Ok(Ok(written)) => Ok(v1::ReportEpochsResponse {
+                Ok(Ok(written @ (Written::Durable | Written::LeaseLost))) => Ok(v1::ReportEpochsResponse {
                     job_id,
                     epoch,
                     status: lease_status(written == Written::Durable),
                 }),
+                Ok(Ok(Written::Ahead)) => Err(Status::unavailable(
+                    "an epoch before this one is not there: send again, from the first that is not acknowledged",
+                )),
+                Ok(Ok(Written::Refused(field))) => Err(invalid_field(field, "must be one that the job has")),
                 Ok(Err(error)) => Err(Status::unavailable(error.to_string())),
                 Err(_) => Err(Status::unavailable(NotWritten::Now.to_string())),
             },
@@ -114,6 +119,9 @@ fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
         if !ascending || members.iter().any(|member| *member as usize >= JOB_MEMBERS_MAX) {
             v.add(field, format!("must be ascending and below {JOB_MEMBERS_MAX}"));
         }
+    }
+    if message.diverged.iter().any(|member| message.members.contains(member)) {
+        v.add("diverged", "must have no member that has losses");
     }
     if message.train_loss.len() != message.members.len() {
         v.add("train_loss", "must have one value a member");
@@ -140,16 +148,20 @@ fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
         return Err(invalid(&v));
     }
     let reports = message.members.iter().enumerate().map(|(index, member)| NewReport {
-        job_id: lease.job_id,
         member: *member,
-        epoch: message.epoch,
         train_loss: message.train_loss[index],
         val_loss: message.val_loss.get(index).copied(),
         val_accuracy: message.val_accuracy.get(index).copied(),
     });
+    // Finite, but so large that nothing could be made of it.
+    let (reports, overflown): (Vec<_>, Vec<_>) =
+        reports.partition(|report| is_loss(report.train_loss) && report.val_loss.is_none_or(is_loss));
+    let mut diverged = message.diverged.clone();
+    diverged.extend(overflown.iter().map(|report| report.member));
     Ok(JobEpoch {
         lease,
-        reports: reports.collect(),
-        diverged: message.diverged.clone(),
+        epoch: message.epoch,
+        reports,
+        diverged,
     })
 }

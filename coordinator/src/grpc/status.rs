@@ -18,6 +18,7 @@ pub(super) fn of(error: AppError) -> Status {
         AppError::Invalid(violations) => invalid(&violations),
         AppError::NotFound(message) => Status::not_found(message),
         AppError::AlreadyExists(message) => Status::already_exists(message),
+        AppError::Forbidden(message) => Status::permission_denied(message),
         AppError::FailedPrecondition(message) => Status::failed_precondition(message),
         AppError::Store(error) => of_store(&error),
         AppError::Files(error) if error.is_full() => {

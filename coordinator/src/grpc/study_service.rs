@@ -7,27 +7,30 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use trawl_domain::dataset::NotAHash;
 use trawl_domain::seed::Owner;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
 
 use super::file_streams::{self, FileStream};
+use super::shares::Shares;
 use super::status::invalid_field;
 use super::watch::watch;
-use super::{Turns, in_time, page_token, status, study_view};
+use super::{Turns, page_token, status, study_view, uploads};
+use crate::app::door::Caller;
 use crate::app::register_worker::list_workers;
-use crate::app::steps::Steps;
-use crate::app::{
-    App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, register_dataset, submit_study,
-};
-use crate::files::Fingerprint;
+use crate::app::{App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, submit_study};
+
+/// Files of users that are on their way into the object store at once, of all and of one caller; further ones wait. They are apart
+/// from those of workers.
+const UPLOADS_MAX: usize = 4;
+const UPLOADS_SHARE: usize = 2;
 
 /// The users' service.
 #[derive(Clone, Debug)]
 pub struct Studies {
     app: Arc<App>,
     turns: Turns,
+    uploads: Arc<Shares<Caller>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -39,6 +42,7 @@ impl Studies {
         Self {
             app,
             turns,
+            uploads: Arc::new(Shares::new(UPLOADS_MAX, UPLOADS_SHARE)),
             stop,
             tasks,
         }
@@ -292,41 +296,16 @@ impl StudyService for Studies {
     }
 
     async fn put_dataset(&self, request: Request<Streaming<v1::PutDatasetRequest>>) -> Answer<v1::PutDatasetResponse> {
-        let (app, inbound) = (Arc::clone(&self.app), request.into_inner());
+        // The guard says who calls; without it nobody is asked.
+        let caller = request.extensions().get().copied().unwrap_or(Caller::Anybody);
+        let (app, turns, inbound) = (Arc::clone(&self.app), Arc::clone(&self.uploads), request.into_inner());
         // A task of its own: it tidies up when the caller is gone, and its call with it.
-        let registered = self.tasks.spawn(async move { receive_dataset(&app, inbound).await });
+        let receive = async move { uploads::receive_dataset(&app, &turns, caller, inbound).await };
+        let registered = self.tasks.spawn(receive);
         let already_there = registered
             .await
             .map_err(|_| Status::unavailable("the upload was cut off; send it again"))??;
         Ok(Response::new(v1::PutDatasetResponse { already_there }))
-    }
-}
-
-/// Registers a file; true if it was there already.
-async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest>) -> Result<bool, Status> {
-    let first = inbound
-        .message()
-        .await?
-        .ok_or_else(|| invalid_field("sha256", "is missing"))?;
-    let announced = Fingerprint {
-        bytes: first.bytes,
-        sha256: first
-            .sha256
-            .parse()
-            .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?,
-    };
-    let _permit = in_time(app.upload_permit()).await?;
-    let Some(mut dataset) = in_time(register_dataset(app, announced)).await? else {
-        return Ok(true);
-    };
-    let (chunk, bytes) = (first.chunk, announced.bytes);
-    let upload = &mut dataset.file.upload;
-    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
-        Ok(()) => dataset.keep(app).await.map(|()| false).map_err(status::of),
-        Err(error) => {
-            dataset.file.drop(app).await;
-            Err(error.into())
-        }
     }
 }
 

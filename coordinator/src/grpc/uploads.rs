@@ -1,22 +1,23 @@
-//! Files that workers send: artifacts and checkpoints.
+//! Files that come in: artifacts and checkpoints from workers, datasets from users.
 
 use std::sync::Arc;
 
 use tonic::{Status, Streaming};
 use trawl_domain::dataset::NotAHash;
 use trawl_domain::id::JobId;
-use trawl_domain::limits::EPOCHS_MAX;
 use trawl_domain::network::UnknownWord;
 use trawl_proto::v1;
 
 use super::file_streams::NotReceived;
-use super::status::invalid_field;
+use super::shares::Shares;
+use super::status::{self, invalid_field};
 use super::worker_service::claim;
 use super::{file_streams, in_time};
-use crate::app::AppError;
+use crate::app::door::Caller;
 use crate::app::keep_artifact::{ArtifactHead, begin_artifact};
 use crate::app::keep_checkpoint::{CheckpointHead, begin_checkpoint};
 use crate::app::steps::Steps;
+use crate::app::{App, AppError, register_dataset};
 use crate::files::Fingerprint;
 
 /// Keeps an artifact; false if the lease is lost.
@@ -52,9 +53,6 @@ pub(super) async fn receive_checkpoint<S: Steps>(
     mut inbound: Streaming<v1::PutCheckpointRequest>,
 ) -> Result<bool, Status> {
     let first = first(&mut inbound).await?;
-    if i64::from(first.epochs) >= EPOCHS_MAX {
-        return Err(invalid_field("epochs", format!("must be below {EPOCHS_MAX}")));
-    }
     let head = CheckpointHead {
         lease: claim(first.lease.as_ref())?,
         epochs: first.epochs,
@@ -75,6 +73,38 @@ pub(super) async fn receive_checkpoint<S: Steps>(
         Err(error) => {
             checkpoint.file.drop(&*app).await;
             Err(not_received(&*app, job_id, error).await)
+        }
+    }
+}
+
+/// Registers a file; true if it was there already.
+pub(super) async fn receive_dataset(
+    app: &App,
+    turns: &Shares<Caller>,
+    caller: Caller,
+    mut inbound: Streaming<v1::PutDatasetRequest>,
+) -> Result<bool, Status> {
+    let first = inbound.message().await?;
+    let first = first.ok_or_else(|| invalid_field("sha256", "is missing"))?;
+    let announced = fingerprint(first.bytes, &first.sha256)?;
+    // A stream that says nothing holds none.
+    let permit = async {
+        turns
+            .take(&caller)
+            .await
+            .ok_or(AppError::Unavailable("the coordinator stops"))
+    };
+    let _permit = in_time(permit).await?;
+    let Some(mut dataset) = in_time(register_dataset(app, announced)).await? else {
+        return Ok(true);
+    };
+    let (chunk, bytes) = (first.chunk, announced.bytes);
+    let upload = &mut dataset.file.upload;
+    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
+        Ok(()) => dataset.keep(app).await.map(|()| false).map_err(status::of),
+        Err(error) => {
+            dataset.file.drop(app).await;
+            Err(error.into())
         }
     }
 }
@@ -119,13 +149,6 @@ fn artifact_head(message: v1::PutArtifactRequest) -> Result<ArtifactHead, Status
         .kind
         .parse()
         .map_err(|error: UnknownWord| invalid_field("kind", error.to_string()))?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if message.name.is_empty() || message.name.len() > 128 || !message.name.chars().all(allowed) {
-        return Err(invalid_field(
-            "name",
-            "must be 1 to 128 letters, digits, '.', '_' and '-'",
-        ));
-    }
     Ok(ArtifactHead {
         lease: claim(message.lease.as_ref())?,
         member: message.member,

@@ -10,7 +10,8 @@ use tonic::{Request, Response, Status, Streaming};
 use trawl_domain::dataset::{FileHash, NotAHash};
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::WorkerId;
-use trawl_domain::limits::WORKER_SLOTS_MAX;
+use trawl_domain::limits::{WORKER_SLOTS_MAX, WORKER_TEXT_CHARS_MAX};
+use trawl_domain::text::is_shown;
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_server::WorkerService;
@@ -18,19 +19,18 @@ use trawl_proto::v1::worker_service_server::WorkerService;
 use super::file_streams::{self, FileStream};
 use super::status::{invalid, invalid_field};
 use super::{ANSWER_WITHIN, in_time, report_stream, uploads};
+use crate::app::door::Caller;
 use crate::app::keep_checkpoint::read_checkpoint;
 use crate::app::lease_job::{WAIT_MAX, lease_jobs};
+use crate::app::register_worker::CallingWorker;
 use crate::app::release_job::Cause;
 use crate::app::renew_lease::Renewed;
 use crate::app::report_epochs::ReportQueue;
 use crate::app::steps::Steps;
-use crate::app::{TestMetrics, dataset_file};
+use crate::app::{AppError, TestMetrics, dataset_file};
 use crate::store::checkpoints::CheckpointRecord;
 use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
-
-/// Length of the texts by which a worker describes itself.
-const WORKER_TEXT_CHARS_MAX: usize = 256;
 
 /// The workers' service, over the steps of its protocol.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl<S: Steps> WorkerService for Workers<S> {
     async fn register_worker(&self, request: Request<v1::RegisterWorkerRequest>) -> Answer<v1::RegisterWorkerResponse> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         if request.protocol != trawl_proto::WORKER_PROTOCOL {
             return Err(Status::failed_precondition(format!(
@@ -80,7 +81,7 @@ impl<S: Steps> WorkerService for Workers<S> {
             )));
         }
         let worker = new_worker(request)?;
-        in_time(self.app.register_worker(&worker)).await?;
+        in_time(self.app.register_worker(&worker, caller)).await?;
         let settings = self.app.settings();
         Ok(Response::new(v1::RegisterWorkerResponse {
             lease_ttl: Some(wire_duration(settings.lease_ttl)),
@@ -93,14 +94,14 @@ impl<S: Steps> WorkerService for Workers<S> {
         &self,
         request: Request<v1::UnregisterWorkerRequest>,
     ) -> Answer<v1::UnregisterWorkerResponse> {
-        let worker_id = worker_id(&request.into_inner().worker_id)?;
-        in_time(self.app.unregister_worker(worker_id)).await?;
+        let worker = calling_worker(caller(&request)?, &request.get_ref().worker_id)?;
+        in_time(self.app.unregister_worker(worker)).await?;
         Ok(Response::new(v1::UnregisterWorkerResponse {}))
     }
 
     async fn lease_jobs(&self, request: Request<v1::LeaseJobsRequest>) -> Answer<v1::LeaseJobsResponse> {
+        let worker = calling_worker(caller(&request)?, &request.get_ref().worker_id)?;
         let request = request.into_inner();
-        let worker_id = worker_id(&request.worker_id)?;
         let wait = request
             .wait
             .and_then(|wait| Duration::try_from(wait).ok())
@@ -115,7 +116,7 @@ impl<S: Steps> WorkerService for Workers<S> {
             biased;
             // A coordinator that stops sends workers to ask again, of itself or of the next one.
             () = self.stop.cancelled() => Err(Status::unavailable("the coordinator stops; ask again")),
-            leased = lease_jobs(&*self.app, worker_id, request.slots, wait) => leased.map_err(super::status::of),
+            leased = lease_jobs(&*self.app, worker, request.slots, wait) => leased.map_err(super::status::of),
             () = tokio::time::sleep(WAIT_MAX + ANSWER_WITHIN) => Err(Status::deadline_exceeded("no answer in time")),
         }?;
         let jobs = leased.iter().map(|leased| v1::LeasedJob {
@@ -130,8 +131,8 @@ impl<S: Steps> WorkerService for Workers<S> {
     }
 
     async fn heartbeat(&self, request: Request<v1::HeartbeatRequest>) -> Answer<v1::HeartbeatResponse> {
+        let worker = calling_worker(caller(&request)?, &request.get_ref().worker_id)?;
         let request = request.into_inner();
-        let worker_id = worker_id(&request.worker_id)?;
         if request.leases.len() > WORKER_SLOTS_MAX as usize {
             return Err(invalid_field("leases", format!("must be at most {WORKER_SLOTS_MAX}")));
         }
@@ -140,7 +141,7 @@ impl<S: Steps> WorkerService for Workers<S> {
             .iter()
             .map(|lease| claim(Some(lease)))
             .collect::<Result<Vec<_>, _>>()?;
-        let renewed = in_time(self.app.renew_leases(worker_id, &claims)).await?;
+        let renewed = in_time(self.app.renew_leases(worker, &claims)).await?;
         let status = |renewed| match renewed {
             Renewed::Held => v1::LeaseStatus::Held,
             Renewed::Recalled => v1::LeaseStatus::Recalled,
@@ -252,8 +253,11 @@ fn new_worker(request: v1::RegisterWorkerRequest) -> Result<NewWorker, Status> {
         ("device", &request.device),
         ("version", &request.version),
     ] {
-        if text.is_empty() || text.chars().count() > WORKER_TEXT_CHARS_MAX {
-            v.add(field, format!("must be 1 to {WORKER_TEXT_CHARS_MAX} characters"));
+        if text.is_empty() || text.chars().count() > WORKER_TEXT_CHARS_MAX || !is_shown(text) {
+            v.add(
+                field,
+                format!("must be 1 to {WORKER_TEXT_CHARS_MAX} characters, and none that controls a terminal"),
+            );
         }
     }
     if !(1..=WORKER_SLOTS_MAX).contains(&request.slots) {
@@ -269,6 +273,19 @@ fn new_worker(request: v1::RegisterWorkerRequest) -> Result<NewWorker, Status> {
         slots: request.slots,
         version: request.version,
     })
+}
+
+/// Who calls, as the guard found.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let caller = request.extensions().get::<Caller>();
+    caller
+        .copied()
+        .ok_or_else(|| super::status::of(AppError::Internal("a call came past the guard".to_owned())))
+}
+
+fn calling_worker(caller: Caller, worker: &str) -> Result<CallingWorker, Status> {
+    let worker_id = worker_id(worker)?;
+    Ok(CallingWorker { worker_id, caller })
 }
 
 fn worker_id(text: &str) -> Result<WorkerId, Status> {

@@ -34,16 +34,19 @@ pub enum Answered {
     LeaseLost,
     /// It was not written, and will be sent again.
     NotWritten,
+    /// It is of an epoch or a member that its job has not.
+    Refused,
 }
 
 impl Answered {
-    const ALL: [Self; 3] = [Self::Durable, Self::LeaseLost, Self::NotWritten];
+    const ALL: [Self; 4] = [Self::Durable, Self::LeaseLost, Self::NotWritten, Self::Refused];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Durable => "durable",
             Self::LeaseLost => "lease_lost",
             Self::NotWritten => "not_written",
+            Self::Refused => "refused",
         }
     }
 }

@@ -164,10 +164,15 @@ pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Notes that a job goes back to the queue: those of its folds that run wait again.
+/// Notes that a job goes back to the queue: those of its folds that run wait again, and those that diverged after its
+/// checkpoints.
 pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreError> {
     sqlx::query!(
-        "UPDATE trawl_store.folds SET state = 'queued' WHERE job_id = $1 AND state = 'running'",
+        "UPDATE trawl_store.folds SET state = 'queued', error = NULL, diverged_at = NULL
+         WHERE job_id = $1
+           AND (state = 'running'
+             OR state = 'failed' AND diverged_at >= (SELECT COALESCE(max(epochs), 0) FROM trawl_store.checkpoints
+                                                     WHERE job_id = $1))",
         job_id.0
     )
     .execute(conn)
@@ -175,16 +180,15 @@ pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Ends members of jobs whose loss is not finite.
-pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32)]) -> Result<(), StoreError> {
-    let jobs: Vec<_> = members.iter().map(|(job, _)| job.0).collect();
-    let members: Vec<i32> = members.iter().map(|(_, member)| int(*member)).collect();
+/// Ends running folds whose loss was not finite in that epoch.
+pub async fn diverge(conn: &mut Connection, folds: &[(i64, u32)]) -> Result<(), StoreError> {
+    let (folds, epochs): (Vec<i64>, Vec<i32>) = folds.iter().map(|(fold, epoch)| (*fold, int(*epoch))).unzip();
     sqlx::query!(
-        "UPDATE trawl_store.folds f SET state = 'failed', error = $3
-         FROM unnest($1::uuid[], $2::integer[]) AS d (job_id, member)
-         WHERE f.job_id = d.job_id AND f.member = d.member AND f.state = 'running'",
-        &jobs,
-        &members,
+        "UPDATE trawl_store.folds f SET state = 'failed', error = $3, diverged_at = d.epoch
+         FROM unnest($1::bigint[], $2::integer[]) AS d (fold_id, epoch)
+         WHERE f.fold_id = d.fold_id AND f.state = 'running'",
+        &folds,
+        &epochs,
         DIVERGED,
     )
     .execute(conn)

@@ -216,26 +216,30 @@ pub async fn lock(conn: &mut Connection, job_id: JobId) -> Result<JobRecord, Sto
     .try_into()
 }
 
-/// Whose file a job leaves: that of its refit, or of the trial of one of its members; `None` if it has no such member, or if
-/// it is named for a job of a refit.
+/// Whose file a job leaves: that of its refit, or of the trial of one of its members, with the member's fold; `None` if it has no
+/// such member, or if it is named for a job of a refit.
 pub async fn owner_of_file(
     conn: &mut Connection,
     job: &JobRecord,
     member: Option<u32>,
-) -> Result<Option<Owner>, StoreError> {
+) -> Result<Option<(Owner, Option<u32>)>, StoreError> {
     let (refit, member) = match (job.refit, member) {
-        (Some(refit), None) => return Ok(Some(Owner::Refit(refit))),
+        (Some(refit), None) => return Ok(Some((Owner::Refit(refit), None))),
         (Some(_), Some(_)) | (None, None) => return Ok(None),
         (None, Some(member)) => (None, member),
     };
     let row = sqlx::query!(
-        "SELECT fold_id, trial FROM trawl_store.folds WHERE job_id = $1 AND member = $2",
+        "SELECT fold_id, trial, fold FROM trawl_store.folds WHERE job_id = $1 AND member = $2",
         job.job_id.0,
         int(member),
     )
     .fetch_optional(conn)
     .await?;
-    row.map(|row| owner(row.fold_id, row.trial, refit)).transpose()
+    row.map(|row| {
+        let fold = count("folds", row.fold_id, "fold", row.fold)?;
+        Ok((owner(row.fold_id, row.trial, refit)?, Some(fold)))
+    })
+    .transpose()
 }
 
 /// Gives a leased job back to the queue at its old place. `counts` says whether the attempt counts towards the limit.

@@ -1,8 +1,8 @@
 //! All SQL. One file a noun; each function is one statement, or a few that belong together, inside the caller's transaction.
 //!
 //! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, studies, then what lists files: artifacts,
-//! checkpoints, dataset files, loose objects; at last the lock under which studies are counted. So no two transactions wait for
-//! each other. Tokens are locked with nothing else.
+//! checkpoints, dataset files, loose objects; at last the row of `counting`, under which studies are counted. So no two transactions
+//! wait for each other. Tokens are locked with nothing else.
 
 pub mod artifacts;
 pub mod checkpoints;

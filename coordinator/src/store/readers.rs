@@ -1,69 +1,90 @@
-//! Users of the database who read results. Statements about users take no parameters, so Postgres itself quotes what they name.
+//! Users of the database who read results: members of `trawl_reader` that may list no upload, as whoever runs a coordinator may.
 
-use sqlx::AssertSqlSafe;
+use std::time::Duration;
 
 use super::{Connection, StoreError};
 
-/// What there is of a user before it is made.
+/// What a user of the database is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing.
+    /// Nobody.
     Nobody,
     /// One who may read the views of trawl, and has no right over others.
-    Reader,
+    Reader {
+        /// True where it may keep things nevertheless, as everybody may in a database that was not prepared.
+        keeps: bool,
+    },
     /// Somebody else's user.
     Other,
 }
 
-/// Looks for a user, and keeps everybody else from making it until the transaction ends.
+/// Looks for a user.
 pub async fn find(conn: &mut Connection, user: &str) -> Result<Found, StoreError> {
-    sqlx::query!("SELECT pg_advisory_xact_lock(hashtextextended('trawl reader', 0))")
-        .execute(&mut *conn)
-        .await?;
-    let reader = sqlx::query_scalar!(
-        r#"SELECT rolcanlogin AND rolname <> current_user AND pg_has_role(oid, 'trawl_reader', 'MEMBER')
-                  AND NOT (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls) AS "reader!"
-           FROM pg_roles WHERE rolname = $1"#,
+    let found = sqlx::query!(
+        r#"SELECT r.rolcanlogin AND pg_has_role(r.oid, 'trawl_reader', 'MEMBER')
+                  AND NOT has_table_privilege(r.oid, 'trawl_store.loose_objects', 'INSERT')
+                  AND NOT EXISTS (
+                      SELECT FROM pg_roles o
+                      WHERE pg_has_role(r.oid, o.oid, 'MEMBER')
+                        AND (o.rolsuper OR o.rolcreaterole OR o.rolcreatedb OR o.rolreplication OR o.rolbypassrls
+                             OR o.rolname = current_user OR o.rolname LIKE 'pg\_%')) AS "reads_only!",
+                  has_database_privilege(r.oid, current_database(), 'TEMPORARY')
+                  OR has_function_privilege(r.oid, 'pg_advisory_lock(bigint)', 'EXECUTE') AS "keeps!"
+           FROM pg_roles r WHERE r.rolname = $1"#,
         user,
     )
     .fetch_optional(conn)
     .await?;
-    Ok(match reader {
+    Ok(match found {
         None => Found::Nobody,
-        Some(true) => Found::Reader,
-        Some(false) => Found::Other,
+        Some(user) if user.reads_only => Found::Reader { keeps: user.keeps },
+        Some(_) => Found::Other,
     })
 }
 
-/// Makes a user that may read the views.
-pub async fn create(conn: &mut Connection, user: &str) -> Result<(), StoreError> {
-    let statement = sqlx::query_scalar!(
-        r#"SELECT format('CREATE ROLE %I LOGIN IN ROLE trawl_reader', $1::text) AS "statement!""#,
-        user
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    sqlx::query(AssertSqlSafe(statement)).execute(conn).await?;
-    Ok(())
+/// What the user that the coordinator connects as may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// It is a superuser, whom nothing of Postgres stops.
+    pub is_superuser: bool,
+    /// Users who read results, and whose sessions it may not end.
+    pub out_of_reach: Vec<String>,
 }
 
-/// Gives a user its password and its limits: it changes nothing, and a query that was forgotten ends by itself, as an old
-/// snapshot keeps Postgres from tidying up the tables that workers write to.
-pub async fn equip(conn: &mut Connection, user: &str, password: &str) -> Result<(), StoreError> {
-    let statements = sqlx::query_scalar!(
-        r#"SELECT format(form, $1::text, $2::text) AS "statement!"
-           FROM unnest(ARRAY[
-               'ALTER ROLE %1$I PASSWORD %2$L',
-               'ALTER ROLE %1$I SET default_transaction_read_only = on',
-               'ALTER ROLE %1$I SET statement_timeout = ''5min''',
-               'ALTER ROLE %1$I SET idle_in_transaction_session_timeout = ''1min''']) AS form"#,
-        user,
-        password,
+/// Looks what the user that this connection is of may do.
+pub async fn rights(conn: &mut Connection) -> Result<Rights, StoreError> {
+    let rights = sqlx::query!(
+        r#"SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS "is_superuser!",
+                  ARRAY(SELECT r.rolname::text FROM pg_roles r
+                        WHERE r.rolcanlogin AND pg_has_role(r.oid, 'trawl_reader', 'MEMBER')
+                          AND NOT has_table_privilege(r.oid, 'trawl_store.loose_objects', 'INSERT')
+                          AND NOT pg_has_role(r.oid, 'USAGE')
+                        ORDER BY 1) AS "out_of_reach!""#
     )
-    .fetch_all(&mut *conn)
+    .fetch_one(conn)
     .await?;
-    for statement in statements {
-        sqlx::query(AssertSqlSafe(statement)).execute(&mut *conn).await?;
-    }
-    Ok(())
+    Ok(Rights {
+        is_superuser: rights.is_superuser,
+        out_of_reach: rights.out_of_reach,
+    })
+}
+
+/// Ends the sessions of readers whose transaction began so long ago; how many there were. A statement on its own is a transaction,
+/// too. Sessions that are out of reach show no times, and stay.
+pub async fn end_overdue(conn: &mut Connection, limit: Duration) -> Result<u64, StoreError> {
+    // A CASE, because the conditions of a WHERE have no order.
+    let ended = sqlx::query_scalar!(
+        r#"SELECT count(*) FILTER (WHERE ended) AS "ended!"
+           FROM (SELECT CASE WHEN pg_has_role(r.oid, 'trawl_reader', 'MEMBER')
+                              AND NOT has_table_privilege(r.oid, 'trawl_store.loose_objects', 'INSERT')
+                              AND pg_has_role(r.oid, 'USAGE')
+                              AND a.xact_start < clock_timestamp() - make_interval(secs => $1)
+                        THEN pg_terminate_backend(a.pid) END AS ended
+                 FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+                 WHERE a.datname = current_database()) sessions"#,
+        limit.as_secs_f64(),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(ended.unsigned_abs())
 }

@@ -7,7 +7,7 @@ use trawl_domain::access::{Role, TokenHash, TokenRequest};
 use trawl_domain::id::TokenId;
 use uuid::Uuid;
 
-use super::{Connection, StoreError, bad_row, word};
+use super::{Connection, StoreError, bad_row, int, word};
 
 /// The constraint that two tokens of one name break.
 pub const UNIQUE_NAME: &str = "tokens_unique_name";
@@ -155,6 +155,19 @@ pub async fn list(
     .into_iter()
     .map(TokenRecord::try_from)
     .collect()
+}
+
+/// Forgets tokens that ended so many days ago, but for the newest token of all: that there was one keeps the door closed.
+pub async fn remove_ended(conn: &mut Connection, ended_days: u32) -> Result<u64, StoreError> {
+    let done = sqlx::query!(
+        "DELETE FROM trawl_store.tokens
+         WHERE LEAST(revoked_at, expires_at) < clock_timestamp() - make_interval(days => $1)
+           AND token_id <> (SELECT token_id FROM trawl_store.tokens ORDER BY created_at DESC, token_id DESC LIMIT 1)",
+        int(ended_days),
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// Ends a token, or finds it ended already: the one of that id, else the one of that name, and of several that have ended the

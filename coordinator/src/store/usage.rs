@@ -1,11 +1,9 @@
 //! What is used of what is bounded by quotas.
 
 use trawl_domain::id::StudyId;
+use trawl_domain::limits::FILE_BYTES_CHARGED_MIN;
 
-use super::{Connection, StoreError};
-
-/// Class of the one advisory lock under which studies are counted.
-const CLASS: i32 = 0x7472_7771;
+use super::{Connection, StoreError, expect_rows};
 
 /// Studies, and the epoch reports that they may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +16,10 @@ pub struct StudyUsage {
 
 /// Lets nobody else count until the transaction ends. The last lock that a transaction takes.
 pub async fn lock(conn: &mut Connection) -> Result<(), StoreError> {
-    sqlx::query("SELECT pg_advisory_xact_lock($1, 0)")
-        .bind(CLASS)
-        .execute(conn)
+    let locked = sqlx::query!("SELECT the_one FROM trawl_store.counting FOR UPDATE")
+        .fetch_all(conn)
         .await?;
-    Ok(())
+    expect_rows("counting", 1, locked.len() as u64)
 }
 
 /// Counts studies, of which there are never more than the quota.
@@ -40,32 +37,40 @@ pub async fn of_studies(conn: &mut Connection) -> Result<StudyUsage, StoreError>
     })
 }
 
-/// Bytes that a study has in the object store: its artifacts and checkpoints, and the files of its dataset.
+/// Bytes that a study is charged for in the object store: its artifacts and checkpoints, and the files of its dataset.
 pub async fn bytes_of_study(conn: &mut Connection, study_id: StudyId) -> Result<u64, StoreError> {
     let bytes = sqlx::query_scalar!(
-        r#"SELECT (COALESCE((SELECT sum(bytes) FROM trawl_store.artifacts WHERE study_id = $1 AND trial IS NOT NULL), 0)
-                 + COALESCE((SELECT sum(bytes) FROM trawl_store.artifacts WHERE study_id = $1 AND refit IS NOT NULL), 0)
-                 + COALESCE((SELECT sum(c.bytes) FROM trawl_store.checkpoints c
+        r#"SELECT (COALESCE((SELECT sum(GREATEST(bytes, $2)) FROM trawl_store.artifacts WHERE study_id = $1 AND trial IS NOT NULL), 0)
+                 + COALESCE((SELECT sum(GREATEST(bytes, $2)) FROM trawl_store.artifacts WHERE study_id = $1 AND refit IS NOT NULL), 0)
+                 + COALESCE((SELECT sum(GREATEST(c.bytes, $2)) FROM trawl_store.checkpoints c
                              JOIN trawl_store.jobs j USING (job_id) WHERE j.study_id = $1), 0)
-                 + COALESCE((SELECT sum(d.bytes) FROM trawl_store.dataset_files d
+                 + COALESCE((SELECT sum(GREATEST(d.bytes, $2)) FROM trawl_store.dataset_files d
                              JOIN trawl_store.studies s
                                ON d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file)
-                             WHERE s.study_id = $1), 0))::bigint AS "bytes!""#,
+                             WHERE s.study_id = $1 AND d.bytes IS NOT NULL), 0))::bigint AS "bytes!""#,
         study_id.0,
+        charged_min(),
     )
     .fetch_one(conn)
     .await?;
     Ok(bytes.unsigned_abs())
 }
 
-/// Bytes of all objects that are listed. Reads all of the lists: for a look now and then, and not for every file.
+/// Bytes that all objects that are listed are charged with. Reads all of the lists: for a look now and then, and not for every file.
 pub async fn bytes(conn: &mut Connection) -> Result<u64, StoreError> {
     let bytes = sqlx::query_scalar!(
-        r#"SELECT (COALESCE((SELECT sum(bytes) FROM trawl_store.artifacts), 0)
-                 + COALESCE((SELECT sum(bytes) FROM trawl_store.checkpoints), 0)
-                 + COALESCE((SELECT sum(bytes) FROM trawl_store.dataset_files), 0))::bigint AS "bytes!""#
+        r#"SELECT (COALESCE((SELECT sum(GREATEST(bytes, $1)) FROM trawl_store.artifacts), 0)
+                 + COALESCE((SELECT sum(GREATEST(bytes, $1)) FROM trawl_store.checkpoints), 0)
+                 + COALESCE((SELECT sum(GREATEST(bytes, $1)) FROM trawl_store.dataset_files
+                             WHERE bytes IS NOT NULL), 0))::bigint AS "bytes!""#,
+        charged_min(),
     )
     .fetch_one(conn)
     .await?;
     Ok(bytes.unsigned_abs())
+}
+
+/// A small file counts as one of this size.
+fn charged_min() -> i64 {
+    i64::try_from(FILE_BYTES_CHARGED_MIN).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Workers.
+//! Workers, and whose they are.
 
 use std::time::Duration;
 
@@ -41,46 +41,142 @@ pub struct WorkerRecord {
     pub last_seen_at: DateTime<Utc>,
 }
 
-/// Makes a worker known, or known again.
-pub async fn register(conn: &mut Connection, worker: &NewWorker, lost_after: Duration) -> Result<(), StoreError> {
-    sqlx::query!(
-        "INSERT INTO trawl_store.workers (worker_id, host, device, slots, version, lost_after)
-         VALUES ($1, $2, $3, $4, $5, make_interval(secs => $6))
-         ON CONFLICT (worker_id) DO UPDATE
-         SET host = EXCLUDED.host, device = EXCLUDED.device, slots = EXCLUDED.slots, version = EXCLUDED.version,
-             lost_after = EXCLUDED.lost_after, last_seen_at = clock_timestamp(), stopped_at = NULL",
+/// What became of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The worker was not known.
+    New,
+    /// It was.
+    Again,
+    /// It is another caller's, and stays as it is.
+    Anothers,
+}
+
+/// Whose a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The caller's.
+    Callers,
+    /// Another caller's: nothing was noted.
+    Anothers,
+    /// It is not known.
+    Nobodys,
+}
+
+/// Makes a worker known, or known again. `owner` is who calls; a worker without one belongs to everybody, and so do all where nobody
+/// has to say who calls.
+pub async fn register(
+    conn: &mut Connection,
+    worker: &NewWorker,
+    owner: Option<&str>,
+    lost_after: Duration,
+) -> Result<Registered, StoreError> {
+    let is_new = sqlx::query_scalar!(
+        r#"INSERT INTO trawl_store.workers AS w (worker_id, host, device, slots, version, lost_after, registered_by)
+           VALUES ($1, $2, $3, $4, $5, make_interval(secs => $6), $7)
+           ON CONFLICT (worker_id) DO UPDATE
+           SET host = EXCLUDED.host, device = EXCLUDED.device, slots = EXCLUDED.slots, version = EXCLUDED.version,
+               lost_after = EXCLUDED.lost_after, registered_by = COALESCE(EXCLUDED.registered_by, w.registered_by),
+               last_seen_at = clock_timestamp(), stopped_at = NULL
+           WHERE $7::text IS NULL OR w.registered_by IS NULL OR w.registered_by = $7
+           RETURNING xmax = 0 AS "is_new!""#,
         worker.worker_id.0,
         worker.host,
         worker.device,
         int(worker.slots),
         worker.version,
         lost_after.as_secs_f64(),
+        owner,
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(())
+    Ok(match is_new {
+        Some(true) => Registered::New,
+        Some(false) => Registered::Again,
+        None => Registered::Anothers,
+    })
 }
 
-/// Notes that a worker lives; false if it never registered here.
-pub async fn seen(conn: &mut Connection, worker_id: WorkerId) -> Result<bool, StoreError> {
+/// Workers that are known, whatever became of them.
+pub async fn known(conn: &mut Connection) -> Result<u64, StoreError> {
+    let workers = sqlx::query_scalar!(r#"SELECT count(*) AS "workers!" FROM trawl_store.workers"#)
+        .fetch_one(conn)
+        .await?;
+    Ok(workers.unsigned_abs())
+}
+
+/// Forgets the worker that has been silent for the longest time, of those that stopped or are lost and hold no lease; false if there
+/// is none.
+pub async fn remove_silent(conn: &mut Connection) -> Result<bool, StoreError> {
     let done = sqlx::query!(
-        "UPDATE trawl_store.workers SET last_seen_at = clock_timestamp(), stopped_at = NULL WHERE worker_id = $1",
-        worker_id.0
+        "DELETE FROM trawl_store.workers
+         WHERE worker_id = (SELECT w.worker_id FROM trawl_store.workers w
+                            WHERE (w.stopped_at IS NOT NULL OR w.last_seen_at + w.lost_after < clock_timestamp())
+                              AND NOT EXISTS (SELECT FROM trawl_store.leases l WHERE l.worker_id = w.worker_id)
+                            ORDER BY w.last_seen_at
+                            LIMIT 1
+                            FOR UPDATE SKIP LOCKED)"
     )
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Notes that a worker said goodbye.
-pub async fn stopped(conn: &mut Connection, worker_id: WorkerId) -> Result<(), StoreError> {
-    sqlx::query!(
-        "UPDATE trawl_store.workers SET stopped_at = clock_timestamp() WHERE worker_id = $1",
-        worker_id.0
+/// Forgets workers that were not seen for so many days, or said goodbye so many days ago, and hold no lease.
+pub async fn remove_old(conn: &mut Connection, unseen_days: u32, stopped_days: u32) -> Result<u64, StoreError> {
+    let done = sqlx::query!(
+        "DELETE FROM trawl_store.workers w
+         WHERE (w.last_seen_at < clock_timestamp() - make_interval(days => $1)
+             OR w.stopped_at < clock_timestamp() - make_interval(days => $2))
+           AND NOT EXISTS (SELECT FROM trawl_store.leases l WHERE l.worker_id = w.worker_id)",
+        int(unseen_days),
+        int(stopped_days),
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected())
+}
+
+/// Notes that a worker lives.
+pub async fn seen(conn: &mut Connection, worker_id: WorkerId, owner: Option<&str>) -> Result<Whose, StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.workers SET last_seen_at = clock_timestamp(), stopped_at = NULL
+         WHERE worker_id = $1 AND ($2::text IS NULL OR registered_by IS NULL OR registered_by = $2)",
+        worker_id.0,
+        owner,
+    )
+    .execute(&mut *conn)
+    .await?;
+    match done.rows_affected() {
+        1 => Ok(Whose::Callers),
+        _ => not_callers(conn, worker_id).await,
+    }
+}
+
+/// Notes that a worker said goodbye.
+pub async fn stopped(conn: &mut Connection, worker_id: WorkerId, owner: Option<&str>) -> Result<Whose, StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.workers SET stopped_at = clock_timestamp()
+         WHERE worker_id = $1 AND ($2::text IS NULL OR registered_by IS NULL OR registered_by = $2)",
+        worker_id.0,
+        owner,
+    )
+    .execute(&mut *conn)
+    .await?;
+    match done.rows_affected() {
+        1 => Ok(Whose::Callers),
+        _ => not_callers(conn, worker_id).await,
+    }
+}
+
+async fn not_callers(conn: &mut Connection, worker_id: WorkerId) -> Result<Whose, StoreError> {
+    let is_known = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM trawl_store.workers WHERE worker_id = $1) AS "is_known!""#,
+        worker_id.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(if is_known { Whose::Anothers } else { Whose::Nobodys })
 }
 
 /// The workers that were seen within a day, the one seen last first.

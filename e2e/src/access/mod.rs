@@ -48,6 +48,15 @@ impl Admin {
         Ok(self.0.create_token(Request::new(request)).await?.into_inner().text)
     }
 
+    /// All tokens, up to a page.
+    ///
+    /// # Errors
+    /// The coordinator refuses.
+    pub async fn list(&mut self) -> anyhow::Result<Vec<v1::Token>> {
+        let request = v1::ListTokensRequest::default();
+        Ok(self.0.list_tokens(Request::new(request)).await?.into_inner().tokens)
+    }
+
     /// Ends a token.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::{Row, Settings};
 use crate::gate::Gate;
 use crate::history::Stored;
 use crate::load::{Load, LoadSettings};
+use crate::meters;
 use crate::postgres::{Postgres, owner_pool};
 use crate::process::{Process, binary};
 use crate::scripted_worker::SCRIPTED_HOST;
@@ -281,7 +282,7 @@ impl Scene {
     /// There is none.
     pub fn coordinator_peak_kib(&self) -> anyhow::Result<u64> {
         let process = &self.coordinator.as_ref().context("no coordinator runs")?.process;
-        process.peak_kib()
+        Ok(meters::peak_memory_bytes(process.id())? >> 10)
     }
 
     /// Pauses for a random time up to this.

@@ -1,4 +1,5 @@
-//! Holds a history against the database: what was acknowledged is there, and what was refused is not.
+//! Holds a history against the database: what was acknowledged is there, and what was refused is not. It looks at studies that have
+//! ended: what a job lost after its checkpoints when it went back to the queue was reported again by then, with the same losses.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracing::warn;
-use trawl_domain::artifact::{ArtifactKind, EndedMember, Ranking};
+use trawl_domain::artifact::{ArtifactKind, EndedMember, Ranking, weights_file};
 use trawl_domain::dataset::FileHash;
 use trawl_domain::job::JobMember;
 use trawl_domain::limits::WEIGHTS_BYTES_MAX;
@@ -110,9 +110,8 @@ pub(super) async fn put_weights(agent: &Arc<Agent>, lease: &v1::Lease, weights: 
             );
             continue;
         }
-        let name = format!("fold-{fold}.safetensors");
         let kind = ArtifactKind::Weights.as_str();
-        put_artifact(agent, lease, Some(member as u32), kind, &name, content).await?;
+        put_artifact(agent, lease, Some(member as u32), kind, &weights_file(fold), content).await?;
     }
     Ok(())
 }

@@ -70,7 +70,7 @@ impl Connection {
     /// A connection that is made when it is first used, to the first of these URLs that answers.
     ///
     /// # Errors
-    /// No URL or one that is none, a file of TLS that cannot be read, or a token that does not fit in a header.
+    /// No URL or one that is none, a file of TLS that cannot be read, or a token that does not fit in a header or would go in the clear.
     pub fn new(urls: &[String], tls: &TlsChoice, token: Option<&Secret>) -> anyhow::Result<Self> {
         Self::opened_by(urls, tls, token, &|endpoint| endpoint.connect_lazy())
     }
@@ -86,7 +86,7 @@ impl Connection {
         open: &dyn Fn(Endpoint) -> Channel,
     ) -> anyhow::Result<Self> {
         let way = |url: &String| {
-            let endpoint = endpoint(url, tls)?
+            let endpoint = endpoint(url, tls, token)?
                 .connect_timeout(CONNECT_WITHIN)
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(10))

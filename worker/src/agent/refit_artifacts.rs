@@ -15,9 +15,6 @@ use super::run_job::{JobError, on_thread};
 use crate::analysis::{Artifact, LeftOut, Subject, analyse};
 use crate::trainer::Interrupter;
 
-/// Name of the file with a refit's weights.
-const WEIGHTS: &str = "weights.safetensors";
-
 /// Sends what a fit on all training rows leaves: its weights, and what the analysis makes of it.
 ///
 /// # Errors
@@ -31,7 +28,7 @@ pub(super) async fn put_refit_artifacts(
     interrupter: Interrupter,
 ) -> Result<(), JobError> {
     let weights = subject.weights.clone();
-    put_artifact(agent, lease, None, ArtifactKind::Weights.as_str(), WEIGHTS, weights).await?;
+    put(agent, lease, ArtifactKind::Weights, weights).await?;
     let (sender, mut made) = mpsc::channel(1);
     let progress = Progress::of(interrupter.clone());
     let shown = progress.clone();
@@ -42,10 +39,10 @@ pub(super) async fn put_refit_artifacts(
         })
     });
     let putting = async {
-        while let Some(Artifact { kind, name, content }) = made.recv().await {
+        while let Some(Artifact { kind, content }) = made.recv().await {
             match content {
-                Ok(content) => put_artifact(agent, lease, None, kind.as_str(), name, content).await?,
-                Err(reason) => left_out(lease, name, &reason),
+                Ok(content) => put(agent, lease, kind, content).await?,
+                Err(reason) => left_out(lease, kind.refit_file(), &reason),
             }
         }
         Ok(())
@@ -59,6 +56,10 @@ pub(super) async fn put_refit_artifacts(
             Ok(())
         }
     }
+}
+
+async fn put(agent: &Arc<Agent>, lease: &v1::Lease, kind: ArtifactKind, content: Vec<u8>) -> Result<(), JobError> {
+    put_artifact(agent, lease, None, kind.as_str(), kind.refit_file(), content).await
 }
 
 fn left_out(lease: &v1::Lease, name: &str, reason: &LeftOut) {

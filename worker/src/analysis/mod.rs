@@ -50,8 +50,6 @@ pub struct Subject {
 pub struct Artifact {
     /// What it is.
     pub kind: ArtifactKind,
-    /// File name.
-    pub name: &'static str,
     /// Its bytes, or why there are none.
     pub content: Result<Vec<u8>, LeftOut>,
 }
@@ -79,35 +77,15 @@ pub enum LeftOut {
 /// What makes a file; `None` where the network or the rows are of another sort than the file is for.
 type Maker = fn(&Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut>;
 
-const MAKERS: [(ArtifactKind, &str, Maker); 8] = [
-    (ArtifactKind::Network, "network.json", network::network),
-    (ArtifactKind::Predictions, "predictions.csv", predictions::predictions),
-    (
-        ArtifactKind::WeightHistograms,
-        "weight_histograms.json",
-        histograms::weight_histograms,
-    ),
-    (
-        ArtifactKind::ActivationProfiles,
-        "activation_profiles.json",
-        activations::profiles,
-    ),
-    (ArtifactKind::Activations, "activations.json", activations::activations),
-    (
-        ArtifactKind::ConfusionMatrix,
-        "confusion_matrix.json",
-        classes::confusion_matrix,
-    ),
-    (
-        ArtifactKind::FeatureMaps,
-        "feature_maps.safetensors",
-        images::feature_maps,
-    ),
-    (
-        ArtifactKind::Misclassified,
-        "misclassified.safetensors",
-        images::misclassified,
-    ),
+const MAKERS: [(ArtifactKind, Maker); 8] = [
+    (ArtifactKind::Network, network::network),
+    (ArtifactKind::Predictions, predictions::predictions),
+    (ArtifactKind::WeightHistograms, histograms::weight_histograms),
+    (ArtifactKind::ActivationProfiles, activations::profiles),
+    (ArtifactKind::Activations, activations::activations),
+    (ArtifactKind::ConfusionMatrix, classes::confusion_matrix),
+    (ArtifactKind::FeatureMaps, images::feature_maps),
+    (ArtifactKind::Misclassified, images::misclassified),
 ];
 
 /// A subject under analysis.
@@ -135,7 +113,7 @@ pub fn analyse(
         parameters: Parameters::read(&subject.weights)?,
         answers: Answers::of(&subject.trained, subject.test.inputs(), interrupter)?,
     };
-    for (kind, name, make) in MAKERS {
+    for (kind, make) in MAKERS {
         let made = make(&analysis).and_then(|content| match content {
             Some(content) if content.len() as u64 > ARTIFACT_BYTES_MAX => Err(LeftOut::TooLarge),
             made => Ok(made),
@@ -144,7 +122,7 @@ pub fn analyse(
             return Err(LeftOut::Interrupted);
         }
         if let Some(content) = made.transpose()
-            && !emit(Artifact { kind, name, content })
+            && !emit(Artifact { kind, content })
         {
             break;
         }

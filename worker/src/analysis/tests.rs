@@ -24,15 +24,7 @@ type Files = BTreeMap<&'static str, Result<Vec<u8>, LeftOut>>;
 
 fn files(subject: &Subject) -> Files {
     let mut files = Files::new();
-    let mut emit = |artifact: Artifact| {
-        let name = artifact.name;
-        assert!(
-            name.starts_with(artifact.kind.as_str()),
-            "{name} is of the kind {}",
-            artifact.kind
-        );
-        files.insert(name, artifact.content).is_none()
-    };
+    let mut emit = |artifact: Artifact| files.insert(artifact.kind.refit_file(), artifact.content).is_none();
     assert_eq!(analyse(subject, &Interrupter::new(), &mut emit), Ok(()));
     files
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::{Pid, kill_process};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 
 struct Fixture {
-    bin: PathBuf,
+    installation: Installation,
     folder: TempDir,
     launcher: Launcher,
     stop: Stop,
@@ -20,14 +20,14 @@ struct Fixture {
 impl Fixture {
     /// `None`, and a word about it, where there is no Postgres.
     async fn new() -> Option<Self> {
-        let Some(installation) = std::env::var_os("TRAWL_POSTGRES_DIR") else {
+        let Some(named) = std::env::var_os("TRAWL_POSTGRES_DIR") else {
             eprintln!("skipped: TRAWL_POSTGRES_DIR is not set; make setup sets it");
             return None;
         };
         Some(Self {
-            bin: bin_dir(Some(Path::new(&installation))).unwrap(),
+            installation: installation(Some(Path::new(&named))).unwrap(),
             folder: tempfile::tempdir().unwrap(),
-            launcher: Launcher::detect(None).await.unwrap(),
+            launcher: Launcher::detect().await.unwrap(),
             stop: Stop {
                 asked: CancellationToken::new(),
                 now: CancellationToken::new(),
@@ -40,21 +40,21 @@ impl Fixture {
     }
 
     async fn start(&self, data_dir: &DataDir) -> Postgres {
-        Postgres::start(&self.bin, data_dir, &self.launcher, &self.stop)
+        Postgres::start(&self.installation, data_dir, &self.launcher, &self.stop)
             .await
             .unwrap()
             .expect("nobody asks for a stop")
     }
 
     /// Runs SQL over TCP with the password; true if it succeeded. pgbench is the one client of the installation.
-    async fn sql(&self, url: &str, statement: &str) -> bool {
+    async fn sql(&self, url: &Secret, statement: &str) -> bool {
         let script = self.folder.path().join("script.sql");
         fs::write(&script, statement).unwrap();
-        let mut command = Command::new(self.bin.join("pgbench"));
+        let mut command = Command::new(self.installation.bin.join("pgbench"));
         command
             .args(["-n", "-t", "1", "-f"])
             .arg(&script)
-            .arg(url)
+            .arg(url.expose())
             .stdin(Stdio::null());
         let said = command.output().await.unwrap();
         if !said.status.success() {
@@ -102,10 +102,17 @@ async fn what_was_committed_outlives_a_killed_process_tree() {
     let Some(fixture) = Fixture::new().await else { return };
     let data_dir = fixture.data_dir();
     let mut postgres = fixture.start(&data_dir).await;
-    assert!(fixture.sql(postgres.url(), "CREATE TABLE kept AS SELECT 1 AS x;").await);
     assert!(
         fixture
-            .sql(postgres.url(), "SELECT 1 / (current_setting('fsync') = 'on')::int;")
+            .sql(postgres.owner_url(), "CREATE TABLE kept AS SELECT 1 AS x;")
+            .await
+    );
+    assert!(
+        fixture
+            .sql(
+                postgres.owner_url(),
+                "SELECT 1 / (current_setting('fsync') = 'on')::int;"
+            )
             .await
     );
 
@@ -120,7 +127,7 @@ async fn what_was_committed_outlives_a_killed_process_tree() {
 
     let mut again = fixture.start(&data_dir).await;
     assert!(
-        fixture.sql(again.url(), "SELECT 1 / count(*) FROM kept;").await,
+        fixture.sql(again.owner_url(), "SELECT 1 / count(*) FROM kept;").await,
         "the table is there"
     );
     again.stop(&CancellationToken::new()).await;
@@ -170,7 +177,7 @@ async fn an_interrupted_initdb_leaves_nothing_that_counts() {
         asked.cancel();
     };
     let (started, ()) = tokio::join!(
-        Postgres::start(&fixture.bin, &data_dir, &fixture.launcher, &hurried),
+        Postgres::start(&fixture.installation, &data_dir, &fixture.launcher, &hurried),
         interrupt
     );
     assert!(started.unwrap().is_none());
@@ -178,8 +185,10 @@ async fn an_interrupted_initdb_leaves_nothing_that_counts() {
 
     let mut postgres = fixture.start(&data_dir).await;
     assert!(!draft.exists());
-    let password = fs::metadata(data_dir.path().join("postgres-password")).unwrap();
-    assert_eq!(password.mode() & 0o777, 0o600);
+    for file in ["postgres-password", "postgres-reader-password"] {
+        let password = fs::metadata(data_dir.path().join(file)).unwrap();
+        assert_eq!(password.mode() & 0o777, 0o600, "{file}");
+    }
     postgres.stop(&CancellationToken::new()).await;
 }
 
@@ -188,25 +197,55 @@ async fn a_wrong_password_opens_nothing() {
     let Some(fixture) = Fixture::new().await else { return };
     let data_dir = fixture.data_dir();
     let mut postgres = fixture.start(&data_dir).await;
-    let (before, after) = postgres.url().split_once('@').unwrap();
-    let (scheme_and_user, password) = before.rsplit_once(':').unwrap();
-    assert_eq!(password.len(), 48);
-    assert!(
-        !fixture
-            .sql(&format!("{scheme_and_user}:wrong@{after}"), "SELECT 1;")
-            .await
-    );
-    assert!(fixture.sql(&format!("{before}@{after}"), "SELECT 1;").await);
+    for url in [postgres.owner_url(), postgres.reader_url()] {
+        let (before, after) = url.expose().split_once('@').unwrap();
+        let (scheme_and_user, password) = before.rsplit_once(':').unwrap();
+        assert_eq!(password.len(), 64);
+        let wrong = Secret::new(format!("{scheme_and_user}:wrong@{after}"));
+        assert!(!fixture.sql(&wrong, "SELECT 1;").await);
+        assert!(fixture.sql(url, "SELECT 1;").await);
+        // Nor is there another way in.
+        for (role, database) in [("postgres", "trawl"), ("trawl", "postgres"), ("trawl", "template1")] {
+            let address = after.rsplit_once('/').unwrap().0;
+            let other = Secret::new(format!("postgres://{role}:{password}@{address}/{database}"));
+            assert!(!fixture.sql(&other, "SELECT 1;").await, "{role} in {database}");
+        }
+    }
     postgres.stop(&CancellationToken::new()).await;
 }
 
 #[test]
 fn a_missing_installation_says_what_to_do() {
-    let error = bin_dir(Some(Path::new("/nowhere")))
+    let error = installation(Some(Path::new("/nowhere")))
         .expect_err("it is missing")
         .to_string();
     assert!(
         error.starts_with("no Postgres in /nowhere; run `make setup`"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn neither_the_coordinators_role_nor_the_readers_is_a_superuser() {
+    let Some(fixture) = Fixture::new().await else { return };
+    let data_dir = fixture.data_dir();
+    let mut postgres = fixture.start(&data_dir).await;
+    let (owner, reader) = (postgres.owner_url().clone(), postgres.reader_url().clone());
+    assert!(fixture.sql(&owner, "CREATE TABLE made (x int); DROP TABLE made;").await);
+    let no_superuser = "SELECT 1 / (NOT rolsuper)::int FROM pg_roles WHERE rolname = current_user;";
+    for url in [&owner, &reader] {
+        assert!(fixture.sql(url, no_superuser).await);
+        for attack in [
+            "COPY (SELECT 1) TO PROGRAM 'id';",
+            "SELECT pg_read_file('/etc/passwd');",
+            "CREATE ROLE other SUPERUSER;",
+            "SET ROLE postgres;",
+        ] {
+            assert!(!fixture.sql(url, attack).await, "{attack}");
+        }
+    }
+    assert!(!fixture.sql(&reader, "CREATE TABLE made (x int);").await);
+    assert!(!fixture.sql(&reader, "CREATE TEMP TABLE made (x int);").await);
+    assert!(!fixture.sql(&reader, "SELECT pg_advisory_lock(1);").await);
+    postgres.stop(&CancellationToken::new()).await;
 }

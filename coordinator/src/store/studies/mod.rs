@@ -231,6 +231,21 @@ pub async fn ask_more(conn: &mut Connection, study_id: StudyId, epoch_reports: u
     Ok(asked.unsigned_abs())
 }
 
+/// Notes that epoch reports of a study were removed, and so locks it.
+pub async fn uncount_reports(conn: &mut Connection, study_id: StudyId, reports: u64) -> Result<(), StoreError> {
+    if reports == 0 {
+        return Ok(());
+    }
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies SET epochs_reported = epochs_reported - $2 WHERE study_id = $1",
+        study_id.0,
+        i64::try_from(reports).unwrap_or(i64::MAX),
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
 /// Pauses those studies of jobs that run, for this reason; their names.
 pub async fn pause_of_jobs(conn: &mut Connection, jobs: &[JobId], reason: &str) -> Result<Vec<String>, StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();

@@ -63,6 +63,30 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.tokens.existingSecret | default (printf "%s-tokens" (include "trawl.name" .)) -}}
 {{- end }}
 
+{{/* Secret with the URL of the user who reads results, and its key. One that is named, else that of the database of this chart. */}}
+{{- define "trawl.readerSecret" -}}
+{{- if .Values.autoscaling.readerSecret.name -}}
+{{- toJson .Values.autoscaling.readerSecret -}}
+{{- else if .Values.database.cloudnativepg.enabled -}}
+{{- dict "name" (include "trawl.databaseReaderSecret" .) "key" "uri" | toJson -}}
+{{- else -}}
+{}
+{{- end -}}
+{{- end }}
+
+{{- define "trawl.databaseReaderSecret" -}}
+{{- .Values.database.cloudnativepg.readerSecret | default (printf "%s-db-reader" (include "trawl.name" .)) -}}
+{{- end }}
+
+{{/* What a superuser has to do in the database, statement by statement: a blank line ends each. */}}
+{{- define "trawl.rolesStatements" -}}
+{{- $statements := list "CREATE ROLE reader LOGIN" -}}
+{{- range splitList ";\n\n" (.Files.Get "files/roles.sql") -}}
+{{- $statements = append $statements (trim . | trimSuffix ";") -}}
+{{- end -}}
+{{- toYaml $statements -}}
+{{- end }}
+
 {{- define "trawl.dnsNames" -}}
 {{- $name := include "trawl.name" . -}}
 {{- $host := include "trawl.serviceHost" . -}}

@@ -8,13 +8,12 @@ use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_domain::artifact::TRIALS_KEPT;
 use trawl_domain::failure::FailureCause;
 use trawl_domain::job::TrialFold;
+use trawl_domain::limits::ERROR_CHARS_MAX;
 use trawl_domain::metric::FoldMetrics;
 use trawl_domain::state::{StudyState, TrialState};
+use trawl_domain::text::shown;
 
 use super::{Ended, Fold, JobState, Model, invalid};
-
-/// Characters of an error that are kept.
-const ERROR_CHARS_MAX: usize = 1_000;
 
 impl Model {
     /// Ends a job whose members all reported their epochs, or diverged.
@@ -50,7 +49,7 @@ impl Model {
     pub(crate) fn release(&mut self, now: Duration, claim: LeaseClaim, cause: Cause<'_>) -> bool {
         let (outcome, failure) = match cause {
             Cause::Drain => ("drained", None),
-            Cause::Failure(cause, error) => ("failed", Some((cause, error.chars().take(ERROR_CHARS_MAX).collect()))),
+            Cause::Failure(cause, error) => ("failed", Some((cause, shown(error, ERROR_CHARS_MAX)))),
         };
         let Some(place) = self.live(now, claim) else {
             return self.ended_as(claim, outcome);
@@ -107,15 +106,8 @@ impl Model {
         self.artifacts.retain(|_, artifact| artifact.job_id != job_id);
         if !is_exhausted {
             job.state = JobState::Queued;
-            for member in &members {
-                if let Some(fold) = self
-                    .folds
-                    .get_mut(member)
-                    .filter(|fold| fold.state == TrialState::Running)
-                {
-                    fold.state = TrialState::Queued;
-                }
-            }
+            let kept = job.checkpoints.iter().map(|checkpoint| checkpoint.epochs).max();
+            self.requeue_folds(&members, kept.unwrap_or(0));
             return;
         }
         job.state = JobState::Failed;
@@ -127,6 +119,23 @@ impl Model {
             }
         }
         self.finish_trials(&members);
+    }
+
+    /// Folds of a job wait again, with nothing of the epochs after its checkpoints.
+    fn requeue_folds(&mut self, members: &[TrialFold], kept: u32) {
+        for member in members {
+            let before = self.reports.len();
+            self.reports.retain(|(fold, epoch), _| fold != member || *epoch < kept);
+            self.epochs_reported -= (before - self.reports.len()) as u64;
+            let Some(fold) = self.folds.get_mut(member) else {
+                continue;
+            };
+            if fold.state == TrialState::Running || fold.diverged_at.is_some_and(|epoch| epoch >= kept) {
+                fold.state = TrialState::Queued;
+                fold.error = None;
+                fold.diverged_at = None;
+            }
+        }
     }
 
     fn end_lease(

@@ -1,6 +1,5 @@
 //! Leases of the model: granted, renewed, written under, ended.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use trawl_coordinator::app::AppError;
@@ -8,13 +7,13 @@ use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::lease_job::LeasedJob;
 use trawl_coordinator::app::renew_lease::Renewed;
-use trawl_coordinator::app::report_epochs::JobEpoch;
+use trawl_coordinator::app::report_epochs::{JobEpoch, Written};
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
 use trawl_coordinator::store::leases::LeaseClaim;
-use trawl_domain::artifact::{Ranking, TRIALS_KEPT};
+use trawl_domain::artifact::{ArtifactKind, Ranking, TRIALS_KEPT};
 use trawl_domain::fold::Split;
 use trawl_domain::id::{LeaseToken, WorkerId};
-use trawl_domain::job::{self, JobMember};
+use trawl_domain::job::{self, JobMember, TrialFold};
 use trawl_domain::seed::Owner;
 use trawl_domain::state::{DIVERGED, StudyState, TrialState};
 
@@ -170,39 +169,85 @@ impl Model {
         })
     }
 
-    /// Writes epochs whose leases are live, each key once: the first one stays.
-    pub(crate) fn write_epochs(&mut self, now: Duration, epochs: &[JobEpoch]) -> HashSet<LeaseClaim> {
-        let mut live = HashSet::new();
-        for epoch in epochs {
-            let Some(place) = self.live(now, epoch.lease) else {
-                continue;
+    /// Writes epochs whose leases are live and that come in their order, each key once: the first one stays. What became of each.
+    pub(crate) fn write_epochs(&mut self, now: Duration, epochs: &[JobEpoch]) -> Vec<Written> {
+        epochs.iter().map(|epoch| self.write_epoch(now, epoch)).collect()
+    }
+
+    fn write_epoch(&mut self, now: Duration, new: &JobEpoch) -> Written {
+        let Some(place) = self.live(now, new.lease) else {
+            return Written::LeaseLost;
+        };
+        let members = self.jobs[place].members.clone();
+        let with_losses = new.reports.iter().map(|report| report.member);
+        for member in with_losses.chain(new.diverged.iter().copied()) {
+            let Some(member) = members.get(member as usize) else {
+                return Written::Refused("members");
             };
-            live.insert(epoch.lease);
-            let members = &self.jobs[place].members;
-            for member in &epoch.diverged {
-                let fold = members
-                    .get(*member as usize)
-                    .and_then(|member| self.folds.get_mut(member));
-                if let Some(fold) = fold.filter(|fold| fold.state == TrialState::Running) {
-                    fold.state = TrialState::Failed;
-                    fold.error = Some(DIVERGED.to_owned());
-                }
+            if new.epoch >= self.trials[member.trial as usize].epochs {
+                return Written::Refused("epoch");
             }
-            for new in &epoch.reports {
-                let Some(member) = members.get(new.member as usize) else {
-                    continue;
-                };
-                self.reports.entry((*member, new.epoch)).or_insert_with(|| {
-                    self.epochs_reported += 1;
-                    Report {
-                        train_loss: new.train_loss,
-                        val_loss: new.val_loss,
-                        val_accuracy: new.val_accuracy,
-                    }
-                });
+            if self.folds[member].state == TrialState::Running && new.epoch > self.reported(*member) {
+                return Written::Ahead;
             }
         }
-        live
+        for report in &new.reports {
+            let member = members[report.member as usize];
+            if self.folds[&member].state != TrialState::Running {
+                continue;
+            }
+            self.reports.entry((member, new.epoch)).or_insert_with(|| {
+                self.epochs_reported += 1;
+                Report {
+                    train_loss: report.train_loss,
+                    val_loss: report.val_loss,
+                    val_accuracy: report.val_accuracy,
+                }
+            });
+        }
+        for member in &new.diverged {
+            let fold = self.folds.get_mut(&members[*member as usize]);
+            if let Some(fold) = fold.filter(|fold| fold.state == TrialState::Running) {
+                fold.state = TrialState::Failed;
+                fold.error = Some(DIVERGED.to_owned());
+                fold.diverged_at = Some(new.epoch);
+            }
+        }
+        Written::Durable
+    }
+
+    /// Epochs of a fold that are reported.
+    fn reported(&self, member: TrialFold) -> u32 {
+        self.reports.range((member, 0)..=(member, u32::MAX)).count() as u32
+    }
+
+    /// Notes a checkpoint that the job may have: no larger than its networks allow, after epochs that all of its running members
+    /// reported.
+    pub(crate) fn note_checkpoint(&mut self, now: Duration, head: CheckpointHead) -> Result<Option<String>, AppError> {
+        let Some(place) = self.live(now, head.lease) else {
+            return Ok(None);
+        };
+        let job = self.job(place)?;
+        let bytes_max = job.architecture.checkpoint_bytes_max(job.members.len() as u32);
+        if !(1..=bytes_max).contains(&head.announced.bytes) {
+            return Err(invalid(
+                "bytes",
+                format!("must be from 1 to {bytes_max}, for the networks of this job"),
+            ));
+        }
+        let members = &self.jobs[place].members;
+        let running = members
+            .iter()
+            .filter(|member| self.folds[member].state == TrialState::Running);
+        let reported = running.map(|member| self.reported(*member)).min();
+        let epochs_max = reported.unwrap_or(job.architecture.epochs);
+        if head.epochs > epochs_max {
+            return Err(invalid(
+                "epochs",
+                format!("must be at most {epochs_max}: so many are reported"),
+            ));
+        }
+        Ok(self.note(now, head.lease, "checkpoints"))
     }
 
     /// Notes an object before its first byte, under a live lease.
@@ -263,6 +308,13 @@ impl Model {
             .and_then(|member| self.jobs[place].members.get(member as usize));
         let member =
             member.ok_or_else(|| invalid("member", "must be a member of the job, whose trial the file is of"))?;
+        if head.kind != ArtifactKind::Weights {
+            return Err(invalid("kind", "must be weights: trials leave nothing else"));
+        }
+        let name = format!("fold-{}.safetensors", member.fold);
+        if head.name != name {
+            return Err(invalid("name", format!("must be {name} for this kind")));
+        }
         Ok(Some(member.trial))
     }
 

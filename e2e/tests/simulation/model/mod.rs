@@ -2,7 +2,8 @@
 //! plain state, one step after the other, and the time is a parameter.
 //!
 //! It has one study of trials, without a refit. Sampling, plan, values and budgets are `trawl-domain`'s, the real ones. Not in it:
-//! cancelling and deleting studies, several studies, refits, and the sweep of files that nobody lists.
+//! cancelling and deleting studies, several studies, refits, the sweep of files that nobody lists, whose a worker's id is, and that
+//! workers and attempts are forgotten after a while.
 
 mod finish;
 mod leases;
@@ -132,6 +133,7 @@ struct Fold {
     metrics: Option<FoldMetrics>,
     best_epoch: Option<u32>,
     error: Option<String>,
+    diverged_at: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -266,6 +268,7 @@ impl Fold {
             metrics: None,
             best_epoch: None,
             error: None,
+            diverged_at: None,
         }
     }
 }

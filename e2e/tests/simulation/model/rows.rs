@@ -75,7 +75,7 @@ impl Model {
         };
         let fold = |(key, fold): (&TrialFold, &Fold)| {
             format!(
-                "{}/{}: {} epochs={} {:?} {:?} {:?} {:?} {:?}",
+                "{}/{}: {} epochs={} {:?} {:?} {:?} {:?} {:?} {:?}",
                 key.trial,
                 key.fold,
                 fold.state,
@@ -84,7 +84,8 @@ impl Model {
                 fold.metrics.map(|m| m.val_loss),
                 fold.best_epoch,
                 fold.metrics.map(|m| m.best_val_loss),
-                fold.error
+                fold.error,
+                fold.diverged_at
             )
         };
         let report = |((key, epoch), report): (&(TrialFold, u32), &Report)| {

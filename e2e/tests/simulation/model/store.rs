@@ -1,6 +1,5 @@
 //! The model behind the seam: the steps of one coordinator on rows that all coordinators share.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,22 +8,24 @@ use rand_core::Rng;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 use tracing::debug;
+use trawl_coordinator::app::door::Caller;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::lease_job::LeasedJob;
 use trawl_coordinator::app::quotas::Quotas;
+use trawl_coordinator::app::register_worker::CallingWorker;
 use trawl_coordinator::app::release_job::Cause;
 use trawl_coordinator::app::renew_lease::Renewed;
-use trawl_coordinator::app::report_epochs::JobEpoch;
+use trawl_coordinator::app::report_epochs::{JobEpoch, Written};
 use trawl_coordinator::app::steps::{Answer, Steps};
-use trawl_coordinator::app::{AppError, Settings, TestMetrics};
+use trawl_coordinator::app::{AppError, Settings, TestMetrics, WORKERS_UPLOADS_MAX};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::metrics::Metrics;
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
 use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_coordinator::store::workers::NewWorker;
 use trawl_domain::dataset::FileHash;
-use trawl_domain::id::{JobId, WorkerId};
+use trawl_domain::id::JobId;
 
 use super::Model;
 use crate::witness::Witness;
@@ -37,8 +38,6 @@ pub(crate) const NO_QUOTAS: Quotas = Quotas {
     bytes: u64::MAX,
     study_bytes: u64::MAX,
 };
-/// Files on their way at once, as with the real one.
-const UPLOADS_MAX: usize = 16;
 
 /// How a store is at the moment, for all coordinators.
 #[derive(Debug)]
@@ -96,7 +95,7 @@ impl ModelStore {
             shared,
             settings,
             files,
-            uploads: Semaphore::new(UPLOADS_MAX),
+            uploads: Semaphore::new(WORKERS_UPLOADS_MAX),
             jobs_queued: Notify::new(),
             metrics: Metrics::new(),
         }
@@ -167,7 +166,7 @@ impl Steps for ModelStore {
         &self.jobs_queued
     }
 
-    async fn register_worker(&self, worker: &NewWorker) -> Answer<()> {
+    async fn register_worker(&self, worker: &NewWorker, _: Caller) -> Answer<()> {
         let worker_id = worker.worker_id;
         self.step(|model, _, now| {
             model.register(now, worker_id);
@@ -176,15 +175,16 @@ impl Steps for ModelStore {
         .await
     }
 
-    async fn unregister_worker(&self, worker_id: WorkerId) -> Answer<()> {
+    async fn unregister_worker(&self, worker: CallingWorker) -> Answer<()> {
         self.step(|model, _, _| {
-            model.unregister(worker_id);
+            model.unregister(worker.worker_id);
             Ok(())
         })
         .await
     }
 
-    async fn try_lease(&self, worker_id: WorkerId, slots: u32) -> Answer<Vec<LeasedJob>> {
+    async fn try_lease(&self, worker: CallingWorker, slots: u32) -> Answer<Vec<LeasedJob>> {
+        let worker_id = worker.worker_id;
         self.step(|model, witness, now| {
             let leased = model.lease(now, worker_id, slots)?;
             for leased in &leased {
@@ -196,9 +196,9 @@ impl Steps for ModelStore {
         .await
     }
 
-    async fn renew_leases(&self, worker_id: WorkerId, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
+    async fn renew_leases(&self, worker: CallingWorker, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
         self.step(|model, witness, now| {
-            let renewed = model.renew(now, worker_id, claims)?;
+            let renewed = model.renew(now, worker.worker_id, claims)?;
             let kept = claims
                 .iter()
                 .zip(&renewed)
@@ -209,13 +209,15 @@ impl Steps for ModelStore {
         .await
     }
 
-    async fn write_epochs(&self, epochs: &[JobEpoch]) -> Answer<HashSet<LeaseClaim>> {
+    async fn write_epochs(&self, epochs: &[JobEpoch]) -> Answer<Vec<Written>> {
         self.step(|model, witness, now| {
-            let live = model.write_epochs(now, epochs);
-            for epoch in epochs.iter().filter(|epoch| live.contains(&epoch.lease)) {
-                witness.accepted(now, epoch.lease, "epoch report");
-            }
-            Ok(live)
+            let written = model.write_epochs(now, epochs);
+            let durable = epochs
+                .iter()
+                .zip(&written)
+                .filter(|(_, written)| **written == Written::Durable);
+            durable.for_each(|(epoch, _)| witness.accepted(now, epoch.lease, "epoch report"));
+            Ok(written)
         })
         .await
     }
@@ -265,8 +267,7 @@ impl Steps for ModelStore {
     }
 
     async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<Option<String>> {
-        self.step(|model, _, now| Ok(model.note(now, head.lease, "checkpoints")))
-            .await
+        self.step(|model, _, now| model.note_checkpoint(now, head)).await
     }
 
     async fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> Answer<bool> {

@@ -81,6 +81,7 @@ fn settings() -> Settings {
         quotas: NO_QUOTAS,
         lease_ttl: LEASE_TTL,
         checkpoint_interval: LEASE_TTL,
+        reader_transaction_limit: LEASE_TTL,
     }
 }
 

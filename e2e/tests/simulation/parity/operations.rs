@@ -4,8 +4,10 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use trawl_coordinator::app::door::Caller;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
+use trawl_coordinator::app::register_worker::CallingWorker;
 use trawl_coordinator::app::release_job::Cause;
 use trawl_coordinator::app::report_epochs::JobEpoch;
 use trawl_coordinator::app::steps::Steps;
@@ -154,16 +156,21 @@ impl<S: Deref<Target: Steps>> Side<S> {
     async fn answer(&mut self, operation: &Operation) -> Result<String, AppError> {
         use Operation as Op;
         Ok(match operation {
-            Op::Register(worker) => format!("{:?}", self.store.register_worker(&new_worker(*worker)).await?),
-            Op::Unregister(worker) => format!("{:?}", self.store.unregister_worker(worker_id(*worker)).await?),
-            Op::Lease { worker, slots } => self.take_leases(worker_id(*worker), *slots).await?,
+            Op::Register(worker) => format!(
+                "{:?}",
+                self.store
+                    .register_worker(&new_worker(*worker), Caller::Anybody)
+                    .await?
+            ),
+            Op::Unregister(worker) => format!("{:?}", self.store.unregister_worker(calling(*worker)).await?),
+            Op::Lease { worker, slots } => self.take_leases(calling(*worker), *slots).await?,
             Op::Renew { worker, leases } => {
                 // Each once: a worker has a lease once.
                 let mut leases: Vec<usize> = leases.clone();
                 leases.sort_unstable();
                 leases.dedup();
                 let claims: Vec<LeaseClaim> = leases.iter().map(|lease| self.lease(*lease).0).collect();
-                format!("{:?}", self.store.renew_leases(worker_id(*worker), &claims).await?)
+                format!("{:?}", self.store.renew_leases(calling(*worker), &claims).await?)
             }
             Op::Report {
                 lease,
@@ -173,17 +180,17 @@ impl<S: Deref<Target: Steps>> Side<S> {
             } => {
                 let (claim, members) = self.lease(*lease);
                 let epoch = job_epoch(claim, members, *epoch, *diverged, *more);
-                format!("{:?}", self.store.write_epochs(&[epoch]).await?.contains(&claim))
+                format!("{:?}", self.store.write_epochs(&[epoch]).await?)
             }
             Op::ReportAll(lease) => {
                 let (claim, members) = self.lease(*lease);
                 let epochs = all_epochs(claim, members);
-                format!("{:?}", self.store.write_epochs(&epochs).await?.contains(&claim))
+                format!("{:?}", self.store.write_epochs(&epochs).await?)
             }
             Op::Train(lease) => {
                 let (claim, members) = self.lease(*lease);
                 let epochs = all_epochs(claim, members);
-                let written = self.store.write_epochs(&epochs).await?.contains(&claim);
+                let written = self.store.write_epochs(&epochs).await?;
                 let finished = self.store.finish_job(claim, TestMetrics::default()).await?;
                 format!("{written:?} {finished:?}")
             }
@@ -206,8 +213,10 @@ impl<S: Deref<Target: Steps>> Side<S> {
             Op::Expire => format!("{:?}", self.store.expire_leases().await?),
             Op::Grace => format!("{:?}", self.store.grant_grace().await?),
             Op::NoteCheckpoint(lease) => {
-                let (lease, epochs) = (self.lease(*lease).0, self.files as u32);
-                let announced = self.fingerprint();
+                // Some after more epochs than were reported, or than there are; some empty.
+                let (lease, epochs) = (self.lease(*lease).0, self.files as u32 % (EPOCHS + 2));
+                let mut announced = self.fingerprint();
+                announced.bytes *= u64::from(!self.files.is_multiple_of(7));
                 let head = CheckpointHead {
                     lease,
                     epochs,
@@ -257,13 +266,16 @@ impl<S: Deref<Target: Steps>> Side<S> {
             lease: self.lease(lease).0,
             member: Some(member),
             kind: ArtifactKind::Weights,
-            name: format!("fold-{member}.safetensors"),
+            name: match member {
+                7 => "..".to_owned(),
+                _ => format!("fold-{}.safetensors", member % 2),
+            },
             announced: self.fingerprint(),
         }
     }
 
-    async fn take_leases(&mut self, worker_id: WorkerId, slots: u32) -> Result<String, AppError> {
-        let leased = self.store.try_lease(worker_id, slots).await?;
+    async fn take_leases(&mut self, worker: CallingWorker, slots: u32) -> Result<String, AppError> {
+        let leased = self.store.try_lease(worker, slots).await?;
         let mut told: Vec<_> = leased
             .into_iter()
             .map(|leased| {
@@ -315,17 +327,23 @@ fn job_epoch(lease: LeaseClaim, members: u32, epoch: u32, diverged: Option<u32>,
     let reports = (0..members)
         .filter(|member| Some(*member) != diverged)
         .map(|member| NewReport {
-            job_id: lease.job_id,
             member,
-            epoch,
             train_loss: loss(member) / 3.0,
             val_loss: Some(loss(member)),
             val_accuracy: None,
         });
     JobEpoch {
         lease,
+        epoch,
         reports: reports.collect(),
         diverged: diverged.into_iter().collect(),
+    }
+}
+
+fn calling(worker: u8) -> CallingWorker {
+    CallingWorker {
+        worker_id: worker_id(worker),
+        caller: Caller::Anybody,
     }
 }
 

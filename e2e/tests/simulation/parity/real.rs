@@ -190,15 +190,18 @@ impl RealStore {
             Option<i32>,
             Option<f64>,
             Option<String>,
+            Option<i32>,
         );
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT trial, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss, error
+            "SELECT trial, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss, error, diverged_at
              FROM trawl_store.folds ORDER BY trial, fold",
         )
         .fetch_all(&self.pool)
         .await?;
-        let line = |(trial, fold, state, epochs, train, val, best, best_val, error): Row| {
-            format!("{trial}/{fold}: {state} epochs={epochs} {train:?} {val:?} {best:?} {best_val:?} {error:?}")
+        let line = |(trial, fold, state, epochs, train, val, best, best_val, error, diverged): Row| {
+            format!(
+                "{trial}/{fold}: {state} epochs={epochs} {train:?} {val:?} {best:?} {best_val:?} {error:?} {diverged:?}"
+            )
         };
         Ok(rows.into_iter().map(line).collect())
     }

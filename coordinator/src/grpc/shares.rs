@@ -1,0 +1,122 @@
+//! Permits of which nobody gets more than a share, so that what one caller holds is there for others.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// So many permits, and of each caller at most a share of them.
+#[derive(Debug)]
+pub(super) struct Shares<C> {
+    all: Arc<Semaphore>,
+    share: usize,
+    /// What is left of the shares of those who have permits or wait for one.
+    own: Mutex<HashMap<C, Arc<Semaphore>>>,
+}
+
+/// A permit, or several at once.
+#[derive(Debug)]
+pub(super) struct Permit {
+    // Given back first: who waits for a share is let on to permits that are there.
+    _all: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+}
+
+/// Why there is no permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The caller has its share.
+    Share,
+    /// All are taken.
+    All,
+}
+
+impl<C: Clone + Debug + Eq + Hash> Shares<C> {
+    /// So many permits; a caller gets `share` of them.
+    pub(super) fn new(all: usize, share: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            share,
+            own: Mutex::default(),
+        }
+    }
+
+    /// Takes so many permits, if they are there.
+    ///
+    /// # Errors
+    /// They are not.
+    pub(super) fn try_take(&self, caller: &C, permits: usize) -> Result<Permit, Full> {
+        // More than a number of permits can be are never there.
+        let permits = u32::try_from(permits).map_err(|_| Full::Share)?;
+        let own = self.own(caller).try_acquire_many_owned(permits);
+        let own = own.map_err(|_| Full::Share)?;
+        let all = Arc::clone(&self.all).try_acquire_many_owned(permits);
+        Ok(Permit {
+            _all: all.map_err(|_| Full::All)?,
+            _own: own,
+        })
+    }
+
+    /// Waits for a permit: for the caller's share first, then among all callers, in the order in which they came to either.
+    pub(super) async fn take(&self, caller: &C) -> Option<Permit> {
+        let own = self.own(caller).acquire_owned().await.ok()?;
+        let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+        Some(Permit { _all: all, _own: own })
+    }
+
+    fn own(&self, caller: &C) -> Arc<Semaphore> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = own.get(caller) {
+            return Arc::clone(own);
+        }
+        // Whoever has a permit or waits for one holds on to its share.
+        own.retain(|_, share| Arc::strong_count(share) > 1);
+        let share = Arc::new(Semaphore::new(self.share));
+        own.insert(caller.clone(), Arc::clone(&share));
+        share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_are() {
+        let shares = Shares::new(5, 2);
+        let mut held: Vec<Permit> = Vec::new();
+        for caller in ["a", "b"] {
+            for _ in 0..2 {
+                held.push(shares.try_take(&caller, 1).expect("its share"));
+            }
+            assert_eq!(shares.try_take(&caller, 1).expect_err("more"), Full::Share);
+        }
+        assert_eq!(shares.try_take(&"c", 2).expect_err("one is left"), Full::All);
+        held.push(shares.try_take(&"c", 1).expect("the last one"));
+        assert_eq!(shares.try_take(&"c", 1).expect_err("none is left"), Full::All);
+        drop(held);
+        assert!(shares.try_take(&"a", 2).is_ok());
+        assert!(shares.own.lock().expect("not poisoned").len() <= 3);
+        assert!(shares.try_take(&"d", 1).is_ok());
+        assert_eq!(
+            shares.own.lock().expect("not poisoned").len(),
+            1,
+            "others are forgotten"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_waits_for_its_share_is_in_nobodys_way() {
+        let shares = Arc::new(Shares::new(2, 1));
+        let first = shares.take(&"a").await.expect("a permit");
+        let of_a = Arc::clone(&shares);
+        let second = tokio::spawn(async move { of_a.take(&"a").await });
+        tokio::task::yield_now().await;
+        let other = shares.take(&"b").await.expect("a permit");
+        drop(first);
+        assert!(second.await.expect("no panic").is_some());
+        drop(other);
+    }
+}

@@ -1,0 +1,393 @@
+//! Workers with a token that do not tell the truth. Whoever trains a job may lie about its losses; nothing else that they say may
+//! outlive their lease, cost others their jobs, or take more room than a job has.
+
+use serde_json::json;
+use sqlx::PgPool;
+use tonic::{Code, Status};
+use trawl_e2e::{Client, ScriptedWorker, System, View, epoch_report, look_for, owner_pool, studies, wait_for};
+use trawl_proto::v1;
+
+/// A system without real workers, and a study of one job: 2 trials of 3 folds, so many epochs.
+async fn one_job(epochs: u32, flags: &[&str]) -> anyhow::Result<System> {
+    let system = System::start(flags).await?;
+    system.submit(studies::one_job("job", 2, epochs)?).await?;
+    Ok(system)
+}
+
+fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> Code {
+    answer.expect_err("a lie").code()
+}
+
+/// Trial, fold, epoch and validation loss of each report.
+async fn reports(system: &System) -> anyhow::Result<Vec<(i32, i32, i32, f64)>> {
+    let sql = "SELECT trial, fold, epoch, val_loss FROM trawl.epoch_reports ORDER BY trial, fold, epoch";
+    Ok(sqlx::query_as(sql).fetch_all(&system.sql).await?)
+}
+
+/// Reports that the study says it has, and those that there are.
+async fn counted(owner: &PgPool) -> anyhow::Result<(i64, i64)> {
+    let sql = "SELECT epochs_reported, (SELECT count(*) FROM trawl_store.epoch_reports) FROM trawl_store.studies";
+    Ok(sqlx::query_as(sql).fetch_one(owner).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_is_of_an_epoch_that_its_job_has_and_in_order() -> anyhow::Result<()> {
+    let system = one_job(2, &[]).await?;
+    let mut liar = ScriptedWorker::register(&system).await?;
+    let job = liar.lease_one().await?;
+    for epoch in [2, 5, 99_999] {
+        assert_eq!(
+            code(liar.send_report(epoch_report(&job, epoch, 0.0)).await),
+            Code::InvalidArgument
+        );
+    }
+    // Not yet: a stream that broke may be overtaken by the next one.
+    assert_eq!(
+        code(liar.send_report(epoch_report(&job, 1, 0.0)).await),
+        Code::Unavailable
+    );
+    let mut diverged = epoch_report(&job, 1, 0.0);
+    diverged.diverged = std::mem::take(&mut diverged.members);
+    (diverged.train_loss, diverged.val_loss) = (Vec::new(), Vec::new());
+    assert_eq!(code(liar.send_report(diverged.clone()).await), Code::Unavailable);
+    let mut beyond = epoch_report(&job, 0, 0.0);
+    beyond.members[5] = 6;
+    assert_eq!(code(liar.send_report(beyond).await), Code::InvalidArgument);
+    assert_eq!(reports(&system).await?, []);
+    assert_eq!(code(liar.finish(&job).await), Code::InvalidArgument);
+
+    // What came before a lie on the same stream is kept, and the lease is what it was.
+    let (sender, mut answers) = liar.open_reports(2).await?;
+    for epoch in [0, 5] {
+        sender.send(epoch_report(&job, epoch, 0.0)).await?;
+    }
+    let held = wait_for("an answer", async { Ok(answers.message().await?) }).await?;
+    assert_eq!(
+        held.map(|held| (held.epoch, held.status())),
+        Some((0, v1::LeaseStatus::Held))
+    );
+    let refused = wait_for("an answer", async { Ok(answers.message().await) }).await?;
+    assert_eq!(code(refused), Code::InvalidArgument);
+    assert_eq!(
+        code(liar.finish(&job).await),
+        Code::InvalidArgument,
+        "epochs 0 and 5 are not two epochs"
+    );
+    assert!(liar.report(&job, 1).await?);
+    assert!(liar.finish(&job).await?);
+    assert_eq!(system.watch_to_end("job").await?.epochs_reported, 12);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_liar_reported_after_the_checkpoint_goes_with_its_lease() -> anyhow::Result<()> {
+    let system = one_job(4, &[]).await?;
+    let owner = owner_pool(&system.database_url).await?;
+    let mut liar = ScriptedWorker::register(&system).await?;
+    let job = liar.lease_one().await?;
+    assert!(liar.report(&job, 0).await?);
+    let checkpoint = ScriptedWorker::checkpoint_messages(&job, 1, b"after one epoch");
+    assert!(liar.put_checkpoint(tokio_stream::iter(checkpoint)).await?);
+    for epoch in 1..4 {
+        assert!(liar.report_with(&job, epoch, 1e3).await?);
+    }
+    let mut diverged = epoch_report(&job, 3, 0.0);
+    diverged.diverged = std::mem::take(&mut diverged.members);
+    (diverged.train_loss, diverged.val_loss) = (Vec::new(), Vec::new());
+    assert!(liar.send_report(diverged).await?);
+    assert!(liar.release(&job, "error", "as if").await?);
+
+    let honest_epochs = |epochs: std::ops::Range<i32>| {
+        let of_fold = move |(trial, fold): (i32, i32)| {
+            let loss = move |epoch: i32| f64::from(3 * trial + fold) + f64::from(epoch) / 1e3;
+            epochs.clone().map(move |epoch| (trial, fold, epoch, loss(epoch)))
+        };
+        let folds = (0..2).flat_map(|trial| (0..3).map(move |fold| (trial, fold)));
+        folds.flat_map(of_fold).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        reports(&system).await?,
+        honest_epochs(0..1),
+        "what the checkpoint covers stays"
+    );
+    assert_eq!(counted(&owner).await?, (6, 6));
+
+    let mut honest = ScriptedWorker::register(&system).await?;
+    let job = honest.lease_one().await?;
+    let checkpoint = job.checkpoints.first().expect("a checkpoint");
+    assert_eq!(checkpoint.epochs, 1);
+    for epoch in 1..4 {
+        assert!(honest.report(&job, epoch).await?);
+    }
+    assert!(honest.finish(&job).await?);
+    assert_eq!(reports(&system).await?, honest_epochs(0..4));
+    let study = system.watch_to_end("job").await?;
+    assert_eq!((study.state.as_str(), study.epochs_reported), ("completed", 24));
+    assert_eq!(study.best_value, Some((0.003 + 1.003 + 2.003) / 3.0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_with_more_reports_than_are_removed_at_once_goes_back_to_the_queue() -> anyhow::Result<()> {
+    let system = one_job(100_000, &["--lease-ttl-ms", "400"]).await?;
+    let owner = owner_pool(&system.database_url).await?;
+    let mut silent = ScriptedWorker::register(&system).await?;
+    let mut tx = owner.begin().await?;
+    silent.lease_one().await?;
+    sqlx::query(
+        "INSERT INTO trawl_store.epoch_reports (fold_id, epoch, train_loss, reported_at)
+         SELECT fold_id, epoch, 0, clock_timestamp() FROM trawl_store.folds, generate_series(0, 99999) AS epoch",
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("UPDATE trawl_store.studies SET epochs_reported = 600000")
+        .execute(&mut *tx)
+        .await?;
+    // The lease has run out, and nobody has taken the job back yet: that waits for the study.
+    tx.commit().await?;
+    look_for("the job in the queue", async || {
+        let state: String = sqlx::query_scalar("SELECT state FROM trawl_store.jobs")
+            .fetch_one(&owner)
+            .await?;
+        Ok((state == "queued").then_some(()))
+    })
+    .await?;
+    assert_eq!(counted(&owner).await?, (0, 0));
+    let mut honest = ScriptedWorker::register(&system).await?;
+    let job = honest.lease_one().await?;
+    assert!(honest.report(&job, 0).await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn losses_whose_mean_overflows_are_divergence_and_no_failed_attempt() -> anyhow::Result<()> {
+    let system = one_job(1, &[]).await?;
+    let mut liar = ScriptedWorker::register(&system).await?;
+    let job = liar.lease_one().await?;
+    let mut huge = epoch_report(&job, 0, 0.0);
+    huge.val_loss = vec![1.7e308, -1.7e308, 1.7e308, 1.0, 1.0, 1.0];
+    huge.train_loss[3] = -1e101;
+    assert!(liar.send_report(huge).await?);
+    assert!(liar.finish(&job).await?);
+    let study = system.watch_to_end("job").await?;
+    assert_eq!((study.state.as_str(), study.trials_failed), ("failed", 2));
+    let trials: Vec<(String, String, i32)> = sqlx::query_as("SELECT state, error, attempts FROM trawl.trials")
+        .fetch_all(&system.sql)
+        .await?;
+    let diverged = ("failed".to_owned(), "diverged".to_owned(), 1);
+    assert_eq!(trials, [diverged.clone(), diverged]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refit_whose_test_loss_overflows_has_diverged() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    system
+        .submit(studies::from_json(&studies::small("refitted", 1, 1)?)?)
+        .await?;
+    let mut liar = ScriptedWorker::register(&system).await?;
+    loop {
+        let Some(job) = liar.lease(1).await?.pop() else { break };
+        liar.report_all(&job).await?;
+        let dataset = job.job.and_then(|job| job.dataset).unwrap_or_default();
+        let request = v1::FinishJobRequest {
+            lease: job.lease,
+            test_loss: dataset.test.map(|_| -1.7e308),
+            test_accuracy: None,
+        };
+        let finished = system.worker_client().await?.finish_job(request).await?.into_inner();
+        assert_eq!(finished.status(), v1::LeaseStatus::Held);
+    }
+    let study = system.watch_to_end("refitted").await?;
+    assert_eq!(
+        (study.state.as_str(), study.error.as_str()),
+        ("failed", "refit 0: diverged")
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_of_a_worker_controls_no_terminal() -> anyhow::Result<()> {
+    const TITLE: &str = "\u{1b}]0;PWNED\u{7}\u{1b}[2K\r\0";
+    let system = one_job(1, &[]).await?;
+    let request = || v1::RegisterWorkerRequest {
+        worker_id: "55555555-5555-4555-8555-555555555555".into(),
+        host: "host".into(),
+        device: "cpu".into(),
+        slots: 1,
+        version: "0".into(),
+        protocol: trawl_proto::WORKER_PROTOCOL,
+    };
+    let fields: [(&str, fn(&mut v1::RegisterWorkerRequest) -> &mut String); 3] = [
+        ("host", |request| &mut request.host),
+        ("device", |request| &mut request.device),
+        ("version", |request| &mut request.version),
+    ];
+    for (name, field) in fields {
+        for text in [TITLE, "a\0b", "a\u{9b}31m", "a\u{202e}b", &"x".repeat(257), ""] {
+            let mut request = request();
+            *field(&mut request) = text.to_owned();
+            let refused = system.worker_client().await?.register_worker(request).await;
+            let refused = refused.expect_err("it controls a terminal, or is too long");
+            assert_eq!(refused.code(), Code::InvalidArgument);
+            assert!(refused.message().contains(name), "{refused}");
+        }
+    }
+    let mut liar = ScriptedWorker::register(&system).await?;
+    let job = liar.lease_one().await?;
+    let error = format!("{TITLE}{}", "x".repeat(5_000));
+    assert!(liar.release(&job, "bad_input", &error).await?);
+    let kept: Vec<String> = sqlx::query_scalar("SELECT DISTINCT error FROM trawl.trials")
+        .fetch_all(&system.sql)
+        .await?;
+    let shown = "\u{fffd}]0;PWNED\u{fffd}\u{fffd}[2K \u{fffd}";
+    assert_eq!(kept, [format!("{shown}{}", "x".repeat(1_000 - shown.chars().count()))]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_leaves_files_of_known_names_alone_and_an_empty_one_counts() -> anyhow::Result<()> {
+    let system = System::start(&["--study-bytes-max", "30000"]).await?;
+    system.submit(studies::one_job("job", 5, 1)?).await?;
+    let mut liar = ScriptedWorker::register(&system).await?;
+    let job = liar.lease_one().await?;
+    let names = [
+        ".",
+        "..",
+        "-rf",
+        ".bashrc",
+        "",
+        "other",
+        "fold-1.safetensors",
+        "fold-00.safetensors",
+        "weights.safetensors",
+    ];
+    for name in names {
+        let messages = ScriptedWorker::artifact_messages(&job, Some(0), name, b"");
+        let refused = liar.put_artifact(tokio_stream::iter(messages)).await.expect_err(name);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{name}");
+        assert!(
+            refused.message().contains("name: must be fold-0.safetensors"),
+            "{refused}"
+        );
+    }
+    let mut messages = ScriptedWorker::artifact_messages(&job, Some(0), "network.json", b"");
+    messages[0].kind = "network".into();
+    assert_eq!(
+        code(liar.put_artifact(tokio_stream::iter(messages)).await),
+        Code::InvalidArgument
+    );
+
+    // A file for each of 15 folds and no more; and these are more than 30,000 bytes, empty as they are.
+    let mut kept = 0;
+    let refused = loop {
+        let name = format!("fold-{}.safetensors", kept % 3);
+        let messages = ScriptedWorker::artifact_messages(&job, Some(kept), &name, b"");
+        match liar.put_artifact(tokio_stream::iter(messages)).await {
+            Ok(held) => assert!(held),
+            Err(refused) => break refused,
+        }
+        kept += 1;
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("--study-bytes-max"), "{refused}");
+    assert!((1..=7).contains(&kept), "{kept} empty files");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_bounded_by_its_jobs_networks_and_reports() -> anyhow::Result<()> {
+    let system = one_job(2, &[]).await?;
+    let mut liar = ScriptedWorker::register(&system).await?;
+    let job = liar.lease_one().await?;
+    let put = async |liar: &mut ScriptedWorker, epochs: u32, bytes: u64| {
+        let mut messages = ScriptedWorker::checkpoint_messages(&job, epochs, &vec![7; bytes.min(1_000) as usize]);
+        messages[0].bytes = bytes;
+        liar.put_checkpoint(tokio_stream::iter(messages)).await
+    };
+    assert!(liar.report(&job, 0).await?);
+    // Six networks of some hundred numbers.
+    for (epochs, bytes, field) in [
+        (0, 0, "bytes"),
+        (0, 2 << 20, "bytes"),
+        (0, 2 << 30, "bytes"),
+        (0, u64::MAX, "bytes"),
+        (2, 1_000, "epochs"),
+        (99_999, 1_000, "epochs"),
+        (u32::MAX, 1_000, "epochs"),
+    ] {
+        let refused = put(&mut liar, epochs, bytes).await.expect_err("a lie");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+        assert!(
+            refused.message().starts_with(field),
+            "{epochs} epochs, {bytes} bytes: {refused}"
+        );
+    }
+    assert!(put(&mut liar, 1, 1_000).await?);
+    assert_eq!(system.objects("checkpoints")?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workers_id_belongs_to_the_token_that_registered_it() -> anyhow::Result<()> {
+    const OPERATOR: &str = "the-operators-own-token";
+    let system = System::start(&["--token", OPERATOR]).await?;
+    let url = &system.coordinator.url;
+    let client = async |token: &str| Client::with_token(url, &system.database_url, Some(token)).await;
+    let operator = client(OPERATOR).await?;
+    operator.submit(studies::one_job("job", 1, 1)?).await?;
+    let channel = tonic::transport::Channel::from_shared(url.clone())?.connect().await?;
+    let mut admin = trawl_e2e::Admin::new(&channel, OPERATOR)?;
+    let own = client(&admin.create("own", "worker", None).await?).await?;
+    let other = client(&admin.create("other", "worker", None).await?).await?;
+    let mut worker = ScriptedWorker::register(&own).await?;
+    let job = worker.lease_one().await?;
+    let rows = async || -> anyhow::Result<Vec<String>> {
+        let sql = "SELECT to_jsonb(w)::text FROM trawl_store.workers w";
+        Ok(sqlx::query_scalar(sql)
+            .fetch_all(&owner_pool(&system.database_url).await?)
+            .await?)
+    };
+    let before = rows().await?;
+    let worker_id = || worker.id().to_owned();
+    for stranger in [&other, &operator] {
+        let mut client = stranger.worker_client().await?;
+        let request = v1::RegisterWorkerRequest {
+            worker_id: worker_id(),
+            host: "elsewhere".into(),
+            device: "cpu".into(),
+            slots: 64,
+            version: "0".into(),
+            protocol: trawl_proto::WORKER_PROTOCOL,
+        };
+        assert_eq!(code(client.register_worker(request).await), Code::PermissionDenied);
+        let leases = job.lease.clone().into_iter().collect();
+        let request = v1::HeartbeatRequest {
+            worker_id: worker_id(),
+            leases,
+        };
+        assert_eq!(code(client.heartbeat(request).await), Code::PermissionDenied);
+        let request = v1::LeaseJobsRequest {
+            worker_id: worker_id(),
+            slots: 1,
+            wait: None,
+        };
+        assert_eq!(code(client.lease_jobs(request).await), Code::PermissionDenied);
+        let request = v1::UnregisterWorkerRequest { worker_id: worker_id() };
+        assert_eq!(code(client.unregister_worker(request).await), Code::PermissionDenied);
+    }
+    assert_eq!(rows().await?, before);
+    assert_eq!(worker.heartbeat(&[&job]).await?, [true]);
+    worker.report_all(&job).await?;
+    assert!(worker.finish(&job).await?);
+    worker.unregister().await?;
+    assert_eq!(operator.watch_to_end("job").await?.state, "completed");
+    let states: Vec<serde_json::Value> = rows()
+        .await?
+        .iter()
+        .map(|row| serde_json::from_str(row))
+        .collect::<Result<_, _>>()?;
+    assert_ne!(states[0]["stopped_at"], json!(null));
+    assert_eq!(operator.rows(View::Trials, "job").await?.len(), 1);
+    Ok(())
+}

@@ -1,0 +1,454 @@
+//! `trawl up` on a machine with other users: what it starts has no right that others could take, nobody without a token is more than
+//! a user, and what it writes is nobody else's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+use tonic::Code;
+use tonic::transport::Channel;
+use trawl_e2e::{OrdinaryUser, Ports, System, Up, binary, call_raw, fresh_database, studies};
+
+/// What somebody may have in their environment, for other programs.
+const SECRETS: [(&str, &str); 5] = [
+    ("TRAWL_TOKEN", "hunter2-operator"),
+    ("AWS_SECRET_ACCESS_KEY", "hunter2-aws"),
+    ("PGPASSWORD", "hunter2-pg"),
+    ("GITHUB_TOKEN", "hunter2-github"),
+    ("TRAWL_READER_URL_FILE", "/hunter2-file"),
+];
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What the system tells of a process.
+struct Seen {
+    name: String,
+    status: BTreeMap<String, String>,
+    environment: String,
+}
+
+impl Seen {
+    /// `None` for one that has ended meanwhile.
+    fn of(process: u32) -> Option<Self> {
+        let folder = PathBuf::from(format!("/proc/{process}"));
+        let status = fs::read_to_string(folder.join("status")).ok()?;
+        let status: BTreeMap<String, String> = status
+            .lines()
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+            .collect();
+        let environment = String::from_utf8_lossy(&fs::read(folder.join("environ")).ok()?).replace('\0', "\n");
+        Some(Self {
+            name: status.get("Name")?.clone(),
+            status,
+            environment,
+        })
+    }
+
+    fn has_no(&self, sets: &[&str]) {
+        for set in sets {
+            let bits = self.status.get(*set).map(String::as_str);
+            assert_eq!(bits, Some("0000000000000000"), "{} {set}", self.name);
+        }
+    }
+}
+
+/// What `trawl up` started, by name; a moment in which all of it is there.
+fn started_by(up: &Up) -> anyhow::Result<Vec<Seen>> {
+    let mut processes = up.processes()?;
+    // The first is `trawl up` itself, whose rights and environment are those of its user.
+    processes.remove(0);
+    let seen: Vec<Seen> = processes.into_iter().filter_map(Seen::of).collect();
+    // The system keeps 15 characters of a name.
+    for name in ["trawl-coordinat", "trawl-worker", "postgres"] {
+        ensure!(seen.iter().any(|one| one.name == name), "{name} does not run");
+    }
+    Ok(seen)
+}
+
+fn passes_no_rights_on(up: &Up) -> anyhow::Result<()> {
+    for process in started_by(up)? {
+        process.has_no(&["CapAmb", "CapInh"]);
+        if process.name != "postgres" {
+            continue;
+        }
+        process.has_no(&["CapEff", "CapPrm"]);
+        assert_eq!(process.status["NoNewPrivs"], "1");
+        let users: Vec<&str> = process.status["Uid"].split_whitespace().collect();
+        assert!(!users.contains(&"0"), "{users:?}");
+        if is_root() && users[0] == "65534" {
+            process.has_no(&["CapBnd"]);
+        }
+    }
+    Ok(())
+}
+
+fn hides_secrets(up: &Up, secrets: &[&str]) -> anyhow::Result<()> {
+    for process in started_by(up)? {
+        for secret in secrets {
+            // The coordinator asks for the operator's token, and nobody else does.
+            if *secret == "hunter2-operator" && process.name == "trawl-coordinat" {
+                continue;
+            }
+            let line = process.environment.lines().find(|line| line.contains(secret));
+            assert_eq!(line.and_then(|line| line.split('=').next()), None, "{}", process.name);
+        }
+    }
+    Ok(())
+}
+
+/// The roles of the embedded Postgres: neither reads files, runs programs or becomes more than it is.
+async fn roles_are_no_superusers(up: &Up, data_dir: &Path) -> anyhow::Result<()> {
+    let reader = up.database_url();
+    let (_, address) = reader.split_once('@').context("a URL without a password")?;
+    let password = fs::read_to_string(data_dir.join("postgres-password"))?;
+    let owner = format!("postgres://trawl:{}@{address}", password.trim());
+    for (url, name) in [(reader, "reader"), (owner.as_str(), "trawl")] {
+        let mut conn = PgConnection::connect(url).await?;
+        let query =
+            "SELECT current_user::text, rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls
+                     FROM pg_roles WHERE rolname = current_user";
+        let (role, may_more): (String, bool) = sqlx::query_as(query).fetch_one(&mut conn).await?;
+        assert_eq!((role.as_str(), may_more), (name, false));
+        let mut attacks = vec![
+            "COPY (SELECT 1) TO PROGRAM 'id'",
+            "COPY (SELECT 1) TO '/tmp/trawl-was-here'",
+            "SELECT pg_read_file('/etc/passwd')",
+            "SELECT pg_ls_dir('/')",
+            "CREATE EXTENSION file_fdw",
+            "ALTER ROLE trawl SUPERUSER",
+            "SET SESSION AUTHORIZATION postgres",
+        ];
+        if name == "reader" {
+            attacks.extend([
+                "CREATE TABLE made (x int)",
+                "CREATE SCHEMA made",
+                "CREATE TEMP TABLE made (x int)",
+                "SELECT lo_from_bytea(0, 'x')",
+                "SELECT pg_advisory_lock(1)",
+                "SELECT FROM trawl_store.tokens",
+                "SET ROLE trawl",
+            ]);
+        }
+        for attack in attacks {
+            let refused = sqlx::raw_sql(AssertSqlSafe(attack)).execute(&mut conn).await;
+            assert!(refused.is_err(), "{name} may: {attack}");
+        }
+    }
+    Ok(())
+}
+
+async fn a_stranger_is_a_user_at_most(grpc: &str) -> anyhow::Result<()> {
+    let channel = Channel::from_shared(grpc.to_owned())?.connect().await?;
+    call_raw(&channel, "/trawl.v1.StudyService/ListStudies", None, vec![Vec::new()]).await?;
+    for rpc in [
+        "WorkerService/RegisterWorker",
+        "WorkerService/LeaseJobs",
+        "WorkerService/GetDataset",
+        "WorkerService/ReportEpochs",
+        "AccessService/ListTokens",
+        "AccessService/CreateToken",
+    ] {
+        let refused = call_raw(&channel, &format!("/trawl.v1.{rpc}"), None, vec![Vec::new()]).await;
+        assert_eq!(refused.expect_err(rpc).code(), Code::PermissionDenied, "{rpc}");
+    }
+    Ok(())
+}
+
+/// A file of a study that trains in a second.
+fn study_file(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let file = folder.join(format!("{name}.json"));
+    fs::write(
+        &file,
+        studies::with_whole_paths(studies::small(name, 2, 1)?).to_string(),
+    )?;
+    Ok(file)
+}
+
+/// Runs `trawl` as the user of the tests, with these variables beside no token; its standard output, or its exit status and errors.
+fn trawl(args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Result<String, (Option<i32>, String)>> {
+    let mut command = Command::new(binary("trawl")?);
+    command
+        .args(args)
+        .env_remove("TRAWL_TOKEN")
+        .env_remove("TRAWL_TOKEN_FILE");
+    let output = command.envs(variables.iter().copied()).output()?;
+    Ok(if output.status.success() {
+        Ok(String::from_utf8(output.stdout)?)
+    } else {
+        Err((output.status.code(), String::from_utf8(output.stderr)?))
+    })
+}
+
+/// Everything below a folder that anybody but its owner may read or enter.
+fn open_to_others(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let Ok(metadata) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            if !metadata.is_symlink() && metadata.mode() & 0o077 != 0 {
+                found.push(path.clone());
+            }
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().context("a path that is no text")
+}
+
+/// Starts `trawl up` as somebody, twice on the same data folder, and tries to be more than a user of it.
+async fn is_closed(command: impl Fn() -> anyhow::Result<Command>, home: &Path) -> anyhow::Result<()> {
+    let (data_dir, cache) = (home.join("closed/data"), home.join("cache"));
+    let start = async || {
+        Up::start_by(command()?, &data_dir, &Ports::free(), |command| {
+            for (name, value) in SECRETS.iter().filter(|(name, _)| *name != "TRAWL_TOKEN") {
+                command.env(name, value);
+            }
+            command.env("XDG_CACHE_HOME", &cache);
+        })
+        .await
+    };
+    let up = start().await?;
+    passes_no_rights_on(&up)?;
+    hides_secrets(&up, &SECRETS.map(|(_, value)| value))?;
+    roles_are_no_superusers(&up, &data_dir).await?;
+    let endpoints: serde_json::Value = serde_json::from_slice(&fs::read(data_dir.join("endpoints.json"))?)?;
+    let grpc = endpoints["grpc"].as_str().context("no address")?.to_owned();
+    a_stranger_is_a_user_at_most(&grpc).await?;
+    // Workers train all the same, by a token of their own.
+    let folder = TempDir::new()?;
+    let file = study_file(folder.path(), "of-a-stranger")?;
+    let printed = trawl(&["--server", &grpc, "submit", text(&file)?, "--watch"], &[])?;
+    assert!(
+        printed.as_ref().is_ok_and(|text| text.contains("completed")),
+        "{printed:?}"
+    );
+    assert_eq!(open_to_others(&data_dir)?, [PathBuf::new(); 0]);
+    assert!(fs::read_dir(data_dir.join("artifacts"))?.next().is_some());
+    assert_eq!(open_to_others(&cache)?, [PathBuf::new(); 0]);
+    assert!(up.stop().await?.success());
+    assert!(!data_dir.join("worker-token").exists());
+
+    let up = start().await?;
+    passes_no_rights_on(&up)?;
+    assert_eq!(up.watch_to_end("of-a-stranger").await?.state, "completed");
+    assert!(up.stop().await?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_users_up_gives_nobody_what_is_theirs() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let Some(user) = OrdinaryUser::new(folder.path())? else {
+        return Ok(());
+    };
+    is_closed(|| user.command("trawl"), user.home()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roots_up_gives_nobody_what_is_roots() -> anyhow::Result<()> {
+    if !is_root() {
+        eprintln!("skipped: the tests do not run as root");
+        return Ok(());
+    }
+    let home = TempDir::new()?;
+    assert_eq!(home.path().metadata()?.permissions().mode() & 0o777, 0o700);
+    is_closed(|| Ok(Command::new(binary("trawl")?)), home.path()).await
+}
+
+/// Where Postgres cannot be shown what lies below closed folders, it gets no right to go there either.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_namespaces_root_is_told_where_postgres_may_go() -> anyhow::Result<()> {
+    if !is_root() {
+        eprintln!("skipped: the tests do not run as root");
+        return Ok(());
+    }
+    let folder = TempDir::new()?;
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-sys_admin", "--inh-caps=-sys_admin", "--"])
+        .arg(binary("trawl")?)
+        .args([
+            "up",
+            "--workers",
+            "0",
+            "--listen",
+            "127.0.0.1:0",
+            "--http-listen",
+            "127.0.0.1:0",
+            "--data-dir",
+        ])
+        .arg(folder.path().join("data"))
+        .env_remove("DATABASE_URL")
+        .output()?;
+    let errors = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("runs as nobody, who may not enter ") && errors.contains("--database-url"),
+        "{errors}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_up_starts_gets_a_secret_of_another_kind() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let up = Up::start_with(&folder.path().join("data"), &Ports::free(), |command| {
+        command.envs(SECRETS);
+    })
+    .await?;
+    hides_secrets(&up, &SECRETS.map(|(_, value)| value))?;
+    assert!(up.stop().await?.success());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_know_nothing_of_a_database_that_up_is_given() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let (data_dir, database_url) = (folder.path().join("data"), fresh_database().await?);
+    let mut up = Command::new(binary("trawl")?)
+        .args([
+            "up",
+            "--workers",
+            "1",
+            "--device",
+            "cpu",
+            "--listen",
+            "127.0.0.1:0",
+            "--http-listen",
+            "127.0.0.1:0",
+        ])
+        .arg("--data-dir")
+        .arg(&data_dir)
+        .envs(SECRETS)
+        .env("DATABASE_URL", &database_url)
+        .env("RUST_LOG", "warn")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let endpoints: serde_json::Value =
+        trawl_e2e::look_for("trawl up", async || Ok(fs::read(data_dir.join("endpoints.json")).ok()))
+            .await
+            .map(|content| serde_json::from_slice(&content))??;
+    // Its user knows that URL, and it may be the owner's.
+    assert_eq!(endpoints["database_url"], serde_json::Value::Null);
+    let environment = trawl_e2e::look_for("a worker", async || {
+        let processes = trawl_e2e::processes_below(up.id())?;
+        let seen = processes.into_iter().filter_map(Seen::of);
+        Ok(seen
+            .filter(|one| one.name == "trawl-worker")
+            .map(|one| one.environment)
+            .next())
+    })
+    .await?;
+    for secret in SECRETS.iter().map(|(_, value)| *value).chain([database_url.as_str()]) {
+        assert!(!environment.contains(secret));
+    }
+    let pid = rustix::process::Pid::from_child(&up);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+    let output = up.wait_with_output()?;
+    let printed = String::from_utf8(output.stdout)?;
+    assert!(output.status.success() && !printed.contains(&database_url), "{printed}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_a_private_up_is_found_by_its_own_user_alone() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let (data_dir, share) = (folder.path().join("data"), folder.path().join("share"));
+    let own = [("XDG_DATA_HOME", text(&share)?)];
+    let up = Up::start_by(Command::new(binary("trawl")?), &data_dir, &Ports::free(), |command| {
+        command.arg("--private").env("XDG_DATA_HOME", &share);
+    })
+    .await?;
+    let endpoints: serde_json::Value = serde_json::from_slice(&fs::read(data_dir.join("endpoints.json"))?)?;
+    let grpc = endpoints["grpc"].as_str().context("no address")?;
+    let by_name = grpc.replace("127.0.0.1", "localhost");
+    for server in [grpc, &by_name, grpc.trim_start_matches("http://")] {
+        let listed = trawl(&["--server", server, "ls"], &own)?;
+        assert!(listed.is_ok(), "{server}: {listed:?}");
+    }
+    // Workers have theirs.
+    let file = study_file(folder.path(), "private")?;
+    let printed = trawl(&["--server", grpc, "submit", text(&file)?, "--watch"], &own)?;
+    assert!(
+        printed.as_ref().is_ok_and(|text| text.contains("completed")),
+        "{printed:?}"
+    );
+
+    let other = folder.path().join("other");
+    let refused = trawl(&["--server", grpc, "ls"], &[("XDG_DATA_HOME", text(&other)?)])?;
+    let (code, errors) = refused.expect_err("somebody else");
+    assert!(
+        code == Some(1) && errors.contains("a token is needed") && errors.contains("--private"),
+        "{errors}"
+    );
+    let private = share.join("trawl/private");
+    assert_eq!(open_to_others(&share)?, [PathBuf::new(); 0]);
+    assert_eq!(fs::read_dir(&private)?.count(), 1);
+    assert!(up.stop().await?.success());
+    assert_eq!(fs::read_dir(&private)?.count(), 0);
+
+    for (args, wrong) in [
+        (&["--token", "another"][..], "--private makes a token"),
+        (
+            &["--listen", "0.0.0.0:0", "--insecure"],
+            "--private is for this machine",
+        ),
+    ] {
+        let args = [&["up", "--private", "--data-dir", text(&data_dir)?], args].concat();
+        let (code, errors) = trawl(&args, &own)?.expect_err(wrong);
+        assert!(code == Some(2) && errors.contains(wrong), "{errors}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_files_of_a_coordinator_and_of_a_worker_are_their_users_alone() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let (cache, file) = (folder.path().join("cache"), study_file(folder.path(), "kept")?);
+    let system = System::start(&[]).await?;
+    let mut worker = Command::new(binary("trawl-worker")?);
+    worker.arg("--cache-dir").arg(&cache);
+    let _worker = trawl_e2e::worker(worker, &system.coordinator.url)?;
+    system.trawl_stdout(&["submit", text(&file)?, "--watch"])?;
+    for folder in [system.artifacts.path(), &cache] {
+        assert_eq!(open_to_others(folder)?, [PathBuf::new(); 0]);
+        assert!(fs::read_dir(folder)?.next().is_some());
+    }
+    assert_eq!(fs::metadata(&cache)?.mode() & 0o777, 0o700);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_leaves_the_machine_in_the_clear_by_its_users_word_alone() -> anyhow::Result<()> {
+    // Nobody is there, and nobody is asked.
+    let far = "http://192.0.2.1:50051";
+    let ls = ["--server", far, "--token", "hunter2", "ls"];
+    let worker = ["--coordinator", far, "--token", "hunter2", "--device", "cpu"];
+    for (program, args) in [("trawl", &ls[..]), ("trawl-worker", &worker)] {
+        let output = Command::new(binary(program)?)
+            .args(args)
+            .env_remove("TRAWL_INSECURE")
+            .output()?;
+        let errors = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("https://") && errors.contains("--insecure"), "{errors}");
+        assert!(!errors.contains("hunter2"), "{errors}");
+    }
+    Ok(())
+}
