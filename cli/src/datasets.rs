@@ -1,5 +1,6 @@
 //! Registers the dataset files that a study file names, so that neither coordinator nor workers need to see their paths.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -26,24 +27,38 @@ struct LocalFile {
     sha256: FileHash,
 }
 
+/// A path that cannot be read here.
+struct Unread {
+    field: &'static str,
+    path: String,
+    error: io::Error,
+}
+
 /// The files of a study, hashed.
-pub(crate) struct LocalFiles(Vec<LocalFile>);
+pub(crate) struct LocalFiles {
+    found: Vec<LocalFile>,
+    unread: Vec<Unread>,
+}
 
 /// Hashes the files that a study names by path, and names them by their hashes instead. A path that cannot be read here
-/// stays: the coordinator may be able to, or else says so along with all else that is wrong.
+/// stays: the coordinator may have such a file below its --dataset-dir, or else says so along with all else that is wrong.
 pub(crate) async fn name_by_hash(file: &mut StudyFile) -> LocalFiles {
-    let mut files = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for (field, path) in file.local_paths() {
         match hash(path).await {
-            Ok(found) => {
-                let by_hash = format!("sha256:{}", found.sha256);
-                files.push(found);
+            Ok(file) => {
+                let by_hash = format!("sha256:{}", file.sha256);
+                found.push(file);
                 *path = by_hash;
             }
-            Err(error) => say(&format!("{field}: {path}: {error}; left to the coordinator")),
+            Err(error) => unread.push(Unread {
+                field,
+                path: path.clone(),
+                error,
+            }),
         }
     }
-    LocalFiles(files)
+    LocalFiles { found, unread }
 }
 
 impl LocalFiles {
@@ -52,10 +67,33 @@ impl LocalFiles {
     /// # Errors
     /// A broken connection, or a file that changed meanwhile.
     pub(crate) async fn register(&self, client: &mut Client) -> Result<(), Error> {
-        for file in &self.0 {
+        for file in &self.found {
             register(client, file).await?;
         }
         Ok(())
+    }
+
+    /// What a coordinator said of the study, with what it cannot know: why a path was not read here, but sent as it is.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let Error::Rejected(mut text) = error else {
+            return error;
+        };
+        for Unread { field, path, error } in &self.unread {
+            let _ = write!(
+                text,
+                "\n  {field}: {path} was not sent, as it cannot be read here: {error}"
+            );
+        }
+        Error::Rejected(text)
+    }
+
+    /// Says whose files the study has that were not read here.
+    pub(crate) fn say_what_was_left(&self) {
+        for Unread { field, path, error } in &self.unread {
+            say(&format!(
+                "{field}: {path} cannot be read here ({error}); the coordinator has read its own file of that path"
+            ));
+        }
     }
 }
 

@@ -55,15 +55,16 @@ pub(crate) struct Args {
     pub(crate) http_listen: SocketAddr,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
-    /// Folder that relative paths of datasets start from.
-    #[arg(long, env = "TRAWL_DATASET_DIR", default_value = ".")]
-    pub(crate) dataset_dir: PathBuf,
+    /// Folder below which requests may name dataset files by their paths, as grpcurl does; without one, no path is read. `trawl
+    /// submit` sends files and needs none.
+    #[arg(long, value_name = "DIR", env = "TRAWL_DATASET_DIR")]
+    pub(crate) dataset_dir: Option<PathBuf>,
     /// Where the bytes of artifacts and datasets are: file:///FOLDER or s3://BUCKET/PREFIX, with credentials, region and
     /// endpoint from the usual AWS_ variables; where left out, ${XDG_DATA_HOME:-~/.local/share}/trawl/artifacts.
     #[arg(long, value_name = "URL", env = "TRAWL_ARTIFACTS")]
     pub(crate) artifacts: Option<String>,
-    /// Folder with FashionMNIST's four IDX files; where left out, fashion-mnist in --dataset-dir, and where `make setup` puts
-    /// it: ${XDG_CACHE_HOME:-~/.cache}/trawl/fashion-mnist.
+    /// Folder with FashionMNIST's four IDX files; where left out, fashion-mnist in --dataset-dir if there is one, and where
+    /// `make setup` puts it: ${XDG_CACHE_HOME:-~/.cache}/trawl/fashion-mnist.
     #[arg(long, value_name = "DIR", env = "TRAWL_FASHION_MNIST")]
     pub(crate) fashion_mnist: Option<PathBuf>,
     /// Time limit of a lease in milliseconds: a worker that is silent for so long has lost its jobs.
@@ -299,7 +300,10 @@ impl Args {
             return vec![folder.clone()];
         }
         let cache = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
-        std::iter::once(self.dataset_dir.join("fashion-mnist"))
+        let datasets = self.dataset_dir.as_ref();
+        datasets
+            .map(|datasets| datasets.join("fashion-mnist"))
+            .into_iter()
             .chain(cache.map(|cache| cache.join("trawl/fashion-mnist")))
             .collect()
     }

@@ -187,6 +187,14 @@ impl Files {
         }
     }
 
+    /// Removes what other uploads of an object may have left beside it, now that it is there. One that is still under way fails.
+    ///
+    /// # Errors
+    /// The store is away.
+    pub async fn remove_leftovers(&self, key: &str) -> Result<(), FilesError> {
+        self.remove_staged(&Path::from(key)).await
+    }
+
     /// A folder's object is written beside its place, as NAME#NUMBER, and a process that is killed leaves that.
     async fn remove_staged(&self, path: &Path) -> Result<(), FilesError> {
         let Some(folder) = &self.folder else { return Ok(()) };

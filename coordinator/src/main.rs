@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use trawl_coordinator::app::dataset_dir::DatasetDir;
 use trawl_coordinator::app::door::{Caller, Door};
 use trawl_coordinator::app::{App, Settings, be_present, bound_readers, expire_leases, quotas};
 use trawl_coordinator::connections::Places;
@@ -28,14 +29,23 @@ use trawl_traces::Traces;
 
 use args::{Args, Command};
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+/// How long a thread may go on once all is said and done: one may wait for a disk that does not answer.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
+
+fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     // Files of artifacts and datasets are nobody else's.
     umask(Mode::RWXG | Mode::RWXO);
     if args.command.is_none() {
         args.refuse_open_ports();
     }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work(args));
+    runtime.shutdown_timeout(THREADS_END_WITHIN);
+    done
+}
+
+async fn work(args: Args) -> anyhow::Result<()> {
     let database_url = args.database_url()?;
     let traces = Traces::from_environment("trawl-coordinator")?;
     args.log.init(&traces);
@@ -81,7 +91,7 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
     let settings = Settings {
-        dataset_dir: std::path::absolute(&args.dataset_dir)?,
+        dataset_dir: args.dataset_dir.as_deref().map(dataset_dir).transpose()?,
         fashion_mnist_dirs: args.fashion_mnist_dirs(),
         lease_ttl: Duration::from_millis(args.lease_ttl_ms),
         checkpoint_interval: Duration::from_millis(args.checkpoint_interval_ms),
@@ -132,6 +142,15 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
     serve(app, presence, ports, stop).await?;
     info!("coordinator stopped");
     Ok(())
+}
+
+/// The folder below which requests may name files. One that is not there yet may be mounted later.
+fn dataset_dir(folder: &Path) -> anyhow::Result<DatasetDir> {
+    let datasets = DatasetDir::new(folder).context("--dataset-dir")?;
+    if let Err(error) = datasets.check() {
+        warn!(error = %error, "no dataset file can be read below --dataset-dir {}", folder.display());
+    }
+    Ok(datasets)
 }
 
 /// The TLS of the web port and of S3 clients has no cryptography of its own.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::artifact::Ranking;
 use crate::dataset::{FileHash, Format, Part};
 use crate::fold::Split;
-use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_STEP_WORK_MAX};
+use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK_MAX};
 use crate::network::{Architecture, Hyperparameters};
 use crate::seed::{Owner, Seed};
 use crate::space::Params;
@@ -125,7 +125,7 @@ pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Vi
     }
     let mut jobs: Vec<PlannedJob> = alike
         .into_iter()
-        .flat_map(|((architecture, _), folds)| cut(&folds, members_max(&architecture)))
+        .flat_map(|((architecture, _), folds)| cut(&folds, members_max(&architecture, study.shape.train_rows)))
         .collect();
     jobs.sort_unstable();
     Ok(Some(Window { trials, jobs }))
@@ -133,10 +133,11 @@ pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Vi
 
 /// How many networks of this kind make one job at most: as many as train in little more time than one, by a bound on the
 /// arithmetic of their steps, and fit into memory together.
-fn members_max(architecture: &Architecture) -> usize {
+fn members_max(architecture: &Architecture, rows: u32) -> usize {
     let by_memory = JOB_PARAMS_MAX / architecture.params().max(1);
     let by_work = JOB_STEP_WORK_MAX / architecture.step_work().max(1);
-    (by_memory.min(by_work) as usize).clamp(1, JOB_MEMBERS_MAX)
+    let by_rows = JOB_ROWS_MAX / u64::from(rows.max(1));
+    (by_memory.min(by_work).min(by_rows) as usize).clamp(1, JOB_MEMBERS_MAX)
 }
 
 /// The jobs of one refit with this architecture: the study's validation scheme, then one fit on all training rows.
@@ -149,7 +150,7 @@ pub fn plan_refit(study: &Study, architecture: &Architecture) -> Vec<PlannedRefi
             .or_default()
             .push(fold);
     }
-    let members_max = members_max(architecture);
+    let members_max = members_max(architecture, study.shape.train_rows);
     let mut jobs: Vec<PlannedRefitJob> = by_rows
         .values()
         .flat_map(|folds| folds.chunks(members_max))

@@ -38,12 +38,22 @@ pub const RATE_MAX: f64 = 1_000.0;
 pub const PATH_BYTES_MAX: usize = 4_096;
 /// Size of a dataset's file.
 pub const DATASET_BYTES_MAX: u64 = 64 << 20;
+/// Numbers of a dataset, features and targets of all rows of both parts together: FashionMNIST has 55 millions.
+pub const DATASET_VALUES_MAX: u64 = 64 << 20;
+/// Columns in the header of a CSV file, used or not.
+pub const CSV_COLUMNS_MAX: usize = 16_384;
+/// Length of one record of a CSV file, its header among them.
+pub const CSV_RECORD_BYTES_MAX: usize = 1 << 20;
+/// Memory that the directory of an .npz archive may take: some thousand arrays.
+pub const ARCHIVE_DIRECTORY_BYTES_MAX: usize = 4 << 20;
 /// Feature columns of a table.
 pub const FEATURES_MAX: usize = 4_096;
 /// Numbers of one row: features of a table, or pixels of an image.
 pub const SAMPLE_LEN_MAX: u64 = 1 << 20;
 /// Classes of a dataset.
 pub const CLASSES_MAX: usize = 4_096;
+/// Length of the name of a class.
+pub const CLASS_NAME_BYTES_MAX: usize = 1_024;
 /// Size of one artifact, but for weights.
 pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
 /// Size of a file of weights: the largest network fits.
@@ -61,6 +71,8 @@ pub const JOB_PARAMS_MAX: u64 = 16_000_000;
 /// Multiplications of one training step, forward, of all networks of one job together: beyond it a step costs its arithmetic
 /// and not its operations, and smaller jobs spread better over workers.
 pub const JOB_STEP_WORK_MAX: u64 = 1 << 26;
+/// Rows of the training part, counted once for each network of one job: a worker keeps the order of the rows for each.
+pub const JOB_ROWS_MAX: u64 = 1 << 26;
 /// Inputs for which a refit keeps the activations.
 pub const REFIT_INPUTS_MAX: usize = 16;
 /// Jobs that one worker trains at once.

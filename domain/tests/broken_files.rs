@@ -1,43 +1,17 @@
 //! Files with flipped bytes and torn ends: each is read correctly or refused with a reason, without a panic, and without more
 //! memory than the file accounts for.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::{Cursor, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod counting;
 
-use trawl_domain::dataset::{self, Arrays, Columns, Format, Part, TargetKind};
+use std::io::{Cursor, Write};
+
+use trawl_domain::dataset::{self, Allowance, Arrays, Columns, Format, Part, TargetKind};
 use trawl_domain::seed::{Purpose, Seed, Stream};
 
 /// Broken files of each kind.
 const FILES: usize = 2_500;
 /// What reading takes beside the file's contents: parser state, messages.
 const OVERHEAD_BYTES: usize = 256 << 10;
-
-/// Counts what is allocated, and the most that ever was.
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-#[expect(unsafe_code, reason = "an allocator cannot be written otherwise")]
-// SAFETY: everything is handed to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        MOST.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn stream() -> Stream {
     Seed(20_251).stream(Purpose::Folds)
@@ -125,10 +99,7 @@ fn read_all(format: &Format, kind: TargetKind, features: &[u8], targets: Option<
                 targets,
             }
         };
-        let before = NOW.load(Ordering::Relaxed);
-        MOST.store(before, Ordering::Relaxed);
-        let read = dataset::read(format, kind, part, None);
-        let taken = MOST.load(Ordering::Relaxed) - before;
+        let (read, taken) = counting::most_of(|| dataset::read(format, kind, part, None, &mut Allowance::whole()));
         assert!(
             taken <= 2 * plain_bytes + OVERHEAD_BYTES,
             "file {number}: {taken} bytes of memory for {plain_bytes} bytes"

@@ -10,8 +10,8 @@ use anyhow::Context;
 
 use crate::process::binary;
 
-/// Of nobody in particular.
-const ID: u32 = 12_345;
+/// Of one who has no rights, and a name on every system: Postgres asks for that.
+const ID: u32 = 1;
 /// What the build needs may be below a folder that is closed to others, such as root's home: shows it in a namespace, and becomes
 /// the program. Arguments: the closed folder, the three that are needed, the user.
 const AS_USER: &str = r#"

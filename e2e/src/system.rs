@@ -122,6 +122,8 @@ impl Coordinator {
                 .args(flags)
                 .current_dir(repository())
                 .env("DATABASE_URL", database_url)
+                // Studies of tests name files by their paths in the repository; a flag takes precedence.
+                .env("TRAWL_DATASET_DIR", repository())
                 .envs(store.variables.iter().map(|(name, value)| (name, value)))
                 .env("RUST_LOG", "warn"),
         )?;

@@ -74,6 +74,8 @@ impl Up {
             .args(["up", "--workers", "1", "--device", "cpu"])
             .args(["--listen", &ports.grpc, "--http-listen", &ports.http, "--data-dir"])
             .arg(data_dir)
+            .arg("--dataset-dir")
+            .arg(repository())
             .current_dir(repository())
             .env_remove("DATABASE_URL")
             .env("TRAWL_LEASE_TTL_MS", "3000")

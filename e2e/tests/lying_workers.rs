@@ -218,7 +218,8 @@ async fn text_of_a_worker_controls_no_terminal() -> anyhow::Result<()> {
         version: "0".into(),
         protocol: trawl_proto::WORKER_PROTOCOL,
     };
-    let fields: [(&str, fn(&mut v1::RegisterWorkerRequest) -> &mut String); 3] = [
+    type Field = fn(&mut v1::RegisterWorkerRequest) -> &mut String;
+    let fields: [(&str, Field); 3] = [
         ("host", |request| &mut request.host),
         ("device", |request| &mut request.device),
         ("version", |request| &mut request.version),

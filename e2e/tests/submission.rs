@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tonic_types::StatusExt;
+use trawl_domain::dataset::FileHash;
 use trawl_e2e::{Client, System, studies};
 use trawl_proto::v1;
 
@@ -191,11 +192,16 @@ async fn each_mistake_is_named_by_its_path() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn broken_files_are_refused_with_the_line() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("broken.csv");
-    std::fs::write(&path, "input,label\n1,2\n3,nan\n")?;
+    let content = b"input,label\n1,2\n3,nan\n";
+    let sha256 = FileHash::of(content).to_string();
+    let file = v1::PutDatasetRequest {
+        sha256: sha256.clone(),
+        bytes: content.len() as u64,
+        chunk: content.to_vec(),
+    };
+    system.studies().await?.put_dataset(tokio_stream::iter([file])).await?;
     let mut study = studies::regression_json("wrong")?;
-    study["dataset"]["csv"]["train"] = json!(path);
+    study["dataset"]["csv"]["train"] = json!(format!("sha256:{sha256}"));
     let request = v1::CreateStudyRequest {
         study: Some(studies::from_json(&study)?),
         dry_run: false,

@@ -7,12 +7,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::Channel;
-use trawl_e2e::{OrdinaryUser, Ports, System, Up, binary, call_raw, fresh_database, studies};
+use trawl_e2e::{OrdinaryUser, Ports, System, Up, binary, call_raw, fresh_database, look_for, studies};
 
 /// What somebody may have in their environment, for other programs.
 const SECRETS: [(&str, &str); 5] = [
@@ -60,21 +60,23 @@ impl Seen {
     }
 }
 
-/// What `trawl up` started, by name; a moment in which all of it is there.
-fn started_by(up: &Up) -> anyhow::Result<Vec<Seen>> {
-    let mut processes = up.processes()?;
-    // The first is `trawl up` itself, whose rights and environment are those of its user.
-    processes.remove(0);
-    let seen: Vec<Seen> = processes.into_iter().filter_map(Seen::of).collect();
-    // The system keeps 15 characters of a name.
-    for name in ["trawl-coordinat", "trawl-worker", "postgres"] {
-        ensure!(seen.iter().any(|one| one.name == name), "{name} does not run");
-    }
-    Ok(seen)
+/// What `trawl up` started, once all of it is there.
+async fn started_by(up: &Up) -> anyhow::Result<Vec<Seen>> {
+    look_for("all processes", async || {
+        let mut processes = up.processes()?;
+        // The first is `trawl up` itself, whose rights and environment are those of its user.
+        processes.remove(0);
+        let seen: Vec<Seen> = processes.into_iter().filter_map(Seen::of).collect();
+        // The system keeps 15 characters of a name. Each begins as the program that gives up its rights.
+        let there = |name: &str| seen.iter().any(|one| one.name == name);
+        let all = ["trawl-coordinat", "trawl-worker", "postgres"].into_iter().all(there) && !there("setpriv");
+        Ok(all.then_some(seen))
+    })
+    .await
 }
 
-fn passes_no_rights_on(up: &Up) -> anyhow::Result<()> {
-    for process in started_by(up)? {
+async fn passes_no_rights_on(up: &Up) -> anyhow::Result<()> {
+    for process in started_by(up).await? {
         process.has_no(&["CapAmb", "CapInh"]);
         if process.name != "postgres" {
             continue;
@@ -90,8 +92,8 @@ fn passes_no_rights_on(up: &Up) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn hides_secrets(up: &Up, secrets: &[&str]) -> anyhow::Result<()> {
-    for process in started_by(up)? {
+async fn hides_secrets(up: &Up, secrets: &[&str]) -> anyhow::Result<()> {
+    for process in started_by(up).await? {
         for secret in secrets {
             // The coordinator asks for the operator's token, and nobody else does.
             if *secret == "hunter2-operator" && process.name == "trawl-coordinat" {
@@ -225,8 +227,8 @@ async fn is_closed(command: impl Fn() -> anyhow::Result<Command>, home: &Path) -
         .await
     };
     let up = start().await?;
-    passes_no_rights_on(&up)?;
-    hides_secrets(&up, &SECRETS.map(|(_, value)| value))?;
+    passes_no_rights_on(&up).await?;
+    hides_secrets(&up, &SECRETS.map(|(_, value)| value)).await?;
     roles_are_no_superusers(&up, &data_dir).await?;
     let endpoints: serde_json::Value = serde_json::from_slice(&fs::read(data_dir.join("endpoints.json"))?)?;
     let grpc = endpoints["grpc"].as_str().context("no address")?.to_owned();
@@ -246,7 +248,7 @@ async fn is_closed(command: impl Fn() -> anyhow::Result<Command>, home: &Path) -
     assert!(!data_dir.join("worker-token").exists());
 
     let up = start().await?;
-    passes_no_rights_on(&up)?;
+    passes_no_rights_on(&up).await?;
     assert_eq!(up.watch_to_end("of-a-stranger").await?.state, "completed");
     assert!(up.stop().await?.success());
     Ok(())
@@ -268,7 +270,7 @@ async fn roots_up_gives_nobody_what_is_roots() -> anyhow::Result<()> {
         return Ok(());
     }
     let home = TempDir::new()?;
-    assert_eq!(home.path().metadata()?.permissions().mode() & 0o777, 0o700);
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700))?;
     is_closed(|| Ok(Command::new(binary("trawl")?)), home.path()).await
 }
 
@@ -312,7 +314,7 @@ async fn nothing_that_up_starts_gets_a_secret_of_another_kind() -> anyhow::Resul
         command.envs(SECRETS);
     })
     .await?;
-    hides_secrets(&up, &SECRETS.map(|(_, value)| value))?;
+    hides_secrets(&up, &SECRETS.map(|(_, value)| value)).await?;
     assert!(up.stop().await?.success());
     Ok(())
 }
@@ -321,7 +323,7 @@ async fn nothing_that_up_starts_gets_a_secret_of_another_kind() -> anyhow::Resul
 async fn workers_know_nothing_of_a_database_that_up_is_given() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let (data_dir, database_url) = (folder.path().join("data"), fresh_database().await?);
-    let mut up = Command::new(binary("trawl")?)
+    let up = Command::new(binary("trawl")?)
         .args([
             "up",
             "--workers",
@@ -341,12 +343,12 @@ async fn workers_know_nothing_of_a_database_that_up_is_given() -> anyhow::Result
         .stdout(Stdio::piped())
         .spawn()?;
     let endpoints: serde_json::Value =
-        trawl_e2e::look_for("trawl up", async || Ok(fs::read(data_dir.join("endpoints.json")).ok()))
+        look_for("trawl up", async || Ok(fs::read(data_dir.join("endpoints.json")).ok()))
             .await
             .map(|content| serde_json::from_slice(&content))??;
     // Its user knows that URL, and it may be the owner's.
     assert_eq!(endpoints["database_url"], serde_json::Value::Null);
-    let environment = trawl_e2e::look_for("a worker", async || {
+    let environment = look_for("a worker", async || {
         let processes = trawl_e2e::processes_below(up.id())?;
         let seen = processes.into_iter().filter_map(Seen::of);
         Ok(seen

@@ -2,20 +2,21 @@
 //! device for all jobs.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 
 use tch::Device;
 use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 use tracing::{info, warn};
-use trawl_domain::dataset::{self, FileHash, Format, Part, ReadError, TargetKind};
+use trawl_domain::dataset::{self, Allowance, FileHash, Format, Part, ReadError, Samples, TargetKind};
 use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_proto::v1;
 
 use crate::agent::connection::Connection;
+use crate::file_cache::FileCache;
 use crate::trainer::{DeviceTable, TrainError};
 
-/// Parts of datasets that are kept on the device; the one used longest ago goes first.
-const PARTS_MAX: usize = 8;
+/// Memory of the device for parts of datasets that are kept there: ten times FashionMNIST. Jobs that train keep theirs in any case.
+pub const PARTS_BYTES_MAX: usize = 512 << 20;
 
 /// Why there are no samples.
 #[derive(Debug, thiserror::Error)]
@@ -43,22 +44,60 @@ struct Key {
     classes_of: Part<FileHash>,
 }
 
+/// Parts on the device, as many as have room; the one used last is at the back.
+#[derive(Debug)]
+struct Parts {
+    kept: VecDeque<(Key, DeviceTable)>,
+    bytes_max: usize,
+}
+
+impl Parts {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            kept: VecDeque::new(),
+            bytes_max,
+        }
+    }
+
+    /// A part that is kept.
+    fn find(&mut self, key: &Key) -> Option<DeviceTable> {
+        let place = self.kept.iter().position(|(kept, _)| kept == key)?;
+        let (key, table) = self.kept.remove(place)?;
+        let shared = table.shallow_clone();
+        self.kept.push_back((key, table));
+        Some(shared)
+    }
+
+    /// Gives up what was used longest ago, before so many bytes more are taken.
+    fn make_room(&mut self, bytes: usize) {
+        let taken = |kept: &VecDeque<(Key, DeviceTable)>| kept.iter().map(|(_, table)| table.bytes()).sum::<usize>();
+        while !self.kept.is_empty() && taken(&self.kept) + bytes > self.bytes_max {
+            self.kept.pop_front();
+        }
+    }
+
+    /// Keeps a part, for which there was room made; the newest one is kept however large it is.
+    fn keep(&mut self, key: Key, table: &DeviceTable) {
+        self.kept.push_back((key, table.shallow_clone()));
+    }
+}
+
 /// The datasets of this process.
 #[derive(Debug)]
 pub struct Datasets {
     device: Device,
-    cache_dir: PathBuf,
-    /// The one used last is at the back. The lock is held while a file is fetched: two jobs that want it fetch it once.
-    parts: Mutex<VecDeque<(Key, DeviceTable)>>,
+    files: FileCache,
+    /// The lock is held while a file is fetched: two jobs that want it fetch it once.
+    parts: Mutex<Parts>,
 }
 
 impl Datasets {
-    /// No samples yet; files are kept in `cache_dir`.
-    pub fn new(device: Device, cache_dir: PathBuf) -> Self {
+    /// No samples yet. Parts take so many bytes of the device at most, beside those that jobs use; [`PARTS_BYTES_MAX`] is usual.
+    pub fn new(device: Device, files: FileCache, parts_bytes_max: usize) -> Self {
         Self {
             device,
-            cache_dir,
-            parts: Mutex::default(),
+            files,
+            parts: Mutex::new(Parts::new(parts_bytes_max)),
         }
     }
 
@@ -95,69 +134,68 @@ impl Datasets {
         classes: Option<&[String]>,
     ) -> Result<DeviceTable, DatasetError> {
         let mut parts = self.parts.lock().await;
-        let place = parts.iter().position(|(kept, _)| *kept == key);
-        let (key, table) = match place.and_then(|place| parts.remove(place)) {
-            Some(entry) => entry,
-            None => {
-                let features = self.file(connection, key.part.features).await?;
-                let targets = match key.part.targets {
-                    Some(hash) => Some(self.file(connection, hash).await?),
-                    None => None,
-                };
-                let content = Part {
-                    features: features.as_slice(),
-                    targets: targets.as_deref(),
-                };
-                let samples = dataset::read(&key.format, key.kind, content, classes).map_err(|error| {
-                    let file = key.part.targets.filter(|_| error.in_targets);
-                    DatasetError::Read(file.unwrap_or(key.part.features), error)
-                })?;
-                let table = DeviceTable::new(&samples, self.device)?;
-                (key, table)
-            }
-        };
-        let shared = table.shallow_clone();
-        parts.push_back((key, table));
-        if parts.len() > PARTS_MAX {
-            parts.pop_front();
+        if let Some(table) = parts.find(&key) {
+            return Ok(table);
         }
-        Ok(shared)
+        let features = self.file(connection, key.part.features).await?;
+        let targets = match key.part.targets {
+            Some(hash) => Some(self.file(connection, hash).await?),
+            None => None,
+        };
+        let content = Part { features, targets };
+        let (samples, key) = read(key, content, classes.map(<[_]>::to_vec)).await?;
+        parts.make_room(DeviceTable::bytes_of(&samples));
+        let device = self.device;
+        let table = on_thread(move || DeviceTable::new(&samples, device)).await?;
+        parts.keep(key, &table);
+        Ok(table)
     }
 
     /// The bytes of a file, from this machine's disk or else from the coordinator.
     async fn file(&self, connection: &Connection, hash: FileHash) -> Result<Vec<u8>, DatasetError> {
-        let path = self.cache_dir.join(hash.to_string());
-        match tokio::fs::read(&path).await {
-            Ok(content) if FileHash::of(&content) == hash => return Ok(content),
-            Ok(_) => warn!(dataset.sha256 = %hash, "a cached dataset file is broken and is fetched again"),
-            Err(_) => {}
+        let files = self.files.clone();
+        if let Some(content) = on_thread(move || files.read(hash)).await {
+            return Ok(content);
         }
         let content = fetch(connection, hash).await?;
         info!(dataset.sha256 = %hash, dataset.bytes = content.len(), "dataset file fetched");
-        if let Err(error) = keep(&path, &content).await {
+        let files = self.files.clone();
+        let (content, kept) = on_thread(move || {
+            let kept = files.keep(hash, &content);
+            (content, kept)
+        })
+        .await;
+        if let Err(error) = kept {
             // It trains all the same, and fetches it again next time.
-            warn!(dataset.sha256 = %hash, error = %error, "dataset file cannot be cached in {}", self.cache_dir.display());
+            let folder = self.files.folder().display();
+            warn!(dataset.sha256 = %hash, error = %error, "dataset file cannot be cached in {folder}");
         }
         Ok(content)
     }
 }
 
-/// Writes a file whole or not at all: other workers of this machine read the same folder.
-async fn keep(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        tokio::fs::create_dir_all(folder).await?;
+/// Reads what is in the files of a part, and drops them.
+async fn read(key: Key, content: Part<Vec<u8>>, classes: Option<Vec<String>>) -> Result<(Samples, Key), DatasetError> {
+    on_thread(move || {
+        let part = content.as_ref().map(Vec::as_slice);
+        // The coordinator has counted the numbers of both parts.
+        let mut allowance = Allowance::whole();
+        let samples = dataset::read(&key.format, key.kind, part, classes.as_deref(), &mut allowance);
+        let samples = samples.map_err(|error| {
+            let file = key.part.targets.filter(|_| error.in_targets);
+            DatasetError::Read(file.unwrap_or(key.part.features), error)
+        })?;
+        Ok((samples, key))
+    })
+    .await
+}
+
+/// Does something that takes time, on a thread that renews no lease.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-    let part = path.with_extension(format!("{}.part", std::process::id()));
-    let written = async {
-        tokio::fs::write(&part, content).await?;
-        tokio::fs::rename(&part, path).await
-    };
-    let done = written.await;
-    if done.is_err() {
-        // Whatever is left of it is of no use.
-        let _ = tokio::fs::remove_file(&part).await;
-    }
-    done
 }
 
 /// Fetches a file from the coordinator.
@@ -189,5 +227,64 @@ pub async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, D
         Ok(content)
     } else {
         Err(DatasetError::Hash(hash, came))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trawl_domain::dataset::{Columns, Features, SampleShape, Targets};
+
+    use super::*;
+
+    fn key(number: u8) -> Key {
+        let part = Part {
+            features: FileHash([number; 32]),
+            targets: None,
+        };
+        Key {
+            format: Format::Csv(Columns {
+                features: vec!["x".into()],
+                target: "y".into(),
+            }),
+            kind: TargetKind::Class,
+            part,
+            classes_of: part,
+        }
+    }
+
+    fn samples(rows: u32) -> Samples {
+        Samples {
+            rows,
+            shape: SampleShape::Vector(1),
+            features: Features::Whole(vec![7; rows as usize]),
+            targets: Targets::Classes {
+                labels: vec![0; rows as usize],
+                names: vec!["a".into(), "b".into()],
+            },
+        }
+    }
+
+    #[test]
+    fn parts_are_kept_by_their_bytes_and_bytes_stay_bytes() {
+        let mut parts = Parts::new(9_000);
+        let mut keep = |parts: &mut Parts, number: u8, rows: u32| {
+            let samples = samples(rows);
+            let bytes = DeviceTable::bytes_of(&samples);
+            parts.make_room(bytes);
+            let table = DeviceTable::new(&samples, Device::Cpu).expect("a table");
+            // A byte for the feature of a row, eight for its label.
+            assert_eq!((bytes, table.bytes()), (9 * rows as usize, 9 * rows as usize));
+            parts.keep(key(number), &table);
+        };
+        for number in 0..3 {
+            keep(&mut parts, number, 300);
+        }
+        assert!(parts.find(&key(0)).is_some(), "there is room for three");
+        keep(&mut parts, 3, 300);
+        let there = [0, 1, 2, 3].map(|number| parts.find(&key(number)).is_some());
+        assert_eq!(there, [true, false, true, true], "the one used longest ago is given up");
+        keep(&mut parts, 4, 2_000);
+        let there = [0, 1, 2, 3, 4].map(|number| parts.find(&key(number)).is_some());
+        assert_eq!(there, [false, false, false, false, true], "the newest one stays");
     }
 }

@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use trawl_domain::id::WorkerId;
 use trawl_traces::Traces;
 use trawl_worker::agent::{self, Ended, Libtorch, Settings};
+use trawl_worker::file_cache::FileCache;
 use trawl_worker::{alive, device};
 
 use args::{Args, Command};
@@ -66,7 +67,8 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
         register_within: args.register_within_s.map(Duration::from_secs),
     };
     let limit = Duration::from_millis(args.progress_limit_ms);
-    let training = Libtorch::new(device.device, args.cache_dir(), limit);
+    let files = FileCache::new(args.cache_dir(), args.cache_bytes);
+    let training = Libtorch::new(device.device, files, limit);
     let ended = runtime.block_on(async {
         let connection = args.connection()?;
         let stop = CancellationToken::new();

@@ -264,6 +264,9 @@ pub(crate) struct UpArgs {
     /// any user of this machine may submit, steer and read studies.
     #[arg(long, env = "TRAWL_PRIVATE")]
     pub(crate) private: bool,
+    /// Folder below which requests may name dataset files by their paths, as grpcurl does; without one, no path is read.
+    #[arg(long, value_name = "DIR", env = "TRAWL_DATASET_DIR")]
+    pub(crate) dataset_dir: Option<PathBuf>,
     /// Folder of the Postgres installation; ${XDG_CACHE_HOME:-~/.cache}/trawl/postgres-18.6, which `make setup` fills,
     /// where left out.
     #[arg(long, value_name = "DIR", env = "TRAWL_POSTGRES_DIR")]

@@ -25,12 +25,13 @@ pub(super) async fn submit(
         study: Some(file.study),
         dry_run: args.dry_run,
     };
-    let summary = client
-        .create_study(unary(request))
-        .await?
+    let created = client.create_study(unary(request)).await;
+    let summary = created
+        .map_err(|status| files.explain(status.into()))?
         .into_inner()
         .study
         .unwrap_or_default();
+    files.say_what_was_left();
     if args.dry_run {
         output.line(&format!("study {name} is valid; no study was stored"))?;
     } else {

@@ -43,6 +43,8 @@ pub(super) struct Coordinator {
     pub(super) ready_file: PathBuf,
     /// Folder of artifacts and datasets.
     pub(super) artifacts: PathBuf,
+    /// Folder below which requests may name files, if they may.
+    pub(super) dataset_dir: Option<PathBuf>,
     pub(super) listen: SocketAddr,
     pub(super) http_listen: SocketAddr,
     pub(super) insecure: bool,
@@ -125,6 +127,9 @@ impl Coordinator {
         command.arg("--ready-file").arg(&self.ready_file);
         command.arg("--worker-token-file").arg(&self.worker_token_file);
         command.arg("--artifacts").arg(file_url(&self.artifacts));
+        if let Some(folder) = &self.dataset_dir {
+            command.arg("--dataset-dir").arg(folder);
+        }
         if let Some((cert, key)) = &self.tls {
             command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
         }

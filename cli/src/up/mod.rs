@@ -171,6 +171,7 @@ impl Up<'_> {
             tls: self.tls.identity.clone(),
             ready_file: self.data_dir.ready_file(),
             artifacts: self.data_dir.path().join("artifacts"),
+            dataset_dir: self.args.dataset_dir.clone(),
             listen: self.args.listen,
             http_listen: self.args.http_listen,
             insecure: self.tls.insecure,

@@ -68,7 +68,7 @@ impl Caller {
     /// Under what name the workers that it registers are its own; `None` where no token is asked for, and all are everybody's.
     pub fn owner(self) -> Option<String> {
         match self {
-            Self::Anybody => None,
+            Self::Anybody | Self::AnyUser => None,
             Self::Operator => Some("operator".to_owned()),
             Self::Worker => Some("worker".to_owned()),
             Self::Token(token_id, _) => Some(token_id.to_string()),

@@ -6,6 +6,7 @@
 pub mod be_present;
 pub mod bound_readers;
 pub mod cancel_study;
+pub mod dataset_dir;
 pub mod delete_study;
 pub mod door;
 mod epoch_order;
@@ -41,7 +42,7 @@ pub use finish_job::{TestMetrics, finish_job};
 pub use register_dataset::{DatasetUpload, dataset_file, register_dataset};
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -54,6 +55,7 @@ use trawl_domain::study::Study;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
 
+use dataset_dir::DatasetDir;
 use quotas::{BytesKept, Quotas};
 
 use crate::files::{Files, FilesError};
@@ -64,6 +66,8 @@ use crate::store::studies::{self, StudyRecord, StudyRef};
 /// Files of workers that are on their way into the object store at once; further ones wait. What each has in memory, `files.rs`
 /// says.
 pub const WORKERS_UPLOADS_MAX: usize = 12;
+/// Datasets of studies that are read at once, to be checked; further ones wait. One has 400 MiB in memory at most.
+const DATASETS_READ_AT_ONCE: usize = 1;
 /// How long a file may take from its first byte to its last: the largest one at 600 KiB a second.
 pub const UPLOAD_WITHIN: Duration = Duration::from_secs(3_600);
 /// After this time an upload is swept: longer than it may take with the time to store and to list it.
@@ -74,8 +78,8 @@ const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// What the operator decides.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Folder that relative paths of datasets start from.
-    pub dataset_dir: PathBuf,
+    /// Folder below which requests may name dataset files; without one, no path of a request is read.
+    pub dataset_dir: Option<DatasetDir>,
     /// Folders that may hold FashionMNIST, in this order.
     pub fashion_mnist_dirs: Vec<PathBuf>,
     /// Time limit of a lease from its grant or renewal.
@@ -172,6 +176,8 @@ pub struct App {
     number: i32,
     /// One permit for each file of workers that may be on its way into the object store.
     uploads: Semaphore,
+    /// One permit for each dataset that may be read.
+    dataset_reading: Arc<Semaphore>,
     bytes_kept: BytesKept,
     ids: Mutex<ChaCha20Rng>,
     metrics: Metrics,
@@ -192,6 +198,7 @@ impl App {
             settings,
             number: ids.next_u32().cast_signed(),
             uploads: Semaphore::new(WORKERS_UPLOADS_MAX),
+            dataset_reading: Arc::new(Semaphore::new(DATASETS_READ_AT_ONCE)),
             bytes_kept: BytesKept::default(),
             ids: Mutex::new(ids),
             metrics: Metrics::new(),

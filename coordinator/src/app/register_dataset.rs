@@ -1,13 +1,16 @@
 //! Registers dataset files, so that studies can name them by their hash; and hands them out to workers.
 
-use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use tracing::warn;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::limits::DATASET_BYTES_MAX;
 
 use super::incoming_file::{self, IncomingFile, give_up};
 use super::steps::Steps;
 use super::{App, AppError, quotas};
-use crate::files::{CHUNK_BYTES_MAX, Fingerprint, Pieces};
+use crate::files::{CHUNK_BYTES_MAX, FilesError, Fingerprint, Pieces};
 use crate::store::{dataset_files, loose_objects};
 
 /// A file on its way in. It has to be registered or dropped.
@@ -46,13 +49,28 @@ impl DatasetUpload {
     /// # Errors
     /// [`AppError::Invalid`] if what came is not what was announced. Nothing is left of it after an error.
     pub async fn keep(self, app: &App) -> Result<(), AppError> {
-        let object_key = self.file.arrive(app).await?;
+        let object_key = match self.file.arrive(app).await {
+            // Two may bring the same file at once, and the other one was first.
+            Err(AppError::Files(_)) if is_there_again(app, self.announced).await? => return Ok(()),
+            arrived => arrived?,
+        };
         let kept = list(app, self.announced, &object_key).await;
         if kept.is_err() {
             give_up(app, &object_key).await;
+            return kept;
         }
-        kept
+        // The note that is gone was that of all uploads of the file: of one that a coordinator had under way as it died, too.
+        if let Err(error) = app.files.remove_leftovers(&object_key).await {
+            warn!(object.key = object_key, error = %error, "what an earlier upload left may still be there");
+        }
+        Ok(())
     }
+}
+
+/// True if the file is registered by now, and counts as new.
+async fn is_there_again(app: &App, announced: Fingerprint) -> Result<bool, AppError> {
+    let mut conn = app.pool.acquire().await?;
+    Ok(dataset_files::touch(&mut conn, announced.sha256).await?)
 }
 
 async fn list(app: &App, announced: Fingerprint, object_key: &str) -> Result<(), AppError> {
@@ -71,23 +89,31 @@ async fn list(app: &App, announced: Fingerprint, object_key: &str) -> Result<(),
     Ok(())
 }
 
-/// Registers a file that is in memory.
-pub(super) async fn register_bytes(app: &App, sha256: FileHash, content: &Bytes) -> Result<(), AppError> {
-    let announced = Fingerprint {
-        bytes: content.len() as u64,
-        sha256,
-    };
+/// Registers a file of this machine that was read before.
+pub(super) async fn register_file(app: &App, announced: Fingerprint, mut content: File) -> Result<(), AppError> {
     let Some(mut dataset) = register_dataset(app, announced).await? else {
         return Ok(());
     };
-    for from in (0..content.len()).step_by(CHUNK_BYTES_MAX) {
-        let chunk = content.slice(from..(from + CHUNK_BYTES_MAX).min(content.len()));
-        if let Err(error) = dataset.file.upload.write(chunk).await {
-            dataset.file.drop(app).await;
-            return Err(error.into());
-        }
+    if let Err(error) = send(&mut content, &mut dataset.file).await {
+        dataset.file.drop(app).await;
+        return Err(error.into());
     }
-    dataset.keep(app).await
+    dataset.keep(app).await.map_err(|error| match error {
+        AppError::Invalid(_) => AppError::Unavailable("a dataset file changed meanwhile; submit again"),
+        error => error,
+    })
+}
+
+/// Sends a file in pieces, and no more of one that grew than shows it.
+async fn send(content: &mut File, file: &mut IncomingFile) -> Result<(), FilesError> {
+    let mut content = content.take(DATASET_BYTES_MAX + 1);
+    loop {
+        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES_MAX);
+        if content.read_buf(&mut chunk).await? == 0 {
+            return Ok(());
+        }
+        file.upload.write(chunk.freeze()).await?;
+    }
 }
 
 /// A registered file in pieces.

@@ -9,7 +9,7 @@ use trawl_proto::v1;
 
 use super::read_dataset::{self, DatasetFiles, PartFiles};
 use super::read_study::StudyView;
-use super::register_dataset::register_bytes;
+use super::register_dataset::register_file;
 use super::{App, AppError, quotas};
 use crate::store::dataset_files;
 use crate::store::studies::{self, NewStudy, StudyRef, UNIQUE_NAME};
@@ -86,10 +86,12 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(
     }
     drop(conn);
     for file in checked.files.all() {
-        register_bytes(app, file.hash, &file.content).await?;
+        if let Some(content) = file.open(app).await? {
+            register_file(app, file.fingerprint, content).await?;
+        }
     }
     let mut tx = app.begin().await?;
-    let mut files: Vec<FileHash> = checked.files.all().map(|file| file.hash).collect();
+    let mut files: Vec<FileHash> = checked.files.all().map(|file| file.fingerprint.sha256).collect();
     files.sort_unstable();
     for file in files {
         // Locked: an old file that no study used until now is not removed meanwhile.
@@ -135,5 +137,5 @@ async fn same_again(app: &App, checked: &CheckedStudy) -> Result<(), AppError> {
 }
 
 fn hashes(part: &PartFiles) -> Part<FileHash> {
-    part.as_ref().map(|file| file.hash)
+    part.as_ref().map(|file| file.fingerprint.sha256)
 }

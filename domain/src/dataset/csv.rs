@@ -1,9 +1,14 @@
 //! Tables in CSV files with a header line.
+//!
+//! The parser is given the memory that a record may take, and so cannot take more.
 
 use std::collections::HashMap;
 
-use super::{FeatureRows, Features, ReadError, SampleShape, Samples, TargetKind, Targets, excerpt};
-use crate::limits::CLASSES_MAX;
+use csv_core::ReadRecordResult;
+
+use super::read_error::Reason;
+use super::{Allowance, FeatureRows, Features, ReadError, SampleShape, Samples, TargetKind, Targets};
+use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX, CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX};
 
 /// Which columns of a file are used.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,19 +25,20 @@ pub(super) fn read(
     columns: &Columns,
     kind: TargetKind,
     classes: Option<&[String]>,
+    allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
     let mut rows = Rows::new(bytes, &columns.features)?;
-    let target = column(&rows.header, &columns.target)?;
+    let target = rows.header.place(&columns.target)?;
     let mut targets = match kind {
         TargetKind::Number => Column::Numbers(Vec::new()),
         TargetKind::Class => Column::Classes(Classes::new(classes)),
     };
-    while rows.read_next()? {
+    while let Some(row) = rows.read_next(allowance)? {
         match &mut targets {
-            Column::Numbers(numbers) => numbers.push(rows.finite(target)?),
+            Column::Numbers(numbers) => numbers.push(row.finite(target)?),
             Column::Classes(classes) => classes
-                .push(&rows.record[target])
-                .map_err(|reason| rows.wrong(target, &reason))?,
+                .push(row.field(target)?)
+                .map_err(|reason| row.wrong(target, reason))?,
         }
     }
     let FeatureRows { rows, shape, features } = rows.finish()?;
@@ -48,65 +54,63 @@ pub(super) fn read(
 }
 
 /// Reads these columns of a file and no others.
-pub(super) fn read_features(bytes: &[u8], columns: &[String]) -> Result<FeatureRows, ReadError> {
+pub(super) fn read_features(
+    bytes: &[u8],
+    columns: &[String],
+    allowance: &mut Allowance<'_>,
+) -> Result<FeatureRows, ReadError> {
     let mut rows = Rows::new(bytes, columns)?;
-    while rows.read_next()? {}
+    while rows.read_next(allowance)?.is_some() {}
     rows.finish()
 }
 
 /// The rows of a file, one after the other, and the features of those that were read.
 struct Rows<'a> {
-    reader: ::csv::Reader<&'a [u8]>,
-    header: ::csv::StringRecord,
+    records: Records<'a>,
+    header: Header,
     /// Places of the features in a record.
     columns: Vec<usize>,
-    /// The row that was read last.
-    record: ::csv::StringRecord,
     values: Vec<f32>,
     rows: u32,
 }
 
 impl<'a> Rows<'a> {
     fn new(bytes: &'a [u8], features: &[String]) -> Result<Self, ReadError> {
-        let mut reader = ::csv::ReaderBuilder::new().trim(::csv::Trim::All).from_reader(bytes);
-        let header = reader.headers().map_err(broken)?.clone();
-        let columns = features.iter().map(|name| column(&header, name));
+        let mut records = Records::new(bytes);
+        let names = match records.next()? {
+            Some(record) => (0..record.ends.len())
+                .map(|index| record.field(index).map(str::to_owned))
+                .collect::<Result<Vec<_>, _>>()?,
+            None => Vec::new(),
+        };
+        let header = Header::new(names);
+        let columns = features.iter().map(|name| header.place(name));
         Ok(Self {
             columns: columns.collect::<Result<_, _>>()?,
-            reader,
+            records,
             header,
-            record: ::csv::StringRecord::new(),
             values: Vec::new(),
             rows: 0,
         })
     }
 
-    /// Reads the next row with its features; false at the end.
-    fn read_next(&mut self) -> Result<bool, ReadError> {
-        if !self.reader.read_record(&mut self.record).map_err(broken)? {
-            return Ok(false);
-        }
-        for place in 0..self.columns.len() {
-            let value = self.finite(self.columns[place])?;
-            self.values.push(value);
+    /// Reads the next row with its features; `None` at the end.
+    fn read_next(&mut self, allowance: &mut Allowance<'_>) -> Result<Option<Row<'_>>, ReadError> {
+        allowance.look().map_err(ReadError::features)?;
+        let Some(record) = self.records.next()? else {
+            return Ok(None);
+        };
+        let row = Row {
+            record,
+            header: &self.header,
+        };
+        row.check_len()?;
+        allowance.take(1, shape(&self.columns))?;
+        for place in &self.columns {
+            self.values.push(row.finite(*place)?);
         }
         self.rows += 1;
-        Ok(true)
-    }
-
-    /// A number of the row that was read last.
-    fn finite(&self, index: usize) -> Result<f32, ReadError> {
-        let text = &self.record[index];
-        match text.parse::<f32>() {
-            Ok(number) if number.is_finite() => Ok(number),
-            _ => Err(self.wrong(index, &format!("'{}' is not a finite number", excerpt(text)))),
-        }
-    }
-
-    /// What is wrong with a column of the row that was read last.
-    fn wrong(&self, index: usize, reason: &str) -> ReadError {
-        let line = self.record.position().map_or(0, ::csv::Position::line);
-        ReadError::features(format!("line {line}, column '{}': {reason}", &self.header[index]))
+        Ok(Some(row))
     }
 
     fn finish(self) -> Result<FeatureRows, ReadError> {
@@ -115,14 +119,167 @@ impl<'a> Rows<'a> {
         }
         Ok(FeatureRows {
             rows: self.rows,
-            shape: SampleShape::Vector(self.columns.len() as u32),
+            shape: shape(&self.columns),
             features: Features::Floats(self.values),
         })
     }
 }
 
-fn broken(error: ::csv::Error) -> ReadError {
-    ReadError::features(format!("is not CSV: {error}"))
+fn shape(columns: &[usize]) -> SampleShape {
+    SampleShape::Vector(columns.len() as u32)
+}
+
+/// The names of the columns.
+struct Header {
+    names: Vec<String>,
+    /// The place of each; `None` for a name that several columns have.
+    places: HashMap<String, Option<usize>>,
+}
+
+impl Header {
+    fn new(names: Vec<String>) -> Self {
+        let mut places = HashMap::with_capacity(names.len());
+        for (place, name) in names.iter().enumerate() {
+            places
+                .entry(name.clone())
+                .and_modify(|place| *place = None)
+                .or_insert(Some(place));
+        }
+        Self { names, places }
+    }
+
+    fn place(&self, name: &str) -> Result<usize, ReadError> {
+        let reason = match self.places.get(name) {
+            Some(Some(place)) => return Ok(*place),
+            Some(None) => Reason::plain(format!("has the column '{name}' more than once")),
+            None => Reason::quoting(|quote| {
+                let names = quote.of(self.names.join(", "));
+                format!("has no column '{name}'; its columns are {names}")
+            }),
+        };
+        Err(ReadError {
+            column: Some(name.to_owned()),
+            ..ReadError::features(reason)
+        })
+    }
+}
+
+/// A record below the header.
+struct Row<'r> {
+    record: Record<'r>,
+    header: &'r Header,
+}
+
+impl Row<'_> {
+    fn check_len(&self) -> Result<(), ReadError> {
+        let (line, len, named) = (self.record.line, self.record.ends.len(), self.header.names.len());
+        if len == named {
+            return Ok(());
+        }
+        Err(ReadError::features(Reason::quoting(|quote| {
+            let (len, named) = (quote.of(len), quote.of(named));
+            format!("line {line} has {len} fields, and the header has {named}")
+        })))
+    }
+
+    fn field(&self, index: usize) -> Result<&str, ReadError> {
+        self.record.field(index)
+    }
+
+    fn finite(&self, index: usize) -> Result<f32, ReadError> {
+        let text = self.field(index)?;
+        match text.parse::<f32>() {
+            Ok(number) if number.is_finite() => Ok(number),
+            _ => {
+                let reason = Reason::quoting(|quote| format!("'{}' is not a finite number", quote.of(text)));
+                Err(self.wrong(index, reason))
+            }
+        }
+    }
+
+    /// What is wrong with a column of the row.
+    fn wrong(&self, index: usize, reason: Reason) -> ReadError {
+        // The name is one that was asked for.
+        let place = format!("line {}, column '{}':", self.record.line, self.header.names[index]);
+        ReadError::features(reason).within(&place)
+    }
+}
+
+/// The records of a file, one after the other, in memory for the longest one that is read.
+struct Records<'a> {
+    parser: csv_core::Reader,
+    rest: &'a [u8],
+    /// The fields of a record without anything between them.
+    text: Vec<u8>,
+    /// Where each field ends in it.
+    ends: Vec<usize>,
+}
+
+impl<'a> Records<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            parser: csv_core::Reader::new(),
+            rest: bytes,
+            // A record has no more of both than the file has bytes; one place more shows that it is full.
+            text: vec![0; bytes.len().min(CSV_RECORD_BYTES_MAX) + 1],
+            ends: vec![0; bytes.len().min(CSV_COLUMNS_MAX) + 1],
+        }
+    }
+
+    /// The next record; `None` at the end.
+    fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        let line = self.parser.line();
+        let (mut text_len, mut ends_len) = (0, 0);
+        loop {
+            let (result, read, text, ends) =
+                self.parser
+                    .read_record(self.rest, &mut self.text[text_len..], &mut self.ends[ends_len..]);
+            self.rest = &self.rest[read..];
+            text_len += text;
+            ends_len += ends;
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::Record if ends_len <= CSV_COLUMNS_MAX => break,
+                ReadRecordResult::End => return Ok(None),
+                ReadRecordResult::OutputFull => {
+                    let reason = format!("line {line} is longer than {CSV_RECORD_BYTES_MAX} bytes");
+                    return Err(ReadError::features(Reason::plain(reason)));
+                }
+                ReadRecordResult::Record | ReadRecordResult::OutputEndsFull => {
+                    let reason = format!("line {line} has more than {CSV_COLUMNS_MAX} columns");
+                    return Err(ReadError::features(Reason::plain(reason)));
+                }
+            }
+        }
+        let text = str::from_utf8(&self.text[..text_len]).map_err(|_| no_text(line))?;
+        Ok(Some(Record {
+            text,
+            ends: &self.ends[..ends_len],
+            line,
+        }))
+    }
+}
+
+/// A record.
+struct Record<'r> {
+    text: &'r str,
+    ends: &'r [usize],
+    /// The line that it begins in.
+    line: u64,
+}
+
+impl<'r> Record<'r> {
+    /// A field that is there, without space around it.
+    fn field(&self, index: usize) -> Result<&'r str, ReadError> {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let field = self.text.get(start..self.ends[index]);
+        // Bytes of one character may be in two fields.
+        field.map(str::trim).ok_or_else(|| no_text(self.line))
+    }
+}
+
+fn no_text(line: u64) -> ReadError {
+    ReadError::features(Reason::plain(format!("line {line} is no text in UTF-8")))
 }
 
 /// The column to be predicted, as it is read.
@@ -148,18 +305,25 @@ impl Classes {
         }
     }
 
-    fn push(&mut self, name: &str) -> Result<(), String> {
+    fn push(&mut self, name: &str) -> Result<(), Reason> {
         let label = match self.numbers.get(name) {
             Some(label) => *label,
-            None if name.is_empty() => return Err("is empty, where a class should stand".to_owned()),
+            None if name.is_empty() => return Err("is empty, where a class should stand".into()),
             None if !self.is_open => {
-                return Err(format!("'{}' is no class of the training rows", excerpt(name)));
+                return Err(Reason::quoting(|quote| {
+                    format!("'{}' is no class of the training rows", quote.of(name))
+                }));
+            }
+            None if name.len() > CLASS_NAME_BYTES_MAX => {
+                return Err(Reason::plain(format!(
+                    "has a name that is longer than {CLASS_NAME_BYTES_MAX} bytes"
+                )));
             }
             None if self.numbers.len() >= CLASSES_MAX => {
-                return Err(format!(
+                return Err(Reason::plain(format!(
                     "is class number {}; at most {CLASSES_MAX} are allowed",
                     CLASSES_MAX + 1
-                ));
+                )));
             }
             None => {
                 let label = self.numbers.len() as u32;
@@ -183,9 +347,8 @@ impl Classes {
             });
         }
         if names.len() < 2 {
-            return Err(ReadError::features(format!(
-                "column '{column}' has a single class: there is nothing to tell apart"
-            )));
+            let reason = format!("column '{column}' has a single class: there is nothing to tell apart");
+            return Err(ReadError::features(Reason::plain(reason)));
         }
         if names.iter().all(|(name, _)| name.parse::<i64>().is_ok()) {
             names.sort_by_key(|(name, _)| (name.parse::<i64>().unwrap_or(0), name.clone()));
@@ -203,26 +366,6 @@ impl Classes {
     }
 }
 
-fn column(header: &::csv::StringRecord, name: &str) -> Result<usize, ReadError> {
-    let mut found = header
-        .iter()
-        .enumerate()
-        .filter(|(_, present)| *present == name)
-        .map(|(index, _)| index);
-    let reason = match (found.next(), found.next()) {
-        (Some(index), None) => return Ok(index),
-        (Some(_), Some(_)) => format!("has the column '{name}' more than once"),
-        (None, _) => format!(
-            "has no column '{name}'; its columns are {}",
-            excerpt(&header.iter().collect::<Vec<_>>().join(", "))
-        ),
-    };
-    Err(ReadError {
-        column: Some(name.to_owned()),
-        ..ReadError::features(reason)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,11 +378,23 @@ mod tests {
     }
 
     fn read_numbers(text: &str) -> Result<Samples, ReadError> {
-        read(text.as_bytes(), &columns(), TargetKind::Number, None)
+        read(
+            text.as_bytes(),
+            &columns(),
+            TargetKind::Number,
+            None,
+            &mut Allowance::whole(),
+        )
     }
 
     fn read_classes(text: &str, classes: Option<&[String]>) -> Result<Samples, ReadError> {
-        read(text.as_bytes(), &columns(), TargetKind::Class, classes)
+        read(
+            text.as_bytes(),
+            &columns(),
+            TargetKind::Class,
+            classes,
+            &mut Allowance::whole(),
+        )
     }
 
     #[test]
@@ -266,11 +421,9 @@ mod tests {
         for (text, message) in cases {
             assert_eq!(read_numbers(text).expect_err(text).to_string(), message);
         }
-        assert!(
-            read_numbers("a,y,b\n1,2\n")
-                .expect_err("a short line")
-                .to_string()
-                .contains("line: 2")
+        assert_eq!(
+            read_numbers("a,y,b\n1,2\n").expect_err("a short line").to_string(),
+            "line 2 has 2 fields, and the header has 3"
         );
     }
 

@@ -1,6 +1,7 @@
 //! Features alone: rows whose targets nobody knows yet, for a trained network to predict.
 
-use super::{Features, ReadError, SampleShape, check_bytes, csv, idx, npy};
+use super::read_error::Reason;
+use super::{Allowance, Features, ReadError, SampleShape, check_bytes, csv, idx, npy};
 
 /// Rows without targets.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,19 +29,22 @@ pub enum FeatureFormat<'a> {
 ///
 /// # Errors
 /// The first thing that is wrong with the file: it is too large, broken, of another format, without a column, of rows of another
-/// shape, or has numbers that are not finite.
+/// shape, or has numbers that are not finite, or too many.
 pub fn read_features(format: FeatureFormat<'_>, shape: SampleShape, bytes: &[u8]) -> Result<FeatureRows, ReadError> {
     check_bytes(bytes)?;
+    let mut allowance = Allowance::whole();
     let rows = match format {
-        FeatureFormat::Csv(columns) => csv::read_features(bytes, columns)?,
-        FeatureFormat::Idx => idx::read_features(bytes)?,
-        FeatureFormat::Npy => npy::read_features(bytes)?,
+        FeatureFormat::Csv(columns) => csv::read_features(bytes, columns, &mut allowance)?,
+        FeatureFormat::Idx => idx::read_features(bytes, &mut allowance)?,
+        FeatureFormat::Npy => npy::read_features(bytes, &mut allowance)?,
     };
     if rows.shape != shape {
-        return Err(ReadError::features(format!(
-            "has rows of {} features, and {shape} are asked for",
-            rows.shape
-        )));
+        return Err(ReadError::features(Reason::quoting(|quote| {
+            format!(
+                "has rows of {} features, and {shape} are asked for",
+                quote.of(rows.shape)
+            )
+        })));
     }
     Ok(rows)
 }
@@ -82,7 +86,7 @@ mod tests {
             assert_eq!(csv(&["a", "b"], text), Err(reason.to_owned()));
         }
         let ragged = csv(&["a", "b"], "a,b\n1,2\n3\n").expect_err("a short line");
-        assert!(ragged.contains("line: 3"), "{ragged}");
+        assert_eq!(ragged, "line 3 has 1 fields, and the header has 2");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! IDX, the format of MNIST and its kin: a magic number, sizes, then plain bytes (<http://yann.lecun.com/exdb/mnist/>).
 
-use super::{FeatureRows, Features, ReadError, Samples, TargetKind, Targets, numbered_classes, rows_of};
+use super::read_error::Reason;
+use super::{Allowance, FeatureRows, Features, ReadError, Samples, TargetKind, Targets, numbered_classes, rows_of};
 
 /// Type code of unsigned bytes, the third byte of the magic number.
 const UNSIGNED_BYTE: u8 = 8;
@@ -13,13 +14,15 @@ pub(super) fn read(
     kind: TargetKind,
     known: Option<&[&str]>,
     classes: Option<&[String]>,
+    allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
-    let FeatureRows { rows, shape, features } = read_features(images)?;
+    let FeatureRows { rows, shape, features } = read_features(images, allowance)?;
     let (label_dims, labels) = array(labels).map_err(ReadError::targets)?;
     if label_dims != [rows] {
-        return Err(ReadError::targets(format!(
-            "has labels of size {label_dims:?}, and there are {rows} images"
-        )));
+        return Err(ReadError::targets(Reason::quoting(|quote| {
+            let (labels, rows) = (quote.of(format!("{label_dims:?}")), quote.of(rows));
+            format!("has labels of size {labels}, and there are {rows} images")
+        })));
     }
     let targets = match kind {
         TargetKind::Class => numbered_classes(labels.iter().copied().map(u32::from).collect(), known, classes)?,
@@ -34,17 +37,18 @@ pub(super) fn read(
 }
 
 /// Reads images, or vectors, of bytes.
-pub(super) fn read_features(images: &[u8]) -> Result<FeatureRows, ReadError> {
+pub(super) fn read_features(images: &[u8], allowance: &mut Allowance<'_>) -> Result<FeatureRows, ReadError> {
     let (dims, pixels) = array(images).map_err(ReadError::features)?;
     let (rows, shape) = rows_of(&dims).ok_or_else(|| {
-        ReadError::features(format!(
-            "has {} dimensions; images have 3, or 4 with channels, and vectors 2",
-            dims.len()
-        ))
+        ReadError::features(Reason::quoting(|quote| {
+            let count = quote.of(dims.len());
+            format!("has {count} dimensions; images have 3, or 4 with channels, and vectors 2")
+        }))
     })?;
     if rows == 0 || shape.is_empty() {
         return Err(ReadError::features("has no rows"));
     }
+    allowance.take(rows, shape)?;
     Ok(FeatureRows {
         rows,
         shape,
@@ -53,38 +57,42 @@ pub(super) fn read_features(images: &[u8]) -> Result<FeatureRows, ReadError> {
 }
 
 /// Sizes and bytes of an array of unsigned bytes.
-fn array(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), String> {
+fn array(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), Reason> {
     let (&magic, mut rest) = bytes
         .split_first_chunk::<4>()
-        .ok_or_else(|| format!("ends within the magic number, after {} bytes", bytes.len()))?;
+        .ok_or_else(|| Reason::plain(format!("ends within the magic number, after {} bytes", bytes.len())))?;
     let [zero, zero_too, kind, dim_count] = magic;
     if (zero, zero_too) != (0, 0) || !(1..=4).contains(&dim_count) {
-        return Err(format!(
-            "is no IDX file: its magic number is {:#010x}",
-            u32::from_be_bytes(magic)
-        ));
+        return Err(Reason::quoting(|quote| {
+            let magic = quote.of(format!("{:#010x}", u32::from_be_bytes(magic)));
+            format!("is no IDX file: its magic number is {magic}")
+        }));
     }
     if kind != UNSIGNED_BYTE {
-        return Err(format!(
-            "holds elements of type {kind:#04x}; only unsigned bytes (0x08) are read"
-        ));
+        return Err(Reason::quoting(|quote| {
+            let kind = quote.of(format!("{kind:#04x}"));
+            format!("holds elements of type {kind}; only unsigned bytes (0x08) are read")
+        }));
     }
     let mut dims = Vec::with_capacity(usize::from(dim_count));
     let mut len = 1_u64;
     for dim in 0..dim_count {
-        let (&size, after) = rest
-            .split_first_chunk::<4>()
-            .ok_or_else(|| format!("ends within its sizes, at number {dim} of {dim_count}"))?;
+        let (&size, after) = rest.split_first_chunk::<4>().ok_or_else(|| {
+            Reason::quoting(|quote| {
+                let count = quote.of(dim_count);
+                format!("ends within its sizes, at number {dim} of {count}")
+            })
+        })?;
         let size = u32::from_be_bytes(size);
         len = len.saturating_mul(u64::from(size));
         dims.push(size);
         rest = after;
     }
     if rest.len() as u64 != len {
-        return Err(format!(
-            "has {} bytes behind its sizes {dims:?}, which ask for {len}",
-            rest.len()
-        ));
+        return Err(Reason::quoting(|quote| {
+            let (dims, len) = (quote.of(format!("{dims:?}")), quote.of(len));
+            format!("has {} bytes behind its sizes {dims}, which ask for {len}", rest.len())
+        }));
     }
     Ok((dims, rest))
 }
@@ -106,7 +114,7 @@ mod tests {
             features: images,
             targets: Some(labels),
         };
-        super::super::read(&Format::Idx, TargetKind::Class, part, None)
+        super::super::read(&Format::Idx, TargetKind::Class, part, None, &mut Allowance::whole())
     }
 
     #[test]
@@ -161,7 +169,9 @@ mod tests {
             targets: Some(&idx(&[2], &[0, 2])[..]),
         };
         let classes = ["0".to_owned(), "1".to_owned()];
-        let error = super::super::read(&Format::Idx, TargetKind::Class, part, Some(&classes)).expect_err("a label 2");
+        let mut whole = Allowance::whole();
+        let read = super::super::read(&Format::Idx, TargetKind::Class, part, Some(&classes), &mut whole);
+        let error = read.expect_err("a label 2");
         assert_eq!(error.reason, "row 1: label 2 is none of the 2 classes");
     }
 }

@@ -3,17 +3,23 @@
 //! A dataset has a training part and, where refits look at one, a test part. A part is one file with features and targets, or
 //! one file of each; whatever the format, reading a part gives [`Samples`].
 
+mod allowance;
 mod csv;
 mod features;
 mod hash;
 mod idx;
 mod npy;
+mod npz;
+mod read_error;
 
+pub use self::allowance::Allowance;
 pub use self::csv::Columns;
 pub use self::features::{FeatureFormat, FeatureRows, read_features};
 pub use self::hash::{FileHash, FileHasher, NotAHash};
-pub use self::npy::Arrays;
+pub use self::npz::Arrays;
+pub use self::read_error::ReadError;
 
+use self::read_error::Reason;
 use crate::limits::{DATASET_BYTES_MAX, SAMPLE_LEN_MAX};
 
 /// How the files of a dataset are read.
@@ -189,6 +195,8 @@ pub enum Features {
     Floats(Vec<f32>),
     /// Pixels: divided by 255 they go into a network.
     Bytes(Vec<u8>),
+    /// Whole numbers from 0 to 255, which go into a network as they are: a table of bytes.
+    Whole(Vec<u8>),
 }
 
 /// The targets of all rows.
@@ -227,45 +235,18 @@ impl Samples {
     }
 }
 
-/// A file that cannot be read as what it should be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}")]
-pub struct ReadError {
-    /// True if it is the file of the targets.
-    pub in_targets: bool,
-    /// The column that is missing or there twice, if that is what is wrong.
-    pub column: Option<String>,
-    /// What is wrong, with the line or the offset.
-    pub reason: String,
-}
-
-impl ReadError {
-    fn features(reason: impl Into<String>) -> Self {
-        Self {
-            in_targets: false,
-            column: None,
-            reason: reason.into(),
-        }
-    }
-
-    fn targets(reason: impl Into<String>) -> Self {
-        Self {
-            in_targets: true,
-            ..Self::features(reason)
-        }
-    }
-}
-
-/// Reads one part. `classes` are those of the training part where this is the test part; `None` finds them.
+/// Reads one part. `classes` are those of the training part where this is the test part; `None` finds them. What the part takes
+/// is taken off the allowance.
 ///
 /// # Errors
 /// The first thing that is wrong with a file: it is too large, broken, of another format, or has numbers that are not
-/// finite, labels that are no class, or unequal numbers of features and targets.
+/// finite, labels that are no class, or unequal numbers of features and targets. Or the allowance is used up.
 pub fn read(
     format: &Format,
     kind: TargetKind,
     part: Part<&[u8]>,
     classes: Option<&[String]>,
+    allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
     check_bytes(part.features)?;
     part.targets.map_or(Ok(()), check_bytes).map_err(|error| ReadError {
@@ -274,11 +255,14 @@ pub fn read(
     })?;
     let targets = || part.targets.ok_or_else(|| ReadError::targets("is missing"));
     let samples = match format {
-        Format::Csv(columns) => csv::read(part.features, columns, kind, classes)?,
-        Format::Idx => idx::read(part.features, targets()?, kind, None, classes)?,
-        Format::FashionMnist => idx::read(part.features, targets()?, kind, Some(&FASHION_MNIST_CLASSES), classes)?,
-        Format::Npy => npy::read_pair(part.features, targets()?, kind, classes)?,
-        Format::Npz(arrays) => npy::read_archive(part.features, arrays, kind, classes)?,
+        Format::Csv(columns) => csv::read(part.features, columns, kind, classes, allowance)?,
+        Format::Idx => idx::read(part.features, targets()?, kind, None, classes, allowance)?,
+        Format::FashionMnist => {
+            let known = Some(&FASHION_MNIST_CLASSES[..]);
+            idx::read(part.features, targets()?, kind, known, classes, allowance)?
+        }
+        Format::Npy => npy::read_pair(part.features, targets()?, kind, classes, allowance)?,
+        Format::Npz(arrays) => npz::read(part.features, arrays, kind, classes, allowance)?,
     };
     check_sample(samples.shape)?;
     Ok(samples)
@@ -286,17 +270,18 @@ pub fn read(
 
 fn check_bytes(file: &[u8]) -> Result<(), ReadError> {
     if file.len() as u64 > DATASET_BYTES_MAX {
-        return Err(ReadError::features(format!("is larger than {DATASET_BYTES_MAX} bytes")));
+        let reason = format!("is larger than {DATASET_BYTES_MAX} bytes");
+        return Err(ReadError::features(Reason::plain(reason)));
     }
     Ok(())
 }
 
 fn check_sample(shape: SampleShape) -> Result<(), ReadError> {
     if shape.len() > SAMPLE_LEN_MAX {
-        return Err(ReadError::features(format!(
-            "has {} features a row; at most {SAMPLE_LEN_MAX} are allowed",
-            shape.len()
-        )));
+        return Err(ReadError::features(Reason::quoting(|quote| {
+            let len = quote.of(shape.len());
+            format!("has {len} features a row; at most {SAMPLE_LEN_MAX} are allowed")
+        })));
     }
     Ok(())
 }
@@ -370,11 +355,10 @@ fn numbered_classes(
         (None, None) => (0..=highest).map(|class| class.to_string()).collect(),
     };
     if let Some(row) = labels.iter().position(|label| *label as usize >= names.len()) {
-        return Err(ReadError::targets(format!(
-            "row {row}: label {} is none of the {} classes",
-            labels[row],
-            names.len()
-        )));
+        return Err(ReadError::targets(Reason::quoting(|quote| {
+            let (label, classes) = (quote.of(labels[row]), quote.of(names.len()));
+            format!("row {row}: label {label} is none of the {classes} classes")
+        })));
     }
     if names.len() < 2 {
         return Err(ReadError::targets("has a single class: there is nothing to tell apart"));
@@ -382,12 +366,19 @@ fn numbered_classes(
     Ok(Targets::Classes { labels, names })
 }
 
-/// The beginning of a text from a file, for a message: a file that is broken may hold anything.
-fn excerpt(text: &str) -> String {
-    const CHARS_MAX: usize = 80;
-    if text.chars().count() <= CHARS_MAX {
-        text.to_owned()
-    } else {
-        text.chars().take(CHARS_MAX).chain("…".chars()).collect()
+#[cfg(test)]
+mod tests {
+    /// As `numpy.save` writes it.
+    pub(super) fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
+        let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+        while (10 + header.len() + 1) % 64 != 0 {
+            header.push(' ');
+        }
+        header.push('\n');
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.as_bytes());
+        file.extend(content);
+        file
     }
 }

@@ -1,23 +1,16 @@
-//! NumPy's `.npy` arrays, and `.npz` archives of them (NEP 1, "A Simple File Format for NumPy Arrays").
+//! NumPy's `.npy` arrays (NEP 1, "A Simple File Format for NumPy Arrays").
 
-use std::io::{Cursor, Read};
+use std::io::{ErrorKind, Read};
 
+use super::read_error::Reason;
 use super::{
-    FeatureRows, Features, ReadError, SampleShape, Samples, TargetKind, Targets, excerpt, numbered_classes, rows_of,
+    Allowance, FeatureRows, Features, ReadError, SampleShape, Samples, TargetKind, Targets, numbered_classes, rows_of,
 };
-use crate::limits::DATASET_BYTES_MAX;
-
-/// Names of the arrays in an archive.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Arrays {
-    /// Array that goes into the network.
-    pub features: String,
-    /// Array to be predicted.
-    pub target: String,
-}
 
 /// Longest header that is read.
 const HEADER_BYTES_MAX: usize = 64 << 10;
+/// Bytes of elements that are converted at once.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Reads a file of features and one of targets.
 pub(super) fn read_pair(
@@ -25,86 +18,29 @@ pub(super) fn read_pair(
     targets: &[u8],
     kind: TargetKind,
     classes: Option<&[String]>,
+    allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
-    let features = Array::parse(features).map_err(ReadError::features)?;
-    let targets = Array::parse(targets).map_err(ReadError::targets)?;
-    samples(&features, &targets, kind, classes)
+    let rows = read_features(features, allowance)?;
+    let targets = Array::open(targets, targets.len() as u64).map_err(ReadError::targets)?;
+    let targets = targets.targets(rows.rows, kind, classes, allowance)?;
+    Ok(samples(rows, targets))
 }
 
 /// Reads a file of features.
-pub(super) fn read_features(features: &[u8]) -> Result<FeatureRows, ReadError> {
-    Array::parse(features).map_err(ReadError::features)?.rows()
+pub(super) fn read_features(features: &[u8], allowance: &mut Allowance<'_>) -> Result<FeatureRows, ReadError> {
+    let array = Array::open(features, features.len() as u64).map_err(ReadError::features)?;
+    array.rows(allowance)
 }
 
-/// Reads two arrays of an archive.
-pub(super) fn read_archive(
-    bytes: &[u8],
-    arrays: &Arrays,
-    kind: TargetKind,
-    classes: Option<&[String]>,
-) -> Result<Samples, ReadError> {
-    let broken = |error: zip::result::ZipError| ReadError::features(format!("is no .npz archive: {error}"));
-    let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
-    let mut member = |name: &str| -> Result<Vec<u8>, ReadError> {
-        let names: Vec<String> = archive.file_names().flatten().map(Into::into).collect();
-        let present = excerpt(&names.join(", "));
-        let file = archive.by_name(&format!("{name}.npy")).map_err(|error| match error {
-            zip::result::ZipError::FileNotFound => ReadError {
-                column: Some(name.to_owned()),
-                ..ReadError::features(format!("has no array '{name}'; its files are {present}"))
-            },
-            error => broken(error),
-        })?;
-        let mut content = Vec::new();
-        // What is announced may be a lie: so much is read and no more.
-        file.take(DATASET_BYTES_MAX + 1)
-            .read_to_end(&mut content)
-            .map_err(|error| ReadError::features(format!("array '{name}': {error}")))?;
-        if content.len() as u64 > DATASET_BYTES_MAX {
-            return Err(ReadError::features(format!(
-                "array '{name}' is larger than {DATASET_BYTES_MAX} bytes"
-            )));
-        }
-        Ok(content)
-    };
-    let (features, targets) = (member(&arrays.features)?, member(&arrays.target)?);
-    let in_array = |name: &str, reason: String| ReadError::features(format!("array '{name}' {reason}"));
-    let features = Array::parse(&features).map_err(|reason| in_array(&arrays.features, reason))?;
-    let targets = Array::parse(&targets).map_err(|reason| in_array(&arrays.target, reason))?;
-    samples(&features, &targets, kind, classes).map_err(|error| {
-        let name = if error.in_targets {
-            &arrays.target
-        } else {
-            &arrays.features
-        };
-        in_array(name, error.reason)
-    })
-}
-
-fn samples(
-    features: &Array<'_>,
-    targets: &Array<'_>,
-    kind: TargetKind,
-    classes: Option<&[String]>,
-) -> Result<Samples, ReadError> {
-    let FeatureRows { rows, shape, features } = features.rows()?;
-    let is_column = matches!(*targets.shape.as_slice(), [len] | [len, 1] if len == u64::from(rows));
-    if !is_column {
-        return Err(ReadError::targets(format!(
-            "has shape {:?}, and there are {rows} rows of features",
-            targets.shape
-        )));
-    }
-    let targets = match kind {
-        TargetKind::Number => Targets::Numbers(targets.floats().map_err(ReadError::targets)?),
-        TargetKind::Class => numbered_classes(targets.labels().map_err(ReadError::targets)?, None, classes)?,
-    };
-    Ok(Samples {
+/// Features and targets of as many rows.
+pub(super) fn samples(features: FeatureRows, targets: Targets) -> Samples {
+    let FeatureRows { rows, shape, features } = features;
+    Samples {
         rows,
         shape,
         features,
         targets,
-    })
+    }
 }
 
 /// Types of elements that are read, all little-endian.
@@ -159,133 +95,208 @@ impl Element {
     }
 }
 
-/// One array, in C order.
-struct Array<'a> {
+/// One array, in C order, whose elements have not been read yet.
+pub(super) struct Array<R> {
     shape: Vec<u64>,
     kind: Element,
-    bytes: &'a [u8],
+    /// Elements; so many are in the file by its size.
+    len: usize,
+    elements: R,
 }
 
-impl<'a> Array<'a> {
-    fn parse(file: &'a [u8]) -> Result<Self, String> {
-        let rest = file
-            .strip_prefix(b"\x93NUMPY")
-            .ok_or("is no .npy file: its magic number is another")?;
-        let (&[major, _minor], rest) = rest.split_first_chunk::<2>().ok_or("ends within its version")?;
-        let (header_len, rest) = match major {
-            1 => {
-                let (len, rest) = rest.split_first_chunk::<2>().ok_or("ends within its header's length")?;
-                (usize::from(u16::from_le_bytes(*len)), rest)
-            }
-            2 | 3 => {
-                let (len, rest) = rest.split_first_chunk::<4>().ok_or("ends within its header's length")?;
-                (u32::from_le_bytes(*len) as usize, rest)
-            }
-            other => return Err(format!("is of .npy version {other}; 1 to 3 are read")),
-        };
-        if header_len > HEADER_BYTES_MAX || header_len > rest.len() {
-            return Err(format!("has a header of {header_len} bytes, which is not there"));
+impl<R: Read> Array<R> {
+    /// Reads the header of a file of so many bytes. No memory is taken for the elements.
+    pub(super) fn open(mut file: R, bytes: u64) -> Result<Self, Reason> {
+        let magic = first::<6>(&mut file, "is no .npy file: it ends within its magic number")?;
+        if magic != *b"\x93NUMPY" {
+            return Err("is no .npy file: its magic number is another".into());
         }
-        let (header, bytes) = rest.split_at(header_len);
-        let header = str::from_utf8(header).map_err(|_| "has a header that is no text")?;
+        let [major, _minor] = first(&mut file, "ends within its version")?;
+        let within = "ends within its header's length";
+        let (header_len, len_bytes) = match major {
+            1 => (u32::from(u16::from_le_bytes(first(&mut file, within)?)), 2),
+            2 | 3 => (u32::from_le_bytes(first(&mut file, within)?), 4),
+            other => {
+                return Err(Reason::quoting(|quote| {
+                    format!("is of .npy version {}; 1 to 3 are read", quote.of(other))
+                }));
+            }
+        };
+        let rest = bytes.saturating_sub(8 + len_bytes + u64::from(header_len));
+        let mut header = vec![0; HEADER_BYTES_MAX.min(header_len as usize)];
+        if header.len() < header_len as usize || file.read_exact(&mut header).is_err() {
+            return Err(Reason::quoting(|quote| {
+                format!("has a header of {} bytes, which is not there", quote.of(header_len))
+            }));
+        }
+        let header = str::from_utf8(&header).map_err(|_| "has a header that is no text")?;
         let descr = text_of(header, "descr")?;
         let kind = Element::from_descr(descr).ok_or_else(|| {
-            format!(
-                "holds elements of type '{}'; |u1, |i1, <i2, <i4, <i8, <f4 and <f8 are read",
-                excerpt(descr)
-            )
+            Reason::quoting(|quote| {
+                let descr = quote.of(descr);
+                format!("holds elements of type '{descr}'; |u1, |i1, <i2, <i4, <i8, <f4 and <f8 are read")
+            })
         })?;
         if !value_of(header, "fortran_order")?.starts_with("False") {
-            return Err("is in Fortran order; save it with numpy.ascontiguousarray".to_owned());
+            return Err("is in Fortran order; save it with numpy.ascontiguousarray".into());
         }
         let shape = shape_of(header)?;
-        let len = shape
-            .iter()
-            .try_fold(kind.bytes() as u64, |product, len| product.checked_mul(*len));
-        if len != Some(bytes.len() as u64) {
-            return Err(format!(
-                "has {} bytes behind its header, which says shape {shape:?} of '{descr}'",
-                bytes.len()
-            ));
-        }
-        Ok(Self { shape, kind, bytes })
+        let len = shape.iter().try_fold(1_u64, |product, len| product.checked_mul(*len));
+        let fits = |len: &u64| len.checked_mul(kind.bytes() as u64) == Some(rest);
+        let len = len.filter(fits).and_then(|len| usize::try_from(len).ok());
+        let len = len.ok_or_else(|| {
+            Reason::quoting(|quote| {
+                let (shape, descr) = (quote.of(format!("{shape:?}")), quote.of(descr));
+                format!("has {rest} bytes behind its header, which says shape {shape} of '{descr}'")
+            })
+        })?;
+        Ok(Self {
+            shape,
+            kind,
+            len,
+            elements: file,
+        })
     }
 
     /// As features, row by row.
-    fn rows(&self) -> Result<FeatureRows, ReadError> {
+    pub(super) fn rows(self, allowance: &mut Allowance<'_>) -> Result<FeatureRows, ReadError> {
         let size = |len: u64| u32::try_from(len).map_err(|_| ReadError::features("has a size beyond 2^32"));
         let dims = self.shape.iter().map(|len| size(*len)).collect::<Result<Vec<_>, _>>()?;
         let (rows, shape) = rows_of(&dims).ok_or_else(|| {
-            ReadError::features(format!(
-                "has shape {dims:?}; [rows, features], [rows, height, width] and [rows, channels, height, width] are read"
-            ))
+            ReadError::features(Reason::quoting(|quote| {
+                let dims = quote.of(format!("{dims:?}"));
+                format!(
+                    "has shape {dims}; [rows, features], [rows, height, width] and [rows, channels, height, width] are read"
+                )
+            }))
         })?;
         if rows == 0 || shape.is_empty() {
             return Err(ReadError::features("has no rows"));
         }
+        allowance.take(rows, shape)?;
         let is_image = matches!(shape, SampleShape::Image { .. });
         let features = match self.kind {
             // Bytes of images are pixels; bytes of tables are small numbers.
-            Element::U1 if is_image => Features::Bytes(self.bytes.to_vec()),
-            _ => Features::Floats(self.floats().map_err(ReadError::features)?),
+            Element::U1 if is_image => self.bytes(allowance).map(Features::Bytes),
+            Element::U1 => self.bytes(allowance).map(Features::Whole),
+            _ => self.floats(allowance).map(Features::Floats),
         };
-        Ok(FeatureRows { rows, shape, features })
+        Ok(FeatureRows {
+            rows,
+            shape,
+            features: features.map_err(ReadError::features)?,
+        })
     }
 
-    fn values(&self) -> impl Iterator<Item = f64> {
-        self.bytes
-            .chunks_exact(self.kind.bytes())
-            .map(|bytes| self.kind.read(bytes))
+    /// As targets of so many rows, whose numbers were taken off the allowance with the features.
+    pub(super) fn targets(
+        self,
+        rows: u32,
+        kind: TargetKind,
+        classes: Option<&[String]>,
+        allowance: &Allowance<'_>,
+    ) -> Result<Targets, ReadError> {
+        let is_column = matches!(*self.shape.as_slice(), [len] | [len, 1] if len == u64::from(rows));
+        if !is_column {
+            return Err(ReadError::targets(Reason::quoting(|quote| {
+                let (shape, rows) = (quote.of(format!("{:?}", self.shape)), quote.of(rows));
+                format!("has shape {shape}, and there are {rows} rows of features")
+            })));
+        }
+        match kind {
+            TargetKind::Number => Ok(Targets::Numbers(self.floats(allowance).map_err(ReadError::targets)?)),
+            TargetKind::Class => {
+                let labels = self.labels(allowance).map_err(ReadError::targets)?;
+                numbered_classes(labels, None, classes)
+            }
+        }
     }
 
-    fn floats(&self) -> Result<Vec<f32>, String> {
-        self.values()
-            .enumerate()
-            .map(|(index, value)| {
-                let float = value as f32;
-                if float.is_finite() {
-                    Ok(float)
-                } else {
-                    Err(format!("element {index}: {value} is not a finite number"))
-                }
-            })
-            .collect()
+    fn bytes(self, allowance: &Allowance<'_>) -> Result<Vec<u8>, Reason> {
+        self.each(allowance, |_, value| Ok(value as u8))
     }
 
-    fn labels(&self) -> Result<Vec<u32>, String> {
-        self.values()
-            .enumerate()
-            .map(|(row, value)| {
-                if value >= 0.0 && value < crate::limits::CLASSES_MAX as f64 && value.fract() == 0.0 {
-                    Ok(value as u32)
-                } else {
-                    Err(format!(
-                        "row {row}: {value} is no label: labels are whole numbers from 0 on"
-                    ))
-                }
-            })
-            .collect()
+    fn floats(self, allowance: &Allowance<'_>) -> Result<Vec<f32>, Reason> {
+        self.each(allowance, |index, value| {
+            let float = value as f32;
+            if float.is_finite() {
+                Ok(float)
+            } else {
+                Err(Reason::quoting(|quote| {
+                    format!("element {index}: {} is not a finite number", quote.of(value))
+                }))
+            }
+        })
+    }
+
+    fn labels(self, allowance: &Allowance<'_>) -> Result<Vec<u32>, Reason> {
+        self.each(allowance, |row, value| {
+            if value >= 0.0 && value < crate::limits::CLASSES_MAX as f64 && value.fract() == 0.0 {
+                Ok(value as u32)
+            } else {
+                Err(Reason::quoting(|quote| {
+                    let value = quote.of(value);
+                    format!("row {row}: {value} is no label: labels are whole numbers from 0 on")
+                }))
+            }
+        })
+    }
+
+    /// Reads all elements; the array as it is in the file is never in memory as a whole.
+    fn each<T>(
+        mut self,
+        allowance: &Allowance<'_>,
+        convert: impl Fn(usize, f64) -> Result<T, Reason>,
+    ) -> Result<Vec<T>, Reason> {
+        let broken = |error: std::io::Error| Reason::quoting(|quote| format!("cannot be read: {}", quote.of(&error)));
+        let size = self.kind.bytes();
+        let mut values = Vec::with_capacity(self.len);
+        let mut chunk = vec![0; CHUNK_BYTES.min(self.len * size)];
+        while values.len() < self.len {
+            allowance.look()?;
+            let bytes = &mut chunk[..CHUNK_BYTES.min((self.len - values.len()) * size)];
+            self.elements.read_exact(bytes).map_err(broken)?;
+            for element in bytes.chunks_exact(size) {
+                let value = convert(values.len(), self.kind.read(element))?;
+                values.push(value);
+            }
+        }
+        // An archive compares its checksum when it comes to the end of a member.
+        match self.elements.read(&mut [0]).map_err(broken)? {
+            0 => Ok(values),
+            _ => Err("has more bytes than it says".into()),
+        }
+    }
+}
+
+/// The next bytes of a file, or what to say if they are not there.
+fn first<const N: usize>(file: &mut impl Read, at_end: &'static str) -> Result<[u8; N], Reason> {
+    let mut bytes = [0; N];
+    match file.read_exact(&mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(at_end.into()),
+        Err(error) => Err(Reason::quoting(|quote| format!("cannot be read: {}", quote.of(&error)))),
     }
 }
 
 /// What follows `'key':` in the header, which is a Python dictionary.
-fn value_of<'h>(header: &'h str, key: &str) -> Result<&'h str, String> {
+fn value_of<'h>(header: &'h str, key: &str) -> Result<&'h str, Reason> {
     header
         .split_once(&format!("'{key}':"))
         .map(|(_, value)| value.trim_start())
-        .ok_or_else(|| format!("has a header without '{key}'"))
+        .ok_or_else(|| Reason::plain(format!("has a header without '{key}'")))
 }
 
-fn text_of<'h>(header: &'h str, key: &str) -> Result<&'h str, String> {
+fn text_of<'h>(header: &'h str, key: &str) -> Result<&'h str, Reason> {
     value_of(header, key)?
         .strip_prefix('\'')
         .and_then(|value| value.split_once('\''))
         .map(|(text, _)| text)
-        .ok_or_else(|| format!("has a header whose '{key}' is no text; records are not read"))
+        .ok_or_else(|| Reason::plain(format!("has a header whose '{key}' is no text; records are not read")))
 }
 
-fn shape_of(header: &str) -> Result<Vec<u64>, String> {
-    let broken = || "has a header whose 'shape' is no list of sizes".to_owned();
+fn shape_of(header: &str) -> Result<Vec<u64>, Reason> {
+    let broken = || Reason::from("has a header whose 'shape' is no list of sizes");
     let (shape, _) = value_of(header, "shape")?
         .strip_prefix('(')
         .and_then(|value| value.split_once(')'))
@@ -300,22 +311,11 @@ fn shape_of(header: &str) -> Result<Vec<u64>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
+    use super::super::tests::npy;
     use super::*;
 
-    /// As `numpy.save` writes it.
-    fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
-        let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
-        while (10 + header.len() + 1) % 64 != 0 {
-            header.push(' ');
-        }
-        header.push('\n');
-        let mut file = b"\x93NUMPY\x01\x00".to_vec();
-        file.extend((header.len() as u16).to_le_bytes());
-        file.extend(header.as_bytes());
-        file.extend(content);
-        file
+    fn read_pair(features: &[u8], targets: &[u8], kind: TargetKind) -> Result<Samples, ReadError> {
+        super::read_pair(features, targets, kind, None, &mut Allowance::whole())
     }
 
     fn floats(values: &[f32]) -> Vec<u8> {
@@ -330,45 +330,22 @@ mod tests {
     fn tables_and_images_are_read() {
         let table = npy("<f4", "(2, 3)", &floats(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
         let targets = npy("<f8", "(2,)", &[0.5_f64, 1.5].map(f64::to_le_bytes).concat());
-        let samples = read_pair(&table, &targets, TargetKind::Number, None).expect("samples");
+        let samples = read_pair(&table, &targets, TargetKind::Number).expect("samples");
         assert_eq!(samples.shape, SampleShape::Vector(3));
         assert_eq!(samples.targets, Targets::Numbers(vec![0.5, 1.5]));
 
         let images = npy("|u1", "(2, 1, 2)", &[0, 255, 1, 2]);
         let labels = npy("<i8", "(2, 1)", &longs(&[1, 0]));
-        let samples = read_pair(&images, &labels, TargetKind::Class, None).expect("samples");
+        let samples = read_pair(&images, &labels, TargetKind::Class).expect("samples");
         assert_eq!(samples.features, Features::Bytes(vec![0, 255, 1, 2]));
         assert_eq!(samples.classes().map(<[_]>::len), Some(2));
-    }
-
-    #[test]
-    fn an_archive_is_read_by_the_names_of_its_arrays() {
-        let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-        for (name, content) in [
-            ("x.npy", npy("<f4", "(2, 1)", &floats(&[1.0, 2.0]))),
-            ("y.npy", npy("<i8", "(2,)", &longs(&[0, 1]))),
-        ] {
-            let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-            archive.start_file(name, options).expect("a file");
-            archive.write_all(&content).expect("written");
-        }
-        let bytes = archive.finish().expect("an archive").into_inner();
-        let arrays = |features: &str| Arrays {
-            features: features.into(),
-            target: "y".into(),
-        };
-        let samples = read_archive(&bytes, &arrays("x"), TargetKind::Class, None).expect("samples");
-        assert_eq!(samples.features, Features::Floats(vec![1.0, 2.0]));
-        let error = read_archive(&bytes, &arrays("z"), TargetKind::Class, None).expect_err("no z");
-        assert_eq!(error.reason, "has no array 'z'; its files are x.npy, y.npy");
     }
 
     #[test]
     fn broken_files_say_what_is_wrong() {
         let table = npy("<f4", "(2, 1)", &floats(&[1.0, f32::NAN]));
         let labels = npy("<i8", "(2,)", &longs(&[0, 1]));
-        let wrong =
-            |table: &[u8], labels: &[u8]| read_pair(table, labels, TargetKind::Class, None).expect_err("broken");
+        let wrong = |table: &[u8], labels: &[u8]| read_pair(table, labels, TargetKind::Class).expect_err("broken");
         assert_eq!(wrong(&table, &labels).reason, "element 1: NaN is not a finite number");
         assert_eq!(
             wrong(&table[..table.len() - 1], &labels).reason,

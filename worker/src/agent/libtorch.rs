@@ -1,6 +1,5 @@
 //! Training by libtorch, on a thread of its own.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tch::Device;
@@ -14,7 +13,8 @@ use super::connection::Connection;
 use super::run_job::{JobError, train_on_thread};
 use super::training::{Listener, Trained, Training};
 use crate::analysis::Subject;
-use crate::dataset::{DatasetError, Datasets};
+use crate::dataset::{DatasetError, Datasets, PARTS_BYTES_MAX};
+use crate::file_cache::FileCache;
 use crate::trainer::{self, DeviceTable, Interrupter, Member, TestMetrics, TrainError, TrainJob, trains_together};
 
 /// Trains by libtorch on one device.
@@ -26,11 +26,11 @@ pub struct Libtorch {
 }
 
 impl Libtorch {
-    /// For a device; dataset files are kept in `cache_dir`. A training that makes no step for `progress_limit` hangs.
-    pub fn new(device: Device, cache_dir: PathBuf, progress_limit: Duration) -> Self {
+    /// For a device; dataset files are kept among `files`. A training that makes no step for `progress_limit` hangs.
+    pub fn new(device: Device, files: FileCache, progress_limit: Duration) -> Self {
         Self {
             device,
-            datasets: Datasets::new(device, cache_dir),
+            datasets: Datasets::new(device, files, PARTS_BYTES_MAX),
             progress_limit,
         }
     }

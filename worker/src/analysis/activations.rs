@@ -189,6 +189,6 @@ fn columns(output: &LayerOutput) -> Vec<Vec<f32>> {
 fn floats(features: Features) -> Vec<f32> {
     match features {
         Features::Floats(values) => values,
-        Features::Bytes(values) => values.into_iter().map(f32::from).collect(),
+        Features::Bytes(values) | Features::Whole(values) => values.into_iter().map(f32::from).collect(),
     }
 }

@@ -95,13 +95,17 @@ pub(super) fn first_misclassified(labels: &[u32], answers: &[ClassAnswer]) -> Ve
 pub(super) fn pixels(features: &Features) -> Vec<u8> {
     match features {
         Features::Bytes(pixels) => pixels.clone(),
-        Features::Floats(values) => {
-            let (low, high) = range(values);
-            let scale = if low < high { 255.0 / (high - low) } else { 0.0 };
-            let pixel = |value: &f32| ((f64::from(*value) - low) * scale).round() as u8;
-            values.iter().map(pixel).collect()
-        }
+        Features::Floats(values) => stretched(values),
+        // A table of bytes: an image has pixels.
+        Features::Whole(values) => stretched(&values.iter().copied().map(f32::from).collect::<Vec<_>>()),
     }
+}
+
+fn stretched(values: &[f32]) -> Vec<u8> {
+    let (low, high) = range(values);
+    let scale = if low < high { 255.0 / (high - low) } else { 0.0 };
+    let pixel = |value: &f32| ((f64::from(*value) - low) * scale).round() as u8;
+    values.iter().map(pixel).collect()
 }
 
 impl<'a> Samples<'a> {

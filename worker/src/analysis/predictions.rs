@@ -53,7 +53,7 @@ fn write(
     for rows in rows.chunks(ROWS_AT_ONCE) {
         let features = match with_features.then(|| table.features(rows)).transpose()? {
             Some(Features::Floats(values)) => values,
-            Some(Features::Bytes(values)) => values.into_iter().map(f32::from).collect(),
+            Some(Features::Bytes(values) | Features::Whole(values)) => values.into_iter().map(f32::from).collect(),
             None => Vec::new(),
         };
         let width = features.len() / rows.len();

@@ -97,7 +97,9 @@ impl<'a> Answers<'a> {
             let place = row as usize * width;
             match &rows.features {
                 Features::Floats(values) => line.extend(values[place..][..width].iter().map(f32::to_string)),
-                Features::Bytes(values) => line.extend(values[place..][..width].iter().map(u8::to_string)),
+                Features::Bytes(values) | Features::Whole(values) => {
+                    line.extend(values[place..][..width].iter().map(u8::to_string));
+                }
             }
         }
         let Some(classes) = self.network.classes() else {

@@ -1,5 +1,6 @@
 //! Rows: samples on the device, and which of their rows each member sees in which order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
@@ -12,10 +13,30 @@ use super::{TrainError, TrainJob, guarded, on_device, to_vec};
 
 /// Features on the device.
 #[derive(Debug)]
-pub struct DeviceFeatures(
-    /// [rows, features] or [rows, channels, height, width]; bytes where they are pixels, to be divided by 255.
-    Tensor,
-);
+pub struct DeviceFeatures {
+    /// [rows, features] or [rows, channels, height, width]; bytes where they are pixels or whole numbers.
+    table: Tensor,
+    bytes: Bytes,
+}
+
+/// What bytes are, where there are any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bytes {
+    /// To be divided by 255.
+    Pixels,
+    /// Numbers as they are.
+    Numbers,
+}
+
+impl Bytes {
+    /// Those of these features.
+    pub(super) fn of(features: &Features) -> Self {
+        match features {
+            Features::Bytes(_) => Self::Pixels,
+            Features::Floats(_) | Features::Whole(_) => Self::Numbers,
+        }
+    }
+}
 
 impl DeviceFeatures {
     /// Copies rows without targets to the device.
@@ -28,27 +49,33 @@ impl DeviceFeatures {
 
     fn of(rows: u32, shape: SampleShape, features: &Features, device: Device) -> Self {
         let shape: Vec<i64> = std::iter::once(rows).chain(shape.dims()).map(i64::from).collect();
-        let features = match features {
-            Features::Floats(values) => Tensor::from_slice(values),
-            Features::Bytes(pixels) => Tensor::from_slice(pixels),
-        };
-        Self(features.view(shape.as_slice()).to_device(device))
+        Self {
+            table: to_tensor(features).view(shape.as_slice()).to_device(device),
+            bytes: Bytes::of(features),
+        }
+    }
+
+    fn shallow_clone(&self) -> Self {
+        Self {
+            table: self.table.shallow_clone(),
+            bytes: self.bytes,
+        }
     }
 
     /// Rows.
     pub fn rows(&self) -> u32 {
-        self.0.size()[0] as u32
+        self.table.size()[0] as u32
     }
 
     /// True if the rows are of this shape.
     pub(super) fn fit(&self, shape: SampleShape) -> bool {
         let dims: Vec<i64> = shape.dims().into_iter().map(i64::from).collect();
-        self.0.size()[1..] == dims
+        self.table.size()[1..] == dims
     }
 
     /// As they go into a network, [stack, rows, …], of the rows [stack, rows].
     pub(super) fn gather(&self, order: &Tensor) -> Tensor {
-        as_input(pick(&self.0, &order.contiguous()))
+        as_input(pick(&self.table, &order.contiguous()), self.bytes)
     }
 
     /// All rows in their order, for each network of a stack: [stack, rows].
@@ -93,7 +120,7 @@ impl DeviceTable {
     /// The same memory under another handle, for another job.
     pub fn shallow_clone(&self) -> Self {
         Self {
-            features: DeviceFeatures(self.features.0.shallow_clone()),
+            features: self.features.shallow_clone(),
             targets: self.targets.shallow_clone(),
             classes: self.classes.clone(),
         }
@@ -109,6 +136,27 @@ impl DeviceTable {
         self.features.rows()
     }
 
+    /// Memory that samples will take on a device.
+    pub fn bytes_of(samples: &Samples) -> usize {
+        let features = match &samples.features {
+            Features::Floats(values) => size_of_val(values.as_slice()),
+            Features::Bytes(values) | Features::Whole(values) => values.len(),
+        };
+        let targets = match &samples.targets {
+            Targets::Numbers(values) => size_of_val(values.as_slice()),
+            Targets::Classes { labels, .. } => size_of::<i64>() * labels.len(),
+        };
+        features + targets
+    }
+
+    /// Memory that it takes on the device.
+    pub fn bytes(&self) -> usize {
+        [&self.features.table, &self.targets]
+            .into_iter()
+            .map(|tensor| tensor.numel() * tensor.kind().elt_size_in_bytes())
+            .sum()
+    }
+
     /// All features, on the device.
     pub fn inputs(&self) -> &DeviceFeatures {
         &self.features
@@ -121,12 +169,15 @@ impl DeviceTable {
     pub fn features(&self, rows: &[u32]) -> Result<Features, TrainError> {
         guarded(|| {
             let index: Vec<i64> = rows.iter().copied().map(i64::from).collect();
-            let index = Tensor::from_slice(&index).to_device(self.features.0.device());
-            let features = self.features.0.index_select(0, &index).to_device(Device::Cpu);
+            let index = Tensor::from_slice(&index).to_device(self.features.table.device());
+            let features = self.features.table.index_select(0, &index).to_device(Device::Cpu);
             if features.kind() == Kind::Uint8 {
                 let mut pixels = vec![0; features.numel()];
                 features.copy_data(&mut pixels, features.numel());
-                Features::Bytes(pixels)
+                match self.features.bytes {
+                    Bytes::Pixels => Features::Bytes(pixels),
+                    Bytes::Numbers => Features::Whole(pixels),
+                }
             } else {
                 Features::Floats(to_vec(&features))
             }
@@ -177,12 +228,20 @@ fn pick(table: &Tensor, order: &Tensor) -> Tensor {
     table.index_select(0, &order.view([-1])).view(shape.as_slice())
 }
 
+/// Features as they are, on the CPU.
+pub(super) fn to_tensor(features: &Features) -> Tensor {
+    match features {
+        Features::Floats(values) => Tensor::from_slice(values),
+        Features::Bytes(values) | Features::Whole(values) => Tensor::from_slice(values),
+    }
+}
+
 /// Features as they go into a network: pixels divided by 255.
-pub(super) fn as_input(features: Tensor) -> Tensor {
-    if features.kind() == Kind::Uint8 {
-        features.to_kind(Kind::Float) / 255.0
-    } else {
-        features
+pub(super) fn as_input(features: Tensor, bytes: Bytes) -> Tensor {
+    match (features.kind(), bytes) {
+        (Kind::Uint8, Bytes::Pixels) => features.to_kind(Kind::Float) / 255.0,
+        (Kind::Uint8, Bytes::Numbers) => features.to_kind(Kind::Float),
+        _ => features,
     }
 }
 
@@ -192,8 +251,52 @@ pub(super) struct Rows {
     /// By place in the stack.
     train: Vec<Vec<u32>>,
     train_len: i64,
-    /// [stack, rows], by place in the stack.
-    validation: Option<Tensor>,
+    validation: Option<Order>,
+}
+
+/// So many numbers of rows, of all networks of a stack, are on the device at once: those of an epoch of FashionMNIST.
+const ORDER_LEN_MAX: usize = 1 << 22;
+
+/// Rows in the order in which the networks of a stack see them.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Equally many, by place in the stack.
+    rows: Vec<Vec<u32>>,
+    stack: i64,
+    device: Device,
+    /// [stack, rows], where they are few.
+    whole: Option<Tensor>,
+}
+
+impl Order {
+    fn new(rows: Vec<Vec<u32>>, stack: i64, device: Device) -> Self {
+        let len = rows[0].len();
+        let whole = (len.saturating_mul(stack as usize) <= ORDER_LEN_MAX).then(|| index(&rows, 0..len, stack, device));
+        Self {
+            rows,
+            stack,
+            device,
+            whole,
+        }
+    }
+
+    /// Rows that each network sees.
+    pub(super) fn len(&self) -> i64 {
+        self.rows[0].len() as i64
+    }
+
+    /// So many rows from `start` on, [stack, rows].
+    pub(super) fn piece(&self, start: i64, len: i64) -> Tensor {
+        match &self.whole {
+            Some(whole) => whole.narrow(1, start, len),
+            None => index(
+                &self.rows,
+                start as usize..(start + len) as usize,
+                self.stack,
+                self.device,
+            ),
+        }
+    }
 }
 
 impl Rows {
@@ -211,12 +314,12 @@ impl Rows {
                 "its members have unequal numbers of rows".to_owned(),
             ));
         }
-        let validate: Vec<&[u32]> = cuts.iter().map(|cut| cut.validate.as_slice()).collect();
-        let validation = (lens.1 > 0).then(|| index(&validate, stack.size(), job.data.features.0.device()));
+        let (train, validate) = cuts.into_iter().map(|cut| (cut.train, cut.validate)).unzip();
+        let device = job.data.features.table.device();
         Ok(Self {
-            train: cuts.into_iter().map(|cut| cut.train).collect(),
+            train,
             train_len: lens.0 as i64,
-            validation,
+            validation: (lens.1 > 0).then(|| Order::new(validate, stack.size(), device)),
         })
     }
 
@@ -225,14 +328,14 @@ impl Rows {
         self.train_len
     }
 
-    /// The validation rows, [stack, rows], if there are any.
-    pub(super) fn validation(&self) -> Option<&Tensor> {
+    /// The validation rows, if there are any.
+    pub(super) fn validation(&self) -> Option<&Order> {
         self.validation.as_ref()
     }
 
-    /// The training rows of one epoch in each member's own random order, [stack, rows].
-    pub(super) fn epoch_order(&self, job: &TrainJob, stack: &Stack, epoch: u32, device: Device) -> Tensor {
-        let orders: Vec<Vec<u32>> = stack
+    /// The training rows of one epoch in each member's own random order.
+    pub(super) fn epoch_order(&self, job: &TrainJob, stack: &Stack, epoch: u32, device: Device) -> Order {
+        let orders = stack
             .places()
             .iter()
             .zip(&self.train)
@@ -247,14 +350,54 @@ impl Rows {
                 order.into_iter().map(|row| rows[row as usize]).collect()
             })
             .collect();
-        let orders: Vec<&[u32]> = orders.iter().map(Vec::as_slice).collect();
-        index(&orders, stack.size(), device)
+        Order::new(orders, stack.size(), device)
     }
 }
 
-/// Rows of equal length as a tensor; the idle networks of the stack see what the first one sees.
-fn index(rows: &[&[u32]], stack: i64, device: Device) -> Tensor {
+/// A part of rows of equal length as a tensor; the idle networks of the stack see what the first one sees.
+fn index(rows: &[Vec<u32>], part: Range<usize>, stack: i64, device: Device) -> Tensor {
     let padded = rows.iter().chain(std::iter::repeat(&rows[0])).take(stack as usize);
-    let flat: Vec<i64> = padded.flat_map(|rows| rows.iter().map(|row| i64::from(*row))).collect();
+    let part = padded.map(|rows| &rows[part.clone()]);
+    let flat: Vec<i64> = part.flat_map(|rows| rows.iter().map(|row| i64::from(*row))).collect();
     Tensor::from_slice(&flat).view([stack, -1]).to_device(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_in_the_same_order_whole_and_in_pieces() {
+        let rows = vec![vec![3, 1, 2, 0, 4], vec![4, 0, 1, 3, 2]];
+        let whole = Order::new(rows.clone(), 4, Device::Cpu);
+        let pieces = Order {
+            whole: None,
+            ..Order::new(rows, 4, Device::Cpu)
+        };
+        assert!(whole.whole.is_some());
+        for (start, len) in [(0, 2), (2, 2), (4, 1)] {
+            assert_eq!(whole.piece(start, len), pieces.piece(start, len));
+            assert_eq!(pieces.piece(start, len).size(), [4, len]);
+        }
+    }
+
+    #[test]
+    fn a_table_of_bytes_goes_into_a_network_as_its_numbers() {
+        let table = |features| {
+            let samples = Samples {
+                rows: 3,
+                shape: SampleShape::Vector(2),
+                features,
+                targets: Targets::Numbers(vec![0.0; 3]),
+            };
+            DeviceTable::new(&samples, Device::Cpu).expect("a table")
+        };
+        let values = [0_u8, 1, 7, 128, 254, 255];
+        let whole = table(Features::Whole(values.to_vec()));
+        let floats = table(Features::Floats(values.map(f32::from).to_vec()));
+        let order = Tensor::from_slice(&[2_i64, 0, 1]).view([1, 3]);
+        assert_eq!(whole.gather(&order), floats.gather(&order));
+        assert_eq!(whole.features(&[1]).expect("a row"), Features::Whole(vec![7, 128]));
+        assert_eq!((whole.bytes(), floats.bytes()), (6 + 12, 24 + 12));
+    }
 }

@@ -6,6 +6,7 @@ use tch::Tensor;
 use trawl_domain::dataset::Features;
 use trawl_domain::network::Architecture;
 
+use super::batches::Bytes;
 use super::stack::Stack;
 use super::{DeviceFeatures, TrainError, Trained, batches, guarded, network, to_vec};
 
@@ -65,7 +66,7 @@ impl Trained {
         let shapes = self.architecture.shapes().unwrap_or_default();
         let len = match features {
             Features::Floats(values) => values.len(),
-            Features::Bytes(pixels) => pixels.len(),
+            Features::Bytes(values) | Features::Whole(values) => values.len(),
         };
         let row_len = self.architecture.input.len().max(1) as usize;
         let is_ascending = layers.windows(2).all(|pair| pair[0] < pair[1]);
@@ -104,15 +105,14 @@ impl Trained {
 
     /// Features as they go into all networks of a stack: [stack, rows, …].
     fn to_device(&self, stack: &Stack, features: &Features, rows: i64) -> Tensor {
-        let tensor = match features {
-            Features::Floats(values) => Tensor::from_slice(values),
-            Features::Bytes(pixels) => Tensor::from_slice(pixels),
-        };
         let dims = self.architecture.input.dims().into_iter().map(i64::from);
         let shape: Vec<i64> = [1, rows].into_iter().chain(dims).collect();
         let mut expanded = shape.clone();
         expanded[0] = stack.size();
-        batches::as_input(tensor.view(shape.as_slice()).to_device(stack.device())).expand(expanded, false)
+        let tensor = batches::to_tensor(features)
+            .view(shape.as_slice())
+            .to_device(stack.device());
+        batches::as_input(tensor, Bytes::of(features)).expand(expanded, false)
     }
 
     /// The stack of a member, and its place there.

@@ -192,7 +192,7 @@ impl<'a> Training<'a> {
             }
             let progress = &mut self.progress;
             let len = batch_size.min(train_len - progress.row);
-            let (features, targets) = job.data.gather(&order.narrow(1, progress.row, len));
+            let (features, targets) = job.data.gather(&order.piece(progress.row, len));
             let losses = self.groups[progress.group].step(&job.architecture, &features, &targets);
             // Weighted by its rows: the last batch may be smaller.
             progress.sum += losses * len as f64;
@@ -223,7 +223,9 @@ impl<'a> Training<'a> {
         let Some(order) = group.rows.validation() else {
             return Some(None);
         };
-        self.measure(&group.stack, &self.job.data, order, interrupter).map(Some)
+        let piece = |start, len| order.piece(start, len);
+        self.measure(&group.stack, &self.job.data, order.len(), &piece, interrupter)
+            .map(Some)
     }
 
     fn test(&self, interrupter: &Interrupter) -> Vec<Option<TestMetrics>> {
@@ -233,7 +235,8 @@ impl<'a> Training<'a> {
         };
         for group in &self.groups {
             let order = table.all_rows(group.stack.size(), self.device);
-            let Some(measured) = self.measure(&group.stack, table, &order, interrupter) else {
+            let (rows, piece) = (i64::from(table.rows()), |start, len| order.narrow(1, start, len));
+            let Some(measured) = self.measure(&group.stack, table, rows, &piece, interrupter) else {
                 continue;
             };
             for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
@@ -246,17 +249,18 @@ impl<'a> Training<'a> {
         by_member
     }
 
-    /// What given rows, [stack × rows], say of a stack, without dropout, in pieces of bounded memory.
+    /// What so many rows say of a stack, without dropout, in pieces of bounded memory; `order` gives those of a piece,
+    /// [stack, rows], by its first one and its length.
     fn measure(
         &self,
         stack: &Stack,
         table: &DeviceTable,
-        order: &Tensor,
+        rows: i64,
+        order: &dyn Fn(i64, i64) -> Tensor,
         interrupter: &Interrupter,
     ) -> Option<Measured> {
         let architecture = &self.job.architecture;
         tch::no_grad(|| {
-            let rows = order.size()[1];
             let piece = network::rows_at_once(architecture, self.together);
             let mut sum = Tensor::zeros([stack.size()], (Kind::Float, self.device));
             let mut correct = table
@@ -268,7 +272,7 @@ impl<'a> Training<'a> {
                     return None;
                 }
                 let len = piece.min(rows - start);
-                let (features, targets) = table.gather(&order.narrow(1, start, len));
+                let (features, targets) = table.gather(&order(start, len));
                 let outputs = network::forward(architecture, stack, &features, None);
                 sum += network::loss(architecture.loss, &outputs, &targets) * len as f64;
                 if let Some(correct) = &mut correct {

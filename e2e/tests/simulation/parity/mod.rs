@@ -14,6 +14,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use trawl_coordinator::app::Settings;
+use trawl_coordinator::app::dataset_dir::DatasetDir;
 use trawl_coordinator::files::Files;
 
 use crate::model::{Model, ModelStore, NO_QUOTAS, Rows, Shared};
@@ -76,7 +77,7 @@ impl Pair {
 
 fn settings() -> Settings {
     Settings {
-        dataset_dir: trawl_e2e::repository(),
+        dataset_dir: DatasetDir::new(&trawl_e2e::repository()).ok(),
         fashion_mnist_dirs: Vec::new(),
         quotas: NO_QUOTAS,
         lease_ttl: LEASE_TTL,

@@ -202,13 +202,8 @@ impl<S: Deref<Target: Steps>> Side<S> {
                 format!("{:?}", self.store.finish_job(self.lease(*lease).0, test).await?)
             }
             Op::Release { lease, cause } => {
-                let cause = match cause {
-                    0 => Cause::Failure(FailureCause::OutOfMemory, "too little"),
-                    1 => Cause::Failure(FailureCause::BadInput, "broken"),
-                    2 => Cause::Failure(FailureCause::Error, "failed"),
-                    _ => Cause::Drain,
-                };
-                format!("{:?}", self.store.release_job(self.lease(*lease).0, cause).await?)
+                let claim = self.lease(*lease).0;
+                format!("{:?}", self.store.release_job(claim, cause_of(*cause)).await?)
             }
             Op::Expire => format!("{:?}", self.store.expire_leases().await?),
             Op::Grace => format!("{:?}", self.store.grant_grace().await?),
@@ -337,6 +332,15 @@ fn job_epoch(lease: LeaseClaim, members: u32, epoch: u32, diverged: Option<u32>,
         epoch,
         reports: reports.collect(),
         diverged: diverged.into_iter().collect(),
+    }
+}
+
+fn cause_of(number: usize) -> Cause<'static> {
+    match number {
+        0 => Cause::Failure(FailureCause::OutOfMemory, "too little"),
+        1 => Cause::Failure(FailureCause::BadInput, "broken"),
+        2 => Cause::Failure(FailureCause::Error, "failed"),
+        _ => Cause::Drain,
     }
 }
 
