@@ -27,7 +27,7 @@ use case::Callers;
 use stage::Stage;
 
 /// Cases that `make test` runs: under a minute.
-const CASES: u64 = 6_000;
+const CASES: u64 = 10_000;
 /// Cases on one stage: they may end its studies.
 const ROUND: u64 = 400;
 /// Cases under way at once.

@@ -100,7 +100,9 @@ impl Stage {
             anyhow::bail!("jobs")
         };
         worker.report_all(finished).await?;
-        let artifact = ScriptedWorker::artifact_messages(finished, Some(0), "fold-0.safetensors", b"weights");
+        let first = finished.job.as_ref().and_then(|job| job.members.first());
+        let name = format!("fold-{}.safetensors", first.map_or(0, |member| member.fold));
+        let artifact = ScriptedWorker::artifact_messages(finished, Some(0), &name, b"weights");
         ensure!(worker.put_artifact(tokio_stream::iter(artifact)).await?, "an artifact");
         ensure!(worker.finish(finished).await?, "a job could not be finished");
         ensure!(worker.report(partly, 0).await?, "a report");
