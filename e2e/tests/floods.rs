@@ -115,7 +115,12 @@ async fn a_thousand_idle_streams_leave_room_for_work() -> anyhow::Result<()> {
 async fn message_bombs_and_deep_nesting_are_refused_in_bounded_memory() -> anyhow::Result<()> {
     let mut flooded = Flooded::start(&[]).await?;
     let limit = 1_000_000;
-    for (what, message) in [("layers", flood::bomb(limit)), ("values", flood::bomb_of_values(limit))] {
+    let messages = [
+        ("layers", flood::bomb(limit)),
+        ("values", flood::bomb_of_values(limit)),
+        ("as many layers as a request may have parts", flood::bomb(260_000)),
+    ];
+    for (what, message) in messages {
         let codes = flood::submit_at_once(flooded.url(), None, &message, 12).await?;
         assert!(
             codes.iter().all(|code| matches!(
@@ -196,6 +201,8 @@ async fn answers_that_nobody_reads_take_bounded_memory() -> anyhow::Result<()> {
         .await?
         .is_some()
     {}
+    // What is reported under a lease that runs out goes with it.
+    assert!(worker.finish(&job).await?);
     let unread = flood::unread_pages(flooded.url(), None, STUDY, 20, 120).await?;
     // Every one of them has been asked for once this one is answered to somebody who reads.
     let rows = look_for("a page for somebody who reads", async || {
