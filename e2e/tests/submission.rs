@@ -201,7 +201,9 @@ async fn broken_files_are_refused_with_the_line() -> anyhow::Result<()> {
     };
     system.studies().await?.put_dataset(tokio_stream::iter([file])).await?;
     let mut study = studies::regression_json("wrong")?;
-    study["dataset"]["csv"]["train"] = json!(format!("sha256:{sha256}"));
+    for which in ["train", "test"] {
+        study["dataset"]["csv"][which] = json!(format!("sha256:{sha256}"));
+    }
     let request = v1::CreateStudyRequest {
         study: Some(studies::from_json(&study)?),
         dry_run: false,

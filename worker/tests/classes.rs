@@ -290,6 +290,7 @@ fn inputs(samples: &Samples) -> Vec<Vec<f64>> {
     let values: Vec<f64> = match &samples.features {
         Features::Floats(values) => values.iter().copied().map(f64::from).collect(),
         Features::Bytes(pixels) => pixels.iter().map(|pixel| f64::from(*pixel) / 255.0).collect(),
+        Features::Whole(values) => values.iter().copied().map(f64::from).collect(),
     };
     let len = samples.shape.len() as usize;
     values.chunks_exact(len).map(<[f64]>::to_vec).collect()

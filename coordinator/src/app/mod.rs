@@ -63,7 +63,8 @@ use crate::store::studies::{self, StudyRecord, StudyRef};
 
 /// Files that are on their way into the object store at once; further ones wait. Each has up to 15 MiB in memory.
 const UPLOADS_MAX: usize = 16;
-/// Datasets of studies that are read at once, to be checked; further ones wait. One has 400 MiB in memory at most.
+/// Datasets of studies that are read at once, to be checked; further ones wait. One takes 384 MiB at most: 128 of files, and
+/// four bytes for each number.
 const DATASETS_READ_AT_ONCE: usize = 1;
 /// How long a file may take from its first byte until it is listed.
 pub const UPLOAD_WITHIN: Duration = Duration::from_secs(120);
