@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn parts_are_kept_by_their_bytes_and_bytes_stay_bytes() {
         let mut parts = Parts::new(9_000);
-        let mut keep = |parts: &mut Parts, number: u8, rows: u32| {
+        let keep = |parts: &mut Parts, number: u8, rows: u32| {
             let samples = samples(rows);
             let bytes = DeviceTable::bytes_of(&samples);
             parts.make_room(bytes);

@@ -66,7 +66,8 @@ use crate::store::studies::{self, StudyRecord, StudyRef};
 /// Files of workers that are on their way into the object store at once; further ones wait. What each has in memory, `files.rs`
 /// says.
 pub const WORKERS_UPLOADS_MAX: usize = 12;
-/// Datasets of studies that are read at once, to be checked; further ones wait. One has 400 MiB in memory at most.
+/// Datasets of studies that are read at once, to be checked; further ones wait. One takes 384 MiB at most: 128 of files, and
+/// four bytes for each number.
 const DATASETS_READ_AT_ONCE: usize = 1;
 /// How long a file may take from its first byte to its last: the largest one at 600 KiB a second.
 pub const UPLOAD_WITHIN: Duration = Duration::from_secs(3_600);
