@@ -23,8 +23,8 @@ CHART = ROOT / "deploy/helm/trawl"
 BINARIES = pathlib.Path(os.environ.get("TRAWL_BIN", ROOT / "target/release"))
 NAMESPACE = "lab"
 # Memory that the programs take at most, in MiB.
-COORDINATOR_MIB = 768
-WORKER_MIB = 1024
+COORDINATOR_MIB = 1618
+WORKER_MIB = 1280
 IS_CUSTOM = ("keda.sh/", "postgresql.cnpg.io/", "cert-manager.io/", "monitoring.coreos.com/")
 
 DATABASE = {"database": {"existingSecret": {"name": "postgres"}}}

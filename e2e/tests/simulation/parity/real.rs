@@ -55,7 +55,9 @@ impl RealStore {
     /// Nothing but a study that was just submitted.
     pub(crate) async fn restart(&self, study: &SimulatedStudy) -> anyhow::Result<()> {
         let tables: Vec<String> = sqlx::query_scalar(
-            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'trawl_store'",
+            // But for the row that submissions lock.
+            "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
+             WHERE schemaname = 'trawl_store' AND tablename <> 'counting'",
         )
         .fetch_all(&self.pool)
         .await?;
