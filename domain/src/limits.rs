@@ -93,6 +93,13 @@ pub const ERROR_CHARS_MAX: usize = 1_000;
 pub const DRAINED_ATTEMPTS_MAX: u32 = 100;
 /// Violations that one answer lists.
 pub const VIOLATIONS_MAX: usize = 100;
+/// All of their texts together. They go in a header, and clients take 16 KiB of headers: these and the first one once more, in the
+/// encodings of headers, are less.
+pub const VIOLATIONS_BYTES_MAX: usize = 6 << 10;
+/// Length of what is wrong with a field.
+pub const VIOLATION_CHARS_MAX: usize = 300;
+/// Length of a field's path.
+pub const VIOLATION_FIELD_CHARS_MAX: usize = 100;
 /// Length of a token's name.
 pub const TOKEN_NAME_CHARS_MAX: usize = 63;
 /// Time for which a token may be valid: ten years.

@@ -1,6 +1,6 @@
 //! What is wrong with a request, field by field.
 
-use crate::limits::VIOLATIONS_MAX;
+use crate::limits::{VIOLATION_CHARS_MAX, VIOLATION_FIELD_CHARS_MAX, VIOLATIONS_BYTES_MAX, VIOLATIONS_MAX};
 
 /// One broken rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,24 @@ pub struct Violation {
     pub field: String,
     /// What is wrong with it and what would be right.
     pub description: String,
+}
+
+impl Violation {
+    fn bytes(&self) -> usize {
+        self.field.len() + self.description.len()
+    }
+}
+
+/// A text of at most so many characters: its beginning says what it is about, and its end what is wrong.
+fn shortened(text: String, chars_max: usize) -> String {
+    // No text has more characters than bytes.
+    if text.len() <= chars_max || text.chars().count() <= chars_max {
+        return text;
+    }
+    let first = chars_max / 2;
+    let last: Vec<char> = text.chars().rev().take(chars_max - first - 1).collect();
+    let last = last.into_iter().rev();
+    text.chars().take(first).chain(['…']).chain(last).collect()
 }
 
 /// Gathers every broken rule of a request, so that its author can mend all of them at once.
@@ -23,14 +41,17 @@ impl Violations {
     }
 
     /// Notes a broken rule. A field has one violation, the first: what else is wrong with it often follows from that. Beyond
-    /// [`VIOLATIONS_MAX`] nothing is added.
+    /// [`VIOLATIONS_MAX`] or [`VIOLATIONS_BYTES_MAX`] nothing is added. Both texts may repeat what was sent, however long: their
+    /// middles are left out then.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        let field = field.into();
-        if self.0.len() < VIOLATIONS_MAX && self.0.iter().all(|violation| violation.field != field) {
-            self.0.push(Violation {
-                field,
-                description: description.into(),
-            });
+        let violation = Violation {
+            field: shortened(field.into(), VIOLATION_FIELD_CHARS_MAX),
+            description: shortened(description.into(), VIOLATION_CHARS_MAX),
+        };
+        let is_new = self.0.iter().all(|known| known.field != violation.field);
+        let bytes: usize = self.0.iter().map(Violation::bytes).sum();
+        if is_new && self.0.len() < VIOLATIONS_MAX && bytes + violation.bytes() <= VIOLATIONS_BYTES_MAX {
+            self.0.push(violation);
         }
     }
 
@@ -65,5 +86,32 @@ impl Violations {
             (Some(first), 1) => first,
             (Some(first), n) => format!("{first} (and {} more)", n - 1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_has_a_bound_whatever_was_sent() {
+        let mut violations = Violations::new();
+        violations.add("name", format!("'{}' is not known", "x".repeat(1 << 20)));
+        let told = violations.to_string();
+        assert!(
+            told.starts_with("name: 'xxx") && told.ends_with("xxx' is not known"),
+            "{told}"
+        );
+        assert_eq!(told.chars().count(), "name: ".len() + VIOLATION_CHARS_MAX);
+        for number in 0..1_000 {
+            violations.add(format!("{number}{}", "𝔘".repeat(1_000)), "ü".repeat(5_000));
+        }
+        let bytes: usize = violations.iter().map(Violation::bytes).sum();
+        assert!(
+            violations.iter().count() > 2 && bytes <= VIOLATIONS_BYTES_MAX,
+            "{bytes}"
+        );
+        let short = "ü".repeat(VIOLATION_CHARS_MAX);
+        assert_eq!(shortened(short.clone(), VIOLATION_CHARS_MAX), short);
     }
 }

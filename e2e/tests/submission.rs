@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tonic_types::StatusExt;
 use trawl_domain::dataset::FileHash;
-use trawl_e2e::{Client, System, studies};
+use trawl_e2e::{Client, ScriptedWorker, System, studies};
 use trawl_proto::v1;
 
 async fn violations(system: &System, study: &Value) -> anyhow::Result<Vec<String>> {
@@ -371,5 +371,30 @@ async fn a_name_with_a_nul_and_a_page_that_nobody_gave_are_refused() -> anyhow::
         };
         assert_eq!(code(admins.list_tokens(tokens).await), refused, "{page_token:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_fits_into_the_headers_that_clients_take_whatever_it_repeats() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let mut study = studies::regression_json("wrong")?;
+    study["training"]["optimizer"] = json!("ü".repeat(100_000));
+    for number in 0..200 {
+        study["refit"]["set"][format!("{number}{}", "𝔘".repeat(200))] = json!(1);
+    }
+    let fields = violations(&system, &study).await?;
+    assert!(fields.len() > 5, "{fields:?}");
+
+    let mut worker = ScriptedWorker::register(&system).await?;
+    system
+        .submit(studies::from_json(&studies::small("right", 2, 1)?)?)
+        .await?;
+    let job = worker.lease_one().await?;
+    let refused = worker
+        .release(&job, &"𝔘".repeat(15_000), "")
+        .await
+        .expect_err("no cause");
+    let status: tonic::Status = refused.downcast()?;
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
     Ok(())
 }

@@ -283,7 +283,9 @@ fn loose(dice: &mut Dice) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..dice.below(4) {
         let number = 1 + dice.below(8) as u8;
+        let long = "long".repeat(*dice.pick(&[1, 1_000, 10_000]));
         let text = *dice.pick(&[
+            &long,
             "",
             "trawl.v1.StudyService",
             "trawl/v1/study.proto",
@@ -291,7 +293,8 @@ fn loose(dice: &mut Dice) -> Vec<u8> {
             "trawl.v1.Study",
             ".",
         ]);
-        bytes.extend([number << 3 | 2, text.len() as u8]);
+        bytes.push(number << 3 | 2);
+        prost::encode_length_delimiter(text.len(), &mut bytes).unwrap_or_default();
         bytes.extend(text.as_bytes());
     }
     in_bytes(dice, bytes)
