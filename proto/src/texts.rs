@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use trawl_domain::limits::VIOLATIONS_MAX;
 use trawl_domain::violation::Violations;
 
 use crate::json::POOL;
@@ -40,10 +41,7 @@ pub(crate) fn request(full_name: &str) -> Option<&'static MessageDescriptor> {
 /// The texts of a message that have control characters, and the field in which it has too many parts. What is no protobuf is left to
 /// its decoder.
 pub(crate) fn check(message: &MessageDescriptor, bytes: &[u8]) -> Violations {
-    let mut look = Look {
-        violations: Violations::new(),
-        parts_left: PARTS_MAX,
-    };
+    let mut look = Look::new();
     let _ = look.at(message, bytes, None, DEPTH_MAX);
     look.violations
 }
@@ -63,9 +61,19 @@ struct Look {
     violations: Violations,
     /// Texts and messages that may still come.
     parts_left: usize,
+    /// Parts that may still be refused: for the path of each, all that it is in is looked at.
+    refusals_left: usize,
 }
 
 impl Look {
+    fn new() -> Self {
+        Self {
+            violations: Violations::new(),
+            parts_left: PARTS_MAX,
+            refusals_left: VIOLATIONS_MAX,
+        }
+    }
+
     /// Looks at one message; `None` where it is no protobuf, or has too many parts.
     fn at(
         &mut self,
@@ -102,20 +110,26 @@ impl Look {
                 bytes: content,
             };
             let Some(parts_left) = self.parts_left.checked_sub(1) else {
-                self.violations
-                    .add(place.path(), format!("is beyond {PARTS_MAX} parts of one request"));
+                self.refuse(&place, format!("is beyond {PARTS_MAX} parts of one request"))?;
                 return None;
             };
             self.parts_left = parts_left;
             match kind {
-                Kind::Message(_) if depth == 0 => self.violations.add(place.path(), "is nested too deeply"),
+                Kind::Message(_) if depth == 0 => self.refuse(&place, "is nested too deeply")?,
                 Kind::Message(message) => self.at(&message, content, Some(&place), depth - 1)?,
                 _ if has_control(content) && !place.is_of_lines() => {
-                    self.violations.add(place.path(), "must have no control characters");
+                    self.refuse(&place, "must have no control characters")?;
                 }
                 _ => {}
             }
         }
+        Some(())
+    }
+
+    /// Notes what is wrong with a part; `None` if that was the last one to be noted.
+    fn refuse(&mut self, place: &Place<'_>, why: impl Into<String>) -> Option<()> {
+        self.violations.add(place.path(), why);
+        self.refusals_left = self.refusals_left.checked_sub(1).filter(|left| *left > 0)?;
         Some(())
     }
 }
@@ -190,4 +204,28 @@ fn key(mut entry: &[u8]) -> String {
     let key = String::from_utf8_lossy(read().unwrap_or_default()).into_owned();
     let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
     key.chars().take(KEY_CHARS_MAX).map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_ends_with_the_last_refusal_that_is_told() {
+        let field = |number: u8, content: &[u8]| {
+            let mut bytes = vec![number << 3 | 2];
+            prost::encoding::encode_varint(content.len() as u64, &mut bytes);
+            [bytes, content.to_vec()].concat()
+        };
+        // The paths of 60,000 words begin in an entry whose key has to be looked for among 300,000 fields, and is not there.
+        let words = field(1, &[0x0a, 3, 0x1a, 1, 1].repeat(60_000));
+        let entry = [field(2, &words), [0x18, 0].repeat(300_000)].concat();
+        let bytes = field(1, &field(8, &entry));
+        let mut look = Look::new();
+        let request = request("trawl.v1.CreateStudyRequest").expect("an RPC takes it");
+        assert!(look.at(request, &bytes, None, DEPTH_MAX).is_none());
+        assert!(!look.violations.is_empty());
+        let looked_at = PARTS_MAX - look.parts_left;
+        assert!(looked_at < 3 * VIOLATIONS_MAX, "{looked_at} parts");
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::layer::SubscriberExt;
@@ -166,18 +167,20 @@ impl Args {
     }
 
     /// Where dataset files are kept.
-    pub(crate) fn cache_dir(&self) -> PathBuf {
+    ///
+    /// # Errors
+    /// No folder is named, and this user has none of its own: one that others can make first is no place for it.
+    pub(crate) fn cache_dir(&self) -> anyhow::Result<PathBuf> {
         let folder = |name: &str| {
             std::env::var_os(name)
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
-        self.cache_dir.clone().unwrap_or_else(|| {
-            folder("XDG_CACHE_HOME")
-                .or_else(|| folder("HOME").map(|home| home.join(".cache")))
-                .unwrap_or_else(std::env::temp_dir)
-                .join("trawl/datasets")
-        })
+        let of_user = || folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+        self.cache_dir
+            .clone()
+            .or_else(|| of_user().map(|folder| folder.join("trawl/datasets")))
+            .context("neither --cache-dir, XDG_CACHE_HOME nor HOME says where dataset files are kept")
     }
 }
 

@@ -67,7 +67,7 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
         register_within: args.register_within_s.map(Duration::from_secs),
     };
     let limit = Duration::from_millis(args.progress_limit_ms);
-    let files = FileCache::new(args.cache_dir(), args.cache_bytes);
+    let files = FileCache::new(args.cache_dir()?, args.cache_bytes);
     let training = Libtorch::new(device.device, files, limit);
     let ended = runtime.block_on(async {
         let connection = args.connection()?;

@@ -2,9 +2,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use serde::Serialize;
 use trawl_domain::access::token_text;
 
@@ -21,6 +22,31 @@ pub(super) struct Endpoints {
     pub(super) http: String,
     /// For people, who read results. A database of the user's has a URL that they know, and it may be its owner's.
     pub(super) database_url: Option<String>,
+}
+
+/// Refuses a folder in which another user could put something else in the place of trawl's files.
+fn refuse_others(path: &Path) -> Result<(), Error> {
+    let own = geteuid().as_raw();
+    for folder in path.ancestors() {
+        let meta = fs::symlink_metadata(folder).map_err(|error| failed("look at", folder, &error))?;
+        let is_above = folder != path;
+        let is_ours = meta.uid() == own || (is_above && meta.uid() == 0);
+        // Where the sticky bit is, as in /tmp, nobody takes away what another one has.
+        let is_closed = if is_above {
+            meta.mode() & 0o002 == 0 || meta.mode() & 0o1000 != 0
+        } else {
+            meta.mode() & 0o022 == 0
+        };
+        if !is_ours || !is_closed {
+            return Err(Error::Failed(format!(
+                "{} is another user's, or others may write into it: they could take the place of the files in {}; name a folder of \
+                 your own with --data-dir",
+                folder.display(),
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// A data folder that this process alone uses.
@@ -46,6 +72,7 @@ impl DataDir {
         let path = made
             .and_then(|()| path.canonicalize())
             .map_err(|error| failed("make", &path, &error))?;
+        refuse_others(&path)?;
         let file = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)

@@ -207,7 +207,11 @@ impl Up<'_> {
         let done = match self.announce(&endpoints, output) {
             Ok(_published) => tokio::select! {
                 () = self.stop.asked.cancelled() => Ok(()),
-                error = database_died => Err(error),
+                error = database_died => {
+                    // At once: its port is free for others now, and nobody must give them a password.
+                    self.stop.now.cancel();
+                    Err(error)
+                }
             },
             Err(error) => Err(error),
         };

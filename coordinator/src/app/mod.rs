@@ -48,7 +48,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sqlx::{PgPool, Postgres, Transaction};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
@@ -66,6 +66,9 @@ use crate::store::studies::{self, StudyRecord, StudyRef};
 /// Files of workers that are on their way into the object store at once; further ones wait. What each has in memory, `files.rs`
 /// says.
 pub const WORKERS_UPLOADS_MAX: usize = 12;
+/// Steps of workers that are carried out at once, but for heartbeats and reports: with the turns of users they leave connections to
+/// Postgres for those, so that no lease runs out because many ask for jobs.
+const WORKERS_STEPS_AT_ONCE: usize = 4;
 /// Datasets of studies that are read at once, to be checked; further ones wait. One takes 384 MiB at most: 128 of files, and
 /// four bytes for each number.
 const DATASETS_READ_AT_ONCE: usize = 1;
@@ -177,6 +180,8 @@ pub struct App {
     number: i32,
     /// One permit for each file of workers that may be on its way into the object store.
     uploads: Semaphore,
+    /// One permit for each step of a worker that may be under way.
+    worker_steps: Semaphore,
     /// One permit for each dataset that may be read.
     dataset_reading: Arc<Semaphore>,
     bytes_kept: BytesKept,
@@ -199,6 +204,7 @@ impl App {
             settings,
             number: ids.next_u32().cast_signed(),
             uploads: Semaphore::new(WORKERS_UPLOADS_MAX),
+            worker_steps: Semaphore::new(WORKERS_STEPS_AT_ONCE),
             dataset_reading: Arc::new(Semaphore::new(DATASETS_READ_AT_ONCE)),
             bytes_kept: BytesKept::default(),
             ids: Mutex::new(ids),
@@ -230,6 +236,12 @@ impl App {
         tokio::time::timeout(DATABASE_ANSWERS_WITHIN, answer)
             .await
             .is_ok_and(|answer| answer.is_ok())
+    }
+
+    /// Waits for the turn of a worker's step.
+    async fn worker_turn(&self) -> Result<SemaphorePermit<'_>, AppError> {
+        let turn = self.worker_steps.acquire().await;
+        turn.map_err(|_| AppError::Unavailable("the coordinator stops"))
     }
 
     fn signal_jobs(&self) {

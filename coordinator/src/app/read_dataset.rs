@@ -311,6 +311,11 @@ async fn registered(app: &App, hash: &str) -> Result<Result<(FileHash, Bytes), S
     }
     drop(conn);
     let content = app.files.read_whole(&dataset_files::object_key(hash)).await?;
+    if FileHash::of(&content) != hash {
+        return Ok(Err(format!(
+            "the file with the hash {hash} is broken; register it again"
+        )));
+    }
     Ok(Ok((hash, content)))
 }
 

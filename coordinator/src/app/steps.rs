@@ -145,14 +145,17 @@ impl Steps for App {
     }
 
     async fn register_worker(&self, worker: &NewWorker, caller: Caller) -> Answer<()> {
+        let _turn = self.worker_turn().await?;
         register_worker::register_worker(self, worker, caller).await
     }
 
     async fn unregister_worker(&self, worker: CallingWorker) -> Answer<()> {
+        let _turn = self.worker_turn().await?;
         register_worker::unregister_worker(self, worker).await
     }
 
     async fn try_lease(&self, worker: CallingWorker, slots: u32) -> Answer<Vec<LeasedJob>> {
+        let _turn = self.worker_turn().await?;
         lease_job::try_lease(self, worker, slots).await
     }
 
@@ -165,10 +168,12 @@ impl Steps for App {
     }
 
     async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<bool> {
+        let _turn = self.worker_turn().await?;
         finish_job::finish_job(self, claim, test).await
     }
 
     async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<bool> {
+        let _turn = self.worker_turn().await?;
         release_job::release_job(self, claim, cause).await
     }
 

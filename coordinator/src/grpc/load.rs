@@ -31,7 +31,7 @@ const WORKERS_CALLS: Limit = Limit {
 };
 /// Files on their way in, with those that wait for their turn: each has a piece in memory.
 const USERS_UPLOADS: Limit = Limit { all: 32, share: 16 };
-const WORKERS_UPLOADS: Limit = Limit { all: 256, share: 256 };
+const WORKERS_UPLOADS: Limit = Limit { all: 256, share: 128 };
 /// Streams of those who need no token.
 const STRANGERS_WATCHES: Limit = Limit { all: 64, share: 64 };
 /// Calls whose token is being looked up, while the database is asked: in that time nothing else bounds them. Those of tokens that
@@ -47,7 +47,7 @@ const SUBMISSIONS_WAITING: Limit = Limit { all: 64, share: 16 };
 const SUBMISSION_TURN_WITHIN: Duration = Duration::from_secs(20);
 /// Files that go out at once to users, and to workers: each has some pieces in memory, and reads the next ones while they go.
 const USERS_FILES: Limit = Limit { all: 32, share: 8 };
-const WORKERS_FILES: Limit = Limit { all: 256, share: 256 };
+const WORKERS_FILES: Limit = Limit { all: 256, share: 128 };
 /// How long a file that is asked for waits for its turn.
 const FILE_TURN_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of answers that wait for their readers, of all calls of users together and of those of one of them.

@@ -78,12 +78,20 @@ fn check_directory(bytes: &[u8]) -> Result<(), ReadError> {
     /// What a member takes beside its name, its comment and what else goes with it.
     const MEMBER_BYTES: usize = 512;
     const HEADER_BYTES: usize = 46;
+    /// The record at the end with its comment, and what points to a larger one before it.
+    const END_BYTES_MAX: usize = 20 + 22 + u16::MAX as usize;
     let len = |header: &[u8], at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
     let needed: usize = bytes
         .windows(HEADER_BYTES)
         .filter(|header| header.starts_with(b"PK\x01\x02"))
         .map(|header| MEMBER_BYTES + len(header, 28) + len(header, 30) + len(header, 32))
         .sum();
+    // For each of these a reader copies all that stands before it. An archive of this size needs none.
+    let tail = &bytes[bytes.len().saturating_sub(END_BYTES_MAX)..];
+    let locators = tail.windows(4).filter(|mark| *mark == b"PK\x06\x07").count();
+    if locators > 1 {
+        return Err(ReadError::features("is no .npz archive: it has more than one end"));
+    }
     if needed > ARCHIVE_DIRECTORY_BYTES_MAX {
         return Err(ReadError::features("has too many arrays, or too long names of them"));
     }
