@@ -159,6 +159,21 @@ fn directories() {
     );
 }
 
+/// An archive whose end is there many times.
+fn ends() {
+    let mut archive = zeros([1_000, 1], 1_000);
+    let end = archive.split_off(archive.len() - 22);
+    for _ in 0..100 {
+        archive.extend(b"PK\x06\x07");
+        archive.extend([0; 16]);
+    }
+    archive.extend(end);
+    assert_eq!(
+        refused(&npz(), &archive, None),
+        "is no .npz archive: it has more than one end"
+    );
+}
+
 fn times() {
     let table = format!("x,y\n{}", "1,2\n".repeat(1_000_000));
     let looks = Cell::new(0);
@@ -223,6 +238,7 @@ fn hostile_files_are_refused_before_they_take_memory_or_time() {
     tables();
     arrays();
     directories();
+    ends();
     times();
     secrets();
 }

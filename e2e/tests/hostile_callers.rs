@@ -23,6 +23,8 @@ const OPERATOR: &str = "the-operators-own-token";
 const GET_STUDY: &str = "/trawl.v1.StudyService/GetStudy";
 const WATCH_STUDY: &str = "/trawl.v1.StudyService/WatchStudy";
 const PUT_DATASET: &str = "/trawl.v1.StudyService/PutDataset";
+const REGISTER_WORKER: &str = "/trawl.v1.WorkerService/RegisterWorker";
+const LEASE_JOBS: &str = "/trawl.v1.WorkerService/LeaseJobs";
 const REPORT_EPOCHS: &str = "/trawl.v1.WorkerService/ReportEpochs";
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -212,6 +214,45 @@ async fn streams_of_one_worker_token_leave_places_for_other_workers() -> anyhow:
         before,
         384 << 20,
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_ask_for_jobs_hold_up_nobodys_heartbeat() -> anyhow::Result<()> {
+    let mut attacked = Attacked::start().await?;
+    let worker = attacked.admin.create("worker", "worker", None).await?;
+    let channels = attacked.channels(16).await?;
+    let worker_id = uuid::Uuid::from_u128(7).to_string();
+    let register = v1::RegisterWorkerRequest {
+        worker_id: worker_id.clone(),
+        host: "host".into(),
+        device: "cpu".into(),
+        slots: 1,
+        version: "0".into(),
+        protocol: trawl_proto::WORKER_PROTOCOL,
+    };
+    call_raw(
+        &channels[0],
+        REGISTER_WORKER,
+        Some(&worker),
+        vec![register.encode_to_vec()],
+    )
+    .await?;
+    let ask = v1::LeaseJobsRequest {
+        worker_id,
+        slots: 1,
+        wait: None,
+    };
+    let before = attacked.memory()?;
+    let beats = attacked.heartbeats().await?;
+    let mut calls = JoinSet::new();
+    for number in 0..1_500 {
+        let (channel, worker, ask) = (channels[number % 16].clone(), worker.clone(), ask.encode_to_vec());
+        calls.spawn(async move { call_raw(&channel, LEASE_JOBS, Some(&worker), vec![ask]).await });
+    }
+    for answer in wait_for("all answers", async { Ok(calls.join_all().await) }).await? {
+        answer?;
+    }
+    attacked.assert_well("1,500 who ask for jobs", beats.end().await?, before, 128 << 20)
 }
 
 #[tokio::test(flavor = "multi_thread")]

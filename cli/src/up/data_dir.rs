@@ -151,6 +151,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        let open = temporary.path().join("open");
+        fs::create_dir(&open).unwrap();
+        for (mode, taken) in [(0o755, true), (0o777, false), (0o775, false)] {
+            fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(DataDir::lock(Some(&open)).is_ok(), taken, "{mode:o}");
+        }
+        // Nor one below a folder in which others may put another one in its place, unless that is sticky.
+        let below = open.join("below");
+        for (mode, taken) in [(0o777, false), (0o1777, true)] {
+            fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(DataDir::lock(Some(&below)).is_ok(), taken, "{mode:o}");
+        }
+    }
+
+    #[test]
     fn a_folder_serves_one_process_at_a_time() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("a/b");
