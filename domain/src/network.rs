@@ -1,7 +1,7 @@
 //! A network and its training without any setting left open: what a worker trains.
 
 use crate::dataset::{SampleShape, TargetKind};
-use crate::limits::{CHECKPOINT_BYTES_MAX, WEIGHTS_BYTES_MAX};
+use crate::limits::CHECKPOINT_BYTES_MAX;
 
 /// A word that is not among those a field knows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -268,17 +268,6 @@ impl Architecture {
             .saturating_mul(u64::from(networks));
         let bytes = numbers.saturating_mul(BYTES_PER_NUMBER).saturating_add(REST_BYTES);
         bytes.min(CHECKPOINT_BYTES_MAX)
-    }
-
-    /// Bytes of a file of one network's weights, at most: twice its numbers, and some for their names.
-    pub fn weights_bytes_max(&self) -> u64 {
-        const BYTES_PER_NUMBER: u64 = 8;
-        const REST_BYTES: u64 = 1 << 20;
-        let bytes = self
-            .params()
-            .saturating_mul(BYTES_PER_NUMBER)
-            .saturating_add(REST_BYTES);
-        bytes.min(WEIGHTS_BYTES_MAX)
     }
 
     /// Multiplications of one training step of one network, forward; 0 if its layers do not fit together.

@@ -3,7 +3,6 @@
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::seed::Owner;
 
-use super::finish_job::architecture;
 use super::incoming_file::{self, IncomingFile, end_note};
 use super::steps::Steps;
 use super::{App, AppError, quotas};
@@ -59,13 +58,6 @@ pub(super) async fn note(app: &App, head: &ArtifactHead) -> Result<Option<String
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
     owner(&mut tx, &job, head).await?;
-    if head.kind == ArtifactKind::Weights {
-        let bytes_max = architecture(&mut tx, &job).await?.weights_bytes_max();
-        if head.announced.bytes > bytes_max {
-            let limit = format!("must be at most {bytes_max}, for the network of this job");
-            return Err(AppError::invalid("bytes", limit));
-        }
-    }
     let object_key = format!("artifacts/{}/{}", job.study_id, app.new_id());
     quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
     incoming_file::note(app, &mut tx, &object_key).await?;
