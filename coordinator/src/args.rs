@@ -53,6 +53,10 @@ pub(crate) struct Args {
     /// Address of the web port. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) http_listen: SocketAddr,
+    /// Whoever started it, the same user, has bound both ports and shares them (SO_REUSEPORT), so that they are nobody else's when it
+    /// dies.
+    #[arg(long, hide = true)]
+    pub(crate) ports_held: bool,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
     /// Folder below which requests may name dataset files by their paths, as grpcurl does; without one, no path is read. `trawl

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Parser;
 use rustix::fs::Mode;
 use rustix::process::umask;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -78,8 +78,8 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
     let reader_url = args.reader_url()?;
     install_tls_provider()?;
     let tls = args.access.tls_files().map(|files| Tls::read(&files)).transpose()?;
-    let grpc = listen(args.listen).await?;
-    let http = listen(args.http_listen).await?;
+    let [grpc, http] = [args.listen, args.http_listen].map(|addr| listen(addr, args.ports_held));
+    let (grpc, http) = (grpc?, http?);
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
 
     let files = Files::open(&args.artifacts_url()?).context("--artifacts")?;
@@ -160,10 +160,22 @@ fn install_tls_provider() -> anyhow::Result<()> {
         .map_err(|_| anyhow::anyhow!("there is another TLS provider already"))
 }
 
-async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(addr)
-        .await
-        .with_context(|| format!("cannot listen on {addr}"))
+/// Connections that nobody has accepted yet.
+const BACKLOG: u32 = 1024;
+
+fn listen(addr: SocketAddr, held: bool) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = if addr.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(held)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| format!("cannot listen on {addr}"))
 }
 
 /// Says where it listens, whole or not at all: another process waits for the file.

@@ -31,6 +31,9 @@ const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 /// Calls of a user's or reader's token at once, as docs/reliability.md says.
 const SHARE: usize = 256;
+const PUT_ARTIFACT: &str = "/trawl.v1.WorkerService/PutArtifact";
+/// Sooner than a silent upload ends, so that none had to end for it.
+const UPLOAD_AT_ONCE: Duration = Duration::from_secs(8);
 /// A worker that is renewed less often may lose its lease.
 const HEARTBEAT_WITHIN: Duration = Duration::from_secs(2);
 
@@ -291,8 +294,6 @@ fn first_message(content: &[u8], more: u64) -> v1::PutDatasetRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_uploads_hold_up_nobody_elses_and_end_soon() -> anyhow::Result<()> {
-    // Sooner than a silent upload ends, so that none had to end for it.
-    const AT_ONCE: Duration = Duration::from_secs(8);
     let mut attacked = Attacked::start().await?;
     let silent = attacked.admin.create("silent", "user", None).await?;
     let other = attacked.admin.create("other", "user", None).await?;
@@ -327,19 +328,21 @@ async fn silent_uploads_hold_up_nobody_elses_and_end_soon() -> anyhow::Result<()
         &content,
     ));
     assert!(
-        timeout(AT_ONCE, worker.put_artifact(artifact))
+        timeout(UPLOAD_AT_ONCE, worker.put_artifact(artifact))
             .await
             .context("an artifact waits")??
     );
     let checkpoint = tokio_stream::iter(ScriptedWorker::checkpoint_messages(&job, 0, &content));
     assert!(
-        timeout(AT_ONCE, worker.put_checkpoint(checkpoint))
+        timeout(UPLOAD_AT_ONCE, worker.put_checkpoint(checkpoint))
             .await
             .context("a checkpoint waits")??
     );
     let dataset = vec![first_message(b"another user's", 0).encode_to_vec()];
     let put = call_raw(&channel, PUT_DATASET, Some(&other), dataset);
-    timeout(AT_ONCE, put).await.context("another user's file waits")??;
+    timeout(UPLOAD_AT_ONCE, put)
+        .await
+        .context("another user's file waits")??;
 
     // Beyond their token's places they are refused, and those who have a turn end for their silence.
     let ended = wait_for("the end of a silent upload", async {
@@ -356,6 +359,47 @@ async fn silent_uploads_hold_up_nobody_elses_and_end_soon() -> anyhow::Result<()
     assert_eq!(ended.code(), Code::DeadlineExceeded);
     assert!(ended.message().contains("too slowly"), "{ended}");
     attacked.assert_well("17 silent uploads", beats.end().await?, before, 64 << 20)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_uploads_of_one_worker_token_leave_turns_for_other_workers() -> anyhow::Result<()> {
+    let mut attacked = Attacked::start().await?;
+    let token = attacked.admin.create("silent", "worker", None).await?;
+    let mut worker = ScriptedWorker::register(&attacked.operator).await?;
+    let job = worker.lease_one().await?;
+    attacked.operator.submit(studies::one_job("hostile", 2, 2)?).await?;
+    let (url, database_url) = (&attacked.system.coordinator.url, &attacked.system.database_url);
+    let hostile = Client::with_token(url, database_url, Some(&token)).await?;
+    let its_job = ScriptedWorker::register(&hostile).await?.lease_one().await?;
+    let channel = connect(&attacked.system).await?;
+    let before = attacked.memory()?;
+    let beats = attacked.heartbeats().await?;
+
+    let sql = owner_pool(&attacked.system.database_url).await?;
+    let first = ScriptedWorker::artifact_messages(&its_job, Some(0), "fold-0.safetensors", &[7; 1 << 20]);
+    let first = first.into_iter().next().context("no message")?.encode_to_vec();
+    let mut uploads = JoinSet::new();
+    for _ in 0..20 {
+        let messages = tokio_stream::iter([first.clone()]).chain(tokio_stream::pending());
+        let (channel, token) = (channel.clone(), token.clone());
+        uploads.spawn(async move { open_raw(&channel, PUT_ARTIFACT, Some(&token), messages).await.map(drop) });
+    }
+    look_for("those that have a turn", async || {
+        let begun: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects WHERE object_key LIKE 'artifacts/%'")
+                .fetch_one(&sql)
+                .await?;
+        Ok((begun >= 8).then_some(()))
+    })
+    .await?;
+    let content = vec![7; 200 << 10];
+    for _ in 0..3 {
+        let artifact = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &content);
+        let put = timeout(UPLOAD_AT_ONCE, worker.put_artifact(tokio_stream::iter(artifact)));
+        assert!(put.await.context("another worker's artifact waits")??);
+    }
+    drop(uploads);
+    attacked.assert_well("20 silent uploads of a worker", beats.end().await?, before, 64 << 20)
 }
 
 #[tokio::test(flavor = "multi_thread")]

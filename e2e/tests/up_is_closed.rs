@@ -2,6 +2,7 @@
 //! a user, and what it writes is nobody else's.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +12,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::Channel;
-use trawl_e2e::{OrdinaryUser, Ports, Seen, System, Up, binary, call_raw, fresh_database, look_for, studies};
+use trawl_e2e::{
+    OrdinaryUser, Ports, ProcessTree, Seen, System, Up, binary, call_raw, fresh_database, look_for, studies,
+};
 
 /// What somebody may have in their environment, for other programs.
 const SECRETS: [(&str, &str); 5] = [
@@ -84,8 +87,20 @@ async fn hides_secrets(up: &Up, secrets: &[&str]) -> anyhow::Result<()> {
 async fn roles_are_no_superusers(up: &Up, data_dir: &Path) -> anyhow::Result<()> {
     let reader = up.database_url();
     let (_, address) = reader.split_once('@').context("a URL without a password")?;
-    let password = fs::read_to_string(data_dir.join("postgres-password"))?;
-    let owner = format!("postgres://trawl:{}@{address}", password.trim());
+    let port: u16 = address
+        .split([':', '/'])
+        .nth(1)
+        .context("a URL without a port")?
+        .parse()?;
+    let (folder, password) = (
+        data_dir.join("postgres"),
+        fs::read_to_string(data_dir.join("postgres-password"))?,
+    );
+    let (folder, password) = (folder.display(), password.trim());
+    // The owner's port could be somebody else's once Postgres is dead, and its password with it.
+    let by_port = PgConnection::connect(&format!("postgres://trawl:{password}@{address}")).await;
+    assert!(by_port.is_err(), "the database's owner connects by TCP");
+    let owner = format!("postgres:///trawl?host={folder}&port={port}&user=trawl&password={password}");
     for (url, name) in [(reader, "reader"), (owner.as_str(), "trawl")] {
         let mut conn = PgConnection::connect(url).await?;
         let query =
@@ -136,6 +151,22 @@ async fn a_stranger_is_a_user_at_most(grpc: &str) -> anyhow::Result<()> {
         assert_eq!(refused.expect_err(rpc).code(), Code::PermissionDenied, "{rpc}");
     }
     Ok(())
+}
+
+/// While the coordinator is dead, its port is nobody else's: workers and users go on to call there, with their tokens.
+async fn its_port_outlives_the_coordinator(up: &Up, grpc: &str) -> anyhow::Result<()> {
+    let address = grpc.trim_start_matches("http://");
+    let coordinators = started_by(up).await?;
+    let coordinator = coordinators.iter().find(|seen| seen.name == "trawl-coordinat");
+    let pid: u32 = coordinator.context("there is no coordinator")?.status["Pid"].parse()?;
+    ProcessTree::of(pid)?.kill()?;
+    look_for("the next coordinator", async || {
+        let taken = TcpListener::bind(address);
+        assert!(taken.is_err(), "the port of a dead coordinator is free");
+        let answers = Channel::from_shared(grpc.to_owned())?.connect().await;
+        Ok(answers.ok().filter(|_| Seen::of(pid).is_none()).map(drop))
+    })
+    .await
 }
 
 /// A file of a study that trains in a second.
@@ -218,6 +249,7 @@ async fn is_closed(command: impl Fn() -> anyhow::Result<Command>, home: &Path) -
     assert_eq!(open_to_others(&data_dir)?, Vec::<PathBuf>::new());
     assert!(fs::read_dir(data_dir.join("artifacts"))?.next().is_some());
     assert_eq!(open_to_others(&cache)?, Vec::<PathBuf>::new());
+    its_port_outlives_the_coordinator(&up, &grpc).await?;
     assert!(up.stop().await?.success());
     assert!(!data_dir.join("worker-token").exists());
 

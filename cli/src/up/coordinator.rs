@@ -45,6 +45,7 @@ pub(super) struct Coordinator {
     pub(super) artifacts: PathBuf,
     /// Folder below which requests may name files, if they may.
     pub(super) dataset_dir: Option<PathBuf>,
+    /// Both ports are held by this process.
     pub(super) listen: SocketAddr,
     pub(super) http_listen: SocketAddr,
     pub(super) insecure: bool,
@@ -94,17 +95,6 @@ impl Coordinator {
         }
     }
 
-    /// The same one, bound to the ports that it got: workers and users know these.
-    pub(super) fn at_ports_of(&self, ready: &Ready) -> Self {
-        let mut same = self.clone();
-        for (address, url) in [(&mut same.listen, &ready.grpc), (&mut same.http_listen, &ready.http)] {
-            if let Some(port) = port(url) {
-                address.set_port(port);
-            }
-        }
-        same
-    }
-
     /// How it is kept alive.
     pub(super) fn spec(self) -> Spec {
         Spec {
@@ -123,6 +113,7 @@ impl Coordinator {
             &self.listen.to_string(),
             "--http-listen",
             &self.http_listen.to_string(),
+            "--ports-held",
         ]);
         command.arg("--ready-file").arg(&self.ready_file);
         command.arg("--worker-token-file").arg(&self.worker_token_file);
@@ -154,10 +145,14 @@ impl Coordinator {
     }
 }
 
-/// A folder as a URL; what has a meaning in URLs is written as its number.
 fn file_url(folder: &Path) -> String {
-    let mut url = "file://".to_owned();
-    for byte in folder.as_os_str().as_bytes() {
+    format!("file://{}", in_url(folder))
+}
+
+/// A path as it stands in a URL; what has a meaning in URLs is written as its number.
+pub(super) fn in_url(path: &Path) -> String {
+    let mut url = String::new();
+    for byte in path.as_os_str().as_bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'-' => url.push(char::from(*byte)),
             _ => {
@@ -168,13 +163,6 @@ fn file_url(folder: &Path) -> String {
     url
 }
 
-/// The port of a URL.
-pub(super) fn port(url: &str) -> Option<u16> {
-    url.trim_end_matches('/')
-        .rsplit_once(':')
-        .and_then(|(_, port)| port.parse().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,12 +171,5 @@ mod tests {
     fn a_folder_is_a_url_whatever_its_name() {
         assert_eq!(file_url(Path::new("/data/a-b_c.d")), "file:///data/a-b_c.d");
         assert_eq!(file_url(Path::new("/a b/50%/ü#")), "file:///a%20b/50%25/%C3%BC%23");
-    }
-
-    #[test]
-    fn a_port_is_found_in_every_kind_of_url() {
-        assert_eq!(port("http://127.0.0.1:50051"), Some(50051));
-        assert_eq!(port("http://[::1]:8080/"), Some(8080));
-        assert_eq!(port("http://localhost"), None);
     }
 }

@@ -8,10 +8,10 @@ mod coordinator;
 mod data_dir;
 mod environment;
 mod launcher;
+mod ports;
 mod postgres;
 
 use std::future::{Future, pending};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::thread::available_parallelism;
@@ -32,6 +32,7 @@ use self::coordinator::Coordinator;
 use self::data_dir::{DataDir, Endpoints};
 use self::environment::Kind;
 use self::launcher::Launcher;
+use self::ports::Port;
 use self::postgres::Postgres;
 use crate::args::{ServerArgs, UpArgs};
 use crate::error::{Error, say};
@@ -70,6 +71,8 @@ pub(crate) async fn up(args: &UpArgs, server: &ServerArgs, output: &mut Output) 
     let stop = stop_on_signals()?;
     let up = Up {
         args,
+        grpc: Port::hold("--listen", args.listen)?,
+        http: Port::hold("--http-listen", args.http_listen)?,
         coordinator,
         worker,
         worker_token_file: data_dir.make_worker_token()?,
@@ -115,6 +118,8 @@ struct Database {
 /// Everything that does not change while it runs.
 struct Up<'a> {
     args: &'a UpArgs,
+    grpc: Port,
+    http: Port,
     coordinator: PathBuf,
     worker: PathBuf,
     data_dir: DataDir,
@@ -172,8 +177,8 @@ impl Up<'_> {
             ready_file: self.data_dir.ready_file(),
             artifacts: self.data_dir.path().join("artifacts"),
             dataset_dir: self.args.dataset_dir.clone(),
-            listen: self.args.listen,
-            http_listen: self.args.http_listen,
+            listen: self.grpc.addr(),
+            http_listen: self.http.addr(),
             insecure: self.tls.insecure,
         };
         let started = tokio::select! {
@@ -184,11 +189,7 @@ impl Up<'_> {
 
         let coordinator_stop = self.stop.later();
         let mut coordinators = JoinSet::new();
-        coordinators.spawn(supervise(
-            coordinator.at_ports_of(&ready).spec(),
-            Some(process),
-            coordinator_stop.clone(),
-        ));
+        coordinators.spawn(supervise(coordinator.spec(), Some(process), coordinator_stop.clone()));
         let worker_stop = self.stop.later();
         let mut workers = JoinSet::new();
         for number in 0..self.worker_count() {
@@ -282,15 +283,11 @@ impl Up<'_> {
     }
 
     /// Lets this user's `trawl` find the token of --private.
-    fn publish_token(&self, grpc: &str) -> Result<Option<Published>, Error> {
+    fn publish_token(&self) -> Result<Option<Published>, Error> {
         let (true, Some(token)) = (self.args.private, &self.token) else {
             return Ok(None);
         };
-        let address = SocketAddr::new(
-            self.args.listen.ip(),
-            coordinator::port(grpc).unwrap_or(self.args.listen.port()),
-        );
-        private::publish(address, token).map(Some)
+        private::publish(self.grpc.addr(), token).map(Some)
     }
 
     /// Who may do what, in a line.
@@ -309,7 +306,7 @@ impl Up<'_> {
 
     /// Tells people and scripts where everything is; a token of --private can be found as long as what is returned lives.
     fn announce(&self, endpoints: &Endpoints, output: &mut Output) -> Result<Option<Published>, Error> {
-        let published = self.publish_token(&endpoints.grpc)?;
+        let published = self.publish_token()?;
         self.data_dir.publish_endpoints(endpoints)?;
         let server = if endpoints.grpc == DEFAULT_GRPC {
             String::new()

@@ -1,4 +1,5 @@
-//! The embedded Postgres: durable, on loopback alone, behind random passwords, and gone with its parent.
+//! The embedded Postgres: durable, for its coordinator by a socket in its own folder, for those who read results on loopback, behind
+//! random passwords, and gone with its parent.
 
 mod cluster;
 mod leftover;
@@ -22,6 +23,7 @@ use self::cluster::Passwords;
 use self::log::Log;
 use self::reach::Reach;
 use super::children::{Stop, send, terminate};
+use super::coordinator::in_url;
 use super::data_dir::DataDir;
 use super::launcher::Launcher;
 use super::note;
@@ -43,6 +45,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(600);
 const SLOW: Duration = Duration::from_secs(10);
 /// Somebody may take the free port between the look and the bind.
 const PORT_ATTEMPTS: u32 = 5;
+/// Bytes of a Unix socket's path.
+const SOCKET_PATH_MAX: usize = 107;
 
 /// A running Postgres.
 pub(super) struct Postgres {
@@ -140,6 +144,7 @@ impl Postgres {
         };
         for attempt in 1.. {
             let port = free_port()?;
+            let owner_url = owner_url(&place.data, port, &owner)?;
             let mut command = place.command("postgres", &place.data)?;
             command.arg("-D").arg(&place.data);
             for setting in settings(port) {
@@ -148,14 +153,11 @@ impl Postgres {
             let child = command
                 .spawn()
                 .map_err(|error| Error::Failed(format!("cannot start Postgres: {error}")))?;
-            let url = |role: &str, password: &Secret| {
-                let password = password.expose();
-                Secret::new(format!("postgres://{role}:{password}@127.0.0.1:{port}/{TRAWL}"))
-            };
+            let reader = reader.expose();
             let mut postgres = Self {
                 child,
-                owner_url: url(OWNER, &owner),
-                reader_url: url(READER, &reader),
+                owner_url,
+                reader_url: Secret::new(format!("postgres://{READER}:{reader}@127.0.0.1:{port}/{TRAWL}")),
                 log: log.clone(),
             };
             match postgres.ready(&place, stop).await {
@@ -261,16 +263,33 @@ fn says_ready(pid_file: &Path, id: u32) -> bool {
         && lines.nth(6).is_some_and(|state| state.trim() == "ready")
 }
 
-fn settings(port: u16) -> [String; 6] {
+fn settings(port: u16) -> [String; 7] {
     [
         "listen_addresses=127.0.0.1".into(),
         format!("port={port}"),
-        // Its path could be longer than a Unix socket's may be.
-        "unix_socket_directories=".into(),
+        // In the data folder, where Postgres works.
+        "unix_socket_directories=.".into(),
+        "unix_socket_permissions=0700".into(),
         "shared_buffers=128MB".into(),
         "log_timezone=UTC".into(),
         "timezone=UTC".into(),
     ]
+}
+
+/// By the socket: a port is free for every user of the machine once Postgres is dead, and whoever takes it is told passwords.
+fn owner_url(data: &Path, port: u16, password: &Secret) -> Result<Secret, Error> {
+    let socket = data.join(format!(".s.PGSQL.{port}"));
+    if socket.as_os_str().len() > SOCKET_PATH_MAX {
+        return Err(Error::Failed(format!(
+            "the data folder's path is too long: {} is the path of a socket, which has {SOCKET_PATH_MAX} bytes at most; name a \
+             shorter one with --data-dir",
+            socket.display()
+        )));
+    }
+    let (folder, password) = (in_url(data), password.expose());
+    Ok(Secret::new(format!(
+        "postgres:///{TRAWL}?host={folder}&port={port}&user={OWNER}&password={password}"
+    )))
 }
 
 fn free_port() -> Result<u16, Error> {

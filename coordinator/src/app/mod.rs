@@ -63,9 +63,6 @@ use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::store::studies::{self, StudyRecord, StudyRef};
 
-/// Files of workers that are on their way into the object store at once; further ones wait. What each has in memory, `files.rs`
-/// says.
-pub const WORKERS_UPLOADS_MAX: usize = 12;
 /// Steps of workers that are carried out at once, but for heartbeats and reports: with the turns of users they leave connections to
 /// Postgres for those, so that no lease runs out because many ask for jobs.
 const WORKERS_STEPS_AT_ONCE: usize = 4;
@@ -178,8 +175,6 @@ pub struct App {
     settings: Settings,
     /// What tells this coordinator from others on the same database.
     number: i32,
-    /// One permit for each file of workers that may be on its way into the object store.
-    uploads: Semaphore,
     /// One permit for each step of a worker that may be under way.
     worker_steps: Semaphore,
     /// One permit for each dataset that may be read.
@@ -203,7 +198,6 @@ impl App {
             files,
             settings,
             number: ids.next_u32().cast_signed(),
-            uploads: Semaphore::new(WORKERS_UPLOADS_MAX),
             worker_steps: Semaphore::new(WORKERS_STEPS_AT_ONCE),
             dataset_reading: Arc::new(Semaphore::new(DATASETS_READ_AT_ONCE)),
             bytes_kept: BytesKept::default(),

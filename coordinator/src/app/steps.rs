@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::id::JobId;
 
@@ -37,17 +37,6 @@ pub trait Steps: Debug + Send + Sync + 'static {
 
     /// Where the bytes of files are.
     fn files(&self) -> &Files;
-
-    /// One permit for each file of workers that may be on its way into the object store.
-    fn uploads(&self) -> &Semaphore;
-
-    /// Waits until one more of them may be.
-    fn upload_permit(&self) -> impl Future<Output = Answer<SemaphorePermit<'_>>> + Send {
-        async {
-            let permit = self.uploads().acquire().await;
-            permit.map_err(|_| AppError::Unavailable("the coordinator stops"))
-        }
-    }
 
     /// Tells when jobs may be waiting.
     fn jobs_queued(&self) -> &Notify;
@@ -126,10 +115,6 @@ impl Steps for App {
 
     fn files(&self) -> &Files {
         &self.files
-    }
-
-    fn uploads(&self) -> &Semaphore {
-        &self.uploads
     }
 
     fn jobs_queued(&self) -> &Notify {

@@ -14,8 +14,9 @@ use trawl_proto::v1::study_service_server::StudyService;
 use super::file_streams::{self, FileStream};
 use super::shares::Shares;
 use super::status::invalid_field;
+use super::uploads::{self, UploadTurns};
 use super::watch::watch;
-use super::{Turns, page_token, status, study_view, uploads};
+use super::{Turns, page_token, status, study_view};
 use crate::app::door::Caller;
 use crate::app::register_worker::list_workers;
 use crate::app::{App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, submit_study};
@@ -298,9 +299,10 @@ impl StudyService for Studies {
     async fn put_dataset(&self, request: Request<Streaming<v1::PutDatasetRequest>>) -> Answer<v1::PutDatasetResponse> {
         // The guard says who calls; without it nobody is asked.
         let caller = request.extensions().get().copied().unwrap_or(Caller::Anybody);
-        let (app, turns, inbound) = (Arc::clone(&self.app), Arc::clone(&self.uploads), request.into_inner());
+        let turns = UploadTurns::of(&self.uploads, caller);
+        let (app, inbound) = (Arc::clone(&self.app), request.into_inner());
         // A task of its own: it tidies up when the caller is gone, and its call with it.
-        let receive = async move { uploads::receive_dataset(&app, &turns, caller, inbound).await };
+        let receive = async move { uploads::receive_dataset(&app, turns, inbound).await };
         let registered = self.tasks.spawn(receive);
         let already_there = registered
             .await

@@ -26,6 +26,11 @@ const BUILTIN_LOCALE_MAJOR: u32 = 17;
 /// What a superuser has to do in the database, once.
 const ROLES: &str = include_str!("../../../../deploy/postgres/roles.sql");
 
+/// The owner of the database connects by the socket in Postgres's folder, where nobody else can listen if Postgres dies.
+const OWNER_CONNECTS: &str = "local trawl trawl scram-sha-256";
+/// The reader connects by TCP.
+const READER_CONNECTS: &str = "host trawl reader 127.0.0.1/32 scram-sha-256";
+
 /// What the two roles log in with. The superuser has none, and cannot log in.
 pub(super) struct Passwords {
     /// Of the owner of the database, as whom the coordinator connects.
@@ -74,6 +79,15 @@ impl Passwords {
 /// Makes the data folder unless it is there.
 pub(super) async fn prepare(place: &Place<'_>) -> Result<Passwords, Error> {
     if place.data.join("PG_VERSION").exists() {
+        let rules = place.data.join("pg_hba.conf");
+        let text = fs::read_to_string(&rules).map_err(|error| failed("read", &rules, &error))?;
+        if !text.contains(OWNER_CONNECTS) {
+            return Err(Error::Failed(format!(
+                "the database in {} is of an earlier trawl, whose coordinator had all rights in Postgres: name a new folder with \
+                 --data-dir, and keep this one if its results are still needed",
+                place.data.display()
+            )));
+        }
         return Passwords::read(place);
     }
     note(&format!("making a database in {}", place.data.display()));
@@ -94,18 +108,18 @@ pub(super) async fn prepare(place: &Place<'_>) -> Result<Passwords, Error> {
     Ok(passwords)
 }
 
-/// Each statement ends with a semicolon and an empty line. The last one writes who may connect: these two, to that database, from
-/// this machine. As Postgres itself, since root should not write where nobody may put links.
+/// Each statement ends with a semicolon and an empty line. The last one writes who may connect. As Postgres itself, since root should
+/// not write where nobody may put links.
 fn roles_and_database(passwords: &Passwords) -> String {
     let (owner, reader) = (passwords.owner.expose(), passwords.reader.expose());
-    let may_connect = |role: &str| format!("'host {TRAWL} {role} 127.0.0.1/32 scram-sha-256'");
+    let literal = |rule: &str| format!("'{rule}'");
     format!(
         "CREATE ROLE {OWNER} LOGIN PASSWORD '{owner}';\n\n\
          CREATE ROLE {READER} LOGIN PASSWORD '{reader}';\n\n\
          CREATE DATABASE {TRAWL} OWNER {OWNER};\n\n\
          DO $$ BEGIN EXECUTE format('COPY (VALUES (%L), (%L)) TO %L', {}, {}, current_setting('hba_file')); END $$;\n\n",
-        may_connect(OWNER),
-        may_connect(READER)
+        literal(OWNER_CONNECTS),
+        literal(READER_CONNECTS)
     )
 }
 

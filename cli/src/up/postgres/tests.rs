@@ -46,7 +46,7 @@ impl Fixture {
             .expect("nobody asks for a stop")
     }
 
-    /// Runs SQL over TCP with the password; true if it succeeded. pgbench is the one client of the installation.
+    /// Runs SQL; true if it succeeded. pgbench is the one client of the installation.
     async fn sql(&self, url: &Secret, statement: &str) -> bool {
         let script = self.folder.path().join("script.sql");
         fs::write(&script, statement).unwrap();
@@ -197,19 +197,34 @@ async fn a_wrong_password_opens_nothing() {
     let Some(fixture) = Fixture::new().await else { return };
     let data_dir = fixture.data_dir();
     let mut postgres = fixture.start(&data_dir).await;
-    for url in [postgres.owner_url(), postgres.reader_url()] {
-        let (before, after) = url.expose().split_once('@').unwrap();
-        let (scheme_and_user, password) = before.rsplit_once(':').unwrap();
+    let passwords = ["postgres-password", "postgres-reader-password"].map(|file| {
+        fs::read_to_string(data_dir.path().join(file))
+            .unwrap()
+            .trim()
+            .to_owned()
+    });
+    for (url, password) in [postgres.owner_url(), postgres.reader_url()]
+        .into_iter()
+        .zip(&passwords)
+    {
         assert_eq!(password.len(), 64);
-        let wrong = Secret::new(format!("{scheme_and_user}:wrong@{after}"));
+        let wrong = Secret::new(url.expose().replace(password, "wrong"));
         assert!(!fixture.sql(&wrong, "SELECT 1;").await);
         assert!(fixture.sql(url, "SELECT 1;").await);
-        // Nor is there another way in.
-        for (role, database) in [("postgres", "trawl"), ("trawl", "postgres"), ("trawl", "template1")] {
-            let address = after.rsplit_once('/').unwrap().0;
-            let other = Secret::new(format!("postgres://{role}:{password}@{address}/{database}"));
-            assert!(!fixture.sql(&other, "SELECT 1;").await, "{role} in {database}");
-        }
+    }
+    // Nor is there another way in: the owner's by TCP among them.
+    let address = postgres.reader_url().expose().split_once('@').unwrap().1;
+    let address = address.rsplit_once('/').unwrap().0;
+    let socket = postgres.owner_url().expose().split_once('?').unwrap().1;
+    let [owner, reader] = &passwords;
+    for other in [
+        format!("postgres://trawl:{owner}@{address}/trawl"),
+        format!("postgres://postgres:{owner}@{address}/trawl"),
+        format!("postgres://reader:{reader}@{address}/postgres"),
+        format!("postgres:///template1?{socket}"),
+        format!("postgres:///trawl?{}", socket.replace("user=trawl", "user=postgres")),
+    ] {
+        assert!(!fixture.sql(&Secret::new(other.clone()), "SELECT 1;").await, "{other}");
     }
     postgres.stop(&CancellationToken::new()).await;
 }

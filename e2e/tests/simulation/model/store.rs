@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::debug;
 use trawl_coordinator::app::door::Caller;
@@ -18,7 +18,7 @@ use trawl_coordinator::app::release_job::Cause;
 use trawl_coordinator::app::renew_lease::Renewed;
 use trawl_coordinator::app::report_epochs::{JobEpoch, Written};
 use trawl_coordinator::app::steps::{Answer, Steps};
-use trawl_coordinator::app::{AppError, Settings, TestMetrics, WORKERS_UPLOADS_MAX};
+use trawl_coordinator::app::{AppError, Settings, TestMetrics};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::metrics::Metrics;
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
@@ -59,7 +59,6 @@ pub(crate) struct ModelStore {
     pub(crate) shared: Arc<Shared>,
     settings: Settings,
     files: Files,
-    uploads: Semaphore,
     /// Hints stay within a coordinator.
     jobs_queued: Notify,
     metrics: Metrics,
@@ -95,7 +94,6 @@ impl ModelStore {
             shared,
             settings,
             files,
-            uploads: Semaphore::new(WORKERS_UPLOADS_MAX),
             jobs_queued: Notify::new(),
             metrics: Metrics::new(),
         }
@@ -156,10 +154,6 @@ impl Steps for ModelStore {
 
     fn files(&self) -> &Files {
         &self.files
-    }
-
-    fn uploads(&self) -> &Semaphore {
-        &self.uploads
     }
 
     fn jobs_queued(&self) -> &Notify {
