@@ -96,13 +96,14 @@ pub(super) async fn read_dataset(
         reading.check_test(named, train, test);
     }
     let test_is_labelled = test_content.is_none_or(|test| test.is_labelled);
-    let read = train.files.zip(train.content).map(|(files, content)| {
+    let shape = train.content.and_then(|content| content.shape);
+    let read = train.files.zip(shape).map(|(files, shape)| {
         let files = DatasetFiles {
             train: files,
             test: test.and_then(|test| test.files),
             test_is_labelled,
         };
-        (files, content.shape)
+        (files, shape)
     });
     Ok(reading.violations.into_result(read))
 }
@@ -128,7 +129,8 @@ struct ReadPart {
 
 /// What is kept of the content of a part.
 struct PartContent {
-    shape: DatasetShape,
+    /// Of a training part.
+    shape: Option<DatasetShape>,
     sample: SampleShape,
     classes: Option<Vec<String>>,
     is_labelled: bool,
@@ -193,7 +195,7 @@ impl Reading<'_> {
         test_of: Option<Option<Vec<String>>>,
     ) -> Result<Option<PartContent>, AppError> {
         let (format, kind, values) = (self.source.format.clone(), self.kind, self.values);
-        let (turn, stop) = (Arc::clone(&self.turn), self.stop.clone());
+        let (turn, stop, is_test) = (Arc::clone(&self.turn), self.stop.clone(), test_of.is_some());
         let parsed = on_thread(move || {
             let mut allowance = Allowance {
                 values,
@@ -221,10 +223,10 @@ impl Reading<'_> {
         });
         let (content, values) = parsed.await?;
         self.values = values;
-        Ok(content.map_err(|error| self.refuse(named, &error)).ok())
+        Ok(content.map_err(|error| self.refuse(named, is_test, &error)).ok())
     }
 
-    fn refuse(&mut self, named: &Part<FileRef>, error: &ReadError) {
+    fn refuse(&mut self, named: &Part<FileRef>, is_test: bool, error: &ReadError) {
         let file = named.targets.as_ref().filter(|_| error.in_targets);
         let file = file.unwrap_or(&named.features);
         // What stands in a file is shown to those who sent it, and its hash shows that they have it.
@@ -236,7 +238,7 @@ impl Reading<'_> {
         } else {
             &error.unquoted
         };
-        let field = field_of(&self.source.format, file, error);
+        let field = field_of(&self.source.format, file, is_test, error);
         self.violations
             .add(field, format!("{}: {reason}", name_of(&file.place)));
     }
@@ -297,14 +299,24 @@ async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     done.map_err(|error| AppError::Internal(format!("reading a dataset: {error}")))
 }
 
-/// A missing column is the mistake of the field that names it.
-fn field_of(format: &Format, file: &FileRef, error: &ReadError) -> String {
+/// A missing column is the mistake of the field that names it; that it is missing in the test part alone is one of that file.
+fn field_of(format: &Format, file: &FileRef, is_test: bool, error: &ReadError) -> String {
     match (format, &error.column) {
-        (Format::Csv(columns), Some(column)) => match columns.features.iter().position(|feature| feature == column) {
-            Some(index) => format!("dataset.csv.features[{index}]"),
-            None => "dataset.csv.target".to_owned(),
-        },
-        (Format::Npz(arrays, _), Some(array)) => field_of_array(arrays, array),
+        (Format::Csv(columns), Some(column)) if !is_test => {
+            match columns.features.iter().position(|feature| feature == column) {
+                Some(index) => format!("dataset.csv.features[{index}]"),
+                None => "dataset.csv.target".to_owned(),
+            }
+        }
+        (Format::Npz(arrays, _), Some(array)) => {
+            let (names, prefix) = if is_test {
+                (&arrays.test, "test_")
+            } else {
+                (&arrays.train, "")
+            };
+            let name = if names.features == *array { "features" } else { "target" };
+            format!("dataset.npz.{prefix}{name}")
+        }
         _ => file.field.clone(),
     }
 }
@@ -367,7 +379,7 @@ fn read_file(
     };
     let content = FileContent::new(open(settings, place)?).map_err(failed)?;
     let Some(fingerprint) = fingerprint(&content, stop).map_err(failed)? else {
-        return Err(format!("{} {}", name_of(place), dataset::too_large()));
+        return Err(format!("{} {}", name_of(place), dataset::TOO_LARGE));
     };
     match place {
         FilePlace::FashionMnist { name, sha256 } if fingerprint.sha256.to_string() != *sha256 => Err(format!(

@@ -82,6 +82,23 @@ pub(super) fn open(content: &dyn Content) -> Result<Box<dyn super::ReadSeek + '_
     content.open().map_err(|error| unreadable(&error))
 }
 
+/// What a file begins with, unpacked where it is gzip: it shows what the file is.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn first_bytes(content: &dyn Content) -> io::Result<Vec<u8>> {
+    let (mut first, mut unpacked) = (Vec::new(), Vec::new());
+    content.open()?.take(FIRST_BYTES as u64).read_to_end(&mut first)?;
+    if !first.starts_with(signature::GZIP) {
+        return Ok(first);
+    }
+    let read = MultiGzDecoder::new(BufReader::new(content.open()?))
+        .take(FIRST_BYTES as u64)
+        .read_to_end(&mut unpacked);
+    // What is damaged is gzip, and whoever reads it is told so.
+    Ok(if read.is_ok() { unpacked } else { first })
+}
+
 fn beginning(file: &mut impl Read) -> Result<Vec<u8>, Reason> {
     let mut first = Vec::with_capacity(FIRST_BYTES);
     file.take(FIRST_BYTES as u64)

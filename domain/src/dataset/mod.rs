@@ -33,6 +33,7 @@ pub use self::content::{Content, FileContent, ReadSeek};
 pub use self::csv::{Columns, Header};
 pub use self::fashion_mnist::{FASHION_MNIST_CLASSES, FASHION_MNIST_FILES};
 pub use self::features::{FeatureFormat, FeatureRows, read_features};
+pub use self::input::first_bytes;
 pub use self::hash::{FileHash, FileHasher, NotAHash};
 pub use self::layout::Layout;
 pub use self::npz::{ArrayNames, Arrays};

@@ -80,7 +80,10 @@ impl Kind {
             (Self::Csv, SampleShape::Image { .. }) => {
                 return Err(format!("is {self}, and the network takes images of {input}"));
             }
-            (Self::Csv, SampleShape::Vector(_)) => FeatureFormat::Csv(network.features(), network.header()),
+            (Self::Csv, SampleShape::Vector(_)) => FeatureFormat::Csv {
+                columns: network.features(),
+                header: network.header(),
+            },
             (Self::Npy, _) => FeatureFormat::Npy(network.layout()),
             (Self::Idx, _) => FeatureFormat::Idx(network.layout()),
         };

@@ -19,9 +19,6 @@ use answers::Answers;
 use input::Kind;
 pub use network::{Network, NetworkError};
 
-/// As many as any magic number has.
-const FIRST_BYTES: u64 = 16;
-
 /// What is to be predicted, and by which network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -89,7 +86,7 @@ pub fn predict(request: &Request, device: Device, output: &mut dyn Write) -> Res
     for file in &request.inputs {
         let failed = |error: io::Error| PredictError::file(file, format!("cannot be read: {error}"));
         let content = File::open(file).and_then(FileContent::new).map_err(failed)?;
-        let kind = Kind::of(file, &first_bytes(&content).map_err(failed)?);
+        let kind = Kind::of(file, &dataset::first_bytes(&content).map_err(failed)?);
         match first {
             Some((first, of_first)) if of_first != kind => {
                 return Err(PredictError::Inputs(format!(
@@ -118,13 +115,6 @@ fn load(request: &Request, device: Device) -> Result<(Network, Trained), Predict
         error => PredictError::file(&request.weights, error),
     })?;
     Ok((network, trained))
-}
-
-/// What a file begins with, by which it is known; of one that is compressed, what is in it.
-fn first_bytes(content: &FileContent) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    dataset::unpacked(content)?.take(FIRST_BYTES).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// The bytes of a file, of which it may have so many and no more.
