@@ -2,8 +2,7 @@
 //! that says where, without a panic, and without more memory than the file accounts for.
 
 mod counting;
-
-use std::io::{Cursor, Write};
+mod files;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,6 +11,8 @@ use trawl_domain::dataset::{
     self, Allowance, ArrayNames, Arrays, Columns, Content, FeatureFormat, Format, Header, Layout, Part, ReadError,
     Role, SampleShape, TargetKind,
 };
+
+use files::{archive, gzip, idx, npy_with};
 
 /// Files of each kind.
 const FILES: u32 = 1_500;
@@ -39,26 +40,11 @@ fn csv() -> Vec<u8> {
         .into_bytes()
 }
 
-fn idx(dims: &[u32], content: impl Iterator<Item = u8>) -> Vec<u8> {
-    let mut file = vec![0, 0, 8, dims.len() as u8];
-    dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
-    file.extend(content);
-    file
-}
-
 fn npy(descr: &str, is_fortran: &str, shape: &str, content: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '{descr}', 'fortran_order': {is_fortran}, 'shape': {shape}, }}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.as_bytes());
-    file.extend(content);
-    file
-}
-
-fn gzip(content: &[u8]) -> Vec<u8> {
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(content).expect("written");
-    packed.finish().expect("packed")
+    npy_with(
+        &format!("{{'descr': '{descr}', 'fortran_order': {is_fortran}, 'shape': {shape}, }}\n"),
+        content,
+    )
 }
 
 fn subjects() -> Vec<Subject> {
@@ -77,19 +63,15 @@ fn subjects() -> Vec<Subject> {
         train: names.clone(),
         test: names,
     };
-    let images = idx(&[20, 8, 8], (0..20 * 64).map(|pixel| (pixel % 251) as u8));
-    let labels = idx(&[20], (0..20).map(|row| row % 10));
+    let pixels: Vec<u8> = (0..20 * 64).map(|pixel| (pixel % 251) as u8).collect();
+    let images = idx(&[20, 8, 8], &pixels);
+    let labels: Vec<u8> = (0..20).map(|row| row % 10).collect();
+    let labels = idx(&[20], &labels);
     let doubles: Vec<u8> = (0..200).flat_map(|n| (f64::from(n) / 7.0).to_be_bytes()).collect();
     let table = npy(">f8", "True", "(50, 4)", &doubles);
     let longs: Vec<u8> = (0..50_i64).flat_map(|row| (row % 3 - 1).to_le_bytes()).collect();
     let targets = npy("<i8", "False", "(50,)", &longs);
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, content) in [("x.npy", &table), ("y.npy", &targets)] {
-        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-        archive.start_file(name, options).expect("a file");
-        archive.write_all(content).expect("written");
-    }
-    let archive = archive.finish().expect("an archive").into_inner();
+    let archive = archive(&[("x.npy", &table), ("y.npy", &targets)], true);
     let subject = |format, kind, features: &[u8], targets: Option<&[u8]>, growth| Subject {
         format,
         kind,

@@ -2,12 +2,15 @@
 //!
 //! With `TRAWL_WRITE_MESSAGES=1` in the environment the file is written anew.
 
+mod files;
+
 use std::fmt::Write as _;
-use std::io::{Cursor, Write as _};
 
 use trawl_domain::dataset::{
     self, Allowance, ArrayNames, Arrays, Columns, Content, Format, Header, Layout, Part, Role, TargetKind,
 };
+
+use files::{gzip, idx, npy_with};
 
 fn csv(header: Header) -> Format {
     let numbered = header == Header::Absent;
@@ -37,26 +40,11 @@ fn npz(test_target: Option<&str>) -> Format {
     Format::Npz(arrays, None)
 }
 
-fn npy_with(header: &str, content: &[u8]) -> Vec<u8> {
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.as_bytes());
-    file.extend(content);
-    file
-}
-
 fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
     npy_with(
         &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n"),
         content,
     )
-}
-
-fn idx(sizes: &[u32], content: &[u8]) -> Vec<u8> {
-    let mut file = vec![0, 0, 8, sizes.len() as u8];
-    sizes.iter().for_each(|size| file.extend(size.to_be_bytes()));
-    file.extend(content);
-    file
 }
 
 fn floats(values: &[f32]) -> Vec<u8> {
@@ -67,20 +55,8 @@ fn longs(values: &[i64]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(content).expect("written");
-    packed.finish().expect("packed")
-}
-
 fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, content) in files {
-        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-        archive.start_file(*name, options).expect("a file");
-        archive.write_all(content).expect("written");
-    }
-    archive.finish().expect("an archive").into_inner()
+    files::archive(files, true)
 }
 
 /// The messages, each below what its file is.
@@ -353,7 +329,8 @@ fn others(m: &mut Messages) {
         ("Excel, old", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
         ("Excel", &office),
         ("torch.save", &torch),
-        ("an archive", &some),
+        ("an archive of arrays", &some),
+        ("another archive", &archive(&[("table.csv", b"a,b")])),
         ("HDF5", b"\x89HDF\r\n\x1a\n\0"),
         ("PNG", b"\x89PNG\r\n\x1a\n\0"),
         ("JPEG", b"\xff\xd8\xff\xe0\0"),

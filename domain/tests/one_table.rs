@@ -1,6 +1,6 @@
 //! One table, in whatever file it comes: the same samples.
 
-use std::io::{Cursor, Write};
+mod files;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,6 +8,8 @@ use trawl_domain::dataset::{
     self, Allowance, ArrayNames, Arrays, Columns, Content, Features, Format, Header, Layout, Part, Role, SampleShape,
     Samples, TargetKind, Targets,
 };
+
+use files::{archive, gzip, idx, npy_with};
 
 fn read(format: &Format, kind: TargetKind, features: &[u8], targets: Option<&[u8]>) -> Result<Samples, TestCaseError> {
     let part = Part {
@@ -18,20 +20,12 @@ fn read(format: &Format, kind: TargetKind, features: &[u8], targets: Option<&[u8
     read.map_err(|error| TestCaseError::fail(format!("{format:?}: {error}")))
 }
 
-fn gzip(content: &[u8]) -> Vec<u8> {
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(content).expect("written");
-    packed.finish().expect("packed")
-}
-
 /// An array of these values, which float16 has, of a type and in an order.
 fn npy(values: &[f32], sizes: &[usize], descr: &str, is_fortran: bool) -> Vec<u8> {
     let shape: Vec<String> = sizes.iter().map(usize::to_string).collect();
     let (shape, order) = (shape.join(", "), if is_fortran { "True" } else { "False" });
     let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': ({shape},)}}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.as_bytes());
+    let mut content = Vec::new();
     for place in 0..values.len() {
         let value = values[if is_fortran { fortran(place, sizes) } else { place }];
         let mut bytes = match &descr[1..] {
@@ -45,9 +39,9 @@ fn npy(values: &[f32], sizes: &[usize], descr: &str, is_fortran: bool) -> Vec<u8
         if descr.starts_with('>') {
             bytes.reverse();
         }
-        file.extend(bytes);
+        content.extend(bytes);
     }
-    file
+    npy_with(&header, &content)
 }
 
 /// The place in C's order of what comes at a place in Fortran's.
@@ -63,18 +57,7 @@ fn fortran(mut place: usize, sizes: &[usize]) -> usize {
 }
 
 fn npz(x: &[u8], y: &[u8], is_packed: bool) -> Vec<u8> {
-    let method = if is_packed {
-        zip::CompressionMethod::Deflated
-    } else {
-        zip::CompressionMethod::Stored
-    };
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, content) in [("x.npy", x), ("y.npy", y)] {
-        let options = zip::write::SimpleFileOptions::default().compression_method(method);
-        archive.start_file(name, options).expect("a file");
-        archive.write_all(content).expect("written");
-    }
-    archive.finish().expect("an archive").into_inner()
+    archive(&[("x.npy", x), ("y.npy", y)], is_packed)
 }
 
 fn arrays(layout: Option<Layout>) -> Format {
@@ -183,5 +166,20 @@ proptest! {
                 prop_assert_eq!(archived, samples);
             }
         }
+    }
+
+    #[test]
+    fn pictures_are_the_same_as_idx_and_as_an_array(pixels in vec(any::<u8>(), 24), channels in 1..4_u32) {
+        let (rows, width) = (2, 12 / channels);
+        let sizes = [rows, channels, 1, width];
+        let shape = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {sizes:?}}}\n");
+        let first = Some(Layout::ChannelsFirst);
+        let labels = [3, 7];
+        let images = idx(&sizes, &pixels);
+        let from_idx = read(&Format::Idx(first), TargetKind::Class, &images, Some(&idx(&[rows], &labels)))?;
+        prop_assert_eq!(&from_idx.features, &Features::Bytes(pixels.clone()));
+        let targets = npy_with("{'descr': '|u1', 'fortran_order': False, 'shape': (2,)}\n", &labels);
+        let from_npy = read(&Format::Npy(first), TargetKind::Class, &npy_with(&shape, &pixels), Some(&targets))?;
+        prop_assert_eq!(from_npy, from_idx);
     }
 }

@@ -7,6 +7,9 @@ use super::near::near;
 use super::signature::FileKind;
 use super::{Allowance, Content, Layout, ReadError, Reason, Role, Samples, TargetKind, npy};
 
+/// Arrays whose names are looked at for one that is not there.
+const NAMES_SHOWN: usize = 80;
+
 /// Names of the arrays of one part in an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ArrayNames {
@@ -57,12 +60,12 @@ pub(super) fn read(
         };
     };
     let Some(target) = array(content, name)? else {
-        let missing = missing(content, name);
-        let is_left_out = matches!(role, Role::Test { .. }) && arrays.train.target.as_ref() == Some(name);
-        return if is_left_out {
+        let is_written_otherwise = names_of(content)?.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let may_be_left_out = matches!(role, Role::Test { .. }) && arrays.train.target.as_ref() == Some(name);
+        return if may_be_left_out && !is_written_otherwise {
             Ok(Samples::new(rows, None))
         } else {
-            Err(missing)
+            Err(missing(content, name))
         };
     };
     let targets = target.targets(rows.rows, kind, role, None, allowance);
@@ -80,16 +83,19 @@ fn array<'a>(content: &'a dyn Content, name: &str) -> Result<Option<Array<'a>>, 
     array.map_err(|reason| ReadError::features(reason).within(&format!("array '{name}'")))
 }
 
+/// The names of the first arrays.
+fn names_of(content: &dyn Content) -> Result<Vec<String>, ReadError> {
+    let archive = Archive::open(content).map_err(ReadError::features)?;
+    let name = |file: String| file.strip_suffix(".npy").map(str::to_owned).unwrap_or(file);
+    Ok(archive.names().take(NAMES_SHOWN).map(name).collect())
+}
+
 fn missing(content: &dyn Content, name: &str) -> ReadError {
-    let names: Vec<String> = match Archive::open(content) {
-        Ok(archive) => archive.names().take(80).collect(),
-        Err(reason) => return ReadError::features(reason),
+    let names = match names_of(content) {
+        Ok(names) => names,
+        Err(error) => return error,
     };
-    let names: Vec<&str> = names
-        .iter()
-        .map(|name| name.strip_suffix(".npy").unwrap_or(name))
-        .collect();
-    let near = near(name, names.iter().copied());
+    let near = near(name, names.iter().map(String::as_str));
     let reason = Reason::quoting(|quote| {
         let hint = match near {
             Some(near) if quote.shows() => format!("; did you mean '{}'?", quote.of(near)),

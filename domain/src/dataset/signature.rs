@@ -117,9 +117,7 @@ fn is_text(byte: &u8) -> bool {
 /// What to say of a kind that is read, but under another field.
 fn one_of_ours(first: &[u8], kind: FileKind) -> Option<&'static str> {
     if first.starts_with(b"PK\x03\x04") || first.starts_with(b"PK\x05\x06") {
-        return zip(first).or((kind != FileKind::Npz).then_some(
-            "is a zip archive: if it is an .npz archive of NumPy's arrays, a study names it under dataset.npz; else unpack it",
-        ));
+        return zip(first, kind);
     }
     if first.starts_with(GZIP) {
         return Some(if kind == FileKind::Npz {
@@ -143,18 +141,26 @@ fn one_of_ours(first: &[u8], kind: FileKind) -> Option<&'static str> {
     (kind != FileKind::Csv && looks_like_table).then_some("is text, as CSV is: a study names it under dataset.csv")
 }
 
-/// What an archive is that is none of NumPy's, by the name of its first file.
-fn zip(first: &[u8]) -> Option<&'static str> {
-    let name = first.get(30..).unwrap_or_default();
+/// What to say of an archive, by the name of its first file.
+fn zip(first: &[u8], kind: FileKind) -> Option<&'static str> {
+    let name_len = first
+        .get(26..28)
+        .map_or(0, |len| usize::from(u16::from_le_bytes([len[0], len[1]])));
+    let names = first.get(30..).unwrap_or_default();
+    let name = &names[..names.len().min(name_len)];
     let is_office = [&b"[Content_Types].xml"[..], b"_rels/", b"docProps/", b"xl/"];
     if is_office.iter().any(|begin| name.starts_with(begin)) {
         Some(EXCEL)
-    } else if name.starts_with(b"mimetypeapplication/vnd.oasis") {
+    } else if names.starts_with(b"mimetypeapplication/vnd.oasis") {
         Some("is a LibreOffice document: save its sheet as CSV")
-    } else if name.windows(8).take(64).any(|window| window == b"data.pkl") {
+    } else if name.ends_with(b"data.pkl") {
         Some("is a file of torch.save: load it and save its tensors with numpy.save('x.npy', tensor.numpy())")
-    } else {
+    } else if kind == FileKind::Npz {
         None
+    } else if name.ends_with(b".npy") {
+        Some("is an .npz archive of NumPy's arrays: a study names it under dataset.npz")
+    } else {
+        Some("is a zip archive: unpack it (unzip FILE)")
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod columns;
 
-use crate::dataset::{ArrayNames, Arrays, FASHION_MNIST_FILES, Format, Layout, Part};
+use crate::dataset::{ArrayNames, Arrays, FASHION_MNIST_FILES, Format, Layout, Part, ReadError};
 use crate::limits::PATH_BYTES_MAX;
 use crate::study_draft::{DatasetDraft, NpzDraft};
 use crate::violation::Violations;
@@ -18,6 +18,37 @@ pub struct Source {
     pub test: Option<Part<FileRef>>,
     /// Whether the test part may have the rows of the training part.
     pub test_is_train: bool,
+}
+
+impl Source {
+    /// The field to be mended for what is wrong with a file of the training or of the test part. A column that is missing is the
+    /// mistake of the field that names it, if that is for this part alone: what the training part has is named well.
+    pub fn field_of(&self, is_test: bool, error: &ReadError) -> String {
+        let part = self.test.as_ref().filter(|_| is_test).unwrap_or(&self.train);
+        let file = part
+            .targets
+            .as_ref()
+            .filter(|_| error.in_targets)
+            .unwrap_or(&part.features);
+        let named = error.column.as_ref().and_then(|name| match &self.format {
+            Format::Csv(columns) if !is_test => {
+                let place = columns.features.iter().position(|feature| feature == name);
+                Some(place.map_or_else(|| "csv.target".to_owned(), |place| format!("csv.features[{place}]")))
+            }
+            Format::Npz(arrays, _) if !is_test => {
+                let is_features = arrays.train.features == *name;
+                Some(if is_features { "npz.features" } else { "npz.target" }.to_owned())
+            }
+            Format::Npz(arrays, _) if arrays.test.features == *name => {
+                (arrays.train.features != *name).then(|| "npz.test_features".to_owned())
+            }
+            Format::Npz(arrays, _) => {
+                (arrays.train.target.as_ref() != Some(name)).then(|| "npz.test_target".to_owned())
+            }
+            _ => None,
+        });
+        named.map_or_else(|| file.field.clone(), |field| format!("dataset.{field}"))
+    }
 }
 
 /// A file that a study names.

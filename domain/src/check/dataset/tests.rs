@@ -222,3 +222,52 @@ fn test_images_may_be_unlabelled_and_labels_are_not_alone() {
     };
     assert_eq!(fields(DatasetDraft::Idx(untaught)), ["dataset.idx.train_labels"]);
 }
+
+#[test]
+fn the_field_that_is_to_be_mended_is_named() {
+    let missing = |column: &str| ReadError {
+        in_targets: false,
+        column: Some(column.into()),
+        reason: String::new(),
+        unquoted: String::new(),
+    };
+    let table = DatasetDraft::Csv(CsvDraft {
+        test: "b.csv".into(),
+        ..csv()
+    });
+    let table = checked(table, false).expect("a source");
+    assert_eq!(table.field_of(false, &missing("x2")), "dataset.csv.features[1]");
+    assert_eq!(table.field_of(false, &missing("y")), "dataset.csv.target");
+    assert_eq!(table.field_of(true, &missing("x2")), "dataset.csv.test");
+    let keras = DatasetDraft::Npz(NpzDraft {
+        test_features: "x_test".into(),
+        test_target: "y_test".into(),
+        ..npz()
+    });
+    let keras = checked(keras, false).expect("a source");
+    assert_eq!(keras.field_of(false, &missing("x")), "dataset.npz.features");
+    assert_eq!(keras.field_of(false, &missing("y")), "dataset.npz.target");
+    assert_eq!(keras.field_of(true, &missing("x_test")), "dataset.npz.test_features");
+    assert_eq!(keras.field_of(true, &missing("y_test")), "dataset.npz.test_target");
+    let two = DatasetDraft::Npz(NpzDraft {
+        test: "b.npz".into(),
+        ..npz()
+    });
+    let two = checked(two, false).expect("a source");
+    assert_eq!(two.field_of(true, &missing("x")), "dataset.npz.test");
+    let pairs = DatasetDraft::Idx(IdxDraft {
+        train_images: "x".into(),
+        train_labels: "y".into(),
+        test_images: "x2".into(),
+        test_labels: "y2".into(),
+        ..Default::default()
+    });
+    let pairs = checked(pairs, false).expect("a source");
+    let broken = |in_targets| ReadError {
+        in_targets,
+        column: None,
+        ..missing("")
+    };
+    assert_eq!(pairs.field_of(true, &broken(true)), "dataset.idx.test_labels");
+    assert_eq!(pairs.field_of(false, &broken(false)), "dataset.idx.train_images");
+}

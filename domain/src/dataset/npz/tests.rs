@@ -76,6 +76,15 @@ fn both_parts_may_be_in_one_archive() {
         None,
     );
     assert_eq!(unlabelled.expect("samples").targets, None);
+    let otherwise = npz(&[("x", xy()[0].1.clone()), ("Y", xy()[1].1.clone())], true);
+    let labelled = read_test(
+        &format(names("x", Some("y"))),
+        TargetKind::Class,
+        Some(&classes),
+        &otherwise,
+        None,
+    );
+    assert_eq!(labelled.expect_err("labelled, perhaps").column.as_deref(), Some("y"));
     assert_eq!(train(&alone, "x").expect_err("no target").column.as_deref(), Some("y"));
 }
 
