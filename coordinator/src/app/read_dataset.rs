@@ -238,7 +238,7 @@ impl Reading<'_> {
         } else {
             &error.unquoted
         };
-        let field = field_of(&self.source.format, file, is_test, error);
+        let field = self.source.field_of(is_test, error);
         self.violations
             .add(field, format!("{}: {reason}", name_of(&file.place)));
     }
@@ -297,28 +297,6 @@ fn transpose<T>(asked: Option<Option<T>>) -> Option<Option<T>> {
 async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
     let done = spawn_blocking(work).await;
     done.map_err(|error| AppError::Internal(format!("reading a dataset: {error}")))
-}
-
-/// A missing column is the mistake of the field that names it; that it is missing in the test part alone is one of that file.
-fn field_of(format: &Format, file: &FileRef, is_test: bool, error: &ReadError) -> String {
-    match (format, &error.column) {
-        (Format::Csv(columns), Some(column)) if !is_test => {
-            match columns.features.iter().position(|feature| feature == column) {
-                Some(index) => format!("dataset.csv.features[{index}]"),
-                None => "dataset.csv.target".to_owned(),
-            }
-        }
-        (Format::Npz(arrays, _), Some(array)) => {
-            let (names, prefix) = if is_test {
-                (&arrays.test, "test_")
-            } else {
-                (&arrays.train, "")
-            };
-            let name = if names.features == *array { "features" } else { "target" };
-            format!("dataset.npz.{prefix}{name}")
-        }
-        _ => file.field.clone(),
-    }
 }
 
 /// What a file is called by those who name it.
