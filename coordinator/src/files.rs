@@ -166,12 +166,22 @@ impl Files {
         })
     }
 
-    /// All bytes of an object.
+    /// An object as a file that can be read at any place: of a folder its own, of a bucket a copy without a name in `TMPDIR`.
     ///
     /// # Errors
-    /// There is none, or the store is away.
-    pub async fn read_whole(&self, key: &str) -> Result<Bytes, FilesError> {
-        Ok(self.store.get(&Path::from(key)).await?.bytes().await?)
+    /// There is none, the store is away, or there is no space for the copy.
+    pub async fn open_file(&self, key: &str) -> Result<std::fs::File, FilesError> {
+        if let Some(folder) = &self.folder {
+            let place = folder.path_to_filesystem(&Path::from(key))?;
+            return Ok(tokio::fs::File::open(place).await?.into_std().await);
+        }
+        let mut pieces = self.read(key).await?;
+        let mut copy = tokio::fs::File::from_std(tempfile::tempfile()?);
+        while let Some(piece) = pieces.next().await? {
+            copy.write_all(&piece).await?;
+        }
+        copy.flush().await?;
+        Ok(copy.into_std().await)
     }
 
     /// Removes an object and what a killed process may have left of its upload; that it is not there is no error.

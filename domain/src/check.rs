@@ -25,7 +25,7 @@ use settings::Settings;
 impl StudyDraft {
     /// The files of the dataset; `None` if they are not named well, which [`StudyDraft::check`] will say.
     pub fn source(&self) -> Option<Source> {
-        dataset::check(self.dataset.as_ref(), self.refit.is_some(), &mut Violations::new())
+        dataset::check(self.dataset.as_ref(), self.test_is_train, &mut Violations::new())
     }
 
     /// What the targets have to be; numbers if the loss does not say.
@@ -47,7 +47,7 @@ impl StudyDraft {
         if i64::try_from(self.seed).is_err() {
             v.add("seed", format!("must be at most {}", i64::MAX));
         }
-        let source = dataset::check(self.dataset.as_ref(), self.refit.is_some(), v);
+        let source = dataset::check(self.dataset.as_ref(), self.test_is_train, v);
         let shape = match shape {
             Some(Ok(shape)) => Some(shape),
             Some(Err(unreadable)) => {

@@ -1,6 +1,7 @@
-//! What trawl is about, without IO: how a study is checked, sampled, split into folds, planned into jobs and ranked.
+//! What trawl is about: how a study is checked, sampled, split into folds, planned into jobs and ranked.
 //!
-//! Everything here is a function of its arguments. No clock, no global random numbers, no tokio, tonic, sqlx or tch.
+//! Everything here is a function of its arguments. No clock, no global random numbers, no tokio, tonic, sqlx or tch. No file is opened
+//! here: those of datasets are read from what somebody else has opened.
 
 pub mod access;
 pub mod artifact;

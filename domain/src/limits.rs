@@ -36,15 +36,15 @@ pub const FOLDS_MAX: u32 = 64;
 pub const RATE_MAX: f64 = 1_000.0;
 /// Path of a dataset's file.
 pub const PATH_BYTES_MAX: usize = 4_096;
-/// Size of a dataset's file.
-pub const DATASET_BYTES_MAX: u64 = 64 << 20;
+/// Size of a dataset's file, and of what a compressed one unpacks to.
+pub const DATASET_BYTES_MAX: u64 = 1 << 30;
 /// Numbers of a dataset, features and targets of all rows of both parts together: FashionMNIST has 55 millions.
 pub const DATASET_VALUES_MAX: u64 = 64 << 20;
 /// Columns in the header of a CSV file, used or not.
 pub const CSV_COLUMNS_MAX: usize = 16_384;
 /// Length of one record of a CSV file, its header among them.
 pub const CSV_RECORD_BYTES_MAX: usize = 1 << 20;
-/// Memory that the directory of an .npz archive may take: some thousand arrays.
+/// Size of the directory of an .npz archive: some thousand arrays.
 pub const ARCHIVE_DIRECTORY_BYTES_MAX: usize = 4 << 20;
 /// Feature columns of a table.
 pub const FEATURES_MAX: usize = 4_096;

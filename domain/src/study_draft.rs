@@ -11,8 +11,10 @@ pub struct StudyDraft {
     pub name: String,
     /// `seed`.
     pub seed: u64,
-    /// `dataset`.
+    /// `dataset`, its kind.
     pub dataset: Option<DatasetDraft>,
+    /// `dataset.test_is_train`.
+    pub test_is_train: bool,
     /// `model`; a layer without a kind is `None`.
     pub model: Vec<Option<LayerDraft>>,
     /// `training`.
@@ -64,6 +66,8 @@ pub struct IdxDraft {
     pub test_images: String,
     /// `test_labels`.
     pub test_labels: String,
+    /// `layout`.
+    pub layout: String,
 }
 
 /// `dataset.npy`.
@@ -77,6 +81,8 @@ pub struct NpyDraft {
     pub test_features: String,
     /// `test_targets`.
     pub test_targets: String,
+    /// `layout`.
+    pub layout: String,
 }
 
 /// `dataset.npz`.
@@ -90,6 +96,12 @@ pub struct NpzDraft {
     pub features: String,
     /// `target`.
     pub target: String,
+    /// `test_features`.
+    pub test_features: String,
+    /// `test_target`.
+    pub test_target: String,
+    /// `layout`.
+    pub layout: String,
 }
 
 /// `dataset.csv`.
@@ -100,9 +112,20 @@ pub struct CsvDraft {
     /// `test`.
     pub test: String,
     /// `features`.
-    pub features: Vec<String>,
+    pub features: Option<ColumnsDraft>,
     /// `target`.
-    pub target: String,
+    pub target: Option<RawValue>,
+    /// `header`.
+    pub header: Option<bool>,
+}
+
+/// `dataset.csv.features`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ColumnsDraft {
+    /// A list of columns, by name or by number.
+    List(Vec<RawValue>),
+    /// Anything else.
+    Other(RawValue),
 }
 
 /// An element of `model`.

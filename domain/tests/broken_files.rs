@@ -1,159 +1,261 @@
-//! Files with flipped bytes and torn ends: each is read correctly or refused with a reason, without a panic, and without more
-//! memory than the file accounts for.
+//! Bytes of any kind, and files with flipped bytes, torn ends and parts that are there twice: each is read or refused with a reason
+//! that says where, without a panic, and without more memory than the file accounts for.
 
 mod counting;
+mod files;
 
-use std::io::{Cursor, Write};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use trawl_domain::dataset::{
+    self, Allowance, ArrayNames, Arrays, Columns, Content, FeatureFormat, Format, Header, Layout, Part, ReadError,
+    Role, SampleShape, TargetKind,
+};
 
-use trawl_domain::dataset::{self, Allowance, Arrays, Columns, Format, Part, TargetKind};
-use trawl_domain::seed::{Purpose, Seed, Stream};
+use files::{archive, gzip, idx, npy_with};
 
-/// Broken files of each kind.
-const FILES: usize = 2_500;
-/// What reading takes beside the file's contents: parser state, messages.
-const OVERHEAD_BYTES: usize = 256 << 10;
+/// Files of each kind.
+const FILES: u32 = 1_500;
+/// What reading takes beside the file's contents: buffers, parser state, messages.
+const OVERHEAD_BYTES: usize = 768 << 10;
+/// One byte of a compressed file unpacks to so many at most.
+const UNPACKED_BYTES_MAX: usize = 1_032;
 
-fn stream() -> Stream {
-    Seed(20_251).stream(Purpose::Folds)
-}
-
-/// Flips one to four bytes, or tears the end off, or both.
-fn broken(sound: &[u8], stream: &mut Stream) -> Vec<u8> {
-    let mut file = sound.to_vec();
-    let what = stream.below(3);
-    if what != 0 {
-        for _ in 0..=stream.below(4) {
-            // Half of the flips go to the beginning, where the headers are.
-            let range = if stream.below(2) == 0 {
-                file.len().min(128)
-            } else {
-                file.len()
-            };
-            let place = stream.below(range as u64) as usize;
-            file[place] ^= 1 << stream.below(8);
-        }
-    }
-    if what != 1 {
-        file.truncate(stream.below(file.len() as u64) as usize);
-    }
-    file
+/// One kind of file, with a sound one.
+struct Subject {
+    format: Format,
+    kind: TargetKind,
+    features: Vec<u8>,
+    targets: Option<Vec<u8>>,
+    /// What its numbers take at most, for each byte of the file.
+    growth: usize,
 }
 
 fn csv() -> Vec<u8> {
-    let mut text = String::from("x0,x1,y\n");
-    let mut stream = stream();
-    for _ in 0..2_000 {
-        let (a, b) = (stream.unit() * 10.0 - 5.0, stream.unit());
-        text.push_str(&format!("{a},{b},{}\n", (a * 3.0).sin()));
-    }
-    text.into_bytes()
+    let rows = (0..200).map(|row| format!("{}.5,{},\"{}\"\r\n", row, row * 7 % 11, row % 3));
+    "x0,x1,y\r\n"
+        .chars()
+        .chain(rows.collect::<String>().chars())
+        .collect::<String>()
+        .into_bytes()
 }
 
-fn idx(dims: &[u32], content: impl Iterator<Item = u8>) -> Vec<u8> {
-    let mut file = vec![0, 0, 8, dims.len() as u8];
-    dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
-    file.extend(content);
-    file
+fn npy(descr: &str, is_fortran: &str, shape: &str, content: &[u8]) -> Vec<u8> {
+    npy_with(
+        &format!("{{'descr': '{descr}', 'fortran_order': {is_fortran}, 'shape': {shape}, }}\n"),
+        content,
+    )
 }
 
-fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
-    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.as_bytes());
-    file.extend(content);
-    file
+fn subjects() -> Vec<Subject> {
+    let columns = |header| {
+        Format::Csv(Columns {
+            features: vec!["x0".into(), "x1".into()],
+            target: "y".into(),
+            header,
+        })
+    };
+    let names = ArrayNames {
+        features: "x".into(),
+        target: Some("y".into()),
+    };
+    let arrays = Arrays {
+        train: names.clone(),
+        test: names,
+    };
+    let pixels: Vec<u8> = (0..20 * 64).map(|pixel| (pixel % 251) as u8).collect();
+    let images = idx(&[20, 8, 8], &pixels);
+    let labels: Vec<u8> = (0..20).map(|row| row % 10).collect();
+    let labels = idx(&[20], &labels);
+    let doubles: Vec<u8> = (0..200).flat_map(|n| (f64::from(n) / 7.0).to_be_bytes()).collect();
+    let table = npy(">f8", "True", "(50, 4)", &doubles);
+    let longs: Vec<u8> = (0..50_i64).flat_map(|row| (row % 3 - 1).to_le_bytes()).collect();
+    let targets = npy("<i8", "False", "(50,)", &longs);
+    let archive = archive(&[("x.npy", &table), ("y.npy", &targets)], true);
+    let subject = |format, kind, features: &[u8], targets: Option<&[u8]>, growth| Subject {
+        format,
+        kind,
+        features: features.to_vec(),
+        targets: targets.map(<[u8]>::to_vec),
+        growth,
+    };
+    let last = Some(Layout::ChannelsLast);
+    vec![
+        // A row of a few bytes becomes numbers of four, in a list that grows by doubling, and is looked at again by a map.
+        subject(columns(Header::Checked), TargetKind::Number, &csv(), None, 64),
+        subject(
+            columns(Header::Present),
+            TargetKind::Class,
+            &gzip(&csv()),
+            None,
+            64 * UNPACKED_BYTES_MAX,
+        ),
+        subject(Format::Idx(None), TargetKind::Class, &images, Some(&labels), 8),
+        subject(
+            Format::Idx(last),
+            TargetKind::Number,
+            &gzip(&images),
+            Some(&labels),
+            8 * UNPACKED_BYTES_MAX,
+        ),
+        subject(Format::Npy(None), TargetKind::Class, &table, Some(&targets), 64),
+        subject(
+            Format::Npy(last),
+            TargetKind::Number,
+            &gzip(&table),
+            Some(&targets),
+            64 * UNPACKED_BYTES_MAX,
+        ),
+        subject(
+            Format::Npz(arrays, None),
+            TargetKind::Class,
+            &archive,
+            None,
+            64 * UNPACKED_BYTES_MAX,
+        ),
+    ]
 }
 
-fn floats(len: usize) -> Vec<u8> {
-    let mut stream = stream();
-    (0..len).flat_map(|_| (stream.unit() as f32).to_le_bytes()).collect()
+/// One change of a file.
+#[derive(Clone, Debug)]
+enum Change {
+    Flip(prop::sample::Index, u8),
+    Put(prop::sample::Index, Vec<u8>),
+    Cut(prop::sample::Index),
+    Repeat(prop::sample::Index, prop::sample::Index),
 }
 
-fn labels(len: usize) -> impl Iterator<Item = u8> {
-    (0..len).map(|row| (row % 10) as u8)
-}
-
-/// Reads broken copies of one of a part's files, and how many of them were refused.
-fn read_all(format: &Format, kind: TargetKind, features: &[u8], targets: Option<&[u8]>, plain_bytes: usize) -> usize {
-    let mut stream = stream();
-    let mut refused = 0;
-    for number in 0..FILES {
-        let in_targets = targets.is_some() && number % 2 == 1;
-        let file = broken(
-            if in_targets {
-                targets.unwrap_or(features)
-            } else {
-                features
-            },
-            &mut stream,
-        );
-        let part = if in_targets {
-            Part {
-                features,
-                targets: Some(file.as_slice()),
+impl Change {
+    fn make(&self, file: &mut Vec<u8>) {
+        if file.is_empty() {
+            return;
+        }
+        match self {
+            Self::Flip(at, bit) => {
+                let at = at.index(file.len());
+                file[at] ^= 1 << bit;
             }
-        } else {
-            Part {
-                features: file.as_slice(),
-                targets,
+            Self::Put(at, bytes) => {
+                let at = at.index(file.len());
+                file.splice(at..at, bytes.iter().copied());
             }
-        };
-        let (read, taken) = counting::most_of(|| dataset::read(format, kind, part, None, &mut Allowance::whole()));
-        assert!(
-            taken <= 2 * plain_bytes + OVERHEAD_BYTES,
-            "file {number}: {taken} bytes of memory for {plain_bytes} bytes"
-        );
-        match read {
-            Ok(samples) => assert!(samples.rows > 0, "file {number}"),
-            Err(error) => {
-                assert!(
-                    !error.reason.is_empty() && error.reason.len() < 1_000,
-                    "file {number}: {error}"
-                );
-                refused += 1;
+            Self::Cut(at) => file.truncate(at.index(file.len())),
+            Self::Repeat(from, to) => {
+                let (from, to) = (from.index(file.len()), to.index(file.len()));
+                let piece = file[from.min(to)..from.max(to)].to_vec();
+                file.extend(piece);
             }
         }
     }
-    refused
+}
+
+/// What is done to a file; none of it makes other bytes in its place.
+fn changes() -> impl Strategy<Value = Result<Vec<Change>, Vec<u8>>> {
+    let index = any::<prop::sample::Index>;
+    // Half of the flips go to the beginning, where the headers are.
+    let change = prop_oneof![
+        4 => (index(), 0..8_u8).prop_map(|(at, bit)| Change::Flip(at, bit)),
+        2 => (index(), vec(prop_oneof![any::<u8>(), Just(b','), Just(b'\n'), Just(b'"'), Just(b'\r')], 1..9))
+            .prop_map(|(at, bytes)| Change::Put(at, bytes)),
+        1 => index().prop_map(Change::Cut),
+        1 => (index(), index()).prop_map(|(from, to)| Change::Repeat(from, to)),
+    ];
+    let beginnings = prop::sample::select(vec![
+        &b""[..],
+        b"x0,x1,y\n",
+        b"\0\0\x08\x02",
+        b"\x93NUMPY\x01\0",
+        b"PK\x03\x04",
+        b"\x1f\x8b\x08\0",
+        b"\xef\xbb\xbf",
+    ]);
+    let bytes = (beginnings, vec(any::<u8>(), 0..300)).prop_map(|(first, rest)| [first, &rest].concat());
+    prop_oneof![4 => vec(change, 1..5).prop_map(Ok), 1 => bytes.prop_map(Err)]
+}
+
+/// A reason says where: in a line, a row, a column, an array, or of the whole file what it is or has.
+fn says_where(error: &ReadError) -> bool {
+    let begins = [
+        "line ",
+        "row ",
+        "column ",
+        "array '",
+        "is ",
+        "has ",
+        "holds ",
+        "ends ",
+        "cannot be ",
+        "may be ",
+    ];
+    begins.iter().any(|begin| error.reason.starts_with(begin))
+        && error.reason.len() < 1_000
+        && !error.unquoted.is_empty()
+}
+
+fn look(subject: &Subject, changes: &Result<Vec<Change>, Vec<u8>>, in_targets: bool) -> Result<(), TestCaseError> {
+    let in_targets = in_targets && subject.targets.is_some();
+    let (mut features, mut targets) = (subject.features.clone(), subject.targets.clone());
+    let file = match &mut targets {
+        Some(targets) if in_targets => targets,
+        _ => &mut features,
+    };
+    match changes {
+        Ok(changes) => changes.iter().for_each(|change| change.make(file)),
+        Err(bytes) => file.clone_from(bytes),
+    }
+    let bytes = features.len() + targets.as_ref().map_or(0, Vec::len);
+    let bytes_max = subject.growth * bytes + OVERHEAD_BYTES;
+    let part = Part {
+        features: &features as &dyn Content,
+        targets: targets.as_ref().map(|targets| targets as &dyn Content),
+    };
+    let classes = ["0".to_owned(), "1".to_owned(), "2".to_owned()];
+    let known = (subject.kind == TargetKind::Class).then_some(&classes[..]);
+    for role in [Role::Train, Role::Test { classes: known }] {
+        let (read, taken) =
+            counting::most_of(|| dataset::read(&subject.format, subject.kind, role, part, &mut Allowance::whole()));
+        prop_assert!(taken <= bytes_max, "{taken} bytes of memory for {bytes} bytes");
+        match read {
+            Ok(samples) => {
+                prop_assert!(samples.rows > 0);
+                prop_assert_eq!(samples.rows_digest(), samples.rows_digest());
+            }
+            Err(error) => prop_assert!(says_where(&error), "{error}"),
+        }
+    }
+    let columns = ["x0".to_owned(), "x1".to_owned()];
+    let format = match &subject.format {
+        Format::Csv(table) => FeatureFormat::Csv {
+            columns: &columns,
+            header: table.header,
+        },
+        Format::Idx(layout) => FeatureFormat::Idx(*layout),
+        Format::FashionMnist | Format::Npy(_) | Format::Npz(..) => FeatureFormat::Npy(None),
+    };
+    let shape = SampleShape::Vector(2);
+    let (read, taken) = counting::most_of(|| dataset::read_features(format, shape, &features));
+    prop_assert!(taken <= bytes_max, "{taken} bytes of memory for {bytes} bytes");
+    if let Err(error) = read {
+        prop_assert!(says_where(&error), "{error}");
+    }
+    Ok(())
 }
 
 // One test, as the allocator counts for the whole process.
 #[test]
 fn broken_files_are_refused_or_read() {
-    let csv = csv();
-    let columns = Format::Csv(Columns {
-        features: vec!["x0".into(), "x1".into()],
-        target: "y".into(),
-    });
-    let refused = read_all(&columns, TargetKind::Number, &csv, None, csv.len());
-    assert!(refused > FILES / 4, "{refused} CSV files were refused");
-
-    let images = idx(&[200, 28, 28], (0..200 * 784).map(|pixel| (pixel % 251) as u8));
-    let of_images = idx(&[200], labels(200));
-    let plain = images.len() + of_images.len();
-    let refused = read_all(&Format::Idx, TargetKind::Class, &images, Some(&of_images), plain);
-    assert!(refused > FILES / 2, "{refused} IDX files were refused");
-
-    let table = npy("<f4", "(5000, 4)", &floats(20_000));
-    let targets: Vec<u8> = labels(5_000).flat_map(|label| i64::from(label).to_le_bytes()).collect();
-    let targets = npy("<i8", "(5000,)", &targets);
-    let plain = table.len() + targets.len();
-    let refused = read_all(&Format::Npy, TargetKind::Class, &table, Some(&targets), plain);
-    assert!(refused > FILES / 2, "{refused} npy files were refused");
-
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, content) in [("x.npy", &table), ("y.npy", &targets)] {
-        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
-        archive.start_file(name, options).expect("a file");
-        archive.write_all(content).expect("written");
+    for (number, subject) in subjects().iter().enumerate() {
+        let sound = look(subject, &Ok(Vec::new()), false);
+        assert!(sound.is_ok(), "subject {number}: {sound:?}");
+        let config = Config {
+            failure_persistence: None,
+            ..Config::with_cases(FILES)
+        };
+        let found = TestRunner::new(config).run(&(changes(), any::<bool>()), |(changes, in_targets)| {
+            look(subject, &changes, in_targets)
+        });
+        if let Err(error) = found {
+            panic!("subject {number}, {:?}: {error}", subject.format);
+        }
     }
-    let archive = archive.finish().expect("an archive").into_inner();
-    let arrays = Format::Npz(Arrays {
-        features: "x".into(),
-        target: "y".into(),
-    });
-    // Arrays are unpacked, then read: both forms are there at once.
-    let refused = read_all(&arrays, TargetKind::Class, &archive, None, 2 * plain);
-    assert!(refused > FILES / 2, "{refused} npz files were refused");
 }

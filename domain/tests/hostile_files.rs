@@ -5,15 +5,21 @@ mod counting;
 use std::cell::Cell;
 use std::io::{Cursor, Write};
 
-use trawl_domain::dataset::{self, Allowance, Arrays, Columns, Features, Format, Part, ReadError, Samples, TargetKind};
+use trawl_domain::dataset::{
+    self, Allowance, ArrayNames, Arrays, Columns, Content, Features, Format, Header, Part, ReadError, Role, Samples,
+    TargetKind,
+};
 use trawl_domain::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX, DATASET_VALUES_MAX};
 
 /// What a refusal may take: one record with its columns and their names, or the directory of an archive.
 const REFUSAL_BYTES: usize = 8 << 20;
 
 fn read(format: &Format, kind: TargetKind, features: &[u8], targets: Option<&[u8]>) -> Result<Samples, ReadError> {
-    let part = Part { features, targets };
-    dataset::read(format, kind, part, None, &mut Allowance::whole())
+    let part = Part {
+        features: &features as &dyn Content,
+        targets: targets.as_ref().map(|targets| targets as &dyn Content),
+    };
+    dataset::read(format, kind, Role::Train, part, &mut Allowance::whole())
 }
 
 /// Reads a file that has to be refused, in bounded memory.
@@ -28,14 +34,20 @@ fn csv(features: &[&str]) -> Format {
     Format::Csv(Columns {
         features: features.iter().map(|name| (*name).to_owned()).collect(),
         target: "y".into(),
+        header: Header::Checked,
     })
 }
 
 fn npz() -> Format {
-    Format::Npz(Arrays {
+    let names = ArrayNames {
         features: "x".into(),
-        target: "y".into(),
-    })
+        target: Some("y".into()),
+    };
+    let arrays = Arrays {
+        train: names.clone(),
+        test: names,
+    };
+    Format::Npz(arrays, None)
 }
 
 /// An archive of zeros: bytes in these shapes.
@@ -64,6 +76,30 @@ fn zeros(x: [usize; 2], y: usize) -> Vec<u8> {
     archive.finish().expect("an archive").into_inner()
 }
 
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(content).expect("written");
+    packed.finish().expect("packed")
+}
+
+/// A file that unpacks to more than a file may have.
+fn bombs() {
+    let zeros = vec![b'\n'; 64 << 20];
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(b"x,y\n").expect("written");
+    for _ in 0..16 {
+        packed.write_all(&zeros).expect("written");
+    }
+    let bomb = packed.finish().expect("packed");
+    drop(zeros);
+    assert_eq!(refused(&csv(&["x"]), &bomb, None), dataset::TOO_LARGE);
+    // The header of a small file asks for much.
+    let array = b"\x93NUMPY\x01\0\x46\0{'descr': '|u1', 'fortran_order': False, 'shape': (30000000, 1), }    \n";
+    let labels = idx(&[1]);
+    let said = refused(&Format::Npy(None), &gzip(array), Some(&labels));
+    assert_eq!(said, "has fewer elements than its header says");
+}
+
 fn idx(dims: &[u32]) -> Vec<u8> {
     let mut file = vec![0, 0, 8, dims.len() as u8];
     dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
@@ -84,11 +120,17 @@ fn tables() {
         refused(&csv(&["x"]), wide.as_bytes(), None),
         format!("line 2 has more than {CSV_COLUMNS_MAX} columns")
     );
+    // The same in a file that says nothing of its size.
+    let packed = gzip(wide.as_bytes());
+    assert_eq!(
+        refused(&csv(&["x"]), &packed, None),
+        format!("line 2 has more than {CSV_COLUMNS_MAX} columns")
+    );
     // A quote that is never closed makes one field of all that follows.
     let open = format!("y,x\n1,\"{}", "2\n".repeat(20_000_000));
     assert_eq!(
         refused(&csv(&["x"]), open.as_bytes(), None),
-        format!("line 2 is longer than {CSV_RECORD_BYTES_MAX} bytes")
+        format!("line 2 is longer than {CSV_RECORD_BYTES_MAX} bytes: a quote may be open")
     );
     // As many columns as there may be are looked for by an index.
     let names: Vec<String> = (0..CSV_COLUMNS_MAX - 1).map(|n| format!("c{n}")).collect();
@@ -107,7 +149,7 @@ fn arrays() {
     assert!(bomb.len() < 256 << 10, "{} bytes", bomb.len());
     assert_eq!(refused(&npz(), &bomb, None), format!("array 'x' {too_many}"));
     let (images, labels) = (idx(&[33_554_433, 1]), idx(&[33_554_433]));
-    assert_eq!(refused(&Format::Idx, &images, Some(&labels)), too_many);
+    assert_eq!(refused(&Format::Idx(None), &images, Some(&labels)), too_many);
 
     // The largest archive that is read: bytes stay bytes, and labels take four each.
     let rows = 30_000_000;
@@ -123,10 +165,10 @@ fn arrays() {
     let mut next = |rows: usize| {
         let archive = zeros([rows, 1], rows);
         let part = Part {
-            features: archive.as_slice(),
+            features: &archive as &dyn Content,
             targets: None,
         };
-        dataset::read(&npz(), TargetKind::Class, part, None, &mut allowance).map(|samples| samples.rows)
+        dataset::read(&npz(), TargetKind::Class, Role::Train, part, &mut allowance).map(|samples| samples.rows)
     };
     assert_eq!(next(20_000_000).ok(), Some(20_000_000));
     assert_eq!(
@@ -170,7 +212,7 @@ fn ends() {
     archive.extend(end);
     assert_eq!(
         refused(&npz(), &archive, None),
-        "is no .npz archive: it has more than one end"
+        "is no .npz archive: its directory is not where its end says"
     );
 }
 
@@ -186,10 +228,10 @@ fn times() {
         go_on: &go_on,
     };
     let part = Part {
-        features: table.as_bytes(),
+        features: &table as &dyn Content,
         targets: None,
     };
-    let read = dataset::read(&csv(&["x"]), TargetKind::Number, part, None, &mut allowance);
+    let read = dataset::read(&csv(&["x"]), TargetKind::Number, Role::Train, part, &mut allowance);
     assert_eq!(read.expect_err("no time").reason, "takes too long to be read");
     assert_eq!(looks.get(), 11, "it looks between rows, and stops at once");
 }
@@ -213,9 +255,9 @@ fn secrets() {
         (csv(&["x"]), format!("x,y\n1,2\n1,{secret}\n").into(), None),
         (csv(&["x"]), format!("x,y\n{secret},2\n").into(), None),
         (csv(&["x"]), format!("x,y\n{secret}\n").into(), None),
-        (Format::Idx, secret.into(), labels),
-        (Format::Npy, npy(secret), labels),
-        (Format::Npy, secret.into(), labels),
+        (Format::Idx(None), secret.into(), labels),
+        (Format::Npy(None), npy(secret), labels),
+        (Format::Npy(None), secret.into(), labels),
         (npz(), secret.into(), None),
     ];
     for (format, file, targets) in cases {
@@ -237,6 +279,7 @@ fn secrets() {
 fn hostile_files_are_refused_before_they_take_memory_or_time() {
     tables();
     arrays();
+    bombs();
     directories();
     ends();
     times();

@@ -55,6 +55,7 @@ fn study() -> StudyDraft {
         name: "fashion".to_owned(),
         seed: 7,
         dataset: Some(DatasetDraft::FashionMnist),
+        test_is_train: false,
         model: layers.map(Some).into(),
         training: Some(TrainingDraft {
             loss: "cross_entropy".to_owned(),

@@ -2,7 +2,7 @@
 //! versions.
 
 use trawl_domain::artifact::Ranking;
-use trawl_domain::dataset::{Arrays, Columns, FileHash, Format, Part, SampleShape};
+use trawl_domain::dataset::{ArrayNames, Arrays, Columns, FileHash, Format, Header, Layout, Part, SampleShape};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
@@ -37,6 +37,7 @@ impl From<&Job> for v1::Job {
             dataset: Some(v1::JobDataset {
                 train: Some(part_to_wire(job.train)),
                 test: job.test.map(part_to_wire),
+                layout: layout_of(&job.format).map_or_else(String::new, |layout| layout.to_string()),
                 format: Some(format_to_wire(&job.format)),
             }),
             layers: job.architecture.layers.iter().map(layer).collect(),
@@ -69,19 +70,34 @@ fn part_to_wire(part: Part<FileHash>) -> v1::JobDatasetPart {
     }
 }
 
+fn layout_of(format: &Format) -> Option<Layout> {
+    match format {
+        Format::Idx(layout) | Format::Npy(layout) | Format::Npz(_, layout) => *layout,
+        Format::Csv(_) | Format::FashionMnist => None,
+    }
+}
+
 fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
     use v1::job_dataset::Format as Wire;
+    let or_empty = |target: &Option<String>| target.clone().unwrap_or_default();
     match format {
         Format::Csv(columns) => Wire::Csv(v1::JobCsv {
             features: columns.features.clone(),
             target: columns.target.clone(),
+            header: match columns.header {
+                Header::Checked => None,
+                Header::Present => Some(true),
+                Header::Absent => Some(false),
+            },
         }),
-        Format::Idx => Wire::Idx(true),
+        Format::Idx(_) => Wire::Idx(true),
         Format::FashionMnist => Wire::FashionMnist(true),
-        Format::Npy => Wire::Npy(true),
-        Format::Npz(arrays) => Wire::Npz(v1::JobNpz {
-            features: arrays.features.clone(),
-            target: arrays.target.clone(),
+        Format::Npy(_) => Wire::Npy(true),
+        Format::Npz(arrays, _) => Wire::Npz(v1::JobNpz {
+            features: arrays.train.features.clone(),
+            target: or_empty(&arrays.train.target),
+            test_features: arrays.test.features.clone(),
+            test_target: or_empty(&arrays.test.target),
         }),
     }
 }
@@ -122,8 +138,19 @@ impl TryFrom<v1::Job> for Job {
         let mut violations = Violations::new();
         let v = &mut violations;
         let dataset = job.dataset.unwrap_or_default();
-        let format = format(dataset.format, v);
+        let layout = match dataset.layout.as_str() {
+            "" => Some(None),
+            layout => parse("dataset.layout", layout, v).map(Some),
+        };
+        let format = layout.and_then(|layout| format(dataset.format, layout, v));
         let train = part("dataset.train", &dataset.train.unwrap_or_default(), v);
+        let in_pairs = matches!(format, Some(Format::Idx(_) | Format::FashionMnist | Format::Npy(_)));
+        if in_pairs && train.is_some_and(|train| train.targets.is_none()) {
+            v.add(
+                "dataset.train.targets_sha256",
+                "is missing: what is learned from has targets",
+            );
+        }
         let test = match &dataset.test {
             None => Some(None),
             Some(test) => part("dataset.test", test, v).map(Some),
@@ -199,20 +226,35 @@ fn part(field: &str, part: &v1::JobDatasetPart, v: &mut Violations) -> Option<Pa
     })
 }
 
-fn format(format: Option<v1::job_dataset::Format>, v: &mut Violations) -> Option<Format> {
+fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &mut Violations) -> Option<Format> {
     use v1::job_dataset::Format as Wire;
     Some(match format {
         Some(Wire::Csv(csv)) => Format::Csv(Columns {
             features: csv.features,
             target: csv.target,
+            header: match csv.header {
+                None => Header::Checked,
+                Some(true) => Header::Present,
+                Some(false) => Header::Absent,
+            },
         }),
-        Some(Wire::Idx(_)) => Format::Idx,
+        Some(Wire::Idx(_)) => Format::Idx(layout),
         Some(Wire::FashionMnist(_)) => Format::FashionMnist,
-        Some(Wire::Npy(_)) => Format::Npy,
-        Some(Wire::Npz(npz)) => Format::Npz(Arrays {
-            features: npz.features,
-            target: npz.target,
-        }),
+        Some(Wire::Npy(_)) => Format::Npy(layout),
+        Some(Wire::Npz(npz)) => {
+            if npz.target.is_empty() {
+                v.add("dataset.npz.target", "is missing: what is learned from has targets");
+            }
+            let names = |features, target: String| ArrayNames {
+                features,
+                target: (!target.is_empty()).then_some(target),
+            };
+            let arrays = Arrays {
+                train: names(npz.features, npz.target),
+                test: names(npz.test_features, npz.test_target),
+            };
+            Format::Npz(arrays, layout)
+        }
         None => {
             v.add("dataset.format", "is of no known kind");
             return None;

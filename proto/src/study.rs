@@ -1,8 +1,10 @@
 //! A submitted study as a draft for the domain to check. Nothing is judged here: every rule lives in one place.
 
+use prost_types::Value;
+use prost_types::value::Kind as ValueKind;
 use trawl_domain::study_draft::{
-    Conv2dDraft, CsvDraft, DatasetDraft, DistributionDraft, IdxDraft, LayerDraft, NpyDraft, NpzDraft, ObjectiveDraft,
-    RangeDraft, RefitDraft, StudyDraft, TrainingDraft, ValidationDraft,
+    ColumnsDraft, Conv2dDraft, CsvDraft, DatasetDraft, DistributionDraft, IdxDraft, LayerDraft, NpyDraft, NpzDraft,
+    ObjectiveDraft, RangeDraft, RefitDraft, StudyDraft, TrainingDraft, ValidationDraft,
 };
 
 use crate::params::raw_value;
@@ -11,10 +13,12 @@ use crate::v1;
 /// The study as it was written down.
 pub fn study_draft(study: v1::Study) -> StudyDraft {
     let objective = study.objective.unwrap_or_default();
+    let dataset = study.dataset.unwrap_or_default();
     StudyDraft {
         name: study.name,
         seed: study.seed,
-        dataset: study.dataset.and_then(|dataset| dataset.kind).map(dataset),
+        test_is_train: dataset.test_is_train,
+        dataset: dataset.kind.map(self::dataset),
         model: study
             .model
             .into_iter()
@@ -61,14 +65,16 @@ fn dataset(kind: v1::dataset::Kind) -> DatasetDraft {
         Kind::Csv(csv) => DatasetDraft::Csv(CsvDraft {
             train: csv.train,
             test: csv.test,
-            features: csv.features,
-            target: csv.target,
+            features: csv.features.map(columns),
+            target: csv.target.map(raw_value),
+            header: csv.header,
         }),
         Kind::Idx(idx) => DatasetDraft::Idx(IdxDraft {
             train_images: idx.train_images,
             train_labels: idx.train_labels,
             test_images: idx.test_images,
             test_labels: idx.test_labels,
+            layout: idx.layout,
         }),
         Kind::FashionMnist(_) => DatasetDraft::FashionMnist,
         Kind::Npy(npy) => DatasetDraft::Npy(NpyDraft {
@@ -76,13 +82,24 @@ fn dataset(kind: v1::dataset::Kind) -> DatasetDraft {
             train_targets: npy.train_targets,
             test_features: npy.test_features,
             test_targets: npy.test_targets,
+            layout: npy.layout,
         }),
         Kind::Npz(npz) => DatasetDraft::Npz(NpzDraft {
             train: npz.train,
             test: npz.test,
             features: npz.features,
             target: npz.target,
+            test_features: npz.test_features,
+            test_target: npz.test_target,
+            layout: npz.layout,
         }),
+    }
+}
+
+fn columns(value: Value) -> ColumnsDraft {
+    match value.kind {
+        Some(ValueKind::ListValue(list)) => ColumnsDraft::List(list.values.into_iter().map(raw_value).collect()),
+        _ => ColumnsDraft::Other(raw_value(value)),
     }
 }
 

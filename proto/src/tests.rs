@@ -1,5 +1,7 @@
 //! What requests may hold, field by field of the descriptors, so that no field that is added is left out.
 
+mod dataset;
+
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
@@ -145,11 +147,20 @@ fn texts_are_named_by_the_paths_that_users_write() {
     ] {
         assert!(paths.contains(&path.to_owned()), "{path}: {paths:?}");
     }
+    let name = |name: &str| prost_types::Value {
+        kind: Some(prost_types::value::Kind::StringValue(name.to_owned())),
+    };
+    let names = prost_types::ListValue {
+        values: ["a", "b\0", "c\n"].map(name).into(),
+    };
     let two = v1::Dataset {
         kind: Some(v1::dataset::Kind::Csv(v1::CsvDataset {
-            features: vec!["a".into(), "b\0".into(), "c\n".into()],
+            features: Some(prost_types::Value {
+                kind: Some(prost_types::value::Kind::ListValue(names)),
+            }),
             ..Default::default()
         })),
+        ..Default::default()
     };
     let study = v1::Study {
         dataset: Some(two),

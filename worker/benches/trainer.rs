@@ -205,7 +205,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<Member>, device: Device) -> an
         rows: ROWS,
         shape: SampleShape::Vector(1),
         features: Features::Floats(features),
-        targets: Targets::Numbers(targets),
+        targets: Some(Targets::Numbers(targets)),
     };
     Ok(TrainJob {
         seed: Seed(42),

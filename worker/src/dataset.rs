@@ -2,12 +2,16 @@
 //! device for all jobs.
 
 use std::collections::VecDeque;
+use std::io;
 
 use tch::Device;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
-use trawl_domain::dataset::{self, Allowance, FileHash, Format, Part, ReadError, Samples, TargetKind};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use trawl_domain::dataset::{
+    self, Allowance, Content, FileContent, FileHash, FileHasher, Format, Part, ReadError, Role, Samples, TargetKind,
+};
 use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_proto::v1;
 
@@ -27,6 +31,9 @@ pub enum DatasetError {
     /// What it sent is another file.
     #[error("dataset file {0}: what came has the hash {1}")]
     Hash(FileHash, FileHash),
+    /// There is no place for it on this machine's disk.
+    #[error("dataset file {0} cannot be kept on this machine's disk: {1}")]
+    Disk(FileHash, #[source] io::Error),
     /// The files are no such dataset.
     #[error("dataset file {0} {1}")]
     Read(FileHash, #[source] ReadError),
@@ -121,17 +128,18 @@ impl Datasets {
         };
         let train = self.part(connection, key(train), None).await?;
         let test = match test {
-            Some(test) => Some(self.part(connection, key(test), train.classes()).await?),
+            Some(test) => Some(self.part(connection, key(test), Some(train.classes())).await?),
             None => None,
         };
         Ok((train, test))
     }
 
+    /// One part; `test_of` has the classes of the training part for the test part.
     async fn part(
         &self,
         connection: &Connection,
         key: Key,
-        classes: Option<&[String]>,
+        test_of: Option<Option<&[String]>>,
     ) -> Result<DeviceTable, DatasetError> {
         let mut parts = self.parts.lock().await;
         if let Some(table) = parts.find(&key) {
@@ -143,7 +151,8 @@ impl Datasets {
             None => None,
         };
         let content = Part { features, targets };
-        let (samples, key) = read(key, content, classes.map(<[_]>::to_vec)).await?;
+        let test_of = test_of.map(|classes| classes.map(<[_]>::to_vec));
+        let (samples, key) = read(key, content, test_of).await?;
         parts.make_room(DeviceTable::bytes_of(&samples));
         let device = self.device;
         let table = on_thread(move || DeviceTable::new(&samples, device)).await?;
@@ -151,18 +160,23 @@ impl Datasets {
         Ok(table)
     }
 
-    /// The bytes of a file, from this machine's disk or else from the coordinator.
-    async fn file(&self, connection: &Connection, hash: FileHash) -> Result<Vec<u8>, DatasetError> {
+    /// A file, from this machine's disk or else from the coordinator.
+    async fn file(&self, connection: &Connection, hash: FileHash) -> Result<FileContent, DatasetError> {
+        let disk = |error| DatasetError::Disk(hash, error);
         let files = self.files.clone();
-        if let Some(content) = on_thread(move || files.read(hash)).await {
-            return Ok(content);
+        if let Some(file) = on_thread(move || files.open(hash)).await {
+            return FileContent::new(file).map_err(disk);
         }
-        let content = fetch(connection, hash).await?;
-        info!(dataset.sha256 = %hash, dataset.bytes = content.len(), "dataset file fetched");
+        let files = self.files.clone();
+        let new = on_thread(move || files.begin()).await.map_err(disk)?;
+        let mut written = tokio::fs::File::from_std(new.file.try_clone().map_err(disk)?);
+        let bytes = fetch(connection, hash, &mut written).await?;
+        written.flush().await.map_err(disk)?;
+        info!(dataset.sha256 = %hash, dataset.bytes = bytes, "dataset file fetched");
         let files = self.files.clone();
         let (content, kept) = on_thread(move || {
-            let kept = files.keep(hash, &content);
-            (content, kept)
+            let kept = files.keep(hash, &new);
+            (new.file.try_clone().and_then(FileContent::new), kept)
         })
         .await;
         if let Err(error) = kept {
@@ -170,17 +184,27 @@ impl Datasets {
             let folder = self.files.folder().display();
             warn!(dataset.sha256 = %hash, error = %error, "dataset file cannot be cached in {folder}");
         }
-        Ok(content)
+        content.map_err(disk)
     }
 }
 
 /// Reads what is in the files of a part, and drops them.
-async fn read(key: Key, content: Part<Vec<u8>>, classes: Option<Vec<String>>) -> Result<(Samples, Key), DatasetError> {
+async fn read(
+    key: Key,
+    content: Part<FileContent>,
+    test_of: Option<Option<Vec<String>>>,
+) -> Result<(Samples, Key), DatasetError> {
     on_thread(move || {
-        let part = content.as_ref().map(Vec::as_slice);
+        let part = content.as_ref().map(|content| content as &dyn Content);
+        let role = match &test_of {
+            None => Role::Train,
+            Some(classes) => Role::Test {
+                classes: classes.as_deref(),
+            },
+        };
         // The coordinator has counted the numbers of both parts.
         let mut allowance = Allowance::whole();
-        let samples = dataset::read(&key.format, key.kind, part, classes.as_deref(), &mut allowance);
+        let samples = dataset::read(&key.format, key.kind, role, part, &mut allowance);
         let samples = samples.map_err(|error| {
             let file = key.part.targets.filter(|_| error.in_targets);
             DatasetError::Read(file.unwrap_or(key.part.features), error)
@@ -198,11 +222,15 @@ async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     }
 }
 
-/// Fetches a file from the coordinator.
+/// Fetches a file from the coordinator; how many bytes it has.
 ///
 /// # Errors
-/// It does not answer, or what came is another file.
-pub async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, DatasetError> {
+/// It does not answer, what came is another file, or it cannot be written.
+pub async fn fetch(
+    connection: &Connection,
+    hash: FileHash,
+    into: &mut (impl AsyncWrite + Unpin),
+) -> Result<u64, DatasetError> {
     let failed = |status| DatasetError::Fetch(hash, Box::new(status));
     let request = v1::GetDatasetRequest {
         sha256: hash.to_string(),
@@ -213,18 +241,21 @@ pub async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, D
         .await
         .map_err(failed)?
         .into_inner();
-    let mut content = Vec::new();
+    let (mut hasher, mut bytes) = (FileHasher::default(), 0);
     while let Some(piece) = pieces.message().await.map_err(failed)? {
-        content.extend_from_slice(&piece.chunk);
-        if content.len() as u64 > DATASET_BYTES_MAX {
+        hasher.update(&piece.chunk);
+        bytes += piece.chunk.len() as u64;
+        if bytes > DATASET_BYTES_MAX {
             return Err(failed(tonic::Status::out_of_range(
                 "it is larger than any dataset may be",
             )));
         }
+        let written = into.write_all(&piece.chunk).await;
+        written.map_err(|error| DatasetError::Disk(hash, error))?;
     }
-    let came = FileHash::of(&content);
+    let came = hasher.finish();
     if came == hash {
-        Ok(content)
+        Ok(bytes)
     } else {
         Err(DatasetError::Hash(hash, came))
     }
@@ -232,7 +263,7 @@ pub async fn fetch(connection: &Connection, hash: FileHash) -> Result<Vec<u8>, D
 
 #[cfg(test)]
 mod tests {
-    use trawl_domain::dataset::{Columns, Features, SampleShape, Targets};
+    use trawl_domain::dataset::{Columns, Features, Header, SampleShape, Targets};
 
     use super::*;
 
@@ -245,6 +276,7 @@ mod tests {
             format: Format::Csv(Columns {
                 features: vec!["x".into()],
                 target: "y".into(),
+                header: Header::Checked,
             }),
             kind: TargetKind::Class,
             part,
@@ -257,10 +289,10 @@ mod tests {
             rows,
             shape: SampleShape::Vector(1),
             features: Features::Whole(vec![7; rows as usize]),
-            targets: Targets::Classes {
+            targets: Some(Targets::Classes {
                 labels: vec![0; rows as usize],
                 names: vec!["a".into(), "b".into()],
-            },
+            }),
         }
     }
 

@@ -4,17 +4,19 @@
 //! not find it fetches it again.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use tracing::warn;
-use trawl_domain::dataset::FileHash;
-use trawl_domain::limits::DATASET_BYTES_MAX;
+use trawl_domain::dataset::{FileHash, FileHasher};
 
 /// A file that is being written for so long belongs to a process that has ended.
 const PART_LEFT_AFTER: Duration = Duration::from_secs(3_600);
+/// Bytes that are hashed at once.
+const PIECE_BYTES: usize = 1 << 20;
 /// What the name of a file ends with that is not whole yet.
 const PART: &str = "part";
 
@@ -24,6 +26,21 @@ pub struct FileCache {
     folder: PathBuf,
     /// What all files together may take.
     bytes_max: u64,
+}
+
+/// A file that is being written: it is gone when this is dropped, unless it was kept.
+#[derive(Debug)]
+pub struct NewFile {
+    /// Its bytes.
+    pub file: File,
+    path: PathBuf,
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // One that was kept has another name.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// A file of the folder.
@@ -45,47 +62,57 @@ impl FileCache {
     }
 
     /// A file, which counts as used now; `None` if it is not there, or is broken.
-    pub fn read(&self, hash: FileHash) -> Option<Vec<u8>> {
-        let file = File::open(self.folder.join(hash.to_string())).ok()?;
-        let mut content = Vec::new();
-        (&file).take(DATASET_BYTES_MAX + 1).read_to_end(&mut content).ok()?;
-        if FileHash::of(&content) != hash {
+    pub fn open(&self, hash: FileHash) -> Option<File> {
+        let mut file = File::open(self.folder.join(hash.to_string())).ok()?;
+        let mut hasher = FileHasher::default();
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match file.read(&mut piece).ok()? {
+                0 => break,
+                len => hasher.update(&piece[..len]),
+            }
+        }
+        if hasher.finish() != hash {
             warn!(dataset.sha256 = %hash, "a cached dataset file is broken and is fetched again");
             return None;
         }
         // One that belongs to somebody else keeps its time.
         let _ = futimens(&file, &USED_NOW);
-        Some(content)
+        Some(file)
     }
 
-    /// Keeps a file, whole or not at all, and removes those used longest ago to make room for it.
+    /// Begins a file, which is in the folder until it is dropped, and for longer if it is kept.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn keep(&self, hash: FileHash, content: &[u8]) -> io::Result<()> {
+    pub fn begin(&self) -> io::Result<NewFile> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(&self.folder)?;
-        let path = self.folder.join(hash.to_string());
-        let part = path.with_extension(format!("{}.{PART}", std::process::id()));
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = self.folder.join(format!("{}-{number}.{PART}", std::process::id()));
         // Of an earlier process with the same number. A new file is no link to another one.
-        let _ = fs::remove_file(&part);
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&part)?;
-        let written = self.make_room(&file, content.len() as u64).and_then(|has_room| {
-            if has_room {
-                file.write_all(content)?;
-                fs::rename(&part, &path)?;
-            }
-            Ok(has_room)
-        });
-        if !matches!(written, Ok(true)) {
-            let _ = fs::remove_file(&part);
-        }
-        written.map(drop)
+        let _ = fs::remove_file(&path);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok(NewFile { file, path })
     }
 
-    /// Removes what is in the way of so many bytes more; false if they are more than all may be. The time is that of a new file:
-    /// the clock of the disk, by which the others have theirs.
-    fn make_room(&self, new: &File, bytes: u64) -> io::Result<bool> {
-        let now = new.metadata()?.modified()?;
+    /// Keeps a file that is whole, and removes those used longest ago to make room for it. One that is larger than all may be is not
+    /// kept.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn keep(&self, hash: FileHash, new: &NewFile) -> io::Result<()> {
+        if self.make_room(&new.file)? {
+            fs::rename(&new.path, self.folder.join(hash.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is in the way of a new file; false if it is larger than all may be. The time is that of the new file: the clock of
+    /// the disk, by which the others have theirs.
+    fn make_room(&self, new: &File) -> io::Result<bool> {
+        let metadata = new.metadata()?;
+        let (now, bytes) = (metadata.modified()?, metadata.len());
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -131,11 +158,11 @@ const USED_NOW: Timestamps = Timestamps {
     },
 };
 
-/// True for a file that some worker writes, or wrote: HASH.PROCESS.part.
+/// True for a file that some worker writes, or wrote: PROCESS-NUMBER.part.
 fn is_part(name: &str) -> bool {
-    let mut pieces = name.split('.');
-    let hash = pieces.next().is_some_and(|hash| hash.parse::<FileHash>().is_ok());
-    hash && pieces.next_back() == Some(PART)
+    let numbers = name.strip_suffix(PART).and_then(|name| name.strip_suffix('.'));
+    let numbers = numbers.and_then(|name| name.split_once('-'));
+    numbers.is_some_and(|(process, number)| process.parse::<u32>().is_ok() && number.parse::<u64>().is_ok())
 }
 
 /// Removes a file that another worker may have removed before.
@@ -148,6 +175,8 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, Write};
+
     use super::*;
 
     const BYTES: usize = 1_000;
@@ -155,6 +184,12 @@ mod tests {
     fn content(number: u8) -> (FileHash, Vec<u8>) {
         let content = vec![number; BYTES];
         (FileHash::of(&content), content)
+    }
+
+    fn keep(cache: &FileCache, hash: FileHash, content: &[u8]) {
+        let mut new = cache.begin().expect("a file");
+        new.file.write_all(content).expect("written");
+        cache.keep(hash, &new).expect("kept, if there is room");
     }
 
     /// As if a file had been used so many seconds after 1970.
@@ -177,14 +212,14 @@ mod tests {
         let path = |hash: FileHash| cache.folder().join(hash.to_string());
         for number in 0..3 {
             let (hash, content) = content(number);
-            cache.keep(hash, &content).expect("kept");
+            keep(&cache, hash, &content);
             used_at(&path(hash), i64::from(number));
         }
         // The oldest one is used again, and one is being read.
-        assert!(cache.read(content(0).0).is_some());
+        assert!(cache.open(content(0).0).is_some());
         let mut being_read = File::open(path(content(1).0)).expect("a file");
-        cache.keep(content(3).0, &content(3).1).expect("kept");
-        let there = [0, 1, 2, 3].map(|number| cache.read(content(number).0).is_some());
+        keep(&cache, content(3).0, &content(3).1);
+        let there = [0, 1, 2, 3].map(|number| cache.open(content(number).0).is_some());
         assert_eq!(there, [true, false, true, true]);
         let mut read = Vec::new();
         being_read.read_to_end(&mut read).expect("it is whole for its reader");
@@ -192,7 +227,7 @@ mod tests {
 
         // More than all may be: it is not kept, and the others stay.
         let large = vec![9; 3 * BYTES + 1];
-        cache.keep(FileHash::of(&large), &large).expect("not kept");
+        keep(&cache, FileHash::of(&large), &large);
         assert_eq!(fs::read_dir(cache.folder()).expect("a folder").count(), 3);
     }
 
@@ -201,14 +236,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = FileCache::new(folder.path().to_owned(), BYTES as u64);
         let (hash, bytes) = content(0);
-        let files = [format!("{hash}.1.part"), format!("{hash}.2.part"), "notes".to_owned()];
+        let files = ["1-0.part".to_owned(), "2-0.part".to_owned(), "notes".to_owned()];
         for name in &files {
             fs::write(folder.path().join(name), "x").expect("written");
         }
         for name in [&files[0], &files[2]] {
             used_at(&folder.path().join(name), 0);
         }
-        cache.keep(hash, &bytes).expect("kept");
+        keep(&cache, hash, &bytes);
         let there = files.map(|name| folder.path().join(name).exists());
         assert_eq!(there, [false, true, true]);
     }
@@ -218,9 +253,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = FileCache::new(folder.path().to_owned(), 1 << 20);
         let (hash, bytes) = content(0);
-        cache.keep(hash, &bytes).expect("kept");
-        assert_eq!(cache.read(hash), Some(bytes));
+        keep(&cache, hash, &bytes);
+        let mut read = Vec::new();
+        let mut file = cache.open(hash).expect("a file");
+        file.rewind().expect("its beginning");
+        file.read_to_end(&mut read).expect("it can be read");
+        assert_eq!(read, bytes);
         fs::write(folder.path().join(hash.to_string()), "other").expect("written");
-        assert_eq!(cache.read(hash), None);
+        assert!(cache.open(hash).is_none());
     }
 }

@@ -60,7 +60,7 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<Member>)
         rows: ROWS,
         shape,
         features: Features::Floats(values),
-        targets,
+        targets: Some(targets),
     };
     TrainJob {
         seed: Seed(11),

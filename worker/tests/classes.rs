@@ -50,7 +50,7 @@ fn images() -> Samples {
             width: WIDTH as u32,
         },
         features: Features::Bytes(pixels()),
-        targets: targets(),
+        targets: Some(targets()),
     }
 }
 
@@ -64,7 +64,7 @@ fn table() -> Samples {
         rows: ROWS,
         shape: SampleShape::Vector(3),
         features: Features::Floats((0..ROWS).flat_map(row).collect()),
-        targets: targets(),
+        targets: Some(targets()),
     }
 }
 

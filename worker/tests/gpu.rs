@@ -98,7 +98,7 @@ fn wide(units: u32, device: Device) -> TrainJob {
         rows: ROWS,
         shape: SampleShape::Vector(1),
         features: Features::Floats(values.clone()),
-        targets: Targets::Numbers(values),
+        targets: Some(Targets::Numbers(values)),
     };
     TrainJob {
         seed: Seed(1),

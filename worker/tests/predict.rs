@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tch::Device;
 use tempfile::TempDir;
-use trawl_domain::dataset::{Columns, Features, Format, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Columns, Header, Features, Format, SampleShape, Samples, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::network::{Activation, Architecture, Conv2d, Hyperparameters, Layer, Loss, Optimizer};
 use trawl_domain::seed::{Owner, Purpose, Seed};
@@ -55,7 +55,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
         dropout,
         format,
         train: job.data.shallow_clone(),
-        test: job.data,
+        test: Some(job.data),
         inputs: Vec::new(),
     };
     let made = analyse(&subject, &Interrupter::new(), &mut |artifact| {
@@ -118,7 +118,7 @@ fn table(batch_size: u32) -> TempDir {
     let samples = Samples {
         rows: ROWS,
         shape: SampleShape::Vector(2),
-        targets: Targets::Numbers(x.chunks(2).map(|x| x[0] - 2.0 * x[1]).collect()),
+        targets: Some(Targets::Numbers(x.chunks(2).map(|x| x[0] - 2.0 * x[1]).collect())),
         features: Features::Floats(x.clone()),
     };
     let architecture = Architecture {
@@ -137,6 +137,7 @@ fn table(batch_size: u32) -> TempDir {
     let columns = Columns {
         features: vec!["x, 1".to_owned(), "x2".to_owned()],
         target: "y".to_owned(),
+        header: Header::Checked,
     };
     let folder = refit(architecture, &samples, Format::Csv(columns));
     // Columns in another order, and one that nobody asked for.
@@ -225,10 +226,10 @@ fn images_are_predicted_as_the_refit_predicted_them() {
         rows: ROWS,
         shape,
         features: Features::Bytes(pixels.clone()),
-        targets: Targets::Classes {
+        targets: Some(Targets::Classes {
             labels: (0..ROWS).map(|row| row % 3).collect(),
             names: ["a", "b", "c"].map(str::to_owned).to_vec(),
-        },
+        }),
     };
     let conv = Conv2d {
         filters: 4,
@@ -249,7 +250,7 @@ fn images_are_predicted_as_the_refit_predicted_them() {
         batch_size: 8,
         epochs: 2,
     };
-    let folder = refit(architecture, &samples, Format::Idx);
+    let folder = refit(architecture, &samples, Format::Idx(None));
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("new"), idx(&pixels)).expect("written");
     let mut request = request(&folder, &["new"]);

@@ -40,7 +40,7 @@ fn table(shift: f64) -> DeviceTable {
         rows: ROWS as u32,
         shape: SampleShape::Vector(2),
         features: Features::Floats(features),
-        targets: Targets::Numbers(targets),
+        targets: Some(Targets::Numbers(targets)),
     };
     DeviceTable::new(&samples, device()).expect("samples on the device")
 }

@@ -5,11 +5,10 @@
 //! only regular ones are read, and others are opened without blocking.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use trawl_domain::limits::DATASET_BYTES_MAX;
 
 /// A folder below which requests may name files.
 #[derive(Clone, Debug)]
@@ -73,21 +72,6 @@ fn regular(file: File) -> io::Result<File> {
     } else {
         Err(io::Error::other("is not a file"))
     }
-}
-
-/// All bytes of a file; `None` if they are more than a dataset's file may have.
-///
-/// # Errors
-/// It cannot be read.
-pub(super) fn read(file: File) -> io::Result<Option<Vec<u8>>> {
-    let bytes = file.metadata()?.len();
-    if bytes > DATASET_BYTES_MAX {
-        return Ok(None);
-    }
-    let mut content = Vec::with_capacity(bytes as usize);
-    // It may grow meanwhile.
-    file.take(DATASET_BYTES_MAX + 1).read_to_end(&mut content)?;
-    Ok(Some(content).filter(|content| content.len() as u64 <= DATASET_BYTES_MAX))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::finish_trials::{finish_refit, finish_trials};
 use super::{App, AppError, Effects, load_study};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, LeaseClaim, Outcome};
+use crate::store::studies::StudyRecord;
 use crate::store::{Connection, artifacts, checkpoints, folds, refits, studies, trials};
 
 /// What the test rows say, for a refit's fit on all training rows.
@@ -31,7 +32,8 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
         return Ok(leases::ended_as(&mut tx, claim, Outcome::Finished).await?);
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
-    let epochs = architecture(&mut tx, &job).await?.epochs;
+    let study = studies::get(&mut tx, job.study_id).await?;
+    let epochs = architecture(&mut tx, &study, &job).await?.epochs;
     let lacking = folds::complete(&mut tx, job.job_id, epochs).await?;
     if lacking > 0 {
         return Err(AppError::invalid(
@@ -43,7 +45,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     trials::add_worker_seconds(&mut tx, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(&mut tx, job.job_id, JobEnd::Completed).await?;
     checkpoints::remove_of_jobs(&mut tx, &[job.job_id]).await?;
-    take_test(&mut tx, &job, test).await?;
+    take_test(&mut tx, &study, &job, test).await?;
     let effects = finish_owners(app, &mut tx, &job).await?;
     tx.commit().await?;
     app.metrics.lease_ended(Outcome::Finished);
@@ -54,9 +56,12 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
 }
 
 /// What the members of a job have in common.
-pub(super) async fn architecture(conn: &mut Connection, job: &JobRecord) -> Result<Architecture, AppError> {
-    let record = studies::get(conn, job.study_id).await?;
-    let study = load_study(&record)?;
+pub(super) async fn architecture(
+    conn: &mut Connection,
+    record: &StudyRecord,
+    job: &JobRecord,
+) -> Result<Architecture, AppError> {
+    let study = load_study(record)?;
     let members = jobs::members(conn, &[job.job_id]).await?;
     let first = members
         .first()
@@ -66,19 +71,25 @@ pub(super) async fn architecture(conn: &mut Connection, job: &JobRecord) -> Resu
         Some(_) => study.refit_config(&first.params),
     };
     Ok(config
-        .map_err(|violation| AppError::stored_study(&record, &violation))?
+        .map_err(|violation| AppError::stored_study(record, &violation))?
         .architecture)
 }
 
-async fn take_test(conn: &mut Connection, job: &JobRecord, test: TestMetrics) -> Result<(), AppError> {
+async fn take_test(
+    conn: &mut Connection,
+    study: &StudyRecord,
+    job: &JobRecord,
+    test: TestMetrics,
+) -> Result<(), AppError> {
     if test.accuracy.is_some_and(|accuracy| !(0.0..=1.0).contains(&accuracy)) {
         return Err(AppError::invalid("test_accuracy", "must be from 0 to 1"));
     }
-    match (job.split, job.refit, test.loss) {
-        (JobSplit::All, Some(refit), Some(loss)) if is_loss(loss) => {
+    let measured = job.refit.filter(|_| job.split == JobSplit::All && study.measures_tests());
+    match (measured, test.loss) {
+        (Some(refit), Some(loss)) if is_loss(loss) => {
             Ok(refits::keep_test(conn, job.study_id, refit, loss, test.accuracy).await?)
         }
-        (JobSplit::All, Some(refit), _) => {
+        (Some(refit), _) => {
             // Training diverged, or the test rows made the loss so large that it is none: either way there is nothing to rank.
             let unfinished = refits::lock_unfinished(conn, job.study_id, refit).await?;
             if unfinished.is_some() {
@@ -86,11 +97,11 @@ async fn take_test(conn: &mut Connection, job: &JobRecord, test: TestMetrics) ->
             }
             Ok(())
         }
-        (_, _, Some(_)) => Err(AppError::invalid(
+        (None, Some(_)) => Err(AppError::invalid(
             "test_loss",
-            "this job does not look at the test rows",
+            "this job does not look at test rows that have targets",
         )),
-        (_, _, None) => Ok(()),
+        (None, None) => Ok(()),
     }
 }
 

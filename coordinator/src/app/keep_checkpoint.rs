@@ -59,7 +59,8 @@ pub(super) async fn note(app: &App, head: CheckpointHead) -> Result<Option<Strin
 
 /// Whether a job can have such a checkpoint: no more than its networks take, after epochs that all of its members reported.
 async fn check(conn: &mut Connection, job: &JobRecord, head: CheckpointHead) -> Result<(), AppError> {
-    let bytes_max = architecture(conn, job).await?.checkpoint_bytes_max(job.members);
+    let study = studies::get(conn, job.study_id).await?;
+    let bytes_max = architecture(conn, &study, job).await?.checkpoint_bytes_max(job.members);
     if !(1..=bytes_max).contains(&head.announced.bytes) {
         return Err(AppError::invalid(
             "bytes",

@@ -66,8 +66,8 @@ use crate::store::studies::{self, StudyRecord, StudyRef};
 /// Steps of workers that are carried out at once, but for heartbeats and reports: with the turns of users they leave connections to
 /// Postgres for those, so that no lease runs out because many ask for jobs.
 const WORKERS_STEPS_AT_ONCE: usize = 4;
-/// Datasets of studies that are read at once, to be checked; further ones wait. One takes 384 MiB at most: 128 of files, and
-/// four bytes for each number.
+/// Datasets of studies that are read at once, to be checked; further ones wait. One takes 272 MiB at most: four bytes for
+/// each number, and what a second look at its columns takes.
 const DATASETS_READ_AT_ONCE: usize = 1;
 /// How long a file may take from its first byte to its last: the largest one at 600 KiB a second.
 pub const UPLOAD_WITHIN: Duration = Duration::from_secs(3_600);

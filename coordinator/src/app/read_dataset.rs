@@ -1,19 +1,19 @@
 //! Reads the files that a study names: from a path of this machine, from those that were registered, or FashionMNIST.
 //!
-//! One part of one dataset is in memory at a time, whatever number of studies is submitted, and it is read on a thread that
-//! serves nobody else.
+//! The numbers of one part of one dataset are in memory at a time, whatever number of studies is submitted, and it is read on a
+//! thread that serves nobody else. Files are read in pieces.
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use trawl_domain::check::{FilePlace, FileRef, Source};
 use trawl_domain::dataset::{
-    self, Allowance, DatasetShape, FileHash, Format, Part, ReadError, SampleShape, TargetKind,
+    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, Format, Part, ReadError, Role, RowsDigest,
+    SampleShape, TargetKind,
 };
 use trawl_domain::limits::{DATASET_BYTES_MAX, DATASET_VALUES_MAX};
 use trawl_domain::violation::Violations;
@@ -40,6 +40,8 @@ pub(super) type PartFiles = Part<DatasetFile>;
 pub(super) struct DatasetFiles {
     pub(super) train: PartFiles,
     pub(super) test: Option<PartFiles>,
+    /// False if the test rows have no targets.
+    pub(super) test_is_labelled: bool,
 }
 
 impl DatasetFiles {
@@ -89,9 +91,19 @@ pub(super) async fn read_dataset(
         Some(test) => Some(reading.part(test, Some(&train)).await?),
         None => None,
     };
-    let read = train.files.zip(train.content).map(|(files, content)| {
-        let test = test.and_then(|test| test.files);
-        (DatasetFiles { train: files, test }, content.shape)
+    let test_content = test.as_ref().and_then(|test| test.content.as_ref());
+    if let (Some(named), Some(train), Some(test)) = (&source.test, &train.content, test_content) {
+        reading.check_test(named, train, test);
+    }
+    let test_is_labelled = test_content.is_none_or(|test| test.is_labelled);
+    let shape = train.content.and_then(|content| content.shape);
+    let read = train.files.zip(shape).map(|(files, shape)| {
+        let files = DatasetFiles {
+            train: files,
+            test: test.and_then(|test| test.files),
+            test_is_labelled,
+        };
+        (files, shape)
     });
     Ok(reading.violations.into_result(read))
 }
@@ -112,46 +124,42 @@ struct Reading<'a> {
 /// One part: its files, if all are there, and what is in them, if it is what it should be.
 struct ReadPart {
     files: Option<PartFiles>,
-    content: Option<Content>,
+    content: Option<PartContent>,
 }
 
 /// What is kept of the content of a part.
-struct Content {
-    shape: DatasetShape,
+struct PartContent {
+    /// Of a training part.
+    shape: Option<DatasetShape>,
     sample: SampleShape,
     classes: Option<Vec<String>>,
+    is_labelled: bool,
+    rows: RowsDigest,
 }
 
 impl Reading<'_> {
     /// Reads a part; after a training part that is broken, whether the files of the test part are there.
     async fn part(&mut self, named: &Part<FileRef>, train: Option<&ReadPart>) -> Result<ReadPart, AppError> {
-        debug_assert_eq!(
-            named.targets.is_some(),
-            !matches!(self.source.format, Format::Csv(_) | Format::Npz(_))
-        );
         let features = self.file(&named.features).await?;
         let targets = match &named.targets {
             Some(file) => Some(self.file(file).await?),
             None => None,
         };
-        let (Some((features, features_bytes)), Some(targets)) = (features, transpose(targets)) else {
+        let (Some((features, features_content)), Some(targets)) = (features, transpose(targets)) else {
             return Ok(ReadPart {
                 files: None,
                 content: None,
             });
         };
-        let (targets, targets_bytes) = targets.unzip();
-        let bytes = Part {
-            features: features_bytes,
-            targets: targets_bytes,
+        let (targets, targets_content) = targets.unzip();
+        let content = Part {
+            features: features_content,
+            targets: targets_content,
         };
         let content = match train.map(|train| train.content.as_ref()) {
             Some(None) => None,
-            Some(Some(train)) => {
-                let test = self.parse(named, bytes, train.classes.clone()).await?;
-                self.check_sample(named, train, test)
-            }
-            None => self.parse(named, bytes, None).await?,
+            Some(Some(train)) => self.parse(named, content, Some(train.classes.clone())).await?,
+            None => self.parse(named, content, None).await?,
         };
         Ok(ReadPart {
             files: Some(Part { features, targets }),
@@ -159,51 +167,66 @@ impl Reading<'_> {
         })
     }
 
-    fn check_sample(&mut self, named: &Part<FileRef>, train: &Content, test: Option<Content>) -> Option<Content> {
-        if let Some(test) = test.as_ref().filter(|test| test.sample != train.sample) {
+    /// Whether the test part can be one of this training part.
+    fn check_test(&mut self, named: &Part<FileRef>, train: &PartContent, test: &PartContent) {
+        let field = &named.features.field;
+        if test.sample != train.sample {
             self.violations.add(
-                &named.features.field,
+                field,
                 format!(
                     "has rows of {}, and the training part rows of {}",
                     test.sample, train.sample
                 ),
             );
+        } else if test.rows == train.rows && !self.source.test_is_train {
+            self.violations.add(
+                field,
+                "has the very rows of the training part: what is measured on them says nothing about new rows; name other files or \
+                 arrays, or say that it is meant by `test_is_train: true` in `dataset`",
+            );
         }
-        test
     }
 
-    /// Reads what is in the files of a part, and drops them.
+    /// Reads what is in the files of a part, and drops it; `test_of` has the classes of the training part for the test part.
     async fn parse(
         &mut self,
         named: &Part<FileRef>,
-        bytes: Part<Bytes>,
-        classes: Option<Vec<String>>,
-    ) -> Result<Option<Content>, AppError> {
+        content: Part<FileContent>,
+        test_of: Option<Option<Vec<String>>>,
+    ) -> Result<Option<PartContent>, AppError> {
         let (format, kind, values) = (self.source.format.clone(), self.kind, self.values);
-        let (turn, stop) = (Arc::clone(&self.turn), self.stop.clone());
+        let (turn, stop, is_test) = (Arc::clone(&self.turn), self.stop.clone(), test_of.is_some());
         let parsed = on_thread(move || {
             let mut allowance = Allowance {
                 values,
                 go_on: &|| !stop.is_cancelled(),
             };
-            let part = bytes.as_ref().map(|bytes| &bytes[..]);
-            let samples = dataset::read(&format, kind, part, classes.as_deref(), &mut allowance);
-            let content = samples.map(|samples| Content {
+            let role = match &test_of {
+                None => Role::Train,
+                Some(classes) => Role::Test {
+                    classes: classes.as_deref(),
+                },
+            };
+            let part = content.as_ref().map(|content| content as &dyn dataset::Content);
+            let samples = dataset::read(&format, kind, role, part, &mut allowance);
+            let content = samples.map(|samples| PartContent {
                 shape: samples.dataset_shape(),
                 sample: samples.shape,
                 classes: samples.classes().map(<[_]>::to_vec),
+                is_labelled: samples.targets.is_some(),
+                rows: samples.rows_digest(),
             });
             let values = allowance.values;
             // What they had in memory is free before somebody else's turn.
-            drop((bytes, turn));
+            drop((content, turn));
             (content, values)
         });
         let (content, values) = parsed.await?;
         self.values = values;
-        Ok(content.map_err(|error| self.refuse(named, &error)).ok())
+        Ok(content.map_err(|error| self.refuse(named, is_test, &error)).ok())
     }
 
-    fn refuse(&mut self, named: &Part<FileRef>, error: &ReadError) {
+    fn refuse(&mut self, named: &Part<FileRef>, is_test: bool, error: &ReadError) {
         let file = named.targets.as_ref().filter(|_| error.in_targets);
         let file = file.unwrap_or(&named.features);
         // What stands in a file is shown to those who sent it, and its hash shows that they have it.
@@ -215,20 +238,30 @@ impl Reading<'_> {
         } else {
             &error.unquoted
         };
-        let field = field_of(&self.source.format, file, error);
+        let field = self.source.field_of(is_test, error);
         self.violations
             .add(field, format!("{}: {reason}", name_of(&file.place)));
     }
 
-    /// One file with its bytes; `None` if it cannot be had, which is noted.
-    async fn file(&mut self, file: &FileRef) -> Result<Option<(DatasetFile, Bytes)>, AppError> {
+    /// One file, open; `None` if it cannot be had, which is noted.
+    async fn file(&mut self, file: &FileRef) -> Result<Option<(DatasetFile, FileContent)>, AppError> {
+        let (turn, stop) = (Arc::clone(&self.turn), self.stop.clone());
         let read = match registered_name(&file.place) {
-            Some(name) => registered(self.app, name).await?,
+            Some(name) => match open_registered(self.app, name).await? {
+                Ok((hash, opened)) => {
+                    on_thread(move || {
+                        let read = check_registered(hash, opened, &stop);
+                        drop(turn);
+                        read
+                    })
+                    .await?
+                }
+                Err(reason) => Err(reason),
+            },
             None => {
                 let (settings, place) = (self.app.settings.clone(), file.place.clone());
-                let turn = Arc::clone(&self.turn);
                 on_thread(move || {
-                    let read = read_file(&settings, &place);
+                    let read = read_file(&settings, &place, &stop);
                     drop(turn);
                     read
                 })
@@ -236,12 +269,9 @@ impl Reading<'_> {
             }
         };
         Ok(match read {
-            Ok((sha256, content)) => {
+            Ok((fingerprint, content)) => {
                 let file = DatasetFile {
-                    fingerprint: Fingerprint {
-                        bytes: content.len() as u64,
-                        sha256,
-                    },
+                    fingerprint,
                     place: file.place.clone(),
                 };
                 Some((file, content))
@@ -269,19 +299,6 @@ async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     done.map_err(|error| AppError::Internal(format!("reading a dataset: {error}")))
 }
 
-/// A missing column is the mistake of the field that names it.
-fn field_of(format: &Format, file: &FileRef, error: &ReadError) -> String {
-    match (format, &error.column) {
-        (Format::Csv(columns), Some(column)) => match columns.features.iter().position(|feature| feature == column) {
-            Some(index) => format!("dataset.csv.features[{index}]"),
-            None => "dataset.csv.target".to_owned(),
-        },
-        (Format::Npz(arrays), Some(array)) if arrays.features == *array => "dataset.npz.features".to_owned(),
-        (Format::Npz(_), Some(_)) => "dataset.npz.target".to_owned(),
-        _ => file.field.clone(),
-    }
-}
-
 /// What a file is called by those who name it.
 fn name_of(place: &FilePlace) -> &str {
     match place {
@@ -301,7 +318,7 @@ fn is_registered(place: &FilePlace) -> bool {
     registered_name(place).is_some()
 }
 
-async fn registered(app: &App, hash: &str) -> Result<Result<(FileHash, Bytes), String>, AppError> {
+async fn open_registered(app: &App, hash: &str) -> Result<Result<(FileHash, File), String>, AppError> {
     let Ok(hash) = hash.parse::<FileHash>() else {
         return Ok(Err(format!("{REGISTERED} must be followed by 64 hexadecimal digits")));
     };
@@ -310,32 +327,73 @@ async fn registered(app: &App, hash: &str) -> Result<Result<(FileHash, Bytes), S
         return Ok(Err(format!("no file with the hash {hash} is registered")));
     }
     drop(conn);
-    let content = app.files.read_whole(&dataset_files::object_key(hash)).await?;
-    if FileHash::of(&content) != hash {
-        return Ok(Err(format!(
-            "the file with the hash {hash} is broken; register it again"
-        )));
-    }
-    Ok(Ok((hash, content)))
+    let opened = app.files.open_file(&dataset_files::object_key(hash)).await?;
+    Ok(Ok((hash, opened)))
 }
 
-/// A file of this machine, with its hash.
-fn read_file(settings: &Settings, place: &FilePlace) -> Result<(FileHash, Bytes), String> {
-    let file = open(settings, place)?;
-    let content = match dataset_dir::read(file) {
-        Ok(Some(content)) => content,
-        Ok(None) => return Err(format!("{} is larger than {DATASET_BYTES_MAX} bytes", name_of(place))),
-        Err(error) => match place {
-            FilePlace::FashionMnist { name, .. } => return Err(format!("the coordinator's {name}: {error}")),
-            FilePlace::Named(path) => return Err(unreadable(path)),
-        },
+fn check_registered(
+    hash: FileHash,
+    opened: File,
+    stop: &CancellationToken,
+) -> Result<(Fingerprint, FileContent), String> {
+    let content = FileContent::new(opened).map_err(|error| format!("the file with the hash {hash}: {error}"))?;
+    match fingerprint(&content, stop) {
+        Ok(Some(fingerprint)) if fingerprint.sha256 == hash => Ok((fingerprint, content)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err("takes too long to be read".to_owned()),
+        _ => Err(format!("the file with the hash {hash} is broken; register it again")),
+    }
+}
+
+/// A file of this machine.
+fn read_file(
+    settings: &Settings,
+    place: &FilePlace,
+    stop: &CancellationToken,
+) -> Result<(Fingerprint, FileContent), String> {
+    let failed = |error: io::Error| match place {
+        _ if error.kind() == io::ErrorKind::Interrupted => "takes too long to be read".to_owned(),
+        FilePlace::FashionMnist { name, .. } => format!("the coordinator's {name}: {error}"),
+        FilePlace::Named(path) => unreadable(path),
     };
-    let hash = FileHash::of(&content);
+    let content = FileContent::new(open(settings, place)?).map_err(failed)?;
+    let Some(fingerprint) = fingerprint(&content, stop).map_err(failed)? else {
+        return Err(format!("{} {}", name_of(place), dataset::TOO_LARGE));
+    };
     match place {
-        FilePlace::FashionMnist { name, sha256 } if hash.to_string() != *sha256 => Err(format!(
+        FilePlace::FashionMnist { name, sha256 } if fingerprint.sha256.to_string() != *sha256 => Err(format!(
             "the coordinator's {name} is not FashionMNIST's: its hash is another"
         )),
-        _ => Ok((hash, content.into())),
+        _ => Ok((fingerprint, content)),
+    }
+}
+
+/// Size and hash of a file; `None` if it is larger than a dataset's file may be.
+///
+/// # Errors
+/// It cannot be read, or is not waited for any more.
+fn fingerprint(content: &FileContent, stop: &CancellationToken) -> io::Result<Option<Fingerprint>> {
+    const PIECE_BYTES: usize = 1 << 20;
+    if content.bytes() > DATASET_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut source = content.open()?;
+    let (mut hasher, mut bytes) = (FileHasher::default(), 0);
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        if stop.is_cancelled() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let len = source.read(&mut piece)?;
+        if len == 0 {
+            let sha256 = hasher.finish();
+            return Ok(Some(Fingerprint { bytes, sha256 }));
+        }
+        hasher.update(&piece[..len]);
+        bytes += len as u64;
+        // It may grow meanwhile.
+        if bytes > DATASET_BYTES_MAX {
+            return Ok(None);
+        }
     }
 }
 

@@ -108,6 +108,7 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(
         goal: study.objective.goal,
         train: hashes(&checked.files.train),
         test: checked.files.test.as_ref().map(hashes),
+        test_is_labelled: checked.files.test_is_labelled,
         shape: study.shape,
         max_trials: study.max_trials,
         epochs_asked: asked,

@@ -1,130 +1,98 @@
 //! IDX, the format of MNIST and its kin: a magic number, sizes, then plain bytes (<http://yann.lecun.com/exdb/mnist/>).
 
-use super::read_error::Reason;
-use super::{Allowance, FeatureRows, Features, ReadError, Samples, TargetKind, Targets, numbered_classes, rows_of};
+use std::io::{ErrorKind, Read};
 
-/// Type code of unsigned bytes, the third byte of the magic number.
-const UNSIGNED_BYTE: u8 = 8;
+use super::array::{Array, Header};
+use super::element::Element;
+use super::input::{Input, unreadable};
+use super::signature::FileKind;
+use super::{Content, Reason};
 
-/// Reads images and their labels. `known` names the classes; where it and `classes` are `None`, there are as many as the
-/// highest label says.
-pub(super) fn read(
-    images: &[u8],
-    labels: &[u8],
-    kind: TargetKind,
-    known: Option<&[&str]>,
-    classes: Option<&[String]>,
-    allowance: &mut Allowance<'_>,
-) -> Result<Samples, ReadError> {
-    let FeatureRows { rows, shape, features } = read_features(images, allowance)?;
-    let (label_dims, labels) = array(labels).map_err(ReadError::targets)?;
-    if label_dims != [rows] {
-        return Err(ReadError::targets(Reason::quoting(|quote| {
-            let (labels, rows) = (quote.of(format!("{label_dims:?}")), quote.of(rows));
-            format!("has labels of size {labels}, and there are {rows} images")
-        })));
-    }
-    let targets = match kind {
-        TargetKind::Class => numbered_classes(labels.iter().copied().map(u32::from).collect(), known, classes)?,
-        TargetKind::Number => Targets::Numbers(labels.iter().copied().map(f32::from).collect()),
+/// Opens a file with one array of unsigned bytes.
+pub(super) fn open(content: &dyn Content) -> Result<Array<'_>, Reason> {
+    let mut input = Input::open(content, FileKind::Idx)?;
+    let mut magic = Vec::with_capacity(4);
+    let read = (&mut input).take(4).read_to_end(&mut magic);
+    read.map_err(|error| unreadable(&error))?;
+    let &[zero, zero_too, kind, size_count] = magic.as_slice() else {
+        return Err(Reason::plain(format!(
+            "ends within the magic number, after {} bytes",
+            magic.len()
+        )));
     };
-    Ok(Samples {
-        rows,
-        shape,
-        features,
-        targets,
-    })
-}
-
-/// Reads images, or vectors, of bytes.
-pub(super) fn read_features(images: &[u8], allowance: &mut Allowance<'_>) -> Result<FeatureRows, ReadError> {
-    let (dims, pixels) = array(images).map_err(ReadError::features)?;
-    let (rows, shape) = rows_of(&dims).ok_or_else(|| {
-        ReadError::features(Reason::quoting(|quote| {
-            let count = quote.of(dims.len());
-            format!("has {count} dimensions; images have 3, or 4 with channels, and vectors 2")
-        }))
-    })?;
-    if rows == 0 || shape.is_empty() {
-        return Err(ReadError::features("has no rows"));
-    }
-    allowance.take(rows, shape)?;
-    Ok(FeatureRows {
-        rows,
-        shape,
-        features: Features::Bytes(pixels.to_vec()),
-    })
-}
-
-/// Sizes and bytes of an array of unsigned bytes.
-fn array(bytes: &[u8]) -> Result<(Vec<u32>, &[u8]), Reason> {
-    let (&magic, mut rest) = bytes
-        .split_first_chunk::<4>()
-        .ok_or_else(|| Reason::plain(format!("ends within the magic number, after {} bytes", bytes.len())))?;
-    let [zero, zero_too, kind, dim_count] = magic;
-    if (zero, zero_too) != (0, 0) || !(1..=4).contains(&dim_count) {
+    if (zero, zero_too) != (0, 0) || !(1..=4).contains(&size_count) {
         return Err(Reason::quoting(|quote| {
-            let magic = quote.of(format!("{:#010x}", u32::from_be_bytes(magic)));
+            let magic = quote.of(format!(
+                "{:#010x}",
+                u32::from_be_bytes([zero, zero_too, kind, size_count])
+            ));
             format!("is no IDX file: its magic number is {magic}")
         }));
     }
-    if kind != UNSIGNED_BYTE {
-        return Err(Reason::quoting(|quote| {
-            let kind = quote.of(format!("{kind:#04x}"));
-            format!("holds elements of type {kind}; only unsigned bytes (0x08) are read")
-        }));
+    let other = match kind {
+        8 => None,
+        9 => Some("signed bytes"),
+        0x0b => Some("16-bit integers"),
+        0x0c => Some("32-bit integers"),
+        0x0d => Some("32-bit floats"),
+        0x0e => Some("64-bit floats"),
+        _ => {
+            return Err(Reason::quoting(|quote| {
+                let kind = quote.of(format!("{kind:#04x}"));
+                format!("holds elements of type {kind}, which is not known; unsigned bytes (0x08) are read")
+            }));
+        }
+    };
+    if let Some(other) = other {
+        return Err(Reason::plain(format!(
+            "holds {other}, and IDX files of unsigned bytes are read: save the array with numpy.save, for dataset.npy"
+        )));
     }
-    let mut dims = Vec::with_capacity(usize::from(dim_count));
-    let mut len = 1_u64;
-    for dim in 0..dim_count {
-        let (&size, after) = rest.split_first_chunk::<4>().ok_or_else(|| {
-            Reason::quoting(|quote| {
-                let count = quote.of(dim_count);
-                format!("ends within its sizes, at number {dim} of {count}")
-            })
+    let mut sizes = Vec::with_capacity(usize::from(size_count));
+    for number in 0..size_count {
+        let mut size = [0; 4];
+        input.read_exact(&mut size).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Reason::quoting(|quote| {
+                let count = quote.of(size_count);
+                format!("ends within its sizes, at number {number} of {count}")
+            }),
+            _ => unreadable(&error),
         })?;
-        let size = u32::from_be_bytes(size);
-        len = len.saturating_mul(u64::from(size));
-        dims.push(size);
-        rest = after;
+        sizes.push(u64::from(u32::from_be_bytes(size)));
     }
-    if rest.len() as u64 != len {
-        return Err(Reason::quoting(|quote| {
-            let (dims, len) = (quote.of(format!("{dims:?}")), quote.of(len));
-            format!("has {} bytes behind its sizes {dims}, which ask for {len}", rest.len())
-        }));
-    }
-    Ok((dims, rest))
+    let before = 4 + 4 * u64::from(size_count);
+    let (bytes, bytes_max) = (input.bytes, input.bytes_max);
+    let header = Header {
+        sizes,
+        element: Element::BYTE,
+        is_fortran: false,
+        is_picture: true,
+    };
+    let bytes = bytes.map(|bytes| bytes.saturating_sub(before));
+    Array::new(header, Box::new(input), bytes, bytes_max.saturating_sub(before))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Format, Part, TargetShape};
-    use super::*;
-
-    fn idx(dims: &[u32], content: &[u8]) -> Vec<u8> {
-        let mut file = vec![0, 0, UNSIGNED_BYTE, dims.len() as u8];
-        dims.iter().for_each(|dim| file.extend(dim.to_be_bytes()));
-        file.extend(content);
-        file
-    }
+    use super::super::testing::{gzip, idx, read, read_test};
+    use super::super::{Features, Format, ReadError, Samples, TargetKind, TargetShape, Targets};
 
     fn read_both(images: &[u8], labels: &[u8]) -> Result<Samples, ReadError> {
-        let part = Part {
-            features: images,
-            targets: Some(labels),
-        };
-        super::super::read(&Format::Idx, TargetKind::Class, part, None, &mut Allowance::whole())
+        read(&Format::Idx(None), TargetKind::Class, &images, Some(&labels))
     }
 
     #[test]
     fn images_and_labels_are_read() {
-        let images = idx(&[2, 1, 3], &[0, 1, 2, 253, 254, 255]);
-        let samples = read_both(&images, &idx(&[2], &[1, 0])).expect("samples");
+        let (images, labels) = (idx(&[2, 1, 3], &[0, 1, 2, 253, 254, 255]), idx(&[2], &[1, 0]));
+        let samples = read_both(&images, &labels).expect("samples");
         assert_eq!(samples.features, Features::Bytes(vec![0, 1, 2, 253, 254, 255]));
         assert_eq!(samples.shape.dims(), [1, 1, 3]);
-        assert_eq!(samples.dataset_shape().target, TargetShape::Classes(2));
+        assert_eq!(
+            samples.dataset_shape().map(|shape| shape.target),
+            Some(TargetShape::Classes(2))
+        );
         assert_eq!(samples.classes(), Some(&["0".to_owned(), "1".to_owned()][..]));
+        assert_eq!(read_both(&gzip(&images), &gzip(&labels)), Ok(samples));
     }
 
     #[test]
@@ -134,44 +102,81 @@ mod tests {
         let cut = wrong(&images[..images.len() - 1], &labels);
         assert_eq!(
             (cut.in_targets, cut.reason.as_str()),
-            (false, "has 1 bytes behind its sizes [2, 1, 1], which ask for 2")
+            (false, "has 1 bytes behind its header, and sizes [2, 1, 1] ask for 2")
+        );
+        assert!(
+            wrong(b"\x89PNG\r\n\x1a\n", &labels)
+                .reason
+                .starts_with("is a PNG picture")
         );
         assert_eq!(
-            wrong(b"\x89PNG\r\n", &labels).reason,
-            "is no IDX file: its magic number is 0x89504e47"
+            wrong(b"\0\x01\x08\x03", &labels).reason,
+            "is no IDX file: its magic number is 0x00010803"
         );
         assert_eq!(
             wrong(&[], &labels).reason,
             "ends within the magic number, after 0 bytes"
         );
-        assert_eq!(
-            wrong(&[0, 0, 0x0d, 1, 0, 0, 0, 0], &labels).reason,
-            "holds elements of type 0x0d; only unsigned bytes (0x08) are read"
+        assert!(
+            wrong(&[0, 0, 0x0d, 1, 0, 0, 0, 0], &labels)
+                .reason
+                .starts_with("holds 32-bit floats")
         );
         let few = wrong(&images, &idx(&[1], &[0]));
         assert_eq!(
             (few.in_targets, few.reason.as_str()),
-            (true, "has labels of size [1], and there are 2 images")
+            (true, "has shape [1], and there are 2 rows of features")
         );
         // Sizes whose product overflows are no way to much memory.
         let huge = wrong(&idx(&[u32::MAX, u32::MAX, u32::MAX], &[1]), &labels);
         assert!(
-            huge.reason.starts_with("has 1 bytes behind its sizes"),
+            huge.reason.starts_with("has 1 bytes behind its header"),
             "{}",
             huge.reason
         );
     }
 
     #[test]
+    fn labels_of_fashion_mnist_have_names() {
+        let (images, labels) = (idx(&[2, 1, 1], &[7, 8]), idx(&[2], &[9, 0]));
+        let samples = read(&Format::FashionMnist, TargetKind::Class, &images, Some(&labels)).expect("samples");
+        assert_eq!(samples.classes().map(<[_]>::len), Some(10));
+        assert!(matches!(&samples.targets, Some(Targets::Classes { labels, .. }) if *labels == [9, 0]));
+        let error = read(
+            &Format::FashionMnist,
+            TargetKind::Class,
+            &images,
+            Some(&idx(&[2], &[9, 10])),
+        );
+        assert_eq!(
+            error.expect_err("no 10").reason,
+            "row 1: 10 is none of the 10 labels from 0 on"
+        );
+        let classes = samples.classes();
+        let test = read_test(
+            &Format::FashionMnist,
+            TargetKind::Class,
+            classes,
+            &images,
+            Some(&labels),
+        );
+        assert_eq!(test.expect("samples").targets, samples.targets);
+    }
+
+    #[test]
     fn a_test_label_beyond_the_training_classes_is_refused() {
-        let part = Part {
-            features: &idx(&[2, 1, 1], &[7, 8])[..],
-            targets: Some(&idx(&[2], &[0, 2])[..]),
-        };
         let classes = ["0".to_owned(), "1".to_owned()];
-        let mut whole = Allowance::whole();
-        let read = super::super::read(&Format::Idx, TargetKind::Class, part, Some(&classes), &mut whole);
-        let error = read.expect_err("a label 2");
-        assert_eq!(error.reason, "row 1: label 2 is none of the 2 classes");
+        let (images, labels) = (idx(&[2, 1, 1], &[7, 8]), idx(&[2], &[0, 2]));
+        let read = read_test(
+            &Format::Idx(None),
+            TargetKind::Class,
+            Some(&classes),
+            &images,
+            Some(&labels),
+        );
+        assert_eq!(
+            read.expect_err("a label 2").reason,
+            "row 1: '2' is no class of the training rows"
+        );
     }
 }

@@ -1,40 +1,89 @@
 //! Datasets: which files one is made of, how they are read, and the sizes that a study is checked against.
 //!
 //! A dataset has a training part and, where refits look at one, a test part. A part is one file with features and targets, or
-//! one file of each; whatever the format, reading a part gives [`Samples`].
+//! one file of each; whatever the format, reading a part gives [`Samples`]. Files are read in pieces: beside the numbers that come of
+//! them, a reader takes a constant amount of memory.
 
 mod allowance;
-mod csv;
+mod archive;
+mod array;
+mod content;
+pub(crate) mod csv;
+mod element;
+mod exactness;
+mod fashion_mnist;
 mod features;
 mod hash;
 mod idx;
+mod input;
+mod layout;
+mod near;
 mod npy;
 mod npz;
 mod read_error;
+mod samples;
+mod shape;
+mod signature;
+mod targets;
+#[cfg(test)]
+mod testing;
 
 pub use self::allowance::Allowance;
-pub use self::csv::Columns;
+pub use self::content::{Content, FileContent, ReadSeek};
+pub use self::csv::{Columns, Header};
+pub use self::fashion_mnist::{FASHION_MNIST_CLASSES, FASHION_MNIST_FILES};
 pub use self::features::{FeatureFormat, FeatureRows, read_features};
+pub use self::input::first_bytes;
 pub use self::hash::{FileHash, FileHasher, NotAHash};
-pub use self::npz::Arrays;
+pub use self::layout::Layout;
+pub use self::npz::{ArrayNames, Arrays};
 pub use self::read_error::ReadError;
+pub use self::samples::{Features, RowsDigest, Samples, Targets};
+pub use self::shape::{DatasetShape, SampleShape, TargetShape};
 
+use self::array::Array;
 use self::read_error::Reason;
-use crate::limits::{DATASET_BYTES_MAX, SAMPLE_LEN_MAX};
+use crate::limits::DATASET_BYTES_MAX;
+
+/// What to say of a file that is larger than [`DATASET_BYTES_MAX`], plain or unpacked.
+pub const TOO_LARGE: &str = "is larger than 1 GiB, plain or unpacked, which is the most that is read: leave out columns or rows, save it as .npy of \
+     float32, or split it into features and targets";
+const _: () = assert!(DATASET_BYTES_MAX == 1 << 30, "the message has to say it");
 
 /// How the files of a dataset are read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// One CSV file a part, with a header line.
+    /// One CSV file a part.
     Csv(Columns),
     /// Images and labels in IDX files, one of each a part.
-    Idx,
+    Idx(Option<Layout>),
     /// FashionMNIST: as [`Format::Idx`], and its classes have names.
     FashionMnist,
     /// Features and targets in `.npy` files, one of each a part.
-    Npy,
-    /// One `.npz` file a part.
-    Npz(Arrays),
+    Npy(Option<Layout>),
+    /// One `.npz` file a part, or one for both.
+    Npz(Arrays, Option<Layout>),
+}
+
+/// Which part of a dataset is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role<'a> {
+    /// The training part: its targets have to be there, and say which classes there are.
+    Train,
+    /// The test part, which may be without targets.
+    Test {
+        /// Classes of the training part; `None` where numbers are predicted.
+        classes: Option<&'a [String]>,
+    },
+}
+
+impl<'a> Role<'a> {
+    fn classes(self) -> Option<&'a [String]> {
+        match self {
+            Self::Train => None,
+            Self::Test { classes } => classes,
+        }
+    }
 }
 
 /// What is predicted.
@@ -78,307 +127,36 @@ impl<T> Part<T> {
     }
 }
 
-/// Size of one row's features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SampleShape {
-    /// So many numbers.
-    Vector(u32),
-    /// An image of so many channels, rows and columns.
-    Image {
-        /// Channels.
-        channels: u32,
-        /// Rows.
-        height: u32,
-        /// Columns.
-        width: u32,
-    },
-}
-
-impl SampleShape {
-    /// Numbers in all.
-    pub fn len(self) -> u64 {
-        self.dims().iter().map(|dim| u64::from(*dim)).product()
-    }
-
-    /// True without any number.
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
-    /// [features], or [channels, height, width].
-    pub fn dims(self) -> Vec<u32> {
-        match self {
-            Self::Vector(len) => vec![len],
-            Self::Image {
-                channels,
-                height,
-                width,
-            } => vec![channels, height, width],
-        }
-    }
-
-    /// The shape with these dimensions; `None` if there are neither one nor three, or one is 0.
-    pub fn from_dims(dims: &[u32]) -> Option<Self> {
-        match *dims {
-            _ if dims.contains(&0) => None,
-            [len] => Some(Self::Vector(len)),
-            [channels, height, width] => Some(Self::Image {
-                channels,
-                height,
-                width,
-            }),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Display for SampleShape {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Vector(len) => write!(f, "{len}"),
-            Self::Image {
-                channels,
-                height,
-                width,
-            } => write!(f, "{channels}x{height}x{width}"),
-        }
-    }
-}
-
-/// What a network has to put out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TargetShape {
-    /// One number.
-    Number,
-    /// A score for each of so many classes.
-    Classes(u32),
-}
-
-impl TargetShape {
-    /// Outputs of a network.
-    pub fn outputs(self) -> u32 {
-        match self {
-            Self::Number => 1,
-            Self::Classes(classes) => classes,
-        }
-    }
-}
-
-/// Sizes of a study's dataset: what a study is checked against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DatasetShape {
-    /// Rows of the training part.
-    pub train_rows: u32,
-    /// Size of one row's features.
-    pub sample: SampleShape,
-    /// What is predicted.
-    pub target: TargetShape,
-}
-
-/// One part of a dataset, read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Samples {
-    /// Rows.
-    pub rows: u32,
-    /// Size of one row's features.
-    pub shape: SampleShape,
-    /// Rows × features, row by row.
-    pub features: Features,
-    /// One a row.
-    pub targets: Targets,
-}
-
-/// The features of all rows.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Features {
-    /// As they go into a network; all finite.
-    Floats(Vec<f32>),
-    /// Pixels: divided by 255 they go into a network.
-    Bytes(Vec<u8>),
-    /// Whole numbers from 0 to 255, which go into a network as they are: a table of bytes.
-    Whole(Vec<u8>),
-}
-
-/// The targets of all rows.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Targets {
-    /// Finite numbers.
-    Numbers(Vec<f32>),
-    /// Indices of classes.
-    Classes {
-        /// One a row, below `names.len()`.
-        labels: Vec<u32>,
-        /// The classes by index.
-        names: Vec<String>,
-    },
-}
-
-impl Samples {
-    /// The sizes that a study is checked against, if this is the training part.
-    pub fn dataset_shape(&self) -> DatasetShape {
-        DatasetShape {
-            train_rows: self.rows,
-            sample: self.shape,
-            target: match &self.targets {
-                Targets::Numbers(_) => TargetShape::Number,
-                Targets::Classes { names, .. } => TargetShape::Classes(names.len() as u32),
-            },
-        }
-    }
-
-    /// Names of the classes; `None` where numbers are predicted.
-    pub fn classes(&self) -> Option<&[String]> {
-        match &self.targets {
-            Targets::Numbers(_) => None,
-            Targets::Classes { names, .. } => Some(names),
-        }
-    }
-}
-
-/// Reads one part. `classes` are those of the training part where this is the test part; `None` finds them. What the part takes
-/// is taken off the allowance.
+/// Reads one part. What it takes is taken off the allowance.
 ///
 /// # Errors
 /// The first thing that is wrong with a file: it is too large, broken, of another format, or has numbers that are not
-/// finite, labels that are no class, or unequal numbers of features and targets. Or the allowance is used up.
+/// finite or that float32 does not tell apart, labels that are no class, or unequal numbers of features and targets. Or the
+/// allowance is used up.
 pub fn read(
     format: &Format,
     kind: TargetKind,
-    part: Part<&[u8]>,
-    classes: Option<&[String]>,
+    role: Role<'_>,
+    part: Part<&dyn Content>,
     allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
-    check_bytes(part.features)?;
-    part.targets.map_or(Ok(()), check_bytes).map_err(|error| ReadError {
-        in_targets: true,
-        ..error
-    })?;
-    let targets = || part.targets.ok_or_else(|| ReadError::targets("is missing"));
-    let samples = match format {
-        Format::Csv(columns) => csv::read(part.features, columns, kind, classes, allowance)?,
-        Format::Idx => idx::read(part.features, targets()?, kind, None, classes, allowance)?,
-        Format::FashionMnist => {
-            let known = Some(&FASHION_MNIST_CLASSES[..]);
-            idx::read(part.features, targets()?, kind, known, classes, allowance)?
+    type Open = for<'a> fn(&'a dyn Content) -> Result<Array<'a>, Reason>;
+    let (open, layout, names): (Open, _, _) = match format {
+        Format::Csv(columns) => return csv::read(part.features, columns, kind, role, allowance),
+        Format::Npz(arrays, layout) => return npz::read(part.features, arrays, *layout, kind, role, allowance),
+        Format::Idx(layout) => (idx::open, *layout, None),
+        Format::FashionMnist => (idx::open, None, Some(&FASHION_MNIST_CLASSES[..])),
+        Format::Npy(layout) => (npy::open, *layout, None),
+    };
+    let features = || open(part.features).map_err(ReadError::features);
+    let rows = features()?.rows(layout, None, &features, allowance)?;
+    let targets = match part.targets {
+        Some(targets) => {
+            let targets = open(targets).map_err(ReadError::targets)?;
+            Some(targets.targets(rows.rows, kind, role, names, allowance)?)
         }
-        Format::Npy => npy::read_pair(part.features, targets()?, kind, classes, allowance)?,
-        Format::Npz(arrays) => npz::read(part.features, arrays, kind, classes, allowance)?,
+        None if role == Role::Train => return Err(ReadError::targets("is missing")),
+        None => None,
     };
-    check_sample(samples.shape)?;
-    Ok(samples)
-}
-
-fn check_bytes(file: &[u8]) -> Result<(), ReadError> {
-    if file.len() as u64 > DATASET_BYTES_MAX {
-        let reason = format!("is larger than {DATASET_BYTES_MAX} bytes");
-        return Err(ReadError::features(Reason::plain(reason)));
-    }
-    Ok(())
-}
-
-fn check_sample(shape: SampleShape) -> Result<(), ReadError> {
-    if shape.len() > SAMPLE_LEN_MAX {
-        return Err(ReadError::features(Reason::quoting(|quote| {
-            let len = quote.of(shape.len());
-            format!("has {len} features a row; at most {SAMPLE_LEN_MAX} are allowed")
-        })));
-    }
-    Ok(())
-}
-
-/// The classes of FashionMNIST by label (Xiao, Rasul and Vollgraf, 2017).
-pub const FASHION_MNIST_CLASSES: [&str; 10] = [
-    "t-shirt",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-];
-
-/// The files of FashionMNIST: name, and hash of the plain bytes. Images and labels of the training part, then of the test
-/// part.
-pub const FASHION_MNIST_FILES: [(&str, &str); 4] = [
-    (
-        "train-images-idx3-ubyte",
-        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    ),
-    (
-        "train-labels-idx1-ubyte",
-        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    ),
-    (
-        "t10k-images-idx3-ubyte",
-        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    ),
-    (
-        "t10k-labels-idx1-ubyte",
-        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    ),
-];
-
-/// Rows, and the shape of one, of an array of these sizes: [rows, features], [rows, height, width] or
-/// [rows, channels, height, width]. `None` for others.
-fn rows_of(dims: &[u32]) -> Option<(u32, SampleShape)> {
-    let (rows, sample) = dims.split_first()?;
-    let shape = match *sample {
-        [height, width] => SampleShape::Image {
-            channels: 1,
-            height,
-            width,
-        },
-        [channels, height, width] => SampleShape::Image {
-            channels,
-            height,
-            width,
-        },
-        [len] => SampleShape::Vector(len),
-        _ => return None,
-    };
-    Some((*rows, shape))
-}
-
-/// Labels that are whole numbers from 0 on. `known` names their classes, or else each is the name of its class.
-fn numbered_classes(
-    labels: Vec<u32>,
-    known: Option<&[&str]>,
-    classes: Option<&[String]>,
-) -> Result<Targets, ReadError> {
-    let highest = labels.iter().copied().max().unwrap_or(0) as usize;
-    let names: Vec<String> = match (classes, known) {
-        (Some(classes), _) => classes.to_vec(),
-        (None, Some(known)) => known.iter().map(|name| (*name).to_owned()).collect(),
-        (None, None) => (0..=highest).map(|class| class.to_string()).collect(),
-    };
-    if let Some(row) = labels.iter().position(|label| *label as usize >= names.len()) {
-        return Err(ReadError::targets(Reason::quoting(|quote| {
-            let (label, classes) = (quote.of(labels[row]), quote.of(names.len()));
-            format!("row {row}: label {label} is none of the {classes} classes")
-        })));
-    }
-    if names.len() < 2 {
-        return Err(ReadError::targets("has a single class: there is nothing to tell apart"));
-    }
-    Ok(Targets::Classes { labels, names })
-}
-
-#[cfg(test)]
-mod tests {
-    /// As `numpy.save` writes it.
-    pub(super) fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
-        let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
-        while (10 + header.len() + 1) % 64 != 0 {
-            header.push(' ');
-        }
-        header.push('\n');
-        let mut file = b"\x93NUMPY\x01\x00".to_vec();
-        file.extend((header.len() as u16).to_le_bytes());
-        file.extend(header.as_bytes());
-        file.extend(content);
-        file
-    }
+    Ok(Samples::new(rows, targets))
 }

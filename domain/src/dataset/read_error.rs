@@ -82,6 +82,11 @@ pub(super) struct Quote {
 }
 
 impl Quote {
+    /// Whether what stands in the file is shown: a guess at it is no message without.
+    pub(super) fn shows(self) -> bool {
+        self.shows
+    }
+
     /// The beginning of what stands in the file, or a sign in place of it: a file that is broken may hold anything.
     pub(super) fn of(self, content: impl Display) -> String {
         const CHARS_MAX: usize = 80;

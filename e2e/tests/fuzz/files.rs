@@ -64,14 +64,27 @@ pub(crate) fn file(dice: &mut Dice) -> (Vec<u8>, OnFile) {
                 Box::new(move |train| {
                     let csv = v1::CsvDataset {
                         train,
-                        features: vec![feature],
-                        target,
+                        features: Some(names([feature])),
+                        target: Some(text(target)),
                         ..Default::default()
                     };
                     (Kind::Csv(csv), is_of_classes)
                 }),
             )
         }
+    }
+}
+
+fn text(name: String) -> prost_types::Value {
+    prost_types::Value {
+        kind: Some(prost_types::value::Kind::StringValue(name)),
+    }
+}
+
+fn names<const N: usize>(names: [String; N]) -> prost_types::Value {
+    let values = names.map(text).to_vec();
+    prost_types::Value {
+        kind: Some(prost_types::value::Kind::ListValue(prost_types::ListValue { values })),
     }
 }
 

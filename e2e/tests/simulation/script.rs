@@ -106,7 +106,7 @@ impl Training for Script {
     }
 
     async fn prepare(&self, connection: &Connection, job: &Job) -> Result<Job, DatasetError> {
-        dataset::fetch(connection, job.train.features).await?;
+        dataset::fetch(connection, job.train.features, &mut tokio::io::sink()).await?;
         Ok(job.clone())
     }
 

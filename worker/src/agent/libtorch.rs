@@ -47,7 +47,7 @@ pub struct Ready {
 #[derive(Debug)]
 struct RefitEnd {
     train: DeviceTable,
-    test: DeviceTable,
+    test: Option<DeviceTable>,
     dropout: Vec<f64>,
     format: Format,
     inputs: Vec<Vec<f32>>,
@@ -65,16 +65,13 @@ impl Training for Libtorch {
         let kind = job.architecture.loss.target_kind();
         let loaded = self.datasets.load(connection, &job.format, kind, job.train, job.test);
         let (data, test) = loaded.await?;
-        let refit_end = match (&test, job.split) {
-            (Some(test), Split::All) => Some(RefitEnd {
-                train: data.shallow_clone(),
-                test: test.shallow_clone(),
-                dropout: job.members[0].hyperparameters.dropout.clone(),
-                format: job.format.clone(),
-                inputs: job.inputs.clone(),
-            }),
-            _ => None,
-        };
+        let refit_end = (job.split == Split::All).then(|| RefitEnd {
+            train: data.shallow_clone(),
+            test: test.as_ref().map(DeviceTable::shallow_clone),
+            dropout: job.members[0].hyperparameters.dropout.clone(),
+            format: job.format.clone(),
+            inputs: job.inputs.clone(),
+        });
         let member = |member: &trawl_domain::job::JobMember| Member {
             owner: member.owner,
             fold: member.fold,
@@ -136,6 +133,14 @@ impl Trained for LibtorchTrained {
 
     fn into_subject(self) -> Result<Option<Subject>, TrainError> {
         let Some(end) = self.refit_end else { return Ok(None) };
+        let is_measured = end.test.as_ref().is_some_and(DeviceTable::is_labelled);
+        let is_sound = match self.test() {
+            Some(test) => test.loss.is_finite(),
+            None => !is_measured && self.trained.alive()[0],
+        };
+        if !is_sound {
+            return Ok(None);
+        }
         Ok(Some(Subject {
             weights: self.trained.weights(0)?,
             trained: self.trained,

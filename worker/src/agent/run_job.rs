@@ -180,9 +180,7 @@ impl<T: Training> Run<T> {
             let weights = weights_of_best(ranking, &job.members, &trained)?;
             put_weights(agent, lease, weights).await?;
         }
-        if test.is_some()
-            && let Some(subject) = trained.into_subject()?
-        {
+        if let Some(subject) = trained.into_subject()? {
             let limit = training.progress_limit();
             put_refit_artifacts(agent, lease, limit, subject, self.interrupter.clone()).await?;
         }

@@ -52,7 +52,7 @@ pub trait Training: Debug + Send + Sync + 'static {
 
 /// A job that was trained.
 pub trait Trained: Send + 'static {
-    /// What the test rows say of the job's first member; `None` without test rows, or if it diverged.
+    /// What the test rows say of the job's first member; `None` without test rows that have targets, or if it diverged.
     fn test(&self) -> Option<TestMetrics>;
 
     /// What the validation rows say of each member; `None` without any, or for a member that diverged.
@@ -64,7 +64,8 @@ pub trait Trained: Send + 'static {
     /// They cannot be had.
     fn weights(&self, member: usize) -> Result<Vec<u8>, TrainError>;
 
-    /// What is to be looked into once a refit's fit on all training rows ended; `None` for any other job.
+    /// What is to be looked into once a refit's fit on all training rows ended; `None` for any other job, for one that diverged, and
+    /// where the loss on the test rows is not finite.
     ///
     /// # Errors
     /// Its weights cannot be had.

@@ -80,7 +80,8 @@ pub(super) fn activations(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, Le
     };
     let inputs = if analysis.subject.inputs.is_empty() {
         let train = &analysis.subject.train;
-        let flat = floats(train.features(&chosen_rows(&train.targets()?))?);
+        let rows = train.targets()?.as_ref().map(chosen_rows).unwrap_or_default();
+        let flat = floats(train.features(&rows)?);
         flat.chunks_exact(features.len()).map(<[f32]>::to_vec).collect()
     } else {
         analysis.subject.inputs.clone()

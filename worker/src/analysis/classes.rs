@@ -1,7 +1,6 @@
 //! `confusion_matrix.json`: how often which class was taken for which.
 
 use serde::Serialize;
-use trawl_domain::dataset::Targets;
 
 use super::answers::ClassAnswer;
 use super::{Analysis, LeftOut, to_json};
@@ -13,12 +12,12 @@ struct ConfusionMatrix<'a> {
 }
 
 pub(super) fn confusion_matrix(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
-    let targets = analysis.subject.test.targets()?;
-    let (Targets::Classes { labels, names }, Some(answers)) = (&targets, analysis.answers.classes()) else {
+    let Some(test) = analysis.labelled_test()? else {
         return Ok(None);
     };
-    let counts = count(labels, answers, names.len());
-    to_json(&ConfusionMatrix { classes: names, counts }).map(Some)
+    let counts = count(&test.labels, test.answers, test.names.len());
+    let classes = &test.names;
+    to_json(&ConfusionMatrix { classes, counts }).map(Some)
 }
 
 /// `[t][p]`: rows of class t that were taken for class p.

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use trawl_domain::dataset::{Features, SampleShape, Targets};
+use trawl_domain::dataset::{Features, SampleShape};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 use trawl_domain::network::Layer;
 
 use super::answers::ClassAnswer;
 use super::histograms::range;
-use super::{Analysis, LeftOut, MEMBER, check_finite};
+use super::{Analysis, LabelledTest, LeftOut, MEMBER, check_finite};
 
 /// Images of `feature_maps.safetensors`.
 const SAMPLES_MAX: usize = 16;
@@ -30,17 +30,16 @@ struct Samples<'a> {
 pub(super) fn feature_maps(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
     let is_convolution = |layer: &Layer| matches!(layer, Layer::Conv2d(_));
     let layer = analysis.layers().iter().position(is_convolution);
-    let targets = analysis.subject.test.targets()?;
-    let (Some(layer), Targets::Classes { labels, names }) = (layer, &targets) else {
+    let (Some(layer), Some(test)) = (layer, analysis.labelled_test()?) else {
         return Ok(None);
     };
-    let rows = first_of_each_class(labels, names.len());
+    let rows = first_of_each_class(&test.labels, test.names.len());
     let shapes = analysis.subject.trained.architecture().shapes().unwrap_or_default();
     let map_len = shapes.get(layer + 1).map_or(0, |shape| shape.len());
     if map_len * rows.len() as u64 * 4 > ARTIFACT_BYTES_MAX {
         return Err(LeftOut::TooLarge);
     }
-    let samples = Samples::new(analysis, &rows, labels, names)?;
+    let samples = Samples::new(&test, &rows)?;
     let outputs = analysis
         .subject
         .trained
@@ -59,14 +58,11 @@ pub(super) fn feature_maps(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, L
 }
 
 pub(super) fn misclassified(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
-    let targets = analysis.subject.test.targets()?;
-    let (SampleShape::Image { .. }, Targets::Classes { labels, names }, Some(answers)) =
-        (analysis.input(), &targets, analysis.answers.classes())
-    else {
+    let (SampleShape::Image { .. }, Some(test)) = (analysis.input(), analysis.labelled_test()?) else {
         return Ok(None);
     };
-    let rows = first_misclassified(labels, answers);
-    let samples = Samples::new(analysis, &rows, labels, names)?;
+    let rows = first_misclassified(&test.labels, test.answers);
+    let samples = Samples::new(&test, &rows)?;
     let mut file = samples.file(analysis)?;
     let probabilities: Vec<f32> = samples.answers.iter().map(|answer| answer.probability).collect();
     file.floats("probabilities", vec![rows.len()], &probabilities);
@@ -109,14 +105,13 @@ fn stretched(values: &[f32]) -> Vec<u8> {
 }
 
 impl<'a> Samples<'a> {
-    fn new(analysis: &Analysis<'_>, rows: &'a [u32], labels: &[u32], classes: &'a [String]) -> Result<Self, LeftOut> {
-        let answers = analysis.answers.classes().unwrap_or_default();
+    fn new(test: &'a LabelledTest<'_>, rows: &'a [u32]) -> Result<Self, LeftOut> {
         Ok(Self {
             rows,
-            labels: rows.iter().map(|row| labels[*row as usize]).collect(),
-            answers: rows.iter().map(|row| answers[*row as usize]).collect(),
-            classes,
-            features: analysis.subject.test.features(rows)?,
+            labels: rows.iter().map(|row| test.labels[*row as usize]).collect(),
+            answers: rows.iter().map(|row| test.answers[*row as usize]).collect(),
+            classes: &test.names,
+            features: test.table.features(rows)?,
         })
     }
 

@@ -14,7 +14,7 @@ mod predictions;
 
 use serde::Serialize;
 use trawl_domain::artifact::ArtifactKind;
-use trawl_domain::dataset::{Format, SampleShape};
+use trawl_domain::dataset::{Format, SampleShape, Targets};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 use trawl_domain::network::Layer;
 
@@ -39,8 +39,8 @@ pub struct Subject {
     pub format: Format,
     /// Training rows.
     pub train: DeviceTable,
-    /// Test rows.
-    pub test: DeviceTable,
+    /// Test rows, if there are any; they may have no targets.
+    pub test: Option<DeviceTable>,
     /// Features for which activations are kept; empty lets training rows be chosen.
     pub inputs: Vec<Vec<f32>>,
 }
@@ -93,8 +93,16 @@ struct Analysis<'a> {
     subject: &'a Subject,
     interrupter: &'a Interrupter,
     parameters: Parameters<'a>,
-    /// For the test rows.
-    answers: Answers,
+    /// For the test rows, if there are any.
+    answers: Option<Answers>,
+}
+
+/// Test rows with what they are and what they were taken for, where classes are predicted.
+struct LabelledTest<'a> {
+    table: &'a DeviceTable,
+    labels: Vec<u32>,
+    names: Vec<String>,
+    answers: &'a [ClassAnswer],
 }
 
 /// Makes all files that the subject leaves beside its weights, one after the other. `emit` takes each, may wait, and says
@@ -111,7 +119,10 @@ pub fn analyse(
         subject,
         interrupter,
         parameters: Parameters::read(&subject.weights)?,
-        answers: Answers::of(&subject.trained, subject.test.inputs(), interrupter)?,
+        answers: match &subject.test {
+            Some(test) => Some(Answers::of(&subject.trained, test.inputs(), interrupter)?),
+            None => None,
+        },
     };
     for (kind, make) in MAKERS {
         let made = make(&analysis).and_then(|content| match content {
@@ -137,6 +148,22 @@ impl Analysis<'_> {
 
     fn input(&self) -> SampleShape {
         self.subject.trained.architecture().input
+    }
+
+    /// The test rows, where they have classes.
+    fn labelled_test(&self) -> Result<Option<LabelledTest<'_>>, LeftOut> {
+        let (Some(table), Some(answers)) = (&self.subject.test, &self.answers) else {
+            return Ok(None);
+        };
+        let (Some(Targets::Classes { labels, names }), Some(answers)) = (table.targets()?, answers.classes()) else {
+            return Ok(None);
+        };
+        Ok(Some(LabelledTest {
+            table,
+            labels,
+            names,
+            answers,
+        }))
     }
 
     /// Names of the features: columns, or `x0`, `x1`, … where they have none. `None` for images.

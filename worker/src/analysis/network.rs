@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use trawl_domain::dataset::{Format, Header, Layout, SampleShape};
+
 use super::{Analysis, LeftOut, to_json};
 use crate::trainer::describe;
 
@@ -20,6 +22,10 @@ struct Input {
     shape: Vec<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     features: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layout: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -31,10 +37,13 @@ enum Target<'a> {
 
 pub(super) fn network(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
     let architecture = analysis.subject.trained.architecture();
+    let format = &analysis.subject.format;
     let network = Network {
         input: Input {
             shape: analysis.input().dims(),
             features: analysis.features(),
+            header: header(format),
+            layout: layout(format, analysis.input()),
         },
         target: match analysis.subject.train.classes() {
             None => Target::Name(analysis.target()),
@@ -46,4 +55,21 @@ pub(super) fn network(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOu
         parameters: architecture.params(),
     };
     to_json(&network).map(Some)
+}
+
+/// False for a table of files without a header line; for others it needs no word.
+fn header(format: &Format) -> Option<bool> {
+    match format {
+        Format::Csv(columns) if columns.header == Header::Absent => Some(false),
+        _ => None,
+    }
+}
+
+/// The order of the axes of an array that images came in.
+fn layout(format: &Format, input: SampleShape) -> Option<&'static str> {
+    let layout = match (format, input) {
+        (Format::Npy(layout) | Format::Npz(_, layout) | Format::Idx(layout), SampleShape::Image { .. }) => layout,
+        _ => return None,
+    };
+    Some(layout.unwrap_or(Layout::ChannelsFirst).as_str())
 }

@@ -1,10 +1,10 @@
-//! `predictions.csv`: the model's answer for every row of a table, or for every test image.
+//! `predictions.csv`: the model's answer for every row of a table, or for every test image. Rows without a target have an empty one.
 
-use trawl_domain::dataset::{Features, Targets};
+use trawl_domain::dataset::{Features, SampleShape, Targets};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
-use super::answers::Answers;
-use super::{Analysis, LeftOut};
+use super::answers::{Answers, ClassAnswer};
+use super::{Analysis, LeftOut, Subject};
 use crate::trainer::DeviceTable;
 
 type Writer = csv::Writer<Vec<u8>>;
@@ -19,21 +19,20 @@ pub(super) fn predictions(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, Le
     let mut header = vec!["split", "row"];
     header.extend(features.iter().flatten().map(String::as_str));
     header.extend(["target", "prediction"]);
-    if analysis.answers.classes().is_some() {
+    if subject.train.classes().is_some() {
         header.push("probability");
     }
     writer.write_record(header).map_err(broken)?;
     if features.is_some() {
         let answers = Answers::of(&subject.trained, subject.train.inputs(), analysis.interrupter)?;
-        write(&mut writer, "train", &subject.train, true, &answers)?;
+        write(&mut writer, "train", &subject.train, subject, &answers)?;
     }
-    write(
-        &mut writer,
-        "test",
-        &subject.test,
-        features.is_some(),
-        &analysis.answers,
-    )?;
+    match (&subject.test, &analysis.answers) {
+        (Some(test), Some(answers)) => write(&mut writer, "test", test, subject, answers)?,
+        // No test rows: of images there is nothing to tell.
+        _ if features.is_none() => return Ok(None),
+        _ => {}
+    }
     let content = writer
         .into_inner()
         .map_err(|error| LeftOut::Format(error.to_string()))?;
@@ -45,9 +44,12 @@ fn write(
     writer: &mut Writer,
     split: &str,
     table: &DeviceTable,
-    with_features: bool,
+    subject: &Subject,
     answers: &Answers,
 ) -> Result<(), LeftOut> {
+    let with_features = matches!(subject.trained.architecture().input, SampleShape::Vector(_));
+    // Those of the training rows: test rows may have no targets, and have no others.
+    let classes = subject.train.classes();
     let targets = table.targets()?;
     let rows: Vec<u32> = (0..table.rows()).collect();
     for rows in rows.chunks(ROWS_AT_ONCE) {
@@ -60,7 +62,7 @@ fn write(
         for (n, row) in rows.iter().enumerate() {
             let mut record = vec![split.to_owned(), row.to_string()];
             record.extend(features[n * width..][..width].iter().map(f32::to_string));
-            record.extend(answer(&targets, answers, *row as usize));
+            record.extend(answer(targets.as_ref(), classes, answers, *row as usize));
             writer.write_record(record).map_err(broken)?;
         }
         if writer.get_ref().len() as u64 > ARTIFACT_BYTES_MAX {
@@ -71,18 +73,19 @@ fn write(
 }
 
 /// Target, prediction and, with classes, its probability.
-fn answer(targets: &Targets, answers: &Answers, row: usize) -> Vec<String> {
-    match (targets, answers) {
-        (Targets::Numbers(targets), Answers::Numbers(predictions)) => {
-            vec![targets[row].to_string(), predictions[row].to_string()]
+fn answer(targets: Option<&Targets>, classes: Option<&[String]>, answers: &Answers, row: usize) -> Vec<String> {
+    let name = |class: u32| classes.map_or_else(String::new, |names| names[class as usize].clone());
+    let target = match targets {
+        None => String::new(),
+        Some(Targets::Numbers(targets)) => targets[row].to_string(),
+        Some(Targets::Classes { labels, .. }) => name(labels[row]),
+    };
+    match answers {
+        Answers::Numbers(predictions) => vec![target, predictions[row].to_string()],
+        Answers::Classes(answers) => {
+            let ClassAnswer { class, probability } = answers[row];
+            vec![target, name(class), probability.to_string()]
         }
-        (Targets::Classes { labels, names }, Answers::Classes(answers)) => vec![
-            names[labels[row] as usize].clone(),
-            names[answers[row].class as usize].clone(),
-            answers[row].probability.to_string(),
-        ],
-        // The trainer refuses rows whose targets are of another sort than its loss asks for.
-        _ => Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use tch::Device;
-use trawl_domain::dataset::{Columns, Features, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Columns, Header, Features, SampleShape, Samples, Targets};
 use trawl_domain::network::{Activation, Architecture, Loss};
 
 use super::activations::chosen_rows;
@@ -62,7 +62,7 @@ fn table(shape: SampleShape, features: Features, targets: Targets) -> DeviceTabl
         },
         shape,
         features,
-        targets,
+        targets: Some(targets),
     };
     DeviceTable::new(&samples, Device::Cpu).expect("samples on the device")
 }
@@ -117,9 +117,10 @@ fn regression(first: f32, inputs: Vec<Vec<f32>>) -> Subject {
         format: Format::Csv(Columns {
             features: vec![FEATURE.to_owned()],
             target: TARGET.to_owned(),
+            header: Header::Checked,
         }),
         train: rows(vec![10.0, 0.0, 2.0, 0.25], vec![7.0, -1.0, 3.0, -1.0]),
-        test: rows(vec![-1.5, 0.125], vec![0.5, 1.0]),
+        test: Some(rows(vec![-1.5, 0.125], vec![0.5, 1.0])),
         inputs,
     }
 }
@@ -308,9 +309,9 @@ fn a_table_with_classes_leaves_its_confusion_matrix() {
         weights: trained.weights(0).expect("weights"),
         trained,
         dropout: Vec::new(),
-        format: Format::Npy,
+        format: Format::Npy(None),
         train: rows(vec![1.0], vec![1]),
-        test: rows(vec![-1.0, 2.0, 3.0, 0.0, 4.0], vec![0, 0, 1, 1, 1]),
+        test: Some(rows(vec![-1.0, 2.0, 3.0, 0.0, 4.0], vec![0, 0, 1, 1, 1])),
         inputs: Vec::new(),
     };
     let files = files(&subject);

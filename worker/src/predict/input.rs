@@ -1,12 +1,16 @@
 //! A file of rows to be predicted: what it is, by its first bytes or else by its name, and what it holds.
 
 use std::fmt;
+use std::io::{self, Read as _};
 use std::path::Path;
 
-use trawl_domain::dataset::{FeatureFormat, FeatureRows, SampleShape, read_features};
+use trawl_domain::dataset::{Content as _, FeatureFormat, FeatureRows, FileContent, SampleShape, read_features};
 
 use super::network::Network;
 use super::picture;
+
+/// Bytes of a picture, at most.
+const PICTURE_BYTES_MAX: u64 = 64 << 20;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +60,7 @@ impl Kind {
     ///
     /// # Errors
     /// Why there are none.
-    pub(super) fn rows(self, network: &Network, bytes: &[u8]) -> Result<FeatureRows, String> {
-        for (magic, what) in [(&b"\x1f\x8b"[..], "gzip"), (b"PK\x03\x04", "an archive")] {
-            if bytes.starts_with(magic) {
-                return Err(format!("is {what}: unpack it first"));
-            }
-        }
+    pub(super) fn rows(self, network: &Network, content: &FileContent) -> Result<FeatureRows, String> {
         let input = network.architecture().input;
         let format = match (self, input) {
             (
@@ -72,7 +71,8 @@ impl Kind {
                     width,
                 },
             ) => {
-                return picture::read(bytes, channels, height, width);
+                let bytes = whole(content).map_err(|error| format!("cannot be read: {error}"))?;
+                return picture::read(&bytes, channels, height, width);
             }
             (Self::Picture, SampleShape::Vector(len)) => {
                 return Err(format!("is {self}, and the network takes {len} features"));
@@ -80,12 +80,25 @@ impl Kind {
             (Self::Csv, SampleShape::Image { .. }) => {
                 return Err(format!("is {self}, and the network takes images of {input}"));
             }
-            (Self::Csv, SampleShape::Vector(_)) => FeatureFormat::Csv(network.features()),
-            (Self::Npy, _) => FeatureFormat::Npy,
-            (Self::Idx, _) => FeatureFormat::Idx,
+            (Self::Csv, SampleShape::Vector(_)) => FeatureFormat::Csv {
+                columns: network.features(),
+                header: network.header(),
+            },
+            (Self::Npy, _) => FeatureFormat::Npy(network.layout()),
+            (Self::Idx, _) => FeatureFormat::Idx(network.layout()),
         };
-        read_features(format, input, bytes).map_err(|error| error.reason)
+        read_features(format, input, content).map_err(|error| error.reason)
     }
+}
+
+/// All bytes of a picture.
+fn whole(content: &FileContent) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    content.open()?.take(PICTURE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > PICTURE_BYTES_MAX {
+        return Err(io::Error::other(format!("is larger than {PICTURE_BYTES_MAX} bytes")));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

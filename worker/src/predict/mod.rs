@@ -11,8 +11,8 @@ use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use tch::Device;
-use trawl_domain::dataset::SampleShape;
-use trawl_domain::limits::{ARTIFACT_BYTES_MAX, DATASET_BYTES_MAX, WEIGHTS_BYTES_MAX};
+use trawl_domain::dataset::{self, FileContent, SampleShape};
+use trawl_domain::limits::{ARTIFACT_BYTES_MAX, WEIGHTS_BYTES_MAX};
 
 use crate::trainer::{TrainError, Trained, WeightsError};
 use answers::Answers;
@@ -84,8 +84,9 @@ pub fn predict(request: &Request, device: Device, output: &mut dyn Write) -> Res
     let mut answers = Answers::new(&network, &trained, request.probabilities, output)?;
     let mut first: Option<(&Path, Kind)> = None;
     for file in &request.inputs {
-        let bytes = read(file, DATASET_BYTES_MAX)?;
-        let kind = Kind::of(file, &bytes);
+        let failed = |error: io::Error| PredictError::file(file, format!("cannot be read: {error}"));
+        let content = File::open(file).and_then(FileContent::new).map_err(failed)?;
+        let kind = Kind::of(file, &dataset::first_bytes(&content).map_err(failed)?);
         match first {
             Some((first, of_first)) if of_first != kind => {
                 return Err(PredictError::Inputs(format!(
@@ -98,9 +99,8 @@ pub fn predict(request: &Request, device: Device, output: &mut dyn Write) -> Res
             None => first = Some((file, kind)),
         }
         let rows = kind
-            .rows(&network, &bytes)
+            .rows(&network, &content)
             .map_err(|reason| PredictError::file(file, reason))?;
-        drop(bytes);
         answers.write(file, &rows, device)?;
     }
     answers.finish()

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use serde::Deserialize;
-use trawl_domain::dataset::{SampleShape, TargetKind};
+use trawl_domain::dataset::{Header, Layout, SampleShape, TargetKind};
 use trawl_domain::limits::{
     CLASSES_MAX, FEATURES_MAX, FILTERS_MAX, KERNEL_MAX, LAYER_OUTPUTS_MAX, LAYERS_MAX, NETWORK_PARAMS_MAX,
     SAMPLE_LEN_MAX, UNITS_MAX,
@@ -16,6 +16,8 @@ use trawl_domain::network::{Architecture, Conv2d, Layer, Loss};
 pub struct Network {
     architecture: Architecture,
     features: Vec<String>,
+    header: Header,
+    layout: Layout,
     classes: Option<Vec<String>>,
 }
 
@@ -45,6 +47,10 @@ fn one() -> u32 {
 struct Input {
     shape: Vec<u32>,
     features: Option<Vec<String>>,
+    /// Of a table: whether its file had a header line.
+    header: Option<bool>,
+    /// Of images: the order of an array's axes.
+    layout: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -99,6 +105,16 @@ impl Network {
         &self.features
     }
 
+    /// Whether files of a table have a header line: as those that it was trained with.
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// The order of the axes of an array of images: as of that which it was trained with.
+    pub fn layout(&self) -> Option<Layout> {
+        Some(self.layout)
+    }
+
     /// Names of the classes in the order of the outputs; `None` where a number is predicted.
     pub fn classes(&self) -> Option<&[String]> {
         self.classes.as_deref()
@@ -118,6 +134,15 @@ impl Written {
         if features.len() != named || named > FEATURES_MAX {
             return Err(format!("input.features: are {}, and {named} go in", features.len()));
         }
+        let header = if self.input.header == Some(false) {
+            Header::Absent
+        } else {
+            Header::Checked
+        };
+        let layout = match self.input.layout {
+            None => Layout::ChannelsFirst,
+            Some(word) => word.parse().map_err(|error| format!("input.layout: {error}"))?,
+        };
         let loss: Loss = self.loss.parse().map_err(|error| format!("loss: {error}"))?;
         let classes = match (self.target, loss.target_kind()) {
             (Target::Name(_), TargetKind::Number) => None,
@@ -151,6 +176,8 @@ impl Written {
         Ok(Network {
             architecture,
             features,
+            header,
+            layout,
             classes,
         })
     }

@@ -90,8 +90,8 @@ impl DeviceFeatures {
 #[derive(Debug)]
 pub struct DeviceTable {
     features: DeviceFeatures,
-    /// [rows, 1], or labels as [rows].
-    targets: Tensor,
+    /// [rows, 1], or labels as [rows]; `None` where nobody knows them.
+    targets: Option<Tensor>,
     classes: Option<Arc<[String]>>,
 }
 
@@ -102,16 +102,16 @@ impl DeviceTable {
     /// The device has too little memory for them, libtorch failed, or the device is lost.
     pub fn new(samples: &Samples, device: Device) -> Result<Self, TrainError> {
         on_device(device, || {
-            let targets = match &samples.targets {
+            let targets = samples.targets.as_ref().map(|targets| match targets {
                 Targets::Numbers(values) => Tensor::from_slice(values).view([i64::from(samples.rows), 1]),
                 Targets::Classes { labels, .. } => {
                     let labels: Vec<i64> = labels.iter().copied().map(i64::from).collect();
                     Tensor::from_slice(&labels)
                 }
-            };
+            });
             Ok(Self {
                 features: DeviceFeatures::of(samples.rows, samples.shape, &samples.features, device),
-                targets: targets.to_device(device),
+                targets: targets.map(|targets| targets.to_device(device)),
                 classes: samples.classes().map(Arc::from),
             })
         })
@@ -121,7 +121,7 @@ impl DeviceTable {
     pub fn shallow_clone(&self) -> Self {
         Self {
             features: self.features.shallow_clone(),
-            targets: self.targets.shallow_clone(),
+            targets: self.targets.as_ref().map(Tensor::shallow_clone),
             classes: self.classes.clone(),
         }
     }
@@ -143,16 +143,17 @@ impl DeviceTable {
             Features::Bytes(values) | Features::Whole(values) => values.len(),
         };
         let targets = match &samples.targets {
-            Targets::Numbers(values) => size_of_val(values.as_slice()),
-            Targets::Classes { labels, .. } => size_of::<i64>() * labels.len(),
+            None => 0,
+            Some(Targets::Numbers(values)) => size_of_val(values.as_slice()),
+            Some(Targets::Classes { labels, .. }) => size_of::<i64>() * labels.len(),
         };
         features + targets
     }
 
     /// Memory that it takes on the device.
     pub fn bytes(&self) -> usize {
-        [&self.features.table, &self.targets]
-            .into_iter()
+        std::iter::once(&self.features.table)
+            .chain(&self.targets)
             .map(|tensor| tensor.numel() * tensor.kind().elt_size_in_bytes())
             .sum()
     }
@@ -184,36 +185,45 @@ impl DeviceTable {
         })
     }
 
-    /// Targets of all rows, off the device.
+    /// Targets of all rows, off the device; `None` where nobody knows them.
     ///
     /// # Errors
     /// [`TrainError::Failed`] if they cannot be read from the device.
-    pub fn targets(&self) -> Result<Targets, TrainError> {
+    pub fn targets(&self) -> Result<Option<Targets>, TrainError> {
+        let Some(targets) = &self.targets else { return Ok(None) };
         guarded(|| {
             let Some(names) = &self.classes else {
-                return Targets::Numbers(to_vec(&self.targets));
+                return Some(Targets::Numbers(to_vec(targets)));
             };
-            let mut labels = vec![0_i64; self.targets.numel()];
-            self.targets
-                .to_device(Device::Cpu)
-                .copy_data(&mut labels, self.targets.numel());
-            Targets::Classes {
+            let mut labels = vec![0_i64; targets.numel()];
+            targets.to_device(Device::Cpu).copy_data(&mut labels, targets.numel());
+            Some(Targets::Classes {
                 labels: labels.into_iter().map(|label| label as u32).collect(),
                 names: names.to_vec(),
-            }
+            })
         })
     }
 
-    /// True if the rows fit this input and these outputs.
+    /// True if the rows fit this input and, where they have targets, these outputs.
     pub(super) fn fits(&self, architecture: &Architecture) -> bool {
         let wants_classes = architecture.loss.target_kind() == TargetKind::Class;
-        self.features.fit(architecture.input) && self.classes.is_some() == wants_classes
+        self.features.fit(architecture.input)
+            && (self.targets.is_none() || self.classes.is_some() == wants_classes)
+    }
+
+    /// True if the rows have targets: others can be predicted alone.
+    pub fn is_labelled(&self) -> bool {
+        self.targets.is_some()
     }
 
     /// Features [stack, rows, …] and targets [stack, rows, 1], or labels [stack, rows], of the rows [stack, rows].
+    ///
+    /// # Panics
+    /// The rows have no targets.
     pub(super) fn gather(&self, order: &Tensor) -> (Tensor, Tensor) {
         let order = order.contiguous();
-        (self.features.gather(&order), pick(&self.targets, &order))
+        let targets = self.targets.as_ref().expect("rows that train or are measured have targets");
+        (self.features.gather(&order), pick(targets, &order))
     }
 
     /// All rows in their order, for each network of a stack: [stack, rows].
@@ -388,7 +398,7 @@ mod tests {
                 rows: 3,
                 shape: SampleShape::Vector(2),
                 features,
-                targets: Targets::Numbers(vec![0.0; 3]),
+                targets: Some(Targets::Numbers(vec![0.0; 3])),
             };
             DeviceTable::new(&samples, Device::Cpu).expect("a table")
         };

@@ -54,7 +54,7 @@ pub struct TrainJob {
     pub members: Vec<Member>,
     /// The rows that train and validate.
     pub data: DeviceTable,
-    /// The rows that are looked at once, at the end.
+    /// The rows that are looked at once, at the end; without targets they measure nothing.
     pub test: Option<DeviceTable>,
 }
 
@@ -129,11 +129,18 @@ pub struct Trained {
     together: bool,
     stacks: Vec<Stack>,
     metrics: Vec<Option<FoldMetrics>>,
+    /// False for a member that diverged.
+    alive: Vec<bool>,
     test: Vec<Option<TestMetrics>>,
 }
 
 impl Trained {
-    /// What the test rows say of each member; `None` without test rows, or for a member that diverged.
+    /// Whether each member came to its end without diverging.
+    pub fn alive(&self) -> &[bool] {
+        &self.alive
+    }
+
+    /// What the test rows say of each member; `None` without test rows that have targets, or for a member that diverged.
     pub fn test(&self) -> &[Option<TestMetrics>] {
         &self.test
     }

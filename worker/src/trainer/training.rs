@@ -76,10 +76,10 @@ impl<'a> Training<'a> {
                 "a member's dropout does not fit the layers".to_owned(),
             ));
         }
-        if !std::iter::once(&job.data)
+        let fit = std::iter::once(&job.data)
             .chain(&job.test)
-            .all(|table| table.fits(&job.architecture))
-        {
+            .all(|table| table.fits(&job.architecture));
+        if !fit || !job.data.is_labelled() {
             return Err(TrainError::BadJob("its rows do not fit its input and loss".to_owned()));
         }
         let together = trains_together(&job.architecture, device);
@@ -122,11 +122,18 @@ impl<'a> Training<'a> {
             }
         }
         let test = self.test(&interrupter.unheeding());
+        let mut alive = vec![false; self.job.members.len()];
+        for group in &self.groups {
+            for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
+                alive[group.stack.member(place)] = true;
+            }
+        }
         Ok(Outcome::Finished(Trained {
             architecture: self.job.architecture.clone(),
             together: self.together,
             stacks: self.groups.into_iter().map(|group| group.stack).collect(),
             metrics: self.progress.metrics,
+            alive,
             test,
         }))
     }
@@ -230,7 +237,7 @@ impl<'a> Training<'a> {
 
     fn test(&self, interrupter: &Interrupter) -> Vec<Option<TestMetrics>> {
         let mut by_member = vec![None; self.job.members.len()];
-        let Some(table) = &self.job.test else {
+        let Some(table) = self.job.test.as_ref().filter(|table| table.is_labelled()) else {
             return by_member;
         };
         for group in &self.groups {

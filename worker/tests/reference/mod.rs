@@ -80,7 +80,7 @@ pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32, device: 
                 rows: ROWS,
                 shape: SampleShape::Vector(1),
                 features: Features::Floats(features),
-                targets: Targets::Numbers(targets),
+                targets: Some(Targets::Numbers(targets)),
             },
             device,
         )
@@ -166,10 +166,10 @@ pub(crate) fn cnn_job(device: Device) -> TrainJob {
                 rows: IMAGES,
                 shape,
                 features: Features::Bytes(pixels),
-                targets: Targets::Classes {
+                targets: Some(Targets::Classes {
                     labels,
                     names: (0..10).map(|class| class.to_string()).collect(),
-                },
+                }),
             },
             device,
         )

@@ -34,6 +34,8 @@ pub struct NewStudy<'a> {
     pub train: Part<FileHash>,
     /// Files of the test part.
     pub test: Option<Part<FileHash>>,
+    /// False if its rows have no targets.
+    pub test_is_labelled: bool,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
     /// Trials in all.
@@ -64,7 +66,7 @@ macro_rules! select_studies {
         sqlx::query_as!(
             StudyRow,
             "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
-                    test_targets_file, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed,
+                    test_targets_file, test_is_labelled, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed,
                     trials_pruned, trials_failed, trials_cancelled, epochs_reported, created_at, finished_at
              FROM trawl_store.studies " + $clauses,
             $($argument),*
@@ -85,8 +87,8 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
     sqlx::query!(
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
-              train_rows, sample_shape, class_count, max_trials, epochs_asked)
-         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+              test_is_labelled, train_rows, sample_shape, class_count, max_trials, epochs_asked)
+         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         study.study_id.0,
         study.name,
         study.spec,
@@ -100,6 +102,7 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
             .as_ref()
             .and_then(|test| test.targets.as_ref())
             .map(|hash| &hash.0[..]),
+        study.test_is_labelled,
         int(study.shape.train_rows),
         &sample_shape,
         class_count,

@@ -30,6 +30,8 @@ pub struct StudyRecord {
     pub train: Part<FileHash>,
     /// Files of the test part.
     pub test: Option<Part<FileHash>>,
+    /// False if its rows have no targets.
+    pub test_is_labelled: bool,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
     /// Trials in all.
@@ -59,6 +61,11 @@ impl StudyRecord {
         reason.filter(|_| self.state == StudyState::Paused)
     }
 
+    /// True if there are test rows, and they have targets.
+    pub fn measures_tests(&self) -> bool {
+        self.test.is_some() && self.test_is_labelled
+    }
+
     /// Trials that ended.
     pub fn trials_ended(&self) -> u32 {
         self.trials_completed + self.trials_pruned + self.trials_failed + self.trials_cancelled
@@ -78,6 +85,7 @@ pub(super) struct StudyRow {
     pub(super) train_targets_file: Option<Vec<u8>>,
     pub(super) test_file: Option<Vec<u8>>,
     pub(super) test_targets_file: Option<Vec<u8>>,
+    pub(super) test_is_labelled: bool,
     pub(super) train_rows: i32,
     pub(super) sample_shape: Vec<i32>,
     pub(super) class_count: Option<i32>,
@@ -127,6 +135,7 @@ impl TryFrom<StudyRow> for StudyRecord {
                     targets: optional_hash("test_targets_file", row.test_targets_file)?,
                 }),
             },
+            test_is_labelled: row.test_is_labelled,
             shape: DatasetShape {
                 train_rows: number("train_rows", row.train_rows)?,
                 sample: sample.ok_or_else(|| bad_row("studies", id, "sample_shape", "no shape"))?,

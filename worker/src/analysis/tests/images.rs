@@ -52,9 +52,9 @@ fn images() -> (Subject, Vec<f32>, Vec<u8>) {
         weights: trained.weights(0).expect("weights"),
         trained,
         dropout: Vec::new(),
-        format: Format::Idx,
+        format: Format::Idx(None),
         train: rows(vec![0, 1]),
-        test: rows(vec![1, 1, 0, 1]),
+        test: Some(rows(vec![1, 1, 0, 1])),
         inputs: Vec::new(),
     };
     (subject, filters, pixels)

@@ -1,0 +1,183 @@
+//! The records of a CSV file, one after the other.
+//!
+//! The parser is given the memory that a record may take, and so cannot take more.
+
+use std::io::BufRead;
+
+use csv_core::ReadRecordResult;
+
+use super::super::input::{Input, unreadable};
+use super::super::signature::FileKind;
+use super::super::{Content, ReadError, Reason};
+use super::encoding;
+use crate::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX};
+
+/// The records of a file, in memory for the longest one that is read.
+pub(super) struct Records<'a> {
+    parser: csv_core::Reader,
+    input: Input<'a>,
+    lines: Lines,
+    /// The fields of a record without anything between them.
+    text: Vec<u8>,
+    /// Where each field ends in it.
+    ends: Vec<usize>,
+    /// Lengths of these two, and the line in which their record begins.
+    last: (usize, usize, u64),
+    /// Whether the last record comes once more.
+    is_held: bool,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn open(content: &'a dyn Content) -> Result<Self, ReadError> {
+        let mut input = Input::open(content, FileKind::Csv).map_err(ReadError::features)?;
+        let first = input
+            .fill_buf()
+            .map_err(|error| ReadError::features(unreadable(&error)))?;
+        let mark_len = encoding::check_beginning(first).map_err(ReadError::features)?;
+        input.consume(mark_len);
+        let bytes_max = usize::try_from(input.bytes_max).unwrap_or(usize::MAX);
+        Ok(Self {
+            parser: csv_core::Reader::new(),
+            input,
+            lines: Lines::default(),
+            // A record has no more of both than the file has bytes; one place more shows that it is full.
+            text: vec![0; bytes_max.min(CSV_RECORD_BYTES_MAX) + 1],
+            ends: vec![0; bytes_max.min(CSV_COLUMNS_MAX) + 1],
+            last: (0, 0, 0),
+            is_held: false,
+        })
+    }
+
+    /// Lets the last record come once more.
+    pub(super) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// The next record; `None` at the end. Blank lines are none.
+    pub(super) fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
+        if !std::mem::take(&mut self.is_held) && !self.advance()? {
+            return Ok(None);
+        }
+        let (text_len, ends_len, line) = self.last;
+        let text = encoding::text(&self.text[..text_len], line).map_err(ReadError::features)?;
+        Ok(Some(Record {
+            text,
+            ends: &self.ends[..ends_len],
+            line,
+        }))
+    }
+
+    fn advance(&mut self) -> Result<bool, ReadError> {
+        self.skip_breaks()?;
+        let line = self.lines.line();
+        let refuse = |reason: String| Err(ReadError::features(Reason::plain(reason)));
+        let (mut text_len, mut ends_len) = (0, 0);
+        loop {
+            let bytes = self.input.fill_buf();
+            let bytes = bytes.map_err(|error| ReadError::features(unreadable(&error)))?;
+            let (text, ends) = (&mut self.text[text_len..], &mut self.ends[ends_len..]);
+            let (result, read, text, ends) = self.parser.read_record(bytes, text, ends);
+            self.lines.pass(&bytes[..read]);
+            self.input.consume(read);
+            text_len += text;
+            ends_len += ends;
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::Record if ends_len <= CSV_COLUMNS_MAX => break,
+                ReadRecordResult::End => return Ok(false),
+                ReadRecordResult::OutputFull => {
+                    return refuse(format!(
+                        "line {line} is longer than {CSV_RECORD_BYTES_MAX} bytes: a quote may be open"
+                    ));
+                }
+                ReadRecordResult::Record | ReadRecordResult::OutputEndsFull => {
+                    return refuse(format!("line {line} has more than {CSV_COLUMNS_MAX} columns"));
+                }
+            }
+        }
+        self.last = (text_len, ends_len, line);
+        Ok(true)
+    }
+
+    /// The parser passes over blank lines, and does not say where the record behind them begins.
+    fn skip_breaks(&mut self) -> Result<(), ReadError> {
+        loop {
+            let bytes = self.input.fill_buf();
+            let bytes = bytes.map_err(|error| ReadError::features(unreadable(&error)))?;
+            let breaks = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            self.lines.pass(&bytes[..breaks]);
+            let is_over = breaks < bytes.len() || bytes.is_empty();
+            self.input.consume(breaks);
+            if is_over {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Counts lines as editors do: each of `\n`, `\r\n` and `\r` ends one.
+#[derive(Default)]
+struct Lines {
+    ended: u64,
+    after_cr: bool,
+}
+
+impl Lines {
+    fn pass(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.ended += u64::from(*byte == b'\r' || (*byte == b'\n' && !self.after_cr));
+            self.after_cr = *byte == b'\r';
+        }
+    }
+
+    /// The line of the next byte, from 1.
+    fn line(&self) -> u64 {
+        self.ended + 1
+    }
+}
+
+/// How many lines end in a text.
+pub(super) fn breaks(text: &[u8]) -> u64 {
+    let mut lines = Lines::default();
+    lines.pass(text);
+    lines.ended
+}
+
+/// A record.
+pub(super) struct Record<'r> {
+    text: &'r str,
+    ends: &'r [usize],
+    /// The line that it begins in.
+    pub(super) line: u64,
+}
+
+impl<'r> Record<'r> {
+    /// Fields.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// A field that is there, without space around it.
+    pub(super) fn field(&self, index: usize) -> Result<&'r str, ReadError> {
+        let field = self.text.get(self.start(index)..self.ends[index]);
+        // Bytes of one character may be in two fields.
+        field.map(str::trim).ok_or_else(|| {
+            let reason = format!("line {} is not UTF-8: a delimiter is amid a character", self.line);
+            ReadError::features(Reason::plain(reason))
+        })
+    }
+
+    /// The line that a field begins in: those before it may have line breaks in quotes.
+    pub(super) fn line_of(&self, index: usize) -> u64 {
+        self.line + breaks(&self.text.as_bytes()[..self.start(index)])
+    }
+
+    /// The line that it ends in.
+    pub(super) fn last_line(&self) -> u64 {
+        self.line + breaks(self.text.as_bytes())
+    }
+
+    fn start(&self, index: usize) -> usize {
+        index.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+}

@@ -1,0 +1,244 @@
+use super::super::testing::{gzip, read, read_test};
+use super::super::{Format, Targets};
+use super::*;
+
+fn columns(header: Header) -> Format {
+    let names = match header {
+        Header::Absent => ["column_2", "column_0", "column_1"],
+        Header::Checked | Header::Present => ["b", "a", "y"],
+    };
+    let [b, a, y] = names.map(str::to_owned);
+    Format::Csv(Columns {
+        features: vec![b, a],
+        target: y,
+        header,
+    })
+}
+
+fn numbers(text: &str) -> Result<Samples, ReadError> {
+    read(&columns(Header::Checked), TargetKind::Number, &text, None)
+}
+
+fn classes(text: &str) -> Result<Samples, ReadError> {
+    read(&columns(Header::Checked), TargetKind::Class, &text, None)
+}
+
+fn wrong(bytes: &[u8]) -> String {
+    let read = read(&columns(Header::Checked), TargetKind::Number, &bytes, None);
+    read.expect_err("it is broken").reason
+}
+
+#[test]
+fn columns_come_in_the_order_asked_for() {
+    let table = numbers("a,y,b,note\n1,2,3,x\n4,5e-1, 6 ,\n").expect("a table");
+    assert_eq!(table.features, Features::Floats(vec![3.0, 1.0, 6.0, 4.0]));
+    assert_eq!(table.targets, Some(Targets::Numbers(vec![2.0, 0.5])));
+    assert_eq!((table.rows, table.shape), (2, SampleShape::Vector(2)));
+}
+
+#[test]
+fn broken_files_say_where() {
+    let cases = [
+        ("a,y\n1,2\n", "has no column 'b'; its columns are a, y"),
+        ("a,y,b,a\n1,2,3,4\n", "has the column 'a' more than once"),
+        (
+            "a,y,b\n1,2,3\n1,nan,3\n",
+            "line 3, column 'y': 'nan' is not a finite number",
+        ),
+        ("a,y,b\n1,2,\n", "line 2, column 'b': '' is not a finite number"),
+        ("a,y,b\n1,2,1e39\n", "line 2, column 'b': 1e39 is too large for float32"),
+        ("a,y,b\n", "has no rows"),
+        ("", "is empty"),
+        ("\u{feff}\r\n\n", "is empty"),
+        ("a,y,b\n1,2\n", "line 2 has 2 fields, and the header has 3"),
+        (
+            "a,y,b\n1,2,3\n1,\"2\n3\n",
+            "line 3 has 2 fields, and the header has 3; it goes on to line 5, so a quote may be open",
+        ),
+        (
+            "a;y;b\n1;2;3\n",
+            "has no column 'b'; its columns are a;y;b; values are separated by commas, not by ';'",
+        ),
+    ];
+    for (text, message) in cases {
+        let reason = wrong(text.as_bytes());
+        assert!(reason.starts_with(message), "{reason}");
+    }
+}
+
+#[test]
+fn a_line_is_the_files_whatever_ends_lines() {
+    // A comment in quotes goes over two lines; two lines are blank; the cell in line 7 is none.
+    let unix = "a,y,b,note\n1,2,3,\"two\nlines\"\n\n\n4,5,6,\n7,oops,9,\n";
+    assert_eq!(
+        wrong(unix.as_bytes()),
+        "line 7, column 'y': 'oops' is not a finite number"
+    );
+    for ends in ["\r\n", "\r"] {
+        let text = unix.replace('\n', ends);
+        assert_eq!(
+            wrong(text.as_bytes()),
+            "line 7, column 'y': 'oops' is not a finite number",
+            "{ends:?}"
+        );
+        let marked = format!("\u{feff}{text}");
+        assert_eq!(
+            wrong(marked.as_bytes()),
+            "line 7, column 'y': 'oops' is not a finite number",
+            "{ends:?}"
+        );
+        assert_eq!(
+            wrong(&gzip(marked.as_bytes())),
+            "line 7, column 'y': 'oops' is not a finite number",
+            "{ends:?}"
+        );
+    }
+    // In a row of several lines, it is the cell's.
+    let text = "note,a,y,b\n\"two\r\nlines\",1,2,oops\n";
+    assert_eq!(
+        wrong(text.as_bytes()),
+        "line 3, column 'b': 'oops' is not a finite number"
+    );
+}
+
+#[test]
+fn lines_are_counted_over_the_ends_of_buffers() {
+    for padding in 65_500..65_540 {
+        let long = "x".repeat(padding);
+        let text = format!("a,y,b,note\r\n1,2,3,{long}\r\n1,2,3,\r\n1,2,oops,\r\n");
+        assert_eq!(
+            wrong(text.as_bytes()),
+            "line 4, column 'b': 'oops' is not a finite number",
+            "{padding}"
+        );
+    }
+}
+
+#[test]
+fn other_encodings_are_named_with_the_way_to_utf_8() {
+    let utf_16 = |big: bool, mark: &[u8]| {
+        let units = "a,y,b\n1,2,3\n".encode_utf16();
+        let bytes = units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() });
+        [mark.to_vec(), bytes.collect()].concat()
+    };
+    let to_utf_8 = |encoding: &str| {
+        format!("line 1 is not UTF-8: it seems to be UTF-16; convert it with iconv -f {encoding} -t UTF-8 FILE > NEW")
+    };
+    assert_eq!(wrong(&utf_16(false, b"\xff\xfe")), to_utf_8("UTF-16"));
+    assert_eq!(wrong(&utf_16(true, b"\xfe\xff")), to_utf_8("UTF-16"));
+    assert_eq!(wrong(&utf_16(false, b"")), to_utf_8("UTF-16LE"));
+    assert_eq!(wrong(&utf_16(true, b"")), to_utf_8("UTF-16BE"));
+    assert_eq!(
+        wrong(b"a,y,b,note\n1,2,3,x\n1,2,3,Gr\xf6\xdfe\n"),
+        "line 3 is not UTF-8: it seems to be Latin-1 (ISO-8859-1); convert it with iconv -f ISO-8859-1 -t UTF-8 FILE > NEW"
+    );
+    assert_eq!(
+        wrong(b"a,y,b,note\n1,2,3,\"x\n\x80 5\"\n"),
+        "line 3 is not UTF-8: it seems to be Windows-1252; convert it with iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+    );
+    assert_eq!(
+        wrong(b"a,y,b\n1,2,\x81\n"),
+        "line 2 is not UTF-8, and no text in Latin-1 or Windows-1252 either"
+    );
+    let marked = numbers("\u{feff}a,y,b\n1,2,3\n").expect("a mark is no matter");
+    assert_eq!(marked.rows, 1);
+}
+
+#[test]
+fn a_first_line_is_what_it_is_said_to_be() {
+    let text = "1,2,3\n4,5,6\n";
+    let rows = read(&columns(Header::Absent), TargetKind::Number, &text, None).expect("two rows");
+    assert_eq!(rows.features, Features::Floats(vec![3.0, 1.0, 6.0, 4.0]));
+    assert_eq!(rows.targets, Some(Targets::Numbers(vec![2.0, 5.0])));
+    let error = read(&columns(Header::Absent), TargetKind::Number, &"1,2\n", None).expect_err("two columns");
+    assert_eq!(
+        error.reason,
+        "has no column 'column_2': it has 2 columns, from column_0 on"
+    );
+    let short = read(&columns(Header::Absent), TargetKind::Number, &"1,2,3\n4,5\n", None).expect_err("a short row");
+    assert_eq!(short.reason, "line 2 has 2 fields, and the first line has 3");
+    assert_eq!(
+        wrong(text.as_bytes()),
+        "line 1 looks like a row, as all of its cells are numbers: set header: false if the file has no header, or header: true if \
+         these are the names"
+    );
+    let named = Format::Csv(Columns {
+        features: vec!["1".into()],
+        target: "3".into(),
+        header: Header::Present,
+    });
+    let rows = read(&named, TargetKind::Number, &text, None).expect("one row");
+    assert_eq!(rows.features, Features::Floats(vec![4.0]));
+}
+
+#[test]
+fn classes_and_test_labels_are_named() {
+    let labels = |text: &str| {
+        let samples = classes(text).expect("samples");
+        let Some(Targets::Classes { labels, names }) = samples.targets else {
+            panic!("no classes")
+        };
+        (labels, names)
+    };
+    let words = labels("a,b,y\n1,1,dog\n1,1,cat\n1,1,dog\n");
+    assert_eq!(words, (vec![1, 0, 1], vec!["cat".to_owned(), "dog".to_owned()]));
+    let one = classes("a,b,y\n1,1,dog\n").expect_err("one class");
+    assert_eq!(
+        one.reason,
+        "column 'y': has a single class: there is nothing to tell apart"
+    );
+    let twice = classes("a,b,y\n1,1,1\n1,1,1.0\n1,1,2\n").expect_err("one number");
+    assert_eq!(
+        twice.reason,
+        "column 'y': has the labels '1' and '1.0', which are one number: write it in one way"
+    );
+
+    let known = ["cat".to_owned(), "dog".to_owned()];
+    let test = |text: &str| read_test(&columns(Header::Checked), TargetKind::Class, Some(&known), &text, None);
+    assert_eq!(test("a,b,y\n1,1,dog\n").expect("samples").classes(), Some(&known[..]));
+    let error = test("a,b,y\n1,1,dog\n1,1,cow\n").expect_err("a cow");
+    assert_eq!(
+        error.reason,
+        "line 3, column 'y': 'cow' is no class of the training rows"
+    );
+}
+
+#[test]
+fn a_test_part_may_lack_its_target_and_a_training_part_nothing() {
+    let test = |text: &str| read_test(&columns(Header::Checked), TargetKind::Number, None, &text, None);
+    assert_eq!(test("a,b\n1,2\n").expect("unlabelled").targets, None);
+    let written_otherwise = test("a,b,Y\n1,2,3\n").expect_err("labelled, perhaps");
+    assert_eq!(
+        written_otherwise.reason,
+        "has no column 'y'; its columns are a, b, Y; did you mean 'Y'?"
+    );
+    let no_feature = test("a,y\n1,2\n").expect_err("a feature is missing");
+    assert_eq!(
+        (no_feature.column.as_deref(), no_feature.in_targets),
+        (Some("b"), false)
+    );
+    let train = numbers("a,b\n1,2\n").expect_err("no target");
+    assert_eq!(train.column.as_deref(), Some("y"));
+    assert_eq!(train.unquoted, "has no column 'y'; its columns are …");
+}
+
+#[test]
+fn what_float32_does_not_tell_apart_is_refused() {
+    let merged = wrong(b"a,y,b\n1700000000,2,3\n1700000007,2,3\n");
+    assert_eq!(
+        merged,
+        "column 'a': float32, in which networks are trained, makes 1700000000 of both 1700000000 and 1700000007: subtract a \
+         base from it beforehand, or standardise it"
+    );
+    let moved = wrong(b"a,y,b\n1,16777216,3\n1,16777217,3\n");
+    assert_eq!(
+        moved,
+        "line 3, column 'y': float32, in which networks are trained, makes 16777216 of 16777217: subtract a base from it \
+         beforehand, or standardise it"
+    );
+    // Digits alone are a whole number, however many.
+    assert!(
+        wrong(b"a,y,b\n1234567890123456789,2,3\n1234567890123999999,2,3\n-99999999999999999999,2,3\n")
+            .contains(" of both ")
+    );
+}

@@ -1,0 +1,34 @@
+//! A name that may be meant by one that is not there.
+
+/// Bytes of the names that are compared, whose time grows with the product of both.
+const NAME_BYTES_MAX: usize = 64;
+
+/// The nearest of these names to one that is not among them, if it is near enough to be meant: a third of it differs at most.
+pub(super) fn near<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let is_short = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES_MAX;
+    let wanted = name.to_lowercase();
+    names
+        .filter(|known| is_short(known) && is_short(name))
+        .map(|known| (strsim::osa_distance(&wanted, &known.to_lowercase()), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| *distance * 3 <= wanted.chars().count().max(known.chars().count()))
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::near;
+
+    #[test]
+    fn what_is_near_is_found_and_nothing_else() {
+        let names = ["label", "height", "x1", "x2"];
+        let near = |name| near(name, names.into_iter());
+        assert_eq!(near("lable"), Some("label"));
+        assert_eq!(near("Label"), Some("label"));
+        assert_eq!(near("hight"), Some("height"));
+        assert_eq!(near("weight"), Some("height"));
+        assert_eq!(near("y"), None);
+        assert_eq!(near("x3"), None);
+        assert_eq!(near(&"label".repeat(100)), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! One part of a dataset, read.
+
+use std::hash::{DefaultHasher, Hasher};
+
+use super::{DatasetShape, FeatureRows, SampleShape, TargetShape};
+
+/// One part of a dataset, read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Samples {
+    /// Rows.
+    pub rows: u32,
+    /// Size of one row's features.
+    pub shape: SampleShape,
+    /// Rows × features, row by row; images channel by channel.
+    pub features: Features,
+    /// One a row; `None` for a test part that nobody has labelled.
+    pub targets: Option<Targets>,
+}
+
+/// The features of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Features {
+    /// As they go into a network; all finite.
+    Floats(Vec<f32>),
+    /// Pixels: divided by 255 they go into a network.
+    Bytes(Vec<u8>),
+    /// Whole numbers from 0 to 255, which go into a network as they are: a table of bytes.
+    Whole(Vec<u8>),
+}
+
+/// The targets of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets {
+    /// Finite numbers.
+    Numbers(Vec<f32>),
+    /// Indices of classes.
+    Classes {
+        /// One a row, below `names.len()`.
+        labels: Vec<u32>,
+        /// The classes by index.
+        names: Vec<String>,
+    },
+}
+
+/// What the rows of a part have in common with those of another: equal for equal rows, features and targets, in any order. By the sum
+/// of 64-bit hashes, so of two different parts one in 2^64 is taken for the other. Good within one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsDigest {
+    rows: u32,
+    sum: u64,
+}
+
+impl Samples {
+    /// Rows with their targets.
+    pub(super) fn new(rows: FeatureRows, targets: Option<Targets>) -> Self {
+        let FeatureRows { rows, shape, features } = rows;
+        Self {
+            rows,
+            shape,
+            features,
+            targets,
+        }
+    }
+
+    /// The sizes that a study is checked against, if this is the training part; `None` without targets.
+    pub fn dataset_shape(&self) -> Option<DatasetShape> {
+        let targets = self.targets.as_ref()?;
+        Some(DatasetShape {
+            train_rows: self.rows,
+            sample: self.shape,
+            target: match targets {
+                Targets::Numbers(_) => TargetShape::Number,
+                Targets::Classes { names, .. } => TargetShape::Classes(names.len() as u32),
+            },
+        })
+    }
+
+    /// Names of the classes; `None` where numbers are predicted, or nothing is known.
+    pub fn classes(&self) -> Option<&[String]> {
+        match &self.targets {
+            Some(Targets::Classes { names, .. }) => Some(names),
+            Some(Targets::Numbers(_)) | None => None,
+        }
+    }
+
+    /// See [`RowsDigest`].
+    pub fn rows_digest(&self) -> RowsDigest {
+        let len = self.shape.len() as usize;
+        let row_hash = |row: usize| {
+            let mut hash = DefaultHasher::new();
+            let place = row * len..(row + 1) * len;
+            // As they go into a network: an array of bytes may have the numbers of one of floats.
+            match &self.features {
+                Features::Floats(values) => values[place].iter().for_each(|value| float(&mut hash, *value)),
+                Features::Whole(values) => values[place]
+                    .iter()
+                    .for_each(|value| float(&mut hash, f32::from(*value))),
+                Features::Bytes(values) => hash.write(&values[place]),
+            }
+            match &self.targets {
+                Some(Targets::Numbers(numbers)) => float(&mut hash, numbers[row]),
+                Some(Targets::Classes { labels, .. }) => hash.write_u32(labels[row]),
+                None => {}
+            }
+            hash.finish()
+        };
+        RowsDigest {
+            rows: self.rows,
+            sum: (0..self.rows as usize).fold(0, |sum: u64, row| sum.wrapping_add(row_hash(row))),
+        }
+    }
+}
+
+fn float(hash: &mut DefaultHasher, value: f32) {
+    // With nothing added, both zeros are one.
+    hash.write_u32((value + 0.0).to_bits());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(features: Features, targets: Option<Targets>) -> RowsDigest {
+        let shape = SampleShape::Vector(2);
+        let rows = FeatureRows {
+            rows: 3,
+            shape,
+            features,
+        };
+        Samples::new(rows, targets).rows_digest()
+    }
+
+    #[test]
+    fn equal_rows_have_one_digest_in_any_order() {
+        let numbers = |numbers: [f32; 3]| Some(Targets::Numbers(numbers.into()));
+        let floats = |values: [f32; 6]| Features::Floats(values.into());
+        let digest = part(floats([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), numbers([7.0, 8.0, 0.0]));
+        assert_eq!(
+            digest,
+            part(floats([5.0, 6.0, 3.0, 4.0, 1.0, 2.0]), numbers([-0.0, 8.0, 7.0]))
+        );
+        assert_eq!(
+            digest,
+            part(Features::Whole(vec![1, 2, 3, 4, 5, 6]), numbers([7.0, 8.0, 0.0]))
+        );
+        assert_ne!(
+            digest,
+            part(floats([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), numbers([8.0, 7.0, 0.0]))
+        );
+        assert_ne!(
+            digest,
+            part(floats([2.0, 1.0, 3.0, 4.0, 5.0, 6.0]), numbers([7.0, 8.0, 0.0]))
+        );
+        assert_ne!(digest, part(floats([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), None));
+    }
+}

@@ -1,0 +1,150 @@
+//! Datasets on their way: out of JSON into a draft, and with a job to a worker and back.
+
+use trawl_domain::check::FilePlace;
+use trawl_domain::dataset::{ArrayNames, Arrays, Columns, FileHash, Format, Header, Layout, Part, SampleShape};
+use trawl_domain::fold::Split;
+use trawl_domain::job::Job;
+use trawl_domain::network::{Architecture, Hyperparameters, Layer, Loss, Optimizer};
+use trawl_domain::seed::{Owner, Seed};
+
+use crate::{from_json, study_draft, v1};
+
+/// The format of a dataset that is written in JSON, and the places of its test part.
+fn source(json: serde_json::Value) -> (Format, Option<Part<FilePlace>>) {
+    let dataset: v1::Dataset = from_json(json).expect("a dataset");
+    let draft = study_draft(v1::Study {
+        dataset: Some(dataset),
+        ..Default::default()
+    });
+    let source = draft.source().expect("a source");
+    (source.format, source.test.map(|test| test.map(|file| file.place)))
+}
+
+#[test]
+fn columns_are_named_or_numbered() {
+    let (format, test) = source(serde_json::json!({
+        "csv": { "train": "a.csv", "features": ["a", "b"], "target": "y" }
+    }));
+    let columns = |features: [&str; 2], target: &str, header| {
+        Format::Csv(Columns {
+            features: features.map(str::to_owned).into(),
+            target: target.into(),
+            header,
+        })
+    };
+    assert_eq!((format, test), (columns(["a", "b"], "y", Header::Checked), None));
+    let (format, _) = source(serde_json::json!({
+        "csv": { "train": "a.csv", "features": [0, 1], "target": 2, "header": false }
+    }));
+    assert_eq!(format, columns(["column_0", "column_1"], "column_2", Header::Absent));
+}
+
+#[test]
+fn one_archive_may_have_both_parts() {
+    let (format, test) = source(serde_json::json!({
+        "npz": {
+            "train": "a.npz", "features": "x_train", "target": "y_train", "test_features": "x_test", "test_target": "y_test",
+            "layout": "channels_last"
+        }
+    }));
+    let names = |features: &str, target: &str| ArrayNames {
+        features: features.into(),
+        target: Some(target.into()),
+    };
+    let arrays = Arrays {
+        train: names("x_train", "y_train"),
+        test: names("x_test", "y_test"),
+    };
+    assert_eq!(format, Format::Npz(arrays, Some(Layout::ChannelsLast)));
+    assert_eq!(test.map(|test| test.features), Some(FilePlace::Named("a.npz".into())));
+}
+
+fn job(format: Format, targets: [bool; 2]) -> Job {
+    let part = |number: u8, has_targets: bool| Part {
+        features: FileHash([number; 32]),
+        targets: has_targets.then_some(FileHash([number + 1; 32])),
+    };
+    let [train, test] = targets;
+    Job {
+        study: "s".into(),
+        seed: Seed(7),
+        format,
+        train: part(1, train),
+        test: Some(part(3, test)),
+        architecture: Architecture {
+            input: SampleShape::Vector(2),
+            layers: vec![Layer::Linear { units: 1 }],
+            loss: Loss::Mse,
+            batch_size: 4,
+            epochs: 1,
+        },
+        split: Split::All,
+        members: vec![trawl_domain::job::JobMember {
+            owner: Owner::Refit(0),
+            fold: 0,
+            hyperparameters: Hyperparameters {
+                optimizer: Optimizer::Adam,
+                learning_rate: 0.1,
+                l2: 0.0,
+                momentum: 0.0,
+                dropout: Vec::new(),
+            },
+        }],
+        inputs: Vec::new(),
+        ranking: None,
+    }
+}
+
+#[test]
+fn a_worker_reads_files_as_the_coordinator_did() {
+    let columns = |header| {
+        Format::Csv(Columns {
+            features: vec!["a".into()],
+            target: "y".into(),
+            header,
+        })
+    };
+    let archive = |target: Option<&str>| {
+        let names = |target: Option<&str>| ArrayNames {
+            features: "x".into(),
+            target: target.map(str::to_owned),
+        };
+        let arrays = Arrays {
+            train: names(Some("y")),
+            test: names(target),
+        };
+        Format::Npz(arrays, Some(Layout::ChannelsFirst))
+    };
+    let one_file = [false, false];
+    let cases = [
+        (columns(Header::Checked), one_file),
+        (columns(Header::Present), one_file),
+        (columns(Header::Absent), one_file),
+        (archive(Some("z")), one_file),
+        (archive(None), one_file),
+        (Format::Idx(Some(Layout::ChannelsLast)), [true, true]),
+        (Format::Idx(None), [true, false]),
+        (Format::Npy(Some(Layout::ChannelsFirst)), [true, false]),
+        (Format::FashionMnist, [true, true]),
+    ];
+    for (format, targets) in cases {
+        let job = job(format, targets);
+        assert_eq!(Job::try_from(v1::Job::from(&job)).as_ref(), Ok(&job));
+    }
+}
+
+#[test]
+fn what_is_learned_from_has_targets() {
+    let refused = |job: v1::Job| {
+        let violations = Job::try_from(job).expect_err("it is broken");
+        violations
+            .iter()
+            .map(|violation| violation.field.clone())
+            .collect::<Vec<_>>()
+    };
+    let npy = job(Format::Npy(None), [false, true]);
+    assert_eq!(refused(v1::Job::from(&npy)), ["dataset.train.targets_sha256"]);
+    let mut layout = v1::Job::from(&job(Format::Npy(None), [true, true]));
+    layout.dataset.as_mut().expect("there").layout = "nhwc".into();
+    assert_eq!(refused(layout), ["dataset.layout"]);
+}
