@@ -13,7 +13,7 @@ mod study;
 mod tests;
 mod texts;
 
-pub use json::{JsonError, from_json, to_json};
+pub use json::{JsonError, JsonErrors, from_json, to_json};
 pub use params::{params_from_struct, params_to_struct};
 pub use status::{by_field, invalid};
 pub use study::study_draft;
