@@ -1,6 +1,5 @@
 //! Registers the dataset files that a study file names, so that neither coordinator nor workers need to see their paths.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -15,22 +14,21 @@ use trawl_proto::v1::PutDatasetRequest;
 
 use crate::client::{Client, UPLOAD_TIMEOUT};
 use crate::error::{Error, say};
-use crate::study_file::StudyFile;
+use crate::study_file::{NamedPath, StudyFile};
 
 /// Bytes of one piece of a file.
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// A file that can be registered.
 struct LocalFile {
-    path: String,
+    named: NamedPath,
     bytes: u64,
     sha256: FileHash,
 }
 
 /// A path that cannot be read here.
 struct Unread {
-    field: &'static str,
-    path: String,
+    named: NamedPath,
     error: io::Error,
 }
 
@@ -44,18 +42,15 @@ pub(crate) struct LocalFiles {
 /// stays: the coordinator may have such a file below its --dataset-dir, or else says so along with all else that is wrong.
 pub(crate) async fn name_by_hash(file: &mut StudyFile) -> LocalFiles {
     let (mut found, mut unread) = (Vec::new(), Vec::new());
-    for (field, path) in file.local_paths() {
-        match hash(path).await {
-            Ok(file) => {
-                let by_hash = format!("sha256:{}", file.sha256);
-                found.push(file);
-                *path = by_hash;
+    for named in std::mem::take(&mut file.paths) {
+        match hash(&named.path).await {
+            Ok((bytes, sha256)) => {
+                if let Some(path) = file.path_mut(named.field) {
+                    *path = format!("sha256:{sha256}");
+                }
+                found.push(LocalFile { named, bytes, sha256 });
             }
-            Err(error) => unread.push(Unread {
-                field,
-                path: path.clone(),
-                error,
-            }),
+            Err(error) => unread.push(Unread { named, error }),
         }
     }
     LocalFiles { found, unread }
@@ -68,36 +63,65 @@ impl LocalFiles {
     /// A broken connection, or a file that changed meanwhile.
     pub(crate) async fn register(&self, client: &mut Client) -> Result<(), Error> {
         for file in &self.found {
-            register(client, file).await?;
+            register(client, file).await.map_err(|error| self.explain(error))?;
         }
         Ok(())
     }
 
-    /// What a coordinator said of the study, with what it cannot know: why a path was not read here, but sent as it is.
+    /// What a coordinator said of the study, with the paths that stand in the study file, and with what it cannot know: why a path was
+    /// not read here, but sent as it is.
     pub(crate) fn explain(&self, error: Error) -> Error {
-        let Error::Rejected(mut text) = error else {
-            return error;
-        };
-        for Unread { field, path, error } in &self.unread {
-            let _ = write!(
-                text,
-                "\n  {field}: {path} was not sent, as it cannot be read here: {error}"
-            );
+        match error {
+            Error::Failed(text) => Error::Failed(self.as_written("", &text)),
+            Error::Rejected(mut rejection) => {
+                for finding in &mut rejection.findings {
+                    finding.reason = self.as_written(&finding.field, &finding.reason);
+                    let unread = self.unread.iter().find(|unread| unread.named.field == finding.field);
+                    if let Some(Unread { named, error }) = unread {
+                        let theirs = std::mem::replace(
+                            &mut finding.reason,
+                            format!("'{}' cannot be read here: {error}", named.written),
+                        );
+                        finding.help = Some(format!(
+                            "the coordinator was given the path instead, and says: {theirs}"
+                        ));
+                    }
+                }
+                Error::Rejected(rejection)
+            }
+            other => other,
         }
-        Error::Rejected(text)
+    }
+
+    /// A text about a field in which files are called as in the study file: their hashes nobody has seen.
+    fn as_written(&self, field: &str, text: &str) -> String {
+        let mut text = text.to_owned();
+        // Two fields may name one file, each by a path of its own.
+        let (own, others): (Vec<_>, Vec<_>) = self.found.iter().partition(|file| file.named.field == field);
+        for LocalFile { named, sha256, .. } in own.into_iter().chain(others) {
+            let hash = sha256.to_string();
+            text = text.replace(&format!("sha256:{hash}"), &named.written);
+            text = text.replace(&hash, &named.written);
+        }
+        for Unread { named, .. } in &self.unread {
+            text = text.replace(&named.path, &named.written);
+        }
+        text
     }
 
     /// Says whose files the study has that were not read here.
     pub(crate) fn say_what_was_left(&self) {
-        for Unread { field, path, error } in &self.unread {
+        for Unread { named, error } in &self.unread {
             say(&format!(
-                "{field}: {path} cannot be read here ({error}); the coordinator has read its own file of that path"
+                "{}: {} cannot be read here ({error}); the coordinator has read its own file of that path",
+                named.field, named.written
             ));
         }
     }
 }
 
-async fn hash(path: &str) -> io::Result<LocalFile> {
+/// Size and hash of a file.
+async fn hash(path: &str) -> io::Result<(u64, FileHash)> {
     let mut file = open(path).await?;
     let mut hasher = FileHasher::default();
     let mut bytes = 0;
@@ -116,11 +140,7 @@ async fn hash(path: &str) -> io::Result<LocalFile> {
             )));
         }
     }
-    Ok(LocalFile {
-        path: path.to_owned(),
-        bytes,
-        sha256: hasher.finish(),
-    })
+    Ok((bytes, hasher.finish()))
 }
 
 async fn open(path: &str) -> io::Result<File> {
@@ -146,7 +166,7 @@ async fn register(client: &mut Client, file: &LocalFile) -> Result<(), Error> {
             // One that has the file already answers at once, and reads no further.
             answer = &mut answer => {
                 if let Some(Err(error)) = sent {
-                    return Err(Error::Failed(format!("{}: {error}", file.path)));
+                    return Err(Error::Failed(format!("{}: {error}", file.named.written)));
                 }
                 answer?;
                 return Ok(());
@@ -166,7 +186,7 @@ async fn send(file: &LocalFile, sender: mpsc::Sender<PutDatasetRequest>) -> io::
     if sender.send(head).await.is_err() {
         return Ok(());
     }
-    let mut content = open(&file.path).await?;
+    let mut content = open(&file.named.path).await?;
     loop {
         let mut chunk = vec![0; CHUNK_BYTES];
         let len = content.read(&mut chunk).await?;

@@ -1,7 +1,7 @@
 //! What ends a command early, how it is said, and the exit status that follows: 2 for wrong usage, a rejected study or
 //! files that cannot be predicted, 1 for anything else.
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
@@ -18,9 +18,9 @@ pub(crate) enum Error {
     /// The command line is wrong, or a file that it names.
     #[error("{0}")]
     Usage(String),
-    /// The coordinator rejected the request: a line, then one per broken rule.
+    /// The coordinator rejected the request.
     #[error("{0}")]
-    Rejected(String),
+    Rejected(Rejection),
     /// Anything else.
     #[error("{0}")]
     Failed(String),
@@ -53,6 +53,74 @@ impl Error {
     }
 }
 
+/// What a coordinator has against a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejection {
+    /// Its words, for where it names no field.
+    message: String,
+    /// Every broken rule.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// Path of the field; empty for the whole.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) reason: String,
+    /// What would be right, where that is known.
+    pub(crate) help: Option<String>,
+    /// True if the field's name is wrong, and not its value.
+    pub(crate) is_name: bool,
+}
+
+impl Finding {
+    /// That a field's value is wrong.
+    pub(crate) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            reason: reason.into(),
+            help: None,
+            is_name: false,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.field.is_empty() {
+            write!(f, "{}: ", shown(&self.field))?;
+        }
+        f.write_str(&one_line(&self.reason))
+    }
+}
+
+impl From<JsonError> for Finding {
+    fn from(error: JsonError) -> Self {
+        Self {
+            field: error.field,
+            reason: error.reason,
+            help: error.help,
+            is_name: error.is_name,
+        }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.findings[..] {
+            [] if self.message.is_empty() => f.write_str("the request was rejected"),
+            [] => f.write_str(&self.message),
+            [one] => one.fmt(f),
+            several => {
+                write!(f, "the request was rejected: {} fields are wrong", several.len())?;
+                several.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
+            }
+        }
+    }
+}
+
 /// Writes a line, or several, for people to standard error. A closed standard error must not end the command, as `eprintln!` would.
 pub(crate) fn say(line: &str) {
     use io::Write as _;
@@ -63,7 +131,21 @@ impl From<Status> for Error {
     fn from(status: Status) -> Self {
         let message = one_line(status.message());
         match status.code() {
-            Code::InvalidArgument => Self::Rejected(rejection(&message, &status)),
+            Code::InvalidArgument => Self::Rejected(Rejection {
+                message,
+                findings: findings(&status),
+            }),
+            // The fields in which what is there differs.
+            Code::AlreadyExists => Self::Failed(match &findings(&status)[..] {
+                [] => message,
+                differences => {
+                    let lines: Vec<String> = differences.iter().map(|finding| format!("  {finding}\n")).collect();
+                    format!(
+                        "{message}\n{}help: under another `name` it is a study of its own",
+                        lines.concat()
+                    )
+                }
+            }),
             Code::Unauthenticated => Self::Failed(format!(
                 "{message}; --token-file or TRAWL_TOKEN gives the credential, and that of a `trawl up --private` is found by its own user"
             )),
@@ -94,25 +176,13 @@ pub(crate) fn is_transport(status: &Status) -> bool {
     status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }
 
-fn rejection(message: &str, status: &Status) -> String {
-    let violations = status
-        .get_details_bad_request()
-        .map(|details| details.field_violations)
-        .unwrap_or_default();
-    let mut text = if message.is_empty() {
-        "the request was rejected".to_owned()
-    } else {
-        message.to_owned()
-    };
-    for violation in violations {
-        let _ = write!(
-            text,
-            "\n  {}: {}",
-            shown(&violation.field),
-            one_line(&violation.description)
-        );
-    }
-    text
+/// What a status says of fields.
+fn findings(status: &Status) -> Vec<Finding> {
+    let violations = status.get_details_bad_request().map(|details| details.field_violations);
+    let violations = violations.unwrap_or_default().into_iter();
+    violations
+        .map(|violation| Finding::new(violation.field, violation.description))
+        .collect()
 }
 
 fn one_line(text: &str) -> String {
@@ -130,17 +200,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rejection_lists_every_violation_below_its_first_line() {
-        let mut details = ErrorDetails::new();
-        details.add_bad_request_violation("max_trials", "must be at least 1");
-        details.add_bad_request_violation("model[2].activation.kind", "is none of relu, tanh");
-        let status = Status::with_error_details(Code::InvalidArgument, "the study was rejected", details);
-        let error = Error::from(status);
-        assert!(matches!(error, Error::Rejected(_)));
-        assert_eq!(
-            error.to_string(),
-            "the study was rejected\n  max_trials: must be at least 1\n  model[2].activation.kind: is none of relu, tanh"
+    fn a_rejection_says_each_thing_once() {
+        let rejected = |violations: &[(&str, &str)]| {
+            let mut details = ErrorDetails::new();
+            for (field, description) in violations {
+                details.add_bad_request_violation(*field, *description);
+            }
+            let status = Status::with_error_details(Code::InvalidArgument, "a summary of it", details);
+            let error = Error::from(status);
+            assert!(matches!(error, Error::Rejected(_)));
+            error.to_string()
+        };
+        let (trials, kind) = (
+            ("max_trials", "must be at least 1"),
+            ("model[2].activation.kind", "is none of relu, tanh"),
         );
+        assert_eq!(rejected(&[trials]), "max_trials: must be at least 1");
+        assert_eq!(
+            rejected(&[trials, kind]),
+            "the request was rejected: 2 fields are wrong\n  max_trials: must be at least 1\n  \
+             model[2].activation.kind: is none of relu, tanh"
+        );
+        assert_eq!(rejected(&[]), "a summary of it");
     }
 
     #[test]

@@ -103,11 +103,20 @@ impl StudyDraft {
 }
 
 fn name(name: &str, v: &mut Violations) {
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if name.is_empty() || name.chars().count() > STUDY_NAME_CHARS_MAX || !name.chars().all(allowed) {
+    let (first, further) = (
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit(),
+        |c: char| matches!(c, '_' | '-'),
+    );
+    if !name.starts_with(first)
+        || name.chars().count() > STUDY_NAME_CHARS_MAX
+        || !name.chars().all(|c| first(c) || further(c))
+    {
         v.add(
             "name",
-            format!("must be 1 to {STUDY_NAME_CHARS_MAX} of the characters a to z, 0 to 9 and '-'"),
+            format!(
+                "must begin with a letter a to z or a digit, go on with these, '_' and '-', and have at most {STUDY_NAME_CHARS_MAX} \
+                 characters"
+            ),
         );
     } else if name.parse::<uuid::Uuid>().is_ok() {
         v.add("name", "must not look like an id: commands take either");
@@ -257,5 +266,28 @@ fn word<T: std::str::FromStr<Err = crate::network::UnknownWord>>(
             .parse()
             .map_err(|error| v.add(field, format!("'{text}' is not known: it {error}")))
             .ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_begins_with_a_letter_or_a_digit() {
+        let is_name = |text: &str| {
+            let mut violations = Violations::new();
+            name(text, &mut violations);
+            violations.is_empty()
+        };
+        let longest = "a".repeat(STUDY_NAME_CHARS_MAX);
+        for text in ["a", "7", "a_b-c", "0-", "z__", &longest] {
+            assert!(is_name(text), "{text}");
+        }
+        let longer = format!("{longest}a");
+        for text in ["", "-a", "--help", "_a", "A", "aB", "a b", "ä", "a.b", "a/b", &longer] {
+            assert!(!is_name(text), "{text}");
+        }
+        assert!(!is_name("57362ccc-9322-400a-af31-e9b73fb49a14"), "an id");
     }
 }

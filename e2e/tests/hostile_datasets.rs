@@ -233,7 +233,7 @@ async fn a_coordinator_without_a_folder_of_datasets_reads_no_path() -> anyhow::R
     let errors = String::from_utf8(refused.stderr)?;
     assert_eq!(refused.status.code(), Some(2), "{errors}");
     assert!(
-        errors.contains("nothing.csv was not sent, as it cannot be read here: No such file"),
+        errors.contains("'nothing.csv' cannot be read here: No such file"),
         "{errors}"
     );
     Ok(())

@@ -226,6 +226,33 @@ async fn a_member_that_diverges_fails_its_trial_alone() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_study_of_which_every_trial_diverged_says_so_and_what_helps() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let mut study = studies::small("wild", 6, 5)?;
+    study["space"]["optimizer"] = json!({ "choice": ["sgd"] });
+    study["space"]["activation"] = json!({ "choice": ["relu"] });
+    study["space"]["learning_rate"] = json!({ "choice": [900.0] });
+    system.submit(studies::from_json(&study)?).await?;
+    let ended = system.watch_to_end("wild").await?;
+    let said = "no trial completed: 6 of 6 diverged; lower learning_rate, or standardise features and target";
+    assert_eq!((ended.state.as_str(), ended.error.as_str()), ("failed", said));
+    assert!(system.trawl_stdout(&["show", "wild"])?.contains(said));
+    let watched = system.trawl(&["watch", "wild"])?;
+    let errors = String::from_utf8(watched.stderr)?;
+    assert_eq!(
+        (watched.status.code(), errors.contains(said)),
+        (Some(1), true),
+        "{errors}"
+    );
+    let stored: Option<String> = sqlx::query_scalar("SELECT error FROM trawl.studies WHERE name = 'wild'")
+        .fetch_one(&system.sql)
+        .await?;
+    assert_eq!(stored.as_deref(), Some(said));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_paused_study_starts_nothing_and_a_cancelled_one_ends() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
     let mut client = system.studies().await?;

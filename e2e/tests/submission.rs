@@ -230,42 +230,6 @@ async fn broken_files_are_refused_with_the_line() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_study_twice_is_one_study() -> anyhow::Result<()> {
-    let system = System::start(&[]).await?;
-    let study = studies::from_json(&studies::small("twice", 4, 2)?)?;
-    let first = system.submit(study.clone()).await?;
-    let second = system.submit(study.clone()).await?;
-    assert_eq!(first.study_id, second.study_id);
-
-    let mut other = study.clone();
-    other.seed += 1;
-    let request = v1::CreateStudyRequest {
-        study: Some(other),
-        dry_run: false,
-    };
-    let refused = system
-        .studies()
-        .await?
-        .create_study(request)
-        .await
-        .expect_err("the name is taken");
-    assert_eq!(refused.code(), tonic::Code::AlreadyExists);
-
-    let mut checked = study;
-    checked.name = "checked".into();
-    let request = v1::CreateStudyRequest {
-        study: Some(checked),
-        dry_run: true,
-    };
-    system.studies().await?.create_study(request).await?;
-    let names: Vec<String> = sqlx::query_scalar("SELECT name FROM trawl.studies")
-        .fetch_all(&system.sql)
-        .await?;
-    assert_eq!(names, ["twice"], "a dry run stores nothing");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn trials_are_planned_as_they_are_needed() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
     let mut study = studies::small("large", 1_000_000, 2)?;

@@ -13,9 +13,9 @@ mod study;
 mod tests;
 mod texts;
 
-pub use json::{JsonError, from_json, to_json};
+pub use json::{JsonError, JsonErrors, from_json, to_json};
 pub use params::{params_from_struct, params_to_struct};
-pub use status::invalid;
+pub use status::{by_field, invalid};
 pub use study::study_draft;
 
 /// Generated from `trawl/v1/*.proto`.

@@ -28,7 +28,8 @@ pub(crate) enum Command {
     /// Submit a study file; prints `study NAME ID`.
     ///
     /// Dataset files that it names by path, relative to it, go to the coordinator first, unless it has them already.
-    /// The same file submitted again prints the study that exists already; another study under a taken name is an error.
+    /// The same file submitted again starts nothing and says what became of the study: an error if that was cancelled or failed. Another
+    /// study under a taken name is an error that names the fields in which the two differ.
     Submit(SubmitArgs),
     /// List the studies, the newest first; prints their states, trials and best values.
     Ls(FormatArgs),
@@ -94,7 +95,8 @@ pub(crate) struct SubmitArgs {
     /// Follow the study until it ends, as `trawl watch` does.
     #[arg(long, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
-    /// Only check the study; the coordinator stores none, and keeps its dataset files for an hour.
+    /// Answer as a submission would, also about what is there already; the coordinator stores no study, and keeps its dataset files for an
+    /// hour.
     #[arg(long, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
     pub(crate) dry_run: bool,
 }

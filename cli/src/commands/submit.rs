@@ -1,12 +1,12 @@
 //! `trawl submit`: a study file goes to the coordinator, after the dataset files that it names.
 
-use trawl_proto::v1::CreateStudyRequest;
+use trawl_proto::v1::{CreateStudyRequest, StudySummary};
 
 use super::watch;
 use crate::args::SubmitArgs;
 use crate::client::{Client, unary};
 use crate::datasets;
-use crate::error::Error;
+use crate::error::{Error, say};
 use crate::output::Output;
 use crate::study_file;
 
@@ -18,29 +18,61 @@ pub(super) async fn submit(
 ) -> Result<(), Error> {
     let mut file = study_file::read(&args.file)?;
     let files = datasets::name_by_hash(&mut file).await;
-    let name = file.study.name.clone();
     let mut client = connect().await?;
     files.register(&mut client).await?;
     let request = CreateStudyRequest {
-        study: Some(file.study),
+        study: Some(std::mem::take(&mut file.study)),
         dry_run: args.dry_run,
     };
     let created = client.create_study(unary(request)).await;
-    let summary = created
-        .map_err(|status| files.explain(status.into()))?
-        .into_inner()
-        .study
-        .unwrap_or_default();
+    let created = created.map_err(|status| match files.explain(status.into()) {
+        Error::Rejected(rejection) if !rejection.findings.is_empty() => file.refused(&rejection.findings),
+        other => other,
+    })?;
+    let created = created.into_inner();
+    let study = created.study.unwrap_or_default();
     files.say_what_was_left();
-    if args.dry_run {
-        output.line(&format!("study {name} is valid; no study was stored"))?;
+    for note in &created.notes {
+        say(&format!("note: {note}"));
+    }
+    if created.already_there {
+        already_there(&study)?;
+    }
+    if study.study_id.is_empty() {
+        output.line(&format!("study {} is valid; no study was stored", study.name))?;
     } else {
-        output.line(&format!("study {name} {}", summary.study_id))?;
+        output.line(&format!("study {} {}", study.name, study.study_id))?;
     }
     output.flush()?;
     if args.watch {
         // By id: a name could be another study's by the time a watch reconnects.
-        watch::watch_study(&mut client, &summary.study_id, output).await?;
+        watch::watch_study(&mut client, &study.study_id, output).await?;
+    }
+    Ok(())
+}
+
+/// Says that nothing was started, and what would help.
+///
+/// # Errors
+/// What is there has ended without a result: whoever submits wants another one.
+fn already_there(study: &StudySummary) -> Result<(), Error> {
+    let (name, state) = (&study.name, &study.state);
+    let mut here = format!("study {name} is already here: {state}");
+    let anew = format!("`trawl delete {name}` makes room for it; under another name it is another study");
+    let help = match state.as_str() {
+        "running" | "refitting" => None,
+        "paused" => Some(format!("`trawl resume {name}` lets it go on")),
+        "completed" => Some(format!("to run it anew, {anew}")),
+        _ => {
+            if !study.error.is_empty() {
+                here = format!("{here}: {}", study.error);
+            }
+            return Err(Error::Failed(format!("{here}\nhelp: {anew}")));
+        }
+    };
+    say(&format!("note: {here}; nothing was started"));
+    if let Some(help) = help {
+        say(&format!("help: {help}"));
     }
     Ok(())
 }

@@ -1,13 +1,18 @@
 //! Finish: ends a study whose trials all ended, or starts the refit that its `refit` section asks for.
 
 use trawl_domain::id::StudyId;
-use trawl_domain::state::{StudyState, TrialState};
+use trawl_domain::state::{DIVERGED, StudyState, TrialState};
 use trawl_domain::study::Study;
+use trawl_domain::text::shown;
 
 use super::refit_study::start_refit;
 use super::{App, AppError, Effects};
 use crate::store::studies::StudyRecord;
 use crate::store::{Connection, refits, studies, trials};
+
+/// Causes of failed trials that the error of a study tells, and the length to which it tells one.
+const CAUSES_TOLD_MAX: u32 = 3;
+const CAUSE_CHARS_MAX: usize = 160;
 
 /// Moves a study on if nothing of its present state is left to do.
 pub(super) async fn finish_study(
@@ -46,7 +51,9 @@ async fn finish_search(
     // Its refit begins when it is resumed.
     let waits = record.state == StudyState::Paused;
     let Some(best) = trials::best(conn, id, 1).await?.into_iter().next() else {
-        studies::move_state(conn, id, &from, StudyState::Failed, Some("no trial completed")).await?;
+        let failures = trials::failures(conn, id, CAUSES_TOLD_MAX).await?;
+        let error = no_trial_completed(record.max_trials, &failures);
+        studies::move_state(conn, id, &from, StudyState::Failed, Some(&error)).await?;
         return Ok(Effects {
             queued_jobs: false,
             ended_study: Some(id),
@@ -93,4 +100,57 @@ async fn finish_refitting(conn: &mut Connection, id: StudyId) -> Result<Effects,
         queued_jobs: false,
         ended_study: Some(id),
     })
+}
+
+/// The error of a study whose trials all ended without a value: of what, the most frequent cause first, and what helps.
+fn no_trial_completed(trials: u32, failures: &[(String, u32)]) -> String {
+    let mut causes: Vec<String> = failures
+        .iter()
+        .map(|(error, count)| match error.as_str() {
+            DIVERGED => format!("{count} of {trials} {DIVERGED}"),
+            "" => format!("{count} of {trials} failed"),
+            error => format!("{count} of {trials} failed: {}", shown(error, CAUSE_CHARS_MAX)),
+        })
+        .collect();
+    let told: u32 = failures.iter().map(|(_, count)| count).sum();
+    if told < trials {
+        causes.push(format!("{} of {trials} otherwise", trials - told));
+    }
+    let help = match failures.first() {
+        Some((error, _)) if error == DIVERGED => "; lower learning_rate, or standardise features and target",
+        _ => "",
+    };
+    format!("no trial completed: {}{help}", causes.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_study_without_a_value_says_of_what_its_trials_failed() {
+        let told = |trials, failures: &[(&str, u32)]| {
+            let failures: Vec<_> = failures
+                .iter()
+                .map(|(error, count)| ((*error).to_owned(), *count))
+                .collect();
+            no_trial_completed(trials, &failures)
+        };
+        assert_eq!(
+            told(6, &[("diverged", 6)]),
+            "no trial completed: 6 of 6 diverged; lower learning_rate, or standardise features and target"
+        );
+        assert_eq!(
+            told(
+                9,
+                &[("diverged", 4), ("the worker was lost", 3), ("no fold has a metric", 1)]
+            ),
+            "no trial completed: 4 of 9 diverged, 3 of 9 failed: the worker was lost, 1 of 9 failed: no fold has a metric, 1 of 9 \
+             otherwise; lower learning_rate, or standardise features and target"
+        );
+        assert_eq!(
+            told(2, &[("out of\nmemory", 2)]),
+            "no trial completed: 2 of 2 failed: out of memory"
+        );
+    }
 }

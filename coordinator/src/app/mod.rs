@@ -8,6 +8,7 @@ pub mod bound_readers;
 pub mod cancel_study;
 pub mod dataset_dir;
 pub mod delete_study;
+mod differences;
 pub mod door;
 mod epoch_order;
 pub mod expire_leases;
@@ -51,7 +52,9 @@ use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use trawl_domain::id::StudyId;
+use trawl_domain::state::StudyState;
 use trawl_domain::study::Study;
+use trawl_domain::study_draft::StudyDraft;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
 
@@ -112,6 +115,16 @@ pub enum AppError {
     /// It names what is there already.
     #[error("{0}")]
     AlreadyExists(String),
+    /// Another study has the name.
+    #[error("there is another study '{name}', which is {state}; it differs in {}", fields(.differences))]
+    OtherStudy {
+        /// The name.
+        name: String,
+        /// State of the one that is here.
+        state: StudyState,
+        /// The fields in which the two differ, and what each is in both.
+        differences: Violations,
+    },
     /// It names what is somebody else's.
     #[error("{0}")]
     Forbidden(String),
@@ -276,11 +289,28 @@ fn study_not_found(study: &str) -> AppError {
     AppError::NotFound(format!("there is no study '{shown}'"))
 }
 
-/// The study that a record holds.
-fn load_study(record: &StudyRecord) -> Result<Study, AppError> {
+/// The first fields of some, as a sentence lists them.
+fn fields(violations: &Violations) -> String {
+    /// More of them are in the details.
+    const FIELDS_MAX: usize = 3;
+    let fields = violations.iter().map(|violation| violation.field.as_str());
+    let named: Vec<&str> = fields.take(FIELDS_MAX).collect();
+    match violations.iter().count() - named.len() {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
+/// What the study that a record holds was before it was checked.
+fn load_draft(record: &StudyRecord) -> Result<StudyDraft, AppError> {
     let wire: trawl_proto::v1::Study = trawl_proto::from_json(&record.spec)
         .map_err(|error| AppError::Internal(format!("study {}: spec: {error}", record.study_id)))?;
-    trawl_proto::study_draft(wire)
+    Ok(trawl_proto::study_draft(wire))
+}
+
+/// The study that a record holds.
+fn load_study(record: &StudyRecord) -> Result<Study, AppError> {
+    load_draft(record)?
         .check(Some(Ok(record.shape)))
         .map_err(|violations| AppError::Internal(format!("study {}: spec: {violations}", record.study_id)))
 }

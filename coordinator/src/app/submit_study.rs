@@ -2,11 +2,13 @@
 
 use tokio::task::block_in_place;
 use tracing::info;
+use trawl_domain::check::Source;
 use trawl_domain::dataset::{FileHash, Part};
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
 use trawl_proto::v1;
 
+use super::differences::{Made, differences};
 use super::read_dataset::{self, DatasetFiles, PartFiles};
 use super::read_study::StudyView;
 use super::register_dataset::register_file;
@@ -14,30 +16,36 @@ use super::{App, AppError, quotas};
 use crate::store::dataset_files;
 use crate::store::studies::{self, NewStudy, StudyRef, UNIQUE_NAME};
 
-/// A study that was checked, with its files.
+/// What a submission came to.
 #[derive(Debug)]
-pub struct CheckedStudy {
-    study: Study,
-    spec: serde_json::Value,
-    files: DatasetFiles,
+pub enum Submitted {
+    /// The study was started.
+    Started(StudyView),
+    /// The same study was there.
+    AlreadyThere(StudyView),
+    /// It was a dry run, and the study would be started.
+    WouldStart(Study),
 }
 
-impl CheckedStudy {
-    /// The study.
-    pub fn study(&self) -> &Study {
-        &self.study
-    }
+/// A study that was checked, with its files.
+#[derive(Debug)]
+struct CheckedStudy {
+    study: Study,
+    spec: serde_json::Value,
+    source: Source,
+    files: DatasetFiles,
 }
 
 /// Checks a study and the files that it names.
 ///
 /// # Errors
 /// Every broken rule; nothing was stored.
-pub async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppError> {
+async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppError> {
     // A message of a megabyte may have half a million parts: other calls must not wait while they are turned over.
     let (spec, draft) = block_in_place(|| (trawl_proto::to_json(&wire), trawl_proto::study_draft(wire)));
-    let read = match draft.source() {
-        Some(source) => Some(read_dataset::read_dataset(app, &source, draft.target_kind()).await?),
+    let source = draft.source();
+    let read = match &source {
+        Some(source) => Some(read_dataset::read_dataset(app, source, draft.target_kind()).await?),
         None => None,
     };
     let (files, shape) = match read {
@@ -50,41 +58,61 @@ pub async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, App
     let spec = spec.map_err(|error| AppError::invalid("study", error.reason))?;
     quotas::check_study(app, &study)?;
     // A study that passed its check names its files well, so they were read.
-    let files = files.ok_or_else(|| AppError::Internal("a checked study without files".to_owned()))?;
-    Ok(CheckedStudy { study, spec, files })
+    let (Some(source), Some(files)) = (source, files) else {
+        return Err(AppError::Internal("a checked study without files".to_owned()));
+    };
+    Ok(CheckedStudy {
+        study,
+        spec,
+        source,
+        files,
+    })
 }
 
-/// Checks and stores a study, and plans its first trials.
+/// Checks and stores a study, and plans its first trials; a dry run does all but that. The same study under the same name is the same
+/// request come twice: its first answer was lost.
 ///
 /// # Errors
 /// Every broken rule, or another study of that name; nothing was stored.
-pub async fn submit_study(app: &App, wire: v1::Study) -> Result<StudyView, AppError> {
+pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool) -> Result<Submitted, AppError> {
     let checked = check_study(app, wire).await?;
+    if is_there(app, &checked).await? {
+        return Ok(Submitted::AlreadyThere(stored(app, &checked).await?));
+    }
+    // Before anything of it is kept; what counts is the look under the lock.
+    let asked = quotas::asked(&checked.study);
+    quotas::look(app, &mut *app.pool.acquire().await?, 1, asked).await?;
+    if dry_run {
+        return Ok(Submitted::WouldStart(checked.study));
+    }
     let study_id = StudyId(app.new_id());
-    match store(app, study_id, &checked).await {
+    match store(app, study_id, &checked, asked).await {
         Ok(()) => {
             info!(study.id = %study_id, study.name = checked.study.name, study.max_trials = checked.study.max_trials,
                 "study submitted");
         }
-        Err(AppError::Store(error)) if error.is_violation_of(UNIQUE_NAME) => same_again(app, &checked).await?,
+        // It came twice at once.
+        Err(AppError::Store(error)) if error.is_violation_of(UNIQUE_NAME) => {
+            return if is_there(app, &checked).await? {
+                Ok(Submitted::AlreadyThere(stored(app, &checked).await?))
+            } else {
+                Err(AppError::Unavailable(
+                    "the study of that name was just deleted; submit again",
+                ))
+            };
+        }
         Err(error) => return Err(error),
     }
     app.signal_jobs();
     app.signal_studies();
+    Ok(Submitted::Started(stored(app, &checked).await?))
+}
+
+async fn stored(app: &App, checked: &CheckedStudy) -> Result<StudyView, AppError> {
     super::read_study::get_study(app, &checked.study.name).await
 }
 
-async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(), AppError> {
-    let asked = quotas::asked(&checked.study);
-    let mut conn = app.pool.acquire().await?;
-    let is_new = studies::find(&mut conn, StudyRef::Name(&checked.study.name))
-        .await?
-        .is_none();
-    if is_new {
-        // Before anything of it is kept; what counts is the look under the lock.
-        quotas::look(app, &mut conn, 1, asked).await?;
-    }
-    drop(conn);
+async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64) -> Result<(), AppError> {
     for file in checked.files.all() {
         if let Some(content) = file.open(app).await? {
             register_file(app, file.fingerprint, content).await?;
@@ -120,21 +148,35 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy) -> Result<(
     Ok(())
 }
 
-/// The same study under the same name is the same request come twice: its first answer was lost.
-async fn same_again(app: &App, checked: &CheckedStudy) -> Result<(), AppError> {
+/// True if the same study is there.
+///
+/// # Errors
+/// Another study of that name is.
+async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
     let name = &checked.study.name;
     let mut conn = app.pool.acquire().await?;
-    let stored = studies::find(&mut conn, StudyRef::Name(name)).await?;
-    let same = stored.is_some_and(|stored| {
-        stored.spec == checked.spec
-            && stored.train == hashes(&checked.files.train)
-            && stored.test == checked.files.test.as_ref().map(hashes)
-    });
-    if same {
-        Ok(())
-    } else {
-        Err(AppError::AlreadyExists(format!("there is another study '{name}'")))
+    let Some(stored) = studies::find(&mut conn, StudyRef::Name(name)).await? else {
+        return Ok(false);
+    };
+    drop(conn);
+    let stored_source = super::load_draft(&stored)?.source();
+    let here = Made::new(
+        &stored.spec,
+        stored_source.as_ref(),
+        &stored.train,
+        stored.test.as_ref(),
+    );
+    let (train, test) = (hashes(&checked.files.train), checked.files.test.as_ref().map(hashes));
+    let sent = Made::new(&checked.spec, Some(&checked.source), &train, test.as_ref());
+    let differences = block_in_place(|| differences(&here, &sent));
+    if differences.is_empty() {
+        return Ok(true);
     }
+    Err(AppError::OtherStudy {
+        name: name.clone(),
+        state: stored.state,
+        differences,
+    })
 }
 
 fn hashes(part: &PartFiles) -> Part<FileHash> {

@@ -4,6 +4,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 use tracing::error;
 use trawl_domain::violation::Violations;
+use trawl_proto::by_field;
 pub(super) use trawl_proto::invalid;
 
 use crate::app::AppError;
@@ -18,6 +19,7 @@ pub(super) fn of(error: AppError) -> Status {
         AppError::Invalid(violations) => invalid(&violations),
         AppError::NotFound(message) => Status::not_found(message),
         AppError::AlreadyExists(message) => Status::already_exists(message),
+        AppError::OtherStudy { ref differences, .. } => by_field(Code::AlreadyExists, error.to_string(), differences),
         AppError::Forbidden(message) => Status::permission_denied(message),
         AppError::FailedPrecondition(message) => Status::failed_precondition(message),
         AppError::Store(error) => of_store(&error),

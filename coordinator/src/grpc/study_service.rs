@@ -19,6 +19,7 @@ use super::watch::watch;
 use super::{Turns, page_token, status, study_view};
 use crate::app::door::Caller;
 use crate::app::register_worker::list_workers;
+use crate::app::submit_study::Submitted;
 use crate::app::{App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, submit_study};
 
 /// Files of users that are on their way into the object store at once, of all and of one caller; further ones wait. They are apart
@@ -65,19 +66,24 @@ impl StudyService for Studies {
         let Some(wire) = request.study else {
             return Err(invalid_field("study", "is missing"));
         };
-        let study = if request.dry_run {
-            let checked = self.in_turn(submit_study::check_study(&self.app, wire)).await?;
-            let study = checked.study();
-            v1::StudySummary {
-                name: study.name.clone(),
+        let submitted = self
+            .in_turn(submit_study::submit_study(&self.app, wire, request.dry_run))
+            .await?;
+        let already_there = matches!(submitted, Submitted::AlreadyThere(_));
+        let study = match submitted {
+            Submitted::Started(view) | Submitted::AlreadyThere(view) => study_view::study(&view),
+            Submitted::WouldStart(study) => v1::StudySummary {
+                name: study.name,
                 goal: study.objective.goal.to_string(),
                 trials_total: study.max_trials,
                 ..Default::default()
-            }
-        } else {
-            study_view::study(&self.in_turn(submit_study::submit_study(&self.app, wire)).await?)
+            },
         };
-        Ok(Response::new(v1::CreateStudyResponse { study: Some(study) }))
+        Ok(Response::new(v1::CreateStudyResponse {
+            study: Some(study),
+            already_there,
+            notes: Vec::new(),
+        }))
     }
 
     async fn get_study(&self, request: Request<v1::GetStudyRequest>) -> Answer<v1::GetStudyResponse> {

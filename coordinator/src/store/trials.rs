@@ -72,6 +72,26 @@ impl TryFrom<TrialRow> for TrialRecord {
     }
 }
 
+/// Why trials of a study failed, the most frequent reason first, each with how many did; so many reasons at most.
+pub async fn failures(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<(String, u32)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT COALESCE(error, '') AS "error!", count(*) AS "trials!"
+           FROM trawl_store.trials
+           WHERE study_id = $1 AND state = 'failed'
+           GROUP BY 1
+           ORDER BY 2 DESC, 1
+           LIMIT $2"#,
+        study_id.0,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    let failures = rows.into_iter();
+    Ok(failures
+        .map(|row| (row.error, u32::try_from(row.trials).unwrap_or(u32::MAX)))
+        .collect())
+}
+
 /// Stores planned trials.
 pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[PlannedTrial]) -> Result<(), StoreError> {
     let trials: Vec<i32> = planned.iter().map(|trial| int(trial.trial)).collect();

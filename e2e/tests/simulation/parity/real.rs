@@ -63,7 +63,7 @@ impl RealStore {
         .await?;
         let truncate = format!("TRUNCATE {}", tables.join(", "));
         sqlx::query(AssertSqlSafe(truncate)).execute(&self.pool).await?;
-        submit_study(&self.app, study.wire.clone()).await?;
+        submit_study(&self.app, study.wire.clone(), false).await?;
         Ok(())
     }
 

@@ -1,66 +1,24 @@
 //! Messages in the canonical JSON of protobuf, by the same descriptors that serve reflection. Field names are those of the
 //! `.proto` files, as contract and SQL have them; camelCase is read as well.
 
+mod path;
+mod read;
+#[cfg(test)]
+mod tests;
+mod wrong;
+
 use std::sync::LazyLock;
 
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, SerializeOptions};
-use serde::Deserializer;
-use serde::de::DeserializeSeed;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 use crate::DESCRIPTOR_SET;
 
+pub use read::from_json;
+pub use wrong::{JsonError, JsonErrors};
+
 pub(crate) static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptors are made by this crate's build"));
-
-/// A JSON value that is no such message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {reason}")]
-pub struct JsonError {
-    /// Path of the field, as in `study.training.epochs`; `.` for the message itself.
-    pub field: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
-/// Reads a message from any source of its JSON form.
-///
-/// # Errors
-/// An unknown field, or a value that its field does not take; the first one.
-pub fn from_json<'de, M, D>(source: D) -> Result<M, JsonError>
-where
-    M: prost::Message + prost::Name + Default,
-    D: Deserializer<'de>,
-{
-    let mut track = serde_path_to_error::Track::new();
-    let descriptor = descriptor::<M>();
-    // Unknown fields are errors: a misspelt setting must not be left at its default.
-    let options = DeserializeOptions::new().deny_unknown_fields(true);
-    let seed = MessageSeed { descriptor, options };
-    match seed.deserialize(serde_path_to_error::Deserializer::new(source, &mut track)) {
-        Ok(message) => message.transcode_to().map_err(|error| JsonError {
-            field: ".".into(),
-            reason: error.to_string(),
-        }),
-        Err(error) => Err(JsonError {
-            field: track.path().to_string(),
-            reason: error.to_string(),
-        }),
-    }
-}
-
-struct MessageSeed {
-    descriptor: prost_reflect::MessageDescriptor,
-    options: DeserializeOptions,
-}
-
-impl<'de> DeserializeSeed<'de> for MessageSeed {
-    type Value = DynamicMessage;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<DynamicMessage, D::Error> {
-        DynamicMessage::deserialize_with_options(self.descriptor, deserializer, &self.options)
-    }
-}
 
 /// The JSON form of a message. Fields that are absent are left out, those that are 0 or empty are not; whole numbers are
 /// written as such, whatever their type.
@@ -78,10 +36,7 @@ pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> Result<Value, Js
         .skip_default_fields(false);
     let mut json = dynamic
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .map_err(|error| JsonError {
-            field: ".".into(),
-            reason: error.to_string(),
-        })?;
+        .map_err(|error| JsonError::new(String::new(), error.to_string()))?;
     shorten_whole_numbers(&mut json);
     Ok(json)
 }

@@ -1,0 +1,334 @@
+//! Reads messages by their descriptors and notes all that is wrong, each thing under the path of its field.
+
+use std::collections::BTreeMap;
+
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
+use serde_json::Value as Json;
+
+use super::path::Path;
+use super::wrong::{JsonError, JsonErrors, nearest, shortened, what};
+
+/// Levels of a value that may hold any JSON. None of `trawl.v1` needs more than two.
+const ANY_DEPTH_MAX: usize = 32;
+
+/// Reads a message from its JSON form. An unknown field is an error: a misspelt setting must not be left at its default.
+///
+/// # Errors
+/// All that is wrong.
+pub fn from_json<M>(json: &Json) -> Result<M, JsonErrors>
+where
+    M: prost::Message + prost::Name + Default,
+{
+    let mut reader = Reader::default();
+    let message = reader.message(&super::descriptor::<M>(), json, &Path::WHOLE);
+    let Some(message) = message.filter(|_| reader.wrong.is_empty()) else {
+        return Err(reader.wrong);
+    };
+    message.transcode_to().map_err(|_| {
+        reader.wrong(&Path::WHOLE, "cannot be read as a whole".to_owned());
+        reader.wrong
+    })
+}
+
+#[derive(Default)]
+struct Reader {
+    wrong: JsonErrors,
+}
+
+impl Reader {
+    fn wrong(&mut self, at: &Path<'_>, reason: String) {
+        self.wrong.add(JsonError::new(at.to_string(), reason));
+    }
+
+    fn wrong_with_help(&mut self, at: &Path<'_>, reason: String, help: Option<String>) {
+        let help = help.filter(|help| !help.is_empty());
+        self.wrong.add(JsonError {
+            help,
+            ..JsonError::new(at.to_string(), reason)
+        });
+    }
+
+    /// A message; `None` if it cannot be one. What is wrong within it is noted.
+    fn message(&mut self, descriptor: &MessageDescriptor, json: &Json, at: &Path<'_>) -> Option<DynamicMessage> {
+        if descriptor.full_name().starts_with("google.protobuf.") {
+            return self.well_known(descriptor, json, at);
+        }
+        let Json::Object(object) = json else {
+            let help = match fields(descriptor) {
+                names if names.is_empty() => "write {}".to_owned(),
+                names => format!("its fields are {names}"),
+            };
+            self.wrong_with_help(
+                at,
+                format!("must be a mapping of fields, not {}", what(json)),
+                Some(help),
+            );
+            return None;
+        };
+        let mut message = DynamicMessage::new(descriptor.clone());
+        let mut given: BTreeMap<u32, &str> = BTreeMap::new();
+        for (name, json) in object {
+            let field = descriptor.get_field_by_name(name);
+            let Some(field) = field.or_else(|| descriptor.get_field_by_json_name(name)) else {
+                self.unknown(descriptor, name, at);
+                continue;
+            };
+            let at = at.name(field.name());
+            // As if it were left out, as everywhere in the JSON of protobuf; a setting that is nothing is judged later.
+            if json.is_null() && !takes_null(&field) {
+                self.chosen_without_content(&field, &at);
+                continue;
+            }
+            if let Some(before) = given.insert(field.number(), name) {
+                self.wrong(&at, format!("is given twice, as {before} and as {name}"));
+            }
+            if let Some(value) = self.field(&field, json, &at) {
+                message.set_field(&field, value);
+            }
+        }
+        self.exclusive(descriptor, &given, at);
+        Some(message)
+    }
+
+    /// Of fields that exclude each other, one that holds nothing chooses nothing: `flatten:` alone is no layer.
+    fn chosen_without_content(&mut self, field: &FieldDescriptor, at: &Path<'_>) {
+        if field.containing_oneof().is_none_or(|group| group.is_synthetic()) {
+            return;
+        }
+        let name = field.name();
+        let help = match field.kind() {
+            Kind::Message(descriptor) if descriptor.fields().len() == 0 => format!("write {name}: {{}}"),
+            Kind::Message(descriptor) => format!("its fields are {}", fields(&descriptor)),
+            _ => format!("write its value after {name}:"),
+        };
+        self.wrong_with_help(at, "holds nothing".to_owned(), Some(help));
+    }
+
+    fn unknown(&mut self, descriptor: &MessageDescriptor, name: &str, at: &Path<'_>) {
+        let allowed = match fields(descriptor) {
+            names if names.is_empty() => "there are no fields here".to_owned(),
+            names => format!("allowed are {names}"),
+        };
+        let names: Vec<FieldDescriptor> = descriptor.fields().collect();
+        let meant = nearest(name, names.iter().map(FieldDescriptor::name));
+        self.wrong.add(JsonError {
+            field: at.name(&shortened(name)).to_string(),
+            reason: format!("is not known; {allowed}"),
+            help: meant.map(|meant| format!("did you mean '{meant}'?")),
+            is_name: true,
+        });
+    }
+
+    /// Of fields that exclude each other, one may be given.
+    fn exclusive(&mut self, descriptor: &MessageDescriptor, given: &BTreeMap<u32, &str>, at: &Path<'_>) {
+        for group in descriptor.oneofs().filter(|group| !group.is_synthetic()) {
+            let here: Vec<&str> = group
+                .fields()
+                .filter_map(|field| given.get(&field.number()).copied())
+                .collect();
+            if here.len() < 2 {
+                continue;
+            }
+            let all: Vec<FieldDescriptor> = group.fields().collect();
+            let all: Vec<&str> = all.iter().map(FieldDescriptor::name).collect();
+            let count = match here.len() {
+                2 => "two".to_owned(),
+                count => count.to_string(),
+            };
+            self.wrong(
+                at,
+                format!(
+                    "name exactly one of {}; here are {count}: {}",
+                    all.join(", "),
+                    listed(&here)
+                ),
+            );
+        }
+    }
+
+    fn field(&mut self, field: &FieldDescriptor, json: &Json, at: &Path<'_>) -> Option<Value> {
+        let kind = field.kind();
+        if matches!(kind, Kind::Bytes | Kind::Enum(_)) {
+            return self.by_library(field, json, at);
+        }
+        if field.is_list() {
+            let Json::Array(items) = json else {
+                let help = match json {
+                    Json::Array(_) | Json::Object(_) | Json::Null => None,
+                    Json::String(text) => Some(format!("a list of one is [{}]", shortened(text))),
+                    scalar => Some(format!("a list of one is [{scalar}]")),
+                };
+                self.wrong_with_help(at, format!("must be a list, not {}", what(json)), help);
+                return None;
+            };
+            let read = items
+                .iter()
+                .enumerate()
+                .filter_map(|(index, item)| self.single(&kind, item, &at.index(index)));
+            return Some(Value::List(read.collect()));
+        }
+        if !field.is_map() {
+            return self.single(&kind, json, at);
+        }
+        let (Json::Object(object), Kind::Message(entry)) = (json, &kind) else {
+            self.wrong(at, format!("must be a mapping of names, not {}", what(json)));
+            return None;
+        };
+        // Keys of all maps of `trawl.v1` are texts.
+        let kind = entry.map_entry_value_field().kind();
+        let read = object.iter().filter_map(|(name, json)| {
+            let value = self.single(&kind, json, &at.name(name))?;
+            Some((MapKey::String(name.clone()), value))
+        });
+        Some(Value::Map(read.collect()))
+    }
+
+    fn single(&mut self, kind: &Kind, json: &Json, at: &Path<'_>) -> Option<Value> {
+        match kind {
+            Kind::Message(descriptor) => self.message(descriptor, json, at).map(Value::Message),
+            Kind::String => match json {
+                Json::String(text) => Some(Value::String(text.clone())),
+                other => {
+                    let help = matches!(other, Json::Number(_) | Json::Bool(_))
+                        .then(|| format!("quotes make a text of it: '{other}'"));
+                    self.wrong_with_help(at, format!("must be a text, not {}", what(other)), help);
+                    None
+                }
+            },
+            Kind::Bool => match json {
+                Json::Bool(value) => Some(Value::Bool(*value)),
+                other => {
+                    self.wrong(at, format!("must be true or false, not {}", what(other)));
+                    None
+                }
+            },
+            Kind::Double => self.number(json, at).map(Value::F64),
+            Kind::Float => self.number(json, at).map(|number| Value::F32(number as f32)),
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => self.whole(json, at, i32::MIN, i32::MAX).map(Value::I32),
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => self.whole(json, at, i64::MIN, i64::MAX).map(Value::I64),
+            Kind::Uint32 | Kind::Fixed32 => self.whole(json, at, u32::MIN, u32::MAX).map(Value::U32),
+            Kind::Uint64 | Kind::Fixed64 => self.whole(json, at, u64::MIN, u64::MAX).map(Value::U64),
+            Kind::Bytes | Kind::Enum(_) => {
+                self.wrong(at, "is not what this field takes".to_owned());
+                None
+            }
+        }
+    }
+
+    /// A number, or a text that is one.
+    fn number(&mut self, json: &Json, at: &Path<'_>) -> Option<f64> {
+        let number = match json {
+            Json::Number(number) => number.as_f64(),
+            Json::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        if number.is_none() {
+            self.wrong(at, format!("must be a number, not {}", what(json)));
+        }
+        number
+    }
+
+    /// A whole number, or a text that is one.
+    fn whole<T>(&mut self, json: &Json, at: &Path<'_>, least: T, most: T) -> Option<T>
+    where
+        T: TryFrom<i128> + std::fmt::Display,
+    {
+        let whole = match json {
+            Json::Number(number) => whole(number),
+            Json::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        let number = whole.and_then(|whole| T::try_from(whole).ok());
+        if number.is_none() {
+            self.wrong(
+                at,
+                format!("must be a whole number from {least} to {most}, not {}", what(json)),
+            );
+        }
+        number
+    }
+
+    /// A message with a JSON form of its own.
+    fn well_known(&mut self, descriptor: &MessageDescriptor, json: &Json, at: &Path<'_>) -> Option<DynamicMessage> {
+        let name = descriptor.name();
+        let is_fit = match name {
+            "ListValue" => json.is_array(),
+            "Struct" => json.is_object(),
+            _ => true,
+        };
+        if !is_fit {
+            let wanted = if name == "ListValue" { "a list" } else { "a mapping" };
+            self.wrong(at, format!("must be {wanted}, not {}", what(json)));
+            return None;
+        }
+        if is_deeper(json, ANY_DEPTH_MAX) {
+            self.wrong(at, "is nested too deeply".to_owned());
+            return None;
+        }
+        let read = DynamicMessage::deserialize(descriptor.clone(), json);
+        if read.is_err() {
+            self.wrong(at, format!("is not what this field takes: {}", what(json)));
+        }
+        read.ok()
+    }
+
+    /// A field of a kind that no study has.
+    fn by_library(&mut self, field: &FieldDescriptor, json: &Json, at: &Path<'_>) -> Option<Value> {
+        let alone = serde_json::json!({ field.name(): json });
+        match DynamicMessage::deserialize(field.parent_message().clone(), alone) {
+            Ok(message) => Some(message.get_field(field).into_owned()),
+            Err(_) => {
+                self.wrong(at, format!("is not what this field takes: {}", what(json)));
+                None
+            }
+        }
+    }
+}
+
+/// A whole number, however it is written.
+fn whole(number: &serde_json::Number) -> Option<i128> {
+    if let Some(whole) = number.as_i64() {
+        return Some(whole.into());
+    }
+    if let Some(whole) = number.as_u64() {
+        return Some(whole.into());
+    }
+    // Whole ones beyond 128 bits become the last of these, which no field takes.
+    number.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i128)
+}
+
+/// True if nothing is a value of the field.
+fn takes_null(field: &FieldDescriptor) -> bool {
+    let kind = field.kind();
+    let any = kind
+        .as_message()
+        .is_some_and(|message| message.full_name() == "google.protobuf.Value");
+    any && !field.is_list() && !field.is_map()
+}
+
+fn is_deeper(json: &Json, levels: usize) -> bool {
+    let Some(levels) = levels.checked_sub(1) else {
+        return true;
+    };
+    match json {
+        Json::Array(items) => items.iter().any(|item| is_deeper(item, levels)),
+        Json::Object(object) => object.values().any(|item| is_deeper(item, levels)),
+        _ => false,
+    }
+}
+
+/// The names of the fields of a message.
+fn fields(descriptor: &MessageDescriptor) -> String {
+    let fields: Vec<FieldDescriptor> = descriptor.fields().collect();
+    let names: Vec<&str> = fields.iter().map(FieldDescriptor::name).collect();
+    names.join(", ")
+}
+
+/// Words as a sentence lists them.
+fn listed(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}

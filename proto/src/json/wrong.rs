@@ -1,0 +1,98 @@
+//! What is wrong with JSON that should be a message, in the words of those who write it.
+
+use serde_json::Value;
+use trawl_domain::limits::VIOLATIONS_MAX;
+
+/// Length to which a message repeats a text.
+const TEXT_CHARS_MAX: usize = 40;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{}{reason}", .field, if .field.is_empty() { "" } else { ": " })]
+pub struct JsonError {
+    /// Path of the field, as in `training.epochs`; empty for the message itself.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// What would be right, where that is known.
+    pub help: Option<String>,
+    /// True if the field's name is wrong, and not its value.
+    pub is_name: bool,
+}
+
+impl JsonError {
+    pub(super) fn new(field: String, reason: String) -> Self {
+        Self {
+            field,
+            reason,
+            help: None,
+            is_name: false,
+        }
+    }
+}
+
+/// All that is wrong, in the order of the fields' names; at least one thing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.summary())]
+pub struct JsonErrors(Vec<JsonError>);
+
+impl JsonErrors {
+    /// Notes a thing. Beyond [`VIOLATIONS_MAX`] nothing is added.
+    pub(super) fn add(&mut self, error: JsonError) {
+        if self.0.len() < VIOLATIONS_MAX {
+            self.0.push(error);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One after the other.
+    pub fn iter(&self) -> impl Iterator<Item = &JsonError> {
+        self.0.iter()
+    }
+
+    fn summary(&self) -> String {
+        match &self.0[..] {
+            [] => "nothing is wrong".to_owned(),
+            [only] => only.to_string(),
+            [first, rest @ ..] => format!("{first} (and {} more)", rest.len()),
+        }
+    }
+}
+
+/// What stands where something else should.
+pub(super) fn what(json: &Value) -> String {
+    match json {
+        Value::Null => "nothing".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(number) => format!("the number {number}"),
+        Value::String(text) => format!("the text '{}'", shortened(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+    }
+}
+
+/// The beginning of a text, on one line.
+pub(super) fn shortened(text: &str) -> String {
+    let mut shown = trawl_domain::text::shown(text, TEXT_CHARS_MAX);
+    if text.chars().nth(TEXT_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The allowed name that somebody most likely meant.
+pub(super) fn nearest<'a>(name: &str, allowed: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let name = name.to_lowercase();
+    // A third of a word may be wrong; of a short one, a letter.
+    let wrong_max = (name.chars().count() / 3).max(1);
+    // Beyond any name that is allowed; what is compared takes time by both lengths.
+    if wrong_max > TEXT_CHARS_MAX {
+        return None;
+    }
+    let near = allowed.map(|word| (strsim::damerau_levenshtein(&name, word), word));
+    let near = near.filter(|(wrong, word)| *wrong <= wrong_max && *wrong < word.chars().count());
+    near.min_by_key(|(wrong, _)| *wrong).map(|(_, word)| word)
+}
