@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::io;
 
 use tch::Device;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use trawl_domain::dataset::{
     self, Allowance, Content, FileContent, FileHash, FileHasher, Format, Part, ReadError, Role, Samples, TargetKind,
 };

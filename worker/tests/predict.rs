@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tch::Device;
 use tempfile::TempDir;
-use trawl_domain::dataset::{Columns, Header, Features, Format, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Columns, Features, Format, Header, SampleShape, Samples, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::network::{Activation, Architecture, Conv2d, Hyperparameters, Layer, Loss, Optimizer};
 use trawl_domain::seed::{Owner, Purpose, Seed};

@@ -84,7 +84,9 @@ async fn take_test(
     if test.accuracy.is_some_and(|accuracy| !(0.0..=1.0).contains(&accuracy)) {
         return Err(AppError::invalid("test_accuracy", "must be from 0 to 1"));
     }
-    let measured = job.refit.filter(|_| job.split == JobSplit::All && study.measures_tests());
+    let measured = job
+        .refit
+        .filter(|_| job.split == JobSplit::All && study.measures_tests());
     match (measured, test.loss) {
         (Some(refit), Some(loss)) if is_loss(loss) => {
             Ok(refits::keep_test(conn, job.study_id, refit, loss, test.accuracy).await?)

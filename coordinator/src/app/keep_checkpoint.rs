@@ -9,7 +9,7 @@ use crate::files::{Fingerprint, Pieces};
 use crate::store::checkpoints::{self, CheckpointRecord, NewCheckpoint};
 use crate::store::jobs::{self, JobRecord};
 use crate::store::leases::{self, LeaseClaim};
-use crate::store::{Connection, epoch_reports};
+use crate::store::{Connection, epoch_reports, studies};
 
 /// A checkpoint that is announced.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use trawl_domain::check::{FilePlace, FileRef, Source};
 use trawl_domain::dataset::{
-    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, Format, Part, ReadError, Role, RowsDigest,
+    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, Part, ReadError, Role, RowsDigest,
     SampleShape, TargetKind,
 };
 use trawl_domain::limits::{DATASET_BYTES_MAX, DATASET_VALUES_MAX};
@@ -209,7 +209,7 @@ impl Reading<'_> {
             };
             let part = content.as_ref().map(|content| content as &dyn dataset::Content);
             let samples = dataset::read(&format, kind, role, part, &mut allowance);
-            let content = samples.map(|samples| PartContent {
+            let found = samples.map(|samples| PartContent {
                 shape: samples.dataset_shape(),
                 sample: samples.shape,
                 classes: samples.classes().map(<[_]>::to_vec),
@@ -219,11 +219,11 @@ impl Reading<'_> {
             let values = allowance.values;
             // What they had in memory is free before somebody else's turn.
             drop((content, turn));
-            (content, values)
+            (found, values)
         });
-        let (content, values) = parsed.await?;
+        let (found, values) = parsed.await?;
         self.values = values;
-        Ok(content.map_err(|error| self.refuse(named, is_test, &error)).ok())
+        Ok(found.map_err(|error| self.refuse(named, is_test, &error)).ok())
     }
 
     fn refuse(&mut self, named: &Part<FileRef>, is_test: bool, error: &ReadError) {

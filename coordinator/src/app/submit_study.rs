@@ -24,7 +24,28 @@ pub enum Submitted {
     /// The same study was there.
     AlreadyThere(StudyView),
     /// It was a dry run, and the study would be started.
-    WouldStart(Study),
+    WouldStart {
+        /// The study.
+        study: Study,
+        /// True if it has test rows, and they have no targets.
+        has_unlabelled_test: bool,
+    },
+}
+
+impl Submitted {
+    /// What the submitter should know, a sentence each.
+    pub fn notes(&self) -> Vec<String> {
+        let has_unlabelled_test = match self {
+            Self::Started(view) | Self::AlreadyThere(view) => {
+                view.record.test.is_some() && !view.record.test_is_labelled
+            }
+            Self::WouldStart {
+                has_unlabelled_test, ..
+            } => *has_unlabelled_test,
+        };
+        let note = "the test rows have no targets: a refit predicts them, and its test_loss stays empty";
+        has_unlabelled_test.then(|| note.to_owned()).into_iter().collect()
+    }
 }
 
 /// A study that was checked, with its files.
@@ -83,7 +104,10 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool) -> Result<S
     let asked = quotas::asked(&checked.study);
     quotas::look(app, &mut *app.pool.acquire().await?, 1, asked).await?;
     if dry_run {
-        return Ok(Submitted::WouldStart(checked.study));
+        return Ok(Submitted::WouldStart {
+            has_unlabelled_test: checked.files.test.is_some() && !checked.files.test_is_labelled,
+            study: checked.study,
+        });
     }
     let study_id = StudyId(app.new_id());
     match store(app, study_id, &checked, asked).await {

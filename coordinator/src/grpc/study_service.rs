@@ -69,10 +69,11 @@ impl StudyService for Studies {
         let submitted = self
             .in_turn(submit_study::submit_study(&self.app, wire, request.dry_run))
             .await?;
+        let notes = submitted.notes();
         let already_there = matches!(submitted, Submitted::AlreadyThere(_));
         let study = match submitted {
             Submitted::Started(view) | Submitted::AlreadyThere(view) => study_view::study(&view),
-            Submitted::WouldStart(study) => v1::StudySummary {
+            Submitted::WouldStart { study, .. } => v1::StudySummary {
                 name: study.name,
                 goal: study.objective.goal.to_string(),
                 trials_total: study.max_trials,
@@ -82,7 +83,7 @@ impl StudyService for Studies {
         Ok(Response::new(v1::CreateStudyResponse {
             study: Some(study),
             already_there,
-            notes: Vec::new(),
+            notes,
         }))
     }
 

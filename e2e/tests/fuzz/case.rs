@@ -220,7 +220,10 @@ fn with_file(dice: &mut Dice, known: &Known, token: Option<String>) -> Vec<Call>
     study.name = format!("file-{}", dice.below(1_000));
     study.refit = None;
     let (dataset, is_of_classes) = dataset(format!("sha256:{sha256}"));
-    study.dataset = Some(v1::Dataset { kind: Some(dataset) });
+    study.dataset = Some(v1::Dataset {
+        kind: Some(dataset),
+        ..Default::default()
+    });
     if let Some(training) = study.training.as_mut().filter(|_| is_of_classes) {
         training.loss = "cross_entropy".into();
     }

@@ -11,7 +11,7 @@ use crate::{from_json, study_draft, v1};
 
 /// The format of a dataset that is written in JSON, and the places of its test part.
 fn source(json: serde_json::Value) -> (Format, Option<Part<FilePlace>>) {
-    let dataset: v1::Dataset = from_json(json).expect("a dataset");
+    let dataset: v1::Dataset = from_json(&json).expect("a dataset");
     let draft = study_draft(v1::Study {
         dataset: Some(dataset),
         ..Default::default()

@@ -132,9 +132,10 @@ impl Trained for LibtorchTrained {
     }
 
     fn into_subject(self) -> Result<Option<Subject>, TrainError> {
+        let measured = self.test();
         let Some(end) = self.refit_end else { return Ok(None) };
         let is_measured = end.test.as_ref().is_some_and(DeviceTable::is_labelled);
-        let is_sound = match self.test() {
+        let is_sound = match measured {
             Some(test) => test.loss.is_finite(),
             None => !is_measured && self.trained.alive()[0],
         };

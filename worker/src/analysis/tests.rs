@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use tch::Device;
-use trawl_domain::dataset::{Columns, Header, Features, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Columns, Features, Header, SampleShape, Samples, Targets};
 use trawl_domain::network::{Activation, Architecture, Loss};
 
 use super::activations::chosen_rows;

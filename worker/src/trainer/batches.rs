@@ -207,8 +207,7 @@ impl DeviceTable {
     /// True if the rows fit this input and, where they have targets, these outputs.
     pub(super) fn fits(&self, architecture: &Architecture) -> bool {
         let wants_classes = architecture.loss.target_kind() == TargetKind::Class;
-        self.features.fit(architecture.input)
-            && (self.targets.is_none() || self.classes.is_some() == wants_classes)
+        self.features.fit(architecture.input) && (self.targets.is_none() || self.classes.is_some() == wants_classes)
     }
 
     /// True if the rows have targets: others can be predicted alone.
@@ -222,7 +221,10 @@ impl DeviceTable {
     /// The rows have no targets.
     pub(super) fn gather(&self, order: &Tensor) -> (Tensor, Tensor) {
         let order = order.contiguous();
-        let targets = self.targets.as_ref().expect("rows that train or are measured have targets");
+        let targets = self
+            .targets
+            .as_ref()
+            .expect("rows that train or are measured have targets");
         (self.features.gather(&order), pick(targets, &order))
     }
 

@@ -72,6 +72,7 @@ impl Trained {
             together,
             stacks: vec![stack],
             metrics: vec![None],
+            alive: vec![true],
             test: vec![None],
         })
     }
