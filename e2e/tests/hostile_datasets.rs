@@ -183,6 +183,7 @@ async fn errors_quote_files_to_those_who_sent_them_alone() -> anyhow::Result<()>
     let broken = "input,label\n1,2\n3,not-for-everybody\n";
     fs::write(folder.path().join("datasets/broken.csv"), broken)?;
     let mut study = studies::small("quotes", 2, 1)?;
+    study["dataset"]["test_is_train"] = json!(true);
     let line = "line 3, column 'label'";
     for (file, expected) in [
         ("broken.csv".to_owned(), format!("{line}: '…' is not a finite number")),
@@ -210,6 +211,7 @@ async fn a_coordinator_without_a_folder_of_datasets_reads_no_path() -> anyhow::R
     store.wrapper = ["env", "-u", "TRAWL_DATASET_DIR"].map(str::to_owned).to_vec();
     let system = System::start_with(fresh_database().await?, artifacts, store, &[]).await?;
     let mut study = studies::regression_json("paths")?;
+    study["dataset"]["test_is_train"] = json!(true);
     let there = System::examples().join("data/train.csv").display().to_string();
     for path in [there.as_str(), "examples/data/train.csv", "nothing.csv"] {
         study["dataset"]["csv"]["train"] = json!(path);
@@ -346,6 +348,7 @@ async fn a_header_of_sixty_million_columns_stops_nobody() -> anyhow::Result<()> 
     let features: Vec<String> = (0..4_000).map(|n| format!("c{n}")).collect();
     let file = register(&system, &wide_table(&features)).await?;
     let mut study = studies::small("wide", 2, 1)?;
+    study["dataset"]["test_is_train"] = json!(true);
     study["dataset"]["csv"] = json!({ "train": file, "test": file, "features": features, "target": "y" });
     let said = twice_at_once(&system, &study).await?;
     let expected = format!("{file}: line 1 has more than {CSV_COLUMNS_MAX} columns");
@@ -359,7 +362,8 @@ async fn an_archive_that_unpacks_to_gigabytes_of_numbers_is_refused_in_little_me
     let bomb = archive(62_000_000, 1)?;
     assert!(bomb.len() < 256 << 10, "{} bytes", bomb.len());
     let file = register(&system, &bomb).await?;
-    let dataset = json!({ "npz": { "train": file, "test": file, "features": "x", "target": "y" } });
+    let npz = json!({ "train": file, "test": file, "features": "x", "target": "y" });
+    let dataset = json!({ "npz": npz, "test_is_train": true });
     let said = twice_at_once(&system, &study_of("bomb", dataset)).await?;
     let expected = format!("{file}: array 'x' has too many numbers: a dataset may have {DATASET_VALUES_MAX}");
     assert!(said[0].1.starts_with(&expected), "{said:?}");

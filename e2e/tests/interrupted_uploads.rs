@@ -34,7 +34,7 @@ fn meets_coordinator(round: u64) -> bool {
 fn study_with_data(folder: &Path, number: u64, bytes: u64) -> anyhow::Result<PathBuf> {
     let mut rows = String::from("input,label\n");
     while (rows.len() as u64) < bytes {
-        writeln!(rows, "{number}.{:09},0.5", rows.len())?;
+        writeln!(rows, "{:09},{number}.5", rows.len())?;
     }
     std::fs::write(folder.join(format!("{number}.csv")), rows)?;
     let mut study = studies::small(&format!("study-{number}"), 1, 1)?;

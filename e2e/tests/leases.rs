@@ -117,7 +117,10 @@ async fn errors_use_up_the_retries_and_a_drain_does_not() -> anyhow::Result<()> 
     let study = system.watch_to_end("job").await?;
     assert_eq!(
         (study.state.as_str(), study.error.as_str()),
-        ("failed", "no trial completed")
+        (
+            "failed",
+            "no trial completed: 2 of 2 failed: the device is on fire, attempt 2"
+        )
     );
     let errors: Vec<(String, String, i32)> =
         sqlx::query_as("SELECT state, error, attempts FROM trawl.trials WHERE study = 'job'")
@@ -313,7 +316,7 @@ async fn a_worker_of_another_protocol_is_refused_in_words() -> anyhow::Result<()
     assert!(
         refused
             .message()
-            .starts_with("the worker speaks version 0 of the workers' protocol, the coordinator version 1: upgrade"),
+            .starts_with("the worker speaks version 0 of the workers' protocol, the coordinator version 2: upgrade"),
         "{}",
         refused.message()
     );

@@ -75,7 +75,6 @@ async fn each_mistake_is_named_by_its_path() -> anyhow::Result<()> {
         ("/seed", json!(u64::MAX), "seed"),
         ("/dataset/csv/train", json!("no/such/file.csv"), "dataset.csv.train"),
         ("/dataset/csv/train", json!("examples"), "dataset.csv.train"),
-        ("/dataset/csv/test", json!(""), "dataset.csv.test"),
         ("/dataset/csv/features", json!([]), "dataset.csv.features"),
         ("/dataset/csv/features", json!(["inptu"]), "dataset.csv.features[0]"),
         (
@@ -201,6 +200,7 @@ async fn broken_files_are_refused_with_the_line() -> anyhow::Result<()> {
     };
     system.studies().await?.put_dataset(tokio_stream::iter([file])).await?;
     let mut study = studies::regression_json("wrong")?;
+    study["dataset"]["test_is_train"] = json!(true);
     // An error quotes a file where all files of the dataset were sent.
     for which in ["train", "test"] {
         study["dataset"]["csv"][which] = json!(format!("sha256:{sha256}"));

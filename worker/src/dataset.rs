@@ -48,6 +48,8 @@ struct Key {
     format: Format,
     kind: TargetKind,
     part: Part<FileHash>,
+    /// Both parts may be in one file, and have other names there.
+    is_test: bool,
     classes_of: Part<FileHash>,
 }
 
@@ -120,15 +122,16 @@ impl Datasets {
         train: Part<FileHash>,
         test: Option<Part<FileHash>>,
     ) -> Result<(DeviceTable, Option<DeviceTable>), DatasetError> {
-        let key = |part| Key {
+        let key = |part, is_test| Key {
             format: format.clone(),
             kind,
             part,
+            is_test,
             classes_of: train,
         };
-        let train = self.part(connection, key(train), None).await?;
+        let train = self.part(connection, key(train, false), None).await?;
         let test = match test {
-            Some(test) => Some(self.part(connection, key(test), Some(train.classes())).await?),
+            Some(test) => Some(self.part(connection, key(test, true), Some(train.classes())).await?),
             None => None,
         };
         Ok((train, test))
@@ -280,6 +283,7 @@ mod tests {
             }),
             kind: TargetKind::Class,
             part,
+            is_test: false,
             classes_of: part,
         }
     }

@@ -125,19 +125,17 @@ space.lr.log_uniform.low: must be a number, not the text 'x'
 fn a_long_line_is_cut_around_the_mark() {
     let features: Vec<String> = (0..500).map(|n| format!("f{n}")).collect();
     let text = format!(
-        "name: a\ndataset: {{ csv: {{ features: [{}, 7], target: größe }} }}\n",
+        "name: a\ndataset: {{ csv: {{ features: [{}], header: 7, target: größe }} }}\n",
         features.join(", ")
     );
     assert_eq!(
         refused(&text),
         "\
-dataset.csv.features[500]: must be a text, not the number 7
- --> study.yaml:2:2920
+dataset.csv.header: must be true or false, not the number 7
+ --> study.yaml:2:2929
   |
-2 | ...f491, f492, f493, f494, f495, f496, f497, f498, f499, 7], target: größe } }
-  |                                                          ^
-  |
-  = help: quotes make a text of it: '7'"
+2 | ...2, f493, f494, f495, f496, f497, f498, f499], header: 7, target: größe } }
+  |                                                          ^"
     );
 }
 

@@ -1,6 +1,6 @@
 //! `predictions.csv`: the model's answer for every row of a table, or for every test image. Rows without a target have an empty one.
 
-use trawl_domain::dataset::{Features, SampleShape, Targets};
+use trawl_domain::dataset::{Features, Targets};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
 use super::answers::{Answers, ClassAnswer};
@@ -12,31 +12,52 @@ type Writer = csv::Writer<Vec<u8>>;
 /// Rows whose features are read from the device at once: a table's row has 4,096 features at most.
 const ROWS_AT_ONCE: usize = 1024;
 
+/// All rows of a table with their features. Where that would be too large, and of images, the test rows alone and without them.
 pub(super) fn predictions(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
+    match analysis.features() {
+        None => of_test_rows(analysis),
+        Some(features) => match of_all_rows(analysis, &features) {
+            Err(LeftOut::TooLarge) => of_test_rows(analysis),
+            made => made.map(Some),
+        },
+    }
+}
+
+fn of_all_rows(analysis: &Analysis<'_>, features: &[String]) -> Result<Vec<u8>, LeftOut> {
     let subject = analysis.subject;
-    let features = analysis.features();
-    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut writer = begin(subject, features)?;
+    let answers = Answers::of(&subject.trained, subject.train.inputs(), analysis.interrupter)?;
+    write(&mut writer, "train", &subject.train, subject, true, &answers)?;
+    if let (Some(test), Some(answers)) = (&subject.test, &analysis.answers) {
+        write(&mut writer, "test", test, subject, true, answers)?;
+    }
+    end(writer)
+}
+
+fn of_test_rows(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
+    let subject = analysis.subject;
+    let (Some(test), Some(answers)) = (&subject.test, &analysis.answers) else {
+        return Ok(None);
+    };
+    let mut writer = begin(subject, &[])?;
+    write(&mut writer, "test", test, subject, false, answers)?;
+    end(writer).map(Some)
+}
+
+fn begin(subject: &Subject, features: &[String]) -> Result<Writer, LeftOut> {
     let mut header = vec!["split", "row"];
-    header.extend(features.iter().flatten().map(String::as_str));
+    header.extend(features.iter().map(String::as_str));
     header.extend(["target", "prediction"]);
     if subject.train.classes().is_some() {
         header.push("probability");
     }
+    let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(header).map_err(broken)?;
-    if features.is_some() {
-        let answers = Answers::of(&subject.trained, subject.train.inputs(), analysis.interrupter)?;
-        write(&mut writer, "train", &subject.train, subject, &answers)?;
-    }
-    match (&subject.test, &analysis.answers) {
-        (Some(test), Some(answers)) => write(&mut writer, "test", test, subject, answers)?,
-        // No test rows: of images there is nothing to tell.
-        _ if features.is_none() => return Ok(None),
-        _ => {}
-    }
-    let content = writer
-        .into_inner()
-        .map_err(|error| LeftOut::Format(error.to_string()))?;
-    Ok(Some(content))
+    Ok(writer)
+}
+
+fn end(writer: Writer) -> Result<Vec<u8>, LeftOut> {
+    writer.into_inner().map_err(|error| LeftOut::Format(error.to_string()))
 }
 
 /// All rows of one part.
@@ -45,9 +66,9 @@ fn write(
     split: &str,
     table: &DeviceTable,
     subject: &Subject,
+    with_features: bool,
     answers: &Answers,
 ) -> Result<(), LeftOut> {
-    let with_features = matches!(subject.trained.architecture().input, SampleShape::Vector(_));
     // Those of the training rows: test rows may have no targets, and have no others.
     let classes = subject.train.classes();
     let targets = table.targets()?;

@@ -34,7 +34,10 @@ impl Model {
             return Err(invalid("test_accuracy", "must be from 0 to 1"));
         }
         if test.loss.is_some() {
-            return Err(invalid("test_loss", "this job does not look at the test rows"));
+            return Err(invalid(
+                "test_loss",
+                "this job does not look at test rows that have targets",
+            ));
         }
         self.folds.extend(measured);
         self.end_lease(now, place, "finished", None);
