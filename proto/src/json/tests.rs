@@ -29,7 +29,6 @@ fn everything_that_is_wrong_is_named_at_once() {
     assert_eq!(
         wrong(&study),
         [
-            "dataset.csv.features: must be a list, not the text 'x' (a list of one is [x])",
             "dataset: name exactly one of csv, idx, fashion_mnist, npy, npz; here are two: csv and npy",
             "max_trials: must be a whole number from 0 to 4294967295, not the number 1.5",
             "model[0].linear.unit: is not known; allowed are units (did you mean 'units'?)",
