@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
-use trawl_domain::dataset::{FileHash, FileHasher};
+use trawl_domain::dataset::{FileHash, FileHasher, TOO_LARGE};
 use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_proto::v1::PutDatasetRequest;
 
@@ -134,10 +134,7 @@ async fn hash(path: &str) -> io::Result<(u64, FileHash)> {
         hasher.update(&chunk[..len]);
         bytes += len as u64;
         if bytes > DATASET_BYTES_MAX {
-            return Err(io::Error::other(format!(
-                "is larger than {} MiB",
-                DATASET_BYTES_MAX >> 20
-            )));
+            return Err(io::Error::other(TOO_LARGE));
         }
     }
     Ok((bytes, hasher.finish()))

@@ -53,8 +53,8 @@ pub(crate) struct Args {
     /// Address of the web port. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) http_listen: SocketAddr,
-    /// Whoever started it, the same user, has bound both ports and shares them (SO_REUSEPORT), so that they are nobody else's when it
-    /// dies.
+    /// The process that starts the coordinator has bound both ports. The coordinator shares them (SO_REUSEPORT), which the kernel allows
+    /// to processes of one user alone.
     #[arg(long, hide = true)]
     pub(crate) ports_held: bool,
     #[command(flatten)]

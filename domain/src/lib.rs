@@ -13,6 +13,7 @@ pub mod id;
 pub mod job;
 pub mod limits;
 pub mod metric;
+pub mod near;
 pub mod network;
 pub mod sampler;
 pub mod secret;

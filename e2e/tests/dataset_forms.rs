@@ -188,6 +188,27 @@ async fn pictures_with_their_channels_last_train_and_predict_as_they_are() -> an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_predicted_with_the_header_that_it_was_trained_with() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let folder = TempDir::new()?;
+    let rows: String = (0..20).map(|row| format!("{row},{}\n", row % 2)).collect();
+    for (header, line, columns) in [(true, "0,1\n", json!(["0"])), (false, "", json!([0]))] {
+        fs::write(folder.path().join("train.csv"), format!("{line}{rows}"))?;
+        let target = if header { json!("1") } else { json!(1) };
+        let dataset =
+            json!({ "csv": { "train": "train.csv", "header": header, "features": columns, "target": target } });
+        let name = format!("header-{header}");
+        run(&system, folder.path(), &study(&name, &dataset, &linear())).await?;
+        let new = folder.path().join("new.csv");
+        fs::write(&new, format!("{line}3,0\n4,0\n"))?;
+        let predicted = system.trawl_stdout(&["predict", &name, new.to_str().context("a path")?, "--csv"])?;
+        assert_eq!(predicted.lines().count(), 3, "{predicted}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn test_rows_that_are_the_training_rows_are_refused_unless_they_are_meant() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
     let folder = TempDir::new()?;

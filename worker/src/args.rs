@@ -71,7 +71,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "TRAWL_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
     /// Bytes of the files in that folder; those used longest ago are removed. Workers that share it need the same number, and the
-    /// disk has room for a file of 64 MiB more for each of them.
+    /// disk has room for a file of 1 GiB more for each of them: one is there before others make room for it.
     #[arg(long, value_name = "N", env = "TRAWL_CACHE_BYTES", default_value_t = 8 << 30)]
     pub(crate) cache_bytes: u64,
     /// File that is written every few seconds as a sign of life; `trawl-worker alive` looks at it.

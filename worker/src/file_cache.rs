@@ -33,13 +33,16 @@ pub struct FileCache {
 pub struct NewFile {
     /// Its bytes.
     pub file: File,
-    path: PathBuf,
+    /// Where it is; `None` for one without a name, which cannot be kept.
+    path: Option<PathBuf>,
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // One that was kept has another name.
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            // One that was kept has another name.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -81,11 +84,22 @@ impl FileCache {
         Some(file)
     }
 
-    /// Begins a file, which is in the folder until it is dropped, and for longer if it is kept.
+    /// Begins a file, which is in the folder until it is dropped, and for longer if it is kept. Where the folder cannot be written, it
+    /// is a file without a name in `TMPDIR`.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// Neither can be written.
     pub fn begin(&self) -> io::Result<NewFile> {
+        self.begin_in_folder().or_else(|error| {
+            // It trains all the same, and fetches the file again next time.
+            let folder = self.folder.display();
+            warn!(error = %error, "dataset files cannot be cached in {folder}");
+            let file = tempfile::tempfile()?;
+            Ok(NewFile { file, path: None })
+        })
+    }
+
+    fn begin_in_folder(&self) -> io::Result<NewFile> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(&self.folder)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -93,6 +107,7 @@ impl FileCache {
         // Of an earlier process with the same number. A new file is no link to another one.
         let _ = fs::remove_file(&path);
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let path = Some(path);
         Ok(NewFile { file, path })
     }
 
@@ -102,8 +117,10 @@ impl FileCache {
     /// # Errors
     /// The folder cannot be written.
     pub fn keep(&self, hash: FileHash, new: &NewFile) -> io::Result<()> {
-        if self.make_room(&new.file)? {
-            fs::rename(&new.path, self.folder.join(hash.to_string()))?;
+        if let Some(path) = &new.path
+            && self.make_room(&new.file)?
+        {
+            fs::rename(path, self.folder.join(hash.to_string()))?;
         }
         Ok(())
     }
@@ -246,6 +263,23 @@ mod tests {
         keep(&cache, hash, &bytes);
         let there = files.map(|name| folder.path().join(name).exists());
         assert_eq!(there, [false, true, true]);
+    }
+
+    #[test]
+    fn where_the_folder_cannot_be_written_a_file_is_there_all_the_same() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let no_folder = folder.path().join("a-file");
+        fs::write(&no_folder, "x").expect("written");
+        let cache = FileCache::new(no_folder.join("datasets"), 1 << 20);
+        let (hash, bytes) = content(0);
+        let mut new = cache.begin().expect("a file");
+        new.file.write_all(&bytes).expect("written");
+        cache.keep(hash, &new).expect("it is not kept");
+        let mut read = Vec::new();
+        new.file.rewind().expect("its beginning");
+        new.file.read_to_end(&mut read).expect("it can be read");
+        assert_eq!(read, bytes);
+        assert!(cache.open(hash).is_none());
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) async fn submit(
 /// Says that nothing was started, and what would help.
 ///
 /// # Errors
-/// What is there has ended without a result: whoever submits wants another one.
+/// The study that is there was cancelled or has failed.
 fn already_there(study: &StudySummary) -> Result<(), Error> {
     let (name, state) = (&study.name, &study.state);
     let mut here = format!("study {name} is already here: {state}");

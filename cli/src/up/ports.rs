@@ -1,5 +1,5 @@
-//! The coordinator's ports, held as long as `trawl up` runs. A coordinator that dies leaves them to nobody else: workers and users send
-//! tokens to whoever listens there.
+//! The coordinator's ports, which `trawl up` holds as long as it runs. Workers and users send tokens to these ports. So no other user
+//! may take them when the coordinator dies.
 
 use std::net::SocketAddr;
 

@@ -276,7 +276,8 @@ fn settings(port: u16) -> [String; 7] {
     ]
 }
 
-/// By the socket: a port is free for every user of the machine once Postgres is dead, and whoever takes it is told passwords.
+/// The URL names the socket and no port. Once Postgres is dead, any user of the machine can take its port, and clients would send the
+/// password there.
 fn owner_url(data: &Path, port: u16, password: &Secret) -> Result<Secret, Error> {
     let socket = data.join(format!(".s.PGSQL.{port}"));
     if socket.as_os_str().len() > SOCKET_PATH_MAX {

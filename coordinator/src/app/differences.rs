@@ -1,4 +1,4 @@
-//! Submit: in which fields two studies of one name differ, for whoever meant them to be one.
+//! Submit: names the fields in which a study differs from another one of its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -28,7 +28,7 @@ pub(super) struct UploadTurns {
 }
 
 impl UploadTurns {
-    /// Those of this one.
+    /// The turns of this caller.
     pub(super) fn of(shares: &Arc<Shares<Caller>>, caller: Caller) -> Self {
         Self {
             shares: Arc::clone(shares),

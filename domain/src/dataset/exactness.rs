@@ -10,6 +10,8 @@ use super::Reason;
 
 /// Part of the range of a column that numbers may be moved by.
 const SHARE_MAX: f64 = 1e-6;
+/// Part of a number that is noise in the last digits of a double: a computation leaves some thousand of its steps.
+const NOISE: f64 = 1e-12;
 /// Numbers that a second look keeps in mind.
 const KEPT_MAX: usize = 1 << 20;
 /// Magnitude beyond which doubles skip whole numbers.
@@ -88,7 +90,17 @@ impl Span {
 
     fn tolerance(&self) -> f64 {
         // Halves, as the range of all doubles is none.
-        2.0 * (SHARE_MAX * (self.high / 2.0 - self.low / 2.0))
+        let share = 2.0 * (SHARE_MAX * (self.high / 2.0 - self.low / 2.0));
+        share.max(self.noise())
+    }
+
+    fn noise(&self) -> f64 {
+        NOISE * self.low.abs().max(self.high.abs())
+    }
+
+    /// Whether all numbers are one, but for noise.
+    fn is_one(&self) -> bool {
+        self.high / 2.0 - self.low / 2.0 <= self.noise() / 2.0
     }
 }
 
@@ -205,8 +217,7 @@ impl Numbers {
 
     /// All of them, or the place of one that was moved too far.
     pub(super) fn finish(self) -> Result<Vec<f32>, (u64, Reason)> {
-        let is_one = self.span.low >= self.span.high;
-        if is_one || self.span.worst <= self.span.tolerance() {
+        if self.span.is_one() || self.span.worst <= self.span.tolerance() {
             return Ok(self.floats);
         }
         let (value, place) = self.worst;
@@ -275,6 +286,7 @@ mod tests {
         assert_eq!(merged(&[1e9 + 1.0, 1e9 + 1.0, 5.0]), None, "one value, moved alike");
         assert_eq!(merged(&[f64::from(f32::MAX), -f64::from(f32::MAX)]), None);
         assert_eq!(merged(&[0.1]), None);
+        assert_eq!(merged(&[0.3, 0.1 + 0.2]), None, "a sum has other last digits");
     }
 
     #[test]
@@ -287,5 +299,6 @@ mod tests {
             "without a range there is no share of it"
         );
         assert_eq!(moved(&[16_777_217.0, 1e9]), None, "little in its range");
+        assert_eq!(moved(&[0.3, 0.1 + 0.2]), None, "one number, but for noise");
     }
 }

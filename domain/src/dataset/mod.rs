@@ -17,7 +17,6 @@ mod hash;
 mod idx;
 mod input;
 mod layout;
-mod near;
 mod npy;
 mod npz;
 mod read_error;

@@ -3,9 +3,9 @@
 use super::archive::Archive;
 use super::array::Array;
 use super::input::Input;
-use super::near::near;
 use super::signature::FileKind;
 use super::{Allowance, Content, Layout, ReadError, Reason, Role, Samples, TargetKind, npy};
+use crate::near::near;
 
 /// Arrays whose names are looked at for one that is not there.
 const NAMES_SHOWN: usize = 80;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 use serde_json::Value as Json;
+use trawl_domain::near::near;
 
 use super::path::Path;
-use super::wrong::{JsonError, JsonErrors, nearest, shortened, what};
+use super::wrong::{JsonError, JsonErrors, shortened, what};
 
 /// Levels of a value that may hold any JSON. None of `trawl.v1` needs more than two.
 const ANY_DEPTH_MAX: usize = 32;
@@ -110,7 +111,7 @@ impl Reader {
             names => format!("allowed are {names}"),
         };
         let names: Vec<FieldDescriptor> = descriptor.fields().collect();
-        let meant = nearest(name, names.iter().map(FieldDescriptor::name));
+        let meant = near(name, names.iter().map(FieldDescriptor::name));
         self.wrong.add(JsonError {
             field: at.name(&shortened(name)).to_string(),
             reason: format!("is not known; {allowed}"),

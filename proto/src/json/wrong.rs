@@ -82,17 +82,3 @@ pub(super) fn shortened(text: &str) -> String {
     }
     shown
 }
-
-/// The allowed name that somebody most likely meant.
-pub(super) fn nearest<'a>(name: &str, allowed: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.to_lowercase();
-    // A third of a word may be wrong; of a short one, a letter.
-    let wrong_max = (name.chars().count() / 3).max(1);
-    // Beyond any name that is allowed; what is compared takes time by both lengths.
-    if wrong_max > TEXT_CHARS_MAX {
-        return None;
-    }
-    let near = allowed.map(|word| (strsim::damerau_levenshtein(&name, word), word));
-    let near = near.filter(|(wrong, word)| *wrong <= wrong_max && *wrong < word.chars().count());
-    near.min_by_key(|(wrong, _)| *wrong).map(|(_, word)| word)
-}

@@ -1,7 +1,6 @@
 //! `network.json`: the network in words.
 
 use serde::Serialize;
-
 use trawl_domain::dataset::{Format, Header, Layout, SampleShape};
 
 use super::{Analysis, LeftOut, to_json};
@@ -57,10 +56,14 @@ pub(super) fn network(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOu
     to_json(&network).map(Some)
 }
 
-/// False for a table of files without a header line; for others it needs no word.
+/// What the study says of the header line of a table's files; nothing where it was left out.
 fn header(format: &Format) -> Option<bool> {
     match format {
-        Format::Csv(columns) if columns.header == Header::Absent => Some(false),
+        Format::Csv(columns) => match columns.header {
+            Header::Checked => None,
+            Header::Present => Some(true),
+            Header::Absent => Some(false),
+        },
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ pub struct Network {
     architecture: Architecture,
     features: Vec<String>,
     header: Header,
-    layout: Layout,
+    layout: Option<Layout>,
     classes: Option<Vec<String>>,
 }
 
@@ -47,7 +47,7 @@ fn one() -> u32 {
 struct Input {
     shape: Vec<u32>,
     features: Option<Vec<String>>,
-    /// Of a table: whether its file had a header line.
+    /// Of a table: whether its file had a header line, where the study said so.
     header: Option<bool>,
     /// Of images: the order of an array's axes.
     layout: Option<String>,
@@ -110,9 +110,9 @@ impl Network {
         self.header
     }
 
-    /// The order of the axes of an array of images: as of that which it was trained with.
+    /// The order of the axes of the array of images that it was trained with; `None` if that was none, or is not known.
     pub fn layout(&self) -> Option<Layout> {
-        Some(self.layout)
+        self.layout
     }
 
     /// Names of the classes in the order of the outputs; `None` where a number is predicted.
@@ -134,15 +134,13 @@ impl Written {
         if features.len() != named || named > FEATURES_MAX {
             return Err(format!("input.features: are {}, and {named} go in", features.len()));
         }
-        let header = if self.input.header == Some(false) {
-            Header::Absent
-        } else {
-            Header::Checked
+        let header = match self.input.header {
+            None => Header::Checked,
+            Some(true) => Header::Present,
+            Some(false) => Header::Absent,
         };
-        let layout = match self.input.layout {
-            None => Layout::ChannelsFirst,
-            Some(word) => word.parse().map_err(|error| format!("input.layout: {error}"))?,
-        };
+        let layout = self.input.layout.map(|word| word.parse()).transpose();
+        let layout = layout.map_err(|error| format!("input.layout: {error}"))?;
         let loss: Loss = self.loss.parse().map_err(|error| format!("loss: {error}"))?;
         let classes = match (self.target, loss.target_kind()) {
             (Target::Name(_), TargetKind::Number) => None,
@@ -296,6 +294,25 @@ mod tests {
         assert_eq!(architecture.layers[4], Layer::Dropout);
         assert_eq!(network.classes(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert_eq!(architecture.params(), 58);
+        assert_eq!((network.header(), network.layout()), (Header::Checked, None));
+    }
+
+    #[test]
+    fn files_to_be_predicted_are_read_as_those_of_the_training() {
+        for (word, header) in [(true, Header::Present), (false, Header::Absent)] {
+            let mut json = written();
+            json["input"]["header"] = json!(word);
+            json["input"]["layout"] = json!("channels_last");
+            let network = Network::parse(json.to_string().as_bytes()).expect("a network");
+            assert_eq!(
+                (network.header(), network.layout()),
+                (header, Some(Layout::ChannelsLast))
+            );
+        }
+        let mut json = written();
+        json["input"]["layout"] = json!("sideways");
+        let error = Network::parse(json.to_string().as_bytes()).expect_err("no layout");
+        assert!(error.to_string().starts_with("input.layout: "), "{error}");
     }
 
     #[test]

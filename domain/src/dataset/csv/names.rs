@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::super::near::near;
 use super::super::{ReadError, Reason};
 use super::Header;
 use super::records::Record;
+use crate::near::near;
 
 /// What columns of a file without a header are called, with their number from 0.
 pub(crate) const NUMBERED: &str = "column_";

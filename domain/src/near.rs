@@ -4,7 +4,7 @@
 const NAME_BYTES_MAX: usize = 64;
 
 /// The nearest of these names to one that is not among them, if it is near enough to be meant: a third of it differs at most.
-pub(super) fn near<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub fn near<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let is_short = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES_MAX;
     let wanted = name.to_lowercase();
     names
