@@ -178,10 +178,10 @@ fn wrong_tables_and_networks_are_named() {
         message(&request(&folder, &["few.csv"])),
         named(&few, "has no column 'x, 1'; its columns are x2")
     );
-    let zipped = write("new.csv.gz", b"\x1f\x8b\x08");
+    let torn_gzip = write("new.csv.gz", b"\x1f\x8b\x08");
     assert_eq!(
         message(&request(&folder, &["new.csv.gz"])),
-        named(&zipped, "is gzip: unpack it first")
+        named(&torn_gzip, "cannot be unpacked: its gzip data is damaged or cut off")
     );
     let picture = write("x.png", b"\x89PNG\r\n\x1a\n");
     assert_eq!(
