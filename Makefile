@@ -16,7 +16,7 @@ setup: ## fetch libtorch, Postgres, FashionMNIST and tools into the user's cache
 build: setup ## release build of trawl, trawl-coordinator and trawl-worker into target/release
 	$(CARGO) build --release $(BINARIES)
 
-test: build ## every test; the last line says how many passed and failed
+test: setup ## every test; the last line says how many passed and failed
 	@deploy/test.sh
 
 bench: build ## the benchmarks, as tables with ratios to named references; some minutes

@@ -7,6 +7,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 log=$(mktemp)
 trap 'rm -f -- "$log"' EXIT
 
+# End-to-end tests run the binaries. In one selection with the tests, so that each dependency is built once.
+"${CARGO:-cargo}" build --release --workspace --bins --tests
+
 # Only standard output is looked at, so that cargo still sees its terminal on standard error.
 status=0
 "${CARGO:-cargo}" test --release --workspace --no-fail-fast "$@" | tee "$log" || status=$?
