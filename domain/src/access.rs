@@ -7,9 +7,9 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::limits::{TOKEN_LIFETIME_SECONDS_MAX, TOKEN_NAME_CHARS_MAX};
-use crate::network::{UnknownWord, words};
 use crate::secret::Secret;
 use crate::violation::Violations;
+use crate::word::{UnknownWord, words};
 
 words!(
     /// What a token is for.

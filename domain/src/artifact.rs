@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::limits::{ARTIFACT_BYTES_MAX, WEIGHTS_BYTES_MAX};
 use crate::metric::{FoldMetrics, Metric, Objective};
-use crate::network::words;
 use crate::seed::Owner;
+use crate::word::words;
 
 /// Trials of a study whose artifacts are kept: the best ones.
 pub const TRIALS_KEPT: u32 = 3;

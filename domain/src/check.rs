@@ -11,8 +11,8 @@ pub use dataset::{FilePlace, FileRef, Source};
 use crate::dataset::{DatasetShape, TargetKind};
 use crate::fold::Validation;
 use crate::limits::{EPOCHS_MAX, FOLDS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
+use crate::loss::Loss;
 use crate::metric::{At, Goal, Metric, Objective};
-use crate::network::Loss;
 use crate::sampler::Sampler;
 use crate::seed::Seed;
 use crate::space::{ParamValue, Params};
@@ -194,7 +194,7 @@ fn refit_spec(
     shape: Option<DatasetShape>,
     v: &mut Violations,
 ) -> RefitSpec {
-    if !(1..=EPOCHS_MAX).contains(&i64::from(draft.epochs)) {
+    if !(1..=EPOCHS_MAX).contains(&draft.epochs) {
         v.add(
             "refit.epochs",
             format!("must be from 1 to {EPOCHS_MAX}, and {} is not", draft.epochs),
@@ -250,7 +250,7 @@ fn inputs(rows: &[Vec<RawValue>], shape: Option<DatasetShape>, v: &mut Violation
     inputs
 }
 
-fn word<T: std::str::FromStr<Err = crate::network::UnknownWord>>(
+fn word<T: std::str::FromStr<Err = crate::word::UnknownWord>>(
     field: &str,
     text: &str,
     default: Option<T>,

@@ -1,6 +1,6 @@
 //! Why an attempt at a job failed, and how often it is tried again for that reason.
 
-use crate::network::words;
+use crate::word::words;
 
 words!(
     /// Why an attempt at a job failed. That a loss is not finite is none of these: it is a result.

@@ -15,11 +15,11 @@ pub const INT_MAGNITUDE_MAX: i64 = 1 << 53;
 /// Layers of a model.
 pub const LAYERS_MAX: usize = 128;
 /// Outputs of one layer.
-pub const UNITS_MAX: i64 = 65_536;
+pub const UNITS_MAX: u32 = 65_536;
 /// Filters of a convolution.
-pub const FILTERS_MAX: i64 = 4_096;
+pub const FILTERS_MAX: u32 = 4_096;
 /// Side of a convolution's or a pool's kernel, its stride and its padding.
-pub const KERNEL_MAX: i64 = 1_024;
+pub const KERNEL_MAX: u32 = 1_024;
 /// Numbers that one layer puts out for one row.
 pub const LAYER_OUTPUTS_MAX: u64 = 1 << 24;
 /// Trainable numbers of one network.
@@ -27,7 +27,7 @@ pub const NETWORK_PARAMS_MAX: u64 = 100_000_000;
 /// Trials of a study.
 pub const TRIALS_MAX: u32 = 1_000_000;
 /// Epochs of a trial or a refit.
-pub const EPOCHS_MAX: i64 = 100_000;
+pub const EPOCHS_MAX: u32 = 100_000;
 /// Epoch reports that a whole study may leave in the database.
 pub const EPOCH_REPORTS_MAX: u64 = 2_000_000_000;
 /// Folds of a cross-validation.

@@ -1,7 +1,7 @@
 //! What makes one trial better than another.
 
 use crate::limits::LOSS_MAX;
-use crate::network::words;
+use crate::word::words;
 
 /// True for a loss that counts: finite, and not so large that sums of its like overflow. A fold with another one has diverged.
 pub fn is_loss(loss: f64) -> bool {

@@ -28,6 +28,31 @@ impl ParamValue {
             Self::Float(number)
         }
     }
+
+    /// The whole number that this is, if it is one that is not negative and fits.
+    pub fn as_whole(&self) -> Option<u32> {
+        match self {
+            Self::Int(number) => u32::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    /// The number that this is.
+    pub fn as_number(&self) -> Option<f64> {
+        match self {
+            Self::Int(number) => Some(*number as f64),
+            Self::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The word that this is, if it is known.
+    pub fn as_word<T: std::str::FromStr>(&self) -> Option<T> {
+        match self {
+            Self::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for ParamValue {

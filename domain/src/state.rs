@@ -1,6 +1,6 @@
 //! The states of studies, trials (and their folds), refits and jobs. ARCHITECTURE.md draws how they follow each other.
 
-use crate::network::words;
+use crate::word::words;
 
 words!(
     /// State of a study.

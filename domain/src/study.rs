@@ -1,12 +1,16 @@
 //! A study that was checked: whatever can be sampled from it can be trained.
 
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
 
 use crate::dataset::{DatasetShape, Format};
 use crate::fold::Validation;
-use crate::limits;
+use crate::layer::LayerKind;
+use crate::limits::EPOCHS_MAX;
+use crate::loss::Loss;
 use crate::metric::Objective;
-use crate::network::{Activation, Architecture, Conv2d, Hyperparameters, Layer, Loss, Optimizer, TrialConfig};
+use crate::network::{Architecture, TrialConfig};
+use crate::optimizer::{Hyperparameters, Optimizer};
+use crate::rule::{Rule, Takes};
 use crate::sampler::Sampler;
 use crate::seed::Seed;
 use crate::space::{Distribution, ParamValue, Params, Space};
@@ -53,40 +57,11 @@ pub enum Setting {
 
 /// A layer with settings.
 #[derive(Clone, Debug, PartialEq)]
-pub enum LayerSpec {
-    /// Fully connected.
-    Linear {
-        /// Number of outputs.
-        units: Setting,
-    },
-    /// Activation function.
-    Activation {
-        /// Which one.
-        kind: Setting,
-    },
-    /// Dropout.
-    Dropout {
-        /// Probability.
-        p: Setting,
-    },
-    /// Convolution.
-    Conv2d {
-        /// Channels of the output.
-        filters: Setting,
-        /// Side of the kernel.
-        kernel: Setting,
-        /// Step between two places of the kernel.
-        stride: Setting,
-        /// Zeros added at each edge.
-        padding: Setting,
-    },
-    /// The largest of each square.
-    MaxPool2d {
-        /// Side of a square.
-        kernel: Setting,
-    },
-    /// An image as a vector.
-    Flatten,
+pub struct LayerSpec {
+    /// What kind of layer it is.
+    pub kind: &'static LayerKind,
+    /// For each setting of its kind, in the same order.
+    pub settings: Vec<Setting>,
 }
 
 /// How one fold is trained, with settings.
@@ -96,17 +71,20 @@ pub struct TrainingSpec {
     pub loss: Loss,
     /// How parameters follow gradients.
     pub optimizer: Setting,
-    /// Step size.
-    pub learning_rate: Setting,
+    /// Each of [`Hyperparameters::SETTINGS`], by its name.
+    pub hyperparameters: BTreeMap<&'static str, Setting>,
     /// Rows per step.
     pub batch_size: Setting,
-    /// Weight of the squared parameters in the loss.
-    pub l2: Setting,
     /// Passes over the training rows.
     pub epochs: Setting,
-    /// Momentum of SGD.
-    pub momentum: Setting,
 }
+
+/// `training.optimizer`.
+pub const OPTIMIZER: Rule = Rule::new("optimizer", Takes::Word(Optimizer::WORDS));
+/// `training.batch_size`.
+pub const BATCH_SIZE: Rule = Rule::new("batch_size", Takes::Whole(1, u32::MAX));
+/// `training.epochs`.
+pub const EPOCHS: Rule = Rule::new("epochs", Takes::Whole(1, EPOCHS_MAX));
 
 /// How the best trial is trained again.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,56 +105,34 @@ impl Study {
     pub fn config(&self, params: &Params) -> Result<TrialConfig, Violation> {
         let mut layers = Vec::with_capacity(self.model.len());
         let mut dropout = Vec::new();
-        for (index, layer) in self.model.iter().enumerate() {
-            let field = || format!("model[{index}]");
-            layers.push(match layer {
-                LayerSpec::Linear { units } => Layer::Linear {
-                    units: read(units, params, field, units_value)?,
-                },
-                LayerSpec::Activation { kind } => Layer::Activation(read(kind, params, field, word::<Activation>)?),
-                LayerSpec::Dropout { p } => {
-                    dropout.push(read(p, params, field, share_value)?);
-                    Layer::Dropout
+        for (index, spec) in self.model.iter().enumerate() {
+            let mut settings = spec.settings.iter();
+            let layer = spec.kind.layer(|_| settings.next()?.value(params).cloned());
+            layers.push(layer.map_err(|misfit| misfit.at("model", index, spec.kind))?);
+            for (rule, setting) in spec.kind.settings.iter().zip(&spec.settings) {
+                if rule.is_members_own {
+                    let field = format!("model[{index}].{}", spec.kind.name);
+                    dropout.push(read(&field, rule, Some(setting), params, ParamValue::as_number)?);
                 }
-                LayerSpec::Conv2d {
-                    filters,
-                    kernel,
-                    stride,
-                    padding,
-                } => Layer::Conv2d(Conv2d {
-                    filters: read(filters, params, field, filters_value)?,
-                    kernel: read(kernel, params, field, kernel_value)?,
-                    stride: read(stride, params, field, kernel_value)?,
-                    padding: read(padding, params, field, padding_value)?,
-                }),
-                LayerSpec::MaxPool2d { kernel } => Layer::MaxPool2d {
-                    kernel: read(kernel, params, field, kernel_value)?,
-                },
-                LayerSpec::Flatten => Layer::Flatten,
-            });
+            }
         }
         let training = &self.training;
-        let field = |name: &'static str| move || format!("training.{name}");
+        let (optimizer, batch_size, epochs) = (&training.optimizer, &training.batch_size, &training.epochs);
+        let field = "training";
+        let optimizer = read(field, &OPTIMIZER, Some(optimizer), params, ParamValue::as_word)?;
+        let hyperparameters = Hyperparameters::read(optimizer, dropout, |rule| {
+            let setting = training.hyperparameters.get(rule.name);
+            read(field, rule, setting, params, ParamValue::as_number)
+        })?;
         Ok(TrialConfig {
             architecture: Architecture {
                 input: self.shape.sample,
                 layers,
                 loss: training.loss,
-                batch_size: read(&training.batch_size, params, field("batch_size"), batch_size_value)?,
-                epochs: read(&training.epochs, params, field("epochs"), epochs_value)?,
+                batch_size: read(field, &BATCH_SIZE, Some(batch_size), params, ParamValue::as_whole)?,
+                epochs: read(field, &EPOCHS, Some(epochs), params, ParamValue::as_whole)?,
             },
-            hyperparameters: Hyperparameters {
-                optimizer: read(&training.optimizer, params, field("optimizer"), word::<Optimizer>)?,
-                learning_rate: read(
-                    &training.learning_rate,
-                    params,
-                    field("learning_rate"),
-                    learning_rate_value,
-                )?,
-                l2: read(&training.l2, params, field("l2"), l2_value)?,
-                momentum: read(&training.momentum, params, field("momentum"), share_value)?,
-                dropout,
-            },
+            hyperparameters,
         })
     }
 
@@ -235,98 +191,31 @@ impl Study {
     }
 }
 
+impl Setting {
+    /// Its value in a trial with these parameters.
+    fn value<'a>(&'a self, params: &'a Params) -> Option<&'a ParamValue> {
+        match self {
+            Self::Fixed(value) => Some(value),
+            Self::Param(name) => params.get(name),
+        }
+    }
+}
+
+/// The value of one of the settings in `field`.
 fn read<T>(
-    setting: &Setting,
+    field: &str,
+    rule: &Rule,
+    setting: Option<&Setting>,
     params: &Params,
-    field: impl Fn() -> String,
-    take: impl FnOnce(&ParamValue) -> Result<T, String>,
+    value: impl FnOnce(&ParamValue) -> Option<T>,
 ) -> Result<T, Violation> {
-    let value = match setting {
-        Setting::Fixed(value) => Ok(value),
-        Setting::Param(name) => params
-            .get(name)
-            .ok_or_else(|| format!("there is no value of the parameter '{name}'")),
-    };
-    value.and_then(take).map_err(|description| Violation {
-        field: field(),
+    let given = setting.and_then(|setting| setting.value(params)).ok_or("has no value");
+    let checked = given.map_err(str::to_owned).and_then(|given| {
+        rule.takes.check(given)?;
+        value(given).ok_or_else(|| format!("cannot be {given}"))
+    });
+    checked.map_err(|description| Violation {
+        field: format!("{field}.{}", rule.name),
         description,
     })
-}
-
-// What each setting takes. Used twice: when a study is checked, and when a trial's configuration is read from it.
-
-pub(crate) fn word<T: std::str::FromStr<Err: std::fmt::Display>>(value: &ParamValue) -> Result<T, String> {
-    let ParamValue::Text(text) = value else {
-        return Err(format!("must be a word, and {value} is none"));
-    };
-    text.parse()
-        .map_err(|error| format!("'{text}' is not known: it {error}"))
-}
-
-pub(crate) fn units_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, 1..=limits::UNITS_MAX)
-}
-
-pub(crate) fn filters_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, 1..=limits::FILTERS_MAX)
-}
-
-pub(crate) fn kernel_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, 1..=limits::KERNEL_MAX)
-}
-
-pub(crate) fn padding_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, 0..=limits::KERNEL_MAX)
-}
-
-pub(crate) fn batch_size_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, 1..=i64::from(u32::MAX))
-}
-
-pub(crate) fn epochs_value(value: &ParamValue) -> Result<u32, String> {
-    whole(value, 1..=limits::EPOCHS_MAX)
-}
-
-pub(crate) fn learning_rate_value(value: &ParamValue) -> Result<f64, String> {
-    number(value, |x| x > 0.0 && x <= limits::RATE_MAX, "above 0 and at most 1000")
-}
-
-pub(crate) fn l2_value(value: &ParamValue) -> Result<f64, String> {
-    number(
-        value,
-        |x| (0.0..=limits::RATE_MAX).contains(&x),
-        "at least 0 and at most 1000",
-    )
-}
-
-pub(crate) fn share_value(value: &ParamValue) -> Result<f64, String> {
-    number(value, |x| (0.0..1.0).contains(&x), "at least 0 and below 1")
-}
-
-fn whole(value: &ParamValue, range: RangeInclusive<i64>) -> Result<u32, String> {
-    match value {
-        ParamValue::Int(n) if range.contains(n) => {
-            u32::try_from(*n).map_err(|_| format!("must be at most {}", u32::MAX))
-        }
-        ParamValue::Int(n) => Err(format!(
-            "must be from {} to {}, and {n} is not",
-            range.start(),
-            range.end()
-        )),
-        ParamValue::Float(x) => Err(format!("must be a whole number, and {x} is not")),
-        other => Err(format!("must be a number, and '{other}' is not")),
-    }
-}
-
-fn number(value: &ParamValue, holds: impl FnOnce(f64) -> bool, range: &str) -> Result<f64, String> {
-    let x = match value {
-        ParamValue::Int(n) => *n as f64,
-        ParamValue::Float(x) => *x,
-        other => return Err(format!("must be a number, and '{other}' is not")),
-    };
-    if holds(x) {
-        Ok(x)
-    } else {
-        Err(format!("must be {range}, and {x} is not"))
-    }
 }

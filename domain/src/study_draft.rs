@@ -15,8 +15,8 @@ pub struct StudyDraft {
     pub dataset: Option<DatasetDraft>,
     /// `dataset.test_is_train`.
     pub test_is_train: bool,
-    /// `model`; a layer without a kind is `None`.
-    pub model: Vec<Option<LayerDraft>>,
+    /// `model`.
+    pub model: Vec<LayerDraft>,
     /// `training`.
     pub training: Option<TrainingDraft>,
     /// `validation`.
@@ -128,34 +128,16 @@ pub enum ColumnsDraft {
     Other(RawValue),
 }
 
-/// An element of `model`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LayerDraft {
-    /// `linear`, with its `units`.
-    Linear(Option<RawValue>),
-    /// `activation`, with its `kind`.
-    Activation(Option<RawValue>),
-    /// `dropout`, with its `p`.
-    Dropout(Option<RawValue>),
-    /// `conv2d`.
-    Conv2d(Conv2dDraft),
-    /// `max_pool2d`, with its `kernel`.
-    MaxPool2d(Option<RawValue>),
-    /// `flatten`.
-    Flatten,
-}
+/// Settings as they were written down, by name.
+pub type SettingDrafts = BTreeMap<String, RawValue>;
 
-/// `conv2d`.
+/// An element of `model`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Conv2dDraft {
-    /// `filters`.
-    pub filters: Option<RawValue>,
-    /// `kernel`.
-    pub kernel: Option<RawValue>,
-    /// `stride`.
-    pub stride: Option<RawValue>,
-    /// `padding`.
-    pub padding: Option<RawValue>,
+pub struct LayerDraft {
+    /// The kind's name; empty where none was named.
+    pub kind: String,
+    /// Its settings.
+    pub settings: SettingDrafts,
 }
 
 /// `training`.
@@ -163,18 +145,8 @@ pub struct Conv2dDraft {
 pub struct TrainingDraft {
     /// `loss`.
     pub loss: String,
-    /// `optimizer`.
-    pub optimizer: Option<RawValue>,
-    /// `learning_rate`.
-    pub learning_rate: Option<RawValue>,
-    /// `batch_size`.
-    pub batch_size: Option<RawValue>,
-    /// `l2`.
-    pub l2: Option<RawValue>,
-    /// `epochs`.
-    pub epochs: Option<RawValue>,
-    /// `momentum`.
-    pub momentum: Option<RawValue>,
+    /// The others.
+    pub settings: SettingDrafts,
 }
 
 /// `validation`.

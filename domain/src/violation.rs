@@ -3,7 +3,8 @@
 use crate::limits::{VIOLATION_CHARS_MAX, VIOLATION_FIELD_CHARS_MAX, VIOLATIONS_BYTES_MAX, VIOLATIONS_MAX};
 
 /// One broken rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {description}")]
 pub struct Violation {
     /// Path of the field, as in `space.learning_rate.log_uniform.low`.
     pub field: String,

@@ -7,7 +7,7 @@ use trawl_domain::job::plan_window;
 use trawl_domain::metric::{Goal, Metric};
 use trawl_domain::space::ParamValue;
 use trawl_domain::study_draft::{
-    Conv2dDraft, DatasetDraft, DistributionDraft, LayerDraft, ObjectiveDraft, RawValue, RefitDraft, StudyDraft,
+    DatasetDraft, DistributionDraft, LayerDraft, ObjectiveDraft, RawValue, RefitDraft, SettingDrafts, StudyDraft,
     TrainingDraft, ValidationDraft,
 };
 
@@ -21,49 +21,65 @@ const FASHION: DatasetShape = DatasetShape {
     target: TargetShape::Classes(10),
 };
 
-fn int(value: i64) -> Option<RawValue> {
-    Some(RawValue::Scalar(ParamValue::Int(value)))
+fn int(value: i64) -> RawValue {
+    RawValue::Scalar(ParamValue::Int(value))
 }
 
-fn word(text: &str) -> Option<RawValue> {
-    Some(RawValue::Scalar(ParamValue::Text(text.to_owned())))
+fn word(text: &str) -> RawValue {
+    RawValue::Scalar(ParamValue::Text(text.to_owned()))
 }
 
-fn conv(filters: i64, kernel: Option<RawValue>) -> LayerDraft {
-    LayerDraft::Conv2d(Conv2dDraft {
-        filters: int(filters),
-        kernel,
-        ..Default::default()
-    })
+fn settings<const N: usize>(settings: [(&str, RawValue); N]) -> SettingDrafts {
+    settings.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn layer<const N: usize>(kind: &str, values: [(&str, RawValue); N]) -> LayerDraft {
+    LayerDraft {
+        kind: kind.to_owned(),
+        settings: settings(values),
+    }
+}
+
+fn conv(filters: i64, kernel: RawValue) -> LayerDraft {
+    layer("conv2d", [("filters", int(filters)), ("kernel", kernel)])
+}
+
+fn linear(units: i64) -> LayerDraft {
+    layer("linear", [("units", int(units))])
+}
+
+fn pool(kernel: i64) -> LayerDraft {
+    layer("max_pool2d", [("kernel", int(kernel))])
 }
 
 /// The paper's network, as `examples/fashion-mnist.yaml` has it.
 fn study() -> StudyDraft {
-    let relu = || LayerDraft::Activation(word("relu"));
+    let relu = || layer("activation", [("kind", word("relu"))]);
     let layers = [
         conv(32, int(5)),
         relu(),
-        LayerDraft::MaxPool2d(int(2)),
+        pool(2),
         conv(64, int(5)),
         relu(),
-        LayerDraft::Flatten,
-        LayerDraft::Linear(int(128)),
+        layer("flatten", []),
+        linear(128),
         relu(),
-        LayerDraft::Linear(int(10)),
+        linear(10),
     ];
     StudyDraft {
         name: "fashion".to_owned(),
         seed: 7,
         dataset: Some(DatasetDraft::FashionMnist),
         test_is_train: false,
-        model: layers.map(Some).into(),
+        model: layers.into(),
         training: Some(TrainingDraft {
             loss: "cross_entropy".to_owned(),
-            optimizer: word("adam"),
-            learning_rate: Some(RawValue::Scalar(ParamValue::Float(1e-3))),
-            batch_size: int(64),
-            epochs: int(9),
-            ..Default::default()
+            settings: settings([
+                ("optimizer", word("adam")),
+                ("learning_rate", RawValue::Scalar(ParamValue::Float(1e-3))),
+                ("batch_size", int(64)),
+                ("epochs", int(9)),
+            ]),
         }),
         validation: Some(ValidationDraft::Holdout(0.2)),
         objective: ObjectiveDraft {
@@ -108,20 +124,20 @@ fn layers_that_do_not_fit_are_named() {
     assert_wrong(
         &no_flatten,
         "model[5].linear",
-        "takes a vector, and gets an image: put a flatten before it",
+        "takes a vector, and gets an image of 64 x 8 x 8: put a flatten before it",
     );
     let mut late = study();
-    late.model.insert(7, Some(LayerDraft::MaxPool2d(int(2))));
-    assert_wrong(&late, "model[7].max_pool2d", "takes an image, and gets a vector");
+    late.model.insert(7, pool(2));
+    assert_wrong(&late, "model[7].max_pool2d", "takes an image, and gets a vector of 128");
     let mut wide = study();
-    wide.model[3] = Some(conv(64, int(13)));
+    wide.model[3] = conv(64, int(13));
     assert_wrong(
         &wide,
         "model[3].conv2d.kernel",
         "can be 13, and its input with its padding only 12 wide or high",
     );
     let mut outputs = study();
-    outputs.model[8] = Some(LayerDraft::Linear(int(9)));
+    outputs.model[8] = linear(9);
     assert_wrong(
         &outputs,
         "model[8].linear.units",
@@ -139,7 +155,7 @@ fn layers_that_do_not_fit_are_named() {
 #[test]
 fn every_value_of_a_searched_size_has_to_fit() {
     let mut searched = study();
-    searched.model[0] = Some(conv(32, word("$kernel")));
+    searched.model[0] = conv(32, word("$kernel"));
     let choices = |kernels: [i64; 2]| {
         let values = kernels.map(|kernel| RawValue::Scalar(ParamValue::Int(kernel)));
         BTreeMap::from([("kernel".to_owned(), Some(DistributionDraft::Choice(values.into())))])

@@ -5,32 +5,19 @@ use trawl_domain::artifact::Ranking;
 use trawl_domain::dataset::{ArrayNames, Arrays, Columns, FileHash, Format, Header, Layout, Part, SampleShape};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::{Job, JobMember};
+use trawl_domain::layer::Layer;
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
 use trawl_domain::metric::Objective;
-use trawl_domain::network::{Architecture, Conv2d, Hyperparameters, Layer};
+use trawl_domain::network::Architecture;
+use trawl_domain::optimizer::Hyperparameters;
 use trawl_domain::seed::{Owner, Seed};
-use trawl_domain::violation::Violations;
+use trawl_domain::violation::{Violation, Violations};
 
+use crate::settings::{layer_from_wire, layer_to_wire};
 use crate::v1;
 
 impl From<&Job> for v1::Job {
     fn from(job: &Job) -> Self {
-        use v1::job_layer::Kind;
-        let layer = |layer: &Layer| v1::JobLayer {
-            kind: Some(match layer {
-                Layer::Linear { units } => Kind::LinearUnits(*units),
-                Layer::Activation(activation) => Kind::Activation(activation.to_string()),
-                Layer::Dropout => Kind::Dropout(true),
-                Layer::Conv2d(conv) => Kind::Conv2d(v1::JobConv2d {
-                    filters: conv.filters,
-                    kernel: conv.kernel,
-                    stride: conv.stride,
-                    padding: conv.padding,
-                }),
-                Layer::MaxPool2d { kernel } => Kind::MaxPool2dKernel(*kernel),
-                Layer::Flatten => Kind::Flatten(true),
-            }),
-        };
         Self {
             study: job.study.clone(),
             seed: job.seed.0,
@@ -40,7 +27,7 @@ impl From<&Job> for v1::Job {
                 layout: layout_of(&job.format).map_or_else(String::new, |layout| layout.to_string()),
                 format: Some(format_to_wire(&job.format)),
             }),
-            layers: job.architecture.layers.iter().map(layer).collect(),
+            layers: job.architecture.layers.iter().map(layer_to_wire).collect(),
             loss: job.architecture.loss.to_string(),
             batch_size: job.architecture.batch_size,
             epochs: job.architecture.epochs,
@@ -124,9 +111,10 @@ fn member_to_wire(member: &JobMember) -> v1::JobMember {
         owner: Some(v1::JobMemberOwner { kind: Some(owner) }),
         fold: member.fold,
         optimizer: hyperparameters.optimizer.to_string(),
-        learning_rate: hyperparameters.learning_rate,
-        l2: hyperparameters.l2,
-        momentum: hyperparameters.momentum,
+        hyperparameters: hyperparameters
+            .settings()
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
         dropout: hyperparameters.dropout.clone(),
     }
 }
@@ -159,17 +147,10 @@ impl TryFrom<v1::Job> for Job {
         if input.is_none() {
             v.add("input_shape", "must be one or three sizes above 0");
         }
-        let layers: Option<Vec<Layer>> = job
-            .layers
-            .iter()
-            .enumerate()
-            .map(|(index, layer)| self::layer(index, layer, v))
+        let layers = job.layers.iter().enumerate();
+        let layers: Option<Vec<Layer>> = layers
+            .map(|(index, layer)| noted(layer_from_wire(index, layer), v))
             .collect();
-        let dropouts = layers
-            .iter()
-            .flatten()
-            .filter(|layer| **layer == Layer::Dropout)
-            .count();
         let loss = parse("loss", &job.loss, v);
         for (field, value) in [("batch_size", job.batch_size), ("epochs", job.epochs)] {
             if value == 0 {
@@ -188,8 +169,29 @@ impl TryFrom<v1::Job> for Job {
             .members
             .into_iter()
             .enumerate()
-            .map(|(index, m)| member(index, m, dropouts, v))
+            .map(|(index, m)| member(index, m, v))
             .collect();
+        let architecture = (|| {
+            Some(Architecture {
+                input: input?,
+                layers: layers?,
+                loss: loss?,
+                batch_size: job.batch_size,
+                epochs: job.epochs,
+            })
+        })();
+        if let Some(architecture) = &architecture {
+            noted(architecture.output(), v);
+            let dropouts = architecture.dropout_layers();
+            for (index, member) in members.iter().flatten().enumerate() {
+                if member.hyperparameters.dropout.len() != dropouts {
+                    v.add(
+                        format!("members[{index}].dropout"),
+                        format!("must have one value for each of the {dropouts} dropout layers"),
+                    );
+                }
+            }
+        }
         let converted = (|| {
             Some(Self {
                 study: job.study,
@@ -197,13 +199,7 @@ impl TryFrom<v1::Job> for Job {
                 format: format?,
                 train: train?,
                 test: test?,
-                architecture: Architecture {
-                    input: input?,
-                    layers: layers?,
-                    loss: loss?,
-                    batch_size: job.batch_size,
-                    epochs: job.epochs,
-                },
+                architecture: architecture?,
                 split: split?,
                 members: members?,
                 inputs: job.inputs.into_iter().map(|input| input.values).collect(),
@@ -262,39 +258,6 @@ fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &m
     })
 }
 
-fn layer(index: usize, layer: &v1::JobLayer, v: &mut Violations) -> Option<Layer> {
-    use v1::job_layer::Kind;
-    match &layer.kind {
-        Some(Kind::LinearUnits(0)) => {
-            v.add(format!("layers[{index}].linear_units"), "must be at least 1");
-            None
-        }
-        Some(Kind::LinearUnits(units)) => Some(Layer::Linear { units: *units }),
-        Some(Kind::Activation(word)) => parse(&format!("layers[{index}].activation"), word, v).map(Layer::Activation),
-        Some(Kind::Dropout(_)) => Some(Layer::Dropout),
-        Some(Kind::Conv2d(conv)) if conv.filters == 0 || conv.kernel == 0 || conv.stride == 0 => {
-            v.add(format!("layers[{index}].conv2d"), "must have sizes above 0");
-            None
-        }
-        Some(Kind::Conv2d(conv)) => Some(Layer::Conv2d(Conv2d {
-            filters: conv.filters,
-            kernel: conv.kernel,
-            stride: conv.stride,
-            padding: conv.padding,
-        })),
-        Some(Kind::MaxPool2dKernel(0)) => {
-            v.add(format!("layers[{index}].max_pool2d_kernel"), "must be above 0");
-            None
-        }
-        Some(Kind::MaxPool2dKernel(kernel)) => Some(Layer::MaxPool2d { kernel: *kernel }),
-        Some(Kind::Flatten(_)) => Some(Layer::Flatten),
-        None => {
-            v.add(format!("layers[{index}]"), "is of no known kind");
-            None
-        }
-    }
-}
-
 fn split(split: Option<&v1::JobSplit>, v: &mut Violations) -> Option<Split> {
     use v1::job_split::Kind;
     match split.and_then(|split| split.kind) {
@@ -326,7 +289,7 @@ fn ranking(ranking: &v1::JobRanking, v: &mut Violations) -> Option<Ranking> {
     })
 }
 
-fn member(index: usize, member: v1::JobMember, dropouts: usize, v: &mut Violations) -> Option<JobMember> {
+fn member(index: usize, member: v1::JobMember, v: &mut Violations) -> Option<JobMember> {
     use v1::job_member_owner::Kind;
     let field = |name: &str| format!("members[{index}].{name}");
     let owner = match member.owner.and_then(|owner| owner.kind) {
@@ -337,24 +300,25 @@ fn member(index: usize, member: v1::JobMember, dropouts: usize, v: &mut Violatio
             None
         }
     };
-    let optimizer = parse(&field("optimizer"), &member.optimizer, v);
-    if member.dropout.len() != dropouts {
-        v.add(
-            field("dropout"),
-            format!("must have one value for each of the {dropouts} dropout layers"),
-        );
-    }
+    let optimizer = parse(&field("optimizer"), &member.optimizer, v)?;
+    let hyperparameters = Hyperparameters::read(optimizer, member.dropout, |rule| {
+        let value = member.hyperparameters.get(rule.name).copied();
+        value.ok_or_else(|| Violation {
+            field: format!("members[{index}].hyperparameters.{}", rule.name),
+            description: "is missing".to_owned(),
+        })
+    });
     Some(JobMember {
         owner: owner?,
         fold: member.fold,
-        hyperparameters: Hyperparameters {
-            optimizer: optimizer?,
-            learning_rate: member.learning_rate,
-            l2: member.l2,
-            momentum: member.momentum,
-            dropout: member.dropout,
-        },
+        hyperparameters: noted(hyperparameters, v)?,
     })
+}
+
+/// What was read, unless a rule is broken, which is noted.
+fn noted<T>(read: Result<T, Violation>, v: &mut Violations) -> Option<T> {
+    read.map_err(|violation| v.add(violation.field, violation.description))
+        .ok()
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(field: &str, text: &str, v: &mut Violations) -> Option<T> {

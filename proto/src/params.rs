@@ -17,31 +17,39 @@ pub(crate) fn raw_value(value: Value) -> RawValue {
     }
 }
 
-/// Parameters as a JSON object on the wire.
-pub fn params_to_struct(params: &Params) -> Struct {
-    let value = |value: &ParamValue| match value {
+/// A value on the wire.
+pub(crate) fn value(value: &ParamValue) -> Value {
+    let kind = match value {
         ParamValue::Bool(value) => Kind::BoolValue(*value),
         // Whole numbers in a space are at most 2^53, so a double holds each of them.
         ParamValue::Int(value) => Kind::NumberValue(*value as f64),
         ParamValue::Float(value) => Kind::NumberValue(*value),
         ParamValue::Text(value) => Kind::StringValue(value.clone()),
     };
+    Value { kind: Some(kind) }
+}
+
+/// Parameters as a JSON object on the wire.
+pub fn params_to_struct(params: &Params) -> Struct {
     Struct {
         fields: params
             .iter()
-            .map(|(name, v)| (name.clone(), Value { kind: Some(value(v)) }))
+            .map(|(name, param)| (name.clone(), value(param)))
             .collect(),
     }
 }
 
 /// Parameters from a JSON object on the wire; entries that are no values of parameters are left out.
 pub fn params_from_struct(params: Struct) -> Params {
-    params
-        .fields
-        .into_iter()
-        .filter_map(|(name, value)| match raw_value(value) {
-            RawValue::Scalar(value) => Some((name, value)),
-            RawValue::Other(_) => None,
-        })
-        .collect()
+    let fields = params.fields.into_iter();
+    scalars(fields.map(|(name, value)| (name, raw_value(value))))
+}
+
+/// What is a value of a parameter, without the rest.
+pub(crate) fn scalars(values: impl IntoIterator<Item = (String, RawValue)>) -> Params {
+    let values = values.into_iter().filter_map(|(name, value)| match value {
+        RawValue::Scalar(value) => Some((name, value)),
+        RawValue::Other(_) => None,
+    });
+    values.collect()
 }

@@ -3,11 +3,12 @@
 use prost_types::Value;
 use prost_types::value::Kind as ValueKind;
 use trawl_domain::study_draft::{
-    ColumnsDraft, Conv2dDraft, CsvDraft, DatasetDraft, DistributionDraft, IdxDraft, LayerDraft, NpyDraft, NpzDraft,
-    ObjectiveDraft, RangeDraft, RefitDraft, StudyDraft, TrainingDraft, ValidationDraft,
+    ColumnsDraft, CsvDraft, DatasetDraft, DistributionDraft, IdxDraft, NpyDraft, NpzDraft, ObjectiveDraft, RangeDraft,
+    RefitDraft, StudyDraft, TrainingDraft, ValidationDraft,
 };
 
 use crate::params::raw_value;
+use crate::settings::{layer_draft, settings};
 use crate::v1;
 
 /// The study as it was written down.
@@ -19,12 +20,11 @@ pub fn study_draft(study: v1::Study) -> StudyDraft {
         seed: study.seed,
         test_is_train: dataset.test_is_train,
         dataset: dataset.kind.map(self::dataset),
-        model: study
-            .model
-            .into_iter()
-            .map(|layer| layer.kind.map(self::layer))
-            .collect(),
-        training: study.training.map(training),
+        model: study.model.iter().map(layer_draft).collect(),
+        training: study.training.map(|training| TrainingDraft {
+            settings: settings(&training),
+            loss: training.loss,
+        }),
         validation: study
             .validation
             .and_then(|validation| validation.kind)
@@ -100,34 +100,6 @@ fn columns(value: Value) -> ColumnsDraft {
     match value.kind {
         Some(ValueKind::ListValue(list)) => ColumnsDraft::List(list.values.into_iter().map(raw_value).collect()),
         _ => ColumnsDraft::Other(raw_value(value)),
-    }
-}
-
-fn layer(kind: v1::layer::Kind) -> LayerDraft {
-    match kind {
-        v1::layer::Kind::Linear(linear) => LayerDraft::Linear(linear.units.map(raw_value)),
-        v1::layer::Kind::Activation(activation) => LayerDraft::Activation(activation.kind.map(raw_value)),
-        v1::layer::Kind::Dropout(dropout) => LayerDraft::Dropout(dropout.p.map(raw_value)),
-        v1::layer::Kind::Conv2d(conv) => LayerDraft::Conv2d(Conv2dDraft {
-            filters: conv.filters.map(raw_value),
-            kernel: conv.kernel.map(raw_value),
-            stride: conv.stride.map(raw_value),
-            padding: conv.padding.map(raw_value),
-        }),
-        v1::layer::Kind::MaxPool2d(pool) => LayerDraft::MaxPool2d(pool.kernel.map(raw_value)),
-        v1::layer::Kind::Flatten(_) => LayerDraft::Flatten,
-    }
-}
-
-fn training(training: v1::Training) -> TrainingDraft {
-    TrainingDraft {
-        loss: training.loss,
-        optimizer: training.optimizer.map(raw_value),
-        learning_rate: training.learning_rate.map(raw_value),
-        batch_size: training.batch_size.map(raw_value),
-        l2: training.l2.map(raw_value),
-        epochs: training.epochs.map(raw_value),
-        momentum: training.momentum.map(raw_value),
     }
 }
 

@@ -7,7 +7,7 @@ mod reference;
 use serde_json::{Value, json};
 use tch::Device;
 use trawl_domain::dataset::SampleShape;
-use trawl_domain::network::{Activation, Layer};
+use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::seed::Purpose;
 use trawl_worker::trainer::{Member, TrainJob};
 

@@ -9,5 +9,6 @@ pub mod analysis;
 pub mod dataset;
 pub mod device;
 pub mod file_cache;
+mod network_file;
 pub mod predict;
 pub mod trainer;

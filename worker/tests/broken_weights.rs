@@ -8,7 +8,9 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Device;
 use trawl_domain::dataset::SampleShape;
-use trawl_domain::network::{Activation, Architecture, Conv2d, Layer, Loss};
+use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::loss::Loss;
+use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Seed, Stream};
 use trawl_worker::trainer::{Trained, WeightsError};
 

@@ -9,7 +9,10 @@ use harness::run;
 use safetensors::SafeTensors;
 use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
-use trawl_domain::network::{Activation, Architecture, Conv2d, Hyperparameters, Layer, Loss, Optimizer};
+use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::loss::Loss;
+use trawl_domain::network::Architecture;
+use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::{Owner, Purpose, Seed};
 use trawl_worker::trainer::{DeviceTable, Member, TrainJob, trains_together};
 

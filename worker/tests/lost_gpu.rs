@@ -6,7 +6,7 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::network::Activation;
+use trawl_domain::layer::Activation;
 use trawl_worker::device::{self, DeviceChoice};
 use trawl_worker::trainer::{Interrupter, TrainError, train};
 

@@ -4,7 +4,7 @@ mod reference;
 
 use serde_json::Value;
 use tch::Device;
-use trawl_domain::network::Activation;
+use trawl_domain::layer::Activation;
 use trawl_worker::trainer::{Event, Interrupter, MemberLosses, Outcome, TrainJob, train};
 
 /// What f32 leaves of two orders of the same sums after 100 steps.

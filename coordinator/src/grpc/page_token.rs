@@ -57,7 +57,7 @@ pub(super) fn read_report(text: &str) -> Result<Option<(u32, u32)>, Status> {
     let parse = |text: &str| {
         let (fold, epoch) = text.split_once('.')?;
         let (fold, epoch): (u32, u32) = (fold.parse().ok()?, epoch.parse().ok()?);
-        (i32::try_from(fold).is_ok() && i64::from(epoch) < EPOCHS_MAX).then_some((fold, epoch))
+        (i32::try_from(fold).is_ok() && epoch < EPOCHS_MAX).then_some((fold, epoch))
     };
     read(text, parse, |(fold, epoch)| report(*fold, *epoch))
 }

@@ -111,7 +111,7 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: mpsc::Sender
 fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
     let lease = claim(message.lease.as_ref())?;
     let mut v = Violations::new();
-    if i64::from(message.epoch) >= EPOCHS_MAX {
+    if message.epoch >= EPOCHS_MAX {
         v.add("epoch", format!("must be below {EPOCHS_MAX}"));
     }
     for (field, members) in [("members", &message.members), ("diverged", &message.diverged)] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Status, Streaming};
 use trawl_domain::dataset::NotAHash;
 use trawl_domain::id::JobId;
-use trawl_domain::network::UnknownWord;
+use trawl_domain::word::UnknownWord;
 use trawl_proto::v1;
 
 use super::file_streams::NotReceived;

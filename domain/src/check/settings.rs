@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::layer::Range;
+use crate::rule::{Rule, Takes};
 use crate::space::{ParamValue, Params, Space};
 use crate::study::Setting;
-use crate::study_draft::{DistributionDraft, RawValue};
+use crate::study_draft::{DistributionDraft, RawValue, SettingDrafts};
 use crate::violation::Violations;
 
 /// The parameters that settings may refer to, and which of them are referred to.
@@ -42,27 +44,29 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A setting that takes what `take` takes; notes what is wrong with it, or with a value of the parameter that it refers
-    /// to.
-    pub(super) fn read<T>(
+    /// The setting that a rule is for, among those written in `field`. Notes what is wrong with it, or with a value of the
+    /// parameter that it refers to.
+    pub(super) fn read(
         &mut self,
         field: &str,
-        raw: Option<&RawValue>,
-        take: impl Fn(&ParamValue) -> Result<T, String>,
+        rule: &Rule,
+        drafts: &SettingDrafts,
         v: &mut Violations,
     ) -> Option<Setting> {
-        let Some(raw) = raw else {
+        let field = format!("{field}.{}", rule.name);
+        let default = rule.default.map(|value| RawValue::Scalar(ParamValue::Int(value)));
+        let Some(raw) = drafts.get(rule.name).or(default.as_ref()) else {
             v.add(field, "is missing");
             return None;
         };
-        let value = scalar(field, raw, v)?;
+        let value = scalar(&field, raw, v)?;
         let name = match &value {
             ParamValue::Text(text) => text.strip_prefix('$'),
             _ => None,
         };
         let Some(name) = name else {
-            return match take(&value) {
-                Ok(_) => Some(Setting::Fixed(value)),
+            return match rule.takes.check(&value) {
+                Ok(()) => Some(Setting::Fixed(value)),
                 Err(description) => {
                     v.add(field, description);
                     None
@@ -76,7 +80,7 @@ impl<'a> Settings<'a> {
         self.used.insert(name.to_owned());
         let mut sound = true;
         for (origin, value) in self.values.get(name).into_iter().flatten() {
-            if let Err(description) = take(value) {
+            if let Err(description) = rule.takes.check(value) {
                 v.add(origin, format!("{description} ({field} refers to it)"));
                 sound = false;
             }
@@ -122,16 +126,21 @@ impl<'a> Settings<'a> {
         self.whole_numbers(setting).max()
     }
 
-    /// The smallest whole number that a setting can be.
-    pub(super) fn least(&self, setting: &Setting) -> Option<u64> {
-        self.whole_numbers(setting).min()
+    /// The sizes that a setting can be; 0 where its rule asks for no whole number. `None` if a parameter of it is broken, which
+    /// was told.
+    pub(super) fn size(&self, rule: &Rule, setting: &Setting) -> Option<Range> {
+        match rule.takes {
+            Takes::Whole(..) => Some(Range {
+                least: self.whole_numbers(setting).min()?,
+                most: self.whole_numbers(setting).max()?,
+            }),
+            Takes::Number(..) | Takes::Word(_) => Some(Range::exactly(0)),
+        }
     }
 
     fn whole_numbers<'s>(&'s self, setting: &'s Setting) -> impl Iterator<Item = u64> + 's {
-        self.values(setting).filter_map(|value| match value {
-            ParamValue::Int(number) => u64::try_from(*number).ok(),
-            _ => None,
-        })
+        let values = self.values(setting);
+        values.filter_map(|value| value.as_whole().map(u64::from))
     }
 }
 

@@ -1,25 +1,26 @@
 //! Checks how folds are trained.
 
+use std::collections::BTreeMap;
+
 use super::settings::Settings;
 use super::word;
 use crate::dataset::DatasetShape;
 use crate::fold::{Split, Validation};
 use crate::limits::EPOCH_REPORTS_MAX;
-use crate::network::{Loss, Optimizer};
+use crate::loss::Loss;
+use crate::optimizer::Hyperparameters;
 use crate::space::ParamValue;
-use crate::study::{self, Setting, TrainingSpec};
-use crate::study_draft::{RawValue, TrainingDraft};
+use crate::study::{BATCH_SIZE, EPOCHS, OPTIMIZER, Setting, TrainingSpec};
+use crate::study_draft::TrainingDraft;
 use crate::violation::Violations;
 
 /// The settings of `training` with which nothing is wrong: some rules look at one of them alone.
 pub(super) struct SoundTraining {
     pub(super) loss: Option<Loss>,
     optimizer: Option<Setting>,
-    learning_rate: Option<Setting>,
+    hyperparameters: Option<BTreeMap<&'static str, Setting>>,
     pub(super) batch_size: Option<Setting>,
-    l2: Option<Setting>,
     pub(super) epochs: Option<Setting>,
-    momentum: Option<Setting>,
 }
 
 impl SoundTraining {
@@ -27,11 +28,9 @@ impl SoundTraining {
         Some(TrainingSpec {
             loss: self.loss?,
             optimizer: self.optimizer?,
-            learning_rate: self.learning_rate?,
+            hyperparameters: self.hyperparameters?,
             batch_size: self.batch_size?,
-            l2: self.l2?,
             epochs: self.epochs?,
-            momentum: self.momentum?,
         })
     }
 }
@@ -46,31 +45,17 @@ pub(super) fn check(
         v.add("training", "is missing");
     }
     let draft = training.unwrap_or(&missing);
-    let or_zero = |given: &Option<RawValue>| given.clone().unwrap_or(RawValue::Scalar(ParamValue::Int(0)));
-    let (l2, momentum) = (or_zero(&draft.l2), or_zero(&draft.momentum));
+    let loss = word::<Loss>("training.loss", &draft.loss, None, v);
+    let mut read = |rule| settings.read("training", rule, &draft.settings, v);
+    let optimizer = read(&OPTIMIZER);
+    // All of them are read, so that whatever is wrong is told at once.
+    let hyperparameters = Hyperparameters::SETTINGS.map(|rule| Some((rule.name, read(rule)?)));
     SoundTraining {
-        loss: word::<Loss>("training.loss", &draft.loss, None, v),
-        optimizer: settings.read(
-            "training.optimizer",
-            draft.optimizer.as_ref(),
-            study::word::<Optimizer>,
-            v,
-        ),
-        learning_rate: settings.read(
-            "training.learning_rate",
-            draft.learning_rate.as_ref(),
-            study::learning_rate_value,
-            v,
-        ),
-        batch_size: settings.read(
-            "training.batch_size",
-            draft.batch_size.as_ref(),
-            study::batch_size_value,
-            v,
-        ),
-        l2: settings.read("training.l2", Some(&l2), study::l2_value, v),
-        epochs: settings.read("training.epochs", draft.epochs.as_ref(), study::epochs_value, v),
-        momentum: settings.read("training.momentum", Some(&momentum), study::share_value, v),
+        loss,
+        optimizer,
+        hyperparameters: hyperparameters.into_iter().collect(),
+        batch_size: read(&BATCH_SIZE),
+        epochs: read(&EPOCHS),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{ReadError, Reason, SampleShape};
 use crate::limits::SAMPLE_LEN_MAX;
-use crate::network::words;
+use crate::word::words;
 
 words!(
     /// Which axis of images are the channels.

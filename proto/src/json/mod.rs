@@ -26,15 +26,11 @@ pub(crate) static POOL: LazyLock<DescriptorPool> =
 /// # Errors
 /// A google.protobuf.Value without a kind, or with a number that is not finite: JSON has none. A time beyond the year 9999.
 pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> Result<Value, JsonError> {
-    let mut dynamic = DynamicMessage::new(descriptor::<M>());
-    dynamic
-        .transcode_from(message)
-        .expect("a message agrees with its own descriptor");
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
         .stringify_64_bit_integers(false)
         .skip_default_fields(false);
-    let mut json = dynamic
+    let mut json = dynamic(message)
         .serialize_with_options(serde_json::value::Serializer, &options)
         .map_err(|error| JsonError::new(String::new(), error.to_string()))?;
     shorten_whole_numbers(&mut json);
@@ -58,6 +54,15 @@ fn shorten_whole_numbers(json: &mut Value) {
         Value::Object(fields) => fields.values_mut().for_each(shorten_whole_numbers),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
+}
+
+/// The message by its descriptor, so that its fields can be walked.
+pub(crate) fn dynamic<M: prost::Message + prost::Name>(message: &M) -> DynamicMessage {
+    let mut dynamic = DynamicMessage::new(descriptor::<M>());
+    dynamic
+        .transcode_from(message)
+        .expect("a message agrees with its own descriptor");
+    dynamic
 }
 
 fn descriptor<M: prost::Name>() -> prost_reflect::MessageDescriptor {

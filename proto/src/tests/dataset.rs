@@ -4,7 +4,10 @@ use trawl_domain::check::FilePlace;
 use trawl_domain::dataset::{ArrayNames, Arrays, Columns, FileHash, Format, Header, Layout, Part, SampleShape};
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
-use trawl_domain::network::{Architecture, Hyperparameters, Layer, Loss, Optimizer};
+use trawl_domain::layer::Layer;
+use trawl_domain::loss::Loss;
+use trawl_domain::network::Architecture;
+use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
 
 use crate::{from_json, study_draft, v1};

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use trawl_domain::dataset::{Features, SampleShape, Targets};
+use trawl_domain::layer::Layer;
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
-use trawl_domain::network::Layer;
 
 use super::histograms::range;
 use super::{Analysis, LeftOut, MEMBER, check_finite, to_json};

@@ -1,6 +1,6 @@
 //! The model's answer for every row of a table.
 
-use trawl_domain::network::Loss;
+use trawl_domain::loss::Loss;
 
 use super::{LeftOut, MEMBER, check_finite};
 use crate::trainer::{DeviceFeatures, Interrupter, Trained};

@@ -1,7 +1,6 @@
 //! `weight_histograms.json`: how the parameters of each layer are distributed.
 
 use serde::Serialize;
-use trawl_domain::network::Layer;
 
 use super::{Analysis, LeftOut, check_finite, to_json};
 
@@ -30,15 +29,11 @@ pub(super) struct Histogram {
 
 pub(super) fn weight_histograms(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
     let mut layers = Vec::new();
-    for (index, layer) in analysis.layers().iter().enumerate() {
-        let kind = match layer {
-            Layer::Linear { .. } => "linear",
-            Layer::Conv2d(_) => "conv2d",
-            Layer::MaxPool2d { .. } | Layer::Flatten | Layer::Activation(_) | Layer::Dropout => continue,
-        };
+    let architecture = analysis.subject.trained.architecture();
+    for (index, _) in architecture.weights().unwrap_or_default() {
         layers.push(LayerHistograms {
             index,
-            kind,
+            kind: architecture.layers[index].kind().name,
             weight: Histogram::of(&analysis.parameters.get(index, "weight")?.values)?,
             bias: Histogram::of(&analysis.parameters.get(index, "bias")?.values)?,
         });

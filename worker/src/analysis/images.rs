@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use trawl_domain::dataset::{Features, SampleShape};
+use trawl_domain::layer::Layer;
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
-use trawl_domain::network::Layer;
 
 use super::answers::ClassAnswer;
 use super::histograms::range;

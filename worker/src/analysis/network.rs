@@ -1,59 +1,31 @@
 //! `network.json`: the network in words.
 
-use serde::Serialize;
 use trawl_domain::dataset::{Format, Header, Layout, SampleShape};
+use trawl_domain::layer::WrittenLayer;
 
 use super::{Analysis, LeftOut, to_json};
-use crate::trainer::describe;
-
-#[derive(Serialize)]
-struct Network<'a> {
-    input: Input,
-    target: Target<'a>,
-    layers: serde_json::Value,
-    loss: &'a str,
-    batch_size: u32,
-    parameters: u64,
-}
-
-#[derive(Serialize)]
-struct Input {
-    shape: Vec<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    features: Option<Vec<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    header: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    layout: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Target<'a> {
-    Name(&'a str),
-    Classes(&'a [String]),
-}
+use crate::network_file::{Input, NetworkFile, Target};
 
 pub(super) fn network(analysis: &Analysis<'_>) -> Result<Option<Vec<u8>>, LeftOut> {
     let architecture = analysis.subject.trained.architecture();
     let format = &analysis.subject.format;
-    let network = Network {
+    let file = NetworkFile {
         input: Input {
             shape: analysis.input().dims(),
             features: analysis.features(),
             header: header(format),
-            layout: layout(format, analysis.input()),
+            layout: layout(format, analysis.input()).map(|layout| layout.to_string()),
         },
         target: match analysis.subject.train.classes() {
-            None => Target::Name(analysis.target()),
-            Some(classes) => Target::Classes(classes),
+            None => Target::Name(analysis.target().to_owned()),
+            Some(classes) => Target::Classes(classes.to_vec()),
         },
-        layers: describe(architecture, Some(&analysis.subject.dropout)),
-        loss: architecture.loss.as_str(),
+        layers: WrittenLayer::list(&architecture.layers, &analysis.subject.dropout),
+        loss: architecture.loss.to_string(),
         batch_size: architecture.batch_size,
         parameters: architecture.params(),
     };
-    to_json(&network).map(Some)
+    to_json(&file).map(Some)
 }
 
 /// What the study says of the header line of a table's files; nothing where it was left out.
@@ -69,10 +41,10 @@ fn header(format: &Format) -> Option<bool> {
 }
 
 /// The order of the axes of an array that images came in.
-fn layout(format: &Format, input: SampleShape) -> Option<&'static str> {
+fn layout(format: &Format, input: SampleShape) -> Option<Layout> {
     let layout = match (format, input) {
         (Format::Npy(layout) | Format::Npz(_, layout) | Format::Idx(layout), SampleShape::Image { .. }) => layout,
         _ => return None,
     };
-    Some(layout.unwrap_or(Layout::ChannelsFirst).as_str())
+    Some(layout.unwrap_or(Layout::ChannelsFirst))
 }

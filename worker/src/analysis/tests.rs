@@ -9,7 +9,9 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use tch::Device;
 use trawl_domain::dataset::{Columns, Features, Header, SampleShape, Samples, Targets};
-use trawl_domain::network::{Activation, Architecture, Loss};
+use trawl_domain::layer::Activation;
+use trawl_domain::loss::Loss;
+use trawl_domain::network::Architecture;
 
 use super::activations::chosen_rows;
 use super::answers::ClassAnswer;

@@ -21,7 +21,7 @@ pub(super) struct Dropout {
 impl Dropout {
     pub(super) fn new(stack: &Stack, job: &TrainJob, device: Device) -> Self {
         let places = stack.places().to_vec();
-        let layers = super::network::dropout_layers(&job.architecture);
+        let layers = job.architecture.dropout_layers();
         let p = |layer: usize| {
             places
                 .iter()

@@ -26,7 +26,8 @@ use tch::{Device, Kind, Tensor};
 use trawl_domain::fold::Split;
 use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
 use trawl_domain::metric::FoldMetrics;
-use trawl_domain::network::{Architecture, Hyperparameters};
+use trawl_domain::network::Architecture;
+use trawl_domain::optimizer::Hyperparameters;
 use trawl_domain::seed::{Owner, Seed};
 
 pub use batches::{DeviceFeatures, DeviceTable};
@@ -34,7 +35,6 @@ pub use interrupter::{Interrupter, Wish};
 pub use outputs::LayerOutput;
 pub(crate) use rounding::fix_rounding;
 pub use weights::WeightsError;
-pub(crate) use weights::describe;
 #[cfg(test)]
 pub(crate) use weights::shapes as weight_shapes;
 

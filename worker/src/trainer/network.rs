@@ -2,23 +2,16 @@
 
 use tch::{Kind, Tensor};
 use trawl_domain::dataset::SampleShape;
+use trawl_domain::layer::{Activation, Conv2d, Layer};
 use trawl_domain::limits::JOB_MEMBERS_MAX;
-use trawl_domain::network::{Activation, Architecture, Conv2d, Layer, Loss};
+use trawl_domain::loss::Loss;
+use trawl_domain::network::Architecture;
 
 use super::dropout::Dropout;
 use super::stack::Stack;
 
 /// Bytes that one activation of all members may take while they are measured.
 const MEASURE_BYTES: u64 = 64 << 20;
-
-/// How many dropout layers there are.
-pub(super) fn dropout_layers(architecture: &Architecture) -> usize {
-    architecture
-        .layers
-        .iter()
-        .filter(|layer| **layer == Layer::Dropout)
-        .count()
-}
 
 /// Rows that can be measured at once within bounded memory. The same for every stack that trains together, so that a member's
 /// losses are summed in the same pieces in any job.

@@ -1,7 +1,7 @@
 //! Optimizers over slices of the stack: PyTorch's arithmetic, with each member's own learning rate, L2 and momentum.
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::network::Optimizer;
+use trawl_domain::optimizer::Optimizer;
 
 use super::TrainJob;
 use super::stack::Stack;

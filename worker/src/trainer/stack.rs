@@ -4,9 +4,8 @@
 //! views. Both are the same memory.
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::SampleShape;
 use trawl_domain::limits::JOB_MEMBERS_MAX;
-use trawl_domain::network::{Architecture, Layer};
+use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Stream};
 
 use super::{TrainError, TrainJob};
@@ -57,24 +56,19 @@ struct Block {
 }
 
 fn blocks(architecture: &Architecture) -> Result<Vec<Block>, TrainError> {
-    let shapes = architecture
-        .shapes()
-        .map_err(|(index, reason)| TrainError::BadJob(format!("layer {index}: {reason}")))?;
+    let weights = architecture
+        .weights()
+        .map_err(|misfit| TrainError::BadJob(misfit.to_string()))?;
     let (mut blocks, mut next) = (Vec::new(), 0);
-    for (layer, input) in architecture.layers.iter().zip(shapes) {
-        let (fan_in, outputs, weight_shape, bias_shape, is_linear) = match (layer, input) {
-            (Layer::Linear { units }, input) => {
-                let (inputs, outputs) = (input.len() as i64, i64::from(*units));
-                // Kept as [inputs, outputs]: a batch times it is a plain product.
-                (inputs, outputs, vec![inputs, outputs], vec![1, outputs], true)
-            }
-            (Layer::Conv2d(conv), SampleShape::Image { channels, .. }) => {
-                let (channels, kernel) = (i64::from(channels), i64::from(conv.kernel));
-                let filters = i64::from(conv.filters);
-                let weight = vec![filters, channels, kernel, kernel];
-                (channels * kernel * kernel, filters, weight, vec![filters], false)
-            }
-            _ => continue,
+    for (_, weight) in weights {
+        let weight: Vec<i64> = weight.into_iter().map(i64::from).collect();
+        let (outputs, fan_in) = (weight[0], weight[1..].iter().product());
+        let is_linear = weight.len() == 2;
+        let (weight_shape, bias_shape) = if is_linear {
+            // Kept as [inputs, outputs]: a batch times it is a plain product.
+            (vec![fan_in, outputs], vec![1, outputs])
+        } else {
+            (weight, vec![outputs])
         };
         let bias = next + round_up(fan_in * outputs);
         let end = bias + round_up(outputs);

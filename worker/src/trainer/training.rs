@@ -66,7 +66,7 @@ impl<'a> Training<'a> {
         if job.members.is_empty() {
             return Err(TrainError::BadJob("it has no members".to_owned()));
         }
-        let dropouts = network::dropout_layers(&job.architecture);
+        let dropouts = job.architecture.dropout_layers();
         if job
             .members
             .iter()

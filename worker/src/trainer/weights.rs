@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use tch::Device;
-use trawl_domain::dataset::SampleShape;
-use trawl_domain::network::{Architecture, Layer};
+use trawl_domain::layer::WrittenLayer;
+use trawl_domain::network::Architecture;
 
 use super::stack::Stack;
 use super::{TrainError, Trained, fix_rounding, guarded, to_vec, trains_together};
@@ -125,77 +125,42 @@ type NamedShape = (String, Vec<usize>);
 
 /// Names and shapes of weight and bias of each layer that has any, as PyTorch's `nn.Sequential` has them.
 pub(crate) fn shapes(architecture: &Architecture) -> Result<Vec<[NamedShape; 2]>, TrainError> {
-    let inputs = architecture
-        .shapes()
-        .map_err(|(index, reason)| TrainError::BadJob(format!("layer {index}: {reason}")))?;
-    let mut shapes = Vec::new();
-    for (index, (layer, input)) in architecture.layers.iter().zip(inputs).enumerate() {
-        let weight = match (*layer, input) {
-            (Layer::Linear { units }, input) => vec![units as usize, input.len() as usize],
-            (Layer::Conv2d(conv), SampleShape::Image { channels, .. }) => {
-                [conv.filters, channels, conv.kernel, conv.kernel]
-                    .map(|len| len as usize)
-                    .to_vec()
-            }
-            _ => continue,
-        };
-        let outputs = weight[0];
-        shapes.push([
-            (format!("{index}.weight"), weight),
-            (format!("{index}.bias"), vec![outputs]),
-        ]);
-    }
-    Ok(shapes)
+    let weights = architecture
+        .weights()
+        .map_err(|misfit| TrainError::BadJob(misfit.to_string()))?;
+    let named = weights.into_iter().map(|(index, weight)| {
+        let weight: Vec<usize> = weight.into_iter().map(|len| len as usize).collect();
+        let bias = vec![weight[0]];
+        [(format!("{index}.weight"), weight), (format!("{index}.bias"), bias)]
+    });
+    Ok(named.collect())
 }
 
 /// The parameters of the network at one place.
 pub(super) fn to_safetensors(architecture: &Architecture, stack: &Stack, place: i64) -> Result<Vec<u8>, TrainError> {
     let mut tensors = Vec::new();
-    let trained = architecture
-        .layers
-        .iter()
-        .enumerate()
-        .filter(|(_, layer)| matches!(layer, Layer::Linear { .. } | Layer::Conv2d(_)));
-    for (n, (index, layer)) in trained.enumerate() {
+    for (n, named) in shapes(architecture)?.into_iter().enumerate() {
         let (weight, bias) = stack.parameters(n);
         let weight = weight.detach().select(0, place);
-        let weight = match layer {
-            // Kept as [inputs, outputs]; PyTorch has it the other way round.
-            Layer::Linear { .. } => weight.transpose(0, 1).contiguous(),
+        // A linear layer's is kept as [inputs, outputs]; PyTorch has it the other way round.
+        let weight = match named[0].1.len() {
+            2 => weight.transpose(0, 1).contiguous(),
             _ => weight.contiguous(),
         };
-        let bias = bias.detach().select(0, place).reshape([-1]);
-        for (name, tensor) in [("weight", weight), ("bias", bias)] {
-            let shape: Vec<usize> = tensor.size().iter().map(|len| *len as usize).collect();
+        let bias = bias.detach().select(0, place);
+        for ((name, shape), tensor) in named.into_iter().zip([weight, bias]) {
             let bytes: Vec<u8> = to_vec(&tensor).iter().flat_map(|value| value.to_le_bytes()).collect();
-            tensors.push((format!("{index}.{name}"), shape, bytes));
+            tensors.push((name, shape, bytes));
         }
     }
     let views: Result<Vec<_>, _> = tensors
         .iter()
         .map(|(name, shape, bytes)| TensorView::new(Dtype::F32, shape.clone(), bytes).map(|view| (name, view)))
         .collect();
-    let metadata = HashMap::from([("architecture".to_owned(), describe(architecture, None).to_string())]);
+    let layers = serde_json::to_string(&WrittenLayer::list(&architecture.layers, &[]));
+    let layers = layers.map_err(|error| TrainError::Failed(format!("weights: {error}")))?;
+    let metadata = HashMap::from([("architecture".to_owned(), layers)]);
     views
         .and_then(|views| safetensors::serialize(views, Some(metadata)))
         .map_err(|error| TrainError::Failed(format!("weights: {error}")))
-}
-
-/// The layers in the words of a study file; without the dropout layers' probabilities if they are not given.
-pub(crate) fn describe(architecture: &Architecture, dropout: Option<&[f64]>) -> serde_json::Value {
-    let mut dropout = dropout.unwrap_or_default().iter();
-    let layer = |layer: &Layer| match layer {
-        Layer::Linear { units } => serde_json::json!({ "linear": { "units": units } }),
-        Layer::Activation(kind) => serde_json::json!({ "activation": { "kind": kind.as_str() } }),
-        Layer::Dropout => match dropout.next() {
-            Some(p) => serde_json::json!({ "dropout": { "p": p } }),
-            None => serde_json::json!({ "dropout": {} }),
-        },
-        Layer::Conv2d(conv) => serde_json::json!({ "conv2d": {
-            "filters": conv.filters, "kernel": conv.kernel, "stride": conv.stride, "padding": conv.padding,
-        } }),
-        Layer::MaxPool2d { kernel } => serde_json::json!({ "max_pool2d": { "kernel": kernel } }),
-        Layer::Flatten => serde_json::json!({ "flatten": {} }),
-    };
-    architecture.layers.iter().map(layer).collect()
 }

@@ -2,7 +2,8 @@
 
 use safetensors::{Dtype, SafeTensors};
 use trawl_domain::dataset::{Features, SampleShape, Targets};
-use trawl_domain::network::{Activation, Conv2d, Loss};
+use trawl_domain::layer::{Activation, Conv2d};
+use trawl_domain::loss::Loss;
 
 use super::super::{Format, Layer, Subject};
 use super::{architecture, assert_close, files, json, made, table};

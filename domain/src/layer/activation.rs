@@ -1,0 +1,34 @@
+//! `activation`: a function, element by element.
+
+use super::{Flow, Kind, Layer, Misfit, Range};
+use crate::rule::{Rule, Takes};
+use crate::space::ParamValue;
+use crate::word::words;
+
+words!(
+    /// An activation function.
+    Activation {
+        /// max(0, x).
+        Relu = "relu",
+        /// x, or 0.01 x below 0.
+        LeakyRelu = "leaky_relu",
+        /// 1 / (1 + exp(-x)).
+        Sigmoid = "sigmoid",
+        /// Hyperbolic tangent.
+        Tanh = "tanh",
+    }
+);
+
+impl Kind<1> for Activation {
+    const NAME: &'static str = "activation";
+    const SETTINGS: &'static [Rule; 1] = &[Rule::new("kind", Takes::Word(Self::WORDS))];
+    const KEEPS_SHAPE: bool = true;
+
+    fn layer([kind]: [&ParamValue; 1]) -> Option<Layer> {
+        kind.as_word().map(Layer::Activation)
+    }
+
+    fn output(_: [Range; 1], input: Flow) -> Result<Flow, Misfit> {
+        Ok(input)
+    }
+}

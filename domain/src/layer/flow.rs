@@ -1,0 +1,130 @@
+//! What goes from layer to layer: sizes as ranges, as settings that are searched have many values.
+
+use std::fmt;
+
+use crate::dataset::SampleShape;
+
+/// The least and the most that a size can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The least.
+    pub least: u64,
+    /// The most.
+    pub most: u64,
+}
+
+impl Range {
+    /// A size that is known.
+    pub fn exactly(size: u32) -> Self {
+        let size = u64::from(size);
+        Self {
+            least: size,
+            most: size,
+        }
+    }
+
+    pub(super) fn times(self, other: Self) -> Self {
+        Self {
+            least: self.least.saturating_mul(other.least),
+            most: self.most.saturating_mul(other.most),
+        }
+    }
+
+    fn exact(self) -> Option<u32> {
+        u32::try_from(self.least).ok().filter(|_| self.least == self.most)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.least == self.most {
+            write!(f, "{}", self.least)
+        } else {
+            write!(f, "{} to {}", self.least, self.most)
+        }
+    }
+}
+
+/// The numbers of one row, between two layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// So many numbers.
+    Vector(Range),
+    /// An image.
+    Image {
+        /// Channels.
+        channels: Range,
+        /// Rows.
+        height: Range,
+        /// Columns.
+        width: Range,
+    },
+}
+
+impl Flow {
+    /// Numbers in all.
+    pub fn len(self) -> Range {
+        match self {
+            Self::Vector(len) => len,
+            Self::Image {
+                channels,
+                height,
+                width,
+            } => channels.times(height).times(width),
+        }
+    }
+
+    /// Places at which the same weights are applied: those of an image's pixels, or 1.
+    pub(super) fn places(self) -> u64 {
+        match self {
+            Self::Vector(_) => 1,
+            Self::Image { height, width, .. } => height.times(width).most,
+        }
+    }
+
+    /// The shape, if it is known and its sizes fit.
+    pub(super) fn shape(self) -> Option<SampleShape> {
+        match self {
+            Self::Vector(len) => len.exact().map(SampleShape::Vector),
+            Self::Image {
+                channels,
+                height,
+                width,
+            } => Some(SampleShape::Image {
+                channels: channels.exact()?,
+                height: height.exact()?,
+                width: width.exact()?,
+            }),
+        }
+    }
+}
+
+impl From<SampleShape> for Flow {
+    fn from(shape: SampleShape) -> Self {
+        match shape {
+            SampleShape::Vector(len) => Self::Vector(Range::exactly(len)),
+            SampleShape::Image {
+                channels,
+                height,
+                width,
+            } => Self::Image {
+                channels: Range::exactly(channels),
+                height: Range::exactly(height),
+                width: Range::exactly(width),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vector(len) => write!(f, "a vector of {len}"),
+            Self::Image {
+                channels,
+                height,
+                width,
+            } => write!(f, "an image of {channels} x {height} x {width}"),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! `max_pool2d`: the largest of each square; squares do not overlap, and what is left at the far edges is dropped.
+
+use super::{Flow, Kind, Layer, Misfit, Range};
+use crate::limits::KERNEL_MAX;
+use crate::rule::{Rule, Takes};
+use crate::space::ParamValue;
+
+/// Pooling by the largest.
+pub(super) struct MaxPool2d;
+
+impl Kind<1> for MaxPool2d {
+    const NAME: &'static str = "max_pool2d";
+    const SETTINGS: &'static [Rule; 1] = &[KERNEL];
+
+    fn layer([kernel]: [&ParamValue; 1]) -> Option<Layer> {
+        Some(Layer::MaxPool2d {
+            kernel: kernel.as_whole()?,
+        })
+    }
+
+    fn output([kernel]: [Range; 1], input: Flow) -> Result<Flow, Misfit> {
+        pooled(kernel, input)
+    }
+}
+
+/// Side of a square.
+pub(super) const KERNEL: Rule = Rule::new("kernel", Takes::Whole(1, KERNEL_MAX));
+
+/// An image of which each square of that side has become one pixel.
+pub(super) fn pooled(kernel: Range, input: Flow) -> Result<Flow, Misfit> {
+    let Flow::Image {
+        channels,
+        height,
+        width,
+    } = input
+    else {
+        return Err(Misfit::new(format!("takes an image, and gets {input}")));
+    };
+    let smallest = height.least.min(width.least);
+    if kernel.most > smallest {
+        let reason = format!("can be {}, and its input only {smallest} wide or high", kernel.most);
+        return Err(Misfit::of("kernel", reason));
+    }
+    let squares = |side: Range| Range {
+        least: side.least / kernel.most,
+        most: side.most / kernel.least,
+    };
+    Ok(Flow::Image {
+        channels,
+        height: squares(height),
+        width: squares(width),
+    })
+}

@@ -1,0 +1,348 @@
+//! Layers: what each kind is called, which settings it takes, which shapes it turns into which, and what it trains.
+//!
+//! One file a kind. Every form in which a layer is written (a study file, the wire, `network.json`) is read and checked by it.
+
+mod activation;
+mod conv2d;
+mod dropout;
+mod flatten;
+mod flow;
+mod linear;
+mod max_pool2d;
+mod written;
+
+pub use activation::Activation;
+pub use conv2d::Conv2d;
+pub use flow::{Flow, Range};
+pub use written::WrittenLayer;
+
+use crate::dataset::SampleShape;
+use crate::limits::LAYER_OUTPUTS_MAX;
+use crate::rule::Rule;
+use crate::space::ParamValue;
+use crate::violation::Violation;
+
+/// One layer of a network, all of its settings known. Its input is the output of the layer before, or a row's features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Layer {
+    /// Fully connected: y = x W^T + b.
+    Linear {
+        /// Number of outputs.
+        units: u32,
+    },
+    /// Convolution of images.
+    Conv2d(Conv2d),
+    /// The largest of each square of an image.
+    MaxPool2d {
+        /// Side of a square.
+        kernel: u32,
+    },
+    /// An image as a vector.
+    Flatten,
+    /// An activation function, element by element.
+    Activation(Activation),
+    /// Dropout while training. Its probability is a network's own: see [`crate::optimizer::Hyperparameters::dropout`].
+    Dropout,
+}
+
+/// A kind of layer, with `N` settings.
+trait Kind<const N: usize> {
+    /// Its name in a study file, on the wire and in `network.json`.
+    const NAME: &'static str;
+    /// Its settings.
+    const SETTINGS: &'static [Rule; N];
+    /// Whether the output has the input's shape, whatever that is.
+    const KEEPS_SHAPE: bool = false;
+
+    /// The layer with these values, which follow the rules; `None` if they do not.
+    fn layer(values: [&ParamValue; N]) -> Option<Layer>;
+
+    /// What comes out. `sizes` are those that the settings can be; a setting that is no whole number counts as 0.
+    fn output(sizes: [Range; N], input: Flow) -> Result<Flow, Misfit>;
+
+    /// Sizes of the weight as PyTorch has it, outputs first, if the layer trains one; a bias of so many outputs goes with it.
+    fn weight(_sizes: [Range; N], _input: Flow) -> Option<Vec<Range>> {
+        None
+    }
+
+    /// What comes out of an input that is not known, if that does not matter.
+    fn output_after_unknown(_sizes: [Range; N]) -> Option<Flow> {
+        None
+    }
+}
+
+/// Why a layer does not take its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The setting to be mended, if it is one.
+    pub setting: Option<&'static str>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Misfit {
+    fn new(reason: String) -> Self {
+        Self { setting: None, reason }
+    }
+
+    fn of(setting: &'static str, reason: String) -> Self {
+        Self {
+            setting: Some(setting),
+            reason,
+        }
+    }
+
+    /// As what is wrong with the n-th layer of the list in `field`.
+    pub fn at(self, field: &str, index: usize, kind: &LayerKind) -> Violation {
+        let setting = self.setting.map_or_else(String::new, |setting| format!(".{setting}"));
+        Violation {
+            field: format!("{field}[{index}].{}{setting}", kind.name),
+            description: self.reason,
+        }
+    }
+}
+
+/// What is known of a kind of layer.
+#[derive(Debug)]
+pub struct LayerKind {
+    /// Its name in a study file, on the wire and in `network.json`.
+    pub name: &'static str,
+    /// Its settings, in order.
+    pub settings: &'static [Rule],
+    /// Whether the output has the input's shape, whatever that is.
+    pub keeps_shape: bool,
+    layer: fn(&[&ParamValue]) -> Option<Layer>,
+    output: fn(&[Range], Flow) -> Result<Flow, Misfit>,
+    weight: fn(&[Range], Flow) -> Option<Vec<Range>>,
+    output_after_unknown: fn(&[Range]) -> Option<Flow>,
+}
+
+impl PartialEq for LayerKind {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+static LINEAR: LayerKind = LayerKind::of::<linear::Linear, 1>();
+static CONV2D: LayerKind = LayerKind::of::<Conv2d, 4>();
+static MAX_POOL2D: LayerKind = LayerKind::of::<max_pool2d::MaxPool2d, 1>();
+static FLATTEN: LayerKind = LayerKind::of::<flatten::Flatten, 0>();
+static ACTIVATION: LayerKind = LayerKind::of::<Activation, 1>();
+static DROPOUT: LayerKind = LayerKind::of::<dropout::Dropout, 1>();
+
+/// What a setting counts as that is each network's own, and so no part of a layer.
+const MEMBERS_OWN: ParamValue = ParamValue::Int(0);
+
+impl LayerKind {
+    /// Every kind there is.
+    pub const ALL: [&'static Self; 6] = [&LINEAR, &CONV2D, &MAX_POOL2D, &FLATTEN, &ACTIVATION, &DROPOUT];
+
+    const fn of<K: Kind<N>, const N: usize>() -> Self {
+        Self {
+            name: K::NAME,
+            settings: K::SETTINGS,
+            keeps_shape: K::KEEPS_SHAPE,
+            layer: |values| K::layer(values.try_into().ok()?),
+            output: |sizes, input| match sizes.try_into() {
+                Ok(sizes) => K::output(sizes, input),
+                Err(_) => Err(Misfit::new(format!("has {N} settings"))),
+            },
+            weight: |sizes, input| K::weight(sizes.try_into().ok()?, input),
+            output_after_unknown: |sizes| K::output_after_unknown(sizes.try_into().ok()?),
+        }
+    }
+
+    /// The kind of this name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        Self::ALL.into_iter().find(|kind| kind.name == name)
+    }
+
+    /// The layer of this kind, with `value` for each of its settings. One that is each network's own may be missing, as may one
+    /// that has a default.
+    ///
+    /// # Errors
+    /// A value that does not follow its rule, or is missing.
+    pub fn layer(&self, mut value: impl FnMut(&Rule) -> Option<ParamValue>) -> Result<Layer, Misfit> {
+        let mut values = Vec::with_capacity(self.settings.len());
+        for rule in self.settings {
+            let value = match value(rule).or(rule.default.map(ParamValue::Int)) {
+                Some(value) => {
+                    rule.takes
+                        .check(&value)
+                        .map_err(|reason| Misfit::of(rule.name, reason))?;
+                    value
+                }
+                None if rule.is_members_own => MEMBERS_OWN,
+                None => return Err(Misfit::of(rule.name, "is missing".to_owned())),
+            };
+            values.push(value);
+        }
+        let values: Vec<&ParamValue> = values.iter().collect();
+        (self.layer)(&values).ok_or_else(|| Misfit::new("has a setting that it does not take".to_owned()))
+    }
+
+    /// What comes out if the settings can be of these sizes, in their order; one that is no whole number counts as 0.
+    ///
+    /// # Errors
+    /// Why the layer does not take what goes in, or that it may put out too much.
+    pub fn output(&self, sizes: &[Range], input: Flow) -> Result<Flow, Misfit> {
+        let output = (self.output)(sizes, input)?;
+        let len = output.len().most;
+        if len > LAYER_OUTPUTS_MAX {
+            return Err(Misfit::new(format!(
+                "puts out up to {len} numbers for a row; at most {LAYER_OUTPUTS_MAX} are allowed"
+            )));
+        }
+        Ok(output)
+    }
+
+    /// What comes out of an input that is not known, if that does not matter.
+    pub fn output_after_unknown(&self, sizes: &[Range]) -> Option<Flow> {
+        (self.output_after_unknown)(sizes)
+    }
+
+    /// Trainable numbers, at most.
+    pub fn params(&self, sizes: &[Range], input: Flow) -> u64 {
+        (self.weight)(sizes, input).map_or(0, |weight| {
+            let len = weight.iter().fold(1_u64, |len, size| len.saturating_mul(size.most));
+            len.saturating_add(weight.first().map_or(0, |outputs| outputs.most))
+        })
+    }
+}
+
+impl Layer {
+    /// The kind, and a value for each of its settings.
+    fn parts(&self) -> (&'static LayerKind, Vec<ParamValue>) {
+        let whole = |size: u32| ParamValue::Int(i64::from(size));
+        match *self {
+            Self::Linear { units } => (&LINEAR, vec![whole(units)]),
+            Self::Conv2d(conv) => {
+                let sizes = [conv.filters, conv.kernel, conv.stride, conv.padding];
+                (&CONV2D, sizes.map(whole).into())
+            }
+            Self::MaxPool2d { kernel } => (&MAX_POOL2D, vec![whole(kernel)]),
+            Self::Flatten => (&FLATTEN, vec![]),
+            Self::Activation(kind) => (&ACTIVATION, vec![ParamValue::Text(kind.to_string())]),
+            Self::Dropout => (&DROPOUT, vec![MEMBERS_OWN]),
+        }
+    }
+
+    fn sizes(&self) -> (&'static LayerKind, Vec<Range>) {
+        let (kind, values) = self.parts();
+        let size = |value: &ParamValue| Range::exactly(value.as_whole().unwrap_or(0));
+        (kind, values.iter().map(size).collect())
+    }
+
+    /// What kind of layer it is.
+    pub fn kind(&self) -> &'static LayerKind {
+        self.parts().0
+    }
+
+    /// Its settings with their values, but for those that are each network's own.
+    pub fn settings(&self) -> impl Iterator<Item = (&'static str, ParamValue)> {
+        let (kind, values) = self.parts();
+        let named = kind.settings.iter().zip(values);
+        named
+            .filter(|(rule, _)| !rule.is_members_own)
+            .map(|(rule, value)| (rule.name, value))
+    }
+
+    /// Shape of the output for an input of this shape.
+    ///
+    /// # Errors
+    /// Why the layer does not take it.
+    pub fn output(&self, input: SampleShape) -> Result<SampleShape, Misfit> {
+        let (kind, sizes) = self.sizes();
+        let output = kind.output(&sizes, input.into())?;
+        output
+            .shape()
+            .ok_or_else(|| Misfit::new(format!("puts out {output}, which is too large")))
+    }
+
+    /// Sizes of the weight as PyTorch has it, outputs first, if the layer trains one; a bias of so many outputs goes with it.
+    pub fn weight(&self, input: SampleShape) -> Option<Vec<u32>> {
+        let (kind, sizes) = self.sizes();
+        let weight = (kind.weight)(&sizes, input.into())?;
+        weight.iter().map(|size| u32::try_from(size.most).ok()).collect()
+    }
+
+    /// Trainable numbers, for an input of this shape.
+    pub fn params(&self, input: SampleShape) -> u64 {
+        let (kind, sizes) = self.sizes();
+        kind.params(&sizes, input.into())
+    }
+
+    /// Multiplications for one row, forward, with an input and an output of these shapes.
+    pub(crate) fn work(&self, input: SampleShape, output: SampleShape) -> u64 {
+        self.params(input).saturating_mul(Flow::from(output).places())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Conv2d, Layer, LayerKind, Misfit};
+    use crate::dataset::SampleShape;
+    use crate::layer::Activation;
+
+    #[test]
+    fn every_layer_is_read_as_it_is_written() {
+        let conv = Conv2d {
+            filters: 8,
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+        };
+        let layers = [
+            Layer::Linear { units: 7 },
+            Layer::Conv2d(conv),
+            Layer::MaxPool2d { kernel: 2 },
+            Layer::Flatten,
+            Layer::Activation(Activation::Tanh),
+            Layer::Dropout,
+        ];
+        assert_eq!(
+            layers.map(|layer| layer.kind().name),
+            LayerKind::ALL.map(|kind| kind.name)
+        );
+        for layer in layers {
+            let value = |name| {
+                layer
+                    .settings()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| value)
+            };
+            assert_eq!(layer.kind().layer(|rule| value(rule.name)), Ok(layer));
+        }
+    }
+
+    #[test]
+    fn strides_and_padding_follow_pytorch() {
+        let image = |height, width| SampleShape::Image {
+            channels: 3,
+            height,
+            width,
+        };
+        let conv = Layer::Conv2d(Conv2d {
+            filters: 8,
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+        });
+        assert_eq!(conv.output(image(7, 8)).map(SampleShape::dims), Ok(vec![8, 4, 4]));
+        let pool = Layer::MaxPool2d { kernel: 2 };
+        assert_eq!(pool.output(image(7, 8)).map(SampleShape::dims), Ok(vec![3, 3, 4]));
+        assert_eq!(
+            pool.output(image(1, 8)),
+            Err(Misfit::of(
+                "kernel",
+                "can be 2, and its input only 1 wide or high".to_owned()
+            ))
+        );
+        assert_eq!(
+            Layer::Linear { units: 2 }.output(image(1, 8)),
+            Err(Misfit::new(
+                "takes a vector, and gets an image of 3 x 1 x 8: put a flatten before it".to_owned()
+            ))
+        );
+    }
+}

@@ -1,0 +1,100 @@
+//! Optimizers and their settings.
+
+use crate::limits::RATE_MAX;
+use crate::rule::{Rule, Takes};
+use crate::word::words;
+
+words!(
+    /// How parameters follow gradients; settings not named here are PyTorch's defaults.
+    Optimizer {
+        /// Adam: betas 0.9 and 0.999, eps 1e-8.
+        Adam = "adam",
+        /// Gradient descent, with momentum (dampening 0, not Nesterov's) if the member has one.
+        Sgd = "sgd",
+        /// RMSprop: alpha 0.99, eps 1e-8, not centred.
+        Rmsprop = "rmsprop",
+    }
+);
+
+/// What may differ between networks that train together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hyperparameters {
+    /// How parameters follow gradients.
+    pub optimizer: Optimizer,
+    /// Step size.
+    pub learning_rate: f64,
+    /// The loss gains `l2` times the sum of all squared parameters.
+    pub l2: f64,
+    /// Momentum of [`Optimizer::Sgd`].
+    pub momentum: f64,
+    /// Probability of each [`crate::layer::Layer::Dropout`], from the input on.
+    pub dropout: Vec<f64>,
+}
+
+const LEARNING_RATE: Rule = Rule::new(
+    "learning_rate",
+    Takes::Number(|x| x > 0.0 && x <= RATE_MAX, "above 0 and at most 1000"),
+)
+.members_own();
+const L2: Rule = Rule::new(
+    "l2",
+    Takes::Number(|x| (0.0..=RATE_MAX).contains(&x), "at least 0 and at most 1000"),
+)
+.or(0)
+.members_own();
+const MOMENTUM: Rule = Rule::new("momentum", Takes::SHARE).or(0).members_own();
+
+impl Hyperparameters {
+    /// The settings of optimizers, all of them numbers.
+    pub const SETTINGS: [&'static Rule; 3] = [&LEARNING_RATE, &L2, &MOMENTUM];
+
+    /// Of this optimizer, with `value` for each of [`Self::SETTINGS`].
+    ///
+    /// # Errors
+    /// Those of `value`.
+    pub fn read<E>(
+        optimizer: Optimizer,
+        dropout: Vec<f64>,
+        mut value: impl FnMut(&'static Rule) -> Result<f64, E>,
+    ) -> Result<Self, E> {
+        Ok(Self {
+            optimizer,
+            learning_rate: value(&LEARNING_RATE)?,
+            l2: value(&L2)?,
+            momentum: value(&MOMENTUM)?,
+            dropout,
+        })
+    }
+
+    /// The values of [`Self::SETTINGS`], each with the setting's name.
+    pub fn settings(&self) -> [(&'static str, f64); Self::SETTINGS.len()] {
+        [
+            (LEARNING_RATE.name, self.learning_rate),
+            (L2.name, self.l2),
+            (MOMENTUM.name, self.momentum),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Hyperparameters, Optimizer};
+
+    #[test]
+    fn settings_are_read_as_they_are_written() {
+        let mut next = 0.0;
+        let number = |_| -> Result<f64, ()> {
+            next += 0.125;
+            Ok(next)
+        };
+        let hyperparameters = Hyperparameters::read(Optimizer::Sgd, vec![], number).expect("numbers");
+        let settings = hyperparameters.settings();
+        let names = Hyperparameters::SETTINGS.map(|rule| rule.name);
+        assert_eq!(settings.map(|(name, _)| name), names);
+        let again = Hyperparameters::read(Optimizer::Sgd, vec![], |rule| {
+            let found = settings.iter().find(|(name, _)| *name == rule.name);
+            found.map(|(_, value)| *value).ok_or(rule.name)
+        });
+        assert_eq!(again, Ok(hyperparameters));
+    }
+}

@@ -1,0 +1,44 @@
+//! `network.json`: the form in which a refit writes its network, and in which a prediction reads it.
+
+use serde::{Deserialize, Serialize};
+use trawl_domain::layer::WrittenLayer;
+
+/// The file.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NetworkFile {
+    pub(crate) input: Input,
+    pub(crate) target: Target,
+    /// From the input on.
+    pub(crate) layers: Vec<WrittenLayer>,
+    pub(crate) loss: String,
+    /// Rows per step of the training: rounding depends on it.
+    pub(crate) batch_size: u32,
+    /// Trainable numbers.
+    pub(crate) parameters: u64,
+}
+
+/// What goes in.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Input {
+    /// [features], or [channels, height, width].
+    pub(crate) shape: Vec<u32>,
+    /// Of a table: names of the columns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) features: Option<Vec<String>>,
+    /// Of a table: whether its file had a header line, where the study said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) header: Option<bool>,
+    /// Of images: the order of an array's axes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) layout: Option<String>,
+}
+
+/// What is predicted.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Target {
+    /// A number of this name.
+    Name(String),
+    /// One of these classes, in the order of the outputs.
+    Classes(Vec<String>),
+}
