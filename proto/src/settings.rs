@@ -92,6 +92,8 @@ mod tests {
             Layer::Linear { units: 7 },
             Layer::Conv2d(conv),
             Layer::MaxPool2d { kernel: 2 },
+            Layer::AvgPool2d { kernel: 3 },
+            Layer::GlobalAvgPool,
             Layer::Flatten,
             Layer::Activation(Activation::Tanh),
             Layer::Dropout,

@@ -275,6 +275,7 @@ fn outputs(layers: &[Layer], weights: &Weights<'_>, row: &[f64], mut shape: [usi
                 x.iter_mut().for_each(|x| *x = x.max(0.0));
             }
             Layer::Flatten | Layer::Dropout => {}
+            other => panic!("no network here has {other:?}"),
         }
     }
     x

@@ -3,10 +3,12 @@
 //! One file a kind. Every form in which a layer is written (a study file, the wire, `network.json`) is read and checked by it.
 
 mod activation;
+mod avg_pool2d;
 mod conv2d;
 mod dropout;
 mod flatten;
 mod flow;
+mod global_avg_pool;
 mod linear;
 mod max_pool2d;
 mod written;
@@ -37,6 +39,13 @@ pub enum Layer {
         /// Side of a square.
         kernel: u32,
     },
+    /// The mean of each square of an image.
+    AvgPool2d {
+        /// Side of a square.
+        kernel: u32,
+    },
+    /// The mean of each channel of an image, as a vector.
+    GlobalAvgPool,
     /// An image as a vector.
     Flatten,
     /// An activation function, element by element.
@@ -126,6 +135,8 @@ impl PartialEq for LayerKind {
 static LINEAR: LayerKind = LayerKind::of::<linear::Linear, 1>();
 static CONV2D: LayerKind = LayerKind::of::<Conv2d, 4>();
 static MAX_POOL2D: LayerKind = LayerKind::of::<max_pool2d::MaxPool2d, 1>();
+static AVG_POOL2D: LayerKind = LayerKind::of::<avg_pool2d::AvgPool2d, 1>();
+static GLOBAL_AVG_POOL: LayerKind = LayerKind::of::<global_avg_pool::GlobalAvgPool, 0>();
 static FLATTEN: LayerKind = LayerKind::of::<flatten::Flatten, 0>();
 static ACTIVATION: LayerKind = LayerKind::of::<Activation, 1>();
 static DROPOUT: LayerKind = LayerKind::of::<dropout::Dropout, 1>();
@@ -135,7 +146,16 @@ const MEMBERS_OWN: ParamValue = ParamValue::Int(0);
 
 impl LayerKind {
     /// Every kind there is.
-    pub const ALL: [&'static Self; 6] = [&LINEAR, &CONV2D, &MAX_POOL2D, &FLATTEN, &ACTIVATION, &DROPOUT];
+    pub const ALL: [&'static Self; 8] = [
+        &LINEAR,
+        &CONV2D,
+        &MAX_POOL2D,
+        &AVG_POOL2D,
+        &GLOBAL_AVG_POOL,
+        &FLATTEN,
+        &ACTIVATION,
+        &DROPOUT,
+    ];
 
     const fn of<K: Kind<N>, const N: usize>() -> Self {
         Self {
@@ -221,6 +241,8 @@ impl Layer {
                 (&CONV2D, sizes.map(whole).into())
             }
             Self::MaxPool2d { kernel } => (&MAX_POOL2D, vec![whole(kernel)]),
+            Self::AvgPool2d { kernel } => (&AVG_POOL2D, vec![whole(kernel)]),
+            Self::GlobalAvgPool => (&GLOBAL_AVG_POOL, vec![]),
             Self::Flatten => (&FLATTEN, vec![]),
             Self::Activation(kind) => (&ACTIVATION, vec![ParamValue::Text(kind.to_string())]),
             Self::Dropout => (&DROPOUT, vec![MEMBERS_OWN]),
@@ -296,6 +318,8 @@ mod tests {
             Layer::Linear { units: 7 },
             Layer::Conv2d(conv),
             Layer::MaxPool2d { kernel: 2 },
+            Layer::AvgPool2d { kernel: 3 },
+            Layer::GlobalAvgPool,
             Layer::Flatten,
             Layer::Activation(Activation::Tanh),
             Layer::Dropout,

@@ -60,6 +60,12 @@ impl Flow {
         }
     }
 
+    /// The mean of each channel, [stack, rows, channels].
+    fn into_channel_means(self, stack: i64) -> Tensor {
+        let means = self.map(|x| x.mean_dim([2_i64, 3].as_slice(), true, Kind::Float));
+        means.into_vectors(stack)
+    }
+
     /// The numbers of each member, [stack, numbers], in this flow's form.
     fn mask(&self, stack: i64, mask: &Tensor) -> Tensor {
         match self {
@@ -148,6 +154,8 @@ fn pass(
                 x.map(|x| conv2d(*conv, &x, weight, bias))
             }
             Layer::MaxPool2d { kernel } => x.map(|x| max_pool2d(i64::from(*kernel), &x)),
+            Layer::AvgPool2d { kernel } => x.map(|x| avg_pool2d(i64::from(*kernel), &x)),
+            Layer::GlobalAvgPool => Flow::Vectors(x.into_channel_means(size)),
             Layer::Flatten => Flow::Vectors(x.into_vectors(size)),
             Layer::Activation(kind) => x.map(|x| activate(*kind, &x)),
             Layer::Dropout => {
@@ -188,6 +196,10 @@ fn conv2d(conv: Conv2d, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let bias = bias.reshape([stack * filters]);
     let (stride, padding) = (i64::from(conv.stride), i64::from(conv.padding));
     x.conv2d(&weight, Some(&bias), stride, padding, 1, stack)
+}
+
+fn avg_pool2d(kernel: i64, x: &Tensor) -> Tensor {
+    x.avg_pool2d(kernel, kernel, 0, false, true, None::<i64>)
 }
 
 fn max_pool2d(kernel: i64, x: &Tensor) -> Tensor {
