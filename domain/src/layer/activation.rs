@@ -16,6 +16,12 @@ words!(
         Sigmoid = "sigmoid",
         /// Hyperbolic tangent.
         Tanh = "tanh",
+        /// x times the normal distribution's share below x.
+        Gelu = "gelu",
+        /// x / (1 + exp(-x)).
+        Silu = "silu",
+        /// x, or exp(x) - 1 below 0.
+        Elu = "elu",
     }
 );
 

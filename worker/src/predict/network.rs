@@ -242,8 +242,8 @@ mod tests {
             ),
             (
                 "/layers/1/activation/kind",
-                json!("gelu"),
-                "layers[1].activation.kind: 'gelu' is not known: it must be one of relu, leaky_relu, sigmoid, tanh",
+                json!("mish"),
+                "layers[1].activation.kind: 'mish' is not known: it must be one of relu, leaky_relu, sigmoid, tanh, gelu, silu, elu",
             ),
             (
                 "/parameters",

@@ -184,6 +184,9 @@ fn activate(kind: Activation, x: &Tensor) -> Tensor {
         Activation::LeakyRelu => x.leaky_relu(),
         Activation::Sigmoid => x.sigmoid(),
         Activation::Tanh => x.tanh(),
+        Activation::Gelu => x.gelu("none"),
+        Activation::Silu => x.silu(),
+        Activation::Elu => x.elu(),
     }
 }
 
