@@ -1,6 +1,6 @@
 //! The model's answer for every row of a table.
 
-use trawl_domain::loss::Loss;
+use trawl_domain::dataset::TargetKind;
 
 use super::{LeftOut, MEMBER, check_finite};
 use crate::trainer::{DeviceFeatures, Interrupter, Trained};
@@ -26,9 +26,9 @@ pub(crate) struct ClassAnswer {
 impl Answers {
     /// Asks for all rows, in the pieces in which the test rows were measured: so the answers are those that were counted.
     pub(super) fn of(trained: &Trained, table: &DeviceFeatures, interrupter: &Interrupter) -> Result<Self, LeftOut> {
-        let mut answers = match trained.architecture().loss {
-            Loss::Mse => Self::Numbers(Vec::new()),
-            Loss::CrossEntropy => Self::Classes(Vec::new()),
+        let mut answers = match trained.architecture().loss.target_kind() {
+            TargetKind::Number => Self::Numbers(Vec::new()),
+            TargetKind::Class => Self::Classes(Vec::new()),
         };
         let rows = table.rows();
         for start in (0..rows).step_by(trained.rows_at_once() as usize) {

@@ -206,7 +206,11 @@ mod tests {
                 "input.shape: is no size of a row",
             ),
             ("/input/shape", json!([36]), "input.features: are 0, and 36 go in"),
-            ("/loss", json!("mae"), "loss: must be one of mse, cross_entropy"),
+            (
+                "/loss",
+                json!("mae"),
+                "loss: must be one of mse, huber, l1, cross_entropy",
+            ),
             ("/loss", json!("mse"), "target: is not what the loss mse is for"),
             (
                 "/target",

@@ -1,6 +1,6 @@
 //! Forward passes of all members at once.
 
-use tch::{Kind, Tensor};
+use tch::{Kind, Reduction, Tensor};
 use trawl_domain::dataset::SampleShape;
 use trawl_domain::layer::{Activation, Conv2d, Layer};
 use trawl_domain::limits::JOB_MEMBERS_MAX;
@@ -211,15 +211,17 @@ fn max_pool2d(kernel: i64, x: &Tensor) -> Tensor {
 
 /// Mean loss of each member, [stack].
 pub(super) fn loss(loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
+    let of_rows = |each: Tensor| each.mean_dim([1_i64, 2].as_slice(), false, Kind::Float);
     match loss {
-        Loss::Mse => (outputs - targets)
-            .square()
-            .mean_dim([1_i64, 2].as_slice(), false, Kind::Float),
+        Loss::Mse => of_rows((outputs - targets).square()),
+        // torch.nn.HuberLoss with delta 1.
+        Loss::Huber => of_rows(outputs.huber_loss(targets, Reduction::None, 1.0)),
+        Loss::L1 => of_rows((outputs - targets).abs()),
         Loss::CrossEntropy => {
             let right = outputs
                 .log_softmax(2, Kind::Float)
                 .gather(2, &targets.unsqueeze(2), false);
-            -right.mean_dim([1_i64, 2].as_slice(), false, Kind::Float)
+            -of_rows(right)
         }
     }
 }
