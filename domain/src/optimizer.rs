@@ -9,6 +9,8 @@ words!(
     Optimizer {
         /// Adam: betas 0.9 and 0.999, eps 1e-8.
         Adam = "adam",
+        /// AdamW: as Adam, and each step first takes the share `learning_rate * weight_decay` of each parameter away.
+        Adamw = "adamw",
         /// Gradient descent, with momentum (dampening 0, not Nesterov's) if the member has one.
         Sgd = "sgd",
         /// RMSprop: alpha 0.99, eps 1e-8, not centred.
@@ -27,6 +29,8 @@ pub struct Hyperparameters {
     pub l2: f64,
     /// Momentum of [`Optimizer::Sgd`].
     pub momentum: f64,
+    /// Decoupled weight decay of [`Optimizer::Adamw`].
+    pub weight_decay: f64,
     /// Probability of each [`crate::layer::Layer::Dropout`], from the input on.
     pub dropout: Vec<f64>,
 }
@@ -36,17 +40,25 @@ const LEARNING_RATE: Rule = Rule::new(
     Takes::Number(|x| x > 0.0 && x <= RATE_MAX, "above 0 and at most 1000"),
 )
 .members_own();
-const L2: Rule = Rule::new(
-    "l2",
-    Takes::Number(|x| (0.0..=RATE_MAX).contains(&x), "at least 0 and at most 1000"),
-)
-.or(0)
-.members_own();
-const MOMENTUM: Rule = Rule::new("momentum", Takes::SHARE).or(0).members_own();
+const RATE_OR_NONE: Takes = Takes::Number(|x| (0.0..=RATE_MAX).contains(&x), "at least 0 and at most 1000");
+const L2: Rule = Rule::new("l2", RATE_OR_NONE).or(0.0).members_own();
+const MOMENTUM: Rule = Rule::new("momentum", Takes::SHARE).or(0.0).members_own();
+const WEIGHT_DECAY: Rule = Rule::new("weight_decay", RATE_OR_NONE).or(0.01).members_own();
+
+impl Optimizer {
+    /// Whether it looks at one of [`Hyperparameters::SETTINGS`].
+    pub fn has(self, setting: &Rule) -> bool {
+        match setting.name {
+            "momentum" => self == Self::Sgd,
+            "weight_decay" => self == Self::Adamw,
+            _ => true,
+        }
+    }
+}
 
 impl Hyperparameters {
     /// The settings of optimizers, all of them numbers.
-    pub const SETTINGS: [&'static Rule; 3] = [&LEARNING_RATE, &L2, &MOMENTUM];
+    pub const SETTINGS: [&'static Rule; 4] = [&LEARNING_RATE, &L2, &MOMENTUM, &WEIGHT_DECAY];
 
     /// Of this optimizer, with `value` for each of [`Self::SETTINGS`].
     ///
@@ -62,6 +74,7 @@ impl Hyperparameters {
             learning_rate: value(&LEARNING_RATE)?,
             l2: value(&L2)?,
             momentum: value(&MOMENTUM)?,
+            weight_decay: value(&WEIGHT_DECAY)?,
             dropout,
         })
     }
@@ -72,6 +85,7 @@ impl Hyperparameters {
             (LEARNING_RATE.name, self.learning_rate),
             (L2.name, self.l2),
             (MOMENTUM.name, self.momentum),
+            (WEIGHT_DECAY.name, self.weight_decay),
         ]
     }
 }

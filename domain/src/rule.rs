@@ -11,7 +11,7 @@ pub struct Rule {
     /// Its values.
     pub takes: Takes,
     /// Its value where it is left out; `None` if it must be given.
-    pub default: Option<i64>,
+    pub default: Option<f64>,
     /// Whether it may differ between networks that train together.
     pub is_members_own: bool,
 }
@@ -40,7 +40,7 @@ impl Rule {
 
     /// With this value where it is left out.
     #[must_use]
-    pub const fn or(self, default: i64) -> Self {
+    pub const fn or(self, default: f64) -> Self {
         Self {
             default: Some(default),
             ..self

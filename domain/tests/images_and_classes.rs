@@ -203,3 +203,39 @@ fn an_accuracy_of_numbers_is_refused() {
     let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["model[8].linear.units", "objective.metric"]);
 }
+
+#[test]
+fn a_setting_that_no_optimizer_of_the_study_has_is_refused() {
+    let with = |optimizer: &str, setting: &str| {
+        let mut study = study();
+        let training = study.training.as_mut().expect("there");
+        training.settings.insert("optimizer".to_owned(), word(optimizer));
+        training
+            .settings
+            .insert(setting.to_owned(), RawValue::Scalar(ParamValue::Float(0.5)));
+        let values = ["adam", "sgd"].map(word);
+        let choice = Some(DistributionDraft::Choice(values.into()));
+        if optimizer.starts_with('$') {
+            study.space.insert("optimizer".to_owned(), choice);
+        }
+        study
+    };
+    for (optimizer, setting) in [
+        ("sgd", "momentum"),
+        ("adamw", "weight_decay"),
+        ("$optimizer", "momentum"),
+    ] {
+        assert!(with(optimizer, setting).check(Some(Ok(FASHION))).is_ok(), "{optimizer}");
+    }
+    for (optimizer, setting, owner) in [
+        ("adam", "momentum", "sgd"),
+        ("adam", "weight_decay", "adamw"),
+        ("$optimizer", "weight_decay", "adamw"),
+    ] {
+        assert_wrong(
+            &with(optimizer, setting),
+            &format!("training.{setting}"),
+            &format!("is a setting of {owner} alone, which the optimizer never is: leave it out"),
+        );
+    }
+}

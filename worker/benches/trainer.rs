@@ -190,6 +190,7 @@ fn members(count: u32) -> Vec<Member> {
             learning_rate: 1e-3,
             l2: 1e-4,
             momentum: 0.0,
+            weight_decay: 0.0,
             dropout: Vec::new(),
         },
     };

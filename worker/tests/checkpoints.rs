@@ -28,6 +28,7 @@ fn member(trial: u32, fold: u32, optimizer: Optimizer, momentum: f64, dropout: f
             learning_rate: 0.01,
             l2: 1e-3,
             momentum,
+            weight_decay: 0.0,
             dropout: vec![dropout],
         },
     }

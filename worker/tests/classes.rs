@@ -138,6 +138,7 @@ fn member(n: u32) -> Member {
             learning_rate: 1e-3 * f64::from(1 + n % 5),
             l2: [0.0, 1e-3][n as usize % 2],
             momentum: if optimizer == Optimizer::Sgd { 0.9 } else { 0.0 },
+            weight_decay: 0.0,
             dropout: vec![[0.0, 0.25][n as usize / 2 % 2], [0.0, 0.5, 0.2][n as usize % 3]],
         },
     }

@@ -121,6 +121,7 @@ fn wide(units: u32, device: Device) -> TrainJob {
                 learning_rate: 1e-3,
                 l2: 0.0,
                 momentum: 0.0,
+                weight_decay: 0.0,
                 dropout: Vec::new(),
             },
         }],

@@ -38,6 +38,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
                 learning_rate: 0.01,
                 l2: 0.0,
                 momentum: 0.0,
+                weight_decay: 0.0,
                 dropout: dropout.clone(),
             },
         }],

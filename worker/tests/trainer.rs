@@ -79,11 +79,12 @@ fn job(layers: Vec<Layer>, members: Vec<Member>) -> TrainJob {
 
 /// Everything that may differ between members does.
 fn member(n: u32, dropouts: usize) -> Member {
-    let optimizer = [Optimizer::Rmsprop, Optimizer::Adam, Optimizer::Sgd][n as usize % 3];
+    let optimizer = [Optimizer::Rmsprop, Optimizer::Adam, Optimizer::Sgd, Optimizer::Adamw][n as usize % 4];
     let hyperparameters = Hyperparameters {
         optimizer,
         learning_rate: 1e-3 * f64::from(1 + n % 7),
         l2: [0.0, 1e-3, 1e-5, 0.0][n as usize % 4],
+        weight_decay: 0.01,
         momentum: if optimizer == Optimizer::Sgd {
             [0.0, 0.9, 0.5][n as usize / 3 % 3]
         } else {

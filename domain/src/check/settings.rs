@@ -54,7 +54,7 @@ impl<'a> Settings<'a> {
         v: &mut Violations,
     ) -> Option<Setting> {
         let field = format!("{field}.{}", rule.name);
-        let default = rule.default.map(|value| RawValue::Scalar(ParamValue::Int(value)));
+        let default = rule.default.map(|value| RawValue::Scalar(ParamValue::number(value)));
         let Some(raw) = drafts.get(rule.name).or(default.as_ref()) else {
             v.add(field, "is missing");
             return None;

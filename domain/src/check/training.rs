@@ -8,10 +8,10 @@ use crate::dataset::DatasetShape;
 use crate::fold::{Split, Validation};
 use crate::limits::EPOCH_REPORTS_MAX;
 use crate::loss::Loss;
-use crate::optimizer::Hyperparameters;
+use crate::optimizer::{Hyperparameters, Optimizer};
 use crate::space::ParamValue;
 use crate::study::{BATCH_SIZE, EPOCHS, OPTIMIZER, Setting, TrainingSpec};
-use crate::study_draft::TrainingDraft;
+use crate::study_draft::{SettingDrafts, TrainingDraft};
 use crate::violation::Violations;
 
 /// The settings of `training` with which nothing is wrong: some rules look at one of them alone.
@@ -48,14 +48,40 @@ pub(super) fn check(
     let loss = word::<Loss>("training.loss", &draft.loss, None, v);
     let mut read = |rule| settings.read("training", rule, &draft.settings, v);
     let optimizer = read(&OPTIMIZER);
+    let (batch_size, epochs) = (read(&BATCH_SIZE), read(&EPOCHS));
     // All of them are read, so that whatever is wrong is told at once.
     let hyperparameters = Hyperparameters::SETTINGS.map(|rule| Some((rule.name, read(rule)?)));
+    if let Some(optimizer) = &optimizer {
+        note_foreign_settings(optimizer, &draft.settings, settings, v);
+    }
     SoundTraining {
         loss,
         optimizer,
         hyperparameters: hyperparameters.into_iter().collect(),
-        batch_size: read(&BATCH_SIZE),
-        epochs: read(&EPOCHS),
+        batch_size,
+        epochs,
+    }
+}
+
+/// A setting that no optimizer of the study has would be given in vain.
+fn note_foreign_settings(optimizer: &Setting, drafts: &SettingDrafts, settings: &Settings<'_>, v: &mut Violations) {
+    let optimizers: Vec<Optimizer> = settings.values(optimizer).filter_map(ParamValue::as_word).collect();
+    for rule in Hyperparameters::SETTINGS {
+        let is_had = |optimizer: &&Optimizer| optimizer.has(rule);
+        if drafts.contains_key(rule.name) && !optimizers.iter().any(|optimizer| is_had(&optimizer)) {
+            let owners: Vec<&str> = Optimizer::ALL
+                .iter()
+                .filter(is_had)
+                .map(|optimizer| optimizer.as_str())
+                .collect();
+            v.add(
+                format!("training.{}", rule.name),
+                format!(
+                    "is a setting of {} alone, which the optimizer never is: leave it out",
+                    owners.join(", ")
+                ),
+            );
+        }
     }
 }
 

@@ -23,8 +23,8 @@ impl Kind<4> for Conv2d {
     const SETTINGS: &'static [Rule; 4] = &[
         Rule::new("filters", Takes::Whole(1, FILTERS_MAX)),
         Rule::new("kernel", Takes::Whole(1, KERNEL_MAX)),
-        Rule::new("stride", Takes::Whole(1, KERNEL_MAX)).or(1),
-        Rule::new("padding", Takes::Whole(0, KERNEL_MAX)).or(0),
+        Rule::new("stride", Takes::Whole(1, KERNEL_MAX)).or(1.0),
+        Rule::new("padding", Takes::Whole(0, KERNEL_MAX)).or(0.0),
     ];
 
     fn layer([filters, kernel, stride, padding]: [&ParamValue; 4]) -> Option<Layer> {

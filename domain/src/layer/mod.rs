@@ -185,7 +185,7 @@ impl LayerKind {
     pub fn layer(&self, mut value: impl FnMut(&Rule) -> Option<ParamValue>) -> Result<Layer, Misfit> {
         let mut values = Vec::with_capacity(self.settings.len());
         for rule in self.settings {
-            let value = match value(rule).or(rule.default.map(ParamValue::Int)) {
+            let value = match value(rule).or(rule.default.map(ParamValue::number)) {
                 Some(value) => {
                     rule.takes
                         .check(&value)

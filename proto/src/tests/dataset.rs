@@ -90,6 +90,7 @@ fn job(format: Format, targets: [bool; 2]) -> Job {
                 learning_rate: 0.1,
                 l2: 0.0,
                 momentum: 0.0,
+                weight_decay: 0.0,
                 dropout: Vec::new(),
             },
         }],

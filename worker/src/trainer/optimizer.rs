@@ -31,8 +31,12 @@ struct Slice {
 
 #[derive(Debug)]
 enum Rule {
-    /// First and second moment, [len, parameters].
-    Adam { mean: Tensor, square: Tensor },
+    /// First and second moment, [len, parameters]; of AdamW, the share [len, 1] that a step takes of each parameter.
+    Adam {
+        mean: Tensor,
+        square: Tensor,
+        decay: Option<Tensor>,
+    },
     /// Momentum [len, 1] and velocity [len, parameters]; `None` if no member has momentum.
     Sgd { momentum: Option<(Tensor, Tensor)> },
     /// Second moment, [len, parameters].
@@ -57,7 +61,18 @@ impl Optimizers {
                 Optimizer::Adam => Rule::Adam {
                     mean: zeros(),
                     square: zeros(),
+                    decay: None,
                 },
+                Optimizer::Adamw => {
+                    let shares = members
+                        .iter()
+                        .map(|place| own(place).learning_rate * own(place).weight_decay);
+                    Rule::Adam {
+                        mean: zeros(),
+                        square: zeros(),
+                        decay: Some(column(shares.collect())),
+                    }
+                }
                 Optimizer::Rmsprop => Rule::Rmsprop { square: zeros() },
                 Optimizer::Sgd => {
                     let momentum: Vec<f64> = members.iter().map(|place| own(place).momentum).collect();
@@ -119,7 +134,7 @@ impl Optimizers {
 impl Slice {
     fn memory(&self) -> [Option<&Tensor>; 2] {
         match &self.rule {
-            Rule::Adam { mean, square } => [Some(mean), Some(square)],
+            Rule::Adam { mean, square, .. } => [Some(mean), Some(square)],
             Rule::Sgd { momentum } => [momentum.as_ref().map(|(_, velocity)| velocity), None],
             Rule::Rmsprop { square } => [Some(square), None],
         }
@@ -128,7 +143,12 @@ impl Slice {
     fn step(&mut self, params: &mut Tensor, gradient: &Tensor, steps: i32) {
         let update = match &mut self.rule {
             // torch.optim.Adam: p -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps).
-            Rule::Adam { mean, square } => {
+            // torch.optim.AdamW: before that, p -= lr * weight_decay * p.
+            Rule::Adam { mean, square, decay } => {
+                if let Some(decay) = decay {
+                    let lost = &*params * &*decay;
+                    *params -= lost;
+                }
                 let (beta1, beta2) = ADAM_BETAS;
                 let _ = mean.lerp_(gradient, 1.0 - beta1);
                 *square *= beta2;
