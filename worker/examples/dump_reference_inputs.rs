@@ -4,9 +4,10 @@
 #[path = "../tests/reference/mod.rs"]
 mod reference;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tch::Device;
-use trawl_domain::dataset::SampleShape;
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::seed::Purpose;
 use trawl_worker::trainer::{Member, TrainJob};
@@ -30,15 +31,31 @@ fn main() {
         json!({ "name": name, "batch_size": batch_size, "epochs": epochs, "members": members })
     });
     let activations = ACTIVATIONS.map(|activation| activation.as_str());
+    let losses = reference::LOSSES.map(|loss| {
+        let job = reference::loss_job(loss, Device::Cpu);
+        let members: Vec<Value> = job
+            .members
+            .iter()
+            .map(|member| inputs(&job, member, reference::ROWS))
+            .collect();
+        json!({ "loss": loss.as_str(), "batch_size": job.architecture.batch_size, "members": members })
+    });
     println!(
         "{}",
-        json!({ "features": features, "targets": targets, "activations": activations, "variants": variants, "cnn": cnn() })
+        json!({
+            "features": features,
+            "targets": targets,
+            "activations": activations,
+            "variants": variants,
+            "losses": losses,
+            "images": reference::Images::ALL.map(cnn),
+        })
     );
 }
 
-/// The convolutional runs.
-fn cnn() -> Value {
-    let job = reference::cnn_job(Device::Cpu);
+/// The runs of one network of images.
+fn cnn(network: reference::Images) -> Value {
+    let job = reference::cnn_job(network, Device::Cpu);
     let (pixels, labels) = reference::images();
     let members: Vec<Value> = job
         .members
@@ -46,6 +63,7 @@ fn cnn() -> Value {
         .map(|member| inputs(&job, member, reference::IMAGES))
         .collect();
     json!({
+        "name": network.name(),
         "shape": job.architecture.input.dims(),
         "pixels": pixels,
         "labels": labels,
@@ -55,16 +73,10 @@ fn cnn() -> Value {
     })
 }
 
-/// Kind of a layer, and the side of its kernel where PyTorch cannot tell it from the weights.
+/// Kind of a layer, and its settings.
 fn describe(layer: &Layer) -> Value {
-    match layer {
-        Layer::Linear { .. } => json!({ "kind": "linear" }),
-        Layer::Conv2d(_) => json!({ "kind": "conv2d" }),
-        Layer::MaxPool2d { kernel } => json!({ "kind": "max_pool2d", "kernel": kernel }),
-        Layer::Flatten => json!({ "kind": "flatten" }),
-        Layer::Activation(kind) => json!({ "kind": kind.as_str() }),
-        Layer::Dropout => json!({ "kind": "dropout" }),
-    }
+    let settings: BTreeMap<_, _> = layer.settings().collect();
+    json!({ "kind": layer.kind().name, "settings": settings })
 }
 
 fn inputs(job: &TrainJob, member: &Member, rows: u32) -> Value {
@@ -85,6 +97,7 @@ fn inputs(job: &TrainJob, member: &Member, rows: u32) -> Value {
         "learning_rate": own.learning_rate,
         "l2": own.l2,
         "momentum": own.momentum,
+        "weight_decay": own.weight_decay,
         "layers": weights(job, member),
         "orders": orders,
         "validate": cut.validate,
@@ -97,16 +110,10 @@ fn weights(job: &TrainJob, member: &Member) -> Vec<Value> {
         owner: member.owner,
         fold: member.fold,
     });
-    let shapes = job.architecture.shapes().expect("layers that fit together");
+    let weights = job.architecture.weights().expect("layers that fit together");
     let mut layers = Vec::new();
-    for (layer, input) in job.architecture.layers.iter().zip(shapes) {
-        let (inputs, outputs) = match (layer, input) {
-            (Layer::Linear { units }, input) => (input.len() as u32, *units),
-            (Layer::Conv2d(conv), SampleShape::Image { channels, .. }) => {
-                (channels * conv.kernel * conv.kernel, conv.filters)
-            }
-            _ => continue,
-        };
+    for (_, weight) in weights {
+        let (outputs, inputs) = (weight[0], weight[1..].iter().product::<u32>());
         let bound = 1.0 / f64::from(inputs).sqrt();
         let mut row =
             |len: u32| -> Vec<f32> { (0..len).map(|_| ((2.0 * stream.unit() - 1.0) * bound) as f32).collect() };

@@ -58,7 +58,7 @@ fn table_job(activation: Activation, device: Device) -> TrainJob {
 }
 
 fn short_cnn_job(device: Device) -> TrainJob {
-    let mut job = reference::cnn_job(device);
+    let mut job = reference::cnn_job(reference::Images::Convolutions, device);
     job.architecture.epochs = CNN_EPOCHS;
     job
 }
@@ -84,7 +84,10 @@ fn losses_are_those_of_the_cpu() {
 #[test]
 fn the_same_job_twice_is_the_same_bits() {
     let Some(gpu) = gpu() else { return };
-    for job in [table_job(Activation::Tanh, gpu), reference::cnn_job(gpu)] {
+    for job in [
+        table_job(Activation::Tanh, gpu),
+        reference::cnn_job(reference::Images::Convolutions, gpu),
+    ] {
         let ((first, trained), (second, again)) = (run(&job, gpu), run(&job, gpu));
         assert_eq!(first, second);
         for member in 0..job.members.len() {

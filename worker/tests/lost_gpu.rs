@@ -25,7 +25,7 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
     assert!(train(&job, device, &mut |_| {}, &Interrupter::new()).is_ok());
 
     // A job that fails on a GPU that works: its rows are elsewhere.
-    let elsewhere = reference::cnn_job(Device::Cpu);
+    let elsewhere = reference::cnn_job(reference::Images::Convolutions, Device::Cpu);
     let ended = train(&elsewhere, device, &mut |_| {}, &Interrupter::new());
     assert!(matches!(ended, Err(TrainError::Failed(_))), "{ended:?}");
 

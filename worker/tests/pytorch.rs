@@ -81,10 +81,47 @@ fn tanh_agrees_with_pytorch() {
 #[test]
 fn convolutions_and_cross_entropy_agree_with_pytorch() {
     let data: Value = serde_json::from_str(include_str!("data/pytorch_cnn_losses.json")).expect("JSON");
-    compare(
-        &reference::cnn_job(Device::Cpu),
-        &data["losses"],
-        CNN_TOLERANCE,
-        "convolutions",
-    );
+    for network in reference::Images::ALL {
+        let (job, name) = (reference::cnn_job(network, Device::Cpu), network.name());
+        compare(&job, &data["losses"][name], CNN_TOLERANCE, name);
+    }
+}
+
+#[test]
+fn losses_of_numbers_agree_with_pytorch() {
+    let data: Value = serde_json::from_str(include_str!("data/pytorch_losses.json")).expect("JSON");
+    for loss in reference::LOSSES {
+        let job = reference::loss_job(loss, Device::Cpu);
+        compare(
+            &job,
+            &data["losses"]["of_numbers"][loss.as_str()],
+            TOLERANCE,
+            loss.as_str(),
+        );
+    }
+}
+
+#[test]
+fn a_member_of_a_network_of_means_is_the_same_alone() {
+    let losses = |job: &TrainJob| {
+        let mut seen: Vec<Vec<MemberLosses>> = Vec::new();
+        let mut emit = |event: Event<'_>| {
+            if let Event::Epoch { losses, .. } = event {
+                seen.push(losses.to_vec());
+            }
+        };
+        train(job, Device::Cpu, &mut emit, &Interrupter::new()).expect("trains");
+        seen
+    };
+    let mut job = reference::cnn_job(reference::Images::Means, Device::Cpu);
+    let together = losses(&job);
+    for (index, member) in job.members.clone().into_iter().enumerate() {
+        job.members = vec![member];
+        let alone = losses(&job);
+        assert_eq!(alone.len(), together.len());
+        for (alone, together) in alone.iter().zip(&together) {
+            let of_member = (together[index].train_loss, together[index].val_loss);
+            assert_eq!((alone[0].train_loss, alone[0].val_loss), of_member, "member {index}");
+        }
+    }
 }

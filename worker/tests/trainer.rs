@@ -103,7 +103,7 @@ fn member(n: u32, dropouts: usize) -> Member {
 
 #[test]
 fn a_member_is_the_same_in_every_job() {
-    for activation in ACTIVATIONS {
+    for &activation in Activation::ALL {
         for hidden in [[10, 15, 10].as_slice(), &[64, 128]] {
             let members: Vec<Member> = (0..64).map(|n| member(n, hidden.len())).collect();
             let together = run(&job(layers(hidden, activation), members.clone())).losses;

@@ -20,7 +20,12 @@ ACTIVATIONS = {
     "leaky_relu": torch.nn.LeakyReLU,
     "sigmoid": torch.nn.Sigmoid,
     "tanh": torch.nn.Tanh,
+    "gelu": torch.nn.GELU,
+    "silu": torch.nn.SiLU,
+    "elu": torch.nn.ELU,
 }
+
+LOSSES = {"huber": torch.nn.HuberLoss, "l1": torch.nn.L1Loss}
 
 
 def build(layers, activation):
@@ -39,6 +44,8 @@ def build_optimizer(member, params):
     name, lr = member["optimizer"], member["learning_rate"]
     if name == "adam":
         return torch.optim.Adam(params, lr=lr)
+    if name == "adamw":
+        return torch.optim.AdamW(params, lr=lr, weight_decay=member["weight_decay"])
     if name == "rmsprop":
         return torch.optim.RMSprop(params, lr=lr)
     if name == "sgd":
@@ -54,7 +61,7 @@ def build_cnn(layers, parameters, dtype):
     parameters = iter(parameters)
     modules, channels = [], 1
     for layer in layers:
-        kind = layer["kind"]
+        kind, settings = layer["kind"], layer["settings"]
         if kind in ("linear", "conv2d"):
             values = next(parameters)
             weight = torch.tensor(values["weight"], dtype=torch.float32)
@@ -69,11 +76,15 @@ def build_cnn(layers, parameters, dtype):
                 module.bias.copy_(torch.tensor(values["bias"], dtype=torch.float32))
             modules.append(module)
         elif kind == "max_pool2d":
-            modules.append(torch.nn.MaxPool2d(layer["kernel"]))
+            modules.append(torch.nn.MaxPool2d(settings["kernel"]))
+        elif kind == "avg_pool2d":
+            modules.append(torch.nn.AvgPool2d(settings["kernel"]))
+        elif kind == "global_avg_pool":
+            modules += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
         elif kind == "flatten":
             modules.append(torch.nn.Flatten())
         else:
-            modules.append(ACTIVATIONS[kind]())
+            modules.append(ACTIVATIONS[settings["kind"]]())
     return torch.nn.Sequential(*modules).to(dtype)
 
 
@@ -98,9 +109,9 @@ def cnn_losses(inputs):
     return losses
 
 
-def train(features, targets, activation, batch_size, member):
+def train(features, targets, activation, batch_size, member, measure=torch.nn.MSELoss):
     model = build(member["layers"], activation)
-    return fit(model, torch.nn.MSELoss(), features, targets, batch_size, member)
+    return fit(model, measure(), features, targets, batch_size, member)
 
 
 def fit(model, measure, features, targets, batch_size, member):
@@ -145,9 +156,16 @@ def main(inputs_path, data_folder):
         }
         for variant in inputs["variants"]
     }
+    losses["of_numbers"] = {
+        run["loss"]: [
+            train(features, targets, "tanh", run["batch_size"], member, LOSSES[run["loss"]])
+            for member in run["members"]
+        ]
+        for run in inputs["losses"]
+    }
     folder = pathlib.Path(data_folder)
     write(folder / "pytorch_losses.json", losses)
-    write(folder / "pytorch_cnn_losses.json", cnn_losses(inputs["cnn"]))
+    write(folder / "pytorch_cnn_losses.json", {run["name"]: cnn_losses(run) for run in inputs["images"]})
 
 
 if __name__ == "__main__":

@@ -40,6 +40,9 @@ pub(crate) fn members() -> Vec<Member> {
     )
 }
 
+/// Of AdamW; the other optimizers do not look at it.
+const WEIGHT_DECAY: f64 = 0.05;
+
 /// Each optimizer with its learning rate and momentum, without L2 and with it, over `folds` folds.
 fn members_with(optimizers: [(Optimizer, f64, f64); 4], folds: u32) -> Vec<Member> {
     let with = |l2: f64| {
@@ -48,6 +51,7 @@ fn members_with(optimizers: [(Optimizer, f64, f64); 4], folds: u32) -> Vec<Membe
             learning_rate,
             l2,
             momentum,
+            weight_decay: WEIGHT_DECAY,
             dropout: Vec::new(),
         })
     };
@@ -61,6 +65,31 @@ fn members_with(optimizers: [(Optimizer, f64, f64); 4], folds: u32) -> Vec<Membe
 
 /// The members as one job on a 1-10-15-10-1 network.
 pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32, device: Device) -> TrainJob {
+    table_job(activation, Loss::Mse, batch_size, epochs, members(), device)
+}
+
+/// Losses of numbers that have a run of their own, in `loss_job`.
+pub(crate) const LOSSES: [Loss; 2] = [Loss::Huber, Loss::L1];
+
+/// A job of another loss, with AdamW among its optimizers.
+pub(crate) fn loss_job(loss: Loss, device: Device) -> TrainJob {
+    let optimizers = [
+        (Optimizer::Adam, 0.003, 0.0),
+        (Optimizer::Adamw, 0.003, 0.0),
+        (Optimizer::Rmsprop, 0.0003, 0.0),
+        (Optimizer::Sgd, 0.01, 0.9),
+    ];
+    table_job(Activation::Tanh, loss, 12, 15, members_with(optimizers, 5), device)
+}
+
+fn table_job(
+    activation: Activation,
+    loss: Loss,
+    batch_size: u32,
+    epochs: u32,
+    members: Vec<Member>,
+    device: Device,
+) -> TrainJob {
     let mut layers = Vec::new();
     for units in [10, 15, 10] {
         layers.extend([Layer::Linear { units }, Layer::Activation(activation)]);
@@ -72,12 +101,12 @@ pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32, device: 
         architecture: Architecture {
             input: SampleShape::Vector(1),
             layers,
-            loss: Loss::Mse,
+            loss,
             batch_size,
             epochs,
         },
         split: Split::Validation(Validation::KFold(5)),
-        members: members(),
+        members,
         data: DeviceTable::new(
             &Samples {
                 rows: ROWS,
@@ -126,17 +155,64 @@ pub(crate) fn cnn_members() -> Vec<Member> {
     )
 }
 
-/// The members as one job on a network of the shape of the FashionMNIST example's, with fewer filters and units.
-pub(crate) fn cnn_job(device: Device) -> TrainJob {
-    let conv = |filters| {
-        Layer::Conv2d(Conv2d {
-            filters,
-            kernel: 5,
-            stride: 1,
-            padding: 0,
-        })
-    };
-    let relu = Layer::Activation(Activation::Relu);
+/// A network of images that has a run of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Images {
+    /// Of the shape of the FashionMNIST example's, with fewer filters and units.
+    Convolutions,
+    /// Means of squares and of channels, and the activations that tables have not.
+    Means,
+}
+
+impl Images {
+    pub(crate) const ALL: [Self; 2] = [Self::Convolutions, Self::Means];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Convolutions => "convolutions",
+            Self::Means => "means",
+        }
+    }
+
+    fn layers(self) -> Vec<Layer> {
+        let conv = |filters, kernel| {
+            Layer::Conv2d(Conv2d {
+                filters,
+                kernel,
+                stride: 1,
+                padding: 0,
+            })
+        };
+        let relu = Layer::Activation(Activation::Relu);
+        match self {
+            Self::Convolutions => vec![
+                conv(6, 5),
+                relu,
+                Layer::MaxPool2d { kernel: 2 },
+                conv(8, 5),
+                relu,
+                Layer::Flatten,
+                Layer::Linear { units: 24 },
+                relu,
+                Layer::Linear { units: 10 },
+            ],
+            Self::Means => vec![
+                conv(6, 5),
+                Layer::Activation(Activation::Gelu),
+                Layer::AvgPool2d { kernel: 2 },
+                conv(8, 3),
+                Layer::Activation(Activation::Silu),
+                Layer::GlobalAvgPool,
+                Layer::Linear { units: 24 },
+                Layer::Activation(Activation::Elu),
+                Layer::Linear { units: 10 },
+            ],
+        }
+    }
+}
+
+/// The members as one job on such a network.
+pub(crate) fn cnn_job(network: Images, device: Device) -> TrainJob {
     let shape = SampleShape::Image {
         channels: 1,
         height: SIDE,
@@ -147,17 +223,7 @@ pub(crate) fn cnn_job(device: Device) -> TrainJob {
         seed: Seed(42),
         architecture: Architecture {
             input: shape,
-            layers: vec![
-                conv(6),
-                relu,
-                Layer::MaxPool2d { kernel: 2 },
-                conv(8),
-                relu,
-                Layer::Flatten,
-                Layer::Linear { units: 24 },
-                relu,
-                Layer::Linear { units: 10 },
-            ],
+            layers: network.layers(),
             loss: Loss::CrossEntropy,
             batch_size: CNN_BATCH_SIZE,
             epochs: CNN_EPOCHS,
