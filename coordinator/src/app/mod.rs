@@ -54,7 +54,6 @@ use tokio::time::Instant;
 use trawl_domain::id::StudyId;
 use trawl_domain::state::StudyState;
 use trawl_domain::study::Study;
-use trawl_domain::study_draft::StudyDraft;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
 
@@ -301,17 +300,15 @@ fn fields(violations: &Violations) -> String {
     }
 }
 
-/// What the study that a record holds was before it was checked.
-fn load_draft(record: &StudyRecord) -> Result<StudyDraft, AppError> {
-    let wire: trawl_proto::v1::Study = trawl_proto::from_json(&record.spec)
-        .map_err(|error| AppError::Internal(format!("study {}: spec: {error}", record.study_id)))?;
-    Ok(trawl_proto::study_draft(wire))
+/// The study that a record holds, as it was submitted.
+fn load_spec(record: &StudyRecord) -> Result<trawl_proto::v1::Study, AppError> {
+    trawl_proto::from_json(&record.spec)
+        .map_err(|error| AppError::Internal(format!("study {}: spec: {error}", record.study_id)))
 }
 
 /// The study that a record holds.
 fn load_study(record: &StudyRecord) -> Result<Study, AppError> {
-    load_draft(record)?
-        .check(Some(Ok(record.shape)))
+    trawl_proto::study::check(&load_spec(record)?, Some(Ok(record.shape)))
         .map_err(|violations| AppError::Internal(format!("study {}: spec: {violations}", record.study_id)))
 }
 

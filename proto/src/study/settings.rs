@@ -1,33 +1,33 @@
 //! Checks settings: plain values, and references to parameters with everything that those can be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::layer::Range;
-use crate::rule::{Rule, Takes};
-use crate::space::{ParamValue, Params, Space};
-use crate::study::Setting;
-use crate::study_draft::{DistributionDraft, RawValue, SettingDrafts};
-use crate::violation::Violations;
+use prost_types::Value;
+
+use trawl_domain::layer::Range;
+use trawl_domain::rule::{Rule, Takes};
+use trawl_domain::space::{ParamValue, Params, Space};
+use trawl_domain::study::Setting;
+use trawl_domain::violation::Violations;
+
+use crate::v1::{self, distribution::Kind};
+use crate::{layers, params};
 
 /// The parameters that settings may refer to, and which of them are referred to.
 pub(super) struct Settings<'a> {
-    drafts: &'a BTreeMap<String, Option<DistributionDraft>>,
+    written: &'a HashMap<String, v1::Distribution>,
     /// What each well-formed parameter can be: the extremes of its distribution, with the field that each stands in.
     values: BTreeMap<String, Vec<(String, ParamValue)>>,
     used: BTreeSet<String>,
 }
 
 impl<'a> Settings<'a> {
-    pub(super) fn new(
-        drafts: &'a BTreeMap<String, Option<DistributionDraft>>,
-        space: &Space,
-        refit: Option<&Params>,
-    ) -> Self {
+    pub(super) fn new(written: &'a HashMap<String, v1::Distribution>, space: &Space, refit: Option<&Params>) -> Self {
         let mut values: BTreeMap<String, Vec<(String, ParamValue)>> = space
             .iter()
             .map(|(name, distribution)| {
                 let values = distribution.extremes();
-                let fields = fields(name, drafts.get(name).and_then(Option::as_ref), values.len());
+                let fields = fields(name, written.get(name), values.len());
                 (name.clone(), fields.into_iter().zip(values).collect())
             })
             .collect();
@@ -38,7 +38,7 @@ impl<'a> Settings<'a> {
                 .push((format!("refit.set.{name}"), value.clone()));
         }
         Self {
-            drafts,
+            written,
             values,
             used: BTreeSet::new(),
         }
@@ -50,16 +50,16 @@ impl<'a> Settings<'a> {
         &mut self,
         field: &str,
         rule: &Rule,
-        drafts: &SettingDrafts,
+        settings: &layers::Settings,
         v: &mut Violations,
     ) -> Option<Setting> {
         let field = format!("{field}.{}", rule.name);
-        let default = rule.default.map(|value| RawValue::Scalar(ParamValue::number(value)));
-        let Some(raw) = drafts.get(rule.name).or(default.as_ref()) else {
+        let default = rule.default.map(|value| params::value(&ParamValue::number(value)));
+        let Some(written) = settings.get(rule.name).or(default.as_ref()) else {
             v.add(field, "is missing");
             return None;
         };
-        let value = scalar(&field, raw, v)?;
+        let value = scalar(&field, written, v)?;
         let name = match &value {
             ParamValue::Text(text) => text.strip_prefix('$'),
             _ => None,
@@ -73,7 +73,7 @@ impl<'a> Settings<'a> {
                 }
             };
         };
-        if !self.drafts.contains_key(name) {
+        if !self.written.contains_key(name) {
             v.add(field, format!("there is no parameter '{name}' in the space"));
             return None;
         }
@@ -90,7 +90,8 @@ impl<'a> Settings<'a> {
 
     /// Parameters that no setting refers to would be searched in vain.
     pub(super) fn note_unused(&self, v: &mut Violations) {
-        for name in self.drafts.keys().filter(|name| !self.used.contains(*name)) {
+        let unused: BTreeSet<_> = self.written.keys().filter(|name| !self.used.contains(*name)).collect();
+        for name in unused {
             v.add(
                 format!("space.{name}"),
                 format!("is not used: no setting says \"${name}\""),
@@ -145,29 +146,29 @@ impl<'a> Settings<'a> {
 }
 
 /// The fields that the extremes of a distribution stand in.
-fn fields(name: &str, draft: Option<&DistributionDraft>, len: usize) -> Vec<String> {
-    let kind = match draft {
-        Some(DistributionDraft::Choice(_)) => {
+fn fields(name: &str, distribution: Option<&v1::Distribution>, len: usize) -> Vec<String> {
+    let kind = match distribution.and_then(|distribution| distribution.kind.as_ref()) {
+        Some(Kind::Choice(_)) => {
             return (0..len).map(|index| format!("space.{name}.choice[{index}]")).collect();
         }
-        Some(DistributionDraft::Uniform(_)) => "uniform",
-        Some(DistributionDraft::LogUniform(_)) => "log_uniform",
-        Some(DistributionDraft::IntUniform(..)) => "int_uniform",
-        Some(DistributionDraft::IntLogUniform(_)) => "int_log_uniform",
+        Some(Kind::Uniform(_)) => "uniform",
+        Some(Kind::LogUniform(_)) => "log_uniform",
+        Some(Kind::IntUniform(_)) => "int_uniform",
+        Some(Kind::IntLogUniform(_)) => "int_log_uniform",
         None => return Vec::new(),
     };
     ["low", "high"].map(|end| format!("space.{name}.{kind}.{end}")).into()
 }
 
 /// A boolean, a finite number or a word.
-pub(super) fn scalar(field: &str, raw: &RawValue, v: &mut Violations) -> Option<ParamValue> {
-    match raw {
-        RawValue::Scalar(ParamValue::Float(number)) if !number.is_finite() => {
+pub(super) fn scalar(field: &str, value: &Value, v: &mut Violations) -> Option<ParamValue> {
+    match params::scalar(value) {
+        Ok(ParamValue::Float(number)) if !number.is_finite() => {
             v.add(field, format!("must be finite, and {number} is not"));
             None
         }
-        RawValue::Scalar(value) => Some(value.clone()),
-        RawValue::Other(kind) => {
+        Ok(value) => Some(value),
+        Err(kind) => {
             v.add(field, format!("must be a number, a word or a boolean, and is {kind}"));
             None
         }

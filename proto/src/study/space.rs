@@ -1,27 +1,31 @@
 //! Checks a search space.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::limits::{CHOICE_TEXT_CHARS_MAX, CHOICES_MAX, INT_MAGNITUDE_MAX, PARAM_NAME_CHARS_MAX, PARAMS_MAX};
-use crate::space::{Distribution, ParamValue, Space};
-use crate::study_draft::{DistributionDraft, RangeDraft, RawValue};
-use crate::violation::Violations;
+use prost_types::Value;
+
+use trawl_domain::limits::{CHOICE_TEXT_CHARS_MAX, CHOICES_MAX, INT_MAGNITUDE_MAX, PARAM_NAME_CHARS_MAX, PARAMS_MAX};
+use trawl_domain::space::{Distribution, ParamValue, Space};
+use trawl_domain::violation::Violations;
 
 use super::settings::scalar;
+use crate::v1::{self, distribution::Kind};
 
 /// The parameters with which nothing is wrong.
-pub(super) fn check(drafts: &BTreeMap<String, Option<DistributionDraft>>, v: &mut Violations) -> Space {
-    if drafts.len() > PARAMS_MAX {
+pub(super) fn check(written: &HashMap<String, v1::Distribution>, v: &mut Violations) -> Space {
+    if written.len() > PARAMS_MAX {
         v.add(
             "space",
-            format!("has {} parameters; at most {PARAMS_MAX} are allowed", drafts.len()),
+            format!("has {} parameters; at most {PARAMS_MAX} are allowed", written.len()),
         );
     }
     let mut space = Space::new();
-    for (name, draft) in drafts.iter().take(PARAMS_MAX) {
+    // In one order, so that a refusal is the same each time.
+    let written: BTreeMap<_, _> = written.iter().collect();
+    for (name, written) in written.into_iter().take(PARAMS_MAX) {
         let field = format!("space.{name}");
         param_name(&field, name, v);
-        let distribution = match draft {
+        let distribution = match &written.kind {
             None => {
                 v.add(
                     field,
@@ -29,7 +33,7 @@ pub(super) fn check(drafts: &BTreeMap<String, Option<DistributionDraft>>, v: &mu
                 );
                 None
             }
-            Some(draft) => distribution(&field, draft, v),
+            Some(kind) => distribution(&field, kind, v),
         };
         if let Some(distribution) = distribution {
             space.insert(name.clone(), distribution);
@@ -53,26 +57,26 @@ fn param_name(field: &str, name: &str, v: &mut Violations) {
     }
 }
 
-fn distribution(field: &str, draft: &DistributionDraft, v: &mut Violations) -> Option<Distribution> {
-    match draft {
-        DistributionDraft::Choice(values) => choice(&format!("{field}.choice"), values, v),
-        DistributionDraft::Uniform(range) => {
-            let (low, high) = float_range(&format!("{field}.uniform"), *range, v)?;
+fn distribution(field: &str, kind: &Kind, v: &mut Violations) -> Option<Distribution> {
+    match kind {
+        Kind::Choice(list) => choice(&format!("{field}.choice"), &list.values, v),
+        Kind::Uniform(range) => {
+            let (low, high) = float_range(&format!("{field}.uniform"), range, v)?;
             Some(Distribution::Uniform { low, high })
         }
-        DistributionDraft::LogUniform(range) => {
+        Kind::LogUniform(range) => {
             let field = format!("{field}.log_uniform");
-            let (low, high) = float_range(&field, *range, v)?;
+            let (low, high) = float_range(&field, range, v)?;
             if low <= 0.0 {
                 v.add(format!("{field}.low"), format!("must be above 0, and {low} is not"));
                 return None;
             }
             Some(Distribution::LogUniform { low, high })
         }
-        DistributionDraft::IntUniform(range, step) => {
+        Kind::IntUniform(range) => {
             let field = format!("{field}.int_uniform");
-            let ends = int_range(&field, *range, v);
-            let step = step.unwrap_or(1);
+            let ends = int_range(&field, (range.low, range.high), v);
+            let step = range.step.unwrap_or(1);
             if step < 1 {
                 v.add(
                     format!("{field}.step"),
@@ -83,9 +87,9 @@ fn distribution(field: &str, draft: &DistributionDraft, v: &mut Violations) -> O
             let (low, high) = ends?;
             Some(Distribution::IntUniform { low, high, step })
         }
-        DistributionDraft::IntLogUniform(range) => {
+        Kind::IntLogUniform(range) => {
             let field = format!("{field}.int_log_uniform");
-            let (low, high) = int_range(&field, *range, v)?;
+            let (low, high) = int_range(&field, (range.low, range.high), v)?;
             if low < 1 {
                 v.add(format!("{field}.low"), format!("must be at least 1, and {low} is not"));
                 return None;
@@ -95,7 +99,7 @@ fn distribution(field: &str, draft: &DistributionDraft, v: &mut Violations) -> O
     }
 }
 
-fn choice(field: &str, values: &[RawValue], v: &mut Violations) -> Option<Distribution> {
+fn choice(field: &str, values: &[Value], v: &mut Violations) -> Option<Distribution> {
     if values.is_empty() || values.len() > CHOICES_MAX {
         v.add(
             field,
@@ -125,7 +129,7 @@ fn choice(field: &str, values: &[RawValue], v: &mut Violations) -> Option<Distri
     (chosen.len() == values.len()).then_some(Distribution::Choice(chosen))
 }
 
-fn float_range(field: &str, range: RangeDraft<f64>, v: &mut Violations) -> Option<(f64, f64)> {
+fn float_range(field: &str, range: &v1::FloatRange, v: &mut Violations) -> Option<(f64, f64)> {
     let end = |name: &str, value: Option<f64>, v: &mut Violations| match value {
         None => {
             v.add(format!("{field}.{name}"), "is missing");
@@ -154,7 +158,7 @@ fn float_range(field: &str, range: RangeDraft<f64>, v: &mut Violations) -> Optio
     Some((low, high))
 }
 
-fn int_range(field: &str, range: RangeDraft<i64>, v: &mut Violations) -> Option<(i64, i64)> {
+fn int_range(field: &str, range: (Option<i64>, Option<i64>), v: &mut Violations) -> Option<(i64, i64)> {
     let end = |name: &str, value: Option<i64>, v: &mut Violations| match value {
         None => {
             v.add(format!("{field}.{name}"), "is missing");
@@ -166,8 +170,8 @@ fn int_range(field: &str, range: RangeDraft<i64>, v: &mut Violations) -> Option<
         }
         value => value,
     };
-    let low = end("low", range.low, v);
-    let high = end("high", range.high, v);
+    let low = end("low", range.0, v);
+    let high = end("high", range.1, v);
     let (low, high) = (low?, high?);
     if low > high {
         v.add(

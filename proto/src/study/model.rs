@@ -2,33 +2,34 @@
 //!
 //! Sizes that parameters give are followed as ranges, so the answer costs nothing however many combinations there are.
 
+use trawl_domain::dataset::{DatasetShape, TargetShape};
+use trawl_domain::layer::{Flow, LayerKind, Range};
+use trawl_domain::limits::{LAYERS_MAX, NETWORK_PARAMS_MAX};
+use trawl_domain::space::ParamValue;
+use trawl_domain::study::LayerSpec;
+use trawl_domain::violation::Violations;
+
 use super::settings::Settings;
-use crate::dataset::{DatasetShape, TargetShape};
-use crate::layer::{Flow, LayerKind, Range};
-use crate::limits::{LAYERS_MAX, NETWORK_PARAMS_MAX};
-use crate::space::ParamValue;
-use crate::study::LayerSpec;
-use crate::study_draft::LayerDraft;
-use crate::violation::Violations;
+use crate::{layers, v1};
 
 /// The layers, if all is well with them.
 pub(super) fn check(
-    drafts: &[LayerDraft],
+    model: &[v1::Layer],
     shape: Option<DatasetShape>,
     settings: &mut Settings<'_>,
     v: &mut Violations,
 ) -> Option<Vec<LayerSpec>> {
-    if drafts.is_empty() || drafts.len() > LAYERS_MAX {
+    if model.is_empty() || model.len() > LAYERS_MAX {
         v.add(
             "model",
-            format!("must have 1 to {LAYERS_MAX} layers, and has {}", drafts.len()),
+            format!("must have 1 to {LAYERS_MAX} layers, and has {}", model.len()),
         );
         return None;
     }
-    let layers: Vec<Checked> = drafts
+    let layers: Vec<Checked> = model
         .iter()
         .enumerate()
-        .map(|(index, draft)| read(index, draft, settings, v))
+        .map(|(index, layer)| read(index, layer, settings, v))
         .collect();
     if let Some(shape) = shape {
         fit(&layers, shape, settings, v);
@@ -42,22 +43,22 @@ struct Checked {
     spec: Option<LayerSpec>,
 }
 
-fn read(index: usize, draft: &LayerDraft, settings: &mut Settings<'_>, v: &mut Violations) -> Checked {
-    let kind = LayerKind::named(&draft.kind);
-    let Some(kind) = kind else {
+fn read(index: usize, layer: &v1::Layer, settings: &mut Settings<'_>, v: &mut Violations) -> Checked {
+    let (name, written) = layers::written(layer).unwrap_or_default();
+    let Some(kind) = LayerKind::named(&name) else {
         let kinds = LayerKind::ALL.map(|kind| kind.name);
         v.add(
             format!("model[{index}]"),
             format!("is empty: name one of {}", kinds.join(", ")),
         );
-        return Checked { kind, spec: None };
+        return Checked { kind: None, spec: None };
     };
     let field = format!("model[{index}].{}", kind.name);
     // All of them are read, so that whatever is wrong is told at once.
     let values: Vec<_> = kind
         .settings
         .iter()
-        .map(|rule| settings.read(&field, rule, &draft.settings, v))
+        .map(|rule| settings.read(&field, rule, &written, v))
         .collect();
     let values: Option<Vec<_>> = values.into_iter().collect();
     Checked {

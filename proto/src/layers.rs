@@ -1,36 +1,36 @@
 //! Layers and settings in messages, read and written by their descriptors: a layer or a setting that is added to `study.proto` needs
 //! no line here.
 
+use std::collections::BTreeMap;
+
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
 use trawl_domain::layer::{Layer, LayerKind};
-use trawl_domain::study_draft::{LayerDraft, SettingDrafts};
 use trawl_domain::violation::Violation;
 
 use crate::json::dynamic;
-use crate::params::{raw_value, scalars, value};
+use crate::params::{scalars, value};
 use crate::v1;
 
-/// The settings of a message, by name: those of its fields that are values and are there.
-pub(crate) fn settings<M: prost::Message + prost::Name>(message: &M) -> SettingDrafts {
+/// Settings as they were written down, by name.
+pub(crate) type Settings = BTreeMap<String, prost_types::Value>;
+
+/// The settings of a message: those of its fields that are values and are there.
+pub(crate) fn settings<M: prost::Message + prost::Name>(message: &M) -> Settings {
     of_fields(&dynamic(message))
 }
 
-fn of_fields(message: &DynamicMessage) -> SettingDrafts {
-    let fields = message.fields().filter_map(|(field, value)| {
-        let value: prost_types::Value = value.as_message()?.transcode_to().ok()?;
-        Some((field.name().to_owned(), raw_value(value)))
-    });
-    fields.collect()
+fn of_fields(message: &DynamicMessage) -> Settings {
+    let fields = message.fields();
+    fields
+        .filter_map(|(field, value)| Some((field.name().to_owned(), value.as_message()?.transcode_to().ok()?)))
+        .collect()
 }
 
-/// Kind and settings of a layer as it was written down.
-pub(crate) fn layer_draft(layer: &v1::Layer) -> LayerDraft {
+/// Name of the kind and settings of a layer, as they were written down; `None` if it is of no kind.
+pub(crate) fn written(layer: &v1::Layer) -> Option<(String, Settings)> {
     let message = dynamic(layer);
-    let kind = message.fields().next();
-    kind.map_or_else(LayerDraft::default, |(field, value)| LayerDraft {
-        kind: field.name().to_owned(),
-        settings: value.as_message().map(of_fields).unwrap_or_default(),
-    })
+    let (field, value) = message.fields().next()?;
+    Some((field.name().to_owned(), of_fields(value.as_message()?)))
 }
 
 /// A layer with all of its settings known.
@@ -61,12 +61,12 @@ fn nested(message: &DynamicMessage, field: &str) -> DynamicMessage {
 /// # Errors
 /// It is of no known kind, or a setting is missing or does not follow its rule.
 pub(crate) fn layer_from_wire(index: usize, layer: &v1::Layer) -> Result<Layer, Violation> {
-    let draft = layer_draft(layer);
-    let kind = LayerKind::named(&draft.kind).ok_or_else(|| Violation {
+    let (name, settings) = written(layer).unwrap_or_default();
+    let kind = LayerKind::named(&name).ok_or_else(|| Violation {
         field: format!("layers[{index}]"),
         description: "is of no known kind".to_owned(),
     })?;
-    let settings = scalars(draft.settings);
+    let settings = scalars(settings);
     kind.layer(|rule| settings.get(rule.name).cloned())
         .map_err(|misfit| misfit.at("layers", index, kind))
 }

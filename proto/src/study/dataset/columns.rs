@@ -2,24 +2,27 @@
 
 use std::collections::BTreeSet;
 
-use crate::dataset::csv::names::NUMBERED;
-use crate::dataset::{Columns, Header};
-use crate::limits::{CSV_COLUMNS_MAX, FEATURES_MAX};
-use crate::space::ParamValue;
-use crate::study_draft::{ColumnsDraft, CsvDraft, RawValue};
-use crate::violation::Violations;
+use prost_types::Value;
+use prost_types::value::Kind;
+use trawl_domain::dataset::{Columns, Header, NUMBERED};
+use trawl_domain::limits::{CSV_COLUMNS_MAX, FEATURES_MAX};
+use trawl_domain::space::ParamValue;
+use trawl_domain::violation::Violations;
 
-pub(super) fn check(csv: &CsvDraft, v: &mut Violations) -> Columns {
+use crate::params::scalar;
+use crate::v1;
+
+pub(super) fn check(csv: &v1::CsvDataset, v: &mut Violations) -> Columns {
     let header = match csv.header {
         None => Header::Checked,
         Some(true) => Header::Present,
         Some(false) => Header::Absent,
     };
     let none = Vec::new();
-    let features = match &csv.features {
+    let features = match csv.features.as_ref().map(|features| &features.kind) {
         None => &none,
-        Some(ColumnsDraft::List(features)) => features,
-        Some(ColumnsDraft::Other(_)) => {
+        Some(Some(Kind::ListValue(features))) => &features.values,
+        Some(_) => {
             v.add("dataset.csv.features", "must be a list of columns, as [a, b]");
             &none
         }
@@ -57,33 +60,33 @@ pub(super) fn check(csv: &CsvDraft, v: &mut Violations) -> Columns {
 }
 
 /// The name of a column. Those of a file without a header have numbers.
-fn column(field: &str, column: &RawValue, header: Header, v: &mut Violations) -> Option<String> {
+fn column(field: &str, column: &Value, header: Header, v: &mut Violations) -> Option<String> {
     let is_numbered = header == Header::Absent;
     let numbers = format!("a file with header: false has columns 0 to {}", CSV_COLUMNS_MAX - 1);
-    let reason = match column {
-        RawValue::Scalar(ParamValue::Text(name)) if name.is_empty() => "is empty".to_owned(),
-        RawValue::Scalar(ParamValue::Text(name)) if is_numbered => {
+    let reason = match scalar(column) {
+        Ok(ParamValue::Text(name)) if name.is_empty() => "is empty".to_owned(),
+        Ok(ParamValue::Text(name)) if is_numbered => {
             let number = name
                 .strip_prefix(NUMBERED)
                 .and_then(|number| number.parse::<usize>().ok());
-            if number.is_some_and(|number| number < CSV_COLUMNS_MAX && *name == format!("{NUMBERED}{number}")) {
-                return Some(name.clone());
+            if number.is_some_and(|number| number < CSV_COLUMNS_MAX && name == format!("{NUMBERED}{number}")) {
+                return Some(name);
             }
             format!("'{name}' is no column: {numbers}, which are also called {NUMBERED}0 and so on")
         }
-        RawValue::Scalar(ParamValue::Text(name)) => return Some(name.clone()),
-        RawValue::Scalar(ParamValue::Int(number)) if is_numbered => {
-            match usize::try_from(*number).ok().filter(|number| *number < CSV_COLUMNS_MAX) {
+        Ok(ParamValue::Text(name)) => return Some(name),
+        Ok(ParamValue::Int(number)) if is_numbered => {
+            match usize::try_from(number).ok().filter(|number| *number < CSV_COLUMNS_MAX) {
                 Some(number) => return Some(format!("{NUMBERED}{number}")),
                 None => format!("{number} is no column: {numbers}"),
             }
         }
-        RawValue::Scalar(ParamValue::Int(number)) => format!(
+        Ok(ParamValue::Int(number)) => format!(
             "is a number, and columns are taken by number only with header: false; a column that is called {number} is written \
              '{number}', in quotes"
         ),
-        RawValue::Scalar(other) => format!("must be the name of a column, and {other} is not"),
-        RawValue::Other(kind) => format!("must be the name of a column, and is {kind}"),
+        Ok(other) => format!("must be the name of a column, and {other} is not"),
+        Err(kind) => format!("must be the name of a column, and is {kind}"),
     };
     v.add(field, reason);
     None

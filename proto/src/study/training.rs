@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use trawl_domain::dataset::DatasetShape;
+use trawl_domain::fold::{Split, Validation};
+use trawl_domain::limits::EPOCH_REPORTS_MAX;
+use trawl_domain::loss::Loss;
+use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::space::ParamValue;
+use trawl_domain::study::{BATCH_SIZE, EPOCHS, OPTIMIZER, Setting, TrainingSpec};
+use trawl_domain::violation::Violations;
+
 use super::settings::Settings;
 use super::word;
-use crate::dataset::DatasetShape;
-use crate::fold::{Split, Validation};
-use crate::limits::EPOCH_REPORTS_MAX;
-use crate::loss::Loss;
-use crate::optimizer::{Hyperparameters, Optimizer};
-use crate::space::ParamValue;
-use crate::study::{BATCH_SIZE, EPOCHS, OPTIMIZER, Setting, TrainingSpec};
-use crate::study_draft::{SettingDrafts, TrainingDraft};
-use crate::violation::Violations;
+use crate::{layers, v1};
 
 /// The settings of `training` with which nothing is wrong: some rules look at one of them alone.
 pub(super) struct SoundTraining {
@@ -35,24 +36,21 @@ impl SoundTraining {
     }
 }
 
-pub(super) fn check(
-    training: Option<&TrainingDraft>,
-    settings: &mut Settings<'_>,
-    v: &mut Violations,
-) -> SoundTraining {
-    let missing = TrainingDraft::default();
+pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>, v: &mut Violations) -> SoundTraining {
+    let missing = v1::Training::default();
     if training.is_none() {
         v.add("training", "is missing");
     }
-    let draft = training.unwrap_or(&missing);
-    let loss = word::<Loss>("training.loss", &draft.loss, None, v);
-    let mut read = |rule| settings.read("training", rule, &draft.settings, v);
+    let training = training.unwrap_or(&missing);
+    let written = layers::settings(training);
+    let loss = word::<Loss>("training.loss", &training.loss, None, v);
+    let mut read = |rule| settings.read("training", rule, &written, v);
     let optimizer = read(&OPTIMIZER);
     let (batch_size, epochs) = (read(&BATCH_SIZE), read(&EPOCHS));
     // All of them are read, so that whatever is wrong is told at once.
     let hyperparameters = Hyperparameters::SETTINGS.map(|rule| Some((rule.name, read(rule)?)));
     if let Some(optimizer) = &optimizer {
-        note_foreign_settings(optimizer, &draft.settings, settings, v);
+        note_foreign_settings(optimizer, &written, settings, v);
     }
     SoundTraining {
         loss,
@@ -64,11 +62,11 @@ pub(super) fn check(
 }
 
 /// A setting that no optimizer of the study has would be given in vain.
-fn note_foreign_settings(optimizer: &Setting, drafts: &SettingDrafts, settings: &Settings<'_>, v: &mut Violations) {
+fn note_foreign_settings(optimizer: &Setting, written: &layers::Settings, settings: &Settings<'_>, v: &mut Violations) {
     let optimizers: Vec<Optimizer> = settings.values(optimizer).filter_map(ParamValue::as_word).collect();
     for rule in Hyperparameters::SETTINGS {
         let is_had = |optimizer: &&Optimizer| optimizer.has(rule);
-        if drafts.contains_key(rule.name) && !optimizers.iter().any(|optimizer| is_had(&optimizer)) {
+        if written.contains_key(rule.name) && !optimizers.iter().any(|optimizer| is_had(&optimizer)) {
             let owners: Vec<&str> = Optimizer::ALL
                 .iter()
                 .filter(is_had)

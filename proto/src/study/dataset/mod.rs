@@ -2,82 +2,19 @@
 
 mod columns;
 
-use crate::dataset::{ArrayNames, Arrays, FASHION_MNIST_FILES, Format, Layout, Part, ReadError};
-use crate::limits::PATH_BYTES_MAX;
-use crate::study_draft::{DatasetDraft, NpzDraft};
-use crate::violation::Violations;
+use trawl_domain::dataset::{
+    ArrayNames, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, Source,
+};
+use trawl_domain::limits::PATH_BYTES_MAX;
+use trawl_domain::violation::Violations;
 
-/// A dataset whose files are named well.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Source {
-    /// How its files are read.
-    pub format: Format,
-    /// Files of the training part.
-    pub train: Part<FileRef>,
-    /// Files of the test part, which has no targets where nobody has labelled it.
-    pub test: Option<Part<FileRef>>,
-    /// Whether the test part may have the rows of the training part.
-    pub test_is_train: bool,
-}
-
-impl Source {
-    /// The field to be mended for what is wrong with a file of the training or of the test part. A column that is missing is the
-    /// mistake of the field that names it, if that is for this part alone: what the training part has is named well.
-    pub fn field_of(&self, is_test: bool, error: &ReadError) -> String {
-        let part = self.test.as_ref().filter(|_| is_test).unwrap_or(&self.train);
-        let file = part
-            .targets
-            .as_ref()
-            .filter(|_| error.in_targets)
-            .unwrap_or(&part.features);
-        let named = error.column.as_ref().and_then(|name| match &self.format {
-            Format::Csv(columns) if !is_test => {
-                let place = columns.features.iter().position(|feature| feature == name);
-                Some(place.map_or_else(|| "csv.target".to_owned(), |place| format!("csv.features[{place}]")))
-            }
-            Format::Npz(arrays, _) if !is_test => {
-                let is_features = arrays.train.features == *name;
-                Some(if is_features { "npz.features" } else { "npz.target" }.to_owned())
-            }
-            Format::Npz(arrays, _) if arrays.test.features == *name => {
-                (arrays.train.features != *name).then(|| "npz.test_features".to_owned())
-            }
-            Format::Npz(arrays, _) => {
-                (arrays.train.target.as_ref() != Some(name)).then(|| "npz.test_target".to_owned())
-            }
-            _ => None,
-        });
-        named.map_or_else(|| file.field.clone(), |field| format!("dataset.{field}"))
-    }
-}
-
-/// A file that a study names.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileRef {
-    /// The field that names it.
-    pub field: String,
-    /// Where it is.
-    pub place: FilePlace,
-}
-
-/// Where a file is.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FilePlace {
-    /// A path, or `sha256:` and the hash of a file that was registered.
-    Named(String),
-    /// A file of FashionMNIST, by its name and the hash of its plain bytes.
-    FashionMnist {
-        /// Name.
-        name: &'static str,
-        /// SHA-256 in hexadecimal.
-        sha256: &'static str,
-    },
-}
+use crate::v1::{self, dataset::Kind};
 
 /// The files of a dataset, if all is well with their names.
-pub(super) fn check(dataset: Option<&DatasetDraft>, test_is_train: bool, v: &mut Violations) -> Option<Source> {
+pub(super) fn check(dataset: Option<&v1::Dataset>, v: &mut Violations) -> Option<Source> {
     let before = v.iter().count();
-    let (format, train, test) = match dataset {
+    let test_is_train = dataset.is_some_and(|dataset| dataset.test_is_train);
+    let (format, train, test) = match dataset.and_then(|dataset| dataset.kind.as_ref()) {
         None => {
             v.add(
                 "dataset",
@@ -85,27 +22,27 @@ pub(super) fn check(dataset: Option<&DatasetDraft>, test_is_train: bool, v: &mut
             );
             return None;
         }
-        Some(DatasetDraft::FashionMnist) => {
+        Some(Kind::FashionMnist(_)) => {
             let part = |first: usize| Part {
                 features: fashion_mnist(first),
                 targets: Some(fashion_mnist(first + 1)),
             };
             (Format::FashionMnist, part(0), Some(part(2)))
         }
-        Some(DatasetDraft::Csv(csv)) => {
+        Some(Kind::Csv(csv)) => {
             let columns = columns::check(csv, v);
             let train = single(file("dataset.csv.train", &csv.train, "is missing", v));
             let test = (!csv.test.is_empty()).then(|| single(file("dataset.csv.test", &csv.test, "", v)));
             (Format::Csv(columns), train, test)
         }
-        Some(DatasetDraft::Npz(npz)) => npz_files(npz, v),
-        Some(DatasetDraft::Idx(idx)) => {
+        Some(Kind::Npz(npz)) => npz_files(npz, v),
+        Some(Kind::Idx(idx)) => {
             let train = [("train_images", &idx.train_images), ("train_labels", &idx.train_labels)];
             let test = [("test_images", &idx.test_images), ("test_labels", &idx.test_labels)];
             let format = Format::Idx(layout("idx", &idx.layout, v));
             (format, train_pair("idx", train, v), test_pair("idx", test, v))
         }
-        Some(DatasetDraft::Npy(npy)) => {
+        Some(Kind::Npy(npy)) => {
             let train = [
                 ("train_features", &npy.train_features),
                 ("train_targets", &npy.train_targets),
@@ -225,7 +162,7 @@ fn layout(kind: &str, word: &str, v: &mut Violations) -> Option<Layout> {
 }
 
 /// One archive a part, or one of both; what is left out of the test part is as in the training part.
-fn npz_files(npz: &NpzDraft, v: &mut Violations) -> (Format, Part<FileRef>, Option<Part<FileRef>>) {
+fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> (Format, Part<FileRef>, Option<Part<FileRef>>) {
     let train = file("dataset.npz.train", &npz.train, "is missing", v);
     for (field, name, is_required) in [
         ("features", &npz.features, true),
