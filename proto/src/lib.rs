@@ -15,7 +15,7 @@ mod texts;
 
 pub use json::{JsonError, JsonErrors, from_json, to_json};
 pub use params::{params_from_struct, params_to_struct};
-pub use status::{by_field, invalid};
+pub use status::{by_field, invalid, retry_after, retry_later};
 pub use study::study_draft;
 
 /// Generated from `trawl/v1/*.proto`.
