@@ -16,7 +16,7 @@ mod texts;
 
 pub use json::{JsonError, JsonErrors, from_json, to_json};
 pub use params::{params_from_struct, params_to_struct};
-pub use status::{by_field, invalid};
+pub use status::{by_field, invalid, retry_after, retry_later};
 
 /// Generated from `trawl/v1/*.proto`.
 pub mod v1 {

@@ -1,15 +1,15 @@
 //! What the coordinator does. One file a step of a trial's way:
 //! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`report_epochs`] → [`finish_job`] → `finish_trials` →
-//! `finish_study` → [`refit_study`]; beside it the users' other wishes, lost workers in [`expire_leases`], and who may call in
-//! [`door`].
+//! `finish_study` → [`refit_study`]; beside it the users' other wishes, lost workers in [`expire_leases`], and who calls, and how
+//! often, in [`auth`] and [`rate_limit`].
 
+pub mod auth;
 pub mod be_present;
 pub mod bound_readers;
 pub mod cancel_study;
 pub mod dataset_dir;
 pub mod delete_study;
 mod differences;
-pub mod door;
 mod epoch_order;
 pub mod expire_leases;
 mod finish_job;
@@ -25,6 +25,7 @@ pub mod lease_job;
 pub mod pause_study;
 pub mod plan_trials;
 pub mod quotas;
+pub mod rate_limit;
 mod read_dataset;
 pub mod read_study;
 pub mod refit_study;

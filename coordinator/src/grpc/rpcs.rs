@@ -1,4 +1,5 @@
-//! Which RPC is for whom, and what its calls may take: one table. An RPC that is not in it is answered to nobody.
+//! The table of RPCs: who may call each, how soon its request has to come and how long its messages may be, and in which queue it
+//! waits. An RPC without a row is answered to nobody.
 
 use std::time::Duration;
 
@@ -25,62 +26,59 @@ const WRITERS: Audience = Roles(&[Role::Admin, Role::User]);
 pub const READERS: Audience = Roles(&[Role::Admin, Role::User, Role::Reader]);
 const WORKERS: Audience = Roles(&[Role::Admin, Role::Worker]);
 
-/// What is held of an RPC: who may call it, and what its calls may take.
+/// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Rpc {
     /// As `/package.Service/Rpc`.
     pub path: &'static str,
     /// Who may call it.
     pub audience: Audience,
+    /// How soon its request has to come.
+    pub deadline: Deadline,
     /// Bytes of one message of its request. What is announced to be longer is refused before it comes.
     pub message_bytes_max: usize,
-    /// How its request comes.
-    pub comes: Comes,
-    /// Which places its calls take.
-    pub places: Places,
-    /// What a call waits for before it is worked on.
-    pub turn: Option<Turn>,
+    /// Which limits its calls are held to.
+    pub queue: Queue,
 }
 
-/// How a request comes.
+/// How soon a request has to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comes {
-    /// As one message, within this time.
+pub enum Deadline {
+    /// One message, within this time.
     Whole(Duration),
-    /// As messages one after the other, the first of them within this time, if it is in a hurry.
-    Stream(Option<Duration>),
+    /// The first of a stream of messages, within this time.
+    First(Duration),
+    /// A stream of messages, in no hurry.
+    Never,
 }
 
-/// Sorts of places: who takes all of one sort is in the way of no other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Places {
+/// Calls that are admitted together ([`super::admission`]): whoever takes all of one queue is in the way of no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Queue {
     /// Questions of strangers that are answered at once.
     Probes,
     /// Streams of strangers.
-    Watches,
-    /// Calls of users and readers; an admin's have places of their own.
-    Users,
+    HealthWatches,
     /// Streams that ask what there is to call.
     Reflection,
     /// What admins do about tokens.
-    Access,
-    /// Calls of workers.
-    Workers,
+    Tokens,
+    /// Calls of users and readers.
+    Users,
+    /// The same of admins, whatever the table says.
+    Admins,
+    /// Studies, each of which waits for its turn to be read and checked.
+    Submissions,
+    /// Files that go out to users.
+    UserDownloads,
     /// Files that users send.
     UserUploads,
+    /// Calls of workers.
+    Workers,
+    /// Files that go out to workers.
+    WorkerDownloads,
     /// Files that workers send.
     WorkerUploads,
-}
-
-/// What calls wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// A study is checked.
-    Submission,
-    /// A file goes out to a user.
-    UserFile,
-    /// A file goes out to a worker.
-    WorkerFile,
 }
 
 /// Names, numbers and page tokens.
@@ -90,39 +88,44 @@ const LEASES_BYTES: usize = 8 << 10;
 /// A release tells what went wrong, as libraries put it.
 const RELEASE_BYTES: usize = 64 << 10;
 /// A piece of a file, and what is said about it.
-const PIECE_BYTES: usize = CHUNK_BYTES_MAX + SMALL_BYTES;
+pub(super) const PIECE_BYTES: usize = CHUNK_BYTES_MAX + SMALL_BYTES;
 /// A study with its 64 parameters of 256 choices fits many times.
 const STUDY_BYTES: usize = 1 << 20;
-/// How long a request may take to come, and the first piece of a file.
+/// How long a request may take to come.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
-/// The same of a study, which keeps others from their turns meanwhile.
-const STUDY_WITHIN: Duration = Duration::from_secs(10);
+/// The same of a study, and of the first piece of a file, which keep others from their turns meanwhile.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 
-const fn small(path: &'static str, audience: Audience, places: Places) -> Rpc {
+const fn small(path: &'static str, audience: Audience, queue: Queue) -> Rpc {
     Rpc {
         path,
         audience,
+        deadline: Deadline::Whole(REQUEST_WITHIN),
         message_bytes_max: SMALL_BYTES,
-        comes: Comes::Whole(REQUEST_WITHIN),
-        places,
-        turn: None,
+        queue,
     }
 }
 
 const fn of_users(path: &'static str, audience: Audience) -> Rpc {
-    small(path, audience, Places::Users)
+    small(path, audience, Queue::Users)
 }
 
 const fn of_workers(path: &'static str) -> Rpc {
-    small(path, WORKERS, Places::Workers)
+    small(path, WORKERS, Queue::Workers)
 }
 
-const fn of_everybody_known(path: &'static str) -> Rpc {
-    small(path, Known, Places::Reflection).comes(Comes::Stream(None))
+const fn of_reflection(path: &'static str) -> Rpc {
+    small(path, Known, Queue::Reflection).within(Deadline::Never)
 }
 
 const fn of_admins(path: &'static str) -> Rpc {
-    small(path, ADMINS, Places::Access)
+    small(path, ADMINS, Queue::Tokens)
+}
+
+const fn upload(path: &'static str, audience: Audience, queue: Queue) -> Rpc {
+    small(path, audience, queue)
+        .with_messages_of(PIECE_BYTES)
+        .within(Deadline::First(TURN_WITHIN))
 }
 
 impl Rpc {
@@ -131,29 +134,28 @@ impl Rpc {
         self
     }
 
-    const fn comes(mut self, comes: Comes) -> Self {
-        self.comes = comes;
+    const fn within(mut self, deadline: Deadline) -> Self {
+        self.deadline = deadline;
         self
     }
 
-    const fn in_turn(mut self, turn: Turn) -> Self {
-        self.turn = Some(turn);
+    const fn queued(mut self, queue: Queue) -> Self {
+        self.queue = queue;
         self
     }
 
-    /// A file that comes in.
-    const fn of_pieces(self) -> Self {
-        self.with_messages_of(PIECE_BYTES)
-            .comes(Comes::Stream(Some(REQUEST_WITHIN)))
+    /// True if its request is a stream of messages.
+    pub const fn is_stream(&self) -> bool {
+        !matches!(self.deadline, Deadline::Whole(_))
     }
 }
 
-/// All RPCs. Their streams that are in no hurry end with the token of whoever opened them, or with the coordinator.
-pub const TABLE: &[Rpc] = &[
+/// All RPCs. Their streams end with the token of whoever opened them, or with the coordinator.
+pub const RPCS: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/CreateStudy", WRITERS)
         .with_messages_of(STUDY_BYTES)
-        .comes(Comes::Whole(STUDY_WITHIN))
-        .in_turn(Turn::Submission),
+        .within(Deadline::Whole(TURN_WITHIN))
+        .queued(Queue::Submissions),
     of_users("/trawl.v1.StudyService/GetStudy", READERS),
     of_users("/trawl.v1.StudyService/ListStudies", READERS),
     of_users("/trawl.v1.StudyService/WatchStudy", READERS),
@@ -168,35 +170,35 @@ pub const TABLE: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/RefitStudy", WRITERS),
     of_users("/trawl.v1.StudyService/ListWorkers", READERS),
     of_users("/trawl.v1.StudyService/ListArtifacts", READERS),
-    of_users("/trawl.v1.StudyService/GetArtifact", READERS).in_turn(Turn::UserFile),
-    small("/trawl.v1.StudyService/PutDataset", WRITERS, Places::UserUploads).of_pieces(),
+    of_users("/trawl.v1.StudyService/GetArtifact", READERS).queued(Queue::UserDownloads),
+    upload("/trawl.v1.StudyService/PutDataset", WRITERS, Queue::UserUploads),
     of_workers("/trawl.v1.WorkerService/RegisterWorker"),
     of_workers("/trawl.v1.WorkerService/UnregisterWorker"),
     of_workers("/trawl.v1.WorkerService/LeaseJobs"),
     of_workers("/trawl.v1.WorkerService/Heartbeat").with_messages_of(LEASES_BYTES),
     of_workers("/trawl.v1.WorkerService/ReportEpochs")
         .with_messages_of(LEASES_BYTES)
-        .comes(Comes::Stream(None)),
+        .within(Deadline::Never),
     of_workers("/trawl.v1.WorkerService/FinishJob"),
     of_workers("/trawl.v1.WorkerService/ReleaseJob").with_messages_of(RELEASE_BYTES),
-    small("/trawl.v1.WorkerService/PutArtifact", WORKERS, Places::WorkerUploads).of_pieces(),
-    small("/trawl.v1.WorkerService/PutCheckpoint", WORKERS, Places::WorkerUploads).of_pieces(),
-    of_workers("/trawl.v1.WorkerService/GetCheckpoint").in_turn(Turn::WorkerFile),
-    of_workers("/trawl.v1.WorkerService/GetDataset").in_turn(Turn::WorkerFile),
+    upload("/trawl.v1.WorkerService/PutArtifact", WORKERS, Queue::WorkerUploads),
+    upload("/trawl.v1.WorkerService/PutCheckpoint", WORKERS, Queue::WorkerUploads),
+    of_workers("/trawl.v1.WorkerService/GetCheckpoint").queued(Queue::WorkerDownloads),
+    of_workers("/trawl.v1.WorkerService/GetDataset").queued(Queue::WorkerDownloads),
     of_admins("/trawl.v1.AccessService/CreateToken"),
     of_admins("/trawl.v1.AccessService/ListTokens"),
     of_admins("/trawl.v1.AccessService/RevokeToken"),
     // What there is to call is no secret, but nothing for strangers either.
-    of_everybody_known("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
-    of_everybody_known("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
+    of_reflection("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
+    of_reflection("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
     // Probes have no token.
-    small("/grpc.health.v1.Health/Check", Everybody, Places::Probes),
-    small("/grpc.health.v1.Health/Watch", Everybody, Places::Watches),
+    small("/grpc.health.v1.Health/Check", Everybody, Queue::Probes),
+    small("/grpc.health.v1.Health/Watch", Everybody, Queue::HealthWatches),
 ];
 
 /// The RPC of this path; `None` for one that is not in the table.
-pub fn rpc(path: &str) -> Option<&'static Rpc> {
-    TABLE.iter().find(|rpc| rpc.path == path)
+pub fn find(path: &str) -> Option<&'static Rpc> {
+    RPCS.iter().find(|rpc| rpc.path == path)
 }
 
 impl Audience {
@@ -216,7 +218,7 @@ mod tests {
     use prost_reflect::DescriptorPool;
 
     use super::*;
-    use crate::app::door::Caller;
+    use crate::app::auth::Caller;
 
     /// The paths of all RPCs that this coordinator serves, by their descriptors, and whether their requests are streams.
     fn served() -> BTreeMap<String, bool> {
@@ -243,17 +245,17 @@ mod tests {
 
     #[test]
     fn every_rpc_is_in_the_table_once_and_nothing_else_is() {
-        let listed: BTreeSet<String> = TABLE.iter().map(|rpc| rpc.path.to_owned()).collect();
-        assert_eq!(listed.len(), TABLE.len(), "an RPC is listed twice");
+        let listed: BTreeSet<String> = RPCS.iter().map(|rpc| rpc.path.to_owned()).collect();
+        assert_eq!(listed.len(), RPCS.len(), "an RPC is listed twice");
         assert_eq!(listed, served().into_keys().collect());
-        assert!(rpc("/trawl.v1.StudyService/Unheard").is_none());
+        assert!(find("/trawl.v1.StudyService/Unheard").is_none());
     }
 
     #[test]
     fn a_request_that_is_no_stream_is_one_message_and_small_but_for_studies_and_releases() {
         for (path, is_stream) in served() {
-            let rpc = rpc(&path).expect("it is listed");
-            assert_eq!(matches!(rpc.comes, Comes::Stream(_)), is_stream, "{path}");
+            let rpc = find(&path).expect("it is listed");
+            assert_eq!(rpc.is_stream(), is_stream, "{path}");
             let is_larger = ["/CreateStudy", "/ReleaseJob"].iter().any(|name| path.ends_with(name));
             assert_eq!(
                 rpc.message_bytes_max > LEASES_BYTES,
@@ -264,23 +266,28 @@ mod tests {
     }
 
     #[test]
-    fn strangers_workers_and_admins_have_places_of_their_own() {
-        for rpc in TABLE {
-            let expected = match rpc.path.split('/').nth(1) {
-                Some("trawl.v1.WorkerService") => [Places::Workers, Places::WorkerUploads],
-                Some("trawl.v1.AccessService") => [Places::Access; 2],
-                Some("grpc.health.v1.Health") => [Places::Probes, Places::Watches],
-                Some(reflection) if reflection.starts_with("grpc.reflection.") => [Places::Reflection; 2],
-                _ => [Places::Users, Places::UserUploads],
+    fn strangers_workers_and_admins_have_queues_of_their_own() {
+        for rpc in RPCS {
+            let expected: &[Queue] = match rpc.path.split('/').nth(1) {
+                Some("trawl.v1.WorkerService") => &[Queue::Workers, Queue::WorkerDownloads, Queue::WorkerUploads],
+                Some("trawl.v1.AccessService") => &[Queue::Tokens],
+                Some("grpc.health.v1.Health") => &[Queue::Probes, Queue::HealthWatches],
+                Some(reflection) if reflection.starts_with("grpc.reflection.") => &[Queue::Reflection],
+                _ => &[
+                    Queue::Users,
+                    Queue::Submissions,
+                    Queue::UserDownloads,
+                    Queue::UserUploads,
+                ],
             };
-            assert!(expected.contains(&rpc.places), "{}", rpc.path);
+            assert!(expected.contains(&rpc.queue), "{}", rpc.path);
         }
     }
 
     #[test]
     fn without_a_token_nobody_makes_tokens_nor_is_a_worker_where_workers_have_one() {
         let may = |caller: Caller, service: &str| {
-            let rpcs = TABLE.iter().filter(|rpc| rpc.path.starts_with(service));
+            let rpcs = RPCS.iter().filter(|rpc| rpc.path.starts_with(service));
             let admitted: Vec<bool> = rpcs.map(|rpc| rpc.audience.admits(caller.roles())).collect();
             assert!(admitted.iter().all(|one| *one == admitted[0]), "{service}");
             admitted[0]
@@ -295,7 +302,7 @@ mod tests {
     #[test]
     fn roles_have_what_they_are_for_and_no_more() {
         let of = |role: Role| -> Vec<&str> {
-            let of_trawl = TABLE.iter().filter(|rpc| rpc.path.starts_with("/trawl."));
+            let of_trawl = RPCS.iter().filter(|rpc| rpc.path.starts_with("/trawl."));
             of_trawl
                 .filter(|rpc| rpc.audience.admits(&[role]))
                 .map(|rpc| rpc.path)
