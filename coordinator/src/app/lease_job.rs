@@ -208,7 +208,7 @@ async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecor
 
 /// The value that a trial has to reach for its files to be kept, once there are as many as that.
 async fn third_best(conn: &mut Connection, study_id: StudyId) -> Result<Option<f64>, AppError> {
-    let best = trials::best(conn, study_id, TRIALS_KEPT).await?;
+    let best = trials::best(conn, &[study_id], TRIALS_KEPT).await?;
     let last = best.get(TRIALS_KEPT as usize - 1);
     Ok(last.and_then(|trial| trial.value).map(|value| value.mean))
 }

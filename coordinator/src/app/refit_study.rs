@@ -34,7 +34,7 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
         )));
     }
     let chosen = match trial {
-        None => trials::best(&mut tx, record.study_id, 1)
+        None => trials::best(&mut tx, &[record.study_id], 1)
             .await?
             .into_iter()
             .next()
@@ -55,7 +55,7 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
         .into_iter()
         .find(|refit| refit.refit == number);
     let refit = refit.ok_or_else(|| AppError::Internal(format!("refit {number} is not there")))?;
-    let asked = studies::ask_more(&mut tx, record.study_id, study.refit_epoch_reports()).await?;
+    let asked = studies::reserve_epochs(&mut tx, record.study_id, study.refit_epoch_reports()).await?;
     let quota = app.settings.quotas.study_epoch_reports;
     if asked > quota {
         return Err(AppError::Exhausted(format!(
