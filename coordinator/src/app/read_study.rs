@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use trawl_domain::id::StudyId;
 use trawl_domain::seed::Owner;
+use trawl_domain::study::Study;
 
-use super::{App, AppError, load_study, study_not_found};
+use super::{App, AppError, study_not_found};
 use crate::files::Pieces;
 use crate::store::Connection;
 use crate::store::artifacts::{self, ArtifactRecord, Position};
@@ -35,7 +36,7 @@ pub struct StudyView {
 pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let record = app.find_study(study).await?;
     let mut conn = app.pool.acquire().await?;
-    let views = views(&mut conn, vec![record]).await?;
+    let views = views(app, &mut conn, vec![record]).await?;
     views.into_iter().next().ok_or_else(|| study_not_found(study))
 }
 
@@ -47,11 +48,11 @@ pub async fn list_studies(
 ) -> Result<Vec<StudyView>, AppError> {
     let mut conn = app.pool.acquire().await?;
     let records = studies::page(&mut conn, after, limit).await?;
-    views(&mut conn, records).await
+    views(app, &mut conn, records).await
 }
 
 /// What there is of studies, read of all of them at once.
-async fn views(conn: &mut Connection, records: Vec<StudyRecord>) -> Result<Vec<StudyView>, AppError> {
+async fn views(app: &App, conn: &mut Connection, records: Vec<StudyRecord>) -> Result<Vec<StudyView>, AppError> {
     let ids: Vec<StudyId> = records.iter().map(|record| record.study_id).collect();
     let mut refits = refits::of_studies(conn, &ids).await?;
     let mut artifacts = artifacts::of_refits(conn, &ids).await?;
@@ -62,19 +63,27 @@ async fn views(conn: &mut Connection, records: Vec<StudyRecord>) -> Result<Vec<S
         let refits = refits.extract_if(.., |refit| refit.study_id == id).collect();
         let artifacts = artifacts.extract_if(.., |artifact| artifact.study_id == id).collect();
         let best = best.extract_if(.., |trial| trial.study_id == id).next();
-        view(record, running.get(&id).copied().unwrap_or(0), best, refits, artifacts)
+        let study = app.listed_study(&record)?;
+        Ok(view(
+            &study.study,
+            record,
+            running.get(&id).copied().unwrap_or(0),
+            best,
+            refits,
+            artifacts,
+        ))
     });
     views.collect()
 }
 
 fn view(
+    study: &Study,
     record: StudyRecord,
     trials_running: u32,
     best: Option<TrialRecord>,
     refits: Vec<RefitRecord>,
     mut artifacts: Vec<ArtifactRecord>,
-) -> Result<StudyView, AppError> {
-    let study = load_study(&record)?;
+) -> StudyView {
     // Until the search ends, the refit that will end the study is counted in advance.
     let refit_count = (refits.len() as u64).max(u64::from(study.refit.is_some()));
     let epochs_total = study
@@ -92,13 +101,13 @@ fn view(
             )
         })
         .collect();
-    Ok(StudyView {
+    StudyView {
         trials_running,
         best,
         refits: with_artifacts,
         epochs_total,
         record,
-    })
+    }
 }
 
 /// A page of trials by number, from `first` on.

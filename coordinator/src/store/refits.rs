@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
-use trawl_domain::id::StudyId;
+use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::metric::TrialValue;
 use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
@@ -155,12 +155,19 @@ pub async fn lock_unfinished(
     .transpose()
 }
 
-/// Notes that a job of a refit was leased.
-pub async fn start(conn: &mut Connection, study_id: StudyId, refit: u32) -> Result<(), StoreError> {
+/// Notes that jobs were leased: their refits run.
+pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
+    let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     sqlx::query!(
-        "UPDATE trawl_store.refits SET state = 'running' WHERE study_id = $1 AND refit = $2 AND state = 'queued'",
-        study_id.0,
-        int(refit),
+        "UPDATE trawl_store.refits r SET state = 'running'
+         FROM (SELECT q.study_id, q.refit
+               FROM trawl_store.refits q
+               WHERE (q.study_id, q.refit) IN (SELECT j.study_id, j.refit FROM trawl_store.jobs j WHERE j.job_id = ANY($1))
+                 AND q.state = 'queued'
+               ORDER BY q.study_id, q.refit
+               FOR NO KEY UPDATE) queued
+         WHERE r.study_id = queued.study_id AND r.refit = queued.refit",
+        &jobs,
     )
     .execute(conn)
     .await?;

@@ -127,12 +127,15 @@ pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<S
         .transpose()
 }
 
-/// A study as it stands, without a lock.
-pub async fn get(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
-    select_studies!("WHERE study_id = $1", study_id.0,)
-        .fetch_one(conn)
+/// Studies as they stand, without a lock.
+pub async fn get(conn: &mut Connection, studies: &[StudyId]) -> Result<Vec<StudyRecord>, StoreError> {
+    let ids: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
+    select_studies!("WHERE study_id = ANY($1)", &ids,)
+        .fetch_all(conn)
         .await?
-        .try_into()
+        .into_iter()
+        .map(StudyRecord::try_from)
+        .collect()
 }
 
 /// Locks a study until the transaction ends. The last lock that a transaction takes.
