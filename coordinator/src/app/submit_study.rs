@@ -161,7 +161,7 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
         test_is_labelled: checked.files.test_is_labelled,
         shape: study.shape,
         max_trials: study.max_trials,
-        epochs_asked: asked,
+        epoch_budget: asked,
     };
     studies::insert(&mut tx, &new).await?;
     super::plan_trials::plan_window(app, &mut tx, study_id).await?;
