@@ -3,15 +3,16 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use tokio::time::timeout;
-use tonic::Request;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
 use trawl_proto::dial::{endpoint, reason, told};
+use trawl_proto::retry_after;
 use trawl_proto::v1::access_service_client::AccessServiceClient;
 use trawl_proto::v1::study_service_client::StudyServiceClient;
 
@@ -104,6 +105,27 @@ async fn greet(channel: &Channel) -> Result<(), String> {
         Ok(Err(status)) if status.source().is_some() => Err(told(&status)),
         Ok(_) => Ok(()),
         Err(_) => Err(format!("it says nothing for {} s", CONNECT_TIMEOUT.as_secs())),
+    }
+}
+
+/// How long a call is made again and again at the coordinator's word.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Makes one of many calls that read: a refusal that says when to come again is heeded.
+pub(crate) async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let began = Instant::now();
+    loop {
+        let status = match call().await {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) => status,
+        };
+        match retry_after(&status) {
+            Some(after) if began.elapsed() < PATIENCE => sleep(after).await,
+            _ => return Err(status),
+        }
     }
 }
 

@@ -39,8 +39,8 @@ impl StudyService for Checking {
         request: Request<v1::CreateStudyRequest>,
     ) -> Result<Response<v1::CreateStudyResponse>, Status> {
         let wire = request.into_inner().study.unwrap();
-        let draft = trawl_proto::study_draft(wire.clone());
-        let Some(v1::dataset::Kind::Csv(csv)) = wire.dataset.unwrap().kind else {
+        let source = trawl_proto::study::source(&wire);
+        let Some(v1::dataset::Kind::Csv(csv)) = wire.dataset.clone().unwrap().kind else {
             panic!("no CSV")
         };
         let file = &csv.train;
@@ -61,8 +61,8 @@ impl StudyService for Checking {
                 target: TargetShape::Number,
             }),
         };
-        let shape = draft.source().map(|_| shape);
-        let refused = draft.check(shape).expect_err("it is broken");
+        let shape = source.map(|_| shape);
+        let refused = trawl_proto::study::check(&wire, shape).expect_err("it is broken");
         Err(trawl_proto::invalid(&refused))
     }
 

@@ -53,6 +53,10 @@ pub(crate) struct Args {
     /// Address of the web port. Port 0 takes any free one.
     #[arg(long, env = "TRAWL_HTTP_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) http_listen: SocketAddr,
+    /// Address of a port for /metrics alone, which asks for no token and speaks no TLS; without this flag, the web port alone has
+    /// them. Port 0 takes any free one.
+    #[arg(long, value_name = "ADDR", env = "TRAWL_METRICS_LISTEN")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
     /// The process that starts the coordinator has bound both ports. The coordinator shares them (SO_REUSEPORT), which the kernel allows
     /// to processes of one user alone.
     #[arg(long, hide = true)]
@@ -162,8 +166,8 @@ pub(crate) struct AccessArgs {
     /// Listen beyond loopback although there is no token or no TLS.
     #[arg(long, env = "TRAWL_INSECURE")]
     insecure: bool,
-    /// Calls that a token may make in a second, and at once; as many more wait for up to a second, and what is beyond is refused.
-    /// Messages on streams do not count.
+    /// Calls that a token may make in a second, and at once; one beyond is refused, and told when to come again. Messages on streams
+    /// do not count.
     #[arg(long, value_name = "N", env = "TRAWL_REQUESTS_PER_SECOND", default_value = "1000")]
     pub(crate) requests_per_second: NonZeroU32,
 }
@@ -331,10 +335,17 @@ impl Args {
 
     /// What is not told to be open is closed: ends the process with a usage error.
     pub(crate) fn refuse_open_ports(&self) {
-        for (flag, addr) in [("--listen", self.listen), ("--http-listen", self.http_listen)] {
-            if let Some(message) = self.access.protection().refuses(flag, addr) {
-                Self::command().error(ErrorKind::ValueValidation, message).exit();
-            }
+        let protection = self.access.protection();
+        let ports = [("--listen", self.listen), ("--http-listen", self.http_listen)];
+        let refused = ports
+            .into_iter()
+            .find_map(|(flag, addr)| protection.refuses(flag, addr));
+        let refused = refused.or_else(|| {
+            let addr = self.metrics_listen?;
+            protection.refuses_without_token("--metrics-listen", addr)
+        });
+        if let Some(message) = refused {
+            Self::command().error(ErrorKind::ValueValidation, message).exit();
         }
     }
 }

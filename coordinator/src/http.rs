@@ -1,43 +1,57 @@
 //! The web port: whether the process lives, whether it can serve, and metrics. Anything but the first two needs a token that may
-//! read studies.
+//! read studies. The metrics have a port of their own, too, if the operator wants one: on loopback, and without a token.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::time::timeout;
 
-use crate::app::door::{Door, Refusal};
-use crate::app::{App, AppError, take_stock};
-use crate::grpc::access::READERS;
+use crate::app::auth::{AuthError, Authenticator};
+use crate::app::rate_limit::RateLimiter;
+use crate::app::{App, take_stock};
+use crate::grpc::rpcs::READERS;
 use crate::grpc::token_of;
 use crate::metrics::Refused;
 
 /// For probes, which have no token.
 const FOR_EVERYBODY: [&str; 2] = ["/healthz", "/readyz"];
 
-/// How long it may take to look up who scrapes; then what was known before counts.
-const SCRAPER_KNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// For Prometheus.
 const METRICS: &str = "/metrics";
 /// The version of its text form.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// `/healthz`: the process lives. `/readyz`: Postgres answers. `/metrics`: for Prometheus.
-pub fn router(app: Arc<App>, door: Arc<Door>) -> Router {
+pub fn router(app: Arc<App>, authenticator: Arc<Authenticator>, rate_limiter: Arc<RateLimiter>) -> Router {
+    let guard_state = Guard {
+        app: Arc::clone(&app),
+        authenticator,
+        rate_limiter,
+    };
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route(METRICS, get(metrics))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here\n") })
+        .fallback(nothing_here)
         .with_state(app)
-        .layer(from_fn_with_state(door, guard))
+        .layer(from_fn_with_state(guard_state, guard))
+}
+
+/// `/metrics` alone, for whoever reaches the port.
+pub fn metrics_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route(METRICS, get(metrics))
+        .fallback(nothing_here)
+        .with_state(app)
+}
+
+async fn nothing_here() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "there is nothing here\n")
 }
 
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
@@ -52,49 +66,53 @@ async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, METRICS_TYPE)], take_stock::metrics_text(&app).await)
 }
 
-async fn guard(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+/// What every request passes.
+#[derive(Clone, Debug)]
+struct Guard {
+    app: Arc<App>,
+    authenticator: Arc<Authenticator>,
+    rate_limiter: Arc<RateLimiter>,
+}
+
+async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     if FOR_EVERYBODY.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let token = token_of(request.headers());
-    let identified = if request.uri().path() == METRICS {
-        // That the database is away is what metrics have to tell, and before Prometheus has waited enough.
-        let not_now = || Refusal::NotNow(AppError::Unavailable("the database does not answer"));
-        let identified = timeout(SCRAPER_KNOWN_WITHIN, door.identify(token)).await;
-        match identified.unwrap_or_else(|_| Err(not_now())) {
-            Err(Refusal::NotNow(_)) => token.and_then(|token| door.remembers(token)).ok_or_else(not_now),
-            identified => identified,
+    match guard.refuses(&request) {
+        Some((reason, refusal)) => {
+            guard.app.metrics().refused(reason);
+            refusal
         }
-    } else {
-        door.identify(token).await
-    };
-    match identified {
-        Ok(caller) if !READERS.admits(caller.roles()) => {
-            door.metrics().refused(Refused::Role);
-            let message = format!("{caller} may not read studies\n");
-            (StatusCode::FORBIDDEN, message).into_response()
-        }
-        Ok(caller) => match door.count(caller).await {
-            Ok(()) => next.run(request).await,
-            Err(refusal) => {
-                drop(request);
-                door.tell_later().await;
-                refuse(&door, &refusal)
-            }
-        },
-        Err(refusal) => refuse(&door, &refusal),
+        None => next.run(request).await,
     }
 }
 
-fn refuse(door: &Door, refusal: &Refusal) -> Response {
-    door.metrics().refused(refusal.reason());
-    let message = format!("{refusal}\n");
-    match refusal {
-        Refusal::NoToken | Refusal::BadToken => {
-            (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], message).into_response()
+impl Guard {
+    /// Why a request may not pass, and what it is answered.
+    fn refuses(&self, request: &Request) -> Option<(Refused, Response)> {
+        let caller = match self.authenticator.identify(token_of(request.headers())) {
+            Ok(caller) => caller,
+            Err(error) => {
+                let message = format!("{error}\n");
+                let refusal = match error {
+                    AuthError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, message).into_response(),
+                    AuthError::NoToken | AuthError::BadToken => {
+                        (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, "Bearer")], message).into_response()
+                    }
+                };
+                return Some((error.reason(), refusal));
+            }
+        };
+        if let Err(limited) = self.rate_limiter.check(caller) {
+            let seconds = limited.retry_after.as_millis().div_ceil(1_000).to_string();
+            let message = format!("{limited}\n");
+            let refusal = (StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, seconds)], message);
+            return Some((Refused::RateLimited, refusal.into_response()));
         }
-        Refusal::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, message).into_response(),
-        // Why is for the log, where gRPC's calls say it.
-        Refusal::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),
+        if !READERS.admits(caller.roles()) {
+            let message = format!("{caller} may not read studies\n");
+            return Some((Refused::Role, (StatusCode::FORBIDDEN, message).into_response()));
+        }
+        None
     }
 }

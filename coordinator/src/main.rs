@@ -15,11 +15,13 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::{info, warn};
+use trawl_coordinator::app::auth::{Authenticator, Caller};
 use trawl_coordinator::app::dataset_dir::DatasetDir;
-use trawl_coordinator::app::door::{Caller, Door};
+use trawl_coordinator::app::rate_limit::RateLimiter;
 use trawl_coordinator::app::{App, Settings, be_present, bound_readers, expire_leases, quotas};
-use trawl_coordinator::connections::Places;
+use trawl_coordinator::connections::ConnectionLimiter;
 use trawl_coordinator::database;
 use trawl_coordinator::files::Files;
 use trawl_coordinator::server::{Ports, serve};
@@ -80,7 +82,12 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
     let tls = args.access.tls_files().map(|files| Tls::read(&files)).transpose()?;
     let [grpc, http] = [args.listen, args.http_listen].map(|addr| listen(addr, args.ports_held));
     let (grpc, http) = (grpc?, http?);
-    let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
+    let metrics = args.metrics_listen.map(|addr| listen(addr, false)).transpose()?;
+    let addrs = Addrs {
+        grpc: grpc.local_addr()?,
+        http: http.local_addr()?,
+        metrics: metrics.as_ref().map(TcpListener::local_addr).transpose()?,
+    };
 
     let files = Files::open(&args.artifacts_url()?).context("--artifacts")?;
     let pool = tokio::select! {
@@ -109,34 +116,43 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
         println!("SQL, for reading alone: {}", url.expose());
     }
 
-    let door = Arc::new(Door::new(
+    let authenticator = Arc::new(Authenticator::new(
         Arc::clone(&app),
         token.as_ref(),
         worker_token.as_ref(),
-        args.access.requests_per_second,
     ));
-    if let Some(caller) = door.open_to().await? {
+    authenticator.refresh().await?;
+    if let Some(caller) = authenticator.open_to()? {
         let message = match caller {
             Caller::AnyUser => "no token is asked for: whoever reaches these ports may submit, steer and read studies",
             _ => {
                 "no token is asked for: whoever reaches these ports may submit, steer and read studies, and be a worker"
             }
         };
-        if grpc_addr.ip().is_loopback() && http_addr.ip().is_loopback() {
+        if addrs.grpc.ip().is_loopback() && addrs.http.ip().is_loopback() {
             info!("{message}");
         } else {
             warn!("{message}");
         }
     }
-    info!(tls = tls.is_some(), grpc.addr = %grpc_addr, http.addr = %http_addr, version = env!("CARGO_PKG_VERSION"), "coordinator ready");
+    info!(
+        tls = tls.is_some(),
+        grpc.addr = %addrs.grpc,
+        http.addr = %addrs.http,
+        metrics.addr = addrs.metrics.map(display),
+        version = env!("CARGO_PKG_VERSION"),
+        "coordinator ready"
+    );
     if let Some(path) = &args.ready_file {
-        write_ready_file(path, tls.is_some(), grpc_addr, http_addr)?;
+        write_ready_file(path, tls.is_some(), &addrs)?;
     }
     let ports = Ports {
         grpc,
         http,
-        places: Places::new(args.connections_max()),
-        door,
+        metrics,
+        connections: ConnectionLimiter::new(args.connections_max()),
+        authenticator,
+        rate_limiter: Arc::new(RateLimiter::new(args.access.requests_per_second)),
         tls,
     };
     serve(app, presence, ports, stop).await?;
@@ -178,10 +194,23 @@ fn listen(addr: SocketAddr, held: bool) -> anyhow::Result<TcpListener> {
     listen().with_context(|| format!("cannot listen on {addr}"))
 }
 
+/// Where it listens.
+struct Addrs {
+    grpc: SocketAddr,
+    http: SocketAddr,
+    metrics: Option<SocketAddr>,
+}
+
 /// Says where it listens, whole or not at all: another process waits for the file.
-fn write_ready_file(path: &Path, tls: bool, grpc: SocketAddr, http: SocketAddr) -> anyhow::Result<()> {
+fn write_ready_file(path: &Path, tls: bool, addrs: &Addrs) -> anyhow::Result<()> {
     let scheme = if tls { "https" } else { "http" };
-    let ready = serde_json::json!({ "grpc": format!("{scheme}://{grpc}"), "http": format!("{scheme}://{http}") });
+    let mut ready = serde_json::json!({
+        "grpc": format!("{scheme}://{}", addrs.grpc),
+        "http": format!("{scheme}://{}", addrs.http),
+    });
+    if let Some(metrics) = addrs.metrics {
+        ready["metrics"] = format!("http://{metrics}").into();
+    }
     let part = path.with_extension("part");
     std::fs::write(&part, format!("{ready}\n"))
         .and_then(|()| std::fs::rename(&part, path))

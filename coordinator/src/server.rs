@@ -1,4 +1,4 @@
-//! Runs the coordinator: its two ports, its ticks, and its end in stages.
+//! Runs the coordinator: its ports, its ticks, and its end in stages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -18,12 +18,13 @@ use trawl_proto::v1::access_service_server::AccessServiceServer;
 use trawl_proto::v1::study_service_server::StudyServiceServer;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 
+use crate::app::auth::{Authenticator, REFRESH_INTERVAL};
 use crate::app::be_present::{self, Presence};
-use crate::app::door::Door;
 use crate::app::keep_leases::keep_leases;
+use crate::app::rate_limit::RateLimiter;
 use crate::app::report_epochs::report_writer;
 use crate::app::{App, AppError, bound_readers, cancel_study, delete_study, quotas, retire, sweep_objects};
-use crate::connections::{Places, Port};
+use crate::connections::{ConnectionLimiter, LimitedListener};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
 use crate::tls::Tls;
@@ -41,8 +42,12 @@ const HEADERS_BYTES_MAX: u32 = 16 << 10;
 const RESET_STREAMS_MAX: usize = 64;
 /// Time between two questions to the other end of a connection whether it is there, and for its answer.
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Time until tokens that could not be read are asked for again: whoever has one waits for it.
+const REFRESH_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Time between two rounds of what has no hurry.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+/// Connections to the metrics' own port, apart from all others: Prometheus has one.
+const METRICS_CONNECTIONS_MAX: usize = 16;
 /// How long calls may take to end once the coordinator stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
@@ -53,11 +58,15 @@ pub struct Ports {
     pub grpc: TcpListener,
     /// Web.
     pub http: TcpListener,
-    /// Places for connections to both.
-    pub places: Places,
-    /// Who may call.
-    pub door: Arc<Door>,
-    /// How both are encrypted, if they are.
+    /// Metrics without a token, if they are to have a port of their own.
+    pub metrics: Option<TcpListener>,
+    /// How many connections there may be to the first two.
+    pub connections: ConnectionLimiter,
+    /// Who calls.
+    pub authenticator: Arc<Authenticator>,
+    /// How often they may.
+    pub rate_limiter: Arc<RateLimiter>,
+    /// How the first two are encrypted, if they are.
     pub tls: Option<Tls>,
 }
 
@@ -73,6 +82,10 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     tasks.spawn(writer);
     // Others see that it lives until its last upload has ended.
     let present = tokio::spawn(be_present::stay(Arc::clone(&app), presence));
+    let authenticates = tokio::spawn(keep_authenticating(
+        Arc::clone(&ports.authenticator),
+        Arc::clone(&ports.rate_limiter),
+    ));
     let (tells_up, is_up) = watch::channel(true);
     tasks.spawn(keep_leases(Arc::clone(&app), tells_up, stop.clone()));
     tasks.spawn(on_tick(TIDY_INTERVAL, Arc::clone(&app), stop.clone(), tidy));
@@ -90,14 +103,14 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let tokens = AccessServiceServer::new(Tokens::new(Arc::clone(&app), Arc::clone(&ports.door)));
+    let tokens = AccessServiceServer::new(Tokens::new(Arc::clone(&app), Arc::clone(&ports.authenticator)));
     let routes = Routes::new(studies)
         .add_service(workers)
         .add_service(tokens)
         .add_service(describe().build_v1()?)
         .add_service(describe().build_v1alpha()?)
         .add_service(health_service);
-    let grpc_port = Port::new(ports.grpc, ports.places.clone());
+    let grpc_port = LimitedListener::new(ports.grpc, ports.connections.clone());
     let mut server = Server::builder();
     if let Some(tls) = &ports.tls {
         server = server.tls_config(tls.grpc.clone())?;
@@ -112,11 +125,21 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
             .http2_max_local_error_reset_streams(Some(RESET_STREAMS_MAX))
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
-            .add_routes(guarded(routes, Arc::clone(&app), Arc::clone(&ports.door)))
+            .add_routes(guarded(
+                routes,
+                Arc::clone(&app),
+                Arc::clone(&ports.authenticator),
+                Arc::clone(&ports.rate_limiter),
+            ))
             .serve_with_incoming_shutdown(grpc_port.incoming(), stop.clone().cancelled_owned()),
     );
-    let web = http::router(Arc::clone(&app), ports.door);
-    let mut web = tokio::spawn(serve_web(ports.http, ports.places, web, ports.tls, stop.clone()));
+    let web = http::router(Arc::clone(&app), ports.authenticator, ports.rate_limiter);
+    let mut web = tokio::spawn(serve_web(ports.http, ports.connections, web, ports.tls, stop.clone()));
+    if let Some(port) = ports.metrics {
+        let connections = ConnectionLimiter::new(METRICS_CONNECTIONS_MAX);
+        let metrics = http::metrics_router(Arc::clone(&app));
+        tasks.spawn(serve_metrics(port, connections, metrics, stop.clone()));
+    }
 
     // A handle must not be asked again once it has answered.
     let mut grpc_ended = false;
@@ -148,19 +171,57 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     }
     web.abort();
     present.abort();
+    authenticates.abort();
     Ok(())
+}
+
+/// Keeps what is known of tokens fresh, for ever: also for the streams that end while the coordinator stops.
+async fn keep_authenticating(authenticator: Arc<Authenticator>, rate_limiter: Arc<RateLimiter>) {
+    let mut is_fresh = true;
+    loop {
+        let refreshed = authenticator.refresh().await;
+        match &refreshed {
+            Err(error) if is_fresh => {
+                warn!(error = %error, "tokens cannot be read: those that were known are let in for some seconds");
+            }
+            Ok(()) if !is_fresh => info!("tokens can be read again"),
+            _ => {}
+        }
+        is_fresh = refreshed.is_ok();
+        rate_limiter.forget_idle();
+        sleep(if is_fresh {
+            REFRESH_INTERVAL
+        } else {
+            REFRESH_AGAIN_AFTER
+        })
+        .await;
+    }
+}
+
+/// Serves the metrics' own port. That it fails ends nothing else.
+async fn serve_metrics(
+    port: TcpListener,
+    connections: ConnectionLimiter,
+    router: axum::Router,
+    stop: CancellationToken,
+) {
+    let served =
+        axum::serve(LimitedListener::new(port, connections), router).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        warn!(error = %error, "the port of the metrics failed");
+    }
 }
 
 /// Serves the web port, under TLS if the operator wants it.
 async fn serve_web(
     port: TcpListener,
-    places: Places,
+    connections: ConnectionLimiter,
     router: axum::Router,
     tls: Option<Tls>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let Some(tls) = tls else {
-        return axum::serve(Port::new(port, places), router)
+        return axum::serve(LimitedListener::new(port, connections), router)
             .with_graceful_shutdown(stop.cancelled_owned())
             .await;
     };
@@ -170,7 +231,7 @@ async fn serve_web(
         stop.cancelled().await;
         stopper.graceful_shutdown(Some(DRAIN_WITHIN));
     });
-    let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls.web)).acceptor(places);
+    let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(tls.web)).acceptor(connections);
     axum_server::from_tcp(port.into_std()?)?
         .acceptor(acceptor)
         .handle(handle)

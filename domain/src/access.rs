@@ -124,6 +124,16 @@ impl Protection {
             "{flag} {addr} is reached from other machines, which needs {missing}, or --insecure if an open port is meant"
         ))
     }
+
+    /// The same of a port that asks for no token and speaks no TLS, whatever the others do.
+    pub fn refuses_without_token(self, flag: &str, addr: SocketAddr) -> Option<String> {
+        if addr.ip().is_loopback() || self.insecure {
+            return None;
+        }
+        Some(format!(
+            "{flag} {addr} is reached from other machines and asks for no token: --insecure if an open port is meant"
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +190,9 @@ mod tests {
         ] {
             let protection = Protection { token, tls, insecure };
             assert!(near.iter().all(|addr| protection.refuses("--listen", *addr).is_none()));
+            let open = |addr| protection.refuses_without_token("--metrics-listen", addr);
+            assert!(near.iter().all(|addr| open(*addr).is_none()));
+            assert_eq!(open(far).is_none(), insecure);
             match (protection.refuses("--listen", far), named) {
                 (None, None) => {}
                 (Some(reason), Some(named)) => {

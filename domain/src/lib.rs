@@ -5,7 +5,6 @@
 
 pub mod access;
 pub mod artifact;
-pub mod check;
 pub mod dataset;
 pub mod failure;
 pub mod fold;
@@ -25,7 +24,6 @@ pub mod seed;
 pub mod space;
 pub mod state;
 pub mod study;
-pub mod study_draft;
 pub mod text;
 pub mod violation;
 pub mod word;

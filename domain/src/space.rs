@@ -69,7 +69,7 @@ impl fmt::Display for ParamValue {
 /// A configuration: a value for each searched parameter, by name.
 pub type Params = BTreeMap<String, ParamValue>;
 
-/// How one parameter is distributed. Built by [`crate::study_draft`], which checks the ranges.
+/// How one parameter is distributed. Built by the check of a study, which looks at the ranges.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Distribution {
     /// One of these, each equally likely. Not empty.

@@ -16,9 +16,8 @@ use crate::seed::Seed;
 use crate::space::{Distribution, ParamValue, Params, Space};
 use crate::violation::Violation;
 
-/// A study. Made by [`crate::study_draft::StudyDraft::check`] alone.
+/// A study. Made by the check of its message alone.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Study {
     /// Unique name.
     pub name: String,

@@ -56,7 +56,7 @@ impl System {
     pub async fn wait_until_swept(&self) -> anyhow::Result<()> {
         let sql = owner_pool(&self.database_url).await?;
         look_for("the sweep", async || {
-            let loose: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects")
+            let loose: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.pending_objects")
                 .fetch_one(&sql)
                 .await?;
             Ok((loose == 0).then_some(()))
@@ -92,7 +92,7 @@ impl System {
 async fn listed_keys(sql: &PgPool) -> anyhow::Result<Vec<String>> {
     let mut keys: Vec<String> = sqlx::query_scalar(
         "SELECT object_key FROM trawl_store.artifacts
-         UNION ALL SELECT 'datasets/' || encode(sha256, 'hex') FROM trawl_store.dataset_files WHERE bytes IS NOT NULL",
+         UNION ALL SELECT 'datasets/' || encode(sha256, 'hex') FROM trawl_store.dataset_files",
     )
     .fetch_all(sql)
     .await?;

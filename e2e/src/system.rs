@@ -89,6 +89,8 @@ pub struct Coordinator {
     pub url: String,
     /// URL of its web port.
     pub http_url: String,
+    /// URL of the metrics' own port, if it has one.
+    pub metrics_url: Option<String>,
 }
 
 impl Coordinator {
@@ -138,6 +140,7 @@ impl Coordinator {
             process,
             url: url("grpc")?,
             http_url: url("http")?,
+            metrics_url: url("metrics").ok(),
         })
     }
 }

@@ -90,7 +90,7 @@ async fn half(client: &Client, owner: &PgPool, content: &[u8]) -> anyhow::Result
 }
 
 async fn is_noted(owner: &PgPool, key: &str) -> anyhow::Result<bool> {
-    let query = "SELECT EXISTS (SELECT FROM trawl_store.loose_objects WHERE object_key = $1)";
+    let query = "SELECT EXISTS (SELECT FROM trawl_store.pending_objects WHERE object_key = $1)";
     Ok(sqlx::query_scalar(query).bind(key).fetch_one(owner).await?)
 }
 
@@ -134,7 +134,7 @@ async fn who_reads_results_does_not_keep_uploads_of_the_dead() -> anyhow::Result
     let url = system.database_url.replacen("//postgres@", "//keeps_the_dead@", 1);
     let mut reader = PgConnection::connect(&url).await?;
     let (class, number): (i32, i32) = sqlx::query_as(
-        "SELECT l.classid::bigint::int, o.coordinator FROM trawl_store.loose_objects o
+        "SELECT l.classid::bigint::int, o.coordinator FROM trawl_store.pending_objects o
          JOIN pg_locks l ON l.locktype = 'advisory' AND l.objid::bigint = (o.coordinator::bigint & 4294967295)
          WHERE o.object_key = $1",
     )

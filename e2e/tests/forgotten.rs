@@ -100,12 +100,12 @@ async fn tokens_that_ended_are_forgotten_and_the_door_stays_closed() -> anyhow::
         .await?;
     // Its first round is over once it has swept what was due.
     sqlx::query(
-        "INSERT INTO trawl_store.loose_objects (object_key, due_at) VALUES ('artifacts/none', clock_timestamp())",
+        "INSERT INTO trawl_store.pending_objects (object_key, due_at) VALUES ('artifacts/none', clock_timestamp())",
     )
     .execute(&owner)
     .await?;
     look_for("a round of the coordinator", async || {
-        let due: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects")
+        let due: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.pending_objects")
             .fetch_one(&owner)
             .await?;
         Ok((due == 0).then_some(()))

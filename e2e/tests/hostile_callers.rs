@@ -313,7 +313,7 @@ async fn silent_uploads_hold_up_nobody_elses_and_end_soon() -> anyhow::Result<()
     }
     look_for("the first of them", async || {
         let begun: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects WHERE object_key LIKE 'datasets/%'")
+            sqlx::query_scalar("SELECT count(*) FROM trawl_store.pending_objects WHERE object_key LIKE 'datasets/%'")
                 .fetch_one(&sql)
                 .await?;
         Ok((begun >= 2).then_some(()))
@@ -386,7 +386,7 @@ async fn silent_uploads_of_one_worker_token_leave_turns_for_other_workers() -> a
     }
     look_for("those that have a turn", async || {
         let begun: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM trawl_store.loose_objects WHERE object_key LIKE 'artifacts/%'")
+            sqlx::query_scalar("SELECT count(*) FROM trawl_store.pending_objects WHERE object_key LIKE 'artifacts/%'")
                 .fetch_one(&sql)
                 .await?;
         Ok((begun >= 8).then_some(()))

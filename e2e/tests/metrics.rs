@@ -2,11 +2,12 @@
 //! there is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use anyhow::Context;
 use reqwest::{Client, StatusCode};
 use sqlx::{Connection, Executor, PgConnection};
-use trawl_e2e::{Admin, Coordinator, System, look_for, owner_pool, repository, studies};
+use trawl_e2e::{Admin, Coordinator, System, binary, look_for, owner_pool, repository, studies};
 
 const OPERATOR: &str = "the-operators-own-token";
 
@@ -187,7 +188,7 @@ async fn a_lost_worker_and_waiting_work_are_seen() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_are_for_readers_and_tell_that_the_database_is_away() -> anyhow::Result<()> {
+async fn metrics_of_the_web_port_are_for_readers() -> anyhow::Result<()> {
     let system = System::start(&["--token", OPERATOR]).await?;
     let coordinator = &system.coordinator;
     let channel = tonic::transport::Channel::from_shared(coordinator.url.clone())?
@@ -209,21 +210,49 @@ async fn metrics_are_for_readers_and_tell_that_the_database_is_away() -> anyhow:
         assert_eq!(status, expected, "{token:?}");
         assert_eq!(text.contains("trawl_"), status == StatusCode::OK, "{token:?}: {text}");
     }
-    let reader = Some(tokens["reader"].as_str());
+    let (_, text) = get(coordinator, Some(&tokens["reader"])).await?;
+    let found = samples(&text)?;
+    for (reason, times) in [
+        ("no_token", 1.0),
+        ("bad_token", 1.0),
+        ("role", 1.0),
+        ("rate_limited", 0.0),
+    ] {
+        let label = format!("reason=\"{reason}\"");
+        assert_eq!(sum(&found, "trawl_calls_refused_total", &[&label]), times, "{reason}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_own_port_asks_for_no_token_and_tells_that_the_database_is_away() -> anyhow::Result<()> {
+    let system = System::start(&["--token", OPERATOR, "--metrics-listen", "127.0.0.1:0"]).await?;
+    let coordinator = &system.coordinator;
+    let url = coordinator.metrics_url.clone().context("no port of their own")?;
+    let fetch = async |path: &str| -> anyhow::Result<(StatusCode, String)> {
+        let answer = Client::new().get(format!("{url}{path}")).send().await?;
+        Ok((answer.status(), answer.text().await?))
+    };
+    // That of the web port asks for one all the same, and this one has nothing else.
+    assert_eq!(get(coordinator, None).await?.0, StatusCode::UNAUTHORIZED);
+    for path in ["/", "/healthz", "/readyz"] {
+        assert_eq!(fetch(path).await?.0, StatusCode::NOT_FOUND, "{path}");
+    }
     let up = async |expected: f64| {
         look_for(&format!("trawl_database_up {expected}"), async || {
-            let (status, text) = get(coordinator, reader).await?;
+            let (status, text) = fetch("/metrics").await?;
             assert_eq!(status, StatusCode::OK, "{text}");
             let found = samples(&text)?;
             Ok((found.get("trawl_database_up") == Some(&expected)).then_some(found))
         })
         .await
     };
-    let found = up(1.0).await?;
-    for (reason, times) in [("no_token", 1.0), ("bad_token", 1.0), ("role", 1.0), ("too_often", 0.0)] {
-        let label = format!("reason=\"{reason}\"");
-        assert_eq!(sum(&found, "trawl_calls_refused_total", &[&label]), times, "{reason}");
-    }
+    up(1.0).await?;
+    let channel = tonic::transport::Channel::from_shared(coordinator.url.clone())?
+        .connect()
+        .await?;
+    let reader = Admin::new(&channel, OPERATOR)?.create("reader", "reader", None).await?;
+    assert_eq!(get(coordinator, Some(&reader)).await?.0, StatusCode::OK);
 
     // Postgres throws the coordinator out, and lets it in again.
     let (address, options) = system.database_url.split_once('?').context("no options")?;
@@ -240,17 +269,43 @@ async fn metrics_are_for_readers_and_tell_that_the_database_is_away() -> anyhow:
         found["trawl_jobs{state=\"queued\"}"].is_nan(),
         "an old count is told as if it were new"
     );
-    // Nobody is let in who was not before.
+    // What was known of tokens ends soon, and what the coordinator was started with does not.
+    look_for("the end of what is known of tokens", async || {
+        let (status, _) = get(coordinator, Some(&reader)).await?;
+        Ok((status == StatusCode::SERVICE_UNAVAILABLE).then_some(()))
+    })
+    .await?;
     assert_eq!(
         get(coordinator, Some("trawl_forged")).await?.0,
         StatusCode::SERVICE_UNAVAILABLE
     );
-    assert_eq!(
-        get(coordinator, Some(&tokens["worker"])).await?.0,
-        StatusCode::FORBIDDEN
-    );
+    assert_eq!(get(coordinator, Some(OPERATOR)).await?.0, StatusCode::OK);
     owner.execute(sqlx::AssertSqlSafe(allow(true))).await?;
     let found = up(1.0).await?;
     assert_eq!(found["trawl_jobs{state=\"queued\"}"], 0.0);
+    look_for("the reader to be known again", async || {
+        let (status, _) = get(coordinator, Some(&reader)).await?;
+        Ok((status == StatusCode::OK).then_some(()))
+    })
+    .await
+}
+
+#[test]
+fn the_metrics_own_port_is_opened_beyond_loopback_by_the_operators_word_alone() -> anyhow::Result<()> {
+    let started = Command::new(binary("trawl-coordinator")?)
+        .args([
+            "--database-url",
+            "postgres://nobody@127.0.0.1:1/none",
+            "--token",
+            OPERATOR,
+        ])
+        .args(["--metrics-listen", "0.0.0.0:0"])
+        .output()?;
+    assert_eq!(started.status.code(), Some(2));
+    let said = String::from_utf8(started.stderr)?;
+    assert!(
+        said.contains("--metrics-listen 0.0.0.0:0 is reached from other machines and asks for no token"),
+        "{said}"
+    );
     Ok(())
 }

@@ -46,7 +46,7 @@ async fn a_study_beyond_the_quota_is_refused_and_leaves_nothing() -> anyhow::Res
     assert_eq!(kept(&system).await?, 2);
     let left: (i64, i64, i64, i64) = sqlx::query_as(
         "SELECT (SELECT count(*) FROM trawl_store.studies), (SELECT count(*) FROM trawl_store.trials),
-                (SELECT count(*) FROM trawl_store.dataset_files), (SELECT count(*) FROM trawl_store.loose_objects)",
+                (SELECT count(*) FROM trawl_store.dataset_files), (SELECT count(*) FROM trawl_store.pending_objects)",
     )
     .fetch_one(&owner)
     .await?;
@@ -146,7 +146,7 @@ async fn epoch_reports_are_bounded_for_a_study_and_for_all() -> anyhow::Result<(
     let mut study = studies::small("refitted", 1, 2)?;
     study["refit"]["set"]["batch_size"] = serde_json::json!(8);
     system.submit(studies::from_json(&study)?).await?;
-    let asked: i64 = sqlx::query_scalar("SELECT epochs_asked FROM trawl_store.studies")
+    let asked: i64 = sqlx::query_scalar("SELECT epoch_budget FROM trawl_store.studies")
         .fetch_one(&owner_pool(&system.database_url).await?)
         .await?;
     assert_eq!(asked, 3 * 2 + 4 * 2, "the search, and the refit that ends it");

@@ -99,7 +99,7 @@ async fn who_reads_results_can_write_nothing_and_keep_nothing() -> anyhow::Resul
         "CREATE SCHEMA mine",
         "UPDATE trawl_store.studies SET name = 'x'",
         "SELECT count(*) FROM trawl_store.tokens",
-        "SELECT FROM trawl_store.counting FOR UPDATE",
+        "SELECT FROM trawl_store.quota_lock FOR UPDATE",
         "SELECT lo_from_bytea(0, 'x')",
         "SELECT lo_create(0)",
         "SELECT lo_creat(-1)",

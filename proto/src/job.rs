@@ -13,7 +13,7 @@ use trawl_domain::optimizer::Hyperparameters;
 use trawl_domain::seed::{Owner, Seed};
 use trawl_domain::violation::{Violation, Violations};
 
-use crate::settings::{layer_from_wire, layer_to_wire};
+use crate::layers::{layer_from_wire, layer_to_wire};
 use crate::v1;
 
 impl From<&Job> for v1::Job {

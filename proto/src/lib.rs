@@ -1,23 +1,22 @@
-//! The wire: `trawl.v1` in protobuf, its generated code and its codec, its JSON form, the conversions to and from the
-//! domain, and the way to a coordinator with its credential.
+//! The wire: `trawl.v1` in protobuf, its generated code and its codec, its JSON form, the check of a study, the conversions to
+//! and from the domain, and the way to a coordinator with its credential.
 
 pub mod codec;
 pub mod credential;
 pub mod dial;
 mod job;
 mod json;
+mod layers;
 mod params;
-mod settings;
 mod status;
-mod study;
+pub mod study;
 #[cfg(test)]
 mod tests;
 mod texts;
 
 pub use json::{JsonError, JsonErrors, from_json, to_json};
 pub use params::{params_from_struct, params_to_struct};
-pub use status::{by_field, invalid};
-pub use study::study_draft;
+pub use status::{by_field, invalid, retry_after, retry_later};
 
 /// Generated from `trawl/v1/*.proto`.
 pub mod v1 {

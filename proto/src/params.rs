@@ -3,17 +3,16 @@
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use trawl_domain::space::{ParamValue, Params};
-use trawl_domain::study_draft::RawValue;
 
-/// What was written where a value of a parameter or a setting stands.
-pub(crate) fn raw_value(value: Value) -> RawValue {
-    match value.kind {
-        Some(Kind::BoolValue(value)) => RawValue::Scalar(ParamValue::Bool(value)),
-        Some(Kind::NumberValue(value)) => RawValue::Scalar(ParamValue::number(value)),
-        Some(Kind::StringValue(value)) => RawValue::Scalar(ParamValue::Text(value)),
-        Some(Kind::NullValue(_)) | None => RawValue::Other("null"),
-        Some(Kind::ListValue(_)) => RawValue::Other("a list"),
-        Some(Kind::StructValue(_)) => RawValue::Other("an object"),
+/// A boolean, a number or a word; the error names what else it is.
+pub(crate) fn scalar(value: &Value) -> Result<ParamValue, &'static str> {
+    match &value.kind {
+        Some(Kind::BoolValue(value)) => Ok(ParamValue::Bool(*value)),
+        Some(Kind::NumberValue(value)) => Ok(ParamValue::number(*value)),
+        Some(Kind::StringValue(value)) => Ok(ParamValue::Text(value.clone())),
+        Some(Kind::NullValue(_)) | None => Err("null"),
+        Some(Kind::ListValue(_)) => Err("a list"),
+        Some(Kind::StructValue(_)) => Err("an object"),
     }
 }
 
@@ -41,15 +40,13 @@ pub fn params_to_struct(params: &Params) -> Struct {
 
 /// Parameters from a JSON object on the wire; entries that are no values of parameters are left out.
 pub fn params_from_struct(params: Struct) -> Params {
-    let fields = params.fields.into_iter();
-    scalars(fields.map(|(name, value)| (name, raw_value(value))))
+    scalars(params.fields)
 }
 
 /// What is a value of a parameter, without the rest.
-pub(crate) fn scalars(values: impl IntoIterator<Item = (String, RawValue)>) -> Params {
-    let values = values.into_iter().filter_map(|(name, value)| match value {
-        RawValue::Scalar(value) => Some((name, value)),
-        RawValue::Other(_) => None,
-    });
-    values.collect()
+pub(crate) fn scalars(values: impl IntoIterator<Item = (String, Value)>) -> Params {
+    let values = values.into_iter();
+    values
+        .filter_map(|(name, value)| Some((name, scalar(&value).ok()?)))
+        .collect()
 }

@@ -1,4 +1,6 @@
-//! Broken rules as gRPC tells them.
+//! Broken rules, and times to wait, as gRPC tells them.
+
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
@@ -16,4 +18,22 @@ pub fn by_field(code: Code, message: impl Into<String>, violations: &Violations)
         .map(|violation| FieldViolation::new(&violation.field, &violation.description))
         .collect();
     Status::with_error_details(code, message, ErrorDetails::with_bad_request(fields))
+}
+
+/// RESOURCE_EXHAUSTED with a google.rpc.RetryInfo: nothing was done, and the same call may go through after this time.
+pub fn retry_later(message: impl Into<String>, after: Duration) -> Status {
+    Status::with_error_details(
+        Code::ResourceExhausted,
+        message,
+        ErrorDetails::with_retry_info(Some(after)),
+    )
+}
+
+/// How long to wait before the same call is made again, if the status says so. RESOURCE_EXHAUSTED without it is a quota that is used
+/// up, or a full disk.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    if status.code() != Code::ResourceExhausted {
+        return None;
+    }
+    status.get_details_retry_info()?.retry_delay
 }

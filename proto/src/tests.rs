@@ -1,12 +1,13 @@
 //! What requests may hold, field by field of the descriptors, so that no field that is added is left out.
 
 mod dataset;
+mod images_and_classes;
 
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 use crate::json::POOL;
-use crate::{from_json, study_draft, texts, to_json, v1};
+use crate::{from_json, study, texts, to_json, v1};
 
 /// A key of maps that is a parameter of the example.
 const KEY: &str = "l2";
@@ -200,7 +201,7 @@ fn a_number_of_a_study_that_is_not_finite_is_named_by_its_field() {
             let study = v1::Study::decode(&bytes[..]).expect("a study");
             // It has a JSON form or none, and that is all.
             let _ = to_json(&study);
-            let violations = study_draft(study).check(None).expect_err("a number that is none");
+            let violations = study::check(&study, None).expect_err("a number that is none");
             // A list or an object is no setting: what it holds is not looked at, and the field is refused.
             let path = without_places(&probe.path);
             let named = violations.iter().any(|violation| {

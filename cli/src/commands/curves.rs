@@ -4,7 +4,7 @@ use trawl_proto::v1::list_epoch_reports_request::Of;
 use trawl_proto::v1::{EpochReport, ListEpochReportsRequest};
 
 use crate::args::CurvesArgs;
-use crate::client::{Client, unary};
+use crate::client::{Client, patiently, unary};
 use crate::error::Error;
 use crate::output::{Cell, Column, Listing, Output, Page};
 
@@ -26,7 +26,11 @@ pub(super) async fn curves(client: &mut Client, args: &CurvesArgs, output: &mut 
             page_size: 10_000,
             page_token,
         };
-        let answer = client.list_epoch_reports(unary(request)).await?.into_inner();
+        let answer = patiently(|| {
+            let (mut client, request) = (client.clone(), unary(request.clone()));
+            async move { client.list_epoch_reports(request).await }
+        })
+        .await?;
         Ok(Page {
             items: answer.reports,
             next_page_token: answer.next_page_token,

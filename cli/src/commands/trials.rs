@@ -6,7 +6,7 @@ use trawl_proto::v1::{GetStudyRequest, ListBestTrialsRequest, ListTrialsRequest,
 
 use super::show::duration;
 use crate::args::BestArgs;
-use crate::client::{Client, unary};
+use crate::client::{Client, patiently, unary};
 use crate::error::Error;
 use crate::output::{Cell, Column, Format, Listing, Output, Page};
 
@@ -20,7 +20,11 @@ pub(super) async fn trials(client: &mut Client, study: &str, format: Format, out
             page_size: 500,
             page_token,
         };
-        let answer = client.list_trials(unary(request)).await?.into_inner();
+        let answer = patiently(|| {
+            let (mut client, request) = (client.clone(), unary(request.clone()));
+            async move { client.list_trials(request).await }
+        })
+        .await?;
         Ok(Page {
             items: answer.trials,
             next_page_token: answer.next_page_token,

@@ -6,6 +6,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, sleep};
 use tonic::Status;
+use trawl_proto::retry_after;
 use trawl_proto::v1::{GetStudyRequest, StudySummary, WatchStudyRequest};
 
 use crate::client::{Client, unary};
@@ -30,10 +31,13 @@ pub(super) async fn watch_study(client: &mut Client, study: &str, output: &mut O
             Ok(Some(ended)) => break ended,
             // A coordinator that shuts down ends its streams in good order.
             Ok(None) => Error::Failed("the coordinator ended the stream before the study ended".into()),
-            Err(Broken::ByTransport(status)) => status.into(),
+            Err(Broken::ForNow(status)) => {
+                watch.wait_out(retry_after(&status), status.into()).await?;
+                continue;
+            }
             Err(Broken::ForGood(error)) => return Err(watch.ended(error)),
         };
-        watch.wait_out(error).await?;
+        watch.wait_out(None, error).await?;
     };
     watch.close();
     still_open(output.line(&outcome_line(&ended)).and_then(|()| output.flush()))?;
@@ -75,8 +79,10 @@ pub(super) async fn watch_refit(
                 }
                 sleep(REFIT_POLL_INTERVAL).await;
             }
-            Err(status) if is_transport(&status) => watch.wait_out(status.into()).await?,
-            Err(status) => return Err(watch.ended(status.into())),
+            Err(status) => match Broken::from(status) {
+                Broken::ForNow(status) => watch.wait_out(retry_after(&status), status.into()).await?,
+                Broken::ForGood(error) => return Err(watch.ended(error)),
+            },
         }
     };
     watch.close();
@@ -89,17 +95,17 @@ pub(super) async fn watch_refit(
     }
 }
 
-/// Why a stream gave no more.
+/// Why there is no more.
 enum Broken {
     /// Asking again may help.
-    ByTransport(Status),
+    ForNow(Status),
     ForGood(Error),
 }
 
 impl From<Status> for Broken {
     fn from(status: Status) -> Self {
-        if is_transport(&status) {
-            Self::ByTransport(status)
+        if is_transport(&status) || retry_after(&status).is_some() {
+            Self::ForNow(status)
         } else {
             Self::ForGood(status.into())
         }
@@ -204,8 +210,9 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits before the next attempt to reach the coordinator; gives up with `error` after about ten minutes.
-    async fn wait_out(&mut self, error: Error) -> Result<(), Error> {
+    /// Waits before the next attempt to reach the coordinator, at least for as long as it said; gives up with `error` after about ten
+    /// minutes.
+    async fn wait_out(&mut self, told: Option<Duration>, error: Error) -> Result<(), Error> {
         let Some(delay) = self.delays.next() else {
             return Err(self.ended(error));
         };
@@ -214,7 +221,7 @@ impl<'a> Watch<'a> {
             View::Bar(bar) => bar.set_message(shown(&news)),
             View::Lines { .. } => say(&news),
         }
-        sleep(delay).await;
+        sleep(told.unwrap_or_default() + delay).await;
         Ok(())
     }
 

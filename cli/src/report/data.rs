@@ -6,7 +6,7 @@ use trawl_proto::v1::{
     ListTrialsRequest, RefitSummary, Study, StudySummary, Trial,
 };
 
-use crate::client::{Client, unary};
+use crate::client::{Client, patiently, unary};
 use crate::error::Error;
 
 /// Trials that are drawn, the first ones by number.
@@ -110,7 +110,7 @@ pub(crate) async fn fetch(client: &mut Client, study: &str) -> Result<StudyData,
     })
 }
 
-async fn trials(client: &mut Client, study: &str) -> Result<(Vec<Trial>, bool), Error> {
+async fn trials(client: &Client, study: &str) -> Result<(Vec<Trial>, bool), Error> {
     let mut trials = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -119,7 +119,11 @@ async fn trials(client: &mut Client, study: &str) -> Result<(Vec<Trial>, bool), 
             page_size: 500,
             page_token,
         };
-        let page = client.list_trials(unary(request)).await?.into_inner();
+        let page = patiently(|| {
+            let (mut client, request) = (client.clone(), unary(request.clone()));
+            async move { client.list_trials(request).await }
+        })
+        .await?;
         trials.extend(page.trials);
         if page.next_page_token.is_empty() || trials.len() > TRIALS_MAX {
             break;
@@ -131,7 +135,7 @@ async fn trials(client: &mut Client, study: &str) -> Result<(Vec<Trial>, bool), 
     Ok((trials, are_cut))
 }
 
-async fn epoch_reports(client: &mut Client, study: &str, of: Of) -> Result<Vec<EpochReport>, Error> {
+async fn epoch_reports(client: &Client, study: &str, of: Of) -> Result<Vec<EpochReport>, Error> {
     let mut reports = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -141,7 +145,11 @@ async fn epoch_reports(client: &mut Client, study: &str, of: Of) -> Result<Vec<E
             page_size: 10_000,
             page_token,
         };
-        let page = client.list_epoch_reports(unary(request)).await?.into_inner();
+        let page = patiently(|| {
+            let (mut client, request) = (client.clone(), unary(request.clone()));
+            async move { client.list_epoch_reports(request).await }
+        })
+        .await?;
         reports.extend(page.reports);
         if page.next_page_token.is_empty() || reports.len() >= EPOCH_REPORTS_MAX {
             break;

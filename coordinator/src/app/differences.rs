@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use trawl_domain::check::Source;
-use trawl_domain::dataset::{FileHash, Part};
+use trawl_domain::dataset::{FileHash, Part, Source};
 use trawl_domain::violation::Violations;
 
 /// Length to which a value is repeated.

@@ -2,14 +2,13 @@
 
 use tracing::info;
 use trawl_domain::metric::is_loss;
-use trawl_domain::network::Architecture;
 
 use super::finish_study::finish_study;
 use super::finish_trials::{finish_refit, finish_trials};
-use super::{App, AppError, Effects, load_study};
+use super::study_cache::LoadedStudy;
+use super::{App, AppError, Effects};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, LeaseClaim, Outcome};
-use crate::store::studies::StudyRecord;
 use crate::store::{Connection, artifacts, checkpoints, folds, refits, studies, trials};
 
 /// What the test rows say, for a refit's fit on all training rows.
@@ -32,8 +31,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
         return Ok(leases::ended_as(&mut tx, claim, Outcome::Finished).await?);
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
-    let study = studies::get(&mut tx, job.study_id).await?;
-    let epochs = architecture(&mut tx, &study, &job).await?.epochs;
+    let epochs = jobs::epochs(&mut tx, job.job_id).await?;
     let lacking = folds::complete(&mut tx, job.job_id, epochs).await?;
     if lacking > 0 {
         return Err(AppError::invalid(
@@ -45,6 +43,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     trials::add_worker_seconds(&mut tx, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(&mut tx, job.job_id, JobEnd::Completed).await?;
     checkpoints::remove_of_jobs(&mut tx, &[job.job_id]).await?;
+    let study = app.study(&mut tx, job.study_id).await?;
     take_test(&mut tx, &study, &job, test).await?;
     let effects = finish_owners(app, &mut tx, &job).await?;
     tx.commit().await?;
@@ -55,38 +54,16 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     Ok(true)
 }
 
-/// What the members of a job have in common.
-pub(super) async fn architecture(
-    conn: &mut Connection,
-    record: &StudyRecord,
-    job: &JobRecord,
-) -> Result<Architecture, AppError> {
-    let study = load_study(record)?;
-    let members = jobs::members(conn, &[job.job_id]).await?;
-    let first = members
-        .first()
-        .ok_or_else(|| AppError::Internal(format!("job {} has no members", job.job_id)))?;
-    let config = match job.refit {
-        None => study.config(&first.params),
-        Some(_) => study.refit_config(&first.params),
-    };
-    Ok(config
-        .map_err(|violation| AppError::stored_study(record, &violation))?
-        .architecture)
-}
-
 async fn take_test(
     conn: &mut Connection,
-    study: &StudyRecord,
+    study: &LoadedStudy,
     job: &JobRecord,
     test: TestMetrics,
 ) -> Result<(), AppError> {
     if test.accuracy.is_some_and(|accuracy| !(0.0..=1.0).contains(&accuracy)) {
         return Err(AppError::invalid("test_accuracy", "must be from 0 to 1"));
     }
-    let measured = job
-        .refit
-        .filter(|_| job.split == JobSplit::All && study.measures_tests());
+    let measured = job.refit.filter(|_| job.split == JobSplit::All && study.measures_tests);
     match (measured, test.loss) {
         (Some(refit), Some(loss)) if is_loss(loss) => {
             Ok(refits::keep_test(conn, job.study_id, refit, loss, test.accuracy).await?)
@@ -109,17 +86,17 @@ async fn take_test(
 
 /// Ends the trials or the refit that this job was the last one of, and perhaps the study.
 pub(super) async fn finish_owners(app: &App, conn: &mut Connection, job: &JobRecord) -> Result<Effects, AppError> {
-    let record = studies::get(conn, job.study_id).await?;
-    let study = load_study(&record)?;
+    let loaded = app.study(conn, job.study_id).await?;
+    let study = &loaded.study;
     match job.refit {
         None => {
-            let ended = finish_trials(conn, &study, job).await?;
+            let ended = finish_trials(conn, study, job).await?;
             studies::count_ended(conn, job.study_id, ended).await?;
             artifacts::keep_best_trials(conn, job.study_id).await?;
         }
-        Some(refit) => finish_refit(conn, &study, job.study_id, refit).await?,
+        Some(refit) => finish_refit(conn, study, job.study_id, refit).await?,
     }
-    finish_study(app, conn, &study, job.study_id).await
+    finish_study(app, conn, study, job.study_id).await
 }
 
 impl Effects {

@@ -50,7 +50,7 @@ async fn finish_search(
     let from = [StudyState::Running, StudyState::Paused];
     // Its refit begins when it is resumed.
     let waits = record.state == StudyState::Paused;
-    let Some(best) = trials::best(conn, id, 1).await?.into_iter().next() else {
+    let Some(best) = trials::best(conn, &[id], 1).await?.into_iter().next() else {
         let failures = trials::failures(conn, id, CAUSES_TOLD_MAX).await?;
         let error = no_trial_completed(record.max_trials, &failures);
         studies::move_state(conn, id, &from, StudyState::Failed, Some(&error)).await?;

@@ -6,7 +6,7 @@ use tracing::warn;
 use super::steps::Steps;
 use super::{App, AppError, UPLOAD_SWEPT_AFTER};
 use crate::files::{Files, Fingerprint, Upload};
-use crate::store::{Connection, loose_objects};
+use crate::store::{Connection, pending_objects};
 
 /// A file on its way in. It has to arrive or to be dropped.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ fn check(announced: Fingerprint, came: Fingerprint) -> Result<(), AppError> {
 
 /// Notes a file in the caller's transaction, which has to be committed before its first byte comes.
 pub(super) async fn note(app: &App, conn: &mut Connection, object_key: &str) -> Result<(), AppError> {
-    Ok(loose_objects::begin(conn, object_key, UPLOAD_SWEPT_AFTER, app.number).await?)
+    Ok(pending_objects::begin(conn, object_key, UPLOAD_SWEPT_AFTER, app.number).await?)
 }
 
 /// Ends the note in the transaction that lists the object.
@@ -82,7 +82,7 @@ pub(super) async fn note(app: &App, conn: &mut Connection, object_key: &str) -> 
 /// # Errors
 /// [`AppError::Unavailable`] if the object was swept, and may not be listed any more.
 pub(super) async fn end_note(conn: &mut Connection, object_key: &str) -> Result<(), AppError> {
-    if loose_objects::end(conn, object_key).await? {
+    if pending_objects::end(conn, object_key).await? {
         Ok(())
     } else {
         Err(AppError::Unavailable("the upload took too long; send it again"))
@@ -93,7 +93,7 @@ pub(super) async fn end_note(conn: &mut Connection, object_key: &str) -> Result<
 pub(super) async fn give_up(app: &App, object_key: &str) {
     let given_up = async {
         let mut conn = app.pool.acquire().await?;
-        loose_objects::give_up(&mut conn, object_key).await
+        pending_objects::give_up(&mut conn, object_key).await
     };
     if let Err(error) = given_up.await {
         warn!(object.key = object_key, error = %error, "an upload that ended early is swept later");

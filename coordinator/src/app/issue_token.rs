@@ -7,7 +7,7 @@ use trawl_domain::id::TokenId;
 use trawl_domain::limits::TOKENS_MAX;
 use trawl_domain::secret::Secret;
 
-use super::door::Door;
+use super::auth::Authenticator;
 use super::{App, AppError};
 use crate::store::tokens::{self, TokenRecord, UNIQUE_NAME};
 
@@ -15,8 +15,12 @@ use crate::store::tokens::{self, TokenRecord, UNIQUE_NAME};
 ///
 /// # Errors
 /// The name is taken, or there are too many.
-pub async fn create_token(app: &App, door: &Door, request: &TokenRequest) -> Result<(Secret, TokenRecord), AppError> {
-    if door.live_tokens().await? >= TOKENS_MAX as usize {
+pub async fn create_token(
+    app: &App,
+    authenticator: &Authenticator,
+    request: &TokenRequest,
+) -> Result<(Secret, TokenRecord), AppError> {
+    if authenticator.live_tokens() >= TOKENS_MAX as usize {
         return Err(AppError::FailedPrecondition(format!(
             "there are {TOKENS_MAX} tokens that are valid; revoke some"
         )));
@@ -36,7 +40,7 @@ pub async fn create_token(app: &App, door: &Door, request: &TokenRequest) -> Res
             }
         })?;
     drop(conn);
-    door.look_again().await?;
+    authenticator.refresh().await?;
     info!(token.id = %token_id, token.name = record.name, token.role = %record.role, "token created");
     Ok((text, record))
 }
@@ -58,13 +62,13 @@ pub async fn list_tokens(
 ///
 /// # Errors
 /// There is none.
-pub async fn revoke_token(app: &App, door: &Door, token: &str) -> Result<TokenRecord, AppError> {
+pub async fn revoke_token(app: &App, authenticator: &Authenticator, token: &str) -> Result<TokenRecord, AppError> {
     let mut conn = app.pool.acquire().await?;
     let revoked = tokens::revoke(&mut conn, token.parse().ok(), token).await?;
     drop(conn);
     // The request's text is not repeated: somebody may have put a token itself there.
     let record = revoked.ok_or_else(|| AppError::NotFound("there is no token of that name or id".to_owned()))?;
-    door.look_again().await?;
+    authenticator.refresh().await?;
     info!(token.id = %record.token_id, token.name = record.name, "token revoked");
     Ok(record)
 }

@@ -1,7 +1,8 @@
 //! Keeps the checkpoints of jobs, and hands them to whoever trains a job next: first the object, then, under the lease, the
 //! row that lists it. So a torn one is never listed; one that broke later is known by its hash.
 
-use super::finish_job::architecture;
+use trawl_domain::network::Architecture;
+
 use super::incoming_file::{self, IncomingFile, end_note};
 use super::steps::Steps;
 use super::{App, AppError, quotas};
@@ -9,7 +10,7 @@ use crate::files::{Fingerprint, Pieces};
 use crate::store::checkpoints::{self, CheckpointRecord, NewCheckpoint};
 use crate::store::jobs::{self, JobRecord};
 use crate::store::leases::{self, LeaseClaim};
-use crate::store::{Connection, epoch_reports, studies};
+use crate::store::{Connection, epoch_reports};
 
 /// A checkpoint that is announced.
 #[derive(Clone, Copy, Debug)]
@@ -50,17 +51,31 @@ pub(super) async fn note(app: &App, head: CheckpointHead) -> Result<Option<Strin
     };
     let object_key = format!("checkpoints/{}/{}", lease.job_id(), app.new_id());
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
-    check(&mut tx, &job, head).await?;
+    check(app, &mut tx, &job, head).await?;
     quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
     incoming_file::note(app, &mut tx, &object_key).await?;
     tx.commit().await?;
     Ok(Some(object_key))
 }
 
+/// What the members of a job have in common.
+async fn architecture(app: &App, conn: &mut Connection, job: &JobRecord) -> Result<Architecture, AppError> {
+    let study = app.study(conn, job.study_id).await?;
+    let members = jobs::members(conn, &[job.job_id]).await?;
+    let first = members
+        .first()
+        .ok_or_else(|| AppError::Internal(format!("job {} has no members", job.job_id)))?;
+    let config = match job.refit {
+        None => study.study.config(&first.params),
+        Some(_) => study.study.refit_config(&first.params),
+    };
+    let config = config.map_err(|violation| AppError::stored_study(job.study_id, &violation))?;
+    Ok(config.architecture)
+}
+
 /// Whether a job can have such a checkpoint: no more than its networks take, after epochs that all of its members reported.
-async fn check(conn: &mut Connection, job: &JobRecord, head: CheckpointHead) -> Result<(), AppError> {
-    let study = studies::get(conn, job.study_id).await?;
-    let bytes_max = architecture(conn, &study, job).await?.checkpoint_bytes_max(job.members);
+async fn check(app: &App, conn: &mut Connection, job: &JobRecord, head: CheckpointHead) -> Result<(), AppError> {
+    let bytes_max = architecture(app, conn, job).await?.checkpoint_bytes_max(job.members);
     if !(1..=bytes_max).contains(&head.announced.bytes) {
         return Err(AppError::invalid(
             "bytes",

@@ -1,12 +1,13 @@
 //! Lease: hands queued jobs to a worker with free slots, each under a lease of its own.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
 use trawl_domain::artifact::{Ranking, TRIALS_KEPT};
 use trawl_domain::fold::Split;
-use trawl_domain::id::{LeaseToken, StudyId};
+use trawl_domain::id::{JobId, LeaseToken, StudyId};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::seed::Owner;
@@ -14,7 +15,8 @@ use trawl_domain::state::StudyState;
 
 use super::register_worker::CallingWorker;
 use super::steps::Steps;
-use super::{App, AppError, load_study};
+use super::study_cache::LoadedStudy;
+use super::{App, AppError};
 use crate::store::checkpoints::{self, CheckpointRecord};
 use crate::store::jobs::{self, JobRecord, JobSplit, MemberRecord};
 use crate::store::leases::{self, LeaseClaim};
@@ -97,36 +99,14 @@ async fn claim(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<Lease
     }
     records.sort_by_key(|record| record.job_id);
     let ids: Vec<_> = records.iter().map(|record| record.job_id).collect();
-    let mut members = jobs::members(&mut tx, &ids).await?;
-    let mut leased = Vec::with_capacity(records.len());
-    let mut checkpoints = checkpoints::of_jobs(&mut tx, &ids).await?;
-    for record in &records {
-        let of_job = members.split_off(
-            members
-                .iter()
-                .take_while(|member| member.job_id == record.job_id)
-                .count(),
-        );
-        let of_job = std::mem::replace(&mut members, of_job);
-        let token = LeaseToken(app.new_id());
-        leases::grant(&mut tx, record, token, worker_id, app.settings.lease_ttl).await?;
-        let lease = LeaseClaim {
-            job_id: record.job_id,
-            token,
-        };
-        leased.push(LeasedJob {
-            lease,
-            job: job(&mut tx, record, of_job).await?,
-            checkpoints: checkpoints
-                .extract_if(.., |checkpoint| checkpoint.job_id == record.job_id)
-                .collect(),
-        });
-        if let Some(refit) = record.refit {
-            refits::start(&mut tx, record.study_id, refit).await?;
-        }
-    }
+    let tokens: Vec<_> = records.iter().map(|_| LeaseToken(app.new_id())).collect();
+    leases::grant(&mut tx, &records, &tokens, worker_id, app.settings.lease_ttl).await?;
+    let leased = jobs_of(app, &mut tx, &records, &tokens).await?;
     folds::start(&mut tx, &ids).await?;
     trials::start(&mut tx, &ids).await?;
+    if records.iter().any(|record| record.refit.is_some()) {
+        refits::start(&mut tx, &ids).await?;
+    }
     if !may_run(&mut tx, &records).await? {
         // Paused or cancelled while its jobs were taken: the next look finds what is left.
         tx.rollback().await?;
@@ -157,10 +137,50 @@ async fn may_run(conn: &mut Connection, records: &[JobRecord]) -> Result<bool, A
     }))
 }
 
+/// What claimed jobs train, read of all of them at once.
+async fn jobs_of(
+    app: &App,
+    conn: &mut Connection,
+    records: &[JobRecord],
+    tokens: &[LeaseToken],
+) -> Result<Vec<LeasedJob>, AppError> {
+    let ids: Vec<_> = records.iter().map(|record| record.job_id).collect();
+    let mut members: HashMap<JobId, Vec<MemberRecord>> = HashMap::new();
+    for member in jobs::members(conn, &ids).await? {
+        members.entry(member.job_id).or_default().push(member);
+    }
+    let mut checkpoints = checkpoints::of_jobs(conn, &ids).await?;
+    let mut study_ids: Vec<_> = records.iter().map(|record| record.study_id).collect();
+    study_ids.sort_unstable();
+    study_ids.dedup();
+    let studies = app.studies(conn, &study_ids).await?;
+    let third_best = third_best(conn, &study_ids).await?;
+    let jobs = records.iter().zip(tokens).map(|(record, token)| {
+        let study = studies.get(&record.study_id);
+        let study = study.ok_or_else(|| AppError::Internal(format!("study {} is not there", record.study_id)))?;
+        let members = members.remove(&record.job_id).unwrap_or_default();
+        Ok(LeasedJob {
+            lease: LeaseClaim {
+                job_id: record.job_id,
+                token: *token,
+            },
+            job: job(record, study, members, third_best.get(&record.study_id).copied())?,
+            checkpoints: checkpoints
+                .extract_if(.., |checkpoint| checkpoint.job_id == record.job_id)
+                .collect(),
+        })
+    });
+    jobs.collect()
+}
+
 /// What a claimed job trains: the configurations of its members, which are alike but for their hyperparameters.
-async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecord>) -> Result<Job, AppError> {
-    let stored = studies::get(conn, record.study_id).await?;
-    let study = load_study(&stored)?;
+fn job(
+    record: &JobRecord,
+    loaded: &LoadedStudy,
+    members: Vec<MemberRecord>,
+    third_best: Option<f64>,
+) -> Result<Job, AppError> {
+    let study = &loaded.study;
     let mut architecture = None;
     let mut job_members = Vec::with_capacity(members.len());
     for member in members {
@@ -168,7 +188,7 @@ async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecor
             Owner::Trial(_) => study.config(&member.params),
             Owner::Refit(_) => study.refit_config(&member.params),
         };
-        let config = config.map_err(|violation| AppError::stored_study(&stored, &violation))?;
+        let config = config.map_err(|violation| AppError::stored_study(record.study_id, &violation))?;
         architecture.get_or_insert(config.architecture);
         job_members.push(JobMember {
             owner: member.owner,
@@ -178,22 +198,19 @@ async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecor
     }
     let architecture =
         architecture.ok_or_else(|| AppError::Internal(format!("job {} has no members", record.job_id)))?;
-    let ranking = match record.refit {
-        None => Some(Ranking {
-            objective: study.objective,
-            folds: study.validation.folds(),
-            third_best: third_best(conn, record.study_id).await?,
-        }),
-        Some(_) => None,
-    };
+    let ranking = record.refit.is_none().then(|| Ranking {
+        objective: study.objective,
+        folds: study.validation.folds(),
+        third_best,
+    });
     Ok(Job {
-        study: stored.name,
+        study: study.name.clone(),
         seed: study.seed,
-        format: study.format,
-        train: stored.train,
-        test: stored.test.filter(|_| record.split == JobSplit::All),
-        inputs: match (record.split, study.refit) {
-            (JobSplit::All, Some(refit)) => refit.inputs,
+        format: study.format.clone(),
+        train: loaded.train,
+        test: loaded.test.filter(|_| record.split == JobSplit::All),
+        inputs: match (record.split, &study.refit) {
+            (JobSplit::All, Some(refit)) => refit.inputs.clone(),
             _ => Vec::new(),
         },
         architecture,
@@ -206,9 +223,12 @@ async fn job(conn: &mut Connection, record: &JobRecord, members: Vec<MemberRecor
     })
 }
 
-/// The value that a trial has to reach for its files to be kept, once there are as many as that.
-async fn third_best(conn: &mut Connection, study_id: StudyId) -> Result<Option<f64>, AppError> {
-    let best = trials::best(conn, study_id, TRIALS_KEPT).await?;
-    let last = best.get(TRIALS_KEPT as usize - 1);
-    Ok(last.and_then(|trial| trial.value).map(|value| value.mean))
+/// The values that trials of studies have to reach for their files to be kept, where there are as many trials as that.
+async fn third_best(conn: &mut Connection, studies: &[StudyId]) -> Result<HashMap<StudyId, f64>, AppError> {
+    let best = trials::best(conn, studies, TRIALS_KEPT).await?;
+    let of_studies = best.chunk_by(|a, b| a.study_id == b.study_id);
+    let last = of_studies.filter_map(|best| best.get(TRIALS_KEPT as usize - 1));
+    Ok(last
+        .filter_map(|trial| Some((trial.study_id, trial.value?.mean)))
+        .collect())
 }

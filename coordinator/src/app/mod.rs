@@ -1,15 +1,15 @@
 //! What the coordinator does. One file a step of a trial's way:
 //! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`report_epochs`] → [`finish_job`] → `finish_trials` →
-//! `finish_study` → [`refit_study`]; beside it the users' other wishes, lost workers in [`expire_leases`], and who may call in
-//! [`door`].
+//! `finish_study` → [`refit_study`]; beside it the users' other wishes, lost workers in [`expire_leases`], and who calls, and how
+//! often, in [`auth`] and [`rate_limit`].
 
+pub mod auth;
 pub mod be_present;
 pub mod bound_readers;
 pub mod cancel_study;
 pub mod dataset_dir;
 pub mod delete_study;
 mod differences;
-pub mod door;
 mod epoch_order;
 pub mod expire_leases;
 mod finish_job;
@@ -25,6 +25,7 @@ pub mod lease_job;
 pub mod pause_study;
 pub mod plan_trials;
 pub mod quotas;
+pub mod rate_limit;
 mod read_dataset;
 pub mod read_study;
 pub mod refit_study;
@@ -35,6 +36,7 @@ pub mod renew_lease;
 pub mod report_epochs;
 pub mod retire;
 pub mod steps;
+mod study_cache;
 pub mod submit_study;
 pub mod sweep_objects;
 pub mod take_stock;
@@ -53,13 +55,12 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use trawl_domain::id::StudyId;
 use trawl_domain::state::StudyState;
-use trawl_domain::study::Study;
-use trawl_domain::study_draft::StudyDraft;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
 
 use dataset_dir::DatasetDir;
 use quotas::{BytesKept, Quotas};
+use study_cache::StudyCache;
 
 use crate::files::{Files, FilesError};
 use crate::metrics::Metrics;
@@ -172,10 +173,10 @@ impl AppError {
     }
 
     /// A stored study that this version of trawl would not have accepted.
-    fn stored_study(study: &StudyRecord, violation: &Violation) -> Self {
+    fn stored_study(study_id: StudyId, violation: &Violation) -> Self {
         Self::Internal(format!(
-            "study {}: {}: {}",
-            study.study_id, violation.field, violation.description
+            "study {study_id}: {}: {}",
+            violation.field, violation.description
         ))
     }
 }
@@ -193,6 +194,7 @@ pub struct App {
     /// One permit for each dataset that may be read.
     dataset_reading: Arc<Semaphore>,
     bytes_kept: BytesKept,
+    study_cache: StudyCache,
     ids: Mutex<ChaCha20Rng>,
     metrics: Metrics,
     last_stock: take_stock::LastStock,
@@ -214,6 +216,7 @@ impl App {
             worker_steps: Semaphore::new(WORKERS_STEPS_AT_ONCE),
             dataset_reading: Arc::new(Semaphore::new(DATASETS_READ_AT_ONCE)),
             bytes_kept: BytesKept::default(),
+            study_cache: StudyCache::default(),
             ids: Mutex::new(ids),
             metrics: Metrics::new(),
             last_stock: take_stock::LastStock::default(),
@@ -301,18 +304,10 @@ fn fields(violations: &Violations) -> String {
     }
 }
 
-/// What the study that a record holds was before it was checked.
-fn load_draft(record: &StudyRecord) -> Result<StudyDraft, AppError> {
-    let wire: trawl_proto::v1::Study = trawl_proto::from_json(&record.spec)
-        .map_err(|error| AppError::Internal(format!("study {}: spec: {error}", record.study_id)))?;
-    Ok(trawl_proto::study_draft(wire))
-}
-
-/// The study that a record holds.
-fn load_study(record: &StudyRecord) -> Result<Study, AppError> {
-    load_draft(record)?
-        .check(Some(Ok(record.shape)))
-        .map_err(|violations| AppError::Internal(format!("study {}: spec: {violations}", record.study_id)))
+/// The study that a record holds, as it was submitted.
+fn load_spec(record: &StudyRecord) -> Result<trawl_proto::v1::Study, AppError> {
+    trawl_proto::from_json(&record.spec)
+        .map_err(|error| AppError::Internal(format!("study {}: spec: {error}", record.study_id)))
 }
 
 fn not_in_state(record: &StudyRecord, wish: &str) -> AppError {

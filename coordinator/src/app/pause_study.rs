@@ -8,7 +8,7 @@ use trawl_domain::state::StudyState;
 
 use super::finish_study::finish_study;
 use super::read_study::{StudyView, get_study};
-use super::{App, AppError, load_study, not_in_state};
+use super::{App, AppError, not_in_state};
 use crate::store::{jobs, studies};
 
 /// Pauses a running study. One that is paused already stays so.
@@ -32,7 +32,7 @@ pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError>
     let mut tx = app.begin().await?;
     if studies::resume(&mut tx, found.study_id).await? {
         // Its last trial may have ended meanwhile.
-        finish_study(app, &mut tx, &load_study(&found)?, found.study_id).await?;
+        finish_study(app, &mut tx, &app.study_of(&found)?.study, found.study_id).await?;
         tx.commit().await?;
         info!(study.id = %found.study_id, study.name = found.name, "study resumed");
         app.signal_jobs();

@@ -5,7 +5,7 @@ use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job;
 use trawl_domain::seed::Owner;
 
-use super::{App, AppError, load_study};
+use super::{App, AppError};
 use crate::store::folds::{self, NewFold};
 use crate::store::jobs::{self, JobSplit, NewJob};
 use crate::store::{Connection, studies, trials};
@@ -25,8 +25,8 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
 /// Plans the next window of one study. Another request may have planned it meanwhile: then nothing happens.
 pub(super) async fn plan_window(app: &App, conn: &mut Connection, study_id: StudyId) -> Result<(), AppError> {
     let record = studies::lock(conn, study_id).await?;
-    let study = load_study(&record)?;
-    let window = job::plan_window(&study, record.next_trial).map_err(|v| AppError::stored_study(&record, &v))?;
+    let study = app.study_of(&record)?;
+    let window = job::plan_window(&study.study, record.next_trial).map_err(|v| AppError::stored_study(study_id, &v))?;
     let Some(window) = window else {
         debug!(study.id = %study_id, "all trials are planned");
         return Ok(());

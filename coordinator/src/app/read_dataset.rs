@@ -10,10 +10,9 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use trawl_domain::check::{FilePlace, FileRef, Source};
 use trawl_domain::dataset::{
-    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, Part, ReadError, Role, RowsDigest,
-    SampleShape, TargetKind,
+    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Part,
+    ReadError, Role, RowsDigest, SampleShape, Source, TargetKind,
 };
 use trawl_domain::limits::{DATASET_BYTES_MAX, DATASET_VALUES_MAX};
 use trawl_domain::violation::Violations;

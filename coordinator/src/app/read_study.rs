@@ -1,10 +1,13 @@
 //! Reads studies, trials, losses and artifacts as they stand.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use trawl_domain::id::StudyId;
 use trawl_domain::seed::Owner;
+use trawl_domain::study::Study;
 
-use super::{App, AppError, load_study};
+use super::{App, AppError, study_not_found};
 use crate::files::Pieces;
 use crate::store::Connection;
 use crate::store::artifacts::{self, ArtifactRecord, Position};
@@ -33,7 +36,8 @@ pub struct StudyView {
 pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let record = app.find_study(study).await?;
     let mut conn = app.pool.acquire().await?;
-    view(&mut conn, record).await
+    let views = views(app, &mut conn, vec![record]).await?;
+    views.into_iter().next().ok_or_else(|| study_not_found(study))
 }
 
 /// A page of studies, the newest first; `after` is the last one of the page before.
@@ -43,41 +47,67 @@ pub async fn list_studies(
     limit: u32,
 ) -> Result<Vec<StudyView>, AppError> {
     let mut conn = app.pool.acquire().await?;
-    let mut views = Vec::new();
-    for record in studies::page(&mut conn, after, limit).await? {
-        views.push(view(&mut conn, record).await?);
-    }
-    Ok(views)
+    let records = studies::page(&mut conn, after, limit).await?;
+    views(app, &mut conn, records).await
 }
 
-async fn view(conn: &mut Connection, record: StudyRecord) -> Result<StudyView, AppError> {
-    let id = record.study_id;
-    let study = load_study(&record)?;
-    let refits = refits::of_study(conn, id).await?;
+/// What there is of studies, read of all of them at once.
+async fn views(app: &App, conn: &mut Connection, records: Vec<StudyRecord>) -> Result<Vec<StudyView>, AppError> {
+    let ids: Vec<StudyId> = records.iter().map(|record| record.study_id).collect();
+    let mut refits = refits::of_studies(conn, &ids).await?;
+    let mut artifacts = artifacts::of_refits(conn, &ids).await?;
+    let mut best = trials::best(conn, &ids, 1).await?;
+    let running: HashMap<StudyId, u32> = trials::count_running(conn, &ids).await?.into_iter().collect();
+    let views = records.into_iter().map(|record| {
+        let id = record.study_id;
+        let refits = refits.extract_if(.., |refit| refit.study_id == id).collect();
+        let artifacts = artifacts.extract_if(.., |artifact| artifact.study_id == id).collect();
+        let best = best.extract_if(.., |trial| trial.study_id == id).next();
+        let study = app.listed_study(&record)?;
+        Ok(view(
+            &study.study,
+            record,
+            running.get(&id).copied().unwrap_or(0),
+            best,
+            refits,
+            artifacts,
+        ))
+    });
+    views.collect()
+}
+
+fn view(
+    study: &Study,
+    record: StudyRecord,
+    trials_running: u32,
+    best: Option<TrialRecord>,
+    refits: Vec<RefitRecord>,
+    mut artifacts: Vec<ArtifactRecord>,
+) -> StudyView {
     // Until the search ends, the refit that will end the study is counted in advance.
     let refit_count = (refits.len() as u64).max(u64::from(study.refit.is_some()));
     let epochs_total = study
         .search_epoch_reports()
         .map(|search| search + refit_count * study.refit_epoch_reports());
-    let mut kept = artifacts::of_refits(conn, id).await?;
     let with_artifacts = refits
         .into_iter()
         .map(|refit| {
             let number = refit.refit;
             (
                 refit,
-                kept.extract_if(.., |artifact| artifact.owner == Owner::Refit(number))
+                artifacts
+                    .extract_if(.., |artifact| artifact.owner == Owner::Refit(number))
                     .collect(),
             )
         })
         .collect();
-    Ok(StudyView {
-        trials_running: trials::count_running(conn, id).await?,
-        best: trials::best(conn, id, 1).await?.into_iter().next(),
+    StudyView {
+        trials_running,
+        best,
         refits: with_artifacts,
         epochs_total,
         record,
-    })
+    }
 }
 
 /// A page of trials by number, from `first` on.
@@ -91,7 +121,7 @@ pub async fn list_trials(app: &App, study: &str, first: u32, limit: u32) -> Resu
 pub async fn list_best_trials(app: &App, study: &str, limit: u32) -> Result<Vec<TrialRecord>, AppError> {
     let record = app.find_study(study).await?;
     let mut conn = app.pool.acquire().await?;
-    Ok(trials::best(&mut conn, record.study_id, limit).await?)
+    Ok(trials::best(&mut conn, &[record.study_id], limit).await?)
 }
 
 /// One trial with its folds.

@@ -8,7 +8,7 @@ use trawl_domain::seed::Owner;
 use trawl_domain::state::TrialState;
 use trawl_domain::study::Study;
 
-use super::{App, AppError, load_study, quotas};
+use super::{App, AppError, quotas};
 use crate::store::folds::{self, NewFold};
 use crate::store::jobs::{self, JobSplit, NewJob};
 use crate::store::refits::{self, NewRefit, RefitRecord};
@@ -26,7 +26,8 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
     let found = app.find_study(study).await?;
     let mut tx = app.begin().await?;
     let record = studies::lock(&mut tx, found.study_id).await?;
-    let study = load_study(&record)?;
+    let loaded = app.study_of(&record)?;
+    let study = &loaded.study;
     if study.refit.is_none() {
         return Err(AppError::FailedPrecondition(format!(
             "study '{}' has no refit section",
@@ -34,7 +35,7 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
         )));
     }
     let chosen = match trial {
-        None => trials::best(&mut tx, record.study_id, 1)
+        None => trials::best(&mut tx, &[record.study_id], 1)
             .await?
             .into_iter()
             .next()
@@ -49,13 +50,13 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
             chosen.trial, chosen.state
         )));
     }
-    let number = start_refit(app, &mut tx, &study, record.study_id, &chosen, false).await?;
+    let number = start_refit(app, &mut tx, study, record.study_id, &chosen, false).await?;
     let refit = refits::of_study(&mut tx, record.study_id)
         .await?
         .into_iter()
         .find(|refit| refit.refit == number);
     let refit = refit.ok_or_else(|| AppError::Internal(format!("refit {number} is not there")))?;
-    let asked = studies::ask_more(&mut tx, record.study_id, study.refit_epoch_reports()).await?;
+    let asked = studies::reserve_epochs(&mut tx, record.study_id, study.refit_epoch_reports()).await?;
     let quota = app.settings.quotas.study_epoch_reports;
     if asked > quota {
         return Err(AppError::Exhausted(format!(
@@ -96,12 +97,8 @@ pub(super) async fn start_refit(
     }
     let mut new_jobs = Vec::new();
     let mut new_folds = Vec::new();
-    let config = study.refit_config(&params).map_err(|violation| {
-        AppError::Internal(format!(
-            "study {study_id}: {}: {}",
-            violation.field, violation.description
-        ))
-    })?;
+    let config = study.refit_config(&params);
+    let config = config.map_err(|violation| AppError::stored_study(study_id, &violation))?;
     for planned in plan_refit(study, &config.architecture) {
         let job_id = JobId(app.new_id());
         let split = if planned.split == Split::All {

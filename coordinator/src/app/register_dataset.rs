@@ -11,7 +11,7 @@ use super::incoming_file::{self, IncomingFile, give_up};
 use super::steps::Steps;
 use super::{App, AppError, quotas};
 use crate::files::{CHUNK_BYTES_MAX, FilesError, Fingerprint, Pieces};
-use crate::store::{dataset_files, loose_objects};
+use crate::store::{dataset_files, pending_objects};
 
 /// A file on its way in. It has to be registered or dropped.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ async fn is_there_again(app: &App, announced: Fingerprint) -> Result<bool, AppEr
 
 async fn list(app: &App, announced: Fingerprint, object_key: &str) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
-    if !loose_objects::end(&mut tx, object_key).await? {
+    if !pending_objects::end(&mut tx, object_key).await? {
         // Two may bring the same file at once, and the other one was first.
         return if dataset_files::touch(&mut tx, announced.sha256).await? {
             tx.commit().await?;

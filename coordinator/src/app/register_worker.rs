@@ -5,7 +5,7 @@ use tracing::info;
 use trawl_domain::id::WorkerId;
 use trawl_domain::limits::WORKERS_MAX;
 
-use super::door::Caller;
+use super::auth::Caller;
 use super::{App, AppError};
 use crate::store::workers::{self, NewWorker, Registered, Whose, WorkerRecord};
 

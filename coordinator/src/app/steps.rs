@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::id::JobId;
 
-use super::door::Caller;
+use super::auth::Caller;
 use super::keep_artifact::ArtifactHead;
 use super::keep_checkpoint::CheckpointHead;
 use super::lease_job::LeasedJob;

@@ -2,11 +2,10 @@
 
 use tokio::task::block_in_place;
 use tracing::info;
-use trawl_domain::check::Source;
-use trawl_domain::dataset::{FileHash, Part};
+use trawl_domain::dataset::{FileHash, Part, Source};
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
-use trawl_proto::v1;
+use trawl_proto::{study, v1};
 
 use super::differences::{Made, differences};
 use super::read_dataset::{self, DatasetFiles, PartFiles};
@@ -63,10 +62,9 @@ struct CheckedStudy {
 /// Every broken rule; nothing was stored.
 async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppError> {
     // A message of a megabyte may have half a million parts: other calls must not wait while they are turned over.
-    let (spec, draft) = block_in_place(|| (trawl_proto::to_json(&wire), trawl_proto::study_draft(wire)));
-    let source = draft.source();
+    let (spec, source) = block_in_place(|| (trawl_proto::to_json(&wire), study::source(&wire)));
     let read = match &source {
-        Some(source) => Some(read_dataset::read_dataset(app, source, draft.target_kind()).await?),
+        Some(source) => Some(read_dataset::read_dataset(app, source, study::target_kind(&wire)).await?),
         None => None,
     };
     let (files, shape) = match read {
@@ -74,7 +72,7 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
         Some(Err(violations)) => (None, Some(Err(violations))),
         None => (None, None),
     };
-    let study = block_in_place(|| draft.check(shape))?;
+    let study = block_in_place(|| study::check(&wire, shape))?;
     // The check names every number that is none, so that what passed it has a JSON form.
     let spec = spec.map_err(|error| AppError::invalid("study", error.reason))?;
     quotas::check_study(app, &study)?;
@@ -163,7 +161,7 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
         test_is_labelled: checked.files.test_is_labelled,
         shape: study.shape,
         max_trials: study.max_trials,
-        epochs_asked: asked,
+        epoch_budget: asked,
     };
     studies::insert(&mut tx, &new).await?;
     super::plan_trials::plan_window(app, &mut tx, study_id).await?;
@@ -183,7 +181,7 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
         return Ok(false);
     };
     drop(conn);
-    let stored_source = super::load_draft(&stored)?.source();
+    let stored_source = study::source(&super::load_spec(&stored)?);
     let here = Made::new(
         &stored.spec,
         stored_source.as_ref(),

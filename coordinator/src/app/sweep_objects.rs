@@ -3,7 +3,7 @@
 use tracing::debug;
 
 use super::{App, AppError};
-use crate::store::{coordinators, dataset_files, loose_objects};
+use crate::store::{coordinators, dataset_files, pending_objects};
 
 /// Objects that one transaction sweeps: it has them locked for as long as the object store takes to remove them.
 const OBJECTS_PER_STEP: u32 = 32;
@@ -17,7 +17,7 @@ pub async fn sweep_objects(app: &App) -> Result<(), AppError> {
     drop(conn);
     loop {
         let mut tx = app.begin().await?;
-        let due = loose_objects::lock_due(&mut tx, OBJECTS_PER_STEP).await?;
+        let due = pending_objects::lock_due(&mut tx, OBJECTS_PER_STEP).await?;
         if due.is_empty() {
             return Ok(());
         }
@@ -27,7 +27,7 @@ pub async fn sweep_objects(app: &App) -> Result<(), AppError> {
             }
         }
         let keys: Vec<String> = due.into_iter().map(|object| object.key).collect();
-        loose_objects::forget(&mut tx, &keys).await?;
+        pending_objects::forget(&mut tx, &keys).await?;
         tx.commit().await?;
         debug!(objects.swept = keys.len(), "objects swept");
     }

@@ -1,17 +1,17 @@
-//! The calls of a connection: whether there are any, and what of their answers is on its way.
+//! The calls of a connection: whether there are any, and whether their answers are read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::lock;
 
-/// Bytes of answers that a connection has and that are not sent. The system holds more of them, and a fast line never waits for this.
-pub(super) const UNSENT_BYTES_MAX: usize = 64 << 10;
+/// How long a part of an answer may be on its way to its reader, and how much longer for each of its bytes: by 4 KiB a second.
+const READ_WITHIN: Duration = Duration::from_secs(60);
+const READ_WITHIN_A_BYTE: Duration = Duration::from_micros(245);
 
 /// The calls that a connection has under way, for those who answer them.
 #[derive(Clone, Debug)]
@@ -23,17 +23,20 @@ struct Calls {
     begun: AtomicU64,
     /// When the last one ended, or the connection began.
     idle_since: Mutex<Instant>,
-    /// Since when calls have had something that their other end does not read.
-    unread_since: Mutex<BTreeMap<u64, Instant>>,
-    /// Bytes of answers that the connection was given and that are not sent.
-    unsent_bytes: AtomicUsize,
-    /// Calls that wait for these to be sent.
-    wait_to_send: Mutex<Vec<Waker>>,
+    /// Until when the part of an answer that is on its way has to be read, by the number of its call.
+    read_until: Mutex<BTreeMap<u64, Instant>>,
 }
 
 /// One of them, as long as it lives.
 #[derive(Debug)]
 pub struct CallOf {
+    calls: Arc<Calls>,
+    number: u64,
+}
+
+/// A part of an answer that the connection has and that is not sent.
+#[derive(Debug)]
+pub struct Sending {
     calls: Arc<Calls>,
     number: u64,
 }
@@ -45,9 +48,7 @@ impl CallsOf {
             under_way: AtomicUsize::new(0),
             begun: AtomicU64::new(0),
             idle_since: Mutex::new(Instant::now()),
-            unread_since: Mutex::default(),
-            unsent_bytes: AtomicUsize::new(0),
-            wait_to_send: Mutex::default(),
+            read_until: Mutex::default(),
         }))
     }
 
@@ -68,61 +69,33 @@ impl CallsOf {
         lock(&self.0.idle_since).elapsed()
     }
 
-    /// How long an answer has not been read, at most.
-    pub(super) fn unread(&self) -> Duration {
-        let unread_since = lock(&self.0.unread_since);
-        unread_since.values().map(Instant::elapsed).max().unwrap_or_default()
-    }
-
-    /// Notes what was sent. More than answers is, so that it says too much, and never by more than is there.
-    pub(super) fn sent(&self, bytes: usize) {
-        let less = |unsent: usize| Some(unsent.saturating_sub(bytes));
-        let before = self
-            .0
-            .unsent_bytes
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-        let before = before.unwrap_or_else(|before| before);
-        if before >= UNSENT_BYTES_MAX && before.saturating_sub(bytes) < UNSENT_BYTES_MAX {
-            for waiting in lock(&self.0.wait_to_send).drain(..) {
-                waiting.wake();
-            }
-        }
+    /// True if an answer is not read.
+    pub(super) fn is_unread(&self) -> bool {
+        let now = Instant::now();
+        lock(&self.0.read_until).values().any(|until| *until <= now)
     }
 }
 
 impl CallOf {
-    /// Notes that what the connection got before is read: it asks for more.
-    pub fn goes_on(&self) {
-        lock(&self.calls.unread_since).remove(&self.number);
+    /// Notes that the connection gets a part of an answer. A call has one on its way at a time.
+    pub fn sends(&self, bytes: usize) -> Sending {
+        let more = READ_WITHIN_A_BYTE.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+        lock(&self.calls.read_until).insert(self.number, Instant::now() + READ_WITHIN + more);
+        Sending {
+            calls: Arc::clone(&self.calls),
+            number: self.number,
+        }
     }
+}
 
-    /// Ready once the connection takes more of an answer.
-    pub fn poll_send(&self, cx: &Context<'_>) -> Poll<()> {
-        let is_full = || self.calls.unsent_bytes.load(Ordering::Acquire) >= UNSENT_BYTES_MAX;
-        if !is_full() {
-            return Poll::Ready(());
-        }
-        let mut waiting = lock(&self.calls.wait_to_send);
-        // It may have been sent just before this call was among those who are told.
-        if !is_full() {
-            return Poll::Ready(());
-        }
-        if !waiting.iter().any(|waits| waits.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    /// Notes what the connection gets of an answer.
-    pub fn sends(&self, bytes: usize) {
-        self.calls.unsent_bytes.fetch_add(bytes, Ordering::AcqRel);
-        lock(&self.calls.unread_since).insert(self.number, Instant::now());
+impl Drop for Sending {
+    fn drop(&mut self) {
+        lock(&self.calls.read_until).remove(&self.number);
     }
 }
 
 impl Drop for CallOf {
     fn drop(&mut self) {
-        lock(&self.calls.unread_since).remove(&self.number);
         *lock(&self.calls.idle_since) = Instant::now();
         self.calls.under_way.fetch_sub(1, Ordering::Relaxed);
     }

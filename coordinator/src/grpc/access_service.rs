@@ -11,7 +11,7 @@ use super::status::invalid_field;
 use super::study_service::page_size;
 use super::study_view::timestamp;
 use super::{in_time, page_token, status};
-use crate::app::door::Door;
+use crate::app::auth::Authenticator;
 use crate::app::{App, issue_token};
 use crate::store::tokens::TokenRecord;
 
@@ -19,13 +19,13 @@ use crate::store::tokens::TokenRecord;
 #[derive(Clone, Debug)]
 pub struct Tokens {
     app: Arc<App>,
-    door: Arc<Door>,
+    authenticator: Arc<Authenticator>,
 }
 
 impl Tokens {
-    /// The service; `door` is told when tokens change.
-    pub fn new(app: Arc<App>, door: Arc<Door>) -> Self {
-        Self { app, door }
+    /// The service; `authenticator` is told when tokens change.
+    pub fn new(app: Arc<App>, authenticator: Arc<Authenticator>) -> Self {
+        Self { app, authenticator }
     }
 }
 
@@ -37,7 +37,7 @@ impl AccessService for Tokens {
         let request = request.into_inner();
         let checked = TokenRequest::check(request.name, &request.role, request.lifetime_seconds)
             .map_err(|violations| status::invalid(&violations))?;
-        let (text, record) = in_time(issue_token::create_token(&self.app, &self.door, &checked)).await?;
+        let (text, record) = in_time(issue_token::create_token(&self.app, &self.authenticator, &checked)).await?;
         Ok(Response::new(v1::CreateTokenResponse {
             text: text.expose().to_owned(),
             token: Some(token(record)),
@@ -64,7 +64,7 @@ impl AccessService for Tokens {
         if name.is_empty() {
             return Err(invalid_field("token", "is missing"));
         }
-        let record = in_time(issue_token::revoke_token(&self.app, &self.door, &name)).await?;
+        let record = in_time(issue_token::revoke_token(&self.app, &self.authenticator, &name)).await?;
         Ok(Response::new(v1::RevokeTokenResponse {
             token: Some(token(record)),
         }))

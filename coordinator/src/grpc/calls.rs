@@ -14,7 +14,7 @@ use tonic::Code;
 use tracing::field::Empty;
 use tracing::{Instrument, Span, info_span};
 
-use super::access::{TABLE, rpc};
+use super::rpcs::{self, RPCS};
 use super::status::blame;
 use crate::app::App;
 use crate::metrics::Metrics;
@@ -33,7 +33,7 @@ fn names(rpc: &'static str) -> (&'static str, &'static str) {
 
 /// Begins to count mistakes of this program: of each RPC from zero, as the first one would otherwise be no increase.
 pub(super) fn begin_at_zero(metrics: &Metrics) {
-    let known = TABLE.iter().map(|rpc| names(rpc.path));
+    let known = RPCS.iter().map(|rpc| names(rpc.path));
     for (service, method) in known.chain([UNKNOWN]) {
         metrics.may_fail(service, method);
     }
@@ -60,7 +60,7 @@ struct Call {
 impl Call {
     fn begin(app: Arc<App>, path: &str) -> Self {
         // Names are those of the table: what strangers ask for would be labels without end.
-        let (service, method) = rpc(path).map_or(UNKNOWN, |rpc| names(rpc.path));
+        let (service, method) = rpcs::find(path).map_or(UNKNOWN, |rpc| names(rpc.path));
         app.metrics().call_began(service, method);
         let span = info_span!(
             target: trawl_traces::TARGET, "rpc", otel.name = %format_args!("{service}/{method}"), otel.kind = "server",

@@ -1,176 +1,62 @@
-//! The two halves of a call as they pass the guard: messages are counted as they come, answers go out in pieces, and both end with
-//! the token.
+//! The two halves of a call as they pass the guard: messages are counted as they come, answers go out one part at a time, and both end
+//! with the token.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONTENT_TYPE;
 use http_body::{Frame, SizeHint};
+use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-use super::access::{Comes, Rpc};
-use super::guard::of_refusal;
-use super::load::{PIECE_BYTES, Place, TurnTaken, Waiting};
+use super::admission::{Answers, CallPermit, SlotPermit};
 use super::requests::Messages;
+use super::rpcs::{Deadline, Rpc};
 use super::shares::Permit;
-use crate::app::door::Refusal;
-use crate::connections::CallOf;
+use crate::app::auth::Caller;
+use crate::connections::{CallOf, Sending};
 
 /// Comes once a token has ended.
-pub(super) type Closes = Pin<Box<dyn Future<Output = Refusal> + Send>>;
+pub(super) type Revoked = Pin<Box<dyn Future<Output = Status> + Send>>;
 
-/// Which half of a call a body is.
-pub(super) enum Side {
-    /// What the client sends, which may have to come within some time.
-    Request {
-        comes: Comes,
-        messages: Messages,
-        deadline: Option<Pin<Box<Sleep>>>,
-    },
-    /// What it gets. The call has its place until all of it is gone.
-    Response {
-        waiting: Waiting,
-        /// Of a message, what is not handed to the connection yet.
-        rest: Bytes,
-        /// Lets that wait.
-        kept: Option<Permit>,
-        call: Option<CallOf>,
-        _place: Place,
-        _turn: Option<TurnTaken>,
-    },
-}
-
-impl Side {
-    /// Of a request for this RPC: the time that it has begins now.
-    pub(super) fn of_request(rpc: &Rpc) -> Self {
-        let (is_stream, within) = match rpc.comes {
-            Comes::Whole(within) => (false, Some(within)),
-            Comes::Stream(first_within) => (true, first_within),
-        };
-        Self::Request {
-            comes: rpc.comes,
-            messages: Messages::new(rpc.message_bytes_max, is_stream),
-            deadline: within.map(|within| Box::pin(sleep(within))),
-        }
-    }
-
-    /// Of an answer that waits for its reader under these limits.
-    pub(super) fn of_answer(waiting: Waiting, call: Option<CallOf>, place: Place, turn: Option<TurnTaken>) -> Self {
-        Self::Response {
-            waiting,
-            rest: Bytes::new(),
-            kept: None,
-            call,
-            _place: place,
-            _turn: turn,
-        }
-    }
-}
-
-/// The messages of a call, until its token ends.
-pub(super) struct Guarded {
+/// What a client sends.
+pub(super) struct RequestBody {
     messages: Body,
-    closes: Closes,
-    side: Side,
+    revoked: Revoked,
+    deadline: Deadline,
+    late: Option<Pin<Box<Sleep>>>,
+    counted: Messages,
     closed: bool,
 }
 
-impl Guarded {
-    /// One half, until `closes`.
-    pub(super) fn new(messages: Body, closes: Closes, side: Side) -> Self {
+impl RequestBody {
+    /// Of a request for this RPC: the time that it has begins now.
+    pub(super) fn new(messages: Body, revoked: Revoked, rpc: &Rpc) -> Self {
+        let late = match rpc.deadline {
+            Deadline::Whole(within) | Deadline::First(within) => Some(Box::pin(sleep(within))),
+            Deadline::Never => None,
+        };
         Self {
             messages,
-            closes,
-            side,
+            revoked,
+            deadline: rpc.deadline,
+            late,
+            counted: Messages::new(rpc.message_bytes_max, rpc.is_stream()),
             closed: false,
         }
     }
 
-    /// Ends this half with a status.
-    fn close(&mut self, status: Status) -> Result<Frame<Bytes>, BoxError> {
+    fn close(&mut self, status: Status) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.closed = true;
-        match &mut self.side {
-            Side::Request { .. } => Err(status.into()),
-            // How a stream says why it ends.
-            Side::Response { rest, kept, .. } => {
-                (*rest, *kept) = (Bytes::new(), None);
-                let mut trailers = status.into_http::<()>().into_parts().0.headers;
-                trailers.remove(CONTENT_TYPE);
-                Ok(Frame::trailers(trailers))
-            }
-        }
-    }
-
-    /// Counts what came of a request.
-    fn count(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, BoxError> {
-        let Side::Request {
-            comes,
-            messages,
-            deadline,
-        } = &mut self.side
-        else {
-            return Ok(frame);
-        };
-        if let Some(Err(status)) = frame.data_ref().map(|came| messages.count(came)) {
-            return self.close(status);
-        }
-        if messages.has_first() && matches!(comes, Comes::Stream(_)) {
-            *deadline = None;
-        }
-        Ok(frame)
-    }
-
-    /// Takes a message of an answer, which waits for its reader from then on; `None` for what is no message.
-    fn wait(&mut self, frame: Frame<Bytes>) -> Option<Result<Frame<Bytes>, BoxError>> {
-        let Side::Response {
-            waiting, rest, kept, ..
-        } = &mut self.side
-        else {
-            return Some(Ok(frame));
-        };
-        // What was made of the message before is gone, now that there is a next one.
-        *kept = None;
-        let data = match frame.into_data() {
-            Ok(data) if data.is_empty() => return Some(Ok(Frame::data(data))),
-            Ok(data) => data,
-            Err(trailers) => return Some(Ok(trailers)),
-        };
-        match waiting.keep(&data) {
-            Ok(permit) => (*rest, *kept) = (data, permit),
-            Err(status) => return Some(self.close(status)),
-        }
-        None
-    }
-
-    /// A piece of what waits, once the connection takes one, so that it holds no more than that for a slow reader; `None` if
-    /// nothing waits.
-    fn poll_piece(&mut self, cx: &Context<'_>) -> Poll<Option<Frame<Bytes>>> {
-        let Side::Response { rest, kept, call, .. } = &mut self.side else {
-            return Poll::Ready(None);
-        };
-        if let Some(call) = call {
-            call.goes_on();
-        }
-        if rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        if let Some(call) = call {
-            ready!(call.poll_send(cx));
-            call.sends(rest.len().min(PIECE_BYTES));
-        }
-        let mut piece = rest.split_to(rest.len().min(PIECE_BYTES));
-        if kept.is_some() {
-            // A part of a message would hold on to the memory of all of it.
-            piece = Bytes::copy_from_slice(&piece);
-        }
-        Poll::Ready(Some(Frame::data(piece)))
+        Poll::Ready(Some(Err(status.into())))
     }
 }
 
-impl HttpBody for Guarded {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -178,44 +64,209 @@ impl HttpBody for Guarded {
         if self.closed {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(refusal) = self.closes.as_mut().poll(cx) {
-            return Poll::Ready(Some(self.close(of_refusal(refusal))));
+        if let Poll::Ready(status) = self.revoked.as_mut().poll(cx) {
+            return self.close(status);
         }
-        if let Side::Request {
-            deadline: Some(deadline),
-            ..
-        } = &mut self.side
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            let status = Status::deadline_exceeded("the request did not come in time");
-            return Poll::Ready(Some(self.close(status)));
+        if self.late.as_mut().is_some_and(|late| late.as_mut().poll(cx).is_ready()) {
+            return self.close(Status::deadline_exceeded("the request did not come in time"));
         }
-        loop {
-            if let Some(piece) = ready!(self.poll_piece(cx)) {
-                return Poll::Ready(Some(Ok(piece)));
-            }
-            // A message is taken as soon as it is there, whether or not it can be sent: then it is counted.
-            let next = match ready!(Pin::new(&mut self.messages).poll_frame(cx)) {
-                Some(Ok(frame)) => frame,
-                other => return Poll::Ready(other.map(|next| next.map_err(Into::into))),
-            };
-            let out = match &self.side {
-                Side::Request { .. } => Some(self.count(next)),
-                Side::Response { .. } => self.wait(next),
-            };
-            if let Some(out) = out {
-                return Poll::Ready(Some(out));
-            }
+        let frame = match ready!(Pin::new(&mut self.messages).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            other => return Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
+        };
+        if let Some(Err(status)) = frame.data_ref().map(|came| self.counted.count(came)) {
+            return self.close(status);
         }
+        if self.counted.has_first() && matches!(self.deadline, Deadline::First(_)) {
+            self.late = None;
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        let waits = matches!(&self.side, Side::Response { rest, .. } if !rest.is_empty());
-        self.closed || (!waits && self.messages.is_end_stream())
+        self.closed || self.messages.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        // What waits is not counted, and nobody needs an exact size: messages say their own.
-        SizeHint::default()
+        self.messages.size_hint()
+    }
+}
+
+/// What a call holds until the last part of its answer is sent.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) call: Option<CallOf>,
+    pub(super) _permit: CallPermit,
+    pub(super) _slot: Option<SlotPermit>,
+}
+
+/// Behind a part of an answer that is no longer, the end of the answer may follow in the same write.
+const SMALL_PART_BYTES: usize = 4 << 10;
+
+/// What a client gets. h2 takes all that it is given, and has it in memory until the other end reads: so it is given one part, and
+/// the next one once that is sent.
+pub(super) struct ResponseBody {
+    messages: Body,
+    revoked: Revoked,
+    caller: Caller,
+    answers: Arc<Answers>,
+    held: Arc<Held>,
+    /// The part that h2 has: ends once it is sent.
+    sent: Option<oneshot::Receiver<()>>,
+    is_small: bool,
+    /// The one that follows, with its permit if it is a large one.
+    next: Option<(Bytes, Option<Permit>)>,
+    closed: bool,
+}
+
+impl ResponseBody {
+    /// Of an answer to this caller.
+    pub(super) fn new(messages: Body, revoked: Revoked, caller: Caller, answers: Arc<Answers>, held: Held) -> Self {
+        Self {
+            messages,
+            revoked,
+            caller,
+            answers,
+            held: Arc::new(held),
+            sent: None,
+            is_small: false,
+            next: None,
+            closed: false,
+        }
+    }
+
+    /// Ready while h2 has no part.
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(sent) = &mut self.sent {
+            // Its sender says nothing: it is dropped.
+            let _ = ready!(Pin::new(sent).poll(cx));
+            self.sent = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// How a stream says why it ends.
+    fn close(&mut self, status: Status) -> Frame<Bytes> {
+        self.closed = true;
+        let mut trailers = status.into_http::<()>().into_parts().0.headers;
+        trailers.remove(CONTENT_TYPE);
+        Frame::trailers(trailers)
+    }
+
+    /// Gives a part of the answer to h2.
+    fn send(&mut self, bytes: Bytes, large: Option<Permit>) -> Frame<Bytes> {
+        let (is_sent, sent) = oneshot::channel();
+        (self.sent, self.is_small) = (Some(sent), bytes.len() <= SMALL_PART_BYTES);
+        let sending = self.held.call.as_ref().map(|call| call.sends(bytes.len()));
+        Frame::data(Bytes::from_owner(Part {
+            bytes,
+            _held: Arc::clone(&self.held),
+            _large: large,
+            _sending: sending,
+            _is_sent: is_sent,
+        }))
+    }
+}
+
+/// A part of an answer, dropped once it is sent.
+struct Part {
+    bytes: Bytes,
+    _held: Arc<Held>,
+    _large: Option<Permit>,
+    _sending: Option<Sending>,
+    _is_sent: oneshot::Sender<()>,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.closed {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(status) = self.revoked.as_mut().poll(cx) {
+            return Poll::Ready(Some(Ok(self.close(status))));
+        }
+        let is_sent = self.poll_sent(cx);
+        let next = match self.next.take() {
+            Some(next) => next,
+            None if is_sent.is_pending() && !self.is_small => return Poll::Pending,
+            None => match ready!(Pin::new(&mut self.messages).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) if bytes.is_empty() => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                    Ok(bytes) => match self.answers.admit(self.caller, bytes.len()) {
+                        Ok(large) => (bytes, large),
+                        Err(status) => return Poll::Ready(Some(Ok(self.close(status)))),
+                    },
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                other => return Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
+            },
+        };
+        if is_sent.is_pending() {
+            self.next = Some(next);
+            return Poll::Pending;
+        }
+        let (bytes, large) = next;
+        Poll::Ready(Some(Ok(self.send(bytes, large))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.closed || (self.next.is_none() && self.messages.is_end_stream())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{pending, poll_fn};
+
+    use super::super::admission::Admission;
+    use super::super::rpcs::Queue;
+    use super::*;
+
+    async fn next(body: &mut ResponseBody) -> Option<Bytes> {
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+        frame.expect("no error").into_data().ok()
+    }
+
+    #[tokio::test]
+    async fn a_part_is_given_once_the_one_before_is_sent_and_a_call_ends_with_its_last_one() {
+        let (admission, caller) = (Admission::new(), Caller::Anybody);
+        let parts = ["a small one", "another one"].map(|part| Ok::<_, Infallible>(Bytes::from_static(part.as_bytes())));
+        let permits = std::iter::from_fn(|| admission.call(Queue::HealthWatches, caller).ok());
+        let mut permits: Vec<_> = permits.collect();
+        let held = Held {
+            call: None,
+            _permit: permits.pop().expect("one is admitted"),
+            _slot: None,
+        };
+        let messages = Body::from_stream(tokio_stream::iter(parts));
+        let mut body = ResponseBody::new(
+            messages,
+            Box::pin(pending()),
+            caller,
+            admission.answers(Queue::HealthWatches),
+            held,
+        );
+        let first = next(&mut body).await.expect("the first part");
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(1), next(&mut body));
+        assert!(waits.await.is_err(), "the first part is not sent");
+        drop(first);
+        let second = next(&mut body).await.expect("the second part");
+        drop(body);
+        assert!(
+            admission.call(Queue::HealthWatches, caller).is_err(),
+            "its last part is not sent"
+        );
+        drop(second);
+        assert!(admission.call(Queue::HealthWatches, caller).is_ok());
     }
 }

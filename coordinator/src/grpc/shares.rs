@@ -7,16 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// How many there may be: of all callers together, and of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    pub(super) all: usize,
+    pub(super) share: usize,
+}
+
 /// So many permits, and of each caller at most a share of them.
 #[derive(Debug)]
 pub(super) struct Shares<C> {
+    limit: Limit,
     all: Arc<Semaphore>,
-    share: usize,
     /// What is left of the shares of those who have permits or wait for one.
     own: Mutex<HashMap<C, Arc<Semaphore>>>,
 }
 
-/// A permit, or several at once.
+/// One permit.
 #[derive(Debug)]
 pub(super) struct Permit {
     // Given back first: who waits for a share is let on to permits that are there.
@@ -34,25 +41,27 @@ pub(super) enum Full {
 }
 
 impl<C: Clone + Debug + Eq + Hash> Shares<C> {
-    /// So many permits; a caller gets `share` of them.
-    pub(super) fn new(all: usize, share: usize) -> Self {
+    /// So many permits.
+    pub(super) fn new(limit: Limit) -> Self {
         Self {
-            all: Arc::new(Semaphore::new(all)),
-            share,
+            limit,
+            all: Arc::new(Semaphore::new(limit.all)),
             own: Mutex::default(),
         }
     }
 
-    /// Takes so many permits, if they are there.
+    /// How many there are.
+    pub(super) fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// Takes a permit, if there is one.
     ///
     /// # Errors
-    /// They are not.
-    pub(super) fn try_take(&self, caller: &C, permits: usize) -> Result<Permit, Full> {
-        // More than a number of permits can be are never there.
-        let permits = u32::try_from(permits).map_err(|_| Full::Share)?;
-        let own = self.own(caller).try_acquire_many_owned(permits);
-        let own = own.map_err(|_| Full::Share)?;
-        let all = Arc::clone(&self.all).try_acquire_many_owned(permits);
+    /// There is none.
+    pub(super) fn try_take(&self, caller: &C) -> Result<Permit, Full> {
+        let own = self.own(caller).try_acquire_owned().map_err(|_| Full::Share)?;
+        let all = Arc::clone(&self.all).try_acquire_owned();
         Ok(Permit {
             _all: all.map_err(|_| Full::All)?,
             _own: own,
@@ -73,7 +82,7 @@ impl<C: Clone + Debug + Eq + Hash> Shares<C> {
         }
         // Whoever has a permit or waits for one holds on to its share.
         own.retain(|_, share| Arc::strong_count(share) > 1);
-        let share = Arc::new(Semaphore::new(self.share));
+        let share = Arc::new(Semaphore::new(self.limit.share));
         own.insert(caller.clone(), Arc::clone(&share));
         share
     }
@@ -85,21 +94,20 @@ mod tests {
 
     #[test]
     fn nobody_gets_more_than_a_share_and_all_together_no_more_than_there_are() {
-        let shares = Shares::new(5, 2);
+        let shares = Shares::new(Limit { all: 5, share: 2 });
         let mut held: Vec<Permit> = Vec::new();
         for caller in ["a", "b"] {
             for _ in 0..2 {
-                held.push(shares.try_take(&caller, 1).expect("its share"));
+                held.push(shares.try_take(&caller).expect("its share"));
             }
-            assert_eq!(shares.try_take(&caller, 1).expect_err("more"), Full::Share);
+            assert_eq!(shares.try_take(&caller).expect_err("more"), Full::Share);
         }
-        assert_eq!(shares.try_take(&"c", 2).expect_err("one is left"), Full::All);
-        held.push(shares.try_take(&"c", 1).expect("the last one"));
-        assert_eq!(shares.try_take(&"c", 1).expect_err("none is left"), Full::All);
+        held.push(shares.try_take(&"c").expect("the last one"));
+        assert_eq!(shares.try_take(&"c").expect_err("none is left"), Full::All);
         drop(held);
-        assert!(shares.try_take(&"a", 2).is_ok());
+        assert!(shares.try_take(&"a").is_ok());
         assert!(shares.own.lock().expect("not poisoned").len() <= 3);
-        assert!(shares.try_take(&"d", 1).is_ok());
+        assert!(shares.try_take(&"d").is_ok());
         assert_eq!(
             shares.own.lock().expect("not poisoned").len(),
             1,
@@ -109,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_waits_for_its_share_is_in_nobodys_way() {
-        let shares = Arc::new(Shares::new(2, 1));
+        let shares = Arc::new(Shares::new(Limit { all: 2, share: 1 }));
         let first = shares.take(&"a").await.expect("a permit");
         let of_a = Arc::clone(&shares);
         let second = tokio::spawn(async move { of_a.take(&"a").await });

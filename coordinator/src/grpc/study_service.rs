@@ -11,28 +11,20 @@ use trawl_domain::seed::Owner;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
 
+use super::admission::DatabaseSlots;
 use super::file_streams::{self, FileStream};
-use super::shares::Shares;
 use super::status::invalid_field;
-use super::uploads::{self, UploadTurns};
 use super::watch::watch;
-use super::{Turns, page_token, status, study_view};
-use crate::app::door::Caller;
+use super::{page_token, status, study_view, uploads};
 use crate::app::register_worker::list_workers;
 use crate::app::submit_study::Submitted;
 use crate::app::{App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, submit_study};
-
-/// Files of users that are on their way into the object store at once, of all and of one caller; further ones wait. They are apart
-/// from those of workers.
-const UPLOADS_MAX: usize = 4;
-const UPLOADS_SHARE: usize = 2;
 
 /// The users' service.
 #[derive(Clone, Debug)]
 pub struct Studies {
     app: Arc<App>,
-    turns: Turns,
-    uploads: Arc<Shares<Caller>>,
+    database: DatabaseSlots,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -40,11 +32,9 @@ pub struct Studies {
 impl Studies {
     /// The service. Streams end when `stop` is cancelled; their tasks are tracked by `tasks`.
     pub fn new(app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) -> Self {
-        let turns = Turns::new();
         Self {
             app,
-            turns,
-            uploads: Arc::new(Shares::new(UPLOADS_MAX, UPLOADS_SHARE)),
+            database: DatabaseSlots::new(),
             stop,
             tasks,
         }
@@ -52,7 +42,7 @@ impl Studies {
 
     /// Bounds a call in time, the wait for its turn included.
     async fn in_turn<T>(&self, call: impl Future<Output = Result<T, AppError>>) -> Result<T, Status> {
-        self.turns.take(call).await
+        self.database.run(call).await
     }
 }
 
@@ -121,10 +111,10 @@ impl StudyService for Studies {
             .in_turn(read_study::get_study(&self.app, &request.into_inner().study))
             .await?;
         let (sender, receiver) = mpsc::channel(1);
-        let (app, turns, stop) = (Arc::clone(&self.app), self.turns.clone(), self.stop.clone());
+        let (app, database, stop) = (Arc::clone(&self.app), self.database.clone(), self.stop.clone());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = watch(&app, &turns, first, &sender) => {}
+                () = watch(&app, &database, first, &sender) => {}
                 () = sender.closed() => {}
                 () = stop.cancelled() => {
                     let _ = sender.send(Err(Status::unavailable("the coordinator stops; ask again"))).await;
@@ -304,12 +294,9 @@ impl StudyService for Studies {
     }
 
     async fn put_dataset(&self, request: Request<Streaming<v1::PutDatasetRequest>>) -> Answer<v1::PutDatasetResponse> {
-        // The guard says who calls; without it nobody is asked.
-        let caller = request.extensions().get().copied().unwrap_or(Caller::Anybody);
-        let turns = UploadTurns::of(&self.uploads, caller);
         let (app, inbound) = (Arc::clone(&self.app), request.into_inner());
         // A task of its own: it tidies up when the caller is gone, and its call with it.
-        let receive = async move { uploads::receive_dataset(&app, turns, inbound).await };
+        let receive = async move { uploads::receive_dataset(&app, inbound).await };
         let registered = self.tasks.spawn(receive);
         let already_there = registered
             .await

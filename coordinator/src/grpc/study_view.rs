@@ -28,7 +28,7 @@ pub(super) fn study(view: &StudyView) -> v1::StudySummary {
         name: record.name.clone(),
         state: record.state.to_string(),
         error: record.error.clone().unwrap_or_default(),
-        pause_reason: record.pause_reason().unwrap_or_default().to_owned(),
+        pause_reason: record.pause_reason.clone().unwrap_or_default(),
         goal: record.goal.to_string(),
         trials_total: record.max_trials,
         trials_running: view.trials_running,

@@ -9,54 +9,24 @@ use trawl_domain::word::UnknownWord;
 use trawl_proto::v1;
 
 use super::file_streams::NotReceived;
-use super::shares::{Permit, Shares};
 use super::status::{self, invalid_field};
 use super::worker_service::claim;
 use super::{file_streams, in_time};
-use crate::app::door::Caller;
 use crate::app::keep_artifact::{ArtifactHead, begin_artifact};
 use crate::app::keep_checkpoint::{CheckpointHead, begin_checkpoint};
 use crate::app::steps::Steps;
 use crate::app::{App, AppError, register_dataset};
 use crate::files::Fingerprint;
 
-/// The turns of one caller.
-#[derive(Debug)]
-pub(super) struct UploadTurns {
-    shares: Arc<Shares<Caller>>,
-    caller: Caller,
-}
-
-impl UploadTurns {
-    /// The turns of this caller.
-    pub(super) fn of(shares: &Arc<Shares<Caller>>, caller: Caller) -> Self {
-        Self {
-            shares: Arc::clone(shares),
-            caller,
-        }
-    }
-
-    /// Waits for one. A stream that says nothing holds none, so it is taken after the first message.
-    async fn take(&self) -> Result<Permit, Status> {
-        let permit = async {
-            let permit = self.shares.take(&self.caller).await;
-            permit.ok_or(AppError::Unavailable("the coordinator stops"))
-        };
-        in_time(permit).await
-    }
-}
-
 /// Keeps an artifact; false if the lease is lost.
 pub(super) async fn receive_artifact<S: Steps>(
     app: Arc<S>,
-    turns: UploadTurns,
     mut inbound: Streaming<v1::PutArtifactRequest>,
 ) -> Result<bool, Status> {
     let mut first = first(&mut inbound).await?;
     let chunk = std::mem::take(&mut first.chunk);
     let head = artifact_head(first)?;
     let (bytes, job_id) = (head.announced.bytes, head.lease.job_id);
-    let _turn = turns.take().await?;
     let begun = in_time(async { Ok(begin_artifact(&*app, head).await) }).await?;
     let Some(mut artifact) = stored(&*app, job_id, begun).await? else {
         return Ok(false);
@@ -77,7 +47,6 @@ pub(super) async fn receive_artifact<S: Steps>(
 /// Keeps a checkpoint; false if the lease is lost.
 pub(super) async fn receive_checkpoint<S: Steps>(
     app: Arc<S>,
-    turns: UploadTurns,
     mut inbound: Streaming<v1::PutCheckpointRequest>,
 ) -> Result<bool, Status> {
     let first = first(&mut inbound).await?;
@@ -87,7 +56,6 @@ pub(super) async fn receive_checkpoint<S: Steps>(
         announced: fingerprint(first.bytes, &first.sha256)?,
     };
     let job_id = head.lease.job_id;
-    let _turn = turns.take().await?;
     let begun = in_time(async { Ok(begin_checkpoint(&*app, head).await) }).await?;
     let Some(mut checkpoint) = stored(&*app, job_id, begun).await? else {
         return Ok(false);
@@ -106,15 +74,10 @@ pub(super) async fn receive_checkpoint<S: Steps>(
 }
 
 /// Registers a file; true if it was there already.
-pub(super) async fn receive_dataset(
-    app: &App,
-    turns: UploadTurns,
-    mut inbound: Streaming<v1::PutDatasetRequest>,
-) -> Result<bool, Status> {
+pub(super) async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest>) -> Result<bool, Status> {
     let first = inbound.message().await?;
     let first = first.ok_or_else(|| invalid_field("sha256", "is missing"))?;
     let announced = fingerprint(first.bytes, &first.sha256)?;
-    let _turn = turns.take().await?;
     let Some(mut dataset) = in_time(register_dataset(app, announced)).await? else {
         return Ok(true);
     };

@@ -7,7 +7,8 @@ use tonic::Status;
 use trawl_domain::state::TrialState;
 use trawl_proto::v1;
 
-use super::{Turns, study_view};
+use super::admission::DatabaseSlots;
+use super::study_view;
 use crate::app::App;
 use crate::app::read_study::{self, StudyView};
 
@@ -19,7 +20,7 @@ const WATCH_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Sends a study now and after every change, until it and its refits ended.
 pub(super) async fn watch(
     app: &App,
-    turns: &Turns,
+    database: &DatabaseSlots,
     mut view: StudyView,
     sender: &mpsc::Sender<Result<v1::WatchStudyResponse, Status>>,
 ) {
@@ -51,7 +52,7 @@ pub(super) async fn watch(
         // Late or never told of a change, it looks all the same.
         let _ = tokio::time::timeout(WATCH_LOOK_INTERVAL, changed.changed()).await;
         let id = view.record.study_id.to_string();
-        match turns.take(read_study::get_study(app, &id)).await {
+        match database.run(read_study::get_study(app, &id)).await {
             Ok(next) => view = next,
             Err(status) => {
                 let _ = sender.send(Err(status)).await;

@@ -17,11 +17,9 @@ use trawl_proto::v1;
 use trawl_proto::v1::worker_service_server::WorkerService;
 
 use super::file_streams::{self, FileStream};
-use super::shares::Shares;
 use super::status::{invalid, invalid_field};
-use super::uploads::{self, UploadTurns};
-use super::{ANSWER_WITHIN, in_time, report_stream};
-use crate::app::door::Caller;
+use super::{ANSWER_WITHIN, in_time, report_stream, uploads};
+use crate::app::auth::Caller;
 use crate::app::keep_checkpoint::read_checkpoint;
 use crate::app::lease_job::{WAIT_MAX, lease_jobs};
 use crate::app::register_worker::CallingWorker;
@@ -34,17 +32,11 @@ use crate::store::checkpoints::CheckpointRecord;
 use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
 
-/// Files of workers that are on their way into the object store at once, of all and of one caller; further ones wait. What each has
-/// in memory, `files.rs` says.
-const UPLOADS_MAX: usize = 12;
-const UPLOADS_SHARE: usize = 8;
-
 /// The workers' service, over the steps of its protocol.
 #[derive(Debug)]
 pub struct Workers<S> {
     app: Arc<S>,
     reports: ReportQueue,
-    uploads: Arc<Shares<Caller>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -55,7 +47,6 @@ impl<S: Steps> Workers<S> {
         Self {
             app,
             reports,
-            uploads: Arc::new(Shares::new(UPLOADS_MAX, UPLOADS_SHARE)),
             stop,
             tasks,
         }
@@ -215,12 +206,7 @@ impl<S: Steps> WorkerService for Workers<S> {
         &self,
         request: Request<Streaming<v1::PutArtifactRequest>>,
     ) -> Answer<v1::PutArtifactResponse> {
-        let turns = UploadTurns::of(&self.uploads, caller(&request)?);
-        let held = self.upload(uploads::receive_artifact(
-            Arc::clone(&self.app),
-            turns,
-            request.into_inner(),
-        ));
+        let held = self.upload(uploads::receive_artifact(Arc::clone(&self.app), request.into_inner()));
         Ok(Response::new(v1::PutArtifactResponse {
             status: lease_status(held.await?),
         }))
@@ -230,12 +216,7 @@ impl<S: Steps> WorkerService for Workers<S> {
         &self,
         request: Request<Streaming<v1::PutCheckpointRequest>>,
     ) -> Answer<v1::PutCheckpointResponse> {
-        let turns = UploadTurns::of(&self.uploads, caller(&request)?);
-        let held = self.upload(uploads::receive_checkpoint(
-            Arc::clone(&self.app),
-            turns,
-            request.into_inner(),
-        ));
+        let held = self.upload(uploads::receive_checkpoint(Arc::clone(&self.app), request.into_inner()));
         Ok(Response::new(v1::PutCheckpointResponse {
             status: lease_status(held.await?),
         }))

@@ -60,12 +60,12 @@ pub enum Refused {
     BadToken,
     /// Its role may not.
     Role,
-    /// It calls too often.
-    TooOften,
+    /// Its caller is over its rate.
+    RateLimited,
     /// There is no such RPC.
     NoSuchRpc,
     /// Tokens cannot be read.
-    NotNow,
+    Unavailable,
 }
 
 impl Refused {
@@ -73,9 +73,9 @@ impl Refused {
         Self::NoToken,
         Self::BadToken,
         Self::Role,
-        Self::TooOften,
+        Self::RateLimited,
         Self::NoSuchRpc,
-        Self::NotNow,
+        Self::Unavailable,
     ];
 
     fn as_str(self) -> &'static str {
@@ -83,9 +83,9 @@ impl Refused {
             Self::NoToken => "no_token",
             Self::BadToken => "bad_token",
             Self::Role => "role",
-            Self::TooOften => "too_often",
+            Self::RateLimited => "rate_limited",
             Self::NoSuchRpc => "no_such_rpc",
-            Self::NotNow => "not_now",
+            Self::Unavailable => "unavailable",
         }
     }
 }

@@ -13,6 +13,8 @@ use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
 /// What an artifact is, without its bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArtifactRecord {
+    /// Its study.
+    pub study_id: StudyId,
     /// Its trial or refit.
     pub owner: Owner,
     /// What it is.
@@ -31,6 +33,7 @@ pub struct ArtifactRecord {
 
 struct ArtifactRow {
     object_key: String,
+    study_id: Uuid,
     refit: Option<i32>,
     trial: Option<i32>,
     kind: String,
@@ -51,6 +54,7 @@ impl TryFrom<ArtifactRow> for ArtifactRecord {
             _ => return Err(bad_row("artifacts", key, "trial", "of a trial or of a refit")),
         };
         Ok(Self {
+            study_id: StudyId(row.study_id),
             owner,
             kind: word("artifacts", key, "kind", &row.kind)?,
             bytes: u64::try_from(row.bytes).map_err(|error| bad_row("artifacts", key, "bytes", error))?,
@@ -100,7 +104,7 @@ pub async fn put(conn: &mut Connection, job: &JobRecord, artifact: &NewArtifact<
              WHERE study_id = $1 AND (trial = $2 OR refit = $3) AND name = $4
              RETURNING object_key
          )
-         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
          SELECT gone.object_key, clock_timestamp() FROM gone",
         job.study_id.0,
         trial,
@@ -127,16 +131,17 @@ pub async fn put(conn: &mut Connection, job: &JobRecord, artifact: &NewArtifact<
     expect_rows("artifacts", 1, done.rows_affected())
 }
 
-/// The visible artifacts of a study's refits.
-pub async fn of_refits(conn: &mut Connection, study_id: StudyId) -> Result<Vec<ArtifactRecord>, StoreError> {
+/// The visible artifacts of the refits of studies.
+pub async fn of_refits(conn: &mut Connection, studies: &[StudyId]) -> Result<Vec<ArtifactRecord>, StoreError> {
+    let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     sqlx::query_as!(
         ArtifactRow,
-        "SELECT a.object_key, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
+        "SELECT a.object_key, a.study_id, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
          FROM trawl_store.artifacts a
          JOIN trawl_store.jobs j USING (job_id)
-         WHERE a.study_id = $1 AND a.refit IS NOT NULL AND j.state = 'completed'
-         ORDER BY a.refit, a.name",
-        study_id.0,
+         WHERE a.study_id = ANY($1) AND a.refit IS NOT NULL AND j.state = 'completed'
+         ORDER BY a.study_id, a.refit, a.name",
+        &studies,
     )
     .fetch_all(conn)
     .await?
@@ -161,24 +166,24 @@ pub async fn page(
     after: Option<&Position>,
     limit: u32,
 ) -> Result<Vec<ArtifactRecord>, StoreError> {
-    let place = after.map(|after| match after.owner {
-        Owner::Refit(refit) => (false, int(refit)),
-        Owner::Trial(trial) => (true, int(trial)),
+    let (is_trial, number, name) = after.map_or((false, -1, ""), |after| match after.owner {
+        Owner::Refit(refit) => (false, int(refit), after.name.as_str()),
+        Owner::Trial(trial) => (true, int(trial), after.name.as_str()),
     });
     sqlx::query_as!(
         ArtifactRow,
-        "SELECT a.object_key, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
+        "SELECT a.object_key, a.study_id, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
          FROM trawl_store.artifacts a
          JOIN trawl_store.jobs j USING (job_id)
          LEFT JOIN trawl_store.trials t ON t.study_id = a.study_id AND t.trial = a.trial
          WHERE a.study_id = $1 AND j.state = 'completed' AND (a.trial IS NULL OR t.state = 'completed')
-           AND ($2::boolean IS NULL OR (a.trial IS NOT NULL, COALESCE(a.trial, a.refit), a.name) > ($2, $3::integer, $4::text))
+           AND (a.trial IS NOT NULL, COALESCE(a.trial, a.refit), a.name) > ($2::boolean, $3::integer, $4::text)
          ORDER BY a.trial IS NOT NULL, COALESCE(a.trial, a.refit), a.name
          LIMIT $5",
         study_id.0,
-        place.map(|(is_trial, _)| is_trial),
-        place.map(|(_, number)| number),
-        after.map(|after| after.name.as_str()),
+        is_trial,
+        number,
+        name,
         i64::from(limit),
     )
     .fetch_all(conn)
@@ -198,7 +203,7 @@ pub async fn find(
     let (trial, refit) = columns(owner);
     sqlx::query_as!(
         ArtifactRow,
-        "SELECT a.object_key, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
+        "SELECT a.object_key, a.study_id, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
          FROM trawl_store.artifacts a
          JOIN trawl_store.jobs j USING (job_id)
          LEFT JOIN trawl_store.trials t ON t.study_id = a.study_id AND t.trial = a.trial
@@ -220,7 +225,7 @@ pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(),
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     sqlx::query!(
         "WITH gone AS (DELETE FROM trawl_store.artifacts WHERE job_id = ANY($1) RETURNING object_key)
-         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
          SELECT gone.object_key, clock_timestamp() FROM gone",
         &jobs,
     )
@@ -244,7 +249,7 @@ pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId) -> Resul
                                    LIMIT $2)
              RETURNING a.object_key
          )
-         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
          SELECT gone.object_key, clock_timestamp() FROM gone",
         study_id.0,
         i64::from(TRIALS_KEPT),
@@ -258,7 +263,7 @@ pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId) -> Resul
 pub(super) async fn remove_of_study(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH gone AS (DELETE FROM trawl_store.artifacts WHERE study_id = $1 RETURNING object_key)
-         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
          SELECT gone.object_key, clock_timestamp() FROM gone",
         study_id.0,
     )

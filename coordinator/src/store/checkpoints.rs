@@ -85,7 +85,7 @@ pub async fn put(conn: &mut Connection, job_id: JobId, checkpoint: NewCheckpoint
              WHERE job_id = $1 AND number < (SELECT max(number) - 1 FROM trawl_store.checkpoints WHERE job_id = $1)
              RETURNING object_key
          )
-         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
          SELECT gone.object_key, clock_timestamp() FROM gone",
         job_id.0,
     )
@@ -115,7 +115,7 @@ pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(),
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     sqlx::query!(
         "WITH gone AS (DELETE FROM trawl_store.checkpoints WHERE job_id = ANY($1) RETURNING object_key)
-         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
          SELECT gone.object_key, clock_timestamp() FROM gone",
         &jobs,
     )
@@ -132,7 +132,7 @@ pub(super) async fn remove_of_study(conn: &mut Connection, study_id: StudyId) ->
              WHERE j.job_id = c.job_id AND j.study_id = $1
              RETURNING c.object_key
          )
-         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
          SELECT gone.object_key, clock_timestamp() FROM gone",
         study_id.0,
     )

@@ -18,13 +18,13 @@ pub async fn appear(conn: &mut Connection, number: i32) -> Result<bool, StoreErr
 /// uploads is none of a coordinator's.
 pub async fn give_up_uploads_of_dead(conn: &mut Connection) -> Result<u64, StoreError> {
     let done = sqlx::query!(
-        "UPDATE trawl_store.loose_objects o
+        "UPDATE trawl_store.pending_objects o
          SET due_at = clock_timestamp(), coordinator = NULL
          WHERE o.coordinator IS NOT NULL
            AND NOT EXISTS (
                SELECT FROM pg_locks l JOIN pg_stat_activity a USING (pid)
                WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
-                 AND has_table_privilege(a.usesysid, 'trawl_store.loose_objects', 'INSERT')
+                 AND has_table_privilege(a.usesysid, 'trawl_store.pending_objects', 'INSERT')
                  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
                  AND l.classid::bigint = $1::integer::bigint AND l.objid::bigint = (o.coordinator::bigint & 4294967295))",
         CLASS,

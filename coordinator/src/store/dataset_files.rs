@@ -12,7 +12,7 @@ pub fn object_key(hash: FileHash) -> String {
 /// True if a file is there; it counts as new for [`remove_unused`] then.
 pub async fn touch(conn: &mut Connection, hash: FileHash) -> Result<bool, StoreError> {
     let there = sqlx::query!(
-        "UPDATE trawl_store.dataset_files SET created_at = clock_timestamp() WHERE sha256 = $1 AND bytes IS NOT NULL",
+        "UPDATE trawl_store.dataset_files SET registered_at = clock_timestamp() WHERE sha256 = $1",
         &hash.0[..]
     )
     .execute(conn)
@@ -24,7 +24,7 @@ pub async fn touch(conn: &mut Connection, hash: FileHash) -> Result<bool, StoreE
 pub async fn put(conn: &mut Connection, hash: FileHash, bytes: u64) -> Result<(), StoreError> {
     sqlx::query!(
         "INSERT INTO trawl_store.dataset_files (sha256, bytes) VALUES ($1, $2)
-         ON CONFLICT (sha256) DO UPDATE SET bytes = EXCLUDED.bytes, created_at = clock_timestamp()",
+         ON CONFLICT (sha256) DO UPDATE SET bytes = EXCLUDED.bytes, registered_at = clock_timestamp()",
         &hash.0[..],
         i64::try_from(bytes).unwrap_or(i64::MAX),
     )
@@ -36,7 +36,7 @@ pub async fn put(conn: &mut Connection, hash: FileHash, bytes: u64) -> Result<()
 /// True if a file is there.
 pub async fn is_there(conn: &mut Connection, hash: FileHash) -> Result<bool, StoreError> {
     let there = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM trawl_store.dataset_files WHERE sha256 = $1 AND bytes IS NOT NULL) AS "there!""#,
+        r#"SELECT EXISTS (SELECT FROM trawl_store.dataset_files WHERE sha256 = $1) AS "there!""#,
         &hash.0[..]
     )
     .fetch_one(conn)
@@ -50,12 +50,12 @@ pub async fn remove_unused(conn: &mut Connection) -> Result<u64, StoreError> {
     let removed = sqlx::query!(
         "WITH gone AS (
              DELETE FROM trawl_store.dataset_files d
-             WHERE created_at < clock_timestamp() - interval '1 hour'
+             WHERE registered_at < clock_timestamp() - interval '1 hour'
                AND NOT EXISTS (SELECT FROM trawl_store.studies s
                                WHERE d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file))
              RETURNING d.sha256
          )
-         INSERT INTO trawl_store.loose_objects (object_key, due_at)
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
          SELECT 'datasets/' || encode(gone.sha256, 'hex'), clock_timestamp() FROM gone
          ON CONFLICT (object_key) DO UPDATE SET due_at = EXCLUDED.due_at"
     )

@@ -200,8 +200,13 @@ pub async fn page(
                   r.val_accuracy, r.reported_at
            FROM trawl_store.folds f
            JOIN trawl_store.jobs j USING (job_id)
-           JOIN trawl_store.epoch_reports r USING (fold_id)
-           WHERE f.study_id = $1 AND (f.trial = $2 OR f.refit = $3) AND (f.fold, r.epoch) > ($4, $5)
+           CROSS JOIN LATERAL (SELECT of_fold.*
+                               FROM trawl_store.epoch_reports of_fold
+                               WHERE of_fold.fold_id = f.fold_id
+                                 AND of_fold.epoch > CASE WHEN f.fold = $4 THEN $5 ELSE -1 END
+                               ORDER BY of_fold.epoch
+                               LIMIT $6) r
+           WHERE f.study_id = $1 AND (f.trial = $2 OR f.refit = $3) AND f.fold >= $4
            ORDER BY f.fold, r.epoch
            LIMIT $6"#,
         study_id.0,

@@ -168,10 +168,10 @@ pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreErr
 /// checkpoints.
 pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreError> {
     sqlx::query!(
-        "UPDATE trawl_store.folds SET state = 'queued', error = NULL, diverged_at = NULL
+        "UPDATE trawl_store.folds SET state = 'queued', error = NULL, diverged_epoch = NULL
          WHERE job_id = $1
            AND (state = 'running'
-             OR state = 'failed' AND diverged_at >= (SELECT COALESCE(max(epochs), 0) FROM trawl_store.checkpoints
+             OR state = 'failed' AND diverged_epoch >= (SELECT COALESCE(max(epochs), 0) FROM trawl_store.checkpoints
                                                      WHERE job_id = $1))",
         job_id.0
     )
@@ -184,7 +184,7 @@ pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreEr
 pub async fn diverge(conn: &mut Connection, folds: &[(i64, u32)]) -> Result<(), StoreError> {
     let (folds, epochs): (Vec<i64>, Vec<i32>) = folds.iter().map(|(fold, epoch)| (*fold, int(*epoch))).unzip();
     sqlx::query!(
-        "UPDATE trawl_store.folds f SET state = 'failed', error = $3, diverged_at = d.epoch
+        "UPDATE trawl_store.folds f SET state = 'failed', error = $3, diverged_epoch = d.epoch
          FROM unnest($1::bigint[], $2::integer[]) AS d (fold_id, epoch)
          WHERE f.fold_id = d.fold_id AND f.state = 'running'",
         &folds,

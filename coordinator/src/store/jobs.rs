@@ -216,6 +216,21 @@ pub async fn lock(conn: &mut Connection, job_id: JobId) -> Result<JobRecord, Sto
     .try_into()
 }
 
+/// Epochs that a job's members have: they are alike in that.
+pub async fn epochs(conn: &mut Connection, job_id: JobId) -> Result<u32, StoreError> {
+    let epochs = sqlx::query_scalar!(
+        r#"SELECT COALESCE(t.epochs, r.epochs) AS "epochs!"
+           FROM trawl_store.folds f
+           LEFT JOIN trawl_store.trials t ON t.study_id = f.study_id AND t.trial = f.trial
+           LEFT JOIN trawl_store.refits r ON r.study_id = f.study_id AND r.refit = f.refit
+           WHERE f.job_id = $1 AND f.member = 0"#,
+        job_id.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    count("jobs", job_id, "epochs", epochs)
+}
+
 /// Whose file a job leaves: that of its refit, or of the trial of one of its members, with the member's fold; `None` if it has no
 /// such member, or if it is named for a job of a refit.
 pub async fn owner_of_file(

@@ -72,34 +72,41 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// Grants the lease of a job that was just claimed.
+/// Grants the leases of jobs that were just claimed, each under the token of its place.
 pub async fn grant(
     conn: &mut Connection,
-    job: &JobRecord,
-    token: LeaseToken,
+    jobs: &[JobRecord],
+    tokens: &[LeaseToken],
     worker_id: WorkerId,
     ttl: Duration,
 ) -> Result<(), StoreError> {
-    sqlx::query!(
+    let ids: Vec<Uuid> = jobs.iter().map(|job| job.job_id.0).collect();
+    let lease_epochs: Vec<i32> = jobs.iter().map(|job| int(job.lease_epoch)).collect();
+    let tokens: Vec<Uuid> = tokens.iter().map(|token| token.0).collect();
+    let granted = sqlx::query!(
         "INSERT INTO trawl_store.leases (job_id, token, worker_id, expires_at)
-         VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))",
-        job.job_id.0,
-        token.0,
+         SELECT l.job_id, l.token, $3, clock_timestamp() + make_interval(secs => $4)
+         FROM unnest($1::uuid[], $2::uuid[]) AS l (job_id, token)",
+        &ids,
+        &tokens,
         worker_id.0,
         ttl.as_secs_f64(),
     )
     .execute(&mut *conn)
     .await?;
-    sqlx::query!(
-        "INSERT INTO trawl_store.job_attempts (job_id, lease_epoch, token, worker_id) VALUES ($1, $2, $3, $4)",
-        job.job_id.0,
-        int(job.lease_epoch),
-        token.0,
+    expect_rows("leases", jobs.len() as u64, granted.rows_affected())?;
+    let noted = sqlx::query!(
+        "INSERT INTO trawl_store.job_attempts (job_id, lease_epoch, token, worker_id)
+         SELECT l.job_id, l.lease_epoch, l.token, $4
+         FROM unnest($1::uuid[], $2::integer[], $3::uuid[]) AS l (job_id, lease_epoch, token)",
+        &ids,
+        &lease_epochs,
+        &tokens,
         worker_id.0,
     )
     .execute(conn)
     .await?;
-    Ok(())
+    expect_rows("job_attempts", jobs.len() as u64, noted.rows_affected())
 }
 
 /// Renews those leases that are live; which ones they were.

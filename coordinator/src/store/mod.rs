@@ -1,7 +1,7 @@
 //! All SQL. One file a noun; each function is one statement, or a few that belong together, inside the caller's transaction.
 //!
 //! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, studies, then what lists files: artifacts,
-//! checkpoints, dataset files, loose objects; at last the row of `counting`, under which studies are counted. So no two transactions
+//! checkpoints, dataset files, pending objects; at last the row of `quota_lock`, under which studies are counted. So no two transactions
 //! wait for each other. Tokens are locked with nothing else.
 
 pub mod artifacts;
@@ -13,7 +13,7 @@ pub mod epoch_reports;
 pub mod folds;
 pub mod jobs;
 pub mod leases;
-pub mod loose_objects;
+pub mod pending_objects;
 pub mod readers;
 pub mod refits;
 pub mod stock;

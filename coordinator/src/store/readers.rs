@@ -22,7 +22,7 @@ pub enum Found {
 pub async fn find(conn: &mut Connection, user: &str) -> Result<Found, StoreError> {
     let found = sqlx::query!(
         r#"SELECT r.rolcanlogin AND pg_has_role(r.oid, 'trawl_reader', 'MEMBER')
-                  AND NOT has_table_privilege(r.oid, 'trawl_store.loose_objects', 'INSERT')
+                  AND NOT has_table_privilege(r.oid, 'trawl_store.pending_objects', 'INSERT')
                   AND NOT EXISTS (
                       SELECT FROM pg_roles o
                       WHERE pg_has_role(r.oid, o.oid, 'MEMBER')
@@ -57,7 +57,7 @@ pub async fn rights(conn: &mut Connection) -> Result<Rights, StoreError> {
         r#"SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS "is_superuser!",
                   ARRAY(SELECT r.rolname::text FROM pg_roles r
                         WHERE r.rolcanlogin AND pg_has_role(r.oid, 'trawl_reader', 'MEMBER')
-                          AND NOT has_table_privilege(r.oid, 'trawl_store.loose_objects', 'INSERT')
+                          AND NOT has_table_privilege(r.oid, 'trawl_store.pending_objects', 'INSERT')
                           AND NOT pg_has_role(r.oid, 'USAGE')
                         ORDER BY 1) AS "out_of_reach!""#
     )
@@ -76,7 +76,7 @@ pub async fn end_overdue(conn: &mut Connection, limit: Duration) -> Result<u64, 
     let ended = sqlx::query_scalar!(
         r#"SELECT count(*) FILTER (WHERE ended) AS "ended!"
            FROM (SELECT CASE WHEN pg_has_role(r.oid, 'trawl_reader', 'MEMBER')
-                              AND NOT has_table_privilege(r.oid, 'trawl_store.loose_objects', 'INSERT')
+                              AND NOT has_table_privilege(r.oid, 'trawl_store.pending_objects', 'INSERT')
                               AND pg_has_role(r.oid, 'USAGE')
                               AND a.xact_start < clock_timestamp() - make_interval(secs => $1)
                         THEN pg_terminate_backend(a.pid) END AS ended

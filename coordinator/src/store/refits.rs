@@ -2,16 +2,19 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
-use trawl_domain::id::StudyId;
+use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::metric::TrialValue;
 use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
+use uuid::Uuid;
 
 use super::{Connection, StoreError, count, expect_rows, int, word};
 
 /// A stored refit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefitRecord {
+    /// Its study.
+    pub study_id: StudyId,
     /// Number.
     pub refit: u32,
     /// The trial whose configuration it is.
@@ -37,6 +40,7 @@ pub struct RefitRecord {
 }
 
 struct RefitRow {
+    study_id: Uuid,
     refit: i32,
     trial: i32,
     state: String,
@@ -57,6 +61,7 @@ impl TryFrom<RefitRow> for RefitRecord {
     fn try_from(row: RefitRow) -> Result<Self, StoreError> {
         let number = |column, value| count("refits", row.refit, column, value);
         Ok(Self {
+            study_id: StudyId(row.study_id),
             refit: number("refit", row.refit)?,
             trial: number("trial", row.trial)?,
             state: word("refits", row.refit, "state", &row.state)?,
@@ -108,12 +113,18 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, refit: &NewRefit<'
 
 /// The refits of a study by number.
 pub async fn of_study(conn: &mut Connection, study_id: StudyId) -> Result<Vec<RefitRecord>, StoreError> {
+    of_studies(conn, &[study_id]).await
+}
+
+/// The refits of studies by number, study by study.
+pub async fn of_studies(conn: &mut Connection, studies: &[StudyId]) -> Result<Vec<RefitRecord>, StoreError> {
+    let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     sqlx::query_as!(
         RefitRow,
-        r#"SELECT refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std, test_loss,
-                  test_accuracy, error, finished_at
-           FROM trawl_store.refits WHERE study_id = $1 ORDER BY refit"#,
-        study_id.0,
+        r#"SELECT study_id, refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std,
+                  test_loss, test_accuracy, error, finished_at
+           FROM trawl_store.refits WHERE study_id = ANY($1) ORDER BY study_id, refit"#,
+        &studies,
     )
     .fetch_all(conn)
     .await?
@@ -130,8 +141,8 @@ pub async fn lock_unfinished(
 ) -> Result<Option<RefitRecord>, StoreError> {
     sqlx::query_as!(
         RefitRow,
-        r#"SELECT refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std, test_loss,
-                  test_accuracy, error, finished_at
+        r#"SELECT study_id, refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std,
+                  test_loss, test_accuracy, error, finished_at
            FROM trawl_store.refits
            WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')
            FOR NO KEY UPDATE"#,
@@ -144,12 +155,19 @@ pub async fn lock_unfinished(
     .transpose()
 }
 
-/// Notes that a job of a refit was leased.
-pub async fn start(conn: &mut Connection, study_id: StudyId, refit: u32) -> Result<(), StoreError> {
+/// Notes that jobs were leased: their refits run.
+pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
+    let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     sqlx::query!(
-        "UPDATE trawl_store.refits SET state = 'running' WHERE study_id = $1 AND refit = $2 AND state = 'queued'",
-        study_id.0,
-        int(refit),
+        "UPDATE trawl_store.refits r SET state = 'running'
+         FROM (SELECT q.study_id, q.refit
+               FROM trawl_store.refits q
+               WHERE (q.study_id, q.refit) IN (SELECT j.study_id, j.refit FROM trawl_store.jobs j WHERE j.job_id = ANY($1))
+                 AND q.state = 'queued'
+               ORDER BY q.study_id, q.refit
+               FOR NO KEY UPDATE) queued
+         WHERE r.study_id = queued.study_id AND r.refit = queued.refit",
+        &jobs,
     )
     .execute(conn)
     .await?;

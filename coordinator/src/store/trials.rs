@@ -7,12 +7,15 @@ use trawl_domain::job::PlannedTrial;
 use trawl_domain::metric::TrialValue;
 use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
+use uuid::Uuid;
 
 use super::{Connection, StoreError, count, expect_rows, int, word};
 
 /// A stored trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrialRecord {
+    /// Its study.
+    pub study_id: StudyId,
     /// Number.
     pub trial: u32,
     /// State.
@@ -36,6 +39,7 @@ pub struct TrialRecord {
 }
 
 struct TrialRow {
+    study_id: Uuid,
     trial: i32,
     state: String,
     value: Option<f64>,
@@ -55,6 +59,7 @@ impl TryFrom<TrialRow> for TrialRecord {
     fn try_from(row: TrialRow) -> Result<Self, StoreError> {
         let number = |column, value| count("trials", row.trial, column, value);
         Ok(Self {
+            study_id: StudyId(row.study_id),
             trial: number("trial", row.trial)?,
             state: word("trials", row.trial, "state", &row.state)?,
             value: row.value.map(|mean| TrialValue {
@@ -119,8 +124,8 @@ pub async fn page(
 ) -> Result<Vec<TrialRecord>, StoreError> {
     sqlx::query_as!(
         TrialRow,
-        r#"SELECT trial, state, value, value_std, params AS "params: Json<Params>", epochs, worker_seconds, attempts, error,
-                  started_at, finished_at
+        r#"SELECT study_id, trial, state, value, value_std, params AS "params: Json<Params>", epochs, worker_seconds, attempts,
+                  error, started_at, finished_at
            FROM trawl_store.trials
            WHERE study_id = $1 AND trial >= $2
            ORDER BY trial
@@ -136,17 +141,21 @@ pub async fn page(
     .collect()
 }
 
-/// The head of the ranking.
-pub async fn best(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<TrialRecord>, StoreError> {
+/// The heads of the rankings of studies, study by study.
+pub async fn best(conn: &mut Connection, studies: &[StudyId], limit: u32) -> Result<Vec<TrialRecord>, StoreError> {
+    let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     sqlx::query_as!(
         TrialRow,
-        r#"SELECT trial, state, value, value_std, params AS "params: Json<Params>", epochs, worker_seconds, attempts, error,
-                  started_at, finished_at
-           FROM trawl_store.trials
-           WHERE study_id = $1 AND state = 'completed'
-           ORDER BY rank_key, trial
-           LIMIT $2"#,
-        study_id.0,
+        r#"SELECT best.study_id, best.trial, best.state, best.value, best.value_std, best.params AS "params: Json<Params>",
+                  best.epochs, best.worker_seconds, best.attempts, best.error, best.started_at, best.finished_at
+           FROM unnest($1::uuid[]) AS s (study_id)
+           CROSS JOIN LATERAL (SELECT t.*
+                               FROM trawl_store.trials t
+                               WHERE t.study_id = s.study_id AND t.state = 'completed'
+                               ORDER BY t.rank_key, t.trial
+                               LIMIT $2) best
+           ORDER BY best.study_id, best.rank_key, best.trial"#,
+        &studies,
         i64::from(limit),
     )
     .fetch_all(conn)
@@ -156,15 +165,22 @@ pub async fn best(conn: &mut Connection, study_id: StudyId, limit: u32) -> Resul
     .collect()
 }
 
-/// Trials that train now.
-pub async fn count_running(conn: &mut Connection, study_id: StudyId) -> Result<u32, StoreError> {
-    let running = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM trawl_store.trials WHERE study_id = $1 AND state = 'running'"#,
-        study_id.0
+/// How many trials of studies train now; nothing of a study of which none does.
+pub async fn count_running(conn: &mut Connection, studies: &[StudyId]) -> Result<Vec<(StudyId, u32)>, StoreError> {
+    let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
+    let rows = sqlx::query!(
+        r#"SELECT study_id, count(*) AS "running!"
+           FROM trawl_store.trials
+           WHERE study_id = ANY($1) AND state = 'running'
+           GROUP BY study_id"#,
+        &studies,
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(u32::try_from(running).unwrap_or(u32::MAX))
+    let running = rows.into_iter();
+    Ok(running
+        .map(|row| (StudyId(row.study_id), u32::try_from(row.running).unwrap_or(u32::MAX)))
+        .collect())
 }
 
 /// Notes that jobs were leased: their trials run.

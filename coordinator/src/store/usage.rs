@@ -10,23 +10,23 @@ use super::{Connection, StoreError, expect_rows};
 pub struct StudyUsage {
     /// Studies that are not deleted.
     pub studies: u64,
-    /// Epoch reports that all of them asked for, and those whose rows are not removed yet.
+    /// The epoch budgets of all of them, and of those whose rows are not removed yet.
     pub epoch_reports: u64,
 }
 
 /// Lets nobody else count until the transaction ends. The last lock that a transaction takes.
 pub async fn lock(conn: &mut Connection) -> Result<(), StoreError> {
-    let locked = sqlx::query!("SELECT the_one FROM trawl_store.counting FOR UPDATE")
+    let locked = sqlx::query!("SELECT only_row FROM trawl_store.quota_lock FOR UPDATE")
         .fetch_all(conn)
         .await?;
-    expect_rows("counting", 1, locked.len() as u64)
+    expect_rows("quota_lock", 1, locked.len() as u64)
 }
 
 /// Counts studies, of which there are never more than the quota.
 pub async fn of_studies(conn: &mut Connection) -> Result<StudyUsage, StoreError> {
     let row = sqlx::query!(
         r#"SELECT count(*) FILTER (WHERE deleted_at IS NULL) AS "studies!",
-                  COALESCE(sum(epochs_asked), 0)::bigint AS "epoch_reports!"
+                  COALESCE(sum(epoch_budget), 0)::bigint AS "epoch_reports!"
            FROM trawl_store.studies"#
     )
     .fetch_one(conn)
@@ -47,7 +47,7 @@ pub async fn bytes_of_study(conn: &mut Connection, study_id: StudyId) -> Result<
                  + COALESCE((SELECT sum(GREATEST(d.bytes, $2)) FROM trawl_store.dataset_files d
                              JOIN trawl_store.studies s
                                ON d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file)
-                             WHERE s.study_id = $1 AND d.bytes IS NOT NULL), 0))::bigint AS "bytes!""#,
+                             WHERE s.study_id = $1), 0))::bigint AS "bytes!""#,
         study_id.0,
         charged_min(),
     )
@@ -61,8 +61,7 @@ pub async fn bytes(conn: &mut Connection) -> Result<u64, StoreError> {
     let bytes = sqlx::query_scalar!(
         r#"SELECT (COALESCE((SELECT sum(GREATEST(bytes, $1)) FROM trawl_store.artifacts), 0)
                  + COALESCE((SELECT sum(GREATEST(bytes, $1)) FROM trawl_store.checkpoints), 0)
-                 + COALESCE((SELECT sum(GREATEST(bytes, $1)) FROM trawl_store.dataset_files
-                             WHERE bytes IS NOT NULL), 0))::bigint AS "bytes!""#,
+                 + COALESCE((SELECT sum(GREATEST(bytes, $1)) FROM trawl_store.dataset_files), 0))::bigint AS "bytes!""#,
         charged_min(),
     )
     .fetch_one(conn)

@@ -23,12 +23,14 @@ mod read_error;
 mod samples;
 mod shape;
 mod signature;
+mod source;
 mod targets;
 #[cfg(test)]
 mod testing;
 
 pub use self::allowance::Allowance;
 pub use self::content::{Content, FileContent, ReadSeek};
+pub use self::csv::names::NUMBERED;
 pub use self::csv::{Columns, Header};
 pub use self::fashion_mnist::{FASHION_MNIST_CLASSES, FASHION_MNIST_FILES};
 pub use self::features::{FeatureFormat, FeatureRows, read_features};
@@ -39,6 +41,7 @@ pub use self::npz::{ArrayNames, Arrays};
 pub use self::read_error::ReadError;
 pub use self::samples::{Features, RowsDigest, Samples, Targets};
 pub use self::shape::{DatasetShape, SampleShape, TargetShape};
+pub use self::source::{FilePlace, FileRef, Source};
 
 use self::array::Array;
 use self::read_error::Reason;

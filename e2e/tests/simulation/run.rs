@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Request;
 use tonic::transport::Server;
 use trawl_coordinator::app::Settings;
-use trawl_coordinator::app::door::Caller;
+use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::keep_leases::keep_leases;
 use trawl_coordinator::app::report_epochs::report_writer;
 use trawl_coordinator::app::steps::Steps;

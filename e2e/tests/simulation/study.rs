@@ -35,7 +35,7 @@ impl SimulatedStudy {
             sample: SampleShape::Vector(1),
             target: TargetShape::Number,
         };
-        let study = trawl_proto::study_draft(wire.clone()).check(Some(Ok(shape)))?;
+        let study = trawl_proto::study::check(&wire, Some(Ok(shape)))?;
         let file = std::fs::read(repository().join("examples/data/train.csv"))?;
         Ok(Self { wire, study, file })
     }

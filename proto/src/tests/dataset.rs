@@ -1,7 +1,8 @@
 //! Datasets on their way: out of JSON into a draft, and with a job to a worker and back.
 
-use trawl_domain::check::FilePlace;
-use trawl_domain::dataset::{ArrayNames, Arrays, Columns, FileHash, Format, Header, Layout, Part, SampleShape};
+use trawl_domain::dataset::{
+    ArrayNames, Arrays, Columns, FileHash, FilePlace, Format, Header, Layout, Part, SampleShape,
+};
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::layer::Layer;
@@ -10,16 +11,16 @@ use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
 
-use crate::{from_json, study_draft, v1};
+use crate::{from_json, study, v1};
 
 /// The format of a dataset that is written in JSON, and the places of its test part.
 fn source(json: serde_json::Value) -> (Format, Option<Part<FilePlace>>) {
     let dataset: v1::Dataset = from_json(&json).expect("a dataset");
-    let draft = study_draft(v1::Study {
+    let source = study::source(&v1::Study {
         dataset: Some(dataset),
         ..Default::default()
     });
-    let source = draft.source().expect("a source");
+    let source = source.expect("a source");
     (source.format, source.test.map(|test| test.map(|file| file.place)))
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tonic::Status;
+use tonic::{Response, Status};
 use tracing::{info, warn};
 use trawl_domain::dataset::FileHash;
 use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
-use trawl_proto::v1;
+use trawl_proto::{retry_after, v1};
 
 use super::Agent;
 use super::artifacts::pieces;
@@ -78,12 +78,7 @@ async fn send(agent: &Agent, lease: &v1::Lease, Checkpoint { epochs, content }: 
         sha256: FileHash::of(&content).to_string(),
         chunk: Vec::new(),
     };
-    let pieces = pieces(Arc::new(content)).map(|chunk| v1::PutCheckpointRequest {
-        chunk,
-        ..Default::default()
-    });
-    let messages = tokio_stream::iter(std::iter::once(head).chain(pieces));
-    match agent.connection.patient_client().put_checkpoint(messages).await {
+    match put(agent, lease, &head, Arc::new(content)).await {
         Ok(answer) if answer.get_ref().status == i32::from(v1::LeaseStatus::Held) => {
             info!(
                 job.id = lease.job_id,
@@ -101,6 +96,30 @@ async fn send(agent: &Agent, lease: &v1::Lease, Checkpoint { epochs, content }: 
                 code = %status.code(),
                 "checkpoint not kept; the one before stays"
             );
+        }
+    }
+}
+
+/// Sends a checkpoint, and again while the coordinator asks for patience: to be told to slow down costs no epochs.
+async fn put(
+    agent: &Agent,
+    lease: &v1::Lease,
+    head: &v1::PutCheckpointRequest,
+    content: Arc<Vec<u8>>,
+) -> Result<Response<v1::PutCheckpointResponse>, Status> {
+    let mut backoff = Backoff::new(agent.settings.worker_id);
+    loop {
+        let pieces = pieces(Arc::clone(&content)).map(|chunk| v1::PutCheckpointRequest {
+            chunk,
+            ..Default::default()
+        });
+        let messages = tokio_stream::iter(std::iter::once(head.clone()).chain(pieces));
+        let answer = agent.connection.patient_client().put_checkpoint(messages).await;
+        match answer {
+            Err(status) if retry_after(&status).is_some() && agent.leases.end_of(lease) != Some(LeaseEnd::Lost) => {
+                backoff.wait(&status).await;
+            }
+            answer => return answer,
         }
     }
 }
@@ -154,7 +173,7 @@ async fn insist_on(agent: &Agent, lease: &v1::Lease, checkpoint: &v1::Checkpoint
         }
         agent.connection.failed(status.code());
         warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no checkpoint; trying again");
-        backoff.wait().await;
+        backoff.wait(&status).await;
     }
 }
 

@@ -14,6 +14,7 @@ use trawl_domain::id::WorkerId;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
 use trawl_proto::dial::{TlsChoice, endpoint};
+use trawl_proto::retry_after;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
 /// How long a call that waits for nothing may take.
@@ -168,10 +169,32 @@ impl Backoff {
         self.pause = PAUSE_MIN;
     }
 
-    /// Pauses between half and all of the present pause, and doubles it.
-    pub async fn wait(&mut self) {
+    /// After a failure, pauses between half and all of the present pause, and doubles it. If the coordinator said when to come again,
+    /// that time goes before: others were told the same, and only the pauses differ.
+    pub async fn wait(&mut self, failed: &Status) {
         let share = 0.5 + 0.5 * f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
-        tokio::time::sleep(self.pause.mul_f64(share)).await;
+        let told = retry_after(failed).unwrap_or_default();
+        tokio::time::sleep(told + self.pause.mul_f64(share)).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trawl_proto::retry_later;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_no_shorter_than_the_coordinator_says() {
+        let mut backoff = Backoff::new(WorkerId(Uuid::from_u128(1)));
+        let began = Instant::now();
+        backoff.wait(&Status::unavailable("away")).await;
+        assert!(began.elapsed() <= PAUSE_MIN, "{:?}", began.elapsed());
+        let told = Duration::from_secs(7);
+        let began = Instant::now();
+        backoff.wait(&retry_later("too many calls", told)).await;
+        assert!(began.elapsed() > told, "{:?}", began.elapsed());
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 use tracing::warn;
-use trawl_proto::v1;
+use trawl_proto::{retry_after, v1};
 
 use super::leases::Leases;
 use super::{Agent, Times};
@@ -50,6 +50,10 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
             }
             Ok(Err(status)) if status.code() == Code::NotFound => super::recover(&agent, &status).await,
             Ok(Err(status)) => {
+                // Told to slow down, it comes again when it may: a lease has no time to lose.
+                if let Some(after) = retry_after(&status) {
+                    next = next.min(Instant::now() + after);
+                }
                 agent.connection.failed(status.code());
                 warn!(error = status.message(), code = %status.code(), "heartbeat failed");
             }

@@ -176,7 +176,7 @@ async fn register(
     let began = Instant::now();
     let mut backoff = Backoff::new(settings.worker_id);
     loop {
-        match try_register(settings, connection).await {
+        let status = match try_register(settings, connection).await {
             Ok(times) => {
                 info!(worker.id = %settings.worker_id, worker.device = settings.device_name,
                     worker.slots = settings.slots, "worker registered");
@@ -189,11 +189,12 @@ async fn register(
                     return Err(NotRegistered { within, why });
                 }
                 warn!(error = told(&status), code = %status.code(), "cannot register; trying again");
+                status
             }
-        }
+        };
         tokio::select! {
             biased;
-            () = backoff.wait() => {}
+            () = backoff.wait(&status) => {}
             () = stop.cancelled() => return Ok(None),
         }
     }
@@ -250,7 +251,7 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
             }
             Err(status) => {
                 recover(agent, &status).await;
-                backoff.wait().await;
+                backoff.wait(&status).await;
                 continue;
             }
         };

@@ -76,21 +76,20 @@ struct Carrier {
 impl Carrier {
     async fn run(mut self, connection: Connection, stop: CancellationToken) {
         loop {
-            tokio::select! {
+            let status = tokio::select! {
                 biased;
                 ended = self.carry(&connection) => match ended {
                     Ok(()) => return,
-                    Err(status) => {
-                        connection.failed(status.code());
-                        let kept = self.kept.len();
-                        warn!(error = status.message(), code = %status.code(), reports.kept = kept, "report stream broke");
-                    }
+                    Err(status) => status,
                 },
                 () = stop.cancelled() => return,
-            }
+            };
+            connection.failed(status.code());
+            let kept = self.kept.len();
+            warn!(error = status.message(), code = %status.code(), reports.kept = kept, "report stream broke");
             tokio::select! {
                 biased;
-                () = self.backoff.wait() => {}
+                () = self.backoff.wait(&status) => {}
                 () = stop.cancelled() => return,
             }
         }

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tracing::{Instrument, Span, error, info, info_span, warn};
 use trawl_domain::failure::FailureCause;
 use trawl_domain::job::Job;
-use trawl_proto::v1;
+use trawl_proto::{retry_after, v1};
 
 use super::artifacts::{put_weights, weights_of_best};
 use super::checkpoints;
@@ -236,7 +236,7 @@ async fn prepare<T: Training>(agent: &Agent, training: &T, lease: &v1::Lease, jo
         }
         agent.connection.failed(status.code());
         warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no dataset; trying again");
-        backoff.wait().await;
+        backoff.wait(&status).await;
     }
 }
 
@@ -310,8 +310,9 @@ pub(super) async fn insist<T, F>(agent: &Agent, lease: &v1::Lease, call: impl Fn
 where
     F: Future<Output = Result<tonic::Response<T>, Status>>,
 {
-    // There will be no space soon: the study was paused for it.
-    let gives_up = |end, code| end == LeaseEnd::Lost || code == Code::ResourceExhausted;
+    // There will be no space soon: the study was paused for it. Who is told to slow down is told when to come again.
+    let is_full = |status: &Status| status.code() == Code::ResourceExhausted && retry_after(status).is_none();
+    let gives_up = |end, status: &Status| end == LeaseEnd::Lost || is_full(status);
     insist_unless(agent, lease, gives_up, call).await
 }
 
@@ -319,7 +320,7 @@ where
 async fn insist_unless<T, F>(
     agent: &Agent,
     lease: &v1::Lease,
-    gives_up: impl Fn(LeaseEnd, Code) -> bool,
+    gives_up: impl Fn(LeaseEnd, &Status) -> bool,
     call: impl Fn() -> F,
 ) -> Result<T, JobError>
 where
@@ -330,16 +331,12 @@ where
         match call().await {
             Ok(answer) => return Ok(answer.into_inner()),
             Err(status) if may_pass(&status) => {
-                if agent
-                    .leases
-                    .end_of(lease)
-                    .is_some_and(|end| gives_up(end, status.code()))
-                {
+                if agent.leases.end_of(lease).is_some_and(|end| gives_up(end, &status)) {
                     return Err(JobError::Interrupted);
                 }
                 agent.connection.failed(status.code());
                 warn!(job.id = lease.job_id, error = status.message(), code = %status.code(), "no answer; trying again");
-                backoff.wait().await;
+                backoff.wait(&status).await;
             }
             Err(status) => return Err(JobError::Refused(Box::new(status))),
         }

@@ -40,8 +40,8 @@ pub struct NewStudy<'a> {
     pub shape: DatasetShape,
     /// Trials in all.
     pub max_trials: u32,
-    /// Epoch reports that it may leave at most.
-    pub epochs_asked: u64,
+    /// Most epoch reports that it may store.
+    pub epoch_budget: u64,
 }
 
 /// A study's name or id, as users give it.
@@ -87,7 +87,7 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
     sqlx::query!(
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
-              test_is_labelled, train_rows, sample_shape, class_count, max_trials, epochs_asked)
+              test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget)
          VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         study.study_id.0,
         study.name,
@@ -107,7 +107,7 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         &sample_shape,
         class_count,
         int(study.max_trials),
-        i64::try_from(study.epochs_asked).unwrap_or(i64::MAX),
+        i64::try_from(study.epoch_budget).unwrap_or(i64::MAX),
     )
     .execute(conn)
     .await?;
@@ -127,12 +127,15 @@ pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<S
         .transpose()
 }
 
-/// A study as it stands, without a lock.
-pub async fn get(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecord, StoreError> {
-    select_studies!("WHERE study_id = $1", study_id.0,)
-        .fetch_one(conn)
+/// Studies as they stand, without a lock.
+pub async fn get(conn: &mut Connection, studies: &[StudyId]) -> Result<Vec<StudyRecord>, StoreError> {
+    let ids: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
+    select_studies!("WHERE study_id = ANY($1)", &ids,)
+        .fetch_all(conn)
         .await?
-        .try_into()
+        .into_iter()
+        .map(StudyRecord::try_from)
+        .collect()
 }
 
 /// Locks a study until the transaction ends. The last lock that a transaction takes.
@@ -179,7 +182,7 @@ pub async fn page(
     let (created_at, study_id) = after.map_or((None, None), |(at, id)| (Some(at), Some(id.0)));
     select_studies!(
         "WHERE deleted_at IS NULL
-           AND ($1::timestamptz IS NULL OR created_at < $1 OR (created_at = $1 AND study_id > $2))
+           AND created_at <= COALESCE($1::timestamptz, 'infinity') AND ($2::uuid IS NULL OR created_at < $1 OR study_id > $2)
          ORDER BY created_at DESC, study_id
          LIMIT $3",
         created_at,
@@ -222,16 +225,16 @@ pub async fn set_next_trial(conn: &mut Connection, study_id: StudyId, next_trial
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Notes that a study may leave more epoch reports. The study is locked.
-pub async fn ask_more(conn: &mut Connection, study_id: StudyId, epoch_reports: u64) -> Result<u64, StoreError> {
-    let asked = sqlx::query_scalar!(
-        "UPDATE trawl_store.studies SET epochs_asked = epochs_asked + $2 WHERE study_id = $1 RETURNING epochs_asked",
+/// Raises a study's epoch budget; what it is then. The study is locked.
+pub async fn reserve_epochs(conn: &mut Connection, study_id: StudyId, epoch_reports: u64) -> Result<u64, StoreError> {
+    let budget = sqlx::query_scalar!(
+        "UPDATE trawl_store.studies SET epoch_budget = epoch_budget + $2 WHERE study_id = $1 RETURNING epoch_budget",
         study_id.0,
         i64::try_from(epoch_reports).unwrap_or(i64::MAX),
     )
     .fetch_one(conn)
     .await?;
-    Ok(asked.unsigned_abs())
+    Ok(budget.unsigned_abs())
 }
 
 /// Notes that epoch reports of a study were removed, and so locks it.

@@ -20,8 +20,8 @@ pub struct StudyRecord {
     pub state: StudyState,
     /// Why it failed.
     pub error: Option<String>,
-    /// Why it paused by itself; of no meaning in other states.
-    pause_reason: Option<String>,
+    /// Why it is paused, if it paused by itself.
+    pub pause_reason: Option<String>,
     /// As it was submitted, in the JSON form of `trawl.v1.Study`.
     pub spec: serde_json::Value,
     /// Which way its value is better.
@@ -55,12 +55,6 @@ pub struct StudyRecord {
 }
 
 impl StudyRecord {
-    /// Why it is paused, if it paused by itself.
-    pub fn pause_reason(&self) -> Option<&str> {
-        let reason = self.pause_reason.as_deref();
-        reason.filter(|_| self.state == StudyState::Paused)
-    }
-
     /// True if there are test rows, and they have targets.
     pub fn measures_tests(&self) -> bool {
         self.test.is_some() && self.test_is_labelled

@@ -8,7 +8,7 @@ use super::records::Record;
 use crate::near::near;
 
 /// What columns of a file without a header are called, with their number from 0.
-pub(crate) const NUMBERED: &str = "column_";
+pub const NUMBERED: &str = "column_";
 
 /// The names of the columns.
 pub(super) struct Names {

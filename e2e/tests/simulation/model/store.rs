@@ -8,7 +8,7 @@ use rand_core::Rng;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::debug;
-use trawl_coordinator::app::door::Caller;
+use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::lease_job::LeasedJob;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
-use trawl_coordinator::app::door::Caller;
+use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::register_worker::CallingWorker;

@@ -57,7 +57,7 @@ impl RealStore {
         let tables: Vec<String> = sqlx::query_scalar(
             // But for the row that submissions lock.
             "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
-             WHERE schemaname = 'trawl_store' AND tablename <> 'counting'",
+             WHERE schemaname = 'trawl_store' AND tablename <> 'quota_lock'",
         )
         .fetch_all(&self.pool)
         .await?;
@@ -195,7 +195,7 @@ impl RealStore {
             Option<i32>,
         );
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT trial, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss, error, diverged_at
+            "SELECT trial, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss, error, diverged_epoch
              FROM trawl_store.folds ORDER BY trial, fold",
         )
         .fetch_all(&self.pool)

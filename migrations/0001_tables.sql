@@ -1,0 +1,431 @@
+-- Tables live in trawl_store and are trawl's own business. The schema trawl holds the views that users read.
+CREATE SCHEMA trawl_store;
+COMMENT ON SCHEMA trawl_store IS 'The coordinator''s tables. Read the views of the schema trawl instead: those are stable.';
+
+
+CREATE TABLE trawl_store.dataset_files (
+    sha256        bytea PRIMARY KEY CHECK (octet_length(sha256) = 32),
+    bytes         bigint NOT NULL CHECK (bytes >= 0),
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE  trawl_store.dataset_files IS 'Files of datasets. The object store has their bytes as datasets/SHA256. Workers read these, never a path.';
+COMMENT ON COLUMN trawl_store.dataset_files.sha256 IS 'SHA-256 of the bytes: the file''s name.';
+COMMENT ON COLUMN trawl_store.dataset_files.bytes IS 'Size of the file.';
+COMMENT ON COLUMN trawl_store.dataset_files.registered_at IS 'When somebody last registered it. A file that no study uses goes an hour later.';
+
+
+CREATE TABLE trawl_store.studies (
+    study_id           uuid PRIMARY KEY,
+    name               text NOT NULL,
+    state              text NOT NULL CHECK (state IN ('running', 'paused', 'refitting', 'completed', 'failed', 'cancelled')),
+    error              text,
+    pause_reason       text,
+    spec               jsonb NOT NULL,
+    seed               bigint NOT NULL CHECK (seed >= 0),
+    goal               text NOT NULL CHECK (goal IN ('minimize', 'maximize')),
+    train_file         bytea NOT NULL REFERENCES trawl_store.dataset_files,
+    train_targets_file bytea REFERENCES trawl_store.dataset_files,
+    test_file          bytea REFERENCES trawl_store.dataset_files,
+    test_targets_file  bytea REFERENCES trawl_store.dataset_files,
+    test_is_labelled   boolean NOT NULL,
+    train_rows         integer NOT NULL CHECK (train_rows > 0),
+    sample_shape       integer[] NOT NULL CHECK (cardinality(sample_shape) IN (1, 3) AND 0 < ALL (sample_shape)),
+    class_count        integer CHECK (class_count > 1),
+    max_trials         integer NOT NULL CHECK (max_trials > 0),
+    next_trial         integer NOT NULL DEFAULT 0 CHECK (next_trial BETWEEN 0 AND max_trials),
+    trials_completed   integer NOT NULL DEFAULT 0,
+    trials_pruned      integer NOT NULL DEFAULT 0,
+    trials_failed      integer NOT NULL DEFAULT 0,
+    trials_cancelled   integer NOT NULL DEFAULT 0,
+    epochs_reported    bigint NOT NULL DEFAULT 0,
+    epoch_budget       bigint NOT NULL CHECK (epoch_budget >= 0),
+    created_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at        timestamptz,
+    deleted_at         timestamptz,
+    CONSTRAINT studies_trials_within_budget
+        CHECK (trials_completed + trials_pruned + trials_failed + trials_cancelled <= max_trials),
+    CONSTRAINT studies_finished_when_final
+        CHECK ((state IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CONSTRAINT studies_pause_reason_when_paused CHECK (pause_reason IS NULL OR state = 'paused'),
+    CONSTRAINT studies_targets_of_both_parts
+        CHECK (test_file IS NULL OR (train_targets_file IS NULL) = (test_targets_file IS NULL))
+);
+-- A deleted study gives up its name at once, and its place in the list.
+CREATE UNIQUE INDEX studies_name ON trawl_store.studies (name) WHERE deleted_at IS NULL;
+CREATE INDEX studies_newest ON trawl_store.studies (created_at DESC, study_id) WHERE deleted_at IS NULL;
+CREATE INDEX studies_deleted ON trawl_store.studies (deleted_at) WHERE deleted_at IS NOT NULL;
+COMMENT ON TABLE  trawl_store.studies IS 'Studies. A study is one search.';
+COMMENT ON COLUMN trawl_store.studies.study_id IS 'Names the study for ever.';
+COMMENT ON COLUMN trawl_store.studies.name IS 'Unique among the studies that are not deleted.';
+COMMENT ON COLUMN trawl_store.studies.state IS 'See ARCHITECTURE.md for how states follow each other.';
+COMMENT ON COLUMN trawl_store.studies.error IS 'Why it failed.';
+COMMENT ON COLUMN trawl_store.studies.pause_reason IS 'Why it paused by itself; null where a user paused it.';
+COMMENT ON COLUMN trawl_store.studies.spec IS 'The study as it was submitted, in the JSON form of trawl.v1.Study. It never changes.';
+COMMENT ON COLUMN trawl_store.studies.seed IS 'Everything random derives from it.';
+COMMENT ON COLUMN trawl_store.studies.goal IS 'Which way a trial''s value is better.';
+COMMENT ON COLUMN trawl_store.studies.train_file IS 'File of the training part: its features, or all of it.';
+COMMENT ON COLUMN trawl_store.studies.train_targets_file IS 'File of the training part''s targets, where they have one of their own.';
+COMMENT ON COLUMN trawl_store.studies.test_file IS 'File of the test part, if there is one: its features, or all of it.';
+COMMENT ON COLUMN trawl_store.studies.test_targets_file IS 'File of the test part''s targets, where they have one of their own.';
+COMMENT ON COLUMN trawl_store.studies.test_is_labelled IS 'False where the test rows have no targets: they are predicted, and measure nothing.';
+COMMENT ON COLUMN trawl_store.studies.train_rows IS 'Rows of the training part.';
+COMMENT ON COLUMN trawl_store.studies.sample_shape IS 'Shape of a row''s features: [features], or [channels, height, width].';
+COMMENT ON COLUMN trawl_store.studies.class_count IS 'Number of classes; null where a number is predicted.';
+COMMENT ON COLUMN trawl_store.studies.max_trials IS 'Number of trials in all.';
+COMMENT ON COLUMN trawl_store.studies.next_trial IS 'The first trial that is not planned yet.';
+COMMENT ON COLUMN trawl_store.studies.trials_completed IS 'Number of trials that completed.';
+COMMENT ON COLUMN trawl_store.studies.trials_pruned IS 'Number of trials that were pruned.';
+COMMENT ON COLUMN trawl_store.studies.trials_failed IS 'Number of trials that failed.';
+COMMENT ON COLUMN trawl_store.studies.trials_cancelled IS 'Number of trials that were cancelled.';
+COMMENT ON COLUMN trawl_store.studies.epochs_reported IS 'Number of epoch reports stored, those of refits included.';
+COMMENT ON COLUMN trawl_store.studies.epoch_budget IS 'Most epoch reports that it may store, those of its refits included. The quotas count this.';
+COMMENT ON COLUMN trawl_store.studies.created_at IS 'When it was submitted.';
+COMMENT ON COLUMN trawl_store.studies.finished_at IS 'When it ended.';
+COMMENT ON COLUMN trawl_store.studies.deleted_at IS 'When a user deleted it. Its rows go piece by piece, this one last.';
+
+
+CREATE TABLE trawl_store.trials (
+    study_id       uuid NOT NULL REFERENCES trawl_store.studies,
+    trial          integer NOT NULL CHECK (trial >= 0),
+    state          text NOT NULL DEFAULT 'queued'
+        CHECK (state IN ('queued', 'running', 'completed', 'pruned', 'failed', 'cancelled')),
+    params         jsonb NOT NULL,
+    epochs         integer NOT NULL CHECK (epochs > 0),
+    value          double precision CHECK (value > '-Infinity' AND value < 'Infinity'),
+    value_std      double precision CHECK (value_std >= 0 AND value_std < 'Infinity'),
+    rank_key       double precision,
+    error          text,
+    attempts       integer NOT NULL DEFAULT 0,
+    worker_seconds double precision NOT NULL DEFAULT 0,
+    started_at     timestamptz,
+    finished_at    timestamptz,
+    PRIMARY KEY (study_id, trial),
+    CONSTRAINT trials_value_when_completed CHECK ((state = 'completed') = (value IS NOT NULL)),
+    CONSTRAINT trials_ranked_when_completed CHECK ((value IS NULL) = (rank_key IS NULL)),
+    CONSTRAINT trials_error_when_failed CHECK ((state = 'failed') = (error IS NOT NULL))
+) WITH (fillfactor = 80);
+-- The ranking of a study, from best to worst.
+CREATE INDEX trials_ranking ON trawl_store.trials (study_id, rank_key, trial) WHERE state = 'completed';
+CREATE INDEX trials_running ON trawl_store.trials (study_id) WHERE state = 'running';
+COMMENT ON TABLE  trawl_store.trials IS 'Trials: one sampled configuration each. They are made window by window, when a study''s queue runs dry.';
+COMMENT ON COLUMN trawl_store.trials.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.trials.trial IS 'Number within the study, from 0.';
+COMMENT ON COLUMN trawl_store.trials.state IS 'See ARCHITECTURE.md for how states follow each other.';
+COMMENT ON COLUMN trawl_store.trials.params IS 'The sampled parameters by name.';
+COMMENT ON COLUMN trawl_store.trials.epochs IS 'Number of passes over the training rows.';
+COMMENT ON COLUMN trawl_store.trials.value IS 'Mean of the folds'' objective metric.';
+COMMENT ON COLUMN trawl_store.trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl_store.trials.rank_key IS 'The value, negated where a higher one is better. Ascending order is from best to worst.';
+COMMENT ON COLUMN trawl_store.trials.error IS 'Why it failed; diverged for a loss that is not finite.';
+COMMENT ON COLUMN trawl_store.trials.attempts IS 'Attempts at one of its jobs: the most of any.';
+COMMENT ON COLUMN trawl_store.trials.worker_seconds IS 'Time that workers spent on it. A job''s time is shared equally among its folds.';
+COMMENT ON COLUMN trawl_store.trials.started_at IS 'When its first job was leased.';
+COMMENT ON COLUMN trawl_store.trials.finished_at IS 'When it ended.';
+
+
+CREATE TABLE trawl_store.refits (
+    study_id            uuid NOT NULL REFERENCES trawl_store.studies,
+    refit               integer NOT NULL CHECK (refit >= 0),
+    trial               integer NOT NULL,
+    state               text NOT NULL DEFAULT 'queued'
+        CHECK (state IN ('queued', 'running', 'completed', 'failed', 'cancelled')),
+    params              jsonb NOT NULL,
+    epochs              integer NOT NULL CHECK (epochs > 0),
+    ends_study          boolean NOT NULL,
+    value               double precision CHECK (value > '-Infinity' AND value < 'Infinity'),
+    value_std           double precision CHECK (value_std >= 0 AND value_std < 'Infinity'),
+    final_test_loss     double precision CHECK (final_test_loss > '-Infinity' AND final_test_loss < 'Infinity'),
+    final_test_accuracy double precision CHECK (final_test_accuracy BETWEEN 0 AND 1),
+    test_loss           double precision CHECK (test_loss > '-Infinity' AND test_loss < 'Infinity'),
+    test_accuracy       double precision CHECK (test_accuracy BETWEEN 0 AND 1),
+    error               text,
+    created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at         timestamptz,
+    PRIMARY KEY (study_id, refit),
+    FOREIGN KEY (study_id, trial) REFERENCES trawl_store.trials,
+    CONSTRAINT refits_measured_when_completed CHECK (test_loss IS NULL OR state = 'completed'),
+    CONSTRAINT refits_error_when_failed CHECK ((state = 'failed') = (error IS NOT NULL))
+);
+COMMENT ON TABLE  trawl_store.refits IS 'Refits. A refit trains one configuration again, for longer, and measures it on the test rows.';
+COMMENT ON COLUMN trawl_store.refits.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.refits.refit IS 'Number within the study, from 0.';
+COMMENT ON COLUMN trawl_store.refits.trial IS 'The trial whose configuration it trains.';
+COMMENT ON COLUMN trawl_store.refits.state IS 'See ARCHITECTURE.md for how states follow each other.';
+COMMENT ON COLUMN trawl_store.refits.params IS 'The trial''s parameters, those of the study''s refit section in their place.';
+COMMENT ON COLUMN trawl_store.refits.epochs IS 'Number of passes over the training rows.';
+COMMENT ON COLUMN trawl_store.refits.ends_study IS 'True for the refit that starts when the search ends. The study ends with it.';
+COMMENT ON COLUMN trawl_store.refits.value IS 'Mean of the folds'' objective metric.';
+COMMENT ON COLUMN trawl_store.refits.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl_store.refits.final_test_loss IS 'Loss on the test rows, kept here from the end of the fit on all training rows until the refit completes.';
+COMMENT ON COLUMN trawl_store.refits.final_test_accuracy IS 'Accuracy on the test rows, kept here for as long; null without classes.';
+COMMENT ON COLUMN trawl_store.refits.test_loss IS 'Loss on the test rows after training on all training rows; null where no test row has a target.';
+COMMENT ON COLUMN trawl_store.refits.test_accuracy IS 'Accuracy on the test rows after training on all training rows; null without classes.';
+COMMENT ON COLUMN trawl_store.refits.error IS 'Why it failed.';
+COMMENT ON COLUMN trawl_store.refits.created_at IS 'When it was asked for.';
+COMMENT ON COLUMN trawl_store.refits.finished_at IS 'When it ended.';
+
+
+CREATE TABLE trawl_store.workers (
+    worker_id     uuid PRIMARY KEY,
+    host          text NOT NULL,
+    device        text NOT NULL,
+    slots         integer NOT NULL CHECK (slots > 0),
+    version       text NOT NULL,
+    registered_by text,
+    lost_after    interval NOT NULL,
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_seen_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    stopped_at    timestamptz
+) WITH (fillfactor = 60);
+COMMENT ON TABLE  trawl_store.workers IS 'Worker processes that registered.';
+COMMENT ON COLUMN trawl_store.workers.worker_id IS 'Chosen by the process at its start.';
+COMMENT ON COLUMN trawl_store.workers.host IS 'Host name.';
+COMMENT ON COLUMN trawl_store.workers.device IS 'cpu or cuda:N.';
+COMMENT ON COLUMN trawl_store.workers.slots IS 'Number of jobs that it can train at once.';
+COMMENT ON COLUMN trawl_store.workers.version IS 'Version of the worker.';
+COMMENT ON COLUMN trawl_store.workers.registered_by IS 'Whose id it is: the id of a token, or operator or worker for the tokens that the coordinator was started with. Null where no token was asked for.';
+COMMENT ON COLUMN trawl_store.workers.lost_after IS 'After this long a silence it counts as lost.';
+COMMENT ON COLUMN trawl_store.workers.registered_at IS 'When it first registered.';
+COMMENT ON COLUMN trawl_store.workers.last_seen_at IS 'When its last heartbeat came.';
+COMMENT ON COLUMN trawl_store.workers.stopped_at IS 'When it said that it stops.';
+
+
+CREATE TABLE trawl_store.jobs (
+    job_id      uuid PRIMARY KEY,
+    study_id    uuid NOT NULL REFERENCES trawl_store.studies,
+    refit       integer,
+    split       text NOT NULL CHECK (split IN ('validation', 'all')),
+    position    bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    members     integer NOT NULL CHECK (members > 0),
+    state       text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'leased', 'completed', 'failed', 'cancelled')),
+    attempts    integer NOT NULL DEFAULT 0,
+    lease_epoch integer NOT NULL DEFAULT 0,
+    last_error  text,
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    FOREIGN KEY (study_id, refit) REFERENCES trawl_store.refits
+) WITH (fillfactor = 80);
+CREATE INDEX jobs_queue ON trawl_store.jobs (position) WHERE state = 'queued';
+CREATE INDEX jobs_live ON trawl_store.jobs (study_id) WHERE state IN ('queued', 'leased');
+CREATE INDEX jobs_of_study ON trawl_store.jobs (study_id, refit);
+COMMENT ON TABLE  trawl_store.jobs IS 'Jobs. A job is what a worker leases: folds that train together.';
+COMMENT ON COLUMN trawl_store.jobs.job_id IS 'Names the job.';
+COMMENT ON COLUMN trawl_store.jobs.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.jobs.refit IS 'The refit that it is part of; null for folds of trials.';
+COMMENT ON COLUMN trawl_store.jobs.split IS 'validation: as the study validates. all: all rows train, and the test rows measure.';
+COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue. A job that comes back takes its old place.';
+COMMENT ON COLUMN trawl_store.jobs.members IS 'Number of folds that it trains.';
+COMMENT ON COLUMN trawl_store.jobs.state IS 'See ARCHITECTURE.md for how states follow each other.';
+COMMENT ON COLUMN trawl_store.jobs.attempts IS 'Number of leases that were granted, without those that a worker handed back unharmed.';
+COMMENT ON COLUMN trawl_store.jobs.lease_epoch IS 'Number of leases that were granted. Each grant counts it up.';
+COMMENT ON COLUMN trawl_store.jobs.last_error IS 'Why the last lease did not end it.';
+COMMENT ON COLUMN trawl_store.jobs.created_at IS 'When it was planned.';
+COMMENT ON COLUMN trawl_store.jobs.finished_at IS 'When it ended.';
+
+
+CREATE TABLE trawl_store.folds (
+    fold_id           bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    study_id          uuid NOT NULL REFERENCES trawl_store.studies,
+    trial             integer,
+    refit             integer,
+    fold              integer NOT NULL CHECK (fold >= 0),
+    job_id            uuid NOT NULL REFERENCES trawl_store.jobs,
+    member            integer NOT NULL CHECK (member >= 0),
+    state             text NOT NULL DEFAULT 'queued'
+        CHECK (state IN ('queued', 'running', 'completed', 'pruned', 'failed', 'cancelled')),
+    epochs            integer NOT NULL DEFAULT 0,
+    train_loss        double precision,
+    val_loss          double precision,
+    val_accuracy      double precision CHECK (val_accuracy BETWEEN 0 AND 1),
+    best_epoch        integer,
+    best_val_loss     double precision,
+    best_val_accuracy double precision CHECK (best_val_accuracy BETWEEN 0 AND 1),
+    diverged_epoch    integer CHECK (diverged_epoch >= 0),
+    error             text,
+    CONSTRAINT folds_of_trial_or_refit CHECK ((trial IS NULL) <> (refit IS NULL)),
+    CONSTRAINT folds_error_when_failed CHECK ((state = 'failed') = (error IS NOT NULL)),
+    FOREIGN KEY (study_id, trial) REFERENCES trawl_store.trials,
+    FOREIGN KEY (study_id, refit) REFERENCES trawl_store.refits
+) WITH (fillfactor = 80);
+-- Folds of refits are in both indexes: the first one finds all folds of a study, for its deletion.
+CREATE UNIQUE INDEX folds_of_trial ON trawl_store.folds (study_id, trial, fold);
+CREATE UNIQUE INDEX folds_of_refit ON trawl_store.folds (study_id, refit, fold) WHERE refit IS NOT NULL;
+CREATE UNIQUE INDEX folds_of_job ON trawl_store.folds (job_id, member);
+COMMENT ON TABLE  trawl_store.folds IS 'Folds. A fold is one train/validation split of a trial or of a refit.';
+COMMENT ON COLUMN trawl_store.folds.fold_id IS 'A short name, for epoch reports.';
+COMMENT ON COLUMN trawl_store.folds.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.folds.trial IS 'Its trial; null for a refit''s.';
+COMMENT ON COLUMN trawl_store.folds.refit IS 'Its refit; null for a trial''s.';
+COMMENT ON COLUMN trawl_store.folds.fold IS 'Number, from 0. A refit''s fit on all training rows comes after its folds.';
+COMMENT ON COLUMN trawl_store.folds.job_id IS 'The job that trains it.';
+COMMENT ON COLUMN trawl_store.folds.member IS 'Its place among the job''s members, from 0.';
+COMMENT ON COLUMN trawl_store.folds.state IS 'See ARCHITECTURE.md for how states follow each other.';
+COMMENT ON COLUMN trawl_store.folds.epochs IS 'Number of epochs that were reported when its job ended.';
+COMMENT ON COLUMN trawl_store.folds.train_loss IS 'Mean training loss of the last epoch.';
+COMMENT ON COLUMN trawl_store.folds.val_loss IS 'Validation loss after the last epoch.';
+COMMENT ON COLUMN trawl_store.folds.val_accuracy IS 'Validation accuracy after the last epoch; null without classes.';
+COMMENT ON COLUMN trawl_store.folds.best_epoch IS 'The epoch with the lowest validation loss, from 0.';
+COMMENT ON COLUMN trawl_store.folds.best_val_loss IS 'Validation loss of that epoch.';
+COMMENT ON COLUMN trawl_store.folds.best_val_accuracy IS 'Highest validation accuracy of any epoch; null without classes.';
+COMMENT ON COLUMN trawl_store.folds.diverged_epoch IS 'The epoch that it diverged in, from 0; null if it did not.';
+COMMENT ON COLUMN trawl_store.folds.error IS 'Why it failed; diverged for a loss that is not finite.';
+
+
+-- No foreign key to folds: rows come in only by fold ids that the transaction has just read, and a check for each row would
+-- halve the rate.
+CREATE TABLE trawl_store.epoch_reports (
+    fold_id      bigint NOT NULL,
+    epoch        integer NOT NULL CHECK (epoch >= 0),
+    train_loss   double precision NOT NULL CHECK (train_loss > '-Infinity' AND train_loss < 'Infinity'),
+    val_loss     double precision CHECK (val_loss > '-Infinity' AND val_loss < 'Infinity'),
+    val_accuracy double precision CHECK (val_accuracy BETWEEN 0 AND 1),
+    reported_at  timestamptz NOT NULL,
+    PRIMARY KEY (fold_id, epoch)
+);
+COMMENT ON TABLE  trawl_store.epoch_reports IS 'Epoch reports: the losses of one fold after one epoch.';
+COMMENT ON COLUMN trawl_store.epoch_reports.fold_id IS 'The fold.';
+COMMENT ON COLUMN trawl_store.epoch_reports.epoch IS 'The epoch, from 0.';
+COMMENT ON COLUMN trawl_store.epoch_reports.train_loss IS 'Mean over the epoch''s batches, each weighted by its rows, taken while training.';
+COMMENT ON COLUMN trawl_store.epoch_reports.val_loss IS 'Loss on the validation rows after the epoch; null where there are none.';
+COMMENT ON COLUMN trawl_store.epoch_reports.val_accuracy IS 'Share of the validation rows whose class is predicted, after the epoch; null without classes.';
+COMMENT ON COLUMN trawl_store.epoch_reports.reported_at IS 'When it became durable.';
+
+
+-- Narrow, half of each page empty, and no index on expires_at: so every renewal is a HOT update.
+CREATE TABLE trawl_store.leases (
+    job_id     uuid PRIMARY KEY REFERENCES trawl_store.jobs,
+    token      uuid NOT NULL,
+    worker_id  uuid NOT NULL REFERENCES trawl_store.workers,
+    expires_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+CREATE INDEX leases_of_worker ON trawl_store.leases (worker_id);
+COMMENT ON TABLE  trawl_store.leases IS 'Live leases: at most one for each job.';
+COMMENT ON COLUMN trawl_store.leases.job_id IS 'The job that is leased.';
+COMMENT ON COLUMN trawl_store.leases.token IS 'The fencing token. Every write under the lease repeats it.';
+COMMENT ON COLUMN trawl_store.leases.worker_id IS 'Who holds it.';
+COMMENT ON COLUMN trawl_store.leases.expires_at IS 'When it ends, unless it is renewed.';
+
+
+-- worker_id has no foreign key: workers that have been gone for long are removed, and attempts stay as long as their study.
+CREATE TABLE trawl_store.job_attempts (
+    job_id      uuid NOT NULL REFERENCES trawl_store.jobs,
+    lease_epoch integer NOT NULL,
+    token       uuid NOT NULL UNIQUE,
+    worker_id   uuid NOT NULL,
+    granted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at    timestamptz,
+    outcome     text CHECK (outcome IN ('finished', 'drained', 'failed', 'expired', 'cancelled')),
+    cause       text CHECK (cause IN ('worker_lost', 'out_of_memory', 'hung', 'bad_input', 'error')),
+    error       text,
+    PRIMARY KEY (job_id, lease_epoch),
+    CONSTRAINT job_attempts_outcome_when_ended CHECK ((ended_at IS NULL) = (outcome IS NULL)),
+    CONSTRAINT job_attempts_cause_when_failed
+        CHECK ((cause IS NULL) = (outcome IS NULL OR outcome NOT IN ('failed', 'expired')))
+);
+COMMENT ON TABLE  trawl_store.job_attempts IS 'Leases that were granted, with how they ended: all of them, but of those that were handed back only the last hundred of a job.';
+COMMENT ON COLUMN trawl_store.job_attempts.job_id IS 'The job.';
+COMMENT ON COLUMN trawl_store.job_attempts.lease_epoch IS 'Which grant of the job, from 1.';
+COMMENT ON COLUMN trawl_store.job_attempts.token IS 'Token of the lease. A repeated finish or release is known by it.';
+COMMENT ON COLUMN trawl_store.job_attempts.worker_id IS 'Who held it. The worker itself may have been removed since.';
+COMMENT ON COLUMN trawl_store.job_attempts.granted_at IS 'When it was granted.';
+COMMENT ON COLUMN trawl_store.job_attempts.ended_at IS 'When it ended.';
+COMMENT ON COLUMN trawl_store.job_attempts.outcome IS 'How it ended.';
+COMMENT ON COLUMN trawl_store.job_attempts.cause IS 'What kind of failure it was, if it failed or expired. Each kind has a number of attempts of its own.';
+COMMENT ON COLUMN trawl_store.job_attempts.error IS 'Why it failed or expired.';
+
+
+CREATE TABLE trawl_store.checkpoints (
+    job_id     uuid NOT NULL REFERENCES trawl_store.jobs,
+    number     integer NOT NULL CHECK (number >= 0),
+    epochs     integer NOT NULL CHECK (epochs >= 0),
+    object_key text NOT NULL UNIQUE,
+    bytes      bigint NOT NULL CHECK (bytes >= 0),
+    sha256     bytea NOT NULL CHECK (octet_length(sha256) = 32),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (job_id, number)
+);
+COMMENT ON TABLE  trawl_store.checkpoints IS 'The last two checkpoints of each job that has not ended. The older one is for the case that the newer one is broken.';
+COMMENT ON COLUMN trawl_store.checkpoints.job_id IS 'Its job.';
+COMMENT ON COLUMN trawl_store.checkpoints.number IS 'Counts up within the job.';
+COMMENT ON COLUMN trawl_store.checkpoints.epochs IS 'Number of epochs that were over. All of them are reported.';
+COMMENT ON COLUMN trawl_store.checkpoints.object_key IS 'Where the object store has its bytes.';
+COMMENT ON COLUMN trawl_store.checkpoints.bytes IS 'Its size.';
+COMMENT ON COLUMN trawl_store.checkpoints.sha256 IS 'SHA-256 of the bytes.';
+COMMENT ON COLUMN trawl_store.checkpoints.created_at IS 'When it became durable.';
+
+
+CREATE TABLE trawl_store.artifacts (
+    object_key text PRIMARY KEY,
+    study_id   uuid NOT NULL REFERENCES trawl_store.studies,
+    refit      integer,
+    trial      integer,
+    name       text NOT NULL,
+    kind       text NOT NULL CHECK (kind IN ('weights', 'network', 'predictions', 'weight_histograms', 'activation_profiles',
+                                             'activations', 'confusion_matrix', 'feature_maps', 'misclassified')),
+    job_id     uuid NOT NULL REFERENCES trawl_store.jobs,
+    bytes      bigint NOT NULL CHECK (bytes >= 0),
+    sha256     bytea NOT NULL CHECK (octet_length(sha256) = 32),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT artifacts_of_trial_or_refit CHECK ((trial IS NULL) <> (refit IS NULL)),
+    FOREIGN KEY (study_id, refit) REFERENCES trawl_store.refits,
+    FOREIGN KEY (study_id, trial) REFERENCES trawl_store.trials
+);
+CREATE UNIQUE INDEX artifacts_of_trial ON trawl_store.artifacts (study_id, trial, name);
+CREATE UNIQUE INDEX artifacts_of_refit ON trawl_store.artifacts (study_id, refit, name) WHERE refit IS NOT NULL;
+-- The list of a study's artifacts, page by page: those of refits, then those of trials.
+CREATE INDEX artifacts_listed ON trawl_store.artifacts (study_id, (trial IS NOT NULL), COALESCE(trial, refit), name);
+CREATE INDEX artifacts_of_job ON trawl_store.artifacts (job_id);
+COMMENT ON TABLE  trawl_store.artifacts IS 'Files that trials and refits leave. They are visible once their job has completed, and those of a trial once the trial has.';
+COMMENT ON COLUMN trawl_store.artifacts.object_key IS 'Where the object store has its bytes.';
+COMMENT ON COLUMN trawl_store.artifacts.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.artifacts.refit IS 'Its refit; null for a trial''s.';
+COMMENT ON COLUMN trawl_store.artifacts.trial IS 'Its trial; null for a refit''s.';
+COMMENT ON COLUMN trawl_store.artifacts.name IS 'File name.';
+COMMENT ON COLUMN trawl_store.artifacts.kind IS 'What it is.';
+COMMENT ON COLUMN trawl_store.artifacts.job_id IS 'The job that left it.';
+COMMENT ON COLUMN trawl_store.artifacts.bytes IS 'Its size.';
+COMMENT ON COLUMN trawl_store.artifacts.sha256 IS 'SHA-256 of the bytes.';
+COMMENT ON COLUMN trawl_store.artifacts.created_at IS 'When it became durable.';
+
+
+CREATE TABLE trawl_store.pending_objects (
+    object_key  text PRIMARY KEY,
+    due_at      timestamptz NOT NULL,
+    coordinator integer
+);
+CREATE INDEX pending_objects_due ON trawl_store.pending_objects (due_at);
+COMMENT ON TABLE  trawl_store.pending_objects IS 'Objects that no other table lists: uploads under way, and objects to be removed from the object store.';
+COMMENT ON COLUMN trawl_store.pending_objects.object_key IS 'Where the object store has, or may have, its bytes.';
+COMMENT ON COLUMN trawl_store.pending_objects.due_at IS 'When it is removed. An upload has until then to be listed.';
+COMMENT ON COLUMN trawl_store.pending_objects.coordinator IS 'The advisory lock that the uploading coordinator holds as long as it lives (coordinator/src/store/coordinators.rs); null where nobody uploads.';
+
+
+CREATE TABLE trawl_store.tokens (
+    token_id   uuid PRIMARY KEY,
+    name       text NOT NULL CHECK (name ~ '^[a-z0-9-]{1,63}$'),
+    role       text NOT NULL CHECK (role IN ('admin', 'user', 'worker', 'reader')),
+    sha256     bytea NOT NULL CHECK (octet_length(sha256) = 32),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    CONSTRAINT tokens_unique_hash UNIQUE (sha256)
+);
+CREATE UNIQUE INDEX tokens_unique_name ON trawl_store.tokens (name) WHERE revoked_at IS NULL;
+CREATE INDEX tokens_newest ON trawl_store.tokens (created_at DESC, token_id DESC);
+COMMENT ON TABLE  trawl_store.tokens IS 'Access tokens, and for 90 days those that have ended: a record of who had access. Once there is a row, no call is answered without a token; so the newest one stays.';
+COMMENT ON COLUMN trawl_store.tokens.token_id IS 'Names the token.';
+COMMENT ON COLUMN trawl_store.tokens.name IS 'How people call it. Another token may take the name of a revoked one.';
+COMMENT ON COLUMN trawl_store.tokens.role IS 'What its bearer may do.';
+COMMENT ON COLUMN trawl_store.tokens.sha256 IS 'SHA-256 of the token. Its text is kept nowhere.';
+COMMENT ON COLUMN trawl_store.tokens.created_at IS 'When it was made.';
+COMMENT ON COLUMN trawl_store.tokens.expires_at IS 'When it ends by itself; null: never.';
+COMMENT ON COLUMN trawl_store.tokens.revoked_at IS 'When somebody revoked it.';
+
+
+-- A row and no advisory lock: every user of the database may take and keep those.
+CREATE TABLE trawl_store.quota_lock (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row)
+);
+COMMENT ON TABLE  trawl_store.quota_lock IS 'One row. Whoever counts studies against the quotas locks it until the transaction ends.';
+COMMENT ON COLUMN trawl_store.quota_lock.only_row IS 'True: so there is no second row.';
+INSERT INTO trawl_store.quota_lock DEFAULT VALUES;

@@ -1,0 +1,223 @@
+-- What users read. Columns are only ever added.
+CREATE SCHEMA trawl;
+COMMENT ON SCHEMA trawl IS 'Studies, trials, folds and losses to be read with SQL; stable across releases.';
+
+
+CREATE VIEW trawl.studies AS
+SELECT s.study_id, s.name, s.state, s.seed, s.goal,
+       s.max_trials AS trials_total, s.trials_completed, s.trials_pruned, s.trials_failed,
+       best.trial AS best_trial, best.value AS best_value,
+       s.created_at, s.finished_at, s.error, s.pause_reason
+FROM trawl_store.studies s
+LEFT JOIN LATERAL (
+    SELECT t.trial, t.value
+    FROM trawl_store.trials t
+    WHERE t.study_id = s.study_id AND t.state = 'completed'
+    ORDER BY t.rank_key, t.trial
+    LIMIT 1
+) best ON true
+WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.studies IS 'One row for each study.';
+COMMENT ON COLUMN trawl.studies.study_id IS 'Names the study for ever.';
+COMMENT ON COLUMN trawl.studies.name IS 'Its name, the column study of the other views.';
+COMMENT ON COLUMN trawl.studies.state IS 'running, paused, refitting, completed, failed or cancelled.';
+COMMENT ON COLUMN trawl.studies.seed IS 'Everything random derives from it.';
+COMMENT ON COLUMN trawl.studies.goal IS 'minimize or maximize: which way a trial''s value is better.';
+COMMENT ON COLUMN trawl.studies.trials_total IS 'Number of trials in all.';
+COMMENT ON COLUMN trawl.studies.trials_completed IS 'Number of trials that completed.';
+COMMENT ON COLUMN trawl.studies.trials_pruned IS 'Number of trials that were pruned.';
+COMMENT ON COLUMN trawl.studies.trials_failed IS 'Number of trials that failed.';
+COMMENT ON COLUMN trawl.studies.best_trial IS 'The best trial so far.';
+COMMENT ON COLUMN trawl.studies.best_value IS 'Its value.';
+COMMENT ON COLUMN trawl.studies.created_at IS 'When it was submitted.';
+COMMENT ON COLUMN trawl.studies.finished_at IS 'When it ended.';
+COMMENT ON COLUMN trawl.studies.error IS 'Why it failed.';
+COMMENT ON COLUMN trawl.studies.pause_reason IS 'Why it paused by itself; null where a user paused it.';
+
+
+CREATE VIEW trawl.trials AS
+SELECT s.name AS study, t.study_id, t.trial, t.state, t.value, t.value_std, t.params, t.epochs,
+       t.worker_seconds, t.attempts, t.error, t.started_at, t.finished_at
+FROM trawl_store.trials t
+JOIN trawl_store.studies s USING (study_id)
+WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.trials IS 'One row for each trial.';
+COMMENT ON COLUMN trawl.trials.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.trials.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.trials.trial IS 'Number within the study, from 0.';
+COMMENT ON COLUMN trawl.trials.state IS 'queued, running, completed, pruned, failed or cancelled.';
+COMMENT ON COLUMN trawl.trials.value IS 'Mean of the folds'' objective metric.';
+COMMENT ON COLUMN trawl.trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl.trials.params IS 'The searched parameters by name.';
+COMMENT ON COLUMN trawl.trials.epochs IS 'Number of passes over the training rows.';
+COMMENT ON COLUMN trawl.trials.worker_seconds IS 'Time that workers spent on it. A job''s time is shared equally among its folds.';
+COMMENT ON COLUMN trawl.trials.attempts IS 'Attempts at one of its jobs: the most of any.';
+COMMENT ON COLUMN trawl.trials.error IS 'Why it failed; diverged for a loss that is not finite.';
+COMMENT ON COLUMN trawl.trials.started_at IS 'When its first job was leased.';
+COMMENT ON COLUMN trawl.trials.finished_at IS 'When it ended.';
+
+
+-- The head of a ranking has to cost what it is long. So each study is ranked by itself, in the order of the index
+-- trials_ranking, and `rank <= n` stops the count after n rows. The limit changes no result, as no study has more trials. It tells
+-- the planner that perhaps not all rows are read: without one it would sort the whole study first.
+CREATE VIEW trawl.best_trials AS
+SELECT s.name AS study, s.study_id, ranked.rank, ranked.trial, ranked.value, ranked.value_std, ranked.params
+FROM trawl_store.studies s
+CROSS JOIN LATERAL (
+    SELECT row_number() OVER (ORDER BY completed.rank_key, completed.trial) AS rank,
+           completed.trial, completed.value, completed.value_std, completed.params
+    FROM (
+        SELECT t.rank_key, t.trial, t.value, t.value_std, t.params
+        FROM trawl_store.trials t
+        WHERE t.study_id = s.study_id AND t.state = 'completed'
+        ORDER BY t.rank_key, t.trial
+        LIMIT s.max_trials
+    ) completed
+) ranked
+WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.best_trials IS 'The completed trials of each study, ranked by its objective. Ask for the head of a ranking by rank <= n.';
+COMMENT ON COLUMN trawl.best_trials.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.best_trials.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.best_trials.rank IS 'Place in the ranking; 1 is the best. Of equal values the lower trial comes first.';
+COMMENT ON COLUMN trawl.best_trials.trial IS 'Number of the trial.';
+COMMENT ON COLUMN trawl.best_trials.value IS 'Mean of the folds'' objective metric.';
+COMMENT ON COLUMN trawl.best_trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl.best_trials.params IS 'The searched parameters by name.';
+
+
+CREATE VIEW trawl.fold_metrics AS
+SELECT s.name AS study, f.study_id, f.trial, f.fold, f.state, f.epochs, f.train_loss, f.val_loss,
+       f.val_accuracy, f.best_epoch, f.best_val_loss, f.best_val_accuracy
+FROM trawl_store.folds f
+JOIN trawl_store.studies s USING (study_id)
+WHERE f.trial IS NOT NULL AND s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.fold_metrics IS 'One row for each fold of a trial. Its metrics appear when it ends.';
+COMMENT ON COLUMN trawl.fold_metrics.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.fold_metrics.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.fold_metrics.trial IS 'Number of the trial.';
+COMMENT ON COLUMN trawl.fold_metrics.fold IS 'Number of the fold, from 0.';
+COMMENT ON COLUMN trawl.fold_metrics.state IS 'queued, running, completed, pruned, failed or cancelled.';
+COMMENT ON COLUMN trawl.fold_metrics.epochs IS 'Number of epochs that were reported when it ended.';
+COMMENT ON COLUMN trawl.fold_metrics.train_loss IS 'Mean training loss of the last epoch.';
+COMMENT ON COLUMN trawl.fold_metrics.val_loss IS 'Validation loss after the last epoch.';
+COMMENT ON COLUMN trawl.fold_metrics.val_accuracy IS 'Validation accuracy after the last epoch; null without classes.';
+COMMENT ON COLUMN trawl.fold_metrics.best_epoch IS 'The epoch with the lowest validation loss, from 0.';
+COMMENT ON COLUMN trawl.fold_metrics.best_val_loss IS 'Validation loss of that epoch.';
+COMMENT ON COLUMN trawl.fold_metrics.best_val_accuracy IS 'Highest validation accuracy of any epoch; null without classes.';
+
+
+CREATE VIEW trawl.epoch_reports AS
+SELECT s.name AS study, f.study_id, f.trial, f.fold, r.epoch, r.train_loss, r.val_loss,
+       r.val_accuracy, r.reported_at
+FROM trawl_store.epoch_reports r
+JOIN trawl_store.folds f USING (fold_id)
+JOIN trawl_store.studies s USING (study_id)
+WHERE f.trial IS NOT NULL AND s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.epoch_reports IS 'One row for each epoch of a fold of a trial.';
+COMMENT ON COLUMN trawl.epoch_reports.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.epoch_reports.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.epoch_reports.trial IS 'Number of the trial.';
+COMMENT ON COLUMN trawl.epoch_reports.fold IS 'Number of the fold, from 0.';
+COMMENT ON COLUMN trawl.epoch_reports.epoch IS 'The epoch, from 0.';
+COMMENT ON COLUMN trawl.epoch_reports.train_loss IS 'Mean over the epoch''s batches, each weighted by its rows, taken while training.';
+COMMENT ON COLUMN trawl.epoch_reports.val_loss IS 'Loss on the validation rows after the epoch.';
+COMMENT ON COLUMN trawl.epoch_reports.val_accuracy IS 'Share of the validation rows whose class is predicted, after the epoch; null without classes.';
+COMMENT ON COLUMN trawl.epoch_reports.reported_at IS 'When the report became durable.';
+
+
+CREATE VIEW trawl.refits AS
+SELECT s.name AS study, r.study_id, r.refit, r.trial, r.state, r.epochs, r.test_loss,
+       r.test_accuracy, r.params, r.finished_at, r.value, r.value_std, r.error
+FROM trawl_store.refits r
+JOIN trawl_store.studies s USING (study_id)
+WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.refits IS 'One row for each refit.';
+COMMENT ON COLUMN trawl.refits.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.refits.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.refits.refit IS 'Number within the study, from 0.';
+COMMENT ON COLUMN trawl.refits.trial IS 'The trial whose configuration it trains.';
+COMMENT ON COLUMN trawl.refits.state IS 'queued, running, completed, failed or cancelled.';
+COMMENT ON COLUMN trawl.refits.epochs IS 'Number of passes over the training rows.';
+COMMENT ON COLUMN trawl.refits.test_loss IS 'Loss on the test rows after training on all training rows; null where no test row has a target.';
+COMMENT ON COLUMN trawl.refits.test_accuracy IS 'Accuracy on the test rows after training on all training rows; null without classes.';
+COMMENT ON COLUMN trawl.refits.params IS 'The trial''s parameters, those of the study''s refit section in their place.';
+COMMENT ON COLUMN trawl.refits.finished_at IS 'When it ended.';
+COMMENT ON COLUMN trawl.refits.value IS 'Mean of the folds'' objective metric.';
+COMMENT ON COLUMN trawl.refits.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl.refits.error IS 'Why it failed.';
+
+
+CREATE VIEW trawl.refit_epoch_reports AS
+SELECT s.name AS study, f.study_id, f.refit,
+       CASE WHEN j.split = 'validation' THEN f.fold END AS fold,
+       r.epoch, r.train_loss, r.val_loss, r.val_accuracy, r.reported_at
+FROM trawl_store.epoch_reports r
+JOIN trawl_store.folds f USING (fold_id)
+JOIN trawl_store.jobs j USING (job_id)
+JOIN trawl_store.studies s ON s.study_id = f.study_id
+WHERE f.refit IS NOT NULL AND s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.refit_epoch_reports IS 'One row for each epoch of a fold of a refit.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.refit IS 'Number of the refit.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.fold IS 'Number of the fold, from 0; null for the fit on all training rows.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.epoch IS 'The epoch, from 0.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.train_loss IS 'Mean over the epoch''s batches, each weighted by its rows, taken while training.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.val_loss IS 'Loss on the validation rows after the epoch; null where there are none.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.val_accuracy IS 'Share of the validation rows whose class is predicted, after the epoch; null without classes.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.reported_at IS 'When the report became durable.';
+
+
+CREATE VIEW trawl.artifacts AS
+SELECT s.name AS study, a.study_id, a.refit, a.trial, a.kind, a.name, a.bytes, encode(a.sha256, 'hex') AS sha256,
+       a.created_at
+FROM trawl_store.artifacts a
+JOIN trawl_store.studies s USING (study_id)
+JOIN trawl_store.jobs j USING (job_id)
+LEFT JOIN trawl_store.trials t ON t.study_id = a.study_id AND t.trial = a.trial
+WHERE j.state = 'completed' AND (a.trial IS NULL OR t.state = 'completed') AND s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.artifacts IS 'One row for each file that a refit, or one of the best trials, left. Either refit or trial is null.';
+COMMENT ON COLUMN trawl.artifacts.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.artifacts.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.artifacts.refit IS 'Its refit; null for a trial''s.';
+COMMENT ON COLUMN trawl.artifacts.trial IS 'Its trial; null for a refit''s.';
+COMMENT ON COLUMN trawl.artifacts.kind IS 'What it is: weights, network, predictions and so on.';
+COMMENT ON COLUMN trawl.artifacts.name IS 'File name.';
+COMMENT ON COLUMN trawl.artifacts.bytes IS 'Its size.';
+COMMENT ON COLUMN trawl.artifacts.sha256 IS 'SHA-256 of the bytes, in hexadecimal digits.';
+COMMENT ON COLUMN trawl.artifacts.created_at IS 'When it became durable.';
+
+
+CREATE VIEW trawl.workers AS
+SELECT w.worker_id, w.host, w.device,
+       CASE WHEN w.stopped_at IS NOT NULL THEN 'stopped'
+            WHEN w.last_seen_at + w.lost_after < clock_timestamp() THEN 'lost'
+            ELSE 'online' END AS state,
+       (SELECT count(*) FROM trawl_store.leases l WHERE l.worker_id = w.worker_id)::integer AS jobs,
+       w.last_seen_at, w.slots
+FROM trawl_store.workers w;
+COMMENT ON VIEW   trawl.workers IS 'One row for each worker process that registered.';
+COMMENT ON COLUMN trawl.workers.worker_id IS 'Chosen by the process at its start.';
+COMMENT ON COLUMN trawl.workers.host IS 'Host name.';
+COMMENT ON COLUMN trawl.workers.device IS 'cpu or cuda:N.';
+COMMENT ON COLUMN trawl.workers.state IS 'online, lost or stopped.';
+COMMENT ON COLUMN trawl.workers.jobs IS 'Number of jobs that it trains now.';
+COMMENT ON COLUMN trawl.workers.last_seen_at IS 'When its last heartbeat came.';
+COMMENT ON COLUMN trawl.workers.slots IS 'Number of jobs that it can train at once.';
+
+
+-- A role belongs to the whole cluster: another database of it may have made it already, at this very moment even.
+DO $$
+BEGIN
+    CREATE ROLE trawl_reader NOLOGIN;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;
+    WHEN insufficient_privilege THEN
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'trawl_reader') THEN
+            RAISE EXCEPTION 'the role trawl_reader is missing and this user may not create it'
+                USING HINT = 'Let an administrator run: CREATE ROLE trawl_reader NOLOGIN;';
+        END IF;
+END
+$$;
+GRANT USAGE ON SCHEMA trawl TO trawl_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA trawl TO trawl_reader;

@@ -1,0 +1,140 @@
+//! Layers and settings in messages, read and written by their descriptors: a layer or a setting that is added to `study.proto` needs
+//! no line here.
+
+use std::collections::BTreeMap;
+
+use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
+use trawl_domain::layer::{Layer, LayerKind};
+use trawl_domain::violation::Violation;
+
+use crate::json::dynamic;
+use crate::params::{scalars, value};
+use crate::v1;
+
+/// Settings as they were written down, by name.
+pub(crate) type Settings = BTreeMap<String, prost_types::Value>;
+
+/// The settings of a message: those of its fields that are values and are there.
+pub(crate) fn settings<M: prost::Message + prost::Name>(message: &M) -> Settings {
+    of_fields(&dynamic(message))
+}
+
+fn of_fields(message: &DynamicMessage) -> Settings {
+    let fields = message.fields();
+    fields
+        .filter_map(|(field, value)| Some((field.name().to_owned(), value.as_message()?.transcode_to().ok()?)))
+        .collect()
+}
+
+/// Name of the kind and settings of a layer, as they were written down; `None` if it is of no kind.
+pub(crate) fn written(layer: &v1::Layer) -> Option<(String, Settings)> {
+    let message = dynamic(layer);
+    let (field, value) = message.fields().next()?;
+    Some((field.name().to_owned(), of_fields(value.as_message()?)))
+}
+
+/// A layer with all of its settings known.
+pub(crate) fn layer_to_wire(layer: &Layer) -> v1::Layer {
+    let mut message = dynamic(&v1::Layer::default());
+    let mut settings = nested(&message, layer.kind().name);
+    for (name, param) in layer.settings() {
+        let mut setting = nested(&settings, name);
+        setting
+            .transcode_from(&value(&param))
+            .expect("settings are google.protobuf.Value");
+        settings.set_field_by_name(name, Value::Message(setting));
+    }
+    message.set_field_by_name(layer.kind().name, Value::Message(settings));
+    message.transcode_to().expect("it is a layer")
+}
+
+/// An empty message for a field.
+fn nested(message: &DynamicMessage, field: &str) -> DynamicMessage {
+    let field = message.descriptor().get_field_by_name(field);
+    let kind = field.map(|field| field.kind());
+    let kind = kind.as_ref().and_then(prost_reflect::Kind::as_message).cloned();
+    DynamicMessage::new(kind.expect("a test holds the messages of layers against their descriptions"))
+}
+
+/// The layer that a job has at this place of its list.
+///
+/// # Errors
+/// It is of no known kind, or a setting is missing or does not follow its rule.
+pub(crate) fn layer_from_wire(index: usize, layer: &v1::Layer) -> Result<Layer, Violation> {
+    let (name, settings) = written(layer).unwrap_or_default();
+    let kind = LayerKind::named(&name).ok_or_else(|| Violation {
+        field: format!("layers[{index}]"),
+        description: "is of no known kind".to_owned(),
+    })?;
+    let settings = scalars(settings);
+    kind.layer(|rule| settings.get(rule.name).cloned())
+        .map_err(|misfit| misfit.at("layers", index, kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_reflect::ReflectMessage as _;
+    use trawl_domain::layer::{Activation, Conv2d, Layer, LayerKind};
+
+    use super::{layer_from_wire, layer_to_wire};
+    use crate::json::dynamic;
+    use crate::v1;
+
+    #[test]
+    fn every_layer_goes_over_the_wire() {
+        let conv = Conv2d {
+            filters: 8,
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+        };
+        for layer in [
+            Layer::Linear { units: 7 },
+            Layer::Conv2d(conv),
+            Layer::MaxPool2d { kernel: 2 },
+            Layer::AvgPool2d { kernel: 3 },
+            Layer::GlobalAvgPool,
+            Layer::Flatten,
+            Layer::Activation(Activation::Tanh),
+            Layer::Dropout,
+        ] {
+            assert_eq!(layer_from_wire(0, &layer_to_wire(&layer)), Ok(layer));
+        }
+    }
+
+    #[test]
+    fn messages_and_descriptions_have_the_same_layers_and_settings() {
+        let message = dynamic(&v1::Layer::default());
+        let of_message = |name: &str| {
+            let field = message.descriptor().get_field_by_name(name).expect(name);
+            let kind = field.kind();
+            let settings = kind.as_message().expect(name).fields();
+            settings.map(|field| field.name().to_owned()).collect::<Vec<_>>()
+        };
+        for kind in LayerKind::ALL {
+            let mut rules: Vec<_> = kind.settings.iter().map(|rule| rule.name).collect();
+            let mut fields = of_message(kind.name);
+            rules.sort_unstable();
+            fields.sort_unstable();
+            assert_eq!(fields, rules, "{}", kind.name);
+        }
+        assert_eq!(message.descriptor().fields().count(), LayerKind::ALL.len());
+    }
+
+    #[test]
+    fn a_layer_that_breaks_a_rule_is_refused() {
+        let wrong =
+            |layer: &v1::Layer| layer_from_wire(3, layer).map_err(|violation| (violation.field, violation.description));
+        let error = |field: &str, description: &str| Err((field.to_owned(), description.to_owned()));
+        assert_eq!(wrong(&v1::Layer::default()), error("layers[3]", "is of no known kind"));
+        let linear = layer_to_wire(&Layer::Linear { units: 0 });
+        assert_eq!(
+            wrong(&linear),
+            error("layers[3].linear.units", "must be from 1 to 65536, and 0 is not")
+        );
+        let pool = v1::Layer {
+            kind: Some(v1::layer::Kind::MaxPool2d(v1::MaxPool2dLayer::default())),
+        };
+        assert_eq!(wrong(&pool), error("layers[3].max_pool2d.kernel", "is missing"));
+    }
+}

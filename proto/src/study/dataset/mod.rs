@@ -1,0 +1,206 @@
+//! Checks what a study learns from: which files there are, and whether they are named well.
+
+mod columns;
+
+use trawl_domain::dataset::{
+    ArrayNames, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, Source,
+};
+use trawl_domain::limits::PATH_BYTES_MAX;
+use trawl_domain::violation::Violations;
+
+use crate::v1::{self, dataset::Kind};
+
+/// The files of a dataset, if all is well with their names.
+pub(super) fn check(dataset: Option<&v1::Dataset>, v: &mut Violations) -> Option<Source> {
+    let before = v.iter().count();
+    let test_is_train = dataset.is_some_and(|dataset| dataset.test_is_train);
+    let (format, train, test) = match dataset.and_then(|dataset| dataset.kind.as_ref()) {
+        None => {
+            v.add(
+                "dataset",
+                "is missing: name one kind of dataset: csv, idx, fashion_mnist, npy or npz",
+            );
+            return None;
+        }
+        Some(Kind::FashionMnist(_)) => {
+            let part = |first: usize| Part {
+                features: fashion_mnist(first),
+                targets: Some(fashion_mnist(first + 1)),
+            };
+            (Format::FashionMnist, part(0), Some(part(2)))
+        }
+        Some(Kind::Csv(csv)) => {
+            let columns = columns::check(csv, v);
+            let train = single(file("dataset.csv.train", &csv.train, "is missing", v));
+            let test = (!csv.test.is_empty()).then(|| single(file("dataset.csv.test", &csv.test, "", v)));
+            (Format::Csv(columns), train, test)
+        }
+        Some(Kind::Npz(npz)) => npz_files(npz, v),
+        Some(Kind::Idx(idx)) => {
+            let train = [("train_images", &idx.train_images), ("train_labels", &idx.train_labels)];
+            let test = [("test_images", &idx.test_images), ("test_labels", &idx.test_labels)];
+            let format = Format::Idx(layout("idx", &idx.layout, v));
+            (format, train_pair("idx", train, v), test_pair("idx", test, v))
+        }
+        Some(Kind::Npy(npy)) => {
+            let train = [
+                ("train_features", &npy.train_features),
+                ("train_targets", &npy.train_targets),
+            ];
+            let test = [
+                ("test_features", &npy.test_features),
+                ("test_targets", &npy.test_targets),
+            ];
+            let format = Format::Npy(layout("npy", &npy.layout, v));
+            (format, train_pair("npy", train, v), test_pair("npy", test, v))
+        }
+    };
+    let source = Source {
+        format,
+        train,
+        test,
+        test_is_train,
+    };
+    check_test(&source, v);
+    (v.iter().count() == before).then_some(source)
+}
+
+/// A test part that is the training part shows nothing of what a network makes of new rows, and is mostly a mistake.
+fn check_test(source: &Source, v: &mut Violations) {
+    let Some(test) = &source.test else {
+        if source.test_is_train {
+            v.add(
+                "dataset.test_is_train",
+                "is set, and there is no test part: name the training part there too",
+            );
+        }
+        return;
+    };
+    let place = |file: &FileRef| file.place.clone();
+    let has_same_files = test.as_ref().map(place) == source.train.as_ref().map(place);
+    let (has_same_arrays, train_names) = match &source.format {
+        Format::Npz(arrays, _) => (arrays.train == arrays.test, "dataset.npz.features of dataset.npz.train"),
+        _ => (true, source.train.features.field.as_str()),
+    };
+    if has_same_files && has_same_arrays && !source.test_is_train {
+        let field = if test.features.field == source.train.features.field {
+            "dataset.npz.test_features"
+        } else {
+            &test.features.field
+        };
+        v.add(
+            field,
+            format!(
+                "is the same as {train_names}: a refit would be measured on the rows that it learned from; if that is meant, set \
+                 dataset.test_is_train: true"
+            ),
+        );
+    }
+}
+
+fn fashion_mnist(index: usize) -> FileRef {
+    let (name, sha256) = FASHION_MNIST_FILES[index];
+    FileRef {
+        field: "dataset.fashion_mnist".to_owned(),
+        place: FilePlace::FashionMnist { name, sha256 },
+    }
+}
+
+type Named<'a> = (&'static str, &'a String);
+
+/// Features and targets in one file.
+fn single(features: FileRef) -> Part<FileRef> {
+    Part {
+        features,
+        targets: None,
+    }
+}
+
+/// Features and targets in a file of each, both of which have to be there.
+fn train_pair(kind: &str, [features, targets]: [Named<'_>; 2], v: &mut Violations) -> Part<FileRef> {
+    let mut file = |(name, path): Named<'_>| file(&format!("dataset.{kind}.{name}"), path, "is missing", v);
+    Part {
+        features: file(features),
+        targets: Some(file(targets)),
+    }
+}
+
+/// The same of a test part, which may be without targets, or not be there.
+fn test_pair(kind: &str, [features, targets]: [Named<'_>; 2], v: &mut Violations) -> Option<Part<FileRef>> {
+    if features.1.is_empty() && targets.1.is_empty() {
+        return None;
+    }
+    let why = format!("is missing, and {} is there", targets.0);
+    let mut file = |(name, path): Named<'_>| file(&format!("dataset.{kind}.{name}"), path, &why, v);
+    Some(Part {
+        features: file(features),
+        targets: (!targets.1.is_empty()).then(|| file(targets)),
+    })
+}
+
+fn file(field: &str, path: &str, if_missing: &str, v: &mut Violations) -> FileRef {
+    if path.is_empty() {
+        v.add(field, if_missing);
+    } else if path.len() > PATH_BYTES_MAX || path.contains('\0') {
+        v.add(field, format!("must be a path of at most {PATH_BYTES_MAX} bytes"));
+    }
+    FileRef {
+        field: field.to_owned(),
+        place: FilePlace::Named(path.to_owned()),
+    }
+}
+
+fn layout(kind: &str, word: &str, v: &mut Violations) -> Option<Layout> {
+    if word.is_empty() {
+        return None;
+    }
+    let layout = word.parse::<Layout>();
+    let field = format!("dataset.{kind}.layout");
+    layout
+        .map_err(|error| v.add(field, format!("'{word}' is not known: it {error}")))
+        .ok()
+}
+
+/// One archive a part, or one of both; what is left out of the test part is as in the training part.
+fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> (Format, Part<FileRef>, Option<Part<FileRef>>) {
+    let train = file("dataset.npz.train", &npz.train, "is missing", v);
+    for (field, name, is_required) in [
+        ("features", &npz.features, true),
+        ("target", &npz.target, true),
+        ("test_features", &npz.test_features, false),
+        ("test_target", &npz.test_target, false),
+    ] {
+        if (is_required && name.is_empty()) || name.len() > PATH_BYTES_MAX {
+            v.add(format!("dataset.npz.{field}"), "must name an array of the archive");
+        }
+    }
+    let has_test_features = !npz.test_features.is_empty();
+    let test = if !npz.test.is_empty() {
+        Some(file("dataset.npz.test", &npz.test, "", v))
+    } else if has_test_features {
+        Some(train.clone())
+    } else {
+        if !npz.test_target.is_empty() {
+            v.add("dataset.npz.test_features", "is missing, and test_target is there");
+        }
+        None
+    };
+    // The targets of the training rows are none of other rows of their archive.
+    let is_unlabelled = has_test_features && test.as_ref().is_some_and(|test| test.place == train.place);
+    let or = |name: &String, other: &String| if name.is_empty() { other.clone() } else { name.clone() };
+    let arrays = Arrays {
+        train: ArrayNames {
+            features: npz.features.clone(),
+            target: Some(npz.target.clone()),
+        },
+        test: ArrayNames {
+            features: or(&npz.test_features, &npz.features),
+            target: (!npz.test_target.is_empty() || !is_unlabelled).then(|| or(&npz.test_target, &npz.target)),
+        },
+    };
+    let format = Format::Npz(arrays, layout("npz", &npz.layout, v));
+    (format, single(train), test.map(single))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+use prost_types::{ListValue, Value};
+
+use super::*;
+use crate::params::value;
+use crate::v1::{CsvDataset, IdxDataset, NpzDataset};
+use trawl_domain::dataset::Header;
+use trawl_domain::dataset::ReadError;
+use trawl_domain::space::ParamValue;
+
+fn text(text: &str) -> Value {
+    value(&ParamValue::Text(text.to_owned()))
+}
+
+fn int(number: i64) -> Value {
+    value(&ParamValue::Int(number))
+}
+
+fn list<const N: usize>(values: [Value; N]) -> Option<Value> {
+    let kind = prost_types::value::Kind::ListValue(ListValue { values: values.into() });
+    Some(Value { kind: Some(kind) })
+}
+
+/// The source, or field and description of every violation.
+fn checked(kind: Kind, test_is_train: bool) -> Result<Source, Vec<(String, String)>> {
+    let mut v = Violations::new();
+    let dataset = v1::Dataset {
+        kind: Some(kind),
+        test_is_train,
+    };
+    let source = check(Some(&dataset), &mut v);
+    source.ok_or_else(|| v.iter().map(|v| (v.field.clone(), v.description.clone())).collect())
+}
+
+/// The fields that are wrong.
+fn fields(dataset: Kind) -> Vec<String> {
+    let wrong = checked(dataset, false).expect_err("it is broken");
+    wrong.into_iter().map(|(field, _)| field).collect()
+}
+
+fn csv() -> CsvDataset {
+    CsvDataset {
+        train: "a.csv".into(),
+        test: String::new(),
+        features: list([text("x1"), text("x2")]),
+        target: Some(text("y")),
+        header: None,
+    }
+}
+
+fn npz() -> NpzDataset {
+    NpzDataset {
+        train: "a.npz".into(),
+        features: "x".into(),
+        target: "y".into(),
+        ..Default::default()
+    }
+}
+
+fn npz_names(draft: NpzDataset) -> (Option<FilePlace>, ArrayNames) {
+    let source = checked(Kind::Npz(draft), false).expect("a source");
+    let Format::Npz(arrays, _) = source.format else {
+        panic!("another format")
+    };
+    (source.test.map(|test| test.features.place), arrays.test)
+}
+
+#[test]
+fn columns_have_names_or_without_a_header_numbers() {
+    let source = checked(Kind::Csv(csv()), false).expect("a source");
+    assert_eq!(source.test, None, "a refit may do without");
+    let numbered = CsvDataset {
+        features: list([int(0), text("column_1")]),
+        target: Some(int(2)),
+        header: Some(false),
+        ..csv()
+    };
+    let source = checked(Kind::Csv(numbered.clone()), false).expect("a source");
+    let Format::Csv(columns) = source.format else {
+        panic!("another format")
+    };
+    assert_eq!(columns.features, ["column_0", "column_1"]);
+    assert_eq!((columns.target.as_str(), columns.header), ("column_2", Header::Absent));
+
+    let with_header = CsvDataset {
+        header: Some(true),
+        ..numbered.clone()
+    };
+    let wrong = checked(Kind::Csv(with_header), false).expect_err("numbers");
+    assert_eq!(wrong[0].0, "dataset.csv.features[0]");
+    assert_eq!(
+        wrong[0].1,
+        "is a number, and columns are taken by number only with header: false; a column that is called 0 is written '0', in quotes"
+    );
+    let named = CsvDataset {
+        features: list([text("x"), text("column_01"), int(-1), int(99_999), int(2)]),
+        ..numbered
+    };
+    assert_eq!(
+        fields(Kind::Csv(named)),
+        [
+            "dataset.csv.features[0]",
+            "dataset.csv.features[1]",
+            "dataset.csv.features[2]",
+            "dataset.csv.features[3]",
+            "dataset.csv.target"
+        ]
+    );
+}
+
+#[test]
+fn columns_are_a_list_of_different_ones() {
+    let with = |features: Option<Value>, target: Option<Value>| {
+        fields(Kind::Csv(CsvDataset {
+            features,
+            target,
+            ..csv()
+        }))
+    };
+    let all = Some(text("all"));
+    assert_eq!(with(all, Some(text("y"))), ["dataset.csv.features"]);
+    assert_eq!(with(None, None), ["dataset.csv.features", "dataset.csv.target"]);
+    let twice = list([text("a"), text("a"), Value::default()]);
+    assert_eq!(
+        with(twice, Some(text("a"))),
+        [
+            "dataset.csv.features[1]",
+            "dataset.csv.features[2]",
+            "dataset.csv.target"
+        ]
+    );
+}
+
+#[test]
+fn a_test_part_is_another_part_unless_it_is_meant() {
+    let same = Kind::Csv(CsvDataset {
+        test: "a.csv".into(),
+        ..csv()
+    });
+    assert_eq!(
+        checked(same.clone(), false).expect_err("the same"),
+        [(
+            "dataset.csv.test".to_owned(),
+            "is the same as dataset.csv.train: a refit would be measured on the rows that it learned from; if that is meant, set \
+             dataset.test_is_train: true"
+                .to_owned()
+        )]
+    );
+    assert!(checked(same, true).expect("meant").test_is_train);
+    let none = checked(Kind::Csv(csv()), true).expect_err("no test part");
+    assert_eq!(none[0].0, "dataset.test_is_train");
+
+    let same = NpzDataset {
+        test: "a.npz".into(),
+        ..npz()
+    };
+    assert_eq!(fields(Kind::Npz(same)), ["dataset.npz.test"]);
+    let same = NpzDataset {
+        test_features: "x".into(),
+        test_target: "y".into(),
+        ..npz()
+    };
+    assert_eq!(fields(Kind::Npz(same)), ["dataset.npz.test_features"]);
+}
+
+#[test]
+fn archives_have_both_parts_or_one_each() {
+    let place = |name: &str| Some(FilePlace::Named(name.into()));
+    let names = |features: &str, target: Option<&str>| ArrayNames {
+        features: features.into(),
+        target: target.map(str::to_owned),
+    };
+    let keras = NpzDataset {
+        test_features: "x_test".into(),
+        test_target: "y_test".into(),
+        ..npz()
+    };
+    assert_eq!(npz_names(keras), (place("a.npz"), names("x_test", Some("y_test"))));
+    let unlabelled = NpzDataset {
+        test_features: "x_test".into(),
+        ..npz()
+    };
+    assert_eq!(npz_names(unlabelled), (place("a.npz"), names("x_test", None)));
+    let other = NpzDataset {
+        test: "b.npz".into(),
+        ..npz()
+    };
+    assert_eq!(npz_names(other), (place("b.npz"), names("x", Some("y"))));
+    assert_eq!(npz_names(npz()).0, None);
+    let alone = NpzDataset {
+        test_target: "y_test".into(),
+        ..npz()
+    };
+    assert_eq!(fields(Kind::Npz(alone)), ["dataset.npz.test_features"]);
+}
+
+#[test]
+fn test_images_may_be_unlabelled_and_labels_are_not_alone() {
+    let idx = IdxDataset {
+        train_images: "x".into(),
+        train_labels: "y".into(),
+        test_images: "x2".into(),
+        ..Default::default()
+    };
+    let source = checked(Kind::Idx(idx.clone()), false).expect("a source");
+    assert_eq!(source.test.map(|test| test.targets), Some(None));
+    let labels = IdxDataset {
+        test_images: String::new(),
+        test_labels: "y2".into(),
+        layout: "nhwc".into(),
+        ..idx.clone()
+    };
+    let wrong = checked(Kind::Idx(labels), false).expect_err("labels alone");
+    assert_eq!(
+        wrong,
+        [
+            (
+                "dataset.idx.layout".to_owned(),
+                "'nhwc' is not known: it must be one of channels_first, channels_last".to_owned()
+            ),
+            (
+                "dataset.idx.test_images".to_owned(),
+                "is missing, and test_labels is there".to_owned()
+            )
+        ]
+    );
+    let untaught = IdxDataset {
+        train_labels: String::new(),
+        ..idx
+    };
+    assert_eq!(fields(Kind::Idx(untaught)), ["dataset.idx.train_labels"]);
+}
+
+#[test]
+fn the_field_that_is_to_be_mended_is_named() {
+    let missing = |column: &str| ReadError {
+        in_targets: false,
+        column: Some(column.into()),
+        reason: String::new(),
+        unquoted: String::new(),
+    };
+    let table = Kind::Csv(CsvDataset {
+        test: "b.csv".into(),
+        ..csv()
+    });
+    let table = checked(table, false).expect("a source");
+    assert_eq!(table.field_of(false, &missing("x2")), "dataset.csv.features[1]");
+    assert_eq!(table.field_of(false, &missing("y")), "dataset.csv.target");
+    assert_eq!(table.field_of(true, &missing("x2")), "dataset.csv.test");
+    let keras = Kind::Npz(NpzDataset {
+        test_features: "x_test".into(),
+        test_target: "y_test".into(),
+        ..npz()
+    });
+    let keras = checked(keras, false).expect("a source");
+    assert_eq!(keras.field_of(false, &missing("x")), "dataset.npz.features");
+    assert_eq!(keras.field_of(false, &missing("y")), "dataset.npz.target");
+    assert_eq!(keras.field_of(true, &missing("x_test")), "dataset.npz.test_features");
+    assert_eq!(keras.field_of(true, &missing("y_test")), "dataset.npz.test_target");
+    let two = Kind::Npz(NpzDataset {
+        test: "b.npz".into(),
+        ..npz()
+    });
+    let two = checked(two, false).expect("a source");
+    assert_eq!(two.field_of(true, &missing("x")), "dataset.npz.test");
+    let pairs = Kind::Idx(IdxDataset {
+        train_images: "x".into(),
+        train_labels: "y".into(),
+        test_images: "x2".into(),
+        test_labels: "y2".into(),
+        ..Default::default()
+    });
+    let pairs = checked(pairs, false).expect("a source");
+    let broken = |in_targets| ReadError {
+        in_targets,
+        column: None,
+        ..missing("")
+    };
+    assert_eq!(pairs.field_of(true, &broken(true)), "dataset.idx.test_labels");
+    assert_eq!(pairs.field_of(false, &broken(false)), "dataset.idx.train_images");
+}

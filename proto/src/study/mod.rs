@@ -1,0 +1,303 @@
+//! A submitted study is checked, all of it at once: each broken rule is noted under the path of its field.
+
+mod dataset;
+mod model;
+mod settings;
+mod space;
+mod training;
+
+use std::collections::{BTreeMap, HashMap};
+
+use prost_types::{ListValue, Value};
+use trawl_domain::dataset::{DatasetShape, Source, TargetKind};
+use trawl_domain::fold::Validation;
+use trawl_domain::id::StudyId;
+use trawl_domain::limits::{EPOCHS_MAX, FOLDS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
+use trawl_domain::loss::Loss;
+use trawl_domain::metric::{At, Goal, Metric, Objective};
+use trawl_domain::sampler::Sampler;
+use trawl_domain::seed::Seed;
+use trawl_domain::space::{ParamValue, Params};
+use trawl_domain::study::{RefitSpec, Study};
+use trawl_domain::violation::Violations;
+use trawl_domain::word::UnknownWord;
+
+use crate::v1;
+use settings::Settings;
+
+/// The files of a study's dataset; `None` if they are not named well, which [`check`] will say.
+pub fn source(study: &v1::Study) -> Option<Source> {
+    dataset::check(study.dataset.as_ref(), &mut Violations::new())
+}
+
+/// What the targets of a study have to be; numbers if the loss does not say.
+pub fn target_kind(study: &v1::Study) -> TargetKind {
+    let loss = study.training.as_ref().and_then(|training| training.loss.parse().ok());
+    loss.map_or(TargetKind::Number, Loss::target_kind)
+}
+
+/// The study, if nothing is wrong with it. `shape` holds the sizes of its dataset, or what is wrong with the files; it is `None`
+/// where there was nothing to be read.
+///
+/// # Errors
+/// Every broken rule.
+pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>) -> Result<Study, Violations> {
+    let mut violations = Violations::new();
+    let v = &mut violations;
+
+    name(&study.name, v);
+    if i64::try_from(study.seed).is_err() {
+        v.add("seed", format!("must be at most {}", i64::MAX));
+    }
+    let source = dataset::check(study.dataset.as_ref(), v);
+    let shape = match shape {
+        Some(Ok(shape)) => Some(shape),
+        Some(Err(unreadable)) => {
+            unreadable
+                .iter()
+                .for_each(|violation| v.add(&violation.field, &violation.description));
+            None
+        }
+        None => None,
+    };
+    let space = space::check(&study.space, v);
+    let refit = study
+        .refit
+        .as_ref()
+        .map(|refit| refit_spec(refit, &study.space, shape, v));
+    let mut settings = Settings::new(&study.space, &space, refit.as_ref().map(|refit| &refit.set));
+    let model = model::check(&study.model, shape, &mut settings, v);
+    let training = training::check(study.training.as_ref(), &mut settings, v);
+    settings.note_unused(v);
+    let validation = validation(study.validation, shape, v);
+    if let (Some(shape), Some(validation), Some(size)) = (shape, validation, &training.batch_size) {
+        training::batch_size(size, validation, shape, &settings, v);
+    }
+    let objective = objective(study.objective.as_ref(), training.loss, v);
+    if !(1..=TRIALS_MAX).contains(&study.max_trials) {
+        v.add(
+            "max_trials",
+            format!("must be from 1 to {TRIALS_MAX}, and {} is not", study.max_trials),
+        );
+    }
+    if let (Some(validation), Some(epochs)) = (validation, &training.epochs) {
+        training::epoch_reports(study.max_trials, validation, epochs, &settings, v);
+    }
+
+    let checked = (|| {
+        Some(Study {
+            name: study.name.clone(),
+            seed: Seed(study.seed),
+            format: source?.format,
+            shape: shape?,
+            model: model?,
+            training: training.spec()?,
+            validation: validation?,
+            objective: objective?,
+            space,
+            sampler: Sampler::Random,
+            max_trials: study.max_trials,
+            refit,
+        })
+    })();
+    violations.into_result(checked)
+}
+
+fn name(name: &str, v: &mut Violations) {
+    let (first, further) = (
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit(),
+        |c: char| matches!(c, '_' | '-'),
+    );
+    if !name.starts_with(first)
+        || name.chars().count() > STUDY_NAME_CHARS_MAX
+        || !name.chars().all(|c| first(c) || further(c))
+    {
+        v.add(
+            "name",
+            format!(
+                "must begin with a letter a to z or a digit, go on with these, '_' and '-', and have at most {STUDY_NAME_CHARS_MAX} \
+                 characters"
+            ),
+        );
+    } else if name.parse::<StudyId>().is_ok() {
+        v.add("name", "must not look like an id: commands take either");
+    }
+}
+
+fn validation(
+    validation: Option<v1::Validation>,
+    shape: Option<DatasetShape>,
+    v: &mut Violations,
+) -> Option<Validation> {
+    let rows = shape.map(|shape| shape.train_rows);
+    match validation.and_then(|validation| validation.kind) {
+        None => {
+            v.add("validation", "is missing: name k_fold or holdout");
+            None
+        }
+        Some(v1::validation::Kind::KFold(k)) if !(2..=FOLDS_MAX).contains(&k) => {
+            v.add(
+                "validation.k_fold",
+                format!("must be from 2 to {FOLDS_MAX}, and {k} is not"),
+            );
+            None
+        }
+        Some(v1::validation::Kind::KFold(k)) if rows.is_some_and(|rows| rows < k) => {
+            v.add(
+                "validation.k_fold",
+                format!("is {k}, and there are only {} training rows", rows.unwrap_or(0)),
+            );
+            None
+        }
+        Some(v1::validation::Kind::KFold(k)) => Some(Validation::KFold(k)),
+        Some(v1::validation::Kind::Holdout(share)) if !(share > 0.0 && share < 1.0) => {
+            v.add(
+                "validation.holdout",
+                format!("must be above 0 and below 1, and {share} is not"),
+            );
+            None
+        }
+        Some(v1::validation::Kind::Holdout(_)) if rows.is_some_and(|rows| rows < 2) => {
+            v.add("validation.holdout", "needs at least two training rows");
+            None
+        }
+        Some(v1::validation::Kind::Holdout(share)) => Some(Validation::Holdout(share)),
+    }
+}
+
+fn objective(objective: Option<&v1::Objective>, loss: Option<Loss>, v: &mut Violations) -> Option<Objective> {
+    let left_out = v1::Objective::default();
+    let objective = objective.unwrap_or(&left_out);
+    let metric = word("objective.metric", &objective.metric, Some(Metric::ValLoss), v);
+    let goal = word("objective.goal", &objective.goal, metric.map(Metric::goal), v);
+    let at = word("objective.at", &objective.at, Some(At::Last), v);
+    match (metric, goal) {
+        (Some(Metric::ValLoss), Some(Goal::Maximize)) => v.add(
+            "objective.goal",
+            "must be minimize: a val_loss is the better the lower it is",
+        ),
+        (Some(Metric::ValAccuracy), Some(Goal::Minimize)) => v.add(
+            "objective.goal",
+            "must be maximize: a val_accuracy is the better the higher it is",
+        ),
+        _ => {}
+    }
+    if metric == Some(Metric::ValAccuracy) && loss.is_some_and(|loss| loss.target_kind() != TargetKind::Class) {
+        v.add(
+            "objective.metric",
+            "val_accuracy needs classes, which training.loss cross_entropy predicts",
+        );
+    }
+    Some(Objective {
+        metric: metric?,
+        goal: goal?,
+        at: at?,
+    })
+}
+
+fn refit_spec(
+    refit: &v1::Refit,
+    space: &HashMap<String, v1::Distribution>,
+    shape: Option<DatasetShape>,
+    v: &mut Violations,
+) -> RefitSpec {
+    if !(1..=EPOCHS_MAX).contains(&refit.epochs) {
+        v.add(
+            "refit.epochs",
+            format!("must be from 1 to {EPOCHS_MAX}, and {} is not", refit.epochs),
+        );
+    }
+    let mut set = Params::new();
+    // In one order, so that a refusal is the same each time.
+    let values: BTreeMap<_, _> = refit.set.iter().collect();
+    for (name, value) in values {
+        let field = format!("refit.set.{name}");
+        if !space.contains_key(name) {
+            v.add(field, format!("there is no parameter '{name}' in the space"));
+        } else if let Some(value) = settings::scalar(&field, value, v) {
+            set.insert(name.clone(), value);
+        }
+    }
+    RefitSpec {
+        epochs: refit.epochs,
+        set,
+        inputs: inputs(&refit.inputs, shape, v),
+    }
+}
+
+fn inputs(rows: &[ListValue], shape: Option<DatasetShape>, v: &mut Violations) -> Vec<Vec<f32>> {
+    if rows.len() > REFIT_INPUTS_MAX {
+        v.add("refit.inputs", format!("must be at most {REFIT_INPUTS_MAX} rows"));
+        return Vec::new();
+    }
+    let mut inputs = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let row: &[Value] = &row.values;
+        let field = format!("refit.inputs[{index}]");
+        if let Some(shape) = shape.filter(|shape| shape.sample.len() != row.len() as u64) {
+            v.add(
+                field,
+                format!(
+                    "has {} values where a row has {} features",
+                    row.len(),
+                    shape.sample.len()
+                ),
+            );
+            continue;
+        }
+        let mut values = Vec::with_capacity(row.len());
+        for (column, value) in row.iter().enumerate() {
+            let field = format!("{field}[{column}]");
+            match settings::scalar(&field, value, v) {
+                Some(ParamValue::Int(number)) => values.push(number as f32),
+                Some(ParamValue::Float(number)) if (number as f32).is_finite() => values.push(number as f32),
+                Some(other) => v.add(field, format!("must be a number, and '{other}' is not")),
+                None => {}
+            }
+        }
+        inputs.push(values);
+    }
+    inputs
+}
+
+fn word<T: std::str::FromStr<Err = UnknownWord>>(
+    field: &str,
+    text: &str,
+    default: Option<T>,
+    v: &mut Violations,
+) -> Option<T> {
+    match (text, default) {
+        ("", Some(default)) => Some(default),
+        ("", None) => {
+            v.add(field, "is missing");
+            None
+        }
+        (text, _) => text
+            .parse()
+            .map_err(|error| v.add(field, format!("'{text}' is not known: it {error}")))
+            .ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_begins_with_a_letter_or_a_digit() {
+        let is_name = |text: &str| {
+            let mut violations = Violations::new();
+            name(text, &mut violations);
+            violations.is_empty()
+        };
+        let longest = "a".repeat(STUDY_NAME_CHARS_MAX);
+        for text in ["a", "7", "a_b-c", "0-", "z__", &longest] {
+            assert!(is_name(text), "{text}");
+        }
+        let longer = format!("{longest}a");
+        for text in ["", "-a", "--help", "_a", "A", "aB", "a b", "ä", "a.b", "a/b", &longer] {
+            assert!(!is_name(text), "{text}");
+        }
+        assert!(!is_name("57362ccc-9322-400a-af31-e9b73fb49a14"), "an id");
+    }
+}

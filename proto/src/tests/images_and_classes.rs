@@ -1,0 +1,216 @@
+//! What the check of a study says of convolutional networks and of classes, each broken rule by its path.
+
+use serde_json::{Value, json};
+use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
+use trawl_domain::job::plan_window;
+use trawl_domain::metric::{Goal, Metric};
+
+use crate::{from_json, study, v1};
+
+const FASHION: DatasetShape = DatasetShape {
+    train_rows: 60_000,
+    sample: SampleShape::Image {
+        channels: 1,
+        height: 28,
+        width: 28,
+    },
+    target: TargetShape::Classes(10),
+};
+
+/// The paper's network, as `examples/fashion-mnist.yaml` has it.
+fn example() -> Value {
+    let relu = || json!({ "activation": { "kind": "relu" } });
+    json!({
+        "name": "fashion",
+        "seed": 7,
+        "dataset": { "fashion_mnist": {} },
+        "model": [
+            { "conv2d": { "filters": 32, "kernel": 5 } },
+            relu(),
+            { "max_pool2d": { "kernel": 2 } },
+            { "conv2d": { "filters": 64, "kernel": 5 } },
+            relu(),
+            { "flatten": {} },
+            { "linear": { "units": 128 } },
+            relu(),
+            { "linear": { "units": 10 } },
+        ],
+        "training": {
+            "loss": "cross_entropy", "optimizer": "adam", "learning_rate": 1e-3, "batch_size": 64, "epochs": 9,
+        },
+        "validation": { "holdout": 0.2 },
+        "objective": { "metric": "val_accuracy" },
+        "max_trials": 3,
+    })
+}
+
+/// The example with some values changed, each by its JSON pointer; one that is null is taken out of its list.
+fn changed(changes: &[(&str, Value)]) -> v1::Study {
+    let mut json = example();
+    for (pointer, value) in changes {
+        let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+        match json.pointer_mut(parent).expect(pointer) {
+            Value::Array(items) if value.is_null() => drop(items.remove(name.parse().expect(pointer))),
+            Value::Array(items) => items[name.parse::<usize>().expect(pointer)] = value.clone(),
+            parent => parent[name] = value.clone(),
+        }
+    }
+    from_json(&json).expect("a study")
+}
+
+fn assert_wrong(study: &v1::Study, field: &str, description: &str) {
+    let violations = study::check(study, Some(Ok(FASHION))).expect_err("it is broken");
+    let wrong: Vec<_> = violations
+        .iter()
+        .map(|violation| (violation.field.as_str(), violation.description.as_str()))
+        .collect();
+    assert_eq!(wrong, [(field, description)]);
+}
+
+fn is_sound(study: &v1::Study) -> bool {
+    study::check(study, Some(Ok(FASHION))).is_ok()
+}
+
+#[test]
+fn the_papers_network_is_sound_and_trains_a_trial_a_job() {
+    let study = study::check(&changed(&[]), Some(Ok(FASHION))).expect("it is sound");
+    assert_eq!(
+        (study.objective.metric, study.objective.goal),
+        (Metric::ValAccuracy, Goal::Maximize)
+    );
+    let window = plan_window(&study, 0).expect("sound").expect("trials are left");
+    let members: Vec<usize> = window.jobs.iter().map(Vec::len).collect();
+    assert_eq!(members, [1, 1, 1], "its steps are too much arithmetic to share a job");
+}
+
+#[test]
+fn layers_that_do_not_fit_are_named() {
+    assert_wrong(
+        &changed(&[("/model/5", Value::Null)]),
+        "model[5].linear",
+        "takes a vector, and gets an image of 64 x 8 x 8: put a flatten before it",
+    );
+    assert_wrong(
+        &changed(&[("/model/7", json!({ "max_pool2d": { "kernel": 2 } }))]),
+        "model[7].max_pool2d",
+        "takes an image, and gets a vector of 128",
+    );
+    assert_wrong(
+        &changed(&[("/model/3/conv2d/kernel", json!(13))]),
+        "model[3].conv2d.kernel",
+        "can be 13, and its input with its padding only 12 wide or high",
+    );
+    assert_wrong(
+        &changed(&[("/model/8/linear/units", json!(9))]),
+        "model[8].linear.units",
+        "gives 9 outputs where the dataset has 10 classes: the last linear layer must have 10",
+    );
+    let mut images = changed(&[]);
+    images.model.truncate(5);
+    assert_wrong(
+        &images,
+        "model",
+        "must end with a linear layer of 10 units, because the dataset has 10 classes",
+    );
+    let mut untrained = changed(&[]);
+    untrained.model = vec![untrained.model[5].clone()];
+    let violations = study::check(&untrained, Some(Ok(FASHION))).expect_err("nothing to train");
+    assert_eq!(
+        violations.to_string(),
+        "model: has nothing to train: it needs a linear layer"
+    );
+}
+
+#[test]
+fn layers_behind_a_broken_one_are_looked_at_from_the_next_linear_one() {
+    let broken = changed(&[
+        ("/model/3/conv2d/kernel", json!(0)),
+        ("/model/6/linear/units", json!(-1)),
+        ("/model/8/linear/units", json!(9)),
+    ]);
+    let violations = study::check(&broken, Some(Ok(FASHION))).expect_err("it is broken");
+    let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "model[3].conv2d.kernel",
+            "model[6].linear.units",
+            "model[8].linear.units"
+        ]
+    );
+}
+
+#[test]
+fn every_value_of_a_searched_size_has_to_fit() {
+    let searched = |kernels: [u32; 2]| {
+        changed(&[
+            ("/model/0/conv2d/kernel", json!("$kernel")),
+            ("/space", json!({ "kernel": { "choice": kernels } })),
+        ])
+    };
+    assert!(is_sound(&searched([3, 19])), "28 - 19 + 1 = 10, pooled 5, and 5 fits");
+    assert_wrong(
+        &searched([3, 21]),
+        "model[3].conv2d.kernel",
+        "can be 5, and its input with its padding only 4 wide or high",
+    );
+}
+
+#[test]
+fn metrics_goals_and_inputs_have_to_make_sense() {
+    assert_wrong(
+        &changed(&[("/objective/goal", json!("minimize"))]),
+        "objective.goal",
+        "must be maximize: a val_accuracy is the better the higher it is",
+    );
+    assert_wrong(
+        &changed(&[("/refit", json!({ "epochs": 1, "inputs": [[1]] }))]),
+        "refit.inputs[0]",
+        "has 1 values where a row has 784 features",
+    );
+}
+
+#[test]
+fn an_accuracy_of_numbers_is_refused() {
+    let shape = DatasetShape {
+        target: TargetShape::Number,
+        ..FASHION
+    };
+    let numbers = changed(&[("/training/loss", json!("mse"))]);
+    let violations = study::check(&numbers, Some(Ok(shape))).expect_err("it is broken");
+    let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["model[8].linear.units", "objective.metric"]);
+}
+
+#[test]
+fn a_setting_that_no_optimizer_of_the_study_has_is_refused() {
+    let with = |optimizer: &str, setting: &str| {
+        let mut study = changed(&[
+            ("/training/optimizer", json!(optimizer)),
+            (&format!("/training/{setting}"), json!(0.5)),
+            ("/space", json!({ "optimizer": { "choice": ["adam", "sgd"] } })),
+        ]);
+        if !optimizer.starts_with('$') {
+            study.space.clear();
+        }
+        study
+    };
+    for (optimizer, setting) in [
+        ("sgd", "momentum"),
+        ("adamw", "weight_decay"),
+        ("$optimizer", "momentum"),
+    ] {
+        assert!(is_sound(&with(optimizer, setting)), "{optimizer}");
+    }
+    for (optimizer, setting, owner) in [
+        ("adam", "momentum", "sgd"),
+        ("adam", "weight_decay", "adamw"),
+        ("$optimizer", "weight_decay", "adamw"),
+    ] {
+        assert_wrong(
+            &with(optimizer, setting),
+            &format!("training.{setting}"),
+            &format!("is a setting of {owner} alone, which the optimizer never is: leave it out"),
+        );
+    }
+}
