@@ -334,7 +334,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_whose_answer_is_not_read_is_closed() {
-        let (mut client, mut connection, _) = pair(LONG, LONG).await;
+        let (mut client, mut connection, _) = pair(SHORT, LONG).await;
         let call = connection.connect_info().begin();
         client.write_all(&[0; HELLO_BYTES]).await.expect("a way");
         drop(call.sends(1));

@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::field::display;
 use tracing::{info, warn};
 use trawl_coordinator::app::auth::{Authenticator, Caller};
 use trawl_coordinator::app::dataset_dir::DatasetDir;

@@ -91,10 +91,10 @@ const RELEASE_BYTES: usize = 64 << 10;
 pub(super) const PIECE_BYTES: usize = CHUNK_BYTES_MAX + SMALL_BYTES;
 /// A study with its 64 parameters of 256 choices fits many times.
 const STUDY_BYTES: usize = 1 << 20;
-/// How long a request may take to come.
+/// How long a request may take to come, and the first piece of a file.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
-/// The same of a study, and of the first piece of a file, which keep others from their turns meanwhile.
-const TURN_WITHIN: Duration = Duration::from_secs(10);
+/// The same of a study, which keeps others from their turns meanwhile.
+const STUDY_WITHIN: Duration = Duration::from_secs(10);
 
 const fn small(path: &'static str, audience: Audience, queue: Queue) -> Rpc {
     Rpc {
@@ -125,7 +125,7 @@ const fn of_admins(path: &'static str) -> Rpc {
 const fn upload(path: &'static str, audience: Audience, queue: Queue) -> Rpc {
     small(path, audience, queue)
         .with_messages_of(PIECE_BYTES)
-        .within(Deadline::First(TURN_WITHIN))
+        .within(Deadline::First(REQUEST_WITHIN))
 }
 
 impl Rpc {
@@ -154,7 +154,7 @@ impl Rpc {
 pub const RPCS: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/CreateStudy", WRITERS)
         .with_messages_of(STUDY_BYTES)
-        .within(Deadline::Whole(TURN_WITHIN))
+        .within(Deadline::Whole(STUDY_WITHIN))
         .queued(Queue::Submissions),
     of_users("/trawl.v1.StudyService/GetStudy", READERS),
     of_users("/trawl.v1.StudyService/ListStudies", READERS),
