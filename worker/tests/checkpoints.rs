@@ -4,7 +4,7 @@ mod device;
 
 use device::device;
 use safetensors::SafeTensors;
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::layer::{Activation, Conv2d, Layer};
 use trawl_domain::loss::Loss;
@@ -53,9 +53,9 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<Member>)
     let values: Vec<f32> = (0..u64::from(ROWS) * shape.len())
         .map(|place| (place * 37 % 101) as f32 / 101.0 - 0.5)
         .collect();
-    let targets = match loss {
-        Loss::Mse => Targets::Numbers((0..ROWS).map(|row| (row as f32 / 7.0).sin()).collect()),
-        Loss::CrossEntropy => Targets::Classes {
+    let targets = match loss.target_kind() {
+        TargetKind::Number => Targets::Numbers((0..ROWS).map(|row| (row as f32 / 7.0).sin()).collect()),
+        TargetKind::Class => Targets::Classes {
             labels: (0..ROWS).map(|row| row * 7 % 3).collect(),
             names: ["a", "b", "c"].map(str::to_owned).to_vec(),
         },

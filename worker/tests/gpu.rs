@@ -16,6 +16,8 @@ use trawl_domain::seed::{Owner, Seed};
 use trawl_worker::device::{self, DeviceChoice};
 use trawl_worker::trainer::{DeviceTable, Event, Interrupter, Member, Outcome, TrainError, TrainJob, Trained, train};
 
+use reference::Images;
+
 /// What float32 leaves of two orders of the same sums after a hundred steps, or fifteen where there are convolutions: more of them,
 /// and RMSprop has grown it to whole per cents. Numbers of fewer digits, as GPUs like them, are off by more in the first step.
 const TOLERANCE: f64 = 1e-4;
@@ -57,8 +59,8 @@ fn table_job(activation: Activation, device: Device) -> TrainJob {
     reference::job(activation, batch_size, epochs, device)
 }
 
-fn short_cnn_job(device: Device) -> TrainJob {
-    let mut job = reference::cnn_job(reference::Images::Convolutions, device);
+fn short_cnn_job(network: Images, device: Device) -> TrainJob {
+    let mut job = reference::cnn_job(network, device);
     job.architecture.epochs = CNN_EPOCHS;
     job
 }
@@ -75,10 +77,16 @@ fn assert_close([cpu, gpu]: [Vec<(f64, f64)>; 2], what: &str) {
 #[test]
 fn losses_are_those_of_the_cpu() {
     let Some(gpu) = gpu() else { return };
-    let losses = |job: fn(Device) -> TrainJob| [Device::Cpu, gpu].map(|device| run(&job(device), device).0);
-    assert_close(losses(|device| table_job(Activation::Relu, device)), "relu");
-    assert_close(losses(|device| table_job(Activation::Tanh, device)), "tanh");
-    assert_close(losses(short_cnn_job), "convolutions");
+    let losses = |job: &dyn Fn(Device) -> TrainJob| [Device::Cpu, gpu].map(|device| run(&job(device), device).0);
+    for activation in [Activation::Relu, Activation::Tanh] {
+        assert_close(losses(&|device| table_job(activation, device)), activation.as_str());
+    }
+    for loss in reference::LOSSES {
+        assert_close(losses(&|device| reference::loss_job(loss, device)), loss.as_str());
+    }
+    for network in Images::ALL {
+        assert_close(losses(&|device| short_cnn_job(network, device)), network.name());
+    }
 }
 
 #[test]
@@ -86,7 +94,7 @@ fn the_same_job_twice_is_the_same_bits() {
     let Some(gpu) = gpu() else { return };
     for job in [
         table_job(Activation::Tanh, gpu),
-        reference::cnn_job(reference::Images::Convolutions, gpu),
+        reference::cnn_job(Images::Convolutions, gpu),
     ] {
         let ((first, trained), (second, again)) = (run(&job, gpu), run(&job, gpu));
         assert_eq!(first, second);

@@ -24,10 +24,13 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
     let job = reference::job(Activation::Tanh, batch_size, epochs, device);
     assert!(train(&job, device, &mut |_| {}, &Interrupter::new()).is_ok());
 
-    // A job that fails on a GPU that works: its rows are elsewhere.
-    let elsewhere = reference::cnn_job(reference::Images::Convolutions, Device::Cpu);
-    let ended = train(&elsewhere, device, &mut |_| {}, &Interrupter::new());
-    assert!(matches!(ended, Err(TrainError::Failed(_))), "{ended:?}");
+    // Jobs that fail on a GPU that works: their rows are elsewhere.
+    let images = reference::Images::ALL.map(|network| (network.name(), reference::cnn_job(network, Device::Cpu)));
+    let tables = reference::LOSSES.map(|loss| (loss.as_str(), reference::loss_job(loss, Device::Cpu)));
+    for (name, elsewhere) in images.into_iter().chain(tables) {
+        let ended = train(&elsewhere, device, &mut |_| {}, &Interrupter::new());
+        assert!(matches!(ended, Err(TrainError::Failed(_))), "{name}: {ended:?}");
+    }
 
     // A kernel that reads where it must not.
     let row = Tensor::from_slice(&[1_i64 << 20]).to_device(device);

@@ -236,6 +236,7 @@ fn loss_by_hand(layers: &[Layer], file: &[u8], features: &[f32], targets: &[f32]
                         Activation::LeakyRelu => x.max(0.01 * *x),
                         Activation::Sigmoid => 1.0 / (1.0 + (-*x).exp()),
                         Activation::Tanh => x.tanh(),
+                        other => panic!("no network here has {other}"),
                     }
                 }),
                 other => assert_eq!(*other, Layer::Dropout),
