@@ -260,7 +260,8 @@ mod tests {
         let words = error_with("/layers/1", json!({ "attention": {} }));
         assert_eq!(
             words,
-            "layers[1]: 'attention' is no kind of layer: it must be one of linear, conv2d, max_pool2d, flatten, activation, dropout"
+            "layers[1]: 'attention' is no kind of layer: it must be one of linear, conv2d, max_pool2d, avg_pool2d, global_avg_pool, flatten, activation, \
+             dropout"
         );
     }
 
