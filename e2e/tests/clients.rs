@@ -216,7 +216,7 @@ async fn trawl_says_what_is_wrong_and_exits_accordingly() -> anyhow::Result<()> 
 
     let mut study = studies::regression_json("wrong")?;
     study["max_trials"] = json!(0);
-    study["training"]["optimizer"] = json!("adamw");
+    study["training"]["optimizer"] = json!("lion");
     std::fs::write(&file, study.to_string())?;
     let (code, errors) = failure(&["submit", path])?;
     assert_eq!(code, Some(2), "{errors}");

@@ -41,7 +41,7 @@ async fn seven_mistakes_get_seven_violations_in_one_answer() -> anyhow::Result<(
     study["name"] = json!("Not A Name");
     study["model"][1]["activation"]["kind"] = json!("$activaton");
     study["model"][6]["linear"]["units"] = json!(2);
-    study["training"]["optimizer"] = json!("adamw");
+    study["training"]["optimizer"] = json!("lion");
     study["space"]["learning_rate"]["log_uniform"]["low"] = json!(0.5);
     study["space"]["batch_size"]["choice"] = json!([4, 81]);
     study["max_trials"] = json!(0);
