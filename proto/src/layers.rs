@@ -88,7 +88,7 @@ mod tests {
             stride: 2,
             padding: 1,
         };
-        for layer in [
+        let layers = [
             Layer::Linear { units: 7 },
             Layer::Conv2d(conv),
             Layer::MaxPool2d { kernel: 2 },
@@ -97,7 +97,12 @@ mod tests {
             Layer::Flatten,
             Layer::Activation(Activation::Tanh),
             Layer::Dropout,
-        ] {
+        ];
+        assert_eq!(
+            layers.map(|layer| layer.kind().name),
+            LayerKind::ALL.map(|kind| kind.name)
+        );
+        for layer in layers {
             assert_eq!(layer_from_wire(0, &layer_to_wire(&layer)), Ok(layer));
         }
     }

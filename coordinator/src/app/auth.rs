@@ -35,11 +35,11 @@ pub enum Caller {
     Anybody,
     /// Somebody without a token, where none is asked for but of workers.
     AnyUser,
-    /// Whoever has the token that the coordinator was started with.
+    /// The holder of the operator's token, which the coordinator was started with.
     Operator,
-    /// Whoever has the one that it was started with for workers.
+    /// The holder of the workers' token, which the coordinator was started with.
     Worker,
-    /// Whoever has this token.
+    /// The holder of a token that was made here.
     Token(TokenId, Role),
 }
 

@@ -64,12 +64,11 @@ mod tests {
 
     #[test]
     fn a_caller_over_its_rate_is_told_when_to_come_again_and_is_in_nobodys_way() {
-        let limiter = RateLimiter::new(NonZeroU32::new(3).expect("not zero"));
-        for _ in 0..3 {
-            limiter.check(Caller::Worker).expect("a second's calls");
-        }
+        // The bucket fills in a second: the test is done long before.
+        let limiter = RateLimiter::new(NonZeroU32::MIN);
+        limiter.check(Caller::Worker).expect("a second's call");
         let limited = limiter.check(Caller::Worker).expect_err("one more");
-        assert_eq!(limited.per_second, 3);
+        assert_eq!(limited.per_second, 1);
         assert!(
             (RETRY_AFTER_MIN..=Duration::from_secs(1)).contains(&limited.retry_after),
             "{limited}"

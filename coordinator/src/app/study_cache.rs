@@ -58,7 +58,7 @@ impl StudyCache {
 }
 
 impl App {
-    /// The study that a record holds, without a place in memory of its own: for lists, which would take those of the studies that run.
+    /// The study of a record, not kept in memory afterwards: a list of studies would push out those that run.
     pub(super) fn listed_study(&self, record: &StudyRecord) -> Result<Arc<LoadedStudy>, AppError> {
         match self.study_cache.get(record.study_id) {
             Some(study) => Ok(study),

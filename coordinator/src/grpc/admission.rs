@@ -22,7 +22,7 @@ use super::{ANSWER_WITHIN, until};
 use crate::app::AppError;
 use crate::app::auth::Caller;
 
-/// What a queue holds: calls under way, of all callers and of one, and those of them that are served at once where they take much.
+/// The limits of a queue: on its calls under way, and, where one takes much memory, on those that are served at once.
 struct Limits {
     queue: Queue,
     calls: Limit,
@@ -43,7 +43,7 @@ const fn slots(limits: Limits, all: usize, share: usize) -> Limits {
 /// All queues, but that of the probes.
 const LIMITS: &[Limits] = &[
     calls(Queue::HealthWatches, 64, 64),
-    // People have few of them, and whoever reads no answer leaves more unread than elsewhere.
+    // A person needs few. A caller that reads no answers leaves more of them unsent here than elsewhere.
     calls(Queue::Reflection, 64, 16),
     // Apart, so that a token can be revoked whatever its owner does.
     calls(Queue::Tokens, 64, 32),

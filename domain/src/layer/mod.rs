@@ -141,7 +141,7 @@ static FLATTEN: LayerKind = LayerKind::of::<flatten::Flatten, 0>();
 static ACTIVATION: LayerKind = LayerKind::of::<Activation, 1>();
 static DROPOUT: LayerKind = LayerKind::of::<dropout::Dropout, 1>();
 
-/// What a setting counts as that is each network's own, and so no part of a layer.
+/// Stands for a setting that is each network's own: it is no part of a layer.
 const MEMBERS_OWN: ParamValue = ParamValue::Int(0);
 
 impl LayerKind {
@@ -304,38 +304,26 @@ impl Layer {
 mod tests {
     use super::{Conv2d, Layer, LayerKind, Misfit};
     use crate::dataset::SampleShape;
-    use crate::layer::Activation;
+    use crate::rule::Takes;
+    use crate::space::{ParamValue, Params};
 
     #[test]
     fn every_layer_is_read_as_it_is_written() {
-        let conv = Conv2d {
-            filters: 8,
-            kernel: 3,
-            stride: 2,
-            padding: 1,
-        };
-        let layers = [
-            Layer::Linear { units: 7 },
-            Layer::Conv2d(conv),
-            Layer::MaxPool2d { kernel: 2 },
-            Layer::AvgPool2d { kernel: 3 },
-            Layer::GlobalAvgPool,
-            Layer::Flatten,
-            Layer::Activation(Activation::Tanh),
-            Layer::Dropout,
-        ];
-        assert_eq!(
-            layers.map(|layer| layer.kind().name),
-            LayerKind::ALL.map(|kind| kind.name)
-        );
-        for layer in layers {
-            let value = |name| {
-                layer
-                    .settings()
-                    .find(|(known, _)| *known == name)
-                    .map(|(_, value)| value)
-            };
-            assert_eq!(layer.kind().layer(|rule| value(rule.name)), Ok(layer));
+        for kind in LayerKind::ALL {
+            // Each size is another one, so that two in each other's place are seen.
+            let mut place = 0;
+            let layer = kind.layer(|rule| {
+                place += 1;
+                match rule.takes {
+                    Takes::Whole(least, _) => Some(ParamValue::Int(i64::from(least + place))),
+                    Takes::Word(words) => words.last().map(|word| ParamValue::Text((*word).to_owned())),
+                    Takes::Number(..) => None,
+                }
+            });
+            let layer = layer.expect(kind.name);
+            assert_eq!(layer.kind(), kind);
+            let settings: Params = layer.settings().map(|(name, value)| (name.to_owned(), value)).collect();
+            assert_eq!(kind.layer(|rule| settings.get(rule.name).cloned()), Ok(layer));
         }
     }
 
