@@ -9,7 +9,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bench() {
-    "${CARGO:-cargo}" bench --locked --workspace --bench trainer --bench reports "$@"
+    "${CARGO:-cargo}" bench --locked --workspace --bench trainer --bench reports --bench search "$@"
 }
 bench --no-run
 

@@ -197,6 +197,7 @@ CREATE TABLE trawl_store.jobs (
     split       text NOT NULL CHECK (split IN ('validation', 'all')),
     position    bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     members     integer NOT NULL CHECK (members > 0),
+    epochs      integer NOT NULL CHECK (epochs > 0),
     state       text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'leased', 'completed', 'failed', 'cancelled')),
     attempts    integer NOT NULL DEFAULT 0,
     lease_epoch integer NOT NULL DEFAULT 0,
@@ -215,6 +216,7 @@ COMMENT ON COLUMN trawl_store.jobs.refit IS 'The refit that it is part of; null 
 COMMENT ON COLUMN trawl_store.jobs.split IS 'validation: as the study validates. all: all rows train, and the test rows measure.';
 COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue. A job that comes back takes its old place.';
 COMMENT ON COLUMN trawl_store.jobs.members IS 'Number of folds that it trains.';
+COMMENT ON COLUMN trawl_store.jobs.epochs IS 'Number of passes over the training rows: that of all of its folds.';
 COMMENT ON COLUMN trawl_store.jobs.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.jobs.attempts IS 'Number of leases that were granted, without those that a worker handed back unharmed.';
 COMMENT ON COLUMN trawl_store.jobs.lease_epoch IS 'Number of leases that were granted. Each grant counts it up.';
@@ -252,7 +254,7 @@ CREATE UNIQUE INDEX folds_of_trial ON trawl_store.folds (study_id, trial, fold);
 CREATE UNIQUE INDEX folds_of_refit ON trawl_store.folds (study_id, refit, fold) WHERE refit IS NOT NULL;
 CREATE UNIQUE INDEX folds_of_job ON trawl_store.folds (job_id, member);
 COMMENT ON TABLE  trawl_store.folds IS 'Folds. A fold is one train/validation split of a trial or of a refit.';
-COMMENT ON COLUMN trawl_store.folds.fold_id IS 'A short name, for epoch reports.';
+COMMENT ON COLUMN trawl_store.folds.fold_id IS 'A short name, for curves.';
 COMMENT ON COLUMN trawl_store.folds.study_id IS 'Its study.';
 COMMENT ON COLUMN trawl_store.folds.trial IS 'Its trial; null for a refit''s.';
 COMMENT ON COLUMN trawl_store.folds.refit IS 'Its refit; null for a trial''s.';
@@ -271,24 +273,51 @@ COMMENT ON COLUMN trawl_store.folds.diverged_epoch IS 'The epoch that it diverge
 COMMENT ON COLUMN trawl_store.folds.error IS 'Why it failed; diverged for a loss that is not finite.';
 
 
--- No foreign key to folds: rows come in only by fold ids that the transaction has just read, and a check for each row would
--- halve the rate.
-CREATE TABLE trawl_store.epoch_reports (
-    fold_id      bigint NOT NULL,
-    epoch        integer NOT NULL CHECK (epoch >= 0),
-    train_loss   double precision NOT NULL CHECK (train_loss > '-Infinity' AND train_loss < 'Infinity'),
-    val_loss     double precision CHECK (val_loss > '-Infinity' AND val_loss < 'Infinity'),
-    val_accuracy double precision CHECK (val_accuracy BETWEEN 0 AND 1),
-    reported_at  timestamptz NOT NULL,
-    PRIMARY KEY (fold_id, epoch)
+-- A worker reports all members of its job at once, ten times a second at most: one row a report costs a hundredth of a row for each
+-- epoch of each fold. When the job completes, its rows become those of curves.
+CREATE TABLE trawl_store.job_reports (
+    job_id      uuid NOT NULL REFERENCES trawl_store.jobs,
+    first_epoch integer NOT NULL CHECK (first_epoch >= 0),
+    epochs      integer NOT NULL CHECK (epochs > 0),
+    reports     integer NOT NULL CHECK (reports >= 0),
+    metrics     text[] NOT NULL,
+    train_loss  double precision[] NOT NULL CHECK (NOT train_loss && '{NaN, Infinity, -Infinity}'),
+    val         double precision[] NOT NULL CHECK (NOT val && '{NaN, Infinity, -Infinity}'),
+    reported_at timestamptz NOT NULL,
+    PRIMARY KEY (job_id, first_epoch),
+    CONSTRAINT job_reports_value_of_each_metric CHECK (cardinality(val) = cardinality(train_loss) * cardinality(metrics))
 );
-COMMENT ON TABLE  trawl_store.epoch_reports IS 'Epoch reports: the losses of one fold after one epoch.';
-COMMENT ON COLUMN trawl_store.epoch_reports.fold_id IS 'The fold.';
-COMMENT ON COLUMN trawl_store.epoch_reports.epoch IS 'The epoch, from 0.';
-COMMENT ON COLUMN trawl_store.epoch_reports.train_loss IS 'Mean over the epoch''s batches, each weighted by its rows, taken while training.';
-COMMENT ON COLUMN trawl_store.epoch_reports.val_loss IS 'Loss on the validation rows after the epoch; null where there are none.';
-COMMENT ON COLUMN trawl_store.epoch_reports.val_accuracy IS 'Share of the validation rows whose class is predicted, after the epoch; null without classes.';
-COMMENT ON COLUMN trawl_store.epoch_reports.reported_at IS 'When it became durable.';
+COMMENT ON TABLE  trawl_store.job_reports IS 'Epoch reports of jobs under way, and of jobs that did not complete: each row has some epochs of all members.';
+COMMENT ON COLUMN trawl_store.job_reports.job_id IS 'The job.';
+COMMENT ON COLUMN trawl_store.job_reports.first_epoch IS 'The first of its epochs, from 0.';
+COMMENT ON COLUMN trawl_store.job_reports.epochs IS 'Number of epochs.';
+COMMENT ON COLUMN trawl_store.job_reports.reports IS 'Number of epoch reports: one for each training loss.';
+COMMENT ON COLUMN trawl_store.job_reports.metrics IS 'Names of the metrics in val.';
+COMMENT ON COLUMN trawl_store.job_reports.train_loss IS 'Training losses, member by member, epoch by epoch. Null from the epoch on in which a member diverged.';
+COMMENT ON COLUMN trawl_store.job_reports.val IS 'Metrics on the validation rows: member by member, metric by metric, epoch by epoch.';
+COMMENT ON COLUMN trawl_store.job_reports.reported_at IS 'When it became durable.';
+
+
+CREATE TABLE trawl_store.curves (
+    fold_id      bigint NOT NULL REFERENCES trawl_store.folds,
+    first_epoch  integer NOT NULL CHECK (first_epoch >= 0),
+    metrics      text[] NOT NULL,
+    train_loss   double precision[] NOT NULL CHECK (NOT train_loss && '{NaN, Infinity, -Infinity}'),
+    val          double precision[] NOT NULL CHECK (NOT val && '{NaN, Infinity, -Infinity}'),
+    report_epoch integer[] NOT NULL,
+    reported_at  timestamptz[] NOT NULL,
+    PRIMARY KEY (fold_id, first_epoch),
+    CONSTRAINT curves_value_of_each_metric CHECK (cardinality(val) = cardinality(train_loss) * cardinality(metrics)),
+    CONSTRAINT curves_time_of_each_report CHECK (cardinality(report_epoch) = cardinality(reported_at))
+);
+COMMENT ON TABLE  trawl_store.curves IS 'Epoch reports of folds whose job completed. Each row has up to 1,024 epochs of one fold.';
+COMMENT ON COLUMN trawl_store.curves.fold_id IS 'The fold.';
+COMMENT ON COLUMN trawl_store.curves.first_epoch IS 'The first of its epochs, from 0.';
+COMMENT ON COLUMN trawl_store.curves.metrics IS 'Names of the metrics in val.';
+COMMENT ON COLUMN trawl_store.curves.train_loss IS 'Training losses, epoch by epoch.';
+COMMENT ON COLUMN trawl_store.curves.val IS 'Metrics on the validation rows: metric by metric, epoch by epoch.';
+COMMENT ON COLUMN trawl_store.curves.report_epoch IS 'The first epoch of each report that it was made of.';
+COMMENT ON COLUMN trawl_store.curves.reported_at IS 'When each of these reports became durable.';
 
 
 -- Narrow, half of each page empty, and no index on expires_at: so every renewal is a HOT update.

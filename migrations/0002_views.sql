@@ -106,13 +106,51 @@ COMMENT ON COLUMN trawl.fold_metrics.best_val_loss IS 'Validation loss of that e
 COMMENT ON COLUMN trawl.fold_metrics.best_val_accuracy IS 'Highest validation accuracy of any epoch; null without classes.';
 
 
+-- The values of one metric, epoch by epoch, among those of several.
+CREATE FUNCTION trawl_store.values_of(metrics text[], val double precision[], metric text) RETURNS double precision[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN val[(array_position(metrics, metric) - 1) * (cardinality(val) / NULLIF(cardinality(metrics), 0)) + 1
+           : array_position(metrics, metric) * (cardinality(val) / NULLIF(cardinality(metrics), 0))];
+
+
+-- The epochs of each fold, from curves and from what jobs under way report. Each fold is looked up by itself, so that a question
+-- about few folds reads few rows; chunk_first and chunk_end let pages leave whole rows of a long curve out.
+CREATE VIEW trawl_store.epochs AS
+SELECT f.fold_id, f.study_id, f.trial, f.refit, f.fold, f.job_id,
+       chunk.first_epoch AS chunk_first, chunk.first_epoch + cardinality(chunk.train_loss) AS chunk_end,
+       chunk.first_epoch + of_epoch.place::integer - 1 AS epoch, of_epoch.train_loss, of_epoch.val_loss, of_epoch.val_accuracy,
+       (SELECT COALESCE(jsonb_object_agg(named.metric, chunk.val[(named.place - 1) * cardinality(chunk.train_loss) + of_epoch.place])
+                        FILTER (WHERE chunk.val[(named.place - 1) * cardinality(chunk.train_loss) + of_epoch.place] IS NOT NULL), '{}')
+        FROM unnest(chunk.metrics) WITH ORDINALITY AS named (metric, place)) AS metrics,
+       chunk.reported_at[width_bucket(chunk.first_epoch + of_epoch.place::integer - 1, chunk.report_epoch)] AS reported_at
+FROM trawl_store.folds f
+CROSS JOIN LATERAL (
+    SELECT c.first_epoch, c.metrics, c.train_loss, c.val, c.report_epoch, c.reported_at
+    FROM trawl_store.curves c
+    WHERE c.fold_id = f.fold_id
+    UNION ALL
+    SELECT r.first_epoch, r.metrics,
+           r.train_loss[f.member * r.epochs + 1 : (f.member + 1) * r.epochs],
+           r.val[f.member * r.epochs * cardinality(r.metrics) + 1 : (f.member + 1) * r.epochs * cardinality(r.metrics)],
+           ARRAY[r.first_epoch], ARRAY[r.reported_at]
+    FROM trawl_store.job_reports r
+    WHERE r.job_id = f.job_id
+) chunk
+CROSS JOIN LATERAL unnest(
+    chunk.train_loss,
+    trawl_store.values_of(chunk.metrics, chunk.val, 'val_loss'),
+    trawl_store.values_of(chunk.metrics, chunk.val, 'val_accuracy')
+) WITH ORDINALITY AS of_epoch (train_loss, val_loss, val_accuracy, place)
+WHERE of_epoch.train_loss IS NOT NULL;
+COMMENT ON VIEW trawl_store.epochs IS 'One row for each epoch of a fold.';
+
+
 CREATE VIEW trawl.epoch_reports AS
-SELECT s.name AS study, f.study_id, f.trial, f.fold, r.epoch, r.train_loss, r.val_loss,
-       r.val_accuracy, r.reported_at
-FROM trawl_store.epoch_reports r
-JOIN trawl_store.folds f USING (fold_id)
+SELECT s.name AS study, e.study_id, e.trial, e.fold, e.epoch, e.train_loss, e.val_loss,
+       e.val_accuracy, e.reported_at, e.metrics
+FROM trawl_store.epochs e
 JOIN trawl_store.studies s USING (study_id)
-WHERE f.trial IS NOT NULL AND s.deleted_at IS NULL;
+WHERE e.trial IS NOT NULL AND s.deleted_at IS NULL;
 COMMENT ON VIEW   trawl.epoch_reports IS 'One row for each epoch of a fold of a trial.';
 COMMENT ON COLUMN trawl.epoch_reports.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.epoch_reports.study_id IS 'Id of its study.';
@@ -123,6 +161,7 @@ COMMENT ON COLUMN trawl.epoch_reports.train_loss IS 'Mean over the epoch''s batc
 COMMENT ON COLUMN trawl.epoch_reports.val_loss IS 'Loss on the validation rows after the epoch.';
 COMMENT ON COLUMN trawl.epoch_reports.val_accuracy IS 'Share of the validation rows whose class is predicted, after the epoch; null without classes.';
 COMMENT ON COLUMN trawl.epoch_reports.reported_at IS 'When the report became durable.';
+COMMENT ON COLUMN trawl.epoch_reports.metrics IS 'All metrics on the validation rows by name.';
 
 
 CREATE VIEW trawl.refits AS
@@ -148,14 +187,13 @@ COMMENT ON COLUMN trawl.refits.error IS 'Why it failed.';
 
 
 CREATE VIEW trawl.refit_epoch_reports AS
-SELECT s.name AS study, f.study_id, f.refit,
-       CASE WHEN j.split = 'validation' THEN f.fold END AS fold,
-       r.epoch, r.train_loss, r.val_loss, r.val_accuracy, r.reported_at
-FROM trawl_store.epoch_reports r
-JOIN trawl_store.folds f USING (fold_id)
+SELECT s.name AS study, e.study_id, e.refit,
+       CASE WHEN j.split = 'validation' THEN e.fold END AS fold,
+       e.epoch, e.train_loss, e.val_loss, e.val_accuracy, e.reported_at, e.metrics
+FROM trawl_store.epochs e
 JOIN trawl_store.jobs j USING (job_id)
-JOIN trawl_store.studies s ON s.study_id = f.study_id
-WHERE f.refit IS NOT NULL AND s.deleted_at IS NULL;
+JOIN trawl_store.studies s ON s.study_id = e.study_id
+WHERE e.refit IS NOT NULL AND s.deleted_at IS NULL;
 COMMENT ON VIEW   trawl.refit_epoch_reports IS 'One row for each epoch of a fold of a refit.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.study_id IS 'Id of its study.';
@@ -166,6 +204,7 @@ COMMENT ON COLUMN trawl.refit_epoch_reports.train_loss IS 'Mean over the epoch''
 COMMENT ON COLUMN trawl.refit_epoch_reports.val_loss IS 'Loss on the validation rows after the epoch; null where there are none.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.val_accuracy IS 'Share of the validation rows whose class is predicted, after the epoch; null without classes.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.reported_at IS 'When the report became durable.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.metrics IS 'All metrics on the validation rows by name.';
 
 
 CREATE VIEW trawl.artifacts AS

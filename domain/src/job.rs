@@ -40,8 +40,14 @@ pub struct TrialFold {
     pub fold: u32,
 }
 
-/// Folds that train together: at least one, ascending.
-pub type PlannedJob = Vec<TrialFold>;
+/// Folds that train together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PlannedJob {
+    /// At least one, ascending.
+    pub folds: Vec<TrialFold>,
+    /// Passes over the training rows: those of each fold.
+    pub epochs: u32,
+}
 
 /// What a worker trains: one or more folds, together.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,7 +132,11 @@ pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Vi
     }
     let mut jobs: Vec<PlannedJob> = alike
         .into_iter()
-        .flat_map(|((architecture, _), folds)| cut(&folds, members_max(&architecture, study.shape.train_rows)))
+        .flat_map(|((architecture, _), folds)| {
+            let epochs = architecture.epochs;
+            let jobs = cut(&folds, members_max(&architecture, study.shape.train_rows));
+            jobs.into_iter().map(move |folds| PlannedJob { folds, epochs })
+        })
         .collect();
     jobs.sort_unstable();
     Ok(Some(Window { trials, jobs }))
@@ -169,10 +179,10 @@ pub fn plan_refit(study: &Study, architecture: &Architecture) -> Vec<PlannedRefi
 }
 
 /// Cuts folds into jobs of nearly equal size, at most `members_max`; a trial's folds stay together where they fit.
-fn cut(folds: &[TrialFold], members_max: usize) -> Vec<PlannedJob> {
+fn cut(folds: &[TrialFold], members_max: usize) -> Vec<Vec<TrialFold>> {
     let target = folds.len().div_ceil(folds.len().div_ceil(members_max));
     let mut jobs = Vec::new();
-    let mut job: PlannedJob = Vec::new();
+    let mut job: Vec<TrialFold> = Vec::new();
     for trial in folds.chunk_by(|a, b| a.trial == b.trial) {
         for part in trial.chunks(members_max) {
             if !job.is_empty() && (job.len() >= target || job.len() + part.len() > members_max) {

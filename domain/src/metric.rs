@@ -19,6 +19,19 @@ words!(
 );
 
 impl Metric {
+    /// True for a loss: a fold with one that does not count, see [`is_loss`], has diverged.
+    pub fn is_loss(self) -> bool {
+        self == Self::ValLoss
+    }
+
+    /// True for a value that the metric can have.
+    pub fn takes(self, value: f64) -> bool {
+        match self {
+            Self::ValLoss => value.is_finite(),
+            Self::ValAccuracy => (0.0..=1.0).contains(&value),
+        }
+    }
+
     /// The only sensible goal.
     pub fn goal(self) -> Goal {
         match self {
@@ -70,6 +83,20 @@ pub struct FoldMetrics {
     pub val_accuracy: Option<f64>,
     /// Highest validation accuracy of any epoch, where there are classes.
     pub best_val_accuracy: Option<f64>,
+}
+
+impl FoldMetrics {
+    /// The metrics of a fold after one more epoch.
+    pub fn after(before: Option<Self>, val_loss: f64, val_accuracy: Option<f64>) -> Self {
+        let best = before.map_or(val_loss, |before| before.best_val_loss);
+        let best_accuracy = before.and_then(|before| before.best_val_accuracy);
+        Self {
+            val_loss,
+            best_val_loss: best.min(val_loss),
+            val_accuracy,
+            best_val_accuracy: val_accuracy.map(|accuracy| best_accuracy.map_or(accuracy, |best| best.max(accuracy))),
+        }
+    }
 }
 
 /// A trial's value over its folds.

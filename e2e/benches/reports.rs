@@ -15,7 +15,7 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use trawl_e2e::{Postgres, ScriptedWorker, System, epoch_report, studies};
+use trawl_e2e::{Postgres, ScriptedWorker, System, epochs_report, studies};
 use trawl_proto::v1;
 
 const ROUNDS: usize = 7;
@@ -23,9 +23,10 @@ const MEASURED_FOR: Duration = Duration::from_secs(1);
 /// What only the first reports pay for.
 const WARMED_UP_FOR: Duration = Duration::from_millis(300);
 const STREAMS: [usize; 3] = [1, 4, 16];
-/// Reports of a stream that are sent before the first of them is acknowledged: one as a worker whose epochs take longer than
-/// an acknowledgement, and as many as the coordinator takes from one stream.
-const IN_FLIGHT: [usize; 2] = [1, 64];
+/// Messages of a stream that are sent before the first of them is acknowledged, and epochs of a message: one as a worker whose epochs
+/// take longer than an acknowledgement, as many as the coordinator takes from one stream, and these with what a worker gathers of
+/// small networks in a tenth of a second.
+const SENDING: [(usize, u32); 3] = [(1, 1), (64, 1), (64, 10)];
 const MEMBERS: usize = 64;
 const REFERENCE_BATCH_ROWS: usize = 100;
 
@@ -42,17 +43,17 @@ async fn main() -> anyhow::Result<()> {
     let mut reference = Reference::connect(&system.database_url).await?;
 
     reference.measure(WARMED_UP_FOR).await?;
-    measure(&workers, IN_FLIGHT[1], WARMED_UP_FOR).await?;
-    let cases: Vec<(usize, usize)> = STREAMS
+    measure(&workers, SENDING[1], WARMED_UP_FOR).await?;
+    let cases: Vec<(usize, (usize, u32))> = STREAMS
         .iter()
-        .flat_map(|streams| IN_FLIGHT.map(|in_flight| (*streams, in_flight)))
+        .flat_map(|streams| SENDING.map(|sending| (*streams, sending)))
         .collect();
     let mut plain = Vec::new();
     let mut trawl = vec![Vec::new(); cases.len()];
     for _ in 0..ROUNDS {
-        for ((streams, in_flight), figures) in cases.iter().zip(&mut trawl) {
+        for ((streams, sending), figures) in cases.iter().zip(&mut trawl) {
             plain.push(reference.measure(MEASURED_FOR).await?);
-            figures.push(measure(&workers[..*streams], *in_flight, MEASURED_FOR).await?);
+            figures.push(measure(&workers[..*streams], *sending, MEASURED_FOR).await?);
         }
         // Others come first in the next round: a job has only so many epochs.
         workers.rotate_left(1);
@@ -60,19 +61,19 @@ async fn main() -> anyhow::Result<()> {
     ensure_stored(&system, &workers).await?;
 
     println!();
-    println!("Epoch reports: acknowledged per second (a message has one epoch of each of {MEMBERS} folds)");
+    println!("Epoch reports: acknowledged per second (a message has one or more epochs of each of {MEMBERS} folds)");
     println!("workers, coordinator and Postgres on this machine; fsync on; medians of {ROUNDS} rounds");
     println!();
     println!(
-        "{:>29} {:>10} {:>10} {:>7} {:>10} {:>10}",
-        "", "in flight", "reports/s", "ratio", "ack. p50", "ack. p99"
+        "{:>29} {:>10} {:>10} {:>10} {:>7} {:>10} {:>10}",
+        "", "in flight", "epochs", "reports/s", "ratio", "ack. p50", "ack. p99"
     );
     let title = format!("plain inserts of {REFERENCE_BATCH_ROWS} rows");
     let plain = Figures::medians(&plain);
-    println!("{}", plain.row(&title, 1, plain));
-    for ((streams, in_flight), figures) in cases.iter().zip(&trawl) {
+    println!("{}", plain.row(&title, (1, 1), plain));
+    for ((streams, sending), figures) in cases.iter().zip(&trawl) {
         let title = format!("trawl, {streams} stream{}", if *streams == 1 { "" } else { "s" });
-        println!("{}", Figures::medians(figures).row(&title, *in_flight, plain));
+        println!("{}", Figures::medians(figures).row(&title, *sending, plain));
     }
     Ok(())
 }
@@ -107,14 +108,16 @@ impl Figures {
         }
     }
 
-    fn row(self, title: &str, in_flight: usize, reference: Self) -> String {
+    fn row(self, title: &str, (in_flight, epochs): (usize, u32), reference: Self) -> String {
         let Self {
             rows_per_second,
             p50_ms,
             p99_ms,
         } = self;
         let ratio = rows_per_second / reference.rows_per_second;
-        format!("{title:<29} {in_flight:>10} {rows_per_second:>10.0} {ratio:>6.2}× {p50_ms:>7.2} ms {p99_ms:>7.2} ms")
+        format!(
+            "{title:<29} {in_flight:>10} {epochs:>10} {rows_per_second:>10.0} {ratio:>6.2}× {p50_ms:>7.2} ms {p99_ms:>7.2} ms"
+        )
     }
 }
 
@@ -159,23 +162,24 @@ impl Reporter {
 
     /// Reports epoch after epoch on one stream until `end`, and waits for what is acknowledged after it; how long each
     /// acknowledgement took.
-    async fn report_until(&mut self, end: Instant, in_flight: usize) -> anyhow::Result<Vec<Duration>> {
+    async fn report_until(&mut self, end: Instant, (in_flight, epochs): (usize, u32)) -> anyhow::Result<Vec<Duration>> {
         let (reports, mut answers) = self.worker.open_reports(in_flight).await?;
         let mut unacknowledged = VecDeque::new();
         let mut latencies = Vec::new();
         loop {
             while unacknowledged.len() < in_flight && Instant::now() < end {
-                let report = epoch_report(&self.job, self.next_epoch, 0.0);
+                let next = self.next_epoch + epochs;
+                let report = epochs_report(&self.job, self.next_epoch..next, 0.0);
                 unacknowledged.push_back((self.next_epoch, Instant::now()));
                 reports.send(report).await?;
-                self.next_epoch += 1;
+                self.next_epoch = next;
             }
             let Some((epoch, sent)) = unacknowledged.pop_front() else {
                 return Ok(latencies);
             };
             let answer = answers.message().await?.context("the stream ended")?;
             ensure!(
-                answer.epoch == epoch && answer.status == i32::from(v1::LeaseStatus::Held),
+                answer.first_epoch == epoch && answer.status == i32::from(v1::LeaseStatus::Held),
                 "epoch {epoch} was answered with {answer:?}"
             );
             latencies.push(sent.elapsed());
@@ -186,7 +190,7 @@ impl Reporter {
 /// All these workers at once.
 async fn measure(
     workers: &[Arc<Mutex<Reporter>>],
-    in_flight: usize,
+    sending: (usize, u32),
     measured_for: Duration,
 ) -> anyhow::Result<Figures> {
     let start = Instant::now();
@@ -194,16 +198,20 @@ async fn measure(
     let mut streams = JoinSet::new();
     for worker in workers {
         let worker = Arc::clone(worker);
-        streams.spawn(async move { worker.lock().await.report_until(end, in_flight).await });
+        streams.spawn(async move { worker.lock().await.report_until(end, sending).await });
     }
     let mut latencies = Vec::new();
     while let Some(stream) = streams.join_next().await {
         latencies.append(&mut stream??);
     }
-    Figures::of(latencies.len() * MEMBERS, start.elapsed(), latencies)
+    Figures::of(
+        latencies.len() * MEMBERS * sending.1 as usize,
+        start.elapsed(),
+        latencies,
+    )
 }
 
-/// The same rows from one connection, each batch in a transaction of its own, into a table of the same shape.
+/// The same rows from one connection, each batch in a transaction of its own, into a table with a row for each.
 struct Reference {
     conn: PgConnection,
     rows: usize,
@@ -212,8 +220,13 @@ struct Reference {
 impl Reference {
     async fn connect(database_url: &str) -> anyhow::Result<Self> {
         let mut conn = PgConnection::connect(database_url).await?;
-        conn.execute("CREATE SCHEMA bench; CREATE TABLE bench.reports (LIKE trawl_store.epoch_reports INCLUDING ALL)")
-            .await?;
+        conn.execute(
+            "CREATE SCHEMA bench;
+             CREATE TABLE bench.reports (
+                 fold_id bigint NOT NULL, epoch integer NOT NULL, train_loss double precision NOT NULL,
+                 val_loss double precision, reported_at timestamptz NOT NULL, PRIMARY KEY (fold_id, epoch))",
+        )
+        .await?;
         Ok(Self { conn, rows: 0 })
     }
 

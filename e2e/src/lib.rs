@@ -38,7 +38,7 @@ pub use postgres::{Postgres, PreparedDatabase, fresh_database, owner_pool, reade
 pub use process::{Process, ProcessTree, binary, processes_below, repository, tool};
 pub use raw_call::{call_raw, open_raw};
 pub use raw_http2::{RawHttp2, RawRequest};
-pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report};
+pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report, epochs_report, member_epochs};
 pub use seen::Seen;
 pub use small_disk::SmallDisk;
 pub use system::{Authorized, Client, Coordinator, StoreAt, System, look_for, wait_for, worker};

@@ -36,6 +36,20 @@ fn memory_bytes(process: u32, name: &str) -> anyhow::Result<u64> {
     Ok(kib.with_context(|| format!("the process has no {name}"))? << 10)
 }
 
+/// Seconds of CPU that a process, and those of its children that ended, have used.
+///
+/// # Errors
+/// It has ended.
+pub fn cpu_seconds(process: u32) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // PID (NAME) STATE PARENT …, and a name may hold anything. From the twelfth on: its own time and its children's.
+    let (_, rest) = stat.rsplit_once(") ").context("a process without a state")?;
+    let ticks = rest.split(' ').skip(11).take(4).map(str::parse::<u64>);
+    let ticks: u64 = ticks.sum::<Result<_, _>>()?;
+    // The kernel tells times to processes in hundredths of a second, on every architecture that trawl runs on.
+    Ok(ticks as f64 / 100.0)
+}
+
 /// How a worker fared.
 #[derive(Clone, Copy, Debug)]
 pub struct Beats {

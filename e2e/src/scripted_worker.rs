@@ -1,5 +1,6 @@
 //! A worker that trains nothing: it speaks the workers' protocol as a test tells it to.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -288,16 +289,33 @@ impl ScriptedWorker {
 
 /// The report of one epoch of all of a job's members. Losses tell member and epoch, and `more` is added to them.
 pub fn epoch_report(job: &v1::LeasedJob, epoch: u32, more: f64) -> v1::ReportEpochsRequest {
+    epochs_report(job, epoch..epoch + 1, more)
+}
+
+/// The same of several epochs.
+pub fn epochs_report(job: &v1::LeasedJob, epochs: Range<u32>, more: f64) -> v1::ReportEpochsRequest {
     let members = job.job.as_ref().map_or(0, |job| job.members.len() as u32);
-    let loss = |member: u32| f64::from(member) + f64::from(epoch) / 1e3 + more;
+    let losses = |member: u32| -> Vec<f64> {
+        let loss = |epoch| f64::from(member) + f64::from(epoch) / 1e3 + more;
+        epochs.clone().map(loss).collect()
+    };
     v1::ReportEpochsRequest {
         lease: job.lease.clone(),
-        epoch,
-        members: (0..members).collect(),
-        train_loss: (0..members).map(loss).collect(),
-        val_loss: (0..members).map(loss).collect(),
-        diverged: Vec::new(),
-        val_accuracy: Vec::new(),
+        first_epoch: epochs.start,
+        metrics: vec!["val_loss".into()],
+        members: (0..members)
+            .map(|member| member_epochs(member, losses(member)))
+            .collect(),
+    }
+}
+
+/// Epochs of one member, whose losses on the training rows are those on the validation rows.
+pub fn member_epochs(member: u32, losses: Vec<f64>) -> v1::MemberEpochs {
+    v1::MemberEpochs {
+        member,
+        train_loss: losses.clone(),
+        metrics: losses,
+        diverged: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use trawl_e2e::{Postgres, ScriptedWorker, System, View, look_for, studies, wait_for};
+use trawl_e2e::{Postgres, ScriptedWorker, System, View, epochs_report, look_for, studies, wait_for};
 use trawl_proto::v1;
 
 /// A system without real workers, and a study of one job: 2 trials of 3 folds, 2 epochs.
@@ -216,14 +216,11 @@ async fn broken_reports_are_refused_and_change_nothing() -> anyhow::Result<()> {
     let system = one_job(&[]).await?;
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;
-    let good = v1::ReportEpochsRequest {
-        lease: job.lease.clone(),
-        epoch: 0,
-        members: vec![0, 1],
-        train_loss: vec![1.0, 2.0],
-        val_loss: vec![1.0, 2.0],
-        diverged: Vec::new(),
-        val_accuracy: Vec::new(),
+    let good = epochs_report(&job, 0..2, 0.0);
+    let broken = |member: usize, change: fn(&mut v1::MemberEpochs)| {
+        let mut report = good.clone();
+        change(&mut report.members[member]);
+        report
     };
     let broken = [
         v1::ReportEpochsRequest {
@@ -231,33 +228,36 @@ async fn broken_reports_are_refused_and_change_nothing() -> anyhow::Result<()> {
             ..good.clone()
         },
         v1::ReportEpochsRequest {
-            epoch: u32::MAX,
+            first_epoch: u32::MAX,
             ..good.clone()
         },
         v1::ReportEpochsRequest {
-            members: vec![1, 0],
+            members: Vec::new(),
             ..good.clone()
         },
         v1::ReportEpochsRequest {
-            members: vec![0, 9_999],
+            members: good.members[..1].to_vec(),
             ..good.clone()
         },
         v1::ReportEpochsRequest {
-            train_loss: vec![1.0],
+            metrics: vec!["val_lost".into()],
             ..good.clone()
         },
         v1::ReportEpochsRequest {
-            train_loss: vec![1.0, f64::NAN],
-            ..good.clone()
+            metrics: vec!["val_accuracy".into()],
+            ..epochs_report(&job, 0..2, 2.0)
         },
         v1::ReportEpochsRequest {
-            val_loss: vec![f64::INFINITY, 1.0],
+            metrics: vec!["val_loss".into(); 2],
             ..good.clone()
         },
-        v1::ReportEpochsRequest {
-            val_loss: vec![1.0],
-            ..good.clone()
-        },
+        broken(0, |of| of.member = 1),
+        broken(1, |of| of.member = 9_999),
+        broken(0, |of| of.train_loss.truncate(1)),
+        broken(1, |of| of.train_loss[1] = f64::NAN),
+        broken(0, |of| of.metrics[0] = f64::INFINITY),
+        broken(0, |of| of.metrics[0] = f64::NAN),
+        broken(0, |of| of.metrics.truncate(1)),
     ];
     for report in broken {
         let mut client = system.worker_client().await?;

@@ -4,7 +4,7 @@
 use serde_json::json;
 use sqlx::PgPool;
 use tonic::{Code, Status};
-use trawl_e2e::{Client, ScriptedWorker, System, View, epoch_report, look_for, owner_pool, studies, wait_for};
+use trawl_e2e::{Client, ScriptedWorker, System, View, epoch_report, epochs_report, owner_pool, studies, wait_for};
 use trawl_proto::v1;
 
 /// A system without real workers, and a study of one job: 2 trials of 3 folds, so many epochs.
@@ -18,6 +18,15 @@ fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> Code {
     answer.expect_err("a lie").code()
 }
 
+/// All members diverge in this epoch.
+fn all_diverged(job: &v1::LeasedJob, epoch: u32) -> v1::ReportEpochsRequest {
+    let mut report = epoch_report(job, epoch, 0.0);
+    for of in &mut report.members {
+        (of.train_loss, of.metrics, of.diverged) = (Vec::new(), Vec::new(), true);
+    }
+    report
+}
+
 /// Trial, fold, epoch and validation loss of each report.
 async fn reports(system: &System) -> anyhow::Result<Vec<(i32, i32, i32, f64)>> {
     let sql = "SELECT trial, fold, epoch, val_loss FROM trawl.epoch_reports ORDER BY trial, fold, epoch";
@@ -26,7 +35,7 @@ async fn reports(system: &System) -> anyhow::Result<Vec<(i32, i32, i32, f64)>> {
 
 /// Reports that the study says it has, and those that there are.
 async fn counted(owner: &PgPool) -> anyhow::Result<(i64, i64)> {
-    let sql = "SELECT epochs_reported, (SELECT count(*) FROM trawl_store.epoch_reports) FROM trawl_store.studies";
+    let sql = "SELECT epochs_reported, (SELECT count(*) FROM trawl_store.epochs) FROM trawl_store.studies";
     Ok(sqlx::query_as(sql).fetch_one(owner).await?)
 }
 
@@ -46,12 +55,9 @@ async fn a_report_is_of_an_epoch_that_its_job_has_and_in_order() -> anyhow::Resu
         code(liar.send_report(epoch_report(&job, 1, 0.0)).await),
         Code::Unavailable
     );
-    let mut diverged = epoch_report(&job, 1, 0.0);
-    diverged.diverged = std::mem::take(&mut diverged.members);
-    (diverged.train_loss, diverged.val_loss) = (Vec::new(), Vec::new());
-    assert_eq!(code(liar.send_report(diverged.clone()).await), Code::Unavailable);
+    assert_eq!(code(liar.send_report(all_diverged(&job, 1)).await), Code::Unavailable);
     let mut beyond = epoch_report(&job, 0, 0.0);
-    beyond.members[5] = 6;
+    beyond.members[5].member = 6;
     assert_eq!(code(liar.send_report(beyond).await), Code::InvalidArgument);
     assert_eq!(reports(&system).await?, []);
     assert_eq!(code(liar.finish(&job).await), Code::InvalidArgument);
@@ -63,7 +69,7 @@ async fn a_report_is_of_an_epoch_that_its_job_has_and_in_order() -> anyhow::Resu
     }
     let held = wait_for("an answer", async { Ok(answers.message().await?) }).await?;
     assert_eq!(
-        held.map(|held| (held.epoch, held.status())),
+        held.map(|held| (held.first_epoch, held.status())),
         Some((0, v1::LeaseStatus::Held))
     );
     let refused = wait_for("an answer", async { Ok(answers.message().await) }).await?;
@@ -91,10 +97,7 @@ async fn what_a_liar_reported_after_the_checkpoint_goes_with_its_lease() -> anyh
     for epoch in 1..4 {
         assert!(liar.report_with(&job, epoch, 1e3).await?);
     }
-    let mut diverged = epoch_report(&job, 3, 0.0);
-    diverged.diverged = std::mem::take(&mut diverged.members);
-    (diverged.train_loss, diverged.val_loss) = (Vec::new(), Vec::new());
-    assert!(liar.send_report(diverged).await?);
+    assert!(liar.send_report(all_diverged(&job, 3)).await?);
     assert!(liar.release(&job, "error", "as if").await?);
 
     let honest_epochs = |epochs: std::ops::Range<i32>| {
@@ -128,30 +131,40 @@ async fn what_a_liar_reported_after_the_checkpoint_goes_with_its_lease() -> anyh
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_with_more_reports_than_are_removed_at_once_goes_back_to_the_queue() -> anyhow::Result<()> {
-    let system = one_job(100_000, &["--lease-ttl-ms", "3600000"]).await?;
+async fn a_checkpoint_within_a_report_cuts_it() -> anyhow::Result<()> {
+    let system = one_job(4, &[]).await?;
     let owner = owner_pool(&system.database_url).await?;
-    ScriptedWorker::register(&system).await?.lease_one().await?;
-    for sql in [
-        "INSERT INTO trawl_store.epoch_reports (fold_id, epoch, train_loss, reported_at)
-         SELECT fold_id, epoch, 0, clock_timestamp() FROM trawl_store.folds, generate_series(0, 99999) AS epoch",
-        "UPDATE trawl_store.studies SET epochs_reported = 600000",
-        // Its worker fell silent.
-        "UPDATE trawl_store.leases SET expires_at = clock_timestamp()",
-    ] {
-        sqlx::query(sql).execute(&owner).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    let mut report = epochs_report(&job, 0..4, 0.0);
+    // One member diverges before the checkpoint, one after it.
+    for (member, epochs) in [(1, 1), (2, 3)] {
+        let of = &mut report.members[member];
+        of.train_loss.truncate(epochs);
+        of.metrics.truncate(epochs);
+        of.diverged = true;
     }
-    look_for("the job in the queue", async || {
-        let state: String = sqlx::query_scalar("SELECT state FROM trawl_store.jobs")
-            .fetch_one(&owner)
-            .await?;
-        Ok((state == "queued").then_some(()))
-    })
-    .await?;
-    assert_eq!(counted(&owner).await?, (0, 0));
-    let mut honest = ScriptedWorker::register(&system).await?;
-    let job = honest.lease_one().await?;
-    assert!(honest.report(&job, 0).await?);
+    assert!(worker.send_report(report).await?);
+    let checkpoint = ScriptedWorker::checkpoint_messages(&job, 2, b"after two epochs");
+    assert!(worker.put_checkpoint(tokio_stream::iter(checkpoint)).await?);
+    assert_eq!(counted(&owner).await?, (4 * 4 + 1 + 3, 4 * 4 + 1 + 3));
+    assert!(worker.release(&job, "drain", "").await?);
+    assert_eq!(counted(&owner).await?, (5 * 2 + 1, 5 * 2 + 1));
+
+    let job = worker.lease_one().await?;
+    let mut rest = epochs_report(&job, 1..4, 0.0);
+    rest.members.remove(1);
+    assert!(worker.send_report(rest).await?);
+    assert!(worker.finish(&job).await?);
+    assert_eq!(counted(&owner).await?, (5 * 4 + 1, 5 * 4 + 1));
+    let losses = |fold: i32, epochs: i32| {
+        (0..epochs).map(move |epoch| (0, fold, epoch, f64::from(fold) + f64::from(epoch) / 1e3))
+    };
+    let of_trial: Vec<_> = reports(&system).await?.into_iter().filter(|row| row.0 == 0).collect();
+    assert_eq!(
+        of_trial,
+        losses(0, 4).chain(losses(1, 1)).chain(losses(2, 4)).collect::<Vec<_>>()
+    );
     Ok(())
 }
 
@@ -161,8 +174,10 @@ async fn losses_whose_mean_overflows_are_divergence_and_no_failed_attempt() -> a
     let mut liar = ScriptedWorker::register(&system).await?;
     let job = liar.lease_one().await?;
     let mut huge = epoch_report(&job, 0, 0.0);
-    huge.val_loss = vec![1.7e308, -1.7e308, 1.7e308, 1.0, 1.0, 1.0];
-    huge.train_loss[3] = -1e101;
+    for (member, loss) in [1.7e308, -1.7e308, 1.7e308].into_iter().enumerate() {
+        huge.members[member].metrics = vec![loss];
+    }
+    huge.members[3].train_loss = vec![-1e101];
     assert!(liar.send_report(huge).await?);
     assert!(liar.finish(&job).await?);
     let study = system.watch_to_end("job").await?;

@@ -89,7 +89,7 @@ async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
     let found = scrape_until(&system.coordinator, "trawl_studies{state=\"completed\"}", 1.0).await?;
 
     let value = |name: &str, labels: &[&str]| sum(&found, name, labels);
-    let reports = count(&system, "SELECT count(*) FROM trawl_store.epoch_reports").await?;
+    let reports = count(&system, "SELECT count(*) FROM trawl_store.epochs").await?;
     assert!(reports > 0.0);
     assert_eq!(value("trawl_epoch_reports_total", &[]), reports);
     assert_eq!(value("trawl_report_commit_rows_sum", &[]), reports);

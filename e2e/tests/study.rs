@@ -359,7 +359,8 @@ async fn nothing_is_left_of_a_deleted_study() -> anyhow::Result<()> {
         let left: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM trawl_store.studies) + (SELECT count(*) FROM trawl_store.trials)
                   + (SELECT count(*) FROM trawl_store.jobs) + (SELECT count(*) FROM trawl_store.job_attempts)
-                  + (SELECT count(*) FROM trawl_store.folds) + (SELECT count(*) FROM trawl_store.epoch_reports)
+                  + (SELECT count(*) FROM trawl_store.folds) + (SELECT count(*) FROM trawl_store.curves)
+                  + (SELECT count(*) FROM trawl_store.job_reports)
                   + (SELECT count(*) FROM trawl_store.artifacts) + (SELECT count(*) FROM trawl_store.checkpoints)",
         )
         .fetch_one(&owner)

@@ -51,7 +51,7 @@ async fn a_training_that_hangs_goes_to_another_worker_although_its_own_lives() -
     look_for("heartbeats for longer than two leases last", async || {
         let beats: bool = sqlx::query_scalar(
             "SELECT w.last_seen_at > max(r.reported_at) + make_interval(secs => $1)
-             FROM trawl_store.workers w, trawl_store.epoch_reports r GROUP BY w.last_seen_at",
+             FROM trawl_store.workers w, trawl_store.job_reports r GROUP BY w.last_seen_at",
         )
         .bind((2 * TTL_MS) as f64 / 1e3)
         .fetch_one(&owner)

@@ -30,12 +30,7 @@ async fn expire(app: &App, job_id: JobId) -> Result<bool, AppError> {
     let Some((lease, worker_id)) = leases::lock_expired(&mut tx, job_id).await? else {
         return Ok(false);
     };
-    let Some(effects) = give_up_job(app, &mut tx, lease, Outcome::Expired).await? else {
-        // Other leases have their turn first; the next tick goes on with this one.
-        leases::doom(&mut tx, job_id).await?;
-        tx.commit().await?;
-        return Ok(false);
-    };
+    let effects = give_up_job(app, &mut tx, lease, Outcome::Expired).await?;
     tx.commit().await?;
     app.metrics.lease_ended(Outcome::Expired);
     warn!(job.id = %job_id, worker.id = %worker_id, "lease expired: worker lost");

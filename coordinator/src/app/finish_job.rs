@@ -6,10 +6,10 @@ use trawl_domain::metric::is_loss;
 use super::finish_study::finish_study;
 use super::finish_trials::{finish_refit, finish_trials};
 use super::study_cache::LoadedStudy;
-use super::{App, AppError, Effects};
+use super::{App, AppError, Effects, fold_curves};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, LeaseClaim, Outcome};
-use crate::store::{Connection, artifacts, checkpoints, folds, refits, studies, trials};
+use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, refits, studies, trials};
 
 /// What the test rows say, for a refit's fit on all training rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,14 +31,16 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
         return Ok(leases::ended_as(&mut tx, claim, Outcome::Finished).await?);
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
-    let epochs = jobs::epochs(&mut tx, job.job_id).await?;
-    let lacking = folds::complete(&mut tx, job.job_id, epochs).await?;
-    if lacking > 0 {
+    let progress = job_reports::progress(&mut tx, &[job.job_id]).await?;
+    let lacking = progress.iter().find(|job| job.reported < job.epochs);
+    if let Some(running) = lacking.map(|job| job.running.len()).filter(|running| *running > 0) {
         return Err(AppError::invalid(
             "lease",
-            format!("{lacking} members of the job have not reported all epochs"),
+            format!("{running} members of the job have not reported all epochs"),
         ));
     }
+    let summaries = fold_curves::gather(&mut tx, &job).await?;
+    folds::complete(&mut tx, &summaries).await?;
     let held_seconds = leases::end(&mut tx, lease, Outcome::Finished).await?;
     trials::add_worker_seconds(&mut tx, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(&mut tx, job.job_id, JobEnd::Completed).await?;

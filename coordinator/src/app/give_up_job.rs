@@ -6,50 +6,38 @@ use trawl_domain::state::TrialState;
 
 use super::finish_job::finish_owners;
 use super::{App, AppError, Effects};
-use crate::store::epoch_reports::Dropped;
 use crate::store::jobs::{self, JobEnd};
 use crate::store::leases::{self, HeldLease, Outcome};
-use crate::store::{Connection, artifacts, checkpoints, epoch_reports, folds, studies, trials};
-
-/// Epoch reports that one transaction removes: it has the lease locked meanwhile.
-const REPORTS_PER_STEP: u32 = 250_000;
+use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, studies, trials};
 
 /// Ends a lease whose job did not end, for this reason. What was reported after the job's checkpoints goes with it, so that nothing
-/// of this lease is left but what the next worker goes on from. `None` if that were too many rows at once: the lease has not
-/// ended, and the caller commits what was done and gives the job up again.
+/// of this lease is left but what the next worker goes on from.
 pub(super) async fn give_up_job(
     app: &App,
     conn: &mut Connection,
     lease: HeldLease,
     outcome: Outcome<'_>,
-) -> Result<Option<Effects>, AppError> {
+) -> Result<Effects, AppError> {
     let job = jobs::lock(conn, lease.job_id()).await?;
     let failure = outcome.failure();
     let exhausted = match failure {
         Some((cause, _)) => leases::failed_attempts(conn, job.job_id, cause).await? + 1 >= cause.attempts_max(),
         None => false,
     };
-    let dropped = match exhausted {
-        true => Dropped::default(),
-        false => epoch_reports::drop_after_checkpoints(conn, job.job_id, REPORTS_PER_STEP).await?,
-    };
-    if dropped.are_left {
-        studies::uncount_reports(conn, job.study_id, dropped.rows).await?;
-        return Ok(None);
-    }
     let held_seconds = leases::end(conn, lease, outcome).await?;
     let error = failure.map(|(_, error)| error);
     if !exhausted {
         leases::forget_drained(conn, &job, DRAINED_ATTEMPTS_MAX).await?;
         jobs::requeue(conn, job.job_id, failure.is_some(), error).await?;
+        let dropped = job_reports::drop_after_checkpoints(conn, job.job_id).await?;
         folds::requeue(conn, job.job_id).await?;
         trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
-        studies::uncount_reports(conn, job.study_id, dropped.rows).await?;
+        studies::uncount_reports(conn, job.study_id, dropped).await?;
         artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
-        return Ok(Some(Effects {
+        return Ok(Effects {
             queued_jobs: true,
             ended_study: None,
-        }));
+        });
     }
     let error = error.unwrap_or("unknown");
     warn!(job.id = %job.job_id, study.id = %job.study_id, job.attempts = job.attempts, error, "job failed for good");
@@ -59,5 +47,5 @@ pub(super) async fn give_up_job(
     let effects = finish_owners(app, conn, &job).await?;
     artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
     checkpoints::remove_of_jobs(conn, &[job.job_id]).await?;
-    Ok(Some(effects))
+    Ok(effects)
 }

@@ -10,7 +10,7 @@ use crate::files::{Fingerprint, Pieces};
 use crate::store::checkpoints::{self, CheckpointRecord, NewCheckpoint};
 use crate::store::jobs::{self, JobRecord};
 use crate::store::leases::{self, LeaseClaim};
-use crate::store::{Connection, epoch_reports};
+use crate::store::{Connection, job_reports};
 
 /// A checkpoint that is announced.
 #[derive(Clone, Copy, Debug)]
@@ -82,10 +82,9 @@ async fn check(app: &App, conn: &mut Connection, job: &JobRecord, head: Checkpoi
             format!("must be from 1 to {bytes_max}, for the networks of this job"),
         ));
     }
-    let members = epoch_reports::progress(conn, &[job.job_id]).await?;
-    let all = members.first().map_or(0, |member| member.epochs);
-    let running = members.iter().filter(|member| member.is_running);
-    let epochs_max = running.map(|member| member.reported).min().unwrap_or(all);
+    let progress = job_reports::progress(conn, &[job.job_id]).await?;
+    let running = progress.first().filter(|job| !job.running.is_empty());
+    let epochs_max = running.map_or(job.epochs, |job| job.reported);
     if head.epochs > epochs_max {
         return Err(AppError::invalid(
             "epochs",

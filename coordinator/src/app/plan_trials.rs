@@ -37,10 +37,11 @@ pub(super) async fn plan_window(app: &App, conn: &mut Connection, study_id: Stud
         let job_id = JobId(app.new_id());
         new_jobs.push(NewJob {
             job_id,
-            members: planned.len() as u32,
+            members: planned.folds.len() as u32,
+            epochs: planned.epochs,
             split: JobSplit::Validation,
         });
-        new_folds.extend((0..).zip(planned).map(|(member, fold)| NewFold {
+        new_folds.extend((0..).zip(&planned.folds).map(|(member, fold)| NewFold {
             job_id,
             member,
             owner: Owner::Trial(fold.trial),

@@ -11,7 +11,7 @@ use super::{App, AppError, study_not_found};
 use crate::files::Pieces;
 use crate::store::Connection;
 use crate::store::artifacts::{self, ArtifactRecord, Position};
-use crate::store::epoch_reports::{self, ReportRecord};
+use crate::store::curves::{self, ReportRecord};
 use crate::store::folds::{self, FoldRecord};
 use crate::store::refits::{self, RefitRecord};
 use crate::store::studies::{self, StudyRecord};
@@ -168,7 +168,7 @@ pub async fn list_epoch_reports(
             }
         }
     }
-    Ok(epoch_reports::page(&mut conn, record.study_id, owner, after, limit).await?)
+    Ok(curves::page(&mut conn, record.study_id, owner, after, limit).await?)
 }
 
 /// A page of the artifacts of a study; `after` is the last one of the page before.

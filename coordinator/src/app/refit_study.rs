@@ -109,6 +109,7 @@ pub(super) async fn start_refit(
         new_jobs.push(NewJob {
             job_id,
             members: planned.folds.len() as u32,
+            epochs: spec.epochs,
             split,
         });
         new_folds.extend((0..).zip(planned.folds).map(|(member, fold)| NewFold {

@@ -29,17 +29,12 @@ pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Resu
         Cause::Drain => Outcome::Drained,
         Cause::Failure(cause, _) => Outcome::Failed(cause, &error),
     };
-    let effects = loop {
-        let mut tx = app.begin().await?;
-        let Some(lease) = leases::lock(&mut tx, claim).await? else {
-            return Ok(leases::ended_as(&mut tx, claim, outcome).await?);
-        };
-        let given_up = give_up_job(app, &mut tx, lease, outcome).await?;
-        tx.commit().await?;
-        if let Some(effects) = given_up {
-            break effects;
-        }
+    let mut tx = app.begin().await?;
+    let Some(lease) = leases::lock(&mut tx, claim).await? else {
+        return Ok(leases::ended_as(&mut tx, claim, outcome).await?);
     };
+    let effects = give_up_job(app, &mut tx, lease, outcome).await?;
+    tx.commit().await?;
     app.metrics.lease_ended(outcome);
     match cause {
         Cause::Drain => info!(job.id = %claim.job_id, "job handed back"),

@@ -11,34 +11,66 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 use trawl_domain::id::JobId;
+use trawl_domain::metric::Metric;
 
-use super::epoch_order::Order;
+use super::report_order::Order;
 use super::steps::Steps;
 use super::{App, AppError};
 use crate::metrics::Answered;
-use crate::store::epoch_reports::{self, NewReport};
 use crate::store::leases::{self, LeaseClaim};
-use crate::store::{StoreError, folds};
+use crate::store::{StoreError, folds, job_reports};
 
 /// Reports that wait for the writer, all streams together; beyond it streams are not read.
 const WAITING_MAX: usize = 1_024;
-/// Rows that one transaction writes; a report is at most a job's members.
-const BATCH_ROWS_MAX: usize = 8_192;
+/// Epoch reports that one transaction takes: one more report comes after so many.
+const BATCH_MAX: usize = 32_768;
 
-/// One epoch of all of a job's members.
+/// Some epochs of all of a job's members.
 #[derive(Clone, Debug, PartialEq)]
-pub struct JobEpoch {
+pub struct JobReport {
     /// The lease.
     pub lease: LeaseClaim,
-    /// Epoch, from 0.
-    pub epoch: u32,
-    /// Losses, all finite.
-    pub reports: Vec<NewReport>,
-    /// Members that ended because a loss was not finite.
-    pub diverged: Vec<u32>,
+    /// The first epoch, from 0.
+    pub first_epoch: u32,
+    /// What is measured on the validation rows.
+    pub metrics: Vec<Metric>,
+    /// Ascending.
+    pub members: Vec<MemberEpochs>,
 }
 
-/// What became of a [`JobEpoch`].
+/// Some epochs of one member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberEpochs {
+    /// Place among the job's members.
+    pub member: u32,
+    /// Mean training losses, [epochs]; all of them count as losses.
+    pub train_loss: Vec<f64>,
+    /// [metrics, epochs]
+    pub val: Vec<Option<f64>>,
+    /// True if it ended with the epoch after these because a loss was not finite.
+    pub diverged: bool,
+}
+
+impl JobReport {
+    /// Epochs of the member that has most, the one included in which it diverged.
+    pub fn epochs(&self) -> u32 {
+        let of_member = |of: &MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
+        self.members.iter().map(of_member).max().unwrap_or(0)
+    }
+
+    /// The epochs of one member.
+    pub fn of_member(&self, member: u32) -> Option<&MemberEpochs> {
+        let place = self.members.binary_search_by_key(&member, |of| of.member).ok()?;
+        self.members.get(place)
+    }
+
+    /// Epoch reports in it: one for each training loss.
+    fn len(&self) -> usize {
+        self.members.iter().map(|of| of.train_loss.len()).sum()
+    }
+}
+
+/// What became of a [`JobReport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// It is durable.
@@ -47,7 +79,7 @@ pub enum Written {
     LeaseLost,
     /// An epoch before it is not there, so it may not be yet: sent again in order, it may.
     Ahead,
-    /// The job has no such epoch or no such member: what this field of the request says.
+    /// The job has no such epochs, or other members: what this field of the request says.
     Refused(&'static str),
 }
 
@@ -63,24 +95,28 @@ pub enum NotWritten {
 }
 
 struct Waiting {
-    epoch: JobEpoch,
+    report: JobReport,
     came_at: Instant,
     answer: oneshot::Sender<Result<Written, NotWritten>>,
 }
 
-/// Hands epochs to the writer.
+/// Hands reports to the writer.
 #[derive(Clone, Debug)]
 pub struct ReportQueue(mpsc::Sender<Waiting>);
 
 impl ReportQueue {
-    /// Queues an epoch, and waits while the queue is full. The answer comes once its batch is written.
+    /// Queues a report, and waits while the queue is full. The answer comes once its batch is written.
     ///
     /// # Errors
     /// The writer has stopped.
-    pub async fn push(&self, epoch: JobEpoch) -> Result<oneshot::Receiver<Result<Written, NotWritten>>, NotWritten> {
+    pub async fn push(&self, report: JobReport) -> Result<oneshot::Receiver<Result<Written, NotWritten>>, NotWritten> {
         let (answer, receiver) = oneshot::channel();
         let came_at = Instant::now();
-        let waiting = Waiting { epoch, came_at, answer };
+        let waiting = Waiting {
+            report,
+            came_at,
+            answer,
+        };
         self.0.send(waiting).await.map_err(|_| NotWritten::Now)?;
         Ok(receiver)
     }
@@ -97,11 +133,11 @@ pub fn report_writer<S: Steps>(app: Arc<S>, stop: CancellationToken) -> (ReportQ
                 () = stop.cancelled() => None,
             };
             let Some(first) = first else { return };
-            let mut rows = first.epoch.reports.len();
+            let mut reports = first.report.len();
             let mut batch = vec![first];
-            while rows < BATCH_ROWS_MAX {
+            while reports < BATCH_MAX {
                 let Ok(next) = receiver.try_recv() else { break };
-                rows += next.epoch.reports.len();
+                reports += next.report.len();
                 batch.push(next);
             }
             write_and_answer(&*app, batch).await;
@@ -111,16 +147,16 @@ pub fn report_writer<S: Steps>(app: Arc<S>, stop: CancellationToken) -> (ReportQ
 }
 
 async fn write_and_answer<S: Steps>(app: &S, batch: Vec<Waiting>) {
-    let (epochs, askers): (Vec<JobEpoch>, Vec<_>) = batch
+    let (reports, askers): (Vec<JobReport>, Vec<_>) = batch
         .into_iter()
-        .map(|waiting| (waiting.epoch, (waiting.came_at, waiting.answer)))
+        .map(|waiting| (waiting.report, (waiting.came_at, waiting.answer)))
         .unzip();
-    let written = app.write_epochs(&epochs).await;
+    let written = app.write_reports(&reports).await;
     if let Err(error) = &written {
-        warn!(report.batch_len = epochs.len(), error = %error, "epoch reports were not written");
+        warn!(report.batch_len = reports.len(), error = %error, "epoch reports were not written");
         if let Some(reason) = error.lack_of_space() {
             // As far as that can still be written; if not, the reports wait where they are.
-            let jobs: HashSet<JobId> = epochs.iter().map(|epoch| epoch.lease.job_id).collect();
+            let jobs: HashSet<JobId> = reports.iter().map(|report| report.lease.job_id).collect();
             app.pause_for_space(&Vec::from_iter(jobs), &reason).await;
         }
     }
@@ -139,37 +175,37 @@ async fn write_and_answer<S: Steps>(app: &S, batch: Vec<Waiting>) {
             Err(_) => (Err(NotWritten::Now), Answered::NotWritten),
         };
         app.metrics().answered(answered, came_at.elapsed());
-        // The stream may be gone: its worker will send the epoch again.
+        // The stream may be gone: its worker will send the report again.
         let _ = sender.send(answer);
     }
 }
 
-/// Writes epochs in one transaction, those that may be written; what became of each.
-pub(super) async fn write(app: &App, batch: &[JobEpoch]) -> Result<Vec<Written>, AppError> {
+/// Writes reports in one transaction, those that may be written; what became of each.
+pub(super) async fn write(app: &App, batch: &[JobReport]) -> Result<Vec<Written>, AppError> {
     let mut tx = app.begin().await?;
-    let mut claims: Vec<LeaseClaim> = batch.iter().map(|epoch| epoch.lease).collect();
+    let mut claims: Vec<LeaseClaim> = batch.iter().map(|report| report.lease).collect();
     claims.sort_by_key(|claim| claim.job_id);
     claims.dedup();
     let live: HashSet<LeaseClaim> = leases::share(&mut tx, &claims).await?.into_iter().collect();
     let jobs: Vec<JobId> = live.iter().map(|claim| claim.job_id).collect();
-    let mut order = Order::new(epoch_reports::progress(&mut tx, &jobs).await?);
-    let written = batch.iter().map(|epoch| match live.contains(&epoch.lease) {
-        true => order.take(epoch),
+    let mut order = Order::new(job_reports::progress(&mut tx, &jobs).await?);
+    let written = batch.iter().map(|report| match live.contains(&report.lease) {
+        true => order.take(report),
         false => Written::LeaseLost,
     });
     let written: Vec<Written> = written.collect();
     if !order.diverged.is_empty() {
         folds::diverge(&mut tx, &order.diverged).await?;
     }
-    if !order.rows.is_empty() {
-        epoch_reports::insert(&mut tx, &order.rows).await?;
+    if !order.reports.is_empty() {
+        job_reports::insert(&mut tx, &order.reports).await?;
     }
     tx.commit().await.map_err(StoreError::from)?;
-    let rows = order.rows.len();
-    app.metrics.committed(rows);
+    let epoch_reports = order.reports.iter().map(job_reports::Report::len).sum();
+    app.metrics.committed(epoch_reports);
     debug!(
         report.batch_len = batch.len(),
-        report.rows = rows,
+        report.epoch_reports = epoch_reports,
         "epoch reports written"
     );
     app.signal_studies();

@@ -17,7 +17,7 @@ use super::lease_job::LeasedJob;
 use super::register_worker::CallingWorker;
 use super::release_job::Cause;
 use super::renew_lease::Renewed;
-use super::report_epochs::{JobEpoch, Written};
+use super::report_epochs::{JobReport, Written};
 use super::{App, AppError, Settings, TestMetrics};
 use super::{expire_leases, finish_job, incoming_file, keep_artifact, keep_checkpoint, lease_job, register_dataset};
 use super::{pause_study, register_worker, release_job, renew_lease, report_epochs};
@@ -64,8 +64,8 @@ pub trait Steps: Debug + Send + Sync + 'static {
         claims: &[LeaseClaim],
     ) -> impl Future<Output = Answer<Vec<Renewed>>> + Send;
 
-    /// Writes epochs; what became of each.
-    fn write_epochs(&self, epochs: &[JobEpoch]) -> impl Future<Output = Answer<Vec<Written>>> + Send;
+    /// Writes reports; what became of each.
+    fn write_reports(&self, reports: &[JobReport]) -> impl Future<Output = Answer<Vec<Written>>> + Send;
 
     /// Ends a job.
     fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> impl Future<Output = Answer<bool>> + Send;
@@ -148,8 +148,8 @@ impl Steps for App {
         renew_lease::renew_leases(self, worker, claims).await
     }
 
-    async fn write_epochs(&self, epochs: &[JobEpoch]) -> Answer<Vec<Written>> {
-        report_epochs::write(self, epochs).await
+    async fn write_reports(&self, reports: &[JobReport]) -> Answer<Vec<Written>> {
+        report_epochs::write(self, reports).await
     }
 
     async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<bool> {

@@ -6,16 +6,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 use trawl_domain::limits::{EPOCHS_MAX, JOB_MEMBERS_MAX};
-use trawl_domain::metric::is_loss;
+use trawl_domain::metric::{Metric, is_loss};
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 
 use super::status::{invalid, invalid_field};
 use super::worker_service::{claim, lease_status};
-use crate::app::report_epochs::{JobEpoch, NotWritten, ReportQueue, Written};
-use crate::store::epoch_reports::NewReport;
+use crate::app::report_epochs::{JobReport, MemberEpochs, NotWritten, ReportQueue, Written};
 
-/// Epochs of one stream that wait for their acknowledgement; beyond it the stream is not read.
+/// Reports of one stream that wait for their acknowledgement; beyond it the stream is not read.
 const UNACKNOWLEDGED_MAX: usize = 64;
 
 type Answer = Result<v1::ReportEpochsResponse, Status>;
@@ -39,7 +38,7 @@ enum Pending {
     /// Waits for the writer.
     Queued {
         job_id: String,
-        epoch: u32,
+        first_epoch: u32,
         written: oneshot::Receiver<Result<Written, NotWritten>>,
     },
     /// Ends the stream.
@@ -72,14 +71,18 @@ async fn read_reports(
 }
 
 async fn queue(message: v1::ReportEpochsRequest, reports: &ReportQueue) -> Result<Pending, Status> {
-    let epoch = message.epoch;
-    let job_epoch = job_epoch(&message)?;
-    let job_id = job_epoch.lease.job_id.to_string();
+    let first_epoch = message.first_epoch;
+    let report = job_report(message)?;
+    let job_id = report.lease.job_id.to_string();
     let written = reports
-        .push(job_epoch)
+        .push(report)
         .await
         .map_err(|error| Status::unavailable(error.to_string()))?;
-    Ok(Pending::Queued { job_id, epoch, written })
+    Ok(Pending::Queued {
+        job_id,
+        first_epoch,
+        written,
+    })
 }
 
 /// Answers reports in their order, each once it is durable.
@@ -87,10 +90,14 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: mpsc::Sender
     while let Some(next) = pending.recv().await {
         let answer = match next {
             Pending::Refused(status) => Err(status),
-            Pending::Queued { job_id, epoch, written } => match written.await {
+            Pending::Queued {
+                job_id,
+                first_epoch,
+                written,
+            } => match written.await {
                 Ok(Ok(written @ (Written::Durable | Written::LeaseLost))) => Ok(v1::ReportEpochsResponse {
                     job_id,
-                    epoch,
+                    first_epoch,
                     status: lease_status(written == Written::Durable),
                 }),
                 Ok(Ok(Written::Ahead)) => Err(Status::unavailable(
@@ -108,60 +115,99 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: mpsc::Sender
     }
 }
 
-fn job_epoch(message: &v1::ReportEpochsRequest) -> Result<JobEpoch, Status> {
+/// A report whose every part fits together.
+fn job_report(message: v1::ReportEpochsRequest) -> Result<JobReport, Status> {
     let lease = claim(message.lease.as_ref())?;
     let mut v = Violations::new();
-    if message.epoch >= EPOCHS_MAX {
-        v.add("epoch", format!("must be below {EPOCHS_MAX}"));
-    }
-    for (field, members) in [("members", &message.members), ("diverged", &message.diverged)] {
-        let ascending = members.windows(2).all(|pair| pair[0] < pair[1]);
-        if !ascending || members.iter().any(|member| *member as usize >= JOB_MEMBERS_MAX) {
-            v.add(field, format!("must be ascending and below {JOB_MEMBERS_MAX}"));
+    let metrics: Vec<Option<Metric>> = message.metrics.iter().map(|name| name.parse().ok()).collect();
+    for (index, (name, metric)) in message.metrics.iter().zip(&metrics).enumerate() {
+        if metric.is_none() || metrics[..index].contains(metric) {
+            v.add(
+                format!("metrics[{index}]"),
+                format!("'{name}' is no metric, or comes twice"),
+            );
         }
     }
-    if message.diverged.iter().any(|member| message.members.contains(member)) {
-        v.add("diverged", "must have no member that has losses");
-    }
-    if message.train_loss.len() != message.members.len() {
-        v.add("train_loss", "must have one value a member");
-    }
-    if !message.val_loss.is_empty() && message.val_loss.len() != message.members.len() {
-        v.add("val_loss", "must have one value a member, or none at all");
-    }
-    if !message.val_accuracy.is_empty() && message.val_accuracy.len() != message.members.len() {
-        v.add("val_accuracy", "must have one value a member, or none at all");
-    }
-    if message
-        .val_accuracy
-        .iter()
-        .any(|accuracy| !(0.0..=1.0).contains(accuracy))
+    if !message.members.is_sorted_by(|a, b| a.member < b.member)
+        || message.members.iter().any(|of| of.member as usize >= JOB_MEMBERS_MAX)
     {
-        v.add("val_accuracy", "must be from 0 to 1");
+        v.add("members", format!("must be ascending and below {JOB_MEMBERS_MAX}"));
     }
-    for (field, losses) in [("train_loss", &message.train_loss), ("val_loss", &message.val_loss)] {
-        if losses.iter().any(|loss| !loss.is_finite()) {
-            v.add(field, "must be finite: a member whose loss is not has diverged");
-        }
+    let epochs = message
+        .members
+        .iter()
+        .map(|of| of.train_loss.len() + usize::from(of.diverged))
+        .max();
+    let epochs = epochs.unwrap_or(0);
+    if epochs == 0 {
+        v.add("members", "must have an epoch");
+    }
+    if message.first_epoch as usize + epochs > EPOCHS_MAX as usize {
+        v.add(
+            "first_epoch",
+            format!("must be so low that all epochs are below {EPOCHS_MAX}"),
+        );
+    }
+    for (index, of) in message.members.iter().enumerate() {
+        check_member(&format!("members[{index}]"), of, epochs, &metrics, &mut v);
     }
     if !v.is_empty() {
         return Err(invalid(&v));
     }
-    let reports = message.members.iter().enumerate().map(|(index, member)| NewReport {
-        member: *member,
-        train_loss: message.train_loss[index],
-        val_loss: message.val_loss.get(index).copied(),
-        val_accuracy: message.val_accuracy.get(index).copied(),
-    });
-    // Finite, but so large that nothing could be made of it.
-    let (reports, overflown): (Vec<_>, Vec<_>) =
-        reports.partition(|report| is_loss(report.train_loss) && report.val_loss.is_none_or(is_loss));
-    let mut diverged = message.diverged.clone();
-    diverged.extend(overflown.iter().map(|report| report.member));
-    Ok(JobEpoch {
+    let metrics: Vec<Metric> = metrics.into_iter().flatten().collect();
+    let members = message.members.into_iter().map(|of| member_epochs(of, &metrics));
+    Ok(JobReport {
         lease,
-        epoch: message.epoch,
-        reports,
-        diverged,
+        first_epoch: message.first_epoch,
+        members: members.collect(),
+        metrics,
     })
+}
+
+fn check_member(field: &str, of: &v1::MemberEpochs, epochs: usize, metrics: &[Option<Metric>], v: &mut Violations) {
+    let len = of.train_loss.len();
+    if len != epochs && !of.diverged {
+        v.add(
+            format!("{field}.train_loss"),
+            format!("must have one value for each of the {epochs} epochs"),
+        );
+    }
+    if !of.train_loss.iter().all(|loss| loss.is_finite()) {
+        let why = "must be finite: a member whose loss is not has diverged";
+        v.add(format!("{field}.train_loss"), why);
+    }
+    if of.metrics.len() != len * metrics.len() {
+        v.add(
+            format!("{field}.metrics"),
+            format!(
+                "must have one value for each of {len} epochs and {} metrics",
+                metrics.len()
+            ),
+        );
+        return;
+    }
+    for (metric, values) in metrics.iter().flatten().zip(of.metrics.chunks(len.max(1))) {
+        if let Some(value) = values.iter().find(|value| !metric.takes(**value)) {
+            v.add(format!("{field}.metrics"), format!("{value} is no {metric}"));
+        }
+    }
+}
+
+/// A loss may be finite, but so large that nothing can be made of it: there the member diverged.
+fn member_epochs(of: v1::MemberEpochs, metrics: &[Metric]) -> MemberEpochs {
+    let len = of.train_loss.len();
+    let losses = metrics.iter().zip(of.metrics.chunks(len.max(1)));
+    let losses: Vec<&[f64]> = losses
+        .filter(|(metric, _)| metric.is_loss())
+        .map(|(_, values)| values)
+        .collect();
+    let counts = |epoch: &usize| is_loss(of.train_loss[*epoch]) && losses.iter().all(|values| is_loss(values[*epoch]));
+    let epochs = (0..len).find(|epoch| !counts(epoch)).unwrap_or(len);
+    let val = of.metrics.chunks(len.max(1)).flat_map(|values| &values[..epochs]);
+    MemberEpochs {
+        member: of.member,
+        val: val.map(|value| (!value.is_nan()).then_some(*value)).collect(),
+        train_loss: of.train_loss[..epochs].to_vec(),
+        diverged: of.diverged || epochs < len,
+    }
 }

@@ -83,8 +83,10 @@ pub enum Queue {
 
 /// Names, numbers and page tokens.
 const SMALL_BYTES: usize = 4 << 10;
-/// The leases of 64 jobs; the losses of a job's 64 members, which are 2 KiB.
+/// The leases of 64 jobs.
 const LEASES_BYTES: usize = 8 << 10;
+/// A report: of a job of 64 members with two metrics, some 18 epochs.
+const REPORT_BYTES: usize = 32 << 10;
 /// A release tells what went wrong, as libraries put it.
 const RELEASE_BYTES: usize = 64 << 10;
 /// A piece of a file, and what is said about it.
@@ -177,7 +179,7 @@ pub const RPCS: &[Rpc] = &[
     of_workers("/trawl.v1.WorkerService/LeaseJobs"),
     of_workers("/trawl.v1.WorkerService/Heartbeat").with_messages_of(LEASES_BYTES),
     of_workers("/trawl.v1.WorkerService/ReportEpochs")
-        .with_messages_of(LEASES_BYTES)
+        .with_messages_of(REPORT_BYTES)
         .within(Deadline::Never),
     of_workers("/trawl.v1.WorkerService/FinishJob"),
     of_workers("/trawl.v1.WorkerService/ReleaseJob").with_messages_of(RELEASE_BYTES),

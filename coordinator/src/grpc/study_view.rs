@@ -7,7 +7,7 @@ use trawl_proto::{params_to_struct, v1};
 
 use crate::app::read_study::StudyView;
 use crate::store::artifacts::ArtifactRecord;
-use crate::store::epoch_reports::ReportRecord;
+use crate::store::curves::ReportRecord;
 use crate::store::folds::FoldRecord;
 use crate::store::refits::RefitRecord;
 use crate::store::trials::TrialRecord;

@@ -14,8 +14,8 @@ pub async fn oldest(conn: &mut Connection) -> Result<Option<StudyId>, StoreError
     Ok(study.map(StudyId))
 }
 
-/// Removes up to `limit` rows of a deleted study, of those that nothing refers to any more: folds with their reports, then jobs
-/// with their attempts and files, then refits, of which there are few, and trials, at last the study. True once it is gone.
+/// Removes up to `limit` rows of a deleted study, of those that nothing refers to any more: folds with their curves, then jobs
+/// with their attempts, reports and files, then refits, of which there are few, and trials, at last the study. True once it is gone.
 pub async fn remove_some(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<bool, StoreError> {
     if folds(conn, study_id, limit).await? > 0 {
         return Ok(false);
@@ -39,8 +39,8 @@ async fn folds(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<u
     let removed = sqlx::query!(
         "WITH batch AS (
              SELECT fold_id FROM trawl_store.folds WHERE study_id = $1 LIMIT $2
-         ), reports AS (
-             DELETE FROM trawl_store.epoch_reports WHERE fold_id IN (SELECT fold_id FROM batch)
+         ), curves AS (
+             DELETE FROM trawl_store.curves WHERE fold_id IN (SELECT fold_id FROM batch)
          )
          DELETE FROM trawl_store.folds WHERE fold_id IN (SELECT fold_id FROM batch)",
         study_id.0,
@@ -57,6 +57,8 @@ async fn jobs(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<u6
              SELECT job_id FROM trawl_store.jobs WHERE study_id = $1 LIMIT $2
          ), attempts AS (
              DELETE FROM trawl_store.job_attempts WHERE job_id IN (SELECT job_id FROM batch)
+         ), reports AS (
+             DELETE FROM trawl_store.job_reports WHERE job_id IN (SELECT job_id FROM batch)
          )
          DELETE FROM trawl_store.jobs WHERE job_id IN (SELECT job_id FROM batch)",
         study_id.0,

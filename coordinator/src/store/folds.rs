@@ -180,14 +180,17 @@ pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Ends running folds whose loss was not finite in that epoch.
-pub async fn diverge(conn: &mut Connection, folds: &[(i64, u32)]) -> Result<(), StoreError> {
-    let (folds, epochs): (Vec<i64>, Vec<i32>) = folds.iter().map(|(fold, epoch)| (*fold, int(*epoch))).unzip();
+/// Ends running folds whose loss was not finite: by job, member and epoch.
+pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32, u32)]) -> Result<(), StoreError> {
+    let jobs: Vec<_> = members.iter().map(|(job, ..)| job.0).collect();
+    let places: Vec<i32> = members.iter().map(|(_, member, _)| int(*member)).collect();
+    let epochs: Vec<i32> = members.iter().map(|(.., epoch)| int(*epoch)).collect();
     sqlx::query!(
-        "UPDATE trawl_store.folds f SET state = 'failed', error = $3, diverged_epoch = d.epoch
-         FROM unnest($1::bigint[], $2::integer[]) AS d (fold_id, epoch)
-         WHERE f.fold_id = d.fold_id AND f.state = 'running'",
-        &folds,
+        "UPDATE trawl_store.folds f SET state = 'failed', error = $4, diverged_epoch = d.epoch
+         FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS d (job_id, member, epoch)
+         WHERE f.job_id = d.job_id AND f.member = d.member AND f.state = 'running'",
+        &jobs,
+        &places,
         &epochs,
         DIVERGED,
     )
@@ -196,40 +199,63 @@ pub async fn diverge(conn: &mut Connection, folds: &[(i64, u32)]) -> Result<(), 
     Ok(())
 }
 
-/// Completes a job's running folds that have all of their `epochs` reports, and takes every fold's metrics from its
-/// reports, fold by fold, so that the tables are not read whole. Returns how many folds still lack reports.
-pub async fn complete(conn: &mut Connection, job_id: JobId, epochs: u32) -> Result<u32, StoreError> {
+/// The folds of a job, by member.
+pub async fn of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<i64>, StoreError> {
+    let folds = sqlx::query_scalar!(
+        "SELECT fold_id FROM trawl_store.folds WHERE job_id = $1 ORDER BY member",
+        job_id.0
+    );
+    Ok(folds.fetch_all(conn).await?)
+}
+
+/// What the reports of a fold say in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct FoldSummary {
+    /// The fold.
+    pub fold_id: i64,
+    /// Epochs that were reported.
+    pub epochs: u32,
+    /// Mean training loss of the last one.
+    pub train_loss: Option<f64>,
+    /// Validation metrics; absent where no rows validate.
+    pub metrics: Option<FoldMetrics>,
+    /// Epoch with the lowest validation loss.
+    pub best_epoch: Option<u32>,
+}
+
+/// Ends the folds of a job, completes those that run, and gives all of them their metrics.
+pub async fn complete(conn: &mut Connection, folds: &[FoldSummary]) -> Result<(), StoreError> {
+    let ids: Vec<i64> = folds.iter().map(|fold| fold.fold_id).collect();
+    let epochs: Vec<i32> = folds.iter().map(|fold| int(fold.epochs)).collect();
+    let best_epochs: Vec<Option<i32>> = folds.iter().map(|fold| fold.best_epoch.map(int)).collect();
+    let number = |of: fn(&FoldSummary) -> Option<f64>| folds.iter().map(of).collect::<Vec<_>>();
+    let train_loss = number(|fold| fold.train_loss);
+    let val_loss = number(|fold| Some(fold.metrics?.val_loss));
+    let best_val_loss = number(|fold| Some(fold.metrics?.best_val_loss));
+    let val_accuracy = number(|fold| fold.metrics?.val_accuracy);
+    let best_val_accuracy = number(|fold| fold.metrics?.best_val_accuracy);
     sqlx::query!(
         "UPDATE trawl_store.folds f
-         SET state = CASE WHEN f.state = 'running' AND m.epochs = $2 THEN 'completed' ELSE f.state END,
+         SET state = CASE f.state WHEN 'running' THEN 'completed' ELSE f.state END,
              epochs = m.epochs, train_loss = m.train_loss, val_loss = m.val_loss,
              best_epoch = m.best_epoch, best_val_loss = m.best_val_loss,
              val_accuracy = m.val_accuracy, best_val_accuracy = m.best_val_accuracy
-         FROM (SELECT of_job.fold_id, seen.epochs, last.train_loss, last.val_loss, best.epoch AS best_epoch,
-                      seen.best_val_loss, last.val_accuracy, seen.best_val_accuracy
-               FROM trawl_store.folds of_job
-               CROSS JOIN LATERAL (SELECT count(*)::integer AS epochs, max(r.epoch) AS last_epoch,
-                                          min(r.val_loss) AS best_val_loss, max(r.val_accuracy) AS best_val_accuracy
-                                   FROM trawl_store.epoch_reports r
-                                   WHERE r.fold_id = of_job.fold_id) seen
-               JOIN trawl_store.epoch_reports last ON last.fold_id = of_job.fold_id AND last.epoch = seen.last_epoch
-               LEFT JOIN LATERAL (SELECT min(r.epoch) AS epoch
-                                  FROM trawl_store.epoch_reports r
-                                  WHERE r.fold_id = of_job.fold_id AND r.val_loss = seen.best_val_loss) best ON true
-               WHERE of_job.job_id = $1) m
+         FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::double precision[], $5::double precision[],
+                     $6::double precision[], $7::double precision[], $8::double precision[])
+              AS m (fold_id, epochs, best_epoch, train_loss, val_loss, best_val_loss, val_accuracy, best_val_accuracy)
          WHERE f.fold_id = m.fold_id",
-        job_id.0,
-        int(epochs),
+        &ids,
+        &epochs,
+        &best_epochs as &[Option<i32>],
+        &train_loss as &[Option<f64>],
+        &val_loss as &[Option<f64>],
+        &best_val_loss as &[Option<f64>],
+        &val_accuracy as &[Option<f64>],
+        &best_val_accuracy as &[Option<f64>],
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    let lacking = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM trawl_store.folds WHERE job_id = $1 AND state IN ('queued', 'running')"#,
-        job_id.0
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(u32::try_from(lacking).unwrap_or(u32::MAX))
+    Ok(())
 }
 
 /// Ends a job's unfinished folds.

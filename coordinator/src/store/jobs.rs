@@ -36,6 +36,8 @@ pub struct NewJob {
     pub job_id: JobId,
     /// Folds that it trains.
     pub members: u32,
+    /// Passes over the training rows: those of all its folds.
+    pub epochs: u32,
     /// Which rows it trains on.
     pub split: JobSplit,
 }
@@ -53,6 +55,8 @@ pub struct JobRecord {
     pub split: JobSplit,
     /// Folds that it trains.
     pub members: u32,
+    /// Passes over the training rows: those of all its folds.
+    pub epochs: u32,
     /// Leases that count towards its retry limit.
     pub attempts: u32,
     /// Leases granted so far.
@@ -65,6 +69,7 @@ struct JobRow {
     refit: Option<i32>,
     split: String,
     members: i32,
+    epochs: i32,
     attempts: i32,
     lease_epoch: i32,
 }
@@ -84,6 +89,7 @@ impl TryFrom<JobRow> for JobRecord {
                 other => return Err(bad_row("jobs", row.job_id, "split", other)),
             },
             members: number("members", row.members)?,
+            epochs: number("epochs", row.epochs)?,
             attempts: number("attempts", row.attempts)?,
             lease_epoch: number("lease_epoch", row.lease_epoch)?,
         })
@@ -112,16 +118,19 @@ pub async fn insert(
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.job_id.0).collect();
     let members: Vec<i32> = jobs.iter().map(|job| int(job.members)).collect();
+    let epochs: Vec<i32> = jobs.iter().map(|job| int(job.epochs)).collect();
     let splits: Vec<String> = jobs.iter().map(|job| job.split.as_str().to_owned()).collect();
     sqlx::query!(
-        "INSERT INTO trawl_store.jobs (study_id, refit, job_id, members, split)
-         SELECT $1, $2, j.job_id, j.members, j.split
-         FROM unnest($3::uuid[], $4::integer[], $5::text[]) WITH ORDINALITY AS j (job_id, members, split, place)
+        "INSERT INTO trawl_store.jobs (study_id, refit, job_id, members, epochs, split)
+         SELECT $1, $2, j.job_id, j.members, j.epochs, j.split
+         FROM unnest($3::uuid[], $4::integer[], $5::integer[], $6::text[])
+              WITH ORDINALITY AS j (job_id, members, epochs, split, place)
          ORDER BY j.place",
         study_id.0,
         refit.map(int),
         &ids,
         &members,
+        &epochs,
         &splits,
     )
     .execute(conn)
@@ -164,7 +173,7 @@ pub async fn claim(
          SET state = 'leased', attempts = j.attempts + 1, lease_epoch = j.lease_epoch + 1
          FROM taken
          WHERE j.job_id = taken.job_id
-         RETURNING j.job_id, j.study_id, j.refit, j.split, j.members, j.attempts, j.lease_epoch",
+         RETURNING j.job_id, j.study_id, j.refit, j.split, j.members, j.epochs, j.attempts, j.lease_epoch",
         i64::from(limit),
         worker_id.0,
         others_first.as_secs_f64(),
@@ -207,28 +216,13 @@ pub async fn members(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<Member
 pub async fn lock(conn: &mut Connection, job_id: JobId) -> Result<JobRecord, StoreError> {
     sqlx::query_as!(
         JobRow,
-        "SELECT job_id, study_id, refit, split, members, attempts, lease_epoch
+        "SELECT job_id, study_id, refit, split, members, epochs, attempts, lease_epoch
          FROM trawl_store.jobs WHERE job_id = $1 FOR NO KEY UPDATE",
         job_id.0,
     )
     .fetch_one(conn)
     .await?
     .try_into()
-}
-
-/// Epochs that a job's members have: they are alike in that.
-pub async fn epochs(conn: &mut Connection, job_id: JobId) -> Result<u32, StoreError> {
-    let epochs = sqlx::query_scalar!(
-        r#"SELECT COALESCE(t.epochs, r.epochs) AS "epochs!"
-           FROM trawl_store.folds f
-           LEFT JOIN trawl_store.trials t ON t.study_id = f.study_id AND t.trial = f.trial
-           LEFT JOIN trawl_store.refits r ON r.study_id = f.study_id AND r.refit = f.refit
-           WHERE f.job_id = $1 AND f.member = 0"#,
-        job_id.0,
-    )
-    .fetch_one(conn)
-    .await?;
-    count("jobs", job_id, "epochs", epochs)
 }
 
 /// Whose file a job leaves: that of its refit, or of the trial of one of its members, with the member's fold; `None` if it has no

@@ -259,17 +259,6 @@ pub async fn end(conn: &mut Connection, lease: HeldLease, outcome: Outcome<'_>) 
     Ok(held)
 }
 
-/// Marks a lease that ran out as one that no grace brings back: what belongs to its job goes already.
-pub async fn doom(conn: &mut Connection, job_id: JobId) -> Result<(), StoreError> {
-    let done = sqlx::query!(
-        "UPDATE trawl_store.leases SET expires_at = '-infinity' WHERE job_id = $1 AND expires_at <= clock_timestamp()",
-        job_id.0
-    )
-    .execute(conn)
-    .await?;
-    expect_rows("leases", 1, done.rows_affected())
-}
-
 /// Forgets the attempts at a job that were handed back, but for those among its last ones: they cost their worker nothing, so
 /// there may be any number.
 pub async fn forget_drained(conn: &mut Connection, job: &JobRecord, kept: u32) -> Result<(), StoreError> {
@@ -313,8 +302,7 @@ pub async fn grace(conn: &mut Connection, ttl: Duration) -> Result<u64, StoreErr
     let extended = sqlx::query!(
         "UPDATE trawl_store.leases
          SET expires_at = GREATEST(expires_at, clock_timestamp() + make_interval(secs => $1))
-         WHERE job_id IN (SELECT job_id FROM trawl_store.leases
-                          WHERE expires_at > '-infinity' ORDER BY job_id FOR UPDATE)",
+         WHERE job_id IN (SELECT job_id FROM trawl_store.leases ORDER BY job_id FOR UPDATE)",
         ttl.as_secs_f64(),
     )
     .execute(conn)

@@ -7,10 +7,11 @@
 pub mod artifacts;
 pub mod checkpoints;
 pub mod coordinators;
+pub mod curves;
 pub mod dataset_files;
 pub mod deleted;
-pub mod epoch_reports;
 pub mod folds;
+pub mod job_reports;
 pub mod jobs;
 pub mod leases;
 pub mod pending_objects;

@@ -50,7 +50,7 @@ async fn stored_of(scene: &Scene, operations: &[&Operation]) -> anyhow::Result<(
     let stored = sqlx::query_scalar(
         "SELECT count(*) FROM unnest($1::text[], $2::integer[]) AS u (job_id, epoch)
          JOIN trawl_store.folds f ON f.job_id = u.job_id::uuid AND f.member = 0
-         JOIN trawl_store.epoch_reports r ON r.fold_id = f.fold_id AND r.epoch = u.epoch",
+         JOIN trawl_store.epochs r ON r.fold_id = f.fold_id AND r.epoch = u.epoch",
     )
     .bind(&jobs)
     .bind(&epochs)

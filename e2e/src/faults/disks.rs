@@ -88,7 +88,8 @@ pub async fn put_reports_on(disk: &SmallDisk, database_url: &str) -> anyhow::Res
     let owner = owner_pool(database_url).await?;
     for statement in [
         format!("CREATE TABLESPACE small LOCATION '{}'", disk.folder().display()),
-        "ALTER TABLE trawl_store.epoch_reports SET TABLESPACE small".to_owned(),
+        "ALTER TABLE trawl_store.job_reports SET TABLESPACE small".to_owned(),
+        "ALTER TABLE trawl_store.curves SET TABLESPACE small".to_owned(),
     ] {
         sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&owner).await?;
     }

@@ -103,7 +103,7 @@ async fn take_all(url: &str, taken: &mut Vec<PgConnection>) {
 
 /// Tables that are locked by somebody for 10 s each.
 pub(super) async fn locked(settings: &Settings) -> anyhow::Result<Outcome> {
-    const TABLES: [&str; 3] = ["leases", "epoch_reports", "jobs"];
+    const TABLES: [&str; 3] = ["leases", "job_reports", "jobs"];
     const LOCKED_FOR: Duration = Duration::from_secs(10);
     let mut scene_settings = scene_settings("postgres-locked");
     scene_settings.lease_ttl = Duration::from_secs(15);
@@ -121,7 +121,7 @@ pub(super) async fn locked(settings: &Settings) -> anyhow::Result<Outcome> {
     }
     let calls = Calls::of(&scene);
     let Closed { mut row, stored, .. } = scene.end(TABLES.len()).await?;
-    row.see("leases, epoch_reports and jobs for 10 s each");
+    row.see("leases, job_reports and jobs for 10 s each");
     few_ran_out(&mut row, &stored, 0);
     calls.tell(&mut row, returns);
     Ok(Outcome::Done(row))

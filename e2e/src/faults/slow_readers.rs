@@ -14,6 +14,7 @@ use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
 use super::{Outcome, Scene, SceneSettings, Settings};
 use crate::history::{Operation, Percentiles};
+use crate::scripted_worker::member_epochs;
 use crate::system::look_for;
 
 /// Streams on which nobody reads.
@@ -105,11 +106,9 @@ async fn send_only(mut client: WorkerServiceClient<Channel>, taken: Arc<AtomicUs
             job_id: NOBODYS.into(),
             token: NOBODYS.into(),
         }),
-        epoch: 0,
-        members: (0..64).collect(),
-        train_loss: vec![1.0; 64],
-        val_loss: vec![1.0; 64],
-        ..Default::default()
+        first_epoch: 0,
+        metrics: vec!["val_loss".into()],
+        members: (0..64).map(|member| member_epochs(member, vec![1.0])).collect(),
     };
     while reports.send(report.clone()).await.is_ok() {
         taken.fetch_add(1, Ordering::Relaxed);

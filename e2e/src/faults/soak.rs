@@ -46,7 +46,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const AWAY_MAX: Duration = Duration::from_secs(3);
 const HELD_MAX: Duration = Duration::from_millis(500);
 const LOCKED_MAX: Duration = Duration::from_secs(3);
-const TABLES: [&str; 4] = ["leases", "epoch_reports", "jobs", "folds"];
+const TABLES: [&str; 4] = ["leases", "job_reports", "jobs", "folds"];
 
 /// Injects so many faults, each of a kind by chance: first each of these kinds once.
 ///

@@ -103,9 +103,8 @@ impl Stored {
     /// Postgres does not answer.
     pub async fn read(owner: &PgPool, origin_s: f64) -> anyhow::Result<Self> {
         let reports = sqlx::query_as(
-            "SELECT s.name AS study, f.trial, f.fold, r.epoch, r.train_loss, r.val_loss
-             FROM trawl_store.epoch_reports r JOIN trawl_store.folds f USING (fold_id)
-             JOIN trawl_store.studies s USING (study_id) WHERE f.trial IS NOT NULL",
+            "SELECT s.name AS study, e.trial, e.fold, e.epoch, e.train_loss, e.val_loss
+             FROM trawl_store.epochs e JOIN trawl_store.studies s USING (study_id) WHERE e.trial IS NOT NULL",
         );
         let attempts = sqlx::query_as::<_, AttemptRow>(
             "SELECT job_id::text, lease_epoch, token::text, outcome,

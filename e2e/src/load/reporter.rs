@@ -159,7 +159,7 @@ impl Reporter<'_> {
         let Some((epoch, begun)) = self.in_flight.pop_front() else {
             return Held::Held;
         };
-        let is_of_it = (answer.job_id.as_str(), answer.epoch) == (self.lease.job_id.as_str(), epoch);
+        let is_of_it = (answer.job_id.as_str(), answer.first_epoch) == (self.lease.job_id.as_str(), epoch);
         let (outcome, held) = match (is_of_it, answer.status == i32::from(v1::LeaseStatus::Held)) {
             (true, true) => (Outcome::Ok, Held::Held),
             (true, false) => (Outcome::LeaseLost, Held::Lost),
@@ -186,11 +186,16 @@ pub(super) fn report(lease: &LeasedTo, epoch: u32, losses: &[(f64, f64)]) -> v1:
             job_id: lease.job_id.clone(),
             token: lease.token.clone(),
         }),
-        epoch,
-        members: (0..losses.len() as u32).collect(),
-        train_loss: losses.iter().map(|(train, _)| *train).collect(),
-        val_loss: losses.iter().map(|(_, val)| *val).collect(),
-        diverged: Vec::new(),
-        val_accuracy: Vec::new(),
+        first_epoch: epoch,
+        metrics: vec!["val_loss".into()],
+        members: (0..)
+            .zip(losses)
+            .map(|(member, (train, val))| v1::MemberEpochs {
+                member,
+                train_loss: vec![*train],
+                metrics: vec![*val],
+                diverged: false,
+            })
+            .collect(),
     }
 }

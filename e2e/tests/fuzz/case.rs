@@ -3,6 +3,7 @@
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 use trawl_domain::dataset::FileHash;
+use trawl_e2e::member_epochs;
 use trawl_proto::v1;
 
 use crate::call::{Call, Ending};
@@ -107,12 +108,9 @@ fn right_messages(dice: &mut Dice, known: &Known, method: &str) -> Vec<Vec<u8>> 
         "ReportEpochs" => {
             let report = |epoch| v1::ReportEpochsRequest {
                 lease: lease.clone(),
-                epoch,
-                members: vec![0, 1],
-                train_loss: vec![0.5, 1e300],
-                val_loss: vec![-1e300, 0.25],
-                diverged: Vec::new(),
-                val_accuracy: Vec::new(),
+                first_epoch: epoch,
+                metrics: vec!["val_loss".into()],
+                members: vec![member_epochs(0, vec![0.5, -1e300]), member_epochs(1, vec![1e300, 0.25])],
             };
             let epochs = 0..dice.below(4) as u32;
             epochs.map(|epoch| report(epoch).encode_to_vec()).collect()
@@ -246,18 +244,15 @@ fn whole_job(dice: &mut Dice, known: &Known, token: Option<String>) -> Vec<Call>
         return Vec::new();
     };
     let (epochs, members) = job.job.as_ref().map_or((0, 0), |job| (job.epochs, job.members.len()));
-    let mut losses = || -> Vec<f64> {
-        let loss = |_| *dice.pick(&[0.5, 1.7e308, -1.7e308, 1e-300, 1e100, f64::MAX]);
-        (0..members).map(loss).collect()
-    };
+    let mut loss = || *dice.pick(&[0.5, 1.7e308, -1.7e308, 1e-300, 1e100, f64::MAX]);
     let reports = (0..epochs).map(|epoch| {
         let report = v1::ReportEpochsRequest {
             lease: job.lease.clone(),
-            epoch,
-            members: (0..members as u32).collect(),
-            train_loss: losses(),
-            val_loss: losses(),
-            ..Default::default()
+            first_epoch: epoch,
+            metrics: vec!["val_loss".into()],
+            members: (0..members as u32)
+                .map(|member| member_epochs(member, vec![loss()]))
+                .collect(),
         };
         framed(0, &report.encode_to_vec())
     });

@@ -17,17 +17,17 @@ SELECT first.study_id, n, 'completed', first.params, first.epochs, drawn.value, 
 FROM trawl_store.trials first, generate_series(512, 99999) n, LATERAL (SELECT hashint4(n)::float8 AS value) drawn
 WHERE first.trial = 0;
 
-INSERT INTO trawl_store.jobs (job_id, study_id, split, members, state, attempts, lease_epoch, finished_at)
-SELECT md5('job ' || n)::uuid, s.study_id, 'validation', 64, 'completed', 1, 1, now()
+INSERT INTO trawl_store.jobs (job_id, study_id, split, members, epochs, state, attempts, lease_epoch, finished_at)
+SELECT md5('job ' || n)::uuid, s.study_id, 'validation', 64, 2, 'completed', 1, 1, now()
 FROM trawl_store.studies s, generate_series(512 / 32, 99999 / 32) n;
 
 INSERT INTO trawl_store.folds (study_id, trial, fold, job_id, member, state, epochs, train_loss, val_loss, best_epoch, best_val_loss)
 SELECT s.study_id, n, fold, md5('job ' || n / 32)::uuid, n % 32 * 2 + fold, 'completed', 2, 0.5, 0.5, 1, 0.5
 FROM trawl_store.studies s, generate_series(512, 99999) n, generate_series(0, 1) fold;
 
-INSERT INTO trawl_store.epoch_reports (fold_id, epoch, train_loss, val_loss, reported_at)
-SELECT f.fold_id, epoch, 0.5, 0.5, now()
-FROM trawl_store.folds f, generate_series(0, 1) epoch
+INSERT INTO trawl_store.curves (fold_id, first_epoch, metrics, train_loss, val, report_epoch, reported_at)
+SELECT f.fold_id, 0, '{val_loss}', '{0.5, 0.5}', '{0.5, 0.5}', '{0}', ARRAY[now()]
+FROM trawl_store.folds f
 WHERE f.state = 'completed';
 
 UPDATE trawl_store.studies SET next_trial = 100000, trials_completed = 100000 - 512, epochs_reported = 2 * 2 * (100000 - 512);
@@ -38,17 +38,18 @@ SELECT t.study_id, n, t.trial, 'completed', t.params, 1000, false, 0.5, 0.5, now
 FROM trawl_store.trials t, generate_series(0, 2) n
 WHERE t.trial = 512;
 
-INSERT INTO trawl_store.jobs (job_id, study_id, refit, split, members, state, finished_at)
-SELECT md5('refit ' || refit || split)::uuid, study_id, refit, split, members, 'completed', now()
+INSERT INTO trawl_store.jobs (job_id, study_id, refit, split, members, epochs, state, finished_at)
+SELECT md5('refit ' || refit || split)::uuid, study_id, refit, split, members, 1000, 'completed', now()
 FROM trawl_store.refits, (VALUES ('validation', 2), ('all', 1)) AS kinds (split, members);
 
 INSERT INTO trawl_store.folds (study_id, refit, fold, job_id, member, state, epochs)
 SELECT study_id, refit, fold, md5('refit ' || refit || CASE fold WHEN 2 THEN 'all' ELSE 'validation' END)::uuid, fold % 2, 'completed', 1000
 FROM trawl_store.refits, generate_series(0, 2) fold;
 
-INSERT INTO trawl_store.epoch_reports (fold_id, epoch, train_loss, val_loss, reported_at)
-SELECT f.fold_id, epoch, 0.5, 0.5, now()
-FROM trawl_store.folds f, generate_series(0, 999) epoch
+INSERT INTO trawl_store.curves (fold_id, first_epoch, metrics, train_loss, val, report_epoch, reported_at)
+SELECT f.fold_id, first_epoch, '{val_loss}', array_fill(0.5::float8, '{100}'), array_fill(0.5::float8, '{100}'),
+       ARRAY[first_epoch], ARRAY[now()]
+FROM trawl_store.folds f, generate_series(0, 900, 100) first_epoch
 WHERE f.refit IS NOT NULL;
 
 INSERT INTO trawl_store.artifacts (object_key, study_id, refit, name, kind, job_id, bytes, sha256)

@@ -67,7 +67,9 @@ impl<S: Subscriber> Layer<S> for History {
         let mut line = Line::default();
         event.record(&mut line);
         if line.text.starts_with("report acknowledged") {
-            self.written().acknowledged.push((line.job_id, line.epoch));
+            let epochs = line.first_epoch..line.first_epoch + line.epochs;
+            let acknowledged = epochs.map(|epoch| (line.job_id.clone(), epoch));
+            self.written().acknowledged.extend(acknowledged);
         }
         self.line(turmoil::sim_elapsed().unwrap_or_default(), &line.text);
     }
@@ -77,7 +79,8 @@ impl<S: Subscriber> Layer<S> for History {
 struct Line {
     text: String,
     job_id: String,
-    epoch: u32,
+    first_epoch: u32,
+    epochs: u32,
 }
 
 impl Visit for Line {
@@ -96,8 +99,10 @@ impl Visit for Line {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "report.epoch" {
-            self.epoch = value as u32;
+        match field.name() {
+            "report.first_epoch" => self.first_epoch = value as u32,
+            "report.epochs" => self.epochs = value as u32,
+            _ => {}
         }
         self.record_debug(field, &value);
     }

@@ -1,47 +1,71 @@
 //! Carries epoch reports to the coordinator, in order, and keeps each until it is acknowledged as durable. After a broken
 //! stream, what is kept is sent again; a second copy changes nothing there.
+//!
+//! Epochs of small networks take a millisecond. What ends within a tenth of a second is sent as one report.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::{debug, info, warn};
 use trawl_domain::id::WorkerId;
+use trawl_domain::limits::WORKER_SLOTS_MAX;
+use trawl_domain::metric::Metric;
 use trawl_proto::v1;
 
 use super::connection::{Backoff, Connection};
 use super::leases::Leases;
+use crate::trainer::MemberLosses;
 
 /// Reports that are kept without an acknowledgement; beyond it training waits.
 const UNACKNOWLEDGED_MAX: usize = 256;
+/// Time between two sendings of what was gathered.
+const SEND_EVERY: Duration = Duration::from_millis(100);
+/// Numbers of a report after which it is sent at once: with one epoch more it is within the 32 KiB that the coordinator takes.
+const REPORT_VALUES_MAX: usize = 3_072;
 
-/// Hands reports to the carrier.
+/// Hands epochs to the carrier.
 #[derive(Clone, Debug)]
 pub(super) struct Reports(mpsc::Sender<Item>);
 
+/// One epoch of a job.
+#[derive(Clone, Debug)]
+pub(super) struct JobEpoch {
+    /// The job's lease.
+    pub(super) lease: v1::Lease,
+    /// Epoch, from 0.
+    pub(super) epoch: u32,
+    /// Losses of the members that still train, ascending.
+    pub(super) losses: Vec<MemberLosses>,
+    /// Members whose loss was not finite: this was their last epoch.
+    pub(super) diverged: Vec<usize>,
+}
+
 #[derive(Debug)]
 enum Item {
-    Report(v1::ReportEpochsRequest),
-    /// Answered once every report before it is acknowledged.
+    Epoch(JobEpoch),
+    /// Answered once every epoch before it is acknowledged.
     Flush(oneshot::Sender<()>),
 }
 
 impl Reports {
-    /// Queues a report. Waits while too many are unacknowledged.
-    pub(super) async fn push(&self, report: v1::ReportEpochsRequest) {
+    /// Queues an epoch. Waits while too many reports are unacknowledged.
+    pub(super) async fn push(&self, epoch: JobEpoch) {
         // As below.
-        let _ = self.0.send(Item::Report(report)).await;
+        let _ = self.0.send(Item::Epoch(epoch)).await;
     }
 
     /// The same for threads that train.
-    pub(super) fn push_blocking(&self, report: v1::ReportEpochsRequest) {
+    pub(super) fn push_blocking(&self, epoch: JobEpoch) {
         // The carrier ends after all jobs: a closed queue means that nobody cares any more.
-        let _ = self.0.blocking_send(Item::Report(report));
+        let _ = self.0.blocking_send(Item::Epoch(epoch));
     }
 
-    /// Waits until every report that was queued before is acknowledged, held or lost. False if the carrier ended.
+    /// Waits until every epoch that was queued before is acknowledged, held or lost. False if the carrier ended.
     pub(super) async fn flush(&self) -> bool {
         let (done, wait) = oneshot::channel();
         self.0.send(Item::Flush(done)).await.is_ok() && wait.await.is_ok()
@@ -59,17 +83,117 @@ pub(super) fn reports(
     let carrier = Carrier {
         queue,
         leases,
+        gathered: BTreeMap::new(),
+        send_at: Instant::now(),
         kept: VecDeque::new(),
         backoff: Backoff::new(worker_id),
     };
     (Reports(sender), carrier.run(connection, stop))
 }
 
+/// What was sent, and is not acknowledged.
+#[derive(Debug)]
+enum Kept {
+    Report(v1::ReportEpochsRequest),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Epochs of one job on their way into a report.
+#[derive(Debug)]
+struct Gathered {
+    lease: v1::Lease,
+    first_epoch: u32,
+    metrics: Vec<Metric>,
+    members: BTreeMap<usize, Curve>,
+    /// Numbers in it.
+    values: usize,
+}
+
+/// Some epochs of one member.
+#[derive(Debug, Default)]
+struct Curve {
+    train_loss: Vec<f64>,
+    /// By metric.
+    metrics: Vec<Vec<f64>>,
+    diverged: bool,
+}
+
+impl Gathered {
+    /// Nothing yet; this epoch is the first one. What is measured is the same in all epochs of all members.
+    fn new(first: &JobEpoch) -> Self {
+        let measured = first.losses.first().map(values).unwrap_or_default();
+        Self {
+            lease: first.lease.clone(),
+            first_epoch: first.epoch,
+            metrics: measured.into_iter().map(|(metric, _)| metric).collect(),
+            members: BTreeMap::new(),
+            values: 0,
+        }
+    }
+
+    fn add(&mut self, epoch: &JobEpoch) {
+        for losses in &epoch.losses {
+            let curve = self.members.entry(losses.member).or_default();
+            curve.metrics.resize(self.metrics.len(), Vec::new());
+            curve.train_loss.push(losses.train_loss);
+            for (values, (_, value)) in curve.metrics.iter_mut().zip(values(losses)) {
+                values.push(value);
+            }
+            self.values += 1 + self.metrics.len();
+        }
+        for member in &epoch.diverged {
+            self.members.entry(*member).or_default().diverged = true;
+        }
+    }
+
+    fn into_report(self) -> v1::ReportEpochsRequest {
+        let members = self.members.into_iter().map(|(member, curve)| v1::MemberEpochs {
+            member: member as u32,
+            train_loss: curve.train_loss,
+            metrics: curve.metrics.concat(),
+            diverged: curve.diverged,
+        });
+        v1::ReportEpochsRequest {
+            lease: Some(self.lease),
+            first_epoch: self.first_epoch,
+            metrics: self.metrics.iter().map(Metric::to_string).collect(),
+            members: members.collect(),
+        }
+    }
+}
+
+/// How many epochs a report has: those of the member that has most, the one included in which it diverged.
+fn epochs(report: &v1::ReportEpochsRequest) -> u32 {
+    let of_member = |of: &v1::MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
+    report.members.iter().map(of_member).max().unwrap_or(0)
+}
+
+/// What was measured on the validation rows.
+fn values(losses: &MemberLosses) -> Vec<(Metric, f64)> {
+    let of = |metric, value: Option<f64>| value.map(|value| (metric, value));
+    let found = [
+        of(Metric::ValLoss, losses.val_loss),
+        of(Metric::ValAccuracy, losses.val_accuracy),
+    ];
+    found.into_iter().flatten().collect()
+}
+
+/// The channel has room for all that can be kept.
+fn send(outbound: &mpsc::Sender<v1::ReportEpochsRequest>, report: v1::ReportEpochsRequest) -> Result<(), Status> {
+    outbound
+        .try_send(report)
+        .map_err(|_| Status::unavailable("the stream is closed"))
+}
+
 struct Carrier {
     queue: mpsc::Receiver<Item>,
     leases: Leases,
+    /// What waits to be sent, by lease token.
+    gathered: BTreeMap<String, Gathered>,
+    /// When it is sent.
+    send_at: Instant,
     /// What is not acknowledged, in order.
-    kept: VecDeque<Item>,
+    kept: VecDeque<Kept>,
     backoff: Backoff,
 }
 
@@ -97,7 +221,8 @@ impl Carrier {
 
     /// Opens a stream, sends what is kept, and carries what comes, until the stream breaks or the queue is closed.
     async fn carry(&mut self, connection: &Connection) -> Result<(), Status> {
-        let (outbound, receiver) = mpsc::channel(UNACKNOWLEDGED_MAX);
+        // It holds all that can be kept: each of the worker's jobs may have a report more.
+        let (outbound, receiver) = mpsc::channel(UNACKNOWLEDGED_MAX + WORKER_SLOTS_MAX as usize);
         let answer = connection
             .patient_client()
             .report_epochs(ReceiverStream::new(receiver))
@@ -111,55 +236,78 @@ impl Carrier {
             );
         }
         for report in again {
-            // The channel holds all that can be kept.
-            outbound
-                .try_send(report)
-                .map_err(|_| Status::unavailable("the stream is closed"))?;
+            send(&outbound, report)?;
         }
         self.answer_flushes();
         loop {
             tokio::select! {
                 biased;
                 answer = next(&mut answers) => self.acknowledged(&answer?)?,
-                item = self.queue.recv(), if self.kept.len() < UNACKNOWLEDGED_MAX => {
-                    let Some(item) = item else { return Ok(()) };
-                    let sent = match &item {
-                        Item::Report(report) => outbound.send(report.clone()).await.is_ok(),
-                        Item::Flush(_) => true,
-                    };
-                    // Kept in any case: a report that was taken from the queue must not be lost with the stream.
-                    self.kept.push_back(item);
-                    self.answer_flushes();
-                    if !sent {
-                        return Err(Status::unavailable("the stream is closed"));
+                () = sleep_until(self.send_at), if !self.gathered.is_empty() => self.send_gathered(&outbound)?,
+                item = self.queue.recv(), if self.kept.len() < UNACKNOWLEDGED_MAX => match item {
+                    None => return Ok(()),
+                    Some(Item::Epoch(epoch)) => self.gather(epoch, &outbound)?,
+                    Some(Item::Flush(done)) => {
+                        let sent = self.send_gathered(&outbound);
+                        self.kept.push_back(Kept::Flush(done));
+                        self.answer_flushes();
+                        sent?;
                     }
                 }
             }
         }
     }
 
+    /// Takes an epoch, and sends what has become large.
+    fn gather(&mut self, epoch: JobEpoch, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
+        let token = epoch.lease.token.clone();
+        let of_job = self.gathered.entry(token).or_insert_with(|| Gathered::new(&epoch));
+        of_job.add(&epoch);
+        if of_job.values >= REPORT_VALUES_MAX {
+            self.send_gathered(outbound)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was gathered. It is kept in any case: what was taken from the queue must not be lost with the stream.
+    fn send_gathered(&mut self, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
+        let mut sent = Ok(());
+        for gathered in std::mem::take(&mut self.gathered).into_values() {
+            let report = gathered.into_report();
+            self.kept.push_back(Kept::Report(report.clone()));
+            sent = sent.and_then(|()| send(outbound, report));
+        }
+        self.send_at = Instant::now() + SEND_EVERY;
+        sent
+    }
+
     fn kept_reports(&self) -> impl Iterator<Item = &v1::ReportEpochsRequest> {
         self.kept.iter().filter_map(|item| match item {
-            Item::Report(report) => Some(report),
-            Item::Flush(_) => None,
+            Kept::Report(report) => Some(report),
+            Kept::Flush(_) => None,
         })
     }
 
     /// Answers come in the order of the reports.
     fn acknowledged(&mut self, answer: &v1::ReportEpochsResponse) -> Result<(), Status> {
-        let Some(Item::Report(report)) = self.kept.pop_front() else {
+        let Some(Kept::Report(report)) = self.kept.pop_front() else {
             return Err(Status::internal("an answer without a report"));
         };
         let job_id = report.lease.as_ref().map_or("", |lease| lease.job_id.as_str());
-        if (job_id, report.epoch) != (answer.job_id.as_str(), answer.epoch) {
+        if (job_id, report.first_epoch) != (answer.job_id.as_str(), answer.first_epoch) {
             // Its order is lost, its reports are not: all of them are sent again on the next stream.
-            self.kept.push_front(Item::Report(report));
+            self.kept.push_front(Kept::Report(report));
             return Err(Status::internal("an answer out of order"));
         }
         // The way is whole again: the next break is a new one.
         self.backoff.reset();
         if answer.status == i32::from(v1::LeaseStatus::Held) {
-            debug!(job.id = job_id, report.epoch = answer.epoch, "report acknowledged");
+            debug!(
+                job.id = job_id,
+                report.first_epoch = answer.first_epoch,
+                report.epochs = epochs(&report),
+                "report acknowledged"
+            );
         } else if let Some(lease) = &report.lease {
             self.leases.lost(lease);
         }
@@ -168,8 +316,8 @@ impl Carrier {
     }
 
     fn answer_flushes(&mut self) {
-        while matches!(self.kept.front(), Some(Item::Flush(_))) {
-            if let Some(Item::Flush(done)) = self.kept.pop_front() {
+        while matches!(self.kept.front(), Some(Kept::Flush(_))) {
+            if let Some(Kept::Flush(done)) = self.kept.pop_front() {
                 // Who asked may have been stopped meanwhile.
                 let _ = done.send(());
             }

@@ -11,7 +11,7 @@ use trawl_proto::v1;
 
 use super::checkpoints::Checkpoint;
 use super::connection::Connection;
-use super::reports::Reports;
+use super::reports::{JobEpoch, Reports};
 use super::run_job::JobError;
 use crate::analysis::Subject;
 use crate::dataset::DatasetError;
@@ -103,7 +103,7 @@ impl Listener {
                 epoch,
                 losses,
                 diverged,
-            } => self.reports.push(report(&self.lease, epoch, losses, diverged)).await,
+            } => self.reports.push(job_epoch(&self.lease, epoch, losses, diverged)).await,
         }
     }
 
@@ -117,19 +117,18 @@ impl Listener {
                 epoch,
                 losses,
                 diverged,
-            } => self.reports.push_blocking(report(&self.lease, epoch, losses, diverged)),
+            } => self
+                .reports
+                .push_blocking(job_epoch(&self.lease, epoch, losses, diverged)),
         }
     }
 }
 
-fn report(lease: &v1::Lease, epoch: u32, losses: &[MemberLosses], diverged: &[usize]) -> v1::ReportEpochsRequest {
-    v1::ReportEpochsRequest {
-        lease: Some(lease.clone()),
+fn job_epoch(lease: &v1::Lease, epoch: u32, losses: &[MemberLosses], diverged: &[usize]) -> JobEpoch {
+    JobEpoch {
+        lease: lease.clone(),
         epoch,
-        members: losses.iter().map(|losses| losses.member as u32).collect(),
-        train_loss: losses.iter().map(|losses| losses.train_loss).collect(),
-        val_loss: losses.iter().filter_map(|losses| losses.val_loss).collect(),
-        val_accuracy: losses.iter().filter_map(|losses| losses.val_accuracy).collect(),
-        diverged: diverged.iter().map(|member| *member as u32).collect(),
+        losses: losses.to_vec(),
+        diverged: diverged.to_vec(),
     }
 }

@@ -7,13 +7,14 @@ use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::lease_job::LeasedJob;
 use trawl_coordinator::app::renew_lease::Renewed;
-use trawl_coordinator::app::report_epochs::{JobEpoch, Written};
+use trawl_coordinator::app::report_epochs::{JobReport, Written};
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
 use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_domain::artifact::{ArtifactKind, Ranking, TRIALS_KEPT};
 use trawl_domain::fold::Split;
 use trawl_domain::id::{LeaseToken, WorkerId};
 use trawl_domain::job::{self, JobMember, TrialFold};
+use trawl_domain::metric::Metric;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::{DIVERGED, StudyState, TrialState};
 
@@ -169,48 +170,61 @@ impl Model {
         })
     }
 
-    /// Writes epochs whose leases are live and that come in their order, each key once: the first one stays. What became of each.
-    pub(crate) fn write_epochs(&mut self, now: Duration, epochs: &[JobEpoch]) -> Vec<Written> {
-        epochs.iter().map(|epoch| self.write_epoch(now, epoch)).collect()
+    /// Writes epochs whose leases are live and that come in their order, each key once: the first one stays. What became of each
+    /// report.
+    pub(crate) fn write_reports(&mut self, now: Duration, reports: &[JobReport]) -> Vec<Written> {
+        reports.iter().map(|report| self.write_report(now, report)).collect()
     }
 
-    fn write_epoch(&mut self, now: Duration, new: &JobEpoch) -> Written {
+    fn write_report(&mut self, now: Duration, new: &JobReport) -> Written {
         let Some(place) = self.live(now, new.lease) else {
             return Written::LeaseLost;
         };
         let members = self.jobs[place].members.clone();
-        let with_losses = new.reports.iter().map(|report| report.member);
-        for member in with_losses.chain(new.diverged.iter().copied()) {
-            let Some(member) = members.get(member as usize) else {
-                return Written::Refused("members");
-            };
-            if new.epoch >= self.trials[member.trial as usize].epochs {
-                return Written::Refused("epoch");
-            }
-            if self.folds[member].state == TrialState::Running && new.epoch > self.reported(*member) {
-                return Written::Ahead;
-            }
+        if new.members.iter().any(|of| of.member as usize >= members.len()) {
+            return Written::Refused("members");
         }
-        for report in &new.reports {
-            let member = members[report.member as usize];
-            if self.folds[&member].state != TrialState::Running {
-                continue;
-            }
-            self.reports.entry((member, new.epoch)).or_insert_with(|| {
-                self.epochs_reported += 1;
-                Report {
-                    train_loss: report.train_loss,
-                    val_loss: report.val_loss,
-                    val_accuracy: report.val_accuracy,
-                }
-            });
+        if new.first_epoch + new.epochs() > self.trials[members[0].trial as usize].epochs {
+            return Written::Refused("first_epoch");
         }
-        for member in &new.diverged {
-            let fold = self.folds.get_mut(&members[*member as usize]);
-            if let Some(fold) = fold.filter(|fold| fold.state == TrialState::Running) {
+        let running = (0..).zip(&members);
+        let running = running.filter(|(_, member)| self.folds[*member].state == TrialState::Running);
+        let running: Vec<(u32, TrialFold)> = running.map(|(place, member)| (place, *member)).collect();
+        if running.is_empty() {
+            return Written::Durable;
+        }
+        if running
+            .iter()
+            .any(|(_, member)| new.first_epoch > self.reported(*member))
+        {
+            return Written::Ahead;
+        }
+        if running.iter().any(|(place, _)| new.of_member(*place).is_none()) {
+            return Written::Refused("members");
+        }
+        for (place, member) in running {
+            let Some(of) = new.of_member(place) else { continue };
+            let epochs = of.train_loss.len();
+            for (epoch, train_loss) in of.train_loss.iter().enumerate() {
+                let value = |name| {
+                    let metric = new.metrics.iter().position(|metric| *metric == name)?;
+                    of.val[metric * epochs + epoch]
+                };
+                self.reports
+                    .entry((member, new.first_epoch + epoch as u32))
+                    .or_insert_with(|| {
+                        self.epochs_reported += 1;
+                        Report {
+                            train_loss: *train_loss,
+                            val_loss: value(Metric::ValLoss),
+                            val_accuracy: value(Metric::ValAccuracy),
+                        }
+                    });
+            }
+            if let Some(fold) = self.folds.get_mut(&member).filter(|_| of.diverged) {
                 fold.state = TrialState::Failed;
                 fold.error = Some(DIVERGED.to_owned());
-                fold.diverged_at = Some(new.epoch);
+                fold.diverged_at = Some(new.first_epoch + epochs as u32);
             }
         }
         Written::Durable

@@ -166,7 +166,7 @@ impl Model {
         let jobs: Vec<Job> = window
             .jobs
             .into_iter()
-            .map(|members| Job::new(JobId(id(&mut ids)), members))
+            .map(|planned| Job::new(JobId(id(&mut ids)), planned.folds))
             .collect();
         let folds = jobs
             .iter()

@@ -16,7 +16,7 @@ use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::app::register_worker::CallingWorker;
 use trawl_coordinator::app::release_job::Cause;
 use trawl_coordinator::app::renew_lease::Renewed;
-use trawl_coordinator::app::report_epochs::{JobEpoch, Written};
+use trawl_coordinator::app::report_epochs::{JobReport, Written};
 use trawl_coordinator::app::steps::{Answer, Steps};
 use trawl_coordinator::app::{AppError, Settings, TestMetrics};
 use trawl_coordinator::files::Files;
@@ -203,14 +203,14 @@ impl Steps for ModelStore {
         .await
     }
 
-    async fn write_epochs(&self, epochs: &[JobEpoch]) -> Answer<Vec<Written>> {
+    async fn write_reports(&self, reports: &[JobReport]) -> Answer<Vec<Written>> {
         self.step(|model, witness, now| {
-            let written = model.write_epochs(now, epochs);
-            let durable = epochs
+            let written = model.write_reports(now, reports);
+            let durable = reports
                 .iter()
                 .zip(&written)
                 .filter(|(_, written)| **written == Written::Durable);
-            durable.for_each(|(epoch, _)| witness.accepted(now, epoch.lease, "epoch report"));
+            durable.for_each(|(report, _)| witness.accepted(now, report.lease, "epoch report"));
             Ok(written)
         })
         .await

@@ -1,6 +1,6 @@
 //! The steps that sequences are made of, and how a store takes one.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::time::Duration;
 
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -9,17 +9,17 @@ use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::register_worker::CallingWorker;
 use trawl_coordinator::app::release_job::Cause;
-use trawl_coordinator::app::report_epochs::JobEpoch;
+use trawl_coordinator::app::report_epochs::{JobReport, MemberEpochs};
 use trawl_coordinator::app::steps::Steps;
 use trawl_coordinator::app::{AppError, TestMetrics};
 use trawl_coordinator::files::Fingerprint;
-use trawl_coordinator::store::epoch_reports::NewReport;
 use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_coordinator::store::workers::NewWorker;
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
+use trawl_domain::metric::Metric;
 use uuid::Uuid;
 
 /// Workers of a sequence.
@@ -42,7 +42,7 @@ pub(crate) enum Operation {
     },
     Report {
         lease: usize,
-        epoch: u32,
+        epochs: Range<u32>,
         diverged: Option<u32>,
         more: u8,
     },
@@ -87,8 +87,10 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         1 => worker().prop_map(Unregister),
         6 => (worker(), 1_u32..4).prop_map(|(worker, slots)| Lease { worker, slots }),
         3 => (worker(), proptest::collection::vec(lease(), 0..4)).prop_map(|(worker, leases)| Renew { worker, leases }),
-        3 => (lease(), prop_oneof![9 => 0..EPOCHS, 1 => Just(EPOCHS)], proptest::option::weighted(0.3, 0_u32..8), any::<u8>())
-            .prop_map(|(lease, epoch, diverged, more)| Report { lease, epoch, diverged, more }),
+        3 => (lease(), prop_oneof![9 => 0..EPOCHS, 1 => Just(EPOCHS)], 1..EPOCHS + 1, proptest::option::weighted(0.3, 0_u32..8), any::<u8>())
+            .prop_map(|(lease, first, epochs, diverged, more)| {
+                Report { lease, epochs: first..first + epochs, diverged, more }
+            }),
         2 => lease().prop_map(ReportAll),
         6 => lease().prop_map(Train),
         2 => (lease(), proptest::bool::weighted(0.1)).prop_map(|(lease, has_test)| Finish { lease, has_test }),
@@ -174,23 +176,23 @@ impl<S: Deref<Target: Steps>> Side<S> {
             }
             Op::Report {
                 lease,
-                epoch,
+                epochs,
                 diverged,
                 more,
             } => {
                 let (claim, members) = self.lease(*lease);
-                let epoch = job_epoch(claim, members, *epoch, *diverged, *more);
-                format!("{:?}", self.store.write_epochs(&[epoch]).await?)
+                let report = job_report(claim, members, epochs.clone(), *diverged, *more);
+                format!("{:?}", self.store.write_reports(&[report]).await?)
             }
             Op::ReportAll(lease) => {
                 let (claim, members) = self.lease(*lease);
-                let epochs = all_epochs(claim, members);
-                format!("{:?}", self.store.write_epochs(&epochs).await?)
+                let reports = all_epochs(claim, members);
+                format!("{:?}", self.store.write_reports(&reports).await?)
             }
             Op::Train(lease) => {
                 let (claim, members) = self.lease(*lease);
-                let epochs = all_epochs(claim, members);
-                let written = self.store.write_epochs(&epochs).await?;
+                let reports = all_epochs(claim, members);
+                let written = self.store.write_reports(&reports).await?;
                 let finished = self.store.finish_job(claim, TestMetrics::default()).await?;
                 format!("{written:?} {finished:?}")
             }
@@ -314,28 +316,33 @@ impl<S: Deref<Target: Steps>> Side<S> {
     }
 }
 
-/// Every epoch of a job whose members never diverge.
-fn all_epochs(claim: LeaseClaim, members: u32) -> Vec<JobEpoch> {
-    (0..EPOCHS)
-        .map(|epoch| job_epoch(claim, members, epoch, None, 0))
-        .collect()
+/// Every epoch of a job whose members never diverge, in two reports.
+fn all_epochs(claim: LeaseClaim, members: u32) -> Vec<JobReport> {
+    vec![
+        job_report(claim, members, 0..1, None, 0),
+        job_report(claim, members, 0..EPOCHS, None, 0),
+    ]
 }
 
-fn job_epoch(lease: LeaseClaim, members: u32, epoch: u32, diverged: Option<u32>, more: u8) -> JobEpoch {
-    let loss = |member: u32| f64::from(member) + f64::from(epoch) / 7.0 + f64::from(more) / 100.0;
-    let reports = (0..members)
-        .filter(|member| Some(*member) != diverged)
-        .map(|member| NewReport {
+/// Some epochs of all members; one of them may diverge in the last one.
+fn job_report(lease: LeaseClaim, members: u32, epochs: Range<u32>, diverged: Option<u32>, more: u8) -> JobReport {
+    let loss = |member: u32, epoch: u32| f64::from(member) + f64::from(epoch) / 7.0 + f64::from(more) / 100.0;
+    let of_member = |member: u32| {
+        let diverged = Some(member) == diverged;
+        let losses: Vec<f64> = epochs.clone().map(|epoch| loss(member, epoch)).collect();
+        let losses = &losses[..losses.len() - usize::from(diverged)];
+        MemberEpochs {
             member,
-            train_loss: loss(member) / 3.0,
-            val_loss: Some(loss(member)),
-            val_accuracy: None,
-        });
-    JobEpoch {
+            train_loss: losses.iter().map(|loss| loss / 3.0).collect(),
+            val: losses.iter().copied().map(Some).collect(),
+            diverged,
+        }
+    };
+    JobReport {
         lease,
-        epoch,
-        reports: reports.collect(),
-        diverged: diverged.into_iter().collect(),
+        first_epoch: epochs.start,
+        metrics: vec![Metric::ValLoss],
+        members: (0..members).map(of_member).collect(),
     }
 }
 

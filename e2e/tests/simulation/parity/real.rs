@@ -211,9 +211,9 @@ impl RealStore {
     async fn reports(&self) -> anyhow::Result<Vec<String>> {
         type Row = (i32, i32, i32, f64, Option<f64>, Option<f64>);
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT f.trial, f.fold, r.epoch, r.train_loss, r.val_loss, r.val_accuracy
-             FROM trawl_store.epoch_reports r JOIN trawl_store.folds f USING (fold_id)
-             ORDER BY f.trial, f.fold, r.epoch",
+            "SELECT trial, fold, epoch, train_loss, val_loss, val_accuracy
+             FROM trawl_store.epochs
+             ORDER BY trial, fold, epoch",
         )
         .fetch_all(&self.pool)
         .await?;

@@ -1,0 +1,131 @@
+//! Curves: the epoch reports of folds whose job completed, and those of all folds for who reads them.
+
+use chrono::{DateTime, Utc};
+use trawl_domain::id::StudyId;
+use trawl_domain::metric::Metric;
+use trawl_domain::seed::Owner;
+
+use super::job_reports::{concat, list};
+use super::{Connection, StoreError, count, int};
+
+/// Some epochs of one fold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewCurve {
+    /// The fold.
+    pub fold_id: i64,
+    /// Its first epoch.
+    pub first_epoch: u32,
+    /// [epochs]
+    pub train_loss: Vec<f64>,
+    /// [metrics, epochs]
+    pub val: Vec<Option<f64>>,
+}
+
+/// A stored report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReportRecord {
+    /// Fold; absent for a refit's fit on all training rows.
+    pub fold: Option<u32>,
+    /// Number of the fold, that fit included: what pages go by.
+    pub fold_position: u32,
+    /// Epoch, from 0.
+    pub epoch: u32,
+    /// Mean training loss.
+    pub train_loss: f64,
+    /// Validation loss.
+    pub val_loss: Option<f64>,
+    /// Validation accuracy.
+    pub val_accuracy: Option<f64>,
+    /// When it became durable.
+    pub reported_at: DateTime<Utc>,
+}
+
+/// Stores the same epochs of several folds, which were reported together: `reports` has the first epoch of each report and when it
+/// became durable.
+pub async fn insert(
+    conn: &mut Connection,
+    metrics: &[Metric],
+    reports: &[(u32, DateTime<Utc>)],
+    curves: &[NewCurve],
+) -> Result<(), StoreError> {
+    let folds: Vec<i64> = curves.iter().map(|curve| curve.fold_id).collect();
+    let first: Vec<i32> = curves.iter().map(|curve| int(curve.first_epoch)).collect();
+    let (train_loss, train_end) = concat(curves.iter().map(|curve| &curve.train_loss));
+    let (val, val_end) = concat(curves.iter().map(|curve| &curve.val));
+    let (report_epoch, reported_at): (Vec<i32>, Vec<_>) = reports.iter().map(|(epoch, at)| (int(*epoch), *at)).unzip();
+    sqlx::query!(
+        "INSERT INTO trawl_store.curves (fold_id, first_epoch, metrics, train_loss, val, report_epoch, reported_at)
+         SELECT c.fold_id, c.first_epoch, string_to_array($3, ','),
+                ($4::double precision[])[c.train_end - c.train_len + 1 : c.train_end],
+                ($5::double precision[])[c.val_end - c.val_len + 1 : c.val_end], $8, $9
+         FROM (SELECT u.*, train_end - lag(train_end, 1, 0) OVER rows AS train_len,
+                      val_end - lag(val_end, 1, 0) OVER rows AS val_len
+               FROM unnest($1::bigint[], $2::integer[], $6::integer[], $7::integer[])
+                    WITH ORDINALITY AS u (fold_id, first_epoch, train_end, val_end, place)
+               WINDOW rows AS (ORDER BY place)) c",
+        &folds,
+        &first,
+        list(metrics),
+        &train_loss,
+        &val as &[Option<f64>],
+        &train_end,
+        &val_end,
+        &report_epoch,
+        &reported_at,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A page of the reports of one trial or refit, by fold and epoch; `after` is fold position and epoch of the last one of the
+/// page before.
+pub async fn page(
+    conn: &mut Connection,
+    study_id: StudyId,
+    owner: Owner,
+    after: Option<(u32, u32)>,
+    limit: u32,
+) -> Result<Vec<ReportRecord>, StoreError> {
+    let (trial, refit) = match owner {
+        Owner::Trial(trial) => (Some(int(trial)), None),
+        Owner::Refit(refit) => (None, Some(int(refit))),
+    };
+    let (fold, epoch) = after.map_or((-1, -1), |(fold, epoch)| (int(fold), int(epoch)));
+    // A fold's epochs have no gap: a page has none beyond `limit` more.
+    let rows = sqlx::query!(
+        r#"SELECT f.fold, f.split = 'all' AS "is_final!", e.fold_id AS "fold_id!", e.epoch AS "epoch!",
+                  e.train_loss AS "train_loss!", e.val_loss, e.val_accuracy, e.reported_at AS "reported_at!"
+           FROM (SELECT of_owner.fold_id, of_owner.fold, j.split,
+                        CASE WHEN of_owner.fold = $4 THEN $5 ELSE -1 END AS after
+                 FROM trawl_store.folds of_owner
+                 JOIN trawl_store.jobs j USING (job_id)
+                 WHERE of_owner.study_id = $1 AND (of_owner.trial = $2 OR of_owner.refit = $3) AND of_owner.fold >= $4) f
+           JOIN trawl_store.epochs e ON e.fold_id = f.fold_id
+           WHERE e.chunk_end > f.after AND e.chunk_first <= f.after + $6 AND e.epoch > f.after AND e.epoch <= f.after + $6
+           ORDER BY f.fold, e.epoch
+           LIMIT $6"#,
+        study_id.0,
+        trial,
+        refit,
+        fold,
+        epoch,
+        int(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let fold = count("folds", row.fold_id, "fold", row.fold)?;
+            Ok(ReportRecord {
+                fold: (!row.is_final).then_some(fold),
+                fold_position: fold,
+                epoch: count("epochs", row.fold_id, "epoch", row.epoch)?,
+                train_loss: row.train_loss,
+                val_loss: row.val_loss,
+                val_accuracy: row.val_accuracy,
+                reported_at: row.reported_at,
+            })
+        })
+        .collect()
+}
