@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Request;
 use tonic::transport::Server;
+use trawl_agent::connection::Connection;
 use trawl_coordinator::app::Settings;
 use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::keep_leases::keep_leases;
@@ -22,8 +23,6 @@ use trawl_coordinator::grpc::Workers;
 use trawl_domain::id::WorkerId;
 use trawl_proto::dial::TlsChoice;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
-use trawl_worker::agent;
-use trawl_worker::agent::connection::Connection;
 use turmoil::Sim;
 
 use crate::faults::{Deed, Hosts, Schedule, disturb};
@@ -274,7 +273,7 @@ impl World {
             let mut process = processes.lock().unwrap_or_else(PoisonError::into_inner);
             let mut id = [0; 16];
             process.fill_bytes(&mut id);
-            let settings = agent::Settings {
+            let settings = trawl_agent::Settings {
                 worker_id: WorkerId(uuid::Builder::from_random_bytes(id).into_uuid()),
                 host: name.clone(),
                 slots,
@@ -296,7 +295,7 @@ impl World {
             let urls = urls.clone();
             async move {
                 let connection = Connection::opened_by(&urls, &TlsChoice::default(), None, &open)?;
-                agent::run(settings, connection, script, stop).await?;
+                trawl_agent::run(settings, connection, script, stop).await?;
                 Ok(())
             }
         });

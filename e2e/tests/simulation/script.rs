@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use tokio::time::sleep;
+use trawl_agent::connection::Connection;
+use trawl_agent::dataset::{self, DatasetError};
+use trawl_agent::{JobError, Listener, Trained, Training};
 use trawl_domain::job::Job;
 use trawl_domain::metric::FoldMetrics;
 use trawl_domain::seed::Owner;
-use trawl_worker::agent::connection::Connection;
-use trawl_worker::agent::{JobError, Listener, Trained, Training};
-use trawl_worker::analysis::Subject;
-use trawl_worker::dataset::{self, DatasetError};
-use trawl_worker::trainer::{Event, Interrupter, MemberLosses, TestMetrics, TrainError, Wish};
+use trawl_engine::analysis::{Artifact, LeftOut};
+use trawl_engine::{Command, Control, EngineError, Event, MemberLosses, TestMetrics};
 
 use crate::model::{Shared, share};
 
@@ -67,8 +67,8 @@ impl Script {
             return Ok(());
         }
         Err(JobError::Train(match failed.len() % 3 {
-            0 => TrainError::OutOfMemory("as the script has it".to_owned()),
-            1 => TrainError::Failed("as the script has it".to_owned()),
+            0 => EngineError::OutOfMemory("as the script has it".to_owned()),
+            1 => EngineError::Failed("as the script has it".to_owned()),
             _ => {
                 drop(failed);
                 panic!("as the script has it")
@@ -76,16 +76,16 @@ impl Script {
         }))
     }
 
-    async fn step(&self, listener: &Listener, interrupter: &Interrupter, progress: &Progress) -> Result<(), JobError> {
-        let wish = interrupter.wish();
-        if matches!(wish, Wish::Checkpoint | Wish::Leave) {
+    async fn step(&self, listener: &Listener, control: &Control, progress: &Progress) -> Result<(), JobError> {
+        let command = control.next_command();
+        if matches!(command, Command::Checkpoint | Command::Drain) {
             let event = Event::Checkpoint {
                 epochs: progress.epoch as u32,
                 content: progress.to_bytes(),
             };
             listener.hear(event).await;
         }
-        if matches!(wish, Wish::Leave | Wish::Stop) {
+        if matches!(command, Command::Drain | Command::Stop) {
             return Err(JobError::Interrupted);
         }
         let lease = listener.lease();
@@ -115,7 +115,7 @@ impl Training for Script {
         job: Job,
         checkpoint: Option<Vec<u8>>,
         listener: Listener,
-        interrupter: Interrupter,
+        control: Control,
     ) -> Result<ScriptTrained, JobError> {
         self.fail_once(&listener.lease().job_id)?;
         let mut progress = match checkpoint {
@@ -124,7 +124,7 @@ impl Training for Script {
         };
         while progress.epoch < u64::from(job.architecture.epochs) {
             while progress.step < STEPS {
-                self.step(&listener, &interrupter, &progress).await?;
+                self.step(&listener, &control, &progress).await?;
                 progress.take_step();
             }
             let (losses, diverged) = progress.end_epoch();
@@ -212,8 +212,8 @@ impl Progress {
         numbers.flat_map(u64::to_le_bytes).collect()
     }
 
-    fn from_bytes(content: &[u8]) -> Result<Self, TrainError> {
-        let broken = || TrainError::BadCheckpoint("as the script has it".to_owned());
+    fn from_bytes(content: &[u8]) -> Result<Self, EngineError> {
+        let broken = || EngineError::BadCheckpoint("as the script has it".to_owned());
         let (numbers, rest) = content.as_chunks::<8>();
         let numbers: Vec<u64> = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         let ([epoch, step], members) = numbers.split_first_chunk().ok_or_else(broken)?;
@@ -271,12 +271,16 @@ impl Trained for ScriptTrained {
         &self.metrics
     }
 
-    fn weights(&self, member: usize) -> Result<Vec<u8>, TrainError> {
+    fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError> {
         Ok(self.weights[member].clone())
     }
 
-    fn into_subject(self) -> Result<Option<Subject>, TrainError> {
-        Ok(None)
+    fn leaves_artifacts(&self) -> bool {
+        false
+    }
+
+    fn analyse(&self, _: &Control, _: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut> {
+        Ok(())
     }
 }
 
