@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::artifact::Ranking;
 use crate::dataset::{FileHash, Format, Part};
+use crate::engine::EngineName;
 use crate::fold::Split;
 use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK_MAX};
 use crate::network::Architecture;
@@ -56,6 +57,8 @@ pub struct Job {
     pub train: Part<FileHash>,
     /// Files of the test part, if the job looks at it.
     pub test: Option<Part<FileHash>>,
+    /// What computes it: [`crate::engine::EngineChoice::engine`] of the study.
+    pub engine: EngineName,
     /// What the members have in common.
     pub architecture: Architecture,
     /// How the rows are split.

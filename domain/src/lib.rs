@@ -6,6 +6,7 @@
 pub mod access;
 pub mod artifact;
 pub mod dataset;
+pub mod engine;
 pub mod failure;
 pub mod fold;
 pub mod id;

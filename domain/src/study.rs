@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dataset::{DatasetShape, Format};
+use crate::engine::EngineChoice;
 use crate::fold::Validation;
 use crate::layer::LayerKind;
 use crate::limits::EPOCHS_MAX;
@@ -66,6 +67,8 @@ pub struct LayerSpec {
 /// How one fold is trained, with settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSpec {
+    /// What computes it.
+    pub engine: EngineChoice,
     /// What is minimised.
     pub loss: Loss,
     /// How parameters follow gradients.

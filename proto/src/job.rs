@@ -27,6 +27,7 @@ impl From<&Job> for v1::Job {
                 layout: layout_of(&job.format).map_or_else(String::new, |layout| layout.to_string()),
                 format: Some(format_to_wire(&job.format)),
             }),
+            engine: job.engine.to_string(),
             layers: job.architecture.layers.iter().map(layer_to_wire).collect(),
             loss: job.architecture.loss.to_string(),
             batch_size: job.architecture.batch_size,
@@ -143,6 +144,7 @@ impl TryFrom<v1::Job> for Job {
             None => Some(None),
             Some(test) => part("dataset.test", test, v).map(Some),
         };
+        let engine = parse("engine", &job.engine, v);
         let input = SampleShape::from_dims(&job.input_shape);
         if input.is_none() {
             v.add("input_shape", "must be one or three sizes above 0");
@@ -199,6 +201,7 @@ impl TryFrom<v1::Job> for Job {
                 format: format?,
                 train: train?,
                 test: test?,
+                engine: engine?,
                 architecture: architecture?,
                 split: split?,
                 members: members?,

@@ -213,6 +213,7 @@ fn job(
             (JobSplit::All, Some(refit)) => refit.inputs.clone(),
             _ => Vec::new(),
         },
+        engine: study.training.engine.engine(),
         architecture,
         split: match record.split {
             JobSplit::Validation => Split::Validation(study.validation),

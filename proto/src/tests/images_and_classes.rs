@@ -183,6 +183,18 @@ fn an_accuracy_of_numbers_is_refused() {
 }
 
 #[test]
+fn an_engine_is_chosen_by_its_name_or_by_the_study_itself() {
+    for engine in ["", "auto", "torch"] {
+        assert!(is_sound(&changed(&[("/training/engine", json!(engine))])), "{engine}");
+    }
+    assert_wrong(
+        &changed(&[("/training/engine", json!("gpu"))]),
+        "training.engine",
+        "'gpu' is not known: it must be one of auto, torch",
+    );
+}
+
+#[test]
 fn a_setting_that_no_optimizer_of_the_study_has_is_refused() {
     let with = |optimizer: &str, setting: &str| {
         let mut study = changed(&[

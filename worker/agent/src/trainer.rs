@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{info, warn};
+use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::metric::FoldMetrics;
@@ -45,6 +46,7 @@ impl<E: Engine> Trainer<E> {
 /// A job with its tables.
 #[derive(Debug)]
 pub struct Ready<T> {
+    engine: EngineName,
     job: FitJob<T>,
     /// What is looked into once a refit's fit on all training rows is over.
     subject: Option<Subject<T>>,
@@ -69,6 +71,7 @@ impl<E: Engine> Training for Trainer<E> {
             test: test.clone(),
             inputs: job.inputs.clone(),
         });
+        let engine = job.engine;
         let job = FitJob {
             seed: job.seed,
             architecture: job.architecture.clone(),
@@ -77,7 +80,7 @@ impl<E: Engine> Training for Trainer<E> {
             data,
             test,
         };
-        Ok(Ready { job, subject })
+        Ok(Ready { engine, job, subject })
     }
 
     /// Training computes, and waits while its reports pile up.
@@ -88,7 +91,11 @@ impl<E: Engine> Training for Trainer<E> {
         listener: Listener,
         control: Control,
     ) -> Result<TrainedJob<E>, JobError> {
-        let Ready { job, subject } = ready;
+        let Ready { engine, job, subject } = ready;
+        if engine != E::NAME {
+            let reason = format!("it is for the engine {engine}, and this worker has {}", E::NAME);
+            return Err(EngineError::BadJob(reason).into());
+        }
         if job.members.len() > 1 {
             info!(
                 job.id = listener.lease().job_id,

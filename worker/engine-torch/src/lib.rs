@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::dataset::Samples;
+use trawl_domain::engine::EngineName;
 use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
 use trawl_domain::network::Architecture;
 use trawl_engine::weights::Parameter;
@@ -49,6 +50,8 @@ impl Torch {
 impl Engine for Torch {
     type Table = DeviceTable;
     type Networks = DeviceNetworks;
+
+    const NAME: EngineName = EngineName::Torch;
 
     fn load(&self, samples: &Samples) -> Result<DeviceTable, EngineError> {
         on_device(self.device, || Ok(DeviceTable::new(samples, self.device)))

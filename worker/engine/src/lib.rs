@@ -14,6 +14,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use trawl_domain::dataset::{Features, Samples, Targets};
+use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
 use trawl_domain::metric::FoldMetrics;
@@ -29,6 +30,9 @@ pub trait Engine: Debug + Send + Sync + 'static {
     type Table: Table;
     /// Trained networks where it computes.
     type Networks: Networks<Table = Self::Table>;
+
+    /// Its name in studies and jobs.
+    const NAME: EngineName;
 
     /// Copies samples to where it computes.
     ///

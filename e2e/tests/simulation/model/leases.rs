@@ -115,6 +115,7 @@ impl Model {
             format: self.study.format.clone(),
             train: self.train,
             test: None,
+            engine: self.study.training.engine.engine(),
             architecture: architecture.ok_or_else(|| AppError::Internal("a job without members".to_owned()))?,
             split: Split::Validation(self.study.validation),
             members,
