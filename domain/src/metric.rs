@@ -1,5 +1,7 @@
 //! What makes one trial better than another.
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::LOSS_MAX;
 use crate::word::words;
 
@@ -60,7 +62,7 @@ pub struct Objective {
 }
 
 /// The metrics of a fold that completed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FoldMetrics {
     /// Validation loss after the last epoch.
     pub val_loss: f64,

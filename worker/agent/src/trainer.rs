@@ -10,7 +10,7 @@ use trawl_domain::job::Job;
 use trawl_domain::metric::FoldMetrics;
 use trawl_engine::analysis::{Artifact, LeftOut, Subject, analyse};
 use trawl_engine::{
-    Control, Engine, EngineError, Event, FitJob, Fitted, Networks as _, Outcome, Table as _, TestMetrics,
+    Control, Engine, EngineError, Event, FitJob, Fitted, Networks as _, Outcome, Table as _, TestMetrics, checkpoint,
 };
 
 use super::connection::Connection;
@@ -77,6 +77,7 @@ impl<E: Engine> Training for Trainer<E> {
             architecture: job.architecture.clone(),
             split: job.split,
             members: job.members.clone(),
+            epochs: 0..job.architecture.epochs,
             data,
             test,
         };
@@ -109,18 +110,20 @@ impl<E: Engine> Training for Trainer<E> {
         let (engine, shown) = (Arc::clone(&self.engine), progress.clone());
         let training = move || {
             let emit = &mut |event: Event<'_>| shown.wait(|| listener.hear_blocking(event));
-            match engine.fit(&job, checkpoint.as_deref(), emit, &control) {
+            let from = checkpoint.as_deref().map_or_else(|| Ok(Vec::new()), checkpoint::read);
+            match from.and_then(|from| engine.fit(&job, &from, emit, &control)) {
                 // It is whole, but that of another version or for another sort of device: so is the one before.
                 Err(error @ EngineError::BadCheckpoint(_)) => {
                     warn!(job.id = listener.lease().job_id, error = %error, "job begins anew");
-                    engine.fit(&job, None, emit, &control)
+                    engine.fit(&job, &[], emit, &control)
                 }
                 ended => ended,
             }
         };
         match on_thread(self.progress_limit, progress, training).await?? {
             Outcome::Finished(fitted) => Ok(TrainedJob { fitted, subject }),
-            Outcome::Interrupted => Err(JobError::Interrupted),
+            // A job whose epochs are all of the architecture does not pause.
+            Outcome::Paused | Outcome::Interrupted => Err(JobError::Interrupted),
         }
     }
 }

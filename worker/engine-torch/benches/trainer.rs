@@ -174,7 +174,7 @@ fn seconds_to_train(job: &FitJob<DeviceTable>, device: Device) -> anyhow::Result
         epochs += losses.len();
     };
     let start = Instant::now();
-    let outcome = Torch::new(device).fit(job, None, &mut emit, &Control::new())?;
+    let outcome = Torch::new(device).fit(job, &[], &mut emit, &Control::new())?;
     let seconds = start.elapsed().as_secs_f64();
     ensure!(
         matches!(outcome, Outcome::Finished(_)) && epochs == job.members.len() * job.architecture.epochs as usize,
@@ -226,6 +226,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<JobMember>, device: Device) ->
         },
         split: Split::Validation(Validation::KFold(5)),
         members,
+        epochs: 0..epochs,
         data: Torch::new(device).load(&samples)?,
         test: None,
     })

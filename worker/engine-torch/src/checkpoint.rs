@@ -1,309 +1,185 @@
-//! Checkpoints: all that has to be known between two steps to go on from there, as a safetensors file.
+//! Checkpoints of training between two steps: members' parameters and what their optimizers remember, as rows of the flat buffers.
 //!
-//! Tensors have one row a member, in the order of the job, so that a file does not depend on how the members are grouped in
-//! stacks: `parameters` [members, width of the flat buffer]; `first` and `second`, what optimizers remember, of the same shape
-//! and zero for members whose optimizer has none; and `sum`, the losses of the epoch under way, by place in its group's stack.
-//! The rest is JSON in the metadata. Batch orders and dropout masks come from streams with a key of their own for each epoch,
-//! of which only the position within the epoch has to be kept.
-//!
-//! Whether the bytes are those that were written is known by their hash, which whoever keeps them has. Here it is checked that
-//! they are of this job.
+//! `parameters` are a member's row of its stack; `first` and `second`, what its optimizer remembers, are of the same length, and absent
+//! where it remembers less. Batch orders and dropout masks come from streams with a key of their own for each epoch, of which only the
+//! position within the epoch has to be kept. So a file does not depend on how the members are grouped in stacks, and a member goes on
+//! among any others.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
-use serde::{Deserialize, Serialize};
+use safetensors::{Dtype, View};
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::FileHash;
-use trawl_domain::metric::FoldMetrics;
-use trawl_engine::{EngineError, MemberLosses, Table as _};
+use trawl_domain::job::JobMember;
+use trawl_engine::checkpoint::{EpochEnd, MemberCheckpoint, MemberState, identity};
+use trawl_engine::{Engine as _, EngineError, MemberLosses, checkpoint};
 
 use super::training::{Group, Training};
+use super::{Torch, to_vec};
 
-/// Counts up with every change of what is in a checkpoint or of what it means.
+/// Counts up with every change of what a member's numbers are or of what is computed with them.
 const VERSION: u32 = 1;
-/// Key of the JSON in the metadata.
-const HEAD: &str = "checkpoint";
 
-#[derive(Serialize, Deserialize)]
-struct Head {
-    version: u32,
-    /// Hash of what is trained, and of how its members are grouped.
-    job: String,
-    epoch: u32,
-    group: usize,
-    row: i64,
-    /// By group.
-    steps: Vec<i32>,
-    /// By member.
-    alive: Vec<bool>,
-    losses: Vec<Losses>,
-    diverged: Vec<usize>,
-    /// By member.
-    metrics: Vec<Option<Metrics>>,
-    /// By place in the stack of the group under way.
-    dropout: Vec<u64>,
+const PARAMETERS: &str = "parameters";
+const MEMORY: [&str; 2] = ["first", "second"];
+
+/// Numbers of one member on the device.
+struct Row(Tensor, [usize; 1]);
+
+impl Row {
+    fn of(tensor: &Tensor, place: usize) -> Self {
+        let row = tensor.detach().select(0, place as i64);
+        let len = row.numel();
+        Self(row, [len])
+    }
 }
 
-/// Member, training loss, validation loss, accuracy.
-type Losses = (usize, f64, Option<f64>, Option<f64>);
-/// Validation loss and the best one, accuracy and the best one.
-type Metrics = (f64, f64, Option<f64>, Option<f64>);
+impl View for Row {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
 
-fn job_hash(training: &Training<'_>) -> String {
-    let job = training.job;
-    let text = format!(
-        "{:?} {:?} {:?} {:?} {} {}",
-        job.seed,
-        job.architecture,
-        job.split,
-        job.members,
-        job.data.rows(),
-        training.together,
-    );
-    FileHash::of(text.as_bytes()).to_string()
+    fn shape(&self) -> &[usize] {
+        &self.1
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let mut bytes = vec![0; self.data_len()];
+        let row = self.0.to_device(Device::Cpu).contiguous();
+        row.view_dtype(Kind::Uint8).copy_data(&mut bytes, self.data_len());
+        bytes.into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.1[0] * size_of::<f32>()
+    }
 }
 
-/// The checkpoint of training between two steps.
+fn identity_of(training: &Training<'_>, member: &JobMember) -> Result<String, EngineError> {
+    identity(Torch::NAME, VERSION, training.together, training.job, member)
+}
+
+/// The checkpoints of all members between two steps.
 pub(super) fn write(training: &Training<'_>) -> Result<Vec<u8>, EngineError> {
-    let progress = &training.progress;
-    let mut alive = vec![false; training.job.members.len()];
+    let mut members = Vec::new();
     for group in &training.groups {
-        for (place, member) in group.stack.places().iter().enumerate() {
-            alive[*member] = group.alive[place];
-        }
-    }
-    let under_way = &training.groups[progress.group];
-    let head = Head {
-        version: VERSION,
-        job: job_hash(training),
-        epoch: progress.epoch,
-        group: progress.group,
-        row: progress.row,
-        steps: training.groups.iter().map(|group| group.optimizers.steps()).collect(),
-        alive,
-        losses: progress
-            .losses
-            .iter()
-            .map(|losses| (losses.member, losses.train_loss, losses.val_loss, losses.val_accuracy))
-            .collect(),
-        diverged: progress.diverged.clone(),
-        metrics: progress
-            .metrics
-            .iter()
-            .map(|metrics| metrics.map(|m| (m.val_loss, m.best_val_loss, m.val_accuracy, m.best_val_accuracy)))
-            .collect(),
+        let sums = to_vec(&group.sum);
         // Before its first step the epoch's streams are not begun.
-        dropout: if progress.row == 0 {
-            Vec::new()
+        let dropout = if group.row > 0 {
+            group.dropout.positions()
         } else {
-            under_way.dropout.positions()
-        },
-    };
-    let mut rows = Rows::new(training);
-    let sum = bytes_of(&progress.sum);
-    let mut tensors = vec![("sum", TensorView::new(Dtype::F32, vec![sum.len() / 4], &sum))];
-    let shape = vec![rows.members, rows.width];
-    rows.collect(training);
-    for (name, bytes) in [
-        ("parameters", &rows.parameters),
-        ("first", &rows.memory[0]),
-        ("second", &rows.memory[1]),
-    ] {
-        if !bytes.is_empty() {
-            tensors.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes)));
-        }
-    }
-    let failed = |error: &dyn std::fmt::Display| EngineError::Failed(format!("checkpoint: {error}"));
-    let head = serde_json::to_string(&head).map_err(|error| failed(&error))?;
-    let views: Result<Vec<_>, _> = tensors
-        .into_iter()
-        .map(|(name, view)| view.map(|view| (name, view)))
-        .collect();
-    views
-        .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(HEAD.to_owned(), head)]))))
-        .map_err(|error| failed(&error))
-}
-
-/// Tensors by member, as bytes.
-struct Rows {
-    members: usize,
-    width: usize,
-    parameters: Vec<u8>,
-    /// Empty where no optimizer remembers that much.
-    memory: [Vec<u8>; 2],
-}
-
-impl Rows {
-    fn new(training: &Training<'_>) -> Self {
-        Self {
-            members: training.job.members.len(),
-            width: training.groups[0].stack.width() as usize,
-            parameters: Vec::new(),
-            memory: [Vec::new(), Vec::new()],
-        }
-    }
-
-    fn collect(&mut self, training: &Training<'_>) {
-        let row = self.width * 4;
-        self.parameters = vec![0; self.members * row];
-        for group in &training.groups {
-            let places = group.stack.places();
-            let all = group.stack.slice(0, places.len() as i64);
-            scatter(&mut self.parameters, row, places, &all);
-            for (start, tensors) in group.optimizers.memory() {
-                for (memory, tensor) in self.memory.iter_mut().zip(tensors) {
-                    let Some(tensor) = tensor else { continue };
-                    memory.resize(self.members * row, 0);
-                    scatter(memory, row, &places[start..], tensor);
-                }
+            Vec::new()
+        };
+        for (place, member) in group.stack.places().iter().enumerate() {
+            let progress = &training.progress;
+            let state = MemberState {
+                identity: identity_of(training, &training.job.members[*member])?,
+                epoch: progress.epoch,
+                rows: group.row as u64,
+                loss_sum: Some(f64::from(sums[place])).filter(|sum| sum.is_finite()),
+                epoch_end: progress.epoch_end(*member),
+                alive: group.alive[place],
+                metrics: progress.metrics[*member],
+                dropout: dropout.get(place).copied().unwrap_or_default(),
+            };
+            let mut numbers = vec![(PARAMETERS, Row::of(&group.stack.slice(0, group.stack.size()), place))];
+            for (name, memory) in MEMORY.into_iter().zip(group.optimizers.memory(place)) {
+                numbers.extend(memory.map(|(tensor, place)| (name, Row::of(tensor, place))));
             }
+            members.push((*member, (state, numbers)));
         }
     }
+    members.sort_by_key(|(member, _)| *member);
+    checkpoint::write(members.into_iter().map(|(_, section)| section))
 }
 
-/// Puts the rows of a tensor where their members' are.
-fn scatter(into: &mut [u8], row: usize, places: &[usize], tensor: &Tensor) {
-    if row == 0 {
-        return;
-    }
-    for (member, bytes) in places.iter().zip(bytes_of(tensor).chunks_exact(row)) {
-        into[member * row..][..row].copy_from_slice(bytes);
-    }
-}
-
-fn bytes_of(tensor: &Tensor) -> Vec<u8> {
-    let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
-    let len = tensor.numel();
-    let mut bytes = vec![0; len * 4];
-    tensor.view([-1]).view_dtype(Kind::Uint8).copy_data(&mut bytes, len * 4);
-    bytes
-}
-
-/// Puts training where a checkpoint was written. Training that is refused is of no use any more.
-pub(super) fn restore(training: &mut Training<'_>, content: &[u8]) -> Result<(), String> {
-    let tensors = SafeTensors::deserialize(content).map_err(|error| error.to_string())?;
-    let (_, metadata) = SafeTensors::read_metadata(content).map_err(|error| error.to_string())?;
-    let head = metadata.metadata().as_ref().and_then(|metadata| metadata.get(HEAD));
-    let head: Head =
-        serde_json::from_str(head.ok_or("it has no head")?).map_err(|error| format!("its head: {error}"))?;
-    if head.version != VERSION {
-        return Err(format!("it is of version {}, not {VERSION}", head.version));
-    }
-    if head.job != job_hash(training) {
-        return Err("it is of another job".to_owned());
-    }
-    let (members, groups) = (training.job.members.len(), training.groups.len());
-    let fits = head.epoch < training.job.architecture.epochs
-        && head.group < groups
-        && head.steps.len() == groups
-        && head.alive.len() == members
-        && head.metrics.len() == members
-        && head.losses.iter().all(|losses| losses.0 < members)
-        && head.diverged.iter().all(|member| *member < members)
-        && (0..=training.groups[head.group].rows.train_len()).contains(&head.row);
-    if !fits {
-        return Err("its head does not fit the job".to_owned());
-    }
-    restore_groups(training, &head, &tensors)?;
-    let group = &mut training.groups[head.group];
-    if head.row > 0 && !group.dropout.resume_epoch(training.job, head.epoch, &head.dropout) {
-        return Err("its dropout does not fit the job".to_owned());
-    }
-    let sum = group.no_losses();
-    fill(&sum, tensor(&tensors, "sum", &[group.stack.size() as usize])?);
-    let progress = &mut training.progress;
-    progress.epoch = head.epoch;
-    progress.group = head.group;
-    progress.row = head.row;
-    progress.sum = sum;
-    progress.losses = head.losses.into_iter().map(losses).collect();
-    progress.diverged = head.diverged;
-    progress.metrics = head
-        .metrics
-        .into_iter()
-        .map(|of_member| of_member.map(metrics))
+/// Puts training where its members' checkpoints were written. Training that is refused is of no use any more.
+pub(super) fn restore(training: &mut Training<'_>, from: &[MemberCheckpoint<'_>]) -> Result<(), EngineError> {
+    let bad = |reason: String| Err(EngineError::BadCheckpoint(reason));
+    let known: HashMap<&str, &MemberCheckpoint<'_>> = from
+        .iter()
+        .map(|member| (member.state.identity.as_str(), member))
         .collect();
-    Ok(())
-}
-
-fn restore_groups(training: &mut Training<'_>, head: &Head, tensors: &SafeTensors<'_>) -> Result<(), String> {
-    let width = training.groups[0].stack.width() as usize;
-    let shape = [training.job.members.len(), width];
-    let parameters = tensor(tensors, "parameters", &shape)?;
-    for (group, steps) in training.groups.iter_mut().zip(&head.steps) {
-        let Group {
-            stack,
-            optimizers,
-            alive,
-            ..
-        } = group;
-        let places = stack.places();
-        gather(&stack.slice(0, places.len() as i64), places, parameters, width);
-        for (start, memory) in optimizers.memory() {
-            for (name, kept) in ["first", "second"].into_iter().zip(memory) {
-                if let Some(kept) = kept {
-                    gather(kept, &places[start..], tensor(tensors, name, &shape)?, width);
-                }
-            }
+    let mut members = Vec::with_capacity(training.job.members.len());
+    for (index, member) in training.job.members.iter().enumerate() {
+        match known.get(identity_of(training, member)?.as_str()) {
+            Some(checkpoint) => members.push(*checkpoint),
+            None => return bad(format!("it has nothing of member {index}")),
         }
-        for (alive, member) in alive.iter_mut().zip(places) {
-            *alive = head.alive[*member];
+    }
+    let epoch = members[0].state.epoch;
+    let epochs = &training.job.epochs;
+    if members.iter().any(|member| member.state.epoch != epoch) || epoch < epochs.start || epoch > epochs.end {
+        return bad("its members are not at one epoch of the job".to_owned());
+    }
+    training.progress.epoch = epoch;
+    for (index, MemberCheckpoint { state, .. }) in members.iter().enumerate() {
+        training.progress.metrics[index] = state.metrics;
+        match state.epoch_end {
+            None => {}
+            Some(EpochEnd::Diverged) => training.progress.diverged.push(index),
+            Some(EpochEnd::Losses {
+                train_loss,
+                val_loss,
+                val_accuracy,
+            }) => training.progress.losses.push(MemberLosses {
+                member: index,
+                train_loss,
+                val_loss,
+                val_accuracy,
+            }),
         }
-        optimizers.set_steps(*steps);
+    }
+    let job = training.job;
+    for group in &mut training.groups {
+        let of_group: Vec<&MemberCheckpoint<'_>> = group.stack.places().iter().map(|member| members[*member]).collect();
+        let (rows, train_len) = (of_group[0].state.rows, group.rows.train_len() as u64);
+        if of_group.iter().any(|member| member.state.rows != rows) || rows > train_len {
+            return bad("its members are not at one step of an epoch".to_owned());
+        }
+        group.row = rows as i64;
+        group.is_over = of_group.iter().any(|member| member.state.epoch_end.is_some());
+        let steps = |rows: u64| rows.div_ceil(u64::from(job.architecture.batch_size));
+        group
+            .optimizers
+            .set_steps((u64::from(epoch) * steps(train_len) + steps(rows)) as i32);
+        if rows > 0 {
+            let positions: Vec<u64> = of_group.iter().map(|member| member.state.dropout).collect();
+            group.dropout.resume_epoch(job, epoch, &positions);
+        }
+        restore_numbers(group, &of_group).map_err(EngineError::BadCheckpoint)?;
     }
     Ok(())
 }
 
-/// Fills a tensor [len, width] with the rows of the members at these places, the first `len` of them.
-fn gather(into: &Tensor, places: &[usize], rows: &[u8], width: usize) {
-    let len = into.size()[0] as usize;
-    let bytes: Vec<u8> = places[..len]
-        .iter()
-        .flat_map(|member| &rows[member * width * 4..][..width * 4])
-        .copied()
-        .collect();
-    fill(into, &bytes);
-}
-
-/// Overwrites a tensor's memory with that of floats.
-fn fill(into: &Tensor, bytes: &[u8]) {
-    let values: Vec<f32> = bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes))
-        .collect();
-    tch::no_grad(|| {
-        let values = Tensor::from_slice(&values).view(into.size().as_slice());
-        into.shallow_clone().copy_(&values);
-    });
-}
-
-/// The bytes of a tensor of floats of this shape.
-fn tensor<'a>(tensors: &SafeTensors<'a>, name: &str, shape: &[usize]) -> Result<&'a [u8], String> {
-    let tensor = tensors.tensor(name).map_err(|error| format!("{name}: {error}"))?;
-    if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
-        return Err(format!("{name} has shape {:?}, not {shape:?}", tensor.shape()));
+fn restore_numbers(group: &mut Group, members: &[&MemberCheckpoint<'_>]) -> Result<(), String> {
+    let parameters = group.stack.slice(0, group.stack.size());
+    for (place, member) in members.iter().enumerate() {
+        group.alive[place] = member.state.alive;
+        let sum = member.state.loss_sum.unwrap_or(f64::NAN);
+        let _ = group.sum.get(place as i64).fill_(sum);
+        fill(
+            &parameters,
+            place,
+            member.numbers(PARAMETERS).ok_or("it has no parameters")?,
+        )?;
+        for (name, memory) in MEMORY.into_iter().zip(group.optimizers.memory(place)) {
+            // A member without momentum remembers nothing where nobody has any, and what is multiplied by 0 among others.
+            if let (Some((tensor, place)), Some(numbers)) = (memory, member.numbers(name)) {
+                fill(tensor, place, numbers)?;
+            }
+        }
     }
-    Ok(tensor.data())
+    Ok(())
 }
 
-fn losses((member, train_loss, val_loss, val_accuracy): Losses) -> MemberLosses {
-    MemberLosses {
-        member,
-        train_loss,
-        val_loss,
-        val_accuracy,
+/// Overwrites a row of a tensor.
+fn fill(tensor: &Tensor, row: usize, numbers: &[[u8; 4]]) -> Result<(), String> {
+    let mut row = tensor.select(0, row as i64);
+    if row.numel() != numbers.len() {
+        return Err(format!("a member has {} numbers, not {}", numbers.len(), row.numel()));
     }
-}
-
-fn metrics((val_loss, best_val_loss, val_accuracy, best_val_accuracy): Metrics) -> FoldMetrics {
-    FoldMetrics {
-        val_loss,
-        best_val_loss,
-        val_accuracy,
-        best_val_accuracy,
-    }
+    let values: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    tch::no_grad(|| row.copy_(&Tensor::from_slice(&values)));
+    Ok(())
 }

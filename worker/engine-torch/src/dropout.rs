@@ -58,13 +58,12 @@ impl Dropout {
         self.streams.iter().map(Stream::position).collect()
     }
 
-    /// Goes on in an epoch from [`Self::positions`]; false if there are too many or too few.
-    pub(super) fn resume_epoch(&mut self, job: &FitJob<DeviceTable>, epoch: u32, positions: &[u64]) -> bool {
+    /// Goes on in an epoch from these positions, by place in the stack.
+    pub(super) fn resume_epoch(&mut self, job: &FitJob<DeviceTable>, epoch: u32, positions: &[u64]) {
         self.begin_epoch(job, epoch);
         for (stream, position) in self.streams.iter_mut().zip(positions) {
             stream.skip_to(*position);
         }
-        self.streams.len() == positions.len()
     }
 
     /// Factors for the inputs of a dropout layer, [stack, numbers of one member]: 0 with probability p, else 1 / (1 - p).

@@ -24,6 +24,7 @@ use trawl_domain::dataset::Samples;
 use trawl_domain::engine::EngineName;
 use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
 use trawl_domain::network::Architecture;
+use trawl_engine::checkpoint::MemberCheckpoint;
 use trawl_engine::weights::Parameter;
 use trawl_engine::{Control, Engine, EngineError, Event, FitJob, Outcome};
 
@@ -68,15 +69,17 @@ impl Engine for Torch {
     fn fit(
         &self,
         job: &FitJob<DeviceTable>,
-        checkpoint: Option<&[u8]>,
+        from: &[MemberCheckpoint<'_>],
         emit: &mut dyn FnMut(Event<'_>),
         control: &Control,
     ) -> Result<Outcome<DeviceNetworks>, EngineError> {
         fix_rounding();
         on_device(self.device, || {
             let mut training = Training::new(job, self.device)?;
-            if let Some(checkpoint) = checkpoint {
-                training.restore(checkpoint)?;
+            if !from.is_empty() {
+                checkpoint::restore(&mut training, from)?;
+            } else if job.epochs.start > 0 {
+                return Err(EngineError::BadCheckpoint("there is none".to_owned()));
             }
             training.run(emit, control)
         })

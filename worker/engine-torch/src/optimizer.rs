@@ -102,20 +102,22 @@ impl Optimizers {
         }
     }
 
-    /// Steps taken.
-    pub(super) fn steps(&self) -> i32 {
-        self.steps
-    }
-
     /// Goes on after so many steps.
     pub(super) fn set_steps(&mut self, steps: i32) {
         self.steps = steps;
     }
 
-    /// What the optimizers remember, beside the number of steps: for each of the stack's slices its first place, and up to two
-    /// tensors [len, parameters].
-    pub(super) fn memory(&self) -> impl Iterator<Item = (usize, [Option<&Tensor>; 2])> {
-        self.slices.iter().map(|slice| (slice.start as usize, slice.memory()))
+    /// What the optimizer of the member at a place remembers, beside the number of steps: up to two tensors [len, parameters], each with
+    /// the member's row.
+    pub(super) fn memory(&self, place: usize) -> [Option<(&Tensor, usize)>; 2] {
+        let place = place as i64;
+        let slice = self.slices.iter().find(|slice| place < slice.start + slice.len);
+        let memory = slice.map(|slice| {
+            slice
+                .memory()
+                .map(|tensor| Some((tensor?, (place - slice.start) as usize)))
+        });
+        memory.unwrap_or_default()
     }
 
     /// Moves all members along their gradients. Called without autograd.

@@ -206,11 +206,6 @@ impl Stack {
         self.flat.size()[0]
     }
 
-    /// Numbers of one network's row, gaps included.
-    pub(super) fn width(&self) -> i64 {
-        self.flat.size()[1]
-    }
-
     /// Where it lies.
     pub(super) fn device(&self) -> Device {
         self.flat.device()

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use tch::{Device, Kind, Tensor};
 use trawl_domain::metric::FoldMetrics;
 use trawl_domain::network::Architecture;
+use trawl_engine::checkpoint::EpochEnd;
 use trawl_engine::{
     Command, Control, EngineError, Event, FitJob, Fitted, MemberLosses, Outcome, Table as _, TestMetrics,
 };
@@ -23,6 +24,12 @@ pub(super) struct Group {
     pub(super) dropout: Dropout,
     /// By place in the stack: false once the member diverged.
     pub(super) alive: Vec<bool>,
+    /// Training rows of the epoch under way that the group has behind it.
+    pub(super) row: i64,
+    /// Sum of the losses of those rows, [stack].
+    pub(super) sum: Tensor,
+    /// True once the group has ended the epoch under way.
+    pub(super) is_over: bool,
 }
 
 /// Mean losses by place in the stack, and how many rows were right where there are classes.
@@ -35,12 +42,6 @@ struct Measured {
 pub(super) struct Progress {
     /// Epoch under way.
     pub(super) epoch: u32,
-    /// Group under way in it; those before it have ended the epoch.
-    pub(super) group: usize,
-    /// Training rows of the epoch that this group has behind it.
-    pub(super) row: i64,
-    /// Sum of the losses of those rows, [stack].
-    pub(super) sum: Tensor,
     /// Losses of the groups that have ended the epoch.
     pub(super) losses: Vec<MemberLosses>,
     /// Members of those groups that diverged in the epoch.
@@ -64,6 +65,9 @@ impl<'a> Training<'a> {
     pub(super) fn new(job: &'a FitJob<DeviceTable>, device: Device) -> Result<Self, EngineError> {
         if job.members.is_empty() {
             return Err(EngineError::BadJob("it has no members".to_owned()));
+        }
+        if job.epochs.is_empty() || job.epochs.end > job.architecture.epochs {
+            return Err(EngineError::BadJob("it has no epochs, or too many".to_owned()));
         }
         let dropouts = job.architecture.dropout_layers();
         if job
@@ -89,9 +93,6 @@ impl<'a> Training<'a> {
             .collect::<Result<Vec<_>, _>>()?;
         let progress = Progress {
             epoch: 0,
-            group: 0,
-            row: 0,
-            sum: groups[0].no_losses(),
             losses: Vec::new(),
             diverged: Vec::new(),
             metrics: vec![None; job.members.len()],
@@ -105,20 +106,19 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// Goes on from a checkpoint.
-    pub(super) fn restore(&mut self, content: &[u8]) -> Result<(), EngineError> {
-        checkpoint::restore(self, content).map_err(EngineError::BadCheckpoint)
-    }
-
     pub(super) fn run(
         mut self,
         emit: &mut dyn FnMut(Event<'_>),
         control: &Control,
     ) -> Result<Outcome<DeviceNetworks>, EngineError> {
-        while self.progress.epoch < self.job.architecture.epochs && self.groups.iter().any(Group::lives) {
+        while self.progress.epoch < self.job.epochs.end && self.lives() {
             if self.epoch(emit, control)?.is_break() {
                 return Ok(Outcome::Interrupted);
             }
+        }
+        if self.progress.epoch < self.job.architecture.epochs && self.lives() {
+            self.tell_checkpoint(emit)?;
+            return Ok(Outcome::Paused);
         }
         let test = self.test(&control.without_commands());
         let mut alive = vec![false; self.job.members.len()];
@@ -139,13 +139,19 @@ impl<'a> Training<'a> {
         }))
     }
 
+    /// True while a member has not diverged.
+    fn lives(&self) -> bool {
+        self.groups.iter().any(Group::lives)
+    }
+
     /// What is left of the epoch under way.
     fn epoch(&mut self, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
-        while self.progress.group < self.groups.len() {
-            if self.groups[self.progress.group].lives() && self.epoch_of_group(emit, control)?.is_break() {
+        for group in 0..self.groups.len() {
+            let is_left = !self.groups[group].is_over && self.groups[group].lives();
+            if is_left && self.epoch_of_group(group, emit, control)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            self.begin_group(self.progress.group + 1);
+            self.groups[group].is_over = true;
         }
         let progress = &mut self.progress;
         progress.losses.sort_by_key(|losses: &MemberLosses| losses.member);
@@ -158,53 +164,42 @@ impl<'a> Training<'a> {
         progress.losses.clear();
         progress.diverged.clear();
         progress.epoch += 1;
-        self.begin_group(0);
+        self.groups.iter_mut().for_each(Group::begin_epoch);
         Ok(ControlFlow::Continue(()))
     }
 
-    fn begin_group(&mut self, group: usize) {
-        self.progress.group = group;
-        self.progress.row = 0;
-        if let Some(group) = self.groups.get(group) {
-            self.progress.sum = group.no_losses();
-        }
-    }
-
-    /// What is left of the epoch for the group under way: steps over its training rows, then validation.
-    fn epoch_of_group(&mut self, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
-        if self.train_rows(emit, control)?.is_break() {
+    /// What is left of the epoch for a group: steps over its training rows, then validation.
+    fn epoch_of_group(&mut self, group: usize, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
+        if self.train_rows(group, emit, control)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        let Some(validation) = self.validate(control) else {
+        let Some(validation) = self.validate(&self.groups[group], control) else {
             return self.obey(emit, control);
         };
-        let progress = &mut self.progress;
-        let group = &mut self.groups[progress.group];
-        let train = to_vec(&(&progress.sum / group.rows.train_len() as f64));
-        group.judge(&train, validation.as_ref(), progress);
+        self.groups[group].judge(validation.as_ref(), &mut self.progress);
         Ok(ControlFlow::Continue(()))
     }
 
-    fn train_rows(&mut self, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
+    fn train_rows(&mut self, group: usize, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
         let (job, epoch) = (self.job, self.progress.epoch);
-        let group = &mut self.groups[self.progress.group];
-        let train_len = group.rows.train_len();
-        let order = group.rows.epoch_order(job, &group.stack, epoch, self.device);
-        if self.progress.row == 0 {
-            group.dropout.begin_epoch(job, epoch);
+        let of_group = &mut self.groups[group];
+        let train_len = of_group.rows.train_len();
+        let order = of_group.rows.epoch_order(job, &of_group.stack, epoch, self.device);
+        if of_group.row == 0 {
+            of_group.dropout.begin_epoch(job, epoch);
         }
         let batch_size = i64::from(job.architecture.batch_size);
-        while self.progress.row < train_len {
+        while self.groups[group].row < train_len {
             if self.obey(emit, control)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            let progress = &mut self.progress;
-            let len = batch_size.min(train_len - progress.row);
-            let (features, targets) = job.data.gather(&order.piece(progress.row, len));
-            let losses = self.groups[progress.group].step(&job.architecture, &features, &targets);
+            let group = &mut self.groups[group];
+            let len = batch_size.min(train_len - group.row);
+            let (features, targets) = job.data.gather(&order.piece(group.row, len));
+            let losses = group.step(&job.architecture, &features, &targets);
             // Weighted by its rows: the last batch may be smaller.
-            progress.sum += losses * len as f64;
-            progress.row += len;
+            group.sum += losses * len as f64;
+            group.row += len;
         }
         Ok(ControlFlow::Continue(()))
     }
@@ -213,10 +208,7 @@ impl<'a> Training<'a> {
     fn obey(&self, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
         let command = control.next_command();
         if matches!(command, Command::Checkpoint | Command::Drain) {
-            emit(Event::Checkpoint {
-                epochs: self.progress.epoch,
-                content: checkpoint::write(self)?,
-            });
+            self.tell_checkpoint(emit)?;
         }
         Ok(match command {
             Command::Continue | Command::Checkpoint => ControlFlow::Continue(()),
@@ -224,10 +216,16 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// The validation losses of the group under way by place in its stack. `Some(None)` where no rows validate, `None` if
-    /// interrupted.
-    fn validate(&self, control: &Control) -> Option<Option<Measured>> {
-        let group = &self.groups[self.progress.group];
+    fn tell_checkpoint(&self, emit: &mut dyn FnMut(Event<'_>)) -> Result<(), EngineError> {
+        emit(Event::Checkpoint {
+            epochs: self.progress.epoch,
+            content: checkpoint::write(self)?,
+        });
+        Ok(())
+    }
+
+    /// The validation losses of a group by place in its stack. `Some(None)` where no rows validate, `None` if interrupted.
+    fn validate(&self, group: &Group, control: &Control) -> Option<Option<Measured>> {
         let Some(order) = group.rows.validation() else {
             return Some(None);
         };
@@ -307,6 +305,9 @@ impl Group {
             optimizers: Optimizers::new(&stack, job, device),
             dropout: Dropout::new(&stack, job, device),
             alive: vec![true; members.len()],
+            row: 0,
+            sum: no_losses(&stack),
+            is_over: false,
             stack,
         })
     }
@@ -316,9 +317,10 @@ impl Group {
         self.alive.contains(&true)
     }
 
-    /// Losses before the first step of an epoch, [stack].
-    pub(super) fn no_losses(&self) -> Tensor {
-        Tensor::zeros([self.stack.size()], (Kind::Float, self.stack.device()))
+    fn begin_epoch(&mut self) {
+        self.row = 0;
+        self.sum = no_losses(&self.stack);
+        self.is_over = false;
     }
 
     /// One step of all optimizers. Returns the losses before it, [stack].
@@ -332,7 +334,8 @@ impl Group {
     }
 
     /// Tells losses from divergence.
-    fn judge(&mut self, train: &[f32], validation: Option<&Measured>, progress: &mut Progress) {
+    fn judge(&mut self, validation: Option<&Measured>, progress: &mut Progress) {
+        let train = to_vec(&(&self.sum / self.rows.train_len() as f64));
         for place in (0..self.alive.len())
             .filter(|place| self.alive[*place])
             .collect::<Vec<_>>()
@@ -358,7 +361,25 @@ impl Group {
     }
 }
 
+/// Losses before the first step of an epoch, [stack].
+fn no_losses(stack: &Stack) -> Tensor {
+    Tensor::zeros([stack.size()], (Kind::Float, stack.device()))
+}
+
 impl Progress {
+    /// How the epoch under way ended for a member, if it did.
+    pub(super) fn epoch_end(&self, member: usize) -> Option<EpochEnd> {
+        if self.diverged.contains(&member) {
+            return Some(EpochEnd::Diverged);
+        }
+        let losses = self.losses.iter().find(|losses| losses.member == member)?;
+        Some(EpochEnd::Losses {
+            train_loss: losses.train_loss,
+            val_loss: losses.val_loss,
+            val_accuracy: losses.val_accuracy,
+        })
+    }
+
     /// Takes the metrics of a member's epoch.
     fn note(&mut self, losses: &MemberLosses) {
         let Some(val_loss) = losses.val_loss else { return };

@@ -1,172 +1,34 @@
 //! What checkpoints promise: training that stopped at any step goes on from there as if it had never stopped, to the last bit.
 
 mod device;
+mod jobs;
 
-use device::device;
 use safetensors::SafeTensors;
-use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
-use trawl_domain::job::JobMember;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::Loss;
-use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Seed};
-use trawl_engine::{Control, Engine as _, EngineError, Event, FitJob, Fitted, Networks as _, Outcome};
-use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
+use trawl_domain::seed::Owner;
+use trawl_engine::checkpoint::read;
+use trawl_engine::{Control, EngineError, FitJob, Fitted, Networks as _, Outcome};
+use trawl_engine_torch::{DeviceNetworks, DeviceTable};
 
-const TANH: Layer = Layer::Activation(Activation::Tanh);
-const ROWS: u32 = 40;
-const SIDE: u32 = 6;
+use jobs::{Told, apart, members, refused, together};
 
-fn member(trial: u32, fold: u32, optimizer: Optimizer, momentum: f64, dropout: f64) -> JobMember {
-    JobMember {
-        owner: Owner::Trial(trial),
-        fold,
-        hyperparameters: Hyperparameters {
-            optimizer,
-            learning_rate: 0.01,
-            l2: 1e-3,
-            momentum,
-            weight_decay: 0.0,
-            dropout: vec![dropout],
-        },
-    }
-}
-
-/// All optimizers, with and without momentum and dropout; and one member that diverges.
-fn members() -> Vec<JobMember> {
-    let mut members = vec![
-        member(0, 0, Optimizer::Rmsprop, 0.0, 0.1),
-        member(0, 1, Optimizer::Rmsprop, 0.0, 0.0),
-        member(1, 0, Optimizer::Adam, 0.0, 0.2),
-        member(2, 1, Optimizer::Sgd, 0.9, 0.3),
-        member(3, 0, Optimizer::Sgd, 0.0, 0.0),
-    ];
-    let mut lost = member(4, 1, Optimizer::Sgd, 0.9, 0.0);
-    lost.hyperparameters.learning_rate = 1e9;
-    members.push(lost);
-    members
-}
-
-fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<JobMember>) -> FitJob<DeviceTable> {
-    let values: Vec<f32> = (0..u64::from(ROWS) * shape.len())
-        .map(|place| (place * 37 % 101) as f32 / 101.0 - 0.5)
-        .collect();
-    let targets = match loss.target_kind() {
-        TargetKind::Number => Targets::Numbers((0..ROWS).map(|row| (row as f32 / 7.0).sin()).collect()),
-        TargetKind::Class => Targets::Classes {
-            labels: (0..ROWS).map(|row| row * 7 % 3).collect(),
-            names: ["a", "b", "c"].map(str::to_owned).to_vec(),
-        },
-    };
-    let samples = Samples {
-        rows: ROWS,
-        shape,
-        features: Features::Floats(values),
-        targets: Some(targets),
-    };
-    FitJob {
-        seed: Seed(11),
-        architecture: Architecture {
-            input: shape,
-            layers,
-            loss,
-            // 20 training rows: the last batch of an epoch is smaller than the others.
-            batch_size: 8,
-            epochs: 3,
-        },
-        split: Split::Validation(Validation::KFold(2)),
-        members,
-        data: Torch::new(device()).load(&samples).expect("samples on the device"),
-        test: None,
-    }
-}
-
-/// Members that train as one stack.
-fn together() -> FitJob<DeviceTable> {
-    let layers = vec![
-        Layer::Linear { units: 5 },
-        TANH,
-        Layer::Dropout,
-        Layer::Linear { units: 1 },
-    ];
-    let job = job(layers, Loss::Mse, SampleShape::Vector(2), members());
-    assert!(Torch::new(device()).trains_together(&job.architecture));
-    job
-}
-
-/// Members that take turns within each epoch.
-fn apart() -> FitJob<DeviceTable> {
-    let conv = Conv2d {
-        filters: 2,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-    };
-    let layers = vec![
-        Layer::Conv2d(conv),
-        TANH,
-        Layer::Flatten,
-        Layer::Dropout,
-        Layer::Linear { units: 3 },
-    ];
-    let shape = SampleShape::Image {
-        channels: 1,
-        height: SIDE,
-        width: SIDE,
-    };
-    let job = job(layers, Loss::CrossEntropy, shape, members());
-    assert!(!Torch::new(device()).trains_together(&job.architecture));
-    job
-}
-
-/// What training told.
-#[derive(Clone, Debug, PartialEq)]
-enum Told {
-    /// An epoch, its losses as bits by member, and who diverged.
-    Epoch(u32, Vec<(usize, u64, Option<u64>, Option<u64>)>, Vec<usize>),
-    /// Epochs that were over, and the checkpoint.
-    Checkpoint(u32, Vec<u8>),
-}
-
-fn told(event: Event<'_>) -> Told {
-    match event {
-        Event::Epoch {
-            epoch,
-            losses,
-            diverged,
-        } => {
-            let bits = losses.iter().map(|losses| {
-                (
-                    losses.member,
-                    losses.train_loss.to_bits(),
-                    losses.val_loss.map(f64::to_bits),
-                    losses.val_accuracy.map(f64::to_bits),
-                )
-            });
-            Told::Epoch(epoch, bits.collect(), diverged.to_vec())
-        }
-        Event::Checkpoint { epochs, content } => Told::Checkpoint(epochs, content),
-    }
-}
-
-/// Trains from the beginning or from a checkpoint; `hear` may command something at every event.
+/// Trains from the beginning or from a file of checkpoints; nothing comes of a job that is interrupted.
 fn hear(
     job: &FitJob<DeviceTable>,
     checkpoint: Option<&[u8]>,
     control: &Control,
-    mut hear: impl FnMut(&Told),
+    hear: impl FnMut(&Told),
 ) -> (Vec<Told>, Option<Fitted<DeviceNetworks>>) {
-    let mut all = Vec::new();
-    let mut emit = |event: Event<'_>| {
-        all.push(told(event));
-        hear(all.last().expect("was just told"));
-    };
-    let outcome = Torch::new(device()).fit(job, checkpoint, &mut emit, control);
-    match outcome.expect("trains") {
-        Outcome::Finished(trained) => (all, Some(trained)),
-        Outcome::Interrupted => (all, None),
+    let from = checkpoint
+        .map(|file| read(file).expect("a checkpoint"))
+        .unwrap_or_default();
+    match jobs::hear(job, &from, control, hear) {
+        (all, Outcome::Finished(trained)) => (all, Some(trained)),
+        (all, Outcome::Interrupted) => (all, None),
+        (_, Outcome::Paused) => panic!("its epochs are all"),
     }
 }
 
@@ -216,19 +78,19 @@ fn goes_on_from_every_step(job: &FitJob<DeviceTable>, steps: usize) {
 #[test]
 fn a_stack_goes_on_from_every_step() {
     // 3 epochs of 3 steps.
-    goes_on_from_every_step(&together(), 9);
+    goes_on_from_every_step(&together(members()), 9);
 }
 
 #[test]
 fn members_that_take_turns_go_on_from_every_step() {
     // The member that diverges does so in the second epoch, and has no third.
-    goes_on_from_every_step(&apart(), 3 * (6 + 6 + 5));
+    goes_on_from_every_step(&apart(members()), 3 * (6 + 6 + 5));
 }
 
 /// Leaves at each step once, and goes on from there until the end.
 #[test]
 fn a_job_that_is_always_interrupted_comes_to_its_end() {
-    for job in [together(), apart()] {
+    for job in [together(members()), apart(members())] {
         let (undisturbed, end) = hear(&job, None, &Control::new(), |_| ());
         let mut checkpoint: Option<Vec<u8>> = None;
         let mut heard = Vec::new();
@@ -256,7 +118,7 @@ fn a_job_that_is_always_interrupted_comes_to_its_end() {
 
 #[test]
 fn a_lost_lease_leaves_no_checkpoint() {
-    let job = together();
+    let job = together(members());
     let control = Control::new();
     control.drain();
     control.stop();
@@ -267,40 +129,85 @@ fn a_lost_lease_leaves_no_checkpoint() {
 
 #[test]
 fn what_is_no_checkpoint_of_the_job_is_refused_before_anything_is_told() {
-    let job = together();
+    let job = together(members());
     let control = Control::new();
     control.drain();
     let (told, _) = hear(&job, None, &control, |_| ());
     let [Told::Checkpoint(0, content)] = told.as_slice() else {
         panic!("a checkpoint before the first step")
     };
-    let refused = |job: &FitJob<DeviceTable>, content: &[u8]| {
-        let mut emit = |event: Event<'_>| panic!("told {event:?}");
-        match Torch::new(device()).fit(job, Some(content), &mut emit, &Control::new()) {
-            Err(EngineError::BadCheckpoint(reason)) => reason,
-            other => panic!("{other:?}"),
-        }
-    };
-    let mut other = together();
+    let from = read(content).expect("a checkpoint");
+    let mut other = together(members());
     other.members[0].hyperparameters.learning_rate = 0.02;
-    assert_eq!(refused(&other, content), "it is of another job");
-    let mut longer = together();
+    assert_eq!(refused(&other, &from), "it has nothing of member 0");
+    let mut longer = together(members());
     longer.architecture.epochs = 4;
-    assert_eq!(refused(&longer, content), "it is of another job");
+    longer.epochs = 0..4;
+    assert_eq!(refused(&longer, &from), "it has nothing of member 0");
+    let torn = |content: &[u8]| match read(content) {
+        Err(EngineError::BadCheckpoint(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
     for len in [0, 7, 100, content.len() - 1] {
-        refused(&job, &content[..len]);
+        torn(&content[..len]);
     }
-    let weights = hear(&job, None, &Control::new(), |_| ())
-        .1
-        .expect("ends")
-        .networks
-        .weights(0)
-        .expect("weights");
-    assert_eq!(refused(&job, &weights), "it has no head");
-    // Tensors by member: whoever reads the file finds each as it was trained.
+    let trained = hear(&job, None, &Control::new(), |_| ()).1.expect("ends");
+    assert_eq!(torn(&trained.networks.weights(0).expect("weights")), "it has no head");
+    // A section a member: whoever reads the file finds each as it was trained.
     let tensors = SafeTensors::deserialize(content).expect("safetensors");
-    let shape = |name: &str| tensors.tensor(name).expect("a tensor").shape().to_vec();
-    assert_eq!(shape("parameters")[0], job.members.len());
-    assert_eq!(shape("first"), shape("parameters"));
-    assert_eq!(shape("second"), shape("parameters"));
+    for (section, member) in from.iter().enumerate() {
+        let len = |name: &str| {
+            tensors
+                .tensor(&format!("{section}.{name}"))
+                .ok()
+                .map(|tensor| tensor.shape()[0])
+        };
+        let found = ["parameters", "first", "second"].map(|name| member.numbers(name).map(<[_]>::len));
+        assert_eq!(found, ["parameters", "first", "second"].map(len));
+        assert!(found[0].is_some());
+    }
+}
+
+#[test]
+fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothing_else() {
+    let named = |change: &dyn Fn(&mut FitJob<DeviceTable>)| {
+        let mut job = together(members());
+        change(&mut job);
+        let control = Control::new();
+        control.drain();
+        let (told, _) = hear(&job, None, &control, |_| ());
+        let [Told::Checkpoint(0, content)] = told.as_slice() else {
+            panic!("a checkpoint before the first step")
+        };
+        read(content).expect("a checkpoint")[0].state.identity.clone()
+    };
+    let hyperparameters = |change: fn(&mut Hyperparameters)| {
+        named(&|job: &mut FitJob<DeviceTable>| change(&mut job.members[0].hyperparameters))
+    };
+    let name = named(&|_| ());
+    let mut others = vec![
+        named(&|job| job.seed.0 += 1),
+        named(&|job| job.architecture.layers[1] = Layer::Activation(Activation::Relu)),
+        named(&|job| job.architecture.loss = Loss::Huber),
+        named(&|job| job.architecture.batch_size += 1),
+        named(&|job| job.architecture.epochs += 1),
+        named(&|job| job.split = Split::Validation(Validation::Holdout(0.5))),
+        named(&|job| job.members[0].owner = Owner::Refit(0)),
+        named(&|job| job.members[0].owner = Owner::Trial(7)),
+        named(&|job| job.members[0].fold = 1),
+        hyperparameters(|own| own.optimizer = Optimizer::Adam),
+        hyperparameters(|own| own.learning_rate *= 2.0),
+        hyperparameters(|own| own.l2 *= 2.0),
+        hyperparameters(|own| own.momentum = 0.5),
+        hyperparameters(|own| own.weight_decay = 0.5),
+        hyperparameters(|own| own.dropout = vec![0.5]),
+    ];
+    others.push(name.clone());
+    let len = others.len();
+    others.sort();
+    others.dedup();
+    assert_eq!(others.len(), len);
+    assert_eq!(named(&|job| job.members.truncate(1)), name);
+    assert_eq!(named(&|job| job.members.swap(1, 3)), name);
+    assert_eq!(named(&|job| job.epochs = 0..1), name);
 }

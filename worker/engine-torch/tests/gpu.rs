@@ -52,11 +52,11 @@ fn run(job: &FitJob<DeviceTable>, device: Device) -> (Vec<(f64, f64)>, Fitted<De
         );
     };
     match Torch::new(device)
-        .fit(job, None, &mut emit, &Control::new())
+        .fit(job, &[], &mut emit, &Control::new())
         .expect("trains")
     {
         Outcome::Finished(trained) => (all, trained),
-        Outcome::Interrupted => panic!("nobody interrupted"),
+        Outcome::Paused | Outcome::Interrupted => panic!("nobody interrupted"),
     }
 }
 
@@ -69,6 +69,7 @@ fn table_job(activation: Activation, device: Device) -> FitJob<DeviceTable> {
 fn short_cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
     let mut job = reference::cnn_job(network, device);
     job.architecture.epochs = CNN_EPOCHS;
+    job.epochs = 0..CNN_EPOCHS;
     job
 }
 
@@ -144,6 +145,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
                 dropout: Vec::new(),
             },
         }],
+        epochs: 0..1,
         data: Torch::new(device).load(&samples).expect("samples on the device"),
         test: None,
     }
@@ -153,7 +155,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
 fn a_job_that_needs_more_memory_than_there_is_ends_alone() {
     let Some(gpu) = gpu() else { return };
     // One activation: 2^15 rows x 2^23 units x 4 bytes, a terabyte.
-    let ended = Torch::new(gpu).fit(&wide(1 << 23, gpu), None, &mut |_| {}, &Control::new());
+    let ended = Torch::new(gpu).fit(&wide(1 << 23, gpu), &[], &mut |_| {}, &Control::new());
     match ended {
         Err(EngineError::OutOfMemory(text)) => assert!(text.contains("memory"), "{text}"),
         other => panic!("{other:?}"),

@@ -25,13 +25,13 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
     };
     let (_, batch_size, epochs) = reference::VARIANTS[1];
     let job = reference::job(Activation::Tanh, batch_size, epochs, device);
-    assert!(Torch::new(device).fit(&job, None, &mut |_| {}, &Control::new()).is_ok());
+    assert!(Torch::new(device).fit(&job, &[], &mut |_| {}, &Control::new()).is_ok());
 
     // Jobs that fail on a GPU that works: their rows are elsewhere.
     let images = reference::Images::ALL.map(|network| (network.name(), reference::cnn_job(network, Device::Cpu)));
     let tables = reference::LOSSES.map(|loss| (loss.as_str(), reference::loss_job(loss, Device::Cpu)));
     for (name, elsewhere) in images.into_iter().chain(tables) {
-        let ended = Torch::new(device).fit(&elsewhere, None, &mut |_| {}, &Control::new());
+        let ended = Torch::new(device).fit(&elsewhere, &[], &mut |_| {}, &Control::new());
         assert!(matches!(ended, Err(EngineError::Failed(_))), "{name}: {ended:?}");
     }
 
@@ -40,6 +40,6 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
     let table = Tensor::zeros([4], (Kind::Float, device));
     let read = catch_unwind(AssertUnwindSafe(|| table.index_select(0, &row).to_device(Device::Cpu)));
     assert!(read.is_err());
-    let ended = Torch::new(device).fit(&job, None, &mut |_| {}, &Control::new());
+    let ended = Torch::new(device).fit(&job, &[], &mut |_| {}, &Control::new());
     assert!(matches!(ended, Err(EngineError::DeviceLost(_))), "{ended:?}");
 }

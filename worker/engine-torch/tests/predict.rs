@@ -44,12 +44,13 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
                 dropout: dropout.clone(),
             },
         }],
+        epochs: 0..architecture.epochs,
         data: Torch::new(Device::Cpu).load(samples).expect("samples on the device"),
         test: None,
         architecture,
     };
     let outcome = Torch::new(Device::Cpu)
-        .fit(&job, None, &mut |_| {}, &Control::new())
+        .fit(&job, &[], &mut |_| {}, &Control::new())
         .expect("it trains");
     let Outcome::Finished(trained) = outcome else {
         panic!("nobody interrupted it")

@@ -35,7 +35,7 @@ fn compare(job: &FitJob<DeviceTable>, expected: &Value, tolerance: f64, run: &st
         seen.push(losses.to_vec());
     };
     let outcome = Torch::new(Device::Cpu)
-        .fit(job, None, &mut emit, &Control::new())
+        .fit(job, &[], &mut emit, &Control::new())
         .expect("trains");
     assert!(matches!(outcome, Outcome::Finished(_)));
     assert_eq!(seen.len(), job.architecture.epochs as usize);
@@ -114,7 +114,7 @@ fn a_member_of_a_network_of_means_is_the_same_alone() {
             }
         };
         Torch::new(Device::Cpu)
-            .fit(job, None, &mut emit, &Control::new())
+            .fit(job, &[], &mut emit, &Control::new())
             .expect("trains");
         seen
     };

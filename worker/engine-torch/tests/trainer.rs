@@ -74,6 +74,7 @@ fn job(layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob<DeviceTable> {
         },
         split: FIVE_FOLDS,
         members,
+        epochs: 0..4,
         data: table(0.0),
         test: None,
     }
@@ -169,6 +170,7 @@ fn a_member_that_diverges_leaves_alone() {
 fn an_control_stops_before_the_next_epoch() {
     let mut job = job(layers(&[10], Activation::Relu), vec![member(0, 1)]);
     job.architecture.epochs = 1000;
+    job.epochs = 0..1000;
     let control = Control::new();
     let mut epochs = Vec::new();
     let mut emit = |event: Event<'_>| {
@@ -179,7 +181,7 @@ fn an_control_stops_before_the_next_epoch() {
         }
     };
     let outcome = Torch::new(device())
-        .fit(&job, None, &mut emit, &control)
+        .fit(&job, &[], &mut emit, &control)
         .expect("is stopped");
     assert!(matches!(outcome, Outcome::Interrupted));
     assert_eq!(epochs, [0, 1, 2]);
@@ -265,7 +267,7 @@ fn dropout_is_each_members_own() {
 }
 
 fn error_of(job: &FitJob<DeviceTable>) -> EngineError {
-    let outcome = Torch::new(device()).fit(job, None, &mut |_| panic!("nothing is trained"), &Control::new());
+    let outcome = Torch::new(device()).fit(job, &[], &mut |_| panic!("nothing is trained"), &Control::new());
     outcome.expect_err("does not fit together")
 }
 
@@ -292,7 +294,7 @@ fn a_panic_while_training_ends_the_job_and_not_the_thread() {
         told += 1;
         assert!(told < 2, "the second epoch is too much");
     };
-    let ended = Torch::new(device()).fit(&job, None, &mut emit, &Control::new());
+    let ended = Torch::new(device()).fit(&job, &[], &mut emit, &Control::new());
     match ended {
         Err(EngineError::Failed(error)) => assert!(error.contains("the second epoch is too much"), "{error}"),
         other => panic!("{other:?}"),

@@ -5,6 +5,7 @@
 //! [`predict`], which answers for new rows with what a refit left. None of it knows a network, a coordinator or a database.
 
 pub mod analysis;
+pub mod checkpoint;
 mod control;
 mod network_file;
 pub mod predict;
@@ -21,6 +22,7 @@ use trawl_domain::metric::FoldMetrics;
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::Seed;
 
+use checkpoint::MemberCheckpoint;
 pub use control::{Command, Control};
 use weights::Parameter;
 
@@ -47,16 +49,19 @@ pub trait Engine: Debug + Send + Sync + 'static {
     /// the same but for rounding.
     fn trains_together(&self, architecture: &Architecture) -> bool;
 
-    /// Trains all members of a job, from a checkpoint on or else from the beginning: on one type of device as if training had never
-    /// stopped, to the last bit. `emit` may wait: training waits with it.
+    /// Trains all members of a job, from their checkpoints on, or from the beginning where there are none: on one type of device as if
+    /// training had never stopped, to the last bit, which includes what it tells from there on. `from` may be from several files of
+    /// several jobs, in any order, and have other members too; those of the job have to be at one position, which is the end of an
+    /// epoch where they come from different jobs. `emit` may wait: training waits with it.
     ///
     /// # Errors
     /// Memory ran short, the job does not fit together, or the engine failed; [`EngineError::BadCheckpoint`] before anything was
-    /// trained or told. A loss that is not finite is no error.
+    /// trained or told, if a member has no checkpoint in `from` or the members are not at one position. A loss that is not finite is
+    /// no error.
     fn fit(
         &self,
         job: &FitJob<Self::Table>,
-        checkpoint: Option<&[u8]>,
+        from: &[MemberCheckpoint<'_>],
         emit: &mut dyn FnMut(Event<'_>),
         control: &Control,
     ) -> Result<Outcome<Self::Networks>, EngineError>;
@@ -149,6 +154,9 @@ pub struct FitJob<T> {
     pub split: Split,
     /// The folds: at least one, all with as many training rows.
     pub members: Vec<JobMember>,
+    /// The epochs that are trained, of those that the architecture has: the members come from checkpoints unless that begins with 0,
+    /// and training pauses before its end.
+    pub epochs: Range<u32>,
     /// The rows that train and validate.
     pub data: T,
     /// The rows that are looked at once, at the end; without targets they measure nothing.
@@ -180,11 +188,11 @@ pub enum Event<'a> {
         /// Members whose loss in this epoch was not finite, ascending: this was their last.
         diverged: &'a [usize],
     },
-    /// All that has to be known to go on from here, because [`Control`] asked for it.
+    /// All that has to be known to go on from here: [`Control`] asked for it, or training pauses.
     Checkpoint {
         /// Epochs that are over: everything told of them came before.
         epochs: u32,
-        /// A safetensors file.
+        /// A file with the checkpoints of all members, as [`checkpoint::read`] takes it.
         content: Vec<u8>,
     },
 }
@@ -194,6 +202,8 @@ pub enum Event<'a> {
 pub enum Outcome<N> {
     /// All members came to their end.
     Finished(Fitted<N>),
+    /// All members came to the end of the job's epochs and not of the architecture's; its last event was a checkpoint.
+    Paused,
     /// It was told to stop.
     Interrupted,
 }
@@ -238,7 +248,7 @@ pub enum EngineError {
     /// The job does not fit together.
     #[error("the job does not fit together: {0}")]
     BadJob(String),
-    /// The checkpoint is broken, or that of another job or another version.
+    /// The checkpoint is broken, or that of other members or another version.
     #[error("the checkpoint is of no use: {0}")]
     BadCheckpoint(String),
     /// What computes failed.

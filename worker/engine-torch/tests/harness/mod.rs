@@ -45,7 +45,7 @@ pub(crate) fn run(job: &FitJob<DeviceTable>) -> Ran {
         gone.extend(diverged.iter().map(|member| (epoch, *member)));
     };
     let outcome = Torch::new(device())
-        .fit(job, None, &mut emit, &Control::new())
+        .fit(job, &[], &mut emit, &Control::new())
         .expect("trains");
     let Outcome::Finished(trained) = outcome else {
         panic!("nobody interrupted")

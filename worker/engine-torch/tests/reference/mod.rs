@@ -109,6 +109,7 @@ fn table_job(
         },
         split: Split::Validation(Validation::KFold(5)),
         members,
+        epochs: 0..epochs,
         data: Torch::new(device)
             .load(&Samples {
                 rows: ROWS,
@@ -230,6 +231,7 @@ pub(crate) fn cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
         },
         split: Split::Validation(Validation::KFold(5)),
         members: cnn_members(),
+        epochs: 0..CNN_EPOCHS,
         data: Torch::new(device)
             .load(&Samples {
                 rows: IMAGES,
