@@ -182,6 +182,9 @@ impl<T: Training> Run<T> {
         if trained.leaves_artifacts() {
             let limit = training.progress_limit();
             put_refit_artifacts(agent, lease, limit, trained, self.control.clone()).await?;
+        } else {
+            // What its networks take on the device is for the next job.
+            drop(trained);
         }
         let request = v1::FinishJobRequest {
             lease: Some(lease.clone()),
