@@ -237,11 +237,10 @@ CREATE TABLE trawl_store.folds (
         CHECK (state IN ('queued', 'running', 'completed', 'pruned', 'failed', 'cancelled')),
     epochs            integer NOT NULL DEFAULT 0,
     train_loss        double precision,
-    val_loss          double precision,
-    val_accuracy      double precision CHECK (val_accuracy BETWEEN 0 AND 1),
+    metrics           text[] NOT NULL DEFAULT '{}',
+    last_values       double precision[] NOT NULL DEFAULT '{}' CHECK (NOT last_values && '{NaN, Infinity, -Infinity}'),
+    best_values       double precision[] NOT NULL DEFAULT '{}' CHECK (NOT best_values && '{NaN, Infinity, -Infinity}'),
     best_epoch        integer,
-    best_val_loss     double precision,
-    best_val_accuracy double precision CHECK (best_val_accuracy BETWEEN 0 AND 1),
     diverged_epoch    integer CHECK (diverged_epoch >= 0),
     error             text,
     CONSTRAINT folds_of_trial_or_refit CHECK ((trial IS NULL) <> (refit IS NULL)),
@@ -264,11 +263,10 @@ COMMENT ON COLUMN trawl_store.folds.member IS 'Its place among the job''s member
 COMMENT ON COLUMN trawl_store.folds.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.folds.epochs IS 'Number of epochs that were reported when its job ended.';
 COMMENT ON COLUMN trawl_store.folds.train_loss IS 'Mean training loss of the last epoch.';
-COMMENT ON COLUMN trawl_store.folds.val_loss IS 'Validation loss after the last epoch.';
-COMMENT ON COLUMN trawl_store.folds.val_accuracy IS 'Validation accuracy after the last epoch; null without classes.';
+COMMENT ON COLUMN trawl_store.folds.metrics IS 'Names of the metrics on the validation rows.';
+COMMENT ON COLUMN trawl_store.folds.last_values IS 'Their values after the last epoch.';
+COMMENT ON COLUMN trawl_store.folds.best_values IS 'The best value of each of any epoch.';
 COMMENT ON COLUMN trawl_store.folds.best_epoch IS 'The epoch with the lowest validation loss, from 0.';
-COMMENT ON COLUMN trawl_store.folds.best_val_loss IS 'Validation loss of that epoch.';
-COMMENT ON COLUMN trawl_store.folds.best_val_accuracy IS 'Highest validation accuracy of any epoch; null without classes.';
 COMMENT ON COLUMN trawl_store.folds.diverged_epoch IS 'The epoch that it diverged in, from 0; null if it did not.';
 COMMENT ON COLUMN trawl_store.folds.error IS 'Why it failed; diverged for a loss that is not finite.';
 

@@ -85,9 +85,22 @@ COMMENT ON COLUMN trawl.best_trials.value_std IS 'Sample standard deviation over
 COMMENT ON COLUMN trawl.best_trials.params IS 'The searched parameters by name.';
 
 
+-- Metrics by name, without those that have no value.
+CREATE FUNCTION trawl_store.named(metrics text[], metric_values double precision[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT COALESCE(jsonb_object_agg(metric, value) FILTER (WHERE value IS NOT NULL), '{}')
+        FROM unnest(metrics, metric_values) AS named (metric, value));
+
+
 CREATE VIEW trawl.fold_metrics AS
-SELECT s.name AS study, f.study_id, f.trial, f.fold, f.state, f.epochs, f.train_loss, f.val_loss,
-       f.val_accuracy, f.best_epoch, f.best_val_loss, f.best_val_accuracy
+SELECT s.name AS study, f.study_id, f.trial, f.fold, f.state, f.epochs, f.train_loss,
+       f.last_values[array_position(f.metrics, 'val_loss')] AS val_loss,
+       f.last_values[array_position(f.metrics, 'val_accuracy')] AS val_accuracy,
+       f.best_epoch,
+       f.best_values[array_position(f.metrics, 'val_loss')] AS best_val_loss,
+       f.best_values[array_position(f.metrics, 'val_accuracy')] AS best_val_accuracy,
+       trawl_store.named(f.metrics, f.last_values) AS metrics,
+       trawl_store.named(f.metrics, f.best_values) AS best_metrics
 FROM trawl_store.folds f
 JOIN trawl_store.studies s USING (study_id)
 WHERE f.trial IS NOT NULL AND s.deleted_at IS NULL;
@@ -104,6 +117,8 @@ COMMENT ON COLUMN trawl.fold_metrics.val_accuracy IS 'Validation accuracy after 
 COMMENT ON COLUMN trawl.fold_metrics.best_epoch IS 'The epoch with the lowest validation loss, from 0.';
 COMMENT ON COLUMN trawl.fold_metrics.best_val_loss IS 'Validation loss of that epoch.';
 COMMENT ON COLUMN trawl.fold_metrics.best_val_accuracy IS 'Highest validation accuracy of any epoch; null without classes.';
+COMMENT ON COLUMN trawl.fold_metrics.metrics IS 'All metrics on the validation rows after the last epoch, by name.';
+COMMENT ON COLUMN trawl.fold_metrics.best_metrics IS 'The best value of each of any epoch, by name.';
 
 
 -- The values of one metric, epoch by epoch, among those of several.
@@ -119,9 +134,9 @@ CREATE VIEW trawl_store.epochs AS
 SELECT f.fold_id, f.study_id, f.trial, f.refit, f.fold, f.job_id,
        chunk.first_epoch AS chunk_first, chunk.first_epoch + cardinality(chunk.train_loss) AS chunk_end,
        chunk.first_epoch + of_epoch.place::integer - 1 AS epoch, of_epoch.train_loss, of_epoch.val_loss, of_epoch.val_accuracy,
-       (SELECT COALESCE(jsonb_object_agg(named.metric, chunk.val[(named.place - 1) * cardinality(chunk.train_loss) + of_epoch.place])
-                        FILTER (WHERE chunk.val[(named.place - 1) * cardinality(chunk.train_loss) + of_epoch.place] IS NOT NULL), '{}')
-        FROM unnest(chunk.metrics) WITH ORDINALITY AS named (metric, place)) AS metrics,
+       trawl_store.named(chunk.metrics, ARRAY(
+           SELECT chunk.val[metric * cardinality(chunk.train_loss) + of_epoch.place]
+           FROM generate_series(0, cardinality(chunk.metrics) - 1) metric)) AS metrics,
        chunk.reported_at[width_bucket(chunk.first_epoch + of_epoch.place::integer - 1, chunk.report_epoch)] AS reported_at
 FROM trawl_store.folds f
 CROSS JOIN LATERAL (
@@ -142,7 +157,21 @@ CROSS JOIN LATERAL unnest(
     trawl_store.values_of(chunk.metrics, chunk.val, 'val_accuracy')
 ) WITH ORDINALITY AS of_epoch (train_loss, val_loss, val_accuracy, place)
 WHERE of_epoch.train_loss IS NOT NULL;
-COMMENT ON VIEW trawl_store.epochs IS 'One row for each epoch of a fold.';
+COMMENT ON VIEW   trawl_store.epochs IS 'One row for each epoch of a fold.';
+COMMENT ON COLUMN trawl_store.epochs.fold_id IS 'The fold.';
+COMMENT ON COLUMN trawl_store.epochs.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.epochs.trial IS 'Its trial; null for a refit''s.';
+COMMENT ON COLUMN trawl_store.epochs.refit IS 'Its refit; null for a trial''s.';
+COMMENT ON COLUMN trawl_store.epochs.fold IS 'Its number, from 0.';
+COMMENT ON COLUMN trawl_store.epochs.job_id IS 'Its job.';
+COMMENT ON COLUMN trawl_store.epochs.chunk_first IS 'The first epoch of the stored row.';
+COMMENT ON COLUMN trawl_store.epochs.chunk_end IS 'The first epoch after the stored row.';
+COMMENT ON COLUMN trawl_store.epochs.epoch IS 'The epoch, from 0.';
+COMMENT ON COLUMN trawl_store.epochs.train_loss IS 'Mean over the epoch''s batches, each weighted by its rows, taken while training.';
+COMMENT ON COLUMN trawl_store.epochs.val_loss IS 'Loss on the validation rows after the epoch.';
+COMMENT ON COLUMN trawl_store.epochs.val_accuracy IS 'Share of the validation rows whose class is predicted, after the epoch; null without classes.';
+COMMENT ON COLUMN trawl_store.epochs.metrics IS 'All metrics on the validation rows by name.';
+COMMENT ON COLUMN trawl_store.epochs.reported_at IS 'When it became durable.';
 
 
 CREATE VIEW trawl.epoch_reports AS

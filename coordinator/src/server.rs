@@ -20,13 +20,13 @@ use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 
 use crate::app::auth::{Authenticator, REFRESH_INTERVAL};
 use crate::app::be_present::{self, Presence};
-use crate::app::keep_leases::keep_leases;
 use crate::app::rate_limit::RateLimiter;
-use crate::app::report_epochs::report_writer;
 use crate::app::{App, AppError, bound_readers, cancel_study, delete_study, quotas, retire, sweep_objects};
 use crate::connections::{ConnectionLimiter, LimitedListener};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
+use crate::protocol::lease_reaper::reap_leases;
+use crate::protocol::report_writer::report_writer;
 use crate::tls::Tls;
 
 /// Calls that one connection may have under way.
@@ -87,7 +87,7 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
         Arc::clone(&ports.rate_limiter),
     ));
     let (tells_up, is_up) = watch::channel(true);
-    tasks.spawn(keep_leases(Arc::clone(&app), tells_up, stop.clone()));
+    tasks.spawn(reap_leases(Arc::clone(&app), tells_up, stop.clone()));
     tasks.spawn(on_tick(TIDY_INTERVAL, Arc::clone(&app), stop.clone(), tidy));
 
     let (health, health_service) = tonic_health::server::health_reporter();

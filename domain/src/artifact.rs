@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::limits::{ARTIFACT_BYTES_MAX, WEIGHTS_BYTES_MAX};
-use crate::metric::{FoldMetrics, Metric, Objective};
+use crate::metric::{FoldMetrics, Metric, Metrics, Objective};
 use crate::seed::Owner;
 use crate::word::words;
 
@@ -145,22 +145,17 @@ impl Ranking {
 
 /// A fold than which none is better.
 fn perfect(metric: Metric) -> FoldMetrics {
-    let accuracy = match metric {
-        Metric::ValLoss => None,
-        Metric::ValAccuracy => Some(1.0),
-    };
+    let metrics = Metrics::from_iter([(metric, metric.perfect())]);
     FoldMetrics {
-        val_loss: 0.0,
-        best_val_loss: 0.0,
-        val_accuracy: accuracy,
-        best_val_accuracy: accuracy,
+        last: metrics,
+        best: metrics,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{ArtifactKind, EndedMember, Ranking};
-    use crate::metric::{At, FoldMetrics, Goal, Metric, Objective};
+    use crate::metric::{At, FoldMetrics, Goal, Metric, Metrics, Objective};
     use crate::seed::Owner;
 
     fn ranking(folds: u32, third_best: Option<f64>) -> Ranking {
@@ -179,13 +174,14 @@ mod tests {
         EndedMember {
             owner: Owner::Trial(trial),
             fold,
-            metrics: val_loss.map(|val_loss| FoldMetrics {
-                val_loss,
-                best_val_loss: val_loss,
-                val_accuracy: None,
-                best_val_accuracy: None,
-            }),
+            metrics: val_loss.map(|val_loss| metrics(Metric::ValLoss, val_loss)),
         }
+    }
+
+    fn metrics(metric: Metric, value: f64) -> FoldMetrics {
+        let mut metrics = FoldMetrics::default();
+        metrics.note(Metrics::from_iter([(metric, value)]));
+        metrics
     }
 
     #[test]
@@ -233,10 +229,7 @@ mod tests {
             .zip(0..)
             .map(|(accuracy, trial)| {
                 let mut member = member(trial, 0, Some(1.0));
-                member.metrics = member.metrics.map(|metrics| FoldMetrics {
-                    val_accuracy: Some(*accuracy),
-                    ..metrics
-                });
+                member.metrics = Some(metrics(Metric::ValAccuracy, *accuracy));
                 member
             })
             .collect();

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 
 use crate::artifact::Ranking;
 use crate::dataset::{FileHash, Format, Part};
+use crate::engine::EngineName;
 use crate::fold::Split;
 use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK_MAX};
+use crate::metric::Metric;
 use crate::network::Architecture;
 use crate::optimizer::Hyperparameters;
 use crate::seed::{Owner, Seed};
@@ -62,6 +64,8 @@ pub struct Job {
     pub train: Part<FileHash>,
     /// Files of the test part, if the job looks at it.
     pub test: Option<Part<FileHash>>,
+    /// What computes it: [`crate::engine::EngineChoice::engine`] of the study.
+    pub engine: EngineName,
     /// What the members have in common.
     pub architecture: Architecture,
     /// How the rows are split.
@@ -70,6 +74,8 @@ pub struct Job {
     pub members: Vec<JobMember>,
     /// Features for which a refit keeps the activations; empty lets the worker choose.
     pub inputs: Vec<Vec<f32>>,
+    /// What is measured on the validation rows.
+    pub metrics: Vec<Metric>,
     /// By what the members' trials are ranked; `None` for a refit.
     pub ranking: Option<Ranking>,
 }

@@ -6,11 +6,13 @@
 pub mod access;
 pub mod artifact;
 pub mod dataset;
+pub mod engine;
 pub mod failure;
 pub mod fold;
 pub mod id;
 pub mod job;
 pub mod layer;
+pub mod lease;
 pub mod limits;
 pub mod loss;
 pub mod metric;

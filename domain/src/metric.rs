@@ -1,7 +1,13 @@
 //! What makes one trial better than another.
 
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::TargetKind;
 use crate::limits::LOSS_MAX;
-use crate::word::words;
+use crate::word::{UnknownWord, words};
 
 /// True for a loss that counts: finite, and not so large that sums of its like overflow. A fold with another one has diverged.
 pub fn is_loss(loss: f64) -> bool {
@@ -9,35 +15,134 @@ pub fn is_loss(loss: f64) -> bool {
 }
 
 words!(
-    /// What is measured.
+    /// What is measured on the validation rows.
     Metric {
-        /// The loss on the validation rows.
+        /// The loss that is trained.
         ValLoss = "val_loss",
-        /// The share of the validation rows whose class is predicted.
+        /// The share of the rows whose class is predicted.
         ValAccuracy = "val_accuracy",
+        /// The mean absolute error, as scikit-learn's `mean_absolute_error`.
+        ValMae = "val_mae",
+        /// The coefficient of determination, as scikit-learn's `r2_score`: 1 - sum((target - output)²) / sum((target - mean target)²).
+        /// None where all targets are alike.
+        ValR2 = "val_r2",
     }
 );
 
+/// What there is to know of a metric.
+struct Description {
+    /// The only sensible goal.
+    goal: Goal,
+    /// What targets it is for; `None` for all.
+    targets: Option<TargetKind>,
+    /// Values that it can have. Their sum over the folds of a trial does not overflow.
+    takes: RangeInclusive<f64>,
+    /// Than which none is better.
+    perfect: f64,
+}
+
 impl Metric {
-    /// True for a loss: a fold with one that does not count, see [`is_loss`], has diverged.
+    fn description(self) -> Description {
+        let (goal, targets, takes, perfect) = match self {
+            Self::ValLoss => (Goal::Minimize, None, f64::MIN..=f64::MAX, 0.0),
+            Self::ValAccuracy => (Goal::Maximize, Some(TargetKind::Class), 0.0..=1.0, 1.0),
+            Self::ValMae => (Goal::Minimize, Some(TargetKind::Number), 0.0..=LOSS_MAX, 0.0),
+            Self::ValR2 => (Goal::Maximize, Some(TargetKind::Number), -LOSS_MAX..=1.0, 1.0),
+        };
+        Description {
+            goal,
+            targets,
+            takes,
+            perfect,
+        }
+    }
+
+    /// True for the loss: a fold with one that does not count, see [`is_loss`], has diverged.
     pub fn is_loss(self) -> bool {
         self == Self::ValLoss
     }
 
     /// True for a value that the metric can have.
     pub fn takes(self, value: f64) -> bool {
-        match self {
-            Self::ValLoss => value.is_finite(),
-            Self::ValAccuracy => (0.0..=1.0).contains(&value),
-        }
+        self.description().takes.contains(&value)
+    }
+
+    /// True if there are rows on which it has no value.
+    pub fn may_lack(self) -> bool {
+        self == Self::ValR2
+    }
+
+    /// True if every study measures it whose targets are of its kind; others are measured where a study asks for them.
+    pub fn is_usual(self) -> bool {
+        matches!(self, Self::ValLoss | Self::ValAccuracy)
+    }
+
+    /// True if it can be measured on targets of this kind.
+    pub fn is_for(self, targets: TargetKind) -> bool {
+        self.description().targets.is_none_or(|kind| kind == targets)
+    }
+
+    /// A value than which none is better.
+    pub fn perfect(self) -> f64 {
+        self.description().perfect
     }
 
     /// The only sensible goal.
     pub fn goal(self) -> Goal {
-        match self {
-            Self::ValLoss => Goal::Minimize,
-            Self::ValAccuracy => Goal::Maximize,
-        }
+        self.description().goal
+    }
+}
+
+/// A value for each metric that was measured. Its serde form is a map by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "BTreeMap<String, f64>", try_from = "BTreeMap<String, f64>")]
+pub struct Metrics([Option<f64>; Metric::ALL.len()]);
+
+impl Metrics {
+    /// The value of one.
+    pub fn get(&self, metric: Metric) -> Option<f64> {
+        self.0[metric as usize]
+    }
+
+    /// Sets the value of one.
+    pub fn set(&mut self, metric: Metric, value: f64) {
+        self.0[metric as usize] = Some(value);
+    }
+
+    /// Those that there are.
+    pub fn iter(&self) -> impl Iterator<Item = (Metric, f64)> {
+        let of = |metric: &Metric| self.get(*metric).map(|value| (*metric, value));
+        Metric::ALL.iter().filter_map(of)
+    }
+}
+
+impl From<Metrics> for BTreeMap<String, f64> {
+    fn from(metrics: Metrics) -> Self {
+        metrics
+            .iter()
+            .map(|(metric, value)| (metric.to_string(), value))
+            .collect()
+    }
+}
+
+impl TryFrom<BTreeMap<String, f64>> for Metrics {
+    type Error = UnknownWord;
+
+    fn try_from(named: BTreeMap<String, f64>) -> Result<Self, UnknownWord> {
+        named
+            .into_iter()
+            .map(|(name, value)| Ok((name.parse()?, value)))
+            .collect()
+    }
+}
+
+impl FromIterator<(Metric, f64)> for Metrics {
+    fn from_iter<I: IntoIterator<Item = (Metric, f64)>>(values: I) -> Self {
+        let mut metrics = Self::default();
+        values
+            .into_iter()
+            .for_each(|(metric, value)| metrics.set(metric, value));
+        metrics
     }
 }
 
@@ -72,29 +177,25 @@ pub struct Objective {
     pub at: At,
 }
 
-/// The metrics of a fold that completed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The metrics of a fold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FoldMetrics {
-    /// Validation loss after the last epoch.
-    pub val_loss: f64,
-    /// Lowest validation loss of any epoch.
-    pub best_val_loss: f64,
-    /// Validation accuracy after the last epoch, where there are classes.
-    pub val_accuracy: Option<f64>,
-    /// Highest validation accuracy of any epoch, where there are classes.
-    pub best_val_accuracy: Option<f64>,
+    /// After the last epoch.
+    pub last: Metrics,
+    /// The best of any epoch, each metric by itself.
+    pub best: Metrics,
 }
 
 impl FoldMetrics {
-    /// The metrics of a fold after one more epoch.
-    pub fn after(before: Option<Self>, val_loss: f64, val_accuracy: Option<f64>) -> Self {
-        let best = before.map_or(val_loss, |before| before.best_val_loss);
-        let best_accuracy = before.and_then(|before| before.best_val_accuracy);
-        Self {
-            val_loss,
-            best_val_loss: best.min(val_loss),
-            val_accuracy,
-            best_val_accuracy: val_accuracy.map(|accuracy| best_accuracy.map_or(accuracy, |best| best.max(accuracy))),
+    /// Takes what was measured after one more epoch.
+    pub fn note(&mut self, metrics: Metrics) {
+        self.last = metrics;
+        for (metric, value) in metrics.iter() {
+            let best = self.best.get(metric).map_or(value, |best| match metric.goal() {
+                Goal::Minimize => best.min(value),
+                Goal::Maximize => best.max(value),
+            });
+            self.best.set(metric, best);
         }
     }
 }
@@ -109,13 +210,11 @@ pub struct TrialValue {
 }
 
 impl Objective {
-    /// What one fold contributes; `None` for an accuracy where there are no classes.
+    /// What one fold contributes; `None` where the metric could not be measured.
     pub fn of_fold(self, fold: FoldMetrics) -> Option<f64> {
-        match (self.metric, self.at) {
-            (Metric::ValLoss, At::Last) => Some(fold.val_loss),
-            (Metric::ValLoss, At::Best) => Some(fold.best_val_loss),
-            (Metric::ValAccuracy, At::Last) => fold.val_accuracy,
-            (Metric::ValAccuracy, At::Best) => fold.best_val_accuracy,
+        match self.at {
+            At::Last => fold.last.get(self.metric),
+            At::Best => fold.best.get(self.metric),
         }
     }
 
@@ -143,28 +242,47 @@ impl Objective {
 
 #[cfg(test)]
 mod tests {
-    use super::{At, FoldMetrics, Goal, Metric, Objective, TrialValue, is_loss};
+    use super::{At, FoldMetrics, Goal, Metric, Metrics, Objective, TrialValue, is_loss};
     use crate::limits::{FOLDS_MAX, LOSS_MAX};
 
+    fn objective(metric: Metric, at: At) -> Objective {
+        Objective {
+            metric,
+            goal: metric.goal(),
+            at,
+        }
+    }
+
+    /// A fold of these epochs, each with a loss and an accuracy.
+    fn fold(epochs: &[(f64, f64)]) -> FoldMetrics {
+        let mut fold = FoldMetrics::default();
+        for (loss, accuracy) in epochs {
+            fold.note(Metrics::from_iter([
+                (Metric::ValLoss, *loss),
+                (Metric::ValAccuracy, *accuracy),
+            ]));
+        }
+        fold
+    }
+
     #[test]
-    fn the_value_of_the_largest_losses_is_finite() {
-        let objective = Objective {
-            metric: Metric::ValLoss,
-            goal: Goal::Minimize,
-            at: At::Last,
-        };
-        let fold = |index: u32| FoldMetrics {
-            val_loss: if index.is_multiple_of(2) { LOSS_MAX } else { -LOSS_MAX },
-            best_val_loss: -LOSS_MAX,
-            val_accuracy: None,
-            best_val_accuracy: None,
-        };
-        let folds: Vec<FoldMetrics> = (0..FOLDS_MAX).map(fold).collect();
-        let value = objective.of_trial(&folds).expect("there are folds");
-        assert!(
-            value.mean.is_finite() && value.std.is_some_and(f64::is_finite),
-            "{value:?}"
-        );
+    fn the_value_of_the_largest_metrics_is_finite() {
+        for metric in Metric::ALL {
+            let largest = [LOSS_MAX, -LOSS_MAX, 1.0, 0.0]
+                .into_iter()
+                .find(|value| metric.takes(*value));
+            let worst = largest.expect("a value");
+            let fold = FoldMetrics {
+                last: Metrics::from_iter([(*metric, worst)]),
+                best: Metrics::default(),
+            };
+            let value = objective(*metric, At::Last).of_trial(&vec![fold; FOLDS_MAX as usize]);
+            let value = value.expect("there are folds");
+            assert!(
+                value.mean.is_finite() && value.std.is_some_and(f64::is_finite),
+                "{metric}: {value:?}"
+            );
+        }
         assert!(is_loss(LOSS_MAX) && is_loss(-LOSS_MAX));
         for no_loss in [1e101, -1.7e308, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
             assert!(!is_loss(no_loss), "{no_loss}");
@@ -172,39 +290,45 @@ mod tests {
     }
 
     #[test]
+    fn a_metric_takes_what_it_can_be() {
+        for metric in Metric::ALL {
+            assert!(metric.takes(metric.perfect()), "{metric}");
+            for none in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+                assert!(!metric.takes(none), "{metric} {none}");
+            }
+            let beyond = match metric.goal() {
+                Goal::Maximize => 1.1,
+                Goal::Minimize => -1.1,
+            };
+            assert_eq!(metric.takes(beyond), metric.is_loss(), "{metric}");
+        }
+    }
+
+    #[test]
     fn a_trial_is_the_mean_of_its_folds() {
-        let fold = |val_loss, best_val_loss| FoldMetrics {
-            val_loss,
-            best_val_loss,
-            val_accuracy: Some(0.5),
-            best_val_accuracy: Some(0.75),
-        };
-        let folds = [fold(1.0, 0.5), fold(2.0, 0.5), fold(6.0, 2.0)];
-        let mut objective = Objective {
-            metric: Metric::ValLoss,
-            goal: Goal::Minimize,
-            at: At::Last,
-        };
+        let folds = [
+            fold(&[(0.5, 0.75), (1.0, 0.5)]),
+            fold(&[(0.5, 0.75), (2.0, 0.5)]),
+            fold(&[(2.0, 0.75), (6.0, 0.5)]),
+        ];
+        let last = objective(Metric::ValLoss, At::Last);
         assert_eq!(
-            objective.of_trial(&folds),
+            last.of_trial(&folds),
             Some(TrialValue {
                 mean: 3.0,
                 std: Some(7.0_f64.sqrt())
             })
         );
-        objective.at = At::Best;
-        assert_eq!(objective.of_trial(&folds).map(|v| v.mean), Some(1.0));
-        assert_eq!(
-            objective.of_trial(&folds[..1]),
-            Some(TrialValue { mean: 0.5, std: None })
-        );
-        assert_eq!(objective.of_trial(&[]), None);
-        objective.metric = Metric::ValAccuracy;
-        assert_eq!(objective.of_trial(&folds).map(|v| v.mean), Some(0.75));
+        let best = objective(Metric::ValLoss, At::Best);
+        assert_eq!(best.of_trial(&folds).map(|v| v.mean), Some(1.0));
+        assert_eq!(best.of_trial(&folds[..1]), Some(TrialValue { mean: 0.5, std: None }));
+        assert_eq!(best.of_trial(&[]), None);
+        let accuracy = objective(Metric::ValAccuracy, At::Best);
+        assert_eq!(accuracy.of_trial(&folds).map(|v| v.mean), Some(0.75));
         let without = FoldMetrics {
-            best_val_accuracy: None,
+            best: Metrics::default(),
             ..folds[0]
         };
-        assert_eq!(objective.of_trial(&[folds[0], without]), None);
+        assert_eq!(accuracy.of_trial(&[folds[0], without]), None);
     }
 }

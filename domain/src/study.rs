@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::dataset::{DatasetShape, Format};
+use crate::engine::EngineChoice;
 use crate::fold::Validation;
 use crate::layer::LayerKind;
 use crate::limits::EPOCHS_MAX;
 use crate::loss::Loss;
-use crate::metric::Objective;
+use crate::metric::{Metric, Objective};
 use crate::network::{Architecture, TrialConfig};
 use crate::optimizer::{Hyperparameters, Optimizer};
 use crate::rule::{Rule, Takes};
@@ -66,6 +67,8 @@ pub struct LayerSpec {
 /// How one fold is trained, with settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSpec {
+    /// What computes it.
+    pub engine: EngineChoice,
     /// What is minimised.
     pub loss: Loss,
     /// How parameters follow gradients.
@@ -97,6 +100,15 @@ pub struct RefitSpec {
 }
 
 impl Study {
+    /// What is measured on the validation rows: what every study measures of its targets, and the objective.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let targets = self.training.loss.target_kind();
+        let is_wanted = |metric: &Metric| metric.is_usual() || *metric == self.objective.metric;
+        let all = Metric::ALL.iter().copied();
+        all.filter(|metric| metric.is_for(targets) && is_wanted(metric))
+            .collect()
+    }
+
     /// The configuration of a trial with these parameters.
     ///
     /// # Errors

@@ -87,6 +87,33 @@ async fn a_study_runs_to_its_refit() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_study_is_ranked_by_the_metric_that_it_names() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let mut study = studies::small("explained", 4, 3)?;
+    study["objective"] = json!({ "metric": "val_r2", "at": "best" });
+    system.submit(studies::from_json(&study)?).await?;
+    let study = system.watch_to_end("explained").await?;
+    assert_eq!((study.state.as_str(), study.goal.as_str()), ("completed", "maximize"));
+    let (best, of_epochs, others): (f64, f64, i64) = sqlx::query_as(
+        "SELECT (SELECT avg((best_metrics->>'val_r2')::float8) FROM trawl.fold_metrics WHERE trial = $1),
+                (SELECT avg(best) FROM (SELECT max((metrics->>'val_r2')::float8) AS best FROM trawl.epoch_reports
+                                        WHERE trial = $1 GROUP BY fold) folds),
+                (SELECT count(*) FROM trawl.epoch_reports WHERE metrics ? 'val_mae')",
+    )
+    .bind(study.best_trial.map(|trial| trial as i32))
+    .fetch_one(&system.sql)
+    .await?;
+    let value = study.best_value.expect("a trial completed");
+    assert!(
+        (best - value).abs() < 1e-12 && (of_epochs - value).abs() < 1e-12,
+        "{value} {best} {of_epochs}"
+    );
+    assert_eq!(others, 0, "what nobody asked for is not measured");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_do_not_depend_on_the_workers() -> anyhow::Result<()> {
     let mut expected = None;
     for workers in [1, 2, 4] {

@@ -98,6 +98,7 @@ async fn each_mistake_is_named_by_its_path() -> anyhow::Result<()> {
         ("/training/epochs", json!(0), "training.epochs"),
         ("/training/epochs", json!(1e9), "training.epochs"),
         ("/training/momentum", json!(1), "training.momentum"),
+        ("/training/engine", json!("gpu"), "training.engine"),
         ("/validation", json!({"k_fold": 1}), "validation.k_fold"),
         ("/validation", json!({"k_fold": 65}), "validation.k_fold"),
         ("/validation", json!({"holdout": 1.0}), "validation.holdout"),

@@ -7,7 +7,7 @@ use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
-use trawl_domain::metric::Objective;
+use trawl_domain::metric::{Metric, Objective};
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::Hyperparameters;
 use trawl_domain::seed::{Owner, Seed};
@@ -27,6 +27,8 @@ impl From<&Job> for v1::Job {
                 layout: layout_of(&job.format).map_or_else(String::new, |layout| layout.to_string()),
                 format: Some(format_to_wire(&job.format)),
             }),
+            engine: job.engine.to_string(),
+            metrics: job.metrics.iter().map(Metric::to_string).collect(),
             layers: job.architecture.layers.iter().map(layer_to_wire).collect(),
             loss: job.architecture.loss.to_string(),
             batch_size: job.architecture.batch_size,
@@ -143,6 +145,11 @@ impl TryFrom<v1::Job> for Job {
             None => Some(None),
             Some(test) => part("dataset.test", test, v).map(Some),
         };
+        let engine = parse("engine", &job.engine, v);
+        let named = job.metrics.iter().enumerate();
+        let metrics: Option<Vec<Metric>> = named
+            .map(|(index, metric)| parse(&format!("metrics[{index}]"), metric, v))
+            .collect();
         let input = SampleShape::from_dims(&job.input_shape);
         if input.is_none() {
             v.add("input_shape", "must be one or three sizes above 0");
@@ -199,6 +206,8 @@ impl TryFrom<v1::Job> for Job {
                 format: format?,
                 train: train?,
                 test: test?,
+                engine: engine?,
+                metrics: metrics?,
                 architecture: architecture?,
                 split: split?,
                 members: members?,

@@ -7,6 +7,7 @@ pub mod dial;
 mod job;
 mod json;
 mod layers;
+mod lease;
 mod params;
 mod status;
 pub mod study;
@@ -15,6 +16,7 @@ mod tests;
 mod texts;
 
 pub use json::{JsonError, JsonErrors, from_json, to_json};
+pub use lease::lease_claim;
 pub use params::{params_from_struct, params_to_struct};
 pub use status::{by_field, invalid, retry_after, retry_later};
 

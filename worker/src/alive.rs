@@ -16,7 +16,7 @@ const FRESH: Duration = Duration::from_secs(60);
 
 /// Why a process does not count as alive.
 #[derive(Debug, thiserror::Error)]
-pub enum NotAlive {
+pub(crate) enum NotAlive {
     /// There is no sign of it.
     #[error("{}: {error}", file.display())]
     NoSign {
@@ -36,7 +36,7 @@ pub enum NotAlive {
 }
 
 /// Gives a sign of life again and again, from the runtime that the worker's calls run on.
-pub async fn give_signs(file: PathBuf) {
+pub(crate) async fn give_signs(file: PathBuf) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = false;
@@ -61,7 +61,7 @@ fn give_sign(file: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// It does not.
-pub fn check(file: &Path) -> Result<(), NotAlive> {
+pub(crate) fn check(file: &Path) -> Result<(), NotAlive> {
     let modified = std::fs::metadata(file).and_then(|metadata| metadata.modified());
     let modified = modified.map_err(|error| NotAlive::NoSign {
         file: file.to_owned(),

@@ -9,13 +9,13 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
+use trawl_agent::connection::Connection;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 use trawl_domain::secret::Secret;
+use trawl_engine_torch::device::DeviceChoice;
 use trawl_proto::credential::{self, CredentialError};
 use trawl_proto::dial::{DialError, TlsChoice};
 use trawl_traces::Traces;
-use trawl_worker::agent::connection::Connection;
-use trawl_worker::device::DeviceChoice;
 
 /// Leases jobs, trains them on its device and reports what came of them.
 #[derive(Debug, Parser)]

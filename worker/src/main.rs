@@ -1,5 +1,6 @@
 //! `trawl-worker`: takes its device, and works for the coordinator until it is told to stop; or predicts, if that is asked.
 
+mod alive;
 mod args;
 mod predict_command;
 
@@ -13,11 +14,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use trawl_agent::file_cache::FileCache;
+use trawl_agent::{Ended, Settings, Trainer};
 use trawl_domain::id::WorkerId;
+use trawl_engine_torch::{Torch, device};
 use trawl_traces::Traces;
-use trawl_worker::agent::{self, Ended, Libtorch, Settings};
-use trawl_worker::file_cache::FileCache;
-use trawl_worker::{alive, device};
 
 use args::{Args, Command};
 
@@ -68,7 +69,7 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
     };
     let limit = Duration::from_millis(args.progress_limit_ms);
     let files = FileCache::new(args.cache_dir()?, args.cache_bytes);
-    let training = Libtorch::new(device.device, files, limit);
+    let training = Trainer::new(Torch::new(device.device), files, limit);
     let ended = runtime.block_on(async {
         let connection = args.connection()?;
         let stop = CancellationToken::new();
@@ -76,7 +77,7 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(file) = args.alive_file {
             tokio::spawn(alive::give_signs(file));
         }
-        let ended = agent::run(settings, connection, training, stop).await?;
+        let ended = trawl_agent::run(settings, connection, training, stop).await?;
         info!("worker stopped");
         anyhow::Ok(ended)
     });
@@ -91,9 +92,9 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Signals within this time of the first are the same wish: whoever stops a group of processes may tell the worker, and so may
+/// Signals within this time of the first are one: whoever stops a group of processes may tell the worker, and so may
 /// a script of the group that passes on what it was told.
-const SAME_WISH_WITHIN: Duration = Duration::from_secs(2);
+const SAME_SIGNAL_WITHIN: Duration = Duration::from_secs(2);
 
 /// The first SIGINT or SIGTERM hands the leases back, another one later stops at once.
 fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
@@ -105,7 +106,7 @@ fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
         next().await;
         info!("told to stop");
         stop.cancel();
-        let same_until = Instant::now() + SAME_WISH_WITHIN;
+        let same_until = Instant::now() + SAME_SIGNAL_WITHIN;
         while timeout_at(same_until, next()).await.is_ok() {}
         let _ = timeout(Duration::from_secs(60), next()).await;
         warn!("stopping at once");

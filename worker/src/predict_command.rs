@@ -3,8 +3,8 @@
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
-use trawl_worker::device;
-use trawl_worker::predict::{PredictError, Request, predict};
+use trawl_engine::predict::{PredictError, Request, predict};
+use trawl_engine_torch::{Torch, device};
 
 use crate::args::PredictArgs;
 
@@ -13,8 +13,8 @@ const WRONG_INPUT: u8 = 2;
 
 /// Predicts all rows, or says in one line why not.
 pub(crate) fn run(args: &PredictArgs) -> ExitCode {
-    let device = match device::take(args.device, args.threads, None) {
-        Ok(taken) => taken.device,
+    let torch = match device::take(args.device, args.threads, None) {
+        Ok(taken) => Torch::new(taken.device),
         Err(error) => return fail(&error, 1),
     };
     let request = Request {
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &PredictArgs) -> ExitCode {
         probabilities: args.probabilities,
     };
     let mut output = BufWriter::new(io::stdout().lock());
-    let done = predict(&request, device, &mut output).and_then(|()| output.flush().map_err(PredictError::Output));
+    let done = predict(&request, &torch, &mut output).and_then(|()| output.flush().map_err(PredictError::Output));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read it had enough, as in `trawl-worker predict … | head`.

@@ -53,10 +53,16 @@ fn listing() -> Listing<EpochReport> {
         column("train_loss", |report| Cell::Number(report.train_loss)).titled("train loss"),
         column("val_loss", |report| Cell::number(report.val_loss)).titled("val loss"),
         column("val_accuracy", |report| Cell::number(report.val_accuracy)).titled("val accuracy"),
+        column("val_mae", |report| metric(report, "val_mae")).titled("val MAE"),
+        column("val_r2", |report| metric(report, "val_r2")).titled("val R²"),
         column("reported_at", |report| Cell::time(report.reported_at)).titled("reported (UTC)"),
     ];
     Listing {
         plural: "epoch reports yet",
         columns,
     }
+}
+
+fn metric(report: &EpochReport, name: &str) -> Cell {
+    Cell::number(report.metrics.get(name).copied())
 }

@@ -210,6 +210,8 @@ impl StudyData {
         match self.spec.objective.as_ref().map(|objective| objective.metric.as_str()) {
             Some("val_loss" | "") | None => "validation loss",
             Some("val_accuracy") => "validation accuracy",
+            Some("val_mae") => "validation MAE",
+            Some("val_r2") => "validation R²",
             Some(other) => other,
         }
     }

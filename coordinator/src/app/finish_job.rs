@@ -1,14 +1,15 @@
 //! Finish: ends a job whose members all ended, and with it folds, trials or a refit, and perhaps the study.
 
 use tracing::info;
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::metric::is_loss;
 
 use super::finish_study::finish_study;
 use super::finish_trials::{finish_refit, finish_trials};
 use super::study_cache::LoadedStudy;
-use super::{App, AppError, Effects, fold_curves};
+use super::{App, AppError, Effects, fold_curves, hold_or_ended};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
-use crate::store::leases::{self, LeaseClaim, Outcome};
+use crate::store::leases::{self, Outcome};
 use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, refits, studies, trials};
 
 /// What the test rows say, for a refit's fit on all training rows.
@@ -20,15 +21,15 @@ pub struct TestMetrics {
     pub accuracy: Option<f64>,
 }
 
-/// Ends a job. False if the lease is lost and nothing changed; a repeated request is answered like the first.
+/// Ends a job. A repeated request is answered like the first.
 ///
 /// # Errors
 /// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, or if the test metrics are missing or
 /// out of place.
-pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Result<bool, AppError> {
+pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
-    let Some(lease) = leases::lock(&mut tx, claim).await? else {
-        return Ok(leases::ended_as(&mut tx, claim, Outcome::Finished).await?);
+    let Some(lease) = hold_or_ended(&mut tx, claim, Outcome::Finished).await? else {
+        return Ok(());
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
     let progress = job_reports::progress(&mut tx, &[job.job_id]).await?;
@@ -53,7 +54,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     info!(job.id = %job.job_id, study.id = %job.study_id, job.members = job.members,
         lease.held_ms = (held_seconds * 1e3) as u64, "job finished");
     effects.signal(app);
-    Ok(true)
+    Ok(())
 }
 
 async fn take_test(

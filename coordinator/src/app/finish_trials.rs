@@ -90,7 +90,7 @@ fn outcome(study: &Study, folds: &[FoldRecord]) -> Option<Result<TrialValue, Str
     let metrics: Vec<FoldMetrics> = folds
         .iter()
         .filter(|fold| fold.fold < study.validation.folds())
-        .filter_map(|fold| fold.metrics)
+        .map(|fold| fold.metrics)
         .collect();
     Some(
         study

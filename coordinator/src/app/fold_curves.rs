@@ -1,7 +1,8 @@
-//! Finish: makes the curves of folds out of the reports of their job, which have all of its members side by side.
+//! Finish: makes the curves of folds out of the reports of their job, which have all of its members side by side; and takes the folds'
+//! metrics from them.
 
 use chrono::{DateTime, Utc};
-use trawl_domain::metric::{FoldMetrics, Metric};
+use trawl_domain::metric::{Metric, Metrics};
 
 use super::AppError;
 use crate::store::curves::{self, NewCurve};
@@ -43,8 +44,16 @@ struct Folds {
     metrics: Vec<Metric>,
     /// Reports of the chunk: first epoch, and when it became durable.
     reports: Vec<(u32, DateTime<Utc>)>,
-    /// Epochs of the chunk: training losses, then a curve for each metric.
-    chunk: Vec<(Vec<f64>, Vec<Vec<Option<f64>>>)>,
+    /// Epochs of the chunk.
+    chunk: Vec<Curve>,
+}
+
+/// Some epochs of one fold.
+#[derive(Clone, Default)]
+struct Curve {
+    train_loss: Vec<f64>,
+    /// By metric.
+    val: Vec<Vec<Option<f64>>>,
 }
 
 impl Folds {
@@ -57,48 +66,46 @@ impl Folds {
             summaries: folds.iter().map(summary).collect(),
             metrics: Vec::new(),
             reports: Vec::new(),
-            chunk: vec![Default::default(); folds.len()],
+            chunk: vec![Curve::default(); folds.len()],
         }
     }
 
     /// Epochs of the longest curve of the chunk.
     fn chunk_epochs(&self) -> usize {
-        self.chunk
-            .iter()
-            .map(|(train_loss, _)| train_loss.len())
-            .max()
-            .unwrap_or(0)
+        let lens = self.chunk.iter().map(|curve| curve.train_loss.len());
+        lens.max().unwrap_or(0)
     }
 
     fn add(&mut self, report: &Report, reported_at: DateTime<Utc>) {
         self.reports.push((report.first_epoch, reported_at));
         let (epochs, metrics) = (report.epochs as usize, report.metrics.len());
-        for (member, (summary, (train_loss, val))) in self.summaries.iter_mut().zip(&mut self.chunk).enumerate() {
-            val.resize(metrics, Vec::new());
+        for (member, (summary, curve)) in self.summaries.iter_mut().zip(&mut self.chunk).enumerate() {
+            curve.val.resize(metrics, Vec::new());
             for epoch in 0..epochs {
                 let Some(loss) = report.train_loss[member * epochs + epoch] else {
                     break;
                 };
-                train_loss.push(loss);
-                let value = |metric: usize| report.val[(member * metrics + metric) * epochs + epoch];
-                let of = |name| report.metrics.iter().position(|metric| *metric == name).and_then(value);
-                val.iter_mut()
-                    .enumerate()
-                    .for_each(|(metric, curve)| curve.push(value(metric)));
-                summarise(summary, loss, of(Metric::ValLoss), of(Metric::ValAccuracy));
+                curve.train_loss.push(loss);
+                let mut measured = Metrics::default();
+                for (place, (values, metric)) in curve.val.iter_mut().zip(&report.metrics).enumerate() {
+                    let value = report.val[(member * metrics + place) * epochs + epoch];
+                    values.push(value);
+                    value.inspect(|value| measured.set(*metric, *value));
+                }
+                summarise(summary, loss, measured);
             }
         }
     }
 
     /// Stores the chunk, and begins the next one.
     async fn store(&mut self, conn: &mut Connection) -> Result<(), StoreError> {
-        let curve = |(summary, (train_loss, val)): (&FoldSummary, &mut (Vec<f64>, Vec<Vec<Option<f64>>>))| NewCurve {
+        let chunk = self.chunk.iter_mut().map(std::mem::take);
+        let curves = self.summaries.iter().zip(chunk).map(|(summary, curve)| NewCurve {
             fold_id: summary.fold_id,
-            first_epoch: summary.epochs - train_loss.len() as u32,
-            train_loss: std::mem::take(train_loss),
-            val: std::mem::take(val).concat(),
-        };
-        let curves = self.summaries.iter().zip(&mut self.chunk).map(curve);
+            first_epoch: summary.epochs - curve.train_loss.len() as u32,
+            train_loss: curve.train_loss,
+            val: curve.val.concat(),
+        });
         let curves: Vec<NewCurve> = curves.filter(|curve| !curve.train_loss.is_empty()).collect();
         if !curves.is_empty() {
             curves::insert(conn, &self.metrics, &self.reports, &curves).await?;
@@ -109,14 +116,14 @@ impl Folds {
 }
 
 /// Takes the metrics of a fold's next epoch.
-fn summarise(summary: &mut FoldSummary, train_loss: f64, val_loss: Option<f64>, val_accuracy: Option<f64>) {
-    if let Some(val_loss) = val_loss {
-        let is_best = summary.metrics.is_none_or(|metrics| val_loss < metrics.best_val_loss);
-        if is_best {
-            summary.best_epoch = Some(summary.epochs);
-        }
-        summary.metrics = Some(FoldMetrics::after(summary.metrics, val_loss, val_accuracy));
+fn summarise(summary: &mut FoldSummary, train_loss: f64, metrics: Metrics) {
+    let best = summary.metrics.best.get(Metric::ValLoss);
+    if let Some(val_loss) = metrics.get(Metric::ValLoss)
+        && best.is_none_or(|best| val_loss < best)
+    {
+        summary.best_epoch = Some(summary.epochs);
     }
+    summary.metrics.note(metrics);
     summary.train_loss = Some(train_loss);
     summary.epochs += 1;
 }

@@ -1,31 +1,24 @@
 //! Lease: hands queued jobs to a worker with free slots, each under a lease of its own.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::info;
 use trawl_domain::artifact::{Ranking, TRIALS_KEPT};
 use trawl_domain::fold::Split;
 use trawl_domain::id::{JobId, LeaseToken, StudyId};
 use trawl_domain::job::{Job, JobMember};
-use trawl_domain::limits::WORKER_SLOTS_MAX;
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::StudyState;
 
 use super::register_worker::CallingWorker;
-use super::steps::Steps;
 use super::study_cache::LoadedStudy;
 use super::{App, AppError};
 use crate::store::checkpoints::{self, CheckpointRecord};
 use crate::store::jobs::{self, JobRecord, JobSplit, MemberRecord};
-use crate::store::leases::{self, LeaseClaim};
+use crate::store::leases;
 use crate::store::{Connection, folds, refits, studies, trials, workers};
-
-/// Longest wait that a worker may ask for.
-pub const WAIT_MAX: Duration = Duration::from_secs(30);
-/// A waiting worker looks at the queue this often even if nothing woke it: a hint may be lost, a job must not be.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A job and the right to run it.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,40 +31,8 @@ pub struct LeasedJob {
     pub checkpoints: Vec<CheckpointRecord>,
 }
 
-/// Leases up to `slots` jobs, and waits up to `wait` for the first one.
-///
-/// # Errors
-/// [`AppError::NotFound`] if the worker never registered, [`AppError::Forbidden`] if another caller did that.
-pub async fn lease_jobs<S: Steps>(
-    app: &S,
-    worker: CallingWorker,
-    slots: u32,
-    wait: Duration,
-) -> Result<Vec<LeasedJob>, AppError> {
-    if !(1..=WORKER_SLOTS_MAX).contains(&slots) {
-        return Err(AppError::invalid(
-            "slots",
-            format!("must be from 1 to {WORKER_SLOTS_MAX}"),
-        ));
-    }
-    let deadline = Instant::now() + wait.min(WAIT_MAX);
-    loop {
-        // Before the look: what is queued after it wakes.
-        let queued = app.jobs_queued().notified();
-        let leased = app.try_lease(worker, slots).await?;
-        if !leased.is_empty() || Instant::now() >= deadline {
-            return Ok(leased);
-        }
-        tokio::select! {
-            biased;
-            () = queued => {}
-            () = sleep_until(deadline.min(Instant::now() + LOOK_INTERVAL)) => {}
-        }
-    }
-}
-
 /// Leases up to `slots` jobs, those that are there or can be planned now.
-pub(super) async fn try_lease(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
+pub async fn try_lease(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
     let mut leased = measured_claim(app, worker, slots).await?;
     // Trials are planned when they are needed: now, that the queue ran dry.
     while leased.is_empty() && super::plan_trials::plan_next(app).await? {
@@ -213,12 +174,14 @@ fn job(
             (JobSplit::All, Some(refit)) => refit.inputs.clone(),
             _ => Vec::new(),
         },
+        engine: study.training.engine.engine(),
         architecture,
         split: match record.split {
             JobSplit::Validation => Split::Validation(study.validation),
             JobSplit::All => Split::All,
         },
         members: job_members,
+        metrics: study.metrics(),
         ranking,
     })
 }

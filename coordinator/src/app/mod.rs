@@ -1,5 +1,5 @@
 //! What the coordinator does. One file a step of a trial's way:
-//! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`report_epochs`] → [`finish_job`] → `finish_trials` →
+//! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`write_reports`] → [`finish_job`] → `finish_trials` →
 //! `finish_study` → [`refit_study`]; beside it the users' other wishes, lost workers in [`expire_leases`], and who calls, and how
 //! often, in [`auth`] and [`rate_limit`].
 
@@ -16,11 +16,9 @@ mod finish_study;
 mod finish_trials;
 mod fold_curves;
 mod give_up_job;
-mod incoming_file;
 pub mod issue_token;
 pub mod keep_artifact;
 pub mod keep_checkpoint;
-pub mod keep_leases;
 pub mod lease_job;
 pub mod pause_study;
 pub mod plan_trials;
@@ -29,21 +27,20 @@ pub mod rate_limit;
 mod read_dataset;
 pub mod read_study;
 pub mod refit_study;
-mod register_dataset;
+pub mod register_dataset;
 pub mod register_worker;
 pub mod release_job;
 pub mod renew_lease;
-pub mod report_epochs;
-mod report_order;
+pub mod report_order;
 pub mod retire;
-pub mod steps;
 mod study_cache;
 pub mod submit_study;
 pub mod sweep_objects;
 pub mod take_stock;
+pub mod upload;
+pub mod write_reports;
 
 pub use finish_job::{TestMetrics, finish_job};
-pub use register_dataset::{DatasetUpload, dataset_file, register_dataset};
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,6 +52,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use trawl_domain::id::StudyId;
+use trawl_domain::lease::{LeaseClaim, LeaseLost};
 use trawl_domain::state::StudyState;
 use trawl_domain::violation::{Violation, Violations};
 use uuid::Uuid;
@@ -65,8 +63,9 @@ use study_cache::StudyCache;
 
 use crate::files::{Files, FilesError};
 use crate::metrics::Metrics;
-use crate::store::StoreError;
+use crate::store::leases::{self, HeldLease, Outcome};
 use crate::store::studies::{self, StudyRecord, StudyRef};
+use crate::store::{Connection, StoreError};
 
 /// Steps of workers that are carried out at once, but for heartbeats and reports: with the turns of users they leave connections to
 /// Postgres for those, so that no lease runs out because many ask for jobs.
@@ -130,6 +129,9 @@ pub enum AppError {
     /// It names what is somebody else's.
     #[error("{0}")]
     Forbidden(String),
+    /// The lease is not, or no longer, held; nothing was written.
+    #[error(transparent)]
+    LeaseLost(#[from] LeaseLost),
     /// It does not fit the state of what it names.
     #[error("{0}")]
     FailedPrecondition(String),
@@ -157,7 +159,7 @@ impl From<sqlx::Error> for AppError {
 }
 
 impl AppError {
-    fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         let mut violations = Violations::new();
         violations.add(field, description);
         Self::Invalid(violations)
@@ -236,6 +238,11 @@ impl App {
         &self.metrics
     }
 
+    /// Tells when jobs may be waiting.
+    pub fn jobs_queued(&self) -> &Notify {
+        &self.jobs_queued
+    }
+
     /// Tells when some study changed.
     pub fn studies_changed(&self) -> watch::Receiver<u64> {
         self.studies_changed.subscribe()
@@ -250,7 +257,7 @@ impl App {
     }
 
     /// Waits for the turn of a worker's step.
-    async fn worker_turn(&self) -> Result<SemaphorePermit<'_>, AppError> {
+    pub(crate) async fn worker_turn(&self) -> Result<SemaphorePermit<'_>, AppError> {
         let turn = self.worker_steps.acquire().await;
         turn.map_err(|_| AppError::Unavailable("the coordinator stops"))
     }
@@ -284,6 +291,29 @@ impl App {
         studies::find(&mut conn, StudyRef::from(study))
             .await?
             .ok_or_else(|| study_not_found(study))
+    }
+}
+
+/// Locks a lease, which has to be live.
+///
+/// # Errors
+/// [`AppError::LeaseLost`]
+async fn hold(conn: &mut Connection, claim: LeaseClaim) -> Result<HeldLease, AppError> {
+    Ok(leases::lock(conn, claim).await?.ok_or(LeaseLost)?)
+}
+
+/// The same for what ends a lease; `None` if this very lease ended in that way: the request came before, and its answer was lost.
+///
+/// # Errors
+/// [`AppError::LeaseLost`]
+async fn hold_or_ended(
+    conn: &mut Connection,
+    claim: LeaseClaim,
+    outcome: Outcome<'_>,
+) -> Result<Option<HeldLease>, AppError> {
+    match hold(conn, claim).await {
+        Err(AppError::LeaseLost(_)) if leases::ended_as(conn, claim, outcome).await? => Ok(None),
+        held => held.map(Some),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use tracing::{info, warn};
 use trawl_domain::failure::FailureCause;
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::ERROR_CHARS_MAX;
 use trawl_domain::text::shown;
 
 use super::give_up_job::give_up_job;
-use super::{App, AppError};
-use crate::store::leases::{self, LeaseClaim, Outcome};
+use super::{App, AppError, hold_or_ended};
+use crate::store::leases::Outcome;
 
 /// Why a lease is handed back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +19,9 @@ pub enum Cause<'a> {
     Failure(FailureCause, &'a str),
 }
 
-/// Ends a lease and gives its job back to the queue. False if the lease is lost and nothing changed; a repeated request is
-/// answered like the first. An error is kept as far as people may be shown it: to refuse it would lose the job.
-pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Result<bool, AppError> {
+/// Ends a lease and gives its job back to the queue. A repeated request is answered like the first. An error is kept as far as people
+/// may be shown it: to refuse it would lose the job.
+pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Result<(), AppError> {
     let error: String = match cause {
         Cause::Drain => String::new(),
         Cause::Failure(_, error) => shown(error, ERROR_CHARS_MAX),
@@ -30,8 +31,8 @@ pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Resu
         Cause::Failure(cause, _) => Outcome::Failed(cause, &error),
     };
     let mut tx = app.begin().await?;
-    let Some(lease) = leases::lock(&mut tx, claim).await? else {
-        return Ok(leases::ended_as(&mut tx, claim, outcome).await?);
+    let Some(lease) = hold_or_ended(&mut tx, claim, outcome).await? else {
+        return Ok(());
     };
     let effects = give_up_job(app, &mut tx, lease, outcome).await?;
     tx.commit().await?;
@@ -43,5 +44,5 @@ pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Resu
         }
     }
     effects.signal(app);
-    Ok(true)
+    Ok(())
 }

@@ -1,10 +1,11 @@
 //! Renew: a worker's heartbeat says that it lives, and renews its leases.
 
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
 
 use super::register_worker::CallingWorker;
 use super::{App, AppError};
-use crate::store::leases::{self, LeaseClaim};
+use crate::store::leases;
 use crate::store::{jobs, workers};
 
 /// What became of a lease.

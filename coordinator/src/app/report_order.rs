@@ -1,12 +1,71 @@
-//! The order of epoch reports: the epochs of a job come one after the other, none is left out, and none is beyond the job's last. So
+//! Epoch reports and their order: the epochs of a job come one after the other, none is left out, and none is beyond the job's last. So
 //! the last report tells how many there are, whatever a worker says.
 
 use std::collections::HashMap;
 
 use trawl_domain::id::JobId;
+use trawl_domain::lease::LeaseClaim;
+use trawl_domain::metric::Metric;
 
-use super::report_epochs::{JobReport, MemberEpochs, Written};
 use crate::store::job_reports::{JobProgress, Report};
+
+/// Some epochs of all of a job's members.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobReport {
+    /// The lease.
+    pub lease: LeaseClaim,
+    /// The first epoch, from 0.
+    pub first_epoch: u32,
+    /// What is measured on the validation rows.
+    pub metrics: Vec<Metric>,
+    /// Ascending.
+    pub members: Vec<MemberEpochs>,
+}
+
+/// Some epochs of one member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberEpochs {
+    /// Place among the job's members.
+    pub member: u32,
+    /// Mean training losses, [epochs]; all of them count as losses.
+    pub train_loss: Vec<f64>,
+    /// [metrics, epochs]
+    pub val: Vec<Option<f64>>,
+    /// True if it ended with the epoch after these because a loss was not finite.
+    pub diverged: bool,
+}
+
+impl JobReport {
+    /// Epochs of the member that has most, the one included in which it diverged.
+    pub fn epochs(&self) -> u32 {
+        let of_member = |of: &MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
+        self.members.iter().map(of_member).max().unwrap_or(0)
+    }
+
+    /// The epochs of one member.
+    pub fn of_member(&self, member: u32) -> Option<&MemberEpochs> {
+        let place = self.members.binary_search_by_key(&member, |of| of.member).ok()?;
+        self.members.get(place)
+    }
+
+    /// Epoch reports in it: one for each training loss.
+    pub fn epoch_reports(&self) -> usize {
+        self.members.iter().map(|of| of.train_loss.len()).sum()
+    }
+}
+
+/// What became of a [`JobReport`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is durable.
+    Durable,
+    /// The lease is lost; nothing was written.
+    LeaseLost,
+    /// An epoch before it is not there, so it may not be yet: sent again in order, it may.
+    Ahead,
+    /// The job has no such epochs, or other members: what this field of the request says.
+    Refused(&'static str),
+}
 
 /// How far jobs are, and what a batch adds to it.
 #[derive(Debug, Default)]
@@ -98,11 +157,9 @@ fn stack(job: &JobProgress, report: &JobReport, known: usize, new: usize) -> Rep
 #[cfg(test)]
 mod tests {
     use trawl_domain::id::LeaseToken;
-    use trawl_domain::metric::Metric;
     use uuid::Uuid;
 
     use super::*;
-    use crate::store::leases::LeaseClaim;
 
     const JOB: JobId = JobId(Uuid::nil());
 
@@ -159,7 +216,7 @@ mod tests {
             [Some(3.0), Some(4.0), Some(13.0), Some(14.0), None, None]
         );
         assert_eq!(last.val, [Some(3.5), Some(4.5), Some(13.5), Some(14.5), None, None]);
-        assert_eq!(last.len(), 4);
+        assert_eq!(last.epoch_reports(), 4);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The wire boundary: requests are checked and turned into calls of [`crate::app`], answers into messages. Wire types stop
+//! The wire boundary: requests are checked and turned into calls of [`crate::protocol`] and [`crate::app`], answers into messages. Wire types stop
 //! here.
 
 mod access_service;
@@ -30,6 +30,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
+use trawl_domain::lease::LeaseClaim;
+use trawl_proto::v1::LeaseStatus;
+use trawl_proto::{lease_claim, v1};
 
 use crate::app::AppError;
 
@@ -41,6 +44,18 @@ async fn in_time<T>(call: impl Future<Output = Result<T, AppError>>) -> Result<T
     until(Instant::now() + ANSWER_WITHIN, call).await
 }
 
+/// The same for a write under a lease: what became of it.
+async fn under_lease(write: impl Future<Output = Result<(), AppError>>) -> Result<i32, Status> {
+    let status = async {
+        match write.await {
+            Ok(()) => Ok(LeaseStatus::Held),
+            Err(AppError::LeaseLost(_)) => Ok(LeaseStatus::Lost),
+            Err(error) => Err(error),
+        }
+    };
+    in_time(status).await.map(i32::from)
+}
+
 async fn until<T>(deadline: Instant, call: impl Future<Output = Result<T, AppError>>) -> Result<T, Status> {
     match timeout_at(deadline, call).await {
         Ok(answer) => answer.map_err(status::of),
@@ -49,4 +64,9 @@ async fn until<T>(deadline: Instant, call: impl Future<Output = Result<T, AppErr
             ANSWER_WITHIN.as_secs()
         ))),
     }
+}
+
+/// The lease of a request.
+fn claim(lease: Option<&v1::Lease>) -> Result<LeaseClaim, Status> {
+    lease_claim(lease).map_err(|violation| status::invalid_field(&violation.field, violation.description))
 }

@@ -10,9 +10,10 @@ use trawl_domain::metric::{Metric, is_loss};
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
 
+use super::claim;
 use super::status::{invalid, invalid_field};
-use super::worker_service::{claim, lease_status};
-use crate::app::report_epochs::{JobReport, MemberEpochs, NotWritten, ReportQueue, Written};
+use crate::app::report_order::{JobReport, MemberEpochs, Written};
+use crate::protocol::report_writer::{NotWritten, ReportQueue};
 
 /// Reports of one stream that wait for their acknowledgement; beyond it the stream is not read.
 const UNACKNOWLEDGED_MAX: usize = 64;
@@ -95,11 +96,8 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: mpsc::Sender
                 first_epoch,
                 written,
             } => match written.await {
-                Ok(Ok(written @ (Written::Durable | Written::LeaseLost))) => Ok(v1::ReportEpochsResponse {
-                    job_id,
-                    first_epoch,
-                    status: lease_status(written == Written::Durable),
-                }),
+                Ok(Ok(Written::Durable)) => Ok(response(job_id, first_epoch, v1::LeaseStatus::Held)),
+                Ok(Ok(Written::LeaseLost)) => Ok(response(job_id, first_epoch, v1::LeaseStatus::Lost)),
                 Ok(Ok(Written::Ahead)) => Err(Status::unavailable(
                     "an epoch before this one is not there: send again, from the first that is not acknowledged",
                 )),
@@ -112,6 +110,14 @@ async fn acknowledge(mut pending: mpsc::Receiver<Pending>, answers: mpsc::Sender
         if answers.send(answer).await.is_err() || is_last {
             return;
         }
+    }
+}
+
+fn response(job_id: String, first_epoch: u32, status: v1::LeaseStatus) -> v1::ReportEpochsResponse {
+    v1::ReportEpochsResponse {
+        job_id,
+        first_epoch,
+        status: status.into(),
     }
 }
 
@@ -187,7 +193,8 @@ fn check_member(field: &str, of: &v1::MemberEpochs, epochs: usize, metrics: &[Op
         return;
     }
     for (metric, values) in metrics.iter().flatten().zip(of.metrics.chunks(len.max(1))) {
-        if let Some(value) = values.iter().find(|value| !metric.takes(**value)) {
+        let is_one = |value: f64| metric.takes(value) || (metric.may_lack() && value.is_nan());
+        if let Some(value) = values.iter().find(|value| !is_one(**value)) {
             v.add(format!("{field}.metrics"), format!("{value} is no {metric}"));
         }
     }

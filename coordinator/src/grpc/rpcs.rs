@@ -254,11 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_is_no_stream_is_one_message_and_small_but_for_studies_and_releases() {
+    fn a_request_that_is_no_stream_is_one_message_and_few_are_large() {
         for (path, is_stream) in served() {
             let rpc = find(&path).expect("it is listed");
             assert_eq!(rpc.is_stream(), is_stream, "{path}");
-            let is_larger = ["/CreateStudy", "/ReleaseJob"].iter().any(|name| path.ends_with(name));
+            let is_larger = ["/CreateStudy", "/ReleaseJob", "/ReportEpochs"]
+                .iter()
+                .any(|name| path.ends_with(name));
             assert_eq!(
                 rpc.message_bytes_max > LEASES_BYTES,
                 is_larger || path.contains("/Put"),

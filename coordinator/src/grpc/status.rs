@@ -18,6 +18,7 @@ pub(super) fn of(error: AppError) -> Status {
     match error {
         AppError::Invalid(violations) => invalid(&violations),
         AppError::NotFound(message) => Status::not_found(message),
+        error @ AppError::LeaseLost(_) => Status::not_found(error.to_string()),
         AppError::AlreadyExists(message) => Status::already_exists(message),
         AppError::OtherStudy { ref differences, .. } => by_field(Code::AlreadyExists, error.to_string(), differences),
         AppError::Forbidden(message) => Status::permission_denied(message),

@@ -1,7 +1,10 @@
 //! Stored studies, trials and losses as messages.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use prost_types::{Duration, Timestamp};
+use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
 use trawl_proto::{params_to_struct, v1};
 
@@ -107,16 +110,19 @@ pub(super) fn trial(record: &TrialRecord, folds: &[FoldRecord]) -> v1::Trial {
 }
 
 fn fold(record: &FoldRecord) -> v1::Fold {
+    let FoldMetrics { last, best } = record.metrics;
     v1::Fold {
         fold: record.fold,
         state: record.state.to_string(),
         epochs: record.epochs,
         train_loss: record.train_loss,
-        val_loss: record.metrics.map(|metrics| metrics.val_loss),
+        val_loss: last.get(Metric::ValLoss),
         best_epoch: record.best_epoch,
-        best_val_loss: record.metrics.map(|metrics| metrics.best_val_loss),
-        val_accuracy: record.metrics.and_then(|metrics| metrics.val_accuracy),
-        best_val_accuracy: record.metrics.and_then(|metrics| metrics.best_val_accuracy),
+        best_val_loss: best.get(Metric::ValLoss),
+        val_accuracy: last.get(Metric::ValAccuracy),
+        best_val_accuracy: best.get(Metric::ValAccuracy),
+        metrics: by_name(last),
+        best_metrics: by_name(best),
     }
 }
 
@@ -126,10 +132,18 @@ pub(super) fn epoch_report(record: &ReportRecord) -> v1::EpochReport {
         fold: record.fold,
         epoch: record.epoch,
         train_loss: record.train_loss,
-        val_loss: record.val_loss,
+        val_loss: record.metrics.get(Metric::ValLoss),
         reported_at: Some(timestamp(record.reported_at)),
-        val_accuracy: record.val_accuracy,
+        val_accuracy: record.metrics.get(Metric::ValAccuracy),
+        metrics: by_name(record.metrics),
     }
+}
+
+fn by_name(metrics: Metrics) -> HashMap<String, f64> {
+    metrics
+        .iter()
+        .map(|(metric, value)| (metric.to_string(), value))
+        .collect()
 }
 
 /// A worker.

@@ -9,108 +9,101 @@ use trawl_domain::word::UnknownWord;
 use trawl_proto::v1;
 
 use super::file_streams::NotReceived;
-use super::status::{self, invalid_field};
-use super::worker_service::claim;
-use super::{file_streams, in_time};
-use crate::app::keep_artifact::{ArtifactHead, begin_artifact};
-use crate::app::keep_checkpoint::{CheckpointHead, begin_checkpoint};
-use crate::app::steps::Steps;
-use crate::app::{App, AppError, register_dataset};
+use super::status::invalid_field;
+use super::{claim, file_streams, in_time};
+use crate::app::keep_artifact::ArtifactHead;
+use crate::app::keep_checkpoint::CheckpointHead;
+use crate::app::register_dataset::DatasetHead;
+use crate::app::upload::{Upload, UploadOwner, UploadStore};
+use crate::app::{App, AppError};
 use crate::files::Fingerprint;
+use crate::protocol::WorkerStore;
 
-/// Keeps an artifact; false if the lease is lost.
-pub(super) async fn receive_artifact<S: Steps>(
-    app: Arc<S>,
+/// Keeps an artifact.
+pub(super) async fn receive_artifact<S: WorkerStore>(
+    store: Arc<S>,
     mut inbound: Streaming<v1::PutArtifactRequest>,
-) -> Result<bool, Status> {
+) -> Result<v1::LeaseStatus, Status> {
     let mut first = first(&mut inbound).await?;
     let chunk = std::mem::take(&mut first.chunk);
     let head = artifact_head(first)?;
-    let (bytes, job_id) = (head.announced.bytes, head.lease.job_id);
-    let begun = in_time(async { Ok(begin_artifact(&*app, head).await) }).await?;
-    let Some(mut artifact) = stored(&*app, job_id, begun).await? else {
-        return Ok(false);
-    };
-    let upload = &mut artifact.file.upload;
-    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
-        Ok(()) => {
-            let kept = artifact.keep(&*app).await;
-            stored(&*app, job_id, kept).await
-        }
-        Err(error) => {
-            artifact.file.drop(&*app).await;
-            Err(not_received(&*app, job_id, error).await)
-        }
-    }
+    let job_id = head.lease.job_id;
+    let received = receive(&*store, head, &mut inbound, |message| message.chunk, chunk).await;
+    of_job(&*store, job_id, received).await
 }
 
-/// Keeps a checkpoint; false if the lease is lost.
-pub(super) async fn receive_checkpoint<S: Steps>(
-    app: Arc<S>,
+/// Keeps a checkpoint.
+pub(super) async fn receive_checkpoint<S: WorkerStore>(
+    store: Arc<S>,
     mut inbound: Streaming<v1::PutCheckpointRequest>,
-) -> Result<bool, Status> {
+) -> Result<v1::LeaseStatus, Status> {
     let first = first(&mut inbound).await?;
     let head = CheckpointHead {
         lease: claim(first.lease.as_ref())?,
         epochs: first.epochs,
         announced: fingerprint(first.bytes, &first.sha256)?,
     };
-    let job_id = head.lease.job_id;
-    let begun = in_time(async { Ok(begin_checkpoint(&*app, head).await) }).await?;
-    let Some(mut checkpoint) = stored(&*app, job_id, begun).await? else {
-        return Ok(false);
-    };
-    let (chunk, upload) = (first.chunk, &mut checkpoint.file.upload);
-    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, first.bytes).await {
-        Ok(()) => {
-            let kept = checkpoint.keep(&*app).await;
-            stored(&*app, job_id, kept).await
-        }
-        Err(error) => {
-            checkpoint.file.drop(&*app).await;
-            Err(not_received(&*app, job_id, error).await)
-        }
-    }
+    let received = receive(&*store, head, &mut inbound, |message| message.chunk, first.chunk).await;
+    of_job(&*store, head.lease.job_id, received).await
 }
 
 /// Registers a file; true if it was there already.
 pub(super) async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest>) -> Result<bool, Status> {
     let first = inbound.message().await?;
     let first = first.ok_or_else(|| invalid_field("sha256", "is missing"))?;
-    let announced = fingerprint(first.bytes, &first.sha256)?;
-    let Some(mut dataset) = in_time(register_dataset(app, announced)).await? else {
-        return Ok(true);
+    let head = DatasetHead(fingerprint(first.bytes, &first.sha256)?);
+    let received = receive(app, head, &mut inbound, |message| message.chunk, first.chunk).await?;
+    Ok(matches!(received, Received::WasThere))
+}
+
+/// What became of a file that was announced.
+enum Received {
+    /// It is listed.
+    Kept,
+    /// It was there before.
+    WasThere,
+}
+
+/// Takes a file off a stream, after the chunk of its first message, and keeps it.
+async fn receive<S: UploadStore, O: UploadOwner<S>, M>(
+    store: &S,
+    owner: O,
+    inbound: &mut Streaming<M>,
+    chunk_of: fn(M) -> Vec<u8>,
+    chunk: Vec<u8>,
+) -> Result<Received, NotReceived> {
+    let bytes = owner.announced().bytes;
+    let begun = in_time(async { Ok(Upload::begin(store, owner).await) }).await?;
+    let Some(mut upload) = begun.map_err(NotReceived::Stored)? else {
+        return Ok(Received::WasThere);
     };
-    let (chunk, bytes) = (first.chunk, announced.bytes);
-    let upload = &mut dataset.file.upload;
-    match file_streams::receive(&mut inbound, |message| message.chunk, chunk, upload, bytes).await {
-        Ok(()) => dataset.keep(app).await.map(|()| false).map_err(status::of),
+    match file_streams::receive(inbound, chunk_of, chunk, &mut upload.bytes, bytes).await {
+        Ok(()) => upload.keep(store).await.map_err(NotReceived::Stored)?,
         Err(error) => {
-            dataset.file.drop(app).await;
-            Err(error.into())
+            upload.drop(store).await;
+            return Err(error);
         }
     }
+    Ok(Received::Kept)
 }
 
-/// What became of a step that stores something of a job. Where it found no space, the job's study pauses; if that cannot be, the
-/// job fails of it.
-async fn stored<S: Steps, T>(app: &S, job_id: JobId, step: Result<T, AppError>) -> Result<T, Status> {
-    match step {
-        Ok(done) => Ok(done),
-        Err(error) => Err(not_received(app, job_id, NotReceived::Stored(error)).await),
+/// What became of a file of a job. Where it found no space, the job's study pauses; if that cannot be, the job fails of it.
+async fn of_job<S: WorkerStore>(
+    store: &S,
+    job_id: JobId,
+    received: Result<Received, NotReceived>,
+) -> Result<v1::LeaseStatus, Status> {
+    match received {
+        Ok(_) => Ok(v1::LeaseStatus::Held),
+        Err(NotReceived::Stored(AppError::LeaseLost(_))) => Ok(v1::LeaseStatus::Lost),
+        Err(NotReceived::Stored(error)) => match error.lack_of_space() {
+            Some(reason) if !store.pause_for_space(&[job_id], &reason).await => {
+                Err(Status::failed_precondition(reason))
+            }
+            _ => Err(super::status::of(error)),
+        },
+        Err(NotReceived::Sent(status)) => Err(status),
     }
-}
-
-async fn not_received<S: Steps>(app: &S, job_id: JobId, error: NotReceived) -> Status {
-    if let NotReceived::Stored(error) = &error
-        && let Some(reason) = error.lack_of_space()
-    {
-        let waits = app.pause_for_space(&[job_id], &reason).await;
-        if !waits {
-            return Status::failed_precondition(reason);
-        }
-    }
-    error.into()
 }
 
 async fn first<M>(inbound: &mut Streaming<M>) -> Result<M, Status> {

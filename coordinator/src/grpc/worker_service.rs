@@ -18,21 +18,19 @@ use trawl_proto::v1::worker_service_server::WorkerService;
 
 use super::file_streams::{self, FileStream};
 use super::status::{invalid, invalid_field};
-use super::{ANSWER_WITHIN, in_time, report_stream, uploads};
+use super::{ANSWER_WITHIN, claim, in_time, report_stream, under_lease, uploads};
 use crate::app::auth::Caller;
-use crate::app::keep_checkpoint::read_checkpoint;
-use crate::app::lease_job::{WAIT_MAX, lease_jobs};
 use crate::app::register_worker::CallingWorker;
 use crate::app::release_job::Cause;
 use crate::app::renew_lease::Renewed;
-use crate::app::report_epochs::ReportQueue;
-use crate::app::steps::Steps;
-use crate::app::{AppError, TestMetrics, dataset_file};
+use crate::app::{AppError, TestMetrics};
+use crate::protocol::job_wait::{WAIT_MAX, lease_jobs};
+use crate::protocol::report_writer::ReportQueue;
+use crate::protocol::{WorkerStore, read_checkpoint, read_dataset};
 use crate::store::checkpoints::CheckpointRecord;
-use crate::store::leases::LeaseClaim;
 use crate::store::workers::NewWorker;
 
-/// The workers' service, over the steps of its protocol.
+/// The workers' service, over a store.
 #[derive(Debug)]
 pub struct Workers<S> {
     app: Arc<S>,
@@ -41,7 +39,7 @@ pub struct Workers<S> {
     tasks: TaskTracker,
 }
 
-impl<S: Steps> Workers<S> {
+impl<S: WorkerStore> Workers<S> {
     /// The service. Waits and streams end when `stop` is cancelled; their tasks are tracked by `tasks`.
     pub fn new(app: Arc<S>, reports: ReportQueue, stop: CancellationToken, tasks: TaskTracker) -> Self {
         Self {
@@ -55,19 +53,20 @@ impl<S: Steps> Workers<S> {
     /// Receives a file in a task of its own: it tidies up when the caller is gone, and its call with it.
     async fn upload(
         &self,
-        receive: impl Future<Output = Result<bool, Status>> + Send + 'static,
-    ) -> Result<bool, Status> {
+        receive: impl Future<Output = Result<v1::LeaseStatus, Status>> + Send + 'static,
+    ) -> Result<i32, Status> {
         self.tasks
             .spawn(receive)
             .await
             .map_err(|_| Status::unavailable("the upload was cut off; send it again"))?
+            .map(i32::from)
     }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
-impl<S: Steps> WorkerService for Workers<S> {
+impl<S: WorkerStore> WorkerService for Workers<S> {
     async fn register_worker(&self, request: Request<v1::RegisterWorkerRequest>) -> Answer<v1::RegisterWorkerResponse> {
         let caller = caller(&request)?;
         let request = request.into_inner();
@@ -120,10 +119,7 @@ impl<S: Steps> WorkerService for Workers<S> {
             () = tokio::time::sleep(WAIT_MAX + ANSWER_WITHIN) => Err(Status::deadline_exceeded("no answer in time")),
         }?;
         let jobs = leased.iter().map(|leased| v1::LeasedJob {
-            lease: Some(v1::Lease {
-                job_id: leased.lease.job_id.to_string(),
-                token: leased.lease.token.to_string(),
-            }),
+            lease: Some(leased.lease.into()),
             job: Some((&leased.job).into()),
             checkpoints: leased.checkpoints.iter().map(checkpoint).collect(),
         });
@@ -174,10 +170,8 @@ impl<S: Steps> WorkerService for Workers<S> {
             loss: request.test_loss,
             accuracy: request.test_accuracy,
         };
-        let held = in_time(self.app.finish_job(claim, test)).await?;
-        Ok(Response::new(v1::FinishJobResponse {
-            status: lease_status(held),
-        }))
+        let status = under_lease(self.app.finish_job(claim, test)).await?;
+        Ok(Response::new(v1::FinishJobResponse { status }))
     }
 
     async fn release_job(&self, request: Request<v1::ReleaseJobRequest>) -> Answer<v1::ReleaseJobResponse> {
@@ -196,30 +190,26 @@ impl<S: Steps> WorkerService for Workers<S> {
                 }
             },
         };
-        let held = in_time(self.app.release_job(claim, cause)).await?;
-        Ok(Response::new(v1::ReleaseJobResponse {
-            status: lease_status(held),
-        }))
+        let status = under_lease(self.app.release_job(claim, cause)).await?;
+        Ok(Response::new(v1::ReleaseJobResponse { status }))
     }
 
     async fn put_artifact(
         &self,
         request: Request<Streaming<v1::PutArtifactRequest>>,
     ) -> Answer<v1::PutArtifactResponse> {
-        let held = self.upload(uploads::receive_artifact(Arc::clone(&self.app), request.into_inner()));
-        Ok(Response::new(v1::PutArtifactResponse {
-            status: lease_status(held.await?),
-        }))
+        let receive = uploads::receive_artifact(Arc::clone(&self.app), request.into_inner());
+        let status = self.upload(receive).await?;
+        Ok(Response::new(v1::PutArtifactResponse { status }))
     }
 
     async fn put_checkpoint(
         &self,
         request: Request<Streaming<v1::PutCheckpointRequest>>,
     ) -> Answer<v1::PutCheckpointResponse> {
-        let held = self.upload(uploads::receive_checkpoint(Arc::clone(&self.app), request.into_inner()));
-        Ok(Response::new(v1::PutCheckpointResponse {
-            status: lease_status(held.await?),
-        }))
+        let receive = uploads::receive_checkpoint(Arc::clone(&self.app), request.into_inner());
+        let status = self.upload(receive).await?;
+        Ok(Response::new(v1::PutCheckpointResponse { status }))
     }
 
     type GetCheckpointStream = FileStream<v1::GetCheckpointResponse>;
@@ -240,7 +230,7 @@ impl<S: Steps> WorkerService for Workers<S> {
             .sha256
             .parse()
             .map_err(|error: NotAHash| invalid_field("sha256", error.to_string()))?;
-        let pieces = in_time(dataset_file(&*self.app, hash)).await?;
+        let pieces = in_time(read_dataset(&*self.app, hash)).await?;
         let message = |chunk| v1::GetDatasetResponse { chunk };
         Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
     }
@@ -292,20 +282,6 @@ fn worker_id(text: &str) -> Result<WorkerId, Status> {
     text.parse().map_err(|_| invalid_field("worker_id", "must be a UUID"))
 }
 
-pub(super) fn claim(lease: Option<&v1::Lease>) -> Result<LeaseClaim, Status> {
-    let lease = lease.ok_or_else(|| invalid_field("lease", "is missing"))?;
-    Ok(LeaseClaim {
-        job_id: lease
-            .job_id
-            .parse()
-            .map_err(|_| invalid_field("lease.job_id", "must be a UUID"))?,
-        token: lease
-            .token
-            .parse()
-            .map_err(|_| invalid_field("lease.token", "must be a UUID"))?,
-    })
-}
-
 fn checkpoint(record: &CheckpointRecord) -> v1::Checkpoint {
     v1::Checkpoint {
         number: record.number,
@@ -313,15 +289,6 @@ fn checkpoint(record: &CheckpointRecord) -> v1::Checkpoint {
         bytes: record.bytes,
         sha256: record.sha256.to_string(),
     }
-}
-
-pub(super) fn lease_status(held: bool) -> i32 {
-    let status = if held {
-        v1::LeaseStatus::Held
-    } else {
-        v1::LeaseStatus::Lost
-    };
-    status.into()
 }
 
 fn wire_duration(duration: Duration) -> prost_types::Duration {

@@ -1,8 +1,9 @@
 //! Curves: the epoch reports of folds whose job completed, and those of all folds for who reads them.
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use trawl_domain::id::StudyId;
-use trawl_domain::metric::Metric;
+use trawl_domain::metric::{Metric, Metrics};
 use trawl_domain::seed::Owner;
 
 use super::job_reports::{concat, list};
@@ -32,10 +33,8 @@ pub struct ReportRecord {
     pub epoch: u32,
     /// Mean training loss.
     pub train_loss: f64,
-    /// Validation loss.
-    pub val_loss: Option<f64>,
-    /// Validation accuracy.
-    pub val_accuracy: Option<f64>,
+    /// Metrics on the validation rows.
+    pub metrics: Metrics,
     /// When it became durable.
     pub reported_at: DateTime<Utc>,
 }
@@ -95,7 +94,8 @@ pub async fn page(
     // A fold's epochs have no gap: a page has none beyond `limit` more.
     let rows = sqlx::query!(
         r#"SELECT f.fold, f.split = 'all' AS "is_final!", e.fold_id AS "fold_id!", e.epoch AS "epoch!",
-                  e.train_loss AS "train_loss!", e.val_loss, e.val_accuracy, e.reported_at AS "reported_at!"
+                  e.train_loss AS "train_loss!", e.metrics AS "metrics!: Json<Metrics>",
+                  e.reported_at AS "reported_at!"
            FROM (SELECT of_owner.fold_id, of_owner.fold, j.split,
                         CASE WHEN of_owner.fold = $4 THEN $5 ELSE -1 END AS after
                  FROM trawl_store.folds of_owner
@@ -122,8 +122,7 @@ pub async fn page(
                 fold_position: fold,
                 epoch: count("epochs", row.fold_id, "epoch", row.epoch)?,
                 train_loss: row.train_loss,
-                val_loss: row.val_loss,
-                val_accuracy: row.val_accuracy,
+                metrics: row.metrics.0,
                 reported_at: row.reported_at,
             })
         })

@@ -1,7 +1,7 @@
 //! Folds of trials and refits.
 
 use trawl_domain::id::{JobId, StudyId};
-use trawl_domain::metric::FoldMetrics;
+use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
 use trawl_domain::state::{DIVERGED, TrialState};
 
@@ -20,8 +20,8 @@ pub struct FoldRecord {
     pub epochs: u32,
     /// Mean training loss of the last epoch.
     pub train_loss: Option<f64>,
-    /// Validation metrics; absent where no rows validate.
-    pub metrics: Option<FoldMetrics>,
+    /// Metrics on the validation rows; none where no rows validate.
+    pub metrics: FoldMetrics,
     /// Epoch with the lowest validation loss.
     pub best_epoch: Option<u32>,
     /// Why it failed.
@@ -36,11 +36,10 @@ struct FoldRow {
     state: String,
     epochs: i32,
     train_loss: Option<f64>,
-    val_loss: Option<f64>,
+    metrics: Vec<String>,
+    last_values: Vec<Option<f64>>,
+    best_values: Vec<Option<f64>>,
     best_epoch: Option<i32>,
-    best_val_loss: Option<f64>,
-    val_accuracy: Option<f64>,
-    best_val_accuracy: Option<f64>,
     error: Option<String>,
 }
 
@@ -55,19 +54,23 @@ impl TryFrom<FoldRow> for FoldRecord {
             state: word("folds", row.fold_id, "state", &row.state)?,
             epochs: number("epochs", row.epochs)?,
             train_loss: row.train_loss,
-            metrics: row
-                .val_loss
-                .zip(row.best_val_loss)
-                .map(|(val_loss, best_val_loss)| FoldMetrics {
-                    val_loss,
-                    best_val_loss,
-                    val_accuracy: row.val_accuracy,
-                    best_val_accuracy: row.best_val_accuracy,
-                }),
+            metrics: FoldMetrics {
+                last: named(row.fold_id, &row.metrics, &row.last_values)?,
+                best: named(row.fold_id, &row.metrics, &row.best_values)?,
+            },
             best_epoch: row.best_epoch.map(|epoch| number("best_epoch", epoch)).transpose()?,
             error: row.error,
         })
     }
+}
+
+fn named(fold_id: i64, names: &[String], values: &[Option<f64>]) -> Result<Metrics, StoreError> {
+    let there = names
+        .iter()
+        .zip(values)
+        .filter_map(|(name, value)| Some((name, (*value)?)));
+    let named = there.map(|(name, value)| Ok((word("folds", fold_id, "metrics", name)?, value)));
+    named.collect()
 }
 
 pub(super) fn owner(fold_id: i64, trial: Option<i32>, refit: Option<i32>) -> Result<Owner, StoreError> {
@@ -136,11 +139,11 @@ pub async fn of_owners(
     let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
     sqlx::query_as!(
         FoldRow,
-        "SELECT fold_id, trial, refit, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss,
-                val_accuracy, best_val_accuracy, error
-         FROM trawl_store.folds
-         WHERE study_id = $1 AND (trial = ANY($2) OR refit = $3)
-         ORDER BY trial, refit, fold",
+        r#"SELECT fold_id, trial, refit, fold, state, epochs, train_loss, metrics, last_values AS "last_values: Vec<Option<f64>>",
+                  best_values AS "best_values: Vec<Option<f64>>", best_epoch, error
+           FROM trawl_store.folds
+           WHERE study_id = $1 AND (trial = ANY($2) OR refit = $3)
+           ORDER BY trial, refit, fold"#,
         study_id.0,
         &trials,
         refit.map(int),
@@ -217,8 +220,8 @@ pub struct FoldSummary {
     pub epochs: u32,
     /// Mean training loss of the last one.
     pub train_loss: Option<f64>,
-    /// Validation metrics; absent where no rows validate.
-    pub metrics: Option<FoldMetrics>,
+    /// Metrics on the validation rows; none where no rows validate.
+    pub metrics: FoldMetrics,
     /// Epoch with the lowest validation loss.
     pub best_epoch: Option<u32>,
 }
@@ -228,30 +231,36 @@ pub async fn complete(conn: &mut Connection, folds: &[FoldSummary]) -> Result<()
     let ids: Vec<i64> = folds.iter().map(|fold| fold.fold_id).collect();
     let epochs: Vec<i32> = folds.iter().map(|fold| int(fold.epochs)).collect();
     let best_epochs: Vec<Option<i32>> = folds.iter().map(|fold| fold.best_epoch.map(int)).collect();
-    let number = |of: fn(&FoldSummary) -> Option<f64>| folds.iter().map(of).collect::<Vec<_>>();
-    let train_loss = number(|fold| fold.train_loss);
-    let val_loss = number(|fold| Some(fold.metrics?.val_loss));
-    let best_val_loss = number(|fold| Some(fold.metrics?.best_val_loss));
-    let val_accuracy = number(|fold| fold.metrics?.val_accuracy);
-    let best_val_accuracy = number(|fold| fold.metrics?.best_val_accuracy);
+    let train_losses: Vec<Option<f64>> = folds.iter().map(|fold| fold.train_loss).collect();
+    let is_measured = |metric: &&Metric| folds.iter().any(|fold| fold.metrics.best.get(**metric).is_some());
+    let metrics: Vec<Metric> = Metric::ALL.iter().filter(is_measured).copied().collect();
+    let values = |of: fn(&FoldMetrics) -> &Metrics| -> Vec<Option<f64>> {
+        let of_fold = |fold: &FoldSummary| {
+            metrics
+                .iter()
+                .map(|metric| of(&fold.metrics).get(*metric))
+                .collect::<Vec<_>>()
+        };
+        folds.iter().flat_map(of_fold).collect()
+    };
+    let (last, best) = (values(|metrics| &metrics.last), values(|metrics| &metrics.best));
+    let names: Vec<String> = metrics.iter().map(Metric::to_string).collect();
     sqlx::query!(
         "UPDATE trawl_store.folds f
          SET state = CASE f.state WHEN 'running' THEN 'completed' ELSE f.state END,
-             epochs = m.epochs, train_loss = m.train_loss, val_loss = m.val_loss,
-             best_epoch = m.best_epoch, best_val_loss = m.best_val_loss,
-             val_accuracy = m.val_accuracy, best_val_accuracy = m.best_val_accuracy
-         FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::double precision[], $5::double precision[],
-                     $6::double precision[], $7::double precision[], $8::double precision[])
-              AS m (fold_id, epochs, best_epoch, train_loss, val_loss, best_val_loss, val_accuracy, best_val_accuracy)
+             epochs = m.epochs, train_loss = m.train_loss, best_epoch = m.best_epoch, metrics = $5::text[],
+             last_values = ($6::double precision[])[(m.place - 1) * cardinality($5::text[]) + 1 : m.place * cardinality($5::text[])],
+             best_values = ($7::double precision[])[(m.place - 1) * cardinality($5::text[]) + 1 : m.place * cardinality($5::text[])]
+         FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::double precision[])
+              WITH ORDINALITY AS m (fold_id, epochs, best_epoch, train_loss, place)
          WHERE f.fold_id = m.fold_id",
         &ids,
         &epochs,
         &best_epochs as &[Option<i32>],
-        &train_loss as &[Option<f64>],
-        &val_loss as &[Option<f64>],
-        &best_val_loss as &[Option<f64>],
-        &val_accuracy as &[Option<f64>],
-        &best_val_accuracy as &[Option<f64>],
+        &train_losses as &[Option<f64>],
+        &names,
+        &last as &[Option<f64>],
+        &best as &[Option<f64>],
     )
     .execute(conn)
     .await?;

@@ -41,7 +41,7 @@ pub struct Report {
 
 impl Report {
     /// Epoch reports: one for each epoch of a member.
-    pub fn len(&self) -> usize {
+    pub fn epoch_reports(&self) -> usize {
         self.train_loss.iter().flatten().count()
     }
 
@@ -138,7 +138,7 @@ pub async fn insert(conn: &mut Connection, reports: &[Report]) -> Result<(), Sto
         &jobs,
         &number(|report| report.first_epoch),
         &number(|report| report.epochs),
-        &number(|report| report.len() as u32),
+        &number(|report| report.epoch_reports() as u32),
         &metrics,
         &train_loss as &[Option<f64>],
         &val as &[Option<f64>],
@@ -239,7 +239,7 @@ pub async fn drop_after_checkpoints(conn: &mut Connection, job_id: JobId) -> Res
     let mut cut = 0;
     for StoredReport { report, .. } in from_epoch(conn, job_id, kept, 1).await? {
         let first = report.first(kept - report.first_epoch);
-        cut = report.len() - first.len();
+        cut = report.epoch_reports() - first.epoch_reports();
         replace(conn, &first).await?;
     }
     Ok(dropped.unsigned_abs() + cut as u64)
@@ -253,7 +253,7 @@ async fn replace(conn: &mut Connection, report: &Report) -> Result<(), StoreErro
         report.job_id.0,
         int(report.first_epoch),
         int(report.epochs),
-        int(report.len() as u32),
+        int(report.epoch_reports() as u32),
         &report.train_loss as &[Option<f64>],
         &report.val as &[Option<f64>],
     )

@@ -4,19 +4,11 @@ use std::time::Duration;
 
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
+use trawl_domain::lease::LeaseClaim;
 use uuid::Uuid;
 
 use super::jobs::JobRecord;
 use super::{Connection, StoreError, expect_rows, int};
-
-/// The claim of a worker to hold a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LeaseClaim {
-    /// The job.
-    pub job_id: JobId,
-    /// The token that came with the lease.
-    pub token: LeaseToken,
-}
 
 /// A lease that the transaction has locked and found live. Holding one is the permission to write for its job: it cannot be
 /// had but from [`lock`] and [`lock_expired`], and ends with [`end`].

@@ -116,7 +116,8 @@ impl Stored {
              FROM trawl_store.jobs j",
         );
         let folds = sqlx::query_as(
-            "SELECT s.name AS study, f.trial, f.fold, f.state, j.state AS job_state, f.val_loss
+            "SELECT s.name AS study, f.trial, f.fold, f.state, j.state AS job_state,
+                    f.last_values[array_position(f.metrics, 'val_loss')] AS val_loss
              FROM trawl_store.folds f JOIN trawl_store.jobs j USING (job_id)
              JOIN trawl_store.studies s ON s.study_id = f.study_id WHERE f.trial IS NOT NULL",
         );

@@ -21,8 +21,8 @@ INSERT INTO trawl_store.jobs (job_id, study_id, split, members, epochs, state, a
 SELECT md5('job ' || n)::uuid, s.study_id, 'validation', 64, 2, 'completed', 1, 1, now()
 FROM trawl_store.studies s, generate_series(512 / 32, 99999 / 32) n;
 
-INSERT INTO trawl_store.folds (study_id, trial, fold, job_id, member, state, epochs, train_loss, val_loss, best_epoch, best_val_loss)
-SELECT s.study_id, n, fold, md5('job ' || n / 32)::uuid, n % 32 * 2 + fold, 'completed', 2, 0.5, 0.5, 1, 0.5
+INSERT INTO trawl_store.folds (study_id, trial, fold, job_id, member, state, epochs, train_loss, best_epoch, metrics, last_values, best_values)
+SELECT s.study_id, n, fold, md5('job ' || n / 32)::uuid, n % 32 * 2 + fold, 'completed', 2, 0.5, 1, '{val_loss}', '{0.5}', '{0.5}'
 FROM trawl_store.studies s, generate_series(512, 99999) n, generate_series(0, 1) fold;
 
 INSERT INTO trawl_store.curves (fold_id, first_epoch, metrics, train_loss, val, report_epoch, reported_at)

@@ -87,15 +87,13 @@ impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         match field.name() {
             "message" => self.text.insert_str(0, &format!("{value:?} ")),
-            name => drop(write!(self.text, " {name}={value:?}")),
+            name => {
+                if name == "job.id" {
+                    self.job_id = format!("{value:?}");
+                }
+                let _ = write!(self.text, " {name}={value:?}");
+            }
         }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "job.id" {
-            value.clone_into(&mut self.job_id);
-        }
-        self.record_debug(field, &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {

@@ -12,18 +12,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Request;
 use tonic::transport::Server;
+use trawl_agent::connection::Connection;
 use trawl_coordinator::app::Settings;
 use trawl_coordinator::app::auth::Caller;
-use trawl_coordinator::app::keep_leases::keep_leases;
-use trawl_coordinator::app::report_epochs::report_writer;
-use trawl_coordinator::app::steps::Steps;
 use trawl_coordinator::files::Files;
 use trawl_coordinator::grpc::Workers;
-use trawl_domain::id::WorkerId;
+use trawl_coordinator::protocol::WorkerStore;
+use trawl_coordinator::protocol::lease_reaper::reap_leases;
+use trawl_coordinator::protocol::report_writer::report_writer;
+use trawl_domain::id::{JobId, WorkerId};
 use trawl_proto::dial::TlsChoice;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
-use trawl_worker::agent;
-use trawl_worker::agent::connection::Connection;
 use turmoil::Sim;
 
 use crate::faults::{Deed, Hosts, Schedule, disturb};
@@ -127,7 +126,7 @@ struct World {
     files: Files,
     disturbed: bool,
     rng: ChaCha8Rng,
-    failed: Arc<Mutex<BTreeSet<String>>>,
+    failed: Arc<Mutex<BTreeSet<JobId>>>,
     /// What tells the process of each worker to stop.
     stops: Arc<Mutex<BTreeMap<String, CancellationToken>>>,
 }
@@ -274,7 +273,7 @@ impl World {
             let mut process = processes.lock().unwrap_or_else(PoisonError::into_inner);
             let mut id = [0; 16];
             process.fill_bytes(&mut id);
-            let settings = agent::Settings {
+            let settings = trawl_agent::Settings {
                 worker_id: WorkerId(uuid::Builder::from_random_bytes(id).into_uuid()),
                 host: name.clone(),
                 slots,
@@ -296,7 +295,7 @@ impl World {
             let urls = urls.clone();
             async move {
                 let connection = Connection::opened_by(&urls, &TlsChoice::default(), None, &open)?;
-                agent::run(settings, connection, script, stop).await?;
+                trawl_agent::run(settings, connection, script, stop).await?;
                 Ok(())
             }
         });
@@ -314,7 +313,7 @@ async fn coordinate(store: Arc<ModelStore>) -> anyhow::Result<()> {
     let (reports, writer) = report_writer(Arc::clone(&store), stop.clone());
     tokio::spawn(writer);
     let (tells_up, _) = watch::channel(true);
-    tokio::spawn(keep_leases(Arc::clone(&store), tells_up, stop.clone()));
+    tokio::spawn(reap_leases(Arc::clone(&store), tells_up, stop.clone()));
     // There is no guard here that would say who calls.
     let by_anybody = |mut request: Request<()>| {
         request.extensions_mut().insert(Caller::Anybody);

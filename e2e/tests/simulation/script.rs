@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use tokio::time::sleep;
+use trawl_agent::connection::Connection;
+use trawl_agent::dataset::{self, DatasetError};
+use trawl_agent::{JobError, Listener, Trained, Training};
+use trawl_domain::id::JobId;
 use trawl_domain::job::Job;
-use trawl_domain::metric::FoldMetrics;
+use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
-use trawl_worker::agent::connection::Connection;
-use trawl_worker::agent::{JobError, Listener, Trained, Training};
-use trawl_worker::analysis::Subject;
-use trawl_worker::dataset::{self, DatasetError};
-use trawl_worker::trainer::{Event, Interrupter, MemberLosses, TestMetrics, TrainError, Wish};
+use trawl_engine::analysis::{Artifact, LeftOut};
+use trawl_engine::{Command, Control, EngineError, Event, MemberLosses, TestMetrics};
 
 use crate::model::{Shared, share};
 
@@ -32,7 +33,7 @@ pub(crate) struct Script {
     /// Share of the jobs whose training fails once.
     pub(crate) failing: f64,
     /// Jobs whose training failed; of all workers.
-    pub(crate) failed: Arc<Mutex<BTreeSet<String>>>,
+    pub(crate) failed: Arc<Mutex<BTreeSet<JobId>>>,
     /// Who looks on.
     pub(crate) shared: Arc<Shared>,
 }
@@ -61,14 +62,14 @@ impl Script {
     }
 
     /// Fails, once a job: as training fails, or by a panic.
-    fn fail_once(&self, job_id: &str) -> Result<(), JobError> {
+    fn fail_once(&self, job_id: JobId) -> Result<(), JobError> {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.draw() >= self.failing || !failed.insert(job_id.to_owned()) {
+        if self.draw() >= self.failing || !failed.insert(job_id) {
             return Ok(());
         }
         Err(JobError::Train(match failed.len() % 3 {
-            0 => TrainError::OutOfMemory("as the script has it".to_owned()),
-            1 => TrainError::Failed("as the script has it".to_owned()),
+            0 => EngineError::OutOfMemory("as the script has it".to_owned()),
+            1 => EngineError::Failed("as the script has it".to_owned()),
             _ => {
                 drop(failed);
                 panic!("as the script has it")
@@ -76,21 +77,21 @@ impl Script {
         }))
     }
 
-    async fn step(&self, listener: &Listener, interrupter: &Interrupter, progress: &Progress) -> Result<(), JobError> {
-        let wish = interrupter.wish();
-        if matches!(wish, Wish::Checkpoint | Wish::Leave) {
+    async fn step(&self, listener: &Listener, control: &Control, progress: &Progress) -> Result<(), JobError> {
+        let command = control.next_command();
+        if matches!(command, Command::Checkpoint | Command::Drain) {
             let event = Event::Checkpoint {
                 epochs: progress.epoch as u32,
                 content: progress.to_bytes(),
             };
             listener.hear(event).await;
         }
-        if matches!(wish, Wish::Leave | Wish::Stop) {
+        if matches!(command, Command::Drain | Command::Stop) {
             return Err(JobError::Interrupted);
         }
         let lease = listener.lease();
         let now = (self.shared.clock)();
-        self.shared.witness().works(now, &lease.job_id, &lease.token);
+        self.shared.witness().works(now, lease);
         sleep(self.step_max.mul_f64(self.draw())).await;
         Ok(())
     }
@@ -115,16 +116,16 @@ impl Training for Script {
         job: Job,
         checkpoint: Option<Vec<u8>>,
         listener: Listener,
-        interrupter: Interrupter,
+        control: Control,
     ) -> Result<ScriptTrained, JobError> {
-        self.fail_once(&listener.lease().job_id)?;
+        self.fail_once(listener.lease().job_id)?;
         let mut progress = match checkpoint {
             Some(content) => Progress::from_bytes(&content)?,
             None => Progress::new(&job),
         };
         while progress.epoch < u64::from(job.architecture.epochs) {
             while progress.step < STEPS {
-                self.step(&listener, &interrupter, &progress).await?;
+                self.step(&listener, &control, &progress).await?;
                 progress.take_step();
             }
             let (losses, diverged) = progress.end_epoch();
@@ -193,8 +194,7 @@ impl Progress {
                     losses.push(MemberLosses {
                         member: index,
                         train_loss: unit(mix(member.chain)),
-                        val_loss: Some(member.last),
-                        val_accuracy: None,
+                        metrics: Metrics::from_iter([(Metric::ValLoss, member.last)]),
                     });
                 }
             }
@@ -212,8 +212,8 @@ impl Progress {
         numbers.flat_map(u64::to_le_bytes).collect()
     }
 
-    fn from_bytes(content: &[u8]) -> Result<Self, TrainError> {
-        let broken = || TrainError::BadCheckpoint("as the script has it".to_owned());
+    fn from_bytes(content: &[u8]) -> Result<Self, EngineError> {
+        let broken = || EngineError::BadCheckpoint("as the script has it".to_owned());
         let (numbers, rest) = content.as_chunks::<8>();
         let numbers: Vec<u64> = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect();
         let ([epoch, step], members) = numbers.split_first_chunk().ok_or_else(broken)?;
@@ -244,11 +244,9 @@ pub(crate) struct ScriptTrained {
 impl ScriptTrained {
     fn new(progress: &Progress) -> Self {
         let metrics = progress.members.iter().map(|member| {
-            (member.diverges_at >= progress.epoch).then_some(FoldMetrics {
-                val_loss: member.last,
-                best_val_loss: member.best,
-                val_accuracy: None,
-                best_val_accuracy: None,
+            (member.diverges_at >= progress.epoch).then(|| FoldMetrics {
+                last: Metrics::from_iter([(Metric::ValLoss, member.last)]),
+                best: Metrics::from_iter([(Metric::ValLoss, member.best)]),
             })
         });
         Self {
@@ -271,12 +269,16 @@ impl Trained for ScriptTrained {
         &self.metrics
     }
 
-    fn weights(&self, member: usize) -> Result<Vec<u8>, TrainError> {
+    fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError> {
         Ok(self.weights[member].clone())
     }
 
-    fn into_subject(self) -> Result<Option<Subject>, TrainError> {
-        Ok(None)
+    fn leaves_artifacts(&self) -> bool {
+        false
+    }
+
+    fn analyse(&self, _: &Control, _: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut> {
+        Ok(())
     }
 }
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
+use trawl_domain::lease::LeaseClaim;
 
 /// How late a worker may stop after its lease may have run out: a step of its training, and a moment.
 const FENCED_WITHIN: Duration = Duration::from_millis(1_500);
@@ -167,12 +167,9 @@ impl Witness {
     }
 
     /// A worker takes a step of a job's training: not after its lease may have run out for all that it knows.
-    pub(crate) fn works(&mut self, now: Duration, job_id: &str, token: &str) {
-        let lease = self
-            .leases
-            .values()
-            .flatten()
-            .find(|lease| lease.token.to_string() == token);
+    pub(crate) fn works(&mut self, now: Duration, claim: LeaseClaim) {
+        let job_id = claim.job_id;
+        let lease = self.find(claim);
         let late = lease.filter(|lease| lease.renewed_until + FENCED_WITHIN < now);
         if let Some(lease) = late {
             let (worker_id, late) = (lease.worker_id, now - lease.renewed_until);

@@ -171,22 +171,27 @@ fn objective(objective: Option<&v1::Objective>, loss: Option<Loss>, v: &mut Viol
     let metric = word("objective.metric", &objective.metric, Some(Metric::ValLoss), v);
     let goal = word("objective.goal", &objective.goal, metric.map(Metric::goal), v);
     let at = word("objective.at", &objective.at, Some(At::Last), v);
-    match (metric, goal) {
-        (Some(Metric::ValLoss), Some(Goal::Maximize)) => v.add(
-            "objective.goal",
-            "must be minimize: a val_loss is the better the lower it is",
-        ),
-        (Some(Metric::ValAccuracy), Some(Goal::Minimize)) => v.add(
-            "objective.goal",
-            "must be maximize: a val_accuracy is the better the higher it is",
-        ),
-        _ => {}
-    }
-    if metric == Some(Metric::ValAccuracy) && loss.is_some_and(|loss| loss.target_kind() != TargetKind::Class) {
+    if let (Some(metric), Some(goal)) = (metric, goal)
+        && metric.goal() != goal
+    {
+        let better = match metric.goal() {
+            Goal::Minimize => "lower",
+            Goal::Maximize => "higher",
+        };
+        let right = metric.goal();
         v.add(
-            "objective.metric",
-            "val_accuracy needs classes, which training.loss cross_entropy predicts",
+            "objective.goal",
+            format!("must be {right}: a {metric} is the better the {better} it is"),
         );
+    }
+    if let (Some(metric), Some(loss)) = (metric, loss)
+        && !metric.is_for(loss.target_kind())
+    {
+        let needs = match loss.target_kind() {
+            TargetKind::Number => "classes, which training.loss cross_entropy predicts",
+            TargetKind::Class => "numbers, which training.loss cross_entropy does not predict",
+        };
+        v.add("objective.metric", format!("{metric} needs {needs}"));
     }
     Some(Objective {
         metric: metric?,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use trawl_domain::dataset::DatasetShape;
+use trawl_domain::engine::EngineChoice;
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::loss::Loss;
@@ -17,6 +18,7 @@ use crate::{layers, v1};
 
 /// The settings of `training` with which nothing is wrong: some rules look at one of them alone.
 pub(super) struct SoundTraining {
+    engine: Option<EngineChoice>,
     pub(super) loss: Option<Loss>,
     optimizer: Option<Setting>,
     hyperparameters: Option<BTreeMap<&'static str, Setting>>,
@@ -27,6 +29,7 @@ pub(super) struct SoundTraining {
 impl SoundTraining {
     pub(super) fn spec(self) -> Option<TrainingSpec> {
         Some(TrainingSpec {
+            engine: self.engine?,
             loss: self.loss?,
             optimizer: self.optimizer?,
             hyperparameters: self.hyperparameters?,
@@ -43,6 +46,7 @@ pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>
     }
     let training = training.unwrap_or(&missing);
     let written = layers::settings(training);
+    let engine = word("training.engine", &training.engine, Some(EngineChoice::Auto), v);
     let loss = word::<Loss>("training.loss", &training.loss, None, v);
     let mut read = |rule| settings.read("training", rule, &written, v);
     let optimizer = read(&OPTIMIZER);
@@ -53,6 +57,7 @@ pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>
         note_foreign_settings(optimizer, &written, settings, v);
     }
     SoundTraining {
+        engine,
         loss,
         optimizer,
         hyperparameters: hyperparameters.into_iter().collect(),

@@ -3,6 +3,7 @@
 use trawl_domain::dataset::{
     ArrayNames, Arrays, Columns, FileHash, FilePlace, Format, Header, Layout, Part, SampleShape,
 };
+use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::layer::Layer;
@@ -75,6 +76,7 @@ fn job(format: Format, targets: [bool; 2]) -> Job {
         format,
         train: part(1, train),
         test: Some(part(3, test)),
+        engine: EngineName::Torch,
         architecture: Architecture {
             input: SampleShape::Vector(2),
             layers: vec![Layer::Linear { units: 1 }],
@@ -96,6 +98,7 @@ fn job(format: Format, targets: [bool; 2]) -> Job {
             },
         }],
         inputs: Vec::new(),
+        metrics: vec![trawl_domain::metric::Metric::ValLoss],
         ranking: None,
     }
 }
@@ -152,4 +155,16 @@ fn what_is_learned_from_has_targets() {
     let mut layout = v1::Job::from(&job(Format::Npy(None), [true, true]));
     layout.dataset.as_mut().expect("there").layout = "nhwc".into();
     assert_eq!(refused(layout), ["dataset.layout"]);
+}
+
+#[test]
+fn a_job_says_which_engine_trains_it() {
+    let sent = v1::Job::from(&job(Format::Npy(None), [true, true]));
+    assert_eq!(sent.engine, "torch");
+    for engine in ["", "auto", "lanes"] {
+        let mut other = sent.clone();
+        other.engine = engine.into();
+        let violations = Job::try_from(other).expect_err("no such engine");
+        assert_eq!(violations.to_string(), "engine: must be one of torch", "{engine}");
+    }
 }

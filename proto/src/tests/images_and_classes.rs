@@ -164,6 +164,11 @@ fn metrics_goals_and_inputs_have_to_make_sense() {
         "must be maximize: a val_accuracy is the better the higher it is",
     );
     assert_wrong(
+        &changed(&[("/objective", json!({ "metric": "val_mae" }))]),
+        "objective.metric",
+        "val_mae needs numbers, which training.loss cross_entropy does not predict",
+    );
+    assert_wrong(
         &changed(&[("/refit", json!({ "epochs": 1, "inputs": [[1]] }))]),
         "refit.inputs[0]",
         "has 1 values where a row has 784 features",
@@ -180,6 +185,18 @@ fn an_accuracy_of_numbers_is_refused() {
     let violations = study::check(&numbers, Some(Ok(shape))).expect_err("it is broken");
     let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["model[8].linear.units", "objective.metric"]);
+}
+
+#[test]
+fn an_engine_is_chosen_by_its_name_or_by_the_study_itself() {
+    for engine in ["", "auto", "torch"] {
+        assert!(is_sound(&changed(&[("/training/engine", json!(engine))])), "{engine}");
+    }
+    assert_wrong(
+        &changed(&[("/training/engine", json!("gpu"))]),
+        "training.engine",
+        "'gpu' is not known: it must be one of auto, torch",
+    );
 }
 
 #[test]

@@ -232,9 +232,12 @@ fn the_title_of_curves_says_what_is_drawn() {
     let of_fold = report(Some(0), 0, 1.0, Some(2.0));
     let with_accuracy = EpochReport {
         val_accuracy: Some(0.5),
-        ..of_fold
+        ..of_fold.clone()
     };
-    assert_eq!(title(Metric::Loss, vec![of_fold]), "Training and validation loss");
+    assert_eq!(
+        title(Metric::Loss, vec![of_fold.clone()]),
+        "Training and validation loss"
+    );
     assert_eq!(title(Metric::Loss, vec![report(None, 0, 1.0, None)]), "Training loss");
     assert_eq!(title(Metric::Accuracy, vec![of_fold]), "");
     assert_eq!(title(Metric::Accuracy, vec![with_accuracy]), "Validation accuracy");

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use trawl_coordinator::app::release_job::Cause;
 use trawl_coordinator::app::{AppError, TestMetrics};
-use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_domain::artifact::TRIALS_KEPT;
 use trawl_domain::failure::FailureCause;
 use trawl_domain::job::TrialFold;
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::ERROR_CHARS_MAX;
-use trawl_domain::metric::FoldMetrics;
+use trawl_domain::metric::{FoldMetrics, Metric};
 use trawl_domain::state::{StudyState, TrialState};
 use trawl_domain::text::shown;
 
@@ -179,23 +179,13 @@ impl Model {
         let Some((_, last)) = reports.last() else { return fold };
         fold.epochs = reports.len() as u32;
         fold.train_loss = Some(last.train_loss);
-        let best = reports
+        let losses = reports
             .iter()
-            .filter_map(|(epoch, report)| Some((*epoch, report.val_loss?)));
-        let best = best.min_by(|a, b| a.1.total_cmp(&b.1));
+            .filter_map(|(epoch, report)| Some((*epoch, report.metrics.get(Metric::ValLoss)?)));
+        let best = losses.min_by(|a, b| a.1.total_cmp(&b.1));
         fold.best_epoch = best.map(|(epoch, _)| epoch);
-        fold.metrics = last
-            .val_loss
-            .zip(best)
-            .map(|(val_loss, (_, best_val_loss))| FoldMetrics {
-                val_loss,
-                best_val_loss,
-                val_accuracy: last.val_accuracy,
-                best_val_accuracy: reports
-                    .iter()
-                    .filter_map(|(_, report)| report.val_accuracy)
-                    .reduce(f64::max),
-            });
+        fold.metrics.last = last.metrics;
+        fold.metrics.best = best.map(|(_, loss)| (Metric::ValLoss, loss)).into_iter().collect();
         if fold.state == TrialState::Running && fold.epochs == self.trials[member.trial as usize].epochs {
             fold.state = TrialState::Completed;
         }
@@ -221,7 +211,7 @@ impl Model {
                 trial.error.clone_from(&failed.error);
                 continue;
             }
-            let metrics: Vec<FoldMetrics> = folds.iter().filter_map(|fold| fold.metrics).collect();
+            let metrics: Vec<FoldMetrics> = folds.iter().map(|fold| fold.metrics).collect();
             trial.value = self.study.objective.of_trial(&metrics);
             trial.state = if trial.value.is_some() {
                 TrialState::Completed

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use trawl_coordinator::app::AppError;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
-use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
+use trawl_coordinator::app::keep_checkpoint::{CheckpointHead, not_found};
 use trawl_coordinator::app::lease_job::LeasedJob;
 use trawl_coordinator::app::renew_lease::Renewed;
-use trawl_coordinator::app::report_epochs::{JobReport, Written};
+use trawl_coordinator::app::report_order::{JobReport, Written};
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
-use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_domain::artifact::{ArtifactKind, Ranking, TRIALS_KEPT};
 use trawl_domain::fold::Split;
 use trawl_domain::id::{LeaseToken, WorkerId};
 use trawl_domain::job::{self, JobMember, TrialFold};
-use trawl_domain::metric::Metric;
+use trawl_domain::lease::{LeaseClaim, LeaseLost};
+use trawl_domain::metric::Metrics;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::{DIVERGED, StudyState, TrialState};
 
@@ -116,10 +116,12 @@ impl Model {
             format: self.study.format.clone(),
             train: self.train,
             test: None,
+            engine: self.study.training.engine.engine(),
             architecture: architecture.ok_or_else(|| AppError::Internal("a job without members".to_owned()))?,
             split: Split::Validation(self.study.validation),
             members,
             inputs: Vec::new(),
+            metrics: self.study.metrics(),
             ranking: Some(Ranking {
                 objective: self.study.objective,
                 folds: self.study.validation.folds(),
@@ -206,18 +208,16 @@ impl Model {
             let Some(of) = new.of_member(place) else { continue };
             let epochs = of.train_loss.len();
             for (epoch, train_loss) in of.train_loss.iter().enumerate() {
-                let value = |name| {
-                    let metric = new.metrics.iter().position(|metric| *metric == name)?;
-                    of.val[metric * epochs + epoch]
-                };
+                let named = new.metrics.iter().enumerate();
+                let measured = named.filter_map(|(place, metric)| Some((*metric, of.val[place * epochs + epoch]?)));
+                let metrics: Metrics = measured.collect();
                 self.reports
                     .entry((member, new.first_epoch + epoch as u32))
                     .or_insert_with(|| {
                         self.epochs_reported += 1;
                         Report {
                             train_loss: *train_loss,
-                            val_loss: value(Metric::ValLoss),
-                            val_accuracy: value(Metric::ValAccuracy),
+                            metrics,
                         }
                     });
             }
@@ -304,12 +304,16 @@ impl Model {
     }
 
     /// The checkpoint of this number, of a job whose lease is live.
-    pub(crate) fn find_checkpoint(&self, now: Duration, claim: LeaseClaim, number: u32) -> Option<CheckpointRecord> {
-        let checkpoints = &self.jobs[self.live(now, claim)?].checkpoints;
-        checkpoints
-            .iter()
-            .find(|checkpoint| checkpoint.number == number)
-            .cloned()
+    pub(crate) fn find_checkpoint(
+        &self,
+        now: Duration,
+        claim: LeaseClaim,
+        number: u32,
+    ) -> Result<CheckpointRecord, AppError> {
+        let place = self.live(now, claim).ok_or(LeaseLost)?;
+        let mut checkpoints = self.jobs[place].checkpoints.iter();
+        let found = checkpoints.find(|checkpoint| checkpoint.number == number);
+        found.cloned().ok_or_else(|| not_found(number))
     }
 
     /// Whether an artifact is one that the job leaves; `None` if the lease is lost.

@@ -23,7 +23,7 @@ use trawl_domain::dataset::{FileHash, Part};
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
 use trawl_domain::job::{TrialFold, plan_window};
-use trawl_domain::metric::{FoldMetrics, TrialValue};
+use trawl_domain::metric::{FoldMetrics, Metrics, TrialValue};
 use trawl_domain::space::Params;
 use trawl_domain::state::{StudyState, TrialState};
 use trawl_domain::study::Study;
@@ -130,7 +130,7 @@ struct Fold {
     state: TrialState,
     epochs: u32,
     train_loss: Option<f64>,
-    metrics: Option<FoldMetrics>,
+    metrics: FoldMetrics,
     best_epoch: Option<u32>,
     error: Option<String>,
     diverged_at: Option<u32>,
@@ -139,8 +139,7 @@ struct Fold {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Report {
     train_loss: f64,
-    val_loss: Option<f64>,
-    val_accuracy: Option<f64>,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
@@ -265,7 +264,7 @@ impl Fold {
             state: TrialState::Queued,
             epochs: 0,
             train_loss: None,
-            metrics: None,
+            metrics: FoldMetrics::default(),
             best_epoch: None,
             error: None,
             diverged_at: None,

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use trawl_domain::job::TrialFold;
+use trawl_domain::metric::Metric;
 
 use super::{Artifact, Fold, Job, Model, Report, Trial};
 
@@ -81,9 +82,9 @@ impl Model {
                 fold.state,
                 fold.epochs,
                 fold.train_loss,
-                fold.metrics.map(|m| m.val_loss),
+                fold.metrics.last.get(Metric::ValLoss),
                 fold.best_epoch,
-                fold.metrics.map(|m| m.best_val_loss),
+                fold.metrics.best.get(Metric::ValLoss),
                 fold.error,
                 fold.diverged_at
             )
@@ -91,7 +92,11 @@ impl Model {
         let report = |((key, epoch), report): (&(TrialFold, u32), &Report)| {
             format!(
                 "{}/{}/{epoch}: {:?} {:?} {:?}",
-                key.trial, key.fold, report.train_loss, report.val_loss, report.val_accuracy
+                key.trial,
+                key.fold,
+                report.train_loss,
+                report.metrics.get(Metric::ValLoss),
+                report.metrics.get(Metric::ValAccuracy)
             )
         };
         let attempts = trials().map(|(number, trial)| format!("{number}: {}", trial.attempts));

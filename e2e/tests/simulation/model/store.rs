@@ -16,16 +16,17 @@ use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::app::register_worker::CallingWorker;
 use trawl_coordinator::app::release_job::Cause;
 use trawl_coordinator::app::renew_lease::Renewed;
-use trawl_coordinator::app::report_epochs::{JobReport, Written};
-use trawl_coordinator::app::steps::{Answer, Steps};
+use trawl_coordinator::app::report_order::{JobReport, Written};
+use trawl_coordinator::app::upload::UploadStore;
 use trawl_coordinator::app::{AppError, Settings, TestMetrics};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::metrics::Metrics;
+use trawl_coordinator::protocol::{Answer, WorkerStore};
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
-use trawl_coordinator::store::leases::LeaseClaim;
 use trawl_coordinator::store::workers::NewWorker;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::id::JobId;
+use trawl_domain::lease::{LeaseClaim, LeaseLost};
 
 use super::Model;
 use crate::witness::Witness;
@@ -138,11 +139,32 @@ pub(crate) fn share(rng: &mut ChaCha8Rng) -> f64 {
     f64::from(rng.next_u32()) / f64::from(u32::MAX)
 }
 
-impl Steps for ModelStore {
+/// What is under a lease is done, if it is live.
+fn held<T>(done: Option<T>) -> Answer<T> {
+    Ok(done.ok_or(LeaseLost)?)
+}
+
+impl UploadStore for ModelStore {
+    fn files(&self) -> &Files {
+        &self.files
+    }
+
     fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
+    async fn give_up_file(&self, object_key: &str) {
+        // That it could not be noted is no error: the file is swept when its time is over.
+        let _ = self
+            .step(|model, _, _| {
+                model.give_up(object_key);
+                Ok(())
+            })
+            .await;
+    }
+}
+
+impl WorkerStore for ModelStore {
     /// Never: the model has space for all.
     async fn pause_for_space(&self, _: &[JobId], _: &str) -> bool {
         true
@@ -150,10 +172,6 @@ impl Steps for ModelStore {
 
     fn settings(&self) -> &Settings {
         &self.settings
-    }
-
-    fn files(&self) -> &Files {
-        &self.files
     }
 
     fn jobs_queued(&self) -> &Notify {
@@ -216,78 +234,60 @@ impl Steps for ModelStore {
         .await
     }
 
-    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<bool> {
+    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<()> {
         self.step(|model, witness, now| {
-            let held = model.finish(now, claim, test)?;
-            if held {
-                debug!(job.id = %claim.job_id, "job ended");
-                witness.finished(now, claim);
-            }
-            Ok(held)
+            held(model.finish(now, claim, test)?.then_some(()))?;
+            debug!(job.id = %claim.job_id, "job ended");
+            witness.finished(now, claim);
+            Ok(())
         })
         .await
     }
 
-    async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<bool> {
+    async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<()> {
         let released = self.step(|model, witness, now| {
-            let held = model.release(now, claim, cause);
-            if held {
-                witness.released(now, claim);
-            }
-            Ok(held)
+            held(model.release(now, claim, cause).then_some(()))?;
+            witness.released(now, claim);
+            Ok(())
         });
-        let held = released.await?;
+        released.await?;
         self.signal_jobs();
-        Ok(held)
+        Ok(())
     }
 
-    async fn note_artifact(&self, head: &ArtifactHead) -> Answer<Option<String>> {
+    async fn note_artifact(&self, head: &ArtifactHead) -> Answer<String> {
         self.step(|model, _, now| {
             let known = model.check_artifact(now, head)?;
-            Ok(known.and_then(|_| model.note(now, head.lease, "artifacts")))
+            held(known.and_then(|_| model.note(now, head.lease, "artifacts")))
         })
         .await
     }
 
-    async fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> Answer<bool> {
+    async fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> Answer<()> {
         self.step(|model, witness, now| {
-            let held = model.list_artifact(now, head, object_key)?;
-            if held {
-                witness.accepted(now, head.lease, "artifact");
-            }
-            Ok(held)
+            held(model.list_artifact(now, head, object_key)?.then_some(()))?;
+            witness.accepted(now, head.lease, "artifact");
+            Ok(())
         })
         .await
     }
 
-    async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<Option<String>> {
-        self.step(|model, _, now| model.note_checkpoint(now, head)).await
+    async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<String> {
+        self.step(|model, _, now| held(model.note_checkpoint(now, head)?)).await
     }
 
-    async fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> Answer<bool> {
+    async fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> Answer<()> {
         self.step(|model, witness, now| {
-            let held = model.list_checkpoint(now, head, object_key)?;
-            if held {
-                witness.accepted(now, head.lease, "checkpoint");
-            }
-            Ok(held)
+            held(model.list_checkpoint(now, head, object_key)?.then_some(()))?;
+            witness.accepted(now, head.lease, "checkpoint");
+            Ok(())
         })
         .await
     }
 
-    async fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> Answer<Option<CheckpointRecord>> {
-        self.step(|model, _, now| Ok(model.find_checkpoint(now, claim, number)))
+    async fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> Answer<CheckpointRecord> {
+        self.step(|model, _, now| model.find_checkpoint(now, claim, number))
             .await
-    }
-
-    async fn give_up_file(&self, object_key: &str) {
-        // That it could not be noted is no error: the file is swept when its time is over.
-        let _ = self
-            .step(|model, _, _| {
-                model.give_up(object_key);
-                Ok(())
-            })
-            .await;
     }
 
     async fn find_dataset(&self, hash: FileHash) -> Answer<String> {

@@ -9,16 +9,17 @@ use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::register_worker::CallingWorker;
 use trawl_coordinator::app::release_job::Cause;
-use trawl_coordinator::app::report_epochs::{JobReport, MemberEpochs};
-use trawl_coordinator::app::steps::Steps;
+use trawl_coordinator::app::report_order::{JobReport, MemberEpochs};
+use trawl_coordinator::app::upload::UploadStore;
 use trawl_coordinator::app::{AppError, TestMetrics};
 use trawl_coordinator::files::Fingerprint;
-use trawl_coordinator::store::leases::LeaseClaim;
+use trawl_coordinator::protocol::WorkerStore;
 use trawl_coordinator::store::workers::NewWorker;
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::metric::Metric;
 use uuid::Uuid;
 
@@ -123,7 +124,7 @@ enum Noted {
     Artifact(ArtifactHead),
 }
 
-impl<S: Deref<Target: Steps>> Side<S> {
+impl<S: Deref<Target: WorkerStore>> Side<S> {
     pub(crate) fn new(store: S) -> Self {
         Self {
             store,
@@ -193,8 +194,8 @@ impl<S: Deref<Target: Steps>> Side<S> {
                 let (claim, members) = self.lease(*lease);
                 let reports = all_epochs(claim, members);
                 let written = self.store.write_reports(&reports).await?;
-                let finished = self.store.finish_job(claim, TestMetrics::default()).await?;
-                format!("{written:?} {finished:?}")
+                self.store.finish_job(claim, TestMetrics::default()).await?;
+                format!("{written:?}")
             }
             Op::Finish { lease, has_test } => {
                 let test = TestMetrics {
@@ -212,12 +213,14 @@ impl<S: Deref<Target: Steps>> Side<S> {
             Op::NoteCheckpoint(lease) => {
                 let head = self.checkpoint(*lease);
                 let key = self.store.note_checkpoint(head).await?;
-                self.note(Noted::Checkpoint(head), key)
+                self.noted.push((Noted::Checkpoint(head), key));
+                String::new()
             }
             Op::NoteArtifact { lease, member } => {
                 let head = self.artifact(*lease, *member);
                 let key = self.store.note_artifact(&head).await?;
-                self.note(Noted::Artifact(head), key)
+                self.noted.push((Noted::Artifact(head), key));
+                String::new()
             }
             Op::List(ago) => {
                 let Some((noted, key)) = self.noted_before(*ago) else {
@@ -225,11 +228,11 @@ impl<S: Deref<Target: Steps>> Side<S> {
                 };
                 // An upload comes to its end once.
                 self.noted.retain(|(_, other)| *other != key);
-                let listed = match noted {
+                match noted {
                     Noted::Checkpoint(head) => self.store.list_checkpoint(head, &key).await?,
                     Noted::Artifact(head) => self.store.list_artifact(&head, &key).await?,
-                };
-                format!("{listed:?}")
+                }
+                String::new()
             }
             Op::GiveUp(ago) => {
                 if let Some((_, key)) = self.noted_before(*ago) {
@@ -241,10 +244,7 @@ impl<S: Deref<Target: Steps>> Side<S> {
             }
             Op::FindCheckpoint { lease, number } => {
                 let found = self.store.find_checkpoint(self.lease(*lease).0, *number).await?;
-                format!(
-                    "{:?}",
-                    found.map(|found| (found.number, found.epochs, found.bytes, found.sha256))
-                )
+                format!("{:?}", (found.number, found.epochs, found.bytes, found.sha256))
             }
             Op::Advance(_) | Op::Pause(_) => String::new(),
         })
@@ -303,12 +303,6 @@ impl<S: Deref<Target: Steps>> Side<S> {
             bytes: number,
             sha256: FileHash::of(&number.to_le_bytes()),
         }
-    }
-
-    fn note(&mut self, noted: Noted, key: Option<String>) -> String {
-        let held = key.is_some();
-        self.noted.extend(key.map(|key| (noted, key)));
-        held.to_string()
     }
 
     fn noted_before(&self, ago: usize) -> Option<(Noted, String)> {

@@ -195,7 +195,7 @@ impl RealStore {
             Option<i32>,
         );
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT trial, fold, state, epochs, train_loss, val_loss, best_epoch, best_val_loss, error, diverged_epoch
+            "SELECT trial, fold, state, epochs, train_loss, last_values[1], best_epoch, best_values[1], error, diverged_epoch
              FROM trawl_store.folds ORDER BY trial, fold",
         )
         .fetch_all(&self.pool)

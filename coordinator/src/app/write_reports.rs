@@ -1,0 +1,44 @@
+//! Report: writes a batch of epoch reports in one transaction with the check of its leases and of their order.
+
+use std::collections::HashSet;
+
+use tracing::debug;
+use trawl_domain::id::JobId;
+use trawl_domain::lease::LeaseClaim;
+
+use super::report_order::{JobReport, Order, Written};
+use super::{App, AppError};
+use crate::store::leases;
+use crate::store::{StoreError, folds, job_reports};
+
+/// Writes reports in one transaction, those that may be written; what became of each.
+pub async fn write(app: &App, batch: &[JobReport]) -> Result<Vec<Written>, AppError> {
+    let mut tx = app.begin().await?;
+    let mut claims: Vec<LeaseClaim> = batch.iter().map(|report| report.lease).collect();
+    claims.sort_by_key(|claim| claim.job_id);
+    claims.dedup();
+    let live: HashSet<LeaseClaim> = leases::share(&mut tx, &claims).await?.into_iter().collect();
+    let jobs: Vec<JobId> = live.iter().map(|claim| claim.job_id).collect();
+    let mut order = Order::new(job_reports::progress(&mut tx, &jobs).await?);
+    let written = batch.iter().map(|report| match live.contains(&report.lease) {
+        true => order.take(report),
+        false => Written::LeaseLost,
+    });
+    let written: Vec<Written> = written.collect();
+    if !order.diverged.is_empty() {
+        folds::diverge(&mut tx, &order.diverged).await?;
+    }
+    if !order.reports.is_empty() {
+        job_reports::insert(&mut tx, &order.reports).await?;
+    }
+    tx.commit().await.map_err(StoreError::from)?;
+    let epoch_reports = order.reports.iter().map(job_reports::Report::epoch_reports).sum();
+    app.metrics.committed(epoch_reports);
+    debug!(
+        report.batch_len = batch.len(),
+        report.epoch_reports = epoch_reports,
+        "epoch reports written"
+    );
+    app.signal_studies();
+    Ok(written)
+}

@@ -1,0 +1,178 @@
+//! What the workers' protocol asks of a store: each method is one transaction.
+//!
+//! [`App`] carries them out in Postgres. A model in memory (`e2e/tests/simulation/model/`) carries them out where the protocol is
+//! simulated, and is held against [`App`], answer by answer.
+
+use std::fmt::Debug;
+
+use tokio::sync::Notify;
+use trawl_domain::dataset::FileHash;
+use trawl_domain::id::JobId;
+use trawl_domain::lease::LeaseClaim;
+
+use crate::app::auth::Caller;
+use crate::app::keep_artifact::{self, ArtifactHead};
+use crate::app::keep_checkpoint::{self, CheckpointHead};
+use crate::app::lease_job::{self, LeasedJob};
+use crate::app::register_dataset::find_dataset;
+use crate::app::register_worker::{self, CallingWorker};
+use crate::app::release_job::{self, Cause};
+use crate::app::renew_lease::{self, Renewed};
+use crate::app::report_order::{JobReport, Written};
+use crate::app::upload::UploadStore;
+use crate::app::write_reports;
+use crate::app::{App, AppError, Settings, TestMetrics, expire_leases, finish_job, pause_study};
+use crate::store::checkpoints::CheckpointRecord;
+use crate::store::workers::NewWorker;
+
+/// A method's answer.
+pub type Answer<T> = Result<T, AppError>;
+
+/// Carries out the steps of the protocol. Every write under a lease is refused with [`AppError::LeaseLost`] if the lease is not live
+/// at that moment.
+pub trait WorkerStore: UploadStore + Debug + 'static {
+    /// What the operator decided.
+    fn settings(&self) -> &Settings;
+
+    /// Tells when jobs may be waiting.
+    fn jobs_queued(&self) -> &Notify;
+
+    /// Pauses the studies of these jobs, as there is no space for what they leave; false if one of them is not to be paused, as a
+    /// refit's after the end of its study.
+    fn pause_for_space(&self, jobs: &[JobId], reason: &str) -> impl Future<Output = bool> + Send;
+
+    /// Makes a worker known, or known again.
+    fn register_worker(&self, worker: &NewWorker, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Notes that a worker said goodbye.
+    fn unregister_worker(&self, worker: CallingWorker) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Leases up to `slots` jobs, those that are there.
+    fn try_lease(&self, worker: CallingWorker, slots: u32) -> impl Future<Output = Answer<Vec<LeasedJob>>> + Send;
+
+    /// Renews a worker's leases; for each what became of it.
+    fn renew_leases(
+        &self,
+        worker: CallingWorker,
+        claims: &[LeaseClaim],
+    ) -> impl Future<Output = Answer<Vec<Renewed>>> + Send;
+
+    /// Writes reports; what became of each.
+    fn write_reports(&self, reports: &[JobReport]) -> impl Future<Output = Answer<Vec<Written>>> + Send;
+
+    /// Ends a job.
+    fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Ends a lease, and gives its job back.
+    fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Notes an artifact before its first byte; the key of its object.
+    fn note_artifact(&self, head: &ArtifactHead) -> impl Future<Output = Answer<String>> + Send;
+
+    /// Lists an artifact whose object is there.
+    fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Notes a checkpoint before its first byte; the key of its object.
+    fn note_checkpoint(&self, head: CheckpointHead) -> impl Future<Output = Answer<String>> + Send;
+
+    /// Lists a checkpoint whose object is there.
+    fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> impl Future<Output = Answer<()>> + Send;
+
+    /// The checkpoint of this number, of the job that is held.
+    fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> impl Future<Output = Answer<CheckpointRecord>> + Send;
+
+    /// The key of a dataset's file.
+    fn find_dataset(&self, hash: FileHash) -> impl Future<Output = Answer<String>> + Send;
+
+    /// True if there are answers at the moment, and soon.
+    fn answers(&self) -> impl Future<Output = bool> + Send;
+
+    /// Ends the leases that ran out; how many there were.
+    fn expire_leases(&self) -> impl Future<Output = Answer<usize>> + Send;
+
+    /// Gives every lease a full time limit more.
+    fn grant_grace(&self) -> impl Future<Output = Answer<()>> + Send;
+}
+
+impl WorkerStore for App {
+    fn settings(&self) -> &Settings {
+        self.settings()
+    }
+
+    fn jobs_queued(&self) -> &Notify {
+        self.jobs_queued()
+    }
+
+    async fn pause_for_space(&self, jobs: &[JobId], reason: &str) -> bool {
+        pause_study::pause_for_space(self, jobs, reason).await
+    }
+
+    async fn register_worker(&self, worker: &NewWorker, caller: Caller) -> Answer<()> {
+        let _turn = self.worker_turn().await?;
+        register_worker::register_worker(self, worker, caller).await
+    }
+
+    async fn unregister_worker(&self, worker: CallingWorker) -> Answer<()> {
+        let _turn = self.worker_turn().await?;
+        register_worker::unregister_worker(self, worker).await
+    }
+
+    async fn try_lease(&self, worker: CallingWorker, slots: u32) -> Answer<Vec<LeasedJob>> {
+        let _turn = self.worker_turn().await?;
+        lease_job::try_lease(self, worker, slots).await
+    }
+
+    async fn renew_leases(&self, worker: CallingWorker, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
+        renew_lease::renew_leases(self, worker, claims).await
+    }
+
+    async fn write_reports(&self, reports: &[JobReport]) -> Answer<Vec<Written>> {
+        write_reports::write(self, reports).await
+    }
+
+    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<()> {
+        let _turn = self.worker_turn().await?;
+        finish_job(self, claim, test).await
+    }
+
+    async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<()> {
+        let _turn = self.worker_turn().await?;
+        release_job::release_job(self, claim, cause).await
+    }
+
+    async fn note_artifact(&self, head: &ArtifactHead) -> Answer<String> {
+        keep_artifact::note(self, head).await
+    }
+
+    async fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> Answer<()> {
+        keep_artifact::list(self, head, object_key).await
+    }
+
+    async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<String> {
+        keep_checkpoint::note(self, head).await
+    }
+
+    async fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> Answer<()> {
+        keep_checkpoint::list(self, head, object_key).await
+    }
+
+    async fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> Answer<CheckpointRecord> {
+        keep_checkpoint::find(self, claim, number).await
+    }
+
+    async fn find_dataset(&self, hash: FileHash) -> Answer<String> {
+        find_dataset(self, hash).await
+    }
+
+    async fn answers(&self) -> bool {
+        self.is_database_up().await
+    }
+
+    async fn expire_leases(&self) -> Answer<usize> {
+        expire_leases::expire_leases(self).await
+    }
+
+    async fn grant_grace(&self) -> Answer<()> {
+        expire_leases::grant_grace(self).await
+    }
+}

@@ -1,0 +1,236 @@
+//! Checkpoints of a job: kept at intervals and when it is handed back, and found again by whoever trains it next.
+//!
+//! A checkpoint is sent once every epoch before it is acknowledged, so that whoever goes on from it leaves no gap. That one
+//! cannot be kept is no failure of the job: it costs the epochs since the one before, if it comes to that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tonic::{Response, Status};
+use tracing::{info, warn};
+use trawl_domain::dataset::FileHash;
+use trawl_domain::lease::LeaseClaim;
+use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
+use trawl_engine::Control;
+use trawl_proto::{retry_after, v1};
+
+use super::Agent;
+use super::connection::Backoff;
+use super::job_error::JobError;
+use super::leases::LeaseEnd;
+use super::pieces::pieces;
+use super::retry::may_pass;
+
+/// How long a checkpoint is asked for before the one before it is.
+const FETCH_WITHIN: Duration = Duration::from_secs(60);
+
+/// A checkpoint that training told.
+#[derive(Debug)]
+pub(super) struct Checkpoint {
+    /// Epochs that are over.
+    pub(super) epochs: u32,
+    /// A safetensors file.
+    pub(super) content: Vec<u8>,
+}
+
+/// A checkpoint that an earlier attempt left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CheckpointListed {
+    number: u32,
+    /// Epochs that were over.
+    epochs: u32,
+    bytes: u64,
+    sha256: FileHash,
+}
+
+impl CheckpointListed {
+    /// `None` if it is named by no hash.
+    pub(super) fn of(checkpoint: &v1::Checkpoint) -> Option<Self> {
+        Some(Self {
+            number: checkpoint.number,
+            epochs: checkpoint.epochs,
+            bytes: checkpoint.bytes,
+            sha256: checkpoint.sha256.parse().ok()?,
+        })
+    }
+}
+
+/// Asks for a checkpoint at every interval and sends what training tells, until training drops its sender.
+pub(super) async fn keep(
+    agent: Arc<Agent>,
+    lease: LeaseClaim,
+    every: Duration,
+    control: Control,
+    mut told: mpsc::Receiver<Checkpoint>,
+) {
+    let mut ticks = interval_at(Instant::now() + every, every);
+    // After one that took long to send, the next one comes a full interval later.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            checkpoint = told.recv() => match checkpoint {
+                Some(checkpoint) => send(&agent, lease, checkpoint).await,
+                None => return,
+            },
+            _ = ticks.tick() => control.request_checkpoint(),
+        }
+    }
+}
+
+async fn send(agent: &Agent, lease: LeaseClaim, Checkpoint { epochs, content }: Checkpoint) {
+    let bytes = content.len();
+    if bytes as u64 > CHECKPOINT_BYTES_MAX {
+        warn!(
+            job.id = %lease.job_id,
+            checkpoint.bytes = bytes,
+            "checkpoint is too large to be kept"
+        );
+        return;
+    }
+    // Of a lease that this worker gave up, reports were dropped, while the coordinator may hold on to it: a checkpoint beyond them
+    // would leave a gap.
+    if !agent.reports.flush().await || agent.leases.end_of(lease) == Some(LeaseEnd::Lost) {
+        return;
+    }
+    let head = v1::PutCheckpointRequest {
+        lease: Some(lease.into()),
+        epochs,
+        bytes: bytes as u64,
+        sha256: FileHash::of(&content).to_string(),
+        chunk: Vec::new(),
+    };
+    match put(agent, lease, &head, Arc::new(content)).await {
+        Ok(answer) if answer.get_ref().status == i32::from(v1::LeaseStatus::Held) => {
+            info!(
+                job.id = %lease.job_id,
+                checkpoint.epochs = epochs,
+                checkpoint.bytes = bytes,
+                "checkpoint kept"
+            );
+        }
+        Ok(_) => agent.leases.lost(lease),
+        Err(status) => {
+            agent.connection.failed(status.code());
+            warn!(
+                job.id = %lease.job_id,
+                error = status.message(),
+                code = %status.code(),
+                "checkpoint not kept; the one before stays"
+            );
+        }
+    }
+}
+
+/// Sends a checkpoint, and again while the coordinator asks for patience: to be told to slow down costs no epochs.
+async fn put(
+    agent: &Agent,
+    lease: LeaseClaim,
+    head: &v1::PutCheckpointRequest,
+    content: Arc<Vec<u8>>,
+) -> Result<Response<v1::PutCheckpointResponse>, Status> {
+    let mut backoff = Backoff::new(agent.settings.worker_id);
+    loop {
+        let pieces = pieces(Arc::clone(&content)).map(|chunk| v1::PutCheckpointRequest {
+            chunk,
+            ..Default::default()
+        });
+        let messages = tokio_stream::iter(std::iter::once(head.clone()).chain(pieces));
+        let answer = agent.connection.patient_client().put_checkpoint(messages).await;
+        match answer {
+            Err(status) if retry_after(&status).is_some() && agent.leases.end_of(lease) != Some(LeaseEnd::Lost) => {
+                backoff.wait(&status).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The first of these checkpoints whose bytes are those that were written; `None` if there is none.
+///
+/// # Errors
+/// The job was told to stop meanwhile: it must not begin anew, and leave that as its newest checkpoint.
+pub(super) async fn newest_whole(
+    agent: &Agent,
+    lease: LeaseClaim,
+    checkpoints: &[CheckpointListed],
+) -> Result<Option<Vec<u8>>, JobError> {
+    for checkpoint in checkpoints {
+        let (number, epochs) = (checkpoint.number, checkpoint.epochs);
+        match insist_on(agent, lease, checkpoint).await {
+            Ok(content) => {
+                info!(
+                    job.id = %lease.job_id,
+                    checkpoint.number = number,
+                    checkpoint.epochs = epochs,
+                    "job goes on from a checkpoint"
+                );
+                return Ok(Some(content));
+            }
+            Err(_) if agent.leases.end_of(lease).is_some() => return Err(JobError::Interrupted),
+            Err(error) => warn!(
+                job.id = %lease.job_id,
+                checkpoint.number = number,
+                checkpoint.epochs = epochs,
+                error = %error,
+                "checkpoint left aside"
+            ),
+        }
+    }
+    Ok(None)
+}
+
+/// Fetches a checkpoint, and tries again while there is no answer: a coordinator that is away is no reason to repeat epochs.
+/// An object store that is away for long is.
+async fn insist_on(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointListed) -> Result<Vec<u8>, FetchError> {
+    let deadline = Instant::now() + FETCH_WITHIN;
+    let mut backoff = Backoff::new(agent.settings.worker_id);
+    loop {
+        let status = match fetch(agent, lease, checkpoint).await {
+            Err(FetchError::Status(status)) if may_pass(&status) && Instant::now() < deadline => status,
+            fetched => return fetched,
+        };
+        if agent.leases.end_of(lease).is_some() {
+            return Err(FetchError::Status(status));
+        }
+        agent.connection.failed(status.code());
+        warn!(job.id = %lease.job_id, error = status.message(), code = %status.code(), "no checkpoint; trying again");
+        backoff.wait(&status).await;
+    }
+}
+
+/// Why there is no checkpoint to go on from.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    /// The coordinator did not send it.
+    #[error("{0}")]
+    Status(#[source] Box<Status>),
+    /// It is not what was written.
+    #[error("{0} bytes came that are not those that were written")]
+    Broken(usize),
+}
+
+/// The bytes of a checkpoint, if they are those that were written.
+async fn fetch(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointListed) -> Result<Vec<u8>, FetchError> {
+    let failed = |status| FetchError::Status(Box::new(status));
+    let request = v1::GetCheckpointRequest {
+        lease: Some(lease.into()),
+        number: checkpoint.number,
+    };
+    let answer = agent.connection.patient_client().get_checkpoint(request).await;
+    let mut pieces = answer.map_err(failed)?.into_inner();
+    let mut content = Vec::new();
+    while let Some(piece) = pieces.message().await.map_err(failed)? {
+        content.extend_from_slice(&piece.chunk);
+        if content.len() as u64 > checkpoint.bytes {
+            break;
+        }
+    }
+    if content.len() as u64 == checkpoint.bytes && FileHash::of(&content) == checkpoint.sha256 {
+        Ok(content)
+    } else {
+        Err(FetchError::Broken(content.len()))
+    }
+}

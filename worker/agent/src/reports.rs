@@ -1,0 +1,327 @@
+//! Carries epoch reports to the coordinator, in order, and keeps each until it is acknowledged as durable. After a broken
+//! stream, what is kept is sent again; a second copy changes nothing there.
+//!
+//! Epochs of small networks take a millisecond. What ends within a tenth of a second is sent as one report.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+use tracing::{debug, info, warn};
+use trawl_domain::id::{LeaseToken, WorkerId};
+use trawl_domain::lease::LeaseClaim;
+use trawl_domain::limits::WORKER_SLOTS_MAX;
+use trawl_domain::metric::Metric;
+use trawl_engine::MemberLosses;
+use trawl_proto::v1;
+
+use super::connection::{Backoff, Connection};
+use super::leases::Leases;
+
+/// Reports that are kept without an acknowledgement; beyond it training waits.
+const UNACKNOWLEDGED_MAX: usize = 256;
+/// Time between two sendings of what was gathered.
+const SEND_EVERY: Duration = Duration::from_millis(100);
+/// Numbers of a report after which it is sent at once: with one epoch more it is within the 32 KiB that the coordinator takes.
+const REPORT_VALUES_MAX: usize = 3_072;
+
+/// Hands epochs to the carrier.
+#[derive(Clone, Debug)]
+pub(super) struct Reports(mpsc::Sender<Item>);
+
+/// One epoch of a job.
+#[derive(Clone, Debug)]
+pub(super) struct JobEpoch {
+    /// The job's lease.
+    pub(super) lease: LeaseClaim,
+    /// Epoch, from 0.
+    pub(super) epoch: u32,
+    /// Losses of the members that still train, ascending.
+    pub(super) losses: Vec<MemberLosses>,
+    /// Members whose loss was not finite: this was their last epoch.
+    pub(super) diverged: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Epoch(JobEpoch),
+    /// Answered once every epoch before it is acknowledged.
+    Flush(oneshot::Sender<()>),
+}
+
+impl Reports {
+    /// Queues an epoch. Waits while too many reports are unacknowledged.
+    pub(super) async fn push(&self, epoch: JobEpoch) {
+        // As below.
+        let _ = self.0.send(Item::Epoch(epoch)).await;
+    }
+
+    /// The same for threads that train.
+    pub(super) fn push_blocking(&self, epoch: JobEpoch) {
+        // The carrier ends after all jobs: a closed queue means that nobody cares any more.
+        let _ = self.0.blocking_send(Item::Epoch(epoch));
+    }
+
+    /// Waits until every epoch that was queued before is acknowledged, held or lost. False if the carrier ended.
+    pub(super) async fn flush(&self) -> bool {
+        let (done, wait) = oneshot::channel();
+        self.0.send(Item::Flush(done)).await.is_ok() && wait.await.is_ok()
+    }
+}
+
+/// The queue of reports, and the carrier that runs until `stop`.
+pub(super) fn reports(
+    worker_id: WorkerId,
+    connection: Connection,
+    leases: Leases,
+    stop: CancellationToken,
+) -> (Reports, impl Future<Output = ()>) {
+    let (sender, queue) = mpsc::channel(1);
+    let carrier = Carrier {
+        queue,
+        leases,
+        gathered: BTreeMap::new(),
+        send_at: Instant::now(),
+        kept: VecDeque::new(),
+        backoff: Backoff::new(worker_id),
+    };
+    (Reports(sender), carrier.run(connection, stop))
+}
+
+/// What was sent, and is not acknowledged.
+#[derive(Debug)]
+enum Kept {
+    Report(LeaseClaim, v1::ReportEpochsRequest),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Epochs of one job on their way into a report.
+#[derive(Debug)]
+struct Gathered {
+    lease: LeaseClaim,
+    first_epoch: u32,
+    metrics: Vec<Metric>,
+    members: BTreeMap<usize, Curve>,
+    /// Numbers in it.
+    values: usize,
+}
+
+/// Some epochs of one member.
+#[derive(Debug, Default)]
+struct Curve {
+    train_loss: Vec<f64>,
+    /// By metric.
+    metrics: Vec<Vec<f64>>,
+    diverged: bool,
+}
+
+impl Gathered {
+    /// Nothing yet; this epoch is the first one. What is measured of one member is measured of all, if it has a value.
+    fn new(first: &JobEpoch) -> Self {
+        let is_measured = |metric: &&Metric| first.losses.iter().any(|losses| losses.metrics.get(**metric).is_some());
+        Self {
+            lease: first.lease,
+            first_epoch: first.epoch,
+            metrics: Metric::ALL.iter().filter(is_measured).copied().collect(),
+            members: BTreeMap::new(),
+            values: 0,
+        }
+    }
+
+    fn add(&mut self, epoch: &JobEpoch) {
+        for losses in &epoch.losses {
+            let curve = self.members.entry(losses.member).or_default();
+            curve.metrics.resize(self.metrics.len(), Vec::new());
+            curve.train_loss.push(losses.train_loss);
+            for (values, metric) in curve.metrics.iter_mut().zip(&self.metrics) {
+                values.push(losses.metrics.get(*metric).unwrap_or(f64::NAN));
+            }
+            self.values += 1 + self.metrics.len();
+        }
+        for member in &epoch.diverged {
+            self.members.entry(*member).or_default().diverged = true;
+        }
+    }
+
+    fn into_report(self) -> v1::ReportEpochsRequest {
+        let members = self.members.into_iter().map(|(member, curve)| v1::MemberEpochs {
+            member: member as u32,
+            train_loss: curve.train_loss,
+            metrics: curve.metrics.concat(),
+            diverged: curve.diverged,
+        });
+        v1::ReportEpochsRequest {
+            lease: Some(self.lease.into()),
+            first_epoch: self.first_epoch,
+            metrics: self.metrics.iter().map(Metric::to_string).collect(),
+            members: members.collect(),
+        }
+    }
+}
+
+/// How many epochs a report has: those of the member that has most, the one included in which it diverged.
+fn epochs(report: &v1::ReportEpochsRequest) -> u32 {
+    let of_member = |of: &v1::MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
+    report.members.iter().map(of_member).max().unwrap_or(0)
+}
+
+/// The channel has room for all that can be kept.
+fn send(outbound: &mpsc::Sender<v1::ReportEpochsRequest>, report: v1::ReportEpochsRequest) -> Result<(), Status> {
+    outbound
+        .try_send(report)
+        .map_err(|_| Status::unavailable("the stream is closed"))
+}
+
+struct Carrier {
+    queue: mpsc::Receiver<Item>,
+    leases: Leases,
+    /// What waits to be sent, by lease token.
+    gathered: BTreeMap<LeaseToken, Gathered>,
+    /// When it is sent.
+    send_at: Instant,
+    /// What is not acknowledged, in order.
+    kept: VecDeque<Kept>,
+    backoff: Backoff,
+}
+
+impl Carrier {
+    async fn run(mut self, connection: Connection, stop: CancellationToken) {
+        loop {
+            let status = tokio::select! {
+                biased;
+                ended = self.carry(&connection) => match ended {
+                    Ok(()) => return,
+                    Err(status) => status,
+                },
+                () = stop.cancelled() => return,
+            };
+            connection.failed(status.code());
+            let kept = self.kept.len();
+            warn!(error = status.message(), code = %status.code(), reports.kept = kept, "report stream broke");
+            tokio::select! {
+                biased;
+                () = self.backoff.wait(&status) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Opens a stream, sends what is kept, and carries what comes, until the stream breaks or the queue is closed.
+    async fn carry(&mut self, connection: &Connection) -> Result<(), Status> {
+        // It holds all that can be kept: each of the worker's jobs may have a report more.
+        let (outbound, receiver) = mpsc::channel(UNACKNOWLEDGED_MAX + WORKER_SLOTS_MAX as usize);
+        let answer = connection
+            .patient_client()
+            .report_epochs(ReceiverStream::new(receiver))
+            .await?;
+        let mut answers = answer.into_inner();
+        let again: Vec<_> = self.kept_reports().cloned().collect();
+        if !again.is_empty() {
+            info!(
+                reports.kept = again.len(),
+                "reports that were not acknowledged are sent again"
+            );
+        }
+        for report in again {
+            send(&outbound, report)?;
+        }
+        self.answer_flushes();
+        loop {
+            tokio::select! {
+                biased;
+                answer = next(&mut answers) => self.acknowledged(&answer?)?,
+                () = sleep_until(self.send_at), if !self.gathered.is_empty() => self.send_gathered(&outbound)?,
+                item = self.queue.recv(), if self.kept.len() < UNACKNOWLEDGED_MAX => match item {
+                    None => return Ok(()),
+                    Some(Item::Epoch(epoch)) => self.gather(epoch, &outbound)?,
+                    Some(Item::Flush(done)) => {
+                        let sent = self.send_gathered(&outbound);
+                        self.kept.push_back(Kept::Flush(done));
+                        self.answer_flushes();
+                        sent?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes an epoch, and sends what has become large.
+    fn gather(&mut self, epoch: JobEpoch, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
+        let of_job = self
+            .gathered
+            .entry(epoch.lease.token)
+            .or_insert_with(|| Gathered::new(&epoch));
+        of_job.add(&epoch);
+        if of_job.values >= REPORT_VALUES_MAX {
+            self.send_gathered(outbound)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what was gathered. It is kept in any case: what was taken from the queue must not be lost with the stream.
+    fn send_gathered(&mut self, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
+        let mut sent = Ok(());
+        for gathered in std::mem::take(&mut self.gathered).into_values() {
+            let lease = gathered.lease;
+            let report = gathered.into_report();
+            self.kept.push_back(Kept::Report(lease, report.clone()));
+            sent = sent.and_then(|()| send(outbound, report));
+        }
+        self.send_at = Instant::now() + SEND_EVERY;
+        sent
+    }
+
+    fn kept_reports(&self) -> impl Iterator<Item = &v1::ReportEpochsRequest> {
+        self.kept.iter().filter_map(|item| match item {
+            Kept::Report(_, report) => Some(report),
+            Kept::Flush(_) => None,
+        })
+    }
+
+    /// Answers come in the order of the reports.
+    fn acknowledged(&mut self, answer: &v1::ReportEpochsResponse) -> Result<(), Status> {
+        let Some(Kept::Report(lease, report)) = self.kept.pop_front() else {
+            return Err(Status::internal("an answer without a report"));
+        };
+        let is_of_it = answer.job_id.parse() == Ok(lease.job_id) && answer.first_epoch == report.first_epoch;
+        if !is_of_it {
+            // Its order is lost, its reports are not: all of them are sent again on the next stream.
+            self.kept.push_front(Kept::Report(lease, report));
+            return Err(Status::internal("an answer out of order"));
+        }
+        // The way is whole again: the next break is a new one.
+        self.backoff.reset();
+        if answer.status == i32::from(v1::LeaseStatus::Held) {
+            debug!(
+                job.id = %lease.job_id,
+                report.first_epoch = answer.first_epoch,
+                report.epochs = epochs(&report),
+                "report acknowledged"
+            );
+        } else {
+            self.leases.lost(lease);
+        }
+        self.answer_flushes();
+        Ok(())
+    }
+
+    fn answer_flushes(&mut self) {
+        while matches!(self.kept.front(), Some(Kept::Flush(_))) {
+            if let Some(Kept::Flush(done)) = self.kept.pop_front() {
+                // Who asked may have been stopped meanwhile.
+                let _ = done.send(());
+            }
+        }
+    }
+}
+
+async fn next(answers: &mut Streaming<v1::ReportEpochsResponse>) -> Result<v1::ReportEpochsResponse, Status> {
+    answers
+        .message()
+        .await?
+        .ok_or_else(|| Status::unavailable("the coordinator ended the stream"))
+}

@@ -1,0 +1,207 @@
+//! Runs one leased job: fetches its tables, trains, reports, and finishes it or hands it back.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{Instrument, Span, error, info, info_span, warn};
+use trawl_domain::job::Job;
+use trawl_domain::lease::LeaseClaim;
+use trawl_engine::Control;
+use trawl_proto::{lease_claim, v1};
+
+use super::artifacts::{put_weights, weights_of_best};
+use super::checkpoints::{self, CheckpointListed};
+use super::connection::Backoff;
+use super::dataset::DatasetError;
+use super::job_error::JobError;
+use super::leases::LeaseEnd;
+use super::refit_artifacts::put_refit_artifacts;
+use super::retry::{may_pass, write, write_unless};
+use super::training::{Listener, Trained as _, Training};
+use super::{Agent, Times};
+
+/// The span of a step of a job.
+macro_rules! step {
+    ($name:literal) => {
+        info_span!(target: trawl_traces::TARGET, $name)
+    };
+}
+
+/// The span of a job, a child of that of its lease; its steps are its children.
+pub(super) fn span(lease: &Span, leased: &v1::LeasedJob) -> Span {
+    let (job, lease_id) = (leased.job.as_ref(), leased.lease.as_ref());
+    info_span!(
+        target: trawl_traces::TARGET, parent: lease, "job",
+        job.id = lease_id.map(|lease| lease.job_id.as_str()),
+        study.name = job.map(|job| job.study.as_str()),
+        job.members = job.map(|job| job.members.len()),
+        job.epochs = job.map(|job| job.epochs),
+    )
+}
+
+/// Runs a job under its lease, to whatever end.
+pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, leased: v1::LeasedJob, times: Times) {
+    let (Ok(lease), Some(wire)) = (lease_claim(leased.lease.as_ref()), leased.job) else {
+        warn!("a job came without a lease, or a lease without a job");
+        return;
+    };
+    let began = Instant::now();
+    let control = Control::new();
+    agent.leases.hold(lease, began + times.lease_ttl, control.clone());
+    info!(
+        job.id = %lease.job_id,
+        study.name = wire.study,
+        job.members = wire.members.len(),
+        job.epochs = wire.epochs,
+        "job began"
+    );
+    let run = Run {
+        agent: Arc::clone(agent),
+        training,
+        lease,
+        checkpoints: leased.checkpoints.iter().filter_map(CheckpointListed::of).collect(),
+        control,
+        times,
+    };
+    // A task of its own: if it panics, heartbeats would keep its lease for ever.
+    let work = tokio::spawn(run.work(wire).in_current_span());
+    let ended = work.await.unwrap_or(Err(JobError::Panicked));
+    let end = agent.leases.end_of(lease);
+    let ran_ms = began.elapsed().as_millis() as u64;
+    if let Err(error) = &ended
+        && error.is_of_worker()
+    {
+        error!(job.id = %lease.job_id, job.ran_ms = ran_ms, error = %error, "this worker can train no more: it has to end");
+        agent.unfit.cancel();
+    }
+    match (ended, end) {
+        (Ok(()), None) => info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),
+        (_, Some(LeaseEnd::Lost)) => warn!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost"),
+        // Whatever else it was told meanwhile, it did not heed that.
+        (Err(error), _) if error.is_of_worker() => {
+            release(agent, lease, error.cause().as_str(), error.to_string()).await;
+        }
+        // Told to stop just when the end was recorded.
+        (Ok(()), Some(LeaseEnd::Drain)) => info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),
+        (Err(_), Some(LeaseEnd::Drain)) => {
+            info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job handed back");
+            release(agent, lease, "drain", String::new()).await;
+        }
+        (Err(error), None) => {
+            warn!(job.id = %lease.job_id, attempt.cause = %error.cause(), error = %error, "job cannot be trained");
+            release(agent, lease, error.cause().as_str(), error.to_string()).await;
+        }
+    }
+    agent.leases.drop_lease(lease);
+}
+
+/// What a job is trained under.
+struct Run<T> {
+    agent: Arc<Agent>,
+    training: Arc<T>,
+    lease: LeaseClaim,
+    /// Where earlier attempts were, the newest first.
+    checkpoints: Vec<CheckpointListed>,
+    control: Control,
+    times: Times,
+}
+
+impl<T: Training> Run<T> {
+    async fn work(self, wire: v1::Job) -> Result<(), JobError> {
+        let (agent, training, lease) = (&self.agent, &*self.training, self.lease);
+        let job = Job::try_from(wire)?;
+        let ready = prepare(agent, training, lease, &job).instrument(step!("fetch")).await?;
+        let trained = self.train_with_checkpoints(ready).instrument(step!("train")).await?;
+        if !agent.reports.flush().instrument(step!("report")).await {
+            return Err(JobError::Interrupted);
+        }
+        let test = trained.test().filter(|test| test.loss.is_finite());
+        if let Some(ranking) = &job.ranking {
+            let weights = weights_of_best(ranking, &job.members, &trained)?;
+            put_weights(agent, lease, weights).await?;
+        }
+        if trained.leaves_artifacts() {
+            let limit = training.progress_limit();
+            put_refit_artifacts(agent, lease, limit, trained, self.control.clone()).await?;
+        } else {
+            // What its networks take on the device is for the next job.
+            drop(trained);
+        }
+        let request = v1::FinishJobRequest {
+            lease: Some(lease.into()),
+            test_loss: test.map(|test| test.loss),
+            test_accuracy: test.and_then(|test| test.accuracy),
+        };
+        let finished = write(agent, lease, || {
+            let (mut client, request) = (agent.connection.client(), request.clone());
+            async move { Ok(client.finish_job(request).await?.into_inner().status) }
+        });
+        finished.instrument(step!("finish")).await
+    }
+
+    /// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
+    async fn train_with_checkpoints(&self, ready: T::Ready) -> Result<T::Trained, JobError> {
+        let (agent, lease) = (&self.agent, self.lease);
+        let checkpoint = checkpoints::newest_whole(agent, lease, &self.checkpoints).await?;
+        let (sender, told) = mpsc::channel(1);
+        let keeper = tokio::spawn(checkpoints::keep(
+            Arc::clone(agent),
+            lease,
+            self.times.checkpoint_interval,
+            self.control.clone(),
+            told,
+        ));
+        let listener = Listener::new(agent.reports.clone(), lease, sender);
+        let trained = self
+            .training
+            .train(ready, checkpoint, listener, self.control.clone())
+            .await;
+        if let Err(JobError::Hung(_)) = trained {
+            // Its thread holds the sender for ever.
+            keeper.abort();
+        }
+        // The last one is kept before the lease is handed back.
+        let _ = keeper.await;
+        trained
+    }
+}
+
+/// Brings what a job needs. Tries again while the coordinator does not answer: that is no failure of the job.
+async fn prepare<T: Training>(agent: &Agent, training: &T, lease: LeaseClaim, job: &Job) -> Result<T::Ready, JobError> {
+    let mut backoff = Backoff::new(agent.settings.worker_id);
+    loop {
+        let status = match training.prepare(&agent.connection, job).await {
+            Err(DatasetError::Fetch(_, status)) if may_pass(&status) => status,
+            ready => return Ok(ready?),
+        };
+        if agent.leases.end_of(lease).is_some() {
+            return Err(JobError::Interrupted);
+        }
+        agent.connection.failed(status.code());
+        warn!(job.id = %lease.job_id, error = status.message(), code = %status.code(), "no dataset; trying again");
+        backoff.wait(&status).await;
+    }
+}
+
+async fn release(agent: &Arc<Agent>, lease: LeaseClaim, cause: &str, error: String) {
+    let request = v1::ReleaseJobRequest {
+        lease: Some(lease.into()),
+        cause: cause.to_owned(),
+        error,
+    };
+    // This needs no space.
+    let released = write_unless(
+        agent,
+        lease,
+        |end, _| end == LeaseEnd::Lost,
+        || {
+            let (mut client, request) = (agent.connection.client(), request.clone());
+            async move { Ok(client.release_job(request).await?.into_inner().status) }
+        },
+    );
+    if let Err(error) = released.await {
+        // The lease runs out by itself.
+        warn!(job.id = %lease.job_id, error = %error, "lease could not be handed back");
+    }
+}

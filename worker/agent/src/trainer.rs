@@ -1,0 +1,168 @@
+//! Training by an engine, on a thread of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+use trawl_domain::engine::EngineName;
+use trawl_domain::fold::Split;
+use trawl_domain::job::Job;
+use trawl_domain::metric::FoldMetrics;
+use trawl_engine::analysis::{Artifact, LeftOut, Subject, analyse};
+use trawl_engine::{
+    Control, Engine, EngineError, Event, FitJob, Fitted, Networks as _, Outcome, Table as _, TestMetrics, checkpoint,
+};
+
+use super::connection::Connection;
+use super::dataset::{DatasetError, Datasets, PARTS_BYTES_MAX};
+use super::file_cache::FileCache;
+use super::job_error::JobError;
+use super::progress::Progress;
+use super::thread::on_thread;
+use super::training::{Listener, Trained, Training};
+
+/// The member that a refit's fit on all training rows is: such a job has no other.
+const MEMBER: usize = 0;
+
+/// Trains by an engine.
+#[derive(Debug)]
+pub struct Trainer<E: Engine> {
+    engine: Arc<E>,
+    datasets: Datasets<E>,
+    progress_limit: Duration,
+}
+
+impl<E: Engine> Trainer<E> {
+    /// Dataset files are kept among `files`. A training that makes no step for `progress_limit` hangs.
+    pub fn new(engine: E, files: FileCache, progress_limit: Duration) -> Self {
+        let engine = Arc::new(engine);
+        Self {
+            datasets: Datasets::new(Arc::clone(&engine), files, PARTS_BYTES_MAX),
+            engine,
+            progress_limit,
+        }
+    }
+}
+
+/// A job with its tables.
+#[derive(Debug)]
+pub struct Ready<T> {
+    engine: EngineName,
+    job: FitJob<T>,
+    /// What is looked into once a refit's fit on all training rows is over.
+    subject: Option<Subject<T>>,
+}
+
+impl<E: Engine> Training for Trainer<E> {
+    type Ready = Ready<E::Table>;
+    type Trained = TrainedJob<E>;
+
+    fn progress_limit(&self) -> Duration {
+        self.progress_limit
+    }
+
+    async fn prepare(&self, connection: &Connection, job: &Job) -> Result<Ready<E::Table>, DatasetError> {
+        let kind = job.architecture.loss.target_kind();
+        let loaded = self.datasets.load(connection, &job.format, kind, job.train, job.test);
+        let (data, test) = loaded.await?;
+        let subject = (job.split == Split::All).then(|| Subject {
+            dropout: job.members[MEMBER].hyperparameters.dropout.clone(),
+            format: job.format.clone(),
+            train: data.clone(),
+            test: test.clone(),
+            inputs: job.inputs.clone(),
+        });
+        let engine = job.engine;
+        let job = FitJob {
+            seed: job.seed,
+            architecture: job.architecture.clone(),
+            split: job.split,
+            members: job.members.clone(),
+            epochs: 0..job.architecture.epochs,
+            metrics: job.metrics.clone(),
+            data,
+            test,
+        };
+        Ok(Ready { engine, job, subject })
+    }
+
+    /// Training computes, and waits while its reports pile up.
+    async fn train(
+        &self,
+        ready: Ready<E::Table>,
+        checkpoint: Option<Vec<u8>>,
+        listener: Listener,
+        control: Control,
+    ) -> Result<TrainedJob<E>, JobError> {
+        let Ready { engine, job, subject } = ready;
+        if engine != E::NAME {
+            let reason = format!("it is for the engine {engine}, and this worker has {}", E::NAME);
+            return Err(EngineError::BadJob(reason).into());
+        }
+        if job.members.len() > 1 {
+            info!(
+                job.id = %listener.lease().job_id,
+                job.members = job.members.len(),
+                job.together = self.engine.trains_together(&job.architecture),
+                step.multiplications = job.architecture.step_work(),
+                "members train together or apart"
+            );
+        }
+        let progress = Progress::of(control.clone());
+        let (engine, shown) = (Arc::clone(&self.engine), progress.clone());
+        let training = move || {
+            let emit = &mut |event: Event<'_>| shown.wait(|| listener.hear_blocking(event));
+            let from = checkpoint.as_deref().map_or_else(|| Ok(Vec::new()), checkpoint::read);
+            match from.and_then(|from| engine.fit(&job, &from, emit, &control)) {
+                // It is whole, but that of another version or for another sort of device: so is the one before.
+                Err(error @ EngineError::BadCheckpoint(_)) => {
+                    warn!(job.id = %listener.lease().job_id, error = %error, "job begins anew");
+                    engine.fit(&job, &[], emit, &control)
+                }
+                ended => ended,
+            }
+        };
+        match on_thread(self.progress_limit, progress, training).await?? {
+            Outcome::Finished(fitted) => Ok(TrainedJob { fitted, subject }),
+            // A job whose epochs are all of the architecture does not pause.
+            Outcome::Paused | Outcome::Interrupted => Err(JobError::Interrupted),
+        }
+    }
+}
+
+/// A job that was trained.
+#[derive(Debug)]
+pub struct TrainedJob<E: Engine> {
+    fitted: Fitted<E::Networks>,
+    subject: Option<Subject<E::Table>>,
+}
+
+impl<E: Engine> Trained for TrainedJob<E> {
+    fn test(&self) -> Option<TestMetrics> {
+        self.fitted.test[MEMBER]
+    }
+
+    fn metrics(&self) -> &[Option<FoldMetrics>] {
+        &self.fitted.metrics
+    }
+
+    fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError> {
+        self.fitted.networks.weights(member)
+    }
+
+    fn leaves_artifacts(&self) -> bool {
+        let Some(subject) = &self.subject else { return false };
+        let is_measured = subject.test.as_ref().is_some_and(E::Table::is_labelled);
+        match self.test() {
+            Some(test) => test.loss.is_finite(),
+            None => !is_measured && self.fitted.alive[MEMBER],
+        }
+    }
+
+    fn analyse(&self, control: &Control, emit: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut> {
+        match &self.subject {
+            Some(subject) => analyse(&self.fitted.networks, subject, control, emit),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What the agent asks of training, which is an engine's ([`super::Trainer`]) or, where the protocol is simulated, a script's
+//! (`e2e/tests/simulation/script.rs`).
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use trawl_domain::job::Job;
+use trawl_domain::lease::LeaseClaim;
+use trawl_domain::metric::FoldMetrics;
+use trawl_engine::analysis::{Artifact, LeftOut};
+use trawl_engine::{Control, EngineError, Event, MemberLosses, TestMetrics};
+
+use super::checkpoints::Checkpoint;
+use super::connection::Connection;
+use super::dataset::DatasetError;
+use super::job_error::JobError;
+use super::reports::{JobEpoch, Reports};
+
+/// Trains jobs.
+pub trait Training: Debug + Send + Sync + 'static {
+    /// A job with all that its training needs.
+    type Ready: Send + 'static;
+    /// A job that was trained.
+    type Trained: Trained;
+
+    /// How long it may go on without a sign of progress.
+    fn progress_limit(&self) -> Duration;
+
+    /// Brings what the training of a job needs, in part from the coordinator. It is asked again while that does not answer.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    fn prepare(
+        &self,
+        connection: &Connection,
+        job: &Job,
+    ) -> impl Future<Output = Result<Self::Ready, DatasetError>> + Send;
+
+    /// Trains a job from this checkpoint on, or else from its beginning, until it ends or is told to.
+    ///
+    /// # Errors
+    /// It was interrupted, or it failed.
+    fn train(
+        &self,
+        ready: Self::Ready,
+        checkpoint: Option<Vec<u8>>,
+        listener: Listener,
+        control: Control,
+    ) -> impl Future<Output = Result<Self::Trained, JobError>> + Send;
+}
+
+/// A job that was trained.
+pub trait Trained: Send + 'static {
+    /// What the test rows say of the job's first member; `None` without test rows that have targets, or if it diverged.
+    fn test(&self) -> Option<TestMetrics>;
+
+    /// What the validation rows say of each member; `None` without any, or for a member that diverged.
+    fn metrics(&self) -> &[Option<FoldMetrics>];
+
+    /// The weights of a member, as a file.
+    ///
+    /// # Errors
+    /// They cannot be had.
+    fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError>;
+
+    /// True for a refit's fit on all training rows that did not diverge and whose loss on the test rows is finite: its weights are kept,
+    /// and what [`Self::analyse`] makes of it.
+    fn leaves_artifacts(&self) -> bool;
+
+    /// Makes what such a fit leaves beside its weights, file by file. `emit` takes each, may wait, and says whether there shall be more.
+    ///
+    /// # Errors
+    /// It was told to stop, or the network gives no answers.
+    fn analyse(&self, control: &Control, emit: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut>;
+}
+
+/// Hears what training tells, and passes it on under the job's lease.
+#[derive(Debug)]
+pub struct Listener {
+    reports: Reports,
+    lease: LeaseClaim,
+    checkpoints: mpsc::Sender<Checkpoint>,
+}
+
+impl Listener {
+    pub(super) fn new(reports: Reports, lease: LeaseClaim, checkpoints: mpsc::Sender<Checkpoint>) -> Self {
+        Self {
+            reports,
+            lease,
+            checkpoints,
+        }
+    }
+
+    /// The job's lease.
+    pub fn lease(&self) -> LeaseClaim {
+        self.lease
+    }
+
+    /// Hears an event; waits while too many reports are unacknowledged.
+    pub async fn hear(&self, event: Event<'_>) {
+        match event {
+            // Nobody takes it once the lease is gone.
+            Event::Checkpoint { epochs, content } => drop(self.checkpoints.send(Checkpoint { epochs, content }).await),
+            Event::Epoch {
+                epoch,
+                losses,
+                diverged,
+            } => self.reports.push(job_epoch(self.lease, epoch, losses, diverged)).await,
+        }
+    }
+
+    /// The same for threads that train.
+    pub fn hear_blocking(&self, event: Event<'_>) {
+        match event {
+            Event::Checkpoint { epochs, content } => {
+                drop(self.checkpoints.blocking_send(Checkpoint { epochs, content }));
+            }
+            Event::Epoch {
+                epoch,
+                losses,
+                diverged,
+            } => self
+                .reports
+                .push_blocking(job_epoch(self.lease, epoch, losses, diverged)),
+        }
+    }
+}
+
+fn job_epoch(lease: LeaseClaim, epoch: u32, losses: &[MemberLosses], diverged: &[usize]) -> JobEpoch {
+    JobEpoch {
+        lease,
+        epoch,
+        losses: losses.to_vec(),
+        diverged: diverged.to_vec(),
+    }
+}

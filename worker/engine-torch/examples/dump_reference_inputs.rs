@@ -1,0 +1,126 @@
+//! Writes what the engine derives from the seed for the runs of `tests/pytorch.rs`, as JSON to stdout: the table, the images, and each
+//! member's rows, batch orders and initial weights. `tests/reference/make_reference.py` trains on it with PyTorch.
+
+#[path = "../tests/reference/mod.rs"]
+mod reference;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tch::Device;
+use trawl_domain::job::JobMember;
+use trawl_domain::layer::{Activation, Layer};
+use trawl_domain::seed::Purpose;
+use trawl_engine::FitJob;
+use trawl_engine_torch::DeviceTable;
+
+const ACTIVATIONS: [Activation; 4] = [
+    Activation::Relu,
+    Activation::LeakyRelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+];
+
+fn main() {
+    let (features, targets) = reference::table();
+    let variants = reference::VARIANTS.map(|(name, batch_size, epochs)| {
+        let job = reference::job(ACTIVATIONS[0], batch_size, epochs, Device::Cpu);
+        let members: Vec<Value> = job
+            .members
+            .iter()
+            .map(|member| inputs(&job, member, reference::ROWS))
+            .collect();
+        json!({ "name": name, "batch_size": batch_size, "epochs": epochs, "members": members })
+    });
+    let activations = ACTIVATIONS.map(|activation| activation.as_str());
+    let losses = reference::LOSSES.map(|loss| {
+        let job = reference::loss_job(loss, Device::Cpu);
+        let members: Vec<Value> = job
+            .members
+            .iter()
+            .map(|member| inputs(&job, member, reference::ROWS))
+            .collect();
+        json!({ "loss": loss.as_str(), "batch_size": job.architecture.batch_size, "members": members })
+    });
+    println!(
+        "{}",
+        json!({
+            "features": features,
+            "targets": targets,
+            "activations": activations,
+            "variants": variants,
+            "losses": losses,
+            "images": reference::Images::ALL.map(cnn),
+        })
+    );
+}
+
+/// The runs of one network of images.
+fn cnn(network: reference::Images) -> Value {
+    let job = reference::cnn_job(network, Device::Cpu);
+    let (pixels, labels) = reference::images();
+    let members: Vec<Value> = job
+        .members
+        .iter()
+        .map(|member| inputs(&job, member, reference::IMAGES))
+        .collect();
+    json!({
+        "name": network.name(),
+        "shape": job.architecture.input.dims(),
+        "pixels": pixels,
+        "labels": labels,
+        "layers": job.architecture.layers.iter().map(describe).collect::<Vec<Value>>(),
+        "batch_size": job.architecture.batch_size,
+        "members": members,
+    })
+}
+
+/// Kind of a layer, and its settings.
+fn describe(layer: &Layer) -> Value {
+    let settings: BTreeMap<_, _> = layer.settings().collect();
+    json!({ "kind": layer.kind().name, "settings": settings })
+}
+
+fn inputs(job: &FitJob<DeviceTable>, member: &JobMember, rows: u32) -> Value {
+    let cut = job.split.rows(job.seed, rows, member.fold);
+    let (owner, fold) = (member.owner, member.fold);
+    let orders: Vec<Vec<u32>> = (0..job.architecture.epochs)
+        .map(|epoch| {
+            let order = job
+                .seed
+                .stream(Purpose::BatchOrder { owner, fold, epoch })
+                .permutation(cut.train.len());
+            order.into_iter().map(|row| cut.train[row as usize]).collect()
+        })
+        .collect();
+    let own = &member.hyperparameters;
+    json!({
+        "optimizer": own.optimizer.as_str(),
+        "learning_rate": own.learning_rate,
+        "l2": own.l2,
+        "momentum": own.momentum,
+        "weight_decay": own.weight_decay,
+        "layers": weights(job, member),
+        "orders": orders,
+        "validate": cut.validate,
+    })
+}
+
+/// For each layer with parameters its weight, a list of inputs for each output, and its bias.
+fn weights(job: &FitJob<DeviceTable>, member: &JobMember) -> Vec<Value> {
+    let mut stream = job.seed.stream(Purpose::Weights {
+        owner: member.owner,
+        fold: member.fold,
+    });
+    let weights = job.architecture.weights().expect("layers that fit together");
+    let mut layers = Vec::new();
+    for (_, weight) in weights {
+        let (outputs, inputs) = (weight[0], weight[1..].iter().product::<u32>());
+        let bound = 1.0 / f64::from(inputs).sqrt();
+        let mut row =
+            |len: u32| -> Vec<f32> { (0..len).map(|_| ((2.0 * stream.unit() - 1.0) * bound) as f32).collect() };
+        let weight: Vec<Vec<f32>> = (0..outputs).map(|_| row(inputs)).collect();
+        layers.push(json!({ "weight": weight, "bias": row(outputs) }));
+    }
+    layers
+}

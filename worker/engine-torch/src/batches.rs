@@ -1,0 +1,370 @@
+//! Rows: samples on the device, and which of their rows each member sees in which order.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use tch::{Device, Kind, Tensor};
+use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
+use trawl_domain::network::Architecture;
+use trawl_domain::seed::Purpose;
+use trawl_engine::{EngineError, FitJob, Table};
+
+use super::stack::Stack;
+use super::{guarded, to_vec};
+
+/// What bytes are, where there are any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bytes {
+    /// To be divided by 255.
+    Pixels,
+    /// Numbers as they are.
+    Numbers,
+}
+
+impl Bytes {
+    /// Those of these features.
+    pub(super) fn of(features: &Features) -> Self {
+        match features {
+            Features::Bytes(_) => Self::Pixels,
+            Features::Floats(_) | Features::Whole(_) => Self::Numbers,
+        }
+    }
+}
+
+/// Samples on the device.
+#[derive(Debug)]
+pub struct DeviceTable {
+    /// [rows, features] or [rows, channels, height, width]; bytes where they are pixels or whole numbers.
+    features: Tensor,
+    bytes: Bytes,
+    /// [rows, 1], or labels as [rows]; `None` where nobody knows them.
+    targets: Option<Tensor>,
+    classes: Option<Arc<[String]>>,
+}
+
+impl Clone for DeviceTable {
+    fn clone(&self) -> Self {
+        Self {
+            features: self.features.shallow_clone(),
+            bytes: self.bytes,
+            targets: self.targets.as_ref().map(Tensor::shallow_clone),
+            classes: self.classes.clone(),
+        }
+    }
+}
+
+impl Table for DeviceTable {
+    fn rows(&self) -> u32 {
+        self.features.size()[0] as u32
+    }
+
+    fn classes(&self) -> Option<&[String]> {
+        self.classes.as_deref()
+    }
+
+    fn is_labelled(&self) -> bool {
+        self.targets.is_some()
+    }
+
+    fn features(&self, rows: &[u32]) -> Result<Features, EngineError> {
+        guarded(|| {
+            let index: Vec<i64> = rows.iter().copied().map(i64::from).collect();
+            let index = Tensor::from_slice(&index).to_device(self.features.device());
+            let features = self.features.index_select(0, &index).to_device(Device::Cpu);
+            if features.kind() == Kind::Uint8 {
+                let mut pixels = vec![0; features.numel()];
+                features.copy_data(&mut pixels, features.numel());
+                match self.bytes {
+                    Bytes::Pixels => Features::Bytes(pixels),
+                    Bytes::Numbers => Features::Whole(pixels),
+                }
+            } else {
+                Features::Floats(to_vec(&features))
+            }
+        })
+    }
+
+    fn targets(&self) -> Result<Option<Targets>, EngineError> {
+        let Some(targets) = &self.targets else { return Ok(None) };
+        guarded(|| {
+            let Some(names) = &self.classes else {
+                return Some(Targets::Numbers(to_vec(targets)));
+            };
+            let mut labels = vec![0_i64; targets.numel()];
+            targets.to_device(Device::Cpu).copy_data(&mut labels, targets.numel());
+            Some(Targets::Classes {
+                labels: labels.into_iter().map(|label| label as u32).collect(),
+                names: names.to_vec(),
+            })
+        })
+    }
+}
+
+impl DeviceTable {
+    /// Copies samples to the device.
+    pub(super) fn new(samples: &Samples, device: Device) -> Self {
+        let shape = std::iter::once(samples.rows).chain(samples.shape.dims());
+        let shape: Vec<i64> = shape.map(i64::from).collect();
+        let targets = samples.targets.as_ref().map(|targets| match targets {
+            Targets::Numbers(values) => Tensor::from_slice(values).view([i64::from(samples.rows), 1]),
+            Targets::Classes { labels, .. } => {
+                let labels: Vec<i64> = labels.iter().copied().map(i64::from).collect();
+                Tensor::from_slice(&labels)
+            }
+        });
+        Self {
+            features: to_tensor(&samples.features).view(shape.as_slice()).to_device(device),
+            bytes: Bytes::of(&samples.features),
+            targets: targets.map(|targets| targets.to_device(device)),
+            classes: samples.classes().map(Arc::from),
+        }
+    }
+
+    /// Memory that samples take on a device, in bytes.
+    pub(super) fn bytes_of(samples: &Samples) -> usize {
+        let features = match &samples.features {
+            Features::Floats(values) => size_of_val(values.as_slice()),
+            Features::Bytes(values) | Features::Whole(values) => values.len(),
+        };
+        let targets = match &samples.targets {
+            None => 0,
+            Some(Targets::Numbers(values)) => size_of_val(values.as_slice()),
+            Some(Targets::Classes { labels, .. }) => size_of::<i64>() * labels.len(),
+        };
+        features + targets
+    }
+
+    /// True if the rows are of this shape.
+    pub(super) fn has_shape(&self, shape: SampleShape) -> bool {
+        let dims: Vec<i64> = shape.dims().into_iter().map(i64::from).collect();
+        self.features.size()[1..] == dims
+    }
+
+    /// All rows in their order, for each network of a stack: [stack, rows].
+    pub(super) fn all_rows(&self, stack: i64) -> Tensor {
+        Tensor::arange(i64::from(self.rows()), (Kind::Int64, self.features.device()))
+            .unsqueeze(0)
+            .expand([stack, -1], false)
+    }
+
+    /// True if the rows fit this input and, where they have targets, these outputs.
+    pub(super) fn fits(&self, architecture: &Architecture) -> bool {
+        let wants_classes = architecture.loss.target_kind() == TargetKind::Class;
+        self.has_shape(architecture.input) && (self.targets.is_none() || self.classes.is_some() == wants_classes)
+    }
+
+    /// Features as they go into a network, [stack, rows, …], of the rows [stack, rows].
+    pub(super) fn gather_features(&self, order: &Tensor) -> Tensor {
+        as_input(pick(&self.features, &order.contiguous()), self.bytes)
+    }
+
+    /// Features [stack, rows, …] and targets [stack, rows, 1], or labels [stack, rows], of the rows [stack, rows].
+    ///
+    /// # Panics
+    /// The rows have no targets.
+    pub(super) fn gather(&self, order: &Tensor) -> (Tensor, Tensor) {
+        let order = order.contiguous();
+        let targets = self
+            .targets
+            .as_ref()
+            .expect("rows that train or are measured have targets");
+        (self.gather_features(&order), pick(targets, &order))
+    }
+}
+
+/// Of a table [rows, …] the rows [stack, rows], which are contiguous, as [stack, rows, …].
+fn pick(table: &Tensor, order: &Tensor) -> Tensor {
+    let shape = [&order.size()[..], &table.size()[1..]].concat();
+    table.index_select(0, &order.view([-1])).view(shape.as_slice())
+}
+
+/// Features as they are, on the CPU.
+pub(super) fn to_tensor(features: &Features) -> Tensor {
+    match features {
+        Features::Floats(values) => Tensor::from_slice(values),
+        Features::Bytes(values) | Features::Whole(values) => Tensor::from_slice(values),
+    }
+}
+
+/// Features as they go into a network: pixels divided by 255.
+pub(super) fn as_input(features: Tensor, bytes: Bytes) -> Tensor {
+    match (features.kind(), bytes) {
+        (Kind::Uint8, Bytes::Pixels) => features.to_kind(Kind::Float) / 255.0,
+        (Kind::Uint8, Bytes::Numbers) => features.to_kind(Kind::Float),
+        _ => features,
+    }
+}
+
+/// The rows of a stack's members.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// By place in the stack.
+    train: Vec<Vec<u32>>,
+    train_len: i64,
+    validation: Option<Order>,
+}
+
+/// So many numbers of rows, of all networks of a stack, are on the device at once: those of an epoch of FashionMNIST.
+const ORDER_LEN_MAX: usize = 1 << 22;
+
+/// Rows in the order in which the networks of a stack see them.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Equally many, by place in the stack.
+    rows: Vec<Vec<u32>>,
+    stack: i64,
+    device: Device,
+    /// [stack, rows], where they are few.
+    whole: Option<Tensor>,
+}
+
+impl Order {
+    fn new(rows: Vec<Vec<u32>>, stack: i64, device: Device) -> Self {
+        let len = rows[0].len();
+        let whole = (len.saturating_mul(stack as usize) <= ORDER_LEN_MAX).then(|| index(&rows, 0..len, stack, device));
+        Self {
+            rows,
+            stack,
+            device,
+            whole,
+        }
+    }
+
+    /// Rows that each network sees.
+    pub(super) fn len(&self) -> i64 {
+        self.rows[0].len() as i64
+    }
+
+    /// So many rows from `start` on, [stack, rows].
+    pub(super) fn piece(&self, start: i64, len: i64) -> Tensor {
+        match &self.whole {
+            Some(whole) => whole.narrow(1, start, len),
+            None => index(
+                &self.rows,
+                start as usize..(start + len) as usize,
+                self.stack,
+                self.device,
+            ),
+        }
+    }
+}
+
+impl Rows {
+    /// Splits the rows for each member.
+    pub(super) fn new(job: &FitJob<DeviceTable>, stack: &Stack) -> Result<Self, EngineError> {
+        let total = job.data.rows();
+        let cuts: Vec<_> = stack
+            .places()
+            .iter()
+            .map(|member| job.split.rows(job.seed, total, job.members[*member].fold))
+            .collect();
+        let lens = (cuts[0].train.len(), cuts[0].validate.len());
+        if cuts.iter().any(|cut| (cut.train.len(), cut.validate.len()) != lens) || lens.0 == 0 {
+            return Err(EngineError::BadJob(
+                "its members have unequal numbers of rows".to_owned(),
+            ));
+        }
+        let (train, validate) = cuts.into_iter().map(|cut| (cut.train, cut.validate)).unzip();
+        let device = job.data.features.device();
+        Ok(Self {
+            train,
+            train_len: lens.0 as i64,
+            validation: (lens.1 > 0).then(|| Order::new(validate, stack.size(), device)),
+        })
+    }
+
+    /// Training rows of one member.
+    pub(super) fn train_len(&self) -> i64 {
+        self.train_len
+    }
+
+    /// The validation rows, if there are any.
+    pub(super) fn validation(&self) -> Option<&Order> {
+        self.validation.as_ref()
+    }
+
+    /// The training rows of one epoch in each member's own random order.
+    pub(super) fn epoch_order(&self, job: &FitJob<DeviceTable>, stack: &Stack, epoch: u32, device: Device) -> Order {
+        let orders = stack
+            .places()
+            .iter()
+            .zip(&self.train)
+            .map(|(member, rows)| {
+                let member = &job.members[*member];
+                let purpose = Purpose::BatchOrder {
+                    owner: member.owner,
+                    fold: member.fold,
+                    epoch,
+                };
+                let order = job.seed.stream(purpose).permutation(rows.len());
+                order.into_iter().map(|row| rows[row as usize]).collect()
+            })
+            .collect();
+        Order::new(orders, stack.size(), device)
+    }
+}
+
+/// A part of rows of equal length as a tensor; the idle networks of the stack see what the first one sees.
+fn index(rows: &[Vec<u32>], part: Range<usize>, stack: i64, device: Device) -> Tensor {
+    let padded = rows.iter().chain(std::iter::repeat(&rows[0])).take(stack as usize);
+    let part = padded.map(|rows| &rows[part.clone()]);
+    let flat: Vec<i64> = part.flat_map(|rows| rows.iter().map(|row| i64::from(*row))).collect();
+    Tensor::from_slice(&flat).view([stack, -1]).to_device(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_in_the_same_order_whole_and_in_pieces() {
+        let rows = vec![vec![3, 1, 2, 0, 4], vec![4, 0, 1, 3, 2]];
+        let whole = Order::new(rows.clone(), 4, Device::Cpu);
+        let pieces = Order {
+            whole: None,
+            ..Order::new(rows, 4, Device::Cpu)
+        };
+        assert!(whole.whole.is_some());
+        for (start, len) in [(0, 2), (2, 2), (4, 1)] {
+            assert_eq!(whole.piece(start, len), pieces.piece(start, len));
+            assert_eq!(pieces.piece(start, len).size(), [4, len]);
+        }
+    }
+
+    /// A table, and the memory of its tensors.
+    fn table(features: Features, targets: Targets) -> (DeviceTable, usize) {
+        let samples = Samples {
+            rows: 3,
+            shape: SampleShape::Vector(2),
+            features,
+            targets: Some(targets),
+        };
+        let table = DeviceTable::new(&samples, Device::Cpu);
+        let tensors = std::iter::once(&table.features).chain(&table.targets);
+        let bytes = tensors.map(|tensor| tensor.numel() * tensor.kind().elt_size_in_bytes());
+        let bytes = bytes.sum();
+        assert_eq!(DeviceTable::bytes_of(&samples), bytes);
+        (table, bytes)
+    }
+
+    #[test]
+    fn a_table_of_bytes_goes_into_a_network_as_its_numbers() {
+        let values = [0_u8, 1, 7, 128, 254, 255];
+        let targets = Targets::Numbers(vec![0.0; 3]);
+        let (whole, bytes_of_whole) = table(Features::Whole(values.to_vec()), targets.clone());
+        let (floats, bytes_of_floats) = table(Features::Floats(values.map(f32::from).to_vec()), targets);
+        let order = Tensor::from_slice(&[2_i64, 0, 1]).view([1, 3]);
+        assert_eq!(whole.gather(&order), floats.gather(&order));
+        assert_eq!(whole.features(&[1]).expect("a row"), Features::Whole(vec![7, 128]));
+        assert_eq!((bytes_of_whole, bytes_of_floats), (6 + 12, 24 + 12));
+    }
+
+    #[test]
+    fn a_label_takes_eight_bytes_and_bytes_stay_bytes() {
+        let labels = Targets::Classes {
+            labels: vec![0, 1, 0],
+            names: vec!["a".into(), "b".into()],
+        };
+        assert_eq!(table(Features::Whole(vec![7; 6]), labels).1, 6 + 3 * 8);
+    }
+}

@@ -1,0 +1,139 @@
+//! What trained members make of rows: their outputs, and those of their layers, for whoever looks into a network.
+
+use std::ops::Range;
+
+use tch::Tensor;
+use trawl_domain::dataset::Features;
+use trawl_domain::network::Architecture;
+use trawl_engine::weights::{Parameter, shapes};
+use trawl_engine::{EngineError, LayerOutput, Networks, Table as _};
+
+use super::batches::{self, Bytes, DeviceTable};
+use super::stack::Stack;
+use super::{guarded, network, to_vec};
+
+/// Trained members on the device.
+#[derive(Debug)]
+pub struct DeviceNetworks {
+    pub(super) architecture: Architecture,
+    /// Whether they trained as one stack.
+    pub(super) together: bool,
+    pub(super) stacks: Vec<Stack>,
+}
+
+impl Networks for DeviceNetworks {
+    type Table = DeviceTable;
+
+    fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    fn parameters(&self, member: usize) -> Result<Vec<Parameter>, EngineError> {
+        let (stack, place) = self.find(member)?;
+        let shapes = shapes(&self.architecture).map_err(|misfit| EngineError::BadJob(misfit.to_string()))?;
+        guarded(|| {
+            let values = stack.leaves().iter().map(|leaf| leaf.detach().select(0, place));
+            let parameter = |((name, shape), values): ((String, Vec<usize>), Tensor)| Parameter {
+                name,
+                values: to_vec(&if shape.len() == 2 {
+                    // A linear layer's weight is kept as [inputs, outputs]; PyTorch has it the other way round.
+                    values.transpose(0, 1)
+                } else {
+                    values
+                }),
+                shape,
+            };
+            shapes.into_iter().zip(values).map(parameter).collect()
+        })
+    }
+
+    fn rows_at_once(&self) -> u32 {
+        let rows = network::rows_at_once(&self.architecture, self.together);
+        u32::try_from(rows).unwrap_or(u32::MAX)
+    }
+
+    fn outputs(&self, member: usize, table: &DeviceTable, rows: Range<u32>) -> Result<Vec<f32>, EngineError> {
+        let (stack, place) = self.find(member)?;
+        if !table.has_shape(self.architecture.input) || rows.end > table.rows() {
+            return Err(EngineError::BadJob("the rows do not fit the network".to_owned()));
+        }
+        guarded(|| {
+            tch::no_grad(|| {
+                let order = table.all_rows(stack.size());
+                let order = order.narrow(1, i64::from(rows.start), rows.len() as i64);
+                let outputs = network::forward(&self.architecture, stack, &table.gather_features(&order), None);
+                to_vec(&outputs.select(0, place))
+            })
+        })
+    }
+
+    fn layer_outputs(
+        &self,
+        member: usize,
+        features: &Features,
+        layers: &[usize],
+    ) -> Result<Vec<LayerOutput>, EngineError> {
+        let (stack, place) = self.find(member)?;
+        let shapes = self.architecture.shapes().unwrap_or_default();
+        let len = match features {
+            Features::Floats(values) => values.len(),
+            Features::Bytes(values) | Features::Whole(values) => values.len(),
+        };
+        let row_len = self.architecture.input.len().max(1) as usize;
+        let is_ascending = layers.windows(2).all(|pair| pair[0] < pair[1]);
+        if len % row_len != 0 || !is_ascending || layers.iter().any(|layer| layer + 1 >= shapes.len()) {
+            return Err(EngineError::BadJob(
+                "the rows or layers do not fit the network".to_owned(),
+            ));
+        }
+        let rows = len / row_len;
+        let output = |layer: &usize| {
+            let dims = shapes[layer + 1].dims();
+            LayerOutput {
+                shape: std::iter::once(rows)
+                    .chain(dims.iter().map(|dim| *dim as usize))
+                    .collect(),
+                values: Vec::new(),
+            }
+        };
+        let mut outputs: Vec<LayerOutput> = layers.iter().map(output).collect();
+        guarded(|| {
+            tch::no_grad(|| {
+                let features = self.to_device(stack, features, rows as i64);
+                let piece = i64::from(self.rows_at_once());
+                for start in (0..rows as i64).step_by(piece as usize) {
+                    let len = piece.min(rows as i64 - start);
+                    let features = features.narrow(1, start, len);
+                    let found = network::layer_outputs(&self.architecture, stack, place, &features, layers);
+                    for (output, found) in outputs.iter_mut().zip(&found) {
+                        output.values.extend(to_vec(found));
+                    }
+                }
+            });
+        })?;
+        Ok(outputs)
+    }
+}
+
+impl DeviceNetworks {
+    /// Features as they go into all networks of a stack: [stack, rows, …].
+    fn to_device(&self, stack: &Stack, features: &Features, rows: i64) -> Tensor {
+        let dims = self.architecture.input.dims().into_iter().map(i64::from);
+        let shape: Vec<i64> = [1, rows].into_iter().chain(dims).collect();
+        let mut expanded = shape.clone();
+        expanded[0] = stack.size();
+        let tensor = batches::to_tensor(features)
+            .view(shape.as_slice())
+            .to_device(stack.device());
+        batches::as_input(tensor, Bytes::of(features)).expand(expanded, false)
+    }
+
+    /// The stack of a member, and its place there.
+    fn find(&self, member: usize) -> Result<(&Stack, i64), EngineError> {
+        let found = self.stacks.iter().find_map(|stack| {
+            let place = stack.places().iter().position(|m| *m == member)?;
+            Some((stack, place as i64))
+        });
+        found.ok_or_else(|| EngineError::BadJob(format!("there is no member {member}")))
+    }
+}

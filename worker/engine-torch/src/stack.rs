@@ -1,0 +1,248 @@
+//! The parameters of all members: one flat buffer, and a view of it for each layer.
+//!
+//! Optimizers work on the flat buffer with a handful of operations whatever the number of layers; the network works on the
+//! views. Both are the same memory.
+
+use tch::{Device, Kind, Tensor};
+use trawl_domain::limits::JOB_MEMBERS_MAX;
+use trawl_domain::network::Architecture;
+use trawl_domain::seed::{Purpose, Stream};
+use trawl_engine::weights::Parameter;
+use trawl_engine::{EngineError, FitJob};
+
+use super::DeviceTable;
+
+/// Sizes are rounded up to so many floats, a full register of the widest vector instructions twice over: element-wise
+/// kernels treat what does not fill a register by other code, with other rounding. So they do not see a member's place in the
+/// stack; for matrix products, [`super::rounding`] sees to it.
+const ALIGN: i64 = 32;
+
+/// Networks of a stack that trains so many members together: idle ones fill it up. On a GPU all stacks have one size, as the
+/// libraries choose their code by it, with other rounding; so a member does not see how many others there are.
+fn stack_size(members: usize, together: bool, device: Device) -> i64 {
+    match device {
+        _ if !together => members as i64,
+        Device::Cpu => round_up(members as i64),
+        _ => round_up(members.max(JOB_MEMBERS_MAX) as i64),
+    }
+}
+
+/// The parameters of all members, and of the idle networks that fill the stack up.
+#[derive(Debug)]
+pub(super) struct Stack {
+    /// Job's member by place in the stack: sorted by optimizer, so that each optimizer has one slice.
+    places: Vec<usize>,
+    /// [stack, parameters]; rows are padded.
+    flat: Tensor,
+    /// What autograd differentiates by, views of `flat`: for each linear layer its weight [stack, inputs, outputs] and its bias
+    /// [stack, 1, outputs], for each convolution its weight [stack, filters, channels, kernel, kernel] and its bias
+    /// [stack, filters].
+    leaves: Vec<Tensor>,
+    /// Zeros that fill the gap behind each leaf in a row of `flat`.
+    gaps: Vec<Option<Tensor>>,
+}
+
+/// Where the parameters of one layer lie in a row of the flat buffer.
+struct Block {
+    /// Of the weight, as it is kept.
+    weight_shape: Vec<i64>,
+    /// Of the bias, as it is kept.
+    bias_shape: Vec<i64>,
+    /// Inputs of one output: what initial values go by.
+    fan_in: i64,
+    outputs: i64,
+    is_linear: bool,
+    weight: i64,
+    bias: i64,
+    end: i64,
+}
+
+fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
+    let weights = architecture
+        .weights()
+        .map_err(|misfit| EngineError::BadJob(misfit.to_string()))?;
+    let (mut blocks, mut next) = (Vec::new(), 0);
+    for (_, weight) in weights {
+        let weight: Vec<i64> = weight.into_iter().map(i64::from).collect();
+        let (outputs, fan_in) = (weight[0], weight[1..].iter().product());
+        let is_linear = weight.len() == 2;
+        let (weight_shape, bias_shape) = if is_linear {
+            // Kept as [inputs, outputs]: a batch times it is a plain product.
+            (vec![fan_in, outputs], vec![1, outputs])
+        } else {
+            (weight, vec![outputs])
+        };
+        let bias = next + round_up(fan_in * outputs);
+        let end = bias + round_up(outputs);
+        blocks.push(Block {
+            weight_shape,
+            bias_shape,
+            fan_in,
+            outputs,
+            is_linear,
+            weight: next,
+            bias,
+            end,
+        });
+        next = end;
+    }
+    Ok(blocks)
+}
+
+impl Block {
+    /// PyTorch's initial values of linear layers and convolutions: weight and bias uniform in ±1/sqrt(inputs of one output),
+    /// weight (in PyTorch's order, output by output) before bias.
+    fn initialise(&self, row: &mut [f32], stream: &mut Stream) {
+        let bound = 1.0 / (self.fan_in as f64).sqrt();
+        self.fill(row, || ((2.0 * stream.unit() - 1.0) * bound) as f32);
+    }
+
+    /// Takes values for a row in PyTorch's order: the weight, output by output, then the bias.
+    fn fill(&self, row: &mut [f32], mut next: impl FnMut() -> f32) {
+        for output in 0..self.outputs {
+            for input in 0..self.fan_in {
+                let place = if self.is_linear {
+                    input * self.outputs + output
+                } else {
+                    output * self.fan_in + input
+                };
+                row[(self.weight + place) as usize] = next();
+            }
+        }
+        row[self.bias as usize..][..self.outputs as usize]
+            .iter_mut()
+            .for_each(|bias| *bias = next());
+    }
+}
+
+fn round_up(len: i64) -> i64 {
+    (len + ALIGN - 1) / ALIGN * ALIGN
+}
+
+impl Stack {
+    /// These members of a job with their initial weights, each from its own stream.
+    pub(super) fn new(
+        job: &FitJob<DeviceTable>,
+        members: &[usize],
+        together: bool,
+        device: Device,
+    ) -> Result<Self, EngineError> {
+        let mut places = members.to_vec();
+        places.sort_by_key(|member| (job.members[*member].hyperparameters.optimizer, *member));
+        let size = stack_size(places.len(), together, device);
+        let blocks = blocks(&job.architecture)?;
+        let width = blocks.last().map_or(0, |block| block.end);
+
+        let mut values = vec![0.0_f32; (size * width) as usize];
+        for (place, member) in places.iter().enumerate() {
+            let member = &job.members[*member];
+            let row = &mut values[place * width as usize..][..width as usize];
+            let mut stream = job.seed.stream(Purpose::Weights {
+                owner: member.owner,
+                fold: member.fold,
+            });
+            blocks.iter().for_each(|block| block.initialise(row, &mut stream));
+        }
+        let flat = Tensor::from_slice(&values).view([size, width]).to_device(device);
+        Ok(Self::over(flat, &blocks, places))
+    }
+
+    /// One network, member 0, with these parameters: for each layer that has any the weight, then the bias, in PyTorch's order.
+    /// A network that trained `together` with others stands among idle ones, as then.
+    pub(super) fn of_one(
+        architecture: &Architecture,
+        parameters: &[Parameter],
+        together: bool,
+        device: Device,
+    ) -> Result<Self, EngineError> {
+        let blocks = blocks(architecture)?;
+        let width = blocks.last().map_or(0, |block| block.end);
+        let mut row = vec![0.0_f32; width as usize];
+        let lens = blocks
+            .iter()
+            .flat_map(|block| [block.fan_in * block.outputs, block.outputs]);
+        if !lens.eq(parameters.iter().map(|parameter| parameter.values.len() as i64)) {
+            return Err(EngineError::BadJob(
+                "the parameters are not those of the layers".to_owned(),
+            ));
+        }
+        let mut values = parameters.iter().flat_map(|parameter| &parameter.values);
+        for block in &blocks {
+            block.fill(&mut row, || values.next().copied().unwrap_or_default());
+        }
+        let size = stack_size(1, together, device);
+        let flat = Tensor::zeros([size, width], (Kind::Float, device));
+        flat.select(0, 0).copy_(&Tensor::from_slice(&row));
+        Ok(Self::over(flat, &blocks, vec![0]))
+    }
+
+    /// The views of a flat buffer.
+    fn over(flat: Tensor, blocks: &[Block], places: Vec<usize>) -> Self {
+        let (size, device) = (flat.size()[0], flat.device());
+        let mut leaves = Vec::new();
+        let mut gaps = Vec::new();
+        for block in blocks {
+            let weight = (block.weight, &block.weight_shape, block.bias);
+            let bias = (block.bias, &block.bias_shape, block.end);
+            for (start, shape, end) in [weight, bias] {
+                let len: i64 = shape.iter().product();
+                let shape: Vec<i64> = std::iter::once(size).chain(shape.iter().copied()).collect();
+                let view = flat.narrow(1, start, len).view(shape.as_slice());
+                leaves.push(view.detach().set_requires_grad(true));
+                let gap = end - start - len;
+                gaps.push((gap > 0).then(|| Tensor::zeros([size, gap], (Kind::Float, device))));
+            }
+        }
+        Self {
+            places,
+            flat,
+            leaves,
+            gaps,
+        }
+    }
+
+    /// Networks in the stack, idle ones included.
+    pub(super) fn size(&self) -> i64 {
+        self.flat.size()[0]
+    }
+
+    /// Where it lies.
+    pub(super) fn device(&self) -> Device {
+        self.flat.device()
+    }
+
+    /// Members by place.
+    pub(super) fn places(&self) -> &[usize] {
+        &self.places
+    }
+
+    /// The job's member at a place.
+    pub(super) fn member(&self, place: usize) -> usize {
+        self.places[place]
+    }
+
+    /// What autograd differentiates by.
+    pub(super) fn leaves(&self) -> &[Tensor] {
+        &self.leaves
+    }
+
+    /// Weight and bias of the n-th layer that has any.
+    pub(super) fn parameters(&self, n: usize) -> (&Tensor, &Tensor) {
+        (&self.leaves[2 * n], &self.leaves[2 * n + 1])
+    }
+
+    /// The parameters of consecutive places, [len, parameters]: a view to be changed in place.
+    pub(super) fn slice(&self, start: i64, len: i64) -> Tensor {
+        self.flat.narrow(0, start, len)
+    }
+
+    /// The gradients of the leaves as one tensor of the flat buffer's shape.
+    pub(super) fn flatten(&self, gradients: &[Tensor]) -> Tensor {
+        let mut parts = Vec::with_capacity(2 * gradients.len());
+        for (gradient, gap) in gradients.iter().zip(&self.gaps) {
+            parts.push(gradient.reshape([self.size(), -1]));
+            parts.extend(gap.as_ref().map(Tensor::shallow_clone));
+        }
+        Tensor::cat(&parts, 1)
+    }
+}

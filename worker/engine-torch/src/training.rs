@@ -1,0 +1,230 @@
+//! Training: epoch by epoch, group by group, and what is told of it.
+
+use std::ops::ControlFlow;
+
+use tch::{Kind, Tensor};
+use trawl_domain::metric::{Metric, Metrics};
+use trawl_domain::network::Architecture;
+use trawl_engine::{Command, Control, EngineError, Event, Fitted, MemberLosses, Outcome, Table as _, TestMetrics};
+
+use super::measure::Sums;
+use super::stack::Stack;
+use super::state::{Group, Progress, Training};
+use super::{DeviceNetworks, DeviceTable, checkpoint, network, to_vec};
+
+/// Whether training goes on, or was told to end.
+type Flow = Result<ControlFlow<()>, EngineError>;
+
+impl Training<'_> {
+    pub(super) fn run(
+        mut self,
+        emit: &mut dyn FnMut(Event<'_>),
+        control: &Control,
+    ) -> Result<Outcome<DeviceNetworks>, EngineError> {
+        while self.progress.epoch < self.job.epochs.end && self.lives() {
+            if self.epoch(emit, control)?.is_break() {
+                return Ok(Outcome::Interrupted);
+            }
+        }
+        if self.progress.epoch < self.job.architecture.epochs && self.lives() {
+            self.tell_checkpoint(emit)?;
+            return Ok(Outcome::Paused);
+        }
+        let test = self.test(&control.without_commands());
+        let mut alive = vec![false; self.job.members.len()];
+        for group in &self.groups {
+            for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
+                alive[group.stack.member(place)] = true;
+            }
+        }
+        Ok(Outcome::Finished(Fitted {
+            alive,
+            metrics: self.progress.metrics,
+            test,
+            networks: DeviceNetworks {
+                architecture: self.job.architecture.clone(),
+                together: self.together,
+                stacks: self.groups.into_iter().map(|group| group.stack).collect(),
+            },
+        }))
+    }
+
+    /// What is left of the epoch under way.
+    fn epoch(&mut self, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
+        for group in 0..self.groups.len() {
+            let is_left = !self.groups[group].is_over && self.groups[group].lives();
+            if is_left && self.epoch_of_group(group, emit, control)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            self.groups[group].is_over = true;
+        }
+        let progress = &mut self.progress;
+        progress.losses.sort_by_key(|losses: &MemberLosses| losses.member);
+        progress.diverged.sort_unstable();
+        emit(Event::Epoch {
+            epoch: progress.epoch,
+            losses: &progress.losses,
+            diverged: &progress.diverged,
+        });
+        progress.losses.clear();
+        progress.diverged.clear();
+        progress.epoch += 1;
+        self.groups.iter_mut().for_each(Group::begin_epoch);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// What is left of the epoch for a group: steps over its training rows, then validation.
+    fn epoch_of_group(&mut self, group: usize, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
+        if self.train_rows(group, emit, control)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let Some(validation) = self.validate(&self.groups[group], control) else {
+            return self.obey(emit, control);
+        };
+        self.groups[group].judge(validation.as_deref(), &mut self.progress);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn train_rows(&mut self, group: usize, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
+        let (job, epoch) = (self.job, self.progress.epoch);
+        let of_group = &mut self.groups[group];
+        let train_len = of_group.rows.train_len();
+        let order = of_group.rows.epoch_order(job, &of_group.stack, epoch, self.device);
+        if of_group.row == 0 {
+            of_group.dropout.begin_epoch(job, epoch);
+        }
+        let batch_size = i64::from(job.architecture.batch_size);
+        while self.groups[group].row < train_len {
+            if self.obey(emit, control)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let group = &mut self.groups[group];
+            let len = batch_size.min(train_len - group.row);
+            let (features, targets) = job.data.gather(&order.piece(group.row, len));
+            let losses = group.step(&job.architecture, &features, &targets);
+            // Weighted by its rows: the last batch may be smaller.
+            group.sum += losses * len as f64;
+            group.row += len;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Does what training is told, between two steps.
+    fn obey(&self, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
+        let command = control.next_command();
+        if matches!(command, Command::Checkpoint | Command::Drain) {
+            self.tell_checkpoint(emit)?;
+        }
+        Ok(match command {
+            Command::Continue | Command::Checkpoint => ControlFlow::Continue(()),
+            Command::Drain | Command::Stop => ControlFlow::Break(()),
+        })
+    }
+
+    fn tell_checkpoint(&self, emit: &mut dyn FnMut(Event<'_>)) -> Result<(), EngineError> {
+        emit(Event::Checkpoint {
+            epochs: self.progress.epoch,
+            content: checkpoint::write(self)?,
+        });
+        Ok(())
+    }
+
+    /// The validation losses of a group by place in its stack. `Some(None)` where no rows validate, `None` if interrupted.
+    fn validate(&self, group: &Group, control: &Control) -> Option<Option<Vec<Metrics>>> {
+        let Some(order) = group.rows.validation() else {
+            return Some(None);
+        };
+        let piece = |start, len| order.piece(start, len);
+        self.measure(&group.stack, &self.job.data, order.len(), &piece, control)
+            .map(Some)
+    }
+
+    fn test(&self, control: &Control) -> Vec<Option<TestMetrics>> {
+        let mut by_member = vec![None; self.job.members.len()];
+        let Some(table) = self.job.test.as_ref().filter(|table| table.is_labelled()) else {
+            return by_member;
+        };
+        for group in &self.groups {
+            let order = table.all_rows(group.stack.size());
+            let (rows, piece) = (i64::from(table.rows()), |start, len| order.narrow(1, start, len));
+            let Some(measured) = self.measure(&group.stack, table, rows, &piece, control) else {
+                continue;
+            };
+            for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
+                by_member[group.stack.member(place)] = Some(TestMetrics {
+                    loss: measured[place].get(Metric::ValLoss).unwrap_or(f64::NAN),
+                    accuracy: measured[place].get(Metric::ValAccuracy),
+                });
+            }
+        }
+        by_member
+    }
+
+    /// What so many rows say of a stack, without dropout, in pieces of bounded memory; `order` gives those of a piece,
+    /// [stack, rows], by its first one and its length.
+    fn measure(
+        &self,
+        stack: &Stack,
+        table: &DeviceTable,
+        rows: i64,
+        order: &dyn Fn(i64, i64) -> Tensor,
+        control: &Control,
+    ) -> Option<Vec<Metrics>> {
+        let architecture = &self.job.architecture;
+        tch::no_grad(|| {
+            let piece = network::rows_at_once(architecture, self.together);
+            let mut sums = Sums::new(self.job, table.classes().is_some(), stack.size(), self.device);
+            let mut start = 0;
+            while start < rows {
+                if control.must_end() {
+                    return None;
+                }
+                let len = piece.min(rows - start);
+                let (features, targets) = table.gather(&order(start, len));
+                let outputs = network::forward(architecture, stack, &features, None);
+                sums.add(&outputs, &targets);
+                start += len;
+            }
+            Some(sums.metrics())
+        })
+    }
+}
+
+impl Group {
+    /// One step of all optimizers. Returns the losses before it, [stack].
+    fn step(&mut self, architecture: &Architecture, features: &Tensor, targets: &Tensor) -> Tensor {
+        let outputs = network::forward(architecture, &self.stack, features, Some(&mut self.dropout));
+        let losses = network::loss(architecture.loss, &outputs, targets);
+        // The sum's gradient is each member's own: no member has a part in another's loss.
+        let gradients = Tensor::run_backward(&[losses.sum(Kind::Float)], self.stack.leaves(), false, false);
+        tch::no_grad(|| self.optimizers.step(&mut self.stack, &gradients));
+        losses.detach()
+    }
+
+    /// Tells losses from divergence.
+    fn judge(&mut self, validation: Option<&[Metrics]>, progress: &mut Progress) {
+        let train = to_vec(&(&self.sum / self.rows.train_len() as f64));
+        for place in (0..self.alive.len())
+            .filter(|place| self.alive[*place])
+            .collect::<Vec<_>>()
+        {
+            let member = self.stack.member(place);
+            let metrics = validation.map_or_else(Metrics::default, |validation| validation[place]);
+            let val_loss = metrics.get(Metric::ValLoss);
+            if !train[place].is_finite() || val_loss.is_some_and(|loss| !loss.is_finite()) {
+                self.alive[place] = false;
+                progress.metrics[member] = None;
+                progress.diverged.push(member);
+                continue;
+            }
+            if validation.is_some() {
+                progress.metrics[member].get_or_insert_default().note(metrics);
+            }
+            progress.losses.push(MemberLosses {
+                member,
+                train_loss: f64::from(train[place]),
+                metrics,
+            });
+        }
+    }
+}

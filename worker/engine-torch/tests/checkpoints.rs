@@ -1,0 +1,213 @@
+//! What checkpoints promise: training that stopped at any step goes on from there as if it had never stopped, to the last bit.
+
+mod device;
+mod jobs;
+
+use safetensors::SafeTensors;
+use trawl_domain::fold::{Split, Validation};
+use trawl_domain::layer::{Activation, Layer};
+use trawl_domain::loss::Loss;
+use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::seed::Owner;
+use trawl_engine::checkpoint::read;
+use trawl_engine::{Control, EngineError, FitJob, Fitted, Networks as _, Outcome};
+use trawl_engine_torch::{DeviceNetworks, DeviceTable};
+
+use jobs::{Told, apart, members, refused, together};
+
+/// Trains from the beginning or from a file of checkpoints; nothing comes of a job that is interrupted.
+fn hear(
+    job: &FitJob<DeviceTable>,
+    checkpoint: Option<&[u8]>,
+    control: &Control,
+    hear: impl FnMut(&Told),
+) -> (Vec<Told>, Option<Fitted<DeviceNetworks>>) {
+    let from = checkpoint
+        .map(|file| read(file).expect("a checkpoint"))
+        .unwrap_or_default();
+    match jobs::hear(job, &from, control, hear) {
+        (all, Outcome::Finished(trained)) => (all, Some(trained)),
+        (all, Outcome::Interrupted) => (all, None),
+        (_, Outcome::Paused) => panic!("its epochs are all"),
+    }
+}
+
+fn epochs(told: &[Told]) -> Vec<Told> {
+    let is_epoch = |told: &&Told| matches!(told, Told::Epoch(..));
+    told.iter().filter(is_epoch).cloned().collect()
+}
+
+fn assert_same_end(job: &FitJob<DeviceTable>, a: &Fitted<DeviceNetworks>, b: &Fitted<DeviceNetworks>) {
+    for member in 0..job.members.len() {
+        // The member that diverged has weights too, and NaN is NaN in every bit.
+        let weights = |trained: &Fitted<DeviceNetworks>| trained.networks.weights(member).expect("weights");
+        assert_eq!(weights(a), weights(b));
+    }
+    assert_eq!(a.metrics, b.metrics);
+}
+
+/// A checkpoint before every step; and from each of them on, all is as it was.
+fn goes_on_from_every_step(job: &FitJob<DeviceTable>, steps: usize) {
+    let (undisturbed, end) = hear(job, None, &Control::new(), |_| ());
+    let end = end.expect("nobody interrupted");
+    let control = Control::new();
+    control.request_checkpoint();
+    let (all, also_end) = hear(job, None, &control, |told| {
+        if matches!(told, Told::Checkpoint(..)) {
+            control.request_checkpoint();
+        }
+    });
+    assert_eq!(epochs(&all), undisturbed, "telling checkpoints changes nothing");
+    assert_same_end(job, &end, &also_end.expect("nobody interrupted"));
+    let mut over = 0;
+    let mut tried = 0;
+    for told in &all {
+        let Told::Checkpoint(epochs, content) = told else {
+            over += 1;
+            continue;
+        };
+        assert_eq!(*epochs, over);
+        let (rest, end_of_rest) = hear(job, Some(content), &Control::new(), |_| ());
+        assert_eq!(rest, undisturbed[over as usize..]);
+        assert_same_end(job, &end, &end_of_rest.expect("nobody interrupted"));
+        tried += 1;
+    }
+    assert_eq!(tried, steps);
+}
+
+#[test]
+fn a_stack_goes_on_from_every_step() {
+    // 3 epochs of 3 steps.
+    goes_on_from_every_step(&together(members()), 9);
+}
+
+#[test]
+fn members_that_take_turns_go_on_from_every_step() {
+    // The member that diverges does so in the second epoch, and has no third.
+    goes_on_from_every_step(&apart(members()), 3 * (6 + 6 + 5));
+}
+
+/// Leaves at each step once, and goes on from there until the end.
+#[test]
+fn a_job_that_is_always_interrupted_comes_to_its_end() {
+    for job in [together(members()), apart(members())] {
+        let (undisturbed, end) = hear(&job, None, &Control::new(), |_| ());
+        let mut checkpoint: Option<Vec<u8>> = None;
+        let mut heard = Vec::new();
+        let trained = loop {
+            let control = Control::new();
+            control.request_checkpoint();
+            // It is at its first step when it is told to leave: it takes that, and leaves before the next one, or while the
+            // validation rows are measured.
+            let (told, trained) = hear(&job, checkpoint.as_deref(), &control, |_| control.drain());
+            heard.extend(epochs(&told));
+            let Some(Told::Checkpoint(_, last)) = told.into_iter().rev().find(|t| matches!(t, Told::Checkpoint(..)))
+            else {
+                break trained;
+            };
+            if trained.is_some() {
+                break trained;
+            }
+            assert_ne!(checkpoint.as_ref(), Some(&last), "it gets on");
+            checkpoint = Some(last);
+        };
+        assert_eq!(heard, undisturbed);
+        assert_same_end(&job, &end.expect("ends"), &trained.expect("ends"));
+    }
+}
+
+#[test]
+fn a_lost_lease_leaves_no_checkpoint() {
+    let job = together(members());
+    let control = Control::new();
+    control.drain();
+    control.stop();
+    let (told, trained) = hear(&job, None, &control, |_| ());
+    assert_eq!(told, []);
+    assert!(trained.is_none());
+}
+
+#[test]
+fn what_is_no_checkpoint_of_the_job_is_refused_before_anything_is_told() {
+    let job = together(members());
+    let control = Control::new();
+    control.drain();
+    let (told, _) = hear(&job, None, &control, |_| ());
+    let [Told::Checkpoint(0, content)] = told.as_slice() else {
+        panic!("a checkpoint before the first step")
+    };
+    let from = read(content).expect("a checkpoint");
+    let mut other = together(members());
+    other.members[0].hyperparameters.learning_rate = 0.02;
+    assert_eq!(refused(&other, &from), "it has nothing of member 0");
+    let mut longer = together(members());
+    longer.architecture.epochs = 4;
+    longer.epochs = 0..4;
+    assert_eq!(refused(&longer, &from), "it has nothing of member 0");
+    let torn = |content: &[u8]| match read(content) {
+        Err(EngineError::BadCheckpoint(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    for len in [0, 7, 100, content.len() - 1] {
+        torn(&content[..len]);
+    }
+    let trained = hear(&job, None, &Control::new(), |_| ()).1.expect("ends");
+    assert_eq!(torn(&trained.networks.weights(0).expect("weights")), "it has no head");
+    // A section a member: whoever reads the file finds each as it was trained.
+    let tensors = SafeTensors::deserialize(content).expect("safetensors");
+    for (section, member) in from.iter().enumerate() {
+        let len = |name: &str| {
+            tensors
+                .tensor(&format!("{section}.{name}"))
+                .ok()
+                .map(|tensor| tensor.shape()[0])
+        };
+        let found = ["parameters", "first", "second"].map(|name| member.numbers(name).map(<[_]>::len));
+        assert_eq!(found, ["parameters", "first", "second"].map(len));
+        assert!(found[0].is_some());
+    }
+}
+
+#[test]
+fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothing_else() {
+    let named = |change: &dyn Fn(&mut FitJob<DeviceTable>)| {
+        let mut job = together(members());
+        change(&mut job);
+        let control = Control::new();
+        control.drain();
+        let (told, _) = hear(&job, None, &control, |_| ());
+        let [Told::Checkpoint(0, content)] = told.as_slice() else {
+            panic!("a checkpoint before the first step")
+        };
+        read(content).expect("a checkpoint")[0].state.identity.clone()
+    };
+    let hyperparameters = |change: fn(&mut Hyperparameters)| {
+        named(&|job: &mut FitJob<DeviceTable>| change(&mut job.members[0].hyperparameters))
+    };
+    let name = named(&|_| ());
+    let mut others = vec![
+        named(&|job| job.seed.0 += 1),
+        named(&|job| job.architecture.layers[1] = Layer::Activation(Activation::Relu)),
+        named(&|job| job.architecture.loss = Loss::Huber),
+        named(&|job| job.architecture.batch_size += 1),
+        named(&|job| job.architecture.epochs += 1),
+        named(&|job| job.split = Split::Validation(Validation::Holdout(0.5))),
+        named(&|job| job.members[0].owner = Owner::Refit(0)),
+        named(&|job| job.members[0].owner = Owner::Trial(7)),
+        named(&|job| job.members[0].fold = 1),
+        hyperparameters(|own| own.optimizer = Optimizer::Adam),
+        hyperparameters(|own| own.learning_rate *= 2.0),
+        hyperparameters(|own| own.l2 *= 2.0),
+        hyperparameters(|own| own.momentum = 0.5),
+        hyperparameters(|own| own.weight_decay = 0.5),
+        hyperparameters(|own| own.dropout = vec![0.5]),
+    ];
+    others.push(name.clone());
+    let len = others.len();
+    others.sort();
+    others.dedup();
+    assert_eq!(others.len(), len);
+    assert_eq!(named(&|job| job.members.truncate(1)), name);
+    assert_eq!(named(&|job| job.members.swap(1, 3)), name);
+    assert_eq!(named(&|job| job.epochs = 0..1), name);
+}

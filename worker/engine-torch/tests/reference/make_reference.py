@@ -1,0 +1,184 @@
+"""Trains the runs of worker/engine-torch/tests/pytorch.rs with PyTorch 2.11 and writes their losses.
+
+From the repository's root, with a Python that has PyTorch:
+
+    cargo run --release -p trawl-engine-torch --example dump_reference_inputs > /tmp/reference_inputs.json
+    python worker/engine-torch/tests/reference/make_reference.py /tmp/reference_inputs.json worker/engine-torch/tests/data
+
+writes pytorch_losses.json and pytorch_cnn_losses.json. The convolutional runs are trained in float64 too, and refused where
+float32 does not agree with it: such steps are too large to compare anything by.
+"""
+
+import json
+import pathlib
+import sys
+
+import torch
+
+ACTIVATIONS = {
+    "relu": torch.nn.ReLU,
+    "leaky_relu": torch.nn.LeakyReLU,
+    "sigmoid": torch.nn.Sigmoid,
+    "tanh": torch.nn.Tanh,
+    "gelu": torch.nn.GELU,
+    "silu": torch.nn.SiLU,
+    "elu": torch.nn.ELU,
+}
+
+LOSSES = {"huber": torch.nn.HuberLoss, "l1": torch.nn.L1Loss}
+
+
+def build(layers, activation):
+    modules = []
+    for layer in layers:
+        weight = torch.tensor(layer["weight"], dtype=torch.float32)
+        linear = torch.nn.Linear(weight.shape[1], weight.shape[0])
+        with torch.no_grad():
+            linear.weight.copy_(weight)
+            linear.bias.copy_(torch.tensor(layer["bias"], dtype=torch.float32))
+        modules += [linear, ACTIVATIONS[activation]()]
+    return torch.nn.Sequential(*modules[:-1])
+
+
+def build_optimizer(member, params):
+    name, lr = member["optimizer"], member["learning_rate"]
+    if name == "adam":
+        return torch.optim.Adam(params, lr=lr)
+    if name == "adamw":
+        return torch.optim.AdamW(params, lr=lr, weight_decay=member["weight_decay"])
+    if name == "rmsprop":
+        return torch.optim.RMSprop(params, lr=lr)
+    if name == "sgd":
+        return torch.optim.SGD(params, lr=lr, momentum=member["momentum"])
+    raise ValueError(name)
+
+
+CNN_PRECISION = 1e-4
+"""Relative difference that float32 may have from float64."""
+
+
+def build_cnn(layers, parameters, dtype):
+    parameters = iter(parameters)
+    modules, channels = [], 1
+    for layer in layers:
+        kind, settings = layer["kind"], layer["settings"]
+        if kind in ("linear", "conv2d"):
+            values = next(parameters)
+            weight = torch.tensor(values["weight"], dtype=torch.float32)
+            if kind == "linear":
+                module = torch.nn.Linear(weight.shape[1], weight.shape[0])
+            else:
+                kernel = round((weight.shape[1] / channels) ** 0.5)
+                module = torch.nn.Conv2d(channels, weight.shape[0], kernel)
+                channels = weight.shape[0]
+            with torch.no_grad():
+                module.weight.copy_(weight.view_as(module.weight))
+                module.bias.copy_(torch.tensor(values["bias"], dtype=torch.float32))
+            modules.append(module)
+        elif kind == "max_pool2d":
+            modules.append(torch.nn.MaxPool2d(settings["kernel"]))
+        elif kind == "avg_pool2d":
+            modules.append(torch.nn.AvgPool2d(settings["kernel"]))
+        elif kind == "global_avg_pool":
+            modules += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+        elif kind == "flatten":
+            modules.append(torch.nn.Flatten())
+        else:
+            modules.append(ACTIVATIONS[settings["kind"]]())
+    return torch.nn.Sequential(*modules).to(dtype)
+
+
+def train_cnn(inputs, member, dtype):
+    pixels = torch.tensor(inputs["pixels"], dtype=torch.uint8)
+    features = pixels.view(-1, *inputs["shape"]).to(torch.float32).div(255).to(dtype)
+    targets = torch.tensor(inputs["labels"])
+    model = build_cnn(inputs["layers"], member["layers"], dtype)
+    return fit(model, torch.nn.CrossEntropyLoss(), features, targets, inputs["batch_size"], member)
+
+
+def cnn_losses(inputs):
+    losses = []
+    for member in inputs["members"]:
+        single, double = (train_cnn(inputs, member, dtype) for dtype in (torch.float32, torch.float64))
+        for what in single:
+            off = max(abs(a - b) / abs(b) for a, b in zip(single[what], double[what]))
+            print(f"{member['optimizer']} l2={member['l2']} {what}: {off:.1e} from float64", file=sys.stderr)
+            if off > CNN_PRECISION:
+                raise SystemExit("the steps are too large")
+        losses.append(single)
+    return losses
+
+
+def train(features, targets, activation, batch_size, member, measure=torch.nn.MSELoss, metrics={}):
+    model = build(member["layers"], activation)
+    return fit(model, measure(), features, targets, batch_size, member, metrics)
+
+
+def unexplained(outputs, targets):
+    """1 - r2_score of scikit-learn."""
+    outputs, targets = outputs.double(), targets.double()
+    return (outputs - targets).square().sum() / (targets - targets.mean()).square().sum()
+
+
+METRICS = {"mae": torch.nn.L1Loss(), "unexplained": unexplained}
+
+
+def fit(model, measure, features, targets, batch_size, member, metrics={}):
+    optimizer = build_optimizer(member, model.parameters())
+    train_losses, val_losses, measured = [], [], {name: [] for name in metrics}
+    for order in member["orders"]:
+        total = 0.0
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            optimizer.zero_grad()
+            loss = measure(model(features[rows]), targets[rows])
+            penalty = sum((p**2).sum() for p in model.parameters())
+            (loss + member["l2"] * penalty).backward()
+            optimizer.step()
+            total += loss.item() * len(rows)
+        train_losses.append(total / len(order))
+        with torch.no_grad():
+            rows = member["validate"]
+            outputs = model(features[rows])
+            val_losses.append(measure(outputs, targets[rows]).item())
+            for name, metric in metrics.items():
+                measured[name].append(metric(outputs, targets[rows]).item())
+    return {"train": train_losses, "val": val_losses, **measured}
+
+
+def write(path, losses):
+    with open(path, "w") as file:
+        json.dump({"torch": torch.__version__, "losses": losses}, file, indent=0)
+        file.write("\n")
+
+
+def main(inputs_path, data_folder):
+    torch.set_num_threads(1)
+    with open(inputs_path) as file:
+        inputs = json.load(file)
+    column = lambda name: torch.tensor(inputs[name], dtype=torch.float32).unsqueeze(1)
+    features, targets = column("features"), column("targets")
+    losses = {
+        variant["name"]: {
+            activation: [
+                train(features, targets, activation, variant["batch_size"], member)
+                for member in variant["members"]
+            ]
+            for activation in inputs["activations"]
+        }
+        for variant in inputs["variants"]
+    }
+    losses["of_numbers"] = {
+        run["loss"]: [
+            train(features, targets, "tanh", run["batch_size"], member, LOSSES[run["loss"]], METRICS)
+            for member in run["members"]
+        ]
+        for run in inputs["losses"]
+    }
+    folder = pathlib.Path(data_folder)
+    write(folder / "pytorch_losses.json", losses)
+    write(folder / "pytorch_cnn_losses.json", {run["name"]: cnn_losses(run) for run in inputs["images"]})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

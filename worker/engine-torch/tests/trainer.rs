@@ -1,0 +1,305 @@
+//! What the engine promises of its members: that they do not touch each other, how they end, and what is left of them.
+
+mod device;
+mod harness;
+
+use device::device;
+use harness::run;
+use safetensors::SafeTensors;
+use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_domain::fold::{Split, Validation};
+use trawl_domain::job::JobMember;
+use trawl_domain::layer::{Activation, Layer};
+use trawl_domain::loss::Loss;
+use trawl_domain::network::Architecture;
+use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::seed::{Owner, Seed};
+use trawl_engine::{Control, Engine as _, EngineError, Event, FitJob, Networks as _, Outcome};
+use trawl_engine_torch::{DeviceTable, Torch};
+
+const ACTIVATIONS: [Activation; 4] = [
+    Activation::Relu,
+    Activation::LeakyRelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+];
+const FIVE_FOLDS: Split = Split::Validation(Validation::KFold(5));
+const ROWS: usize = 100;
+
+/// Two features, one target; `shift` makes another table.
+fn rows(shift: f64) -> (Vec<f32>, Vec<f32>) {
+    let mut features = Vec::new();
+    let mut targets = Vec::new();
+    for row in 0..ROWS as u32 {
+        let x = f64::from(row) / 50.0 - 1.0 + shift;
+        let ripple = f64::from(row * 37 % 11) / 11.0 - 0.5;
+        features.extend([x as f32, ripple as f32]);
+        targets.push((2.0 * x * x * x - x + 0.2 * ripple) as f32);
+    }
+    (features, targets)
+}
+
+fn table(shift: f64) -> DeviceTable {
+    let (features, targets) = rows(shift);
+    let samples = Samples {
+        rows: ROWS as u32,
+        shape: SampleShape::Vector(2),
+        features: Features::Floats(features),
+        targets: Some(Targets::Numbers(targets)),
+    };
+    Torch::new(device()).load(&samples).expect("samples on the device")
+}
+
+/// A dropout layer behind each hidden activation.
+fn layers(hidden: &[u32], activation: Activation) -> Vec<Layer> {
+    let hidden = hidden.iter().flat_map(|units| {
+        [
+            Layer::Linear { units: *units },
+            Layer::Activation(activation),
+            Layer::Dropout,
+        ]
+    });
+    hidden.chain([Layer::Linear { units: 1 }]).collect()
+}
+
+fn job(layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob<DeviceTable> {
+    FitJob {
+        seed: Seed(11),
+        architecture: Architecture {
+            input: SampleShape::Vector(2),
+            layers,
+            loss: Loss::Mse,
+            batch_size: 12,
+            epochs: 4,
+        },
+        split: FIVE_FOLDS,
+        members,
+        epochs: 0..4,
+        metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        data: table(0.0),
+        test: None,
+    }
+}
+
+/// Everything that may differ between members does.
+fn member(n: u32, dropouts: usize) -> JobMember {
+    let optimizer = [Optimizer::Rmsprop, Optimizer::Adam, Optimizer::Sgd, Optimizer::Adamw][n as usize % 4];
+    let hyperparameters = Hyperparameters {
+        optimizer,
+        learning_rate: 1e-3 * f64::from(1 + n % 7),
+        l2: [0.0, 1e-3, 1e-5, 0.0][n as usize % 4],
+        weight_decay: 0.01,
+        momentum: if optimizer == Optimizer::Sgd {
+            [0.0, 0.9, 0.5][n as usize / 3 % 3]
+        } else {
+            0.0
+        },
+        dropout: (0..dropouts as u32)
+            .map(|layer| [0.0, 0.2, 0.5][((n / 2 + layer) % 3) as usize])
+            .collect(),
+    };
+    JobMember {
+        owner: Owner::Trial(n),
+        fold: n % 5,
+        hyperparameters,
+    }
+}
+
+#[test]
+fn a_member_is_the_same_in_every_job() {
+    for &activation in Activation::ALL {
+        for hidden in [[10, 15, 10].as_slice(), &[64, 128]] {
+            let members: Vec<JobMember> = (0..64).map(|n| member(n, hidden.len())).collect();
+            let together = run(&job(layers(hidden, activation), members.clone())).losses;
+            for n in (0..members.len()).step_by(9) {
+                let alone = run(&job(layers(hidden, activation), vec![members[n].clone()])).losses;
+                assert_eq!(alone[0].len(), 4);
+                let what = format!("{activation} {hidden:?}: member {n} alone");
+                assert_eq!(alone[0], together[n], "{what}");
+            }
+            for first in (0..62).step_by(7) {
+                let few = run(&job(layers(hidden, activation), members[first..first + 3].to_vec())).losses;
+                let what = format!("{activation} {hidden:?}: three members from {first}");
+                for (few, together) in few.iter().zip(&together[first..]) {
+                    assert_eq!(few, together, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_same_job_twice_is_the_same_bits() {
+    let job = job(
+        layers(&[10, 15, 10], Activation::Tanh),
+        (0..12).map(|n| member(n, 3)).collect(),
+    );
+    let (first, second) = (run(&job), run(&job));
+    assert_eq!(first.losses, second.losses);
+    for n in 0..12 {
+        assert_eq!(first.trained.networks.weights(n), second.trained.networks.weights(n));
+    }
+}
+
+#[test]
+fn a_member_that_diverges_leaves_alone() {
+    let layers = layers(&[10, 15, 10], Activation::Relu);
+    let members: Vec<JobMember> = (0..9).map(|n| member(n, 3)).collect();
+    let without = run(&job(layers.clone(), members.clone()));
+    assert_eq!(without.diverged, []);
+
+    let mut wild = member(50, 3);
+    wild.hyperparameters.optimizer = Optimizer::Sgd;
+    wild.hyperparameters.learning_rate = 1e3;
+    wild.hyperparameters.dropout = vec![0.0; 3];
+    let mut more = members.clone();
+    more.insert(4, wild);
+    let mut with = run(&job(layers, more));
+    assert_eq!(with.diverged.iter().map(|(_, member)| *member).collect::<Vec<_>>(), [4]);
+    assert_eq!(
+        with.losses.remove(4).len(),
+        with.diverged[0].0 as usize,
+        "no losses once it diverged"
+    );
+    for (n, (with, without)) in with.losses.iter().zip(&without.losses).enumerate() {
+        assert_eq!(with, without, "member {n} beside one that diverges");
+    }
+    assert!(with.trained.networks.weights(0).is_ok());
+}
+
+#[test]
+fn an_control_stops_before_the_next_epoch() {
+    let mut job = job(layers(&[10], Activation::Relu), vec![member(0, 1)]);
+    job.architecture.epochs = 1000;
+    job.epochs = 0..1000;
+    let control = Control::new();
+    let mut epochs = Vec::new();
+    let mut emit = |event: Event<'_>| {
+        let Event::Epoch { epoch, .. } = event else { return };
+        epochs.push(epoch);
+        if epoch == 2 {
+            control.stop();
+        }
+    };
+    let outcome = Torch::new(device())
+        .fit(&job, &[], &mut emit, &control)
+        .expect("is stopped");
+    assert!(matches!(outcome, Outcome::Interrupted));
+    assert_eq!(epochs, [0, 1, 2]);
+}
+
+#[test]
+fn weights_reproduce_the_test_loss() {
+    for activation in ACTIVATIONS {
+        let layers = layers(&[10, 15], activation);
+        let mut job = job(layers.clone(), (0..5).map(|n| member(n, 2)).collect());
+        job.split = Split::All;
+        job.test = Some(table(0.01));
+        let ran = run(&job);
+        assert!(ran.losses.iter().flatten().all(|(_, measured)| measured.is_empty()));
+        let (features, targets) = rows(0.01);
+        for (n, test_loss) in ran.trained.test.iter().enumerate() {
+            let test_loss = test_loss.expect("there are test rows").loss;
+            let file = ran.trained.networks.weights(n).expect("weights");
+            let by_hand = loss_by_hand(&layers, &file, &features, &targets);
+            assert!(
+                (by_hand - test_loss).abs() / by_hand < 1e-5,
+                "{activation} {n}: {test_loss} is not {by_hand}"
+            );
+        }
+    }
+}
+
+/// The mean squared error of weights as `nn.Sequential` would have it, in f64.
+fn loss_by_hand(layers: &[Layer], file: &[u8], features: &[f32], targets: &[f32]) -> f64 {
+    let weights = SafeTensors::deserialize(file).expect("safetensors");
+    let tensor = |name: String| -> (Vec<usize>, Vec<f64>) {
+        let tensor = weights.tensor(&name).expect("a tensor");
+        let value = |bytes: &[u8]| f64::from(f32::from_le_bytes(bytes.try_into().expect("4 bytes")));
+        (
+            tensor.shape().to_vec(),
+            tensor.data().chunks_exact(4).map(value).collect(),
+        )
+    };
+    let mut sum = 0.0;
+    for (row, target) in features.chunks_exact(2).zip(targets) {
+        let mut x: Vec<f64> = row.iter().copied().map(f64::from).collect();
+        for (index, layer) in layers.iter().enumerate() {
+            match layer {
+                Layer::Linear { units } => {
+                    let (shape, weight) = tensor(format!("{index}.weight"));
+                    let (bias_shape, bias) = tensor(format!("{index}.bias"));
+                    assert_eq!(
+                        (shape, bias_shape),
+                        (vec![*units as usize, x.len()], vec![*units as usize])
+                    );
+                    let output =
+                        |(row, bias): (&[f64], &f64)| row.iter().zip(&x).map(|(w, x)| w * x).sum::<f64>() + bias;
+                    x = weight.chunks_exact(x.len()).zip(&bias).map(output).collect();
+                }
+                Layer::Activation(kind) => x.iter_mut().for_each(|x| {
+                    *x = match kind {
+                        Activation::Relu => x.max(0.0),
+                        Activation::LeakyRelu => x.max(0.01 * *x),
+                        Activation::Sigmoid => 1.0 / (1.0 + (-*x).exp()),
+                        Activation::Tanh => x.tanh(),
+                        other => panic!("no network here has {other}"),
+                    }
+                }),
+                other => assert_eq!(*other, Layer::Dropout),
+            }
+        }
+        sum += (x[0] - f64::from(*target)).powi(2);
+    }
+    sum / targets.len() as f64
+}
+
+#[test]
+fn dropout_is_each_members_own() {
+    let with_dropout = |p: f64| {
+        let mut members: Vec<JobMember> = (0..6).map(|n| member(n, 2)).collect();
+        members[2].hyperparameters.dropout = vec![p, p];
+        run(&job(layers(&[10, 10], Activation::Relu), members)).losses
+    };
+    let (without, with) = (with_dropout(0.0), with_dropout(0.5));
+    for n in 0..6 {
+        assert_eq!(without[n] == with[n], n != 2, "member {n}");
+    }
+}
+
+fn error_of(job: &FitJob<DeviceTable>) -> EngineError {
+    let outcome = Torch::new(device()).fit(job, &[], &mut |_| panic!("nothing is trained"), &Control::new());
+    outcome.expect_err("does not fit together")
+}
+
+#[test]
+fn a_job_that_does_not_fit_together_is_refused() {
+    let none = job(layers(&[10], Activation::Relu), Vec::new());
+    assert!(matches!(error_of(&none), EngineError::BadJob(_)));
+
+    // Of 100 rows, folds 0 and 1 of 7 validate on 15, the others on 14.
+    let mut unequal = job(layers(&[10], Activation::Relu), (0..3).map(|n| member(n, 1)).collect());
+    unequal.split = Split::Validation(Validation::KFold(7));
+    assert!(matches!(error_of(&unequal), EngineError::BadJob(_)));
+
+    let mut dropout = job(layers(&[10], Activation::Relu), vec![member(0, 1)]);
+    dropout.members[0].hyperparameters.dropout.clear();
+    assert!(matches!(error_of(&dropout), EngineError::BadJob(_)));
+}
+
+#[test]
+fn a_panic_while_training_ends_the_job_and_not_the_thread() {
+    let job = job(layers(&[10], Activation::Tanh), vec![member(1, 1)]);
+    let mut told = 0;
+    let mut emit = |_: Event<'_>| {
+        told += 1;
+        assert!(told < 2, "the second epoch is too much");
+    };
+    let ended = Torch::new(device()).fit(&job, &[], &mut emit, &Control::new());
+    match ended {
+        Err(EngineError::Failed(error)) => assert!(error.contains("the second epoch is too much"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    // Nothing of it is left in the way of the next one.
+    assert_eq!(run(&job).losses[0].len(), 4);
+}

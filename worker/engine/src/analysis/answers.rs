@@ -1,0 +1,92 @@
+//! The model's answer for every row of a table.
+
+use trawl_domain::dataset::TargetKind;
+
+use super::{LeftOut, MEMBER, check_finite};
+use crate::{Control, Networks, Table};
+
+/// One answer a row.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answers {
+    /// Numbers.
+    Numbers(Vec<f32>),
+    /// Classes.
+    Classes(Vec<ClassAnswer>),
+}
+
+/// A predicted class.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ClassAnswer {
+    /// Its index.
+    pub(crate) class: u32,
+    /// By softmax over the outputs.
+    pub(crate) probability: f32,
+}
+
+impl Answers {
+    /// Asks for all rows, in the pieces in which the test rows were measured: so the answers are those that were counted.
+    pub(super) fn of<N: Networks>(networks: &N, table: &N::Table, control: &Control) -> Result<Self, LeftOut> {
+        let mut answers = match networks.architecture().loss.target_kind() {
+            TargetKind::Number => Self::Numbers(Vec::new()),
+            TargetKind::Class => Self::Classes(Vec::new()),
+        };
+        let rows = table.rows();
+        for start in (0..rows).step_by(networks.rows_at_once() as usize) {
+            if control.must_end() {
+                return Err(LeftOut::Interrupted);
+            }
+            let end = start.saturating_add(networks.rows_at_once()).min(rows);
+            let outputs = networks.outputs(MEMBER, table, start..end)?;
+            check_finite(&outputs)?;
+            let width = outputs.len() / (end - start) as usize;
+            let each = outputs.chunks_exact(width.max(1));
+            match &mut answers {
+                Self::Numbers(numbers) => numbers.extend(each.map(|outputs| outputs[0])),
+                Self::Classes(classes) => classes.extend(each.map(ClassAnswer::of)),
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The predicted classes, where classes are predicted.
+    pub(super) fn classes(&self) -> Option<&[ClassAnswer]> {
+        match self {
+            Self::Numbers(_) => None,
+            Self::Classes(classes) => Some(classes),
+        }
+    }
+}
+
+impl ClassAnswer {
+    /// The class with the highest of these outputs, the first of several.
+    pub(crate) fn of(outputs: &[f32]) -> Self {
+        let mut class = 0;
+        for (index, output) in outputs.iter().enumerate() {
+            if *output > outputs[class] {
+                class = index;
+            }
+        }
+        Self {
+            class: class as u32,
+            probability: (1.0 / sum_of_weights(outputs, outputs[class])) as f32,
+        }
+    }
+
+    /// The probabilities of all classes; that of the predicted one is [`Self::probability`].
+    pub(crate) fn probabilities(self, outputs: &[f32]) -> impl Iterator<Item = f32> {
+        let highest = outputs[self.class as usize];
+        let sum = sum_of_weights(outputs, highest);
+        outputs
+            .iter()
+            .map(move |output| (weight(*output, highest) / sum) as f32)
+    }
+}
+
+/// What softmax makes shares of: exponentials, of outputs less the highest, so that none is too large.
+fn weight(output: f32, highest: f32) -> f64 {
+    (f64::from(output) - f64::from(highest)).exp()
+}
+
+fn sum_of_weights(outputs: &[f32], highest: f32) -> f64 {
+    outputs.iter().map(|output| weight(*output, highest)).sum()
+}

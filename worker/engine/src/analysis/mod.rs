@@ -1,0 +1,205 @@
+//! The analysis: what a refit leaves beside its weights, once its fit on all training rows has ended. `docs/artifacts.md` says
+//! what each file holds.
+//!
+//! It asks the networks for outputs, and does the rest on plain numbers. One file at a time is in memory.
+
+mod activations;
+mod answers;
+mod classes;
+mod histograms;
+mod images;
+mod network;
+mod predictions;
+
+use serde::Serialize;
+use trawl_domain::artifact::ArtifactKind;
+use trawl_domain::dataset::{Format, SampleShape, Targets};
+use trawl_domain::layer::Layer;
+use trawl_domain::limits::ARTIFACT_BYTES_MAX;
+
+use crate::weights::Parameter;
+use crate::{Control, EngineError, Networks, Table};
+use answers::Answers;
+pub(crate) use answers::ClassAnswer;
+
+/// The member that is looked into: a fit on all training rows is a job of its own.
+const MEMBER: usize = 0;
+
+/// What a fit on all training rows was fitted to.
+#[derive(Debug)]
+pub struct Subject<T> {
+    /// Probability of each dropout layer, from the input on.
+    pub dropout: Vec<f64>,
+    /// How the dataset's files are read: it knows the columns' names.
+    pub format: Format,
+    /// Training rows.
+    pub train: T,
+    /// Test rows, if there are any; they may have no targets.
+    pub test: Option<T>,
+    /// Features for which activations are kept; empty lets training rows be chosen.
+    pub inputs: Vec<Vec<f32>>,
+}
+
+/// One file.
+#[derive(Debug)]
+pub struct Artifact {
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Its bytes, or why there are none.
+    pub content: Result<Vec<u8>, LeftOut>,
+}
+
+/// Why an artifact is left out. The refit is worth keeping without it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeftOut {
+    /// JSON and figures have no word for it.
+    #[error("a number in it is not finite")]
+    NotFinite,
+    /// It is larger than any artifact may be.
+    #[error("it would be larger than {ARTIFACT_BYTES_MAX} bytes")]
+    TooLarge,
+    /// It was told to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// The network gave no answer.
+    #[error(transparent)]
+    Network(#[from] EngineError),
+    /// It cannot be written down.
+    #[error("it cannot be written: {0}")]
+    Format(String),
+}
+
+/// What makes a file; `None` where the network or the rows are of another sort than the file is for.
+type Maker<N> = fn(&Analysis<'_, N>) -> Result<Option<Vec<u8>>, LeftOut>;
+
+/// Networks under analysis.
+struct Analysis<'a, N: Networks> {
+    networks: &'a N,
+    subject: &'a Subject<N::Table>,
+    control: &'a Control,
+    parameters: Vec<Parameter>,
+    /// For the test rows, if there are any.
+    answers: Option<Answers>,
+}
+
+/// Test rows with what they are and what they were taken for, where classes are predicted.
+struct LabelledTest<'a, T> {
+    table: &'a T,
+    labels: Vec<u32>,
+    names: Vec<String>,
+    answers: &'a [ClassAnswer],
+}
+
+/// Makes all files that a fit on all training rows leaves beside its weights, one after the other. `emit` takes each, may wait, and
+/// says whether there shall be more. Once training was told to end, nothing more is made.
+///
+/// # Errors
+/// The network gives no answers for the test rows, so that there is nothing to analyse.
+pub fn analyse<N: Networks>(
+    networks: &N,
+    subject: &Subject<N::Table>,
+    control: &Control,
+    emit: &mut dyn FnMut(Artifact) -> bool,
+) -> Result<(), LeftOut> {
+    let makers: [(ArtifactKind, Maker<N>); 8] = [
+        (ArtifactKind::Network, network::network),
+        (ArtifactKind::Predictions, predictions::predictions),
+        (ArtifactKind::WeightHistograms, histograms::weight_histograms),
+        (ArtifactKind::ActivationProfiles, activations::profiles),
+        (ArtifactKind::Activations, activations::activations),
+        (ArtifactKind::ConfusionMatrix, classes::confusion_matrix),
+        (ArtifactKind::FeatureMaps, images::feature_maps),
+        (ArtifactKind::Misclassified, images::misclassified),
+    ];
+    let analysis = Analysis {
+        networks,
+        subject,
+        control,
+        parameters: networks.parameters(MEMBER)?,
+        answers: match &subject.test {
+            Some(test) => Some(Answers::of(networks, test, control)?),
+            None => None,
+        },
+    };
+    for (kind, make) in makers {
+        let made = make(&analysis).and_then(|content| match content {
+            Some(content) if content.len() as u64 > ARTIFACT_BYTES_MAX => Err(LeftOut::TooLarge),
+            made => Ok(made),
+        });
+        if control.must_end() {
+            return Err(LeftOut::Interrupted);
+        }
+        if let Some(content) = made.transpose()
+            && !emit(Artifact { kind, content })
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl<N: Networks> Analysis<'_, N> {
+    fn layers(&self) -> &[Layer] {
+        &self.networks.architecture().layers
+    }
+
+    /// `weight` or `bias` of the layer with this index.
+    fn parameter(&self, layer: usize, which: &str) -> Result<&Parameter, LeftOut> {
+        let name = format!("{layer}.{which}");
+        let found = self.parameters.iter().find(|parameter| parameter.name == name);
+        found.ok_or_else(|| LeftOut::Format(format!("the network has no parameter {name}")))
+    }
+
+    fn input(&self) -> SampleShape {
+        self.networks.architecture().input
+    }
+
+    /// The test rows, where they have classes.
+    fn labelled_test(&self) -> Result<Option<LabelledTest<'_, N::Table>>, LeftOut> {
+        let (Some(table), Some(answers)) = (&self.subject.test, &self.answers) else {
+            return Ok(None);
+        };
+        let (Some(Targets::Classes { labels, names }), Some(answers)) = (table.targets()?, answers.classes()) else {
+            return Ok(None);
+        };
+        Ok(Some(LabelledTest {
+            table,
+            labels,
+            names,
+            answers,
+        }))
+    }
+
+    /// Names of the features: columns, or `x0`, `x1`, … where they have none. `None` for images.
+    fn features(&self) -> Option<Vec<String>> {
+        match (self.input(), &self.subject.format) {
+            (SampleShape::Image { .. }, _) => None,
+            (SampleShape::Vector(_), Format::Csv(columns)) => Some(columns.features.clone()),
+            (SampleShape::Vector(len), _) => Some((0..len).map(|index| format!("x{index}")).collect()),
+        }
+    }
+
+    /// Name of the target.
+    fn target(&self) -> &str {
+        match &self.subject.format {
+            Format::Csv(columns) => &columns.target,
+            _ => "y",
+        }
+    }
+}
+
+/// As JSON. The numbers in it were checked: JSON would make nulls of those that are not finite.
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, LeftOut> {
+    serde_json::to_vec(value).map_err(|error| LeftOut::Format(error.to_string()))
+}
+
+fn check_finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> Result<(), LeftOut> {
+    if values.into_iter().all(|value| value.is_finite()) {
+        Ok(())
+    } else {
+        Err(LeftOut::NotFinite)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,221 @@
+//! Checkpoints: what has to be known of members between two steps to go on from there.
+//!
+//! A checkpoint is a member's. A safetensors file has one section for each of several members, and whoever trains takes those that it
+//! needs, from as many files as they are in. The metadata has JSON under `checkpoint`: the version of the form, and a [`MemberState`] for
+//! each section. The numbers of section n are tensors by the names `n.NAME`; what names there are, and in which order a tensor has
+//! its numbers, is the engine's own.
+//!
+//! Whether the bytes are those that were written is known by their hash, which whoever keeps them has. An [`identity`] tells whose
+//! they are.
+
+use std::collections::{BTreeMap, HashMap};
+
+use safetensors::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+use trawl_domain::dataset::{FileHash, SampleShape};
+use trawl_domain::engine::EngineName;
+use trawl_domain::fold::{Split, Validation};
+use trawl_domain::job::JobMember;
+use trawl_domain::layer::WrittenLayer;
+use trawl_domain::metric::{FoldMetrics, Metrics};
+use trawl_domain::seed::Owner;
+
+use crate::{EngineError, FitJob, Table};
+
+/// Counts up with every change of what is in a file or of what it means.
+const VERSION: u32 = 2;
+/// Key of the JSON in the metadata.
+const HEAD: &str = "checkpoint";
+
+/// Where the training of a member is, but for its numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemberState {
+    /// Whose it is, as [`identity`] has it.
+    pub identity: String,
+    /// Epoch under way.
+    pub epoch: u32,
+    /// Training rows of the epoch that the member has behind it.
+    pub rows: u64,
+    /// Sum of the losses of those rows; `None` once it is not finite.
+    pub loss_sum: Option<f64>,
+    /// How the epoch under way ended for the member, where it did while others of its job are still in it.
+    pub epoch_end: Option<EpochEnd>,
+    /// False once the member diverged.
+    pub alive: bool,
+    /// What the validation rows said so far.
+    pub metrics: Option<FoldMetrics>,
+    /// Position in the epoch's stream of dropout masks.
+    pub dropout: u64,
+}
+
+/// How an epoch ended for a member.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum EpochEnd {
+    /// With these losses, as [`crate::MemberLosses`] has them.
+    Losses {
+        /// Mean over the training rows.
+        train_loss: f64,
+        /// On the validation rows.
+        metrics: Metrics,
+    },
+    /// With a loss that is not finite.
+    Diverged,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    version: u32,
+    members: Vec<MemberState>,
+}
+
+/// The checkpoint of one member, in a file.
+#[derive(Clone, Debug)]
+pub struct MemberCheckpoint<'a> {
+    /// Where it is.
+    pub state: MemberState,
+    numbers: BTreeMap<String, &'a [u8]>,
+}
+
+impl<'a> MemberCheckpoint<'a> {
+    /// The numbers of this name; each is an `f32`, little-endian.
+    pub fn numbers(&self, name: &str) -> Option<&'a [[u8; 4]]> {
+        self.numbers.get(name).map(|bytes| bytes.as_chunks().0)
+    }
+}
+
+/// Writes the checkpoints of a job's members, in the order of the job, each with its numbers by their names. They are asked for one tensor
+/// after the other, so that the file is all that is in memory.
+///
+/// # Errors
+/// [`EngineError::Failed`] if they cannot be written.
+pub fn write<N: View>(
+    members: impl Iterator<Item = (MemberState, Vec<(&'static str, N)>)>,
+) -> Result<Vec<u8>, EngineError> {
+    let failed = |error: &dyn std::fmt::Display| EngineError::Failed(format!("checkpoint: {error}"));
+    let (states, numbers): (Vec<_>, Vec<_>) = members.unzip();
+    let head = Head {
+        version: VERSION,
+        members: states,
+    };
+    let head = serde_json::to_string(&head).map_err(|error| failed(&error))?;
+    let sections = numbers.into_iter().enumerate();
+    let tensors = sections.flat_map(|(section, numbers)| {
+        let named = numbers.into_iter();
+        named.map(move |(name, values)| (format!("{section}.{name}"), values))
+    });
+    safetensors::serialize(tensors, Some(HashMap::from([(HEAD.to_owned(), head)]))).map_err(|error| failed(&error))
+}
+
+/// The checkpoints in a file that [`write`] wrote.
+///
+/// # Errors
+/// [`EngineError::BadCheckpoint`] if it is no such file, or of another version.
+pub fn read(file: &[u8]) -> Result<Vec<MemberCheckpoint<'_>>, EngineError> {
+    sections(file).map_err(EngineError::BadCheckpoint)
+}
+
+fn sections(file: &[u8]) -> Result<Vec<MemberCheckpoint<'_>>, String> {
+    let tensors = SafeTensors::deserialize(file).map_err(|error| error.to_string())?;
+    let (_, metadata) = SafeTensors::read_metadata(file).map_err(|error| error.to_string())?;
+    let head = metadata.metadata().as_ref().and_then(|metadata| metadata.get(HEAD));
+    let head: Head =
+        serde_json::from_str(head.ok_or("it has no head")?).map_err(|error| format!("its head: {error}"))?;
+    if head.version != VERSION {
+        return Err(format!("it is of version {}, not {VERSION}", head.version));
+    }
+    let sections = head.members.into_iter().map(|state| MemberCheckpoint {
+        state,
+        numbers: BTreeMap::new(),
+    });
+    let mut sections: Vec<_> = sections.collect();
+    for (full_name, tensor) in tensors.iter() {
+        let (section, name) = full_name.split_once('.').unwrap_or_default();
+        let section = section
+            .parse()
+            .ok()
+            .and_then(|section: usize| sections.get_mut(section));
+        let section = section.ok_or_else(|| format!("tensor '{full_name}' is of no section"))?;
+        if tensor.dtype() != Dtype::F32 {
+            return Err(format!("tensor '{full_name}' is not of type F32"));
+        }
+        section.numbers.insert(name.to_owned(), tensor.data());
+    }
+    Ok(sections)
+}
+
+/// All that the numbers of a member depend on but its position.
+#[derive(Serialize)]
+struct Identity<'a> {
+    /// Of this form.
+    version: u32,
+    engine: &'static str,
+    engine_version: u32,
+    together: bool,
+    seed: u64,
+    rows: u32,
+    input: Vec<u32>,
+    layers: Vec<WrittenLayer>,
+    loss: &'static str,
+    batch_size: u32,
+    epochs: u32,
+    split: WrittenSplit,
+    owner: WrittenOwner,
+    fold: u32,
+    optimizer: &'static str,
+    settings: &'a [(&'static str, f64)],
+}
+
+#[derive(Serialize)]
+enum WrittenSplit {
+    KFold(u32),
+    Holdout(f64),
+    All,
+}
+
+#[derive(Serialize)]
+enum WrittenOwner {
+    Trial(u32),
+    Refit(u32),
+}
+
+/// Tells a member's checkpoint from those of all others: the hash of what its numbers depend on. That are the engine and the version of
+/// what it computes, whether its members train `together`, and of the job what is the member's; not the other members.
+///
+/// # Errors
+/// [`EngineError::Failed`] if it cannot be written.
+pub fn identity<T: Table>(
+    engine: EngineName,
+    engine_version: u32,
+    together: bool,
+    job: &FitJob<T>,
+    member: &JobMember,
+) -> Result<String, EngineError> {
+    let (architecture, hyperparameters) = (&job.architecture, &member.hyperparameters);
+    let written = serde_json::to_vec(&Identity {
+        version: VERSION,
+        engine: engine.as_str(),
+        engine_version,
+        together,
+        seed: job.seed.0,
+        rows: job.data.rows(),
+        input: SampleShape::dims(architecture.input),
+        layers: WrittenLayer::list(&architecture.layers, &hyperparameters.dropout),
+        loss: architecture.loss.as_str(),
+        batch_size: architecture.batch_size,
+        epochs: architecture.epochs,
+        split: match job.split {
+            Split::Validation(Validation::KFold(folds)) => WrittenSplit::KFold(folds),
+            Split::Validation(Validation::Holdout(share)) => WrittenSplit::Holdout(share),
+            Split::All => WrittenSplit::All,
+        },
+        owner: match member.owner {
+            Owner::Trial(trial) => WrittenOwner::Trial(trial),
+            Owner::Refit(refit) => WrittenOwner::Refit(refit),
+        },
+        fold: member.fold,
+        optimizer: hyperparameters.optimizer.as_str(),
+        settings: &hyperparameters.settings(),
+    });
+    let written = written.map_err(|error| EngineError::Failed(format!("identity of a member: {error}")))?;
+    Ok(FileHash::of(&written).to_string())
+}

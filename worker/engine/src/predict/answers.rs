@@ -1,0 +1,131 @@
+//! The predictions as CSV: a line for each row, as soon as the network has answered.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use trawl_domain::dataset::{FeatureRows, Features, SampleShape, Samples};
+
+use super::PredictError;
+use super::network::Network;
+use crate::analysis::ClassAnswer;
+use crate::{Engine, Networks};
+
+/// The network is the only member of its stack.
+const MEMBER: usize = 0;
+
+/// Predictions that are being written.
+pub(super) struct Answers<'a, E: Engine> {
+    network: &'a Network,
+    engine: &'a E,
+    networks: &'a E::Networks,
+    probabilities: bool,
+    writer: csv::Writer<&'a mut dyn Write>,
+}
+
+impl<'a, E: Engine> Answers<'a, E> {
+    /// Writes the header. For tables: `row`, the features, `prediction`; for images: `file`, `row`, `prediction`. With classes also
+    /// `probability` and, if asked for, `p.CLASS` for each class.
+    pub(super) fn new(
+        network: &'a Network,
+        engine: &'a E,
+        networks: &'a E::Networks,
+        probabilities: bool,
+        output: &'a mut dyn Write,
+    ) -> Result<Self, PredictError> {
+        let mut answers = Self {
+            network,
+            engine,
+            networks,
+            probabilities,
+            writer: csv::Writer::from_writer(output),
+        };
+        let mut header = Vec::new();
+        if answers.is_image() {
+            header.push("file".to_owned());
+        }
+        header.push("row".to_owned());
+        header.extend_from_slice(network.features());
+        header.push("prediction".to_owned());
+        if let Some(classes) = network.classes() {
+            header.push("probability".to_owned());
+            if probabilities {
+                header.extend(classes.iter().map(|class| format!("p.{class}")));
+            }
+        }
+        answers.record(&header)?;
+        Ok(answers)
+    }
+
+    /// Asks for all rows of a file, in the pieces in which the refit's test rows were measured: so rows that were among those
+    /// have the predictions that they had.
+    pub(super) fn write(&mut self, file: &Path, rows: FeatureRows) -> Result<(), PredictError> {
+        let rows = Samples {
+            rows: rows.rows,
+            shape: rows.shape,
+            features: rows.features,
+            targets: None,
+        };
+        let table = self.engine.load(&rows)?;
+        let piece = self.networks.rows_at_once();
+        let mut start = 0;
+        while start < rows.rows {
+            let end = start.saturating_add(piece).min(rows.rows);
+            let outputs = self.networks.outputs(MEMBER, &table, start..end)?;
+            let width = outputs.len() / (end - start) as usize;
+            for (row, outputs) in (start..end).zip(outputs.chunks_exact(width.max(1))) {
+                if outputs.iter().any(|output| !output.is_finite()) {
+                    let reason = format!("row {row}: the network's answer is not a finite number");
+                    return Err(PredictError::file(file, reason));
+                }
+                let line = self.line(file, &rows.features, row, outputs);
+                self.record(&line)?;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Hands everything on to the output.
+    pub(super) fn finish(mut self) -> Result<(), PredictError> {
+        self.writer.flush().map_err(PredictError::Output)
+    }
+
+    fn is_image(&self) -> bool {
+        matches!(self.network.architecture().input, SampleShape::Image { .. })
+    }
+
+    fn line(&self, file: &Path, features: &Features, row: u32, outputs: &[f32]) -> Vec<String> {
+        let mut line = Vec::new();
+        if self.is_image() {
+            line.push(file.display().to_string());
+            line.push(row.to_string());
+        } else {
+            line.push(row.to_string());
+            let width = self.network.features().len();
+            let place = row as usize * width;
+            match features {
+                Features::Floats(values) => line.extend(values[place..][..width].iter().map(f32::to_string)),
+                Features::Bytes(values) | Features::Whole(values) => {
+                    line.extend(values[place..][..width].iter().map(u8::to_string));
+                }
+            }
+        }
+        let Some(classes) = self.network.classes() else {
+            line.push(outputs[0].to_string());
+            return line;
+        };
+        let answer = ClassAnswer::of(outputs);
+        line.push(classes[answer.class as usize].clone());
+        line.push(answer.probability.to_string());
+        if self.probabilities {
+            line.extend(answer.probabilities(outputs).map(|probability| probability.to_string()));
+        }
+        line
+    }
+
+    fn record(&mut self, record: &[String]) -> Result<(), PredictError> {
+        self.writer
+            .write_record(record)
+            .map_err(|error| PredictError::Output(io::Error::from(error)))
+    }
+}

@@ -1,0 +1,148 @@
+//! Parameters as safetensors, named and shaped as PyTorch's `nn.Sequential` has them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use safetensors::{Dtype, SafeTensors, View};
+use trawl_domain::layer::WrittenLayer;
+use trawl_domain::network::Architecture;
+use trawl_domain::violation::Violation;
+
+use crate::EngineError;
+
+/// Longest header that is read: names, shapes and layers of the largest network take a tenth of it.
+const HEADER_BYTES_MAX: u64 = 1 << 20;
+
+/// Weight or bias of one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// That of PyTorch's `nn.Sequential`: `0.weight` or `0.bias`, where 0 is the layer's place in the model.
+    pub name: String,
+    /// [outputs, inputs] or [filters, channels, kernel, kernel] of a weight, [outputs] of a bias.
+    pub shape: Vec<usize>,
+    /// Row by row.
+    pub values: Vec<f32>,
+}
+
+impl View for &Parameter {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values.as_slice())
+    }
+}
+
+/// Why a file holds no weights of a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WeightsError {
+    /// It is no such file, or only a part of one.
+    #[error("is no whole safetensors file: {0}")]
+    Broken(String),
+    /// A tensor of the network is not there.
+    #[error("has no tensor '{0}'")]
+    Missing(String),
+    /// It is of another network, with more tensors.
+    #[error("has {found} tensors, and the network has {expected}")]
+    Tensors {
+        /// In the file.
+        found: usize,
+        /// Of the network.
+        expected: usize,
+    },
+    /// A tensor is of another type.
+    #[error("tensor '{0}' is not of type F32")]
+    Dtype(String),
+    /// A tensor has another shape.
+    #[error("tensor '{name}' has shape {found:?}, and the network's has {expected:?}")]
+    Shape {
+        /// Its name.
+        name: String,
+        /// In the file.
+        found: Vec<usize>,
+        /// Of the network.
+        expected: Vec<usize>,
+    },
+    /// A number with which nothing can be computed.
+    #[error("tensor '{0}' has a number that is not finite")]
+    NotFinite(String),
+    /// The layers of the network do not fit together.
+    #[error("the layers do not fit together: {0}")]
+    Network(#[from] Violation),
+}
+
+/// A tensor's name and its sizes.
+pub type NamedShape = (String, Vec<usize>);
+
+/// Names and shapes of the parameters: of each layer that has any its weight, then its bias.
+///
+/// # Errors
+/// The layers do not fit together.
+pub fn shapes(architecture: &Architecture) -> Result<Vec<NamedShape>, Violation> {
+    let named = architecture.weights()?.into_iter().flat_map(|(index, weight)| {
+        let weight: Vec<usize> = weight.into_iter().map(|len| len as usize).collect();
+        let bias = vec![weight[0]];
+        [(format!("{index}.weight"), weight), (format!("{index}.bias"), bias)]
+    });
+    Ok(named.collect())
+}
+
+/// The parameters in a file that [`crate::Networks::weights`] wrote, or anybody else.
+///
+/// # Errors
+/// The file is broken or holds the weights of another network, or the layers do not fit together.
+pub fn from_safetensors(architecture: &Architecture, file: &[u8]) -> Result<Vec<Parameter>, WeightsError> {
+    let header_len = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
+    if header_len > HEADER_BYTES_MAX {
+        return Err(WeightsError::Broken(format!("a header of {header_len} bytes")));
+    }
+    let tensors = SafeTensors::deserialize(file).map_err(|error| WeightsError::Broken(error.to_string()))?;
+    let shapes = shapes(architecture)?;
+    let (found, expected) = (tensors.len(), shapes.len());
+    let parameters = shapes.into_iter().map(|(name, shape)| parameter(&tensors, name, shape));
+    let parameters = parameters.collect::<Result<_, _>>()?;
+    if found != expected {
+        return Err(WeightsError::Tensors { found, expected });
+    }
+    Ok(parameters)
+}
+
+fn parameter(tensors: &SafeTensors<'_>, name: String, shape: Vec<usize>) -> Result<Parameter, WeightsError> {
+    let Ok(tensor) = tensors.tensor(&name) else {
+        return Err(WeightsError::Missing(name));
+    };
+    if tensor.dtype() != Dtype::F32 {
+        return Err(WeightsError::Dtype(name));
+    }
+    if tensor.shape() != shape {
+        return Err(WeightsError::Shape {
+            name,
+            found: tensor.shape().to_vec(),
+            expected: shape,
+        });
+    }
+    let values = tensor.data().as_chunks().0.iter();
+    let values: Vec<f32> = values.map(|value| f32::from_le_bytes(*value)).collect();
+    if values.iter().any(|value| !value.is_finite()) {
+        return Err(WeightsError::NotFinite(name));
+    }
+    Ok(Parameter { name, shape, values })
+}
+
+/// See [`crate::Networks::weights`].
+pub(crate) fn to_safetensors(architecture: &Architecture, parameters: &[Parameter]) -> Result<Vec<u8>, EngineError> {
+    let failed = |error: &dyn std::fmt::Display| EngineError::Failed(format!("weights: {error}"));
+    let layers = serde_json::to_string(&WrittenLayer::list(&architecture.layers, &[]));
+    let metadata = HashMap::from([("architecture".to_owned(), layers.map_err(|error| failed(&error))?)]);
+    let named = parameters.iter().map(|parameter| (&parameter.name, parameter));
+    safetensors::serialize(named, Some(metadata)).map_err(|error| failed(&error))
+}
