@@ -253,7 +253,7 @@ CREATE UNIQUE INDEX folds_of_trial ON trawl_store.folds (study_id, trial, fold);
 CREATE UNIQUE INDEX folds_of_refit ON trawl_store.folds (study_id, refit, fold) WHERE refit IS NOT NULL;
 CREATE UNIQUE INDEX folds_of_job ON trawl_store.folds (job_id, member);
 COMMENT ON TABLE  trawl_store.folds IS 'Folds. A fold is one train/validation split of a trial or of a refit.';
-COMMENT ON COLUMN trawl_store.folds.fold_id IS 'A short name, for curves.';
+COMMENT ON COLUMN trawl_store.folds.fold_id IS 'Names the fold in curves.';
 COMMENT ON COLUMN trawl_store.folds.study_id IS 'Its study.';
 COMMENT ON COLUMN trawl_store.folds.trial IS 'Its trial; null for a refit''s.';
 COMMENT ON COLUMN trawl_store.folds.refit IS 'Its refit; null for a trial''s.';
@@ -271,7 +271,7 @@ COMMENT ON COLUMN trawl_store.folds.diverged_epoch IS 'The epoch that it diverge
 COMMENT ON COLUMN trawl_store.folds.error IS 'Why it failed; diverged for a loss that is not finite.';
 
 
--- A worker reports all members of its job at once, ten times a second at most: one row a report costs a hundredth of a row for each
+-- A worker reports all members of its job at once, some ten times a second, and one row a report costs far less than one for each
 -- epoch of each fold. When the job completes, its rows become those of curves.
 CREATE TABLE trawl_store.job_reports (
     job_id      uuid NOT NULL REFERENCES trawl_store.jobs,
@@ -299,18 +299,21 @@ COMMENT ON COLUMN trawl_store.job_reports.reported_at IS 'When it became durable
 CREATE TABLE trawl_store.curves (
     fold_id      bigint NOT NULL REFERENCES trawl_store.folds,
     first_epoch  integer NOT NULL CHECK (first_epoch >= 0),
+    epochs       integer NOT NULL CHECK (epochs > 0),
     metrics      text[] NOT NULL,
     train_loss   double precision[] NOT NULL CHECK (NOT train_loss && '{NaN, Infinity, -Infinity}'),
     val          double precision[] NOT NULL CHECK (NOT val && '{NaN, Infinity, -Infinity}'),
     report_epoch integer[] NOT NULL,
     reported_at  timestamptz[] NOT NULL,
     PRIMARY KEY (fold_id, first_epoch),
+    CONSTRAINT curves_loss_of_each_epoch CHECK (cardinality(train_loss) = epochs),
     CONSTRAINT curves_value_of_each_metric CHECK (cardinality(val) = cardinality(train_loss) * cardinality(metrics)),
     CONSTRAINT curves_time_of_each_report CHECK (cardinality(report_epoch) = cardinality(reported_at))
 );
 COMMENT ON TABLE  trawl_store.curves IS 'Epoch reports of folds whose job completed. Each row has up to 1,024 epochs of one fold.';
 COMMENT ON COLUMN trawl_store.curves.fold_id IS 'The fold.';
 COMMENT ON COLUMN trawl_store.curves.first_epoch IS 'The first of its epochs, from 0.';
+COMMENT ON COLUMN trawl_store.curves.epochs IS 'Number of epochs.';
 COMMENT ON COLUMN trawl_store.curves.metrics IS 'Names of the metrics in val.';
 COMMENT ON COLUMN trawl_store.curves.train_loss IS 'Training losses, epoch by epoch.';
 COMMENT ON COLUMN trawl_store.curves.val IS 'Metrics on the validation rows: metric by metric, epoch by epoch.';

@@ -129,22 +129,24 @@ RETURN val[(array_position(metrics, metric) - 1) * (cardinality(val) / NULLIF(ca
 
 
 -- The epochs of each fold, from curves and from what jobs under way report. Each fold is looked up by itself, so that a question
--- about few folds reads few rows; chunk_first and chunk_end let pages leave whole rows of a long curve out.
+-- about few folds reads few rows; chunk_first and chunk_end let pages leave whole rows of a long curve out. A slice of a whole array is
+-- that array, unpacked once a row and not once an epoch.
 CREATE VIEW trawl_store.epochs AS
 SELECT f.fold_id, f.study_id, f.trial, f.refit, f.fold, f.job_id,
-       chunk.first_epoch AS chunk_first, chunk.first_epoch + cardinality(chunk.train_loss) AS chunk_end,
+       chunk.first_epoch AS chunk_first, chunk.first_epoch + chunk.epochs AS chunk_end,
        chunk.first_epoch + of_epoch.place::integer - 1 AS epoch, of_epoch.train_loss, of_epoch.val_loss, of_epoch.val_accuracy,
        trawl_store.named(chunk.metrics, ARRAY(
-           SELECT chunk.val[metric * cardinality(chunk.train_loss) + of_epoch.place]
+           SELECT chunk.val[metric * chunk.epochs + of_epoch.place]
            FROM generate_series(0, cardinality(chunk.metrics) - 1) metric)) AS metrics,
        chunk.reported_at[width_bucket(chunk.first_epoch + of_epoch.place::integer - 1, chunk.report_epoch)] AS reported_at
 FROM trawl_store.folds f
 CROSS JOIN LATERAL (
-    SELECT c.first_epoch, c.metrics, c.train_loss, c.val, c.report_epoch, c.reported_at
+    SELECT c.first_epoch, c.epochs, c.metrics, c.train_loss, c.val[:] AS val, c.report_epoch[:] AS report_epoch,
+           c.reported_at[:] AS reported_at
     FROM trawl_store.curves c
     WHERE c.fold_id = f.fold_id
     UNION ALL
-    SELECT r.first_epoch, r.metrics,
+    SELECT r.first_epoch, r.epochs, r.metrics,
            r.train_loss[f.member * r.epochs + 1 : (f.member + 1) * r.epochs],
            r.val[f.member * r.epochs * cardinality(r.metrics) + 1 : (f.member + 1) * r.epochs * cardinality(r.metrics)],
            ARRAY[r.first_epoch], ARRAY[r.reported_at]

@@ -26,6 +26,8 @@ pub const LAYER_OUTPUTS_MAX: u64 = 1 << 24;
 pub const NETWORK_PARAMS_MAX: u64 = 100_000_000;
 /// Trials of a study.
 pub const TRIALS_MAX: u32 = 1_000_000;
+/// Epochs of one report, and of one stored row of a curve.
+pub const REPORT_EPOCHS_MAX: u32 = 1_024;
 /// Epochs of a trial or a refit.
 pub const EPOCHS_MAX: u32 = 100_000;
 /// Epoch reports that a whole study may leave in the database.

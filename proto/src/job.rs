@@ -187,6 +187,12 @@ impl TryFrom<v1::Job> for Job {
                 epochs: job.epochs,
             })
         })();
+        if let (Some(metrics), Some(loss)) = (&metrics, loss) {
+            let fit = metrics.iter().all(|metric| metric.is_for(loss.target_kind()));
+            if !metrics.contains(&Metric::ValLoss) || !fit {
+                v.add("metrics", "must be val_loss, and what else there is of such targets");
+            }
+        }
         if let Some(architecture) = &architecture {
             noted(architecture.output(), v);
             let dropouts = architecture.dropout_layers();

@@ -143,9 +143,9 @@ mod tests {
         assert_eq!(
             told(
                 9,
-                &[("diverged", 4), ("the worker was lost", 3), ("no fold has a metric", 1)]
+                &[("diverged", 4), ("the worker was lost", 3), ("a fold has no val_r2", 1)]
             ),
-            "no trial completed: 4 of 9 diverged, 3 of 9 failed: the worker was lost, 1 of 9 failed: no fold has a metric, 1 of 9 \
+            "no trial completed: 4 of 9 diverged, 3 of 9 failed: the worker was lost, 1 of 9 failed: a fold has no val_r2, 1 of 9 \
              otherwise; lower learning_rate, or standardise features and target"
         );
         assert_eq!(

@@ -96,6 +96,6 @@ fn outcome(study: &Study, folds: &[FoldRecord]) -> Option<Result<TrialValue, Str
         study
             .objective
             .of_trial(&metrics)
-            .ok_or_else(|| "no fold has a metric".to_owned()),
+            .ok_or_else(|| format!("a fold has no {}", study.objective.metric)),
     )
 }

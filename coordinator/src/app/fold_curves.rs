@@ -2,6 +2,7 @@
 //! metrics from them.
 
 use chrono::{DateTime, Utc};
+use trawl_domain::limits::REPORT_EPOCHS_MAX;
 use trawl_domain::metric::{Metric, Metrics};
 
 use super::AppError;
@@ -13,8 +14,8 @@ use crate::store::{Connection, StoreError};
 
 /// Reports that are in memory at once.
 const REPORTS_AT_ONCE: u32 = 16;
-/// Epochs after which a row of a curve ends: of a long curve, a reader needs a part.
-const CHUNK_EPOCHS: usize = 1_024;
+/// Epochs of a row of a curve at most: of a long curve, a reader needs a part. A report has no more.
+const CHUNK_EPOCHS: usize = REPORT_EPOCHS_MAX as usize;
 
 /// Moves a job's reports into the curves of its folds, and tells what they say in the end, member by member.
 pub(super) async fn gather(conn: &mut Connection, job: &JobRecord) -> Result<Vec<FoldSummary>, AppError> {
@@ -25,7 +26,7 @@ pub(super) async fn gather(conn: &mut Connection, job: &JobRecord) -> Result<Vec
         let Some(last) = reports.last() else { break };
         next_epoch = last.report.first_epoch + last.report.epochs;
         for StoredReport { report, reported_at } in reports {
-            if folds.metrics != report.metrics || folds.chunk_epochs() >= CHUNK_EPOCHS {
+            if folds.metrics != report.metrics || folds.chunk_epochs() + report.epochs as usize > CHUNK_EPOCHS {
                 folds.store(conn).await?;
                 folds.metrics.clone_from(&report.metrics);
             }

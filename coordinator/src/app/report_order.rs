@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use trawl_domain::id::JobId;
 use trawl_domain::lease::LeaseClaim;
+use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::metric::Metric;
 
 use crate::store::job_reports::{JobProgress, Report};
@@ -36,7 +37,7 @@ pub struct MemberEpochs {
 }
 
 impl JobReport {
-    /// Epochs of the member that has most, the one included in which it diverged.
+    /// Epochs of the member that has most, counting the one in which it diverged.
     pub fn epochs(&self) -> u32 {
         let of_member = |of: &MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
         self.members.iter().map(of_member).max().unwrap_or(0)
@@ -48,9 +49,9 @@ impl JobReport {
         self.members.get(place)
     }
 
-    /// Epoch reports in it: one for each training loss.
-    pub fn epoch_reports(&self) -> usize {
-        self.members.iter().map(|of| of.train_loss.len()).sum()
+    /// Numbers that it may take to store it, as a job's members that ended have their places too.
+    pub fn values_max(&self) -> usize {
+        JOB_MEMBERS_MAX * self.epochs() as usize * (1 + self.metrics.len())
     }
 }
 
@@ -63,7 +64,7 @@ pub enum Written {
     LeaseLost,
     /// An epoch before it is not there, so it may not be yet: sent again in order, it may.
     Ahead,
-    /// The job has no such epochs, or other members: what this field of the request says.
+    /// The job has no such epochs, or other members: the field of the request that is wrong.
     Refused(&'static str),
 }
 
@@ -108,7 +109,8 @@ impl Order {
         let Some(running) = running else {
             return Written::Refused("members");
         };
-        let known = (job.reported - report.first_epoch) as usize;
+        let reported = job.reported;
+        let known = (reported - report.first_epoch) as usize;
         let new = running
             .iter()
             .map(|of| of.train_loss.len().saturating_sub(known))
@@ -119,7 +121,8 @@ impl Order {
             job.reported += new as u32;
         }
         for of in running.into_iter().filter(|of| of.diverged) {
-            let epoch = report.first_epoch + of.train_loss.len() as u32;
+            // What is stored came of another device, perhaps, on which the member went on: it stays.
+            let epoch = (report.first_epoch + of.train_loss.len() as u32).max(reported);
             self.diverged.push((job.job_id, of.member, epoch));
             job.running.retain(|member| *member != of.member);
         }

@@ -9,7 +9,7 @@ use trawl_domain::lease::LeaseClaim;
 use super::report_order::{JobReport, Order, Written};
 use super::{App, AppError};
 use crate::store::leases;
-use crate::store::{StoreError, folds, job_reports};
+use crate::store::{StoreError, folds, job_reports, jobs};
 
 /// Writes reports in one transaction, those that may be written; what became of each.
 pub async fn write(app: &App, batch: &[JobReport]) -> Result<Vec<Written>, AppError> {
@@ -18,8 +18,10 @@ pub async fn write(app: &App, batch: &[JobReport]) -> Result<Vec<Written>, AppEr
     claims.sort_by_key(|claim| claim.job_id);
     claims.dedup();
     let live: HashSet<LeaseClaim> = leases::share(&mut tx, &claims).await?.into_iter().collect();
-    let jobs: Vec<JobId> = live.iter().map(|claim| claim.job_id).collect();
-    let mut order = Order::new(job_reports::progress(&mut tx, &jobs).await?);
+    let held: Vec<JobId> = live.iter().map(|claim| claim.job_id).collect();
+    // Another coordinator may have reports of the same leases, which a worker sent again: one is after the other.
+    jobs::lock_all(&mut tx, &held).await?;
+    let mut order = Order::new(job_reports::progress(&mut tx, &held).await?);
     let written = batch.iter().map(|report| match live.contains(&report.lease) {
         true => order.take(report),
         false => Written::LeaseLost,

@@ -5,7 +5,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
-use trawl_domain::limits::{EPOCHS_MAX, JOB_MEMBERS_MAX};
+use trawl_domain::limits::{EPOCHS_MAX, JOB_MEMBERS_MAX, REPORT_EPOCHS_MAX};
 use trawl_domain::metric::{Metric, is_loss};
 use trawl_domain::violation::Violations;
 use trawl_proto::v1;
@@ -145,8 +145,8 @@ fn job_report(message: v1::ReportEpochsRequest) -> Result<JobReport, Status> {
         .map(|of| of.train_loss.len() + usize::from(of.diverged))
         .max();
     let epochs = epochs.unwrap_or(0);
-    if epochs == 0 {
-        v.add("members", "must have an epoch");
+    if !(1..=REPORT_EPOCHS_MAX as usize).contains(&epochs) {
+        v.add("members", format!("must have 1 to {REPORT_EPOCHS_MAX} epochs"));
     }
     if message.first_epoch as usize + epochs > EPOCHS_MAX as usize {
         v.add(

@@ -16,8 +16,8 @@ use crate::metrics::Answered;
 
 /// Reports that wait for the writer, all streams together; beyond it streams are not read.
 const WAITING_MAX: usize = 1_024;
-/// Epoch reports that one transaction takes: one more report comes after so many.
-const BATCH_MAX: usize = 32_768;
+/// Numbers of the reports that one transaction takes, as they are stored: one more report comes after so many.
+const BATCH_VALUES_MAX: usize = 1 << 18;
 
 /// The batch was not written, and may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,11 +72,11 @@ pub fn report_writer<S: WorkerStore>(
                 () = stop.cancelled() => None,
             };
             let Some(first) = first else { return };
-            let mut reports = first.report.epoch_reports();
+            let mut values = first.report.values_max();
             let mut batch = vec![first];
-            while reports < BATCH_MAX {
+            while values < BATCH_VALUES_MAX {
                 let Ok(next) = receiver.try_recv() else { break };
-                reports += next.report.epoch_reports();
+                values += next.report.values_max();
                 batch.push(next);
             }
             write_and_answer(&*store, batch).await;

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use trawl_domain::id::StudyId;
+use trawl_domain::limits::REPORT_EPOCHS_MAX;
 use trawl_domain::metric::{Metric, Metrics};
 use trawl_domain::seed::Owner;
 
@@ -53,8 +54,8 @@ pub async fn insert(
     let (val, val_end) = concat(curves.iter().map(|curve| &curve.val));
     let (report_epoch, reported_at): (Vec<i32>, Vec<_>) = reports.iter().map(|(epoch, at)| (int(*epoch), *at)).unzip();
     sqlx::query!(
-        "INSERT INTO trawl_store.curves (fold_id, first_epoch, metrics, train_loss, val, report_epoch, reported_at)
-         SELECT c.fold_id, c.first_epoch, string_to_array($3, ','),
+        "INSERT INTO trawl_store.curves (fold_id, first_epoch, epochs, metrics, train_loss, val, report_epoch, reported_at)
+         SELECT c.fold_id, c.first_epoch, c.train_len, string_to_array($3, ','),
                 ($4::double precision[])[c.train_end - c.train_len + 1 : c.train_end],
                 ($5::double precision[])[c.val_end - c.val_len + 1 : c.val_end], $8, $9
          FROM (SELECT u.*, train_end - lag(train_end, 1, 0) OVER rows AS train_len,
@@ -91,7 +92,7 @@ pub async fn page(
         Owner::Refit(refit) => (None, Some(int(refit))),
     };
     let (fold, epoch) = after.map_or((-1, -1), |(fold, epoch)| (int(fold), int(epoch)));
-    // A fold's epochs have no gap: a page has none beyond `limit` more.
+    // A fold's epochs have no gap: a page has none beyond `limit` more, and none of a row that begins longer ago than a row is long.
     let rows = sqlx::query!(
         r#"SELECT f.fold, f.split = 'all' AS "is_final!", e.fold_id AS "fold_id!", e.epoch AS "epoch!",
                   e.train_loss AS "train_loss!", e.metrics AS "metrics!: Json<Metrics>",
@@ -102,7 +103,7 @@ pub async fn page(
                  JOIN trawl_store.jobs j USING (job_id)
                  WHERE of_owner.study_id = $1 AND (of_owner.trial = $2 OR of_owner.refit = $3) AND of_owner.fold >= $4) f
            JOIN trawl_store.epochs e ON e.fold_id = f.fold_id
-           WHERE e.chunk_end > f.after AND e.chunk_first <= f.after + $6 AND e.epoch > f.after AND e.epoch <= f.after + $6
+           WHERE e.chunk_first > f.after - $7 AND e.chunk_first <= f.after + $6 AND e.chunk_end > f.after AND e.epoch > f.after AND e.epoch <= f.after + $6
            ORDER BY f.fold, e.epoch
            LIMIT $6"#,
         study_id.0,
@@ -111,6 +112,7 @@ pub async fn page(
         fold,
         epoch,
         int(limit),
+        int(REPORT_EPOCHS_MAX),
     )
     .fetch_all(conn)
     .await?;

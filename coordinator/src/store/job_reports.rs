@@ -105,8 +105,8 @@ pub async fn progress(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<JobPr
         .collect()
 }
 
-/// Stores reports whose leases the transaction has locked. Each begins where the one before it ended: of two transactions that
-/// want to store the same epochs, one fails. Studies count what is new.
+/// Stores reports whose leases and jobs the transaction has locked. Each begins where the one before it ended. Studies count what is
+/// new.
 pub async fn insert(conn: &mut Connection, reports: &[Report]) -> Result<(), StoreError> {
     let jobs: Vec<Uuid> = reports.iter().map(|report| report.job_id.0).collect();
     let number = |of: fn(&Report) -> u32| reports.iter().map(|report| int(of(report))).collect::<Vec<_>>();
@@ -130,11 +130,16 @@ pub async fn insert(conn: &mut Connection, reports: &[Report]) -> Result<(), Sto
              SELECT j.study_id, sum(new.reports)::bigint AS reports
              FROM new JOIN trawl_store.jobs j USING (job_id)
              GROUP BY j.study_id
+         ), locked AS (
+             SELECT s.study_id FROM trawl_store.studies s
+             WHERE s.study_id IN (SELECT study_id FROM counted)
+             ORDER BY s.study_id
+             FOR NO KEY UPDATE
          )
          UPDATE trawl_store.studies s
          SET epochs_reported = s.epochs_reported + counted.reports
-         FROM counted
-         WHERE s.study_id = counted.study_id",
+         FROM counted JOIN locked USING (study_id)
+         WHERE s.study_id = locked.study_id",
         &jobs,
         &number(|report| report.first_epoch),
         &number(|report| report.epochs),
@@ -169,18 +174,45 @@ pub(super) fn list(metrics: &[Metric]) -> String {
         .join(",")
 }
 
-/// Up to `limit` reports of a job from this epoch on, in their order.
+struct ReportRow {
+    first_epoch: i32,
+    epochs: i32,
+    metrics: Vec<String>,
+    train_loss: Vec<Option<f64>>,
+    val: Vec<Option<f64>>,
+    reported_at: DateTime<Utc>,
+}
+
+impl ReportRow {
+    fn read(self, job_id: JobId) -> Result<StoredReport, StoreError> {
+        let metric = |name: &String| word("job_reports", job_id, "metrics", name);
+        Ok(StoredReport {
+            report: Report {
+                job_id,
+                first_epoch: count("job_reports", job_id, "first_epoch", self.first_epoch)?,
+                epochs: count("job_reports", job_id, "epochs", self.epochs)?,
+                metrics: self.metrics.iter().map(metric).collect::<Result<_, _>>()?,
+                train_loss: self.train_loss,
+                val: self.val,
+            },
+            reported_at: self.reported_at,
+        })
+    }
+}
+
+/// Up to `limit` reports of a job that begin with this epoch or a later one, in their order.
 pub async fn from_epoch(
     conn: &mut Connection,
     job_id: JobId,
     epoch: u32,
     limit: u32,
 ) -> Result<Vec<StoredReport>, StoreError> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        ReportRow,
         r#"SELECT first_epoch, epochs, metrics, train_loss AS "train_loss: Vec<Option<f64>>",
                   val AS "val: Vec<Option<f64>>", reported_at
            FROM trawl_store.job_reports
-           WHERE job_id = $1 AND first_epoch + epochs > $2
+           WHERE job_id = $1 AND first_epoch >= $2
            ORDER BY first_epoch
            LIMIT $3"#,
         job_id.0,
@@ -189,22 +221,25 @@ pub async fn from_epoch(
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let metric = |name: &String| word("job_reports", job_id, "metrics", name);
-            Ok(StoredReport {
-                report: Report {
-                    job_id,
-                    first_epoch: count("job_reports", job_id, "first_epoch", row.first_epoch)?,
-                    epochs: count("job_reports", job_id, "epochs", row.epochs)?,
-                    metrics: row.metrics.iter().map(metric).collect::<Result<_, _>>()?,
-                    train_loss: row.train_loss,
-                    val: row.val,
-                },
-                reported_at: row.reported_at,
-            })
-        })
-        .collect()
+    rows.into_iter().map(|row| row.read(job_id)).collect()
+}
+
+/// The last report of a job that begins before this epoch.
+async fn before_epoch(conn: &mut Connection, job_id: JobId, epoch: u32) -> Result<Option<StoredReport>, StoreError> {
+    let row = sqlx::query_as!(
+        ReportRow,
+        r#"SELECT first_epoch, epochs, metrics, train_loss AS "train_loss: Vec<Option<f64>>",
+                  val AS "val: Vec<Option<f64>>", reported_at
+           FROM trawl_store.job_reports
+           WHERE job_id = $1 AND first_epoch < $2
+           ORDER BY first_epoch DESC
+           LIMIT 1"#,
+        job_id.0,
+        int(epoch),
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| row.read(job_id)).transpose()
 }
 
 /// Removes all reports of a job.
@@ -236,8 +271,9 @@ pub async fn drop_after_checkpoints(conn: &mut Connection, job_id: JobId) -> Res
     .fetch_one(&mut *conn)
     .await?;
     // A report may have epochs on both sides of a checkpoint.
+    let last = before_epoch(conn, job_id, kept).await?.map(|stored| stored.report);
     let mut cut = 0;
-    for StoredReport { report, .. } in from_epoch(conn, job_id, kept, 1).await? {
+    if let Some(report) = last.filter(|report| report.first_epoch + report.epochs > kept) {
         let first = report.first(kept - report.first_epoch);
         cut = report.epoch_reports() - first.epoch_reports();
         replace(conn, &first).await?;

@@ -225,6 +225,18 @@ pub async fn lock(conn: &mut Connection, job_id: JobId) -> Result<JobRecord, Sto
     .try_into()
 }
 
+/// Locks jobs whose leases the transaction has locked.
+pub async fn lock_all(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
+    let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
+    sqlx::query!(
+        "SELECT job_id FROM trawl_store.jobs WHERE job_id = ANY($1) ORDER BY job_id FOR NO KEY UPDATE",
+        &jobs
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(())
+}
+
 /// Whose file a job leaves: that of its refit, or of the trial of one of its members, with the member's fold; `None` if it has no
 /// such member, or if it is named for a job of a refit.
 pub async fn owner_of_file(

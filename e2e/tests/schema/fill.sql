@@ -25,8 +25,8 @@ INSERT INTO trawl_store.folds (study_id, trial, fold, job_id, member, state, epo
 SELECT s.study_id, n, fold, md5('job ' || n / 32)::uuid, n % 32 * 2 + fold, 'completed', 2, 0.5, 1, '{val_loss}', '{0.5}', '{0.5}'
 FROM trawl_store.studies s, generate_series(512, 99999) n, generate_series(0, 1) fold;
 
-INSERT INTO trawl_store.curves (fold_id, first_epoch, metrics, train_loss, val, report_epoch, reported_at)
-SELECT f.fold_id, 0, '{val_loss}', '{0.5, 0.5}', '{0.5, 0.5}', '{0}', ARRAY[now()]
+INSERT INTO trawl_store.curves (fold_id, first_epoch, epochs, metrics, train_loss, val, report_epoch, reported_at)
+SELECT f.fold_id, 0, 2, '{val_loss}', '{0.5, 0.5}', '{0.5, 0.5}', '{0}', ARRAY[now()]
 FROM trawl_store.folds f
 WHERE f.state = 'completed';
 
@@ -46,8 +46,8 @@ INSERT INTO trawl_store.folds (study_id, refit, fold, job_id, member, state, epo
 SELECT study_id, refit, fold, md5('refit ' || refit || CASE fold WHEN 2 THEN 'all' ELSE 'validation' END)::uuid, fold % 2, 'completed', 1000
 FROM trawl_store.refits, generate_series(0, 2) fold;
 
-INSERT INTO trawl_store.curves (fold_id, first_epoch, metrics, train_loss, val, report_epoch, reported_at)
-SELECT f.fold_id, first_epoch, '{val_loss}', array_fill(0.5::float8, '{100}'), array_fill(0.5::float8, '{100}'),
+INSERT INTO trawl_store.curves (fold_id, first_epoch, epochs, metrics, train_loss, val, report_epoch, reported_at)
+SELECT f.fold_id, first_epoch, 100, '{val_loss}', array_fill(0.5::float8, '{100}'), array_fill(0.5::float8, '{100}'),
        ARRAY[first_epoch], ARRAY[now()]
 FROM trawl_store.folds f, generate_series(0, 900, 100) first_epoch
 WHERE f.refit IS NOT NULL;

@@ -4,14 +4,15 @@
 //! Epochs of small networks take a millisecond. What ends within a tenth of a second is sent as one report.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
-use tracing::{debug, info, warn};
+use tonic::{Code, Status, Streaming};
+use tracing::{debug, error, info, warn};
 use trawl_domain::id::{LeaseToken, WorkerId};
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
@@ -40,6 +41,8 @@ pub(super) struct JobEpoch {
     pub(super) lease: LeaseClaim,
     /// Epoch, from 0.
     pub(super) epoch: u32,
+    /// What is measured on the validation rows; nothing where none validate.
+    pub(super) metrics: Arc<[Metric]>,
     /// Losses of the members that still train, ascending.
     pub(super) losses: Vec<MemberLosses>,
     /// Members whose loss was not finite: this was their last epoch.
@@ -104,7 +107,7 @@ enum Kept {
 struct Gathered {
     lease: LeaseClaim,
     first_epoch: u32,
-    metrics: Vec<Metric>,
+    metrics: Arc<[Metric]>,
     members: BTreeMap<usize, Curve>,
     /// Numbers in it.
     values: usize,
@@ -120,13 +123,12 @@ struct Curve {
 }
 
 impl Gathered {
-    /// Nothing yet; this epoch is the first one. What is measured of one member is measured of all, if it has a value.
+    /// Nothing yet; this epoch is the first one.
     fn new(first: &JobEpoch) -> Self {
-        let is_measured = |metric: &&Metric| first.losses.iter().any(|losses| losses.metrics.get(**metric).is_some());
         Self {
             lease: first.lease,
             first_epoch: first.epoch,
-            metrics: Metric::ALL.iter().filter(is_measured).copied().collect(),
+            metrics: Arc::clone(&first.metrics),
             members: BTreeMap::new(),
             values: 0,
         }
@@ -137,7 +139,7 @@ impl Gathered {
             let curve = self.members.entry(losses.member).or_default();
             curve.metrics.resize(self.metrics.len(), Vec::new());
             curve.train_loss.push(losses.train_loss);
-            for (values, metric) in curve.metrics.iter_mut().zip(&self.metrics) {
+            for (values, metric) in curve.metrics.iter_mut().zip(&*self.metrics) {
                 values.push(losses.metrics.get(*metric).unwrap_or(f64::NAN));
             }
             self.values += 1 + self.metrics.len();
@@ -163,7 +165,7 @@ impl Gathered {
     }
 }
 
-/// How many epochs a report has: those of the member that has most, the one included in which it diverged.
+/// How many epochs a report has: those of the member that has most, counting the one in which it diverged.
 fn epochs(report: &v1::ReportEpochsRequest) -> u32 {
     let of_member = |of: &v1::MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
     report.members.iter().map(of_member).max().unwrap_or(0)
@@ -199,6 +201,9 @@ impl Carrier {
                 },
                 () = stop.cancelled() => return,
             };
+            if status.code() == Code::InvalidArgument {
+                self.give_up_refused();
+            }
             connection.failed(status.code());
             let kept = self.kept.len();
             warn!(error = status.message(), code = %status.code(), reports.kept = kept, "report stream broke");
@@ -249,30 +254,51 @@ impl Carrier {
         }
     }
 
-    /// Takes an epoch, and sends what has become large.
+    /// Takes an epoch, and sends those of its job once they are many.
     fn gather(&mut self, epoch: JobEpoch, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
-        let of_job = self
-            .gathered
-            .entry(epoch.lease.token)
-            .or_insert_with(|| Gathered::new(&epoch));
+        let token = epoch.lease.token;
+        let of_job = self.gathered.entry(token).or_insert_with(|| Gathered::new(&epoch));
         of_job.add(&epoch);
-        if of_job.values >= REPORT_VALUES_MAX {
-            self.send_gathered(outbound)?;
+        match of_job.values >= REPORT_VALUES_MAX {
+            true => self.send_of(token, outbound),
+            false => Ok(()),
         }
-        Ok(())
     }
 
-    /// Sends what was gathered. It is kept in any case: what was taken from the queue must not be lost with the stream.
+    /// Sends what was gathered of all jobs.
     fn send_gathered(&mut self, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
-        let mut sent = Ok(());
-        for gathered in std::mem::take(&mut self.gathered).into_values() {
-            let lease = gathered.lease;
-            let report = gathered.into_report();
-            self.kept.push_back(Kept::Report(lease, report.clone()));
-            sent = sent.and_then(|()| send(outbound, report));
-        }
         self.send_at = Instant::now() + SEND_EVERY;
-        sent
+        let tokens: Vec<LeaseToken> = self.gathered.keys().copied().collect();
+        let sent = tokens.into_iter().map(|token| self.send_of(token, outbound));
+        // All of them: what is not sent is kept for the next stream.
+        sent.fold(Ok(()), Result::and)
+    }
+
+    /// Sends what was gathered of a job. It is kept in any case: what was taken from the queue must not be lost with the stream.
+    fn send_of(&mut self, token: LeaseToken, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
+        let Some(gathered) = self.gathered.remove(&token) else {
+            return Ok(());
+        };
+        let lease = gathered.lease;
+        let report = gathered.into_report();
+        self.kept.push_back(Kept::Report(lease, report.clone()));
+        send(outbound, report)
+    }
+
+    /// Gives up the job whose report was refused, the first that has no answer: sent again, it would be refused again, and with it what
+    /// is kept of other jobs.
+    fn give_up_refused(&mut self) {
+        let mut reports = self.kept.iter().filter_map(|kept| match kept {
+            Kept::Report(lease, _) => Some(*lease),
+            Kept::Flush(_) => None,
+        });
+        let Some(refused) = reports.next() else { return };
+        error!(job.id = %refused.job_id, "the coordinator refused a report: its job is given up");
+        self.leases.lost(refused);
+        self.gathered.remove(&refused.token);
+        self.kept
+            .retain(|kept| !matches!(kept, Kept::Report(lease, _) if *lease == refused));
+        self.answer_flushes();
     }
 
     fn kept_reports(&self) -> impl Iterator<Item = &v1::ReportEpochsRequest> {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{Instrument, Span, error, info, info_span, warn};
+use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::lease::LeaseClaim;
+use trawl_domain::metric::Metric;
 use trawl_engine::Control;
 use trawl_proto::{lease_claim, v1};
 
@@ -112,7 +114,12 @@ impl<T: Training> Run<T> {
         let (agent, training, lease) = (&self.agent, &*self.training, self.lease);
         let job = Job::try_from(wire)?;
         let ready = prepare(agent, training, lease, &job).instrument(step!("fetch")).await?;
-        let trained = self.train_with_checkpoints(ready).instrument(step!("train")).await?;
+        // All rows of a fit on all of them train: none validates.
+        let metrics = if job.split == Split::All { &[][..] } else { &job.metrics };
+        let trained = self
+            .train_with_checkpoints(ready, metrics)
+            .instrument(step!("train"))
+            .await?;
         if !agent.reports.flush().instrument(step!("report")).await {
             return Err(JobError::Interrupted);
         }
@@ -141,7 +148,7 @@ impl<T: Training> Run<T> {
     }
 
     /// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
-    async fn train_with_checkpoints(&self, ready: T::Ready) -> Result<T::Trained, JobError> {
+    async fn train_with_checkpoints(&self, ready: T::Ready, metrics: &[Metric]) -> Result<T::Trained, JobError> {
         let (agent, lease) = (&self.agent, self.lease);
         let checkpoint = checkpoints::newest_whole(agent, lease, &self.checkpoints).await?;
         let (sender, told) = mpsc::channel(1);
@@ -152,7 +159,7 @@ impl<T: Training> Run<T> {
             self.control.clone(),
             told,
         ));
-        let listener = Listener::new(agent.reports.clone(), lease, sender);
+        let listener = Listener::new(agent.reports.clone(), lease, metrics, sender);
         let trained = self
             .training
             .train(ready, checkpoint, listener, self.control.clone())

@@ -2,12 +2,13 @@
 //! (`e2e/tests/simulation/script.rs`).
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use trawl_domain::job::Job;
 use trawl_domain::lease::LeaseClaim;
-use trawl_domain::metric::FoldMetrics;
+use trawl_domain::metric::{FoldMetrics, Metric};
 use trawl_engine::analysis::{Artifact, LeftOut};
 use trawl_engine::{Control, EngineError, Event, MemberLosses, TestMetrics};
 
@@ -80,14 +81,21 @@ pub trait Trained: Send + 'static {
 pub struct Listener {
     reports: Reports,
     lease: LeaseClaim,
+    metrics: Arc<[Metric]>,
     checkpoints: mpsc::Sender<Checkpoint>,
 }
 
 impl Listener {
-    pub(super) fn new(reports: Reports, lease: LeaseClaim, checkpoints: mpsc::Sender<Checkpoint>) -> Self {
+    pub(super) fn new(
+        reports: Reports,
+        lease: LeaseClaim,
+        metrics: &[Metric],
+        checkpoints: mpsc::Sender<Checkpoint>,
+    ) -> Self {
         Self {
             reports,
             lease,
+            metrics: metrics.into(),
             checkpoints,
         }
     }
@@ -106,7 +114,7 @@ impl Listener {
                 epoch,
                 losses,
                 diverged,
-            } => self.reports.push(job_epoch(self.lease, epoch, losses, diverged)).await,
+            } => self.reports.push(self.epoch(epoch, losses, diverged)).await,
         }
     }
 
@@ -120,18 +128,17 @@ impl Listener {
                 epoch,
                 losses,
                 diverged,
-            } => self
-                .reports
-                .push_blocking(job_epoch(self.lease, epoch, losses, diverged)),
+            } => self.reports.push_blocking(self.epoch(epoch, losses, diverged)),
         }
     }
-}
 
-fn job_epoch(lease: LeaseClaim, epoch: u32, losses: &[MemberLosses], diverged: &[usize]) -> JobEpoch {
-    JobEpoch {
-        lease,
-        epoch,
-        losses: losses.to_vec(),
-        diverged: diverged.to_vec(),
+    fn epoch(&self, epoch: u32, losses: &[MemberLosses], diverged: &[usize]) -> JobEpoch {
+        JobEpoch {
+            lease: self.lease,
+            epoch,
+            metrics: Arc::clone(&self.metrics),
+            losses: losses.to_vec(),
+            diverged: diverged.to_vec(),
+        }
     }
 }

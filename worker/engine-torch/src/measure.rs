@@ -74,11 +74,11 @@ impl<'a> Sums<'a> {
             if metric != Metric::ValLoss && !self.metrics.contains(&metric) {
                 return;
             }
-            let finite = metrics
+            let there = metrics
                 .iter_mut()
                 .zip(values)
-                .filter(|(_, value)| metric == Metric::ValLoss || value.is_finite());
-            finite.for_each(|(metrics, value)| metrics.set(metric, value));
+                .filter(|(_, value)| metric == Metric::ValLoss || metric.takes(*value));
+            there.for_each(|(metrics, value)| metrics.set(metric, value));
         };
         let losses = to_vec(&(&self.losses / rows));
         set(Metric::ValLoss, losses.into_iter().map(f64::from).collect());

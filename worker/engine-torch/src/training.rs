@@ -129,7 +129,7 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// The validation losses of a group by place in its stack. `Some(None)` where no rows validate, `None` if interrupted.
+    /// The metrics of a group on its validation rows, by place in its stack. `Some(None)` where no rows validate, `None` if interrupted.
     fn validate(&self, group: &Group, control: &Control) -> Option<Option<Vec<Metrics>>> {
         let Some(order) = group.rows.validation() else {
             return Some(None);

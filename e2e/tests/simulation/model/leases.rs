@@ -206,6 +206,7 @@ impl Model {
         }
         for (place, member) in running {
             let Some(of) = new.of_member(place) else { continue };
+            let reported = self.reported(member);
             let epochs = of.train_loss.len();
             for (epoch, train_loss) in of.train_loss.iter().enumerate() {
                 let named = new.metrics.iter().enumerate();
@@ -224,7 +225,7 @@ impl Model {
             if let Some(fold) = self.folds.get_mut(&member).filter(|_| of.diverged) {
                 fold.state = TrialState::Failed;
                 fold.error = Some(DIVERGED.to_owned());
-                fold.diverged_at = Some(new.first_epoch + epochs as u32);
+                fold.diverged_at = Some(reported.max(new.first_epoch + epochs as u32));
             }
         }
         Written::Durable
