@@ -216,7 +216,7 @@ COMMENT ON COLUMN trawl_store.jobs.refit IS 'The refit that it is part of; null 
 COMMENT ON COLUMN trawl_store.jobs.split IS 'validation: as the study validates. all: all rows train, and the test rows measure.';
 COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue. A job that comes back takes its old place.';
 COMMENT ON COLUMN trawl_store.jobs.members IS 'Number of folds that it trains.';
-COMMENT ON COLUMN trawl_store.jobs.epochs IS 'Number of passes over the training rows: that of all of its folds.';
+COMMENT ON COLUMN trawl_store.jobs.epochs IS 'Number of passes over the training rows, the same for each of its folds.';
 COMMENT ON COLUMN trawl_store.jobs.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.jobs.attempts IS 'Number of leases that were granted, without those that a worker handed back unharmed.';
 COMMENT ON COLUMN trawl_store.jobs.lease_epoch IS 'Number of leases that were granted. Each grant counts it up.';

@@ -47,7 +47,7 @@ pub struct TrialFold {
 pub struct PlannedJob {
     /// At least one, ascending.
     pub folds: Vec<TrialFold>,
-    /// Passes over the training rows: those of each fold.
+    /// Passes over the training rows, the same for each fold.
     pub epochs: u32,
 }
 

@@ -73,7 +73,7 @@ impl<O> Upload<O> {
     /// Begins a file; `None` if it is there already.
     ///
     /// # Errors
-    /// Those of [`UploadOwner::note`].
+    /// As [`UploadOwner::note`].
     pub async fn begin<S: UploadStore>(store: &S, owner: O) -> Result<Option<Self>, AppError>
     where
         O: UploadOwner<S>,
@@ -89,8 +89,8 @@ impl<O> Upload<O> {
     /// Ends the upload, and lists the file.
     ///
     /// # Errors
-    /// [`AppError::Invalid`] if what came is not what was announced; those of [`UploadOwner::list`]. Nothing is left of the file
-    /// after an error.
+    /// [`AppError::Invalid`] if what came is not what was announced, or as [`UploadOwner::list`]. After an error nothing of the file is
+    /// left.
     pub async fn keep<S: UploadStore>(self, store: &S) -> Result<(), AppError>
     where
         O: UploadOwner<S>,

@@ -1,4 +1,4 @@
-//! Curves: the epoch reports of folds whose job completed, and those of all folds for who reads them.
+//! Curves of folds whose job completed; and pages of the epoch reports of any fold.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;

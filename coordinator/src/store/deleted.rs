@@ -14,8 +14,8 @@ pub async fn oldest(conn: &mut Connection) -> Result<Option<StudyId>, StoreError
     Ok(study.map(StudyId))
 }
 
-/// Removes up to `limit` rows of a deleted study, of those that nothing refers to any more: folds with their curves, then jobs
-/// with their attempts, reports and files, then refits, of which there are few, and trials, at last the study. True once it is gone.
+/// Removes up to `limit` rows of a deleted study that no other row refers to. Folds go first, with their curves; jobs next, with their
+/// attempts, reports and files; then refits and trials; the study goes last. True once it is gone.
 pub async fn remove_some(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<bool, StoreError> {
     if folds(conn, study_id, limit).await? > 0 {
         return Ok(false);

@@ -36,7 +36,7 @@ pub struct NewJob {
     pub job_id: JobId,
     /// Folds that it trains.
     pub members: u32,
-    /// Passes over the training rows: those of all its folds.
+    /// Passes over the training rows, the same for each of its folds.
     pub epochs: u32,
     /// Which rows it trains on.
     pub split: JobSplit,
@@ -55,7 +55,7 @@ pub struct JobRecord {
     pub split: JobSplit,
     /// Folds that it trains.
     pub members: u32,
-    /// Passes over the training rows: those of all its folds.
+    /// Passes over the training rows, the same for each of its folds.
     pub epochs: u32,
     /// Leases that count towards its retry limit.
     pub attempts: u32,

@@ -21,7 +21,7 @@ use trawl_engine::MemberLosses;
 use trawl_proto::v1;
 
 use super::connection::{Backoff, Connection};
-use super::leases::Leases;
+use super::leases::{LeaseEnd, Leases};
 
 /// Reports that are kept without an acknowledgement; beyond it training waits.
 const UNACKNOWLEDGED_MAX: usize = 256;
@@ -254,8 +254,11 @@ impl Carrier {
         }
     }
 
-    /// Takes an epoch, and sends those of its job once they are many.
+    /// Takes an epoch, and sends those of its job once they are many. Epochs of a lost lease are dropped: those before them may be.
     fn gather(&mut self, epoch: JobEpoch, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
+        if self.leases.end_of(epoch.lease) == Some(LeaseEnd::Lost) {
+            return Ok(());
+        }
         let token = epoch.lease.token;
         let of_job = self.gathered.entry(token).or_insert_with(|| Gathered::new(&epoch));
         of_job.add(&epoch);
@@ -285,8 +288,8 @@ impl Carrier {
         send(outbound, report)
     }
 
-    /// Gives up the job whose report was refused, the first that has no answer: sent again, it would be refused again, and with it what
-    /// is kept of other jobs.
+    /// Gives up the job whose report was refused. That is the first report without an answer; sent again, it would be refused again,
+    /// and the reports of other jobs would wait behind it.
     fn give_up_refused(&mut self) {
         let mut reports = self.kept.iter().filter_map(|kept| match kept {
             Kept::Report(lease, _) => Some(*lease),
@@ -350,4 +353,77 @@ async fn next(answers: &mut Streaming<v1::ReportEpochsResponse>) -> Result<v1::R
         .message()
         .await?
         .ok_or_else(|| Status::unavailable("the coordinator ended the stream"))
+}
+
+#[cfg(test)]
+mod tests {
+    use trawl_domain::id::JobId;
+    use trawl_engine::Control;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn lease(number: u128) -> LeaseClaim {
+        LeaseClaim {
+            job_id: JobId(Uuid::from_u128(number)),
+            token: LeaseToken(Uuid::from_u128(number)),
+        }
+    }
+
+    fn epoch(lease: LeaseClaim, epoch: u32) -> JobEpoch {
+        JobEpoch {
+            lease,
+            epoch,
+            metrics: Arc::new([]),
+            losses: vec![MemberLosses {
+                member: 0,
+                train_loss: 1.0,
+                metrics: Default::default(),
+            }],
+            diverged: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refused_report_ends_its_job_and_no_other_one() {
+        let (refused, other) = (lease(1), lease(2));
+        let leases = Leases::new();
+        let until = Instant::now() + Duration::from_secs(10);
+        for lease in [refused, other] {
+            leases.hold(lease, until, Control::new());
+        }
+        let (_sender, queue) = mpsc::channel(1);
+        let mut carrier = Carrier {
+            queue,
+            leases: leases.clone(),
+            gathered: BTreeMap::new(),
+            send_at: Instant::now(),
+            kept: VecDeque::new(),
+            backoff: Backoff::new(WorkerId(Uuid::nil())),
+        };
+        let (outbound, mut sent) = mpsc::channel(8);
+        for lease in [refused, other] {
+            carrier.gather(epoch(lease, 0), &outbound).expect("is gathered");
+        }
+        carrier.send_gathered(&outbound).expect("there is room");
+        carrier.gather(epoch(refused, 1), &outbound).expect("is gathered");
+
+        carrier.give_up_refused();
+        assert_eq!(leases.end_of(refused), Some(LeaseEnd::Lost));
+        assert_eq!(leases.end_of(other), None);
+        // What its training still tells would leave a gap.
+        carrier.gather(epoch(refused, 2), &outbound).expect("is dropped");
+        carrier.gather(epoch(other, 1), &outbound).expect("is gathered");
+        carrier.send_gathered(&outbound).expect("there is room");
+        let kept: Vec<_> = carrier
+            .kept_reports()
+            .map(|report| (report.lease.clone(), report.first_epoch))
+            .collect();
+        assert_eq!(kept, [(Some(other.into()), 0), (Some(other.into()), 1)]);
+        let mut all = Vec::new();
+        while let Ok(report) = sent.try_recv() {
+            all.push(report.first_epoch);
+        }
+        assert_eq!(all, [0, 0, 1], "both jobs' first epochs, then the other job's next one");
+    }
 }
