@@ -91,6 +91,10 @@ CREATE TABLE trawl_store.trials (
         CHECK (state IN ('queued', 'running', 'completed', 'pruned', 'failed', 'cancelled')),
     params         jsonb NOT NULL,
     epochs         integer NOT NULL CHECK (epochs > 0),
+    generation     integer NOT NULL CHECK (generation >= 0),
+    rung           integer CHECK (rung >= 0),
+    rung_value     double precision CHECK (rung_value > '-Infinity' AND rung_value < 'Infinity'),
+    rung_trials    integer CHECK (rung_trials > 0),
     value          double precision CHECK (value > '-Infinity' AND value < 'Infinity'),
     value_std      double precision CHECK (value_std >= 0 AND value_std < 'Infinity'),
     rank_key       double precision,
@@ -102,17 +106,23 @@ CREATE TABLE trawl_store.trials (
     PRIMARY KEY (study_id, trial),
     CONSTRAINT trials_value_when_completed CHECK ((state = 'completed') = (value IS NOT NULL)),
     CONSTRAINT trials_ranked_when_completed CHECK ((value IS NULL) = (rank_key IS NULL)),
+    CONSTRAINT trials_compared_when_pruned CHECK (state <> 'pruned' OR (rung_value IS NOT NULL AND rung_trials IS NOT NULL)),
     CONSTRAINT trials_error_when_failed CHECK ((state = 'failed') = (error IS NOT NULL))
 ) WITH (fillfactor = 80);
 -- The ranking of a study, from best to worst.
 CREATE INDEX trials_ranking ON trawl_store.trials (study_id, rank_key, trial) WHERE state = 'completed';
 CREATE INDEX trials_running ON trawl_store.trials (study_id) WHERE state = 'running';
+CREATE INDEX trials_of_generation ON trawl_store.trials (study_id, generation);
 COMMENT ON TABLE  trawl_store.trials IS 'Trials: one sampled configuration each. They are made window by window, when a study''s queue runs dry.';
 COMMENT ON COLUMN trawl_store.trials.study_id IS 'Its study.';
 COMMENT ON COLUMN trawl_store.trials.trial IS 'Number within the study, from 0.';
 COMMENT ON COLUMN trawl_store.trials.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.trials.params IS 'The sampled parameters by name.';
 COMMENT ON COLUMN trawl_store.trials.epochs IS 'Number of passes over the training rows.';
+COMMENT ON COLUMN trawl_store.trials.generation IS 'The generation that it belongs to, from 0.';
+COMMENT ON COLUMN trawl_store.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null where trials are not raced.';
+COMMENT ON COLUMN trawl_store.trials.rung_value IS 'Its value at the rung where it was last compared: the mean over the folds of that rung.';
+COMMENT ON COLUMN trawl_store.trials.rung_trials IS 'Number of trials that were compared there.';
 COMMENT ON COLUMN trawl_store.trials.value IS 'Mean of the folds'' objective metric.';
 COMMENT ON COLUMN trawl_store.trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
 COMMENT ON COLUMN trawl_store.trials.rank_key IS 'The value, negated where a higher one is better. Ascending order is from best to worst.';
@@ -198,6 +208,8 @@ CREATE TABLE trawl_store.jobs (
     position    bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     members     integer NOT NULL CHECK (members > 0),
     epochs      integer NOT NULL CHECK (epochs > 0),
+    first_epoch integer NOT NULL CHECK (first_epoch >= 0),
+    end_epoch   integer NOT NULL CHECK (end_epoch > first_epoch AND end_epoch <= epochs),
     state       text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'leased', 'completed', 'failed', 'cancelled')),
     attempts    integer NOT NULL DEFAULT 0,
     lease_epoch integer NOT NULL DEFAULT 0,
@@ -216,7 +228,9 @@ COMMENT ON COLUMN trawl_store.jobs.refit IS 'The refit that it is part of; null 
 COMMENT ON COLUMN trawl_store.jobs.split IS 'validation: as the study validates. all: all rows train, and the test rows measure.';
 COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue. A job that comes back takes its old place.';
 COMMENT ON COLUMN trawl_store.jobs.members IS 'Number of folds that it trains.';
-COMMENT ON COLUMN trawl_store.jobs.epochs IS 'Number of passes over the training rows, the same for each of its folds.';
+COMMENT ON COLUMN trawl_store.jobs.epochs IS 'Number of passes over the training rows that each of its folds has in the end.';
+COMMENT ON COLUMN trawl_store.jobs.first_epoch IS 'The first epoch that it trains, from 0.';
+COMMENT ON COLUMN trawl_store.jobs.end_epoch IS 'The epoch before which it ends.';
 COMMENT ON COLUMN trawl_store.jobs.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.jobs.attempts IS 'Number of leases that were granted, without those that a worker handed back unharmed.';
 COMMENT ON COLUMN trawl_store.jobs.lease_epoch IS 'Number of leases that were granted. Each grant counts it up.';
@@ -231,10 +245,12 @@ CREATE TABLE trawl_store.folds (
     trial             integer,
     refit             integer,
     fold              integer NOT NULL CHECK (fold >= 0),
-    job_id            uuid NOT NULL REFERENCES trawl_store.jobs,
-    member            integer NOT NULL CHECK (member >= 0),
+    job_id            uuid REFERENCES trawl_store.jobs,
+    member            integer CHECK (member >= 0),
+    checkpoint_job    uuid REFERENCES trawl_store.jobs,
     state             text NOT NULL DEFAULT 'queued'
-        CHECK (state IN ('queued', 'running', 'completed', 'pruned', 'failed', 'cancelled')),
+        CHECK (state IN ('queued', 'running', 'paused', 'completed', 'pruned', 'failed', 'cancelled')),
+    end_epoch         integer NOT NULL CHECK (end_epoch > 0),
     epochs            integer NOT NULL DEFAULT 0,
     train_loss        double precision,
     metrics           text[] NOT NULL DEFAULT '{}',
@@ -243,6 +259,7 @@ CREATE TABLE trawl_store.folds (
     best_epoch        integer,
     diverged_epoch    integer CHECK (diverged_epoch >= 0),
     error             text,
+    CONSTRAINT folds_member_of_job CHECK ((job_id IS NULL) = (member IS NULL)),
     CONSTRAINT folds_of_trial_or_refit CHECK ((trial IS NULL) <> (refit IS NULL)),
     CONSTRAINT folds_error_when_failed CHECK ((state = 'failed') = (error IS NOT NULL)),
     FOREIGN KEY (study_id, trial) REFERENCES trawl_store.trials,
@@ -252,16 +269,20 @@ CREATE TABLE trawl_store.folds (
 CREATE UNIQUE INDEX folds_of_trial ON trawl_store.folds (study_id, trial, fold);
 CREATE UNIQUE INDEX folds_of_refit ON trawl_store.folds (study_id, refit, fold) WHERE refit IS NOT NULL;
 CREATE UNIQUE INDEX folds_of_job ON trawl_store.folds (job_id, member);
+CREATE INDEX folds_between_jobs ON trawl_store.folds (study_id, state) WHERE state = 'paused' OR (state = 'queued' AND job_id IS NULL);
+CREATE INDEX folds_of_checkpoint ON trawl_store.folds (checkpoint_job) WHERE checkpoint_job IS NOT NULL;
 COMMENT ON TABLE  trawl_store.folds IS 'Folds. A fold is one train/validation split of a trial or of a refit.';
 COMMENT ON COLUMN trawl_store.folds.fold_id IS 'Names the fold in curves.';
 COMMENT ON COLUMN trawl_store.folds.study_id IS 'Its study.';
 COMMENT ON COLUMN trawl_store.folds.trial IS 'Its trial; null for a refit''s.';
 COMMENT ON COLUMN trawl_store.folds.refit IS 'Its refit; null for a trial''s.';
 COMMENT ON COLUMN trawl_store.folds.fold IS 'Number, from 0. A refit''s fit on all training rows comes after its folds.';
-COMMENT ON COLUMN trawl_store.folds.job_id IS 'The job that trains it.';
+COMMENT ON COLUMN trawl_store.folds.job_id IS 'The job that trains it, or that trained it last; null while it waits for a job.';
 COMMENT ON COLUMN trawl_store.folds.member IS 'Its place among the job''s members, from 0.';
 COMMENT ON COLUMN trawl_store.folds.state IS 'See ARCHITECTURE.md for how states follow each other.';
-COMMENT ON COLUMN trawl_store.folds.epochs IS 'Number of epochs that were reported when its job ended.';
+COMMENT ON COLUMN trawl_store.folds.checkpoint_job IS 'The job that trained it before, whose last checkpoint it goes on from.';
+COMMENT ON COLUMN trawl_store.folds.end_epoch IS 'The epoch up to which it is trained: of a trial that is raced, that of its rung.';
+COMMENT ON COLUMN trawl_store.folds.epochs IS 'Number of epochs that were reported when its last job ended.';
 COMMENT ON COLUMN trawl_store.folds.train_loss IS 'Mean training loss of the last epoch.';
 COMMENT ON COLUMN trawl_store.folds.metrics IS 'Names of the metrics on the validation rows.';
 COMMENT ON COLUMN trawl_store.folds.last_values IS 'Their values after the last epoch.';
@@ -374,7 +395,7 @@ CREATE TABLE trawl_store.checkpoints (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (job_id, number)
 );
-COMMENT ON TABLE  trawl_store.checkpoints IS 'The last two checkpoints of each job that has not ended. The older one is for the case that the newer one is broken.';
+COMMENT ON TABLE  trawl_store.checkpoints IS 'The last two checkpoints of each job that has not ended, or whose folds go on in other jobs. The older one is for the case that the newer one is broken.';
 COMMENT ON COLUMN trawl_store.checkpoints.job_id IS 'Its job.';
 COMMENT ON COLUMN trawl_store.checkpoints.number IS 'Counts up within the job.';
 COMMENT ON COLUMN trawl_store.checkpoints.epochs IS 'Number of epochs that were over. All of them are reported.';

@@ -37,7 +37,7 @@ COMMENT ON COLUMN trawl.studies.pause_reason IS 'Why it paused by itself; null w
 
 CREATE VIEW trawl.trials AS
 SELECT s.name AS study, t.study_id, t.trial, t.state, t.value, t.value_std, t.params, t.epochs,
-       t.worker_seconds, t.attempts, t.error, t.started_at, t.finished_at
+       t.worker_seconds, t.attempts, t.error, t.started_at, t.finished_at, t.generation, t.rung, t.rung_value, t.rung_trials
 FROM trawl_store.trials t
 JOIN trawl_store.studies s USING (study_id)
 WHERE s.deleted_at IS NULL;
@@ -55,6 +55,34 @@ COMMENT ON COLUMN trawl.trials.attempts IS 'Attempts at one of its jobs: the mos
 COMMENT ON COLUMN trawl.trials.error IS 'Why it failed; diverged for a loss that is not finite.';
 COMMENT ON COLUMN trawl.trials.started_at IS 'When its first job was leased.';
 COMMENT ON COLUMN trawl.trials.finished_at IS 'When it ended.';
+COMMENT ON COLUMN trawl.trials.generation IS 'The generation that it belongs to, from 0.';
+COMMENT ON COLUMN trawl.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null where trials are not raced.';
+COMMENT ON COLUMN trawl.trials.rung_value IS 'Its value at the rung where it was last compared: the mean over the folds of that rung.';
+COMMENT ON COLUMN trawl.trials.rung_trials IS 'Number of trials that were compared there.';
+
+
+CREATE VIEW trawl.rungs AS
+SELECT s.name AS study, t.study_id, t.generation, came.rung,
+       count(*) AS trials,
+       count(*) FILTER (WHERE t.rung > came.rung) AS promoted,
+       count(*) FILTER (WHERE t.rung = came.rung AND t.state = 'pruned') AS pruned,
+       count(*) FILTER (WHERE t.rung = came.rung AND t.state = 'completed') AS completed,
+       count(*) FILTER (WHERE t.rung = came.rung AND t.state = 'failed') AS failed
+FROM trawl_store.trials t
+JOIN trawl_store.studies s USING (study_id)
+CROSS JOIN LATERAL generate_series(0, t.rung) AS came (rung)
+WHERE s.deleted_at IS NULL
+GROUP BY s.name, t.study_id, t.generation, came.rung;
+COMMENT ON VIEW   trawl.rungs IS 'One row for each rung that trials of a generation came to, of studies whose trials are raced.';
+COMMENT ON COLUMN trawl.rungs.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.rungs.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.rungs.generation IS 'The generation, from 0.';
+COMMENT ON COLUMN trawl.rungs.rung IS 'The rung, from 0.';
+COMMENT ON COLUMN trawl.rungs.trials IS 'Number of trials that came to it.';
+COMMENT ON COLUMN trawl.rungs.promoted IS 'Number of those that went on to the next one.';
+COMMENT ON COLUMN trawl.rungs.pruned IS 'Number of those that were pruned.';
+COMMENT ON COLUMN trawl.rungs.completed IS 'Number of those that completed: on the last rung alone.';
+COMMENT ON COLUMN trawl.rungs.failed IS 'Number of those that failed, diverged ones among them.';
 
 
 -- The head of a ranking has to cost what it is long. So each study is ranked by itself, in the order of the index
@@ -104,12 +132,12 @@ SELECT s.name AS study, f.study_id, f.trial, f.fold, f.state, f.epochs, f.train_
 FROM trawl_store.folds f
 JOIN trawl_store.studies s USING (study_id)
 WHERE f.trial IS NOT NULL AND s.deleted_at IS NULL;
-COMMENT ON VIEW   trawl.fold_metrics IS 'One row for each fold of a trial. Its metrics appear when it ends.';
+COMMENT ON VIEW   trawl.fold_metrics IS 'One row for each fold of a trial. Its metrics appear when it ends, or comes to a rung.';
 COMMENT ON COLUMN trawl.fold_metrics.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.fold_metrics.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.fold_metrics.trial IS 'Number of the trial.';
 COMMENT ON COLUMN trawl.fold_metrics.fold IS 'Number of the fold, from 0.';
-COMMENT ON COLUMN trawl.fold_metrics.state IS 'queued, running, completed, pruned, failed or cancelled.';
+COMMENT ON COLUMN trawl.fold_metrics.state IS 'queued, running, paused (until it is known whether its trial goes on), completed, pruned, failed or cancelled.';
 COMMENT ON COLUMN trawl.fold_metrics.epochs IS 'Number of epochs that were reported when it ended.';
 COMMENT ON COLUMN trawl.fold_metrics.train_loss IS 'Mean training loss of the last epoch.';
 COMMENT ON COLUMN trawl.fold_metrics.val_loss IS 'Validation loss after the last epoch.';

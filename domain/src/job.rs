@@ -3,8 +3,12 @@
 //! The plan is a function of the study alone, never of the workers that happen to be there: a job's members, and so every
 //! last bit of its losses, are the same on a laptop and on a hundred GPUs. Trials are planned in windows of
 //! [`WINDOW_TRIALS`]; inside a window, folds with the same architecture and number of training rows share jobs.
+//!
+//! Where trials are raced, a job ends at a rung, and folds that go on are packed anew with whatever else waits then. Which ones train
+//! together depends on the moment in that case, and no result does: a member's place does not show.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::artifact::Ranking;
 use crate::dataset::{FileHash, Format, Part};
@@ -19,7 +23,7 @@ use crate::space::Params;
 use crate::study::Study;
 use crate::violation::Violation;
 
-/// Trials that are planned at once: enough that folds of one kind fill jobs, few enough that planning takes milliseconds.
+/// Trials that are planned at once, at most: enough that folds of one kind fill jobs, few enough that planning takes milliseconds.
 pub const WINDOW_TRIALS: u32 = 512;
 
 /// A trial that was sampled.
@@ -31,6 +35,10 @@ pub struct PlannedTrial {
     pub params: Params,
     /// Passes over the training rows.
     pub epochs: u32,
+    /// The generation that it belongs to.
+    pub generation: u32,
+    /// The rung that it is trained for; `None` if it is not raced.
+    pub rung: Option<u32>,
 }
 
 /// One fold of a trial.
@@ -42,13 +50,26 @@ pub struct TrialFold {
     pub fold: u32,
 }
 
+/// A fold that waits for a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WaitingFold {
+    /// Which one.
+    pub fold: TrialFold,
+    /// Epochs that are to be trained: those before are there.
+    pub epochs: Range<u32>,
+    /// What its trial trains.
+    pub architecture: Architecture,
+}
+
 /// Folds that train together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedJob {
     /// At least one, ascending.
     pub folds: Vec<TrialFold>,
-    /// Passes over the training rows, the same for each fold.
-    pub epochs: u32,
+    /// Epochs that are trained, the same for each fold.
+    pub epochs: Range<u32>,
+    /// Passes over the training rows that each fold has in the end.
+    pub whole_epochs: u32,
 }
 
 /// What a worker trains: one or more folds, together.
@@ -68,6 +89,8 @@ pub struct Job {
     pub engine: EngineName,
     /// What the members have in common.
     pub architecture: Architecture,
+    /// The epochs that are trained, of those that the architecture has.
+    pub epochs: Range<u32>,
     /// How the rows are split.
     pub split: Split,
     /// The folds; a report gives their losses in this order.
@@ -109,43 +132,69 @@ pub struct PlannedRefitJob {
     pub folds: Vec<u32>,
 }
 
-/// The window that begins with `first_trial`, a multiple of [`WINDOW_TRIALS`]; `None` beyond the study's last trial.
+/// The window that begins with `first_trial`, the first one of a generation; `None` beyond the study's last trial.
 ///
 /// # Errors
 /// A sampled configuration that the study's settings do not take, which the study's check rules out.
 pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Violation> {
-    let end = first_trial.saturating_add(WINDOW_TRIALS).min(study.max_trials);
+    let generations = study.generations;
+    let len = WINDOW_TRIALS / generations.trials * generations.trials;
+    let end = first_trial.saturating_add(len).min(study.max_trials);
     if first_trial >= end {
         return Ok(None);
     }
     let mut trials = Vec::new();
-    let mut alike: BTreeMap<(Architecture, u32), Vec<TrialFold>> = BTreeMap::new();
+    let mut waiting = Vec::new();
     for trial in first_trial..end {
         let params = study.sampler.sample(study.seed, &study.space, trial);
         let architecture = study.config(&params)?.architecture;
+        let epochs = architecture.epochs;
+        let (folds, end) = match &study.racing {
+            None => ((0..study.validation.folds()).collect(), epochs),
+            Some(racing) => racing.folds(generations.of(trial), 0, study.validation, epochs),
+        };
+        waiting.extend(folds.into_iter().map(|fold| WaitingFold {
+            fold: TrialFold { trial, fold },
+            epochs: 0..end,
+            architecture: architecture.clone(),
+        }));
         trials.push(PlannedTrial {
             trial,
             params,
-            epochs: architecture.epochs,
+            epochs,
+            generation: generations.of(trial),
+            rung: study.racing.as_ref().map(|_| 0),
         });
-        for fold in 0..study.validation.folds() {
-            let train_len = Split::Validation(study.validation).train_len(study.shape.train_rows, fold);
-            alike
-                .entry((architecture.clone(), train_len))
-                .or_default()
-                .push(TrialFold { trial, fold });
-        }
     }
-    let mut jobs: Vec<PlannedJob> = alike
-        .into_iter()
-        .flat_map(|((architecture, _), folds)| {
-            let epochs = architecture.epochs;
-            let jobs = cut(&folds, members_max(&architecture, study.shape.train_rows));
-            jobs.into_iter().map(move |folds| PlannedJob { folds, epochs })
-        })
-        .collect();
-    jobs.sort_unstable();
+    let jobs = pack(study, waiting);
     Ok(Some(Window { trials, jobs }))
+}
+
+/// The jobs that train folds of a study, by their first member.
+pub fn pack(study: &Study, waiting: Vec<WaitingFold>) -> Vec<PlannedJob> {
+    let mut alike: BTreeMap<(Architecture, u32, u32, u32), Vec<TrialFold>> = BTreeMap::new();
+    for WaitingFold {
+        fold,
+        epochs,
+        architecture,
+    } in waiting
+    {
+        let train_len = Split::Validation(study.validation).train_len(study.shape.train_rows, fold.fold);
+        let kind = (architecture, train_len, epochs.start, epochs.end);
+        alike.entry(kind).or_default().push(fold);
+    }
+    let mut jobs: Vec<PlannedJob> = Vec::new();
+    for ((architecture, _, start, end), mut folds) in alike {
+        folds.sort_unstable();
+        let jobs_of_kind = cut(&folds, members_max(&architecture, study.shape.train_rows));
+        jobs.extend(jobs_of_kind.into_iter().map(|folds| PlannedJob {
+            folds,
+            epochs: start..end,
+            whole_epochs: architecture.epochs,
+        }));
+    }
+    jobs.sort_by(|a, b| a.folds.cmp(&b.folds));
+    jobs
 }
 
 /// How many networks of this kind make one job at most: as many as train in little more time than one, by a bound on the

@@ -19,6 +19,7 @@ pub mod metric;
 pub mod near;
 pub mod network;
 pub mod optimizer;
+pub mod racing;
 pub mod rule;
 pub mod sampler;
 pub mod secret;

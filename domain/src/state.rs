@@ -34,6 +34,8 @@ words!(
         Queued = "queued",
         /// A job of it was leased.
         Running = "running",
+        /// A fold that was trained up to a rung, and waits for what becomes of its trial. Trials and refits are never in it.
+        Paused = "paused",
         /// All of its folds completed.
         Completed = "completed",
         /// Stopped before its end because others are better.
@@ -48,7 +50,7 @@ words!(
 impl TrialState {
     /// True if nothing follows.
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
+        !matches!(self, Self::Queued | Self::Running | Self::Paused)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::loss::Loss;
 use crate::metric::{Metric, Objective};
 use crate::network::{Architecture, TrialConfig};
 use crate::optimizer::{Hyperparameters, Optimizer};
+use crate::racing::{Generations, Racing};
 use crate::rule::{Rule, Takes};
 use crate::sampler::Sampler;
 use crate::seed::Seed;
@@ -40,6 +41,10 @@ pub struct Study {
     pub space: Space,
     /// How configurations are chosen.
     pub sampler: Sampler,
+    /// Which trials belong together.
+    pub generations: Generations,
+    /// How trials are raced; `None` if each is trained to its end.
+    pub racing: Option<Racing>,
     /// Trials in all.
     pub max_trials: u32,
     /// How the best trial is trained again.
@@ -168,30 +173,40 @@ impl Study {
         Ok(config)
     }
 
+    /// Passes over the training rows of every trial; `None` where they are searched.
+    pub fn epochs(&self) -> Option<u32> {
+        match &self.training.epochs {
+            Setting::Fixed(value) => value.as_whole(),
+            Setting::Param(_) => None,
+        }
+    }
+
     /// Epoch reports of the search if no trial fails; `None` where a searched number of epochs leaves it open.
     pub fn search_epoch_reports(&self) -> Option<u64> {
-        match &self.training.epochs {
-            Setting::Fixed(ParamValue::Int(epochs)) => {
-                Some(u64::from(self.max_trials) * u64::from(self.validation.folds()) * (*epochs).unsigned_abs())
-            }
-            _ => None,
-        }
+        Some(self.epoch_reports(self.epochs()?))
     }
 
     /// Epoch reports that the search leaves at most: as many as it may, where epochs are searched.
     pub fn search_epoch_reports_max(&self) -> u64 {
-        let whole = |value: &ParamValue| match value {
-            ParamValue::Int(epochs) => epochs.unsigned_abs(),
-            _ => 0,
-        };
         let epochs = match &self.training.epochs {
-            Setting::Fixed(value) => whole(value),
+            Setting::Fixed(value) => value.as_whole(),
             Setting::Param(name) => {
                 let extremes = self.space.get(name).map(Distribution::extremes).unwrap_or_default();
-                extremes.iter().map(whole).max().unwrap_or(0)
+                extremes.iter().filter_map(ParamValue::as_whole).max()
             }
         };
-        u64::from(self.max_trials) * u64::from(self.validation.folds()) * epochs
+        self.epoch_reports(epochs.unwrap_or(0))
+    }
+
+    /// Epoch reports of the search where each trial has so many epochs, and none fails.
+    fn epoch_reports(&self, epochs: u32) -> u64 {
+        match &self.racing {
+            None => u64::from(self.max_trials) * u64::from(self.validation.folds()) * u64::from(epochs),
+            Some(racing) => {
+                let sizes = self.generations.sizes(self.max_trials);
+                sizes.map(|trials| racing.epoch_reports(trials, epochs)).sum()
+            }
+        }
     }
 
     /// Epoch reports of one refit: its folds, and the fit on all training rows.

@@ -189,7 +189,7 @@ impl ScriptedWorker {
     /// # Errors
     /// The coordinator refuses, or the lease is lost.
     pub async fn report_all(&mut self, job: &v1::LeasedJob) -> anyhow::Result<()> {
-        for epoch in 0..job.job.as_ref().map_or(0, |job| job.epochs) {
+        for epoch in job.job.as_ref().map_or(0..0, |job| job.first_epoch..job.end_epoch) {
             anyhow::ensure!(self.report(job, epoch).await?, "the lease was lost at epoch {epoch}");
         }
         Ok(())

@@ -69,8 +69,8 @@ impl View {
     fn query(self) -> &'static str {
         match self {
             Self::Trials => {
-                "SELECT study, trial, state, value, value_std, params, epochs, error FROM trawl.trials
-                 WHERE study = $1 ORDER BY trial"
+                "SELECT study, trial, state, value, value_std, params, epochs, error, generation, rung, rung_value, rung_trials
+                 FROM trawl.trials WHERE study = $1 ORDER BY trial"
             }
             Self::FoldMetrics => {
                 "SELECT study, trial, fold, state, epochs, train_loss, val_loss, val_accuracy, best_epoch, best_val_loss,

@@ -33,6 +33,8 @@ impl From<&Job> for v1::Job {
             loss: job.architecture.loss.to_string(),
             batch_size: job.architecture.batch_size,
             epochs: job.architecture.epochs,
+            first_epoch: job.epochs.start,
+            end_epoch: job.epochs.end,
             split: Some(split_to_wire(job.split)),
             members: job.members.iter().map(member_to_wire).collect(),
             input_shape: job.architecture.input.dims(),
@@ -164,6 +166,9 @@ impl TryFrom<v1::Job> for Job {
                 v.add(field, "must be at least 1");
             }
         }
+        if job.first_epoch >= job.end_epoch || job.end_epoch > job.epochs {
+            v.add("end_epoch", "must be after first_epoch, and at most epochs");
+        }
         let split = split(job.split.as_ref(), v);
         if job.members.is_empty() || job.members.len() > JOB_MEMBERS_MAX {
             v.add("members", format!("must be 1 to {JOB_MEMBERS_MAX}"));
@@ -215,6 +220,7 @@ impl TryFrom<v1::Job> for Job {
                 engine: engine?,
                 metrics: metrics?,
                 architecture: architecture?,
+                epochs: job.first_epoch..job.end_epoch,
                 split: split?,
                 members: members?,
                 inputs: job.inputs.into_iter().map(|input| input.values).collect(),

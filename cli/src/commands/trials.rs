@@ -75,6 +75,12 @@ fn trial_listing(names: &BTreeSet<String>) -> Listing<Trial> {
     columns.extend(param_columns(names));
     columns.extend([
         column("epochs", |trial| Cell::count(trial.epochs)),
+        column("generation", |trial| Cell::count(trial.generation)),
+        column("rung", |trial| trial.rung.map_or(Cell::Absent, Cell::count)),
+        column("rung_value", |trial| Cell::number(trial.rung_value)),
+        column("rung_trials", |trial| {
+            trial.rung_trials.map_or(Cell::Absent, Cell::count)
+        }),
         column("attempts", |trial| Cell::count(trial.attempts)).titled("attempts"),
         column("worker_seconds", |trial| Cell::number(seconds(trial))),
         // A tenth of a second is plenty for a person.

@@ -4,7 +4,7 @@
 //! its jobs with their leases. A coordinator that dies between the two leaves the second to the next tick.
 
 use tracing::info;
-use trawl_domain::id::JobId;
+use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::state::{StudyState, TrialState};
 
 use super::read_study::{StudyView, get_study};
@@ -43,12 +43,36 @@ pub async fn sweep_cancelled(app: &App) -> Result<(), AppError> {
         let cancelled = jobs::cancelled(&mut conn, SWEEP_MAX).await?;
         drop(conn);
         if cancelled.is_empty() {
-            return Ok(());
+            break;
         }
         for job_id in cancelled {
             cancel_job(app, job_id).await?;
         }
     }
+    let mut conn = app.pool.acquire().await?;
+    let between_jobs = studies::cancelled_between_jobs(&mut conn).await?;
+    drop(conn);
+    for study_id in between_jobs {
+        cancel_between_jobs(app, study_id).await?;
+    }
+    Ok(())
+}
+
+/// Ends what no job of a cancelled study trains: trials that wait for others at a rung, or for a job.
+async fn cancel_between_jobs(app: &App, study_id: StudyId) -> Result<(), AppError> {
+    let mut tx = app.begin().await?;
+    let open = trials::lock_between_jobs(&mut tx, study_id).await?;
+    folds::end_between_jobs(&mut tx, study_id, None, TrialState::Cancelled).await?;
+    trials::cancel(&mut tx, study_id, &open).await?;
+    let ended = EndedTrials {
+        cancelled: open.len() as u32,
+        ..EndedTrials::default()
+    };
+    studies::count_ended(&mut tx, study_id, ended).await?;
+    checkpoints::remove_unneeded(&mut tx, study_id).await?;
+    artifacts::keep_best_trials(&mut tx, study_id).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {

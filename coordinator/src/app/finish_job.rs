@@ -3,14 +3,20 @@
 use tracing::info;
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::metric::is_loss;
+use trawl_domain::state::TrialState;
+use trawl_domain::text::shown;
 
 use super::finish_study::finish_study;
 use super::finish_trials::{finish_refit, finish_trials};
+use super::race_trials::{Raced, race_trials};
 use super::study_cache::LoadedStudy;
 use super::{App, AppError, Effects, fold_curves, hold_or_ended};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, Outcome};
 use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, refits, studies, trials};
+
+/// Length to which a reason to pause names trials.
+const TRIALS_CHARS_MAX: usize = 200;
 
 /// What the test rows say, for a refit's fit on all training rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -33,7 +39,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     };
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
     let progress = job_reports::progress(&mut tx, &[job.job_id]).await?;
-    let lacking = progress.iter().find(|job| job.reported < job.epochs);
+    let lacking = progress.iter().find(|job| job.reported < job.end_epoch);
     if let Some(running) = lacking.map(|job| job.running.len()).filter(|running| *running > 0) {
         return Err(AppError::invalid(
             "lease",
@@ -41,14 +47,21 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
         ));
     }
     let summaries = fold_curves::gather(&mut tx, &job).await?;
-    folds::complete(&mut tx, &summaries).await?;
+    let ended_as = if job.pauses() {
+        TrialState::Paused
+    } else {
+        TrialState::Completed
+    };
+    folds::complete(&mut tx, &summaries, ended_as).await?;
     let held_seconds = leases::end(&mut tx, lease, Outcome::Finished).await?;
     trials::add_worker_seconds(&mut tx, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(&mut tx, job.job_id, JobEnd::Completed).await?;
-    checkpoints::remove_of_jobs(&mut tx, &[job.job_id]).await?;
+    if !job.pauses() {
+        checkpoints::remove_of_jobs(&mut tx, &[job.job_id]).await?;
+    }
     let study = app.study(&mut tx, job.study_id).await?;
     take_test(&mut tx, &study, &job, test).await?;
-    let effects = finish_owners(app, &mut tx, &job).await?;
+    let effects = finish_owners(app, &mut tx, &job, None).await?;
     tx.commit().await?;
     app.metrics.lease_ended(Outcome::Finished);
     info!(job.id = %job.job_id, study.id = %job.study_id, job.members = job.members,
@@ -87,19 +100,39 @@ async fn take_test(
     }
 }
 
-/// Ends the trials or the refit that this job was the last one of, and perhaps the study.
-pub(super) async fn finish_owners(app: &App, conn: &mut Connection, job: &JobRecord) -> Result<Effects, AppError> {
+/// Ends the trials or the refit that this job was the last one of, races those that came to a rung with it, and perhaps ends the study.
+/// A job that was given up, for this reason, says nothing of its configurations: a study in which they are compared pauses before that.
+pub(super) async fn finish_owners(
+    app: &App,
+    conn: &mut Connection,
+    job: &JobRecord,
+    gave_up: Option<&str>,
+) -> Result<Effects, AppError> {
     let loaded = app.study(conn, job.study_id).await?;
     let study = &loaded.study;
+    let mut raced = Raced::default();
     match job.refit {
         None => {
-            let ended = finish_trials(conn, study, job).await?;
+            let open = trials::lock_of_job(conn, job.job_id).await?;
+            let ended = finish_trials(conn, study, job, &open).await?;
             studies::count_ended(conn, job.study_id, ended).await?;
+            if let Some(reason) = gave_up.filter(|_| study.racing.is_some()) {
+                let trials: Vec<String> = open.iter().map(u32::to_string).collect();
+                let trials = shown(&trials.join(", "), TRIALS_CHARS_MAX);
+                let reason = format!("a job of trials {trials} was given up: {reason}; resumed, they count as failed");
+                studies::pause_of_jobs(conn, &[job.job_id], &reason).await?;
+            }
+            let mut generations: Vec<u32> = open.iter().map(|trial| study.generations.of(*trial)).collect();
+            generations.dedup();
+            let record = studies::lock(conn, job.study_id).await?;
+            raced = race_trials(conn, study, &record, &generations).await?;
             artifacts::keep_best_trials(conn, job.study_id).await?;
         }
         Some(refit) => finish_refit(conn, study, job.study_id, refit).await?,
     }
-    finish_study(app, conn, study, job.study_id).await
+    let mut effects = finish_study(app, conn, study, job.study_id).await?;
+    effects.queued_jobs |= raced.queued_folds;
+    Ok(effects)
 }
 
 impl Effects {

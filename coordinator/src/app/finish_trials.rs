@@ -13,14 +13,14 @@ use crate::store::studies::EndedTrials;
 use crate::store::trials::{self, TrialEnd};
 use crate::store::{Connection, refits};
 
-/// Ends those trials of a job whose folds all ended, and counts them.
+/// Ends those of a job's trials, which are locked, whose folds all ended, and counts them.
 pub(super) async fn finish_trials(
     conn: &mut Connection,
     study: &Study,
     job: &JobRecord,
+    open: &[u32],
 ) -> Result<EndedTrials, AppError> {
-    let open = trials::lock_of_job(conn, job.job_id).await?;
-    let folds = folds::of_owners(conn, job.study_id, &open, None).await?;
+    let folds = folds::of_owners(conn, job.study_id, open, None).await?;
     let mut ends = Vec::new();
     let mut ended = EndedTrials::default();
     for of_trial in folds.chunk_by(|a, b| a.owner == b.owner) {
@@ -54,6 +54,12 @@ pub(super) async fn finish_trials(
         ends.push(end);
     }
     trials::finish(conn, job.study_id, &ends).await?;
+    let failed: Vec<u32> = ends
+        .iter()
+        .filter(|end| end.state == TrialState::Failed)
+        .map(|end| end.trial)
+        .collect();
+    folds::end_between_jobs(conn, job.study_id, Some(&failed), TrialState::Pruned).await?;
     Ok(ended)
 }
 
@@ -76,15 +82,18 @@ pub(super) async fn finish_refit(
     Ok(())
 }
 
-/// The value of a trial or refit, or why it failed; `None` while a fold has not ended. The fit on all training rows has to
-/// end too, and has no part in the value.
+/// The value of a trial or refit, or why it failed; `None` while a fold has not ended, or is not there yet. The fit on all training
+/// rows has to end too, and has no part in the value. A paused fold of a trial that failed goes on no more.
 fn outcome(study: &Study, folds: &[FoldRecord]) -> Option<Result<TrialValue, String>> {
     if let Some(failed) = folds.iter().find(|fold| fold.state == TrialState::Failed) {
-        let all_ended = folds.iter().all(|fold| fold.state.is_final());
+        let all_ended = folds
+            .iter()
+            .all(|fold| fold.state.is_final() || fold.state == TrialState::Paused);
         let error = failed.error.clone().unwrap_or_else(|| "unknown".to_owned());
         return all_ended.then_some(Err(error));
     }
-    if !folds.iter().all(|fold| fold.state == TrialState::Completed) {
+    let is_whole = folds.len() >= study.validation.folds() as usize;
+    if !is_whole || !folds.iter().all(|fold| fold.state == TrialState::Completed) {
         return None;
     }
     let metrics: Vec<FoldMetrics> = folds

@@ -58,16 +58,12 @@ struct Curve {
 }
 
 impl Folds {
-    fn new(folds: Vec<i64>) -> Self {
-        let summary = |fold_id: &i64| FoldSummary {
-            fold_id: *fold_id,
-            ..FoldSummary::default()
-        };
+    fn new(folds: Vec<FoldSummary>) -> Self {
         Self {
-            summaries: folds.iter().map(summary).collect(),
             metrics: Vec::new(),
             reports: Vec::new(),
             chunk: vec![Curve::default(); folds.len()],
+            summaries: folds,
         }
     }
 

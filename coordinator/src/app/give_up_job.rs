@@ -44,7 +44,7 @@ pub(super) async fn give_up_job(
     folds::end_unfinished(conn, job.job_id, TrialState::Failed, Some(error)).await?;
     trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(conn, job.job_id, JobEnd::Failed(error)).await?;
-    let effects = finish_owners(app, conn, &job).await?;
+    let effects = finish_owners(app, conn, &job, Some(error)).await?;
     artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
     checkpoints::remove_of_jobs(conn, &[job.job_id]).await?;
     Ok(effects)

@@ -1,6 +1,7 @@
 //! Keeps the checkpoints of jobs, and hands them to whoever trains a job next: first the object, then, under the lease, the
 //! row that lists it. So a torn one is never listed; one that broke later is known by its hash.
 
+use trawl_domain::id::JobId;
 use trawl_domain::lease::{LeaseClaim, LeaseLost};
 use trawl_domain::network::Architecture;
 
@@ -65,7 +66,7 @@ async fn check(app: &App, conn: &mut Connection, job: &JobRecord, head: Checkpoi
     }
     let progress = job_reports::progress(conn, &[job.job_id]).await?;
     let running = progress.first().filter(|job| !job.running.is_empty());
-    let epochs_max = running.map_or(job.epochs, |job| job.reported);
+    let epochs_max = running.map_or(job.end_epoch, |job| job.reported);
     if head.epochs > epochs_max {
         return Err(AppError::invalid(
             "epochs",
@@ -91,16 +92,20 @@ pub async fn list(app: &App, head: CheckpointHead, object_key: &str) -> Result<(
     Ok(())
 }
 
-/// The checkpoint of this number, of the job that is held.
+/// The checkpoint of this number, of the job that is held or of one that trained a member of it before.
 ///
 /// # Errors
-/// [`AppError::NotFound`] if the job has none of that number.
-pub async fn find(app: &App, lease: LeaseClaim, number: u32) -> Result<CheckpointRecord, AppError> {
+/// [`AppError::NotFound`] if such a job has none of that number.
+pub async fn find(app: &App, lease: LeaseClaim, job_id: JobId, number: u32) -> Result<CheckpointRecord, AppError> {
     let mut tx = app.begin().await?;
     if leases::share(&mut tx, &[lease]).await?.is_empty() {
         return Err(LeaseLost.into());
     }
-    let found = checkpoints::of_jobs(&mut tx, &[lease.job_id]).await?;
+    let members = jobs::members(&mut tx, &[lease.job_id]).await?;
+    if job_id != lease.job_id && members.iter().all(|member| member.checkpoint_job != Some(job_id)) {
+        return Err(not_found(number));
+    }
+    let found = checkpoints::of_jobs(&mut tx, &[job_id]).await?;
     tx.commit().await?;
     let found = found.into_iter().find(|checkpoint| checkpoint.number == number);
     found.ok_or_else(|| not_found(number))

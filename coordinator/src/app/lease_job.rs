@@ -29,6 +29,8 @@ pub struct LeasedJob {
     pub job: Job,
     /// Where earlier attempts were, the newest first.
     pub checkpoints: Vec<CheckpointRecord>,
+    /// Where the jobs ended that trained its members before.
+    pub starts: Vec<CheckpointRecord>,
 }
 
 /// Leases up to `slots` jobs, those that are there or can be planned now.
@@ -110,7 +112,9 @@ async fn jobs_of(
     for member in jobs::members(conn, &ids).await? {
         members.entry(member.job_id).or_default().push(member);
     }
-    let mut checkpoints = checkpoints::of_jobs(conn, &ids).await?;
+    let before = members.values().flatten().filter_map(|member| member.checkpoint_job);
+    let with_before: Vec<JobId> = ids.iter().copied().chain(before).collect();
+    let checkpoints = checkpoints::of_jobs(conn, &with_before).await?;
     let mut study_ids: Vec<_> = records.iter().map(|record| record.study_id).collect();
     study_ids.sort_unstable();
     study_ids.dedup();
@@ -120,15 +124,22 @@ async fn jobs_of(
         let study = studies.get(&record.study_id);
         let study = study.ok_or_else(|| AppError::Internal(format!("study {} is not there", record.study_id)))?;
         let members = members.remove(&record.job_id).unwrap_or_default();
+        let is_start = |checkpoint: &&CheckpointRecord| {
+            let from = Some(checkpoint.job_id);
+            checkpoint.epochs == record.first_epoch && members.iter().any(|member| member.checkpoint_job == from)
+        };
         Ok(LeasedJob {
             lease: LeaseClaim {
                 job_id: record.job_id,
                 token: *token,
             },
-            job: job(record, study, members, third_best.get(&record.study_id).copied())?,
             checkpoints: checkpoints
-                .extract_if(.., |checkpoint| checkpoint.job_id == record.job_id)
+                .iter()
+                .filter(|checkpoint| checkpoint.job_id == record.job_id)
+                .cloned()
                 .collect(),
+            starts: checkpoints.iter().filter(is_start).cloned().collect(),
+            job: job(record, study, members, third_best.get(&record.study_id).copied())?,
         })
     });
     jobs.collect()
@@ -176,6 +187,7 @@ fn job(
         },
         engine: study.training.engine.engine(),
         architecture,
+        epochs: record.first_epoch..record.end_epoch,
         split: match record.split {
             JobSplit::Validation => Split::Validation(study.validation),
             JobSplit::All => Split::All,

@@ -1,5 +1,5 @@
 //! What the coordinator does. One file a step of a trial's way:
-//! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`write_reports`] → [`finish_job`] → `finish_trials` →
+//! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`write_reports`] → [`finish_job`] → `finish_trials` → `race_trials` →
 //! `finish_study` → [`refit_study`]; beside it the users' other wishes, lost workers in [`expire_leases`], and who calls, and how
 //! often, in [`auth`] and [`rate_limit`].
 
@@ -23,6 +23,7 @@ pub mod lease_job;
 pub mod pause_study;
 pub mod plan_trials;
 pub mod quotas;
+mod race_trials;
 pub mod rate_limit;
 mod read_dataset;
 pub mod read_study;
@@ -248,10 +249,12 @@ impl App {
         self.studies_changed.subscribe()
     }
 
-    /// True if Postgres answers, and soon: while nobody gets a connection to it, no lease is renewed either.
+    /// True if Postgres answers, and soon: while nobody gets a connection to it, no lease is renewed either. It waits no longer than a
+    /// worker does for a heartbeat, because an outage in which those were lost must not pass while this waits for its end.
     pub async fn is_database_up(&self) -> bool {
         let answer = sqlx::query("SELECT 1").execute(&self.pool);
-        tokio::time::timeout(DATABASE_ANSWERS_WITHIN, answer)
+        let within = DATABASE_ANSWERS_WITHIN.min(self.settings.heartbeat_interval() / 2);
+        tokio::time::timeout(within, answer)
             .await
             .is_ok_and(|answer| answer.is_ok())
     }

@@ -1,24 +1,67 @@
-//! Plan: samples the next window of a study's trials and queues the jobs that train them.
+//! Plan: samples the next window of a study's trials and queues the jobs that train them; and those of folds that came to a rung and go
+//! on.
 
 use tracing::{debug, info};
 use trawl_domain::id::{JobId, StudyId};
-use trawl_domain::job;
+use trawl_domain::job::{self, PlannedJob, WaitingFold};
 use trawl_domain::seed::Owner;
+use trawl_domain::study::Study;
 
 use super::{App, AppError};
 use crate::store::folds::{self, NewFold};
 use crate::store::jobs::{self, JobSplit, NewJob};
 use crate::store::{Connection, studies, trials};
 
-/// Plans a window of the study that waits longest for one; false if none does.
+/// Folds that are packed into jobs at once: as many as a window of trials has.
+const PACKED_AT_ONCE: u32 = 4_096;
+
+/// Plans jobs of the study that waits longest for some; false if none does. What goes on comes before what begins.
 pub async fn plan_next(app: &App) -> Result<bool, AppError> {
     let mut tx = app.begin().await?;
     let Some(study_id) = studies::next_to_plan(&mut tx).await? else {
         return Ok(false);
     };
-    plan_window(app, &mut tx, study_id).await?;
+    let record = studies::lock(&mut tx, study_id).await?;
+    let study = app.study_of(&record)?;
+    if !pack_waiting(app, &mut tx, &study.study, study_id).await? {
+        plan_window(app, &mut tx, study_id).await?;
+    }
     tx.commit().await?;
     app.signal_studies();
+    Ok(true)
+}
+
+/// Queues the jobs of folds that wait for one; false if there are none. The study is locked.
+async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, study_id: StudyId) -> Result<bool, AppError> {
+    let waiting = folds::waiting(conn, study_id, PACKED_AT_ONCE).await?;
+    let waiting = waiting.into_iter().map(|waiting| {
+        let config = study
+            .config(&waiting.params)
+            .map_err(|v| AppError::stored_study(study_id, &v))?;
+        Ok(WaitingFold {
+            fold: waiting.fold,
+            epochs: waiting.epochs..waiting.end_epoch,
+            architecture: config.architecture,
+        })
+    });
+    let waiting: Vec<WaitingFold> = waiting.collect::<Result<_, AppError>>()?;
+    if waiting.is_empty() {
+        return Ok(false);
+    }
+    let planned = job::pack(study, waiting);
+    let new_jobs = queued(app, &planned);
+    let members = |(new, planned): (&NewJob, &PlannedJob)| {
+        let job_id = new.job_id;
+        let folds: Vec<_> = (0..)
+            .zip(&planned.folds)
+            .map(|(member, fold)| (*fold, job_id, member))
+            .collect();
+        folds
+    };
+    let assigned: Vec<_> = new_jobs.iter().zip(&planned).flat_map(members).collect();
+    jobs::insert(conn, study_id, None, &new_jobs).await?;
+    folds::assign(conn, study_id, &assigned).await?;
+    info!(study.id = %study_id, plan.folds = assigned.len(), plan.jobs = new_jobs.len(), "folds go on");
     Ok(true)
 }
 
@@ -31,21 +74,14 @@ pub(super) async fn plan_window(app: &App, conn: &mut Connection, study_id: Stud
         debug!(study.id = %study_id, "all trials are planned");
         return Ok(());
     };
-    let mut new_jobs = Vec::with_capacity(window.jobs.len());
+    let new_jobs = queued(app, &window.jobs);
     let mut new_folds = Vec::new();
-    for planned in &window.jobs {
-        let job_id = JobId(app.new_id());
-        new_jobs.push(NewJob {
-            job_id,
-            members: planned.folds.len() as u32,
-            epochs: planned.epochs,
-            split: JobSplit::Validation,
-        });
+    for (new, planned) in new_jobs.iter().zip(&window.jobs) {
         new_folds.extend((0..).zip(&planned.folds).map(|(member, fold)| NewFold {
-            job_id,
-            member,
+            job: Some((new.job_id, member)),
             owner: Owner::Trial(fold.trial),
             fold: fold.fold,
+            end_epoch: planned.epochs.end,
         }));
     }
     trials::insert(conn, study_id, &window.trials).await?;
@@ -56,4 +92,16 @@ pub(super) async fn plan_window(app: &App, conn: &mut Connection, study_id: Stud
     info!(study.id = %study_id, study.name = record.name, plan.trials = window.trials.len(), plan.jobs = new_jobs.len(),
         plan.next_trial = next_trial, "trials planned");
     Ok(())
+}
+
+/// Planned jobs of trials, as they are stored.
+fn queued(app: &App, planned: &[PlannedJob]) -> Vec<NewJob> {
+    let new = |planned: &PlannedJob| NewJob {
+        job_id: JobId(app.new_id()),
+        members: planned.folds.len() as u32,
+        epochs: planned.whole_epochs,
+        range: (planned.epochs.start, planned.epochs.end),
+        split: JobSplit::Validation,
+    };
+    planned.iter().map(new).collect()
 }

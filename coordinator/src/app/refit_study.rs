@@ -110,13 +110,14 @@ pub(super) async fn start_refit(
             job_id,
             members: planned.folds.len() as u32,
             epochs: spec.epochs,
+            range: (0, spec.epochs),
             split,
         });
         new_folds.extend((0..).zip(planned.folds).map(|(member, fold)| NewFold {
-            job_id,
-            member,
+            job: Some((job_id, member)),
             owner: Owner::Refit(refit),
             fold,
+            end_epoch: spec.epochs,
         }));
     }
     jobs::insert(conn, study_id, Some(refit), &new_jobs).await?;

@@ -96,7 +96,7 @@ impl Order {
         if report.members.iter().any(|member| member.member >= job.members) {
             return Written::Refused("members");
         }
-        if report.first_epoch + epochs > job.epochs {
+        if report.first_epoch + epochs > job.end_epoch {
             return Written::Refused("first_epoch");
         }
         if job.running.is_empty() {
@@ -173,7 +173,7 @@ mod tests {
             members: 3,
             running: vec![0, 1],
             reported: 2,
-            epochs: 5,
+            end_epoch: 5,
         }])
     }
 

@@ -122,6 +122,7 @@ impl<S: WorkerStore> WorkerService for Workers<S> {
             lease: Some(leased.lease.into()),
             job: Some((&leased.job).into()),
             checkpoints: leased.checkpoints.iter().map(checkpoint).collect(),
+            starts: leased.starts.iter().map(checkpoint).collect(),
         });
         Ok(Response::new(v1::LeaseJobsResponse { jobs: jobs.collect() }))
     }
@@ -217,7 +218,11 @@ impl<S: WorkerStore> WorkerService for Workers<S> {
     async fn get_checkpoint(&self, request: Request<v1::GetCheckpointRequest>) -> Answer<Self::GetCheckpointStream> {
         let request = request.into_inner();
         let lease = claim(request.lease.as_ref())?;
-        let pieces = in_time(read_checkpoint(&*self.app, lease, request.number)).await?;
+        let job_id = match request.job_id.as_str() {
+            "" => lease.job_id,
+            text => text.parse().map_err(|_| invalid_field("job_id", "must be a UUID"))?,
+        };
+        let pieces = in_time(read_checkpoint(&*self.app, lease, job_id, request.number)).await?;
         let message = |chunk| v1::GetCheckpointResponse { chunk };
         Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
     }
@@ -284,6 +289,7 @@ fn worker_id(text: &str) -> Result<WorkerId, Status> {
 
 fn checkpoint(record: &CheckpointRecord) -> v1::Checkpoint {
     v1::Checkpoint {
+        job_id: record.job_id.to_string(),
         number: record.number,
         epochs: record.epochs,
         bytes: record.bytes,

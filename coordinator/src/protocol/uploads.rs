@@ -1,6 +1,7 @@
 //! The files of workers: whose they are, and the way back to them.
 
 use trawl_domain::dataset::FileHash;
+use trawl_domain::id::JobId;
 use trawl_domain::lease::LeaseClaim;
 
 use super::WorkerStore;
@@ -47,8 +48,13 @@ impl<S: WorkerStore> UploadOwner<S> for CheckpointHead {
 /// # Errors
 /// [`AppError::NotFound`] if the job has none of that number, or its object is gone: the worker goes on from the one before, and says
 /// so in its log.
-pub async fn read_checkpoint<S: WorkerStore>(store: &S, lease: LeaseClaim, number: u32) -> Result<Pieces, AppError> {
-    let found = store.find_checkpoint(lease, number).await?;
+pub async fn read_checkpoint<S: WorkerStore>(
+    store: &S,
+    lease: LeaseClaim,
+    job_id: JobId,
+    number: u32,
+) -> Result<Pieces, AppError> {
+    let found = store.find_checkpoint(lease, job_id, number).await?;
     match store.files().read(&found.object_key).await {
         Err(error) if error.is_not_found() => Err(not_found(number)),
         pieces => Ok(pieces?),

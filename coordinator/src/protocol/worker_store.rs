@@ -78,8 +78,13 @@ pub trait WorkerStore: UploadStore + Debug + 'static {
     /// Lists a checkpoint whose object is there.
     fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> impl Future<Output = Answer<()>> + Send;
 
-    /// The checkpoint of this number, of the job that is held.
-    fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> impl Future<Output = Answer<CheckpointRecord>> + Send;
+    /// The checkpoint of this number, of the job that is held or of one that trained a member of it before.
+    fn find_checkpoint(
+        &self,
+        claim: LeaseClaim,
+        job_id: JobId,
+        number: u32,
+    ) -> impl Future<Output = Answer<CheckpointRecord>> + Send;
 
     /// The key of a dataset's file.
     fn find_dataset(&self, hash: FileHash) -> impl Future<Output = Answer<String>> + Send;
@@ -156,8 +161,8 @@ impl WorkerStore for App {
         keep_checkpoint::list(self, head, object_key).await
     }
 
-    async fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> Answer<CheckpointRecord> {
-        keep_checkpoint::find(self, claim, number).await
+    async fn find_checkpoint(&self, claim: LeaseClaim, job_id: JobId, number: u32) -> Answer<CheckpointRecord> {
+        keep_checkpoint::find(self, claim, job_id, number).await
     }
 
     async fn find_dataset(&self, hash: FileHash) -> Answer<String> {

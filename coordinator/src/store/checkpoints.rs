@@ -124,6 +124,27 @@ pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(),
     Ok(())
 }
 
+/// Removes those of a study's ended jobs from which no fold goes on, nor may go on, and has them swept.
+pub async fn remove_unneeded(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "WITH gone AS (
+             DELETE FROM trawl_store.checkpoints c
+             USING trawl_store.jobs j
+             WHERE j.job_id = c.job_id AND j.study_id = $1 AND j.state NOT IN ('queued', 'leased')
+               AND NOT EXISTS (SELECT FROM trawl_store.folds f WHERE f.job_id = c.job_id AND f.state = 'paused')
+               AND NOT EXISTS (SELECT FROM trawl_store.folds f
+                               WHERE f.checkpoint_job = c.job_id AND f.state IN ('queued', 'running'))
+             RETURNING c.object_key
+         )
+         INSERT INTO trawl_store.pending_objects (object_key, due_at)
+         SELECT gone.object_key, clock_timestamp() FROM gone",
+        study_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Removes those of a deleted study, and has them swept.
 pub(super) async fn remove_of_study(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(

@@ -1,11 +1,15 @@
 //! Folds of trials and refits.
 
+use sqlx::types::Json;
 use trawl_domain::id::{JobId, StudyId};
+use trawl_domain::job::TrialFold;
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
+use trawl_domain::space::Params;
 use trawl_domain::state::{DIVERGED, TrialState};
+use uuid::Uuid;
 
-use super::{Connection, StoreError, bad_row, count, int, word};
+use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
 
 /// A stored fold.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,23 +85,27 @@ pub(super) fn owner(fold_id: i64, trial: Option<i32>, refit: Option<i32>) -> Res
     }
 }
 
-/// One fold of a planned job.
+/// A fold that is to be trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewFold {
-    /// Its job.
-    pub job_id: JobId,
-    /// Its place among the job's members.
-    pub member: u32,
+    /// Its job, and its place among the job's members; `None` while it waits for one.
+    pub job: Option<(JobId, u32)>,
     /// Whose fold.
     pub owner: Owner,
     /// Number.
     pub fold: u32,
+    /// The epoch up to which it is trained.
+    pub end_epoch: u32,
 }
 
-/// Stores the folds of planned jobs.
+/// Stores folds.
 pub async fn insert(conn: &mut Connection, study_id: StudyId, folds: &[NewFold]) -> Result<(), StoreError> {
-    let jobs: Vec<_> = folds.iter().map(|fold| fold.job_id.0).collect();
-    let members: Vec<i32> = folds.iter().map(|fold| int(fold.member)).collect();
+    let jobs: Vec<_> = folds.iter().map(|fold| fold.job.map(|(job, _)| job.0)).collect();
+    let members: Vec<_> = folds
+        .iter()
+        .map(|fold| fold.job.map(|(_, member)| int(member)))
+        .collect();
+    let ends: Vec<i32> = folds.iter().map(|fold| int(fold.end_epoch)).collect();
     let of = |pick: fn(Owner) -> Option<u32>| folds.iter().map(|fold| pick(fold.owner).map(int)).collect::<Vec<_>>();
     let trials = of(|owner| {
         if let Owner::Trial(trial) = owner {
@@ -115,14 +123,15 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, folds: &[NewFold])
     });
     let numbers: Vec<i32> = folds.iter().map(|fold| int(fold.fold)).collect();
     sqlx::query!(
-        "INSERT INTO trawl_store.folds (study_id, job_id, member, trial, refit, fold)
-         SELECT $1, * FROM unnest($2::uuid[], $3::integer[], $4::integer[], $5::integer[], $6::integer[])",
+        "INSERT INTO trawl_store.folds (study_id, job_id, member, trial, refit, fold, end_epoch)
+         SELECT $1, * FROM unnest($2::uuid[], $3::integer[], $4::integer[], $5::integer[], $6::integer[], $7::integer[])",
         study_id.0,
-        &jobs,
-        &members,
+        &jobs as &[Option<Uuid>],
+        &members as &[Option<i32>],
         &trials as &[Option<i32>],
         &refits as &[Option<i32>],
         &numbers,
+        &ends,
     )
     .execute(conn)
     .await?;
@@ -153,6 +162,116 @@ pub async fn of_owners(
     .into_iter()
     .map(FoldRecord::try_from)
     .collect()
+}
+
+/// A fold that waits for a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// Which one.
+    pub fold: TrialFold,
+    /// Parameters of its trial.
+    pub params: Params,
+    /// Epochs that are there.
+    pub epochs: u32,
+    /// The epoch up to which it is trained.
+    pub end_epoch: u32,
+}
+
+/// Folds of a study's trials that wait for a job, by trial, and at most so many.
+pub async fn waiting(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<Waiting>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT f.fold_id, f.trial AS "trial!", f.fold, f.epochs, f.end_epoch, t.params AS "params: Json<Params>"
+           FROM trawl_store.folds f
+           JOIN trawl_store.trials t USING (study_id, trial)
+           WHERE f.study_id = $1 AND f.state = 'queued' AND f.job_id IS NULL
+           ORDER BY f.trial, f.fold
+           LIMIT $2"#,
+        study_id.0,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let number = |column, value| count("folds", row.fold_id, column, value);
+            Ok(Waiting {
+                fold: TrialFold {
+                    trial: number("trial", row.trial)?,
+                    fold: number("fold", row.fold)?,
+                },
+                params: row.params.0,
+                epochs: number("epochs", row.epochs)?,
+                end_epoch: number("end_epoch", row.end_epoch)?,
+            })
+        })
+        .collect()
+}
+
+/// Puts folds that wait into jobs, each at a place among the job's members. The study is locked.
+pub async fn assign(
+    conn: &mut Connection,
+    study_id: StudyId,
+    folds: &[(TrialFold, JobId, u32)],
+) -> Result<(), StoreError> {
+    let trials: Vec<i32> = folds.iter().map(|(fold, ..)| int(fold.trial)).collect();
+    let numbers: Vec<i32> = folds.iter().map(|(fold, ..)| int(fold.fold)).collect();
+    let jobs: Vec<Uuid> = folds.iter().map(|(_, job, _)| job.0).collect();
+    let members: Vec<i32> = folds.iter().map(|(.., member)| int(*member)).collect();
+    let done = sqlx::query!(
+        "UPDATE trawl_store.folds f SET job_id = a.job_id, member = a.member
+         FROM unnest($2::integer[], $3::integer[], $4::uuid[], $5::integer[]) AS a (trial, fold, job_id, member)
+         WHERE f.study_id = $1 AND f.trial = a.trial AND f.fold = a.fold AND f.state = 'queued' AND f.job_id IS NULL",
+        study_id.0,
+        &trials,
+        &numbers,
+        &jobs,
+        &members,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("folds", folds.len() as u64, done.rows_affected())
+}
+
+/// Has paused folds wait for a job that trains them further, each up to an epoch. They go on from the checkpoint of the job that
+/// trained them. The study is locked.
+pub async fn go_on(conn: &mut Connection, study_id: StudyId, folds: &[(TrialFold, u32)]) -> Result<(), StoreError> {
+    let trials: Vec<i32> = folds.iter().map(|(fold, _)| int(fold.trial)).collect();
+    let numbers: Vec<i32> = folds.iter().map(|(fold, _)| int(fold.fold)).collect();
+    let ends: Vec<i32> = folds.iter().map(|(_, end_epoch)| int(*end_epoch)).collect();
+    let done = sqlx::query!(
+        "UPDATE trawl_store.folds f
+         SET state = 'queued', end_epoch = g.end_epoch, checkpoint_job = f.job_id, job_id = NULL, member = NULL
+         FROM unnest($2::integer[], $3::integer[], $4::integer[]) AS g (trial, fold, end_epoch)
+         WHERE f.study_id = $1 AND f.trial = g.trial AND f.fold = g.fold AND f.state = 'paused'",
+        study_id.0,
+        &trials,
+        &numbers,
+        &ends,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("folds", folds.len() as u64, done.rows_affected())
+}
+
+/// Ends the folds of these trials, or of all, that no job trains.
+pub async fn end_between_jobs(
+    conn: &mut Connection,
+    study_id: StudyId,
+    trials: Option<&[u32]>,
+    state: TrialState,
+) -> Result<(), StoreError> {
+    let trials: Option<Vec<i32>> = trials.map(|trials| trials.iter().map(|trial| int(*trial)).collect());
+    sqlx::query!(
+        "UPDATE trawl_store.folds SET state = $3
+         WHERE study_id = $1 AND ($2::integer[] IS NULL OR trial = ANY($2))
+           AND (state = 'paused' OR (state = 'queued' AND job_id IS NULL))",
+        study_id.0,
+        trials.as_deref(),
+        state.as_str(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Notes that jobs were leased: their folds run.
@@ -202,13 +321,29 @@ pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32, u32)]) -> Re
     Ok(())
 }
 
-/// The folds of a job, by member.
-pub async fn of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<i64>, StoreError> {
-    let folds = sqlx::query_scalar!(
-        "SELECT fold_id FROM trawl_store.folds WHERE job_id = $1 ORDER BY member",
+/// The folds of a job, by member, as they were before it.
+pub async fn of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<FoldSummary>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT fold_id, epochs, train_loss, metrics, last_values AS "last_values: Vec<Option<f64>>",
+                  best_values AS "best_values: Vec<Option<f64>>", best_epoch
+           FROM trawl_store.folds WHERE job_id = $1 ORDER BY member"#,
         job_id.0
     );
-    Ok(folds.fetch_all(conn).await?)
+    let rows = rows.fetch_all(conn).await?.into_iter();
+    rows.map(|row| {
+        let number = |column, value| count("folds", row.fold_id, column, value);
+        Ok(FoldSummary {
+            fold_id: row.fold_id,
+            epochs: number("epochs", row.epochs)?,
+            train_loss: row.train_loss,
+            metrics: FoldMetrics {
+                last: named(row.fold_id, &row.metrics, &row.last_values)?,
+                best: named(row.fold_id, &row.metrics, &row.best_values)?,
+            },
+            best_epoch: row.best_epoch.map(|epoch| number("best_epoch", epoch)).transpose()?,
+        })
+    })
+    .collect()
 }
 
 /// What the reports of a fold say in the end.
@@ -226,8 +361,8 @@ pub struct FoldSummary {
     pub best_epoch: Option<u32>,
 }
 
-/// Ends the folds of a job, completes those that run, and gives all of them their metrics.
-pub async fn complete(conn: &mut Connection, folds: &[FoldSummary]) -> Result<(), StoreError> {
+/// Moves those folds of a job that run to `state`, and gives all of them their metrics.
+pub async fn complete(conn: &mut Connection, folds: &[FoldSummary], state: TrialState) -> Result<(), StoreError> {
     let ids: Vec<i64> = folds.iter().map(|fold| fold.fold_id).collect();
     let epochs: Vec<i32> = folds.iter().map(|fold| int(fold.epochs)).collect();
     let best_epochs: Vec<Option<i32>> = folds.iter().map(|fold| fold.best_epoch.map(int)).collect();
@@ -247,7 +382,7 @@ pub async fn complete(conn: &mut Connection, folds: &[FoldSummary]) -> Result<()
     let names: Vec<String> = metrics.iter().map(Metric::to_string).collect();
     sqlx::query!(
         "UPDATE trawl_store.folds f
-         SET state = CASE f.state WHEN 'running' THEN 'completed' ELSE f.state END,
+         SET state = CASE f.state WHEN 'running' THEN $8 ELSE f.state END,
              epochs = m.epochs, train_loss = m.train_loss, best_epoch = m.best_epoch, metrics = $5::text[],
              last_values = ($6::double precision[])[(m.place - 1) * cardinality($5::text[]) + 1 : m.place * cardinality($5::text[])],
              best_values = ($7::double precision[])[(m.place - 1) * cardinality($5::text[]) + 1 : m.place * cardinality($5::text[])]
@@ -261,6 +396,7 @@ pub async fn complete(conn: &mut Connection, folds: &[FoldSummary]) -> Result<()
         &names,
         &last as &[Option<f64>],
         &best as &[Option<f64>],
+        state.as_str(),
     )
     .execute(conn)
     .await?;

@@ -18,8 +18,8 @@ pub struct JobProgress {
     pub running: Vec<u32>,
     /// Epochs that are reported: all before this one.
     pub reported: u32,
-    /// Epochs that the job has.
-    pub epochs: u32,
+    /// The epoch before which the job ends.
+    pub end_epoch: u32,
 }
 
 /// Some epochs of all of a job's members. Values are by member first, and by epoch last.
@@ -74,13 +74,13 @@ pub struct StoredReport {
 pub async fn progress(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<JobProgress>, StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let rows = sqlx::query!(
-        r#"SELECT j.job_id, j.members, j.epochs,
+        r#"SELECT j.job_id, j.members, j.end_epoch,
                   ARRAY(SELECT f.member FROM trawl_store.folds f
                         WHERE f.job_id = j.job_id AND f.state = 'running'
                         ORDER BY f.member) AS "running!",
                   COALESCE((SELECT r.first_epoch + r.epochs FROM trawl_store.job_reports r
                             WHERE r.job_id = j.job_id
-                            ORDER BY r.first_epoch DESC LIMIT 1), 0) AS "reported!"
+                            ORDER BY r.first_epoch DESC LIMIT 1), j.first_epoch) AS "reported!"
            FROM trawl_store.jobs j
            WHERE j.job_id = ANY($1)"#,
         &jobs,
@@ -99,7 +99,7 @@ pub async fn progress(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<JobPr
                     .map(|member| number("members", *member))
                     .collect::<Result<_, _>>()?,
                 reported: number("epochs", row.reported)?,
-                epochs: number("epochs", row.epochs)?,
+                end_epoch: number("end_epoch", row.end_epoch)?,
             })
         })
         .collect()

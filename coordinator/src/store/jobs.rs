@@ -36,8 +36,10 @@ pub struct NewJob {
     pub job_id: JobId,
     /// Folds that it trains.
     pub members: u32,
-    /// Passes over the training rows, the same for each of its folds.
+    /// Passes over the training rows that each of its folds has in the end.
     pub epochs: u32,
+    /// Those of them that it trains.
+    pub range: (u32, u32),
     /// Which rows it trains on.
     pub split: JobSplit,
 }
@@ -55,8 +57,12 @@ pub struct JobRecord {
     pub split: JobSplit,
     /// Folds that it trains.
     pub members: u32,
-    /// Passes over the training rows, the same for each of its folds.
+    /// Passes over the training rows that each of its folds has in the end.
     pub epochs: u32,
+    /// The first of them that it trains.
+    pub first_epoch: u32,
+    /// The one before which it ends.
+    pub end_epoch: u32,
     /// Leases that count towards its retry limit.
     pub attempts: u32,
     /// Leases granted so far.
@@ -70,8 +76,17 @@ struct JobRow {
     split: String,
     members: i32,
     epochs: i32,
+    first_epoch: i32,
+    end_epoch: i32,
     attempts: i32,
     lease_epoch: i32,
+}
+
+impl JobRecord {
+    /// True if its folds are not at their end when it is.
+    pub fn pauses(&self) -> bool {
+        self.end_epoch < self.epochs
+    }
 }
 
 impl TryFrom<JobRow> for JobRecord {
@@ -90,6 +105,8 @@ impl TryFrom<JobRow> for JobRecord {
             },
             members: number("members", row.members)?,
             epochs: number("epochs", row.epochs)?,
+            first_epoch: number("first_epoch", row.first_epoch)?,
+            end_epoch: number("end_epoch", row.end_epoch)?,
             attempts: number("attempts", row.attempts)?,
             lease_epoch: number("lease_epoch", row.lease_epoch)?,
         })
@@ -107,6 +124,8 @@ pub struct MemberRecord {
     pub fold: u32,
     /// Parameters of the trial or refit.
     pub params: Params,
+    /// The job that trained it before.
+    pub checkpoint_job: Option<JobId>,
 }
 
 /// Queues planned jobs in this order.
@@ -119,18 +138,22 @@ pub async fn insert(
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.job_id.0).collect();
     let members: Vec<i32> = jobs.iter().map(|job| int(job.members)).collect();
     let epochs: Vec<i32> = jobs.iter().map(|job| int(job.epochs)).collect();
+    let first_epochs: Vec<i32> = jobs.iter().map(|job| int(job.range.0)).collect();
+    let end_epochs: Vec<i32> = jobs.iter().map(|job| int(job.range.1)).collect();
     let splits: Vec<String> = jobs.iter().map(|job| job.split.as_str().to_owned()).collect();
     sqlx::query!(
-        "INSERT INTO trawl_store.jobs (study_id, refit, job_id, members, epochs, split)
-         SELECT $1, $2, j.job_id, j.members, j.epochs, j.split
-         FROM unnest($3::uuid[], $4::integer[], $5::integer[], $6::text[])
-              WITH ORDINALITY AS j (job_id, members, epochs, split, place)
+        "INSERT INTO trawl_store.jobs (study_id, refit, job_id, members, epochs, first_epoch, end_epoch, split)
+         SELECT $1, $2, j.job_id, j.members, j.epochs, j.first_epoch, j.end_epoch, j.split
+         FROM unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::text[])
+              WITH ORDINALITY AS j (job_id, members, epochs, first_epoch, end_epoch, split, place)
          ORDER BY j.place",
         study_id.0,
         refit.map(int),
         &ids,
         &members,
         &epochs,
+        &first_epochs,
+        &end_epochs,
         &splits,
     )
     .execute(conn)
@@ -173,7 +196,8 @@ pub async fn claim(
          SET state = 'leased', attempts = j.attempts + 1, lease_epoch = j.lease_epoch + 1
          FROM taken
          WHERE j.job_id = taken.job_id
-         RETURNING j.job_id, j.study_id, j.refit, j.split, j.members, j.epochs, j.attempts, j.lease_epoch",
+         RETURNING j.job_id, j.study_id, j.refit, j.split, j.members, j.epochs, j.first_epoch, j.end_epoch, j.attempts,
+                   j.lease_epoch",
         i64::from(limit),
         worker_id.0,
         others_first.as_secs_f64(),
@@ -189,7 +213,7 @@ pub async fn claim(
 pub async fn members(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<MemberRecord>, StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let rows = sqlx::query!(
-        r#"SELECT f.fold_id, f.job_id, f.trial, f.refit, f.fold,
+        r#"SELECT f.fold_id, f.job_id AS "job_id!", f.trial, f.refit, f.fold, f.checkpoint_job,
                   COALESCE(t.params, r.params) AS "params!: Json<Params>"
            FROM trawl_store.folds f
            LEFT JOIN trawl_store.trials t ON t.study_id = f.study_id AND t.trial = f.trial
@@ -207,6 +231,7 @@ pub async fn members(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<Member
                 owner: owner(row.fold_id, row.trial, row.refit)?,
                 fold: count("folds", row.fold_id, "fold", row.fold)?,
                 params: row.params.0,
+                checkpoint_job: row.checkpoint_job.map(JobId),
             })
         })
         .collect()
@@ -216,7 +241,7 @@ pub async fn members(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<Member
 pub async fn lock(conn: &mut Connection, job_id: JobId) -> Result<JobRecord, StoreError> {
     sqlx::query_as!(
         JobRow,
-        "SELECT job_id, study_id, refit, split, members, epochs, attempts, lease_epoch
+        "SELECT job_id, study_id, refit, split, members, epochs, first_epoch, end_epoch, attempts, lease_epoch
          FROM trawl_store.jobs WHERE job_id = $1 FOR NO KEY UPDATE",
         job_id.0,
     )

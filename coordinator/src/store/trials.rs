@@ -26,6 +26,10 @@ pub struct TrialRecord {
     pub params: Params,
     /// Passes over the training rows.
     pub epochs: u32,
+    /// The generation that it belongs to.
+    pub generation: u32,
+    /// Where it is in a race.
+    pub rung: Option<TrialRung>,
     /// Time that workers spent on it.
     pub worker_seconds: f64,
     /// Most leases that one of its jobs took.
@@ -38,6 +42,15 @@ pub struct TrialRecord {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+/// Where a trial is in a race.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrialRung {
+    /// The rung that it is at, or that it ended at.
+    pub rung: u32,
+    /// Its value at the rung where it was last compared, and the number of trials that were.
+    pub compared: Option<(f64, u32)>,
+}
+
 struct TrialRow {
     study_id: Uuid,
     trial: i32,
@@ -46,6 +59,10 @@ struct TrialRow {
     value_std: Option<f64>,
     params: Json<Params>,
     epochs: i32,
+    generation: i32,
+    rung: Option<i32>,
+    rung_value: Option<f64>,
+    rung_trials: Option<i32>,
     worker_seconds: f64,
     attempts: i32,
     error: Option<String>,
@@ -58,7 +75,15 @@ impl TryFrom<TrialRow> for TrialRecord {
 
     fn try_from(row: TrialRow) -> Result<Self, StoreError> {
         let number = |column, value| count("trials", row.trial, column, value);
+        let trials = row
+            .rung_trials
+            .map(|trials| number("rung_trials", trials))
+            .transpose()?;
+        let compared = row.rung_value.zip(trials);
+        let rung = row.rung.map(|rung| number("rung", rung)).transpose()?;
         Ok(Self {
+            generation: number("generation", row.generation)?,
+            rung: rung.map(|rung| TrialRung { rung, compared }),
             study_id: StudyId(row.study_id),
             trial: number("trial", row.trial)?,
             state: word("trials", row.trial, "state", &row.state)?,
@@ -102,13 +127,17 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[Planned
     let trials: Vec<i32> = planned.iter().map(|trial| int(trial.trial)).collect();
     let params: Vec<Json<&Params>> = planned.iter().map(|trial| Json(&trial.params)).collect();
     let epochs: Vec<i32> = planned.iter().map(|trial| int(trial.epochs)).collect();
+    let generations: Vec<i32> = planned.iter().map(|trial| int(trial.generation)).collect();
+    let rungs: Vec<Option<i32>> = planned.iter().map(|trial| trial.rung.map(int)).collect();
     sqlx::query!(
-        "INSERT INTO trawl_store.trials (study_id, trial, params, epochs)
-         SELECT $1, * FROM unnest($2::integer[], $3::jsonb[], $4::integer[])",
+        "INSERT INTO trawl_store.trials (study_id, trial, params, epochs, generation, rung)
+         SELECT $1, * FROM unnest($2::integer[], $3::jsonb[], $4::integer[], $5::integer[], $6::integer[])",
         study_id.0,
         &trials,
         &params as &[Json<&Params>],
         &epochs,
+        &generations,
+        &rungs as &[Option<i32>],
     )
     .execute(conn)
     .await?;
@@ -124,8 +153,8 @@ pub async fn page(
 ) -> Result<Vec<TrialRecord>, StoreError> {
     sqlx::query_as!(
         TrialRow,
-        r#"SELECT study_id, trial, state, value, value_std, params AS "params: Json<Params>", epochs, worker_seconds, attempts,
-                  error, started_at, finished_at
+        r#"SELECT study_id, trial, state, value, value_std, params AS "params: Json<Params>", epochs, generation, rung,
+                  rung_value, rung_trials, worker_seconds, attempts, error, started_at, finished_at
            FROM trawl_store.trials
            WHERE study_id = $1 AND trial >= $2
            ORDER BY trial
@@ -147,7 +176,8 @@ pub async fn best(conn: &mut Connection, studies: &[StudyId], limit: u32) -> Res
     sqlx::query_as!(
         TrialRow,
         r#"SELECT best.study_id, best.trial, best.state, best.value, best.value_std, best.params AS "params: Json<Params>",
-                  best.epochs, best.worker_seconds, best.attempts, best.error, best.started_at, best.finished_at
+                  best.epochs, best.generation, best.rung, best.rung_value, best.rung_trials, best.worker_seconds,
+                  best.attempts, best.error, best.started_at, best.finished_at
            FROM unnest($1::uuid[]) AS s (study_id)
            CROSS JOIN LATERAL (SELECT t.*
                                FROM trawl_store.trials t
@@ -231,6 +261,122 @@ pub async fn lock_of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<u32
          ORDER BY t.study_id, t.trial
          FOR NO KEY UPDATE",
         job_id.0,
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(|trial| count("trials", trial, "trial", trial))
+    .collect()
+}
+
+/// A trial that is raced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Racer {
+    /// Number.
+    pub trial: u32,
+    /// State.
+    pub state: TrialState,
+    /// Passes over the training rows.
+    pub epochs: u32,
+    /// The rung that it is at, or that it ended at.
+    pub rung: u32,
+}
+
+/// The trials of a generation that are raced.
+pub async fn of_generation(
+    conn: &mut Connection,
+    study_id: StudyId,
+    generation: u32,
+) -> Result<Vec<Racer>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT trial, state, epochs, rung AS "rung!"
+           FROM trawl_store.trials
+           WHERE study_id = $1 AND generation = $2 AND rung IS NOT NULL
+           ORDER BY trial"#,
+        study_id.0,
+        int(generation),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let number = |column, value| count("trials", row.trial, column, value);
+            Ok(Racer {
+                trial: number("trial", row.trial)?,
+                state: word("trials", row.trial, "state", &row.state)?,
+                epochs: number("epochs", row.epochs)?,
+                rung: number("rung", row.rung)?,
+            })
+        })
+        .collect()
+}
+
+/// The generations of a study that have trials under way.
+pub async fn open_generations(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u32>, StoreError> {
+    let generations = sqlx::query_scalar!(
+        "SELECT DISTINCT generation FROM trawl_store.trials
+         WHERE study_id = $1 AND state IN ('queued', 'running')
+         ORDER BY generation",
+        study_id.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    generations
+        .into_iter()
+        .map(|generation| count("trials", study_id, "generation", generation))
+        .collect()
+}
+
+/// What a rung decides of a trial.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RungVerdict {
+    /// Number.
+    pub trial: u32,
+    /// Its value there.
+    pub value: f64,
+    /// Whether it goes on to the next rung; else it is pruned.
+    pub goes_on: bool,
+}
+
+/// Takes what a rung decides of trials under way, of so many that were compared there. The study is locked, and no job trains them.
+pub async fn take_verdicts(
+    conn: &mut Connection,
+    study_id: StudyId,
+    compared: u32,
+    verdicts: &[RungVerdict],
+) -> Result<(), StoreError> {
+    let trials: Vec<i32> = verdicts.iter().map(|verdict| int(verdict.trial)).collect();
+    let values: Vec<f64> = verdicts.iter().map(|verdict| verdict.value).collect();
+    let goes_on: Vec<bool> = verdicts.iter().map(|verdict| verdict.goes_on).collect();
+    let done = sqlx::query!(
+        "UPDATE trawl_store.trials t
+         SET rung_value = v.value, rung_trials = $5, rung = t.rung + v.goes_on::integer,
+             state = CASE WHEN v.goes_on THEN t.state ELSE 'pruned' END,
+             finished_at = CASE WHEN v.goes_on THEN t.finished_at ELSE clock_timestamp() END
+         FROM unnest($2::integer[], $3::double precision[], $4::boolean[]) AS v (trial, value, goes_on)
+         WHERE t.study_id = $1 AND t.trial = v.trial AND t.state IN ('queued', 'running')",
+        study_id.0,
+        &trials,
+        &values,
+        &goes_on,
+        int(compared),
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("trials", verdicts.len() as u64, done.rows_affected())
+}
+
+/// Locks the unfinished trials of a study, ascending, of which no fold is in a job that has not ended.
+pub async fn lock_between_jobs(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u32>, StoreError> {
+    sqlx::query_scalar!(
+        "SELECT t.trial
+         FROM trawl_store.trials t
+         WHERE t.study_id = $1 AND t.state IN ('queued', 'running')
+           AND NOT EXISTS (SELECT FROM trawl_store.folds f JOIN trawl_store.jobs j USING (job_id)
+                           WHERE f.study_id = t.study_id AND f.trial = t.trial AND j.state IN ('queued', 'leased'))
+         ORDER BY t.trial
+         FOR NO KEY UPDATE",
+        study_id.0,
     )
     .fetch_all(conn)
     .await?

@@ -123,6 +123,7 @@ fn checkpoint(job: &v1::LeasedJob) -> (v1::PutCheckpointRequest, v1::GetCheckpoi
     let get = v1::GetCheckpointRequest {
         lease: job.lease.clone(),
         number: 0,
+        job_id: String::new(),
     };
     (put, get)
 }

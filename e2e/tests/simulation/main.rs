@@ -29,10 +29,18 @@ const SEEDS: u64 = 20;
 const STUDIES: u64 = 4;
 /// Trials, epochs, batch sizes: some thirty jobs.
 const STUDY: (u32, u32, u32) = (36, 16, 48);
+/// The same where trials are raced, of which more share a job: so survivors of several jobs go on together.
+const RACED: (u32, u32, u32) = (48, 16, 4);
+/// Trials of a generation of those.
+const GENERATION: u32 = 8;
 
+/// In those with the numbers 2 and 3, trials are raced.
 fn study(number: u64) -> anyhow::Result<SimulatedStudy> {
-    let (trials, epochs, batch_sizes) = STUDY;
-    SimulatedStudy::new(number, trials, epochs, batch_sizes)
+    let ((trials, epochs, batch_sizes), raced) = match number {
+        0 | 1 => (STUDY, None),
+        _ => (RACED, Some(GENERATION)),
+    };
+    SimulatedStudy::new(number, trials, epochs, batch_sizes, raced)
 }
 
 /// What an undisturbed run leaves.
@@ -114,6 +122,19 @@ fn seeds_keep_the_promises() -> anyhow::Result<()> {
 }
 
 #[test]
+fn survivors_of_several_jobs_go_on_in_one() -> anyhow::Result<()> {
+    let ran = run(&study(2)?, 0, calm)?;
+    let count = |what: &str| ran.lines.iter().filter(|line| line.contains(what)).count();
+    let (goes_on, anew) = (count("job goes on from a checkpoint"), count("checkpoint left aside"));
+    assert!(goes_on > 8, "{goes_on} checkpoints were gone on from");
+    assert_eq!(anew, 0);
+    let trials = ran.results["trials"].iter();
+    let pruned = trials.filter(|row| row.contains(": pruned")).count();
+    assert!(pruned > 30, "{pruned} trials were pruned");
+    Ok(())
+}
+
+#[test]
 fn a_seed_replays_its_run() -> anyhow::Result<()> {
     let study = study(1)?;
     for seed in (1..40).step_by(4) {
@@ -134,7 +155,7 @@ fn a_seed_replays_its_run() -> anyhow::Result<()> {
 
 #[test]
 fn a_worker_that_is_cut_off_stops_in_time() -> anyhow::Result<()> {
-    let study = study(2)?;
+    let study = study(0)?;
     let reference = undisturbed(&study)?;
     for seed in 0..4 {
         let ran = run(&study, seed, |hosts, _| {

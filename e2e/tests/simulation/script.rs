@@ -9,9 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::sleep;
 use trawl_agent::connection::Connection;
 use trawl_agent::dataset::{self, DatasetError};
-use trawl_agent::{JobError, Listener, Trained, Training};
+use trawl_agent::{JobError, Listener, Starts, Trained, Training};
 use trawl_domain::id::JobId;
-use trawl_domain::job::Job;
+use trawl_domain::job::{Job, JobMember};
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
 use trawl_engine::analysis::{Artifact, LeftOut};
@@ -22,7 +22,7 @@ use crate::model::{Shared, share};
 /// Steps of an epoch.
 const STEPS: u64 = 3;
 /// Numbers that a checkpoint has of each member.
-const NUMBERS: usize = 4;
+const NUMBERS: usize = 5;
 
 /// What trains the jobs of one worker.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ struct Progress {
 
 #[derive(Clone, Copy, Debug)]
 struct Member {
+    /// Whose fold it is.
+    name: u64,
     /// The chain of hashes.
     chain: u64,
     last: f64,
@@ -114,16 +116,18 @@ impl Training for Script {
     async fn train(
         &self,
         job: Job,
-        checkpoint: Option<Vec<u8>>,
+        starts: Starts,
         listener: Listener,
         control: Control,
-    ) -> Result<ScriptTrained, JobError> {
+    ) -> Result<Option<ScriptTrained>, JobError> {
         self.fail_once(listener.lease().job_id)?;
-        let mut progress = match checkpoint {
-            Some(content) => Progress::from_bytes(&content)?,
-            None => Progress::new(&job),
+        let mut progress = match (starts.newest, &starts.before[..]) {
+            (Some(content), _) => Progress::from_bytes(&content)?,
+            (None, []) => Progress::new(&job),
+            // One that cannot be had leaves all members at the beginning, as with an engine.
+            (None, before) => Progress::repacked(&job, before).unwrap_or_else(|_| Progress::new(&job)),
         };
-        while progress.epoch < u64::from(job.architecture.epochs) {
+        while progress.epoch < u64::from(job.epochs.end) {
             while progress.step < STEPS {
                 self.step(&listener, &control, &progress).await?;
                 progress.take_step();
@@ -143,15 +147,23 @@ impl Training for Script {
                 break;
             }
         }
-        Ok(ScriptTrained::new(&progress))
+        if job.epochs.end < job.architecture.epochs {
+            let event = Event::Checkpoint {
+                epochs: progress.epoch as u32,
+                content: progress.to_bytes(),
+            };
+            listener.hear(event).await;
+            return Ok(None);
+        }
+        Ok(Some(ScriptTrained::new(&progress)))
     }
 }
 
 impl Progress {
     fn new(job: &Job) -> Self {
         let members = job.members.iter().map(|member| {
-            let (Owner::Trial(number) | Owner::Refit(number)) = member.owner;
-            let chain = mix(mix(job.seed.0) ^ (u64::from(number) << 32) ^ u64::from(member.fold));
+            let name = name(member);
+            let chain = mix(mix(job.seed.0) ^ name);
             // Some diverge, one in sixteen folds.
             let epochs = u64::from(job.architecture.epochs);
             let diverges_at = if chain.is_multiple_of(16) {
@@ -160,6 +172,7 @@ impl Progress {
                 u64::MAX
             };
             Member {
+                name,
                 chain,
                 last: f64::MAX,
                 best: f64::MAX,
@@ -171,6 +184,30 @@ impl Progress {
             step: 0,
             members: members.collect(),
         }
+    }
+
+    /// Of the job's members, from the ends of other jobs, which may have had further ones.
+    fn repacked(job: &Job, before: &[Vec<u8>]) -> Result<Self, EngineError> {
+        let broken = |what: &str| EngineError::BadCheckpoint(what.to_owned());
+        let before: Vec<Self> = before
+            .iter()
+            .map(|file| Self::from_bytes(file))
+            .collect::<Result<_, _>>()?;
+        let at_start = |progress: &Self| progress.epoch == u64::from(job.epochs.start) && progress.step == 0;
+        if !before.iter().all(at_start) {
+            return Err(broken("members are not at the job's first epoch"));
+        }
+        let find = |member: &JobMember| {
+            let mut all = before.iter().flat_map(|progress| &progress.members);
+            all.find(|found| found.name == name(member))
+                .copied()
+                .ok_or_else(|| broken("a member is not there"))
+        };
+        Ok(Self {
+            epoch: u64::from(job.epochs.start),
+            step: 0,
+            members: job.members.iter().map(find).collect::<Result<_, _>>()?,
+        })
     }
 
     fn take_step(&mut self) {
@@ -205,7 +242,7 @@ impl Progress {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let of_member = |m: &Member| [m.chain, m.last.to_bits(), m.best.to_bits(), m.diverges_at];
+        let of_member = |m: &Member| [m.name, m.chain, m.last.to_bits(), m.best.to_bits(), m.diverges_at];
         let numbers = [self.epoch, self.step]
             .into_iter()
             .chain(self.members.iter().flat_map(of_member));
@@ -221,10 +258,11 @@ impl Progress {
             return Err(broken());
         }
         let member = |m: &[u64; NUMBERS]| Member {
-            chain: m[0],
-            last: f64::from_bits(m[1]),
-            best: f64::from_bits(m[2]),
-            diverges_at: m[3],
+            name: m[0],
+            chain: m[1],
+            last: f64::from_bits(m[2]),
+            best: f64::from_bits(m[3]),
+            diverges_at: m[4],
         };
         Ok(Self {
             epoch: *epoch,
@@ -280,6 +318,12 @@ impl Trained for ScriptTrained {
     fn analyse(&self, _: &Control, _: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut> {
         Ok(())
     }
+}
+
+/// Whose fold a member is, as a number.
+fn name(member: &JobMember) -> u64 {
+    let (Owner::Trial(number) | Owner::Refit(number)) = member.owner;
+    (u64::from(number) << 32) ^ u64::from(member.fold)
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).

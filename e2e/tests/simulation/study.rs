@@ -22,12 +22,26 @@ pub(crate) struct SimulatedStudy {
 impl SimulatedStudy {
     /// A study of so many trials of two folds, without a refit. Trials of one batch size share jobs: the more sizes, the more
     /// jobs.
-    pub(crate) fn new(seed: u64, trials: u32, epochs: u32, batch_sizes: u32) -> anyhow::Result<Self> {
+    /// `raced` is the size of a generation, if trials are raced.
+    pub(crate) fn new(
+        seed: u64,
+        trials: u32,
+        epochs: u32,
+        batch_sizes: u32,
+        raced: Option<u32>,
+    ) -> anyhow::Result<Self> {
         let mut json = studies::with_whole_paths(studies::small("simulated", trials, epochs)?);
         json["seed"] = json!(seed);
         json["validation"] = json!({ "k_fold": 2 });
         json["space"]["activation"] = json!({ "choice": ["relu"] });
         json["space"]["batch_size"] = json!({ "int_uniform": { "low": 2, "high": 1 + batch_sizes } });
+        json["racing"] = match raced {
+            Some(generation) => {
+                json["sampler"] = json!({ "random": {}, "generation": generation });
+                json!({ "keep": 0.5 })
+            }
+            None => json!("none"),
+        };
         json.as_object_mut().context("a study is an object")?.remove("refit");
         let wire = studies::from_json(&json)?;
         let shape = DatasetShape {

@@ -2,6 +2,7 @@
 
 mod dataset;
 mod model;
+mod racing;
 mod settings;
 mod space;
 mod training;
@@ -18,7 +19,7 @@ use trawl_domain::metric::{At, Goal, Metric, Objective};
 use trawl_domain::sampler::Sampler;
 use trawl_domain::seed::Seed;
 use trawl_domain::space::{ParamValue, Params};
-use trawl_domain::study::{RefitSpec, Study};
+use trawl_domain::study::{RefitSpec, Setting, Study};
 use trawl_domain::violation::Violations;
 use trawl_domain::word::UnknownWord;
 
@@ -80,6 +81,24 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             format!("must be from 1 to {TRIALS_MAX}, and {} is not", study.max_trials),
         );
     }
+    let generations = racing::generations(study.sampler.as_ref(), v);
+    let raced = match (generations, validation, &training.epochs) {
+        (Some(generations), Some(validation), Some(epochs)) => {
+            let epochs = match epochs {
+                Setting::Fixed(epochs) => epochs.as_whole(),
+                Setting::Param(_) => None,
+            };
+            racing::check(
+                study.racing.as_ref(),
+                study.max_trials,
+                generations,
+                validation,
+                epochs,
+                v,
+            )
+        }
+        _ => None,
+    };
     if let (Some(validation), Some(epochs)) = (validation, &training.epochs) {
         training::epoch_reports(study.max_trials, validation, epochs, &settings, v);
     }
@@ -96,6 +115,8 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             objective: objective?,
             space,
             sampler: Sampler::Random,
+            generations: generations?,
+            racing: raced?,
             max_trials: study.max_trials,
             refit,
         })

@@ -82,8 +82,9 @@ fn job(format: Format, targets: [bool; 2]) -> Job {
             layers: vec![Layer::Linear { units: 1 }],
             loss: Loss::Mse,
             batch_size: 4,
-            epochs: 1,
+            epochs: 3,
         },
+        epochs: 1..2,
         split: Split::All,
         members: vec![trawl_domain::job::JobMember {
             owner: Owner::Refit(0),

@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tonic::{Response, Status};
 use tracing::{info, warn};
 use trawl_domain::dataset::FileHash;
+use trawl_domain::id::JobId;
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
 use trawl_engine::Control;
@@ -35,9 +36,19 @@ pub(super) struct Checkpoint {
     pub(super) content: Vec<u8>,
 }
 
-/// A checkpoint that an earlier attempt left.
+/// Where members of a job were: what training goes on from.
+#[derive(Debug, Default)]
+pub struct Starts {
+    /// The newest checkpoint of the job itself.
+    pub newest: Option<Vec<u8>>,
+    /// The checkpoints in which the jobs ended that trained its members before; empty if `newest` is there, or if one cannot be had.
+    pub before: Vec<Vec<u8>>,
+}
+
+/// A checkpoint that an earlier attempt, or an earlier job of a member, left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CheckpointListed {
+    job_id: JobId,
     number: u32,
     /// Epochs that were over.
     epochs: u32,
@@ -46,9 +57,10 @@ pub(super) struct CheckpointListed {
 }
 
 impl CheckpointListed {
-    /// `None` if it is named by no hash.
+    /// `None` if it is named by no job or no hash.
     pub(super) fn of(checkpoint: &v1::Checkpoint) -> Option<Self> {
         Some(Self {
+            job_id: checkpoint.job_id.parse().ok()?,
             number: checkpoint.number,
             epochs: checkpoint.epochs,
             bytes: checkpoint.bytes,
@@ -148,38 +160,65 @@ async fn put(
     }
 }
 
-/// The first of these checkpoints whose bytes are those that were written; `None` if there is none.
+/// What a job goes on from: the first of its own checkpoints whose bytes are those that were written; else those of its members' earlier
+/// jobs, if all of them can be had. It may be none: the job is trained from epoch 0 then.
 ///
 /// # Errors
 /// The job was told to stop meanwhile: it must not begin anew, and leave that as its newest checkpoint.
-pub(super) async fn newest_whole(
+pub(super) async fn starts(
     agent: &Agent,
     lease: LeaseClaim,
-    checkpoints: &[CheckpointListed],
-) -> Result<Option<Vec<u8>>, JobError> {
-    for checkpoint in checkpoints {
-        let (number, epochs) = (checkpoint.number, checkpoint.epochs);
-        match insist_on(agent, lease, checkpoint).await {
-            Ok(content) => {
-                info!(
-                    job.id = %lease.job_id,
-                    checkpoint.number = number,
-                    checkpoint.epochs = epochs,
-                    "job goes on from a checkpoint"
-                );
-                return Ok(Some(content));
-            }
-            Err(_) if agent.leases.end_of(lease).is_some() => return Err(JobError::Interrupted),
-            Err(error) => warn!(
+    own: &[CheckpointListed],
+    before: &[CheckpointListed],
+) -> Result<Starts, JobError> {
+    let mut starts = Starts::default();
+    for checkpoint in own {
+        starts.newest = whole(agent, lease, checkpoint).await?;
+        if starts.newest.is_some() {
+            return Ok(starts);
+        }
+    }
+    let bytes: u64 = before.iter().map(|checkpoint| checkpoint.bytes).sum();
+    if bytes > CHECKPOINT_BYTES_MAX {
+        warn!(job.id = %lease.job_id, checkpoint.bytes = bytes, "checkpoints are too large to be in memory together");
+        return Ok(starts);
+    }
+    for checkpoint in before {
+        match whole(agent, lease, checkpoint).await? {
+            Some(content) => starts.before.push(content),
+            None => return Ok(Starts::default()),
+        }
+    }
+    Ok(starts)
+}
+
+/// A checkpoint, if its bytes are those that were written.
+async fn whole(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointListed) -> Result<Option<Vec<u8>>, JobError> {
+    let (number, epochs) = (checkpoint.number, checkpoint.epochs);
+    match insist_on(agent, lease, checkpoint).await {
+        Ok(content) => {
+            info!(
                 job.id = %lease.job_id,
+                checkpoint.job = %checkpoint.job_id,
+                checkpoint.number = number,
+                checkpoint.epochs = epochs,
+                "job goes on from a checkpoint"
+            );
+            Ok(Some(content))
+        }
+        Err(_) if agent.leases.end_of(lease).is_some() => Err(JobError::Interrupted),
+        Err(error) => {
+            warn!(
+                job.id = %lease.job_id,
+                checkpoint.job = %checkpoint.job_id,
                 checkpoint.number = number,
                 checkpoint.epochs = epochs,
                 error = %error,
                 "checkpoint left aside"
-            ),
+            );
+            Ok(None)
         }
     }
-    Ok(None)
 }
 
 /// Fetches a checkpoint, and tries again while there is no answer: a coordinator that is away is no reason to repeat epochs.
@@ -217,6 +256,7 @@ async fn fetch(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointListed) 
     let failed = |status| FetchError::Status(Box::new(status));
     let request = v1::GetCheckpointRequest {
         lease: Some(lease.into()),
+        job_id: checkpoint.job_id.to_string(),
         number: checkpoint.number,
     };
     let answer = agent.connection.patient_client().get_checkpoint(request).await;

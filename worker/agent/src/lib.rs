@@ -26,6 +26,7 @@ mod thread;
 mod trainer;
 mod training;
 
+pub use checkpoints::Starts;
 pub use job_error::JobError;
 pub use trainer::Trainer;
 pub use training::{Listener, Trained, Training};

@@ -8,8 +8,7 @@ use tracing::{Instrument, Span, error, info, info_span, warn};
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::lease::LeaseClaim;
-use trawl_domain::metric::Metric;
-use trawl_engine::Control;
+use trawl_engine::{Control, TestMetrics};
 use trawl_proto::{lease_claim, v1};
 
 use super::artifacts::{put_weights, weights_of_best};
@@ -38,7 +37,7 @@ pub(super) fn span(lease: &Span, leased: &v1::LeasedJob) -> Span {
         job.id = lease_id.map(|lease| lease.job_id.as_str()),
         study.name = job.map(|job| job.study.as_str()),
         job.members = job.map(|job| job.members.len()),
-        job.epochs = job.map(|job| job.epochs),
+        job.epochs = job.map(|job| job.end_epoch.saturating_sub(job.first_epoch)),
     )
 }
 
@@ -55,7 +54,8 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
         job.id = %lease.job_id,
         study.name = wire.study,
         job.members = wire.members.len(),
-        job.epochs = wire.epochs,
+        job.first_epoch = wire.first_epoch,
+        job.end_epoch = wire.end_epoch,
         "job began"
     );
     let run = Run {
@@ -63,6 +63,7 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
         training,
         lease,
         checkpoints: leased.checkpoints.iter().filter_map(CheckpointListed::of).collect(),
+        before: leased.starts.iter().filter_map(CheckpointListed::of).collect(),
         control,
         times,
     };
@@ -105,6 +106,8 @@ struct Run<T> {
     lease: LeaseClaim,
     /// Where earlier attempts were, the newest first.
     checkpoints: Vec<CheckpointListed>,
+    /// Where jobs ended that trained its members before.
+    before: Vec<CheckpointListed>,
     control: Control,
     times: Times,
 }
@@ -114,27 +117,17 @@ impl<T: Training> Run<T> {
         let (agent, training, lease) = (&self.agent, &*self.training, self.lease);
         let job = Job::try_from(wire)?;
         let ready = prepare(agent, training, lease, &job).instrument(step!("fetch")).await?;
-        // All rows of a fit on all of them train: none validates.
-        let metrics = if job.split == Split::All { &[][..] } else { &job.metrics };
         let trained = self
-            .train_with_checkpoints(ready, metrics)
+            .train_with_checkpoints(ready, &job)
             .instrument(step!("train"))
             .await?;
         if !agent.reports.flush().instrument(step!("report")).await {
             return Err(JobError::Interrupted);
         }
-        let test = trained.test().filter(|test| test.loss.is_finite());
-        if let Some(ranking) = &job.ranking {
-            let weights = weights_of_best(ranking, &job.members, &trained)?;
-            put_weights(agent, lease, weights).await?;
-        }
-        if trained.leaves_artifacts() {
-            let limit = training.progress_limit();
-            put_refit_artifacts(agent, lease, limit, trained, self.control.clone()).await?;
-        } else {
-            // What its networks take on the device is for the next job.
-            drop(trained);
-        }
+        let test = match trained {
+            Some(trained) => self.leave_files(&job, trained).await?,
+            None => None,
+        };
         let request = v1::FinishJobRequest {
             lease: Some(lease.into()),
             test_loss: test.map(|test| test.loss),
@@ -147,10 +140,27 @@ impl<T: Training> Run<T> {
         finished.instrument(step!("finish")).await
     }
 
-    /// Trains from the newest checkpoint that is whole, or else from the beginning, and keeps checkpoints meanwhile.
-    async fn train_with_checkpoints(&self, ready: T::Ready, metrics: &[Metric]) -> Result<T::Trained, JobError> {
+    /// Sends what members leave that came to their end. What the test rows say, if there are any.
+    async fn leave_files(&self, job: &Job, trained: T::Trained) -> Result<Option<TestMetrics>, JobError> {
         let (agent, lease) = (&self.agent, self.lease);
-        let checkpoint = checkpoints::newest_whole(agent, lease, &self.checkpoints).await?;
+        let test = trained.test().filter(|test| test.loss.is_finite());
+        if let Some(ranking) = &job.ranking {
+            let weights = weights_of_best(ranking, &job.members, &trained)?;
+            put_weights(agent, lease, weights).await?;
+        }
+        if trained.leaves_artifacts() {
+            let limit = self.training.progress_limit();
+            put_refit_artifacts(agent, lease, limit, trained, self.control.clone()).await?;
+        }
+        // Else what its networks take on the device is free for the next job now.
+        Ok(test)
+    }
+
+    /// Trains from the newest checkpoints that are whole, or else from the beginning, and keeps checkpoints meanwhile. `None` if the job
+    /// came to its end before its members came to theirs: its last checkpoint is kept then, if it can be.
+    async fn train_with_checkpoints(&self, ready: T::Ready, job: &Job) -> Result<Option<T::Trained>, JobError> {
+        let (agent, lease) = (&self.agent, self.lease);
+        let starts = checkpoints::starts(agent, lease, &self.checkpoints, &self.before).await?;
         let (sender, told) = mpsc::channel(1);
         let keeper = tokio::spawn(checkpoints::keep(
             Arc::clone(agent),
@@ -159,11 +169,10 @@ impl<T: Training> Run<T> {
             self.control.clone(),
             told,
         ));
-        let listener = Listener::new(agent.reports.clone(), lease, metrics, sender);
-        let trained = self
-            .training
-            .train(ready, checkpoint, listener, self.control.clone())
-            .await;
+        // All rows of a fit on all of them train: none validates.
+        let metrics = if job.split == Split::All { &[][..] } else { &job.metrics };
+        let listener = Listener::new(agent.reports.clone(), lease, job.epochs.start, metrics, sender);
+        let trained = self.training.train(ready, starts, listener, self.control.clone()).await;
         if let Err(JobError::Hung(_)) = trained {
             // Its thread holds the sender for ever.
             keeper.abort();

@@ -13,6 +13,7 @@ use trawl_engine::{
     Control, Engine, EngineError, Event, FitJob, Fitted, Networks as _, Outcome, Table as _, TestMetrics, checkpoint,
 };
 
+use super::checkpoints::Starts;
 use super::connection::Connection;
 use super::dataset::{DatasetError, Datasets, PARTS_BYTES_MAX};
 use super::file_cache::FileCache;
@@ -78,7 +79,7 @@ impl<E: Engine> Training for Trainer<E> {
             architecture: job.architecture.clone(),
             split: job.split,
             members: job.members.clone(),
-            epochs: 0..job.architecture.epochs,
+            end_epoch: job.epochs.end,
             metrics: job.metrics.clone(),
             data,
             test,
@@ -90,10 +91,10 @@ impl<E: Engine> Training for Trainer<E> {
     async fn train(
         &self,
         ready: Ready<E::Table>,
-        checkpoint: Option<Vec<u8>>,
+        starts: Starts,
         listener: Listener,
         control: Control,
-    ) -> Result<TrainedJob<E>, JobError> {
+    ) -> Result<Option<TrainedJob<E>>, JobError> {
         let Ready { engine, job, subject } = ready;
         if engine != E::NAME {
             let reason = format!("it is for the engine {engine}, and this worker has {}", E::NAME);
@@ -112,20 +113,25 @@ impl<E: Engine> Training for Trainer<E> {
         let (engine, shown) = (Arc::clone(&self.engine), progress.clone());
         let training = move || {
             let emit = &mut |event: Event<'_>| shown.wait(|| listener.hear_blocking(event));
-            let from = checkpoint.as_deref().map_or_else(|| Ok(Vec::new()), checkpoint::read);
-            match from.and_then(|from| engine.fit(&job, &from, emit, &control)) {
-                // It is whole, but that of another version or for another sort of device: so is the one before.
-                Err(error @ EngineError::BadCheckpoint(_)) => {
-                    warn!(job.id = %listener.lease().job_id, error = %error, "job begins anew");
-                    engine.fit(&job, &[], emit, &control)
+            for files in [starts.newest.as_slice(), &starts.before]
+                .into_iter()
+                .filter(|files| !files.is_empty())
+            {
+                let from: Result<Vec<_>, _> = files.iter().map(|file| checkpoint::read(file)).collect();
+                match from.and_then(|from| engine.fit(&job, &from.concat(), emit, &control)) {
+                    // They are whole, but of another version or for another sort of device.
+                    Err(error @ EngineError::BadCheckpoint(_)) => {
+                        warn!(job.id = %listener.lease().job_id, error = %error, "job begins anew");
+                    }
+                    ended => return ended,
                 }
-                ended => ended,
             }
+            engine.fit(&job, &[], emit, &control)
         };
         match on_thread(self.progress_limit, progress, training).await?? {
-            Outcome::Finished(fitted) => Ok(TrainedJob { fitted, subject }),
-            // A job whose epochs are all of the architecture does not pause.
-            Outcome::Paused | Outcome::Interrupted => Err(JobError::Interrupted),
+            Outcome::Finished(fitted) => Ok(Some(TrainedJob { fitted, subject })),
+            Outcome::Paused => Ok(None),
+            Outcome::Interrupted => Err(JobError::Interrupted),
         }
     }
 }

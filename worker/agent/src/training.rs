@@ -12,7 +12,7 @@ use trawl_domain::metric::{FoldMetrics, Metric};
 use trawl_engine::analysis::{Artifact, LeftOut};
 use trawl_engine::{Control, EngineError, Event, MemberLosses, TestMetrics};
 
-use super::checkpoints::Checkpoint;
+use super::checkpoints::{Checkpoint, Starts};
 use super::connection::Connection;
 use super::dataset::DatasetError;
 use super::job_error::JobError;
@@ -38,17 +38,18 @@ pub trait Training: Debug + Send + Sync + 'static {
         job: &Job,
     ) -> impl Future<Output = Result<Self::Ready, DatasetError>> + Send;
 
-    /// Trains a job from this checkpoint on, or else from its beginning, until it ends or is told to.
+    /// Trains a job from where its members were, or else from epoch 0, until it ends or is told to. `None` if its members are to go on in
+    /// other jobs: the last that it told was a checkpoint.
     ///
     /// # Errors
     /// It was interrupted, or it failed.
     fn train(
         &self,
         ready: Self::Ready,
-        checkpoint: Option<Vec<u8>>,
+        starts: Starts,
         listener: Listener,
         control: Control,
-    ) -> impl Future<Output = Result<Self::Trained, JobError>> + Send;
+    ) -> impl Future<Output = Result<Option<Self::Trained>, JobError>> + Send;
 }
 
 /// A job that was trained.
@@ -81,6 +82,8 @@ pub trait Trained: Send + 'static {
 pub struct Listener {
     reports: Reports,
     lease: LeaseClaim,
+    /// Epochs before it are reported, and are trained again where no checkpoint could be had.
+    first_epoch: u32,
     metrics: Arc<[Metric]>,
     checkpoints: mpsc::Sender<Checkpoint>,
 }
@@ -89,12 +92,14 @@ impl Listener {
     pub(super) fn new(
         reports: Reports,
         lease: LeaseClaim,
+        first_epoch: u32,
         metrics: &[Metric],
         checkpoints: mpsc::Sender<Checkpoint>,
     ) -> Self {
         Self {
             reports,
             lease,
+            first_epoch,
             metrics: metrics.into(),
             checkpoints,
         }
@@ -110,6 +115,7 @@ impl Listener {
         match event {
             // Nobody takes it once the lease is gone.
             Event::Checkpoint { epochs, content } => drop(self.checkpoints.send(Checkpoint { epochs, content }).await),
+            Event::Epoch { epoch, .. } if epoch < self.first_epoch => {}
             Event::Epoch {
                 epoch,
                 losses,
@@ -124,6 +130,7 @@ impl Listener {
             Event::Checkpoint { epochs, content } => {
                 drop(self.checkpoints.blocking_send(Checkpoint { epochs, content }));
             }
+            Event::Epoch { epoch, .. } if epoch < self.first_epoch => {}
             Event::Epoch {
                 epoch,
                 losses,

@@ -226,7 +226,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<JobMember>, device: Device) ->
         },
         split: Split::Validation(Validation::KFold(5)),
         members,
-        epochs: 0..epochs,
+        end_epoch: epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         data: Torch::new(device).load(&samples)?,
         test: None,

@@ -108,8 +108,7 @@ pub(super) fn restore(training: &mut Training<'_>, from: &[MemberCheckpoint<'_>]
         }
     }
     let epoch = members[0].state.epoch;
-    let epochs = &training.job.epochs;
-    if members.iter().any(|member| member.state.epoch != epoch) || epoch < epochs.start || epoch > epochs.end {
+    if members.iter().any(|member| member.state.epoch != epoch) || epoch > training.job.end_epoch {
         return bad("its members are not at one epoch of the job".to_owned());
     }
     training.progress.epoch = epoch;

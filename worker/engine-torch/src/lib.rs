@@ -80,8 +80,6 @@ impl Engine for Torch {
             let mut training = Training::new(job, self.device)?;
             if !from.is_empty() {
                 checkpoint::restore(&mut training, from)?;
-            } else if job.epochs.start > 0 {
-                return Err(EngineError::BadCheckpoint("there is none".to_owned()));
             }
             training.run(emit, control)
         })

@@ -53,7 +53,7 @@ impl<'a> Training<'a> {
         if job.members.is_empty() {
             return Err(EngineError::BadJob("it has no members".to_owned()));
         }
-        if job.epochs.is_empty() || job.epochs.end > job.architecture.epochs {
+        if !(1..=job.architecture.epochs).contains(&job.end_epoch) {
             return Err(EngineError::BadJob("it has no epochs, or too many".to_owned()));
         }
         let dropouts = job.architecture.dropout_layers();

@@ -21,7 +21,7 @@ impl Training<'_> {
         emit: &mut dyn FnMut(Event<'_>),
         control: &Control,
     ) -> Result<Outcome<DeviceNetworks>, EngineError> {
-        while self.progress.epoch < self.job.epochs.end && self.lives() {
+        while self.progress.epoch < self.job.end_epoch && self.lives() {
             if self.epoch(emit, control)?.is_break() {
                 return Ok(Outcome::Interrupted);
             }

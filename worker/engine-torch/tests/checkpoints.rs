@@ -142,7 +142,7 @@ fn what_is_no_checkpoint_of_the_job_is_refused_before_anything_is_told() {
     assert_eq!(refused(&other, &from), "it has nothing of member 0");
     let mut longer = together(members());
     longer.architecture.epochs = 4;
-    longer.epochs = 0..4;
+    longer.end_epoch = 4;
     assert_eq!(refused(&longer, &from), "it has nothing of member 0");
     let torn = |content: &[u8]| match read(content) {
         Err(EngineError::BadCheckpoint(reason)) => reason,
@@ -209,5 +209,5 @@ fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothin
     assert_eq!(others.len(), len);
     assert_eq!(named(&|job| job.members.truncate(1)), name);
     assert_eq!(named(&|job| job.members.swap(1, 3)), name);
-    assert_eq!(named(&|job| job.epochs = 0..1), name);
+    assert_eq!(named(&|job| job.end_epoch = 1), name);
 }

@@ -125,7 +125,7 @@ fn job(samples: &Samples, layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob
         },
         split: Split::Validation(Validation::KFold(3)),
         members,
-        epochs: 0..3,
+        end_epoch: 3,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         data: Torch::new(device()).load(samples).expect("samples on the device"),
         test: None,
@@ -321,7 +321,7 @@ fn weights_reproduce_test_loss_and_accuracy() {
         let mut job = job(&samples, layers.clone(), (0..6).map(member).collect());
         job.split = Split::All;
         job.architecture.epochs = 8;
-        job.epochs = 0..8;
+        job.end_epoch = 8;
         job.test = Some(Torch::new(device()).load(&samples).expect("samples on the device"));
         let ran = run(&job);
         for (n, test) in ran.trained.test.iter().enumerate() {
@@ -360,7 +360,7 @@ fn dropout_on_images_drops_what_its_stream_says() {
     job.split = Split::All;
     job.architecture.batch_size = ROWS;
     job.architecture.epochs = 1;
-    job.epochs = 0..1;
+    job.end_epoch = 1;
     // A convolution-free network of images: one member of a padded stack.
     assert!(Torch::new(device()).trains_together(&job.architecture));
     let ran = run(&job);

@@ -71,7 +71,7 @@ fn table_job(activation: Activation, device: Device) -> FitJob<DeviceTable> {
 fn short_cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
     let mut job = reference::cnn_job(network, device);
     job.architecture.epochs = CNN_EPOCHS;
-    job.epochs = 0..CNN_EPOCHS;
+    job.end_epoch = CNN_EPOCHS;
     job
 }
 
@@ -147,7 +147,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
                 dropout: Vec::new(),
             },
         }],
-        epochs: 0..1,
+        end_epoch: 1,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         data: Torch::new(device).load(&samples).expect("samples on the device"),
         test: None,

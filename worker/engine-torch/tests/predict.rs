@@ -44,7 +44,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
                 dropout: dropout.clone(),
             },
         }],
-        epochs: 0..architecture.epochs,
+        end_epoch: architecture.epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         data: Torch::new(Device::Cpu).load(samples).expect("samples on the device"),
         test: None,

@@ -74,7 +74,7 @@ fn job(layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob<DeviceTable> {
         },
         split: FIVE_FOLDS,
         members,
-        epochs: 0..4,
+        end_epoch: 4,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         data: table(0.0),
         test: None,
@@ -171,7 +171,7 @@ fn a_member_that_diverges_leaves_alone() {
 fn an_control_stops_before_the_next_epoch() {
     let mut job = job(layers(&[10], Activation::Relu), vec![member(0, 1)]);
     job.architecture.epochs = 1000;
-    job.epochs = 0..1000;
+    job.end_epoch = 1000;
     let control = Control::new();
     let mut epochs = Vec::new();
     let mut emit = |event: Event<'_>| {

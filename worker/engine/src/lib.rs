@@ -56,7 +56,7 @@ pub trait Engine: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// Memory ran short, the job does not fit together, or the engine failed; [`EngineError::BadCheckpoint`] before anything was
-    /// trained or told, if a member has no checkpoint in `from` or the members are not at one position. A loss that is not finite is
+    /// trained or told, if a member has no checkpoint in `from`, or the members are not at one position up to the job's end. A loss that is not finite is
     /// no error.
     fn fit(
         &self,
@@ -154,9 +154,8 @@ pub struct FitJob<T> {
     pub split: Split,
     /// The folds: at least one, all with as many training rows.
     pub members: Vec<JobMember>,
-    /// The epochs that are trained, of those that the architecture has: the members come from checkpoints unless that begins with 0,
-    /// and training pauses before its end.
-    pub epochs: Range<u32>,
+    /// The epoch before which training pauses, or the architecture's epochs: it finishes then.
+    pub end_epoch: u32,
     /// What is measured on the validation rows, of what there can be with their targets.
     pub metrics: Vec<Metric>,
     /// The rows that train and validate.
@@ -202,7 +201,7 @@ pub enum Event<'a> {
 pub enum Outcome<N> {
     /// All members came to their end.
     Finished(Fitted<N>),
-    /// All members came to the end of the job's epochs and not of the architecture's; its last event was a checkpoint.
+    /// All members came to the job's end, which is not that of the architecture's epochs; the last event was a checkpoint.
     Paused,
     /// It was told to stop.
     Interrupted,

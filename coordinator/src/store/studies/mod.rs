@@ -196,12 +196,16 @@ pub async fn page(
     .collect()
 }
 
-/// A running study whose trials are not all planned and that has no queued job; the longest waiting first.
+/// A running study with folds that wait for a job, or with trials that are not planned, and without a queued job; the longest waiting
+/// first.
 pub async fn next_to_plan(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
     let study = sqlx::query_scalar!(
         "SELECT study_id
          FROM trawl_store.studies s
-         WHERE state = 'running' AND deleted_at IS NULL AND next_trial < max_trials
+         WHERE state = 'running' AND deleted_at IS NULL
+           AND (next_trial < max_trials
+                OR EXISTS (SELECT FROM trawl_store.folds f
+                           WHERE f.study_id = s.study_id AND f.state = 'queued' AND f.job_id IS NULL))
            AND NOT EXISTS (
                SELECT FROM trawl_store.jobs j
                WHERE j.study_id = s.study_id AND j.state = 'queued')
@@ -211,6 +215,25 @@ pub async fn next_to_plan(conn: &mut Connection) -> Result<Option<StudyId>, Stor
     .fetch_optional(conn)
     .await?;
     Ok(study.map(StudyId))
+}
+
+/// Cancelled studies that have trials or folds under way, and no job that has not ended.
+pub async fn cancelled_between_jobs(conn: &mut Connection) -> Result<Vec<StudyId>, StoreError> {
+    let studies = sqlx::query_scalar!(
+        "SELECT study_id
+         FROM trawl_store.studies s
+         WHERE state = 'cancelled'
+           AND (EXISTS (SELECT FROM trawl_store.trials t WHERE t.study_id = s.study_id AND t.state = 'running')
+                OR EXISTS (SELECT FROM trawl_store.folds f
+                           WHERE f.study_id = s.study_id
+                             AND (f.state = 'paused' OR (f.state = 'queued' AND f.job_id IS NULL))))
+           AND NOT EXISTS (SELECT FROM trawl_store.jobs j
+                           WHERE j.study_id = s.study_id AND j.state IN ('queued', 'leased'))
+         ORDER BY study_id"
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(studies.into_iter().map(StudyId).collect())
 }
 
 /// Notes that all trials before `next_trial` are planned. The study is locked.
@@ -317,6 +340,8 @@ pub async fn move_state(
 pub struct EndedTrials {
     /// Those that completed.
     pub completed: u32,
+    /// Those that were pruned.
+    pub pruned: u32,
     /// Those that failed.
     pub failed: u32,
     /// Those that were cancelled.
@@ -328,12 +353,13 @@ pub async fn count_ended(conn: &mut Connection, study_id: StudyId, ended: EndedT
     let done = sqlx::query!(
         "UPDATE trawl_store.studies
          SET trials_completed = trials_completed + $2, trials_failed = trials_failed + $3,
-             trials_cancelled = trials_cancelled + $4
+             trials_cancelled = trials_cancelled + $4, trials_pruned = trials_pruned + $5
          WHERE study_id = $1",
         study_id.0,
         int(ended.completed),
         int(ended.failed),
         int(ended.cancelled),
+        int(ended.pruned),
     )
     .execute(conn)
     .await?;

@@ -1,5 +1,6 @@
 //! How jobs of the model end, or go back to the queue; and with them folds, trials and the study.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use trawl_coordinator::app::release_job::Cause;
@@ -22,8 +23,20 @@ impl Model {
             return Ok(self.ended_as(claim, "finished"));
         };
         let members = self.jobs[place].members.clone();
-        let measured: Vec<(TrialFold, Fold)> = members.iter().map(|member| (*member, self.measured(*member))).collect();
-        let lacking = measured.iter().filter(|(_, fold)| !fold.state.is_final()).count();
+        let job = &self.jobs[place];
+        let ended_as = if job.epochs.end < job.whole_epochs {
+            TrialState::Paused
+        } else {
+            TrialState::Completed
+        };
+        let measured = members
+            .iter()
+            .map(|member| (*member, self.measured(*member, job.epochs.end, ended_as)));
+        let measured: Vec<(TrialFold, Fold)> = measured.collect();
+        let lacking = measured
+            .iter()
+            .filter(|(_, fold)| fold.state == TrialState::Running)
+            .count();
         if lacking > 0 {
             return Err(invalid(
                 "lease",
@@ -43,8 +56,10 @@ impl Model {
         self.end_lease(now, place, "finished", None);
         let job = &mut self.jobs[place];
         job.state = JobState::Completed;
-        job.checkpoints.clear();
-        self.finish_trials(&members);
+        if ended_as == TrialState::Completed {
+            job.checkpoints.clear();
+        }
+        self.finish_trials(&members, false);
         Ok(true)
     }
 
@@ -110,7 +125,8 @@ impl Model {
         if !is_exhausted {
             job.state = JobState::Queued;
             let kept = job.checkpoints.iter().map(|checkpoint| checkpoint.epochs).max();
-            self.requeue_folds(&members, kept.unwrap_or(0));
+            let kept = kept.unwrap_or(0).max(job.epochs.start);
+            self.requeue_folds(&members, kept);
             return;
         }
         job.state = JobState::Failed;
@@ -121,7 +137,7 @@ impl Model {
                 fold.error = failure.as_ref().map(|(_, error)| error.clone());
             }
         }
-        self.finish_trials(&members);
+        self.finish_trials(&members, true);
     }
 
     /// Folds of a job wait again, with nothing of the epochs after its checkpoints.
@@ -168,8 +184,8 @@ impl Model {
             .is_some_and(|ended| ended.outcome == outcome)
     }
 
-    /// A fold with what its reports say; completed if they are all there.
-    fn measured(&self, member: TrialFold) -> Fold {
+    /// A fold with what its reports say; in this state if all up to an epoch are there.
+    fn measured(&self, member: TrialFold, end_epoch: u32, state: TrialState) -> Fold {
         let mut fold = self.folds[&member].clone();
         let reports: Vec<_> = self
             .reports
@@ -186,32 +202,38 @@ impl Model {
         fold.best_epoch = best.map(|(epoch, _)| epoch);
         fold.metrics.last = last.metrics;
         fold.metrics.best = best.map(|(_, loss)| (Metric::ValLoss, loss)).into_iter().collect();
-        if fold.state == TrialState::Running && fold.epochs == self.trials[member.trial as usize].epochs {
-            fold.state = TrialState::Completed;
+        if fold.state == TrialState::Running && fold.epochs == end_epoch {
+            fold.state = state;
         }
         fold
     }
 
-    /// Ends those trials of a job whose folds all ended, and the study once all of its trials did.
-    fn finish_trials(&mut self, members: &[TrialFold]) {
+    /// Ends those trials of a job whose folds all ended, races those that came to a rung with it, and ends the study once all of its
+    /// trials did. If the job was given up, and trials are raced, the study pauses before that.
+    fn finish_trials(&mut self, members: &[TrialFold], gave_up: bool) {
+        let mut generations = BTreeSet::new();
         for member in members {
             let number = member.trial;
-            let first = TrialFold { trial: number, fold: 0 };
-            let last = TrialFold {
-                trial: number,
-                fold: u32::MAX,
-            };
-            let folds: Vec<&Fold> = self.folds.range(first..=last).map(|(_, fold)| fold).collect();
+            let folds = self.of_trial(number);
             let trial = &mut self.trials[number as usize];
-            if trial.state.is_final() || !folds.iter().all(|fold| fold.state.is_final()) {
+            if trial.state.is_final() {
                 continue;
             }
-            if let Some(failed) = folds.iter().find(|fold| fold.state == TrialState::Failed) {
-                trial.state = TrialState::Failed;
-                trial.error.clone_from(&failed.error);
+            generations.insert(trial.generation);
+            let ended = |fold: &Fold| fold.state.is_final() || fold.state == TrialState::Paused;
+            if let Some(failed) = folds.values().find(|fold| fold.state == TrialState::Failed) {
+                if folds.values().all(ended) {
+                    trial.state = TrialState::Failed;
+                    trial.error.clone_from(&failed.error);
+                    self.end_paused(number);
+                }
                 continue;
             }
-            let metrics: Vec<FoldMetrics> = folds.iter().map(|fold| fold.metrics).collect();
+            let is_whole = folds.len() == self.study.validation.folds() as usize;
+            if !is_whole || !folds.values().all(|fold| fold.state == TrialState::Completed) {
+                continue;
+            }
+            let metrics: Vec<FoldMetrics> = folds.values().map(|fold| fold.metrics).collect();
             trial.value = self.study.objective.of_trial(&metrics);
             trial.state = if trial.value.is_some() {
                 TrialState::Completed
@@ -219,6 +241,15 @@ impl Model {
                 TrialState::Failed
             };
         }
+        if gave_up && self.study.racing.is_some() && self.state == StudyState::Running {
+            self.state = StudyState::Paused;
+        }
+        self.race(&generations);
+        self.finish_study();
+    }
+
+    /// Ends the study if all of its trials ended.
+    pub(super) fn finish_study(&mut self) {
         let best: Vec<u32> = self.best_trials().into_iter().take(TRIALS_KEPT as usize).collect();
         let trials = &self.trials;
         self.artifacts

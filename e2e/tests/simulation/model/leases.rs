@@ -11,7 +11,7 @@ use trawl_coordinator::app::report_order::{JobReport, Written};
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
 use trawl_domain::artifact::{ArtifactKind, Ranking, TRIALS_KEPT};
 use trawl_domain::fold::Split;
-use trawl_domain::id::{LeaseToken, WorkerId};
+use trawl_domain::id::{JobId, LeaseToken, WorkerId};
 use trawl_domain::job::{self, JobMember, TrialFold};
 use trawl_domain::lease::{LeaseClaim, LeaseLost};
 use trawl_domain::metric::Metrics;
@@ -46,10 +46,17 @@ impl Model {
             })
         };
         let free = |job: &super::Job| job.state == JobState::Queued && !(others && just_failed(job));
-        let taken: Vec<usize> = (0..self.jobs.len())
-            .filter(|place| free(&self.jobs[*place]))
-            .take(slots as usize)
-            .collect();
+        let take = |model: &Self| -> Vec<usize> {
+            let queue = 0..model.jobs.len();
+            queue
+                .filter(|place| free(&model.jobs[*place]))
+                .take(slots as usize)
+                .collect()
+        };
+        let mut taken = take(self);
+        while taken.is_empty() && self.pack_waiting()? {
+            taken = take(self);
+        }
         taken
             .into_iter()
             .map(|place| self.grant(now, worker_id, place))
@@ -59,6 +66,7 @@ impl Model {
     fn grant(&mut self, now: Duration, worker_id: WorkerId, place: usize) -> Result<LeasedJob, AppError> {
         let token = LeaseToken(self.new_id());
         let trained = self.job(place)?;
+        let starts = self.starts(place);
         let job = &mut self.jobs[place];
         job.state = JobState::Leased;
         job.attempts += 1;
@@ -92,7 +100,27 @@ impl Model {
             },
             job: trained,
             checkpoints: job.checkpoints.iter().rev().cloned().collect(),
+            starts,
         })
+    }
+
+    /// The jobs that trained members of a job before.
+    fn jobs_before(&self, place: usize) -> Vec<&super::Job> {
+        let members = &self.jobs[place].members;
+        let before: Vec<_> = members
+            .iter()
+            .filter_map(|member| self.folds[member].checkpoint_job)
+            .collect();
+        self.jobs.iter().filter(|job| before.contains(&job.job_id)).collect()
+    }
+
+    /// Where those jobs ended.
+    fn starts(&self, place: usize) -> Vec<CheckpointRecord> {
+        let first_epoch = self.jobs[place].epochs.start;
+        let kept = self.jobs_before(place).into_iter().flat_map(|job| &job.checkpoints);
+        kept.filter(|checkpoint| checkpoint.epochs == first_epoch)
+            .cloned()
+            .collect()
     }
 
     /// What a job trains.
@@ -118,6 +146,7 @@ impl Model {
             test: None,
             engine: self.study.training.engine.engine(),
             architecture: architecture.ok_or_else(|| AppError::Internal("a job without members".to_owned()))?,
+            epochs: self.jobs[place].epochs.clone(),
             split: Split::Validation(self.study.validation),
             members,
             inputs: Vec::new(),
@@ -186,7 +215,7 @@ impl Model {
         if new.members.iter().any(|of| of.member as usize >= members.len()) {
             return Written::Refused("members");
         }
-        if new.first_epoch + new.epochs() > self.trials[members[0].trial as usize].epochs {
+        if new.first_epoch + new.epochs() > self.jobs[place].epochs.end {
             return Written::Refused("first_epoch");
         }
         let running = (0..).zip(&members);
@@ -255,7 +284,7 @@ impl Model {
             .iter()
             .filter(|member| self.folds[member].state == TrialState::Running);
         let reported = running.map(|member| self.reported(*member)).min();
-        let epochs_max = reported.unwrap_or(job.architecture.epochs);
+        let epochs_max = reported.unwrap_or(job.epochs.end);
         if head.epochs > epochs_max {
             return Err(invalid(
                 "epochs",
@@ -304,15 +333,21 @@ impl Model {
         Ok(true)
     }
 
-    /// The checkpoint of this number, of a job whose lease is live.
+    /// The checkpoint of this number, of a job whose lease is live, or of one that trained a member of it before.
     pub(crate) fn find_checkpoint(
         &self,
         now: Duration,
         claim: LeaseClaim,
+        job_id: JobId,
         number: u32,
     ) -> Result<CheckpointRecord, AppError> {
         let place = self.live(now, claim).ok_or(LeaseLost)?;
-        let mut checkpoints = self.jobs[place].checkpoints.iter();
+        let mut jobs = self.jobs_before(place);
+        jobs.push(&self.jobs[place]);
+        let mut checkpoints = jobs
+            .into_iter()
+            .filter(|job| job.job_id == job_id)
+            .flat_map(|job| &job.checkpoints);
         let found = checkpoints.find(|checkpoint| checkpoint.number == number);
         found.cloned().ok_or_else(|| not_found(number))
     }

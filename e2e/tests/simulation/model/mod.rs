@@ -7,10 +7,12 @@
 
 mod finish;
 mod leases;
+mod race;
 mod rows;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -22,7 +24,7 @@ use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::dataset::{FileHash, Part};
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
-use trawl_domain::job::{TrialFold, plan_window};
+use trawl_domain::job::{PlannedJob, TrialFold, plan_window};
 use trawl_domain::metric::{FoldMetrics, Metrics, TrialValue};
 use trawl_domain::space::Params;
 use trawl_domain::state::{StudyState, TrialState};
@@ -84,6 +86,10 @@ struct Job {
     job_id: JobId,
     /// In the order of a report's values.
     members: Vec<TrialFold>,
+    /// Those that it trains.
+    epochs: Range<u32>,
+    /// Those that its members have in the end.
+    whole_epochs: u32,
     state: JobState,
     attempts: u32,
     lease_epoch: u32,
@@ -119,6 +125,10 @@ struct Ended {
 struct Trial {
     params: Params,
     epochs: u32,
+    generation: u32,
+    rung: Option<u32>,
+    /// Its value where it was last compared, and with how many.
+    compared: Option<(f64, u32)>,
     state: TrialState,
     attempts: u32,
     value: Option<TrialValue>,
@@ -127,6 +137,11 @@ struct Trial {
 
 #[derive(Clone, Debug)]
 struct Fold {
+    /// The job that trains it, or that trained it last.
+    job: Option<JobId>,
+    /// The job that trained it before.
+    checkpoint_job: Option<JobId>,
+    end_epoch: u32,
     state: TrialState,
     epochs: u32,
     train_loss: Option<f64>,
@@ -165,16 +180,22 @@ impl Model {
         let jobs: Vec<Job> = window
             .jobs
             .into_iter()
-            .map(|planned| Job::new(JobId(id(&mut ids)), planned.folds))
+            .map(|planned| Job::new(JobId(id(&mut ids)), planned))
             .collect();
         let folds = jobs
             .iter()
-            .flat_map(|job| &job.members)
-            .map(|fold| (*fold, Fold::new()))
+            .flat_map(|job| {
+                job.members
+                    .iter()
+                    .map(|fold| (*fold, Fold::new(Some(job.job_id), job.epochs.end)))
+            })
             .collect();
         let trials = window.trials.into_iter().map(|trial| Trial {
             params: trial.params,
             epochs: trial.epochs,
+            generation: trial.generation,
+            rung: trial.rung,
+            compared: None,
             state: TrialState::Queued,
             attempts: 0,
             value: None,
@@ -205,6 +226,13 @@ impl Model {
         };
         if self.state == from {
             self.state = to;
+            if !pause {
+                // What ended meanwhile may have been the last at a rung.
+                let generations = self.trials.iter().filter(|trial| !trial.state.is_final());
+                let generations: BTreeSet<u32> = generations.map(|trial| trial.generation).collect();
+                self.race(&generations);
+                self.finish_study();
+            }
         }
     }
 
@@ -243,10 +271,12 @@ impl Model {
 }
 
 impl Job {
-    fn new(job_id: JobId, members: Vec<TrialFold>) -> Self {
+    fn new(job_id: JobId, planned: PlannedJob) -> Self {
         Self {
             job_id,
-            members,
+            members: planned.folds,
+            epochs: planned.epochs,
+            whole_epochs: planned.whole_epochs,
             state: JobState::Queued,
             attempts: 0,
             lease_epoch: 0,
@@ -259,8 +289,11 @@ impl Job {
 }
 
 impl Fold {
-    fn new() -> Self {
+    fn new(job: Option<JobId>, end_epoch: u32) -> Self {
         Self {
+            job,
+            checkpoint_job: None,
+            end_epoch,
             state: TrialState::Queued,
             epochs: 0,
             train_loss: None,

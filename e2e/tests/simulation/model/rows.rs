@@ -64,15 +64,20 @@ impl Model {
                 .filter(|trial| trial.state.as_str() == outcome)
                 .count()
         };
-        let (completed, failed) = (ended("completed"), ended("failed"));
+        let (completed, pruned, failed) = (ended("completed"), ended("pruned"), ended("failed"));
         let study = format!(
-            "{} completed={completed} failed={failed} reports={}",
+            "{} completed={completed} pruned={pruned} failed={failed} reports={}",
             self.state, self.epochs_reported
         );
         let trial = |(number, trial): (u32, &Trial)| {
             let (value, error) = (trial.value, &trial.error);
             let (mean, std) = (value.map(|v| v.mean), value.and_then(|v| v.std));
-            format!("{number}: {} {mean:?} {std:?} {error:?}", trial.state)
+            let (rung, compared) = (trial.rung, trial.compared);
+            let (at, with) = (compared.map(|c| c.0), compared.map(|c| c.1));
+            format!(
+                "{number}: {} {mean:?} {std:?} {error:?} {rung:?} {at:?} {with:?}",
+                trial.state
+            )
         };
         let fold = |(key, fold): (&TrialFold, &Fold)| {
             format!(

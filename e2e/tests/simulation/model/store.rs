@@ -241,7 +241,10 @@ impl WorkerStore for ModelStore {
             witness.finished(now, claim);
             Ok(())
         })
-        .await
+        .await?;
+        // Folds may go on.
+        self.signal_jobs();
+        Ok(())
     }
 
     async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<()> {
@@ -285,8 +288,8 @@ impl WorkerStore for ModelStore {
         .await
     }
 
-    async fn find_checkpoint(&self, claim: LeaseClaim, number: u32) -> Answer<CheckpointRecord> {
-        self.step(|model, _, now| model.find_checkpoint(now, claim, number))
+    async fn find_checkpoint(&self, claim: LeaseClaim, job_id: JobId, number: u32) -> Answer<CheckpointRecord> {
+        self.step(|model, _, now| model.find_checkpoint(now, claim, job_id, number))
             .await
     }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use proptest::collection::vec;
+use proptest::prelude::any;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use trawl_coordinator::app::Settings;
 use trawl_coordinator::app::dataset_dir::DatasetDir;
@@ -30,6 +31,8 @@ const CASES: u64 = 300;
 const STEPS_MAX: usize = 80;
 /// Trials, epochs, batch sizes: two or three jobs of several members.
 const STUDY: (u32, u32, u32) = (6, 2, 3);
+/// Trials of a generation, where they are raced.
+const GENERATION: u32 = 3;
 
 thread_local! {
     /// The time on the model's side.
@@ -106,7 +109,8 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let (trials, epochs, batch_sizes) = STUDY;
-    let study = SimulatedStudy::new(3, trials, epochs, batch_sizes)?;
+    let study = |raced| SimulatedStudy::new(3, trials, epochs, batch_sizes, raced);
+    let (whole, raced) = (study(None)?, study(Some(GENERATION))?);
     let mut real = Some(runtime.block_on(RealStore::start(settings()))?);
     let config = Config {
         cases: u32::try_from(crate::number("TRAWL_PARITY_CASES", CASES)?)?,
@@ -120,20 +124,24 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
     let mut answers: Rows = Rows::new();
     let real = Mutex::new(&mut real);
     let (steps_seen, rows_seen) = (Cell::new(0), std::cell::RefCell::new(Vec::new()));
-    let ran = runner.run(&vec(operation(), 1..STEPS_MAX), |operations| {
-        let mut slot = real.lock().map_err(|error| TestCaseError::fail(error.to_string()))?;
-        let store = slot
-            .take()
-            .ok_or_else(|| TestCaseError::fail("the store was not given back"))?;
-        let (store, compared) = runtime.block_on(sequence(&study, store, &operations));
-        **slot = Some(store);
-        steps_seen.set(steps_seen.get() + operations.len());
-        match compared {
-            Ok(rows) => rows_seen.borrow_mut().push(rows),
-            Err(error) => return Err(TestCaseError::fail(format!("{error:#}"))),
-        }
-        Ok(())
-    });
+    let ran = runner.run(
+        &(any::<bool>(), vec(operation(), 1..STEPS_MAX)),
+        |(is_raced, operations)| {
+            let mut slot = real.lock().map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let store = slot
+                .take()
+                .ok_or_else(|| TestCaseError::fail("the store was not given back"))?;
+            let (store, compared) =
+                runtime.block_on(sequence(if is_raced { &raced } else { &whole }, store, &operations));
+            **slot = Some(store);
+            steps_seen.set(steps_seen.get() + operations.len());
+            match compared {
+                Ok(rows) => rows_seen.borrow_mut().push(rows),
+                Err(error) => return Err(TestCaseError::fail(format!("{error:#}"))),
+            }
+            Ok(())
+        },
+    );
     steps += steps_seen.get();
     if let Err(TestError::Fail(reason, operations)) = ran {
         anyhow::bail!("{reason}\nafter {operations:#?}");
@@ -160,6 +168,8 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
         ("job_attempts", "expired"),
         ("job_attempts", "drained"),
         ("folds", "diverged"),
+        ("folds", "paused"),
+        ("trials", "pruned"),
     ] {
         anyhow::ensure!(reached(table, what) > 0, "no sequence left {table} {what}");
     }

@@ -1,5 +1,6 @@
 //! The steps that sequences are made of, and how a store takes one.
 
+use std::collections::BTreeSet;
 use std::ops::{Deref, Range};
 use std::time::Duration;
 
@@ -112,7 +113,8 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
 #[derive(Debug)]
 pub(crate) struct Side<S> {
     pub(crate) store: S,
-    leases: Vec<(LeaseClaim, u32)>,
+    /// With the members and the epochs of their jobs.
+    leases: Vec<(LeaseClaim, u32, Range<u32>)>,
     noted: Vec<(Noted, String)>,
     /// Files so far.
     files: u64,
@@ -134,17 +136,17 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
         }
     }
 
-    /// The lease that came so many leases ago, with the members of its job; one that nobody has where there is none.
-    fn lease(&self, ago: usize) -> (LeaseClaim, u32) {
+    /// The lease that came so many leases ago, with the members and epochs of its job; one that nobody has where there is none.
+    fn lease(&self, ago: usize) -> (LeaseClaim, u32, Range<u32>) {
         let nobodys = LeaseClaim {
             job_id: self
                 .leases
                 .first()
-                .map_or(JobId(Uuid::nil()), |(claim, _)| claim.job_id),
+                .map_or(JobId(Uuid::nil()), |(claim, ..)| claim.job_id),
             token: LeaseToken(Uuid::nil()),
         };
         let place = self.leases.len().checked_sub(1 + ago);
-        place.map_or((nobodys, 1), |place| self.leases[place])
+        place.map_or((nobodys, 1, 0..EPOCHS), |place| self.leases[place].clone())
     }
 
     /// Takes a step; its answer as text, without ids that each store draws for itself.
@@ -181,20 +183,20 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
                 diverged,
                 more,
             } => {
-                let (claim, members) = self.lease(*lease);
+                let (claim, members, _) = self.lease(*lease);
                 let report = job_report(claim, members, epochs.clone(), *diverged, *more);
                 format!("{:?}", self.store.write_reports(&[report]).await?)
             }
             Op::ReportAll(lease) => {
-                let (claim, members) = self.lease(*lease);
-                let reports = all_epochs(claim, members);
+                let reports = all_epochs(self.lease(*lease));
                 format!("{:?}", self.store.write_reports(&reports).await?)
             }
             Op::Train(lease) => {
-                let (claim, members) = self.lease(*lease);
-                let reports = all_epochs(claim, members);
+                let reports = all_epochs(self.lease(*lease));
                 let written = self.store.write_reports(&reports).await?;
-                self.store.finish_job(claim, TestMetrics::default()).await?;
+                self.store
+                    .finish_job(self.lease(*lease).0, TestMetrics::default())
+                    .await?;
                 format!("{written:?}")
             }
             Op::Finish { lease, has_test } => {
@@ -243,7 +245,8 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
                 String::new()
             }
             Op::FindCheckpoint { lease, number } => {
-                let found = self.store.find_checkpoint(self.lease(*lease).0, *number).await?;
+                let claim = self.lease(*lease).0;
+                let found = self.store.find_checkpoint(claim, claim.job_id, *number).await?;
                 format!("{:?}", (found.number, found.epochs, found.bytes, found.sha256))
             }
             Op::Advance(_) | Op::Pause(_) => String::new(),
@@ -284,14 +287,23 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
                     .checkpoints
                     .iter()
                     .map(|c| (c.number, c.epochs, c.bytes, c.sha256));
-                let text = format!("{:?} {:?}", leased.job, checkpoints.collect::<Vec<_>>());
-                (text, leased.lease, leased.job.members.len() as u32)
+                let starts = leased.starts.iter().map(|c| (c.number, c.epochs, c.bytes, c.sha256));
+                let text = format!(
+                    "{:?} {:?} {:?}",
+                    leased.job,
+                    checkpoints.collect::<Vec<_>>(),
+                    // Their order is nobody's promise.
+                    starts.collect::<BTreeSet<_>>()
+                );
+                (text, leased.lease, leased.job.members.len() as u32, leased.job.epochs)
             })
             .collect();
         // The order within an answer is nobody's promise.
         told.sort_by(|a, b| a.0.cmp(&b.0));
-        self.leases
-            .extend(told.iter().map(|(_, claim, members)| (*claim, *members)));
+        self.leases.extend(
+            told.iter()
+                .map(|(_, claim, members, epochs)| (*claim, *members, epochs.clone())),
+        );
         Ok(told.into_iter().map(|(text, ..)| text).collect::<Vec<_>>().join("\n"))
     }
 
@@ -311,10 +323,11 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
 }
 
 /// Every epoch of a job whose members never diverge, in two reports.
-fn all_epochs(claim: LeaseClaim, members: u32) -> Vec<JobReport> {
+fn all_epochs((claim, members, epochs): (LeaseClaim, u32, Range<u32>)) -> Vec<JobReport> {
+    let first = epochs.start..epochs.start + 1;
     vec![
-        job_report(claim, members, 0..1, None, 0),
-        job_report(claim, members, 0..EPOCHS, None, 0),
+        job_report(claim, members, first, None, 0),
+        job_report(claim, members, epochs, None, 0),
     ]
 }
 

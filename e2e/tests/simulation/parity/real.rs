@@ -118,7 +118,8 @@ impl RealStore {
 
     async fn study(&self) -> anyhow::Result<Vec<String>> {
         self.lines(
-            "SELECT format('%s completed=%s failed=%s reports=%s', state, trials_completed, trials_failed, epochs_reported)
+            "SELECT format('%s completed=%s pruned=%s failed=%s reports=%s', state, trials_completed, trials_pruned, trials_failed,
+                           epochs_reported)
              FROM trawl_store.studies",
         )
         .await
@@ -172,12 +173,24 @@ impl RealStore {
     }
 
     async fn trials(&self) -> anyhow::Result<Vec<String>> {
-        type Row = (i32, String, Option<f64>, Option<f64>, Option<String>);
-        let rows: Vec<Row> =
-            sqlx::query_as("SELECT trial, state, value, value_std, error FROM trawl_store.trials ORDER BY trial")
-                .fetch_all(&self.pool)
-                .await?;
-        let line = |(trial, state, value, std, error): Row| format!("{trial}: {state} {value:?} {std:?} {error:?}");
+        type Row = (
+            i32,
+            String,
+            Option<f64>,
+            Option<f64>,
+            Option<String>,
+            Option<i32>,
+            Option<f64>,
+            Option<i32>,
+        );
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT trial, state, value, value_std, error, rung, rung_value, rung_trials FROM trawl_store.trials ORDER BY trial",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let line = |(trial, state, value, std, error, rung, at, with): Row| {
+            format!("{trial}: {state} {value:?} {std:?} {error:?} {rung:?} {at:?} {with:?}")
+        };
         Ok(rows.into_iter().map(line).collect())
     }
 

@@ -79,7 +79,7 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<JobMembe
         },
         split: Split::Validation(Validation::KFold(2)),
         members,
-        epochs: 0..EPOCHS,
+        end_epoch: EPOCHS,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         data: Torch::new(device()).load(&samples).expect("samples on the device"),
         test: None,

@@ -109,7 +109,7 @@ fn table_job(
         },
         split: Split::Validation(Validation::KFold(5)),
         members,
-        epochs: 0..epochs,
+        end_epoch: epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         data: Torch::new(device)
             .load(&Samples {
@@ -232,7 +232,7 @@ pub(crate) fn cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
         },
         split: Split::Validation(Validation::KFold(5)),
         members: cnn_members(),
-        epochs: 0..CNN_EPOCHS,
+        end_epoch: CNN_EPOCHS,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         data: Torch::new(device)
             .load(&Samples {

@@ -1,0 +1,260 @@
+//! Racing: trials of a generation are trained rung by rung, on more folds and for more epochs each time, and the worse of them are
+//! dropped in between.
+//!
+//! What is decided is a function of the study and of what the generation's own trials measured at the rung: the same folds, the same
+//! rows, the same epochs. So neither the workers nor the order in which they came matter, and no part of a trial is ever compared with
+//! a whole one. Folds come before epochs, because one fold for all epochs ranks configurations better than all folds for a few.
+
+use crate::fold::Validation;
+
+/// Consecutive trials that are proposed together, and raced against each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generations {
+    /// Trials of a generation; the study's last one may have fewer.
+    pub trials: u32,
+    /// Generations before the last one that may still train when one is proposed.
+    pub lag: u32,
+}
+
+impl Default for Generations {
+    fn default() -> Self {
+        Self { trials: 16, lag: 1 }
+    }
+}
+
+impl Generations {
+    /// Trials of a generation at most.
+    pub const TRIALS_MAX: u32 = 512;
+    /// Lag at most.
+    pub const LAG_MAX: u32 = 8;
+
+    /// The generation of a trial.
+    pub fn of(self, trial: u32) -> u32 {
+        trial / self.trials
+    }
+
+    /// Trials of each of the generations that `trials` trials make.
+    pub fn sizes(self, trials: u32) -> impl Iterator<Item = u32> {
+        let all = (0..trials).step_by(self.trials as usize);
+        all.map(move |first| self.trials.min(trials - first))
+    }
+}
+
+/// How much of a trial is trained before it is compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rung {
+    /// Folds, from 1 to those of the validation.
+    pub folds: u32,
+    /// Share of the epochs, above 0 and at most 1.
+    pub share: f64,
+}
+
+/// How trials are raced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Racing {
+    /// Ascending in folds and share; the last one is a whole trial.
+    ladder: Vec<Rung>,
+    /// Share of the trials that go on from each rung but the last, above 0 and below 1.
+    keep: f64,
+}
+
+/// A trial that came to a rung.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AtRung {
+    /// Number.
+    pub trial: u32,
+    /// Its value there as ascending order has it from best to worst; `None` if it diverged or failed.
+    pub rank_key: Option<f64>,
+}
+
+impl Racing {
+    /// Share of the trials that go on where the study does not say.
+    pub const KEEP: f64 = 0.5;
+
+    /// The ladder: one fold for a ninth, for a third and for all of the epochs; then all folds.
+    pub fn usual(validation: Validation) -> Vec<Rung> {
+        let shares = [1.0 / 9.0, 1.0 / 3.0, 1.0].into_iter();
+        let mut ladder: Vec<Rung> = shares.map(|share| Rung { folds: 1, share }).collect();
+        if validation.folds() > 1 {
+            ladder.push(Self::whole(validation));
+        }
+        ladder
+    }
+
+    /// A whole trial.
+    fn whole(validation: Validation) -> Rung {
+        Rung {
+            folds: validation.folds(),
+            share: 1.0,
+        }
+    }
+
+    /// Racing on an ascending ladder, which ends with whole trials whether it says so or not. Where all trials have `epochs`, a rung on
+    /// which nothing more is trained than on the one before is none. `None` if only one is left: nothing is raced then.
+    pub fn new(mut ladder: Vec<Rung>, keep: f64, validation: Validation, epochs: Option<u32>) -> Option<Self> {
+        let whole = Self::whole(validation);
+        if ladder.last() != Some(&whole) {
+            ladder.push(whole);
+        }
+        if let Some(epochs) = epochs {
+            ladder.dedup_by_key(|rung| (rung.folds, rung.epochs(epochs)));
+        }
+        (ladder.len() > 1).then_some(Self { ladder, keep })
+    }
+
+    /// The rung with whole trials.
+    pub fn last_rung(&self) -> u32 {
+        self.ladder.len() as u32 - 1
+    }
+
+    /// The rungs, from the lowest.
+    pub fn ladder(&self) -> &[Rung] {
+        &self.ladder
+    }
+
+    /// The folds of a trial that are trained on a rung, and up to which epoch each, of a trial with so many epochs. Generations begin with
+    /// different folds, so that no fold alone decides which configurations are good.
+    pub fn folds(&self, generation: u32, rung: u32, validation: Validation, epochs: u32) -> (Vec<u32>, u32) {
+        let Rung { folds, .. } = self.ladder[rung as usize];
+        let all = validation.folds();
+        let mut trained: Vec<u32> = (0..folds).map(|fold| (generation + fold) % all).collect();
+        trained.sort_unstable();
+        (trained, self.ladder[rung as usize].epochs(epochs))
+    }
+
+    /// How many of so many trials go on from a rung: at least one.
+    pub fn kept(&self, trials: u32) -> u32 {
+        ((f64::from(trials) * self.keep).ceil() as u32).clamp(1, trials.max(1))
+    }
+
+    /// Which trials go on, ascending, of all that came to a rung: the best, and of equal ones those with the lower number. None of
+    /// those that diverged or failed does.
+    pub fn promote(&self, came: &[AtRung]) -> Vec<u32> {
+        let mut ranked: Vec<(f64, u32)> = came.iter().filter_map(|at| Some((at.rank_key?, at.trial))).collect();
+        ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        ranked.truncate(self.kept(came.len() as u32) as usize);
+        let mut promoted: Vec<u32> = ranked.into_iter().map(|(_, trial)| trial).collect();
+        promoted.sort_unstable();
+        promoted
+    }
+
+    /// Epoch reports of a generation of so many trials with so many epochs each, if none diverges: the most that there can be.
+    pub fn epoch_reports(&self, trials: u32, epochs: u32) -> u64 {
+        let mut trials = trials;
+        let mut reports = 0;
+        let mut before = (0, 0);
+        for rung in &self.ladder {
+            let end = rung.epochs(epochs);
+            let (folds, done) = before;
+            let further = u64::from(folds) * u64::from(end - done);
+            let new = u64::from(rung.folds - folds) * u64::from(end);
+            reports += u64::from(trials) * (further + new);
+            before = (rung.folds, end);
+            trials = self.kept(trials);
+        }
+        reports
+    }
+}
+
+impl Rung {
+    /// Epochs that it has of so many: the share, rounded, and at least one.
+    fn epochs(self, of: u32) -> u32 {
+        ((f64::from(of) * self.share).round() as u32).clamp(1, of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    use super::{AtRung, Generations, Racing, Rung};
+    use crate::fold::Validation;
+
+    fn usual(validation: Validation, epochs: u32) -> Option<Racing> {
+        Racing::new(Racing::usual(validation), Racing::KEEP, validation, Some(epochs))
+    }
+
+    fn rungs(racing: &Racing, validation: Validation, epochs: u32) -> Vec<(Vec<u32>, u32)> {
+        (0..=racing.last_rung())
+            .map(|rung| racing.folds(7, rung, validation, epochs))
+            .collect()
+    }
+
+    #[test]
+    fn the_usual_ladder_cuts_folds_before_epochs() {
+        let k_fold = Validation::KFold(5);
+        let racing = usual(k_fold, 81).expect("four rungs");
+        assert_eq!(
+            rungs(&racing, k_fold, 81),
+            [(vec![2], 9), (vec![2], 27), (vec![2], 81), (vec![0, 1, 2, 3, 4], 81)]
+        );
+        // 16 on 9 epochs, 8 on 18 more, 4 on 54 more, and 2 on the four other folds.
+        assert_eq!(racing.epoch_reports(16, 81), 16 * 9 + 8 * 18 + 4 * 54 + 2 * 4 * 81);
+    }
+
+    #[test]
+    fn without_folds_the_ladder_has_epochs_alone() {
+        let holdout = Validation::Holdout(0.2);
+        let racing = usual(holdout, 9).expect("three rungs");
+        assert_eq!(rungs(&racing, holdout, 9), [(vec![0], 1), (vec![0], 3), (vec![0], 9)]);
+    }
+
+    #[test]
+    fn rungs_that_train_nothing_more_are_none() {
+        let holdout = Validation::Holdout(0.2);
+        assert_eq!(usual(holdout, 1), None);
+        let racing = usual(holdout, 2).expect("two rungs");
+        assert_eq!(rungs(&racing, holdout, 2), [(vec![0], 1), (vec![0], 2)]);
+        let k_fold = Validation::KFold(2);
+        let racing = usual(k_fold, 1).expect("two rungs");
+        assert_eq!(rungs(&racing, k_fold, 1), [(vec![1], 1), (vec![0, 1], 1)]);
+    }
+
+    #[test]
+    fn a_ladder_ends_with_whole_trials() {
+        let validation = Validation::KFold(3);
+        let short = vec![Rung { folds: 2, share: 0.5 }];
+        let racing = Racing::new(short, 0.25, validation, None).expect("two rungs");
+        assert_eq!(racing.ladder().last(), Some(&Rung { folds: 3, share: 1.0 }));
+        assert_eq!(racing.folds(1, 0, validation, 10), (vec![1, 2], 5));
+    }
+
+    #[test]
+    fn the_best_go_on_and_of_equal_ones_the_first() {
+        let racing = usual(Validation::KFold(5), 81).expect("four rungs");
+        let at = |trial, rank_key| AtRung { trial, rank_key };
+        let came = [
+            at(16, Some(0.5)),
+            at(17, None),
+            at(18, Some(0.25)),
+            at(19, Some(0.5)),
+            at(20, Some(-1.0)),
+        ];
+        assert_eq!(racing.promote(&came), [16, 18, 20]);
+        // Those that diverged count among those that came, and do not go on.
+        assert_eq!(
+            racing.promote(&[at(0, None), at(1, None), at(2, Some(1.0)), at(3, None)]),
+            [2]
+        );
+        assert_eq!(racing.promote(&[at(0, None)]), [0_u32; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_generation_narrows_to_one_at_least(trials in 1_u32..600, epochs in 1_u32..400, keep in 0.01..0.99) {
+            let validation = Validation::KFold(5);
+            let racing = Racing::new(Racing::usual(validation), keep, validation, Some(epochs));
+            let racing = racing.expect("folds alone make two rungs");
+            prop_assert!((1..=trials).contains(&racing.kept(trials)));
+            let whole = u64::from(trials) * 5 * u64::from(epochs);
+            prop_assert!(racing.epoch_reports(trials, epochs) <= whole);
+        }
+
+        #[test]
+        fn generations_are_all_trials(trials in 1_u32..5_000, size in 1_u32..512) {
+            let generations = Generations { trials: size, lag: 1 };
+            prop_assert_eq!(generations.sizes(trials).sum::<u32>(), trials);
+            prop_assert_eq!(generations.sizes(trials).count() as u32, generations.of(trials - 1) + 1);
+        }
+    }
+}
