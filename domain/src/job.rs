@@ -14,6 +14,7 @@ use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK
 use crate::metric::Metric;
 use crate::network::Architecture;
 use crate::optimizer::Hyperparameters;
+use crate::search::propose;
 use crate::seed::{Owner, Seed};
 use crate::space::Params;
 use crate::study::Study;
@@ -120,8 +121,17 @@ pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Vi
     }
     let mut trials = Vec::new();
     let mut alike: BTreeMap<(Architecture, u32), Vec<TrialFold>> = BTreeMap::new();
-    for trial in first_trial..end {
-        let params = study.sampler.sample(study.seed, &study.space, trial);
+    // Random search learns nothing: it has neither generations nor a history.
+    let proposed = propose(
+        &study.sampler,
+        study.seed,
+        &study.space,
+        0,
+        first_trial,
+        end - first_trial,
+        &[],
+    );
+    for (trial, params) in (first_trial..end).zip(proposed) {
         let architecture = study.config(&params)?.architecture;
         trials.push(PlannedTrial {
             trial,

@@ -20,7 +20,7 @@ pub mod near;
 pub mod network;
 pub mod optimizer;
 pub mod rule;
-pub mod sampler;
+pub mod search;
 pub mod secret;
 pub mod seed;
 pub mod space;

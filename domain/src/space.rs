@@ -162,6 +162,19 @@ impl Distribution {
         }
     }
 
+    /// The number of a value, as in [`Distribution::nth`]; `None` if it is none of them, and for a continuous range.
+    pub fn index(&self, value: &ParamValue) -> Option<u64> {
+        let index = match (self, value) {
+            (Self::Choice(values), _) => values.iter().position(|known| known == value)? as u64,
+            (Self::IntUniform { low, step, .. }, ParamValue::Int(value)) if (value - low) % step == 0 => {
+                u64::try_from((value - low) / step).ok()?
+            }
+            (Self::IntLogUniform { low, .. }, ParamValue::Int(value)) => u64::try_from(value - low).ok()?,
+            _ => return None,
+        };
+        (index < self.cardinality()?).then_some(index)
+    }
+
     /// Values among which are the extremes: all of a choice, both ends of a range. What holds for these and for all between
     /// them holds for every value that is drawn.
     pub fn extremes(&self) -> Vec<ParamValue> {
@@ -189,6 +202,19 @@ fn cell(unit: f64, count: u64) -> u64 {
     ((unit * count as f64) as u64).min(count - 1)
 }
 
+/// The configuration of a finite space with this number, from 0: those that differ in the last parameter alone follow each other.
+/// `None` if there is none.
+pub fn nth(space: &Space, index: u64) -> Option<Params> {
+    let mut left = index;
+    let mut params = Params::new();
+    for (name, distribution) in space.iter().rev() {
+        let count = distribution.cardinality()?;
+        params.insert(name.clone(), distribution.nth(left % count)?);
+        left /= count;
+    }
+    (left == 0).then_some(params)
+}
+
 /// How many configurations a space has; `None` if one of its ranges is continuous, or if they are more than 64 bits count.
 pub fn cardinality(space: &Space) -> Option<u64> {
     space.values().try_fold(1_u64, |product, distribution| {
@@ -201,7 +227,7 @@ pub type Space = BTreeMap<String, Distribution>;
 
 #[cfg(test)]
 mod tests {
-    use super::{Distribution, ParamValue, Space, cardinality};
+    use super::{Distribution, ParamValue, Params, Space, cardinality, nth};
     use crate::seed::{Purpose, Seed};
 
     /// The first draws of a distribution for trial 3 under seed 7.
@@ -249,6 +275,11 @@ mod tests {
             let count = distribution.cardinality().expect("a finite distribution");
             let all: Vec<ParamValue> = (0..count).filter_map(|index| distribution.nth(index)).collect();
             assert_eq!(found, all, "{distribution:?}");
+            let numbers: Vec<u64> = all.iter().filter_map(|value| distribution.index(value)).collect();
+            assert_eq!(numbers, (0..count).collect::<Vec<_>>(), "{distribution:?}");
+            for elsewhere in [ParamValue::Int(-1), ParamValue::Int(10), ParamValue::Float(2.5)] {
+                assert_eq!(distribution.index(&elsewhere), None, "{distribution:?} {elsewhere}");
+            }
         }
     }
 
@@ -285,6 +316,22 @@ mod tests {
         assert_eq!(cardinality(&space), Some(3));
         space.insert("b".to_owned(), Distribution::IntLogUniform { low, high });
         assert_eq!(cardinality(&space), Some(18));
+        let all: Vec<Params> = (0..18).filter_map(|index| nth(&space, index)).collect();
+        assert_eq!(
+            all[1],
+            Params::from([
+                ("a".to_owned(), ParamValue::Int(1)),
+                ("b".to_owned(), ParamValue::Int(2))
+            ])
+        );
+        assert_eq!(
+            all[17],
+            Params::from([
+                ("a".to_owned(), ParamValue::Int(5)),
+                ("b".to_owned(), ParamValue::Int(6))
+            ])
+        );
+        assert_eq!(nth(&space, 18), None);
         space.insert("c".to_owned(), Distribution::Uniform { low: 0.0, high: 1.0 });
         assert_eq!(cardinality(&space), None);
         let wide = Distribution::IntLogUniform { low, high: 1 << 53 };

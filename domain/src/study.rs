@@ -12,7 +12,7 @@ use crate::metric::{Metric, Objective};
 use crate::network::{Architecture, TrialConfig};
 use crate::optimizer::{Hyperparameters, Optimizer};
 use crate::rule::{Rule, Takes};
-use crate::sampler::Sampler;
+use crate::search::Sampler;
 use crate::seed::Seed;
 use crate::space::{Distribution, ParamValue, Params, Space};
 use crate::violation::Violation;

@@ -15,7 +15,7 @@ use trawl_domain::id::StudyId;
 use trawl_domain::limits::{EPOCHS_MAX, FOLDS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::metric::{At, Goal, Metric, Objective};
-use trawl_domain::sampler::Sampler;
+use trawl_domain::search::Sampler;
 use trawl_domain::seed::Seed;
 use trawl_domain::space::{ParamValue, Params};
 use trawl_domain::study::{RefitSpec, Study};

@@ -1,28 +1,17 @@
-//! How configurations are chosen. A sampler is a function of the study's seed, its space and the trial's number.
+//! Random search: each trial by itself from the distributions of the space.
 
 use crate::seed::{Purpose, Seed};
 use crate::space::{Params, Space};
 
-/// How configurations are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sampler {
-    /// Each trial independently from the distributions of the space.
-    Random,
-}
-
-impl Sampler {
-    /// The configuration of one trial.
-    pub fn sample(self, seed: Seed, space: &Space, trial: u32) -> Params {
-        match self {
-            Self::Random => space
-                .iter()
-                .map(|(name, distribution)| {
-                    let mut stream = seed.stream(Purpose::Param { trial, name });
-                    (name.clone(), distribution.sample(&mut stream))
-                })
-                .collect(),
-        }
-    }
+/// The configuration of one trial. Every parameter has a stream of its own.
+pub(super) fn configuration(seed: Seed, space: &Space, trial: u32) -> Params {
+    space
+        .iter()
+        .map(|(name, distribution)| {
+            let mut stream = seed.stream(Purpose::Param { trial, name });
+            (name.clone(), distribution.sample(&mut stream))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -30,7 +19,7 @@ mod tests {
     use proptest::prelude::{prop_assert_eq, proptest};
     use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-    use super::Sampler;
+    use super::configuration;
     use crate::seed::Seed;
     use crate::space::{Distribution, ParamValue, Space};
 
@@ -41,7 +30,7 @@ mod tests {
     fn draws(distribution: Distribution) -> Vec<f64> {
         let space = Space::from([("p".to_owned(), distribution)]);
         (0..TRIALS)
-            .map(|trial| match &Sampler::Random.sample(Seed(7), &space, trial)["p"] {
+            .map(|trial| match &configuration(Seed(7), &space, trial)["p"] {
                 ParamValue::Int(value) => *value as f64,
                 ParamValue::Float(value) => *value,
                 other => panic!("{other:?} is not a number"),
@@ -130,9 +119,9 @@ mod tests {
             let mut large = small.clone();
             large.insert("a".to_owned(), Distribution::Choice(vec![ParamValue::Bool(true), ParamValue::Bool(false)]));
             large.insert("z".to_owned(), Distribution::IntUniform { low: 0, high: 9, step: 1 });
-            let alone = Sampler::Random.sample(Seed(seed), &small, trial);
-            Sampler::Random.sample(Seed(seed), &large, trial.wrapping_add(1));
-            prop_assert_eq!(&alone["lr"], &Sampler::Random.sample(Seed(seed), &large, trial)["lr"]);
+            let alone = configuration(Seed(seed), &small, trial);
+            configuration(Seed(seed), &large, trial.wrapping_add(1));
+            prop_assert_eq!(&alone["lr"], &configuration(Seed(seed), &large, trial)["lr"]);
         }
     }
 }
