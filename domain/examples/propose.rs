@@ -1,13 +1,14 @@
-//! Proposals for programs in other languages, such as benchmarks: a request a line on standard input, an answer a line on standard
-//! output. A process of any number of searches, as nothing is kept between requests.
+//! Proposals for programs in other languages, such as benchmarks: a request a line on standard input, an answer a line
+//! on standard output. A process of any number of searches, as nothing is kept between requests.
 //!
 //! ```json
 //! {"sampler": "gp", "generation": 16, "lag": 1, "seed": 1, "space": {"x": {"uniform": {"low": 0, "high": 1}}},
-//!  "history": [{"params": {"x": 0.5}, "key": 0.3}], "first": 32, "n": 16}
+//! "history": [{"params": {"x": 0.5}, "key": 0.3}], "first": 32, "n": 16}
 //! ```
 //!
-//! is answered `{"params": [{"x": 0.25}, …]}`. The history has every earlier trial, in trial order. A trial with a `key` completed, or, if it
-//! has a `rung` too, was dropped there; one that `failed` is the worst there is; any other is pending. Trials `first` … are one generation.
+//! is answered `{"params": [{"x": 0.25}, …]}`. The history has every earlier trial, in trial order. A trial with a
+//! `key` completed, or, if it has a `rung` too, was dropped there; one that `failed` is the worst there is; any other
+//! is pending. Trials `first` … are one generation.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};

@@ -120,8 +120,8 @@ impl Distribution {
         }
     }
 
-    /// The value below which a share `unit` of the draws is, 0 <= unit < 1: the inverse of the distribution function. Values of
-    /// a choice are in their written order.
+    /// The value below which a share `unit` of the draws is, 0 <= unit < 1: the inverse of the distribution function.
+    /// Values of a choice are in their written order.
     pub fn quantile(&self, unit: f64) -> ParamValue {
         match self {
             Self::Choice(values) => values[cell(unit, values.len() as u64) as usize].clone(),
@@ -175,8 +175,8 @@ impl Distribution {
         (index < self.cardinality()?).then_some(index)
     }
 
-    /// Values among which are the extremes: all of a choice, both ends of a range. What holds for these and for all between
-    /// them holds for every value that is drawn.
+    /// Values among which are the extremes: all of a choice, both ends of a range. What holds for these and for all
+    /// between them holds for every value that is drawn.
     pub fn extremes(&self) -> Vec<ParamValue> {
         match self {
             Self::Choice(values) => values.clone(),
@@ -202,8 +202,8 @@ fn cell(unit: f64, count: u64) -> u64 {
     ((unit * count as f64) as u64).min(count - 1)
 }
 
-/// The configuration of a finite space with this number, from 0: those that differ in the last parameter alone follow each other.
-/// `None` if there is none.
+/// The configuration of a finite space with this number, from 0: those that differ in the last parameter alone follow
+/// each other. `None` if there is none.
 pub fn nth(space: &Space, index: u64) -> Option<Params> {
     let mut left = index;
     let mut params = Params::new();
@@ -215,7 +215,8 @@ pub fn nth(space: &Space, index: u64) -> Option<Params> {
     (left == 0).then_some(params)
 }
 
-/// How many configurations a space has; `None` if one of its ranges is continuous, or if they are more than 64 bits count.
+/// How many configurations a space has; `None` if one of its ranges is continuous, or if they are more than 64 bits
+/// count.
 pub fn cardinality(space: &Space) -> Option<u64> {
     space.values().try_fold(1_u64, |product, distribution| {
         product.checked_mul(distribution.cardinality()?)

@@ -1,6 +1,6 @@
-//! With what a search that learns begins: a Latin hypercube (McKay, Beckman and Conover, "A comparison of three methods for selecting values
-//! of input variables", 1979). Each parameter's range is cut into as many parts of equal probability as there are trials, and each
-//! part is drawn from once.
+//! With what a search that learns begins: a Latin hypercube (McKay, Beckman and Conover, "A comparison of three methods
+//! for selecting values of input variables", 1979). Each parameter's range is cut into as many parts of equal
+//! probability as there are trials, and each part is drawn from once.
 
 use super::encode::{Encoding, Point};
 use crate::seed::{Purpose, Seed};

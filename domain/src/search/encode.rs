@@ -1,8 +1,8 @@
 //! A configuration as a point, and back.
 //!
-//! A coordinate of a range is in [0, 1), even where the distribution is: a draw is a uniform coordinate. So logarithmic ranges have
-//! logarithmic coordinates, and the coordinate of a whole number is the middle of its cell. A choice's coordinate is the number of its value, which
-//! says no more than which one it is.
+//! A coordinate of a range is in [0, 1), even where the distribution is: a draw is a uniform coordinate. So logarithmic
+//! ranges have logarithmic coordinates, and the coordinate of a whole number is the middle of its cell. A choice's
+//! coordinate is the number of its value, which says no more than which one it is.
 
 use crate::space::{Distribution, ParamValue, Params, Space};
 
@@ -127,8 +127,8 @@ impl Axis<'_> {
         }
     }
 
-    /// The coordinate of a value. One that the distribution does not draw, as a configuration of the user's own may have, is taken
-    /// for the nearest end of a range, or for one more value of a choice.
+    /// The coordinate of a value. One that the distribution does not draw, as a configuration of the user's own may
+    /// have, is taken for the nearest end of a range, or for one more value of a choice.
     fn coordinate(&self, value: Option<&ParamValue>) -> f64 {
         let number = value.and_then(ParamValue::as_number);
         let share = match self.distribution {
@@ -210,7 +210,7 @@ mod tests {
         let params: Params = space.keys().cloned().zip(values).collect();
         let point = encoding.point(&params);
         // Ten values of b: 3, 7, …, 39. The cell of 3 in c is from 0 to ln(4/3) of ln(41/3).
-        let cell = (4.0_f64 / 3.0).ln() / (41.0_f64 / 3.0).ln();
+        let cell = libm::log(4.0 / 3.0) / libm::log(41.0 / 3.0);
         let expected = [1.0, 0.15, cell / 2.0, 0.5, 0.25];
         for (coordinate, expected) in point.iter().zip(expected) {
             assert!((coordinate - expected).abs() < 1e-12, "{point:?}");

@@ -1,6 +1,7 @@
 //! Triangular matrices, as a Gaussian process needs them.
 //!
-//! Every sum has one order, which the code writes out: eight interleaved partial sums, that processors add side by side, and then these.
+//! Every sum has one order, which the code writes out: eight interleaved partial sums, that processors add side by
+//! side, and then these.
 
 /// A lower triangular matrix by its rows; row i has i + 1 numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,8 +37,8 @@ impl Triangle {
         debug_assert_eq!(self.rows.len(), self.len * (self.len + 1) / 2);
     }
 
-    /// Cholesky's factor L of the symmetric matrix K = L Lᵀ whose lower half this is. A pivot below `pivot_min` is raised to it: K may be
-    /// singular by rounding.
+    /// Cholesky's factor L of the symmetric matrix K = L Lᵀ whose lower half this is. A pivot below `pivot_min` is
+    /// raised to it: K may be singular by rounding.
     pub(super) fn cholesky(mut self, pivot_min: f64) -> Self {
         for row in 0..self.len {
             let (above, from_row) = self.rows.split_at_mut(row * (row + 1) / 2);
@@ -144,7 +145,7 @@ mod tests {
         for len in [1, 2, 7, 8, 9, 30] {
             let matrix = matrix(len);
             let factor = Triangle::new(len, |i, j| matrix[i][j]).cholesky(0.0);
-            let mut solution: Vec<f64> = (0..len).map(|i| (i as f64).sin()).collect();
+            let mut solution: Vec<f64> = (0..len).map(|i| libm::sin(i as f64)).collect();
             let right = solution.clone();
             factor.solve(&mut solution);
             factor.solve_transposed(&mut solution);

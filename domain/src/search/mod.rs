@@ -1,15 +1,16 @@
 //! How configurations are chosen.
 //!
-//! A configuration is a function of the study's seed, its space, its sampler and what is known of earlier trials, and of nothing
-//! else: no clock, no order in which workers finish, no number of trials to come. Samplers that learn do so from generation to
-//! generation ([`Generations`]), so that what a proposal may know is a matter of trial numbers.
+//! A configuration is a function of the study's seed, its space, its sampler and what is known of earlier trials, and
+//! of nothing else: no clock, no order in which workers finish, no number of trials to come. Samplers that learn do so
+//! from generation to generation ([`Generations`]), so that what a proposal may know is a matter of trial numbers.
 //!
-//! One file a sampler: `random.rs`, `grid.rs`, `sobol.rs`, `gp/`, `tpe/`. The others are theirs: `encode.rs` (a configuration as a
-//! point), `design.rs` (with what a search that learns begins), `seen.rs` (what was proposed before), `standing.rs` (which trials
-//! are better), `normal.rs` (the normal distribution), `linalg.rs` (triangular matrices).
+//! One file a sampler: `random.rs`, `grid.rs`, `sobol.rs`, `gp/`, `tpe/`. The others are theirs: `encode.rs` (a
+//! configuration as a point), `design.rs` (with what a search that learns begins), `seen.rs` (what was proposed
+//! before), `standing.rs` (which trials are better), `normal.rs` (the normal distribution), `linalg.rs` (triangular
+//! matrices).
 //!
-//! Two last bits that differ are two searches. So logarithms, exponentials and the like are libm's here and never the standard library's,
-//! sums have one order that is written out, and equals are told apart by their trial numbers.
+//! Two last bits that differ are two searches. So logarithms, exponentials and the like are libm's here and never the
+//! standard library's, sums have one order that is written out, and equals are told apart by their trial numbers.
 
 mod design;
 mod encode;
@@ -40,8 +41,8 @@ use seen::Seen;
 use standing::Observed;
 use tpe::Tpe;
 
-/// Results up to which [`Sampler::Auto`] asks a Gaussian process. With the number of results n, fitting one costs n³ operations: at
-/// 400 about a second for a generation, and eight times that at 800.
+/// Results up to which [`Sampler::Auto`] asks a Gaussian process. With the number of results n, fitting one costs n³
+/// operations: at 400 about a second for a generation, and eight times that at 800.
 pub const GP_RESULTS_MAX: usize = 400;
 
 /// How configurations are chosen.
@@ -49,8 +50,8 @@ pub const GP_RESULTS_MAX: usize = 400;
 pub enum Sampler {
     /// Each trial independently from the distributions of the space.
     Random,
-    /// Every configuration of a finite space once, in an order that the seed shuffles: a search that is stopped early has seen
-    /// a fair sample of the grid.
+    /// Every configuration of a finite space once, in an order that the seed shuffles: a search that is stopped early
+    /// has seen a fair sample of the grid.
     Grid,
     /// A scrambled Sobol sequence: it fills the space more evenly than random search.
     Sobol,
@@ -62,8 +63,8 @@ pub enum Sampler {
     Auto(Generations),
 }
 
-/// What a sampler that learns may know. Trials g·size … g·size + size - 1 are generation g. Its proposals know the results of
-/// generations up to g - 1 - lag, and that those after have been proposed.
+/// What a sampler that learns may know. Trials g·size … g·size + size - 1 are generation g. Its proposals know the
+/// results of generations up to g - 1 - lag, and that those after have been proposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generations {
     /// Trials of a generation, at least 1.
@@ -97,7 +98,8 @@ impl Sampler {
     /// Whether it can search this space.
     ///
     /// # Errors
-    /// A violation of `sampler.grid`: the space has a continuous range, or more than [`GRID_CONFIGURATIONS_MAX`] configurations.
+    /// A violation of `sampler.grid`: the space has a continuous range, or more than [`GRID_CONFIGURATIONS_MAX`]
+    /// configurations.
     pub fn check(self, space: &Space) -> Result<(), Violation> {
         match self {
             Self::Grid => grid::check(space),
@@ -116,11 +118,12 @@ impl Sampler {
 
 /// The configurations of trials `first_trial` … `first_trial + trials - 1`, all of one generation.
 ///
-/// `history` has every trial before these, in any order; those that the generation may not know are [`Standing::Pending`]. Only
-/// samplers that learn read it. A trial's configuration does not depend on how many are asked for with or after it.
+/// `history` has every trial before these, in any order; those that the generation may not know are
+/// [`Standing::Pending`]. Only samplers that learn read it. A trial's configuration does not depend on how many are
+/// asked for with or after it.
 ///
-/// Fewer than `trials` come back from [`Sampler::Grid`] alone, when the grid ends. In a finite space, samplers that learn propose
-/// nothing twice as long as there is something else.
+/// Fewer than `trials` come back from [`Sampler::Grid`] alone, when the grid ends. In a finite space, samplers that
+/// learn propose nothing twice as long as there is something else.
 pub fn propose(
     sampler: &Sampler,
     seed: Seed,

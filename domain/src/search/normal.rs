@@ -21,8 +21,8 @@ pub(super) fn interval(from: f64, to: f64) -> f64 {
     }
 }
 
-/// Φ⁻¹(p) for 0 < p < 1, to about 16 digits: M. J. Wichura, "Algorithm AS 241: the percentage points of the normal distribution",
-/// Applied Statistics 37, 477-484 (1988), routine PPND16. Infinite at the ends.
+/// Φ⁻¹(p) for 0 < p < 1, to about 16 digits: M. J. Wichura, "Algorithm AS 241: the percentage points of the normal
+/// distribution", Applied Statistics 37, 477-484 (1988), routine PPND16. Infinite at the ends.
 pub(super) fn quantile(p: f64) -> f64 {
     if p <= 0.0 {
         return f64::NEG_INFINITY;
@@ -44,29 +44,6 @@ pub(super) fn quantile(p: f64) -> f64 {
     };
     if q < 0.0 { -size } else { size }
 }
-
-/// ln(φ(z) + z Φ(z)): the logarithm of the expected improvement of a normal variable with deviation 1 whose mean is z better than
-/// the best. Exact where the improvement itself would be rounded to nothing (the use of which is Ament et al., "Unexpected
-/// improvements to expected improvement", 2023, arXiv:2310.20708).
-///
-/// Far below the best, with t = -z and Mills's ratio as the continued fraction 1/(t + 1/(t + 2/(t + 3/(t + …)))) = 1/(t + c), it is
-/// φ(z) c / (t + c): nothing cancels.
-pub(super) fn ln_improvement(z: f64) -> f64 {
-    if z > FRACTION_BELOW {
-        return libm::log(libm::exp(ln_density(z)) + z * distribution(z));
-    }
-    let t = -z;
-    let below = (2..=FRACTION_TERMS)
-        .rev()
-        .fold(t, |below, term| t + f64::from(term) / below);
-    let c = 1.0 / below;
-    ln_density(z) + libm::log(c) - libm::log(t + c)
-}
-
-/// Below this, the continued fraction is used, which converges the faster the further away z is.
-const FRACTION_BELOW: f64 = -3.0;
-/// At z = -3 these terms give 15 digits.
-const FRACTION_TERMS: u32 = 60;
 
 /// The value at x of a polynomial by its coefficients, the constant first.
 fn polynomial(x: f64, coefficients: [f64; 8]) -> f64 {
@@ -139,7 +116,7 @@ const FAR_BOTTOM: [f64; 8] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{distribution, interval, ln_density, ln_improvement, quantile};
+    use super::{distribution, interval, ln_density, quantile};
     use crate::search::oracle::{assert_close, reference, rows};
 
     type OfOne = fn(f64) -> f64;
@@ -147,10 +124,9 @@ mod tests {
     #[test]
     fn values_are_those_of_fifty_digits() {
         let reference = &reference()["normal"];
-        let of_one: [(&str, OfOne); 4] = [
+        let of_one: [(&str, OfOne); 3] = [
             ("distribution", distribution),
             ("ln_density", ln_density),
-            ("ln_improvement", ln_improvement),
             ("quantile", quantile),
         ];
         for (name, function) in of_one {
@@ -168,11 +144,5 @@ mod tests {
             assert_close(interval(row[0], row[1]) / row[2], 1.0, 1e-13, row);
         }
         assert_eq!((quantile(0.0), quantile(1.0)), (f64::NEG_INFINITY, f64::INFINITY));
-    }
-
-    #[test]
-    fn improvement_has_no_step_where_the_formula_changes() {
-        let around = [-3.0_f64.next_up(), -3.0, -3.0_f64.next_down()].map(ln_improvement);
-        assert!((around[0] - around[2]).abs() < 1e-12, "{around:?}");
     }
 }

@@ -79,7 +79,8 @@ impl<'a> Seen<'a> {
             .is_some_and(|configurations| self.known_within >= configurations)
     }
 
-    /// What tells configurations apart: numbers of values and bits of floats, and all bits set for what is not in the space.
+    /// What tells configurations apart: numbers of values and bits of floats, and all bits set for what is not in the
+    /// space.
     fn key(&self, params: &Params) -> Vec<u64> {
         let parameters = self.space.iter();
         parameters

@@ -1,10 +1,11 @@
-//! A Sobol sequence: every 2^k trials, from a multiple of 2^k on, put one point into each of 2^k parts of equal size, along every axis and
-//! along many pairs of axes. Better than random search while little is known, and as free of history.
+//! A Sobol sequence: every 2^k trials, from a multiple of 2^k on, put one point into each of 2^k parts of equal size,
+//! along every axis and along many pairs of axes. Better than random search while little is known, and as free of
+//! history.
 //!
-//! Direction numbers: S. Joe and F. Y. Kuo, "Constructing Sobol sequences with better two-dimensional projections", SIAM J. Sci. Comput. 30,
-//! 2635-2654 (2008), their set D(6). Scrambling: J. Matoušek, "On the L2-discrepancy for anchored boxes", J. Complexity 14, 527-556
-//! (1998): each axis's digits are mixed by a random triangular matrix and shifted, which keeps the sequence's evenness and makes
-//! every point uniform over seeds.
+//! Direction numbers: S. Joe and F. Y. Kuo, "Constructing Sobol sequences with better two-dimensional projections",
+//! SIAM J. Sci. Comput. 30, 2635-2654 (2008), their set D(6). Scrambling: J. Matoušek, "On the L2-discrepancy for
+//! anchored boxes", J. Complexity 14, 527-556 (1998): each axis's digits are mixed by a random triangular matrix and
+//! shifted, which keeps the sequence's evenness and makes every point uniform over seeds.
 
 use std::ops::Range;
 
@@ -98,8 +99,8 @@ impl Sequence {
     }
 }
 
-/// For each coordinate after the first, its primitive polynomial over the field of two elements, highest power first, and the initial direction
-/// numbers.
+/// For each coordinate after the first, its primitive polynomial over the field of two elements, highest power first,
+/// and the initial direction numbers.
 #[rustfmt::skip]
 const DIRECTIONS: [(u32, &[u32]); PARAMS_MAX - 1] = [
     (3, &[1]), (7, &[1, 3]), (11, &[1, 3, 1]), (13, &[1, 1, 1]), (19, &[1, 1, 3, 3]), (25, &[1, 3, 5, 13]),

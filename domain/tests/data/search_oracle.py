@@ -35,12 +35,6 @@ def quantile(p):
     return mp.findroot(lambda z: mp.log(cdf(z)) - mp.log(p), guess)
 
 
-def ln_improvement(z):
-    z = mp.mpf(z)
-    with mp.workdps(400):
-        return mp.log(phi(z) + z * cdf(z))
-
-
 def normal():
     zs = [-38.0, -20.0, -8.0, -3.5, -3.0, -2.999, -1.0, -0.1, 0.0, 0.3, 1.0, 2.5, 6.0]
     ps = [1e-300, 1e-20, 1e-6, 0.001, 0.02, 0.0749, 0.0751, 0.3, 0.5, 0.6, 0.925, 0.99, 0.999999]
@@ -48,7 +42,6 @@ def normal():
     return {
         "distribution": [[z, float(cdf(z))] for z in zs],
         "ln_density": [[z, float(mp.log(phi(z)))] for z in zs],
-        "ln_improvement": [[z, float(ln_improvement(z))] for z in [-1e6, -1000.0, *zs]],
         "quantile": [[p, float(quantile(p))] for p in ps],
         "interval": [[a, b, float(cdf(-a) - cdf(-b)) if a > 0 else float(cdf(b) - cdf(a))] for a, b in pairs],
     }
@@ -101,21 +94,17 @@ def process():
                 for i in range(len(theta))]
     known = matrix(points, theta)
     everything = matrix(points + pending, theta)
-    best = mp.mpf(-0.75)
     beliefs = []
     for point in asked:
         mean = (mp.matrix([covariance(point, p, theta) for p in points]).T * mp.lu_solve(known, mp.matrix(outputs)))[0]
         k = mp.matrix([covariance(point, p, theta) for p in points + pending])
         variance = covariance(point, point, theta) - (k.T * mp.lu_solve(everything, k))[0]
-        deviation = mp.sqrt(variance)
-        improvement = mp.log(deviation) + ln_improvement((best - mean) / deviation)
-        beliefs.append({"params": point, "mean": float(mean), "variance": float(variance),
-                        "ln_expected_improvement": float(improvement)})
+        beliefs.append({"params": point, "mean": float(mean), "variance": float(variance)})
     return {
         "theta": [float(t) for t in theta], "points": points, "outputs": [float(y) for y in outputs], "pending": pending,
         "covariance": [float(covariance(points[0], p, theta)) for p in points],
         "ln_likelihood": float(ln_likelihood(points, outputs, theta)), "gradient": [float(g) for g in gradient],
-        "best": float(best), "beliefs": beliefs,
+        "beliefs": beliefs,
     }
 
 

@@ -6,8 +6,8 @@ use crate::search::linalg::{Triangle, dot};
 
 /// Steps of the fit. Fixed, so that a fit costs the same whatever it finds.
 const STEPS: usize = 40;
-/// First step along each hyperparameter, which are logarithms; its least and its largest size; and its factors after a gradient that kept, and one that changed its
-/// sign.
+/// First step along each hyperparameter, which are logarithms; its least and its largest size; and its factors after a
+/// gradient that kept, and one that changed its sign.
 const STEP: f64 = 0.3;
 const STEP_MIN: f64 = 1e-3;
 const STEP_MAX: f64 = 1.0;
@@ -37,8 +37,8 @@ const NOISE: Prior = Prior {
     limits: (-9.0, 1.0),
 };
 
-/// Length scales. The mean grows with the root of the number of axes, as distances do: C. Hvarfner, E. O. Hellsten and L. Nardi, "Vanilla Bayesian optimization
-/// performs great in high dimensions" (2024), arXiv:2402.02229.
+/// Length scales. The mean grows with the root of the number of axes, as distances do: C. Hvarfner, E. O. Hellsten and
+/// L. Nardi, "Vanilla Bayesian optimization performs great in high dimensions" (2024), arXiv:2402.02229.
 fn length(axes: usize) -> Prior {
     Prior {
         mean: -0.7 + 0.5 * libm::log(axes.max(1) as f64),
@@ -53,9 +53,10 @@ fn priors(axes: usize) -> Vec<Prior> {
     priors
 }
 
-/// The hyperparameters that are most probable after the results: the maximum of [`ln_posterior`] that iRprop⁻ finds from the prior's
-/// means (C. Igel and M. Hüsken, "Improving the Rprop learning algorithm", 2000; for Gaussian processes M. Blum and M. Riedmiller,
-/// "Optimization of Gaussian process hyperparameters using Rprop", 2013). It goes by the signs of the gradient and needs no line search.
+/// The hyperparameters that are most probable after the results: the maximum of [`ln_posterior`] that iRprop⁻ finds
+/// from the prior's means (C. Igel and M. Hüsken, "Improving the Rprop learning algorithm", 2000; for Gaussian
+/// processes M. Blum and M. Riedmiller, "Optimization of Gaussian process hyperparameters using Rprop", 2013). It goes
+/// by the signs of the gradient and needs no line search.
 pub(super) fn fit(encoding: &Encoding<'_>, points: &[&Point], outputs: &[f64]) -> Theta {
     let priors = priors(encoding.axes.len());
     let mut theta: Theta = priors.iter().map(|prior| prior.mean).collect();
@@ -84,9 +85,9 @@ pub(super) fn fit(encoding: &Encoding<'_>, points: &[&Point], outputs: &[f64]) -
     best.1
 }
 
-/// The logarithm of the probability of outputs and hyperparameters, but for a constant, and its gradient by these. With K the covariance
-/// of the outputs and α = K⁻¹ y: -½ yᵀα - ½ ln |K| - n/2 ln 2π, whose derivative is ½ tr((ααᵀ - K⁻¹) ∂K) (Rasmussen and Williams, equations 2.30 and 5.9), and the
-/// priors'.
+/// The logarithm of the probability of outputs and hyperparameters, but for a constant, and its gradient by these. With
+/// K the covariance of the outputs and α = K⁻¹ y: -½ yᵀα - ½ ln |K| - n/2 ln 2π, whose derivative is ½ tr((ααᵀ - K⁻¹)
+/// ∂K) (Rasmussen and Williams, equations 2.30 and 5.9), and the priors'.
 pub(in crate::search) fn ln_posterior(
     encoding: &Encoding<'_>,
     points: &[&Point],

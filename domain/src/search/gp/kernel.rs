@@ -15,7 +15,8 @@ pub(in crate::search) struct Kernel {
     noise: f64,
 }
 
-/// The hyperparameters of a [`Kernel`] as one vector: the logarithms of the length scales, then those of signal and noise variance.
+/// The hyperparameters of a [`Kernel`] as one vector: the logarithms of the length scales, then those of signal and
+/// noise variance.
 pub(in crate::search) type Theta = Vec<f64>;
 
 impl Kernel {
@@ -44,16 +45,16 @@ impl Kernel {
         self.noise
     }
 
-    /// The covariance of the function at two points: Matérn's with ν = 5/2, s² (1 + √5 r + 5 r²/3) exp(-√5 r), where r² adds for each
-    /// axis (difference / length scale)², and the difference of choices is 0 or 1 (Hamming's). Rasmussen and Williams, "Gaussian
-    /// processes for machine learning" (2006), equation 4.17.
+    /// The covariance of the function at two points: Matérn's with ν = 5/2, s² (1 + √5 r + 5 r²/3) exp(-√5 r), where r²
+    /// adds for each axis (difference / length scale)², and the difference of choices is 0 or 1 (Hamming's). Rasmussen
+    /// and Williams, "Gaussian processes for machine learning" (2006), equation 4.17.
     pub(in crate::search) fn covariance(&self, a: &[f64], b: &[f64]) -> f64 {
         let distance = libm::sqrt(5.0 * self.distance_squared(a, b));
         self.signal * (1.0 + distance + distance * distance / 3.0) * libm::exp(-distance)
     }
 
-    /// How the covariance changes with the logarithm of each length scale, times `scale`, added to `sums`: with r as above it is
-    /// s² (5/3) (1 + √5 r) exp(-√5 r) (difference / length scale)².
+    /// How the covariance changes with the logarithm of each length scale, times `scale`, added to `sums`: with r as
+    /// above it is s² (5/3) (1 + √5 r) exp(-√5 r) (difference / length scale)².
     pub(super) fn add_length_gradient(&self, a: &[f64], b: &[f64], scale: f64, sums: &mut [f64]) {
         let distance = libm::sqrt(5.0 * self.distance_squared(a, b));
         let common = scale * self.signal * (5.0 / 3.0) * (1.0 + distance) * libm::exp(-distance);

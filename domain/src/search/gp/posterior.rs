@@ -5,9 +5,10 @@ use super::kernel::Kernel;
 use crate::search::encode::Point;
 use crate::search::linalg::{Triangle, dot};
 
-/// A Gaussian process after its results, and after points whose results are pending: these shrink the variance and leave the
-/// mean (T. Desautels, A. Krause and J. W. Burdick, "Parallelizing exploration-exploitation tradeoffs in Gaussian process bandit optimization", JMLR
-/// 15 (2014), algorithm GP-BUCB). What a pending trial's result will be does not matter for that.
+/// A Gaussian process after its results, and after points whose results are pending: these shrink the variance and
+/// leave the mean (T. Desautels, A. Krause and J. W. Burdick, "Parallelizing exploration-exploitation tradeoffs in
+/// Gaussian process bandit optimization", JMLR 15 (2014), algorithm GP-BUCB). What a pending trial's result will be
+/// does not matter for that.
 #[derive(Clone, Debug)]
 pub(in crate::search) struct Posterior {
     kernel: Kernel,

@@ -3,7 +3,7 @@
 use super::fit::{fit, ln_likelihood, ln_posterior};
 use super::kernel::{Kernel, Theta};
 use super::posterior::Posterior;
-use super::{Gp, kept, ln_expected_improvement, outputs};
+use super::{Gp, kept, outputs};
 use crate::search::encode::{Encoding, Point};
 use crate::search::oracle::{assert_close, configuration, configurations, numbers, reference, space};
 use crate::search::seen::Seen;
@@ -83,7 +83,6 @@ fn beliefs_take_pending_points_into_their_variance_alone() {
     for point in points(&encoding, &configurations(&reference["pending"])) {
         posterior.note_pending(&point);
     }
-    let best = reference["best"].as_f64().expect("a number");
     for ((expected, point), renewed) in beliefs.iter().zip(&asked).zip(&mut renewed) {
         let number = |name: &str| expected[name].as_f64().expect("a number");
         posterior.renew(point, renewed);
@@ -91,8 +90,6 @@ fn beliefs_take_pending_points_into_their_variance_alone() {
         for belief in [&posterior.belief(point), &*renewed] {
             assert_close(belief.mean, number("mean"), 1e-12, point);
             assert_close(belief.variance, number("variance"), 1e-12, point);
-            let improvement = ln_expected_improvement(best, belief.mean, belief.variance);
-            assert_close(improvement, number("ln_expected_improvement"), 1e-10, point);
         }
     }
 }
@@ -108,7 +105,7 @@ fn the_fit_finds_which_parameter_matters() {
     let points: Vec<Point> = (0..60).map(|_| (0..3).map(|_| stream.unit()).collect()).collect();
     let outputs: Vec<f64> = points
         .iter()
-        .map(|point| (7.0 * point[1]).sin() + 0.3 * point[2])
+        .map(|point| libm::sin(7.0 * point[1]) + 0.3 * point[2])
         .collect();
     let theta = fit(&encoding, &points.iter().collect::<Vec<_>>(), &outputs);
     assert!(

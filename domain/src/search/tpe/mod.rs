@@ -1,7 +1,8 @@
-//! A tree-structured Parzen estimator: one density of the good trials, one of the others; what is likely under the first and unlikely under the second is
-//! proposed. J. Bergstra et al., "Algorithms for hyper-parameter optimization" (2011); the settings are those that S. Watanabe, "Tree-structured Parzen
-//! estimator: understanding its algorithm components and their roles for better empirical performance" (2023), arXiv:2304.11127, names as
-//! Optuna's, with kernels over all parameters at once.
+//! A tree-structured Parzen estimator: one density of the good trials, one of the others; what is likely under the
+//! first and unlikely under the second is proposed. J. Bergstra et al., "Algorithms for hyper-parameter optimization"
+//! (2011); the settings are those that S. Watanabe, "Tree-structured Parzen estimator: understanding its algorithm
+//! components and their roles for better empirical performance" (2023), arXiv:2304.11127, names as Optuna's, with
+//! kernels over all parameters at once.
 //!
 //! Pending trials count as the others, so that a proposal keeps away from those before it.
 
@@ -50,8 +51,8 @@ impl<'a> Tpe<'a> {
         }
     }
 
-    /// Of the candidates drawn from the density of good trials that were not proposed before, the one by which the two densities
-    /// differ most.
+    /// Of the candidates drawn from the density of good trials that were not proposed before, the one by which the two
+    /// densities differ most.
     pub(super) fn propose(&self, seen: &Seen<'_>, stream: &mut Stream) -> Option<Params> {
         let first = self.others.len().saturating_sub(OTHERS_MAX);
         let others = Parzen::new(self.encoding, &self.others[first..]);

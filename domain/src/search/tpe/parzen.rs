@@ -41,8 +41,9 @@ pub(super) enum Factors {
 }
 
 impl Parzen {
-    /// Around these points, which are in trial order. A kernel's width along an axis is the distance to the further of its neighbours, the ends counting for
-    /// those that have none, but for the outermost, which have one neighbour; and from 1 / min(100, points + 2) to 1 of the axis.
+    /// Around these points, which are in trial order. A kernel's width along an axis is the distance to the further of
+    /// its neighbours, the ends counting for those that have none, but for the outermost, which have one neighbour; and
+    /// from 1 / min(100, points + 2) to 1 of the axis.
     pub(in crate::search) fn new(encoding: &Encoding<'_>, points: &[Point]) -> Self {
         let mut weights = weights(points.len());
         weights.push(1.0);
@@ -211,8 +212,8 @@ pub(super) fn normal_factors(coordinates: Vec<f64>) -> Factors {
     Factors::normal(centres, widths)
 }
 
-/// Kernels around values, which share what a prior of weight 1 over all kernels adds to each value; and the prior's, in which all
-/// values are alike.
+/// Kernels around values, which share what a prior of weight 1 over all kernels adds to each value; and the prior's, in
+/// which all values are alike.
 fn choice_factors(coordinates: &[f64], count: u64) -> Factors {
     let added = 1.0 / (coordinates.len() + 1) as f64;
     let sum = 1.0 + count as f64 * added;

@@ -74,7 +74,7 @@ fn draws_of_a_density_are_as_frequent_as_it_says() {
     for choice in 0..3 {
         for cell in 0..6 {
             let point = vec![f64::from(choice), (f64::from(cell) + 0.5) / 6.0];
-            let probability = density.ln_density(&encoding, &point).exp();
+            let probability = libm::exp(density.ln_density(&encoding, &point));
             let is_here = |drawn: &&Point| drawn[0] == point[0] && (drawn[1] - point[1]).abs() < 1e-9;
             let share = draws.iter().filter(is_here).count() as f64 / draws.len() as f64;
             // Five standard deviations.
