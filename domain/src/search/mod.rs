@@ -31,6 +31,7 @@ mod tpe;
 pub use grid::CONFIGURATIONS_MAX as GRID_CONFIGURATIONS_MAX;
 pub use standing::{Past, Standing};
 
+use crate::limits::PENDING_TRIALS_MAX;
 use crate::seed::{Purpose, Seed, Stream};
 use crate::space::{Params, Space, cardinality};
 use crate::violation::Violation;
@@ -99,12 +100,27 @@ impl Sampler {
     ///
     /// # Errors
     /// A violation of `sampler.grid`: the space has a continuous range, or more than [`GRID_CONFIGURATIONS_MAX`]
-    /// configurations.
+    /// configurations. Or one of `sampler.gp.generation` or the like: a generation has no trial, or with those that it does
+    /// not wait for more than [`PENDING_TRIALS_MAX`].
     pub fn check(self, space: &Space) -> Result<(), Violation> {
-        match self {
-            Self::Grid => grid::check(space),
-            _ => Ok(()),
+        let (name, generations) = match self {
+            Self::Random | Self::Sobol => return Ok(()),
+            Self::Grid => return grid::check(space),
+            Self::Gp(generations) => ("gp", generations),
+            Self::Tpe(generations) => ("tpe", generations),
+            Self::Auto(generations) => ("auto", generations),
+        };
+        let (size, pending) = (generations.size, generations.startup_trials());
+        if (1..=PENDING_TRIALS_MAX).contains(&size) && pending <= PENDING_TRIALS_MAX {
+            return Ok(());
         }
+        Err(Violation {
+            field: format!("sampler.{name}.generation"),
+            description: format!(
+                "must be at least 1, and times (lag + 1) at most {PENDING_TRIALS_MAX}; {size} trials and a lag of {} are not",
+                generations.lag
+            ),
+        })
     }
 
     /// Trials after which there is nothing left to propose; `None` if there always is.

@@ -229,8 +229,9 @@ fn proposals_of_a_generation_keep_apart() {
             }
         }
         distances.sort_by(f64::total_cmp);
-        let (nearest, median) = (distances[0], distances[distances.len() / 2]);
-        assert!(nearest > 1e-3 && median > 0.05, "{sampler:?}: {nearest}, {median}");
+        let median = distances[distances.len() / 2];
+        // Without regard to what is pending it is 0.003.
+        assert!(median > 0.02, "{sampler:?}: {median}");
     }
 }
 
@@ -328,4 +329,21 @@ fn proposals_are_pinned_to_the_last_bit() {
         "gelu 3fde84dae25c8a59 7 3f3bc80292f1550f 8"
     );
     assert_eq!(first(Sampler::Grid, &finite()), "tanh 7");
+}
+
+#[test]
+fn a_generation_has_trials_but_not_too_many() {
+    for (size, lag) in [(16, 1), (1, 0), (256, 0), (64, 3), (1, 255)] {
+        assert_eq!(
+            Sampler::Gp(Generations { size, lag }).check(&mixed()),
+            Ok(()),
+            "{size} {lag}"
+        );
+    }
+    for (size, lag) in [(0, 1), (257, 0), (64, 4), (1, 256), (u32::MAX, u32::MAX)] {
+        let violation = Sampler::Tpe(Generations { size, lag })
+            .check(&mixed())
+            .expect_err("a violation");
+        assert_eq!(violation.field, "sampler.tpe.generation");
+    }
 }
