@@ -132,14 +132,15 @@ impl Sampler {
     }
 }
 
-/// The configurations of trials `first_trial` … `first_trial + trials - 1`, all of one generation.
+/// The configurations of trials `first_trial` … `first_trial + trials - 1`, all of generation `generation`. Samplers that
+/// do not learn have no generations: trials of any numbers can be asked for then, with any `generation`.
 ///
-/// `history` has every trial before these, in any order; those that the generation may not know are
-/// [`Standing::Pending`]. Only samplers that learn read it. A trial's configuration does not depend on how many are
-/// asked for with or after it.
+/// `history` has every trial before these, in any order; those whose results the generation may not know are
+/// [`Standing::Pending`]. Only samplers that learn read it. Configurations in it need not have been proposed here: a user's
+/// own may stand in a trial's place. A trial's configuration does not depend on how many are asked for with or after it.
 ///
-/// Fewer than `trials` come back from [`Sampler::Grid`] alone, when the grid ends. In a finite space, samplers that
-/// learn propose nothing twice as long as there is something else.
+/// Fewer than `trials` come back from [`Sampler::Grid`] alone, when the grid ends. In a finite space, samplers that learn
+/// propose nothing twice as long as there is something else.
 pub fn propose(
     sampler: &Sampler,
     seed: Seed,
