@@ -85,6 +85,11 @@ impl Generations {
     pub fn startup_trials(self) -> u32 {
         self.size.saturating_mul(self.lag.saturating_add(1))
     }
+
+    /// Generation `generation` may know the results of so many trials, the first ones, and has to wait for them.
+    pub fn known_trials(self, generation: u32) -> u32 {
+        self.size.saturating_mul(generation.saturating_sub(self.lag))
+    }
 }
 
 impl Sampler {

@@ -69,7 +69,7 @@ fn search(
     let mut history: Vec<Past> = Vec::new();
     for generation in 0..trials.div_ceil(generations.size) {
         let first = generation * generations.size;
-        let known = first.saturating_sub(generations.size * generations.lag);
+        let known = generations.known_trials(generation);
         for past in &mut history {
             if past.trial < known {
                 past.standing = result(past.trial, &past.params);
@@ -286,6 +286,14 @@ fn auto_is_a_process_up_to_its_size_and_an_estimator_beyond() {
     assert_eq!(proposed(auto, GP_RESULTS_MAX), proposed(gp, GP_RESULTS_MAX));
     assert_eq!(proposed(auto, GP_RESULTS_MAX + 1), proposed(tpe, GP_RESULTS_MAX + 1));
     assert_ne!(proposed(auto, GP_RESULTS_MAX), proposed(tpe, GP_RESULTS_MAX));
+}
+
+#[test]
+fn a_generation_knows_those_before_its_lag() {
+    let known = |size, lag| [0, 1, 2, 3, 9].map(|generation| Generations { size, lag }.known_trials(generation));
+    assert_eq!(known(16, 0), [0, 16, 32, 48, 144]);
+    assert_eq!(known(16, 1), [0, 0, 16, 32, 128]);
+    assert_eq!(known(1, 3), [0, 0, 0, 0, 6]);
 }
 
 #[test]
