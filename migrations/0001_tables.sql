@@ -33,6 +33,8 @@ CREATE TABLE trawl_store.studies (
     class_count        integer CHECK (class_count > 1),
     max_trials         integer NOT NULL CHECK (max_trials > 0),
     next_trial         integer NOT NULL DEFAULT 0 CHECK (next_trial BETWEEN 0 AND max_trials),
+    generation_trials  integer NOT NULL CHECK (generation_trials > 0),
+    generation_lag     integer CHECK (generation_lag >= 0),
     trials_completed   integer NOT NULL DEFAULT 0,
     trials_pruned      integer NOT NULL DEFAULT 0,
     trials_failed      integer NOT NULL DEFAULT 0,
@@ -73,6 +75,8 @@ COMMENT ON COLUMN trawl_store.studies.sample_shape IS 'Shape of a row''s feature
 COMMENT ON COLUMN trawl_store.studies.class_count IS 'Number of classes; null where a number is predicted.';
 COMMENT ON COLUMN trawl_store.studies.max_trials IS 'Number of trials in all.';
 COMMENT ON COLUMN trawl_store.studies.next_trial IS 'The first trial that is not planned yet.';
+COMMENT ON COLUMN trawl_store.studies.generation_trials IS 'Number of trials of a generation.';
+COMMENT ON COLUMN trawl_store.studies.generation_lag IS 'Number of generations whose results a generation does not wait for; null where the sampler does not learn.';
 COMMENT ON COLUMN trawl_store.studies.trials_completed IS 'Number of trials that completed.';
 COMMENT ON COLUMN trawl_store.studies.trials_pruned IS 'Number of trials that were pruned.';
 COMMENT ON COLUMN trawl_store.studies.trials_failed IS 'Number of trials that failed.';

@@ -18,6 +18,7 @@ use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK
 use crate::metric::Metric;
 use crate::network::Architecture;
 use crate::optimizer::Hyperparameters;
+use crate::search::{Past, propose};
 use crate::seed::{Owner, Seed};
 use crate::space::Params;
 use crate::study::Study;
@@ -132,21 +133,35 @@ pub struct PlannedRefitJob {
     pub folds: Vec<u32>,
 }
 
-/// The window that begins with `first_trial`, the first one of a generation; `None` beyond the study's last trial.
+/// The window that begins with `first_trial`, the first one of a generation; `None` beyond the study's last trial. A sampler that learns
+/// proposes one generation at a time, from `history` as [`propose`] takes it; others do without.
 ///
 /// # Errors
 /// A sampled configuration that the study's settings do not take, which the study's check rules out.
-pub fn plan_window(study: &Study, first_trial: u32) -> Result<Option<Window>, Violation> {
+pub fn plan_window(study: &Study, first_trial: u32, history: &[Past]) -> Result<Option<Window>, Violation> {
     let generations = study.generations;
-    let len = WINDOW_TRIALS / generations.trials * generations.trials;
+    let len = match study.sampler.generations() {
+        Some(generations) => generations.size,
+        None => WINDOW_TRIALS / generations.size * generations.size,
+    };
     let end = first_trial.saturating_add(len).min(study.max_trials);
     if first_trial >= end {
         return Ok(None);
     }
     let mut trials = Vec::new();
     let mut waiting = Vec::new();
-    for trial in first_trial..end {
-        let params = study.sampler.sample(study.seed, &study.space, trial);
+    let generation = generations.of(first_trial);
+    let asked = end - first_trial;
+    let proposed = propose(
+        &study.sampler,
+        study.seed,
+        &study.space,
+        generation,
+        first_trial,
+        asked,
+        history,
+    );
+    for (trial, params) in (first_trial..end).zip(proposed) {
         let architecture = study.config(&params)?.architecture;
         let epochs = architecture.epochs;
         let (folds, end) = match &study.racing {

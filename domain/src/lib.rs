@@ -21,7 +21,7 @@ pub mod network;
 pub mod optimizer;
 pub mod racing;
 pub mod rule;
-pub mod sampler;
+pub mod search;
 pub mod secret;
 pub mod seed;
 pub mod space;

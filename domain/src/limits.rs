@@ -26,6 +26,13 @@ pub const LAYER_OUTPUTS_MAX: u64 = 1 << 24;
 pub const NETWORK_PARAMS_MAX: u64 = 100_000_000;
 /// Trials of a study.
 pub const TRIALS_MAX: u32 = 1_000_000;
+/// Trials of a search that learns: each generation is proposed from the results of all before it.
+pub const LEARNING_TRIALS_MAX: u32 = 10_000;
+/// Trials of a generation.
+pub const GENERATION_TRIALS_MAX: u32 = 512;
+/// Trials of a search that learns that have been proposed and may lack a result: those of a generation and of the
+/// generations that it does not wait for. What a proposal costs grows with their square.
+pub const PENDING_TRIALS_MAX: u32 = 256;
 /// Epochs of one report, and of one stored row of a curve.
 pub const REPORT_EPOCHS_MAX: u32 = 1_024;
 /// Epochs of a trial or a refit.

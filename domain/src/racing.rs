@@ -7,39 +7,6 @@
 
 use crate::fold::Validation;
 
-/// Consecutive trials that are proposed together, and raced against each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generations {
-    /// Trials of a generation; the study's last one may have fewer.
-    pub trials: u32,
-    /// Generations before the last one that may still train when one is proposed.
-    pub lag: u32,
-}
-
-impl Default for Generations {
-    fn default() -> Self {
-        Self { trials: 16, lag: 1 }
-    }
-}
-
-impl Generations {
-    /// Trials of a generation at most.
-    pub const TRIALS_MAX: u32 = 512;
-    /// Lag at most.
-    pub const LAG_MAX: u32 = 8;
-
-    /// The generation of a trial.
-    pub fn of(self, trial: u32) -> u32 {
-        trial / self.trials
-    }
-
-    /// Trials of each of the generations that `trials` trials make.
-    pub fn sizes(self, trials: u32) -> impl Iterator<Item = u32> {
-        let all = (0..trials).step_by(self.trials as usize);
-        all.map(move |first| self.trials.min(trials - first))
-    }
-}
-
 /// How much of a trial is trained before it is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rung {
@@ -165,9 +132,9 @@ impl Rung {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use proptest::prelude::{prop_assert, proptest};
 
-    use super::{AtRung, Generations, Racing, Rung};
+    use super::{AtRung, Racing, Rung};
     use crate::fold::Validation;
 
     fn usual(validation: Validation, epochs: u32) -> Option<Racing> {
@@ -248,13 +215,6 @@ mod tests {
             prop_assert!((1..=trials).contains(&racing.kept(trials)));
             let whole = u64::from(trials) * 5 * u64::from(epochs);
             prop_assert!(racing.epoch_reports(trials, epochs) <= whole);
-        }
-
-        #[test]
-        fn generations_are_all_trials(trials in 1_u32..5_000, size in 1_u32..512) {
-            let generations = Generations { trials: size, lag: 1 };
-            prop_assert_eq!(generations.sizes(trials).sum::<u32>(), trials);
-            prop_assert_eq!(generations.sizes(trials).count() as u32, generations.of(trials - 1) + 1);
         }
     }
 }

@@ -58,6 +58,28 @@ pub enum Purpose<'a> {
         /// Epoch, from 0.
         epoch: u32,
     },
+    /// The order of a grid's configurations.
+    Grid,
+    /// How the digits of one parameter in a low-discrepancy sequence are scrambled.
+    Scramble {
+        /// Name of the parameter.
+        name: &'a str,
+    },
+    /// The values of one parameter in the trials with which a search that learns begins.
+    Design {
+        /// Name of the parameter.
+        name: &'a str,
+    },
+    /// Candidates that a generation's proposals choose among.
+    Candidates {
+        /// Generation, from 0.
+        generation: u32,
+    },
+    /// All else that the proposal of one trial draws.
+    Proposal {
+        /// Number of the trial.
+        trial: u32,
+    },
 }
 
 impl Seed {
@@ -97,6 +119,23 @@ impl Seed {
             Purpose::Weights { owner, fold } => owned(&mut part, b"weights", owner, &[fold]),
             Purpose::BatchOrder { owner, fold, epoch } => owned(&mut part, b"batch_order", owner, &[fold, epoch]),
             Purpose::Dropout { owner, fold, epoch } => owned(&mut part, b"dropout", owner, &[fold, epoch]),
+            Purpose::Grid => part(b"grid"),
+            Purpose::Scramble { name } => {
+                part(b"scramble");
+                part(name.as_bytes());
+            }
+            Purpose::Design { name } => {
+                part(b"design");
+                part(name.as_bytes());
+            }
+            Purpose::Candidates { generation } => {
+                part(b"candidates");
+                part(&generation.to_le_bytes());
+            }
+            Purpose::Proposal { trial } => {
+                part(b"proposal");
+                part(&trial.to_le_bytes());
+            }
         }
         Stream(ChaCha8Rng::from_seed(hash.finalize().into()))
     }
@@ -215,6 +254,11 @@ mod tests {
                 fold: 0,
                 epoch: 0,
             },
+            Purpose::Grid,
+            Purpose::Scramble { name: "a" },
+            Purpose::Design { name: "a" },
+            Purpose::Candidates { generation: 0 },
+            Purpose::Proposal { trial: 0 },
         ];
         let first: std::collections::BTreeSet<u64> =
             purposes.iter().map(|p| seed.stream(*p).unit().to_bits()).collect();

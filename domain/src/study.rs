@@ -11,9 +11,9 @@ use crate::loss::Loss;
 use crate::metric::{Metric, Objective};
 use crate::network::{Architecture, TrialConfig};
 use crate::optimizer::{Hyperparameters, Optimizer};
-use crate::racing::{Generations, Racing};
+use crate::racing::Racing;
 use crate::rule::{Rule, Takes};
-use crate::sampler::Sampler;
+use crate::search::{Generations, Sampler};
 use crate::seed::Seed;
 use crate::space::{Distribution, ParamValue, Params, Space};
 use crate::violation::Violation;
@@ -171,6 +171,11 @@ impl Study {
         let mut config = self.config(params)?;
         config.architecture.epochs = refit.epochs;
         Ok(config)
+    }
+
+    /// True if what becomes of one trial matters to others: as it is raced, or learned from.
+    pub fn compares_trials(&self) -> bool {
+        self.racing.is_some() || self.sampler.generations().is_some()
     }
 
     /// Passes over the training rows of every trial; `None` where they are searched.

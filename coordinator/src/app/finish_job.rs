@@ -116,7 +116,7 @@ pub(super) async fn finish_owners(
             let open = trials::lock_of_job(conn, job.job_id).await?;
             let ended = finish_trials(conn, study, job, &open).await?;
             studies::count_ended(conn, job.study_id, ended).await?;
-            if let Some(reason) = gave_up.filter(|_| study.racing.is_some()) {
+            if let Some(reason) = gave_up.filter(|_| study.compares_trials()) {
                 let trials: Vec<String> = open.iter().map(u32::to_string).collect();
                 let trials = shown(&trials.join(", "), TRIALS_CHARS_MAX);
                 let reason = format!("a job of trials {trials} was given up: {reason}; resumed, they count as failed");
@@ -131,7 +131,8 @@ pub(super) async fn finish_owners(
         Some(refit) => finish_refit(conn, study, job.study_id, refit).await?,
     }
     let mut effects = finish_study(app, conn, study, job.study_id).await?;
-    effects.queued_jobs |= raced.queued_folds;
+    // With the last result that a generation waits for, it can be planned.
+    effects.queued_jobs |= raced.queued_folds || study.sampler.generations().is_some();
     Ok(effects)
 }
 

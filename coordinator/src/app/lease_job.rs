@@ -39,7 +39,6 @@ pub async fn try_lease(app: &App, worker: CallingWorker, slots: u32) -> Result<V
     // Trials are planned when they are needed: now, that the queue ran dry.
     while leased.is_empty() && super::plan_trials::plan_next(app).await? {
         leased = measured_claim(app, worker, slots).await?;
-        app.signal_jobs();
     }
     Ok(leased)
 }

@@ -195,6 +195,8 @@ pub struct App {
     number: i32,
     /// One permit for each step of a worker that may be under way.
     worker_steps: Semaphore,
+    /// Held by whoever plans: others would compute the same.
+    planning: tokio::sync::Mutex<()>,
     /// One permit for each dataset that may be read.
     dataset_reading: Arc<Semaphore>,
     bytes_kept: BytesKept,
@@ -218,6 +220,7 @@ impl App {
             settings,
             number: ids.next_u32().cast_signed(),
             worker_steps: Semaphore::new(WORKERS_STEPS_AT_ONCE),
+            planning: tokio::sync::Mutex::default(),
             dataset_reading: Arc::new(Semaphore::new(DATASETS_READ_AT_ONCE)),
             bytes_kept: BytesKept::default(),
             study_cache: StudyCache::default(),

@@ -1,22 +1,30 @@
 //! Plan: samples the next window of a study's trials and queues the jobs that train them; and those of folds that came to a rung and go
 //! on.
 
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
 use tracing::{debug, info};
 use trawl_domain::id::{JobId, StudyId};
-use trawl_domain::job::{self, PlannedJob, WaitingFold};
+use trawl_domain::job::{self, PlannedJob, WaitingFold, Window};
 use trawl_domain::seed::Owner;
 use trawl_domain::study::Study;
 
 use super::{App, AppError};
 use crate::store::folds::{self, NewFold};
 use crate::store::jobs::{self, JobSplit, NewJob};
+use crate::store::studies::StudyRecord;
 use crate::store::{Connection, studies, trials};
 
 /// Folds that are packed into jobs at once: as many as a window of trials has.
 const PACKED_AT_ONCE: u32 = 4_096;
 
-/// Plans jobs of the study that waits longest for some; false if none does. What goes on comes before what begins.
+/// Plans jobs of the study that waits longest for some; false if none does, or if somebody is at it. What goes on comes before what
+/// begins. What a sampler learns is computed between two transactions, while nothing waits for it.
 pub async fn plan_next(app: &App) -> Result<bool, AppError> {
+    let Ok(_alone) = app.planning.try_lock() else {
+        return Ok(false);
+    };
     let mut tx = app.begin().await?;
     let Some(study_id) = studies::next_to_plan(&mut tx).await? else {
         return Ok(false);
@@ -24,9 +32,29 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
     let record = studies::lock(&mut tx, study_id).await?;
     let study = app.study_of(&record)?;
     if !pack_waiting(app, &mut tx, &study.study, study_id).await? {
-        plan_window(app, &mut tx, study_id).await?;
+        match study.study.sampler.generations() {
+            None => plan_window(app, &mut tx, study_id).await?,
+            Some(generations) => {
+                let known = generations.known_trials(generations.of(record.next_trial));
+                let history = trials::history(&mut tx, study_id, known, study.study.objective).await?;
+                tx.rollback().await?;
+                let planned = {
+                    let study = Arc::clone(&study);
+                    spawn_blocking(move || job::plan_window(&study.study, record.next_trial, &history)).await
+                };
+                let planned = planned.map_err(|error| AppError::Internal(format!("a proposal failed: {error}")))?;
+                let window = planned.map_err(|v| AppError::stored_study(study_id, &v))?;
+                tx = app.begin().await?;
+                let now = studies::lock(&mut tx, study_id).await?;
+                // Another coordinator may have been quicker, with the same.
+                if let Some(window) = window.filter(|_| now.next_trial == record.next_trial) {
+                    store_window(app, &mut tx, &now, &window).await?;
+                }
+            }
+        }
     }
     tx.commit().await?;
+    app.signal_jobs();
     app.signal_studies();
     Ok(true)
 }
@@ -65,15 +93,23 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, study_id:
     Ok(true)
 }
 
-/// Plans the next window of one study. Another request may have planned it meanwhile: then nothing happens.
+/// Plans the next window of a study whose sampler has nothing to learn from yet, or never. Another request may have planned it meanwhile:
+/// then nothing happens.
 pub(super) async fn plan_window(app: &App, conn: &mut Connection, study_id: StudyId) -> Result<(), AppError> {
     let record = studies::lock(conn, study_id).await?;
     let study = app.study_of(&record)?;
-    let window = job::plan_window(&study.study, record.next_trial).map_err(|v| AppError::stored_study(study_id, &v))?;
-    let Some(window) = window else {
-        debug!(study.id = %study_id, "all trials are planned");
-        return Ok(());
-    };
+    let window = job::plan_window(&study.study, record.next_trial, &[]);
+    let window = window.map_err(|v| AppError::stored_study(study_id, &v))?;
+    match window {
+        Some(window) => store_window(app, conn, &record, &window).await?,
+        None => debug!(study.id = %study_id, "all trials are planned"),
+    }
+    Ok(())
+}
+
+/// Stores a window of a study, which is locked, and queues its jobs.
+async fn store_window(app: &App, conn: &mut Connection, record: &StudyRecord, window: &Window) -> Result<(), AppError> {
+    let study_id = record.study_id;
     let new_jobs = queued(app, &window.jobs);
     let mut new_folds = Vec::new();
     for (new, planned) in new_jobs.iter().zip(&window.jobs) {

@@ -161,6 +161,8 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
         test_is_labelled: checked.files.test_is_labelled,
         shape: study.shape,
         max_trials: study.max_trials,
+        generations: study.generations,
+        learns: study.sampler.generations().is_some(),
         epoch_budget: asked,
     };
     studies::insert(&mut tx, &new).await?;

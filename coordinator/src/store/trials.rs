@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job::PlannedTrial;
-use trawl_domain::metric::TrialValue;
+use trawl_domain::metric::{Objective, TrialValue};
+use trawl_domain::search::{Past, Standing};
 use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
 use uuid::Uuid;
@@ -324,6 +325,49 @@ pub async fn open_generations(conn: &mut Connection, study_id: StudyId) -> Resul
     generations
         .into_iter()
         .map(|generation| count("trials", study_id, "generation", generation))
+        .collect()
+}
+
+/// The trials of a study so far, as a generation sees them that knows the results of those before `known`; values as they sort.
+pub async fn history(
+    conn: &mut Connection,
+    study_id: StudyId,
+    known: u32,
+    objective: Objective,
+) -> Result<Vec<Past>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT trial, state, params AS "params: Json<Params>", rank_key, rung, rung_value
+           FROM trawl_store.trials
+           WHERE study_id = $1
+           ORDER BY trial"#,
+        study_id.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let trial = count("trials", row.trial, "trial", row.trial)?;
+            let rung = row
+                .rung
+                .map(|rung| count("trials", row.trial, "rung", rung))
+                .transpose()?;
+            let state: TrialState = word("trials", row.trial, "state", &row.state)?;
+            let standing = match (state, row.rank_key, rung.zip(row.rung_value)) {
+                _ if trial >= known => Standing::Pending,
+                (TrialState::Completed, Some(key), _) => Standing::Completed { key },
+                (TrialState::Pruned, _, Some((rung, value))) => Standing::Pruned {
+                    rung,
+                    key: objective.rank_key(value),
+                },
+                (state, ..) if state.is_final() => Standing::Failed,
+                _ => Standing::Pending,
+            };
+            Ok(Past {
+                trial,
+                params: row.params.0,
+                standing,
+            })
+        })
         .collect()
 }
 

@@ -3,6 +3,7 @@
 mod dataset;
 mod model;
 mod racing;
+mod sampler;
 mod settings;
 mod space;
 mod training;
@@ -16,7 +17,6 @@ use trawl_domain::id::StudyId;
 use trawl_domain::limits::{EPOCHS_MAX, FOLDS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::metric::{At, Goal, Metric, Objective};
-use trawl_domain::sampler::Sampler;
 use trawl_domain::seed::Seed;
 use trawl_domain::space::{ParamValue, Params};
 use trawl_domain::study::{RefitSpec, Setting, Study};
@@ -81,7 +81,8 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             format!("must be from 1 to {TRIALS_MAX}, and {} is not", study.max_trials),
         );
     }
-    let generations = racing::generations(study.sampler.as_ref(), v);
+    let sampler = sampler::check(study.sampler.as_ref(), &space, study.max_trials, v);
+    let generations = sampler.map(|(_, generations)| generations);
     let raced = match (generations, validation, &training.epochs) {
         (Some(generations), Some(validation), Some(epochs)) => {
             let epochs = match epochs {
@@ -113,11 +114,14 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             training: training.spec()?,
             validation: validation?,
             objective: objective?,
+            max_trials: match sampler?.0.trials_max(&space) {
+                Some(all) => u32::try_from(all).map_or(study.max_trials, |all| all.min(study.max_trials)),
+                None => study.max_trials,
+            },
             space,
-            sampler: Sampler::Random,
+            sampler: sampler?.0,
             generations: generations?,
             racing: raced?,
-            max_trials: study.max_trials,
             refit,
         })
     })();

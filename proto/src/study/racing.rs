@@ -1,34 +1,14 @@
-//! Checks generations, and how trials are raced.
+//! Checks how trials are raced.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Value};
 use trawl_domain::fold::Validation;
-use trawl_domain::racing::{Generations, Racing, Rung};
+use trawl_domain::racing::{Racing, Rung};
+use trawl_domain::search::Generations;
 use trawl_domain::violation::Violations;
-
-use crate::v1;
 
 /// Rungs of a ladder at most.
 const RUNGS_MAX: usize = 16;
-/// Trials of a generation at least: one alone is compared with nobody.
-const TRIALS_MIN: u32 = 2;
-
-pub(super) fn generations(sampler: Option<&v1::Sampler>, v: &mut Violations) -> Option<Generations> {
-    let usual = Generations::default();
-    let Some(trials) = sampler.and_then(|sampler| sampler.generation) else {
-        return Some(usual);
-    };
-    if !(TRIALS_MIN..=Generations::TRIALS_MAX).contains(&trials) {
-        let (least, most) = (TRIALS_MIN, Generations::TRIALS_MAX);
-        v.add(
-            "sampler.generation",
-            format!("must be from {least} to {most}, and {trials} is not"),
-        );
-        return None;
-    }
-    Some(Generations { trials, ..usual })
-}
-
 /// How a study is raced, and `Some(None)` if it is not.
 pub(super) fn check(
     racing: Option<&Value>,
@@ -41,7 +21,7 @@ pub(super) fn check(
     let kind = racing.and_then(|racing| racing.kind.as_ref());
     let (ladder, keep) = match kind {
         None | Some(Kind::NullValue(_)) => {
-            let pays = max_trials / 2 >= generations.trials && epochs.is_none_or(|epochs| epochs > 1);
+            let pays = max_trials / 2 >= generations.size && epochs.is_none_or(|epochs| epochs > 1);
             let usual = || Racing::new(Racing::usual(validation), Racing::KEEP, validation, epochs);
             return Some(pays.then(usual).flatten());
         }

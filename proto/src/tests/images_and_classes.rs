@@ -78,7 +78,7 @@ fn the_papers_network_is_sound_and_trains_a_trial_a_job() {
         (study.objective.metric, study.objective.goal),
         (Metric::ValAccuracy, Goal::Maximize)
     );
-    let window = plan_window(&study, 0).expect("sound").expect("trials are left");
+    let window = plan_window(&study, 0, &[]).expect("sound").expect("trials are left");
     let members: Vec<usize> = window.jobs.iter().map(|job| job.folds.len()).collect();
     assert_eq!(members, [1, 1, 1], "its steps are too much arithmetic to share a job");
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use trawl_domain::dataset::{DatasetShape, FileHash, Part, TargetShape};
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::metric::Goal;
+use trawl_domain::search::Generations;
 use trawl_domain::state::StudyState;
 use uuid::Uuid;
 
@@ -40,6 +41,10 @@ pub struct NewStudy<'a> {
     pub shape: DatasetShape,
     /// Trials in all.
     pub max_trials: u32,
+    /// Which trials belong together.
+    pub generations: Generations,
+    /// Whether a generation waits for the results of others.
+    pub learns: bool,
     /// Most epoch reports that it may store.
     pub epoch_budget: u64,
 }
@@ -87,8 +92,8 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
     sqlx::query!(
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
-              test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget)
-         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+              test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget, generation_trials, generation_lag)
+         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
         study.study_id.0,
         study.name,
         study.spec,
@@ -108,6 +113,8 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         class_count,
         int(study.max_trials),
         i64::try_from(study.epoch_budget).unwrap_or(i64::MAX),
+        int(study.generations.size),
+        study.learns.then(|| int(study.generations.lag)),
     )
     .execute(conn)
     .await?;
@@ -196,14 +203,18 @@ pub async fn page(
     .collect()
 }
 
-/// A running study with folds that wait for a job, or with trials that are not planned, and without a queued job; the longest waiting
-/// first.
+/// A running study with folds that wait for a job, or with trials that can be planned, and without a queued job; the longest waiting
+/// first. A generation of a sampler that learns can be planned once those that it learns from ended.
 pub async fn next_to_plan(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
     let study = sqlx::query_scalar!(
         "SELECT study_id
          FROM trawl_store.studies s
          WHERE state = 'running' AND deleted_at IS NULL
-           AND (next_trial < max_trials
+           AND ((next_trial < max_trials
+                 AND (generation_lag IS NULL
+                      OR NOT EXISTS (SELECT FROM trawl_store.trials t
+                                     WHERE t.study_id = s.study_id AND t.state IN ('queued', 'running')
+                                       AND t.generation < s.next_trial / s.generation_trials - s.generation_lag)))
                 OR EXISTS (SELECT FROM trawl_store.folds f
                            WHERE f.study_id = s.study_id AND f.state = 'queued' AND f.job_id IS NULL))
            AND NOT EXISTS (

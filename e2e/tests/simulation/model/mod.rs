@@ -170,7 +170,7 @@ impl Model {
     pub(crate) fn new(study: Study, train: Part<FileHash>, ttl: Duration, seed: u64) -> anyhow::Result<Self> {
         anyhow::ensure!(study.refit.is_none(), "refits are not in the model");
         let mut ids = ChaCha8Rng::seed_from_u64(seed);
-        let window = plan_window(&study, 0)
+        let window = plan_window(&study, 0, &[])
             .map_err(|violation| anyhow::anyhow!("{}: {}", violation.field, violation.description))?
             .context("a study without trials")?;
         anyhow::ensure!(

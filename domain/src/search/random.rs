@@ -1,28 +1,17 @@
-//! How configurations are chosen. A sampler is a function of the study's seed, its space and the trial's number.
+//! Random search: each trial by itself from the distributions of the space.
 
 use crate::seed::{Purpose, Seed};
 use crate::space::{Params, Space};
 
-/// How configurations are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sampler {
-    /// Each trial independently from the distributions of the space.
-    Random,
-}
-
-impl Sampler {
-    /// The configuration of one trial.
-    pub fn sample(self, seed: Seed, space: &Space, trial: u32) -> Params {
-        match self {
-            Self::Random => space
-                .iter()
-                .map(|(name, distribution)| {
-                    let mut stream = seed.stream(Purpose::Param { trial, name });
-                    (name.clone(), distribution.sample(&mut stream))
-                })
-                .collect(),
-        }
-    }
+/// The configuration of one trial. Every parameter has a stream of its own.
+pub(super) fn configuration(seed: Seed, space: &Space, trial: u32) -> Params {
+    space
+        .iter()
+        .map(|(name, distribution)| {
+            let mut stream = seed.stream(Purpose::Param { trial, name });
+            (name.clone(), distribution.sample(&mut stream))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -30,7 +19,7 @@ mod tests {
     use proptest::prelude::{prop_assert_eq, proptest};
     use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-    use super::Sampler;
+    use super::configuration;
     use crate::seed::Seed;
     use crate::space::{Distribution, ParamValue, Space};
 
@@ -41,7 +30,7 @@ mod tests {
     fn draws(distribution: Distribution) -> Vec<f64> {
         let space = Space::from([("p".to_owned(), distribution)]);
         (0..TRIALS)
-            .map(|trial| match &Sampler::Random.sample(Seed(7), &space, trial)["p"] {
+            .map(|trial| match &configuration(Seed(7), &space, trial)["p"] {
                 ParamValue::Int(value) => *value as f64,
                 ParamValue::Float(value) => *value,
                 other => panic!("{other:?} is not a number"),
@@ -59,7 +48,7 @@ mod tests {
             .enumerate()
             .map(|(i, x)| (cdf(*x) - i as f64 / n).abs().max(((i + 1) as f64 / n - cdf(*x)).abs()))
             .fold(0.0, f64::max);
-        let critical = (-(LEVEL / 2.0).ln() / (2.0 * n)).sqrt();
+        let critical = (-libm::log(LEVEL / 2.0) / (2.0 * n)).sqrt();
         assert!(distance < critical, "distance {distance} is not below {critical}");
     }
 
@@ -87,7 +76,7 @@ mod tests {
     fn log_uniform_has_a_uniform_logarithm() {
         let (low, high) = (1e-5_f64, 1e-1_f64);
         assert_follows(draws(Distribution::LogUniform { low, high }), |x| {
-            (x / low).ln() / (high / low).ln()
+            libm::log(x / low) / libm::log(high / low)
         });
     }
 
@@ -108,7 +97,7 @@ mod tests {
         let (low, high) = (1, 12);
         let drawn = draws(Distribution::IntLogUniform { low, high });
         let probabilities: Vec<f64> = (low..=high)
-            .map(|n| ((n as f64 + 1.0) / n as f64).ln() / ((high as f64 + 1.0) / low as f64).ln())
+            .map(|n| libm::log((n as f64 + 1.0) / n as f64) / libm::log((high as f64 + 1.0) / low as f64))
             .collect();
         assert_frequencies(drawn.iter().map(|x| *x as usize - 1), &probabilities);
     }
@@ -130,9 +119,9 @@ mod tests {
             let mut large = small.clone();
             large.insert("a".to_owned(), Distribution::Choice(vec![ParamValue::Bool(true), ParamValue::Bool(false)]));
             large.insert("z".to_owned(), Distribution::IntUniform { low: 0, high: 9, step: 1 });
-            let alone = Sampler::Random.sample(Seed(seed), &small, trial);
-            Sampler::Random.sample(Seed(seed), &large, trial.wrapping_add(1));
-            prop_assert_eq!(&alone["lr"], &Sampler::Random.sample(Seed(seed), &large, trial)["lr"]);
+            let alone = configuration(Seed(seed), &small, trial);
+            configuration(Seed(seed), &large, trial.wrapping_add(1));
+            prop_assert_eq!(&alone["lr"], &configuration(Seed(seed), &large, trial)["lr"]);
         }
     }
 }

@@ -1,0 +1,254 @@
+//! A Gaussian process: its mean says what is promising, its variance what is unknown.
+//!
+//! Results enter as ranks, mapped to quantiles of the normal distribution: so neither a diverging loss nor the last
+//! bits of one move the model, and pruned trials have a place behind completed ones. The kernel is fitted once a
+//! generation. Inside a generation, one proposal follows the other; each becomes pending for the next, which looks
+//! elsewhere then.
+
+mod fit;
+mod kernel;
+mod posterior;
+#[cfg(test)]
+mod tests;
+
+use super::GP_RESULTS_MAX;
+use super::encode::{Encoding, Kind, Point};
+use super::normal;
+use super::seen::Seen;
+use super::standing::Observed;
+use crate::seed::Stream;
+use crate::space::{Params, cardinality, nth};
+use kernel::Kernel;
+use posterior::{Belief, Posterior};
+
+/// Configurations up to which a finite space is looked through whole.
+const LOOKED_THROUGH_MAX: u64 = 1_000;
+/// Random candidates of a generation.
+const CANDIDATES: usize = 512;
+/// Candidates near each of the best trials, and of how many.
+const NEAR: usize = 32;
+const NEAR_TRIALS: usize = 5;
+/// Candidates of a proposal that are improved step by step; what is tried for each at most; and the sizes of the steps,
+/// of an axis.
+const CLIMBS: usize = 3;
+const TRIES_MAX: usize = 300;
+const STEPS: [f64; 4] = [0.1, 0.03, 0.01, 0.003];
+/// How many standard deviations a point may be better than its mean says. Vizier's, who chose it for batches too (X.
+/// Song et al., "The Vizier Gaussian process bandit algorithm", 2024, arXiv:2408.11527). Expected improvement does
+/// worse here: where the mean alone promises one, pending points take nothing away from it, and a generation becomes
+/// many times the same.
+const DEVIATIONS: f64 = 1.8;
+
+/// The process after the results of a generation, which takes that generation's proposals.
+#[derive(Clone, Debug)]
+pub(super) struct Gp<'a> {
+    encoding: &'a Encoding<'a>,
+    posterior: Posterior,
+    candidates: Vec<(Point, Belief)>,
+    /// Whether the candidates are all that there is.
+    is_complete: bool,
+}
+
+impl<'a> Gp<'a> {
+    /// After these results, of which there is at least one. Candidates come from `stream`.
+    pub(super) fn new(encoding: &'a Encoding<'a>, observed: &Observed, stream: &mut Stream) -> Self {
+        let kept = kept(observed);
+        let points: Vec<&Point> = kept.iter().map(|index| &observed.results[*index].point).collect();
+        let outputs = outputs(observed, &kept);
+        let kernel = Kernel::new(encoding, &fit::fit(encoding, &points, &outputs));
+        let mut posterior = Posterior::new(kernel, points.iter().map(|point| (*point).clone()).collect(), &outputs);
+        for point in &observed.pending {
+            posterior.note_pending(point);
+        }
+        let configurations = cardinality(encoding.space).filter(|count| *count <= LOOKED_THROUGH_MAX);
+        let candidates = match configurations {
+            Some(count) => (0..count)
+                .filter_map(|index| nth(encoding.space, index))
+                .map(|params| encoding.point(&params))
+                .collect(),
+            None => candidates(encoding, observed, stream),
+        };
+        let candidates = candidates.into_iter().map(|point| {
+            let belief = posterior.belief(&point);
+            (point, belief)
+        });
+        Self {
+            encoding,
+            candidates: candidates.collect(),
+            is_complete: configurations.is_some(),
+            posterior,
+        }
+    }
+
+    /// The most promising configuration that was found among those not proposed before.
+    pub(super) fn propose(&mut self, seen: &Seen<'_>) -> Option<Params> {
+        let mut scores = Vec::with_capacity(self.candidates.len());
+        for (point, belief) in &mut self.candidates {
+            self.posterior.renew(point, belief);
+            scores.push(promise(belief));
+        }
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        // The sort is stable: of equals, the one that was drawn first.
+        order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+        let mut found = Found {
+            encoding: self.encoding,
+            seen,
+            best: None,
+        };
+        for index in &order {
+            if found.offer(scores[*index], &self.candidates[*index].0) {
+                break;
+            }
+        }
+        if !self.is_complete {
+            for index in order.iter().take(CLIMBS) {
+                self.climb(self.candidates[*index].0.clone(), scores[*index], &mut found);
+            }
+        }
+        found.best.map(|(_, params)| params)
+    }
+
+    /// Takes a point that was proposed.
+    pub(super) fn note_pending(&mut self, point: &Point) {
+        self.posterior.note_pending(point);
+    }
+
+    /// Goes from a point along one axis at a time to better ones, by smaller and smaller steps.
+    fn climb(&self, mut point: Point, mut score: f64, found: &mut Found<'_>) {
+        let mut tries = 0;
+        for step in STEPS {
+            let mut goes_on = true;
+            while goes_on {
+                goes_on = false;
+                for axis in 0..point.len() {
+                    for next in self.moves(axis, point[axis], step) {
+                        if tries == TRIES_MAX {
+                            return;
+                        }
+                        tries += 1;
+                        let before = std::mem::replace(&mut point[axis], next);
+                        let next_score = promise(&self.posterior.belief(&point));
+                        // The way may lead by what was proposed before: what is beside it counts too.
+                        found.offer(next_score, &point);
+                        if next_score > score {
+                            score = next_score;
+                            goes_on = true;
+                        } else {
+                            point[axis] = before;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Other coordinates of an axis: a step away, or every other choice.
+    fn moves(&self, axis: usize, coordinate: f64, step: f64) -> Vec<f64> {
+        let axis = &self.encoding.axes[axis];
+        let last = 1.0_f64.next_down();
+        let ends = [(coordinate - step).max(0.0), (coordinate + step).min(last)];
+        match axis.kind {
+            Kind::Choice(count) => (0..count)
+                .map(|index| index as f64)
+                .filter(|other| *other != coordinate)
+                .collect(),
+            Kind::Real => ends.into(),
+            Kind::Whole => {
+                // A step within a cell leads to the next one.
+                let next = axis.neighbours(coordinate);
+                let ends = ends.map(|end| axis.at(end));
+                let moves = ends.into_iter().zip(next);
+                moves
+                    .filter_map(|(end, next)| if end == coordinate { next } else { Some(end) })
+                    .collect()
+            }
+        }
+    }
+}
+
+/// The best that was not proposed before.
+struct Found<'a> {
+    encoding: &'a Encoding<'a>,
+    seen: &'a Seen<'a>,
+    best: Option<(f64, Params)>,
+}
+
+impl Found<'_> {
+    /// Takes a point that is better and was not proposed before; true if it was taken.
+    fn offer(&mut self, score: f64, point: &[f64]) -> bool {
+        if self.best.as_ref().is_some_and(|(best, _)| score <= *best) {
+            return false;
+        }
+        let params = self.encoding.params(point);
+        let is_new = !self.seen.has(&params);
+        if is_new {
+            self.best = Some((score, params));
+        }
+        is_new
+    }
+}
+
+/// How low a point may be: the more promising, the larger. Where results are pending, the variance is smaller already
+/// (GP-BUCB: see [`Posterior`]).
+fn promise(belief: &Belief) -> f64 {
+    DEVIATIONS * libm::sqrt(belief.variance) - belief.mean
+}
+
+/// Which results the process is fitted to, in trial order: all, or the best and the latest, half of them each.
+fn kept(observed: &Observed) -> Vec<usize> {
+    let (count, half) = (observed.len(), GP_RESULTS_MAX / 2);
+    let is_kept =
+        |index: &usize| count <= GP_RESULTS_MAX || *index >= count - half || observed.results[*index].place < half;
+    (0..count).filter(is_kept).collect()
+}
+
+/// For each of these results the normal quantile of its rank among them; equals have the same.
+fn outputs(observed: &Observed, kept: &[usize]) -> Vec<f64> {
+    let place = |index: &usize| observed.results[*index].mean_place;
+    let mut places: Vec<f64> = kept.iter().map(place).collect();
+    places.sort_by(f64::total_cmp);
+    let rank = |index: &usize| {
+        let first = places.partition_point(|other| *other < place(index));
+        let end = places.partition_point(|other| *other <= place(index));
+        (first + end) as f64 / 2.0
+    };
+    kept.iter()
+        .map(|index| normal::quantile(rank(index) / kept.len() as f64))
+        .collect()
+}
+
+/// Random points, and points near the best trials.
+fn candidates(encoding: &Encoding<'_>, observed: &Observed, stream: &mut Stream) -> Vec<Point> {
+    let mut candidates: Vec<Point> = Vec::with_capacity(CANDIDATES + NEAR * NEAR_TRIALS);
+    for _ in 0..CANDIDATES {
+        candidates.push(encoding.axes.iter().map(|axis| axis.at(stream.unit())).collect());
+    }
+    let mut best: Vec<_> = observed
+        .results
+        .iter()
+        .filter(|result| result.place < NEAR_TRIALS)
+        .collect();
+    best.sort_by_key(|result| result.place);
+    // Two axes change on average: good configurations differ from each other in a few parameters.
+    let share = 2.0 / encoding.axes.len().max(2) as f64;
+    for result in best {
+        for _ in 0..NEAR {
+            let size = libm::exp2(-2.0 - 5.0 * stream.unit());
+            let change = |(axis, coordinate): (&super::encode::Axis<'_>, &f64)| {
+                let (chance, unit) = (stream.unit(), stream.unit());
+                if chance >= share {
+                    return *coordinate;
+                }
+                match axis.kind {
+                    Kind::Choice(_) => axis.at(unit),
+                    Kind::Real | Kind::Whole => {
+                        let moved = coordinate + size * normal::quantile(unit).clamp(-5.0, 5.0);
+                        axis.at(moved.clamp(0.0, 1.0_f64.next_down()))
+                    }
+                }
+            };
+            candidates.push(encoding.axes.iter().zip(&result.point).map(change).collect());
+        }
+    }
+    candidates
+}

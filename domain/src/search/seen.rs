@@ -1,0 +1,121 @@
+//! Which configurations were proposed before.
+
+use std::collections::BTreeSet;
+
+use super::standing::Past;
+use crate::seed::Stream;
+use crate::space::{ParamValue, Params, Space, cardinality, nth};
+
+/// Independent draws after which a configuration that was not proposed before is looked for one by one.
+const DRAWS_MAX: u32 = 16;
+
+/// The configurations that were proposed before.
+#[derive(Clone, Debug)]
+pub(super) struct Seen<'a> {
+    space: &'a Space,
+    configurations: Option<u64>,
+    known: BTreeSet<Vec<u64>>,
+    /// How many of these the space has: a user's own configuration may be another.
+    known_within: u64,
+}
+
+impl<'a> Seen<'a> {
+    /// Those of a history.
+    pub(super) fn new(space: &'a Space, history: &[Past]) -> Self {
+        let mut seen = Self {
+            space,
+            configurations: cardinality(space),
+            known: BTreeSet::new(),
+            known_within: 0,
+        };
+        history.iter().for_each(|past| seen.note(&past.params));
+        seen
+    }
+
+    /// Takes one more.
+    pub(super) fn note(&mut self, params: &Params) {
+        let key = self.key(params);
+        let is_within = !key.contains(&u64::MAX);
+        if self.known.insert(key) && is_within {
+            self.known_within += 1;
+        }
+    }
+
+    /// True if there is something else to propose, and not this again.
+    pub(super) fn has(&self, params: &Params) -> bool {
+        !self.is_exhausted() && self.known.contains(&self.key(params))
+    }
+
+    /// A random configuration that was not proposed before, if there is one.
+    pub(super) fn fresh(&self, stream: &mut Stream) -> Params {
+        let mut draw = || -> Params {
+            let draw = self
+                .space
+                .iter()
+                .map(|(name, distribution)| (name.clone(), distribution.sample(stream)));
+            draw.collect()
+        };
+        let mut drawn = draw();
+        for _ in 1..DRAWS_MAX {
+            if !self.has(&drawn) {
+                return drawn;
+            }
+            drawn = draw();
+        }
+        let Some(configurations) = self.configurations else {
+            return drawn;
+        };
+        // At most as many are passed over as were proposed.
+        let first = stream.below(configurations);
+        let all = (first..configurations)
+            .chain(0..first)
+            .filter_map(|index| nth(self.space, index));
+        let mut others = all.filter(|params| !self.has(params));
+        others.next().unwrap_or(drawn)
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.configurations
+            .is_some_and(|configurations| self.known_within >= configurations)
+    }
+
+    /// What tells configurations apart: numbers of values and bits of floats, and all bits set for what is not in the
+    /// space.
+    fn key(&self, params: &Params) -> Vec<u64> {
+        let parameters = self.space.iter();
+        parameters
+            .map(|(name, distribution)| match params.get(name) {
+                Some(ParamValue::Float(value)) if distribution.cardinality().is_none() => value.to_bits(),
+                Some(value) => distribution.index(value).unwrap_or(u64::MAX),
+                None => u64::MAX,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Seen;
+    use crate::seed::{Purpose, Seed};
+    use crate::space::{Distribution, ParamValue, Params, Space};
+
+    #[test]
+    fn everything_else_comes_before_anything_twice() {
+        let (low, high, step) = (1, 5, 1);
+        let space = Space::from([
+            ("a".to_owned(), Distribution::IntUniform { low, high, step }),
+            ("b".to_owned(), Distribution::IntLogUniform { low, high: 40 }),
+        ]);
+        let mut seen = Seen::new(&space, &[]);
+        // A configuration of the user's own does not count.
+        seen.note(&Params::from([("a".to_owned(), ParamValue::Int(77))]));
+        for trial in 0..200 {
+            let params = seen.fresh(&mut Seed(1).stream(Purpose::Proposal { trial }));
+            assert!(!seen.has(&params), "{params:?}");
+            seen.note(&params);
+        }
+        assert_eq!(seen.known.len(), 201);
+        let again = seen.fresh(&mut Seed(1).stream(Purpose::Proposal { trial: 200 }));
+        assert!(!seen.has(&again), "there is nothing else");
+    }
+}
