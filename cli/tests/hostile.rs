@@ -139,6 +139,7 @@ impl StudyService for Hostile {
         list_epoch_reports: ListEpochReportsRequest -> ListEpochReportsResponse;
         list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
         refit_study: RefitStudyRequest -> RefitStudyResponse;
+        replay_study: ReplayStudyRequest -> ReplayStudyResponse;
     }
 }
 

@@ -145,6 +145,7 @@ impl StudyService for Stage {
         delete_study: DeleteStudyRequest -> DeleteStudyResponse;
         get_trial: GetTrialRequest -> GetTrialResponse;
         refit_study: RefitStudyRequest -> RefitStudyResponse;
+        replay_study: ReplayStudyRequest -> ReplayStudyResponse;
         list_workers: ListWorkersRequest -> ListWorkersResponse;
         list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;
     }

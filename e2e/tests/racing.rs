@@ -46,6 +46,7 @@ async fn run(workers: usize) -> anyhow::Result<(System, Vec<(View, Vec<String>)>
 async fn a_race_ends_the_same_whoever_trains_and_whatever_dies() -> anyhow::Result<()> {
     let (system, expected) = run(1).await?;
     what_a_race_leaves(&system).await?;
+    a_replay_finds_what_was_changed(&system).await?;
     drop(system);
     let (system, by_three) = run(3).await?;
     drop(system);
@@ -135,6 +136,36 @@ async fn what_a_race_leaves(system: &System) -> anyhow::Result<()> {
         .fetch_one(&owner)
         .await?;
     assert_eq!(kept, 0, "nobody goes on from a checkpoint any more");
+    Ok(())
+}
+
+/// All of it can be computed anew; and where somebody had a hand in it, that shows.
+async fn a_replay_finds_what_was_changed(system: &System) -> anyhow::Result<()> {
+    let said = system.trawl_stdout(&["replay", "raced"])?;
+    assert_eq!(said, "raced: 32 trials proposed and 12 rungs decided anew: identical\n");
+    let owner = owner_pool(&system.database_url).await?;
+    let change = async |sql: &'static str| sqlx::query(sql).execute(&owner).await.map(|_| ());
+    change("UPDATE trawl_store.trials SET params = params || '{\"l2\": 0.5}' WHERE trial = 3").await?;
+    change(
+        "UPDATE trawl_store.trials SET rung_value = rung_value + 1 WHERE trial = (SELECT min(trial) FROM trawl_store.trials
+         WHERE state = 'pruned' AND rung = 0)",
+    )
+    .await?;
+    let said = system.trawl(&["replay", "raced"])?;
+    let (told, error) = (
+        String::from_utf8_lossy(&said.stdout),
+        String::from_utf8_lossy(&said.stderr),
+    );
+    assert_eq!(said.status.code(), Some(1), "{told}{error}");
+    assert!(
+        told.contains("trial 3 has other parameters than are proposed"),
+        "{told}"
+    );
+    assert!(
+        told.contains("has another value at rung 0 than its epochs have"),
+        "{told}"
+    );
+    assert!(error.contains("2 differences"), "{error}");
     Ok(())
 }
 

@@ -57,6 +57,10 @@ pub(crate) enum Command {
     /// Train a configuration again, as the study's `refit` section says, and measure it on the test set; prints
     /// `refit NUMBER of trial NUMBER`.
     Refit(RefitArgs),
+    /// Compute a study's proposals and rungs anew from what is stored; prints how many, and `identical` or each difference.
+    ///
+    /// Exits with 1 where anything differs.
+    Replay(StudyArgs),
     /// Write a report of a study: one HTML page that opens without a network; prints `report FILE`.
     ///
     /// With --png, also every figure as a PNG file; prints `figures DIR: NUMBER`. A study that has not ended is shown as it

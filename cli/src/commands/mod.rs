@@ -5,6 +5,7 @@ mod curves;
 mod health;
 mod predict;
 mod refit;
+mod replay;
 mod report;
 mod show;
 mod steer;
@@ -41,6 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Cancel(args) => steer::cancel(&mut connect().await?, &args.study, output).await,
         Command::Delete(args) => steer::delete(&mut connect().await?, args, output).await,
         Command::Refit(args) => refit::refit(&mut connect().await?, args, output).await,
+        Command::Replay(args) => replay::replay(&mut connect().await?, &args.study, output).await,
         Command::Report(args) => report::report(&mut connect().await?, args, output).await,
         Command::Artifacts(args) => artifacts::artifacts(&mut connect().await?, args, output).await,
         Command::Predict(args) => predict::predict(connect, args, output).await,

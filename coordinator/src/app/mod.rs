@@ -32,6 +32,7 @@ pub mod register_dataset;
 pub mod register_worker;
 pub mod release_job;
 pub mod renew_lease;
+pub mod replay_study;
 pub mod report_order;
 pub mod retire;
 mod study_cache;

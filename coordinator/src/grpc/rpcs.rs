@@ -170,6 +170,7 @@ pub const RPCS: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/ListEpochReports", READERS),
     of_users("/trawl.v1.StudyService/ListBestTrials", READERS),
     of_users("/trawl.v1.StudyService/RefitStudy", WRITERS),
+    of_users("/trawl.v1.StudyService/ReplayStudy", WRITERS),
     of_users("/trawl.v1.StudyService/ListWorkers", READERS),
     of_users("/trawl.v1.StudyService/ListArtifacts", READERS),
     of_users("/trawl.v1.StudyService/GetArtifact", READERS).queued(Queue::UserDownloads),

@@ -18,7 +18,9 @@ use super::watch::watch;
 use super::{page_token, status, study_view, uploads};
 use crate::app::register_worker::list_workers;
 use crate::app::submit_study::Submitted;
-use crate::app::{App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, submit_study};
+use crate::app::{
+    App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, replay_study, submit_study,
+};
 
 /// The users' service.
 #[derive(Clone, Debug)]
@@ -212,6 +214,20 @@ impl StudyService for Studies {
                 .map(|last| page_token::report(last.fold_position, last.epoch))
                 .unwrap_or_default(),
             reports: reports.iter().map(study_view::epoch_report).collect(),
+        }))
+    }
+
+    async fn replay_study(&self, request: Request<v1::ReplayStudyRequest>) -> Answer<v1::ReplayStudyResponse> {
+        let request = request.into_inner();
+        let first = page_token::read_trial(&request.page_token)?;
+        let replay = self
+            .in_turn(replay_study::replay_study(&self.app, &request.study, first))
+            .await?;
+        Ok(Response::new(v1::ReplayStudyResponse {
+            trials: replay.trials,
+            rungs: replay.rungs,
+            differences: replay.differences,
+            next_page_token: replay.next_trial.map(|trial| trial.to_string()).unwrap_or_default(),
         }))
     }
 

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use trawl_domain::id::StudyId;
+use trawl_domain::job::TrialFold;
 use trawl_domain::limits::REPORT_EPOCHS_MAX;
 use trawl_domain::metric::{Metric, Metrics};
 use trawl_domain::seed::Owner;
@@ -94,13 +95,13 @@ pub async fn page(
     let (fold, epoch) = after.map_or((-1, -1), |(fold, epoch)| (int(fold), int(epoch)));
     // A fold's epochs have no gap: a page has none beyond `limit` more, and none of a row that begins longer ago than a row is long.
     let rows = sqlx::query!(
-        r#"SELECT f.fold, f.split = 'all' AS "is_final!", e.fold_id AS "fold_id!", e.epoch AS "epoch!",
+        r#"SELECT f.fold, COALESCE(f.split = 'all', false) AS "is_final!", e.fold_id AS "fold_id!", e.epoch AS "epoch!",
                   e.train_loss AS "train_loss!", e.metrics AS "metrics!: Json<Metrics>",
                   e.reported_at AS "reported_at!"
            FROM (SELECT of_owner.fold_id, of_owner.fold, j.split,
                         CASE WHEN of_owner.fold = $4 THEN $5 ELSE -1 END AS after
                  FROM trawl_store.folds of_owner
-                 JOIN trawl_store.jobs j USING (job_id)
+                 LEFT JOIN trawl_store.jobs j USING (job_id)
                  WHERE of_owner.study_id = $1 AND (of_owner.trial = $2 OR of_owner.refit = $3) AND of_owner.fold >= $4) f
            JOIN trawl_store.epochs e ON e.fold_id = f.fold_id
            WHERE e.chunk_first > f.after - $7 AND e.chunk_first <= f.after + $6 AND e.chunk_end > f.after AND e.epoch > f.after AND e.epoch <= f.after + $6
@@ -126,6 +127,55 @@ pub async fn page(
                 train_loss: row.train_loss,
                 metrics: row.metrics.0,
                 reported_at: row.reported_at,
+            })
+        })
+        .collect()
+}
+
+/// One metric of a fold after one epoch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured {
+    /// Which fold.
+    pub fold: TrialFold,
+    /// After which epoch.
+    pub epoch: u32,
+    /// The metric.
+    pub value: f64,
+}
+
+/// A metric of all folds of some trials, after these epochs or after all: by trial, fold and epoch.
+pub async fn metric_of_trials(
+    conn: &mut Connection,
+    study_id: StudyId,
+    trials: &[u32],
+    metric: Metric,
+    epochs: Option<&[u32]>,
+) -> Result<Vec<Measured>, StoreError> {
+    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let epochs: Option<Vec<i32>> = epochs.map(|epochs| epochs.iter().map(|epoch| int(*epoch)).collect());
+    let rows = sqlx::query!(
+        r#"SELECT e.fold_id AS "fold_id!", e.trial AS "trial!", e.fold AS "fold!", e.epoch AS "epoch!",
+                  (e.metrics ->> $4)::double precision AS "value!"
+           FROM trawl_store.epochs e
+           WHERE e.study_id = $1 AND e.trial = ANY($2) AND ($3::integer[] IS NULL OR e.epoch = ANY($3)) AND e.metrics ? $4
+           ORDER BY e.trial, e.fold, e.epoch"#,
+        study_id.0,
+        &trials,
+        epochs.as_deref(),
+        metric.as_str(),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let number = |column, value| count("epochs", row.fold_id, column, value);
+            Ok(Measured {
+                fold: TrialFold {
+                    trial: number("trial", row.trial)?,
+                    fold: number("fold", row.fold)?,
+                },
+                epoch: number("epoch", row.epoch)?,
+                value: row.value,
             })
         })
         .collect()

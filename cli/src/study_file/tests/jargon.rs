@@ -204,7 +204,7 @@ const BROKEN: &[&str] = &[
     "maxTrials: x",
     "max_trials: 1\nmaxTrials: 2",
     "sampler: {random: 3}",
-    "sampler: {grid: {}}",
+    "sampler: {annealing: {}}",
     "objective: 3",
     "objective: {metric: 3}",
 ];

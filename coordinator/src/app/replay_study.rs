@@ -1,0 +1,205 @@
+//! Replay: computes what a study proposed, and whom it dropped, anew from what is stored, and says where that differs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use trawl_domain::job::TrialFold;
+use trawl_domain::metric::{At, FoldMetrics, Metrics};
+use trawl_domain::racing::{AtRung, Racing};
+use trawl_domain::search::propose;
+use trawl_domain::state::TrialState;
+use trawl_domain::study::Study;
+
+use super::study_cache::LoadedStudy;
+use super::{App, AppError};
+use crate::store::Connection;
+use crate::store::curves::{self, Measured};
+use crate::store::studies::StudyRecord;
+use crate::store::trials::{self, TrialRecord};
+
+/// After this long a page ends with the generation that it is at.
+const PAGE_WITHIN: Duration = Duration::from_secs(5);
+/// Differences that a page tells.
+const TOLD_MAX: usize = 100;
+
+/// What was computed anew.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Replay {
+    /// Trials whose configurations were proposed anew.
+    pub trials: u32,
+    /// Rungs that were decided anew.
+    pub rungs: u32,
+    /// Where that differs from what is stored, in words.
+    pub differences: Vec<String>,
+    /// The first trial of the next page.
+    pub next_trial: Option<u32>,
+}
+
+/// Computes generations of a study anew, those from `first_trial` on, the first one of a generation: as many as there is time for.
+pub async fn replay_study(app: &App, study: &str, first_trial: u32) -> Result<Replay, AppError> {
+    let began = Instant::now();
+    let record = app.find_study(study).await?;
+    let mut conn = app.pool.acquire().await?;
+    let loaded = app.study_of(&record)?;
+    let mut replay = Replay::default();
+    let mut first = first_trial / loaded.study.generations.size * loaded.study.generations.size;
+    while first < record.next_trial {
+        if began.elapsed() > PAGE_WITHIN {
+            replay.next_trial = Some(first);
+            break;
+        }
+        let size = loaded.study.generations.size.min(record.next_trial - first);
+        let stored = trials::page(&mut conn, record.study_id, first, size).await?;
+        proposals(&mut conn, &record, &loaded, &stored, &mut replay).await?;
+        if let Some(racing) = &loaded.study.racing {
+            rungs(&mut conn, &record, &loaded.study, racing, &stored, &mut replay).await?;
+        }
+        first += size;
+    }
+    Ok(replay)
+}
+
+impl Replay {
+    fn differs(&mut self, what: String) {
+        if self.differences.len() < TOLD_MAX {
+            self.differences.push(what);
+        }
+    }
+}
+
+/// Proposes a generation anew.
+async fn proposals(
+    conn: &mut Connection,
+    record: &StudyRecord,
+    loaded: &Arc<LoadedStudy>,
+    stored: &[TrialRecord],
+    replay: &mut Replay,
+) -> Result<(), AppError> {
+    let Some(first) = stored.first().map(|trial| trial.trial) else {
+        return Ok(());
+    };
+    let study = &loaded.study;
+    let generation = study.generations.of(first);
+    let mut history = match study.sampler.generations() {
+        None => Vec::new(),
+        Some(generations) => {
+            let known = generations.known_trials(generation);
+            trials::history(conn, record.study_id, known, study.objective).await?
+        }
+    };
+    history.retain(|past| past.trial < first);
+    let (loaded, len) = (Arc::clone(loaded), stored.len() as u32);
+    let proposed = spawn_blocking(move || {
+        let study = &loaded.study;
+        propose(
+            &study.sampler,
+            study.seed,
+            &study.space,
+            generation,
+            first,
+            len,
+            &history,
+        )
+    });
+    let proposed = proposed
+        .await
+        .map_err(|error| AppError::Internal(format!("a proposal failed: {error}")))?;
+    for (trial, params) in stored.iter().zip(&proposed) {
+        if trial.params != *params {
+            replay.differs(format!("trial {} has other parameters than are proposed", trial.trial));
+        }
+    }
+    replay.trials += len;
+    Ok(())
+}
+
+/// Decides the rungs of a generation anew, those that were decided.
+async fn rungs(
+    conn: &mut Connection,
+    record: &StudyRecord,
+    study: &Study,
+    racing: &Racing,
+    stored: &[TrialRecord],
+    replay: &mut Replay,
+) -> Result<(), AppError> {
+    let numbers: Vec<u32> = stored.iter().map(|trial| trial.trial).collect();
+    let end = |trial: &TrialRecord, rung| racing.folds(trial.generation, rung, study.validation, trial.epochs).1 - 1;
+    let mut epochs: Vec<u32> = stored
+        .iter()
+        .flat_map(|trial| (0..racing.last_rung()).map(move |rung| end(trial, rung)))
+        .collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    let (metric, at) = (study.objective.metric, study.objective.at);
+    let wanted = (at == At::Last).then_some(&epochs[..]);
+    let measured = curves::metric_of_trials(conn, record.study_id, &numbers, metric, wanted).await?;
+    let mut by_fold: BTreeMap<TrialFold, Vec<Measured>> = BTreeMap::new();
+    for measured in measured {
+        by_fold.entry(measured.fold).or_default().push(measured);
+    }
+    for rung in 0..racing.last_rung() {
+        let is_there = |trial: &&TrialRecord| trial.rung.is_some_and(|at| at.rung >= rung);
+        let came: Vec<&TrialRecord> = stored.iter().filter(is_there).collect();
+        let stays = |trial: &TrialRecord| trial.rung.is_some_and(|at| at.rung == rung);
+        let is_open =
+            |trial: &&&TrialRecord| stays(trial) && (!trial.state.is_final() || trial.state == TrialState::Cancelled);
+        if came.is_empty() || came.iter().any(|trial| is_open(&trial)) {
+            break;
+        }
+        let value = |trial: &TrialRecord| {
+            let (folds, end_epoch) = racing.folds(trial.generation, rung, study.validation, trial.epochs);
+            let metrics: Option<Vec<FoldMetrics>> = folds
+                .into_iter()
+                .map(|fold| {
+                    let key = TrialFold {
+                        trial: trial.trial,
+                        fold,
+                    };
+                    let before = by_fold.get(&key)?.iter().filter(|measured| measured.epoch < end_epoch);
+                    let mut metrics = FoldMetrics::default();
+                    before.for_each(|measured| metrics.note(Metrics::from_iter([(metric, measured.value)])));
+                    Some(metrics)
+                })
+                .collect();
+            study.objective.of_trial(&metrics?)
+        };
+        let failed = |trial: &TrialRecord| stays(trial) && trial.state == TrialState::Failed;
+        let values: Vec<Option<f64>> = came
+            .iter()
+            .map(|trial| value(trial).filter(|_| !failed(trial)).map(|value| value.mean))
+            .collect();
+        let at_rung = came.iter().zip(&values).map(|(trial, value)| AtRung {
+            trial: trial.trial,
+            rank_key: value.map(|value| study.objective.rank_key(value)),
+        });
+        let promoted = racing.promote(&at_rung.collect::<Vec<_>>());
+        for (trial, value) in came.iter().zip(&values) {
+            let number = trial.trial;
+            let goes_on = promoted.binary_search(&number).is_ok();
+            if goes_on == stays(trial) {
+                let (stored, anew) = if goes_on {
+                    ("was dropped", "goes on")
+                } else {
+                    ("went on", "is dropped")
+                };
+                replay.differs(format!(
+                    "trial {number} {stored} at rung {rung}, and by its epochs it {anew}"
+                ));
+            }
+            let compared = trial
+                .rung
+                .and_then(|at| at.compared)
+                .filter(|_| stays(trial) && !failed(trial));
+            if compared.is_some_and(|(stored, _)| Some(stored) != *value) {
+                replay.differs(format!(
+                    "trial {number} has another value at rung {rung} than its epochs have"
+                ));
+            }
+        }
+        replay.rungs += 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Samplers that learn: what they propose is the same whoever trains, and whatever happens meanwhile.
+
+use serde_json::{Value, json};
+use trawl_e2e::{ScriptedWorker, System, View, assert_same_rows, owner_pool, studies};
+use trawl_proto::v1;
+
+/// Six generations of six trials, which are raced.
+fn learning(name: &str, sampler: &str) -> anyhow::Result<Value> {
+    let mut study = studies::small(name, 36, 9)?;
+    study["sampler"] = json!({ sampler: {}, "generation": 6 });
+    study["racing"] = json!({ "keep": 0.5 });
+    Ok(study)
+}
+
+async fn run(sampler: &str, workers: usize) -> anyhow::Result<(System, Vec<(View, Vec<String>)>)> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(workers)?;
+    system
+        .submit(studies::from_json(&learning("learning", sampler)?)?)
+        .await?;
+    let ended = system.watch_to_end("learning").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    let rows = system.all_rows("learning").await?;
+    Ok((system, rows))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_learned_does_not_depend_on_the_workers_or_on_crashes() -> anyhow::Result<()> {
+    for sampler in ["gp", "tpe"] {
+        let (system, expected) = run(sampler, 1).await?;
+        let said = system.trawl_stdout(&["replay", "learning"])?;
+        assert!(
+            said.contains("36 trials proposed") && said.ends_with("identical\n"),
+            "{said}"
+        );
+        drop(system);
+        let (system, by_three) = run(sampler, 3).await?;
+        drop(system);
+        assert_same_rows(&expected, &by_three, &format!("{sampler} by three workers"));
+
+        let mut system = System::start(&["--lease-ttl-ms", "1500"]).await?;
+        system.add_workers(2)?;
+        system
+            .submit(studies::from_json(&learning("learning", sampler)?)?)
+            .await?;
+        let ended = |study: &v1::StudySummary| study.trials_pruned + study.trials_completed + study.trials_failed;
+        system
+            .watch_until("learning", "the first generation", |study| ended(study) >= 6)
+            .await?;
+        system.workers.remove(0).crash()?;
+        system.add_workers(1)?;
+        system
+            .watch_until("learning", "two generations", |study| ended(study) >= 12)
+            .await?;
+        let system = system.crash_coordinator().await?;
+        let ended = system.watch_to_end("learning").await?;
+        assert_eq!(ended.state, "completed", "{}", ended.error);
+        assert_same_rows(
+            &expected,
+            &system.all_rows("learning").await?,
+            &format!("{sampler} with crashes"),
+        );
+    }
+    Ok(())
+}
+
+/// Trials of the third generation are not there before all of the first ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_waits_for_what_it_learns_from() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let mut study = learning("waits", "gp")?;
+    study["racing"] = json!("none");
+    study["space"]["batch_size"] = json!({ "choice": [8] });
+    study["space"]["activation"] = json!({ "choice": ["relu"] });
+    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
+    system.submit(studies::from_json(&study)?).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let trials = async || -> anyhow::Result<i64> {
+        Ok(sqlx::query_scalar("SELECT count(*) FROM trawl.trials")
+            .fetch_one(&system.sql)
+            .await?)
+    };
+    let first = worker.lease_one().await?;
+    let second = worker.lease_one().await?;
+    assert_eq!(trials().await?, 12, "two generations, with a lag of one");
+    assert!(
+        worker.lease_within(1, std::time::Duration::ZERO).await?.is_empty(),
+        "the third one has to wait"
+    );
+    worker.report_all(&first).await?;
+    assert!(worker.finish(&first).await?);
+    let third = worker.lease_one().await?;
+    assert_eq!(trials().await?, 18);
+    let owners = |job: &v1::LeasedJob| job.job.as_ref().map_or(0, |job| job.members.len());
+    assert_eq!((owners(&first), owners(&second), owners(&third)), (18, 18, 18));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_infrastructure_gave_up_teaches_nothing() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let mut study = learning("given-up", "tpe")?;
+    study["racing"] = json!("none");
+    system.submit(studies::from_json(&study)?).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    assert!(worker.release(&job, "bad_input", "no such column").await?);
+    let request = v1::GetStudyRequest {
+        study: "given-up".to_owned(),
+    };
+    let study = system
+        .studies()
+        .await?
+        .get_study(request)
+        .await?
+        .into_inner()
+        .study
+        .unwrap_or_default();
+    assert_eq!(study.state, "paused");
+    assert!(study.pause_reason.contains("no such column"), "{}", study.pause_reason);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grid_ends_with_its_last_configuration() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let mut study = learning("grid", "grid")?;
+    study["racing"] = json!("none");
+    study["space"] = json!({
+        "optimizer": { "choice": ["adam", "sgd"] },
+        "learning_rate": { "choice": [0.001, 0.01] },
+        "batch_size": { "choice": [8] },
+        "l2": { "choice": [0.0] },
+        "activation": { "choice": ["relu", "tanh"] },
+    });
+    system.submit(studies::from_json(&study)?).await?;
+    let ended = system.watch_to_end("grid").await?;
+    assert_eq!((ended.state.as_str(), ended.trials_total), ("completed", 8));
+    let owner = owner_pool(&system.database_url).await?;
+    let configurations: i64 = sqlx::query_scalar("SELECT count(DISTINCT params) FROM trawl_store.trials")
+        .fetch_one(&owner)
+        .await?;
+    assert_eq!(configurations, 8);
+    Ok(())
+}
