@@ -79,6 +79,11 @@ impl Racing {
         &self.ladder
     }
 
+    /// Share of the trials that go on from each rung but the last.
+    pub fn keep(&self) -> f64 {
+        self.keep
+    }
+
     /// The folds of a trial that are trained on a rung, and up to which epoch each, of a trial with so many epochs. Generations begin with
     /// different folds, so that no fold alone decides which configurations are good.
     pub fn folds(&self, generation: u32, rung: u32, validation: Validation, epochs: u32) -> (Vec<u32>, u32) {

@@ -203,15 +203,24 @@ impl Study {
         self.epoch_reports(epochs.unwrap_or(0))
     }
 
+    /// The same if no trial is pruned.
+    pub fn unraced_epoch_reports(&self) -> Option<u64> {
+        Some(self.all_epoch_reports(self.epochs()?))
+    }
+
     /// Epoch reports of the search where each trial has so many epochs, and none fails.
     fn epoch_reports(&self, epochs: u32) -> u64 {
         match &self.racing {
-            None => u64::from(self.max_trials) * u64::from(self.validation.folds()) * u64::from(epochs),
+            None => self.all_epoch_reports(epochs),
             Some(racing) => {
                 let sizes = self.generations.sizes(self.max_trials);
                 sizes.map(|trials| racing.epoch_reports(trials, epochs)).sum()
             }
         }
+    }
+
+    fn all_epoch_reports(&self, epochs: u32) -> u64 {
+        u64::from(self.max_trials) * u64::from(self.validation.folds()) * u64::from(epochs)
     }
 
     /// Epoch reports of one refit: its folds, and the fit on all training rows.

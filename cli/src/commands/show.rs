@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost_types::Struct;
 use trawl_proto::to_json;
-use trawl_proto::v1::{GetStudyRequest, GetTrialRequest, RefitSummary, StudySummary, Trial};
+use trawl_proto::v1::{GetStudyRequest, GetTrialRequest, Race, RefitSummary, StudySummary, Trial};
 
 use super::studies;
 use crate::client::{Client, unary};
@@ -78,6 +78,7 @@ fn facts(study: &StudySummary, best: Option<&Trial>) -> Vec<Fact> {
             total => format!("{} of {total} reported", study.epochs_reported),
         },
     );
+    add("racing", study.race.as_ref().map(race).unwrap_or_default());
     add("created", study.created_at.as_ref().map(time_text).unwrap_or_default());
     add(
         "finished",
@@ -96,6 +97,24 @@ fn facts(study: &StudySummary, best: Option<&Trial>) -> Vec<Fact> {
         facts.extend(refit_facts(refit));
     }
     facts
+}
+
+/// How trials are raced, in words.
+fn race(race: &Race) -> String {
+    let rungs: Vec<String> = race
+        .rungs
+        .iter()
+        .map(|rung| format!("{} x {}", rung.folds, percent(rung.share)))
+        .collect();
+    let without = match race.epochs_without {
+        0 => String::new(),
+        epochs => format!("; without it {epochs} epochs"),
+    };
+    format!(
+        "folds x epochs {}; {} go on from each{without}",
+        rungs.join(", "),
+        percent(race.keep)
+    )
 }
 
 fn refit_facts(refit: &RefitSummary) -> Vec<Fact> {
@@ -144,6 +163,7 @@ pub(super) fn duration(duration: Option<prost_types::Duration>) -> Option<Durati
 mod tests {
     use prost_types::Value;
     use prost_types::value::Kind;
+    use trawl_proto::v1::Rung;
 
     use super::*;
 
@@ -163,6 +183,17 @@ mod tests {
             trials_failed: 1,
             epochs_reported: 20,
             epochs_total: 30,
+            race: Some(Race {
+                rungs: vec![
+                    Rung {
+                        folds: 1,
+                        share: 1.0 / 3.0,
+                    },
+                    Rung { folds: 5, share: 1.0 },
+                ],
+                keep: 0.5,
+                epochs_without: 90,
+            }),
             refits: vec![RefitSummary {
                 trial: 1,
                 state: "completed".into(),
@@ -184,6 +215,7 @@ name         s
 state        completed
 trials       2 of 3 completed, 0 running, 0 pruned, 1 failed
 epochs       20 of 30 reported
+racing       folds x epochs 1 x 33.33 %, 5 x 100.00 %; 50.00 % go on from each; without it 90 epochs
 best trial   1
   value      0.5 ± 0.125
   l2         0.0001

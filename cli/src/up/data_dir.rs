@@ -54,7 +54,14 @@ fn refuse_others(path: &Path) -> Result<(), Error> {
 pub(super) struct DataDir {
     path: PathBuf,
     /// The kernel frees it with the process, however that ends. Children do not inherit it.
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for DataDir {
+    /// A child that was just forked shares the lock until it runs its own program: to close the file would leave it held.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl DataDir {
@@ -91,7 +98,7 @@ impl DataDir {
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", &file, &error)),
         }
-        let data_dir = Self { path, _lock: lock };
+        let data_dir = Self { path, lock };
         data_dir.forget_endpoints();
         Ok(data_dir)
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use trawl_domain::id::StudyId;
+use trawl_domain::racing::Racing;
 use trawl_domain::seed::Owner;
 use trawl_domain::study::Study;
 
@@ -26,6 +27,8 @@ pub struct StudyView {
     pub trials_running: u32,
     /// Epoch reports of the whole study, refits included; `None` where a searched number of epochs leaves it open.
     pub epochs_total: Option<u64>,
+    /// How its trials are raced, and the epoch reports of the whole study if none were pruned.
+    pub race: Option<(Racing, Option<u64>)>,
     /// The best trial so far.
     pub best: Option<TrialRecord>,
     /// Refits with their artifacts.
@@ -86,9 +89,9 @@ fn view(
 ) -> StudyView {
     // Until the search ends, the refit that will end the study is counted in advance.
     let refit_count = (refits.len() as u64).max(u64::from(study.refit.is_some()));
-    let epochs_total = study
-        .search_epoch_reports()
-        .map(|search| search + refit_count * study.refit_epoch_reports());
+    let with_refits = |search: u64| search + refit_count * study.refit_epoch_reports();
+    let epochs_total = study.search_epoch_reports().map(with_refits);
+    let unraced = study.unraced_epoch_reports().map(with_refits);
     let with_artifacts = refits
         .into_iter()
         .map(|refit| {
@@ -106,6 +109,7 @@ fn view(
         best,
         refits: with_artifacts,
         epochs_total,
+        race: study.racing.clone().map(|racing| (racing, unraced)),
         record,
     }
 }

@@ -40,6 +40,18 @@ pub(super) fn study(view: &StudyView) -> v1::StudySummary {
         trials_failed: record.trials_failed,
         epochs_reported: record.epochs_reported,
         epochs_total: view.epochs_total.unwrap_or(0),
+        race: view.race.as_ref().map(|(racing, epochs_without)| v1::Race {
+            rungs: racing
+                .ladder()
+                .iter()
+                .map(|rung| v1::Rung {
+                    folds: rung.folds,
+                    share: rung.share,
+                })
+                .collect(),
+            keep: racing.keep(),
+            epochs_without: epochs_without.unwrap_or(0),
+        }),
         best_trial: view.best.as_ref().map(|best| best.trial),
         best_value: view.best.as_ref().and_then(|best| best.value).map(|value| value.mean),
         created_at: Some(timestamp(record.created_at)),

@@ -12,17 +12,19 @@ BEGIN
 END
 $$;
 
-INSERT INTO trawl_store.trials (study_id, trial, state, params, epochs, value, value_std, rank_key, started_at, finished_at)
-SELECT first.study_id, n, 'completed', first.params, first.epochs, drawn.value, 0.1, drawn.value, now(), now()
+INSERT INTO trawl_store.trials (study_id, trial, state, params, epochs, generation, rung, value, value_std, rank_key, started_at,
+                                finished_at)
+SELECT first.study_id, n, 'completed', first.params, first.epochs, n / 16, 1, drawn.value, 0.1, drawn.value, now(), now()
 FROM trawl_store.trials first, generate_series(512, 99999) n, LATERAL (SELECT hashint4(n)::float8 AS value) drawn
 WHERE first.trial = 0;
 
-INSERT INTO trawl_store.jobs (job_id, study_id, split, members, epochs, state, attempts, lease_epoch, finished_at)
-SELECT md5('job ' || n)::uuid, s.study_id, 'validation', 64, 2, 'completed', 1, 1, now()
+INSERT INTO trawl_store.jobs (job_id, study_id, split, members, epochs, first_epoch, end_epoch, state, attempts, lease_epoch, finished_at)
+SELECT md5('job ' || n)::uuid, s.study_id, 'validation', 64, 2, 0, 2, 'completed', 1, 1, now()
 FROM trawl_store.studies s, generate_series(512 / 32, 99999 / 32) n;
 
-INSERT INTO trawl_store.folds (study_id, trial, fold, job_id, member, state, epochs, train_loss, best_epoch, metrics, last_values, best_values)
-SELECT s.study_id, n, fold, md5('job ' || n / 32)::uuid, n % 32 * 2 + fold, 'completed', 2, 0.5, 1, '{val_loss}', '{0.5}', '{0.5}'
+INSERT INTO trawl_store.folds (study_id, trial, fold, job_id, member, state, end_epoch, epochs, train_loss, best_epoch, metrics, last_values,
+                               best_values)
+SELECT s.study_id, n, fold, md5('job ' || n / 32)::uuid, n % 32 * 2 + fold, 'completed', 2, 2, 0.5, 1, '{val_loss}', '{0.5}', '{0.5}'
 FROM trawl_store.studies s, generate_series(512, 99999) n, generate_series(0, 1) fold;
 
 INSERT INTO trawl_store.curves (fold_id, first_epoch, epochs, metrics, train_loss, val, report_epoch, reported_at)
@@ -38,12 +40,12 @@ SELECT t.study_id, n, t.trial, 'completed', t.params, 1000, false, 0.5, 0.5, now
 FROM trawl_store.trials t, generate_series(0, 2) n
 WHERE t.trial = 512;
 
-INSERT INTO trawl_store.jobs (job_id, study_id, refit, split, members, epochs, state, finished_at)
-SELECT md5('refit ' || refit || split)::uuid, study_id, refit, split, members, 1000, 'completed', now()
+INSERT INTO trawl_store.jobs (job_id, study_id, refit, split, members, epochs, first_epoch, end_epoch, state, finished_at)
+SELECT md5('refit ' || refit || split)::uuid, study_id, refit, split, members, 1000, 0, 1000, 'completed', now()
 FROM trawl_store.refits, (VALUES ('validation', 2), ('all', 1)) AS kinds (split, members);
 
-INSERT INTO trawl_store.folds (study_id, refit, fold, job_id, member, state, epochs)
-SELECT study_id, refit, fold, md5('refit ' || refit || CASE fold WHEN 2 THEN 'all' ELSE 'validation' END)::uuid, fold % 2, 'completed', 1000
+INSERT INTO trawl_store.folds (study_id, refit, fold, job_id, member, state, end_epoch, epochs)
+SELECT study_id, refit, fold, md5('refit ' || refit || CASE fold WHEN 2 THEN 'all' ELSE 'validation' END)::uuid, fold % 2, 'completed', 1000, 1000
 FROM trawl_store.refits, generate_series(0, 2) fold;
 
 INSERT INTO trawl_store.curves (fold_id, first_epoch, epochs, metrics, train_loss, val, report_epoch, reported_at)
@@ -59,13 +61,13 @@ FROM trawl_store.refits, generate_series(1, 400) n;
 
 -- Small studies, all of one trial.
 INSERT INTO trawl_store.studies (study_id, name, state, spec, seed, goal, train_file, test_is_labelled, train_rows, sample_shape, max_trials,
-                                 next_trial, trials_completed, epoch_budget, created_at, finished_at)
-SELECT md5('study ' || n)::uuid, 'small-' || n, 'completed', spec, seed, goal, train_file, test_is_labelled, train_rows, sample_shape, 1, 1, 1, 4,
+                                 next_trial, generation_trials, trials_completed, epoch_budget, created_at, finished_at)
+SELECT md5('study ' || n)::uuid, 'small-' || n, 'completed', spec, seed, goal, train_file, test_is_labelled, train_rows, sample_shape, 1, 1, 16, 1, 4,
        created_at + n * interval '1 second', created_at + n * interval '1 minute'
 FROM trawl_store.studies, generate_series(1, 1000) n;
 
-INSERT INTO trawl_store.trials (study_id, trial, state, params, epochs, value, rank_key, finished_at)
-SELECT s.study_id, 0, 'completed', first.params, first.epochs, 0.5, 0.5, now()
+INSERT INTO trawl_store.trials (study_id, trial, state, params, epochs, generation, value, rank_key, finished_at)
+SELECT s.study_id, 0, 'completed', first.params, first.epochs, 0, 0.5, 0.5, now()
 FROM trawl_store.studies s, trawl_store.trials first
 WHERE s.name <> 'large' AND first.trial = 0;
 

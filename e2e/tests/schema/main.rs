@@ -104,7 +104,7 @@ impl Reads {
 }
 
 /// What users ask in SQL, and how many rows answer it.
-const SQL: [(&str, usize); 20] = [
+const SQL: [(&str, usize); 21] = [
     ("SELECT * FROM trawl.studies WHERE name = 'large'", 1),
     ("SELECT * FROM trawl.studies ORDER BY created_at DESC LIMIT 100", 100),
     ("SELECT * FROM trawl.trials WHERE study = 'large' AND trial = 70000", 1),
@@ -164,6 +164,7 @@ const SQL: [(&str, usize); 20] = [
         "SELECT * FROM trawl.artifacts WHERE study = 'large' AND name = 'file-7'",
         3,
     ),
+    ("SELECT * FROM trawl.rungs WHERE study = 'large' AND generation = 3000", 2),
     ("SELECT * FROM trawl.workers", 200),
     ("SELECT * FROM trawl.workers ORDER BY last_seen_at DESC LIMIT 10", 10),
 ];

@@ -81,22 +81,15 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             format!("must be from 1 to {TRIALS_MAX}, and {} is not", study.max_trials),
         );
     }
-    let sampler = sampler::check(study.sampler.as_ref(), &space, study.max_trials, v);
-    let generations = sampler.map(|(_, generations)| generations);
-    let raced = match (generations, validation, &training.epochs) {
-        (Some(generations), Some(validation), Some(epochs)) => {
+    let (sampler, generations) = sampler::check(study.sampler.as_ref(), &space, study.max_trials, v);
+    let raced = match (validation, &training.epochs) {
+        (Some(validation), Some(epochs)) => {
             let epochs = match epochs {
                 Setting::Fixed(epochs) => epochs.as_whole(),
                 Setting::Param(_) => None,
             };
-            racing::check(
-                study.racing.as_ref(),
-                study.max_trials,
-                generations,
-                validation,
-                epochs,
-                v,
-            )
+            let size = generations.unwrap_or_default().size;
+            racing::check(study.racing.as_ref(), study.max_trials, size, validation, epochs, v)
         }
         _ => None,
     };
@@ -114,12 +107,12 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             training: training.spec()?,
             validation: validation?,
             objective: objective?,
-            max_trials: match sampler?.0.trials_max(&space) {
+            max_trials: match sampler?.trials_max(&space) {
                 Some(all) => u32::try_from(all).map_or(study.max_trials, |all| all.min(study.max_trials)),
                 None => study.max_trials,
             },
             space,
-            sampler: sampler?.0,
+            sampler: sampler?,
             generations: generations?,
             racing: raced?,
             refit,

@@ -4,16 +4,15 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Value};
 use trawl_domain::fold::Validation;
 use trawl_domain::racing::{Racing, Rung};
-use trawl_domain::search::Generations;
 use trawl_domain::violation::Violations;
 
 /// Rungs of a ladder at most.
 const RUNGS_MAX: usize = 16;
-/// How a study is raced, and `Some(None)` if it is not.
+/// How a study is raced, whose generations have so many trials; `Some(None)` if it is not.
 pub(super) fn check(
     racing: Option<&Value>,
     max_trials: u32,
-    generations: Generations,
+    generation: u32,
     validation: Validation,
     epochs: Option<u32>,
     v: &mut Violations,
@@ -21,7 +20,7 @@ pub(super) fn check(
     let kind = racing.and_then(|racing| racing.kind.as_ref());
     let (ladder, keep) = match kind {
         None | Some(Kind::NullValue(_)) => {
-            let pays = max_trials / 2 >= generations.size && epochs.is_none_or(|epochs| epochs > 1);
+            let pays = max_trials / 2 >= generation && epochs.is_none_or(|epochs| epochs > 1);
             let usual = || Racing::new(Racing::usual(validation), Racing::KEEP, validation, epochs);
             return Some(pays.then(usual).flatten());
         }

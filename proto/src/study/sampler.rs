@@ -11,16 +11,17 @@ use v1::sampler::Kind;
 /// Trials of a generation at least: one alone is compared with nobody.
 const TRIALS_MIN: u32 = 2;
 
-/// The sampler, and what its generations are.
+/// The sampler, and what its generations are; each as far as it is sound.
 pub(super) fn check(
     sampler: Option<&v1::Sampler>,
     space: &Space,
     max_trials: u32,
     v: &mut Violations,
-) -> Option<(Sampler, Generations)> {
+) -> (Option<Sampler>, Option<Generations>) {
     let left_out = v1::Sampler::default();
     let sampler = sampler.unwrap_or(&left_out);
-    let generations = generations(sampler, v)?;
+    let sound = generations(sampler, v);
+    let generations = sound.unwrap_or_default();
     let made = match sampler.kind {
         None | Some(Kind::Random(_)) => Sampler::Random,
         Some(Kind::Grid(_)) => Sampler::Grid,
@@ -31,7 +32,7 @@ pub(super) fn check(
     };
     if let Err(violation) = made.check(space) {
         v.add(violation.field, violation.description);
-        return None;
+        return (None, sound);
     }
     if made.generations().is_none() {
         if sampler.lag.is_some() {
@@ -58,7 +59,7 @@ pub(super) fn check(
             );
         }
     }
-    Some((made, generations))
+    (Some(made), sound)
 }
 
 fn generations(sampler: &v1::Sampler, v: &mut Violations) -> Option<Generations> {
