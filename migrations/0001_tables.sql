@@ -33,6 +33,7 @@ CREATE TABLE trawl_store.studies (
     class_count        integer CHECK (class_count > 1),
     max_trials         integer NOT NULL CHECK (max_trials > 0),
     next_trial         integer NOT NULL DEFAULT 0 CHECK (next_trial BETWEEN 0 AND max_trials),
+    folds_wait         boolean NOT NULL DEFAULT false,
     generation_trials  integer NOT NULL CHECK (generation_trials > 0),
     generation_lag     integer CHECK (generation_lag >= 0),
     trials_completed   integer NOT NULL DEFAULT 0,
@@ -75,6 +76,7 @@ COMMENT ON COLUMN trawl_store.studies.sample_shape IS 'Shape of a row''s feature
 COMMENT ON COLUMN trawl_store.studies.class_count IS 'Number of classes; null where a number is predicted.';
 COMMENT ON COLUMN trawl_store.studies.max_trials IS 'Number of trials in all.';
 COMMENT ON COLUMN trawl_store.studies.next_trial IS 'The first trial that is not planned yet.';
+COMMENT ON COLUMN trawl_store.studies.folds_wait IS 'True if folds that go on from a rung wait for a job.';
 COMMENT ON COLUMN trawl_store.studies.generation_trials IS 'Number of trials of a generation.';
 COMMENT ON COLUMN trawl_store.studies.generation_lag IS 'Number of generations whose results a generation does not wait for; null where the sampler does not learn.';
 COMMENT ON COLUMN trawl_store.studies.trials_completed IS 'Number of trials that completed.';
@@ -116,6 +118,7 @@ CREATE TABLE trawl_store.trials (
 -- The ranking of a study, from best to worst.
 CREATE INDEX trials_ranking ON trawl_store.trials (study_id, rank_key, trial) WHERE state = 'completed';
 CREATE INDEX trials_running ON trawl_store.trials (study_id) WHERE state = 'running';
+CREATE INDEX trials_open ON trawl_store.trials (study_id, generation) WHERE state IN ('queued', 'running');
 CREATE INDEX trials_of_generation ON trawl_store.trials (study_id, generation);
 COMMENT ON TABLE  trawl_store.trials IS 'Trials: one sampled configuration each. They are made window by window, when a study''s queue runs dry.';
 COMMENT ON COLUMN trawl_store.trials.study_id IS 'Its study.';
@@ -273,7 +276,6 @@ CREATE TABLE trawl_store.folds (
 CREATE UNIQUE INDEX folds_of_trial ON trawl_store.folds (study_id, trial, fold);
 CREATE UNIQUE INDEX folds_of_refit ON trawl_store.folds (study_id, refit, fold) WHERE refit IS NOT NULL;
 CREATE UNIQUE INDEX folds_of_job ON trawl_store.folds (job_id, member);
-CREATE INDEX folds_between_jobs ON trawl_store.folds (study_id, state) WHERE state = 'paused' OR (state = 'queued' AND job_id IS NULL);
 CREATE INDEX folds_of_checkpoint ON trawl_store.folds (checkpoint_job) WHERE checkpoint_job IS NOT NULL;
 COMMENT ON TABLE  trawl_store.folds IS 'Folds. A fold is one train/validation split of a trial or of a refit.';
 COMMENT ON COLUMN trawl_store.folds.fold_id IS 'Names the fold in curves.';

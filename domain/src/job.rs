@@ -1,7 +1,7 @@
 //! The job plan: which folds train together.
 //!
-//! The plan is a function of the study alone, never of the workers that happen to be there: a job's members, and so every
-//! last bit of its losses, are the same on a laptop and on a hundred GPUs. Trials are planned in windows of
+//! The plan is a function of the study and of what its trials measured, never of the workers that happen to be there: every last bit of
+//! a member's losses is the same on a laptop and on a hundred GPUs. Trials are planned in windows of
 //! [`WINDOW_TRIALS`]; inside a window, folds with the same architecture and number of training rows share jobs.
 //!
 //! Where trials are raced, a job ends at a rung, and folds that go on are packed anew with whatever else waits then. Which ones train

@@ -31,8 +31,9 @@ pub const LEARNING_TRIALS_MAX: u32 = 10_000;
 /// Trials of a generation.
 pub const GENERATION_TRIALS_MAX: u32 = 512;
 /// Trials of a search that learns that have been proposed and may lack a result: those of a generation and of the
-/// generations that it does not wait for. What a proposal costs grows with their square.
-pub const PENDING_TRIALS_MAX: u32 = 256;
+/// generations that it does not wait for. What a proposal costs grows with their square, and a generation has to be proposed within
+/// seconds.
+pub const PENDING_TRIALS_MAX: u32 = 128;
 /// Epochs of one report, and of one stored row of a curve.
 pub const REPORT_EPOCHS_MAX: u32 = 1_024;
 /// Epochs of a trial or a refit.

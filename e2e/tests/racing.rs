@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 use trawl_e2e::{Client, ScriptedWorker, System, View, assert_same_rows, look_for, owner_pool, studies};
 use trawl_proto::v1;
 
+/// Losses by trial, fold and epoch.
+type Epochs = BTreeMap<(i32, i32, i32), (f64, f64)>;
+
 /// Four generations on four rungs: a fold for 3, 9 and 27 epochs, then all three folds.
 fn raced(name: &str) -> anyhow::Result<Value> {
     let mut study = studies::small(name, 32, 27)?;
@@ -183,7 +186,7 @@ async fn what_was_raced_has_the_losses_of_what_was_not() -> anyhow::Result<()> {
         let ended = system.watch_to_end(name).await?;
         assert_eq!(ended.state, "completed", "{}", ended.error);
     }
-    let epochs = async |study: &str| -> anyhow::Result<BTreeMap<(i32, i32, i32), (f64, f64)>> {
+    let epochs = async |study: &str| -> anyhow::Result<Epochs> {
         let rows: Vec<(i32, i32, i32, f64, f64)> =
             sqlx::query_as("SELECT trial, fold, epoch, train_loss, val_loss FROM trawl.epoch_reports WHERE study = $1")
                 .bind(study)
@@ -270,5 +273,27 @@ async fn a_race_that_is_cancelled_leaves_nothing_open() -> anyhow::Result<()> {
     })
     .await?;
     system.wait_for_objects("checkpoints", 0).await?;
+    Ok(())
+}
+
+/// Where epochs are searched, a trial may be whole on an early rung, and is compared by its value.
+#[tokio::test(flavor = "multi_thread")]
+async fn trials_of_different_lengths_are_raced() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let mut study = raced("lengths")?;
+    study["validation"] = json!({ "holdout": 0.2 });
+    study["training"]["epochs"] = json!("$epochs");
+    study["space"]["epochs"] = json!({ "choice": [1, 2, 9, 27] });
+    system.submit(studies::from_json(&study)?).await?;
+    let ended = system.watch_to_end("lengths").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    assert_eq!(ended.trials_completed + ended.trials_pruned + ended.trials_failed, 32);
+    let early: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.trials WHERE state = 'completed' AND rung < 2")
+        .fetch_one(&system.sql)
+        .await?;
+    assert!(early > 0, "no trial of one epoch completed on the first rung");
+    let said = system.trawl_stdout(&["replay", "lengths"])?;
+    assert!(said.ends_with("identical\n"), "{said}");
     Ok(())
 }

@@ -200,15 +200,7 @@ impl TryFrom<v1::Job> for Job {
         }
         if let Some(architecture) = &architecture {
             noted(architecture.output(), v);
-            let dropouts = architecture.dropout_layers();
-            for (index, member) in members.iter().flatten().enumerate() {
-                if member.hyperparameters.dropout.len() != dropouts {
-                    v.add(
-                        format!("members[{index}].dropout"),
-                        format!("must have one value for each of the {dropouts} dropout layers"),
-                    );
-                }
-            }
+            note_wrong_dropouts(architecture, members.as_deref().unwrap_or_default(), v);
         }
         let converted = (|| {
             Some(Self {
@@ -228,6 +220,18 @@ impl TryFrom<v1::Job> for Job {
             })
         })();
         violations.into_result(converted)
+    }
+}
+
+fn note_wrong_dropouts(architecture: &Architecture, members: &[JobMember], v: &mut Violations) {
+    let dropouts = architecture.dropout_layers();
+    for (index, member) in members.iter().enumerate() {
+        if member.hyperparameters.dropout.len() != dropouts {
+            v.add(
+                format!("members[{index}].dropout"),
+                format!("must have one value for each of the {dropouts} dropout layers"),
+            );
+        }
     }
 }
 

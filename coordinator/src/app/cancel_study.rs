@@ -62,7 +62,7 @@ pub async fn sweep_cancelled(app: &App) -> Result<(), AppError> {
 async fn cancel_between_jobs(app: &App, study_id: StudyId) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
     let open = trials::lock_between_jobs(&mut tx, study_id).await?;
-    folds::end_between_jobs(&mut tx, study_id, None, TrialState::Cancelled).await?;
+    folds::end_between_jobs(&mut tx, study_id, &open, TrialState::Cancelled).await?;
     trials::cancel(&mut tx, study_id, &open).await?;
     let ended = EndedTrials {
         cancelled: open.len() as u32,
@@ -88,6 +88,7 @@ async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {
     }
     folds::end_unfinished(&mut tx, job_id, TrialState::Cancelled, None).await?;
     let open = trials::lock_of_job(&mut tx, job_id).await?;
+    folds::end_between_jobs(&mut tx, job.study_id, &open, TrialState::Cancelled).await?;
     trials::cancel(&mut tx, job.study_id, &open).await?;
     let ended = EndedTrials {
         cancelled: open.len() as u32,
@@ -96,6 +97,7 @@ async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {
     studies::count_ended(&mut tx, job.study_id, ended).await?;
     artifacts::remove_of_jobs(&mut tx, &[job_id]).await?;
     checkpoints::remove_of_jobs(&mut tx, &[job_id]).await?;
+    checkpoints::remove_unneeded(&mut tx, job.study_id).await?;
     artifacts::keep_best_trials(&mut tx, job.study_id).await?;
     tx.commit().await?;
     if was_leased {

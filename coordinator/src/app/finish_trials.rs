@@ -59,7 +59,7 @@ pub(super) async fn finish_trials(
         .filter(|end| end.state == TrialState::Failed)
         .map(|end| end.trial)
         .collect();
-    folds::end_between_jobs(conn, job.study_id, Some(&failed), TrialState::Pruned).await?;
+    folds::end_between_jobs(conn, job.study_id, &failed, TrialState::Pruned).await?;
     Ok(ended)
 }
 

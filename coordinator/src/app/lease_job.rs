@@ -137,7 +137,12 @@ async fn jobs_of(
                 .filter(|checkpoint| checkpoint.job_id == record.job_id)
                 .cloned()
                 .collect(),
-            starts: checkpoints.iter().filter(is_start).cloned().collect(),
+            starts: {
+                let mut starts: Vec<_> = checkpoints.iter().filter(is_start).cloned().collect();
+                // The newest of each job comes first.
+                starts.dedup_by_key(|start| start.job_id);
+                starts
+            },
             job: job(record, study, members, third_best.get(&record.study_id).copied())?,
         })
     });

@@ -10,7 +10,7 @@ use super::finish_study::finish_study;
 use super::race_trials::race_trials;
 use super::read_study::{StudyView, get_study};
 use super::{App, AppError, not_in_state};
-use crate::store::{jobs, studies, trials};
+use crate::store::{artifacts, jobs, studies, trials};
 
 /// Pauses a running study. One that is paused already stays so.
 pub async fn pause_study(app: &App, study: &str) -> Result<StudyView, AppError> {
@@ -34,9 +34,12 @@ pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError>
     if studies::resume(&mut tx, found.study_id).await? {
         // Its trials may have come to a rung meanwhile, or its last one to its end.
         let study = &app.study_of(&found)?.study;
-        let record = studies::lock(&mut tx, found.study_id).await?;
-        let generations = trials::open_generations(&mut tx, found.study_id).await?;
-        race_trials(&mut tx, study, &record, &generations).await?;
+        if study.racing.is_some() {
+            let record = studies::lock(&mut tx, found.study_id).await?;
+            let generations = trials::open_generations(&mut tx, found.study_id).await?;
+            race_trials(&mut tx, study, &record, &generations).await?;
+            artifacts::keep_best_trials(&mut tx, found.study_id).await?;
+        }
         finish_study(app, &mut tx, study, found.study_id).await?;
         tx.commit().await?;
         info!(study.id = %found.study_id, study.name = found.name, "study resumed");

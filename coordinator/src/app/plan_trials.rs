@@ -1,13 +1,12 @@
 //! Plan: samples the next window of a study's trials and queues the jobs that train them; and those of folds that came to a rung and go
 //! on.
 
-use std::sync::Arc;
-
 use tokio::task::spawn_blocking;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job::{self, PlannedJob, WaitingFold, Window};
 use trawl_domain::seed::Owner;
+use trawl_domain::state::StudyState;
 use trawl_domain::study::Study;
 
 use super::{App, AppError};
@@ -30,26 +29,42 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
         return Ok(false);
     };
     let record = studies::lock(&mut tx, study_id).await?;
+    if record.state != StudyState::Running {
+        return Ok(true);
+    }
     let study = app.study_of(&record)?;
-    if !pack_waiting(app, &mut tx, &study.study, study_id).await? {
-        match study.study.sampler.generations() {
-            None => plan_window(app, &mut tx, study_id).await?,
+    if !pack_waiting(app, &mut tx, &study.study, &record).await? {
+        let planned = match study.study.sampler.generations() {
+            None => job::plan_window(&study.study, record.next_trial, &[]).map_err(|v| v.to_string()),
             Some(generations) => {
                 let known = generations.known_trials(generations.of(record.next_trial));
                 let history = trials::history(&mut tx, study_id, known, study.study.objective).await?;
                 tx.rollback().await?;
-                let planned = {
-                    let study = Arc::clone(&study);
-                    spawn_blocking(move || job::plan_window(&study.study, record.next_trial, &history)).await
-                };
-                let planned = planned.map_err(|error| AppError::Internal(format!("a proposal failed: {error}")))?;
-                let window = planned.map_err(|v| AppError::stored_study(study_id, &v))?;
+                let learning = spawn_blocking(move || job::plan_window(&study.study, record.next_trial, &history));
+                let learned = learning.await;
                 tx = app.begin().await?;
-                let now = studies::lock(&mut tx, study_id).await?;
-                // Another coordinator may have been quicker, with the same.
-                if let Some(window) = window.filter(|_| now.next_trial == record.next_trial) {
-                    store_window(app, &mut tx, &now, &window).await?;
-                }
+                learned
+                    .map_err(|error| error.to_string())
+                    .and_then(|planned| planned.map_err(|v| v.to_string()))
+            }
+        };
+        // Another coordinator may have been quicker, with the same; or a user ended the study.
+        let now = studies::lock(&mut tx, study_id).await?;
+        if now.state != StudyState::Running || now.next_trial != record.next_trial {
+            return Ok(true);
+        }
+        match planned {
+            Ok(Some(window)) => store_window(app, &mut tx, &now, &window).await?,
+            Ok(None) => debug!(study.id = %study_id, "all trials are planned"),
+            // Others would wait behind it for ever.
+            Err(error) => {
+                warn!(study.id = %study_id, study.name = now.name, error, "study paused: it cannot be planned");
+                studies::pause(
+                    &mut tx,
+                    study_id,
+                    &format!("the next trials cannot be planned: {error}"),
+                )
+                .await?;
             }
         }
     }
@@ -60,7 +75,11 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
 }
 
 /// Queues the jobs of folds that wait for one; false if there are none. The study is locked.
-async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, study_id: StudyId) -> Result<bool, AppError> {
+async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &StudyRecord) -> Result<bool, AppError> {
+    let study_id = record.study_id;
+    if !record.folds_wait {
+        return Ok(false);
+    }
     let waiting = folds::waiting(conn, study_id, PACKED_AT_ONCE).await?;
     let waiting = waiting.into_iter().map(|waiting| {
         let config = study
@@ -73,6 +92,9 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, study_id:
         })
     });
     let waiting: Vec<WaitingFold> = waiting.collect::<Result<_, AppError>>()?;
+    if waiting.len() < PACKED_AT_ONCE as usize {
+        studies::set_folds_wait(conn, study_id, false).await?;
+    }
     if waiting.is_empty() {
         return Ok(false);
     }

@@ -35,14 +35,19 @@ pub(super) async fn race_trials(
     generations: &[u32],
 ) -> Result<Raced, AppError> {
     let mut raced = Raced::default();
-    let Some(racing) = study.racing.as_ref().filter(|_| record.state == StudyState::Running) else {
+    let Some(racing) = &study.racing else {
         return Ok(raced);
     };
-    for generation in generations {
-        // A rung that trains nothing more, as a few epochs are, is decided at once.
-        while decide(conn, study, racing, record.study_id, *generation, &mut raced).await? {}
+    if record.state == StudyState::Running {
+        for generation in generations {
+            // A rung that trains nothing more, as a few epochs are, is decided at once.
+            while decide(conn, study, racing, record.study_id, *generation, &mut raced).await? {}
+        }
+        studies::count_ended(conn, record.study_id, raced.ended).await?;
+        if raced.queued_folds {
+            studies::set_folds_wait(conn, record.study_id, true).await?;
+        }
     }
-    studies::count_ended(conn, record.study_id, raced.ended).await?;
     checkpoints::remove_unneeded(conn, record.study_id).await?;
     Ok(raced)
 }
@@ -85,11 +90,11 @@ async fn decide(
         .filter(|racer| racer.rung == rung)
         .map(|racer| AtRung {
             trial: racer.trial,
-            rank_key: values
-                .get(&racer.trial)
-                .copied()
-                .flatten()
-                .map(|value| study.objective.rank_key(value.mean)),
+            // One that is whole already has its value.
+            rank_key: match values.get(&racer.trial) {
+                Some(value) => value.map(|value| study.objective.rank_key(value.mean)),
+                None => racer.rank_key,
+            },
         })
         .collect();
     let promoted = racing.promote(&came);
@@ -119,7 +124,7 @@ async fn decide(
         .into_iter()
         .filter(|trial| promoted.binary_search(trial).is_err())
         .collect();
-    folds::end_between_jobs(conn, study_id, Some(&dropped), TrialState::Pruned).await?;
+    folds::end_between_jobs(conn, study_id, &dropped, TrialState::Pruned).await?;
     raced.ended.failed += failed.len() as u32;
     raced.ended.pruned += (dropped.len() - failed.len()) as u32;
     let goes_on = open.iter().filter(|racer| promoted.binary_search(&racer.trial).is_ok());

@@ -166,10 +166,15 @@ async fn rungs(
                 .collect();
             study.objective.of_trial(&metrics?)
         };
-        let failed = |trial: &TrialRecord| stays(trial) && trial.state == TrialState::Failed;
+        let ended_here = |trial: &TrialRecord, state| stays(trial) && trial.state == state;
         let values: Vec<Option<f64>> = came
             .iter()
-            .map(|trial| value(trial).filter(|_| !failed(trial)).map(|value| value.mean))
+            .map(|trial| match trial.state {
+                TrialState::Failed if stays(trial) => None,
+                // One that was whole already.
+                TrialState::Completed if stays(trial) => trial.value.map(|value| value.mean),
+                _ => value(trial).map(|value| value.mean),
+            })
             .collect();
         let at_rung = came.iter().zip(&values).map(|(trial, value)| AtRung {
             trial: trial.trial,
@@ -178,6 +183,9 @@ async fn rungs(
         let promoted = racing.promote(&at_rung.collect::<Vec<_>>());
         for (trial, value) in came.iter().zip(&values) {
             let number = trial.trial;
+            if ended_here(trial, TrialState::Completed) {
+                continue;
+            }
             let goes_on = promoted.binary_search(&number).is_ok();
             if goes_on == stays(trial) {
                 let (stored, anew) = if goes_on {
@@ -192,7 +200,7 @@ async fn rungs(
             let compared = trial
                 .rung
                 .and_then(|at| at.compared)
-                .filter(|_| stays(trial) && !failed(trial));
+                .filter(|_| ended_here(trial, TrialState::Pruned));
             if compared.is_some_and(|(stored, _)| Some(stored) != *value) {
                 replay.differs(format!(
                     "trial {number} has another value at rung {rung} than its epochs have"

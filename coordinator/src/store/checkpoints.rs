@@ -124,7 +124,8 @@ pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(),
     Ok(())
 }
 
-/// Removes those of a study's ended jobs from which no fold goes on, nor may go on, and has them swept.
+/// Removes those of a study's ended jobs from which no fold goes on, nor may go on, and has them swept. A fold that diverged in a job that
+/// has not ended may be trained again.
 pub async fn remove_unneeded(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH gone AS (
@@ -133,7 +134,9 @@ pub async fn remove_unneeded(conn: &mut Connection, study_id: StudyId) -> Result
              WHERE j.job_id = c.job_id AND j.study_id = $1 AND j.state NOT IN ('queued', 'leased')
                AND NOT EXISTS (SELECT FROM trawl_store.folds f WHERE f.job_id = c.job_id AND f.state = 'paused')
                AND NOT EXISTS (SELECT FROM trawl_store.folds f
-                               WHERE f.checkpoint_job = c.job_id AND f.state IN ('queued', 'running'))
+                               LEFT JOIN trawl_store.jobs live ON live.job_id = f.job_id AND live.state IN ('queued', 'leased')
+                               WHERE f.checkpoint_job = c.job_id
+                                 AND (f.state IN ('queued', 'running') OR (f.state = 'failed' AND live.job_id IS NOT NULL)))
              RETURNING c.object_key
          )
          INSERT INTO trawl_store.pending_objects (object_key, due_at)

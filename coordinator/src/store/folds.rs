@@ -181,9 +181,9 @@ pub struct Waiting {
 pub async fn waiting(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<Waiting>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT f.fold_id, f.trial AS "trial!", f.fold, f.epochs, f.end_epoch, t.params AS "params: Json<Params>"
-           FROM trawl_store.folds f
-           JOIN trawl_store.trials t USING (study_id, trial)
-           WHERE f.study_id = $1 AND f.state = 'queued' AND f.job_id IS NULL
+           FROM trawl_store.trials t
+           JOIN trawl_store.folds f USING (study_id, trial)
+           WHERE t.study_id = $1 AND t.state IN ('queued', 'running') AND f.state = 'queued' AND f.job_id IS NULL
            ORDER BY f.trial, f.fold
            LIMIT $2"#,
         study_id.0,
@@ -253,20 +253,20 @@ pub async fn go_on(conn: &mut Connection, study_id: StudyId, folds: &[(TrialFold
     expect_rows("folds", folds.len() as u64, done.rows_affected())
 }
 
-/// Ends the folds of these trials, or of all, that no job trains.
+/// Ends the folds of these trials that no job trains.
 pub async fn end_between_jobs(
     conn: &mut Connection,
     study_id: StudyId,
-    trials: Option<&[u32]>,
+    trials: &[u32],
     state: TrialState,
 ) -> Result<(), StoreError> {
-    let trials: Option<Vec<i32>> = trials.map(|trials| trials.iter().map(|trial| int(*trial)).collect());
+    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
     sqlx::query!(
         "UPDATE trawl_store.folds SET state = $3
-         WHERE study_id = $1 AND ($2::integer[] IS NULL OR trial = ANY($2))
+         WHERE study_id = $1 AND trial = ANY($2)
            AND (state = 'paused' OR (state = 'queued' AND job_id IS NULL))",
         study_id.0,
-        trials.as_deref(),
+        &trials,
         state.as_str(),
     )
     .execute(conn)

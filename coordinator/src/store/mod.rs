@@ -2,7 +2,8 @@
 //!
 //! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, studies, then what lists files: artifacts,
 //! checkpoints, dataset files, pending objects; at last the row of `quota_lock`, under which studies are counted. So no two transactions
-//! wait for each other. Tokens are locked with nothing else.
+//! wait for each other. Racing and planning alone write trials, folds and jobs after the lock of a study that runs: of rows that no job
+//! trains. Tokens are locked with nothing else.
 
 pub mod artifacts;
 pub mod checkpoints;

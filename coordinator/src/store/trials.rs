@@ -281,6 +281,8 @@ pub struct Racer {
     pub epochs: u32,
     /// The rung that it is at, or that it ended at.
     pub rung: u32,
+    /// By what it sorts, if it completed.
+    pub rank_key: Option<f64>,
 }
 
 /// The trials of a generation that are raced.
@@ -290,7 +292,7 @@ pub async fn of_generation(
     generation: u32,
 ) -> Result<Vec<Racer>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT trial, state, epochs, rung AS "rung!"
+        r#"SELECT trial, state, epochs, rung AS "rung!", rank_key
            FROM trawl_store.trials
            WHERE study_id = $1 AND generation = $2 AND rung IS NOT NULL
            ORDER BY trial"#,
@@ -307,6 +309,7 @@ pub async fn of_generation(
                 state: word("trials", row.trial, "state", &row.state)?,
                 epochs: number("epochs", row.epochs)?,
                 rung: number("rung", row.rung)?,
+                rank_key: row.rank_key,
             })
         })
         .collect()

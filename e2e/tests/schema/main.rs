@@ -164,7 +164,10 @@ const SQL: [(&str, usize); 21] = [
         "SELECT * FROM trawl.artifacts WHERE study = 'large' AND name = 'file-7'",
         3,
     ),
-    ("SELECT * FROM trawl.rungs WHERE study = 'large' AND generation = 3000", 2),
+    (
+        "SELECT * FROM trawl.rungs WHERE study = 'large' AND generation = 3000",
+        2,
+    ),
     ("SELECT * FROM trawl.workers", 200),
     ("SELECT * FROM trawl.workers ORDER BY last_seen_at DESC LIMIT 10", 10),
 ];

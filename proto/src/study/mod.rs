@@ -82,6 +82,10 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
         );
     }
     let (sampler, generations) = sampler::check(study.sampler.as_ref(), &space, study.max_trials, v);
+    // A grid ends with its last configuration.
+    let most = sampler.and_then(|sampler| sampler.trials_max(&space));
+    let most = most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
+    let max_trials = study.max_trials.min(most);
     let raced = match (validation, &training.epochs) {
         (Some(validation), Some(epochs)) => {
             let epochs = match epochs {
@@ -89,12 +93,12 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
                 Setting::Param(_) => None,
             };
             let size = generations.unwrap_or_default().size;
-            racing::check(study.racing.as_ref(), study.max_trials, size, validation, epochs, v)
+            racing::check(study.racing.as_ref(), max_trials, size, validation, epochs, v)
         }
         _ => None,
     };
     if let (Some(validation), Some(epochs)) = (validation, &training.epochs) {
-        training::epoch_reports(study.max_trials, validation, epochs, &settings, v);
+        training::epoch_reports(max_trials, validation, epochs, &settings, v);
     }
 
     let checked = (|| {
@@ -107,10 +111,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             training: training.spec()?,
             validation: validation?,
             objective: objective?,
-            max_trials: match sampler?.trials_max(&space) {
-                Some(all) => u32::try_from(all).map_or(study.max_trials, |all| all.min(study.max_trials)),
-                None => study.max_trials,
-            },
+            max_trials,
             space,
             sampler: sampler?,
             generations: generations?,

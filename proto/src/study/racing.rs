@@ -47,7 +47,7 @@ pub(super) fn check(
     if racing.is_none() {
         v.add(
             "racing",
-            "has nothing to race: trials have one fold and one epoch; write racing: none",
+            "has one rung, a whole trial, and so nothing to compare before: add rungs with fewer folds or epochs, or write racing: none",
         );
         return None;
     }

@@ -126,7 +126,11 @@ impl<E: Engine> Training for Trainer<E> {
                     ended => return ended,
                 }
             }
-            engine.fit(&job, &[], emit, &control)
+            let ended = engine.fit(&job, &[], emit, &control);
+            if ended.is_ok() {
+                shown.wait(|| listener.end_blocking());
+            }
+            ended
         };
         match on_thread(self.progress_limit, progress, training).await?? {
             Outcome::Finished(fitted) => Ok(Some(TrainedJob { fitted, subject })),

@@ -2,7 +2,7 @@
 //! (`e2e/tests/simulation/script.rs`).
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -84,6 +84,8 @@ pub struct Listener {
     lease: LeaseClaim,
     /// Epochs before it are reported, and are trained again where no checkpoint could be had.
     first_epoch: u32,
+    /// Members that diverged in those, on this device: they are told with the first epoch that is reported.
+    diverged_early: Mutex<Vec<usize>>,
     metrics: Arc<[Metric]>,
     checkpoints: mpsc::Sender<Checkpoint>,
 }
@@ -100,6 +102,7 @@ impl Listener {
             reports,
             lease,
             first_epoch,
+            diverged_early: Mutex::default(),
             metrics: metrics.into(),
             checkpoints,
         }
@@ -113,9 +116,10 @@ impl Listener {
     /// Hears an event; waits while too many reports are unacknowledged.
     pub async fn hear(&self, event: Event<'_>) {
         match event {
+            Event::Checkpoint { epochs, .. } if epochs < self.first_epoch => {}
             // Nobody takes it once the lease is gone.
             Event::Checkpoint { epochs, content } => drop(self.checkpoints.send(Checkpoint { epochs, content }).await),
-            Event::Epoch { epoch, .. } if epoch < self.first_epoch => {}
+            Event::Epoch { epoch, diverged, .. } if epoch < self.first_epoch => self.keep(diverged),
             Event::Epoch {
                 epoch,
                 losses,
@@ -127,10 +131,11 @@ impl Listener {
     /// The same for threads that train.
     pub fn hear_blocking(&self, event: Event<'_>) {
         match event {
+            Event::Checkpoint { epochs, .. } if epochs < self.first_epoch => {}
             Event::Checkpoint { epochs, content } => {
                 drop(self.checkpoints.blocking_send(Checkpoint { epochs, content }));
             }
-            Event::Epoch { epoch, .. } if epoch < self.first_epoch => {}
+            Event::Epoch { epoch, diverged, .. } if epoch < self.first_epoch => self.keep(diverged),
             Event::Epoch {
                 epoch,
                 losses,
@@ -139,13 +144,31 @@ impl Listener {
         }
     }
 
+    /// Tells of members that diverged before the job's first epoch, where none is left that would come to it.
+    pub fn end_blocking(&self) {
+        if !self.early().is_empty() {
+            self.reports.push_blocking(self.epoch(self.first_epoch, &[], &[]));
+        }
+    }
+
+    fn keep(&self, diverged: &[usize]) {
+        self.early().extend_from_slice(diverged);
+    }
+
+    fn early(&self) -> MutexGuard<'_, Vec<usize>> {
+        self.diverged_early.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn epoch(&self, epoch: u32, losses: &[MemberLosses], diverged: &[usize]) -> JobEpoch {
+        let mut all = std::mem::take(&mut *self.early());
+        all.extend_from_slice(diverged);
+        all.sort_unstable();
         JobEpoch {
             lease: self.lease,
             epoch,
             metrics: Arc::clone(&self.metrics),
             losses: losses.to_vec(),
-            diverged: diverged.to_vec(),
+            diverged: all,
         }
     }
 }

@@ -71,7 +71,7 @@ macro_rules! select_studies {
         sqlx::query_as!(
             StudyRow,
             "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
-                    test_targets_file, test_is_labelled, train_rows, sample_shape, class_count, max_trials, next_trial, trials_completed,
+                    test_targets_file, test_is_labelled, train_rows, sample_shape, class_count, max_trials, next_trial, folds_wait, trials_completed,
                     trials_pruned, trials_failed, trials_cancelled, epochs_reported, created_at, finished_at
              FROM trawl_store.studies " + $clauses,
             $($argument),*
@@ -215,8 +215,7 @@ pub async fn next_to_plan(conn: &mut Connection) -> Result<Option<StudyId>, Stor
                       OR NOT EXISTS (SELECT FROM trawl_store.trials t
                                      WHERE t.study_id = s.study_id AND t.state IN ('queued', 'running')
                                        AND t.generation < s.next_trial / s.generation_trials - s.generation_lag)))
-                OR EXISTS (SELECT FROM trawl_store.folds f
-                           WHERE f.study_id = s.study_id AND f.state = 'queued' AND f.job_id IS NULL))
+                OR folds_wait)
            AND NOT EXISTS (
                SELECT FROM trawl_store.jobs j
                WHERE j.study_id = s.study_id AND j.state = 'queued')
@@ -228,16 +227,38 @@ pub async fn next_to_plan(conn: &mut Connection) -> Result<Option<StudyId>, Stor
     Ok(study.map(StudyId))
 }
 
-/// Cancelled studies that have trials or folds under way, and no job that has not ended.
+/// Notes whether folds of a study, which is locked, wait for a job.
+pub async fn set_folds_wait(conn: &mut Connection, study_id: StudyId, wait: bool) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies SET folds_wait = $2 WHERE study_id = $1",
+        study_id.0,
+        wait,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
+/// Pauses a study, which is locked and running, for this reason.
+pub async fn pause(conn: &mut Connection, study_id: StudyId, reason: &str) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies SET state = 'paused', pause_reason = $2 WHERE study_id = $1 AND state = 'running'",
+        study_id.0,
+        reason,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
+/// Cancelled studies that have trials under way, and no job that has not ended.
 pub async fn cancelled_between_jobs(conn: &mut Connection) -> Result<Vec<StudyId>, StoreError> {
     let studies = sqlx::query_scalar!(
         "SELECT study_id
          FROM trawl_store.studies s
          WHERE state = 'cancelled'
-           AND (EXISTS (SELECT FROM trawl_store.trials t WHERE t.study_id = s.study_id AND t.state = 'running')
-                OR EXISTS (SELECT FROM trawl_store.folds f
-                           WHERE f.study_id = s.study_id
-                             AND (f.state = 'paused' OR (f.state = 'queued' AND f.job_id IS NULL))))
+           AND EXISTS (SELECT FROM trawl_store.trials t
+                       WHERE t.study_id = s.study_id AND t.state IN ('queued', 'running'))
            AND NOT EXISTS (SELECT FROM trawl_store.jobs j
                            WHERE j.study_id = s.study_id AND j.state IN ('queued', 'leased'))
          ORDER BY study_id"
@@ -286,7 +307,7 @@ pub async fn uncount_reports(conn: &mut Connection, study_id: StudyId, reports: 
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Pauses those studies of jobs that run, for this reason; their names.
+/// Pauses those studies of jobs that run, for this reason, which those get too that a user paused; their names.
 pub async fn pause_of_jobs(conn: &mut Connection, jobs: &[JobId], reason: &str) -> Result<Vec<String>, StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let names = sqlx::query_scalar!(
@@ -296,7 +317,7 @@ pub async fn pause_of_jobs(conn: &mut Connection, jobs: &[JobId], reason: &str) 
                             WHERE s.study_id IN (SELECT j.study_id FROM trawl_store.jobs j WHERE j.job_id = ANY($1))
                             ORDER BY s.study_id
                             FOR NO KEY UPDATE)
-           AND state IN ('running', 'refitting') AND deleted_at IS NULL
+           AND (state IN ('running', 'refitting') OR (state = 'paused' AND pause_reason IS NULL)) AND deleted_at IS NULL
          RETURNING name",
         &jobs,
         reason,

@@ -38,6 +38,8 @@ pub struct StudyRecord {
     pub max_trials: u32,
     /// The first trial that is not planned yet.
     pub next_trial: u32,
+    /// True if folds that go on from a rung wait for a job.
+    pub folds_wait: bool,
     /// Trials that completed.
     pub trials_completed: u32,
     /// Trials that were pruned.
@@ -85,6 +87,7 @@ pub(super) struct StudyRow {
     pub(super) class_count: Option<i32>,
     pub(super) max_trials: i32,
     pub(super) next_trial: i32,
+    pub(super) folds_wait: bool,
     pub(super) trials_completed: i32,
     pub(super) trials_pruned: i32,
     pub(super) trials_failed: i32,
@@ -140,6 +143,7 @@ impl TryFrom<StudyRow> for StudyRecord {
             },
             max_trials: number("max_trials", row.max_trials)?,
             next_trial: number("next_trial", row.next_trial)?,
+            folds_wait: row.folds_wait,
             trials_completed: number("trials_completed", row.trials_completed)?,
             trials_pruned: number("trials_pruned", row.trials_pruned)?,
             trials_failed: number("trials_failed", row.trials_failed)?,

@@ -117,10 +117,11 @@ impl Model {
     /// Where those jobs ended.
     fn starts(&self, place: usize) -> Vec<CheckpointRecord> {
         let first_epoch = self.jobs[place].epochs.start;
-        let kept = self.jobs_before(place).into_iter().flat_map(|job| &job.checkpoints);
-        kept.filter(|checkpoint| checkpoint.epochs == first_epoch)
-            .cloned()
-            .collect()
+        let newest = |job: &super::Job| {
+            let mut kept = job.checkpoints.iter().rev();
+            kept.find(|checkpoint| checkpoint.epochs == first_epoch).cloned()
+        };
+        self.jobs_before(place).into_iter().filter_map(newest).collect()
     }
 
     /// What a job trains.

@@ -43,20 +43,28 @@ impl Model {
 
     /// Decides the rungs to which all trials of these generations came.
     pub(super) fn race(&mut self, generations: &BTreeSet<u32>) {
-        if self.study.racing.is_none() || self.state != StudyState::Running {
+        if self.study.racing.is_none() {
             return;
         }
-        for generation in generations {
-            while self.decide(*generation) {}
+        if self.state == StudyState::Running {
+            for generation in generations {
+                while self.decide(*generation) {}
+            }
         }
+        let live = |job: &Job| matches!(job.state, JobState::Queued | JobState::Leased);
         let needed = |job_id: JobId| {
             self.folds.values().any(|fold| {
                 let paused = fold.job == Some(job_id) && fold.state == TrialState::Paused;
-                let goes_on = matches!(fold.state, TrialState::Queued | TrialState::Running);
+                // One that diverged in a job that has not ended may be trained again.
+                let in_live = || self.jobs.iter().any(|job| Some(job.job_id) == fold.job && live(job));
+                let goes_on = match fold.state {
+                    TrialState::Queued | TrialState::Running => true,
+                    TrialState::Failed => in_live(),
+                    _ => false,
+                };
                 paused || goes_on && fold.checkpoint_job == Some(job_id)
             })
         };
-        let live = |job: &Job| matches!(job.state, JobState::Queued | JobState::Leased);
         let kept: Vec<bool> = self.jobs.iter().map(|job| live(job) || needed(job.job_id)).collect();
         for (job, _) in self.jobs.iter_mut().zip(kept).filter(|(_, kept)| !kept) {
             job.checkpoints.clear();
@@ -94,7 +102,11 @@ impl Model {
         let values: BTreeMap<u32, TrialValue> = came.iter().filter_map(|trial| Some((*trial, value(trial)?))).collect();
         let at_rung = |trial: &u32| AtRung {
             trial: *trial,
-            rank_key: values.get(trial).map(|value| self.study.objective.rank_key(value.mean)),
+            // One that is whole already has its value.
+            rank_key: values
+                .get(trial)
+                .or(self.trials[*trial as usize].value.as_ref())
+                .map(|value| self.study.objective.rank_key(value.mean)),
         };
         let promoted = racing.promote(&came.iter().map(at_rung).collect::<Vec<_>>());
         let mut trains = false;
