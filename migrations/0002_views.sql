@@ -272,8 +272,10 @@ SELECT s.name AS study, a.study_id, a.refit, a.trial, a.kind, a.name, a.bytes, e
 FROM trawl_store.artifacts a
 JOIN trawl_store.studies s USING (study_id)
 JOIN trawl_store.jobs j USING (job_id)
-LEFT JOIN trawl_store.trials t ON t.study_id = a.study_id AND t.trial = a.trial
-WHERE j.state = 'completed' AND (a.trial IS NULL OR t.state = 'completed') AND s.deleted_at IS NULL;
+WHERE j.state = 'completed'
+  AND (a.trial IS NULL
+    OR (SELECT t.state FROM trawl_store.trials t WHERE t.study_id = a.study_id AND t.trial = a.trial) = 'completed')
+  AND s.deleted_at IS NULL;
 COMMENT ON VIEW   trawl.artifacts IS 'One row for each file that a refit, or one of the best trials, left. Either refit or trial is null.';
 COMMENT ON COLUMN trawl.artifacts.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.artifacts.study_id IS 'Id of its study.';

@@ -170,13 +170,15 @@ pub async fn page(
         Owner::Refit(refit) => (false, int(refit), after.name.as_str()),
         Owner::Trial(trial) => (true, int(trial), after.name.as_str()),
     });
+    // Each trial is looked up by itself: as a join, a planner may read all trials of the study for a few files.
     sqlx::query_as!(
         ArtifactRow,
         "SELECT a.object_key, a.study_id, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
          FROM trawl_store.artifacts a
          JOIN trawl_store.jobs j USING (job_id)
-         LEFT JOIN trawl_store.trials t ON t.study_id = a.study_id AND t.trial = a.trial
-         WHERE a.study_id = $1 AND j.state = 'completed' AND (a.trial IS NULL OR t.state = 'completed')
+         WHERE a.study_id = $1 AND j.state = 'completed'
+           AND (a.trial IS NULL
+             OR (SELECT t.state FROM trawl_store.trials t WHERE t.study_id = a.study_id AND t.trial = a.trial) = 'completed')
            AND (a.trial IS NOT NULL, COALESCE(a.trial, a.refit), a.name) > ($2::boolean, $3::integer, $4::text)
          ORDER BY a.trial IS NOT NULL, COALESCE(a.trial, a.refit), a.name
          LIMIT $5",
