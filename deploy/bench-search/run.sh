@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh: trawl's samplers alone against Optuna's, on tables, as one table of regrets (make bench-search). SEEDS=N runs each method N times
-# on each table; all 30 take half an hour on two cores. What it compares with goes into a Python environment of its own, in the cache.
+# on each table. What it compares with goes into a Python environment of its own, in the cache.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

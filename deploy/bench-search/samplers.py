@@ -46,12 +46,10 @@ METHODS = {
     "sobol": ("trawl", "sobol", 16, 0),
     "gp G16 D0": ("trawl", "gp", 16, 0),
     "gp G16 D1": ("trawl", "gp", 16, 1),
-    "gp G1 D0": ("trawl", "gp", 1, 0),
     "tpe G16 D0": ("trawl", "tpe", 16, 0),
     "tpe G16 D1": ("trawl", "tpe", 16, 1),
     "optuna tpe": ("optuna", "tpe", 1),
     "optuna tpe batch 16": ("optuna", "tpe", 16),
-    "optuna random": ("optuna", "random", 1),
 }
 
 

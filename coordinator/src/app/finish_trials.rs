@@ -13,7 +13,8 @@ use crate::store::studies::EndedTrials;
 use crate::store::trials::{self, TrialEnd};
 use crate::store::{Connection, refits};
 
-/// Ends those of a job's trials, which are locked, whose folds all ended, and counts them.
+/// Ends the trials of a job whose folds all ended, and counts them. `open` are the job's unfinished trials, which the transaction has
+/// locked.
 pub(super) async fn finish_trials(
     conn: &mut Connection,
     study: &Study,

@@ -196,7 +196,7 @@ pub struct App {
     number: i32,
     /// One permit for each step of a worker that may be under way.
     worker_steps: Semaphore,
-    /// Held by whoever plans: others would compute the same.
+    /// Whoever plans holds it: two that plan one study would compute the same twice.
     planning: tokio::sync::Mutex<()>,
     /// One permit for each dataset that may be read.
     dataset_reading: Arc<Semaphore>,

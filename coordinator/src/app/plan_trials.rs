@@ -1,5 +1,4 @@
-//! Plan: samples the next window of a study's trials and queues the jobs that train them; and those of folds that came to a rung and go
-//! on.
+//! Plan: samples the next window of a study's trials, and queues their jobs. Folds that go on from a rung get their next jobs here too.
 
 use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
@@ -15,7 +14,7 @@ use crate::store::jobs::{self, JobSplit, NewJob};
 use crate::store::studies::StudyRecord;
 use crate::store::{Connection, studies, trials};
 
-/// Folds that are packed into jobs at once: as many as a window of trials has.
+/// Folds that are packed into jobs at once; further ones are packed by the next call.
 const PACKED_AT_ONCE: u32 = 4_096;
 
 /// Plans jobs of the study that waits longest for some; false if none does, or if somebody is at it. What goes on comes before what

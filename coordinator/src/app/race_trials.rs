@@ -26,8 +26,8 @@ pub(super) struct Raced {
     pub(super) queued_folds: bool,
 }
 
-/// Decides the rungs to which all trials of these generations came. The study is locked: whoever ends the last fold of a generation sees
-/// all others.
+/// Decides the rungs to which all trials of these generations came. The transaction has locked the study, so it sees what every other
+/// one did that ended a fold of them.
 pub(super) async fn race_trials(
     conn: &mut Connection,
     study: &Study,

@@ -124,8 +124,8 @@ pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(),
     Ok(())
 }
 
-/// Removes those of a study's ended jobs from which no fold goes on, nor may go on, and has them swept. A fold that diverged in a job that
-/// has not ended may be trained again.
+/// Removes the checkpoints of a study's ended jobs that no fold needs any more, and has them swept. A paused fold may need one, and so may
+/// one that diverged in a job that has not ended, as that may be trained again.
 pub async fn remove_unneeded(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH gone AS (

@@ -38,7 +38,7 @@ pub struct NewJob {
     pub members: u32,
     /// Passes over the training rows that each of its folds has in the end.
     pub epochs: u32,
-    /// Those of them that it trains.
+    /// The first epoch that it trains, and the epoch before which it ends.
     pub range: (u32, u32),
     /// Which rows it trains on.
     pub split: JobSplit,
