@@ -34,13 +34,15 @@ pub async fn renew_leases(app: &App, worker: CallingWorker, claims: &[LeaseClaim
     let mut tx = app.begin().await?;
     worker.check(workers::seen(&mut tx, worker_id, worker.caller.owner().as_deref()).await?)?;
     let live = leases::renew(&mut tx, worker_id, claims, app.settings.lease_ttl).await?;
+    // Renewed whatever comes: a lock on jobs may keep the rest waiting for longer than the worker does.
+    tx.commit().await?;
     let paused = if live.is_empty() {
         Vec::new()
     } else {
         let jobs: Vec<_> = live.iter().map(|claim| claim.job_id).collect();
-        jobs::of_paused_studies(&mut tx, &jobs).await?
+        let mut conn = app.pool.acquire().await?;
+        jobs::of_paused_studies(&mut conn, &jobs).await?
     };
-    tx.commit().await?;
     // By token: a worker may ask for a job of which it has a lost lease too.
     let became = |claim: &LeaseClaim| match live.contains(claim) {
         true if paused.contains(&claim.job_id) => Renewed::Recalled,
