@@ -33,6 +33,12 @@ CREATE TABLE trawl_store.studies (
     class_count        integer CHECK (class_count > 1),
     max_trials         integer NOT NULL CHECK (max_trials > 0),
     next_trial         integer NOT NULL DEFAULT 0 CHECK (next_trial BETWEEN 0 AND max_trials),
+    ends_before        integer[] NOT NULL DEFAULT '{}',
+    trials_enqueued    integer NOT NULL DEFAULT 0 CHECK (trials_enqueued >= 0),
+    stops_at           timestamptz,
+    stop_reason        text,
+    priority           integer NOT NULL CHECK (priority > 0),
+    turn               double precision NOT NULL DEFAULT 0,
     folds_wait         boolean NOT NULL DEFAULT false,
     generation_trials  integer NOT NULL CHECK (generation_trials > 0),
     generation_lag     integer CHECK (generation_lag >= 0),
@@ -63,7 +69,7 @@ COMMENT ON COLUMN trawl_store.studies.name IS 'Unique among the studies that are
 COMMENT ON COLUMN trawl_store.studies.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.studies.error IS 'Why it failed.';
 COMMENT ON COLUMN trawl_store.studies.pause_reason IS 'Why it paused by itself; null where a user paused it.';
-COMMENT ON COLUMN trawl_store.studies.spec IS 'The study as it was submitted, in the JSON form of trawl.v1.Study. It never changes.';
+COMMENT ON COLUMN trawl_store.studies.spec IS 'The study as it was submitted, in the JSON form of trawl.v1.Study. It never changes: what max_trials says has a column of its own.';
 COMMENT ON COLUMN trawl_store.studies.seed IS 'Everything random derives from it.';
 COMMENT ON COLUMN trawl_store.studies.goal IS 'Which way a trial''s value is better.';
 COMMENT ON COLUMN trawl_store.studies.train_file IS 'File of the training part: its features, or all of it.';
@@ -76,9 +82,15 @@ COMMENT ON COLUMN trawl_store.studies.sample_shape IS 'Shape of a row''s feature
 COMMENT ON COLUMN trawl_store.studies.class_count IS 'Number of classes; null where a number is predicted.';
 COMMENT ON COLUMN trawl_store.studies.max_trials IS 'Number of trials in all.';
 COMMENT ON COLUMN trawl_store.studies.next_trial IS 'The first trial that is not planned yet.';
+COMMENT ON COLUMN trawl_store.studies.ends_before IS 'What max_trials was before each extension, ascending.';
+COMMENT ON COLUMN trawl_store.studies.trials_enqueued IS 'Number of trials that users added with configurations of their own.';
+COMMENT ON COLUMN trawl_store.studies.stops_at IS 'When no further trial begins; null where the study has no such bound, or was extended.';
+COMMENT ON COLUMN trawl_store.studies.stop_reason IS 'Which of its bounds ended the search before max_trials, which is the number of trials that it has since; null otherwise.';
+COMMENT ON COLUMN trawl_store.studies.priority IS 'Its share of the workers in relation to the priorities of other studies.';
+COMMENT ON COLUMN trawl_store.studies.turn IS 'Place in the queue of its last job: each further one is placed 1 / priority behind.';
 COMMENT ON COLUMN trawl_store.studies.folds_wait IS 'True if folds that go on from a rung wait for a job.';
 COMMENT ON COLUMN trawl_store.studies.generation_trials IS 'Number of trials of a generation.';
-COMMENT ON COLUMN trawl_store.studies.generation_lag IS 'Number of generations whose results a generation does not wait for; null where the sampler does not learn.';
+COMMENT ON COLUMN trawl_store.studies.generation_lag IS 'Number of generations whose results a generation does not wait for; null where it waits for none.';
 COMMENT ON COLUMN trawl_store.studies.trials_completed IS 'Number of trials that completed.';
 COMMENT ON COLUMN trawl_store.studies.trials_pruned IS 'Number of trials that were pruned.';
 COMMENT ON COLUMN trawl_store.studies.trials_failed IS 'Number of trials that failed.';
@@ -96,6 +108,7 @@ CREATE TABLE trawl_store.trials (
     state          text NOT NULL DEFAULT 'queued'
         CHECK (state IN ('queued', 'running', 'completed', 'pruned', 'failed', 'cancelled')),
     params         jsonb NOT NULL,
+    chosen         jsonb,
     epochs         integer NOT NULL CHECK (epochs > 0),
     generation     integer NOT NULL CHECK (generation >= 0),
     rung           integer CHECK (rung >= 0),
@@ -119,15 +132,17 @@ CREATE TABLE trawl_store.trials (
 CREATE INDEX trials_ranking ON trawl_store.trials (study_id, rank_key, trial) WHERE state = 'completed';
 CREATE INDEX trials_running ON trawl_store.trials (study_id) WHERE state = 'running';
 CREATE INDEX trials_open ON trawl_store.trials (study_id, generation) WHERE state IN ('queued', 'running');
+CREATE INDEX trials_chosen ON trawl_store.trials (study_id) WHERE chosen IS NOT NULL;
 CREATE INDEX trials_of_generation ON trawl_store.trials (study_id, generation);
 COMMENT ON TABLE  trawl_store.trials IS 'Trials: one sampled configuration each. They are made window by window, when a study''s queue runs dry.';
 COMMENT ON COLUMN trawl_store.trials.study_id IS 'Its study.';
 COMMENT ON COLUMN trawl_store.trials.trial IS 'Number within the study, from 0.';
 COMMENT ON COLUMN trawl_store.trials.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.trials.params IS 'The sampled parameters by name.';
+COMMENT ON COLUMN trawl_store.trials.chosen IS 'The parameters that a user gave; null where the sampler proposed all of them.';
 COMMENT ON COLUMN trawl_store.trials.epochs IS 'Number of passes over the training rows.';
 COMMENT ON COLUMN trawl_store.trials.generation IS 'The generation that it belongs to, from 0.';
-COMMENT ON COLUMN trawl_store.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null where trials are not raced.';
+COMMENT ON COLUMN trawl_store.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null where it is not raced.';
 COMMENT ON COLUMN trawl_store.trials.rung_value IS 'Its value at the rung where it was last compared: the mean over the folds of that rung.';
 COMMENT ON COLUMN trawl_store.trials.rung_trials IS 'Number of trials that were compared there.';
 COMMENT ON COLUMN trawl_store.trials.value IS 'Mean of the folds'' objective metric.';
@@ -212,7 +227,7 @@ CREATE TABLE trawl_store.jobs (
     study_id    uuid NOT NULL REFERENCES trawl_store.studies,
     refit       integer,
     split       text NOT NULL CHECK (split IN ('validation', 'all')),
-    position    bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    position    double precision NOT NULL,
     members     integer NOT NULL CHECK (members > 0),
     epochs      integer NOT NULL CHECK (epochs > 0),
     first_epoch integer NOT NULL CHECK (first_epoch >= 0),
@@ -233,7 +248,7 @@ COMMENT ON COLUMN trawl_store.jobs.job_id IS 'Names the job.';
 COMMENT ON COLUMN trawl_store.jobs.study_id IS 'Its study.';
 COMMENT ON COLUMN trawl_store.jobs.refit IS 'The refit that it is part of; null for folds of trials.';
 COMMENT ON COLUMN trawl_store.jobs.split IS 'validation: as the study validates. all: all rows train, and the test rows measure.';
-COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue. A job that comes back takes its old place.';
+COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue: that of its study''s job before, and 1 / priority; no less than where the queue was when it was placed. A job that comes back takes its old place.';
 COMMENT ON COLUMN trawl_store.jobs.members IS 'Number of folds that it trains.';
 COMMENT ON COLUMN trawl_store.jobs.epochs IS 'Number of passes over the training rows that each of its folds has in the end.';
 COMMENT ON COLUMN trawl_store.jobs.first_epoch IS 'The first epoch that it trains, from 0.';

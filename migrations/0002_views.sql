@@ -7,7 +7,7 @@ CREATE VIEW trawl.studies AS
 SELECT s.study_id, s.name, s.state, s.seed, s.goal,
        s.max_trials AS trials_total, s.trials_completed, s.trials_pruned, s.trials_failed,
        best.trial AS best_trial, best.value AS best_value,
-       s.created_at, s.finished_at, s.error, s.pause_reason
+       s.created_at, s.finished_at, s.error, s.pause_reason, s.stop_reason
 FROM trawl_store.studies s
 LEFT JOIN LATERAL (
     SELECT t.trial, t.value
@@ -37,7 +37,8 @@ COMMENT ON COLUMN trawl.studies.pause_reason IS 'Why it paused by itself; null w
 
 CREATE VIEW trawl.trials AS
 SELECT s.name AS study, t.study_id, t.trial, t.state, t.value, t.value_std, t.params, t.epochs,
-       t.worker_seconds, t.attempts, t.error, t.started_at, t.finished_at, t.generation, t.rung, t.rung_value, t.rung_trials
+       t.worker_seconds, t.attempts, t.error, t.started_at, t.finished_at, t.generation, t.rung, t.rung_value, t.rung_trials,
+       t.chosen IS NOT NULL AS chosen
 FROM trawl_store.trials t
 JOIN trawl_store.studies s USING (study_id)
 WHERE s.deleted_at IS NULL;

@@ -140,8 +140,12 @@ impl From<Status> for Error {
                 [] => message,
                 differences => {
                     let lines: Vec<String> = differences.iter().map(|finding| format!("  {finding}\n")).collect();
+                    let longer = match differences {
+                        [one] if one.field == "max_trials" => "`trawl extend STUDY --max-trials N` lets it run more trials; ",
+                        _ => "",
+                    };
                     format!(
-                        "{message}\n{}help: under another `name` it is a study of its own",
+                        "{message}\n{}help: {longer}under another `name` it is a study of its own",
                         lines.concat()
                     )
                 }

@@ -139,6 +139,8 @@ impl StudyService for Hostile {
         list_epoch_reports: ListEpochReportsRequest -> ListEpochReportsResponse;
         list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
         refit_study: RefitStudyRequest -> RefitStudyResponse;
+        extend_study: ExtendStudyRequest -> ExtendStudyResponse;
+        enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
         replay_study: ReplayStudyRequest -> ReplayStudyResponse;
     }
 }

@@ -86,6 +86,8 @@ impl StudyService for Checking {
         list_epoch_reports: ListEpochReportsRequest -> ListEpochReportsResponse;
         list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
         refit_study: RefitStudyRequest -> RefitStudyResponse;
+        extend_study: ExtendStudyRequest -> ExtendStudyResponse;
+        enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
         replay_study: ReplayStudyRequest -> ReplayStudyResponse;
         list_workers: ListWorkersRequest -> ListWorkersResponse;
         list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;

@@ -145,6 +145,8 @@ impl StudyService for Stage {
         delete_study: DeleteStudyRequest -> DeleteStudyResponse;
         get_trial: GetTrialRequest -> GetTrialResponse;
         refit_study: RefitStudyRequest -> RefitStudyResponse;
+        extend_study: ExtendStudyRequest -> ExtendStudyResponse;
+        enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
         replay_study: ReplayStudyRequest -> ReplayStudyResponse;
         list_workers: ListWorkersRequest -> ListWorkersResponse;
         list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;

@@ -247,6 +247,7 @@ async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     // Second: what follows may wait for what they hold.
     bound_readers::end_overdue(&app).await?;
     cancel_study::sweep_cancelled(&app).await?;
+    cancel_study::stop_overdue(&app).await?;
     delete_study::remove_deleted(&app).await?;
     retire::forget_ended(&app).await?;
     app.metrics().tidy();

@@ -18,7 +18,7 @@ use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK
 use crate::metric::Metric;
 use crate::network::Architecture;
 use crate::optimizer::Hyperparameters;
-use crate::search::{Past, propose};
+use crate::search::{Past, Standing, completed, propose};
 use crate::seed::{Owner, Seed};
 use crate::space::Params;
 use crate::study::Study;
@@ -27,13 +27,15 @@ use crate::violation::Violation;
 /// Trials that are planned at once, at most: enough that folds of one kind fill jobs, few enough that planning takes milliseconds.
 pub const WINDOW_TRIALS: u32 = 512;
 
-/// A trial that was sampled.
+/// A trial that is to be trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedTrial {
     /// Number.
     pub trial: u32,
-    /// Sampled parameters.
+    /// Its parameters.
     pub params: Params,
+    /// Those that a user gave; `None` if the sampler proposed all of them.
+    pub chosen: Option<Params>,
     /// Passes over the training rows.
     pub epochs: u32,
     /// The generation that it belongs to.
@@ -133,56 +135,107 @@ pub struct PlannedRefitJob {
     pub folds: Vec<u32>,
 }
 
-/// The window that begins with `first_trial`, the first one of a generation; `None` beyond the study's last trial. A sampler that learns
-/// proposes one generation at a time, from `history` as [`propose`] takes it; others do without.
+/// The window that begins with `first_trial`; `None` beyond the study's last trial. Where planning waits for results, it is what is left of
+/// one generation, proposed from `history` as [`propose`] takes it; others do without.
 ///
 /// # Errors
-/// A sampled configuration that the study's settings do not take, which the study's check rules out.
+/// A configuration that the study's settings do not take, which the study's check rules out.
 pub fn plan_window(study: &Study, first_trial: u32, history: &[Past]) -> Result<Option<Window>, Violation> {
     let generations = study.generations;
-    let len = match study.sampler.generations() {
-        Some(generations) => generations.size,
-        None => WINDOW_TRIALS / generations.size * generations.size,
+    let generation = generations.of(first_trial);
+    let end = match study.waits() {
+        Some(_) => generations.end_of(generation),
+        None => generations.end_of(generation + WINDOW_TRIALS / generations.size - 1),
     };
-    let end = first_trial.saturating_add(len).min(study.max_trials);
+    let end = end.min(study.max_trials);
     if first_trial >= end {
         return Ok(None);
     }
-    let mut trials = Vec::new();
-    let mut waiting = Vec::new();
-    let generation = generations.of(first_trial);
-    let asked = end - first_trial;
+    let first_proposed = end.min(study.chosen.len() as u32).max(first_trial);
+    let chosen = &study.chosen[first_trial.min(first_proposed) as usize..][..(first_proposed - first_trial) as usize];
+    let mut trials = chosen_trials(study, first_trial, chosen)?;
+    let mut history = history.to_vec();
+    history.extend(trials.iter().map(|(planned, _)| Past {
+        trial: planned.trial,
+        params: planned.params.clone(),
+        standing: Standing::Pending,
+    }));
+    let asked = end - first_proposed;
     let proposed = propose(
         &study.sampler,
         study.seed,
         &study.space,
         generation,
-        first_trial,
+        first_proposed,
         asked,
-        history,
+        &history,
     );
-    for (trial, params) in (first_trial..end).zip(proposed) {
-        let architecture = study.config(&params)?.architecture;
-        let epochs = architecture.epochs;
-        let (folds, end) = match &study.racing {
-            None => ((0..study.validation.folds()).collect(), epochs),
-            Some(racing) => racing.folds(generations.of(trial), 0, study.validation, epochs),
+    let rung = study.racing.as_ref().map(|_| 0);
+    for (trial, params) in (first_proposed..end).zip(proposed) {
+        trials.push(planned(study, trial, params, None, rung)?);
+    }
+    Ok(Some(window(study, trials)))
+}
+
+/// The window of trials from `first_trial` on with configurations that a user chose. They are not raced.
+///
+/// # Errors
+/// A configuration that the study's settings do not take.
+pub fn plan_chosen(study: &Study, first_trial: u32, chosen: &[Params]) -> Result<Window, Violation> {
+    Ok(window(study, chosen_trials(study, first_trial, chosen)?))
+}
+
+fn chosen_trials(
+    study: &Study,
+    first_trial: u32,
+    chosen: &[Params],
+) -> Result<Vec<(PlannedTrial, Architecture)>, Violation> {
+    let complete = (first_trial..).zip(chosen).map(|(trial, chosen)| {
+        let params = completed(study.seed, &study.space, trial, chosen);
+        planned(study, trial, params, Some(chosen.clone()), None)
+    });
+    complete.collect()
+}
+
+fn planned(
+    study: &Study,
+    trial: u32,
+    params: Params,
+    chosen: Option<Params>,
+    rung: Option<u32>,
+) -> Result<(PlannedTrial, Architecture), Violation> {
+    let architecture = study.config(&params)?.architecture;
+    let planned = PlannedTrial {
+        trial,
+        params,
+        chosen,
+        epochs: architecture.epochs,
+        generation: study.generations.of(trial),
+        rung,
+    };
+    Ok((planned, architecture))
+}
+
+fn window(study: &Study, trials: Vec<(PlannedTrial, Architecture)>) -> Window {
+    let mut waiting = Vec::new();
+    for (planned, architecture) in &trials {
+        let (folds, end) = match (&study.racing, planned.rung) {
+            (Some(racing), Some(rung)) => racing.folds(planned.generation, rung, study.validation, planned.epochs),
+            _ => ((0..study.validation.folds()).collect(), planned.epochs),
         };
         waiting.extend(folds.into_iter().map(|fold| WaitingFold {
-            fold: TrialFold { trial, fold },
+            fold: TrialFold {
+                trial: planned.trial,
+                fold,
+            },
             epochs: 0..end,
             architecture: architecture.clone(),
         }));
-        trials.push(PlannedTrial {
-            trial,
-            params,
-            epochs,
-            generation: generations.of(trial),
-            rung: study.racing.as_ref().map(|_| 0),
-        });
     }
-    let jobs = pack(study, waiting);
-    Ok(Some(Window { trials, jobs }))
+    Window {
+        trials: trials.into_iter().map(|(planned, _)| planned).collect(),
+        jobs: pack(study, waiting),
+    }
 }
 
 /// The jobs that train folds of a study, by their first member.

@@ -26,6 +26,7 @@ pub mod secret;
 pub mod seed;
 pub mod space;
 pub mod state;
+pub mod stop;
 pub mod study;
 pub mod text;
 pub mod violation;

@@ -175,6 +175,16 @@ impl Distribution {
         (index < self.cardinality()?).then_some(index)
     }
 
+    /// True if it has this value; of a range, both ends count.
+    pub fn contains(&self, value: &ParamValue) -> bool {
+        match self {
+            Self::Uniform { low, high } | Self::LogUniform { low, high } => {
+                value.as_number().is_some_and(|number| (*low..=*high).contains(&number))
+            }
+            Self::Choice(_) | Self::IntUniform { .. } | Self::IntLogUniform { .. } => self.index(value).is_some(),
+        }
+    }
+
     /// Values among which are the extremes: all of a choice, both ends of a range. What holds for these and for all
     /// between them holds for every value that is drawn.
     pub fn extremes(&self) -> Vec<ParamValue> {

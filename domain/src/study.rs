@@ -1,6 +1,7 @@
 //! A study that was checked: whatever can be sampled from it can be trained.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::dataset::{DatasetShape, Format};
 use crate::engine::EngineChoice;
@@ -16,6 +17,7 @@ use crate::rule::{Rule, Takes};
 use crate::search::{Generations, Sampler};
 use crate::seed::Seed;
 use crate::space::{Distribution, ParamValue, Params, Space};
+use crate::stop::Stop;
 use crate::violation::Violation;
 
 /// A study. Made by the check of its message alone.
@@ -47,8 +49,25 @@ pub struct Study {
     pub racing: Option<Racing>,
     /// Trials in all.
     pub max_trials: u32,
+    /// What its first trials are: configurations that a user chose. What one leaves out is drawn as random search draws it.
+    pub chosen: Vec<Params>,
+    /// When the search ends before its last trial.
+    pub stop: Option<Stop>,
+    /// Its share of the workers in relation to the priorities of other studies, at least 1.
+    pub priority: u32,
     /// How the best trial is trained again.
     pub refit: Option<RefitSpec>,
+    /// How it was made longer since it was submitted.
+    pub growth: Growth,
+}
+
+/// How a study was made longer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// What `max_trials` was before each extension, ascending.
+    pub ends_before: Vec<u32>,
+    /// Trials with configurations that users added.
+    pub enqueued: u32,
 }
 
 /// A plain value, or the name of the searched parameter that gives it.
@@ -205,22 +224,53 @@ impl Study {
 
     /// The same if no trial is pruned.
     pub fn unraced_epoch_reports(&self) -> Option<u64> {
-        Some(self.all_epoch_reports(self.epochs()?))
+        Some(self.all_epoch_reports(self.max_trials, self.epochs()?))
     }
 
     /// Epoch reports of the search where each trial has so many epochs, and none fails.
     fn epoch_reports(&self, epochs: u32) -> u64 {
-        match &self.racing {
-            None => self.all_epoch_reports(epochs),
-            Some(racing) => {
-                let sizes = self.generations.sizes(self.max_trials);
-                sizes.map(|trials| racing.epoch_reports(trials, epochs)).sum()
-            }
-        }
+        let Some(racing) = &self.racing else {
+            return self.all_epoch_reports(self.max_trials, epochs);
+        };
+        let whole = (self.chosen.len() as u32).saturating_add(self.growth.enqueued).min(self.max_trials);
+        let raced = self.heats_of(0..self.max_trials - whole).map(|heat| racing.epoch_reports(heat.len() as u32, epochs));
+        raced.sum::<u64>() + self.all_epoch_reports(whole, epochs)
     }
 
-    fn all_epoch_reports(&self, epochs: u32) -> u64 {
-        u64::from(self.max_trials) * u64::from(self.validation.folds()) * u64::from(epochs)
+    fn all_epoch_reports(&self, trials: u32, epochs: u32) -> u64 {
+        u64::from(trials) * u64::from(self.validation.folds()) * u64::from(epochs)
+    }
+
+    /// Which trials of a generation are raced against each other: all of them, or, where an earlier end of the study cut the generation, those
+    /// on each side of it.
+    pub fn heats(&self, generation: u32) -> impl Iterator<Item = Range<u32>> {
+        let first = generation.saturating_mul(self.generations.size);
+        let end = first.saturating_add(self.generations.size).min(self.max_trials);
+        self.heats_of(first..end)
+    }
+
+    fn heats_of(&self, trials: Range<u32>) -> impl Iterator<Item = Range<u32>> {
+        let mut first = trials.start;
+        std::iter::from_fn(move || {
+            let cut = self.growth.ends_before.iter().copied().find(|end| *end > first);
+            let of_generation = self.generations.end_of(self.generations.of(first));
+            let end = of_generation.min(cut.unwrap_or(u32::MAX)).min(trials.end);
+            let heat = first..end;
+            first = end;
+            (!heat.is_empty()).then_some(heat)
+        })
+    }
+
+    /// The generations whose results planning waits for: those of a sampler that learns, or of a search that results may end. `None` if
+    /// trials are planned whatever comes of others.
+    pub fn waits(&self) -> Option<Generations> {
+        let stops = self.stops().is_some_and(|stop| stop.looks_at_results());
+        self.sampler.generations().or(stops.then_some(self.generations))
+    }
+
+    /// When the search ends early. One that was extended does not: somebody wanted more.
+    pub fn stops(&self) -> Option<&Stop> {
+        self.stop.as_ref().filter(|_| self.growth.ends_before.is_empty())
     }
 
     /// Epoch reports of one refit: its folds, and the fit on all training rows.

@@ -50,6 +50,15 @@ pub(crate) enum Command {
     Pause(StudyArgs),
     /// Go on with a paused study. Prints the study's state.
     Resume(StudyArgs),
+    /// Let a study run more trials; prints its state. One that ended goes on.
+    ///
+    /// The trials that are there stay as they are, and the further ones are those that the study would have had from the start.
+    Extend(ExtendArgs),
+    /// Add trials with configurations of your own, which come before what waits; prints `trial NUMBER` for each.
+    ///
+    /// FILE has them as a study file has: `trials:` and a list of mappings from parameters to values. What one leaves out is drawn. A
+    /// study that ended goes on.
+    Enqueue(EnqueueArgs),
     /// End a study: stop what trains, cancel the trials that have not ended. Prints the study's state.
     Cancel(StudyArgs),
     /// Delete an ended study with its trials, epoch reports and artifacts.
@@ -160,6 +169,29 @@ pub(crate) struct BestArgs {
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct ExtendArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// How many trials it runs from now on, with those that it has.
+    #[arg(long, value_name = "N", env = "TRAWL_MAX_TRIALS")]
+    pub(crate) max_trials: u32,
+    /// Follow the study until it ends, as `trawl watch` does.
+    #[arg(long, env = "TRAWL_WATCH")]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct EnqueueArgs {
+    /// Name or id.
+    pub(crate) study: String,
+    /// YAML or JSON file with `trials`; `-` for standard input.
+    pub(crate) file: PathBuf,
+    /// Follow the study until it ends, as `trawl watch` does.
+    #[arg(long, env = "TRAWL_WATCH")]
+    pub(crate) watch: bool,
 }
 
 #[derive(Args)]

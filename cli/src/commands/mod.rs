@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod curves;
+mod grow;
 mod health;
 mod predict;
 mod refit;
@@ -39,6 +40,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Watch(args) => watch::watch_study(&mut connect().await?, &args.study, output).await,
         Command::Pause(args) => steer::pause(&mut connect().await?, &args.study, output).await,
         Command::Resume(args) => steer::resume(&mut connect().await?, &args.study, output).await,
+        Command::Extend(args) => grow::extend(&mut connect().await?, args, output).await,
+        Command::Enqueue(args) => grow::enqueue(connect, args, output).await,
         Command::Cancel(args) => steer::cancel(&mut connect().await?, &args.study, output).await,
         Command::Delete(args) => steer::delete(&mut connect().await?, args, output).await,
         Command::Refit(args) => refit::refit(&mut connect().await?, args, output).await,

@@ -63,6 +63,7 @@ fn facts(study: &StudySummary, best: Option<&Trial>) -> Vec<Fact> {
     add("state", study.state.clone());
     add("error", study.error.clone());
     add("paused because", study.pause_reason.clone());
+    add("stopped early", study.stop_reason.clone());
     add("goal", study.goal.clone());
     add(
         "trials",

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
+use prost_types::Struct;
 use trawl_proto::{from_json, v1};
 
 use crate::error::{Error, Finding};
@@ -78,26 +79,78 @@ fn refused(findings: &[Finding], name: &str, text: &str, root: &Node) -> Error {
 /// # Errors
 /// A file that cannot be read, or that holds no study, with the place of what is wrong.
 pub(crate) fn read(file: &Path) -> Result<StudyFile, Error> {
-    let (name, bytes, folder) = if file == Path::new("-") {
-        (
-            "standard input".into(),
-            read_bytes(io::stdin().lock()),
-            std::env::current_dir(),
-        )
+    let (name, bytes) = content(file)?;
+    let folder = if file == Path::new("-") {
+        std::env::current_dir()
     } else {
-        let parent = file
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        (
-            file.display().to_string(),
-            File::open(file).and_then(read_bytes),
-            parent.canonicalize(),
-        )
+        let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.unwrap_or(Path::new(".")).canonicalize()
     };
-    let at = |error: io::Error| Error::Usage(format!("{name}: {error}"));
-    let bytes = bytes.map_err(at)?;
-    parse(&bytes, &name, &folder.map_err(at)?)
+    let folder = folder.map_err(|error| Error::Usage(format!("{name}: {error}")))?;
+    parse(&bytes, &name, &folder)
+}
+
+/// Configurations with where they came from.
+#[derive(Debug)]
+pub(crate) struct TrialsFile {
+    /// The configurations.
+    pub(crate) trials: Vec<Struct>,
+    name: String,
+    text: String,
+    root: Node,
+}
+
+impl TrialsFile {
+    /// What is wrong with the configurations, each thing with its place in the file.
+    pub(crate) fn refused(&self, findings: &[Finding]) -> Error {
+        refused(findings, &self.name, &self.text, &self.root)
+    }
+}
+
+/// Reads the configurations in `file`, or on standard input for `-`: its `trials`, as a study file has them.
+///
+/// # Errors
+/// A file that cannot be read, or that holds something else, with the place of what is wrong.
+pub(crate) fn read_trials(file: &Path) -> Result<TrialsFile, Error> {
+    let (name, bytes) = content(file)?;
+    let (text, root) = tree(&bytes, &name)?;
+    if !root.is_mapping() {
+        return Err(Error::Usage(draw(
+            vec![Remark {
+                title: "configurations are a list under `trials`".to_owned(),
+                place: root.place(),
+                help: Some("write `trials:` above the list".to_owned()),
+            }],
+            &name,
+            &text,
+        )));
+    }
+    let request: Result<v1::EnqueueTrialsRequest, _> = from_json(&root.to_json());
+    let request = request.map_err(|errors| {
+        let findings: Vec<Finding> = errors.iter().cloned().map(Finding::from).collect();
+        refused(&findings, &name, &text, &root)
+    })?;
+    if !request.study.is_empty() {
+        let named = Finding::new("study", "is named on the command line: leave it out here");
+        return Err(refused(&[named], &name, &text, &root));
+    }
+    Ok(TrialsFile {
+        trials: request.trials,
+        name,
+        text,
+        root,
+    })
+}
+
+/// What errors call a file, and its bytes.
+fn content(file: &Path) -> Result<(String, Vec<u8>), Error> {
+    let (name, bytes) = if file == Path::new("-") {
+        ("standard input".to_owned(), read_bytes(io::stdin().lock()))
+    } else {
+        (file.display().to_string(), File::open(file).and_then(read_bytes))
+    };
+    let bytes = bytes.map_err(|error| Error::Usage(format!("{name}: {error}")))?;
+    Ok((name, bytes))
 }
 
 fn read_bytes(source: impl Read) -> io::Result<Vec<u8>> {
@@ -109,13 +162,12 @@ fn read_bytes(source: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads a study. `name` is what errors call the file; relative dataset paths start at the absolute `folder`. In a request for
-/// grpcurl they stay as they are.
-fn parse(bytes: &[u8], name: &str, folder: &Path) -> Result<StudyFile, Error> {
+/// A file's text, and what it holds.
+fn tree(bytes: &[u8], name: &str) -> Result<(String, Node), Error> {
     // What some editors put before UTF-8 is none of the text.
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    let text = &*String::from_utf8_lossy(bytes);
-    let wrong = |remark: Remark| Error::Usage(draw(vec![remark], name, text));
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let wrong = |remark: Remark| Error::Usage(draw(vec![remark], name, &text));
     if let Err(error) = std::str::from_utf8(bytes) {
         return Err(wrong(Remark {
             title: "this is no text in UTF-8".to_owned(),
@@ -124,12 +176,21 @@ fn parse(bytes: &[u8], name: &str, folder: &Path) -> Result<StudyFile, Error> {
             help: Some("save the file as UTF-8".to_owned()),
         }));
     }
-    let whole = document::parse(text).map_err(|error| wrong(syntax::explain(&error, text)))?;
+    let whole = document::parse(&text).map_err(|error| wrong(syntax::explain(&error, &text)))?;
+    Ok((text, whole))
+}
+
+/// Reads a study. `name` is what errors call the file; relative dataset paths start at the absolute `folder`. In a request for
+/// grpcurl they stay as they are.
+fn parse(bytes: &[u8], name: &str, folder: &Path) -> Result<StudyFile, Error> {
+    let (text, whole) = tree(bytes, name)?;
+    let text = &*text;
     // The form for grpcurl, a CreateStudyRequest: it goes as it is, with paths that the coordinator resolves.
     let (root, is_request) = match whole.only("study") {
         Ok(study) => (study, true),
         Err(whole) => (whole, false),
     };
+    let wrong = |remark: Remark| Error::Usage(draw(vec![remark], name, text));
     if !root.is_mapping() {
         return Err(wrong(Remark {
             title: "a study is a mapping of fields such as `name` and `space`".to_owned(),

@@ -1,14 +1,17 @@
 //! Cancel: ends a study at a user's wish.
 //!
 //! In two steps, because jobs are locked before studies: first the study's state, after which nothing more is leased; then
-//! its jobs with their leases. A coordinator that dies between the two leaves the second to the next tick.
+//! its jobs with their leases. A coordinator that dies between the two leaves the second to the next tick. A search whose time is over ends in
+//! the same way, but for what has begun.
 
 use tracing::info;
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::state::{StudyState, TrialState};
 
+use super::finish_study::finish_study;
+use super::race_trials::race_trials;
 use super::read_study::{StudyView, get_study};
-use super::{App, AppError, not_in_state};
+use super::{App, AppError, Effects, not_in_state};
 use crate::store::leases::Outcome;
 use crate::store::studies::EndedTrials;
 use crate::store::{artifacts, checkpoints, folds, jobs, leases, refits, studies, trials};
@@ -46,7 +49,7 @@ pub async fn sweep_cancelled(app: &App) -> Result<(), AppError> {
             break;
         }
         for job_id in cancelled {
-            cancel_job(app, job_id).await?;
+            cancel_job(app, job_id, false).await?;
         }
     }
     let mut conn = app.pool.acquire().await?;
@@ -75,10 +78,35 @@ async fn cancel_between_jobs(app: &App, study_id: StudyId) -> Result<(), AppErro
     Ok(())
 }
 
-async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {
+/// Has the searches end whose time is over: trials that have not begun are cancelled.
+pub async fn stop_overdue(app: &App) -> Result<(), AppError> {
+    let mut tx = app.begin().await?;
+    let stopped = studies::stop_overdue(&mut tx).await?;
+    let mut effects = Vec::new();
+    for study_id in stopped {
+        let study = app.study(&mut tx, study_id).await?;
+        info!(study.id = %study_id, study.name = study.study.name, "search stopped: its time is over");
+        effects.push(finish_study(app, &mut tx, &study.study, study_id).await?);
+    }
+    tx.commit().await?;
+    effects.iter().for_each(|effects| effects.signal(app));
+    let mut conn = app.pool.acquire().await?;
+    let overdue = jobs::overdue(&mut conn, SWEEP_MAX).await?;
+    drop(conn);
+    for job_id in overdue {
+        cancel_job(app, job_id, true).await?;
+    }
+    Ok(())
+}
+
+/// Cancels a job with its trials, or only if it is not leased.
+async fn cancel_job(app: &App, job_id: JobId, if_queued: bool) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
     let lease = leases::lock_any(&mut tx, job_id).await?;
     let job = jobs::lock(&mut tx, job_id).await?;
+    if if_queued && lease.is_some() {
+        return Ok(());
+    }
     if !jobs::cancel(&mut tx, job_id).await? {
         return Ok(());
     }
@@ -98,8 +126,19 @@ async fn cancel_job(app: &App, job_id: JobId) -> Result<(), AppError> {
     artifacts::remove_of_jobs(&mut tx, &[job_id]).await?;
     checkpoints::remove_of_jobs(&mut tx, &[job_id]).await?;
     checkpoints::remove_unneeded(&mut tx, job.study_id).await?;
+    let record = studies::lock(&mut tx, job.study_id).await?;
+    let mut effects = Effects::default();
+    if record.state == StudyState::Running {
+        // Others may have waited for them at a rung; or they were the last ones.
+        let study = app.study_of(&record)?;
+        let mut generations: Vec<u32> = open.iter().map(|trial| study.study.generations.of(*trial)).collect();
+        generations.dedup();
+        race_trials(&mut tx, &study.study, &record, &generations).await?;
+        effects = finish_study(app, &mut tx, &study.study, job.study_id).await?;
+    }
     artifacts::keep_best_trials(&mut tx, job.study_id).await?;
     tx.commit().await?;
+    effects.signal(app);
     if was_leased {
         app.metrics.lease_ended(Outcome::Cancelled);
     }

@@ -125,14 +125,16 @@ pub(super) async fn finish_owners(
             let mut generations: Vec<u32> = open.iter().map(|trial| study.generations.of(*trial)).collect();
             generations.dedup();
             let record = studies::lock(conn, job.study_id).await?;
-            raced = race_trials(conn, study, &record, &generations).await?;
+            // It may have grown.
+            let grown = app.study_of(&record)?;
+            raced = race_trials(conn, &grown.study, &record, &generations).await?;
             artifacts::keep_best_trials(conn, job.study_id).await?;
         }
         Some(refit) => finish_refit(conn, study, job.study_id, refit).await?,
     }
     let mut effects = finish_study(app, conn, study, job.study_id).await?;
     // With the last result that a generation waits for, it can be planned.
-    effects.queued_jobs |= raced.queued_folds || study.sampler.generations().is_some();
+    effects.queued_jobs |= raced.queued_folds || study.waits().is_some();
     Ok(effects)
 }
 

@@ -16,6 +16,7 @@ mod finish_study;
 mod finish_trials;
 mod fold_curves;
 mod give_up_job;
+pub mod grow_study;
 pub mod issue_token;
 pub mod keep_artifact;
 pub mod keep_checkpoint;

@@ -31,11 +31,14 @@ pub async fn pause_study(app: &App, study: &str) -> Result<StudyView, AppError> 
 pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
     let mut tx = app.begin().await?;
+    if found.state == StudyState::Paused {
+        jobs::rejoin(&mut tx, found.study_id).await?;
+    }
     if studies::resume(&mut tx, found.study_id).await? {
         // Its trials may have come to a rung meanwhile, or its last one to its end.
-        let study = &app.study_of(&found)?.study;
+        let record = studies::lock(&mut tx, found.study_id).await?;
+        let study = &app.study_of(&record)?.study;
         if study.racing.is_some() {
-            let record = studies::lock(&mut tx, found.study_id).await?;
             let generations = trials::open_generations(&mut tx, found.study_id).await?;
             race_trials(&mut tx, study, &record, &generations).await?;
             artifacts::keep_best_trials(&mut tx, found.study_id).await?;

@@ -4,13 +4,15 @@ use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job::{self, PlannedJob, WaitingFold, Window};
+use trawl_domain::search::Past;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::StudyState;
 use trawl_domain::study::Study;
 
+use super::finish_study::finish_study;
 use super::{App, AppError};
 use crate::store::folds::{self, NewFold};
-use crate::store::jobs::{self, JobSplit, NewJob};
+use crate::store::jobs::{self, JobSplit, NewJob, Turn};
 use crate::store::studies::StudyRecord;
 use crate::store::{Connection, studies, trials};
 
@@ -33,11 +35,19 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
     }
     let study = app.study_of(&record)?;
     if !pack_waiting(app, &mut tx, &study.study, &record).await? {
-        let planned = match study.study.sampler.generations() {
+        let planned = match study.study.waits() {
             None => job::plan_window(&study.study, record.next_trial, &[]).map_err(|v| v.to_string()),
             Some(generations) => {
                 let known = generations.known_trials(generations.of(record.next_trial));
                 let history = trials::history(&mut tx, study_id, known, study.study.objective).await?;
+                if let Some(reason) = reason_to_stop(&mut tx, &study.study, study_id, known, &history).await? {
+                    info!(study.id = %study_id, study.name = record.name, reason, "search stopped");
+                    studies::stop_planning(&mut tx, study_id, &reason).await?;
+                    let effects = finish_study(app, &mut tx, &study.study, study_id).await?;
+                    tx.commit().await?;
+                    effects.signal(app);
+                    return Ok(true);
+                }
                 tx.rollback().await?;
                 let learning = spawn_blocking(move || job::plan_window(&study.study, record.next_trial, &history));
                 let learned = learning.await;
@@ -53,7 +63,7 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
             return Ok(true);
         }
         match planned {
-            Ok(Some(window)) => store_window(app, &mut tx, &now, &window).await?,
+            Ok(Some(window)) => store_window(app, &mut tx, &now, &window, Turn::Last).await?,
             Ok(None) => debug!(study.id = %study_id, "all trials are planned"),
             // Others would wait behind it for ever.
             Err(error) => {
@@ -71,6 +81,25 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
     app.signal_jobs();
     app.signal_studies();
     Ok(true)
+}
+
+/// Why the search ends before its last trial, if the results that the next generation may know say so.
+async fn reason_to_stop(
+    conn: &mut Connection,
+    study: &Study,
+    study_id: StudyId,
+    known: u32,
+    history: &[Past],
+) -> Result<Option<String>, AppError> {
+    let Some(stop) = study.stops().filter(|stop| stop.looks_at_results()) else {
+        return Ok(None);
+    };
+    let fold_epochs = match stop.fold_epochs {
+        Some(_) => folds::epochs_of_trials(conn, study_id, known).await?,
+        None => 0,
+    };
+    let known = history.partition_point(|past| past.trial < known);
+    Ok(stop.reason(&history[..known], study.generations, fold_epochs))
 }
 
 /// Queues the jobs of folds that wait for one; false if there are none. The study is locked.
@@ -108,7 +137,7 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &
         folds
     };
     let assigned: Vec<_> = new_jobs.iter().zip(&planned).flat_map(members).collect();
-    jobs::insert(conn, study_id, None, &new_jobs).await?;
+    jobs::insert(conn, study_id, None, &new_jobs, Turn::Last).await?;
     folds::assign(conn, study_id, &assigned).await?;
     info!(study.id = %study_id, plan.folds = assigned.len(), plan.jobs = new_jobs.len(), "folds go on");
     Ok(true)
@@ -122,14 +151,20 @@ pub(super) async fn plan_window(app: &App, conn: &mut Connection, study_id: Stud
     let window = job::plan_window(&study.study, record.next_trial, &[]);
     let window = window.map_err(|v| AppError::stored_study(study_id, &v))?;
     match window {
-        Some(window) => store_window(app, conn, &record, &window).await?,
+        Some(window) => store_window(app, conn, &record, &window, Turn::Last).await?,
         None => debug!(study.id = %study_id, "all trials are planned"),
     }
     Ok(())
 }
 
 /// Stores a window of a study, which is locked, and queues its jobs.
-async fn store_window(app: &App, conn: &mut Connection, record: &StudyRecord, window: &Window) -> Result<(), AppError> {
+pub(super) async fn store_window(
+    app: &App,
+    conn: &mut Connection,
+    record: &StudyRecord,
+    window: &Window,
+    turn: Turn,
+) -> Result<(), AppError> {
     let study_id = record.study_id;
     let new_jobs = queued(app, &window.jobs);
     let mut new_folds = Vec::new();
@@ -142,7 +177,7 @@ async fn store_window(app: &App, conn: &mut Connection, record: &StudyRecord, wi
         }));
     }
     trials::insert(conn, study_id, &window.trials).await?;
-    jobs::insert(conn, study_id, None, &new_jobs).await?;
+    jobs::insert(conn, study_id, None, &new_jobs, turn).await?;
     folds::insert(conn, study_id, &new_folds).await?;
     let next_trial = record.next_trial + window.trials.len() as u32;
     studies::set_next_trial(conn, study_id, next_trial).await?;

@@ -1,6 +1,7 @@
 //! Race: once all trials of a generation came to a rung, the better ones go on to the next, and the others are pruned.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use tracing::info;
 use trawl_domain::id::StudyId;
@@ -41,7 +42,9 @@ pub(super) async fn race_trials(
     if record.state == StudyState::Running {
         for generation in generations {
             // A rung that trains nothing more, as a few epochs are, is decided at once.
-            while decide(conn, study, racing, record.study_id, *generation, &mut raced).await? {}
+            for heat in study.heats(*generation) {
+                while decide(conn, study, racing, record.study_id, *generation, &heat, &mut raced).await? {}
+            }
         }
         studies::count_ended(conn, record.study_id, raced.ended).await?;
         if raced.queued_folds {
@@ -52,16 +55,17 @@ pub(super) async fn race_trials(
     Ok(raced)
 }
 
-/// Decides the rung that a generation is at; false if it cannot be decided yet, or if something is to be trained then.
+/// Decides the rung that the trials of a generation that race each other are at; false if it cannot be decided yet, or if something is to be trained then.
 async fn decide(
     conn: &mut Connection,
     study: &Study,
     racing: &Racing,
     study_id: StudyId,
     generation: u32,
+    heat: &Range<u32>,
     raced: &mut Raced,
 ) -> Result<bool, AppError> {
-    let racers = trials::of_generation(conn, study_id, generation).await?;
+    let racers = trials::racers(conn, study_id, heat).await?;
     let open: Vec<&Racer> = racers.iter().filter(|racer| !racer.state.is_final()).collect();
     // Those that are under way are at one rung: none goes on before all came.
     let Some(rung) = open

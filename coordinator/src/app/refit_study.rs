@@ -10,7 +10,7 @@ use trawl_domain::study::Study;
 
 use super::{App, AppError, quotas};
 use crate::store::folds::{self, NewFold};
-use crate::store::jobs::{self, JobSplit, NewJob};
+use crate::store::jobs::{self, JobSplit, NewJob, Turn};
 use crate::store::refits::{self, NewRefit, RefitRecord};
 use crate::store::trials::{self, TrialRecord};
 use crate::store::{Connection, studies};
@@ -120,7 +120,7 @@ pub(super) async fn start_refit(
             end_epoch: spec.epochs,
         }));
     }
-    jobs::insert(conn, study_id, Some(refit), &new_jobs).await?;
+    jobs::insert(conn, study_id, Some(refit), &new_jobs, Turn::Last).await?;
     folds::insert(conn, study_id, &new_folds).await?;
     info!(study.id = %study_id, refit.number = refit, trial.number = trial.trial, "refit queued");
     Ok(refit)

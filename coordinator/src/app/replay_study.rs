@@ -55,7 +55,11 @@ pub async fn replay_study(app: &App, study: &str, first_trial: u32) -> Result<Re
         let stored = trials::page(&mut conn, record.study_id, first, size).await?;
         proposals(&mut conn, &record, &loaded, &stored, &mut replay).await?;
         if let Some(racing) = &loaded.study.racing {
-            rungs(&mut conn, &record, &loaded.study, racing, &stored, &mut replay).await?;
+            for heat in loaded.study.heats(loaded.study.generations.of(first)) {
+                let raced = |trial: &&TrialRecord| heat.contains(&trial.trial) && trial.rung.is_some();
+                let stored: Vec<TrialRecord> = stored.iter().filter(raced).cloned().collect();
+                rungs(&mut conn, &record, &loaded.study, racing, &stored, &mut replay).await?;
+            }
         }
         first += size;
     }
@@ -83,40 +87,48 @@ async fn proposals(
     };
     let study = &loaded.study;
     let generation = study.generations.of(first);
-    let mut history = match study.sampler.generations() {
+    let history = match study.sampler.generations() {
         None => Vec::new(),
         Some(generations) => {
             let known = generations.known_trials(generation);
             trials::history(conn, record.study_id, known, study.objective).await?
         }
     };
-    history.retain(|past| past.trial < first);
-    let (loaded, len) = (Arc::clone(loaded), stored.len() as u32);
-    let proposed = spawn_blocking(move || {
+    let (loaded, stored) = (Arc::clone(loaded), stored.to_vec());
+    let proposing = spawn_blocking(move || {
         let study = &loaded.study;
-        propose(
-            &study.sampler,
-            study.seed,
-            &study.space,
-            generation,
-            first,
-            len,
-            &history,
-        )
+        let mut differing = Vec::new();
+        let mut trials = 0;
+        // Those that a user chose are known, and nobody proposed them.
+        for run in stored.chunk_by(|a, b| a.chosen == b.chosen).filter(|run| !run[0].chosen) {
+            let first = run[0].trial;
+            let before = history.partition_point(|past| past.trial < first);
+            let proposed = propose(
+                &study.sampler,
+                study.seed,
+                &study.space,
+                generation,
+                first,
+                run.len() as u32,
+                &history[..before],
+            );
+            trials += run.len() as u32;
+            let differs = run.iter().zip(&proposed).filter(|(trial, params)| trial.params != **params);
+            differing.extend(differs.map(|(trial, _)| trial.trial));
+        }
+        (trials, differing)
     });
-    let proposed = proposed
+    let (trials, differing) = proposing
         .await
         .map_err(|error| AppError::Internal(format!("a proposal failed: {error}")))?;
-    for (trial, params) in stored.iter().zip(&proposed) {
-        if trial.params != *params {
-            replay.differs(format!("trial {} has other parameters than are proposed", trial.trial));
-        }
+    for trial in differing {
+        replay.differs(format!("trial {trial} has other parameters than are proposed"));
     }
-    replay.trials += len;
+    replay.trials += trials;
     Ok(())
 }
 
-/// Decides the rungs of a generation anew, those that were decided.
+/// Decides the rungs of trials that raced each other anew, those that were decided.
 async fn rungs(
     conn: &mut Connection,
     record: &StudyRecord,

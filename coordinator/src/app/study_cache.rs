@@ -1,5 +1,5 @@
-//! Studies in memory. A study never changes after its submission: so its JSON form is read and checked once, and what came of it
-//! is kept by the study's id.
+//! Studies in memory. A study never changes after its submission but in its number of trials: so its JSON form is read and checked once,
+//! and what came of it is kept by the study's id.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::store::studies::{self, StudyRecord};
 /// Studies that are kept: those that were asked for last. Each takes 2 MiB at most, as its message is 1 MiB at most.
 const STUDIES_KEPT_MAX: usize = 32;
 
-/// What of a stored study never changes.
+/// A stored study. Only its number of trials and its growth ever change: whoever needs them comes with a record.
 #[derive(Debug)]
 pub(super) struct LoadedStudy {
     /// The study.
@@ -30,14 +30,21 @@ pub(super) struct LoadedStudy {
 
 impl LoadedStudy {
     fn read(record: &StudyRecord) -> Result<Self, AppError> {
-        let study = trawl_proto::study::check(&load_spec(record)?, Some(Ok(record.shape)))
+        let mut study = trawl_proto::study::check(&load_spec(record)?, Some(Ok(record.shape)))
             .map_err(|violations| AppError::Internal(format!("study {}: spec: {violations}", record.study_id)))?;
+        study.max_trials = record.max_trials;
+        study.growth = record.growth.clone();
         Ok(Self {
             study,
             train: record.train,
             test: record.test,
             measures_tests: record.measures_tests(),
         })
+    }
+
+    /// True if the study has not grown since.
+    fn is_of(&self, record: &StudyRecord) -> bool {
+        self.study.max_trials == record.max_trials && self.study.growth == record.growth
     }
 }
 
@@ -61,14 +68,14 @@ impl App {
     /// The study of a record, not kept in memory afterwards: a list of studies would push out those that run.
     pub(super) fn listed_study(&self, record: &StudyRecord) -> Result<Arc<LoadedStudy>, AppError> {
         match self.study_cache.get(record.study_id) {
-            Some(study) => Ok(study),
-            None => Ok(Arc::new(LoadedStudy::read(record)?)),
+            Some(study) if study.is_of(record) => Ok(study),
+            _ => Ok(Arc::new(LoadedStudy::read(record)?)),
         }
     }
 
     /// The study that a record holds.
     pub(super) fn study_of(&self, record: &StudyRecord) -> Result<Arc<LoadedStudy>, AppError> {
-        if let Some(study) = self.study_cache.get(record.study_id) {
+        if let Some(study) = self.study_cache.get(record.study_id).filter(|study| study.is_of(record)) {
             return Ok(study);
         }
         let study = Arc::new(LoadedStudy::read(record)?);

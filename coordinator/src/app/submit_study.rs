@@ -13,7 +13,10 @@ use super::read_study::StudyView;
 use super::register_dataset::register_file;
 use super::{App, AppError, quotas};
 use crate::store::dataset_files;
-use crate::store::studies::{self, NewStudy, StudyRef, UNIQUE_NAME};
+use crate::store::studies::{self, NewStudy, StudyRecord, StudyRef, UNIQUE_NAME};
+
+/// The field of a study that grows.
+const MAX_TRIALS: &str = "max_trials";
 
 /// What a submission came to.
 #[derive(Debug)]
@@ -28,22 +31,34 @@ pub enum Submitted {
         study: Study,
         /// True if it has test rows, and they have no targets.
         has_unlabelled_test: bool,
+        /// Its `max_trials`.
+        asked_trials: Option<u64>,
     },
 }
 
 impl Submitted {
     /// What the submitter should know, a sentence each.
     pub fn notes(&self) -> Vec<String> {
-        let has_unlabelled_test = match self {
-            Self::Started(view) | Self::AlreadyThere(view) => {
-                view.record.test.is_some() && !view.record.test_is_labelled
-            }
+        let (has_unlabelled_test, trials, asked) = match self {
+            Self::Started(view) | Self::AlreadyThere(view) => (
+                view.record.test.is_some() && !view.record.test_is_labelled,
+                view.record.max_trials,
+                asked_trials(&view.record.spec),
+            ),
             Self::WouldStart {
-                has_unlabelled_test, ..
-            } => *has_unlabelled_test,
+                has_unlabelled_test,
+                study,
+                asked_trials,
+            } => (*has_unlabelled_test, study.max_trials, *asked_trials),
         };
-        let note = "the test rows have no targets: a refit predicts them, and its test_loss stays empty";
-        has_unlabelled_test.then(|| note.to_owned()).into_iter().collect()
+        let mut notes = Vec::new();
+        if has_unlabelled_test {
+            notes.push("the test rows have no targets: a refit predicts them, and its test_loss stays empty".to_owned());
+        }
+        if matches!(self, Self::Started(_) | Self::WouldStart { .. }) && asked.is_some_and(|asked| u64::from(trials) < asked) {
+            notes.push(format!("the space has {trials} configurations: the study ends with the last of them"));
+        }
+        notes
     }
 }
 
@@ -104,6 +119,7 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool) -> Result<S
     if dry_run {
         return Ok(Submitted::WouldStart {
             has_unlabelled_test: checked.files.test.is_some() && !checked.files.test_is_labelled,
+            asked_trials: asked_trials(&checked.spec),
             study: checked.study,
         });
     }
@@ -162,7 +178,9 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
         shape: study.shape,
         max_trials: study.max_trials,
         generations: study.generations,
-        learns: study.sampler.generations().is_some(),
+        waits: study.waits().is_some(),
+        stop_hours: study.stop.and_then(|stop| stop.hours),
+        priority: study.priority,
         epoch_budget: asked,
     };
     studies::insert(&mut tx, &new).await?;
@@ -184,8 +202,9 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
     };
     drop(conn);
     let stored_source = study::source(&super::load_spec(&stored)?);
+    let here = grown_alike(&stored, &checked.spec);
     let here = Made::new(
-        &stored.spec,
+        &here,
         stored_source.as_ref(),
         &stored.train,
         stored.test.as_ref(),
@@ -201,6 +220,25 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
         state: stored.state,
         differences,
     })
+}
+
+/// How many trials were asked for.
+fn asked_trials(spec: &serde_json::Value) -> Option<u64> {
+    spec.get(MAX_TRIALS)?.as_u64()
+}
+
+/// What was submitted, with the number of trials that is sent now if the study has grown to it: the file that asks for what is there is the same
+/// study.
+fn grown_alike(stored: &StudyRecord, sent: &serde_json::Value) -> serde_json::Value {
+    let mut spec = stored.spec.clone();
+    let sampled = stored.max_trials - stored.growth.enqueued;
+    let sent = asked_trials(sent);
+    if let Some(spec) = spec.get_mut(MAX_TRIALS)
+        && sent.is_some_and(|sent| [stored.max_trials, sampled].map(u64::from).contains(&sent))
+    {
+        *spec = sent.into();
+    }
+    spec
 }
 
 fn hashes(part: &PartFiles) -> Part<FileHash> {

@@ -169,6 +169,8 @@ pub const RPCS: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/GetTrial", READERS),
     of_users("/trawl.v1.StudyService/ListEpochReports", READERS),
     of_users("/trawl.v1.StudyService/ListBestTrials", READERS),
+    of_users("/trawl.v1.StudyService/ExtendStudy", WRITERS),
+    of_users("/trawl.v1.StudyService/EnqueueTrials", WRITERS),
     of_users("/trawl.v1.StudyService/RefitStudy", WRITERS),
     of_users("/trawl.v1.StudyService/ReplayStudy", WRITERS),
     of_users("/trawl.v1.StudyService/ListWorkers", READERS),

@@ -19,7 +19,7 @@ use super::{page_token, status, study_view, uploads};
 use crate::app::register_worker::list_workers;
 use crate::app::submit_study::Submitted;
 use crate::app::{
-    App, AppError, cancel_study, delete_study, pause_study, read_study, refit_study, replay_study, submit_study,
+    App, AppError, cancel_study, delete_study, grow_study, pause_study, read_study, refit_study, replay_study, submit_study,
 };
 
 /// The users' service.
@@ -242,6 +242,27 @@ impl StudyService for Studies {
             .await?;
         Ok(Response::new(v1::ListBestTrialsResponse {
             trials: trials.iter().map(|trial| study_view::trial(trial, &[])).collect(),
+        }))
+    }
+
+    async fn extend_study(&self, request: Request<v1::ExtendStudyRequest>) -> Answer<v1::ExtendStudyResponse> {
+        let request = request.into_inner();
+        let view = self
+            .in_turn(grow_study::extend_study(&self.app, &request.study, request.max_trials))
+            .await?;
+        Ok(Response::new(v1::ExtendStudyResponse {
+            study: Some(study_view::study(&view)),
+        }))
+    }
+
+    async fn enqueue_trials(&self, request: Request<v1::EnqueueTrialsRequest>) -> Answer<v1::EnqueueTrialsResponse> {
+        let request = request.into_inner();
+        let (trials, view) = self
+            .in_turn(grow_study::enqueue_trials(&self.app, &request.study, &request.trials))
+            .await?;
+        Ok(Response::new(v1::EnqueueTrialsResponse {
+            trials,
+            study: Some(study_view::study(&view)),
         }))
     }
 

@@ -164,6 +164,20 @@ pub async fn of_owners(
     .collect()
 }
 
+/// Epochs that the folds of a study's first trials were trained for.
+pub async fn epochs_of_trials(conn: &mut Connection, study_id: StudyId, trials: u32) -> Result<u64, StoreError> {
+    let epochs = sqlx::query_scalar!(
+        r#"SELECT COALESCE(sum(epochs), 0)::bigint AS "epochs!"
+           FROM trawl_store.folds
+           WHERE study_id = $1 AND trial < $2"#,
+        study_id.0,
+        int(trials),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(epochs.unsigned_abs())
+}
+
 /// A fold that waits for a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Waiting {

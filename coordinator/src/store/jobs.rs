@@ -128,12 +128,24 @@ pub struct MemberRecord {
     pub checkpoint_job: Option<JobId>,
 }
 
-/// Queues planned jobs in this order.
+/// Which jobs of its study a job comes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// None: it comes after all that are there.
+    Last,
+    /// All that are there.
+    First,
+}
+
+/// Queues planned jobs in this order. The study is locked. So that none waits until another has ended, the places of all studies' jobs are
+/// those of fair queueing (Demers, Keshav and Shenker, 1989): a study's jobs are placed 1 / priority from each other, and begin where
+/// the queue is now.
 pub async fn insert(
     conn: &mut Connection,
     study_id: StudyId,
     refit: Option<u32>,
     jobs: &[NewJob],
+    turn: Turn,
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.job_id.0).collect();
     let members: Vec<i32> = jobs.iter().map(|job| int(job.members)).collect();
@@ -142,11 +154,28 @@ pub async fn insert(
     let end_epochs: Vec<i32> = jobs.iter().map(|job| int(job.range.1)).collect();
     let splits: Vec<String> = jobs.iter().map(|job| job.split.as_str().to_owned()).collect();
     sqlx::query!(
-        "INSERT INTO trawl_store.jobs (study_id, refit, job_id, members, epochs, first_epoch, end_epoch, split)
-         SELECT $1, $2, j.job_id, j.members, j.epochs, j.first_epoch, j.end_epoch, j.split
-         FROM unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::text[])
-              WITH ORDINALITY AS j (job_id, members, epochs, first_epoch, end_epoch, split, place)
-         ORDER BY j.place",
+        "WITH begins AS (
+             SELECT CASE WHEN $9 THEN head.position ELSE GREATEST(s.turn, head.position) END AS position, 1.0 / s.priority AS step
+             FROM trawl_store.studies s
+             CROSS JOIN (SELECT COALESCE(
+                             (SELECT j.position FROM trawl_store.jobs j JOIN trawl_store.studies o USING (study_id)
+                              WHERE j.state = 'queued' AND o.state IN ('running', 'refitting')
+                              ORDER BY j.position
+                              LIMIT 1),
+                             (SELECT max(o.turn) FROM trawl_store.studies o WHERE o.state IN ('running', 'refitting')),
+                             0) AS position) head
+             WHERE s.study_id = $1),
+         turned AS (
+             UPDATE trawl_store.studies s SET turn = GREATEST(s.turn, begins.position + cardinality($3::uuid[]) * begins.step)
+             FROM begins
+             WHERE s.study_id = $1)
+         INSERT INTO trawl_store.jobs (study_id, refit, job_id, members, epochs, first_epoch, end_epoch, split, position)
+         SELECT $1, $2, j.job_id, j.members, j.epochs, j.first_epoch, j.end_epoch, j.split,
+                CASE WHEN $9 THEN begins.position + (j.place - cardinality($3::uuid[]) - 1) * begins.step
+                     ELSE begins.position + j.place * begins.step END
+         FROM begins
+         CROSS JOIN unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::text[])
+              WITH ORDINALITY AS j (job_id, members, epochs, first_epoch, end_epoch, split, place)",
         study_id.0,
         refit.map(int),
         &ids,
@@ -155,6 +184,7 @@ pub async fn insert(
         &first_epochs,
         &end_epochs,
         &splits,
+        turn == Turn::First,
     )
     .execute(conn)
     .await?;
@@ -349,6 +379,57 @@ pub async fn of_paused_studies(conn: &mut Connection, jobs: &[JobId]) -> Result<
     .fetch_all(conn)
     .await?;
     Ok(paused.into_iter().map(JobId).collect())
+}
+
+/// Has the queued jobs of a study wait from now on as if they were new: it was paused, and others were not.
+pub async fn rejoin(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "WITH late AS (
+             SELECT (SELECT j.position FROM trawl_store.jobs j JOIN trawl_store.studies o USING (study_id)
+                     WHERE j.state = 'queued' AND o.state IN ('running', 'refitting') AND o.study_id <> $1
+                     ORDER BY j.position
+                     LIMIT 1)
+                    - (SELECT min(j.position) FROM trawl_store.jobs j WHERE j.study_id = $1 AND j.state = 'queued') AS places),
+         locked AS (
+             SELECT j.job_id FROM trawl_store.jobs j
+             WHERE j.study_id = $1 AND j.state = 'queued'
+             ORDER BY j.job_id
+             FOR NO KEY UPDATE)
+         UPDATE trawl_store.jobs j SET position = j.position + late.places
+         FROM late, locked
+         WHERE j.job_id = locked.job_id AND late.places > 0",
+        study_id.0
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE trawl_store.studies s
+         SET turn = GREATEST(turn, (SELECT max(j.position) FROM trawl_store.jobs j WHERE j.study_id = $1 AND j.state = 'queued'))
+         WHERE study_id = $1",
+        study_id.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Queued jobs of studies whose time is over, of which no trial has begun.
+pub async fn overdue(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, StoreError> {
+    let jobs = sqlx::query_scalar!(
+        "SELECT j.job_id
+         FROM trawl_store.studies s
+         JOIN trawl_store.jobs j USING (study_id)
+         WHERE s.state = 'running' AND s.stops_at <= clock_timestamp() AND s.stop_reason IS NOT NULL
+           AND j.state = 'queued' AND j.refit IS NULL
+           AND NOT EXISTS (SELECT FROM trawl_store.folds f JOIN trawl_store.trials t USING (study_id, trial)
+                           WHERE f.job_id = j.job_id AND t.state <> 'queued')
+         ORDER BY j.job_id
+         LIMIT $1",
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(jobs.into_iter().map(JobId).collect())
 }
 
 /// The jobs that are queued or leased although their study, or their refit, is cancelled.

@@ -1,5 +1,7 @@
 //! Trials.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use trawl_domain::id::{JobId, StudyId};
@@ -23,8 +25,10 @@ pub struct TrialRecord {
     pub state: TrialState,
     /// Mean and standard deviation over the folds.
     pub value: Option<TrialValue>,
-    /// Sampled parameters.
+    /// Its parameters.
     pub params: Params,
+    /// True if a user chose its configuration.
+    pub chosen: bool,
     /// Passes over the training rows.
     pub epochs: u32,
     /// The generation that it belongs to.
@@ -59,6 +63,7 @@ struct TrialRow {
     value: Option<f64>,
     value_std: Option<f64>,
     params: Json<Params>,
+    chosen: bool,
     epochs: i32,
     generation: i32,
     rung: Option<i32>,
@@ -95,6 +100,7 @@ impl TryFrom<TrialRow> for TrialRecord {
             epochs: number("epochs", row.epochs)?,
             attempts: number("attempts", row.attempts)?,
             params: row.params.0,
+            chosen: row.chosen,
             worker_seconds: row.worker_seconds,
             error: row.error,
             started_at: row.started_at,
@@ -127,18 +133,20 @@ pub async fn failures(conn: &mut Connection, study_id: StudyId, limit: u32) -> R
 pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[PlannedTrial]) -> Result<(), StoreError> {
     let trials: Vec<i32> = planned.iter().map(|trial| int(trial.trial)).collect();
     let params: Vec<Json<&Params>> = planned.iter().map(|trial| Json(&trial.params)).collect();
+    let chosen: Vec<Option<Json<&Params>>> = planned.iter().map(|trial| trial.chosen.as_ref().map(Json)).collect();
     let epochs: Vec<i32> = planned.iter().map(|trial| int(trial.epochs)).collect();
     let generations: Vec<i32> = planned.iter().map(|trial| int(trial.generation)).collect();
     let rungs: Vec<Option<i32>> = planned.iter().map(|trial| trial.rung.map(int)).collect();
     sqlx::query!(
-        "INSERT INTO trawl_store.trials (study_id, trial, params, epochs, generation, rung)
-         SELECT $1, * FROM unnest($2::integer[], $3::jsonb[], $4::integer[], $5::integer[], $6::integer[])",
+        "INSERT INTO trawl_store.trials (study_id, trial, params, epochs, generation, rung, chosen)
+         SELECT $1, * FROM unnest($2::integer[], $3::jsonb[], $4::integer[], $5::integer[], $6::integer[], $7::jsonb[])",
         study_id.0,
         &trials,
         &params as &[Json<&Params>],
         &epochs,
         &generations,
         &rungs as &[Option<i32>],
+        &chosen as &[Option<Json<&Params>>],
     )
     .execute(conn)
     .await?;
@@ -154,7 +162,8 @@ pub async fn page(
 ) -> Result<Vec<TrialRecord>, StoreError> {
     sqlx::query_as!(
         TrialRow,
-        r#"SELECT study_id, trial, state, value, value_std, params AS "params: Json<Params>", epochs, generation, rung,
+        r#"SELECT study_id, trial, state, value, value_std, params AS "params: Json<Params>",
+                  chosen IS NOT NULL AS "chosen!", epochs, generation, rung,
                   rung_value, rung_trials, worker_seconds, attempts, error, started_at, finished_at
            FROM trawl_store.trials
            WHERE study_id = $1 AND trial >= $2
@@ -177,6 +186,7 @@ pub async fn best(conn: &mut Connection, studies: &[StudyId], limit: u32) -> Res
     sqlx::query_as!(
         TrialRow,
         r#"SELECT best.study_id, best.trial, best.state, best.value, best.value_std, best.params AS "params: Json<Params>",
+                  best.chosen IS NOT NULL AS "chosen!",
                   best.epochs, best.generation, best.rung, best.rung_value, best.rung_trials, best.worker_seconds,
                   best.attempts, best.error, best.started_at, best.finished_at
            FROM unnest($1::uuid[]) AS s (study_id)
@@ -285,19 +295,20 @@ pub struct Racer {
     pub rank_key: Option<f64>,
 }
 
-/// The trials of a generation that are raced.
-pub async fn of_generation(
+/// Those of some consecutive trials that are raced.
+pub async fn racers(
     conn: &mut Connection,
     study_id: StudyId,
-    generation: u32,
+    trials: &Range<u32>,
 ) -> Result<Vec<Racer>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT trial, state, epochs, rung AS "rung!", rank_key
            FROM trawl_store.trials
-           WHERE study_id = $1 AND generation = $2 AND rung IS NOT NULL
+           WHERE study_id = $1 AND trial >= $2 AND trial < $3 AND rung IS NOT NULL
            ORDER BY trial"#,
         study_id.0,
-        int(generation),
+        int(trials.start),
+        int(trials.end),
     )
     .fetch_all(conn)
     .await?;
@@ -312,6 +323,28 @@ pub async fn of_generation(
                 rank_key: row.rank_key,
             })
         })
+        .collect()
+}
+
+/// The number of each trial that a user gave so before, by what was given; `None` where nobody did.
+pub async fn chosen_as(
+    conn: &mut Connection,
+    study_id: StudyId,
+    chosen: &[Params],
+) -> Result<Vec<Option<u32>>, StoreError> {
+    let given: Vec<Json<&Params>> = chosen.iter().map(Json).collect();
+    let rows = sqlx::query_scalar!(
+        r#"SELECT (SELECT min(t.trial) FROM trawl_store.trials t WHERE t.study_id = $1 AND t.chosen = given.params) AS trial
+           FROM unnest($2::jsonb[]) WITH ORDINALITY AS given (params, place)
+           ORDER BY given.place"#,
+        study_id.0,
+        &given as &[Json<&Params>],
+    )
+    .fetch_all(conn)
+    .await?;
+    let numbers = rows.into_iter();
+    numbers
+        .map(|trial| trial.map(|trial| count("trials", study_id, "trial", trial)).transpose())
         .collect()
 }
 

@@ -29,6 +29,7 @@ mod tests;
 mod tpe;
 
 pub use grid::CONFIGURATIONS_MAX as GRID_CONFIGURATIONS_MAX;
+pub use random::completed;
 pub use standing::{Past, Standing};
 
 use crate::seed::{Purpose, Seed, Stream};
@@ -86,10 +87,9 @@ impl Generations {
         trial / self.size
     }
 
-    /// Trials of each of the generations that `trials` trials make.
-    pub fn sizes(self, trials: u32) -> impl Iterator<Item = u32> {
-        let all = (0..trials).step_by(self.size as usize);
-        all.map(move |first| self.size.min(trials - first))
+    /// The first trial after a generation.
+    pub fn end_of(self, generation: u32) -> u32 {
+        self.size.saturating_mul(generation.saturating_add(1))
     }
 
     /// Trials that are proposed before any result is known: those of a Latin hypercube.
@@ -126,8 +126,8 @@ impl Sampler {
     /// Trials after which there is nothing left to propose; `None` if there always is.
     pub fn trials_max(self, space: &Space) -> Option<u64> {
         match self {
-            Self::Grid => cardinality(space),
-            _ => None,
+            Self::Random | Self::Sobol => None,
+            Self::Grid | Self::Gp(_) | Self::Tpe(_) | Self::Auto(_) => cardinality(space),
         }
     }
 }

@@ -14,6 +14,13 @@ pub(super) fn configuration(seed: Seed, space: &Space, trial: u32) -> Params {
         .collect()
 }
 
+/// The configuration that a user chose for a trial. What it leaves out is drawn as random search draws it.
+pub fn completed(seed: Seed, space: &Space, trial: u32, chosen: &Params) -> Params {
+    let mut params = configuration(seed, space, trial);
+    params.extend(chosen.iter().map(|(name, value)| (name.clone(), value.clone())));
+    params
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{prop_assert_eq, proptest};

@@ -339,11 +339,25 @@ fn proposals_are_pinned_to_the_last_bit() {
     assert_eq!(first(Sampler::Grid, &finite()), "tanh 7");
 }
 
-proptest! {
-    #[test]
-    fn generations_are_all_trials(trials in 1_u32..5_000, size in 1_u32..512) {
-        let generations = Generations { size, lag: 1 };
-        prop_assert_eq!(generations.sizes(trials).sum::<u32>(), trials);
-        prop_assert_eq!(generations.sizes(trials).count() as u32, generations.of(trials - 1) + 1);
+/// A study that grows asks for the rest of a generation later: it is what it would have been.
+#[test]
+fn a_generation_in_two_parts_is_the_same_generation() {
+    for sampler in [Sampler::Gp(SMALL), Sampler::Tpe(SMALL)] {
+        let history = search(sampler, 7, &mixed(), 4 * SMALL.size, raced);
+        let first = 3 * SMALL.size;
+        let known = SMALL.known_trials(3);
+        let past = |before: u32| -> Vec<Past> {
+            let before = history.iter().filter(|past| past.trial < before).cloned();
+            let seen = before.map(|past| match past.trial < known {
+                true => past,
+                false => Past { standing: Standing::Pending, ..past },
+            });
+            seen.collect()
+        };
+        let cut = first + SMALL.size / 2;
+        let late = propose(&sampler, Seed(7), &mixed(), 3, cut, SMALL.size / 2, &past(cut));
+        for (past, params) in history.iter().skip(cut as usize).zip(&late) {
+            assert_eq!(past.params, *params, "{sampler:?}, trial {}", past.trial);
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! A submitted study is checked, all of it at once: each broken rule is noted under the path of its field.
 
+pub mod chosen;
 mod dataset;
 mod model;
 mod racing;
 mod sampler;
 mod settings;
 mod space;
+mod stop;
 mod training;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,12 +21,16 @@ use trawl_domain::loss::Loss;
 use trawl_domain::metric::{At, Goal, Metric, Objective};
 use trawl_domain::seed::Seed;
 use trawl_domain::space::{ParamValue, Params};
-use trawl_domain::study::{RefitSpec, Setting, Study};
+use trawl_domain::study::{Growth, RefitSpec, Setting, Study};
 use trawl_domain::violation::Violations;
 use trawl_domain::word::UnknownWord;
 
 use crate::v1;
 use settings::Settings;
+
+/// What a study's priority is where it does not say, and at most.
+const PRIORITY_USUAL: u32 = 10;
+const PRIORITY_MAX: u32 = 100;
 
 /// The files of a study's dataset; `None` if they are not named well, which [`check`] will say.
 pub fn source(study: &v1::Study) -> Option<Source> {
@@ -81,8 +87,17 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             format!("must be from 1 to {TRIALS_MAX}, and {} is not", study.max_trials),
         );
     }
+    let chosen = chosen::check(&study.trials, &space, v);
+    if chosen.len() > study.max_trials as usize {
+        v.add("max_trials", format!("must be at least the number of trials that are chosen, {}", chosen.len()));
+    }
+    let stop = stop::check(study.stop.as_ref(), objective, v);
+    let priority = study.priority.unwrap_or(PRIORITY_USUAL);
+    if !(1..=PRIORITY_MAX).contains(&priority) {
+        v.add("priority", format!("must be from 1 to {PRIORITY_MAX}, and {priority} is not"));
+    }
     let (sampler, generations) = sampler::check(study.sampler.as_ref(), &space, study.max_trials, v);
-    // A grid ends with its last configuration.
+    // A grid ends with its last configuration, and so does a search that learns: it has nothing to learn from twins.
     let most = sampler.and_then(|sampler| sampler.trials_max(&space));
     let most = most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
     let max_trials = study.max_trials.min(most);
@@ -116,7 +131,11 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             sampler: sampler?,
             generations: generations?,
             racing: raced?,
+            chosen,
+            stop,
+            priority,
             refit,
+            growth: Growth::default(),
         })
     })();
     violations.into_result(checked)

@@ -44,7 +44,11 @@ pub struct NewStudy<'a> {
     /// Which trials belong together.
     pub generations: Generations,
     /// Whether a generation waits for the results of others.
-    pub learns: bool,
+    pub waits: bool,
+    /// Hours after which no trial begins.
+    pub stop_hours: Option<f64>,
+    /// Its share of the workers.
+    pub priority: u32,
     /// Most epoch reports that it may store.
     pub epoch_budget: u64,
 }
@@ -71,7 +75,7 @@ macro_rules! select_studies {
         sqlx::query_as!(
             StudyRow,
             "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
-                    test_targets_file, test_is_labelled, train_rows, sample_shape, class_count, max_trials, next_trial, folds_wait, trials_completed,
+                    test_targets_file, test_is_labelled, train_rows, sample_shape, class_count, max_trials, next_trial, ends_before, trials_enqueued, stop_reason, folds_wait, trials_completed,
                     trials_pruned, trials_failed, trials_cancelled, epochs_reported, created_at, finished_at
              FROM trawl_store.studies " + $clauses,
             $($argument),*
@@ -92,8 +96,10 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
     sqlx::query!(
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
-              test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget, generation_trials, generation_lag)
-         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+              test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget, generation_trials, generation_lag,
+              priority, stops_at)
+         VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                 clock_timestamp() + make_interval(secs => $19::double precision * 3600))",
         study.study_id.0,
         study.name,
         study.spec,
@@ -114,7 +120,9 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         int(study.max_trials),
         i64::try_from(study.epoch_budget).unwrap_or(i64::MAX),
         int(study.generations.size),
-        study.learns.then(|| int(study.generations.lag)),
+        study.waits.then(|| int(study.generations.lag)),
+        int(study.priority),
+        study.stop_hours,
     )
     .execute(conn)
     .await?;
@@ -278,6 +286,73 @@ pub async fn set_next_trial(conn: &mut Connection, study_id: StudyId, next_trial
     .execute(conn)
     .await?;
     expect_rows("studies", 1, done.rows_affected())
+}
+
+/// Lets a study have `trials` more, `enqueued` of them with configurations that a user chose; no bound stops it early any more unless all of
+/// them were. The study is locked, and has planned all of its trials if any were enqueued.
+pub async fn grow(conn: &mut Connection, study_id: StudyId, trials: u32, enqueued: u32) -> Result<(), StoreError> {
+    let extended = trials > enqueued;
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies
+         SET max_trials = max_trials + $2, trials_enqueued = trials_enqueued + $3,
+             ends_before = CASE WHEN $4 THEN ends_before || max_trials ELSE ends_before END,
+             stops_at = CASE WHEN $4 THEN NULL ELSE stops_at END,
+             stop_reason = CASE WHEN $4 THEN NULL ELSE stop_reason END
+         WHERE study_id = $1",
+        study_id.0,
+        int(trials),
+        int(enqueued),
+        extended,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
+/// Lets a study that ended run again. The refit that ended it is one among others then. The study is locked.
+pub async fn reopen(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.refits SET ends_study = false WHERE study_id = $1 AND ends_study",
+        study_id.0
+    )
+    .execute(&mut *conn)
+    .await?;
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies SET state = 'running', error = NULL, finished_at = NULL
+         WHERE study_id = $1 AND state IN ('completed', 'failed')",
+        study_id.0
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
+/// Has a study, which is locked, end with the trials that it has planned, for this reason.
+pub async fn stop_planning(conn: &mut Connection, study_id: StudyId, reason: &str) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies SET max_trials = next_trial, stop_reason = $2 WHERE study_id = $1 AND next_trial > 0",
+        study_id.0,
+        reason,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
+/// Has the studies whose time is over end with the trials that they have planned; which ones they are.
+pub async fn stop_overdue(conn: &mut Connection) -> Result<Vec<StudyId>, StoreError> {
+    let studies = sqlx::query_scalar!(
+        "UPDATE trawl_store.studies
+         SET max_trials = next_trial, stop_reason = 'its time is over (stop.hours)'
+         WHERE study_id IN (SELECT study_id FROM trawl_store.studies
+                            WHERE state = 'running' AND stops_at <= clock_timestamp() AND stop_reason IS NULL
+                            ORDER BY study_id
+                            FOR NO KEY UPDATE)
+         RETURNING study_id"
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(studies.into_iter().map(StudyId).collect())
 }
 
 /// Raises a study's epoch budget; what it is then. The study is locked.

@@ -5,6 +5,7 @@ use trawl_domain::dataset::{DatasetShape, FileHash, Part, SampleShape, TargetSha
 use trawl_domain::id::StudyId;
 use trawl_domain::metric::Goal;
 use trawl_domain::state::StudyState;
+use trawl_domain::study::Growth;
 use uuid::Uuid;
 
 use crate::store::{StoreError, bad_row, count, word};
@@ -38,6 +39,10 @@ pub struct StudyRecord {
     pub max_trials: u32,
     /// The first trial that is not planned yet.
     pub next_trial: u32,
+    /// How it was made longer.
+    pub growth: Growth,
+    /// Which bound ended its search before.
+    pub stop_reason: Option<String>,
     /// True if folds that go on from a rung wait for a job.
     pub folds_wait: bool,
     /// Trials that completed.
@@ -87,6 +92,9 @@ pub(super) struct StudyRow {
     pub(super) class_count: Option<i32>,
     pub(super) max_trials: i32,
     pub(super) next_trial: i32,
+    pub(super) ends_before: Vec<i32>,
+    pub(super) trials_enqueued: i32,
+    pub(super) stop_reason: Option<String>,
     pub(super) folds_wait: bool,
     pub(super) trials_completed: i32,
     pub(super) trials_pruned: i32,
@@ -143,6 +151,14 @@ impl TryFrom<StudyRow> for StudyRecord {
             },
             max_trials: number("max_trials", row.max_trials)?,
             next_trial: number("next_trial", row.next_trial)?,
+            growth: Growth {
+                ends_before: row
+                    .ends_before
+                    .into_iter()
+                    .map(|end| number("ends_before", end))
+                    .collect::<Result<_, _>>()?,
+                enqueued: number("trials_enqueued", row.trials_enqueued)?,
+            },
             folds_wait: row.folds_wait,
             trials_completed: number("trials_completed", row.trials_completed)?,
             trials_pruned: number("trials_pruned", row.trials_pruned)?,
@@ -153,6 +169,7 @@ impl TryFrom<StudyRow> for StudyRecord {
             name: row.name,
             error: row.error,
             pause_reason: row.pause_reason,
+            stop_reason: row.stop_reason,
             spec: row.spec,
             created_at: row.created_at,
             finished_at: row.finished_at,

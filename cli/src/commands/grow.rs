@@ -1,0 +1,54 @@
+//! `trawl extend` and `enqueue`: more trials for a study.
+
+use trawl_proto::v1::{EnqueueTrialsRequest, ExtendStudyRequest};
+
+use super::watch;
+use crate::args::{EnqueueArgs, ExtendArgs};
+use crate::client::{Client, unary};
+use crate::error::Error;
+use crate::output::Output;
+use crate::study_file;
+
+/// Raises a study's number of trials.
+pub(super) async fn extend(client: &mut Client, args: &ExtendArgs, output: &mut Output) -> Result<(), Error> {
+    let request = ExtendStudyRequest {
+        study: args.study.clone(),
+        max_trials: args.max_trials,
+    };
+    let study = client.extend_study(unary(request)).await?.into_inner().study.unwrap_or_default();
+    output.line(&format!("study {} {}: {} trials", study.name, study.state, study.trials_total))?;
+    output.flush()?;
+    if args.watch {
+        watch::watch_study(client, &study.study_id, output).await?;
+    }
+    Ok(())
+}
+
+/// Adds the trials of a file. It is read first: its errors need no coordinator.
+pub(super) async fn enqueue(
+    connect: impl AsyncFnOnce() -> Result<Client, Error>,
+    args: &EnqueueArgs,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let file = study_file::read_trials(&args.file)?;
+    let mut client = connect().await?;
+    let request = EnqueueTrialsRequest {
+        study: args.study.clone(),
+        trials: file.trials.clone(),
+    };
+    let enqueued = client.enqueue_trials(unary(request)).await;
+    let enqueued = enqueued.map_err(|status| match status.into() {
+        Error::Rejected(rejection) if !rejection.findings.is_empty() => file.refused(&rejection.findings),
+        other => other,
+    })?;
+    let enqueued = enqueued.into_inner();
+    for trial in &enqueued.trials {
+        output.line(&format!("trial {trial}"))?;
+    }
+    output.flush()?;
+    if args.watch {
+        let study = enqueued.study.unwrap_or_default();
+        watch::watch_study(&mut client, &study.study_id, output).await?;
+    }
+    Ok(())
+}

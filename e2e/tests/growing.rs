@@ -1,0 +1,246 @@
+//! Studies that live: they are extended, get configurations that somebody chose, stop early, and share the workers.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+use trawl_e2e::{ScriptedWorker, System, assert_same_rows, look_for, studies};
+use trawl_proto::v1;
+
+/// Generations of six trials, which are raced and learned from.
+fn learning(name: &str, trials: u32) -> anyhow::Result<Value> {
+    let mut study = without_refit(studies::small(name, trials, 9)?);
+    study["sampler"] = json!({ "tpe": {}, "generation": 6 });
+    study["racing"] = json!({ "keep": 0.5 });
+    Ok(study)
+}
+
+fn without_refit(mut study: Value) -> Value {
+    study.as_object_mut().map(|study| study.remove("refit"));
+    study
+}
+
+fn file_of(content: &Value) -> anyhow::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().suffix(".json").tempfile()?;
+    file.write_all(content.to_string().as_bytes())?;
+    Ok(file)
+}
+
+async fn run(study: &Value) -> anyhow::Result<System> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    system.submit(studies::from_json(study)?).await?;
+    let ended = system.watch_to_end(name(study)).await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    Ok(system)
+}
+
+fn name(study: &Value) -> &str {
+    study["name"].as_str().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_extended_study_is_what_it_would_have_been() -> anyhow::Result<()> {
+    let system = run(&learning("grown", 30)?).await?;
+    let expected = system.all_rows("grown").await?;
+    drop(system);
+    // Once after its end, and once while it runs, by workers that die.
+    let mut system = run(&learning("grown", 12)?).await?;
+    let said = system.trawl_stdout(&["extend", "grown", "--max-trials", "24"])?;
+    assert_eq!(said, "study grown running: 24 trials\n");
+    system.workers.remove(0).crash()?;
+    system.add_workers(1)?;
+    let said = system.trawl_stdout(&["extend", "grown", "--max-trials", "30", "--watch"])?;
+    assert!(said.starts_with("study grown running: 30 trials\n"), "{said}");
+    // The same once more is the same.
+    let said = system.trawl_stdout(&["extend", "grown", "--max-trials", "30"])?;
+    assert_eq!(said, "study grown completed: 30 trials\n");
+    assert_same_rows(&expected, &system.all_rows("grown").await?, "in three pieces");
+    let said = system.trawl_stdout(&["replay", "grown"])?;
+    assert!(said.ends_with("identical\n"), "{said}");
+    // The file of a study of that length is that study's.
+    let longer = file_of(&studies::with_whole_paths(learning("grown", 30)?))?;
+    let said = system.trawl(&["submit", &longer.path().display().to_string()])?;
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let longer = file_of(&studies::with_whole_paths(learning("grown", 36)?))?;
+    let said = system.trawl(&["submit", &longer.path().display().to_string()])?;
+    let error = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(error.contains("max_trials") && error.contains("trawl extend"), "{error}");
+    Ok(())
+}
+
+/// A generation that an end cut is raced in two heats, and neither knows of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_that_was_cut_is_raced_in_two_heats() -> anyhow::Result<()> {
+    let system = run(&learning("cut", 9)?).await?;
+    let before = trials(&system, "cut").await?;
+    let said = system.trawl_stdout(&["extend", "cut", "--max-trials", "18", "--watch"])?;
+    assert!(said.contains("completed"), "{said}");
+    let after = trials(&system, "cut").await?;
+    assert_eq!(before[..], after[..9], "what is there stays as it is");
+    assert_eq!(after.len(), 18);
+    let compared: Vec<(i64, Option<i64>)> = sqlx::query_as(
+        "SELECT count(*), max(rung_trials)::bigint FROM trawl.trials
+         WHERE study = 'cut' AND generation = 1 GROUP BY trial >= 9 ORDER BY trial >= 9",
+    )
+    .fetch_all(&system.sql)
+    .await?;
+    assert_eq!(compared, [(3, Some(3)), (3, Some(3))]);
+    let said = system.trawl_stdout(&["replay", "cut"])?;
+    assert!(said.ends_with("identical\n"), "{said}");
+    for (asked, why) in [("17", "must be above 18"), ("10001", "must be at most 10000")] {
+        let said = system.trawl(&["extend", "cut", "--max-trials", asked])?;
+        let error = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(!said.status.success() && error.contains(why), "{error}");
+    }
+    Ok(())
+}
+
+type Row = (i32, String, Option<f64>, Option<i32>, Value, bool);
+
+async fn trials(system: &System, study: &str) -> anyhow::Result<Vec<Row>> {
+    let rows = sqlx::query_as(
+        "SELECT trial, state, value, rung, params, chosen FROM trawl.trials WHERE study = $1 ORDER BY trial",
+    );
+    Ok(rows.bind(study).fetch_all(&system.sql).await?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chosen_configurations_come_first_and_are_trained_whole() -> anyhow::Result<()> {
+    let whole = json!({ "learning_rate": 0.01, "optimizer": "adam", "batch_size": 8, "l2": 0.0001, "activation": "tanh" });
+    let mut study = learning("chosen", 12)?;
+    study["trials"] = json!([whole, { "optimizer": "sgd", "learning_rate": 0.001 }]);
+    let system = run(&study).await?;
+    let rows = trials(&system, "chosen").await?;
+    assert_eq!(rows.len(), 12);
+    assert_eq!(rows[0].4, whole);
+    assert_eq!(rows[1].4["optimizer"], json!("sgd"));
+    for row in &rows[..2] {
+        assert_eq!((row.1.as_str(), row.3, row.5), ("completed", None, true), "{row:?}");
+    }
+    assert!(rows[2..].iter().all(|row| row.3.is_some() && !row.5), "{rows:?}");
+
+    // More of them, for a study that ended; the one that is there is not trained again.
+    let more = file_of(&json!({ "trials": [{ "learning_rate": 0.002, "optimizer": "adam" }, { "optimizer": "sgd", "learning_rate": 0.001 }] }))?;
+    let more = more.path().display().to_string();
+    for _ in 0..2 {
+        let said = system.trawl_stdout(&["enqueue", "chosen", &more, "--watch"])?;
+        assert!(said.starts_with("trial 12\ntrial 1\n"), "{said}");
+    }
+    let rows = trials(&system, "chosen").await?;
+    assert_eq!(rows.len(), 13);
+    assert_eq!((rows[12].1.as_str(), &rows[12].4["learning_rate"]), ("completed", &json!(0.002)));
+    let said = system.trawl_stdout(&["replay", "chosen"])?;
+    assert!(said.contains("10 trials proposed") && said.ends_with("identical\n"), "{said}");
+
+    let wrong = file_of(&json!({ "trials": [{ "learning_rate": 7.5, "layers": 3 }, { "optimizer": "sdg" }] }))?;
+    let said = system.trawl(&["enqueue", "chosen", &wrong.path().display().to_string()])?;
+    let error = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(2), "{error}");
+    for part in [
+        "trials[0].layers: there is no parameter 'layers' in the space",
+        "trials[0].learning_rate: must be a number from",
+        "trials[1].optimizer: must be one of",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    assert_eq!(trials(&system, "chosen").await?.len(), 13);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_stops_where_its_results_say_so() -> anyhow::Result<()> {
+    // Any value will do: the first two generations are there before one is known, and are trained to their end.
+    let mut study = without_refit(studies::small("reached", 60, 2)?);
+    study["sampler"] = json!({ "random": {}, "generation": 6 });
+    study["racing"] = json!("none");
+    study["stop"] = json!({ "value": 1e9 });
+    let system = run(&study).await?;
+    let shown = system.trawl_stdout(&["show", "reached"])?;
+    assert!(shown.contains("stopped early") && shown.contains("(stop.value)"), "{shown}");
+    let rows = trials(&system, "reached").await?;
+    assert_eq!(rows.len(), 12);
+    assert!(rows.iter().all(|row| ["completed", "failed"].contains(&row.1.as_str())), "{rows:?}");
+    // Somebody wants more: then nothing stops it.
+    system.trawl_stdout(&["extend", "reached", "--max-trials", "30", "--watch"])?;
+    assert_eq!(trials(&system, "reached").await?.len(), 30);
+
+    let mut study = without_refit(studies::small("spent", 60, 2)?);
+    study["sampler"] = json!({ "random": {}, "generation": 6 });
+    study["stop"] = json!({ "fold_epochs": 40 });
+    study["racing"] = json!("none");
+    system.submit(studies::from_json(&study)?).await?;
+    let ended = system.watch_to_end("spent").await?;
+    // A generation trains 6 x 3 x 2 epochs: two of them are enough, and a third one was begun.
+    assert_eq!((ended.state.as_str(), ended.trials_total), ("completed", 18), "{}", ended.error);
+    assert!(ended.stop_reason.contains("stop.fold_epochs: 40"), "{}", ended.stop_reason);
+    Ok(())
+}
+
+/// What has begun when the time is over is trained to its end; what has not is cancelled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_whose_time_is_over_begins_no_trial() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let mut study = without_refit(studies::small("late", 40, 1)?);
+    study["racing"] = json!("none");
+    study["stop"] = json!({ "hours": 1.0 / 3600.0 });
+    system.submit(studies::from_json(&study)?).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    let cancelled = async || -> anyhow::Result<i64> {
+        let count = sqlx::query_scalar("SELECT count(*) FROM trawl.trials WHERE study = 'late' AND state = 'cancelled'");
+        Ok(count.fetch_one(&system.sql).await?)
+    };
+    look_for("cancelled trials", async || Ok((cancelled().await? > 0).then_some(()))).await?;
+    worker.report_all(&job).await?;
+    assert!(worker.finish(&job).await?);
+    // Trials that had begun have folds in further jobs.
+    let mut further = worker.lease(8).await?;
+    while let Some(job) = further.pop() {
+        worker.report_all(&job).await?;
+        assert!(worker.finish(&job).await?);
+        if further.is_empty() {
+            further = worker.lease(8).await?;
+        }
+    }
+    let ended = system.watch_to_end("late").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    assert!(ended.stop_reason.contains("stop.hours"), "{}", ended.stop_reason);
+    assert_eq!(u64::from(ended.trials_completed) + cancelled().await? as u64, 40);
+    assert!(ended.trials_completed > 0);
+    Ok(())
+}
+
+/// A small study does not wait behind a large one, and one of double priority gets twice the jobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn studies_share_the_workers() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let submit = async |name: &str, priority: u32| -> anyhow::Result<()> {
+        let mut study = without_refit(studies::small(name, 60, 1)?);
+        study["racing"] = json!("none");
+        study["priority"] = json!(priority);
+        system.submit(studies::from_json(&study)?).await?;
+        Ok(())
+    };
+    submit("large", 10).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let next = async |worker: &mut ScriptedWorker| -> anyhow::Result<String> {
+        let leased = worker.lease_one().await?;
+        Ok(leased.job.map(|job: v1::Job| job.study).unwrap_or_default())
+    };
+    for _ in 0..3 {
+        assert_eq!(next(&mut worker).await?, "large");
+    }
+    submit("small", 10).await?;
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        order.push(next(&mut worker).await?);
+    }
+    assert_eq!(order.iter().filter(|name| *name == "small").count(), 3, "{order:?}");
+    submit("urgent", 20).await?;
+    let mut order = Vec::new();
+    for _ in 0..8 {
+        order.push(next(&mut worker).await?);
+    }
+    assert_eq!(order.iter().filter(|name| *name == "urgent").count(), 4, "{order:?}");
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Checks configurations that a user chose.
+
+use prost_types::Struct;
+use trawl_domain::limits::CHOSEN_TRIALS_MAX;
+use trawl_domain::space::{Distribution, Params, Space};
+use trawl_domain::violation::Violations;
+
+use super::settings::scalar;
+
+/// The configurations of `trials`, each as far as it is sound.
+pub fn check(trials: &[Struct], space: &Space, v: &mut Violations) -> Vec<Params> {
+    if trials.len() > CHOSEN_TRIALS_MAX {
+        v.add(
+            "trials",
+            format!("must be at most {CHOSEN_TRIALS_MAX}, and {} are not", trials.len()),
+        );
+        return Vec::new();
+    }
+    let one = |(index, trial): (usize, &Struct)| {
+        let mut params = Params::new();
+        for (name, value) in &trial.fields {
+            let field = format!("trials[{index}].{name}");
+            let Some(distribution) = space.get(name) else {
+                v.add(field, format!("there is no parameter '{name}' in the space"));
+                continue;
+            };
+            let Some(value) = scalar(&field, value, v) else {
+                continue;
+            };
+            if distribution.contains(&value) {
+                params.insert(name.clone(), value);
+            } else {
+                v.add(field, format!("must be {}, and {value} is not", told(distribution)));
+            }
+        }
+        params
+    };
+    trials.iter().enumerate().map(one).collect()
+}
+
+/// What a value has to be.
+fn told(distribution: &Distribution) -> String {
+    match distribution {
+        Distribution::Choice(values) => {
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            format!("one of {}", values.join(", "))
+        }
+        Distribution::Uniform { low, high } | Distribution::LogUniform { low, high } => {
+            format!("a number from {low} to {high}")
+        }
+        Distribution::IntUniform { low, high, step: 1 } | Distribution::IntLogUniform { low, high } => {
+            format!("a whole number from {low} to {high}")
+        }
+        Distribution::IntUniform { low, high, step } => {
+            format!("one of {low}, {}, … up to {high}", low + step)
+        }
+    }
+}
