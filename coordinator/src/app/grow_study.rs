@@ -11,7 +11,7 @@ use trawl_domain::study::{Growth, Study};
 use trawl_domain::violation::Violations;
 use trawl_proto::study::chosen;
 
-use super::plan_trials::{plan_window, store_window};
+use super::plan_trials::store_window;
 use super::read_study::{StudyView, get_study};
 use super::{App, AppError, not_in_state, quotas};
 use crate::store::jobs::Turn;
@@ -34,9 +34,6 @@ pub async fn extend_study(app: &App, study: &str, max_trials: u32) -> Result<Stu
         let more = after.max_trials - before.max_trials;
         studies::grow(&mut tx, record.study_id, more, 0).await?;
         reserve(app, &mut tx, &record, before, &after).await?;
-        if before.waits().is_none() && record.next_trial == record.max_trials {
-            plan_window(app, &mut tx, record.study_id).await?;
-        }
         tx.commit().await?;
         info!(study.id = %record.study_id, study.name = record.name, study.max_trials = after.max_trials, "study extended");
         app.signal_jobs();
