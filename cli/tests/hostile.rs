@@ -141,6 +141,7 @@ impl StudyService for Hostile {
         refit_study: RefitStudyRequest -> RefitStudyResponse;
         extend_study: ExtendStudyRequest -> ExtendStudyResponse;
         enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
+        retry_trials: RetryTrialsRequest -> RetryTrialsResponse;
         replay_study: ReplayStudyRequest -> ReplayStudyResponse;
     }
 }

@@ -88,6 +88,7 @@ impl StudyService for Checking {
         refit_study: RefitStudyRequest -> RefitStudyResponse;
         extend_study: ExtendStudyRequest -> ExtendStudyResponse;
         enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
+        retry_trials: RetryTrialsRequest -> RetryTrialsResponse;
         replay_study: ReplayStudyRequest -> ReplayStudyResponse;
         list_workers: ListWorkersRequest -> ListWorkersResponse;
         list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;

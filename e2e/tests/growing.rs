@@ -244,3 +244,39 @@ async fn studies_share_the_workers() -> anyhow::Result<()> {
     assert_eq!(order.iter().filter(|name| *name == "urgent").count(), 4, "{order:?}");
     Ok(())
 }
+
+/// A trial that failed although it is none to blame is trained again, and the study is what it would have been.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_can_be_trained_again() -> anyhow::Result<()> {
+    let system = run(&learning("again", 24)?).await?;
+    let expected = system.all_rows("again").await?;
+    drop(system);
+    let mut system = System::start(&[]).await?;
+    system.submit(studies::from_json(&learning("again", 24)?)?).await?;
+    let mut worker = ScriptedWorker::register(&system).await?;
+    let job = worker.lease_one().await?;
+    assert!(worker.release(&job, "bad_input", "no such column").await?);
+    worker.unregister().await?;
+    let failed: Vec<i32> = sqlx::query_scalar("SELECT trial FROM trawl.trials WHERE state = 'failed' ORDER BY trial")
+        .fetch_all(&system.sql)
+        .await?;
+    assert!(!failed.is_empty());
+    let said = system.trawl_stdout(&["retry", "again"])?;
+    let lines: String = failed.iter().map(|trial| format!("trial {trial}\n")).collect();
+    assert_eq!(said, lines);
+    assert_eq!(system.trawl_stdout(&["retry", "again"])?, "", "once is enough");
+    system.add_workers(2)?;
+    system.trawl_stdout(&["resume", "again"])?;
+    let ended = system.watch_to_end("again").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    assert_eq!(ended.epochs_reported, epochs(&system).await?);
+    assert_same_rows(&expected, &system.all_rows("again").await?, "with a job that was given up");
+    let said = system.trawl_stdout(&["replay", "again"])?;
+    assert!(said.ends_with("identical\n"), "{said}");
+    Ok(())
+}
+
+async fn epochs(system: &System) -> anyhow::Result<u64> {
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.epoch_reports").fetch_one(&system.sql).await?;
+    Ok(count.unsigned_abs())
+}

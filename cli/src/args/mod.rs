@@ -59,6 +59,10 @@ pub(crate) enum Command {
     /// FILE has them as a study file has: `trials:` and a list of mappings from parameters to values. What one leaves out is drawn. A
     /// study that ended goes on.
     Enqueue(EnqueueArgs),
+    /// Train those trials again that failed and did not diverge; prints `trial NUMBER` for each.
+    ///
+    /// What was decided without them stands. A study that ended goes on; a paused one stays paused.
+    Retry(StudyArgs),
     /// End a study: stop what trains, cancel the trials that have not ended. Prints the study's state.
     Cancel(StudyArgs),
     /// Delete an ended study with its trials, epoch reports and artifacts.

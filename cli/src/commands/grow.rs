@@ -1,11 +1,11 @@
-//! `trawl extend` and `enqueue`: more trials for a study.
+//! `trawl extend`, `enqueue` and `retry`: more trials for a study.
 
-use trawl_proto::v1::{EnqueueTrialsRequest, ExtendStudyRequest};
+use trawl_proto::v1::{EnqueueTrialsRequest, ExtendStudyRequest, RetryTrialsRequest};
 
 use super::watch;
 use crate::args::{EnqueueArgs, ExtendArgs};
 use crate::client::{Client, unary};
-use crate::error::Error;
+use crate::error::{Error, say};
 use crate::output::Output;
 use crate::study_file;
 
@@ -51,4 +51,22 @@ pub(super) async fn enqueue(
         watch::watch_study(&mut client, &study.study_id, output).await?;
     }
     Ok(())
+}
+
+/// Trains failed trials again.
+pub(super) async fn retry(client: &mut Client, study: &str, output: &mut Output) -> Result<(), Error> {
+    let request = RetryTrialsRequest {
+        study: study.to_owned(),
+    };
+    let retried = client.retry_trials(unary(request)).await?.into_inner();
+    for note in &retried.notes {
+        say(&format!("note: {note}"));
+    }
+    if retried.trials.is_empty() {
+        say("note: no failed trial is trained again; those that diverged would diverge again");
+    }
+    for trial in &retried.trials {
+        output.line(&format!("trial {trial}"))?;
+    }
+    output.flush()
 }

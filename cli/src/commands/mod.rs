@@ -42,6 +42,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Resume(args) => steer::resume(&mut connect().await?, &args.study, output).await,
         Command::Extend(args) => grow::extend(&mut connect().await?, args, output).await,
         Command::Enqueue(args) => grow::enqueue(connect, args, output).await,
+        Command::Retry(args) => grow::retry(&mut connect().await?, &args.study, output).await,
         Command::Cancel(args) => steer::cancel(&mut connect().await?, &args.study, output).await,
         Command::Delete(args) => steer::delete(&mut connect().await?, args, output).await,
         Command::Refit(args) => refit::refit(&mut connect().await?, args, output).await,

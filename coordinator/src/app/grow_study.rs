@@ -129,7 +129,7 @@ pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<
 }
 
 /// Lets a study, which is locked, run again if it ended.
-async fn go_on(conn: &mut Connection, record: &StudyRecord) -> Result<(), AppError> {
+pub(super) async fn go_on(conn: &mut Connection, record: &StudyRecord) -> Result<(), AppError> {
     let refits = refits::of_study(conn, record.study_id).await?;
     let is_ending = refits.iter().any(|refit| refit.ends_study && !refit.state.is_final());
     match record.state {
@@ -137,8 +137,8 @@ async fn go_on(conn: &mut Connection, record: &StudyRecord) -> Result<(), AppErr
             "study '{}' is cancelled, and so are trials of it: submit it under another name",
             record.name
         ))),
-        StudyState::Refitting => Err(not_in_state(record, "extended before that ended")),
-        StudyState::Paused if is_ending => Err(not_in_state(record, "extended before its refit ended")),
+        StudyState::Refitting => Err(not_in_state(record, "given trials before that ended")),
+        StudyState::Paused if is_ending => Err(not_in_state(record, "given trials before its refit ended")),
         StudyState::Running | StudyState::Paused => Ok(()),
         StudyState::Completed | StudyState::Failed => Ok(studies::reopen(conn, record.study_id).await?),
     }

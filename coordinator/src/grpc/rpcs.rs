@@ -171,6 +171,7 @@ pub const RPCS: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/ListBestTrials", READERS),
     of_users("/trawl.v1.StudyService/ExtendStudy", WRITERS),
     of_users("/trawl.v1.StudyService/EnqueueTrials", WRITERS),
+    of_users("/trawl.v1.StudyService/RetryTrials", WRITERS),
     of_users("/trawl.v1.StudyService/RefitStudy", WRITERS),
     of_users("/trawl.v1.StudyService/ReplayStudy", WRITERS),
     of_users("/trawl.v1.StudyService/ListWorkers", READERS),

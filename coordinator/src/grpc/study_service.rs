@@ -19,7 +19,7 @@ use super::{page_token, status, study_view, uploads};
 use crate::app::register_worker::list_workers;
 use crate::app::submit_study::Submitted;
 use crate::app::{
-    App, AppError, cancel_study, delete_study, grow_study, pause_study, read_study, refit_study, replay_study, submit_study,
+    App, AppError, cancel_study, delete_study, grow_study, pause_study, read_study, refit_study, replay_study, retry_trials, submit_study,
 };
 
 /// The users' service.
@@ -263,6 +263,17 @@ impl StudyService for Studies {
         Ok(Response::new(v1::EnqueueTrialsResponse {
             trials,
             study: Some(study_view::study(&view)),
+        }))
+    }
+
+    async fn retry_trials(&self, request: Request<v1::RetryTrialsRequest>) -> Answer<v1::RetryTrialsResponse> {
+        let retried = self
+            .in_turn(retry_trials::retry_trials(&self.app, &request.into_inner().study))
+            .await?;
+        Ok(Response::new(v1::RetryTrialsResponse {
+            trials: retried.trials,
+            notes: retried.notes,
+            study: Some(study_view::study(&retried.study)),
         }))
     }
 

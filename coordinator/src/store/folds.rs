@@ -267,6 +267,40 @@ pub async fn go_on(conn: &mut Connection, study_id: StudyId, folds: &[(TrialFold
     expect_rows("folds", folds.len() as u64, done.rows_affected())
 }
 
+/// Has the folds of trials that failed wait again: those that were given up from where their job began, others as they were. How many epoch
+/// reports count no more. The study is locked.
+pub async fn revive(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<u64, StoreError> {
+    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let reports = sqlx::query_scalar!(
+        r#"SELECT COALESCE(sum(cardinality(array_remove(
+                      r.train_loss[f.member * r.epochs + 1 : (f.member + 1) * r.epochs], NULL))), 0)::bigint AS "reports!"
+           FROM trawl_store.folds f
+           JOIN trawl_store.job_reports r USING (job_id)
+           WHERE f.study_id = $1 AND f.trial = ANY($2) AND f.state = 'failed'"#,
+        study_id.0,
+        &numbers,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE trawl_store.folds f
+         SET state = CASE WHEN f.state = 'failed' OR f.job_id IS NULL THEN 'queued'
+                          WHEN f.epochs >= t.epochs THEN 'completed'
+                          ELSE 'paused' END,
+             job_id = CASE WHEN f.state = 'failed' THEN NULL ELSE f.job_id END,
+             member = CASE WHEN f.state = 'failed' THEN NULL ELSE f.member END,
+             error = NULL
+         FROM trawl_store.trials t
+         WHERE t.study_id = f.study_id AND t.trial = f.trial
+           AND f.study_id = $1 AND f.trial = ANY($2) AND f.state IN ('failed', 'pruned')",
+        study_id.0,
+        &numbers,
+    )
+    .execute(conn)
+    .await?;
+    Ok(reports.unsigned_abs())
+}
+
 /// Ends the folds of these trials that no job trains.
 pub async fn end_between_jobs(
     conn: &mut Connection,

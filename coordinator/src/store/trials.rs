@@ -9,7 +9,7 @@ use trawl_domain::job::PlannedTrial;
 use trawl_domain::metric::{Objective, TrialValue};
 use trawl_domain::search::{Past, Standing};
 use trawl_domain::space::Params;
-use trawl_domain::state::TrialState;
+use trawl_domain::state::{DIVERGED, TrialState};
 use uuid::Uuid;
 
 use super::{Connection, StoreError, count, expect_rows, int, word};
@@ -324,6 +324,40 @@ pub async fn racers(
             })
         })
         .collect()
+}
+
+/// Trials that failed, ascending, of which no fold diverged, and one was given up.
+pub async fn given_up(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u32>, StoreError> {
+    let trials = sqlx::query_scalar!(
+        "SELECT t.trial
+         FROM trawl_store.trials t
+         WHERE t.study_id = $1 AND t.state = 'failed' AND t.error <> $2
+           AND EXISTS (SELECT FROM trawl_store.folds f
+                       WHERE f.study_id = t.study_id AND f.trial = t.trial AND f.state = 'failed')
+           AND NOT EXISTS (SELECT FROM trawl_store.folds f
+                           WHERE f.study_id = t.study_id AND f.trial = t.trial AND f.error = $2)
+         ORDER BY t.trial",
+        study_id.0,
+        DIVERGED,
+    )
+    .fetch_all(conn)
+    .await?;
+    let trials = trials.into_iter();
+    trials.map(|trial| count("trials", trial, "trial", trial)).collect()
+}
+
+/// Has trials that failed wait again. The study is locked.
+pub async fn revive(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<(), StoreError> {
+    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let done = sqlx::query!(
+        "UPDATE trawl_store.trials SET state = 'queued', error = NULL, finished_at = NULL
+         WHERE study_id = $1 AND trial = ANY($2) AND state = 'failed'",
+        study_id.0,
+        &numbers,
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("trials", trials.len() as u64, done.rows_affected())
 }
 
 /// The number of each trial that a user gave so before, by what was given; `None` where nobody did.

@@ -473,6 +473,18 @@ pub async fn count_ended(conn: &mut Connection, study_id: StudyId, ended: EndedT
     expect_rows("studies", 1, done.rows_affected())
 }
 
+/// Counts so many trials no more that failed: they wait again. The study is locked.
+pub async fn uncount_failed(conn: &mut Connection, study_id: StudyId, trials: u32) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "UPDATE trawl_store.studies SET trials_failed = trials_failed - $2 WHERE study_id = $1",
+        study_id.0,
+        int(trials),
+    )
+    .execute(conn)
+    .await?;
+    expect_rows("studies", 1, done.rows_affected())
+}
+
 /// Marks an ended study without live jobs as deleted; its name is free at once. False if it has not ended.
 pub async fn mark_deleted(conn: &mut Connection, study_id: StudyId) -> Result<bool, StoreError> {
     let done = sqlx::query!(

@@ -1,0 +1,110 @@
+//! Retry: trains trials again that failed although their configurations are none to blame, as a worker or the data was.
+
+use tracing::info;
+use trawl_domain::state::TrialState;
+use trawl_domain::study::Study;
+use trawl_domain::text::shown;
+
+use super::grow_study::go_on;
+use super::read_study::{StudyView, get_study};
+use super::{App, AppError};
+use crate::store::studies::StudyRecord;
+use crate::store::trials::Racer;
+use crate::store::{Connection, folds, studies, trials};
+
+/// Length to which a note names trials.
+const TRIALS_CHARS_MAX: usize = 200;
+
+/// What is trained again.
+#[derive(Debug)]
+pub struct Retried {
+    /// The trials.
+    pub trials: Vec<u32>,
+    /// What is not, and why not; a sentence each.
+    pub notes: Vec<String>,
+    /// The study.
+    pub study: StudyView,
+}
+
+/// Queues the trials of a study again that failed and did not diverge; a study that ended goes on. What has been decided without them stays:
+/// those are left out that others were compared or proposed without.
+///
+/// # Errors
+/// [`AppError::FailedPrecondition`] if it cannot go on.
+pub async fn retry_trials(app: &App, study: &str) -> Result<Retried, AppError> {
+    let found = app.find_study(study).await?;
+    let mut tx = app.begin().await?;
+    let record = studies::lock(&mut tx, found.study_id).await?;
+    let loaded = app.study_of(&record)?;
+    let mut again = trials::given_up(&mut tx, record.study_id).await?;
+    let mut notes = Vec::new();
+    let mut leave = |left: Vec<u32>, why: &str| {
+        let numbers: Vec<String> = left.iter().map(u32::to_string).collect();
+        if !left.is_empty() {
+            let numbers = shown(&numbers.join(", "), TRIALS_CHARS_MAX);
+            notes.push(format!("trials {numbers} are left as they are: {why}"));
+        }
+    };
+    let known = known_trials(&loaded.study, &record);
+    let (late, open): (Vec<u32>, Vec<u32>) = again.into_iter().partition(|trial| *trial < known);
+    leave(late, "later trials were proposed knowing that they failed");
+    let mut decided = Vec::new();
+    again = Vec::new();
+    for trial in open {
+        if is_decided(&mut tx, &loaded.study, &record, trial).await? {
+            decided.push(trial);
+        } else {
+            again.push(trial);
+        }
+    }
+    leave(decided, "their rung was decided without them");
+    if again.is_empty() {
+        drop(tx);
+    } else {
+        go_on(&mut tx, &record).await?;
+        let reports = folds::revive(&mut tx, record.study_id, &again).await?;
+        trials::revive(&mut tx, record.study_id, &again).await?;
+        studies::uncount_failed(&mut tx, record.study_id, again.len() as u32).await?;
+        studies::uncount_reports(&mut tx, record.study_id, reports).await?;
+        studies::set_folds_wait(&mut tx, record.study_id, true).await?;
+        tx.commit().await?;
+        info!(study.id = %record.study_id, study.name = record.name, plan.trials = again.len(), "trials are trained again");
+        app.signal_jobs();
+        app.signal_studies();
+    }
+    Ok(Retried {
+        trials: again,
+        notes,
+        study: get_study(app, study).await?,
+    })
+}
+
+/// The trials whose results some proposal knows.
+fn known_trials(study: &Study, record: &StudyRecord) -> u32 {
+    match (study.sampler.generations(), record.next_trial.checked_sub(1)) {
+        (Some(generations), Some(last)) => generations.known_trials(generations.of(last)),
+        _ => 0,
+    }
+}
+
+/// True if others have been compared at the rung at which a trial failed.
+async fn is_decided(
+    conn: &mut Connection,
+    study: &Study,
+    record: &StudyRecord,
+    trial: u32,
+) -> Result<bool, AppError> {
+    if study.racing.is_none() {
+        return Ok(false);
+    }
+    let mut heats = study.heats(study.generations.of(trial));
+    let Some(heat) = heats.find(|heat| heat.contains(&trial)) else {
+        return Ok(false);
+    };
+    let racers = trials::racers(conn, record.study_id, &heat).await?;
+    let Some(rung) = racers.iter().find(|racer| racer.trial == trial).map(|racer| racer.rung) else {
+        return Ok(false);
+    };
+    let beyond = |racer: &Racer| racer.rung > rung || (racer.rung == rung && racer.state == TrialState::Pruned);
+    Ok(racers.iter().any(beyond))
+}
