@@ -154,6 +154,22 @@ COMMENT ON COLUMN trawl_store.trials.started_at IS 'When its first job was lease
 COMMENT ON COLUMN trawl_store.trials.finished_at IS 'When it ended.';
 
 
+CREATE TABLE trawl_store.proposals (
+    study_id         uuid NOT NULL REFERENCES trawl_store.studies,
+    first_trial      integer NOT NULL CHECK (first_trial >= 0),
+    trials           integer NOT NULL CHECK (trials > 0),
+    history_sha256   bytea NOT NULL CHECK (octet_length(history_sha256) = 32),
+    proposals_sha256 bytea NOT NULL CHECK (octet_length(proposals_sha256) = 32),
+    PRIMARY KEY (study_id, first_trial)
+);
+COMMENT ON TABLE  trawl_store.proposals IS 'What samplers that learn proposed at once, and from what: hashes, by which a replay sees whether either was changed since.';
+COMMENT ON COLUMN trawl_store.proposals.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.proposals.first_trial IS 'The first trial that was proposed.';
+COMMENT ON COLUMN trawl_store.proposals.trials IS 'Number of trials that were proposed.';
+COMMENT ON COLUMN trawl_store.proposals.history_sha256 IS 'Hash of the results that were known, and of the trials that were pending.';
+COMMENT ON COLUMN trawl_store.proposals.proposals_sha256 IS 'Hash of the proposed parameters.';
+
+
 CREATE TABLE trawl_store.refits (
     study_id            uuid NOT NULL REFERENCES trawl_store.studies,
     refit               integer NOT NULL CHECK (refit >= 0),

@@ -18,7 +18,7 @@ use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK
 use crate::metric::Metric;
 use crate::network::Architecture;
 use crate::optimizer::Hyperparameters;
-use crate::search::{Past, Standing, completed, propose};
+use crate::search::{Past, Standing, completed, fingerprint, propose};
 use crate::seed::{Owner, Seed};
 use crate::space::Params;
 use crate::study::Study;
@@ -124,6 +124,19 @@ pub struct Window {
     pub trials: Vec<PlannedTrial>,
     /// The jobs, by their first member.
     pub jobs: Vec<PlannedJob>,
+    /// What its proposals were learned from; `None` where the sampler does not learn.
+    pub learned: Option<Learned>,
+}
+
+/// What proposals were learned from, and which they are, as [hashes](crate::search::fingerprint).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// The first trial that was proposed so.
+    pub first_trial: u32,
+    /// Hash of the history.
+    pub history: [u8; 32],
+    /// Hash of the proposals.
+    pub proposals: [u8; 32],
 }
 
 /// One job of a refit.
@@ -170,11 +183,19 @@ pub fn plan_window(study: &Study, first_trial: u32, history: &[Past]) -> Result<
         asked,
         &history,
     );
+    let learned = study.sampler.generations().map(|_| Learned {
+        first_trial: first_proposed,
+        history: fingerprint::of_history(&history),
+        proposals: fingerprint::of_proposals(proposed.iter()),
+    });
     let rung = study.racing.as_ref().map(|_| 0);
     for (trial, params) in (first_proposed..end).zip(proposed) {
         trials.push(planned(study, trial, params, None, rung)?);
     }
-    Ok(Some(window(study, trials)))
+    Ok(Some(Window {
+        learned: learned.filter(|_| asked > 0),
+        ..window(study, trials)
+    }))
 }
 
 /// The window of trials from `first_trial` on with configurations that a user chose. They are not raced.
@@ -235,6 +256,7 @@ fn window(study: &Study, trials: Vec<(PlannedTrial, Architecture)>) -> Window {
     Window {
         trials: trials.into_iter().map(|(planned, _)| planned).collect(),
         jobs: pack(study, waiting),
+        learned: None,
     }
 }
 

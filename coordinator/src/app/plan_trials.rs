@@ -177,6 +177,10 @@ pub(super) async fn store_window(
         }));
     }
     trials::insert(conn, study_id, &window.trials).await?;
+    if let Some(learned) = &window.learned {
+        let proposed = window.trials.iter().filter(|trial| trial.chosen.is_none()).count();
+        trials::keep_learned(conn, study_id, learned, proposed as u32).await?;
+    }
     jobs::insert(conn, study_id, None, &new_jobs, turn).await?;
     folds::insert(conn, study_id, &new_folds).await?;
     let next_trial = record.next_trial + window.trials.len() as u32;

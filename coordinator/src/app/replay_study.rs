@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use trawl_domain::job::TrialFold;
 use trawl_domain::metric::{At, FoldMetrics, Metrics};
 use trawl_domain::racing::{AtRung, Racing};
-use trawl_domain::search::propose;
+use trawl_domain::search::{fingerprint, propose};
 use trawl_domain::state::TrialState;
 use trawl_domain::study::Study;
 
@@ -94,13 +94,17 @@ async fn proposals(
             trials::history(conn, record.study_id, known, study.objective).await?
         }
     };
+    let kept = trials::learned(conn, record.study_id, &(first..first + stored.len() as u32)).await?;
     let (loaded, stored) = (Arc::clone(loaded), stored.to_vec());
     let proposing = spawn_blocking(move || {
         let study = &loaded.study;
         let mut differing = Vec::new();
         let mut trials = 0;
         // Those that a user chose are known, and nobody proposed them.
-        for run in stored.chunk_by(|a, b| a.chosen == b.chosen).filter(|run| !run[0].chosen) {
+        let together = |a: &TrialRecord, b: &TrialRecord| {
+            a.chosen == b.chosen && kept.iter().all(|kept| kept.first_trial != b.trial)
+        };
+        for run in stored.chunk_by(together).filter(|run| !run[0].chosen) {
             let first = run[0].trial;
             let before = history.partition_point(|past| past.trial < first);
             let proposed = propose(
@@ -113,16 +117,27 @@ async fn proposals(
                 &history[..before],
             );
             trials += run.len() as u32;
+            let kept = kept.iter().find(|kept| kept.first_trial == first);
+            let history_differs = kept.is_some_and(|kept| kept.history != fingerprint::of_history(&history[..before]));
+            let stored = fingerprint::of_proposals(run.iter().map(|trial| &trial.params));
+            if kept.is_some_and(|kept| kept.proposals != stored) {
+                differing.push(format!("trials {first} and after are not as they were proposed"));
+            }
+            if history_differs {
+                differing.push(format!("trials {first} and after were proposed from other results than are stored"));
+            }
             let differs = run.iter().zip(&proposed).filter(|(trial, params)| trial.params != **params);
-            differing.extend(differs.map(|(trial, _)| trial.trial));
+            differing.extend(differs.map(|(trial, _)| {
+                format!("trial {} has other parameters than are proposed", trial.trial)
+            }));
         }
         (trials, differing)
     });
     let (trials, differing) = proposing
         .await
         .map_err(|error| AppError::Internal(format!("a proposal failed: {error}")))?;
-    for trial in differing {
-        replay.differs(format!("trial {trial} has other parameters than are proposed"));
+    for difference in differing {
+        replay.differs(difference);
     }
     replay.trials += trials;
     Ok(())

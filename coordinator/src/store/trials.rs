@@ -5,14 +5,14 @@ use std::ops::Range;
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use trawl_domain::id::{JobId, StudyId};
-use trawl_domain::job::PlannedTrial;
+use trawl_domain::job::{Learned, PlannedTrial};
 use trawl_domain::metric::{Objective, TrialValue};
 use trawl_domain::search::{Past, Standing};
 use trawl_domain::space::Params;
 use trawl_domain::state::{DIVERGED, TrialState};
 use uuid::Uuid;
 
-use super::{Connection, StoreError, count, expect_rows, int, word};
+use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
 
 /// A stored trial.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,6 +151,55 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[Planned
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Keeps the hashes of what was learned from, and of so many trials that were proposed.
+pub async fn keep_learned(
+    conn: &mut Connection,
+    study_id: StudyId,
+    learned: &Learned,
+    trials: u32,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "INSERT INTO trawl_store.proposals (study_id, first_trial, trials, history_sha256, proposals_sha256)
+         VALUES ($1, $2, $3, $4, $5)",
+        study_id.0,
+        int(learned.first_trial),
+        int(trials),
+        &learned.history[..],
+        &learned.proposals[..],
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Hashes of what was proposed at once among these trials, by the first of them.
+pub async fn learned(conn: &mut Connection, study_id: StudyId, trials: &Range<u32>) -> Result<Vec<Learned>, StoreError> {
+    let rows = sqlx::query!(
+        "SELECT first_trial, history_sha256, proposals_sha256
+         FROM trawl_store.proposals
+         WHERE study_id = $1 AND first_trial >= $2 AND first_trial < $3
+         ORDER BY first_trial",
+        study_id.0,
+        int(trials.start),
+        int(trials.end),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let hash = |column, bytes: Vec<u8>| {
+                let bytes: Result<[u8; 32], _> = bytes.try_into();
+                bytes.map_err(|bytes| bad_row("proposals", study_id, column, format!("{} bytes", bytes.len())))
+            };
+            Ok(Learned {
+                first_trial: count("proposals", study_id, "first_trial", row.first_trial)?,
+                history: hash("history_sha256", row.history_sha256)?,
+                proposals: hash("proposals_sha256", row.proposals_sha256)?,
+            })
+        })
+        .collect()
 }
 
 /// A page of trials by number, from `first` on.

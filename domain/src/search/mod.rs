@@ -14,6 +14,7 @@
 
 mod design;
 mod encode;
+pub mod fingerprint;
 mod gp;
 mod grid;
 mod linalg;
