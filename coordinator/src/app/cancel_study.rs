@@ -99,14 +99,11 @@ pub async fn stop_overdue(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Cancels a job with its trials, or only if it is not leased.
-async fn cancel_job(app: &App, job_id: JobId, if_queued: bool) -> Result<(), AppError> {
+/// Cancels a job with its trials; if asked so, only if none of them has begun.
+async fn cancel_job(app: &App, job_id: JobId, unless_begun: bool) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
     let lease = leases::lock_any(&mut tx, job_id).await?;
     let job = jobs::lock(&mut tx, job_id).await?;
-    if if_queued && lease.is_some() {
-        return Ok(());
-    }
     if !jobs::cancel(&mut tx, job_id).await? {
         return Ok(());
     }
@@ -116,6 +113,9 @@ async fn cancel_job(app: &App, job_id: JobId, if_queued: bool) -> Result<(), App
     }
     folds::end_unfinished(&mut tx, job_id, TrialState::Cancelled, None).await?;
     let open = trials::lock_of_job(&mut tx, job_id).await?;
+    if unless_begun && trials::have_begun(&mut tx, job.study_id, &open).await? {
+        return Ok(());
+    }
     folds::end_between_jobs(&mut tx, job.study_id, &open, TrialState::Cancelled).await?;
     trials::cancel(&mut tx, job.study_id, &open).await?;
     let ended = EndedTrials {

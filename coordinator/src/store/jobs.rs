@@ -422,7 +422,7 @@ pub async fn overdue(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, St
          WHERE s.state = 'running' AND s.stops_at <= clock_timestamp() AND s.stop_reason IS NOT NULL
            AND j.state = 'queued' AND j.refit IS NULL
            AND NOT EXISTS (SELECT FROM trawl_store.folds f JOIN trawl_store.trials t USING (study_id, trial)
-                           WHERE f.job_id = j.job_id AND t.state <> 'queued')
+                           WHERE f.job_id = j.job_id AND t.state NOT IN ('queued', 'cancelled'))
          ORDER BY j.job_id
          LIMIT $1",
         i64::from(limit),

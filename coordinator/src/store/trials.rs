@@ -329,6 +329,20 @@ pub async fn lock_of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<u32
     .collect()
 }
 
+/// True if a job of one of these trials was leased.
+pub async fn have_begun(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<bool, StoreError> {
+    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let begun = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM trawl_store.trials
+                          WHERE study_id = $1 AND trial = ANY($2) AND state = 'running') AS "begun!""#,
+        study_id.0,
+        &trials,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(begun)
+}
+
 /// A trial that is raced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Racer {
