@@ -37,7 +37,6 @@ pub mod replay_study;
 pub mod report_order;
 pub mod retire;
 pub mod retry_trials;
-pub mod retry_trials;
 mod study_cache;
 pub mod submit_study;
 pub mod sweep_objects;
