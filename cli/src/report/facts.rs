@@ -19,6 +19,7 @@ pub(crate) fn of_study(study: &StudyData) -> Vec<Fact> {
     let mut facts = Facts::default();
     facts.add("state", summary.state.clone());
     facts.add("error", summary.error.clone());
+    facts.add("stopped early", summary.stop_reason.clone());
     facts.add("id", summary.study_id.clone());
     facts.add("objective", objective(study));
     facts.add(

@@ -5,6 +5,7 @@ mod curves;
 mod fit;
 mod images;
 mod network;
+mod racing;
 mod search;
 mod settings;
 
@@ -31,6 +32,8 @@ pub(crate) struct RefitFigures {
 pub(crate) fn of_search(study: &StudyData) -> Vec<Figure> {
     let mut figures = Vec::new();
     figures.extend(search::value_by_trial(study));
+    figures.extend(racing::best_by_epochs(study));
+    figures.extend(racing::rungs(study));
     figures.extend(settings::parallel_coordinates(study));
     figures.extend(settings::settings_and_value(study));
     figures.extend(search::ranking(study));
