@@ -165,8 +165,8 @@ pub fn plan_window(study: &Study, first_trial: u32, history: &[Past]) -> Result<
         return Ok(None);
     }
     let first_proposed = end.min(study.chosen.len() as u32).max(first_trial);
-    let chosen = &study.chosen[first_trial.min(first_proposed) as usize..][..(first_proposed - first_trial) as usize];
-    let mut trials = chosen_trials(study, first_trial, chosen)?;
+    let chosen = study.chosen.get(first_trial as usize..first_proposed as usize);
+    let mut trials = chosen_trials(study, first_trial, chosen.unwrap_or_default())?;
     let mut history = history.to_vec();
     history.extend(trials.iter().map(|(planned, _)| Past {
         trial: planned.trial,

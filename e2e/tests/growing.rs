@@ -232,15 +232,17 @@ async fn studies_share_the_workers() -> anyhow::Result<()> {
     }
     submit("small", 10).await?;
     let mut order = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..7 {
         order.push(next(&mut worker).await?);
     }
+    // The large one's turn, and then that of both, three times.
     assert_eq!(order.iter().filter(|name| *name == "small").count(), 3, "{order:?}");
     submit("urgent", 20).await?;
     let mut order = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..10 {
         order.push(next(&mut worker).await?);
     }
+    // The turn of those that were there; then twice each of these, and four times the urgent one.
     assert_eq!(order.iter().filter(|name| *name == "urgent").count(), 4, "{order:?}");
     Ok(())
 }
