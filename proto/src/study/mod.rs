@@ -61,7 +61,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
         }
         None => None,
     };
-    let space = space::check(&study.space, v);
+    let space = space::check(&study.space, &study.constraints, v);
     let refit = study
         .refit
         .as_ref()
@@ -81,7 +81,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             format!("must be from 1 to {TRIALS_MAX}, and {} is not", study.max_trials),
         );
     }
-    let (sampler, generations) = sampler::check(study.sampler.as_ref(), &space, study.max_trials, v);
+    let (sampler, generations) = sampler::check(study.sampler.as_ref(), Seed(study.seed), &space, study.max_trials, v);
     // A grid ends with its last configuration.
     let most = sampler.and_then(|sampler| sampler.trials_max(&space));
     let most = most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
