@@ -10,6 +10,8 @@ pub const PARAMS_MAX: usize = 64;
 pub const CHOICES_MAX: usize = 256;
 /// Length of a text among a `choice`'s values.
 pub const CHOICE_TEXT_CHARS_MAX: usize = 256;
+/// Values that all conditions of a space name together.
+pub const CONDITION_VALUES_MAX: usize = 1_024;
 /// Constraints of a space.
 pub const CONSTRAINTS_MAX: usize = 16;
 /// Length of a constraint.

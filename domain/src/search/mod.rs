@@ -4,7 +4,7 @@
 //! of nothing else: no clock, no order in which workers finish, no number of trials to come. Samplers that learn do so
 //! from generation to generation ([`Generations`]), so that what a proposal may know is a matter of trial numbers.
 //!
-//! One file a sampler: `random.rs`, `grid.rs`, `sobol.rs`, `gp/`, `tpe/`. The others are theirs: `encode.rs` (a
+//! One file a sampler: `random.rs`, `grid.rs`, `sobol.rs`, `gp/`, `tpe/`. The others are theirs: `encode/` (a
 //! configuration as a point), `design.rs` (with what a search that learns begins), `seen.rs` (what was proposed
 //! before), `standing.rs` (which trials are better), `linalg.rs` (triangular matrices).
 //!

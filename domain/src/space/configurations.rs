@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Distribution, Params, Space};
 
-/// Combinations of those parameters that conditions and constraints speak of, up to which they are gone through.
-pub const COMBINATIONS_MAX: usize = 100_000;
+/// Combinations of those parameters that conditions and constraints speak of, up to which they are gone through: for each generation
+/// again.
+pub const COMBINATIONS_MAX: usize = 20_000;
 
 /// Stands for a value that is not there.
 const ABSENT: u32 = u32::MAX;

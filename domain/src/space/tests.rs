@@ -40,6 +40,34 @@ fn draws_are_pinned_to_the_last_bit() {
 }
 
 #[test]
+fn draws_of_steps_and_bells_are_pinned_too() {
+    let steps = Distribution::UniformSteps {
+        low: 0.1,
+        high: 0.9,
+        step: 0.05,
+    };
+    let (low, high, step) = (8, 256, 8);
+    let found = [
+        steps,
+        Distribution::IntLogUniform { low, high, step },
+        Distribution::Normal(bell(0.02, 0.01)),
+        Distribution::LogNormal(bell(-7.0, 2.0)),
+    ]
+    .map(|distribution| {
+        let values = draws(&distribution).into_iter();
+        let bits = values.map(|value| value.as_number().expect("a number").to_bits());
+        bits.collect::<Vec<u64>>()
+    });
+    let pinned = [
+        [0x3fc9_9999_9999_999a, 0x3fe3_3333_3333_3333, 0x3fe0_0000_0000_0000],
+        [0x4020_0000_0000_0000, 0x4050_0000_0000_0000, 0x4044_0000_0000_0000],
+        [0x3f85_7f7f_b09f_eae3, 0x3f97_40f0_90c5_35ac, 0x3f94_e158_43bd_835e],
+        [0x3f20_6913_6a95_9cc0, 0x3f58_638e_752d_4c92, 0x3f4e_b70b_804f_67cd],
+    ];
+    assert_eq!(found, pinned);
+}
+
+#[test]
 fn quantiles_go_through_every_value_in_order() {
     let (low, high) = (2, 9);
     let finite = [

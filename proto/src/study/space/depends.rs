@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost_types::Value;
 
-use trawl_domain::limits::{CHOICES_MAX, CONSTRAINT_CHARS_MAX, CONSTRAINTS_MAX};
+use trawl_domain::limits::{CHOICES_MAX, CONDITION_VALUES_MAX, CONSTRAINT_CHARS_MAX, CONSTRAINTS_MAX};
 use trawl_domain::near::near;
 use trawl_domain::space::{Condition, Constraint, Distribution, ParamValue, Space};
 use trawl_domain::violation::Violations;
@@ -17,6 +17,15 @@ const LISTED_MAX: u64 = 8;
 
 /// Gives the parameters of a space their conditions.
 pub(super) fn conditions(written: &BTreeMap<&String, &v1::Distribution>, space: &mut Space, v: &mut Violations) {
+    let lists = written.values().flat_map(|distribution| distribution.when.values());
+    let count: usize = lists.map(|list| list.values.len()).sum();
+    if count > CONDITION_VALUES_MAX {
+        v.add(
+            "space",
+            format!("has conditions that name {count} values; at most {CONDITION_VALUES_MAX} are allowed"),
+        );
+        return;
+    }
     for (name, distribution) in written {
         let mut condition = Condition::new();
         let parents: BTreeMap<_, _> = distribution.when.iter().collect();
