@@ -50,7 +50,8 @@ enum Written {
     Uniform { low: f64, high: f64 },
     LogUniform { low: f64, high: f64 },
     IntUniform { low: i64, high: i64, step: Option<i64> },
-    IntLogUniform { low: i64, high: i64 },
+    IntLogUniform { low: i64, high: i64, step: Option<i64> },
+    Ordered(Vec<ParamValue>),
 }
 
 #[derive(Deserialize)]
@@ -96,7 +97,7 @@ fn answer(request: Request) -> Result<Answer, Box<dyn std::error::Error>> {
         SamplerName::Tpe => Sampler::Tpe(generations),
         SamplerName::Auto => Sampler::Auto(generations),
     };
-    sampler.check(&space)?;
+    sampler.check(Seed(request.seed), &space)?;
     let history: Vec<Past> = (0..)
         .zip(request.history)
         .map(|(trial, written)| past(trial, written))
@@ -118,7 +119,12 @@ fn distribution(written: Written) -> Distribution {
             high,
             step: step.unwrap_or(1),
         },
-        Written::IntLogUniform { low, high } => Distribution::IntLogUniform { low, high },
+        Written::IntLogUniform { low, high, step } => Distribution::IntLogUniform {
+            low,
+            high,
+            step: step.unwrap_or(1),
+        },
+        Written::Ordered(values) => Distribution::Ordered(values),
     }
 }
 

@@ -212,7 +212,10 @@ fn chosen_trials(
     chosen: &[Params],
 ) -> Result<Vec<(PlannedTrial, Architecture)>, Violation> {
     let complete = (first_trial..).zip(chosen).map(|(trial, chosen)| {
-        let params = completed(study.seed, &study.space, trial, chosen);
+        let params = completed(study.seed, &study.space, trial, chosen).ok_or_else(|| Violation {
+            field: "trials".to_owned(),
+            description: "no configuration of the space has these values".to_owned(),
+        })?;
         planned(study, trial, params, Some(chosen.clone()), None)
     });
     complete.collect()

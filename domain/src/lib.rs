@@ -18,6 +18,7 @@ pub mod loss;
 pub mod metric;
 pub mod near;
 pub mod network;
+mod normal;
 pub mod optimizer;
 pub mod racing;
 pub mod rule;

@@ -10,6 +10,12 @@ pub const PARAMS_MAX: usize = 64;
 pub const CHOICES_MAX: usize = 256;
 /// Length of a text among a `choice`'s values.
 pub const CHOICE_TEXT_CHARS_MAX: usize = 256;
+/// Values that all conditions of a space name together.
+pub const CONDITION_VALUES_MAX: usize = 1_024;
+/// Constraints of a space.
+pub const CONSTRAINTS_MAX: usize = 16;
+/// Length of a constraint.
+pub const CONSTRAINT_CHARS_MAX: usize = 256;
 /// Magnitude of an integer in a space: beyond it, doubles skip integers.
 pub const INT_MAGNITUDE_MAX: i64 = 1 << 53;
 /// Layers of a model.

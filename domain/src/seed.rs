@@ -31,6 +31,15 @@ pub enum Purpose<'a> {
         /// Name of the parameter.
         name: &'a str,
     },
+    /// The same, drawn again because constraints rule out what was drawn before.
+    Redraw {
+        /// Number of the trial.
+        trial: u32,
+        /// Name of the parameter.
+        name: &'a str,
+        /// Which draw it is, from 1.
+        draw: u32,
+    },
     /// Which row is in which fold; the same for all trials, so that their values compare.
     Folds,
     /// Initial weights.
@@ -114,6 +123,12 @@ impl Seed {
                 part(b"param");
                 part(&trial.to_le_bytes());
                 part(name.as_bytes());
+            }
+            Purpose::Redraw { trial, name, draw } => {
+                part(b"redraw");
+                part(&trial.to_le_bytes());
+                part(name.as_bytes());
+                part(&draw.to_le_bytes());
             }
             Purpose::Folds => part(b"folds"),
             Purpose::Weights { owner, fold } => owned(&mut part, b"weights", owner, &[fold]),

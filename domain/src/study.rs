@@ -136,7 +136,8 @@ impl Study {
     /// The configuration of a trial with these parameters.
     ///
     /// # Errors
-    /// A parameter is missing or has a value that its setting does not take: it did not come from this study.
+    /// A parameter is missing whose setting has no default, or has a value that its setting does not take: it did not come from this
+    /// study.
     pub fn config(&self, params: &Params) -> Result<TrialConfig, Violation> {
         let mut layers = Vec::with_capacity(self.model.len());
         let mut dropout = Vec::new();
@@ -171,10 +172,14 @@ impl Study {
         })
     }
 
-    /// The parameters of a refit of a trial with these parameters; `None` if the study has no refit.
+    /// The parameters of a refit of a trial with these parameters; `None` if the study has no refit. What is set may have parameters
+    /// of the trial be active no more; but what is set itself stays.
     pub fn refit_params(&self, trial: &Params) -> Option<Params> {
+        let set = &self.refit.as_ref()?.set;
         let mut params = trial.clone();
-        params.extend(self.refit.as_ref()?.set.clone());
+        params.extend(set.clone());
+        self.space.settle(&mut params);
+        params.extend(set.clone());
         Some(params)
     }
 
@@ -299,8 +304,10 @@ fn read<T>(
     params: &Params,
     value: impl FnOnce(&ParamValue) -> Option<T>,
 ) -> Result<T, Violation> {
-    let given = setting.and_then(|setting| setting.value(params)).ok_or("has no value");
-    let checked = given.map_err(str::to_owned).and_then(|given| {
+    // Without its parameter, which is not active then, a setting has its default.
+    let default = rule.default.map(ParamValue::number);
+    let given = setting.and_then(|setting| setting.value(params)).or(default.as_ref());
+    let checked = given.ok_or_else(|| "has no value".to_owned()).and_then(|given| {
         rule.takes.check(given)?;
         value(given).ok_or_else(|| format!("cannot be {given}"))
     });

@@ -144,3 +144,67 @@ async fn a_grid_ends_with_its_last_configuration() -> anyhow::Result<()> {
     assert_eq!(configurations, 8);
     Ok(())
 }
+
+/// Momentum belongs to sgd, and its step with l2; batches are in order; and what the constraint rules out never comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_trial_does_not_need_it_does_not_have() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let mut study = learning("dependent", "tpe")?;
+    study["training"]["momentum"] = json!("$momentum");
+    study["space"]["batch_size"] = json!({ "ordered": [4, 8, 10, 12] });
+    study["space"]["l2"] =
+        json!({ "log_normal": { "mean": -7, "std": 2, "low": 1e-5, "high": 0.1 }, "when": { "momentum": [0, 0.3] } });
+    study["space"]["momentum"] =
+        json!({ "uniform": { "low": 0, "high": 0.9, "step": 0.3 }, "when": { "optimizer": ["sgd"] } });
+    study["constraints"] = json!([
+        "batch_size > 4 or learning_rate < 0.01",
+        "optimizer != 'rmsprop' or batch_size == 12"
+    ]);
+    system.submit(studies::from_json(&study)?).await?;
+    let ended = system.watch_to_end("dependent").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    let said = system.trawl_stdout(&["replay", "dependent"])?;
+    assert!(said.ends_with("identical\n"), "{said}");
+
+    let params: Vec<Value> = sqlx::query_scalar("SELECT params FROM trawl.trials ORDER BY trial")
+        .fetch_all(&system.sql)
+        .await?;
+    assert_eq!(params.len(), 36);
+    for params in &params {
+        let number = |name: &str| params[name].as_f64();
+        let momentum = number("momentum");
+        assert_eq!(momentum.is_some(), params["optimizer"] == "sgd", "{params}");
+        assert_eq!(
+            number("l2").is_some(),
+            momentum.is_some_and(|momentum| momentum < 0.4),
+            "{params}"
+        );
+        let (batch, rate) = (
+            number("batch_size").unwrap_or(0.0),
+            number("learning_rate").unwrap_or(1.0),
+        );
+        assert!(batch > 4.0 || rate < 0.01, "{params}");
+        assert!(params["optimizer"] != "rmsprop" || batch == 12.0, "{params}");
+        // It is not there, and is not null either.
+        let names = params.as_object().map(|params| params.keys().len());
+        let lacking = [momentum, number("l2")].iter().filter(|value| value.is_none()).count();
+        assert_eq!(names, Some(6 - lacking), "{params}");
+    }
+    let lack = |name: &str| params.iter().filter(|params| params.get(name).is_none()).count();
+    assert!((1..36).contains(&lack("momentum")) && lack("l2") > lack("momentum"));
+
+    // An empty cell of a table, and a figure that is drawn.
+    let table = system.trawl_stdout(&["trials", "dependent", "--csv"])?;
+    let mut rows = table.lines().map(|row| row.split(',').collect::<Vec<_>>());
+    let header = rows.next().unwrap_or_default();
+    let column = header.iter().position(|name| *name == "params.momentum");
+    let cells: Vec<&str> = rows.filter_map(|row| row.get(column?).copied()).collect();
+    assert_eq!(cells.iter().filter(|cell| cell.is_empty()).count(), lack("momentum"));
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (page, figures) = (path("report.html"), path("figures"));
+    system.trawl_stdout(&["report", "dependent", "-o", &page, "--png", &figures])?;
+    assert!(std::fs::exists(folder.path().join("figures/parallel-coordinates.png"))?);
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 mod dataset;
 mod images_and_classes;
+mod spaces;
 
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};

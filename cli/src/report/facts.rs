@@ -103,6 +103,7 @@ pub(crate) fn texts(study: &StudyData) -> Vec<(&'static str, String)> {
         ("Model", part("model")),
         ("Training", part("training")),
         ("Space", part("space")),
+        ("Constraints", part("constraints")),
         ("Dataset", part("dataset")),
         ("Ranking in SQL", query),
     ];

@@ -132,8 +132,8 @@ pub(crate) struct ParallelAxis {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ParallelRow {
     pub(crate) label: String,
-    /// Where it crosses each axis, from 0 to 1.
-    pub(crate) at: Vec<f64>,
+    /// Where it crosses each axis, from 0 to 1; it has a gap where it crosses none.
+    pub(crate) at: Vec<Option<f64>>,
     /// From 0 for the best value to 1 for the worst.
     pub(crate) shade: f64,
 }

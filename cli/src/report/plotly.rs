@@ -251,7 +251,7 @@ fn parallel_chart(parallel: &Parallel) -> Value {
         .iter()
         .map(|row| {
             json!({
-                "at": numbers(row.at.iter().copied()),
+                "at": row.at.iter().map(|at| at.map(digits)).collect::<Vec<_>>(),
                 "shade": digits(row.shade),
                 "label": text(&row.label),
             })

@@ -165,10 +165,15 @@ fn draw_parallel(canvas: &mut Canvas, parallel: &Parallel, area: Area) {
     let y = |at: f64| bottom - (bottom - top) * at as f32;
     let alpha = if parallel.rows.len() > 400 { 0.45 } else { 0.8 };
     for row in &parallel.rows {
-        let points: Vec<(f32, f32)> = row.at.iter().enumerate().map(|(axis, at)| (x(axis), y(*at))).collect();
+        let points: Vec<Option<(f32, f32)>> = (row.at.iter().enumerate())
+            .map(|(axis, at)| Some((x(axis), y((*at)?))))
+            .collect();
         // The bright end of the scale would be lost on white.
         let [r, g, b] = super::figure::viridis(row.shade * 0.8);
-        canvas.line(&points, &format!("#{r:02x}{g:02x}{b:02x}"), 1.2, alpha, false);
+        for unbroken in points.split(Option::is_none) {
+            let points: Vec<(f32, f32)> = unbroken.iter().copied().flatten().collect();
+            canvas.line(&points, &format!("#{r:02x}{g:02x}{b:02x}"), 1.2, alpha, false);
+        }
     }
     for (index, axis) in parallel.axes.iter().enumerate() {
         canvas.line(&[(x(index), top), (x(index), bottom)], LIGHT.muted, 1.2, 1.0, false);

@@ -73,7 +73,7 @@
   const parallel = (chart, plot) => {
     const last = chart.axes.length - 1;
     const brushes = plot.brushes ?? [];
-    const kept = (row) => brushes.every(({ axis, low, high }) => row.at[axis] >= low && row.at[axis] <= high);
+    const kept = ({ at }) => brushes.every(({ axis, low, high }) => at[axis] !== null && at[axis] >= low && at[axis] <= high);
     const lines = (rows, line) => ({
       type: "scatter", mode: "lines", line, hovertemplate: "%{text}<extra></extra>",
       x: rows.flatMap((row) => [...row.at.keys(), null]),

@@ -94,8 +94,16 @@ pub(super) fn number(number: f64) -> Value {
 }
 
 fn spec() -> v1::Study {
-    let distribution = |kind| v1::Distribution { kind: Some(kind) };
+    let distribution = |kind| v1::Distribution {
+        kind: Some(kind),
+        ..Default::default()
+    };
     let range = |low, high| v1::FloatRange {
+        low: Some(low),
+        high: Some(high),
+        step: None,
+    };
+    let log_range = |low, high| v1::FloatLogRange {
         low: Some(low),
         high: Some(high),
     };
@@ -123,11 +131,11 @@ fn spec() -> v1::Study {
             ),
             (
                 "l2".to_owned(),
-                distribution(Distribution::LogUniform(range(1e-6, 1e-1))),
+                distribution(Distribution::LogUniform(log_range(1e-6, 1e-1))),
             ),
             (
                 "learning_rate".to_owned(),
-                distribution(Distribution::LogUniform(range(1e-4, 1e-1))),
+                distribution(Distribution::LogUniform(log_range(1e-4, 1e-1))),
             ),
             (
                 "units".to_owned(),

@@ -82,7 +82,7 @@ pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<
     let loaded = app.study_of(&record)?;
     let before = &loaded.study;
     let mut violations = Violations::new();
-    let given = chosen::check(given, &before.space, &mut violations);
+    let given = chosen::check(given, before.seed, &before.space, &mut violations);
     if !violations.is_empty() {
         return Err(violations.into());
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::limits::TRIALS_MAX;
 use crate::seed::{Purpose, Seed};
-use crate::space::{Params, Space, cardinality, nth};
+use crate::space::{COMBINATIONS_MAX, Configurations, Params, Space, cardinality};
 use crate::violation::Violation;
 
 /// Configurations of a grid: as many as a study may have trials.
@@ -13,20 +13,30 @@ pub const CONFIGURATIONS_MAX: u64 = TRIALS_MAX as u64;
 /// Whether a space is a grid.
 ///
 /// # Errors
-/// A violation of `sampler.grid`, which names the parameters that have no end of values.
+/// A violation of `sampler.grid`, which names the parameters that have no end of values; or of `constraints`, which leave nothing.
 pub(super) fn check(space: &Space) -> Result<(), Violation> {
     let continuous = space
         .iter()
         .filter(|(_, distribution)| distribution.cardinality().is_none());
     let continuous: Vec<&str> = continuous.map(|(name, _)| name.as_str()).collect();
     let description = match (continuous.as_slice(), cardinality(space)) {
-        ([], Some(0..=CONFIGURATIONS_MAX)) => return Ok(()),
+        ([], Some(0)) => {
+            return Err(Violation {
+                field: "constraints".to_owned(),
+                description: "no configuration of the space meets all of them".to_owned(),
+            });
+        }
+        ([], Some(1..=CONFIGURATIONS_MAX)) => return Ok(()),
         ([], Some(count)) => format!("the space has {count} configurations; a grid has at most {CONFIGURATIONS_MAX}"),
+        ([], None) if space.is_conditional() || !space.constraints().is_empty() => format!(
+            "needs at most {CONFIGURATIONS_MAX} configurations, and at most {COMBINATIONS_MAX} combinations of the parameters that \
+             conditions and constraints speak of, and the space has more"
+        ),
         ([], None) => {
             format!("the space has more than {CONFIGURATIONS_MAX} configurations, which is as many as a grid has")
         }
         (names, _) => format!(
-            "needs a finite number of configurations, and these are continuous: {}; choice, int_uniform and int_log_uniform are not",
+            "needs a finite number of configurations, and these are continuous: {}; choice, ordered, int_uniform, int_log_uniform and uniform with a step are not",
             names.join(", ")
         ),
     };
@@ -38,19 +48,20 @@ pub(super) fn check(space: &Space) -> Result<(), Violation> {
 
 /// The configurations of these trials, up to the end of the grid. Empty if the space is none.
 pub(super) fn configurations(seed: Seed, space: &Space, trials: Range<u32>) -> Vec<Params> {
-    let Some(count @ 0..=CONFIGURATIONS_MAX) = cardinality(space) else {
+    let all = Configurations::new(space).filter(|all| all.count() <= CONFIGURATIONS_MAX);
+    let Some(all) = all else {
         return Vec::new();
     };
-    let order = seed.stream(Purpose::Grid).permutation(count as usize);
+    let order = seed.stream(Purpose::Grid).permutation(all.count() as usize);
     let indices = trials.map_while(|trial| order.get(trial as usize));
-    indices.filter_map(|index| nth(space, u64::from(*index))).collect()
+    indices.filter_map(|index| all.nth(u64::from(*index))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::{check, configurations};
     use crate::seed::Seed;
-    use crate::space::{Distribution, ParamValue, Space, nth};
+    use crate::space::{Configurations, Distribution, ParamValue, Space};
 
     fn space() -> Space {
         let (low, high) = (1, 5);
@@ -60,7 +71,7 @@ mod tests {
                 Distribution::Choice([2, 4, 8].map(ParamValue::Int).into()),
             ),
             ("b".to_owned(), Distribution::IntUniform { low, high, step: 2 }),
-            ("c".to_owned(), Distribution::IntLogUniform { low, high }),
+            ("c".to_owned(), Distribution::IntLogUniform { low, high, step: 1 }),
         ])
     }
 
@@ -74,8 +85,9 @@ mod tests {
             found.extend(configurations(Seed(3), &space, first..first + 16));
         }
         assert_eq!(found.len(), 45);
+        let all = Configurations::new(&space).expect("a finite space");
         for index in 0..45 {
-            let params = nth(&space, index).expect("a configuration");
+            let params = all.nth(index).expect("a configuration");
             assert_eq!(found.iter().filter(|found| **found == params).count(), 1, "{params:?}");
         }
     }
@@ -105,7 +117,7 @@ mod tests {
         assert!(violation.description.contains("continuous: d;"), "{violation}");
         assert!(configurations(Seed(3), &space, 0..4).is_empty());
         let (low, high) = (1, 1_000_000);
-        space.insert("d".to_owned(), Distribution::IntLogUniform { low, high });
+        space.insert("d".to_owned(), Distribution::IntLogUniform { low, high, step: 1 });
         let violation = check(&space).expect_err("too many");
         assert!(violation.description.contains("45000000 configurations"), "{violation}");
     }

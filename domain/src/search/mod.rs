@@ -4,10 +4,9 @@
 //! of nothing else: no clock, no order in which workers finish, no number of trials to come. Samplers that learn do so
 //! from generation to generation ([`Generations`]), so that what a proposal may know is a matter of trial numbers.
 //!
-//! One file a sampler: `random.rs`, `grid.rs`, `sobol.rs`, `gp/`, `tpe/`. The others are theirs: `encode.rs` (a
+//! One file a sampler: `random.rs`, `grid.rs`, `sobol.rs`, `gp/`, `tpe/`. The others are theirs: `encode/` (a
 //! configuration as a point), `design.rs` (with what a search that learns begins), `seen.rs` (what was proposed
-//! before), `standing.rs` (which trials are better), `normal.rs` (the normal distribution), `linalg.rs` (triangular
-//! matrices).
+//! before), `standing.rs` (which trials are better), `linalg.rs` (triangular matrices).
 //!
 //! Two last bits that differ are two searches. So logarithms, exponentials and the like are libm's here and never the
 //! standard library's, sums have one order that is written out, and equals are told apart by their trial numbers.
@@ -18,9 +17,8 @@ pub mod fingerprint;
 mod gp;
 mod grid;
 mod linalg;
-mod normal;
 #[cfg(test)]
-mod oracle;
+pub(crate) mod oracle;
 mod random;
 mod seen;
 mod sobol;
@@ -30,7 +28,7 @@ mod tests;
 mod tpe;
 
 pub use grid::CONFIGURATIONS_MAX as GRID_CONFIGURATIONS_MAX;
-pub use random::completed;
+pub use random::{DRAWS_MAX as RANDOM_DRAWS_MAX, completed};
 pub use standing::{Past, Standing};
 
 use crate::seed::{Purpose, Seed, Stream};
@@ -61,7 +59,8 @@ pub enum Sampler {
     Gp(Generations),
     /// A tree-structured Parzen estimator: where good trials are dense, and others are not.
     Tpe(Generations),
-    /// [`Sampler::Gp`] up to [`GP_RESULTS_MAX`] results, and [`Sampler::Tpe`] beyond.
+    /// [`Sampler::Gp`] up to [`GP_RESULTS_MAX`] results, and [`Sampler::Tpe`] beyond; and in a space in which some
+    /// configurations lack some parameters, which say little of each other.
     Auto(Generations),
 }
 
@@ -113,14 +112,22 @@ impl Sampler {
         }
     }
 
-    /// Whether it can search this space.
+    /// Whether it can search this space under this seed.
     ///
     /// # Errors
-    /// A violation of `sampler.grid`: the space has a continuous range, or more than [`GRID_CONFIGURATIONS_MAX`] configurations.
-    pub fn check(self, space: &Space) -> Result<(), Violation> {
+    /// A violation of `sampler.grid`: the space has a continuous range, or more than [`GRID_CONFIGURATIONS_MAX`] configurations; or of
+    /// `constraints`, which leave nothing, or too little to be found.
+    pub fn check(self, seed: Seed, space: &Space) -> Result<(), Violation> {
         match self {
             Self::Grid => grid::check(space),
-            _ => Ok(()),
+            _ if random::first_allowed(seed, space).is_some() => Ok(()),
+            _ => Err(Violation {
+                field: "constraints".to_owned(),
+                description: format!(
+                    "rule out each of the first {RANDOM_DRAWS_MAX} configurations that are drawn: loosen them, or narrow the ranges to \
+                     what they allow"
+                ),
+            }),
         }
     }
 
@@ -141,7 +148,8 @@ impl Sampler {
 /// own may stand in a trial's place. A trial's configuration does not depend on how many are asked for with or after it.
 ///
 /// Fewer than `trials` come back from [`Sampler::Grid`] alone, when the grid ends. In a finite space, samplers that learn
-/// propose nothing twice as long as there is something else.
+/// propose nothing twice as long as there is something else. Nothing is proposed that the space's constraints rule out, if
+/// [`Sampler::check`] has found something that they allow.
 pub fn propose(
     sampler: &Sampler,
     seed: Seed,
@@ -170,13 +178,14 @@ pub fn propose(
                 let proposed = match (&design, &mut model) {
                     (Some(design), _) if trial < startup => {
                         let params = encoding.params(&design.point(trial));
-                        (!seen.has(&params)).then_some(params)
+                        seen.admits(&params).then_some(params)
                     }
                     (_, Some(model)) => model.propose(&seen, &mut stream),
                     // Nothing is known yet.
                     _ => None,
                 };
-                let params = proposed.unwrap_or_else(|| seen.fresh(&mut stream));
+                let other = || random::configuration(seed, space, trial);
+                let params = proposed.or_else(|| seen.fresh(&mut stream)).unwrap_or_else(other);
                 if let Some(model) = &mut model {
                     model.note_pending(encoding.point(&params));
                 }
@@ -205,7 +214,7 @@ impl<'a> Model<'a> {
     ) -> Option<Self> {
         let is_tpe = match sampler {
             Sampler::Tpe(_) => true,
-            Sampler::Auto(_) => observed.len() > GP_RESULTS_MAX,
+            Sampler::Auto(_) => observed.len() > GP_RESULTS_MAX || encoding.space.is_conditional(),
             _ => false,
         };
         if observed.len() == 0 {
@@ -231,7 +240,7 @@ impl<'a> Model<'a> {
     fn note_pending(&mut self, point: Point) {
         match self {
             Self::Gp(gp) => gp.note_pending(&point),
-            Self::Tpe(tpe) => tpe.note_pending(point),
+            Self::Tpe(tpe) => tpe.note_pending(&point),
         }
     }
 }

@@ -1,24 +1,58 @@
 //! Random search: each trial by itself from the distributions of the space.
 
-use crate::seed::{Purpose, Seed};
+use crate::seed::{Purpose, Seed, Stream};
 use crate::space::{Params, Space};
 
-/// The configuration of one trial. Every parameter has a stream of its own.
+/// Draws of a trial until the constraints allow one, and trials of which the first draw of one has to be allowed.
+pub const DRAWS_MAX: u32 = 1_000;
+
+/// The configuration of one trial: its first draw that the constraints allow.
 pub(super) fn configuration(seed: Seed, space: &Space, trial: u32) -> Params {
-    space
-        .iter()
-        .map(|(name, distribution)| {
-            let mut stream = seed.stream(Purpose::Param { trial, name });
-            (name.clone(), distribution.sample(&mut stream))
-        })
-        .collect()
+    let chosen = Params::new();
+    let draws = (0..DRAWS_MAX).map(|draw| drawn(seed, space, trial, draw, &chosen));
+    let mut allowed = draws.filter(|params| space.allows(params));
+    // What is allowed so rarely that this trial has not met it comes twice.
+    let other = || first_allowed(seed, space).unwrap_or_else(|| drawn(seed, space, trial, 0, &chosen));
+    allowed.next().unwrap_or_else(other)
 }
 
-/// The configuration that a user chose for a trial. What it leaves out is drawn as random search draws it.
-pub fn completed(seed: Seed, space: &Space, trial: u32, chosen: &Params) -> Params {
-    let mut params = configuration(seed, space, trial);
+/// The first of the first draws of trials that the constraints allow.
+pub(super) fn first_allowed(seed: Seed, space: &Space) -> Option<Params> {
+    let draws = (0..DRAWS_MAX).map(|trial| drawn(seed, space, trial, 0, &Params::new()));
+    draws.into_iter().find(|params| space.allows(params))
+}
+
+/// One draw of a trial, around what was chosen of it. Every parameter has a stream of its own.
+fn drawn(seed: Seed, space: &Space, trial: u32, draw: u32, chosen: &Params) -> Params {
+    let stream = |name: &String| match draw {
+        0 => seed.stream(Purpose::Param { trial, name }),
+        _ => seed.stream(Purpose::Redraw { trial, name, draw }),
+    };
+    let parameters = space.iter();
+    let mut params = parameters
+        .map(|(name, distribution)| (name.clone(), distribution.sample(&mut stream(name))))
+        .collect::<Params>();
     params.extend(chosen.iter().map(|(name, value)| (name.clone(), value.clone())));
+    space.settle(&mut params);
     params
+}
+
+/// One draw, of which the stream gives all.
+pub(super) fn draw(space: &Space, stream: &mut Stream) -> Params {
+    let parameters = space.iter();
+    let mut params = parameters
+        .map(|(name, distribution)| (name.clone(), distribution.sample(stream)))
+        .collect();
+    space.settle(&mut params);
+    params
+}
+
+/// The configuration that a user chose for a trial. What it leaves out is drawn as random search draws it; `None` if no draw makes all that was
+/// chosen active, or none of these is allowed.
+pub fn completed(seed: Seed, space: &Space, trial: u32, chosen: &Params) -> Option<Params> {
+    let draws = (0..DRAWS_MAX).map(|draw| drawn(seed, space, trial, draw, chosen));
+    let has_all = |params: &Params| chosen.keys().all(|name| params.contains_key(name));
+    draws.into_iter().find(|params| has_all(params) && space.allows(params))
 }
 
 #[cfg(test)]
@@ -27,8 +61,9 @@ mod tests {
     use statrs::distribution::{ChiSquared, ContinuousCDF};
 
     use super::configuration;
+    use crate::normal;
     use crate::seed::Seed;
-    use crate::space::{Distribution, ParamValue, Space};
+    use crate::space::{Bell, Distribution, ParamValue, Space};
 
     const TRIALS: u32 = 20_000;
     /// A fair sampler fails a test at this level once in a thousand seeds; the seed is fixed, so it never does.
@@ -102,11 +137,32 @@ mod tests {
     #[test]
     fn int_log_uniform_has_a_uniform_logarithm() {
         let (low, high) = (1, 12);
-        let drawn = draws(Distribution::IntLogUniform { low, high });
+        let drawn = draws(Distribution::IntLogUniform { low, high, step: 1 });
         let probabilities: Vec<f64> = (low..=high)
             .map(|n| libm::log((n as f64 + 1.0) / n as f64) / libm::log((high as f64 + 1.0) / low as f64))
             .collect();
         assert_frequencies(drawn.iter().map(|x| *x as usize - 1), &probabilities);
+    }
+
+    #[test]
+    fn steps_of_an_int_log_uniform_share_what_is_between_them() {
+        // 8, 12, 16, 20: each has the logarithms up to the next one, of which 24 is the end.
+        let (low, high, step) = (8, 22, 4);
+        let drawn = draws(Distribution::IntLogUniform { low, high, step });
+        let probabilities = [8.0, 12.0, 16.0, 20.0].map(|n| libm::log((n + 4.0) / n) / libm::log(24.0 / 8.0));
+        assert_frequencies(drawn.iter().map(|x| (*x as usize - 8) / 4), &probabilities);
+    }
+
+    #[test]
+    fn normals_are_normal_between_their_ends() {
+        let (mean, std, low, high) = (1.0, 2.0, 0.5, 4.0);
+        let bell = Bell { mean, std, low, high };
+        let cdf = |standard: fn(f64) -> f64, x: f64| {
+            let at = |x: f64| normal::distribution((standard(x) - mean) / std);
+            (at(x) - at(low)) / (at(high) - at(low))
+        };
+        assert_follows(draws(Distribution::Normal(bell)), |x| cdf(|x| x, x));
+        assert_follows(draws(Distribution::LogNormal(bell)), |x| cdf(libm::log, x));
     }
 
     #[test]

@@ -2,18 +2,23 @@
 
 use std::collections::BTreeSet;
 
+use super::random;
 use super::standing::Past;
 use crate::seed::Stream;
-use crate::space::{ParamValue, Params, Space, cardinality, nth};
+use crate::space::{Configurations, ParamValue, Params, Space};
 
 /// Independent draws after which a configuration that was not proposed before is looked for one by one.
 const DRAWS_MAX: u32 = 16;
+
+/// In a key, what is not in the space, and what is not there.
+const ELSEWHERE: u64 = u64::MAX;
+const ABSENT: u64 = u64::MAX - 1;
 
 /// The configurations that were proposed before.
 #[derive(Clone, Debug)]
 pub(super) struct Seen<'a> {
     space: &'a Space,
-    configurations: Option<u64>,
+    configurations: Option<Configurations<'a>>,
     known: BTreeSet<Vec<u64>>,
     /// How many of these the space has: a user's own configuration may be another.
     known_within: u64,
@@ -24,7 +29,7 @@ impl<'a> Seen<'a> {
     pub(super) fn new(space: &'a Space, history: &[Past]) -> Self {
         let mut seen = Self {
             space,
-            configurations: cardinality(space),
+            configurations: Configurations::new(space),
             known: BTreeSet::new(),
             known_within: 0,
         };
@@ -35,7 +40,7 @@ impl<'a> Seen<'a> {
     /// Takes one more.
     pub(super) fn note(&mut self, params: &Params) {
         let key = self.key(params);
-        let is_within = !key.contains(&u64::MAX);
+        let is_within = !key.contains(&ELSEWHERE) && self.space.is_whole(params) && self.space.allows(params);
         if self.known.insert(key) && is_within {
             self.known_within += 1;
         }
@@ -46,48 +51,50 @@ impl<'a> Seen<'a> {
         !self.is_exhausted() && self.known.contains(&self.key(params))
     }
 
-    /// A random configuration that was not proposed before, if there is one.
-    pub(super) fn fresh(&self, stream: &mut Stream) -> Params {
-        let mut draw = || -> Params {
-            let draw = self
-                .space
-                .iter()
-                .map(|(name, distribution)| (name.clone(), distribution.sample(stream)));
-            draw.collect()
+    /// True if it can be proposed: the constraints allow it, and it was not proposed before.
+    pub(super) fn admits(&self, params: &Params) -> bool {
+        self.space.allows(params) && !self.has(params)
+    }
+
+    /// A random configuration that was not proposed before, if there is one; `None` if all that were drawn are ruled out
+    /// by constraints.
+    pub(super) fn fresh(&self, stream: &mut Stream) -> Option<Params> {
+        let mut draw = || {
+            let mut draws = (0..random::DRAWS_MAX).map(|_| random::draw(self.space, stream));
+            draws.find(|params| self.space.allows(params))
         };
         let mut drawn = draw();
         for _ in 1..DRAWS_MAX {
-            if !self.has(&drawn) {
-                return drawn;
+            match drawn {
+                Some(params) if self.has(&params) => drawn = draw(),
+                Some(params) => return Some(params),
+                None => break,
             }
-            drawn = draw();
         }
-        let Some(configurations) = self.configurations else {
+        let configurations = self.configurations.as_ref();
+        let Some(all) = configurations.filter(|all| all.count() > 0) else {
             return drawn;
         };
         // At most as many are passed over as were proposed.
-        let first = stream.below(configurations);
-        let all = (first..configurations)
-            .chain(0..first)
-            .filter_map(|index| nth(self.space, index));
+        let first = stream.below(all.count());
+        let all = (first..all.count()).chain(0..first).filter_map(|index| all.nth(index));
         let mut others = all.filter(|params| !self.has(params));
-        others.next().unwrap_or(drawn)
+        others.next().or(drawn)
     }
 
     fn is_exhausted(&self) -> bool {
-        self.configurations
-            .is_some_and(|configurations| self.known_within >= configurations)
+        let configurations = self.configurations.as_ref();
+        configurations.is_some_and(|configurations| self.known_within >= configurations.count())
     }
 
-    /// What tells configurations apart: numbers of values and bits of floats, and all bits set for what is not in the
-    /// space.
+    /// What tells configurations apart: numbers of values and bits of floats.
     fn key(&self, params: &Params) -> Vec<u64> {
         let parameters = self.space.iter();
         parameters
             .map(|(name, distribution)| match params.get(name) {
                 Some(ParamValue::Float(value)) if distribution.cardinality().is_none() => value.to_bits(),
-                Some(value) => distribution.index(value).unwrap_or(u64::MAX),
-                None => u64::MAX,
+                Some(value) => distribution.index(value).unwrap_or(ELSEWHERE),
+                None => ABSENT,
             })
             .collect()
     }
@@ -104,18 +111,22 @@ mod tests {
         let (low, high, step) = (1, 5, 1);
         let space = Space::from([
             ("a".to_owned(), Distribution::IntUniform { low, high, step }),
-            ("b".to_owned(), Distribution::IntLogUniform { low, high: 40 }),
+            ("b".to_owned(), Distribution::IntLogUniform { low, high: 40, step: 1 }),
         ]);
         let mut seen = Seen::new(&space, &[]);
         // A configuration of the user's own does not count.
         seen.note(&Params::from([("a".to_owned(), ParamValue::Int(77))]));
         for trial in 0..200 {
-            let params = seen.fresh(&mut Seed(1).stream(Purpose::Proposal { trial }));
+            let params = seen
+                .fresh(&mut Seed(1).stream(Purpose::Proposal { trial }))
+                .expect("no constraint");
             assert!(!seen.has(&params), "{params:?}");
             seen.note(&params);
         }
         assert_eq!(seen.known.len(), 201);
-        let again = seen.fresh(&mut Seed(1).stream(Purpose::Proposal { trial: 200 }));
+        let again = seen
+            .fresh(&mut Seed(1).stream(Purpose::Proposal { trial: 200 }))
+            .expect("no constraint");
         assert!(!seen.has(&again), "there is nothing else");
     }
 }

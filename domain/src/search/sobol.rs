@@ -10,6 +10,7 @@
 use std::ops::Range;
 
 use super::encode::Encoding;
+use super::random;
 use crate::limits::PARAMS_MAX;
 use crate::seed::{Purpose, Seed, Stream};
 use crate::space::{Params, Space};
@@ -30,7 +31,13 @@ pub(super) fn configurations(seed: Seed, space: &Space, trials: Range<u32>) -> V
     let configuration = |trial| {
         let axes = encoding.axes.iter().zip(&sequences);
         let point: Vec<f64> = axes.map(|(axis, sequence)| axis.at(sequence.unit(trial))).collect();
-        encoding.params(&point)
+        let params = encoding.params(&point);
+        // A point that the constraints rule out leaves a gap, which random search fills.
+        if space.allows(&params) {
+            params
+        } else {
+            random::configuration(seed, space, trial)
+        }
     };
     trials.map(configuration).collect()
 }

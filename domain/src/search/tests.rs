@@ -1,11 +1,13 @@
 //! What holds of every sampler.
 
+mod spaces;
+
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::encode::Encoding;
 use super::{GP_RESULTS_MAX, Generations, Past, Sampler, Standing, propose};
 use crate::seed::Seed;
-use crate::space::{Distribution, ParamValue, Params, Space, cardinality};
+use crate::space::{Bell, Distribution, ParamValue, Params, Space, cardinality};
 
 const SMALL: Generations = Generations { size: 6, lag: 1 };
 
@@ -26,7 +28,14 @@ fn mixed() -> Space {
                 },
             ),
             ("rate", Distribution::LogUniform { low, high }),
-            ("units", Distribution::IntLogUniform { low: 8, high: 64 }),
+            (
+                "units",
+                Distribution::IntLogUniform {
+                    low: 8,
+                    high: 64,
+                    step: 1,
+                },
+            ),
         ]
         .map(|(name, distribution)| (name.to_owned(), distribution)),
     )
@@ -34,9 +43,13 @@ fn mixed() -> Space {
 
 /// Twelve configurations.
 fn finite() -> Space {
-    let mut space = mixed();
-    space.retain(|name, _| ["activation", "layers"].contains(&name.as_str()));
-    space
+    let mixed = mixed();
+    let named = mixed
+        .iter()
+        .filter(|(name, _)| ["activation", "layers"].contains(&name.as_str()));
+    named
+        .map(|(name, distribution)| (name.clone(), distribution.clone()))
+        .collect()
 }
 
 /// Lower is better; the best is near rate 0.003, 30 units, 7 layers, gelu.
@@ -50,9 +63,13 @@ fn loss(params: &Params) -> f64 {
 
 fn is_drawn(distribution: &Distribution, value: &ParamValue) -> bool {
     match (distribution, value) {
-        (Distribution::Uniform { low, high } | Distribution::LogUniform { low, high }, ParamValue::Float(value)) => {
-            (*low..*high).contains(value)
-        }
+        (
+            Distribution::Uniform { low, high }
+            | Distribution::LogUniform { low, high }
+            | Distribution::Normal(Bell { low, high, .. })
+            | Distribution::LogNormal(Bell { low, high, .. }),
+            ParamValue::Float(value),
+        ) => (*low..*high).contains(value),
         _ => distribution.index(value).is_some(),
     }
 }
@@ -303,8 +320,8 @@ fn a_grid_alone_ends() {
     assert_eq!(Sampler::Grid.trials_max(&finite()), Some(12));
     assert_eq!(propose(Sampler::Random, 20).len(), 20);
     assert_eq!(Sampler::Gp(SMALL).trials_max(&finite()), None);
-    assert!(Sampler::Grid.check(&mixed()).is_err() && Sampler::Grid.check(&finite()).is_ok());
-    assert!(Sampler::Sobol.check(&mixed()).is_ok());
+    assert!(Sampler::Grid.check(Seed(1), &mixed()).is_err() && Sampler::Grid.check(Seed(1), &finite()).is_ok());
+    assert!(Sampler::Sobol.check(Seed(1), &mixed()).is_ok());
 }
 
 /// A configuration with the bits of its floats.

@@ -44,7 +44,30 @@ def normal():
         "ln_density": [[z, float(mp.log(phi(z)))] for z in zs],
         "quantile": [[p, float(quantile(p))] for p in ps],
         "interval": [[a, b, float(cdf(-a) - cdf(-b)) if a > 0 else float(cdf(b) - cdf(a))] for a, b in pairs],
+        "cut_quantile": [[a, b, u, float(cut_quantile(a, b, u))] for a, b in pairs for u in (0.0, 1e-9, 0.25, 0.5, 0.875, 1 - 2**-40)],
     }
+
+
+def cut_quantile(a, b, u):
+    """The number below which a share u of the draws from [a, b] is."""
+    # The upper half mirrored, where no digits cancel.
+    if a > 0:
+        return -cut_quantile(-b, -a, 1 - mp.mpf(u))
+    p = cdf(a) + mp.mpf(u) * (cdf(b) - cdf(a))
+    return mp.mpf(a) if u == 0 else mp.mpf(b) if u == 1 else quantile(p)
+
+
+def bells():
+    """Mean, standard deviation, ends, share of draws, and the values of a normal and of a log-normal distribution there, cut to the ends."""
+    rows = []
+    for mean, std, low, high in ((0.5, 0.25, 0.1, 0.9), (-7.0, 1.5, 1e-5, 0.1), (3.0, 0.5, 1.0, 4.0), (0.0, 2.0, 0.5, 200.0)):
+        ends = [((x - mean) / std) for x in (low, high)]
+        log_ends = [(float(np.log(x)) - mean) / std for x in (low, high)]
+        for u in (0.0001, 0.25, 0.5, 0.9, 0.9999):
+            normal = truncnorm.ppf(u, *ends, loc=mean, scale=std)
+            log_normal = np.exp(truncnorm.ppf(u, *log_ends, loc=mean, scale=std))
+            rows.append([mean, std, low, high, u, float(normal), float(log_normal)])
+    return rows
 
 
 ACTIVATIONS = ["relu", "tanh", "gelu"]
@@ -140,4 +163,4 @@ def parzen():
     }
 
 
-print(json.dumps({"normal": normal(), "process": process(), "parzen": parzen()}))
+print(json.dumps({"normal": normal(), "process": process(), "parzen": parzen(), "bells": bells()}))

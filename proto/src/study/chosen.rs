@@ -2,13 +2,15 @@
 
 use prost_types::Struct;
 use trawl_domain::limits::CHOSEN_TRIALS_MAX;
+use trawl_domain::search::completed;
+use trawl_domain::seed::Seed;
 use trawl_domain::space::{Distribution, Params, Space};
 use trawl_domain::violation::Violations;
 
 use super::settings::scalar;
 
 /// The configurations of `trials`, each as far as it is sound.
-pub fn check(trials: &[Struct], space: &Space, v: &mut Violations) -> Vec<Params> {
+pub fn check(trials: &[Struct], seed: Seed, space: &Space, v: &mut Violations) -> Vec<Params> {
     if trials.len() > CHOSEN_TRIALS_MAX {
         v.add(
             "trials",
@@ -33,6 +35,12 @@ pub fn check(trials: &[Struct], space: &Space, v: &mut Violations) -> Vec<Params
                 v.add(field, format!("must be {}, and {value} is not", told(distribution)));
             }
         }
+        if params.len() == trial.fields.len() && completed(seed, space, index as u32, &params).is_none() {
+            v.add(
+                format!("trials[{index}]"),
+                "is no configuration: one of its parameters is never active beside the others, or a constraint is broken",
+            );
+        }
         params
     };
     trials.iter().enumerate().map(one).collect()
@@ -41,17 +49,21 @@ pub fn check(trials: &[Struct], space: &Space, v: &mut Violations) -> Vec<Params
 /// What a value has to be.
 fn told(distribution: &Distribution) -> String {
     match distribution {
-        Distribution::Choice(values) => {
+        Distribution::Choice(values) | Distribution::Ordered(values) => {
             let values: Vec<String> = values.iter().map(ToString::to_string).collect();
             format!("one of {}", values.join(", "))
         }
         Distribution::Uniform { low, high } | Distribution::LogUniform { low, high } => {
             format!("a number from {low} to {high}")
         }
-        Distribution::IntUniform { low, high, step: 1 } | Distribution::IntLogUniform { low, high } => {
+        Distribution::Normal(bell) | Distribution::LogNormal(bell) => {
+            format!("a number from {} to {}", bell.low, bell.high)
+        }
+        Distribution::UniformSteps { low, high, step } => format!("one of {low}, {}, … up to {high}", low + step),
+        Distribution::IntUniform { low, high, step: 1 } | Distribution::IntLogUniform { low, high, step: 1 } => {
             format!("a whole number from {low} to {high}")
         }
-        Distribution::IntUniform { low, high, step } => {
+        Distribution::IntUniform { low, high, step } | Distribution::IntLogUniform { low, high, step } => {
             format!("one of {low}, {}, … up to {high}", low + step)
         }
     }

@@ -67,7 +67,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
         }
         None => None,
     };
-    let space = space::check(&study.space, v);
+    let space = space::check(&study.space, &study.constraints, v);
     let refit = study
         .refit
         .as_ref()
@@ -87,7 +87,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             format!("must be from 1 to {TRIALS_MAX}, and {} is not", study.max_trials),
         );
     }
-    let chosen = chosen::check(&study.trials, &space, v);
+    let chosen = chosen::check(&study.trials, Seed(study.seed), &space, v);
     if chosen.len() > study.max_trials as usize {
         v.add("max_trials", format!("must be at least the number of trials that are chosen, {}", chosen.len()));
     }
@@ -96,7 +96,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     if !(1..=PRIORITY_MAX).contains(&priority) {
         v.add("priority", format!("must be from 1 to {PRIORITY_MAX}, and {priority} is not"));
     }
-    let (sampler, generations) = sampler::check(study.sampler.as_ref(), &space, study.max_trials, v);
+    let (sampler, generations) = sampler::check(study.sampler.as_ref(), Seed(study.seed), &space, study.max_trials, v);
     // A grid ends with its last configuration, and so does a search that learns: it has nothing to learn from twins.
     let most = sampler.and_then(|sampler| sampler.trials_max(&space));
     let most = most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);

@@ -2,6 +2,7 @@
 
 use trawl_domain::limits::{GENERATION_TRIALS_MAX, LEARNING_TRIALS_MAX, PENDING_TRIALS_MAX};
 use trawl_domain::search::{Generations, Sampler};
+use trawl_domain::seed::Seed;
 use trawl_domain::space::Space;
 use trawl_domain::violation::Violations;
 
@@ -14,6 +15,7 @@ const TRIALS_MIN: u32 = 2;
 /// The sampler, and what its generations are; each as far as it is sound.
 pub(super) fn check(
     sampler: Option<&v1::Sampler>,
+    seed: Seed,
     space: &Space,
     max_trials: u32,
     v: &mut Violations,
@@ -30,7 +32,7 @@ pub(super) fn check(
         Some(Kind::Tpe(_)) => Sampler::Tpe(generations),
         Some(Kind::Auto(_)) => Sampler::Auto(generations),
     };
-    if let Err(violation) = made.check(space) {
+    if let Err(violation) = made.check(seed, space) {
         v.add(violation.field, violation.description);
         return (None, sound);
     }

@@ -18,11 +18,17 @@ pub(super) struct Settings<'a> {
     written: &'a HashMap<String, v1::Distribution>,
     /// What each well-formed parameter can be: the extremes of its distribution, with the field that each stands in.
     values: BTreeMap<String, Vec<(String, ParamValue)>>,
+    /// The parameters that some trials lack.
+    lacking: BTreeSet<&'a str>,
     used: BTreeSet<String>,
 }
 
 impl<'a> Settings<'a> {
-    pub(super) fn new(written: &'a HashMap<String, v1::Distribution>, space: &Space, refit: Option<&Params>) -> Self {
+    pub(super) fn new(
+        written: &'a HashMap<String, v1::Distribution>,
+        space: &'a Space,
+        refit: Option<&Params>,
+    ) -> Self {
         let mut values: BTreeMap<String, Vec<(String, ParamValue)>> = space
             .iter()
             .map(|(name, distribution)| {
@@ -37,10 +43,13 @@ impl<'a> Settings<'a> {
                 .or_default()
                 .push((format!("refit.set.{name}"), value.clone()));
         }
+        // Conditions of others are a use.
+        let parents = space.conditions().values().flat_map(BTreeMap::keys);
         Self {
             written,
             values,
-            used: BTreeSet::new(),
+            lacking: space.lacking(),
+            used: parents.cloned().collect(),
         }
     }
 
@@ -78,6 +87,13 @@ impl<'a> Settings<'a> {
             return None;
         }
         self.used.insert(name.to_owned());
+        if rule.default.is_none() && self.lacking.contains(name) {
+            v.add(
+                field,
+                format!("needs a value in every trial, and has none where '{name}' is not active: leave out space.{name}.when"),
+            );
+            return None;
+        }
         let mut sound = true;
         for (origin, value) in self.values.get(name).into_iter().flatten() {
             if let Err(description) = rule.takes.check(value) {
@@ -94,12 +110,12 @@ impl<'a> Settings<'a> {
         for name in unused {
             v.add(
                 format!("space.{name}"),
-                format!("is not used: no setting says \"${name}\""),
+                format!("is not used: no setting says \"${name}\", and no `when` names it"),
             );
         }
     }
 
-    /// What a setting can be, each with the field that it stands in.
+    /// What a setting can be in a trial that has its parameter, each with the field that it stands in.
     pub(super) fn origins<'s>(
         &'s self,
         field: &'s str,
@@ -117,7 +133,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// What a setting can be.
+    /// What a setting can be in a trial that has its parameter.
     pub(super) fn values<'s>(&'s self, setting: &'s Setting) -> impl Iterator<Item = &'s ParamValue> {
         self.origins("", setting).map(|(_, value)| value)
     }
@@ -131,12 +147,22 @@ impl<'a> Settings<'a> {
     /// was told.
     pub(super) fn size(&self, rule: &Rule, setting: &Setting) -> Option<Range> {
         match rule.takes {
-            Takes::Whole(..) => Some(Range {
-                least: self.whole_numbers(setting).min()?,
-                most: self.whole_numbers(setting).max()?,
-            }),
+            Takes::Whole(..) => {
+                // In a trial that lacks its parameter, a setting has its default.
+                let default = rule.default.filter(|_| self.may_lack(setting));
+                let default = default.and_then(|default| ParamValue::number(default).as_whole());
+                let all = || self.whole_numbers(setting).chain(default.map(u64::from));
+                Some(Range {
+                    least: all().min()?,
+                    most: all().max()?,
+                })
+            }
             Takes::Number(..) | Takes::Word(_) => Some(Range::exactly(0)),
         }
+    }
+
+    fn may_lack(&self, setting: &Setting) -> bool {
+        matches!(setting, Setting::Param(name) if self.lacking.contains(name.as_str()))
     }
 
     fn whole_numbers<'s>(&'s self, setting: &'s Setting) -> impl Iterator<Item = u64> + 's {
@@ -148,13 +174,20 @@ impl<'a> Settings<'a> {
 /// The fields that the extremes of a distribution stand in.
 fn fields(name: &str, distribution: Option<&v1::Distribution>, len: usize) -> Vec<String> {
     let kind = match distribution.and_then(|distribution| distribution.kind.as_ref()) {
-        Some(Kind::Choice(_)) => {
-            return (0..len).map(|index| format!("space.{name}.choice[{index}]")).collect();
+        Some(kind @ (Kind::Choice(_) | Kind::Ordered(_))) => {
+            let kind = if matches!(kind, Kind::Choice(_)) {
+                "choice"
+            } else {
+                "ordered"
+            };
+            return (0..len).map(|index| format!("space.{name}.{kind}[{index}]")).collect();
         }
         Some(Kind::Uniform(_)) => "uniform",
         Some(Kind::LogUniform(_)) => "log_uniform",
         Some(Kind::IntUniform(_)) => "int_uniform",
         Some(Kind::IntLogUniform(_)) => "int_log_uniform",
+        Some(Kind::Normal(_)) => "normal",
+        Some(Kind::LogNormal(_)) => "log_normal",
         None => return Vec::new(),
     };
     ["low", "high"].map(|end| format!("space.{name}.{kind}.{end}")).into()

@@ -129,8 +129,12 @@ pub(super) fn ranking(study: &StudyData) -> Option<Figure> {
     });
     let rows = rows.collect();
     columns.extend(names.iter().map(|name| {
-        let first = study.ranking.first().and_then(|trial| trial.params.as_ref());
-        column(name, Cell::param(first, name).is_numeric())
+        // A trial may lack a setting.
+        let mut cells = study
+            .ranking
+            .iter()
+            .map(|trial| Cell::param(trial.params.as_ref(), name));
+        column(name, cells.any(|cell| cell.is_numeric()))
     }));
     Some(Figure {
         id: "ranking".into(),

@@ -29,9 +29,13 @@ impl<'a> Setting<'a> {
             .into_iter()
             .filter_map(|name| {
                 let scale = match study.spec.space.get(name)?.kind.as_ref()? {
-                    Distribution::Choice(choices) => Scale::Categories(choices.values.iter().map(value_text).collect()),
-                    Distribution::LogUniform(_) | Distribution::IntLogUniform(_) => Scale::Log,
-                    Distribution::Uniform(_) | Distribution::IntUniform(_) => Scale::Linear,
+                    Distribution::Choice(list) | Distribution::Ordered(list) => {
+                        Scale::Categories(list.values.iter().map(value_text).collect())
+                    }
+                    Distribution::LogUniform(_) | Distribution::IntLogUniform(_) | Distribution::LogNormal(_) => {
+                        Scale::Log
+                    }
+                    Distribution::Uniform(_) | Distribution::IntUniform(_) | Distribution::Normal(_) => Scale::Linear,
                 };
                 Some(Self { name, scale })
             })
@@ -85,20 +89,21 @@ pub(super) fn parallel_coordinates(study: &StudyData) -> Option<Figure> {
     }
     axes.push(parallel_axis(study.value_name(), &value_scale, value_ends));
     let count = trials.len();
-    let rows = trials.iter().enumerate().filter_map(|(index, (trial, value))| {
-        let mut at = columns
-            .iter()
-            .map(|column| column[index])
-            .collect::<Option<Vec<f64>>>()?;
-        at.push(value_scale.place(*value, value_ends));
-        Some(ParallelRow {
+    let rows = trials.iter().enumerate().map(|(index, (trial, value))| {
+        let settings = columns.iter().map(|column| column[index]);
+        ParallelRow {
             label: format!("trial {}: {}", trial.trial, short(*value)),
-            at,
+            at: settings.chain([Some(value_scale.place(*value, value_ends))]).collect(),
             // By rank: a single bad value would leave all others one colour.
             shade: (count - 1 - index) as f64 / (count.max(2) - 1) as f64,
-        })
+        }
     });
-    let rows = rows.collect();
+    let rows: Vec<ParallelRow> = rows.collect();
+    let gaps = if rows.iter().any(|row| row.at.contains(&None)) {
+        " A line has a gap where its trial lacks a setting."
+    } else {
+        ""
+    };
     let cut = if all > count {
         format!(" Only the best {count} of {all} are drawn.")
     } else {
@@ -109,7 +114,7 @@ pub(super) fn parallel_coordinates(study: &StudyData) -> Option<Figure> {
         title: "Parallel coordinates".into(),
         caption: format!(
             "Each line is a completed trial; the stronger its colour, the better its rank. Settings that were searched \
-             by their logarithm have logarithmic axes.{cut}"
+             by their logarithm have logarithmic axes.{gaps}{cut}"
         ),
         body: Body::Parallel(Parallel { axes, rows }),
     })

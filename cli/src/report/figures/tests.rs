@@ -138,6 +138,31 @@ fn lines_cross_every_axis_and_the_best_is_on_top() {
 }
 
 #[test]
+fn what_a_trial_lacks_is_a_gap_and_an_empty_cell() {
+    let mut study = study();
+    let mut without = trial(1, Some(1.0), "completed");
+    without.params.as_mut().unwrap().fields.remove("dropout");
+    study.trials = vec![trial(0, Some(2.0), "completed"), without.clone()];
+    let figure = settings::parallel_coordinates(&study).unwrap();
+    let at = |row: usize| parallel(&figure).rows[row].at[1];
+    assert!(at(0).is_some() && at(1).is_none(), "dropout is the second axis");
+    assert!(figure.caption.contains("a gap"), "{}", figure.caption);
+    assert!(crate::report::png::draw(&figure).is_ok());
+    let figure = settings::settings_and_value(&study).unwrap();
+    let points = |panel: &Panel| match &panel.series[0].mark {
+        Mark::Points(points) => points.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(panels(&figure)[1..3].iter().map(points).collect::<Vec<_>>(), [1, 2]);
+    study.ranking = vec![without, trial(0, Some(2.0), "completed")];
+    let figure = search::ranking(&study).unwrap();
+    let Table { columns, rows } = table(&figure);
+    let dropout = columns.iter().position(|column| column.title == "dropout").unwrap();
+    assert_eq!(rows[0][dropout], "");
+    assert!(!rows[1][dropout].is_empty() && columns[dropout].is_numeric);
+}
+
+#[test]
 fn choices_have_boxes_and_ranges_do_not() {
     let figure = settings::settings_and_value(&sample::study()).unwrap();
     let kinds: Vec<(&str, usize)> = panels(&figure)

@@ -58,7 +58,7 @@ fn priors(axes: usize) -> Vec<Prior> {
 /// processes M. Blum and M. Riedmiller, "Optimization of Gaussian process hyperparameters using Rprop", 2013). It goes
 /// by the signs of the gradient and needs no line search.
 pub(super) fn fit(encoding: &Encoding<'_>, points: &[&Point], outputs: &[f64]) -> Theta {
-    let priors = priors(encoding.axes.len());
+    let priors = priors(encoding.dimensions());
     let mut theta: Theta = priors.iter().map(|prior| prior.mean).collect();
     let mut best = (f64::NEG_INFINITY, theta.clone());
     let mut steps = vec![STEP; theta.len()];
@@ -95,7 +95,7 @@ pub(in crate::search) fn ln_posterior(
     theta: &Theta,
 ) -> (f64, Vec<f64>) {
     let (mut value, mut gradient) = ln_likelihood(encoding, points, outputs, theta);
-    for (index, prior) in priors(encoding.axes.len()).iter().enumerate() {
+    for (index, prior) in priors(encoding.dimensions()).iter().enumerate() {
         let off = (theta[index] - prior.mean) / prior.deviation;
         value -= 0.5 * off * off;
         gradient[index] -= off / prior.deviation;
@@ -110,7 +110,7 @@ pub(in crate::search) fn ln_likelihood(
     outputs: &[f64],
     theta: &Theta,
 ) -> (f64, Vec<f64>) {
-    let (axes, len) = (encoding.axes.len(), points.len());
+    let (axes, len) = (encoding.dimensions(), points.len());
     let kernel = Kernel::new(encoding, theta);
     let covariance = Triangle::new(len, |i, j| {
         let noise = if i == j { kernel.noise() } else { 0.0 };

@@ -22,13 +22,15 @@ pub(in crate::search) type Theta = Vec<f64>;
 impl Kernel {
     /// The kernel with these hyperparameters.
     pub(in crate::search) fn new(encoding: &Encoding<'_>, theta: &Theta) -> Self {
-        let axes = encoding.axes.len();
+        let axes = encoding.dimensions();
         Self {
             weights: theta[..axes].iter().map(|length| libm::exp(-2.0 * length)).collect(),
-            is_choice: encoding
-                .axes
-                .iter()
-                .map(|axis| matches!(axis.kind, Kind::Choice(_)))
+            // Whether a group is active is a choice of two.
+            is_choice: (0..axes)
+                .map(|axis| {
+                    let axis = encoding.axes.get(axis);
+                    axis.is_none_or(|axis| matches!(axis.kind, Kind::Choice(_)))
+                })
                 .collect(),
             signal: libm::exp(theta[axes]),
             noise: libm::exp(theta[axes + 1]),

@@ -13,18 +13,19 @@ mod tests;
 
 use super::GP_RESULTS_MAX;
 use super::encode::{Encoding, Kind, Point};
-use super::normal;
 use super::seen::Seen;
 use super::standing::Observed;
+use crate::normal;
 use crate::seed::Stream;
-use crate::space::{Params, cardinality, nth};
+use crate::space::{Configurations, Params};
 use kernel::Kernel;
 use posterior::{Belief, Posterior};
 
 /// Configurations up to which a finite space is looked through whole.
 const LOOKED_THROUGH_MAX: u64 = 1_000;
-/// Random candidates of a generation.
+/// Random candidates of a generation, and draws of which those are taken that the constraints allow.
 const CANDIDATES: usize = 512;
+const DRAWS_MAX: usize = 20 * CANDIDATES;
 /// Candidates near each of the best trials, and of how many.
 const NEAR: usize = 32;
 const NEAR_TRIALS: usize = 5;
@@ -60,10 +61,10 @@ impl<'a> Gp<'a> {
         for point in &observed.pending {
             posterior.note_pending(point);
         }
-        let configurations = cardinality(encoding.space).filter(|count| *count <= LOOKED_THROUGH_MAX);
-        let candidates = match configurations {
-            Some(count) => (0..count)
-                .filter_map(|index| nth(encoding.space, index))
+        let all = Configurations::new(encoding.space).filter(|all| all.count() <= LOOKED_THROUGH_MAX);
+        let candidates = match &all {
+            Some(all) => (0..all.count())
+                .filter_map(|index| all.nth(index))
                 .map(|params| encoding.point(&params))
                 .collect(),
             None => candidates(encoding, observed, stream),
@@ -75,7 +76,7 @@ impl<'a> Gp<'a> {
         Self {
             encoding,
             candidates: candidates.collect(),
-            is_complete: configurations.is_some(),
+            is_complete: all.is_some(),
             posterior,
         }
     }
@@ -120,21 +121,21 @@ impl<'a> Gp<'a> {
             let mut goes_on = true;
             while goes_on {
                 goes_on = false;
-                for axis in 0..point.len() {
-                    for next in self.moves(axis, point[axis], step) {
+                for axis in 0..self.encoding.axes.len() {
+                    for coordinate in self.moves(axis, &point, step) {
                         if tries == TRIES_MAX {
                             return;
                         }
                         tries += 1;
-                        let before = std::mem::replace(&mut point[axis], next);
-                        let next_score = promise(&self.posterior.belief(&point));
+                        let mut next = point.clone();
+                        next[axis] = coordinate;
+                        let next = self.encoding.settled(next);
+                        let next_score = promise(&self.posterior.belief(&next));
                         // The way may lead by what was proposed before: what is beside it counts too.
-                        found.offer(next_score, &point);
-                        if next_score > score {
-                            score = next_score;
+                        found.offer(next_score, &next);
+                        if next_score > score && self.encoding.allows(&next) {
+                            (point, score) = (next, next_score);
                             goes_on = true;
-                        } else {
-                            point[axis] = before;
                         }
                     }
                 }
@@ -143,8 +144,11 @@ impl<'a> Gp<'a> {
     }
 
     /// Other coordinates of an axis: a step away, or every other choice.
-    fn moves(&self, axis: usize, coordinate: f64, step: f64) -> Vec<f64> {
-        let axis = &self.encoding.axes[axis];
+    fn moves(&self, axis: usize, point: &[f64], step: f64) -> Vec<f64> {
+        if !self.encoding.is_active(axis, point) {
+            return Vec::new();
+        }
+        let (axis, coordinate) = (&self.encoding.axes[axis], point[axis]);
         let last = 1.0_f64.next_down();
         let ends = [(coordinate - step).max(0.0), (coordinate + step).min(last)];
         match axis.kind {
@@ -153,7 +157,7 @@ impl<'a> Gp<'a> {
                 .filter(|other| *other != coordinate)
                 .collect(),
             Kind::Real => ends.into(),
-            Kind::Whole => {
+            Kind::Step => {
                 // A step within a cell leads to the next one.
                 let next = axis.neighbours(coordinate);
                 let ends = ends.map(|end| axis.at(end));
@@ -180,7 +184,7 @@ impl Found<'_> {
             return false;
         }
         let params = self.encoding.params(point);
-        let is_new = !self.seen.has(&params);
+        let is_new = self.seen.admits(&params);
         if is_new {
             self.best = Some((score, params));
         }
@@ -220,8 +224,14 @@ fn outputs(observed: &Observed, kept: &[usize]) -> Vec<f64> {
 /// Random points, and points near the best trials.
 fn candidates(encoding: &Encoding<'_>, observed: &Observed, stream: &mut Stream) -> Vec<Point> {
     let mut candidates: Vec<Point> = Vec::with_capacity(CANDIDATES + NEAR * NEAR_TRIALS);
-    for _ in 0..CANDIDATES {
-        candidates.push(encoding.axes.iter().map(|axis| axis.at(stream.unit())).collect());
+    for _ in 0..DRAWS_MAX {
+        if candidates.len() == CANDIDATES {
+            break;
+        }
+        let drawn: Point = encoding.axes.iter().map(|axis| axis.at(stream.unit())).collect();
+        if encoding.allows(&drawn) {
+            candidates.push(encoding.settled(drawn));
+        }
     }
     let mut best: Vec<_> = observed
         .results
@@ -241,13 +251,16 @@ fn candidates(encoding: &Encoding<'_>, observed: &Observed, stream: &mut Stream)
                 }
                 match axis.kind {
                     Kind::Choice(_) => axis.at(unit),
-                    Kind::Real | Kind::Whole => {
+                    Kind::Real | Kind::Step => {
                         let moved = coordinate + size * normal::quantile(unit).clamp(-5.0, 5.0);
                         axis.at(moved.clamp(0.0, 1.0_f64.next_down()))
                     }
                 }
             };
-            candidates.push(encoding.axes.iter().zip(&result.point).map(change).collect());
+            let near: Point = encoding.axes.iter().zip(&result.point).map(change).collect();
+            if encoding.allows(&near) {
+                candidates.push(encoding.settled(near));
+            }
         }
     }
     candidates

@@ -5,14 +5,17 @@
 //! kernels over all parameters at once.
 //!
 //! Pending trials count as the others, so that a proposal keeps away from those before it.
+//!
+//! Parameters that are active together have densities of their own, of the trials in which they are: what is good is
+//! decided among these. Optuna calls that groups.
 
 mod parzen;
 #[cfg(test)]
 mod tests;
 
-use super::encode::{Encoding, Point};
+use super::encode::{Encoding, Group, Point};
 use super::seen::Seen;
-use super::standing::Observed;
+use super::standing::{Observation, Observed};
 use crate::seed::Stream;
 use crate::space::Params;
 use parzen::Parzen;
@@ -28,6 +31,13 @@ const OTHERS_MAX: usize = 2_000;
 #[derive(Clone, Debug)]
 pub(super) struct Tpe<'a> {
     encoding: &'a Encoding<'a>,
+    groups: Vec<Densities<'a>>,
+}
+
+/// Those of parameters that are active together.
+#[derive(Clone, Debug)]
+struct Densities<'a> {
+    group: Group<'a>,
     good: Parzen,
     /// Points that are not good, in trial order: of those with a result, and pending ones.
     others: Vec<Point>,
@@ -36,44 +46,68 @@ pub(super) struct Tpe<'a> {
 impl<'a> Tpe<'a> {
     /// After these results.
     pub(super) fn new(encoding: &'a Encoding<'a>, observed: &Observed) -> Self {
-        let good_len = good_len(observed.len());
-        let (good, others): (Vec<_>, Vec<_>) = observed.results.iter().partition(|result| result.place < good_len);
-        let points = |results: Vec<&super::standing::Observation>| -> Vec<Point> {
-            results.into_iter().map(|result| result.point.clone()).collect()
-        };
-        let mut others = points(others);
-        // Pending trials are later than those with a result.
-        others.extend(observed.pending.iter().cloned());
+        let densities = |group| Densities::new(encoding, group, observed);
         Self {
             encoding,
-            good: Parzen::new(encoding, &points(good)),
+            groups: encoding.groups().map(densities).collect(),
+        }
+    }
+
+    /// Of the candidates drawn from the densities of good trials the first that can be proposed, beginning with the one by
+    /// which the two densities differ most. Of each group the candidates are ordered by themselves.
+    pub(super) fn propose(&self, seen: &Seen<'_>, stream: &mut Stream) -> Option<Params> {
+        let candidates: Vec<Vec<Point>> = self.groups.iter().map(|group| group.candidates(stream)).collect();
+        (0..CANDIDATES).find_map(|place| {
+            let mut point = vec![0.0; self.encoding.dimensions()];
+            for (densities, candidates) in self.groups.iter().zip(&candidates) {
+                densities.group.put(self.encoding, &candidates[place], &mut point);
+            }
+            let params = self.encoding.params(&point);
+            seen.admits(&params).then_some(params)
+        })
+    }
+
+    /// Takes a point that was proposed.
+    pub(super) fn note_pending(&mut self, point: &[f64]) {
+        for densities in &mut self.groups {
+            densities.others.extend(densities.group.part(self.encoding, point));
+        }
+    }
+}
+
+impl<'a> Densities<'a> {
+    fn new(encoding: &Encoding<'_>, group: Group<'a>, observed: &Observed) -> Self {
+        let part = |result: &Observation| Some((result.place, group.part(encoding, &result.point)?));
+        let results: Vec<(usize, Point)> = observed.results.iter().filter_map(part).collect();
+        let mut places: Vec<usize> = results.iter().map(|(place, _)| *place).collect();
+        places.sort_unstable();
+        let best = &places[..good_len(places.len())];
+        let (good, others): (Vec<_>, Vec<_>) = results.into_iter().partition(|(place, _)| best.contains(place));
+        let points = |results: Vec<(usize, Point)>| results.into_iter().map(|(_, point)| point).collect::<Vec<_>>();
+        let mut others = points(others);
+        // Pending trials are later than those with a result.
+        others.extend(observed.pending.iter().filter_map(|point| group.part(encoding, point)));
+        Self {
+            good: Parzen::new(&group.encoding, &points(good)),
+            group,
             others,
         }
     }
 
-    /// Of the candidates drawn from the density of good trials that were not proposed before, the one by which the two
-    /// densities differ most.
-    pub(super) fn propose(&self, seen: &Seen<'_>, stream: &mut Stream) -> Option<Params> {
+    /// Points of the density of good trials, beginning with the one by which the two densities differ most.
+    fn candidates(&self, stream: &mut Stream) -> Vec<Point> {
+        let encoding = &self.group.encoding;
         let first = self.others.len().saturating_sub(OTHERS_MAX);
-        let others = Parzen::new(self.encoding, &self.others[first..]);
-        let mut best: Option<(f64, Params)> = None;
-        for _ in 0..CANDIDATES {
-            let point = self.good.draw(self.encoding, stream);
-            let params = self.encoding.params(&point);
-            if seen.has(&params) {
-                continue;
-            }
-            let score = self.good.ln_density(self.encoding, &point) - others.ln_density(self.encoding, &point);
-            if best.as_ref().is_none_or(|(best, _)| score > *best) {
-                best = Some((score, params));
-            }
-        }
-        best.map(|(_, params)| params)
-    }
-
-    /// Takes a point that was proposed.
-    pub(super) fn note_pending(&mut self, point: Point) {
-        self.others.push(point);
+        let others = Parzen::new(encoding, &self.others[first..]);
+        let scored = (0..CANDIDATES).map(|_| {
+            let point = self.good.draw(encoding, stream);
+            let score = self.good.ln_density(encoding, &point) - others.ln_density(encoding, &point);
+            (score, point)
+        });
+        let mut scored: Vec<(f64, Point)> = scored.collect();
+        // The sort is stable: of equals, the one that was drawn first.
+        scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        scored.into_iter().map(|(_, point)| point).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A density made of kernels, one around each of some points, and one as wide as the space.
 
+use crate::normal;
 use crate::search::encode::{Axis, Encoding, Kind, Point};
-use crate::search::normal;
 use crate::seed::Stream;
 
 /// Points whose weight is whole; those before weigh the less the older they are.
@@ -54,7 +54,7 @@ impl Parzen {
             let coordinates: Vec<f64> = points.iter().map(|point| point[index]).collect();
             match axis.kind {
                 Kind::Choice(count) => choice_factors(&coordinates, count),
-                Kind::Whole | Kind::Real => normal_factors(coordinates),
+                Kind::Step | Kind::Real => normal_factors(coordinates),
             }
         });
         Self {
@@ -63,7 +63,7 @@ impl Parzen {
         }
     }
 
-    /// The logarithm of the density at a point; of whole numbers and choices it is the probability.
+    /// The logarithm of the density at a point; of steps and choices it is the probability.
     pub(in crate::search) fn ln_density(&self, encoding: &Encoding<'_>, point: &[f64]) -> f64 {
         let mut terms: Vec<f64> = self.weights.iter().map(|weight| libm::log(*weight)).collect();
         for ((axis, factors), coordinate) in encoding.axes.iter().zip(&self.factors).zip(point) {
@@ -109,7 +109,7 @@ impl Factors {
                 widths,
                 shares,
             } => {
-                let cell = (axis.kind == Kind::Whole).then(|| axis.cell(coordinate));
+                let cell = (axis.kind == Kind::Step).then(|| axis.cell(coordinate));
                 for (kernel, term) in terms.iter_mut().enumerate() {
                     let (centre, width) = (centres[kernel], widths[kernel]);
                     *term += match cell {

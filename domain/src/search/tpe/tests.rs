@@ -108,12 +108,12 @@ fn pending_trials_count_as_others() {
     let history: Vec<Past> = (0..8).map(past).collect();
     let mut tpe = Tpe::new(&encoding, &Observed::new(&encoding, &history));
     // The best of seven results is trial 7's, whose value is 8; the six others, and what is pending.
-    assert_eq!(tpe.others.len(), 7);
-    let others = |tpe: &Tpe<'_>| Parzen::new(&encoding, &tpe.others).ln_density(&encoding, &[8.5 / 9.0]);
+    assert_eq!(tpe.groups[0].others.len(), 7);
+    let others = |tpe: &Tpe<'_>| Parzen::new(&encoding, &tpe.groups[0].others).ln_density(&encoding, &[8.5 / 9.0]);
     let before = others(&tpe);
-    tpe.note_pending(vec![8.5 / 9.0]);
+    tpe.note_pending(&[8.5 / 9.0]);
     assert!(others(&tpe) > before + 0.1, "{} after {before}", others(&tpe));
-    assert_eq!(numbers(&serde_json::json!([tpe.others[6][0]])), [1.5 / 9.0]);
+    assert_eq!(numbers(&serde_json::json!([tpe.groups[0].others[6][0]])), [1.5 / 9.0]);
 }
 
 #[test]

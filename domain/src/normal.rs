@@ -3,17 +3,17 @@
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// ln φ(z), the logarithm of the density.
-pub(super) fn ln_density(z: f64) -> f64 {
+pub(crate) fn ln_density(z: f64) -> f64 {
     -0.5 * z * z - 0.5 * libm::log(2.0 * PI)
 }
 
 /// Φ(z), the distribution function.
-pub(super) fn distribution(z: f64) -> f64 {
+pub(crate) fn distribution(z: f64) -> f64 {
     0.5 * libm::erfc(-z * FRAC_1_SQRT_2)
 }
 
 /// Φ(to) - Φ(from), for from <= to, without cancellation in the upper tail.
-pub(super) fn interval(from: f64, to: f64) -> f64 {
+pub(crate) fn interval(from: f64, to: f64) -> f64 {
     if from > 0.0 {
         distribution(-from) - distribution(-to)
     } else {
@@ -23,7 +23,7 @@ pub(super) fn interval(from: f64, to: f64) -> f64 {
 
 /// Φ⁻¹(p) for 0 < p < 1, to about 16 digits: M. J. Wichura, "Algorithm AS 241: the percentage points of the normal
 /// distribution", Applied Statistics 37, 477-484 (1988), routine PPND16. Infinite at the ends.
-pub(super) fn quantile(p: f64) -> f64 {
+pub(crate) fn quantile(p: f64) -> f64 {
     if p <= 0.0 {
         return f64::NEG_INFINITY;
     }
@@ -43,6 +43,18 @@ pub(super) fn quantile(p: f64) -> f64 {
         polynomial(r - 5.0, FAR_TOP) / polynomial(r - 5.0, FAR_BOTTOM)
     };
     if q < 0.0 { -size } else { size }
+}
+
+/// The value below which a share `unit` of the draws from [from, to] is, 0 <= unit <= 1. Each half is told by its own tail,
+/// in which no digits cancel.
+pub(crate) fn cut_quantile(from: f64, to: f64, unit: f64) -> f64 {
+    let share = interval(from, to);
+    let below = distribution(from) + share * unit;
+    if below <= 0.5 {
+        quantile(below)
+    } else {
+        -quantile(distribution(-to) + share * (1.0 - unit))
+    }
 }
 
 /// The value at x of a polynomial by its coefficients, the constant first.
@@ -116,7 +128,7 @@ const FAR_BOTTOM: [f64; 8] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{distribution, interval, ln_density, quantile};
+    use super::{cut_quantile, distribution, interval, ln_density, quantile};
     use crate::search::oracle::{assert_close, reference, rows};
 
     type OfOne = fn(f64) -> f64;
@@ -144,5 +156,15 @@ mod tests {
             assert_close(interval(row[0], row[1]) / row[2], 1.0, 1e-13, row);
         }
         assert_eq!((quantile(0.0), quantile(1.0)), (f64::NEG_INFINITY, f64::INFINITY));
+    }
+
+    #[test]
+    fn quantiles_of_a_cut_distribution_are_those_of_fifty_digits() {
+        for row in rows(&reference()["normal"]["cut_quantile"]) {
+            let [from, to, unit, expected] = row[..] else {
+                panic!("{row:?} has four numbers");
+            };
+            assert_close(cut_quantile(from, to, unit), expected, 1e-13, row);
+        }
     }
 }
