@@ -14,7 +14,7 @@ const BEST_ONE_IN: usize = 10;
 /// Trials below which nothing is told.
 pub const TRIALS_MIN: usize = 10;
 /// Trials below which what is told rests on fewer than five good ones.
-pub const TRIALS_FEW: usize = 5 * BEST_ONE_IN;
+pub const TRIALS_FEW: u32 = 5 * BEST_ONE_IN as u32;
 /// Cells into which a range is cut.
 const CELLS: usize = 100;
 
@@ -218,13 +218,13 @@ mod tests {
 
     #[test]
     fn what_decides_is_first_for_every_kind_of_parameter() {
-        let is_relu = |params: &Params| params["activation"] == ParamValue::Text("relu".to_owned());
-        let cases: [(&str, Box<dyn Fn(&Params) -> f64>); 5] = [
-            ("activation", Box::new(move |params| f64::from(is_relu(params)))),
-            ("l2", Box::new(|params| libm::log(number(params, "l2") / 0.003).abs())),
-            ("layers", Box::new(|params| number(params, "layers"))),
-            ("momentum", Box::new(|params| number(params, "momentum"))),
-            ("units", Box::new(|params| -number(params, "units"))),
+        let relu = |params: &Params| f64::from(params["activation"] == ParamValue::Text("relu".to_owned()));
+        let cases: [(&str, fn(&Params) -> f64); 5] = [
+            ("activation", relu),
+            ("l2", |params| libm::log(number(params, "l2") / 0.003).abs()),
+            ("layers", |params| number(params, "layers")),
+            ("momentum", |params| number(params, "momentum")),
+            ("units", |params| -number(params, "units")),
         ];
         for (name, key) in cases {
             let found = importance(&space(), &search(300, key)).unwrap();

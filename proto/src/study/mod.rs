@@ -117,6 +117,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             generations: generations?,
             racing: raced?,
             refit,
+            keeps_row_losses: study.row_losses.unwrap_or(true),
         })
     })();
     violations.into_result(checked)
