@@ -185,12 +185,15 @@ CREATE TABLE trawl_store.refits (
     final_test_accuracy double precision CHECK (final_test_accuracy BETWEEN 0 AND 1),
     test_loss           double precision CHECK (test_loss > '-Infinity' AND test_loss < 'Infinity'),
     test_accuracy       double precision CHECK (test_accuracy BETWEEN 0 AND 1),
+    test_low            double precision CHECK (test_low > '-Infinity'),
+    test_high           double precision CHECK (test_high < 'Infinity'),
     error               text,
     created_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at         timestamptz,
     PRIMARY KEY (study_id, refit),
     FOREIGN KEY (study_id, trial) REFERENCES trawl_store.trials,
     CONSTRAINT refits_measured_when_completed CHECK (test_loss IS NULL OR state = 'completed'),
+    CONSTRAINT refits_interval_has_two_ends CHECK (test_low <= test_high OR (test_low IS NULL AND test_high IS NULL)),
     CONSTRAINT refits_error_when_failed CHECK ((state = 'failed') = (error IS NOT NULL))
 );
 COMMENT ON TABLE  trawl_store.refits IS 'Refits. A refit trains one configuration again, for longer, and measures it on the test rows.';
@@ -207,6 +210,8 @@ COMMENT ON COLUMN trawl_store.refits.final_test_loss IS 'Loss on the test rows, 
 COMMENT ON COLUMN trawl_store.refits.final_test_accuracy IS 'Accuracy on the test rows, kept here for as long; null without classes.';
 COMMENT ON COLUMN trawl_store.refits.test_loss IS 'Loss on the test rows after training on all training rows; null where no test row has a target.';
 COMMENT ON COLUMN trawl_store.refits.test_accuracy IS 'Accuracy on the test rows after training on all training rows; null without classes.';
+COMMENT ON COLUMN trawl_store.refits.test_low IS 'Lower end of the interval that has the loss on such rows with 90 %. Computed after the end; null where no row losses are kept.';
+COMMENT ON COLUMN trawl_store.refits.test_high IS 'Its upper end.';
 COMMENT ON COLUMN trawl_store.refits.error IS 'Why it failed.';
 COMMENT ON COLUMN trawl_store.refits.created_at IS 'When it was asked for.';
 COMMENT ON COLUMN trawl_store.refits.finished_at IS 'When it ended.';
@@ -326,6 +331,61 @@ COMMENT ON COLUMN trawl_store.folds.best_values IS 'The best value of each of an
 COMMENT ON COLUMN trawl_store.folds.best_epoch IS 'The epoch with the lowest validation loss, from 0.';
 COMMENT ON COLUMN trawl_store.folds.diverged_epoch IS 'The epoch that it diverged in, from 0; null if it did not.';
 COMMENT ON COLUMN trawl_store.folds.error IS 'Why it failed; diverged for a loss that is not finite.';
+
+
+CREATE TABLE trawl_store.row_losses (
+    fold_id  bigint PRIMARY KEY REFERENCES trawl_store.folds,
+    study_id uuid NOT NULL REFERENCES trawl_store.studies,
+    trial    integer,
+    losses   real[] NOT NULL CHECK (NOT losses && '{NaN, Infinity, -Infinity}')
+);
+CREATE INDEX row_losses_of_trials ON trawl_store.row_losses (study_id, trial);
+-- Those that wait for their interval: they go when it is there.
+CREATE INDEX row_losses_of_refits ON trawl_store.row_losses (fold_id) WHERE trial IS NULL;
+COMMENT ON TABLE  trawl_store.row_losses IS 'What single rows left as their loss after the last epoch: of folds of the 64 best trials and those under way, and of refits whose interval is not computed yet.';
+COMMENT ON COLUMN trawl_store.row_losses.fold_id IS 'The fold.';
+COMMENT ON COLUMN trawl_store.row_losses.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.row_losses.trial IS 'Its trial; null for a refit''s.';
+COMMENT ON COLUMN trawl_store.row_losses.losses IS 'Of its validation rows, ascending; of a refit''s fit on all training rows, of the test rows. 1 for a class that is not predicted, where accuracy is optimised.';
+
+
+CREATE TABLE trawl_store.winners (
+    study_id           uuid PRIMARY KEY REFERENCES trawl_store.studies,
+    trial              integer NOT NULL,
+    contenders         integer CHECK (contenders > 0),
+    corrected_value    double precision CHECK (corrected_value > '-Infinity' AND corrected_value < 'Infinity'),
+    corrected_low      double precision CHECK (corrected_low > '-Infinity'),
+    corrected_high     double precision CHECK (corrected_high < 'Infinity'),
+    p_better           double precision CHECK (p_better BETWEEN 0 AND 1),
+    not_separable_from integer[] NOT NULL,
+    FOREIGN KEY (study_id, trial) REFERENCES trawl_store.trials,
+    CONSTRAINT winners_correction_is_whole CHECK (num_nulls(contenders, corrected_value, corrected_low, corrected_high) IN (0, 4))
+);
+COMMENT ON TABLE  trawl_store.winners IS 'What the best trial is worth, of studies whose search has ended. Computed after that.';
+COMMENT ON COLUMN trawl_store.winners.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.winners.trial IS 'The best trial.';
+COMMENT ON COLUMN trawl_store.winners.contenders IS 'Number of trials that it was chosen among when its value was corrected; null where it was not.';
+COMMENT ON COLUMN trawl_store.winners.corrected_value IS 'Its value without what it owes to having been chosen by the rows that measured it; null where their losses are not kept.';
+COMMENT ON COLUMN trawl_store.winners.corrected_low IS 'Lower end of the interval that has this value with 90 %.';
+COMMENT ON COLUMN trawl_store.winners.corrected_high IS 'Its upper end.';
+COMMENT ON COLUMN trawl_store.winners.p_better IS 'Probability that it is better than the second best trial; null for a holdout.';
+COMMENT ON COLUMN trawl_store.winners.not_separable_from IS 'Trials than which it is better with less than 95 %, in the order of their ranks, of the 64 best.';
+
+
+CREATE TABLE trawl_store.importance (
+    study_id   uuid NOT NULL REFERENCES trawl_store.studies,
+    parameter  text NOT NULL,
+    importance double precision NOT NULL CHECK (importance BETWEEN 0 AND 1),
+    trials     integer NOT NULL CHECK (trials > 0),
+    rung       integer CHECK (rung >= 0),
+    PRIMARY KEY (study_id, parameter)
+);
+COMMENT ON TABLE  trawl_store.importance IS 'How much parameters matter, of studies whose search has ended. Computed after that.';
+COMMENT ON COLUMN trawl_store.importance.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.importance.parameter IS 'Name of the parameter.';
+COMMENT ON COLUMN trawl_store.importance.importance IS 'Its share of all importance, from 0 to 1.';
+COMMENT ON COLUMN trawl_store.importance.trials IS 'Number of trials that it was computed from.';
+COMMENT ON COLUMN trawl_store.importance.rung IS 'The rung at which they were compared; null for whole trials.';
 
 
 -- A worker reports all members of its job at once, some ten times a second, and one row a report costs far less than one for each

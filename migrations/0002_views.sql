@@ -226,7 +226,7 @@ COMMENT ON COLUMN trawl.epoch_reports.metrics IS 'All metrics on the validation 
 
 CREATE VIEW trawl.refits AS
 SELECT s.name AS study, r.study_id, r.refit, r.trial, r.state, r.epochs, r.test_loss,
-       r.test_accuracy, r.params, r.finished_at, r.value, r.value_std, r.error
+       r.test_accuracy, r.params, r.finished_at, r.value, r.value_std, r.error, r.test_low, r.test_high
 FROM trawl_store.refits r
 JOIN trawl_store.studies s USING (study_id)
 WHERE s.deleted_at IS NULL;
@@ -244,6 +244,52 @@ COMMENT ON COLUMN trawl.refits.finished_at IS 'When it ended.';
 COMMENT ON COLUMN trawl.refits.value IS 'Mean of the folds'' objective metric.';
 COMMENT ON COLUMN trawl.refits.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
 COMMENT ON COLUMN trawl.refits.error IS 'Why it failed.';
+COMMENT ON COLUMN trawl.refits.test_low IS 'Lower end of the interval that has the loss on rows like the test rows with 90 %; null where row losses are not kept.';
+COMMENT ON COLUMN trawl.refits.test_high IS 'Its upper end.';
+
+
+CREATE VIEW trawl.winners AS
+SELECT s.name AS study, w.study_id, w.trial, t.value, w.corrected_value, w.corrected_low, w.corrected_high, w.contenders,
+       w.p_better, w.not_separable_from, test.test_loss, test.test_low, test.test_high
+FROM trawl_store.winners w
+JOIN trawl_store.studies s USING (study_id)
+JOIN trawl_store.trials t ON t.study_id = w.study_id AND t.trial = w.trial
+LEFT JOIN LATERAL (
+    SELECT r.test_loss, r.test_low, r.test_high
+    FROM trawl_store.refits r
+    WHERE r.study_id = w.study_id AND r.trial = w.trial AND r.state = 'completed'
+    ORDER BY r.refit DESC
+    LIMIT 1
+) test ON true
+WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.winners IS 'What the best trial is worth: one row for each study whose search has ended.';
+COMMENT ON COLUMN trawl.winners.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.winners.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.winners.trial IS 'The best trial.';
+COMMENT ON COLUMN trawl.winners.value IS 'Its value: it flatters, as the rows that chose it measured it.';
+COMMENT ON COLUMN trawl.winners.corrected_value IS 'Its value without what it owes to having been chosen; null where row losses are not kept.';
+COMMENT ON COLUMN trawl.winners.corrected_low IS 'Lower end of the interval that has this value with 90 %.';
+COMMENT ON COLUMN trawl.winners.corrected_high IS 'Its upper end.';
+COMMENT ON COLUMN trawl.winners.contenders IS 'Number of trials, the best ones, that it was chosen among when its value was corrected.';
+COMMENT ON COLUMN trawl.winners.p_better IS 'Probability that it is better than the second best trial; null for a holdout, and for a lone trial.';
+COMMENT ON COLUMN trawl.winners.not_separable_from IS 'Trials than which it is better with less than 95 %, in the order of their ranks, of the 64 best.';
+COMMENT ON COLUMN trawl.winners.test_loss IS 'Loss on the test rows, which chose nothing, of its last refit.';
+COMMENT ON COLUMN trawl.winners.test_low IS 'Lower end of the interval that has the loss on such rows with 90 %.';
+COMMENT ON COLUMN trawl.winners.test_high IS 'Its upper end.';
+
+
+CREATE VIEW trawl.importance AS
+SELECT s.name AS study, i.study_id, i.parameter, i.importance, i.trials, i.rung
+FROM trawl_store.importance i
+JOIN trawl_store.studies s USING (study_id)
+WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.importance IS 'How much parameters matter: a row for each one of each study whose search has ended.';
+COMMENT ON COLUMN trawl.importance.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.importance.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.importance.parameter IS 'Name of the parameter.';
+COMMENT ON COLUMN trawl.importance.importance IS 'How much its values in the best tenth of the trials are distributed otherwise than in all: its share, from 0 to 1.';
+COMMENT ON COLUMN trawl.importance.trials IS 'Number of trials that it was computed from; below 50, few of them are among the best tenth.';
+COMMENT ON COLUMN trawl.importance.rung IS 'The rung at which they were compared, from 0; null for whole trials.';
 
 
 CREATE VIEW trawl.refit_epoch_reports AS

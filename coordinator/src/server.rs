@@ -21,7 +21,9 @@ use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 use crate::app::auth::{Authenticator, REFRESH_INTERVAL};
 use crate::app::be_present::{self, Presence};
 use crate::app::rate_limit::RateLimiter;
-use crate::app::{App, AppError, bound_readers, cancel_study, delete_study, quotas, retire, sweep_objects};
+use crate::app::{
+    App, AppError, bound_readers, cancel_study, delete_study, judge_winner, quotas, retire, sweep_objects,
+};
 use crate::connections::{ConnectionLimiter, LimitedListener};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
@@ -46,6 +48,8 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const REFRESH_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Time between two rounds of what has no hurry.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+/// How often searches are looked for that ended.
+const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections to the metrics' own port, apart from all others: Prometheus has one.
 const METRICS_CONNECTIONS_MAX: usize = 16;
 /// How long calls may take to end once the coordinator stops.
@@ -89,6 +93,7 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     let (tells_up, is_up) = watch::channel(true);
     tasks.spawn(reap_leases(Arc::clone(&app), tells_up, stop.clone()));
     tasks.spawn(on_tick(TIDY_INTERVAL, Arc::clone(&app), stop.clone(), tidy));
+    tasks.spawn(on_tick(JUDGE_INTERVAL, Arc::clone(&app), stop.clone(), judge));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     tasks.spawn(tell_health(is_up, health, stop.clone()));
@@ -252,6 +257,11 @@ async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     retire::forget_ended(&app).await?;
     app.metrics().tidy();
     sweep_objects::sweep_objects(&app).await
+}
+
+/// Tells what the best trials of searches that ended are worth.
+async fn judge(app: Arc<App>) -> Result<(), AppError> {
+    judge_winner::judge_winners(&app).await
 }
 
 async fn on_tick<F>(every: Duration, app: Arc<App>, stop: CancellationToken, work: fn(Arc<App>) -> F)

@@ -104,6 +104,8 @@ pub struct Job {
     pub metrics: Vec<Metric>,
     /// By what the members' trials are ranked; `None` for a refit.
     pub ranking: Option<Ranking>,
+    /// Of what each row leaves a loss: validation rows of folds of trials that come to their end, test rows of a refit's fit on all rows.
+    pub row_losses: Option<Metric>,
 }
 
 /// One fold of a job.

@@ -82,6 +82,8 @@ pub const CHECKPOINT_BYTES_MAX: u64 = 2 << 30;
 pub const FILE_BYTES_CHARGED_MIN: u64 = 4 << 10;
 /// Magnitude of a loss; beyond it a fold has diverged. Squares of such losses, of all folds of a trial, do not overflow.
 pub const LOSS_MAX: f64 = 1e100;
+/// Validation rows of a fold, and test rows, up to which each one's loss is kept: those of a job's members fit in one message of 4 MiB.
+pub const ROW_LOSSES_MAX: u32 = 16_000;
 /// Folds that train together in one job.
 pub const JOB_MEMBERS_MAX: usize = 64;
 /// Trainable numbers of all networks of one job together: beyond it, fusing saves nothing and memory runs short.

@@ -72,6 +72,19 @@ impl Metric {
         self == Self::ValR2
     }
 
+    /// True for the mean of something that each row has: a loss, a distance, or whether its class is predicted.
+    pub fn is_mean_of_rows(self) -> bool {
+        self != Self::ValR2
+    }
+
+    /// What a mean over rows of what each row leaves as its loss is as this metric: a row leaves 1 if its class is not predicted.
+    pub fn of_mean_loss(self, loss: f64) -> f64 {
+        match self {
+            Self::ValAccuracy => 1.0 - loss,
+            _ => loss,
+        }
+    }
+
     /// True if every study measures it whose targets are of its kind; others are measured where a study asks for them.
     pub fn is_usual(self) -> bool {
         matches!(self, Self::ValLoss | Self::ValAccuracy)

@@ -89,6 +89,13 @@ pub enum Purpose<'a> {
         /// Number of the trial.
         trial: u32,
     },
+    /// Validation rows that are drawn again and again, to tell how good the best trial is.
+    WinnerRows,
+    /// The same of test rows and a refit.
+    TestRows {
+        /// Number of the refit.
+        refit: u32,
+    },
 }
 
 impl Seed {
@@ -150,6 +157,11 @@ impl Seed {
             Purpose::Proposal { trial } => {
                 part(b"proposal");
                 part(&trial.to_le_bytes());
+            }
+            Purpose::WinnerRows => part(b"winner_rows"),
+            Purpose::TestRows { refit } => {
+                part(b"test_rows");
+                part(&refit.to_le_bytes());
             }
         }
         Stream(ChaCha8Rng::from_seed(hash.finalize().into()))
@@ -274,6 +286,8 @@ mod tests {
             Purpose::Design { name: "a" },
             Purpose::Candidates { generation: 0 },
             Purpose::Proposal { trial: 0 },
+            Purpose::WinnerRows,
+            Purpose::TestRows { refit: 0 },
         ];
         let first: std::collections::BTreeSet<u64> =
             purposes.iter().map(|p| seed.stream(*p).unit().to_bits()).collect();

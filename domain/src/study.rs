@@ -7,7 +7,7 @@ use crate::dataset::{DatasetShape, Format};
 use crate::engine::EngineChoice;
 use crate::fold::Validation;
 use crate::layer::LayerKind;
-use crate::limits::EPOCHS_MAX;
+use crate::limits::{EPOCHS_MAX, ROW_LOSSES_MAX};
 use crate::loss::Loss;
 use crate::metric::{Metric, Objective};
 use crate::network::{Architecture, TrialConfig};
@@ -57,6 +57,8 @@ pub struct Study {
     pub priority: u32,
     /// How the best trial is trained again.
     pub refit: Option<RefitSpec>,
+    /// Whether the losses of single rows are kept.
+    pub keeps_row_losses: bool,
     /// How it was made longer since it was submitted.
     pub growth: Growth,
 }
@@ -195,6 +197,15 @@ impl Study {
         let mut config = self.config(params)?;
         config.architecture.epochs = refit.epochs;
         Ok(config)
+    }
+
+    /// Of what each validation row of a whole fold leaves a loss: of what is optimised, if that is a mean over rows. `None` if none is kept,
+    /// as where there are more than [`ROW_LOSSES_MAX`] rows.
+    pub fn row_losses(&self) -> Option<Metric> {
+        let metric = self.objective.metric;
+        // The first fold has as many rows as any.
+        let rows = self.validation.validate_len(self.shape.train_rows, 0);
+        (self.keeps_row_losses && metric.is_mean_of_rows() && rows <= ROW_LOSSES_MAX).then_some(metric)
     }
 
     /// True if what becomes of one trial matters to others: as it is raced, or learned from.

@@ -269,6 +269,7 @@ impl ScriptedWorker {
             lease: job.lease.clone(),
             test_loss: None,
             test_accuracy: None,
+            row_losses: Vec::new(),
         };
         Ok(is_held(self.client.finish_job(request).await?.into_inner().status))
     }

@@ -205,6 +205,7 @@ async fn a_refit_whose_test_loss_overflows_has_diverged() -> anyhow::Result<()> 
             lease: job.lease,
             test_loss: dataset.test.map(|_| -1.7e308),
             test_accuracy: None,
+            row_losses: Vec::new(),
         };
         let finished = system.worker_client().await?.finish_job(request).await?.into_inner();
         assert_eq!(finished.status(), v1::LeaseStatus::Held);

@@ -50,6 +50,7 @@ impl From<&Job> for v1::Job {
                 folds: ranking.folds,
                 third_best: ranking.third_best,
             }),
+            row_losses: job.row_losses.map_or_else(String::new, |metric| metric.to_string()),
         }
     }
 }
@@ -152,6 +153,10 @@ impl TryFrom<v1::Job> for Job {
         let metrics: Option<Vec<Metric>> = named
             .map(|(index, metric)| parse(&format!("metrics[{index}]"), metric, v))
             .collect();
+        let row_losses = match job.row_losses.as_str() {
+            "" => Some(None),
+            metric => parse("row_losses", metric, v).map(Some),
+        };
         let input = SampleShape::from_dims(&job.input_shape);
         if input.is_none() {
             v.add("input_shape", "must be one or three sizes above 0");
@@ -197,6 +202,10 @@ impl TryFrom<v1::Job> for Job {
             if !metrics.contains(&Metric::ValLoss) || !fit {
                 v.add("metrics", "must be val_loss, and what else there is of such targets");
             }
+            let is_of_rows = |metric: Metric| metric.is_mean_of_rows() && metric.is_for(loss.target_kind());
+            if !row_losses.flatten().is_none_or(is_of_rows) {
+                v.add("row_losses", "must be of a metric that each row of such targets has");
+            }
         }
         if let Some(architecture) = &architecture {
             noted(architecture.output(), v);
@@ -217,6 +226,7 @@ impl TryFrom<v1::Job> for Job {
                 members: members?,
                 inputs: job.inputs.into_iter().map(|input| input.values).collect(),
                 ranking: ranking?,
+                row_losses: row_losses?,
             })
         })();
         violations.into_result(converted)

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use prost_types::Struct;
+use trawl_domain::importance::TRIALS_FEW;
 use trawl_proto::to_json;
-use trawl_proto::v1::{GetStudyRequest, GetTrialRequest, Race, RefitSummary, StudySummary, Trial};
+use trawl_proto::v1::{
+    GetStudyRequest, GetTrialRequest, ParameterImportance, Race, RefitSummary, StudySummary, Trial, Winner,
+};
 
 use super::studies;
 use crate::client::{Client, unary};
 use crate::error::Error;
-use crate::output::{Cell, Format, Output, Page, percent, shown, six_digits, time_text};
+use crate::output::{Cell, Format, Output, Page, percent, shown, six_digits, time_text, trial_list};
 use crate::progress::elapsed_text;
 
 /// Prints one study.
@@ -92,8 +95,10 @@ fn facts(study: &StudySummary, best: Option<&Trial>) -> Vec<Fact> {
             "  value".into(),
             Cell::spread(trial.value, trial.value_std).for_people(),
         ));
+        facts.extend(study.winner.as_ref().map(winner_facts).unwrap_or_default());
         facts.extend(params(trial.params.as_ref()));
     }
+    facts.extend(importance_facts(&study.importance));
     for refit in &study.refits {
         facts.extend(refit_facts(refit));
     }
@@ -118,6 +123,57 @@ fn race(race: &Race) -> String {
     )
 }
 
+/// What the best trial is worth.
+fn winner_facts(winner: &Winner) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut add = |key: &str, value: Option<String>| {
+        facts.extend(value.map(|value| (format!("  {key}"), value)));
+    };
+    let corrected = interval(winner.corrected_value, winner.corrected_low, winner.corrected_high);
+    add(
+        "corrected",
+        corrected.map(|value| format!("{value}, chosen among {}", winner.contenders)),
+    );
+    add(
+        "test loss",
+        interval(winner.test_loss, winner.test_low, winner.test_high),
+    );
+    add(
+        "P(better)",
+        winner.p_better.map(|p| format!("{} than the second best", percent(p))),
+    );
+    add("not separable from", trial_list(&winner.not_separable_from));
+    facts
+}
+
+/// A value, and where it is with 90 %.
+fn interval(value: Option<f64>, low: Option<f64>, high: Option<f64>) -> Option<String> {
+    let value = six_digits(value?);
+    Some(match (low, high) {
+        (Some(low), Some(high)) => format!("{value} [{}, {}]", six_digits(low), six_digits(high)),
+        _ => value,
+    })
+}
+
+fn importance_facts(importance: &[ParameterImportance]) -> Vec<Fact> {
+    let Some(first) = importance.first() else {
+        return Vec::new();
+    };
+    let at = first.rung.map_or_else(String::new, |rung| format!(" at rung {rung}"));
+    let few = if first.trials < TRIALS_FEW {
+        ": few, read it with care"
+    } else {
+        ""
+    };
+    let mut facts = vec![("importance".to_owned(), format!("of {} trials{at}{few}", first.trials))];
+    facts.extend(
+        importance
+            .iter()
+            .map(|one| (format!("  {}", one.parameter), percent(one.importance))),
+    );
+    facts
+}
+
 fn refit_facts(refit: &RefitSummary) -> Vec<Fact> {
     let what = format!("trial {}, {} epochs, {}", refit.trial, refit.epochs, refit.state);
     let mut facts = vec![(format!("refit {}", refit.refit), what)];
@@ -127,7 +183,10 @@ fn refit_facts(refit: &RefitSummary) -> Vec<Fact> {
         }
     };
     add("error", refit.error.clone());
-    add("test loss", refit.test_loss.map(six_digits).unwrap_or_default());
+    add(
+        "test loss",
+        interval(refit.test_loss, refit.test_low, refit.test_high).unwrap_or_default(),
+    );
     add("test accuracy", refit.test_accuracy.map(percent).unwrap_or_default());
     add("value", Cell::spread(refit.value, refit.value_std).for_people());
     for artifact in &refit.artifacts {
@@ -184,6 +243,25 @@ mod tests {
             trials_failed: 1,
             epochs_reported: 20,
             epochs_total: 30,
+            winner: Some(Winner {
+                trial: 1,
+                value: 0.5,
+                corrected_value: Some(0.53),
+                corrected_low: Some(0.5),
+                corrected_high: Some(0.56),
+                contenders: 2,
+                p_better: Some(0.75),
+                not_separable_from: vec![0],
+                test_loss: Some(0.25),
+                test_low: Some(0.2),
+                test_high: Some(0.3),
+            }),
+            importance: vec![ParameterImportance {
+                parameter: "l2".into(),
+                importance: 1.0,
+                trials: 12,
+                rung: Some(0),
+            }],
             race: Some(Race {
                 rungs: vec![
                     Rung {
@@ -212,16 +290,22 @@ mod tests {
             ..Default::default()
         };
         let want = "\
-name         s
-state        completed
-trials       2 of 3 completed, 0 running, 0 pruned, 1 failed
-epochs       20 of 30 reported
-racing       folds x epochs 1 x 33.33 %, 5 x 100.00 %; 50.00 % go on from each; without it 90 epochs
-best trial   1
-  value      0.5 ± 0.125
-  l2         0.0001
-refit 0      trial 1, 500 epochs, completed
-  test loss  0.25
+name                  s
+state                 completed
+trials                2 of 3 completed, 0 running, 0 pruned, 1 failed
+epochs                20 of 30 reported
+racing                folds x epochs 1 x 33.33 %, 5 x 100.00 %; 50.00 % go on from each; without it 90 epochs
+best trial            1
+  value               0.5 ± 0.125
+  corrected           0.53 [0.5, 0.56], chosen among 2
+  test loss           0.25 [0.2, 0.3]
+  P(better)           75.00 % than the second best
+  not separable from  trial 0
+  l2                  0.0001
+importance            of 12 trials at rung 0: few, read it with care
+  l2                  100.00 %
+refit 0               trial 1, 500 epochs, completed
+  test loss           0.25
 ";
         assert_eq!(lines(&facts(&study, Some(&best))), want);
     }

@@ -98,6 +98,19 @@ pub(crate) fn time_text(time: &Timestamp) -> String {
     whole.get(..19).unwrap_or(&whole).replace('T', " ")
 }
 
+/// Trials by number, the first ones; `None` without any.
+pub(crate) fn trial_list(numbers: &[u32]) -> Option<String> {
+    const TRIALS_TOLD_MAX: usize = 10;
+    let first = numbers.iter().take(TRIALS_TOLD_MAX);
+    let first: Vec<String> = first.map(|trial| trial.to_string()).collect();
+    let more = match numbers.len().saturating_sub(TRIALS_TOLD_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let noun = if numbers.len() == 1 { "trial" } else { "trials" };
+    (!first.is_empty()).then(|| format!("{noun} {}{more}", first.join(", ")))
+}
+
 /// A share as a percentage with two decimals.
 pub(crate) fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)

@@ -9,7 +9,7 @@ mod whole;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-pub(crate) use cell::{Cell, duration_text, percent, six_digits, time_text};
+pub(crate) use cell::{Cell, duration_text, percent, six_digits, time_text, trial_list};
 pub(crate) use listing::{Column, Listing, Page, csv_error};
 pub(crate) use shown::{shown, shown_lines};
 pub(crate) use spreadsheet::copy as copy_for_spreadsheet;

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 use trawl_proto::to_json;
-use trawl_proto::v1::RefitSummary;
+use trawl_proto::v1::{RefitSummary, Winner};
 
 use super::data::StudyData;
 use super::metric::Metric;
 use super::scale::short;
-use crate::output::{Cell, time_text};
+use crate::output::{Cell, percent, time_text, trial_list};
 use crate::progress::elapsed_text;
 
 /// A term and what there is to say about it.
@@ -38,6 +38,9 @@ pub(crate) fn of_study(study: &StudyData) -> Vec<Fact> {
         let value = spread(best.value, best.value_std);
         facts.add("best trial", format!("{}: {} {value}", best.trial, study.value_name()));
         facts.add("its settings", params(best.params.as_ref()));
+    }
+    if let Some(winner) = &summary.winner {
+        facts.winner(winner);
     }
     for refit in &study.refits {
         let of = format!("of refit {}", refit.summary.refit);
@@ -115,6 +118,26 @@ pub(crate) fn texts(study: &StudyData) -> Vec<(&'static str, String)> {
 struct Facts(Vec<Fact>);
 
 impl Facts {
+    /// What the best trial is worth.
+    fn winner(&mut self, winner: &Winner) {
+        let interval = |value: Option<f64>, low: Option<f64>, high: Option<f64>| match (value, low, high) {
+            (Some(value), Some(low), Some(high)) => {
+                format!("{}, with 90 % from {} to {}", short(value), short(low), short(high))
+            }
+            _ => String::new(),
+        };
+        let corrected = interval(winner.corrected_value, winner.corrected_low, winner.corrected_high);
+        self.add("its value, corrected for having been chosen", corrected);
+        let test = interval(winner.test_loss, winner.test_low, winner.test_high);
+        self.add("its loss on test rows", test);
+        let p_better = winner.p_better.map(percent).unwrap_or_default();
+        self.add("probability that it beats the second best", p_better);
+        self.add(
+            "not separable from",
+            trial_list(&winner.not_separable_from).unwrap_or_default(),
+        );
+    }
+
     fn add(&mut self, term: &str, text: String) {
         if !text.is_empty() {
             self.0.push((term.to_owned(), text));

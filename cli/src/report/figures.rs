@@ -36,6 +36,7 @@ pub(crate) fn of_search(study: &StudyData) -> Vec<Figure> {
     figures.extend(racing::rungs(study));
     figures.extend(settings::parallel_coordinates(study));
     figures.extend(settings::settings_and_value(study));
+    figures.extend(settings::importance(study));
     figures.extend(search::ranking(study));
     figures.extend(
         Metric::ALL

@@ -61,6 +61,25 @@ pub(super) fn study() -> StudyData {
                 seconds: 1_700_000_754,
                 nanos: 0,
             }),
+            winner: Some(v1::Winner {
+                trial: 3,
+                value: 0.1,
+                corrected_value: Some(0.12),
+                corrected_low: Some(0.1),
+                corrected_high: Some(0.14),
+                contenders: 64,
+                p_better: Some(0.6),
+                not_separable_from: vec![7, 12],
+                ..Default::default()
+            }),
+            importance: [("learning_rate", 0.8), ("activation", 0.2)]
+                .map(|(parameter, importance)| v1::ParameterImportance {
+                    parameter: parameter.into(),
+                    importance,
+                    trials: 200,
+                    rung: None,
+                })
+                .into(),
             refits: refits.iter().map(|refit| refit.summary.clone()).collect(),
             ..Default::default()
         },

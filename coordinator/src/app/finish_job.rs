@@ -5,15 +5,16 @@ use trawl_domain::lease::LeaseClaim;
 use trawl_domain::metric::is_loss;
 use trawl_domain::state::TrialState;
 use trawl_domain::text::shown;
+use trawl_domain::winner::TRIALS_MAX;
 
 use super::finish_study::finish_study;
 use super::finish_trials::{finish_refit, finish_trials};
 use super::race_trials::{Raced, race_trials};
 use super::study_cache::LoadedStudy;
-use super::{App, AppError, Effects, fold_curves, hold_or_ended};
+use super::{App, AppError, Effects, fold_curves, hold_or_ended, keep_row_losses};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, Outcome};
-use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, refits, studies, trials};
+use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, refits, row_losses, studies, trials};
 
 /// Length to which a reason to pause names trials.
 const TRIALS_CHARS_MAX: usize = 200;
@@ -27,12 +28,17 @@ pub struct TestMetrics {
     pub accuracy: Option<f64>,
 }
 
-/// Ends a job. A repeated request is answered like the first.
+/// Ends a job. A repeated request is answered like the first. `row_losses` has what single rows left, by member, or nothing at all.
 ///
 /// # Errors
 /// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, or if the test metrics are missing or
-/// out of place.
-pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Result<(), AppError> {
+/// out of place, or row losses are not those of the job's rows.
+pub async fn finish_job(
+    app: &App,
+    claim: LeaseClaim,
+    test: TestMetrics,
+    row_losses: &[Vec<f32>],
+) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
     let Some(lease) = hold_or_ended(&mut tx, claim, Outcome::Finished).await? else {
         return Ok(());
@@ -61,6 +67,7 @@ pub async fn finish_job(app: &App, claim: LeaseClaim, test: TestMetrics) -> Resu
     }
     let study = app.study(&mut tx, job.study_id).await?;
     take_test(&mut tx, &study, &job, test).await?;
+    keep_row_losses::keep(&mut tx, &study, &job, &summaries, row_losses).await?;
     let effects = finish_owners(app, &mut tx, &job, None).await?;
     tx.commit().await?;
     app.metrics.lease_ended(Outcome::Finished);
@@ -129,6 +136,7 @@ pub(super) async fn finish_owners(
             let grown = app.study_of(&record)?;
             raced = race_trials(conn, &grown.study, &record, &generations).await?;
             artifacts::keep_best_trials(conn, job.study_id).await?;
+            row_losses::keep_best_trials(conn, job.study_id, TRIALS_MAX).await?;
         }
         Some(refit) => finish_refit(conn, study, job.study_id, refit).await?,
     }

@@ -14,7 +14,7 @@ use trawl_domain::state::StudyState;
 
 use super::register_worker::CallingWorker;
 use super::study_cache::LoadedStudy;
-use super::{App, AppError};
+use super::{App, AppError, keep_row_losses};
 use crate::store::checkpoints::{self, CheckpointRecord};
 use crate::store::jobs::{self, JobRecord, JobSplit, MemberRecord};
 use crate::store::leases;
@@ -199,6 +199,7 @@ fn job(
         members: job_members,
         metrics: study.metrics(),
         ranking,
+        row_losses: keep_row_losses::wanted(loaded, record),
     })
 }
 

@@ -18,8 +18,10 @@ mod fold_curves;
 mod give_up_job;
 pub mod grow_study;
 pub mod issue_token;
+pub mod judge_winner;
 pub mod keep_artifact;
 pub mod keep_checkpoint;
+mod keep_row_losses;
 pub mod lease_job;
 pub mod pause_study;
 pub mod plan_trials;
@@ -200,6 +202,8 @@ pub struct App {
     worker_steps: Semaphore,
     /// Whoever plans holds it: two that plan one study would compute the same twice.
     planning: tokio::sync::Mutex<()>,
+    /// Whoever judges a search that ended holds it, for the same reason.
+    judging: tokio::sync::Mutex<()>,
     /// One permit for each dataset that may be read.
     dataset_reading: Arc<Semaphore>,
     bytes_kept: BytesKept,
@@ -226,6 +230,7 @@ impl App {
             planning: tokio::sync::Mutex::default(),
             dataset_reading: Arc::new(Semaphore::new(DATASETS_READ_AT_ONCE)),
             bytes_kept: BytesKept::default(),
+            judging: tokio::sync::Mutex::default(),
             study_cache: StudyCache::default(),
             ids: Mutex::new(ids),
             metrics: Metrics::new(),

@@ -8,6 +8,7 @@ use trawl_domain::racing::Racing;
 use trawl_domain::seed::Owner;
 use trawl_domain::study::Study;
 
+use super::judge_winner::judge_now;
 use super::{App, AppError, study_not_found};
 use crate::files::Pieces;
 use crate::store::Connection;
@@ -17,6 +18,7 @@ use crate::store::folds::{self, FoldRecord};
 use crate::store::refits::{self, RefitRecord};
 use crate::store::studies::{self, StudyRecord};
 use crate::store::trials::{self, TrialRecord};
+use crate::store::winners::{self, ImportanceRecord, WinnerRecord};
 
 /// A study as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,14 +35,23 @@ pub struct StudyView {
     pub best: Option<TrialRecord>,
     /// Refits with their artifacts.
     pub refits: Vec<(RefitRecord, Vec<ArtifactRecord>)>,
+    /// What the best trial is worth, once the search has ended. Of a single study that is asked for.
+    pub winner: Option<WinnerRecord>,
+    /// How much parameters matter, of the same.
+    pub importance: Option<ImportanceRecord>,
 }
 
 /// One study.
 pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
+    let found = app.find_study(study).await?;
+    judge_now(app, found.study_id).await?;
     let record = app.find_study(study).await?;
     let mut conn = app.pool.acquire().await?;
     let views = views(app, &mut conn, vec![record]).await?;
-    views.into_iter().next().ok_or_else(|| study_not_found(study))
+    let mut view = views.into_iter().next().ok_or_else(|| study_not_found(study))?;
+    view.winner = winners::of_study(&mut conn, view.record.study_id).await?;
+    view.importance = winners::importance(&mut conn, view.record.study_id).await?;
+    Ok(view)
 }
 
 /// A page of studies, the newest first; `after` is the last one of the page before.
@@ -109,6 +120,8 @@ fn view(
         best,
         refits: with_artifacts,
         epochs_total,
+        winner: None,
+        importance: None,
         race: study.racing.clone().map(|racing| (racing, unraced)),
         record,
     }

@@ -59,6 +59,8 @@ const LIMITS: &[Limits] = &[
     slots(calls(Queue::UserDownloads, 128, 32), 32, 8),
     // A worker has three or four, and all workers of a deployment may have the same token.
     calls(Queue::Workers, 4_096, 2_048),
+    // A message of some megabytes each.
+    slots(calls(Queue::WorkerResults, 2_048, 1_024), 12, 8),
     slots(calls(Queue::WorkerUploads, 256, 128), 12, 8),
     slots(calls(Queue::WorkerDownloads, 512, 256), 256, 128),
 ];
@@ -155,13 +157,15 @@ impl Admission {
         let permit = timeout(SLOT_WITHIN, slots.take(&caller)).await.ok().flatten();
         permit
             .map(|permit| Some(SlotPermit { _permit: permit }))
-            .ok_or_else(|| no_room("too many files are on their way, or studies submitted, at once"))
+            .ok_or_else(|| no_room("too many files or results are on their way, or studies submitted, at once"))
     }
 
     /// What the answers to calls of this queue are held to.
     pub(super) fn answers(&self, queue: Queue) -> Arc<Answers> {
         match queue {
-            Queue::Workers | Queue::WorkerDownloads | Queue::WorkerUploads => Arc::clone(&self.worker_answers),
+            Queue::Workers | Queue::WorkerResults | Queue::WorkerDownloads | Queue::WorkerUploads => {
+                Arc::clone(&self.worker_answers)
+            }
             _ => Arc::clone(&self.user_answers),
         }
     }

@@ -75,6 +75,8 @@ pub enum Queue {
     UserUploads,
     /// Calls of workers.
     Workers,
+    /// Ends of jobs, with what single rows left.
+    WorkerResults,
     /// Files that go out to workers.
     WorkerDownloads,
     /// Files that workers send.
@@ -87,6 +89,8 @@ const SMALL_BYTES: usize = 4 << 10;
 const LEASES_BYTES: usize = 8 << 10;
 /// A report: of a job of 64 members with two metrics, some 18 epochs.
 const REPORT_BYTES: usize = 32 << 10;
+/// What single rows left in a job of 64 members of 16,000 rows. It is the most that a message may have anywhere.
+const FINISH_BYTES: usize = 4 << 20;
 /// A release tells what went wrong, as libraries put it.
 const RELEASE_BYTES: usize = 64 << 10;
 /// A piece of a file, and what is said about it.
@@ -185,7 +189,9 @@ pub const RPCS: &[Rpc] = &[
     of_workers("/trawl.v1.WorkerService/ReportEpochs")
         .with_messages_of(REPORT_BYTES)
         .within(Deadline::Never),
-    of_workers("/trawl.v1.WorkerService/FinishJob"),
+    of_workers("/trawl.v1.WorkerService/FinishJob")
+        .with_messages_of(FINISH_BYTES)
+        .queued(Queue::WorkerResults),
     of_workers("/trawl.v1.WorkerService/ReleaseJob").with_messages_of(RELEASE_BYTES),
     upload("/trawl.v1.WorkerService/PutArtifact", WORKERS, Queue::WorkerUploads),
     upload("/trawl.v1.WorkerService/PutCheckpoint", WORKERS, Queue::WorkerUploads),
@@ -262,7 +268,7 @@ mod tests {
         for (path, is_stream) in served() {
             let rpc = find(&path).expect("it is listed");
             assert_eq!(rpc.is_stream(), is_stream, "{path}");
-            let is_larger = ["/CreateStudy", "/ReleaseJob", "/ReportEpochs"]
+            let is_larger = ["/CreateStudy", "/FinishJob", "/ReleaseJob", "/ReportEpochs"]
                 .iter()
                 .any(|name| path.ends_with(name));
             assert_eq!(
@@ -277,7 +283,12 @@ mod tests {
     fn strangers_workers_and_admins_have_queues_of_their_own() {
         for rpc in RPCS {
             let expected: &[Queue] = match rpc.path.split('/').nth(1) {
-                Some("trawl.v1.WorkerService") => &[Queue::Workers, Queue::WorkerDownloads, Queue::WorkerUploads],
+                Some("trawl.v1.WorkerService") => &[
+                    Queue::Workers,
+                    Queue::WorkerResults,
+                    Queue::WorkerDownloads,
+                    Queue::WorkerUploads,
+                ],
                 Some("trawl.v1.AccessService") => &[Queue::Tokens],
                 Some("grpc.health.v1.Health") => &[Queue::Probes, Queue::HealthWatches],
                 Some(reflection) if reflection.starts_with("grpc.reflection.") => &[Queue::Reflection],

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use prost_types::{Duration, Timestamp};
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
+use trawl_domain::state::TrialState;
 use trawl_proto::{params_to_struct, v1};
 
 use crate::app::read_study::StudyView;
@@ -14,6 +15,7 @@ use crate::store::curves::ReportRecord;
 use crate::store::folds::FoldRecord;
 use crate::store::refits::RefitRecord;
 use crate::store::trials::TrialRecord;
+use crate::store::winners::ImportanceRecord;
 use crate::store::workers::WorkerRecord;
 
 pub(super) fn timestamp(at: DateTime<Utc>) -> Timestamp {
@@ -62,7 +64,43 @@ pub(super) fn study(view: &StudyView) -> v1::StudySummary {
             .iter()
             .map(|(refit, artifacts)| self::refit(refit, artifacts))
             .collect(),
+        winner: winner(view),
+        importance: view.importance.as_ref().map(importance).unwrap_or_default(),
     }
+}
+
+fn winner(view: &StudyView) -> Option<v1::Winner> {
+    let winner = view.winner.as_ref()?;
+    let best = view.best.as_ref().filter(|best| best.trial == winner.trial)?;
+    let is_of_winner = |refit: &&RefitRecord| refit.trial == winner.trial && refit.state == TrialState::Completed;
+    let refit = view.refits.iter().rev().map(|(refit, _)| refit).find(is_of_winner);
+    let test = refit.and_then(|refit| refit.test_interval);
+    let corrected = winner.corrected;
+    Some(v1::Winner {
+        trial: winner.trial,
+        value: best.value?.mean,
+        corrected_value: corrected.map(|corrected| corrected.value),
+        corrected_low: corrected.map(|corrected| corrected.interval.low),
+        corrected_high: corrected.map(|corrected| corrected.interval.high),
+        contenders: corrected.map_or(0, |corrected| corrected.contenders),
+        p_better: winner.p_better,
+        not_separable_from: winner.not_separable_from.clone(),
+        test_loss: refit.and_then(|refit| refit.test_loss),
+        test_low: test.map(|interval| interval.low),
+        test_high: test.map(|interval| interval.high),
+    })
+}
+
+fn importance(record: &ImportanceRecord) -> Vec<v1::ParameterImportance> {
+    let mut shares: Vec<_> = record.importance.iter().collect();
+    shares.sort_by(|a, b| b.1.total_cmp(a.1));
+    let message = |(parameter, importance): (&String, &f64)| v1::ParameterImportance {
+        parameter: parameter.clone(),
+        importance: *importance,
+        trials: record.trials,
+        rung: record.rung,
+    };
+    shares.into_iter().map(message).collect()
 }
 
 /// A refit as it stands.
@@ -78,6 +116,8 @@ pub(super) fn refit(record: &RefitRecord, artifacts: &[ArtifactRecord]) -> v1::R
         value_std: record.value.and_then(|value| value.std),
         test_loss: record.test_loss,
         test_accuracy: record.test_accuracy,
+        test_low: record.test_interval.map(|interval| interval.low),
+        test_high: record.test_interval.map(|interval| interval.high),
         finished_at: record.finished_at.map(timestamp),
         artifacts: artifacts.iter().map(artifact).collect(),
     }

@@ -171,7 +171,8 @@ impl<S: WorkerStore> WorkerService for Workers<S> {
             loss: request.test_loss,
             accuracy: request.test_accuracy,
         };
-        let status = under_lease(self.app.finish_job(claim, test)).await?;
+        let row_losses = row_losses(&request.row_losses)?;
+        let status = under_lease(self.app.finish_job(claim, test, &row_losses)).await?;
         Ok(Response::new(v1::FinishJobResponse { status }))
     }
 
@@ -268,6 +269,21 @@ fn new_worker(request: v1::RegisterWorkerRequest) -> Result<NewWorker, Status> {
         slots: request.slots,
         version: request.version,
     })
+}
+
+/// What single rows left, by member.
+fn row_losses(of_members: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, Status> {
+    let losses = |(index, bytes): (usize, &Vec<u8>)| {
+        let (losses, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(invalid_field(
+                &format!("row_losses[{index}]"),
+                "must have four bytes a row".to_owned(),
+            ));
+        }
+        Ok(losses.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    };
+    of_members.iter().enumerate().map(losses).collect()
 }
 
 /// Who calls, as the guard found.

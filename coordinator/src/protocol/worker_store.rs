@@ -60,8 +60,13 @@ pub trait WorkerStore: UploadStore + Debug + 'static {
     /// Writes reports; what became of each.
     fn write_reports(&self, reports: &[JobReport]) -> impl Future<Output = Answer<Vec<Written>>> + Send;
 
-    /// Ends a job.
-    fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> impl Future<Output = Answer<()>> + Send;
+    /// Ends a job; `row_losses` has what single rows left, by member, or nothing at all.
+    fn finish_job(
+        &self,
+        claim: LeaseClaim,
+        test: TestMetrics,
+        row_losses: &[Vec<f32>],
+    ) -> impl Future<Output = Answer<()>> + Send;
 
     /// Ends a lease, and gives its job back.
     fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> impl Future<Output = Answer<()>> + Send;
@@ -135,9 +140,9 @@ impl WorkerStore for App {
         write_reports::write(self, reports).await
     }
 
-    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<()> {
+    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics, row_losses: &[Vec<f32>]) -> Answer<()> {
         let _turn = self.worker_turn().await?;
-        finish_job(self, claim, test).await
+        finish_job(self, claim, test, row_losses).await
     }
 
     async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<()> {

@@ -2,7 +2,7 @@
 
 use trawl_domain::id::StudyId;
 
-use super::{Connection, StoreError, expect_rows};
+use super::{Connection, StoreError, expect_rows, winners};
 
 /// The study whose deletion has waited longest.
 pub async fn oldest(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
@@ -28,6 +28,7 @@ pub async fn remove_some(conn: &mut Connection, study_id: StudyId, limit: u32) -
     sqlx::query!("DELETE FROM trawl_store.proposals WHERE study_id = $1", study_id.0)
         .execute(&mut *conn)
         .await?;
+    winners::remove(&mut *conn, study_id).await?;
     sqlx::query!("DELETE FROM trawl_store.refits WHERE study_id = $1", study_id.0)
         .execute(&mut *conn)
         .await?;
@@ -44,6 +45,8 @@ async fn folds(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<u
              SELECT fold_id FROM trawl_store.folds WHERE study_id = $1 LIMIT $2
          ), curves AS (
              DELETE FROM trawl_store.curves WHERE fold_id IN (SELECT fold_id FROM batch)
+         ), row_losses AS (
+             DELETE FROM trawl_store.row_losses WHERE fold_id IN (SELECT fold_id FROM batch)
          )
          DELETE FROM trawl_store.folds WHERE fold_id IN (SELECT fold_id FROM batch)",
         study_id.0,

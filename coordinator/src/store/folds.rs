@@ -372,7 +372,7 @@ pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32, u32)]) -> Re
 /// The folds of a job, by member, as they were before it.
 pub async fn of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<FoldSummary>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT fold_id, epochs, train_loss, metrics, last_values AS "last_values: Vec<Option<f64>>",
+        r#"SELECT fold_id, fold, epochs, train_loss, metrics, last_values AS "last_values: Vec<Option<f64>>",
                   best_values AS "best_values: Vec<Option<f64>>", best_epoch
            FROM trawl_store.folds WHERE job_id = $1 ORDER BY member"#,
         job_id.0
@@ -382,6 +382,7 @@ pub async fn of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<FoldSumm
         let number = |column, value| count("folds", row.fold_id, column, value);
         Ok(FoldSummary {
             fold_id: row.fold_id,
+            fold: number("fold", row.fold)?,
             epochs: number("epochs", row.epochs)?,
             train_loss: row.train_loss,
             metrics: FoldMetrics {
@@ -399,6 +400,8 @@ pub async fn of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<FoldSumm
 pub struct FoldSummary {
     /// The fold.
     pub fold_id: i64,
+    /// Its number.
+    pub fold: u32,
     /// Epochs that were reported.
     pub epochs: u32,
     /// Mean training loss of the last one.

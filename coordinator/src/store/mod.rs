@@ -18,11 +18,13 @@ pub mod leases;
 pub mod pending_objects;
 pub mod readers;
 pub mod refits;
+pub mod row_losses;
 pub mod stock;
 pub mod studies;
 pub mod tokens;
 pub mod trials;
 pub mod usage;
+pub mod winners;
 pub mod workers;
 
 use std::fmt::Display;

@@ -6,6 +6,7 @@ use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::metric::TrialValue;
 use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
+use trawl_domain::winner::Interval;
 use uuid::Uuid;
 
 use super::{Connection, StoreError, count, expect_rows, int, word};
@@ -33,6 +34,8 @@ pub struct RefitRecord {
     pub test_loss: Option<f64>,
     /// Accuracy on the test rows, where there are classes.
     pub test_accuracy: Option<f64>,
+    /// Where the loss on such rows is.
+    pub test_interval: Option<Interval>,
     /// Why it failed.
     pub error: Option<String>,
     /// When it ended.
@@ -51,6 +54,8 @@ struct RefitRow {
     value_std: Option<f64>,
     test_loss: Option<f64>,
     test_accuracy: Option<f64>,
+    test_low: Option<f64>,
+    test_high: Option<f64>,
     error: Option<String>,
     finished_at: Option<DateTime<Utc>>,
 }
@@ -74,6 +79,10 @@ impl TryFrom<RefitRow> for RefitRecord {
             }),
             test_loss: row.test_loss,
             test_accuracy: row.test_accuracy,
+            test_interval: row
+                .test_low
+                .zip(row.test_high)
+                .map(|(low, high)| Interval { low, high }),
             error: row.error,
             finished_at: row.finished_at,
         })
@@ -122,7 +131,7 @@ pub async fn of_studies(conn: &mut Connection, studies: &[StudyId]) -> Result<Ve
     sqlx::query_as!(
         RefitRow,
         r#"SELECT study_id, refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std,
-                  test_loss, test_accuracy, error, finished_at
+                  test_loss, test_accuracy, test_low, test_high, error, finished_at
            FROM trawl_store.refits WHERE study_id = ANY($1) ORDER BY study_id, refit"#,
         &studies,
     )
@@ -142,7 +151,7 @@ pub async fn lock_unfinished(
     sqlx::query_as!(
         RefitRow,
         r#"SELECT study_id, refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std,
-                  test_loss, test_accuracy, error, finished_at
+                  test_loss, test_accuracy, test_low, test_high, error, finished_at
            FROM trawl_store.refits
            WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')
            FOR NO KEY UPDATE"#,
@@ -193,6 +202,25 @@ pub async fn keep_test(
     .execute(conn)
     .await?;
     expect_rows("refits", 1, done.rows_affected())
+}
+
+/// Keeps where the loss on rows like the test rows is.
+pub async fn keep_test_interval(
+    conn: &mut Connection,
+    study_id: StudyId,
+    refit: u32,
+    interval: Interval,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.refits SET test_low = $3, test_high = $4 WHERE study_id = $1 AND refit = $2",
+        study_id.0,
+        int(refit),
+        interval.low,
+        interval.high,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Completes a refit whose jobs are all done.

@@ -71,6 +71,7 @@ pub(super) fn effective(
         lease: reported.lease.clone(),
         test_loss: None,
         test_accuracy: None,
+        row_losses: Vec::new(),
     };
     add("WorkerService", "FinishJob", vec![finish.encode_to_vec()]);
     let release = v1::ReleaseJobRequest {

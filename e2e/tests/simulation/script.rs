@@ -307,6 +307,10 @@ impl Trained for ScriptTrained {
         &self.metrics
     }
 
+    fn row_losses(&self) -> &[Vec<f32>] {
+        &[]
+    }
+
     fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError> {
         Ok(self.weights[member].clone())
     }

@@ -135,6 +135,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             stop,
             priority,
             refit,
+            keeps_row_losses: study.row_losses.unwrap_or(true),
             growth: Growth::default(),
         })
     })();

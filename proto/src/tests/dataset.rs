@@ -101,6 +101,7 @@ fn job(format: Format, targets: [bool; 2]) -> Job {
         inputs: Vec::new(),
         metrics: vec![trawl_domain::metric::Metric::ValLoss],
         ranking: None,
+        row_losses: Some(trawl_domain::metric::Metric::ValLoss),
     }
 }
 

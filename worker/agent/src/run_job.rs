@@ -19,7 +19,7 @@ use super::job_error::JobError;
 use super::leases::LeaseEnd;
 use super::refit_artifacts::put_refit_artifacts;
 use super::retry::{may_pass, write, write_unless};
-use super::training::{Listener, Trained as _, Training};
+use super::training::{Listener, Trained, Training};
 use super::{Agent, Times};
 
 /// The span of a step of a job.
@@ -124,6 +124,7 @@ impl<T: Training> Run<T> {
         if !agent.reports.flush().instrument(step!("report")).await {
             return Err(JobError::Interrupted);
         }
+        let row_losses = trained.as_ref().map_or_else(Vec::new, row_losses);
         let test = match trained {
             Some(trained) => self.leave_files(&job, trained).await?,
             None => None,
@@ -132,6 +133,7 @@ impl<T: Training> Run<T> {
             lease: Some(lease.into()),
             test_loss: test.map(|test| test.loss),
             test_accuracy: test.and_then(|test| test.accuracy),
+            row_losses,
         };
         let finished = write(agent, lease, || {
             let (mut client, request) = (agent.connection.client(), request.clone());
@@ -181,6 +183,16 @@ impl<T: Training> Run<T> {
         let _ = keeper.await;
         trained
     }
+}
+
+/// What each row leaves as its loss, by member; nothing where no member leaves any.
+fn row_losses<T: Trained>(trained: &T) -> Vec<Vec<u8>> {
+    let of_members = trained.row_losses();
+    if of_members.iter().all(Vec::is_empty) {
+        return Vec::new();
+    }
+    let to_wire = |losses: &Vec<f32>| losses.iter().flat_map(|loss| loss.to_le_bytes()).collect();
+    of_members.iter().map(to_wire).collect()
 }
 
 /// Brings what a job needs. Tries again while the coordinator does not answer: that is no failure of the job.

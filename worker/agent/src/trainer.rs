@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
+use trawl_domain::limits::ROW_LOSSES_MAX;
 use trawl_domain::metric::FoldMetrics;
 use trawl_engine::analysis::{Artifact, LeftOut, Subject, analyse};
 use trawl_engine::{
@@ -74,6 +75,8 @@ impl<E: Engine> Training for Trainer<E> {
             inputs: job.inputs.clone(),
         });
         let engine = job.engine;
+        // Of validation rows the coordinator asks for no more than that.
+        let are_few = test.as_ref().is_none_or(|test| test.rows() <= ROW_LOSSES_MAX);
         let job = FitJob {
             seed: job.seed,
             architecture: job.architecture.clone(),
@@ -81,6 +84,7 @@ impl<E: Engine> Training for Trainer<E> {
             members: job.members.clone(),
             end_epoch: job.epochs.end,
             metrics: job.metrics.clone(),
+            row_losses: job.row_losses.filter(|_| are_few),
             data,
             test,
         };
@@ -154,6 +158,10 @@ impl<E: Engine> Trained for TrainedJob<E> {
 
     fn metrics(&self) -> &[Option<FoldMetrics>] {
         &self.fitted.metrics
+    }
+
+    fn row_losses(&self) -> &[Vec<f32>] {
+        &self.fitted.row_losses
     }
 
     fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError> {

@@ -60,6 +60,9 @@ pub trait Trained: Send + 'static {
     /// What the validation rows say of each member; `None` without any, or for a member that diverged.
     fn metrics(&self) -> &[Option<FoldMetrics>];
 
+    /// For each member what each row leaves as its loss, of what the job asks for.
+    fn row_losses(&self) -> &[Vec<f32>];
+
     /// The weights of a member, as a file.
     ///
     /// # Errors

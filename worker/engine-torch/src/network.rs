@@ -5,6 +5,7 @@ use trawl_domain::dataset::SampleShape;
 use trawl_domain::layer::{Activation, Conv2d, Layer};
 use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::loss::Loss;
+use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
 
 use super::dropout::Dropout;
@@ -217,13 +218,27 @@ pub(super) fn loss(loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
         // torch.nn.HuberLoss with delta 1.
         Loss::Huber => of_rows(outputs.huber_loss(targets, Reduction::None, 1.0)),
         Loss::L1 => of_rows((outputs - targets).abs()),
-        Loss::CrossEntropy => {
-            let right = outputs
-                .log_softmax(2, Kind::Float)
-                .gather(2, &targets.unsqueeze(2), false);
-            -of_rows(right)
-        }
+        Loss::CrossEntropy => -of_rows(log_probabilities(outputs, targets)),
     }
+}
+
+/// What each row leaves as its loss, [stack, rows]: of the training loss, or 1 for a class that is not predicted, or the distance.
+pub(super) fn row_losses(metric: Metric, loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
+    let of_outputs = |each: Tensor| each.mean_dim([2_i64].as_slice(), false, Kind::Float);
+    match (metric, loss) {
+        (Metric::ValAccuracy, _) => outputs.argmax(2, false).ne_tensor(targets).to_kind(Kind::Float),
+        (Metric::ValMae, _) | (_, Loss::L1) => of_outputs((outputs - targets).abs()),
+        (_, Loss::Mse) => of_outputs((outputs - targets).square()),
+        (_, Loss::Huber) => of_outputs(outputs.huber_loss(targets, Reduction::None, 1.0)),
+        (_, Loss::CrossEntropy) => -of_outputs(log_probabilities(outputs, targets)),
+    }
+}
+
+/// The logarithm of the right class's probability, [stack, rows, 1].
+fn log_probabilities(outputs: &Tensor, targets: &Tensor) -> Tensor {
+    outputs
+        .log_softmax(2, Kind::Float)
+        .gather(2, &targets.unsqueeze(2), false)
 }
 
 /// How many rows of each member have the right class, [stack].

@@ -30,7 +30,8 @@ impl Training<'_> {
             self.tell_checkpoint(emit)?;
             return Ok(Outcome::Paused);
         }
-        let test = self.test(&control.without_commands());
+        let control = control.without_commands();
+        let (test, row_losses) = (self.test(&control), self.row_losses(&control));
         let mut alive = vec![false; self.job.members.len()];
         for group in &self.groups {
             for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
@@ -41,6 +42,7 @@ impl Training<'_> {
             alive,
             metrics: self.progress.metrics,
             test,
+            row_losses,
             networks: DeviceNetworks {
                 architecture: self.job.architecture.clone(),
                 together: self.together,
@@ -160,8 +162,45 @@ impl Training<'_> {
         by_member
     }
 
-    /// What so many rows say of a stack, without dropout, in pieces of bounded memory; `order` gives those of a piece,
-    /// [stack, rows], by its first one and its length.
+    /// What each row leaves as its loss, by member.
+    fn row_losses(&self, control: &Control) -> Vec<Vec<f32>> {
+        let mut by_member = vec![Vec::new(); self.job.members.len()];
+        let Some(metric) = self.job.row_losses else {
+            return by_member;
+        };
+        let test = self.job.test.as_ref().filter(|table| table.is_labelled());
+        for group in &self.groups {
+            let size = group.stack.size();
+            let mut by_place = vec![Vec::new(); size as usize];
+            let mut add = |outputs: &Tensor, targets: &Tensor| {
+                let losses = network::row_losses(metric, self.job.architecture.loss, outputs, targets);
+                for (place, found) in by_place.iter_mut().enumerate() {
+                    found.extend(to_vec(&losses.select(0, place as i64)));
+                }
+            };
+            let is_done = match (group.rows.validation(), test) {
+                (Some(order), _) => {
+                    let piece = |start, len| order.piece(start, len);
+                    self.in_pieces(&group.stack, &self.job.data, order.len(), &piece, control, &mut add)
+                }
+                (None, Some(table)) => {
+                    let order = table.all_rows(size);
+                    let (rows, piece) = (i64::from(table.rows()), |start, len| order.narrow(1, start, len));
+                    self.in_pieces(&group.stack, table, rows, &piece, control, &mut add)
+                }
+                (None, None) => None,
+            };
+            if is_done.is_none() {
+                continue;
+            }
+            for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
+                by_member[group.stack.member(place)] = std::mem::take(&mut by_place[place]);
+            }
+        }
+        by_member
+    }
+
+    /// What so many rows say of a stack; `order` gives those of a piece, [stack, rows], by its first one and its length.
     fn measure(
         &self,
         stack: &Stack,
@@ -170,10 +209,25 @@ impl Training<'_> {
         order: &dyn Fn(i64, i64) -> Tensor,
         control: &Control,
     ) -> Option<Vec<Metrics>> {
+        let mut sums = Sums::new(self.job, table.classes().is_some(), stack.size(), self.device);
+        let add = &mut |outputs: &Tensor, targets: &Tensor| sums.add(outputs, targets);
+        self.in_pieces(stack, table, rows, order, control, add)?;
+        Some(sums.metrics())
+    }
+
+    /// Hands over the outputs for so many rows, without dropout, and their targets, in pieces of bounded memory. `None` if interrupted.
+    fn in_pieces(
+        &self,
+        stack: &Stack,
+        table: &DeviceTable,
+        rows: i64,
+        order: &dyn Fn(i64, i64) -> Tensor,
+        control: &Control,
+        take: &mut dyn FnMut(&Tensor, &Tensor),
+    ) -> Option<()> {
         let architecture = &self.job.architecture;
         tch::no_grad(|| {
             let piece = network::rows_at_once(architecture, self.together);
-            let mut sums = Sums::new(self.job, table.classes().is_some(), stack.size(), self.device);
             let mut start = 0;
             while start < rows {
                 if control.must_end() {
@@ -181,11 +235,10 @@ impl Training<'_> {
                 }
                 let len = piece.min(rows - start);
                 let (features, targets) = table.gather(&order(start, len));
-                let outputs = network::forward(architecture, stack, &features, None);
-                sums.add(&outputs, &targets);
+                take(&network::forward(architecture, stack, &features, None), &targets);
                 start += len;
             }
-            Some(sums.metrics())
+            Some(())
         })
     }
 }

@@ -127,6 +127,7 @@ fn job(samples: &Samples, layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob
         members,
         end_epoch: 3,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        row_losses: None,
         data: Torch::new(device()).load(samples).expect("samples on the device"),
         test: None,
     }

@@ -76,6 +76,7 @@ fn job(layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob<DeviceTable> {
         members,
         end_epoch: 4,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        row_losses: None,
         data: table(0.0),
         test: None,
     }

@@ -158,6 +158,8 @@ pub struct FitJob<T> {
     pub end_epoch: u32,
     /// What is measured on the validation rows, of what there can be with their targets.
     pub metrics: Vec<Metric>,
+    /// Of what each row leaves a loss at the end: the validation rows, or the test rows where none validates.
+    pub row_losses: Option<Metric>,
     /// The rows that train and validate.
     pub data: T,
     /// The rows that are looked at once, at the end; without targets they measure nothing.
@@ -216,6 +218,9 @@ pub struct Fitted<N> {
     pub metrics: Vec<Option<FoldMetrics>>,
     /// What the test rows say of each member; `None` without test rows that have targets, or for a member that diverged.
     pub test: Vec<Option<TestMetrics>>,
+    /// For each member what each row leaves as its loss, in the order of the rows; a member that diverged has none, and where none are
+    /// wanted, none has. To the last bit, a member's are the same in every job.
+    pub row_losses: Vec<Vec<f32>>,
     /// The networks, those that diverged among them.
     pub networks: N,
 }

@@ -1,12 +1,13 @@
 //! What the searched settings have to do with the value.
 
+use trawl_domain::importance::TRIALS_FEW;
 use trawl_proto::v1::Trial;
 use trawl_proto::v1::distribution::Kind as Distribution;
 
 use crate::output::Cell;
 use crate::report::data::StudyData;
 use crate::report::figure::{
-    Body, Figure, Mark, Panel, PanelSize, Parallel, ParallelAxis, ParallelRow, Point, Quartiles, Series,
+    Bar, Body, Figure, Mark, Panel, PanelSize, Parallel, ParallelAxis, ParallelRow, Point, Quartiles, Series,
 };
 use crate::report::scale::{Axis, Scale, short};
 
@@ -126,6 +127,44 @@ fn parallel_axis(title: &str, scale: &Scale, ends: (f64, f64)) -> ParallelAxis {
         title: title.to_owned(),
         ticks: ticks.map(|(value, text)| (scale.place(value, ends), text)).collect(),
     }
+}
+
+/// How much each setting matters.
+pub(super) fn importance(study: &StudyData) -> Option<Figure> {
+    let found = &study.summary.importance;
+    let first = found.first()?;
+    let bars = found.iter().enumerate().map(|(place, one)| Bar {
+        from: place as f64 - 0.4,
+        to: place as f64 + 0.4,
+        height: 100.0 * one.importance,
+    });
+    let at = first.rung.map_or_else(String::new, |rung| format!(" at rung {rung}"));
+    let few = if first.trials < TRIALS_FEW {
+        " These are few: read it with care."
+    } else {
+        ""
+    };
+    Some(Figure {
+        id: "importance".into(),
+        title: "Importance of settings".into(),
+        caption: format!(
+            "How much the values of a setting in the best tenth of {} trials{at} are distributed otherwise than in all of them, each \
+             setting by itself.{few}",
+            first.trials
+        ),
+        body: Body::Panels {
+            size: PanelSize::Wide,
+            panels: vec![Panel {
+                title: String::new(),
+                x: Axis::new(
+                    "setting",
+                    Scale::Categories(found.iter().map(|one| one.parameter.clone()).collect()),
+                ),
+                y: Axis::linear("importance in %"),
+                series: vec![Series::new("", 0, Mark::Bars(bars.collect()))],
+            }],
+        },
+    })
 }
 
 /// Each setting against the value.

@@ -309,7 +309,7 @@ pub async fn grow(conn: &mut Connection, study_id: StudyId, trials: u32, enqueue
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Lets a study that ended run again. The refit that ended it is one among others then. The study is locked.
+/// Lets a study that ended run again. The refit that ended it is one among others then, and its winner is open. The study is locked.
 pub async fn reopen(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "UPDATE trawl_store.refits SET ends_study = false WHERE study_id = $1 AND ends_study",
@@ -317,6 +317,7 @@ pub async fn reopen(conn: &mut Connection, study_id: StudyId) -> Result<(), Stor
     )
     .execute(&mut *conn)
     .await?;
+    super::winners::remove(conn, study_id).await?;
     let done = sqlx::query!(
         "UPDATE trawl_store.studies SET state = 'running', error = NULL, finished_at = NULL
          WHERE study_id = $1 AND state IN ('completed', 'failed')",

@@ -159,6 +159,10 @@ impl Model {
                     .and_then(|trial| self.trials[trial as usize].value)
                     .map(|value| value.mean),
             }),
+            row_losses: self
+                .study
+                .row_losses()
+                .filter(|_| self.jobs[place].epochs.end == self.jobs[place].whole_epochs),
         })
     }
 

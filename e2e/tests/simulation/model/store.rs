@@ -234,7 +234,7 @@ impl WorkerStore for ModelStore {
         .await
     }
 
-    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics) -> Answer<()> {
+    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics, _: &[Vec<f32>]) -> Answer<()> {
         self.step(|model, witness, now| {
             held(model.finish(now, claim, test)?.then_some(()))?;
             debug!(job.id = %claim.job_id, "job ended");

@@ -195,7 +195,7 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
                 let reports = all_epochs(self.lease(*lease));
                 let written = self.store.write_reports(&reports).await?;
                 self.store
-                    .finish_job(self.lease(*lease).0, TestMetrics::default())
+                    .finish_job(self.lease(*lease).0, TestMetrics::default(), &[])
                     .await?;
                 format!("{written:?}")
             }
@@ -204,7 +204,7 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
                     loss: has_test.then_some(1.0),
                     accuracy: None,
                 };
-                format!("{:?}", self.store.finish_job(self.lease(*lease).0, test).await?)
+                format!("{:?}", self.store.finish_job(self.lease(*lease).0, test, &[]).await?)
             }
             Op::Release { lease, cause } => {
                 let claim = self.lease(*lease).0;

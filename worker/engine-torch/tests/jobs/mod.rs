@@ -81,6 +81,7 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<JobMembe
         members,
         end_epoch: EPOCHS,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        row_losses: None,
         data: Torch::new(device()).load(&samples).expect("samples on the device"),
         test: None,
     }

@@ -111,6 +111,7 @@ fn table_job(
         members,
         end_epoch: epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        row_losses: None,
         data: Torch::new(device)
             .load(&Samples {
                 rows: ROWS,
@@ -234,6 +235,7 @@ pub(crate) fn cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
         members: cnn_members(),
         end_epoch: CNN_EPOCHS,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        row_losses: None,
         data: Torch::new(device)
             .load(&Samples {
                 rows: IMAGES,

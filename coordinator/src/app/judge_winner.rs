@@ -1,0 +1,279 @@
+//! Judge: what the best trial of a search is worth, and which parameters mattered, once the search has ended.
+//!
+//! It is computed from what is stored, and outside of transactions, as it takes up to some seconds. A coordinator that dies meanwhile leaves
+//! it to the next tick, its own or another one's; what two compute at once is the same.
+
+use std::collections::{BTreeMap, HashMap};
+
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+use trawl_domain::id::StudyId;
+use trawl_domain::importance::{Measured, importance};
+use trawl_domain::metric::{Goal, Metric};
+use trawl_domain::seed::{Owner, Purpose};
+use trawl_domain::state::TrialState;
+use trawl_domain::study::Study;
+use trawl_domain::winner::{
+    Contender, Corrected, Interval, RowLosses, TRIALS_MAX, mean_interval, separation, trials_that_fit,
+};
+
+use super::{App, AppError};
+use crate::store::folds::FoldRecord;
+use crate::store::row_losses::FoldLosses;
+use crate::store::trials::TrialRecord;
+use crate::store::winners::{CorrectedValue, ImportanceRecord, WinnerRecord};
+use crate::store::{Connection, curves, folds, refits, row_losses, trials, winners};
+
+/// Studies that are looked up at a time.
+const STUDIES_AT_ONCE: u32 = 16;
+/// Trials, the first ones, of which the importance of parameters is told.
+const IMPORTANCE_TRIALS_MAX: u32 = 10_000;
+/// Trials that are read at a time.
+const PAGE_TRIALS: u32 = 512;
+
+/// Judges the best trials of searches that ended, and the test losses of refits.
+pub async fn judge_winners(app: &App) -> Result<(), AppError> {
+    let mut conn = app.pool.acquire().await?;
+    let studies = winners::studies_to_judge(&mut conn, STUDIES_AT_ONCE).await?;
+    drop(conn);
+    for study_id in studies {
+        if let Err(error) = judge_if_open(app, study_id).await {
+            warn!(study.id = %study_id, error = %error, "winner cannot be judged; the next tick tries again");
+        }
+    }
+    judge_refits(app, None).await
+}
+
+/// Judges what is open of a study, for somebody who asks for it now.
+pub(super) async fn judge_now(app: &App, study_id: StudyId) -> Result<(), AppError> {
+    judge_if_open(app, study_id).await?;
+    judge_refits(app, Some(study_id)).await
+}
+
+async fn judge_if_open(app: &App, study_id: StudyId) -> Result<(), AppError> {
+    if !is_open(app, study_id).await? {
+        return Ok(());
+    }
+    let _turn = app.judging.lock().await;
+    // Somebody may have done it meanwhile.
+    if is_open(app, study_id).await? {
+        judge(app, study_id).await?;
+    }
+    Ok(())
+}
+
+async fn is_open(app: &App, study_id: StudyId) -> Result<bool, AppError> {
+    let mut conn = app.pool.acquire().await?;
+    Ok(winners::is_to_judge(&mut conn, study_id).await?)
+}
+
+/// Judges the refits of all studies or of one.
+async fn judge_refits(app: &App, study_id: Option<StudyId>) -> Result<(), AppError> {
+    loop {
+        let mut conn = app.pool.acquire().await?;
+        let Some(test) = row_losses::of_open_refit(&mut conn, study_id).await? else {
+            return Ok(());
+        };
+        let loaded = app.study(&mut conn, test.study_id).await?;
+        drop(conn);
+        let (refit, losses) = (test.refit, test.losses);
+        let interval = spawn_blocking(move || {
+            let mut stream = loaded.study.seed.stream(Purpose::TestRows { refit });
+            mean_interval(&losses, &mut stream)
+        });
+        let interval = interval.await.map_err(|error| AppError::Internal(error.to_string()))?;
+        let mut tx = app.begin().await?;
+        // Of a single row there is none.
+        if let Some(interval) = interval {
+            refits::keep_test_interval(&mut tx, test.study_id, refit, interval).await?;
+        }
+        row_losses::remove(&mut tx, test.fold_id).await?;
+        tx.commit().await?;
+        app.signal_studies();
+    }
+}
+
+/// What is computed of a study.
+struct Judged {
+    winner: WinnerRecord,
+    importance: Option<ImportanceRecord>,
+}
+
+async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
+    let mut conn = app.pool.acquire().await?;
+    let loaded = app.study(&mut conn, study_id).await?;
+    let best = trials::best(&mut conn, &[study_id], TRIALS_MAX as u32).await?;
+    let numbers: Vec<u32> = best.iter().map(|trial| trial.trial).collect();
+    let folds = folds::of_owners(&mut conn, study_id, &numbers, None).await?;
+    let rows: u32 = {
+        let (validation, rows) = (loaded.study.validation, loaded.study.shape.train_rows);
+        (0..validation.folds())
+            .map(|fold| validation.validate_len(rows, fold))
+            .sum()
+    };
+    let fit = numbers.len().min(trials_that_fit(rows as usize));
+    let losses = row_losses::of_trials(&mut conn, study_id, &numbers[..fit]).await?;
+    let (measured, rung) = measured(&mut conn, &loaded.study, study_id).await?;
+    drop(conn);
+    let judged = spawn_blocking(move || compute(&loaded.study, &best, &folds, losses, &measured, rung));
+    let judged = judged.await.map_err(|error| AppError::Internal(error.to_string()))?;
+    // A study that was deleted meanwhile has no trial any more.
+    let Some(judged) = judged else { return Ok(()) };
+    let mut tx = app.begin().await?;
+    winners::insert(&mut tx, study_id, &judged.winner, judged.importance.as_ref()).await?;
+    tx.commit().await?;
+    info!(study.id = %study_id, trial.number = judged.winner.trial, "winner judged");
+    app.signal_studies();
+    Ok(())
+}
+
+fn compute(
+    study: &Study,
+    best: &[TrialRecord],
+    folds: &[FoldRecord],
+    losses: Vec<FoldLosses>,
+    measured: &[Measured],
+    rung: Option<u32>,
+) -> Option<Judged> {
+    let numbers: Vec<u32> = best.iter().map(|trial| trial.trial).collect();
+    let contenders: Vec<Contender> = numbers.iter().map(|trial| contender(study, *trial, folds)).collect();
+    let separation = separation(&contenders);
+    let importance = importance(&study.space, measured).map(|importance| ImportanceRecord {
+        importance,
+        trials: measured.len() as u32,
+        rung,
+    });
+    Some(Judged {
+        winner: WinnerRecord {
+            trial: *numbers.first()?,
+            corrected: corrected(study, &numbers, losses),
+            p_better: separation.p_better,
+            not_separable_from: separation.not_separable_from,
+        },
+        importance,
+    })
+}
+
+fn contender(study: &Study, trial: u32, folds: &[FoldRecord]) -> Contender {
+    let of_trial = folds.iter().filter(|fold| fold.owner == Owner::Trial(trial));
+    let values = of_trial.filter_map(|fold| study.objective.of_fold(fold.metrics));
+    Contender {
+        trial,
+        fold_keys: values.map(|value| study.objective.rank_key(value)).collect(),
+    }
+}
+
+/// The winner's value without what it owes to having been chosen; `None` if it left no losses. Trials that left none, as of a
+/// worker that does not send them, are none of the contenders.
+fn corrected(study: &Study, ranked: &[u32], losses: Vec<FoldLosses>) -> Option<CorrectedValue> {
+    let metric = study.row_losses()?;
+    let mut by_trial: HashMap<u32, (u32, Vec<f32>)> = HashMap::new();
+    for of_fold in losses {
+        let (folds, rows) = by_trial.entry(of_fold.trial).or_default();
+        *folds += 1;
+        rows.extend(of_fold.losses);
+    }
+    by_trial.retain(|_, (folds, _)| *folds == study.validation.folds());
+    if !by_trial.contains_key(ranked.first()?) {
+        return None;
+    }
+    let of_ranked = ranked.iter().filter_map(|trial| by_trial.remove(trial));
+    let of_ranked: Vec<Vec<f32>> = of_ranked.map(|(_, rows)| rows).collect();
+    let contenders = of_ranked.len() as u32;
+    let corrected = RowLosses::new(&of_ranked)?.corrected(&mut study.seed.stream(Purpose::WinnerRows))?;
+    Some(value_of(metric, study.objective.goal, corrected, contenders))
+}
+
+/// Losses as the metric has it: of an accuracy, the ends change places.
+fn value_of(metric: Metric, goal: Goal, corrected: Corrected, contenders: u32) -> CorrectedValue {
+    let ends = [corrected.interval.low, corrected.interval.high].map(|loss| metric.of_mean_loss(loss));
+    let [low, high] = match goal {
+        Goal::Minimize => ends,
+        Goal::Maximize => [ends[1], ends[0]],
+    };
+    CorrectedValue {
+        value: metric.of_mean_loss(corrected.loss),
+        interval: Interval { low, high },
+        contenders,
+    }
+}
+
+/// What the importance of parameters is told of, and at which rung: where trials are raced, all trials at the first one, since
+/// whole trials are only those that were promising; and else whole trials.
+async fn measured(
+    conn: &mut Connection,
+    study: &Study,
+    study_id: StudyId,
+) -> Result<(Vec<Measured>, Option<u32>), AppError> {
+    let mut all = Vec::new();
+    for first in (0..study.max_trials.min(IMPORTANCE_TRIALS_MAX)).step_by(PAGE_TRIALS as usize) {
+        let page = trials::page(conn, study_id, first, PAGE_TRIALS).await?;
+        all.extend(if study.racing.is_some() {
+            at_first_rung(conn, study, study_id, page).await?
+        } else {
+            let whole = page.into_iter().filter(|trial| trial.state == TrialState::Completed);
+            let keyed =
+                whole.filter_map(|trial| Some((Vec::new(), study.objective.rank_key(trial.value?.mean), trial)));
+            keyed.collect()
+        });
+    }
+    Ok((centred(all), study.racing.as_ref().map(|_| 0)))
+}
+
+/// A trial, the folds that it was measured on, and what it was there.
+type Keyed = (Vec<u32>, f64, TrialRecord);
+
+/// Trials after the last epoch of the first rung, as far as they came.
+async fn at_first_rung(
+    conn: &mut Connection,
+    study: &Study,
+    study_id: StudyId,
+    page: Vec<TrialRecord>,
+) -> Result<Vec<Keyed>, AppError> {
+    let Some(racing) = &study.racing else {
+        return Ok(Vec::new());
+    };
+    let at = |trial: &TrialRecord| racing.folds(trial.generation, 0, study.validation, trial.epochs);
+    let numbers: Vec<u32> = page.iter().map(|trial| trial.trial).collect();
+    let mut epochs: Vec<u32> = page.iter().map(|trial| at(trial).1 - 1).collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    let metric = study.objective.metric;
+    let measured = curves::metric_of_trials(conn, study_id, &numbers, metric, Some(&epochs)).await?;
+    let values: BTreeMap<(u32, u32, u32), f64> = measured
+        .into_iter()
+        .map(|measured| {
+            (
+                (measured.fold.trial, measured.fold.fold, measured.epoch),
+                measured.value,
+            )
+        })
+        .collect();
+    let keyed = page.into_iter().filter_map(|trial| {
+        let (folds, end) = at(&trial);
+        let of_folds = folds
+            .iter()
+            .map(|fold| values.get(&(trial.trial, *fold, end - 1)).copied());
+        let of_folds: Vec<f64> = of_folds.collect::<Option<_>>()?;
+        let mean = of_folds.iter().sum::<f64>() / of_folds.len() as f64;
+        Some((folds, study.objective.rank_key(mean), trial))
+    });
+    Ok(keyed.collect())
+}
+
+/// Generations begin with different folds, of which one may be harder than another: trials are compared by how far they are from the mean of those
+/// that were measured on the same ones.
+fn centred(all: Vec<Keyed>) -> Vec<Measured> {
+    let mut means: BTreeMap<Vec<u32>, (f64, f64)> = BTreeMap::new();
+    for (folds, key, _) in &all {
+        let (sum, count) = means.entry(folds.clone()).or_default();
+        *sum += key;
+        *count += 1.0;
+    }
+    let measured = all.into_iter().map(|(folds, key, trial)| Measured {
+        key: key - means.get(&folds).map_or(0.0, |(sum, count)| sum / count),
+        trial: trial.trial,
+        params: trial.params,
+    });
+    measured.collect()
+}

@@ -1,0 +1,58 @@
+//! Finish: what single rows left as their loss, of folds that came to their end.
+
+use trawl_domain::limits::ROW_LOSSES_MAX;
+use trawl_domain::metric::Metric;
+
+use super::AppError;
+use super::study_cache::LoadedStudy;
+use crate::store::folds::FoldSummary;
+use crate::store::jobs::{JobRecord, JobSplit};
+use crate::store::{Connection, row_losses};
+
+/// Of what each row of a job leaves a loss; `None` if none is asked for.
+pub(super) fn wanted(study: &LoadedStudy, job: &JobRecord) -> Option<Metric> {
+    match (job.refit, job.split) {
+        (None, JobSplit::Validation) if !job.pauses() => study.study.row_losses(),
+        (Some(_), JobSplit::All) if study.measures_tests && study.study.keeps_row_losses => Some(Metric::ValLoss),
+        _ => None,
+    }
+}
+
+/// Keeps what a job's members left, in their order: nothing, or a loss a row. A worker may leave them out.
+///
+/// # Errors
+/// [`AppError::Invalid`] if none were asked for, or they are not those of the job's rows.
+pub(super) async fn keep(
+    conn: &mut Connection,
+    study: &LoadedStudy,
+    job: &JobRecord,
+    folds: &[FoldSummary],
+    losses: &[Vec<f32>],
+) -> Result<(), AppError> {
+    let wrong = |index: usize, what: String| AppError::invalid(format!("row_losses[{index}]"), what);
+    if losses.is_empty() {
+        return Ok(());
+    }
+    if wanted(study, job).is_none() || losses.len() != folds.len() {
+        let what = "must be left out, or have one of each member where the job asks for it";
+        return Err(AppError::invalid("row_losses", what));
+    }
+    let train_rows = study.study.shape.train_rows;
+    for (index, (fold, losses)) in folds.iter().zip(losses).enumerate() {
+        let are_all = match job.split {
+            JobSplit::Validation => losses.len() == study.study.validation.validate_len(train_rows, fold.fold) as usize,
+            // How many test rows there are, the study does not say.
+            JobSplit::All => losses.len() <= ROW_LOSSES_MAX as usize,
+        };
+        if losses.is_empty() {
+            continue;
+        }
+        // One with fewer epochs diverged.
+        if fold.epochs < job.epochs || !are_all || !losses.iter().all(|loss| loss.is_finite()) {
+            let what = "must be a finite loss for each row, and none for a member that diverged";
+            return Err(wrong(index, what.to_owned()));
+        }
+        row_losses::insert(conn, fold.fold_id, losses).await?;
+    }
+    Ok(())
+}

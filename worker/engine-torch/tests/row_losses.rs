@@ -1,0 +1,99 @@
+//! What single rows leave as their loss at the end of training.
+
+mod device;
+mod jobs;
+
+use jobs::{MemberBits, Told, apart, hear, members, together};
+use trawl_domain::fold::Split;
+use trawl_domain::metric::Metric;
+use trawl_engine::{Control, FitJob, Outcome, checkpoint};
+use trawl_engine_torch::DeviceTable;
+
+type Bits = Vec<Vec<u32>>;
+
+/// The losses of the rows, as bits by member, and what was told of the last epoch.
+fn row_losses(job: &FitJob<DeviceTable>, from: &[u8]) -> (Bits, Vec<MemberBits>) {
+    let from = if from.is_empty() {
+        Vec::new()
+    } else {
+        checkpoint::read(from).expect("a checkpoint")
+    };
+    let (told, outcome) = hear(job, &from, &Control::new(), |_| {});
+    let Outcome::Finished(fitted) = outcome else {
+        panic!("did not finish")
+    };
+    let bits = |losses: &Vec<f32>| losses.iter().map(|loss| loss.to_bits()).collect();
+    let last = told.into_iter().rev().find_map(|told| match told {
+        Told::Epoch(_, losses, _) => Some(losses),
+        Told::Checkpoint(..) => None,
+    });
+    (fitted.row_losses.iter().map(bits).collect(), last.unwrap_or_default())
+}
+
+fn of(metric: Metric, mut job: FitJob<DeviceTable>) -> FitJob<DeviceTable> {
+    job.row_losses = Some(metric);
+    job
+}
+
+#[test]
+fn their_mean_is_the_metric_and_a_member_that_diverged_has_none() {
+    let cases = [
+        (Metric::ValLoss, together(members())),
+        (Metric::ValMae, together(members())),
+        (Metric::ValLoss, apart(members())),
+        (Metric::ValAccuracy, apart(members())),
+    ];
+    for (metric, job) in cases {
+        let (losses, last) = row_losses(&of(metric, job), &[]);
+        assert_eq!(last.len(), 5, "{metric}: one of six diverged");
+        for (member, _, metrics) in last {
+            let measured = metrics
+                .iter()
+                .find(|(measured, _)| *measured == metric)
+                .expect("measured")
+                .1;
+            let losses = &losses[member];
+            assert_eq!(losses.len(), 20, "{metric}");
+            let mean = losses.iter().map(|loss| f64::from(f32::from_bits(*loss))).sum::<f64>() / 20.0;
+            let (value, measured) = (metric.of_mean_loss(mean), f64::from_bits(measured));
+            assert!(
+                (value - measured).abs() <= 1e-6 * measured.abs(),
+                "{metric}: {value} {measured}"
+            );
+        }
+        assert!(losses[5].is_empty(), "{metric}");
+    }
+}
+
+#[test]
+fn they_are_the_same_alone_and_in_every_stack() {
+    for (metric, job) in [(Metric::ValLoss, together as fn(_) -> _), (Metric::ValLoss, apart)] {
+        let (all, _) = row_losses(&of(metric, job(members())), &[]);
+        for (place, member) in members().into_iter().enumerate() {
+            let (alone, _) = row_losses(&of(metric, job(vec![member])), &[]);
+            assert_eq!(alone[0], all[place], "member {place}");
+        }
+    }
+}
+
+#[test]
+fn they_are_the_same_after_a_checkpoint() {
+    let job = || of(Metric::ValLoss, together(members()));
+    let (whole, _) = row_losses(&job(), &[]);
+    let mut first = job();
+    first.end_epoch = 2;
+    let (told, _) = hear(&first, &[], &Control::new(), |_| {});
+    let Some(Told::Checkpoint(_, content)) = told.last() else {
+        panic!("no checkpoint")
+    };
+    assert_eq!(row_losses(&job(), content).0, whole);
+}
+
+#[test]
+fn there_are_none_unless_they_are_asked_for() {
+    assert!(row_losses(&together(members()), &[]).0.iter().all(Vec::is_empty));
+    // No row validates, and there are no test rows.
+    let mut all = of(Metric::ValLoss, together(vec![members().remove(0)]));
+    all.split = Split::All;
+    assert!(row_losses(&all, &[]).0.iter().all(Vec::is_empty));
+}
