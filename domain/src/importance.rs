@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::space::{Distribution, ParamValue, Params, Space};
+use crate::space::{Distribution, ParamValue, Params, Space, last, log_share};
 
 /// One in so many trials is among the best.
 const BEST_ONE_IN: usize = 10;
@@ -130,21 +130,19 @@ fn kernel_width(ascending: &[f64]) -> f64 {
 
 /// How far along its range a number is, where a draw is uniform; a whole number is in the middle of its cell.
 fn coordinate(distribution: &Distribution, value: &ParamValue) -> Option<f64> {
-    let number = value.as_number()?;
-    let along = |from: f64, to: f64, number: f64| (number - from) / (to - from);
-    let log_along = |from: f64, to: f64, number: f64| along(libm::log(from), libm::log(to), libm::log(number));
     let share = match distribution {
         Distribution::Choice(_) => return None,
-        Distribution::Uniform { low, high } => along(*low, *high, number),
-        Distribution::LogUniform { low, high } => log_along(*low, *high, number.max(*low)),
-        Distribution::IntUniform { low, step, .. } => {
-            let count = distribution.cardinality()? as f64;
-            ((number - *low as f64) / *step as f64 + 0.5) / count
+        Distribution::Uniform { .. }
+        | Distribution::LogUniform { .. }
+        | Distribution::Normal(_)
+        | Distribution::LogNormal(_) => distribution.share(value.as_number()?)?,
+        Distribution::Ordered(_) | Distribution::UniformSteps { .. } | Distribution::IntUniform { .. } => {
+            (distribution.index(value)? as f64 + 0.5) / distribution.cardinality()? as f64
         }
-        Distribution::IntLogUniform { low, high } => {
-            let (from, to) = (*low as f64, *high as f64 + 1.0);
-            let number = number.max(from);
-            0.5 * (log_along(from, to, number) + log_along(from, to, number + 1.0))
+        Distribution::IntLogUniform { low, high, step } => {
+            let (number, width) = (value.as_number()?, *step as f64);
+            let (from, to) = (*low as f64, last(*low, *high, *step) as f64 + width);
+            0.5 * (log_share(number, from, to) + log_share(number + width, from, to))
         }
     };
     Some(share.clamp(0.0, 1.0))
@@ -163,13 +161,18 @@ mod tests {
             high: 7,
             step: 1,
         };
+        let units = Distribution::IntLogUniform {
+            low: 1,
+            high: 100,
+            step: 1,
+        };
         Space::from(
             [
                 ("activation", Distribution::Choice(words.into())),
                 ("l2", Distribution::LogUniform { low: 1e-5, high: 1e-1 }),
                 ("layers", layers),
                 ("momentum", Distribution::Uniform { low: -1.0, high: 3.0 }),
-                ("units", Distribution::IntLogUniform { low: 1, high: 100 }),
+                ("units", units),
             ]
             .map(|(name, distribution)| (name.to_owned(), distribution)),
         )
