@@ -141,7 +141,9 @@ impl From<Status> for Error {
                 differences => {
                     let lines: Vec<String> = differences.iter().map(|finding| format!("  {finding}\n")).collect();
                     let longer = match differences {
-                        [one] if one.field == "max_trials" => "`trawl extend STUDY --max-trials N` lets it run more trials; ",
+                        [one] if one.field == "max_trials" => {
+                            "`trawl extend STUDY --max-trials N` lets it run more trials; "
+                        }
                         _ => "",
                     };
                     format!(

@@ -39,7 +39,9 @@ impl Stop {
         if let Some(wanted) = self.rank_key
             && let Some((trial, _)) = keys(known).find(|(_, key)| *key <= wanted)
         {
-            return Some(format!("trial {trial} reached the value that was asked for (stop.value)"));
+            return Some(format!(
+                "trial {trial} reached the value that was asked for (stop.value)"
+            ));
         }
         if let Some(most) = self.fold_epochs.filter(|most| fold_epochs >= *most) {
             return Some(format!(
@@ -54,9 +56,8 @@ impl Stop {
         });
         // Before any trial completed, there is no gain to wait for: failed_trials is for that.
         let since = last - generations.of(best?.0);
-        (since >= patience).then(|| {
-            format!("{since} generations brought no better value (stop.generations_without_gain: {patience})")
-        })
+        (since >= patience)
+            .then(|| format!("{since} generations brought no better value (stop.generations_without_gain: {patience})"))
     }
 }
 
@@ -88,39 +89,68 @@ mod tests {
     const PAIRS: Generations = Generations { size: 2, lag: 1 };
 
     fn done(keys: &[f64]) -> Vec<Past> {
-        past(&keys.iter().map(|key| Standing::Completed { key: *key }).collect::<Vec<_>>())
+        past(
+            &keys
+                .iter()
+                .map(|key| Standing::Completed { key: *key })
+                .collect::<Vec<_>>(),
+        )
     }
 
     #[test]
     fn a_search_without_bounds_goes_on() {
         assert_eq!(Stop::default().reason(&done(&[1.0, 0.0]), PAIRS, u64::MAX), None);
-        assert!(!Stop { hours: Some(1.0), ..Stop::default() }.looks_at_results());
+        assert!(
+            !Stop {
+                hours: Some(1.0),
+                ..Stop::default()
+            }
+            .looks_at_results()
+        );
     }
 
     #[test]
     fn a_value_as_good_as_wanted_ends_it() {
-        let stop = Stop { rank_key: Some(0.5), ..Stop::default() };
+        let stop = Stop {
+            rank_key: Some(0.5),
+            ..Stop::default()
+        };
         assert_eq!(stop.reason(&done(&[1.0, 0.6]), PAIRS, 0), None);
         let said = stop.reason(&done(&[1.0, 0.6, 0.5, 0.1]), PAIRS, 0);
-        assert_eq!(said.as_deref(), Some("trial 2 reached the value that was asked for (stop.value)"));
+        assert_eq!(
+            said.as_deref(),
+            Some("trial 2 reached the value that was asked for (stop.value)")
+        );
     }
 
     #[test]
     fn failures_and_epochs_are_counted() {
         let failed = past(&[Standing::Failed, Standing::Completed { key: 1.0 }, Standing::Failed]);
-        let stop = |failed_trials| Stop { failed_trials, ..Stop::default() };
+        let stop = |failed_trials| Stop {
+            failed_trials,
+            ..Stop::default()
+        };
         assert_eq!(stop(Some(3)).reason(&failed, PAIRS, 0), None);
         let said = stop(Some(2)).reason(&failed, PAIRS, 0);
         assert_eq!(said.as_deref(), Some("2 trials failed (stop.failed_trials: 2)"));
-        let stop = Stop { fold_epochs: Some(10), ..Stop::default() };
+        let stop = Stop {
+            fold_epochs: Some(10),
+            ..Stop::default()
+        };
         assert_eq!(stop.reason(&failed, PAIRS, 9), None);
         let said = stop.reason(&failed, PAIRS, 12);
-        assert_eq!(said.as_deref(), Some("12 epochs of folds were trained (stop.fold_epochs: 10)"));
+        assert_eq!(
+            said.as_deref(),
+            Some("12 epochs of folds were trained (stop.fold_epochs: 10)")
+        );
     }
 
     #[test]
     fn generations_without_a_better_value_are_counted_from_the_first_best() {
-        let stop = Stop { generations_without_gain: Some(2), ..Stop::default() };
+        let stop = Stop {
+            generations_without_gain: Some(2),
+            ..Stop::default()
+        };
         // The best is of generation 0; an equal value of generation 1 is no gain.
         assert_eq!(stop.reason(&done(&[1.0, 0.5, 0.5, 2.0]), PAIRS, 0), None);
         let said = stop.reason(&done(&[1.0, 0.5, 0.5, 2.0, 3.0, 4.0]), PAIRS, 0);

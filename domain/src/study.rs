@@ -248,8 +248,12 @@ impl Study {
         let Some(racing) = &self.racing else {
             return self.all_epoch_reports(self.max_trials, epochs);
         };
-        let whole = (self.chosen.len() as u32).saturating_add(self.growth.enqueued).min(self.max_trials);
-        let raced = self.heats_of(0..self.max_trials - whole).map(|heat| racing.epoch_reports(heat.len() as u32, epochs));
+        let whole = (self.chosen.len() as u32)
+            .saturating_add(self.growth.enqueued)
+            .min(self.max_trials);
+        let raced = self
+            .heats_of(0..self.max_trials - whole)
+            .map(|heat| racing.epoch_reports(heat.len() as u32, epochs));
         raced.sum::<u64>() + self.all_epoch_reports(whole, epochs)
     }
 

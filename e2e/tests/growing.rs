@@ -64,7 +64,10 @@ async fn an_extended_study_is_what_it_would_have_been() -> anyhow::Result<()> {
     let longer = file_of(&studies::with_whole_paths(learning("grown", 36)?))?;
     let said = system.trawl(&["submit", &longer.path().display().to_string()])?;
     let error = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert!(error.contains("max_trials") && error.contains("trawl extend"), "{error}");
+    assert!(
+        error.contains("max_trials") && error.contains("trawl extend"),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -106,7 +109,8 @@ async fn trials(system: &System, study: &str) -> anyhow::Result<Vec<Row>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn chosen_configurations_come_first_and_are_trained_whole() -> anyhow::Result<()> {
-    let whole = json!({ "learning_rate": 0.01, "optimizer": "adam", "batch_size": 8, "l2": 0.0001, "activation": "tanh" });
+    let whole =
+        json!({ "learning_rate": 0.01, "optimizer": "adam", "batch_size": 8, "l2": 0.0001, "activation": "tanh" });
     let mut study = learning("chosen", 12)?;
     study["trials"] = json!([whole, { "optimizer": "sgd", "learning_rate": 0.001 }]);
     let system = run(&study).await?;
@@ -120,7 +124,9 @@ async fn chosen_configurations_come_first_and_are_trained_whole() -> anyhow::Res
     assert!(rows[2..].iter().all(|row| row.3.is_some() && !row.5), "{rows:?}");
 
     // More of them, for a study that ended; the one that is there is not trained again.
-    let more = file_of(&json!({ "trials": [{ "learning_rate": 0.002, "optimizer": "adam" }, { "optimizer": "sgd", "learning_rate": 0.001 }] }))?;
+    let more = file_of(
+        &json!({ "trials": [{ "learning_rate": 0.002, "optimizer": "adam" }, { "optimizer": "sgd", "learning_rate": 0.001 }] }),
+    )?;
     let more = more.path().display().to_string();
     for _ in 0..2 {
         let said = system.trawl_stdout(&["enqueue", "chosen", &more, "--watch"])?;
@@ -128,9 +134,15 @@ async fn chosen_configurations_come_first_and_are_trained_whole() -> anyhow::Res
     }
     let rows = trials(&system, "chosen").await?;
     assert_eq!(rows.len(), 13);
-    assert_eq!((rows[12].1.as_str(), &rows[12].4["learning_rate"]), ("completed", &json!(0.002)));
+    assert_eq!(
+        (rows[12].1.as_str(), &rows[12].4["learning_rate"]),
+        ("completed", &json!(0.002))
+    );
     let said = system.trawl_stdout(&["replay", "chosen"])?;
-    assert!(said.contains("10 trials proposed") && said.ends_with("identical\n"), "{said}");
+    assert!(
+        said.contains("10 trials proposed") && said.ends_with("identical\n"),
+        "{said}"
+    );
 
     let wrong = file_of(&json!({ "trials": [{ "learning_rate": 7.5, "layers": 3 }, { "optimizer": "sdg" }] }))?;
     let said = system.trawl(&["enqueue", "chosen", &wrong.path().display().to_string()])?;
@@ -156,10 +168,16 @@ async fn a_search_stops_where_its_results_say_so() -> anyhow::Result<()> {
     study["stop"] = json!({ "value": 1e9 });
     let system = run(&study).await?;
     let shown = system.trawl_stdout(&["show", "reached"])?;
-    assert!(shown.contains("stopped early") && shown.contains("(stop.value)"), "{shown}");
+    assert!(
+        shown.contains("stopped early") && shown.contains("(stop.value)"),
+        "{shown}"
+    );
     let rows = trials(&system, "reached").await?;
     assert_eq!(rows.len(), 12);
-    assert!(rows.iter().all(|row| ["completed", "failed"].contains(&row.1.as_str())), "{rows:?}");
+    assert!(
+        rows.iter().all(|row| ["completed", "failed"].contains(&row.1.as_str())),
+        "{rows:?}"
+    );
     // Somebody wants more: then nothing stops it.
     system.trawl_stdout(&["extend", "reached", "--max-trials", "30", "--watch"])?;
     assert_eq!(trials(&system, "reached").await?.len(), 30);
@@ -171,8 +189,17 @@ async fn a_search_stops_where_its_results_say_so() -> anyhow::Result<()> {
     system.submit(studies::from_json(&study)?).await?;
     let ended = system.watch_to_end("spent").await?;
     // A generation trains 6 x 3 x 2 epochs: two of them are enough, and a third one was begun.
-    assert_eq!((ended.state.as_str(), ended.trials_total), ("completed", 18), "{}", ended.error);
-    assert!(ended.stop_reason.contains("stop.fold_epochs: 40"), "{}", ended.stop_reason);
+    assert_eq!(
+        (ended.state.as_str(), ended.trials_total),
+        ("completed", 18),
+        "{}",
+        ended.error
+    );
+    assert!(
+        ended.stop_reason.contains("stop.fold_epochs: 40"),
+        "{}",
+        ended.stop_reason
+    );
     Ok(())
 }
 
@@ -187,7 +214,8 @@ async fn a_search_whose_time_is_over_begins_no_trial() -> anyhow::Result<()> {
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;
     let cancelled = async || -> anyhow::Result<i64> {
-        let count = sqlx::query_scalar("SELECT count(*) FROM trawl.trials WHERE study = 'late' AND state = 'cancelled'");
+        let count =
+            sqlx::query_scalar("SELECT count(*) FROM trawl.trials WHERE study = 'late' AND state = 'cancelled'");
         Ok(count.fetch_one(&system.sql).await?)
     };
     look_for("cancelled trials", async || Ok((cancelled().await? > 0).then_some(()))).await?;
@@ -272,13 +300,19 @@ async fn what_was_given_up_can_be_trained_again() -> anyhow::Result<()> {
     let ended = system.watch_to_end("again").await?;
     assert_eq!(ended.state, "completed", "{}", ended.error);
     assert_eq!(ended.epochs_reported, epochs(&system).await?);
-    assert_same_rows(&expected, &system.all_rows("again").await?, "with a job that was given up");
+    assert_same_rows(
+        &expected,
+        &system.all_rows("again").await?,
+        "with a job that was given up",
+    );
     let said = system.trawl_stdout(&["replay", "again"])?;
     assert!(said.ends_with("identical\n"), "{said}");
     Ok(())
 }
 
 async fn epochs(system: &System) -> anyhow::Result<u64> {
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.epoch_reports").fetch_one(&system.sql).await?;
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.epoch_reports")
+        .fetch_one(&system.sql)
+        .await?;
     Ok(count.unsigned_abs())
 }

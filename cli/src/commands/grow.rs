@@ -15,8 +15,16 @@ pub(super) async fn extend(client: &mut Client, args: &ExtendArgs, output: &mut 
         study: args.study.clone(),
         max_trials: args.max_trials,
     };
-    let study = client.extend_study(unary(request)).await?.into_inner().study.unwrap_or_default();
-    output.line(&format!("study {} {}: {} trials", study.name, study.state, study.trials_total))?;
+    let study = client
+        .extend_study(unary(request))
+        .await?
+        .into_inner()
+        .study
+        .unwrap_or_default();
+    output.line(&format!(
+        "study {} {}: {} trials",
+        study.name, study.state, study.trials_total
+    ))?;
     output.flush()?;
     if args.watch {
         watch::watch_study(client, &study.study_id, output).await?;

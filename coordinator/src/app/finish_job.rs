@@ -126,7 +126,9 @@ pub(super) async fn finish_owners(
             if let Some(reason) = gave_up.filter(|_| study.compares_trials()) {
                 let trials: Vec<String> = open.iter().map(u32::to_string).collect();
                 let trials = shown(&trials.join(", "), TRIALS_CHARS_MAX);
-                let reason = format!("a job of trials {trials} was given up: {reason}; `trawl retry` trains them again, and resumed without that they count as failed");
+                let reason = format!(
+                    "a job of trials {trials} was given up: {reason}; `trawl retry` trains them again, and resumed without that they count as failed"
+                );
                 studies::pause_of_jobs(conn, &[job.job_id], &reason).await?;
             }
             let mut generations: Vec<u32> = open.iter().map(|trial| study.generations.of(*trial)).collect();

@@ -50,13 +50,18 @@ fn extended(before: &Study, max_trials: u32) -> Result<Study, AppError> {
     let (now, learns) = (before.max_trials, before.sampler.generations().is_some());
     let most = if learns { LEARNING_TRIALS_MAX } else { TRIALS_MAX };
     if max_trials < now {
-        return invalid(format!("must be above {now}, as many as it has, and {max_trials} is not"));
+        return invalid(format!(
+            "must be above {now}, as many as it has, and {max_trials} is not"
+        ));
     }
     if max_trials > most {
         let learns = if learns { " where the sampler learns" } else { "" };
         return invalid(format!("must be at most {most}{learns}, and {max_trials} is not"));
     }
-    let there_are = before.sampler.trials_max(&before.space).and_then(|most| u32::try_from(most).ok());
+    let there_are = before
+        .sampler
+        .trials_max(&before.space)
+        .and_then(|most| u32::try_from(most).ok());
     let max_trials = max_trials.min(there_are.unwrap_or(u32::MAX));
     if max_trials <= now {
         return invalid(format!("cannot be above {now}: the space has no further configuration"));
@@ -100,9 +105,16 @@ pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<
     let numbers: Vec<u32> = numbers.collect();
     if !new.is_empty() {
         let more = new.len() as u32;
-        let most = if before.sampler.generations().is_some() { LEARNING_TRIALS_MAX } else { TRIALS_MAX };
+        let most = if before.sampler.generations().is_some() {
+            LEARNING_TRIALS_MAX
+        } else {
+            TRIALS_MAX
+        };
         if record.max_trials.saturating_add(more) > most {
-            return Err(AppError::invalid("trials", format!("are too many: a study has at most {most}")));
+            return Err(AppError::invalid(
+                "trials",
+                format!("are too many: a study has at most {most}"),
+            ));
         }
         let after = Study {
             max_trials: record.max_trials + more,
@@ -152,7 +164,9 @@ async fn reserve(
     before: &Study,
     after: &Study,
 ) -> Result<(), AppError> {
-    let mut more = after.search_epoch_reports_max().saturating_sub(before.search_epoch_reports_max());
+    let mut more = after
+        .search_epoch_reports_max()
+        .saturating_sub(before.search_epoch_reports_max());
     if record.state.is_final() {
         // It is refitted again at its end.
         more += after.refit_epoch_reports();

@@ -124,12 +124,17 @@ async fn proposals(
                 differing.push(format!("trials {first} and after are not as they were proposed"));
             }
             if history_differs {
-                differing.push(format!("trials {first} and after were proposed from other results than are stored"));
+                differing.push(format!(
+                    "trials {first} and after were proposed from other results than are stored"
+                ));
             }
-            let differs = run.iter().zip(&proposed).filter(|(trial, params)| trial.params != **params);
-            differing.extend(differs.map(|(trial, _)| {
-                format!("trial {} has other parameters than are proposed", trial.trial)
-            }));
+            let differs = run
+                .iter()
+                .zip(&proposed)
+                .filter(|(trial, params)| trial.params != **params);
+            differing.extend(
+                differs.map(|(trial, _)| format!("trial {} has other parameters than are proposed", trial.trial)),
+            );
         }
         (trials, differing)
     });

@@ -88,12 +88,7 @@ fn known_trials(study: &Study, record: &StudyRecord) -> u32 {
 }
 
 /// True if others have been compared at the rung at which a trial failed.
-async fn is_decided(
-    conn: &mut Connection,
-    study: &Study,
-    record: &StudyRecord,
-    trial: u32,
-) -> Result<bool, AppError> {
+async fn is_decided(conn: &mut Connection, study: &Study, record: &StudyRecord, trial: u32) -> Result<bool, AppError> {
     if study.racing.is_none() {
         return Ok(false);
     }

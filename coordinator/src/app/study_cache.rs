@@ -75,7 +75,11 @@ impl App {
 
     /// The study that a record holds.
     pub(super) fn study_of(&self, record: &StudyRecord) -> Result<Arc<LoadedStudy>, AppError> {
-        if let Some(study) = self.study_cache.get(record.study_id).filter(|study| study.is_of(record)) {
+        if let Some(study) = self
+            .study_cache
+            .get(record.study_id)
+            .filter(|study| study.is_of(record))
+        {
             return Ok(study);
         }
         let study = Arc::new(LoadedStudy::read(record)?);

@@ -53,10 +53,15 @@ impl Submitted {
         };
         let mut notes = Vec::new();
         if has_unlabelled_test {
-            notes.push("the test rows have no targets: a refit predicts them, and its test_loss stays empty".to_owned());
+            notes
+                .push("the test rows have no targets: a refit predicts them, and its test_loss stays empty".to_owned());
         }
-        if matches!(self, Self::Started(_) | Self::WouldStart { .. }) && asked.is_some_and(|asked| u64::from(trials) < asked) {
-            notes.push(format!("the space has {trials} configurations: the study ends with the last of them"));
+        if matches!(self, Self::Started(_) | Self::WouldStart { .. })
+            && asked.is_some_and(|asked| u64::from(trials) < asked)
+        {
+            notes.push(format!(
+                "the space has {trials} configurations: the study ends with the last of them"
+            ));
         }
         notes
     }
@@ -203,12 +208,7 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
     drop(conn);
     let stored_source = study::source(&super::load_spec(&stored)?);
     let here = grown_alike(&stored, &checked.spec);
-    let here = Made::new(
-        &here,
-        stored_source.as_ref(),
-        &stored.train,
-        stored.test.as_ref(),
-    );
+    let here = Made::new(&here, stored_source.as_ref(), &stored.train, stored.test.as_ref());
     let (train, test) = (hashes(&checked.files.train), checked.files.test.as_ref().map(hashes));
     let sent = Made::new(&checked.spec, Some(&checked.source), &train, test.as_ref());
     let differences = block_in_place(|| differences(&here, &sent));

@@ -19,7 +19,8 @@ use super::{page_token, status, study_view, uploads};
 use crate::app::register_worker::list_workers;
 use crate::app::submit_study::Submitted;
 use crate::app::{
-    App, AppError, cancel_study, delete_study, grow_study, pause_study, read_study, refit_study, replay_study, retry_trials, submit_study,
+    App, AppError, cancel_study, delete_study, grow_study, pause_study, read_study, refit_study, replay_study,
+    retry_trials, submit_study,
 };
 
 /// The users' service.

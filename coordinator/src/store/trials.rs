@@ -175,7 +175,11 @@ pub async fn keep_learned(
 }
 
 /// Hashes of what was proposed at once among these trials, by the first of them.
-pub async fn learned(conn: &mut Connection, study_id: StudyId, trials: &Range<u32>) -> Result<Vec<Learned>, StoreError> {
+pub async fn learned(
+    conn: &mut Connection,
+    study_id: StudyId,
+    trials: &Range<u32>,
+) -> Result<Vec<Learned>, StoreError> {
     let rows = sqlx::query!(
         "SELECT first_trial, history_sha256, proposals_sha256
          FROM trawl_store.proposals
@@ -359,11 +363,7 @@ pub struct Racer {
 }
 
 /// Those of some consecutive trials that are raced.
-pub async fn racers(
-    conn: &mut Connection,
-    study_id: StudyId,
-    trials: &Range<u32>,
-) -> Result<Vec<Racer>, StoreError> {
+pub async fn racers(conn: &mut Connection, study_id: StudyId, trials: &Range<u32>) -> Result<Vec<Racer>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT trial, state, epochs, rung AS "rung!", rank_key
            FROM trawl_store.trials

@@ -99,7 +99,10 @@ mod tests {
             }
         }
         let (one, other) = (params(ParamValue::Int(1)), params(ParamValue::Int(2)));
-        assert_ne!(of_proposals([&one, &other].into_iter()), of_proposals([&other, &one].into_iter()));
+        assert_ne!(
+            of_proposals([&one, &other].into_iter()),
+            of_proposals([&other, &one].into_iter())
+        );
     }
 
     #[test]

@@ -367,7 +367,10 @@ fn a_generation_in_two_parts_is_the_same_generation() {
             let before = history.iter().filter(|past| past.trial < before).cloned();
             let seen = before.map(|past| match past.trial < known {
                 true => past,
-                false => Past { standing: Standing::Pending, ..past },
+                false => Past {
+                    standing: Standing::Pending,
+                    ..past
+                },
             });
             seen.collect()
         };

@@ -89,12 +89,21 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     }
     let chosen = chosen::check(&study.trials, Seed(study.seed), &space, v);
     if chosen.len() > study.max_trials as usize {
-        v.add("max_trials", format!("must be at least the number of trials that are chosen, {}", chosen.len()));
+        v.add(
+            "max_trials",
+            format!(
+                "must be at least the number of trials that are chosen, {}",
+                chosen.len()
+            ),
+        );
     }
     let stop = stop::check(study.stop.as_ref(), objective, v);
     let priority = study.priority.unwrap_or(PRIORITY_USUAL);
     if !(1..=PRIORITY_MAX).contains(&priority) {
-        v.add("priority", format!("must be from 1 to {PRIORITY_MAX}, and {priority} is not"));
+        v.add(
+            "priority",
+            format!("must be from 1 to {PRIORITY_MAX}, and {priority} is not"),
+        );
     }
     let (sampler, generations) = sampler::check(study.sampler.as_ref(), Seed(study.seed), &space, study.max_trials, v);
     // A grid ends with its last configuration, and so does a search that learns: it has nothing to learn from twins.

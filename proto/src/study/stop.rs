@@ -38,7 +38,10 @@ pub(super) fn check(stop: Option<&v1::Stop>, objective: Option<Objective>, v: &m
     Some(Stop {
         hours: stop.hours,
         fold_epochs: stop.fold_epochs,
-        rank_key: stop.value.zip(objective).map(|(value, objective)| objective.rank_key(value)),
+        rank_key: stop
+            .value
+            .zip(objective)
+            .map(|(value, objective)| objective.rank_key(value)),
         generations_without_gain: stop.generations_without_gain,
         failed_trials: stop.failed_trials,
     })

@@ -41,7 +41,11 @@ pub(super) fn best_by_epochs(study: &StudyData) -> Option<Figure> {
     }
     let (_, best) = *best_so_far.last()?;
     best_so_far.push((epochs as f64, best));
-    let without: u64 = study.trials.iter().map(|trial| epochs_at(race, race.rungs.len() as u32 - 1, trial.epochs)).sum();
+    let without: u64 = study
+        .trials
+        .iter()
+        .map(|trial| epochs_at(race, race.rungs.len() as u32 - 1, trial.epochs))
+        .sum();
     let saved = 1.0 - epochs as f64 / (without as f64).max(1.0);
     let scale = Scale::for_values(best_so_far.iter().map(|(_, value)| *value));
     Some(Figure {
@@ -74,14 +78,30 @@ pub(super) fn best_by_epochs(study: &StudyData) -> Option<Figure> {
 /// How many trials came to each rung, and what became of them there.
 pub(super) fn rungs(study: &StudyData) -> Option<Figure> {
     let race = study.summary.race.as_ref()?;
-    let titles = ["rung", "folds", "epochs", "came", "went on", "pruned", "completed", "failed"];
+    let titles = [
+        "rung",
+        "folds",
+        "epochs",
+        "came",
+        "went on",
+        "pruned",
+        "completed",
+        "failed",
+    ];
     let columns = titles.map(|title| TableColumn {
         title: title.to_owned(),
         is_numeric: true,
     });
     let rows = (0_u32..).zip(&race.rungs).map(|(number, rung)| {
         let at = |trial: &&Trial| trial.rung == Some(number);
-        let ended = |state: &str| study.trials.iter().filter(at).filter(|trial| trial.state == state).count();
+        let ended = |state: &str| {
+            study
+                .trials
+                .iter()
+                .filter(at)
+                .filter(|trial| trial.state == state)
+                .count()
+        };
         let came = study.trials.iter().filter(|trial| trial.rung >= Some(number)).count();
         let beyond = study.trials.iter().filter(|trial| trial.rung > Some(number)).count();
         let counts = [came, beyond, ended("pruned"), ended("completed"), ended("failed")];
@@ -150,7 +170,11 @@ mod tests {
         };
         // A chosen one is trained whole: 5 x 9. Then 1, 9 and 45.
         assert_eq!(points[..], [(45.0, 3.0), (100.0, 1.0), (100.0, 1.0)]);
-        assert!(figure.caption.contains("100 epochs of folds") && figure.caption.contains("225"), "{}", figure.caption);
+        assert!(
+            figure.caption.contains("100 epochs of folds") && figure.caption.contains("225"),
+            "{}",
+            figure.caption
+        );
         assert_eq!(best_by_epochs(&StudyData::default()), None);
     }
 
