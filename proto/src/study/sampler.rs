@@ -25,6 +25,7 @@ pub(super) fn check(
     let sound = generations(sampler, v);
     let generations = sound.unwrap_or_default();
     let made = match sampler.kind {
+        None if max_trials <= LEARNING_TRIALS_MAX => Sampler::Auto(generations),
         None | Some(Kind::Random(_)) => Sampler::Random,
         Some(Kind::Grid(_)) => Sampler::Grid,
         Some(Kind::Sobol(_)) => Sampler::Sobol,
