@@ -6,7 +6,7 @@ use prost_types::Struct;
 use trawl_domain::importance::TRIALS_FEW;
 use trawl_proto::to_json;
 use trawl_proto::v1::{
-    GetStudyRequest, GetTrialRequest, ParameterImportance, Race, RefitSummary, StudySummary, Trial, Winner,
+    GetStudyRequest, GetTrialRequest, ParameterImportance, Race, RefitSummary, SlotUse, StudySummary, Trial, Winner,
 };
 
 use super::studies;
@@ -46,7 +46,7 @@ pub(super) async fn show(client: &mut Client, study: &str, format: Format, outpu
                 }
                 None => None,
             };
-            output.text(&lines(&facts(&summary, best.as_ref())))?;
+            output.text(&lines(&facts(&summary, answer.slots.as_ref(), best.as_ref())))?;
         }
     }
     output.flush()
@@ -54,7 +54,7 @@ pub(super) async fn show(client: &mut Client, study: &str, format: Format, outpu
 
 type Fact = (String, String);
 
-fn facts(study: &StudySummary, best: Option<&Trial>) -> Vec<Fact> {
+fn facts(study: &StudySummary, slots: Option<&SlotUse>, best: Option<&Trial>) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut add = |key: &str, value: String| {
         if !value.is_empty() {
@@ -83,6 +83,7 @@ fn facts(study: &StudySummary, best: Option<&Trial>) -> Vec<Fact> {
         },
     );
     add("racing", study.race.as_ref().map(race).unwrap_or_default());
+    add("slots", slots.map(slot_use).unwrap_or_default());
     add("created", study.created_at.as_ref().map(time_text).unwrap_or_default());
     add(
         "finished",
@@ -103,6 +104,20 @@ fn facts(study: &StudySummary, best: Option<&Trial>) -> Vec<Fact> {
         facts.extend(refit_facts(refit));
     }
     facts
+}
+
+/// Share of idle slots from which it is said what would help.
+const IDLE_MUCH: f64 = 0.1;
+
+/// What the workers' slots did, and whether more trials at once would keep them busy.
+fn slot_use(used: &SlotUse) -> String {
+    let told = format!("{:.1}, idle for {} of their time", used.slots, percent(used.idle));
+    match used.under_way_max {
+        Some(trials) if used.idle > IDLE_MUCH => format!(
+            "{told}; at most {trials} trials are under way: a larger sampler.generation or sampler.lag keeps more slots busy"
+        ),
+        _ => told,
+    }
 }
 
 /// How trials are raced, in words.
@@ -295,6 +310,7 @@ state                 completed
 trials                2 of 3 completed, 0 running, 0 pruned, 1 failed
 epochs                20 of 30 reported
 racing                folds x epochs 1 x 33.33 %, 5 x 100.00 %; 50.00 % go on from each; without it 90 epochs
+slots                 4.0, idle for 12.50 % of their time; at most 32 trials are under way: a larger sampler.generation or sampler.lag keeps more slots busy
 best trial            1
   value               0.5 ± 0.125
   corrected           0.53 [0.5, 0.56], chosen among 2
@@ -307,6 +323,6 @@ importance            of 12 trials at rung 0: few, read it with care
 refit 0               trial 1, 500 epochs, completed
   test loss           0.25
 ";
-        assert_eq!(lines(&facts(&study, Some(&best))), want);
+        assert_eq!(lines(&facts(&study, Some(&slots), Some(&best))), want);
     }
 }

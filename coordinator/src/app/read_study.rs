@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use trawl_domain::id::StudyId;
 use trawl_domain::racing::Racing;
+use trawl_domain::search::Generations;
 use trawl_domain::seed::Owner;
 use trawl_domain::study::Study;
 
@@ -15,6 +16,7 @@ use crate::store::Connection;
 use crate::store::artifacts::{self, ArtifactRecord, Position};
 use crate::store::curves::{self, ReportRecord};
 use crate::store::folds::{self, FoldRecord};
+use crate::store::leases::{self, SlotUse};
 use crate::store::refits::{self, RefitRecord};
 use crate::store::studies::{self, StudyRecord};
 use crate::store::trials::{self, TrialRecord};
@@ -52,6 +54,14 @@ pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     view.winner = winners::of_study(&mut conn, view.record.study_id).await?;
     view.importance = winners::importance(&mut conn, view.record.study_id).await?;
     Ok(view)
+}
+
+/// What the workers' slots did while a study's search was trained, and the trials that are under way at most, where planning waits for results.
+pub async fn slot_use(app: &App, record: &StudyRecord) -> Result<Option<(SlotUse, Option<u32>)>, AppError> {
+    let mut conn = app.pool.acquire().await?;
+    let used = leases::slot_use(&mut conn, record.study_id).await?;
+    let study = app.listed_study(record)?;
+    Ok(used.map(|used| (used, study.study.waits().map(Generations::startup_trials))))
 }
 
 /// A page of studies, the newest first; `after` is the last one of the page before.

@@ -86,8 +86,14 @@ impl StudyService for Studies {
             .await?;
         let spec = trawl_proto::from_json(&view.record.spec)
             .map_err(|error| status::of(AppError::Internal(format!("study {}: {error}", view.record.study_id))))?;
+        let used = self.in_turn(read_study::slot_use(&self.app, &view.record)).await?;
         Ok(Response::new(v1::GetStudyResponse {
             study: Some(study_view::study(&view)),
+            slots: used.map(|(used, under_way_max)| v1::SlotUse {
+                slots: used.slots,
+                idle: used.idle,
+                under_way_max,
+            }),
             spec: Some(spec),
         }))
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use trawl_domain::failure::FailureCause;
-use trawl_domain::id::{JobId, LeaseToken, WorkerId};
+use trawl_domain::id::{JobId, LeaseToken, StudyId, WorkerId};
 use trawl_domain::lease::LeaseClaim;
 use uuid::Uuid;
 
@@ -262,6 +262,46 @@ pub async fn forget_drained(conn: &mut Connection, job: &JobRecord, kept: u32) -
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// What the workers' slots did while a study's search was trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlotUse {
+    /// Slots of the workers that were there, on average over that time.
+    pub slots: f64,
+    /// Share of their time in which they had no job of the search.
+    pub idle: f64,
+}
+
+/// What the workers' slots did from the first lease of a study's search to its last; `None` before.
+pub async fn slot_use(conn: &mut Connection, study_id: StudyId) -> Result<Option<SlotUse>, StoreError> {
+    let row = sqlx::query!(
+        "WITH trained AS (
+             SELECT a.granted_at, COALESCE(a.ended_at, clock_timestamp()) AS ended_at
+             FROM trawl_store.jobs j
+             JOIN trawl_store.job_attempts a USING (job_id)
+             WHERE j.study_id = $1 AND j.refit IS NULL),
+         search AS (
+             SELECT min(granted_at) AS begins, max(ended_at) AS ends, sum(extract(epoch FROM ended_at - granted_at)) AS busy
+             FROM trained)
+         SELECT extract(epoch FROM search.ends - search.begins)::double precision AS seconds,
+                search.busy::double precision AS busy,
+                (SELECT sum(w.slots * extract(epoch FROM LEAST(search.ends, COALESCE(w.stopped_at, w.last_seen_at + w.lost_after))
+                                                         - GREATEST(search.begins, w.registered_at)))
+                 FROM trawl_store.workers w
+                 WHERE w.registered_at < search.ends
+                   AND COALESCE(w.stopped_at, w.last_seen_at + w.lost_after) > search.begins)::double precision AS there
+         FROM search",
+        study_id.0,
+    )
+    .fetch_one(conn)
+    .await?;
+    let known = row.seconds.zip(row.busy).zip(row.there);
+    let known = known.filter(|((seconds, _), there)| *seconds > 0.0 && *there > 0.0);
+    Ok(known.map(|((seconds, busy), there)| SlotUse {
+        slots: there / seconds,
+        idle: (1.0 - busy / there).clamp(0.0, 1.0),
+    }))
 }
 
 /// Attempts at a job that failed for this reason.
