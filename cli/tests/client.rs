@@ -85,6 +85,7 @@ impl StudyService for Stage {
             ..Default::default()
         };
         Ok(Response::new(v1::GetStudyResponse {
+            slots: None,
             study: Some(summary("running", 3)),
             spec: Some(spec),
         }))

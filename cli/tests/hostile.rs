@@ -52,6 +52,7 @@ impl StudyService for Hostile {
             ..Default::default()
         };
         Ok(Response::new(v1::GetStudyResponse {
+            slots: None,
             study: Some(study),
             spec: None,
         }))
