@@ -53,6 +53,7 @@ impl StudyService for Stage {
             ..Default::default()
         };
         Ok(Response::new(v1::GetStudyResponse {
+            slots: None,
             study: Some(v1::StudySummary {
                 study_id: ID.into(),
                 name: "played".into(),

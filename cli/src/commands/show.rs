@@ -304,6 +304,11 @@ mod tests {
             params: Some(params),
             ..Default::default()
         };
+        let slots = SlotUse {
+            slots: 3.96,
+            idle: 0.125,
+            under_way_max: Some(32),
+        };
         let want = "\
 name                  s
 state                 completed
