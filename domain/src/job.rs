@@ -150,7 +150,7 @@ pub struct PlannedRefitJob {
     pub folds: Vec<u32>,
 }
 
-/// The window that begins with `first_trial`; `None` beyond the study's last trial. Where planning waits for results, it is what is left of
+/// The window that begins with `first_trial`; `None` beyond the study's last trial, and where the sampler has nothing more to propose. Where planning waits for results, it is what is left of
 /// one generation, proposed from `history` as [`propose`] takes it; others do without.
 ///
 /// # Errors
@@ -193,6 +193,9 @@ pub fn plan_window(study: &Study, first_trial: u32, history: &[Past]) -> Result<
     let rung = study.racing.as_ref().map(|_| 0);
     for (trial, params) in (first_proposed..end).zip(proposed) {
         trials.push(planned(study, trial, params, None, rung)?);
+    }
+    if trials.is_empty() {
+        return Ok(None);
     }
     Ok(Some(Window {
         learned: learned.filter(|_| asked > 0),

@@ -25,6 +25,12 @@ pub(super) async fn extend(client: &mut Client, args: &ExtendArgs, output: &mut 
         "study {} {}: {} trials",
         study.name, study.state, study.trials_total
     ))?;
+    if study.trials_total < args.max_trials {
+        say(&format!(
+            "note: the space has {} configurations and no more",
+            study.trials_total
+        ));
+    }
     output.flush()?;
     if args.watch {
         watch::watch_study(client, &study.study_id, output).await?;
@@ -72,6 +78,13 @@ pub(super) async fn retry(client: &mut Client, study: &str, output: &mut Output)
     }
     if retried.trials.is_empty() {
         say("note: no failed trial is trained again; those that diverged would diverge again");
+    }
+    let study = retried.study.unwrap_or_default();
+    if study.state == "paused" && !retried.trials.is_empty() {
+        say(&format!(
+            "help: study {0} is paused; `trawl resume {0}` lets it go on",
+            study.name
+        ));
     }
     for trial in &retried.trials {
         output.line(&format!("trial {trial}"))?;

@@ -4,7 +4,7 @@
 //! its jobs with their leases. A coordinator that dies between the two leaves the second to the next tick. A search whose time is over ends in
 //! the same way, but for what has begun.
 
-use tracing::info;
+use tracing::{info, warn};
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::state::{StudyState, TrialState};
 
@@ -80,22 +80,36 @@ async fn cancel_between_jobs(app: &App, study_id: StudyId) -> Result<(), AppErro
 
 /// Has the searches end whose time is over: trials that have not begun are cancelled.
 pub async fn stop_overdue(app: &App) -> Result<(), AppError> {
-    let mut tx = app.begin().await?;
-    let stopped = studies::stop_overdue(&mut tx).await?;
-    let mut effects = Vec::new();
-    for study_id in stopped {
-        let study = app.study(&mut tx, study_id).await?;
-        info!(study.id = %study_id, study.name = study.study.name, "search stopped: its time is over");
-        effects.push(finish_study(app, &mut tx, &study.study, study_id).await?);
+    let mut conn = app.pool.acquire().await?;
+    let late = studies::overdue(&mut conn).await?;
+    drop(conn);
+    for study_id in late {
+        // One that cannot be stopped keeps no other from it.
+        if let Err(error) = stop_for_time(app, study_id).await {
+            warn!(study.id = %study_id, error = %error, "search cannot be stopped; the next tick tries again");
+        }
     }
-    tx.commit().await?;
-    effects.iter().for_each(|effects| effects.signal(app));
     let mut conn = app.pool.acquire().await?;
     let overdue = jobs::overdue(&mut conn, SWEEP_MAX).await?;
     drop(conn);
     for job_id in overdue {
         cancel_job(app, job_id, true).await?;
     }
+    Ok(())
+}
+
+async fn stop_for_time(app: &App, study_id: StudyId) -> Result<(), AppError> {
+    let mut tx = app.begin().await?;
+    let record = studies::lock(&mut tx, study_id).await?;
+    if !studies::is_overdue(&mut tx, study_id).await? {
+        return Ok(());
+    }
+    studies::stop_planning(&mut tx, study_id, "its time is over (stop.hours)").await?;
+    let study = app.study_of(&record)?;
+    let effects = finish_study(app, &mut tx, &study.study, study_id).await?;
+    tx.commit().await?;
+    info!(study.id = %study_id, study.name = record.name, "search stopped: its time is over");
+    effects.signal(app);
     Ok(())
 }
 
@@ -128,13 +142,18 @@ async fn cancel_job(app: &App, job_id: JobId, unless_begun: bool) -> Result<(), 
     checkpoints::remove_unneeded(&mut tx, job.study_id).await?;
     let record = studies::lock(&mut tx, job.study_id).await?;
     let mut effects = Effects::default();
+    if unless_begun && record.stop_reason.is_none() {
+        // It was extended meanwhile.
+        return Ok(());
+    }
     if record.state == StudyState::Running {
         // Others may have waited for them at a rung; or they were the last ones.
         let study = app.study_of(&record)?;
         let mut generations: Vec<u32> = open.iter().map(|trial| study.study.generations.of(*trial)).collect();
         generations.dedup();
-        race_trials(&mut tx, &study.study, &record, &generations).await?;
+        let raced = race_trials(&mut tx, &study.study, &record, &generations).await?;
         effects = finish_study(app, &mut tx, &study.study, job.study_id).await?;
+        effects.queued_jobs |= raced.queued_folds;
     }
     artifacts::keep_best_trials(&mut tx, job.study_id).await?;
     tx.commit().await?;

@@ -2,9 +2,11 @@
 //! ended goes on, and what is there of it stays as it is.
 
 use prost_types::Struct;
+use tokio::task::block_in_place;
 use tracing::info;
 use trawl_domain::job::plan_chosen;
 use trawl_domain::limits::{LEARNING_TRIALS_MAX, TRIALS_MAX};
+use trawl_domain::search::Sampler;
 use trawl_domain::space::Params;
 use trawl_domain::state::StudyState;
 use trawl_domain::study::{Growth, Study};
@@ -28,6 +30,10 @@ pub async fn extend_study(app: &App, study: &str, max_trials: u32) -> Result<Stu
     let record = studies::lock(&mut tx, found.study_id).await?;
     let loaded = app.study_of(&record)?;
     let before = &loaded.study;
+    // Beyond the last configuration of its space it has none.
+    let there_are = before.sampler.trials_max(&before.space);
+    let there_are = there_are.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
+    let max_trials = max_trials.min(there_are.max(record.max_trials));
     if max_trials != record.max_trials {
         let after = extended(before, max_trials)?;
         go_on(&mut tx, &record).await?;
@@ -58,14 +64,6 @@ fn extended(before: &Study, max_trials: u32) -> Result<Study, AppError> {
         let learns = if learns { " where the sampler learns" } else { "" };
         return invalid(format!("must be at most {most}{learns}, and {max_trials} is not"));
     }
-    let there_are = before
-        .sampler
-        .trials_max(&before.space)
-        .and_then(|most| u32::try_from(most).ok());
-    let max_trials = max_trials.min(there_are.unwrap_or(u32::MAX));
-    if max_trials <= now {
-        return invalid(format!("cannot be above {now}: the space has no further configuration"));
-    }
     let mut after = before.clone();
     after.growth.ends_before.push(now);
     after.max_trials = max_trials;
@@ -76,20 +74,37 @@ fn extended(before: &Study, max_trials: u32) -> Result<Study, AppError> {
 /// before is there already: the request came twice.
 ///
 /// # Errors
-/// [`AppError::Rejected`] if a configuration is none of the study's; [`AppError::FailedPrecondition`] if it cannot go on.
+/// [`AppError::Invalid`] if a configuration is none of the study's; [`AppError::FailedPrecondition`] if it cannot go on.
 pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<(Vec<u32>, StudyView), AppError> {
     let found = app.find_study(study).await?;
     if given.is_empty() {
         return Err(AppError::invalid("trials", "is empty: give at least one configuration"));
     }
+    let submitted = app.study_of(&found)?;
+    let mut violations = Violations::new();
+    // Many draws may be needed to complete what is given in part.
+    let given = block_in_place(|| {
+        let study = &submitted.study;
+        chosen::check(given, study.seed, &study.space, found.next_trial, &mut violations)
+    });
+    if !violations.is_empty() {
+        return Err(violations.into());
+    }
     let mut tx = app.begin().await?;
     let record = studies::lock(&mut tx, found.study_id).await?;
     let loaded = app.study_of(&record)?;
     let before = &loaded.study;
-    let mut violations = Violations::new();
-    let given = chosen::check(given, before.seed, &before.space, &mut violations);
-    if !violations.is_empty() {
-        return Err(violations.into());
+    if before.sampler == Sampler::Grid {
+        return Err(AppError::FailedPrecondition(format!(
+            "study '{}' is a grid, which trains every configuration by itself",
+            record.name
+        )));
+    }
+    if (record.next_trial as usize) < before.chosen.len() {
+        return Err(AppError::FailedPrecondition(format!(
+            "study '{}' has not planned its own trials yet; try again later",
+            record.name
+        )));
     }
     let there = trials::chosen_as(&mut tx, record.study_id, &given).await?;
     let mut new: Vec<Params> = Vec::new();
@@ -142,6 +157,7 @@ pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<
 
 /// Lets a study, which is locked, run again if it ended.
 pub(super) async fn go_on(conn: &mut Connection, record: &StudyRecord) -> Result<(), AppError> {
+    studies::forget_time(conn, record.study_id).await?;
     let refits = refits::of_study(conn, record.study_id).await?;
     let is_ending = refits.iter().any(|refit| refit.ends_study && !refit.state.is_final());
     match record.state {
@@ -157,7 +173,7 @@ pub(super) async fn go_on(conn: &mut Connection, record: &StudyRecord) -> Result
 }
 
 /// Takes what the study may leave in addition of the quotas.
-async fn reserve(
+pub(super) async fn reserve(
     app: &App,
     conn: &mut Connection,
     record: &StudyRecord,

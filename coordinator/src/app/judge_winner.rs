@@ -22,7 +22,7 @@ use crate::store::folds::FoldRecord;
 use crate::store::row_losses::FoldLosses;
 use crate::store::trials::TrialRecord;
 use crate::store::winners::{CorrectedValue, ImportanceRecord, WinnerRecord};
-use crate::store::{Connection, curves, folds, refits, row_losses, trials, winners};
+use crate::store::{Connection, curves, folds, refits, row_losses, studies, trials, winners};
 
 /// Studies that are looked up at a time.
 const STUDIES_AT_ONCE: u32 = 16;
@@ -101,7 +101,10 @@ struct Judged {
 
 async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
     let mut conn = app.pool.acquire().await?;
-    let loaded = app.study(&mut conn, study_id).await?;
+    let Some(record) = studies::get(&mut conn, &[study_id]).await?.into_iter().next() else {
+        return Ok(());
+    };
+    let loaded = app.study_of(&record)?;
     let best = trials::best(&mut conn, &[study_id], TRIALS_MAX as u32).await?;
     let numbers: Vec<u32> = best.iter().map(|trial| trial.trial).collect();
     let folds = folds::of_owners(&mut conn, study_id, &numbers, None).await?;
@@ -120,7 +123,7 @@ async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
     // A study that was deleted meanwhile has no trial any more.
     let Some(judged) = judged else { return Ok(()) };
     let mut tx = app.begin().await?;
-    winners::insert(&mut tx, study_id, &judged.winner, judged.importance.as_ref()).await?;
+    winners::insert(&mut tx, &record, &judged.winner, judged.importance.as_ref()).await?;
     tx.commit().await?;
     info!(study.id = %study_id, trial.number = judged.winner.trial, "winner judged");
     app.signal_studies();

@@ -1,5 +1,7 @@
 //! Plan: samples the next window of a study's trials, and queues their jobs. Folds that go on from a rung get their next jobs here too.
 
+use std::sync::Arc;
+
 use tokio::task::spawn_blocking;
 use tracing::{debug, info, warn};
 use trawl_domain::id::{JobId, StudyId};
@@ -49,7 +51,9 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
                     return Ok(true);
                 }
                 tx.rollback().await?;
-                let learning = spawn_blocking(move || job::plan_window(&study.study, record.next_trial, &history));
+                let learned_for = Arc::clone(&study);
+                let next_trial = record.next_trial;
+                let learning = spawn_blocking(move || job::plan_window(&learned_for.study, next_trial, &history));
                 let learned = learning.await;
                 tx = app.begin().await?;
                 learned
@@ -59,14 +63,25 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
         };
         // Another coordinator may have been quicker, with the same; or a user ended the study.
         let now = studies::lock(&mut tx, study_id).await?;
-        if now.state != StudyState::Running || now.next_trial != record.next_trial {
+        let is_as_before = (now.next_trial, now.max_trials) == (record.next_trial, record.max_trials);
+        if now.state != StudyState::Running || !is_as_before {
             return Ok(true);
+        }
+        // What was learned from was trained again meanwhile.
+        if let Some(generations) = study.study.waits() {
+            let known = generations.known_trials(generations.of(now.next_trial));
+            if trials::are_open_before(&mut tx, study_id, known).await? {
+                return Ok(true);
+            }
         }
         match planned {
             Ok(Some(window)) => store_window(app, &mut tx, &now, &window, Turn::Last).await?,
-            Ok(None) => debug!(study.id = %study_id, "all trials are planned"),
+            Ok(None) if now.next_trial == now.max_trials => debug!(study.id = %study_id, "all trials are planned"),
             // Others would wait behind it for ever.
-            Err(error) => {
+            planned => {
+                let error = planned
+                    .err()
+                    .unwrap_or_else(|| "the sampler has nothing more to propose".to_owned());
                 warn!(study.id = %study_id, study.name = now.name, error, "study paused: it cannot be planned");
                 studies::pause(
                     &mut tx,

@@ -91,7 +91,8 @@ async fn decide(
         .collect();
     let came: Vec<AtRung> = racers
         .iter()
-        .filter(|racer| racer.rung == rung)
+        // Those that were cancelled before they came are none.
+        .filter(|racer| racer.rung == rung && racer.state != TrialState::Cancelled)
         .map(|racer| AtRung {
             trial: racer.trial,
             // One that is whole already has its value.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use tracing::warn;
 use trawl_domain::id::StudyId;
 use trawl_domain::racing::Racing;
 use trawl_domain::search::Generations;
@@ -46,7 +47,10 @@ pub struct StudyView {
 /// One study.
 pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
-    judge_now(app, found.study_id).await?;
+    // What was asked for is told whatever becomes of this.
+    if let Err(error) = judge_now(app, found.study_id).await {
+        warn!(study.id = %found.study_id, error = %error, "winner cannot be judged; the next tick tries again");
+    }
     let record = app.find_study(study).await?;
     let mut conn = app.pool.acquire().await?;
     let views = views(app, &mut conn, vec![record]).await?;

@@ -173,11 +173,13 @@ async fn rungs(
         by_fold.entry(measured.fold).or_default().push(measured);
     }
     for rung in 0..racing.last_rung() {
-        let is_there = |trial: &&TrialRecord| trial.rung.is_some_and(|at| at.rung >= rung);
-        let came: Vec<&TrialRecord> = stored.iter().filter(is_there).collect();
         let stays = |trial: &TrialRecord| trial.rung.is_some_and(|at| at.rung == rung);
-        let is_open =
-            |trial: &&&TrialRecord| stays(trial) && (!trial.state.is_final() || trial.state == TrialState::Cancelled);
+        let is_there = |trial: &&TrialRecord| {
+            let has_come = trial.state != TrialState::Cancelled || !stays(trial);
+            has_come && trial.rung.is_some_and(|at| at.rung >= rung)
+        };
+        let came: Vec<&TrialRecord> = stored.iter().filter(is_there).collect();
+        let is_open = |trial: &&&TrialRecord| stays(trial) && !trial.state.is_final();
         if came.is_empty() || came.iter().any(|trial| is_open(&trial)) {
             break;
         }

@@ -5,7 +5,7 @@ use trawl_domain::state::TrialState;
 use trawl_domain::study::Study;
 use trawl_domain::text::shown;
 
-use super::grow_study::go_on;
+use super::grow_study::{go_on, reserve};
 use super::read_study::{StudyView, get_study};
 use super::{App, AppError};
 use crate::store::studies::StudyRecord;
@@ -36,7 +36,7 @@ pub async fn retry_trials(app: &App, study: &str) -> Result<Retried, AppError> {
     let mut tx = app.begin().await?;
     let record = studies::lock(&mut tx, found.study_id).await?;
     let loaded = app.study_of(&record)?;
-    let mut again = trials::given_up(&mut tx, record.study_id).await?;
+    let failed = trials::given_up(&mut tx, record.study_id).await?;
     let mut notes = Vec::new();
     let mut leave = |left: Vec<u32>, why: &str| {
         let numbers: Vec<String> = left.iter().map(u32::to_string).collect();
@@ -45,23 +45,16 @@ pub async fn retry_trials(app: &App, study: &str) -> Result<Retried, AppError> {
             notes.push(format!("trials {numbers} are left as they are: {why}"));
         }
     };
-    let known = known_trials(&loaded.study, &record);
-    let (late, open): (Vec<u32>, Vec<u32>) = again.into_iter().partition(|trial| *trial < known);
+    let known = known_trials(&mut tx, &loaded.study, &record).await?;
+    let (late, open): (Vec<u32>, Vec<u32>) = failed.into_iter().partition(|trial| *trial < known);
     leave(late, "later trials were proposed knowing that they failed");
-    let mut decided = Vec::new();
-    again = Vec::new();
-    for trial in open {
-        if is_decided(&mut tx, &loaded.study, &record, trial).await? {
-            decided.push(trial);
-        } else {
-            again.push(trial);
-        }
-    }
+    let (decided, again) = apart(&mut tx, &loaded.study, &record, open).await?;
     leave(decided, "their rung was decided without them");
     if again.is_empty() {
         drop(tx);
     } else {
         go_on(&mut tx, &record).await?;
+        reserve(app, &mut tx, &record, &loaded.study, &loaded.study).await?;
         let reports = folds::revive(&mut tx, record.study_id, &again).await?;
         trials::revive(&mut tx, record.study_id, &again).await?;
         studies::uncount_failed(&mut tx, record.study_id, again.len() as u32).await?;
@@ -80,26 +73,39 @@ pub async fn retry_trials(app: &App, study: &str) -> Result<Retried, AppError> {
 }
 
 /// The trials whose results some proposal knows.
-fn known_trials(study: &Study, record: &StudyRecord) -> u32 {
-    match (study.sampler.generations(), record.next_trial.checked_sub(1)) {
-        (Some(generations), Some(last)) => generations.known_trials(generations.of(last)),
-        _ => 0,
-    }
+async fn known_trials(conn: &mut Connection, study: &Study, record: &StudyRecord) -> Result<u32, AppError> {
+    let Some(generations) = study.sampler.generations() else {
+        return Ok(0);
+    };
+    let last = trials::last_proposed(conn, record.study_id).await?;
+    Ok(last.map_or(0, |last| generations.known_trials(generations.of(last))))
 }
 
-/// True if others have been compared at the rung at which a trial failed.
-async fn is_decided(conn: &mut Connection, study: &Study, record: &StudyRecord, trial: u32) -> Result<bool, AppError> {
+/// Those of some trials, ascending, at whose rung others have been compared without them; and the rest.
+async fn apart(
+    conn: &mut Connection,
+    study: &Study,
+    record: &StudyRecord,
+    failed: Vec<u32>,
+) -> Result<(Vec<u32>, Vec<u32>), AppError> {
     if study.racing.is_none() {
-        return Ok(false);
+        return Ok((Vec::new(), failed));
     }
-    let mut heats = study.heats(study.generations.of(trial));
-    let Some(heat) = heats.find(|heat| heat.contains(&trial)) else {
-        return Ok(false);
-    };
-    let racers = trials::racers(conn, record.study_id, &heat).await?;
-    let Some(rung) = racers.iter().find(|racer| racer.trial == trial).map(|racer| racer.rung) else {
-        return Ok(false);
-    };
-    let beyond = |racer: &Racer| racer.rung > rung || (racer.rung == rung && racer.state == TrialState::Pruned);
-    Ok(racers.iter().any(beyond))
+    let (mut decided, mut open) = (Vec::new(), Vec::new());
+    let (mut heat, mut racers) = (0..0, Vec::new());
+    for trial in failed {
+        if !heat.contains(&trial) {
+            let mut heats = study.heats(study.generations.of(trial));
+            heat = heats.find(|heat| heat.contains(&trial)).unwrap_or(0..0);
+            racers = trials::racers(conn, record.study_id, &heat).await?;
+        }
+        let rung = racers.iter().find(|racer| racer.trial == trial).map(|racer| racer.rung);
+        let beyond =
+            |racer: &Racer, rung| racer.rung > rung || (racer.rung == rung && racer.state == TrialState::Pruned);
+        match rung {
+            Some(rung) if racers.iter().any(|racer| beyond(racer, rung)) => decided.push(trial),
+            _ => open.push(trial),
+        }
+    }
+    Ok((decided, open))
 }

@@ -174,7 +174,10 @@ pub const RPCS: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/ListEpochReports", READERS),
     of_users("/trawl.v1.StudyService/ListBestTrials", READERS),
     of_users("/trawl.v1.StudyService/ExtendStudy", WRITERS),
-    of_users("/trawl.v1.StudyService/EnqueueTrials", WRITERS),
+    of_users("/trawl.v1.StudyService/EnqueueTrials", WRITERS)
+        .with_messages_of(STUDY_BYTES)
+        .within(Deadline::Whole(STUDY_WITHIN))
+        .queued(Queue::Submissions),
     of_users("/trawl.v1.StudyService/RetryTrials", WRITERS),
     of_users("/trawl.v1.StudyService/RefitStudy", WRITERS),
     of_users("/trawl.v1.StudyService/ReplayStudy", WRITERS),
@@ -268,9 +271,15 @@ mod tests {
         for (path, is_stream) in served() {
             let rpc = find(&path).expect("it is listed");
             assert_eq!(rpc.is_stream(), is_stream, "{path}");
-            let is_larger = ["/CreateStudy", "/FinishJob", "/ReleaseJob", "/ReportEpochs"]
-                .iter()
-                .any(|name| path.ends_with(name));
+            let is_larger = [
+                "/CreateStudy",
+                "/EnqueueTrials",
+                "/FinishJob",
+                "/ReleaseJob",
+                "/ReportEpochs",
+            ]
+            .iter()
+            .any(|name| path.ends_with(name));
             assert_eq!(
                 rpc.message_bytes_max > LEASES_BYTES,
                 is_larger || path.contains("/Put"),

@@ -347,6 +347,30 @@ pub async fn have_begun(conn: &mut Connection, study_id: StudyId, trials: &[u32]
     Ok(begun)
 }
 
+/// True if a trial before `known` has not ended.
+pub async fn are_open_before(conn: &mut Connection, study_id: StudyId, known: u32) -> Result<bool, StoreError> {
+    let open = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM trawl_store.trials
+                          WHERE study_id = $1 AND trial < $2 AND state IN ('queued', 'running')) AS "open!""#,
+        study_id.0,
+        int(known),
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(open)
+}
+
+/// The last trial that a sampler proposed.
+pub async fn last_proposed(conn: &mut Connection, study_id: StudyId) -> Result<Option<u32>, StoreError> {
+    let trial = sqlx::query_scalar!(
+        "SELECT trial FROM trawl_store.trials WHERE study_id = $1 AND chosen IS NULL ORDER BY trial DESC LIMIT 1",
+        study_id.0,
+    )
+    .fetch_optional(conn)
+    .await?;
+    trial.map(|trial| count("trials", study_id, "trial", trial)).transpose()
+}
+
 /// A trial that is raced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Racer {
@@ -423,7 +447,7 @@ pub async fn revive(conn: &mut Connection, study_id: StudyId, trials: &[u32]) ->
     expect_rows("trials", trials.len() as u64, done.rows_affected())
 }
 
-/// The number of each trial that a user gave so before, by what was given; `None` where nobody did.
+/// The number of each trial that a user gave so before, by what was given; `None` where nobody did, or where it failed or was cancelled.
 pub async fn chosen_as(
     conn: &mut Connection,
     study_id: StudyId,
@@ -431,7 +455,8 @@ pub async fn chosen_as(
 ) -> Result<Vec<Option<u32>>, StoreError> {
     let given: Vec<Json<&Params>> = chosen.iter().map(Json).collect();
     let rows = sqlx::query_scalar!(
-        r#"SELECT (SELECT min(t.trial) FROM trawl_store.trials t WHERE t.study_id = $1 AND t.chosen = given.params) AS trial
+        r#"SELECT (SELECT min(t.trial) FROM trawl_store.trials t
+                   WHERE t.study_id = $1 AND t.chosen = given.params AND t.state NOT IN ('failed', 'cancelled')) AS trial
            FROM unnest($2::jsonb[]) WITH ORDINALITY AS given (params, place)
            ORDER BY given.place"#,
         study_id.0,
@@ -492,6 +517,8 @@ pub async fn history(
                     rung,
                     key: objective.rank_key(value),
                 },
+                // One that nobody trained is no result.
+                (TrialState::Cancelled, ..) => Standing::Pending,
                 (state, ..) if state.is_final() => Standing::Failed,
                 _ => Standing::Pending,
             };

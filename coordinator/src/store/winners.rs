@@ -6,6 +6,7 @@ use trawl_domain::id::StudyId;
 use trawl_domain::winner::Interval;
 use uuid::Uuid;
 
+use super::studies::StudyRecord;
 use super::{Connection, StoreError, count, int};
 
 /// A value that was corrected.
@@ -74,13 +75,14 @@ pub async fn is_to_judge(conn: &mut Connection, study_id: StudyId) -> Result<boo
     Ok(found.unwrap_or(false))
 }
 
-/// Stores what was computed; what is there already stays, and nothing is stored of a study that runs again.
+/// Stores what was computed of a study as it was then; what is there already stays, and nothing is stored of one that has run again since.
 pub async fn insert(
     conn: &mut Connection,
-    study_id: StudyId,
+    judged: &StudyRecord,
     winner: &WinnerRecord,
     importance: Option<&ImportanceRecord>,
 ) -> Result<(), StoreError> {
+    let study_id = judged.study_id;
     let others: Vec<i32> = winner.not_separable_from.iter().map(|trial| int(*trial)).collect();
     let interval = winner.corrected.map(|corrected| corrected.interval);
     let done = sqlx::query!(
@@ -89,7 +91,8 @@ pub async fn insert(
          SELECT s.study_id, $2::integer, $3::integer, $4::double precision, $5::double precision, $6::double precision,
                 $7::double precision, $8::integer[]
          FROM trawl_store.studies s
-         WHERE s.study_id = $1 AND s.state NOT IN ('running', 'paused')
+         WHERE s.study_id = $1 AND s.state NOT IN ('running', 'paused') AND s.max_trials = $9 AND s.trials_completed = $10
+         FOR SHARE OF s
          ON CONFLICT DO NOTHING",
         study_id.0,
         int(winner.trial),
@@ -99,6 +102,8 @@ pub async fn insert(
         interval.map(|interval| interval.high),
         winner.p_better,
         &others,
+        int(judged.max_trials),
+        int(judged.trials_completed),
     )
     .execute(&mut *conn)
     .await?;

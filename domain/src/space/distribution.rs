@@ -200,7 +200,7 @@ impl Distribution {
     fn at(&self, index: u64) -> ParamValue {
         match self {
             Self::Choice(values) | Self::Ordered(values) => values[index as usize].clone(),
-            Self::UniformSteps { low, high, step } => ParamValue::number((low + step * index as f64).min(*high)),
+            Self::UniformSteps { low, high, step } => ParamValue::number(short(low + step * index as f64).min(*high)),
             Self::IntUniform { low, step, .. } | Self::IntLogUniform { low, step, .. } => {
                 ParamValue::Int(low + step * index as i64)
             }
@@ -263,6 +263,11 @@ impl Distribution {
             }
         }
     }
+}
+
+/// The number as people write it, to 15 digits: three steps of 0.1 are 0.3, and not 0.30000000000000004.
+fn short(number: f64) -> f64 {
+    format!("{number:.14e}").parse().unwrap_or(number)
 }
 
 /// How far along the way from `low` to `high` a number's logarithm is.

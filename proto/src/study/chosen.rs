@@ -9,8 +9,8 @@ use trawl_domain::violation::Violations;
 
 use super::settings::scalar;
 
-/// The configurations of `trials`, each as far as it is sound.
-pub fn check(trials: &[Struct], seed: Seed, space: &Space, v: &mut Violations) -> Vec<Params> {
+/// The configurations of `trials`, which are numbered from `first_trial` on, each as far as it is sound.
+pub fn check(trials: &[Struct], seed: Seed, space: &Space, first_trial: u32, v: &mut Violations) -> Vec<Params> {
     if trials.len() > CHOSEN_TRIALS_MAX {
         v.add(
             "trials",
@@ -35,7 +35,7 @@ pub fn check(trials: &[Struct], seed: Seed, space: &Space, v: &mut Violations) -
                 v.add(field, format!("must be {}, and {value} is not", told(distribution)));
             }
         }
-        if params.len() == trial.fields.len() && completed(seed, space, index as u32, &params).is_none() {
+        if params.len() == trial.fields.len() && completed(seed, space, first_trial + index as u32, &params).is_none() {
             v.add(
                 format!("trials[{index}]"),
                 "is no configuration: one of its parameters is never active beside the others, or a constraint is broken",

@@ -16,9 +16,12 @@ use prost_types::{ListValue, Value};
 use trawl_domain::dataset::{DatasetShape, Source, TargetKind};
 use trawl_domain::fold::Validation;
 use trawl_domain::id::StudyId;
-use trawl_domain::limits::{EPOCHS_MAX, FOLDS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
+use trawl_domain::limits::{
+    EPOCHS_MAX, FOLDS_MAX, LEARNING_TRIALS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX,
+};
 use trawl_domain::loss::Loss;
 use trawl_domain::metric::{At, Goal, Metric, Objective};
+use trawl_domain::search::Sampler;
 use trawl_domain::seed::Seed;
 use trawl_domain::space::{ParamValue, Params};
 use trawl_domain::study::{Growth, RefitSpec, Setting, Study};
@@ -87,7 +90,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             format!("must be from 1 to {TRIALS_MAX}, and {} is not", study.max_trials),
         );
     }
-    let chosen = chosen::check(&study.trials, Seed(study.seed), &space, v);
+    let chosen = chosen::check(&study.trials, Seed(study.seed), &space, 0, v);
     if chosen.len() > study.max_trials as usize {
         v.add(
             "max_trials",
@@ -107,6 +110,24 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     }
     let (sampler, generations) = sampler::check(study.sampler.as_ref(), Seed(study.seed), &space, study.max_trials, v);
     // A grid ends with its last configuration, and so does a search that learns: it has nothing to learn from twins.
+    if sampler == Some(Sampler::Grid) && !chosen.is_empty() {
+        v.add(
+            "trials",
+            "must be left out beside a grid, which trains every configuration by itself",
+        );
+    }
+    if sampler.is_some_and(|sampler| sampler.generations().is_none())
+        && stop.is_some_and(|stop| stop.looks_at_results())
+        && study.max_trials > LEARNING_TRIALS_MAX
+    {
+        v.add(
+            "max_trials",
+            format!(
+                "must be at most {LEARNING_TRIALS_MAX} where results may stop the search, and {} is not",
+                study.max_trials
+            ),
+        );
+    }
     let most = sampler.and_then(|sampler| sampler.trials_max(&space));
     let most = most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
     let max_trials = study.max_trials.min(most);

@@ -320,7 +320,7 @@ pub async fn reopen(conn: &mut Connection, study_id: StudyId) -> Result<(), Stor
     super::winners::remove(conn, study_id).await?;
     let done = sqlx::query!(
         "UPDATE trawl_store.studies SET state = 'running', error = NULL, finished_at = NULL
-         WHERE study_id = $1 AND state IN ('completed', 'failed')",
+         WHERE study_id = $1 AND state IN ('completed', 'failed') AND deleted_at IS NULL",
         study_id.0
     )
     .execute(conn)
@@ -340,20 +340,40 @@ pub async fn stop_planning(conn: &mut Connection, study_id: StudyId, reason: &st
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Has the studies whose time is over end with the trials that they have planned; which ones they are.
-pub async fn stop_overdue(conn: &mut Connection) -> Result<Vec<StudyId>, StoreError> {
+/// Studies that run although their time is over.
+pub async fn overdue(conn: &mut Connection) -> Result<Vec<StudyId>, StoreError> {
     let studies = sqlx::query_scalar!(
-        "UPDATE trawl_store.studies
-         SET max_trials = next_trial, stop_reason = 'its time is over (stop.hours)'
-         WHERE study_id IN (SELECT study_id FROM trawl_store.studies
-                            WHERE state = 'running' AND stops_at <= clock_timestamp() AND stop_reason IS NULL
-                            ORDER BY study_id
-                            FOR NO KEY UPDATE)
-         RETURNING study_id"
+        "SELECT study_id FROM trawl_store.studies
+         WHERE state = 'running' AND stops_at <= clock_timestamp() AND stop_reason IS NULL AND deleted_at IS NULL
+         ORDER BY study_id"
     )
     .fetch_all(conn)
     .await?;
     Ok(studies.into_iter().map(StudyId).collect())
+}
+
+/// True for one of these.
+pub async fn is_overdue(conn: &mut Connection, study_id: StudyId) -> Result<bool, StoreError> {
+    let overdue = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM trawl_store.studies
+                          WHERE study_id = $1 AND state = 'running' AND stops_at <= clock_timestamp()
+                            AND stop_reason IS NULL) AS "overdue!""#,
+        study_id.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(overdue)
+}
+
+/// Forgets a time that is over: somebody wants more of the study, which is locked.
+pub async fn forget_time(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.studies SET stops_at = NULL WHERE study_id = $1 AND stops_at <= clock_timestamp()",
+        study_id.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Raises a study's epoch budget; what it is then. The study is locked.
