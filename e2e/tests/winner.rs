@@ -98,9 +98,9 @@ async fn of_a_race_the_first_rung_says_what_matters() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
     let owner = owner_pool(&system.database_url).await?;
     system.add_workers(2)?;
-    system
-        .submit(studies::from_json(&studies::small("raced", 32, 9)?)?)
-        .await?;
+    let mut study = studies::small("raced", 32, 9)?;
+    study["racing"] = json!({ "keep": 0.5 });
+    system.submit(studies::from_json(&study)?).await?;
     system.watch_to_end("raced").await?;
     let study = judged(&system, "raced").await?;
     let came: i64 = sqlx::query_scalar(
@@ -110,6 +110,7 @@ async fn of_a_race_the_first_rung_says_what_matters() -> anyhow::Result<()> {
     .fetch_one(&system.sql)
     .await?;
     assert!(came > i64::from(study.trials_completed), "trials were pruned");
+    assert!(!study.importance.is_empty());
     assert!(
         study
             .importance

@@ -38,6 +38,7 @@ fn a_page_and_a_picture_of_every_figure_are_written() {
     names.sort();
     assert_eq!(names.len(), written);
     let want = [
+        "importance.png",
         "learning-curves-loss.png",
         "parallel-coordinates.png",
         "ranking.png",

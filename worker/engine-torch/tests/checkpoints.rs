@@ -2,6 +2,7 @@
 
 mod device;
 mod jobs;
+mod refused;
 
 use safetensors::SafeTensors;
 use trawl_domain::fold::{Split, Validation};
@@ -13,7 +14,8 @@ use trawl_engine::checkpoint::read;
 use trawl_engine::{Control, EngineError, FitJob, Fitted, Networks as _, Outcome};
 use trawl_engine_torch::{DeviceNetworks, DeviceTable};
 
-use jobs::{Told, apart, members, refused, together};
+use jobs::{Told, apart, members, together};
+use refused::refused;
 
 /// Trains from the beginning or from a file of checkpoints; nothing comes of a job that is interrupted.
 fn hear(

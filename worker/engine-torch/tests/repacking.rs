@@ -3,6 +3,7 @@
 
 mod device;
 mod jobs;
+mod refused;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ use trawl_engine::checkpoint::{MemberCheckpoint, read};
 use trawl_engine::{Control, FitJob, Networks as _, Outcome};
 use trawl_engine_torch::DeviceTable;
 
-use jobs::{Told, apart, hear, member, members, refused, together};
+use jobs::{Told, apart, hear, member, members, together};
+use refused::refused;
 
 const EPOCHS: u32 = 6;
 

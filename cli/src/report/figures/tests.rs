@@ -106,7 +106,25 @@ fn without_a_completed_trial_there_is_nothing_to_draw() {
     study.trials.push(trial(0, None, "running"));
     study.ranking.clear();
     study.curves.clear();
+    study.summary.importance.clear();
     assert_eq!(of_search(&study), []);
+}
+
+#[test]
+fn a_bar_is_as_high_as_its_setting_matters() {
+    let figure = settings::importance(&study()).unwrap();
+    let Body::Panels { panels, .. } = &figure.body else {
+        panic!("{figure:?}")
+    };
+    assert_eq!(
+        panels[0].x.scale,
+        Scale::Categories(vec!["learning_rate".into(), "activation".into()])
+    );
+    let Mark::Bars(bars) = &panels[0].series[0].mark else {
+        panic!("{figure:?}")
+    };
+    assert_eq!(bars.iter().map(|bar| bar.height).collect::<Vec<_>>(), [80.0, 20.0]);
+    assert!(figure.caption.contains("200 trials") && !figure.caption.contains("care"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
 use trawl_engine::checkpoint::MemberCheckpoint;
-use trawl_engine::{Control, Engine as _, EngineError, Event, FitJob, Outcome};
+use trawl_engine::{Control, Engine as _, Event, FitJob, Outcome};
 use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
 
 use crate::device::device;
@@ -175,13 +175,4 @@ pub(crate) fn hear(
     };
     let outcome = Torch::new(device()).fit(job, from, &mut emit, control);
     (all, outcome.expect("trains"))
-}
-
-/// Why training from these checkpoints is refused, before anything is told.
-pub(crate) fn refused(job: &FitJob<DeviceTable>, from: &[MemberCheckpoint<'_>]) -> String {
-    let mut emit = |event: Event<'_>| panic!("told {event:?}");
-    match Torch::new(device()).fit(job, from, &mut emit, &Control::new()) {
-        Err(EngineError::BadCheckpoint(reason)) => reason,
-        other => panic!("{other:?}"),
-    }
 }
