@@ -80,20 +80,20 @@ def studies(task, file):
     features, targets, is_classes = data(task)
     np.savez(file, x=features, y=targets)
     rows = len(features)
-    hidden = [{"linear": {"units": "$width"}}, {"activation": {"kind": "$activation"}}]
+    outputs = int(targets.max()) + 1 if is_classes else 1
     space = {name: values for name, values in AXES.items() if name != "optimizer"}
     return {
         optimizer: {
             "name": f"{task}-{optimizer}",
             "seed": 1,
             "dataset": {"npz": {"train": str(file), "features": "x", "target": "y"}},
-            "model": [*hidden, *hidden, {"linear": {"units": int(targets.max()) + 1 if is_classes else 1}}],
+            "model": [{"linear": {"units": "$width"}}, {"activation": {"kind": "$activation"}}, {"linear": {"units": outputs}}],
             "training": {
                 "loss": "cross_entropy" if is_classes else "mse",
                 "optimizer": optimizer,
                 "learning_rate": "$learning_rate",
                 "l2": "$l2",
-                "batch_size": 32 if rows <= 200 else 64 if rows <= 600 else 128,
+                "batch_size": 32 if rows <= 200 else 128 if rows <= 600 else 256,
                 "epochs": EPOCHS,
             },
             "validation": {"k_fold": FOLDS},
