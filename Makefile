@@ -22,7 +22,7 @@ test: setup ## every test; the last line says how many passed and failed
 bench: build ## the benchmarks, as tables with ratios to named references; some minutes
 	@deploy/bench.sh
 
-bench-search: setup ## the samplers alone against Optuna's on tables: make bench-search SEEDS=8; fetches what it compares with
+bench-search: setup ## searches against Optuna's on tables, samplers alone and with racing: PARTS=a,b SEEDS=8; fetches what it compares with
 	@deploy/bench-search/run.sh
 
 faults: build ## faults injected under load, as one table; FAULTS=name,name picks rows, SEED=N repeats a run

@@ -10,13 +10,16 @@
 //! `key` completed, or, if it has a `rung` too, was dropped there; one that `failed` is the worst there is; any other
 //! is pending. Trials `first` … are one generation.
 
+mod request;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 
+use request::{SamplerName, Written, space};
 use serde::{Deserialize, Serialize};
-use trawl_domain::search::{Generations, Past, Sampler, Standing, propose};
+use trawl_domain::search::{Generations, Past, Standing, propose};
 use trawl_domain::seed::Seed;
-use trawl_domain::space::{Distribution, ParamValue, Params, Space};
+use trawl_domain::space::Params;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,29 +32,6 @@ struct Request {
     history: Vec<WrittenPast>,
     first: u32,
     n: u32,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum SamplerName {
-    Random,
-    Grid,
-    Sobol,
-    Gp,
-    Tpe,
-    Auto,
-}
-
-/// A distribution, as in a study file.
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Written {
-    Choice(Vec<ParamValue>),
-    Uniform { low: f64, high: f64 },
-    LogUniform { low: f64, high: f64 },
-    IntUniform { low: i64, high: i64, step: Option<i64> },
-    IntLogUniform { low: i64, high: i64, step: Option<i64> },
-    Ordered(Vec<ParamValue>),
 }
 
 #[derive(Deserialize)]
@@ -80,23 +60,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn answer(request: Request) -> Result<Answer, Box<dyn std::error::Error>> {
-    let space: Space = request
-        .space
-        .into_iter()
-        .map(|(name, written)| (name, distribution(written)))
-        .collect();
+    let space = space(request.space);
     let generations = Generations {
         size: request.generation,
         lag: request.lag,
     };
-    let sampler = match request.sampler {
-        SamplerName::Random => Sampler::Random,
-        SamplerName::Grid => Sampler::Grid,
-        SamplerName::Sobol => Sampler::Sobol,
-        SamplerName::Gp => Sampler::Gp(generations),
-        SamplerName::Tpe => Sampler::Tpe(generations),
-        SamplerName::Auto => Sampler::Auto(generations),
-    };
+    let sampler = request.sampler.sampler(generations);
     sampler.check(Seed(request.seed), &space)?;
     let history: Vec<Past> = (0..)
         .zip(request.history)
@@ -107,25 +76,6 @@ fn answer(request: Request) -> Result<Answer, Box<dyn std::error::Error>> {
     Ok(Answer {
         params: propose(&sampler, seed, &space, generation, first, request.n, &history),
     })
-}
-
-fn distribution(written: Written) -> Distribution {
-    match written {
-        Written::Choice(values) => Distribution::Choice(values),
-        Written::Uniform { low, high } => Distribution::Uniform { low, high },
-        Written::LogUniform { low, high } => Distribution::LogUniform { low, high },
-        Written::IntUniform { low, high, step } => Distribution::IntUniform {
-            low,
-            high,
-            step: step.unwrap_or(1),
-        },
-        Written::IntLogUniform { low, high, step } => Distribution::IntLogUniform {
-            low,
-            high,
-            step: step.unwrap_or(1),
-        },
-        Written::Ordered(values) => Distribution::Ordered(values),
-    }
 }
 
 fn past(trial: u32, written: WrittenPast) -> Past {
