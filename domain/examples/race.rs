@@ -94,7 +94,7 @@ fn search(request: Request, table: &Table) -> Result<Answer, Failure> {
     };
     let sampler = request.sampler.sampler(generations);
     let space = space(request.space);
-    sampler.check(&space)?;
+    sampler.check(Seed(request.seed), &space)?;
     let mut search = Search {
         table,
         space: &space,
