@@ -33,6 +33,7 @@ COMMENT ON COLUMN trawl.studies.created_at IS 'When it was submitted.';
 COMMENT ON COLUMN trawl.studies.finished_at IS 'When it ended.';
 COMMENT ON COLUMN trawl.studies.error IS 'Why it failed.';
 COMMENT ON COLUMN trawl.studies.pause_reason IS 'Why it paused by itself; null where a user paused it.';
+COMMENT ON COLUMN trawl.studies.stop_reason IS 'Which of its bounds ended its search before max_trials; null where none did.';
 
 
 CREATE VIEW trawl.trials AS
@@ -57,9 +58,10 @@ COMMENT ON COLUMN trawl.trials.error IS 'Why it failed; diverged for a loss that
 COMMENT ON COLUMN trawl.trials.started_at IS 'When its first job was leased.';
 COMMENT ON COLUMN trawl.trials.finished_at IS 'When it ended.';
 COMMENT ON COLUMN trawl.trials.generation IS 'The generation that it belongs to, from 0.';
-COMMENT ON COLUMN trawl.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null where trials are not raced.';
+COMMENT ON COLUMN trawl.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null where it is not raced.';
 COMMENT ON COLUMN trawl.trials.rung_value IS 'Its value at the rung where it was last compared: the mean over the folds of that rung.';
 COMMENT ON COLUMN trawl.trials.rung_trials IS 'Number of trials that were compared there.';
+COMMENT ON COLUMN trawl.trials.chosen IS 'True if a user chose its configuration.';
 
 
 CREATE VIEW trawl.rungs AS

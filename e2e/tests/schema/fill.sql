@@ -18,8 +18,8 @@ SELECT first.study_id, n, 'completed', first.params, first.epochs, n / 16, 1, dr
 FROM trawl_store.trials first, generate_series(512, 99999) n, LATERAL (SELECT hashint4(n)::float8 AS value) drawn
 WHERE first.trial = 0;
 
-INSERT INTO trawl_store.jobs (job_id, study_id, split, members, epochs, first_epoch, end_epoch, state, attempts, lease_epoch, finished_at)
-SELECT md5('job ' || n)::uuid, s.study_id, 'validation', 64, 2, 0, 2, 'completed', 1, 1, now()
+INSERT INTO trawl_store.jobs (job_id, study_id, split, members, epochs, first_epoch, end_epoch, state, attempts, lease_epoch, finished_at, position)
+SELECT md5('job ' || n)::uuid, s.study_id, 'validation', 64, 2, 0, 2, 'completed', 1, 1, now(), n
 FROM trawl_store.studies s, generate_series(512 / 32, 99999 / 32) n;
 
 INSERT INTO trawl_store.folds (study_id, trial, fold, job_id, member, state, end_epoch, epochs, train_loss, best_epoch, metrics, last_values,
@@ -40,8 +40,8 @@ SELECT t.study_id, n, t.trial, 'completed', t.params, 1000, false, 0.5, 0.5, now
 FROM trawl_store.trials t, generate_series(0, 2) n
 WHERE t.trial = 512;
 
-INSERT INTO trawl_store.jobs (job_id, study_id, refit, split, members, epochs, first_epoch, end_epoch, state, finished_at)
-SELECT md5('refit ' || refit || split)::uuid, study_id, refit, split, members, 1000, 0, 1000, 'completed', now()
+INSERT INTO trawl_store.jobs (job_id, study_id, refit, split, members, epochs, first_epoch, end_epoch, state, finished_at, position)
+SELECT md5('refit ' || refit || split)::uuid, study_id, refit, split, members, 1000, 0, 1000, 'completed', now(), 0
 FROM trawl_store.refits, (VALUES ('validation', 2), ('all', 1)) AS kinds (split, members);
 
 INSERT INTO trawl_store.folds (study_id, refit, fold, job_id, member, state, end_epoch, epochs)
@@ -61,8 +61,8 @@ FROM trawl_store.refits, generate_series(1, 400) n;
 
 -- Small studies, all of one trial.
 INSERT INTO trawl_store.studies (study_id, name, state, spec, seed, goal, train_file, test_is_labelled, train_rows, sample_shape, max_trials,
-                                 next_trial, generation_trials, trials_completed, epoch_budget, created_at, finished_at)
-SELECT md5('study ' || n)::uuid, 'small-' || n, 'completed', spec, seed, goal, train_file, test_is_labelled, train_rows, sample_shape, 1, 1, 16, 1, 4,
+                                 next_trial, generation_trials, trials_completed, epoch_budget, priority, created_at, finished_at)
+SELECT md5('study ' || n)::uuid, 'small-' || n, 'completed', spec, seed, goal, train_file, test_is_labelled, train_rows, sample_shape, 1, 1, 16, 1, 4, 10,
        created_at + n * interval '1 second', created_at + n * interval '1 minute'
 FROM trawl_store.studies, generate_series(1, 1000) n;
 
