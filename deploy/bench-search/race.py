@@ -53,7 +53,7 @@ LOCK_STEP = {
 }
 WILCOXON = "optuna wilcoxon"
 OPTUNA = (*LOCK_STEP, WILCOXON)
-# Ours are written as `sampler G… D…`, and `ladder` where they race; other ladders as `folds*epochs/81`, joined by `+`, and a share to keep as `keep=`.
+# Ours are written as `sampler G… D…`, and then `ladder` for the usual racing, or rungs as `folds*epochs` joined by `+`, and perhaps `keep=` with a share.
 USUAL = ("gp G16 D1 ladder", "gp G16 D0 ladder", "tpe G16 D1 ladder", "random G16 D0 ladder", "gp G16 D1", "tpe G16 D1", "random G16 D0", *OPTUNA)
 
 
@@ -76,16 +76,23 @@ class Table:
         return [(value - self.best) / (self.median - self.best) for value in best]
 
 
+def racing(words):
+    """The racing that a method's name ends with; None if it does not race."""
+    if not words:
+        return None
+    written = {}
+    if words[0] != "ladder":
+        rungs = [rung.split("*") for rung in words[0].split("+")]
+        written["ladder"] = [[int(folds), int(epochs) / tables.EPOCHS] for folds, epochs in rungs]
+    if words[1:]:
+        written["keep"] = float(words[1].removeprefix("keep="))
+    return written
+
+
 def request(method, seed, table, budget):
-    sampler, generation, lag, *racing = method.split()
-    race = {"ladder": {}}.get("".join(racing[:1])) if racing else None
-    if racing and racing[0] != "ladder":
-        rungs = [rung.split("*") for rung in racing[0].split("+")]
-        race = {"ladder": [[int(folds), int(epochs) / tables.EPOCHS] for folds, epochs in rungs]}
-    if racing[1:]:
-        race["keep"] = float(racing[1].removeprefix("keep="))
-    return {"sampler": sampler, "generation": int(generation[1:]), "lag": int(lag[1:]), "seed": seed, "racing": race, "space": SPACE,
-            "table": str(table.path), "budget": budget * WHOLE}
+    sampler, generation, lag, *words = method.split()
+    return {"sampler": sampler, "generation": int(generation[1:]), "lag": int(lag[1:]), "seed": seed, "racing": racing(words),
+            "space": SPACE, "table": str(table.path), "budget": budget * WHOLE}
 
 
 def run_trawl(table, method, seed, budget, program):
