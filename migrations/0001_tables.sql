@@ -132,6 +132,7 @@ CREATE TABLE trawl_store.trials (
 CREATE INDEX trials_ranking ON trawl_store.trials (study_id, rank_key, trial) WHERE state = 'completed';
 CREATE INDEX trials_running ON trawl_store.trials (study_id) WHERE state = 'running';
 CREATE INDEX trials_open ON trawl_store.trials (study_id, generation) WHERE state IN ('queued', 'running');
+CREATE INDEX trials_of_generation ON trawl_store.trials (study_id, generation);
 CREATE INDEX trials_chosen ON trawl_store.trials (study_id) WHERE chosen IS NOT NULL;
 COMMENT ON TABLE  trawl_store.trials IS 'Trials: one sampled configuration each. They are made window by window, when a study''s queue runs dry.';
 COMMENT ON COLUMN trawl_store.trials.study_id IS 'Its study.';

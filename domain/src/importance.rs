@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn what_decides_is_first_for_every_kind_of_parameter() {
         let relu = |params: &Params| f64::from(params["activation"] == ParamValue::Text("relu".to_owned()));
-        let cases: [(&str, fn(&Params) -> f64); 5] = [
+        type Key = fn(&Params) -> f64;
+        let cases: [(&str, Key); 5] = [
             ("activation", relu),
             ("l2", |params| libm::log(number(params, "l2") / 0.003).abs()),
             ("layers", |params| number(params, "layers")),

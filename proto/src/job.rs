@@ -131,10 +131,7 @@ impl TryFrom<v1::Job> for Job {
         let mut violations = Violations::new();
         let v = &mut violations;
         let dataset = job.dataset.unwrap_or_default();
-        let layout = match dataset.layout.as_str() {
-            "" => Some(None),
-            layout => parse("dataset.layout", layout, v).map(Some),
-        };
+        let layout = optional("dataset.layout", &dataset.layout, v);
         let format = layout.and_then(|layout| format(dataset.format, layout, v));
         let train = part("dataset.train", &dataset.train.unwrap_or_default(), v);
         let in_pairs = matches!(format, Some(Format::Idx(_) | Format::FashionMnist | Format::Npy(_)));
@@ -153,10 +150,7 @@ impl TryFrom<v1::Job> for Job {
         let metrics: Option<Vec<Metric>> = named
             .map(|(index, metric)| parse(&format!("metrics[{index}]"), metric, v))
             .collect();
-        let row_losses = match job.row_losses.as_str() {
-            "" => Some(None),
-            metric => parse("row_losses", metric, v).map(Some),
-        };
+        let row_losses = optional("row_losses", &job.row_losses, v);
         let input = SampleShape::from_dims(&job.input_shape);
         if input.is_none() {
             v.add("input_shape", "must be one or three sizes above 0");
@@ -230,6 +224,18 @@ impl TryFrom<v1::Job> for Job {
             })
         })();
         violations.into_result(converted)
+    }
+}
+
+/// A word that may be left out.
+fn optional<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &str,
+    word: &str,
+    v: &mut Violations,
+) -> Option<Option<T>> {
+    match word {
+        "" => Some(None),
+        word => parse(field, word, v).map(Some),
     }
 }
 

@@ -314,12 +314,13 @@ fn a_generation_knows_those_before_its_lag() {
 }
 
 #[test]
-fn a_grid_alone_ends() {
+fn a_grid_ends_and_so_does_what_learns() {
     let propose = |sampler: Sampler, trials| propose(&sampler, Seed(1), &finite(), 0, 0, trials, &[]);
     assert_eq!(propose(Sampler::Grid, 20).len(), 12);
     assert_eq!(Sampler::Grid.trials_max(&finite()), Some(12));
     assert_eq!(propose(Sampler::Random, 20).len(), 20);
-    assert_eq!(Sampler::Gp(SMALL).trials_max(&finite()), None);
+    assert_eq!(Sampler::Gp(SMALL).trials_max(&finite()), Some(12));
+    assert_eq!(Sampler::Random.trials_max(&finite()), None);
     assert!(Sampler::Grid.check(Seed(1), &mixed()).is_err() && Sampler::Grid.check(Seed(1), &finite()).is_ok());
     assert!(Sampler::Sobol.check(Seed(1), &mixed()).is_ok());
 }

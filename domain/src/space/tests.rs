@@ -196,7 +196,7 @@ fn steps_reach_their_upper_end_despite_rounding() {
         values.collect()
     };
     assert_eq!(values(0.0, 0.3, 0.1), [0.0, 0.1, 0.2, 0.3]);
-    assert_eq!(values(0.0, 0.39, 0.1).last(), Some(&(0.1 * 3.0)));
+    assert_eq!(values(0.0, 0.39, 0.1).last(), Some(&0.3));
     assert_eq!(values(-1.0, 1.0, 0.5), [-1.0, -0.5, 0.0, 0.5, 1.0]);
     assert_eq!(values(0.2, 0.3, 1.0), [0.2]);
     let steps = Distribution::UniformSteps {

@@ -24,6 +24,7 @@ use trawl_domain::metric::{At, Goal, Metric, Objective};
 use trawl_domain::search::Sampler;
 use trawl_domain::seed::Seed;
 use trawl_domain::space::{ParamValue, Params};
+use trawl_domain::stop::Stop;
 use trawl_domain::study::{Growth, RefitSpec, Setting, Study};
 use trawl_domain::violation::Violations;
 use trawl_domain::word::UnknownWord;
@@ -91,42 +92,12 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
         );
     }
     let chosen = chosen::check(&study.trials, Seed(study.seed), &space, 0, v);
-    if chosen.len() > study.max_trials as usize {
-        v.add(
-            "max_trials",
-            format!(
-                "must be at least the number of trials that are chosen, {}",
-                chosen.len()
-            ),
-        );
-    }
     let stop = stop::check(study.stop.as_ref(), objective, v);
-    let priority = study.priority.unwrap_or(PRIORITY_USUAL);
-    if !(1..=PRIORITY_MAX).contains(&priority) {
-        v.add(
-            "priority",
-            format!("must be from 1 to {PRIORITY_MAX}, and {priority} is not"),
-        );
-    }
+    let priority = priority(study.priority, v);
     let (sampler, generations) = sampler::check(study.sampler.as_ref(), Seed(study.seed), &space, study.max_trials, v);
     // A grid ends with its last configuration, and so does a search that learns: it has nothing to learn from twins.
-    if sampler == Some(Sampler::Grid) && !chosen.is_empty() {
-        v.add(
-            "trials",
-            "must be left out beside a grid, which trains every configuration by itself",
-        );
-    }
-    if sampler.is_some_and(|sampler| sampler.generations().is_none())
-        && stop.is_some_and(|stop| stop.looks_at_results())
-        && study.max_trials > LEARNING_TRIALS_MAX
-    {
-        v.add(
-            "max_trials",
-            format!(
-                "must be at most {LEARNING_TRIALS_MAX} where results may stop the search, and {} is not",
-                study.max_trials
-            ),
-        );
+    if let Some(sampler) = sampler {
+        trials_and_stop(sampler, chosen.len(), stop, study.max_trials, v);
     }
     let most = sampler.and_then(|sampler| sampler.trials_max(&space));
     let most = most.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
@@ -170,6 +141,40 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
         })
     })();
     violations.into_result(checked)
+}
+
+fn priority(written: Option<u32>, v: &mut Violations) -> u32 {
+    let priority = written.unwrap_or(PRIORITY_USUAL);
+    if !(1..=PRIORITY_MAX).contains(&priority) {
+        v.add(
+            "priority",
+            format!("must be from 1 to {PRIORITY_MAX}, and {priority} is not"),
+        );
+    }
+    priority
+}
+
+/// Checks that so many configurations of a user, and what stops the search, go with the sampler and the number of trials.
+fn trials_and_stop(sampler: Sampler, chosen: usize, stop: Option<Stop>, max_trials: u32, v: &mut Violations) {
+    if chosen > max_trials as usize {
+        v.add(
+            "max_trials",
+            format!("must be at least the number of trials that are chosen, {chosen}"),
+        );
+    }
+    if sampler == Sampler::Grid && chosen > 0 {
+        v.add(
+            "trials",
+            "must be left out beside a grid, which trains every configuration by itself",
+        );
+    }
+    let waits = sampler.generations().is_none() && stop.is_some_and(|stop| stop.looks_at_results());
+    if waits && max_trials > LEARNING_TRIALS_MAX {
+        v.add(
+            "max_trials",
+            format!("must be at most {LEARNING_TRIALS_MAX} where results may stop the search, and {max_trials} is not"),
+        );
+    }
 }
 
 fn name(name: &str, v: &mut Violations) {
