@@ -41,6 +41,7 @@ fn example() -> Value {
         "validation": { "holdout": 0.2 },
         "objective": { "metric": "val_accuracy" },
         "max_trials": 3,
+        "sampler": { "random": {} },
     })
 }
 
