@@ -316,7 +316,7 @@ async fn a_worker_of_another_protocol_is_refused_in_words() -> anyhow::Result<()
     assert!(
         refused
             .message()
-            .starts_with("the worker speaks version 0 of the workers' protocol, the coordinator version 5: upgrade"),
+            .starts_with("the worker speaks version 0 of the workers' protocol, the coordinator version 6: upgrade"),
         "{}",
         refused.message()
     );
