@@ -218,12 +218,7 @@ async fn a_search_whose_time_is_over_begins_no_trial() -> anyhow::Result<()> {
             sqlx::query_scalar("SELECT count(*) FROM trawl.trials WHERE study = 'late' AND state = 'cancelled'");
         Ok(count.fetch_one(&system.sql).await?)
     };
-    let mut beating = worker.clone();
-    look_for("cancelled trials", async || {
-        assert_eq!(beating.heartbeat(&[&job]).await?, [true], "it is trained to its end");
-        Ok((cancelled().await? > 0).then_some(()))
-    })
-    .await?;
+    look_for("cancelled trials", async || Ok((cancelled().await? > 0).then_some(()))).await?;
     worker.report_all(&job).await?;
     assert!(worker.finish(&job).await?);
     // Trials that had begun have folds in further jobs.

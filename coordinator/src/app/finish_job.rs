@@ -32,7 +32,7 @@ pub struct TestMetrics {
 ///
 /// # Errors
 /// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, or if the test metrics are missing or
-/// out of place, or row losses are not those of the job's rows.
+/// out of place, or if `row_losses` does not fit the job's rows.
 pub async fn finish_job(
     app: &App,
     claim: LeaseClaim,

@@ -21,7 +21,7 @@ pub(super) fn wanted(study: &LoadedStudy, job: &JobRecord) -> Option<Metric> {
 /// Keeps what a job's members left, in their order: nothing, or a loss a row. A worker may leave them out.
 ///
 /// # Errors
-/// [`AppError::Invalid`] if none were asked for, or they are not those of the job's rows.
+/// [`AppError::Invalid`] if the job asked for no losses, or if their number is not that of its rows.
 pub(super) async fn keep(
     conn: &mut Connection,
     study: &LoadedStudy,

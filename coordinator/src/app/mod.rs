@@ -202,7 +202,7 @@ pub struct App {
     worker_steps: Semaphore,
     /// Whoever plans holds it: two that plan one study would compute the same twice.
     planning: tokio::sync::Mutex<()>,
-    /// Whoever judges a search that ended holds it, for the same reason.
+    /// Held while a winner is judged, so that one search is judged at a time.
     judging: tokio::sync::Mutex<()>,
     /// One permit for each dataset that may be read.
     dataset_reading: Arc<Semaphore>,

@@ -10,7 +10,7 @@ use super::finish_study::finish_study;
 use super::race_trials::race_trials;
 use super::read_study::{StudyView, get_study};
 use super::{App, AppError, not_in_state};
-use crate::store::{artifacts, jobs, studies, trials};
+use crate::store::{artifacts, jobs, racers, studies};
 
 /// Pauses a running study. One that is paused already stays so.
 pub async fn pause_study(app: &App, study: &str) -> Result<StudyView, AppError> {
@@ -39,7 +39,7 @@ pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError>
         let record = studies::lock(&mut tx, found.study_id).await?;
         let study = &app.study_of(&record)?.study;
         if study.racing.is_some() {
-            let generations = trials::open_generations(&mut tx, found.study_id).await?;
+            let generations = racers::open_generations(&mut tx, found.study_id).await?;
             race_trials(&mut tx, study, &record, &generations).await?;
             artifacts::keep_best_trials(&mut tx, found.study_id).await?;
         }

@@ -16,7 +16,7 @@ use super::{App, AppError};
 use crate::store::folds::{self, NewFold};
 use crate::store::jobs::{self, JobSplit, NewJob, Turn};
 use crate::store::studies::StudyRecord;
-use crate::store::{Connection, studies, trials};
+use crate::store::{Connection, proposals, studies, trials};
 
 /// Folds that are packed into jobs at once; further ones are packed by the next call.
 const PACKED_AT_ONCE: u32 = 4_096;
@@ -41,7 +41,7 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
             None => job::plan_window(&study.study, record.next_trial, &[]).map_err(|v| v.to_string()),
             Some(generations) => {
                 let known = generations.known_trials(generations.of(record.next_trial));
-                let history = trials::history(&mut tx, study_id, known, study.study.objective).await?;
+                let history = proposals::history(&mut tx, study_id, known, study.study.objective).await?;
                 if let Some(reason) = reason_to_stop(&mut tx, &study.study, study_id, known, &history).await? {
                     info!(study.id = %study_id, study.name = record.name, reason, "search stopped");
                     studies::stop_planning(&mut tx, study_id, &reason).await?;
@@ -117,7 +117,7 @@ async fn reason_to_stop(
     Ok(stop.reason(&history[..known], study.generations, fold_epochs))
 }
 
-/// Queues the jobs of folds that wait for one; false if there are none. The study is locked.
+/// Queues the jobs of folds that wait for one; false if none was noted to wait. The study is locked.
 async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &StudyRecord) -> Result<bool, AppError> {
     let study_id = record.study_id;
     if !record.folds_wait {
@@ -138,8 +138,9 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &
     if waiting.len() < PACKED_AT_ONCE as usize {
         studies::set_folds_wait(conn, study_id, false).await?;
     }
+    // There is nothing to pack, and that is noted.
     if waiting.is_empty() {
-        return Ok(false);
+        return Ok(true);
     }
     let planned = job::pack(study, waiting);
     let new_jobs = queued(app, &planned);
@@ -194,7 +195,7 @@ pub(super) async fn store_window(
     trials::insert(conn, study_id, &window.trials).await?;
     if let Some(learned) = &window.learned {
         let proposed = window.trials.iter().filter(|trial| trial.chosen.is_none()).count();
-        trials::keep_learned(conn, study_id, learned, proposed as u32).await?;
+        proposals::keep(conn, study_id, learned, proposed as u32).await?;
     }
     jobs::insert(conn, study_id, None, &new_jobs, turn).await?;
     folds::insert(conn, study_id, &new_folds).await?;

@@ -14,8 +14,9 @@ use trawl_domain::study::Study;
 
 use super::AppError;
 use crate::store::folds::{self, FoldRecord, NewFold};
+use crate::store::racers::{self, Racer, RungVerdict};
 use crate::store::studies::{EndedTrials, StudyRecord};
-use crate::store::trials::{self, Racer, RungVerdict, TrialEnd};
+use crate::store::trials::{self, TrialEnd};
 use crate::store::{Connection, checkpoints, studies};
 
 /// What a race did.
@@ -65,7 +66,7 @@ async fn decide(
     heat: &Range<u32>,
     raced: &mut Raced,
 ) -> Result<bool, AppError> {
-    let racers = trials::racers(conn, study_id, heat).await?;
+    let racers = racers::racers(conn, study_id, heat).await?;
     let open: Vec<&Racer> = racers.iter().filter(|racer| !racer.state.is_final()).collect();
     // Those that are under way are at one rung: none goes on before all came.
     let Some(rung) = open
@@ -113,7 +114,7 @@ async fn decide(
             })
         })
         .collect();
-    trials::take_verdicts(conn, study_id, came.len() as u32, &verdicts).await?;
+    racers::take_verdicts(conn, study_id, came.len() as u32, &verdicts).await?;
     let failed: Vec<TrialEnd> = values
         .iter()
         .filter(|(_, value)| value.is_none())

@@ -15,10 +15,10 @@ use trawl_domain::study::Study;
 
 use super::study_cache::LoadedStudy;
 use super::{App, AppError};
-use crate::store::Connection;
 use crate::store::curves::{self, Measured};
 use crate::store::studies::StudyRecord;
 use crate::store::trials::{self, TrialRecord};
+use crate::store::{Connection, proposals};
 
 /// After this long a page ends with the generation that it is at.
 const PAGE_WITHIN: Duration = Duration::from_secs(5);
@@ -91,10 +91,10 @@ async fn proposals(
         None => Vec::new(),
         Some(generations) => {
             let known = generations.known_trials(generation);
-            trials::history(conn, record.study_id, known, study.objective).await?
+            proposals::history(conn, record.study_id, known, study.objective).await?
         }
     };
-    let kept = trials::learned(conn, record.study_id, &(first..first + stored.len() as u32)).await?;
+    let kept = proposals::kept(conn, record.study_id, &(first..first + stored.len() as u32)).await?;
     let (loaded, stored) = (Arc::clone(loaded), stored.to_vec());
     let proposing = spawn_blocking(move || {
         let study = &loaded.study;

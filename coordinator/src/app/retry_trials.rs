@@ -8,9 +8,9 @@ use trawl_domain::text::shown;
 use super::grow_study::{go_on, reserve};
 use super::read_study::{StudyView, get_study};
 use super::{App, AppError};
+use crate::store::racers::{self, Racer};
 use crate::store::studies::StudyRecord;
-use crate::store::trials::Racer;
-use crate::store::{Connection, folds, studies, trials};
+use crate::store::{Connection, folds, proposals, studies, trials};
 
 /// Length to which a note names trials.
 const TRIALS_CHARS_MAX: usize = 200;
@@ -77,11 +77,11 @@ async fn known_trials(conn: &mut Connection, study: &Study, record: &StudyRecord
     let Some(generations) = study.sampler.generations() else {
         return Ok(0);
     };
-    let last = trials::last_proposed(conn, record.study_id).await?;
+    let last = proposals::last_proposed(conn, record.study_id).await?;
     Ok(last.map_or(0, |last| generations.known_trials(generations.of(last))))
 }
 
-/// Those of some trials, ascending, at whose rung others have been compared without them; and the rest.
+/// Splits failed trials, ascending: first those whose rung was decided without them, then the rest.
 async fn apart(
     conn: &mut Connection,
     study: &Study,
@@ -97,7 +97,7 @@ async fn apart(
         if !heat.contains(&trial) {
             let mut heats = study.heats(study.generations.of(trial));
             heat = heats.find(|heat| heat.contains(&trial)).unwrap_or(0..0);
-            racers = trials::racers(conn, record.study_id, &heat).await?;
+            racers = racers::racers(conn, record.study_id, &heat).await?;
         }
         let rung = racers.iter().find(|racer| racer.trial == trial).map(|racer| racer.rung);
         let beyond =

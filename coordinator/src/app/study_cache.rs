@@ -15,7 +15,7 @@ use crate::store::studies::{self, StudyRecord};
 /// Studies that are kept: those that were asked for last. Each takes 2 MiB at most, as its message is 1 MiB at most.
 const STUDIES_KEPT_MAX: usize = 32;
 
-/// A stored study. Only its number of trials and its growth ever change: whoever needs them comes with a record.
+/// A stored study. Its number of trials and its growth may be older than those of the record: [`App::study_of`] compares them.
 #[derive(Debug)]
 pub(super) struct LoadedStudy {
     /// The study.

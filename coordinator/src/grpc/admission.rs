@@ -60,7 +60,7 @@ const LIMITS: &[Limits] = &[
     // A worker has three or four, and all workers of a deployment may have the same token.
     calls(Queue::Workers, 4_096, 2_048),
     // A message of some megabytes each.
-    slots(calls(Queue::WorkerResults, 2_048, 1_024), 12, 8),
+    slots(calls(Queue::WorkerResults, 256, 128), 8, 5),
     slots(calls(Queue::WorkerUploads, 256, 128), 12, 8),
     slots(calls(Queue::WorkerDownloads, 512, 256), 256, 128),
 ];

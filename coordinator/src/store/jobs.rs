@@ -137,9 +137,8 @@ pub enum Turn {
     First,
 }
 
-/// Queues planned jobs in this order. The study is locked. So that none waits until another has ended, the places of all studies' jobs are
-/// those of fair queueing (Demers, Keshav and Shenker, 1989): a study's jobs are placed 1 / priority from each other, and begin where
-/// the queue is now.
+/// Queues planned jobs in this order. The study is locked. The queue is fair (Demers, Keshav and Shenker, 1989): a study's first new job is placed
+/// where the queue is now, and each further one 1 / priority behind, so that no study waits until another has ended.
 pub async fn insert(
     conn: &mut Connection,
     study_id: StudyId,

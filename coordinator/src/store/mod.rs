@@ -16,6 +16,8 @@ pub mod job_reports;
 pub mod jobs;
 pub mod leases;
 pub mod pending_objects;
+pub mod proposals;
+pub mod racers;
 pub mod readers;
 pub mod refits;
 pub mod row_losses;

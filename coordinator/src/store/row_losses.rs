@@ -15,7 +15,7 @@ pub struct FoldLosses {
     pub losses: Vec<f32>,
 }
 
-/// Stores those of a fold that comes to its end.
+/// Stores the losses of a fold's rows.
 pub async fn insert(conn: &mut Connection, fold_id: i64, losses: &[f32]) -> Result<(), StoreError> {
     sqlx::query!(
         "INSERT INTO trawl_store.row_losses (fold_id, study_id, trial, losses)

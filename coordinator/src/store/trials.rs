@@ -1,18 +1,15 @@
 //! Trials.
 
-use std::ops::Range;
-
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use trawl_domain::id::{JobId, StudyId};
-use trawl_domain::job::{Learned, PlannedTrial};
-use trawl_domain::metric::{Objective, TrialValue};
-use trawl_domain::search::{Past, Standing};
+use trawl_domain::job::PlannedTrial;
+use trawl_domain::metric::TrialValue;
 use trawl_domain::space::Params;
 use trawl_domain::state::{DIVERGED, TrialState};
 use uuid::Uuid;
 
-use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
+use super::{Connection, StoreError, count, expect_rows, int, word};
 
 /// A stored trial.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,59 +148,6 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[Planned
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Keeps the hashes of what was learned from, and of so many trials that were proposed.
-pub async fn keep_learned(
-    conn: &mut Connection,
-    study_id: StudyId,
-    learned: &Learned,
-    trials: u32,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "INSERT INTO trawl_store.proposals (study_id, first_trial, trials, history_sha256, proposals_sha256)
-         VALUES ($1, $2, $3, $4, $5)",
-        study_id.0,
-        int(learned.first_trial),
-        int(trials),
-        &learned.history[..],
-        &learned.proposals[..],
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Hashes of what was proposed at once among these trials, by the first of them.
-pub async fn learned(
-    conn: &mut Connection,
-    study_id: StudyId,
-    trials: &Range<u32>,
-) -> Result<Vec<Learned>, StoreError> {
-    let rows = sqlx::query!(
-        "SELECT first_trial, history_sha256, proposals_sha256
-         FROM trawl_store.proposals
-         WHERE study_id = $1 AND first_trial >= $2 AND first_trial < $3
-         ORDER BY first_trial",
-        study_id.0,
-        int(trials.start),
-        int(trials.end),
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let hash = |column, bytes: Vec<u8>| {
-                let bytes: Result<[u8; 32], _> = bytes.try_into();
-                bytes.map_err(|bytes| bad_row("proposals", study_id, column, format!("{} bytes", bytes.len())))
-            };
-            Ok(Learned {
-                first_trial: count("proposals", study_id, "first_trial", row.first_trial)?,
-                history: hash("history_sha256", row.history_sha256)?,
-                proposals: hash("proposals_sha256", row.proposals_sha256)?,
-            })
-        })
-        .collect()
 }
 
 /// A page of trials by number, from `first` on.
@@ -360,59 +304,6 @@ pub async fn are_open_before(conn: &mut Connection, study_id: StudyId, known: u3
     Ok(open)
 }
 
-/// The last trial that a sampler proposed.
-pub async fn last_proposed(conn: &mut Connection, study_id: StudyId) -> Result<Option<u32>, StoreError> {
-    let trial = sqlx::query_scalar!(
-        "SELECT trial FROM trawl_store.trials WHERE study_id = $1 AND chosen IS NULL ORDER BY trial DESC LIMIT 1",
-        study_id.0,
-    )
-    .fetch_optional(conn)
-    .await?;
-    trial.map(|trial| count("trials", study_id, "trial", trial)).transpose()
-}
-
-/// A trial that is raced.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Racer {
-    /// Number.
-    pub trial: u32,
-    /// State.
-    pub state: TrialState,
-    /// Passes over the training rows.
-    pub epochs: u32,
-    /// The rung that it is at, or that it ended at.
-    pub rung: u32,
-    /// By what it sorts, if it completed.
-    pub rank_key: Option<f64>,
-}
-
-/// Those of some consecutive trials that are raced.
-pub async fn racers(conn: &mut Connection, study_id: StudyId, trials: &Range<u32>) -> Result<Vec<Racer>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT trial, state, epochs, rung AS "rung!", rank_key
-           FROM trawl_store.trials
-           WHERE study_id = $1 AND trial >= $2 AND trial < $3 AND rung IS NOT NULL
-           ORDER BY trial"#,
-        study_id.0,
-        int(trials.start),
-        int(trials.end),
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let number = |column, value| count("trials", row.trial, column, value);
-            Ok(Racer {
-                trial: number("trial", row.trial)?,
-                state: word("trials", row.trial, "state", &row.state)?,
-                epochs: number("epochs", row.epochs)?,
-                rung: number("rung", row.rung)?,
-                rank_key: row.rank_key,
-            })
-        })
-        .collect()
-}
-
 /// Trials that failed, ascending, of which no fold diverged, and one was given up.
 pub async fn given_up(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u32>, StoreError> {
     let trials = sqlx::query_scalar!(
@@ -468,106 +359,6 @@ pub async fn chosen_as(
     numbers
         .map(|trial| trial.map(|trial| count("trials", study_id, "trial", trial)).transpose())
         .collect()
-}
-
-/// The generations of a study that have trials under way.
-pub async fn open_generations(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u32>, StoreError> {
-    let generations = sqlx::query_scalar!(
-        "SELECT DISTINCT generation FROM trawl_store.trials
-         WHERE study_id = $1 AND state IN ('queued', 'running')
-         ORDER BY generation",
-        study_id.0,
-    )
-    .fetch_all(conn)
-    .await?;
-    generations
-        .into_iter()
-        .map(|generation| count("trials", study_id, "generation", generation))
-        .collect()
-}
-
-/// The trials of a study so far, as a generation sees them that knows the results of those before `known`; values as they sort.
-pub async fn history(
-    conn: &mut Connection,
-    study_id: StudyId,
-    known: u32,
-    objective: Objective,
-) -> Result<Vec<Past>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT trial, state, params AS "params: Json<Params>", rank_key, rung, rung_value
-           FROM trawl_store.trials
-           WHERE study_id = $1
-           ORDER BY trial"#,
-        study_id.0,
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let trial = count("trials", row.trial, "trial", row.trial)?;
-            let rung = row
-                .rung
-                .map(|rung| count("trials", row.trial, "rung", rung))
-                .transpose()?;
-            let state: TrialState = word("trials", row.trial, "state", &row.state)?;
-            let standing = match (state, row.rank_key, rung.zip(row.rung_value)) {
-                _ if trial >= known => Standing::Pending,
-                (TrialState::Completed, Some(key), _) => Standing::Completed { key },
-                (TrialState::Pruned, _, Some((rung, value))) => Standing::Pruned {
-                    rung,
-                    key: objective.rank_key(value),
-                },
-                // One that nobody trained is no result.
-                (TrialState::Cancelled, ..) => Standing::Pending,
-                (state, ..) if state.is_final() => Standing::Failed,
-                _ => Standing::Pending,
-            };
-            Ok(Past {
-                trial,
-                params: row.params.0,
-                standing,
-            })
-        })
-        .collect()
-}
-
-/// What a rung decides of a trial.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RungVerdict {
-    /// Number.
-    pub trial: u32,
-    /// Its value there.
-    pub value: f64,
-    /// Whether it goes on to the next rung; else it is pruned.
-    pub goes_on: bool,
-}
-
-/// Takes what a rung decides of trials under way, of so many that were compared there. The study is locked, and no job trains them.
-pub async fn take_verdicts(
-    conn: &mut Connection,
-    study_id: StudyId,
-    compared: u32,
-    verdicts: &[RungVerdict],
-) -> Result<(), StoreError> {
-    let trials: Vec<i32> = verdicts.iter().map(|verdict| int(verdict.trial)).collect();
-    let values: Vec<f64> = verdicts.iter().map(|verdict| verdict.value).collect();
-    let goes_on: Vec<bool> = verdicts.iter().map(|verdict| verdict.goes_on).collect();
-    let done = sqlx::query!(
-        "UPDATE trawl_store.trials t
-         SET rung_value = v.value, rung_trials = $5, rung = t.rung + v.goes_on::integer,
-             state = CASE WHEN v.goes_on THEN t.state ELSE 'pruned' END,
-             finished_at = CASE WHEN v.goes_on THEN t.finished_at ELSE clock_timestamp() END
-         FROM unnest($2::integer[], $3::double precision[], $4::boolean[]) AS v (trial, value, goes_on)
-         WHERE t.study_id = $1 AND t.trial = v.trial AND t.state IN ('queued', 'running')",
-        study_id.0,
-        &trials,
-        &values,
-        &goes_on,
-        int(compared),
-    )
-    .execute(conn)
-    .await?;
-    expect_rows("trials", verdicts.len() as u64, done.rows_affected())
 }
 
 /// Locks the unfinished trials of a study, ascending, of which no fold is in a job that has not ended.
