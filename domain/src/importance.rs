@@ -84,7 +84,7 @@ fn density(distribution: &Distribution, values: &[&ParamValue]) -> Vec<f64> {
 /// A normal kernel around each value, cut off at the ends of the range, as wide as Scott's rule says.
 fn kernels(distribution: &Distribution, values: &[&ParamValue]) -> Vec<f64> {
     let cells = match distribution {
-        Distribution::IntUniform { .. } => distribution
+        Distribution::Ordered(_) | Distribution::UniformSteps { .. } | Distribution::IntUniform { .. } => distribution
             .cardinality()
             .map_or(CELLS, |count| (count as usize).min(CELLS)),
         _ => CELLS,

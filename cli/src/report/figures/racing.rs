@@ -1,5 +1,7 @@
 //! The race of a study: who came to which rung, and what the best value cost.
 
+use trawl_domain::fold::Validation;
+use trawl_domain::racing::{Racing, Rung};
 use trawl_proto::v1::{Race, Trial};
 
 use crate::output::percent;
@@ -7,32 +9,57 @@ use crate::report::data::StudyData;
 use crate::report::figure::{Body, Figure, Mark, Panel, PanelSize, Series, Stroke, Table, TableColumn};
 use crate::report::scale::{Axis, Scale};
 
-/// Epochs of folds that a trial has been trained for when it is through with a rung.
-fn epochs_at(race: &Race, rung: u32, of: u32) -> u64 {
-    race.rungs.get(rung as usize).map_or(0, |rung| {
-        let end = (f64::from(of) * rung.share).round().max(1.0);
-        u64::from(rung.folds) * end as u64
-    })
+/// The ladder of a race, as trials are trained on it.
+struct Ladder {
+    racing: Racing,
+    validation: Validation,
 }
 
-/// Epochs of folds that a trial was trained for; of one that is under way or failed, up to the rung before.
-fn spent(race: &Race, trial: &Trial) -> u64 {
-    let whole = (race.rungs.len() as u32).saturating_sub(1);
-    match (trial.rung, trial.state.as_str()) {
-        (_, "completed") => epochs_at(race, whole, trial.epochs),
-        (Some(rung), "pruned") => epochs_at(race, rung, trial.epochs),
-        (Some(rung), _) if rung > 0 => epochs_at(race, rung - 1, trial.epochs),
-        _ => 0,
+impl Ladder {
+    fn of(race: &Race) -> Option<Self> {
+        let validation = match race.rungs.last()?.folds {
+            1 => Validation::Holdout(0.5),
+            folds => Validation::KFold(folds),
+        };
+        let rungs = race.rungs.iter().map(|rung| Rung {
+            folds: rung.folds,
+            share: rung.share,
+        });
+        let racing = Racing::new(rungs.collect(), race.keep, validation, None)?;
+        Some(Self { racing, validation })
+    }
+
+    /// Epochs of folds that a trial was trained for that came through a rung.
+    fn epochs_at(&self, rung: u32, of: u32) -> u64 {
+        if of == 0 || rung > self.racing.last_rung() {
+            return 0;
+        }
+        let (folds, end) = self.racing.folds(0, rung, self.validation, of);
+        folds.len() as u64 * u64::from(end)
+    }
+
+    /// The same of a trial that ended with a result, and what it would have been without racing; `None` for any other.
+    fn spent(&self, trial: &Trial) -> Option<(u64, u64)> {
+        let whole = self.epochs_at(self.racing.last_rung(), trial.epochs);
+        match (trial.state.as_str(), trial.rung) {
+            ("completed", _) => Some((whole, whole)),
+            ("pruned", Some(rung)) => Some((self.epochs_at(rung, trial.epochs), whole)),
+            _ => None,
+        }
     }
 }
 
 /// The best value so far against the epochs that were trained for it, in the order of the trials.
 pub(super) fn best_by_epochs(study: &StudyData) -> Option<Figure> {
-    let race = study.summary.race.as_ref()?;
+    let ladder = Ladder::of(study.summary.race.as_ref()?)?;
     let is_better = |value: f64, best: f64| (value < best) != study.is_maximized() && value != best;
-    let (mut epochs, mut best_so_far): (u64, Vec<(f64, f64)>) = (0, Vec::new());
+    let (mut epochs, mut without, mut best_so_far): (u64, u64, Vec<(f64, f64)>) = (0, 0, Vec::new());
     for trial in &study.trials {
-        epochs += spent(race, trial);
+        let Some((spent, whole)) = ladder.spent(trial) else {
+            continue;
+        };
+        epochs += spent;
+        without += whole;
         if let Some(value) = trial.value
             && best_so_far.last().is_none_or(|(_, best)| is_better(value, *best))
         {
@@ -41,19 +68,14 @@ pub(super) fn best_by_epochs(study: &StudyData) -> Option<Figure> {
     }
     let (_, best) = *best_so_far.last()?;
     best_so_far.push((epochs as f64, best));
-    let without: u64 = study
-        .trials
-        .iter()
-        .map(|trial| epochs_at(race, race.rungs.len() as u32 - 1, trial.epochs))
-        .sum();
     let saved = 1.0 - epochs as f64 / (without as f64).max(1.0);
     let scale = Scale::for_values(best_so_far.iter().map(|(_, value)| *value));
     Some(Figure {
         id: "best-by-epochs".into(),
         title: "Best value by epochs".into(),
         caption: format!(
-            "{epochs} epochs of folds were trained for these trials, in the order of their numbers; each to its end they would have been {without}: racing \
-             saved {}.",
+            "{epochs} epochs of folds were trained for the trials that completed or were pruned, in the order of their numbers. Without racing they \
+             would have been {without}: it saved {}.",
             percent(saved.max(0.0))
         ),
         body: Body::Panels {
@@ -125,12 +147,12 @@ pub(super) fn rungs(study: &StudyData) -> Option<Figure> {
 
 #[cfg(test)]
 mod tests {
-    use trawl_proto::v1::{Race, Rung, StudySummary, Trial};
+    use trawl_proto::v1::{self, StudySummary};
 
     use super::*;
 
     fn raced() -> StudyData {
-        let rung = |folds, share| Rung { folds, share };
+        let rung = |folds, share| v1::Rung { folds, share };
         let trial = |trial, rung, state: &str, value| Trial {
             trial,
             rung,
@@ -168,10 +190,10 @@ mod tests {
         let Mark::Line { points, .. } = &panels[0].series[0].mark else {
             panic!("{figure:?}");
         };
-        // A chosen one is trained whole: 5 x 9. Then 1, 9 and 45.
+        // A chosen one is trained whole: 5 x 9. Then 1, 9 and 45; what failed counts on neither side.
         assert_eq!(points[..], [(45.0, 3.0), (100.0, 1.0), (100.0, 1.0)]);
         assert!(
-            figure.caption.contains("100 epochs of folds") && figure.caption.contains("225"),
+            figure.caption.contains("100 epochs of folds") && figure.caption.contains("180"),
             "{}",
             figure.caption
         );
