@@ -23,6 +23,8 @@ CREATE TABLE trawl_store.studies (
     spec               jsonb NOT NULL,
     seed               bigint NOT NULL CHECK (seed >= 0),
     goal               text NOT NULL CHECK (goal IN ('minimize', 'maximize')),
+    objectives         text[] CHECK (cardinality(objectives) > 1),
+    goals              text[],
     train_file         bytea NOT NULL REFERENCES trawl_store.dataset_files,
     train_targets_file bytea REFERENCES trawl_store.dataset_files,
     test_file          bytea REFERENCES trawl_store.dataset_files,
@@ -55,6 +57,8 @@ CREATE TABLE trawl_store.studies (
         CHECK (trials_completed + trials_pruned + trials_failed + trials_cancelled <= max_trials),
     CONSTRAINT studies_finished_when_final
         CHECK ((state IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CONSTRAINT studies_goal_of_each_objective
+        CHECK (cardinality(objectives) IS NOT DISTINCT FROM cardinality(goals) AND (goals IS NULL OR goals[1] = goal)),
     CONSTRAINT studies_pause_reason_when_paused CHECK (pause_reason IS NULL OR state = 'paused'),
     CONSTRAINT studies_targets_of_both_parts
         CHECK (test_file IS NULL OR (train_targets_file IS NULL) = (test_targets_file IS NULL))
@@ -72,6 +76,8 @@ COMMENT ON COLUMN trawl_store.studies.pause_reason IS 'Why it paused by itself; 
 COMMENT ON COLUMN trawl_store.studies.spec IS 'The study as it was submitted, in the JSON form of trawl.v1.Study. It never changes: what max_trials says has a column of its own.';
 COMMENT ON COLUMN trawl_store.studies.seed IS 'Everything random derives from it.';
 COMMENT ON COLUMN trawl_store.studies.goal IS 'Which way a trial''s value is better.';
+COMMENT ON COLUMN trawl_store.studies.objectives IS 'Names of its objectives where there are several; by the first one trials are ranked.';
+COMMENT ON COLUMN trawl_store.studies.goals IS 'Which way each of these is better.';
 COMMENT ON COLUMN trawl_store.studies.train_file IS 'File of the training part: its features, or all of it.';
 COMMENT ON COLUMN trawl_store.studies.train_targets_file IS 'File of the training part''s targets, where they have one of their own.';
 COMMENT ON COLUMN trawl_store.studies.test_file IS 'File of the test part, if there is one: its features, or all of it.';
@@ -117,6 +123,7 @@ CREATE TABLE trawl_store.trials (
     value          double precision CHECK (value > '-Infinity' AND value < 'Infinity'),
     value_std      double precision CHECK (value_std >= 0 AND value_std < 'Infinity'),
     rank_key       double precision,
+    further_keys   double precision[] CHECK (cardinality(further_keys) > 0),
     error          text,
     attempts       integer NOT NULL DEFAULT 0,
     worker_seconds double precision NOT NULL DEFAULT 0,
@@ -148,6 +155,7 @@ COMMENT ON COLUMN trawl_store.trials.rung_trials IS 'Number of trials that were 
 COMMENT ON COLUMN trawl_store.trials.value IS 'Mean of the folds'' objective metric.';
 COMMENT ON COLUMN trawl_store.trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
 COMMENT ON COLUMN trawl_store.trials.rank_key IS 'The value, negated where a higher one is better. Ascending order is from best to worst.';
+COMMENT ON COLUMN trawl_store.trials.further_keys IS 'What it sorts by of each objective beside the first: as a whole trial, or at the rung where it was last compared; null where there is one objective.';
 COMMENT ON COLUMN trawl_store.trials.error IS 'Why it failed; diverged for a loss that is not finite.';
 COMMENT ON COLUMN trawl_store.trials.attempts IS 'Attempts at one of its jobs: the most of any.';
 COMMENT ON COLUMN trawl_store.trials.worker_seconds IS 'Time that workers spent on it. A job''s time is shared equally among its folds.';
@@ -169,6 +177,22 @@ COMMENT ON COLUMN trawl_store.proposals.first_trial IS 'The first trial that was
 COMMENT ON COLUMN trawl_store.proposals.trials IS 'Number of trials that were proposed.';
 COMMENT ON COLUMN trawl_store.proposals.history_sha256 IS 'Hash of the results that were known, and of the trials that were pending.';
 COMMENT ON COLUMN trawl_store.proposals.proposals_sha256 IS 'Hash of the proposed parameters.';
+
+
+CREATE TABLE trawl_store.prior_results (
+    study_id     uuid NOT NULL REFERENCES trawl_store.studies,
+    number       integer NOT NULL CHECK (number >= 0),
+    params       jsonb NOT NULL,
+    rank_key     double precision NOT NULL,
+    further_keys double precision[] CHECK (cardinality(further_keys) > 0),
+    PRIMARY KEY (study_id, number)
+);
+COMMENT ON TABLE  trawl_store.prior_results IS 'Results of other studies that count as a study''s own, as they were when it was submitted.';
+COMMENT ON COLUMN trawl_store.prior_results.study_id IS 'The study that takes them.';
+COMMENT ON COLUMN trawl_store.prior_results.number IS 'Place among them, from 0: study by study as the study names them, each in the order of its trials.';
+COMMENT ON COLUMN trawl_store.prior_results.params IS 'The parameters of the trial by name.';
+COMMENT ON COLUMN trawl_store.prior_results.rank_key IS 'What it sorts by. Ascending order is from best to worst.';
+COMMENT ON COLUMN trawl_store.prior_results.further_keys IS 'What it sorts by of each objective beside the first; null where there is one objective.';
 
 
 CREATE TABLE trawl_store.refits (
@@ -389,6 +413,19 @@ COMMENT ON COLUMN trawl_store.importance.trials IS 'Number of trials that it was
 COMMENT ON COLUMN trawl_store.importance.rung IS 'The rung at which they were compared; null for whole trials.';
 
 
+CREATE TABLE trawl_store.hypervolumes (
+    study_id    uuid NOT NULL REFERENCES trawl_store.studies,
+    trial       integer NOT NULL,
+    hypervolume double precision NOT NULL CHECK (hypervolume BETWEEN 0 AND 1),
+    PRIMARY KEY (study_id, trial),
+    FOREIGN KEY (study_id, trial) REFERENCES trawl_store.trials
+);
+COMMENT ON TABLE  trawl_store.hypervolumes IS 'How the front of a study with several objectives grew. Computed after its search has ended.';
+COMMENT ON COLUMN trawl_store.hypervolumes.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.hypervolumes.trial IS 'A completed trial.';
+COMMENT ON COLUMN trawl_store.hypervolumes.hypervolume IS 'What trials up to this one dominate: the share of the box between the best and the worst of each objective.';
+
+
 -- A worker reports all members of its job at once, some ten times a second, and one row a report costs far less than one for each
 -- epoch of each fold. When the job completes, its rows become those of curves.
 CREATE TABLE trawl_store.job_reports (
@@ -539,13 +576,15 @@ COMMENT ON COLUMN trawl_store.artifacts.created_at IS 'When it became durable.';
 CREATE TABLE trawl_store.pending_objects (
     object_key  text PRIMARY KEY,
     due_at      timestamptz NOT NULL,
-    coordinator integer
+    coordinator integer,
+    upload_id   uuid
 );
 CREATE INDEX pending_objects_due ON trawl_store.pending_objects (due_at);
 COMMENT ON TABLE  trawl_store.pending_objects IS 'Objects that no other table lists: uploads under way, and objects to be removed from the object store.';
 COMMENT ON COLUMN trawl_store.pending_objects.object_key IS 'Where the object store has, or may have, its bytes.';
 COMMENT ON COLUMN trawl_store.pending_objects.due_at IS 'When it is removed. An upload has until then to be listed.';
 COMMENT ON COLUMN trawl_store.pending_objects.coordinator IS 'The advisory lock that the uploading coordinator holds as long as it lives (coordinator/src/store/coordinators.rs); null where nobody uploads.';
+COMMENT ON COLUMN trawl_store.pending_objects.upload_id IS 'The upload that noted it last, of a dataset file, which several may bring at once; null for other objects.';
 
 
 CREATE TABLE trawl_store.tokens (

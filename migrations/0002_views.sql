@@ -36,10 +36,34 @@ COMMENT ON COLUMN trawl.studies.pause_reason IS 'Why it paused by itself; null w
 COMMENT ON COLUMN trawl.studies.stop_reason IS 'Which of its bounds ended its search before max_trials; null where none did.';
 
 
+-- True if a trial that sorts by `a` dominates one that sorts by `b`: it is nowhere worse, and somewhere better.
+CREATE FUNCTION trawl_store.dominates(a double precision[], b double precision[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT bool_and(pair.a <= pair.b) AND bool_or(pair.a < pair.b) FROM unnest(a, b) AS pair (a, b));
+
+
+-- Values of several objectives by name, of what they sort by.
+CREATE FUNCTION trawl_store.objective_values(objectives text[], goals text[], keys double precision[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (SELECT jsonb_object_agg(o.objective, CASE o.goal WHEN 'maximize' THEN -o.key ELSE o.key END)
+        FROM unnest(objectives, goals, keys) AS o (objective, goal, key));
+
+
+-- The values of all objectives of a trial, of the whole trial or at the rung where it was last compared; null where there is one objective.
+CREATE FUNCTION trawl_store.objectives_of(study trawl_store.studies, trial trawl_store.trials) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN (trial).further_keys IS NOT NULL THEN trawl_store.objective_values(
+           (study).objectives, (study).goals,
+           COALESCE((trial).rank_key, CASE (study).goal WHEN 'maximize' THEN -(trial).rung_value ELSE (trial).rung_value END)
+               || (trial).further_keys)
+       END;
+
+
 CREATE VIEW trawl.trials AS
 SELECT s.name AS study, t.study_id, t.trial, t.state, t.value, t.value_std, t.params, t.epochs,
        t.worker_seconds, t.attempts, t.error, t.started_at, t.finished_at, t.generation, t.rung, t.rung_value, t.rung_trials,
-       t.chosen IS NOT NULL AS chosen
+       t.chosen IS NOT NULL AS chosen,
+       trawl_store.objectives_of(s, t) AS objectives
 FROM trawl_store.trials t
 JOIN trawl_store.studies s USING (study_id)
 WHERE s.deleted_at IS NULL;
@@ -62,6 +86,7 @@ COMMENT ON COLUMN trawl.trials.rung IS 'The rung that it is at, or that it ended
 COMMENT ON COLUMN trawl.trials.rung_value IS 'Its value at the rung where it was last compared: the mean over the folds of that rung.';
 COMMENT ON COLUMN trawl.trials.rung_trials IS 'Number of trials that were compared there.';
 COMMENT ON COLUMN trawl.trials.chosen IS 'True if a user chose its configuration.';
+COMMENT ON COLUMN trawl.trials.objectives IS 'Where the study has several objectives, the values of all of them by name: of the whole trial, or at the rung where it was last compared.';
 
 
 CREATE VIEW trawl.rungs AS
@@ -114,6 +139,25 @@ COMMENT ON COLUMN trawl.best_trials.trial IS 'Number of the trial.';
 COMMENT ON COLUMN trawl.best_trials.value IS 'Mean of the folds'' objective metric.';
 COMMENT ON COLUMN trawl.best_trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
 COMMENT ON COLUMN trawl.best_trials.params IS 'The searched parameters by name.';
+
+
+CREATE VIEW trawl.pareto AS
+SELECT s.name AS study, t.study_id, t.trial, t.value,
+       trawl_store.objectives_of(s, t) AS objectives, t.params
+FROM trawl_store.trials t
+JOIN trawl_store.studies s USING (study_id)
+WHERE s.objectives IS NOT NULL AND t.state = 'completed' AND s.deleted_at IS NULL
+  AND NOT EXISTS (
+      SELECT FROM trawl_store.trials other
+      WHERE other.study_id = t.study_id AND other.state = 'completed' AND other.rank_key <= t.rank_key
+        AND trawl_store.dominates(other.rank_key || other.further_keys, t.rank_key || t.further_keys));
+COMMENT ON VIEW   trawl.pareto IS 'The completed trials, of studies with several objectives, that no other one dominates: none is nowhere worse and somewhere better.';
+COMMENT ON COLUMN trawl.pareto.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.pareto.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.pareto.trial IS 'Number of the trial.';
+COMMENT ON COLUMN trawl.pareto.value IS 'Its value: that of the first objective.';
+COMMENT ON COLUMN trawl.pareto.objectives IS 'Its values of all objectives by name.';
+COMMENT ON COLUMN trawl.pareto.params IS 'The searched parameters by name.';
 
 
 -- Metrics by name, without those that have no value.
@@ -292,6 +336,18 @@ COMMENT ON COLUMN trawl.importance.parameter IS 'Name of the parameter.';
 COMMENT ON COLUMN trawl.importance.importance IS 'How much its values in the best tenth of the trials are distributed otherwise than in all: its share, from 0 to 1.';
 COMMENT ON COLUMN trawl.importance.trials IS 'Number of trials that it was computed from; below 50, few of them are among the best tenth.';
 COMMENT ON COLUMN trawl.importance.rung IS 'The rung at which they were compared, from 0; null for whole trials.';
+
+
+CREATE VIEW trawl.hypervolume AS
+SELECT s.name AS study, h.study_id, h.trial, h.hypervolume
+FROM trawl_store.hypervolumes h
+JOIN trawl_store.studies s USING (study_id)
+WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.hypervolume IS 'How the front of a study with several objectives grew: a row for each completed trial, once the search has ended.';
+COMMENT ON COLUMN trawl.hypervolume.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.hypervolume.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.hypervolume.trial IS 'Number of the trial.';
+COMMENT ON COLUMN trawl.hypervolume.hypervolume IS 'What trials up to this one dominate: the share of the box between the best and the worst of each objective, from 0 to 1.';
 
 
 CREATE VIEW trawl.refit_epoch_reports AS

@@ -109,6 +109,9 @@ pub(crate) fn details(study: &StudySummary, pace: &Pace) -> String {
             refit.refit, refit.trial, refit.state
         ));
     }
+    if let Some(generation) = study.generation.filter(|_| study.state == "running") {
+        parts.push(format!("generation {} of {}", generation + 1, study.generations));
+    }
     if let Some(rate) = pace.epochs_per_second().filter(|_| !is_idle(study)) {
         parts.push(format!("{} epochs/s", rate_text(rate)));
     }
@@ -152,6 +155,7 @@ pub(crate) fn outcome_line(study: &StudySummary) -> String {
     };
     parts.push(format!("{} trials: {counts}", study.trials_total));
     parts.extend(best(study).map(|best| format!("best {best}")));
+    parts.extend(saved(study));
     parts.extend(
         study
             .refits
@@ -178,6 +182,21 @@ pub(crate) fn refit_text(refit: &RefitSummary) -> String {
         (None, _) if refit.error.is_empty() => format!("{what}: {}", refit.state),
         (None, _) => format!("{what}: {}, {}", refit.state, refit.error),
     }
+}
+
+/// What racing saved of a study whose trials all ended with a result.
+fn saved(study: &StudySummary) -> Option<String> {
+    let race = study.race.as_ref()?;
+    let is_whole = study.trials_completed + study.trials_pruned == study.trials_total;
+    (race.epochs_without > study.epochs_reported && is_whole).then(|| {
+        let share = 1.0 - study.epochs_reported as f64 / race.epochs_without as f64;
+        format!(
+            "{} epochs instead of {} without racing: {} saved",
+            study.epochs_reported,
+            race.epochs_without,
+            percent(share)
+        )
+    })
 }
 
 fn best(study: &StudySummary) -> Option<String> {

@@ -209,14 +209,14 @@ impl Search<'_> {
                 };
                 came.push(AtRung {
                     trial: racer.trial,
-                    rank_key: value.map(|value| OBJECTIVE.rank_key(value)),
+                    keys: value.map(|value| vec![OBJECTIVE.rank_key(value)]),
                 });
             }
             if let Some(racing) = self.racing.as_ref().filter(|_| rung < last) {
                 let promoted = racing.promote(&came);
                 for at in came.iter().filter(|at| !promoted.contains(&at.trial)) {
                     let dropped = racers.iter_mut().find(|racer| racer.trial == at.trial);
-                    if let Some((racer, key)) = dropped.zip(at.rank_key) {
+                    if let Some((racer, key)) = dropped.zip(at.keys.as_ref().and_then(|keys| keys.first().copied())) {
                         racer.standing = Standing::Pruned { rung, key };
                     }
                 }

@@ -34,6 +34,8 @@ pub const NETWORK_PARAMS_MAX: u64 = 100_000_000;
 pub const TRIALS_MAX: u32 = 1_000_000;
 /// Configurations that a user may give at once.
 pub const CHOSEN_TRIALS_MAX: usize = 1_000;
+/// Results of other studies that a study takes.
+pub const PRIOR_RESULTS_MAX: usize = 1_000;
 /// Trials of a search that learns: each generation is proposed from the results of all before it.
 pub const LEARNING_TRIALS_MAX: u32 = 10_000;
 /// Trials of a generation.

@@ -169,6 +169,16 @@ words!(
     }
 );
 
+impl Goal {
+    /// A number by which values sort from best to worst; and, of such a number, the value.
+    pub fn key(self, value: f64) -> f64 {
+        match self {
+            Self::Minimize => value,
+            Self::Maximize => -value,
+        }
+    }
+}
+
 words!(
     /// Which epoch of a fold counts.
     At {
@@ -246,10 +256,7 @@ impl Objective {
 
     /// A number by which trials sort from best to worst.
     pub fn rank_key(self, value: f64) -> f64 {
-        match self.goal {
-            Goal::Minimize => value,
-            Goal::Maximize => -value,
-        }
+        self.goal.key(value)
     }
 }
 

@@ -6,6 +6,7 @@
 //! a whole one. Folds come before epochs, because one fold for all epochs ranks configurations better than all folds for a few.
 
 use crate::fold::Validation;
+use crate::pareto;
 
 /// How much of a trial is trained before it is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,12 +27,12 @@ pub struct Racing {
 }
 
 /// A trial that came to a rung.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AtRung {
     /// Number.
     pub trial: u32,
-    /// Its value there as ascending order has it from best to worst; `None` if it diverged or failed.
-    pub rank_key: Option<f64>,
+    /// What it sorts by there, of each objective; `None` if it diverged or failed.
+    pub keys: Option<Vec<f64>>,
 }
 
 impl Racing {
@@ -99,15 +100,19 @@ impl Racing {
         ((f64::from(trials) * self.keep).ceil() as u32).clamp(1, trials.max(1))
     }
 
-    /// Which trials go on, ascending, of all that came to a rung: the best, and of equal ones those with the lower number. None of
-    /// those that diverged or failed does.
+    /// Which trials go on, ascending, of all that came to a rung: the best, and of equal ones those with the lower number. Where there are
+    /// several objectives, the best are those that come first by their [places](pareto::places). None that diverged or failed goes on.
     pub fn promote(&self, came: &[AtRung]) -> Vec<u32> {
-        let mut ranked: Vec<(f64, u32)> = came.iter().filter_map(|at| Some((at.rank_key?, at.trial))).collect();
-        ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        ranked.truncate(self.kept(came.len() as u32) as usize);
-        let mut promoted: Vec<u32> = ranked.into_iter().map(|(_, trial)| trial).collect();
-        promoted.sort_unstable();
-        promoted
+        let mut measured: Vec<(u32, &[f64])> = came
+            .iter()
+            .filter_map(|at| Some((at.trial, at.keys.as_deref()?)))
+            .collect();
+        measured.sort_unstable_by_key(|(trial, _)| *trial);
+        let (trials, keys): (Vec<u32>, Vec<&[f64]>) = measured.into_iter().unzip();
+        let kept = self.kept(came.len() as u32) as usize;
+        let places = pareto::places(&keys);
+        let promoted = trials.into_iter().zip(places).filter(|(_, place)| *place < kept);
+        promoted.map(|(trial, _)| trial).collect()
     }
 
     /// Epoch reports of a generation of so many trials with so many epochs each, if none diverges: the most that there can be.
@@ -194,7 +199,10 @@ mod tests {
     #[test]
     fn the_best_go_on_and_of_equal_ones_the_first() {
         let racing = usual(Validation::KFold(5), 81).expect("four rungs");
-        let at = |trial, rank_key| AtRung { trial, rank_key };
+        let at = |trial, key: Option<f64>| AtRung {
+            trial,
+            keys: key.map(|key| vec![key]),
+        };
         let came = [
             at(16, Some(0.5)),
             at(17, None),
@@ -209,6 +217,13 @@ mod tests {
             [2]
         );
         assert_eq!(racing.promote(&[at(0, None)]), [0_u32; 0]);
+        // Of several objectives: the ends of the front, before what is between them.
+        let front = [[0.0, 3.0], [1.0, 1.0], [3.0, 0.0], [3.0, 3.0]];
+        let came = (0..).zip(front).map(|(trial, keys)| AtRung {
+            trial,
+            keys: Some(keys.into()),
+        });
+        assert_eq!(racing.promote(&came.collect::<Vec<_>>()), [0, 2]);
     }
 
     proptest! {

@@ -9,8 +9,9 @@ use crate::fold::Validation;
 use crate::layer::LayerKind;
 use crate::limits::{EPOCHS_MAX, ROW_LOSSES_MAX};
 use crate::loss::Loss;
-use crate::metric::{Metric, Objective};
+use crate::metric::{FoldMetrics, Metric, Objective};
 use crate::network::{Architecture, TrialConfig};
+use crate::objectives::{Cost, Further};
 use crate::optimizer::{Hyperparameters, Optimizer};
 use crate::racing::Racing;
 use crate::rule::{Rule, Takes};
@@ -37,8 +38,10 @@ pub struct Study {
     pub training: TrainingSpec,
     /// How a trial is validated.
     pub validation: Validation,
-    /// What makes one trial better than another.
+    /// What makes one trial better than another: the first objective, where there are several.
     pub objective: Objective,
+    /// The others.
+    pub further: Vec<Further>,
     /// The searched parameters.
     pub space: Space,
     /// How configurations are chosen.
@@ -129,7 +132,11 @@ impl Study {
     /// What is measured on the validation rows: what every study measures of its targets, and the objective.
     pub fn metrics(&self) -> Vec<Metric> {
         let targets = self.training.loss.target_kind();
-        let is_wanted = |metric: &Metric| metric.is_usual() || *metric == self.objective.metric;
+        let further = |metric: &Metric| {
+            let mut further = self.further.iter();
+            further.any(|further| matches!(further, Further::Metric(objective) if objective.metric == *metric))
+        };
+        let is_wanted = |metric: &Metric| metric.is_usual() || *metric == self.objective.metric || further(metric);
         let all = Metric::ALL.iter().copied();
         all.filter(|metric| metric.is_for(targets) && is_wanted(metric))
             .collect()
@@ -197,6 +204,29 @@ impl Study {
         let mut config = self.config(params)?;
         config.architecture.epochs = refit.epochs;
         Ok(config)
+    }
+
+    /// What a trial with these parameters sorts by, of each objective beside the first: after these folds and so many seconds of workers.
+    /// `None` if a fold lacks a metric.
+    ///
+    /// # Errors
+    /// As [`Study::config`].
+    pub fn further_keys(
+        &self,
+        params: &Params,
+        folds: &[FoldMetrics],
+        worker_seconds: f64,
+    ) -> Result<Option<Vec<f64>>, Violation> {
+        let mut keys = Vec::with_capacity(self.further.len());
+        for further in &self.further {
+            let value = match further {
+                Further::Metric(objective) => objective.of_trial(folds).map(|value| value.mean),
+                Further::Cost(Cost::WorkerSeconds) => Some(worker_seconds),
+                Further::Cost(Cost::Parameters) => Some(self.config(params)?.architecture.params() as f64),
+            };
+            keys.push(value.map(|value| further.goal().key(value)));
+        }
+        Ok(keys.into_iter().collect())
     }
 
     /// Of what each validation row of a whole fold leaves a loss: of what is optimised, if that is a mean over rows. `None` if none is kept,

@@ -69,7 +69,7 @@ impl View {
     fn query(self) -> &'static str {
         match self {
             Self::Trials => {
-                "SELECT study, trial, state, value, value_std, params, epochs, error, generation, rung, rung_value, rung_trials
+                "SELECT study, trial, state, value, value_std, params, epochs, error, generation, rung, rung_value, rung_trials, objectives
                  FROM trawl.trials WHERE study = $1 ORDER BY trial"
             }
             Self::FoldMetrics => {

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use trawl_domain::dataset::FileHash;
-use trawl_e2e::{System, binary, studies, wait_for, worker};
+use trawl_e2e::{System, binary, look_for, owner_pool, studies, wait_for, worker};
 use trawl_proto::v1;
+use uuid::Uuid;
 
 /// A study file with a dataset beside it that no other test has, and the folder of both.
 fn study_with_data(name: &str) -> anyhow::Result<(TempDir, PathBuf)> {
@@ -164,6 +165,54 @@ async fn a_dataset_file_is_registered_once_and_only_whole() -> anyhow::Result<()
     sender.send(head).await?;
     let again = client.put_dataset(ReceiverStream::new(receiver)).await?.into_inner();
     assert!(again.already_there);
+    system.wait_until_swept().await?;
+    assert_eq!(system.objects("datasets")?.len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_breaks_takes_no_file_from_one_that_began_after_it() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let sql = owner_pool(&system.database_url).await?;
+    let content = b"0.5,1.5\n".repeat(1_000);
+    let begin = async || {
+        let (sender, receiver) = mpsc::channel(1);
+        let mut client = system.studies().await?;
+        let sending = tokio::spawn(async move { client.put_dataset(ReceiverStream::new(receiver)).await });
+        let head = v1::PutDatasetRequest {
+            sha256: FileHash::of(&content).to_string(),
+            bytes: content.len() as u64,
+            chunk: Vec::new(),
+        };
+        sender.send(head).await?;
+        anyhow::Ok((sender, sending))
+    };
+    let noted_by = async |last: Option<Uuid>| {
+        look_for("the note of an upload", async || {
+            let noted = sqlx::query_scalar("SELECT upload_id FROM trawl_store.pending_objects");
+            let noted: Option<Uuid> = noted.fetch_optional(&sql).await?;
+            Ok(noted.filter(|_| noted != last))
+        })
+        .await
+    };
+    let chunk = |bytes: Vec<u8>| v1::PutDatasetRequest {
+        chunk: bytes,
+        ..Default::default()
+    };
+
+    let (first, broken) = begin().await?;
+    let noted = noted_by(None).await?;
+    let (second, whole) = begin().await?;
+    noted_by(Some(noted)).await?;
+    first.send(chunk(vec![0; content.len() + 1])).await?;
+    assert!(broken.await?.is_err(), "more came than was announced");
+    let is_due: bool = sqlx::query_scalar("SELECT due_at <= clock_timestamp() FROM trawl_store.pending_objects")
+        .fetch_one(&sql)
+        .await?;
+    assert!(!is_due, "the second one is still under way");
+    second.send(chunk(content.clone())).await?;
+    drop(second);
+    assert!(!whole.await??.into_inner().already_there);
     system.wait_until_swept().await?;
     assert_eq!(system.objects("datasets")?.len(), 1);
     Ok(())

@@ -208,3 +208,73 @@ async fn what_a_trial_does_not_need_it_does_not_have() -> anyhow::Result<()> {
     assert!(std::fs::exists(folder.path().join("figures/parallel-coordinates.png"))?);
     Ok(())
 }
+
+/// What another study found counts from the start, and only what fits.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let mut first = learning("first", "random")?;
+    first["racing"] = json!("none");
+    first["space"]["learning_rate"] = json!({ "log_uniform": { "low": 1e-5, "high": 0.1 } });
+    let submit = async |study: &Value| -> anyhow::Result<_> {
+        let request = v1::CreateStudyRequest {
+            study: Some(studies::from_json(study)?),
+            dry_run: false,
+        };
+        Ok(system.studies().await?.create_study(request).await)
+    };
+    submit(&first).await??;
+
+    let mut second = learning("second", "gp")?;
+    second["from"] = json!(["first", "nobody"]);
+    let refused = submit(&second).await?.expect_err("one runs, one is not there");
+    for told in ["from[0]: 'first' is running", "from[1]: there is no study 'nobody'"] {
+        let details = format!("{refused:?}");
+        let (field, description) = told.split_once(": ").unwrap_or_default();
+        assert!(details.contains(field) && details.contains(description), "{details}");
+    }
+    system.watch_to_end("first").await?;
+    second["from"] = json!(["first"]);
+    let mut other = second.clone();
+    other["name"] = json!("other");
+    other["objective"] = json!({ "metric": "val_mae" });
+    let refused = submit(&other).await?.expect_err("its values are others");
+    assert!(format!("{refused:?}").contains("other objectives"), "{refused:?}");
+
+    let answer = submit(&second).await??.into_inner();
+    let rates: Vec<f64> = sqlx::query_scalar(
+        "SELECT (params->>'learning_rate')::double precision FROM trawl.trials WHERE state = 'completed'",
+    )
+    .fetch_all(&system.sql)
+    .await?;
+    let fitting = rates.iter().filter(|rate| **rate >= 1e-4).count();
+    assert!((1..rates.len()).contains(&fitting), "{rates:?}");
+    let note = format!(
+        "{fitting} of {} completed trials of 'first' count as results of this study",
+        rates.len()
+    );
+    assert_eq!(answer.notes, [note]);
+    let ended = system.watch_to_end("second").await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    let said = system.trawl_stdout(&["replay", "second"])?;
+    assert!(said.ends_with("identical\n"), "{said}");
+
+    // Submitted again after the other one was deleted, it is the same study.
+    system.trawl_stdout(&["delete", "first", "-y"])?;
+    assert!(submit(&second).await??.into_inner().already_there);
+    // Its first generation is learned, and so is another than without.
+    let mut alone = learning("alone", "gp")?;
+    alone["max_trials"] = json!(6);
+    submit(&alone).await??;
+    system.watch_to_end("alone").await?;
+    let params = async |study: &str| -> anyhow::Result<Vec<Value>> {
+        let query = "SELECT params FROM trawl.trials WHERE study = $1 AND trial < 6 ORDER BY trial";
+        Ok(sqlx::query_scalar(query)
+            .bind(study.to_owned())
+            .fetch_all(&system.sql)
+            .await?)
+    };
+    assert_ne!(params("second").await?, params("alone").await?);
+    Ok(())
+}

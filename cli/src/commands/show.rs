@@ -1,5 +1,6 @@
 //! `trawl show`: one study with its best trial and its refits.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prost_types::Struct;
@@ -96,6 +97,9 @@ fn facts(study: &StudySummary, slots: Option<&SlotUse>, best: Option<&Trial>) ->
             "  value".into(),
             Cell::spread(trial.value, trial.value_std).for_people(),
         ));
+        let objectives: BTreeMap<&String, &f64> = trial.objectives.iter().collect();
+        let objectives = objectives.into_iter();
+        facts.extend(objectives.map(|(name, value)| (format!("  {name}"), six_digits(*value))));
         facts.extend(study.winner.as_ref().map(winner_facts).unwrap_or_default());
         facts.extend(params(trial.params.as_ref()));
     }

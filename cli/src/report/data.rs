@@ -3,7 +3,7 @@
 use trawl_proto::v1::list_epoch_reports_request::Of;
 use trawl_proto::v1::{
     EpochReport, GetArtifactRequest, GetStudyRequest, ListBestTrialsRequest, ListEpochReportsRequest,
-    ListTrialsRequest, RefitSummary, Study, StudySummary, Trial,
+    ListTrialsRequest, Objective, RefitSummary, Study, StudySummary, Trial,
 };
 
 use crate::client::{Client, patiently, unary};
@@ -199,6 +199,19 @@ async fn artifact_bytes(client: &mut Client, study: &str, refit: u32, name: &str
     Ok(bytes)
 }
 
+/// What an objective is, for people.
+pub(crate) fn objective_name(metric: &str) -> &str {
+    match metric {
+        "val_loss" | "" => "validation loss",
+        "val_accuracy" => "validation accuracy",
+        "val_mae" => "validation MAE",
+        "val_r2" => "validation R²",
+        "worker_seconds" => "seconds of workers",
+        "parameters" => "trainable parameters",
+        other => other,
+    }
+}
+
 impl StudyData {
     /// True if a higher value is better.
     pub(crate) fn is_maximized(&self) -> bool {
@@ -207,13 +220,12 @@ impl StudyData {
 
     /// What the value of a trial is.
     pub(crate) fn value_name(&self) -> &str {
-        match self.spec.objective.as_ref().map(|objective| objective.metric.as_str()) {
-            Some("val_loss" | "") | None => "validation loss",
-            Some("val_accuracy") => "validation accuracy",
-            Some("val_mae") => "validation MAE",
-            Some("val_r2") => "validation R²",
-            Some(other) => other,
-        }
+        objective_name(self.objective().map_or("", |objective| objective.metric.as_str()))
+    }
+
+    /// The objective by which trials are ranked; `None` where it was left out.
+    pub(crate) fn objective(&self) -> Option<&Objective> {
+        self.spec.objective.as_ref().or(self.spec.objectives.first())
     }
 
     /// The searched parameters, sorted.

@@ -4,7 +4,7 @@ use serde_json::Value;
 use trawl_proto::to_json;
 use trawl_proto::v1::{RefitSummary, Winner};
 
-use super::data::StudyData;
+use super::data::{StudyData, objective_name};
 use super::metric::Metric;
 use super::scale::short;
 use crate::output::{Cell, percent, time_text, trial_list};
@@ -22,6 +22,9 @@ pub(crate) fn of_study(study: &StudyData) -> Vec<Fact> {
     facts.add("stopped early", summary.stop_reason.clone());
     facts.add("id", summary.study_id.clone());
     facts.add("objective", objective(study));
+    let further = study.spec.objectives.iter().skip(1);
+    let further: Vec<&str> = further.map(|further| objective_name(&further.metric)).collect();
+    facts.add("further objectives", further.join(", "));
     facts.add(
         "trials",
         format!(
@@ -146,11 +149,7 @@ impl Facts {
 }
 
 fn objective(study: &StudyData) -> String {
-    let at = study
-        .spec
-        .objective
-        .as_ref()
-        .map_or("", |objective| objective.at.as_str());
+    let at = study.objective().map_or("", |objective| objective.at.as_str());
     let goal = if study.is_maximized() { "maximize" } else { "minimize" };
     match at {
         "best" => format!("{goal} {} at each fold's best epoch", study.value_name()),

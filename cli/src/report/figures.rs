@@ -3,6 +3,7 @@
 mod classes;
 mod curves;
 mod fit;
+mod front;
 mod images;
 mod network;
 mod racing;
@@ -32,11 +33,14 @@ pub(crate) struct RefitFigures {
 pub(crate) fn of_search(study: &StudyData) -> Vec<Figure> {
     let mut figures = Vec::new();
     figures.extend(search::value_by_trial(study));
+    figures.extend(front::front(study));
+    figures.extend(front::hypervolume(study));
     figures.extend(racing::best_by_epochs(study));
     figures.extend(racing::rungs(study));
     figures.extend(settings::parallel_coordinates(study));
     figures.extend(settings::settings_and_value(study));
     figures.extend(settings::importance(study));
+    figures.extend(settings::dependence(study));
     figures.extend(search::ranking(study));
     figures.extend(
         Metric::ALL

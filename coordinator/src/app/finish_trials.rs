@@ -1,5 +1,7 @@
 //! Finish: gives trials and refits whose folds all ended their value.
 
+use std::collections::BTreeMap;
+
 use trawl_domain::id::StudyId;
 use trawl_domain::metric::{FoldMetrics, TrialValue};
 use trawl_domain::seed::Owner;
@@ -13,6 +15,12 @@ use crate::store::studies::EndedTrials;
 use crate::store::trials::{self, TrialEnd};
 use crate::store::{Connection, refits};
 
+/// Why a trial failed of which a fold has no value of an objective: it can be of a metric alone that not all rows give.
+pub(super) fn lacks_metric(study: &Study) -> String {
+    let lacking = study.metrics().into_iter().find(|metric| metric.may_lack());
+    format!("a fold has no {}", lacking.unwrap_or(study.objective.metric))
+}
+
 /// Ends the trials of a job whose folds all ended, and counts them. `open` are the job's unfinished trials, which the transaction has
 /// locked.
 pub(super) async fn finish_trials(
@@ -22,6 +30,10 @@ pub(super) async fn finish_trials(
     open: &[u32],
 ) -> Result<EndedTrials, AppError> {
     let folds = folds::of_owners(conn, job.study_id, open, None).await?;
+    let costs = match study.further[..] {
+        [] => BTreeMap::new(),
+        _ => trials::costs(conn, job.study_id, open).await?,
+    };
     let mut ends = Vec::new();
     let mut ended = EndedTrials::default();
     for of_trial in folds.chunk_by(|a, b| a.owner == b.owner) {
@@ -31,14 +43,22 @@ pub(super) async fn finish_trials(
         let Some(outcome) = outcome(study, of_trial) else {
             continue;
         };
+        let further_keys = match costs.get(&trial) {
+            Some((params, seconds)) => study
+                .further_keys(params, &metrics(study, of_trial), *seconds)
+                .map_err(|v| AppError::stored_study(job.study_id, &v))?,
+            None => Some(Vec::new()),
+        };
+        let outcome = outcome.and_then(|value| Ok((value, further_keys.ok_or_else(|| lacks_metric(study))?)));
         let end = match outcome {
-            Ok(value) => {
+            Ok((value, further_keys)) => {
                 ended.completed += 1;
                 let rank_key = study.objective.rank_key(value.mean);
                 TrialEnd {
                     trial,
                     state: TrialState::Completed,
                     value: Some((value, rank_key)),
+                    further_keys,
                     error: None,
                 }
             }
@@ -48,6 +68,7 @@ pub(super) async fn finish_trials(
                     trial,
                     state: TrialState::Failed,
                     value: None,
+                    further_keys: Vec::new(),
                     error: Some(error),
                 }
             }
@@ -97,15 +118,12 @@ fn outcome(study: &Study, folds: &[FoldRecord]) -> Option<Result<TrialValue, Str
     if !is_whole || !folds.iter().all(|fold| fold.state == TrialState::Completed) {
         return None;
     }
-    let metrics: Vec<FoldMetrics> = folds
-        .iter()
-        .filter(|fold| fold.fold < study.validation.folds())
-        .map(|fold| fold.metrics)
-        .collect();
-    Some(
-        study
-            .objective
-            .of_trial(&metrics)
-            .ok_or_else(|| format!("a fold has no {}", study.objective.metric)),
-    )
+    let value = study.objective.of_trial(&metrics(study, folds));
+    Some(value.ok_or_else(|| lacks_metric(study)))
+}
+
+/// What was measured on the validation rows.
+fn metrics(study: &Study, folds: &[FoldRecord]) -> Vec<FoldMetrics> {
+    let validated = folds.iter().filter(|fold| fold.fold < study.validation.folds());
+    validated.map(|fold| fold.metrics).collect()
 }

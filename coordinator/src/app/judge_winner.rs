@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use trawl_domain::id::StudyId;
 use trawl_domain::importance::{Measured, importance};
 use trawl_domain::metric::{Goal, Metric};
+use trawl_domain::pareto;
 use trawl_domain::seed::{Owner, Purpose};
 use trawl_domain::state::TrialState;
 use trawl_domain::study::Study;
@@ -28,6 +29,8 @@ use crate::store::{Connection, curves, folds, refits, row_losses, studies, trial
 const STUDIES_AT_ONCE: u32 = 16;
 /// Trials, the first ones, of which the importance of parameters is told.
 const IMPORTANCE_TRIALS_MAX: u32 = 10_000;
+/// Completed trials, the first ones, of which it is told how the front grew.
+const FRONT_TRIALS_MAX: u32 = 10_000;
 /// Trials that are read at a time.
 const PAGE_TRIALS: u32 = 512;
 
@@ -97,6 +100,8 @@ async fn judge_refits(app: &App, study_id: Option<StudyId>) -> Result<(), AppErr
 struct Judged {
     winner: WinnerRecord,
     importance: Option<ImportanceRecord>,
+    /// After each completed trial, where there are several objectives.
+    hypervolumes: Vec<(u32, f64)>,
 }
 
 async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
@@ -117,13 +122,25 @@ async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
     let fit = numbers.len().min(trials_that_fit(rows as usize));
     let losses = row_losses::of_trials(&mut conn, study_id, &numbers[..fit]).await?;
     let (measured, rung) = measured(&mut conn, &loaded.study, study_id).await?;
+    let keys = trials::all_keys(&mut conn, study_id, FRONT_TRIALS_MAX).await?;
     drop(conn);
-    let judged = spawn_blocking(move || compute(&loaded.study, &best, &folds, losses, &measured, rung));
+    let judged = spawn_blocking(move || {
+        let judged = compute(&loaded.study, &best, &folds, losses, &measured, rung)?;
+        Some(Judged {
+            hypervolumes: hypervolumes(&keys),
+            ..judged
+        })
+    });
     let judged = judged.await.map_err(|error| AppError::Internal(error.to_string()))?;
     // A study that was deleted meanwhile has no trial any more.
     let Some(judged) = judged else { return Ok(()) };
     let mut tx = app.begin().await?;
-    winners::insert(&mut tx, &record, &judged.winner, judged.importance.as_ref()).await?;
+    if winners::insert(&mut tx, &record, &judged.winner).await? {
+        if let Some(importance) = &judged.importance {
+            winners::insert_importance(&mut tx, study_id, importance).await?;
+        }
+        winners::insert_hypervolumes(&mut tx, study_id, &judged.hypervolumes).await?;
+    }
     tx.commit().await?;
     info!(study.id = %study_id, trial.number = judged.winner.trial, "winner judged");
     app.signal_studies();
@@ -154,7 +171,17 @@ fn compute(
             not_separable_from: separation.not_separable_from,
         },
         importance,
+        hypervolumes: Vec::new(),
     })
+}
+
+/// How the front of trials grew, as far as it can be computed, by what they sort by.
+fn hypervolumes(keys: &[(u32, Vec<f64>)]) -> Vec<(u32, f64)> {
+    let points: Vec<&[f64]> = keys.iter().map(|(_, keys)| &keys[..]).collect();
+    let volumes = keys.iter().zip(pareto::hypervolumes(&points));
+    volumes
+        .filter_map(|((trial, _), volume)| Some((*trial, volume?)))
+        .collect()
 }
 
 fn contender(study: &Study, trial: u32, folds: &[FoldRecord]) -> Contender {

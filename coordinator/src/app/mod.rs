@@ -25,6 +25,7 @@ mod keep_row_losses;
 pub mod lease_job;
 pub mod pause_study;
 pub mod plan_trials;
+mod prior_results;
 pub mod quotas;
 mod race_trials;
 pub mod rate_limit;

@@ -42,7 +42,7 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
             Some(generations) => {
                 let known = generations.known_trials(generations.of(record.next_trial));
                 let history = proposals::history(&mut tx, study_id, known, study.study.objective).await?;
-                if let Some(reason) = reason_to_stop(&mut tx, &study.study, study_id, known, &history).await? {
+                if let Some(reason) = reason_to_stop(&mut tx, &study.study, study_id, known, &history.trials).await? {
                     info!(study.id = %study_id, study.name = record.name, reason, "search stopped");
                     studies::stop_planning(&mut tx, study_id, &reason).await?;
                     let effects = finish_study(app, &mut tx, &study.study, study_id).await?;
@@ -53,7 +53,10 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
                 tx.rollback().await?;
                 let learned_for = Arc::clone(&study);
                 let next_trial = record.next_trial;
-                let learning = spawn_blocking(move || job::plan_window(&learned_for.study, next_trial, &history));
+                let learning = spawn_blocking(move || {
+                    let history = history.before(next_trial);
+                    job::plan_window(&learned_for.study, next_trial, &history)
+                });
                 let learned = learning.await;
                 tx = app.begin().await?;
                 learned

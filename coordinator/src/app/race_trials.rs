@@ -6,13 +6,14 @@ use std::ops::Range;
 use tracing::info;
 use trawl_domain::id::StudyId;
 use trawl_domain::job::TrialFold;
-use trawl_domain::metric::{FoldMetrics, TrialValue};
+use trawl_domain::metric::FoldMetrics;
 use trawl_domain::racing::{AtRung, Racing};
 use trawl_domain::seed::Owner;
 use trawl_domain::state::{StudyState, TrialState};
 use trawl_domain::study::Study;
 
 use super::AppError;
+use super::finish_trials::lacks_metric;
 use crate::store::folds::{self, FoldRecord, NewFold};
 use crate::store::racers::{self, Racer, RungVerdict};
 use crate::store::studies::{EndedTrials, StudyRecord};
@@ -83,13 +84,22 @@ async fn decide(
     if !folds.values().flatten().all(came) {
         return Ok(false);
     }
-    let values: BTreeMap<u32, Option<TrialValue>> = folds
-        .iter()
-        .map(|(trial, folds)| {
-            let metrics: Vec<FoldMetrics> = folds.iter().map(|fold| fold.metrics).collect();
-            (*trial, study.objective.of_trial(&metrics))
-        })
-        .collect();
+    let mut values: BTreeMap<u32, Option<RungVerdict>> = BTreeMap::new();
+    for racer in &open {
+        let metrics = folds.get(&racer.trial).into_iter().flatten().map(|fold| fold.metrics);
+        let metrics: Vec<FoldMetrics> = metrics.collect();
+        // What workers spent is no objective of a study that is raced.
+        let further_keys = study.further_keys(&racer.params, &metrics, 0.0);
+        let further_keys = further_keys.map_err(|v| AppError::stored_study(study_id, &v))?;
+        let verdict = study.objective.of_trial(&metrics).zip(further_keys);
+        let verdict = verdict.map(|(value, further_keys)| RungVerdict {
+            trial: racer.trial,
+            value: value.mean,
+            further_keys,
+            goes_on: false,
+        });
+        values.insert(racer.trial, verdict);
+    }
     let came: Vec<AtRung> = racers
         .iter()
         // Those that were cancelled before they came are none.
@@ -97,23 +107,21 @@ async fn decide(
         .map(|racer| AtRung {
             trial: racer.trial,
             // One that is whole already has its value.
-            rank_key: match values.get(&racer.trial) {
-                Some(value) => value.map(|value| study.objective.rank_key(value.mean)),
-                None => racer.rank_key,
+            keys: match values.get(&racer.trial) {
+                Some(verdict) => verdict.as_ref().map(|verdict| {
+                    let first = study.objective.rank_key(verdict.value);
+                    [&[first], &verdict.further_keys[..]].concat()
+                }),
+                None => racer.keys.clone(),
             },
         })
         .collect();
     let promoted = racing.promote(&came);
-    let verdicts: Vec<RungVerdict> = values
-        .iter()
-        .filter_map(|(trial, value)| {
-            Some(RungVerdict {
-                trial: *trial,
-                value: value.as_ref()?.mean,
-                goes_on: promoted.binary_search(trial).is_ok(),
-            })
-        })
-        .collect();
+    let verdicts = values.values().flatten().map(|verdict| RungVerdict {
+        goes_on: promoted.binary_search(&verdict.trial).is_ok(),
+        ..verdict.clone()
+    });
+    let verdicts: Vec<RungVerdict> = verdicts.collect();
     racers::take_verdicts(conn, study_id, came.len() as u32, &verdicts).await?;
     let failed: Vec<TrialEnd> = values
         .iter()
@@ -122,7 +130,8 @@ async fn decide(
             trial: *trial,
             state: TrialState::Failed,
             value: None,
-            error: Some(format!("a fold has no {}", study.objective.metric)),
+            further_keys: Vec::new(),
+            error: Some(lacks_metric(study)),
         })
         .collect();
     trials::finish(conn, study_id, &failed).await?;

@@ -1,7 +1,5 @@
 //! Reads studies, trials, losses and artifacts as they stand.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use tracing::warn;
 use trawl_domain::id::StudyId;
@@ -20,7 +18,7 @@ use crate::store::folds::{self, FoldRecord};
 use crate::store::leases::{self, SlotUse};
 use crate::store::refits::{self, RefitRecord};
 use crate::store::studies::{self, StudyRecord};
-use crate::store::trials::{self, TrialRecord};
+use crate::store::trials::{self, TrialRecord, UnderWay};
 use crate::store::winners::{self, ImportanceRecord, WinnerRecord};
 
 /// A study as it stands.
@@ -30,6 +28,8 @@ pub struct StudyView {
     pub record: StudyRecord,
     /// Trials training now.
     pub trials_running: u32,
+    /// Where trials matter to each other: the first generation of which a trial has not ended, and how many generations there are.
+    pub generation: Option<(u32, u32)>,
     /// Epoch reports of the whole study, refits included; `None` where a searched number of epochs leaves it open.
     pub epochs_total: Option<u64>,
     /// How its trials are raced, and the epoch reports of the whole study if none were pruned.
@@ -85,7 +85,7 @@ async fn views(app: &App, conn: &mut Connection, records: Vec<StudyRecord>) -> R
     let mut refits = refits::of_studies(conn, &ids).await?;
     let mut artifacts = artifacts::of_refits(conn, &ids).await?;
     let mut best = trials::best(conn, &ids, 1).await?;
-    let running: HashMap<StudyId, u32> = trials::count_running(conn, &ids).await?.into_iter().collect();
+    let under_way = trials::under_way(conn, &ids).await?;
     let views = records.into_iter().map(|record| {
         let id = record.study_id;
         let refits = refits.extract_if(.., |refit| refit.study_id == id).collect();
@@ -95,7 +95,7 @@ async fn views(app: &App, conn: &mut Connection, records: Vec<StudyRecord>) -> R
         Ok(view(
             &study.study,
             record,
-            running.get(&id).copied().unwrap_or(0),
+            under_way.get(&id).copied().unwrap_or_default(),
             best,
             refits,
             artifacts,
@@ -107,7 +107,7 @@ async fn views(app: &App, conn: &mut Connection, records: Vec<StudyRecord>) -> R
 fn view(
     study: &Study,
     record: StudyRecord,
-    trials_running: u32,
+    under_way: UnderWay,
     best: Option<TrialRecord>,
     refits: Vec<RefitRecord>,
     mut artifacts: Vec<ArtifactRecord>,
@@ -129,8 +129,13 @@ fn view(
             )
         })
         .collect();
+    // Where trials matter to each other, they do so by generations.
+    let generations = study
+        .compares_trials()
+        .then(|| study.max_trials.div_ceil(study.generations.size));
     StudyView {
-        trials_running,
+        trials_running: under_way.running,
+        generation: under_way.generation.zip(generations),
         best,
         refits: with_artifacts,
         epochs_total,

@@ -6,24 +6,40 @@ use tokio::io::AsyncReadExt;
 use tracing::warn;
 use trawl_domain::dataset::FileHash;
 use trawl_domain::limits::DATASET_BYTES_MAX;
+use uuid::Uuid;
 
 use super::upload::{self, Upload, UploadOwner};
-use super::{App, AppError, quotas};
+use super::{App, AppError, UPLOAD_SWEPT_AFTER, quotas};
 use crate::files::{self, CHUNK_BYTES_MAX, FilesError, Fingerprint};
 use crate::store::{dataset_files, pending_objects};
 
 /// A file that is announced.
 #[derive(Clone, Copy, Debug)]
-pub struct DatasetHead(pub Fingerprint);
+pub struct DatasetHead {
+    announced: Fingerprint,
+    /// Uploads of the same file share its key.
+    upload_id: Uuid,
+}
+
+impl DatasetHead {
+    /// One upload of a file.
+    #[must_use]
+    pub fn new(app: &App, announced: Fingerprint) -> Self {
+        Self {
+            announced,
+            upload_id: app.new_id(),
+        }
+    }
+}
 
 impl UploadOwner<App> for DatasetHead {
     fn announced(&self) -> Fingerprint {
-        self.0
+        self.announced
     }
 
     /// One that is registered already counts as new.
     async fn note(&self, app: &App) -> Result<Option<String>, AppError> {
-        let announced = self.0;
+        let announced = self.announced;
         if announced.bytes > DATASET_BYTES_MAX {
             return Err(AppError::invalid(
                 "bytes",
@@ -36,15 +52,22 @@ impl UploadOwner<App> for DatasetHead {
         }
         let object_key = dataset_files::object_key(announced.sha256);
         quotas::take_bytes(app, &mut conn, None, announced.bytes).await?;
-        upload::note(app, &mut conn, &object_key).await?;
+        pending_objects::begin(
+            &mut conn,
+            &object_key,
+            UPLOAD_SWEPT_AFTER,
+            app.number,
+            Some(self.upload_id),
+        )
+        .await?;
         Ok(Some(object_key))
     }
 
     async fn list(&self, app: &App, object_key: &str) -> Result<(), AppError> {
         let mut tx = app.begin().await?;
         if pending_objects::end(&mut tx, object_key).await? {
-            dataset_files::put(&mut tx, self.0.sha256, self.0.bytes).await?;
-        } else if !dataset_files::touch(&mut tx, self.0.sha256).await? {
+            dataset_files::put(&mut tx, self.announced.sha256, self.announced.bytes).await?;
+        } else if !dataset_files::touch(&mut tx, self.announced.sha256).await? {
             return Err(AppError::Unavailable("the upload took too long; send it again"));
         }
         tx.commit().await?;
@@ -57,13 +80,17 @@ impl UploadOwner<App> for DatasetHead {
 
     async fn is_listed(&self, app: &App) -> Result<bool, AppError> {
         let mut conn = app.pool.acquire().await?;
-        Ok(dataset_files::touch(&mut conn, self.0.sha256).await?)
+        Ok(dataset_files::touch(&mut conn, self.announced.sha256).await?)
+    }
+
+    async fn give_up(&self, app: &App, object_key: &str) {
+        upload::give_up(app, object_key, Some(self.upload_id)).await;
     }
 }
 
 /// Registers a file of this machine that was read before.
 pub(super) async fn register_file(app: &App, announced: Fingerprint, mut content: File) -> Result<(), AppError> {
-    let Some(mut dataset) = Upload::begin(app, DatasetHead(announced)).await? else {
+    let Some(mut dataset) = Upload::begin(app, DatasetHead::new(app, announced)).await? else {
         return Ok(());
     };
     if let Err(error) = send(&mut content, &mut dataset.bytes).await {

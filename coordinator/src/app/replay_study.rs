@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use trawl_domain::id::StudyId;
 use trawl_domain::job::TrialFold;
-use trawl_domain::metric::{At, FoldMetrics, Metrics};
+use trawl_domain::metric::{At, FoldMetrics, Metrics, Objective};
+use trawl_domain::objectives::Further;
 use trawl_domain::racing::{AtRung, Racing};
 use trawl_domain::search::{fingerprint, propose};
 use trawl_domain::state::TrialState;
@@ -15,7 +17,7 @@ use trawl_domain::study::Study;
 
 use super::study_cache::LoadedStudy;
 use super::{App, AppError};
-use crate::store::curves::{self, Measured};
+use crate::store::curves;
 use crate::store::studies::StudyRecord;
 use crate::store::trials::{self, TrialRecord};
 use crate::store::{Connection, proposals};
@@ -88,10 +90,10 @@ async fn proposals(
     let study = &loaded.study;
     let generation = study.generations.of(first);
     let history = match study.sampler.generations() {
-        None => Vec::new(),
+        None => None,
         Some(generations) => {
             let known = generations.known_trials(generation);
-            proposals::history(conn, record.study_id, known, study.objective).await?
+            Some(proposals::history(conn, record.study_id, known, study.objective).await?)
         }
     };
     let kept = proposals::kept(conn, record.study_id, &(first..first + stored.len() as u32)).await?;
@@ -106,7 +108,10 @@ async fn proposals(
         };
         for run in stored.chunk_by(together).filter(|run| !run[0].chosen) {
             let first = run[0].trial;
-            let before = history.partition_point(|past| past.trial < first);
+            let history = history
+                .as_ref()
+                .map(|history| history.before(first))
+                .unwrap_or_default();
             let proposed = propose(
                 &study.sampler,
                 study.seed,
@@ -114,11 +119,11 @@ async fn proposals(
                 generation,
                 first,
                 run.len() as u32,
-                &history[..before],
+                &history,
             );
             trials += run.len() as u32;
             let kept = kept.iter().find(|kept| kept.first_trial == first);
-            let history_differs = kept.is_some_and(|kept| kept.history != fingerprint::of_history(&history[..before]));
+            let history_differs = kept.is_some_and(|kept| kept.history != fingerprint::of_history(&history));
             let stored = fingerprint::of_proposals(run.iter().map(|trial| &trial.params));
             if kept.is_some_and(|kept| kept.proposals != stored) {
                 differing.push(format!("trials {first} and after are not as they were proposed"));
@@ -148,6 +153,40 @@ async fn proposals(
     Ok(())
 }
 
+/// What the folds of raced trials measured of the objectives, by epoch: at the ends of rungs, or, where the best epoch counts, at all.
+async fn measured(
+    conn: &mut Connection,
+    study_id: StudyId,
+    study: &Study,
+    racing: &Racing,
+    stored: &[TrialRecord],
+) -> Result<BTreeMap<TrialFold, BTreeMap<u32, Metrics>>, AppError> {
+    let numbers: Vec<u32> = stored.iter().map(|trial| trial.trial).collect();
+    let end = |trial: &TrialRecord, rung| racing.folds(trial.generation, rung, study.validation, trial.epochs).1 - 1;
+    let mut epochs: Vec<u32> = stored
+        .iter()
+        .flat_map(|trial| (0..racing.last_rung()).map(move |rung| end(trial, rung)))
+        .collect();
+    epochs.sort_unstable();
+    epochs.dedup();
+    let further = study.further.iter().filter_map(|further| match further {
+        Further::Metric(objective) => Some(*objective),
+        Further::Cost(_) => None,
+    });
+    let objectives: Vec<Objective> = std::iter::once(study.objective).chain(further).collect();
+    let all_last = objectives.iter().all(|objective| objective.at == At::Last);
+    let wanted = all_last.then_some(&epochs[..]);
+    let mut by_fold: BTreeMap<TrialFold, BTreeMap<u32, Metrics>> = BTreeMap::new();
+    for objective in objectives {
+        let metric = objective.metric;
+        for measured in curves::metric_of_trials(conn, study_id, &numbers, metric, wanted).await? {
+            let of_fold = by_fold.entry(measured.fold).or_default();
+            of_fold.entry(measured.epoch).or_default().set(metric, measured.value);
+        }
+    }
+    Ok(by_fold)
+}
+
 /// Decides the rungs of trials that raced each other anew, those that were decided.
 async fn rungs(
     conn: &mut Connection,
@@ -157,21 +196,7 @@ async fn rungs(
     stored: &[TrialRecord],
     replay: &mut Replay,
 ) -> Result<(), AppError> {
-    let numbers: Vec<u32> = stored.iter().map(|trial| trial.trial).collect();
-    let end = |trial: &TrialRecord, rung| racing.folds(trial.generation, rung, study.validation, trial.epochs).1 - 1;
-    let mut epochs: Vec<u32> = stored
-        .iter()
-        .flat_map(|trial| (0..racing.last_rung()).map(move |rung| end(trial, rung)))
-        .collect();
-    epochs.sort_unstable();
-    epochs.dedup();
-    let (metric, at) = (study.objective.metric, study.objective.at);
-    let wanted = (at == At::Last).then_some(&epochs[..]);
-    let measured = curves::metric_of_trials(conn, record.study_id, &numbers, metric, wanted).await?;
-    let mut by_fold: BTreeMap<TrialFold, Vec<Measured>> = BTreeMap::new();
-    for measured in measured {
-        by_fold.entry(measured.fold).or_default().push(measured);
-    }
+    let by_fold = measured(conn, record.study_id, study, racing, stored).await?;
     for rung in 0..racing.last_rung() {
         let stays = |trial: &TrialRecord| trial.rung.is_some_and(|at| at.rung == rung);
         let is_there = |trial: &&TrialRecord| {
@@ -192,27 +217,39 @@ async fn rungs(
                         trial: trial.trial,
                         fold,
                     };
-                    let before = by_fold.get(&key)?.iter().filter(|measured| measured.epoch < end_epoch);
                     let mut metrics = FoldMetrics::default();
-                    before.for_each(|measured| metrics.note(Metrics::from_iter([(metric, measured.value)])));
+                    let before = by_fold.get(&key)?.range(..end_epoch);
+                    before.for_each(|(_, measured)| metrics.note(*measured));
                     Some(metrics)
                 })
                 .collect();
-            study.objective.of_trial(&metrics?)
+            let metrics = metrics?;
+            let further_keys = study.further_keys(&trial.params, &metrics, 0.0).ok().flatten()?;
+            Some((study.objective.of_trial(&metrics)?.mean, further_keys))
+        };
+        let stored = |trial: &TrialRecord| {
+            let keys = study.further.iter().map(|further| {
+                let value = trial.objectives.get(further.name())?;
+                Some(further.goal().key(*value))
+            });
+            Some((trial.value?.mean, keys.collect::<Option<Vec<f64>>>()?))
         };
         let ended_here = |trial: &TrialRecord, state| stays(trial) && trial.state == state;
-        let values: Vec<Option<f64>> = came
+        let values: Vec<Option<(f64, Vec<f64>)>> = came
             .iter()
             .map(|trial| match trial.state {
                 TrialState::Failed if stays(trial) => None,
                 // One that was whole already.
-                TrialState::Completed if stays(trial) => trial.value.map(|value| value.mean),
-                _ => value(trial).map(|value| value.mean),
+                TrialState::Completed if stays(trial) => stored(trial),
+                _ => value(trial),
             })
             .collect();
         let at_rung = came.iter().zip(&values).map(|(trial, value)| AtRung {
             trial: trial.trial,
-            rank_key: value.map(|value| study.objective.rank_key(value)),
+            keys: value.as_ref().map(|(value, further_keys)| {
+                let first = study.objective.rank_key(*value);
+                [&[first], &further_keys[..]].concat()
+            }),
         });
         let promoted = racing.promote(&at_rung.collect::<Vec<_>>());
         for (trial, value) in came.iter().zip(&values) {
@@ -235,7 +272,7 @@ async fn rungs(
                 .rung
                 .and_then(|at| at.compared)
                 .filter(|_| ended_here(trial, TrialState::Pruned));
-            if compared.is_some_and(|(stored, _)| Some(stored) != *value) {
+            if compared.is_some_and(|(stored, _)| Some(stored) != value.as_ref().map(|(value, _)| *value)) {
                 replay.differs(format!(
                     "trial {number} has another value at rung {rung} than its epochs have"
                 ));

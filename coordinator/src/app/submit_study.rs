@@ -4,16 +4,18 @@ use tokio::task::block_in_place;
 use tracing::info;
 use trawl_domain::dataset::{FileHash, Part, Source};
 use trawl_domain::id::StudyId;
+use trawl_domain::objectives::{Cost, Further};
 use trawl_domain::study::Study;
 use trawl_proto::{study, v1};
 
 use super::differences::{Made, differences};
+use super::prior_results::{self, Prior};
 use super::read_dataset::{self, DatasetFiles, PartFiles};
 use super::read_study::StudyView;
 use super::register_dataset::register_file;
 use super::{App, AppError, quotas};
-use crate::store::dataset_files;
 use crate::store::studies::{self, NewStudy, StudyRecord, StudyRef, UNIQUE_NAME};
+use crate::store::{dataset_files, proposals};
 
 /// The field of a study that grows.
 const MAX_TRIALS: &str = "max_trials";
@@ -22,7 +24,7 @@ const MAX_TRIALS: &str = "max_trials";
 #[derive(Debug)]
 pub enum Submitted {
     /// The study was started.
-    Started(StudyView),
+    Started(StudyView, Vec<String>),
     /// The same study was there.
     AlreadyThere(StudyView),
     /// It was a dry run, and the study would be started.
@@ -33,6 +35,8 @@ pub enum Submitted {
         has_unlabelled_test: bool,
         /// Its `max_trials`.
         asked_trials: Option<u64>,
+        /// What it is from the start, a sentence each.
+        notes: Vec<String>,
     },
 }
 
@@ -40,7 +44,7 @@ impl Submitted {
     /// What the submitter should know, a sentence each.
     pub fn notes(&self) -> Vec<String> {
         let (has_unlabelled_test, trials, asked) = match self {
-            Self::Started(view) | Self::AlreadyThere(view) => (
+            Self::Started(view, _) | Self::AlreadyThere(view) => (
                 view.record.test.is_some() && !view.record.test_is_labelled,
                 view.record.max_trials,
                 asked_trials(&view.record.spec),
@@ -49,6 +53,7 @@ impl Submitted {
                 has_unlabelled_test,
                 study,
                 asked_trials,
+                ..
             } => (*has_unlabelled_test, study.max_trials, *asked_trials),
         };
         let mut notes = Vec::new();
@@ -56,12 +61,15 @@ impl Submitted {
             notes
                 .push("the test rows have no targets: a refit predicts them, and its test_loss stays empty".to_owned());
         }
-        if matches!(self, Self::Started(_) | Self::WouldStart { .. })
+        if matches!(self, Self::Started(..) | Self::WouldStart { .. })
             && asked.is_some_and(|asked| u64::from(trials) < asked)
         {
             notes.push(format!(
                 "the space has {trials} configurations: the study ends with the last of them"
             ));
+        }
+        if let Self::Started(_, further) | Self::WouldStart { notes: further, .. } = self {
+            notes.extend(further.iter().cloned());
         }
         notes
     }
@@ -74,6 +82,8 @@ struct CheckedStudy {
     spec: serde_json::Value,
     source: Source,
     files: DatasetFiles,
+    /// Results of other studies that count as its own.
+    prior: Prior,
 }
 
 /// Checks a study and the files that it names.
@@ -105,6 +115,7 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
         spec,
         source,
         files,
+        prior: Prior::default(),
     })
 }
 
@@ -114,10 +125,12 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
 /// # Errors
 /// Every broken rule, or another study of that name; nothing was stored.
 pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool) -> Result<Submitted, AppError> {
-    let checked = check_study(app, wire).await?;
+    let from = wire.from.clone();
+    let mut checked = check_study(app, wire).await?;
     if is_there(app, &checked).await? {
         return Ok(Submitted::AlreadyThere(stored(app, &checked).await?));
     }
+    checked.prior = prior_results::gather(app, &checked.study, &from).await?;
     // Before anything of it is kept; what counts is the look under the lock.
     let asked = quotas::asked(&checked.study);
     quotas::look(app, &mut *app.pool.acquire().await?, 1, asked).await?;
@@ -125,6 +138,7 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool) -> Result<S
         return Ok(Submitted::WouldStart {
             has_unlabelled_test: checked.files.test.is_some() && !checked.files.test_is_labelled,
             asked_trials: asked_trials(&checked.spec),
+            notes: notes(&checked),
             study: checked.study,
         });
     }
@@ -148,7 +162,7 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool) -> Result<S
     }
     app.signal_jobs();
     app.signal_studies();
-    Ok(Submitted::Started(stored(app, &checked).await?))
+    Ok(Submitted::Started(stored(app, &checked).await?, notes(&checked)))
 }
 
 async fn stored(app: &App, checked: &CheckedStudy) -> Result<StudyView, AppError> {
@@ -177,6 +191,7 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
         spec: &checked.spec,
         seed: study.seed.0,
         goal: study.objective.goal,
+        objectives: objectives(study),
         train: hashes(&checked.files.train),
         test: checked.files.test.as_ref().map(hashes),
         test_is_labelled: checked.files.test_is_labelled,
@@ -189,7 +204,12 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
         epoch_budget: asked,
     };
     studies::insert(&mut tx, &new).await?;
-    super::plan_trials::plan_window(app, &mut tx, study_id).await?;
+    if checked.prior.results.is_empty() {
+        super::plan_trials::plan_window(app, &mut tx, study_id).await?;
+    } else {
+        // Its first trials are learned already, outside of transactions.
+        proposals::insert_prior(&mut tx, study_id, &checked.prior.results).await?;
+    }
     quotas::hold(app, &mut tx).await?;
     tx.commit().await?;
     Ok(())
@@ -222,6 +242,19 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
     })
 }
 
+/// What a study that is new is from the start, a sentence each.
+fn notes(checked: &CheckedStudy) -> Vec<String> {
+    let study = &checked.study;
+    let mut notes = checked.prior.notes.clone();
+    if study.further.contains(&Further::Cost(Cost::WorkerSeconds)) && study.sampler.generations().is_some() {
+        notes.push(
+            "worker_seconds depends on the workers, and the sampler learns from it: another run may go another way"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
 /// How many trials were asked for.
 fn asked_trials(spec: &serde_json::Value) -> Option<u64> {
     spec.get(MAX_TRIALS)?.as_u64()
@@ -239,6 +272,15 @@ fn grown_alike(stored: &StudyRecord, sent: &serde_json::Value) -> serde_json::Va
         *spec = sent.into();
     }
     spec
+}
+
+/// Names and goals of the objectives of a study that has several.
+fn objectives(study: &Study) -> Option<(Vec<String>, Vec<String>)> {
+    let first = (study.objective.metric.to_string(), study.objective.goal.to_string());
+    let further = study.further.iter();
+    let further = further.map(|further| (further.name().to_owned(), further.goal().to_string()));
+    let all = std::iter::once(first).chain(further).unzip();
+    (!study.further.is_empty()).then_some(all)
 }
 
 fn hashes(part: &PartFiles) -> Part<FileHash> {

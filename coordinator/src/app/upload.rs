@@ -2,6 +2,7 @@
 //! note. Artifacts, checkpoints and datasets go this one way; they differ in who notes and lists them.
 
 use tracing::warn;
+use uuid::Uuid;
 
 use super::{App, AppError, UPLOAD_SWEPT_AFTER};
 use crate::files::{self, Files, Fingerprint};
@@ -30,12 +31,12 @@ impl UploadStore for App {
     }
 
     async fn give_up_file(&self, object_key: &str) {
-        give_up(self, object_key).await;
+        give_up(self, object_key, None).await;
     }
 }
 
 /// What a file is of, with what was announced of it. `S` is the store that knows it.
-pub trait UploadOwner<S>: Send + Sync {
+pub trait UploadOwner<S: UploadStore>: Send + Sync {
     /// What has to come.
     fn announced(&self) -> Fingerprint;
 
@@ -57,6 +58,11 @@ pub trait UploadOwner<S>: Send + Sync {
     /// The store has no answer.
     fn is_listed(&self, _store: &S) -> impl Future<Output = Result<bool, AppError>> + Send {
         async { Ok(false) }
+    }
+
+    /// Gives the file up, unless another upload of the same key has noted it since.
+    fn give_up(&self, store: &S, object_key: &str) -> impl Future<Output = ()> + Send {
+        store.give_up_file(object_key)
     }
 }
 
@@ -109,7 +115,7 @@ impl<O> Upload<O> {
             }
         };
         if let Err(error) = kept {
-            store.give_up_file(&object_key).await;
+            owner.give_up(store, &object_key).await;
             // Two may bring the same file at once, and the other one was first.
             let is_there = matches!(error, AppError::Files(_)) && owner.is_listed(store).await?;
             return if is_there { Ok(()) } else { Err(error) };
@@ -117,15 +123,18 @@ impl<O> Upload<O> {
         store.metrics().uploaded(&object_key, announced.bytes);
         let listed = owner.list(store, &object_key).await;
         if listed.is_err() {
-            store.give_up_file(&object_key).await;
+            owner.give_up(store, &object_key).await;
         }
         listed
     }
 
     /// Gives the file up: nothing is left of it.
-    pub async fn drop<S: UploadStore>(self, store: &S) {
+    pub async fn drop<S: UploadStore>(self, store: &S)
+    where
+        O: UploadOwner<S>,
+    {
         self.bytes.abort().await;
-        store.give_up_file(&self.object_key).await;
+        self.owner.give_up(store, &self.object_key).await;
     }
 }
 
@@ -145,7 +154,7 @@ fn check(announced: Fingerprint, came: Fingerprint) -> Result<(), AppError> {
 
 /// Notes a file in the caller's transaction, which has to be committed before its first byte comes.
 pub(super) async fn note(app: &App, conn: &mut Connection, object_key: &str) -> Result<(), AppError> {
-    Ok(pending_objects::begin(conn, object_key, UPLOAD_SWEPT_AFTER, app.number).await?)
+    Ok(pending_objects::begin(conn, object_key, UPLOAD_SWEPT_AFTER, app.number, None).await?)
 }
 
 /// Ends the note in the transaction that lists the object.
@@ -161,10 +170,10 @@ pub(super) async fn end_note(conn: &mut Connection, object_key: &str) -> Result<
 }
 
 /// Has an object swept at the next tick. If even that cannot be written, it is swept when its time is over.
-async fn give_up(app: &App, object_key: &str) {
+pub(super) async fn give_up(app: &App, object_key: &str, upload: Option<Uuid>) {
     let given_up = async {
         let mut conn = app.pool.acquire().await?;
-        pending_objects::give_up(&mut conn, object_key).await
+        pending_objects::give_up(&mut conn, object_key, upload).await
     };
     if let Err(error) = given_up.await {
         warn!(object.key = object_key, error = %error, "an upload that ended early is swept later");

@@ -65,7 +65,7 @@ impl StudyService for Studies {
         let notes = submitted.notes();
         let already_there = matches!(submitted, Submitted::AlreadyThere(_));
         let study = match submitted {
-            Submitted::Started(view) | Submitted::AlreadyThere(view) => study_view::study(&view),
+            Submitted::Started(view, _) | Submitted::AlreadyThere(view) => study_view::study(&view),
             Submitted::WouldStart { study, .. } => v1::StudySummary {
                 name: study.name,
                 goal: study.objective.goal.to_string(),

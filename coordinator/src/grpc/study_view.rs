@@ -41,6 +41,8 @@ pub(super) fn study(view: &StudyView) -> v1::StudySummary {
         trials_completed: record.trials_completed,
         trials_pruned: record.trials_pruned,
         trials_failed: record.trials_failed,
+        generation: view.generation.map(|(generation, _)| generation),
+        generations: view.generation.map_or(0, |(_, generations)| generations),
         epochs_reported: record.epochs_reported,
         epochs_total: view.epochs_total.unwrap_or(0),
         race: view.race.as_ref().map(|(racing, epochs_without)| v1::Race {
@@ -157,6 +159,7 @@ pub(super) fn trial(record: &TrialRecord, folds: &[FoldRecord]) -> v1::Trial {
         attempts: record.attempts,
         generation: record.generation,
         chosen: record.chosen,
+        objectives: record.objectives.clone().into_iter().collect(),
         rung: record.rung.map(|at| at.rung),
         rung_value: record.rung.and_then(|at| at.compared).map(|(value, _)| value),
         rung_trials: record.rung.and_then(|at| at.compared).map(|(_, trials)| trials),

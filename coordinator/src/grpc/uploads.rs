@@ -51,7 +51,7 @@ pub(super) async fn receive_checkpoint<S: WorkerStore>(
 pub(super) async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest>) -> Result<bool, Status> {
     let first = inbound.message().await?;
     let first = first.ok_or_else(|| invalid_field("sha256", "is missing"))?;
-    let head = DatasetHead(fingerprint(first.bytes, &first.sha256)?);
+    let head = DatasetHead::new(app, fingerprint(first.bytes, &first.sha256)?);
     let received = receive(app, head, &mut inbound, |message| message.chunk, first.chunk).await?;
     Ok(matches!(received, Received::WasThere))
 }

@@ -14,7 +14,7 @@ use super::WorkerStore;
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks after the leases until `stop`, and tells whether the store answers. At its start they have their grace.
+/// Looks after the leases until `stop`, and tells whether the store answers and leases can be relied on. At its start they have their grace.
 pub async fn reap_leases<S: WorkerStore>(store: Arc<S>, is_up: watch::Sender<bool>, stop: CancellationToken) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -27,7 +27,6 @@ pub async fn reap_leases<S: WorkerStore>(store: Arc<S>, is_up: watch::Sender<boo
             _ = ticks.tick() => {}
         }
         let answers = store.answers().await;
-        is_up.send_if_modified(|was_up| std::mem::replace(was_up, answers) != answers);
         may_expire &= answers;
         if answers && !may_expire {
             match store.grant_grace().await {
@@ -35,6 +34,9 @@ pub async fn reap_leases<S: WorkerStore>(store: Arc<S>, is_up: watch::Sender<boo
                 Err(error) => warn!(error = %error, "leases could not be extended; the next tick tries again"),
             }
         }
+        // Whoever waits until it serves finds leases that had their grace.
+        let serves = answers && may_expire;
+        is_up.send_if_modified(|was_up| std::mem::replace(was_up, serves) != serves);
         if may_expire && let Err(error) = store.expire_leases().await {
             warn!(error = %error, "leases that ran out could not be taken back; the next tick tries again");
         }

@@ -25,9 +25,7 @@ pub async fn remove_some(conn: &mut Connection, study_id: StudyId, limit: u32) -
     if jobs(conn, study_id, limit).await? > 0 {
         return Ok(false);
     }
-    sqlx::query!("DELETE FROM trawl_store.proposals WHERE study_id = $1", study_id.0)
-        .execute(&mut *conn)
-        .await?;
+    super::proposals::remove(&mut *conn, study_id).await?;
     winners::remove(&mut *conn, study_id).await?;
     sqlx::query!("DELETE FROM trawl_store.refits WHERE study_id = $1", study_id.0)
         .execute(&mut *conn)

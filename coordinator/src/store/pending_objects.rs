@@ -5,17 +5,28 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::{Connection, StoreError};
 
-/// Notes an upload: unless it is listed within this time, or its coordinator ends before, it is swept.
-pub async fn begin(conn: &mut Connection, key: &str, within: Duration, coordinator: i32) -> Result<(), StoreError> {
+/// Notes an upload: unless it is listed within this time, or its coordinator ends before, it is swept. One that shares its key with
+/// others has an id, and takes the note over from them.
+pub async fn begin(
+    conn: &mut Connection,
+    key: &str,
+    within: Duration,
+    coordinator: i32,
+    upload: Option<Uuid>,
+) -> Result<(), StoreError> {
     sqlx::query!(
-        "INSERT INTO trawl_store.pending_objects (object_key, due_at, coordinator)
-         VALUES ($1, clock_timestamp() + make_interval(secs => $2), $3)
-         ON CONFLICT (object_key) DO UPDATE SET due_at = EXCLUDED.due_at, coordinator = EXCLUDED.coordinator",
+        "INSERT INTO trawl_store.pending_objects (object_key, due_at, coordinator, upload_id)
+         VALUES ($1, clock_timestamp() + make_interval(secs => $2), $3, $4)
+         ON CONFLICT (object_key) DO UPDATE
+         SET due_at = EXCLUDED.due_at, coordinator = EXCLUDED.coordinator, upload_id = EXCLUDED.upload_id",
         key,
         within.as_secs_f64(),
         coordinator,
+        upload,
     )
     .execute(conn)
     .await?;
@@ -30,13 +41,15 @@ pub async fn end(conn: &mut Connection, key: &str) -> Result<bool, StoreError> {
     Ok(done.rows_affected() == 1)
 }
 
-/// Has an object swept that no table lists, or that is not listed any more.
-pub async fn give_up(conn: &mut Connection, key: &str) -> Result<(), StoreError> {
+/// Has an object swept that an upload did not bring to its end, unless another one has taken its note over.
+pub async fn give_up(conn: &mut Connection, key: &str, upload: Option<Uuid>) -> Result<(), StoreError> {
     sqlx::query!(
         "INSERT INTO trawl_store.pending_objects (object_key, due_at)
          VALUES ($1, clock_timestamp())
-         ON CONFLICT (object_key) DO UPDATE SET due_at = EXCLUDED.due_at, coordinator = NULL",
+         ON CONFLICT (object_key) DO UPDATE SET due_at = EXCLUDED.due_at, coordinator = NULL
+         WHERE pending_objects.upload_id IS NOT DISTINCT FROM $2",
         key,
+        upload,
     )
     .execute(conn)
     .await?;

@@ -6,10 +6,11 @@ use sqlx::types::Json;
 use trawl_domain::id::StudyId;
 use trawl_domain::job::Learned;
 use trawl_domain::metric::Objective;
-use trawl_domain::search::{Past, Standing};
+use trawl_domain::search::{Past, Standing, by_all_objectives};
 use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
 
+use super::trials::flat;
 use super::{Connection, StoreError, bad_row, count, int, word};
 
 /// Keeps the hashes of what was learned from, and of so many trials that were proposed.
@@ -67,15 +68,40 @@ pub async fn last_proposed(conn: &mut Connection, study_id: StudyId) -> Result<O
     trial.map(|trial| count("trials", study_id, "trial", trial)).transpose()
 }
 
-/// The trials of a study so far, as a generation sees them that knows the results of those before `known`; values as they sort.
+/// What a generation may know: results of other studies that count as this one's, and the study's trials so far.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The study's trials, by number, as the first objective sorts them.
+    pub trials: Vec<Past>,
+    prior: Vec<Past>,
+    /// What each of both sorts by of each objective beside the first, where there are several; first those of other studies.
+    further_keys: Vec<Option<Vec<f64>>>,
+}
+
+impl History {
+    /// What a sampler sees of it that proposes trial `first` next.
+    pub fn before(&self, first: u32) -> Vec<Past> {
+        let known = self.trials.partition_point(|past| past.trial < first);
+        let mut seen = [&self.prior[..], &self.trials[..known]].concat();
+        if self.further_keys.iter().any(Option::is_some) {
+            let further_keys = self.further_keys.iter().map(|keys| keys.clone().unwrap_or_default());
+            by_all_objectives(&mut seen, &further_keys.collect::<Vec<_>>());
+        }
+        seen
+    }
+}
+
+/// The history of a generation that knows the results of trials before `known`; values as they sort.
 pub async fn history(
     conn: &mut Connection,
     study_id: StudyId,
     known: u32,
     objective: Objective,
-) -> Result<Vec<Past>, StoreError> {
+) -> Result<History, StoreError> {
+    let prior = prior_results(conn, study_id).await?;
+    let (prior, mut further_keys): (Vec<Past>, Vec<_>) = prior.into_iter().unzip();
     let rows = sqlx::query!(
-        r#"SELECT trial, state, params AS "params: Json<Params>", rank_key, rung, rung_value
+        r#"SELECT trial, state, params AS "params: Json<Params>", rank_key, further_keys, rung, rung_value
            FROM trawl_store.trials
            WHERE study_id = $1
            ORDER BY trial"#,
@@ -83,9 +109,11 @@ pub async fn history(
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
+    let trials = rows
+        .into_iter()
         .map(|row| {
             let trial = count("trials", row.trial, "trial", row.trial)?;
+            further_keys.push(row.further_keys);
             let rung = row
                 .rung
                 .map(|rung| count("trials", row.trial, "rung", rung))
@@ -109,5 +137,110 @@ pub async fn history(
                 standing,
             })
         })
+        .collect::<Result<_, StoreError>>()?;
+    Ok(History {
+        trials,
+        prior,
+        further_keys,
+    })
+}
+
+/// Has completed trials of another study count as results of this one, after those that do already: trials that completed, with what they
+/// sort by of all objectives.
+pub async fn insert_prior(conn: &mut Connection, study_id: StudyId, results: &[PriorResult]) -> Result<(), StoreError> {
+    let numbers: Vec<i32> = (0..results.len() as u32).map(int).collect();
+    let params: Vec<Json<&Params>> = results.iter().map(|result| Json(&result.params)).collect();
+    let rank_keys: Vec<f64> = results.iter().map(|result| result.rank_key).collect();
+    let (further_keys, further) = flat(results.iter().map(|result| &result.further_keys[..]));
+    sqlx::query!(
+        "INSERT INTO trawl_store.prior_results (study_id, number, params, rank_key, further_keys)
+         SELECT $1, p.number, p.params, p.rank_key, NULLIF(($5::double precision[])[p.number * $6 + 1 : (p.number + 1) * $6], '{}')
+         FROM unnest($2::integer[], $3::jsonb[], $4::double precision[]) AS p (number, params, rank_key)",
+        study_id.0,
+        &numbers,
+        &params as &[Json<&Params>],
+        &rank_keys,
+        &further_keys,
+        further,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A result of another study.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PriorResult {
+    /// The configuration.
+    pub params: Params,
+    /// What it sorts by.
+    pub rank_key: f64,
+    /// What it sorts by of each objective beside the first.
+    pub further_keys: Vec<f64>,
+}
+
+/// Completed trials of a study from `first` on, by number, so many at most, as results for another one.
+pub async fn completed(
+    conn: &mut Connection,
+    study_id: StudyId,
+    first: u32,
+    limit: u32,
+) -> Result<Vec<(u32, PriorResult)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT trial, params AS "params: Json<Params>", rank_key AS "rank_key!", further_keys
+           FROM trawl_store.trials
+           WHERE study_id = $1 AND state = 'completed' AND trial >= $2
+           ORDER BY trial
+           LIMIT $3"#,
+        study_id.0,
+        int(first),
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let result = PriorResult {
+                params: row.params.0,
+                rank_key: row.rank_key,
+                further_keys: row.further_keys.unwrap_or_default(),
+            };
+            Ok((count("trials", row.trial, "trial", row.trial)?, result))
+        })
         .collect()
+}
+
+/// The results of other studies that count as a study's own, in their order, each with what it sorts by of each objective beside the first.
+async fn prior_results(conn: &mut Connection, study_id: StudyId) -> Result<Vec<(Past, Option<Vec<f64>>)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT number, params AS "params: Json<Params>", rank_key, further_keys
+           FROM trawl_store.prior_results
+           WHERE study_id = $1
+           ORDER BY number"#,
+        study_id.0,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let past = Past {
+                trial: count("prior_results", study_id, "number", row.number)?,
+                params: row.params.0,
+                standing: Standing::Prior { key: row.rank_key },
+            };
+            Ok((past, row.further_keys))
+        })
+        .collect()
+}
+
+/// Removes the hashes of a study's proposals, and the results that it had from other studies.
+pub(super) async fn remove(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "WITH proposals AS (DELETE FROM trawl_store.proposals WHERE study_id = $1)
+         DELETE FROM trawl_store.prior_results WHERE study_id = $1",
+        study_id.0,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

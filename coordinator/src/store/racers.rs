@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use sqlx::types::Json;
 use trawl_domain::id::StudyId;
+use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
 
+use super::trials::flat;
 use super::{Connection, StoreError, count, expect_rows, int, word};
 
 /// A trial that is raced.
@@ -18,14 +21,17 @@ pub struct Racer {
     pub epochs: u32,
     /// The rung that it is at, or that it ended at.
     pub rung: u32,
-    /// By what it sorts, if it completed.
-    pub rank_key: Option<f64>,
+    /// Its parameters.
+    pub params: Params,
+    /// What it sorts by of each objective, if it completed.
+    pub keys: Option<Vec<f64>>,
 }
 
 /// Those of some consecutive trials that are raced.
 pub async fn racers(conn: &mut Connection, study_id: StudyId, trials: &Range<u32>) -> Result<Vec<Racer>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT trial, state, epochs, rung AS "rung!", rank_key
+        r#"SELECT trial, state, epochs, rung AS "rung!", params AS "params: Json<Params>",
+                  CASE WHEN state = 'completed' THEN rank_key || COALESCE(further_keys, '{}') END AS keys
            FROM trawl_store.trials
            WHERE study_id = $1 AND trial >= $2 AND trial < $3 AND rung IS NOT NULL
            ORDER BY trial"#,
@@ -43,7 +49,8 @@ pub async fn racers(conn: &mut Connection, study_id: StudyId, trials: &Range<u32
                 state: word("trials", row.trial, "state", &row.state)?,
                 epochs: number("epochs", row.epochs)?,
                 rung: number("rung", row.rung)?,
-                rank_key: row.rank_key,
+                params: row.params.0,
+                keys: row.keys,
             })
         })
         .collect()
@@ -66,12 +73,14 @@ pub async fn open_generations(conn: &mut Connection, study_id: StudyId) -> Resul
 }
 
 /// What a rung decides of a trial.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RungVerdict {
     /// Number.
     pub trial: u32,
     /// Its value there.
     pub value: f64,
+    /// What it sorts by there of each objective beside the first.
+    pub further_keys: Vec<f64>,
     /// Whether it goes on to the next rung; else it is pruned.
     pub goes_on: bool,
 }
@@ -86,18 +95,24 @@ pub async fn take_verdicts(
     let trials: Vec<i32> = verdicts.iter().map(|verdict| int(verdict.trial)).collect();
     let values: Vec<f64> = verdicts.iter().map(|verdict| verdict.value).collect();
     let goes_on: Vec<bool> = verdicts.iter().map(|verdict| verdict.goes_on).collect();
+    let (further_keys, further) = flat(verdicts.iter().map(|verdict| &verdict.further_keys[..]));
     let done = sqlx::query!(
         "UPDATE trawl_store.trials t
-         SET rung_value = v.value, rung_trials = $5, rung = t.rung + v.goes_on::integer,
+         SET rung_value = v.value, rung_trials = $5,
+             further_keys = NULLIF(($6::double precision[])[(v.place - 1) * $7 + 1 : v.place * $7], '{}'), rung = t.rung + v.goes_on::integer,
              state = CASE WHEN v.goes_on THEN t.state ELSE 'pruned' END,
              finished_at = CASE WHEN v.goes_on THEN t.finished_at ELSE clock_timestamp() END
-         FROM unnest($2::integer[], $3::double precision[], $4::boolean[]) AS v (trial, value, goes_on)
+         FROM (SELECT trial, value, goes_on, place::integer AS place
+               FROM unnest($2::integer[], $3::double precision[], $4::boolean[])
+                    WITH ORDINALITY AS verdict (trial, value, goes_on, place)) v
          WHERE t.study_id = $1 AND t.trial = v.trial AND t.state IN ('queued', 'running')",
         study_id.0,
         &trials,
         &values,
         &goes_on,
         int(compared),
+        &further_keys,
+        further,
     )
     .execute(conn)
     .await?;

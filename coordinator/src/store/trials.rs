@@ -1,5 +1,7 @@
 //! Trials.
 
+use std::collections::{BTreeMap, HashMap};
+
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use trawl_domain::id::{JobId, StudyId};
@@ -22,6 +24,8 @@ pub struct TrialRecord {
     pub state: TrialState,
     /// Mean and standard deviation over the folds.
     pub value: Option<TrialValue>,
+    /// Where there are several objectives, its values of all of them by name: of the whole trial, or at the rung where it was last compared.
+    pub objectives: BTreeMap<String, f64>,
     /// Its parameters.
     pub params: Params,
     /// True if a user chose its configuration.
@@ -59,6 +63,7 @@ struct TrialRow {
     state: String,
     value: Option<f64>,
     value_std: Option<f64>,
+    objectives: Option<Json<BTreeMap<String, f64>>>,
     params: Json<Params>,
     chosen: bool,
     epochs: i32,
@@ -94,6 +99,7 @@ impl TryFrom<TrialRow> for TrialRecord {
                 mean,
                 std: row.value_std,
             }),
+            objectives: row.objectives.map(|objectives| objectives.0).unwrap_or_default(),
             epochs: number("epochs", row.epochs)?,
             attempts: number("attempts", row.attempts)?,
             params: row.params.0,
@@ -159,12 +165,13 @@ pub async fn page(
 ) -> Result<Vec<TrialRecord>, StoreError> {
     sqlx::query_as!(
         TrialRow,
-        r#"SELECT study_id, trial, state, value, value_std, params AS "params: Json<Params>",
-                  chosen IS NOT NULL AS "chosen!", epochs, generation, rung,
-                  rung_value, rung_trials, worker_seconds, attempts, error, started_at, finished_at
-           FROM trawl_store.trials
-           WHERE study_id = $1 AND trial >= $2
-           ORDER BY trial
+        r#"SELECT t.study_id, t.trial, t.state, t.value, t.value_std,
+                  trawl_store.objectives_of(s, t) AS "objectives: Json<BTreeMap<String, f64>>", t.params AS "params: Json<Params>",
+                  t.chosen IS NOT NULL AS "chosen!", t.epochs, t.generation, t.rung, t.rung_value, t.rung_trials, t.worker_seconds,
+                  t.attempts, t.error, t.started_at, t.finished_at
+           FROM trawl_store.trials t JOIN trawl_store.studies s USING (study_id)
+           WHERE t.study_id = $1 AND t.trial >= $2
+           ORDER BY t.trial
            LIMIT $3"#,
         study_id.0,
         int(first),
@@ -182,16 +189,18 @@ pub async fn best(conn: &mut Connection, studies: &[StudyId], limit: u32) -> Res
     let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     sqlx::query_as!(
         TrialRow,
-        r#"SELECT best.study_id, best.trial, best.state, best.value, best.value_std, best.params AS "params: Json<Params>",
-                  best.chosen IS NOT NULL AS "chosen!",
+        r#"SELECT best.study_id, best.trial, best.state, best.value, best.value_std,
+                  best.objectives AS "objectives: Json<BTreeMap<String, f64>>",
+                  best.params AS "params: Json<Params>", best.chosen IS NOT NULL AS "chosen!",
                   best.epochs, best.generation, best.rung, best.rung_value, best.rung_trials, best.worker_seconds,
                   best.attempts, best.error, best.started_at, best.finished_at
-           FROM unnest($1::uuid[]) AS s (study_id)
-           CROSS JOIN LATERAL (SELECT t.*
+           FROM trawl_store.studies s
+           CROSS JOIN LATERAL (SELECT t.*, trawl_store.objectives_of(s, t) AS objectives
                                FROM trawl_store.trials t
                                WHERE t.study_id = s.study_id AND t.state = 'completed'
                                ORDER BY t.rank_key, t.trial
                                LIMIT $2) best
+           WHERE s.study_id = ANY($1)
            ORDER BY best.study_id, best.rank_key, best.trial"#,
         &studies,
         i64::from(limit),
@@ -203,22 +212,40 @@ pub async fn best(conn: &mut Connection, studies: &[StudyId], limit: u32) -> Res
     .collect()
 }
 
-/// How many trials of studies train now; nothing of a study of which none does.
-pub async fn count_running(conn: &mut Connection, studies: &[StudyId]) -> Result<Vec<(StudyId, u32)>, StoreError> {
+/// What of a study's trials is under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Trials that train now.
+    pub running: u32,
+    /// The first generation of which a trial has not ended.
+    pub generation: Option<u32>,
+}
+
+/// What is under way of studies.
+pub async fn under_way(conn: &mut Connection, studies: &[StudyId]) -> Result<HashMap<StudyId, UnderWay>, StoreError> {
     let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     let rows = sqlx::query!(
-        r#"SELECT study_id, count(*) AS "running!"
-           FROM trawl_store.trials
-           WHERE study_id = ANY($1) AND state = 'running'
-           GROUP BY study_id"#,
+        r#"SELECT s.study_id AS "study_id!", generation,
+                  (SELECT count(*) FROM trawl_store.trials t WHERE t.study_id = s.study_id AND t.state = 'running') AS "running!"
+           FROM unnest($1::uuid[]) AS s (study_id)
+           CROSS JOIN LATERAL (SELECT min(t.generation) AS generation FROM trawl_store.trials t
+                               WHERE t.study_id = s.study_id AND t.state IN ('queued', 'running')) first"#,
         &studies,
     )
     .fetch_all(conn)
     .await?;
-    let running = rows.into_iter();
-    Ok(running
-        .map(|row| (StudyId(row.study_id), u32::try_from(row.running).unwrap_or(u32::MAX)))
-        .collect())
+    rows.into_iter()
+        .map(|row| {
+            let generation = row
+                .generation
+                .map(|number| count("trials", row.study_id, "generation", number));
+            let under_way = UnderWay {
+                running: u32::try_from(row.running).unwrap_or(u32::MAX),
+                generation: generation.transpose()?,
+            };
+            Ok((StudyId(row.study_id), under_way))
+        })
+        .collect()
 }
 
 /// Notes that jobs were leased: their trials run.
@@ -380,6 +407,59 @@ pub async fn lock_between_jobs(conn: &mut Connection, study_id: StudyId) -> Resu
     .collect()
 }
 
+/// What trials cost so far: their parameters, and the seconds of workers.
+pub async fn costs(
+    conn: &mut Connection,
+    study_id: StudyId,
+    trials: &[u32],
+) -> Result<BTreeMap<u32, (Params, f64)>, StoreError> {
+    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let rows = sqlx::query!(
+        r#"SELECT trial, params AS "params: Json<Params>", worker_seconds
+           FROM trawl_store.trials
+           WHERE study_id = $1 AND trial = ANY($2)"#,
+        study_id.0,
+        &numbers,
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let trial = count("trials", row.trial, "trial", row.trial)?;
+            Ok((trial, (row.params.0, row.worker_seconds)))
+        })
+        .collect()
+}
+
+/// Completed trials of a study with several objectives, ascending, so many at most: what each sorts by of all of them.
+pub async fn all_keys(
+    conn: &mut Connection,
+    study_id: StudyId,
+    limit: u32,
+) -> Result<Vec<(u32, Vec<f64>)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT trial, rank_key || further_keys AS "keys!"
+           FROM trawl_store.trials
+           WHERE study_id = $1 AND state = 'completed' AND further_keys IS NOT NULL
+           ORDER BY trial
+           LIMIT $2"#,
+        study_id.0,
+        i64::from(limit),
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((count("trials", row.trial, "trial", row.trial)?, row.keys)))
+        .collect()
+}
+
+/// Lists of as many numbers each, one after another, for a statement that cuts them apart; and how many each has.
+pub(super) fn flat<'a>(lists: impl Iterator<Item = &'a [f64]> + Clone) -> (Vec<f64>, i32) {
+    let len = lists.clone().map(<[f64]>::len).max().unwrap_or(0);
+    let padded = |list: &'a [f64]| list.iter().copied().chain(std::iter::repeat(0.0)).take(len);
+    (lists.flat_map(padded).collect(), int(len as u32))
+}
+
 /// How a trial ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrialEnd {
@@ -389,6 +469,8 @@ pub struct TrialEnd {
     pub state: TrialState,
     /// Its value and what it sorts by, if it completed.
     pub value: Option<(TrialValue, f64)>,
+    /// What it sorts by of each objective beside the first, if it completed.
+    pub further_keys: Vec<f64>,
     /// Why it failed.
     pub error: Option<String>,
 }
@@ -404,12 +486,17 @@ pub async fn finish(conn: &mut Connection, study_id: StudyId, ends: &[TrialEnd])
         .collect();
     let rank_keys: Vec<Option<f64>> = ends.iter().map(|end| end.value.map(|(_, rank_key)| rank_key)).collect();
     let errors: Vec<Option<String>> = ends.iter().map(|end| end.error.clone()).collect();
+    let (further_keys, further) = flat(ends.iter().map(|end| &end.further_keys[..]));
     let done = sqlx::query!(
         "UPDATE trawl_store.trials t
          SET state = e.state, value = e.value, value_std = e.value_std, rank_key = e.rank_key, error = e.error,
+             further_keys = CASE WHEN e.value IS NOT NULL
+                                 THEN NULLIF(($8::double precision[])[(e.place - 1) * $9 + 1 : e.place * $9], '{}')
+                                 ELSE t.further_keys END,
              finished_at = clock_timestamp()
-         FROM unnest($2::integer[], $3::text[], $4::double precision[], $5::double precision[], $6::double precision[],
-                     $7::text[]) AS e (trial, state, value, value_std, rank_key, error)
+         FROM (SELECT trial, state, value, value_std, rank_key, error, place::integer AS place
+               FROM unnest($2::integer[], $3::text[], $4::double precision[], $5::double precision[], $6::double precision[],
+                           $7::text[]) WITH ORDINALITY AS end_of (trial, state, value, value_std, rank_key, error, place)) e
          WHERE t.study_id = $1 AND t.trial = e.trial AND t.state IN ('queued', 'running')",
         study_id.0,
         &trials,
@@ -418,6 +505,8 @@ pub async fn finish(conn: &mut Connection, study_id: StudyId, ends: &[TrialEnd])
         &stds as &[Option<f64>],
         &rank_keys as &[Option<f64>],
         &errors as &[Option<String>],
+        &further_keys,
+        further,
     )
     .execute(conn)
     .await?;

@@ -75,13 +75,8 @@ pub async fn is_to_judge(conn: &mut Connection, study_id: StudyId) -> Result<boo
     Ok(found.unwrap_or(false))
 }
 
-/// Stores what was computed of a study as it was then; what is there already stays, and nothing is stored of one that has run again since.
-pub async fn insert(
-    conn: &mut Connection,
-    judged: &StudyRecord,
-    winner: &WinnerRecord,
-    importance: Option<&ImportanceRecord>,
-) -> Result<(), StoreError> {
+/// Stores what the best trial of a study is worth, as it was then; false if it is there already, or if the study has run again since.
+pub async fn insert(conn: &mut Connection, judged: &StudyRecord, winner: &WinnerRecord) -> Result<bool, StoreError> {
     let study_id = judged.study_id;
     let others: Vec<i32> = winner.not_separable_from.iter().map(|trial| int(*trial)).collect();
     let interval = winner.corrected.map(|corrected| corrected.interval);
@@ -105,11 +100,17 @@ pub async fn insert(
         int(judged.max_trials),
         int(judged.trials_completed),
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    let Some(importance) = importance.filter(|_| done.rows_affected() == 1) else {
-        return Ok(());
-    };
+    Ok(done.rows_affected() == 1)
+}
+
+/// Stores how much the parameters of a study matter.
+pub async fn insert_importance(
+    conn: &mut Connection,
+    study_id: StudyId,
+    importance: &ImportanceRecord,
+) -> Result<(), StoreError> {
     let (names, shares): (Vec<String>, Vec<f64>) = importance.importance.clone().into_iter().unzip();
     sqlx::query!(
         "INSERT INTO trawl_store.importance (study_id, parameter, importance, trials, rung)
@@ -180,10 +181,33 @@ pub async fn importance(conn: &mut Connection, study_id: StudyId) -> Result<Opti
     }))
 }
 
-/// Removes both.
+/// Stores how the front of a study grew, of its completed trials.
+pub async fn insert_hypervolumes(
+    conn: &mut Connection,
+    study_id: StudyId,
+    hypervolumes: &[(u32, f64)],
+) -> Result<(), StoreError> {
+    let (trials, volumes): (Vec<i32>, Vec<f64>) = hypervolumes
+        .iter()
+        .map(|(trial, volume)| (int(*trial), *volume))
+        .unzip();
+    sqlx::query!(
+        "INSERT INTO trawl_store.hypervolumes (study_id, trial, hypervolume)
+         SELECT $1, * FROM unnest($2::integer[], $3::double precision[])",
+        study_id.0,
+        &trials,
+        &volumes,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Removes all that was computed of a study.
 pub(super) async fn remove(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
-        "WITH winner AS (DELETE FROM trawl_store.winners WHERE study_id = $1)
+        "WITH winner AS (DELETE FROM trawl_store.winners WHERE study_id = $1),
+              volumes AS (DELETE FROM trawl_store.hypervolumes WHERE study_id = $1)
          DELETE FROM trawl_store.importance WHERE study_id = $1",
         study_id.0,
     )

@@ -18,6 +18,7 @@ pub fn of_history(history: &[Past]) -> [u8; 32] {
             Standing::Pruned { rung, key } => (1, rung, key),
             Standing::Failed => (2, 0, 0.0),
             Standing::Pending => (3, 0, 0.0),
+            Standing::Prior { key } => (4, 0, key),
         };
         hash.update([kind]);
         hash.update(rung.to_le_bytes());
@@ -91,6 +92,7 @@ mod tests {
             vec![past(0, ParamValue::Int(1), Standing::Pruned { rung: 1, key: 1.0 })],
             vec![past(0, ParamValue::Int(1), Standing::Failed)],
             vec![past(0, ParamValue::Int(1), Standing::Pending)],
+            vec![past(0, ParamValue::Int(1), Standing::Prior { key: 1.0 })],
         ];
         for (place, history) in histories.iter().enumerate() {
             assert_eq!(of_history(history), of_history(&history.clone()));

@@ -27,9 +27,10 @@ mod standing;
 mod tests;
 mod tpe;
 
+pub use gp::partial_dependence;
 pub use grid::CONFIGURATIONS_MAX as GRID_CONFIGURATIONS_MAX;
 pub use random::{DRAWS_MAX as RANDOM_DRAWS_MAX, completed};
-pub use standing::{Past, Standing};
+pub use standing::{Past, Standing, by_all_objectives};
 
 use crate::seed::{Purpose, Seed, Stream};
 use crate::space::{Params, Space, cardinality};
@@ -144,7 +145,7 @@ impl Sampler {
 /// do not learn have no generations: trials of any numbers can be asked for then, with any `generation`.
 ///
 /// `history` has every trial before these, in any order; those whose results the generation may not know are
-/// [`Standing::Pending`]. Only samplers that learn read it. Configurations in it need not have been proposed here: a user's
+/// [`Standing::Pending`]; and results of other studies that count as this one's, [`Standing::Prior`]. Only samplers that learn read it. Configurations in it need not have been proposed here: a user's
 /// own may stand in a trial's place. A trial's configuration does not depend on how many are asked for with or after it.
 ///
 /// Fewer than `trials` come back from [`Sampler::Grid`] alone, when the grid ends. In a finite space, samplers that learn
@@ -166,7 +167,9 @@ pub fn propose(
         Sampler::Sobol => sobol::configurations(seed, space, asked),
         Sampler::Gp(generations) | Sampler::Tpe(generations) | Sampler::Auto(generations) => {
             let encoding = Encoding::new(space);
-            let startup = generations.startup_trials();
+            // Results of other studies make a design needless.
+            let has_prior = history.iter().any(Past::is_prior);
+            let startup = if has_prior { 0 } else { generations.startup_trials() };
             let design = (asked.start < startup).then(|| Design::new(seed, &encoding, startup));
             let observed = Observed::new(&encoding, history);
             let mut model = (asked.end > startup)

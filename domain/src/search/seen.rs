@@ -33,7 +33,9 @@ impl<'a> Seen<'a> {
             known: BTreeSet::new(),
             known_within: 0,
         };
-        history.iter().for_each(|past| seen.note(&past.params));
+        // What another study trained, this one may train as well.
+        let own = history.iter().filter(|past| !past.is_prior());
+        own.for_each(|past| seen.note(&past.params));
         seen
     }
 

@@ -1,8 +1,10 @@
 //! Which of the earlier trials are better.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use super::encode::{Encoding, Point};
+use crate::pareto;
 use crate::space::Params;
 
 /// A trial that was proposed before.
@@ -16,12 +18,50 @@ pub struct Past {
     pub standing: Standing,
 }
 
+impl Past {
+    /// What it sorts by, if it completed.
+    pub(super) fn key(&self) -> Option<f64> {
+        match self.standing {
+            Standing::Completed { key } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// True for a trial of another study.
+    pub fn is_prior(&self) -> bool {
+        matches!(self.standing, Standing::Prior { .. })
+    }
+}
+
+/// Has trials sort by several objectives instead of the first alone: by their [places](crate::pareto::places) among those that are whole, and
+/// among those that were dropped at the same rung. `further` has what each trial sorts by of each objective beside the first.
+pub fn by_all_objectives(history: &mut [Past], further: &[Vec<f64>]) {
+    let mut classes: BTreeMap<Option<u32>, Vec<(&mut f64, Vec<f64>)>> = BTreeMap::new();
+    for (past, further) in history.iter_mut().zip(further) {
+        if let Some((rung, key)) = past.standing.key_mut() {
+            let point = std::iter::once(*key).chain(further.iter().copied()).collect();
+            classes.entry(rung).or_default().push((key, point));
+        }
+    }
+    for class in classes.into_values() {
+        let (keys, points): (Vec<&mut f64>, Vec<Vec<f64>>) = class.into_iter().unzip();
+        for (key, place) in keys.into_iter().zip(pareto::places(&points)) {
+            *key = place as f64;
+        }
+    }
+}
+
 /// What came of a trial. From best to worst: the completed, the pruned, the failed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Standing {
     /// All folds were trained for all epochs.
     Completed {
         /// By this, completed trials sort from best to worst.
+        key: f64,
+    },
+    /// It completed in another study, whose results count as this one's.
+    Prior {
+        /// By this, it sorts among the completed ones.
         key: f64,
     },
     /// It was dropped before. A higher rung ranks before a lower one, and within a rung the key decides.
@@ -38,10 +78,22 @@ pub enum Standing {
 }
 
 impl Standing {
+    /// What it sorts by among those of its class, if they sort by something.
+    fn key_mut(&mut self) -> Option<(Option<u32>, &mut f64)> {
+        match self {
+            Self::Completed { key } | Self::Prior { key } => Some((None, key)),
+            Self::Pruned { rung, key } => Some((Some(*rung), key)),
+            Self::Failed | Self::Pending => None,
+        }
+    }
+
     /// From best to worst; trials without a result come last.
     fn compare(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Completed { key }, Self::Completed { key: other }) => key.total_cmp(other),
+            (
+                Self::Completed { key } | Self::Prior { key },
+                Self::Completed { key: other } | Self::Prior { key: other },
+            ) => key.total_cmp(other),
             (
                 Self::Pruned { rung, key },
                 Self::Pruned {
@@ -55,7 +107,7 @@ impl Standing {
 
     fn class(&self) -> u8 {
         match self {
-            Self::Completed { .. } => 0,
+            Self::Completed { .. } | Self::Prior { .. } => 0,
             Self::Pruned { .. } => 1,
             Self::Failed => 2,
             Self::Pending => 3,
@@ -66,7 +118,7 @@ impl Standing {
 /// The history as points.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Observed {
-    /// Trials with a result, in trial order.
+    /// Trials with a result, in trial order; before them, those of other studies.
     pub(super) results: Vec<Observation>,
     /// Trials without one, in trial order.
     pub(super) pending: Vec<Point>,
@@ -87,7 +139,7 @@ impl Observed {
     /// The history, in any order, as points.
     pub(super) fn new(encoding: &Encoding<'_>, history: &[Past]) -> Self {
         let mut history: Vec<&Past> = history.iter().collect();
-        history.sort_by_key(|past| past.trial);
+        history.sort_by_key(|past| (!past.is_prior(), past.trial));
         let (pending, known): (Vec<&Past>, Vec<&Past>) =
             history.into_iter().partition(|past| past.standing == Standing::Pending);
         let mut order: Vec<usize> = (0..known.len()).collect();
@@ -124,7 +176,7 @@ impl Observed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Observed, Past, Standing};
+    use super::{Observed, Past, Standing, by_all_objectives};
     use crate::search::encode::Encoding;
     use crate::space::{Params, Space};
 
@@ -154,5 +206,40 @@ mod tests {
         let means: Vec<f64> = observed.results.iter().map(|result| result.mean_place).collect();
         assert_eq!(means, [5.5, 4.0, 1.0, 3.0, 0.0, 2.0, 5.5]);
         assert_eq!(observed.pending.len(), 1);
+    }
+
+    #[test]
+    fn several_objectives_give_places_within_each_class() {
+        let standings = [
+            Standing::Completed { key: 1.0 },
+            Standing::Pruned { rung: 0, key: 0.5 },
+            Standing::Completed { key: 2.0 },
+            Standing::Failed,
+            Standing::Prior { key: 3.0 },
+            Standing::Pruned { rung: 0, key: 0.4 },
+            Standing::Completed { key: 4.0 },
+        ];
+        let past = |(trial, standing): (u32, &Standing)| Past {
+            trial,
+            params: Params::new(),
+            standing: *standing,
+        };
+        let mut history: Vec<Past> = (0..).zip(&standings).map(past).collect();
+        // The first completed one is dominated by nobody, nor are the second and the prior one; the last is.
+        let further = [9.0, 1.0, 8.0, f64::NAN, 7.0, 2.0, 8.5].map(|further| vec![further]);
+        by_all_objectives(&mut history, &further);
+        let standings: Vec<Standing> = history.iter().map(|past| past.standing).collect();
+        assert_eq!(
+            standings,
+            [
+                Standing::Completed { key: 0.0 },
+                Standing::Pruned { rung: 0, key: 0.0 },
+                Standing::Completed { key: 2.0 },
+                Standing::Failed,
+                Standing::Prior { key: 1.0 },
+                Standing::Pruned { rung: 0, key: 1.0 },
+                Standing::Completed { key: 3.0 },
+            ]
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 mod spaces;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
 use super::encode::Encoding;
@@ -381,4 +383,40 @@ fn a_generation_in_two_parts_is_the_same_generation() {
             assert_eq!(past.params, *params, "{sampler:?}, trial {}", past.trial);
         }
     }
+}
+
+#[test]
+fn results_of_another_study_are_learned_from_at_once_and_may_be_trained_again() {
+    let space = mixed();
+    let prior: Vec<Past> = search(Sampler::Random, 5, &space, 60, raced)
+        .into_iter()
+        .map(|past| Past {
+            standing: Standing::Prior {
+                key: loss(&past.params),
+            },
+            ..past
+        })
+        .collect();
+    let mean = |history: &[Past], sampler| {
+        let proposed = propose(&sampler, Seed(3), &space, 0, 0, SMALL.size, history);
+        proposed.iter().map(loss).sum::<f64>() / f64::from(SMALL.size)
+    };
+    for sampler in [Sampler::Gp(SMALL), Sampler::Tpe(SMALL)] {
+        let (without, with) = (mean(&[], sampler), mean(&prior, sampler));
+        assert!(with < 0.6 * without, "{sampler:?}: {without} without, {with} with them");
+    }
+    // All of a finite space is known from elsewhere, and all of it is proposed here.
+    let space = finite();
+    let known: Vec<Past> = search(Sampler::Gp(SMALL), 5, &space, 12, raced)
+        .into_iter()
+        .map(|past| Past {
+            standing: Standing::Prior {
+                key: loss(&past.params),
+            },
+            ..past
+        })
+        .collect();
+    let proposed = propose(&Sampler::Gp(SMALL), Seed(3), &space, 0, 0, 12, &known);
+    let differing: BTreeSet<String> = proposed.iter().map(|params| format!("{params:?}")).collect();
+    assert_eq!(differing.len(), 12);
 }

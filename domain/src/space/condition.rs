@@ -39,6 +39,14 @@ impl Space {
         self.distributions.keys().all(is_right)
     }
 
+    /// True for one of its configurations, whatever constraints say.
+    pub fn has(&self, params: &Params) -> bool {
+        let is_value = |(name, value): (&String, &ParamValue)| {
+            self.get(name).is_some_and(|distribution| distribution.contains(value))
+        };
+        self.is_whole(params) && params.iter().all(is_value)
+    }
+
     /// True if every constraint holds in a settled configuration.
     pub fn allows(&self, params: &Params) -> bool {
         self.constraints.iter().all(|constraint| constraint.holds(params))

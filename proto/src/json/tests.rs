@@ -41,13 +41,13 @@ fn everything_that_is_wrong_is_named_at_once() {
             "space.c.choice: must be a list, not the number 1",
             "space.lr.log_unifrom: is not known; allowed are choice, uniform, log_uniform, int_uniform, int_log_uniform, ordered, normal, log_normal, when (did you mean 'log_uniform'?)",
             "space.n.int_uniform.low: must be a whole number from -9223372036854775808 to 9223372036854775807, not the text 'many'",
-            "whatever: is not known; allowed are name, seed, dataset, model, training, validation, objective, space, sampler, max_trials, refit, racing, constraints, trials, stop, priority, row_losses",
+            "whatever: is not known; allowed are name, seed, dataset, model, training, validation, objective, space, sampler, max_trials, refit, racing, constraints, trials, stop, priority, row_losses, objectives, from",
         ]
     );
     assert_eq!(
         wrong(&json!([]))[0],
         "must be a mapping of fields, not a list (its fields are name, seed, dataset, model, training, validation, objective, space, \
-         sampler, max_trials, refit, racing, constraints, trials, stop, priority, row_losses)"
+         sampler, max_trials, refit, racing, constraints, trials, stop, priority, row_losses, objectives, from)"
     );
     assert_eq!(
         wrong(&json!({ "max_trials": 1, "maxTrials": 2 })),

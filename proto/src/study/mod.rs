@@ -3,6 +3,7 @@
 pub mod chosen;
 mod dataset;
 mod model;
+mod objectives;
 mod racing;
 mod sampler;
 mod settings;
@@ -20,10 +21,9 @@ use trawl_domain::limits::{
     EPOCHS_MAX, FOLDS_MAX, LEARNING_TRIALS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX,
 };
 use trawl_domain::loss::Loss;
-use trawl_domain::metric::{At, Goal, Metric, Objective};
 use trawl_domain::search::Sampler;
 use trawl_domain::seed::Seed;
-use trawl_domain::space::{ParamValue, Params};
+use trawl_domain::space::{ParamValue, Params, Space};
 use trawl_domain::stop::Stop;
 use trawl_domain::study::{Growth, RefitSpec, Setting, Study};
 use trawl_domain::violation::Violations;
@@ -35,10 +35,19 @@ use settings::Settings;
 /// What a study's priority is where it does not say, and at most.
 const PRIORITY_USUAL: u32 = 10;
 const PRIORITY_MAX: u32 = 100;
+/// Studies whose results a study takes, at most.
+const FROM_STUDIES_MAX: usize = 8;
 
 /// The files of a study's dataset; `None` if they are not named well, which [`check`] will say.
 pub fn source(study: &v1::Study) -> Option<Source> {
     dataset::check(study.dataset.as_ref(), &mut Violations::new())
+}
+
+/// The space of a study that was checked; `None` if it is not sound.
+pub fn space(study: &v1::Study) -> Option<Space> {
+    let mut violations = Violations::new();
+    let space = space::check(&study.space, &study.constraints, &mut violations);
+    violations.is_empty().then_some(space)
 }
 
 /// What the targets of a study have to be; numbers if the loss does not say.
@@ -84,7 +93,8 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     if let (Some(shape), Some(validation), Some(size)) = (shape, validation, &training.batch_size) {
         training::batch_size(size, validation, shape, &settings, v);
     }
-    let objective = objective(study.objective.as_ref(), training.loss, v);
+    let objectives = objectives::check(study, training.loss, v);
+    let objective = objectives.as_ref().map(|(first, _)| *first);
     if !(1..=TRIALS_MAX).contains(&study.max_trials) {
         v.add(
             "max_trials",
@@ -95,6 +105,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     let stop = stop::check(study.stop.as_ref(), objective, v);
     let priority = priority(study.priority, v);
     let (sampler, generations) = sampler::check(study.sampler.as_ref(), Seed(study.seed), &space, study.max_trials, v);
+    from(&study.from, sampler, v);
     // A grid ends with its last configuration, and so does a search that learns: it has nothing to learn from twins.
     if let Some(sampler) = sampler {
         trials_and_stop(sampler, chosen.len(), stop, study.max_trials, v);
@@ -109,7 +120,8 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
                 Setting::Param(_) => None,
             };
             let size = generations.unwrap_or_default().size;
-            racing::check(study.racing.as_ref(), max_trials, size, validation, epochs, v)
+            let further = objectives.as_ref().map_or(&[][..], |(_, further)| further);
+            racing::check(study.racing.as_ref(), max_trials, size, validation, epochs, further, v)
         }
         _ => None,
     };
@@ -127,6 +139,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             training: training.spec()?,
             validation: validation?,
             objective: objective?,
+            further: objectives?.1,
             max_trials,
             space,
             sampler: sampler?,
@@ -141,6 +154,27 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
         })
     })();
     violations.into_result(checked)
+}
+
+/// Studies whose results count as this one's; that they are there is found out later.
+fn from(studies: &[String], sampler: Option<Sampler>, v: &mut Violations) {
+    if studies.len() > FROM_STUDIES_MAX {
+        v.add(
+            "from",
+            format!(
+                "must be at most {FROM_STUDIES_MAX} studies, and {} are not",
+                studies.len()
+            ),
+        );
+    }
+    for (place, study) in studies.iter().enumerate() {
+        if studies[..place].contains(study) {
+            v.add(format!("from[{place}]"), format!("is {study}, which is there already"));
+        }
+    }
+    if !studies.is_empty() && sampler.is_some_and(|sampler| sampler.generations().is_none()) {
+        v.add("from", "is for gp, tpe and auto alone, which learn: leave it out");
+    }
 }
 
 fn priority(written: Option<u32>, v: &mut Violations) -> u32 {
@@ -237,41 +271,6 @@ fn validation(
         }
         Some(v1::validation::Kind::Holdout(share)) => Some(Validation::Holdout(share)),
     }
-}
-
-fn objective(objective: Option<&v1::Objective>, loss: Option<Loss>, v: &mut Violations) -> Option<Objective> {
-    let left_out = v1::Objective::default();
-    let objective = objective.unwrap_or(&left_out);
-    let metric = word("objective.metric", &objective.metric, Some(Metric::ValLoss), v);
-    let goal = word("objective.goal", &objective.goal, metric.map(Metric::goal), v);
-    let at = word("objective.at", &objective.at, Some(At::Last), v);
-    if let (Some(metric), Some(goal)) = (metric, goal)
-        && metric.goal() != goal
-    {
-        let better = match metric.goal() {
-            Goal::Minimize => "lower",
-            Goal::Maximize => "higher",
-        };
-        let right = metric.goal();
-        v.add(
-            "objective.goal",
-            format!("must be {right}: a {metric} is the better the {better} it is"),
-        );
-    }
-    if let (Some(metric), Some(loss)) = (metric, loss)
-        && !metric.is_for(loss.target_kind())
-    {
-        let needs = match loss.target_kind() {
-            TargetKind::Number => "classes, which training.loss cross_entropy predicts",
-            TargetKind::Class => "numbers, which training.loss cross_entropy does not predict",
-        };
-        v.add("objective.metric", format!("{metric} needs {needs}"));
-    }
-    Some(Objective {
-        metric: metric?,
-        goal: goal?,
-        at: at?,
-    })
 }
 
 fn refit_spec(

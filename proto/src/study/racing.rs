@@ -3,6 +3,7 @@
 use prost_types::value::Kind;
 use prost_types::{ListValue, Value};
 use trawl_domain::fold::Validation;
+use trawl_domain::objectives::{Cost, Further};
 use trawl_domain::racing::{Racing, Rung};
 use trawl_domain::violation::Violations;
 
@@ -15,16 +16,26 @@ pub(super) fn check(
     generation: u32,
     validation: Validation,
     epochs: Option<u32>,
+    further: &[Further],
     v: &mut Violations,
 ) -> Option<Option<Racing>> {
+    let goes_by_time = further.contains(&Further::Cost(Cost::WorkerSeconds));
     let kind = racing.and_then(|racing| racing.kind.as_ref());
     let (ladder, keep) = match kind {
         None | Some(Kind::NullValue(_)) => {
             let pays = max_trials / 2 >= generation && epochs.is_none_or(|epochs| epochs > 1);
+            let pays = pays && !goes_by_time;
             let usual = || Racing::new(Racing::usual(validation), Racing::KEEP, validation, epochs);
             return Some(pays.then(usual).flatten());
         }
         Some(Kind::StringValue(word)) if word == "none" => return Some(None),
+        Some(_) if goes_by_time => {
+            v.add(
+                "racing",
+                "must be none beside the objective worker_seconds: which trials are dropped would depend on the workers",
+            );
+            return None;
+        }
         Some(Kind::StructValue(settings)) => {
             for name in settings.fields.keys() {
                 if !["ladder", "keep"].contains(&name.as_str()) {

@@ -1,13 +1,17 @@
 //! What the searched settings have to do with the value.
 
-use trawl_domain::importance::TRIALS_FEW;
+use trawl_domain::importance::{TRIALS_FEW, TRIALS_MIN};
+use trawl_domain::metric::Goal;
+use trawl_domain::search::{GP_RESULTS_MAX, Past, Standing, partial_dependence};
+use trawl_domain::space::ParamValue;
+use trawl_proto::params_from_struct;
 use trawl_proto::v1::Trial;
 use trawl_proto::v1::distribution::Kind as Distribution;
 
 use crate::output::Cell;
 use crate::report::data::StudyData;
 use crate::report::figure::{
-    Bar, Body, Figure, Mark, Panel, PanelSize, Parallel, ParallelAxis, ParallelRow, Point, Quartiles, Series,
+    Bar, Body, Figure, Mark, Panel, PanelSize, Parallel, ParallelAxis, ParallelRow, Point, Quartiles, Series, Stroke,
 };
 use crate::report::scale::{Axis, Scale, short};
 
@@ -41,6 +45,20 @@ impl<'a> Setting<'a> {
                 Some(Self { name, scale })
             })
             .collect()
+    }
+
+    /// Where a value is on the axis.
+    fn of_value(&self, value: &ParamValue) -> Option<f64> {
+        match &self.scale {
+            Scale::Categories(names) => {
+                let text = match value.as_number() {
+                    Some(number) => short(number),
+                    None => value.to_string(),
+                };
+                names.iter().position(|name| *name == text).map(|index| index as f64)
+            }
+            Scale::Linear | Scale::Whole | Scale::Log => value.as_number(),
+        }
     }
 
     /// Where a trial is on the axis; none where it has no such parameter.
@@ -163,6 +181,68 @@ pub(super) fn importance(study: &StudyData) -> Option<Figure> {
                 y: Axis::linear("importance in %"),
                 series: vec![Series::new("", 0, Mark::Bars(bars.collect()))],
             }],
+        },
+    })
+}
+
+/// What value a trial has on average, setting by setting.
+pub(super) fn dependence(study: &StudyData) -> Option<Figure> {
+    let space = trawl_proto::study::space(&study.spec)?;
+    let goal = if study.is_maximized() {
+        Goal::Maximize
+    } else {
+        Goal::Minimize
+    };
+    let history: Vec<Past> = completed(study)
+        .into_iter()
+        .filter_map(|(trial, value)| {
+            Some(Past {
+                trial: trial.trial,
+                params: params_from_struct(trial.params.clone()?),
+                standing: Standing::Completed { key: goal.key(value) },
+            })
+        })
+        .collect();
+    if history.len() < TRIALS_MIN {
+        return None;
+    }
+    let mut shown = partial_dependence(&space, &history);
+    shown.retain(|_, values| values.len() > 1);
+    let all = shown.values().flatten().map(|(_, key)| goal.key(*key));
+    let scale = Scale::for_values(all);
+    let panels: Vec<Panel> = Setting::of_study(study)
+        .into_iter()
+        .filter_map(|setting| {
+            let values = shown.get(setting.name)?;
+            let at = values
+                .iter()
+                .filter_map(|(value, key)| Some((setting.of_value(value)?, goal.key(*key))));
+            let series = match &setting.scale {
+                Scale::Categories(_) => Mark::Points(at.map(|(x, y)| Point { x, y, label: short(y) }).collect()),
+                Scale::Linear | Scale::Whole | Scale::Log => Mark::Line {
+                    points: at.collect(),
+                    stroke: Stroke::Solid,
+                },
+            };
+            Some(Panel {
+                title: setting.name.to_owned(),
+                series: vec![Series::new("", 1, series)],
+                x: Axis::new("", setting.scale),
+                y: Axis::new(study.value_name(), scale.clone()),
+            })
+        })
+        .collect();
+    (!panels.is_empty()).then(|| Figure {
+        id: "partial-dependence".into(),
+        title: "Partial dependence".into(),
+        caption: format!(
+            "What a Gaussian process, fitted to {} completed trials, expects of a trial where one setting changes and the others are as in those \
+             trials.",
+            history.len().min(GP_RESULTS_MAX)
+        ),
+        body: Body::Panels {
+            size: PanelSize::Medium,
+            panels,
         },
     })
 }

@@ -31,6 +31,8 @@ pub struct NewStudy<'a> {
     pub seed: u64,
     /// Which way its value is better.
     pub goal: Goal,
+    /// Names of its objectives, and which way each is better, where there are several.
+    pub objectives: Option<(Vec<String>, Vec<String>)>,
     /// Files of the training part.
     pub train: Part<FileHash>,
     /// Files of the test part.
@@ -97,9 +99,9 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
               test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget, generation_trials, generation_lag,
-              priority, stops_at)
+              priority, stops_at, objectives, goals)
          VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                 clock_timestamp() + make_interval(secs => $19::double precision * 3600))",
+                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21)",
         study.study_id.0,
         study.name,
         study.spec,
@@ -123,6 +125,8 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         study.waits.then(|| int(study.generations.lag)),
         int(study.priority),
         study.stop_hours,
+        study.objectives.as_ref().map(|(names, _)| &names[..]),
+        study.objectives.as_ref().map(|(_, goals)| &goals[..]),
     )
     .execute(conn)
     .await?;

@@ -83,6 +83,16 @@ impl<'a> Encoding<'a> {
         self.axes.len() + self.groups.len() - 1
     }
 
+    /// Name of the parameter of an axis.
+    pub(super) fn name(&self, axis: usize) -> &'a str {
+        self.axes[axis].name
+    }
+
+    /// The parameter's value at a coordinate of its axis.
+    pub(super) fn value(&self, axis: usize, coordinate: f64) -> ParamValue {
+        self.axes[axis].value(coordinate)
+    }
+
     /// The point of a configuration.
     pub(super) fn point(&self, params: &Params) -> Point {
         let coordinates = self.axes.iter().map(|axis| axis.coordinate(params.get(axis.name)));

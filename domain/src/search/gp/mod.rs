@@ -5,11 +5,14 @@
 //! generation. Inside a generation, one proposal follows the other; each becomes pending for the next, which looks
 //! elsewhere then.
 
+mod dependence;
 mod fit;
 mod kernel;
 mod posterior;
 #[cfg(test)]
 mod tests;
+
+pub use dependence::partial_dependence;
 
 use super::GP_RESULTS_MAX;
 use super::encode::{Encoding, Kind, Point};

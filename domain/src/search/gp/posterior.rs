@@ -58,6 +58,14 @@ impl Posterior {
         self.points.push(point.clone());
     }
 
+    /// The mean at a point alone, where nothing is pending.
+    pub(in crate::search) fn mean(&self, point: &[f64]) -> f64 {
+        let known = self.points.iter().zip(&self.alpha);
+        known
+            .map(|(known, alpha)| self.kernel.covariance(known, point) * alpha)
+            .sum()
+    }
+
     /// What is known of a point.
     pub(in crate::search) fn belief(&self, point: &[f64]) -> Belief {
         let mut solved: Vec<f64> = self

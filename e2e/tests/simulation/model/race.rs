@@ -103,10 +103,10 @@ impl Model {
         let at_rung = |trial: &u32| AtRung {
             trial: *trial,
             // One that is whole already has its value.
-            rank_key: values
+            keys: values
                 .get(trial)
                 .or(self.trials[*trial as usize].value.as_ref())
-                .map(|value| self.study.objective.rank_key(value.mean)),
+                .map(|value| vec![self.study.objective.rank_key(value.mean)]),
         };
         let promoted = racing.promote(&came.iter().map(at_rung).collect::<Vec<_>>());
         let mut trains = false;

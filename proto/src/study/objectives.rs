@@ -1,0 +1,117 @@
+//! Checks what makes one trial better than another.
+
+use trawl_domain::dataset::TargetKind;
+use trawl_domain::loss::Loss;
+use trawl_domain::metric::{At, Goal, Metric, Objective};
+use trawl_domain::objectives::{Cost, Further, OBJECTIVES_MAX};
+use trawl_domain::violation::Violations;
+
+use super::word;
+use crate::v1;
+
+/// The first objective of a study and the others, if all are sound.
+pub(super) fn check(study: &v1::Study, loss: Option<Loss>, v: &mut Violations) -> Option<(Objective, Vec<Further>)> {
+    let written = &study.objectives;
+    let Some((first, further)) = written.split_first() else {
+        let left_out = v1::Objective::default();
+        let objective = study.objective.as_ref().unwrap_or(&left_out);
+        return Some((metric("objective", objective, loss, v)?, Vec::new()));
+    };
+    if study.objective.is_some() {
+        v.add("objectives", "stands beside objective: write all of them in objectives");
+        return None;
+    }
+    if written.len() > OBJECTIVES_MAX {
+        v.add(
+            "objectives",
+            format!("must be at most {OBJECTIVES_MAX}, and {} are not", written.len()),
+        );
+        return None;
+    }
+    if first.metric.parse::<Cost>().is_ok() {
+        let known = Metric::WORDS.join(", ");
+        v.add(
+            "objectives[0].metric",
+            format!(
+                "must be one of {known}: by the first objective trials are ranked and refitted, and what a trial costs comes after it"
+            ),
+        );
+    }
+    let first = metric("objectives[0]", first, loss, v);
+    let further: Vec<Option<Further>> = (1..)
+        .zip(further)
+        .map(|(place, objective)| one_further(&format!("objectives[{place}]"), objective, loss, v))
+        .collect();
+    let (first, further) = (first?, further.into_iter().collect::<Option<Vec<_>>>()?);
+    let mut names = vec![first.metric.as_str()];
+    for (place, objective) in (1..).zip(&further) {
+        let name = objective.name();
+        if names.contains(&name) {
+            v.add(
+                format!("objectives[{place}].metric"),
+                format!("is {name}, which is an objective already"),
+            );
+        }
+        names.push(name);
+    }
+    Some((first, further))
+}
+
+fn one_further(field: &str, objective: &v1::Objective, loss: Option<Loss>, v: &mut Violations) -> Option<Further> {
+    let Ok(cost) = objective.metric.parse::<Cost>() else {
+        if objective.metric.parse::<Metric>().is_err() && !objective.metric.is_empty() {
+            let known = [Metric::WORDS, Cost::WORDS].concat().join(", ");
+            v.add(
+                format!("{field}.metric"),
+                format!("'{}' is not known: it must be one of {known}", objective.metric),
+            );
+            return None;
+        }
+        return metric(field, objective, loss, v).map(Further::Metric);
+    };
+    let goal = word(&format!("{field}.goal"), &objective.goal, Some(Goal::Minimize), v);
+    if goal == Some(Goal::Maximize) {
+        v.add(format!("{field}.goal"), format!("must be minimize: {cost} is a cost"));
+    }
+    if !objective.at.is_empty() {
+        v.add(
+            format!("{field}.at"),
+            format!("must be left out: {cost} is of no epoch"),
+        );
+    }
+    Some(Further::Cost(cost))
+}
+
+/// An objective that is measured on the validation rows.
+fn metric(field: &str, objective: &v1::Objective, loss: Option<Loss>, v: &mut Violations) -> Option<Objective> {
+    let metric = word(&format!("{field}.metric"), &objective.metric, Some(Metric::ValLoss), v);
+    let goal = word(&format!("{field}.goal"), &objective.goal, metric.map(Metric::goal), v);
+    let at = word(&format!("{field}.at"), &objective.at, Some(At::Last), v);
+    if let (Some(metric), Some(goal)) = (metric, goal)
+        && metric.goal() != goal
+    {
+        let better = match metric.goal() {
+            Goal::Minimize => "lower",
+            Goal::Maximize => "higher",
+        };
+        let right = metric.goal();
+        v.add(
+            format!("{field}.goal"),
+            format!("must be {right}: a {metric} is the better the {better} it is"),
+        );
+    }
+    if let (Some(metric), Some(loss)) = (metric, loss)
+        && !metric.is_for(loss.target_kind())
+    {
+        let needs = match loss.target_kind() {
+            TargetKind::Number => "classes, which training.loss cross_entropy predicts",
+            TargetKind::Class => "numbers, which training.loss cross_entropy does not predict",
+        };
+        v.add(format!("{field}.metric"), format!("{metric} needs {needs}"));
+    }
+    Some(Objective {
+        metric: metric?,
+        goal: goal?,
+        at: at?,
+    })
+}
