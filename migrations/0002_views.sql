@@ -36,12 +36,6 @@ COMMENT ON COLUMN trawl.studies.pause_reason IS 'Why it paused by itself; null w
 COMMENT ON COLUMN trawl.studies.stop_reason IS 'Which of its bounds ended its search before max_trials; null where none did.';
 
 
--- True if a trial that sorts by `a` dominates one that sorts by `b`: it is nowhere worse, and somewhere better.
-CREATE FUNCTION trawl_store.dominates(a double precision[], b double precision[]) RETURNS boolean
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN (SELECT bool_and(pair.a <= pair.b) AND bool_or(pair.a < pair.b) FROM unnest(a, b) AS pair (a, b));
-
-
 -- Values of several objectives by name, of what they sort by.
 CREATE FUNCTION trawl_store.objective_values(objectives text[], goals text[], keys double precision[]) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -141,6 +135,7 @@ COMMENT ON COLUMN trawl.best_trials.value_std IS 'Sample standard deviation over
 COMMENT ON COLUMN trawl.best_trials.params IS 'The searched parameters by name.';
 
 
+-- There are four objectives at most, so that each pair of trials costs a few comparisons and no call; where there are fewer, the rest is null.
 CREATE VIEW trawl.pareto AS
 SELECT s.name AS study, t.study_id, t.trial, t.value,
        trawl_store.objectives_of(s, t) AS objectives, t.params
@@ -150,7 +145,10 @@ WHERE s.objectives IS NOT NULL AND t.state = 'completed' AND s.deleted_at IS NUL
   AND NOT EXISTS (
       SELECT FROM trawl_store.trials other
       WHERE other.study_id = t.study_id AND other.state = 'completed' AND other.rank_key <= t.rank_key
-        AND trawl_store.dominates(other.rank_key || other.further_keys, t.rank_key || t.further_keys));
+        AND (other.further_keys[1] <= t.further_keys[1]) IS NOT FALSE
+        AND (other.further_keys[2] <= t.further_keys[2]) IS NOT FALSE
+        AND (other.further_keys[3] <= t.further_keys[3]) IS NOT FALSE
+        AND (other.rank_key <> t.rank_key OR other.further_keys <> t.further_keys));
 COMMENT ON VIEW   trawl.pareto IS 'The completed trials, of studies with several objectives, that no other one dominates: none is nowhere worse and somewhere better.';
 COMMENT ON COLUMN trawl.pareto.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.pareto.study_id IS 'Id of its study.';

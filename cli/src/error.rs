@@ -142,7 +142,7 @@ impl From<Status> for Error {
                     let lines: Vec<String> = differences.iter().map(|finding| format!("  {finding}\n")).collect();
                     let longer = match differences {
                         [one] if one.field == "max_trials" => {
-                            "`trawl extend STUDY --max-trials N` lets it run more trials; "
+                            "`trawl extend STUDY --max-trials N` lets it run more trials, unless it was cancelled; "
                         }
                         _ => "",
                     };

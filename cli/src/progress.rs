@@ -109,7 +109,10 @@ pub(crate) fn details(study: &StudySummary, pace: &Pace) -> String {
             refit.refit, refit.trial, refit.state
         ));
     }
-    if let Some(generation) = study.generation.filter(|_| study.state == "running") {
+    if let Some(generation) = study
+        .generation
+        .filter(|_| study.state == "running" && study.generations > 1)
+    {
         parts.push(format!("generation {} of {}", generation + 1, study.generations));
     }
     if let Some(rate) = pace.epochs_per_second().filter(|_| !is_idle(study)) {
@@ -188,6 +191,7 @@ pub(crate) fn refit_text(refit: &RefitSummary) -> String {
 fn saved(study: &StudySummary) -> Option<String> {
     let race = study.race.as_ref()?;
     let is_whole = study.trials_completed + study.trials_pruned == study.trials_total;
+    let is_whole = is_whole && study.state == "completed";
     (race.epochs_without > study.epochs_reported && is_whole).then(|| {
         let share = 1.0 - study.epochs_reported as f64 / race.epochs_without as f64;
         format!(

@@ -4,9 +4,9 @@
 
 use std::cmp::Ordering;
 
-/// Points of a front up to which the hypervolume is computed, of two or three coordinates and of four: its time grows with their number to
-/// the power of the coordinates less one.
-const HYPERVOLUME_FRONT_MAX: [usize; 2] = [1_024, 128];
+/// Points of a front up to which the hypervolume is computed, of two coordinates at most, of three and of four: its time grows with their
+/// number to the power of the coordinates less one.
+const HYPERVOLUME_FRONT_MAX: [usize; 3] = [1_024, 256, 64];
 
 /// True if `a` is nowhere worse than `b`, and somewhere better.
 pub fn dominates(a: &[f64], b: &[f64]) -> bool {
@@ -37,28 +37,42 @@ pub fn places<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
 /// The indices of the points that no other one dominates, ascending.
 pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
     let points: Vec<&[f64]> = points.iter().map(AsRef::as_ref).collect();
-    let mut first = fronts(&points).into_iter().next().unwrap_or_default();
-    first.sort_unstable();
-    first
+    let mut front: Vec<usize> = Vec::new();
+    for point in lexicographic_order(&points) {
+        if !front
+            .iter()
+            .rev()
+            .any(|member| dominates(points[*member], points[point]))
+        {
+            front.push(point);
+        }
+    }
+    front.sort_unstable();
+    front
 }
 
 /// All points by front: those of a front are dominated by points of earlier fronts alone.
 fn fronts(points: &[&[f64]]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..points.len()).collect();
-    // In this order no point is dominated by a later one.
-    order.sort_by(|a, b| lexicographic(points[*a], points[*b]));
     let mut fronts: Vec<Vec<usize>> = Vec::new();
-    for point in order {
-        let is_of = |front: &Vec<usize>| {
+    for point in lexicographic_order(points) {
+        // What a front dominates, all before it do.
+        let number = fronts.partition_point(|front| {
             let mut members = front.iter().rev();
-            !members.any(|member| dominates(points[*member], points[point]))
-        };
-        match fronts.iter().position(is_of) {
-            Some(front) => fronts[front].push(point),
+            members.any(|member| dominates(points[*member], points[point]))
+        });
+        match fronts.get_mut(number) {
+            Some(front) => front.push(point),
             None => fronts.push(vec![point]),
         }
     }
     fronts
+}
+
+/// The points in an order in which none is dominated by a later one.
+fn lexicographic_order(points: &[&[f64]]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..points.len()).collect();
+    order.sort_by(|a, b| lexicographic(points[*a], points[*b]));
+    order
 }
 
 fn lexicographic(a: &[f64], b: &[f64]) -> Ordering {
@@ -97,7 +111,7 @@ pub fn hypervolumes<P: AsRef<[f64]>>(points: &[P]) -> Vec<Option<f64>> {
     let points: Vec<&[f64]> = points.iter().map(AsRef::as_ref).collect();
     let scaled = in_unit_box(&points);
     let coordinates = scaled.first().map_or(0, Vec::len);
-    let most = HYPERVOLUME_FRONT_MAX[usize::from(coordinates > 3)];
+    let most = HYPERVOLUME_FRONT_MAX[coordinates.saturating_sub(2).min(2)];
     let mut front: Vec<Vec<f64>> = Vec::new();
     let mut volume = 0.0;
     let after = |point: &Vec<f64>| {
@@ -106,7 +120,8 @@ pub fn hypervolumes<P: AsRef<[f64]>>(points: &[P]) -> Vec<Option<f64>> {
         }
         let is_behind = front.iter().any(|member| member == point || dominates(member, point));
         if !is_behind {
-            volume += own_volume(point, &front);
+            // Sums of one order differ in their last bits from those of another.
+            volume = (volume + own_volume(point, &front)).min(1.0);
             front.retain(|member| !dominates(point, member));
             front.push(point.clone());
         }
@@ -152,10 +167,17 @@ fn volume(points: &[Vec<f64>]) -> f64 {
     let Some(last) = points.first().and_then(|first| first.len().checked_sub(1)) else {
         return 0.0;
     };
-    if last == 0 {
-        return 1.0 - points.iter().map(|point| point[0]).fold(1.0, f64::min);
-    }
     points.sort_by(|a, b| a[last].total_cmp(&b[last]));
+    match last {
+        0 => return 1.0 - points[0][0],
+        // In a front of two coordinates, one descends where the other ascends.
+        1 => {
+            let ends = points.iter().skip(1).map(|next| next[1]).chain([1.0]);
+            let slices = points.iter().zip(ends);
+            return slices.map(|(point, end)| (end - point[1]) * (1.0 - point[0])).sum();
+        }
+        _ => {}
+    }
     let mut sum = 0.0;
     for (index, point) in points.iter().enumerate() {
         let end = points.get(index + 1).map_or(1.0, |next| next[last]);

@@ -229,6 +229,11 @@ impl Study {
         Ok(keys.into_iter().collect())
     }
 
+    /// What a trial with this value sorts by of all objectives.
+    pub fn keys(&self, value: f64, further_keys: &[f64]) -> Vec<f64> {
+        [&[self.objective.rank_key(value)], further_keys].concat()
+    }
+
     /// Of what each validation row of a whole fold leaves a loss: of what is optimised, if that is a mean over rows. `None` if none is kept,
     /// as where there are more than [`ROW_LOSSES_MAX`] rows.
     pub fn row_losses(&self) -> Option<Metric> {

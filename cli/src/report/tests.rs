@@ -41,6 +41,7 @@ fn a_page_and_a_picture_of_every_figure_are_written() {
         "importance.png",
         "learning-curves-loss.png",
         "parallel-coordinates.png",
+        "partial-dependence.png",
         "ranking.png",
         "refit-0-activation-profiles-layer-1.png",
         "refit-0-activation-profiles-layer-3.png",

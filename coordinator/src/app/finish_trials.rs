@@ -13,7 +13,7 @@ use crate::store::folds::{self, FoldRecord};
 use crate::store::jobs::JobRecord;
 use crate::store::studies::EndedTrials;
 use crate::store::trials::{self, TrialEnd};
-use crate::store::{Connection, refits};
+use crate::store::{Connection, objectives, refits};
 
 /// Why a trial failed of which a fold has no value of an objective: it can be of a metric alone that not all rows give.
 pub(super) fn lacks_metric(study: &Study) -> String {
@@ -32,7 +32,7 @@ pub(super) async fn finish_trials(
     let folds = folds::of_owners(conn, job.study_id, open, None).await?;
     let costs = match study.further[..] {
         [] => BTreeMap::new(),
-        _ => trials::costs(conn, job.study_id, open).await?,
+        _ => objectives::costs(conn, job.study_id, open).await?,
     };
     let mut ends = Vec::new();
     let mut ended = EndedTrials::default();

@@ -23,7 +23,7 @@ use crate::store::folds::FoldRecord;
 use crate::store::row_losses::FoldLosses;
 use crate::store::trials::TrialRecord;
 use crate::store::winners::{CorrectedValue, ImportanceRecord, WinnerRecord};
-use crate::store::{Connection, curves, folds, refits, row_losses, studies, trials, winners};
+use crate::store::{Connection, curves, folds, objectives, refits, row_losses, studies, trials, winners};
 
 /// Studies that are looked up at a time.
 const STUDIES_AT_ONCE: u32 = 16;
@@ -122,7 +122,7 @@ async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
     let fit = numbers.len().min(trials_that_fit(rows as usize));
     let losses = row_losses::of_trials(&mut conn, study_id, &numbers[..fit]).await?;
     let (measured, rung) = measured(&mut conn, &loaded.study, study_id).await?;
-    let keys = trials::all_keys(&mut conn, study_id, FRONT_TRIALS_MAX).await?;
+    let keys = objectives::all_keys(&mut conn, study_id, FRONT_TRIALS_MAX).await?;
     drop(conn);
     let judged = spawn_blocking(move || {
         let judged = compute(&loaded.study, &best, &folds, losses, &measured, rung)?;

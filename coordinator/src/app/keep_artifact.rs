@@ -36,7 +36,7 @@ pub async fn note(app: &App, head: &ArtifactHead) -> Result<String, AppError> {
     owner(&mut tx, &job, head).await?;
     let object_key = format!("artifacts/{}/{}", job.study_id, app.new_id());
     quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
-    upload::note(app, &mut tx, &object_key).await?;
+    upload::note(app, &mut tx, &object_key, None).await?;
     tx.commit().await?;
     Ok(object_key)
 }

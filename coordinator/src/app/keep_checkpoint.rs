@@ -35,7 +35,7 @@ pub async fn note(app: &App, head: CheckpointHead) -> Result<String, AppError> {
     let job = jobs::lock(&mut tx, lease.job_id()).await?;
     check(app, &mut tx, &job, head).await?;
     quotas::take_bytes(app, &mut tx, Some(job.study_id), head.announced.bytes).await?;
-    upload::note(app, &mut tx, &object_key).await?;
+    upload::note(app, &mut tx, &object_key, None).await?;
     tx.commit().await?;
     Ok(object_key)
 }

@@ -162,20 +162,6 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &
     Ok(true)
 }
 
-/// Plans the next window of a study whose sampler has nothing to learn from yet, or never. Another request may have planned it meanwhile:
-/// then nothing happens.
-pub(super) async fn plan_window(app: &App, conn: &mut Connection, study_id: StudyId) -> Result<(), AppError> {
-    let record = studies::lock(conn, study_id).await?;
-    let study = app.study_of(&record)?;
-    let window = job::plan_window(&study.study, record.next_trial, &[]);
-    let window = window.map_err(|v| AppError::stored_study(study_id, &v))?;
-    match window {
-        Some(window) => store_window(app, conn, &record, &window, Turn::Last).await?,
-        None => debug!(study.id = %study_id, "all trials are planned"),
-    }
-    Ok(())
-}
-
 /// Stores a window of a study, which is locked, and queues its jobs.
 pub(super) async fn store_window(
     app: &App,

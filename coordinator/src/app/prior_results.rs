@@ -1,14 +1,13 @@
 //! Prior results: completed trials of other studies that count as a study's own from the start.
 
-use trawl_domain::limits::PRIOR_RESULTS_MAX;
+use trawl_domain::id::StudyId;
+use trawl_domain::limits::{LEARNING_TRIALS_MAX, PRIOR_RESULTS_MAX};
 use trawl_domain::study::Study;
 use trawl_domain::violation::Violations;
 
 use super::{App, AppError};
 use crate::store::proposals::{self, PriorResult};
-
-/// Trials that are read at a time.
-const PAGE_TRIALS: u32 = 512;
+use crate::store::studies;
 
 /// Results of other studies.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +25,16 @@ pub(super) struct Prior {
 pub(super) async fn gather(app: &App, study: &Study, from: &[String]) -> Result<Prior, AppError> {
     let mut prior = Prior::default();
     let mut violations = Violations::new();
+    let mut seen = Vec::new();
     for (place, name) in from.iter().enumerate() {
         match of_study(app, study, name, &mut prior).await? {
-            Ok(()) => {}
+            Ok(study_id) if seen.contains(&study_id) => {
+                violations.add(
+                    format!("from[{place}]"),
+                    format!("'{name}' is there already, by its name or its id"),
+                );
+            }
+            Ok(study_id) => seen.push(study_id),
             Err(description) => violations.add(format!("from[{place}]"), description),
         }
     }
@@ -36,12 +42,20 @@ pub(super) async fn gather(app: &App, study: &Study, from: &[String]) -> Result<
 }
 
 /// Takes the results of one study, or says what speaks against it.
-async fn of_study(app: &App, study: &Study, name: &str, prior: &mut Prior) -> Result<Result<(), String>, AppError> {
-    let record = match app.find_study(name).await {
-        Ok(record) => record,
+async fn of_study(
+    app: &App,
+    study: &Study,
+    name: &str,
+    prior: &mut Prior,
+) -> Result<Result<StudyId, String>, AppError> {
+    let study_id = match app.find_study(name).await {
+        Ok(record) => record.study_id,
         Err(AppError::NotFound(_)) => return Ok(Err(format!("there is no study '{name}'"))),
         Err(error) => return Err(error),
     };
+    // Locked, so that nobody has it run on between the look and the results.
+    let mut tx = app.begin().await?;
+    let record = studies::lock(&mut tx, study_id).await?;
     if !record.state.is_final() {
         return Ok(Err(format!(
             "'{name}' is {}, and its results are taken once it has ended",
@@ -61,21 +75,15 @@ async fn of_study(app: &App, study: &Study, name: &str, prior: &mut Prior) -> Re
             other.training.loss
         )));
     }
-    let mut conn = app.pool.acquire().await?;
-    let (mut first, mut all, mut taken) = (0, 0, 0);
-    loop {
-        let page = proposals::completed(&mut conn, record.study_id, first, PAGE_TRIALS).await?;
-        let Some((last, _)) = page.last() else { break };
-        first = last + 1;
-        all += page.len();
-        let fitting = page.into_iter().filter(|(_, result)| study.space.has(&result.params));
-        for (_, result) in fitting.take(PRIOR_RESULTS_MAX.saturating_sub(prior.results.len())) {
-            taken += 1;
-            prior.results.push(result);
-        }
-    }
+    let results = proposals::completed(&mut tx, study_id, LEARNING_TRIALS_MAX).await?;
+    tx.rollback().await?;
+    let before = prior.results.len();
+    let fitting = results.into_iter().filter(|result| study.space.has(&result.params));
+    prior.results.extend(fitting.take(PRIOR_RESULTS_MAX - before));
     prior.notes.push(format!(
-        "{taken} of {all} completed trials of '{name}' count as results of this study"
+        "{} of {} completed trials of '{name}' count as results of this study",
+        prior.results.len() - before,
+        record.trials_completed
     ));
-    Ok(Ok(()))
+    Ok(Ok(study_id))
 }

@@ -108,10 +108,9 @@ async fn decide(
             trial: racer.trial,
             // One that is whole already has its value.
             keys: match values.get(&racer.trial) {
-                Some(verdict) => verdict.as_ref().map(|verdict| {
-                    let first = study.objective.rank_key(verdict.value);
-                    [&[first], &verdict.further_keys[..]].concat()
-                }),
+                Some(verdict) => verdict
+                    .as_ref()
+                    .map(|verdict| study.keys(verdict.value, &verdict.further_keys)),
                 None => racer.keys.clone(),
             },
         })

@@ -9,7 +9,7 @@ use trawl_domain::limits::DATASET_BYTES_MAX;
 use uuid::Uuid;
 
 use super::upload::{self, Upload, UploadOwner};
-use super::{App, AppError, UPLOAD_SWEPT_AFTER, quotas};
+use super::{App, AppError, quotas};
 use crate::files::{self, CHUNK_BYTES_MAX, FilesError, Fingerprint};
 use crate::store::{dataset_files, pending_objects};
 
@@ -52,14 +52,7 @@ impl UploadOwner<App> for DatasetHead {
         }
         let object_key = dataset_files::object_key(announced.sha256);
         quotas::take_bytes(app, &mut conn, None, announced.bytes).await?;
-        pending_objects::begin(
-            &mut conn,
-            &object_key,
-            UPLOAD_SWEPT_AFTER,
-            app.number,
-            Some(self.upload_id),
-        )
-        .await?;
+        upload::note(app, &mut conn, &object_key, Some(self.upload_id)).await?;
         Ok(Some(object_key))
     }
 

@@ -246,10 +246,9 @@ async fn rungs(
             .collect();
         let at_rung = came.iter().zip(&values).map(|(trial, value)| AtRung {
             trial: trial.trial,
-            keys: value.as_ref().map(|(value, further_keys)| {
-                let first = study.objective.rank_key(*value);
-                [&[first], &further_keys[..]].concat()
-            }),
+            keys: value
+                .as_ref()
+                .map(|(value, further_keys)| study.keys(*value, further_keys)),
         });
         let promoted = racing.promote(&at_rung.collect::<Vec<_>>());
         for (trial, value) in came.iter().zip(&values) {

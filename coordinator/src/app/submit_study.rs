@@ -1,9 +1,10 @@
 //! Submit: checks a study, all of it at once, keeps it with its dataset, and plans its first trials.
 
-use tokio::task::block_in_place;
+use tokio::task::{block_in_place, spawn_blocking};
 use tracing::info;
 use trawl_domain::dataset::{FileHash, Part, Source};
 use trawl_domain::id::StudyId;
+use trawl_domain::job::{self, Window};
 use trawl_domain::objectives::{Cost, Further};
 use trawl_domain::study::Study;
 use trawl_proto::{study, v1};
@@ -13,7 +14,9 @@ use super::prior_results::{self, Prior};
 use super::read_dataset::{self, DatasetFiles, PartFiles};
 use super::read_study::StudyView;
 use super::register_dataset::register_file;
-use super::{App, AppError, quotas};
+use super::{App, AppError, plan_trials, quotas};
+use crate::store::jobs::Turn;
+use crate::store::proposals::History;
 use crate::store::studies::{self, NewStudy, StudyRecord, StudyRef, UNIQUE_NAME};
 use crate::store::{dataset_files, proposals};
 
@@ -175,6 +178,7 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
             register_file(app, file.fingerprint, content).await?;
         }
     }
+    let window = first_window(checked).await?;
     let mut tx = app.begin().await?;
     let mut files: Vec<FileHash> = checked.files.all().map(|file| file.fingerprint.sha256).collect();
     files.sort_unstable();
@@ -204,15 +208,23 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
         epoch_budget: asked,
     };
     studies::insert(&mut tx, &new).await?;
-    if checked.prior.results.is_empty() {
-        super::plan_trials::plan_window(app, &mut tx, study_id).await?;
-    } else {
-        // Its first trials are learned already, outside of transactions.
-        proposals::insert_prior(&mut tx, study_id, &checked.prior.results).await?;
+    proposals::insert_prior(&mut tx, study_id, &checked.prior.results).await?;
+    if let Some(window) = &window {
+        let record = studies::lock(&mut tx, study_id).await?;
+        plan_trials::store_window(app, &mut tx, &record, window, Turn::Last).await?;
     }
     quotas::hold(app, &mut tx).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// The first trials of a study. With results of other studies they are learned already, and that takes its time.
+async fn first_window(checked: &CheckedStudy) -> Result<Option<Window>, AppError> {
+    let history = History::of_prior(&checked.prior.results).before(0);
+    let study = checked.study.clone();
+    let planning = spawn_blocking(move || job::plan_window(&study, 0, &history));
+    let planned = planning.await.map_err(|error| AppError::Internal(error.to_string()))?;
+    planned.map_err(|v| AppError::Internal(format!("a checked study cannot be planned: {v}")))
 }
 
 /// True if the same study is there.

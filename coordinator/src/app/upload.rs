@@ -153,8 +153,13 @@ fn check(announced: Fingerprint, came: Fingerprint) -> Result<(), AppError> {
 }
 
 /// Notes a file in the caller's transaction, which has to be committed before its first byte comes.
-pub(super) async fn note(app: &App, conn: &mut Connection, object_key: &str) -> Result<(), AppError> {
-    Ok(pending_objects::begin(conn, object_key, UPLOAD_SWEPT_AFTER, app.number, None).await?)
+pub(super) async fn note(
+    app: &App,
+    conn: &mut Connection,
+    object_key: &str,
+    upload: Option<Uuid>,
+) -> Result<(), AppError> {
+    Ok(pending_objects::begin(conn, object_key, UPLOAD_SWEPT_AFTER, app.number, upload).await?)
 }
 
 /// Ends the note in the transaction that lists the object.

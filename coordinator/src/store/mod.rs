@@ -15,6 +15,7 @@ pub mod folds;
 pub mod job_reports;
 pub mod jobs;
 pub mod leases;
+pub mod objectives;
 pub mod pending_objects;
 pub mod proposals;
 pub mod racers;

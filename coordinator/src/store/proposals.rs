@@ -10,7 +10,7 @@ use trawl_domain::search::{Past, Standing, by_all_objectives};
 use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
 
-use super::trials::flat;
+use super::objectives::flat;
 use super::{Connection, StoreError, bad_row, count, int, word};
 
 /// Keeps the hashes of what was learned from, and of so many trials that were proposed.
@@ -79,6 +79,24 @@ pub struct History {
 }
 
 impl History {
+    /// Of a study that has no trial yet: results of other studies alone.
+    pub fn of_prior(results: &[PriorResult]) -> Self {
+        let past = (0..).zip(results).map(|(trial, result)| Past {
+            trial,
+            params: result.params.clone(),
+            standing: Standing::Prior { key: result.rank_key },
+        });
+        let further_keys = results.iter().map(|result| {
+            let keys = result.further_keys.clone();
+            Some(keys).filter(|keys| !keys.is_empty())
+        });
+        Self {
+            trials: Vec::new(),
+            prior: past.collect(),
+            further_keys: further_keys.collect(),
+        }
+    }
+
     /// What a sampler sees of it that proposes trial `first` next.
     pub fn before(&self, first: u32) -> Vec<Past> {
         let known = self.trials.partition_point(|past| past.trial < first);
@@ -145,8 +163,7 @@ pub async fn history(
     })
 }
 
-/// Has completed trials of another study count as results of this one, after those that do already: trials that completed, with what they
-/// sort by of all objectives.
+/// Has results of other studies count as results of a study that has none yet.
 pub async fn insert_prior(conn: &mut Connection, study_id: StudyId, results: &[PriorResult]) -> Result<(), StoreError> {
     let numbers: Vec<i32> = (0..results.len() as u32).map(int).collect();
     let params: Vec<Json<&Params>> = results.iter().map(|result| Json(&result.params)).collect();
@@ -179,35 +196,25 @@ pub struct PriorResult {
     pub further_keys: Vec<f64>,
 }
 
-/// Completed trials of a study from `first` on, by number, so many at most, as results for another one.
-pub async fn completed(
-    conn: &mut Connection,
-    study_id: StudyId,
-    first: u32,
-    limit: u32,
-) -> Result<Vec<(u32, PriorResult)>, StoreError> {
+/// Completed trials of a study, the first ones by number, as results for another one.
+pub async fn completed(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<PriorResult>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT trial, params AS "params: Json<Params>", rank_key AS "rank_key!", further_keys
+        r#"SELECT params AS "params: Json<Params>", rank_key AS "rank_key!", further_keys
            FROM trawl_store.trials
-           WHERE study_id = $1 AND state = 'completed' AND trial >= $2
+           WHERE study_id = $1 AND state = 'completed'
            ORDER BY trial
-           LIMIT $3"#,
+           LIMIT $2"#,
         study_id.0,
-        int(first),
         i64::from(limit),
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let result = PriorResult {
-                params: row.params.0,
-                rank_key: row.rank_key,
-                further_keys: row.further_keys.unwrap_or_default(),
-            };
-            Ok((count("trials", row.trial, "trial", row.trial)?, result))
-        })
-        .collect()
+    let results = rows.into_iter().map(|row| PriorResult {
+        params: row.params.0,
+        rank_key: row.rank_key,
+        further_keys: row.further_keys.unwrap_or_default(),
+    });
+    Ok(results.collect())
 }
 
 /// The results of other studies that count as a study's own, in their order, each with what it sorts by of each objective beside the first.

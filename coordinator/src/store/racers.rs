@@ -7,7 +7,7 @@ use trawl_domain::id::StudyId;
 use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
 
-use super::trials::flat;
+use super::objectives::flat;
 use super::{Connection, StoreError, count, expect_rows, int, word};
 
 /// A trial that is raced.

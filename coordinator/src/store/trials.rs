@@ -11,6 +11,7 @@ use trawl_domain::space::Params;
 use trawl_domain::state::{DIVERGED, TrialState};
 use uuid::Uuid;
 
+use super::objectives::flat;
 use super::{Connection, StoreError, count, expect_rows, int, word};
 
 /// A stored trial.
@@ -405,59 +406,6 @@ pub async fn lock_between_jobs(conn: &mut Connection, study_id: StudyId) -> Resu
     .into_iter()
     .map(|trial| count("trials", trial, "trial", trial))
     .collect()
-}
-
-/// What trials cost so far: their parameters, and the seconds of workers.
-pub async fn costs(
-    conn: &mut Connection,
-    study_id: StudyId,
-    trials: &[u32],
-) -> Result<BTreeMap<u32, (Params, f64)>, StoreError> {
-    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
-    let rows = sqlx::query!(
-        r#"SELECT trial, params AS "params: Json<Params>", worker_seconds
-           FROM trawl_store.trials
-           WHERE study_id = $1 AND trial = ANY($2)"#,
-        study_id.0,
-        &numbers,
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let trial = count("trials", row.trial, "trial", row.trial)?;
-            Ok((trial, (row.params.0, row.worker_seconds)))
-        })
-        .collect()
-}
-
-/// Completed trials of a study with several objectives, ascending, so many at most: what each sorts by of all of them.
-pub async fn all_keys(
-    conn: &mut Connection,
-    study_id: StudyId,
-    limit: u32,
-) -> Result<Vec<(u32, Vec<f64>)>, StoreError> {
-    let rows = sqlx::query!(
-        r#"SELECT trial, rank_key || further_keys AS "keys!"
-           FROM trawl_store.trials
-           WHERE study_id = $1 AND state = 'completed' AND further_keys IS NOT NULL
-           ORDER BY trial
-           LIMIT $2"#,
-        study_id.0,
-        i64::from(limit),
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| Ok((count("trials", row.trial, "trial", row.trial)?, row.keys)))
-        .collect()
-}
-
-/// Lists of as many numbers each, one after another, for a statement that cuts them apart; and how many each has.
-pub(super) fn flat<'a>(lists: impl Iterator<Item = &'a [f64]> + Clone) -> (Vec<f64>, i32) {
-    let len = lists.clone().map(<[f64]>::len).max().unwrap_or(0);
-    let padded = |list: &'a [f64]| list.iter().copied().chain(std::iter::repeat(0.0)).take(len);
-    (lists.flat_map(padded).collect(), int(len as u32))
 }
 
 /// How a trial ended.

@@ -71,6 +71,26 @@ SELECT s.study_id, 0, 'completed', first.params, first.epochs, 0, 0.5, 0.5, now(
 FROM trawl_store.studies s, trawl_store.trials first
 WHERE s.name <> 'large' AND first.trial = 0;
 
+-- One of them has 100 trials and two objectives.
+UPDATE trawl_store.studies
+SET max_trials = 100, next_trial = 100, trials_completed = 100, objectives = '{val_loss,parameters}', goals = '{minimize,minimize}'
+WHERE name = 'small-7';
+
+INSERT INTO trawl_store.trials (study_id, trial, state, params, epochs, generation, value, rank_key, finished_at)
+SELECT t.study_id, n, 'completed', t.params, t.epochs, n / 16, n, n, now()
+FROM trawl_store.trials t JOIN trawl_store.studies s USING (study_id), generate_series(1, 99) n
+WHERE s.name = 'small-7';
+
+UPDATE trawl_store.trials t
+SET further_keys = ARRAY[hashint4(t.trial)::float8]
+FROM trawl_store.studies s
+WHERE s.study_id = t.study_id AND s.name = 'small-7';
+
+INSERT INTO trawl_store.hypervolumes (study_id, trial, hypervolume)
+SELECT t.study_id, t.trial, 0.5
+FROM trawl_store.trials t
+WHERE t.further_keys IS NOT NULL;
+
 INSERT INTO trawl_store.workers (worker_id, host, device, slots, version, lost_after)
 SELECT md5('worker ' || n)::uuid, 'host', 'cpu', 4, '0', interval '1 hour'
 FROM generate_series(1, 200) n;

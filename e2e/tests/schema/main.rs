@@ -103,8 +103,11 @@ impl Reads {
     }
 }
 
+/// Trials of the study with two objectives that no other one dominates.
+const PARETO: usize = 5;
+
 /// What users ask in SQL, and how many rows answer it.
-const SQL: [(&str, usize); 21] = [
+const SQL: [(&str, usize); 23] = [
     ("SELECT * FROM trawl.studies WHERE name = 'large'", 1),
     ("SELECT * FROM trawl.studies ORDER BY created_at DESC LIMIT 100", 100),
     ("SELECT * FROM trawl.trials WHERE study = 'large' AND trial = 70000", 1),
@@ -168,6 +171,8 @@ const SQL: [(&str, usize); 21] = [
         "SELECT * FROM trawl.rungs WHERE study = 'large' AND generation = 3000",
         2,
     ),
+    ("SELECT * FROM trawl.pareto WHERE study = 'small-7' ORDER BY value", PARETO),
+    ("SELECT * FROM trawl.hypervolume WHERE study = 'small-7' ORDER BY trial", 100),
     ("SELECT * FROM trawl.workers", 200),
     ("SELECT * FROM trawl.workers ORDER BY last_seen_at DESC LIMIT 10", 10),
 ];

@@ -115,7 +115,9 @@ impl Reader {
         self.wrong.add(JsonError {
             field: at.name(&shortened(name)).to_string(),
             reason: format!("is not known; {allowed}"),
-            help: meant.map(|meant| format!("did you mean '{meant}'?")),
+            help: meant
+                .map(|meant| format!("did you mean '{meant}'?"))
+                .or_else(|| said_elsewhere(name)),
             is_name: true,
         });
     }
@@ -332,4 +334,25 @@ fn listed(words: &[&str]) -> String {
         [only] => (*only).to_owned(),
         [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
     }
+}
+
+/// What a word of other tools is called here.
+fn said_elsewhere(name: &str) -> Option<String> {
+    let here = match name {
+        "initial_trials" | "initial_configs" | "points_to_evaluate" | "start_trials" => {
+            "configurations of your own are trials: [{ … }]"
+        }
+        "max_time" | "timeout" | "time_budget" | "time_budget_s" | "time_limit" => {
+            "a bound on time is stop: { hours: 1 }"
+        }
+        "max_failed_trials" | "max_failures" => "a bound on failures is stop: { failed_trials: 3 }",
+        "early_stopping" | "patience" | "pruner" | "pruning" | "scheduler" => {
+            "hopeless trials are stopped by racing, and a search without gain by stop: { generations_without_gain: 5 }"
+        }
+        "n_trials" | "num_trials" | "num_samples" | "max_evals" => "the number of trials is max_trials",
+        "search_space" | "hyperparameters" | "param_space" => "the searched parameters are the space",
+        "direction" | "mode" => "which way is better is objective: { goal: … }",
+        _ => return None,
+    };
+    Some(here.to_owned())
 }

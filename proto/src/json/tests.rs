@@ -56,6 +56,17 @@ fn everything_that_is_wrong_is_named_at_once() {
 }
 
 #[test]
+fn words_of_other_tools_have_one_here() {
+    let told = wrong(&json!({ "max_time": "1h", "training": { "early_stopping": {} } }));
+    assert!(
+        told[0].ends_with("(a bound on time is stop: { hours: 1 })"),
+        "{}",
+        told[0]
+    );
+    assert!(told[1].contains("stopped by racing"), "{}", told[1]);
+}
+
+#[test]
 fn numbers_may_be_texts_and_names_in_camel_case_and_nothing_is_what_was_left_out() {
     let json =
         json!({ "maxTrials": "300", "seed": 7.0, "dataset": null, "model": null, "refit": { "set": { "a": null } } });

@@ -36,6 +36,7 @@ pub(super) fn check(study: &v1::Study, loss: Option<Loss>, v: &mut Violations) -
                 "must be one of {known}: by the first objective trials are ranked and refitted, and what a trial costs comes after it"
             ),
         );
+        return None;
     }
     let first = metric("objectives[0]", first, loss, v);
     let further: Vec<Option<Further>> = (1..)

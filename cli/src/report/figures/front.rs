@@ -1,6 +1,6 @@
 //! Several objectives: the trials that no other one dominates, and how they came to be.
 
-use trawl_domain::metric::Goal;
+use trawl_domain::metric::{Goal, Metric};
 use trawl_domain::pareto;
 use trawl_proto::v1::Trial;
 
@@ -24,10 +24,10 @@ impl<'a> Measured<'a> {
     fn of(study: &'a StudyData) -> Option<Self> {
         let objectives = &study.spec.objectives;
         let names: Vec<&str> = objectives.iter().map(|objective| name(&objective.metric)).collect();
-        let goals = names.iter().map(|name| match *name {
-            "val_accuracy" | "val_r2" => Goal::Maximize,
-            _ => Goal::Minimize,
-        });
+        // What is no metric is a cost.
+        let goals = names
+            .iter()
+            .map(|name| name.parse().map_or(Goal::Minimize, Metric::goal));
         let goals: Vec<Goal> = goals.collect();
         let values_of = |trial: &Trial| -> Option<Vec<f64>> {
             names.iter().map(|name| trial.objectives.get(*name).copied()).collect()

@@ -20,11 +20,7 @@ const AVERAGED_MAX: usize = 100;
 /// `history` has completed trials of the space. Of more than [`GP_RESULTS_MAX`], some that are evenly spaced are taken.
 pub fn partial_dependence(space: &Space, history: &[Past]) -> BTreeMap<String, Vec<(ParamValue, f64)>> {
     let encoding = Encoding::new(space);
-    let history: Vec<Past> = history
-        .iter()
-        .step_by(history.len().div_ceil(GP_RESULTS_MAX).max(1))
-        .cloned()
-        .collect();
+    let history: Vec<Past> = evenly(history, GP_RESULTS_MAX).cloned().collect();
     let mut keys: Vec<f64> = history.iter().filter_map(Past::key).collect();
     keys.sort_by(f64::total_cmp);
     let observed = Observed::new(&encoding, &history);
@@ -35,11 +31,7 @@ pub fn partial_dependence(space: &Space, history: &[Past]) -> BTreeMap<String, V
     let outputs = outputs(&observed, &(0..observed.len()).collect::<Vec<_>>());
     let kernel = Kernel::new(&encoding, &fit::fit(&encoding, &points, &outputs));
     let posterior = Posterior::new(kernel, points.iter().map(|point| (*point).clone()).collect(), &outputs);
-    let averaged: Vec<&Point> = points
-        .iter()
-        .step_by(points.len().div_ceil(AVERAGED_MAX))
-        .copied()
-        .collect();
+    let averaged: Vec<&Point> = evenly(&points, AVERAGED_MAX).copied().collect();
     let of_axis = |axis: usize| {
         let coordinates = coordinates(&encoding, axis);
         let at = |coordinate: f64| {
@@ -59,6 +51,12 @@ pub fn partial_dependence(space: &Space, history: &[Past]) -> BTreeMap<String, V
         )
     };
     (0..encoding.axes.len()).map(of_axis).collect()
+}
+
+/// So many of the items at most, evenly spaced.
+fn evenly<T>(items: &[T], most: usize) -> impl Iterator<Item = &T> {
+    let taken = items.len().min(most);
+    (0..taken).map(move |place| &items[place * items.len() / taken])
 }
 
 /// Where on an axis it is looked: at every value, or at as many that are evenly spaced.
