@@ -171,8 +171,14 @@ const SQL: [(&str, usize); 23] = [
         "SELECT * FROM trawl.rungs WHERE study = 'large' AND generation = 3000",
         2,
     ),
-    ("SELECT * FROM trawl.pareto WHERE study = 'small-7' ORDER BY value", PARETO),
-    ("SELECT * FROM trawl.hypervolume WHERE study = 'small-7' ORDER BY trial", 100),
+    (
+        "SELECT * FROM trawl.pareto WHERE study = 'small-7' ORDER BY value",
+        PARETO,
+    ),
+    (
+        "SELECT * FROM trawl.hypervolume WHERE study = 'small-7' ORDER BY trial",
+        100,
+    ),
     ("SELECT * FROM trawl.workers", 200),
     ("SELECT * FROM trawl.workers ORDER BY last_seen_at DESC LIMIT 10", 10),
 ];
