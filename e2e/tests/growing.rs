@@ -209,7 +209,7 @@ async fn a_search_whose_time_is_over_begins_no_trial() -> anyhow::Result<()> {
     let system = System::start(&["--lease-ttl-ms", "60000"]).await?;
     let mut study = without_refit(studies::small("late", 40, 1)?);
     study["racing"] = json!("none");
-    study["stop"] = json!({ "hours": 1.0 / 3600.0 });
+    study["stop"] = json!({ "hours": 4.0 / 3600.0 });
     system.submit(studies::from_json(&study)?).await?;
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;

@@ -118,7 +118,9 @@ async fn cancel_job(app: &App, job_id: JobId, unless_begun: bool) -> Result<(), 
     let mut tx = app.begin().await?;
     let lease = leases::lock_any(&mut tx, job_id).await?;
     let job = jobs::lock(&mut tx, job_id).await?;
-    if !jobs::cancel(&mut tx, job_id).await? {
+    // One that was leased since the lease was looked for keeps it: the next look finds both. What a worker has, has begun.
+    let is_leased = lease.is_some() && !unless_begun;
+    if !jobs::cancel(&mut tx, job_id, is_leased).await? {
         return Ok(());
     }
     let was_leased = lease.is_some();

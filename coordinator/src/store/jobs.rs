@@ -449,12 +449,13 @@ pub async fn cancelled(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, 
     Ok(jobs.into_iter().map(JobId).collect())
 }
 
-/// Cancels a job that is queued or leased; false if it ended meanwhile.
-pub async fn cancel(conn: &mut Connection, job_id: JobId) -> Result<bool, StoreError> {
+/// Cancels a job that is leased, or that is queued; false if it is no more.
+pub async fn cancel(conn: &mut Connection, job_id: JobId, is_leased: bool) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.jobs SET state = 'cancelled', finished_at = clock_timestamp()
-         WHERE job_id = $1 AND state IN ('queued', 'leased')",
+         WHERE job_id = $1 AND state = CASE WHEN $2 THEN 'leased' ELSE 'queued' END",
         job_id.0,
+        is_leased,
     )
     .execute(conn)
     .await?;
