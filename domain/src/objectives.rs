@@ -41,9 +41,4 @@ impl Further {
             Self::Cost(_) => Goal::Minimize,
         }
     }
-
-    /// The value that sorts by this number, as [`Goal::key`] makes it.
-    pub fn value(self, key: f64) -> f64 {
-        self.goal().key(key)
-    }
 }

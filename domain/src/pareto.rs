@@ -51,7 +51,7 @@ pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
     front
 }
 
-/// All points by front: those of a front are dominated by points of earlier fronts alone.
+/// All points by front: no point dominates another one of its front, and each is dominated by a point of the front before.
 fn fronts(points: &[&[f64]]) -> Vec<Vec<usize>> {
     let mut fronts: Vec<Vec<usize>> = Vec::new();
     for point in lexicographic_order(points) {
@@ -120,8 +120,8 @@ pub fn hypervolumes<P: AsRef<[f64]>>(points: &[P]) -> Vec<Option<f64>> {
         }
         let is_behind = front.iter().any(|member| member == point || dominates(member, point));
         if !is_behind {
-            // Sums of one order differ in their last bits from those of another.
-            volume = (volume + own_volume(point, &front)).min(1.0);
+            // Rounding may take the sum beyond the box, and a difference below nothing.
+            volume = (volume + own_volume(point, &front).max(0.0)).min(1.0);
             front.retain(|member| !dominates(point, member));
             front.push(point.clone());
         }

@@ -213,16 +213,16 @@ async fn what_a_trial_does_not_need_it_does_not_have() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
     let mut first = learning("first", "random")?;
     first["racing"] = json!("none");
     first["space"]["learning_rate"] = json!({ "log_uniform": { "low": 1e-5, "high": 0.1 } });
+    let client = system.studies().await?;
     let submit = async |study: &Value| -> anyhow::Result<_> {
         let request = v1::CreateStudyRequest {
             study: Some(studies::from_json(study)?),
             dry_run: false,
         };
-        Ok(system.studies().await?.create_study(request).await)
+        Ok(client.clone().create_study(request).await)
     };
     submit(&first).await??;
 
@@ -234,6 +234,8 @@ async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> 
         let (field, description) = told.split_once(": ").unwrap_or_default();
         assert!(details.contains(field) && details.contains(description), "{details}");
     }
+    // Nobody trained until now, so that it had to be under way.
+    system.add_workers(2)?;
     system.watch_to_end("first").await?;
     second["from"] = json!(["first"]);
     let mut other = second.clone();
@@ -244,7 +246,8 @@ async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> 
 
     let answer = submit(&second).await??.into_inner();
     let rates: Vec<f64> = sqlx::query_scalar(
-        "SELECT (params->>'learning_rate')::double precision FROM trawl.trials WHERE state = 'completed'",
+        "SELECT (params->>'learning_rate')::double precision FROM trawl.trials
+         WHERE study = 'first' AND state = 'completed'",
     )
     .fetch_all(&system.sql)
     .await?;

@@ -29,7 +29,7 @@ use crate::store::{Connection, curves, folds, objectives, refits, row_losses, st
 const STUDIES_AT_ONCE: u32 = 16;
 /// Trials, the first ones, of which the importance of parameters is told.
 const IMPORTANCE_TRIALS_MAX: u32 = 10_000;
-/// Completed trials, the first ones, of which it is told how the front grew.
+/// The front's growth is told up to this number of completed trials.
 const FRONT_TRIALS_MAX: u32 = 10_000;
 /// Trials that are read at a time.
 const PAGE_TRIALS: u32 = 512;

@@ -211,7 +211,7 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
     proposals::insert_prior(&mut tx, study_id, &checked.prior.results).await?;
     if let Some(window) = &window {
         let record = studies::lock(&mut tx, study_id).await?;
-        // Read once: whoever leases a job of it finds it in the cache.
+        // Puts the study into the cache, where the first lease finds it.
         app.study_of(&record)?;
         plan_trials::store_window(app, &mut tx, &record, window, Turn::Last).await?;
     }

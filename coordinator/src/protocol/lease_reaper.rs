@@ -34,7 +34,7 @@ pub async fn reap_leases<S: WorkerStore>(store: Arc<S>, is_up: watch::Sender<boo
                 Err(error) => warn!(error = %error, "leases could not be extended; the next tick tries again"),
             }
         }
-        // Whoever waits until it serves finds leases that had their grace.
+        // The coordinator says that it serves once leases had their grace.
         let serves = answers && may_expire;
         is_up.send_if_modified(|was_up| std::mem::replace(was_up, serves) != serves);
         if may_expire && let Err(error) = store.expire_leases().await {

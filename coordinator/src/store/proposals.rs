@@ -74,7 +74,7 @@ pub struct History {
     /// The study's trials, by number, as the first objective sorts them.
     pub trials: Vec<Past>,
     prior: Vec<Past>,
-    /// What each of both sorts by of each objective beside the first, where there are several; first those of other studies.
+    /// The keys of the further objectives: of `prior`, then of `trials`. `None` for a trial that has none.
     further_keys: Vec<Option<Vec<f64>>>,
 }
 

@@ -78,7 +78,7 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// What it sorts by among those of its class, if they sort by something.
+    /// The key and, of a pruned trial, the rung within which it sorts; `None` for a trial without a key.
     fn key_mut(&mut self) -> Option<(Option<u32>, &mut f64)> {
         match self {
             Self::Completed { key } | Self::Prior { key } => Some((None, key)),

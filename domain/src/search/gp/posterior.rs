@@ -58,21 +58,19 @@ impl Posterior {
         self.points.push(point.clone());
     }
 
-    /// The mean at a point alone, where nothing is pending.
+    /// The mean at a point alone.
     pub(in crate::search) fn mean(&self, point: &[f64]) -> f64 {
-        let known = self.points.iter().zip(&self.alpha);
-        known
-            .map(|(known, alpha)| self.kernel.covariance(known, point) * alpha)
-            .sum()
+        dot(&self.covariances(point)[..self.alpha.len()], &self.alpha)
+    }
+
+    fn covariances(&self, point: &[f64]) -> Vec<f64> {
+        let points = self.points.iter();
+        points.map(|known| self.kernel.covariance(known, point)).collect()
     }
 
     /// What is known of a point.
     pub(in crate::search) fn belief(&self, point: &[f64]) -> Belief {
-        let mut solved: Vec<f64> = self
-            .points
-            .iter()
-            .map(|known| self.kernel.covariance(known, point))
-            .collect();
+        let mut solved = self.covariances(point);
         let mean = dot(&solved[..self.alpha.len()], &self.alpha);
         self.factor.solve(&mut solved);
         Belief {
