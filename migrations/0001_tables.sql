@@ -40,6 +40,7 @@ CREATE TABLE trawl_store.studies (
     stops_at           timestamptz,
     stop_reason        text,
     priority           integer NOT NULL CHECK (priority > 0),
+    submitted_by       text,
     turn               double precision NOT NULL DEFAULT 0,
     folds_wait         boolean NOT NULL DEFAULT false,
     generation_trials  integer NOT NULL CHECK (generation_trials > 0),
@@ -93,7 +94,8 @@ COMMENT ON COLUMN trawl_store.studies.trials_enqueued IS 'Number of trials that 
 COMMENT ON COLUMN trawl_store.studies.stops_at IS 'When no further trial begins; null where the study has no such bound, or was extended.';
 COMMENT ON COLUMN trawl_store.studies.stop_reason IS 'Which of its bounds ended the search before max_trials, which is the number of trials that it has since; null otherwise.';
 COMMENT ON COLUMN trawl_store.studies.priority IS 'Its share of the workers in relation to the priorities of other studies.';
-COMMENT ON COLUMN trawl_store.studies.turn IS 'Place in the queue of its last job: each further one is placed 1 / priority behind.';
+COMMENT ON COLUMN trawl_store.studies.submitted_by IS 'Whose token it was submitted with, as its id or ''operator''; null where no token was asked for.';
+COMMENT ON COLUMN trawl_store.studies.turn IS 'Place in the queue of its last job: each further one is placed a step behind, as jobs.position says.';
 COMMENT ON COLUMN trawl_store.studies.folds_wait IS 'True if folds that go on from a rung wait for a job.';
 COMMENT ON COLUMN trawl_store.studies.generation_trials IS 'Number of trials of a generation.';
 COMMENT ON COLUMN trawl_store.studies.generation_lag IS 'Number of generations whose results a generation does not wait for; null where it waits for none.';
@@ -293,7 +295,7 @@ COMMENT ON COLUMN trawl_store.jobs.job_id IS 'Names the job.';
 COMMENT ON COLUMN trawl_store.jobs.study_id IS 'Its study.';
 COMMENT ON COLUMN trawl_store.jobs.refit IS 'The refit that it is part of; null for folds of trials.';
 COMMENT ON COLUMN trawl_store.jobs.split IS 'validation: as the study validates. all: all rows train, and the test rows measure.';
-COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue: that of its study''s job before, and 1 / priority; no less than where the queue was when it was placed. A job that comes back takes its old place.';
+COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue: that of its study''s job before, and 1 / priority, times the number of studies of its submitter that run then; no less than where the queue was when it was placed. A job that comes back takes its old place.';
 COMMENT ON COLUMN trawl_store.jobs.members IS 'Number of folds that it trains.';
 COMMENT ON COLUMN trawl_store.jobs.epochs IS 'Number of passes over the training rows that each of its folds has in the end.';
 COMMENT ON COLUMN trawl_store.jobs.first_epoch IS 'The first epoch that it trains, from 0.';

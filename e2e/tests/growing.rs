@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use prost::Message;
 use serde_json::{Value, json};
-use trawl_e2e::{ScriptedWorker, System, assert_same_rows, look_for, studies};
+use tonic::transport::Channel;
+use trawl_e2e::{Admin, ScriptedWorker, System, assert_same_rows, call_raw, look_for, owner_pool, studies};
 use trawl_proto::v1;
 
 /// Generations of six trials, which are raced and learned from.
@@ -268,6 +270,35 @@ async fn studies_share_the_workers() -> anyhow::Result<()> {
     }
     // The turn of those that were there; then twice each of these, and four times the urgent one.
     assert_eq!(order.iter().filter(|name| *name == "urgent").count(), 4, "{order:?}");
+    Ok(())
+}
+
+/// Who submits several studies gets no larger share by that: each comes less often.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_share_the_workers() -> anyhow::Result<()> {
+    let operator = "the-operators-own-token";
+    let system = System::start(&["--token", operator]).await?;
+    let channel = Channel::from_shared(system.coordinator.url.clone())?.connect().await?;
+    let mut admin = Admin::new(&channel, operator)?;
+    let (ann, bob) = (admin.create("ann", "user", None).await?, admin.create("bob", "user", None).await?);
+    for (name, token) in [("ann-1", &ann), ("bob-1", &bob), ("ann-2", &ann)] {
+        let mut study = without_refit(studies::small(name, 60, 1)?);
+        study["racing"] = json!("none");
+        let created = v1::CreateStudyRequest {
+            study: Some(studies::from_json(&study)?),
+            dry_run: false,
+        };
+        let create = "/trawl.v1.StudyService/CreateStudy";
+        call_raw(&channel, create, Some(token), vec![created.encode_to_vec()]).await?;
+    }
+    let order: Vec<String> = sqlx::query_scalar(
+        "SELECT s.name FROM trawl_store.jobs j JOIN trawl_store.studies s USING (study_id) ORDER BY j.position LIMIT 25",
+    )
+    .fetch_all(&owner_pool(&system.database_url).await?)
+    .await?;
+    let of = |study: &str| order.iter().filter(|name| *name == study).count();
+    // When it was placed, its submitter had another one.
+    assert_eq!((of("ann-1"), of("bob-1"), of("ann-2")), (10, 10, 5), "{order:?}");
     Ok(())
 }
 

@@ -103,7 +103,7 @@ async fn a_lease_of_many_jobs_costs_as_many_queries_as_a_lease_of_one() -> anyho
         study["space"]["batch_size"] = serde_json::json!({ "int_uniform": { "low": 2, "high": 21 } });
         study["space"]["activation"] = serde_json::json!({ "choice": ["relu"] });
         study.as_object_mut().context("a study is an object")?.remove("refit");
-        submit_study(&app, studies::from_json(&study)?, false).await?;
+        submit_study(&app, studies::from_json(&study)?, false, Caller::Anybody).await?;
     }
     let worker = NewWorker {
         worker_id: WorkerId(Uuid::from_u128(1)),

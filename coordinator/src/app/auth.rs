@@ -55,7 +55,8 @@ impl Caller {
         }
     }
 
-    /// Under what name the workers that it registers are its own; `None` where no token is asked for, and all are everybody's.
+    /// Under what name the workers that it registers and the studies that it submits are its own; `None` where no token is asked for, and all are
+    /// everybody's.
     pub fn owner(self) -> Option<String> {
         match self {
             Self::Anybody | Self::AnyUser => None,

@@ -80,9 +80,10 @@ async fn judge_refits(app: &App, study_id: Option<StudyId>) -> Result<(), AppErr
         let loaded = app.study(&mut conn, test.study_id).await?;
         drop(conn);
         let (refit, losses) = (test.refit, test.losses);
+        let is_measured = test.completed;
         let interval = spawn_blocking(move || {
             let mut stream = loaded.study.seed.stream(Purpose::TestRows { refit });
-            mean_interval(&losses, &mut stream)
+            is_measured.then(|| mean_interval(&losses, &mut stream)).flatten()
         });
         let interval = interval.await.map_err(|error| AppError::Internal(error.to_string()))?;
         let mut tx = app.begin().await?;

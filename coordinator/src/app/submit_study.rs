@@ -9,6 +9,7 @@ use trawl_domain::objectives::{Cost, Further};
 use trawl_domain::study::Study;
 use trawl_proto::{study, v1};
 
+use super::auth::Caller;
 use super::differences::{Made, differences};
 use super::prior_results::{self, Prior};
 use super::read_dataset::{self, DatasetFiles, PartFiles};
@@ -127,7 +128,12 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
 ///
 /// # Errors
 /// Every broken rule, or another study of that name; nothing was stored.
-pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool) -> Result<Submitted, AppError> {
+pub async fn submit_study(
+    app: &App,
+    wire: v1::Study,
+    dry_run: bool,
+    caller: Caller,
+) -> Result<Submitted, AppError> {
     let from = wire.from.clone();
     let mut checked = check_study(app, wire).await?;
     if is_there(app, &checked).await? {
@@ -146,7 +152,7 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool) -> Result<S
         });
     }
     let study_id = StudyId(app.new_id());
-    match store(app, study_id, &checked, asked).await {
+    match store(app, study_id, &checked, asked, caller).await {
         Ok(()) => {
             info!(study.id = %study_id, study.name = checked.study.name, study.max_trials = checked.study.max_trials,
                 "study submitted");
@@ -172,7 +178,13 @@ async fn stored(app: &App, checked: &CheckedStudy) -> Result<StudyView, AppError
     super::read_study::get_study(app, &checked.study.name).await
 }
 
-async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64) -> Result<(), AppError> {
+async fn store(
+    app: &App,
+    study_id: StudyId,
+    checked: &CheckedStudy,
+    asked: u64,
+    caller: Caller,
+) -> Result<(), AppError> {
     for file in checked.files.all() {
         if let Some(content) = file.open(app).await? {
             register_file(app, file.fingerprint, content).await?;
@@ -205,6 +217,7 @@ async fn store(app: &App, study_id: StudyId, checked: &CheckedStudy, asked: u64)
         waits: study.waits().is_some(),
         stop_hours: study.stop.and_then(|stop| stop.hours),
         priority: study.priority,
+        submitted_by: caller.owner(),
         epoch_budget: asked,
     };
     studies::insert(&mut tx, &new).await?;

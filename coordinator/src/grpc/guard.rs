@@ -19,9 +19,9 @@ use super::admission::{Admission, SlotPermit};
 use super::calls;
 use super::guarded_body::{Held, RequestBody, ResponseBody, Revoked};
 use super::rpcs::{self, Audience, Rpc};
-use crate::app::App;
 use crate::app::auth::{AuthError, Authenticator, Caller};
 use crate::app::rate_limit::RateLimiter;
+use crate::app::{App, AppError};
 use crate::connections::CallsOf;
 use crate::metrics::Refused;
 
@@ -67,6 +67,14 @@ pub(crate) fn token_of(headers: &HeaderMap) -> Option<TokenHash> {
     scheme
         .eq_ignore_ascii_case("bearer")
         .then(|| TokenHash::of(token.trim()))
+}
+
+/// Who calls, as the guard found.
+pub(super) fn caller<T>(request: &tonic::Request<T>) -> Result<Caller, Status> {
+    let caller = request.extensions().get::<Caller>();
+    caller
+        .copied()
+        .ok_or_else(|| super::status::of(AppError::Internal("a call came past the guard".to_owned())))
 }
 
 async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {

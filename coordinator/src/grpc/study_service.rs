@@ -13,6 +13,7 @@ use trawl_proto::v1::study_service_server::StudyService;
 
 use super::admission::DatabaseSlots;
 use super::file_streams::{self, FileStream};
+use super::guard::caller;
 use super::status::invalid_field;
 use super::watch::watch;
 use super::{page_token, status, study_view, uploads};
@@ -55,12 +56,13 @@ type StreamOf<T> = ReceiverStream<Result<T, Status>>;
 #[tonic::async_trait]
 impl StudyService for Studies {
     async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Answer<v1::CreateStudyResponse> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let Some(wire) = request.study else {
             return Err(invalid_field("study", "is missing"));
         };
         let submitted = self
-            .in_turn(submit_study::submit_study(&self.app, wire, request.dry_run))
+            .in_turn(submit_study::submit_study(&self.app, wire, request.dry_run, caller))
             .await?;
         let notes = submitted.notes();
         let already_there = matches!(submitted, Submitted::AlreadyThere(_));

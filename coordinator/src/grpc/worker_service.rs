@@ -17,13 +17,14 @@ use trawl_proto::v1;
 use trawl_proto::v1::worker_service_server::WorkerService;
 
 use super::file_streams::{self, FileStream};
+use super::guard::caller;
 use super::status::{invalid, invalid_field};
 use super::{ANSWER_WITHIN, claim, in_time, report_stream, under_lease, uploads};
 use crate::app::auth::Caller;
 use crate::app::register_worker::CallingWorker;
 use crate::app::release_job::Cause;
 use crate::app::renew_lease::Renewed;
-use crate::app::{AppError, TestMetrics};
+use crate::app::TestMetrics;
 use crate::protocol::job_wait::{WAIT_MAX, lease_jobs};
 use crate::protocol::report_writer::ReportQueue;
 use crate::protocol::{WorkerStore, read_checkpoint, read_dataset};
@@ -284,14 +285,6 @@ fn row_losses(of_members: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, Status> {
         Ok(losses.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
     };
     of_members.iter().enumerate().map(losses).collect()
-}
-
-/// Who calls, as the guard found.
-fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
-    let caller = request.extensions().get::<Caller>();
-    caller
-        .copied()
-        .ok_or_else(|| super::status::of(AppError::Internal("a call came past the guard".to_owned())))
 }
 
 fn calling_worker(caller: Caller, worker: &str) -> Result<CallingWorker, Status> {

@@ -138,7 +138,8 @@ pub enum Turn {
 }
 
 /// Queues planned jobs in this order. The study is locked. The queue is fair (Demers, Keshav and Shenker, 1989): a study's first new job is placed
-/// where the queue is now, and each further one 1 / priority behind, so that no study waits until another has ended.
+/// where the queue is now, and each further one a step behind, so that no study waits until another has ended. A step is 1 / priority, and n times that
+/// where the token that submitted the study has n that run: who has many searches gets no larger share by that.
 pub async fn insert(
     conn: &mut Connection,
     study_id: StudyId,
@@ -154,7 +155,10 @@ pub async fn insert(
     let splits: Vec<String> = jobs.iter().map(|job| job.split.as_str().to_owned()).collect();
     sqlx::query!(
         "WITH begins AS (
-             SELECT CASE WHEN $9 THEN head.position ELSE GREATEST(s.turn, head.position) END AS position, 1.0 / s.priority AS step
+             SELECT CASE WHEN $9 THEN head.position ELSE GREATEST(s.turn, head.position) END AS position,
+                    (SELECT GREATEST(count(*), 1) FROM trawl_store.studies own
+                     WHERE own.submitted_by = s.submitted_by AND own.state IN ('running', 'refitting'))
+                    / s.priority::double precision AS step
              FROM trawl_store.studies s
              CROSS JOIN (SELECT COALESCE(
                              (SELECT j.position FROM trawl_store.jobs j JOIN trawl_store.studies o USING (study_id)

@@ -57,13 +57,14 @@ pub async fn of_trials(
         .collect()
 }
 
-/// Removes those of trials that ended and are not among the best `kept`.
+/// Removes those of trials that ended and are not among the best `kept`. A trial that failed without fault of its own keeps them: it may be trained
+/// again, and folds that ended are not.
 pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId, kept: usize) -> Result<(), StoreError> {
     sqlx::query!(
         "DELETE FROM trawl_store.row_losses r
          USING trawl_store.trials t
          WHERE r.study_id = $1 AND t.study_id = r.study_id AND t.trial = r.trial
-           AND t.state NOT IN ('queued', 'running')
+           AND (t.state IN ('completed', 'pruned', 'cancelled') OR t.error = 'diverged')
            AND t.trial NOT IN (SELECT b.trial FROM trawl_store.trials b
                                WHERE b.study_id = $1 AND b.state = 'completed'
                                ORDER BY b.rank_key, b.trial
@@ -76,7 +77,7 @@ pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId, kept: us
     Ok(())
 }
 
-/// The test rows of a completed refit whose interval has not been computed.
+/// The test rows of a refit that ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestLosses {
     /// The fold that left them.
@@ -85,6 +86,8 @@ pub struct TestLosses {
     pub study_id: StudyId,
     /// Number of the refit.
     pub refit: u32,
+    /// False if it failed or was cancelled: nobody needs them then.
+    pub completed: bool,
     /// A loss a row.
     pub losses: Vec<f32>,
 }
@@ -92,14 +95,15 @@ pub struct TestLosses {
 /// One of those that there are, of all studies or of one.
 pub async fn of_open_refit(conn: &mut Connection, study_id: Option<StudyId>) -> Result<Option<TestLosses>, StoreError> {
     let row = sqlx::query!(
-        "SELECT l.fold_id, r.study_id, r.refit, l.losses
+        r#"SELECT l.fold_id, r.study_id, r.refit, r.state = 'completed' AS "completed!", l.losses
          FROM trawl_store.row_losses l
          JOIN trawl_store.folds f USING (fold_id)
          JOIN trawl_store.refits r ON r.study_id = f.study_id AND r.refit = f.refit
          JOIN trawl_store.studies s ON s.study_id = r.study_id
-         WHERE l.trial IS NULL AND ($1::uuid IS NULL OR l.study_id = $1) AND r.state = 'completed' AND s.deleted_at IS NULL
+         WHERE l.trial IS NULL AND ($1::uuid IS NULL OR l.study_id = $1) AND r.state IN ('completed', 'failed', 'cancelled')
+           AND s.deleted_at IS NULL
          ORDER BY l.fold_id
-         LIMIT 1",
+         LIMIT 1"#,
         study_id.map(|study_id| study_id.0),
     )
     .fetch_optional(conn)
@@ -109,6 +113,7 @@ pub async fn of_open_refit(conn: &mut Connection, study_id: Option<StudyId>) -> 
             fold_id: row.fold_id,
             study_id: StudyId(row.study_id),
             refit: count("refits", row.fold_id, "refit", row.refit)?,
+            completed: row.completed,
             losses: row.losses,
         })
     })

@@ -10,6 +10,7 @@ use trawl_coordinator::app::read_study::{
     get_study, get_trial, list_artifacts, list_best_trials, list_epoch_reports, list_studies, list_trials,
 };
 use trawl_coordinator::app::register_worker::list_workers;
+use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::submit_study::submit_study;
 use trawl_coordinator::app::{App, Settings};
 use trawl_coordinator::files::Files;
@@ -53,7 +54,7 @@ async fn filled() -> anyhow::Result<String> {
     let pool = migrated(&url).await?;
     let mut study = studies::with_whole_paths(studies::small("large", 100_000, 2)?);
     study["validation"] = serde_json::json!({ "k_fold": 2 });
-    submit_study(&app(pool.clone()), studies::from_json(&study)?, false).await?;
+    submit_study(&app(pool.clone()), studies::from_json(&study)?, false, Caller::Anybody).await?;
     sqlx::raw_sql(include_str!("fill.sql")).execute(&pool).await?;
     Ok(url)
 }

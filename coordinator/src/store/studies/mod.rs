@@ -51,6 +51,8 @@ pub struct NewStudy<'a> {
     pub stop_hours: Option<f64>,
     /// Its share of the workers.
     pub priority: u32,
+    /// [`Caller::owner`](crate::app::auth::Caller::owner) of who submitted it.
+    pub submitted_by: Option<String>,
     /// Most epoch reports that it may store.
     pub epoch_budget: u64,
 }
@@ -99,9 +101,9 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
               test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget, generation_trials, generation_lag,
-              priority, stops_at, objectives, goals)
+              priority, stops_at, objectives, goals, submitted_by)
          VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21)",
+                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21, $22)",
         study.study_id.0,
         study.name,
         study.spec,
@@ -127,6 +129,7 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         study.stop_hours,
         study.objectives.as_ref().map(|(names, _)| &names[..]),
         study.objectives.as_ref().map(|(_, goals)| &goals[..]),
+        study.submitted_by,
     )
     .execute(conn)
     .await?;

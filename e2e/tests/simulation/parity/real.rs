@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
+use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::pause_study::{pause_study, resume_study};
 use trawl_coordinator::app::submit_study::submit_study;
 use trawl_coordinator::app::{App, AppError, Settings};
@@ -63,7 +64,7 @@ impl RealStore {
         .await?;
         let truncate = format!("TRUNCATE {}", tables.join(", "));
         sqlx::query(AssertSqlSafe(truncate)).execute(&self.pool).await?;
-        submit_study(&self.app, study.wire.clone(), false).await?;
+        submit_study(&self.app, study.wire.clone(), false, Caller::Anybody).await?;
         Ok(())
     }
 
