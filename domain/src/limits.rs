@@ -68,6 +68,8 @@ pub const CSV_RECORD_BYTES_MAX: usize = 1 << 20;
 pub const ARCHIVE_DIRECTORY_BYTES_MAX: usize = 4 << 20;
 /// Feature columns of a table.
 pub const FEATURES_MAX: usize = 4_096;
+/// Different words of all columns of words of a table together.
+pub const TABLE_WORDS_BYTES_MAX: usize = 16 << 20;
 /// Numbers of one row: features of a table, or pixels of an image.
 pub const SAMPLE_LEN_MAX: u64 = 1 << 20;
 /// Classes of a dataset.

@@ -8,8 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use trawl_domain::dataset::{
-    self, Allowance, ArrayNames, Arrays, Columns, Content, FeatureFormat, Format, Header, Layout, Part, ReadError,
-    Role, SampleShape, TargetKind,
+    self, Allowance, ArrayNames, Arrays, Columns, Content, Dialect, FeatureFormat, Format, Header, Inputs, Known,
+    Layout, Part, ReadError, Role, SampleShape, Selection, TargetKind,
 };
 
 use files::{archive, gzip, idx, npy_with};
@@ -50,9 +50,13 @@ fn npy(descr: &str, is_fortran: &str, shape: &str, content: &[u8]) -> Vec<u8> {
 fn subjects() -> Vec<Subject> {
     let columns = |header| {
         Format::Csv(Columns {
-            features: vec!["x0".into(), "x1".into()],
+            features: Selection::Named(vec!["x0".into(), "x1".into()]),
             target: "y".into(),
-            header,
+            dialect: Dialect {
+                header,
+                ..Dialect::default()
+            },
+            ..Columns::default()
         })
     };
     let names = ArrayNames {
@@ -210,8 +214,11 @@ fn look(subject: &Subject, changes: &Result<Vec<Change>, Vec<u8>>, in_targets: b
         targets: targets.as_ref().map(|targets| targets as &dyn Content),
     };
     let classes = ["0".to_owned(), "1".to_owned(), "2".to_owned()];
-    let known = (subject.kind == TargetKind::Class).then_some(&classes[..]);
-    for role in [Role::Train, Role::Test { classes: known }] {
+    let known = Known {
+        classes: (subject.kind == TargetKind::Class).then(|| classes.to_vec()),
+        inputs: None,
+    };
+    for role in [Role::Train, Role::Test(&known)] {
         let (read, taken) =
             counting::most_of(|| dataset::read(&subject.format, subject.kind, role, part, &mut Allowance::whole()));
         prop_assert!(taken <= bytes_max, "{taken} bytes of memory for {bytes} bytes");
@@ -223,11 +230,11 @@ fn look(subject: &Subject, changes: &Result<Vec<Change>, Vec<u8>>, in_targets: b
             Err(error) => prop_assert!(says_where(&error), "{error}"),
         }
     }
-    let columns = ["x0".to_owned(), "x1".to_owned()];
+    let inputs = Inputs::of_numbers(&["x0".to_owned(), "x1".to_owned()]);
     let format = match &subject.format {
         Format::Csv(table) => FeatureFormat::Csv {
-            columns: &columns,
-            header: table.header,
+            inputs: &inputs,
+            dialect: &table.dialect,
         },
         Format::Idx(layout) => FeatureFormat::Idx(*layout),
         Format::FashionMnist | Format::Npy(_) | Format::Npz(..) => FeatureFormat::Npy(None),

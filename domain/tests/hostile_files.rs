@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::io::{Cursor, Write};
 
 use trawl_domain::dataset::{
-    self, Allowance, ArrayNames, Arrays, Columns, Content, Features, Format, Header, Part, ReadError, Role, Samples,
+    self, Allowance, ArrayNames, Arrays, Columns, Content, Features, Format, Part, ReadError, Role, Samples, Selection,
     TargetKind,
 };
 use trawl_domain::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX, DATASET_VALUES_MAX};
@@ -32,9 +32,9 @@ fn refused(format: &Format, features: &[u8], targets: Option<&[u8]>) -> String {
 
 fn csv(features: &[&str]) -> Format {
     Format::Csv(Columns {
-        features: features.iter().map(|name| (*name).to_owned()).collect(),
+        features: Selection::Named(features.iter().map(|name| (*name).to_owned()).collect()),
         target: "y".into(),
-        header: Header::Checked,
+        ..Columns::default()
     })
 }
 
@@ -253,7 +253,7 @@ fn secrets() {
     let cases = [
         (csv(&["x"]), secret.into(), None),
         (csv(&["x"]), format!("x,y\n1,2\n1,{secret}\n").into(), None),
-        (csv(&["x"]), format!("x,y\n{secret},2\n").into(), None),
+        (csv(&["x"]), format!("x,y\n1,2\n{secret},2\n").into(), None),
         (csv(&["x"]), format!("x,y\n{secret}\n").into(), None),
         (Format::Idx(None), secret.into(), labels),
         (Format::Npy(None), npy(secret), labels),

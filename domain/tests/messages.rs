@@ -7,7 +7,8 @@ mod files;
 use std::fmt::Write as _;
 
 use trawl_domain::dataset::{
-    self, Allowance, ArrayNames, Arrays, Columns, Content, Format, Header, Layout, Part, Role, TargetKind,
+    self, Allowance, ArrayNames, Arrays, Columns, Content, Dialect, Format, Header, Known, Layout, Part, Role,
+    Selection, TargetKind,
 };
 
 use files::{gzip, idx, npy_with};
@@ -22,9 +23,13 @@ fn csv(header: Header) -> Format {
         }
     };
     Format::Csv(Columns {
-        features: vec![name("height", "0"), name("weight", "1")],
+        features: Selection::Named(vec![name("height", "0"), name("weight", "1")]),
         target: name("label", "2"),
-        header,
+        dialect: Dialect {
+            header,
+            ..Dialect::default()
+        },
+        ..Columns::default()
     })
 }
 
@@ -152,9 +157,11 @@ fn tables(m: &mut Messages) {
     let many: String = (0..5_000).map(|row| format!("1,2,{row}.5\n")).collect();
     m.csv("numbers for classes", format!("height,weight,label\n{many}").as_bytes());
     let classes = ["a".to_owned(), "b".to_owned()];
-    let test = Role::Test {
-        classes: Some(&classes),
+    let known = Known {
+        classes: Some(classes.to_vec()),
+        inputs: None,
     };
+    let test = Role::Test(&known);
     let checked = csv(Header::Checked);
     m.of(
         "a test label of no class",
@@ -247,9 +254,11 @@ fn arrays(m: &mut Messages) {
     );
     let table = npy("<f4", "(2, 1)", &floats(&[1.0, 2.0]));
     let classes = ["2".to_owned(), "10".to_owned()];
-    let test = Role::Test {
-        classes: Some(&classes),
+    let known = Known {
+        classes: Some(classes.to_vec()),
+        inputs: None,
     };
+    let test = Role::Test(&known);
     let labels = npy("|u1", "(2,)", &[2, 3]);
     m.of(
         "a test label of no class",
@@ -301,7 +310,8 @@ fn archives(m: &mut Messages) {
     let mut damaged = sound.clone();
     damaged[80] ^= 0x55;
     m.npz("damaged", &damaged);
-    let test = Role::Test { classes: None };
+    let known = Known::default();
+    let test = Role::Test(&known);
     m.of(
         "a test target that is asked for",
         &npz(Some("y_test")),

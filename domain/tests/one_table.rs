@@ -5,8 +5,8 @@ mod files;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use trawl_domain::dataset::{
-    self, Allowance, ArrayNames, Arrays, Columns, Content, Features, Format, Header, Layout, Part, Role, SampleShape,
-    Samples, TargetKind, Targets,
+    self, Allowance, ArrayNames, Arrays, Columns, Content, Dialect, Features, Format, Header, Layout, Part, Role,
+    SampleShape, Samples, Selection, TargetKind, Targets,
 };
 
 use files::{archive, gzip, idx, npy_with};
@@ -17,7 +17,12 @@ fn read(format: &Format, kind: TargetKind, features: &[u8], targets: Option<&[u8
         targets: targets.as_ref().map(|targets| targets as &dyn Content),
     };
     let read = dataset::read(format, kind, Role::Train, part, &mut Allowance::whole());
-    read.map_err(|error| TestCaseError::fail(format!("{format:?}: {error}")))
+    // Arrays have no columns.
+    read.map(|samples| Samples {
+        inputs: None,
+        ..samples
+    })
+    .map_err(|error| TestCaseError::fail(format!("{format:?}: {error}")))
 }
 
 /// An array of these values, which float16 has, of a type and in an order.
@@ -120,9 +125,10 @@ proptest! {
 
             let names: Vec<String> = (0..=width).map(|column| format!("x{column}")).collect();
             let columns = |header| Format::Csv(Columns {
-                features: (0..width).map(|column| if header == Header::Absent { format!("column_{column}") } else { names[column].clone() }).collect(),
+                features: Selection::Named((0..width).map(|column| if header == Header::Absent { format!("column_{column}") } else { names[column].clone() }).collect()),
                 target: if header == Header::Absent { format!("column_{width}") } else { names[width].clone() },
-                header,
+                dialect: Dialect { header, ..Dialect::default() },
+                ..Columns::default()
             });
             for (is_quoted, end) in [(false, "\n"), (false, "\r\n"), (true, "\r\n"), (true, "\r")] {
                 let body: String = labels.iter().enumerate().map(|(row, label)| {

@@ -280,7 +280,10 @@ async fn users_share_the_workers() -> anyhow::Result<()> {
     let system = System::start(&["--token", operator]).await?;
     let channel = Channel::from_shared(system.coordinator.url.clone())?.connect().await?;
     let mut admin = Admin::new(&channel, operator)?;
-    let (ann, bob) = (admin.create("ann", "user", None).await?, admin.create("bob", "user", None).await?);
+    let (ann, bob) = (
+        admin.create("ann", "user", None).await?,
+        admin.create("bob", "user", None).await?,
+    );
     for (name, token) in [("ann-1", &ann), ("bob-1", &bob), ("ann-2", &ann)] {
         let mut study = without_refit(studies::small(name, 60, 1)?);
         study["racing"] = json!("none");

@@ -1,8 +1,10 @@
 //! Jobs on their way from the coordinator to a worker. The worker checks what it is sent: the two may be of different
 //! versions.
 
+mod csv;
+
 use trawl_domain::artifact::Ranking;
-use trawl_domain::dataset::{ArrayNames, Arrays, Columns, FileHash, Format, Header, Layout, Part, SampleShape};
+use trawl_domain::dataset::{ArrayNames, Arrays, FileHash, Format, Layout, Part, SampleShape};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::layer::Layer;
@@ -73,15 +75,7 @@ fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
     use v1::job_dataset::Format as Wire;
     let or_empty = |target: &Option<String>| target.clone().unwrap_or_default();
     match format {
-        Format::Csv(columns) => Wire::Csv(v1::JobCsv {
-            features: columns.features.clone(),
-            target: columns.target.clone(),
-            header: match columns.header {
-                Header::Checked => None,
-                Header::Present => Some(true),
-                Header::Absent => Some(false),
-            },
-        }),
+        Format::Csv(columns) => Wire::Csv(csv::to_wire(columns)),
         Format::Idx(_) => Wire::Idx(true),
         Format::FashionMnist => Wire::FashionMnist(true),
         Format::Npy(_) => Wire::Npy(true),
@@ -266,15 +260,7 @@ fn part(field: &str, part: &v1::JobDatasetPart, v: &mut Violations) -> Option<Pa
 fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &mut Violations) -> Option<Format> {
     use v1::job_dataset::Format as Wire;
     Some(match format {
-        Some(Wire::Csv(csv)) => Format::Csv(Columns {
-            features: csv.features,
-            target: csv.target,
-            header: match csv.header {
-                None => Header::Checked,
-                Some(true) => Header::Present,
-                Some(false) => Header::Absent,
-            },
-        }),
+        Some(Wire::Csv(csv)) => Format::Csv(csv::from_wire(csv, v)?),
         Some(Wire::Idx(_)) => Format::Idx(layout),
         Some(Wire::FashionMnist(_)) => Format::FashionMnist,
         Some(Wire::Npy(_)) => Format::Npy(layout),

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use trawl_domain::dataset::{
-    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Part,
+    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Known, Part,
     ReadError, Role, RowsDigest, SampleShape, Source, TargetKind,
 };
 use trawl_domain::limits::{DATASET_BYTES_MAX, DATASET_VALUES_MAX};
@@ -131,7 +131,7 @@ struct PartContent {
     /// Of a training part.
     shape: Option<DatasetShape>,
     sample: SampleShape,
-    classes: Option<Vec<String>>,
+    known: Known,
     is_labelled: bool,
     rows: RowsDigest,
 }
@@ -157,7 +157,7 @@ impl Reading<'_> {
         };
         let content = match train.map(|train| train.content.as_ref()) {
             Some(None) => None,
-            Some(Some(train)) => self.parse(named, content, Some(train.classes.clone())).await?,
+            Some(Some(train)) => self.parse(named, content, Some(train.known.clone())).await?,
             None => self.parse(named, content, None).await?,
         };
         Ok(ReadPart {
@@ -186,12 +186,12 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads what is in the files of a part, and drops it; `test_of` has the classes of the training part for the test part.
+    /// Reads what is in the files of a part, and drops it; `test_of` is what the training part shows, for the test part.
     async fn parse(
         &mut self,
         named: &Part<FileRef>,
         content: Part<FileContent>,
-        test_of: Option<Option<Vec<String>>>,
+        test_of: Option<Known>,
     ) -> Result<Option<PartContent>, AppError> {
         let (format, kind, values) = (self.source.format.clone(), self.kind, self.values);
         let (turn, stop, is_test) = (Arc::clone(&self.turn), self.stop.clone(), test_of.is_some());
@@ -202,16 +202,14 @@ impl Reading<'_> {
             };
             let role = match &test_of {
                 None => Role::Train,
-                Some(classes) => Role::Test {
-                    classes: classes.as_deref(),
-                },
+                Some(known) => Role::Test(known),
             };
             let part = content.as_ref().map(|content| content as &dyn dataset::Content);
             let samples = dataset::read(&format, kind, role, part, &mut allowance);
             let found = samples.map(|samples| PartContent {
                 shape: samples.dataset_shape(),
                 sample: samples.shape,
-                classes: samples.classes().map(<[_]>::to_vec),
+                known: samples.known(),
                 is_labelled: samples.targets.is_some(),
                 rows: samples.rows_digest(),
             });

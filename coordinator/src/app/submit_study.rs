@@ -128,12 +128,7 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
 ///
 /// # Errors
 /// Every broken rule, or another study of that name; nothing was stored.
-pub async fn submit_study(
-    app: &App,
-    wire: v1::Study,
-    dry_run: bool,
-    caller: Caller,
-) -> Result<Submitted, AppError> {
+pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool, caller: Caller) -> Result<Submitted, AppError> {
     let from = wire.from.clone();
     let mut checked = check_study(app, wire).await?;
     if is_there(app, &checked).await? {

@@ -1,7 +1,7 @@
 //! Features alone: rows whose targets nobody knows yet, for a trained network to predict.
 
 use super::read_error::Reason;
-use super::{Allowance, Content, Features, Header, Layout, ReadError, SampleShape, csv, idx, npy};
+use super::{Allowance, Content, Dialect, Features, Inputs, Layout, ReadError, SampleShape, csv, idx, npy};
 
 /// Rows without targets.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,14 +15,14 @@ pub struct FeatureRows {
 }
 
 /// How a file of features is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FeatureFormat<'a> {
     /// CSV.
     Csv {
-        /// These columns, in this order. Others, as that of the target, are left alone.
-        columns: &'a [String],
-        /// What the first line is.
-        header: Header,
+        /// These columns. Others, as that of the target, are left alone.
+        inputs: &'a Inputs,
+        /// How it is written.
+        dialect: &'a Dialect,
     },
     /// Bytes in an IDX file. A layout that is left out is the one in which rows have the shape asked for, if only one has.
     Idx(Option<Layout>),
@@ -42,7 +42,7 @@ pub fn read_features(
 ) -> Result<FeatureRows, ReadError> {
     let mut allowance = Allowance::whole();
     let rows = match format {
-        FeatureFormat::Csv { columns, header } => csv::read_features(content, columns, header, &mut allowance)?,
+        FeatureFormat::Csv { inputs, dialect } => csv::read_features(content, inputs, dialect, &mut allowance)?,
         FeatureFormat::Idx(layout) => {
             let open = || idx::open(content).map_err(ReadError::features);
             open()?.rows(layout, Some(shape), &open, &mut allowance)?

@@ -7,15 +7,18 @@
 mod allowance;
 mod archive;
 mod array;
+mod columns;
 mod content;
 pub(crate) mod csv;
 mod element;
 mod exactness;
 mod fashion_mnist;
 mod features;
+mod fit;
 mod hash;
 mod idx;
 mod input;
+mod inputs;
 mod layout;
 mod npy;
 mod npz;
@@ -29,13 +32,15 @@ mod targets;
 mod testing;
 
 pub use self::allowance::Allowance;
+pub use self::columns::{Columns, Dialect, Header, Kind, MISSING_TEXTS, Missing, Prepare, Rule, Scale, Selection};
 pub use self::content::{Content, FileContent, ReadSeek};
 pub use self::csv::names::NUMBERED;
-pub use self::csv::{Columns, Header};
 pub use self::fashion_mnist::{FASHION_MNIST_CLASSES, FASHION_MNIST_FILES};
 pub use self::features::{FeatureFormat, FeatureRows, read_features};
+pub use self::fit::{FittedInput, FittedInputs};
 pub use self::hash::{FileHash, FileHasher, NotAHash};
 pub use self::input::first_bytes;
+pub use self::inputs::{Cells, InputColumn, InputRule, Inputs};
 pub use self::layout::Layout;
 pub use self::npz::{ArrayNames, Arrays};
 pub use self::read_error::ReadError;
@@ -53,7 +58,7 @@ pub const TOO_LARGE: &str = "is larger than 1 GiB, plain or unpacked, which is t
 const _: () = assert!(DATASET_BYTES_MAX == 1 << 30, "the message has to say it");
 
 /// How the files of a dataset are read.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Format {
     /// One CSV file a part.
     Csv(Columns),
@@ -68,22 +73,28 @@ pub enum Format {
 }
 
 /// Which part of a dataset is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role<'a> {
     /// The training part: its targets have to be there, and say which classes there are.
     Train,
     /// The test part, which may be without targets.
-    Test {
-        /// Classes of the training part; `None` where numbers are predicted.
-        classes: Option<&'a [String]>,
-    },
+    Test(&'a Known),
+}
+
+/// What the training part shows, by which other parts are read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Known {
+    /// Its classes; `None` where numbers are predicted.
+    pub classes: Option<Vec<String>>,
+    /// Of a table of columns: what each of them is.
+    pub inputs: Option<Inputs>,
 }
 
 impl<'a> Role<'a> {
     fn classes(self) -> Option<&'a [String]> {
         match self {
             Self::Train => None,
-            Self::Test { classes } => classes,
+            Self::Test(known) => known.classes.as_deref(),
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn read(
 ) -> Result<Samples, ReadError> {
     let names = match role {
         Role::Train => &arrays.train,
-        Role::Test { .. } => &arrays.test,
+        Role::Test(_) => &arrays.test,
     };
     // What is no archive is told what it is.
     Input::open(content, FileKind::Npz).map_err(ReadError::features)?;
@@ -56,12 +56,12 @@ pub(super) fn read(
     let Some(name) = &names.target else {
         return match role {
             Role::Train => Err(ReadError::features("has no array to be predicted")),
-            Role::Test { .. } => Ok(Samples::new(rows, None)),
+            Role::Test(_) => Ok(Samples::new(rows, None)),
         };
     };
     let Some(target) = array(content, name)? else {
         let is_written_otherwise = names_of(content)?.iter().any(|known| known.eq_ignore_ascii_case(name));
-        let may_be_left_out = matches!(role, Role::Test { .. }) && arrays.train.target.as_ref() == Some(name);
+        let may_be_left_out = matches!(role, Role::Test(_)) && arrays.train.target.as_ref() == Some(name);
         return if may_be_left_out && !is_written_otherwise {
             Ok(Samples::new(rows, None))
         } else {

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use super::{DatasetShape, FeatureRows, SampleShape, TargetShape};
+use super::{DatasetShape, FeatureRows, Inputs, Known, SampleShape, TargetShape};
 
 /// One part of a dataset, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,12 +15,14 @@ pub struct Samples {
     pub features: Features,
     /// One a row; `None` for a test part that nobody has labelled.
     pub targets: Option<Targets>,
+    /// What the features of a table of columns are; `None` for arrays.
+    pub inputs: Option<Inputs>,
 }
 
 /// The features of all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Features {
-    /// As they go into a network; all finite.
+    /// As they go into a network: finite, but for NaN in a table of columns, where a cell has no value.
     Floats(Vec<f32>),
     /// Pixels: divided by 255 they go into a network.
     Bytes(Vec<u8>),
@@ -59,6 +61,7 @@ impl Samples {
             shape,
             features,
             targets,
+            inputs: None,
         }
     }
 
@@ -80,6 +83,14 @@ impl Samples {
         match &self.targets {
             Some(Targets::Classes { names, .. }) => Some(names),
             Some(Targets::Numbers(_)) | None => None,
+        }
+    }
+
+    /// What the test part is read by, if this is the training part.
+    pub fn known(&self) -> Known {
+        Known {
+            classes: self.classes().map(<[_]>::to_vec),
+            inputs: self.inputs.clone(),
         }
     }
 

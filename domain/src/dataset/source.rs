@@ -26,10 +26,7 @@ impl Source {
             .filter(|_| error.in_targets)
             .unwrap_or(&part.features);
         let named = error.column.as_ref().and_then(|name| match &self.format {
-            Format::Csv(columns) if !is_test => {
-                let place = columns.features.iter().position(|feature| feature == name);
-                Some(place.map_or_else(|| "csv.target".to_owned(), |place| format!("csv.features[{place}]")))
-            }
+            Format::Csv(columns) if !is_test => Some(columns.field_of(name)),
             Format::Npz(arrays, _) if !is_test => {
                 let is_features = arrays.train.features == *name;
                 Some(if is_features { "npz.features" } else { "npz.target" }.to_owned())

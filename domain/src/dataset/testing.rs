@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Write};
 
-use super::{Allowance, Content, Format, Part, ReadError, Role, Samples, TargetKind};
+use super::{Allowance, Content, Format, Known, Part, ReadError, Role, Samples, TargetKind};
 
 /// As `numpy.save` writes it.
 pub(super) fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
@@ -87,5 +87,9 @@ pub(super) fn read_test(
     targets: Option<&dyn Content>,
 ) -> Result<Samples, ReadError> {
     let part = Part { features, targets };
-    super::read(format, kind, Role::Test { classes }, part, &mut Allowance::whole())
+    let known = Known {
+        classes: classes.map(<[_]>::to_vec),
+        inputs: None,
+    };
+    super::read(format, kind, Role::Test(&known), part, &mut Allowance::whole())
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::dataset_dir::DatasetDir;
 use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::app::read_study::{
     get_study, get_trial, list_artifacts, list_best_trials, list_epoch_reports, list_studies, list_trials,
 };
 use trawl_coordinator::app::register_worker::list_workers;
-use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::submit_study::submit_study;
 use trawl_coordinator::app::{App, Settings};
 use trawl_coordinator::files::Files;

@@ -1,7 +1,7 @@
 //! Datasets on their way: out of JSON into a draft, and with a job to a worker and back.
 
 use trawl_domain::dataset::{
-    ArrayNames, Arrays, Columns, FileHash, FilePlace, Format, Header, Layout, Part, SampleShape,
+    ArrayNames, Arrays, Columns, Dialect, FileHash, FilePlace, Format, Header, Layout, Part, SampleShape, Selection,
 };
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
@@ -32,9 +32,13 @@ fn columns_are_named_or_numbered() {
     }));
     let columns = |features: [&str; 2], target: &str, header| {
         Format::Csv(Columns {
-            features: features.map(str::to_owned).into(),
+            features: Selection::Named(features.map(str::to_owned).into()),
             target: target.into(),
-            header,
+            dialect: Dialect {
+                header,
+                ..Dialect::default()
+            },
+            ..Columns::default()
         })
     };
     assert_eq!((format, test), (columns(["a", "b"], "y", Header::Checked), None));
@@ -109,11 +113,24 @@ fn job(format: Format, targets: [bool; 2]) -> Job {
 fn a_worker_reads_files_as_the_coordinator_did() {
     let columns = |header| {
         Format::Csv(Columns {
-            features: vec!["a".into()],
+            features: Selection::Named(vec!["a".into()]),
             target: "y".into(),
-            header,
+            dialect: Dialect {
+                header,
+                ..Dialect::default()
+            },
+            ..Columns::default()
         })
     };
+    let (prepared, _) = source(serde_json::json!({
+        "csv": {
+            "train": "a.csv", "features": { "all_but": ["id"] }, "target": "y", "delimiter": ";", "decimal": ",", "missing": ["", "-"],
+            "prepare": {
+                "numbers": "min_max", "missing": "median", "indicator": true, "rare": 5,
+                "columns": { "zip": { "as": "words", "missing": "drop", "indicator": false }, "income": "log1p", "age": { "missing": 0 } }
+            }
+        }
+    }));
     let archive = |target: Option<&str>| {
         let names = |target: Option<&str>| ArrayNames {
             features: "x".into(),
@@ -130,6 +147,7 @@ fn a_worker_reads_files_as_the_coordinator_did() {
         (columns(Header::Checked), one_file),
         (columns(Header::Present), one_file),
         (columns(Header::Absent), one_file),
+        (prepared, one_file),
         (archive(Some("z")), one_file),
         (archive(None), one_file),
         (Format::Idx(Some(Layout::ChannelsLast)), [true, true]),

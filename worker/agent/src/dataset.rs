@@ -10,7 +10,8 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 use trawl_domain::dataset::{
-    self, Allowance, Content, FileContent, FileHash, FileHasher, Format, Part, ReadError, Role, Samples, TargetKind,
+    self, Allowance, Content, FileContent, FileHash, FileHasher, Format, Known, Part, ReadError, Role, Samples,
+    TargetKind,
 };
 use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_engine::{Engine, EngineError, Table as _};
@@ -43,7 +44,7 @@ pub enum DatasetError {
 }
 
 /// What decides how a part is read: with the training part's, the classes of a test part.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Key {
     format: Format,
     kind: TargetKind,
@@ -138,19 +139,14 @@ impl<E: Engine> Datasets<E> {
         };
         let train = self.part(connection, key(train, false), None).await?;
         let test = match test {
-            Some(test) => Some(self.part(connection, key(test, true), Some(train.classes())).await?),
+            Some(test) => Some(self.part(connection, key(test, true), Some(train.known())).await?),
             None => None,
         };
         Ok((train, test))
     }
 
-    /// One part; `test_of` has the classes of the training part for the test part.
-    async fn part(
-        &self,
-        connection: &Connection,
-        key: Key,
-        test_of: Option<Option<&[String]>>,
-    ) -> Result<E::Table, DatasetError> {
+    /// One part; `test_of` is what the training part shows, for the test part.
+    async fn part(&self, connection: &Connection, key: Key, test_of: Option<Known>) -> Result<E::Table, DatasetError> {
         let mut parts = self.parts.lock().await;
         if let Some(table) = parts.find(&key) {
             return Ok(table);
@@ -161,7 +157,6 @@ impl<E: Engine> Datasets<E> {
             None => None,
         };
         let content = Part { features, targets };
-        let test_of = test_of.map(|classes| classes.map(<[_]>::to_vec));
         let (samples, key) = read(key, content, test_of).await?;
         let bytes = self.engine.bytes_of(&samples);
         parts.make_room(bytes);
@@ -200,18 +195,12 @@ impl<E: Engine> Datasets<E> {
 }
 
 /// Reads what is in the files of a part, and drops them.
-async fn read(
-    key: Key,
-    content: Part<FileContent>,
-    test_of: Option<Option<Vec<String>>>,
-) -> Result<(Samples, Key), DatasetError> {
+async fn read(key: Key, content: Part<FileContent>, test_of: Option<Known>) -> Result<(Samples, Key), DatasetError> {
     on_thread(move || {
         let part = content.as_ref().map(|content| content as &dyn Content);
         let role = match &test_of {
             None => Role::Train,
-            Some(classes) => Role::Test {
-                classes: classes.as_deref(),
-            },
+            Some(known) => Role::Test(known),
         };
         // The coordinator has counted the numbers of both parts.
         let mut allowance = Allowance::whole();
@@ -274,7 +263,7 @@ pub async fn fetch(
 
 #[cfg(test)]
 mod tests {
-    use trawl_domain::dataset::{Columns, Header};
+    use trawl_domain::dataset::Columns;
 
     use super::*;
 
@@ -285,9 +274,8 @@ mod tests {
         };
         Key {
             format: Format::Csv(Columns {
-                features: vec!["x".into()],
                 target: "y".into(),
-                header: Header::Checked,
+                ..Columns::default()
             }),
             kind: TargetKind::Class,
             part,

@@ -214,6 +214,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<JobMember>, device: Device) ->
         shape: SampleShape::Vector(1),
         features: Features::Floats(features),
         targets: Some(Targets::Numbers(targets)),
+        inputs: None,
     };
     Ok(FitJob {
         seed: Seed(42),

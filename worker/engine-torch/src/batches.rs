@@ -1,12 +1,13 @@
 //! Rows: samples on the device, and which of their rows each member sees in which order.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
+use trawl_domain::dataset::{Features, FittedInputs, Inputs, Known, SampleShape, Samples, TargetKind, Targets};
+use trawl_domain::fold::Split;
 use trawl_domain::network::Architecture;
-use trawl_domain::seed::Purpose;
+use trawl_domain::seed::{Purpose, Seed};
 use trawl_engine::{EngineError, FitJob, Table};
 
 use super::stack::Stack;
@@ -40,7 +41,15 @@ pub struct DeviceTable {
     /// [rows, 1], or labels as [rows]; `None` where nobody knows them.
     targets: Option<Tensor>,
     classes: Option<Arc<[String]>>,
+    inputs: Option<Arc<Inputs>>,
+    fits: Arc<Mutex<Fits>>,
 }
+
+/// What was fitted on the training rows of folds, by study and fold: jobs of a study ask for the same ones again and again.
+type Fits = Vec<((Seed, Split, u32), Arc<FittedInputs>)>;
+
+/// Fits of a table that are kept; a study has 65 at most.
+const FITS_KEPT_MAX: usize = 256;
 
 impl Clone for DeviceTable {
     fn clone(&self) -> Self {
@@ -49,6 +58,8 @@ impl Clone for DeviceTable {
             bytes: self.bytes,
             targets: self.targets.as_ref().map(Tensor::shallow_clone),
             classes: self.classes.clone(),
+            inputs: self.inputs.clone(),
+            fits: Arc::clone(&self.fits),
         }
     }
 }
@@ -56,6 +67,13 @@ impl Clone for DeviceTable {
 impl Table for DeviceTable {
     fn rows(&self) -> u32 {
         self.features.size()[0] as u32
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            classes: self.classes.as_deref().map(<[_]>::to_vec),
+            inputs: self.inputs.as_deref().cloned(),
+        }
     }
 
     fn classes(&self) -> Option<&[String]> {
@@ -117,6 +135,8 @@ impl DeviceTable {
             bytes: Bytes::of(&samples.features),
             targets: targets.map(|targets| targets.to_device(device)),
             classes: samples.classes().map(Arc::from),
+            inputs: samples.inputs.clone().map(Arc::new),
+            fits: Arc::default(),
         }
     }
 
@@ -132,6 +152,23 @@ impl DeviceTable {
             Some(Targets::Classes { labels, .. }) => size_of::<i64>() * labels.len(),
         };
         features + targets
+    }
+
+    /// What is fitted on the training rows of a fold; `None` where rows go in as they are.
+    pub(super) fn fitted(&self, seed: Seed, split: Split, fold: u32) -> Option<Arc<FittedInputs>> {
+        let inputs = self.inputs.as_ref().filter(|inputs| !inputs.is_plain())?;
+        let key = (seed, split, fold);
+        let mut kept = self.fits.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, fitted)) = kept.iter().find(|(known, _)| *known == key) {
+            return Some(Arc::clone(fitted));
+        }
+        let rows = split.rows(seed, self.rows(), fold).train;
+        let fitted = Arc::new(inputs.fit(&to_vec(&self.features), &rows)?);
+        if kept.len() >= FITS_KEPT_MAX {
+            kept.remove(0);
+        }
+        kept.push((key, Arc::clone(&fitted)));
+        Some(fitted)
     }
 
     /// True if the rows are of this shape.
@@ -338,6 +375,7 @@ mod tests {
             shape: SampleShape::Vector(2),
             features,
             targets: Some(targets),
+            inputs: None,
         };
         let table = DeviceTable::new(&samples, Device::Cpu);
         let tensors = std::iter::once(&table.features).chain(&table.targets);

@@ -13,6 +13,7 @@ mod measure;
 mod network;
 mod optimizer;
 mod outputs;
+mod preparation;
 mod rounding;
 mod stack;
 mod state;
@@ -22,7 +23,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::Samples;
+use trawl_domain::dataset::{FittedInputs, Samples};
 use trawl_domain::engine::EngineName;
 use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
 use trawl_domain::network::Architecture;
@@ -85,11 +86,17 @@ impl Engine for Torch {
         })
     }
 
-    fn network(&self, architecture: Architecture, parameters: Vec<Parameter>) -> Result<DeviceNetworks, EngineError> {
+    fn network(
+        &self,
+        architecture: Architecture,
+        parameters: Vec<Parameter>,
+        fitted: Option<&FittedInputs>,
+    ) -> Result<DeviceNetworks, EngineError> {
         fix_rounding();
         let together = trains_together(&architecture, self.device);
         let stack =
-            guarded(|| tch::no_grad(|| Stack::of_one(&architecture, &parameters, together, self.device))).flatten()?;
+            guarded(|| tch::no_grad(|| Stack::of_one(&architecture, &parameters, fitted, together, self.device)))
+                .flatten()?;
         Ok(DeviceNetworks {
             architecture,
             together,

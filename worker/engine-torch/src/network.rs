@@ -140,7 +140,7 @@ fn pass(
     mut observe: impl FnMut(usize, &Flow),
 ) -> Tensor {
     let size = stack.size();
-    let mut x = Flow::new(features);
+    let mut x = Flow::new(&stack.prepare(features));
     let (mut parameters, mut dropped) = (0, 0);
     for (index, layer) in architecture.layers.iter().enumerate() {
         x = match layer {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tch::Tensor;
-use trawl_domain::dataset::Features;
+use trawl_domain::dataset::{Features, FittedInputs};
 use trawl_domain::network::Architecture;
 use trawl_engine::weights::{Parameter, shapes};
 use trawl_engine::{EngineError, LayerOutput, Networks, Table as _};
@@ -45,6 +45,11 @@ impl Networks for DeviceNetworks {
             };
             shapes.into_iter().zip(values).map(parameter).collect()
         })
+    }
+
+    fn fitted(&self, member: usize) -> Result<Option<&FittedInputs>, EngineError> {
+        let (stack, place) = self.find(member)?;
+        Ok(stack.fitted(place as usize))
     }
 
     fn rows_at_once(&self) -> u32 {

@@ -3,7 +3,10 @@
 //! Optimizers work on the flat buffer with a handful of operations whatever the number of layers; the network works on the
 //! views. Both are the same memory.
 
+use std::sync::Arc;
+
 use tch::{Device, Kind, Tensor};
+use trawl_domain::dataset::FittedInputs;
 use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Stream};
@@ -11,6 +14,7 @@ use trawl_engine::weights::Parameter;
 use trawl_engine::{EngineError, FitJob};
 
 use super::DeviceTable;
+use super::preparation::Preparation;
 
 /// Sizes are rounded up to so many floats, a full register of the widest vector instructions twice over: element-wise
 /// kernels treat what does not fill a register by other code, with other rounding. So they do not see a member's place in the
@@ -40,6 +44,8 @@ pub(super) struct Stack {
     leaves: Vec<Tensor>,
     /// Zeros that fill the gap behind each leaf in a row of `flat`.
     gaps: Vec<Option<Tensor>>,
+    /// What rows become before they go in; `None` where they go in as they are.
+    preparation: Option<Preparation>,
 }
 
 /// Where the parameters of one layer lie in a row of the flat buffer.
@@ -144,17 +150,29 @@ impl Stack {
             blocks.iter().for_each(|block| block.initialise(row, &mut stream));
         }
         let flat = Tensor::from_slice(&values).view([size, width]).to_device(device);
-        Ok(Self::over(flat, &blocks, places))
+        let fitted = places.iter().filter_map(|member| {
+            let fold = job.members[*member].fold;
+            job.data.fitted(job.seed, job.split, fold)
+        });
+        Ok(Self {
+            preparation: Preparation::new(fitted.collect(), size, device),
+            ..Self::over(flat, &blocks, places)
+        })
     }
 
-    /// One network, member 0, with these parameters: for each layer that has any the weight, then the bias, in PyTorch's order.
+    /// One network, member 0, with these parameters: for each layer that has any the weight, then the bias, in PyTorch's order; and with what
+    /// was fitted of its inputs.
     /// A network that trained `together` with others stands among idle ones, as then.
     pub(super) fn of_one(
         architecture: &Architecture,
         parameters: &[Parameter],
+        fitted: Option<&FittedInputs>,
         together: bool,
         device: Device,
     ) -> Result<Self, EngineError> {
+        if fitted.is_some_and(|fitted| fitted.0.len() as u64 != architecture.input.len()) {
+            return Err(EngineError::BadJob("what was fitted is not of the inputs".to_owned()));
+        }
         let blocks = blocks(architecture)?;
         let width = blocks.last().map_or(0, |block| block.end);
         let mut row = vec![0.0_f32; width as usize];
@@ -173,7 +191,11 @@ impl Stack {
         let size = stack_size(1, together, device);
         let flat = Tensor::zeros([size, width], (Kind::Float, device));
         flat.select(0, 0).copy_(&Tensor::from_slice(&row));
-        Ok(Self::over(flat, &blocks, vec![0]))
+        let fitted = fitted.cloned().map(Arc::new).into_iter().collect();
+        Ok(Self {
+            preparation: Preparation::new(fitted, size, device),
+            ..Self::over(flat, &blocks, vec![0])
+        })
     }
 
     /// The views of a flat buffer.
@@ -198,7 +220,21 @@ impl Stack {
             flat,
             leaves,
             gaps,
+            preparation: None,
         }
+    }
+
+    /// Rows [stack, rows, …] as they go into the networks.
+    pub(super) fn prepare(&self, rows: &Tensor) -> Tensor {
+        match &self.preparation {
+            None => rows.shallow_clone(),
+            Some(preparation) => preparation.apply(rows),
+        }
+    }
+
+    /// What was fitted of the inputs of the network at a place.
+    pub(super) fn fitted(&self, place: usize) -> Option<&FittedInputs> {
+        self.preparation.as_ref()?.fitted(place)
     }
 
     /// Networks in the stack, idle ones included.

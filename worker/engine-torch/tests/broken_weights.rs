@@ -134,7 +134,7 @@ fn tensors(file: &[u8]) -> Vec<(String, Vec<usize>, Vec<u8>)> {
 fn load(architecture: Architecture, file: &[u8]) -> Result<DeviceNetworks, WeightsError> {
     let parameters = from_safetensors(&architecture, file)?;
     Ok(Torch::new(Device::Cpu)
-        .network(architecture, parameters)
+        .network(architecture, parameters, None)
         .expect("a network that fits together"))
 }
 

@@ -57,6 +57,7 @@ fn images() -> Samples {
         },
         features: Features::Bytes(pixels()),
         targets: Some(targets()),
+        inputs: None,
     }
 }
 
@@ -71,6 +72,7 @@ fn table() -> Samples {
         shape: SampleShape::Vector(3),
         features: Features::Floats((0..ROWS).flat_map(row).collect()),
         targets: Some(targets()),
+        inputs: None,
     }
 }
 

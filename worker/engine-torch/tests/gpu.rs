@@ -124,6 +124,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
         shape: SampleShape::Vector(1),
         features: Features::Floats(values.clone()),
         targets: Some(Targets::Numbers(values)),
+        inputs: None,
     };
     FitJob {
         seed: Seed(1),

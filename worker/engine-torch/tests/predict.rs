@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tch::Device;
 use tempfile::TempDir;
-use trawl_domain::dataset::{Columns, Features, Format, Header, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Columns, Features, Format, Inputs, SampleShape, Samples, Selection, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Conv2d, Layer};
@@ -129,6 +129,7 @@ fn table(batch_size: u32) -> TempDir {
         shape: SampleShape::Vector(2),
         targets: Some(Targets::Numbers(x.chunks(2).map(|x| x[0] - 2.0 * x[1]).collect())),
         features: Features::Floats(x.clone()),
+        inputs: Some(Inputs::of_numbers(&["x, 1".to_owned(), "x2".to_owned()])),
     };
     let architecture = Architecture {
         input: SampleShape::Vector(2),
@@ -147,9 +148,9 @@ fn table(batch_size: u32) -> TempDir {
         batch_size < 1_000
     );
     let columns = Columns {
-        features: vec!["x, 1".to_owned(), "x2".to_owned()],
+        features: Selection::Named(vec!["x, 1".to_owned(), "x2".to_owned()]),
         target: "y".to_owned(),
-        header: Header::Checked,
+        ..Columns::default()
     };
     let folder = refit(architecture, &samples, Format::Csv(columns));
     // Columns in another order, and one that nobody asked for.
@@ -242,6 +243,7 @@ fn images_are_predicted_as_the_refit_predicted_them() {
             labels: (0..ROWS).map(|row| row % 3).collect(),
             names: ["a", "b", "c"].map(str::to_owned).to_vec(),
         }),
+        inputs: None,
     };
     let conv = Conv2d {
         filters: 4,

@@ -7,14 +7,16 @@ mod refused;
 
 use std::collections::BTreeMap;
 
+use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::job::JobMember;
 use trawl_domain::metric::Metric;
 use trawl_domain::optimizer::Optimizer;
 use trawl_engine::checkpoint::{MemberCheckpoint, read};
-use trawl_engine::{Control, FitJob, Networks as _, Outcome};
-use trawl_engine_torch::DeviceTable;
+use trawl_engine::{Control, Engine as _, FitJob, Networks as _, Outcome};
+use trawl_engine_torch::{DeviceTable, Torch};
 
-use jobs::{Told, apart, hear, member, members, together};
+use device::device;
+use jobs::{ROWS, Told, apart, hear, member, members, together};
 use refused::refused;
 
 const EPOCHS: u32 = 6;
@@ -121,6 +123,40 @@ fn survivors_go_on_in_other_jobs(make: Make) {
 #[test]
 fn survivors_of_stacks_go_on_in_other_stacks() {
     survivors_go_on_in_other_jobs(together);
+}
+
+/// Stacks on columns that are prepared by what is fitted on each fold's training rows: gaps, logarithms and words among them.
+fn prepared(members: Vec<JobMember>) -> FitJob<DeviceTable> {
+    let inputs = serde_json::json!([
+        { "name": "a", "kind": "number", "scale": "standardize", "missing": "median", "indicator": true },
+        { "name": "b", "kind": "number", "scale": "log1p", "missing": { "value": 0.25 } },
+        { "name": "c", "kind": "words", "words": ["x"], "others": false, "missing": "refused" },
+    ]);
+    let values = (0..ROWS).flat_map(|row| {
+        let number = |factor: u32| (row * factor % 23) as f32 / 7.0;
+        let is_gap = row % 5 == 3;
+        let a = if is_gap { f32::NAN } else { number(11) };
+        let b = if row % 7 == 1 { f32::NAN } else { number(5) };
+        [a, f32::from(u8::from(is_gap)), b, f32::from(u8::from(row % 3 == 0))]
+    });
+    let samples = Samples {
+        rows: ROWS,
+        shape: SampleShape::Vector(4),
+        features: Features::Floats(values.collect()),
+        targets: Some(Targets::Numbers(
+            (0..ROWS).map(|row| (row as f32 / 7.0).sin()).collect(),
+        )),
+        inputs: Some(serde_json::from_value(inputs).expect("inputs")),
+    };
+    let mut job = together(members);
+    job.architecture.input = samples.shape;
+    job.data = Torch::new(device()).load(&samples).expect("samples on the device");
+    job
+}
+
+#[test]
+fn survivors_on_prepared_columns_go_on_in_other_stacks() {
+    survivors_go_on_in_other_jobs(prepared);
 }
 
 #[test]

@@ -46,6 +46,7 @@ fn table(shift: f64) -> DeviceTable {
         shape: SampleShape::Vector(2),
         features: Features::Floats(features),
         targets: Some(Targets::Numbers(targets)),
+        inputs: None,
     };
     Torch::new(device()).load(&samples).expect("samples on the device")
 }

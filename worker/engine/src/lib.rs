@@ -14,7 +14,7 @@ pub mod weights;
 use std::fmt::Debug;
 use std::ops::Range;
 
-use trawl_domain::dataset::{Features, Samples, Targets};
+use trawl_domain::dataset::{Features, FittedInputs, Known, Samples, Targets};
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
@@ -66,18 +66,26 @@ pub trait Engine: Debug + Send + Sync + 'static {
         control: &Control,
     ) -> Result<Outcome<Self::Networks>, EngineError>;
 
-    /// A single network, member 0, with parameters as [`Networks::parameters`] gave them. On the device that it trained on, or one
-    /// like it, its outputs are to the last bit those that it had then.
+    /// A single network, member 0, with parameters and preparation as [`Networks::parameters`] and [`Networks::fitted`] gave them. On the
+    /// device that it trained on, or one like it, its outputs are to the last bit those that it had then.
     ///
     /// # Errors
     /// The layers do not fit together, the parameters are not theirs, or memory ran short.
-    fn network(&self, architecture: Architecture, parameters: Vec<Parameter>) -> Result<Self::Networks, EngineError>;
+    fn network(
+        &self,
+        architecture: Architecture,
+        parameters: Vec<Parameter>,
+        fitted: Option<&FittedInputs>,
+    ) -> Result<Self::Networks, EngineError>;
 }
 
 /// Samples where an engine computes. Clones share the memory.
 pub trait Table: Clone + Debug + Send + 'static {
     /// Rows.
     fn rows(&self) -> u32;
+
+    /// What was known of the rows beside their numbers: their classes, where there are any, and what the inputs are.
+    fn known(&self) -> Known;
 
     /// Names of the classes, where there are any.
     fn classes(&self) -> Option<&[String]>;
@@ -112,7 +120,13 @@ pub trait Networks: Debug + Send + 'static {
     /// There is no such member, or they cannot be read from the device.
     fn parameters(&self, member: usize) -> Result<Vec<Parameter>, EngineError>;
 
-    /// The same as a safetensors file, with the layers as JSON under `architecture` of its metadata.
+    /// What was fitted of one member's inputs on its training rows; `None` where rows go in as they are.
+    ///
+    /// # Errors
+    /// There is no such member.
+    fn fitted(&self, member: usize) -> Result<Option<&FittedInputs>, EngineError>;
+
+    /// The parameters as a safetensors file, with the layers as JSON under `architecture` of its metadata.
     ///
     /// # Errors
     /// As [`Self::parameters`], or the file cannot be written.

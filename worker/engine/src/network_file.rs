@@ -1,6 +1,7 @@
 //! `network.json`: the form in which a refit writes its network, and in which a prediction reads it.
 
 use serde::{Deserialize, Serialize};
+use trawl_domain::dataset::{FittedInputs, Inputs};
 use trawl_domain::layer::WrittenLayer;
 
 /// The file.
@@ -22,12 +23,27 @@ pub(crate) struct NetworkFile {
 pub(crate) struct Input {
     /// [features], or [channels, height, width].
     pub(crate) shape: Vec<u32>,
-    /// Of a table: names of the columns.
+    /// Of a table: a name for each input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) features: Option<Vec<String>>,
+    /// Of a table whose columns are more than plain numbers: which inputs each becomes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) columns: Option<Inputs>,
+    /// What was fitted for each input on the training rows, in the order of the inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fitted: Option<FittedInputs>,
     /// Of a table: whether its file had a header line, where the study said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header: Option<bool>,
+    /// Of a table: what stands between cells, where the study said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) delimiter: Option<char>,
+    /// Of a table: what stands before decimals, where that is a comma.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) decimal: Option<char>,
+    /// Of a table: texts of cells without a value, where the study said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) missing: Option<Vec<String>>,
     /// Of images: the order of an array's axes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) layout: Option<String>,

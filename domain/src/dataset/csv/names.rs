@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 
+use super::super::columns::{Columns, Header, Selection};
 use super::super::{ReadError, Reason};
-use super::Header;
 use super::records::Record;
+use crate::limits::FEATURES_MAX;
 use crate::near::near;
 
 /// What columns of a file without a header are called, with their number from 0.
 pub const NUMBERED: &str = "column_";
+
+/// What may stand between cells, by how often it does.
+pub(super) const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
 /// The names of the columns.
 pub(super) struct Names {
@@ -72,6 +76,80 @@ impl Names {
         self.find(name)?.ok_or_else(|| self.missing(name))
     }
 
+    /// The columns that are features, by name.
+    pub(super) fn select(&self, columns: &Columns) -> Result<Vec<String>, ReadError> {
+        let mut features: Vec<String> = Vec::new();
+        match &columns.features {
+            Selection::Named(named) => {
+                for name in named {
+                    let is_pattern = name.contains('*') && !self.places.contains_key(name);
+                    if !is_pattern {
+                        self.place(name)?;
+                        features.push(name.clone());
+                        continue;
+                    }
+                    let before = features.len();
+                    for known in self
+                        .names
+                        .iter()
+                        .filter(|known| **known != columns.target && matches(name, known))
+                    {
+                        self.place(known)?;
+                        if !features.contains(known) {
+                            features.push(known.clone());
+                        }
+                    }
+                    if features.len() == before {
+                        return Err(of_column(
+                            name,
+                            Reason::quoting(|quote| {
+                                format!(
+                                    "has no column that is like '{name}', but for other features; its columns are {}",
+                                    quote.of(self.names.join(", "))
+                                )
+                            }),
+                        ));
+                    }
+                }
+            }
+            Selection::AllBut(left_out) => {
+                for name in left_out.iter().filter(|name| !self.is_like_some(name)) {
+                    return Err(self.missing(name));
+                }
+                for known in &self.names {
+                    let is_left_out = left_out.iter().any(|name| name == known || matches(name, known));
+                    if *known != columns.target && !is_left_out {
+                        self.place(known)?;
+                        features.push(known.clone());
+                    }
+                }
+            }
+        }
+        for name in columns.prepare.columns.keys().filter(|name| !features.contains(name)) {
+            if self.places.contains_key(name) {
+                return Err(of_column(
+                    name,
+                    Reason::plain(format!("has no feature '{name}': the column is left out")),
+                ));
+            }
+            return Err(self.missing(name));
+        }
+        if features.is_empty() || features.len() > FEATURES_MAX {
+            let len = features.len();
+            return Err(ReadError::features(Reason::quoting(|quote| {
+                format!(
+                    "has {} columns that are features, and 1 to {FEATURES_MAX} are allowed: name fewer",
+                    quote.of(len)
+                )
+            })));
+        }
+        Ok(features)
+    }
+
+    fn is_like_some(&self, name: &str) -> bool {
+        self.places.contains_key(name) || (name.contains('*') && self.names.iter().any(|known| matches(name, known)))
+    }
+
     /// The place of a column that may be left out; one that is only written otherwise was not left out.
     pub(super) fn place_if_there(&self, name: &str) -> Result<Option<usize>, ReadError> {
         let place = self.find(name)?;
@@ -105,11 +183,8 @@ impl Names {
                 let names = quote.of(self.names.join(", "));
                 let hint = match near {
                     Some(near) if quote.shows() => format!("; did you mean '{}'?", quote.of(near)),
-                    None if quote.shows() && only.contains(';') => {
-                        "; values are separated by commas, not by ';'".to_owned()
-                    }
-                    None if quote.shows() && only.contains('\t') => {
-                        "; values are separated by commas, not by tabs".to_owned()
+                    None if quote.shows() && DELIMITERS.iter().any(|delimiter| only.contains(*delimiter)) => {
+                        "; csv.delimiter says what stands between cells".to_owned()
                     }
                     _ => String::new(),
                 };
@@ -117,6 +192,24 @@ impl Names {
             }),
         )
     }
+}
+
+/// Whether a name is like a pattern, in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        let Some(place) = rest.find(part) else { return false };
+        rest = &rest[place + part.len()..];
+    }
+    rest.ends_with(last)
 }
 
 fn of_column(name: &str, reason: Reason) -> ReadError {

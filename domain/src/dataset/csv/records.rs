@@ -6,10 +6,12 @@ use std::io::BufRead;
 
 use csv_core::ReadRecordResult;
 
+use super::super::columns::Dialect;
 use super::super::input::{Input, unreadable};
 use super::super::signature::FileKind;
 use super::super::{Content, ReadError, Reason};
 use super::encoding;
+use super::names::DELIMITERS;
 use crate::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX};
 
 /// The records of a file, in memory for the longest one that is read.
@@ -28,16 +30,17 @@ pub(super) struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn open(content: &'a dyn Content) -> Result<Self, ReadError> {
+    pub(super) fn open(content: &'a dyn Content, dialect: &Dialect) -> Result<Self, ReadError> {
         let mut input = Input::open(content, FileKind::Csv).map_err(ReadError::features)?;
         let first = input
             .fill_buf()
             .map_err(|error| ReadError::features(unreadable(&error)))?;
         let mark_len = encoding::check_beginning(first).map_err(ReadError::features)?;
+        let delimiter = dialect.delimiter.unwrap_or_else(|| delimiter(&first[mark_len..]));
         input.consume(mark_len);
         let bytes_max = usize::try_from(input.bytes_max).unwrap_or(usize::MAX);
         Ok(Self {
-            parser: csv_core::Reader::new(),
+            parser: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
             input,
             lines: Lines::default(),
             // A record has no more of both than the file has bytes; one place more shows that it is full.
@@ -113,6 +116,25 @@ impl<'a> Records<'a> {
             }
         }
     }
+}
+
+/// What stands between the cells of the first line: of what may, what is there most often outside of quotes. A comma where nothing is.
+fn delimiter(text: &[u8]) -> u8 {
+    let mut counts = [0; DELIMITERS.len()];
+    let mut is_quoted = false;
+    let text = text.iter().skip_while(|byte| matches!(byte, b'\r' | b'\n'));
+    for byte in text.take_while(|byte| !matches!(byte, b'\r' | b'\n')) {
+        is_quoted ^= *byte == b'"';
+        let place = DELIMITERS
+            .iter()
+            .position(|delimiter| u32::from(*delimiter) == u32::from(*byte));
+        if let Some(place) = place.filter(|_| !is_quoted) {
+            counts[place] += 1;
+        }
+    }
+    let most = counts.iter().max().copied().unwrap_or_default();
+    let place = counts.iter().position(|count| *count == most).unwrap_or_default();
+    DELIMITERS[place] as u8
 }
 
 /// Counts lines as editors do: each of `\n`, `\r\n` and `\r` ends one.

@@ -1,5 +1,6 @@
+use super::super::columns::{Header, Kind, Missing, Prepare, Rule, Scale, Selection};
 use super::super::testing::{gzip, read, read_test};
-use super::super::{Format, Targets};
+use super::super::{Features, Format, Part, SampleShape, Targets};
 use super::*;
 
 fn columns(header: Header) -> Format {
@@ -9,9 +10,13 @@ fn columns(header: Header) -> Format {
     };
     let [b, a, y] = names.map(str::to_owned);
     Format::Csv(Columns {
-        features: vec![b, a],
+        features: Selection::Named(vec![b, a]),
         target: y,
-        header,
+        dialect: Dialect {
+            header,
+            ..Dialect::default()
+        },
+        prepare: Prepare::default(),
     })
 }
 
@@ -45,7 +50,14 @@ fn broken_files_say_where() {
             "a,y,b\n1,2,3\n1,nan,3\n",
             "line 3, column 'y': 'nan' is not a finite number",
         ),
-        ("a,y,b\n1,2,\n", "line 2, column 'b': '' is not a finite number"),
+        (
+            "a,y,b\n1,2,\n",
+            "line 2, column 'b': is empty: say what stands for it, as prepare: { missing: mean }",
+        ),
+        (
+            "a,y,b\n1,2,3\n1,2,inf\n",
+            "line 3, column 'b': 'inf' is not a finite number, and 1 other cells of the column are",
+        ),
         ("a,y,b\n1,2,1e39\n", "line 2, column 'b': 1e39 is too large for float32"),
         ("a,y,b\n", "has no rows"),
         ("", "is empty"),
@@ -55,10 +67,7 @@ fn broken_files_say_where() {
             "a,y,b\n1,2,3\n1,\"2\n3\n",
             "line 3 has 2 fields, and the header has 3; it goes on to line 5, so a quote may be open",
         ),
-        (
-            "a;y;b\n1;2;3\n",
-            "has no column 'b'; its columns are a;y;b; values are separated by commas, not by ';'",
-        ),
+        ("a:y:b\n1:2:3\n", "has no column 'b'; its columns are a:y:b"),
     ];
     for (text, message) in cases {
         let reason = wrong(text.as_bytes());
@@ -94,10 +103,10 @@ fn a_line_is_the_files_whatever_ends_lines() {
         );
     }
     // In a row of several lines, it is the cell's.
-    let text = "note,a,y,b\n\"two\r\nlines\",1,2,oops\n";
+    let text = "note,a,y,b\n\"two\r\nlines\",1,oops,2\n";
     assert_eq!(
         wrong(text.as_bytes()),
-        "line 3, column 'b': 'oops' is not a finite number"
+        "line 3, column 'y': 'oops' is not a finite number"
     );
 }
 
@@ -105,10 +114,10 @@ fn a_line_is_the_files_whatever_ends_lines() {
 fn lines_are_counted_over_the_ends_of_buffers() {
     for padding in 65_500..65_540 {
         let long = "x".repeat(padding);
-        let text = format!("a,y,b,note\r\n1,2,3,{long}\r\n1,2,3,\r\n1,2,oops,\r\n");
+        let text = format!("a,y,b,note\r\n1,2,3,{long}\r\n1,2,3,\r\n1,oops,2,\r\n");
         assert_eq!(
             wrong(text.as_bytes()),
-            "line 4, column 'b': 'oops' is not a finite number",
+            "line 4, column 'y': 'oops' is not a finite number",
             "{padding}"
         );
     }
@@ -163,9 +172,13 @@ fn a_first_line_is_what_it_is_said_to_be() {
          these are the names"
     );
     let named = Format::Csv(Columns {
-        features: vec!["1".into()],
+        features: Selection::Named(vec!["1".into()]),
         target: "3".into(),
-        header: Header::Present,
+        dialect: Dialect {
+            header: Header::Present,
+            ..Dialect::default()
+        },
+        ..Columns::default()
     });
     let rows = read(&named, TargetKind::Number, &text, None).expect("one row");
     assert_eq!(rows.features, Features::Floats(vec![4.0]));
@@ -240,5 +253,198 @@ fn what_float32_does_not_tell_apart_is_refused() {
     assert!(
         wrong(b"a,y,b\n1234567890123456789,2,3\n1234567890123999999,2,3\n-99999999999999999999,2,3\n")
             .contains(" of both ")
+    );
+}
+
+fn table(prepare: Prepare, features: Selection) -> Columns {
+    Columns {
+        features,
+        target: "y".to_owned(),
+        prepare,
+        ..Columns::default()
+    }
+}
+
+fn usual(rule: Rule) -> Prepare {
+    Prepare {
+        usual: rule,
+        ..Prepare::default()
+    }
+}
+
+fn all(columns: &Columns, text: &str) -> Result<Samples, String> {
+    let read = read(&Format::Csv(columns.clone()), TargetKind::Number, &text, None);
+    read.map_err(|error| error.reason)
+}
+
+/// The names of the inputs, and the rows; `None` for no value.
+fn inputs(columns: &Columns, text: &str) -> (Vec<String>, Vec<Vec<Option<f32>>>) {
+    let samples = all(columns, text).expect("a table");
+    let names = samples.inputs.as_ref().expect("inputs").names();
+    let Features::Floats(values) = &samples.features else {
+        panic!("no floats")
+    };
+    assert_eq!(samples.shape, SampleShape::Vector(names.len() as u32));
+    let rows = values.chunks(names.len());
+    let rows = rows.map(|row| row.iter().map(|value| (!value.is_nan()).then_some(*value)).collect());
+    (names, rows.collect())
+}
+
+#[test]
+fn columns_are_what_their_cells_show() {
+    let rule = Rule {
+        missing: Missing::Mean,
+        ..Rule::default()
+    };
+    let text = "id,age,colour,smokes,y\n1,30,red,yes,1\n2,,blue,No,2\n3,50,NA,,3\n";
+    let features = Selection::AllBut(vec!["id".to_owned()]);
+    let (names, rows) = inputs(&table(usual(rule), features), text);
+    assert_eq!(
+        names,
+        ["age", "colour=(missing)", "colour=blue", "colour=red", "smokes"]
+    );
+    assert_eq!(
+        rows,
+        [
+            vec![Some(30.0), Some(0.0), Some(0.0), Some(1.0), Some(1.0)],
+            vec![None, Some(0.0), Some(1.0), Some(0.0), Some(0.0)],
+            vec![Some(50.0), Some(1.0), Some(0.0), Some(0.0), None],
+        ]
+    );
+}
+
+#[test]
+fn rows_with_gaps_are_refused_or_left_out_or_marked() {
+    let text = "a,w,y\n1,x,1\n?,x,2\n3,,3\n4,z,4\n";
+    let of = |missing, indicator| {
+        let rule = Rule {
+            missing,
+            indicator,
+            ..Rule::default()
+        };
+        table(usual(rule), Selection::default())
+    };
+    let refused = all(&of(Missing::Refused, false), text).expect_err("a gap");
+    assert!(
+        refused.starts_with("line 3, column 'a': '?' is no value: say what stands for it"),
+        "{refused}"
+    );
+    let samples = all(&of(Missing::Dropped, false), text).expect("two rows");
+    assert_eq!(samples.features, Features::Floats(vec![1.0, 1.0, 0.0, 4.0, 0.0, 1.0]));
+    assert_eq!(samples.targets, Some(Targets::Numbers(vec![1.0, 4.0])));
+    let (names, rows) = inputs(&of(Missing::Median, true), text);
+    assert_eq!(
+        names,
+        ["a", "a is missing", "w=(missing)", "w=x", "w=z", "w is missing"]
+    );
+    assert_eq!(rows[1], [None, Some(1.0), Some(0.0), Some(1.0), Some(0.0), Some(0.0)]);
+    assert_eq!(rows[2][5], Some(1.0));
+}
+
+#[test]
+fn rare_words_share_an_input_and_other_parts_may_have_new_ones() {
+    let rule = Rule {
+        rare: 2,
+        ..Rule::default()
+    };
+    let columns = table(usual(rule), Selection::default());
+    let text = "w,y\na,1\na,2\nb,3\nc,4\n";
+    let (names, rows) = inputs(&columns, text);
+    assert_eq!(names, ["w=a", "w=(other)"]);
+    assert_eq!(rows[2], [Some(0.0), Some(1.0)]);
+    for (rare, of_new) in [(2, vec![0.0, 1.0]), (0, vec![0.0, 0.0, 0.0])] {
+        let columns = table(usual(Rule { rare, ..rule }), Selection::default());
+        let known = all(&columns, text).expect("a table").known();
+        let part = Part {
+            features: &"w,y\nd,1\n" as &dyn Content,
+            targets: None,
+        };
+        let format = Format::Csv(columns);
+        let test = super::super::read(
+            &format,
+            TargetKind::Number,
+            Role::Test(&known),
+            part,
+            &mut Allowance::whole(),
+        );
+        assert_eq!(test.expect("a test part").features, Features::Floats(of_new));
+    }
+}
+
+#[test]
+fn columns_are_chosen_by_patterns_and_exceptions() {
+    let text = "id,pixel0,pixel10,note,y\n1,2,3,4,5\n";
+    let names = |features| {
+        let samples = all(&table(Prepare::default(), features), text)?;
+        Ok(samples.inputs.expect("inputs").names())
+    };
+    let named = |names: &[&str]| Selection::Named(names.iter().map(|name| (*name).to_owned()).collect());
+    let but = |names: &[&str]| Selection::AllBut(names.iter().map(|name| (*name).to_owned()).collect());
+    let ok = |names: &[&str]| Ok::<_, String>(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(names(but(&[])), ok(&["id", "pixel0", "pixel10", "note"]));
+    assert_eq!(names(but(&["pixel*", "id"])), ok(&["note"]));
+    assert_eq!(names(named(&["note", "p*0"])), ok(&["note", "pixel0", "pixel10"]));
+    let none = names(named(&["q*"])).expect_err("no such column");
+    assert!(none.starts_with("has no column that is like 'q*'"), "{none}");
+    let none = names(but(&["notes"])).expect_err("no such column");
+    assert!(none.ends_with("did you mean 'note'?"), "{none}");
+}
+
+#[test]
+fn a_file_is_read_as_it_is_written() {
+    for (text, has_decimal_comma) in [
+        ("a;y\n1,5;2\n", true),
+        ("a;y\n1.5;2\n", false),
+        ("a\ty\n1.5\t2\n", false),
+        ("a|y\n1.5|2\n", false),
+        ("\"a\",y\n\"1,5\",2\n", true),
+    ] {
+        let columns = Columns {
+            dialect: Dialect {
+                has_decimal_comma,
+                ..Dialect::default()
+            },
+            ..table(Prepare::default(), Selection::default())
+        };
+        assert_eq!(
+            all(&columns, text).expect(text).features,
+            Features::Floats(vec![1.5]),
+            "{text}"
+        );
+    }
+    let comma = all(&table(Prepare::default(), Selection::default()), "a;y\n1,5;2\n2;3\n").expect_err("no number");
+    assert!(comma.contains("'1,5' is not a finite number"), "{comma}");
+}
+
+#[test]
+fn numbers_may_be_words_and_a_column_is_one_thing() {
+    let text = "zip,y\n10115,1\n80331,2\n10115,3\n";
+    let rule = Rule {
+        kind: Some(Kind::Words),
+        ..Rule::default()
+    };
+    let prepare = Prepare {
+        columns: [("zip".to_owned(), rule)].into(),
+        ..Prepare::default()
+    };
+    let (names, _) = inputs(&table(prepare, Selection::default()), text);
+    assert_eq!(names, ["zip=10115", "zip=80331"]);
+    let mixed = all(
+        &table(Prepare::default(), Selection::default()),
+        "a,y\n1,1\nmany,2\n3,3\n",
+    )
+    .expect_err("both");
+    assert!(
+        mixed.starts_with("line 3, column 'a': 'many' is not a finite number, and 2 other cells of the column are"),
+        "{mixed}"
+    );
+    let log = Rule {
+        numbers: Scale::Log1p,
+        ..Rule::default()
+    };
+    let below = all(&table(usual(log), Selection::default()), "a,y\n1,1\n-1,2\n").expect_err("no logarithm");
+    assert_eq!(
+        below,
+        "line 3, column 'a': log1p takes numbers above -1, and -1 is none"
     );
 }

@@ -1,3 +1,4 @@
+use super::super::Header;
 use super::super::testing::{doubles, gzip, idx, npy};
 use super::*;
 
@@ -7,8 +8,12 @@ fn names(names: &[&str]) -> Vec<String> {
 
 fn csv(columns: &[&str], header: Header, text: &str) -> Result<FeatureRows, String> {
     let shape = SampleShape::Vector(columns.len() as u32);
-    let columns = &names(columns);
-    read_features(FeatureFormat::Csv { columns, header }, shape, &text).map_err(|error| error.reason)
+    let inputs = &Inputs::of_numbers(&names(columns));
+    let dialect = &Dialect {
+        header,
+        ..Dialect::default()
+    };
+    read_features(FeatureFormat::Csv { inputs, dialect }, shape, &text).map_err(|error| error.reason)
 }
 
 #[test]
@@ -40,7 +45,11 @@ fn a_broken_table_says_where() {
             "a,b\r\n1,2\r\n3,inf\r\n",
             "line 3, column 'b': 'inf' is not a finite number",
         ),
-        ("a,b\n,2\n", "line 2, column 'a': '' is not a finite number"),
+        (
+            "a,b\n,2\n",
+            "line 2, column 'a': is empty: say what stands for it, as prepare: { missing: mean }, median or a number, or leave such rows out by \
+             missing: drop",
+        ),
         ("a,b\n", "has no rows"),
         ("a,b\n1,2\n3\n", "line 3 has 1 fields, and the header has 2"),
     ] {

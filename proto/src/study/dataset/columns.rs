@@ -4,13 +4,18 @@ use std::collections::BTreeSet;
 
 use prost_types::Value;
 use prost_types::value::Kind;
-use trawl_domain::dataset::{Columns, Header, NUMBERED};
+use trawl_domain::dataset::{Columns, Dialect, Header, NUMBERED, Selection};
 use trawl_domain::limits::{CSV_COLUMNS_MAX, FEATURES_MAX};
 use trawl_domain::space::ParamValue;
 use trawl_domain::violation::Violations;
 
+use super::prepare;
 use crate::params::scalar;
 use crate::v1;
+
+const FEATURES: &str = "dataset.csv.features";
+/// Texts of cells without a value, at most.
+const MISSING_TEXTS_MAX: usize = 32;
 
 pub(super) fn check(csv: &v1::CsvDataset, v: &mut Violations) -> Columns {
     let header = match csv.header {
@@ -18,30 +23,33 @@ pub(super) fn check(csv: &v1::CsvDataset, v: &mut Violations) -> Columns {
         Some(true) => Header::Present,
         Some(false) => Header::Absent,
     };
-    let none = Vec::new();
-    let features = match csv.features.as_ref().map(|features| &features.kind) {
-        None => &none,
-        Some(Some(Kind::ListValue(features))) => &features.values,
-        Some(_) => {
-            v.add("dataset.csv.features", "must be a list of columns, as [a, b]");
-            &none
+    let features = match csv.features.as_ref().and_then(|features| features.kind.as_ref()) {
+        Some(Kind::ListValue(features)) => {
+            if features.values.is_empty() || features.values.len() > FEATURES_MAX {
+                v.add(FEATURES, format!("must name 1 to {FEATURES_MAX} columns"));
+            }
+            Selection::Named(list(FEATURES, &features.values, header, v))
+        }
+        Some(Kind::StringValue(word)) if word == "all" => Selection::AllBut(Vec::new()),
+        Some(Kind::StructValue(settings)) if settings.fields.keys().eq(["all_but"]) => {
+            let field = format!("{FEATURES}.all_but");
+            match settings.fields["all_but"].kind.as_ref() {
+                Some(Kind::ListValue(names)) => Selection::AllBut(list(&field, &names.values, header, v)),
+                _ => {
+                    v.add(field, "must be a list of columns, as [a, b]");
+                    Selection::default()
+                }
+            }
+        }
+        kind => {
+            let what = if kind.is_none() { "is missing: " } else { "" };
+            v.add(
+                FEATURES,
+                format!("{what}must be a list of columns, as [a, b]; all; or {{ all_but: [a, b] }}"),
+            );
+            Selection::default()
         }
     };
-    if features.is_empty() || features.len() > FEATURES_MAX {
-        v.add("dataset.csv.features", format!("must name 1 to {FEATURES_MAX} columns"));
-    }
-    let mut seen = BTreeSet::new();
-    let mut names = Vec::with_capacity(features.len());
-    for (index, feature) in features.iter().enumerate() {
-        let field = format!("dataset.csv.features[{index}]");
-        let Some(name) = column(&field, feature, header, v) else {
-            continue;
-        };
-        if !seen.insert(name.clone()) {
-            v.add(field, format!("'{name}' is named twice"));
-        }
-        names.push(name);
-    }
     let target = match &csv.target {
         None => {
             v.add("dataset.csv.target", "is missing");
@@ -49,14 +57,59 @@ pub(super) fn check(csv: &v1::CsvDataset, v: &mut Violations) -> Columns {
         }
         Some(target) => column("dataset.csv.target", target, header, v),
     };
-    if let Some(target) = target.as_ref().filter(|target| seen.contains(*target)) {
+    let is_feature = |target: &&String| matches!(&features, Selection::Named(names) if names.contains(target));
+    if let Some(target) = target.as_ref().filter(is_feature) {
         v.add("dataset.csv.target", format!("'{target}' is a feature too"));
     }
     Columns {
-        features: names,
+        features,
         target: target.unwrap_or_default(),
-        header,
+        dialect: dialect(csv, header, v),
+        prepare: prepare::check(csv.prepare.as_ref(), v),
     }
+}
+
+fn dialect(csv: &v1::CsvDataset, header: Header, v: &mut Violations) -> Dialect {
+    let delimiter = match csv.delimiter.as_bytes() {
+        [] => None,
+        [byte] if byte.is_ascii() && !b"\"\r\n".contains(byte) && !byte.is_ascii_alphanumeric() => Some(*byte),
+        _ => {
+            v.add("dataset.csv.delimiter", "must be one character, as ';', '|' or a tab");
+            None
+        }
+    };
+    if !["", ".", ","].contains(&csv.decimal.as_str()) {
+        v.add("dataset.csv.decimal", "must be '.' or ','");
+    }
+    if csv.missing.len() > MISSING_TEXTS_MAX {
+        v.add(
+            "dataset.csv.missing",
+            format!("must be at most {MISSING_TEXTS_MAX} texts"),
+        );
+    }
+    Dialect {
+        header,
+        delimiter,
+        has_decimal_comma: csv.decimal == ",",
+        missing: (!csv.missing.is_empty()).then(|| csv.missing.clone()),
+    }
+}
+
+/// Names of columns, each once.
+fn list(field: &str, columns: &[Value], header: Header, v: &mut Violations) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let mut names = Vec::with_capacity(columns.len());
+    for (index, named) in columns.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        let Some(name) = column(&field, named, header, v) else {
+            continue;
+        };
+        if !seen.insert(name.clone()) {
+            v.add(field, format!("'{name}' is named twice"));
+        }
+        names.push(name);
+    }
+    names
 }
 
 /// The name of a column. Those of a file without a header have numbers.

@@ -1,6 +1,7 @@
 //! Checks what a study learns from: which files there are, and whether they are named well.
 
 mod columns;
+mod prepare;
 
 use trawl_domain::dataset::{
     ArrayNames, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, Source,

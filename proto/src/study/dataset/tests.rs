@@ -3,8 +3,8 @@ use prost_types::{ListValue, Value};
 use super::*;
 use crate::params::value;
 use crate::v1::{CsvDataset, IdxDataset, NpzDataset};
-use trawl_domain::dataset::Header;
 use trawl_domain::dataset::ReadError;
+use trawl_domain::dataset::{Header, Selection};
 use trawl_domain::space::ParamValue;
 
 fn text(text: &str) -> Value {
@@ -43,7 +43,7 @@ fn csv() -> CsvDataset {
         test: String::new(),
         features: list([text("x1"), text("x2")]),
         target: Some(text("y")),
-        header: None,
+        ..CsvDataset::default()
     }
 }
 
@@ -78,8 +78,12 @@ fn columns_have_names_or_without_a_header_numbers() {
     let Format::Csv(columns) = source.format else {
         panic!("another format")
     };
-    assert_eq!(columns.features, ["column_0", "column_1"]);
-    assert_eq!((columns.target.as_str(), columns.header), ("column_2", Header::Absent));
+    let names = ["column_0", "column_1"].map(str::to_owned);
+    assert_eq!(columns.features, Selection::Named(names.into()));
+    assert_eq!(
+        (columns.target.as_str(), columns.dialect.header),
+        ("column_2", Header::Absent)
+    );
 
     let with_header = CsvDataset {
         header: Some(true),
@@ -116,8 +120,8 @@ fn columns_are_a_list_of_different_ones() {
             ..csv()
         }))
     };
-    let all = Some(text("all"));
-    assert_eq!(with(all, Some(text("y"))), ["dataset.csv.features"]);
+    let every = Some(text("every"));
+    assert_eq!(with(every, Some(text("y"))), ["dataset.csv.features"]);
     assert_eq!(with(None, None), ["dataset.csv.features", "dataset.csv.target"]);
     let twice = list([text("a"), text("a"), Value::default()]);
     assert_eq!(
@@ -277,4 +281,63 @@ fn the_field_that_is_to_be_mended_is_named() {
     };
     assert_eq!(pairs.field_of(true, &broken(true)), "dataset.idx.test_labels");
     assert_eq!(pairs.field_of(false, &broken(false)), "dataset.idx.train_images");
+}
+
+#[test]
+fn what_is_made_of_columns_is_checked_by_its_field() {
+    let prepared = |json: serde_json::Value| {
+        let csv: CsvDataset = crate::from_json(&serde_json::json!({
+            "train": "a.csv", "features": "all", "target": "y", "prepare": json
+        }))
+        .expect("a dataset");
+        checked(Kind::Csv(csv), false)
+    };
+    for sound in [
+        serde_json::json!("none"),
+        serde_json::json!({ "missing": -1.5, "columns": { "a": "log1p" } }),
+    ] {
+        prepared(sound).expect("a source");
+    }
+    for (wrong, field, said) in [
+        (
+            serde_json::json!("scale"),
+            "prepare",
+            "'scale' is not known: it must be one of standardize",
+        ),
+        (serde_json::json!(["none"]), "prepare", "must be one of standardize"),
+        (
+            serde_json::json!({ "scale": "none" }),
+            "prepare.scale",
+            "is not known; allowed are numbers, missing",
+        ),
+        (
+            serde_json::json!({ "missing": "mode" }),
+            "prepare.missing",
+            "'mode' is not known: it must be mean, median, drop or a number",
+        ),
+        (
+            serde_json::json!({ "indicator": true }),
+            "prepare.indicator",
+            "has nothing to tell",
+        ),
+        (
+            serde_json::json!({ "rare": 1.5 }),
+            "prepare.rare",
+            "must be a number of rows",
+        ),
+        (
+            serde_json::json!({ "columns": { "a": 1 } }),
+            "prepare.columns.a",
+            "must be one of standardize",
+        ),
+        (
+            serde_json::json!({ "columns": { "a": { "as": "date" } } }),
+            "prepare.columns.a.as",
+            "'date' is not known",
+        ),
+    ] {
+        let violations = prepared(wrong).expect_err(field);
+        assert_eq!(violations[0].0, format!("dataset.csv.{field}"));
+        assert!(violations[0].1.starts_with(said), "{}", violations[0].1);
+    }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tch::Device;
-use trawl_domain::dataset::{Columns, Features, Format, Header, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Columns, Features, Format, Inputs, SampleShape, Samples, Targets};
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
@@ -63,6 +63,8 @@ fn table(shape: SampleShape, features: Features, targets: Targets) -> DeviceTabl
         },
         shape,
         features,
+        // The table of numbers has named columns; others are arrays.
+        inputs: matches!(targets, Targets::Numbers(_)).then(|| Inputs::of_numbers(&[FEATURE.to_owned()])),
         targets: Some(targets),
     };
     TORCH.load(&samples).expect("samples on the device")
@@ -88,7 +90,7 @@ fn trained(architecture: Architecture, parameters: &[(Vec<f32>, Vec<f32>)]) -> D
         values: values.clone(),
     });
     let parameters = parameters.collect();
-    TORCH.network(architecture, parameters).expect("a network")
+    TORCH.network(architecture, parameters, None).expect("a network")
 }
 
 const FEATURE: &str = "in, \"put\"";
@@ -109,9 +111,8 @@ fn regression(first: f32, inputs: Vec<Vec<f32>>) -> Fit {
     let subject = Subject {
         dropout: vec![0.5],
         format: Format::Csv(Columns {
-            features: vec![FEATURE.to_owned()],
             target: TARGET.to_owned(),
-            header: Header::Checked,
+            ..Columns::default()
         }),
         train: rows(vec![10.0, 0.0, 2.0, 0.25], vec![7.0, -1.0, 3.0, -1.0]),
         test: Some(rows(vec![-1.5, 0.125], vec![0.5, 1.0])),

@@ -16,7 +16,7 @@ use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
 use crate::device::device;
 
 const TANH: Layer = Layer::Activation(Activation::Tanh);
-const ROWS: u32 = 40;
+pub(crate) const ROWS: u32 = 40;
 const EPOCHS: u32 = 3;
 const SIDE: u32 = 6;
 
@@ -66,6 +66,7 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<JobMembe
         shape,
         features: Features::Floats(values),
         targets: Some(targets),
+        inputs: None,
     };
     FitJob {
         seed: Seed(11),

@@ -118,6 +118,7 @@ fn table_job(
                 shape: SampleShape::Vector(1),
                 features: Features::Floats(features),
                 targets: Some(Targets::Numbers(targets)),
+                inputs: None,
             })
             .expect("samples on the device"),
         test: None,
@@ -245,6 +246,7 @@ pub(crate) fn cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
                     labels,
                     names: (0..10).map(|class| class.to_string()).collect(),
                 }),
+                inputs: None,
             })
             .expect("samples on the device"),
         test: None,

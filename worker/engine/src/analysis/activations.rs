@@ -1,7 +1,7 @@
 //! `activation_profiles.json` and `activations.json`: every hidden neuron, over a range and for chosen inputs.
 
 use serde::Serialize;
-use trawl_domain::dataset::{Features, SampleShape, Targets};
+use trawl_domain::dataset::{Features, FittedInputs, SampleShape, Targets};
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
@@ -81,7 +81,7 @@ pub(super) fn activations(analysis: &Analysis<'_, impl Networks>) -> Result<Opti
     let inputs = if analysis.subject.inputs.is_empty() {
         let train = &analysis.subject.train;
         let rows = train.targets()?.as_ref().map(chosen_rows).unwrap_or_default();
-        let flat = floats(train.features(&rows)?);
+        let flat = filled(analysis, floats(train.features(&rows)?))?;
         flat.chunks_exact(features.len()).map(<[f32]>::to_vec).collect()
     } else {
         analysis.subject.inputs.clone()
@@ -184,6 +184,16 @@ fn columns(output: &LayerOutput) -> Vec<Vec<f32>> {
     let width: usize = output.shape[1..].iter().product();
     let column = |neuron: usize| output.values.iter().skip(neuron).step_by(width).copied().collect();
     (0..width).map(column).collect()
+}
+
+/// Rows of inputs with what stands for those without a value, as they go into the network.
+fn filled(analysis: &Analysis<'_, impl Networks>, mut rows: Vec<f32>) -> Result<Vec<f32>, LeftOut> {
+    if let Some(FittedInputs(inputs)) = analysis.networks.fitted(MEMBER)? {
+        let fill = inputs.iter().map(|input| input.fill).cycle();
+        let gaps = rows.iter_mut().zip(fill).filter(|(value, _)| value.is_nan());
+        gaps.for_each(|(value, fill)| *value = fill);
+    }
+    Ok(rows)
 }
 
 /// A table's features; those of an array of bytes are small numbers.

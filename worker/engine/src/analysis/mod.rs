@@ -21,6 +21,7 @@ use crate::weights::Parameter;
 use crate::{Control, EngineError, Networks, Table};
 use answers::Answers;
 pub(crate) use answers::ClassAnswer;
+pub(crate) use predictions::cell;
 
 /// The member that is looked into: a fit on all training rows is a job of its own.
 const MEMBER: usize = 0;
@@ -170,12 +171,12 @@ impl<N: Networks> Analysis<'_, N> {
         }))
     }
 
-    /// Names of the features: columns, or `x0`, `x1`, … where they have none. `None` for images.
+    /// Names of the inputs: those of their columns, or `x0`, `x1`, … where they have none. `None` for images.
     fn features(&self) -> Option<Vec<String>> {
-        match (self.input(), &self.subject.format) {
+        match (self.input(), self.subject.train.known().inputs) {
             (SampleShape::Image { .. }, _) => None,
-            (SampleShape::Vector(_), Format::Csv(columns)) => Some(columns.features.clone()),
-            (SampleShape::Vector(len), _) => Some((0..len).map(|index| format!("x{index}")).collect()),
+            (SampleShape::Vector(_), Some(inputs)) => Some(inputs.names()),
+            (SampleShape::Vector(len), None) => Some((0..len).map(|index| format!("x{index}")).collect()),
         }
     }
 

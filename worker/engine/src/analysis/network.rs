@@ -1,20 +1,30 @@
 //! `network.json`: the network in words.
 
-use trawl_domain::dataset::{Format, Header, Layout, SampleShape};
+use trawl_domain::dataset::{Dialect, Format, Header, Layout, SampleShape};
 use trawl_domain::layer::WrittenLayer;
 
-use super::{Analysis, LeftOut, to_json};
+use super::{Analysis, LeftOut, MEMBER, to_json};
 use crate::network_file::{Input, NetworkFile, Target};
 use crate::{Networks, Table};
 
 pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
     let architecture = analysis.networks.architecture();
     let format = &analysis.subject.format;
+    let dialect = match format {
+        Format::Csv(columns) => Some(&columns.dialect),
+        _ => None,
+    };
+    let inputs = analysis.subject.train.known().inputs;
     let file = NetworkFile {
         input: Input {
             shape: analysis.input().dims(),
             features: analysis.features(),
-            header: header(format),
+            columns: inputs.filter(|inputs| !inputs.is_plain()),
+            fitted: analysis.networks.fitted(MEMBER)?.cloned(),
+            header: dialect.and_then(header),
+            delimiter: dialect.and_then(|dialect| dialect.delimiter).map(char::from),
+            decimal: dialect.and_then(|dialect| dialect.has_decimal_comma.then_some(',')),
+            missing: dialect.and_then(|dialect| dialect.missing.clone()),
             layout: layout(format, analysis.input()).map(|layout| layout.to_string()),
         },
         target: match analysis.subject.train.classes() {
@@ -30,14 +40,11 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
 }
 
 /// What the study says of the header line of a table's files; nothing where it was left out.
-fn header(format: &Format) -> Option<bool> {
-    match format {
-        Format::Csv(columns) => match columns.header {
-            Header::Checked => None,
-            Header::Present => Some(true),
-            Header::Absent => Some(false),
-        },
-        _ => None,
+fn header(dialect: &Dialect) -> Option<bool> {
+    match dialect.header {
+        Header::Checked => None,
+        Header::Present => Some(true),
+        Header::Absent => Some(false),
     }
 }
 

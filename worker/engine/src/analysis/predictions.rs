@@ -82,7 +82,7 @@ fn write<T: Table>(
         let width = features.len() / rows.len();
         for (n, row) in rows.iter().enumerate() {
             let mut record = vec![split.to_owned(), row.to_string()];
-            record.extend(features[n * width..][..width].iter().map(f32::to_string));
+            record.extend(features[n * width..][..width].iter().map(cell));
             record.extend(answer(targets.as_ref(), classes, answers, *row as usize));
             writer.write_record(record).map_err(broken)?;
         }
@@ -107,6 +107,15 @@ fn answer(targets: Option<&Targets>, classes: Option<&[String]>, answers: &Answe
             let ClassAnswer { class, probability } = answers[row];
             vec![target, name(class), probability.to_string()]
         }
+    }
+}
+
+/// An input as a cell, which is empty where there is no value.
+pub(crate) fn cell(input: &f32) -> String {
+    if input.is_nan() {
+        String::new()
+    } else {
+        input.to_string()
     }
 }
 

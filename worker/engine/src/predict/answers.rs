@@ -7,7 +7,7 @@ use trawl_domain::dataset::{FeatureRows, Features, SampleShape, Samples};
 
 use super::PredictError;
 use super::network::Network;
-use crate::analysis::ClassAnswer;
+use crate::analysis::{ClassAnswer, cell};
 use crate::{Engine, Networks};
 
 /// The network is the only member of its stack.
@@ -44,7 +44,7 @@ impl<'a, E: Engine> Answers<'a, E> {
             header.push("file".to_owned());
         }
         header.push("row".to_owned());
-        header.extend_from_slice(network.features());
+        header.extend(network.inputs().names());
         header.push("prediction".to_owned());
         if let Some(classes) = network.classes() {
             header.push("probability".to_owned());
@@ -64,6 +64,7 @@ impl<'a, E: Engine> Answers<'a, E> {
             shape: rows.shape,
             features: rows.features,
             targets: None,
+            inputs: None,
         };
         let table = self.engine.load(&rows)?;
         let piece = self.networks.rows_at_once();
@@ -101,10 +102,10 @@ impl<'a, E: Engine> Answers<'a, E> {
             line.push(row.to_string());
         } else {
             line.push(row.to_string());
-            let width = self.network.features().len();
+            let width = self.network.inputs().len();
             let place = row as usize * width;
             match features {
-                Features::Floats(values) => line.extend(values[place..][..width].iter().map(f32::to_string)),
+                Features::Floats(values) => line.extend(values[place..][..width].iter().map(cell)),
                 Features::Bytes(values) | Features::Whole(values) => {
                     line.extend(values[place..][..width].iter().map(u8::to_string));
                 }

@@ -81,8 +81,8 @@ impl Kind {
                 return Err(format!("is {self}, and the network takes images of {input}"));
             }
             (Self::Csv, SampleShape::Vector(_)) => FeatureFormat::Csv {
-                columns: network.features(),
-                header: network.header(),
+                inputs: network.inputs(),
+                dialect: network.dialect(),
             },
             (Self::Npy, _) => FeatureFormat::Npy(network.layout()),
             (Self::Idx, _) => FeatureFormat::Idx(network.layout()),

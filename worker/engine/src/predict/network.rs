@@ -1,7 +1,7 @@
 //! `network.json`, read back: what a refit wrote of its network becomes an architecture again, whatever has happened to the
 //! file meanwhile.
 
-use trawl_domain::dataset::{Header, Layout, SampleShape, TargetKind};
+use trawl_domain::dataset::{Dialect, FittedInputs, Header, Inputs, Layout, SampleShape, TargetKind};
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
@@ -9,11 +9,12 @@ use trawl_domain::network::Architecture;
 use crate::network_file::{NetworkFile, Target};
 
 /// A network as a refit describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     architecture: Architecture,
-    features: Vec<String>,
-    header: Header,
+    inputs: Inputs,
+    fitted: Option<FittedInputs>,
+    dialect: Dialect,
     layout: Option<Layout>,
     classes: Option<Vec<String>>,
 }
@@ -40,14 +41,19 @@ impl Network {
         &self.architecture
     }
 
-    /// Names of the features of a table; none for images.
-    pub fn features(&self) -> &[String] {
-        &self.features
+    /// The columns of a table as inputs; none for images.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
     }
 
-    /// Whether files of a table have a header line: as those that it was trained with.
-    pub fn header(&self) -> Header {
-        self.header
+    /// What was fitted of the inputs on the training rows; `None` where rows go in as they are.
+    pub fn fitted(&self) -> Option<&FittedInputs> {
+        self.fitted.as_ref()
+    }
+
+    /// How files of a table are written: as those that it was trained with.
+    pub fn dialect(&self) -> &Dialect {
+        &self.dialect
     }
 
     /// The order of the axes of the array of images that it was trained with; `None` if that was none, or is not known.
@@ -74,10 +80,34 @@ impl NetworkFile {
         if features.len() != named || named > FEATURES_MAX {
             return Err(format!("input.features: are {}, and {named} go in", features.len()));
         }
+        let inputs = match self.input.columns {
+            None => Inputs::of_numbers(&features),
+            Some(columns) if columns.names() == features => columns,
+            Some(_) => return Err("input.columns: are not those of input.features".to_owned()),
+        };
+        if let Some(FittedInputs(fitted)) = &self.input.fitted
+            && fitted.len() != inputs.len()
+        {
+            return Err(format!(
+                "input.fitted: are {}, and {} go in",
+                fitted.len(),
+                inputs.len()
+            ));
+        }
+        if !inputs.is_plain() && self.input.fitted.is_none() {
+            return Err("input.fitted: is missing, and input.columns need it".to_owned());
+        }
         let header = match self.input.header {
             None => Header::Checked,
             Some(true) => Header::Present,
             Some(false) => Header::Absent,
+        };
+        let delimiter = self.input.delimiter.map(u8::try_from).transpose();
+        let dialect = Dialect {
+            header,
+            delimiter: delimiter.map_err(|_| "input.delimiter: is no ASCII character".to_owned())?,
+            has_decimal_comma: self.input.decimal == Some(','),
+            missing: self.input.missing,
         };
         let layout = self.input.layout.map(|word| word.parse()).transpose();
         let layout = layout.map_err(|error| format!("input.layout: {error}"))?;
@@ -118,8 +148,9 @@ impl NetworkFile {
         }
         Ok(Network {
             architecture,
-            features,
-            header,
+            inputs,
+            fitted: self.input.fitted,
+            dialect,
             layout,
             classes,
         })
@@ -175,7 +206,7 @@ mod tests {
         assert_eq!(architecture.layers[4], Layer::Dropout);
         assert_eq!(network.classes(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert_eq!(architecture.params(), 58);
-        assert_eq!((network.header(), network.layout()), (Header::Checked, None));
+        assert_eq!((network.dialect(), network.layout()), (&Dialect::default(), None));
     }
 
     #[test]
@@ -186,7 +217,7 @@ mod tests {
             json["input"]["layout"] = json!("channels_last");
             let network = Network::parse(json.to_string().as_bytes()).expect("a network");
             assert_eq!(
-                (network.header(), network.layout()),
+                (network.dialect().header, network.layout()),
                 (header, Some(Layout::ChannelsLast))
             );
         }

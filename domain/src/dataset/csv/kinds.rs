@@ -1,0 +1,207 @@
+//! What the columns of a training file are, by all of their cells.
+
+use std::collections::HashMap;
+
+use super::super::columns::{Columns, Dialect, Header, Kind, Missing, Prepare, Rule};
+use super::super::inputs::{Cells, InputColumn, Inputs};
+use super::super::{Allowance, Content, ReadError, Reason};
+use super::names::Names;
+use super::next_row;
+use super::records::Records;
+use super::table::number;
+use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX, FEATURES_MAX, TABLE_WORDS_BYTES_MAX};
+
+/// Words of columns that have nothing else, false before true.
+const TRUTHS: [[&str; 2]; 4] = [["false", "true"], ["no", "yes"], ["f", "t"], ["n", "y"]];
+
+/// Whether a word says that something is so, and by which pair of words.
+pub(super) fn truth(text: &str) -> Option<(bool, usize)> {
+    TRUTHS.iter().enumerate().find_map(|(pair, [no, yes])| {
+        let is = |word: &str| text.eq_ignore_ascii_case(word);
+        (is(no) || is(yes)).then(|| (is(yes), pair))
+    })
+}
+
+/// The inputs if all of these columns have numbers; `None` if the study says that one has not.
+pub(super) fn all_numbers(features: &[String], prepare: &Prepare) -> Option<Inputs> {
+    let columns = features.iter().map(|name| {
+        let rule = prepare.rule(name);
+        (rule.kind != Some(Kind::Words)).then(|| numbers(name, rule))
+    });
+    columns.collect::<Option<_>>().map(Inputs)
+}
+
+fn numbers(name: &str, rule: Rule) -> InputColumn {
+    InputColumn {
+        name: name.to_owned(),
+        cells: Cells::Number {
+            scale: rule.numbers,
+            missing: rule.missing,
+        },
+        indicator: rule.indicator,
+    }
+}
+
+/// What is in a column.
+struct Seen {
+    rule: Rule,
+    /// Cells that are numbers.
+    numbers: u64,
+    /// A cell that is none, and its line.
+    word: Option<(String, u64)>,
+    /// The pair of words that all cells are from, as far as one is.
+    truths: Option<usize>,
+    is_truth: bool,
+    /// Rows of each word; of numbers too, where they are words.
+    words: HashMap<String, u64>,
+}
+
+/// Reads a training file to find out what these columns of it are.
+pub(super) fn kinds(
+    content: &dyn Content,
+    columns: &Columns,
+    features: &[String],
+    allowance: &Allowance<'_>,
+) -> Result<Inputs, ReadError> {
+    let dialect = &columns.dialect;
+    let mut records = Records::open(content, dialect)?;
+    let names = Names::new(records.next()?.as_ref(), dialect.header)?;
+    if dialect.header == Header::Absent {
+        records.hold();
+    }
+    let places = features.iter().map(|name| names.place(name));
+    let places = places.collect::<Result<Vec<_>, _>>()?;
+    let mut seen: Vec<Seen> = features
+        .iter()
+        .map(|name| Seen::new(columns.prepare.rule(name)))
+        .collect();
+    let mut bytes = 0;
+    while let Some(row) = next_row(&mut records, &names, allowance)? {
+        for (seen, place) in seen.iter_mut().zip(&places) {
+            let text = row.record.field(*place)?;
+            bytes += seen
+                .look(text, row.record.line_of(*place), dialect)
+                .map_err(|reason| row.wrong(*place, reason))?;
+        }
+        if bytes > TABLE_WORDS_BYTES_MAX {
+            return Err(ReadError::features(
+                "has too many different words in all columns of words together",
+            ));
+        }
+    }
+    let inputs = seen.into_iter().zip(features).map(|(seen, name)| {
+        let column = seen.finish(name);
+        column.map_err(|(line, reason)| ReadError::features(reason).within(&format!("line {line}, column '{name}':")))
+    });
+    let inputs = Inputs(inputs.collect::<Result<_, _>>()?);
+    if inputs.len() > FEATURES_MAX {
+        let len = inputs.len();
+        return Err(ReadError::features(Reason::quoting(|quote| {
+            format!(
+                "becomes {} inputs, an input for each word, and at most {FEATURES_MAX} are allowed: put rare words together by prepare: {{ \
+                 rare: 10 }}, or leave columns out",
+                quote.of(len)
+            )
+        })));
+    }
+    Ok(inputs)
+}
+
+impl Seen {
+    fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            numbers: 0,
+            word: None,
+            truths: None,
+            is_truth: true,
+            words: HashMap::new(),
+        }
+    }
+
+    /// Looks at a cell; the bytes that it takes to remember it.
+    fn look(&mut self, text: &str, line: u64, dialect: &Dialect) -> Result<usize, Reason> {
+        let is_missing = dialect.is_missing(text);
+        match self.rule.kind {
+            Some(Kind::Number) => return Ok(0),
+            Some(Kind::Words) => {}
+            None if is_missing => {}
+            None if number(text, dialect).is_ok() => {
+                self.numbers += 1;
+                return Ok(0);
+            }
+            None => {
+                self.word.get_or_insert_with(|| (text.to_owned(), line));
+            }
+        }
+        if is_missing && matches!(self.rule.missing, Missing::Refused | Missing::Dropped) {
+            return Ok(0);
+        }
+        let word = if is_missing { "" } else { text };
+        if !is_missing {
+            let pair = truth(word).map(|(_, pair)| pair);
+            let first = *self.truths.get_or_insert(pair.unwrap_or(usize::MAX));
+            self.is_truth &= pair == Some(first);
+        }
+        if let Some(rows) = self.words.get_mut(word) {
+            *rows += 1;
+            return Ok(0);
+        }
+        if word.len() > CLASS_NAME_BYTES_MAX {
+            return Err(Reason::plain(format!(
+                "has a word that is longer than {CLASS_NAME_BYTES_MAX} bytes"
+            )));
+        }
+        // Words that are numbered have no end, and nobody learns from them.
+        if self.words.len() >= CLASSES_MAX {
+            return Err(Reason::plain(format!(
+                "is different word number {}, and at most {CLASSES_MAX} are allowed: leave the column out",
+                CLASSES_MAX + 1
+            )));
+        }
+        self.words.insert(word.to_owned(), 1);
+        Ok(word.len())
+    }
+
+    /// What the column is; or the line of a cell that shows that it is not one thing, and why.
+    fn finish(self, name: &str) -> Result<InputColumn, (u64, Reason)> {
+        let rule = self.rule;
+        let has_words = rule.kind == Some(Kind::Words) || self.word.is_some();
+        if !has_words {
+            return Ok(numbers(name, rule));
+        }
+        if let Some((word, line)) = self.word.as_ref().filter(|_| self.numbers > 0) {
+            let numbers = self.numbers;
+            let reason = Reason::quoting(|quote| {
+                let (word, numbers) = (quote.of(word), quote.of(numbers));
+                format!(
+                    "'{word}' is not a finite number, and {numbers} other cells of the column are: if it stands for no value, name it in \
+                     csv.missing; if all of them are words, set prepare.columns.{name}.as: words"
+                )
+            });
+            return Err((*line, reason));
+        }
+        let missing = rule.missing;
+        if rule.kind.is_none() && self.is_truth {
+            return Ok(InputColumn {
+                name: name.to_owned(),
+                cells: Cells::Boolean {
+                    scale: rule.numbers,
+                    missing,
+                },
+                indicator: rule.indicator,
+            });
+        }
+        let mut words: Vec<(String, u64)> = self.words.into_iter().collect();
+        let all = words.len();
+        words.retain(|(_, rows)| *rows >= u64::from(rule.rare));
+        let others = words.len() < all;
+        let mut words: Vec<String> = words.into_iter().map(|(word, _)| word).collect();
+        words.sort_unstable();
+        Ok(InputColumn {
+            name: name.to_owned(),
+            cells: Cells::Words { words, others, missing },
+            indicator: rule.indicator,
+        })
+    }
+}

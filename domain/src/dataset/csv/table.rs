@@ -1,0 +1,261 @@
+//! The rows of a file as inputs of a network.
+
+use super::super::columns::{Dialect, Header, Missing, Scale};
+use super::super::exactness::{Merges, Spans, finite, to_float32};
+use super::super::inputs::{Cells, InputColumn, Inputs};
+use super::super::{Allowance, Content, FeatureRows, Features, ReadError, Reason, SampleShape};
+use super::kinds::truth;
+use super::names::Names;
+use super::records::Records;
+use super::{Row, next_row};
+
+/// What becomes of rows with cells that have no value, where such rows are left out of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gaps {
+    /// They are left out.
+    AsPrepared,
+    /// They are refused: each row is asked for.
+    KeepRows,
+}
+
+/// Why there are no rows.
+pub(super) enum NotRead {
+    /// A cell is none of the numbers that its column was taken to have.
+    NotANumber(ReadError),
+    /// Anything else.
+    Other(ReadError),
+}
+
+impl NotRead {
+    pub(super) fn error(self) -> ReadError {
+        match self {
+            Self::NotANumber(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+impl From<ReadError> for NotRead {
+    fn from(error: ReadError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// The rows of a file, and the inputs of those that were read.
+pub(super) struct Table<'a> {
+    records: Records<'a>,
+    pub(super) names: Names,
+    inputs: &'a Inputs,
+    dialect: &'a Dialect,
+    gaps: Gaps,
+    /// Places of the columns in a record.
+    places: Vec<usize>,
+    values: Vec<f32>,
+    spans: Spans,
+    rows: u32,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn open(
+        content: &'a dyn Content,
+        inputs: &'a Inputs,
+        dialect: &'a Dialect,
+        gaps: Gaps,
+    ) -> Result<Self, ReadError> {
+        let mut records = Records::open(content, dialect)?;
+        let names = Names::new(records.next()?.as_ref(), dialect.header)?;
+        if dialect.header == Header::Absent {
+            records.hold();
+        }
+        let places = inputs.columns().iter().map(|column| names.place(&column.name));
+        Ok(Self {
+            places: places.collect::<Result<_, _>>()?,
+            records,
+            names,
+            spans: Spans::new(inputs.columns().len()),
+            inputs,
+            dialect,
+            gaps,
+            values: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    /// Reads all rows; `take` sees those that are not left out.
+    pub(super) fn read(
+        &mut self,
+        allowance: &mut Allowance<'_>,
+        take: &mut dyn FnMut(&Row<'_>) -> Result<(), ReadError>,
+    ) -> Result<(), NotRead> {
+        let shape = self.shape();
+        while let Some(row) = next_row(&mut self.records, &self.names, allowance)? {
+            allowance.take(1, shape)?;
+            let begin = self.values.len();
+            let mut is_whole_row = true;
+            for (index, (column, place)) in self.inputs.columns().iter().zip(&self.places).enumerate() {
+                let text = row.record.field(*place)?;
+                let cell = Cell {
+                    column,
+                    index,
+                    text,
+                    dialect: self.dialect,
+                };
+                match cell.push(self.gaps, &mut self.spans, &mut self.values) {
+                    Ok(is_there) => is_whole_row &= is_there,
+                    Err(Wrong::Number(reason)) => return Err(NotRead::NotANumber(row.wrong(*place, reason))),
+                    Err(Wrong::Other(reason)) => return Err(row.wrong(*place, reason).into()),
+                }
+            }
+            if is_whole_row {
+                take(&row)?;
+                self.rows += 1;
+            } else {
+                self.values.truncate(begin);
+            }
+        }
+        Ok(())
+    }
+
+    /// The inputs of all rows, unless float32 makes numbers of them equal: where that may be, the file is read once more.
+    pub(super) fn finish(
+        self,
+        content: &dyn Content,
+        dialect: &Dialect,
+        allowance: &Allowance<'_>,
+    ) -> Result<FeatureRows, NotRead> {
+        if self.rows == 0 {
+            return Err(ReadError::features("has no rows").into());
+        }
+        if let Some(mut merges) = self.spans.suspects() {
+            let mut again = Table::open(content, self.inputs, dialect, self.gaps)?;
+            while let Some(row) = next_row(&mut again.records, &again.names, allowance)? {
+                for (index, place) in again.places.iter().enumerate() {
+                    let text = row.record.field(*place)?;
+                    look_again(&mut merges, index, text, dialect).map_err(|reason| {
+                        let name = &self.inputs.columns()[index].name;
+                        ReadError::features(reason).within(&format!("column '{name}':"))
+                    })?;
+                }
+            }
+        }
+        Ok(FeatureRows {
+            rows: self.rows,
+            shape: self.shape(),
+            features: Features::Floats(self.values),
+        })
+    }
+
+    fn shape(&self) -> SampleShape {
+        SampleShape::Vector(self.inputs.len() as u32)
+    }
+}
+
+/// A cell of a column.
+struct Cell<'a> {
+    column: &'a InputColumn,
+    index: usize,
+    text: &'a str,
+    dialect: &'a Dialect,
+}
+
+/// What is wrong with a cell.
+enum Wrong {
+    /// It is no number.
+    Number(Reason),
+    /// Anything else.
+    Other(Reason),
+}
+
+impl Cell<'_> {
+    /// Adds its inputs; false if its row is left out.
+    fn push(&self, gaps: Gaps, spans: &mut Spans, values: &mut Vec<f32>) -> Result<bool, Wrong> {
+        let is_missing = self.dialect.is_missing(self.text);
+        match (&self.column.cells, self.column.missing()) {
+            (_, Missing::Dropped) if is_missing && gaps == Gaps::AsPrepared => return Ok(false),
+            (Cells::Words { words, .. }, _) if is_missing && words.first().is_some_and(String::is_empty) => {
+                self.column.push_word("", values);
+            }
+            (_, Missing::Refused | Missing::Dropped) if is_missing => return Err(Wrong::Other(self.no_value())),
+            (Cells::Words { .. }, _) => self.column.push_word(if is_missing { "" } else { self.text }, values),
+            _ if is_missing => values.push(f32::NAN),
+            (Cells::Boolean { .. }, _) => match truth(self.text) {
+                Some((value, _)) => values.push(f32::from(u8::from(value))),
+                None => {
+                    return Err(Wrong::Other(Reason::quoting(|quote| {
+                        format!("'{}' is neither true nor false", quote.of(self.text))
+                    })));
+                }
+            },
+            (Cells::Number { scale, .. }, _) => values.push(self.number(*scale, spans)?),
+        }
+        if self.column.indicator {
+            values.push(f32::from(u8::from(is_missing)));
+        }
+        Ok(true)
+    }
+
+    fn number(&self, scale: Scale, spans: &mut Spans) -> Result<f32, Wrong> {
+        let value = number(self.text, self.dialect).map_err(Wrong::Number)?;
+        let float = to_float32(value).map_err(Wrong::Other)?;
+        if scale == Scale::Log1p && value <= -1.0 {
+            return Err(Wrong::Other(Reason::quoting(|quote| {
+                format!("log1p takes numbers above -1, and {} is none", quote.of(self.text))
+            })));
+        }
+        spans.look(self.index, value, float, || is_whole(self.text, value));
+        Ok(float)
+    }
+
+    fn no_value(&self) -> Reason {
+        Reason::quoting(|quote| {
+            let what = if self.text.is_empty() {
+                "is empty".to_owned()
+            } else {
+                format!("'{}' is no value", quote.of(self.text))
+            };
+            format!(
+                "{what}: say what stands for it, as prepare: {{ missing: mean }}, median or a number, or leave such rows out by \
+                 missing: drop"
+            )
+        })
+    }
+}
+
+fn look_again(merges: &mut Merges, index: usize, text: &str, dialect: &Dialect) -> Result<(), Reason> {
+    if merges.suspects(index) && !dialect.is_missing(text) {
+        let value = number(text, dialect)?;
+        merges.look(index, value, is_whole(text, value))?;
+    }
+    Ok(())
+}
+
+/// The number that a cell is.
+pub(super) fn number(text: &str, dialect: &Dialect) -> Result<f64, Reason> {
+    if dialect.has_decimal_comma && text.contains(',') && !text.contains('.') {
+        return finite(&text.replacen(',', ".", 1));
+    }
+    finite(text).map_err(|reason| {
+        let has_comma = text.split_once(',').is_some_and(|(whole, part)| {
+            let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            digits(whole.trim_start_matches(['-', '+'])) && digits(part)
+        });
+        if has_comma {
+            Reason::quoting(|quote| {
+                format!(
+                    "'{}' is not a finite number; if commas stand before decimals, set decimal: ','",
+                    quote.of(text)
+                )
+            })
+        } else {
+            reason
+        }
+    })
+}
+
+/// Whether a number counts things: digits alone do, however many, and so do doubles below those that skip whole numbers.
+fn is_whole(text: &str, value: f64) -> bool {
+    super::super::exactness::is_whole(value)
+        || text
+            .trim_start_matches(['-', '+'])
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+}

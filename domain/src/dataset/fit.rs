@@ -1,0 +1,178 @@
+//! What is fitted on the training rows of a fold, by which all its rows are prepared: those that validate have no part in it.
+
+use serde::{Deserialize, Serialize};
+
+use super::columns::{Missing, Scale};
+use super::inputs::{InputRule, Inputs};
+
+/// What was fitted, for each input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedInputs(pub Vec<FittedInput>);
+
+/// An input x becomes (y - shift) · factor, where y is x, or `fill` where there is none; and ln(1 + y) in place of y for a `log`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedInput {
+    /// What stands for no value.
+    pub fill: f32,
+    /// Whether the logarithm is taken.
+    pub log: bool,
+    /// What is taken off.
+    pub shift: f32,
+    /// What it is multiplied by.
+    pub factor: f32,
+}
+
+impl FittedInput {
+    /// An input that goes in as it is.
+    const PLAIN: Self = Self {
+        fill: 0.0,
+        log: false,
+        shift: 0.0,
+        factor: 1.0,
+    };
+}
+
+impl Inputs {
+    /// Fits the inputs on some rows of a table [rows, inputs], in which NaN is no value; `None` where rows go in as they are. All sums are of
+    /// doubles, in the order of the rows.
+    pub fn fit(&self, table: &[f32], rows: &[u32]) -> Option<FittedInputs> {
+        if self.is_plain() {
+            return None;
+        }
+        let rules = self.rules();
+        let width = rules.len();
+        let fitted = rules.iter().enumerate().map(|(input, rule)| {
+            let values = rows.iter().map(|row| f64::from(table[*row as usize * width + input]));
+            match rule {
+                InputRule::Flag => FittedInput {
+                    factor: f32::from(u8::from(values.into_iter().any(|value| value > 0.0))),
+                    ..FittedInput::PLAIN
+                },
+                InputRule::Number(scale, missing) => number(*scale, *missing, values.collect()),
+            }
+        });
+        Some(FittedInputs(fitted.collect()))
+    }
+}
+
+fn number(scale: Scale, missing: Missing, mut values: Vec<f64>) -> FittedInput {
+    let fill = fill(missing, &values) as f32;
+    for value in &mut values {
+        if value.is_nan() {
+            *value = f64::from(fill);
+        }
+        if scale == Scale::Log1p {
+            *value = libm::log1p(*value);
+        }
+    }
+    let n = values.len() as f64;
+    let (shift, spread) = match scale {
+        Scale::None => (0.0, 1.0),
+        Scale::Standardize | Scale::Log1p => {
+            let mean = values.iter().sum::<f64>() / n;
+            let variance = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / n;
+            (mean, libm::sqrt(variance))
+        }
+        Scale::MinMax => {
+            let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            (low, high - low)
+        }
+    };
+    // What is the same in all training rows is only moved, as scikit-learn has it.
+    let factor = (1.0 / spread) as f32;
+    let is_constant = spread <= f64::EPSILON * shift.abs() || !factor.is_finite();
+    FittedInput {
+        fill,
+        log: scale == Scale::Log1p,
+        shift: shift as f32,
+        factor: if is_constant { 1.0 } else { factor },
+    }
+}
+
+/// What stands for no value; 0 where no training row has one.
+fn fill(missing: Missing, values: &[f64]) -> f64 {
+    let mut present: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+    let n = present.len();
+    match missing {
+        Missing::Value(value) => f64::from(value),
+        _ if n == 0 => 0.0,
+        Missing::Mean => present.iter().sum::<f64>() / n as f64,
+        Missing::Median => {
+            present.sort_by(f64::total_cmp);
+            (present[(n - 1) / 2] + present[n / 2]) / 2.0
+        }
+        Missing::Refused | Missing::Dropped => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inputs::{Cells, InputColumn};
+    use super::*;
+
+    fn inputs(scale: Scale, missing: Missing, indicator: bool) -> Inputs {
+        Inputs(vec![InputColumn {
+            name: "x".to_owned(),
+            cells: Cells::Number { scale, missing },
+            indicator,
+        }])
+    }
+
+    fn fitted(scale: Scale, missing: Missing, values: &[f32], rows: &[u32]) -> FittedInput {
+        inputs(scale, missing, false)
+            .fit(values, rows)
+            .expect("something to fit")
+            .0[0]
+    }
+
+    #[test]
+    fn only_the_rows_that_train_have_a_part() {
+        for scale in [Scale::Standardize, Scale::MinMax, Scale::Log1p] {
+            let of = |last: f32| fitted(scale, Missing::Mean, &[1.0, 2.0, 4.0, f32::NAN, last], &[0, 1, 2, 3]);
+            assert_eq!(of(1e9), of(-0.5), "{scale}");
+        }
+    }
+
+    #[test]
+    fn a_scale_is_as_scikit_learn_has_it() {
+        let values = [1.0, 2.0, 4.0, 9.0];
+        let all = [0, 1, 2, 3];
+        let standard = fitted(Scale::Standardize, Missing::Refused, &values, &all);
+        // numpy.std([1, 2, 4, 9]) = 3.082207001484488
+        assert_eq!(
+            (standard.shift, standard.factor),
+            (4.0, (1.0 / 3.082_207_001_484_488_f64) as f32)
+        );
+        let min_max = fitted(Scale::MinMax, Missing::Refused, &values, &all);
+        assert_eq!((min_max.shift, min_max.factor), (1.0, 0.125));
+        let constant = fitted(Scale::Standardize, Missing::Refused, &[0.1; 4], &all);
+        assert_eq!((constant.shift, constant.factor), (0.1, 1.0));
+    }
+
+    #[test]
+    fn gaps_are_filled_before_anything_else_is_fitted() {
+        let values = [1.0, f32::NAN, 4.0, 10.0];
+        let of = |missing| fitted(Scale::Standardize, missing, &values, &[0, 1, 2, 3]);
+        assert_eq!((of(Missing::Mean).fill, of(Missing::Mean).shift), (5.0, 5.0));
+        assert_eq!((of(Missing::Median).fill, of(Missing::Median).shift), (4.0, 4.75));
+        assert_eq!(of(Missing::Value(-3.0)).shift, 3.0);
+        let plain = fitted(Scale::None, Missing::Mean, &values, &[0, 1, 2, 3]);
+        assert_eq!((plain.fill, plain.shift, plain.factor), (5.0, 0.0, 1.0));
+        let nothing = fitted(Scale::Standardize, Missing::Mean, &values, &[1]);
+        assert_eq!((nothing.fill, nothing.shift, nothing.factor), (0.0, 0.0, 1.0));
+    }
+
+    #[test]
+    fn what_no_training_row_has_goes_in_as_nothing() {
+        let inputs = inputs(Scale::None, Missing::Mean, true);
+        let table = [1.0, 0.0, f32::NAN, 1.0, 2.0, 0.0];
+        let factor = |rows: &[u32]| inputs.fit(&table, rows).expect("fitted").0[1].factor;
+        assert_eq!((factor(&[0, 2]), factor(&[0, 1])), (0.0, 1.0));
+    }
+
+    #[test]
+    fn rows_without_gaps_and_scales_go_in_as_they_are() {
+        assert_eq!(inputs(Scale::None, Missing::Refused, false).fit(&[1.0], &[0]), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! The columns of a table as inputs of a network: what each one turned out to be in the training part, by which every other file is read.
+
+use serde::{Deserialize, Serialize};
+
+use super::columns::{Missing, Scale};
+
+/// What the inputs are, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inputs(pub(super) Vec<InputColumn>);
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputColumn {
+    /// Its name in the file.
+    pub name: String,
+    /// What its cells are.
+    #[serde(flatten)]
+    pub cells: Cells,
+    /// True if one more input is 1 where a cell has no value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub indicator: bool,
+}
+
+/// What the cells of a column are, and which inputs they become.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Cells {
+    /// Numbers: one input.
+    Number {
+        /// What becomes of it.
+        scale: Scale,
+        /// What stands for no value.
+        missing: Missing,
+    },
+    /// True or false, yes or no: as the numbers 1 and 0.
+    Boolean {
+        /// What becomes of them.
+        scale: Scale,
+        /// What stands for no value.
+        missing: Missing,
+    },
+    /// Words: an input for each of them.
+    Words {
+        /// Ascending. The empty one stands for no value, where training rows have none.
+        words: Vec<String>,
+        /// True if one more input is 1 for all other words.
+        others: bool,
+        /// What becomes of a cell without a value, if none of the words is empty.
+        missing: Missing,
+    },
+}
+
+/// What is fitted for an input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum InputRule {
+    /// A number.
+    Number(Scale, Missing),
+    /// 1 or 0. It is always 0 where no training row has a 1: what a network makes of it was never trained.
+    Flag,
+}
+
+impl InputColumn {
+    /// Number of inputs.
+    fn len(&self) -> usize {
+        let own = match &self.cells {
+            Cells::Number { .. } | Cells::Boolean { .. } => 1,
+            Cells::Words { words, others, .. } => words.len() + usize::from(*others),
+        };
+        own + usize::from(self.indicator)
+    }
+
+    /// What stands for a cell without a value.
+    pub(super) fn missing(&self) -> Missing {
+        match &self.cells {
+            Cells::Number { missing, .. } | Cells::Boolean { missing, .. } | Cells::Words { missing, .. } => *missing,
+        }
+    }
+
+    /// The inputs for a word.
+    pub(super) fn push_word(&self, word: &str, inputs: &mut Vec<f32>) {
+        let Cells::Words { words, others, .. } = &self.cells else {
+            return;
+        };
+        let place = words.binary_search_by(|known| known.as_str().cmp(word));
+        inputs.extend((0..words.len()).map(|input| f32::from(u8::from(place == Ok(input)))));
+        if *others {
+            inputs.push(f32::from(u8::from(place.is_err())));
+        }
+    }
+}
+
+impl Inputs {
+    /// Columns of numbers, which go in as they are.
+    pub fn of_numbers(names: &[String]) -> Self {
+        let column = |name: &String| InputColumn {
+            name: name.clone(),
+            cells: Cells::Number {
+                scale: Scale::None,
+                missing: Missing::Refused,
+            },
+            indicator: false,
+        };
+        Self(names.iter().map(column).collect())
+    }
+
+    /// The columns.
+    pub fn columns(&self) -> &[InputColumn] {
+        &self.0
+    }
+
+    /// Number of inputs.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(InputColumn::len).sum()
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A name for each input: that of its column, with the word where there is an input for each word.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = Vec::with_capacity(self.len());
+        for column in &self.0 {
+            let name = &column.name;
+            match &column.cells {
+                Cells::Number { .. } | Cells::Boolean { .. } => names.push(name.clone()),
+                Cells::Words { words, others, .. } => {
+                    let shown = |word: &String| {
+                        if word.is_empty() {
+                            "(missing)".to_owned()
+                        } else {
+                            word.clone()
+                        }
+                    };
+                    names.extend(words.iter().map(|word| format!("{name}={}", shown(word))));
+                    names.extend(others.then(|| format!("{name}=(other)")));
+                }
+            }
+            names.extend(column.indicator.then(|| format!("{name} is missing")));
+        }
+        names
+    }
+
+    /// What is fitted for each input.
+    pub fn rules(&self) -> Vec<InputRule> {
+        let mut rules = Vec::with_capacity(self.len());
+        for column in &self.0 {
+            rules.push(match column.cells {
+                Cells::Number { scale, missing } | Cells::Boolean { scale, missing } => {
+                    InputRule::Number(scale, missing)
+                }
+                Cells::Words { .. } => InputRule::Flag,
+            });
+            rules.extend((1..column.len()).map(|_| InputRule::Flag));
+        }
+        rules
+    }
+
+    /// True if rows go into a network as they are in the file: nothing is fitted.
+    pub fn is_plain(&self) -> bool {
+        let is_plain = |rule: &InputRule| {
+            matches!(
+                rule,
+                InputRule::Number(Scale::None, Missing::Refused | Missing::Dropped)
+            )
+        };
+        self.rules().iter().all(is_plain)
+    }
+}

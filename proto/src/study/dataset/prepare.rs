@@ -1,0 +1,135 @@
+//! What a study has made of the columns of a CSV file before they go into a network.
+
+use std::collections::BTreeMap;
+
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+use trawl_domain::dataset::{Missing, Prepare, Rule, Scale};
+use trawl_domain::limits::FEATURES_MAX;
+use trawl_domain::violation::Violations;
+
+const FIELD: &str = "dataset.csv.prepare";
+/// What may be said of all columns.
+const OF_ALL: [&str; 5] = ["numbers", "missing", "indicator", "rare", "columns"];
+/// What may be said of one.
+const OF_ONE: [&str; 5] = ["as", "numbers", "missing", "indicator", "rare"];
+
+pub(super) fn check(prepare: Option<&Value>, v: &mut Violations) -> Prepare {
+    match prepare.and_then(|prepare| prepare.kind.as_ref()) {
+        None | Some(Kind::NullValue(_)) => Prepare::default(),
+        Some(Kind::StringValue(word)) => Prepare {
+            usual: Rule {
+                numbers: scale(FIELD, word, v),
+                ..Rule::default()
+            },
+            columns: BTreeMap::new(),
+        },
+        Some(Kind::StructValue(settings)) => {
+            let usual = rule(FIELD, settings, &OF_ALL, Rule::default(), v);
+            let columns = settings.fields.get("columns");
+            let columns = columns.map(|columns| of_columns(columns, usual, v)).unwrap_or_default();
+            Prepare { usual, columns }
+        }
+        Some(_) => {
+            v.add(
+                FIELD,
+                format!(
+                    "must be one of {}, or a mapping with {}",
+                    Scale::WORDS.join(", "),
+                    OF_ALL.join(", ")
+                ),
+            );
+            Prepare::default()
+        }
+    }
+}
+
+fn of_columns(columns: &Value, usual: Rule, v: &mut Violations) -> BTreeMap<String, Rule> {
+    let Some(Kind::StructValue(columns)) = &columns.kind else {
+        v.add(
+            format!("{FIELD}.columns"),
+            "must be a mapping from names of columns to what is made of each",
+        );
+        return BTreeMap::new();
+    };
+    if columns.fields.len() > FEATURES_MAX {
+        v.add(
+            format!("{FIELD}.columns"),
+            format!("must be at most {FEATURES_MAX} columns"),
+        );
+    }
+    let mut rules = BTreeMap::new();
+    for (name, settings) in columns.fields.iter().take(FEATURES_MAX) {
+        let field = format!("{FIELD}.columns.{name}");
+        let rule = match &settings.kind {
+            Some(Kind::StructValue(settings)) => rule(&field, settings, &OF_ONE, usual, v),
+            Some(Kind::StringValue(word)) => Rule {
+                numbers: scale(&field, word, v),
+                ..usual
+            },
+            _ => {
+                let words = Scale::WORDS.join(", ");
+                v.add(
+                    field,
+                    format!("must be one of {words}, or a mapping with {}", OF_ONE.join(", ")),
+                );
+                continue;
+            }
+        };
+        rules.insert(name.clone(), rule);
+    }
+    rules
+}
+
+/// A rule, by another where it says nothing.
+fn rule(field: &str, settings: &Struct, allowed: &[&str], usual: Rule, v: &mut Violations) -> Rule {
+    let mut rule = usual;
+    for (name, value) in &settings.fields {
+        let field = format!("{field}.{name}");
+        match (name.as_str(), &value.kind) {
+            (name, _) if !allowed.contains(&name) => {
+                v.add(field, format!("is not known; allowed are {}", allowed.join(", ")));
+            }
+            ("as", Some(Kind::StringValue(word))) => match word.parse() {
+                Ok(kind) => rule.kind = Some(kind),
+                Err(error) => v.add(field, format!("'{word}' is not known: it {error}")),
+            },
+            ("numbers", Some(Kind::StringValue(word))) => rule.numbers = scale(&field, word, v),
+            ("missing", Some(Kind::StringValue(word))) => match word.as_str() {
+                "mean" => rule.missing = Missing::Mean,
+                "median" => rule.missing = Missing::Median,
+                "drop" => rule.missing = Missing::Dropped,
+                _ => v.add(
+                    field,
+                    format!("'{word}' is not known: it must be mean, median, drop or a number"),
+                ),
+            },
+            ("missing", Some(Kind::NumberValue(number))) if (*number as f32).is_finite() => {
+                rule.missing = Missing::Value(*number as f32);
+            }
+            ("indicator", Some(Kind::BoolValue(indicator))) => rule.indicator = *indicator,
+            ("rare", Some(Kind::NumberValue(rows))) if rows.fract() == 0.0 && (0.0..=1e9).contains(rows) => {
+                rule.rare = *rows as u32;
+            }
+            ("columns", _) => {}
+            ("as" | "numbers", _) => v.add(field, "must be a word"),
+            ("missing", _) => v.add(field, "must be mean, median, drop or a number"),
+            ("indicator", _) => v.add(field, "must be true or false"),
+            _ => v.add(field, "must be a number of rows"),
+        }
+    }
+    if rule.indicator && matches!(rule.missing, Missing::Refused | Missing::Dropped) {
+        v.add(
+            format!("{field}.indicator"),
+            "has nothing to tell: say what stands for cells without a value, as missing: mean",
+        );
+    }
+    rule
+}
+
+fn scale(field: &str, word: &str, v: &mut Violations) -> Scale {
+    word.parse().unwrap_or_else(|error| {
+        v.add(field, format!("'{word}' is not known: it {error}"));
+        Scale::default()
+    })
+}

@@ -1,0 +1,200 @@
+//! Columns are prepared as scikit-learn's pipelines prepare them, and by the training rows of the fold alone.
+
+mod device;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use trawl_domain::dataset::{
+    Allowance, Columns, Content, FittedInputs, Format, Inputs, Missing, Part, Prepare, Role, Rule, SampleShape,
+    Samples, Scale, TargetKind, read,
+};
+use trawl_domain::fold::{Split, Validation};
+use trawl_domain::job::JobMember;
+use trawl_domain::layer::Layer;
+use trawl_domain::loss::Loss;
+use trawl_domain::metric::Metric;
+use trawl_domain::network::Architecture;
+use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::seed::{Owner, Seed};
+use trawl_engine::weights::Parameter;
+use trawl_engine::{Control, Engine as _, Event, FitJob, Networks as _};
+use trawl_engine_torch::Torch;
+
+use device::device;
+
+fn samples(csv: &str, rule: Rule) -> Samples {
+    let columns = Columns {
+        target: "y".to_owned(),
+        prepare: Prepare {
+            usual: rule,
+            columns: BTreeMap::new(),
+        },
+        ..Columns::default()
+    };
+    let part = Part {
+        features: &csv as &dyn Content,
+        targets: None,
+    };
+    read(
+        &Format::Csv(columns),
+        TargetKind::Number,
+        Role::Train,
+        part,
+        &mut Allowance::whole(),
+    )
+    .expect("a table")
+}
+
+fn values(samples: &Samples) -> &[f32] {
+    match &samples.features {
+        trawl_domain::dataset::Features::Floats(values) => values,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What goes into the first layer of a network that was fitted so: its one layer puts out what it gets.
+fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
+    let width = samples.shape.len() as usize;
+    let architecture = Architecture {
+        input: samples.shape,
+        layers: vec![Layer::Linear { units: width as u32 }],
+        loss: Loss::Mse,
+        batch_size: 1,
+        epochs: 0,
+    };
+    let identity = (0..width * width).map(|place| f32::from(u8::from(place / width == place % width)));
+    let parameters = vec![
+        Parameter {
+            name: "0.weight".to_owned(),
+            shape: vec![width, width],
+            values: identity.collect(),
+        },
+        Parameter {
+            name: "0.bias".to_owned(),
+            shape: vec![width],
+            values: vec![0.0; width],
+        },
+    ];
+    let engine = Torch::new(device());
+    let network = engine
+        .network(architecture, parameters, Some(fitted))
+        .expect("a network");
+    let table = engine.load(samples).expect("samples on the device");
+    network.outputs(0, &table, 0..samples.rows).expect("outputs")
+}
+
+#[test]
+fn columns_are_prepared_as_scikit_learn_does() {
+    // What `preparation_oracle.py` wrote: a table, the rows that a pipeline is fitted on, and all rows as it transforms them.
+    let oracle = include_str!("data/preparation.json");
+    let oracle: Value = serde_json::from_str(oracle).expect("the oracle's numbers");
+    let csv = oracle["csv"].as_str().expect("a table");
+    let train: Vec<u32> = serde_json::from_value(oracle["train"].clone()).expect("rows");
+    for case in oracle["cases"].as_array().expect("cases") {
+        let scale = case["scale"].as_str().expect("a word");
+        let rule = Rule {
+            numbers: scale.parse().expect("a scale"),
+            missing: match case["missing"].as_str().expect("a word") {
+                "mean" => Missing::Mean,
+                "median" => Missing::Median,
+                number => Missing::Value(number.parse().expect("a number")),
+            },
+            indicator: true,
+            ..Rule::default()
+        };
+        let samples = samples(csv, rule);
+        let inputs: &Inputs = samples.inputs.as_ref().expect("inputs");
+        let names: Vec<String> = serde_json::from_value(case["names"].clone()).expect("names");
+        assert_eq!(inputs.names(), names);
+        let fitted = inputs.fit(values(&samples), &train).expect("fitted");
+        let rows = prepared(&samples, &fitted);
+        let expected: Vec<Vec<f64>> = serde_json::from_value(case["rows"].clone()).expect("rows");
+        for (row, (found, expected)) in rows.chunks(names.len()).zip(&expected).enumerate() {
+            for ((found, expected), name) in found.iter().zip(expected).zip(&names) {
+                let off = (f64::from(*found) - expected).abs();
+                assert!(
+                    off <= 2e-6 * expected.abs().max(1.0),
+                    "{scale} row {row}, {name}: {found} for {expected}"
+                );
+            }
+        }
+    }
+}
+
+/// Losses of the epochs of fold 0 on a table in which its validation rows have other features.
+fn losses(scale: Scale, missing: Missing, in_validation: f32) -> Vec<f64> {
+    let split = Split::Validation(Validation::KFold(3));
+    let seed = Seed(5);
+    let mut csv = "a,b,y\n".to_owned();
+    let validate = split.rows(seed, 30, 0).validate;
+    for row in 0..30_u16 {
+        let a = if validate.contains(&u32::from(row)) {
+            in_validation
+        } else {
+            f32::from(row * 7 % 13)
+        };
+        let b = if row % 4 == 0 {
+            String::new()
+        } else {
+            (row % 5).to_string()
+        };
+        csv += &format!("{a},{b},{}\n", row % 3);
+    }
+    let rule = Rule {
+        numbers: scale,
+        missing,
+        indicator: true,
+        ..Rule::default()
+    };
+    let samples = samples(&csv, rule);
+    let engine = Torch::new(device());
+    let job = FitJob {
+        seed,
+        architecture: Architecture {
+            input: samples.shape,
+            layers: vec![Layer::Linear { units: 1 }],
+            loss: Loss::Mse,
+            batch_size: 5,
+            epochs: 4,
+        },
+        split,
+        members: vec![JobMember {
+            owner: Owner::Trial(0),
+            fold: 0,
+            hyperparameters: Hyperparameters {
+                optimizer: Optimizer::Adam,
+                learning_rate: 0.01,
+                l2: 0.0,
+                momentum: 0.0,
+                weight_decay: 0.0,
+                dropout: Vec::new(),
+            },
+        }],
+        end_epoch: 4,
+        metrics: vec![Metric::ValLoss],
+        row_losses: None,
+        data: engine.load(&samples).expect("samples on the device"),
+        test: None,
+    };
+    assert_eq!(samples.shape, SampleShape::Vector(4));
+    let mut losses = Vec::new();
+    let mut emit = |event: Event<'_>| {
+        if let Event::Epoch { losses: told, .. } = event {
+            losses.extend(told.iter().map(|told| told.train_loss));
+        }
+    };
+    engine.fit(&job, &[], &mut emit, &Control::new()).expect("trains");
+    losses
+}
+
+#[test]
+fn rows_that_validate_have_no_part_in_what_is_fitted() {
+    for scale in [Scale::Standardize, Scale::MinMax, Scale::Log1p, Scale::None] {
+        for missing in [Missing::Mean, Missing::Median] {
+            let of = |in_validation| losses(scale, missing, in_validation);
+            assert_eq!(of(1.0), of(1e6), "{scale} {missing:?}");
+            assert_eq!(of(1.0).len(), 4);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""What scikit-learn's pipelines make of a table, fitted on some of its rows: worker/engine-torch/tests/data/preparation.json.
+
+    python worker/engine-torch/tests/reference/preparation_oracle.py > worker/engine-torch/tests/data/preparation.json
+
+Needs scikit-learn 1.9 and pandas.
+"""
+
+import io
+import json
+
+import numpy
+import pandas
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
+
+ROWS = 24
+# The first word of the column colour stands in a row that is not fitted on, and nowhere else.
+TRAIN = [row for row in range(ROWS) if row % 3 != 0]
+
+
+def table():
+    random = numpy.random.default_rng(3)
+    lines = ["age,income,colour,y"]
+    for row in range(ROWS):
+        age = "" if row % 7 == 2 else f"{random.integers(18, 90)}"
+        income = "NA" if row % 5 == 4 else f"{random.lognormal(10, 1):.2f}"
+        colour = "amber" if row == 9 else ["red", "blue", "green"][int(random.integers(3))]
+        lines.append(f"{age},{income},{colour},{random.normal():.3f}")
+    return "\n".join(lines) + "\n"
+
+
+def numbers(scale, missing):
+    scalers = {
+        "standardize": [("scale", StandardScaler())],
+        "min_max": [("scale", MinMaxScaler())],
+        "log1p": [("log", FunctionTransformer(numpy.log1p)), ("scale", StandardScaler())],
+        "none": [],
+    }
+    imputer = SimpleImputer(strategy=missing) if missing in ("mean", "median") else SimpleImputer(strategy="constant", fill_value=float(missing))
+    return Pipeline([("impute", imputer), *scalers[scale]])
+
+
+def main():
+    csv = table()
+    frame = pandas.read_csv(io.StringIO(csv), keep_default_na=True)
+    words = sorted(frame["colour"].unique())
+    cases = []
+    for scale, missing in [("standardize", "mean"), ("standardize", "median"), ("min_max", "mean"), ("log1p", "median"), ("none", "-1.5")]:
+        columns = []
+        names = []
+        for column in ("age", "income"):
+            both = FeatureUnion([("value", numbers(scale, missing)), ("gap", MissingIndicator(features="all"))])
+            columns.append((column, both, [column]))
+            names += [column, f"{column} is missing"]
+        columns.append(("colour", OneHotEncoder(categories=[words], handle_unknown="ignore", sparse_output=False), ["colour"]))
+        names += [f"colour={word}" for word in words] + ["colour is missing"]
+        fitted = ColumnTransformer(columns).fit(frame.iloc[TRAIN])
+        rows = fitted.transform(frame)
+        # A word that no row was fitted on is none of them, as where the encoder finds its categories itself.
+        seen = set(frame["colour"].iloc[TRAIN])
+        for place, word in enumerate(words):
+            if word not in seen:
+                rows[:, 4 + place] = 0.0
+        rows = [[*map(float, row), 0.0] for row in rows]
+        cases.append({"scale": scale, "missing": missing, "names": names, "rows": rows})
+    print(json.dumps({"csv": csv, "train": TRAIN, "cases": cases}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
