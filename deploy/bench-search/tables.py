@@ -96,7 +96,7 @@ def studies(task, file):
                 "batch_size": 32 if rows <= 200 else 128 if rows <= 600 else 256,
                 "epochs": EPOCHS,
             },
-            "validation": {"k_fold": FOLDS},
+            "validation": {"k_fold": {"folds": FOLDS, "stratify": False}},
             "objective": {"metric": "val_loss", "goal": "minimize", "at": "last"},
             "space": {name: {"choice": values} for name, values in space.items()},
             "sampler": {"grid": {}},

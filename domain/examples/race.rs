@@ -276,7 +276,7 @@ impl Table {
     }
 
     fn validation(&self) -> Validation {
-        Validation::KFold(self.folds)
+        Validation::k_fold(self.folds)
     }
 
     fn curve(&self, config: u32, fold: u32) -> &[f64] {

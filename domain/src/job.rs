@@ -2,7 +2,7 @@
 //!
 //! The plan is a function of the study and of what its trials measured, never of the workers that happen to be there: every last bit of
 //! a member's losses is the same on a laptop and on a hundred GPUs. Trials are planned in windows of
-//! [`WINDOW_TRIALS`]; inside a window, folds with the same architecture and number of training rows share jobs.
+//! [`WINDOW_TRIALS`]; inside a window, folds with the same architecture and numbers of rows share jobs.
 //!
 //! Where trials are raced, a job ends at a rung, and folds that go on are packed anew with whatever else waits then. Which ones train
 //! together depends on the moment in that case, and no result does: a member's place does not show.
@@ -13,7 +13,7 @@ use std::ops::Range;
 use crate::artifact::Ranking;
 use crate::dataset::{FileHash, Format, Part};
 use crate::engine::EngineName;
-use crate::fold::Split;
+use crate::fold::{FoldSize, Split};
 use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK_MAX};
 use crate::metric::Metric;
 use crate::network::Architecture;
@@ -270,15 +270,16 @@ fn window(study: &Study, trials: Vec<(PlannedTrial, Architecture)>) -> Window {
 
 /// The jobs that train folds of a study, by their first member.
 pub fn pack(study: &Study, waiting: Vec<WaitingFold>) -> Vec<PlannedJob> {
-    let mut alike: BTreeMap<(Architecture, u32, u32, u32), Vec<TrialFold>> = BTreeMap::new();
+    let mut alike: BTreeMap<(Architecture, FoldSize, u32, u32), Vec<TrialFold>> = BTreeMap::new();
     for WaitingFold {
         fold,
         epochs,
         architecture,
     } in waiting
     {
-        let train_len = Split::Validation(study.validation).train_len(study.shape.train_rows, fold.fold);
-        let kind = (architecture, train_len, epochs.start, epochs.end);
+        // A fold that the study has not is refused by whoever trains it.
+        let size = study.fold_sizes.get(fold.fold as usize).copied().unwrap_or_default();
+        let kind = (architecture, size, epochs.start, epochs.end);
         alike.entry(kind).or_default().push(fold);
     }
     let mut jobs: Vec<PlannedJob> = Vec::new();
@@ -307,12 +308,9 @@ fn members_max(architecture: &Architecture, rows: u32) -> usize {
 /// The jobs of one refit with this architecture: the study's validation scheme, then one fit on all training rows.
 pub fn plan_refit(study: &Study, architecture: &Architecture) -> Vec<PlannedRefitJob> {
     let split = Split::Validation(study.validation);
-    let mut by_rows: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    for fold in 0..study.validation.folds() {
-        by_rows
-            .entry(split.train_len(study.shape.train_rows, fold))
-            .or_default()
-            .push(fold);
+    let mut by_rows: BTreeMap<FoldSize, Vec<u32>> = BTreeMap::new();
+    for (fold, size) in (0..).zip(&study.fold_sizes) {
+        by_rows.entry(*size).or_default().push(fold);
     }
     let members_max = members_max(architecture, study.shape.train_rows);
     let mut jobs: Vec<PlannedRefitJob> = by_rows

@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_usual_ladder_cuts_folds_before_epochs() {
-        let k_fold = Validation::KFold(5);
+        let k_fold = Validation::k_fold(5);
         let racing = usual(k_fold, 81).expect("four rungs");
         assert_eq!(
             rungs(&racing, k_fold, 81),
@@ -171,25 +171,25 @@ mod tests {
 
     #[test]
     fn without_folds_the_ladder_has_epochs_alone() {
-        let holdout = Validation::Holdout(0.2);
+        let holdout = Validation::holdout(0.2);
         let racing = usual(holdout, 9).expect("three rungs");
         assert_eq!(rungs(&racing, holdout, 9), [(vec![0], 1), (vec![0], 3), (vec![0], 9)]);
     }
 
     #[test]
     fn rungs_that_train_nothing_more_are_none() {
-        let holdout = Validation::Holdout(0.2);
+        let holdout = Validation::holdout(0.2);
         assert_eq!(usual(holdout, 1), None);
         let racing = usual(holdout, 2).expect("two rungs");
         assert_eq!(rungs(&racing, holdout, 2), [(vec![0], 1), (vec![0], 2)]);
-        let k_fold = Validation::KFold(2);
+        let k_fold = Validation::k_fold(2);
         let racing = usual(k_fold, 1).expect("two rungs");
         assert_eq!(rungs(&racing, k_fold, 1), [(vec![1], 1), (vec![0, 1], 1)]);
     }
 
     #[test]
     fn a_ladder_ends_with_whole_trials() {
-        let validation = Validation::KFold(3);
+        let validation = Validation::k_fold(3);
         let short = vec![Rung { folds: 2, share: 0.5 }];
         let racing = Racing::new(short, 0.25, validation, None).expect("two rungs");
         assert_eq!(racing.ladder().last(), Some(&Rung { folds: 3, share: 1.0 }));
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_best_go_on_and_of_equal_ones_the_first() {
-        let racing = usual(Validation::KFold(5), 81).expect("four rungs");
+        let racing = usual(Validation::k_fold(5), 81).expect("four rungs");
         let at = |trial, key: Option<f64>| AtRung {
             trial,
             keys: key.map(|key| vec![key]),
@@ -229,7 +229,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_generation_narrows_to_one_at_least(trials in 1_u32..600, epochs in 1_u32..400, keep in 0.01..0.99) {
-            let validation = Validation::KFold(5);
+            let validation = Validation::k_fold(5);
             let racing = Racing::new(Racing::usual(validation), keep, validation, Some(epochs));
             let racing = racing.expect("folds alone make two rungs");
             prop_assert!((1..=trials).contains(&racing.kept(trials)));

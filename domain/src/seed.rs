@@ -42,6 +42,11 @@ pub enum Purpose<'a> {
     },
     /// Which row is in which fold; the same for all trials, so that their values compare.
     Folds,
+    /// The same, where rows are cut into folds again.
+    RepeatedFolds {
+        /// Which time it is, from 1.
+        repeat: u32,
+    },
     /// Initial weights.
     Weights {
         /// Whose fold.
@@ -138,6 +143,10 @@ impl Seed {
                 part(&draw.to_le_bytes());
             }
             Purpose::Folds => part(b"folds"),
+            Purpose::RepeatedFolds { repeat } => {
+                part(b"repeated_folds");
+                part(&repeat.to_le_bytes());
+            }
             Purpose::Weights { owner, fold } => owned(&mut part, b"weights", owner, &[fold]),
             Purpose::BatchOrder { owner, fold, epoch } => owned(&mut part, b"batch_order", owner, &[fold, epoch]),
             Purpose::Dropout { owner, fold, epoch } => owned(&mut part, b"dropout", owner, &[fold, epoch]),
@@ -260,6 +269,8 @@ mod tests {
             Purpose::Param { trial: 1, name: "a" },
             Purpose::Param { trial: 0, name: "b" },
             Purpose::Folds,
+            Purpose::RepeatedFolds { repeat: 1 },
+            Purpose::RepeatedFolds { repeat: 2 },
             Purpose::Weights { owner, fold: 0 },
             Purpose::Weights {
                 owner: Owner::Refit(0),

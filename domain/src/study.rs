@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::dataset::{DatasetShape, Format};
 use crate::engine::EngineChoice;
-use crate::fold::Validation;
+use crate::fold::{FoldSize, Scheme, Validation};
 use crate::layer::LayerKind;
 use crate::limits::{EPOCHS_MAX, ROW_LOSSES_MAX};
 use crate::loss::Loss;
@@ -38,6 +38,8 @@ pub struct Study {
     pub training: TrainingSpec,
     /// How a trial is validated.
     pub validation: Validation,
+    /// The sizes of its folds.
+    pub fold_sizes: Vec<FoldSize>,
     /// What makes one trial better than another: the first objective, where there are several.
     pub objective: Objective,
     /// The others.
@@ -238,9 +240,22 @@ impl Study {
     /// as where there are more than [`ROW_LOSSES_MAX`] rows.
     pub fn row_losses(&self) -> Option<Metric> {
         let metric = self.objective.metric;
-        // The first fold has as many rows as any.
-        let rows = self.validation.validate_len(self.shape.train_rows, 0);
+        let rows = self.fold_sizes.iter().map(|size| size.validate).max().unwrap_or(0);
         (self.keeps_row_losses && metric.is_mean_of_rows() && rows <= ROW_LOSSES_MAX).then_some(metric)
+    }
+
+    /// Folds whose rows leave a loss, from fold 0 on: those of the first repeat, as a row that counted twice would seem to be two.
+    pub fn folds_with_row_losses(&self) -> u32 {
+        self.validation.scheme.folds_of_repeat()
+    }
+
+    /// How many rows of a fold validate for each that trains.
+    pub fn test_ratio(&self) -> f64 {
+        match self.validation.scheme {
+            // As if its folds were equal.
+            Scheme::KFold { folds, .. } => 1.0 / (f64::from(folds) - 1.0),
+            Scheme::Holdout(share) => share / (1.0 - share),
+        }
     }
 
     /// True if what becomes of one trial matters to others: as it is raced, or learned from.

@@ -5,7 +5,7 @@ mod csv;
 
 use trawl_domain::artifact::Ranking;
 use trawl_domain::dataset::{ArrayNames, Arrays, FileHash, Format, Layout, Part, SampleShape};
-use trawl_domain::fold::{Split, Validation};
+use trawl_domain::fold::{Scheme, Split, Validation};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
@@ -90,12 +90,19 @@ fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
 
 fn split_to_wire(split: Split) -> v1::JobSplit {
     use v1::job_split::Kind;
+    let Split::Validation(validation) = split else {
+        return v1::JobSplit {
+            kind: Some(Kind::All(true)),
+            ..v1::JobSplit::default()
+        };
+    };
     v1::JobSplit {
-        kind: Some(match split {
-            Split::Validation(Validation::KFold(k)) => Kind::KFold(k),
-            Split::Validation(Validation::Holdout(share)) => Kind::Holdout(share),
-            Split::All => Kind::All(true),
+        kind: Some(match validation.scheme {
+            Scheme::KFold { folds, repeats } => Kind::KFold(v1::JobKFold { folds, repeats }),
+            Scheme::Holdout(share) => Kind::Holdout(share),
         }),
+        shuffle: validation.shuffle,
+        stratify: validation.stratify,
     }
 }
 
@@ -287,15 +294,25 @@ fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &m
 
 fn split(split: Option<&v1::JobSplit>, v: &mut Violations) -> Option<Split> {
     use v1::job_split::Kind;
-    match split.and_then(|split| split.kind) {
-        Some(Kind::KFold(k)) if (2..=FOLDS_MAX).contains(&k) => Some(Split::Validation(Validation::KFold(k))),
-        Some(Kind::Holdout(share)) if share > 0.0 && share < 1.0 => Some(Split::Validation(Validation::Holdout(share))),
-        Some(Kind::All(_)) => Some(Split::All),
-        _ => {
-            v.add("split", "is of no known kind, or out of range");
-            None
+    let scheme = match split.and_then(|split| split.kind) {
+        Some(Kind::All(_)) => return Some(Split::All),
+        Some(Kind::KFold(v1::JobKFold { folds, repeats }))
+            if (2..=FOLDS_MAX).contains(&folds) && (1..=FOLDS_MAX / folds).contains(&repeats) =>
+        {
+            Some(Scheme::KFold { folds, repeats })
         }
+        Some(Kind::Holdout(share)) if share > 0.0 && share < 1.0 => Some(Scheme::Holdout(share)),
+        _ => None,
+    };
+    let validation = split.zip(scheme).map(|(split, scheme)| Validation {
+        scheme,
+        shuffle: split.shuffle,
+        stratify: split.stratify,
+    });
+    if validation.is_none() {
+        v.add("split", "is of no known kind, or out of range");
     }
+    validation.map(Split::Validation)
 }
 
 fn ranking(ranking: &v1::JobRanking, v: &mut Violations) -> Option<Ranking> {

@@ -3,6 +3,7 @@
 mod dataset;
 mod images_and_classes;
 mod spaces;
+mod validation;
 
 use prost::Message;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};

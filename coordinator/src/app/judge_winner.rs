@@ -114,12 +114,9 @@ async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
     let best = trials::best(&mut conn, &[study_id], TRIALS_MAX as u32).await?;
     let numbers: Vec<u32> = best.iter().map(|trial| trial.trial).collect();
     let folds = folds::of_owners(&mut conn, study_id, &numbers, None).await?;
-    let rows: u32 = {
-        let (validation, rows) = (loaded.study.validation, loaded.study.shape.train_rows);
-        (0..validation.folds())
-            .map(|fold| validation.validate_len(rows, fold))
-            .sum()
-    };
+    let with_losses = loaded.study.folds_with_row_losses();
+    let of_rows = loaded.study.fold_sizes.iter().take(with_losses as usize);
+    let rows: u32 = of_rows.map(|size| size.validate).sum();
     let fit = numbers.len().min(trials_that_fit(rows as usize));
     let losses = row_losses::of_trials(&mut conn, study_id, &numbers[..fit]).await?;
     let (measured, rung) = measured(&mut conn, &loaded.study, study_id).await?;
@@ -158,7 +155,7 @@ fn compute(
 ) -> Option<Judged> {
     let numbers: Vec<u32> = best.iter().map(|trial| trial.trial).collect();
     let contenders: Vec<Contender> = numbers.iter().map(|trial| contender(study, *trial, folds)).collect();
-    let separation = separation(&contenders);
+    let separation = separation(&contenders, study.test_ratio());
     let importance = importance(&study.space, measured).map(|importance| ImportanceRecord {
         importance,
         trials: measured.len() as u32,
@@ -204,7 +201,7 @@ fn corrected(study: &Study, ranked: &[u32], losses: Vec<FoldLosses>) -> Option<C
         *folds += 1;
         rows.extend(of_fold.losses);
     }
-    by_trial.retain(|_, (folds, _)| *folds == study.validation.folds());
+    by_trial.retain(|_, (folds, _)| *folds == study.folds_with_row_losses());
     if !by_trial.contains_key(ranked.first()?) {
         return None;
     }

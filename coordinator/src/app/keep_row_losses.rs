@@ -37,10 +37,16 @@ pub(super) async fn keep(
         let what = "must be left out, or have one of each member where the job asks for it";
         return Err(AppError::invalid("row_losses", what));
     }
-    let train_rows = study.study.shape.train_rows;
+    let validates = |fold: u32| {
+        study
+            .study
+            .fold_sizes
+            .get(fold as usize)
+            .map(|size| size.validate as usize)
+    };
     for (index, (fold, losses)) in folds.iter().zip(losses).enumerate() {
         let are_all = match job.split {
-            JobSplit::Validation => losses.len() == study.study.validation.validate_len(train_rows, fold.fold) as usize,
+            JobSplit::Validation => Some(losses.len()) == validates(fold.fold),
             // How many test rows there are, the study does not say.
             JobSplit::All => losses.len() <= ROW_LOSSES_MAX as usize,
         };
@@ -52,7 +58,9 @@ pub(super) async fn keep(
             let what = "must be a finite loss for each row, and none for a member that diverged";
             return Err(wrong(index, what.to_owned()));
         }
-        row_losses::insert(conn, fold.fold_id, losses).await?;
+        if job.split == JobSplit::All || fold.fold < study.study.folds_with_row_losses() {
+            row_losses::insert(conn, fold.fold_id, losses).await?;
+        }
     }
     Ok(())
 }

@@ -41,6 +41,8 @@ pub(super) struct DatasetFiles {
     pub(super) test: Option<PartFiles>,
     /// False if the test rows have no targets.
     pub(super) test_is_labelled: bool,
+    /// Training rows of each class.
+    pub(super) class_sizes: Vec<u32>,
 }
 
 impl DatasetFiles {
@@ -95,12 +97,15 @@ pub(super) async fn read_dataset(
         reading.check_test(named, train, test);
     }
     let test_is_labelled = test_content.is_none_or(|test| test.is_labelled);
-    let shape = train.content.and_then(|content| content.shape);
-    let read = train.files.zip(shape).map(|(files, shape)| {
+    let content = train
+        .content
+        .and_then(|content| Some((content.shape?, content.class_sizes)));
+    let read = train.files.zip(content).map(|(files, (shape, class_sizes))| {
         let files = DatasetFiles {
             train: files,
             test: test.and_then(|test| test.files),
             test_is_labelled,
+            class_sizes,
         };
         (files, shape)
     });
@@ -132,6 +137,7 @@ struct PartContent {
     shape: Option<DatasetShape>,
     sample: SampleShape,
     known: Known,
+    class_sizes: Vec<u32>,
     is_labelled: bool,
     rows: RowsDigest,
 }
@@ -210,6 +216,7 @@ impl Reading<'_> {
                 shape: samples.dataset_shape(),
                 sample: samples.shape,
                 known: samples.known(),
+                class_sizes: samples.class_sizes(),
                 is_labelled: samples.targets.is_some(),
                 rows: samples.rows_digest(),
             });

@@ -3,6 +3,7 @@
 use tokio::task::{block_in_place, spawn_blocking};
 use tracing::info;
 use trawl_domain::dataset::{FileHash, Part, Source};
+use trawl_domain::fold::Scheme;
 use trawl_domain::id::StudyId;
 use trawl_domain::job::{self, Window};
 use trawl_domain::objectives::{Cost, Further};
@@ -268,6 +269,7 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
 fn notes(checked: &CheckedStudy) -> Vec<String> {
     let study = &checked.study;
     let mut notes = checked.prior.notes.clone();
+    notes.extend(rare_classes(study, &checked.files.class_sizes));
     if study.further.contains(&Further::Cost(Cost::WorkerSeconds)) && study.sampler.generations().is_some() {
         notes.push(
             "worker_seconds depends on the workers, and the sampler learns from it: another run may go another way"
@@ -275,6 +277,22 @@ fn notes(checked: &CheckedStudy) -> Vec<String> {
         );
     }
     notes
+}
+
+/// What to say of classes with fewer rows than there are folds. Their names are not told: a file on the coordinator's machine is not the submitter's.
+fn rare_classes(study: &Study, class_sizes: &[u32]) -> Option<String> {
+    let (folds, than, but) = match study.validation.scheme {
+        Scheme::KFold { folds, .. } => (f64::from(folds), format!("the {folds} folds"), "some folds have"),
+        Scheme::Holdout(share) => (1.0 / share, format!("a holdout of {share} needs"), "it may have"),
+    };
+    let rare = class_sizes.iter().copied().filter(|rows| f64::from(*rows) < folds);
+    let fewest = rare.clone().min()?;
+    Some(match rare.count() {
+        1 => format!("a class has {fewest} rows, fewer than {than}: {but} none of it to validate"),
+        count => {
+            format!("{count} classes have fewer rows than {than}, down to {fewest}: {but} none of them to validate")
+        }
+    })
 }
 
 /// How many trials were asked for.

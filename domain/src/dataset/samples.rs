@@ -94,6 +94,16 @@ impl Samples {
         }
     }
 
+    /// Rows of each class; none where numbers are predicted, or nothing is known.
+    pub fn class_sizes(&self) -> Vec<u32> {
+        let Some(Targets::Classes { labels, names }) = &self.targets else {
+            return Vec::new();
+        };
+        let mut sizes = vec![0; names.len()];
+        labels.iter().for_each(|label| sizes[*label as usize] += 1);
+        sizes
+    }
+
     /// See [`RowsDigest`].
     pub fn rows_digest(&self) -> RowsDigest {
         let len = self.shape.len() as usize;

@@ -26,8 +26,8 @@ pub struct Separation {
 /// The probability that one trial is better than another, from as many folds of each, by which ascending order is from best to worst: the
 /// Bayesian correlated t-test (Corani and Benavoli, "A Bayesian approach for comparing cross-validated algorithms on multiple data
 /// sets", 2015), with the variance of Nadeau and Bengio ("Inference for the generalization error", 2003), since folds share most
-/// of their training rows. `None` for less than two folds.
-pub fn p_better(one: &[f64], other: &[f64]) -> Option<f64> {
+/// of their training rows: `test_ratio` is how many rows test for each that trains. `None` for less than two folds.
+pub fn p_better(one: &[f64], other: &[f64], test_ratio: f64) -> Option<f64> {
     let folds = one.len().min(other.len());
     if folds < 2 {
         return None;
@@ -36,8 +36,7 @@ pub fn p_better(one: &[f64], other: &[f64]) -> Option<f64> {
     let k = folds as f64;
     let mean = gains.iter().sum::<f64>() / k;
     let variance = gains.iter().map(|gain| (gain - mean) * (gain - mean)).sum::<f64>() / (k - 1.0);
-    // Of the rows, 1 / k test and the others train.
-    let scale = libm::sqrt(variance * (1.0 / k + 1.0 / (k - 1.0)));
+    let scale = libm::sqrt(variance * (1.0 / k + test_ratio));
     if scale == 0.0 {
         return Some(match mean.total_cmp(&0.0) {
             std::cmp::Ordering::Less => 0.0,
@@ -48,15 +47,15 @@ pub fn p_better(one: &[f64], other: &[f64]) -> Option<f64> {
     Some(student::distribution(mean / scale, folds as u32 - 1))
 }
 
-/// How far the first of these trials, which are in the order of their ranks, stands out.
-pub fn separation(ranked: &[Contender]) -> Separation {
+/// How far the first of these trials, which are in the order of their ranks, stands out; `test_ratio` as for [`p_better`].
+pub fn separation(ranked: &[Contender], test_ratio: f64) -> Separation {
     let Some((best, others)) = ranked.split_first() else {
         return Separation {
             p_better: None,
             not_separable_from: Vec::new(),
         };
     };
-    let against = |other: &Contender| p_better(&best.fold_keys, &other.fold_keys);
+    let against = |other: &Contender| p_better(&best.fold_keys, &other.fold_keys, test_ratio);
     Separation {
         p_better: others.first().and_then(against),
         not_separable_from: others
@@ -78,20 +77,29 @@ mod tests {
             serde_json::from_value(reference()["correlated_t"].clone()).unwrap();
         assert!(cases.len() > 20);
         for (one, other, expected) in cases {
-            let found = p_better(&one, &other).unwrap();
+            let ratio = 1.0 / (one.len() as f64 - 1.0);
+            let found = p_better(&one, &other, ratio).unwrap();
             assert!((found - expected).abs() < 1e-13, "{found} instead of {expected}");
-            let back = p_better(&other, &one).unwrap();
+            let back = p_better(&other, &one, ratio).unwrap();
             assert!((found + back - 1.0).abs() < 1e-13);
         }
     }
 
     #[test]
     fn folds_that_do_not_differ_say_all_or_nothing() {
-        assert_eq!(p_better(&[1.0, 2.0], &[1.0, 2.0]), Some(0.5));
-        assert_eq!(p_better(&[1.0, 2.0], &[1.5, 2.5]), Some(1.0));
-        assert_eq!(p_better(&[1.5, 2.5], &[1.0, 2.0]), Some(0.0));
-        assert_eq!(p_better(&[1.0], &[2.0]), None);
-        assert_eq!(p_better(&[], &[]), None);
+        assert_eq!(p_better(&[1.0, 2.0], &[1.0, 2.0], 1.0), Some(0.5));
+        assert_eq!(p_better(&[1.0, 2.0], &[1.5, 2.5], 1.0), Some(1.0));
+        assert_eq!(p_better(&[1.5, 2.5], &[1.0, 2.0], 1.0), Some(0.0));
+        assert_eq!(p_better(&[1.0], &[2.0], 1.0), None);
+        assert_eq!(p_better(&[], &[], 1.0), None);
+    }
+
+    #[test]
+    fn repeats_of_the_same_rows_say_less_than_as_many_folds() {
+        let (one, other) = ([1.0, 2.0, 1.5, 1.0, 2.0, 1.5], [1.3, 2.1, 1.9, 1.2, 2.2, 1.4]);
+        let twice_three = p_better(&one, &other, 1.0 / 2.0).unwrap();
+        let six = p_better(&one, &other, 1.0 / 5.0).unwrap();
+        assert!(0.5 < twice_three && twice_three < six, "{twice_three} {six}");
     }
 
     #[test]
@@ -108,10 +116,10 @@ mod tests {
             contender(9, 0.3, 0.01),
             contender(1, 0.31, 0.9),
         ];
-        let found = separation(&ranked);
+        let found = separation(&ranked, 0.25);
         assert!(found.p_better.is_some_and(|p| (0.5..0.95).contains(&p)), "{found:?}");
         assert_eq!(found.not_separable_from, [2, 1]);
-        assert_eq!(separation(&ranked[..1]).p_better, None);
-        assert_eq!(separation(&[]).not_separable_from, [0; 0]);
+        assert_eq!(separation(&ranked[..1], 0.25).p_better, None);
+        assert_eq!(separation(&[], 0.25).not_separable_from, [0; 0]);
     }
 }

@@ -10,16 +10,14 @@ mod settings;
 mod space;
 mod stop;
 mod training;
+mod validation;
 
 use std::collections::{BTreeMap, HashMap};
 
 use prost_types::{ListValue, Value};
 use trawl_domain::dataset::{DatasetShape, Source, TargetKind};
-use trawl_domain::fold::Validation;
 use trawl_domain::id::StudyId;
-use trawl_domain::limits::{
-    EPOCHS_MAX, FOLDS_MAX, LEARNING_TRIALS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX,
-};
+use trawl_domain::limits::{EPOCHS_MAX, LEARNING_TRIALS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::search::Sampler;
 use trawl_domain::seed::Seed;
@@ -89,9 +87,17 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     let model = model::check(&study.model, shape, &mut settings, v);
     let training = training::check(study.training.as_ref(), &mut settings, v);
     settings.note_unused(v);
-    let validation = validation(study.validation, shape, v);
-    if let (Some(shape), Some(validation), Some(size)) = (shape, validation, &training.batch_size) {
-        training::batch_size(size, validation, shape, &settings, v);
+    let validation = validation::check(
+        study.validation.as_ref(),
+        training.loss.map(Loss::target_kind),
+        shape,
+        v,
+    );
+    let fold_sizes = shape
+        .zip(validation)
+        .map(|(shape, validation)| validation.fold_sizes(shape.train_rows));
+    if let (Some(fold_sizes), Some(size)) = (&fold_sizes, &training.batch_size) {
+        training::batch_size(size, fold_sizes, &settings, v);
     }
     let objectives = objectives::check(study, training.loss, v);
     let objective = objectives.as_ref().map(|(first, _)| *first);
@@ -138,6 +144,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             model: model?,
             training: training.spec()?,
             validation: validation?,
+            fold_sizes: fold_sizes?,
             objective: objective?,
             further: objectives?.1,
             max_trials,
@@ -229,47 +236,6 @@ fn name(name: &str, v: &mut Violations) {
         );
     } else if name.parse::<StudyId>().is_ok() {
         v.add("name", "must not look like an id: commands take either");
-    }
-}
-
-fn validation(
-    validation: Option<v1::Validation>,
-    shape: Option<DatasetShape>,
-    v: &mut Violations,
-) -> Option<Validation> {
-    let rows = shape.map(|shape| shape.train_rows);
-    match validation.and_then(|validation| validation.kind) {
-        None => {
-            v.add("validation", "is missing: name k_fold or holdout");
-            None
-        }
-        Some(v1::validation::Kind::KFold(k)) if !(2..=FOLDS_MAX).contains(&k) => {
-            v.add(
-                "validation.k_fold",
-                format!("must be from 2 to {FOLDS_MAX}, and {k} is not"),
-            );
-            None
-        }
-        Some(v1::validation::Kind::KFold(k)) if rows.is_some_and(|rows| rows < k) => {
-            v.add(
-                "validation.k_fold",
-                format!("is {k}, and there are only {} training rows", rows.unwrap_or(0)),
-            );
-            None
-        }
-        Some(v1::validation::Kind::KFold(k)) => Some(Validation::KFold(k)),
-        Some(v1::validation::Kind::Holdout(share)) if !(share > 0.0 && share < 1.0) => {
-            v.add(
-                "validation.holdout",
-                format!("must be above 0 and below 1, and {share} is not"),
-            );
-            None
-        }
-        Some(v1::validation::Kind::Holdout(_)) if rows.is_some_and(|rows| rows < 2) => {
-            v.add("validation.holdout", "needs at least two training rows");
-            None
-        }
-        Some(v1::validation::Kind::Holdout(share)) => Some(Validation::Holdout(share)),
     }
 }
 

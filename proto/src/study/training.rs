@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use trawl_domain::dataset::DatasetShape;
 use trawl_domain::engine::EngineChoice;
-use trawl_domain::fold::{Split, Validation};
+use trawl_domain::fold::{FoldSize, Validation};
 use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::loss::Loss;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
@@ -89,18 +88,8 @@ fn note_foreign_settings(optimizer: &Setting, written: &layers::Settings, settin
 }
 
 /// A batch must not be larger than the training rows of any fold; where a parameter gives it, its own field is named.
-pub(super) fn batch_size(
-    size: &Setting,
-    validation: Validation,
-    shape: DatasetShape,
-    settings: &Settings<'_>,
-    v: &mut Violations,
-) {
-    let split = Split::Validation(validation);
-    let rows = (0..validation.folds())
-        .map(|fold| split.train_len(shape.train_rows, fold))
-        .min()
-        .unwrap_or(0);
+pub(super) fn batch_size(size: &Setting, fold_sizes: &[FoldSize], settings: &Settings<'_>, v: &mut Violations) {
+    let rows = fold_sizes.iter().map(|fold| fold.train).min().unwrap_or(0);
     for (field, value) in settings.origins("training.batch_size", size) {
         if matches!(value, ParamValue::Int(size) if *size > i64::from(rows)) {
             v.add(

@@ -68,7 +68,7 @@ fn one_archive_may_have_both_parts() {
     assert_eq!(test.map(|test| test.features), Some(FilePlace::Named("a.npz".into())));
 }
 
-fn job(format: Format, targets: [bool; 2]) -> Job {
+pub(super) fn job(format: Format, targets: [bool; 2]) -> Job {
     let part = |number: u8, has_targets: bool| Part {
         features: FileHash([number; 32]),
         targets: has_targets.then_some(FileHash([number + 1; 32])),

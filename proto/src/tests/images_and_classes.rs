@@ -7,7 +7,7 @@ use trawl_domain::metric::{Goal, Metric};
 
 use crate::{from_json, study, v1};
 
-const FASHION: DatasetShape = DatasetShape {
+pub(super) const FASHION: DatasetShape = DatasetShape {
     train_rows: 60_000,
     sample: SampleShape::Image {
         channels: 1,
@@ -46,7 +46,7 @@ fn example() -> Value {
 }
 
 /// The example with some values changed, each by its JSON pointer; one that is null is taken out of its list.
-fn changed(changes: &[(&str, Value)]) -> v1::Study {
+pub(super) fn changed(changes: &[(&str, Value)]) -> v1::Study {
     let mut json = example();
     for (pointer, value) in changes {
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
@@ -59,7 +59,7 @@ fn changed(changes: &[(&str, Value)]) -> v1::Study {
     from_json(&json).expect("a study")
 }
 
-fn assert_wrong(study: &v1::Study, field: &str, description: &str) {
+pub(super) fn assert_wrong(study: &v1::Study, field: &str, description: &str) {
     let violations = study::check(study, Some(Ok(FASHION))).expect_err("it is broken");
     let wrong: Vec<_> = violations
         .iter()

@@ -225,7 +225,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<JobMember>, device: Device) ->
             batch_size,
             epochs,
         },
-        split: Split::Validation(Validation::KFold(5)),
+        split: Split::Validation(Validation::k_fold(5)),
         members,
         end_epoch: epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),

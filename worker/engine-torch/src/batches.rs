@@ -1,11 +1,12 @@
 //! Rows: samples on the device, and which of their rows each member sees in which order.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::dataset::{Features, FittedInputs, Inputs, Known, SampleShape, Samples, TargetKind, Targets};
-use trawl_domain::fold::Split;
+use trawl_domain::fold::{FoldRows, RowKeys, Split};
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Seed};
 use trawl_engine::{EngineError, FitJob, Table};
@@ -140,6 +141,23 @@ impl DeviceTable {
         }
     }
 
+    /// The rows of these folds.
+    fn split(&self, split: Split, seed: Seed, folds: &BTreeSet<u32>) -> Result<BTreeMap<u32, FoldRows>, EngineError> {
+        let targets = match split {
+            Split::Validation(validation) if validation.stratify => self.targets()?,
+            Split::Validation(_) | Split::All => None,
+        };
+        let keys = RowKeys {
+            rows: self.rows(),
+            classes: match &targets {
+                Some(Targets::Classes { labels, .. }) => Some(labels),
+                Some(Targets::Numbers(_)) | None => None,
+            },
+        };
+        let rows = split.rows(seed, keys, folds);
+        rows.map_err(|missing| EngineError::BadJob(missing.to_string()))
+    }
+
     /// Memory that samples take on a device, in bytes.
     pub(super) fn bytes_of(samples: &Samples) -> usize {
         let features = match &samples.features {
@@ -154,21 +172,32 @@ impl DeviceTable {
         features + targets
     }
 
-    /// What is fitted on the training rows of a fold; `None` where rows go in as they are.
-    pub(super) fn fitted(&self, seed: Seed, split: Split, fold: u32) -> Option<Arc<FittedInputs>> {
-        let inputs = self.inputs.as_ref().filter(|inputs| !inputs.is_plain())?;
-        let key = (seed, split, fold);
+    /// What is fitted on the training rows of these folds; nothing where rows go in as they are.
+    pub(super) fn fitted(
+        &self,
+        seed: Seed,
+        split: Split,
+        folds: &BTreeSet<u32>,
+    ) -> Result<BTreeMap<u32, Arc<FittedInputs>>, EngineError> {
+        let Some(inputs) = self.inputs.as_ref().filter(|inputs| !inputs.is_plain()) else {
+            return Ok(BTreeMap::new());
+        };
         let mut kept = self.fits.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, fitted)) = kept.iter().find(|(known, _)| *known == key) {
-            return Some(Arc::clone(fitted));
+        let is_kept = |kept: &Fits, fold: u32| kept.iter().any(|(key, _)| *key == (seed, split, fold));
+        let new: BTreeSet<u32> = folds.iter().copied().filter(|fold| !is_kept(&kept, *fold)).collect();
+        if !new.is_empty() {
+            let values = to_vec(&self.features);
+            for (fold, rows) in self.split(split, seed, &new)? {
+                if let Some(fitted) = inputs.fit(&values, &rows.train) {
+                    kept.push(((seed, split, fold), Arc::new(fitted)));
+                }
+            }
         }
-        let rows = split.rows(seed, self.rows(), fold).train;
-        let fitted = Arc::new(inputs.fit(&to_vec(&self.features), &rows)?);
-        if kept.len() >= FITS_KEPT_MAX {
-            kept.remove(0);
-        }
-        kept.push((key, Arc::clone(&fitted)));
-        Some(fitted)
+        let fitted = kept.iter().filter(|(key, _)| (key.0, key.1) == (seed, split) && folds.contains(&key.2));
+        let fitted = fitted.map(|(key, fitted)| (key.2, Arc::clone(fitted))).collect();
+        let old = kept.len().saturating_sub(FITS_KEPT_MAX);
+        kept.drain(..old);
+        Ok(fitted)
     }
 
     /// True if the rows are of this shape.
@@ -289,12 +318,9 @@ impl Order {
 impl Rows {
     /// Splits the rows for each member.
     pub(super) fn new(job: &FitJob<DeviceTable>, stack: &Stack) -> Result<Self, EngineError> {
-        let total = job.data.rows();
-        let cuts: Vec<_> = stack
-            .places()
-            .iter()
-            .map(|member| job.split.rows(job.seed, total, job.members[*member].fold))
-            .collect();
+        let folds = || stack.places().iter().map(|member| job.members[*member].fold);
+        let by_fold = job.data.split(job.split, job.seed, &folds().collect())?;
+        let cuts: Vec<_> = folds().map(|fold| by_fold[&fold].clone()).collect();
         let lens = (cuts[0].train.len(), cuts[0].validate.len());
         if cuts.iter().any(|cut| (cut.train.len(), cut.validate.len()) != lens) || lens.0 == 0 {
             return Err(EngineError::BadJob(
@@ -351,6 +377,8 @@ fn index(rows: &[Vec<u32>], part: Range<usize>, stack: i64, device: Device) -> T
 
 #[cfg(test)]
 mod tests {
+    use trawl_domain::fold::Validation;
+
     use super::*;
 
     #[test]
@@ -395,6 +423,30 @@ mod tests {
         assert_eq!(whole.gather(&order), floats.gather(&order));
         assert_eq!(whole.features(&[1]).expect("a row"), Features::Whole(vec![7, 128]));
         assert_eq!((bytes_of_whole, bytes_of_floats), (6 + 12, 24 + 12));
+    }
+
+    #[test]
+    fn classes_are_split_by_their_labels_and_numbers_are_not() {
+        let names = vec!["a".into(), "b".into()];
+        let labels = Targets::Classes {
+            labels: vec![1, 0, 0],
+            names,
+        };
+        let halves = Split::Validation(Validation {
+            stratify: true,
+            shuffle: false,
+            ..Validation::k_fold(2)
+        });
+        let split = |targets| {
+            let (table, _) = table(Features::Whole(vec![7; 6]), targets);
+            table.split(halves, Seed(7), &BTreeSet::from([1]))
+        };
+        let rows = split(labels).expect("rows with labels");
+        assert_eq!((&rows[&1].train[..], &rows[&1].validate[..]), (&[0, 1][..], &[2][..]));
+        assert!(matches!(
+            split(Targets::Numbers(vec![0.5; 3])),
+            Err(EngineError::BadJob(_))
+        ));
     }
 
     #[test]

@@ -150,12 +150,11 @@ impl Stack {
             blocks.iter().for_each(|block| block.initialise(row, &mut stream));
         }
         let flat = Tensor::from_slice(&values).view([size, width]).to_device(device);
-        let fitted = places.iter().filter_map(|member| {
-            let fold = job.members[*member].fold;
-            job.data.fitted(job.seed, job.split, fold)
-        });
+        let folds = || places.iter().map(|member| job.members[*member].fold);
+        let fitted = job.data.fitted(job.seed, job.split, &folds().collect())?;
+        let fitted = folds().filter_map(|fold| fitted.get(&fold).cloned()).collect();
         Ok(Self {
-            preparation: Preparation::new(fitted.collect(), size, device),
+            preparation: Preparation::new(fitted, size, device),
             ..Self::over(flat, &blocks, places)
         })
     }

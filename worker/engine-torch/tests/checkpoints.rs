@@ -193,7 +193,13 @@ fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothin
         named(&|job| job.architecture.loss = Loss::Huber),
         named(&|job| job.architecture.batch_size += 1),
         named(&|job| job.architecture.epochs += 1),
-        named(&|job| job.split = Split::Validation(Validation::Holdout(0.5))),
+        named(&|job| job.split = Split::Validation(Validation::holdout(0.5))),
+        named(&|job| {
+            job.split = Split::Validation(Validation {
+                shuffle: false,
+                ..Validation::k_fold(2)
+            });
+        }),
         named(&|job| job.members[0].owner = Owner::Refit(0)),
         named(&|job| job.members[0].owner = Owner::Trial(7)),
         named(&|job| job.members[0].fold = 1),

@@ -125,7 +125,7 @@ fn job(samples: &Samples, layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob
             batch_size: 16,
             epochs: 3,
         },
-        split: Split::Validation(Validation::KFold(3)),
+        split: Split::Validation(Validation::k_fold(3)),
         members,
         end_epoch: 3,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),

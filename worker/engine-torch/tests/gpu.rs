@@ -135,7 +135,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
             batch_size: ROWS,
             epochs: 1,
         },
-        split: Split::Validation(Validation::KFold(2)),
+        split: Split::Validation(Validation::k_fold(2)),
         members: vec![JobMember {
             owner: Owner::Trial(0),
             fold: 0,

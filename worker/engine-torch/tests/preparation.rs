@@ -2,14 +2,14 @@
 
 mod device;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use trawl_domain::dataset::{
     Allowance, Columns, Content, FittedInputs, Format, Inputs, Missing, Part, Prepare, Role, Rule, SampleShape,
     Samples, Scale, TargetKind, read,
 };
-use trawl_domain::fold::{Split, Validation};
+use trawl_domain::fold::{RowKeys, Split, Validation};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::Layer;
 use trawl_domain::loss::Loss;
@@ -124,10 +124,15 @@ fn columns_are_prepared_as_scikit_learn_does() {
 
 /// Losses of the epochs of fold 0 on a table in which its validation rows have other features.
 fn losses(scale: Scale, missing: Missing, in_validation: f32) -> Vec<f64> {
-    let split = Split::Validation(Validation::KFold(3));
+    let split = Split::Validation(Validation::k_fold(3));
     let seed = Seed(5);
     let mut csv = "a,b,y\n".to_owned();
-    let validate = split.rows(seed, 30, 0).validate;
+    let keys = RowKeys {
+        rows: 30,
+        classes: None,
+    };
+    let folds = split.rows(seed, keys, &BTreeSet::from([0])).expect("rows");
+    let validate = &folds[&0].validate;
     for row in 0..30_u16 {
         let a = if validate.contains(&u32::from(row)) {
             in_validation

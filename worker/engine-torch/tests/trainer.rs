@@ -23,7 +23,7 @@ const ACTIVATIONS: [Activation; 4] = [
     Activation::Sigmoid,
     Activation::Tanh,
 ];
-const FIVE_FOLDS: Split = Split::Validation(Validation::KFold(5));
+const FIVE_FOLDS: Split = Split::Validation(Validation::k_fold(5));
 const ROWS: usize = 100;
 
 /// Two features, one target; `shift` makes another table.
@@ -281,7 +281,7 @@ fn a_job_that_does_not_fit_together_is_refused() {
 
     // Of 100 rows, folds 0 and 1 of 7 validate on 15, the others on 14.
     let mut unequal = job(layers(&[10], Activation::Relu), (0..3).map(|n| member(n, 1)).collect());
-    unequal.split = Split::Validation(Validation::KFold(7));
+    unequal.split = Split::Validation(Validation::k_fold(7));
     assert!(matches!(error_of(&unequal), EngineError::BadJob(_)));
 
     let mut dropout = job(layers(&[10], Activation::Relu), vec![member(0, 1)]);

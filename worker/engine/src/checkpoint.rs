@@ -14,7 +14,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use trawl_domain::dataset::{FileHash, SampleShape};
 use trawl_domain::engine::EngineName;
-use trawl_domain::fold::{Split, Validation};
+use trawl_domain::fold::{Scheme, Split};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::WrittenLayer;
 use trawl_domain::metric::{FoldMetrics, Metrics};
@@ -166,10 +166,37 @@ struct Identity<'a> {
 }
 
 #[derive(Serialize)]
-enum WrittenSplit {
-    KFold(u32),
+struct WrittenSplit {
+    scheme: WrittenScheme,
+    shuffle: bool,
+    stratify: bool,
+}
+
+#[derive(Serialize)]
+enum WrittenScheme {
+    KFold { folds: u32, repeats: u32 },
     Holdout(f64),
     All,
+}
+
+impl From<Split> for WrittenSplit {
+    fn from(split: Split) -> Self {
+        match split {
+            Split::Validation(validation) => Self {
+                scheme: match validation.scheme {
+                    Scheme::KFold { folds, repeats } => WrittenScheme::KFold { folds, repeats },
+                    Scheme::Holdout(share) => WrittenScheme::Holdout(share),
+                },
+                shuffle: validation.shuffle,
+                stratify: validation.stratify,
+            },
+            Split::All => Self {
+                scheme: WrittenScheme::All,
+                shuffle: false,
+                stratify: false,
+            },
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -203,11 +230,7 @@ pub fn identity<T: Table>(
         loss: architecture.loss.as_str(),
         batch_size: architecture.batch_size,
         epochs: architecture.epochs,
-        split: match job.split {
-            Split::Validation(Validation::KFold(folds)) => WrittenSplit::KFold(folds),
-            Split::Validation(Validation::Holdout(share)) => WrittenSplit::Holdout(share),
-            Split::All => WrittenSplit::All,
-        },
+        split: job.split.into(),
         owner: match member.owner {
             Owner::Trial(trial) => WrittenOwner::Trial(trial),
             Owner::Refit(refit) => WrittenOwner::Refit(refit),

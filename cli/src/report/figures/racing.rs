@@ -18,8 +18,8 @@ struct Ladder {
 impl Ladder {
     fn of(race: &Race) -> Option<Self> {
         let validation = match race.rungs.last()?.folds {
-            1 => Validation::Holdout(0.5),
-            folds => Validation::KFold(folds),
+            1 => Validation::holdout(0.5),
+            folds => Validation::k_fold(folds),
         };
         let rungs = race.rungs.iter().map(|rung| Rung {
             folds: rung.folds,

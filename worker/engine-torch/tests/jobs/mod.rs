@@ -78,7 +78,7 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<JobMembe
             batch_size: 8,
             epochs: EPOCHS,
         },
-        split: Split::Validation(Validation::KFold(2)),
+        split: Split::Validation(Validation::k_fold(2)),
         members,
         end_epoch: EPOCHS,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),

@@ -1,0 +1,163 @@
+//! How a trial is validated: the forms in which it is written, what is refused of them, and what a worker is told.
+
+use serde_json::{Value, json};
+use trawl_domain::dataset::{DatasetShape, Format, SampleShape, TargetShape};
+use trawl_domain::fold::{Scheme, Split, Validation};
+use trawl_domain::job::Job;
+
+use super::dataset::job;
+use super::images_and_classes::{FASHION, assert_wrong, changed};
+use crate::{from_json, study, to_json, v1};
+
+/// The validation of classes.
+fn read(validation: &Value) -> Validation {
+    let study = changed(&[("/validation", validation.clone())]);
+    study::check(&study, Some(Ok(FASHION))).expect("it is sound").validation
+}
+
+fn refused(validation: &Value, field: &str, description: &str) {
+    let field = format!("validation.{field}");
+    assert_wrong(&changed(&[("/validation", validation.clone())]), &field, description);
+}
+
+#[test]
+fn a_number_and_a_mapping_say_the_same() {
+    let stratified = |validation| Validation {
+        stratify: true,
+        ..validation
+    };
+    let five = stratified(Validation::k_fold(5));
+    assert_eq!(read(&json!({ "k_fold": 5 })), five);
+    assert_eq!(read(&json!({ "k_fold": "5" })), five);
+    assert_eq!(read(&json!({ "k_fold": { "folds": 5 } })), five);
+    let fifth = stratified(Validation::holdout(0.2));
+    assert_eq!(read(&json!({ "holdout": 0.2 })), fifth);
+    assert_eq!(read(&json!({ "holdout": { "share": 0.2 } })), fifth);
+    let plain = json!({ "holdout": { "share": 0.2, "stratify": false } });
+    assert_eq!(read(&plain), Validation::holdout(0.2));
+    let repeated = read(&json!({ "k_fold": { "folds": 5, "repeats": 3 } }));
+    assert_eq!(repeated.scheme, Scheme::KFold { folds: 5, repeats: 3 });
+    assert_eq!(repeated.folds(), 15);
+}
+
+#[test]
+fn runs_of_the_file_are_stratified_only_where_that_is_said() {
+    let in_order = Validation {
+        shuffle: false,
+        ..Validation::k_fold(5)
+    };
+    assert_eq!(read(&json!({ "k_fold": { "folds": 5, "shuffle": false } })), in_order);
+    let both = read(&json!({ "k_fold": { "folds": 5, "shuffle": false, "stratify": true } }));
+    assert!(both.stratify && !both.shuffle);
+}
+
+#[test]
+fn what_is_wrong_is_named_by_its_path() {
+    let folds = "must be from 2 to 64, and 1 is not";
+    refused(&json!({ "k_fold": 1 }), "k_fold", folds);
+    refused(&json!({ "k_fold": { "folds": 1 } }), "k_fold.folds", folds);
+    refused(
+        &json!({ "k_fold": 2.5 }),
+        "k_fold",
+        "must be from 2 to 64, and 2.5 is not",
+    );
+    refused(&json!({ "k_fold": {} }), "k_fold.folds", "is missing");
+    let form = "must be a number of folds, or a mapping with folds";
+    refused(&json!({ "k_fold": [5] }), "k_fold", form);
+    refused(&json!({ "k_fold": null }), "k_fold", form);
+    refused(
+        &json!({ "k_fold": { "folds": 5, "stratified": true } }),
+        "k_fold.stratified",
+        "is not known; allowed are folds, repeats, shuffle, stratify; did you mean 'stratify'?",
+    );
+    refused(
+        &json!({ "k_fold": { "folds": 10, "repeats": 7 } }),
+        "k_fold.repeats",
+        "makes 7 times 10 folds, and there may be 64 in all",
+    );
+    refused(
+        &json!({ "k_fold": { "folds": 2, "repeats": 4_294_967_295_u32 } }),
+        "k_fold.repeats",
+        "makes 4294967295 times 2 folds, and there may be 64 in all",
+    );
+    refused(
+        &json!({ "k_fold": { "folds": 10, "repeats": 0 } }),
+        "k_fold.repeats",
+        "must be at least 1",
+    );
+    refused(
+        &json!({ "k_fold": { "folds": 5, "repeats": 2, "shuffle": false } }),
+        "k_fold.repeats",
+        "would repeat the same folds, as rows are not shuffled: leave it out, or set shuffle: true",
+    );
+    let share = "must be above 0 and below 1, and 1 is not";
+    refused(&json!({ "holdout": 1 }), "holdout", share);
+    refused(&json!({ "holdout": { "share": 1 } }), "holdout.share", share);
+    refused(&json!({ "holdout": {} }), "holdout.share", "is missing");
+}
+
+#[test]
+fn numbers_are_not_stratified() {
+    let numbers = DatasetShape {
+        train_rows: 100,
+        sample: SampleShape::Vector(2),
+        target: TargetShape::Number,
+    };
+    let study = |validation: Value| {
+        let study = json!({
+            "name": "s", "seed": 7,
+            "dataset": { "csv": { "train": "t.csv", "features": ["a", "b"], "target": "y" } },
+            "model": [{ "linear": { "units": 1 } }],
+            "training": { "loss": "mse", "optimizer": "adam", "learning_rate": 0.1, "batch_size": 4, "epochs": 2 },
+            "validation": validation,
+            "max_trials": 2,
+        });
+        study::check(&from_json(&study).expect("a study"), Some(Ok(numbers)))
+    };
+    let plain = study(json!({ "k_fold": { "folds": 5, "stratify": false } })).expect("it is sound");
+    assert_eq!(plain.validation, Validation::k_fold(5));
+    assert_eq!(
+        study(json!({ "k_fold": 5 })).expect("it is sound").validation,
+        Validation::k_fold(5)
+    );
+    let violations = study(json!({ "k_fold": { "folds": 5, "stratify": true } })).expect_err("numbers have no classes");
+    assert_eq!(
+        violations.to_string(),
+        "validation.k_fold.stratify: is for classes, and numbers are predicted: leave it out"
+    );
+}
+
+#[test]
+fn a_study_is_kept_as_it_was_written() {
+    for validation in [
+        json!({ "k_fold": 5 }),
+        json!({ "holdout": 0.2 }),
+        json!({ "k_fold": { "folds": 5, "repeats": 3 } }),
+    ] {
+        let study = to_json(&changed(&[("/validation", validation.clone())])).expect("a study");
+        assert_eq!(study["validation"], validation);
+    }
+}
+
+#[test]
+fn a_worker_splits_as_the_coordinator_says() {
+    let schemes = [Scheme::KFold { folds: 5, repeats: 3 }, Scheme::Holdout(0.2)];
+    for scheme in schemes {
+        for (shuffle, stratify) in [(true, false), (false, true)] {
+            let mut job = job(Format::Npy(None), [true, true]);
+            job.split = Split::Validation(Validation {
+                scheme,
+                shuffle,
+                stratify,
+            });
+            assert_eq!(Job::try_from(v1::Job::from(&job)).as_ref(), Ok(&job));
+        }
+    }
+    for (folds, repeats) in [(1, 1), (5, 0), (5, 13), (65, 1)] {
+        let mut broken = v1::Job::from(&job(Format::Npy(None), [true, true]));
+        let kind = v1::job_split::Kind::KFold(v1::JobKFold { folds, repeats });
+        broken.split.get_or_insert_default().kind = Some(kind);
+        let violations = Job::try_from(broken).expect_err("no such folds");
+        assert_eq!(violations.to_string(), "split: is of no known kind, or out of range");
+    }
+}
