@@ -250,6 +250,8 @@ fn in_json(header: &StringRecord, roles: &[Role], line: &StringRecord) -> Value 
         let value = match role.cell(text) {
             Cell::Count(count) => json!(count),
             Cell::Number(number) => json!(number),
+            // A cell without a value.
+            _ if *role == Role::Feature && text.is_empty() => Value::Null,
             _ => json!(text),
         };
         let (into, name) = match role {

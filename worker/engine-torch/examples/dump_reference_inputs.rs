@@ -4,10 +4,11 @@
 #[path = "../tests/reference/mod.rs"]
 mod reference;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tch::Device;
+use trawl_domain::fold::RowKeys;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::seed::Purpose;
@@ -82,7 +83,9 @@ fn describe(layer: &Layer) -> Value {
 }
 
 fn inputs(job: &FitJob<DeviceTable>, member: &JobMember, rows: u32) -> Value {
-    let cut = job.split.rows(job.seed, rows, member.fold);
+    let keys = RowKeys { rows, classes: None };
+    let folds = job.split.rows(job.seed, keys, &BTreeSet::from([member.fold]));
+    let cut = &folds.expect("the runs do not stratify")[&member.fold];
     let (owner, fold) = (member.owner, member.fold);
     let orders: Vec<Vec<u32>> = (0..job.architecture.epochs)
         .map(|epoch| {

@@ -193,7 +193,9 @@ impl DeviceTable {
                 }
             }
         }
-        let fitted = kept.iter().filter(|(key, _)| (key.0, key.1) == (seed, split) && folds.contains(&key.2));
+        let fitted = kept
+            .iter()
+            .filter(|(key, _)| (key.0, key.1) == (seed, split) && folds.contains(&key.2));
         let fitted = fitted.map(|(key, fitted)| (key.2, Arc::clone(fitted))).collect();
         let old = kept.len().saturating_sub(FITS_KEPT_MAX);
         kept.drain(..old);

@@ -15,7 +15,7 @@ pub(crate) struct Predictions {
 pub(crate) struct PredictedRow {
     pub(crate) split: Split,
     /// In the order of the features.
-    pub(crate) features: Vec<f64>,
+    pub(crate) features: Vec<Option<f64>>,
     pub(crate) outcome: Outcome,
 }
 
@@ -75,6 +75,10 @@ fn row(record: &csv::StringRecord, features: usize, has_classes: bool) -> Result
             _ => Err(format!("{text:?} is no number")),
         }
     };
+    let feature = |column: usize| match record.get(column) {
+        Some("") => Ok(None),
+        _ => number(column).map(Some),
+    };
     let split = match record.get(0) {
         Some("train") => Split::Train,
         Some("test") => Split::Test,
@@ -90,7 +94,7 @@ fn row(record: &csv::StringRecord, features: usize, has_classes: bool) -> Result
     };
     Ok(PredictedRow {
         split,
-        features: (2..features + 2).map(number).collect::<Result<_, _>>()?,
+        features: (2..features + 2).map(feature).collect::<Result<_, _>>()?,
         outcome,
     })
 }
@@ -101,11 +105,11 @@ mod tests {
 
     #[test]
     fn tables_images_and_classes_are_read() {
-        let table = Predictions::parse("p", b"split,row,a,target,target,prediction\ntest,3,1,2,0.5,0.25\n").unwrap();
+        let table = Predictions::parse("p", b"split,row,a,target,target,prediction\ntest,3,1,,0.5,0.25\n").unwrap();
         assert_eq!(table.features, ["a", "target"]);
         let want = PredictedRow {
             split: Split::Test,
-            features: vec![1.0, 2.0],
+            features: vec![Some(1.0), None],
             outcome: Outcome::Number {
                 target: 0.5,
                 prediction: 0.25,

@@ -118,7 +118,9 @@ fn points(predictions: &Predictions, split: Split, place: impl Fn(f64, f64, f64)
             let Outcome::Number { target, prediction } = row.outcome else {
                 return None;
             };
-            Some(place(*row.features.first()?, target, prediction))
+            // A row without a value has no place over its feature.
+            let (x, y) = place(row.features.first()?.unwrap_or(f64::NAN), target, prediction);
+            (x.is_finite() && y.is_finite()).then_some((x, y))
         });
     let points = thinned(places.collect(), POINTS_MAX).into_iter();
     points

@@ -1,0 +1,174 @@
+//! Tables as they are: words, gaps and yes or no train, and files like them are predicted, each by what the training rows showed.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use trawl_e2e::{System, studies};
+
+const REFIT: &str = "refit: { epochs: 40 }";
+
+/// The study of `examples/houses.yaml`, smaller.
+fn houses(name: &str) -> anyhow::Result<String> {
+    let file = fs::read_to_string(System::examples().join("houses.yaml"))?;
+    let data = System::examples().join("data/houses.csv");
+    let data = data.to_str().context("a plain path")?;
+    let smaller = file
+        .replace("name: houses", &format!("name: {name}"))
+        .replace("data/houses.csv", data)
+        .replace("epochs: 60", "epochs: 40")
+        .replace("refit: { epochs: 120 }", REFIT)
+        .replace("max_trials: 32", "max_trials: 4");
+    Ok(smaller)
+}
+
+fn submit(system: &System, folder: &TempDir, study: &str) -> anyhow::Result<String> {
+    let file = folder.path().join("study.yaml");
+    fs::write(&file, study)?;
+    let file = file.to_str().context("a plain path")?;
+    system.trawl_stdout(&["submit", file, "--watch"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_words_and_gaps_trains_and_is_predicted_as_it_is() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = TempDir::new()?;
+    submit(&system, &folder, &houses("houses")?)?;
+    let best: Option<f64> = sqlx::query_scalar("SELECT max(value) FROM trawl.trials WHERE study = 'houses'")
+        .fetch_one(&system.sql)
+        .await?;
+    assert!(best.is_some_and(|r2| r2 > 0.5), "R² is {best:?}");
+
+    let out = folder.path().join("out");
+    let out = out.to_str().context("a plain path")?;
+    system.trawl_stdout(&["artifacts", "houses", "--refit", "0", "-o", out])?;
+    let network: Value = serde_json::from_slice(&fs::read(format!("{out}/network.json"))?)?;
+    let columns = network["input"]["columns"].as_array().context("columns")?;
+    let kinds: BTreeMap<&str, &str> = columns
+        .iter()
+        .filter_map(|column| Some((column["name"].as_str()?, column["kind"].as_str()?)))
+        .collect();
+    let expected = [
+        ("area", "number"),
+        ("built", "number"),
+        ("garden", "boolean"),
+        ("income", "number"),
+        ("town", "words"),
+    ];
+    assert_eq!(kinds, BTreeMap::from(expected));
+    assert_eq!(
+        columns[0]["words"],
+        json!(["", "Ahlen", "Beckum", "Coesfeld", "Dülmen"]),
+        "the rare one is among the others"
+    );
+    assert_eq!(
+        network["input"]["fitted"].as_array().map(Vec::len),
+        network["input"]["features"].as_array().map(Vec::len)
+    );
+
+    // The training file itself, without its targets: what the refit said of its rows.
+    let data = fs::read_to_string(System::examples().join("data/houses.csv"))?;
+    let without: Vec<&str> = data
+        .lines()
+        .filter_map(|line| line.rsplit_once(';').map(|(features, _)| features))
+        .collect();
+    let new = folder.path().join("new.csv");
+    fs::write(&new, without.join("\n"))?;
+    let new = new.to_str().context("a plain path")?;
+    let predicted = system.trawl_stdout(&["predict", "houses", new, "--csv"])?;
+    let column = |csv: &str| -> anyhow::Result<Vec<String>> {
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        let place = reader
+            .headers()?
+            .iter()
+            .position(|name| name == "prediction")
+            .context("predictions")?;
+        let cells = reader.records().map(|record| Ok(record?[place].to_owned()));
+        cells.collect()
+    };
+    assert_eq!(
+        column(&predicted)?,
+        column(&fs::read_to_string(format!("{out}/predictions.csv"))?)?
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_prepared_is_refused_with_its_place() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let folder = TempDir::new()?;
+    let file = folder.path().join("study.yaml");
+    let sound = houses("refused")?;
+    for (from, to, said) in [
+        (
+            "missing: median, indicator: true, ",
+            "",
+            "line 32, column 'area': is empty: say what stands for it",
+        ),
+        (
+            "missing: [\"\", unknown]",
+            "missing: [\"\"]",
+            "column 'built': 'unknown' is not a finite number, and ",
+        ),
+        ("[id]", "[it]", "has no column 'it'"),
+        (
+            "median",
+            "mode",
+            "'mode' is not known: it must be mean, median, drop or a number",
+        ),
+        ("{ income:", "{ incomes:", "has no column 'incomes'"),
+    ] {
+        assert!(sound.contains(from), "{from}");
+        fs::write(&file, sound.replace(from, to))?;
+        let refused = system.trawl(&["submit", file.to_str().context("a plain path")?])?;
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{error}");
+        assert!(error.contains(said), "{error}");
+    }
+    let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies")
+        .fetch_one(&system.sql)
+        .await?;
+    assert_eq!(studies, 0);
+    Ok(())
+}
+
+/// Without any link between features and target, cross-validation finds none: nothing of the validation rows is in what prepares the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_learned_from_targets_that_were_dealt_out_at_random() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = TempDir::new()?;
+    let data = fs::read_to_string(System::examples().join("data/houses.csv"))?;
+    let mut lines = data.lines();
+    let header = lines.next().context("a header")?;
+    let rows: Vec<(&str, &str)> = lines.filter_map(|line| line.rsplit_once(';')).collect();
+    // 251 has no divisor in common with the number of rows.
+    let dealt = rows
+        .iter()
+        .enumerate()
+        .map(|(row, (features, _))| format!("{features};{}\n", rows[(row * 251 + 100) % rows.len()].1));
+    let path = folder.path().join("dealt.csv");
+    fs::write(&path, format!("{header}\n{}", dealt.collect::<String>()))?;
+    let study = houses("dealt")?;
+    let data = System::examples().join("data/houses.csv");
+    let study = study.replace(
+        data.to_str().context("a plain path")?,
+        path.to_str().context("a plain path")?,
+    );
+    submit(
+        &system,
+        &folder,
+        &study.replace(REFIT, "").replace("epochs: 40", "epochs: 10"),
+    )?;
+    let values: Vec<f64> =
+        sqlx::query_scalar("SELECT value FROM trawl.trials WHERE study = 'dealt' AND state = 'completed'")
+            .fetch_all(&system.sql)
+            .await?;
+    assert_eq!(values.len(), 4);
+    // The standard deviation of R² by chance is about one divided by the root of the rows.
+    assert!(values.iter().all(|r2| *r2 < 0.1), "{values:?}");
+    Ok(())
+}
