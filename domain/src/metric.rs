@@ -26,6 +26,29 @@ words!(
         /// The coefficient of determination, as scikit-learn's `r2_score`: 1 - sum((target - output)²) / sum((target - mean target)²).
         /// None where all targets are alike.
         ValR2 = "val_r2",
+        /// The root of the mean squared error, as scikit-learn's `root_mean_squared_error`.
+        ValRmse = "val_rmse",
+        /// The mean of |target - output| / max(|target|, 2^-52), as scikit-learn's `mean_absolute_percentage_error`: a share, and no
+        /// percentage.
+        ValMape = "val_mape",
+        /// The mean recall of the classes that rows have, as scikit-learn's `balanced_accuracy_score`.
+        ValBalancedAccuracy = "val_balanced_accuracy",
+        /// The mean of the classes' F1, 2 right / (rows + predicted), as scikit-learn's `f1_score` with `average="macro"`: over the
+        /// classes that rows have or that are predicted.
+        ValF1 = "val_f1",
+        /// The same weighted by the rows of each class, as with `average="weighted"`.
+        ValF1Weighted = "val_f1_weighted",
+        /// The area under the ROC curve of the probabilities, as scikit-learn's `roc_auc_score`: of the second of two classes, or of
+        /// more the mean over each against the rest (`multi_class="ovr"`, `average="macro"`). None where a class has no row.
+        ValAuc = "val_auc",
+        /// The average precision of the probabilities, as scikit-learn's `average_precision_score`: of the second of two classes, or
+        /// of more the mean over each against the rest, where a class without rows counts as 0.
+        ValAveragePrecision = "val_average_precision",
+        /// The mean of -ln p of the right class, p cut to [2^-52, 1 - 2^-52], as scikit-learn's `log_loss`.
+        ValLogLoss = "val_log_loss",
+        /// The mean squared distance between the probabilities and the class, as scikit-learn's `brier_score_loss`: of the second of
+        /// two classes, or of more the sum over all.
+        ValBrier = "val_brier",
     }
 );
 
@@ -48,6 +71,14 @@ impl Metric {
             Self::ValAccuracy => (Goal::Maximize, Some(TargetKind::Class), 0.0..=1.0, 1.0),
             Self::ValMae => (Goal::Minimize, Some(TargetKind::Number), 0.0..=LOSS_MAX, 0.0),
             Self::ValR2 => (Goal::Maximize, Some(TargetKind::Number), -LOSS_MAX..=1.0, 1.0),
+            Self::ValRmse | Self::ValMape => (Goal::Minimize, Some(TargetKind::Number), 0.0..=LOSS_MAX, 0.0),
+            Self::ValBalancedAccuracy
+            | Self::ValF1
+            | Self::ValF1Weighted
+            | Self::ValAuc
+            | Self::ValAveragePrecision => (Goal::Maximize, Some(TargetKind::Class), 0.0..=1.0, 1.0),
+            Self::ValLogLoss => (Goal::Minimize, Some(TargetKind::Class), 0.0..=LOSS_MAX, 0.0),
+            Self::ValBrier => (Goal::Minimize, Some(TargetKind::Class), 0.0..=2.0, 0.0),
         };
         Description {
             goal,
@@ -69,12 +100,23 @@ impl Metric {
 
     /// True if there are rows on which it has no value.
     pub fn may_lack(self) -> bool {
-        self == Self::ValR2
+        matches!(self, Self::ValR2 | Self::ValAuc)
     }
 
     /// True for the mean of something that each row has: a loss, a distance, or whether its class is predicted.
     pub fn is_mean_of_rows(self) -> bool {
-        self != Self::ValR2
+        match self {
+            Self::ValLoss | Self::ValAccuracy | Self::ValMae | Self::ValMape | Self::ValLogLoss | Self::ValBrier => {
+                true
+            }
+            Self::ValR2
+            | Self::ValRmse
+            | Self::ValBalancedAccuracy
+            | Self::ValF1
+            | Self::ValF1Weighted
+            | Self::ValAuc
+            | Self::ValAveragePrecision => false,
+        }
     }
 
     /// What a mean over rows of what each row leaves as its loss is as this metric: a row leaves 1 if its class is not predicted.
@@ -261,94 +303,4 @@ impl Objective {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{At, FoldMetrics, Goal, Metric, Metrics, Objective, TrialValue, is_loss};
-    use crate::limits::{FOLDS_MAX, LOSS_MAX};
-
-    fn objective(metric: Metric, at: At) -> Objective {
-        Objective {
-            metric,
-            goal: metric.goal(),
-            at,
-        }
-    }
-
-    /// A fold of these epochs, each with a loss and an accuracy.
-    fn fold(epochs: &[(f64, f64)]) -> FoldMetrics {
-        let mut fold = FoldMetrics::default();
-        for (loss, accuracy) in epochs {
-            fold.note(Metrics::from_iter([
-                (Metric::ValLoss, *loss),
-                (Metric::ValAccuracy, *accuracy),
-            ]));
-        }
-        fold
-    }
-
-    #[test]
-    fn the_value_of_the_largest_metrics_is_finite() {
-        for metric in Metric::ALL {
-            let largest = [LOSS_MAX, -LOSS_MAX, 1.0, 0.0]
-                .into_iter()
-                .find(|value| metric.takes(*value));
-            let worst = largest.expect("a value");
-            let fold = FoldMetrics {
-                last: Metrics::from_iter([(*metric, worst)]),
-                best: Metrics::default(),
-            };
-            let value = objective(*metric, At::Last).of_trial(&vec![fold; FOLDS_MAX as usize]);
-            let value = value.expect("there are folds");
-            assert!(
-                value.mean.is_finite() && value.std.is_some_and(f64::is_finite),
-                "{metric}: {value:?}"
-            );
-        }
-        assert!(is_loss(LOSS_MAX) && is_loss(-LOSS_MAX));
-        for no_loss in [1e101, -1.7e308, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
-            assert!(!is_loss(no_loss), "{no_loss}");
-        }
-    }
-
-    #[test]
-    fn a_metric_takes_what_it_can_be() {
-        for metric in Metric::ALL {
-            assert!(metric.takes(metric.perfect()), "{metric}");
-            for none in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
-                assert!(!metric.takes(none), "{metric} {none}");
-            }
-            let beyond = match metric.goal() {
-                Goal::Maximize => 1.1,
-                Goal::Minimize => -1.1,
-            };
-            assert_eq!(metric.takes(beyond), metric.is_loss(), "{metric}");
-        }
-    }
-
-    #[test]
-    fn a_trial_is_the_mean_of_its_folds() {
-        let folds = [
-            fold(&[(0.5, 0.75), (1.0, 0.5)]),
-            fold(&[(0.5, 0.75), (2.0, 0.5)]),
-            fold(&[(2.0, 0.75), (6.0, 0.5)]),
-        ];
-        let last = objective(Metric::ValLoss, At::Last);
-        assert_eq!(
-            last.of_trial(&folds),
-            Some(TrialValue {
-                mean: 3.0,
-                std: Some(7.0_f64.sqrt())
-            })
-        );
-        let best = objective(Metric::ValLoss, At::Best);
-        assert_eq!(best.of_trial(&folds).map(|v| v.mean), Some(1.0));
-        assert_eq!(best.of_trial(&folds[..1]), Some(TrialValue { mean: 0.5, std: None }));
-        assert_eq!(best.of_trial(&[]), None);
-        let accuracy = objective(Metric::ValAccuracy, At::Best);
-        assert_eq!(accuracy.of_trial(&folds).map(|v| v.mean), Some(0.75));
-        let without = FoldMetrics {
-            best: Metrics::default(),
-            ..folds[0]
-        };
-        assert_eq!(accuracy.of_trial(&[folds[0], without]), None);
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! `trawl curves`: losses by fold and epoch.
 
+use trawl_domain::metric::Metric;
 use trawl_proto::v1::list_epoch_reports_request::Of;
 use trawl_proto::v1::{EpochReport, ListEpochReportsRequest};
 
@@ -41,7 +42,7 @@ pub(super) async fn curves(client: &mut Client, args: &CurvesArgs, output: &mut 
 
 fn listing() -> Listing<EpochReport> {
     let column = |name: &str, cell: fn(&EpochReport) -> Cell| Column::new(name, cell);
-    let columns = vec![
+    let mut columns = vec![
         column("fold", |report| report.fold.map_or(Cell::Absent, Cell::count)),
         // A refit's fit on all training rows belongs to no fold.
         column("fold", |report| {
@@ -53,16 +54,31 @@ fn listing() -> Listing<EpochReport> {
         column("train_loss", |report| Cell::Number(report.train_loss)).titled("train loss"),
         column("val_loss", |report| Cell::number(report.val_loss)).titled("val loss"),
         column("val_accuracy", |report| Cell::number(report.val_accuracy)).titled("val accuracy"),
-        column("val_mae", |report| metric(report, "val_mae")).titled("val MAE"),
-        column("val_r2", |report| metric(report, "val_r2")).titled("val R²"),
-        column("reported_at", |report| Cell::time(report.reported_at)).titled("reported (UTC)"),
     ];
+    let others = Metric::ALL.iter().filter(|metric| !metric.is_usual());
+    columns.extend(others.map(|metric| {
+        let name = metric.as_str();
+        Column::new(name, move |report: &EpochReport| {
+            Cell::number(report.metrics.get(name).copied())
+        })
+        .titled(title(*metric))
+        .where_there_is_one()
+    }));
+    columns.push(column("reported_at", |report| Cell::time(report.reported_at)).titled("reported (UTC)"));
     Listing {
         plural: "epoch reports yet",
         columns,
     }
 }
 
-fn metric(report: &EpochReport, name: &str) -> Cell {
-    Cell::number(report.metrics.get(name).copied())
+/// A metric as a table's head has it: abbreviations in capitals.
+fn title(metric: Metric) -> String {
+    match metric {
+        Metric::ValR2 => "val R²".to_owned(),
+        Metric::ValMae | Metric::ValRmse | Metric::ValMape | Metric::ValAuc => {
+            let abbreviation = metric.as_str().trim_start_matches("val_").to_uppercase();
+            format!("val {abbreviation}")
+        }
+        _ => metric.as_str().replace('_', " "),
+    }
 }

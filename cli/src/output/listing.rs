@@ -11,6 +11,7 @@ use crate::error::{Error, say};
 pub(crate) struct Column<T> {
     name: String,
     title: Option<String>,
+    is_optional: bool,
     in_csv: bool,
     cell: Box<dyn Fn(&T) -> Cell>,
 }
@@ -21,6 +22,7 @@ impl<T> Column<T> {
         Self {
             name: name.into(),
             title: None,
+            is_optional: false,
             in_csv: true,
             cell: Box::new(cell),
         }
@@ -29,6 +31,12 @@ impl<T> Column<T> {
     /// Has tables show it as well.
     pub(crate) fn titled(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
+        self
+    }
+
+    /// Has tables leave it out where no item has a value.
+    pub(crate) fn where_there_is_one(mut self) -> Self {
+        self.is_optional = true;
         self
     }
 
@@ -183,12 +191,22 @@ impl<'a, T> Printer<'a, T> {
                 say(&format!("no {}", listing.plural));
                 Ok(())
             }
-            Self::Table { listing, rows, more } => {
-                let titles: Vec<String> = listing
-                    .columns
-                    .iter()
-                    .filter_map(|column| column.title.clone())
-                    .collect();
+            Self::Table {
+                listing,
+                mut rows,
+                more,
+            } => {
+                let shown = listing.columns.iter().filter(|column| column.title.is_some());
+                let is_there = |(place, column): (usize, &Column<T>)| {
+                    !column.is_optional || rows.iter().any(|row| !matches!(row[place], Cell::Absent))
+                };
+                let there: Vec<bool> = shown.clone().enumerate().map(is_there).collect();
+                for row in &mut rows {
+                    let mut there = there.iter();
+                    row.retain(|_| there.next().is_none_or(|there| *there));
+                }
+                let titles = shown.zip(&there).filter(|(_, there)| **there);
+                let titles: Vec<String> = titles.filter_map(|(column, _)| column.title.clone()).collect();
                 output.text(&table::draw(&titles, &rows, output.is_terminal()))?;
                 if more {
                     say(&format!(

@@ -5,7 +5,6 @@ use trawl_domain::dataset::SampleShape;
 use trawl_domain::layer::{Activation, Conv2d, Layer};
 use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::loss::Loss;
-use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
 
 use super::dropout::Dropout;
@@ -212,25 +211,17 @@ fn max_pool2d(kernel: i64, x: &Tensor) -> Tensor {
 
 /// Mean loss of each member, [stack].
 pub(super) fn loss(loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
-    let of_rows = |each: Tensor| each.mean_dim([1_i64, 2].as_slice(), false, Kind::Float);
-    match loss {
-        Loss::Mse => of_rows((outputs - targets).square()),
-        // torch.nn.HuberLoss with delta 1.
-        Loss::Huber => of_rows(outputs.huber_loss(targets, Reduction::None, 1.0)),
-        Loss::L1 => of_rows((outputs - targets).abs()),
-        Loss::CrossEntropy => -of_rows(log_probabilities(outputs, targets)),
-    }
+    losses(loss, outputs, targets).mean_dim([1_i64, 2].as_slice(), false, Kind::Float)
 }
 
-/// What each row leaves as its loss, [stack, rows]: of the training loss, or 1 for a class that is not predicted, or the distance.
-pub(super) fn row_losses(metric: Metric, loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
-    let of_outputs = |each: Tensor| each.mean_dim([2_i64].as_slice(), false, Kind::Float);
-    match (metric, loss) {
-        (Metric::ValAccuracy, _) => outputs.argmax(2, false).ne_tensor(targets).to_kind(Kind::Float),
-        (Metric::ValMae, _) | (_, Loss::L1) => of_outputs((outputs - targets).abs()),
-        (_, Loss::Mse) => of_outputs((outputs - targets).square()),
-        (_, Loss::Huber) => of_outputs(outputs.huber_loss(targets, Reduction::None, 1.0)),
-        (_, Loss::CrossEntropy) => -of_outputs(log_probabilities(outputs, targets)),
+/// The loss of each row and output, [stack, rows, outputs]; of classes, that of each row, [stack, rows, 1].
+pub(super) fn losses(loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
+    match loss {
+        Loss::Mse => (outputs - targets).square(),
+        // torch.nn.HuberLoss with delta 1.
+        Loss::Huber => outputs.huber_loss(targets, Reduction::None, 1.0),
+        Loss::L1 => (outputs - targets).abs(),
+        Loss::CrossEntropy => -log_probabilities(outputs, targets),
     }
 }
 

@@ -7,10 +7,13 @@ use trawl_domain::metric::{Metric, Metrics};
 use trawl_domain::network::Architecture;
 use trawl_engine::{Command, Control, EngineError, Event, Fitted, MemberLosses, Outcome, Table as _, TestMetrics};
 
-use super::measure::Sums;
+use super::measure::{Measured, Sums, row_losses};
 use super::stack::Stack;
 use super::state::{Group, Progress, Training};
 use super::{DeviceNetworks, DeviceTable, checkpoint, network, to_vec};
+
+/// What the test rows say.
+const TEST_METRICS: [Metric; 2] = [Metric::ValLoss, Metric::ValAccuracy];
 
 /// Whether training goes on, or was told to end.
 type Flow = Result<ControlFlow<()>, EngineError>;
@@ -137,7 +140,8 @@ impl Training<'_> {
             return Some(None);
         };
         let piece = |start, len| order.piece(start, len);
-        self.measure(&group.stack, &self.job.data, order.len(), &piece, control)
+        let metrics = &self.job.metrics;
+        self.measure(metrics, &group.stack, &self.job.data, order.len(), &piece, control)
             .map(Some)
     }
 
@@ -149,7 +153,7 @@ impl Training<'_> {
         for group in &self.groups {
             let order = table.all_rows(group.stack.size());
             let (rows, piece) = (i64::from(table.rows()), |start, len| order.narrow(1, start, len));
-            let Some(measured) = self.measure(&group.stack, table, rows, &piece, control) else {
+            let Some(measured) = self.measure(&TEST_METRICS, &group.stack, table, rows, &piece, control) else {
                 continue;
             };
             for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
@@ -173,7 +177,7 @@ impl Training<'_> {
             let size = group.stack.size();
             let mut by_place = vec![Vec::new(); size as usize];
             let mut add = |outputs: &Tensor, targets: &Tensor| {
-                let losses = network::row_losses(metric, self.job.architecture.loss, outputs, targets);
+                let losses = row_losses(metric, self.job.architecture.loss, outputs, targets);
                 for (place, found) in by_place.iter_mut().enumerate() {
                     found.extend(to_vec(&losses.select(0, place as i64)));
                 }
@@ -203,16 +207,27 @@ impl Training<'_> {
     /// What so many rows say of a stack; `order` gives those of a piece, [stack, rows], by its first one and its length.
     fn measure(
         &self,
+        metrics: &[Metric],
         stack: &Stack,
         table: &DeviceTable,
         rows: i64,
         order: &dyn Fn(i64, i64) -> Tensor,
         control: &Control,
     ) -> Option<Vec<Metrics>> {
-        let mut sums = Sums::new(self.job, table.classes().is_some(), stack.size(), self.device);
-        let add = &mut |outputs: &Tensor, targets: &Tensor| sums.add(outputs, targets);
-        self.in_pieces(stack, table, rows, order, control, add)?;
-        Some(sums.metrics())
+        let measured = Measured {
+            loss: self.job.architecture.loss,
+            metrics,
+            classes: table.classes().map(<[_]>::len),
+            rows,
+        };
+        let mut sums = Sums::new(measured, stack.places().len(), stack.size(), self.device);
+        loop {
+            let add = &mut |outputs: &Tensor, targets: &Tensor| sums.add(outputs, targets);
+            self.in_pieces(stack, table, rows, order, control, add)?;
+            if !sums.want_rows_again() {
+                return Some(sums.metrics());
+            }
+        }
     }
 
     /// Hands over the outputs for so many rows, without dropout, and their targets, in pieces of bounded memory. `None` if interrupted.

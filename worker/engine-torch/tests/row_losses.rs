@@ -40,8 +40,11 @@ fn their_mean_is_the_metric_and_a_member_that_diverged_has_none() {
     let cases = [
         (Metric::ValLoss, together(members())),
         (Metric::ValMae, together(members())),
+        (Metric::ValMape, together(members())),
         (Metric::ValLoss, apart(members())),
         (Metric::ValAccuracy, apart(members())),
+        (Metric::ValLogLoss, apart(members())),
+        (Metric::ValBrier, apart(members())),
     ];
     for (metric, job) in cases {
         let (losses, last) = row_losses(&of(metric, job), &[]);

@@ -50,6 +50,10 @@ pub struct MemberState {
 
 /// How an epoch ended for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a member has one, and most have losses; a box would not be `Copy`"
+)]
 pub enum EpochEnd {
     /// With these losses, as [`crate::MemberLosses`] has them.
     Losses {

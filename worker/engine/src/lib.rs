@@ -2,10 +2,11 @@
 //!
 //! An [`Engine`] trains the fits of a job and computes what trained networks answer. What lives here works over any of them:
 //! [`Control`], by which others stop training; the files of weights ([`weights`]); [`analysis`], which looks into what was trained;
-//! [`predict`], which answers for new rows with what a refit left. None of it knows a network, a coordinator or a database.
+//! [`predict`], which answers for new rows with what a refit left; [`class_count`]. None of it knows a network, a coordinator or a database.
 
 pub mod analysis;
 pub mod checkpoint;
+pub mod class_count;
 mod control;
 mod network_file;
 pub mod predict;

@@ -57,14 +57,15 @@ fn by_class(refit: u32, confusion: &ConfusionMatrix) -> Figure {
             of_class.to_string(),
             text(share(right, taken_for_it)),
             text(share(right, of_class)),
+            text(share(2 * right, of_class + taken_for_it)),
         ]
     });
     Figure {
         id: refit_id(refit, "precision-and-recall"),
-        title: "Precision and recall by class".into(),
+        title: "Precision, recall and F1 by class".into(),
         caption: format!(
             "Precision: the share of what is taken for a class that is of it. Recall: the share of a class that is taken \
-             for it.{}",
+             for it. F1: the harmonic mean of both.{}",
             cut_text(confusion)
         ),
         body: Body::Table(Table {
@@ -73,6 +74,7 @@ fn by_class(refit: u32, confusion: &ConfusionMatrix) -> Figure {
                 column("test rows", true),
                 column("precision", true),
                 column("recall", true),
+                column("F1", true),
             ],
             rows: rows.collect(),
         }),

@@ -312,7 +312,7 @@ fn a_refit_has_the_figures_of_its_artifacts() {
         "Output of the first convolution: all filters",
         "Filters of the first convolution",
         "Confusion matrix",
-        "Precision and recall by class",
+        "Precision, recall and F1 by class",
         "Misclassified samples",
     ];
     assert_eq!(titles(&drawn[2]), images);
@@ -325,7 +325,7 @@ fn a_refit_has_the_figures_of_its_artifacts() {
 }
 
 #[test]
-fn precision_and_recall_follow_from_the_confusion_matrix() {
+fn precision_recall_and_f1_follow_from_the_confusion_matrix() {
     let matrix = br#"{"classes": ["a", "b", "c"], "counts": [[90, 10, 0], [30, 70, 0], [0, 0, 0]]}"#;
     let refit = RefitData {
         files: vec![file("confusion_matrix", "confusion_matrix.json", matrix)],
@@ -341,9 +341,9 @@ fn precision_and_recall_follow_from_the_confusion_matrix() {
     let want = Mark::Cells(vec![vec![0.0, 0.0, 0.0], vec![30.0, 70.0, 0.0], vec![90.0, 10.0, 0.0]]);
     assert_eq!(panels(&figures[0])[0].series[0].mark, want);
     let want = [
-        ["a", "100", "0.750", "0.900"],
-        ["b", "100", "0.875", "0.700"],
-        ["c", "0", "–", "–"],
+        ["a", "100", "0.750", "0.900", "0.818"],
+        ["b", "100", "0.875", "0.700", "0.778"],
+        ["c", "0", "–", "–", "–"],
     ];
     assert_eq!(table(&figures[1]).rows, want);
 }

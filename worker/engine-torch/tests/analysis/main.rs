@@ -286,7 +286,16 @@ fn a_table_with_classes_leaves_its_confusion_matrix() {
     };
     let files = files(&(trained, subject));
     let confusion = json(&files, "confusion_matrix.json");
-    assert_eq!(confusion, json!({ "classes": names, "counts": [[1, 1], [1, 2]] }));
+    let shares = [0.5, 2.0 / 3.0];
+    let expected = json!({
+        "classes": names,
+        "counts": [[1, 1], [1, 2]],
+        "precision": shares,
+        "recall": shares,
+        "f1": shares,
+        "support": [2, 3],
+    });
+    assert_eq!(confusion, expected);
     assert_eq!(
         json(&files, "network.json")["input"],
         json!({ "shape": [1], "features": ["x0"] })

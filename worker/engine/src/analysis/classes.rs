@@ -1,15 +1,21 @@
-//! `confusion_matrix.json`: how often which class was taken for which.
+//! `confusion_matrix.json`: how often which class was taken for which, and what that makes of each class.
 
 use serde::Serialize;
 
 use super::answers::ClassAnswer;
 use super::{Analysis, LeftOut, to_json};
 use crate::Networks;
+use crate::class_count::ClassCount;
 
+/// Lists have a place for each class.
 #[derive(Serialize)]
 struct ConfusionMatrix<'a> {
     classes: &'a [String],
     counts: Vec<Vec<u64>>,
+    precision: Vec<f64>,
+    recall: Vec<f64>,
+    f1: Vec<f64>,
+    support: Vec<u64>,
 }
 
 pub(super) fn confusion_matrix(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
@@ -17,8 +23,27 @@ pub(super) fn confusion_matrix(analysis: &Analysis<'_, impl Networks>) -> Result
         return Ok(None);
     };
     let counts = count(&test.labels, test.answers, test.names.len());
-    let classes = &test.names;
-    to_json(&ConfusionMatrix { classes, counts }).map(Some)
+    let by_class = by_class(&counts);
+    let of_each = |of: fn(ClassCount) -> f64| by_class.iter().copied().map(of).collect();
+    let matrix = ConfusionMatrix {
+        classes: &test.names,
+        precision: of_each(ClassCount::precision),
+        recall: of_each(ClassCount::recall),
+        f1: of_each(ClassCount::f1),
+        support: by_class.iter().map(|class| class.rows).collect(),
+        counts,
+    };
+    to_json(&matrix).map(Some)
+}
+
+/// What the counts make of each class.
+pub(super) fn by_class(counts: &[Vec<u64>]) -> Vec<ClassCount> {
+    let class = |class: usize| ClassCount {
+        right: counts[class][class],
+        rows: counts[class].iter().sum(),
+        predicted: counts.iter().map(|of_class| of_class[class]).sum(),
+    };
+    (0..counts.len()).map(class).collect()
 }
 
 /// `[t][p]`: rows of class t that were taken for class p.

@@ -5,9 +5,10 @@ use trawl_domain::dataset::{Features, Targets};
 use super::LeftOut;
 use super::activations::chosen_rows;
 use super::answers::ClassAnswer;
-use super::classes::count;
+use super::classes::{by_class, count};
 use super::histograms::Histogram;
 use super::images::{first_misclassified, first_of_each_class, pixels};
+use crate::class_count::ClassCount;
 
 #[test]
 fn rows_are_chosen_by_target() {
@@ -46,6 +47,21 @@ fn the_confusion_matrix_has_true_classes_as_rows() {
     assert_eq!(first_of_each_class(&[2, 2, 0, 1, 0], 4), [2, 3, 0]);
     // The first of several that are the highest.
     assert_eq!(ClassAnswer::of(&[1.0, 1.0]).class, 0);
+}
+
+/// The numbers are those of scikit-learn 1.9.1's `precision_recall_fscore_support(zero_division=0)`.
+#[test]
+fn each_class_has_precision_recall_and_f1_and_0_where_there_is_none() {
+    let answers = [0, 2, 2, 1, 0, 0].map(|class| ClassAnswer {
+        class,
+        probability: 1.0,
+    });
+    let classes = by_class(&count(&[0, 0, 2, 2, 2, 0], &answers, 4));
+    let of_each = |of: fn(ClassCount) -> f64| classes.iter().copied().map(of).collect::<Vec<_>>();
+    assert_eq!(of_each(ClassCount::precision), [2.0 / 3.0, 0.0, 0.5, 0.0]);
+    assert_eq!(of_each(ClassCount::recall), [2.0 / 3.0, 0.0, 1.0 / 3.0, 0.0]);
+    assert_eq!(of_each(ClassCount::f1), [2.0 / 3.0, 0.0, 0.4, 0.0]);
+    assert_eq!(classes.iter().map(|class| class.rows).collect::<Vec<_>>(), [3, 0, 3, 0]);
 }
 
 #[test]

@@ -1,0 +1,134 @@
+//! Sums of rows with classes as targets.
+
+use tch::{Device, Kind, Tensor};
+use trawl_domain::metric::Metric;
+use trawl_engine::class_count::{self, ClassCount};
+
+use super::ranking::Ranking;
+use super::{counts, doubles, rows};
+use crate::network;
+
+/// What the metrics of classes need, as far as they are wanted.
+pub(super) struct Classes {
+    /// How many rows have the right class, [stack].
+    correct: Tensor,
+    by_class: Option<ByClass>,
+    /// Of the logarithms of the right class's probability, [stack], in doubles.
+    log_losses: Option<Tensor>,
+    /// Of the squared distances between probabilities and class, [stack], in doubles.
+    squares: Option<Tensor>,
+    ranking: Option<Ranking>,
+}
+
+/// Rows by class; each tensor is [stack, classes], of whole numbers, which have the same sum in any order.
+struct ByClass {
+    /// Those that are of it and were taken for it.
+    right: Tensor,
+    /// Those that are of it.
+    rows: Tensor,
+    /// Those that were taken for it.
+    predicted: Tensor,
+}
+
+impl Classes {
+    /// Before the first of so many rows.
+    pub(super) fn new(
+        metrics: &[Metric],
+        rows: i64,
+        classes: usize,
+        members: usize,
+        stack: i64,
+        device: Device,
+    ) -> Self {
+        let wants = |wanted: &[Metric]| metrics.iter().any(|metric| wanted.contains(metric));
+        let sum = || Tensor::zeros([stack], (Kind::Double, device));
+        let count = || Tensor::zeros([stack, classes as i64], (Kind::Int64, device));
+        Self {
+            correct: Tensor::zeros([stack], (Kind::Int64, device)),
+            by_class: wants(&[Metric::ValBalancedAccuracy, Metric::ValF1, Metric::ValF1Weighted]).then(|| ByClass {
+                right: count(),
+                rows: count(),
+                predicted: count(),
+            }),
+            log_losses: wants(&[Metric::ValLogLoss]).then(sum),
+            squares: wants(&[Metric::ValBrier]).then(sum),
+            ranking: wants(&[Metric::ValAuc, Metric::ValAveragePrecision])
+                .then(|| Ranking::new(members, classes, rows as usize)),
+        }
+    }
+
+    pub(super) fn add(&mut self, outputs: &Tensor, targets: &Tensor) {
+        self.correct += network::correct(outputs, targets);
+        if let Some(by_class) = &mut self.by_class {
+            by_class.add(outputs, targets);
+        }
+        if self.log_losses.is_none() && self.squares.is_none() && self.ranking.is_none() {
+            return;
+        }
+        let of_rows = |each: Tensor| each.sum_dim_intlist([1_i64, 2].as_slice(), false, Kind::Double);
+        let probabilities = rows::probabilities(outputs);
+        if let Some(sum) = &mut self.log_losses {
+            *sum += of_rows(rows::log_losses(&probabilities, targets));
+        }
+        if let Some(sum) = &mut self.squares {
+            *sum += of_rows(rows::brier(&probabilities, targets));
+        }
+        if let Some(ranking) = &mut self.ranking {
+            ranking.add(&probabilities, targets);
+        }
+    }
+
+    /// Takes rows for the second time, or a further one.
+    pub(super) fn add_again(&mut self, outputs: &Tensor, targets: &Tensor) {
+        if let Some(ranking) = &mut self.ranking {
+            ranking.add(&rows::probabilities(outputs), targets);
+        }
+    }
+
+    /// After the last row: true if they have to be shown once more.
+    pub(super) fn want_rows_again(&mut self) -> bool {
+        self.ranking.as_mut().is_some_and(Ranking::end_pass)
+    }
+
+    /// A metric after so many rows, by place; what is not finite is none. `None` if it was not wanted, or is no metric of classes.
+    pub(super) fn values(&self, metric: Metric, rows: f64) -> Option<Vec<f64>> {
+        let mean = |sum: &Tensor| doubles(&(sum / rows));
+        match metric {
+            Metric::ValAccuracy => Some(doubles(&self.correct).iter().map(|right| right / rows).collect()),
+            Metric::ValBalancedAccuracy => Some(self.by_class.as_ref()?.each(class_count::balanced_accuracy)),
+            Metric::ValF1 => Some(self.by_class.as_ref()?.each(class_count::f1_macro)),
+            Metric::ValF1Weighted => Some(self.by_class.as_ref()?.each(class_count::f1_weighted)),
+            Metric::ValLogLoss => self.log_losses.as_ref().map(mean),
+            Metric::ValBrier => self.squares.as_ref().map(mean),
+            Metric::ValAuc => Some(self.ranking.as_ref()?.auc()),
+            Metric::ValAveragePrecision => Some(self.ranking.as_ref()?.average_precision()),
+            _ => None,
+        }
+    }
+}
+
+impl ByClass {
+    fn add(&mut self, outputs: &Tensor, targets: &Tensor) {
+        let predicted = outputs.argmax(2, false);
+        let one = Tensor::ones_like(targets);
+        let _ = self.rows.scatter_add_(1, targets, &one);
+        let _ = self.predicted.scatter_add_(1, &predicted, &one);
+        let right = predicted.eq_tensor(targets).to_kind(Kind::Int64);
+        let _ = self.right.scatter_add_(1, targets, &right);
+    }
+
+    /// Of each network what its classes make, by place.
+    fn each(&self, of: fn(&[ClassCount]) -> f64) -> Vec<f64> {
+        let (right, rows, predicted) = (counts(&self.right), counts(&self.rows), counts(&self.predicted));
+        let counted = right.iter().zip(&rows).zip(&predicted);
+        let counted: Vec<ClassCount> = counted
+            .map(|((right, rows), predicted)| ClassCount {
+                right: *right,
+                rows: *rows,
+                predicted: *predicted,
+            })
+            .collect();
+        let classes = self.rows.size()[1] as usize;
+        counted.chunks_exact(classes.max(1)).map(of).collect()
+    }
+}

@@ -1,0 +1,139 @@
+//! What rows say of the networks of a stack: sums over the rows, piece by piece, and the metrics that come of them.
+//!
+//! Sums are doubles: within a piece in libtorch's order, which is the same for each network of a stack, and over the pieces in the
+//! order in which they come. So a member's metrics are the same to the last bit alone and in any job.
+
+mod classes;
+mod numbers;
+mod ranking;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use tch::{Device, Kind, Tensor};
+use trawl_domain::loss::Loss;
+use trawl_domain::metric::{Metric, Metrics};
+
+use super::{network, to_vec};
+use classes::Classes;
+use numbers::Numbers;
+
+pub(super) use rows::row_losses;
+
+/// Sums over rows; each tensor is [stack].
+pub(super) struct Sums<'a> {
+    loss: Loss,
+    metrics: &'a [Metric],
+    rows: i64,
+    losses: Tensor,
+    more: More,
+    /// False once the rows were seen and are shown again.
+    is_first_pass: bool,
+}
+
+enum More {
+    Nothing,
+    Classes(Classes),
+    Numbers(Option<Numbers>),
+}
+
+/// What is measured, and of what.
+#[derive(Clone, Copy)]
+pub(super) struct Measured<'a> {
+    /// What is trained.
+    pub(super) loss: Loss,
+    /// What is wanted beside the loss, of what there can be with such targets.
+    pub(super) metrics: &'a [Metric],
+    /// Classes; `None` where numbers are predicted.
+    pub(super) classes: Option<usize>,
+    /// Rows, in all pieces together.
+    pub(super) rows: i64,
+}
+
+impl<'a> Sums<'a> {
+    /// Before the first row. Of the stack's networks the first `members` are no idle ones.
+    pub(super) fn new(measured: Measured<'a>, members: usize, stack: i64, device: Device) -> Self {
+        let Measured { loss, metrics, .. } = measured;
+        Self {
+            loss,
+            metrics,
+            rows: 0,
+            losses: Tensor::zeros([stack], (Kind::Float, device)),
+            more: match measured.classes {
+                Some(classes) => More::Classes(Classes::new(metrics, measured.rows, classes, members, stack, device)),
+                None if metrics.iter().copied().any(Numbers::has) => More::Numbers(None),
+                None => More::Nothing,
+            },
+            is_first_pass: true,
+        }
+    }
+
+    /// Takes the next rows: outputs [stack, rows, outputs] and their targets.
+    pub(super) fn add(&mut self, outputs: &Tensor, targets: &Tensor) {
+        if !self.is_first_pass {
+            if let More::Classes(classes) = &mut self.more {
+                classes.add_again(outputs, targets);
+            }
+            return;
+        }
+        let rows = outputs.size()[1];
+        self.rows += rows;
+        self.losses += network::loss(self.loss, outputs, targets) * rows as f64;
+        match &mut self.more {
+            More::Nothing => {}
+            More::Classes(classes) => classes.add(outputs, targets),
+            More::Numbers(sums) => sums.get_or_insert_with(|| Numbers::new(targets)).add(outputs, targets),
+        }
+    }
+
+    /// After the last row: true if all rows have to be shown once more, since memory has no room for what is to be known of them.
+    pub(super) fn want_rows_again(&mut self) -> bool {
+        self.is_first_pass = false;
+        match &mut self.more {
+            More::Classes(classes) => classes.want_rows_again(),
+            More::Nothing | More::Numbers(_) => false,
+        }
+    }
+
+    /// The metrics of each network, by place.
+    pub(super) fn metrics(&self) -> Vec<Metrics> {
+        let rows = self.rows as f64;
+        let mut metrics = vec![Metrics::default(); self.losses.numel()];
+        let mut set = |metric: Metric, values: Vec<f64>| {
+            let there = metrics
+                .iter_mut()
+                .zip(values)
+                .filter(|(_, value)| metric == Metric::ValLoss || metric.takes(*value));
+            there.for_each(|(metrics, value)| metrics.set(metric, value));
+        };
+        let losses = to_vec(&(&self.losses / rows));
+        set(Metric::ValLoss, losses.into_iter().map(f64::from).collect());
+        for metric in self.metrics {
+            let values = match &self.more {
+                More::Classes(classes) => classes.values(*metric, rows),
+                More::Numbers(Some(sums)) => sums.values(*metric, rows),
+                More::Nothing | More::Numbers(None) => None,
+            };
+            if let Some(values) = values {
+                set(*metric, values);
+            }
+        }
+        metrics
+    }
+}
+
+/// Numbers on the CPU.
+fn doubles(tensor: &Tensor) -> Vec<f64> {
+    let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Double).contiguous();
+    let mut values = vec![0.0; tensor.numel()];
+    tensor.copy_data(&mut values, tensor.numel());
+    values
+}
+
+/// Whole numbers, none of them negative, on the CPU.
+fn counts(tensor: &Tensor) -> Vec<u64> {
+    let tensor = tensor.to_device(Device::Cpu).contiguous();
+    let mut values = vec![0_i64; tensor.numel()];
+    tensor.copy_data(&mut values, tensor.numel());
+    values.into_iter().map(|count| count as u64).collect()
+}

@@ -1,0 +1,75 @@
+//! Sums of rows with numbers as targets.
+
+use tch::{Kind, Tensor};
+use trawl_domain::metric::Metric;
+
+use super::{doubles, rows};
+
+/// What the metrics of numbers need, in doubles.
+pub(super) struct Numbers {
+    /// The first target, [stack, 1, 1]: targets are summed by how far they are from it, so that equal ones have no variance.
+    origin: Tensor,
+    /// Of the distances between outputs and targets.
+    distances: Tensor,
+    /// Of the same as shares of the targets.
+    relative_distances: Tensor,
+    /// Of the squares of the distances.
+    squares: Tensor,
+    /// Of the targets.
+    targets: Tensor,
+    /// Of their squares.
+    squared_targets: Tensor,
+}
+
+impl Numbers {
+    /// True for a metric that needs these sums.
+    pub(super) fn has(metric: Metric) -> bool {
+        matches!(
+            metric,
+            Metric::ValMae | Metric::ValR2 | Metric::ValRmse | Metric::ValMape
+        )
+    }
+
+    /// Before the first row, of which the targets are.
+    pub(super) fn new(targets: &Tensor) -> Self {
+        let zeros = || Tensor::zeros([targets.size()[0]], (Kind::Double, targets.device()));
+        Self {
+            origin: targets.narrow(1, 0, 1).to_kind(Kind::Double),
+            distances: zeros(),
+            relative_distances: zeros(),
+            squares: zeros(),
+            targets: zeros(),
+            squared_targets: zeros(),
+        }
+    }
+
+    pub(super) fn add(&mut self, outputs: &Tensor, targets: &Tensor) {
+        let of_rows = |each: &Tensor| each.sum_dim_intlist([1_i64, 2].as_slice(), false, Kind::Double);
+        self.relative_distances += of_rows(&rows::relative_distances(outputs, targets));
+        let targets = targets.to_kind(Kind::Double);
+        let off = outputs.to_kind(Kind::Double) - &targets;
+        self.distances += of_rows(&off.abs());
+        self.squares += of_rows(&off.square());
+        let from_origin = targets - &self.origin;
+        self.targets += of_rows(&from_origin);
+        self.squared_targets += of_rows(&from_origin.square());
+    }
+
+    /// A metric after so many rows, by place; what is not finite is none. `None` if it is no metric of numbers.
+    pub(super) fn values(&self, metric: Metric, rows: f64) -> Option<Vec<f64>> {
+        let values = match metric {
+            Metric::ValMae => &self.distances / rows,
+            Metric::ValMape => &self.relative_distances / rows,
+            Metric::ValRmse => (&self.squares / rows).sqrt(),
+            Metric::ValR2 => self.determination(rows),
+            _ => return None,
+        };
+        Some(doubles(&values))
+    }
+
+    /// Not finite where all targets are alike.
+    fn determination(&self, rows: f64) -> Tensor {
+        let variance = &self.squared_targets - self.targets.square() / rows;
+        1.0 - &self.squares / variance
+    }
+}

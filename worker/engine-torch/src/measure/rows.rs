@@ -1,0 +1,49 @@
+//! What single rows say of the networks of a stack: [stack, rows, 1] in doubles, unless it says otherwise.
+
+use tch::{Kind, Tensor};
+use trawl_domain::loss::Loss;
+use trawl_domain::metric::Metric;
+
+use crate::network;
+
+/// What each row leaves as its loss, [stack, rows]: of the training loss, or 1 for a class that is not predicted, or what the metric is
+/// the mean of.
+pub(crate) fn row_losses(metric: Metric, loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
+    let of_outputs = |each: Tensor| each.mean_dim([2_i64].as_slice(), false, Kind::Float);
+    match metric {
+        Metric::ValAccuracy => outputs.argmax(2, false).ne_tensor(targets).to_kind(Kind::Float),
+        Metric::ValMae => of_outputs((outputs - targets).abs()),
+        Metric::ValMape => of_outputs(relative_distances(outputs, targets)),
+        Metric::ValLogLoss => of_outputs(log_losses(&probabilities(outputs), targets)),
+        Metric::ValBrier => of_outputs(brier(&probabilities(outputs), targets)),
+        _ => of_outputs(network::losses(loss, outputs, targets)),
+    }
+}
+
+/// The distance between output and target as a share of the target, of which no less than 2^-52 counts.
+pub(super) fn relative_distances(outputs: &Tensor, targets: &Tensor) -> Tensor {
+    let targets = targets.to_kind(Kind::Double);
+    let distances = (outputs.to_kind(Kind::Double) - &targets).abs();
+    distances / targets.abs().clamp_min(f64::EPSILON)
+}
+
+/// The classes' probabilities, [stack, rows, classes], by softmax over the outputs.
+pub(super) fn probabilities(outputs: &Tensor) -> Tensor {
+    outputs.softmax(2, Kind::Double)
+}
+
+/// The negative logarithm of the right class's probability, cut to [2^-52, 1 - 2^-52].
+pub(super) fn log_losses(probabilities: &Tensor, targets: &Tensor) -> Tensor {
+    let right = probabilities.gather(2, &targets.unsqueeze(2), false);
+    -right.clamp(f64::EPSILON, 1.0 - f64::EPSILON).log()
+}
+
+/// The sum over the classes of the squared distance between a probability and 1 for the right class, 0 for others; of two classes, the
+/// mean, as the distance is the same for both.
+pub(super) fn brier(probabilities: &Tensor, targets: &Tensor) -> Tensor {
+    let target = targets.unsqueeze(2);
+    let right = probabilities.gather(2, &target, false);
+    let squares = probabilities.scatter(2, &target, &(right - 1.0)).square();
+    let sum = squares.sum_dim_intlist([2_i64].as_slice(), true, Kind::Double);
+    if probabilities.size()[2] == 2 { sum / 2.0 } else { sum }
+}

@@ -1,0 +1,166 @@
+//! What is measured agrees with scikit-learn, in whatever pieces the rows come. `tests/reference/make_metrics.py` renews the data.
+
+use serde_json::Value;
+use tch::{Device, Tensor};
+use trawl_domain::loss::Loss;
+use trawl_domain::metric::{Metric, Metrics};
+
+use super::ranking::Ranking;
+use super::rows::probabilities;
+use super::{Measured, Sums};
+
+/// What is left of two orders of the same sums of doubles.
+const TOLERANCE: f64 = 1e-12;
+
+fn cases(of: &str) -> Vec<Value> {
+    let data: Value = serde_json::from_str(include_str!("../../tests/data/metrics.json")).expect("JSON");
+    data[of].as_array().expect("cases").clone()
+}
+
+fn numbers(values: &Value) -> Vec<f32> {
+    let each = values.as_array().expect("numbers").iter();
+    each.map(|value| value.as_f64().expect("a number") as f32).collect()
+}
+
+/// Outputs [rows, outputs], and the targets of the rows.
+struct Rows {
+    outputs: Tensor,
+    targets: Tensor,
+    classes: Option<usize>,
+}
+
+impl Rows {
+    fn of_classes(case: &Value) -> Self {
+        let outputs: Vec<Vec<f32>> = case["outputs"].as_array().expect("rows").iter().map(numbers).collect();
+        let labels = case["labels"].as_array().expect("labels").iter();
+        let labels: Vec<i64> = labels.map(|label| label.as_i64().expect("a label")).collect();
+        let classes = outputs[0].len();
+        Self {
+            outputs: Tensor::from_slice(&outputs.concat()).view([-1, classes as i64]),
+            targets: Tensor::from_slice(&labels),
+            classes: Some(classes),
+        }
+    }
+
+    fn of_numbers(case: &Value) -> Self {
+        Self {
+            outputs: Tensor::from_slice(&numbers(&case["outputs"])).view([-1, 1]),
+            targets: Tensor::from_slice(&numbers(&case["targets"])).view([-1, 1]),
+            classes: None,
+        }
+    }
+
+    /// The same rows in the opposite order for a second network.
+    fn stack(&self) -> (Tensor, Tensor) {
+        let both = |rows: &Tensor| Tensor::stack(&[rows.shallow_clone(), rows.flip([0])], 0);
+        (both(&self.outputs), both(&self.targets))
+    }
+
+    /// What is measured of both networks where so many rows come at once.
+    fn measure(&self, metrics: &[Metric], piece: i64) -> Vec<Metrics> {
+        let (outputs, targets) = self.stack();
+        let rows = outputs.size()[1];
+        let measured = Measured {
+            loss: match self.classes {
+                Some(_) => Loss::CrossEntropy,
+                None => Loss::Mse,
+            },
+            metrics,
+            classes: self.classes,
+            rows,
+        };
+        let mut sums = Sums::new(measured, 2, 2, Device::Cpu);
+        for start in (0..rows).step_by(piece as usize) {
+            let len = piece.min(rows - start);
+            sums.add(&outputs.narrow(1, start, len), &targets.narrow(1, start, len));
+        }
+        assert!(!sums.want_rows_again());
+        sums.metrics()
+    }
+
+    fn compare(&self, case: &Value) {
+        for piece in [1, 7, 1000] {
+            for (network, measured) in self.measure(Metric::ALL, piece).into_iter().enumerate() {
+                let expected = case["metrics"].as_object().expect("metrics");
+                for (name, expected) in expected {
+                    let metric: Metric = name.parse().expect("a metric");
+                    let what = format!("{}, network {network}, pieces of {piece}: {name}", case["name"]);
+                    let got = measured.get(metric);
+                    let Some(expected) = expected.as_f64() else {
+                        assert_eq!(got, None, "{what}");
+                        assert!(metric.may_lack(), "{what}");
+                        continue;
+                    };
+                    let got = got.unwrap_or_else(|| panic!("{what}: there is none"));
+                    let off = (got - expected).abs();
+                    assert!(off <= TOLERANCE * expected.abs(), "{what}: {got} is not {expected}");
+                }
+                // All that there is for such targets is held against something.
+                let names: Vec<&str> = measured.iter().map(|(metric, _)| metric.as_str()).collect();
+                let known = |name: &&str| *name == "val_loss" || expected.contains_key(*name);
+                assert!(names.iter().all(known), "{names:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn metrics_of_classes_agree_with_scikit_learn() {
+    for case in cases("classes") {
+        Rows::of_classes(&case).compare(&case);
+    }
+}
+
+#[test]
+fn metrics_of_numbers_agree_with_scikit_learn() {
+    for case in cases("numbers") {
+        Rows::of_numbers(&case).compare(&case);
+    }
+}
+
+#[test]
+fn what_is_not_wanted_is_not_measured() {
+    let case = &cases("classes")[0];
+    let names = |metrics: &[Metric]| {
+        let measured = Rows::of_classes(case).measure(metrics, 1000)[0];
+        measured.iter().map(|(metric, _)| metric).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&[]), [Metric::ValLoss]);
+    for metric in Metric::ALL {
+        let expected: &[Metric] = match (metric, case["metrics"].get(metric.as_str())) {
+            (_, Some(_)) => &[Metric::ValLoss, *metric],
+            (_, None) => &[Metric::ValLoss],
+        };
+        assert_eq!(names(&[*metric]), expected, "{metric}");
+    }
+}
+
+/// The rows are shown again for those scores for which memory had no room.
+#[test]
+fn rankings_are_the_same_in_little_memory() {
+    for case in cases("classes") {
+        let rows = Rows::of_classes(&case);
+        let (outputs, targets) = rows.stack();
+        let (len, classes) = (targets.size()[1] as usize, rows.classes.expect("classes"));
+        let columns = if classes == 2 { 2 } else { 2 * classes };
+        let within = |scores_max: usize| {
+            let mut ranking = Ranking::within(scores_max, 2, classes, len);
+            let mut passes = 1;
+            loop {
+                ranking.add(&probabilities(&outputs), &targets);
+                if !ranking.end_pass() {
+                    break;
+                }
+                passes += 1;
+            }
+            let bits = |values: Vec<f64>| values.into_iter().map(f64::to_bits).collect::<Vec<_>>();
+            (passes, bits(ranking.auc()), bits(ranking.average_precision()))
+        };
+        let all = within(columns * len);
+        assert_eq!((all.0, all.1.len()), (1, 2));
+        for (scores_max, passes) in [(1, columns), (3 * len, columns.div_ceil(3))] {
+            let some = within(scores_max);
+            assert_eq!(some, (passes, all.1.clone(), all.2.clone()), "{}", case["name"]);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the predicted classes of rows say of each class, and of all of them.
+
+/// Rows of one class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassCount {
+    /// Those that are of it and were taken for it.
+    pub right: u64,
+    /// Those that are of it.
+    pub rows: u64,
+    /// Those that were taken for it.
+    pub predicted: u64,
+}
+
+impl ClassCount {
+    /// The share of what was taken for the class that is of it: right / predicted; 0 where nothing was.
+    pub fn precision(self) -> f64 {
+        share(self.right, self.predicted)
+    }
+
+    /// The share of the class that was taken for it: right / rows; 0 where it has no row.
+    pub fn recall(self) -> f64 {
+        share(self.right, self.rows)
+    }
+
+    /// The harmonic mean of precision and recall: 2 right / (rows + predicted); 0 where neither is a row of it nor one was taken for it.
+    pub fn f1(self) -> f64 {
+        share(2 * self.right, self.rows + self.predicted)
+    }
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// The mean recall of the classes that have rows, summed in their order, as scikit-learn's `balanced_accuracy_score`.
+pub fn balanced_accuracy(classes: &[ClassCount]) -> f64 {
+    let there = classes.iter().filter(|class| class.rows > 0);
+    mean(there.map(|class| class.recall()))
+}
+
+/// The mean F1 of the classes that have rows or for which some were taken, summed in their order, as scikit-learn's `f1_score` with
+/// `average="macro"`.
+pub fn f1_macro(classes: &[ClassCount]) -> f64 {
+    let there = classes.iter().filter(|class| class.rows + class.predicted > 0);
+    mean(there.map(|class| class.f1()))
+}
+
+/// The mean F1 of the classes, each weighted by its rows and summed in their order, as scikit-learn's `f1_score` with
+/// `average="weighted"`.
+pub fn f1_weighted(classes: &[ClassCount]) -> f64 {
+    let rows: u64 = classes.iter().map(|class| class.rows).sum();
+    let weighted = classes.iter().map(|class| class.rows as f64 * class.f1());
+    weighted.sum::<f64>() / rows as f64
+}
+
+/// No number without any.
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, len) = values.fold((0.0, 0_u32), |(sum, len), value| (sum + value, len + 1));
+    sum / f64::from(len)
+}
