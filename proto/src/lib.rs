@@ -1,6 +1,7 @@
 //! The wire: `trawl.v1` in protobuf, its generated code and its codec, its JSON form, the check of a study, the conversions to
 //! and from the domain, and the way to a coordinator with its credential.
 
+mod class_weights;
 pub mod codec;
 pub mod credential;
 pub mod dial;
@@ -33,7 +34,7 @@ pub mod v1 {
 
 /// Version of the protocol between workers and the coordinator. It counts up with every change that the other side has to know
 /// of; the two have to be the same.
-pub const WORKER_PROTOCOL: u32 = 6;
+pub const WORKER_PROTOCOL: u32 = 7;
 
 /// The descriptors of `trawl.v1` and of what it imports, with comments.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

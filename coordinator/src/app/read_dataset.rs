@@ -41,6 +41,8 @@ pub(super) struct DatasetFiles {
     pub(super) test: Option<PartFiles>,
     /// False if the test rows have no targets.
     pub(super) test_is_labelled: bool,
+    /// Names of the classes; `None` where numbers are predicted.
+    pub(super) classes: Option<Vec<String>>,
 }
 
 impl DatasetFiles {
@@ -94,6 +96,7 @@ pub(super) async fn read_dataset(
     if let (Some(named), Some(train), Some(test)) = (&source.test, &train.content, test_content) {
         reading.check_test(named, train, test);
     }
+    let classes = train.content.as_ref().and_then(|train| train.classes.clone());
     let test_is_labelled = test_content.is_none_or(|test| test.is_labelled);
     let shape = train.content.and_then(|content| content.shape);
     let read = train.files.zip(shape).map(|(files, shape)| {
@@ -101,6 +104,7 @@ pub(super) async fn read_dataset(
             train: files,
             test: test.and_then(|test| test.files),
             test_is_labelled,
+            classes,
         };
         (files, shape)
     });

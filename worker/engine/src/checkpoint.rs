@@ -17,6 +17,7 @@ use trawl_domain::engine::EngineName;
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::WrittenLayer;
+use trawl_domain::loss::ClassWeights;
 use trawl_domain::metric::{FoldMetrics, Metrics};
 use trawl_domain::seed::Owner;
 
@@ -160,6 +161,7 @@ struct Identity<'a> {
     input: Vec<u32>,
     layers: Vec<WrittenLayer>,
     loss: &'static str,
+    class_weights: Option<WrittenWeights<'a>>,
     batch_size: u32,
     epochs: u32,
     split: WrittenSplit,
@@ -174,6 +176,12 @@ enum WrittenSplit {
     KFold(u32),
     Holdout(f64),
     All,
+}
+
+#[derive(Serialize)]
+enum WrittenWeights<'a> {
+    Balanced,
+    Named(&'a BTreeMap<String, f64>),
 }
 
 #[derive(Serialize)]
@@ -205,6 +213,10 @@ pub fn identity<T: Table>(
         input: SampleShape::dims(architecture.input),
         layers: WrittenLayer::list(&architecture.layers, &hyperparameters.dropout),
         loss: architecture.loss.as_str(),
+        class_weights: job.class_weights.as_ref().map(|weights| match weights {
+            ClassWeights::Balanced => WrittenWeights::Balanced,
+            ClassWeights::Named(weights) => WrittenWeights::Named(weights),
+        }),
         batch_size: architecture.batch_size,
         epochs: architecture.epochs,
         split: match job.split {
