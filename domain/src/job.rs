@@ -15,6 +15,7 @@ use crate::dataset::{FileHash, Format, Part};
 use crate::engine::EngineName;
 use crate::fold::{FoldSize, Split};
 use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK_MAX};
+use crate::loss::ClassWeights;
 use crate::metric::Metric;
 use crate::network::Architecture;
 use crate::optimizer::Hyperparameters;
@@ -104,6 +105,8 @@ pub struct Job {
     pub metrics: Vec<Metric>,
     /// By what the members' trials are ranked; `None` for a refit.
     pub ranking: Option<Ranking>,
+    /// How much rows of each class weigh in the loss; `None` if all weigh the same.
+    pub class_weights: Option<ClassWeights>,
     /// Of what each row leaves a loss: validation rows of folds of trials that come to their end, test rows of a refit's fit on all rows.
     pub row_losses: Option<Metric>,
 }

@@ -1,6 +1,9 @@
 //! Losses: what training minimises.
 
+use std::collections::BTreeMap;
+
 use crate::dataset::TargetKind;
+use crate::rule::Rule;
 use crate::word::words;
 
 words!(
@@ -14,6 +17,9 @@ words!(
         L1 = "l1",
         /// Mean over rows of the negative logarithm of the right class's probability, by softmax over the outputs.
         CrossEntropy = "cross_entropy",
+        /// Mean over rows of -(1 - p)^gamma ln p, where p is the right class's probability by softmax over the outputs (Lin, Goyal,
+        /// Girshick, He and Dollár, 2017).
+        Focal = "focal",
     }
 );
 
@@ -22,7 +28,86 @@ impl Loss {
     pub fn target_kind(self) -> TargetKind {
         match self {
             Self::Mse | Self::Huber | Self::L1 => TargetKind::Number,
-            Self::CrossEntropy => TargetKind::Class,
+            Self::CrossEntropy | Self::Focal => TargetKind::Class,
         }
+    }
+
+    /// Whether it looks at one of [`crate::optimizer::Hyperparameters::SETTINGS`].
+    pub fn has(self, setting: &Rule) -> bool {
+        match setting.name {
+            "label_smoothing" => self == Self::CrossEntropy,
+            "focal_gamma" => self == Self::Focal,
+            _ => true,
+        }
+    }
+
+    /// The losses for such targets, in words: `cross_entropy or focal`.
+    pub fn all_for(targets: TargetKind) -> String {
+        let all = Self::ALL.iter().filter(|loss| loss.target_kind() == targets);
+        all.map(|loss| loss.as_str()).collect::<Vec<_>>().join(" or ")
+    }
+}
+
+/// How much the rows of each class weigh in the loss, which is then the sum of the weighted losses by the sum of the weights.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClassWeights {
+    /// n / (k * rows of the class), of the n rows that train a network and the k classes that they have, as scikit-learn's
+    /// `compute_class_weight`.
+    Balanced,
+    /// By the name of the class; others weigh 1.
+    Named(BTreeMap<String, f64>),
+}
+
+impl ClassWeights {
+    /// What a weight may be.
+    pub const RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
+
+    /// The weight of each of these classes, where so many training rows have it. Balanced, a class that has none weighs 1: no row trains
+    /// with it, but some may validate.
+    pub fn of(&self, names: &[String], rows: &[u64]) -> Vec<f64> {
+        match self {
+            Self::Named(weights) => names
+                .iter()
+                .map(|name| weights.get(name).copied().unwrap_or(1.0))
+                .collect(),
+            Self::Balanced => {
+                let all: u64 = rows.iter().sum();
+                let classes = rows.iter().filter(|rows| **rows > 0).count();
+                let weight = |rows: &u64| match rows {
+                    0 => 1.0,
+                    rows => all as f64 / (classes as f64 * *rows as f64),
+                };
+                rows.iter().map(weight).collect()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::ClassWeights;
+
+    /// The numbers are those of scikit-learn 1.9.1's `compute_class_weight("balanced", classes=[0, 1, 3], y=…)`.
+    #[test]
+    fn balanced_weights_are_those_of_the_classes_that_there_are() {
+        let names = ["a", "b", "c", "d"].map(str::to_owned);
+        assert_eq!(
+            ClassWeights::Balanced.of(&names, &[6, 3, 0, 1]),
+            [
+                0.555_555_555_555_555_6,
+                1.111_111_111_111_111_2,
+                1.0,
+                3.333_333_333_333_333_5
+            ]
+        );
+    }
+
+    #[test]
+    fn a_class_that_is_not_named_weighs_1() {
+        let names = ["a", "b"].map(str::to_owned);
+        let weights = ClassWeights::Named(BTreeMap::from([("b".to_owned(), 2.5)]));
+        assert_eq!(weights.of(&names, &[6, 3]), [1.0, 2.5]);
     }
 }

@@ -1,4 +1,4 @@
-//! Optimizers and their settings.
+//! Optimizers, and the settings of optimizers and losses.
 
 use crate::limits::RATE_MAX;
 use crate::rule::{Rule, Takes};
@@ -31,6 +31,10 @@ pub struct Hyperparameters {
     pub momentum: f64,
     /// Decoupled weight decay of [`Optimizer::Adamw`].
     pub weight_decay: f64,
+    /// Share of a row's target that [`crate::loss::Loss::CrossEntropy`] gives to all classes alike.
+    pub label_smoothing: f64,
+    /// Gamma of [`crate::loss::Loss::Focal`].
+    pub focal_gamma: f64,
     /// Probability of each [`crate::layer::Layer::Dropout`], from the input on.
     pub dropout: Vec<f64>,
 }
@@ -44,6 +48,13 @@ const RATE_OR_NONE: Takes = Takes::Number(|x| (0.0..=RATE_MAX).contains(&x), "at
 const L2: Rule = Rule::new("l2", RATE_OR_NONE).or(0.0).members_own();
 const MOMENTUM: Rule = Rule::new("momentum", Takes::SHARE).or(0.0).members_own();
 const WEIGHT_DECAY: Rule = Rule::new("weight_decay", RATE_OR_NONE).or(0.01).members_own();
+const LABEL_SMOOTHING: Rule = Rule::new("label_smoothing", Takes::SHARE).or(0.0).members_own();
+const FOCAL_GAMMA: Rule = Rule::new(
+    "focal_gamma",
+    Takes::Number(|x| (0.0..=100.0).contains(&x), "at least 0 and at most 100"),
+)
+.or(2.0)
+.members_own();
 
 impl Optimizer {
     /// Whether it looks at one of [`Hyperparameters::SETTINGS`].
@@ -57,8 +68,15 @@ impl Optimizer {
 }
 
 impl Hyperparameters {
-    /// The settings of optimizers, all of them numbers.
-    pub const SETTINGS: [&'static Rule; 4] = [&LEARNING_RATE, &L2, &MOMENTUM, &WEIGHT_DECAY];
+    /// The settings of optimizers and losses, all of them numbers.
+    pub const SETTINGS: [&'static Rule; 6] = [
+        &LEARNING_RATE,
+        &L2,
+        &MOMENTUM,
+        &WEIGHT_DECAY,
+        &LABEL_SMOOTHING,
+        &FOCAL_GAMMA,
+    ];
 
     /// Of this optimizer, with `value` for each of [`Self::SETTINGS`].
     ///
@@ -75,6 +93,8 @@ impl Hyperparameters {
             l2: value(&L2)?,
             momentum: value(&MOMENTUM)?,
             weight_decay: value(&WEIGHT_DECAY)?,
+            label_smoothing: value(&LABEL_SMOOTHING)?,
+            focal_gamma: value(&FOCAL_GAMMA)?,
             dropout,
         })
     }
@@ -86,6 +106,8 @@ impl Hyperparameters {
             (L2.name, self.l2),
             (MOMENTUM.name, self.momentum),
             (WEIGHT_DECAY.name, self.weight_decay),
+            (LABEL_SMOOTHING.name, self.label_smoothing),
+            (FOCAL_GAMMA.name, self.focal_gamma),
         ]
     }
 }

@@ -8,7 +8,7 @@ use crate::engine::EngineChoice;
 use crate::fold::{FoldSize, Scheme, Validation};
 use crate::layer::LayerKind;
 use crate::limits::{EPOCHS_MAX, ROW_LOSSES_MAX};
-use crate::loss::Loss;
+use crate::loss::{ClassWeights, Loss};
 use crate::metric::{FoldMetrics, Metric, Objective};
 use crate::network::{Architecture, TrialConfig};
 use crate::objectives::{Cost, Further};
@@ -102,6 +102,8 @@ pub struct TrainingSpec {
     pub engine: EngineChoice,
     /// What is minimised.
     pub loss: Loss,
+    /// How much rows of each class weigh in the loss; `None` if all weigh the same.
+    pub class_weights: Option<ClassWeights>,
     /// How parameters follow gradients.
     pub optimizer: Setting,
     /// Each of [`Hyperparameters::SETTINGS`], by its name.
@@ -130,7 +132,23 @@ pub struct RefitSpec {
     pub inputs: Vec<Vec<f32>>,
 }
 
+impl TrainingSpec {
+    /// What else the values of the loss depend on: the weights of classes, and those of its settings that not every loss has.
+    pub fn loss_settings(&self) -> (Option<&ClassWeights>, Vec<&Setting>) {
+        let of_loss = |rule: &&&Rule| Loss::ALL.iter().any(|loss| !loss.has(rule));
+        let rules = Hyperparameters::SETTINGS.iter().filter(of_loss);
+        let settings = rules.filter_map(|rule| self.hyperparameters.get(rule.name));
+        (self.class_weights.as_ref(), settings.collect())
+    }
+}
+
 impl Study {
+    /// True if the loss is among the objectives.
+    pub fn ranks_by_loss(&self) -> bool {
+        let is_loss = |further: &Further| matches!(further, Further::Metric(objective) if objective.metric.is_loss());
+        self.objective.metric.is_loss() || self.further.iter().any(is_loss)
+    }
+
     /// What is measured on the validation rows: what every study measures of its targets, and the objective.
     pub fn metrics(&self) -> Vec<Metric> {
         let targets = self.training.loss.target_kind();
@@ -241,7 +259,12 @@ impl Study {
     pub fn row_losses(&self) -> Option<Metric> {
         let metric = self.objective.metric;
         let rows = self.fold_sizes.iter().map(|size| size.validate).max().unwrap_or(0);
-        (self.keeps_row_losses && metric.is_mean_of_rows() && rows <= ROW_LOSSES_MAX).then_some(metric)
+        (self.keeps_row_losses && self.is_mean_of_rows(metric) && rows <= ROW_LOSSES_MAX).then_some(metric)
+    }
+
+    /// True for the mean of something that each row has. A loss in which classes weigh differently is none.
+    pub fn is_mean_of_rows(&self, metric: Metric) -> bool {
+        metric.is_mean_of_rows() && (self.training.class_weights.is_none() || !metric.is_loss())
     }
 
     /// Folds whose rows leave a loss, from fold 0 on: those of the first repeat, as a row that counted twice would seem to be two.

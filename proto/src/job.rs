@@ -4,17 +4,19 @@
 mod csv;
 
 use trawl_domain::artifact::Ranking;
-use trawl_domain::dataset::{ArrayNames, Arrays, FileHash, Format, Layout, Part, SampleShape};
+use trawl_domain::dataset::{ArrayNames, Arrays, FileHash, Format, Layout, Part, SampleShape, TargetKind};
 use trawl_domain::fold::{Scheme, Split, Validation};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
+use trawl_domain::loss::Loss;
 use trawl_domain::metric::{Metric, Objective};
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::Hyperparameters;
 use trawl_domain::seed::{Owner, Seed};
 use trawl_domain::violation::{Violation, Violations};
 
+use crate::class_weights;
 use crate::layers::{layer_from_wire, layer_to_wire};
 use crate::v1;
 
@@ -53,6 +55,7 @@ impl From<&Job> for v1::Job {
                 third_best: ranking.third_best,
             }),
             row_losses: job.row_losses.map_or_else(String::new, |metric| metric.to_string()),
+            class_weights: job.class_weights.as_ref().map(class_weights::write),
         }
     }
 }
@@ -152,6 +155,7 @@ impl TryFrom<v1::Job> for Job {
             .map(|(index, metric)| parse(&format!("metrics[{index}]"), metric, v))
             .collect();
         let row_losses = optional("row_losses", &job.row_losses, v);
+        let class_weights = class_weights::read("class_weights", job.class_weights.as_ref(), v);
         let input = SampleShape::from_dims(&job.input_shape);
         if input.is_none() {
             v.add("input_shape", "must be one or three sizes above 0");
@@ -160,7 +164,7 @@ impl TryFrom<v1::Job> for Job {
         let layers: Option<Vec<Layer>> = layers
             .map(|(index, layer)| noted(layer_from_wire(index, layer), v))
             .collect();
-        let loss = parse("loss", &job.loss, v);
+        let loss: Option<Loss> = parse("loss", &job.loss, v);
         for (field, value) in [("batch_size", job.batch_size), ("epochs", job.epochs)] {
             if value == 0 {
                 v.add(field, "must be at least 1");
@@ -193,14 +197,8 @@ impl TryFrom<v1::Job> for Job {
             })
         })();
         if let (Some(metrics), Some(loss)) = (&metrics, loss) {
-            let fit = metrics.iter().all(|metric| metric.is_for(loss.target_kind()));
-            if !metrics.contains(&Metric::ValLoss) || !fit {
-                v.add("metrics", "must be val_loss, and what else there is of such targets");
-            }
-            let is_of_rows = |metric: Metric| metric.is_mean_of_rows() && metric.is_for(loss.target_kind());
-            if !row_losses.flatten().is_none_or(is_of_rows) {
-                v.add("row_losses", "must be of a metric that each row of such targets has");
-            }
+            let is_weighted = matches!(class_weights, Some(Some(_)));
+            note_wrong_metrics(metrics, row_losses.flatten(), loss, is_weighted, v);
         }
         if let Some(architecture) = &architecture {
             noted(architecture.output(), v);
@@ -221,6 +219,7 @@ impl TryFrom<v1::Job> for Job {
                 members: members?,
                 inputs: job.inputs.into_iter().map(|input| input.values).collect(),
                 ranking: ranking?,
+                class_weights: class_weights?,
                 row_losses: row_losses?,
             })
         })();
@@ -237,6 +236,27 @@ fn optional<T: std::str::FromStr<Err: std::fmt::Display>>(
     match word {
         "" => Some(None),
         word => parse(field, word, v).map(Some),
+    }
+}
+
+fn note_wrong_metrics(
+    metrics: &[Metric],
+    row_losses: Option<Metric>,
+    loss: Loss,
+    is_weighted: bool,
+    v: &mut Violations,
+) {
+    let kind = loss.target_kind();
+    if !metrics.contains(&Metric::ValLoss) || !metrics.iter().all(|metric| metric.is_for(kind)) {
+        v.add("metrics", "must be val_loss, and what else there is of such targets");
+    }
+    if is_weighted && kind == TargetKind::Number {
+        v.add("class_weights", "must be left out: the loss is of numbers");
+    }
+    let is_of_rows = |metric: Metric| metric.is_mean_of_rows() && metric.is_for(kind);
+    let is_one = |metric: Metric| is_of_rows(metric) && !(is_weighted && metric.is_loss());
+    if !row_losses.is_none_or(is_one) {
+        v.add("row_losses", "must be of a metric that each row of such targets has");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The wire: `trawl.v1` in protobuf, its generated code and its codec, its JSON form, the check of a study, the conversions to
 //! and from the domain, and the way to a coordinator with its credential.
 
+mod class_weights;
 pub mod codec;
 pub mod credential;
 pub mod dial;

@@ -13,7 +13,9 @@ use crate::store::{Connection, row_losses};
 pub(super) fn wanted(study: &LoadedStudy, job: &JobRecord) -> Option<Metric> {
     match (job.refit, job.split) {
         (None, JobSplit::Validation) if !job.pauses() => study.study.row_losses(),
-        (Some(_), JobSplit::All) if study.measures_tests && study.study.keeps_row_losses => Some(Metric::ValLoss),
+        (Some(_), JobSplit::All) if study.measures_tests && study.study.keeps_row_losses => {
+            Some(Metric::ValLoss).filter(|metric| study.study.is_mean_of_rows(*metric))
+        }
         _ => None,
     }
 }

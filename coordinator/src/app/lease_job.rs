@@ -198,6 +198,7 @@ fn job(
         },
         members: job_members,
         metrics: study.metrics(),
+        class_weights: study.training.class_weights.clone(),
         ranking,
         row_losses: keep_row_losses::wanted(loaded, record),
     })

@@ -75,6 +75,11 @@ async fn of_study(
             other.training.loss
         )));
     }
+    if study.ranks_by_loss() && other.training.loss_settings() != study.training.loss_settings() {
+        return Ok(Err(format!(
+            "'{name}' has another label_smoothing, focal_gamma or class_weights, and so its values cannot be compared"
+        )));
+    }
     let results = proposals::completed(&mut tx, study_id, LEARNING_TRIALS_MAX).await?;
     tx.rollback().await?;
     let before = prior.results.len();

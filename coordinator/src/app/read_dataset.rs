@@ -43,6 +43,8 @@ pub(super) struct DatasetFiles {
     pub(super) test_is_labelled: bool,
     /// Training rows of each class.
     pub(super) class_sizes: Vec<u32>,
+    /// Names of the classes; `None` where numbers are predicted.
+    pub(super) classes: Option<Vec<String>>,
 }
 
 impl DatasetFiles {
@@ -96,6 +98,7 @@ pub(super) async fn read_dataset(
     if let (Some(named), Some(train), Some(test)) = (&source.test, &train.content, test_content) {
         reading.check_test(named, train, test);
     }
+    let classes = train.content.as_ref().and_then(|train| train.known.classes.clone());
     let test_is_labelled = test_content.is_none_or(|test| test.is_labelled);
     let content = train
         .content
@@ -106,6 +109,7 @@ pub(super) async fn read_dataset(
             test: test.and_then(|test| test.files),
             test_is_labelled,
             class_sizes,
+            classes,
         };
         (files, shape)
     });

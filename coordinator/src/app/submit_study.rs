@@ -107,7 +107,8 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
         Some(Err(violations)) => (None, Some(Err(violations))),
         None => (None, None),
     };
-    let study = block_in_place(|| study::check(&wire, shape))?;
+    let classes = files.as_ref().and_then(|files| files.classes.as_deref());
+    let study = block_in_place(|| study::check_with_classes(&wire, shape, classes))?;
     // The check names every number that is none, so that what passed it has a JSON form.
     let spec = spec.map_err(|error| AppError::invalid("study", error.reason))?;
     quotas::check_study(app, &study)?;

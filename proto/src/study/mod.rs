@@ -18,7 +18,7 @@ use prost_types::{ListValue, Value};
 use trawl_domain::dataset::{DatasetShape, Source, TargetKind};
 use trawl_domain::id::StudyId;
 use trawl_domain::limits::{EPOCHS_MAX, LEARNING_TRIALS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
-use trawl_domain::loss::Loss;
+use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::search::Sampler;
 use trawl_domain::seed::Seed;
 use trawl_domain::space::{ParamValue, Params, Space};
@@ -27,7 +27,7 @@ use trawl_domain::study::{Growth, RefitSpec, Setting, Study};
 use trawl_domain::violation::Violations;
 use trawl_domain::word::UnknownWord;
 
-use crate::v1;
+use crate::{class_weights, v1};
 use settings::Settings;
 
 /// What a study's priority is where it does not say, and at most.
@@ -101,6 +101,9 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     }
     let objectives = objectives::check(study, training.loss, v);
     let objective = objectives.as_ref().map(|(first, _)| *first);
+    if let Some(hyperparameters) = &training.hyperparameters {
+        training::note_searched_loss(hyperparameters, study, v);
+    }
     if !(1..=TRIALS_MAX).contains(&study.max_trials) {
         v.add(
             "max_trials",
@@ -160,6 +163,38 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
             growth: Growth::default(),
         })
     })();
+    violations.into_result(checked)
+}
+
+/// As [`check`], and holds the class weights to the classes of the training rows, where these are known.
+///
+/// # Errors
+/// Every broken rule.
+pub fn check_with_classes(
+    study: &v1::Study,
+    shape: Option<Result<DatasetShape, Violations>>,
+    classes: Option<&[String]>,
+) -> Result<Study, Violations> {
+    let checked = check(study, shape);
+    let written = study
+        .training
+        .as_ref()
+        .and_then(|training| training.class_weights.as_ref());
+    // What else is wrong with them, the check has said.
+    let weights = class_weights::read("", written, &mut Violations::new());
+    let (Some(classes), Some(Some(ClassWeights::Named(weights)))) = (classes, weights) else {
+        return checked;
+    };
+    let (checked, mut violations) = match checked {
+        Ok(checked) => (Some(checked), Violations::new()),
+        Err(violations) => (None, violations),
+    };
+    for class in weights.keys().filter(|class| !classes.contains(class)) {
+        violations.add(
+            format!("training.class_weights.{class}"),
+            "is of no class that the training rows have: name one of theirs, or leave it out",
+        );
+    }
     violations.into_result(checked)
 }
 

@@ -105,8 +105,11 @@ fn metric(field: &str, objective: &v1::Objective, loss: Option<Loss>, v: &mut Vi
         && !metric.is_for(loss.target_kind())
     {
         let needs = match loss.target_kind() {
-            TargetKind::Number => "classes, which training.loss cross_entropy predicts",
-            TargetKind::Class => "numbers, which training.loss cross_entropy does not predict",
+            TargetKind::Number => format!(
+                "classes, which training.loss {} predicts",
+                Loss::all_for(TargetKind::Class)
+            ),
+            TargetKind::Class => format!("numbers, which training.loss {loss} does not predict"),
         };
         v.add(format!("{field}.metric"), format!("{metric} needs {needs}"));
     }

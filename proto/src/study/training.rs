@@ -2,25 +2,31 @@
 
 use std::collections::BTreeMap;
 
+use trawl_domain::dataset::TargetKind;
 use trawl_domain::engine::EngineChoice;
 use trawl_domain::fold::{FoldSize, Validation};
 use trawl_domain::limits::EPOCH_REPORTS_MAX;
-use trawl_domain::loss::Loss;
+use trawl_domain::loss::{ClassWeights, Loss};
+use trawl_domain::metric::Metric;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::rule::Rule;
 use trawl_domain::space::ParamValue;
 use trawl_domain::study::{BATCH_SIZE, EPOCHS, OPTIMIZER, Setting, TrainingSpec};
 use trawl_domain::violation::Violations;
 
 use super::settings::Settings;
 use super::word;
-use crate::{layers, v1};
+use crate::{class_weights, layers, v1};
+
+const CLASS_WEIGHTS: &str = "training.class_weights";
 
 /// The settings of `training` with which nothing is wrong: some rules look at one of them alone.
 pub(super) struct SoundTraining {
     engine: Option<EngineChoice>,
     pub(super) loss: Option<Loss>,
+    class_weights: Option<Option<ClassWeights>>,
     optimizer: Option<Setting>,
-    hyperparameters: Option<BTreeMap<&'static str, Setting>>,
+    pub(super) hyperparameters: Option<BTreeMap<&'static str, Setting>>,
     pub(super) batch_size: Option<Setting>,
     pub(super) epochs: Option<Setting>,
 }
@@ -30,6 +36,7 @@ impl SoundTraining {
         Some(TrainingSpec {
             engine: self.engine?,
             loss: self.loss?,
+            class_weights: self.class_weights?,
             optimizer: self.optimizer?,
             hyperparameters: self.hyperparameters?,
             batch_size: self.batch_size?,
@@ -55,9 +62,14 @@ pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>
     if let Some(optimizer) = &optimizer {
         note_foreign_settings(optimizer, &written, settings, v);
     }
+    let class_weights = class_weights::read(CLASS_WEIGHTS, training.class_weights.as_ref(), v);
+    if let Some(loss) = loss {
+        note_settings_of_other_losses(loss, &written, v);
+    }
     SoundTraining {
         engine,
         loss,
+        class_weights,
         optimizer,
         hyperparameters: hyperparameters.into_iter().collect(),
         batch_size,
@@ -84,6 +96,67 @@ fn note_foreign_settings(optimizer: &Setting, written: &layers::Settings, settin
                 ),
             );
         }
+    }
+}
+
+/// The same of the losses.
+fn note_settings_of_other_losses(loss: Loss, written: &layers::Settings, v: &mut Violations) {
+    let is_given = |rule: &&&Rule| written.contains_key(rule.name) && !loss.has(rule);
+    for rule in Hyperparameters::SETTINGS.iter().filter(is_given) {
+        let owners = Loss::ALL.iter().filter(|loss| loss.has(rule));
+        let owners: Vec<&str> = owners.map(|loss| loss.as_str()).collect();
+        v.add(
+            format!("training.{}", rule.name),
+            format!(
+                "is a setting of {} alone, and the loss is {loss}: leave it out",
+                owners.join(", ")
+            ),
+        );
+    }
+    if loss.target_kind() == TargetKind::Number && written.contains_key("class_weights") {
+        v.add(
+            CLASS_WEIGHTS,
+            format!(
+                "are for {}, which predict classes, and the loss is {loss}: leave it out",
+                Loss::all_for(TargetKind::Class)
+            ),
+        );
+    }
+}
+
+/// A loss with another setting is another loss: of two networks that are equally good, it prefers the one that was told to aim lower.
+pub(super) fn note_searched_loss(
+    hyperparameters: &BTreeMap<&'static str, Setting>,
+    study: &v1::Study,
+    v: &mut Violations,
+) {
+    let is_searched = |rule: &&&Rule| {
+        let of_loss = Loss::ALL.iter().any(|loss| !loss.has(rule));
+        of_loss && matches!(hyperparameters.get(rule.name), Some(Setting::Param(_)))
+    };
+    let Some(rule) = Hyperparameters::SETTINGS.iter().find(is_searched) else {
+        return;
+    };
+    let single = study.objective.clone().unwrap_or_default();
+    let objectives: Vec<(String, &str)> = match &study.objectives[..] {
+        [] => vec![("objective.metric".to_owned(), single.metric.as_str())],
+        several => (0..)
+            .zip(several)
+            .map(|(place, objective)| (format!("objectives[{place}].metric"), objective.metric.as_str()))
+            .collect(),
+    };
+    let of_loss = objectives
+        .into_iter()
+        .filter(|(_, metric)| ["", Metric::ValLoss.as_str()].contains(metric));
+    for (field, _) in of_loss {
+        v.add(
+            field,
+            format!(
+                "val_loss has another scale in each trial, as training.{} is searched: name a metric that has one, such as {}",
+                rule.name,
+                Metric::ValLogLoss
+            ),
+        );
     }
 }
 

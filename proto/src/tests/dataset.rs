@@ -7,7 +7,7 @@ use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::layer::Layer;
-use trawl_domain::loss::Loss;
+use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
@@ -99,12 +99,15 @@ pub(super) fn job(format: Format, targets: [bool; 2]) -> Job {
                 l2: 0.0,
                 momentum: 0.0,
                 weight_decay: 0.0,
+                label_smoothing: 0.0,
+                focal_gamma: 2.0,
                 dropout: Vec::new(),
             },
         }],
         inputs: Vec::new(),
         metrics: vec![trawl_domain::metric::Metric::ValLoss],
         ranking: None,
+        class_weights: None,
         row_losses: Some(trawl_domain::metric::Metric::ValLoss),
     }
 }
@@ -158,6 +161,30 @@ fn a_worker_reads_files_as_the_coordinator_did() {
     for (format, targets) in cases {
         let job = job(format, targets);
         assert_eq!(Job::try_from(v1::Job::from(&job)).as_ref(), Ok(&job));
+    }
+}
+
+#[test]
+fn class_weights_go_to_the_worker_as_they_are() {
+    let named = [("0".to_owned(), 2.5), ("b c".to_owned(), 1e-6)];
+    for weights in [ClassWeights::Balanced, ClassWeights::Named(named.into())] {
+        let mut of_classes = job(Format::Npy(None), [true, false]);
+        of_classes.architecture.loss = Loss::Focal;
+        of_classes.class_weights = Some(weights);
+        let refused = |job: &Job| {
+            let violations = Job::try_from(v1::Job::from(job)).expect_err("it is broken");
+            violations.to_string()
+        };
+        let error = refused(&of_classes);
+        assert!(
+            error.starts_with("row_losses: "),
+            "a weighted mean is no mean over rows: {error}"
+        );
+        of_classes.row_losses = None;
+        assert_eq!(Job::try_from(v1::Job::from(&of_classes)).as_ref(), Ok(&of_classes));
+        of_classes.architecture.loss = Loss::Mse;
+        let error = refused(&of_classes);
+        assert!(error.starts_with("class_weights: "), "{error}");
     }
 }
 

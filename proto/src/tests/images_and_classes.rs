@@ -177,6 +177,107 @@ fn metrics_goals_and_inputs_have_to_make_sense() {
 }
 
 #[test]
+fn settings_of_losses_have_to_fit_the_loss() {
+    let with = |loss: &str, setting: &str, value: Value| {
+        changed(&[
+            ("/training/loss", json!(loss)),
+            (&format!("/training/{setting}"), value),
+        ])
+    };
+    for (loss, setting, value) in [
+        ("cross_entropy", "label_smoothing", json!(0.1)),
+        ("focal", "focal_gamma", json!(0)),
+        ("cross_entropy", "class_weights", json!("balanced")),
+        ("focal", "class_weights", json!({ "3": 2.5, "0": 1e-6 })),
+    ] {
+        assert!(is_sound(&with(loss, setting, value)), "{loss} {setting}");
+    }
+    let weights = "training.class_weights";
+    for (loss, setting, value, field, description) in [
+        (
+            "focal",
+            "label_smoothing",
+            json!(0.1),
+            "training.label_smoothing",
+            "is a setting of cross_entropy alone, and the loss is focal: leave it out",
+        ),
+        (
+            "cross_entropy",
+            "focal_gamma",
+            json!(2),
+            "training.focal_gamma",
+            "is a setting of focal alone, and the loss is cross_entropy: leave it out",
+        ),
+        (
+            "cross_entropy",
+            "label_smoothing",
+            json!(1),
+            "training.label_smoothing",
+            "must be at least 0 and below 1, and 1 is not",
+        ),
+        (
+            "cross_entropy",
+            "class_weights",
+            json!("equal"),
+            weights,
+            "must be balanced, or a mapping with the weights of some classes",
+        ),
+        (
+            "cross_entropy",
+            "class_weights",
+            json!({}),
+            weights,
+            "must be balanced, or a mapping with the weights of some classes",
+        ),
+        (
+            "cross_entropy",
+            "class_weights",
+            json!({ "3": 0 }),
+            "training.class_weights.3",
+            "must be a number from 0.000001 to 1000000",
+        ),
+    ] {
+        assert_wrong(&with(loss, setting, value), field, description);
+    }
+}
+
+#[test]
+fn class_weights_are_of_classes_that_there_are() {
+    let study = changed(&[("/training/class_weights", json!({ "shirt": 2, "hat": 3 }))]);
+    let classes = ["coat", "shirt"].map(str::to_owned);
+    let violations = study::check_with_classes(&study, Some(Ok(FASHION)), Some(&classes)).expect_err("no hat");
+    assert_eq!(
+        violations.to_string(),
+        "training.class_weights.hat: is of no class that the training rows have: name one of theirs, or leave it out"
+    );
+    let classes = ["hat", "shirt"].map(str::to_owned);
+    assert!(study::check_with_classes(&study, Some(Ok(FASHION)), Some(&classes)).is_ok());
+}
+
+#[test]
+fn a_loss_whose_settings_are_searched_ranks_no_trials() {
+    let searched = |objective: Value| {
+        changed(&[
+            ("/training/label_smoothing", json!("$smoothing")),
+            (
+                "/space",
+                json!({ "smoothing": { "uniform": { "low": 0, "high": 0.3 } } }),
+            ),
+            ("/objective", objective),
+        ])
+    };
+    assert!(is_sound(&searched(json!({ "metric": "val_log_loss" }))));
+    for objective in [json!({}), json!({ "metric": "val_loss" })] {
+        assert_wrong(
+            &searched(objective),
+            "objective.metric",
+            "val_loss has another scale in each trial, as training.label_smoothing is searched: name a metric that has one, such as \
+             val_log_loss",
+        );
+    }
+}
+
+#[test]
 fn an_accuracy_of_numbers_is_refused() {
     let shape = DatasetShape {
         target: TargetShape::Number,

@@ -195,6 +195,8 @@ fn members(count: u32) -> Vec<JobMember> {
             l2: 1e-4,
             momentum: 0.0,
             weight_decay: 0.0,
+            label_smoothing: 0.0,
+            focal_gamma: 2.0,
             dropout: Vec::new(),
         },
     };
@@ -229,6 +231,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<JobMember>, device: Device) ->
         members,
         end_epoch: epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        class_weights: None,
         row_losses: None,
         data: Torch::new(device).load(&samples)?,
         test: None,

@@ -11,6 +11,7 @@ use tch::Device;
 use trawl_domain::fold::RowKeys;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Layer};
+use trawl_domain::loss::ClassWeights;
 use trawl_domain::seed::Purpose;
 use trawl_engine::FitJob;
 use trawl_engine_torch::DeviceTable;
@@ -43,6 +44,20 @@ fn main() {
             .collect();
         json!({ "loss": loss.as_str(), "batch_size": job.architecture.batch_size, "members": members })
     });
+    let class_losses = reference::class_runs().into_iter().map(|run| {
+        let job = reference::class_job(&run, Device::Cpu);
+        let members = job.members.iter();
+        json!({
+            "name": run.name,
+            "loss": run.loss.as_str(),
+            "class_weights": run.weights.as_ref().map(|weights| match weights {
+                ClassWeights::Balanced => json!("balanced"),
+                ClassWeights::Named(weights) => json!(weights),
+            }),
+            "batch_size": job.architecture.batch_size,
+            "members": members.map(|member| inputs(&job, member, reference::ROWS)).collect::<Vec<Value>>(),
+        })
+    });
     println!(
         "{}",
         json!({
@@ -51,6 +66,8 @@ fn main() {
             "activations": activations,
             "variants": variants,
             "losses": losses,
+            "labels": reference::labels(),
+            "class_losses": class_losses.collect::<Vec<Value>>(),
             "images": reference::Images::ALL.map(cnn),
         })
     );
@@ -103,6 +120,8 @@ fn inputs(job: &FitJob<DeviceTable>, member: &JobMember, rows: u32) -> Value {
         "l2": own.l2,
         "momentum": own.momentum,
         "weight_decay": own.weight_decay,
+        "label_smoothing": own.label_smoothing,
+        "focal_gamma": own.focal_gamma,
         "layers": weights(job, member),
         "orders": orders,
         "validate": cut.validate,

@@ -338,6 +338,11 @@ impl Rows {
         })
     }
 
+    /// The training rows by place in the stack.
+    pub(super) fn train(&self) -> &[Vec<u32>] {
+        &self.train
+    }
+
     /// Training rows of one member.
     pub(super) fn train_len(&self) -> i64 {
         self.train_len

@@ -7,6 +7,7 @@
 //!
 mod batches;
 mod checkpoint;
+mod criterion;
 pub mod device;
 mod dropout;
 mod measure;

@@ -1,10 +1,9 @@
 //! Forward passes of all members at once.
 
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 use trawl_domain::dataset::SampleShape;
 use trawl_domain::layer::{Activation, Conv2d, Layer};
 use trawl_domain::limits::JOB_MEMBERS_MAX;
-use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 
 use super::dropout::Dropout;
@@ -207,29 +206,6 @@ fn avg_pool2d(kernel: i64, x: &Tensor) -> Tensor {
 
 fn max_pool2d(kernel: i64, x: &Tensor) -> Tensor {
     x.max_pool2d(kernel, kernel, 0, 1, false)
-}
-
-/// Mean loss of each member, [stack].
-pub(super) fn loss(loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
-    losses(loss, outputs, targets).mean_dim([1_i64, 2].as_slice(), false, Kind::Float)
-}
-
-/// The loss of each row and output, [stack, rows, outputs]; of classes, that of each row, [stack, rows, 1].
-pub(super) fn losses(loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
-    match loss {
-        Loss::Mse => (outputs - targets).square(),
-        // torch.nn.HuberLoss with delta 1.
-        Loss::Huber => outputs.huber_loss(targets, Reduction::None, 1.0),
-        Loss::L1 => (outputs - targets).abs(),
-        Loss::CrossEntropy => -log_probabilities(outputs, targets),
-    }
-}
-
-/// The logarithm of the right class's probability, [stack, rows, 1].
-fn log_probabilities(outputs: &Tensor, targets: &Tensor) -> Tensor {
-    outputs
-        .log_softmax(2, Kind::Float)
-        .gather(2, &targets.unsqueeze(2), false)
 }
 
 /// How many rows of each member have the right class, [stack].

@@ -6,6 +6,7 @@ use trawl_engine::checkpoint::EpochEnd;
 use trawl_engine::{EngineError, FitJob, MemberLosses, Table as _};
 
 use super::batches::Rows;
+use super::criterion::Criterion;
 use super::dropout::Dropout;
 use super::optimizer::Optimizers;
 use super::stack::Stack;
@@ -16,6 +17,7 @@ pub(super) struct Group {
     pub(super) stack: Stack,
     pub(super) optimizers: Optimizers,
     pub(super) rows: Rows,
+    pub(super) criterion: Criterion,
     pub(super) dropout: Dropout,
     /// By place in the stack: false once the member diverged.
     pub(super) alive: Vec<bool>,
@@ -102,8 +104,10 @@ impl<'a> Training<'a> {
 impl Group {
     fn new(job: &FitJob<DeviceTable>, members: &[usize], together: bool, device: Device) -> Result<Self, EngineError> {
         let stack = Stack::new(job, members, together, device)?;
+        let rows = Rows::new(job, &stack)?;
         Ok(Self {
-            rows: Rows::new(job, &stack)?,
+            criterion: Criterion::new(job, &stack, &rows)?,
+            rows,
             optimizers: Optimizers::new(&stack, job, device),
             dropout: Dropout::new(&stack, job, device),
             alive: vec![true; members.len()],

@@ -141,7 +141,7 @@ impl Training<'_> {
         };
         let piece = |start, len| order.piece(start, len);
         let metrics = &self.job.metrics;
-        self.measure(metrics, &group.stack, &self.job.data, order.len(), &piece, control)
+        self.measure(metrics, group, &self.job.data, order.len(), &piece, control)
             .map(Some)
     }
 
@@ -153,7 +153,7 @@ impl Training<'_> {
         for group in &self.groups {
             let order = table.all_rows(group.stack.size());
             let (rows, piece) = (i64::from(table.rows()), |start, len| order.narrow(1, start, len));
-            let Some(measured) = self.measure(&TEST_METRICS, &group.stack, table, rows, &piece, control) else {
+            let Some(measured) = self.measure(&TEST_METRICS, group, table, rows, &piece, control) else {
                 continue;
             };
             for place in (0..group.alive.len()).filter(|place| group.alive[*place]) {
@@ -177,7 +177,7 @@ impl Training<'_> {
             let size = group.stack.size();
             let mut by_place = vec![Vec::new(); size as usize];
             let mut add = |outputs: &Tensor, targets: &Tensor| {
-                let losses = row_losses(metric, self.job.architecture.loss, outputs, targets);
+                let losses = row_losses(metric, &group.criterion, outputs, targets);
                 for (place, found) in by_place.iter_mut().enumerate() {
                     found.extend(to_vec(&losses.select(0, place as i64)));
                 }
@@ -204,18 +204,19 @@ impl Training<'_> {
         by_member
     }
 
-    /// What so many rows say of a stack; `order` gives those of a piece, [stack, rows], by its first one and its length.
+    /// What so many rows say of a group; `order` gives those of a piece, [stack, rows], by its first one and its length.
     fn measure(
         &self,
         metrics: &[Metric],
-        stack: &Stack,
+        group: &Group,
         table: &DeviceTable,
         rows: i64,
         order: &dyn Fn(i64, i64) -> Tensor,
         control: &Control,
     ) -> Option<Vec<Metrics>> {
+        let stack = &group.stack;
         let measured = Measured {
-            loss: self.job.architecture.loss,
+            criterion: &group.criterion,
             metrics,
             classes: table.classes().map(<[_]>::len),
             rows,
@@ -262,7 +263,7 @@ impl Group {
     /// One step of all optimizers. Returns the losses before it, [stack].
     fn step(&mut self, architecture: &Architecture, features: &Tensor, targets: &Tensor) -> Tensor {
         let outputs = network::forward(architecture, &self.stack, features, Some(&mut self.dropout));
-        let losses = network::loss(architecture.loss, &outputs, targets);
+        let losses = self.criterion.mean(&outputs, targets);
         // The sum's gradient is each member's own: no member has a part in another's loss.
         let gradients = Tensor::run_backward(&[losses.sum(Kind::Float)], self.stack.leaves(), false, false);
         tch::no_grad(|| self.optimizers.step(&mut self.stack, &gradients));

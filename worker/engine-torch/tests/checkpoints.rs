@@ -7,7 +7,7 @@ mod refused;
 use safetensors::SafeTensors;
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::layer::{Activation, Layer};
-use trawl_domain::loss::Loss;
+use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::Owner;
 use trawl_engine::checkpoint::read;
@@ -172,16 +172,24 @@ fn what_is_no_checkpoint_of_the_job_is_refused_before_anything_is_told() {
 
 #[test]
 fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothing_else() {
-    let named = |change: &dyn Fn(&mut FitJob<DeviceTable>)| {
-        let mut job = together(members());
-        change(&mut job);
+    let name_of = |job: &FitJob<DeviceTable>| {
         let control = Control::new();
         control.drain();
-        let (told, _) = hear(&job, None, &control, |_| ());
+        let (told, _) = hear(job, None, &control, |_| ());
         let [Told::Checkpoint(0, content)] = told.as_slice() else {
             panic!("a checkpoint before the first step")
         };
         read(content).expect("a checkpoint")[0].state.identity.clone()
+    };
+    let named = |change: &dyn Fn(&mut FitJob<DeviceTable>)| {
+        let mut job = together(members());
+        change(&mut job);
+        name_of(&job)
+    };
+    let weighing = |class_weights: Option<ClassWeights>| {
+        let mut job = apart(members());
+        job.class_weights = class_weights;
+        name_of(&job)
     };
     let hyperparameters = |change: fn(&mut Hyperparameters)| {
         named(&|job: &mut FitJob<DeviceTable>| change(&mut job.members[0].hyperparameters))
@@ -208,8 +216,12 @@ fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothin
         hyperparameters(|own| own.l2 *= 2.0),
         hyperparameters(|own| own.momentum = 0.5),
         hyperparameters(|own| own.weight_decay = 0.5),
+        hyperparameters(|own| own.label_smoothing = 0.5),
+        hyperparameters(|own| own.focal_gamma = 0.5),
         hyperparameters(|own| own.dropout = vec![0.5]),
     ];
+    let twice = ClassWeights::Named([("b".to_owned(), 2.0)].into());
+    others.extend([None, Some(ClassWeights::Balanced), Some(twice)].map(weighing));
     others.push(name.clone());
     let len = others.len();
     others.sort();

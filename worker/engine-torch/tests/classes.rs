@@ -129,6 +129,7 @@ fn job(samples: &Samples, layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob
         members,
         end_epoch: 3,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        class_weights: None,
         row_losses: None,
         data: Torch::new(device()).load(samples).expect("samples on the device"),
         test: None,
@@ -147,6 +148,8 @@ fn member(n: u32) -> JobMember {
             l2: [0.0, 1e-3][n as usize % 2],
             momentum: if optimizer == Optimizer::Sgd { 0.9 } else { 0.0 },
             weight_decay: 0.0,
+            label_smoothing: 0.0,
+            focal_gamma: 2.0,
             dropout: vec![[0.0, 0.25][n as usize / 2 % 2], [0.0, 0.5, 0.2][n as usize % 3]],
         },
     }

@@ -95,6 +95,9 @@ fn losses_are_those_of_the_cpu() {
     for loss in reference::LOSSES {
         assert_close(losses(&|device| reference::loss_job(loss, device)), loss.as_str());
     }
+    for run in reference::class_runs() {
+        assert_close(losses(&|device| reference::class_job(&run, device)), run.name);
+    }
     for network in Images::ALL {
         assert_close(losses(&|device| short_cnn_job(network, device)), network.name());
     }
@@ -145,11 +148,14 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
                 l2: 0.0,
                 momentum: 0.0,
                 weight_decay: 0.0,
+                label_smoothing: 0.0,
+                focal_gamma: 2.0,
                 dropout: Vec::new(),
             },
         }],
         end_epoch: 1,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        class_weights: None,
         row_losses: None,
         data: Torch::new(device).load(&samples).expect("samples on the device"),
         test: None,

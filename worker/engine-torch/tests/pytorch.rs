@@ -114,7 +114,29 @@ fn losses_of_numbers_agree_with_pytorch() {
 }
 
 #[test]
+fn losses_of_classes_agree_with_pytorch() {
+    let data: Value = serde_json::from_str(include_str!("data/pytorch_class_losses.json")).expect("JSON");
+    for run in reference::class_runs() {
+        let job = reference::class_job(&run, Device::Cpu);
+        compare(&job, &data["losses"][run.name], TOLERANCE, run.name);
+    }
+}
+
+/// The networks of a stack see losses of their own: by smoothing and gamma, which some have and others have not, and by the weights of their
+/// own folds.
+#[test]
+fn a_member_is_the_same_alone_whatever_the_losses_of_others() {
+    for run in reference::class_runs() {
+        is_the_same_alone(reference::class_job(&run, Device::Cpu));
+    }
+}
+
+#[test]
 fn a_member_of_a_network_of_means_is_the_same_alone() {
+    is_the_same_alone(reference::cnn_job(reference::Images::Means, Device::Cpu));
+}
+
+fn is_the_same_alone(mut job: FitJob<DeviceTable>) {
     let losses = |job: &FitJob<DeviceTable>| {
         let mut seen: Vec<Vec<MemberLosses>> = Vec::new();
         let mut emit = |event: Event<'_>| {
@@ -127,7 +149,6 @@ fn a_member_of_a_network_of_means_is_the_same_alone() {
             .expect("trains");
         seen
     };
-    let mut job = reference::cnn_job(reference::Images::Means, Device::Cpu);
     let together = losses(&job);
     for (index, member) in job.members.clone().into_iter().enumerate() {
         job.members = vec![member];

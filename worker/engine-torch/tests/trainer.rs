@@ -77,6 +77,7 @@ fn job(layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob<DeviceTable> {
         members,
         end_epoch: 4,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        class_weights: None,
         row_losses: None,
         data: table(0.0),
         test: None,
@@ -96,6 +97,8 @@ fn member(n: u32, dropouts: usize) -> JobMember {
         } else {
             0.0
         },
+        label_smoothing: 0.0,
+        focal_gamma: 2.0,
         dropout: (0..dropouts as u32)
             .map(|layer| [0.0, 0.2, 0.5][((n / 2 + layer) % 3) as usize])
             .collect(),

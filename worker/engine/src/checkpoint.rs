@@ -17,6 +17,7 @@ use trawl_domain::engine::EngineName;
 use trawl_domain::fold::{Scheme, Split};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::WrittenLayer;
+use trawl_domain::loss::ClassWeights;
 use trawl_domain::metric::{FoldMetrics, Metrics};
 use trawl_domain::seed::Owner;
 
@@ -50,6 +51,10 @@ pub struct MemberState {
 
 /// How an epoch ended for a member.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a member has one, and most have losses; a box would not be `Copy`"
+)]
 pub enum EpochEnd {
     /// With these losses, as [`crate::MemberLosses`] has them.
     Losses {
@@ -156,6 +161,7 @@ struct Identity<'a> {
     input: Vec<u32>,
     layers: Vec<WrittenLayer>,
     loss: &'static str,
+    class_weights: Option<WrittenWeights<'a>>,
     batch_size: u32,
     epochs: u32,
     split: WrittenSplit,
@@ -200,6 +206,12 @@ impl From<Split> for WrittenSplit {
 }
 
 #[derive(Serialize)]
+enum WrittenWeights<'a> {
+    Balanced,
+    Named(&'a BTreeMap<String, f64>),
+}
+
+#[derive(Serialize)]
 enum WrittenOwner {
     Trial(u32),
     Refit(u32),
@@ -228,6 +240,10 @@ pub fn identity<T: Table>(
         input: SampleShape::dims(architecture.input),
         layers: WrittenLayer::list(&architecture.layers, &hyperparameters.dropout),
         loss: architecture.loss.as_str(),
+        class_weights: job.class_weights.as_ref().map(|weights| match weights {
+            ClassWeights::Balanced => WrittenWeights::Balanced,
+            ClassWeights::Named(weights) => WrittenWeights::Named(weights),
+        }),
         batch_size: architecture.batch_size,
         epochs: architecture.epochs,
         split: job.split.into(),

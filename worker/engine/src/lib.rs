@@ -19,6 +19,7 @@ use trawl_domain::dataset::{Features, FittedInputs, Known, Samples, Targets};
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
+use trawl_domain::loss::ClassWeights;
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::Seed;
@@ -173,6 +174,8 @@ pub struct FitJob<T> {
     pub end_epoch: u32,
     /// What is measured on the validation rows, of what there can be with their targets.
     pub metrics: Vec<Metric>,
+    /// How much rows of each class weigh in the loss, by the names of the table's classes; `None` if all weigh the same.
+    pub class_weights: Option<ClassWeights>,
     /// Of what each row leaves a loss at the end: the validation rows, or the test rows where none validates.
     pub row_losses: Option<Metric>,
     /// The rows that train and validate.

@@ -152,6 +152,7 @@ impl Model {
             members,
             inputs: Vec::new(),
             metrics: self.study.metrics(),
+            class_weights: self.study.training.class_weights.clone(),
             ranking: Some(Ranking {
                 objective: self.study.objective,
                 folds: self.study.validation.folds(),

@@ -1,7 +1,7 @@
 //! What rows say of the networks of a stack: sums over the rows, piece by piece, and the metrics that come of them.
 //!
-//! Sums are doubles: within a piece in libtorch's order, which is the same for each network of a stack, and over the pieces in the
-//! order in which they come. So a member's metrics are the same to the last bit alone and in any job.
+//! Sums, but that of the losses, are doubles: within a piece in libtorch's order, which is the same for each network of a stack, and over
+//! the pieces in the order in which they come. So a member's metrics are the same to the last bit alone and in any job.
 
 mod classes;
 mod numbers;
@@ -11,10 +11,10 @@ mod rows;
 mod tests;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::loss::Loss;
 use trawl_domain::metric::{Metric, Metrics};
 
-use super::{network, to_vec};
+use super::criterion::Criterion;
+use super::to_vec;
 use classes::Classes;
 use numbers::Numbers;
 
@@ -22,10 +22,12 @@ pub(super) use rows::row_losses;
 
 /// Sums over rows; each tensor is [stack].
 pub(super) struct Sums<'a> {
-    loss: Loss,
+    criterion: &'a Criterion,
     metrics: &'a [Metric],
     rows: i64,
     losses: Tensor,
+    /// Of the rows' weights; `None` if all weigh the same.
+    weights: Option<Tensor>,
     more: More,
     /// False once the rows were seen and are shown again.
     is_first_pass: bool,
@@ -41,7 +43,7 @@ enum More {
 #[derive(Clone, Copy)]
 pub(super) struct Measured<'a> {
     /// What is trained.
-    pub(super) loss: Loss,
+    pub(super) criterion: &'a Criterion,
     /// What is wanted beside the loss, of what there can be with such targets.
     pub(super) metrics: &'a [Metric],
     /// Classes; `None` where numbers are predicted.
@@ -53,12 +55,13 @@ pub(super) struct Measured<'a> {
 impl<'a> Sums<'a> {
     /// Before the first row. Of the stack's networks the first `members` are no idle ones.
     pub(super) fn new(measured: Measured<'a>, members: usize, stack: i64, device: Device) -> Self {
-        let Measured { loss, metrics, .. } = measured;
+        let Measured { criterion, metrics, .. } = measured;
         Self {
-            loss,
+            criterion,
             metrics,
             rows: 0,
             losses: Tensor::zeros([stack], (Kind::Float, device)),
+            weights: None,
             more: match measured.classes {
                 Some(classes) => More::Classes(Classes::new(metrics, measured.rows, classes, members, stack, device)),
                 None if metrics.iter().copied().any(Numbers::has) => More::Numbers(None),
@@ -78,7 +81,17 @@ impl<'a> Sums<'a> {
         }
         let rows = outputs.size()[1];
         self.rows += rows;
-        self.losses += network::loss(self.loss, outputs, targets) * rows as f64;
+        let losses = self.criterion.mean(outputs, targets);
+        match self.criterion.weight(targets) {
+            None => self.losses += losses * rows as f64,
+            Some(weight) => {
+                self.losses += losses * &weight;
+                self.weights = Some(match self.weights.take() {
+                    Some(before) => before + weight,
+                    None => weight,
+                });
+            }
+        }
         match &mut self.more {
             More::Nothing => {}
             More::Classes(classes) => classes.add(outputs, targets),
@@ -106,7 +119,10 @@ impl<'a> Sums<'a> {
                 .filter(|(_, value)| metric == Metric::ValLoss || metric.takes(*value));
             there.for_each(|(metrics, value)| metrics.set(metric, value));
         };
-        let losses = to_vec(&(&self.losses / rows));
+        let losses = to_vec(&match &self.weights {
+            Some(weights) => &self.losses / weights,
+            None => &self.losses / rows,
+        });
         set(Metric::ValLoss, losses.into_iter().map(f64::from).collect());
         for metric in self.metrics {
             let values = match &self.more {

@@ -117,7 +117,7 @@ impl Ranking {
 /// A number that sorts as the score does. Probabilities are not negative, so their bits sort as they do, and the sign's has room for
 /// whether the row is of the class.
 fn key(score: f64, is_positive: bool) -> u64 {
-    score.to_bits() << 1 | u64::from(is_positive)
+    (score.to_bits() << 1) | u64::from(is_positive)
 }
 
 /// Rows of equal score from the lowest score on: how many are of the class, and how many are not.

@@ -1,14 +1,13 @@
 //! What single rows say of the networks of a stack: [stack, rows, 1] in doubles, unless it says otherwise.
 
 use tch::{Kind, Tensor};
-use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 
-use crate::network;
+use crate::criterion::Criterion;
 
 /// What each row leaves as its loss, [stack, rows]: of the training loss, or 1 for a class that is not predicted, or what the metric is
 /// the mean of.
-pub(crate) fn row_losses(metric: Metric, loss: Loss, outputs: &Tensor, targets: &Tensor) -> Tensor {
+pub(crate) fn row_losses(metric: Metric, criterion: &Criterion, outputs: &Tensor, targets: &Tensor) -> Tensor {
     let of_outputs = |each: Tensor| each.mean_dim([2_i64].as_slice(), false, Kind::Float);
     match metric {
         Metric::ValAccuracy => outputs.argmax(2, false).ne_tensor(targets).to_kind(Kind::Float),
@@ -16,7 +15,7 @@ pub(crate) fn row_losses(metric: Metric, loss: Loss, outputs: &Tensor, targets: 
         Metric::ValMape => of_outputs(relative_distances(outputs, targets)),
         Metric::ValLogLoss => of_outputs(log_losses(&probabilities(outputs), targets)),
         Metric::ValBrier => of_outputs(brier(&probabilities(outputs), targets)),
-        _ => of_outputs(network::losses(loss, outputs, targets)),
+        _ => of_outputs(criterion.losses(outputs, targets)),
     }
 }
 

@@ -8,6 +8,7 @@ use trawl_domain::metric::{Metric, Metrics};
 use super::ranking::Ranking;
 use super::rows::probabilities;
 use super::{Measured, Sums};
+use crate::criterion::Criterion;
 
 /// What is left of two orders of the same sums of doubles.
 const TOLERANCE: f64 = 1e-12;
@@ -60,11 +61,12 @@ impl Rows {
     fn measure(&self, metrics: &[Metric], piece: i64) -> Vec<Metrics> {
         let (outputs, targets) = self.stack();
         let rows = outputs.size()[1];
+        let criterion = Criterion::plain(match self.classes {
+            Some(_) => Loss::CrossEntropy,
+            None => Loss::Mse,
+        });
         let measured = Measured {
-            loss: match self.classes {
-                Some(_) => Loss::CrossEntropy,
-                None => Loss::Mse,
-            },
+            criterion: &criterion,
             metrics,
             classes: self.classes,
             rows,

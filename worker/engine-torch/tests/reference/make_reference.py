@@ -1,11 +1,11 @@
 """Trains the runs of worker/engine-torch/tests/pytorch.rs with PyTorch 2.11 and writes their losses.
 
-From the repository's root, with a Python that has PyTorch:
+From the repository's root, with a Python that has PyTorch and, for balanced class weights, scikit-learn 1.9.1:
 
     cargo run --release -p trawl-engine-torch --example dump_reference_inputs > /tmp/reference_inputs.json
     python worker/engine-torch/tests/reference/make_reference.py /tmp/reference_inputs.json worker/engine-torch/tests/data
 
-writes pytorch_losses.json and pytorch_cnn_losses.json. The convolutional runs are trained in float64 too, and refused where
+writes pytorch_losses.json, pytorch_class_losses.json and pytorch_cnn_losses.json. The convolutional runs are trained in float64 too, and refused where
 float32 does not agree with it: such steps are too large to compare anything by.
 """
 
@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 ACTIVATIONS = {
     "relu": torch.nn.ReLU,
@@ -146,6 +147,44 @@ def fit(model, measure, features, targets, batch_size, member, metrics={}):
     return {"train": train_losses, "val": val_losses, **measured}
 
 
+class FocalLoss:
+    """The formula of Lin, Goyal, Girshick, He and Dollár, 2017, which PyTorch has not; weighted as torch.nn.CrossEntropyLoss."""
+
+    def __init__(self, gamma, weight):
+        self.gamma, self.weight = gamma, weight
+
+    def __call__(self, outputs, labels):
+        p = outputs.softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+        losses = -((1 - p) ** self.gamma) * p.log()
+        weight = torch.ones(outputs.shape[1]) if self.weight is None else self.weight
+        return (weight[labels] * losses).sum() / weight[labels].sum()
+
+
+CLASSES = ["a", "b", "c"]
+
+
+def class_weight(run, labels, member):
+    match run["class_weights"]:
+        case None:
+            return None
+        case "balanced":
+            of_rows = labels[member["orders"][0]].numpy()
+            weights = compute_class_weight("balanced", classes=torch.arange(len(CLASSES)).numpy(), y=of_rows)
+        case named:
+            weights = [named.get(name, 1.0) for name in CLASSES]
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+def train_classes(run, features, labels, member):
+    weight = class_weight(run, labels, member)
+    if run["loss"] == "focal":
+        measure = FocalLoss(member["focal_gamma"], weight)
+    else:
+        measure = torch.nn.CrossEntropyLoss(weight=weight, label_smoothing=member["label_smoothing"])
+    model = build(member["layers"], "tanh")
+    return fit(model, measure, features, labels, run["batch_size"], member)
+
+
 def write(path, losses):
     with open(path, "w") as file:
         json.dump({"torch": torch.__version__, "losses": losses}, file, indent=0)
@@ -177,6 +216,12 @@ def main(inputs_path, data_folder):
     }
     folder = pathlib.Path(data_folder)
     write(folder / "pytorch_losses.json", losses)
+    labels = torch.tensor(inputs["labels"])
+    class_losses = {
+        run["name"]: [train_classes(run, features, labels, member) for member in run["members"]]
+        for run in inputs["class_losses"]
+    }
+    write(folder / "pytorch_class_losses.json", class_losses)
     write(folder / "pytorch_cnn_losses.json", {run["name"]: cnn_losses(run) for run in inputs["images"]})
 
 

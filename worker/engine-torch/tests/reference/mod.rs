@@ -1,11 +1,11 @@
 //! The runs that are compared with PyTorch: one place for the test and for the example that dumps their inputs.
 
 use tch::Device;
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Conv2d, Layer};
-use trawl_domain::loss::Loss;
+use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
@@ -54,6 +54,8 @@ fn members_with(optimizers: [(Optimizer, f64, f64); 4], folds: u32) -> Vec<JobMe
             l2,
             momentum,
             weight_decay: WEIGHT_DECAY,
+            label_smoothing: 0.0,
+            focal_gamma: 2.0,
             dropout: Vec::new(),
         })
     };
@@ -84,6 +86,54 @@ pub(crate) fn loss_job(loss: Loss, device: Device) -> FitJob<DeviceTable> {
     table_job(Activation::Tanh, loss, 12, 15, members_with(optimizers, 5), device)
 }
 
+/// A loss of classes that has a run of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct ClassRun {
+    pub(crate) name: &'static str,
+    pub(crate) loss: Loss,
+    /// Whether members have label smoothing.
+    smooths: bool,
+    pub(crate) weights: Option<ClassWeights>,
+}
+
+/// Every setting of losses of classes, alone and with another one.
+pub(crate) fn class_runs() -> Vec<ClassRun> {
+    let named = [("b", 4.0), ("c", 0.5)].map(|(name, weight)| (name.to_owned(), weight));
+    let named = Some(ClassWeights::Named(named.into()));
+    let run = |name, loss, smooths, weights: &Option<ClassWeights>| ClassRun {
+        name,
+        loss,
+        smooths,
+        weights: weights.clone(),
+    };
+    let balanced = Some(ClassWeights::Balanced);
+    vec![
+        run("smoothing", Loss::CrossEntropy, true, &None),
+        run("balanced", Loss::CrossEntropy, false, &balanced),
+        run("weights_and_smoothing", Loss::CrossEntropy, true, &named),
+        run("focal", Loss::Focal, false, &None),
+        run("balanced_focal", Loss::Focal, false, &balanced),
+    ]
+}
+
+/// Labels of the table's rows, of three classes, of which the first has most rows and the last fewest.
+pub(crate) fn labels() -> Vec<u32> {
+    let label = |row: u32| (u32::from(row > 55) + u32::from(row > 84) + u32::from(row * 37 % 11 == 0)) % 3;
+    (0..ROWS).map(label).collect()
+}
+
+/// The job of such a run. Smoothing and gamma are each member's own, and 0 for some.
+pub(crate) fn class_job(run: &ClassRun, device: Device) -> FitJob<DeviceTable> {
+    let mut job = loss_job(run.loss, device);
+    for (n, member) in job.members.iter_mut().enumerate() {
+        let own = &mut member.hyperparameters;
+        own.label_smoothing = if run.smooths { [0.1, 0.0, 0.3][n % 3] } else { 0.0 };
+        own.focal_gamma = [2.0, 0.0, 0.5, 3.5, 1.0][n % 5];
+    }
+    job.class_weights.clone_from(&run.weights);
+    job
+}
+
 fn table_job(
     activation: Activation,
     loss: Loss,
@@ -96,8 +146,19 @@ fn table_job(
     for units in [10, 15, 10] {
         layers.extend([Layer::Linear { units }, Layer::Activation(activation)]);
     }
-    layers.push(Layer::Linear { units: 1 });
     let (features, targets) = table();
+    let targets = match loss.target_kind() {
+        TargetKind::Number => Targets::Numbers(targets),
+        TargetKind::Class => Targets::Classes {
+            labels: labels(),
+            names: ["a", "b", "c"].map(str::to_owned).to_vec(),
+        },
+    };
+    let units = match &targets {
+        Targets::Numbers(_) => 1,
+        Targets::Classes { names, .. } => names.len() as u32,
+    };
+    layers.push(Layer::Linear { units });
     FitJob {
         seed: Seed(42),
         architecture: Architecture {
@@ -111,13 +172,14 @@ fn table_job(
         members,
         end_epoch: epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        class_weights: None,
         row_losses: None,
         data: Torch::new(device)
             .load(&Samples {
                 rows: ROWS,
                 shape: SampleShape::Vector(1),
                 features: Features::Floats(features),
-                targets: Some(Targets::Numbers(targets)),
+                targets: Some(targets),
                 inputs: None,
             })
             .expect("samples on the device"),
@@ -236,6 +298,7 @@ pub(crate) fn cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
         members: cnn_members(),
         end_epoch: CNN_EPOCHS,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
+        class_weights: None,
         row_losses: None,
         data: Torch::new(device)
             .load(&Samples {

@@ -240,7 +240,7 @@ mod tests {
             (
                 "/loss",
                 json!("mae"),
-                "loss: must be one of mse, huber, l1, cross_entropy",
+                "loss: must be one of mse, huber, l1, cross_entropy, focal",
             ),
             ("/loss", json!("mse"), "target: is not what the loss mse is for"),
             (

@@ -1,0 +1,124 @@
+//! Classes of which some are rare: weights, losses with settings that are searched, and metrics that go by class and by rank.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use trawl_e2e::System;
+
+/// Rows whose class is hidden in their number: of 60, 36 are of class a, 18 of b, and `rarest` of c. The others are of a.
+fn rows(rarest: usize) -> String {
+    let class = |row: usize| match row * 7 % 60 {
+        place if place < rarest => "c",
+        place if place < 24 => "b",
+        _ => "a",
+    };
+    let number = |row: usize| (row * 7 % 60) as f64 / 30.0 - 1.0 + (row % 3) as f64 / 10.0;
+    let lines = (0..60).map(|row| format!("{},{}\n", number(row), class(row)));
+    format!("x,y\n{}", lines.collect::<String>())
+}
+
+/// A study file beside its rows, and the folder of both.
+fn study_file(name: &str, rarest: usize, training: &Value) -> anyhow::Result<(TempDir, PathBuf)> {
+    let folder = TempDir::new()?;
+    std::fs::write(folder.path().join("train.csv"), rows(rarest))?;
+    std::fs::write(folder.path().join("test.csv"), rows(rarest + 1))?;
+    let mut study = json!({
+        "name": name,
+        "seed": 3,
+        "dataset": { "csv": { "train": "train.csv", "test": "test.csv", "features": ["x"], "target": "y" } },
+        "model": [
+            { "linear": { "units": 6 } },
+            { "activation": { "kind": "tanh" } },
+            { "linear": { "units": 3 } },
+        ],
+        "training": { "optimizer": "adam", "learning_rate": 0.03, "batch_size": 8, "epochs": 4 },
+        "validation": { "k_fold": 3 },
+        "objectives": [{ "metric": "val_auc" }, { "metric": "val_f1", "at": "best" }, { "metric": "val_log_loss" }],
+        "space": { "setting": { "uniform": { "low": 0, "high": 0.5 } } },
+        "sampler": { "random": {} },
+        "racing": "none",
+        "max_trials": 4,
+        "refit": { "epochs": 4 },
+    });
+    for (setting, value) in training.as_object().context("settings")? {
+        study["training"][setting] = value.clone();
+    }
+    let file = folder.path().join("study.json");
+    std::fs::write(&file, study.to_string())?;
+    Ok((folder, file))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_study_of_rare_classes_is_ranked_by_what_it_names() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    for (name, training) in [
+        (
+            "smooth",
+            json!({ "loss": "cross_entropy", "label_smoothing": "$setting", "class_weights": "balanced" }),
+        ),
+        (
+            "focal",
+            json!({ "loss": "focal", "focal_gamma": "$setting", "class_weights": { "c": 4, "b": 1.5 } }),
+        ),
+    ] {
+        let (_folder, file) = study_file(name, 6, &training)?;
+        system.trawl_stdout(&["submit", file.to_str().context("path")?])?;
+        let ended = system.watch_to_end(name).await?;
+        assert_eq!(
+            (ended.state.as_str(), ended.goal.as_str()),
+            ("completed", "maximize"),
+            "{}",
+            ended.error
+        );
+        let (best, measured, others): (f64, i64, i64) = sqlx::query_as(
+            "SELECT (SELECT avg((metrics->>'val_auc')::float8) FROM trawl.fold_metrics WHERE study = $1 AND trial = $2),
+                    (SELECT count(*) FROM trawl.epoch_reports
+                     WHERE study = $1 AND metrics ?& array['val_loss', 'val_accuracy', 'val_auc', 'val_f1', 'val_log_loss']),
+                    (SELECT count(*) FROM trawl.epoch_reports WHERE study = $1 AND metrics ?| array['val_brier', 'val_mae'])",
+        )
+        .bind(name)
+        .bind(ended.best_trial.map(|trial| trial as i32))
+        .fetch_one(&system.sql)
+        .await?;
+        let value = ended.best_value.context("a trial completed")?;
+        assert!((best - value).abs() < 1e-12, "{value} is not {best}");
+        assert_eq!((measured, others), (4 * 3 * 4, 0), "{name}");
+        let shown = system.trawl_stdout(&["curves", name, "0"])?;
+        assert!(shown.contains("  val AUC") && shown.contains("  val f1"), "{shown}");
+        assert!(!shown.contains("val MAE"), "{shown}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trial_fails_whose_fold_has_none_of_a_class_where_it_is_ranked_by_the_area_under_the_curve()
+-> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let training = json!({ "loss": "cross_entropy", "label_smoothing": "$setting", "class_weights": "balanced" });
+    let (_folder, file) = study_file("lacking", 1, &training)?;
+    system.trawl_stdout(&["submit", file.to_str().context("path")?])?;
+    let ended = system.watch_to_end("lacking").await?;
+    assert_eq!(ended.state, "failed");
+    assert!(ended.error.contains("a fold has no val_auc"), "{}", ended.error);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_of_a_class_that_is_not_there_are_refused() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let training =
+        json!({ "loss": "cross_entropy", "label_smoothing": "$setting", "class_weights": { "c": 2, "d": 3 } });
+    let (_folder, file) = study_file("unknown", 6, &training)?;
+    let refused = system.trawl(&["submit", file.to_str().context("path")?])?;
+    let said = String::from_utf8(refused.stderr)?;
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("training.class_weights.d: is of no class") && !said.contains("class_weights.c"),
+        "{said}"
+    );
+    Ok(())
+}
