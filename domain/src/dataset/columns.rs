@@ -129,11 +129,12 @@ words!(
 );
 
 words!(
-    #[derive(Serialize, Deserialize)]
+    #[derive(Default, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     /// What becomes of the numbers of a column. What it needs is fitted on the training rows of each fold.
     Scale {
         /// (x - mean) / standard deviation, by the divisor n: scikit-learn's `StandardScaler`.
+        #[default]
         Standardize = "standardize",
         /// (x - min) / (max - min): scikit-learn's `MinMaxScaler`.
         MinMax = "min_max",
@@ -143,12 +144,6 @@ words!(
         None = "none",
     }
 );
-
-impl Default for Scale {
-    fn default() -> Self {
-        Self::Standardize
-    }
-}
 
 /// What stands for a cell without a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

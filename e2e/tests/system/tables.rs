@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::Context;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use trawl_e2e::{System, studies};
+use trawl_e2e::System;
 
 const REFIT: &str = "refit: { epochs: 40 }";
 

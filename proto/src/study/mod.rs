@@ -68,16 +68,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
         v.add("seed", format!("must be at most {}", i64::MAX));
     }
     let source = dataset::check(study.dataset.as_ref(), v);
-    let shape = match shape {
-        Some(Ok(shape)) => Some(shape),
-        Some(Err(unreadable)) => {
-            unreadable
-                .iter()
-                .for_each(|violation| v.add(&violation.field, &violation.description));
-            None
-        }
-        None => None,
-    };
+    let shape = read_shape(shape, v);
     let space = space::check(&study.space, &study.constraints, v);
     let refit = study
         .refit
@@ -196,6 +187,15 @@ pub fn check_with_classes(
         );
     }
     violations.into_result(checked)
+}
+
+/// The sizes of a dataset that was read; what is wrong with its files is noted.
+fn read_shape(shape: Option<Result<DatasetShape, Violations>>, v: &mut Violations) -> Option<DatasetShape> {
+    let unreadable = |violations: Violations| {
+        let each = violations.iter();
+        each.for_each(|violation| v.add(&violation.field, &violation.description));
+    };
+    shape?.map_err(unreadable).ok()
 }
 
 /// Studies whose results count as this one's; that they are there is found out later.

@@ -126,11 +126,16 @@ impl Seen {
             Some(Kind::Number) => return Ok(0),
             Some(Kind::Words) => {}
             None if is_missing => {}
-            None if number(text, dialect).is_ok() => {
-                self.numbers += 1;
-                return Ok(0);
-            }
             None => {
+                match number(text, dialect) {
+                    Ok(_) => {
+                        self.numbers += 1;
+                        return Ok(0);
+                    }
+                    // Infinity is no word.
+                    Err(reason) if text.parse::<f64>().is_ok() => return Err(reason),
+                    Err(_) => {}
+                }
                 self.word.get_or_insert_with(|| (text.to_owned(), line));
             }
         }

@@ -113,7 +113,7 @@ impl Names {
                 }
             }
             Selection::AllBut(left_out) => {
-                for name in left_out.iter().filter(|name| !self.is_like_some(name)) {
+                if let Some(name) = left_out.iter().find(|name| !self.is_like_some(name)) {
                     return Err(self.missing(name));
                 }
                 for known in &self.names {
@@ -125,14 +125,16 @@ impl Names {
                 }
             }
         }
-        for name in columns.prepare.columns.keys().filter(|name| !features.contains(name)) {
-            if self.places.contains_key(name) {
-                return Err(of_column(
+        let mut prepared = columns.prepare.columns.keys();
+        if let Some(name) = prepared.find(|name| !features.contains(name)) {
+            let is_left_out = self.places.contains_key(name);
+            let left_out = || {
+                of_column(
                     name,
                     Reason::plain(format!("has no feature '{name}': the column is left out")),
-                ));
-            }
-            return Err(self.missing(name));
+                )
+            };
+            return Err(if is_left_out { left_out() } else { self.missing(name) });
         }
         if features.is_empty() || features.len() > FEATURES_MAX {
             let len = features.len();
