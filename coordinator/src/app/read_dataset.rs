@@ -11,8 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use trawl_domain::dataset::{
-    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Known, Part,
-    ReadError, Role, RowsDigest, SampleShape, Source, TargetKind,
+    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Inputs, Known,
+    Part, ReadError, Role, RowsDigest, SampleShape, Source, TargetKind,
 };
 use trawl_domain::limits::{DATASET_BYTES_MAX, DATASET_VALUES_MAX};
 use trawl_domain::violation::Violations;
@@ -43,6 +43,8 @@ pub(super) struct DatasetFiles {
     pub(super) test_is_labelled: bool,
     /// Training rows of each class.
     pub(super) class_sizes: Vec<u32>,
+    /// Of a table: what its columns are.
+    pub(super) inputs: Option<Inputs>,
     /// Names of the classes; `None` where numbers are predicted.
     pub(super) classes: Option<Vec<String>>,
 }
@@ -98,7 +100,11 @@ pub(super) async fn read_dataset(
     if let (Some(named), Some(train), Some(test)) = (&source.test, &train.content, test_content) {
         reading.check_test(named, train, test);
     }
-    let classes = train.content.as_ref().and_then(|train| train.known.classes.clone());
+    let known = train
+        .content
+        .as_ref()
+        .map(|train| train.known.clone())
+        .unwrap_or_default();
     let test_is_labelled = test_content.is_none_or(|test| test.is_labelled);
     let content = train
         .content
@@ -109,7 +115,8 @@ pub(super) async fn read_dataset(
             test: test.and_then(|test| test.files),
             test_is_labelled,
             class_sizes,
-            classes,
+            inputs: known.inputs,
+            classes: known.classes,
         };
         (files, shape)
     });

@@ -2,7 +2,7 @@
 
 use tokio::task::{block_in_place, spawn_blocking};
 use tracing::info;
-use trawl_domain::dataset::{FileHash, Part, Source};
+use trawl_domain::dataset::{Cells, FileHash, Inputs, Part, Source};
 use trawl_domain::fold::Scheme;
 use trawl_domain::id::StudyId;
 use trawl_domain::job::{self, Window};
@@ -270,6 +270,7 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
 fn notes(checked: &CheckedStudy) -> Vec<String> {
     let study = &checked.study;
     let mut notes = checked.prior.notes.clone();
+    notes.extend(checked.files.inputs.as_ref().and_then(kinds_of_columns));
     notes.extend(rare_classes(study, &checked.files.class_sizes));
     if study.further.contains(&Further::Cost(Cost::WorkerSeconds)) && study.sampler.generations().is_some() {
         notes.push(
@@ -278,6 +279,21 @@ fn notes(checked: &CheckedStudy) -> Vec<String> {
         );
     }
     notes
+}
+
+/// What the columns of a table were taken for, unless all of them are numbers: a cell that was written otherwise may make words of a column.
+fn kinds_of_columns(inputs: &Inputs) -> Option<String> {
+    let columns = inputs.columns();
+    let count = |is: fn(&Cells) -> bool| columns.iter().filter(|column| is(&column.cells)).count();
+    let numbers = count(|cells| matches!(cells, Cells::Number { .. }));
+    let booleans = count(|cells| matches!(cells, Cells::Boolean { .. }));
+    let words = columns.len() - numbers - booleans;
+    (numbers < columns.len()).then(|| {
+        format!(
+            "the features are {numbers} columns of numbers, {booleans} of true and false and {words} of words: {} inputs of the network",
+            inputs.len()
+        )
+    })
 }
 
 /// What to say of classes with fewer rows than there are folds. Their names are not told: a file on the coordinator's machine is not the submitter's.

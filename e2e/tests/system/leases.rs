@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use trawl_e2e::{Postgres, ScriptedWorker, System, View, epochs_report, look_for, studies, wait_for};
-use trawl_proto::v1;
+use trawl_proto::{WORKER_PROTOCOL, v1};
 
 /// A system without real workers, and a study of one job: 2 trials of 3 folds, 2 epochs.
 async fn one_job(flags: &[&str]) -> anyhow::Result<System> {
@@ -313,13 +313,10 @@ async fn a_worker_of_another_protocol_is_refused_in_words() -> anyhow::Result<()
         .await
         .expect_err("an old worker");
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
-    assert!(
-        refused
-            .message()
-            .starts_with("the worker speaks version 0 of the workers' protocol, the coordinator version 6: upgrade"),
-        "{}",
-        refused.message()
+    let said = format!(
+        "the worker speaks version 0 of the workers' protocol, the coordinator version {WORKER_PROTOCOL}: upgrade"
     );
+    assert!(refused.message().starts_with(&said), "{}", refused.message());
     let workers: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.workers")
         .fetch_one(&system.sql)
         .await?;

@@ -106,7 +106,7 @@ async fn what_cannot_be_prepared_is_refused_with_its_place() -> anyhow::Result<(
         (
             "missing: median, indicator: true, ",
             "",
-            "line 32, column 'area': is empty: say what stands for it",
+            "line 4, column 'area': is empty: say what stands for it",
         ),
         (
             "missing: [\"\", unknown]",

@@ -349,6 +349,15 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "early_stopping" | "patience" | "pruner" | "pruning" | "scheduler" => {
             "hopeless trials are stopped by racing, and a search without gain by stop: { generations_without_gain: 5 }"
         }
+        "exclude" | "drop" | "ignore" | "drop_columns" => "columns are left out by features: { all_but: [ … ] }",
+        "standardize" | "normalize" | "scale" | "scaler" => {
+            "numbers of a CSV file are standardised unless its prepare says otherwise"
+        }
+        "sep" | "separator" => "what stands between cells is csv.delimiter",
+        "na_values" | "nan_values" => "texts of cells without a value are csv.missing",
+        "stratified" | "stratify" | "shuffle" => {
+            "folds have more to say as k_fold: { folds: 5, stratify: true, shuffle: true }"
+        }
         "n_trials" | "num_trials" | "num_samples" | "max_evals" => "the number of trials is max_trials",
         "search_space" | "hyperparameters" | "param_space" => "the searched parameters are the space",
         "direction" | "mode" => "which way is better is objective: { goal: … }",
