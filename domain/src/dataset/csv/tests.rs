@@ -56,7 +56,7 @@ fn broken_files_say_where() {
         ),
         (
             "a,y,b\n1,2,3\n1,2,inf\n",
-            "line 3, column 'b': 'inf' is not a finite number, and 1 other cells of the column are",
+            "line 3, column 'b': 'inf' is not a finite number",
         ),
         ("a,y,b\n1,2,1e39\n", "line 2, column 'b': 1e39 is too large for float32"),
         ("a,y,b\n", "has no rows"),
