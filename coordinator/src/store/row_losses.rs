@@ -57,8 +57,8 @@ pub async fn of_trials(
         .collect()
 }
 
-/// Removes those of trials that ended and are not among the best `kept`. A trial that failed without fault of its own keeps them: it may be trained
-/// again, and folds that ended are not.
+/// Removes those of trials that ended and are not among the best `kept`. A trial that failed without fault of its own keeps them: a retry
+/// trains only the folds that did not end.
 pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId, kept: usize) -> Result<(), StoreError> {
     sqlx::query!(
         "DELETE FROM trawl_store.row_losses r

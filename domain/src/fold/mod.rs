@@ -157,7 +157,7 @@ impl Validation {
             true => seed.stream(purpose).permutation(keys.rows as usize),
             false => (0..keys.rows).collect(),
         };
-        // What comes last in a file is what a network will see next.
+        // The last rows of a file are most like those that a network will see next.
         let is_last_held_out = !self.shuffle && matches!(self.scheme, Scheme::Holdout(_));
         Ok(strata::cut(&order, classes, self.scheme, is_last_held_out))
     }

@@ -5,8 +5,9 @@ use super::Scheme;
 /// The part of [`Scheme::parts`] that each row is in. Rows fill the parts in the order given, the first part first, or the last one where
 /// `is_reversed`.
 ///
-/// With classes, each class is cut for itself, and has its share of every part to within a row: among k folds those of the rows sorted by
-/// class, dealt out in turn, as scikit-learn's StratifiedKFold has it; in a holdout by the largest remainders, as its StratifiedShuffleSplit has it.
+/// Each class is cut for itself, and has its share of every part to within a row. Among k folds, a class has in each what it would get if the rows,
+/// sorted by class, were dealt out in turn, as in scikit-learn's StratifiedKFold. A holdout goes by the largest remainders, as its
+/// StratifiedShuffleSplit does.
 pub(super) fn cut(order: &[u32], classes: Option<&[u32]>, scheme: Scheme, is_reversed: bool) -> Vec<u32> {
     let class = |row: u32| classes.map_or(0, |classes| classes[row as usize] as usize);
     let mut sizes: Vec<u32> = Vec::new();

@@ -85,7 +85,9 @@ impl Names {
                     let is_pattern = name.contains('*') && !self.places.contains_key(name);
                     if !is_pattern {
                         self.place(name)?;
-                        features.push(name.clone());
+                        if !features.contains(name) {
+                            features.push(name.clone());
+                        }
                         continue;
                     }
                     let before = features.len();

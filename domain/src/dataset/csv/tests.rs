@@ -384,6 +384,11 @@ fn columns_are_chosen_by_patterns_and_exceptions() {
     assert_eq!(names(but(&[])), ok(&["id", "pixel0", "pixel10", "note"]));
     assert_eq!(names(but(&["pixel*", "id"])), ok(&["note"]));
     assert_eq!(names(named(&["note", "p*0"])), ok(&["note", "pixel0", "pixel10"]));
+    assert_eq!(
+        names(named(&["p*0", "pixel0"])),
+        ok(&["pixel0", "pixel10"]),
+        "each once"
+    );
     let none = names(named(&["q*"])).expect_err("no such column");
     assert!(none.starts_with("has no column that is like 'q*'"), "{none}");
     let none = names(but(&["notes"])).expect_err("no such column");

@@ -63,10 +63,12 @@ fn of_columns(columns: &Value, usual: Rule, v: &mut Violations) -> BTreeMap<Stri
         let field = format!("{FIELD}.columns.{name}");
         let rule = match &settings.kind {
             Some(Kind::StructValue(settings)) => rule(&field, settings, &OF_ONE, usual, v),
-            Some(Kind::StringValue(word)) => Rule {
-                numbers: scale(&field, word, v),
-                ..usual
-            },
+            Some(Kind::StringValue(word)) => {
+                let numbers = scale(&field, word, v);
+                let rule = Rule { numbers, ..usual };
+                check_fill(&field, rule, v);
+                rule
+            }
             _ => {
                 let words = Scale::WORDS.join(", ");
                 v.add(
@@ -118,6 +120,7 @@ fn rule(field: &str, settings: &Struct, allowed: &[&str], usual: Rule, v: &mut V
             _ => v.add(field, "must be a number of rows"),
         }
     }
+    check_fill(field, rule, v);
     if rule.indicator && matches!(rule.missing, Missing::Refused | Missing::Dropped) {
         v.add(
             format!("{field}.indicator"),
@@ -125,6 +128,16 @@ fn rule(field: &str, settings: &Struct, allowed: &[&str], usual: Rule, v: &mut V
         );
     }
     rule
+}
+
+/// What stands for no value goes where other numbers go.
+fn check_fill(field: &str, rule: Rule, v: &mut Violations) {
+    if rule.numbers == Scale::Log1p && matches!(rule.missing, Missing::Value(value) if value <= -1.0) {
+        v.add(
+            format!("{field}.missing"),
+            "is not above -1, and log1p takes no other numbers: name another, or mean or median",
+        );
+    }
 }
 
 fn scale(field: &str, word: &str, v: &mut Violations) -> Scale {

@@ -294,7 +294,7 @@ fn what_is_made_of_columns_is_checked_by_its_field() {
     };
     for sound in [
         serde_json::json!("none"),
-        serde_json::json!({ "missing": -1.5, "columns": { "a": "log1p" } }),
+        serde_json::json!({ "missing": -0.5, "columns": { "a": "log1p" } }),
     ] {
         prepared(sound).expect("a source");
     }
@@ -319,6 +319,11 @@ fn what_is_made_of_columns_is_checked_by_its_field() {
             serde_json::json!({ "indicator": true }),
             "prepare.indicator",
             "has nothing to tell",
+        ),
+        (
+            serde_json::json!({ "missing": -1, "columns": { "a": "log1p" } }),
+            "prepare.columns.a.missing",
+            "is not above -1",
         ),
         (
             serde_json::json!({ "rare": 1.5 }),
