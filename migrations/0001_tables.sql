@@ -33,6 +33,8 @@ CREATE TABLE trawl_store.studies (
     train_rows         integer NOT NULL CHECK (train_rows > 0),
     sample_shape       integer[] NOT NULL CHECK (cardinality(sample_shape) IN (1, 3) AND 0 < ALL (sample_shape)),
     class_count        integer CHECK (class_count > 1),
+    target_count       integer NOT NULL DEFAULT 1 CHECK (target_count > 0),
+    fold_rows          integer[] CHECK (cardinality(fold_rows) % 2 = 0 AND 0 < ALL (fold_rows)),
     max_trials         integer NOT NULL CHECK (max_trials > 0),
     next_trial         integer NOT NULL DEFAULT 0 CHECK (next_trial BETWEEN 0 AND max_trials),
     ends_before        integer[] NOT NULL DEFAULT '{}',
@@ -86,7 +88,9 @@ COMMENT ON COLUMN trawl_store.studies.test_targets_file IS 'File of the test par
 COMMENT ON COLUMN trawl_store.studies.test_is_labelled IS 'False where the test rows have no targets: they are predicted, and measure nothing.';
 COMMENT ON COLUMN trawl_store.studies.train_rows IS 'Rows of the training part.';
 COMMENT ON COLUMN trawl_store.studies.sample_shape IS 'Shape of a row''s features: [features], or [channels, height, width].';
-COMMENT ON COLUMN trawl_store.studies.class_count IS 'Number of classes; null where a number is predicted.';
+COMMENT ON COLUMN trawl_store.studies.class_count IS 'Number of classes; null where numbers are predicted.';
+COMMENT ON COLUMN trawl_store.studies.target_count IS 'Number of numbers that are predicted of a row; 1 where classes are.';
+COMMENT ON COLUMN trawl_store.studies.fold_rows IS 'For each fold how many rows train and how many validate, where a column of the table says which; null where that follows from train_rows.';
 COMMENT ON COLUMN trawl_store.studies.max_trials IS 'Number of trials in all.';
 COMMENT ON COLUMN trawl_store.studies.next_trial IS 'The first trial that is not planned yet.';
 COMMENT ON COLUMN trawl_store.studies.ends_before IS 'What max_trials was before each extension, ascending.';
@@ -124,6 +128,7 @@ CREATE TABLE trawl_store.trials (
     rung_trials    integer CHECK (rung_trials > 0),
     value          double precision CHECK (value > '-Infinity' AND value < 'Infinity'),
     value_std      double precision CHECK (value_std >= 0 AND value_std < 'Infinity'),
+    value_seed_std double precision CHECK (value_seed_std >= 0 AND value_seed_std < 'Infinity'),
     rank_key       double precision,
     further_keys   double precision[] CHECK (cardinality(further_keys) > 0),
     error          text,
@@ -155,7 +160,8 @@ COMMENT ON COLUMN trawl_store.trials.rung IS 'The rung that it is at, or that it
 COMMENT ON COLUMN trawl_store.trials.rung_value IS 'Its value at the rung where it was last compared: the mean over the folds of that rung.';
 COMMENT ON COLUMN trawl_store.trials.rung_trials IS 'Number of trials that were compared there.';
 COMMENT ON COLUMN trawl_store.trials.value IS 'Mean of the folds'' objective metric.';
-COMMENT ON COLUMN trawl_store.trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl_store.trials.value_std IS 'Sample standard deviation over the folds, each with its mean over seeds; null for one fold.';
+COMMENT ON COLUMN trawl_store.trials.value_seed_std IS 'Standard deviation over seeds on the same fold: the square root of the mean over the folds of the sample variance; null for one seed.';
 COMMENT ON COLUMN trawl_store.trials.rank_key IS 'The value, negated where a higher one is better. Ascending order is from best to worst.';
 COMMENT ON COLUMN trawl_store.trials.further_keys IS 'What it sorts by of each objective beside the first: as a whole trial, or at the rung where it was last compared; null where there is one objective.';
 COMMENT ON COLUMN trawl_store.trials.error IS 'Why it failed; diverged for a loss that is not finite.';
@@ -208,6 +214,7 @@ CREATE TABLE trawl_store.refits (
     ends_study          boolean NOT NULL,
     value               double precision CHECK (value > '-Infinity' AND value < 'Infinity'),
     value_std           double precision CHECK (value_std >= 0 AND value_std < 'Infinity'),
+    value_seed_std      double precision CHECK (value_seed_std >= 0 AND value_seed_std < 'Infinity'),
     final_test_loss     double precision CHECK (final_test_loss > '-Infinity' AND final_test_loss < 'Infinity'),
     final_test_accuracy double precision CHECK (final_test_accuracy BETWEEN 0 AND 1),
     test_loss           double precision CHECK (test_loss > '-Infinity' AND test_loss < 'Infinity'),
@@ -232,7 +239,8 @@ COMMENT ON COLUMN trawl_store.refits.params IS 'The trial''s parameters, those o
 COMMENT ON COLUMN trawl_store.refits.epochs IS 'Number of passes over the training rows.';
 COMMENT ON COLUMN trawl_store.refits.ends_study IS 'True for the refit that starts when the search ends. The study ends with it.';
 COMMENT ON COLUMN trawl_store.refits.value IS 'Mean of the folds'' objective metric.';
-COMMENT ON COLUMN trawl_store.refits.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl_store.refits.value_std IS 'Sample standard deviation over the folds, each with its mean over seeds; null for one fold.';
+COMMENT ON COLUMN trawl_store.refits.value_seed_std IS 'Standard deviation over seeds on the same fold: the square root of the mean over the folds of the sample variance; null for one seed.';
 COMMENT ON COLUMN trawl_store.refits.final_test_loss IS 'Loss on the test rows, kept here from the end of the fit on all training rows until the refit completes.';
 COMMENT ON COLUMN trawl_store.refits.final_test_accuracy IS 'Accuracy on the test rows, kept here for as long; null without classes.';
 COMMENT ON COLUMN trawl_store.refits.test_loss IS 'Loss on the test rows after training on all training rows; null where no test row has a target.';

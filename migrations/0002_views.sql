@@ -57,7 +57,8 @@ CREATE VIEW trawl.trials AS
 SELECT s.name AS study, t.study_id, t.trial, t.state, t.value, t.value_std, t.params, t.epochs,
        t.worker_seconds, t.attempts, t.error, t.started_at, t.finished_at, t.generation, t.rung, t.rung_value, t.rung_trials,
        t.chosen IS NOT NULL AS chosen,
-       trawl_store.objectives_of(s, t) AS objectives
+       trawl_store.objectives_of(s, t) AS objectives,
+       t.value_seed_std
 FROM trawl_store.trials t
 JOIN trawl_store.studies s USING (study_id)
 WHERE s.deleted_at IS NULL;
@@ -67,7 +68,7 @@ COMMENT ON COLUMN trawl.trials.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.trials.trial IS 'Number within the study, from 0.';
 COMMENT ON COLUMN trawl.trials.state IS 'queued, running, completed, pruned, failed or cancelled.';
 COMMENT ON COLUMN trawl.trials.value IS 'Mean of the folds'' objective metric.';
-COMMENT ON COLUMN trawl.trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl.trials.value_std IS 'Sample standard deviation over the folds, each with its mean over seeds; null for one fold.';
 COMMENT ON COLUMN trawl.trials.params IS 'The searched parameters by name.';
 COMMENT ON COLUMN trawl.trials.epochs IS 'Number of passes over the training rows.';
 COMMENT ON COLUMN trawl.trials.worker_seconds IS 'Time that workers spent on it. A job''s time is shared equally among its folds.';
@@ -80,6 +81,7 @@ COMMENT ON COLUMN trawl.trials.rung IS 'The rung that it is at, or that it ended
 COMMENT ON COLUMN trawl.trials.rung_value IS 'Its value at the rung where it was last compared: the mean over the folds of that rung.';
 COMMENT ON COLUMN trawl.trials.rung_trials IS 'Number of trials that were compared there.';
 COMMENT ON COLUMN trawl.trials.chosen IS 'True if a user chose its configuration.';
+COMMENT ON COLUMN trawl.trials.value_seed_std IS 'Standard deviation over seeds on the same fold: the square root of the mean over the folds of the sample variance; null for one seed.';
 COMMENT ON COLUMN trawl.trials.objectives IS 'Where the study has several objectives, the values of all of them by name: of the whole trial, or at the rung where it was last compared.';
 
 
@@ -131,7 +133,7 @@ COMMENT ON COLUMN trawl.best_trials.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.best_trials.rank IS 'Place in the ranking; 1 is the best. Of equal values the lower trial comes first.';
 COMMENT ON COLUMN trawl.best_trials.trial IS 'Number of the trial.';
 COMMENT ON COLUMN trawl.best_trials.value IS 'Mean of the folds'' objective metric.';
-COMMENT ON COLUMN trawl.best_trials.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl.best_trials.value_std IS 'Sample standard deviation over the folds, each with its mean over seeds; null for one fold.';
 COMMENT ON COLUMN trawl.best_trials.params IS 'The searched parameters by name.';
 
 
@@ -270,7 +272,7 @@ COMMENT ON COLUMN trawl.epoch_reports.metrics IS 'All metrics on the validation 
 
 CREATE VIEW trawl.refits AS
 SELECT s.name AS study, r.study_id, r.refit, r.trial, r.state, r.epochs, r.test_loss,
-       r.test_accuracy, r.params, r.finished_at, r.value, r.value_std, r.error, r.test_low, r.test_high
+       r.test_accuracy, r.params, r.finished_at, r.value, r.value_std, r.error, r.test_low, r.test_high, r.value_seed_std
 FROM trawl_store.refits r
 JOIN trawl_store.studies s USING (study_id)
 WHERE s.deleted_at IS NULL;
@@ -286,10 +288,11 @@ COMMENT ON COLUMN trawl.refits.test_accuracy IS 'Accuracy on the test rows after
 COMMENT ON COLUMN trawl.refits.params IS 'The trial''s parameters, those of the study''s refit section in their place.';
 COMMENT ON COLUMN trawl.refits.finished_at IS 'When it ended.';
 COMMENT ON COLUMN trawl.refits.value IS 'Mean of the folds'' objective metric.';
-COMMENT ON COLUMN trawl.refits.value_std IS 'Sample standard deviation over the folds; null for a holdout.';
+COMMENT ON COLUMN trawl.refits.value_std IS 'Sample standard deviation over the folds, each with its mean over seeds; null for one fold.';
 COMMENT ON COLUMN trawl.refits.error IS 'Why it failed.';
 COMMENT ON COLUMN trawl.refits.test_low IS 'Lower end of the interval that has the loss on rows like the test rows with 90 %; null where row losses are not kept.';
 COMMENT ON COLUMN trawl.refits.test_high IS 'Its upper end.';
+COMMENT ON COLUMN trawl.refits.value_seed_std IS 'Standard deviation over seeds on the same fold: the square root of the mean over the folds of the sample variance; null for one seed.';
 
 
 CREATE VIEW trawl.winners AS

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
 use trawl_domain::violation::Violations;
+use trawl_proto::study::TrainingRows;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
 
@@ -55,11 +56,11 @@ impl StudyService for Checking {
                 violations.add("dataset.csv.train", why);
                 Err(violations)
             }
-            None => Ok(DatasetShape {
+            None => Ok(TrainingRows::from(DatasetShape {
                 train_rows: 16,
                 sample: SampleShape::Vector(1),
-                target: TargetShape::Number,
-            }),
+                target: TargetShape::Numbers(1),
+            })),
         };
         let shape = source.map(|_| shape);
         let refused = trawl_proto::study::check(&wire, shape).expect_err("it is broken");

@@ -309,6 +309,6 @@ impl Table {
             }
         };
         let metrics: Vec<FoldMetrics> = folds.iter().map(metrics).collect();
-        OBJECTIVE.of_trial(&metrics).map(|value| value.mean)
+        OBJECTIVE.of_trial(&metrics, 1).map(|value| value.mean)
     }
 }

@@ -138,7 +138,7 @@ impl Ranking {
             let member = &members[*place];
             *folds.get_mut(member.fold as usize)? = member.metrics?;
         }
-        let value = self.objective.of_trial(&folds)?;
+        let value = self.objective.of_trial(&folds, 1)?;
         Some(self.objective.rank_key(value.mean))
     }
 }

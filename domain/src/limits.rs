@@ -66,6 +66,8 @@ pub const CSV_COLUMNS_MAX: usize = 16_384;
 pub const CSV_RECORD_BYTES_MAX: usize = 1 << 20;
 /// Size of the directory of an .npz archive: some thousand arrays.
 pub const ARCHIVE_DIRECTORY_BYTES_MAX: usize = 4 << 20;
+/// Columns of numbers that are predicted together, at most.
+pub const TARGETS_MAX: usize = 256;
 /// Feature columns of a table.
 pub const FEATURES_MAX: usize = 4_096;
 /// Different words of all columns of words of a table together.

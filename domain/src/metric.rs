@@ -270,8 +270,10 @@ impl FoldMetrics {
 pub struct TrialValue {
     /// Mean over the folds.
     pub mean: f64,
-    /// Sample standard deviation over the folds (divisor n - 1); `None` for a single fold.
+    /// Sample standard deviation over the folds (divisor n - 1), each with its mean over seeds; `None` for a single fold.
     pub std: Option<f64>,
+    /// Square root of the mean over the folds of the sample variance over seeds; `None` for one seed.
+    pub seed_std: Option<f64>,
 }
 
 impl Objective {
@@ -283,23 +285,47 @@ impl Objective {
         }
     }
 
-    /// The value of a trial from all of its folds, in the order of the folds; `None` without any, or if one lacks the metric.
-    pub fn of_trial(self, folds: &[FoldMetrics]) -> Option<TrialValue> {
+    /// The value of a trial from its folds, in their order: those of each of so many seeds, one seed after the other. `None` without any, or
+    /// if one lacks the metric.
+    pub fn of_trial(self, folds: &[FoldMetrics], seeds: u32) -> Option<TrialValue> {
         let values: Vec<f64> = folds.iter().map(|fold| self.of_fold(*fold)).collect::<Option<_>>()?;
         if values.is_empty() {
             return None;
         }
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        let squares = || values.iter().map(|value| (value - mean).powi(2));
-        let std = (values.len() > 1).then(|| (squares().sum::<f64>() / (n - 1.0)).sqrt());
-        Some(TrialValue { mean, std })
+        let splits = values.len() / seeds.max(1) as usize;
+        let of_split = |split: usize| {
+            values
+                .iter()
+                .copied()
+                .skip(split)
+                .step_by(splits.max(1))
+                .collect::<Vec<f64>>()
+        };
+        let of_splits: Vec<Vec<f64>> = (0..splits).map(of_split).collect();
+        let means: Vec<f64> = of_splits.iter().map(|values| mean(values)).collect();
+        let over_seeds: Option<Vec<f64>> = of_splits.iter().map(|values| variance(values)).collect();
+        Some(TrialValue {
+            mean: mean(&values),
+            std: variance(&means).map(f64::sqrt),
+            seed_std: over_seeds.map(|variances| mean(&variances).sqrt()),
+        })
     }
 
     /// A number by which trials sort from best to worst.
     pub fn rank_key(self, value: f64) -> f64 {
         self.goal.key(value)
     }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Sample variance; `None` of a single value.
+fn variance(values: &[f64]) -> Option<f64> {
+    let mean = mean(values);
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    (values.len() > 1).then(|| squares / (values.len() as f64 - 1.0))
 }
 
 #[cfg(test)]

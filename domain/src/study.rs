@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::dataset::{DatasetShape, Format};
 use crate::engine::EngineChoice;
-use crate::fold::{FoldSize, Scheme, Validation};
+use crate::fold::{By, FoldSize, Scheme, Validation};
 use crate::layer::LayerKind;
 use crate::limits::{EPOCHS_MAX, ROW_LOSSES_MAX};
 use crate::loss::{ClassWeights, Loss};
@@ -125,11 +125,20 @@ pub const EPOCHS: Rule = Rule::new("epochs", Takes::Whole(1, EPOCHS_MAX));
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefitSpec {
     /// Passes over the training rows.
-    pub epochs: u32,
+    pub epochs: RefitEpochs,
     /// Values that replace the trial's.
     pub set: Params,
     /// Features for which the activations are kept; empty lets the worker choose.
     pub inputs: Vec<Vec<f32>>,
+}
+
+/// How long a refit trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefitEpochs {
+    /// So many passes over the training rows.
+    Fixed(u32),
+    /// As many steps as the folds of its trial needed to be at their best.
+    Best,
 }
 
 impl TrainingSpec {
@@ -212,18 +221,25 @@ impl Study {
         Some(params)
     }
 
-    /// The configuration of a refit with these parameters, as [`Study::refit_params`] gives them.
+    /// The configuration of a refit with these parameters, as [`Study::refit_params`] gives them, and so many epochs.
     ///
     /// # Errors
-    /// As [`Study::config`]; also if the study has no refit.
-    pub fn refit_config(&self, params: &Params) -> Result<TrialConfig, Violation> {
-        let refit = self.refit.as_ref().ok_or_else(|| Violation {
-            field: "refit".to_owned(),
-            description: "is missing: the study says nothing about refits".to_owned(),
-        })?;
+    /// As [`Study::config`].
+    pub fn refit_config(&self, params: &Params, epochs: u32) -> Result<TrialConfig, Violation> {
         let mut config = self.config(params)?;
-        config.architecture.epochs = refit.epochs;
+        config.architecture.epochs = epochs;
         Ok(config)
+    }
+
+    /// How many epochs a refit on all training rows has if the folds of its trial were at their best after these many: the mean of their steps.
+    /// At least 1.
+    pub fn epochs_of_best(&self, best: &[(u32, u32)]) -> u32 {
+        let of_all_rows = |(fold, epochs): &(u32, u32)| {
+            let size = self.fold_sizes.get(*fold as usize).copied().unwrap_or_default();
+            f64::from(*epochs) * f64::from(size.train) / f64::from(self.shape.train_rows)
+        };
+        let mean = best.iter().map(of_all_rows).sum::<f64>() / best.len().max(1) as f64;
+        (mean.round() as u32).max(1)
     }
 
     /// What a trial with these parameters sorts by, of each objective beside the first: after these folds and so many seconds of workers.
@@ -240,7 +256,7 @@ impl Study {
         let mut keys = Vec::with_capacity(self.further.len());
         for further in &self.further {
             let value = match further {
-                Further::Metric(objective) => objective.of_trial(folds).map(|value| value.mean),
+                Further::Metric(objective) => objective.of_trial(folds, 1).map(|value| value.mean),
                 Further::Cost(Cost::WorkerSeconds) => Some(worker_seconds),
                 Further::Cost(Cost::Parameters) => Some(self.config(params)?.architecture.params() as f64),
             };
@@ -274,10 +290,14 @@ impl Study {
 
     /// How many rows of a fold validate for each that trains.
     pub fn test_ratio(&self) -> f64 {
-        match self.validation.scheme {
+        match (self.validation.scheme, self.validation.by) {
             // As if its folds were equal.
-            Scheme::KFold { folds, .. } => 1.0 / (f64::from(folds) - 1.0),
-            Scheme::Holdout(share) => share / (1.0 - share),
+            (Scheme::KFold { folds, .. }, By::Rows | By::Groups) => 1.0 / (f64::from(folds) - 1.0),
+            (Scheme::Holdout(share), _) => share / (1.0 - share),
+            (Scheme::KFold { .. } | Scheme::Given { .. }, _) => {
+                let ratio = |size: &FoldSize| f64::from(size.validate) / f64::from(size.train);
+                self.fold_sizes.iter().map(ratio).sum::<f64>() / self.fold_sizes.len() as f64
+            }
         }
     }
 
@@ -301,6 +321,11 @@ impl Study {
 
     /// Epoch reports that the search leaves at most: as many as it may, where epochs are searched.
     pub fn search_epoch_reports_max(&self) -> u64 {
+        self.epoch_reports(self.epochs_max())
+    }
+
+    /// Epochs that a trial can have.
+    fn epochs_max(&self) -> u32 {
         let epochs = match &self.training.epochs {
             Setting::Fixed(value) => value.as_whole(),
             Setting::Param(name) => {
@@ -308,7 +333,7 @@ impl Study {
                 extremes.iter().filter_map(ParamValue::as_whole).max()
             }
         };
-        self.epoch_reports(epochs.unwrap_or(0))
+        epochs.unwrap_or(0)
     }
 
     /// The same if no trial is pruned.
@@ -369,7 +394,11 @@ impl Study {
     /// Epoch reports of one refit: its folds, and the fit on all training rows.
     pub fn refit_epoch_reports(&self) -> u64 {
         self.refit.as_ref().map_or(0, |refit| {
-            u64::from(refit.epochs) * u64::from(self.validation.folds() + 1)
+            let epochs = match refit.epochs {
+                RefitEpochs::Fixed(epochs) => epochs,
+                RefitEpochs::Best => self.epochs_max(),
+            };
+            u64::from(epochs) * u64::from(self.validation.folds() + 1)
         })
     }
 }

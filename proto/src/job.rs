@@ -2,10 +2,10 @@
 //! versions.
 
 mod csv;
+mod split;
 
 use trawl_domain::artifact::Ranking;
 use trawl_domain::dataset::{ArrayNames, Arrays, FileHash, Format, Layout, Part, SampleShape, TargetKind};
-use trawl_domain::fold::{Scheme, Split, Validation};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
@@ -39,7 +39,7 @@ impl From<&Job> for v1::Job {
             epochs: job.architecture.epochs,
             first_epoch: job.epochs.start,
             end_epoch: job.epochs.end,
-            split: Some(split_to_wire(job.split)),
+            split: Some(split::to_wire(job.split)),
             members: job.members.iter().map(member_to_wire).collect(),
             input_shape: job.architecture.input.dims(),
             inputs: job
@@ -88,24 +88,6 @@ fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
             test_features: arrays.test.features.clone(),
             test_target: or_empty(&arrays.test.target),
         }),
-    }
-}
-
-fn split_to_wire(split: Split) -> v1::JobSplit {
-    use v1::job_split::Kind;
-    let Split::Validation(validation) = split else {
-        return v1::JobSplit {
-            kind: Some(Kind::All(true)),
-            ..v1::JobSplit::default()
-        };
-    };
-    v1::JobSplit {
-        kind: Some(match validation.scheme {
-            Scheme::KFold { folds, repeats } => Kind::KFold(v1::JobKFold { folds, repeats }),
-            Scheme::Holdout(share) => Kind::Holdout(share),
-        }),
-        shuffle: validation.shuffle,
-        stratify: validation.stratify,
     }
 }
 
@@ -173,7 +155,7 @@ impl TryFrom<v1::Job> for Job {
         if job.first_epoch >= job.end_epoch || job.end_epoch > job.epochs {
             v.add("end_epoch", "must be after first_epoch, and at most epochs");
         }
-        let split = split(job.split.as_ref(), v);
+        let split = split::from_wire(job.split.as_ref(), v);
         if job.members.is_empty() || job.members.len() > JOB_MEMBERS_MAX {
             v.add("members", format!("must be 1 to {JOB_MEMBERS_MAX}"));
         }
@@ -310,29 +292,6 @@ fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &m
             return None;
         }
     })
-}
-
-fn split(split: Option<&v1::JobSplit>, v: &mut Violations) -> Option<Split> {
-    use v1::job_split::Kind;
-    let scheme = match split.and_then(|split| split.kind) {
-        Some(Kind::All(_)) => return Some(Split::All),
-        Some(Kind::KFold(v1::JobKFold { folds, repeats }))
-            if (2..=FOLDS_MAX).contains(&folds) && (1..=FOLDS_MAX / folds).contains(&repeats) =>
-        {
-            Some(Scheme::KFold { folds, repeats })
-        }
-        Some(Kind::Holdout(share)) if share > 0.0 && share < 1.0 => Some(Scheme::Holdout(share)),
-        _ => None,
-    };
-    let validation = split.zip(scheme).map(|(split, scheme)| Validation {
-        scheme,
-        shuffle: split.shuffle,
-        stratify: split.stratify,
-    });
-    if validation.is_none() {
-        v.add("split", "is of no known kind, or out of range");
-    }
-    validation.map(Split::Validation)
 }
 
 fn ranking(ranking: &v1::JobRanking, v: &mut Violations) -> Option<Ranking> {

@@ -31,6 +31,11 @@ pub(crate) enum Command {
     /// The same file submitted again starts nothing and says what became of the study: an error if that was cancelled or failed. Another
     /// study under a taken name is an error that names the fields in which the two differ.
     Submit(SubmitArgs),
+    /// Look at a table and write a study of it that can be submitted as it is, every line explained; prints `study FILE`.
+    ///
+    /// Kinds of columns, cells without a value, classes, a network and a space are chosen by what the file shows; what is left out is said in
+    /// the study file, with the reason. --template writes one of trawl's own examples instead. Needs no coordinator.
+    Init(InitArgs),
     /// List the studies, the newest first; prints their states, trials and best values.
     Ls(FormatArgs),
     /// Show one study; prints its state, its best trial with parameters, its refits with test losses and artifacts.
@@ -116,6 +121,33 @@ pub(crate) struct SubmitArgs {
     /// hour.
     #[arg(long, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Args)]
+#[group(id = "source", required = true, multiple = false, args = ["data", "template"])]
+pub(crate) struct InitArgs {
+    /// CSV file with one row a line; may be compressed with gzip.
+    pub(crate) data: Option<PathBuf>,
+    /// Column to be predicted; where left out, one that is called target, label, class or y, or else the last one.
+    #[arg(long, value_name = "COLUMN", env = "TRAWL_TARGET", requires = "data")]
+    pub(crate) target: Option<String>,
+    /// An example to begin with instead of a table.
+    #[arg(long, env = "TRAWL_TEMPLATE")]
+    pub(crate) template: Option<Template>,
+    /// Write to this file, `-` for standard output; where left out, to NAME.yaml in this folder. One that exists is not replaced.
+    #[arg(short, long, value_name = "FILE", env = "TRAWL_OUTPUT")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// A study to begin with.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Template {
+    /// Numbers from a table of numbers.
+    Regression,
+    /// A table with words, gaps and groups.
+    Tabular,
+    /// Images and their classes.
+    Images,
 }
 
 /// How a listing is printed; a table where neither is given.

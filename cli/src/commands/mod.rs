@@ -4,6 +4,7 @@ mod artifacts;
 mod curves;
 mod grow;
 mod health;
+mod init;
 mod predict;
 mod refit;
 mod replay;
@@ -32,6 +33,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
     let connect = async || client::connect(&cli.server).await;
     match &cli.command {
         Command::Submit(args) => submit::submit(connect, args, output).await,
+        Command::Init(args) => init::init(args, output),
         Command::Ls(format) => studies::ls(&mut connect().await?, (*format).into(), output).await,
         Command::Show(args) => show::show(&mut connect().await?, &args.study, args.format.into(), output).await,
         Command::Trials(args) => trials::trials(&mut connect().await?, &args.study, args.format.into(), output).await,

@@ -97,6 +97,10 @@ fn facts(study: &StudySummary, slots: Option<&SlotUse>, best: Option<&Trial>) ->
             "  value".into(),
             Cell::spread(trial.value, trial.value_std).for_people(),
         ));
+        let over_seeds = trial
+            .value_seed_std
+            .map(|std| ("  spread over seeds".into(), six_digits(std)));
+        facts.extend(over_seeds);
         let objectives: BTreeMap<&String, &f64> = trial.objectives.iter().collect();
         let objectives = objectives.into_iter();
         facts.extend(objectives.map(|(name, value)| (format!("  {name}"), six_digits(*value))));
@@ -208,6 +212,10 @@ fn refit_facts(refit: &RefitSummary) -> Vec<Fact> {
     );
     add("test accuracy", refit.test_accuracy.map(percent).unwrap_or_default());
     add("value", Cell::spread(refit.value, refit.value_std).for_people());
+    add(
+        "spread over seeds",
+        refit.value_seed_std.map(six_digits).unwrap_or_default(),
+    );
     for artifact in &refit.artifacts {
         add(
             "artifact",

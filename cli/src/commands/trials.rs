@@ -92,6 +92,7 @@ fn trial_listing(names: &BTreeSet<String>) -> Listing<Trial> {
         column("error", |trial| Cell::text(&trial.error)).titled("error"),
         column("started_at", |trial| Cell::time(trial.started_at)),
         column("finished_at", |trial| Cell::time(trial.finished_at)),
+        column("value_seed_std", |trial| Cell::number(trial.value_seed_std)),
     ]);
     Listing {
         plural: "trials yet",

@@ -118,7 +118,7 @@ fn outcome(study: &Study, folds: &[FoldRecord]) -> Option<Result<TrialValue, Str
     if !is_whole || !folds.iter().all(|fold| fold.state == TrialState::Completed) {
         return None;
     }
-    let value = study.objective.of_trial(&metrics(study, folds));
+    let value = study.objective.of_trial(&metrics(study, folds), study.validation.seeds);
     Some(value.ok_or_else(|| lacks_metric(study)))
 }
 

@@ -185,9 +185,14 @@ fn hypervolumes(keys: &[(u32, Vec<f64>)]) -> Vec<(u32, f64)> {
 fn contender(study: &Study, trial: u32, folds: &[FoldRecord]) -> Contender {
     let of_trial = folds.iter().filter(|fold| fold.owner == Owner::Trial(trial));
     let values = of_trial.filter_map(|fold| study.objective.of_fold(fold.metrics));
+    let keys: Vec<f64> = values.map(|value| study.objective.rank_key(value)).collect();
+    let seeds = study.validation.seeds as usize;
+    let splits = keys.len() / seeds;
+    // Other initial weights on the same rows tell nothing of other rows.
+    let over_seeds = |split: usize| keys.iter().skip(split).step_by(splits).sum::<f64>() / seeds as f64;
     Contender {
         trial,
-        fold_keys: values.map(|value| study.objective.rank_key(value)).collect(),
+        fold_keys: (0..splits).map(over_seeds).collect(),
     }
 }
 

@@ -49,7 +49,7 @@ async fn architecture(app: &App, conn: &mut Connection, job: &JobRecord) -> Resu
         .ok_or_else(|| AppError::Internal(format!("job {} has no members", job.job_id)))?;
     let config = match job.refit {
         None => study.study.config(&first.params),
-        Some(_) => study.study.refit_config(&first.params),
+        Some(_) => study.study.refit_config(&first.params, job.epochs),
     };
     let config = config.map_err(|violation| AppError::stored_study(job.study_id, &violation))?;
     Ok(config.architecture)

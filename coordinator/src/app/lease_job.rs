@@ -162,7 +162,7 @@ fn job(
     for member in members {
         let config = match member.owner {
             Owner::Trial(_) => study.config(&member.params),
-            Owner::Refit(_) => study.refit_config(&member.params),
+            Owner::Refit(_) => study.refit_config(&member.params, record.epochs),
         };
         let config = config.map_err(|violation| AppError::stored_study(record.study_id, &violation))?;
         architecture.get_or_insert(config.architecture);

@@ -91,7 +91,7 @@ async fn decide(
         // What workers spent is no objective of a study that is raced.
         let further_keys = study.further_keys(&racer.params, &metrics, 0.0);
         let further_keys = further_keys.map_err(|v| AppError::stored_study(study_id, &v))?;
-        let verdict = study.objective.of_trial(&metrics).zip(further_keys);
+        let verdict = study.objective.of_trial(&metrics, 1).zip(further_keys);
         let verdict = verdict.map(|(value, further_keys)| RungVerdict {
             trial: racer.trial,
             value: value.mean,

@@ -12,10 +12,12 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use trawl_domain::dataset::{
     self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Inputs, Known,
-    Part, ReadError, Role, RowsDigest, SampleShape, Source, TargetKind,
+    Part, ReadError, Role, RowsDigest, SampleShape, Samples, Source, TargetKind, Targets,
 };
+use trawl_domain::fold::RowKeys;
 use trawl_domain::limits::{DATASET_BYTES_MAX, DATASET_VALUES_MAX};
 use trawl_domain::violation::Violations;
+use trawl_proto::study::{Folds, TrainingRows};
 
 use super::{App, AppError, Settings, dataset_dir};
 use crate::files::Fingerprint;
@@ -47,6 +49,48 @@ pub(super) struct DatasetFiles {
     pub(super) inputs: Option<Inputs>,
     /// Names of the classes; `None` where numbers are predicted.
     pub(super) classes: Option<Vec<String>>,
+    /// The training rows.
+    pub(super) rows: ReadRows,
+}
+
+/// What is kept of training rows.
+#[derive(Debug)]
+pub(super) struct ReadRows {
+    shape: DatasetShape,
+    keys: Option<ReadKeys>,
+}
+
+/// What a column says of rows by which they are split, and their classes.
+#[derive(Debug)]
+struct ReadKeys {
+    column: Vec<u32>,
+    classes: Option<Vec<u32>>,
+}
+
+impl ReadRows {
+    /// What a study's check asks for.
+    pub(super) fn known(&self) -> TrainingRows<'_> {
+        let keys = RowKeys {
+            rows: self.shape.train_rows,
+            classes: self.keys.as_ref().and_then(|keys| keys.classes.as_deref()),
+            column: self.keys.as_ref().map(|keys| &keys.column[..]),
+        };
+        TrainingRows {
+            shape: self.shape,
+            folds: Folds::OfRows(keys),
+        }
+    }
+
+    /// `None` without targets.
+    fn of(samples: Samples) -> Option<Self> {
+        let shape = samples.dataset_shape()?;
+        let classes = match samples.targets {
+            Some(Targets::Classes { labels, .. }) => Some(labels),
+            Some(Targets::Numbers(_)) | None => None,
+        };
+        let keys = samples.row_keys.map(|column| ReadKeys { column, classes });
+        Some(Self { shape, keys })
+    }
 }
 
 impl DatasetFiles {
@@ -76,7 +120,7 @@ pub(super) async fn read_dataset(
     app: &App,
     source: &Source,
     kind: TargetKind,
-) -> Result<Result<(DatasetFiles, DatasetShape), Violations>, AppError> {
+) -> Result<Result<DatasetFiles, Violations>, AppError> {
     let turn = Arc::clone(&app.dataset_reading).acquire_owned().await;
     let turn = turn.map_err(|_| AppError::Unavailable("the coordinator stops"))?;
     let stop = CancellationToken::new();
@@ -108,18 +152,19 @@ pub(super) async fn read_dataset(
     let test_is_labelled = test_content.is_none_or(|test| test.is_labelled);
     let content = train
         .content
-        .and_then(|content| Some((content.shape?, content.class_sizes)));
-    let read = train.files.zip(content).map(|(files, (shape, class_sizes))| {
-        let files = DatasetFiles {
+        .and_then(|content| Some((content.training?, content.class_sizes)));
+    let read = train
+        .files
+        .zip(content)
+        .map(|(files, (rows, class_sizes))| DatasetFiles {
             train: files,
             test: test.and_then(|test| test.files),
             test_is_labelled,
             class_sizes,
             inputs: known.inputs,
             classes: known.classes,
-        };
-        (files, shape)
-    });
+            rows,
+        });
     Ok(reading.violations.into_result(read))
 }
 
@@ -145,7 +190,7 @@ struct ReadPart {
 /// What is kept of the content of a part.
 struct PartContent {
     /// Of a training part.
-    shape: Option<DatasetShape>,
+    training: Option<ReadRows>,
     sample: SampleShape,
     known: Known,
     class_sizes: Vec<u32>,
@@ -224,12 +269,12 @@ impl Reading<'_> {
             let part = content.as_ref().map(|content| content as &dyn dataset::Content);
             let samples = dataset::read(&format, kind, role, part, &mut allowance);
             let found = samples.map(|samples| PartContent {
-                shape: samples.dataset_shape(),
                 sample: samples.shape,
                 known: samples.known(),
                 class_sizes: samples.class_sizes(),
                 is_labelled: samples.targets.is_some(),
                 rows: samples.rows_digest(),
+                training: ReadRows::of(samples),
             });
             let values = allowance.values;
             // What they had in memory is free before somebody else's turn.

@@ -4,11 +4,13 @@ use tracing::info;
 use trawl_domain::fold::Split;
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job::plan_refit;
+use trawl_domain::metric::Objective;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::TrialState;
-use trawl_domain::study::Study;
+use trawl_domain::study::{RefitEpochs, Study};
 
 use super::{App, AppError, quotas};
+use crate::store::curves;
 use crate::store::folds::{self, NewFold};
 use crate::store::jobs::{self, JobSplit, NewJob, Turn};
 use crate::store::refits::{self, NewRefit, RefitRecord};
@@ -83,10 +85,17 @@ pub(super) async fn start_refit(
     let (Some(spec), Some(params)) = (&study.refit, study.refit_params(&trial.params)) else {
         return Err(AppError::Internal(format!("study {study_id} has no refit section")));
     };
+    let epochs = match spec.epochs {
+        RefitEpochs::Fixed(epochs) => epochs,
+        RefitEpochs::Best => {
+            let Objective { metric, goal, .. } = study.objective;
+            study.epochs_of_best(&curves::best_epochs(conn, study_id, trial.trial, metric, goal).await?)
+        }
+    };
     let new = NewRefit {
         trial: trial.trial,
         params: &params,
-        epochs: spec.epochs,
+        epochs,
         ends_study,
     };
     let refit = refits::insert(conn, study_id, &new).await?;
@@ -97,7 +106,7 @@ pub(super) async fn start_refit(
     }
     let mut new_jobs = Vec::new();
     let mut new_folds = Vec::new();
-    let config = study.refit_config(&params);
+    let config = study.refit_config(&params, epochs);
     let config = config.map_err(|violation| AppError::stored_study(study_id, &violation))?;
     for planned in plan_refit(study, &config.architecture) {
         let job_id = JobId(app.new_id());
@@ -109,15 +118,15 @@ pub(super) async fn start_refit(
         new_jobs.push(NewJob {
             job_id,
             members: planned.folds.len() as u32,
-            epochs: spec.epochs,
-            range: (0, spec.epochs),
+            epochs,
+            range: (0, epochs),
             split,
         });
         new_folds.extend((0..).zip(planned.folds).map(|(member, fold)| NewFold {
             job: Some((job_id, member)),
             owner: Owner::Refit(refit),
             fold,
-            end_epoch: spec.epochs,
+            end_epoch: epochs,
         }));
     }
     jobs::insert(conn, study_id, Some(refit), &new_jobs, Turn::Last).await?;

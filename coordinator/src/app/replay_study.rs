@@ -225,7 +225,7 @@ async fn rungs(
                 .collect();
             let metrics = metrics?;
             let further_keys = study.further_keys(&trial.params, &metrics, 0.0).ok().flatten()?;
-            Some((study.objective.of_trial(&metrics)?.mean, further_keys))
+            Some((study.objective.of_trial(&metrics, 1)?.mean, further_keys))
         };
         let stored = |trial: &TrialRecord| {
             let keys = study.further.iter().map(|further| {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use trawl_domain::dataset::{FileHash, Part};
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
+use trawl_proto::study::{Folds, TrainingRows};
 
 use super::{App, AppError, load_spec};
 use crate::store::Connection;
@@ -30,7 +31,14 @@ pub(super) struct LoadedStudy {
 
 impl LoadedStudy {
     fn read(record: &StudyRecord) -> Result<Self, AppError> {
-        let mut study = trawl_proto::study::check(&load_spec(record)?, Some(Ok(record.shape)))
+        let rows = match &record.fold_sizes {
+            None => record.shape.into(),
+            Some(sizes) => TrainingRows {
+                shape: record.shape,
+                folds: Folds::Sizes(sizes),
+            },
+        };
+        let mut study = trawl_proto::study::check(&load_spec(record)?, Some(Ok(rows)))
             .map_err(|violations| AppError::Internal(format!("study {}: spec: {violations}", record.study_id)))?;
         study.max_trials = record.max_trials;
         study.growth = record.growth.clone();

@@ -102,18 +102,18 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
         Some(source) => Some(read_dataset::read_dataset(app, source, study::target_kind(&wire)).await?),
         None => None,
     };
-    let (files, shape) = match read {
-        Some(Ok((files, shape))) => (Some(files), Some(Ok(shape))),
-        Some(Err(violations)) => (None, Some(Err(violations))),
+    let (files, rows) = match &read {
+        Some(Ok(files)) => (Some(files), Some(Ok(files.rows.known()))),
+        Some(Err(violations)) => (None, Some(Err(violations.clone()))),
         None => (None, None),
     };
-    let classes = files.as_ref().and_then(|files| files.classes.as_deref());
-    let study = block_in_place(|| study::check_with_classes(&wire, shape, classes))?;
+    let classes = files.and_then(|files| files.classes.as_deref());
+    let study = block_in_place(|| study::check_with_classes(&wire, rows, classes))?;
     // The check names every number that is none, so that what passed it has a JSON form.
     let spec = spec.map_err(|error| AppError::invalid("study", error.reason))?;
     quotas::check_study(app, &study)?;
     // A study that passed its check names its files well, so they were read.
-    let (Some(source), Some(files)) = (source, files) else {
+    let (Some(source), Some(Ok(files))) = (source, read) else {
         return Err(AppError::Internal("a checked study without files".to_owned()));
     };
     Ok(CheckedStudy {
@@ -209,6 +209,7 @@ async fn store(
         test: checked.files.test.as_ref().map(hashes),
         test_is_labelled: checked.files.test_is_labelled,
         shape: study.shape,
+        fold_sizes: study.validation.column().map(|_| &study.fold_sizes[..]),
         max_trials: study.max_trials,
         generations: study.generations,
         waits: study.waits().is_some(),
@@ -299,6 +300,7 @@ fn kinds_of_columns(inputs: &Inputs) -> Option<String> {
 /// What to say of classes with fewer rows than there are folds. Their names are not told: a file on the coordinator's machine is not the submitter's.
 fn rare_classes(study: &Study, class_sizes: &[u32]) -> Option<String> {
     let (folds, than, but) = match study.validation.scheme {
+        Scheme::Given { .. } => return None,
         Scheme::KFold { folds, .. } => (f64::from(folds), format!("the {folds} folds"), "some folds have"),
         Scheme::Holdout(share) => (1.0 / share, format!("a holdout of {share} needs"), "it may have"),
     };

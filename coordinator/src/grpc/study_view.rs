@@ -116,6 +116,7 @@ pub(super) fn refit(record: &RefitRecord, artifacts: &[ArtifactRecord]) -> v1::R
         params: Some(params_to_struct(&record.params)),
         value: record.value.map(|value| value.mean),
         value_std: record.value.and_then(|value| value.std),
+        value_seed_std: record.value.and_then(|value| value.seed_std),
         test_loss: record.test_loss,
         test_accuracy: record.test_accuracy,
         test_low: record.test_interval.map(|interval| interval.low),
@@ -150,6 +151,7 @@ pub(super) fn trial(record: &TrialRecord, folds: &[FoldRecord]) -> v1::Trial {
         state: record.state.to_string(),
         value: record.value.map(|value| value.mean),
         value_std: record.value.and_then(|value| value.std),
+        value_seed_std: record.value.and_then(|value| value.seed_std),
         params: Some(params_to_struct(&record.params)),
         epochs: record.epochs,
         worker_time: Some(Duration {

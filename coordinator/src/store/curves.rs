@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use trawl_domain::id::StudyId;
 use trawl_domain::job::TrialFold;
 use trawl_domain::limits::REPORT_EPOCHS_MAX;
-use trawl_domain::metric::{Metric, Metrics};
+use trawl_domain::metric::{Goal, Metric, Metrics};
 use trawl_domain::seed::Owner;
 
 use super::job_reports::{concat, list};
@@ -130,6 +130,35 @@ pub async fn page(
             })
         })
         .collect()
+}
+
+/// For each fold of a trial, and the number of epochs after which a metric was best: the first ones of equals.
+pub async fn best_epochs(
+    conn: &mut Connection,
+    study_id: StudyId,
+    trial: u32,
+    metric: Metric,
+    goal: Goal,
+) -> Result<Vec<(u32, u32)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT ON (fold) fold AS "fold!", epoch AS "epoch!"
+           FROM trawl_store.epochs
+           WHERE study_id = $1 AND trial = $2 AND metrics ? $3
+           ORDER BY fold, (metrics ->> $3)::double precision * CASE WHEN $4 THEN -1 ELSE 1 END, epoch"#,
+        study_id.0,
+        int(trial),
+        metric.as_str(),
+        goal == Goal::Maximize,
+    )
+    .fetch_all(conn)
+    .await?;
+    let of_row = |fold, epoch| -> Result<(u32, u32), StoreError> {
+        Ok((
+            count("folds", trial, "fold", fold)?,
+            count("epochs", trial, "epoch", epoch)? + 1,
+        ))
+    };
+    rows.into_iter().map(|row| of_row(row.fold, row.epoch)).collect()
 }
 
 /// One metric of a fold after one epoch.

@@ -101,7 +101,7 @@ pub async fn grant(
     expect_rows("job_attempts", jobs.len() as u64, noted.rows_affected())
 }
 
-/// Renews those leases that are live; which ones they were.
+/// Renews those leases that were not taken back, also ones that ran out: nobody else has their jobs. Which ones they were.
 pub async fn renew(
     conn: &mut Connection,
     worker_id: WorkerId,
@@ -115,7 +115,7 @@ pub async fn renew(
          FROM (SELECT l.job_id
                FROM trawl_store.leases l
                JOIN unnest($2::uuid[], $3::uuid[]) AS c (job_id, token) USING (job_id, token)
-               WHERE l.worker_id = $1 AND l.expires_at > clock_timestamp()
+               WHERE l.worker_id = $1
                ORDER BY l.job_id
                FOR NO KEY UPDATE OF l) live
          WHERE l.job_id = live.job_id

@@ -52,6 +52,7 @@ struct RefitRow {
     ends_study: bool,
     value: Option<f64>,
     value_std: Option<f64>,
+    value_seed_std: Option<f64>,
     test_loss: Option<f64>,
     test_accuracy: Option<f64>,
     test_low: Option<f64>,
@@ -76,6 +77,7 @@ impl TryFrom<RefitRow> for RefitRecord {
             value: row.value.map(|mean| TrialValue {
                 mean,
                 std: row.value_std,
+                seed_std: row.value_seed_std,
             }),
             test_loss: row.test_loss,
             test_accuracy: row.test_accuracy,
@@ -130,7 +132,7 @@ pub async fn of_studies(conn: &mut Connection, studies: &[StudyId]) -> Result<Ve
     let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     sqlx::query_as!(
         RefitRow,
-        r#"SELECT study_id, refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std,
+        r#"SELECT study_id, refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std, value_seed_std,
                   test_loss, test_accuracy, test_low, test_high, error, finished_at
            FROM trawl_store.refits WHERE study_id = ANY($1) ORDER BY study_id, refit"#,
         &studies,
@@ -150,7 +152,7 @@ pub async fn lock_unfinished(
 ) -> Result<Option<RefitRecord>, StoreError> {
     sqlx::query_as!(
         RefitRow,
-        r#"SELECT study_id, refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std,
+        r#"SELECT study_id, refit, trial, state, params AS "params: Json<Params>", epochs, ends_study, value, value_std, value_seed_std,
                   test_loss, test_accuracy, test_low, test_high, error, finished_at
            FROM trawl_store.refits
            WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')
@@ -232,13 +234,14 @@ pub async fn complete(
 ) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.refits
-         SET state = 'completed', value = $3, value_std = $4, test_loss = final_test_loss,
+         SET state = 'completed', value = $3, value_std = $4, value_seed_std = $5, test_loss = final_test_loss,
              test_accuracy = final_test_accuracy, finished_at = clock_timestamp()
          WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
         study_id.0,
         int(refit),
         value.mean,
         value.std,
+        value.seed_std,
     )
     .execute(conn)
     .await?;

@@ -64,6 +64,7 @@ struct TrialRow {
     state: String,
     value: Option<f64>,
     value_std: Option<f64>,
+    value_seed_std: Option<f64>,
     objectives: Option<Json<BTreeMap<String, f64>>>,
     params: Json<Params>,
     chosen: bool,
@@ -99,6 +100,7 @@ impl TryFrom<TrialRow> for TrialRecord {
             value: row.value.map(|mean| TrialValue {
                 mean,
                 std: row.value_std,
+                seed_std: row.value_seed_std,
             }),
             objectives: row.objectives.map(|objectives| objectives.0).unwrap_or_default(),
             epochs: number("epochs", row.epochs)?,
@@ -166,7 +168,7 @@ pub async fn page(
 ) -> Result<Vec<TrialRecord>, StoreError> {
     sqlx::query_as!(
         TrialRow,
-        r#"SELECT t.study_id, t.trial, t.state, t.value, t.value_std,
+        r#"SELECT t.study_id, t.trial, t.state, t.value, t.value_std, t.value_seed_std,
                   trawl_store.objectives_of(s, t) AS "objectives: Json<BTreeMap<String, f64>>", t.params AS "params: Json<Params>",
                   t.chosen IS NOT NULL AS "chosen!", t.epochs, t.generation, t.rung, t.rung_value, t.rung_trials, t.worker_seconds,
                   t.attempts, t.error, t.started_at, t.finished_at
@@ -190,7 +192,7 @@ pub async fn best(conn: &mut Connection, studies: &[StudyId], limit: u32) -> Res
     let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     sqlx::query_as!(
         TrialRow,
-        r#"SELECT best.study_id, best.trial, best.state, best.value, best.value_std,
+        r#"SELECT best.study_id, best.trial, best.state, best.value, best.value_std, best.value_seed_std,
                   best.objectives AS "objectives: Json<BTreeMap<String, f64>>",
                   best.params AS "params: Json<Params>", best.chosen IS NOT NULL AS "chosen!",
                   best.epochs, best.generation, best.rung, best.rung_value, best.rung_trials, best.worker_seconds,
@@ -432,19 +434,25 @@ pub async fn finish(conn: &mut Connection, study_id: StudyId, ends: &[TrialEnd])
         .iter()
         .map(|end| end.value.and_then(|(value, _)| value.std))
         .collect();
+    let seed_stds: Vec<Option<f64>> = ends
+        .iter()
+        .map(|end| end.value.and_then(|(value, _)| value.seed_std))
+        .collect();
     let rank_keys: Vec<Option<f64>> = ends.iter().map(|end| end.value.map(|(_, rank_key)| rank_key)).collect();
     let errors: Vec<Option<String>> = ends.iter().map(|end| end.error.clone()).collect();
     let (further_keys, further) = flat(ends.iter().map(|end| &end.further_keys[..]));
     let done = sqlx::query!(
         "UPDATE trawl_store.trials t
-         SET state = e.state, value = e.value, value_std = e.value_std, rank_key = e.rank_key, error = e.error,
+         SET state = e.state, value = e.value, value_std = e.value_std, value_seed_std = e.value_seed_std,
+             rank_key = e.rank_key, error = e.error,
              further_keys = CASE WHEN e.value IS NOT NULL
                                  THEN NULLIF(($8::double precision[])[(e.place - 1) * $9 + 1 : e.place * $9], '{}')
                                  ELSE t.further_keys END,
              finished_at = clock_timestamp()
-         FROM (SELECT trial, state, value, value_std, rank_key, error, place::integer AS place
+         FROM (SELECT trial, state, value, value_std, value_seed_std, rank_key, error, place::integer AS place
                FROM unnest($2::integer[], $3::text[], $4::double precision[], $5::double precision[], $6::double precision[],
-                           $7::text[]) WITH ORDINALITY AS end_of (trial, state, value, value_std, rank_key, error, place)) e
+                           $7::text[], $10::double precision[])
+                    WITH ORDINALITY AS end_of (trial, state, value, value_std, rank_key, error, value_seed_std, place)) e
          WHERE t.study_id = $1 AND t.trial = e.trial AND t.state IN ('queued', 'running')",
         study_id.0,
         &trials,
@@ -455,6 +463,7 @@ pub async fn finish(conn: &mut Connection, study_id: StudyId, ends: &[TrialEnd])
         &errors as &[Option<String>],
         &further_keys,
         further,
+        &seed_stds as &[Option<f64>],
     )
     .execute(conn)
     .await?;

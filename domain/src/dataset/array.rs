@@ -7,8 +7,9 @@ use super::element::{Element, Kind, Number};
 use super::exactness::{Spans, to_float32};
 use super::input::unreadable;
 use super::layout::{Grid, Layout};
-use super::targets::{Column, Misplaced};
+use super::targets::{self, Column, Misplaced};
 use super::{Allowance, FeatureRows, Features, ReadError, Reason, Role, SampleShape, TargetKind, Targets};
+use crate::limits::TARGETS_MAX;
 
 /// Bytes of elements that are converted at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -155,8 +156,17 @@ impl<'a> Array<'a> {
         names: Option<&[&str]>,
         allowance: &Allowance<'_>,
     ) -> Result<Targets, ReadError> {
-        let is_column = matches!(*self.sizes.as_slice(), [len] | [len, 1] if len == u64::from(rows));
-        if !is_column {
+        let width = match *self.sizes.as_slice() {
+            [len] if len == u64::from(rows) => 1,
+            [len, width] if len == u64::from(rows) => width,
+            _ => 0,
+        };
+        let widest = if kind == TargetKind::Class {
+            1
+        } else {
+            TARGETS_MAX as u64
+        };
+        if !(1..=widest).contains(&width) {
             return Err(ReadError::targets(Reason::quoting(|quote| {
                 let (sizes, rows) = (quote.of(format!("{:?}", self.sizes)), quote.of(rows));
                 let is_one_hot = matches!(*self.sizes.as_slice(), [_, width] if width > 1 && kind == TargetKind::Class);
@@ -174,12 +184,20 @@ impl<'a> Array<'a> {
             }
             (classes, _) => classes.map(<[String]>::to_vec),
         };
-        let mut targets = Column::new(kind, known.as_deref());
-        targets.reserve(self.len);
+        let more = u64::from(rows) * (width - 1);
+        if more > allowance.values {
+            return Err(ReadError::targets("has too many numbers"));
+        }
+        let mut columns: Vec<Column<'_>> = (0..width).map(|_| Column::new(kind, known.as_deref())).collect();
+        columns.iter_mut().for_each(|column| column.reserve(rows as usize));
         let mut indices = HashMap::new();
-        let mut row = 0_u64;
+        let (mut place, is_fortran) = (0_u64, self.is_fortran);
         self.each(allowance, |number| {
-            let pushed = match &mut targets {
+            let (row, column) = match is_fortran {
+                true => (place % u64::from(rows), place / u64::from(rows)),
+                false => (place / width, place % width),
+            };
+            let pushed = match &mut columns[column as usize] {
                 Column::Numbers(numbers) => numbers.push(number.value(), row),
                 Column::Classes(classes) => match indices.get(&number.key()) {
                     Some(index) => {
@@ -194,20 +212,24 @@ impl<'a> Array<'a> {
                     }),
                 },
             };
-            row += 1;
-            pushed.map_err(|reason| ReadError::targets(reason).within(&format!("row {}:", row - 1)))
+            place += 1;
+            pushed.map_err(|reason| ReadError::targets(reason).within(&format!("row {row}:")))
         })
         .map_err(|error| ReadError {
             in_targets: true,
             ..error
         })?;
-        targets.finish().map_err(|Misplaced { place, reason }| {
-            let error = ReadError::targets(reason);
-            match place {
-                Some(row) => error.within(&format!("row {row}:")),
-                None => error,
-            }
-        })
+        let finished = columns.into_iter().map(|column| {
+            column.finish().map_err(|Misplaced { place, reason }| {
+                let error = ReadError::targets(reason);
+                match place {
+                    Some(row) => error.within(&format!("row {row}:")),
+                    None => error,
+                }
+            })
+        });
+        let targets = targets::side_by_side(finished.collect::<Result<_, _>>()?);
+        targets.ok_or_else(|| ReadError::targets("has no columns"))
     }
 
     /// Reads all elements in the order of the file; they are never in memory as a whole.

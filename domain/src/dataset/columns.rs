@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::row_keys::SplitColumn;
 use crate::word::words;
 
 /// Texts of cells that have no value, where a study does not say.
@@ -28,15 +29,37 @@ pub struct Columns {
     pub features: Selection,
     /// Column to be predicted.
     pub target: String,
+    /// Further columns to be predicted: numbers, as the first one.
+    pub more_targets: Vec<String>,
     /// How the file is written.
     pub dialect: Dialect,
     /// What is made of the features.
     pub prepare: Prepare,
+    /// Column by which training rows are split. It is no feature unless it is named as one.
+    pub split: Option<SplitColumn>,
 }
 
 impl Columns {
-    /// The field that names a column.
+    /// The field of a study that names a column.
     pub(super) fn field_of(&self, column: &str) -> String {
+        let splits = self.split.as_ref().filter(|split| split.name == column);
+        splits.map_or_else(
+            || format!("dataset.{}", self.field_of_dataset(column)),
+            |split| split.field.to_owned(),
+        )
+    }
+
+    /// The columns to be predicted.
+    pub fn targets(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.target).chain(&self.more_targets)
+    }
+
+    /// Columns that are no features unless they are named.
+    pub(super) fn is_special(&self, column: &str) -> bool {
+        self.targets().any(|target| target == column) || self.split.as_ref().is_some_and(|split| split.name == column)
+    }
+
+    fn field_of_dataset(&self, column: &str) -> String {
         let place = |names: &[String]| names.iter().position(|name| name == column);
         let named = match &self.features {
             Selection::Named(names) => place(names).map(|place| format!("csv.features[{place}]")),
@@ -45,7 +68,10 @@ impl Columns {
         let is_prepared = self.prepare.columns.contains_key(column);
         named
             .or_else(|| is_prepared.then(|| format!("csv.prepare.columns.{column}")))
-            .unwrap_or_else(|| "csv.target".to_owned())
+            .unwrap_or_else(|| match self.more_targets.iter().position(|target| target == column) {
+                Some(place) => format!("csv.target[{}]", place + 1),
+                None => "csv.target".to_owned(),
+            })
     }
 }
 
@@ -94,6 +120,9 @@ pub struct Prepare {
     pub usual: Rule,
     /// By the name of a column.
     pub columns: BTreeMap<String, Rule>,
+    /// Whether networks learn numbers of the target less their mean and by their standard deviation, those of the training rows. What networks
+    /// put out, and all losses and metrics, are in the target's own unit.
+    pub standardizes_target: bool,
 }
 
 impl Prepare {

@@ -22,6 +22,41 @@ pub struct FittedInput {
     pub factor: f32,
 }
 
+/// A target y is (y - mean) / deviation where networks learn it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedTarget {
+    /// Mean of the training rows.
+    pub mean: f32,
+    /// Standard deviation, by the divisor n; 1 where all are alike.
+    pub deviation: f32,
+}
+
+/// What was fitted on training rows of a table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FittedTable {
+    /// Of its inputs; `None` where they go in as they are.
+    pub inputs: Option<FittedInputs>,
+    /// Of each of its targets; `None` where they are learned as they are.
+    pub targets: Option<Vec<FittedTarget>>,
+}
+
+impl FittedTarget {
+    /// Fits some rows of so many targets each, row by row. All sums are of doubles, in the order of the rows.
+    pub fn fit(targets: &[f32], width: usize, rows: &[u32]) -> Vec<Self> {
+        let of = |target: usize| {
+            let values = rows
+                .iter()
+                .map(|row| f64::from(targets[*row as usize * width + target]));
+            let FittedInput { shift, factor, .. } = number(Scale::Standardize, Missing::Refused, values.collect());
+            Self {
+                mean: shift,
+                deviation: 1.0 / factor,
+            }
+        };
+        (0..width).map(of).collect()
+    }
+}
+
 impl FittedInput {
     /// An input that goes in as it is.
     const PLAIN: Self = Self {
@@ -169,6 +204,15 @@ mod tests {
         let table = [1.0, 0.0, f32::NAN, 1.0, 2.0, 0.0];
         let factor = |rows: &[u32]| inputs.fit(&table, rows).expect("fitted").0[1].factor;
         assert_eq!((factor(&[0, 2]), factor(&[0, 1])), (0.0, 1.0));
+    }
+
+    #[test]
+    fn a_target_is_fitted_on_the_rows_that_train() {
+        let target = FittedTarget::fit(&[1.0, 2.0, 4.0, 9.0, 1e9], 1, &[0, 1, 2, 3])[0];
+        assert_eq!(target.mean, 4.0);
+        assert!((f64::from(target.deviation) - 3.082_207_001_484_488).abs() < 1e-6);
+        let alike = FittedTarget::fit(&[3.0; 8], 2, &[0, 1, 2, 3])[1];
+        assert_eq!((alike.mean, alike.deviation), (3.0, 1.0));
     }
 
     #[test]

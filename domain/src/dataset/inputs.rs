@@ -157,6 +157,14 @@ impl Inputs {
         rules
     }
 
+    /// True if the words of each column ascend, by which they are found.
+    pub fn words_ascend(&self) -> bool {
+        self.0.iter().all(|column| match &column.cells {
+            Cells::Words { words, .. } => words.is_sorted_by(|a, b| a < b),
+            Cells::Number { .. } | Cells::Boolean { .. } => true,
+        })
+    }
+
     /// True if rows go into a network as they are in the file: nothing is fitted.
     pub fn is_plain(&self) -> bool {
         let is_plain = |rule: &InputRule| {

@@ -17,6 +17,10 @@ pub struct Samples {
     pub targets: Option<Targets>,
     /// What the features of a table of columns are; `None` for arrays.
     pub inputs: Option<Inputs>,
+    /// What the column says of each row by which training rows are split: see [`crate::fold::RowKeys::column`]. `None` without one.
+    pub row_keys: Option<Vec<u32>>,
+    /// See [`super::Prepare::standardizes_target`].
+    pub standardizes_target: bool,
 }
 
 /// The features of all rows.
@@ -30,10 +34,10 @@ pub enum Features {
     Whole(Vec<u8>),
 }
 
-/// The targets of all rows.
+/// The targets of all rows: numbers, of which a row may have several, or a class.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
-    /// Finite numbers.
+    /// Finite numbers: rows × targets, row by row.
     Numbers(Vec<f32>),
     /// Indices of classes.
     Classes {
@@ -62,6 +66,8 @@ impl Samples {
             features,
             targets,
             inputs: None,
+            row_keys: None,
+            standardizes_target: false,
         }
     }
 
@@ -72,7 +78,7 @@ impl Samples {
             train_rows: self.rows,
             sample: self.shape,
             target: match targets {
-                Targets::Numbers(_) => TargetShape::Number,
+                Targets::Numbers(numbers) => TargetShape::Numbers((numbers.len() / self.rows.max(1) as usize) as u32),
                 Targets::Classes { names, .. } => TargetShape::Classes(names.len() as u32),
             },
         })
@@ -119,7 +125,11 @@ impl Samples {
                 Features::Bytes(values) => hash.write(&values[place]),
             }
             match &self.targets {
-                Some(Targets::Numbers(numbers)) => float(&mut hash, numbers[row]),
+                Some(Targets::Numbers(numbers)) => {
+                    let width = numbers.len() / self.rows.max(1) as usize;
+                    let of_row = &numbers[row * width..(row + 1) * width];
+                    of_row.iter().for_each(|number| float(&mut hash, *number));
+                }
                 Some(Targets::Classes { labels, .. }) => hash.write_u32(labels[row]),
                 None => {}
             }

@@ -70,8 +70,8 @@ impl std::fmt::Display for SampleShape {
 /// What a network has to put out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TargetShape {
-    /// One number.
-    Number,
+    /// So many numbers.
+    Numbers(u32),
     /// A score for each of so many classes.
     Classes(u32),
 }
@@ -80,8 +80,7 @@ impl TargetShape {
     /// Outputs of a network.
     pub fn outputs(self) -> u32 {
         match self {
-            Self::Number => 1,
-            Self::Classes(classes) => classes,
+            Self::Numbers(outputs) | Self::Classes(outputs) => outputs,
         }
     }
 }

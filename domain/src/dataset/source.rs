@@ -29,17 +29,24 @@ impl Source {
             Format::Csv(columns) if !is_test => Some(columns.field_of(name)),
             Format::Npz(arrays, _) if !is_test => {
                 let is_features = arrays.train.features == *name;
-                Some(if is_features { "npz.features" } else { "npz.target" }.to_owned())
+                Some(
+                    if is_features {
+                        "dataset.npz.features"
+                    } else {
+                        "dataset.npz.target"
+                    }
+                    .to_owned(),
+                )
             }
             Format::Npz(arrays, _) if arrays.test.features == *name => {
-                (arrays.train.features != *name).then(|| "npz.test_features".to_owned())
+                (arrays.train.features != *name).then(|| "dataset.npz.test_features".to_owned())
             }
             Format::Npz(arrays, _) => {
-                (arrays.train.target.as_ref() != Some(name)).then(|| "npz.test_target".to_owned())
+                (arrays.train.target.as_ref() != Some(name)).then(|| "dataset.npz.test_target".to_owned())
             }
             _ => None,
         });
-        named.map_or_else(|| file.field.clone(), |field| format!("dataset.{field}"))
+        named.unwrap_or_else(|| file.field.clone())
     }
 }
 

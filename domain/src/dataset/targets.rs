@@ -52,6 +52,23 @@ impl<'a> Column<'a> {
     }
 }
 
+/// Targets of the same rows as one: numbers side by side. `None` without any.
+pub(super) fn side_by_side(mut targets: Vec<Targets>) -> Option<Targets> {
+    if targets.len() <= 1 {
+        return targets.pop();
+    }
+    let columns: Vec<Vec<f32>> = targets
+        .into_iter()
+        .filter_map(|targets| match targets {
+            Targets::Numbers(numbers) => Some(numbers),
+            Targets::Classes { .. } => None,
+        })
+        .collect();
+    let rows = columns.first().map_or(0, Vec::len);
+    let values = (0..rows).flat_map(|row| columns.iter().map(move |column| column[row]));
+    Some(Targets::Numbers(values.collect()))
+}
+
 /// Labels, and the classes by the order in which they come until all are known.
 pub(super) struct Classes<'a> {
     known: Option<&'a [String]>,

@@ -3,13 +3,18 @@
 //! The folds are a function of the study's seed and of what the rows are split by, never of whoever asks: every trial of a study is
 //! measured on the same splits, and the coordinator, which counts rows, and the worker, which trains on them, cut alike.
 
+mod blocks;
+mod groups;
 mod strata;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 use crate::seed::{Purpose, Seed};
+use crate::word::words;
 
 /// How a configuration is validated.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,9 +23,28 @@ pub struct Validation {
     pub scheme: Scheme,
     /// Whether rows come into folds in random order; else in that of the file.
     pub shuffle: bool,
-    /// Whether each class has the same share of every fold as of all rows, as far as whole rows allow.
+    /// Whether each class has the same share of every fold as of all rows, as far as whole rows, or whole groups, allow.
     pub stratify: bool,
+    /// What keeps rows together or apart.
+    pub by: By,
+    /// How many networks are trained on the rows of each fold, from other initial weights each; at least 1. The folds of the second ones
+    /// follow those of the first ones, and have the same rows.
+    pub seeds: u32,
 }
+
+words!(
+    #[derive(Default, Serialize)]
+    /// What keeps rows together or apart.
+    By {
+        /// Nothing: each row is for itself.
+        #[default]
+        Rows = "rows",
+        /// Rows of a group are never on both sides.
+        Groups = "groups",
+        /// No fold trains on what comes after rows that it validates.
+        Order = "order",
+    }
+);
 
 /// Which folds there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,7 +58,15 @@ pub enum Scheme {
     },
     /// One split that holds out this share, above 0 and below 1.
     Holdout(f64),
+    /// A row's key is the fold that it validates in, or [`TRAINS`].
+    Given {
+        /// How many there are, at least 1.
+        folds: u32,
+    },
 }
+
+/// Key of a row that validates in no fold that is given.
+pub const TRAINS: u32 = u32::MAX;
 
 /// How the rows of one fold are split.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +84,9 @@ pub struct RowKeys<'a> {
     pub rows: u32,
     /// The class of each row; `None` where numbers are predicted.
     pub classes: Option<&'a [u32]>,
+    /// What the column says of each row by which rows are split, if there is one: the number of its group, from 0 without gaps; its rank; or
+    /// the fold that is given.
+    pub column: Option<&'a [u32]>,
 }
 
 /// The rows of one fold.
@@ -74,14 +109,28 @@ pub struct FoldSize {
 
 /// Why rows cannot be split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("rows are to be split by their {0}, which they do not have")]
-pub struct MissingKeys(&'static str);
+pub enum CannotSplit {
+    /// They lack what they are split by.
+    #[error("rows are to be split by their {0}, which they do not have")]
+    MissingKeys(&'static str),
+    /// There are too few groups.
+    #[error("has {found} different values, and {wanted} are needed: one a fold, or one on each side of a holdout")]
+    TooFewGroups {
+        /// That there are.
+        found: u32,
+        /// That there must be.
+        wanted: u32,
+    },
+    /// A fold would have no rows to train on, or none to validate.
+    #[error("leaves fold {0} without rows that train, or without rows that validate")]
+    EmptyFold(u32),
+}
 
 impl Scheme {
     /// Folds of one repeat.
     pub fn folds_of_repeat(self) -> u32 {
         match self {
-            Self::KFold { folds, .. } => folds,
+            Self::KFold { folds, .. } | Self::Given { folds } => folds,
             Self::Holdout(_) => 1,
         }
     }
@@ -98,6 +147,7 @@ impl Scheme {
                 let held_out = held_out.clamp(1, rows.saturating_sub(1).max(1)).min(rows);
                 vec![held_out, rows - held_out]
             }
+            Self::Given { .. } => vec![rows],
         }
     }
 }
@@ -109,6 +159,8 @@ impl Validation {
             scheme: Scheme::KFold { folds, repeats: 1 },
             shuffle: true,
             stratify: false,
+            by: By::Rows,
+            seeds: 1,
         }
     }
 
@@ -118,48 +170,114 @@ impl Validation {
             scheme: Scheme::Holdout(share),
             shuffle: true,
             stratify: false,
+            by: By::Rows,
+            seeds: 1,
         }
     }
 
     /// Folds of one trial.
     pub fn folds(self) -> u32 {
+        self.splits() * self.seeds
+    }
+
+    /// Different splits of the rows.
+    pub fn splits(self) -> u32 {
         match self.scheme {
             Scheme::KFold { folds, repeats } => folds * repeats,
             Scheme::Holdout(_) => 1,
+            Scheme::Given { folds } => folds,
         }
     }
 
-    /// The sizes of all folds of so many rows.
-    pub fn fold_sizes(self, rows: u32) -> Vec<FoldSize> {
-        let parts = self.scheme.parts(rows);
+    /// What a column says of rows, by which they are split; `None` where there is none.
+    pub fn column(self) -> Option<&'static str> {
+        match (self.by, self.scheme) {
+            (_, Scheme::Given { .. }) => Some("folds"),
+            (By::Groups, _) => Some("groups"),
+            (By::Order, _) => Some("order"),
+            (By::Rows, _) => None,
+        }
+    }
+
+    /// The sizes of all folds.
+    ///
+    /// # Errors
+    /// The rows cannot be split.
+    pub fn fold_sizes(self, seed: Seed, keys: RowKeys<'_>) -> Result<Vec<FoldSize>, CannotSplit> {
+        if self.column().is_some() {
+            let folds: BTreeSet<u32> = (0..self.splits()).collect();
+            let rows = Split::Validation(self).rows(seed, keys, &folds)?;
+            let sizes: Vec<FoldSize> = rows.values().map(FoldRows::size).collect();
+            return Ok(sizes.repeat(self.seeds as usize));
+        }
+        let parts = self.scheme.parts(keys.rows);
         let size = |fold: u32| {
             let validate = parts[(fold % self.scheme.folds_of_repeat()) as usize];
             FoldSize {
-                train: rows - validate,
+                train: keys.rows - validate,
                 validate,
             }
         };
-        (0..self.folds()).map(size).collect()
+        Ok((0..self.folds()).map(size).collect())
     }
 
-    /// The part of [`Scheme::parts`] that each row is in.
-    fn parts(self, seed: Seed, keys: RowKeys<'_>, repeat: u32) -> Result<Vec<u32>, MissingKeys> {
+    /// The part that each row is in.
+    fn parts(self, seed: Seed, keys: RowKeys<'_>, repeat: u32) -> Result<Vec<u32>, CannotSplit> {
         let classes = match (self.stratify, keys.classes) {
             (false, _) => None,
-            (true, None) => return Err(MissingKeys("classes")),
+            (true, None) => return Err(CannotSplit::MissingKeys("classes")),
             (true, classes) => classes,
         };
+        let column = || {
+            keys.column
+                .ok_or(CannotSplit::MissingKeys(self.column().unwrap_or_default()))
+        };
+        if let Scheme::Given { .. } = self.scheme {
+            return Ok(column()?.to_vec());
+        }
         let purpose = match repeat {
             0 => Purpose::Folds,
             repeat => Purpose::RepeatedFolds { repeat },
         };
-        let order = match self.shuffle {
-            true => seed.stream(purpose).permutation(keys.rows as usize),
-            false => (0..keys.rows).collect(),
+        let order = |len: u32| match self.shuffle {
+            true => seed.stream(purpose).permutation(len as usize),
+            false => (0..len).collect(),
         };
-        // The last rows of a file are most like those that a network will see next.
-        let is_last_held_out = !self.shuffle && matches!(self.scheme, Scheme::Holdout(_));
-        Ok(strata::cut(&order, classes, self.scheme, is_last_held_out))
+        match self.by {
+            By::Order => Ok(blocks::cut(column()?, self.scheme)),
+            By::Groups => {
+                let of_rows = column()?;
+                let found = of_rows.iter().max().map_or(0, |last| last + 1);
+                let wanted = self.scheme.folds_of_repeat().max(2);
+                if found < wanted {
+                    return Err(CannotSplit::TooFewGroups { found, wanted });
+                }
+                Ok(groups::cut(of_rows, &order(found), classes, self.scheme))
+            }
+            By::Rows => {
+                // The last rows of a file are most like those that a network will see next.
+                let is_last_held_out = !self.shuffle && matches!(self.scheme, Scheme::Holdout(_));
+                Ok(strata::cut(&order(keys.rows), classes, self.scheme, is_last_held_out))
+            }
+        }
+    }
+
+    /// Whether a row of this part validates in a fold of a repeat, or trains; `None` where it does neither.
+    fn validates(self, part: u32, fold: u32) -> Option<bool> {
+        match (self.by, self.scheme) {
+            (By::Order, Scheme::KFold { .. }) => (part <= fold + 1).then_some(part == fold + 1),
+            _ => Some(part == fold),
+        }
+    }
+}
+
+impl FoldRows {
+    /// How many there are.
+    pub fn size(&self) -> FoldSize {
+        FoldSize {
+            train: self.train.len() as u32,
+            validate: self.validate.len() as u32,
+        }
     }
 }
 
@@ -167,13 +285,13 @@ impl Split {
     /// The rows of these folds.
     ///
     /// # Errors
-    /// The rows lack what they are split by.
+    /// The rows lack what they are split by, or there are too few for each fold to have some on both sides.
     pub fn rows(
         self,
         seed: Seed,
         keys: RowKeys<'_>,
         folds: &BTreeSet<u32>,
-    ) -> Result<BTreeMap<u32, FoldRows>, MissingKeys> {
+    ) -> Result<BTreeMap<u32, FoldRows>, CannotSplit> {
         let Self::Validation(validation) = self else {
             let all = FoldRows {
                 train: (0..keys.rows).collect(),
@@ -185,18 +303,22 @@ impl Split {
         let mut cut = BTreeMap::new();
         let mut known: Option<(u32, Vec<u32>)> = None;
         for fold in folds {
-            let repeat = fold / of_repeat;
+            let split = fold % validation.splits();
+            let repeat = split / of_repeat;
             let parts = match known.take() {
                 Some((cut, parts)) if cut == repeat => parts,
                 _ => validation.parts(seed, keys, repeat)?,
             };
             let mut rows = FoldRows::default();
             for (row, part) in (0..).zip(&parts) {
-                let side = match *part == fold % of_repeat {
-                    true => &mut rows.validate,
-                    false => &mut rows.train,
-                };
-                side.push(row);
+                match validation.validates(*part, split % of_repeat) {
+                    Some(true) => rows.validate.push(row),
+                    Some(false) => rows.train.push(row),
+                    None => {}
+                }
+            }
+            if validation.column().is_some() && (rows.train.is_empty() || rows.validate.is_empty()) {
+                return Err(CannotSplit::EmptyFold(split));
             }
             cut.insert(*fold, rows);
             known = Some((repeat, parts));

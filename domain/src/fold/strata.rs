@@ -18,7 +18,7 @@ pub(super) fn cut(order: &[u32], classes: Option<&[u32]>, scheme: Scheme, is_rev
     }
     let shares = match scheme {
         Scheme::KFold { folds, .. } => by_turns(&sizes, folds),
-        Scheme::Holdout(_) => by_remainders(&sizes, scheme.parts(order.len() as u32)[0]),
+        Scheme::Holdout(_) | Scheme::Given { .. } => by_remainders(&sizes, scheme.parts(order.len() as u32)[0]),
     };
     // For each class what there is still room for, by part, the next one at the end.
     let mut room: Vec<Vec<(u32, u32)>> = shares

@@ -4,7 +4,7 @@ use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{FoldRows, MissingKeys, RowKeys, Scheme, Split, Validation};
+use super::{By, CannotSplit, FoldRows, FoldSize, RowKeys, Scheme, Split, TRAINS, Validation};
 use crate::seed::{Purpose, Seed};
 
 /// The rows of all folds.
@@ -16,11 +16,48 @@ fn cut(validation: Validation, seed: u64, keys: RowKeys<'_>) -> Vec<FoldRows> {
         .collect()
 }
 
+fn sizes(validation: Validation, keys: RowKeys<'_>) -> Vec<FoldSize> {
+    validation
+        .fold_sizes(Seed(7), keys)
+        .expect("the rows have what they are split by")
+}
+
 fn plain(rows: u32) -> RowKeys<'static> {
     RowKeys {
         rows,
         ..RowKeys::default()
     }
+}
+
+/// Rows with classes.
+fn keyed(labels: &[u32]) -> RowKeys<'_> {
+    RowKeys {
+        rows: labels.len() as u32,
+        classes: Some(labels),
+        column: None,
+    }
+}
+
+/// Rows of which a column says something.
+fn by_column(column: &[u32]) -> RowKeys<'_> {
+    RowKeys {
+        rows: column.len() as u32,
+        classes: None,
+        column: Some(column),
+    }
+}
+
+/// Numbers as they come: 0, 1 and so on, as groups have them.
+fn by_appearance(values: &[u32]) -> Vec<u32> {
+    let mut seen = Vec::new();
+    let number = |value: &u32| match seen.iter().position(|known| known == value) {
+        Some(number) => number as u32,
+        None => {
+            seen.push(*value);
+            seen.len() as u32 - 1
+        }
+    };
+    values.iter().map(number).collect()
 }
 
 fn k_fold(folds: u32, repeats: u32) -> Validation {
@@ -49,7 +86,7 @@ proptest! {
         let k = k.min(rows);
         let repeats = if shuffle { repeats } else { 1 };
         let validation = Validation { shuffle, stratify, ..k_fold(k, repeats) };
-        let cut = cut(validation, seed, RowKeys { rows, classes: Some(&labels) });
+        let cut = cut(validation, seed, keyed(&labels));
         prop_assert_eq!(cut.len() as u32, k * repeats);
         for repeat in cut.chunks(k as usize) {
             let mut seen = vec![0; rows as usize];
@@ -61,7 +98,7 @@ proptest! {
             }
             prop_assert!(seen.iter().all(|times| *times == 1));
         }
-        for (fold, size) in cut.iter().zip(validation.fold_sizes(rows)) {
+        for (fold, size) in cut.iter().zip(sizes(validation, keyed(&labels))) {
             prop_assert_eq!((fold.train.len() as u32, fold.validate.len() as u32), (size.train, size.validate));
         }
     }
@@ -94,7 +131,7 @@ proptest! {
         let rows = labels.len() as u32;
         let k = k.min(rows);
         let validation = Validation { shuffle, stratify: true, ..k_fold(k, 1) };
-        for fold in cut(validation, seed, RowKeys { rows, classes: Some(&labels) }) {
+        for fold in cut(validation, seed, keyed(&labels)) {
             for class in 0..5 {
                 let all = count(&(0..rows).collect::<Vec<_>>(), &labels, class);
                 let here = count(&fold.validate, &labels, class);
@@ -104,15 +141,62 @@ proptest! {
     }
 
     #[test]
+    fn a_group_is_never_on_both_sides(
+        seed: u64, labels in labels(), groups in 5_u32..40, k in 2_u32..5, repeats in 1_u32..3, stratify: bool, is_holdout: bool,
+    ) {
+        let column = by_appearance(&(0..labels.len() as u32).map(|row| row * row % groups).collect::<Vec<_>>());
+        let there = column.iter().max().map_or(0, |last| last + 1);
+        let validation = match is_holdout {
+            true => Validation { by: By::Groups, ..Validation::holdout(0.3) },
+            false => Validation { by: By::Groups, stratify, ..k_fold(k, repeats) },
+        };
+        let keys = RowKeys { classes: Some(&labels), ..by_column(&column) };
+        let folds: BTreeSet<u32> = (0..validation.folds()).collect();
+        let cut = Split::Validation(validation).rows(Seed(seed), keys, &folds);
+        if there < validation.scheme.folds_of_repeat().max(2) {
+            let is_refused = matches!(cut, Err(CannotSplit::TooFewGroups { .. }));
+            prop_assert!(is_refused);
+            return Ok(());
+        }
+        let Ok(cut) = cut else {
+            // By their classes, groups may all go elsewhere.
+            prop_assert!(stratify && !is_holdout);
+            return Ok(());
+        };
+        for fold in cut.values() {
+            let of = |rows: &[u32]| -> BTreeSet<u32> { rows.iter().map(|row| column[*row as usize]).collect() };
+            prop_assert!(of(&fold.train).is_disjoint(&of(&fold.validate)));
+            prop_assert_eq!(fold.train.len() + fold.validate.len(), labels.len());
+        }
+    }
+
+    #[test]
+    fn no_fold_trains_on_what_comes_after(ranks in proptest::collection::vec(0_u32..30, 8..120), k in 2_u32..6, is_holdout: bool) {
+        let validation = match is_holdout {
+            true => Validation { by: By::Order, shuffle: false, ..Validation::holdout(0.25) },
+            false => Validation { by: By::Order, shuffle: false, ..k_fold(k, 1) },
+        };
+        let folds: BTreeSet<u32> = (0..validation.folds()).collect();
+        let Ok(cut) = Split::Validation(validation).rows(Seed(7), by_column(&ranks), &folds) else {
+            return Ok(());
+        };
+        for fold in cut.values() {
+            let last_train = fold.train.iter().map(|row| ranks[*row as usize]).max();
+            let first_validate = fold.validate.iter().map(|row| ranks[*row as usize]).min();
+            prop_assert!(last_train < first_validate, "{last_train:?} and {first_validate:?}");
+        }
+    }
+
+    #[test]
     fn a_holdout_leaves_rows_on_both_sides(
         seed: u64, labels in labels(), share in 0.001..0.999, shuffle: bool, stratify: bool,
     ) {
         let rows = labels.len() as u32;
         let validation = Validation { shuffle, stratify, ..Validation::holdout(share) };
-        let cut = cut(validation, seed, RowKeys { rows, classes: Some(&labels) }).remove(0);
+        let cut = cut(validation, seed, keyed(&labels)).remove(0);
         prop_assert!(!cut.train.is_empty() && !cut.validate.is_empty());
         prop_assert_eq!(cut.train.len() + cut.validate.len(), rows as usize);
-        prop_assert_eq!(cut.validate.len() as u32, validation.fold_sizes(rows)[0].validate);
+        prop_assert_eq!(cut.validate.len() as u32, sizes(validation, keyed(&labels))[0].validate);
         for class in (0..5).filter(|_| stratify) {
             let all = count(&(0..rows).collect::<Vec<_>>(), &labels, class);
             let fair = f64::from(all) * cut.validate.len() as f64 / f64::from(rows);
@@ -124,7 +208,7 @@ proptest! {
 
 #[test]
 fn folds_differ_in_size_by_one_at_most() {
-    let sizes = Validation::k_fold(5).fold_sizes(103);
+    let sizes = sizes(Validation::k_fold(5), plain(103));
     let lens: Vec<u32> = sizes.iter().map(|size| size.validate).collect();
     assert_eq!(lens, [21, 21, 21, 20, 20]);
     assert!(sizes.iter().all(|size| size.train + size.validate == 103));
@@ -180,7 +264,7 @@ fn numbers_have_no_strata() {
         ..Validation::k_fold(2)
     };
     let cut = Split::Validation(stratified).rows(Seed(3), plain(4), &BTreeSet::from([0]));
-    assert_eq!(cut, Err(MissingKeys("classes")));
+    assert_eq!(cut, Err(CannotSplit::MissingKeys("classes")));
 }
 
 /// Reference splits: `tests/data/splits.json`, by `tests/data/splits_oracle.py`.
@@ -198,13 +282,6 @@ fn fold_of_each_row(folds: &[FoldRows], rows: usize) -> Vec<u32> {
     fold_of
 }
 
-fn classes(labels: &[u32]) -> RowKeys<'_> {
-    RowKeys {
-        rows: labels.len() as u32,
-        classes: Some(labels),
-    }
-}
-
 #[test]
 fn stratified_folds_are_scikit_learn_s() {
     let cases: Vec<(u32, Vec<u32>, Vec<u32>)> = reference("stratified_k_fold");
@@ -215,7 +292,7 @@ fn stratified_folds_are_scikit_learn_s() {
             stratify: true,
             ..k_fold(k, 1)
         };
-        let folds = cut(in_order, 7, classes(&labels));
+        let folds = cut(in_order, 7, keyed(&labels));
         assert_eq!(fold_of_each_row(&folds, labels.len()), expected);
     }
 }
@@ -230,8 +307,137 @@ fn a_stratified_holdout_has_as_many_rows_of_each_class_as_scikit_learn_s() {
             stratify: true,
             ..Validation::holdout(share)
         };
-        let folds = cut(stratified, 7, classes(&labels));
+        let folds = cut(stratified, 7, keyed(&labels));
         let counts = (0..expected.len() as u32).map(|class| count(&folds[0].validate, &labels, class));
         assert_eq!(counts.collect::<Vec<_>>(), expected);
     }
+}
+
+#[test]
+fn folds_of_groups_are_as_even_as_scikit_learn_s() {
+    let cases: Vec<(u32, Vec<u32>, Vec<u32>)> = reference("group_k_fold");
+    assert_eq!(cases.len(), 4);
+    for (k, groups, expected) in cases {
+        for shuffle in [false, true] {
+            let validation = Validation {
+                by: By::Groups,
+                shuffle,
+                ..k_fold(k, 1)
+            };
+            let mut lens: Vec<u32> = sizes(validation, by_column(&groups))
+                .iter()
+                .map(|size| size.validate)
+                .collect();
+            lens.sort_unstable();
+            // Groups come largest first, so that only which of equals goes where may differ.
+            assert_eq!(lens, expected);
+        }
+    }
+}
+
+#[test]
+fn stratified_folds_of_groups_are_scikit_learn_s() {
+    let cases: Vec<(u32, Vec<u32>, Vec<u32>, Vec<u32>)> = reference("stratified_group_k_fold");
+    assert_eq!(cases.len(), 3);
+    for (k, labels, groups, expected) in cases {
+        let validation = Validation {
+            by: By::Groups,
+            shuffle: false,
+            stratify: true,
+            ..k_fold(k, 1)
+        };
+        let keys = RowKeys {
+            classes: Some(&labels),
+            ..by_column(&groups)
+        };
+        assert_eq!(fold_of_each_row(&cut(validation, 7, keys), labels.len()), expected);
+    }
+}
+
+#[test]
+fn folds_in_order_are_scikit_learn_s() {
+    let cases: Vec<(u32, u32, Vec<(u32, u32)>)> = reference("time_series");
+    assert_eq!(cases.len(), 3);
+    for (rows, k, expected) in cases {
+        let in_order = Validation {
+            by: By::Order,
+            shuffle: false,
+            ..k_fold(k, 1)
+        };
+        let ranks: Vec<u32> = (0..rows).collect();
+        let folds = cut(in_order, 7, by_column(&ranks));
+        for (fold, (first, end)) in folds.iter().zip(expected) {
+            assert_eq!(fold.train, (0..first).collect::<Vec<_>>());
+            assert_eq!(fold.validate, (first..end).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn rows_of_one_time_are_in_one_run() {
+    let in_order = Validation {
+        by: By::Order,
+        shuffle: false,
+        ..k_fold(2, 1)
+    };
+    let folds = cut(in_order, 7, by_column(&[0, 0, 1, 1, 1, 2, 3, 3, 4]));
+    assert_eq!(
+        (&folds[0].train[..], &folds[0].validate[..]),
+        (&[0, 1, 2, 3, 4][..], &[5][..])
+    );
+    assert_eq!(
+        (&folds[1].train[..], &folds[1].validate[..]),
+        (&[0, 1, 2, 3, 4, 5][..], &[6, 7, 8][..])
+    );
+    let error = Split::Validation(in_order).rows(Seed(7), by_column(&[0, 0, 0, 0, 0, 1]), &BTreeSet::from([0, 1]));
+    assert_eq!(error, Err(CannotSplit::EmptyFold(0)));
+}
+
+#[test]
+fn folds_that_are_given_are_taken() {
+    let given = |folds| Validation {
+        scheme: Scheme::Given { folds },
+        shuffle: false,
+        ..k_fold(2, 1)
+    };
+    let folds = cut(given(2), 7, by_column(&[TRAINS, 1, 0, 1, TRAINS]));
+    assert_eq!(
+        (&folds[0].train[..], &folds[0].validate[..]),
+        (&[0, 1, 3, 4][..], &[2][..])
+    );
+    assert_eq!(
+        (&folds[1].train[..], &folds[1].validate[..]),
+        (&[0, 2, 4][..], &[1, 3][..])
+    );
+    let error = given(3).fold_sizes(Seed(7), by_column(&[2, 0, TRAINS]));
+    assert_eq!(error, Err(CannotSplit::EmptyFold(1)));
+}
+
+#[test]
+fn each_seed_has_the_same_folds() {
+    let validation = Validation {
+        seeds: 3,
+        ..k_fold(2, 2)
+    };
+    let folds = cut(validation, 7, plain(9));
+    assert_eq!(folds.len(), 12);
+    assert_eq!(folds[..4], folds[4..8]);
+    assert_eq!(folds[..4], folds[8..]);
+    let sizes = sizes(validation, plain(9));
+    assert!(sizes.iter().zip(&folds).all(|(size, fold)| *size == fold.size()));
+}
+
+#[test]
+fn too_few_groups_are_refused() {
+    let groups = Validation {
+        by: By::Groups,
+        ..k_fold(5, 1)
+    };
+    let error = groups
+        .fold_sizes(Seed(7), by_column(&[0, 1, 2, 2]))
+        .expect_err("three groups");
+    assert_eq!(
+        error.to_string(),
+        "has 3 different values, and 5 are needed: one a fold, or one on each side of a holdout"
+    );
 }

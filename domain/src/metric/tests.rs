@@ -34,7 +34,7 @@ fn the_value_of_the_largest_metrics_is_finite() {
             last: Metrics::from_iter([(*metric, worst)]),
             best: Metrics::default(),
         };
-        let value = objective(*metric, At::Last).of_trial(&vec![fold; FOLDS_MAX as usize]);
+        let value = objective(*metric, At::Last).of_trial(&vec![fold; FOLDS_MAX as usize], 1);
         let value = value.expect("there are folds");
         assert!(
             value.mean.is_finite() && value.std.is_some_and(f64::is_finite),
@@ -71,21 +71,37 @@ fn a_trial_is_the_mean_of_its_folds() {
     ];
     let last = objective(Metric::ValLoss, At::Last);
     assert_eq!(
-        last.of_trial(&folds),
+        last.of_trial(&folds, 1),
         Some(TrialValue {
             mean: 3.0,
-            std: Some(7.0_f64.sqrt())
+            std: Some(7.0_f64.sqrt()),
+            seed_std: None,
         })
     );
+    // The same numbers as those of two seeds: folds 0 and 1 of each.
+    let value = last.of_trial(&[&folds[..], &folds[..1]].concat(), 2);
+    assert_eq!(
+        value.map(|value| value.mean),
+        last.of_trial(&[&folds[..], &folds[..1]].concat(), 1)
+            .map(|value| value.mean)
+    );
+    assert!(value.and_then(|value| value.seed_std).is_some_and(|std| std > 0.0));
     let best = objective(Metric::ValLoss, At::Best);
-    assert_eq!(best.of_trial(&folds).map(|v| v.mean), Some(1.0));
-    assert_eq!(best.of_trial(&folds[..1]), Some(TrialValue { mean: 0.5, std: None }));
-    assert_eq!(best.of_trial(&[]), None);
+    assert_eq!(best.of_trial(&folds, 1).map(|v| v.mean), Some(1.0));
+    assert_eq!(
+        best.of_trial(&folds[..1], 1),
+        Some(TrialValue {
+            mean: 0.5,
+            std: None,
+            seed_std: None
+        })
+    );
+    assert_eq!(best.of_trial(&[], 1), None);
     let accuracy = objective(Metric::ValAccuracy, At::Best);
-    assert_eq!(accuracy.of_trial(&folds).map(|v| v.mean), Some(0.75));
+    assert_eq!(accuracy.of_trial(&folds, 1).map(|v| v.mean), Some(0.75));
     let without = FoldMetrics {
         best: Metrics::default(),
         ..folds[0]
     };
-    assert_eq!(accuracy.of_trial(&[folds[0], without]), None);
+    assert_eq!(accuracy.of_trial(&[folds[0], without], 1), None);
 }

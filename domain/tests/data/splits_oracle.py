@@ -6,7 +6,7 @@ Written with Python 3.11, NumPy 2.4.6 and scikit-learn 1.9.1. Nothing is shuffle
 import json
 
 import numpy as np
-from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold, StratifiedKFold, StratifiedShuffleSplit, TimeSeriesSplit
 
 rng = np.random.default_rng(7)
 
@@ -48,7 +48,43 @@ def stratified_holdout():
     return cases
 
 
+def groups(rows, count):
+    """The group of each row, some of them large."""
+    return by_appearance((count * rng.random(rows) ** 2).astype(int))
+
+
+def group_k_fold():
+    """Rows of the folds, ascending: which group of equals comes first is nobody's business."""
+    cases = []
+    for rows, count, k in [(40, 9, 3), (150, 30, 5), (90, 12, 4), (300, 60, 10)]:
+        of_rows = groups(rows, count)
+        fold = fold_of_each_row(GroupKFold(k), np.zeros(rows), of_rows)
+        cases.append([k, of_rows, sorted(np.bincount(fold, minlength=k).tolist())])
+    return cases
+
+
+def stratified_group_k_fold():
+    """The fold of each row. Groups are numbered as they come, which is the order in which scikit-learn sorts them."""
+    cases = []
+    for rows, count, classes, k in [(60, 12, 2, 3), (200, 40, 3, 5), (120, 25, 4, 4)]:
+        y, of_rows = labels(rows, classes), groups(rows, count)
+        cases.append([k, y, of_rows, fold_of_each_row(StratifiedGroupKFold(k), np.array(y), np.array(of_rows))])
+    return cases
+
+
+def time_series():
+    """For each fold the first row that validates and the first one behind it, of rows in order."""
+    cases = []
+    for rows, k in [(12, 3), (50, 4), (101, 10)]:
+        tests = [test for _, test in TimeSeriesSplit(k).split(np.zeros(rows))]
+        cases.append([rows, k, [[int(test[0]), int(test[-1]) + 1] for test in tests]])
+    return cases
+
+
 print(json.dumps({
     "stratified_k_fold": stratified_k_fold(),
     "stratified_holdout": stratified_holdout(),
+    "group_k_fold": group_k_fold(),
+    "stratified_group_k_fold": stratified_group_k_fold(),
+    "time_series": time_series(),
 }, separators=(",", ":")))

@@ -47,9 +47,9 @@ impl SimulatedStudy {
         let shape = DatasetShape {
             train_rows: TRAIN_ROWS,
             sample: SampleShape::Vector(1),
-            target: TargetShape::Number,
+            target: TargetShape::Numbers(1),
         };
-        let study = trawl_proto::study::check(&wire, Some(Ok(shape)))?;
+        let study = trawl_proto::study::check(&wire, Some(Ok(shape.into())))?;
         let file = std::fs::read(repository().join("examples/data/train.csv"))?;
         Ok(Self { wire, study, file })
     }

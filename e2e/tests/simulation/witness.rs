@@ -94,14 +94,14 @@ impl Witness {
         );
     }
 
-    /// A lease was renewed.
+    /// A lease was renewed; also one that ran out, if nobody took it back.
     pub(crate) fn renewed(&mut self, now: Duration, claim: LeaseClaim) {
-        self.accepted(now, claim, "renewal");
         let until = now + self.ttl;
         if let Some(lease) = self.find(claim) {
-            lease.until = until;
+            lease.until = if lease.ended.is_some() { lease.until } else { until };
             lease.renewed_until = until;
         }
+        self.accepted(now, claim, "renewal");
     }
 
     /// A job was answered to have ended under this lease: now, or before.

@@ -27,6 +27,7 @@ mod s3;
 mod search;
 mod secrets;
 mod slurm;
+mod splits;
 mod study;
 mod submission;
 mod submitted_again;

@@ -172,3 +172,76 @@ async fn nothing_is_learned_from_targets_that_were_dealt_out_at_random() -> anyh
     assert!(values.iter().all(|r2| *r2 < 0.1), "{values:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_study_is_drafted_from_a_table_and_runs() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = TempDir::new()?;
+    let data = folder.path().join("houses.csv");
+    fs::copy(System::examples().join("data/houses.csv"), &data)?;
+    let data = data.to_str().context("a plain path")?;
+    let file = folder.path().join("drafted.yaml");
+    let file = file.to_str().context("a plain path")?;
+    system.trawl_stdout(&["init", data, "--target", "price", "-o", file])?;
+    system.trawl_stdout(&["submit", file, "--dry-run"])?;
+    fs::write(
+        file,
+        fs::read_to_string(file)?.replace("max_trials: 64", "max_trials: 6"),
+    )?;
+    system.trawl_stdout(&["submit", file, "--watch"])?;
+    let best: Option<f64> = sqlx::query_scalar("SELECT max(value) FROM trawl.trials WHERE study = 'houses'")
+        .fetch_one(&system.sql)
+        .await?;
+    assert!(best.is_some_and(|r2| r2 > 0.5), "R² is {best:?}");
+    // As many steps as its folds had when they were at their best, each of four fifths of the rows.
+    let (epochs, expected): (i32, f64) = sqlx::query_as(
+        "SELECT (SELECT epochs FROM trawl.refits WHERE study = 'houses'),
+                (SELECT avg(best.epochs)::double precision * 480 / 600
+                 FROM (SELECT DISTINCT ON (e.fold) e.fold, e.epoch + 1 AS epochs
+                       FROM trawl.epoch_reports e JOIN trawl.best_trials b USING (study, trial)
+                       WHERE e.study = 'houses' AND b.rank = 1
+                       ORDER BY e.fold, (e.metrics ->> 'val_r2')::double precision DESC, e.epoch) best)",
+    )
+    .fetch_one(&system.sql)
+    .await?;
+    assert_eq!(f64::from(epochs), expected.round());
+    let again = system.trawl(&["init", data, "-o", file])?;
+    assert!(!again.status.success(), "a file that is there stays");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_numbers_are_predicted_together() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = TempDir::new()?;
+    let data = System::examples().join("data/buildings.csv");
+    let study = fs::read_to_string(System::examples().join("buildings.yaml"))?
+        .replace("data/buildings.csv", data.to_str().context("a plain path")?)
+        .replace("max_trials: 32", "max_trials: 8");
+    submit(&system, &folder, &study)?;
+    let best: Option<f64> = sqlx::query_scalar("SELECT max(value) FROM trawl.trials WHERE study = 'buildings'")
+        .fetch_one(&system.sql)
+        .await?;
+    assert!(best.is_some_and(|r2| r2 > 0.8), "R² is {best:?}");
+    let out = folder.path().join("out");
+    let out = out.to_str().context("a plain path")?;
+    system.trawl_stdout(&["artifacts", "buildings", "--refit", "0", "-o", out])?;
+    let network: Value = serde_json::from_slice(&fs::read(format!("{out}/network.json"))?)?;
+    assert_eq!(network["target"], json!({ "names": ["heating", "cooling"] }));
+    let made = fs::read_to_string(format!("{out}/predictions.csv"))?;
+    let header = made.lines().next().context("a header")?;
+    assert!(
+        header.ends_with(",target.heating,target.cooling,prediction.heating,prediction.cooling"),
+        "{header}"
+    );
+    // The raw file again: the answers of the refit, both of them.
+    let predicted = system.trawl_stdout(&["predict", "buildings", data.to_str().context("a plain path")?, "--csv"])?;
+    let last_two = |line: &str| line.rsplitn(3, ',').take(2).map(str::to_owned).collect::<Vec<_>>();
+    let lines = |csv: &str| csv.lines().skip(1).map(last_two).collect::<Vec<_>>();
+    assert_eq!(lines(&predicted), lines(&made));
+    let report = folder.path().join("report.html");
+    system.trawl_stdout(&["report", "buildings", "-o", report.to_str().context("a plain path")?])?;
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! The columns of a CSV file on their way to a worker.
 
-use trawl_domain::dataset::{Columns, Dialect, Header, Missing, Prepare, Rule, Selection};
+use trawl_domain::dataset::{Columns, Dialect, Header, Missing, Prepare, Rule, Selection, SplitColumn};
 use trawl_domain::violation::Violations;
 
 use crate::v1;
@@ -20,7 +20,7 @@ pub(super) fn to_wire(columns: &Columns) -> v1::JobCsv {
     let rules = columns.prepare.columns.iter();
     v1::JobCsv {
         features: features.clone(),
-        target: columns.target.clone(),
+        targets: columns.targets().cloned().collect(),
         header: match header {
             Header::Checked => None,
             Header::Present => Some(true),
@@ -32,6 +32,15 @@ pub(super) fn to_wire(columns: &Columns) -> v1::JobCsv {
         delimiter: delimiter.map_or(0, u32::from),
         decimal_comma: *has_decimal_comma,
         missing: missing.clone().map(|texts| v1::JobTexts { texts }),
+        standardize_target: columns.prepare.standardizes_target,
+        split_column: columns
+            .split
+            .as_ref()
+            .map_or_else(String::new, |split| split.name.clone()),
+        split_column_says: columns
+            .split
+            .as_ref()
+            .map_or_else(String::new, |split| split.says.to_string()),
     }
 }
 
@@ -53,6 +62,15 @@ fn rule_to_wire(rule: Rule) -> v1::JobPrepare {
 }
 
 pub(super) fn from_wire(csv: v1::JobCsv, v: &mut Violations) -> Option<Columns> {
+    let split = match csv.split_column.as_str() {
+        "" => None,
+        name => Some(SplitColumn {
+            name: name.to_owned(),
+            says: super::parse("dataset.csv.split_column_says", &csv.split_column_says, v)?,
+            field: "dataset.csv.split_column",
+        }),
+    };
+    let mut targets = csv.targets.into_iter();
     let columns = csv.columns.iter();
     let columns = columns.map(|(name, rule)| Some((name.clone(), rule_from_wire(rule, v)?)));
     let columns = columns.collect::<Option<_>>();
@@ -62,7 +80,8 @@ pub(super) fn from_wire(csv: v1::JobCsv, v: &mut Violations) -> Option<Columns> 
         } else {
             Selection::Named(csv.features)
         },
-        target: csv.target,
+        target: targets.next().unwrap_or_default(),
+        more_targets: targets.collect(),
         dialect: Dialect {
             header: match csv.header {
                 None => Header::Checked,
@@ -76,7 +95,9 @@ pub(super) fn from_wire(csv: v1::JobCsv, v: &mut Violations) -> Option<Columns> 
         prepare: Prepare {
             usual: rule_from_wire(&csv.prepare.unwrap_or_default(), v)?,
             columns: columns?,
+            standardizes_target: csv.standardize_target,
         },
+        split,
     })
 }
 

@@ -358,6 +358,17 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "stratified" | "stratify" | "shuffle" => {
             "folds have more to say as k_fold: { folds: 5, stratify: true, shuffle: true }"
         }
+        "groups" | "group_column" | "group_k_fold" => {
+            "rows of a group stay together by k_fold: { folds: 5, group: COLUMN }"
+        }
+        "time_series" | "time_column" | "time_series_split" => {
+            "no fold trains on what comes after by k_fold: { folds: 5, order: COLUMN }"
+        }
+        "validation_split" | "val_split" | "test_size" | "val_size" => {
+            "a share is held out by validation: { holdout: 0.2 }"
+        }
+        "n_splits" | "cv" | "n_folds" => "the number of folds is k_fold",
+        "n_repeats" => "folds are cut again by k_fold: { folds: 5, repeats: 3 }",
         "n_trials" | "num_trials" | "num_samples" | "max_evals" => "the number of trials is max_trials",
         "search_space" | "hyperparameters" | "param_space" => "the searched parameters are the space",
         "direction" | "mode" => "which way is better is objective: { goal: … }",

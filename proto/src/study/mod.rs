@@ -15,7 +15,8 @@ mod validation;
 use std::collections::{BTreeMap, HashMap};
 
 use prost_types::{ListValue, Value};
-use trawl_domain::dataset::{DatasetShape, Source, TargetKind};
+use trawl_domain::dataset::{DatasetShape, Format, Source, TargetKind};
+use trawl_domain::fold::{FoldSize, RowKeys};
 use trawl_domain::id::StudyId;
 use trawl_domain::limits::{EPOCHS_MAX, LEARNING_TRIALS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
 use trawl_domain::loss::{ClassWeights, Loss};
@@ -23,7 +24,7 @@ use trawl_domain::search::Sampler;
 use trawl_domain::seed::Seed;
 use trawl_domain::space::{ParamValue, Params, Space};
 use trawl_domain::stop::Stop;
-use trawl_domain::study::{Growth, RefitSpec, Setting, Study};
+use trawl_domain::study::{Growth, RefitEpochs, RefitSpec, Setting, Study};
 use trawl_domain::violation::Violations;
 use trawl_domain::word::UnknownWord;
 
@@ -36,9 +37,45 @@ const PRIORITY_MAX: u32 = 100;
 /// Studies whose results a study takes, at most.
 const FROM_STUDIES_MAX: usize = 8;
 
+/// What a check knows of the rows that train.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingRows<'a> {
+    /// Sizes of the dataset.
+    pub shape: DatasetShape,
+    /// How large folds are.
+    pub folds: Folds<'a>,
+}
+
+/// By what the sizes of folds are known.
+#[derive(Clone, Copy, Debug)]
+pub enum Folds<'a> {
+    /// By what rows are split by.
+    OfRows(RowKeys<'a>),
+    /// As they were once found.
+    Sizes(&'a [FoldSize]),
+}
+
+impl From<DatasetShape> for TrainingRows<'static> {
+    /// Rows that are split by no column.
+    fn from(shape: DatasetShape) -> Self {
+        let keys = RowKeys {
+            rows: shape.train_rows,
+            ..RowKeys::default()
+        };
+        Self {
+            shape,
+            folds: Folds::OfRows(keys),
+        }
+    }
+}
+
 /// The files of a study's dataset; `None` if they are not named well, which [`check`] will say.
 pub fn source(study: &v1::Study) -> Option<Source> {
-    dataset::check(study.dataset.as_ref(), &mut Violations::new())
+    dataset::check(
+        study.dataset.as_ref(),
+        study.validation.as_ref(),
+        &mut Violations::new(),
+    )
 }
 
 /// The space of a study that was checked; `None` if it is not sound.
@@ -54,12 +91,12 @@ pub fn target_kind(study: &v1::Study) -> TargetKind {
     loss.map_or(TargetKind::Number, Loss::target_kind)
 }
 
-/// The study, if nothing is wrong with it. `shape` holds the sizes of its dataset, or what is wrong with the files; it is `None`
+/// The study, if nothing is wrong with it. `rows` holds what is known of its training rows, or what is wrong with the files; it is `None`
 /// where there was nothing to be read.
 ///
 /// # Errors
 /// Every broken rule.
-pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>) -> Result<Study, Violations> {
+pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations>>) -> Result<Study, Violations> {
     let mut violations = Violations::new();
     let v = &mut violations;
 
@@ -67,8 +104,10 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     if i64::try_from(study.seed).is_err() {
         v.add("seed", format!("must be at most {}", i64::MAX));
     }
-    let source = dataset::check(study.dataset.as_ref(), v);
-    let shape = read_shape(shape, v);
+    let source = dataset::check(study.dataset.as_ref(), study.validation.as_ref(), v);
+    one_class_column(source.as_ref(), target_kind(study), v);
+    let rows = read_rows(rows, v);
+    let shape = rows.map(|rows| rows.shape);
     let space = space::check(&study.space, &study.constraints, v);
     let refit = study
         .refit
@@ -78,15 +117,7 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
     let model = model::check(&study.model, shape, &mut settings, v);
     let training = training::check(study.training.as_ref(), &mut settings, v);
     settings.note_unused(v);
-    let validation = validation::check(
-        study.validation.as_ref(),
-        training.loss.map(Loss::target_kind),
-        shape,
-        v,
-    );
-    let fold_sizes = shape
-        .zip(validation)
-        .map(|(shape, validation)| validation.fold_sizes(shape.train_rows));
+    let (validation, fold_sizes) = validation::check(study, training.loss.map(Loss::target_kind), rows, v);
     if let (Some(fold_sizes), Some(size)) = (&fold_sizes, &training.batch_size) {
         training::batch_size(size, fold_sizes, &settings, v);
     }
@@ -163,10 +194,10 @@ pub fn check(study: &v1::Study, shape: Option<Result<DatasetShape, Violations>>)
 /// Every broken rule.
 pub fn check_with_classes(
     study: &v1::Study,
-    shape: Option<Result<DatasetShape, Violations>>,
+    rows: Option<Result<TrainingRows<'_>, Violations>>,
     classes: Option<&[String]>,
 ) -> Result<Study, Violations> {
-    let checked = check(study, shape);
+    let checked = check(study, rows);
     let written = study
         .training
         .as_ref()
@@ -189,13 +220,26 @@ pub fn check_with_classes(
     violations.into_result(checked)
 }
 
-/// The sizes of a dataset that was read; what is wrong with its files is noted.
-fn read_shape(shape: Option<Result<DatasetShape, Violations>>, v: &mut Violations) -> Option<DatasetShape> {
+/// Several columns are predicted as numbers alone.
+fn one_class_column(source: Option<&Source>, kind: TargetKind, v: &mut Violations) {
+    let Some(Format::Csv(columns)) = source.map(|source| &source.format) else {
+        return;
+    };
+    if kind == TargetKind::Class && !columns.more_targets.is_empty() {
+        v.add(
+            "dataset.csv.target",
+            "names several columns, and classes are those of one: name one, or take a loss of numbers",
+        );
+    }
+}
+
+/// The rows of a dataset that was read; what is wrong with its files is noted.
+fn read_rows<'a>(rows: Option<Result<TrainingRows<'a>, Violations>>, v: &mut Violations) -> Option<TrainingRows<'a>> {
     let unreadable = |violations: Violations| {
         let each = violations.iter();
         each.for_each(|violation| v.add(&violation.field, &violation.description));
     };
-    shape?.map_err(unreadable).ok()
+    rows?.map_err(unreadable).ok()
 }
 
 /// Studies whose results count as this one's; that they are there is found out later.
@@ -280,12 +324,7 @@ fn refit_spec(
     shape: Option<DatasetShape>,
     v: &mut Violations,
 ) -> RefitSpec {
-    if !(1..=EPOCHS_MAX).contains(&refit.epochs) {
-        v.add(
-            "refit.epochs",
-            format!("must be from 1 to {EPOCHS_MAX}, and {} is not", refit.epochs),
-        );
-    }
+    let epochs = refit_epochs(refit.epochs.as_ref(), v);
     let mut set = Params::new();
     // In one order, so that a refusal is the same each time.
     let values: BTreeMap<_, _> = refit.set.iter().collect();
@@ -298,9 +337,35 @@ fn refit_spec(
         }
     }
     RefitSpec {
-        epochs: refit.epochs,
+        epochs,
         set,
         inputs: inputs(&refit.inputs, shape, v),
+    }
+}
+
+/// How long a refit trains; anything where that is broken.
+fn refit_epochs(epochs: Option<&Value>, v: &mut Violations) -> RefitEpochs {
+    const FIELD: &str = "refit.epochs";
+    let Some(epochs) = epochs else {
+        v.add(
+            FIELD,
+            format!("is missing: name a number from 1 to {EPOCHS_MAX}, or best"),
+        );
+        return RefitEpochs::Best;
+    };
+    match settings::scalar(FIELD, epochs, v) {
+        None => RefitEpochs::Best,
+        Some(ParamValue::Text(word)) if word == "best" => RefitEpochs::Best,
+        Some(value) => match value.as_whole().filter(|epochs| (1..=EPOCHS_MAX).contains(epochs)) {
+            Some(epochs) => RefitEpochs::Fixed(epochs),
+            None => {
+                v.add(
+                    FIELD,
+                    format!("must be from 1 to {EPOCHS_MAX}, or best, and {value} is not"),
+                );
+                RefitEpochs::Best
+            }
+        },
     }
 }
 

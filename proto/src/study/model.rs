@@ -123,7 +123,8 @@ fn sizes(spec: &LayerSpec, settings: &Settings<'_>) -> Option<Vec<Range>> {
 fn outputs(layers: &[Checked], flow: Flow, shape: DatasetShape, settings: &Settings<'_>, v: &mut Violations) {
     let wanted = shape.target.outputs();
     let asked = match shape.target {
-        TargetShape::Number => "the dataset has 1 target".to_owned(),
+        TargetShape::Numbers(1) => "the dataset has 1 target".to_owned(),
+        TargetShape::Numbers(targets) => format!("the dataset has {targets} targets"),
         TargetShape::Classes(classes) => format!("the dataset has {classes} classes"),
     };
     let mut specs = layers.iter().enumerate().rev();

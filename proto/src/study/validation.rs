@@ -1,59 +1,158 @@
 //! Checks how a trial is validated.
 
+use prost_types::Value;
 use serde_json::Value as Json;
-use trawl_domain::dataset::{DatasetShape, TargetKind};
-use trawl_domain::fold::{Scheme, Validation};
+use trawl_domain::dataset::{Says, TargetKind};
+use trawl_domain::fold::{By, CannotSplit, FoldSize, Scheme, TRAINS, Validation};
 use trawl_domain::limits::FOLDS_MAX;
+use trawl_domain::seed::Seed;
 use trawl_domain::violation::Violations;
 
+use super::{Folds, TrainingRows};
 use crate::json::{from_json, to_json};
 use crate::v1;
+use crate::v1::dataset::Kind as DatasetKind;
 use crate::v1::validation::Kind;
 
-/// What is written at `k_fold` or `holdout`.
+/// What is written at `k_fold`, `holdout` or `split_column`.
 struct Written {
     /// Path of the field that says it.
     field: &'static str,
     scheme: Option<Scheme>,
     shuffle: Option<bool>,
     stratify: Option<bool>,
+    by: By,
 }
 
-/// How a study whose targets are of this kind is validated. `kind` is `None` where something is wrong with the loss.
+const GROUP: [&str; 2] = ["validation.k_fold.group", "validation.holdout.group"];
+const ORDER: [&str; 2] = ["validation.k_fold.order", "validation.holdout.order"];
+const SPLIT_COLUMN: &str = "validation.split_column";
+
+/// The column by which rows are split: the field that names it, what stands there, and what its cells say.
+pub(super) fn split_column(validation: Option<&v1::Validation>) -> Option<(&'static str, Value, Says)> {
+    let validation = validation?;
+    let (place, group, order) = match validation.kind.as_ref()? {
+        Kind::SplitColumn(column) => return Some((SPLIT_COLUMN, column.clone(), Says::Folds)),
+        Kind::KFold(_) => {
+            let k_fold: v1::KFold = from_json(&written(validation)).ok()?;
+            (0, k_fold.group, k_fold.order)
+        }
+        Kind::Holdout(_) => {
+            let holdout: v1::Holdout = from_json(&written(validation)).ok()?;
+            (1, holdout.group, holdout.order)
+        }
+    };
+    let group = group.map(|column| (GROUP[place], column, Says::Groups));
+    group.or_else(|| order.map(|column| (ORDER[place], column, Says::Order)))
+}
+
+/// How a study whose targets are of this kind is validated, and the sizes of its folds. `kind` is `None` where something is wrong with the
+/// loss.
 pub(super) fn check(
-    validation: Option<&v1::Validation>,
+    study: &v1::Study,
     kind: Option<TargetKind>,
-    shape: Option<DatasetShape>,
+    rows: Option<TrainingRows<'_>>,
+    v: &mut Violations,
+) -> (Option<Validation>, Option<Vec<FoldSize>>) {
+    let Some(written) = study.validation.as_ref().filter(|validation| validation.kind.is_some()) else {
+        v.add("validation", "is missing: name k_fold, holdout or split_column");
+        return (None, None);
+    };
+    let column = split_column(Some(written));
+    let is_table = matches!(
+        study.dataset.as_ref().and_then(|dataset| dataset.kind.as_ref()),
+        Some(DatasetKind::Csv(_))
+    );
+    if let Some((field, ..)) = column.as_ref().filter(|_| !is_table) {
+        v.add(
+            *field,
+            "is for tables: only dataset.csv has columns that rows can be split by",
+        );
+        return (None, None);
+    }
+    let Some(validation) = read(written, kind, rows, v) else {
+        return (None, None);
+    };
+    let sizes = rows.map(|rows| match rows.folds {
+        Folds::OfRows(keys) => validation.fold_sizes(Seed(study.seed), keys),
+        Folds::Sizes(sizes) => Ok(sizes.to_vec()),
+    });
+    match sizes {
+        None => (Some(validation), None),
+        Some(Ok(sizes)) => (Some(validation), Some(sizes)),
+        // The files were not read for this column, as something else is wrong.
+        Some(Err(CannotSplit::MissingKeys(_))) => (Some(validation), None),
+        Some(Err(error)) => {
+            v.add(column.map_or("validation", |(field, ..)| field), error.to_string());
+            (None, None)
+        }
+    }
+}
+
+fn read(
+    validation: &v1::Validation,
+    kind: Option<TargetKind>,
+    rows: Option<TrainingRows<'_>>,
     v: &mut Violations,
 ) -> Option<Validation> {
-    let written = read(validation, v)?;
+    let json = written(validation);
+    let written = match validation.kind.as_ref()? {
+        Kind::KFold(_) => k_fold("validation.k_fold", &json, v),
+        Kind::Holdout(_) => holdout("validation.holdout", &json, v),
+        Kind::SplitColumn(_) => Some(Written {
+            field: SPLIT_COLUMN,
+            scheme: rows.and_then(|rows| given(rows, validation.seeds.unwrap_or(1), v)),
+            shuffle: Some(false),
+            stratify: Some(false),
+            by: By::Rows,
+        }),
+    }?;
     let stratify = stratify(&written, kind, v);
-    let has_rows = shape.is_none_or(|shape| has_rows(&written, shape.train_rows, v));
-    Some(Validation {
+    let has_rows = rows.is_none_or(|rows| has_rows(&written, rows.shape.train_rows, v));
+    let checked = Validation {
         scheme: written.scheme.filter(|_| has_rows)?,
-        shuffle: written.shuffle.unwrap_or(true),
+        shuffle: written.shuffle.unwrap_or(written.by != By::Order),
         stratify: stratify?,
-    })
+        by: written.by,
+        seeds: validation.seeds.unwrap_or(1),
+    };
+    seeds(checked, v).then_some(checked)
 }
 
-fn read(validation: Option<&v1::Validation>, v: &mut Violations) -> Option<Written> {
-    let kind = validation.and_then(|validation| validation.kind.as_ref());
-    let field = match kind {
-        None => {
-            v.add("validation", "is missing: name k_fold or holdout");
-            return None;
-        }
-        Some(Kind::KFold(_)) => "validation.k_fold",
-        Some(Kind::Holdout(_)) => "validation.holdout",
-    };
-    // Messages have a JSON form, and the value of one of their fields is read as it stands there.
-    let json = validation.and_then(|validation| to_json(validation).ok());
-    let name = field.rsplit('.').next().unwrap_or(field);
-    let json = json.as_ref().and_then(|json| json.get(name)).unwrap_or(&Json::Null);
-    match kind {
-        Some(Kind::KFold(_)) => k_fold(field, json, v),
-        _ => holdout(field, json, v),
+/// The value of the field that is set, in its JSON form: messages have one, and the value of one of their fields is read as it stands there.
+fn written(validation: &v1::Validation) -> Json {
+    let json = to_json(validation).unwrap_or(Json::Null);
+    let of_kind = ["k_fold", "holdout"].iter().find_map(|name| json.get(name));
+    of_kind.cloned().unwrap_or(Json::Null)
+}
+
+fn seeds(validation: Validation, v: &mut Violations) -> bool {
+    let splits = validation.splits();
+    let is_sound = (1..=FOLDS_MAX / splits.clamp(1, FOLDS_MAX)).contains(&validation.seeds);
+    if !is_sound {
+        let reason = match validation.seeds {
+            0 => "must be at least 1".to_owned(),
+            seeds => format!("makes {seeds} times {splits} folds, and there may be {FOLDS_MAX} in all"),
+        };
+        v.add("validation.seeds", reason);
     }
+    is_sound
+}
+
+/// The folds that a column gives.
+fn given(rows: TrainingRows<'_>, seeds: u32, v: &mut Violations) -> Option<Scheme> {
+    let folds = match rows.folds {
+        Folds::OfRows(keys) => {
+            let last = keys.column?.iter().filter(|fold| **fold != TRAINS).max();
+            last.map_or(0, |last| last + 1)
+        }
+        Folds::Sizes(sizes) => sizes.len() as u32 / seeds.max(1),
+    };
+    if folds == 0 {
+        v.add(SPLIT_COLUMN, "says train of every row: no row validates");
+        return None;
+    }
+    Some(Scheme::Given { folds })
 }
 
 fn k_fold(field: &'static str, json: &Json, v: &mut Violations) -> Option<Written> {
@@ -72,6 +171,7 @@ fn k_fold(field: &'static str, json: &Json, v: &mut Violations) -> Option<Writte
                 .map(|(folds, repeats)| Scheme::KFold { folds, repeats }),
             shuffle: k_fold.shuffle,
             stratify: k_fold.stratify,
+            by: by(field, k_fold.group.as_ref(), k_fold.order.as_ref(), k_fold.shuffle, v),
         });
     };
     Some(Written {
@@ -79,7 +179,26 @@ fn k_fold(field: &'static str, json: &Json, v: &mut Violations) -> Option<Writte
         scheme: folds(field, number, v).map(|folds| Scheme::KFold { folds, repeats: 1 }),
         shuffle: None,
         stratify: None,
+        by: By::Rows,
     })
+}
+
+/// What keeps rows together or apart.
+fn by(field: &str, group: Option<&Value>, order: Option<&Value>, shuffle: Option<bool>, v: &mut Violations) -> By {
+    if order.is_some() && group.is_some() {
+        v.add(format!("{field}.group"), "goes without order: name one of them");
+    }
+    if order.is_some() && shuffle == Some(true) {
+        v.add(
+            format!("{field}.shuffle"),
+            "would break the order of the rows: leave it out, or leave out order",
+        );
+    }
+    match (group, order) {
+        (_, Some(_)) => By::Order,
+        (Some(_), None) => By::Groups,
+        (None, None) => By::Rows,
+    }
 }
 
 fn folds(field: &str, number: f64, v: &mut Violations) -> Option<u32> {
@@ -97,6 +216,8 @@ fn repeats(field: &str, k_fold: &v1::KFold, v: &mut Violations) -> Option<u32> {
         "must be at least 1".to_owned()
     } else if repeats > FOLDS_MAX / folds && repeats > 1 {
         format!("makes {repeats} times {folds} folds, and there may be {FOLDS_MAX} in all")
+    } else if repeats > 1 && k_fold.order.is_some() {
+        "would repeat the same folds, as rows have an order: leave it out".to_owned()
     } else if repeats > 1 && k_fold.shuffle == Some(false) {
         "would repeat the same folds, as rows are not shuffled: leave it out, or set shuffle: true".to_owned()
     } else {
@@ -116,7 +237,7 @@ fn holdout(field: &'static str, json: &Json, v: &mut Violations) -> Option<Writt
             (field.to_owned(), holdout)
         }
         None => {
-            let holdout = mapping(field, json, "a share of the rows, or a mapping with share", v)?;
+            let holdout: v1::Holdout = mapping(field, json, "a share of the rows, or a mapping with share", v)?;
             (format!("{field}.share"), holdout)
         }
     };
@@ -133,6 +254,13 @@ fn holdout(field: &'static str, json: &Json, v: &mut Violations) -> Option<Writt
         scheme: share.map(Scheme::Holdout),
         shuffle: holdout.shuffle,
         stratify: holdout.stratify,
+        by: by(
+            field,
+            holdout.group.as_ref(),
+            holdout.order.as_ref(),
+            holdout.shuffle,
+            v,
+        ),
     })
 }
 
@@ -169,17 +297,23 @@ fn mapping<M: prost::Message + prost::Name + Default>(
 
 /// Whether classes are kept in their shares; `None` where that cannot be, or cannot be told.
 fn stratify(written: &Written, kind: Option<TargetKind>, v: &mut Violations) -> Option<bool> {
-    match (written.stratify, kind?) {
-        (Some(true), TargetKind::Number) => {
-            v.add(
-                format!("{}.stratify", written.field),
-                "is for classes, and numbers are predicted: leave it out",
-            );
+    let kind = kind?;
+    let why_not = match (kind, written.by, written.scheme) {
+        (TargetKind::Number, ..) => Some("is for classes, and numbers are predicted: leave it out"),
+        (_, By::Order, _) => Some("would break the order of the rows: leave it out, or leave out order"),
+        (_, By::Groups, Some(Scheme::Holdout(_))) => {
+            Some("goes without group at a holdout: leave it out, or use k_fold")
+        }
+        _ => None,
+    };
+    match (written.stratify, why_not) {
+        (Some(true), Some(reason)) => {
+            v.add(format!("{}.stratify", written.field), reason);
             None
         }
         (Some(stratify), _) => Some(stratify),
-        (None, TargetKind::Number) => Some(false),
-        (None, TargetKind::Class) => Some(written.shuffle != Some(false)),
+        (None, Some(_)) => Some(false),
+        (None, None) => Some(written.shuffle != Some(false)),
     }
 }
 

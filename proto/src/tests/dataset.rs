@@ -1,7 +1,8 @@
 //! Datasets on their way: out of JSON into a draft, and with a job to a worker and back.
 
 use trawl_domain::dataset::{
-    ArrayNames, Arrays, Columns, Dialect, FileHash, FilePlace, Format, Header, Layout, Part, SampleShape, Selection,
+    ArrayNames, Arrays, Columns, Dialect, FileHash, FilePlace, Format, Header, Layout, Part, Prepare, SampleShape,
+    Selection,
 };
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
@@ -37,6 +38,10 @@ fn columns_are_named_or_numbered() {
             dialect: Dialect {
                 header,
                 ..Dialect::default()
+            },
+            prepare: Prepare {
+                standardizes_target: true,
+                ..Prepare::default()
             },
             ..Columns::default()
         })

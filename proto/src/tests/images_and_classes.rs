@@ -60,7 +60,7 @@ pub(super) fn changed(changes: &[(&str, Value)]) -> v1::Study {
 }
 
 pub(super) fn assert_wrong(study: &v1::Study, field: &str, description: &str) {
-    let violations = study::check(study, Some(Ok(FASHION))).expect_err("it is broken");
+    let violations = study::check(study, Some(Ok(FASHION.into()))).expect_err("it is broken");
     let wrong: Vec<_> = violations
         .iter()
         .map(|violation| (violation.field.as_str(), violation.description.as_str()))
@@ -69,12 +69,12 @@ pub(super) fn assert_wrong(study: &v1::Study, field: &str, description: &str) {
 }
 
 fn is_sound(study: &v1::Study) -> bool {
-    study::check(study, Some(Ok(FASHION))).is_ok()
+    study::check(study, Some(Ok(FASHION.into()))).is_ok()
 }
 
 #[test]
 fn the_papers_network_is_sound_and_trains_a_trial_a_job() {
-    let study = study::check(&changed(&[]), Some(Ok(FASHION))).expect("it is sound");
+    let study = study::check(&changed(&[]), Some(Ok(FASHION.into()))).expect("it is sound");
     assert_eq!(
         (study.objective.metric, study.objective.goal),
         (Metric::ValAccuracy, Goal::Maximize)
@@ -115,7 +115,7 @@ fn layers_that_do_not_fit_are_named() {
     );
     let mut untrained = changed(&[]);
     untrained.model = vec![untrained.model[5].clone()];
-    let violations = study::check(&untrained, Some(Ok(FASHION))).expect_err("nothing to train");
+    let violations = study::check(&untrained, Some(Ok(FASHION.into()))).expect_err("nothing to train");
     assert_eq!(
         violations.to_string(),
         "model: has nothing to train: it needs a linear layer"
@@ -129,7 +129,7 @@ fn layers_behind_a_broken_one_are_looked_at_from_the_next_linear_one() {
         ("/model/6/linear/units", json!(-1)),
         ("/model/8/linear/units", json!(9)),
     ]);
-    let violations = study::check(&broken, Some(Ok(FASHION))).expect_err("it is broken");
+    let violations = study::check(&broken, Some(Ok(FASHION.into()))).expect_err("it is broken");
     let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(
         fields,
@@ -245,13 +245,13 @@ fn settings_of_losses_have_to_fit_the_loss() {
 fn class_weights_are_of_classes_that_there_are() {
     let study = changed(&[("/training/class_weights", json!({ "shirt": 2, "hat": 3 }))]);
     let classes = ["coat", "shirt"].map(str::to_owned);
-    let violations = study::check_with_classes(&study, Some(Ok(FASHION)), Some(&classes)).expect_err("no hat");
+    let violations = study::check_with_classes(&study, Some(Ok(FASHION.into())), Some(&classes)).expect_err("no hat");
     assert_eq!(
         violations.to_string(),
         "training.class_weights.hat: is of no class that the training rows have: name one of theirs, or leave it out"
     );
     let classes = ["hat", "shirt"].map(str::to_owned);
-    assert!(study::check_with_classes(&study, Some(Ok(FASHION)), Some(&classes)).is_ok());
+    assert!(study::check_with_classes(&study, Some(Ok(FASHION.into())), Some(&classes)).is_ok());
 }
 
 #[test]
@@ -280,11 +280,11 @@ fn a_loss_whose_settings_are_searched_ranks_no_trials() {
 #[test]
 fn an_accuracy_of_numbers_is_refused() {
     let shape = DatasetShape {
-        target: TargetShape::Number,
+        target: TargetShape::Numbers(1),
         ..FASHION
     };
     let numbers = changed(&[("/training/loss", json!("mse"))]);
-    let violations = study::check(&numbers, Some(Ok(shape))).expect_err("it is broken");
+    let violations = study::check(&numbers, Some(Ok(shape.into()))).expect_err("it is broken");
     let fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(fields, ["model[8].linear.units", "objective.metric"]);
 }

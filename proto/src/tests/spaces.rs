@@ -59,7 +59,7 @@ fn checked(changes: &[(&str, Value)]) -> Result<Study, Violations> {
         let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
         json.pointer_mut(parent).expect(pointer)[name] = value.clone();
     }
-    study::check(&from_json(&json).expect("a study"), Some(Ok(IMAGES)))
+    study::check(&from_json(&json).expect("a study"), Some(Ok(IMAGES.into())))
 }
 
 #[track_caller]

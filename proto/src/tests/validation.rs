@@ -1,18 +1,23 @@
 //! How a trial is validated: the forms in which it is written, what is refused of them, and what a worker is told.
 
 use serde_json::{Value, json};
-use trawl_domain::dataset::{DatasetShape, Format, SampleShape, TargetShape};
-use trawl_domain::fold::{Scheme, Split, Validation};
+use trawl_domain::dataset::{DatasetShape, Format, SampleShape, Says, TargetShape};
+use trawl_domain::fold::{By, RowKeys, Scheme, Split, TRAINS, Validation};
 use trawl_domain::job::Job;
+use trawl_domain::study::Study;
+use trawl_domain::violation::Violations;
 
 use super::dataset::job;
 use super::images_and_classes::{FASHION, assert_wrong, changed};
+use crate::study::{Folds, TrainingRows};
 use crate::{from_json, study, to_json, v1};
 
 /// The validation of classes.
 fn read(validation: &Value) -> Validation {
     let study = changed(&[("/validation", validation.clone())]);
-    study::check(&study, Some(Ok(FASHION))).expect("it is sound").validation
+    study::check(&study, Some(Ok(FASHION.into())))
+        .expect("it is sound")
+        .validation
 }
 
 fn refused(validation: &Value, field: &str, description: &str) {
@@ -68,7 +73,7 @@ fn what_is_wrong_is_named_by_its_path() {
     refused(
         &json!({ "k_fold": { "folds": 5, "stratified": true } }),
         "k_fold.stratified",
-        "is not known; allowed are folds, repeats, shuffle, stratify; did you mean 'stratify'?",
+        "is not known; allowed are folds, repeats, shuffle, stratify, group, order; did you mean 'stratify'?",
     );
     refused(
         &json!({ "k_fold": { "folds": 10, "repeats": 7 } }),
@@ -101,7 +106,7 @@ fn numbers_are_not_stratified() {
     let numbers = DatasetShape {
         train_rows: 100,
         sample: SampleShape::Vector(2),
-        target: TargetShape::Number,
+        target: TargetShape::Numbers(1),
     };
     let study = |validation: Value| {
         let study = json!({
@@ -112,7 +117,7 @@ fn numbers_are_not_stratified() {
             "validation": validation,
             "max_trials": 2,
         });
-        study::check(&from_json(&study).expect("a study"), Some(Ok(numbers)))
+        study::check(&from_json(&study).expect("a study"), Some(Ok(numbers.into())))
     };
     let plain = study(json!({ "k_fold": { "folds": 5, "stratify": false } })).expect("it is sound");
     assert_eq!(plain.validation, Validation::k_fold(5));
@@ -141,14 +146,20 @@ fn a_study_is_kept_as_it_was_written() {
 
 #[test]
 fn a_worker_splits_as_the_coordinator_says() {
-    let schemes = [Scheme::KFold { folds: 5, repeats: 3 }, Scheme::Holdout(0.2)];
+    let schemes = [
+        Scheme::KFold { folds: 5, repeats: 3 },
+        Scheme::Holdout(0.2),
+        Scheme::Given { folds: 7 },
+    ];
     for scheme in schemes {
-        for (shuffle, stratify) in [(true, false), (false, true)] {
+        for (shuffle, stratify, by, seeds) in [(true, false, By::Groups, 1), (false, true, By::Order, 4)] {
             let mut job = job(Format::Npy(None), [true, true]);
             job.split = Split::Validation(Validation {
                 scheme,
                 shuffle,
                 stratify,
+                by,
+                seeds,
             });
             assert_eq!(Job::try_from(v1::Job::from(&job)).as_ref(), Ok(&job));
         }
@@ -160,4 +171,165 @@ fn a_worker_splits_as_the_coordinator_says() {
         let violations = Job::try_from(broken).expect_err("no such folds");
         assert_eq!(violations.to_string(), "split: is of no known kind, or out of range");
     }
+}
+
+/// A study of a table with 6 rows, of which a column says this; or what is wrong with it.
+fn of_table(loss: &str, validation: &Value, column: Option<&[u32]>) -> Result<Study, Violations> {
+    let classes = [0, 0, 0, 1, 1, 1];
+    let study = json!({
+        "name": "s", "seed": 7,
+        "dataset": { "csv": { "train": "t.csv", "features": "all", "target": "y" } },
+        "model": [{ "linear": { "units": if loss == "mse" { 1 } else { 2 } } }],
+        "training": { "loss": loss, "optimizer": "adam", "learning_rate": 0.1, "batch_size": 1, "epochs": 2 },
+        "validation": validation,
+        "max_trials": 2,
+    });
+    let rows = TrainingRows {
+        shape: DatasetShape {
+            train_rows: 6,
+            sample: SampleShape::Vector(2),
+            target: if loss == "mse" {
+                TargetShape::Numbers(1)
+            } else {
+                TargetShape::Classes(2)
+            },
+        },
+        folds: Folds::OfRows(RowKeys {
+            rows: 6,
+            classes: Some(&classes).filter(|_| loss != "mse").map(|classes| &classes[..]),
+            column,
+        }),
+    };
+    study::check(&from_json(&study).expect("a study"), Some(Ok(rows)))
+}
+
+fn split_column(study: &Study) -> Option<(String, Says, &'static str)> {
+    match &study.format {
+        Format::Csv(columns) => columns.split.clone().map(|split| (split.name, split.says, split.field)),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_column_splits_the_rows() {
+    let groups = [0, 0, 1, 1, 2, 2];
+    let grouped = json!({ "k_fold": { "folds": 3, "group": "patient" } });
+    let study = of_table("mse", &grouped, Some(&groups)).expect("it is sound");
+    assert_eq!(
+        split_column(&study),
+        Some(("patient".to_owned(), Says::Groups, "validation.k_fold.group"))
+    );
+    let (by, stratify) = (By::Groups, false);
+    assert_eq!(
+        study.validation,
+        Validation {
+            by,
+            stratify,
+            ..Validation::k_fold(3)
+        }
+    );
+    assert!(
+        study
+            .fold_sizes
+            .iter()
+            .all(|size| (size.train, size.validate) == (4, 2))
+    );
+    let classes = of_table("cross_entropy", &grouped, Some(&groups)).expect("it is sound");
+    assert!(classes.validation.stratify, "classes are spread as far as groups allow");
+
+    let ordered = json!({ "k_fold": { "folds": 2, "order": "day" } });
+    let study = of_table("cross_entropy", &ordered, Some(&[5, 4, 3, 2, 1, 0])).expect("it is sound");
+    assert!(!study.validation.shuffle && !study.validation.stratify);
+    let trains: Vec<u32> = study.fold_sizes.iter().map(|size| size.train).collect();
+    assert_eq!(trains, [2, 4]);
+
+    let given = [0, 1, 0, TRAINS, 1, TRAINS];
+    let study = of_table("mse", &json!({ "split_column": "part", "seeds": 2 }), Some(&given)).expect("it is sound");
+    assert_eq!(study.validation.scheme, Scheme::Given { folds: 2 });
+    assert_eq!((study.validation.folds(), study.fold_sizes.len()), (4, 4));
+    // As it is stored.
+    let stored = TrainingRows {
+        shape: study.shape,
+        folds: Folds::Sizes(&study.fold_sizes),
+    };
+    let json = json!({
+        "name": "s", "seed": 7,
+        "dataset": { "csv": { "train": "t.csv", "features": "all", "target": "y" } },
+        "model": [{ "linear": { "units": 1 } }],
+        "training": { "loss": "mse", "optimizer": "adam", "learning_rate": 0.1, "batch_size": 1, "epochs": 2 },
+        "validation": { "split_column": "part", "seeds": 2 },
+        "max_trials": 2,
+    });
+    let again = study::check(&from_json(&json).expect("a study"), Some(Ok(stored))).expect("it is sound");
+    assert_eq!(again, study);
+}
+
+#[test]
+fn a_column_that_splits_nothing_well_is_refused() {
+    let groups = [0, 0, 1, 1, 2, 2];
+    for (loss, validation, column, said) in [
+        (
+            "mse",
+            json!({ "k_fold": { "folds": 4, "group": "patient" } }),
+            &groups,
+            "validation.k_fold.group: has 3 different values, and 4 are needed: one a fold, or one on each side of a holdout",
+        ),
+        (
+            "mse",
+            json!({ "k_fold": { "folds": 3, "order": "day" } }),
+            &[0, 0, 0, 0, 0, 1],
+            "validation.k_fold.order: leaves fold 0 without rows that train, or without rows that validate",
+        ),
+        (
+            "mse",
+            json!({ "split_column": "part" }),
+            &[TRAINS; 6],
+            "validation.split_column: says train of every row: no row validates",
+        ),
+        (
+            "mse",
+            json!({ "k_fold": { "folds": 3, "group": "patient", "order": "day" } }),
+            &groups,
+            "validation.k_fold.group: goes without order: name one of them",
+        ),
+        (
+            "cross_entropy",
+            json!({ "holdout": { "share": 0.3, "group": "patient", "stratify": true } }),
+            &groups,
+            "validation.holdout.stratify: goes without group at a holdout: leave it out, or use k_fold",
+        ),
+        (
+            "cross_entropy",
+            json!({ "k_fold": { "folds": 2, "order": "day", "stratify": true } }),
+            &groups,
+            "validation.k_fold.stratify: would break the order of the rows: leave it out, or leave out order",
+        ),
+        (
+            "mse",
+            json!({ "k_fold": { "folds": 2, "order": "day", "repeats": 2 } }),
+            &groups,
+            "validation.k_fold.repeats: would repeat the same folds, as rows have an order: leave it out",
+        ),
+        (
+            "mse",
+            json!({ "k_fold": 3, "seeds": 22 }),
+            &groups,
+            "validation.seeds: makes 22 times 3 folds, and there may be 64 in all",
+        ),
+        (
+            "mse",
+            json!({ "k_fold": { "folds": 3, "group": "y" } }),
+            &groups,
+            "validation.k_fold.group: 'y' is the target",
+        ),
+    ] {
+        let violations = of_table(loss, &validation, Some(column)).expect_err(said);
+        assert_eq!(violations.to_string(), said);
+    }
+    let images = changed(&[("/validation", json!({ "k_fold": { "folds": 3, "group": "patient" } }))]);
+    assert_wrong(
+        &images,
+        "validation.k_fold.group",
+        "is for tables: only dataset.csv has columns that rows can be split by",
+    );
 }

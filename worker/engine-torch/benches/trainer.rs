@@ -217,6 +217,8 @@ fn job(batch_size: u32, epochs: u32, members: Vec<JobMember>, device: Device) ->
         features: Features::Floats(features),
         targets: Some(Targets::Numbers(targets)),
         inputs: None,
+        row_keys: None,
+        standardizes_target: false,
     };
     Ok(FitJob {
         seed: Seed(42),

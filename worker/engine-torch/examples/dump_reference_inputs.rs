@@ -100,7 +100,10 @@ fn describe(layer: &Layer) -> Value {
 }
 
 fn inputs(job: &FitJob<DeviceTable>, member: &JobMember, rows: u32) -> Value {
-    let keys = RowKeys { rows, classes: None };
+    let keys = RowKeys {
+        rows,
+        ..RowKeys::default()
+    };
     let folds = job.split.rows(job.seed, keys, &BTreeSet::from([member.fold]));
     let cut = &folds.expect("the runs do not stratify")[&member.fold];
     let (owner, fold) = (member.owner, member.fold);

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{Features, FittedInputs, Inputs, Known, SampleShape, Samples, TargetKind, Targets};
+use trawl_domain::dataset::{
+    Features, FittedTable, FittedTarget, Inputs, Known, SampleShape, Samples, TargetKind, Targets,
+};
 use trawl_domain::fold::{FoldRows, RowKeys, Split};
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Seed};
@@ -39,15 +41,17 @@ pub struct DeviceTable {
     /// [rows, features] or [rows, channels, height, width]; bytes where they are pixels or whole numbers.
     features: Tensor,
     bytes: Bytes,
-    /// [rows, 1], or labels as [rows]; `None` where nobody knows them.
+    /// [rows, targets], or labels as [rows]; `None` where nobody knows them.
     targets: Option<Tensor>,
     classes: Option<Arc<[String]>>,
     inputs: Option<Arc<Inputs>>,
+    row_keys: Option<Arc<[u32]>>,
+    standardizes_target: bool,
     fits: Arc<Mutex<Fits>>,
 }
 
 /// What was fitted on the training rows of folds, by study and fold: jobs of a study ask for the same ones again and again.
-type Fits = Vec<((Seed, Split, u32), Arc<FittedInputs>)>;
+type Fits = Vec<((Seed, Split, u32), Arc<FittedTable>)>;
 
 /// Fits of a table that are kept; a study has 65 at most.
 const FITS_KEPT_MAX: usize = 256;
@@ -60,6 +64,8 @@ impl Clone for DeviceTable {
             targets: self.targets.as_ref().map(Tensor::shallow_clone),
             classes: self.classes.clone(),
             inputs: self.inputs.clone(),
+            row_keys: self.row_keys.clone(),
+            standardizes_target: self.standardizes_target,
             fits: Arc::clone(&self.fits),
         }
     }
@@ -125,7 +131,7 @@ impl DeviceTable {
         let shape = std::iter::once(samples.rows).chain(samples.shape.dims());
         let shape: Vec<i64> = shape.map(i64::from).collect();
         let targets = samples.targets.as_ref().map(|targets| match targets {
-            Targets::Numbers(values) => Tensor::from_slice(values).view([i64::from(samples.rows), 1]),
+            Targets::Numbers(values) => Tensor::from_slice(values).view([i64::from(samples.rows), -1]),
             Targets::Classes { labels, .. } => {
                 let labels: Vec<i64> = labels.iter().copied().map(i64::from).collect();
                 Tensor::from_slice(&labels)
@@ -137,6 +143,8 @@ impl DeviceTable {
             targets: targets.map(|targets| targets.to_device(device)),
             classes: samples.classes().map(Arc::from),
             inputs: samples.inputs.clone().map(Arc::new),
+            row_keys: samples.row_keys.as_deref().map(Arc::from),
+            standardizes_target: samples.standardizes_target,
             fits: Arc::default(),
         }
     }
@@ -153,6 +161,7 @@ impl DeviceTable {
                 Some(Targets::Classes { labels, .. }) => Some(labels),
                 Some(Targets::Numbers(_)) | None => None,
             },
+            column: self.row_keys.as_deref(),
         };
         let rows = split.rows(seed, keys, folds);
         rows.map_err(|missing| EngineError::BadJob(missing.to_string()))
@@ -172,25 +181,32 @@ impl DeviceTable {
         features + targets
     }
 
-    /// What is fitted on the training rows of these folds; nothing where rows go in as they are.
+    /// What is fitted on the training rows of these folds; nothing where rows go in, and targets are learned, as they are.
     pub(super) fn fitted(
         &self,
         seed: Seed,
         split: Split,
         folds: &BTreeSet<u32>,
-    ) -> Result<BTreeMap<u32, Arc<FittedInputs>>, EngineError> {
-        let Some(inputs) = self.inputs.as_ref().filter(|inputs| !inputs.is_plain()) else {
+    ) -> Result<BTreeMap<u32, Arc<FittedTable>>, EngineError> {
+        let inputs = self.inputs.as_ref().filter(|inputs| !inputs.is_plain());
+        if inputs.is_none() && !self.standardizes_target {
             return Ok(BTreeMap::new());
-        };
+        }
         let mut kept = self.fits.lock().unwrap_or_else(PoisonError::into_inner);
         let is_kept = |kept: &Fits, fold: u32| kept.iter().any(|(key, _)| *key == (seed, split, fold));
         let new: BTreeSet<u32> = folds.iter().copied().filter(|fold| !is_kept(&kept, *fold)).collect();
         if !new.is_empty() {
-            let values = to_vec(&self.features);
+            let values = inputs.map_or_else(Vec::new, |_| to_vec(&self.features));
+            let targets = self.targets.as_ref().filter(|_| self.standardizes_target);
+            let targets = targets.map(|targets| (to_vec(targets), targets.size()[1] as usize));
             for (fold, rows) in self.split(split, seed, &new)? {
-                if let Some(fitted) = inputs.fit(&values, &rows.train) {
-                    kept.push(((seed, split, fold), Arc::new(fitted)));
-                }
+                let fitted = FittedTable {
+                    inputs: inputs.and_then(|inputs| inputs.fit(&values, &rows.train)),
+                    targets: targets
+                        .as_ref()
+                        .map(|(targets, width)| FittedTarget::fit(targets, *width, &rows.train)),
+                };
+                kept.push(((seed, split, fold), Arc::new(fitted)));
             }
         }
         let fitted = kept
@@ -218,7 +234,11 @@ impl DeviceTable {
     /// True if the rows fit this input and, where they have targets, these outputs.
     pub(super) fn fits(&self, architecture: &Architecture) -> bool {
         let wants_classes = architecture.loss.target_kind() == TargetKind::Class;
-        self.has_shape(architecture.input) && (self.targets.is_none() || self.classes.is_some() == wants_classes)
+        let outputs = architecture.output().map_or(0, SampleShape::len) as i64;
+        let fits = |targets: &Tensor| {
+            self.classes.is_some() == wants_classes && (wants_classes || targets.size()[1] == outputs)
+        };
+        self.has_shape(architecture.input) && self.targets.as_ref().is_none_or(fits)
     }
 
     /// Features as they go into a network, [stack, rows, …], of the rows [stack, rows].
@@ -226,7 +246,7 @@ impl DeviceTable {
         as_input(pick(&self.features, &order.contiguous()), self.bytes)
     }
 
-    /// Features [stack, rows, …] and targets [stack, rows, 1], or labels [stack, rows], of the rows [stack, rows].
+    /// Features [stack, rows, …] and targets [stack, rows, targets], or labels [stack, rows], of the rows [stack, rows].
     ///
     /// # Panics
     /// The rows have no targets.
@@ -411,6 +431,8 @@ mod tests {
             features,
             targets: Some(targets),
             inputs: None,
+            row_keys: None,
+            standardizes_target: false,
         };
         let table = DeviceTable::new(&samples, Device::Cpu);
         let tensors = std::iter::once(&table.features).chain(&table.targets);

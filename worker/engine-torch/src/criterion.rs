@@ -23,6 +23,8 @@ pub(super) struct Criterion {
     focal_gamma: Option<Tensor>,
     /// How much rows of each class weigh, [stack, classes]; `None` if all weigh the same.
     class_weights: Option<Tensor>,
+    /// By what targets are learned, [stack, 1, targets]; `None` where they are learned as they are.
+    deviation: Option<Tensor>,
 }
 
 impl Criterion {
@@ -46,6 +48,7 @@ impl Criterion {
                 Some(weights) => Some(class_weights(weights, &job.data, rows, stack)?),
                 None => None,
             },
+            deviation: stack.target_deviation().map(Tensor::shallow_clone),
         })
     }
 
@@ -57,13 +60,29 @@ impl Criterion {
             label_smoothing: None,
             focal_gamma: None,
             class_weights: None,
+            deviation: None,
         }
     }
 
-    /// Mean loss of each network over rows: outputs [stack, rows, outputs], and targets [stack, rows, 1] or labels [stack, rows]. With class
+    /// Mean loss of each network over rows: outputs [stack, rows, outputs], and targets [stack, rows, targets] or labels [stack, rows]. With class
     /// weights, the sum of the weighted losses by the sum of the weights. [stack].
     pub(super) fn mean(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
+        self.over_rows(&self.losses(outputs, targets), targets)
+    }
+
+    /// The same, and what is minimised in its place: the loss of targets that were standardised, where they are learned so.
+    pub(super) fn mean_and_minimised(&self, outputs: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
         let losses = self.losses(outputs, targets);
+        let mean = self.over_rows(&losses, targets);
+        let minimised = match &self.deviation {
+            None => mean.shallow_clone(),
+            Some(deviation) if self.loss == Loss::L1 => self.over_rows(&(losses / deviation), targets),
+            Some(deviation) => self.over_rows(&(losses / deviation.square()), targets),
+        };
+        (mean, minimised)
+    }
+
+    fn over_rows(&self, losses: &Tensor, targets: &Tensor) -> Tensor {
         match self.weight(targets) {
             None => losses.mean_dim([1_i64, 2].as_slice(), false, Kind::Float),
             Some(weight) => losses.sum_dim_intlist([1_i64, 2].as_slice(), false, Kind::Float) / weight,
@@ -80,8 +99,14 @@ impl Criterion {
     pub(super) fn losses(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
         match self.loss {
             Loss::Mse => (outputs - targets).square(),
-            // torch.nn.HuberLoss with delta 1.
-            Loss::Huber => outputs.huber_loss(targets, Reduction::None, 1.0),
+            // torch.nn.HuberLoss with delta 1; of targets that are standardised, which makes delta their deviation.
+            Loss::Huber => match &self.deviation {
+                None => outputs.huber_loss(targets, Reduction::None, 1.0),
+                Some(deviation) => {
+                    let apart = (outputs - targets) / deviation;
+                    apart.huber_loss(&apart.zeros_like(), Reduction::None, 1.0) * deviation.square()
+                }
+            },
             Loss::L1 => (outputs - targets).abs(),
             Loss::CrossEntropy => self.cross_entropy(outputs, targets),
             Loss::Focal => self.focal(outputs, targets),

@@ -24,7 +24,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{FittedInputs, Samples};
+use trawl_domain::dataset::{FittedTable, Samples};
 use trawl_domain::engine::EngineName;
 use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
 use trawl_domain::network::Architecture;
@@ -91,7 +91,7 @@ impl Engine for Torch {
         &self,
         architecture: Architecture,
         parameters: Vec<Parameter>,
-        fitted: Option<&FittedInputs>,
+        fitted: Option<&FittedTable>,
     ) -> Result<DeviceNetworks, EngineError> {
         fix_rounding();
         let together = trains_together(&architecture, self.device);

@@ -101,7 +101,7 @@ impl Flow {
     }
 }
 
-/// Outputs [stack, rows, outputs] for features [stack, rows, …]. Dropout is applied while training alone.
+/// Outputs [stack, rows, outputs] for features [stack, rows, …], numbers in the target's own unit. Dropout is applied while training alone.
 pub(super) fn forward(
     architecture: &Architecture,
     stack: &Stack,
@@ -172,6 +172,9 @@ fn pass(
                 }
             }
         };
+        if index + 1 == architecture.layers.len() {
+            x = Flow::Vectors(stack.in_own_unit(x.into_vectors(size)));
+        }
         observe(index, &x);
     }
     x.into_vectors(size)

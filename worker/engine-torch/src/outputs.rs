@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tch::Tensor;
-use trawl_domain::dataset::{Features, FittedInputs};
+use trawl_domain::dataset::{Features, FittedTable};
 use trawl_domain::network::Architecture;
 use trawl_engine::weights::{Parameter, shapes};
 use trawl_engine::{EngineError, LayerOutput, Networks, Table as _};
@@ -47,7 +47,7 @@ impl Networks for DeviceNetworks {
         })
     }
 
-    fn fitted(&self, member: usize) -> Result<Option<&FittedInputs>, EngineError> {
+    fn fitted(&self, member: usize) -> Result<Option<&FittedTable>, EngineError> {
         let (stack, place) = self.find(member)?;
         Ok(stack.fitted(place as usize))
     }

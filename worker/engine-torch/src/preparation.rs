@@ -1,15 +1,22 @@
-//! Preparation: each network of a stack sees its rows by what was fitted on its own training rows.
+//! Preparation: each network of a stack sees its rows, and learns its targets, by what was fitted on its own training rows.
 
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{FittedInput, FittedInputs};
+use trawl_domain::dataset::{FittedInput, FittedTable, FittedTarget};
 
-/// What rows of a table become before they go into the networks of a stack. Each tensor is [stack, 1, inputs].
+/// What rows of a table become before they go into the networks of a stack, and what comes out of them after.
 #[derive(Debug)]
 pub(super) struct Preparation {
     /// By place in the stack.
-    fitted: Vec<Arc<FittedInputs>>,
+    fitted: Vec<Arc<FittedTable>>,
+    inputs: Option<InputTensors>,
+    target: Option<TargetTensors>,
+}
+
+/// Each [stack, 1, inputs].
+#[derive(Debug)]
+struct InputTensors {
     fill: Tensor,
     shift: Tensor,
     factor: Tensor,
@@ -17,39 +24,74 @@ pub(super) struct Preparation {
     log: Option<Tensor>,
 }
 
+/// Each [stack, 1, targets].
+#[derive(Debug)]
+struct TargetTensors {
+    mean: Tensor,
+    deviation: Tensor,
+}
+
 impl Preparation {
     /// For networks that were fitted so, by place; idle ones are as the first. `None` without any, or if they are not alike.
-    pub(super) fn new(fitted: Vec<Arc<FittedInputs>>, stack: i64, device: Device) -> Option<Self> {
-        let width = fitted.first()?.0.len();
-        let fitted: Vec<Arc<FittedInputs>> = fitted.into_iter().filter(|fitted| fitted.0.len() == width).collect();
-        let tensor = |of: fn(&FittedInput) -> f32| {
-            let padded = fitted.iter().chain(std::iter::repeat(&fitted[0])).take(stack as usize);
-            let values: Vec<f32> = padded.flat_map(|fitted| fitted.0.iter().map(of)).collect();
-            Tensor::from_slice(&values)
-                .view([stack, 1, width as i64])
-                .to_device(device)
-        };
-        let has_log = fitted.iter().any(|fitted| fitted.0.iter().any(|input| input.log));
+    pub(super) fn new(fitted: Vec<Arc<FittedTable>>, stack: i64, device: Device) -> Option<Self> {
+        let width = |fitted: &FittedTable| fitted.inputs.as_ref().map_or(0, |inputs| inputs.0.len());
+        let outputs = |fitted: &FittedTable| fitted.targets.as_ref().map_or(0, Vec::len);
+        let first = fitted.first()?;
+        let is_alike = |other: &Arc<FittedTable>| (width(other), outputs(other)) == (width(first), outputs(first));
+        if !fitted.iter().all(is_alike) {
+            return None;
+        }
+        let padded = || fitted.iter().chain(std::iter::repeat(first)).take(stack as usize);
+        let inputs = || padded().flat_map(|fitted| fitted.inputs.iter().flat_map(|inputs| &inputs.0));
+        let targets: Vec<FittedTarget> = padded()
+            .flat_map(|fitted| fitted.targets.iter().flatten().copied())
+            .collect();
+        let tensor = |values: Vec<f32>| Tensor::from_slice(&values).view([stack, 1, -1]).to_device(device);
+        let of_inputs = |of: fn(&FittedInput) -> f32| tensor(inputs().map(of).collect());
+        let of_target = |of: fn(&FittedTarget) -> f32| tensor(targets.iter().map(of).collect());
+        let has_log = inputs().any(|input| input.log);
         Some(Self {
-            fill: tensor(|input| input.fill),
-            shift: tensor(|input| input.shift),
-            factor: tensor(|input| input.factor),
-            log: has_log.then(|| tensor(|input| f32::from(u8::from(input.log))).to_kind(Kind::Bool)),
+            inputs: (width(first) > 0).then(|| InputTensors {
+                fill: of_inputs(|input| input.fill),
+                shift: of_inputs(|input| input.shift),
+                factor: of_inputs(|input| input.factor),
+                log: has_log.then(|| of_inputs(|input| f32::from(u8::from(input.log))).to_kind(Kind::Bool)),
+            }),
+            target: (outputs(first) > 0).then(|| TargetTensors {
+                mean: of_target(|target| target.mean),
+                deviation: of_target(|target| target.deviation),
+            }),
             fitted,
         })
     }
 
     /// What was fitted for the network at a place.
-    pub(super) fn fitted(&self, place: usize) -> Option<&FittedInputs> {
+    pub(super) fn fitted(&self, place: usize) -> Option<&FittedTable> {
         self.fitted.get(place).map(Arc::as_ref)
     }
 
     /// Rows [stack, rows, inputs] as they go into the networks.
     pub(super) fn apply(&self, rows: &Tensor) -> Tensor {
-        let mut x = self.fill.where_self(&rows.isnan(), rows);
-        if let Some(log) = &self.log {
+        let Some(inputs) = &self.inputs else {
+            return rows.shallow_clone();
+        };
+        let mut x = inputs.fill.where_self(&rows.isnan(), rows);
+        if let Some(log) = &inputs.log {
             x = x.log1p().where_self(log, &x);
         }
-        (x - &self.shift) * &self.factor
+        (x - &inputs.shift) * &inputs.factor
+    }
+
+    /// See [`super::stack::Stack::in_own_unit`].
+    pub(super) fn in_own_unit(&self, outputs: Tensor) -> Tensor {
+        match &self.target {
+            None => outputs,
+            Some(target) => outputs * &target.deviation + &target.mean,
+        }
+    }
+
+    /// See [`super::stack::Stack::target_deviation`].
+    pub(super) fn target_deviation(&self) -> Option<&Tensor> {
+        Some(&self.target.as_ref()?.deviation)
     }
 }

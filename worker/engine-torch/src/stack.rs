@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::FittedInputs;
+use trawl_domain::dataset::FittedTable;
 use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Stream};
@@ -44,7 +44,7 @@ pub(super) struct Stack {
     leaves: Vec<Tensor>,
     /// Zeros that fill the gap behind each leaf in a row of `flat`.
     gaps: Vec<Option<Tensor>>,
-    /// What rows become before they go in; `None` where they go in as they are.
+    /// What rows become before they go in, and what comes out after; `None` where both are as they are.
     preparation: Option<Preparation>,
 }
 
@@ -165,11 +165,12 @@ impl Stack {
     pub(super) fn of_one(
         architecture: &Architecture,
         parameters: &[Parameter],
-        fitted: Option<&FittedInputs>,
+        fitted: Option<&FittedTable>,
         together: bool,
         device: Device,
     ) -> Result<Self, EngineError> {
-        if fitted.is_some_and(|fitted| fitted.0.len() as u64 != architecture.input.len()) {
+        let inputs = fitted.and_then(|fitted| fitted.inputs.as_ref());
+        if inputs.is_some_and(|inputs| inputs.0.len() as u64 != architecture.input.len()) {
             return Err(EngineError::BadJob("what was fitted is not of the inputs".to_owned()));
         }
         let blocks = blocks(architecture)?;
@@ -231,8 +232,21 @@ impl Stack {
         }
     }
 
-    /// What was fitted of the inputs of the network at a place.
-    pub(super) fn fitted(&self, place: usize) -> Option<&FittedInputs> {
+    /// What the last layers put out, [stack, rows, outputs], in the target's own unit.
+    pub(super) fn in_own_unit(&self, outputs: Tensor) -> Tensor {
+        match &self.preparation {
+            None => outputs,
+            Some(preparation) => preparation.in_own_unit(outputs),
+        }
+    }
+
+    /// By what networks learn their targets, [stack, 1, targets]; `None` where they learn them as they are.
+    pub(super) fn target_deviation(&self) -> Option<&Tensor> {
+        self.preparation.as_ref()?.target_deviation()
+    }
+
+    /// What was fitted for the network at a place.
+    pub(super) fn fitted(&self, place: usize) -> Option<&FittedTable> {
         self.preparation.as_ref()?.fitted(place)
     }
 

@@ -263,9 +263,9 @@ impl Group {
     /// One step of all optimizers. Returns the losses before it, [stack].
     fn step(&mut self, architecture: &Architecture, features: &Tensor, targets: &Tensor) -> Tensor {
         let outputs = network::forward(architecture, &self.stack, features, Some(&mut self.dropout));
-        let losses = self.criterion.mean(&outputs, targets);
+        let (losses, minimised) = self.criterion.mean_and_minimised(&outputs, targets);
         // The sum's gradient is each member's own: no member has a part in another's loss.
-        let gradients = Tensor::run_backward(&[losses.sum(Kind::Float)], self.stack.leaves(), false, false);
+        let gradients = Tensor::run_backward(&[minimised.sum(Kind::Float)], self.stack.leaves(), false, false);
         tch::no_grad(|| self.optimizers.step(&mut self.stack, &gradients));
         losses.detach()
     }

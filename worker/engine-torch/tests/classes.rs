@@ -58,6 +58,8 @@ fn images() -> Samples {
         features: Features::Bytes(pixels()),
         targets: Some(targets()),
         inputs: None,
+        row_keys: None,
+        standardizes_target: false,
     }
 }
 
@@ -73,6 +75,8 @@ fn table() -> Samples {
         features: Features::Floats((0..ROWS).flat_map(row).collect()),
         targets: Some(targets()),
         inputs: None,
+        row_keys: None,
+        standardizes_target: false,
     }
 }
 

@@ -128,6 +128,8 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
         features: Features::Floats(values.clone()),
         targets: Some(Targets::Numbers(values)),
         inputs: None,
+        row_keys: None,
+        standardizes_target: false,
     };
     FitJob {
         seed: Seed(1),

@@ -133,6 +133,8 @@ fn table(batch_size: u32) -> TempDir {
         targets: Some(Targets::Numbers(x.chunks(2).map(|x| x[0] - 2.0 * x[1]).collect())),
         features: Features::Floats(x.clone()),
         inputs: Some(Inputs::of_numbers(&["x, 1".to_owned(), "x2".to_owned()])),
+        row_keys: None,
+        standardizes_target: false,
     };
     let architecture = Architecture {
         input: SampleShape::Vector(2),
@@ -247,6 +249,8 @@ fn images_are_predicted_as_the_refit_predicted_them() {
             names: ["a", "b", "c"].map(str::to_owned).to_vec(),
         }),
         inputs: None,
+        row_keys: None,
+        standardizes_target: false,
     };
     let conv = Conv2d {
         filters: 4,

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use trawl_domain::dataset::{
-    Allowance, Columns, Content, FittedInputs, Format, Inputs, Missing, Part, Prepare, Role, Rule, SampleShape,
-    Samples, Scale, TargetKind, read,
+    Allowance, Columns, Content, FittedInputs, FittedTable, Format, Inputs, Missing, Part, Prepare, Role, Rule,
+    SampleShape, Samples, Scale, TargetKind, read,
 };
 use trawl_domain::fold::{RowKeys, Split, Validation};
 use trawl_domain::job::JobMember;
@@ -18,17 +18,18 @@ use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
 use trawl_engine::weights::Parameter;
-use trawl_engine::{Control, Engine as _, Event, FitJob, Networks as _};
+use trawl_engine::{Control, Engine as _, Event, FitJob, MemberLosses, Networks as _};
 use trawl_engine_torch::Torch;
 
 use device::device;
 
-fn samples(csv: &str, rule: Rule) -> Samples {
+fn samples(csv: &str, rule: Rule, standardizes_target: bool) -> Samples {
     let columns = Columns {
         target: "y".to_owned(),
         prepare: Prepare {
             usual: rule,
             columns: BTreeMap::new(),
+            standardizes_target,
         },
         ..Columns::default()
     };
@@ -76,9 +77,13 @@ fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
             values: vec![0.0; width],
         },
     ];
+    let fitted = FittedTable {
+        inputs: Some(fitted.clone()),
+        targets: None,
+    };
     let engine = Torch::new(device());
     let network = engine
-        .network(architecture, parameters, Some(fitted))
+        .network(architecture, parameters, Some(&fitted))
         .expect("a network");
     let table = engine.load(samples).expect("samples on the device");
     network.outputs(0, &table, 0..samples.rows).expect("outputs")
@@ -103,7 +108,7 @@ fn columns_are_prepared_as_scikit_learn_does() {
             indicator: true,
             ..Rule::default()
         };
-        let samples = samples(csv, rule);
+        let samples = samples(csv, rule, false);
         let inputs: &Inputs = samples.inputs.as_ref().expect("inputs");
         let names: Vec<String> = serde_json::from_value(case["names"].clone()).expect("names");
         assert_eq!(inputs.names(), names);
@@ -130,6 +135,7 @@ fn losses(scale: Scale, missing: Missing, in_validation: f32) -> Vec<f64> {
     let keys = RowKeys {
         rows: 30,
         classes: None,
+        column: None,
     };
     let folds = split.rows(seed, keys, &BTreeSet::from([0])).expect("rows");
     let validate = &folds[&0].validate;
@@ -152,23 +158,32 @@ fn losses(scale: Scale, missing: Missing, in_validation: f32) -> Vec<f64> {
         indicator: true,
         ..Rule::default()
     };
-    let samples = samples(&csv, rule);
+    let samples = samples(&csv, rule, true);
+    assert_eq!(samples.shape, SampleShape::Vector(4));
+    epochs(&samples, Loss::Mse, Optimizer::Adam)
+        .into_iter()
+        .map(|(train, _)| train)
+        .collect()
+}
+
+/// Training and validation loss of each epoch of fold 0 of a linear network.
+fn epochs(samples: &Samples, loss: Loss, optimizer: Optimizer) -> Vec<(f64, f64)> {
     let engine = Torch::new(device());
     let job = FitJob {
-        seed,
+        seed: Seed(5),
         architecture: Architecture {
             input: samples.shape,
             layers: vec![Layer::Linear { units: 1 }],
-            loss: Loss::Mse,
+            loss,
             batch_size: 5,
             epochs: 4,
         },
-        split,
+        split: Split::Validation(Validation::k_fold(3)),
         members: vec![JobMember {
             owner: Owner::Trial(0),
             fold: 0,
             hyperparameters: Hyperparameters {
-                optimizer: Optimizer::Adam,
+                optimizer,
                 learning_rate: 0.01,
                 l2: 0.0,
                 momentum: 0.0,
@@ -182,18 +197,53 @@ fn losses(scale: Scale, missing: Missing, in_validation: f32) -> Vec<f64> {
         metrics: vec![Metric::ValLoss],
         row_losses: None,
         class_weights: None,
-        data: engine.load(&samples).expect("samples on the device"),
+        data: engine.load(samples).expect("samples on the device"),
         test: None,
     };
-    assert_eq!(samples.shape, SampleShape::Vector(4));
     let mut losses = Vec::new();
     let mut emit = |event: Event<'_>| {
         if let Event::Epoch { losses: told, .. } = event {
-            losses.extend(told.iter().map(|told| told.train_loss));
+            let validation = |told: &MemberLosses| told.metrics.get(Metric::ValLoss).unwrap_or(f64::NAN);
+            losses.extend(told.iter().map(|told| (told.train_loss, validation(told))));
         }
     };
     engine.fit(&job, &[], &mut emit, &Control::new()).expect("trains");
     losses
+}
+
+/// A target in another unit is learned as fast, and its losses are in that unit.
+#[test]
+fn the_unit_of_a_target_does_not_matter() {
+    let table = |factor: f64, shift: f64| {
+        let mut csv = "a,b,y\n".to_owned();
+        for row in 0..30_u16 {
+            let (a, b) = (f64::from(row * 7 % 13), f64::from(row * 5 % 11));
+            csv += &format!("{a},{b},{}\n", factor * (a - 2.0 * b) + shift);
+        }
+        samples(&csv, Rule::default(), true)
+    };
+    let (small, large) = (table(1.0, 0.0), table(4_096.0, 1_000_000.0));
+    for (loss, power) in [(Loss::Mse, 2), (Loss::Huber, 2), (Loss::L1, 1)] {
+        for optimizer in [Optimizer::Adam, Optimizer::Sgd] {
+            let (of_small, of_large) = (epochs(&small, loss, optimizer), epochs(&large, loss, optimizer));
+            assert_eq!(of_small.len(), 4);
+            for ((train, val), (large_train, large_val)) in of_small.iter().zip(&of_large) {
+                let unit = 4_096_f64.powi(power);
+                for (small, large) in [(train, large_train), (val, large_val)] {
+                    let off = (large / unit / small - 1.0).abs();
+                    assert!(off < 2e-3, "{loss} {optimizer}: {small} and {large}");
+                }
+            }
+        }
+    }
+    // As it is, a target of such a size is out of reach of steps like these.
+    let plain = Samples {
+        standardizes_target: false,
+        ..large.clone()
+    };
+    let of_plain = epochs(&plain, Loss::Mse, Optimizer::Adam);
+    let of_large = epochs(&large, Loss::Mse, Optimizer::Adam);
+    assert!(of_plain[3].1 > 1_000.0 * of_large[3].1, "{of_plain:?} {of_large:?}");
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn survivors_of_stacks_go_on_in_other_stacks() {
     survivors_go_on_in_other_jobs(together);
 }
 
-/// Stacks on columns that are prepared by what is fitted on each fold's training rows: gaps, logarithms and words among them.
+/// Stacks on columns and targets that are prepared by what is fitted on each fold's training rows: gaps, logarithms and words among them.
 fn prepared(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     let inputs = serde_json::json!([
         { "name": "a", "kind": "number", "scale": "standardize", "missing": "median", "indicator": true },
@@ -147,6 +147,8 @@ fn prepared(members: Vec<JobMember>) -> FitJob<DeviceTable> {
             (0..ROWS).map(|row| (row as f32 / 7.0).sin()).collect(),
         )),
         inputs: Some(serde_json::from_value(inputs).expect("inputs")),
+        row_keys: None,
+        standardizes_target: true,
     };
     let mut job = together(members);
     job.architecture.input = samples.shape;

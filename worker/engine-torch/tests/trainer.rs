@@ -47,6 +47,8 @@ fn table(shift: f64) -> DeviceTable {
         features: Features::Floats(features),
         targets: Some(Targets::Numbers(targets)),
         inputs: None,
+        row_keys: None,
+        standardizes_target: false,
     };
     Torch::new(device()).load(&samples).expect("samples on the device")
 }

@@ -14,7 +14,7 @@ use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use trawl_domain::dataset::{FileHash, SampleShape};
 use trawl_domain::engine::EngineName;
-use trawl_domain::fold::{Scheme, Split};
+use trawl_domain::fold::{By, Scheme, Split};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::WrittenLayer;
 use trawl_domain::loss::ClassWeights;
@@ -176,12 +176,15 @@ struct WrittenSplit {
     scheme: WrittenScheme,
     shuffle: bool,
     stratify: bool,
+    by: &'static str,
+    seeds: u32,
 }
 
 #[derive(Serialize)]
 enum WrittenScheme {
     KFold { folds: u32, repeats: u32 },
     Holdout(f64),
+    Given { folds: u32 },
     All,
 }
 
@@ -192,14 +195,19 @@ impl From<Split> for WrittenSplit {
                 scheme: match validation.scheme {
                     Scheme::KFold { folds, repeats } => WrittenScheme::KFold { folds, repeats },
                     Scheme::Holdout(share) => WrittenScheme::Holdout(share),
+                    Scheme::Given { folds } => WrittenScheme::Given { folds },
                 },
                 shuffle: validation.shuffle,
                 stratify: validation.stratify,
+                by: validation.by.as_str(),
+                seeds: validation.seeds,
             },
             Split::All => Self {
                 scheme: WrittenScheme::All,
                 shuffle: false,
                 stratify: false,
+                by: By::Rows.as_str(),
+                seeds: 1,
             },
         }
     }

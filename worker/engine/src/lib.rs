@@ -15,7 +15,7 @@ pub mod weights;
 use std::fmt::Debug;
 use std::ops::Range;
 
-use trawl_domain::dataset::{Features, FittedInputs, Known, Samples, Targets};
+use trawl_domain::dataset::{Features, FittedTable, Known, Samples, Targets};
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
@@ -77,7 +77,7 @@ pub trait Engine: Debug + Send + Sync + 'static {
         &self,
         architecture: Architecture,
         parameters: Vec<Parameter>,
-        fitted: Option<&FittedInputs>,
+        fitted: Option<&FittedTable>,
     ) -> Result<Self::Networks, EngineError>;
 }
 
@@ -122,11 +122,11 @@ pub trait Networks: Debug + Send + 'static {
     /// There is no such member, or they cannot be read from the device.
     fn parameters(&self, member: usize) -> Result<Vec<Parameter>, EngineError>;
 
-    /// What was fitted of one member's inputs on its training rows; `None` where rows go in as they are.
+    /// What was fitted on one member's training rows; `None` where rows go in, and targets are learned, as they are.
     ///
     /// # Errors
     /// There is no such member.
-    fn fitted(&self, member: usize) -> Result<Option<&FittedInputs>, EngineError>;
+    fn fitted(&self, member: usize) -> Result<Option<&FittedTable>, EngineError>;
 
     /// The parameters as a safetensors file, with the layers as JSON under `architecture` of its metadata.
     ///

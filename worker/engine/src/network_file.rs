@@ -1,7 +1,7 @@
 //! `network.json`: the form in which a refit writes its network, and in which a prediction reads it.
 
 use serde::{Deserialize, Serialize};
-use trawl_domain::dataset::{FittedInputs, Inputs};
+use trawl_domain::dataset::{FittedInputs, FittedTarget, Inputs};
 use trawl_domain::layer::WrittenLayer;
 
 /// The file.
@@ -9,6 +9,10 @@ use trawl_domain::layer::WrittenLayer;
 pub(crate) struct NetworkFile {
     pub(crate) input: Input,
     pub(crate) target: Target,
+    /// What was fitted of each target, where they were standardised: what the layers put out, times the deviation, plus the mean, is the
+    /// prediction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_fitted: Option<Vec<FittedTarget>>,
     /// From the input on.
     pub(crate) layers: Vec<WrittenLayer>,
     pub(crate) loss: String,
@@ -55,6 +59,21 @@ pub(crate) struct Input {
 pub(crate) enum Target {
     /// A number of this name.
     Name(String),
+    /// Numbers of these names, in the order of the outputs.
+    Names(Vec<String>),
     /// One of these classes, in the order of the outputs.
     Classes(Vec<String>),
+}
+
+impl Target {
+    /// Numbers of these names.
+    pub(crate) fn of_numbers(mut names: Vec<String>) -> Self {
+        match names.pop() {
+            Some(only) if names.is_empty() => Self::Name(only),
+            last => {
+                names.extend(last);
+                Self::Names(names)
+            }
+        }
+    }
 }

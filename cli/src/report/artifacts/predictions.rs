@@ -41,9 +41,17 @@ impl Predictions {
         let mut reader = csv::Reader::from_reader(bytes);
         let header = reader.headers().map_err(|error| refuse(error.to_string()))?.clone();
         let columns: Vec<&str> = header.iter().collect();
+        let several = columns
+            .iter()
+            .filter(|column| column.starts_with("prediction."))
+            .count();
         let (features, has_classes) = match columns.as_slice() {
             ["split", "row", features @ .., "target", "prediction"] => (features, false),
             ["split", "row", features @ .., "target", "prediction", "probability"] => (features, true),
+            // Of several targets the first one is shown.
+            ["split", "row", others @ ..] if several > 0 && others.len() >= 2 * several => {
+                (&others[..others.len() - 2 * several], false)
+            }
             _ => return Err(refuse(format!("its header is {}", columns.join(",")))),
         };
         let mut rows = Vec::new();
@@ -51,7 +59,8 @@ impl Predictions {
             let record = record.map_err(|error| refuse(error.to_string()))?;
             let line = record.position().map_or(0, csv::Position::line);
             rows.push(
-                row(&record, features.len(), has_classes).map_err(|reason| refuse(format!("line {line}: {reason}")))?,
+                row(&record, features.len(), has_classes, several.max(1))
+                    .map_err(|reason| refuse(format!("line {line}: {reason}")))?,
             );
         }
         let features = features.iter().map(|&feature| feature.to_owned()).collect();
@@ -66,7 +75,7 @@ impl Predictions {
     }
 }
 
-fn row(record: &csv::StringRecord, features: usize, has_classes: bool) -> Result<PredictedRow, String> {
+fn row(record: &csv::StringRecord, features: usize, has_classes: bool, targets: usize) -> Result<PredictedRow, String> {
     // The reader refuses records that are not as long as the header.
     let number = |column: usize| {
         let text = record.get(column).unwrap_or_default();
@@ -89,7 +98,7 @@ fn row(record: &csv::StringRecord, features: usize, has_classes: bool) -> Result
         number(features + 4)?;
         Outcome::Class
     } else {
-        let (target, prediction) = (number(features + 2)?, number(features + 3)?);
+        let (target, prediction) = (number(features + 2)?, number(features + 2 + targets)?);
         Outcome::Number { target, prediction }
     };
     Ok(PredictedRow {

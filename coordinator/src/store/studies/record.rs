@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use trawl_domain::dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
+use trawl_domain::fold::FoldSize;
 use trawl_domain::id::StudyId;
 use trawl_domain::metric::Goal;
 use trawl_domain::state::StudyState;
@@ -35,6 +36,8 @@ pub struct StudyRecord {
     pub test_is_labelled: bool,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
+    /// Sizes of its folds, where a column says which rows they have.
+    pub fold_sizes: Option<Vec<FoldSize>>,
     /// Trials in all.
     pub max_trials: u32,
     /// The first trial that is not planned yet.
@@ -90,6 +93,8 @@ pub(super) struct StudyRow {
     pub(super) train_rows: i32,
     pub(super) sample_shape: Vec<i32>,
     pub(super) class_count: Option<i32>,
+    pub(super) target_count: i32,
+    pub(super) fold_rows: Option<Vec<i32>>,
     pub(super) max_trials: i32,
     pub(super) next_trial: i32,
     pub(super) ends_before: Vec<i32>,
@@ -125,6 +130,20 @@ impl TryFrom<StudyRow> for StudyRecord {
             .map(|len| number("sample_shape", len))
             .collect::<Result<_, _>>()?;
         let sample = SampleShape::from_dims(&dims);
+        let fold_rows = row.fold_rows.map(|rows| {
+            let rows = rows.into_iter().map(|rows| number("fold_rows", rows));
+            rows.collect::<Result<Vec<u32>, StoreError>>()
+        });
+        let fold_sizes = fold_rows.transpose()?.map(|rows| {
+            let (sizes, _) = rows.as_chunks();
+            sizes
+                .iter()
+                .map(|[train, validate]| FoldSize {
+                    train: *train,
+                    validate: *validate,
+                })
+                .collect()
+        });
         Ok(Self {
             study_id: StudyId(id),
             state: word("studies", id, "state", &row.state)?,
@@ -145,10 +164,11 @@ impl TryFrom<StudyRow> for StudyRecord {
                 train_rows: number("train_rows", row.train_rows)?,
                 sample: sample.ok_or_else(|| bad_row("studies", id, "sample_shape", "no shape"))?,
                 target: match row.class_count {
-                    None => TargetShape::Number,
+                    None => TargetShape::Numbers(number("target_count", row.target_count)?),
                     Some(classes) => TargetShape::Classes(number("class_count", classes)?),
                 },
             },
+            fold_sizes,
             max_trials: number("max_trials", row.max_trials)?,
             next_trial: number("next_trial", row.next_trial)?,
             growth: Growth {

@@ -4,6 +4,7 @@ mod encoding;
 mod kinds;
 pub(crate) mod names;
 mod records;
+pub(crate) mod survey;
 mod table;
 
 use self::kinds::kinds;
@@ -12,7 +13,8 @@ use self::records::{Record, Records};
 use self::table::{Gaps, NotRead, Table};
 use super::columns::{Columns, Dialect};
 use super::inputs::Inputs;
-use super::targets::{Column, Misplaced};
+use super::row_keys::RowKeys;
+use super::targets::{self, Column, Misplaced};
 use super::{Allowance, Content, FeatureRows, ReadError, Reason, Role, Samples, TargetKind};
 
 /// Reads the columns of a file; a test part without the target has rows that nobody has labelled. Lines in errors count from 1.
@@ -57,32 +59,59 @@ fn read_as(
     allowance: &mut Allowance<'_>,
 ) -> Result<Samples, NotRead> {
     let mut table = Table::open(content, inputs, &columns.dialect, Gaps::AsPrepared)?;
-    let target = match role {
-        Role::Train => Some(table.names.place(&columns.target)?),
-        Role::Test(_) => table.names.place_if_there(&columns.target)?,
+    let places = target_places(&table.names, columns, role)?;
+    table.more_targets = places.len().saturating_sub(1) as u32;
+    let split = columns.split.as_ref().filter(|_| role == Role::Train);
+    let mut keys = match split {
+        Some(split) => Some((table.names.place(&split.name)?, RowKeys::new(split.says))),
+        None => None,
     };
-    let mut targets = Column::new(kind, role.classes());
+    let mut targets: Vec<Column<'_>> = places.iter().map(|_| Column::new(kind, role.classes())).collect();
     table.read(allowance, &mut |row| {
-        let Some(place) = target else { return Ok(()) };
-        let text = row.record.field(place)?;
-        let pushed = match &mut targets {
-            Column::Numbers(numbers) => {
-                table::number(text, &columns.dialect).and_then(|value| numbers.push(value, row.record.line_of(place)))
-            }
-            Column::Classes(classes) => classes.push(text),
-        };
-        pushed.map_err(|reason| row.wrong(place, reason))
+        if let Some((place, keys)) = &mut keys {
+            let number = |text: &str| table::number(text, &columns.dialect).ok();
+            keys.push(row.record.field(*place)?, number)
+                .map_err(|reason| row.wrong(*place, reason))?;
+        }
+        for (place, target) in places.iter().zip(&mut targets) {
+            let text = row.record.field(*place)?;
+            let pushed = match target {
+                Column::Numbers(numbers) => table::number(text, &columns.dialect)
+                    .and_then(|value| numbers.push(value, row.record.line_of(*place))),
+                Column::Classes(classes) => classes.push(text),
+            };
+            pushed.map_err(|reason| row.wrong(*place, reason))?;
+        }
+        Ok(())
     })?;
     let rows = table.finish(content, &columns.dialect, allowance)?;
-    let targets = target.map(|_| targets.finish()).transpose().map_err(|wrong| {
-        let Misplaced { place, reason } = wrong;
-        let line = place.map_or_else(String::new, |line| format!("line {line}, "));
-        ReadError::features(reason).within(&format!("{line}column '{}':", columns.target))
-    })?;
+    let finished = columns.targets().zip(targets).map(|(name, target)| {
+        target.finish().map_err(|wrong| {
+            let Misplaced { place, reason } = wrong;
+            let line = place.map_or_else(String::new, |line| format!("line {line}, "));
+            ReadError::features(reason).within(&format!("{line}column '{name}':"))
+        })
+    });
+    let targets = targets::side_by_side(finished.collect::<Result<_, _>>()?);
     Ok(Samples {
         inputs: Some(inputs.clone()),
+        row_keys: keys.map(|(_, keys)| keys.finish()),
+        standardizes_target: columns.prepare.standardizes_target && kind == TargetKind::Number,
         ..Samples::new(rows, targets)
     })
+}
+
+/// The places of the columns to be predicted; none in a test part without them.
+fn target_places(names: &Names, columns: &Columns, role: Role<'_>) -> Result<Vec<usize>, ReadError> {
+    let is_left_out = match role {
+        Role::Train => false,
+        Role::Test(_) => {
+            let places = columns.targets().map(|target| names.place_if_there(target));
+            places.collect::<Result<Vec<_>, _>>()?.iter().all(Option::is_none)
+        }
+    };
+    let targets = columns.targets().filter(|_| !is_left_out);
+    targets.map(|target| names.place(target)).collect()
 }
 
 /// Reads the columns of these inputs and no others. No row is left out.

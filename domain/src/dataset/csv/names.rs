@@ -94,7 +94,7 @@ impl Names {
                     for known in self
                         .names
                         .iter()
-                        .filter(|known| **known != columns.target && matches(name, known))
+                        .filter(|known| !columns.is_special(known) && matches(name, known))
                     {
                         self.place(known)?;
                         if !features.contains(known) {
@@ -120,7 +120,7 @@ impl Names {
                 }
                 for known in &self.names {
                     let is_left_out = left_out.iter().any(|name| name == known || matches(name, known));
-                    if *known != columns.target && !is_left_out {
+                    if !columns.is_special(known) && !is_left_out {
                         self.place(known)?;
                         features.push(known.clone());
                     }

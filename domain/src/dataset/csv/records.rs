@@ -17,6 +17,7 @@ use crate::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX};
 /// The records of a file, in memory for the longest one that is read.
 pub(super) struct Records<'a> {
     parser: csv_core::Reader,
+    delimiter: u8,
     input: Input<'a>,
     lines: Lines,
     /// The fields of a record without anything between them.
@@ -41,6 +42,7 @@ impl<'a> Records<'a> {
         let bytes_max = usize::try_from(input.bytes_max).unwrap_or(usize::MAX);
         Ok(Self {
             parser: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
+            delimiter,
             input,
             lines: Lines::default(),
             // A record has no more of both than the file has bytes; one place more shows that it is full.
@@ -49,6 +51,11 @@ impl<'a> Records<'a> {
             last: (0, 0, 0),
             is_held: false,
         })
+    }
+
+    /// What stands between cells.
+    pub(super) fn delimiter(&self) -> u8 {
+        self.delimiter
     }
 
     /// Lets the last record come once more.

@@ -52,6 +52,8 @@ pub(super) struct Table<'a> {
     values: Vec<f32>,
     spans: Spans,
     rows: u32,
+    /// Targets of a row beside the first one.
+    pub(super) more_targets: u32,
 }
 
 impl<'a> Table<'a> {
@@ -77,6 +79,7 @@ impl<'a> Table<'a> {
             gaps,
             values: Vec::new(),
             rows: 0,
+            more_targets: 0,
         })
     }
 
@@ -86,9 +89,9 @@ impl<'a> Table<'a> {
         allowance: &mut Allowance<'_>,
         take: &mut dyn FnMut(&Row<'_>) -> Result<(), ReadError>,
     ) -> Result<(), NotRead> {
-        let shape = self.shape();
+        let taken = SampleShape::Vector(self.inputs.len() as u32 + self.more_targets);
         while let Some(row) = next_row(&mut self.records, &self.names, allowance)? {
-            allowance.take(1, shape)?;
+            allowance.take(1, taken)?;
             let begin = self.values.len();
             let mut is_whole_row = true;
             for (index, (column, place)) in self.inputs.columns().iter().zip(&self.places).enumerate() {

@@ -1,4 +1,5 @@
 use super::super::columns::{Header, Kind, Missing, Prepare, Rule, Scale, Selection};
+use super::super::row_keys::{Says, SplitColumn};
 use super::super::testing::{gzip, read, read_test};
 use super::super::{Features, Format, Part, SampleShape, Targets};
 use super::*;
@@ -12,11 +13,13 @@ fn columns(header: Header) -> Format {
     Format::Csv(Columns {
         features: Selection::Named(vec![b, a]),
         target: y,
+        more_targets: Vec::new(),
         dialect: Dialect {
             header,
             ..Dialect::default()
         },
         prepare: Prepare::default(),
+        split: None,
     })
 }
 
@@ -452,4 +455,58 @@ fn numbers_may_be_words_and_a_column_is_one_thing() {
         below,
         "line 3, column 'a': log1p takes numbers above -1, and -1 is none"
     );
+}
+
+fn split_by(says: Says, features: Selection) -> Columns {
+    let rule = Rule {
+        missing: Missing::Dropped,
+        ..Rule::default()
+    };
+    Columns {
+        split: Some(SplitColumn {
+            name: "who".to_owned(),
+            says,
+            field: "validation.k_fold.group",
+        }),
+        ..table(usual(rule), features)
+    }
+}
+
+#[test]
+fn a_column_that_splits_rows_is_no_feature_unless_it_is_named() {
+    let text = "who,a,y\n7,1,1\n9,,2\n9,3,3\n7,4,4\n";
+    let columns = split_by(Says::Groups, Selection::default());
+    let (names, _) = inputs(&columns, text);
+    assert_eq!(names, ["a"]);
+    // Of the rows that are not left out.
+    assert_eq!(
+        all(&columns, text).map(|samples| samples.row_keys),
+        Ok(Some(vec![0, 1, 0]))
+    );
+    let like = split_by(Says::Groups, Selection::Named(vec!["*".to_owned()]));
+    assert_eq!(inputs(&like, text).0, ["a"]);
+    let named = split_by(Says::Order, Selection::Named(vec!["a".to_owned(), "who".to_owned()]));
+    assert_eq!(inputs(&named, text).0, ["a", "who"]);
+    assert_eq!(
+        all(&named, text).map(|samples| samples.row_keys),
+        Ok(Some(vec![0, 1, 0]))
+    );
+}
+
+#[test]
+fn a_row_that_cannot_be_split_is_named() {
+    let wrong = |says, text| all(&split_by(says, Selection::default()), text).expect_err("a row that is not split");
+    assert_eq!(
+        wrong(Says::Groups, "who,a,y\n7,1,1\n,2,2\n"),
+        "line 3, column 'who': is empty, and rows are split by it"
+    );
+    assert_eq!(
+        wrong(Says::Order, "who,a,y\n7,1,1\nlate,2,2\n"),
+        "line 3, column 'who': 'late' is no number, as those before it are: dates are written 2026-01-31 or 2026-01-31 13:45:00"
+    );
+    assert_eq!(
+        wrong(Says::Folds, "who,a,y\ntest,1,1\n"),
+        "line 2, column 'who': 'test' is neither train, validation, -1 (which trains) nor a fold from 0 to 63"
+    );
+    assert!(wrong(Says::Groups, "whom,a,y\n7,1,1\n").starts_with("has no column 'who'"));
 }

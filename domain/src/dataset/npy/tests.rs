@@ -19,6 +19,27 @@ fn features(file: &[u8]) -> Features {
 }
 
 #[test]
+fn a_table_of_targets_has_a_column_for_each() {
+    let values = floats(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let features = npy("<f4", "(3, 1)", &floats(&[0.5, 1.5, 2.5]));
+    let table = npy("<f4", "(3, 2)", &values);
+    let of = |targets: &[u8]| pair(&features, targets, TargetKind::Number);
+    let samples = of(&table).expect("a table");
+    assert_eq!(
+        samples.targets,
+        Some(Targets::Numbers(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
+    );
+    assert_eq!(samples.dataset_shape().map(|shape| shape.target.outputs()), Some(2));
+    let fortran = npy_with("{'descr': '<f4', 'fortran_order': True, 'shape': (3, 2), }", &values);
+    assert_eq!(
+        of(&fortran).expect("a table").targets,
+        Some(Targets::Numbers(vec![1.0, 4.0, 2.0, 5.0, 3.0, 6.0]))
+    );
+    let classes = pair(&features, &table, TargetKind::Class);
+    assert!(classes.is_err(), "classes have one column");
+}
+
+#[test]
 fn tables_and_images_are_read() {
     let table = npy("<f4", "(2, 3)", &floats(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
     let targets = npy("<f8", "(2,)", &doubles(&[0.5, 1.5]));

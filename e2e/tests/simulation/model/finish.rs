@@ -234,7 +234,7 @@ impl Model {
                 continue;
             }
             let metrics: Vec<FoldMetrics> = folds.values().map(|fold| fold.metrics).collect();
-            trial.value = self.study.objective.of_trial(&metrics);
+            trial.value = self.study.objective.of_trial(&metrics, 1);
             trial.state = if trial.value.is_some() {
                 TrialState::Completed
             } else {

@@ -167,7 +167,7 @@ impl Model {
         })
     }
 
-    /// Renews those leases of this worker that are live.
+    /// Renews those leases of this worker that nobody took back.
     pub(crate) fn renew(
         &mut self,
         now: Duration,
@@ -177,9 +177,9 @@ impl Model {
         self.seen(now, worker_id)?;
         let (ttl, paused) = (self.ttl, self.state == StudyState::Paused);
         let renewed = claims.iter().map(|claim| {
-            let place = self.live(now, *claim);
-            let lease = place.and_then(|place| self.jobs[place].lease.as_mut());
-            match lease.filter(|lease| lease.worker_id == worker_id) {
+            let job = self.jobs.iter_mut().find(|job| job.job_id == claim.job_id);
+            let lease = job.and_then(|job| job.lease.as_mut());
+            match lease.filter(|lease| lease.token == claim.token && lease.worker_id == worker_id) {
                 Some(lease) => {
                     lease.expires_at = now + ttl;
                     if paused { Renewed::Recalled } else { Renewed::Held }

@@ -97,7 +97,10 @@ impl Model {
         }
         let value = |trial: &u32| -> Option<TrialValue> {
             let metrics: Vec<FoldMetrics> = self.of_trial(*trial).values().map(|fold| fold.metrics).collect();
-            self.study.objective.of_trial(&metrics).filter(|_| open.contains(trial))
+            self.study
+                .objective
+                .of_trial(&metrics, 1)
+                .filter(|_| open.contains(trial))
         };
         let values: BTreeMap<u32, TrialValue> = came.iter().filter_map(|trial| Some((*trial, value(trial)?))).collect();
         let at_rung = |trial: &u32| AtRung {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use prost_types::Value;
 use prost_types::value::Kind;
-use trawl_domain::dataset::{Columns, Dialect, Header, NUMBERED, Selection};
-use trawl_domain::limits::{CSV_COLUMNS_MAX, FEATURES_MAX};
+use trawl_domain::dataset::{Columns, Dialect, Header, NUMBERED, Says, Selection, SplitColumn};
+use trawl_domain::limits::{CSV_COLUMNS_MAX, FEATURES_MAX, TARGETS_MAX};
 use trawl_domain::space::ParamValue;
 use trawl_domain::violation::Violations;
 
@@ -14,10 +14,12 @@ use crate::params::scalar;
 use crate::v1;
 
 const FEATURES: &str = "dataset.csv.features";
+const TARGET: &str = "dataset.csv.target";
 /// Texts of cells without a value, at most.
 const MISSING_TEXTS_MAX: usize = 32;
 
-pub(super) fn check(csv: &v1::CsvDataset, v: &mut Violations) -> Columns {
+/// The columns, one of which rows may be split by: the field that names it, its value, and what it says.
+pub(super) fn check(csv: &v1::CsvDataset, split: Option<&(&'static str, Value, Says)>, v: &mut Violations) -> Columns {
     let header = match csv.header {
         None => Header::Checked,
         Some(true) => Header::Present,
@@ -50,22 +52,48 @@ pub(super) fn check(csv: &v1::CsvDataset, v: &mut Violations) -> Columns {
             Selection::default()
         }
     };
-    let target = match &csv.target {
-        None => {
-            v.add("dataset.csv.target", "is missing");
-            None
+    let mut targets = targets(csv, header, v);
+    for target in &targets {
+        if matches!(&features, Selection::Named(names) if names.contains(target)) {
+            v.add(TARGET, format!("'{target}' is a feature too"));
         }
-        Some(target) => column("dataset.csv.target", target, header, v),
-    };
-    let is_feature = |target: &&String| matches!(&features, Selection::Named(names) if names.contains(target));
-    if let Some(target) = target.as_ref().filter(is_feature) {
-        v.add("dataset.csv.target", format!("'{target}' is a feature too"));
     }
+    let split = split.and_then(|(field, named, says)| {
+        let name = column(field, named, header, v)?;
+        if targets.contains(&name) {
+            v.add(*field, format!("'{name}' is the target"));
+        }
+        Some(SplitColumn {
+            name,
+            says: *says,
+            field,
+        })
+    });
+    let more_targets = targets.split_off(targets.len().min(1));
     Columns {
         features,
-        target: target.unwrap_or_default(),
+        target: targets.pop().unwrap_or_default(),
+        more_targets,
         dialect: dialect(csv, header, v),
         prepare: prepare::check(csv.prepare.as_ref(), v),
+        split,
+    }
+}
+
+/// The columns to be predicted.
+fn targets(csv: &v1::CsvDataset, header: Header, v: &mut Violations) -> Vec<String> {
+    match csv.target.as_ref().map(|target| (target, target.kind.as_ref())) {
+        None => {
+            v.add(TARGET, "is missing");
+            Vec::new()
+        }
+        Some((_, Some(Kind::ListValue(targets)))) => {
+            if targets.values.is_empty() || targets.values.len() > TARGETS_MAX {
+                v.add(TARGET, format!("must name 1 to {TARGETS_MAX} columns"));
+            }
+            list(TARGET, &targets.values, header, v)
+        }
+        Some((target, _)) => column(TARGET, target, header, v).into_iter().collect(),
     }
 }
 

@@ -12,7 +12,11 @@ use trawl_domain::violation::Violations;
 use crate::v1::{self, dataset::Kind};
 
 /// The files of a dataset, if all is well with their names.
-pub(super) fn check(dataset: Option<&v1::Dataset>, v: &mut Violations) -> Option<Source> {
+pub(super) fn check(
+    dataset: Option<&v1::Dataset>,
+    validation: Option<&v1::Validation>,
+    v: &mut Violations,
+) -> Option<Source> {
     let before = v.iter().count();
     let test_is_train = dataset.is_some_and(|dataset| dataset.test_is_train);
     let (format, train, test) = match dataset.and_then(|dataset| dataset.kind.as_ref()) {
@@ -31,7 +35,7 @@ pub(super) fn check(dataset: Option<&v1::Dataset>, v: &mut Violations) -> Option
             (Format::FashionMnist, part(0), Some(part(2)))
         }
         Some(Kind::Csv(csv)) => {
-            let columns = columns::check(csv, v);
+            let columns = columns::check(csv, super::validation::split_column(validation).as_ref(), v);
             let train = single(file("dataset.csv.train", &csv.train, "is missing", v));
             let test = (!csv.test.is_empty()).then(|| single(file("dataset.csv.test", &csv.test, "", v)));
             (Format::Csv(columns), train, test)

@@ -10,25 +10,36 @@ use trawl_domain::violation::Violations;
 
 const FIELD: &str = "dataset.csv.prepare";
 /// What may be said of all columns.
-const OF_ALL: [&str; 5] = ["numbers", "missing", "indicator", "rare", "columns"];
+const OF_ALL: [&str; 6] = ["numbers", "missing", "indicator", "rare", "columns", "target"];
 /// What may be said of one.
 const OF_ONE: [&str; 5] = ["as", "numbers", "missing", "indicator", "rare"];
 
 pub(super) fn check(prepare: Option<&Value>, v: &mut Violations) -> Prepare {
     match prepare.and_then(|prepare| prepare.kind.as_ref()) {
-        None | Some(Kind::NullValue(_)) => Prepare::default(),
-        Some(Kind::StringValue(word)) => Prepare {
-            usual: Rule {
-                numbers: scale(FIELD, word, v),
-                ..Rule::default()
-            },
-            columns: BTreeMap::new(),
+        None | Some(Kind::NullValue(_)) => Prepare {
+            standardizes_target: true,
+            ..Prepare::default()
         },
+        Some(Kind::StringValue(word)) => {
+            let numbers = scale(FIELD, word, v);
+            Prepare {
+                usual: Rule {
+                    numbers,
+                    ..Rule::default()
+                },
+                columns: BTreeMap::new(),
+                standardizes_target: numbers != Scale::None,
+            }
+        }
         Some(Kind::StructValue(settings)) => {
             let usual = rule(FIELD, settings, &OF_ALL, Rule::default(), v);
             let columns = settings.fields.get("columns");
             let columns = columns.map(|columns| of_columns(columns, usual, v)).unwrap_or_default();
-            Prepare { usual, columns }
+            Prepare {
+                usual,
+                columns,
+                standardizes_target: target(settings.fields.get("target"), v),
+            }
         }
         Some(_) => {
             v.add(
@@ -40,6 +51,19 @@ pub(super) fn check(prepare: Option<&Value>, v: &mut Violations) -> Prepare {
                 ),
             );
             Prepare::default()
+        }
+    }
+}
+
+/// Whether the target is standardised, as it is where nothing is said.
+fn target(target: Option<&Value>, v: &mut Violations) -> bool {
+    match target.map(|target| target.kind.as_ref()) {
+        None => true,
+        Some(Some(Kind::StringValue(word))) if word == "standardize" => true,
+        Some(Some(Kind::StringValue(word))) if word == "none" => false,
+        Some(_) => {
+            v.add(format!("{FIELD}.target"), "must be standardize or none");
+            false
         }
     }
 }
@@ -113,7 +137,7 @@ fn rule(field: &str, settings: &Struct, allowed: &[&str], usual: Rule, v: &mut V
             ("rare", Some(Kind::NumberValue(rows))) if rows.fract() == 0.0 && (0.0..=1e9).contains(rows) => {
                 rule.rare = *rows as u32;
             }
-            ("columns", _) => {}
+            ("columns" | "target", _) => {}
             ("as" | "numbers", _) => v.add(field, "must be a word"),
             ("missing", _) => v.add(field, "must be mean, median, drop or a number"),
             ("indicator", _) => v.add(field, "must be true or false"),

@@ -27,7 +27,7 @@ fn checked(kind: Kind, test_is_train: bool) -> Result<Source, Vec<(String, Strin
         kind: Some(kind),
         test_is_train,
     };
-    let source = check(Some(&dataset), &mut v);
+    let source = check(Some(&dataset), None, &mut v);
     source.ok_or_else(|| v.iter().map(|v| (v.field.clone(), v.description.clone())).collect())
 }
 

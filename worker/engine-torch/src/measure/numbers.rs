@@ -1,13 +1,15 @@
-//! Sums of rows with numbers as targets.
+//! Sums of rows with numbers as targets. Of several targets a metric is the mean of each one's, as scikit-learn's with `uniform_average`.
 
 use tch::{Kind, Tensor};
 use trawl_domain::metric::Metric;
 
 use super::{doubles, rows};
 
-/// What the metrics of numbers need, in doubles.
+/// What the metrics of numbers need, in doubles: a sum for each network and target, [stack x targets].
 pub(super) struct Numbers {
-    /// The first target, [stack, 1, 1]: targets are summed by how far they are from it, so that equal ones have no variance.
+    /// Targets of a row.
+    width: usize,
+    /// The first row's targets, [stack x targets, 1, 1]: targets are summed by how far they are from it, so that equal ones have no variance.
     origin: Tensor,
     /// Of the distances between outputs and targets.
     distances: Tensor,
@@ -32,9 +34,11 @@ impl Numbers {
 
     /// Before the first row, of which the targets are.
     pub(super) fn new(targets: &Tensor) -> Self {
-        let zeros = || Tensor::zeros([targets.size()[0]], (Kind::Double, targets.device()));
+        let apart = apart(targets);
+        let zeros = || Tensor::zeros([apart.size()[0]], (Kind::Double, targets.device()));
         Self {
-            origin: targets.narrow(1, 0, 1).to_kind(Kind::Double),
+            width: targets.size()[2] as usize,
+            origin: apart.narrow(1, 0, 1).to_kind(Kind::Double),
             distances: zeros(),
             relative_distances: zeros(),
             squares: zeros(),
@@ -45,7 +49,8 @@ impl Numbers {
 
     pub(super) fn add(&mut self, outputs: &Tensor, targets: &Tensor) {
         let of_rows = |each: &Tensor| each.sum_dim_intlist([1_i64, 2].as_slice(), false, Kind::Double);
-        self.relative_distances += of_rows(&rows::relative_distances(outputs, targets));
+        let (outputs, targets) = (apart(outputs), apart(targets));
+        self.relative_distances += of_rows(&rows::relative_distances(&outputs, &targets));
         let targets = targets.to_kind(Kind::Double);
         let off = outputs.to_kind(Kind::Double) - &targets;
         self.distances += of_rows(&off.abs());
@@ -64,7 +69,8 @@ impl Numbers {
             Metric::ValR2 => self.determination(rows),
             _ => return None,
         };
-        Some(doubles(&values))
+        let means = |values: &[f64]| values.iter().sum::<f64>() / self.width as f64;
+        Some(doubles(&values).chunks(self.width).map(means).collect())
     }
 
     /// Not finite where all targets are alike.
@@ -72,4 +78,12 @@ impl Numbers {
         let variance = &self.squared_targets - self.targets.square() / rows;
         1.0 - &self.squares / variance
     }
+}
+
+/// Targets of a row as if each were a network's only one: [stack x targets, rows, 1] of [stack, rows, targets].
+fn apart(of_rows: &Tensor) -> Tensor {
+    let [stack, rows, width] = of_rows.size()[..] else {
+        return of_rows.shallow_clone();
+    };
+    of_rows.transpose(1, 2).reshape([stack * width, rows, 1])
 }

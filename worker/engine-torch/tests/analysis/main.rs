@@ -66,6 +66,8 @@ fn table(shape: SampleShape, features: Features, targets: Targets) -> DeviceTabl
         // The table of numbers has named columns; others are arrays.
         inputs: matches!(targets, Targets::Numbers(_)).then(|| Inputs::of_numbers(&[FEATURE.to_owned()])),
         targets: Some(targets),
+        row_keys: None,
+        standardizes_target: false,
     };
     TORCH.load(&samples).expect("samples on the device")
 }

@@ -69,6 +69,8 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<JobMembe
         features: Features::Floats(values),
         targets: Some(targets),
         inputs: None,
+        row_keys: None,
+        standardizes_target: false,
     };
     FitJob {
         seed: Seed(11),

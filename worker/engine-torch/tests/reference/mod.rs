@@ -181,6 +181,8 @@ fn table_job(
                 features: Features::Floats(features),
                 targets: Some(targets),
                 inputs: None,
+                row_keys: None,
+                standardizes_target: false,
             })
             .expect("samples on the device"),
         test: None,
@@ -310,6 +312,8 @@ pub(crate) fn cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
                     names: (0..10).map(|class| class.to_string()).collect(),
                 }),
                 inputs: None,
+                row_keys: None,
+                standardizes_target: false,
             })
             .expect("samples on the device"),
         test: None,

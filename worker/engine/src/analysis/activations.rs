@@ -80,7 +80,10 @@ pub(super) fn activations(analysis: &Analysis<'_, impl Networks>) -> Result<Opti
     };
     let inputs = if analysis.subject.inputs.is_empty() {
         let train = &analysis.subject.train;
-        let rows = train.targets()?.as_ref().map(chosen_rows).unwrap_or_default();
+        let rows = train
+            .targets()?
+            .map(|targets| chosen_rows(&first(targets, train.rows())))
+            .unwrap_or_default();
         let flat = filled(analysis, floats(train.features(&rows)?))?;
         flat.chunks_exact(features.len()).map(<[f32]>::to_vec).collect()
     } else {
@@ -101,6 +104,17 @@ pub(super) fn activations(analysis: &Analysis<'_, impl Networks>) -> Result<Opti
         outputs: rows(&output),
     };
     to_json(&activations).map(Some)
+}
+
+/// Of several targets the first one of each row.
+fn first(targets: Targets, rows: u32) -> Targets {
+    match targets {
+        Targets::Numbers(numbers) => {
+            let width = numbers.len() / rows.max(1) as usize;
+            Targets::Numbers(numbers.into_iter().step_by(width.max(1)).collect())
+        }
+        Targets::Classes { .. } => targets,
+    }
 }
 
 /// The rows whose target is the lowest, the median (of two, the lower) and the highest, the first of several; the first row of
@@ -188,7 +202,8 @@ fn columns(output: &LayerOutput) -> Vec<Vec<f32>> {
 
 /// Rows of inputs with what stands for those without a value, as they go into the network.
 fn filled(analysis: &Analysis<'_, impl Networks>, mut rows: Vec<f32>) -> Result<Vec<f32>, LeftOut> {
-    if let Some(FittedInputs(inputs)) = analysis.networks.fitted(MEMBER)? {
+    let fitted = analysis.networks.fitted(MEMBER)?;
+    if let Some(FittedInputs(inputs)) = fitted.and_then(|fitted| fitted.inputs.as_ref()) {
         let fill = inputs.iter().map(|input| input.fill).cycle();
         let gaps = rows.iter_mut().zip(fill).filter(|(value, _)| value.is_nan());
         gaps.for_each(|(value, fill)| *value = fill);

@@ -8,7 +8,7 @@ use crate::{Control, Networks, Table};
 /// One answer a row.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Answers {
-    /// Numbers.
+    /// Numbers: rows × targets, row by row.
     Numbers(Vec<f32>),
     /// Classes.
     Classes(Vec<ClassAnswer>),
@@ -41,7 +41,7 @@ impl Answers {
             let width = outputs.len() / (end - start) as usize;
             let each = outputs.chunks_exact(width.max(1));
             match &mut answers {
-                Self::Numbers(numbers) => numbers.extend(each.map(|outputs| outputs[0])),
+                Self::Numbers(numbers) => numbers.extend_from_slice(&outputs),
                 Self::Classes(classes) => classes.extend(each.map(ClassAnswer::of)),
             }
         }

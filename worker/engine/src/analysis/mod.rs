@@ -155,6 +155,12 @@ impl<N: Networks> Analysis<'_, N> {
         self.networks.architecture().input
     }
 
+    /// Numbers that the network puts out.
+    fn outputs(&self) -> usize {
+        let output = self.networks.architecture().output();
+        output.map_or(0, SampleShape::len) as usize
+    }
+
     /// The test rows, where they have classes.
     fn labelled_test(&self) -> Result<Option<LabelledTest<'_, N::Table>>, LeftOut> {
         let (Some(table), Some(answers)) = (&self.subject.test, &self.answers) else {
@@ -177,14 +183,6 @@ impl<N: Networks> Analysis<'_, N> {
             (SampleShape::Image { .. }, _) => None,
             (SampleShape::Vector(_), Some(inputs)) => Some(inputs.names()),
             (SampleShape::Vector(len), None) => Some((0..len).map(|index| format!("x{index}")).collect()),
-        }
-    }
-
-    /// Name of the target.
-    fn target(&self) -> &str {
-        match &self.subject.format {
-            Format::Csv(columns) => &columns.target,
-            _ => "y",
         }
     }
 }

@@ -3,7 +3,7 @@
 use trawl_domain::dataset::{Dialect, Format, Header, Layout, SampleShape};
 use trawl_domain::layer::WrittenLayer;
 
-use super::{Analysis, LeftOut, MEMBER, to_json};
+use super::{Analysis, LeftOut, MEMBER, predictions, to_json};
 use crate::network_file::{Input, NetworkFile, Target};
 use crate::{Networks, Table};
 
@@ -14,13 +14,14 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
         Format::Csv(columns) => Some(&columns.dialect),
         _ => None,
     };
+    let fitted = analysis.networks.fitted(MEMBER)?.cloned().unwrap_or_default();
     let inputs = analysis.subject.train.known().inputs;
     let file = NetworkFile {
         input: Input {
             shape: analysis.input().dims(),
             features: analysis.features(),
             columns: inputs.filter(|inputs| !inputs.is_plain()),
-            fitted: analysis.networks.fitted(MEMBER)?.cloned(),
+            fitted: fitted.inputs,
             header: dialect.and_then(header),
             delimiter: dialect.and_then(|dialect| dialect.delimiter).map(char::from),
             decimal: dialect.and_then(|dialect| dialect.has_decimal_comma.then_some(',')),
@@ -28,9 +29,10 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
             layout: layout(format, analysis.input()).map(|layout| layout.to_string()),
         },
         target: match analysis.subject.train.classes() {
-            None => Target::Name(analysis.target().to_owned()),
+            None => Target::of_numbers(predictions::targets(analysis.subject, analysis.outputs())),
             Some(classes) => Target::Classes(classes.to_vec()),
         },
+        target_fitted: fitted.targets,
         layers: WrittenLayer::list(&architecture.layers, &analysis.subject.dropout),
         loss: architecture.loss.to_string(),
         batch_size: architecture.batch_size,

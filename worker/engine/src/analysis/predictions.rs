@@ -1,6 +1,6 @@
 //! `predictions.csv`: the model's answer for every row of a table, or for every test image. Rows without a target have an empty one.
 
-use trawl_domain::dataset::{Features, Targets};
+use trawl_domain::dataset::{Features, Format, Targets};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
 use super::answers::{Answers, ClassAnswer};
@@ -25,11 +25,20 @@ pub(super) fn predictions(analysis: &Analysis<'_, impl Networks>) -> Result<Opti
 
 fn of_all_rows(analysis: &Analysis<'_, impl Networks>, features: &[String]) -> Result<Vec<u8>, LeftOut> {
     let subject = analysis.subject;
-    let mut writer = begin(subject, features)?;
+    let targets = targets(subject, analysis.outputs());
+    let mut writer = begin(subject, &targets, features)?;
     let answers = Answers::of(analysis.networks, &subject.train, analysis.control)?;
-    write(&mut writer, "train", &subject.train, subject, true, &answers)?;
+    write(
+        &mut writer,
+        "train",
+        &subject.train,
+        subject,
+        targets.len(),
+        true,
+        &answers,
+    )?;
     if let (Some(test), Some(answers)) = (&subject.test, &analysis.answers) {
-        write(&mut writer, "test", test, subject, true, answers)?;
+        write(&mut writer, "test", test, subject, targets.len(), true, answers)?;
     }
     end(writer)
 }
@@ -39,15 +48,21 @@ fn of_test_rows(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>
     let (Some(test), Some(answers)) = (&subject.test, &analysis.answers) else {
         return Ok(None);
     };
-    let mut writer = begin(subject, &[])?;
-    write(&mut writer, "test", test, subject, false, answers)?;
+    let targets = targets(subject, analysis.outputs());
+    let mut writer = begin(subject, &targets, &[])?;
+    write(&mut writer, "test", test, subject, targets.len(), false, answers)?;
     end(writer).map(Some)
 }
 
-fn begin(subject: &Subject<impl Table>, features: &[String]) -> Result<Writer, LeftOut> {
+fn begin(subject: &Subject<impl Table>, targets: &[String], features: &[String]) -> Result<Writer, LeftOut> {
     let mut header = vec!["split", "row"];
     header.extend(features.iter().map(String::as_str));
-    header.extend(["target", "prediction"]);
+    let named = |what: &str| match targets.len() {
+        1 => vec![what.to_owned()],
+        _ => targets.iter().map(|target| format!("{what}.{target}")).collect(),
+    };
+    let answers = [named("target"), named("prediction")].concat();
+    header.extend(answers.iter().map(String::as_str));
     if subject.train.classes().is_some() {
         header.push("probability");
     }
@@ -66,6 +81,7 @@ fn write<T: Table>(
     split: &str,
     table: &T,
     subject: &Subject<T>,
+    width_of_targets: usize,
     with_features: bool,
     answers: &Answers,
 ) -> Result<(), LeftOut> {
@@ -83,7 +99,13 @@ fn write<T: Table>(
         for (n, row) in rows.iter().enumerate() {
             let mut record = vec![split.to_owned(), row.to_string()];
             record.extend(features[n * width..][..width].iter().map(cell));
-            record.extend(answer(targets.as_ref(), classes, answers, *row as usize));
+            record.extend(answer(
+                targets.as_ref(),
+                width_of_targets,
+                classes,
+                answers,
+                *row as usize,
+            ));
             writer.write_record(record).map_err(broken)?;
         }
         if writer.get_ref().len() as u64 > ARTIFACT_BYTES_MAX {
@@ -93,20 +115,37 @@ fn write<T: Table>(
     Ok(())
 }
 
-/// Target, prediction and, with classes, its probability.
-fn answer(targets: Option<&Targets>, classes: Option<&[String]>, answers: &Answers, row: usize) -> Vec<String> {
+/// Targets, predictions and, with classes, the probability.
+fn answer(
+    targets: Option<&Targets>,
+    width: usize,
+    classes: Option<&[String]>,
+    answers: &Answers,
+    row: usize,
+) -> Vec<String> {
     let name = |class: u32| classes.map_or_else(String::new, |names| names[class as usize].clone());
-    let target = match targets {
-        None => String::new(),
-        Some(Targets::Numbers(targets)) => targets[row].to_string(),
-        Some(Targets::Classes { labels, .. }) => name(labels[row]),
+    let of_row = |numbers: &[f32]| numbers[row * width..][..width].iter().map(f32::to_string).collect();
+    let targets: Vec<String> = match targets {
+        None => vec![String::new(); width],
+        Some(Targets::Numbers(targets)) => of_row(targets),
+        Some(Targets::Classes { labels, .. }) => vec![name(labels[row])],
     };
-    match answers {
-        Answers::Numbers(predictions) => vec![target, predictions[row].to_string()],
+    let predictions: Vec<String> = match answers {
+        Answers::Numbers(predictions) => of_row(predictions),
         Answers::Classes(answers) => {
             let ClassAnswer { class, probability } = answers[row];
-            vec![target, name(class), probability.to_string()]
+            vec![name(class), probability.to_string()]
         }
+    };
+    [targets, predictions].concat()
+}
+
+/// Names of the targets of a network that puts out so many numbers; one where it predicts classes.
+pub(super) fn targets(subject: &Subject<impl Table>, outputs: usize) -> Vec<String> {
+    match &subject.format {
+        Format::Csv(columns) => columns.targets().cloned().collect(),
+        _ if outputs == 1 || subject.train.classes().is_some() => vec!["y".to_owned()],
+        _ => (0..outputs).map(|output| format!("y_{output}")).collect(),
     }
 }
 

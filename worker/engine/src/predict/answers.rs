@@ -45,7 +45,7 @@ impl<'a, E: Engine> Answers<'a, E> {
         }
         header.push("row".to_owned());
         header.extend(network.inputs().names());
-        header.push("prediction".to_owned());
+        header.extend(prediction_columns(network));
         if let Some(classes) = network.classes() {
             header.push("probability".to_owned());
             if probabilities {
@@ -65,6 +65,8 @@ impl<'a, E: Engine> Answers<'a, E> {
             features: rows.features,
             targets: None,
             inputs: None,
+            row_keys: None,
+            standardizes_target: false,
         };
         let table = self.engine.load(&rows)?;
         let piece = self.networks.rows_at_once();
@@ -112,7 +114,7 @@ impl<'a, E: Engine> Answers<'a, E> {
             }
         }
         let Some(classes) = self.network.classes() else {
-            line.push(outputs[0].to_string());
+            line.extend(outputs.iter().map(f32::to_string));
             return line;
         };
         let answer = ClassAnswer::of(outputs);
@@ -128,5 +130,13 @@ impl<'a, E: Engine> Answers<'a, E> {
         self.writer
             .write_record(record)
             .map_err(|error| PredictError::Output(io::Error::from(error)))
+    }
+}
+
+/// `prediction`, or `prediction.NAME` for each of several numbers.
+fn prediction_columns(network: &Network) -> Vec<String> {
+    match network.targets() {
+        [] | [_] => vec!["prediction".to_owned()],
+        names => names.iter().map(|name| format!("prediction.{name}")).collect(),
     }
 }

@@ -113,7 +113,7 @@ fn load<E: Engine>(request: &Request, engine: &E) -> Result<(Network, E::Network
     let parameters = from_safetensors(network.architecture(), &weights)
         .map_err(|error| PredictError::file(&request.weights, error))?;
     drop(weights);
-    let networks = engine.network(network.architecture().clone(), parameters, network.fitted())?;
+    let networks = engine.network(network.architecture().clone(), parameters, Some(network.fitted()))?;
     Ok((network, networks))
 }
 

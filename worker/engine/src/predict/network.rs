@@ -1,8 +1,10 @@
 //! `network.json`, read back: what a refit wrote of its network becomes an architecture again, whatever has happened to the
 //! file meanwhile.
 
-use trawl_domain::dataset::{Dialect, FittedInputs, Header, Inputs, Layout, SampleShape, TargetKind};
-use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX};
+use trawl_domain::dataset::{
+    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, SampleShape, TargetKind,
+};
+use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 
@@ -13,9 +15,10 @@ use crate::network_file::{NetworkFile, Target};
 pub struct Network {
     architecture: Architecture,
     inputs: Inputs,
-    fitted: Option<FittedInputs>,
+    fitted: FittedTable,
     dialect: Dialect,
     layout: Option<Layout>,
+    targets: Vec<String>,
     classes: Option<Vec<String>>,
 }
 
@@ -46,9 +49,9 @@ impl Network {
         &self.inputs
     }
 
-    /// What was fitted of the inputs on the training rows; `None` where rows go in as they are.
-    pub fn fitted(&self) -> Option<&FittedInputs> {
-        self.fitted.as_ref()
+    /// What was fitted on the training rows.
+    pub fn fitted(&self) -> &FittedTable {
+        &self.fitted
     }
 
     /// How files of a table are written: as those that it was trained with.
@@ -59,6 +62,11 @@ impl Network {
     /// The order of the axes of the array of images that it was trained with; `None` if that was none, or is not known.
     pub fn layout(&self) -> Option<Layout> {
         self.layout
+    }
+
+    /// Names of the numbers that are predicted, in the order of the outputs; none where a class is.
+    pub fn targets(&self) -> &[String] {
+        &self.targets
     }
 
     /// Names of the classes in the order of the outputs; `None` where a number is predicted.
@@ -94,6 +102,14 @@ impl NetworkFile {
                 inputs.len()
             ));
         }
+        if !inputs.words_ascend() {
+            return Err("input.columns: have words that do not ascend".to_owned());
+        }
+        let is_sound =
+            |target: &FittedTarget| target.mean.is_finite() && target.deviation.is_finite() && target.deviation > 0.0;
+        if !self.target_fitted.iter().flatten().all(is_sound) {
+            return Err("target_fitted: has what is no mean and deviation".to_owned());
+        }
         if !inputs.is_plain() && self.input.fitted.is_none() {
             return Err("input.fitted: is missing, and input.columns need it".to_owned());
         }
@@ -112,8 +128,16 @@ impl NetworkFile {
         let layout = self.input.layout.map(|word| word.parse()).transpose();
         let layout = layout.map_err(|error| format!("input.layout: {error}"))?;
         let loss: Loss = self.loss.parse().map_err(|error| format!("loss: {error}"))?;
+        let mut targets = Vec::new();
         let classes = match (self.target, loss.target_kind()) {
-            (Target::Name(_), TargetKind::Number) => None,
+            (Target::Name(name), TargetKind::Number) => {
+                targets = vec![name];
+                None
+            }
+            (Target::Names(names), TargetKind::Number) if (2..=TARGETS_MAX).contains(&names.len()) => {
+                targets = names;
+                None
+            }
             (Target::Classes(classes), TargetKind::Class) if (2..=CLASSES_MAX).contains(&classes.len()) => {
                 Some(classes)
             }
@@ -133,7 +157,14 @@ impl NetworkFile {
             epochs: 0,
         };
         let output = architecture.output().map_err(|wrong| wrong.to_string())?;
-        let outputs = classes.as_ref().map_or(1, Vec::len);
+        let outputs = classes.as_ref().unwrap_or(&targets).len();
+        if self
+            .target_fitted
+            .as_ref()
+            .is_some_and(|fitted| fitted.len() != outputs)
+        {
+            return Err(format!("target_fitted: must be {outputs}"));
+        }
         if output != SampleShape::Vector(outputs as u32) {
             return Err(format!(
                 "layers: the last one puts out {output}, and {outputs} are needed"
@@ -149,9 +180,13 @@ impl NetworkFile {
         Ok(Network {
             architecture,
             inputs,
-            fitted: self.input.fitted,
+            fitted: FittedTable {
+                inputs: self.input.fitted,
+                targets: self.target_fitted,
+            },
             dialect,
             layout,
+            targets,
             classes,
         })
     }

@@ -1,0 +1,251 @@
+//! A look at a table that nobody has described yet: what its columns seem to be.
+
+use std::collections::BTreeMap;
+
+use super::super::columns::{Dialect, Header};
+use super::super::row_keys::date;
+use super::super::{Allowance, Content, ReadError};
+use super::kinds::truth;
+use super::names::Names;
+use super::next_row;
+use super::records::Records;
+use super::table::number;
+
+/// Different cells of a column that are told apart.
+const VALUES_MAX: usize = 10_000;
+/// Different texts that are no numbers, of which so many are kept.
+const TEXTS_MAX: usize = 8;
+/// Bytes of a cell that is told apart from others.
+const VALUE_BYTES_MAX: usize = 200;
+
+/// What a table seems to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Survey {
+    /// How it is written, but for texts of cells without a value.
+    pub dialect: Dialect,
+    /// Rows.
+    pub rows: u64,
+    /// The columns, in their order.
+    pub columns: Vec<SurveyColumn>,
+}
+
+/// What a column seems to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SurveyColumn {
+    /// Its name.
+    pub name: String,
+    /// What its cells are, but for those without a value.
+    pub cells: SurveyCells,
+    /// Cells without a value.
+    pub missing: u64,
+    /// Rows of each different cell that has a value; `None` where they are more than are told apart.
+    pub values: Option<BTreeMap<String, u64>>,
+    /// Cells that are no numbers, and some of their texts.
+    pub no_numbers: (u64, Vec<String>),
+}
+
+/// What the cells of a column seem to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SurveyCells {
+    /// No cell has a value.
+    Empty,
+    /// Whole numbers.
+    Whole,
+    /// Numbers.
+    Numbers,
+    /// True or false, yes or no.
+    Booleans,
+    /// Dates in ISO 8601, with or without a time.
+    Dates,
+    /// Other texts.
+    Words,
+    /// Numbers and texts.
+    Mixed,
+}
+
+/// What has been seen of a column.
+#[derive(Default)]
+struct Seen {
+    missing: u64,
+    numbers: u64,
+    whole: u64,
+    truths: u64,
+    dates: u64,
+    words: u64,
+    values: BTreeMap<String, u64>,
+    has_more: bool,
+    /// Some texts that are no numbers.
+    texts: Vec<String>,
+}
+
+/// Looks at all rows of a file.
+///
+/// # Errors
+/// It is no table, or breaks off.
+pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey, ReadError> {
+    let header = if has_header(content)? {
+        Header::Present
+    } else {
+        Header::Absent
+    };
+    let mut dialect = Dialect {
+        header,
+        delimiter: Some(Records::open(content, &Dialect::default())?.delimiter()),
+        ..Dialect::default()
+    };
+    let (rows, columns) = look(content, &dialect, allowance)?;
+    dialect.has_decimal_comma = true;
+    // Commas stand before decimals if that makes numbers of columns that have none otherwise.
+    let (_, with_commas) = look(content, &dialect, allowance)?;
+    let is_number = |column: &&SurveyColumn| matches!(column.cells, SurveyCells::Numbers | SurveyCells::Whole);
+    dialect.has_decimal_comma = with_commas.iter().filter(is_number).count() > columns.iter().filter(is_number).count();
+    Ok(Survey {
+        columns: if dialect.has_decimal_comma {
+            with_commas
+        } else {
+            columns
+        },
+        dialect,
+        rows,
+    })
+}
+
+/// False where the first line is a row: all of its cells are numbers.
+fn has_header(content: &dyn Content) -> Result<bool, ReadError> {
+    let mut records = Records::open(content, &Dialect::default())?;
+    let first = records.next()?;
+    let first = first.ok_or_else(|| ReadError::features("is empty"))?;
+    let cells = (0..first.len())
+        .map(|place| first.field(place))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(!cells.iter().all(|cell| cell.parse::<f64>().is_ok_and(f64::is_finite)))
+}
+
+fn look(
+    content: &dyn Content,
+    dialect: &Dialect,
+    allowance: &Allowance<'_>,
+) -> Result<(u64, Vec<SurveyColumn>), ReadError> {
+    let mut records = Records::open(content, dialect)?;
+    let names = Names::new(records.next()?.as_ref(), dialect.header)?;
+    if dialect.header == Header::Absent {
+        records.hold();
+    }
+    let mut seen: Vec<Seen> = (0..names.len()).map(|_| Seen::default()).collect();
+    let mut rows = 0;
+    while let Some(row) = next_row(&mut records, &names, allowance)? {
+        rows += 1;
+        for (place, seen) in seen.iter_mut().enumerate() {
+            seen.look(row.record.field(place)?, dialect);
+        }
+    }
+    if rows == 0 {
+        return Err(ReadError::features("has no rows"));
+    }
+    let columns = seen.into_iter().enumerate();
+    let columns = columns.map(|(place, seen)| seen.finish(names.name(place).to_owned()));
+    Ok((rows, columns.collect()))
+}
+
+impl Seen {
+    fn look(&mut self, text: &str, dialect: &Dialect) {
+        if dialect.is_missing(text) {
+            self.missing += 1;
+            return;
+        }
+        let number = number(text, dialect);
+        if number.is_err() && self.texts.len() < TEXTS_MAX && !self.texts.iter().any(|known| known == text) {
+            self.texts.push(text.chars().take(VALUE_BYTES_MAX).collect());
+        }
+        if let Ok(value) = number {
+            self.numbers += 1;
+            self.whole += u64::from(value.fract() == 0.0);
+        } else if truth(text).is_some() {
+            self.truths += 1;
+        } else if date(text).is_some() {
+            self.dates += 1;
+        } else {
+            self.words += 1;
+        }
+        if let Some(rows) = self.values.get_mut(text) {
+            *rows += 1;
+        } else if self.values.len() < VALUES_MAX && text.len() <= VALUE_BYTES_MAX {
+            self.values.insert(text.to_owned(), 1);
+        } else {
+            self.has_more = true;
+        }
+    }
+
+    fn finish(self, name: String) -> SurveyColumn {
+        let there = self.numbers + self.truths + self.dates + self.words;
+        let cells = match there {
+            0 => SurveyCells::Empty,
+            _ if self.whole == there => SurveyCells::Whole,
+            _ if self.numbers == there => SurveyCells::Numbers,
+            _ if self.truths == there => SurveyCells::Booleans,
+            _ if self.dates == there => SurveyCells::Dates,
+            _ if self.numbers > 0 => SurveyCells::Mixed,
+            _ => SurveyCells::Words,
+        };
+        SurveyColumn {
+            name,
+            cells,
+            missing: self.missing,
+            values: (!self.has_more).then_some(self.values),
+            no_numbers: (there - self.numbers, self.texts),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(text: &str) -> Vec<(String, SurveyCells, u64)> {
+        let survey = survey(&text.as_bytes().to_vec(), &Allowance::whole()).expect("a table");
+        let columns = survey.columns.into_iter();
+        columns
+            .map(|column| (column.name, column.cells, column.missing))
+            .collect()
+    }
+
+    #[test]
+    fn columns_are_what_their_cells_are() {
+        let text = "id,size,when,kind,ok,odd,none\n1,2.5,2026-01-31,red,yes,3,\n2,,2026-02-01,blue,no,big,NA\n";
+        let found = cells(text);
+        let expected = [
+            ("id", SurveyCells::Whole, 0),
+            ("size", SurveyCells::Numbers, 1),
+            ("when", SurveyCells::Dates, 0),
+            ("kind", SurveyCells::Words, 0),
+            ("ok", SurveyCells::Booleans, 0),
+            ("odd", SurveyCells::Mixed, 0),
+            ("none", SurveyCells::Empty, 2),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(name, cells, missing)| (name.to_owned(), cells, missing))
+        );
+    }
+
+    #[test]
+    fn delimiters_decimal_commas_and_a_missing_header_are_found() {
+        let look = |text: &str| survey(&text.as_bytes().to_vec(), &Allowance::whole()).expect("a table");
+        let german = look("a;b\n1,5;x\n2,5;y\n");
+        assert_eq!(
+            (german.dialect.delimiter, german.dialect.has_decimal_comma),
+            (Some(b';'), true)
+        );
+        assert_eq!(german.columns[0].cells, SurveyCells::Numbers);
+        let bare = look("1\t2\n3\t4\n");
+        assert_eq!((bare.rows, bare.dialect.header), (2, Header::Absent));
+        assert_eq!(
+            (bare.dialect.delimiter, &bare.columns[1].name[..]),
+            (Some(b'\t'), "column_1")
+        );
+        assert_eq!(
+            bare.columns[0].values,
+            Some(BTreeMap::from([("1".to_owned(), 1), ("3".to_owned(), 1)]))
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! Groups of rows cut into parts: all rows of a group are in one part.
+
+use super::Scheme;
+
+/// The rows of one group.
+#[derive(Clone, Default)]
+struct Group {
+    rows: u32,
+    /// Rows of each class that the group has, by class; one entry where rows have no classes.
+    classes: Vec<(u32, u32)>,
+}
+
+/// The part of [`Scheme::parts`] that each row is in, by the number of its group. `order` has every group once.
+///
+/// The largest groups come first, each into the fold with the fewest rows, as in scikit-learn's GroupKFold. With classes, those groups come first whose
+/// classes are most uneven, each into the fold that leaves the classes spread most evenly, as in its StratifiedGroupKFold. Equals come in
+/// the order given. A holdout takes groups in the order given while they bring its number of rows nearer to its share.
+pub(super) fn cut(of_rows: &[u32], order: &[u32], classes: Option<&[u32]>, scheme: Scheme) -> Vec<u32> {
+    let groups = groups(of_rows, order.len(), classes);
+    let parts = match scheme {
+        Scheme::KFold { folds, .. } => match classes {
+            None => by_rows(&groups, order, folds),
+            Some(_) => by_classes(&groups, order, folds),
+        },
+        Scheme::Holdout(_) | Scheme::Given { .. } => held_out(&groups, order, scheme.parts(of_rows.len() as u32)[0]),
+    };
+    of_rows.iter().map(|group| parts[*group as usize]).collect()
+}
+
+fn groups(of_rows: &[u32], count: usize, classes: Option<&[u32]>) -> Vec<Group> {
+    let class = |row: usize| classes.map_or(0, |classes| classes[row]);
+    let mut rows: Vec<(u32, u32)> = of_rows
+        .iter()
+        .enumerate()
+        .map(|(row, group)| (*group, class(row)))
+        .collect();
+    rows.sort_unstable();
+    let mut groups = vec![Group::default(); count];
+    for alike in rows.chunk_by(|a, b| a == b) {
+        let (group, class) = alike[0];
+        let group = &mut groups[group as usize];
+        group.rows += alike.len() as u32;
+        group.classes.push((class, alike.len() as u32));
+    }
+    groups
+}
+
+fn by_rows(groups: &[Group], order: &[u32], folds: u32) -> Vec<u32> {
+    let mut order = order.to_vec();
+    order.sort_by_key(|group| std::cmp::Reverse(groups[*group as usize].rows));
+    let mut rows = vec![0_u64; folds as usize];
+    let mut parts = vec![0; groups.len()];
+    for group in order {
+        let smallest = (0..rows.len()).min_by_key(|fold| rows[*fold]).unwrap_or(0);
+        rows[smallest] += u64::from(groups[group as usize].rows);
+        parts[group as usize] = smallest as u32;
+    }
+    parts
+}
+
+/// Rows of one class, by fold.
+struct Spread {
+    folds: Vec<u64>,
+    sum: u128,
+    squares: u128,
+    /// In all folds, once every group has its place.
+    total: u64,
+}
+
+impl Spread {
+    /// The standard deviation over the folds of their shares of the class, times the number of folds, if this fold gets so many rows more.
+    fn deviation(&self, fold: usize, more: u32) -> f64 {
+        let (here, more) = (u128::from(self.folds[fold]), u128::from(more));
+        let squares = self.squares + more * (2 * here + more);
+        let sum = self.sum + more;
+        ((self.folds.len() as u128 * squares - sum * sum) as f64).sqrt() / self.total as f64
+    }
+
+    fn add(&mut self, fold: usize, more: u32) {
+        let more = u128::from(more);
+        self.squares += more * (2 * u128::from(self.folds[fold]) + more);
+        self.sum += more;
+        self.folds[fold] += more as u64;
+    }
+}
+
+fn by_classes(groups: &[Group], order: &[u32], folds: u32) -> Vec<u32> {
+    let count = groups
+        .iter()
+        .flat_map(|group| &group.classes)
+        .map(|(class, _)| class + 1);
+    let count = count.max().unwrap_or(0) as usize;
+    let mut classes: Vec<Spread> = (0..count)
+        .map(|_| Spread {
+            folds: vec![0; folds as usize],
+            sum: 0,
+            squares: 0,
+            total: 0,
+        })
+        .collect();
+    for (class, rows) in groups.iter().flat_map(|group| &group.classes) {
+        classes[*class as usize].total += u64::from(*rows);
+    }
+    // The variance over the classes of a group's rows, times the square of their number.
+    let unevenness = |group: &Group| {
+        let squares: u128 = group.classes.iter().map(|(_, rows)| u128::from(*rows).pow(2)).sum();
+        count as u128 * squares - u128::from(group.rows).pow(2)
+    };
+    let mut order = order.to_vec();
+    order.sort_by_cached_key(|group| std::cmp::Reverse(unevenness(&groups[*group as usize])));
+    let mut rows = vec![0_u64; folds as usize];
+    let mut parts = vec![0; groups.len()];
+    for group in order {
+        let of_group = &groups[group as usize];
+        // Other classes are spread as before, whichever fold it is.
+        let deviation = |fold: usize| -> f64 {
+            let each = of_group.classes.iter();
+            each.map(|(class, more)| classes[*class as usize].deviation(fold, *more))
+                .sum()
+        };
+        let candidates = (0..rows.len()).map(|fold| (deviation(fold), rows[fold], fold));
+        let best = candidates.min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let fold = best.map_or(0, |(_, _, fold)| fold);
+        for (class, more) in &of_group.classes {
+            classes[*class as usize].add(fold, *more);
+        }
+        rows[fold] += u64::from(of_group.rows);
+        parts[group as usize] = fold as u32;
+    }
+    parts
+}
+
+/// Part 0 is held out, part 1 trains. At least one group is in each.
+fn held_out(groups: &[Group], order: &[u32], wanted: u32) -> Vec<u32> {
+    let mut parts = vec![1; groups.len()];
+    let mut rows = 0_u32;
+    let Some((_, but_last)) = order.split_last() else {
+        return parts;
+    };
+    for group in but_last {
+        let with = rows + groups[*group as usize].rows;
+        if rows == 0 || with.abs_diff(wanted) < rows.abs_diff(wanted) {
+            rows = with;
+            parts[*group as usize] = 0;
+        }
+    }
+    parts
+}
