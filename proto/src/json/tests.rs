@@ -57,13 +57,15 @@ fn everything_that_is_wrong_is_named_at_once() {
 
 #[test]
 fn words_of_other_tools_have_one_here() {
-    let told = wrong(&json!({ "max_time": "1h", "training": { "early_stopping": {} } }));
+    let told = wrong(&json!({ "max_time": "1h" }));
     assert!(
         told[0].ends_with("(a bound on time is stop: { hours: 1 })"),
         "{}",
         told[0]
     );
-    assert!(told[1].contains("stopped by racing"), "{}", told[1]);
+    let told = wrong(&json!({ "early_stopping": {}, "training": { "lr_scheduler": "CosineAnnealingLR" } }));
+    assert!(told[0].contains("training.early_stopping: { patience: 10 }"), "{}", told[0]);
+    assert!(told[1].contains("training.schedule: cosine"), "{}", told[1]);
 }
 
 #[test]
