@@ -142,16 +142,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
         members: vec![JobMember {
             owner: Owner::Trial(0),
             fold: 0,
-            hyperparameters: Hyperparameters {
-                optimizer: Optimizer::Sgd,
-                learning_rate: 1e-3,
-                l2: 0.0,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                label_smoothing: 0.0,
-                focal_gamma: 2.0,
-                dropout: Vec::new(),
-            },
+            hyperparameters: Hyperparameters::new(Optimizer::Sgd, 1e-3),
         }],
         end_epoch: 1,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),

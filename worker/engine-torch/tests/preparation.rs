@@ -167,16 +167,7 @@ fn losses(scale: Scale, missing: Missing, in_validation: f32) -> Vec<f64> {
         members: vec![JobMember {
             owner: Owner::Trial(0),
             fold: 0,
-            hyperparameters: Hyperparameters {
-                optimizer: Optimizer::Adam,
-                learning_rate: 0.01,
-                l2: 0.0,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                label_smoothing: 0.0,
-                focal_gamma: 2.0,
-                dropout: Vec::new(),
-            },
+            hyperparameters: Hyperparameters::new(Optimizer::Adam, 0.01),
         }],
         end_epoch: 4,
         metrics: vec![Metric::ValLoss],
