@@ -98,6 +98,10 @@ fn losses_are_those_of_the_cpu() {
     for run in reference::class_runs() {
         assert_close(losses(&|device| reference::class_job(&run, device)), run.name);
     }
+    let methods = [Device::Cpu, gpu].map(reference::methods::jobs);
+    for ((name, on_cpu), (_, on_gpu)) in methods[0].iter().zip(&methods[1]) {
+        assert_close([run(on_cpu, Device::Cpu).0, run(on_gpu, gpu).0], name);
+    }
     for network in Images::ALL {
         assert_close(losses(&|device| short_cnn_job(network, device)), network.name());
     }

@@ -1,5 +1,7 @@
 //! The runs that are compared with PyTorch: one place for the test and for the example that dumps their inputs.
 
+pub(crate) mod methods;
+
 use tch::Device;
 use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
