@@ -383,6 +383,8 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "n_trials" | "num_trials" | "num_samples" | "max_evals" => "the number of trials is max_trials",
         "search_space" | "hyperparameters" | "param_space" => "the searched parameters are the space",
         "direction" | "mode" => "which way is better is objective: { goal: … }",
+        "monitor" => "early stopping goes by the study's objective",
+        "restore_best_weights" => "a fold that stops always has its best weights again",
         _ => return None,
     };
     Some(here.to_owned())
