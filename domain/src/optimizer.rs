@@ -238,11 +238,8 @@ impl Hyperparameters {
     /// Of an optimizer with this step size, and otherwise as a study that says no more.
     pub fn new(optimizer: Optimizer, learning_rate: f64) -> Self {
         let value = |rule: &Rule| Ok(rule.default.unwrap_or(learning_rate));
-        let read: Result<_, std::convert::Infallible> = Self::read(
-            (optimizer, Schedule::Constant, Metric::ValLoss),
-            Vec::new(),
-            value,
-        );
+        let read: Result<_, std::convert::Infallible> =
+            Self::read((optimizer, Schedule::Constant, Metric::ValLoss), Vec::new(), value);
         match read {
             Ok(hyperparameters) => hyperparameters,
             Err(never) => match never {},

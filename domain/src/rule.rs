@@ -64,7 +64,9 @@ impl Rule {
         let default = self.default?;
         match self.takes {
             Takes::Whole(..) | Takes::Number(..) => Some(ParamValue::number(default)),
-            Takes::Word(words) => words.get(default as usize).map(|word| ParamValue::Text((*word).to_owned())),
+            Takes::Word(words) => words
+                .get(default as usize)
+                .map(|word| ParamValue::Text((*word).to_owned())),
             Takes::Flag => Some(ParamValue::Bool(default != 0.0)),
         }
     }

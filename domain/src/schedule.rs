@@ -130,7 +130,11 @@ impl Hyperparameters {
             Schedule::Exponential => decayed(epoch),
             Schedule::Plateau => decayed(plateau.drops),
         };
-        if step < rise { share * (step + 1.0) / rise } else { share }
+        if step < rise {
+            share * (step + 1.0) / rise
+        } else {
+            share
+        }
     }
 }
 
@@ -162,7 +166,9 @@ mod tests {
             in_epoch: 2,
             epochs: 5,
         };
-        (0..10).map(|before| own.rate(place(before), &Plateau::default())).collect()
+        (0..10)
+            .map(|before| own.rate(place(before), &Plateau::default()))
+            .collect()
     }
 
     fn assert_near(found: &[f64], expected: &[f64]) {

@@ -352,19 +352,23 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "early_stopping" | "EarlyStopping" | "early_stop" | "early_stopping_rounds" | "patience" | "min_delta" => {
             "a fold that gets no better is stopped by training.early_stopping: { patience: 10 }, and a hopeless trial by racing"
         }
-        "scheduler" => "a step size that changes is training.schedule: cosine, and hopeless trials are stopped by racing",
-        "lr_scheduler" | "lr_schedule" | "lr_scheduler_type" | "learning_rate_schedule" | "CosineAnnealingLR" | "OneCycleLR" => {
-            "a step size that changes is training.schedule: cosine, or another of its words"
+        "scheduler" => {
+            "a step size that changes is training.schedule: cosine, and hopeless trials are stopped by racing"
         }
+        "lr_scheduler"
+        | "lr_schedule"
+        | "lr_scheduler_type"
+        | "learning_rate_schedule"
+        | "CosineAnnealingLR"
+        | "OneCycleLR" => "a step size that changes is training.schedule: cosine, or another of its words",
         "warmup_steps" | "warmup_epochs" | "warmup_ratio" | "pct_start" => {
             "a rise of the step size is training.warmup: 0.1, a share of all steps"
         }
         "gamma" | "lr_decay" | "factor" => "what a schedule multiplies the step size by is training.decay",
         "step_size" => "the epochs between two drops of the step size are training.decay_epochs",
         "eta_min" | "min_lr" => "the least step size is training.min_rate, a share of learning_rate",
-        "grad_clip" | "grad_clip_norm" | "gradient_clip_val" | "clip_grad_norm" | "clipnorm" | "max_norm" | "max_grad_norm" => {
-            "a bound on the gradient's norm is training.clip_norm: 1"
-        }
+        "grad_clip" | "grad_clip_norm" | "gradient_clip_val" | "clip_grad_norm" | "clipnorm" | "max_norm"
+        | "max_grad_norm" => "a bound on the gradient's norm is training.clip_norm: 1",
         "clipvalue" | "clip_grad_value" => "a bound on each number of the gradient is training.clip_value: 1",
         "betas" => "they are training.beta1 and training.beta2",
         "epsilon" => "it is training.eps",

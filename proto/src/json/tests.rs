@@ -64,7 +64,11 @@ fn words_of_other_tools_have_one_here() {
         told[0]
     );
     let told = wrong(&json!({ "early_stopping": {}, "training": { "lr_scheduler": "CosineAnnealingLR" } }));
-    assert!(told[0].contains("training.early_stopping: { patience: 10 }"), "{}", told[0]);
+    assert!(
+        told[0].contains("training.early_stopping: { patience: 10 }"),
+        "{}",
+        told[0]
+    );
     assert!(told[1].contains("training.schedule: cosine"), "{}", told[1]);
 }
 

@@ -158,7 +158,9 @@ fn note_nesterov_without_momentum(
     let can = |setting: Option<&Setting>, is: fn(&ParamValue) -> bool| {
         setting.is_some_and(|setting| settings.values(setting).any(is))
     };
-    let nesterov = can(hyperparameters.get("nesterov"), |value| *value == ParamValue::Bool(true));
+    let nesterov = can(hyperparameters.get("nesterov"), |value| {
+        *value == ParamValue::Bool(true)
+    });
     let is_sgd = can(Some(optimizer), |value| value.as_word() == Some(Optimizer::Sgd));
     let momentum = hyperparameters.get("momentum");
     if nesterov && is_sgd && (momentum.is_none() || can(momentum, |value| value.as_number() == Some(0.0))) {

@@ -229,7 +229,7 @@ fn a_members_settings_go_to_the_worker_as_they_are() {
     assert_eq!(Job::try_from(wire.clone()).as_ref(), Ok(&sent));
     for (change, wrong) in [
         (
-            (|member| drop(member.hyperparameters.remove("beta1"))) as fn(&mut v1::JobMember),
+            (|member| assert!(member.hyperparameters.remove("beta1").is_some())) as fn(&mut v1::JobMember),
             "members[0].hyperparameters.beta1: is missing",
         ),
         (

@@ -30,7 +30,10 @@ fn none() -> Value {
 /// What a trial with these parameters trains with.
 fn hyperparameters(study: &v1::Study, params: &[(&str, ParamValue)]) -> Hyperparameters {
     let study = study::check(study, Some(Ok(FASHION))).expect("it is sound");
-    let params: Params = params.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let params: Params = params
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect();
     study.config(&params).expect("a configuration").hyperparameters
 }
 
@@ -42,11 +45,31 @@ fn settings_have_the_range_of_what_they_are() {
             "schedule",
             "'CosineAnnealingLR' is not known: it must be one of constant, cosine, step, exponential, one_cycle, plateau",
         ),
-        (json!({ "warmup": 1 }), "warmup", "must be at least 0 and below 1, and 1 is not"),
-        (json!({ "beta1": 1 }), "beta1", "must be at least 0 and below 1, and 1 is not"),
-        (json!({ "eps": 0 }), "eps", "must be above 0 and at most 1, and 0 is not"),
-        (json!({ "clip_norm": -1 }), "clip_norm", "must be at least 0 and at most 1000000000, and -1 is not"),
-        (json!({ "ema_decay": 1 }), "ema_decay", "must be at least 0 and below 1, and 1 is not"),
+        (
+            json!({ "warmup": 1 }),
+            "warmup",
+            "must be at least 0 and below 1, and 1 is not",
+        ),
+        (
+            json!({ "beta1": 1 }),
+            "beta1",
+            "must be at least 0 and below 1, and 1 is not",
+        ),
+        (
+            json!({ "eps": 0 }),
+            "eps",
+            "must be above 0 and at most 1, and 0 is not",
+        ),
+        (
+            json!({ "clip_norm": -1 }),
+            "clip_norm",
+            "must be at least 0 and at most 1000000000, and -1 is not",
+        ),
+        (
+            json!({ "ema_decay": 1 }),
+            "ema_decay",
+            "must be at least 0 and below 1, and 1 is not",
+        ),
         (
             json!({ "schedule": "step", "decay_epochs": 0.5 }),
             "decay_epochs",
@@ -82,8 +105,15 @@ fn a_setting_that_no_schedule_of_the_study_has_is_refused() {
         ("one_cycle", "warmup"),
         ("constant", "warmup"),
     ] {
-        let value = if setting == "plateau_epochs" { json!(3) } else { json!(0.5) };
-        assert!(is_sound(&with(json!({ "schedule": schedule, setting: value }), none())), "{schedule}");
+        let value = if setting == "plateau_epochs" {
+            json!(3)
+        } else {
+            json!(0.5)
+        };
+        assert!(
+            is_sound(&with(json!({ "schedule": schedule, setting: value }), none())),
+            "{schedule}"
+        );
     }
     let searched = |setting: &str| {
         let space = json!({ "schedule": { "choice": ["constant", "step"] } });
@@ -143,7 +173,8 @@ fn what_is_left_out_depends_on_the_optimizer_and_the_schedule() {
 
 #[test]
 fn a_fold_stops_by_the_objective() {
-    let stopping = |early_stopping: Value| hyperparameters(&with(json!({ "early_stopping": early_stopping }), none()), &[]);
+    let stopping =
+        |early_stopping: Value| hyperparameters(&with(json!({ "early_stopping": early_stopping }), none()), &[]);
     let expected = |patience: u32, min_delta: f64| {
         Some(EarlyStopping {
             patience,

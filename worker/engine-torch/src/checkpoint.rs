@@ -161,7 +161,9 @@ pub(super) fn restore(training: &mut Training<'_>, from: &[MemberCheckpoint<'_>]
         group.is_over = of_group.iter().any(|member| member.state.epoch_end.is_some());
         let batch_size = job.architecture.batch_size;
         let before = u64::from(epoch) * group.rows.steps_in_epoch(batch_size);
-        group.optimizers.set_steps(before + rows.div_ceil(u64::from(batch_size)));
+        group
+            .optimizers
+            .set_steps(before + rows.div_ceil(u64::from(batch_size)));
         if rows > 0 {
             let positions: Vec<u64> = of_group.iter().map(|member| member.state.dropout).collect();
             group.dropout.resume_epoch(job, epoch, &positions);

@@ -25,7 +25,10 @@ impl Clipping {
             let own = stack.places().iter();
             let mut bounds: Vec<f64> = own.map(|member| bound(&job.members[*member].hyperparameters)).collect();
             bounds.resize(stack.size() as usize, 0.0);
-            let bounds = bounds.iter().any(|bound| *bound > 0.0).then(|| Tensor::from_slice(&bounds));
+            let bounds = bounds
+                .iter()
+                .any(|bound| *bound > 0.0)
+                .then(|| Tensor::from_slice(&bounds));
             bounds.map(|bounds| bounds.to_kind(Kind::Float).unsqueeze(1).to_device(stack.device()))
         };
         Self {
@@ -43,7 +46,10 @@ impl Clipping {
             let _ = gradient.clamp_tensor_(Some(least), Some(largest));
         }
         if let Some((largest, unbounded)) = &self.norms {
-            let norm = gradient.square().sum_dim_intlist([1_i64].as_slice(), true, Kind::Float).sqrt();
+            let norm = gradient
+                .square()
+                .sum_dim_intlist([1_i64].as_slice(), true, Kind::Float)
+                .sqrt();
             let mut share = (largest / (norm + NORM_EPS)).clamp_max(1.0);
             let _ = share.masked_fill_(unbounded, 1.0);
             *gradient *= share;

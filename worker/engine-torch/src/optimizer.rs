@@ -97,13 +97,7 @@ impl Optimizers {
         if let Some(decay) = &self.decay {
             let _ = gradient.addcmul_(&stack.slice(0, stack.size()), decay);
         }
-        for Slice {
-            start,
-            len,
-            pace,
-            rule,
-        } in &mut self.slices
-        {
+        for Slice { start, len, pace, rule } in &mut self.slices {
             let (first, end) = (*start as usize, (*start + *len) as usize);
             let numbers = pace.at(self.steps, &plateaus[first..end]);
             let mut params = stack.slice(*start, *len);

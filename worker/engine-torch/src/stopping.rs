@@ -46,7 +46,9 @@ impl Stopping {
     /// The best epoch of the member at a place, if it has stopped.
     pub(super) fn stopped(&self, place: usize) -> Option<EpochLosses> {
         let (rule, standing) = &self.members[place];
-        standing.best.filter(|_| rule.is_some_and(|rule| standing.has_stopped(rule)))
+        standing
+            .best
+            .filter(|_| rule.is_some_and(|rule| standing.has_stopped(rule)))
     }
 
     /// The tensor with the weights of the best epoch of the member at a place, in its row; `None` if it has none.

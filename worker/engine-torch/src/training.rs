@@ -306,7 +306,10 @@ impl Group {
     /// The weights that were measured, [stack, parameters].
     fn measured(&self) -> Tensor {
         let averages = self.averages.as_ref();
-        averages.map_or_else(|| self.stack.slice(0, self.stack.size()), |averages| averages.shown(&self.stack))
+        averages.map_or_else(
+            || self.stack.slice(0, self.stack.size()),
+            |averages| averages.shown(&self.stack),
+        )
     }
 
     /// Tells losses from divergence, and who stops.
@@ -333,7 +336,11 @@ impl Group {
                 let told = tch::no_grad(|| self.stopping.note(place, losses, &measured));
                 progress.tell(member, told);
             } else {
-                progress.losses.push(MemberLosses { member, train_loss, metrics });
+                progress.losses.push(MemberLosses {
+                    member,
+                    train_loss,
+                    metrics,
+                });
             }
         }
     }

@@ -29,7 +29,11 @@ fn members(count: u32) -> Vec<JobMember> {
         let mut member = jobs::member(n, n % 2, optimizer, at(&[0.9, 0.0, 0.5], 2), at(&[0.2, 0.0], 3));
         let own = &mut member.hyperparameters;
         own.schedule = Schedule::ALL[n as usize % Schedule::ALL.len()];
-        own.learning_rate = if optimizer == Optimizer::Adadelta { 1.0 } else { at(&[0.01, 0.05], 5) };
+        own.learning_rate = if optimizer == Optimizer::Adadelta {
+            1.0
+        } else {
+            at(&[0.01, 0.05], 5)
+        };
         own.l2 = at(&[0.0, 1e-3], 3);
         own.weight_decay = at(&[0.01, 0.3], 2);
         own.nesterov = own.momentum > 0.0 && n % 4 < 2;
@@ -242,7 +246,10 @@ fn a_member_that_stops_ends_as_its_best_epoch_did() {
         let (first, best) = train(&only, &[]);
         let (first, told) = (epochs(&first), epochs(&told));
         assert_ne!(told[1], first[0], "the second epoch is as it was");
-        assert!(told[2..].iter().all(|epoch| *epoch == first[0]), "the third and later ones are the first");
+        assert!(
+            told[2..].iter().all(|epoch| *epoch == first[0]),
+            "the third and later ones are the first"
+        );
         assert_eq!(stopped.networks.weights(0), best.networks.weights(0));
         assert_eq!(
             stopped.metrics[0].expect("validated").last,
@@ -307,12 +314,20 @@ fn an_average_leaves_training_as_it_is() {
             member.hyperparameters.ema_decay = ema_decay;
         }
         let (told, trained) = train(&job(together, all, EPOCHS), &[]);
-        (epochs(&told), (0..5).map(|n| trained.networks.weights(n)).collect::<Vec<_>>())
+        (
+            epochs(&told),
+            (0..5).map(|n| trained.networks.weights(n)).collect::<Vec<_>>(),
+        )
     };
     let ((plain, weights), (averaged, averages)) = (with(0.0), with(0.9));
     for (plain, averaged) in plain.iter().flatten().zip(averaged.iter().flatten()) {
         assert_eq!(plain.1, averaged.1);
         assert_ne!(plain.2, averaged.2);
     }
-    assert!(weights.iter().zip(&averages).all(|(weights, average)| weights != average));
+    assert!(
+        weights
+            .iter()
+            .zip(&averages)
+            .all(|(weights, average)| weights != average)
+    );
 }

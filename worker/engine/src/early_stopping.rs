@@ -89,16 +89,13 @@ mod tests {
             metric: Metric::ValLoss,
         };
         let losses = [3.0, 2.0, 2.0, 1.5, 1.6, 1.5].map(Some);
-        assert_eq!(
-            verdicts(rule, &losses),
-            [Best, Best, Endured, Best, Endured, Stopped]
-        );
-        let rule = EarlyStopping {
-            min_delta: 0.5,
-            ..rule
-        };
+        assert_eq!(verdicts(rule, &losses), [Best, Best, Endured, Best, Endured, Stopped]);
+        let rule = EarlyStopping { min_delta: 0.5, ..rule };
         // Half a unit better is not more than that.
-        assert_eq!(verdicts(rule, &[3.0, 2.5, 2.4, 1.0].map(Some)), [Best, Endured, Best, Best]);
+        assert_eq!(
+            verdicts(rule, &[3.0, 2.5, 2.4, 1.0].map(Some)),
+            [Best, Endured, Best, Best]
+        );
         let rule = EarlyStopping {
             min_delta: 0.0,
             metric: Metric::ValR2,

@@ -50,7 +50,11 @@ impl Pace {
             Some(ahead) => ahead < pace.steps.len() as u64,
             None => false,
         };
-        let is_known = if self.is_steady { !self.steps.is_empty() } else { is_there(self) };
+        let is_known = if self.is_steady {
+            !self.steps.is_empty()
+        } else {
+            is_there(self)
+        };
         if !is_known {
             self.work_out(before, plateaus);
         }
@@ -84,7 +88,9 @@ impl Pace {
             values.extend((0..of_member).flat_map(|number| each.iter().map(move |numbers| numbers[number])));
         }
         let shape = [(end - first) as i64, of_member as i64, self.members.len() as i64, 1];
-        let table = Tensor::from_slice(&values).view(shape.as_slice()).to_device(self.device);
+        let table = Tensor::from_slice(&values)
+            .view(shape.as_slice())
+            .to_device(self.device);
         self.steps = table.unbind(0).iter().map(|step| step.unbind(0)).collect();
         self.first = first;
     }
