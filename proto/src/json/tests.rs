@@ -63,13 +63,15 @@ fn words_of_other_tools_have_one_here() {
         "{}",
         told[0]
     );
-    let told = wrong(&json!({ "early_stopping": {}, "training": { "lr_scheduler": "CosineAnnealingLR" } }));
-    assert!(
-        told[0].contains("training.early_stopping: { patience: 10 }"),
-        "{}",
-        told[0]
-    );
-    assert!(told[1].contains("training.schedule: cosine"), "{}", told[1]);
+    let told = wrong(&json!({ "early_stopping": {}, "training": { "grad_clip": 1, "early_stopping": { "monitor": "val_loss" } } }));
+    for (told, here) in told.iter().zip([
+        "training.early_stopping: { patience: 10 }",
+        "the study's objective",
+        "training.clip_norm: 1",
+    ]) {
+        assert!(told.contains(here), "{told}");
+    }
+    assert_eq!(told.len(), 3);
 }
 
 #[test]
