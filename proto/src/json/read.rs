@@ -349,32 +349,25 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "pruner" | "pruning" => {
             "hopeless trials are stopped by racing, and a search without gain by stop: { generations_without_gain: 5 }"
         }
-        "early_stopping" | "EarlyStopping" | "early_stop" | "early_stopping_rounds" | "patience" | "min_delta" => {
+        "early_stopping" | "patience" | "min_delta" => {
             "a fold that gets no better is stopped by training.early_stopping: { patience: 10 }, and a hopeless trial by racing"
         }
-        "scheduler" => {
+        "scheduler" | "lr_scheduler" | "lr_scheduler_type" | "learning_rate_schedule" | "CosineAnnealingLR" => {
             "a step size that changes is training.schedule: cosine, and hopeless trials are stopped by racing"
         }
-        "lr_scheduler"
-        | "lr_schedule"
-        | "lr_scheduler_type"
-        | "learning_rate_schedule"
-        | "CosineAnnealingLR"
-        | "OneCycleLR" => "a step size that changes is training.schedule: cosine, or another of its words",
         "warmup_steps" | "warmup_epochs" | "warmup_ratio" | "pct_start" => {
             "a rise of the step size is training.warmup: 0.1, a share of all steps"
         }
         "gamma" | "lr_decay" | "factor" => "what a schedule multiplies the step size by is training.decay",
         "step_size" => "the epochs between two drops of the step size are training.decay_epochs",
         "eta_min" | "min_lr" => "the least step size is training.min_rate, a share of learning_rate",
-        "grad_clip" | "grad_clip_norm" | "gradient_clip_val" | "clip_grad_norm" | "clipnorm" | "max_norm"
-        | "max_grad_norm" => "a bound on the gradient's norm is training.clip_norm: 1",
-        "clipvalue" | "clip_grad_value" => "a bound on each number of the gradient is training.clip_value: 1",
-        "betas" => "they are training.beta1 and training.beta2",
+        "grad_clip" | "gradient_clip_val" | "clip_grad_norm" | "max_norm" | "max_grad_norm" => {
+            "a bound on the gradient's norm is training.clip_norm: 1, and on each of its numbers training.clip_value"
+        }
         "epsilon" => "it is training.eps",
         "lr" => "the step size is training.learning_rate",
         "amsgrad" => "there is none: adam, adamw and nadam are PyTorch's without it",
-        "ema" | "swa" | "polyak" | "averaging" => "an average of the weights is training.ema_decay: 0.99",
+        "ema" | "swa" | "polyak" => "an average of the weights is training.ema_decay: 0.99",
         "exclude" | "drop" | "ignore" | "drop_columns" => "columns are left out by features: { all_but: [ … ] }",
         "standardize" | "normalize" | "scale" | "scaler" => {
             "numbers of a CSV file are standardised unless its prepare says otherwise"

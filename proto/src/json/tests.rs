@@ -63,7 +63,9 @@ fn words_of_other_tools_have_one_here() {
         "{}",
         told[0]
     );
-    let told = wrong(&json!({ "early_stopping": {}, "training": { "grad_clip": 1, "early_stopping": { "monitor": "val_loss" } } }));
+    let told = wrong(
+        &json!({ "early_stopping": {}, "training": { "grad_clip": 1, "early_stopping": { "monitor": "val_loss" } } }),
+    );
     for (told, here) in told.iter().zip([
         "training.early_stopping: { patience: 10 }",
         "the study's objective",
