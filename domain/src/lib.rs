@@ -25,6 +25,7 @@ pub mod optimizer;
 pub mod pareto;
 pub mod racing;
 pub mod rule;
+pub mod schedule;
 pub mod search;
 pub mod secret;
 pub mod seed;

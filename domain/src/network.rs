@@ -93,7 +93,7 @@ impl Architecture {
     }
 
     /// Bytes of a checkpoint of so many of these networks, at most: for each trainable number, and for what rounds each layer's
-    /// numbers up, more than twice what the number and two of an optimizer's take; and some for the rest.
+    /// numbers up, more than what the number, two of an optimizer's, its average and its best value take; and some for the rest.
     pub fn checkpoint_bytes_max(&self, networks: u32) -> u64 {
         const BYTES_PER_NUMBER: u64 = 32;
         const PADDING_PER_LAYER: u64 = 64;
@@ -203,7 +203,7 @@ mod tests {
             batch_size: 8,
             epochs: 1,
         };
-        // Two numbers for each output; what is kept of them takes 24 bytes.
+        // Two numbers for each output; what is kept of them takes 40 bytes at most.
         assert_eq!(architecture(1).checkpoint_bytes_max(1), (1 << 20) + 32 * (2 + 64));
         assert_eq!(
             architecture(1_000).checkpoint_bytes_max(64),

@@ -10,7 +10,8 @@ pub struct Rule {
     pub name: &'static str,
     /// Its values.
     pub takes: Takes,
-    /// Its value where it is left out; `None` if it must be given.
+    /// Its value where it is left out, see [`Rule::left_out`]; `None` if it must be given. Of words it is the place among them, of flags 0 for
+    /// false.
     pub default: Option<f64>,
     /// Whether it may differ between networks that train together.
     pub is_members_own: bool,
@@ -25,6 +26,8 @@ pub enum Takes {
     Number(fn(f64) -> bool, &'static str),
     /// One of these words.
     Word(&'static [&'static str]),
+    /// true or false.
+    Flag,
 }
 
 impl Rule {
@@ -55,6 +58,18 @@ impl Rule {
             ..self
         }
     }
+
+    /// Its value where it is left out; `None` if it must be given.
+    pub fn left_out(&self) -> Option<ParamValue> {
+        let default = self.default?;
+        match self.takes {
+            Takes::Whole(..) | Takes::Number(..) => Some(ParamValue::number(default)),
+            Takes::Word(words) => words
+                .get(default as usize)
+                .map(|word| ParamValue::Text((*word).to_owned())),
+            Takes::Flag => Some(ParamValue::Bool(default != 0.0)),
+        }
+    }
 }
 
 impl Takes {
@@ -72,6 +87,8 @@ impl Takes {
                 Err(format!("'{text}' is not known: it {}", UnknownWord(words)))
             }
             (Self::Word(_), other) => Err(format!("must be a word, and {other} is none")),
+            (Self::Flag, ParamValue::Bool(_)) => Ok(()),
+            (Self::Flag, other) => Err(format!("must be true or false, and {other} is neither")),
             (_, ParamValue::Bool(_) | ParamValue::Text(_)) => Err(format!("must be a number, and '{value}' is not")),
             (Self::Whole(..), ParamValue::Float(x)) => Err(format!("must be a whole number, and {x} is not")),
             (Self::Whole(least, most), _) => match value.as_whole() {
@@ -88,7 +105,7 @@ impl Takes {
 
 #[cfg(test)]
 mod tests {
-    use super::Takes;
+    use super::{Rule, Takes};
     use crate::space::ParamValue::{Bool, Float, Int, Text};
 
     #[test]
@@ -99,6 +116,7 @@ mod tests {
             (share, Int(0)),
             (share, Float(0.5)),
             (word, Text("b".into())),
+            (Takes::Flag, Bool(false)),
         ] {
             assert_eq!(takes.check(&value), Ok(()), "{value}");
         }
@@ -111,8 +129,22 @@ mod tests {
             (share, Bool(true), "must be a number, and 'true' is not"),
             (word, Text("c".into()), "'c' is not known: it must be one of a, b"),
             (word, Int(1), "must be a word, and 1 is none"),
+            (Takes::Flag, Int(1), "must be true or false, and 1 is neither"),
         ] {
             assert_eq!(takes.check(&value), Err(message.to_owned()));
+        }
+    }
+    #[test]
+    fn what_is_left_out_is_a_value_of_its_setting() {
+        for (takes, default, value) in [
+            (Takes::Whole(1, 9), 3.0, Int(3)),
+            (Takes::SHARE, 0.25, Float(0.25)),
+            (Takes::Word(&["a", "b"]), 1.0, Text("b".into())),
+            (Takes::Flag, 0.0, Bool(false)),
+        ] {
+            let rule = Rule::new("a", takes);
+            assert_eq!(rule.left_out(), None);
+            assert_eq!(rule.or(default).left_out(), Some(value));
         }
     }
 }

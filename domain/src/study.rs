@@ -15,6 +15,7 @@ use crate::objectives::{Cost, Further};
 use crate::optimizer::{Hyperparameters, Optimizer};
 use crate::racing::Racing;
 use crate::rule::{Rule, Takes};
+use crate::schedule::Schedule;
 use crate::search::{Generations, Sampler};
 use crate::seed::Seed;
 use crate::space::{Distribution, ParamValue, Params, Space};
@@ -106,7 +107,9 @@ pub struct TrainingSpec {
     pub class_weights: Option<ClassWeights>,
     /// How parameters follow gradients.
     pub optimizer: Setting,
-    /// Each of [`Hyperparameters::SETTINGS`], by its name.
+    /// How the step size goes on from the learning rate.
+    pub schedule: Setting,
+    /// Those of [`Hyperparameters::SETTINGS`] that the study gives, by name.
     pub hyperparameters: BTreeMap<&'static str, Setting>,
     /// Rows per step.
     pub batch_size: Setting,
@@ -116,6 +119,8 @@ pub struct TrainingSpec {
 
 /// `training.optimizer`.
 pub const OPTIMIZER: Rule = Rule::new("optimizer", Takes::Word(Optimizer::WORDS));
+/// `training.schedule`: constant where left out, the first of the words.
+pub const SCHEDULE: Rule = Rule::new("schedule", Takes::Word(Schedule::WORDS)).or(0.0);
 /// `training.batch_size`.
 pub const BATCH_SIZE: Rule = Rule::new("batch_size", Takes::Whole(1, u32::MAX));
 /// `training.epochs`.
@@ -143,10 +148,13 @@ pub enum RefitEpochs {
 
 impl TrainingSpec {
     /// What else the values of the loss depend on: the weights of classes, and those of its settings that not every loss has.
-    pub fn loss_settings(&self) -> (Option<&ClassWeights>, Vec<&Setting>) {
+    pub fn loss_settings(&self) -> (Option<&ClassWeights>, Vec<Setting>) {
         let of_loss = |rule: &&&Rule| Loss::ALL.iter().any(|loss| !loss.has(rule));
         let rules = Hyperparameters::SETTINGS.iter().filter(of_loss);
-        let settings = rules.filter_map(|rule| self.hyperparameters.get(rule.name));
+        let settings = rules.filter_map(|rule| {
+            let given = self.hyperparameters.get(rule.name).cloned();
+            given.or_else(|| rule.left_out().map(Setting::Fixed))
+        });
         (self.class_weights.as_ref(), settings.collect())
     }
 }
@@ -194,9 +202,12 @@ impl Study {
         let (optimizer, batch_size, epochs) = (&training.optimizer, &training.batch_size, &training.epochs);
         let field = "training";
         let optimizer = read(field, &OPTIMIZER, Some(optimizer), params, ParamValue::as_word)?;
-        let hyperparameters = Hyperparameters::read(optimizer, dropout, |rule| {
+        let schedule = &training.schedule;
+        let schedule = read(field, &SCHEDULE, Some(schedule), params, ParamValue::as_word)?;
+        let words = (optimizer, schedule, self.objective.metric);
+        let hyperparameters = Hyperparameters::read(words, dropout, |rule| {
             let setting = training.hyperparameters.get(rule.name);
-            read(field, rule, setting, params, ParamValue::as_number)
+            read(field, rule, setting, params, number)
         })?;
         Ok(TrialConfig {
             architecture: Architecture {
@@ -413,6 +424,14 @@ impl Setting {
     }
 }
 
+/// The number that a setting is, and of a flag 0 or 1.
+fn number(value: &ParamValue) -> Option<f64> {
+    match value {
+        ParamValue::Bool(flag) => Some(f64::from(u8::from(*flag))),
+        other => other.as_number(),
+    }
+}
+
 /// The value of one of the settings in `field`.
 fn read<T>(
     field: &str,
@@ -422,7 +441,7 @@ fn read<T>(
     value: impl FnOnce(&ParamValue) -> Option<T>,
 ) -> Result<T, Violation> {
     // Without its parameter, which is not active then, a setting has its default.
-    let default = rule.default.map(ParamValue::number);
+    let default = rule.left_out();
     let given = setting.and_then(|setting| setting.value(params)).or(default.as_ref());
     let checked = given.ok_or_else(|| "has no value".to_owned()).and_then(|given| {
         rule.takes.check(given)?;

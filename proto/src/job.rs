@@ -107,6 +107,10 @@ fn member_to_wire(member: &JobMember) -> v1::JobMember {
             .map(|(name, value)| (name.to_owned(), value))
             .into(),
         dropout: hyperparameters.dropout.clone(),
+        schedule: hyperparameters.schedule.to_string(),
+        stops_by: hyperparameters
+            .early_stopping
+            .map_or_else(String::new, |stopping| stopping.metric.to_string()),
     }
 }
 
@@ -323,8 +327,12 @@ fn member(index: usize, member: v1::JobMember, v: &mut Violations) -> Option<Job
             None
         }
     };
-    let optimizer = parse(&field("optimizer"), &member.optimizer, v)?;
-    let hyperparameters = Hyperparameters::read(optimizer, member.dropout, |rule| {
+    let optimizer = parse(&field("optimizer"), &member.optimizer, v);
+    let schedule = parse(&field("schedule"), &member.schedule, v);
+    let stops_by = optional(&field("stops_by"), &member.stops_by, v);
+    // Whose patience is 0 is stopped by none.
+    let words = (optimizer?, schedule?, stops_by?.unwrap_or(Metric::ValLoss));
+    let hyperparameters = Hyperparameters::read(words, member.dropout, |rule| {
         let value = member.hyperparameters.get(rule.name).copied();
         value.ok_or_else(|| Violation {
             field: format!("members[{index}].hyperparameters.{}", rule.name),

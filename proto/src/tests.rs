@@ -3,6 +3,7 @@
 mod dataset;
 mod images_and_classes;
 mod spaces;
+mod training;
 mod validation;
 
 use prost::Message;

@@ -317,7 +317,7 @@ mod tests {
                 match rule.takes {
                     Takes::Whole(least, _) => Some(ParamValue::Int(i64::from(least + place))),
                     Takes::Word(words) => words.last().map(|word| ParamValue::Text((*word).to_owned())),
-                    Takes::Number(..) => None,
+                    Takes::Number(..) | Takes::Flag => None,
                 }
             });
             let layer = layer.expect(kind.name);

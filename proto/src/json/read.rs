@@ -346,9 +346,28 @@ fn said_elsewhere(name: &str) -> Option<String> {
             "a bound on time is stop: { hours: 1 }"
         }
         "max_failed_trials" | "max_failures" => "a bound on failures is stop: { failed_trials: 3 }",
-        "early_stopping" | "patience" | "pruner" | "pruning" | "scheduler" => {
+        "pruner" | "pruning" => {
             "hopeless trials are stopped by racing, and a search without gain by stop: { generations_without_gain: 5 }"
         }
+        "early_stopping" | "patience" | "min_delta" => {
+            "a fold that gets no better is stopped by training.early_stopping: { patience: 10 }, and a hopeless trial by racing"
+        }
+        "scheduler" | "lr_scheduler" | "lr_scheduler_type" | "learning_rate_schedule" | "CosineAnnealingLR" => {
+            "a step size that changes is training.schedule: cosine, and hopeless trials are stopped by racing"
+        }
+        "warmup_steps" | "warmup_epochs" | "warmup_ratio" | "pct_start" => {
+            "a rise of the step size is training.warmup: 0.1, a share of all steps"
+        }
+        "gamma" | "lr_decay" | "factor" => "what a schedule multiplies the step size by is training.decay",
+        "step_size" => "the epochs between two drops of the step size are training.decay_epochs",
+        "eta_min" | "min_lr" => "the least step size is training.min_rate, a share of learning_rate",
+        "grad_clip" | "gradient_clip_val" | "clip_grad_norm" | "max_norm" | "max_grad_norm" => {
+            "a bound on the gradient's norm is training.clip_norm: 1, and on each of its numbers training.clip_value"
+        }
+        "epsilon" => "it is training.eps",
+        "lr" => "the step size is training.learning_rate",
+        "amsgrad" => "there is none: adam, adamw and nadam are PyTorch's without it",
+        "ema" | "swa" | "polyak" => "an average of the weights is training.ema_decay: 0.99",
         "exclude" | "drop" | "ignore" | "drop_columns" => "columns are left out by features: { all_but: [ … ] }",
         "standardize" | "normalize" | "scale" | "scaler" => {
             "numbers of a CSV file are standardised unless its prepare says otherwise"
@@ -372,6 +391,8 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "n_trials" | "num_trials" | "num_samples" | "max_evals" => "the number of trials is max_trials",
         "search_space" | "hyperparameters" | "param_space" => "the searched parameters are the space",
         "direction" | "mode" => "which way is better is objective: { goal: … }",
+        "monitor" => "early stopping goes by the study's objective",
+        "restore_best_weights" => "a fold that stops always has its best weights again",
         _ => return None,
     };
     Some(here.to_owned())

@@ -57,13 +57,23 @@ fn everything_that_is_wrong_is_named_at_once() {
 
 #[test]
 fn words_of_other_tools_have_one_here() {
-    let told = wrong(&json!({ "max_time": "1h", "training": { "early_stopping": {} } }));
+    let told = wrong(&json!({ "max_time": "1h" }));
     assert!(
         told[0].ends_with("(a bound on time is stop: { hours: 1 })"),
         "{}",
         told[0]
     );
-    assert!(told[1].contains("stopped by racing"), "{}", told[1]);
+    let told = wrong(
+        &json!({ "early_stopping": {}, "training": { "grad_clip": 1, "early_stopping": { "monitor": "val_loss" } } }),
+    );
+    for (told, here) in told.iter().zip([
+        "training.early_stopping: { patience: 10 }",
+        "the study's objective",
+        "training.clip_norm: 1",
+    ]) {
+        assert!(told.contains(here), "{told}");
+    }
+    assert_eq!(told.len(), 3);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl<'a> Settings<'a> {
         v: &mut Violations,
     ) -> Option<Setting> {
         let field = format!("{field}.{}", rule.name);
-        let default = rule.default.map(|value| params::value(&ParamValue::number(value)));
+        let default = rule.left_out().map(|value| params::value(&value));
         let Some(written) = settings.get(rule.name).or(default.as_ref()) else {
             v.add(field, "is missing");
             return None;
@@ -157,7 +157,7 @@ impl<'a> Settings<'a> {
                     most: all().max()?,
                 })
             }
-            Takes::Number(..) | Takes::Word(_) => Some(Range::exactly(0)),
+            Takes::Number(..) | Takes::Word(_) | Takes::Flag => Some(Range::exactly(0)),
         }
     }
 

@@ -10,8 +10,9 @@ use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::metric::Metric;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::rule::Rule;
+use trawl_domain::schedule::Schedule;
 use trawl_domain::space::ParamValue;
-use trawl_domain::study::{BATCH_SIZE, EPOCHS, OPTIMIZER, Setting, TrainingSpec};
+use trawl_domain::study::{BATCH_SIZE, EPOCHS, OPTIMIZER, SCHEDULE, Setting, TrainingSpec};
 use trawl_domain::violation::Violations;
 
 use super::settings::Settings;
@@ -26,6 +27,7 @@ pub(super) struct SoundTraining {
     pub(super) loss: Option<Loss>,
     class_weights: Option<Option<ClassWeights>>,
     optimizer: Option<Setting>,
+    schedule: Option<Setting>,
     pub(super) hyperparameters: Option<BTreeMap<&'static str, Setting>>,
     pub(super) batch_size: Option<Setting>,
     pub(super) epochs: Option<Setting>,
@@ -38,6 +40,7 @@ impl SoundTraining {
             loss: self.loss?,
             class_weights: self.class_weights?,
             optimizer: self.optimizer?,
+            schedule: self.schedule?,
             hyperparameters: self.hyperparameters?,
             batch_size: self.batch_size?,
             epochs: self.epochs?,
@@ -55,12 +58,18 @@ pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>
     let engine = word("training.engine", &training.engine, Some(EngineChoice::Auto), v);
     let loss = word::<Loss>("training.loss", &training.loss, None, v);
     let mut read = |rule| settings.read("training", rule, &written, v);
-    let optimizer = read(&OPTIMIZER);
+    let (optimizer, schedule) = (read(&OPTIMIZER), read(&SCHEDULE));
     let (batch_size, epochs) = (read(&BATCH_SIZE), read(&EPOCHS));
-    // All of them are read, so that whatever is wrong is told at once.
-    let hyperparameters = Hyperparameters::SETTINGS.map(|rule| Some((rule.name, read(rule)?)));
+    let stopping = training.early_stopping.as_ref().map(layers::settings);
+    let hyperparameters = hyperparameters(&written, stopping.as_ref(), settings, v);
     if let Some(optimizer) = &optimizer {
         note_foreign_settings(optimizer, &written, settings, v);
+    }
+    if let Some(schedule) = &schedule {
+        note_settings_of_other_schedules(schedule, &written, settings, v);
+    }
+    if let (Some(optimizer), Some(hyperparameters)) = (&optimizer, &hyperparameters) {
+        note_nesterov_without_momentum(optimizer, hyperparameters, settings, v);
     }
     let class_weights = class_weights::read(CLASS_WEIGHTS, training.class_weights.as_ref(), v);
     if let Some(loss) = loss {
@@ -71,31 +80,94 @@ pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>
         loss,
         class_weights,
         optimizer,
-        hyperparameters: hyperparameters.into_iter().collect(),
+        schedule,
+        hyperparameters,
         batch_size,
         epochs,
     }
+}
+
+/// The settings that are given, by name: the default of one that is left out may depend on the optimizer or the schedule.
+fn hyperparameters(
+    written: &layers::Settings,
+    stopping: Option<&layers::Settings>,
+    settings: &mut Settings<'_>,
+    v: &mut Violations,
+) -> Option<BTreeMap<&'static str, Setting>> {
+    let of_stopping = Hyperparameters::EARLY_STOPPING;
+    let is_of_stopping = |rule: &&&Rule| of_stopping.iter().any(|other| other.name == rule.name);
+    let of_training = Hyperparameters::SETTINGS.iter().filter(|rule| !is_of_stopping(rule));
+    // All of them are read, so that whatever is wrong is told at once.
+    let mut read: Vec<Option<(&'static str, Setting)>> = of_training
+        .map(|rule| Some((rule.name, settings.read("training", rule, written, v)?)))
+        .collect();
+    read.retain(|setting| setting.as_ref().is_none_or(|(name, _)| written.contains_key(*name)));
+    if let Some(stopping) = stopping {
+        let each = of_stopping.iter();
+        read.extend(each.map(|rule| Some((rule.name, settings.read("training.early_stopping", rule, stopping, v)?))));
+    }
+    read.into_iter().collect()
 }
 
 /// A setting that no optimizer of the study has would be given in vain.
 fn note_foreign_settings(optimizer: &Setting, written: &layers::Settings, settings: &Settings<'_>, v: &mut Violations) {
     let optimizers: Vec<Optimizer> = settings.values(optimizer).filter_map(ParamValue::as_word).collect();
     for rule in Hyperparameters::SETTINGS {
-        let is_had = |optimizer: &&Optimizer| optimizer.has(rule);
-        if written.contains_key(rule.name) && !optimizers.iter().any(|optimizer| is_had(&optimizer)) {
-            let owners: Vec<&str> = Optimizer::ALL
-                .iter()
-                .filter(is_had)
-                .map(|optimizer| optimizer.as_str())
-                .collect();
+        let owners = Optimizer::ALL.iter().filter(|optimizer| optimizer.has(rule));
+        if written.contains_key(rule.name) && !optimizers.iter().any(|optimizer| optimizer.has(rule)) {
             v.add(
                 format!("training.{}", rule.name),
-                format!(
-                    "is a setting of {} alone, which the optimizer never is: leave it out",
-                    owners.join(", ")
-                ),
+                vain("optimizer", owners.map(|optimizer| optimizer.as_str())),
             );
         }
+    }
+}
+
+/// The same of the schedules.
+fn note_settings_of_other_schedules(
+    schedule: &Setting,
+    written: &layers::Settings,
+    settings: &Settings<'_>,
+    v: &mut Violations,
+) {
+    let schedules: Vec<Schedule> = settings.values(schedule).filter_map(ParamValue::as_word).collect();
+    for rule in Hyperparameters::SETTINGS {
+        let owners = Schedule::ALL.iter().filter(|schedule| schedule.has(rule));
+        if written.contains_key(rule.name) && !schedules.iter().any(|schedule| schedule.has(rule)) {
+            v.add(
+                format!("training.{}", rule.name),
+                vain("schedule", owners.map(|schedule| schedule.as_str())),
+            );
+        }
+    }
+}
+
+/// What is told of a setting whose owners a study has not.
+fn vain<'a>(what: &str, owners: impl Iterator<Item = &'a str>) -> String {
+    let owners = owners.collect::<Vec<_>>().join(", ");
+    format!("is a setting of {owners} alone, which the {what} never is: leave it out")
+}
+
+/// Nesterov's step looks ahead along the momentum.
+fn note_nesterov_without_momentum(
+    optimizer: &Setting,
+    hyperparameters: &BTreeMap<&'static str, Setting>,
+    settings: &Settings<'_>,
+    v: &mut Violations,
+) {
+    let can = |setting: Option<&Setting>, is: fn(&ParamValue) -> bool| {
+        setting.is_some_and(|setting| settings.values(setting).any(is))
+    };
+    let nesterov = can(hyperparameters.get("nesterov"), |value| {
+        *value == ParamValue::Bool(true)
+    });
+    let is_sgd = can(Some(optimizer), |value| value.as_word() == Some(Optimizer::Sgd));
+    let momentum = hyperparameters.get("momentum");
+    if nesterov && is_sgd && (momentum.is_none() || can(momentum, |value| value.as_number() == Some(0.0))) {
+        v.add(
+            "training.nesterov",
+            "needs momentum, and training.momentum can be 0: let it be above 0 alone",
+        );
     }
 }
 

@@ -9,8 +9,10 @@ use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::layer::Layer;
 use trawl_domain::loss::{ClassWeights, Loss};
+use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
-use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::optimizer::{EarlyStopping, Hyperparameters, Optimizer};
+use trawl_domain::schedule::Schedule;
 use trawl_domain::seed::{Owner, Seed};
 
 use crate::{from_json, study, v1};
@@ -98,16 +100,7 @@ pub(super) fn job(format: Format, targets: [bool; 2]) -> Job {
         members: vec![trawl_domain::job::JobMember {
             owner: Owner::Refit(0),
             fold: 0,
-            hyperparameters: Hyperparameters {
-                optimizer: Optimizer::Adam,
-                learning_rate: 0.1,
-                l2: 0.0,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                label_smoothing: 0.0,
-                focal_gamma: 2.0,
-                dropout: Vec::new(),
-            },
+            hyperparameters: Hyperparameters::new(Optimizer::Adam, 0.1),
         }],
         inputs: Vec::new(),
         metrics: vec![trawl_domain::metric::Metric::ValLoss],
@@ -218,5 +211,39 @@ fn a_job_says_which_engine_trains_it() {
         other.engine = engine.into();
         let violations = Job::try_from(other).expect_err("no such engine");
         assert_eq!(violations.to_string(), "engine: must be one of torch", "{engine}");
+    }
+}
+
+#[test]
+fn a_members_settings_go_to_the_worker_as_they_are() {
+    let mut sent = job(Format::Npy(None), [true, true]);
+    sent.members[0].hyperparameters = Hyperparameters {
+        schedule: Schedule::OneCycle,
+        nesterov: true,
+        eps: 1e-5,
+        decay_epochs: 7,
+        early_stopping: Some(EarlyStopping {
+            patience: 3,
+            min_delta: 0.5,
+            metric: Metric::ValR2,
+        }),
+        ..Hyperparameters::new(Optimizer::Nadam, 0.1)
+    };
+    let wire = v1::Job::from(&sent);
+    assert_eq!(wire.members[0].stops_by, "val_r2");
+    assert_eq!(Job::try_from(wire.clone()).as_ref(), Ok(&sent));
+    for (change, wrong) in [
+        (
+            (|member| assert!(member.hyperparameters.remove("beta1").is_some())) as fn(&mut v1::JobMember),
+            "members[0].hyperparameters.beta1: is missing",
+        ),
+        (
+            |member| member.schedule.clear(),
+            "members[0].schedule: must be one of constant, cosine, step, exponential, one_cycle, plateau",
+        ),
+    ] {
+        let mut other = wire.clone();
+        change(&mut other.members[0]);
+        assert_eq!(Job::try_from(other).expect_err("it is broken").to_string(), wrong);
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn assert_wrong(study: &v1::Study, field: &str, description: &str) {
     assert_eq!(wrong, [(field, description)]);
 }
 
-fn is_sound(study: &v1::Study) -> bool {
+pub(super) fn is_sound(study: &v1::Study) -> bool {
     study::check(study, Some(Ok(FASHION.into()))).is_ok()
 }
 
@@ -316,14 +316,21 @@ fn a_setting_that_no_optimizer_of_the_study_has_is_refused() {
     };
     for (optimizer, setting) in [
         ("sgd", "momentum"),
+        ("rmsprop", "momentum"),
         ("adamw", "weight_decay"),
+        ("nadam", "beta1"),
+        ("adagrad", "eps"),
+        ("rmsprop", "alpha"),
+        ("adadelta", "rho"),
         ("$optimizer", "momentum"),
     ] {
         assert!(is_sound(&with(optimizer, setting)), "{optimizer}");
     }
     for (optimizer, setting, owner) in [
-        ("adam", "momentum", "sgd"),
+        ("adam", "momentum", "sgd, rmsprop"),
         ("adam", "weight_decay", "adamw"),
+        ("sgd", "beta2", "adam, adamw, nadam"),
+        ("sgd", "eps", "adam, adamw, rmsprop, nadam, adagrad, adadelta"),
         ("$optimizer", "weight_decay", "adamw"),
     ] {
         assert_wrong(

@@ -190,14 +190,8 @@ fn members(count: u32) -> Vec<JobMember> {
         owner: Owner::Trial(n),
         fold: n % 5,
         hyperparameters: Hyperparameters {
-            optimizer: optimizers[n as usize % optimizers.len()],
-            learning_rate: 1e-3,
             l2: 1e-4,
-            momentum: 0.0,
-            weight_decay: 0.0,
-            label_smoothing: 0.0,
-            focal_gamma: 2.0,
-            dropout: Vec::new(),
+            ..Hyperparameters::new(optimizers[n as usize % optimizers.len()], 1e-3)
         },
     };
     (0..count).map(member).collect()

@@ -58,9 +58,18 @@ fn main() {
             "members": members.map(|member| inputs(&job, member, reference::ROWS)).collect::<Vec<Value>>(),
         })
     });
+    let methods = reference::methods::jobs(Device::Cpu).into_iter().map(|(name, job)| {
+        let members = job.members.iter();
+        json!({
+            "name": name,
+            "batch_size": job.architecture.batch_size,
+            "members": members.map(|member| inputs(&job, member, reference::ROWS)).collect::<Vec<Value>>(),
+        })
+    });
     println!(
         "{}",
         json!({
+            "methods": methods.collect::<Vec<Value>>(),
             "features": features,
             "targets": targets,
             "activations": activations,
@@ -125,6 +134,9 @@ fn inputs(job: &FitJob<DeviceTable>, member: &JobMember, rows: u32) -> Value {
         "weight_decay": own.weight_decay,
         "label_smoothing": own.label_smoothing,
         "focal_gamma": own.focal_gamma,
+        "schedule": own.schedule.as_str(),
+        "stops_by": own.early_stopping.map(|stopping| stopping.metric.as_str()),
+        "settings": own.settings().into_iter().collect::<BTreeMap<_, _>>(),
         "layers": weights(job, member),
         "orders": orders,
         "validate": cut.validate,

@@ -368,6 +368,11 @@ impl Rows {
         self.train_len
     }
 
+    /// Steps of an epoch with so many rows per step.
+    pub(super) fn steps_in_epoch(&self, batch_size: u32) -> u64 {
+        (self.train_len as u64).div_ceil(u64::from(batch_size))
+    }
+
     /// The validation rows, if there are any.
     pub(super) fn validation(&self) -> Option<&Order> {
         self.validation.as_ref()

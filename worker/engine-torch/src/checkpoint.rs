@@ -1,7 +1,7 @@
 //! Checkpoints of training between two steps: members' parameters and what their optimizers remember, as rows of the flat buffers.
 //!
-//! `parameters` are a member's row of its stack; `first` and `second`, what its optimizer remembers, are of the same length, and absent
-//! where it remembers less. Batch orders and dropout masks come from streams with a key of their own for each epoch, of which only the
+//! `parameters` are a member's row of its stack; `first` and `second`, what its optimizer remembers, `average`, that of its weights, and `best`, the
+//! weights of its best epoch, are of the same length, and absent where it has none. A member that has stopped has its best weights alone. Batch orders and dropout masks come from streams with a key of their own for each epoch, of which only the
 //! position within the epoch has to be kept. So a file does not depend on how the members are grouped in stacks, and a member goes on
 //! among any others.
 
@@ -12,16 +12,19 @@ use safetensors::{Dtype, View};
 use tch::{Device, Kind, Tensor};
 use trawl_domain::job::JobMember;
 use trawl_engine::checkpoint::{EpochEnd, MemberCheckpoint, MemberState, identity};
+use trawl_engine::early_stopping::EpochLosses;
 use trawl_engine::{Engine as _, EngineError, MemberLosses, checkpoint};
 
 use super::state::{Group, Training};
 use super::{Torch, to_vec};
 
 /// Counts up with every change of what a member's numbers are or of what is computed with them.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const PARAMETERS: &str = "parameters";
 const MEMORY: [&str; 2] = ["first", "second"];
+const AVERAGE: &str = "average";
+const BEST: &str = "best";
 
 /// Numbers of one member on the device.
 struct Row(Tensor, [usize; 1]);
@@ -72,25 +75,46 @@ pub(super) fn write(training: &Training<'_>) -> Result<Vec<u8>, EngineError> {
         };
         for (place, member) in group.stack.places().iter().enumerate() {
             let progress = &training.progress;
+            // What became of the place of one that has stopped does not count.
+            let has_stopped = group.stopping.stopped(place).is_some();
+            let dropout = dropout.get(place).filter(|_| !has_stopped);
             let state = MemberState {
                 identity: identity_of(training, &training.job.members[*member])?,
                 epoch: progress.epoch,
                 rows: group.row as u64,
-                loss_sum: Some(f64::from(sums[place])).filter(|sum| sum.is_finite()),
+                loss_sum: Some(f64::from(sums[place])).filter(|sum| sum.is_finite() && !has_stopped),
                 epoch_end: progress.epoch_end(*member),
                 alive: group.alive[place],
                 metrics: progress.metrics[*member],
-                dropout: dropout.get(place).copied().unwrap_or_default(),
+                dropout: dropout.copied().unwrap_or_default(),
+                plateau: group.plateaus[place],
+                stopping: group.stopping.standing(place),
             };
-            let mut numbers = vec![(PARAMETERS, Row::of(&group.stack.slice(0, group.stack.size()), place))];
-            for (name, memory) in MEMORY.into_iter().zip(group.optimizers.memory(place)) {
-                numbers.extend(memory.map(|(tensor, place)| (name, Row::of(tensor, place))));
-            }
-            members.push((*member, (state, numbers)));
+            members.push((*member, (state, numbers(group, place))));
         }
     }
     members.sort_by_key(|(member, _)| *member);
     checkpoint::write(members.into_iter().map(|(_, section)| section))
+}
+
+/// The numbers of the member at a place.
+fn numbers(group: &Group, place: usize) -> Vec<(&'static str, Row)> {
+    let row = |name, numbers: Option<(&Tensor, usize)>| numbers.map(|(tensor, place)| (name, Row::of(tensor, place)));
+    let best = group.stopping.best(place);
+    if group.stopping.stopped(place).is_some() {
+        return row(PARAMETERS, best).into_iter().collect();
+    }
+    let weights = group.stack.slice(0, group.stack.size());
+    let [first, second] = group.optimizers.memory(place);
+    let average = group.averages.as_ref().and_then(|averages| averages.of(place));
+    let all = [
+        row(PARAMETERS, Some((&weights, place))),
+        row(MEMORY[0], first),
+        row(MEMORY[1], second),
+        row(AVERAGE, average),
+        row(BEST, best),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 /// Puts training where its members' checkpoints were written. Training that is refused is of no use any more.
@@ -117,11 +141,13 @@ pub(super) fn restore(training: &mut Training<'_>, from: &[MemberCheckpoint<'_>]
         match state.epoch_end {
             None => {}
             Some(EpochEnd::Diverged) => training.progress.diverged.push(index),
-            Some(EpochEnd::Losses { train_loss, metrics }) => training.progress.losses.push(MemberLosses {
-                member: index,
-                train_loss,
-                metrics,
-            }),
+            Some(EpochEnd::Losses(EpochLosses { train_loss, metrics })) => {
+                training.progress.losses.push(MemberLosses {
+                    member: index,
+                    train_loss,
+                    metrics,
+                });
+            }
         }
     }
     let job = training.job;
@@ -133,10 +159,11 @@ pub(super) fn restore(training: &mut Training<'_>, from: &[MemberCheckpoint<'_>]
         }
         group.row = rows as i64;
         group.is_over = of_group.iter().any(|member| member.state.epoch_end.is_some());
-        let steps = |rows: u64| rows.div_ceil(u64::from(job.architecture.batch_size));
+        let batch_size = job.architecture.batch_size;
+        let before = u64::from(epoch) * group.rows.steps_in_epoch(batch_size);
         group
             .optimizers
-            .set_steps((u64::from(epoch) * steps(train_len) + steps(rows)) as i32);
+            .set_steps(before + rows.div_ceil(u64::from(batch_size)));
         if rows > 0 {
             let positions: Vec<u64> = of_group.iter().map(|member| member.state.dropout).collect();
             group.dropout.resume_epoch(job, epoch, &positions);
@@ -150,13 +177,22 @@ fn restore_numbers(group: &mut Group, members: &[&MemberCheckpoint<'_>]) -> Resu
     let parameters = group.stack.slice(0, group.stack.size());
     for (place, member) in members.iter().enumerate() {
         group.alive[place] = member.state.alive;
+        group.plateaus[place] = member.state.plateau;
+        group.stopping.set_standing(place, member.state.stopping);
         let sum = member.state.loss_sum.unwrap_or(f64::NAN);
         let _ = group.sum.get(place as i64).fill_(sum);
-        fill(
-            &parameters,
-            place,
-            member.numbers(PARAMETERS).ok_or("it has no parameters")?,
-        )?;
+        let needed = |name: &str| member.numbers(name).ok_or_else(|| format!("it has no {name}"));
+        fill(&parameters, place, needed(PARAMETERS)?)?;
+        let has_stopped = group.stopping.stopped(place).is_some();
+        if let Some((tensor, place)) = group.stopping.best(place) {
+            fill(tensor, place, needed(if has_stopped { PARAMETERS } else { BEST })?)?;
+        }
+        if has_stopped {
+            continue;
+        }
+        if let Some((tensor, place)) = group.averages.as_ref().and_then(|averages| averages.of(place)) {
+            fill(tensor, place, needed(AVERAGE)?)?;
+        }
         for (name, memory) in MEMORY.into_iter().zip(group.optimizers.memory(place)) {
             // A member without momentum remembers nothing where nobody has any, and what is multiplied by 0 among others.
             if let (Some((tensor, place)), Some(numbers)) = (memory, member.numbers(name)) {

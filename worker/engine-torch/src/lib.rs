@@ -2,11 +2,13 @@
 //!
 //! For small networks the price of a step is that of its operations, not of their arithmetic, so a stack of 64 networks
 //! trains in little more time than one. There is one tensor per parameter with the members along its first dimension, and
-//! matrix products are batched; learning rate, L2, momentum, dropout and optimizer are each member's own. Nothing ever mixes
+//! matrix products are batched; optimizer, schedule and all of their settings, L2 and dropout are each member's own. Nothing ever mixes
 //! members: one whose loss is not finite stays alone with its NaNs.
 //!
+mod averages;
 mod batches;
 mod checkpoint;
+mod clipping;
 mod criterion;
 pub mod device;
 mod dropout;
@@ -18,6 +20,7 @@ mod preparation;
 mod rounding;
 mod stack;
 mod state;
+mod stopping;
 mod training;
 
 use std::any::Any;

@@ -2,20 +2,29 @@
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::metric::FoldMetrics;
+use trawl_domain::schedule::Plateau;
 use trawl_engine::checkpoint::EpochEnd;
+use trawl_engine::early_stopping::EpochLosses;
 use trawl_engine::{EngineError, FitJob, MemberLosses, Table as _};
 
+use super::averages::Averages;
 use super::batches::Rows;
 use super::criterion::Criterion;
 use super::dropout::Dropout;
 use super::optimizer::Optimizers;
 use super::stack::Stack;
+use super::stopping::Stopping;
 use super::{DeviceTable, trains_together};
 
 /// Members that take every step together.
 pub(super) struct Group {
     pub(super) stack: Stack,
     pub(super) optimizers: Optimizers,
+    /// Averages of the weights; `None` if no member has any.
+    pub(super) averages: Option<Averages>,
+    /// By place in the stack, whatever the member's schedule.
+    pub(super) plateaus: Vec<Plateau>,
+    pub(super) stopping: Stopping,
     pub(super) rows: Rows,
     pub(super) criterion: Criterion,
     pub(super) dropout: Dropout,
@@ -105,10 +114,14 @@ impl Group {
     fn new(job: &FitJob<DeviceTable>, members: &[usize], together: bool, device: Device) -> Result<Self, EngineError> {
         let stack = Stack::new(job, members, together, device)?;
         let rows = Rows::new(job, &stack)?;
+        let steps = rows.steps_in_epoch(job.architecture.batch_size);
         Ok(Self {
             criterion: Criterion::new(job, &stack, &rows)?,
             rows,
-            optimizers: Optimizers::new(&stack, job, device),
+            optimizers: Optimizers::new(&stack, job, steps, device),
+            averages: Averages::new(&stack, job),
+            plateaus: vec![Plateau::default(); members.len()],
+            stopping: Stopping::new(&stack, job),
             dropout: Dropout::new(&stack, job, device),
             alive: vec![true; members.len()],
             row: 0,
@@ -121,6 +134,22 @@ impl Group {
     /// True while a member has not diverged.
     pub(super) fn lives(&self) -> bool {
         self.alive.contains(&true)
+    }
+
+    /// True while a member has neither diverged nor stopped.
+    pub(super) fn trains(&self) -> bool {
+        let mut places = self.alive.iter().enumerate();
+        places.any(|(place, is_alive)| *is_alive && self.stopping.stopped(place).is_none())
+    }
+
+    /// Puts the averages in the place of the weights, and the best weights in that of members that have stopped: what is kept of them.
+    pub(super) fn settle(&mut self) {
+        tch::no_grad(|| {
+            if let Some(averages) = &mut self.averages {
+                averages.show(&self.stack);
+            }
+            self.stopping.settle(&self.stack);
+        });
     }
 
     pub(super) fn begin_epoch(&mut self) {
@@ -136,15 +165,26 @@ fn no_losses(stack: &Stack) -> Tensor {
 }
 
 impl Progress {
+    /// Takes what an epoch left, training loss and what was measured, of a member with validation rows.
+    pub(super) fn tell(&mut self, member: usize, losses: EpochLosses) {
+        let EpochLosses { train_loss, metrics } = losses;
+        self.metrics[member].get_or_insert_default().note(metrics);
+        self.losses.push(MemberLosses {
+            member,
+            train_loss,
+            metrics,
+        });
+    }
+
     /// How the epoch under way ended for a member, if it did.
     pub(super) fn epoch_end(&self, member: usize) -> Option<EpochEnd> {
         if self.diverged.contains(&member) {
             return Some(EpochEnd::Diverged);
         }
         let losses = self.losses.iter().find(|losses| losses.member == member)?;
-        Some(EpochEnd::Losses {
+        Some(EpochEnd::Losses(EpochLosses {
             train_loss: losses.train_loss,
             metrics: losses.metrics,
-        })
+        }))
     }
 }

@@ -5,7 +5,10 @@ use std::ops::ControlFlow;
 use tch::{Kind, Tensor};
 use trawl_domain::metric::{Metric, Metrics};
 use trawl_domain::network::Architecture;
-use trawl_engine::{Command, Control, EngineError, Event, Fitted, MemberLosses, Outcome, Table as _, TestMetrics};
+use trawl_engine::early_stopping::EpochLosses;
+use trawl_engine::{
+    Command, Control, EngineError, Event, FitJob, Fitted, MemberLosses, Outcome, Table as _, TestMetrics,
+};
 
 use super::measure::{Measured, Sums, row_losses};
 use super::stack::Stack;
@@ -33,6 +36,7 @@ impl Training<'_> {
             self.tell_checkpoint(emit)?;
             return Ok(Outcome::Paused);
         }
+        self.groups.iter_mut().for_each(Group::settle);
         let control = control.without_commands();
         let (test, row_losses) = (self.test(&control), self.row_losses(&control));
         let mut alive = vec![false; self.job.members.len()];
@@ -78,15 +82,26 @@ impl Training<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// What is left of the epoch for a group: steps over its training rows, then validation.
+    /// What is left of the epoch for a group: steps over its training rows, then validation; or nothing, if all of its members have
+    /// stopped.
     fn epoch_of_group(&mut self, group: usize, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
+        if !self.groups[group].trains() {
+            let flow = self.obey(emit, control)?;
+            if flow.is_continue() {
+                self.groups[group].tell_stopped(&mut self.progress);
+            }
+            return Ok(flow);
+        }
         if self.train_rows(group, emit, control)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        let Some(validation) = self.validate(&self.groups[group], control) else {
+        self.groups[group].show_averages();
+        let validation = self.validate(&self.groups[group], control);
+        self.groups[group].hide_averages();
+        let Some(validation) = validation else {
             return self.obey(emit, control);
         };
-        self.groups[group].judge(validation.as_deref(), &mut self.progress);
+        self.groups[group].judge(self.job, validation.as_deref(), &mut self.progress);
         Ok(ControlFlow::Continue(()))
     }
 
@@ -266,17 +281,44 @@ impl Group {
         let (losses, minimised) = self.criterion.mean_and_minimised(&outputs, targets);
         // The sum's gradient is each member's own: no member has a part in another's loss.
         let gradients = Tensor::run_backward(&[minimised.sum(Kind::Float)], self.stack.leaves(), false, false);
-        tch::no_grad(|| self.optimizers.step(&mut self.stack, &gradients));
+        tch::no_grad(|| {
+            self.optimizers.step(&mut self.stack, &gradients, &self.plateaus);
+            if let Some(averages) = &mut self.averages {
+                averages.note(&self.stack, self.optimizers.steps());
+            }
+        });
         losses.detach()
     }
 
-    /// Tells losses from divergence.
-    fn judge(&mut self, validation: Option<&[Metrics]>, progress: &mut Progress) {
+    /// What is measured are the averages of weights, where there are any.
+    fn show_averages(&mut self) {
+        if let Some(averages) = &mut self.averages {
+            tch::no_grad(|| averages.show(&self.stack));
+        }
+    }
+
+    fn hide_averages(&mut self) {
+        if let Some(averages) = &mut self.averages {
+            tch::no_grad(|| averages.hide(&self.stack));
+        }
+    }
+
+    /// The weights that were measured, [stack, parameters].
+    fn measured(&self) -> Tensor {
+        let averages = self.averages.as_ref();
+        averages.map_or_else(
+            || self.stack.slice(0, self.stack.size()),
+            |averages| averages.shown(&self.stack),
+        )
+    }
+
+    /// Tells losses from divergence, and who stops.
+    fn judge(&mut self, job: &FitJob<DeviceTable>, validation: Option<&[Metrics]>, progress: &mut Progress) {
         let train = to_vec(&(&self.sum / self.rows.train_len() as f64));
-        for place in (0..self.alive.len())
-            .filter(|place| self.alive[*place])
-            .collect::<Vec<_>>()
-        {
+        self.tell_stopped(progress);
+        let measured = tch::no_grad(|| self.measured());
+        let trains = |place: &usize| self.alive[*place] && self.stopping.stopped(*place).is_none();
+        for place in (0..self.alive.len()).filter(trains).collect::<Vec<_>>() {
             let member = self.stack.member(place);
             let metrics = validation.map_or_else(Metrics::default, |validation| validation[place]);
             let val_loss = metrics.get(Metric::ValLoss);
@@ -286,14 +328,29 @@ impl Group {
                 progress.diverged.push(member);
                 continue;
             }
+            let train_loss = f64::from(train[place]);
+            let own = &job.members[member].hyperparameters;
+            self.plateaus[place].note(val_loss.unwrap_or(train_loss), own.plateau_epochs);
+            let losses = EpochLosses { train_loss, metrics };
             if validation.is_some() {
-                progress.metrics[member].get_or_insert_default().note(metrics);
+                let told = tch::no_grad(|| self.stopping.note(place, losses, &measured));
+                progress.tell(member, told);
+            } else {
+                progress.losses.push(MemberLosses {
+                    member,
+                    train_loss,
+                    metrics,
+                });
             }
-            progress.losses.push(MemberLosses {
-                member,
-                train_loss: f64::from(train[place]),
-                metrics,
-            });
+        }
+    }
+
+    /// Tells the best epoch of the members that have stopped once more.
+    fn tell_stopped(&self, progress: &mut Progress) {
+        for place in (0..self.alive.len()).filter(|place| self.alive[*place]) {
+            if let Some(best) = self.stopping.stopped(place) {
+                progress.tell(self.stack.member(place), best);
+            }
         }
     }
 }

@@ -8,7 +8,9 @@ use safetensors::SafeTensors;
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::{ClassWeights, Loss};
-use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::metric::Metric;
+use trawl_domain::optimizer::{EarlyStopping, Hyperparameters, Optimizer};
+use trawl_domain::schedule::Schedule;
 use trawl_domain::seed::Owner;
 use trawl_engine::checkpoint::read;
 use trawl_engine::{Control, EngineError, FitJob, Fitted, Networks as _, Outcome};
@@ -170,6 +172,12 @@ fn what_is_no_checkpoint_of_the_job_is_refused_before_anything_is_told() {
     }
 }
 
+const STOPPING: EarlyStopping = EarlyStopping {
+    patience: 3,
+    min_delta: 0.0,
+    metric: Metric::ValLoss,
+};
+
 #[test]
 fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothing_else() {
     let name_of = |job: &FitJob<DeviceTable>| {
@@ -219,6 +227,40 @@ fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothin
         hyperparameters(|own| own.label_smoothing = 0.5),
         hyperparameters(|own| own.focal_gamma = 0.5),
         hyperparameters(|own| own.dropout = vec![0.5]),
+        hyperparameters(|own| own.schedule = Schedule::Cosine),
+        hyperparameters(|own| own.nesterov = true),
+        hyperparameters(|own| own.beta1 = 0.5),
+        hyperparameters(|own| own.beta2 = 0.5),
+        hyperparameters(|own| own.eps = 0.5),
+        hyperparameters(|own| own.alpha = 0.5),
+        hyperparameters(|own| own.rho = 0.5),
+        hyperparameters(|own| own.clip_norm = 0.5),
+        hyperparameters(|own| own.clip_value = 0.5),
+        hyperparameters(|own| own.warmup = 0.5),
+        hyperparameters(|own| own.decay = 0.5),
+        hyperparameters(|own| own.decay_epochs = 5),
+        hyperparameters(|own| own.plateau_epochs = 5),
+        hyperparameters(|own| own.min_rate = 0.5),
+        hyperparameters(|own| own.ema_decay = 0.5),
+        hyperparameters(|own| own.early_stopping = Some(STOPPING)),
+        hyperparameters(|own| {
+            own.early_stopping = Some(EarlyStopping {
+                patience: 5,
+                ..STOPPING
+            });
+        }),
+        hyperparameters(|own| {
+            own.early_stopping = Some(EarlyStopping {
+                min_delta: 0.5,
+                ..STOPPING
+            });
+        }),
+        hyperparameters(|own| {
+            own.early_stopping = Some(EarlyStopping {
+                metric: Metric::ValMae,
+                ..STOPPING
+            });
+        }),
     ];
     let twice = ClassWeights::Named([("b".to_owned(), 2.0)].into());
     others.extend([None, Some(ClassWeights::Balanced), Some(twice)].map(weighing));

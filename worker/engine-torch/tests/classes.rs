@@ -147,14 +147,10 @@ fn member(n: u32) -> JobMember {
         owner: Owner::Trial(n),
         fold: n % 3,
         hyperparameters: Hyperparameters {
-            optimizer,
-            learning_rate: 1e-3 * f64::from(1 + n % 5),
             l2: [0.0, 1e-3][n as usize % 2],
             momentum: if optimizer == Optimizer::Sgd { 0.9 } else { 0.0 },
-            weight_decay: 0.0,
-            label_smoothing: 0.0,
-            focal_gamma: 2.0,
             dropout: vec![[0.0, 0.25][n as usize / 2 % 2], [0.0, 0.5, 0.2][n as usize % 3]],
+            ..Hyperparameters::new(optimizer, 1e-3 * f64::from(1 + n % 5))
         },
     }
 }

@@ -98,6 +98,10 @@ fn losses_are_those_of_the_cpu() {
     for run in reference::class_runs() {
         assert_close(losses(&|device| reference::class_job(&run, device)), run.name);
     }
+    let methods = [Device::Cpu, gpu].map(reference::methods::jobs);
+    for ((name, on_cpu), (_, on_gpu)) in methods[0].iter().zip(&methods[1]) {
+        assert_close([run(on_cpu, Device::Cpu).0, run(on_gpu, gpu).0], name);
+    }
     for network in Images::ALL {
         assert_close(losses(&|device| short_cnn_job(network, device)), network.name());
     }
@@ -144,16 +148,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
         members: vec![JobMember {
             owner: Owner::Trial(0),
             fold: 0,
-            hyperparameters: Hyperparameters {
-                optimizer: Optimizer::Sgd,
-                learning_rate: 1e-3,
-                l2: 0.0,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                label_smoothing: 0.0,
-                focal_gamma: 2.0,
-                dropout: Vec::new(),
-            },
+            hyperparameters: Hyperparameters::new(Optimizer::Sgd, 1e-3),
         }],
         end_epoch: 1,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),

@@ -36,14 +36,8 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
             owner: Owner::Refit(0),
             fold: 0,
             hyperparameters: Hyperparameters {
-                optimizer: Optimizer::Adam,
-                learning_rate: 0.01,
-                l2: 0.0,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                label_smoothing: 0.0,
-                focal_gamma: 2.0,
                 dropout: dropout.clone(),
+                ..Hyperparameters::new(Optimizer::Adam, 0.01)
             },
         }],
         end_epoch: architecture.epochs,

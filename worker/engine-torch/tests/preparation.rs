@@ -182,16 +182,7 @@ fn epochs(samples: &Samples, loss: Loss, optimizer: Optimizer) -> Vec<(f64, f64)
         members: vec![JobMember {
             owner: Owner::Trial(0),
             fold: 0,
-            hyperparameters: Hyperparameters {
-                optimizer,
-                learning_rate: 0.01,
-                l2: 0.0,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                label_smoothing: 0.0,
-                focal_gamma: 2.0,
-                dropout: Vec::new(),
-            },
+            hyperparameters: Hyperparameters::new(optimizer, 0.01),
         }],
         end_epoch: 4,
         metrics: vec![Metric::ValLoss],

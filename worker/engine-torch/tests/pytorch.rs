@@ -160,3 +160,19 @@ fn is_the_same_alone(mut job: FitJob<DeviceTable>) {
         }
     }
 }
+
+/// Every setting of optimizers and schedules, clipping, averages and early stopping.
+#[test]
+fn methods_of_training_agree_with_pytorch() {
+    let data: Value = serde_json::from_str(include_str!("data/pytorch_method_losses.json")).expect("JSON");
+    for (name, job) in reference::methods::jobs(Device::Cpu) {
+        compare(&job, &data["losses"][name], TOLERANCE, name);
+    }
+}
+
+#[test]
+fn a_member_is_the_same_alone_whatever_the_methods_of_others() {
+    for (_, job) in reference::methods::jobs(Device::Cpu) {
+        is_the_same_alone(job);
+    }
+}

@@ -90,20 +90,16 @@ fn job(layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob<DeviceTable> {
 fn member(n: u32, dropouts: usize) -> JobMember {
     let optimizer = [Optimizer::Rmsprop, Optimizer::Adam, Optimizer::Sgd, Optimizer::Adamw][n as usize % 4];
     let hyperparameters = Hyperparameters {
-        optimizer,
-        learning_rate: 1e-3 * f64::from(1 + n % 7),
         l2: [0.0, 1e-3, 1e-5, 0.0][n as usize % 4],
-        weight_decay: 0.01,
         momentum: if optimizer == Optimizer::Sgd {
             [0.0, 0.9, 0.5][n as usize / 3 % 3]
         } else {
             0.0
         },
-        label_smoothing: 0.0,
-        focal_gamma: 2.0,
         dropout: (0..dropouts as u32)
             .map(|layer| [0.0, 0.2, 0.5][((n / 2 + layer) % 3) as usize])
             .collect(),
+        ..Hyperparameters::new(optimizer, 1e-3 * f64::from(1 + n % 7))
     };
     JobMember {
         owner: Owner::Trial(n),

@@ -18,13 +18,15 @@ use trawl_domain::fold::{By, Scheme, Split};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::WrittenLayer;
 use trawl_domain::loss::ClassWeights;
-use trawl_domain::metric::{FoldMetrics, Metrics};
+use trawl_domain::metric::FoldMetrics;
+use trawl_domain::schedule::Plateau;
 use trawl_domain::seed::Owner;
 
+use crate::early_stopping::{EpochLosses, Standing};
 use crate::{EngineError, FitJob, Table};
 
 /// Counts up with every change of what is in a file or of what it means.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Key of the JSON in the metadata.
 const HEAD: &str = "checkpoint";
 
@@ -47,6 +49,10 @@ pub struct MemberState {
     pub metrics: Option<FoldMetrics>,
     /// Position in the epoch's stream of dropout masks.
     pub dropout: u64,
+    /// What a plateau remembers, whatever the schedule.
+    pub plateau: Plateau,
+    /// How far its patience is; at its beginning for a member without any.
+    pub stopping: Standing,
 }
 
 /// How an epoch ended for a member.
@@ -56,13 +62,8 @@ pub struct MemberState {
     reason = "a member has one, and most have losses; a box would not be `Copy`"
 )]
 pub enum EpochEnd {
-    /// With these losses, as [`crate::MemberLosses`] has them.
-    Losses {
-        /// Mean over the training rows.
-        train_loss: f64,
-        /// On the validation rows.
-        metrics: Metrics,
-    },
+    /// With these losses, as they were told.
+    Losses(EpochLosses),
     /// With a loss that is not finite.
     Diverged,
 }
@@ -168,6 +169,8 @@ struct Identity<'a> {
     owner: WrittenOwner,
     fold: u32,
     optimizer: &'static str,
+    schedule: &'static str,
+    stops_by: Option<&'static str>,
     settings: &'a [(&'static str, f64)],
 }
 
@@ -261,6 +264,8 @@ pub fn identity<T: Table>(
         },
         fold: member.fold,
         optimizer: hyperparameters.optimizer.as_str(),
+        schedule: hyperparameters.schedule.as_str(),
+        stops_by: hyperparameters.early_stopping.map(|stopping| stopping.metric.as_str()),
         settings: &hyperparameters.settings(),
     });
     let written = written.map_err(|error| EngineError::Failed(format!("identity of a member: {error}")))?;

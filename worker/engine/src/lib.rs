@@ -8,6 +8,7 @@ pub mod analysis;
 pub mod checkpoint;
 pub mod class_count;
 mod control;
+pub mod early_stopping;
 mod network_file;
 pub mod predict;
 pub mod weights;

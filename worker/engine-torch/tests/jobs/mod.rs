@@ -25,14 +25,11 @@ pub(crate) fn member(trial: u32, fold: u32, optimizer: Optimizer, momentum: f64,
         owner: Owner::Trial(trial),
         fold,
         hyperparameters: Hyperparameters {
-            optimizer,
-            learning_rate: 0.01,
             l2: 1e-3,
             momentum,
             weight_decay: 0.0,
-            label_smoothing: 0.0,
-            focal_gamma: 2.0,
             dropout: vec![dropout],
+            ..Hyperparameters::new(optimizer, 0.01)
         },
     }
 }

@@ -1,5 +1,7 @@
 //! The runs that are compared with PyTorch: one place for the test and for the example that dumps their inputs.
 
+pub(crate) mod methods;
+
 use tch::Device;
 use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
@@ -49,14 +51,10 @@ const WEIGHT_DECAY: f64 = 0.05;
 fn members_with(optimizers: [(Optimizer, f64, f64); 4], folds: u32) -> Vec<JobMember> {
     let with = |l2: f64| {
         optimizers.map(|(optimizer, learning_rate, momentum)| Hyperparameters {
-            optimizer,
-            learning_rate,
             l2,
             momentum,
             weight_decay: WEIGHT_DECAY,
-            label_smoothing: 0.0,
-            focal_gamma: 2.0,
-            dropout: Vec::new(),
+            ..Hyperparameters::new(optimizer, learning_rate)
         })
     };
     let member = |(n, hyperparameters)| JobMember {

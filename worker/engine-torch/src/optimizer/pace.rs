@@ -1,0 +1,131 @@
+//! Step sizes and what else differs from step to step, of the members of one optimizer. They are worked out on the host for some steps ahead
+//! and copied to the device together: a step waits for no copy.
+
+use tch::{Device, Tensor};
+use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::schedule::{Plateau, Schedule, StepPlace};
+
+/// Steps that are worked out at once, at most.
+const AHEAD_STEPS_MAX: u64 = 256;
+
+/// NAdam's momentum of step t is beta1 * (1 - 0.5 * 0.96^(t * this)).
+const MOMENTUM_DECAY: f64 = 0.004;
+
+/// Steps of NAdam after which the product of the momenta, each at most 0.51 then, is too small to change 1 - product.
+const MOMENTA_MAX: u64 = 200;
+
+/// The numbers of each step.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// By place in the slice; all of one optimizer.
+    members: Vec<Hyperparameters>,
+    in_epoch: u64,
+    epochs: u32,
+    /// Whether all steps have the same numbers.
+    is_steady: bool,
+    /// The first of the steps that are worked out, from 0.
+    first: u64,
+    /// For each of these steps its numbers, [members, 1] each.
+    steps: Vec<Vec<Tensor>>,
+    device: Device,
+}
+
+impl Pace {
+    pub(super) fn new(members: &[&Hyperparameters], in_epoch: u64, epochs: u32, device: Device) -> Self {
+        let corrects = |optimizer| matches!(optimizer, Optimizer::Adam | Optimizer::Adamw | Optimizer::Nadam);
+        Self {
+            is_steady: members.iter().all(|own| own.has_one_rate() && !corrects(own.optimizer)),
+            members: members.iter().map(|own| (*own).clone()).collect(),
+            in_epoch,
+            epochs,
+            first: 0,
+            steps: Vec::new(),
+            device,
+        }
+    }
+
+    /// The numbers of the step that follows so many, as [`numbers`] has them, each [members, 1].
+    pub(super) fn at(&mut self, before: u64, plateaus: &[Plateau]) -> &[Tensor] {
+        let is_there = |pace: &Self| match before.checked_sub(pace.first) {
+            Some(ahead) => ahead < pace.steps.len() as u64,
+            None => false,
+        };
+        let is_known = if self.is_steady {
+            !self.steps.is_empty()
+        } else {
+            is_there(self)
+        };
+        if !is_known {
+            self.work_out(before, plateaus);
+        }
+        let ahead = if self.is_steady { 0 } else { before - self.first };
+        &self.steps[ahead as usize]
+    }
+
+    /// Works out the steps that follow so many. A plateau may change at the end of an epoch, so none of the next one are then.
+    fn work_out(&mut self, first: u64, plateaus: &[Plateau]) {
+        let has_plateau = self.members.iter().any(|own| own.schedule == Schedule::Plateau);
+        let end = match self.is_steady {
+            true => first + 1,
+            false if has_plateau => (first / self.in_epoch + 1) * self.in_epoch,
+            false => self.in_epoch * u64::from(self.epochs),
+        };
+        let end = end.min(first + AHEAD_STEPS_MAX).max(first + 1);
+        let (mut values, mut of_member) = (Vec::new(), 0);
+        for before in first..end {
+            let place = StepPlace {
+                before,
+                in_epoch: self.in_epoch,
+                epochs: self.epochs,
+            };
+            let momenta = momenta(before + 1);
+            let each = self.members.iter().zip(plateaus);
+            let each: Vec<Vec<f32>> = each
+                .map(|(own, plateau)| numbers(own, before + 1, own.rate(place, plateau), momenta))
+                .collect();
+            of_member = each[0].len();
+            // Number by number, as a step takes them.
+            values.extend((0..of_member).flat_map(|number| each.iter().map(move |numbers| numbers[number])));
+        }
+        let shape = [(end - first) as i64, of_member as i64, self.members.len() as i64, 1];
+        let table = Tensor::from_slice(&values)
+            .view(shape.as_slice())
+            .to_device(self.device);
+        self.steps = table.unbind(0).iter().map(|step| step.unbind(0)).collect();
+        self.first = first;
+    }
+}
+
+/// The product of NAdam's momenta up to a step, from 1, without the powers of beta1.
+fn momenta(step: u64) -> f64 {
+    (1..=step.min(MOMENTA_MAX)).map(momentum).product()
+}
+
+fn momentum(step: u64) -> f64 {
+    1.0 - 0.5 * 0.96_f64.powf(step as f64 * MOMENTUM_DECAY)
+}
+
+/// What a member's optimizer needs of a step, from 1, beside what never changes, in the order of [`super::rule::Rule::step`].
+fn numbers(own: &Hyperparameters, step: u64, rate: f64, momenta: f64) -> Vec<f32> {
+    let power = |beta: f64| beta.powi(i32::try_from(step).unwrap_or(i32::MAX));
+    let correction2 = || 1.0 - power(own.beta2);
+    let adam = || {
+        let correction1 = 1.0 - power(own.beta1);
+        [rate as f32 / correction1 as f32, correction2().sqrt() as f32]
+    };
+    match own.optimizer {
+        Optimizer::Adam => adam().to_vec(),
+        Optimizer::Adamw => {
+            let [rate_of_mean, root] = adam();
+            vec![rate_of_mean, root, (rate * own.weight_decay) as f32]
+        }
+        Optimizer::Nadam => {
+            let (now, next) = (own.beta1 * momentum(step), own.beta1 * momentum(step + 1));
+            let product = power(own.beta1) * momenta;
+            let of_gradient = rate * (1.0 - now) / (1.0 - product);
+            let of_mean = rate * next / (1.0 - product * next);
+            vec![of_gradient as f32, of_mean as f32, correction2() as f32]
+        }
+        Optimizer::Sgd | Optimizer::Rmsprop | Optimizer::Adagrad | Optimizer::Adadelta => vec![rate as f32],
+    }
+}

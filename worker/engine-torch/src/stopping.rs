@@ -1,0 +1,88 @@
+//! Early stopping of the members of a stack. One that has stopped keeps its place among others that train on; what it has is its best
+//! epoch, and what becomes of its place does not count.
+
+use tch::Tensor;
+use trawl_domain::optimizer::EarlyStopping;
+use trawl_engine::FitJob;
+use trawl_engine::early_stopping::{EpochLosses, Standing, Verdict};
+
+use super::DeviceTable;
+use super::stack::Stack;
+
+/// How far the patience of each member is.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    /// By place in the stack.
+    members: Vec<(Option<EarlyStopping>, Standing)>,
+    /// The weights of each member's best epoch, [stack, parameters]; `None` if nobody has a patience.
+    best: Option<Tensor>,
+}
+
+impl Stopping {
+    pub(super) fn new(stack: &Stack, job: &FitJob<DeviceTable>) -> Self {
+        let rule = |member: &usize| job.members[*member].hyperparameters.early_stopping;
+        let members: Vec<_> = stack
+            .places()
+            .iter()
+            .map(|member| (rule(member), Standing::default()))
+            .collect();
+        let stops = members.iter().any(|(rule, _)| rule.is_some());
+        Self {
+            members,
+            best: stops.then(|| stack.slice(0, stack.size()).copy()),
+        }
+    }
+
+    /// How far the member at a place is.
+    pub(super) fn standing(&self, place: usize) -> Standing {
+        self.members[place].1
+    }
+
+    /// Goes on from there.
+    pub(super) fn set_standing(&mut self, place: usize, standing: Standing) {
+        self.members[place].1 = standing;
+    }
+
+    /// The best epoch of the member at a place, if it has stopped.
+    pub(super) fn stopped(&self, place: usize) -> Option<EpochLosses> {
+        let (rule, standing) = &self.members[place];
+        standing
+            .best
+            .filter(|_| rule.is_some_and(|rule| standing.has_stopped(rule)))
+    }
+
+    /// The tensor with the weights of the best epoch of the member at a place, in its row; `None` if it has none.
+    pub(super) fn best(&self, place: usize) -> Option<(&Tensor, usize)> {
+        let (rule, standing) = &self.members[place];
+        let has_best = rule.is_some() && standing.best.is_some();
+        self.best.as_ref().filter(|_| has_best).map(|best| (best, place))
+    }
+
+    /// Takes an epoch of a member that has not stopped, with the weights of all members that were measured after it, [stack, parameters].
+    /// Returns the losses that are told of the epoch: those of the best one if the member stops with it. Called without autograd.
+    pub(super) fn note(&mut self, place: usize, losses: EpochLosses, measured: &Tensor) -> EpochLosses {
+        let (Some(rule), standing) = &mut self.members[place] else {
+            return losses;
+        };
+        match standing.note(*rule, losses) {
+            Verdict::Best => {
+                if let Some(best) = &self.best {
+                    best.get(place as i64).copy_(&measured.get(place as i64));
+                }
+                losses
+            }
+            Verdict::Endured => losses,
+            Verdict::Stopped => standing.best.unwrap_or(losses),
+        }
+    }
+
+    /// Gives the members that have stopped the weights of their best epoch. Called without autograd.
+    pub(super) fn settle(&self, stack: &Stack) {
+        let weights = stack.slice(0, stack.size());
+        for place in 0..self.members.len() {
+            if let (Some(best), Some(_)) = (&self.best, self.stopped(place)) {
+                weights.get(place as i64).copy_(&best.get(place as i64));
+            }
+        }
+    }
+}
