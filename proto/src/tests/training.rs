@@ -29,7 +29,7 @@ fn none() -> Value {
 
 /// What a trial with these parameters trains with.
 fn hyperparameters(study: &v1::Study, params: &[(&str, ParamValue)]) -> Hyperparameters {
-    let study = study::check(study, Some(Ok(FASHION))).expect("it is sound");
+    let study = study::check(study, Some(Ok(FASHION.into()))).expect("it is sound");
     let params: Params = params
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
