@@ -35,7 +35,7 @@ pub struct Hyperparameters {
     pub label_smoothing: f64,
     /// Gamma of [`crate::loss::Loss::Focal`].
     pub focal_gamma: f64,
-    /// Probability of each [`crate::layer::Layer::Dropout`], from the input on.
+    /// Probability of each layer that [drops](crate::layer::Layer::drops), from the input on.
     pub dropout: Vec<f64>,
 }
 

@@ -25,6 +25,8 @@ pub enum Takes {
     Number(fn(f64) -> bool, &'static str),
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Whatever a parameter may be.
+    Any,
 }
 
 impl Rule {
@@ -67,6 +69,7 @@ impl Takes {
     /// What the value must be.
     pub fn check(self, value: &ParamValue) -> Result<(), String> {
         match (self, value) {
+            (Self::Any, _) => Ok(()),
             (Self::Word(words), ParamValue::Text(text)) if words.contains(&text.as_str()) => Ok(()),
             (Self::Word(words), ParamValue::Text(text)) => {
                 Err(format!("'{text}' is not known: it {}", UnknownWord(words)))

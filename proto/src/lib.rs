@@ -34,7 +34,7 @@ pub mod v1 {
 
 /// Version of the protocol between workers and the coordinator. It counts up with every change that the other side has to know
 /// of; the two have to be the same.
-pub const WORKER_PROTOCOL: u32 = 7;
+pub const WORKER_PROTOCOL: u32 = 8;
 
 /// The descriptors of `trawl.v1` and of what it imports, with comments.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

@@ -349,6 +349,10 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "early_stopping" | "patience" | "pruner" | "pruning" | "scheduler" => {
             "hopeless trials are stopped by racing, and a search without gain by stop: { generations_without_gain: 5 }"
         }
+        "skip" | "skip_connection" | "shortcut" => "x + layers(x) is residual: { layers: [ … ] }",
+        "n_layers" | "num_layers" | "num_hidden_layers" | "hidden_layers" | "hidden_layer_sizes" => {
+            "a number of layers that is searched is repeat: { times: $depth, layers: [ … ] }"
+        }
         "exclude" | "drop" | "ignore" | "drop_columns" => "columns are left out by features: { all_but: [ … ] }",
         "standardize" | "normalize" | "scale" | "scaler" => {
             "numbers of a CSV file are standardised unless its prepare says otherwise"
