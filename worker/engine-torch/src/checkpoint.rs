@@ -1,7 +1,7 @@
 //! Checkpoints of training between two steps: members' parameters and what their optimizers remember, as rows of the flat buffers.
 //!
 //! `parameters` are a member's row of its stack; `first` and `second`, what its optimizer remembers, are of the same length, and absent
-//! where it remembers less. Batch orders and dropout masks come from streams with a key of their own for each epoch, of which only the
+//! where it remembers less. `statistics` are what batch norms keep, where there are any. Batch orders and dropout masks come from streams with a key of their own for each epoch, of which only the
 //! position within the epoch has to be kept. So a file does not depend on how the members are grouped in stacks, and a member goes on
 //! among any others.
 
@@ -22,6 +22,7 @@ const VERSION: u32 = 1;
 
 const PARAMETERS: &str = "parameters";
 const MEMORY: [&str; 2] = ["first", "second"];
+const STATISTICS: &str = "statistics";
 
 /// Numbers of one member on the device.
 struct Row(Tensor, [usize; 1]);
@@ -64,6 +65,7 @@ pub(super) fn write(training: &Training<'_>) -> Result<Vec<u8>, EngineError> {
     let mut members = Vec::new();
     for group in &training.groups {
         let sums = to_vec(&group.sum);
+        let statistics = group.stack.statistics().all();
         // Before its first step the epoch's streams are not begun.
         let dropout = if group.row > 0 {
             group.dropout.positions()
@@ -86,6 +88,7 @@ pub(super) fn write(training: &Training<'_>) -> Result<Vec<u8>, EngineError> {
             for (name, memory) in MEMORY.into_iter().zip(group.optimizers.memory(place)) {
                 numbers.extend(memory.map(|(tensor, place)| (name, Row::of(tensor, place))));
             }
+            numbers.extend(statistics.iter().map(|all| (STATISTICS, Row::of(all, place))));
             members.push((*member, (state, numbers)));
         }
     }
@@ -157,6 +160,8 @@ fn restore_numbers(group: &mut Group, members: &[&MemberCheckpoint<'_>]) -> Resu
             place,
             member.numbers(PARAMETERS).ok_or("it has no parameters")?,
         )?;
+        let statistics = values(member.numbers(STATISTICS).unwrap_or_default());
+        group.stack.statistics().set(place as i64, &statistics)?;
         for (name, memory) in MEMORY.into_iter().zip(group.optimizers.memory(place)) {
             // A member without momentum remembers nothing where nobody has any, and what is multiplied by 0 among others.
             if let (Some((tensor, place)), Some(numbers)) = (memory, member.numbers(name)) {
@@ -173,7 +178,10 @@ fn fill(tensor: &Tensor, row: usize, numbers: &[[u8; 4]]) -> Result<(), String> 
     if row.numel() != numbers.len() {
         return Err(format!("a member has {} numbers, not {}", numbers.len(), row.numel()));
     }
-    let values: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    tch::no_grad(|| row.copy_(&Tensor::from_slice(&values)));
+    tch::no_grad(|| row.copy_(&Tensor::from_slice(&values(numbers))));
     Ok(())
+}
+
+fn values(numbers: &[[u8; 4]]) -> Vec<f32> {
+    numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

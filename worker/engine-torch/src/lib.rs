@@ -18,6 +18,7 @@ mod preparation;
 mod rounding;
 mod stack;
 mod state;
+mod statistics;
 mod training;
 
 use std::any::Any;
