@@ -17,6 +17,8 @@ words!(
         Weights = "weights",
         /// The network in words.
         Network = "network",
+        /// The network as a module of PyTorch.
+        Model = "model",
         /// The model's answers.
         Predictions = "predictions",
         /// How the parameters of each layer are distributed.
@@ -40,6 +42,7 @@ impl ArtifactKind {
         match self {
             Self::Weights => "weights.safetensors",
             Self::Network => "network.json",
+            Self::Model => "model.py",
             Self::Predictions => "predictions.csv",
             Self::WeightHistograms => "weight_histograms.json",
             Self::ActivationProfiles => "activation_profiles.json",

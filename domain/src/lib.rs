@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod artifact;
+pub mod block;
 pub mod dataset;
 pub mod engine;
 pub mod failure;

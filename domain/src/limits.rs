@@ -18,8 +18,14 @@ pub const CONSTRAINTS_MAX: usize = 16;
 pub const CONSTRAINT_CHARS_MAX: usize = 256;
 /// Magnitude of an integer in a space: beyond it, doubles skip integers.
 pub const INT_MAGNITUDE_MAX: i64 = 1 << 53;
-/// Layers of a model.
+/// Layers of a network, residuals and theirs among them.
 pub const LAYERS_MAX: usize = 128;
+/// Layers of a model, all alternatives and all repetitions among them.
+pub const MODEL_LAYERS_MAX: usize = 1_024;
+/// Lists of layers within each other.
+pub const LAYERS_DEPTH_MAX: usize = 8;
+/// Repetitions of some layers.
+pub const REPEATS_MAX: u32 = 64;
 /// Outputs of one layer.
 pub const UNITS_MAX: u32 = 65_536;
 /// Filters of a convolution.

@@ -1,7 +1,7 @@
 //! A network and its training without any setting left open: what a worker trains.
 
 use crate::dataset::SampleShape;
-use crate::layer::Layer;
+use crate::layer::{Layer, Misfit, list_of, places};
 use crate::limits::{CHECKPOINT_BYTES_MAX, LAYERS_MAX, NETWORK_PARAMS_MAX};
 use crate::loss::Loss;
 use crate::optimizer::Hyperparameters;
@@ -12,7 +12,7 @@ use crate::violation::Violation;
 pub struct Architecture {
     /// Shape of a row's features.
     pub input: SampleShape,
-    /// Layers, from the input on.
+    /// Layers, from the input on; those of a residual come behind it.
     pub layers: Vec<Layer>,
     /// What is minimised.
     pub loss: Loss,
@@ -23,20 +23,44 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Shapes of the layers' inputs, in order, and of the last one's output.
+    /// Shapes of the layers' inputs, in order, and of the last one's output. What goes into a residual goes into the first of its layers.
     ///
     /// # Errors
     /// The first layer that does not take its input, in the list `layers`, and why.
     pub fn shapes(&self) -> Result<Vec<SampleShape>, Violation> {
         let mut shapes = vec![self.input];
         let mut shape = self.input;
+        // Residuals that are not at their end: the index of each, and of the last of its layers.
+        let mut open: Vec<(usize, usize)> = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
-            shape = layer
-                .output(shape)
-                .map_err(|misfit| misfit.at("layers", index, layer.kind()))?;
+            shape = layer.output(shape).map_err(|misfit| self.misfit(index, misfit))?;
             shapes.push(shape);
+            if layer.inner() > 0 {
+                open.push((index, index + layer.inner()));
+            }
+            while let Some((residual, _)) = open.pop_if(|(_, last)| *last == index) {
+                let input = shapes[residual];
+                if input != shape {
+                    return Err(self.misfit(residual, Misfit::of_sum(input.into(), shape.into())));
+                }
+            }
         }
         Ok(shapes)
+    }
+
+    fn misfit(&self, index: usize, misfit: Misfit) -> Violation {
+        let places = places(&self.layers);
+        let (list, place) = list_of(&places[index]);
+        misfit.at(&list, place, self.layers[index].kind())
+    }
+
+    /// The name of each layer: that which it has in PyTorch, where residuals are modules that are `nn.Sequential`s of theirs, as in `3.0`.
+    pub fn names(&self) -> Vec<String> {
+        let name = |place: Vec<usize>| {
+            let indices: Vec<String> = place.iter().map(usize::to_string).collect();
+            indices.join(".")
+        };
+        places(&self.layers).into_iter().map(name).collect()
     }
 
     /// Shape of the output of a network that is within the limits.
@@ -75,7 +99,8 @@ impl Architecture {
         each.fold(0, u64::saturating_add)
     }
 
-    /// The layers that train a weight and a bias, from the input on: index, and sizes of the weight as PyTorch has it, outputs first.
+    /// The layers that train a weight and a bias, from the input on: index, and sizes of the weight as PyTorch has it, outputs first. A
+    /// bias has as many numbers as there are outputs.
     ///
     /// # Errors
     /// As [`Self::shapes`].
@@ -89,11 +114,11 @@ impl Architecture {
 
     /// How many dropout layers there are: so many probabilities each network has.
     pub fn dropout_layers(&self) -> usize {
-        self.layers.iter().filter(|layer| **layer == Layer::Dropout).count()
+        self.layers.iter().filter(|layer| layer.drops()).count()
     }
 
     /// Bytes of a checkpoint of so many of these networks, at most: for each trainable number, and for what rounds each layer's
-    /// numbers up, more than what the number, two of an optimizer's, its average and its best value take; and some for the rest.
+    /// numbers up, more than what the number, two of an optimizer's, its average, its best value and one of a batch norm's statistics take; and some for the rest.
     pub fn checkpoint_bytes_max(&self, networks: u32) -> u64 {
         const BYTES_PER_NUMBER: u64 = 32;
         const PADDING_PER_LAYER: u64 = 64;
@@ -191,6 +216,43 @@ mod tests {
         assert_eq!(
             architecture.step_work(),
             64 * (first * 24 * 24 + second * 8 * 8 + linear)
+        );
+    }
+
+    #[test]
+    fn what_a_residual_adds_has_the_shape_of_what_goes_in() {
+        let linear = |units| Layer::Linear { units };
+        let mut architecture = Architecture {
+            input: SampleShape::Vector(3),
+            layers: vec![
+                linear(5),
+                Layer::Residual { layers: 4 },
+                linear(7),
+                Layer::Residual { layers: 1 },
+                Layer::LayerNorm,
+                linear(5),
+                linear(1),
+            ],
+            loss: Loss::Mse,
+            batch_size: 8,
+            epochs: 1,
+        };
+        let shapes = architecture.shapes().expect("they fit");
+        let dims: Vec<u32> = shapes.into_iter().flat_map(SampleShape::dims).collect();
+        assert_eq!(dims, [3, 5, 5, 7, 7, 7, 5, 1]);
+        assert_eq!(architecture.names(), ["0", "1", "1.0", "1.1", "1.1.0", "1.2", "2"]);
+        assert_eq!(architecture.params(), 20 + 42 + 14 + 40 + 6);
+        architecture.layers[5] = linear(6);
+        let error = architecture.shapes().expect_err("5 and 6").to_string();
+        assert_eq!(
+            error,
+            "layers[1].residual: adds a vector of 6, which its layers put out, to a vector of 5, which goes in: end them so that both are the same"
+        );
+        architecture.layers[3] = Layer::Residual { layers: 2 };
+        let error = architecture.shapes().expect_err("7 and 6").to_string();
+        assert!(
+            error.starts_with("layers[1].residual.layers[1].residual: adds a vector of 6"),
+            "{error}"
         );
     }
 

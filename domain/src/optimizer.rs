@@ -75,7 +75,7 @@ pub struct Hyperparameters {
     pub ema_decay: f64,
     /// When it stops early; `None` if it trains to its end.
     pub early_stopping: Option<EarlyStopping>,
-    /// Probability of each [`crate::layer::Layer::Dropout`], from the input on.
+    /// Probability of each layer that [drops](crate::layer::Layer::drops), from the input on.
     pub dropout: Vec<f64>,
 }
 

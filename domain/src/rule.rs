@@ -28,6 +28,8 @@ pub enum Takes {
     Word(&'static [&'static str]),
     /// true or false.
     Flag,
+    /// Whatever a parameter may be.
+    Any,
 }
 
 impl Rule {
@@ -82,6 +84,7 @@ impl Takes {
     /// What the value must be.
     pub fn check(self, value: &ParamValue) -> Result<(), String> {
         match (self, value) {
+            (Self::Any, _) => Ok(()),
             (Self::Word(words), ParamValue::Text(text)) if words.contains(&text.as_str()) => Ok(()),
             (Self::Word(words), ParamValue::Text(text)) => {
                 Err(format!("'{text}' is not known: it {}", UnknownWord(words)))

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::block::{Block, Resolved};
 use crate::dataset::{DatasetShape, Format};
 use crate::engine::EngineChoice;
 use crate::fold::{By, FoldSize, Scheme, Validation};
-use crate::layer::LayerKind;
 use crate::limits::{EPOCHS_MAX, ROW_LOSSES_MAX};
 use crate::loss::{ClassWeights, Loss};
 use crate::metric::{FoldMetrics, Metric, Objective};
@@ -34,7 +34,7 @@ pub struct Study {
     /// Sizes of the dataset.
     pub shape: DatasetShape,
     /// The network.
-    pub model: Vec<LayerSpec>,
+    pub model: Vec<Block>,
     /// How one fold is trained.
     pub training: TrainingSpec,
     /// How a trial is validated.
@@ -85,15 +85,6 @@ pub enum Setting {
     Fixed(ParamValue),
     /// Given by a parameter.
     Param(String),
-}
-
-/// A layer with settings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerSpec {
-    /// What kind of layer it is.
-    pub kind: &'static LayerKind,
-    /// For each setting of its kind, in the same order.
-    pub settings: Vec<Setting>,
 }
 
 /// How one fold is trained, with settings.
@@ -185,19 +176,8 @@ impl Study {
     /// A parameter is missing whose setting has no default, or has a value that its setting does not take: it did not come from this
     /// study.
     pub fn config(&self, params: &Params) -> Result<TrialConfig, Violation> {
-        let mut layers = Vec::with_capacity(self.model.len());
-        let mut dropout = Vec::new();
-        for (index, spec) in self.model.iter().enumerate() {
-            let mut settings = spec.settings.iter();
-            let layer = spec.kind.layer(|_| settings.next()?.value(params).cloned());
-            layers.push(layer.map_err(|misfit| misfit.at("model", index, spec.kind))?);
-            for (rule, setting) in spec.kind.settings.iter().zip(&spec.settings) {
-                if rule.is_members_own {
-                    let field = format!("model[{index}].{}", spec.kind.name);
-                    dropout.push(read(&field, rule, Some(setting), params, ParamValue::as_number)?);
-                }
-            }
-        }
+        let mut model = Resolved::default();
+        model.add("model", &self.model, params)?;
         let training = &self.training;
         let (optimizer, batch_size, epochs) = (&training.optimizer, &training.batch_size, &training.epochs);
         let field = "training";
@@ -205,14 +185,14 @@ impl Study {
         let schedule = &training.schedule;
         let schedule = read(field, &SCHEDULE, Some(schedule), params, ParamValue::as_word)?;
         let words = (optimizer, schedule, self.objective.metric);
-        let hyperparameters = Hyperparameters::read(words, dropout, |rule| {
+        let hyperparameters = Hyperparameters::read(words, model.dropout, |rule| {
             let setting = training.hyperparameters.get(rule.name);
             read(field, rule, setting, params, number)
         })?;
         Ok(TrialConfig {
             architecture: Architecture {
                 input: self.shape.sample,
-                layers,
+                layers: model.layers,
                 loss: training.loss,
                 batch_size: read(field, &BATCH_SIZE, Some(batch_size), params, ParamValue::as_whole)?,
                 epochs: read(field, &EPOCHS, Some(epochs), params, ParamValue::as_whole)?,
@@ -416,7 +396,7 @@ impl Study {
 
 impl Setting {
     /// Its value in a trial with these parameters.
-    fn value<'a>(&'a self, params: &'a Params) -> Option<&'a ParamValue> {
+    pub(crate) fn value<'a>(&'a self, params: &'a Params) -> Option<&'a ParamValue> {
         match self {
             Self::Fixed(value) => Some(value),
             Self::Param(name) => params.get(name),
@@ -433,7 +413,7 @@ fn number(value: &ParamValue) -> Option<f64> {
 }
 
 /// The value of one of the settings in `field`.
-fn read<T>(
+pub(crate) fn read<T>(
     field: &str,
     rule: &Rule,
     setting: Option<&Setting>,

@@ -13,6 +13,15 @@ pub struct Violation {
 }
 
 impl Violation {
+    /// The same of a field that is part of another one.
+    #[must_use]
+    pub fn within(self, field: &str) -> Self {
+        Self {
+            field: format!("{field}.{}", self.field),
+            ..self
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.field.len() + self.description.len()
     }

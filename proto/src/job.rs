@@ -7,7 +7,6 @@ mod split;
 use trawl_domain::artifact::Ranking;
 use trawl_domain::dataset::{ArrayNames, Arrays, FileHash, Format, Layout, Part, SampleShape, TargetKind};
 use trawl_domain::job::{Job, JobMember};
-use trawl_domain::layer::Layer;
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::metric::{Metric, Objective};
@@ -17,7 +16,7 @@ use trawl_domain::seed::{Owner, Seed};
 use trawl_domain::violation::{Violation, Violations};
 
 use crate::class_weights;
-use crate::layers::{layer_from_wire, layer_to_wire};
+use crate::layers::{layers_from_wire, layers_to_wire};
 use crate::v1;
 
 impl From<&Job> for v1::Job {
@@ -33,7 +32,7 @@ impl From<&Job> for v1::Job {
             }),
             engine: job.engine.to_string(),
             metrics: job.metrics.iter().map(Metric::to_string).collect(),
-            layers: job.architecture.layers.iter().map(layer_to_wire).collect(),
+            layers: layers_to_wire(&job.architecture.layers),
             loss: job.architecture.loss.to_string(),
             batch_size: job.architecture.batch_size,
             epochs: job.architecture.epochs,
@@ -146,10 +145,7 @@ impl TryFrom<v1::Job> for Job {
         if input.is_none() {
             v.add("input_shape", "must be one or three sizes above 0");
         }
-        let layers = job.layers.iter().enumerate();
-        let layers: Option<Vec<Layer>> = layers
-            .map(|(index, layer)| noted(layer_from_wire(index, layer), v))
-            .collect();
+        let layers = noted(layers_from_wire(&job.layers), v);
         let loss: Option<Loss> = parse("loss", &job.loss, v);
         for (field, value) in [("batch_size", job.batch_size), ("epochs", job.epochs)] {
             if value == 0 {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use prost_reflect::{DynamicMessage, ReflectMessage as _, Value};
-use trawl_domain::layer::{Layer, LayerKind};
+use trawl_domain::layer::{Layer, LayerKind, RESIDUAL};
 use trawl_domain::violation::Violation;
 
 use crate::json::dynamic;
@@ -33,8 +33,26 @@ pub(crate) fn written(layer: &v1::Layer) -> Option<(String, Settings)> {
     Some((field.name().to_owned(), of_fields(value.as_message()?)))
 }
 
-/// A layer with all of its settings known.
-pub(crate) fn layer_to_wire(layer: &Layer) -> v1::Layer {
+/// A flat list of layers with all of their settings known, as a job has it.
+pub(crate) fn layers_to_wire(mut layers: &[Layer]) -> Vec<v1::Layer> {
+    let mut list = Vec::with_capacity(layers.len());
+    while let Some((layer, behind)) = layers.split_first() {
+        let (inner, rest) = behind.split_at(layer.inner().min(behind.len()));
+        list.push(match layer {
+            Layer::Residual { .. } => v1::Layer {
+                kind: Some(v1::layer::Kind::Residual(v1::ResidualLayer {
+                    layers: layers_to_wire(inner),
+                })),
+            },
+            layer => layer_to_wire(layer),
+        });
+        layers = rest;
+    }
+    list
+}
+
+/// A layer that is made of settings.
+fn layer_to_wire(layer: &Layer) -> v1::Layer {
     let mut message = dynamic(&v1::Layer::default());
     let mut settings = nested(&message, layer.kind().name);
     for (name, param) in layer.settings() {
@@ -56,19 +74,33 @@ fn nested(message: &DynamicMessage, field: &str) -> DynamicMessage {
     DynamicMessage::new(kind.expect("a test holds the messages of layers against their descriptions"))
 }
 
-/// The layer that a job has at this place of its list.
+/// The layers that a job has, as a flat list.
 ///
 /// # Errors
-/// It is of no known kind, or a setting is missing or does not follow its rule.
-pub(crate) fn layer_from_wire(index: usize, layer: &v1::Layer) -> Result<Layer, Violation> {
-    let (name, settings) = written(layer).unwrap_or_default();
-    let kind = LayerKind::named(&name).ok_or_else(|| Violation {
-        field: format!("layers[{index}]"),
-        description: "is of no known kind".to_owned(),
-    })?;
-    let settings = scalars(settings);
-    kind.layer(|rule| settings.get(rule.name).cloned())
-        .map_err(|misfit| misfit.at("layers", index, kind))
+/// One is of no kind that a network has, or a setting is missing or does not follow its rule.
+pub(crate) fn layers_from_wire(list: &[v1::Layer]) -> Result<Vec<Layer>, Violation> {
+    let mut layers = Vec::with_capacity(list.len());
+    read_list("layers", list, &mut layers)?;
+    Ok(layers)
+}
+
+fn read_list(field: &str, list: &[v1::Layer], layers: &mut Vec<Layer>) -> Result<(), Violation> {
+    for (index, layer) in list.iter().enumerate() {
+        if let Some(v1::layer::Kind::Residual(residual)) = &layer.kind {
+            let field = format!("{field}[{index}].{}.layers", RESIDUAL.name);
+            Layer::residual(&field, layers, |layers| read_list(&field, &residual.layers, layers))?;
+            continue;
+        }
+        let (name, settings) = written(layer).unwrap_or_default();
+        let kind = LayerKind::named(&name).ok_or_else(|| Violation {
+            field: format!("{field}[{index}]"),
+            description: "is of no known kind".to_owned(),
+        })?;
+        let settings = scalars(settings);
+        let layer = kind.layer(|rule| settings.get(rule.name).cloned());
+        layers.push(layer.map_err(|misfit| misfit.at(field, index, kind))?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -76,7 +108,7 @@ mod tests {
     use prost_reflect::ReflectMessage as _;
     use trawl_domain::layer::{Activation, Conv2d, Layer, LayerKind};
 
-    use super::{layer_from_wire, layer_to_wire};
+    use super::{layers_from_wire, layers_to_wire};
     use crate::json::dynamic;
     use crate::v1;
 
@@ -97,14 +129,41 @@ mod tests {
             Layer::Flatten,
             Layer::Activation(Activation::Tanh),
             Layer::Dropout,
+            Layer::Dropout2d,
+            Layer::BatchNorm,
+            Layer::LayerNorm,
         ];
         assert_eq!(
             layers.map(|layer| layer.kind().name),
             LayerKind::ALL.map(|kind| kind.name)
         );
-        for layer in layers {
-            assert_eq!(layer_from_wire(0, &layer_to_wire(&layer)), Ok(layer));
-        }
+        assert_eq!(layers_from_wire(&layers_to_wire(&layers)), Ok(layers.to_vec()));
+    }
+
+    #[test]
+    fn residuals_go_over_the_wire_with_their_layers_in_them() {
+        let linear = Layer::Linear { units: 7 };
+        let layers = [
+            linear,
+            Layer::Residual { layers: 4 },
+            Layer::LayerNorm,
+            Layer::Residual { layers: 1 },
+            Layer::Dropout,
+            linear,
+            Layer::Residual { layers: 1 },
+            linear,
+        ];
+        let wire = layers_to_wire(&layers);
+        assert_eq!(wire.len(), 3);
+        assert_eq!(layers_from_wire(&wire), Ok(layers.to_vec()));
+        let empty = v1::Layer {
+            kind: Some(v1::layer::Kind::Residual(v1::ResidualLayer::default())),
+        };
+        let wrong = layers_from_wire(&[wire[0].clone(), empty]).expect_err("nothing in it");
+        assert_eq!(
+            wrong.to_string(),
+            "layers[1].residual.layers: is empty: a residual has at least one layer"
+        );
     }
 
     #[test]
@@ -123,16 +182,22 @@ mod tests {
             fields.sort_unstable();
             assert_eq!(fields, rules, "{}", kind.name);
         }
-        assert_eq!(message.descriptor().fields().count(), LayerKind::ALL.len());
+        // Those with layers in them.
+        for name in ["residual", "repeat", "choice"] {
+            assert!(LayerKind::named(name).is_none() && message.descriptor().get_field_by_name(name).is_some());
+        }
+        assert_eq!(message.descriptor().fields().count(), LayerKind::ALL.len() + 3);
     }
 
     #[test]
     fn a_layer_that_breaks_a_rule_is_refused() {
-        let wrong =
-            |layer: &v1::Layer| layer_from_wire(3, layer).map_err(|violation| (violation.field, violation.description));
+        let wrong = |layer: &v1::Layer| {
+            let list = [layers_to_wire(&[Layer::Flatten; 3]), vec![layer.clone()]].concat();
+            layers_from_wire(&list).map_err(|violation| (violation.field, violation.description))
+        };
         let error = |field: &str, description: &str| Err((field.to_owned(), description.to_owned()));
         assert_eq!(wrong(&v1::Layer::default()), error("layers[3]", "is of no known kind"));
-        let linear = layer_to_wire(&Layer::Linear { units: 0 });
+        let linear = layers_to_wire(&[Layer::Linear { units: 0 }]).remove(0);
         assert_eq!(
             wrong(&linear),
             error("layers[3].linear.units", "must be from 1 to 65536, and 0 is not")

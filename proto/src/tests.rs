@@ -2,6 +2,7 @@
 
 mod dataset;
 mod images_and_classes;
+mod networks;
 mod spaces;
 mod training;
 mod validation;

@@ -61,7 +61,8 @@ async fn param_names(client: &mut Client, study: &str) -> Result<BTreeSet<String
         }))
         .await?
         .into_inner();
-    Ok(answer.spec.unwrap_or_default().space.into_keys().collect())
+    let searched = trawl_proto::study::searched(&answer.spec.unwrap_or_default());
+    Ok(searched.into_keys().collect())
 }
 
 fn trial_listing(names: &BTreeSet<String>) -> Listing<Trial> {

@@ -1,8 +1,10 @@
 //! What a report is made of, fetched from the coordinator and bounded.
 
+use std::collections::BTreeMap;
+
 use trawl_proto::v1::list_epoch_reports_request::Of;
 use trawl_proto::v1::{
-    EpochReport, GetArtifactRequest, GetStudyRequest, ListBestTrialsRequest, ListEpochReportsRequest,
+    Distribution, EpochReport, GetArtifactRequest, GetStudyRequest, ListBestTrialsRequest, ListEpochReportsRequest,
     ListTrialsRequest, Objective, RefitSummary, Study, StudySummary, Trial,
 };
 
@@ -237,11 +239,9 @@ impl StudyData {
         self.spec.objective.as_ref().or(self.spec.objectives.first())
     }
 
-    /// The searched parameters, sorted.
-    pub(crate) fn setting_names(&self) -> Vec<&String> {
-        let mut names: Vec<&String> = self.spec.space.keys().collect();
-        names.sort();
-        names
+    /// The searched parameters, by name.
+    pub(crate) fn searched(&self) -> BTreeMap<String, Distribution> {
+        trawl_proto::study::searched(&self.spec).into_iter().collect()
     }
 
     /// True if nothing will be added any more.

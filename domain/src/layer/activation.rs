@@ -22,6 +22,10 @@ words!(
         Silu = "silu",
         /// x, or exp(x) - 1 below 0.
         Elu = "elu",
+        /// 1.0507 x, or 1.0507 * 1.6733 (exp(x) - 1) below 0.
+        Selu = "selu",
+        /// ln(1 + exp(x)).
+        Softplus = "softplus",
     }
 );
 

@@ -51,10 +51,10 @@ impl Kind<4> for Conv2d {
                     ),
                 )
             })?;
-            Ok(Range {
-                least: least_room / stride.most + 1,
-                most: (most - kernel.least) / stride.least + 1,
-            })
+            Ok(Range::between(
+                least_room / stride.most + 1,
+                (most - kernel.least) / stride.least + 1,
+            ))
         };
         Ok(Flow::Image {
             channels: filters,

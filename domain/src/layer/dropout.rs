@@ -9,7 +9,7 @@ pub(super) struct Dropout;
 
 impl Kind<1> for Dropout {
     const NAME: &'static str = "dropout";
-    const SETTINGS: &'static [Rule; 1] = &[Rule::new("p", Takes::SHARE).members_own()];
+    const SETTINGS: &'static [Rule; 1] = &[P];
     const KEEPS_SHAPE: bool = true;
 
     fn layer(_: [&ParamValue; 1]) -> Option<Layer> {
@@ -20,3 +20,6 @@ impl Kind<1> for Dropout {
         Ok(input)
     }
 }
+
+/// Probability of being zeroed.
+pub(super) const P: Rule = Rule::new("p", Takes::SHARE).members_own();

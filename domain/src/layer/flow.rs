@@ -11,6 +11,8 @@ pub struct Range {
     pub least: u64,
     /// The most.
     pub most: u64,
+    /// What gives it, if that is one thing alone: two sizes with the same source are the same number.
+    pub source: Option<u32>,
 }
 
 impl Range {
@@ -20,14 +22,41 @@ impl Range {
         Self {
             least: size,
             most: size,
+            source: None,
+        }
+    }
+
+    /// From one number to another.
+    pub fn between(least: u64, most: u64) -> Self {
+        Self {
+            least,
+            most,
+            source: None,
+        }
+    }
+
+    /// True if both are one number, whatever that is.
+    pub fn is_same(self, other: Self) -> bool {
+        let ends = |range: Self| (range.least, range.most);
+        let is_exact = self.least == self.most && ends(self) == ends(other);
+        is_exact || (self.source.is_some() && self.source == other.source)
+    }
+
+    /// What is one or the other.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            least: self.least.min(other.least),
+            most: self.most.max(other.most),
+            source: self.source.filter(|_| self.source == other.source),
         }
     }
 
     pub(super) fn times(self, other: Self) -> Self {
-        Self {
-            least: self.least.saturating_mul(other.least),
-            most: self.most.saturating_mul(other.most),
-        }
+        Self::between(
+            self.least.saturating_mul(other.least),
+            self.most.saturating_mul(other.most),
+        )
     }
 
     fn exact(self) -> Option<u32> {
@@ -71,6 +100,43 @@ impl Flow {
                 height,
                 width,
             } => channels.times(height).times(width),
+        }
+    }
+
+    /// True if both have one shape, whatever that is.
+    pub fn is_same(self, other: Self) -> bool {
+        self.sizes_with(other, Range::is_same)
+            .is_some_and(|same| same.into_iter().all(|same| same))
+    }
+
+    /// What is one or the other; `None` of a vector and an image.
+    pub fn or(self, other: Self) -> Option<Self> {
+        let sizes = self.sizes_with(other, Range::or)?;
+        match sizes[..] {
+            [channels, height, width] => Some(Self::Image {
+                channels,
+                height,
+                width,
+            }),
+            _ => sizes.first().copied().map(Self::Vector),
+        }
+    }
+
+    /// Something of each size of both; `None` of a vector and an image.
+    fn sizes_with<T>(self, other: Self, with: impl Fn(Range, Range) -> T) -> Option<Vec<T>> {
+        let (sizes, others) = (self.sizes(), other.sizes());
+        let is_alike = sizes.len() == others.len();
+        is_alike.then(|| sizes.into_iter().zip(others).map(|(a, b)| with(a, b)).collect())
+    }
+
+    fn sizes(self) -> Vec<Range> {
+        match self {
+            Self::Vector(len) => vec![len],
+            Self::Image {
+                channels,
+                height,
+                width,
+            } => vec![channels, height, width],
         }
     }
 

@@ -41,10 +41,7 @@ pub(super) fn pooled(kernel: Range, input: Flow) -> Result<Flow, Misfit> {
         let reason = format!("can be {}, and its input only {smallest} wide or high", kernel.most);
         return Err(Misfit::of("kernel", reason));
     }
-    let squares = |side: Range| Range {
-        least: side.least / kernel.most,
-        most: side.most / kernel.least,
-    };
+    let squares = |side: Range| Range::between(side.least / kernel.most, side.most / kernel.least);
     Ok(Flow::Image {
         channels,
         height: squares(height),

@@ -4,18 +4,24 @@
 
 mod activation;
 mod avg_pool2d;
+mod batch_norm;
 mod conv2d;
 mod dropout;
+mod dropout2d;
 mod flatten;
 mod flow;
 mod global_avg_pool;
+mod layer_norm;
 mod linear;
 mod max_pool2d;
+mod residual;
 mod written;
 
 pub use activation::Activation;
 pub use conv2d::Conv2d;
 pub use flow::{Flow, Range};
+pub(crate) use residual::list_of;
+pub use residual::{last, places};
 pub use written::WrittenLayer;
 
 use crate::dataset::SampleShape;
@@ -52,6 +58,17 @@ pub enum Layer {
     Activation(Activation),
     /// Dropout while training. Its probability is a network's own: see [`crate::optimizer::Hyperparameters::dropout`].
     Dropout,
+    /// Dropout of whole channels of an image. Its probability is a network's own, too.
+    Dropout2d,
+    /// Each number of a vector, or each channel of an image, by its mean and variance over a batch.
+    BatchNorm,
+    /// Each vector by its own mean and variance.
+    LayerNorm,
+    /// The output of some layers plus their input: of so many that follow in the same flat list.
+    Residual {
+        /// How many, residuals and theirs among them.
+        layers: u32,
+    },
 }
 
 /// A kind of layer, with `N` settings.
@@ -103,9 +120,14 @@ impl Misfit {
 
     /// As what is wrong with the n-th layer of the list in `field`.
     pub fn at(self, field: &str, index: usize, kind: &LayerKind) -> Violation {
+        self.of_layer(kind).within(&format!("{field}[{index}]"))
+    }
+
+    /// As what is wrong with a layer, within it.
+    pub fn of_layer(self, kind: &LayerKind) -> Violation {
         let setting = self.setting.map_or_else(String::new, |setting| format!(".{setting}"));
         Violation {
-            field: format!("{field}[{index}].{}{setting}", kind.name),
+            field: format!("{}{setting}", kind.name),
             description: self.reason,
         }
     }
@@ -140,13 +162,18 @@ static GLOBAL_AVG_POOL: LayerKind = LayerKind::of::<global_avg_pool::GlobalAvgPo
 static FLATTEN: LayerKind = LayerKind::of::<flatten::Flatten, 0>();
 static ACTIVATION: LayerKind = LayerKind::of::<Activation, 1>();
 static DROPOUT: LayerKind = LayerKind::of::<dropout::Dropout, 1>();
+static DROPOUT2D: LayerKind = LayerKind::of::<dropout2d::Dropout2d, 1>();
+static BATCH_NORM: LayerKind = LayerKind::of::<batch_norm::BatchNorm, 0>();
+static LAYER_NORM: LayerKind = LayerKind::of::<layer_norm::LayerNorm, 0>();
+/// The kind that has layers in it: settings alone do not make one, so it is not among [`LayerKind::ALL`].
+pub static RESIDUAL: LayerKind = LayerKind::of::<residual::Residual, 0>();
 
 /// Stands for a setting that is each network's own: it is no part of a layer.
 const MEMBERS_OWN: ParamValue = ParamValue::Int(0);
 
 impl LayerKind {
-    /// Every kind there is.
-    pub const ALL: [&'static Self; 8] = [
+    /// Every kind that is made of settings.
+    pub const ALL: [&'static Self; 11] = [
         &LINEAR,
         &CONV2D,
         &MAX_POOL2D,
@@ -155,6 +182,9 @@ impl LayerKind {
         &FLATTEN,
         &ACTIVATION,
         &DROPOUT,
+        &DROPOUT2D,
+        &BATCH_NORM,
+        &LAYER_NORM,
     ];
 
     const fn of<K: Kind<N>, const N: usize>() -> Self {
@@ -172,7 +202,7 @@ impl LayerKind {
         }
     }
 
-    /// The kind of this name.
+    /// The kind of this name, of those that are made of settings.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::ALL.into_iter().find(|kind| kind.name == name)
     }
@@ -246,6 +276,10 @@ impl Layer {
             Self::Flatten => (&FLATTEN, vec![]),
             Self::Activation(kind) => (&ACTIVATION, vec![ParamValue::Text(kind.to_string())]),
             Self::Dropout => (&DROPOUT, vec![MEMBERS_OWN]),
+            Self::Dropout2d => (&DROPOUT2D, vec![MEMBERS_OWN]),
+            Self::BatchNorm => (&BATCH_NORM, vec![]),
+            Self::LayerNorm => (&LAYER_NORM, vec![]),
+            Self::Residual { .. } => (&RESIDUAL, vec![]),
         }
     }
 
@@ -258,6 +292,11 @@ impl Layer {
     /// What kind of layer it is.
     pub fn kind(&self) -> &'static LayerKind {
         self.parts().0
+    }
+
+    /// True for dropout of either kind: each has a probability in [`crate::optimizer::Hyperparameters::dropout`].
+    pub fn drops(&self) -> bool {
+        matches!(self, Self::Dropout | Self::Dropout2d)
     }
 
     /// Its settings with their values, but for those that are each network's own.
@@ -301,60 +340,4 @@ impl Layer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Conv2d, Layer, LayerKind, Misfit};
-    use crate::dataset::SampleShape;
-    use crate::rule::Takes;
-    use crate::space::{ParamValue, Params};
-
-    #[test]
-    fn every_layer_is_read_as_it_is_written() {
-        for kind in LayerKind::ALL {
-            // Each size is another one, so that two in each other's place are seen.
-            let mut place = 0;
-            let layer = kind.layer(|rule| {
-                place += 1;
-                match rule.takes {
-                    Takes::Whole(least, _) => Some(ParamValue::Int(i64::from(least + place))),
-                    Takes::Word(words) => words.last().map(|word| ParamValue::Text((*word).to_owned())),
-                    Takes::Number(..) | Takes::Flag => None,
-                }
-            });
-            let layer = layer.expect(kind.name);
-            assert_eq!(layer.kind(), kind);
-            let settings: Params = layer.settings().map(|(name, value)| (name.to_owned(), value)).collect();
-            assert_eq!(kind.layer(|rule| settings.get(rule.name).cloned()), Ok(layer));
-        }
-    }
-
-    #[test]
-    fn strides_and_padding_follow_pytorch() {
-        let image = |height, width| SampleShape::Image {
-            channels: 3,
-            height,
-            width,
-        };
-        let conv = Layer::Conv2d(Conv2d {
-            filters: 8,
-            kernel: 3,
-            stride: 2,
-            padding: 1,
-        });
-        assert_eq!(conv.output(image(7, 8)).map(SampleShape::dims), Ok(vec![8, 4, 4]));
-        let pool = Layer::MaxPool2d { kernel: 2 };
-        assert_eq!(pool.output(image(7, 8)).map(SampleShape::dims), Ok(vec![3, 3, 4]));
-        assert_eq!(
-            pool.output(image(1, 8)),
-            Err(Misfit::of(
-                "kernel",
-                "can be 2, and its input only 1 wide or high".to_owned()
-            ))
-        );
-        assert_eq!(
-            Layer::Linear { units: 2 }.output(image(1, 8)),
-            Err(Misfit::new(
-                "takes a vector, and gets an image of 3 x 1 x 8: put a flatten before it".to_owned()
-            ))
-        );
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ mod interrupted_uploads;
 mod leases;
 mod lying_workers;
 mod metrics;
+mod networks;
 mod object_store;
 mod objectives;
 mod operations;

@@ -49,6 +49,7 @@ async fn a_regression_s_refit_leaves_the_documented_files() -> anyhow::Result<()
     let expected = [
         ("activation_profiles", "activation_profiles.json"),
         ("activations", "activations.json"),
+        ("model", "model.py"),
         ("network", "network.json"),
         ("predictions", "predictions.csv"),
         ("weight_histograms", "weight_histograms.json"),
@@ -98,6 +99,7 @@ async fn a_refit_on_images_leaves_the_documented_files() -> anyhow::Result<()> {
         ("confusion_matrix", "confusion_matrix.json"),
         ("feature_maps", "feature_maps.safetensors"),
         ("misclassified", "misclassified.safetensors"),
+        ("model", "model.py"),
         ("network", "network.json"),
         ("predictions", "predictions.csv"),
         ("weight_histograms", "weight_histograms.json"),

@@ -368,6 +368,10 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "lr" => "the step size is training.learning_rate",
         "amsgrad" => "there is none: adam, adamw and nadam are PyTorch's without it",
         "ema" | "swa" | "polyak" => "an average of the weights is training.ema_decay: 0.99",
+        "skip" | "skip_connection" | "shortcut" => "x + layers(x) is residual: { layers: [ … ] }",
+        "n_layers" | "num_layers" | "num_hidden_layers" | "hidden_layers" | "hidden_layer_sizes" => {
+            "a number of layers that is searched is repeat: { times: $depth, layers: [ … ] }"
+        }
         "exclude" | "drop" | "ignore" | "drop_columns" => "columns are left out by features: { all_but: [ … ] }",
         "standardize" | "normalize" | "scale" | "scaler" => {
             "numbers of a CSV file are standardised unless its prepare says otherwise"

@@ -30,6 +30,7 @@ use trawl_domain::word::UnknownWord;
 
 use crate::{class_weights, v1};
 use settings::Settings;
+use space::Searched;
 
 /// What a study's priority is where it does not say, and at most.
 const PRIORITY_USUAL: u32 = 10;
@@ -81,8 +82,15 @@ pub fn source(study: &v1::Study) -> Option<Source> {
 /// The space of a study that was checked; `None` if it is not sound.
 pub fn space(study: &v1::Study) -> Option<Space> {
     let mut violations = Violations::new();
-    let space = space::check(&study.space, &study.constraints, &mut violations);
+    let searched = Searched::new(&study.model, &study.space, &mut violations);
+    let space = space::check(&searched, &study.constraints, &mut violations);
     violations.is_empty().then_some(space)
+}
+
+/// The parameters that a study searches, by their names in its trials: those of its space, but `units_1`, `units_2`, … for one of which each
+/// repetition of some layers has its own.
+pub fn searched(study: &v1::Study) -> HashMap<String, v1::Distribution> {
+    Searched::new(&study.model, &study.space, &mut Violations::new()).distributions
 }
 
 /// What the targets of a study have to be; numbers if the loss does not say.
@@ -108,18 +116,20 @@ pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations
     one_class_column(source.as_ref(), target_kind(study), v);
     let rows = read_rows(rows, v);
     let shape = rows.map(|rows| rows.shape);
-    let space = space::check(&study.space, &study.constraints, v);
+    let searched = Searched::new(&study.model, &study.space, v);
+    let space = space::check(&searched, &study.constraints, v);
     let refit = study
         .refit
         .as_ref()
-        .map(|refit| refit_spec(refit, &study.space, shape, v));
-    let mut settings = Settings::new(&study.space, &space, refit.as_ref().map(|refit| &refit.set));
+        .map(|refit| refit_spec(refit, &searched.distributions, shape, v));
+    let mut settings = Settings::new(&searched, &space, refit.as_ref().map(|refit| &refit.set));
     let model = model::check(&study.model, shape, &mut settings, v);
     let training = training::check(study.training.as_ref(), &mut settings, v);
     settings.note_unused(v);
     let (validation, fold_sizes) = validation::check(study, training.loss.map(Loss::target_kind), rows, v);
     if let (Some(fold_sizes), Some(size)) = (&fold_sizes, &training.batch_size) {
-        training::batch_size(size, fold_sizes, &settings, v);
+        let norms = model.as_ref().is_some_and(|model| model::has_batch_norm(model));
+        training::batch_size(size, fold_sizes, norms, &settings, v);
     }
     let objectives = objectives::check(study, training.loss, v);
     let objective = objectives.as_ref().map(|(first, _)| *first);

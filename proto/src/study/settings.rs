@@ -1,39 +1,65 @@
 //! Checks settings: plain values, and references to parameters with everything that those can be.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost_types::Value;
 
 use trawl_domain::layer::Range;
+use trawl_domain::limits::CHOICES_MAX;
 use trawl_domain::rule::{Rule, Takes};
 use trawl_domain::space::{ParamValue, Params, Space};
 use trawl_domain::study::Setting;
 use trawl_domain::violation::Violations;
 
+use super::space::{EACH, Searched};
 use crate::v1::{self, distribution::Kind};
 use crate::{layers, params};
 
 /// The parameters that settings may refer to, and which of them are referred to.
 pub(super) struct Settings<'a> {
-    written: &'a HashMap<String, v1::Distribution>,
+    searched: &'a Searched,
+    space: &'a Space,
     /// What each well-formed parameter can be: the extremes of its distribution, with the field that each stands in.
     values: BTreeMap<String, Vec<(String, ParamValue)>>,
     /// The parameters that some trials lack.
     lacking: BTreeSet<&'a str>,
+    /// What a refit sets.
+    refit: Option<&'a Params>,
     used: BTreeSet<String>,
 }
 
+/// Where in a model a setting stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Around {
+    /// Lists of layers around it, but for the model.
+    pub(super) depth: usize,
+    pub(super) repetition: Repetition,
+    /// What parameters can be there: those that pick the alternatives around it, and that say how often it is repeated.
+    pub(super) known: BTreeMap<String, Vec<ParamValue>>,
+}
+
+/// Of which repetition a setting is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Repetition {
+    /// Of none.
+    #[default]
+    None,
+    /// Of this one, from 1.
+    Of(u32),
+    /// Of one of a repeat of which it is not known how often it is.
+    Unknown,
+    /// Of a repeat within a repeat.
+    Nested,
+}
+
 impl<'a> Settings<'a> {
-    pub(super) fn new(
-        written: &'a HashMap<String, v1::Distribution>,
-        space: &'a Space,
-        refit: Option<&Params>,
-    ) -> Self {
+    pub(super) fn new(searched: &'a Searched, space: &'a Space, refit: Option<&'a Params>) -> Self {
         let mut values: BTreeMap<String, Vec<(String, ParamValue)>> = space
             .iter()
             .map(|(name, distribution)| {
                 let values = distribution.extremes();
-                let fields = fields(name, written.get(name), values.len());
+                let written = searched.distributions.get(name);
+                let fields = fields(searched.written_name(name), written, values.len());
                 (name.clone(), fields.into_iter().zip(values).collect())
             })
             .collect();
@@ -46,9 +72,11 @@ impl<'a> Settings<'a> {
         // Conditions of others are a use.
         let parents = space.conditions().values().flat_map(BTreeMap::keys);
         Self {
-            written,
+            searched,
+            space,
             values,
             lacking: space.lacking(),
+            refit,
             used: parents.cloned().collect(),
         }
     }
@@ -57,6 +85,18 @@ impl<'a> Settings<'a> {
     /// parameter that it refers to.
     pub(super) fn read(
         &mut self,
+        field: &str,
+        rule: &Rule,
+        settings: &layers::Settings,
+        v: &mut Violations,
+    ) -> Option<Setting> {
+        self.read_in(&Around::default(), field, rule, settings, v)
+    }
+
+    /// As [`Self::read`], of a setting of a model.
+    pub(super) fn read_in(
+        &mut self,
+        around: &Around,
         field: &str,
         rule: &Rule,
         settings: &layers::Settings,
@@ -82,17 +122,20 @@ impl<'a> Settings<'a> {
                 }
             };
         };
-        if !self.written.contains_key(name) {
-            v.add(field, format!("there is no parameter '{name}' in the space"));
-            return None;
-        }
-        self.used.insert(name.to_owned());
-        if rule.default.is_none() && self.lacking.contains(name) {
+        let name = self.parameter(around, &field, name, v)?;
+        let name = name.as_str();
+        if rule.default.is_none() && !self.is_there(name, around) {
             v.add(
                 field,
-                format!("needs a value in every trial, and has none where '{name}' is not active: leave out space.{name}.when"),
+                format!(
+                    "needs a value in every trial, and has none where '{name}' is not active: leave out space.{}.when",
+                    self.searched.written_name(name)
+                ),
             );
             return None;
+        }
+        if rule.default.is_none() {
+            self.note_refits_without(name, v);
         }
         let mut sound = true;
         for (origin, value) in self.values.get(name).into_iter().flatten() {
@@ -104,9 +147,99 @@ impl<'a> Settings<'a> {
         sound.then(|| Setting::Param(name.to_owned()))
     }
 
+    /// The parameter that a setting means by a name; `None`, which is told, if there is none.
+    fn parameter(&mut self, around: &Around, field: &str, name: &str, v: &mut Violations) -> Option<String> {
+        let (base, each) = match name.strip_suffix(EACH) {
+            None => (name, None),
+            Some(base) => (base, Some(around.repetition)),
+        };
+        let name = match each {
+            None => name.to_owned(),
+            Some(Repetition::Of(repetition)) => format!("{base}_{repetition}"),
+            Some(Repetition::Unknown) => {
+                // What is wrong with the repeat was told.
+                self.used.insert(base.to_owned());
+                return None;
+            }
+            Some(Repetition::None) => {
+                v.add(
+                    field,
+                    format!(
+                        "is in no repeat, so that there is no repetition to have a parameter of its own: write ${base}"
+                    ),
+                );
+                return None;
+            }
+            Some(Repetition::Nested) => {
+                v.add(
+                    field,
+                    format!(
+                        "is in a repeat within a repeat, where no repetition has a parameter of its own: write ${base}"
+                    ),
+                );
+                return None;
+            }
+        };
+        if self.searched.distributions.contains_key(&name) {
+            self.used.insert(name.clone());
+            return Some(name);
+        }
+        let told = match (self.searched.repeated(base), each) {
+            (Some(most), Some(_)) => {
+                format!(
+                    "has {base}_1 to {base}_{most}, and may be repeated more often by refit.set: stay within the space there"
+                )
+            }
+            (Some(most), None) => format!(
+                "there is no parameter '{base}': it stands for {base}_1 to {base}_{most}, as a setting in a repeat says ${base}{EACH}"
+            ),
+            (None, _) => format!("there is no parameter '{base}' in the space"),
+        };
+        v.add(field, told);
+        None
+    }
+
+    /// True if a parameter has a value wherever a setting is looked at.
+    fn is_there(&self, name: &str, around: &Around) -> bool {
+        if !self.lacking.contains(name) {
+            return true;
+        }
+        let mut condition = self.space.conditions().get(name).into_iter().flatten();
+        condition.all(|(parent, values)| match around.known.get(parent) {
+            Some(known) => known.iter().all(|value| values.contains(value)),
+            None => {
+                let count = self.space.get(parent).and_then(|parent| parent.cardinality());
+                count == Some(values.len() as u64) && self.is_there(parent, around)
+            }
+        })
+    }
+
+    /// A refit may pick an alternative, or repeat more often, than its trial; what the trial lacks for that has to be set, too.
+    fn note_refits_without(&self, name: &str, v: &mut Violations) {
+        let Some(set) = self.refit.filter(|set| !set.contains_key(name)) else {
+            return;
+        };
+        let condition = self.space.conditions().get(name).into_iter().flatten();
+        let mut activating =
+            condition.filter(|(parent, values)| set.get(*parent).is_some_and(|set| values.contains(set)));
+        if let Some((parent, _)) = activating.next().filter(|_| self.lacking.contains(name)) {
+            v.add(
+                format!("refit.set.{parent}"),
+                format!("needs a value of '{name}', which the best trial may lack: set that, too"),
+            );
+        }
+    }
+
+    /// Takes all parameters for used.
+    pub(super) fn use_all(&mut self) {
+        self.used = self.searched.distributions.keys().cloned().collect();
+    }
+
     /// Parameters that no setting refers to would be searched in vain.
     pub(super) fn note_unused(&self, v: &mut Violations) {
-        let unused: BTreeSet<_> = self.written.keys().filter(|name| !self.used.contains(*name)).collect();
+        let all = self.searched.distributions.keys();
+        let unused = all.filter(|name| !self.used.contains(*name));
+        let unused: BTreeSet<_> = unused.map(|name| self.searched.written_name(name)).collect();
         for name in unused {
             v.add(
                 format!("space.{name}"),
@@ -153,12 +286,40 @@ impl<'a> Settings<'a> {
                 let default = default.and_then(|default| ParamValue::number(default).as_whole());
                 let all = || self.whole_numbers(setting).chain(default.map(u64::from));
                 Some(Range {
-                    least: all().min()?,
-                    most: all().max()?,
+                    source: self.source(setting).filter(|_| rule.default.is_none()),
+                    ..Range::between(all().min()?, all().max()?)
                 })
             }
-            Takes::Number(..) | Takes::Word(_) | Takes::Flag => Some(Range::exactly(0)),
+            Takes::Number(..) | Takes::Word(_) | Takes::Flag | Takes::Any => Some(Range::exactly(0)),
         }
+    }
+
+    /// A number of the parameter that gives a setting.
+    fn source(&self, setting: &Setting) -> Option<u32> {
+        let Setting::Param(name) = setting else {
+            return None;
+        };
+        let place = self.values.keys().position(|known| known == name)?;
+        u32::try_from(place).ok()
+    }
+
+    /// The names that a parameter can pick, each with the field that it stands in; `None` if it is neither a choice nor ordered.
+    pub(super) fn names<'s>(&'s self, setting: &'s Setting) -> Option<Vec<(&'s str, String)>> {
+        if let Setting::Param(name) = setting {
+            let kind = self.searched.distributions.get(name)?.kind.as_ref()?;
+            matches!(kind, Kind::Choice(_) | Kind::Ordered(_)).then_some(())?;
+        }
+        let values = self.origins("", setting);
+        Some(values.map(|(field, value)| (field, value.to_string())).collect())
+    }
+
+    /// All values of a parameter that there are in the space; none of a continuous one.
+    pub(super) fn all_values(&self, name: &str) -> Vec<ParamValue> {
+        let distribution = self.space.get(name);
+        let count = distribution.and_then(|distribution| distribution.cardinality());
+        let count = count.filter(|count| *count <= CHOICES_MAX as u64).unwrap_or(0);
+        let nth = |index| distribution.and_then(|distribution| distribution.nth(index));
+        (0..count).filter_map(nth).collect()
     }
 
     fn may_lack(&self, setting: &Setting) -> bool {

@@ -232,14 +232,27 @@ pub(super) fn note_searched_loss(
     }
 }
 
-/// A batch must not be larger than the training rows of any fold; where a parameter gives it, its own field is named.
-pub(super) fn batch_size(size: &Setting, fold_sizes: &[FoldSize], settings: &Settings<'_>, v: &mut Violations) {
+/// A batch must not be larger than the training rows of any fold, and batch norms need two rows; where a parameter gives the size, its own
+/// field is named.
+pub(super) fn batch_size(
+    size: &Setting,
+    fold_sizes: &[FoldSize],
+    has_batch_norm: bool,
+    settings: &Settings<'_>,
+    v: &mut Violations,
+) {
     let rows = fold_sizes.iter().map(|fold| fold.train).min().unwrap_or(0);
     for (field, value) in settings.origins("training.batch_size", size) {
         if matches!(value, ParamValue::Int(size) if *size > i64::from(rows)) {
             v.add(
                 field,
                 format!("is a batch of {value} rows, and the smallest training fold has {rows}"),
+            );
+        }
+        if has_batch_norm && *value == ParamValue::Int(1) {
+            v.add(
+                field,
+                "is a batch of one row, which has no variance for batch_norm: take 2 rows or more",
             );
         }
     }

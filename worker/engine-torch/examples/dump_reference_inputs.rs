@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tch::Device;
 use trawl_domain::fold::RowKeys;
 use trawl_domain::job::JobMember;
-use trawl_domain::layer::{Activation, Layer};
+use trawl_domain::layer::{Activation, Layer, WrittenLayer};
 use trawl_domain::loss::ClassWeights;
 use trawl_domain::seed::Purpose;
 use trawl_engine::FitJob;
@@ -66,6 +66,18 @@ fn main() {
             "members": members.map(|member| inputs(&job, member, reference::ROWS)).collect::<Vec<Value>>(),
         })
     });
+    let networks = reference::network_runs().into_iter().map(|run| {
+        let job = reference::network_job(&run, Device::Cpu);
+        let rows = if run.images { reference::IMAGES } else { reference::ROWS };
+        let members = job.members.iter().map(|member| inputs(&job, member, rows));
+        json!({
+            "name": run.name,
+            "images": run.images,
+            "layers": WrittenLayer::list(&job.architecture.layers, &[]),
+            "batch_size": job.architecture.batch_size,
+            "members": members.collect::<Vec<Value>>(),
+        })
+    });
     println!(
         "{}",
         json!({
@@ -78,6 +90,7 @@ fn main() {
             "labels": reference::labels(),
             "class_losses": class_losses.collect::<Vec<Value>>(),
             "images": reference::Images::ALL.map(cnn),
+            "networks": networks.collect::<Vec<Value>>(),
         })
     );
 }
@@ -143,7 +156,7 @@ fn inputs(job: &FitJob<DeviceTable>, member: &JobMember, rows: u32) -> Value {
     })
 }
 
-/// For each layer with parameters its weight, a list of inputs for each output, and its bias.
+/// For each layer with random parameters its weight, a list of inputs for each output, and its bias.
 fn weights(job: &FitJob<DeviceTable>, member: &JobMember) -> Vec<Value> {
     let mut stream = job.seed.stream(Purpose::Weights {
         owner: member.owner,
@@ -151,7 +164,8 @@ fn weights(job: &FitJob<DeviceTable>, member: &JobMember) -> Vec<Value> {
     });
     let weights = job.architecture.weights().expect("layers that fit together");
     let mut layers = Vec::new();
-    for (_, weight) in weights {
+    // Norms begin with ones and zeros, as PyTorch's.
+    for (_, weight) in weights.into_iter().filter(|(_, weight)| weight.len() > 1) {
         let (outputs, inputs) = (weight[0], weight[1..].iter().product::<u32>());
         let bound = 1.0 / f64::from(inputs).sqrt();
         let mut row =

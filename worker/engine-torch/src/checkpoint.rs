@@ -1,7 +1,8 @@
 //! Checkpoints of training between two steps: members' parameters and what their optimizers remember, as rows of the flat buffers.
 //!
-//! `parameters` are a member's row of its stack; `first` and `second`, what its optimizer remembers, `average`, that of its weights, and `best`, the
-//! weights of its best epoch, are of the same length, and absent where it has none. A member that has stopped has its best weights alone. Batch orders and dropout masks come from streams with a key of their own for each epoch, of which only the
+//! `parameters` are a member's row of its stack, and `statistics` what its batch norms keep, where there are any; `first` and `second`, what its
+//! optimizer remembers, and `average`, that of its weights, are as long as the parameters, and absent where it has none; `best` has the parameters and
+//! the statistics of its best epoch. A member that has stopped has these alone, in their place. Batch orders and dropout masks come from streams with a key of their own for each epoch, of which only the
 //! position within the epoch has to be kept. So a file does not depend on how the members are grouped in stacks, and a member goes on
 //! among any others.
 
@@ -25,6 +26,7 @@ const PARAMETERS: &str = "parameters";
 const MEMORY: [&str; 2] = ["first", "second"];
 const AVERAGE: &str = "average";
 const BEST: &str = "best";
+const STATISTICS: &str = "statistics";
 
 /// Numbers of one member on the device.
 struct Row(Tensor, [usize; 1]);
@@ -100,15 +102,20 @@ pub(super) fn write(training: &Training<'_>) -> Result<Vec<u8>, EngineError> {
 /// The numbers of the member at a place.
 fn numbers(group: &Group, place: usize) -> Vec<(&'static str, Row)> {
     let row = |name, numbers: Option<(&Tensor, usize)>| numbers.map(|(tensor, place)| (name, Row::of(tensor, place)));
-    let best = group.stopping.best(place);
-    if group.stopping.stopped(place).is_some() {
-        return row(PARAMETERS, best).into_iter().collect();
-    }
     let weights = group.stack.slice(0, group.stack.size());
+    let best = group.stopping.best(place);
+    if let Some((best, _)) = best.filter(|_| group.stopping.stopped(place).is_some()) {
+        let (weights, statistics) = group.stack.parts(best);
+        let statistics = statistics.as_ref().map(|statistics| (statistics, place));
+        let all = [row(PARAMETERS, Some((&weights, place))), row(STATISTICS, statistics)];
+        return all.into_iter().flatten().collect();
+    }
     let [first, second] = group.optimizers.memory(place);
     let average = group.averages.as_ref().and_then(|averages| averages.of(place));
+    let statistics = group.stack.statistics().all();
     let all = [
         row(PARAMETERS, Some((&weights, place))),
+        row(STATISTICS, statistics.as_ref().map(|statistics| (statistics, place))),
         row(MEMORY[0], first),
         row(MEMORY[1], second),
         row(AVERAGE, average),
@@ -183,9 +190,17 @@ fn restore_numbers(group: &mut Group, members: &[&MemberCheckpoint<'_>]) -> Resu
         let _ = group.sum.get(place as i64).fill_(sum);
         let needed = |name: &str| member.numbers(name).ok_or_else(|| format!("it has no {name}"));
         fill(&parameters, place, needed(PARAMETERS)?)?;
+        let statistics = member.numbers(STATISTICS).unwrap_or_default();
+        group.stack.statistics().set(place as i64, &values(statistics))?;
         let has_stopped = group.stopping.stopped(place).is_some();
-        if let Some((tensor, place)) = group.stopping.best(place) {
-            fill(tensor, place, needed(if has_stopped { PARAMETERS } else { BEST })?)?;
+        match group.stopping.best(place) {
+            Some((best, place)) if has_stopped => {
+                let (weights, of_norms) = group.stack.parts(best);
+                fill(&weights, place, needed(PARAMETERS)?)?;
+                of_norms.map_or(Ok(()), |of_norms| fill(&of_norms, place, statistics))?;
+            }
+            Some((best, place)) => fill(best, place, needed(BEST)?)?,
+            None => {}
         }
         if has_stopped {
             continue;
@@ -209,7 +224,10 @@ fn fill(tensor: &Tensor, row: usize, numbers: &[[u8; 4]]) -> Result<(), String> 
     if row.numel() != numbers.len() {
         return Err(format!("a member has {} numbers, not {}", numbers.len(), row.numel()));
     }
-    let values: Vec<f32> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    tch::no_grad(|| row.copy_(&Tensor::from_slice(&values)));
+    tch::no_grad(|| row.copy_(&Tensor::from_slice(&values(numbers))));
     Ok(())
+}
+
+fn values(numbers: &[[u8; 4]]) -> Vec<f32> {
+    numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

@@ -20,6 +20,7 @@ mod preparation;
 mod rounding;
 mod stack;
 mod state;
+mod statistics;
 mod stopping;
 mod training;
 

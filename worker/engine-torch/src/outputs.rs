@@ -32,7 +32,7 @@ impl Networks for DeviceNetworks {
         let (stack, place) = self.find(member)?;
         let shapes = shapes(&self.architecture).map_err(|misfit| EngineError::BadJob(misfit.to_string()))?;
         guarded(|| {
-            let values = stack.leaves().iter().map(|leaf| leaf.detach().select(0, place));
+            let values = stack.parameters_of(place);
             let parameter = |((name, shape), values): ((String, Vec<usize>), Tensor)| Parameter {
                 name,
                 values: to_vec(&if shape.len() == 2 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::dataset::FittedTable;
+use trawl_domain::layer::Layer;
 use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Stream};
@@ -15,6 +16,7 @@ use trawl_engine::{EngineError, FitJob};
 
 use super::DeviceTable;
 use super::preparation::Preparation;
+use super::statistics::Statistics;
 
 /// Sizes are rounded up to so many floats, a full register of the widest vector instructions twice over: element-wise
 /// kernels treat what does not fill a register by other code, with other rounding. So they do not see a member's place in the
@@ -40,8 +42,10 @@ pub(super) struct Stack {
     flat: Tensor,
     /// What autograd differentiates by, views of `flat`: for each linear layer its weight [stack, inputs, outputs] and its bias
     /// [stack, 1, outputs], for each convolution its weight [stack, filters, channels, kernel, kernel] and its bias
-    /// [stack, filters].
+    /// [stack, filters], for each norm its weight and its bias [stack, numbers].
     leaves: Vec<Tensor>,
+    /// Of batch norms.
+    statistics: Statistics,
     /// Zeros that fill the gap behind each leaf in a row of `flat`.
     gaps: Vec<Option<Tensor>>,
     /// What rows become before they go in, and what comes out after; `None` where both are as they are.
@@ -57,10 +61,17 @@ struct Block {
     /// Inputs of one output: what initial values go by.
     fan_in: i64,
     outputs: i64,
-    is_linear: bool,
+    kind: BlockKind,
     weight: i64,
     bias: i64,
     end: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BlockKind {
+    Linear,
+    Convolution,
+    Norm { has_statistics: bool },
 }
 
 fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
@@ -68,15 +79,19 @@ fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
         .weights()
         .map_err(|misfit| EngineError::BadJob(misfit.to_string()))?;
     let (mut blocks, mut next) = (Vec::new(), 0);
-    for (_, weight) in weights {
+    for (index, weight) in weights {
         let weight: Vec<i64> = weight.into_iter().map(i64::from).collect();
         let (outputs, fan_in) = (weight[0], weight[1..].iter().product());
-        let is_linear = weight.len() == 2;
-        let (weight_shape, bias_shape) = if is_linear {
+        let kind = match architecture.layers[index] {
+            Layer::BatchNorm => BlockKind::Norm { has_statistics: true },
+            Layer::LayerNorm => BlockKind::Norm { has_statistics: false },
+            Layer::Conv2d(_) => BlockKind::Convolution,
+            _ => BlockKind::Linear,
+        };
+        let (weight_shape, bias_shape) = match kind {
             // Kept as [inputs, outputs]: a batch times it is a plain product.
-            (vec![fan_in, outputs], vec![1, outputs])
-        } else {
-            (weight, vec![outputs])
+            BlockKind::Linear => (vec![fan_in, outputs], vec![1, outputs]),
+            BlockKind::Convolution | BlockKind::Norm { .. } => (weight, vec![outputs]),
         };
         let bias = next + round_up(fan_in * outputs);
         let end = bias + round_up(outputs);
@@ -85,7 +100,7 @@ fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
             bias_shape,
             fan_in,
             outputs,
-            is_linear,
+            kind,
             weight: next,
             bias,
             end,
@@ -96,9 +111,13 @@ fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
 }
 
 impl Block {
-    /// PyTorch's initial values of linear layers and convolutions: weight and bias uniform in ±1/sqrt(inputs of one output),
-    /// weight (in PyTorch's order, output by output) before bias.
+    /// PyTorch's initial values. Of linear layers and convolutions: weight and bias uniform in ±1/sqrt(inputs of one output),
+    /// weight (in PyTorch's order, output by output) before bias. Of norms: weights 1, biases 0.
     fn initialise(&self, row: &mut [f32], stream: &mut Stream) {
+        if matches!(self.kind, BlockKind::Norm { .. }) {
+            row[self.weight as usize..][..self.outputs as usize].fill(1.0);
+            return;
+        }
         let bound = 1.0 / (self.fan_in as f64).sqrt();
         self.fill(row, || ((2.0 * stream.unit() - 1.0) * bound) as f32);
     }
@@ -107,7 +126,7 @@ impl Block {
     fn fill(&self, row: &mut [f32], mut next: impl FnMut() -> f32) {
         for output in 0..self.outputs {
             for input in 0..self.fan_in {
-                let place = if self.is_linear {
+                let place = if self.kind == BlockKind::Linear {
                     input * self.outputs + output
                 } else {
                     output * self.fan_in + input
@@ -159,8 +178,8 @@ impl Stack {
         })
     }
 
-    /// One network, member 0, with these parameters: for each layer that has any the weight, then the bias, in PyTorch's order; and with what
-    /// was fitted of its inputs.
+    /// One network, member 0, with these parameters, as [`Self::parameters_of`] has them, in PyTorch's order; and with what was fitted of its
+    /// inputs.
     /// A network that trained `together` with others stands among idle ones, as then.
     pub(super) fn of_one(
         architecture: &Architecture,
@@ -176,26 +195,38 @@ impl Stack {
         let blocks = blocks(architecture)?;
         let width = blocks.last().map_or(0, |block| block.end);
         let mut row = vec![0.0_f32; width as usize];
-        let lens = blocks
-            .iter()
-            .flat_map(|block| [block.fan_in * block.outputs, block.outputs]);
+        let lens = blocks.iter().flat_map(|block| {
+            let statistics = match block.kind {
+                BlockKind::Norm { has_statistics: true } => Some([block.outputs, block.outputs, 1]),
+                _ => None,
+            };
+            [block.fan_in * block.outputs, block.outputs]
+                .into_iter()
+                .chain(statistics.into_iter().flatten())
+        });
         if !lens.eq(parameters.iter().map(|parameter| parameter.values.len() as i64)) {
             return Err(EngineError::BadJob(
                 "the parameters are not those of the layers".to_owned(),
             ));
         }
-        let mut values = parameters.iter().flat_map(|parameter| &parameter.values);
+        let mut values = parameters.iter().flat_map(|parameter| &parameter.values).copied();
+        let mut statistics = Vec::new();
         for block in &blocks {
-            block.fill(&mut row, || values.next().copied().unwrap_or_default());
+            block.fill(&mut row, || values.next().unwrap_or_default());
+            if block.kind == (BlockKind::Norm { has_statistics: true }) {
+                statistics.extend(values.by_ref().take(2 * block.outputs as usize + 1));
+            }
         }
         let size = stack_size(1, together, device);
         let flat = Tensor::zeros([size, width], (Kind::Float, device));
         flat.select(0, 0).copy_(&Tensor::from_slice(&row));
         let fitted = fitted.cloned().map(Arc::new).into_iter().collect();
-        Ok(Self {
+        let stack = Self {
             preparation: Preparation::new(fitted, size, device),
             ..Self::over(flat, &blocks, vec![0])
-        })
+        };
+        stack.statistics.set(0, &statistics).map_err(EngineError::BadJob)?;
+        Ok(stack)
     }
 
     /// The views of a flat buffer.
@@ -215,7 +246,12 @@ impl Stack {
                 gaps.push((gap > 0).then(|| Tensor::zeros([size, gap], (Kind::Float, device))));
             }
         }
+        let numbers = blocks.iter().map(|block| match block.kind {
+            BlockKind::Norm { has_statistics: true } => Some(block.outputs),
+            _ => None,
+        });
         Self {
+            statistics: Statistics::new(numbers, size, device),
             places,
             flat,
             leaves,
@@ -280,9 +316,40 @@ impl Stack {
         (&self.leaves[2 * n], &self.leaves[2 * n + 1])
     }
 
+    /// What batch norms go by where they do not train.
+    pub(super) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// The parameters of the network at a place, as they are kept: for each layer that has any the weight, the bias, and of a batch norm its
+    /// running mean, its running variance and the number of its batches.
+    pub(super) fn parameters_of(&self, place: i64) -> Vec<Tensor> {
+        let mut parameters = Vec::with_capacity(self.leaves.len());
+        for (n, weight_and_bias) in self.leaves.chunks_exact(2).enumerate() {
+            parameters.extend(weight_and_bias.iter().map(|leaf| leaf.detach().select(0, place)));
+            parameters.extend(self.statistics.of_place(n, place));
+        }
+        parameters
+    }
+
     /// The parameters of consecutive places, [len, parameters]: a view to be changed in place.
     pub(super) fn slice(&self, start: i64, len: i64) -> Tensor {
         self.flat.narrow(0, start, len)
+    }
+
+    /// Parameters of all networks, [stack, parameters], with what their batch norms keep behind them.
+    pub(super) fn with_statistics(&self, parameters: Tensor) -> Tensor {
+        match self.statistics.all() {
+            None => parameters,
+            Some(statistics) => Tensor::cat(&[parameters, statistics], 1),
+        }
+    }
+
+    /// The parts of what [`Self::with_statistics`] gave, views of it: parameters, and what batch norms keep, if there are any.
+    pub(super) fn parts(&self, both: &Tensor) -> (Tensor, Option<Tensor>) {
+        let (width, all) = (self.flat.size()[1], both.size()[1]);
+        let statistics = (all > width).then(|| both.narrow(1, width, all - width));
+        (both.narrow(1, 0, width), statistics)
     }
 
     /// The gradients of the leaves as one tensor of the flat buffer's shape.

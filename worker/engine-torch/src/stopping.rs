@@ -14,7 +14,8 @@ use super::stack::Stack;
 pub(super) struct Stopping {
     /// By place in the stack.
     members: Vec<(Option<EarlyStopping>, Standing)>,
-    /// The weights of each member's best epoch, [stack, parameters]; `None` if nobody has a patience.
+    /// The weights of each member's best epoch, and what its batch norms kept, as [`Stack::with_statistics`] has them; `None` if nobody has a
+    /// patience.
     best: Option<Tensor>,
 }
 
@@ -29,7 +30,7 @@ impl Stopping {
         let stops = members.iter().any(|(rule, _)| rule.is_some());
         Self {
             members,
-            best: stops.then(|| stack.slice(0, stack.size()).copy()),
+            best: stops.then(|| stack.with_statistics(stack.slice(0, stack.size())).copy()),
         }
     }
 
@@ -58,7 +59,8 @@ impl Stopping {
         self.best.as_ref().filter(|_| has_best).map(|best| (best, place))
     }
 
-    /// Takes an epoch of a member that has not stopped, with the weights of all members that were measured after it, [stack, parameters].
+    /// Takes an epoch of a member that has not stopped, with the weights of all members that were measured after it, as
+    /// [`Stack::with_statistics`] has them.
     /// Returns the losses that are told of the epoch: those of the best one if the member stops with it. Called without autograd.
     pub(super) fn note(&mut self, place: usize, losses: EpochLosses, measured: &Tensor) -> EpochLosses {
         let (Some(rule), standing) = &mut self.members[place] else {
@@ -81,7 +83,11 @@ impl Stopping {
         let weights = stack.slice(0, stack.size());
         for place in 0..self.members.len() {
             if let (Some(best), Some(_)) = (&self.best, self.stopped(place)) {
+                let (best, statistics) = stack.parts(best);
                 weights.get(place as i64).copy_(&best.get(place as i64));
+                if let Some(statistics) = statistics {
+                    stack.statistics().copy(place as i64, &statistics.get(place as i64));
+                }
             }
         }
     }

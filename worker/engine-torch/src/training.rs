@@ -316,7 +316,7 @@ impl Group {
     fn judge(&mut self, job: &FitJob<DeviceTable>, validation: Option<&[Metrics]>, progress: &mut Progress) {
         let train = to_vec(&(&self.sum / self.rows.train_len() as f64));
         self.tell_stopped(progress);
-        let measured = tch::no_grad(|| self.measured());
+        let measured = tch::no_grad(|| self.stack.with_statistics(self.measured()));
         let trains = |place: &usize| self.alive[*place] && self.stopping.stopped(*place).is_none();
         for place in (0..self.alive.len()).filter(trains).collect::<Vec<_>>() {
             let member = self.stack.member(place);

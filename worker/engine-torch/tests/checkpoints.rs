@@ -16,7 +16,7 @@ use trawl_engine::checkpoint::read;
 use trawl_engine::{Control, EngineError, FitJob, Fitted, Networks as _, Outcome};
 use trawl_engine_torch::{DeviceNetworks, DeviceTable};
 
-use jobs::{Told, apart, members, together};
+use jobs::{Told, apart, members, norms, norms_of_images, together};
 use refused::refused;
 
 /// Trains from the beginning or from a file of checkpoints; nothing comes of a job that is interrupted.
@@ -89,6 +89,13 @@ fn a_stack_goes_on_from_every_step() {
 fn members_that_take_turns_go_on_from_every_step() {
     // The member that diverges does so in the second epoch, and has no third.
     goes_on_from_every_step(&apart(members()), 3 * (6 + 6 + 5));
+}
+
+#[test]
+fn norms_and_residuals_go_on_from_every_step() {
+    // 3 epochs of 2 steps.
+    goes_on_from_every_step(&norms(members()), 6);
+    goes_on_from_every_step(&norms_of_images(members()), 3 * (6 + 6 + 5));
 }
 
 /// Leaves at each step once, and goes on from there until the end.

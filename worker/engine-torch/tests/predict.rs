@@ -27,8 +27,7 @@ fn units(len: usize) -> Vec<f32> {
 /// Trains a network for two epochs, and leaves its network.json, weights.safetensors and predictions.csv in a folder, as a
 /// refit does.
 fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempDir {
-    let dropout = architecture.layers.iter().filter(|layer| **layer == Layer::Dropout);
-    let dropout = vec![0.25; dropout.count()];
+    let dropout = vec![0.25; architecture.dropout_layers()];
     let job = FitJob {
         seed: Seed(11),
         split: Split::All,
@@ -120,6 +119,16 @@ fn named(path: &Path, what: &str) -> String {
 
 /// A table with numbers as targets, by a network that trains as one stack with others if `batch_size` is small.
 fn table(batch_size: u32) -> TempDir {
+    let layers = vec![
+        Layer::Linear { units: 17 },
+        Layer::Activation(Activation::Tanh),
+        Layer::Dropout,
+        Layer::Linear { units: 1 },
+    ];
+    table_of(batch_size, layers)
+}
+
+fn table_of(batch_size: u32, layers: Vec<Layer>) -> TempDir {
     let x = units(2 * ROWS as usize);
     let samples = Samples {
         rows: ROWS,
@@ -132,12 +141,7 @@ fn table(batch_size: u32) -> TempDir {
     };
     let architecture = Architecture {
         input: SampleShape::Vector(2),
-        layers: vec![
-            Layer::Linear { units: 17 },
-            Layer::Activation(Activation::Tanh),
-            Layer::Dropout,
-            Layer::Linear { units: 1 },
-        ],
+        layers,
         loss: Loss::Mse,
         batch_size,
         epochs: 2,
@@ -170,6 +174,34 @@ fn rows_of_a_table_are_predicted_as_the_refit_predicted_them() {
         assert_eq!(expected.len(), ROWS as usize);
         assert_eq!(found[1..], expected, "batch size {batch_size}");
     }
+}
+
+/// By running statistics, which are in the file of weights, and not by those of the rows that are asked for.
+#[test]
+fn networks_with_norms_and_residuals_predict_as_the_refit_predicted() {
+    let layers = vec![
+        Layer::Linear { units: 17 },
+        Layer::BatchNorm,
+        Layer::Residual { layers: 4 },
+        Layer::LayerNorm,
+        Layer::Linear { units: 17 },
+        Layer::Dropout,
+        Layer::BatchNorm,
+        Layer::Linear { units: 1 },
+    ];
+    let folder = table_of(8, layers);
+    let found = lines(&request(&folder, &["new.csv"])).expect("predictions");
+    assert_eq!(found[1..], of_refit(&folder, &["row", "x, 1", "x2", "prediction"]));
+    let first = std::fs::read_to_string(folder.path().join("new.csv")).expect("written");
+    let first: Vec<&str> = first.lines().take(2).collect();
+    std::fs::write(folder.path().join("first.csv"), first.join("\n")).expect("written");
+    let alone = lines(&request(&folder, &["first.csv"])).expect("a prediction");
+    let number = |record: &[String]| record[3].parse::<f32>().expect("a number");
+    assert!(
+        (number(&alone[1]) - number(&found[1])).abs() < 1e-5,
+        "{alone:?} {:?}",
+        found[1]
+    );
 }
 
 #[test]

@@ -100,6 +100,16 @@ fn convolutions_and_cross_entropy_agree_with_pytorch() {
 }
 
 #[test]
+fn norms_and_residuals_agree_with_pytorch() {
+    let data: Value = serde_json::from_str(include_str!("data/pytorch_network_losses.json")).expect("JSON");
+    for run in reference::network_runs() {
+        let tolerance = if run.images { CNN_TOLERANCE } else { TOLERANCE };
+        let job = reference::network_job(&run, Device::Cpu);
+        compare(&job, &data["losses"][run.name], tolerance, run.name);
+    }
+}
+
+#[test]
 fn losses_of_numbers_agree_with_pytorch() {
     let data: Value = serde_json::from_str(include_str!("data/pytorch_losses.json")).expect("JSON");
     for loss in reference::LOSSES {
@@ -134,6 +144,13 @@ fn a_member_is_the_same_alone_whatever_the_losses_of_others() {
 #[test]
 fn a_member_of_a_network_of_means_is_the_same_alone() {
     is_the_same_alone(reference::cnn_job(reference::Images::Means, Device::Cpu));
+}
+
+#[test]
+fn a_member_of_a_network_with_norms_and_residuals_is_the_same_alone() {
+    for run in reference::network_runs() {
+        is_the_same_alone(reference::network_job(&run, Device::Cpu));
+    }
 }
 
 fn is_the_same_alone(mut job: FitJob<DeviceTable>) {

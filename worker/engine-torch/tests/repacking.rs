@@ -16,7 +16,7 @@ use trawl_engine::{Control, Engine as _, FitJob, Networks as _, Outcome};
 use trawl_engine_torch::{DeviceTable, Torch};
 
 use device::device;
-use jobs::{ROWS, Told, apart, hear, member, members, together};
+use jobs::{ROWS, Told, apart, hear, member, members, norms, norms_of_images, together};
 use refused::refused;
 
 const EPOCHS: u32 = 6;
@@ -164,6 +164,16 @@ fn survivors_on_prepared_columns_go_on_in_other_stacks() {
 #[test]
 fn survivors_that_take_turns_go_on_in_other_jobs() {
     survivors_go_on_in_other_jobs(apart);
+}
+
+#[test]
+fn survivors_with_norms_and_residuals_go_on_in_other_stacks() {
+    survivors_go_on_in_other_jobs(norms);
+}
+
+#[test]
+fn survivors_with_norms_of_images_go_on_in_other_jobs() {
+    survivors_go_on_in_other_jobs(norms_of_images);
 }
 
 /// A job that is drained amid its epochs goes on from its own file, and pauses where it should.

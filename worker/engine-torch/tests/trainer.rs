@@ -132,6 +132,52 @@ fn a_member_is_the_same_in_every_job() {
 }
 
 #[test]
+fn a_member_with_norms_and_residuals_is_the_same_in_every_job() {
+    // 80 training rows: of batches of 79, one is left.
+    for (width, batch_size) in [(10, 12), (33, 79)] {
+        let layers = vec![
+            Layer::Linear { units: width },
+            Layer::BatchNorm,
+            Layer::Activation(Activation::Selu),
+            Layer::Dropout,
+            Layer::Residual { layers: 5 },
+            Layer::LayerNorm,
+            Layer::Linear { units: width },
+            Layer::Residual { layers: 2 },
+            Layer::BatchNorm,
+            Layer::Activation(Activation::Softplus),
+            Layer::Dropout,
+            Layer::Linear { units: 1 },
+        ];
+        let members: Vec<JobMember> = (0..64).map(|n| member(n, 2)).collect();
+        let losses = |members: &[JobMember]| {
+            let mut job = job(layers.clone(), members.to_vec());
+            job.architecture.batch_size = batch_size;
+            let ran = run(&job);
+            let weights = (0..members.len()).map(|n| ran.trained.networks.weights(n).expect("weights"));
+            (ran.losses, weights.collect::<Vec<_>>())
+        };
+        let (together, weights) = losses(&members);
+        for n in (0..members.len()).step_by(7) {
+            let (alone, weights_alone) = losses(&members[n..=n]);
+            assert_eq!(alone[0], together[n], "{width} wide: member {n} alone");
+            assert!(
+                weights_alone[0] == weights[n],
+                "{width} wide: weights of member {n} alone"
+            );
+        }
+        for first in (0..62).step_by(7) {
+            let (few, _) = losses(&members[first..first + 3]);
+            assert_eq!(
+                few,
+                together[first..first + 3],
+                "{width} wide: three members from {first}"
+            );
+        }
+    }
+}
+
+#[test]
 fn the_same_job_twice_is_the_same_bits() {
     let job = job(
         layers(&[10, 15, 10], Activation::Tanh),

@@ -117,7 +117,7 @@ pub trait Networks: Debug + Send + 'static {
     /// What was trained.
     fn architecture(&self) -> &Architecture;
 
-    /// The parameters of one member: the weight, then the bias, of each layer that has any.
+    /// The parameters of one member, as [`weights::shapes`] names them.
     ///
     /// # Errors
     /// There is no such member, or they cannot be read from the device.

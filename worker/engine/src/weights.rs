@@ -1,10 +1,11 @@
-//! Parameters as safetensors, named and shaped as PyTorch's `nn.Sequential` has them.
+//! Parameters as safetensors, named and shaped as PyTorch's `nn.Sequential` has them; those of a residual's layers as within another one, as in
+//! `3.0.weight`. Beside what is trained, there is what batch norms keep.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use safetensors::{Dtype, SafeTensors, View};
-use trawl_domain::layer::WrittenLayer;
+use trawl_domain::layer::{Layer, WrittenLayer};
 use trawl_domain::network::Architecture;
 use trawl_domain::violation::Violation;
 
@@ -13,20 +14,33 @@ use crate::EngineError;
 /// Longest header that is read: names, shapes and layers of the largest network take a tenth of it.
 const HEADER_BYTES_MAX: u64 = 1 << 20;
 
-/// Weight or bias of one layer.
+/// Behind the name of a batch norm: how many batches its running mean and variance are of. PyTorch has it as a whole number.
+const BATCHES: &str = "num_batches_tracked";
+
+/// Weight or bias of one layer, or what a batch norm keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// That of PyTorch's `nn.Sequential`: `0.weight` or `0.bias`, where 0 is the layer's place in the model.
+    /// That of PyTorch's `nn.Sequential`: `0.weight` or `0.bias`, where 0 is the layer's [name](Architecture::names).
     pub name: String,
-    /// [outputs, inputs] or [filters, channels, kernel, kernel] of a weight, [outputs] of a bias.
+    /// [outputs, inputs] or [filters, channels, kernel, kernel] of a weight, [outputs] of a bias; [numbers] of either of a norm, and of
+    /// `running_mean` and `running_var`; [] of `num_batches_tracked`.
     pub shape: Vec<usize>,
     /// Row by row.
     pub values: Vec<f32>,
 }
 
+/// How a file has a parameter of this name.
+fn dtype(name: &str) -> Dtype {
+    if name.ends_with(BATCHES) {
+        Dtype::I64
+    } else {
+        Dtype::F32
+    }
+}
+
 impl View for &Parameter {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        dtype(&self.name)
     }
 
     fn shape(&self) -> &[usize] {
@@ -34,11 +48,15 @@ impl View for &Parameter {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        self.values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        let values = self.values.iter();
+        match dtype(&self.name) {
+            Dtype::I64 => values.flat_map(|value| (*value as i64).to_le_bytes()).collect(),
+            _ => values.flat_map(|value| value.to_le_bytes()).collect(),
+        }
     }
 
     fn data_len(&self) -> usize {
-        size_of_val(self.values.as_slice())
+        self.values.len() * dtype(&self.name).bitsize() / 8
     }
 }
 
@@ -60,8 +78,8 @@ pub enum WeightsError {
         expected: usize,
     },
     /// A tensor is of another type.
-    #[error("tensor '{0}' is not of type F32")]
-    Dtype(String),
+    #[error("tensor '{0}' is not of type {1:?}")]
+    Dtype(String, Dtype),
     /// A tensor has another shape.
     #[error("tensor '{name}' has shape {found:?}, and the network's has {expected:?}")]
     Shape {
@@ -83,15 +101,28 @@ pub enum WeightsError {
 /// A tensor's name and its sizes.
 pub type NamedShape = (String, Vec<usize>);
 
-/// Names and shapes of the parameters: of each layer that has any its weight, then its bias.
+/// Names and shapes of the parameters: of each layer that has any its weight, then its bias, then what a batch norm keeps.
 ///
 /// # Errors
 /// The layers do not fit together.
 pub fn shapes(architecture: &Architecture) -> Result<Vec<NamedShape>, Violation> {
+    let names = architecture.names();
     let named = architecture.weights()?.into_iter().flat_map(|(index, weight)| {
         let weight: Vec<usize> = weight.into_iter().map(|len| len as usize).collect();
-        let bias = vec![weight[0]];
-        [(format!("{index}.weight"), weight), (format!("{index}.bias"), bias)]
+        let outputs = vec![weight[0]];
+        let mut parts = vec![("weight", weight), ("bias", outputs.clone())];
+        if architecture.layers[index] == Layer::BatchNorm {
+            parts.extend([
+                ("running_mean", outputs.clone()),
+                ("running_var", outputs),
+                (BATCHES, Vec::new()),
+            ]);
+        }
+        let name = &names[index];
+        let parts = parts.into_iter();
+        parts
+            .map(|(part, shape)| (format!("{name}.{part}"), shape))
+            .collect::<Vec<_>>()
     });
     Ok(named.collect())
 }
@@ -120,8 +151,9 @@ fn parameter(tensors: &SafeTensors<'_>, name: String, shape: Vec<usize>) -> Resu
     let Ok(tensor) = tensors.tensor(&name) else {
         return Err(WeightsError::Missing(name));
     };
-    if tensor.dtype() != Dtype::F32 {
-        return Err(WeightsError::Dtype(name));
+    let dtype = dtype(&name);
+    if tensor.dtype() != dtype {
+        return Err(WeightsError::Dtype(name, dtype));
     }
     if tensor.shape() != shape {
         return Err(WeightsError::Shape {
@@ -130,8 +162,13 @@ fn parameter(tensors: &SafeTensors<'_>, name: String, shape: Vec<usize>) -> Resu
             expected: shape,
         });
     }
-    let values = tensor.data().as_chunks().0.iter();
-    let values: Vec<f32> = values.map(|value| f32::from_le_bytes(*value)).collect();
+    let values: Vec<f32> = if dtype == Dtype::I64 {
+        let values = tensor.data().as_chunks().0.iter();
+        values.map(|value| i64::from_le_bytes(*value) as f32).collect()
+    } else {
+        let values = tensor.data().as_chunks().0.iter();
+        values.map(|value| f32::from_le_bytes(*value)).collect()
+    };
     if values.iter().any(|value| !value.is_finite()) {
         return Err(WeightsError::NotFinite(name));
     }

@@ -21,19 +21,19 @@ const POINTS_MAX: usize = 2_000;
 const LINES_MAX: usize = 2_000;
 
 /// A searched parameter.
-struct Setting<'a> {
-    name: &'a str,
+struct Setting {
+    name: String,
     scale: Scale,
 }
 
-impl<'a> Setting<'a> {
+impl Setting {
     /// All that a study searches, by name.
-    fn of_study(study: &'a StudyData) -> Vec<Self> {
+    fn of_study(study: &StudyData) -> Vec<Self> {
         study
-            .setting_names()
+            .searched()
             .into_iter()
-            .filter_map(|name| {
-                let scale = match study.spec.space.get(name)?.kind.as_ref()? {
+            .filter_map(|(name, distribution)| {
+                let scale = match distribution.kind.as_ref()? {
                     Distribution::Choice(list) | Distribution::Ordered(list) => {
                         Scale::Categories(list.values.iter().map(value_text).collect())
                     }
@@ -63,13 +63,13 @@ impl<'a> Setting<'a> {
 
     /// Where a trial is on the axis; none where it has no such parameter.
     fn of_trial(&self, trial: &Trial) -> Option<f64> {
-        let value = trial.params.as_ref()?.fields.get(self.name)?;
+        let value = trial.params.as_ref()?.fields.get(&self.name)?;
         match &self.scale {
             Scale::Categories(names) => {
                 let text = value_text(value);
                 names.iter().position(|name| *name == text).map(|index| index as f64)
             }
-            Scale::Linear | Scale::Whole | Scale::Log => match Cell::param(trial.params.as_ref(), self.name) {
+            Scale::Linear | Scale::Whole | Scale::Log => match Cell::param(trial.params.as_ref(), &self.name) {
                 Cell::Number(number) => Some(number),
                 _ => None,
             },
@@ -102,7 +102,7 @@ pub(super) fn parallel_coordinates(study: &StudyData) -> Option<Figure> {
     for setting in &settings {
         let values: Vec<Option<f64>> = trials.iter().map(|(trial, _)| setting.of_trial(trial)).collect();
         let ends = setting.scale.ends(values.iter().flatten().copied());
-        axes.push(parallel_axis(setting.name, &setting.scale, ends));
+        axes.push(parallel_axis(&setting.name, &setting.scale, ends));
         let places = values.into_iter().map(|value| Some(setting.scale.place(value?, ends)));
         columns.push(places.collect());
     }
@@ -213,7 +213,7 @@ pub(super) fn dependence(study: &StudyData) -> Option<Figure> {
     let panels: Vec<Panel> = Setting::of_study(study)
         .into_iter()
         .filter_map(|setting| {
-            let values = shown.get(setting.name)?;
+            let values = shown.get(&setting.name)?;
             let at = values
                 .iter()
                 .filter_map(|(value, key)| Some((setting.of_value(value)?, goal.key(*key))));
@@ -225,7 +225,7 @@ pub(super) fn dependence(study: &StudyData) -> Option<Figure> {
                 },
             };
             Some(Panel {
-                title: setting.name.to_owned(),
+                title: setting.name.clone(),
                 series: vec![Series::new("", 1, series)],
                 x: Axis::new("", setting.scale),
                 y: Axis::new(study.value_name(), scale.clone()),
@@ -258,7 +258,7 @@ pub(super) fn settings_and_value(study: &StudyData) -> Option<Figure> {
     let panels: Vec<Panel> = Setting::of_study(study)
         .into_iter()
         .map(|setting| Panel {
-            title: setting.name.to_owned(),
+            title: setting.name.clone(),
             series: match &setting.scale {
                 Scale::Categories(names) => strips(&setting, names.len(), &trials),
                 Scale::Linear | Scale::Whole | Scale::Log => {
@@ -292,7 +292,7 @@ pub(super) fn settings_and_value(study: &StudyData) -> Option<Figure> {
 }
 
 /// The points of each category, spread within it, over its quartiles.
-fn strips(setting: &Setting<'_>, categories: usize, trials: &[(&Trial, f64)]) -> Vec<Series> {
+fn strips(setting: &Setting, categories: usize, trials: &[(&Trial, f64)]) -> Vec<Series> {
     let boxes = (0..categories).filter_map(|category| {
         let place = category as f64;
         let of_category = trials
@@ -307,7 +307,7 @@ fn strips(setting: &Setting<'_>, categories: usize, trials: &[(&Trial, f64)]) ->
 }
 
 /// A point for each trial that has the setting; those of one category are spread over a width.
-fn points(setting: &Setting<'_>, trials: &[(&Trial, f64)], width: f64) -> Vec<Point> {
+fn points(setting: &Setting, trials: &[(&Trial, f64)], width: f64) -> Vec<Point> {
     // Multiples of the golden ratio fill the width evenly, and are the same every time.
     const GOLDEN: f64 = 0.618_033_988_749_895;
     trials

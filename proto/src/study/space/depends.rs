@@ -9,6 +9,7 @@ use trawl_domain::near::near;
 use trawl_domain::space::{Condition, Constraint, Distribution, ParamValue, Space};
 use trawl_domain::violation::Violations;
 
+use super::Searched;
 use crate::study::settings::scalar;
 use crate::v1;
 
@@ -16,7 +17,12 @@ use crate::v1;
 const LISTED_MAX: u64 = 8;
 
 /// Gives the parameters of a space their conditions.
-pub(super) fn conditions(written: &BTreeMap<&String, &v1::Distribution>, space: &mut Space, v: &mut Violations) {
+pub(super) fn conditions(
+    written: &BTreeMap<&String, &v1::Distribution>,
+    searched: &Searched,
+    space: &mut Space,
+    v: &mut Violations,
+) {
     let lists = written.values().flat_map(|distribution| distribution.when.values());
     let count: usize = lists.map(|list| list.values.len()).sum();
     if count > CONDITION_VALUES_MAX {
@@ -30,7 +36,7 @@ pub(super) fn conditions(written: &BTreeMap<&String, &v1::Distribution>, space: 
         let mut condition = Condition::new();
         let parents: BTreeMap<_, _> = distribution.when.iter().collect();
         for (parent, values) in parents {
-            let field = format!("space.{name}.when.{parent}");
+            let field = format!("space.{}.when.{parent}", searched.written_name(name));
             if !written.contains_key(parent) {
                 let near = near(parent, written.keys().map(|name| name.as_str()));
                 let meant = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
@@ -49,7 +55,7 @@ pub(super) fn conditions(written: &BTreeMap<&String, &v1::Distribution>, space: 
     let circular = space.circular();
     if let Some(first) = circular.first() {
         v.add(
-            format!("space.{first}.when"),
+            format!("space.{}.when", searched.written_name(first)),
             format!(
                 "goes round in a circle: none of {} can be active first",
                 circular.join(", ")

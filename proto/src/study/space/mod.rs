@@ -2,8 +2,9 @@
 
 mod depends;
 mod ranges;
+mod searched;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use prost_types::Value;
 
@@ -12,10 +13,13 @@ use trawl_domain::space::{Distribution, ParamValue, Space};
 use trawl_domain::violation::Violations;
 
 use super::settings::scalar;
-use crate::v1::{self, distribution::Kind};
+use crate::v1::distribution::Kind;
+
+pub(super) use searched::{EACH, Searched};
 
 /// The parameters, conditions and constraints with which nothing is wrong.
-pub(super) fn check(written: &HashMap<String, v1::Distribution>, constraints: &[String], v: &mut Violations) -> Space {
+pub(super) fn check(searched: &Searched, constraints: &[String], v: &mut Violations) -> Space {
+    let written = &searched.distributions;
     if written.len() > PARAMS_MAX {
         v.add(
             "space",
@@ -29,7 +33,7 @@ pub(super) fn check(written: &HashMap<String, v1::Distribution>, constraints: &[
         written.pop_last();
     }
     for (name, written) in &written {
-        let field = format!("space.{name}");
+        let field = format!("space.{}", searched.written_name(name));
         param_name(&field, name, v);
         let distribution = match &written.kind {
             None => {
@@ -45,7 +49,7 @@ pub(super) fn check(written: &HashMap<String, v1::Distribution>, constraints: &[
             space.insert((*name).clone(), distribution);
         }
     }
-    depends::conditions(&written, &mut space, v);
+    depends::conditions(&written, searched, &mut space, v);
     // Of a parameter that is broken, which was told, nothing is known.
     if space.len() == written.len() {
         depends::constraints(constraints, &mut space, v);

@@ -96,6 +96,7 @@ fn feature_maps_are_the_first_convolution_of_an_image_of_each_class() {
         "confusion_matrix.json",
         "feature_maps.safetensors",
         "misclassified.safetensors",
+        "model.py",
         "network.json",
         "predictions.csv",
         "weight_histograms.json",

@@ -135,6 +135,7 @@ fn a_regression_leaves_what_a_table_with_one_feature_has() {
     let expected = [
         "activation_profiles.json",
         "activations.json",
+        "model.py",
         "network.json",
         "predictions.csv",
         "weight_histograms.json",

@@ -128,6 +128,49 @@ pub(crate) fn apart(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     job
 }
 
+/// Members that train as one stack, with norms and residuals. Of 20 training rows, one is left at the end of an epoch.
+pub(crate) fn norms(members: Vec<JobMember>) -> FitJob<DeviceTable> {
+    let mut job = together(members);
+    job.architecture.layers = vec![
+        Layer::Linear { units: 5 },
+        Layer::BatchNorm,
+        TANH,
+        Layer::Residual { layers: 4 },
+        Layer::LayerNorm,
+        Layer::Dropout,
+        Layer::Residual { layers: 1 },
+        Layer::BatchNorm,
+        Layer::Linear { units: 1 },
+    ];
+    job.architecture.batch_size = 19;
+    job
+}
+
+/// Members that take turns within each epoch, with norms, residuals and dropout of images.
+pub(crate) fn norms_of_images(members: Vec<JobMember>) -> FitJob<DeviceTable> {
+    let mut job = apart(members);
+    let layers = &mut job.architecture.layers;
+    let conv = Conv2d {
+        filters: 2,
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+    };
+    layers.splice(
+        1..4,
+        [
+            Layer::BatchNorm,
+            TANH,
+            Layer::Residual { layers: 3 },
+            Layer::Conv2d(conv),
+            Layer::Dropout2d,
+            Layer::BatchNorm,
+            Layer::Flatten,
+        ],
+    );
+    job
+}
+
 /// Member, training loss, metrics on the validation rows.
 pub(crate) type MemberBits = (usize, u64, Vec<(Metric, u64)>);
 

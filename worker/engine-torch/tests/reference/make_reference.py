@@ -5,8 +5,9 @@ From the repository's root, with a Python that has PyTorch and, for balanced cla
     cargo run --release -p trawl-engine-torch --example dump_reference_inputs > /tmp/reference_inputs.json
     python worker/engine-torch/tests/reference/make_reference.py /tmp/reference_inputs.json worker/engine-torch/tests/data
 
-writes pytorch_losses.json, pytorch_class_losses.json and pytorch_cnn_losses.json. The convolutional runs are trained in float64 too, and refused where
-float32 does not agree with it: such steps are too large to compare anything by.
+writes pytorch_losses.json, pytorch_class_losses.json, pytorch_cnn_losses.json and pytorch_network_losses.json. The convolutional runs, and those of
+networks with norms and residuals, are trained in float64 too, and refused where float32 does not agree with it: such steps are too large to compare
+anything by.
 """
 
 import json
@@ -24,6 +25,8 @@ ACTIVATIONS = {
     "gelu": torch.nn.GELU,
     "silu": torch.nn.SiLU,
     "elu": torch.nn.ELU,
+    "selu": torch.nn.SELU,
+    "softplus": torch.nn.Softplus,
 }
 
 LOSSES = {"huber": torch.nn.HuberLoss, "l1": torch.nn.L1Loss}
@@ -97,13 +100,74 @@ def train_cnn(inputs, member, dtype):
     return fit(model, torch.nn.CrossEntropyLoss(), features, targets, inputs["batch_size"], member)
 
 
-def cnn_losses(inputs):
+class Residual(torch.nn.Sequential):
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+def build_nested(layers, parameters, channels, batch_norm):
+    """The modules of layers as network.json has them; `parameters` has the weights of those to come."""
+    modules = []
+    for layer in layers:
+        ((kind, settings),) = layer.items()
+        if kind in ("linear", "conv2d"):
+            values = next(parameters)
+            weight = torch.tensor(values["weight"], dtype=torch.float32)
+            if kind == "linear":
+                module = torch.nn.Linear(channels, settings["units"])
+            else:
+                module = torch.nn.Conv2d(channels, settings["filters"], settings["kernel"], padding=settings["padding"])
+            channels = weight.shape[0]
+            with torch.no_grad():
+                module.weight.copy_(weight.view_as(module.weight))
+                module.bias.copy_(torch.tensor(values["bias"], dtype=torch.float32))
+        elif kind == "residual":
+            module = Residual(*build_nested(settings["layers"], parameters, channels, batch_norm))
+        elif kind == "batch_norm":
+            module = batch_norm(channels)
+        elif kind == "layer_norm":
+            module = torch.nn.LayerNorm(channels)
+        elif kind == "max_pool2d":
+            module = torch.nn.MaxPool2d(settings["kernel"])
+        elif kind == "global_avg_pool":
+            module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+        else:
+            module = ACTIVATIONS[settings["kind"]]()
+        modules.append(module)
+    return modules
+
+
+class BatchNorm1d(torch.nn.BatchNorm1d):
+    """A batch of one row goes by the running statistics, and leaves them as they are."""
+
+    def forward(self, x):
+        if len(x) > 1:
+            return super().forward(x)
+        return torch.nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+def train_network(inputs, run, member, dtype):
+    if run["images"]:
+        images = inputs["images"][0]
+        pixels = torch.tensor(images["pixels"], dtype=torch.uint8)
+        features = pixels.view(-1, *images["shape"]).to(torch.float32).div(255).to(dtype)
+        targets, measure = torch.tensor(images["labels"]), torch.nn.CrossEntropyLoss()
+    else:
+        column = lambda name: torch.tensor(inputs[name], dtype=torch.float32).unsqueeze(1).to(dtype)
+        features, targets = column("features"), column("targets")
+        measure = torch.nn.MSELoss()
+    batch_norm = torch.nn.BatchNorm2d if run["images"] else BatchNorm1d
+    model = torch.nn.Sequential(*build_nested(run["layers"], iter(member["layers"]), 1, batch_norm)).to(dtype)
+    return fit(model, measure, features, targets, run["batch_size"], member)
+
+
+def checked_losses(run, train):
     losses = []
-    for member in inputs["members"]:
-        single, double = (train_cnn(inputs, member, dtype) for dtype in (torch.float32, torch.float64))
+    for member in run["members"]:
+        single, double = (train(member, dtype) for dtype in (torch.float32, torch.float64))
         for what in single:
             off = max(abs(a - b) / abs(b) for a, b in zip(single[what], double[what]))
-            print(f"{member['optimizer']} l2={member['l2']} {what}: {off:.1e} from float64", file=sys.stderr)
+            print(f"{run['name']} {member['optimizer']} l2={member['l2']} {what}: {off:.1e} from float64", file=sys.stderr)
             if off > CNN_PRECISION:
                 raise SystemExit("the steps are too large")
         losses.append(single)
@@ -128,6 +192,7 @@ def fit(model, measure, features, targets, batch_size, member, metrics={}):
     optimizer = build_optimizer(member, model.parameters())
     train_losses, val_losses, measured = [], [], {name: [] for name in metrics}
     for order in member["orders"]:
+        model.train()
         total = 0.0
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -138,6 +203,7 @@ def fit(model, measure, features, targets, batch_size, member, metrics={}):
             optimizer.step()
             total += loss.item() * len(rows)
         train_losses.append(total / len(order))
+        model.eval()
         with torch.no_grad():
             rows = member["validate"]
             outputs = model(features[rows])
@@ -222,7 +288,17 @@ def main(inputs_path, data_folder):
         for run in inputs["class_losses"]
     }
     write(folder / "pytorch_class_losses.json", class_losses)
-    write(folder / "pytorch_cnn_losses.json", {run["name"]: cnn_losses(run) for run in inputs["images"]})
+    write(
+        folder / "pytorch_cnn_losses.json",
+        {run["name"]: checked_losses(run, lambda member, dtype: train_cnn(run, member, dtype)) for run in inputs["images"]},
+    )
+    write(
+        folder / "pytorch_network_losses.json",
+        {
+            run["name"]: checked_losses(run, lambda member, dtype: train_network(inputs, run, member, dtype))
+            for run in inputs["networks"]
+        },
+    )
 
 
 if __name__ == "__main__":

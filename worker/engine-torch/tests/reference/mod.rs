@@ -1,6 +1,7 @@
 //! The runs that are compared with PyTorch: one place for the test and for the example that dumps their inputs.
 
 pub(crate) mod methods;
+mod networks;
 
 use tch::Device;
 use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
@@ -13,6 +14,8 @@ use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::seed::{Owner, Seed};
 use trawl_engine::{Engine as _, FitJob};
 use trawl_engine_torch::{DeviceTable, Torch};
+
+pub(crate) use networks::{network_job, network_runs};
 
 /// Rows of the table.
 pub(crate) const ROWS: u32 = 100;

@@ -1,8 +1,10 @@
 //! `activation_profiles.json` and `activations.json`: every hidden neuron, over a range and for chosen inputs.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use trawl_domain::dataset::{Features, FittedInputs, SampleShape, Targets};
-use trawl_domain::layer::Layer;
+use trawl_domain::layer::{Layer, last};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
 use super::histograms::range;
@@ -157,11 +159,11 @@ fn neurons(analysis: &Analysis<'_, impl Networks>, features: &[f32]) -> Result<N
             _ => None,
         })
         .collect();
-    let last = layers.len().saturating_sub(1);
-    let mut wanted: Vec<usize> = hidden.iter().map(|(index, _)| *index).collect();
-    if wanted.last() != Some(&last) {
-        wanted.push(last);
-    }
+    // That of a residual comes before its layers.
+    let last = last(layers);
+    let mut wanted: Vec<usize> = hidden.iter().map(|(index, _)| *index).chain([last]).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
     let architecture = analysis.networks.architecture();
     let shapes = architecture.shapes().unwrap_or_default();
     let width: u64 = wanted
@@ -176,15 +178,15 @@ fn neurons(analysis: &Analysis<'_, impl Networks>, features: &[f32]) -> Result<N
     let features = Features::Floats(features.to_vec());
     let outputs = analysis.networks.layer_outputs(MEMBER, &features, &wanted)?;
     check_finite(outputs.iter().flat_map(|output| &output.values))?;
-    let output = outputs
-        .last()
-        .cloned()
-        .ok_or_else(|| LeftOut::Format("the network has no layers".to_owned()))?;
-    let hidden = hidden.into_iter().zip(outputs);
-    Ok((
-        hidden.map(|((index, kind), output)| (index, kind, output)).collect(),
-        output,
-    ))
+    let of_layer: BTreeMap<usize, LayerOutput> = wanted.into_iter().zip(outputs).collect();
+    let found = |index: &usize| {
+        let output = of_layer.get(index).cloned();
+        output.ok_or_else(|| LeftOut::Format(format!("the network has no layer {index}")))
+    };
+    let neurons = hidden
+        .into_iter()
+        .map(|(index, kind)| Ok((index, kind, found(&index)?)));
+    Ok((neurons.collect::<Result<_, LeftOut>>()?, found(&last)?))
 }
 
 /// A list of neurons for each row.

@@ -8,6 +8,7 @@ mod answers;
 mod classes;
 mod histograms;
 mod images;
+mod model;
 mod network;
 mod predictions;
 
@@ -102,8 +103,9 @@ pub fn analyse<N: Networks>(
     control: &Control,
     emit: &mut dyn FnMut(Artifact) -> bool,
 ) -> Result<(), LeftOut> {
-    let makers: [(ArtifactKind, Maker<N>); 8] = [
+    let makers: [(ArtifactKind, Maker<N>); 9] = [
         (ArtifactKind::Network, network::network),
+        (ArtifactKind::Model, model::model),
         (ArtifactKind::Predictions, predictions::predictions),
         (ArtifactKind::WeightHistograms, histograms::weight_histograms),
         (ArtifactKind::ActivationProfiles, activations::profiles),
@@ -146,7 +148,9 @@ impl<N: Networks> Analysis<'_, N> {
 
     /// `weight` or `bias` of the layer with this index.
     fn parameter(&self, layer: usize, which: &str) -> Result<&Parameter, LeftOut> {
-        let name = format!("{layer}.{which}");
+        let names = self.networks.architecture().names();
+        let name = names.get(layer).map(|name| format!("{name}.{which}"));
+        let name = name.ok_or_else(|| LeftOut::Format(format!("the network has no layer {layer}")))?;
         let found = self.parameters.iter().find(|parameter| parameter.name == name);
         found.ok_or_else(|| LeftOut::Format(format!("the network has no parameter {name}")))
     }

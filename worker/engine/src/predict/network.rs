@@ -4,6 +4,7 @@
 use trawl_domain::dataset::{
     Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, SampleShape, TargetKind,
 };
+use trawl_domain::layer::WrittenLayer;
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
@@ -146,11 +147,9 @@ impl NetworkFile {
         if self.batch_size == 0 {
             return Err("batch_size: must be at least 1".to_owned());
         }
-        let layers = self.layers.iter().enumerate();
-        let layers = layers.map(|(index, layer)| layer.read(index));
         let architecture = Architecture {
             input,
-            layers: layers.collect::<Result<_, _>>().map_err(|wrong| wrong.to_string())?,
+            layers: WrittenLayer::read(&self.layers).map_err(|wrong| wrong.to_string())?,
             loss,
             batch_size: self.batch_size,
             // Nothing is trained any more.
@@ -313,7 +312,7 @@ mod tests {
             (
                 "/layers/1/activation/kind",
                 json!("mish"),
-                "layers[1].activation.kind: 'mish' is not known: it must be one of relu, leaky_relu, sigmoid, tanh, gelu, silu, elu",
+                "layers[1].activation.kind: 'mish' is not known: it must be one of relu, leaky_relu, sigmoid, tanh, gelu, silu, elu, selu, softplus",
             ),
             (
                 "/parameters",
@@ -327,7 +326,7 @@ mod tests {
         assert_eq!(
             words,
             "layers[1]: 'attention' is no kind of layer: it must be one of linear, conv2d, max_pool2d, avg_pool2d, global_avg_pool, flatten, activation, \
-             dropout"
+             dropout, dropout2d, batch_norm, layer_norm, residual"
         );
     }
 

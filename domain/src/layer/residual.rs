@@ -1,0 +1,107 @@
+//! `residual`: the output of some layers, plus their input. Both have the same shape.
+//!
+//! In a network's flat list of layers, a residual stands before its own: [`Layer::Residual`] says how many of those behind it these are,
+//! residuals and theirs among them. Wherever layers are written down, they are a list within it.
+
+use super::{Flow, Kind, Layer, Misfit, Range};
+use crate::rule::Rule;
+use crate::space::ParamValue;
+use crate::violation::Violation;
+
+/// Layers around which their input goes.
+pub(super) struct Residual;
+
+impl Kind<0> for Residual {
+    const NAME: &'static str = "residual";
+    const SETTINGS: &'static [Rule; 0] = &[];
+    const KEEPS_SHAPE: bool = true;
+
+    /// None: settings alone make no residual.
+    fn layer([]: [&ParamValue; 0]) -> Option<Layer> {
+        None
+    }
+
+    /// What goes into its layers, and what comes out of the sum.
+    fn output([]: [Range; 0], input: Flow) -> Result<Flow, Misfit> {
+        Ok(input)
+    }
+}
+
+impl Layer {
+    /// How many of the layers behind it in a flat list are its own.
+    pub fn inner(&self) -> usize {
+        match self {
+            Self::Residual { layers } => *layers as usize,
+            _ => 0,
+        }
+    }
+
+    /// Adds a residual to a flat list, with the layers that `inner` adds behind it.
+    ///
+    /// # Errors
+    /// Those of `inner`; or it adds none: then the list named `field` is empty.
+    pub fn residual(
+        field: &str,
+        layers: &mut Vec<Self>,
+        inner: impl FnOnce(&mut Vec<Self>) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let place = layers.len();
+        layers.push(Self::Residual { layers: 0 });
+        inner(layers)?;
+        let added = layers.len() - place - 1;
+        if added == 0 {
+            return Err(Violation {
+                field: field.to_owned(),
+                description: "is empty: a residual has at least one layer".to_owned(),
+            });
+        }
+        layers[place] = Self::Residual { layers: added as u32 };
+        Ok(())
+    }
+}
+
+impl Misfit {
+    /// That a residual's layers put out something else than what goes in.
+    pub fn of_sum(input: Flow, output: Flow) -> Self {
+        Self::new(format!(
+            "adds {output}, which its layers put out, to {input}, which goes in: end them so that both are the same"
+        ))
+    }
+}
+
+/// The place of each layer of a flat list: the indices of the residuals that it is in, each within its own list, then its own.
+pub fn places(layers: &[Layer]) -> Vec<Vec<usize>> {
+    let mut places = Vec::with_capacity(layers.len());
+    // Of each list that is open: behind which layer it ends, and how many of its layers came so far.
+    let mut open = vec![(layers.len(), 0_usize)];
+    for (index, layer) in layers.iter().enumerate() {
+        while open.len() > 1 && open.last().is_some_and(|(end, _)| *end <= index) {
+            open.pop();
+        }
+        if let Some((_, count)) = open.last_mut() {
+            *count += 1;
+        }
+        places.push(open.iter().map(|(_, count)| count - 1).collect());
+        if layer.inner() > 0 {
+            open.push((index + 1 + layer.inner(), 0));
+        }
+    }
+    places
+}
+
+/// The list that a place is in, within `layers`, and the index there.
+pub(crate) fn list_of(place: &[usize]) -> (String, usize) {
+    let (index, around) = place.split_last().unwrap_or((&0, &[]));
+    let within = |list: String, index: &usize| format!("{list}[{index}].residual.layers");
+    (around.iter().fold("layers".to_owned(), within), *index)
+}
+
+/// Index of the layer of a flat list whose output is that of all of them; 0 of none.
+pub fn last(layers: &[Layer]) -> usize {
+    let (mut last, mut next) = (0, 0);
+    while let Some(layer) = layers.get(next) {
+        last = next;
+        next += 1 + layer.inner();
+    }
+    last
+}

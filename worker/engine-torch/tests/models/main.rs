@@ -1,0 +1,73 @@
+//! `model.py` is what PyTorch was run with: it loaded these weights, strictly, and its answers are the engine's. `run_models.py` renews the
+//! data.
+
+mod networks;
+
+use std::path::Path;
+
+use serde_json::Value;
+use tch::Device;
+use trawl_domain::artifact::ArtifactKind;
+use trawl_domain::dataset::{Columns, Features, Format};
+use trawl_engine::analysis::{Artifact, Subject, analyse};
+use trawl_engine::weights::from_safetensors;
+use trawl_engine::{Control, Engine as _, Networks as _};
+use trawl_engine_torch::Torch;
+
+/// What f32 leaves of two orders of the same sums.
+const TOLERANCE: f32 = 1e-5;
+
+#[test]
+fn models_in_python_answer_as_the_engine() {
+    for (name, job) in networks::jobs() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/data/models")
+            .join(name);
+        let read = |file: &str| std::fs::read(folder.join(file)).expect(file);
+        let weights = read("weights.safetensors");
+        let parameters = from_safetensors(&job.architecture, &weights).expect("the network's weights");
+        let network = Torch::new(Device::Cpu).network(job.architecture.clone(), parameters, None);
+        let network = network.expect("a network");
+        assert!(
+            network.weights(0).expect("weights") == weights,
+            "{name}: weights are written as they were read"
+        );
+
+        let dropout = job.members[0].hyperparameters.dropout.clone();
+        let subject = Subject {
+            dropout,
+            format: Format::Csv(Columns::default()),
+            train: job.data,
+            test: None,
+            inputs: Vec::new(),
+        };
+        let mut model = None;
+        let mut emit = |artifact: Artifact| {
+            if artifact.kind == ArtifactKind::Model {
+                model = Some(artifact.content.expect("it is made"));
+            }
+            true
+        };
+        analyse(&network, &subject, &Control::new(), &mut emit).expect("files");
+        assert!(
+            model == Some(read("model.py")),
+            "{name}: PyTorch was run with another model.py"
+        );
+
+        let rows = networks::rows(job.architecture.input);
+        let last = trawl_domain::layer::last(&job.architecture.layers);
+        let found = network
+            .layer_outputs(0, &Features::Floats(rows), &[last])
+            .expect("outputs");
+        let outputs: Value = serde_json::from_slice(&read("outputs.json")).expect("JSON");
+        let expected: Vec<f32> = serde_json::from_value(outputs["outputs"].clone()).expect("numbers");
+        assert_eq!(found[0].values.len(), expected.len());
+        for (found, expected) in found[0].values.iter().zip(&expected) {
+            let off = (found - expected).abs();
+            assert!(
+                off <= TOLERANCE * (1.0 + expected.abs()),
+                "{name}: {found} is not {expected}"
+            );
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Networks with every kind of layer and every activation, for PyTorch to load by their `model.py`.
+
+use tch::Device;
+use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_domain::fold::Split;
+use trawl_domain::job::JobMember;
+use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::loss::Loss;
+use trawl_domain::network::Architecture;
+use trawl_domain::optimizer::{Hyperparameters, Optimizer};
+use trawl_domain::seed::{Owner, Seed};
+use trawl_engine::{Engine as _, FitJob};
+use trawl_engine_torch::{DeviceTable, Torch};
+
+/// Training rows of each.
+const ROWS: u32 = 24;
+/// Rows that each answers for.
+const ASKED: u64 = 5;
+const VECTOR: SampleShape = SampleShape::Vector(3);
+const IMAGE: SampleShape = SampleShape::Image {
+    channels: 2,
+    height: 12,
+    width: 11,
+};
+
+const fn linear(units: u32) -> Layer {
+    Layer::Linear { units }
+}
+
+const fn conv(filters: u32, kernel: u32, stride: u32, padding: u32) -> Layer {
+    Layer::Conv2d(Conv2d {
+        filters,
+        kernel,
+        stride,
+        padding,
+    })
+}
+
+fn layers() -> [(&'static str, SampleShape, Vec<Layer>); 3] {
+    let residual = |layers| Layer::Residual { layers };
+    let activation = Layer::Activation;
+    let vectors = vec![
+        linear(6),
+        Layer::BatchNorm,
+        activation(Activation::Softplus),
+        residual(8),
+        Layer::LayerNorm,
+        linear(5),
+        activation(Activation::Selu),
+        Layer::Dropout,
+        residual(1),
+        activation(Activation::Sigmoid),
+        linear(6),
+        activation(Activation::LeakyRelu),
+        residual(1),
+        activation(Activation::Tanh),
+        linear(1),
+    ];
+    let images = vec![
+        Layer::BatchNorm,
+        conv(4, 3, 1, 0),
+        activation(Activation::Gelu),
+        Layer::Dropout2d,
+        Layer::MaxPool2d { kernel: 2 },
+        residual(2),
+        conv(4, 3, 1, 1),
+        activation(Activation::Elu),
+        Layer::AvgPool2d { kernel: 2 },
+        residual(1),
+        activation(Activation::Silu),
+        Layer::Flatten,
+        activation(Activation::Relu),
+        linear(1),
+    ];
+    let pooled = vec![
+        conv(8, 5, 2, 2),
+        Layer::GlobalAvgPool,
+        linear(1),
+        residual(1),
+        activation(Activation::Tanh),
+    ];
+    [
+        ("vectors", VECTOR, vectors),
+        ("images", IMAGE, images),
+        ("pooled", IMAGE, pooled),
+    ]
+}
+
+/// Numbers that every platform rounds alike.
+fn numbers(len: u64) -> Vec<f32> {
+    (0..len).map(|place| (place * 37 % 101) as f32 / 64.0 - 0.75).collect()
+}
+
+/// Rows for such a network, as they go into its first layer.
+pub(crate) fn rows(input: SampleShape) -> Vec<f32> {
+    numbers(ASKED * input.len())
+}
+
+/// For each network its name, and a job of one member that trains it a little.
+pub(crate) fn jobs() -> Vec<(&'static str, FitJob<DeviceTable>)> {
+    layers().map(|(name, input, layers)| (name, job(input, layers))).into()
+}
+
+fn job(input: SampleShape, layers: Vec<Layer>) -> FitJob<DeviceTable> {
+    let samples = Samples {
+        rows: ROWS,
+        shape: input,
+        features: Features::Floats(numbers(u64::from(ROWS) * input.len())),
+        targets: Some(Targets::Numbers(numbers(ROWS.into()))),
+        inputs: None,
+    };
+    let architecture = Architecture {
+        input,
+        layers,
+        loss: Loss::Mse,
+        batch_size: 8,
+        epochs: 3,
+    };
+    FitJob {
+        seed: Seed(5),
+        split: Split::All,
+        members: vec![JobMember {
+            owner: Owner::Refit(0),
+            fold: 0,
+            hyperparameters: Hyperparameters {
+                optimizer: Optimizer::Adam,
+                learning_rate: 0.01,
+                l2: 0.0,
+                momentum: 0.0,
+                weight_decay: 0.0,
+                label_smoothing: 0.0,
+                focal_gamma: 2.0,
+                dropout: vec![0.25; architecture.dropout_layers()],
+            },
+        }],
+        end_epoch: architecture.epochs,
+        metrics: Vec::new(),
+        class_weights: None,
+        row_losses: None,
+        data: Torch::new(Device::Cpu).load(&samples).expect("samples on the device"),
+        test: None,
+        architecture,
+    }
+}

@@ -1,0 +1,130 @@
+//! `model.py`: the network as a module of PyTorch, which loads the weights.
+
+use std::fmt::Write as _;
+
+use trawl_domain::dataset::SampleShape;
+use trawl_domain::layer::{Activation, Layer};
+use trawl_domain::network::Architecture;
+
+use super::{Analysis, LeftOut};
+use crate::Networks;
+
+/// What stands before the layers.
+const HEAD: &str = r#""""A network that trawl trained, in PyTorch: `pip install torch safetensors`.
+
+    from model import load
+
+    model = load("weights.safetensors")
+    outputs = model(rows)  # float32, INPUT
+
+Rows go in as network.json says: prepared by `fitted` where it has that, and pixels divided by 255.
+"""
+
+from safetensors.torch import load_file
+from torch import nn
+
+
+class Residual(nn.Sequential):
+    """What its layers put out, plus what goes in."""
+
+    def forward(self, x):
+        return x + super().forward(x)
+
+
+def build():
+    """The network with the weights that PyTorch begins with."""
+    return nn.Sequential(
+"#;
+
+/// What stands behind them.
+const TAIL: &str = r#"    )
+
+
+def load(weights):
+    """The network with the weights of this file, for predictions."""
+    model = build()
+    model.load_state_dict(load_file(weights))
+    return model.eval()
+"#;
+
+pub(super) fn model(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+    let architecture = analysis.networks.architecture();
+    let module = python(architecture, &analysis.subject.dropout);
+    module.map(|text| Some(text.into_bytes()))
+}
+
+/// The text of the module. `dropout` are the probabilities of the layers that drop, from the input on.
+fn python(architecture: &Architecture, dropout: &[f64]) -> Result<String, LeftOut> {
+    let shapes = architecture
+        .shapes()
+        .map_err(|misfit| LeftOut::Format(misfit.to_string()))?;
+    let input = match architecture.input {
+        SampleShape::Vector(len) => format!("[rows, {len}]"),
+        SampleShape::Image {
+            channels,
+            height,
+            width,
+        } => format!("[rows, {channels}, {height}, {width}]"),
+    };
+    let mut text = HEAD.replace("INPUT", &input);
+    let mut dropout = dropout.iter();
+    // Behind which layer each open residual ends.
+    let mut open: Vec<usize> = Vec::new();
+    for (index, (layer, input)) in architecture.layers.iter().zip(shapes).enumerate() {
+        let indent = " ".repeat(8 + 4 * open.len());
+        let p = if layer.drops() { dropout.next() } else { None };
+        if layer.inner() > 0 {
+            open.push(index + layer.inner());
+            let _ = writeln!(text, "{indent}Residual(");
+        } else {
+            let _ = writeln!(text, "{indent}{},", module(layer, input, p.copied().unwrap_or(0.0)));
+        }
+        while open.pop_if(|last| *last == index).is_some() {
+            let _ = writeln!(text, "{}),", " ".repeat(8 + 4 * open.len()));
+        }
+    }
+    text.push_str(TAIL);
+    Ok(text)
+}
+
+/// The module of a layer that gets this input.
+fn module(layer: &Layer, input: SampleShape, p: f64) -> String {
+    let channels = match input {
+        SampleShape::Vector(len) => len,
+        SampleShape::Image { channels, .. } => channels,
+    };
+    match layer {
+        Layer::Linear { units } => format!("nn.Linear({channels}, {units})"),
+        Layer::Conv2d(conv) => format!(
+            "nn.Conv2d({channels}, {}, {}, stride={}, padding={})",
+            conv.filters, conv.kernel, conv.stride, conv.padding
+        ),
+        Layer::MaxPool2d { kernel } => format!("nn.MaxPool2d({kernel})"),
+        Layer::AvgPool2d { kernel } => format!("nn.AvgPool2d({kernel})"),
+        Layer::GlobalAvgPool => "nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())".to_owned(),
+        Layer::Flatten => "nn.Flatten()".to_owned(),
+        Layer::Activation(kind) => activation(*kind).to_owned(),
+        Layer::Dropout => format!("nn.Dropout({p:?})"),
+        Layer::Dropout2d => format!("nn.Dropout2d({p:?})"),
+        Layer::BatchNorm => match input {
+            SampleShape::Vector(_) => format!("nn.BatchNorm1d({channels})"),
+            SampleShape::Image { .. } => format!("nn.BatchNorm2d({channels})"),
+        },
+        Layer::LayerNorm => format!("nn.LayerNorm({channels})"),
+        Layer::Residual { .. } => "Residual()".to_owned(),
+    }
+}
+
+fn activation(kind: Activation) -> &'static str {
+    match kind {
+        Activation::Relu => "nn.ReLU()",
+        Activation::LeakyRelu => "nn.LeakyReLU()",
+        Activation::Sigmoid => "nn.Sigmoid()",
+        Activation::Tanh => "nn.Tanh()",
+        Activation::Gelu => "nn.GELU()",
+        Activation::Silu => "nn.SiLU()",
+        Activation::Elu => "nn.ELU()",
+        Activation::Selu => "nn.SELU()",
+        Activation::Softplus => "nn.Softplus()",
+    }
+}
