@@ -70,6 +70,7 @@ impl Rule {
                 .get(default as usize)
                 .map(|word| ParamValue::Text((*word).to_owned())),
             Takes::Flag => Some(ParamValue::Bool(default != 0.0)),
+            Takes::Any => None,
         }
     }
 }

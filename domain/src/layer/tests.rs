@@ -15,7 +15,7 @@ fn every_layer_is_read_as_it_is_written() {
             match rule.takes {
                 Takes::Whole(least, _) => Some(ParamValue::Int(i64::from(least + place))),
                 Takes::Word(words) => words.last().map(|word| ParamValue::Text((*word).to_owned())),
-                Takes::Number(..) | Takes::Any => None,
+                Takes::Number(..) | Takes::Flag | Takes::Any => None,
             }
         });
         let layer = layer.expect(kind.name);

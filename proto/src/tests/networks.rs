@@ -12,7 +12,7 @@ use crate::{from_json, study, v1};
 const TABLE: DatasetShape = DatasetShape {
     train_rows: 1_000,
     sample: SampleShape::Vector(8),
-    target: TargetShape::Number,
+    target: TargetShape::Numbers(1),
 };
 const IMAGES: DatasetShape = DatasetShape {
     sample: SampleShape::Image {
@@ -37,7 +37,7 @@ fn message(model: &Value, space: &Value) -> v1::Study {
 }
 
 fn checked(model: &Value, space: &Value) -> Result<Study, Violations> {
-    study::check(&message(model, space), Some(Ok(TABLE)))
+    study::check(&message(model, space), Some(Ok(TABLE.into())))
 }
 
 #[track_caller]
@@ -388,7 +388,7 @@ fn alternatives_end_alike_and_the_last_of_all_of_them_puts_out_what_the_dataset_
         choice(json!({ "a": { "layers": [{ "flatten": {} }] }, "b": { "layers": [] } })),
         linear(1)
     ]);
-    let violations = study::check(&message(&model, &space), Some(Ok(IMAGES))).expect_err("a vector or an image");
+    let violations = study::check(&message(&model, &space), Some(Ok(IMAGES.into()))).expect_err("a vector or an image");
     assert_eq!(
         told(&violations),
         [(
@@ -451,12 +451,12 @@ fn a_refit_that_changes_the_layers_has_the_parameters_that_these_need() {
     let with = |set: Value| {
         let mut study = message(&model, &space);
         study.refit = Some(from_json(&json!({ "epochs": 5, "set": set })).expect("a refit"));
-        study::check(&study, Some(Ok(TABLE)))
+        study::check(&study, Some(Ok(TABLE.into())))
     };
     let study = with(json!({ "depth": 2, "units_2": 9 })).expect("it is sound");
     let of_trial = params(&[("depth", whole(1)), ("units_1", whole(3))]);
     let of_refit = study.refit_params(&of_trial).expect("there is a refit");
-    let config = study.refit_config(&of_refit).expect("a configuration");
+    let config = study.refit_config(&of_refit, 5).expect("a configuration");
     assert_eq!(config.architecture.layers.len(), 3);
     with(json!({ "depth": 1 })).expect("what is there already is enough");
     assert_eq!(
@@ -494,7 +494,7 @@ fn batch_norms_need_batches_of_two_rows() {
         }
     };
     training(&mut study, 1.0);
-    let violations = study::check(&study, Some(Ok(TABLE))).expect_err("one row");
+    let violations = study::check(&study, Some(Ok(TABLE.into()))).expect_err("one row");
     assert_eq!(
         told(&violations),
         [(
@@ -503,5 +503,5 @@ fn batch_norms_need_batches_of_two_rows() {
         )]
     );
     training(&mut study, 2.0);
-    study::check(&study, Some(Ok(TABLE))).expect("two rows");
+    study::check(&study, Some(Ok(TABLE.into()))).expect("two rows");
 }

@@ -105,7 +105,8 @@ pub(super) fn ranking(study: &StudyData) -> Option<Figure> {
     if study.ranking.is_empty() {
         return None;
     }
-    let names: Vec<&String> = study.setting_names();
+    let searched = study.searched();
+    let names: Vec<&String> = searched.keys().collect();
     let column = |title: &str, is_numeric| TableColumn {
         title: title.to_owned(),
         is_numeric,

@@ -108,6 +108,8 @@ fn job(input: SampleShape, layers: Vec<Layer>) -> FitJob<DeviceTable> {
         features: Features::Floats(numbers(u64::from(ROWS) * input.len())),
         targets: Some(Targets::Numbers(numbers(ROWS.into()))),
         inputs: None,
+        row_keys: None,
+        standardizes_target: false,
     };
     let architecture = Architecture {
         input,
@@ -123,14 +125,8 @@ fn job(input: SampleShape, layers: Vec<Layer>) -> FitJob<DeviceTable> {
             owner: Owner::Refit(0),
             fold: 0,
             hyperparameters: Hyperparameters {
-                optimizer: Optimizer::Adam,
-                learning_rate: 0.01,
-                l2: 0.0,
-                momentum: 0.0,
-                weight_decay: 0.0,
-                label_smoothing: 0.0,
-                focal_gamma: 2.0,
                 dropout: vec![0.25; architecture.dropout_layers()],
+                ..Hyperparameters::new(Optimizer::Adam, 0.01)
             },
         }],
         end_epoch: architecture.epochs,
