@@ -101,7 +101,7 @@ fn residuals_of_a_searched_width_fit_where_one_parameter_gives_both_ends() {
             norm.clone(),
             linear("$other"),
             relu.clone(),
-            residual(&[relu.clone()]),
+            residual(std::slice::from_ref(&relu)),
             linear(ends),
         ];
         json!([linear("$width"), residual(&inner), linear(1)])
@@ -242,7 +242,7 @@ fn what_is_wrong_with_parameters_of_repetitions_is_told_where_they_are_written()
     );
     space["units_2"] = json!({ "choice": [4, 8] });
     assert_wrong(
-        &json!([repeat("$depth", &own), linear("$units_2"), linear(1)]),
+        &json!([repeat("$depth", &own), linear(1)]),
         &space,
         "space.units_2",
         "is also what repetition 2 has of $units[]: give one of them another name",

@@ -93,7 +93,8 @@ fn members_that_take_turns_go_on_from_every_step() {
 fn norms_and_residuals_go_on_from_every_step() {
     // 3 epochs of 2 steps.
     goes_on_from_every_step(&norms(members()), 6);
-    goes_on_from_every_step(&norms_of_images(members()), 3 * (6 + 6 + 5));
+    // Among images, the member that diverges does so in the first epoch.
+    goes_on_from_every_step(&norms_of_images(members()), 3 * (6 + 5 + 5));
 }
 
 /// Leaves at each step once, and goes on from there until the end.

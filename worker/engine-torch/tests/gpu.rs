@@ -98,6 +98,9 @@ fn losses_are_those_of_the_cpu() {
     for run in reference::class_runs() {
         assert_close(losses(&|device| reference::class_job(&run, device)), run.name);
     }
+    for run in reference::network_runs() {
+        assert_close(losses(&|device| reference::network_job(&run, device)), run.name);
+    }
     for network in Images::ALL {
         assert_close(losses(&|device| short_cnn_job(network, device)), network.name());
     }
@@ -106,10 +109,13 @@ fn losses_are_those_of_the_cpu() {
 #[test]
 fn the_same_job_twice_is_the_same_bits() {
     let Some(gpu) = gpu() else { return };
-    for job in [
+    let networks = reference::network_runs().into_iter();
+    let networks = networks.map(|run| reference::network_job(&run, gpu));
+    let others = [
         table_job(Activation::Tanh, gpu),
         reference::cnn_job(Images::Convolutions, gpu),
-    ] {
+    ];
+    for job in others.into_iter().chain(networks) {
         let ((first, trained), (second, again)) = (run(&job, gpu), run(&job, gpu));
         assert_eq!(first, second);
         for member in 0..job.members.len() {

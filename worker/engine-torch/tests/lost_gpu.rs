@@ -32,7 +32,9 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
     let tables = reference::LOSSES.map(|loss| (loss.as_str(), reference::loss_job(loss, Device::Cpu)));
     let classes = reference::class_runs().into_iter();
     let classes = classes.map(|run| (run.name, reference::class_job(&run, Device::Cpu)));
-    for (name, elsewhere) in images.into_iter().chain(tables).chain(classes) {
+    let networks = reference::network_runs().into_iter();
+    let networks = networks.map(|run| (run.name, reference::network_job(&run, Device::Cpu)));
+    for (name, elsewhere) in images.into_iter().chain(tables).chain(classes).chain(networks) {
         let ended = Torch::new(device).fit(&elsewhere, &[], &mut |_| {}, &Control::new());
         assert!(matches!(ended, Err(EngineError::Failed(_))), "{name}: {ended:?}");
     }

@@ -3,7 +3,7 @@
 mod device;
 mod jobs;
 
-use jobs::{MemberBits, Told, apart, hear, members, together};
+use jobs::{MemberBits, Told, apart, hear, members, norms, norms_of_images, together};
 use trawl_domain::fold::Split;
 use trawl_domain::metric::Metric;
 use trawl_engine::{Control, FitJob, Outcome, checkpoint};
@@ -70,10 +70,10 @@ fn their_mean_is_the_metric_and_a_member_that_diverged_has_none() {
 
 #[test]
 fn they_are_the_same_alone_and_in_every_stack() {
-    for (metric, job) in [(Metric::ValLoss, together as fn(_) -> _), (Metric::ValLoss, apart)] {
-        let (all, _) = row_losses(&of(metric, job(members())), &[]);
+    for job in [together as fn(_) -> _, apart, norms, norms_of_images] {
+        let (all, _) = row_losses(&of(Metric::ValLoss, job(members())), &[]);
         for (place, member) in members().into_iter().enumerate() {
-            let (alone, _) = row_losses(&of(metric, job(vec![member])), &[]);
+            let (alone, _) = row_losses(&of(Metric::ValLoss, job(vec![member])), &[]);
             assert_eq!(alone[0], all[place], "member {place}");
         }
     }

@@ -180,11 +180,15 @@ impl Reader<'_, '_> {
             });
         }
         let alternatives: BTreeMap<_, _> = choice.of.iter().collect();
+        let parameter = match &pick {
+            Some(Setting::Param(parameter)) => Some(parameter.clone()),
+            _ => None,
+        };
         let pick = pick.filter(|pick| self.is_picked_from(&field, pick, &alternatives));
         let mut of = BTreeMap::new();
         for (name, alternative) in alternatives {
             let mut around = around.clone();
-            if let Some(Setting::Param(parameter)) = &pick {
+            if let Some(parameter) = &parameter {
                 let mut known = self.settings.all_values(parameter);
                 known.retain(|value| value.to_string() == *name);
                 around.known.insert(parameter.clone(), known);

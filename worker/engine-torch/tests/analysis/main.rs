@@ -252,7 +252,7 @@ fn what_is_not_finite_is_left_out_alone() {
         .map(|(name, _)| *name)
         .collect();
     assert_eq!(left_out, ["activation_profiles.json", "predictions.csv"]);
-    assert_eq!(files.values().filter(|content| content.is_ok()).count(), 3);
+    assert_eq!(files.values().filter(|content| content.is_ok()).count(), 4);
 }
 
 #[test]

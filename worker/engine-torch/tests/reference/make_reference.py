@@ -105,7 +105,7 @@ class Residual(torch.nn.Sequential):
         return x + super().forward(x)
 
 
-def build_nested(layers, parameters, channels, batch_norm):
+def build_nested(layers, parameters, channels):
     """The modules of layers as network.json has them; `parameters` has the weights of those to come."""
     modules = []
     for layer in layers:
@@ -114,7 +114,7 @@ def build_nested(layers, parameters, channels, batch_norm):
             values = next(parameters)
             weight = torch.tensor(values["weight"], dtype=torch.float32)
             if kind == "linear":
-                module = torch.nn.Linear(channels, settings["units"])
+                module = torch.nn.Linear(weight.shape[1], settings["units"])
             else:
                 module = torch.nn.Conv2d(channels, settings["filters"], settings["kernel"], padding=settings["padding"])
             channels = weight.shape[0]
@@ -122,13 +122,15 @@ def build_nested(layers, parameters, channels, batch_norm):
                 module.weight.copy_(weight.view_as(module.weight))
                 module.bias.copy_(torch.tensor(values["bias"], dtype=torch.float32))
         elif kind == "residual":
-            module = Residual(*build_nested(settings["layers"], parameters, channels, batch_norm))
+            module = Residual(*build_nested(settings["layers"], parameters, channels))
         elif kind == "batch_norm":
-            module = batch_norm(channels)
+            module = BatchNorm(channels)
         elif kind == "layer_norm":
             module = torch.nn.LayerNorm(channels)
         elif kind == "max_pool2d":
             module = torch.nn.MaxPool2d(settings["kernel"])
+        elif kind == "flatten":
+            module = torch.nn.Flatten()
         elif kind == "global_avg_pool":
             module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
         else:
@@ -137,13 +139,13 @@ def build_nested(layers, parameters, channels, batch_norm):
     return modules
 
 
-class BatchNorm1d(torch.nn.BatchNorm1d):
-    """A batch of one row goes by the running statistics, and leaves them as they are."""
+class BatchNorm(torch.nn.BatchNorm1d):
+    """Of vectors and images. A batch with one value of each number goes by the running statistics, and leaves them as they are."""
 
     def forward(self, x):
-        if len(x) > 1:
-            return super().forward(x)
-        return torch.nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        by_batch = self.training and x.numel() > x.shape[1]
+        running = self.running_mean, self.running_var
+        return torch.nn.functional.batch_norm(x, *running, self.weight, self.bias, by_batch, self.momentum, self.eps)
 
 
 def train_network(inputs, run, member, dtype):
@@ -156,8 +158,7 @@ def train_network(inputs, run, member, dtype):
         column = lambda name: torch.tensor(inputs[name], dtype=torch.float32).unsqueeze(1).to(dtype)
         features, targets = column("features"), column("targets")
         measure = torch.nn.MSELoss()
-    batch_norm = torch.nn.BatchNorm2d if run["images"] else BatchNorm1d
-    model = torch.nn.Sequential(*build_nested(run["layers"], iter(member["layers"]), 1, batch_norm)).to(dtype)
+    model = torch.nn.Sequential(*build_nested(run["layers"], iter(member["layers"]), 1)).to(dtype)
     return fit(model, measure, features, targets, run["batch_size"], member)
 
 
