@@ -101,7 +101,7 @@ fn residuals_of_a_searched_width_fit_where_one_parameter_gives_both_ends() {
             norm.clone(),
             linear("$other"),
             relu.clone(),
-            residual(&[relu.clone()]),
+            residual(std::slice::from_ref(&relu)),
             linear(ends),
         ];
         json!([linear("$width"), residual(&inner), linear(1)])
