@@ -117,7 +117,7 @@ pub(crate) struct SubmitArgs {
     /// Follow the study until it ends, as `trawl watch` does.
     #[arg(long, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
-    /// Answer as a submission would, also about what is there already; the coordinator stores no study, and keeps its dataset files for an
+    /// Answer as a submission would, also about what is there already, and show what was understood: columns, rows, network, jobs; the coordinator stores no study, and keeps its dataset files for an
     /// hour.
     #[arg(long, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
     pub(crate) dry_run: bool,

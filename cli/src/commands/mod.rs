@@ -5,6 +5,7 @@ mod curves;
 mod grow;
 mod health;
 mod init;
+mod outline;
 mod predict;
 mod refit;
 mod replay;

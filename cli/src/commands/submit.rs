@@ -2,7 +2,7 @@
 
 use trawl_proto::v1::{CreateStudyRequest, StudySummary};
 
-use super::watch;
+use super::{outline, watch};
 use crate::args::SubmitArgs;
 use crate::client::{Client, unary};
 use crate::datasets;
@@ -40,6 +40,9 @@ pub(super) async fn submit(
     }
     if study.study_id.is_empty() {
         output.line(&format!("study {} is valid; no study was stored", study.name))?;
+        if let Some(outline) = &created.outline {
+            outline::print(outline, output)?;
+        }
     } else {
         output.line(&format!("study {} {}", study.name, study.study_id))?;
     }

@@ -23,6 +23,7 @@ pub mod keep_artifact;
 pub mod keep_checkpoint;
 mod keep_row_losses;
 pub mod lease_job;
+pub mod outline;
 pub mod pause_study;
 pub mod plan_trials;
 mod prior_results;

@@ -58,6 +58,7 @@ pub(super) struct DatasetFiles {
 pub(super) struct ReadRows {
     shape: DatasetShape,
     keys: Option<ReadKeys>,
+    gaps: Vec<u32>,
 }
 
 /// What a column says of rows by which they are split, and their classes.
@@ -81,19 +82,29 @@ impl ReadRows {
         }
     }
 
+    /// Cells without a value, by the columns of a table.
+    pub(super) fn gaps(&self) -> &[u32] {
+        &self.gaps
+    }
+
     /// `None` without targets.
     fn of(samples: Samples) -> Option<Self> {
-        let shape = samples.dataset_shape()?;
+        let (shape, gaps) = (samples.dataset_shape()?, samples.gaps());
         let classes = match samples.targets {
             Some(Targets::Classes { labels, .. }) => Some(labels),
             Some(Targets::Numbers(_)) | None => None,
         };
         let keys = samples.row_keys.map(|column| ReadKeys { column, classes });
-        Some(Self { shape, keys })
+        Some(Self { shape, keys, gaps })
     }
 }
 
 impl DatasetFiles {
+    /// True if whoever submits has shown by their hashes to have all of them.
+    pub(super) fn are_registered(&self) -> bool {
+        self.all().all(|file| is_registered(&file.place))
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &DatasetFile> {
         self.train.files().chain(self.test.iter().flat_map(Part::files))
     }

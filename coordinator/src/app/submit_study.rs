@@ -12,6 +12,7 @@ use trawl_proto::{study, v1};
 
 use super::auth::Caller;
 use super::differences::{Made, differences};
+use super::outline::{Outline, outline};
 use super::prior_results::{self, Prior};
 use super::read_dataset::{self, DatasetFiles, PartFiles};
 use super::read_study::StudyView;
@@ -42,6 +43,8 @@ pub enum Submitted {
         asked_trials: Option<u64>,
         /// What it is from the start, a sentence each.
         notes: Vec<String>,
+        /// What it was understood to be.
+        outline: Outline,
     },
 }
 
@@ -141,7 +144,9 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool, caller: Cal
     let asked = quotas::asked(&checked.study);
     quotas::look(app, &mut *app.pool.acquire().await?, 1, asked).await?;
     if dry_run {
+        let window = first_window(&checked).await?;
         return Ok(Submitted::WouldStart {
+            outline: outline(&checked.study, &checked.files, window.as_ref())?,
             has_unlabelled_test: checked.files.test.is_some() && !checked.files.test_is_labelled,
             asked_trials: asked_trials(&checked.spec),
             notes: notes(&checked),

@@ -66,19 +66,23 @@ impl StudyService for Studies {
             .await?;
         let notes = submitted.notes();
         let already_there = matches!(submitted, Submitted::AlreadyThere(_));
-        let study = match submitted {
-            Submitted::Started(view, _) | Submitted::AlreadyThere(view) => study_view::study(&view),
-            Submitted::WouldStart { study, .. } => v1::StudySummary {
-                name: study.name,
-                goal: study.objective.goal.to_string(),
-                trials_total: study.max_trials,
-                ..Default::default()
-            },
+        let (study, outline) = match submitted {
+            Submitted::Started(view, _) | Submitted::AlreadyThere(view) => (study_view::study(&view), None),
+            Submitted::WouldStart { study, outline, .. } => {
+                let summary = v1::StudySummary {
+                    name: study.name,
+                    goal: study.objective.goal.to_string(),
+                    trials_total: study.max_trials,
+                    ..Default::default()
+                };
+                (summary, Some(study_view::outline(&outline)))
+            }
         };
         Ok(Response::new(v1::CreateStudyResponse {
             study: Some(study),
             already_there,
             notes,
+            outline,
         }))
     }
 

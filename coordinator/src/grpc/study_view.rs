@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use prost_types::{Duration, Timestamp};
+use trawl_domain::dataset::{Cells, InputColumn};
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
 use trawl_domain::state::TrialState;
 use trawl_proto::{params_to_struct, v1};
 
+use crate::app::outline::Outline;
 use crate::app::read_study::StudyView;
 use crate::store::artifacts::ArtifactRecord;
 use crate::store::curves::ReportRecord;
@@ -219,5 +221,56 @@ pub(super) fn worker(record: &WorkerRecord) -> v1::Worker {
         jobs: record.jobs,
         slots: record.slots,
         last_seen_at: Some(timestamp(record.last_seen_at)),
+    }
+}
+
+/// What a study was understood to be.
+pub(super) fn outline(outline: &Outline) -> v1::StudyOutline {
+    let column = |(column, missing): &(InputColumn, u32)| v1::ColumnOutline {
+        name: column.name.clone(),
+        kind: match column.cells {
+            Cells::Number { .. } => "number",
+            Cells::Boolean { .. } => "boolean",
+            Cells::Words { .. } => "words",
+        }
+        .to_owned(),
+        missing: *missing,
+        inputs: column.len() as u32,
+        preparation: column.preparation(),
+    };
+    v1::StudyOutline {
+        columns: outline.columns.iter().map(column).collect(),
+        train_rows: outline.train_rows,
+        classes: outline
+            .classes
+            .iter()
+            .map(|(name, rows)| v1::ClassOutline {
+                name: name.clone(),
+                rows: *rows,
+            })
+            .collect(),
+        folds: outline
+            .folds
+            .iter()
+            .map(|(size, folds)| v1::FoldOutline {
+                folds: *folds,
+                train_rows: size.train,
+                validation_rows: size.validate,
+            })
+            .collect(),
+        input: outline.input.dims(),
+        layers: outline
+            .layers
+            .iter()
+            .map(|layer| v1::LayerOutline {
+                name: layer.name.clone(),
+                text: layer.text.clone(),
+                output: layer.output.dims(),
+                weights: layer.weights,
+            })
+            .collect(),
+        first_jobs: outline.first_jobs,
+        first_trials: outline.first_trials,
+        fold_epochs: outline.fold_epochs,
     }
 }

@@ -61,12 +61,36 @@ pub enum InputRule {
 
 impl InputColumn {
     /// Number of inputs.
-    fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         let own = match &self.cells {
             Cells::Number { .. } | Cells::Boolean { .. } => 1,
             Cells::Words { words, others, .. } => words.len() + usize::from(*others),
         };
         own + usize::from(self.indicator)
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What is made of its cells, in the words of a study file.
+    pub fn preparation(&self) -> String {
+        let own = match &self.cells {
+            Cells::Number { scale, .. } | Cells::Boolean { scale, .. } => scale.to_string(),
+            Cells::Words { others: false, .. } => "an input for each word".to_owned(),
+            Cells::Words { others: true, .. } => "an input for each word, and one for rare words".to_owned(),
+        };
+        let missing = match self.missing() {
+            _ if matches!(self.cells, Cells::Words { .. }) => String::new(),
+            Missing::Refused => String::new(),
+            Missing::Mean => ", missing: mean".to_owned(),
+            Missing::Median => ", missing: median".to_owned(),
+            Missing::Value(value) => format!(", missing: {value}"),
+            Missing::Dropped => ", missing: drop".to_owned(),
+        };
+        let indicator = if self.indicator { ", indicator" } else { "" };
+        format!("{own}{missing}{indicator}")
     }
 
     /// What stands for a cell without a value.

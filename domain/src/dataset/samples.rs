@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use super::{DatasetShape, FeatureRows, Inputs, Known, SampleShape, TargetShape};
+use super::{Cells, DatasetShape, FeatureRows, Inputs, Known, SampleShape, TargetShape};
 
 /// One part of a dataset, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +108,26 @@ impl Samples {
         let mut sizes = vec![0; names.len()];
         labels.iter().for_each(|label| sizes[*label as usize] += 1);
         sizes
+    }
+
+    /// Cells without a value of each column of a table, as far as there is a rule for them; none of arrays.
+    pub fn gaps(&self) -> Vec<u32> {
+        let (Some(inputs), Features::Floats(values)) = (&self.inputs, &self.features) else {
+            return Vec::new();
+        };
+        let width = inputs.len().max(1);
+        let mut place = 0;
+        let gaps = inputs.columns().iter().map(|column| {
+            let own = place;
+            place += column.len();
+            let is_gap = |row: &[f32]| match &column.cells {
+                // The empty word comes first.
+                Cells::Words { words, .. } => words.first().is_some_and(String::is_empty) && row[own] == 1.0,
+                Cells::Number { .. } | Cells::Boolean { .. } => row[own].is_nan(),
+            };
+            values.chunks_exact(width).filter(|row| is_gap(row)).count() as u32
+        });
+        gaps.collect()
     }
 
     /// See [`RowsDigest`].
