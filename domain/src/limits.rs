@@ -72,6 +72,8 @@ pub const CSV_COLUMNS_MAX: usize = 16_384;
 pub const CSV_RECORD_BYTES_MAX: usize = 1 << 20;
 /// Size of the directory of an .npz archive: some thousand arrays.
 pub const ARCHIVE_DIRECTORY_BYTES_MAX: usize = 4 << 20;
+/// Side of pictures that are made of one size, at most.
+pub const PICTURE_SIDE_MAX: u32 = 4_096;
 /// Columns of numbers that are predicted together, at most.
 pub const TARGETS_MAX: usize = 256;
 /// Feature columns of a table.

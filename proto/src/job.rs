@@ -69,7 +69,7 @@ fn part_to_wire(part: Part<FileHash>) -> v1::JobDatasetPart {
 fn layout_of(format: &Format) -> Option<Layout> {
     match format {
         Format::Idx(layout) | Format::Npy(layout) | Format::Npz(_, layout) => *layout,
-        Format::Csv(_) | Format::FashionMnist => None,
+        Format::Csv(_) | Format::FashionMnist | Format::Pictures(_) => None,
     }
 }
 
@@ -80,6 +80,9 @@ fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
         Format::Csv(columns) => Wire::Csv(csv::to_wire(columns)),
         Format::Idx(_) => Wire::Idx(true),
         Format::FashionMnist => Wire::FashionMnist(true),
+        Format::Pictures(classes) => Wire::Pictures(v1::JobPictures {
+            classes: classes.clone(),
+        }),
         Format::Npy(_) => Wire::Npy(true),
         Format::Npz(arrays, _) => Wire::Npz(v1::JobNpz {
             features: arrays.train.features.clone(),
@@ -272,6 +275,7 @@ fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &m
         Some(Wire::Csv(csv)) => Format::Csv(csv::from_wire(csv, v)?),
         Some(Wire::Idx(_)) => Format::Idx(layout),
         Some(Wire::FashionMnist(_)) => Format::FashionMnist,
+        Some(Wire::Pictures(pictures)) => Format::Pictures(pictures.classes),
         Some(Wire::Npy(_)) => Format::Npy(layout),
         Some(Wire::Npz(npz)) => {
             if npz.target.is_empty() {

@@ -251,6 +251,10 @@ fn paths(kind: &mut v1::dataset::Kind) -> Vec<(&'static str, &mut String)> {
             ("dataset.npy.test_features", &mut npy.test_features),
             ("dataset.npy.test_targets", &mut npy.test_targets),
         ],
+        Kind::Pictures(pictures) => vec![
+            ("dataset.pictures.train", &mut pictures.train),
+            ("dataset.pictures.test", &mut pictures.test),
+        ],
         Kind::FashionMnist(_) => Vec::new(),
     }
 }

@@ -22,6 +22,7 @@ mod inputs;
 mod layout;
 mod npy;
 mod npz;
+mod picture;
 mod read_error;
 mod row_keys;
 mod samples;
@@ -44,7 +45,8 @@ pub use self::hash::{FileHash, FileHasher, NotAHash};
 pub use self::input::first_bytes;
 pub use self::inputs::{Cells, InputColumn, InputRule, Inputs};
 pub use self::layout::Layout;
-pub use self::npz::{ArrayNames, Arrays};
+pub use self::npz::{ArrayNames, Arrays, PICTURES};
+pub use self::picture::{PICTURE_BYTES_MAX, Resize, is_picture, read_picture};
 pub use self::read_error::ReadError;
 pub use self::row_keys::{Says, SplitColumn};
 pub use self::samples::{Features, RowsDigest, Samples, Targets};
@@ -73,6 +75,8 @@ pub enum Format {
     Npy(Option<Layout>),
     /// One `.npz` file a part, or one for both.
     Npz(Arrays, Option<Layout>),
+    /// Pictures that were resized and packed: one `.npz` file a part, with the arrays [`PICTURES`], and the names of its labels from 0 on.
+    Pictures(Vec<String>),
 }
 
 /// Which part of a dataset is read.
@@ -159,7 +163,20 @@ pub fn read(
     type Open = for<'a> fn(&'a dyn Content) -> Result<Array<'a>, Reason>;
     let (open, layout, names): (Open, _, _) = match format {
         Format::Csv(columns) => return csv::read(part.features, columns, kind, role, allowance),
-        Format::Npz(arrays, layout) => return npz::read(part.features, arrays, *layout, kind, role, allowance),
+        Format::Npz(arrays, layout) => return npz::read(part.features, arrays, *layout, None, kind, role, allowance),
+        Format::Pictures(classes) => {
+            let names: Vec<&str> = classes.iter().map(String::as_str).collect();
+            let layout = Some(Layout::ChannelsFirst);
+            return npz::read(
+                part.features,
+                &npz::pictures(),
+                layout,
+                Some(&names),
+                kind,
+                role,
+                allowance,
+            );
+        }
         Format::Idx(layout) => (idx::open, *layout, None),
         Format::FashionMnist => (idx::open, None, Some(&FASHION_MNIST_CLASSES[..])),
         Format::Npy(layout) => (npy::open, *layout, None),

@@ -28,12 +28,29 @@ pub struct Arrays {
     pub test: ArrayNames,
 }
 
-/// Reads two arrays of an archive, one after the other. A test part is unlabelled that has no target, or that has not the one of the
+/// Names of the arrays of packed pictures: [rows, channels, height, width] bytes, and [rows] labels.
+pub const PICTURES: [&str; 2] = ["pictures", "labels"];
+
+/// The same as those of both parts.
+pub(super) fn pictures() -> Arrays {
+    let [features, target] = PICTURES.map(str::to_owned);
+    let names = ArrayNames {
+        features,
+        target: Some(target),
+    };
+    Arrays {
+        train: names.clone(),
+        test: names,
+    }
+}
+
+/// Reads two arrays of an archive, one after the other. `labels` are the names of labels from 0 on; else each label is its name. A test part is unlabelled that has no target, or that has not the one of the
 /// training part.
 pub(super) fn read(
     content: &dyn Content,
     arrays: &Arrays,
     layout: Option<Layout>,
+    labels: Option<&[&str]>,
     kind: TargetKind,
     role: Role<'_>,
     allowance: &mut Allowance<'_>,
@@ -68,7 +85,7 @@ pub(super) fn read(
             Err(missing(content, name))
         };
     };
-    let targets = target.targets(rows.rows, kind, role, None, allowance);
+    let targets = target.targets(rows.rows, kind, role, labels, allowance);
     Ok(Samples::new(rows, Some(targets.map_err(|error| within(name, error))?)))
 }
 

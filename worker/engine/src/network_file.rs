@@ -1,7 +1,7 @@
 //! `network.json`: the form in which a refit writes its network, and in which a prediction reads it.
 
 use serde::{Deserialize, Serialize};
-use trawl_domain::dataset::{FittedInputs, FittedTarget, Inputs};
+use trawl_domain::dataset::{FittedInputs, FittedTarget, Inputs, Resize};
 use trawl_domain::layer::WrittenLayer;
 
 /// The file.
@@ -48,6 +48,9 @@ pub(crate) struct Input {
     /// Of a table: texts of cells without a value, where the study said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) missing: Option<Vec<String>>,
+    /// Of pictures: what becomes of one of another size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resize: Option<Resize>,
     /// Of images: the order of an array's axes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) layout: Option<String>,

@@ -6,7 +6,7 @@ mod prepare;
 use trawl_domain::dataset::{
     ArrayNames, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, Source,
 };
-use trawl_domain::limits::PATH_BYTES_MAX;
+use trawl_domain::limits::{CLASSES_MAX, PATH_BYTES_MAX, PICTURE_SIDE_MAX};
 use trawl_domain::violation::Violations;
 
 use crate::v1::{self, dataset::Kind};
@@ -23,7 +23,7 @@ pub(super) fn check(
         None => {
             v.add(
                 "dataset",
-                "is missing: name one kind of dataset: csv, idx, fashion_mnist, npy or npz",
+                "is missing: name one kind of dataset: csv, pictures, idx, fashion_mnist, npy or npz",
             );
             return None;
         }
@@ -41,6 +41,13 @@ pub(super) fn check(
             (Format::Csv(columns), train, test)
         }
         Some(Kind::Npz(npz)) => npz_files(npz, v),
+        Some(Kind::Pictures(pictures)) => {
+            picture_settings(pictures, v);
+            let train = single(file("dataset.pictures.train", &pictures.train, "is missing", v));
+            let test = &pictures.test;
+            let test = (!test.is_empty()).then(|| single(file("dataset.pictures.test", test, "", v)));
+            (Format::Pictures(pictures.classes.clone()), train, test)
+        }
         Some(Kind::Idx(idx)) => {
             let train = [("train_images", &idx.train_images), ("train_labels", &idx.train_labels)];
             let test = [("test_images", &idx.test_images), ("test_labels", &idx.test_labels)];
@@ -99,6 +106,27 @@ fn check_test(source: &Source, v: &mut Violations) {
                 "is the same as {train_names}: a refit would be measured on the rows that it learned from; if that is meant, set \
                  dataset.test_is_train: true"
             ),
+        );
+    }
+}
+
+fn picture_settings(pictures: &v1::PictureDataset, v: &mut Violations) {
+    if !(1..=PICTURE_SIDE_MAX).contains(&pictures.size) {
+        let size = pictures.size;
+        v.add(
+            "dataset.pictures.size",
+            format!("must be from 1 to {PICTURE_SIDE_MAX}, and {size} is not"),
+        );
+    }
+    if ![0, 1, 3].contains(&pictures.channels) {
+        v.add("dataset.pictures.channels", "must be 1, for shades of grey, or 3");
+    }
+    let classes = pictures.classes.len();
+    let is_named_twice = (1..classes).any(|place| pictures.classes[..place].contains(&pictures.classes[place]));
+    if !(2..=CLASSES_MAX).contains(&classes) || is_named_twice {
+        v.add(
+            "dataset.pictures.classes",
+            format!("must be 2 to {CLASSES_MAX} different names; `trawl submit` writes them where train is a folder"),
         );
     }
 }

@@ -1,6 +1,6 @@
 //! `network.json`: the network in words.
 
-use trawl_domain::dataset::{Dialect, Format, Header, Layout, SampleShape};
+use trawl_domain::dataset::{Dialect, Format, Header, Layout, Resize, SampleShape};
 use trawl_domain::layer::WrittenLayer;
 
 use super::{Analysis, LeftOut, MEMBER, predictions, to_json};
@@ -26,6 +26,7 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
             delimiter: dialect.and_then(|dialect| dialect.delimiter).map(char::from),
             decimal: dialect.and_then(|dialect| dialect.has_decimal_comma.then_some(',')),
             missing: dialect.and_then(|dialect| dialect.missing.clone()),
+            resize: matches!(format, Format::Pictures(_)).then_some(Resize::Crop),
             layout: layout(format, analysis.input()).map(|layout| layout.to_string()),
         },
         target: match analysis.subject.train.classes() {

@@ -4,13 +4,12 @@ use std::fmt;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use trawl_domain::dataset::{Content as _, FeatureFormat, FeatureRows, FileContent, SampleShape, read_features};
+use trawl_domain::dataset::{
+    Content as _, FeatureFormat, FeatureRows, FileContent, PICTURE_BYTES_MAX, SampleShape, is_picture, read_features,
+    read_picture,
+};
 
 use super::network::Network;
-use super::picture;
-
-/// Bytes of a picture, at most.
-const PICTURE_BYTES_MAX: u64 = 64 << 20;
 
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ impl Kind {
             .to_string_lossy()
             .to_ascii_lowercase();
         let is_named = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
-        if picture::is_one(bytes) || is_named(&[".png", ".jpg", ".jpeg"]) {
+        if is_picture(bytes) || is_named(&[".png", ".jpg", ".jpeg"]) {
             Self::Picture
         } else if bytes.starts_with(b"\x93NUMPY") || is_named(&[".npy"]) {
             Self::Npy
@@ -72,7 +71,7 @@ impl Kind {
                 },
             ) => {
                 let bytes = whole(content).map_err(|error| format!("cannot be read: {error}"))?;
-                return picture::read(&bytes, channels, height, width);
+                return read_picture(&bytes, channels, height, width, network.resize());
             }
             (Self::Picture, SampleShape::Vector(len)) => {
                 return Err(format!("is {self}, and the network takes {len} features"));

@@ -4,7 +4,6 @@
 mod answers;
 mod input;
 mod network;
-mod picture;
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};

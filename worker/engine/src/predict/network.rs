@@ -2,7 +2,7 @@
 //! file meanwhile.
 
 use trawl_domain::dataset::{
-    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, SampleShape, TargetKind,
+    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, Resize, SampleShape, TargetKind,
 };
 use trawl_domain::layer::WrittenLayer;
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
@@ -19,6 +19,7 @@ pub struct Network {
     fitted: FittedTable,
     dialect: Dialect,
     layout: Option<Layout>,
+    resize: Option<Resize>,
     targets: Vec<String>,
     classes: Option<Vec<String>>,
 }
@@ -63,6 +64,11 @@ impl Network {
     /// The order of the axes of the array of images that it was trained with; `None` if that was none, or is not known.
     pub fn layout(&self) -> Option<Layout> {
         self.layout
+    }
+
+    /// What becomes of a picture of another size; `None` if it is refused.
+    pub fn resize(&self) -> Option<Resize> {
+        self.resize
     }
 
     /// Names of the numbers that are predicted, in the order of the outputs; none where a class is.
@@ -185,6 +191,7 @@ impl NetworkFile {
             },
             dialect,
             layout,
+            resize: self.input.resize,
             targets,
             classes,
         })

@@ -1,13 +1,26 @@
-//! PNG and JPEG files as rows of a network that takes images.
+//! PNG and JPEG files as rows of images.
 
 use std::io::Cursor;
 
-use image::{ImageFormat, ImageReader, Limits};
-use trawl_domain::dataset::{FeatureRows, Features, SampleShape};
-use trawl_domain::limits::DATASET_BYTES_MAX;
+use image::imageops::FilterType;
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
+use serde::{Deserialize, Serialize};
 
+use super::{FeatureRows, Features, SampleShape};
+use crate::limits::DATASET_BYTES_MAX;
+
+/// Bytes of a picture's file, at most.
+pub const PICTURE_BYTES_MAX: u64 = 64 << 20;
 /// What a decoder may take beside the file; an image of the largest size of a row takes less.
 const DECODED_BYTES_MAX: u64 = DATASET_BYTES_MAX;
+
+/// What becomes of a picture of another size than is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// It is scaled until it is just as wide and as high or larger, keeping its proportions, with a triangle filter; and its middle is cut out.
+    Crop,
+}
 
 /// The format that the first bytes announce.
 fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
@@ -18,8 +31,8 @@ fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
     }
 }
 
-/// True if it begins like one.
-pub(super) fn is_one(bytes: &[u8]) -> bool {
+/// True if it begins like a picture.
+pub fn is_picture(bytes: &[u8]) -> bool {
     format_of(bytes).is_some()
 }
 
@@ -27,19 +40,31 @@ pub(super) fn is_one(bytes: &[u8]) -> bool {
 /// become 8.
 ///
 /// # Errors
-/// It is broken, has another size, or the network takes neither one nor three channels.
-pub(super) fn read(bytes: &[u8], channels: u32, height: u32, width: u32) -> Result<FeatureRows, String> {
+/// It is broken, has another size and is not to be resized, or neither one nor three channels are asked for.
+pub fn read_picture(
+    bytes: &[u8],
+    channels: u32,
+    height: u32,
+    width: u32,
+    resize: Option<Resize>,
+) -> Result<FeatureRows, String> {
     let format = format_of(bytes).ok_or("is neither PNG nor JPEG: its first bytes are others")?;
     let broken = |error: image::ImageError| format!("cannot be decoded: {error}");
     let found = reader(bytes, format).into_dimensions().map_err(broken)?;
     // Before it is decoded: a small file may announce a huge picture.
-    if found != (width, height) {
+    if found != (width, height) && resize.is_none() {
         return Err(format!(
             "is {} wide and {} high, and the network takes pictures {width} wide and {height} high",
             found.0, found.1
         ));
     }
-    let decode = || reader(bytes, format).decode().map_err(broken);
+    let decode = || {
+        let picture = reader(bytes, format).decode().map_err(broken)?;
+        Ok::<_, String>(match resize {
+            Some(Resize::Crop) if found != (width, height) => crop(&picture, height, width),
+            _ => picture,
+        })
+    };
     let pixels = match channels {
         1 => decode()?.into_luma8().into_raw(),
         3 => by_channel(&decode()?.into_rgb8().into_raw()),
@@ -54,6 +79,31 @@ pub(super) fn read(bytes: &[u8], channels: u32, height: u32, width: u32) -> Resu
         },
         features: Features::Bytes(pixels),
     })
+}
+
+/// See [`Resize::Crop`].
+fn crop(picture: &DynamicImage, height: u32, width: u32) -> DynamicImage {
+    // In 8 bits, as pictures of the right size are taken.
+    let picture = DynamicImage::ImageRgb8(picture.to_rgb8());
+    let (has, wants) = (
+        [u64::from(picture.width()), u64::from(picture.height())],
+        [u64::from(width), u64::from(height)],
+    );
+    // Whole numbers, so that every machine scales alike: by the side that needs more.
+    let by_width = wants[0] * has[1] >= wants[1] * has[0];
+    let (numerator, denominator) = if by_width {
+        (wants[0], has[0])
+    } else {
+        (wants[1], has[1])
+    };
+    let scaled = |side: usize| ((has[side] * numerator + denominator / 2) / denominator.max(1)).max(wants[side]) as u32;
+    let scaled = picture.resize_exact(scaled(0), scaled(1), FilterType::Triangle);
+    scaled.crop_imm(
+        (scaled.width() - width) / 2,
+        (scaled.height() - height) / 2,
+        width,
+        height,
+    )
 }
 
 fn reader(bytes: &[u8], format: ImageFormat) -> ImageReader<Cursor<&[u8]>> {
@@ -77,6 +127,10 @@ mod tests {
     use image::{DynamicImage, GrayImage, RgbImage};
 
     use super::*;
+
+    fn read(bytes: &[u8], channels: u32, height: u32, width: u32) -> Result<FeatureRows, String> {
+        read_picture(bytes, channels, height, width, None)
+    }
 
     fn encoded(picture: &DynamicImage, format: ImageFormat) -> Vec<u8> {
         let mut file = Cursor::new(Vec::new());
@@ -144,5 +198,23 @@ mod tests {
         let mut huge = file;
         huge[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
         read(&huge, 3, 2, 3).expect_err("huge");
+    }
+
+    #[test]
+    fn a_picture_of_another_size_is_scaled_and_its_middle_cut_out() {
+        // Left black, in the middle white, right black.
+        let wide = GrayImage::from_fn(90, 30, |x, _| {
+            image::Luma([if (30..60).contains(&x) { 255 } else { 0 }])
+        });
+        let file = encoded(&DynamicImage::ImageLuma8(wide), ImageFormat::Png);
+        for size in [10, 30, 60] {
+            let rows = read_picture(&file, 1, size, size, Some(Resize::Crop)).expect("a picture");
+            assert_eq!(rows.shape.dims(), [1, size, size]);
+            let pixels = pixels(rows);
+            let white = pixels.iter().filter(|pixel| **pixel > 200).count();
+            assert!(white * 10 >= pixels.len() * 8, "{white} of {}", pixels.len());
+        }
+        let same = read_picture(&file, 1, 30, 90, Some(Resize::Crop)).expect("a picture");
+        assert_eq!(pixels(same), pixels(read(&file, 1, 30, 90).expect("a picture")));
     }
 }
