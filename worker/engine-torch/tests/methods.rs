@@ -43,7 +43,7 @@ fn members(count: u32) -> Vec<JobMember> {
         (own.warmup, own.decay, own.min_rate) = (at(&[0.0, 0.3], 2), at(&[0.5, 0.1], 3), at(&[0.0, 0.2], 4));
         (own.decay_epochs, own.plateau_epochs) = (1 + n % 3, n % 2);
         own.ema_decay = at(&[0.0, 0.9, 0.5], 2);
-        own.early_stopping = (n % 3 > 0).then(|| EarlyStopping {
+        own.early_stopping = (!n.is_multiple_of(3)).then(|| EarlyStopping {
             patience: 1 + n / 3 % 3,
             min_delta: at(&[0.0, 0.01], 3),
             metric: [Metric::ValLoss, Metric::ValMae][n as usize / 2 % 2],

@@ -45,7 +45,7 @@ fn own(optimizer: Optimizer, learning_rate: f64, change: impl FnOnce(&mut Hyperp
 fn optimizers() -> Vec<Hyperparameters> {
     vec![
         own(Optimizer::Adam, 0.003, |own| {
-            (own.beta1, own.beta2, own.eps) = (0.8, 0.99, 1e-4)
+            (own.beta1, own.beta2, own.eps) = (0.8, 0.99, 1e-4);
         }),
         own(Optimizer::Adamw, 0.003, |own| {
             (own.beta1, own.beta2, own.weight_decay) = (0.7, 0.95, 0.05);
@@ -58,7 +58,7 @@ fn optimizers() -> Vec<Hyperparameters> {
         own(Optimizer::Adagrad, 0.02, |own| (own.eps, own.l2) = (1e-2, 1e-3)),
         own(Optimizer::Adadelta, 1.0, |_| ()),
         own(Optimizer::Adadelta, 0.5, |own| {
-            (own.rho, own.eps, own.l2) = (0.8, 1e-4, 1e-3)
+            (own.rho, own.eps, own.l2) = (0.8, 1e-4, 1e-3);
         }),
         own(Optimizer::Rmsprop, 0.0003, |own| (own.alpha, own.eps) = (0.9, 1e-3)),
         own(Optimizer::Rmsprop, 0.0001, |own| (own.momentum, own.l2) = (0.8, 1e-3)),
@@ -107,10 +107,10 @@ fn schedules() -> Vec<Hyperparameters> {
             (own.decay, own.min_rate) = (0.8, 0.3);
         }),
         of(Optimizer::Rmsprop, 0.0003, Schedule::Step, |own| {
-            (own.decay, own.decay_epochs) = (0.1, 5)
+            (own.decay, own.decay_epochs) = (0.1, 5);
         }),
         of(Optimizer::Sgd, 0.3, Schedule::Plateau, |own| {
-            (own.decay, own.plateau_epochs) = (0.5, 0)
+            (own.decay, own.plateau_epochs) = (0.5, 0);
         }),
         of(Optimizer::Sgd, 0.2, Schedule::Plateau, |own| {
             (own.decay, own.plateau_epochs, own.min_rate, own.momentum) = (0.1, 1, 0.05, 0.9);
@@ -144,16 +144,16 @@ fn early_stopping() -> Vec<Hyperparameters> {
             (own.momentum, own.early_stopping) = (0.9, stops(1, 0.0, Metric::ValLoss));
         }),
         own(Optimizer::Sgd, 0.05, |own| {
-            own.early_stopping = stops(2, 0.02, Metric::ValLoss)
+            own.early_stopping = stops(2, 0.02, Metric::ValLoss);
         }),
         own(Optimizer::Adam, 0.003, |own| {
-            own.early_stopping = stops(3, 0.05, Metric::ValMae)
+            own.early_stopping = stops(3, 0.05, Metric::ValMae);
         }),
         own(Optimizer::Sgd, 0.05, |own| {
             (own.ema_decay, own.early_stopping) = (0.8, stops(2, 0.03, Metric::ValR2));
         }),
         own(Optimizer::Adam, 0.003, |own| {
-            own.early_stopping = stops(14, 0.0, Metric::ValLoss)
+            own.early_stopping = stops(14, 0.0, Metric::ValLoss);
         }),
         own(Optimizer::Adam, 0.003, |_| ()),
     ]
