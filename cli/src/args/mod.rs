@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// The same file submitted again starts nothing and says what became of the study: an error if that was cancelled or failed. Another
     /// study under a taken name is an error that names the fields in which the two differ.
     Submit(SubmitArgs),
-    /// Look at a table and write a study of it that can be submitted as it is, every line explained; prints `study FILE`.
+    /// Look at a table and write a study of it that can be submitted as it is, with remarks; prints `study FILE`.
     ///
     /// Kinds of columns, cells without a value, classes, a network and a space are chosen by what the file shows; what is left out is said in
     /// the study file, with the reason. --template writes one of trawl's own examples instead. Needs no coordinator.

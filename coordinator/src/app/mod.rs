@@ -265,7 +265,7 @@ impl App {
     /// True if Postgres answers, and soon: while nobody gets a connection to it, no lease is renewed either. It waits no longer than a
     /// worker does for a heartbeat, because an outage in which those were lost must not pass while this waits for its end.
     pub async fn is_database_up(&self) -> bool {
-        // The table that heartbeats need: while somebody has it locked, no lease can be renewed.
+        // The table that heartbeats need: while somebody has all of it locked, no lease can be renewed.
         let answer = sqlx::query("SELECT FROM trawl_store.leases LIMIT 1").execute(&self.pool);
         let within = DATABASE_ANSWERS_WITHIN.min(self.settings.heartbeat_interval() / 2);
         tokio::time::timeout(within, answer)

@@ -82,6 +82,11 @@ impl ReadRows {
         }
     }
 
+    /// Drops what single rows are split by: it is as large as the table is long.
+    pub(super) fn forget_keys(&mut self) {
+        self.keys = None;
+    }
+
     /// Cells without a value, by the columns of a table.
     pub(super) fn gaps(&self) -> &[u32] {
         &self.gaps
@@ -288,7 +293,7 @@ impl Reading<'_> {
                 training: ReadRows::of(samples),
             });
             let values = allowance.values;
-            // What they had in memory is free before somebody else's turn.
+            // What they had in memory, but for what rows are split by, is free before somebody else's turn.
             drop((content, turn));
             (found, values)
         });

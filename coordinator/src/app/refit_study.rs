@@ -89,7 +89,11 @@ pub(super) async fn start_refit(
         RefitEpochs::Fixed(epochs) => epochs,
         RefitEpochs::Best => {
             let Objective { metric, goal, .. } = study.objective;
-            study.epochs_of_best(&curves::best_epochs(conn, study_id, trial.trial, metric, goal).await?)
+            let best = curves::best_epochs(conn, study_id, trial.trial, metric, goal).await?;
+            if best.is_empty() {
+                return Err(AppError::Internal(format!("trial {} has no epochs", trial.trial)));
+            }
+            study.epochs_of_best(&best)
         }
     };
     let new = NewRefit {

@@ -116,9 +116,10 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
     let spec = spec.map_err(|error| AppError::invalid("study", error.reason))?;
     quotas::check_study(app, &study)?;
     // A study that passed its check names its files well, so they were read.
-    let (Some(source), Some(Ok(files))) = (source, read) else {
+    let (Some(source), Some(Ok(mut files))) = (source, read) else {
         return Err(AppError::Internal("a checked study without files".to_owned()));
     };
+    files.rows.forget_keys();
     Ok(CheckedStudy {
         study,
         spec,

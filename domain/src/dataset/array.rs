@@ -154,7 +154,7 @@ impl<'a> Array<'a> {
         kind: TargetKind,
         role: Role<'_>,
         names: Option<&[&str]>,
-        allowance: &Allowance<'_>,
+        allowance: &mut Allowance<'_>,
     ) -> Result<Targets, ReadError> {
         let width = match *self.sizes.as_slice() {
             [len] if len == u64::from(rows) => 1,
@@ -175,6 +175,12 @@ impl<'a> Array<'a> {
                 } else {
                     ""
                 };
+                let hint = match *self.sizes.as_slice() {
+                    [_, width] if kind == TargetKind::Number && width > TARGETS_MAX as u64 => {
+                        format!("; at most {TARGETS_MAX} numbers are predicted of a row")
+                    }
+                    _ => hint.to_owned(),
+                };
                 format!("has shape {sizes}, and there are {rows} rows of features{hint}")
             })));
         }
@@ -184,9 +190,9 @@ impl<'a> Array<'a> {
             }
             (classes, _) => classes.map(<[String]>::to_vec),
         };
-        let more = u64::from(rows) * (width - 1);
-        if more > allowance.values {
-            return Err(ReadError::targets("has too many numbers"));
+        if width > 1 {
+            // One of each row was taken off with the features, and each row takes one more here.
+            allowance.take(rows, SampleShape::Vector(width as u32 - 2))?;
         }
         let mut columns: Vec<Column<'_>> = (0..width).map(|_| Column::new(kind, known.as_deref())).collect();
         columns.iter_mut().for_each(|column| column.reserve(rows as usize));
@@ -213,7 +219,12 @@ impl<'a> Array<'a> {
                 },
             };
             place += 1;
-            pushed.map_err(|reason| ReadError::targets(reason).within(&format!("row {row}:")))
+            let at = if width > 1 {
+                format!("row {row}, column {column}:")
+            } else {
+                format!("row {row}:")
+            };
+            pushed.map_err(|reason| ReadError::targets(reason).within(&at))
         })
         .map_err(|error| ReadError {
             in_targets: true,

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 use super::Reason;
 use crate::fold::TRAINS;
-use crate::limits::FOLDS_MAX;
+use crate::limits::{FOLDS_MAX, TABLE_WORDS_BYTES_MAX};
 use crate::word::words;
 
 /// A column by which training rows are split.
@@ -34,7 +34,8 @@ words!(
 
 /// What a column says of each row, as it is read.
 pub(super) enum RowKeys {
-    Groups(HashMap<String, u32>, Vec<u32>),
+    /// The numbers of groups, their rows, and the bytes of their texts.
+    Groups(HashMap<String, u32>, Vec<u32>, usize),
     /// Numbers, or microseconds of dates; and whether they are dates.
     Order(Vec<f64>, Option<bool>),
     Folds(Vec<u32>),
@@ -43,21 +44,27 @@ pub(super) enum RowKeys {
 impl RowKeys {
     pub(super) fn new(says: Says) -> Self {
         match says {
-            Says::Groups => Self::Groups(HashMap::new(), Vec::new()),
+            Says::Groups => Self::Groups(HashMap::new(), Vec::new(), 0),
             Says::Order => Self::Order(Vec::new(), None),
             Says::Folds => Self::Folds(Vec::new()),
         }
     }
 
-    /// Takes the cell of the next row; `number` reads one.
+    /// Takes the cell of the next row, which has a value; `number` reads one.
     pub(super) fn push(&mut self, text: &str, number: impl FnOnce(&str) -> Option<f64>) -> Result<(), Reason> {
-        if text.is_empty() {
-            return Err("is empty, and rows are split by it".into());
-        }
         match self {
-            Self::Groups(known, rows) => {
+            Self::Groups(known, rows, bytes) => {
                 let next = known.len() as u32;
-                rows.push(*known.entry(text.to_owned()).or_insert(next));
+                if let Some(group) = known.get(text) {
+                    rows.push(*group);
+                    return Ok(());
+                }
+                *bytes += text.len();
+                if *bytes > TABLE_WORDS_BYTES_MAX {
+                    return Err("has too many different groups, or too long names of them".into());
+                }
+                known.insert(text.to_owned(), next);
+                rows.push(next);
             }
             Self::Order(rows, are_dates) => {
                 let (value, is_date) = match number(text) {
@@ -97,7 +104,7 @@ impl RowKeys {
     /// See [`crate::fold::RowKeys::column`].
     pub(super) fn finish(self) -> Vec<u32> {
         match self {
-            Self::Groups(_, rows) | Self::Folds(rows) => rows,
+            Self::Groups(_, rows, _) | Self::Folds(rows) => rows,
             Self::Order(values, _) => ranks(&values),
         }
     }
@@ -192,9 +199,5 @@ mod tests {
         for wrong in ["test", "64", "1.5", "-2"] {
             assert!(read(Says::Folds, &[wrong]).is_err(), "{wrong}");
         }
-        assert_eq!(
-            read(Says::Folds, &["0", ""]),
-            Err("is empty, and rows are split by it".to_owned())
-        );
     }
 }

@@ -12,15 +12,22 @@ struct Group {
 
 /// The part of [`Scheme::parts`] that each row is in, by the number of its group. `order` has every group once.
 ///
-/// The largest groups come first, each into the fold with the fewest rows, as in scikit-learn's GroupKFold. With classes, those groups come first whose
-/// classes are most uneven, each into the fold that leaves the classes spread most evenly, as in its StratifiedGroupKFold. Equals come in
-/// the order given. A holdout takes groups in the order given while they bring its number of rows nearer to its share.
-pub(super) fn cut(of_rows: &[u32], order: &[u32], classes: Option<&[u32]>, scheme: Scheme) -> Vec<u32> {
+/// Where the largest come first, each goes into the fold with the fewest rows, as in scikit-learn's GroupKFold. With classes, those groups come first
+/// whose classes are most uneven, each into the fold that leaves the classes spread most evenly, as in its StratifiedGroupKFold. Equals come in
+/// the order given, and so do all groups otherwise. A holdout takes the groups in the order given that bring its number of rows nearer to its
+/// share.
+pub(super) fn cut(
+    of_rows: &[u32],
+    order: &[u32],
+    largest_first: bool,
+    classes: Option<&[u32]>,
+    scheme: Scheme,
+) -> Vec<u32> {
     let groups = groups(of_rows, order.len(), classes);
     let parts = match scheme {
         Scheme::KFold { folds, .. } => match classes {
-            None => by_rows(&groups, order, folds),
-            Some(_) => by_classes(&groups, order, folds),
+            None => by_rows(&groups, order, largest_first, folds),
+            Some(_) => by_classes(&groups, order, largest_first, folds),
         },
         Scheme::Holdout(_) | Scheme::Given { .. } => held_out(&groups, order, scheme.parts(of_rows.len() as u32)[0]),
     };
@@ -45,9 +52,11 @@ fn groups(of_rows: &[u32], count: usize, classes: Option<&[u32]>) -> Vec<Group> 
     groups
 }
 
-fn by_rows(groups: &[Group], order: &[u32], folds: u32) -> Vec<u32> {
+fn by_rows(groups: &[Group], order: &[u32], largest_first: bool, folds: u32) -> Vec<u32> {
     let mut order = order.to_vec();
-    order.sort_by_key(|group| std::cmp::Reverse(groups[*group as usize].rows));
+    if largest_first {
+        order.sort_by_key(|group| std::cmp::Reverse(groups[*group as usize].rows));
+    }
     let mut rows = vec![0_u64; folds as usize];
     let mut parts = vec![0; groups.len()];
     for group in order {
@@ -84,7 +93,7 @@ impl Spread {
     }
 }
 
-fn by_classes(groups: &[Group], order: &[u32], folds: u32) -> Vec<u32> {
+fn by_classes(groups: &[Group], order: &[u32], largest_first: bool, folds: u32) -> Vec<u32> {
     let count = groups
         .iter()
         .flat_map(|group| &group.classes)
@@ -107,7 +116,9 @@ fn by_classes(groups: &[Group], order: &[u32], folds: u32) -> Vec<u32> {
         count as u128 * squares - u128::from(group.rows).pow(2)
     };
     let mut order = order.to_vec();
-    order.sort_by_cached_key(|group| std::cmp::Reverse(unevenness(&groups[*group as usize])));
+    if largest_first {
+        order.sort_by_cached_key(|group| std::cmp::Reverse(unevenness(&groups[*group as usize])));
+    }
     let mut rows = vec![0_u64; folds as usize];
     let mut parts = vec![0; groups.len()];
     for group in order {
@@ -130,19 +141,24 @@ fn by_classes(groups: &[Group], order: &[u32], folds: u32) -> Vec<u32> {
     parts
 }
 
-/// Part 0 is held out, part 1 trains. At least one group is in each.
+/// Part 0 is held out, part 1 trains. At least one group is in each: the smallest is held out where each is too large.
 fn held_out(groups: &[Group], order: &[u32], wanted: u32) -> Vec<u32> {
     let mut parts = vec![1; groups.len()];
     let mut rows = 0_u32;
-    let Some((_, but_last)) = order.split_last() else {
-        return parts;
-    };
-    for group in but_last {
+    for group in order {
         let with = rows + groups[*group as usize].rows;
-        if rows == 0 || with.abs_diff(wanted) < rows.abs_diff(wanted) {
+        if with.abs_diff(wanted) < rows.abs_diff(wanted) {
             rows = with;
             parts[*group as usize] = 0;
         }
+    }
+    if !parts.contains(&0) {
+        let smallest = order.iter().min_by_key(|group| groups[**group as usize].rows);
+        smallest.into_iter().for_each(|group| parts[*group as usize] = 0);
+    }
+    if !parts.contains(&1) {
+        let last = order.last();
+        last.into_iter().for_each(|group| parts[*group as usize] = 1);
     }
     parts
 }

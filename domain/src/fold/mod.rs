@@ -122,7 +122,10 @@ pub enum CannotSplit {
         wanted: u32,
     },
     /// A fold would have no rows to train on, or none to validate.
-    #[error("leaves fold {0} without rows that train, or without rows that validate")]
+    #[error(
+        "leaves fold {0} without rows that train, or without rows that validate: take fewer folds or another share, a column that tells more \
+         rows apart, or stratify: false"
+    )]
     EmptyFold(u32),
 }
 
@@ -205,9 +208,7 @@ impl Validation {
     /// The rows cannot be split.
     pub fn fold_sizes(self, seed: Seed, keys: RowKeys<'_>) -> Result<Vec<FoldSize>, CannotSplit> {
         if self.column().is_some() {
-            let folds: BTreeSet<u32> = (0..self.splits()).collect();
-            let rows = Split::Validation(self).rows(seed, keys, &folds)?;
-            let sizes: Vec<FoldSize> = rows.values().map(FoldRows::size).collect();
+            let sizes = self.counted(seed, keys)?;
             return Ok(sizes.repeat(self.seeds as usize));
         }
         let parts = self.scheme.parts(keys.rows);
@@ -219,6 +220,30 @@ impl Validation {
             }
         };
         Ok((0..self.folds()).map(size).collect())
+    }
+
+    /// The sizes of the different splits, by the parts that rows are in.
+    fn counted(self, seed: Seed, keys: RowKeys<'_>) -> Result<Vec<FoldSize>, CannotSplit> {
+        let of_repeat = self.scheme.folds_of_repeat();
+        let mut sizes = Vec::with_capacity(self.splits() as usize);
+        for repeat in 0..self.splits() / of_repeat {
+            let parts = self.parts(seed, keys, repeat)?;
+            for fold in 0..of_repeat {
+                let mut size = FoldSize::default();
+                for part in &parts {
+                    match self.validates(*part, fold) {
+                        Some(true) => size.validate += 1,
+                        Some(false) => size.train += 1,
+                        None => {}
+                    }
+                }
+                if size.train == 0 || size.validate == 0 {
+                    return Err(CannotSplit::EmptyFold(repeat * of_repeat + fold));
+                }
+                sizes.push(size);
+            }
+        }
+        Ok(sizes)
     }
 
     /// The part that each row is in.
@@ -252,7 +277,14 @@ impl Validation {
                 if found < wanted {
                     return Err(CannotSplit::TooFewGroups { found, wanted });
                 }
-                Ok(groups::cut(of_rows, &order(found), classes, self.scheme))
+                let mut order = order(found);
+                if !self.shuffle && matches!(self.scheme, Scheme::Holdout(_)) {
+                    // Those that come last in the file are held out.
+                    order.reverse();
+                }
+                // Else the largest would be dealt out alike each time.
+                let largest_first = repeat == 0;
+                Ok(groups::cut(of_rows, &order, largest_first, classes, self.scheme))
             }
             By::Rows => {
                 // The last rows of a file are most like those that a network will see next.

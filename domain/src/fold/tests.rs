@@ -167,6 +167,14 @@ proptest! {
             let of = |rows: &[u32]| -> BTreeSet<u32> { rows.iter().map(|row| column[*row as usize]).collect() };
             prop_assert!(of(&fold.train).is_disjoint(&of(&fold.validate)));
             prop_assert_eq!(fold.train.len() + fold.validate.len(), labels.len());
+            if is_holdout {
+                // No further from the share than a whole group is large.
+                let mut sizes = vec![0; there as usize];
+                column.iter().for_each(|group| sizes[*group as usize] += 1);
+                let largest = f64::from(*sizes.iter().max().unwrap_or(&0));
+                let off = (fold.validate.len() as f64 - 0.3 * labels.len() as f64).abs();
+                prop_assert!(off <= largest, "{off} rows off, and the largest group has {largest}");
+            }
         }
     }
 
@@ -177,9 +185,11 @@ proptest! {
             false => Validation { by: By::Order, shuffle: false, ..k_fold(k, 1) },
         };
         let folds: BTreeSet<u32> = (0..validation.folds()).collect();
-        let Ok(cut) = Split::Validation(validation).rows(Seed(7), by_column(&ranks), &folds) else {
-            return Ok(());
-        };
+        let cut = Split::Validation(validation).rows(Seed(7), by_column(&ranks), &folds);
+        let different: BTreeSet<u32> = ranks.iter().copied().collect();
+        // Ties may leave a run empty.
+        prop_assert!(cut.is_ok() || different.len() < ranks.len());
+        let Ok(cut) = cut else { return Ok(()) };
         for fold in cut.values() {
             let last_train = fold.train.iter().map(|row| ranks[*row as usize]).max();
             let first_validate = fold.validate.iter().map(|row| ranks[*row as usize]).min();
@@ -440,4 +450,36 @@ fn too_few_groups_are_refused() {
         error.to_string(),
         "has 3 different values, and 5 are needed: one a fold, or one on each side of a holdout"
     );
+}
+
+#[test]
+fn a_holdout_takes_no_group_that_is_far_too_large() {
+    let held_out = |shuffle, seed, groups: &[u32], share| {
+        let validation = Validation {
+            by: By::Groups,
+            shuffle,
+            ..Validation::holdout(share)
+        };
+        cut(validation, seed, by_column(groups)).remove(0).validate
+    };
+    let groups: Vec<u32> = [vec![0; 90], vec![1; 10], vec![2; 10]].concat();
+    for seed in 0..20 {
+        assert_eq!(held_out(true, seed, &groups, 0.1).len(), 10);
+    }
+    // Of a file in order, its last groups.
+    assert_eq!(held_out(false, 7, &[0, 0, 1, 1, 2, 2], 0.33), [4, 5]);
+    assert_eq!(held_out(false, 7, &[0, 0, 0, 1, 1], 0.01), [3, 4]);
+}
+
+#[test]
+fn repeats_deal_groups_out_anew() {
+    let sizes = [5, 4, 3, 2, 1, 6, 7];
+    let groups: Vec<u32> = (0..).zip(sizes).flat_map(|(group, rows)| vec![group; rows]).collect();
+    let validation = Validation {
+        by: By::Groups,
+        ..k_fold(2, 3)
+    };
+    let folds = cut(validation, 7, by_column(&groups));
+    assert_ne!(folds[..2], folds[2..4]);
+    assert_ne!(folds[2..4], folds[4..]);
 }

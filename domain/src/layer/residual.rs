@@ -63,8 +63,13 @@ impl Layer {
 impl Misfit {
     /// That a residual's layers put out something else than what goes in.
     pub fn of_sum(input: Flow, output: Flow) -> Self {
+        // Two parameters with the same values are not the same.
+        let hint = match output.to_string() == input.to_string() {
+            true => ", as where one parameter gives both",
+            false => "",
+        };
         Self::new(format!(
-            "adds {output}, which its layers put out, to {input}, which goes in: end them so that both are the same"
+            "adds {output}, which its layers put out, to {input}, which goes in: end them so that both are the same{hint}"
         ))
     }
 }

@@ -35,12 +35,6 @@ async fn a_searched_depth_has_its_parameters_as_far_as_it_goes_and_its_refit_loa
         assert_eq!(units.collect::<Vec<_>>(), expected, "{params}");
         assert!(params.get("units").is_none(), "{params}");
     }
-    let parameters: Vec<String> =
-        sqlx::query_scalar("SELECT parameter FROM trawl.importance WHERE study = 'depth' ORDER BY parameter")
-            .fetch_all(&system.sql)
-            .await?;
-    assert!(!parameters.contains(&"units".to_owned()), "{parameters:?}");
-
     let out = folder.path().join("out");
     let out = out.to_str().context("a plain path")?;
     system.trawl_stdout(&["artifacts", "depth", "--refit", "0", "-o", out])?;

@@ -52,7 +52,7 @@ async fn columns_split_the_rows_of_a_study() -> anyhow::Result<()> {
     system.add_workers(2)?;
     let folder = TempDir::new()?;
     for (name, validation, expected) in [
-        ("groups", "{k_fold: {folds: 4, group: patient}}", 4),
+        ("groups", "{k_fold: {folds: 3, group: patient}}", 3),
         ("order", "{k_fold: {folds: 3, order: day}}", 3),
         ("late", "{holdout: {share: 0.25, order: day}}", 1),
         ("given", "{split_column: part}", 2),
@@ -71,7 +71,8 @@ async fn columns_split_the_rows_of_a_study() -> anyhow::Result<()> {
             .and_then(|(_, rows)| rows.clone())
     };
     assert_eq!(rows("given"), Some(vec![16, 8, 16, 8]));
-    assert_eq!(rows("groups"), Some([18, 6].repeat(4)));
+    // Eight patients with three rows each.
+    assert_eq!(rows("groups"), Some(vec![15, 9, 15, 9, 18, 6]));
     assert_eq!(rows("late"), Some(vec![18, 6]));
     assert_eq!(rows("order"), Some(vec![6, 6, 12, 6, 18, 6]));
     Ok(())

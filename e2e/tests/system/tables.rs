@@ -184,7 +184,9 @@ async fn a_study_is_drafted_from_a_table_and_runs() -> anyhow::Result<()> {
     let file = folder.path().join("drafted.yaml");
     let file = file.to_str().context("a plain path")?;
     system.trawl_stdout(&["init", data, "--target", "price", "-o", file])?;
-    system.trawl_stdout(&["submit", file, "--dry-run"])?;
+    let dry = system.trawl_stdout(&["submit", file, "--dry-run"])?;
+    assert!(dry.contains("5 folds: 480 train, 120 validate"), "{dry}");
+    assert!(dry.contains("network of trial 0: "), "{dry}");
     fs::write(
         file,
         fs::read_to_string(file)?.replace("max_trials: 64", "max_trials: 6"),

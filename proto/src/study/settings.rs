@@ -199,6 +199,16 @@ impl<'a> Settings<'a> {
         None
     }
 
+    /// True if a setting has no value of its own in some trial in which another has this one: its parameter is not active there.
+    pub(super) fn may_lack(&self, setting: &Setting, other: &Setting, value: &ParamValue) -> bool {
+        let Setting::Param(name) = setting else { return false };
+        let mut around = Around::default();
+        if let Setting::Param(other) = other {
+            around.known.insert(other.clone(), vec![value.clone()]);
+        }
+        !self.is_there(name, &around)
+    }
+
     /// True if a parameter has a value wherever a setting is looked at.
     fn is_there(&self, name: &str, around: &Around) -> bool {
         if !self.lacking.contains(name) {

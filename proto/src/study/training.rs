@@ -163,7 +163,9 @@ fn note_nesterov_without_momentum(
     });
     let is_sgd = can(Some(optimizer), |value| value.as_word() == Some(Optimizer::Sgd));
     let momentum = hyperparameters.get("momentum");
-    if nesterov && is_sgd && (momentum.is_none() || can(momentum, |value| value.as_number() == Some(0.0))) {
+    let sgd = ParamValue::Text(Optimizer::Sgd.to_string());
+    let may_lack = momentum.is_none_or(|momentum| settings.may_lack(momentum, optimizer, &sgd));
+    if nesterov && is_sgd && (may_lack || can(momentum, |value| value.as_number() == Some(0.0))) {
         v.add(
             "training.nesterov",
             "needs momentum, and training.momentum can be 0: let it be above 0 alone",

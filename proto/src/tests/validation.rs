@@ -278,7 +278,8 @@ fn a_column_that_splits_nothing_well_is_refused() {
             "mse",
             json!({ "k_fold": { "folds": 3, "order": "day" } }),
             &[0, 0, 0, 0, 0, 1],
-            "validation.k_fold.order: leaves fold 0 without rows that train, or without rows that validate",
+            "validation.k_fold.order: leaves fold 0 without rows that train, or without rows that validate: take fewer folds or another share, a \
+             column that tells more rows apart, or stratify: false",
         ),
         (
             "mse",

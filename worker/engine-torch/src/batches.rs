@@ -409,7 +409,7 @@ fn index(rows: &[Vec<u32>], part: Range<usize>, stack: i64, device: Device) -> T
 
 #[cfg(test)]
 mod tests {
-    use trawl_domain::fold::Validation;
+    use trawl_domain::fold::{By, Validation};
 
     use super::*;
 
@@ -479,6 +479,46 @@ mod tests {
         assert_eq!((&rows[&1].train[..], &rows[&1].validate[..]), (&[0, 1][..], &[2][..]));
         assert!(matches!(
             split(Targets::Numbers(vec![0.5; 3])),
+            Err(EngineError::BadJob(_))
+        ));
+    }
+
+    #[test]
+    fn a_column_splits_the_rows_and_what_is_fitted_on_them() {
+        let by_groups = Split::Validation(Validation {
+            by: By::Groups,
+            shuffle: false,
+            ..Validation::k_fold(2)
+        });
+        let samples = Samples {
+            rows: 5,
+            shape: SampleShape::Vector(1),
+            features: Features::Floats(vec![0.0; 5]),
+            targets: Some(Targets::Numbers(vec![1.0, 2.0, 30.0, 3.0, 50.0])),
+            inputs: None,
+            row_keys: Some(vec![0, 0, 1, 0, 1]),
+            standardizes_target: true,
+        };
+        let table = DeviceTable::new(&samples, Device::Cpu);
+        let rows = table
+            .split(by_groups, Seed(7), &BTreeSet::from([0, 1]))
+            .expect("groups");
+        assert_eq!(
+            (&rows[&0].train[..], &rows[&0].validate[..]),
+            (&[2, 4][..], &[0, 1, 3][..])
+        );
+        let fitted = table
+            .fitted(Seed(7), by_groups, &BTreeSet::from([0, 1]))
+            .expect("fitted");
+        let mean = |fold: u32| fitted[&fold].targets.as_ref().map(|targets| targets[0].mean);
+        assert_eq!((mean(0), mean(1)), (Some(40.0), Some(2.0)));
+        let without = Samples {
+            row_keys: None,
+            ..samples
+        };
+        let table = DeviceTable::new(&without, Device::Cpu);
+        assert!(matches!(
+            table.split(by_groups, Seed(7), &BTreeSet::from([0])),
             Err(EngineError::BadJob(_))
         ));
     }

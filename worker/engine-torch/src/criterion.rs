@@ -72,14 +72,24 @@ impl Criterion {
 
     /// The same, and what is minimised in its place: the loss of targets that were standardised, where they are learned so.
     pub(super) fn mean_and_minimised(&self, outputs: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
-        let losses = self.losses(outputs, targets);
-        let mean = self.over_rows(&losses, targets);
-        let minimised = match &self.deviation {
-            None => mean.shallow_clone(),
-            Some(deviation) if self.loss == Loss::L1 => self.over_rows(&(losses / deviation), targets),
-            Some(deviation) => self.over_rows(&(losses / deviation.square()), targets),
+        let Some(deviation) = &self.deviation else {
+            let mean = self.mean(outputs, targets);
+            return (mean.shallow_clone(), mean);
         };
-        (mean, minimised)
+        // By the deviation first: the square of what is very small, or large, is no number.
+        let apart = (outputs - targets) / deviation;
+        let (losses, unit) = match self.loss {
+            Loss::L1 => (apart.abs(), deviation.shallow_clone()),
+            Loss::Huber => (
+                apart.huber_loss(&apart.zeros_like(), Reduction::None, 1.0),
+                deviation.square(),
+            ),
+            Loss::Mse | Loss::CrossEntropy | Loss::Focal => (apart.square(), deviation.square()),
+        };
+        (
+            self.over_rows(&(&losses * unit), targets),
+            self.over_rows(&losses, targets),
+        )
     }
 
     fn over_rows(&self, losses: &Tensor, targets: &Tensor) -> Tensor {

@@ -34,6 +34,11 @@ impl Stopping {
         }
     }
 
+    /// True if a member may stop.
+    pub(super) fn stops(&self) -> bool {
+        self.best.is_some()
+    }
+
     /// How far the member at a place is.
     pub(super) fn standing(&self, place: usize) -> Standing {
         self.members[place].1
@@ -62,13 +67,13 @@ impl Stopping {
     /// Takes an epoch of a member that has not stopped, with the weights of all members that were measured after it, as
     /// [`Stack::with_statistics`] has them.
     /// Returns the losses that are told of the epoch: those of the best one if the member stops with it. Called without autograd.
-    pub(super) fn note(&mut self, place: usize, losses: EpochLosses, measured: &Tensor) -> EpochLosses {
+    pub(super) fn note(&mut self, place: usize, losses: EpochLosses, measured: Option<&Tensor>) -> EpochLosses {
         let (Some(rule), standing) = &mut self.members[place] else {
             return losses;
         };
         match standing.note(*rule, losses) {
             Verdict::Best => {
-                if let Some(best) = &self.best {
+                if let (Some(best), Some(measured)) = (&self.best, measured) {
                     best.get(place as i64).copy_(&measured.get(place as i64));
                 }
                 losses

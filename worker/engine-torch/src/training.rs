@@ -316,7 +316,11 @@ impl Group {
     fn judge(&mut self, job: &FitJob<DeviceTable>, validation: Option<&[Metrics]>, progress: &mut Progress) {
         let train = to_vec(&(&self.sum / self.rows.train_len() as f64));
         self.tell_stopped(progress);
-        let measured = tch::no_grad(|| self.stack.with_statistics(self.measured()));
+        let measured = tch::no_grad(|| {
+            self.stopping
+                .stops()
+                .then(|| self.stack.with_statistics(self.measured()))
+        });
         let trains = |place: &usize| self.alive[*place] && self.stopping.stopped(*place).is_none();
         for place in (0..self.alive.len()).filter(trains).collect::<Vec<_>>() {
             let member = self.stack.member(place);
@@ -333,7 +337,7 @@ impl Group {
             self.plateaus[place].note(val_loss.unwrap_or(train_loss), own.plateau_epochs);
             let losses = EpochLosses { train_loss, metrics };
             if validation.is_some() {
-                let told = tch::no_grad(|| self.stopping.note(place, losses, &measured));
+                let told = tch::no_grad(|| self.stopping.note(place, losses, measured.as_ref()));
                 progress.tell(member, told);
             } else {
                 progress.losses.push(MemberLosses {

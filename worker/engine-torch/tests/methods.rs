@@ -13,7 +13,7 @@ use trawl_engine::checkpoint::{MemberCheckpoint, read};
 use trawl_engine::{Control, FitJob, Fitted, Networks as _, Outcome};
 use trawl_engine_torch::{DeviceNetworks, DeviceTable};
 
-use jobs::{MemberBits, Told, apart, hear, together};
+use jobs::{MemberBits, Told, apart, hear, norms, together};
 
 /// Makes a job of members.
 type Make = fn(Vec<JobMember>) -> FitJob<DeviceTable>;
@@ -122,6 +122,11 @@ fn a_member_of_a_full_stack_is_the_same_alone() {
 }
 
 #[test]
+fn a_member_with_norms_is_the_same_alone_and_in_a_stack() {
+    is_the_same_in_every_job(norms, 40);
+}
+
+#[test]
 fn a_member_that_takes_turns_is_the_same_alone() {
     is_the_same_in_every_job(apart_by_loss, 21);
 }
@@ -194,6 +199,11 @@ fn members_of_stacks_go_on_in_other_stacks() {
 }
 
 #[test]
+fn members_with_norms_go_on_in_other_jobs() {
+    goes_on_in_other_jobs(norms, 40);
+}
+
+#[test]
 fn members_that_take_turns_go_on_in_other_jobs() {
     goes_on_in_other_jobs(apart_by_loss, 14);
 }
@@ -239,9 +249,9 @@ fn stopping_at_once(ema_decay: f64) -> JobMember {
 
 #[test]
 fn a_member_that_stops_ends_as_its_best_epoch_did() {
-    for ema_decay in [0.0, 0.8] {
-        let (told, stopped) = train(&job(together, vec![stopping_at_once(ema_decay)], EPOCHS), &[]);
-        let mut only = job(together, vec![stopping_at_once(ema_decay)], 1);
+    for (make, ema_decay) in [(together as Make, 0.0), (together, 0.8), (norms, 0.0)] {
+        let (told, stopped) = train(&job(make, vec![stopping_at_once(ema_decay)], EPOCHS), &[]);
+        let mut only = job(make, vec![stopping_at_once(ema_decay)], 1);
         only.architecture.epochs = 1;
         let (first, best) = train(&only, &[]);
         let (first, told) = (epochs(&first), epochs(&told));

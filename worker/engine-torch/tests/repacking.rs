@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::job::JobMember;
+use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::metric::Metric;
 use trawl_domain::optimizer::Optimizer;
 use trawl_engine::checkpoint::{MemberCheckpoint, read};
@@ -144,7 +145,9 @@ fn prepared(members: Vec<JobMember>) -> FitJob<DeviceTable> {
         shape: SampleShape::Vector(4),
         features: Features::Floats(values.collect()),
         targets: Some(Targets::Numbers(
-            (0..ROWS).map(|row| (row as f32 / 7.0).sin()).collect(),
+            (0..ROWS)
+                .flat_map(|row| [(row as f32 / 7.0).sin(), 900.0 * (row as f32 / 5.0).cos()])
+                .collect(),
         )),
         inputs: Some(serde_json::from_value(inputs).expect("inputs")),
         row_keys: None,
@@ -152,6 +155,13 @@ fn prepared(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     };
     let mut job = together(members);
     job.architecture.input = samples.shape;
+    // Two targets, behind a residual that is the last.
+    job.architecture.layers.pop();
+    job.architecture.layers.extend([
+        Layer::Linear { units: 2 },
+        Layer::Residual { layers: 1 },
+        Layer::Activation(Activation::Tanh),
+    ]);
     job.data = Torch::new(device()).load(&samples).expect("samples on the device");
     job
 }

@@ -229,7 +229,11 @@ fn network(text: &mut String, guess: &Guess<'_>) {
     line(text, "      times: $depth", "how many hidden layers is searched too");
     let _ = writeln!(text, "      layers:\n        - linear: {{ units: $units }}");
     line(text, "        - activation: { kind: relu }", "or gelu, silu, tanh, …");
-    line(text, "        - dropout: { p: $dropout }", "");
+    line(
+        text,
+        "        - dropout: { p: $dropout }",
+        "share of numbers that a step leaves out",
+    );
     let what = if guess.classes.is_empty() {
         "the number that is predicted"
     } else {
@@ -328,13 +332,21 @@ fn search(text: &mut String, guess: &Guess<'_>) {
         batch_sizes.join(", ")
     };
     let _ = writeln!(text, "space:");
-    line(text, "  depth: { int_uniform: { low: 1, high: 4 } }", "");
+    line(
+        text,
+        "  depth: { int_uniform: { low: 1, high: 4 } }",
+        "a whole number from 1 to 4",
+    );
     line(
         text,
         &format!("  units: {{ ordered: {units} }}"),
         "choices whose neighbours are alike",
     );
-    line(text, "  dropout: { uniform: { low: 0, high: 0.5 } }", "");
+    line(
+        text,
+        "  dropout: { uniform: { low: 0, high: 0.5 } }",
+        "any number between these",
+    );
     line(text, "  learning_rate: { log_uniform: { low: 3e-4, high: 3e-2 } }", "");
     line(text, "  weight_decay: { log_uniform: { low: 1e-5, high: 1e-1 } }", "");
     line(text, &format!("  batch_size: {{ ordered: [{batch_sizes}] }}"), "");

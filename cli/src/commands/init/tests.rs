@@ -57,7 +57,7 @@ fn a_table_with_everything_becomes_a_study() {
         "    target: bought",
         "    delimiter: \";\"",
         "    decimal: \",\"",
-        "    missing: [\"\", \"?\", NA, \"N/A\", \"n/a\", NaN, nan, NULL, \"null\", unknown]",
+        "    missing: [\"\", \"?\", NA, \"N/A\", \"n/a\", NaN, nan, \"NULL\", \"null\", unknown]",
         "      missing: median",
         "  - linear: { units: 2 }",
         "  loss: cross_entropy",

@@ -43,7 +43,8 @@ impl Predictions {
         let columns: Vec<&str> = header.iter().collect();
         let several = columns
             .iter()
-            .filter(|column| column.starts_with("prediction."))
+            .rev()
+            .take_while(|column| column.starts_with("prediction."))
             .count();
         let (features, has_classes) = match columns.as_slice() {
             ["split", "row", features @ .., "target", "prediction"] => (features, false),

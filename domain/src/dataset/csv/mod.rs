@@ -59,7 +59,7 @@ fn read_as(
     allowance: &mut Allowance<'_>,
 ) -> Result<Samples, NotRead> {
     let mut table = Table::open(content, inputs, &columns.dialect, Gaps::AsPrepared)?;
-    let places = target_places(&table.names, columns, role)?;
+    let places = target_places(&table.names, columns, kind, role)?;
     table.more_targets = places.len().saturating_sub(1) as u32;
     let split = columns.split.as_ref().filter(|_| role == Role::Train);
     let mut keys = match split {
@@ -69,9 +69,14 @@ fn read_as(
     let mut targets: Vec<Column<'_>> = places.iter().map(|_| Column::new(kind, role.classes())).collect();
     table.read(allowance, &mut |row| {
         if let Some((place, keys)) = &mut keys {
-            let number = |text: &str| table::number(text, &columns.dialect).ok();
-            keys.push(row.record.field(*place)?, number)
-                .map_err(|reason| row.wrong(*place, reason))?;
+            let (text, number) = (row.record.field(*place)?, |text: &str| {
+                table::number(text, &columns.dialect).ok()
+            });
+            let pushed = match columns.dialect.is_missing(text) {
+                true => Err("has no value, and rows are split by it: fill it, or leave the row out of the file".into()),
+                false => keys.push(text, number),
+            };
+            pushed.map_err(|reason| row.wrong(*place, reason))?;
         }
         for (place, target) in places.iter().zip(&mut targets) {
             let text = row.record.field(*place)?;
@@ -102,7 +107,9 @@ fn read_as(
 }
 
 /// The places of the columns to be predicted; none in a test part without them.
-fn target_places(names: &Names, columns: &Columns, role: Role<'_>) -> Result<Vec<usize>, ReadError> {
+fn target_places(names: &Names, columns: &Columns, kind: TargetKind, role: Role<'_>) -> Result<Vec<usize>, ReadError> {
+    // Classes are those of one column: that others are named is refused elsewhere.
+    let most = if kind == TargetKind::Class { 1 } else { usize::MAX };
     let is_left_out = match role {
         Role::Train => false,
         Role::Test(_) => {
@@ -110,7 +117,7 @@ fn target_places(names: &Names, columns: &Columns, role: Role<'_>) -> Result<Vec
             places.collect::<Result<Vec<_>, _>>()?.iter().all(Option::is_none)
         }
     };
-    let targets = columns.targets().filter(|_| !is_left_out);
+    let targets = columns.targets().filter(|_| !is_left_out).take(most);
     targets.map(|target| names.place(target)).collect()
 }
 

@@ -13,6 +13,8 @@ use super::table::number;
 
 /// Different cells of a column that are told apart.
 const VALUES_MAX: usize = 10_000;
+/// The same of all columns together.
+const ALL_VALUES_MAX: usize = 1_000_000;
 /// Different texts that are no numbers, of which so many are kept.
 const TEXTS_MAX: usize = 8;
 /// Bytes of a cell that is told apart from others.
@@ -93,21 +95,23 @@ pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey
         delimiter: Some(Records::open(content, &Dialect::default())?.delimiter()),
         ..Dialect::default()
     };
-    let (rows, columns) = look(content, &dialect, allowance)?;
-    dialect.has_decimal_comma = true;
-    // Commas stand before decimals if that makes numbers of columns that have none otherwise.
-    let (_, with_commas) = look(content, &dialect, allowance)?;
-    let is_number = |column: &&SurveyColumn| matches!(column.cells, SurveyCells::Numbers | SurveyCells::Whole);
-    dialect.has_decimal_comma = with_commas.iter().filter(is_number).count() > columns.iter().filter(is_number).count();
-    Ok(Survey {
-        columns: if dialect.has_decimal_comma {
-            with_commas
-        } else {
-            columns
-        },
-        dialect,
-        rows,
-    })
+    let (rows, mut columns) = look(content, &dialect, allowance)?;
+    // Commas stand before decimals if that makes numbers of a column, and they do not stand between thousands.
+    let with_commas = Dialect {
+        has_decimal_comma: true,
+        ..Dialect::default()
+    };
+    let is_decimal = |text: &String| {
+        let decimals = text.rsplit_once(',').map(|(_, decimals)| decimals.len());
+        number(text, &with_commas).is_ok() && decimals.is_some_and(|decimals| decimals != 3)
+    };
+    let mut texts = columns.iter().flat_map(|column| &column.no_numbers.1);
+    if dialect.delimiter != Some(b',') && texts.any(is_decimal) {
+        drop(columns);
+        dialect.has_decimal_comma = true;
+        columns = look(content, &dialect, allowance)?.1;
+    }
+    Ok(Survey { columns, dialect, rows })
 }
 
 /// False where the first line is a row: all of its cells are numbers.
@@ -115,10 +119,10 @@ fn has_header(content: &dyn Content) -> Result<bool, ReadError> {
     let mut records = Records::open(content, &Dialect::default())?;
     let first = records.next()?;
     let first = first.ok_or_else(|| ReadError::features("is empty"))?;
-    let cells = (0..first.len())
-        .map(|place| first.field(place))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(!cells.iter().all(|cell| cell.parse::<f64>().is_ok_and(f64::is_finite)))
+    let cells = (0..first.len()).map(|place| first.field(place));
+    let cells = cells.collect::<Result<Vec<_>, _>>()?;
+    let is_number = |cell: &&str| cell.replacen(',', ".", 1).parse::<f64>().is_ok_and(f64::is_finite);
+    Ok(!cells.iter().all(is_number))
 }
 
 fn look(
@@ -132,11 +136,12 @@ fn look(
         records.hold();
     }
     let mut seen: Vec<Seen> = (0..names.len()).map(|_| Seen::default()).collect();
+    let values_max = VALUES_MAX.min(ALL_VALUES_MAX / names.len().max(1));
     let mut rows = 0;
     while let Some(row) = next_row(&mut records, &names, allowance)? {
         rows += 1;
         for (place, seen) in seen.iter_mut().enumerate() {
-            seen.look(row.record.field(place)?, dialect);
+            seen.look(row.record.field(place)?, dialect, values_max);
         }
     }
     if rows == 0 {
@@ -148,7 +153,7 @@ fn look(
 }
 
 impl Seen {
-    fn look(&mut self, text: &str, dialect: &Dialect) {
+    fn look(&mut self, text: &str, dialect: &Dialect, values_max: usize) {
         if dialect.is_missing(text) {
             self.missing += 1;
             return;
@@ -169,7 +174,7 @@ impl Seen {
         }
         if let Some(rows) = self.values.get_mut(text) {
             *rows += 1;
-        } else if self.values.len() < VALUES_MAX && text.len() <= VALUE_BYTES_MAX {
+        } else if self.values.len() < values_max && text.len() <= VALUE_BYTES_MAX {
             self.values.insert(text.to_owned(), 1);
         } else {
             self.has_more = true;
@@ -237,6 +242,10 @@ mod tests {
             (Some(b';'), true)
         );
         assert_eq!(german.columns[0].cells, SurveyCells::Numbers);
+        let thousands = look("name;price\na;1,234\nb;12,500\n");
+        assert!(!thousands.dialect.has_decimal_comma);
+        let headless = look("1,5;2,5\n3,5;4,5\n");
+        assert_eq!((headless.rows, headless.dialect.has_decimal_comma), (2, true));
         let bare = look("1\t2\n3\t4\n");
         assert_eq!((bare.rows, bare.dialect.header), (2, Header::Absent));
         assert_eq!(

@@ -498,7 +498,7 @@ fn a_row_that_cannot_be_split_is_named() {
     let wrong = |says, text| all(&split_by(says, Selection::default()), text).expect_err("a row that is not split");
     assert_eq!(
         wrong(Says::Groups, "who,a,y\n7,1,1\n,2,2\n"),
-        "line 3, column 'who': is empty, and rows are split by it"
+        "line 3, column 'who': has no value, and rows are split by it: fill it, or leave the row out of the file"
     );
     assert_eq!(
         wrong(Says::Order, "who,a,y\n7,1,1\nlate,2,2\n"),

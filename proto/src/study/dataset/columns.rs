@@ -129,9 +129,13 @@ fn list(field: &str, columns: &[Value], header: Header, v: &mut Violations) -> V
     let mut names = Vec::with_capacity(columns.len());
     for (index, named) in columns.iter().enumerate() {
         let field = format!("{field}[{index}]");
-        let Some(name) = column(&field, named, header, v) else {
-            continue;
+        // A column may have no name, as that of an index that pandas wrote.
+        let is_nameless = matches!(&named.kind, Some(Kind::StringValue(name)) if name.is_empty());
+        let name = match is_nameless && header != Header::Absent {
+            true => Some(String::new()),
+            false => column(&field, named, header, v),
         };
+        let Some(name) = name else { continue };
         if !seen.insert(name.clone()) {
             v.add(field, format!("'{name}' is named twice"));
         }

@@ -23,7 +23,11 @@ pub(super) fn conditions(
     space: &mut Space,
     v: &mut Violations,
 ) {
-    let lists = written.values().flat_map(|distribution| distribution.when.values());
+    // Those that a repeat makes are as many as it repeats.
+    let by_hand = written
+        .iter()
+        .filter(|(name, _)| searched.written_name(name) == name.as_str());
+    let lists = by_hand.flat_map(|(_, distribution)| distribution.when.values());
     let count: usize = lists.map(|list| list.values.len()).sum();
     if count > CONDITION_VALUES_MAX {
         v.add(

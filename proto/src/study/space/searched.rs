@@ -62,6 +62,12 @@ impl Searched {
     fn repeat(&mut self, name: &str, written: &v1::Distribution, times: &Times, v: &mut Violations) {
         let most = times.values.iter().copied().max().unwrap_or(0);
         if most == 0 {
+            v.add(
+                format!("space.{name}"),
+                "is for a repeat that is never there, as its times is 0: let it be above 0, or leave both out",
+            );
+            self.distributions.remove(name);
+            self.repeated.insert(name.to_owned(), 0);
             return;
         }
         let parent = times.param.as_ref();
@@ -76,7 +82,8 @@ impl Searched {
             let own = format!("{name}_{repetition}");
             let mut distribution = written.clone();
             let reach: Vec<u32> = times.values.iter().copied().filter(|n| *n >= repetition).collect();
-            if let Some(parent) = parent.filter(|_| reach.len() < times.values.len()) {
+            // Where every number of times reaches it, it is there whenever that number is.
+            if let Some(parent) = parent.filter(|_| times.is_conditional || reach.len() < times.values.len()) {
                 let values = reach.into_iter().map(|n| params::value(&ParamValue::Int(n.into())));
                 let values: Vec<Value> = values.collect();
                 distribution.when.insert(parent.clone(), ListValue { values });
@@ -109,6 +116,8 @@ struct Times {
     /// The parameter that says how often, if one does.
     param: Option<String>,
     values: Vec<u32>,
+    /// Whether that parameter is not always there.
+    is_conditional: bool,
 }
 
 /// A name that is each repetition's own in one repeat.
@@ -142,7 +151,12 @@ fn find_names(layers: &[v1::Layer], names: &mut BTreeSet<String>) {
     for layer in layers {
         match &layer.kind {
             Some(Kind::Repeat(_)) => {}
-            Some(Kind::Residual(_) | Kind::Choice(_)) => inner(layer).for_each(|layers| find_names(layers, names)),
+            Some(Kind::Residual(_) | Kind::Choice(_)) => {
+                if let Some(Kind::Choice(choice)) = &layer.kind {
+                    names.extend(choice.pick.as_ref().and_then(name_of_each));
+                }
+                inner(layer).for_each(|layers| find_names(layers, names));
+            }
             _ => {
                 let (_, settings) = layers::written(layer).unwrap_or_default();
                 names.extend(settings.values().filter_map(name_of_each));
@@ -174,6 +188,7 @@ fn name_of_each(setting: &Value) -> Option<String> {
 
 /// `None` where some of it is not as often as a repeat may be.
 fn times_of(setting: Option<&Value>, space: &HashMap<String, v1::Distribution>) -> Option<Times> {
+    let mut is_conditional = false;
     let (param, values) = match params::scalar(setting?).ok()? {
         ParamValue::Text(text) => {
             let name = text.strip_prefix('$')?;
@@ -181,6 +196,7 @@ fn times_of(setting: Option<&Value>, space: &HashMap<String, v1::Distribution>) 
             let parameter = distribution(name, kind, &mut Violations::new())?;
             let count = parameter.cardinality().filter(|count| *count <= 1 << 8)?;
             let values: Vec<_> = (0..count).filter_map(|index| parameter.nth(index)).collect();
+            is_conditional = !space.get(name)?.when.is_empty();
             (Some(name.to_owned()), values)
         }
         value => (None, vec![value]),
@@ -190,5 +206,6 @@ fn times_of(setting: Option<&Value>, space: &HashMap<String, v1::Distribution>) 
     Some(Times {
         param,
         values: values.collect::<Option<_>>()?,
+        is_conditional,
     })
 }

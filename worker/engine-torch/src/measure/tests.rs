@@ -51,6 +51,14 @@ impl Rows {
         }
     }
 
+    /// Each target with the output for the row at the other end.
+    fn flipped(self) -> Self {
+        Self {
+            outputs: self.outputs.flip([0]),
+            ..self
+        }
+    }
+
     /// The same rows in the opposite order for a second network.
     fn stack(&self) -> (Tensor, Tensor) {
         let both = |rows: &Tensor| Tensor::stack(&[rows.shallow_clone(), rows.flip([0])], 0);
@@ -164,5 +172,39 @@ fn rankings_are_the_same_in_little_memory() {
             let some = within(scores_max);
             assert_eq!(some, (passes, all.1.clone(), all.2.clone()), "{}", case["name"]);
         }
+    }
+}
+
+/// Of several targets a metric is the mean of each one's.
+#[test]
+fn several_targets_count_alike() {
+    let metrics = [Metric::ValMae, Metric::ValMape, Metric::ValRmse, Metric::ValR2];
+    let cases = cases("numbers");
+    let lens = |case: &Value| numbers(&case["targets"]).len();
+    let (one, other) = (&cases[0], cases[1..].iter().find(|case| lens(case) == lens(&cases[0])));
+    // The same rows the other way round, where no other case has as many.
+    let other = other.map_or_else(|| Rows::of_numbers(one).flipped(), Rows::of_numbers);
+    let one = Rows::of_numbers(one);
+    let both = Rows {
+        outputs: Tensor::cat(&[&one.outputs, &(&other.outputs * 3.0)], 1),
+        targets: Tensor::cat(&[&one.targets, &(&other.targets * 3.0)], 1),
+        classes: None,
+    };
+    let other = Rows {
+        outputs: other.outputs * 3.0,
+        targets: other.targets * 3.0,
+        classes: None,
+    };
+    let of = |rows: &Rows, metric: Metric| rows.measure(&metrics, 7)[0].get(metric);
+    for metric in metrics {
+        let each = [&one, &other].map(|rows| of(rows, metric));
+        let ([Some(first), Some(second)], Some(found)) = (each, of(&both, metric)) else {
+            panic!("{metric} is there")
+        };
+        let mean = f64::midpoint(first, second);
+        assert!(
+            (found - mean).abs() <= TOLERANCE * mean.abs().max(1.0),
+            "{metric}: {found} for {mean}"
+        );
     }
 }

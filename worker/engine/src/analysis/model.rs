@@ -17,7 +17,8 @@ const HEAD: &str = r#""""A network that trawl trained, in PyTorch: `pip install 
     model = load("weights.safetensors")
     outputs = model(rows)  # float32, INPUT
 
-Rows go in as network.json says: prepared by `fitted` where it has that, and pixels divided by 255.
+Rows go in as network.json says: prepared by `fitted` where it has that, and pixels divided by 255. Where it has `target_fitted`, what comes out is
+to be multiplied by `deviation`, and `mean` added.
 """
 
 from safetensors.torch import load_file

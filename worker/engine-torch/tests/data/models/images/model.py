@@ -5,7 +5,8 @@
     model = load("weights.safetensors")
     outputs = model(rows)  # float32, [rows, 2, 12, 11]
 
-Rows go in as network.json says: prepared by `fitted` where it has that, and pixels divided by 255.
+Rows go in as network.json says: prepared by `fitted` where it has that, and pixels divided by 255. Where it has `target_fitted`, what comes out is
+to be multiplied by `deviation`, and `mean` added.
 """
 
 from safetensors.torch import load_file
