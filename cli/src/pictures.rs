@@ -150,7 +150,7 @@ fn write(found: &[Picture], settings: &PictureDataset) -> Result<TempPath, Strin
     let (file, path) = file.into_parts();
     let mut archive = ZipWriter::new(BufWriter::new(file));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let mut array = |archive: &mut ZipWriter<BufWriter<File>>, name: &str, descr: &str, shape: &str| {
+    let array = |archive: &mut ZipWriter<BufWriter<File>>, name: &str, descr: &str, shape: &str| {
         archive
             .start_file(format!("{name}.npy"), options)
             .map_err(|error| broken(&error))?;

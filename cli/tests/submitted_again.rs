@@ -55,6 +55,7 @@ impl StudyService for Stage {
             study: Some(summary(if already_there { self.state } else { "running" })),
             already_there,
             notes: vec!["rows are few".into()],
+            outline: None,
         }))
     }
 

@@ -237,7 +237,7 @@ fn look(subject: &Subject, changes: &Result<Vec<Change>, Vec<u8>>, in_targets: b
             dialect: &table.dialect,
         },
         Format::Idx(layout) => FeatureFormat::Idx(*layout),
-        Format::FashionMnist | Format::Npy(_) | Format::Npz(..) => FeatureFormat::Npy(None),
+        Format::FashionMnist | Format::Npy(_) | Format::Npz(..) | Format::Pictures(_) => FeatureFormat::Npy(None),
     };
     let shape = SampleShape::Vector(2);
     let (read, taken) = counting::most_of(|| dataset::read_features(format, shape, &features));

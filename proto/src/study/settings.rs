@@ -200,7 +200,7 @@ impl<'a> Settings<'a> {
     }
 
     /// True if a setting has no value of its own in some trial in which another has this one: its parameter is not active there.
-    pub(super) fn may_lack(&self, setting: &Setting, other: &Setting, value: &ParamValue) -> bool {
+    pub(super) fn may_lack_beside(&self, setting: &Setting, other: &Setting, value: &ParamValue) -> bool {
         let Setting::Param(name) = setting else { return false };
         let mut around = Around::default();
         if let Setting::Param(other) = other {

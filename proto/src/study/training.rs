@@ -164,7 +164,7 @@ fn note_nesterov_without_momentum(
     let is_sgd = can(Some(optimizer), |value| value.as_word() == Some(Optimizer::Sgd));
     let momentum = hyperparameters.get("momentum");
     let sgd = ParamValue::Text(Optimizer::Sgd.to_string());
-    let may_lack = momentum.is_none_or(|momentum| settings.may_lack(momentum, optimizer, &sgd));
+    let may_lack = momentum.is_none_or(|momentum| settings.may_lack_beside(momentum, optimizer, &sgd));
     if nesterov && is_sgd && (may_lack || can(momentum, |value| value.as_number() == Some(0.0))) {
         v.add(
             "training.nesterov",

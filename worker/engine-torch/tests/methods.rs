@@ -13,7 +13,7 @@ use trawl_engine::checkpoint::{MemberCheckpoint, read};
 use trawl_engine::{Control, FitJob, Fitted, Networks as _, Outcome};
 use trawl_engine_torch::{DeviceNetworks, DeviceTable};
 
-use jobs::{MemberBits, Told, apart, hear, norms, together};
+use jobs::{MemberBits, Told, apart, hear, norms, norms_of_images, together};
 
 /// Makes a job of members.
 type Make = fn(Vec<JobMember>) -> FitJob<DeviceTable>;
@@ -131,14 +131,23 @@ fn a_member_that_takes_turns_is_the_same_alone() {
     is_the_same_in_every_job(apart_by_loss, 21);
 }
 
+#[test]
+fn a_member_with_norms_of_images_is_the_same_alone() {
+    is_the_same_in_every_job(|members| norms_of_images(by_loss(members)), 14);
+}
+
+fn apart_by_loss(members: Vec<JobMember>) -> FitJob<DeviceTable> {
+    apart(by_loss(members))
+}
+
 /// Of classes: there are no mean absolute errors.
-fn apart_by_loss(mut members: Vec<JobMember>) -> FitJob<DeviceTable> {
+fn by_loss(mut members: Vec<JobMember>) -> Vec<JobMember> {
     for member in &mut members {
         if let Some(stopping) = &mut member.hyperparameters.early_stopping {
             stopping.metric = [Metric::ValLoss, Metric::ValAccuracy][member.fold as usize];
         }
     }
-    apart(members)
+    members
 }
 
 /// Members that pause twice, and go on among others each time.
