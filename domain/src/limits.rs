@@ -78,6 +78,10 @@ pub const PICTURE_SIDE_MAX: u32 = 4_096;
 pub const TARGETS_MAX: usize = 256;
 /// Feature columns of a table.
 pub const FEATURES_MAX: usize = 4_096;
+/// Training rows that are split by a column, at most.
+pub const SPLIT_ROWS_MAX: usize = 4 << 20;
+/// Names of the groups of a column, and what they take beside.
+pub const GROUPS_BYTES_MAX: usize = 32 << 20;
 /// Different words of all columns of words of a table together.
 pub const TABLE_WORDS_BYTES_MAX: usize = 16 << 20;
 /// Numbers of one row: features of a table, or pixels of an image.

@@ -124,15 +124,15 @@ pub(crate) struct SubmitArgs {
 }
 
 #[derive(Args)]
-#[group(id = "source", required = true, multiple = false, args = ["data", "template"])]
 pub(crate) struct InitArgs {
     /// CSV file with one row a line; may be compressed with gzip.
+    #[arg(required_unless_present = "template")]
     pub(crate) data: Option<PathBuf>,
     /// Column to be predicted; where left out, one that is called target, label, class or y, or else the last one.
     #[arg(long, value_name = "COLUMN", env = "TRAWL_TARGET", requires = "data")]
     pub(crate) target: Option<String>,
     /// An example to begin with instead of a table.
-    #[arg(long, env = "TRAWL_TEMPLATE")]
+    #[arg(long, env = "TRAWL_TEMPLATE", conflicts_with_all = ["data", "target"])]
     pub(crate) template: Option<Template>,
     /// Write to this file, `-` for standard output; where left out, to NAME.yaml in this folder. One that exists is not replaced.
     #[arg(short, long, value_name = "FILE", env = "TRAWL_OUTPUT")]

@@ -11,7 +11,7 @@ const SHOWN_MAX: usize = 60;
 /// Prints it, a paragraph for each.
 pub(super) fn print(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
     columns(outline, output)?;
-    output.line(&format!("\nrows: {} for training", outline.train_rows))?;
+    paragraph(output, &format!("rows: {} for training", outline.train_rows))?;
     for folds in &outline.folds {
         let what = if folds.folds == 1 { "fold" } else { "folds" };
         output.line(&format!(
@@ -20,7 +20,7 @@ pub(super) fn print(outline: &StudyOutline, output: &mut Output) -> Result<(), E
         ))?;
     }
     if !outline.classes.is_empty() {
-        output.line(&format!("\nclasses: {}", outline.classes.len()))?;
+        paragraph(output, &format!("classes: {}", outline.classes.len()))?;
         let width = width(outline.classes.iter().map(|class| &class.name));
         for class in outline.classes.iter().take(SHOWN_MAX) {
             output.line(&format!("  {:<width$}  {:>8} rows", class.name, class.rows))?;
@@ -32,21 +32,24 @@ pub(super) fn print(outline: &StudyOutline, output: &mut Output) -> Result<(), E
         Some(epochs) => format!("; {epochs} epochs of folds in all, if no trial fails"),
         None => String::new(),
     };
-    output.line(&format!(
-        "\njobs: the first {} trials train in {}{epochs}",
-        outline.first_trials, outline.first_jobs
-    ))
+    paragraph(
+        output,
+        &format!(
+            "jobs: the first {} trials train in {}{epochs}",
+            outline.first_trials, outline.first_jobs
+        ),
+    )
 }
 
 fn columns(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
     let inputs = outline.input.iter().map(u32::to_string).collect::<Vec<_>>().join(" x ");
     if outline.columns.is_empty() {
-        return output.line(&format!("\ninputs: {inputs}"));
+        return paragraph(output, &format!("inputs: {inputs}"));
     }
-    output.line(&format!(
-        "\ncolumns: {}, which are {inputs} inputs",
-        outline.columns.len()
-    ))?;
+    paragraph(
+        output,
+        &format!("columns: {}, which are {inputs} inputs", outline.columns.len()),
+    )?;
     let width = width(outline.columns.iter().map(|column| &column.name));
     for column in outline.columns.iter().take(SHOWN_MAX) {
         let gaps = match column.missing {
@@ -68,7 +71,7 @@ fn columns(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
 
 fn layers(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
     let weights: u64 = outline.layers.iter().map(|layer| layer.weights).sum();
-    output.line(&format!("\nnetwork of trial 0: {weights} weights"))?;
+    paragraph(output, &format!("network of trial 0: {weights} weights"))?;
     // Those of a residual are set in.
     let text = |layer: &LayerOutline| {
         let depth = layer.name.matches('.').count();
@@ -85,6 +88,12 @@ fn layers(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
         output.line(&format!("  {text:<width$}  -> {shape}{weights}"))?;
     }
     Ok(())
+}
+
+/// A line behind an empty one.
+fn paragraph(output: &mut Output, line: &str) -> Result<(), Error> {
+    output.line("")?;
+    output.line(line)
 }
 
 fn rest(all: usize, output: &mut Output) -> Result<(), Error> {

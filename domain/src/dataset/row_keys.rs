@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 use super::Reason;
 use crate::fold::TRAINS;
-use crate::limits::{FOLDS_MAX, TABLE_WORDS_BYTES_MAX};
+use crate::limits::{FOLDS_MAX, GROUPS_BYTES_MAX, SPLIT_ROWS_MAX};
 use crate::word::words;
 
 /// A column by which training rows are split.
@@ -19,6 +19,9 @@ pub struct SplitColumn {
     /// The field of a study that names it.
     pub field: &'static str,
 }
+
+/// What a group takes of memory beside its name, about.
+const GROUP_BYTES: usize = 64;
 
 words!(
     /// What the cells of a column say of their rows.
@@ -52,6 +55,13 @@ impl RowKeys {
 
     /// Takes the cell of the next row, which has a value; `number` reads one.
     pub(super) fn push(&mut self, text: &str, number: impl FnOnce(&str) -> Option<f64>) -> Result<(), Reason> {
+        if self.len() >= SPLIT_ROWS_MAX {
+            let reason = format!(
+                "is in row {}, and at most {SPLIT_ROWS_MAX} rows are split by a column",
+                SPLIT_ROWS_MAX + 1
+            );
+            return Err(Reason::plain(reason));
+        }
         match self {
             Self::Groups(known, rows, bytes) => {
                 let next = known.len() as u32;
@@ -59,9 +69,12 @@ impl RowKeys {
                     rows.push(*group);
                     return Ok(());
                 }
-                *bytes += text.len();
-                if *bytes > TABLE_WORDS_BYTES_MAX {
-                    return Err("has too many different groups, or too long names of them".into());
+                *bytes += text.len() + GROUP_BYTES;
+                if *bytes > GROUPS_BYTES_MAX {
+                    return Err(
+                        "has too many different groups, or too long names of them: some hundred thousand are allowed"
+                            .into(),
+                    );
                 }
                 known.insert(text.to_owned(), next);
                 rows.push(next);
@@ -99,6 +112,14 @@ impl RowKeys {
             })?),
         }
         Ok(())
+    }
+
+    /// Rows so far.
+    fn len(&self) -> usize {
+        match self {
+            Self::Groups(_, rows, _) | Self::Folds(rows) => rows.len(),
+            Self::Order(rows, _) => rows.len(),
+        }
     }
 
     /// See [`crate::fold::RowKeys::column`].

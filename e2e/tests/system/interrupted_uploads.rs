@@ -159,12 +159,12 @@ async fn what_interrupted_workers_leave_is_whole() -> anyhow::Result<()> {
         let ended = system.watch_to_end(&name).await?;
         assert_eq!(ended.state, "completed", "{}", ended.error);
         let refit = ended.refits.first().context("a refit")?;
-        assert_eq!(refit.artifacts.len(), 6, "{name}");
+        assert_eq!(refit.artifacts.len(), 7, "{name}");
         worker.crash()?;
     }
     let system = system.crash_coordinator().await?;
     let visible = system.fetch_all_artifacts().await?;
-    assert_eq!(visible, STUDIES as usize * (6 + 6));
+    assert_eq!(visible, STUDIES as usize * (6 + 7));
     assert_eq!(system.compare_objects().await?, 2 + visible);
     Ok(())
 }

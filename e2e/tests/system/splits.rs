@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::Context;
 use tempfile::TempDir;
-use trawl_e2e::System;
+use trawl_e2e::{System, owner_pool};
 
 /// A table of 24 rows: 8 patients, a day each, and a part that is given.
 fn table() -> String {
@@ -62,7 +62,7 @@ async fn columns_split_the_rows_of_a_study() -> anyhow::Result<()> {
     }
     let stored: Vec<(String, Option<Vec<i32>>)> =
         sqlx::query_as("SELECT name, fold_rows FROM trawl_store.studies ORDER BY name")
-            .fetch_all(&system.sql)
+            .fetch_all(&owner_pool(&system.database_url).await?)
             .await?;
     let rows = |name: &str| {
         stored

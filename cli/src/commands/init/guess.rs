@@ -47,14 +47,14 @@ pub(super) struct Feature<'a> {
 /// There is no such column, it cannot be predicted, or nothing is left to predict it from.
 pub(super) fn guess<'a>(survey: &'a Survey, target: Option<&str>) -> Result<Guess<'a>, String> {
     let (target, why_target) = find_target(survey, target)?;
-    let classes = classes(target)?;
-    if target.missing > 0 {
+    if target.cells != SurveyCells::Empty && target.missing > 0 {
         return Err(format!(
             "column '{}' is to be predicted, and {} of {} rows have no value there: leave these rows out of the file, or name another \
              with --target",
             target.name, target.missing, survey.rows
         ));
     }
+    let classes = classes(target)?;
     let mut guess = Guess {
         survey,
         target,

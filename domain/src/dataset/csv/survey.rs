@@ -85,16 +85,19 @@ struct Seen {
 /// # Errors
 /// It is no table, or breaks off.
 pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey, ReadError> {
-    let header = if has_header(content)? {
-        Header::Present
-    } else {
-        Header::Absent
-    };
+    let guessed = Records::open(content, &Dialect::default())?.delimiter();
     let mut dialect = Dialect {
-        header,
-        delimiter: Some(Records::open(content, &Dialect::default())?.delimiter()),
+        delimiter: Some(guessed),
         ..Dialect::default()
     };
+    // Where all numbers of the first line have a decimal comma, commas are more than delimiters.
+    for delimiter in [guessed, b';'] {
+        if begins_with_numbers(content, delimiter)? {
+            dialect.delimiter = Some(delimiter);
+            dialect.header = Header::Absent;
+            break;
+        }
+    }
     let (rows, mut columns) = look(content, &dialect, allowance)?;
     // Commas stand before decimals if that makes numbers of a column, and they do not stand between thousands.
     let with_commas = Dialect {
@@ -114,15 +117,19 @@ pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey
     Ok(Survey { columns, dialect, rows })
 }
 
-/// False where the first line is a row: all of its cells are numbers.
-fn has_header(content: &dyn Content) -> Result<bool, ReadError> {
-    let mut records = Records::open(content, &Dialect::default())?;
+/// True where the first line is a row: all of its cells are numbers.
+fn begins_with_numbers(content: &dyn Content, delimiter: u8) -> Result<bool, ReadError> {
+    let dialect = Dialect {
+        delimiter: Some(delimiter),
+        ..Dialect::default()
+    };
+    let mut records = Records::open(content, &dialect)?;
     let first = records.next()?;
     let first = first.ok_or_else(|| ReadError::features("is empty"))?;
     let cells = (0..first.len()).map(|place| first.field(place));
     let cells = cells.collect::<Result<Vec<_>, _>>()?;
     let is_number = |cell: &&str| cell.replacen(',', ".", 1).parse::<f64>().is_ok_and(f64::is_finite);
-    Ok(!cells.iter().all(is_number))
+    Ok(cells.iter().all(is_number))
 }
 
 fn look(
