@@ -347,7 +347,8 @@ fn folds_of_groups_are_as_even_as_scikit_learn_s() {
 
 #[test]
 fn stratified_folds_of_groups_are_scikit_learn_s() {
-    let cases: Vec<(u32, Vec<u32>, Vec<u32>, Vec<u32>)> = reference("stratified_group_k_fold");
+    type Case = (u32, Vec<u32>, Vec<u32>, Vec<u32>);
+    let cases: Vec<Case> = reference("stratified_group_k_fold");
     assert_eq!(cases.len(), 3);
     for (k, labels, groups, expected) in cases {
         let validation = Validation {
@@ -366,7 +367,8 @@ fn stratified_folds_of_groups_are_scikit_learn_s() {
 
 #[test]
 fn folds_in_order_are_scikit_learn_s() {
-    let cases: Vec<(u32, u32, Vec<(u32, u32)>)> = reference("time_series");
+    type Case = (u32, u32, Vec<(u32, u32)>);
+    let cases: Vec<Case> = reference("time_series");
     assert_eq!(cases.len(), 3);
     for (rows, k, expected) in cases {
         let in_order = Validation {

@@ -258,6 +258,28 @@ fn idx(images: &[u8]) -> Vec<u8> {
     file
 }
 
+fn of_images(input: SampleShape) -> Architecture {
+    let conv = Conv2d {
+        filters: 4,
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+    };
+    Architecture {
+        input,
+        layers: vec![
+            Layer::Conv2d(conv),
+            Layer::Activation(Activation::Relu),
+            Layer::MaxPool2d { kernel: 2 },
+            Layer::Flatten,
+            Layer::Linear { units: 3 },
+        ],
+        loss: Loss::CrossEntropy,
+        batch_size: 8,
+        epochs: 2,
+    }
+}
+
 #[test]
 fn images_are_predicted_as_the_refit_predicted_them() {
     let pixels: Vec<u8> = (0..ROWS as usize * PIXELS).map(|n| (n * 89 % 256) as u8).collect();
@@ -278,26 +300,7 @@ fn images_are_predicted_as_the_refit_predicted_them() {
         row_keys: None,
         standardizes_target: false,
     };
-    let conv = Conv2d {
-        filters: 4,
-        kernel: 3,
-        stride: 1,
-        padding: 1,
-    };
-    let architecture = Architecture {
-        input: shape,
-        layers: vec![
-            Layer::Conv2d(conv),
-            Layer::Activation(Activation::Relu),
-            Layer::MaxPool2d { kernel: 2 },
-            Layer::Flatten,
-            Layer::Linear { units: 3 },
-        ],
-        loss: Loss::CrossEntropy,
-        batch_size: 8,
-        epochs: 2,
-    };
-    let folder = refit(architecture, &samples, Format::Idx(None));
+    let folder = refit(of_images(shape), &samples, Format::Idx(None));
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("new"), idx(&pixels)).expect("written");
     let mut request = request(&folder, &["new"]);

@@ -9,7 +9,7 @@ use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX, TARGETS_MA
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 
-use crate::network_file::{NetworkFile, Target};
+use crate::network_file::{Input, NetworkFile, Target};
 
 /// A network as a refit describes it.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,25 +82,35 @@ impl Network {
     }
 }
 
-impl NetworkFile {
-    fn check(self) -> Result<Network, String> {
-        let input = SampleShape::from_dims(&self.input.shape)
+/// What goes into a network, once it has been checked.
+struct CheckedInput {
+    shape: SampleShape,
+    inputs: Inputs,
+    fitted: Option<FittedInputs>,
+    dialect: Dialect,
+    layout: Option<Layout>,
+    resize: Option<Resize>,
+}
+
+impl Input {
+    fn check(self) -> Result<CheckedInput, String> {
+        let shape = SampleShape::from_dims(&self.shape)
             .filter(|shape| dims_product(*shape).is_some_and(|len| len <= SAMPLE_LEN_MAX))
             .ok_or_else(|| "input.shape: is no size of a row".to_owned())?;
-        let features = self.input.features.unwrap_or_default();
-        let named = match input {
+        let features = self.features.unwrap_or_default();
+        let named = match shape {
             SampleShape::Vector(len) => len as usize,
             SampleShape::Image { .. } => 0,
         };
         if features.len() != named || named > FEATURES_MAX {
             return Err(format!("input.features: are {}, and {named} go in", features.len()));
         }
-        let inputs = match self.input.columns {
+        let inputs = match self.columns {
             None => Inputs::of_numbers(&features),
             Some(columns) if columns.names() == features => columns,
             Some(_) => return Err("input.columns: are not those of input.features".to_owned()),
         };
-        if let Some(FittedInputs(fitted)) = &self.input.fitted
+        if let Some(FittedInputs(fitted)) = &self.fitted
             && fitted.len() != inputs.len()
         {
             return Err(format!(
@@ -112,28 +122,41 @@ impl NetworkFile {
         if !inputs.words_ascend() {
             return Err("input.columns: have words that do not ascend".to_owned());
         }
+        if !inputs.is_plain() && self.fitted.is_none() {
+            return Err("input.fitted: is missing, and input.columns need it".to_owned());
+        }
+        let header = match self.header {
+            None => Header::Checked,
+            Some(true) => Header::Present,
+            Some(false) => Header::Absent,
+        };
+        let delimiter = self.delimiter.map(u8::try_from).transpose();
+        let dialect = Dialect {
+            header,
+            delimiter: delimiter.map_err(|_| "input.delimiter: is no ASCII character".to_owned())?,
+            has_decimal_comma: self.decimal == Some(','),
+            missing: self.missing,
+        };
+        let layout = self.layout.map(|word| word.parse()).transpose();
+        Ok(CheckedInput {
+            shape,
+            inputs,
+            fitted: self.fitted,
+            dialect,
+            layout: layout.map_err(|error| format!("input.layout: {error}"))?,
+            resize: self.resize,
+        })
+    }
+}
+
+impl NetworkFile {
+    fn check(self) -> Result<Network, String> {
+        let input = self.input.check()?;
         let is_sound =
             |target: &FittedTarget| target.mean.is_finite() && target.deviation.is_finite() && target.deviation > 0.0;
         if !self.target_fitted.iter().flatten().all(is_sound) {
             return Err("target_fitted: has what is no mean and deviation".to_owned());
         }
-        if !inputs.is_plain() && self.input.fitted.is_none() {
-            return Err("input.fitted: is missing, and input.columns need it".to_owned());
-        }
-        let header = match self.input.header {
-            None => Header::Checked,
-            Some(true) => Header::Present,
-            Some(false) => Header::Absent,
-        };
-        let delimiter = self.input.delimiter.map(u8::try_from).transpose();
-        let dialect = Dialect {
-            header,
-            delimiter: delimiter.map_err(|_| "input.delimiter: is no ASCII character".to_owned())?,
-            has_decimal_comma: self.input.decimal == Some(','),
-            missing: self.input.missing,
-        };
-        let layout = self.input.layout.map(|word| word.parse()).transpose();
-        let layout = layout.map_err(|error| format!("input.layout: {error}"))?;
         let loss: Loss = self.loss.parse().map_err(|error| format!("loss: {error}"))?;
         let mut targets = Vec::new();
         let classes = match (self.target, loss.target_kind()) {
@@ -154,7 +177,7 @@ impl NetworkFile {
             return Err("batch_size: must be at least 1".to_owned());
         }
         let architecture = Architecture {
-            input,
+            input: input.shape,
             layers: WrittenLayer::read(&self.layers).map_err(|wrong| wrong.to_string())?,
             loss,
             batch_size: self.batch_size,
@@ -184,14 +207,14 @@ impl NetworkFile {
         }
         Ok(Network {
             architecture,
-            inputs,
+            inputs: input.inputs,
             fitted: FittedTable {
-                inputs: self.input.fitted,
+                inputs: input.fitted,
                 targets: self.target_fitted,
             },
-            dialect,
-            layout,
-            resize: self.input.resize,
+            dialect: input.dialect,
+            layout: input.layout,
+            resize: input.resize,
             targets,
             classes,
         })
