@@ -19,7 +19,7 @@ RUN cargo chef cook --release --locked --package trawl-coordinator --package tra
 COPY . .
 # Names of functions stay, for backtraces; line tables would double the binaries.
 RUN cargo build --release --locked --package trawl-coordinator --package trawl-cli --bins \
-    && strip --strip-debug target/release/trawl-coordinator target/release/trawl
+    && strip --strip-debug target/release/trawl-coordinator && strip target/release/trawl
 
 # The public authorities, for object stores: their bundle alone, without the package's tools.
 FROM ${RUNTIME_IMAGE} AS authorities

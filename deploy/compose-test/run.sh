@@ -117,7 +117,9 @@ assemble() {
     context=$(mktemp -d)
     mkdir -p "$context/trawl/target/release" "$context/opt/trawl/libtorch-2.11.0-cpu" "$context/deploy"
     cp target/release/trawl{,-coordinator,-worker} "$context/trawl/target/release/"
-    strip --strip-debug "$context"/trawl/target/release/*
+    # As the Dockerfiles do: the names of functions stay in the services alone, whose panics are reported.
+    strip --strip-debug "$context"/trawl/target/release/trawl-{coordinator,worker}
+    strip "$context/trawl/target/release/trawl"
     cp -a "${LIBTORCH:-$cache/libtorch-2.11.0-cpu}/lib" "$context/opt/trawl/libtorch-2.11.0-cpu/"
     cp -a deploy/. "$context/deploy/"
     cp -a examples "$context/"
