@@ -29,7 +29,7 @@ fn everything_that_is_wrong_is_named_at_once() {
     assert_eq!(
         wrong(&study),
         [
-            "dataset: name exactly one of csv, idx, fashion_mnist, npy, npz; here are two: csv and npy",
+            "dataset: name exactly one of csv, idx, fashion_mnist, npy, npz, pictures; here are two: csv and npy",
             "max_trials: must be a whole number from 0 to 4294967295, not the number 1.5",
             "model[0].linear.unit: is not known; allowed are units (did you mean 'units'?)",
             "model[1].flatten: holds nothing (write flatten: {})",

@@ -82,11 +82,15 @@ impl Searched {
             let own = format!("{name}_{repetition}");
             let mut distribution = written.clone();
             let reach: Vec<u32> = times.values.iter().copied().filter(|n| *n >= repetition).collect();
-            // Where every number of times reaches it, it is there whenever that number is.
-            if let Some(parent) = parent.filter(|_| times.is_conditional || reach.len() < times.values.len()) {
-                let values = reach.into_iter().map(|n| params::value(&ParamValue::Int(n.into())));
-                let values: Vec<Value> = values.collect();
-                distribution.when.insert(parent.clone(), ListValue { values });
+            if let Some(parent) = parent {
+                // What is wrong with one that is written has been said.
+                distribution.when.remove(parent);
+                // Where every number of times reaches it, it is there whenever that number is.
+                if times.is_conditional || reach.len() < times.values.len() {
+                    let values = reach.into_iter().map(|n| params::value(&ParamValue::Int(n.into())));
+                    let values: Vec<Value> = values.collect();
+                    distribution.when.insert(parent.clone(), ListValue { values });
+                }
             }
             self.origins.insert(own.clone(), name.to_owned());
             if self.distributions.insert(own.clone(), distribution).is_some() {
