@@ -13,10 +13,10 @@ const K_FOLD_ROWS_MAX: u64 = 20_000;
 /// Of two classes, the share of the rarer one below which accuracy misleads.
 const RARE_SHARE: f64 = 0.2;
 
-/// A study of a table at `path`.
-pub(super) fn draft(name: &str, path: &str, guess: &Guess<'_>) -> String {
+/// A study of a table at `path`, to be written to `file`.
+pub(super) fn draft(name: &str, file: &str, path: &str, guess: &Guess<'_>) -> String {
     let mut text = String::new();
-    head(&mut text, name, path, guess);
+    head(&mut text, name, file, path, guess);
     dataset(&mut text, path, guess);
     network(&mut text, guess);
     search(&mut text, guess);
@@ -47,7 +47,7 @@ fn line(text: &mut String, line: &str, remark: &str) {
     };
 }
 
-fn head(text: &mut String, name: &str, path: &str, guess: &Guess<'_>) {
+fn head(text: &mut String, name: &str, file: &str, path: &str, guess: &Guess<'_>) {
     let survey = guess.survey;
     let _ = writeln!(
         text,
@@ -57,7 +57,7 @@ fn head(text: &mut String, name: &str, path: &str, guess: &Guess<'_>) {
     );
     let _ = writeln!(
         text,
-        "#   trawl submit {name}.yaml --dry-run    # checks it\n#   trawl submit {name}.yaml --watch\n#"
+        "#   trawl submit {file} --dry-run    # checks it\n#   trawl submit {file} --watch\n#"
     );
     let words = |feature: &Feature<'_>| match feature.column.cells {
         SurveyCells::Booleans => "true or false".to_owned(),

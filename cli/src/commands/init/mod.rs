@@ -71,7 +71,11 @@ fn of_table(args: &InitArgs, data: &Path) -> Result<(String, String), Error> {
         _ => data.to_owned(),
     };
     let path = path.to_str().ok_or_else(|| failed(&"its path is not UTF-8"))?;
-    let text = draft::draft(&name, path, &guess);
+    let file = match &args.output {
+        Some(file) if file.as_os_str() != "-" => file.display().to_string(),
+        _ => format!("{name}.yaml"),
+    };
+    let text = draft::draft(&name, &file, path, &guess);
     Ok((name, text))
 }
 
