@@ -16,8 +16,8 @@ const RARE_SHARE: f64 = 0.2;
 /// A study of a table at `path`, to be written to `file`.
 pub(super) fn draft(name: &str, file: &str, path: &str, guess: &Guess<'_>) -> String {
     let mut text = String::new();
-    head(&mut text, name, file, path, guess);
-    dataset(&mut text, path, guess);
+    head(&mut text, file, path, guess);
+    dataset(&mut text, name, path, guess);
     network(&mut text, guess);
     search(&mut text, guess);
     text
@@ -47,7 +47,7 @@ fn line(text: &mut String, line: &str, remark: &str) {
     };
 }
 
-fn head(text: &mut String, name: &str, file: &str, path: &str, guess: &Guess<'_>) {
+fn head(text: &mut String, file: &str, path: &str, guess: &Guess<'_>) {
     let survey = guess.survey;
     let _ = writeln!(
         text,
@@ -120,9 +120,9 @@ fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn dataset(text: &mut String, path: &str, guess: &Guess<'_>) {
+fn dataset(text: &mut String, name: &str, path: &str, guess: &Guess<'_>) {
     let dialect = &guess.survey.dialect;
-    let _ = writeln!(text, "name: {}", quoted(&super::study_name(std::path::Path::new(path))));
+    let _ = writeln!(text, "name: {}", quoted(name));
     line(
         text,
         "seed: 1",
