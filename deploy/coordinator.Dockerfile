@@ -17,7 +17,7 @@ ENV SQLX_OFFLINE=true
 COPY --from=recipe /trawl/recipe.json .
 RUN cargo chef cook --release --locked --package trawl-coordinator --package trawl-cli --recipe-path recipe.json
 COPY . .
-# Names of functions stay, for backtraces; line tables would double the binaries.
+# Names of functions stay in the coordinator, for backtraces; line tables would double the binaries.
 RUN cargo build --release --locked --package trawl-coordinator --package trawl-cli --bins \
     && strip --strip-debug target/release/trawl-coordinator && strip target/release/trawl
 

@@ -118,7 +118,8 @@ impl Architecture {
     }
 
     /// Bytes of a checkpoint of so many of these networks, at most: for each trainable number, and for what rounds each layer's
-    /// numbers up, more than what the number, two of an optimizer's, its average, its best value and one of a batch norm's statistics take; and some for the rest.
+    /// numbers up, more than is kept of it: the number, two of an optimizer's, its average, its best value and one of a batch norm's statistics; and
+    /// some for the rest.
     pub fn checkpoint_bytes_max(&self, networks: u32) -> u64 {
         const BYTES_PER_NUMBER: u64 = 32;
         const PADDING_PER_LAYER: u64 = 64;

@@ -138,6 +138,7 @@ mod tests {
             assert_eq!(takes.check(&value), Err(message.to_owned()));
         }
     }
+
     #[test]
     fn what_is_left_out_is_a_value_of_its_setting() {
         for (takes, default, value) in [

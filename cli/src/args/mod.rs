@@ -117,8 +117,8 @@ pub(crate) struct SubmitArgs {
     /// Follow the study until it ends, as `trawl watch` does.
     #[arg(long, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
-    /// Answer as a submission would, also about what is there already, and show what was understood: columns, rows, network, jobs; the coordinator stores no study, and keeps its dataset files for an
-    /// hour.
+    /// Answer as a submission would, also about what is there already, and show the columns, rows, network and jobs that the coordinator
+    /// understood. It stores no study, and keeps the dataset files for an hour.
     #[arg(long, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
     pub(crate) dry_run: bool,
 }

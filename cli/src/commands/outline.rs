@@ -72,7 +72,7 @@ fn columns(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
 fn layers(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
     let weights: u64 = outline.layers.iter().map(|layer| layer.weights).sum();
     paragraph(output, &format!("network of trial 0: {weights} weights"))?;
-    // Those of a residual are set in.
+    // The layers of a residual are indented.
     let text = |layer: &LayerOutline| {
         let depth = layer.name.matches('.').count();
         format!("{:indent$}{} {}", "", layer.name, layer.text, indent = 2 * depth)

@@ -1,4 +1,4 @@
-//! What a study was understood to be, for whoever submits it: its columns, rows, network and jobs.
+//! The outline of a study, which a dry run answers with: columns, rows, network and jobs as the coordinator understood them.
 
 use trawl_domain::dataset::{InputColumn, SampleShape};
 use trawl_domain::fold::FoldSize;
@@ -8,7 +8,7 @@ use trawl_domain::study::Study;
 use super::AppError;
 use super::read_dataset::DatasetFiles;
 
-/// What a study was understood to be.
+/// A study as the coordinator understood it.
 #[derive(Debug)]
 pub struct Outline {
     /// Columns of a table with their cells without a value. None of arrays, and none of files that the submitter may not see.
@@ -34,7 +34,7 @@ pub struct Outline {
 /// A layer of a network.
 #[derive(Debug)]
 pub struct LayerOutline {
-    /// As PyTorch calls it: its place, behind those of the residuals that it is in.
+    /// Its name in PyTorch: its index, with the indices of the residuals around it in front, as in `3.0`.
     pub name: String,
     /// Its kind with its settings.
     pub text: String,

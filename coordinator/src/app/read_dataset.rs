@@ -105,7 +105,7 @@ impl ReadRows {
 }
 
 impl DatasetFiles {
-    /// True if whoever submits has shown by their hashes to have all of them.
+    /// True if the study names all of them by hash: then its submitter has them, and may be told what is in them.
     pub(super) fn are_registered(&self) -> bool {
         self.all().all(|file| is_registered(&file.place))
     }

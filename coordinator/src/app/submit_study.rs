@@ -43,7 +43,7 @@ pub enum Submitted {
         asked_trials: Option<u64>,
         /// What it is from the start, a sentence each.
         notes: Vec<String>,
-        /// What it was understood to be.
+        /// It, as the coordinator understood it.
         outline: Outline,
     },
 }

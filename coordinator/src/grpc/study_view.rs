@@ -224,7 +224,7 @@ pub(super) fn worker(record: &WorkerRecord) -> v1::Worker {
     }
 }
 
-/// What a study was understood to be.
+/// The outline of a study on the wire.
 pub(super) fn outline(outline: &Outline) -> v1::StudyOutline {
     let column = |(column, missing): &(InputColumn, u32)| v1::ColumnOutline {
         name: column.name.clone(),

@@ -44,8 +44,8 @@ pub(super) fn pictures() -> Arrays {
     }
 }
 
-/// Reads two arrays of an archive, one after the other. `labels` are the names of labels from 0 on; else each label is its name. A test part is unlabelled that has no target, or that has not the one of the
-/// training part.
+/// Reads two arrays of an archive, one after the other. `labels` are the names of labels from 0 on; without it, each label is its own name.
+/// A test part is unlabelled that has no target, or that has not the one of the training part.
 pub(super) fn read(
     content: &dyn Content,
     arrays: &Arrays,

@@ -2,8 +2,8 @@
 //!
 //! `parameters` are a member's row of its stack, and `statistics` what its batch norms keep, where there are any; `first` and `second`, what its
 //! optimizer remembers, and `average`, that of its weights, are as long as the parameters, and absent where it has none; `best` has the parameters and
-//! the statistics of its best epoch. A member that has stopped has these alone, in their place. Batch orders and dropout masks come from streams with a key of their own for each epoch, of which only the
-//! position within the epoch has to be kept. So a file does not depend on how the members are grouped in stacks, and a member goes on
+//! the statistics of its best epoch. Of a member that has stopped these alone are kept, as its parameters and statistics. Batch orders and
+//! dropout masks come from streams with a key of their own for each epoch, of which only the position within the epoch has to be kept. So a file does not depend on how the members are grouped in stacks, and a member goes on
 //! among any others.
 
 use std::borrow::Cow;

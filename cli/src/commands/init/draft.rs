@@ -8,6 +8,8 @@ use super::guess::{Feature, Guess};
 
 /// Columns that are told one by one; of wider tables the kinds are counted.
 const COLUMNS_TOLD_MAX: usize = 40;
+/// Characters of a text of the file, or of a path, in a comment.
+const SHOWN_CHARS_MAX: usize = 1_000;
 /// Rows up to which five folds are trained; beyond, one split tells enough.
 const K_FOLD_ROWS_MAX: u64 = 20_000;
 /// Of two classes, the share of the rarer one below which accuracy misleads.
@@ -48,10 +50,11 @@ fn line(text: &mut String, line: &str, remark: &str) {
 }
 
 fn head(text: &mut String, file: &str, path: &str, guess: &Guess<'_>) {
-    let survey = guess.survey;
+    let (survey, file) = (guess.survey, shown(file));
     let _ = writeln!(
         text,
-        "# A study of {path}, {} rows and {} columns, drafted by `trawl init`. It runs as it is:",
+        "# A study of {}, {} rows and {} columns, drafted by `trawl init`. It runs as it is:",
+        shown(path),
         survey.rows,
         survey.columns.len()
     );
@@ -117,7 +120,7 @@ fn head(text: &mut String, file: &str, path: &str, guess: &Guess<'_>) {
 
 /// A text of a file on one line of a comment.
 fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    trawl_domain::text::shown(text, SHOWN_CHARS_MAX)
 }
 
 fn dataset(text: &mut String, name: &str, path: &str, guess: &Guess<'_>) {

@@ -1,6 +1,7 @@
 //! What a table is for: which column is predicted, which ones go into the network, and what is made of them.
 
 use trawl_domain::dataset::{Survey, SurveyCells, SurveyColumn};
+use trawl_domain::limits::CLASSES_MAX;
 
 /// Names of columns that are predicted, where one is there.
 const TARGETS: [&str; 6] = ["target", "label", "class", "y", "outcome", "response"];
@@ -8,8 +9,6 @@ const TARGETS: [&str; 6] = ["target", "label", "class", "y", "outcome", "respons
 const IDS: [&str; 7] = ["", "id", "index", "row", "unnamed: 0", "no", "nr"];
 /// Labels that are whole numbers, at most: more are numbers to be predicted.
 const WHOLE_CLASSES_MAX: usize = 20;
-/// Labels, at most.
-const CLASSES_MAX: usize = 4_096;
 /// Words of a column, at most: texts that nearly all differ tell nothing.
 const WORDS_MAX: usize = 200;
 
@@ -171,9 +170,6 @@ fn feature<'a>(survey: &Survey, column: &'a SurveyColumn, missing: &mut Vec<Stri
         must_say,
         gaps: column.missing,
     };
-    if column.cells == SurveyCells::Empty {
-        return Err("has no values".to_owned());
-    }
     if different == 1 && column.missing == 0 {
         return Err("is the same in every row".to_owned());
     }

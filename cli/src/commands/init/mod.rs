@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use trawl_domain::dataset::{Allowance, FileContent, first_bytes, survey};
+use trawl_domain::dataset::{Allowance, FileContent, survey};
 
 use crate::args::{InitArgs, Template};
 use crate::error::{Error, say};
@@ -50,18 +50,6 @@ fn of_table(args: &InitArgs, data: &Path) -> Result<(String, String), Error> {
     let content = File::open(data)
         .and_then(FileContent::new)
         .map_err(|error| failed(&error))?;
-    let first = first_bytes(&content).map_err(|error| failed(&error))?;
-    for (beginning, kind) in [
-        (&b"\x93NUMPY"[..], "an array"),
-        (b"PK", "an archive"),
-        (b"PAR1", "a Parquet file"),
-    ] {
-        if first.starts_with(beginning) {
-            return Err(failed(&format!(
-                "is {kind}, and trawl init looks at CSV files: begin with trawl init --template images or regression, and name it there"
-            )));
-        }
-    }
     let survey = survey(&content, &Allowance::whole()).map_err(|error| failed(&error.reason))?;
     let guess = guess::guess(&survey, args.target.as_deref()).map_err(|reason| failed(&reason))?;
     let name = study_name(data);

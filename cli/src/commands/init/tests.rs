@@ -115,4 +115,7 @@ fn what_cannot_be_a_study_says_why() {
         "column 'b' is to be predicted, and has numbers and texts, as 'red': name another with --target, or mend it"
     );
     assert!(of("a,b\n1\n", None).contains("line 2 has 1 fields"));
+    assert_eq!(of("PK\u{3}\u{4}rest", None), "is a zip archive: unpack it (unzip FILE)");
+    // Tables may begin as archives do.
+    drafted("PK,PAR1,y\n1,2,3.5\n4,5,6.25\n", None).expect("a table");
 }
