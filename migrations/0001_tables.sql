@@ -27,6 +27,8 @@ CREATE TABLE trawl_store.studies (
     goals              text[],
     train_file         bytea NOT NULL REFERENCES trawl_store.dataset_files,
     train_targets_file bytea REFERENCES trawl_store.dataset_files,
+    validation_file    bytea REFERENCES trawl_store.dataset_files,
+    validation_targets_file bytea REFERENCES trawl_store.dataset_files,
     test_file          bytea REFERENCES trawl_store.dataset_files,
     test_targets_file  bytea REFERENCES trawl_store.dataset_files,
     test_is_labelled   boolean NOT NULL,
@@ -64,7 +66,9 @@ CREATE TABLE trawl_store.studies (
         CHECK (cardinality(objectives) IS NOT DISTINCT FROM cardinality(goals) AND (goals IS NULL OR goals[1] = goal)),
     CONSTRAINT studies_pause_reason_when_paused CHECK (pause_reason IS NULL OR state = 'paused'),
     CONSTRAINT studies_targets_of_both_parts
-        CHECK (test_file IS NULL OR (train_targets_file IS NULL) = (test_targets_file IS NULL))
+        CHECK (test_file IS NULL OR (train_targets_file IS NULL) = (test_targets_file IS NULL)),
+    CONSTRAINT studies_targets_of_validation_part
+        CHECK ((validation_targets_file IS NOT NULL) = (validation_file IS NOT NULL AND train_targets_file IS NOT NULL))
 );
 -- A deleted study gives up its name at once, and its place in the list.
 CREATE UNIQUE INDEX studies_name ON trawl_store.studies (name) WHERE deleted_at IS NULL;
@@ -83,14 +87,16 @@ COMMENT ON COLUMN trawl_store.studies.objectives IS 'Names of its objectives whe
 COMMENT ON COLUMN trawl_store.studies.goals IS 'Which way each of these is better.';
 COMMENT ON COLUMN trawl_store.studies.train_file IS 'File of the training part: its features, or all of it.';
 COMMENT ON COLUMN trawl_store.studies.train_targets_file IS 'File of the training part''s targets, where they have one of their own.';
+COMMENT ON COLUMN trawl_store.studies.validation_file IS 'File of the validation part, where rows that validate have files of their own: its features, or all of it.';
+COMMENT ON COLUMN trawl_store.studies.validation_targets_file IS 'File of the validation part''s targets, where they have one of their own.';
 COMMENT ON COLUMN trawl_store.studies.test_file IS 'File of the test part, if there is one: its features, or all of it.';
 COMMENT ON COLUMN trawl_store.studies.test_targets_file IS 'File of the test part''s targets, where they have one of their own.';
 COMMENT ON COLUMN trawl_store.studies.test_is_labelled IS 'False where the test rows have no targets: they are predicted, and measure nothing.';
-COMMENT ON COLUMN trawl_store.studies.train_rows IS 'Rows of the training part.';
+COMMENT ON COLUMN trawl_store.studies.train_rows IS 'Rows of the training part, with those of the validation part.';
 COMMENT ON COLUMN trawl_store.studies.sample_shape IS 'Shape of a row''s features: [features], or [channels, height, width].';
 COMMENT ON COLUMN trawl_store.studies.class_count IS 'Number of classes; null where numbers are predicted.';
 COMMENT ON COLUMN trawl_store.studies.target_count IS 'Number of numbers that are predicted of a row; 1 where classes are.';
-COMMENT ON COLUMN trawl_store.studies.fold_rows IS 'For each fold how many rows train and how many validate, where a column of the table says which; null where that follows from train_rows.';
+COMMENT ON COLUMN trawl_store.studies.fold_rows IS 'For each fold how many rows train and how many validate, where a column of the table or a validation part says which; null where that follows from train_rows.';
 COMMENT ON COLUMN trawl_store.studies.max_trials IS 'Number of trials in all.';
 COMMENT ON COLUMN trawl_store.studies.next_trial IS 'The first trial that is not planned yet.';
 COMMENT ON COLUMN trawl_store.studies.ends_before IS 'What max_trials was before each extension, ascending.';

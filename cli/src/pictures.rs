@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::study_file::StudyFile;
 
 const TRAIN: &str = "dataset.pictures.train";
+const VALIDATION: &str = "dataset.pictures.validation";
 /// Folders within folders, at most.
 const DEPTH_MAX: usize = 32;
 
@@ -57,6 +58,7 @@ pub(crate) fn pack(file: &mut StudyFile) -> Result<Vec<TempPath>, Error> {
     for named in &file.paths {
         match named.field {
             TRAIN => pictures.train.clone_from(&named.path),
+            VALIDATION => pictures.validation.clone_from(&named.path),
             _ => pictures.test.clone_from(&named.path),
         }
     }

@@ -87,6 +87,8 @@ pub struct Job {
     pub format: Format,
     /// Files of the training part.
     pub train: Part<FileHash>,
+    /// Files of the validation part, where rows that validate have files of their own.
+    pub validation: Option<Part<FileHash>>,
     /// Files of the test part, if the job looks at it.
     pub test: Option<Part<FileHash>>,
     /// What computes it: [`crate::engine::EngineChoice::engine`] of the study.

@@ -65,6 +65,7 @@ fn subjects() -> Vec<Subject> {
     };
     let arrays = Arrays {
         train: names.clone(),
+        validation: names.clone(),
         test: names,
     };
     let pixels: Vec<u8> = (0..20 * 64).map(|pixel| (pixel % 251) as u8).collect();

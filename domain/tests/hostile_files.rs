@@ -45,6 +45,7 @@ fn npz() -> Format {
     };
     let arrays = Arrays {
         train: names.clone(),
+        validation: names.clone(),
         test: names,
     };
     Format::Npz(arrays, None)

@@ -40,6 +40,7 @@ fn npz(test_target: Option<&str>) -> Format {
     };
     let arrays = Arrays {
         train: names(Some("y_train")),
+        validation: names(Some("y_train")),
         test: names(test_target),
     };
     Format::Npz(arrays, None)

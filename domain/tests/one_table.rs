@@ -72,6 +72,7 @@ fn arrays(layout: Option<Layout>) -> Format {
     };
     let arrays = Arrays {
         train: names.clone(),
+        validation: names.clone(),
         test: names,
     };
     Format::Npz(arrays, layout)

@@ -26,6 +26,7 @@ impl From<&Job> for v1::Job {
             seed: job.seed.0,
             dataset: Some(v1::JobDataset {
                 train: Some(part_to_wire(job.train)),
+                validation: job.validation.map(part_to_wire),
                 test: job.test.map(part_to_wire),
                 layout: layout_of(&job.format).map_or_else(String::new, |layout| layout.to_string()),
                 format: Some(format_to_wire(&job.format)),
@@ -89,6 +90,8 @@ fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
             target: or_empty(&arrays.train.target),
             test_features: arrays.test.features.clone(),
             test_target: or_empty(&arrays.test.target),
+            validation_features: arrays.validation.features.clone(),
+            validation_target: or_empty(&arrays.validation.target),
         }),
     }
 }
@@ -133,10 +136,12 @@ impl TryFrom<v1::Job> for Job {
                 "is missing: what is learned from has targets",
             );
         }
-        let test = match &dataset.test {
+        let mut further = |field: &str, named: &Option<v1::JobDatasetPart>| match named {
             None => Some(None),
-            Some(test) => part("dataset.test", test, v).map(Some),
+            Some(named) => part(field, named, v).map(Some),
         };
+        let validation = further("dataset.validation", &dataset.validation);
+        let test = further("dataset.test", &dataset.test);
         let engine = parse("engine", &job.engine, v);
         let named = job.metrics.iter().enumerate();
         let metrics: Option<Vec<Metric>> = named
@@ -195,6 +200,7 @@ impl TryFrom<v1::Job> for Job {
                 seed: Seed(job.seed),
                 format: format?,
                 train: train?,
+                validation: validation?,
                 test: test?,
                 engine: engine?,
                 metrics: metrics?,
@@ -287,6 +293,7 @@ fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &m
             };
             let arrays = Arrays {
                 train: names(npz.features, npz.target),
+                validation: names(npz.validation_features, npz.validation_target),
                 test: names(npz.test_features, npz.test_target),
             };
             Format::Npz(arrays, layout)

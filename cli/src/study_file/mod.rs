@@ -233,26 +233,33 @@ fn paths(kind: &mut v1::dataset::Kind) -> Vec<(&'static str, &mut String)> {
     match kind {
         Kind::Csv(csv) => vec![
             ("dataset.csv.train", &mut csv.train),
+            ("dataset.csv.validation", &mut csv.validation),
             ("dataset.csv.test", &mut csv.test),
         ],
         Kind::Npz(npz) => vec![
             ("dataset.npz.train", &mut npz.train),
+            ("dataset.npz.validation", &mut npz.validation),
             ("dataset.npz.test", &mut npz.test),
         ],
         Kind::Idx(idx) => vec![
             ("dataset.idx.train_images", &mut idx.train_images),
             ("dataset.idx.train_labels", &mut idx.train_labels),
+            ("dataset.idx.validation_images", &mut idx.validation_images),
+            ("dataset.idx.validation_labels", &mut idx.validation_labels),
             ("dataset.idx.test_images", &mut idx.test_images),
             ("dataset.idx.test_labels", &mut idx.test_labels),
         ],
         Kind::Npy(npy) => vec![
             ("dataset.npy.train_features", &mut npy.train_features),
             ("dataset.npy.train_targets", &mut npy.train_targets),
+            ("dataset.npy.validation_features", &mut npy.validation_features),
+            ("dataset.npy.validation_targets", &mut npy.validation_targets),
             ("dataset.npy.test_features", &mut npy.test_features),
             ("dataset.npy.test_targets", &mut npy.test_targets),
         ],
         Kind::Pictures(pictures) => vec![
             ("dataset.pictures.train", &mut pictures.train),
+            ("dataset.pictures.validation", &mut pictures.validation),
             ("dataset.pictures.test", &mut pictures.test),
         ],
         Kind::FashionMnist(_) => Vec::new(),

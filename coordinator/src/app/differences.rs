@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use trawl_domain::dataset::{FileHash, Part, Source};
+use trawl_domain::dataset::{FileHash, Source};
 use trawl_domain::violation::Violations;
 
 /// Length to which a value is repeated.
@@ -19,18 +19,12 @@ pub(super) struct Made<'a> {
 }
 
 impl<'a> Made<'a> {
-    pub(super) fn new(
-        spec: &'a Value,
-        source: Option<&Source>,
-        train: &Part<FileHash>,
-        test: Option<&Part<FileHash>>,
-    ) -> Self {
+    /// `hashes` are those of the source's files, in their order.
+    pub(super) fn new(spec: &'a Value, source: Option<&Source>, hashes: impl Iterator<Item = FileHash>) -> Self {
         let mut files: BTreeMap<String, Vec<FileHash>> = BTreeMap::new();
         if let Some(source) = source {
-            let named = source.train.files().chain(source.test.iter().flat_map(Part::files));
-            let hashes = train.files().chain(test.into_iter().flat_map(Part::files));
-            for (file, hash) in named.zip(hashes) {
-                files.entry(file.field.clone()).or_default().push(*hash);
+            for (file, hash) in source.files().zip(hashes) {
+                files.entry(file.field.clone()).or_default().push(hash);
             }
         }
         Self { spec, files }

@@ -184,6 +184,7 @@ fn job(
         seed: study.seed,
         format: study.format.clone(),
         train: loaded.train,
+        validation: loaded.validation,
         test: loaded.test.filter(|_| record.split == JobSplit::All),
         inputs: match (record.split, &study.refit) {
             (JobSplit::All, Some(refit)) => refit.inputs.clone(),

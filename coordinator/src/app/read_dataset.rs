@@ -12,9 +12,9 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use trawl_domain::dataset::{
     self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Inputs, Known,
-    Part, ReadError, Role, RowsDigest, SampleShape, Samples, Source, TargetKind, Targets,
+    Part, PartName, ReadError, Role, RowsDigest, SampleShape, Samples, Source, TargetKind, Targets,
 };
-use trawl_domain::fold::RowKeys;
+use trawl_domain::fold::{FoldSize, RowKeys};
 use trawl_domain::limits::{DATASET_BYTES_MAX, DATASET_VALUES_MAX};
 use trawl_domain::violation::Violations;
 use trawl_proto::study::{Folds, TrainingRows};
@@ -40,11 +40,14 @@ pub(super) type PartFiles = Part<DatasetFile>;
 #[derive(Debug)]
 pub(super) struct DatasetFiles {
     pub(super) train: PartFiles,
+    pub(super) validation: Option<PartFiles>,
     pub(super) test: Option<PartFiles>,
     /// False if the test rows have no targets.
     pub(super) test_is_labelled: bool,
-    /// Training rows of each class.
+    /// Training rows of each class, with those of the validation part.
     pub(super) class_sizes: Vec<u32>,
+    /// Rows of each class in the validation part.
+    pub(super) validation_class_sizes: Vec<u32>,
     /// Of a table: what its columns are.
     pub(super) inputs: Option<Inputs>,
     /// Names of the classes; `None` where numbers are predicted.
@@ -58,6 +61,8 @@ pub(super) struct DatasetFiles {
 pub(super) struct ReadRows {
     shape: DatasetShape,
     keys: Option<ReadKeys>,
+    /// The one fold of a validation part.
+    fold: Option<[FoldSize; 1]>,
     gaps: Vec<u32>,
 }
 
@@ -78,8 +83,26 @@ impl ReadRows {
         };
         TrainingRows {
             shape: self.shape,
-            folds: Folds::OfRows(keys),
+            folds: match &self.fold {
+                Some(fold) => Folds::Sizes(fold),
+                None => Folds::OfRows(keys),
+            },
         }
+    }
+
+    /// With the rows of a validation part behind them.
+    ///
+    /// # Errors
+    /// Why they are no rows of this dataset.
+    fn with(mut self, validation: &Self) -> Result<Self, String> {
+        let train = self.shape.train_rows;
+        self.shape = self.shape.with(validation.shape)?;
+        self.fold = Some([FoldSize {
+            train,
+            validate: validation.shape.train_rows,
+        }]);
+        add(&mut self.gaps, &validation.gaps);
+        Ok(self)
     }
 
     /// Drops what single rows are split by: it is as large as the table is long.
@@ -100,8 +123,18 @@ impl ReadRows {
             Some(Targets::Numbers(_)) | None => None,
         };
         let keys = samples.row_keys.map(|column| ReadKeys { column, classes });
-        Some(Self { shape, keys, gaps })
+        Some(Self {
+            shape,
+            keys,
+            fold: None,
+            gaps,
+        })
     }
+}
+
+/// Adds numbers, place by place.
+fn add(to: &mut [u32], others: &[u32]) {
+    to.iter_mut().zip(others).for_each(|(own, other)| *own += other);
 }
 
 impl DatasetFiles {
@@ -111,7 +144,8 @@ impl DatasetFiles {
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &DatasetFile> {
-        self.train.files().chain(self.test.iter().flat_map(Part::files))
+        let further = self.validation.iter().chain(&self.test);
+        self.train.files().chain(further.flat_map(Part::files))
     }
 }
 
@@ -151,14 +185,22 @@ pub(super) async fn read_dataset(
         stop,
         violations: Violations::new(),
     };
-    let train = reading.part(&source.train, None).await?;
-    let test = match &source.test {
-        Some(test) => Some(reading.part(test, Some(&train)).await?),
+    let mut train = reading.part(PartName::Train, &source.train, None).await?;
+    let validation = match &source.validation {
+        Some(named) => Some(reading.part(PartName::Validation, named, Some(&train)).await?),
         None => None,
     };
+    let test = match &source.test {
+        Some(named) => Some(reading.part(PartName::Test, named, Some(&train)).await?),
+        None => None,
+    };
+    let validation_content = validation.as_ref().and_then(|validation| validation.content.as_ref());
     let test_content = test.as_ref().and_then(|test| test.content.as_ref());
+    if let (Some(named), Some(validation)) = (&source.validation, validation_content) {
+        reading.join(named, &mut train, validation);
+    }
     if let (Some(named), Some(train), Some(test)) = (&source.test, &train.content, test_content) {
-        reading.check_test(named, train, test);
+        reading.check_test(named, train, validation_content, test);
     }
     let known = train
         .content
@@ -166,6 +208,7 @@ pub(super) async fn read_dataset(
         .map(|train| train.known.clone())
         .unwrap_or_default();
     let test_is_labelled = test_content.is_none_or(|test| test.is_labelled);
+    let validation_class_sizes = validation_content.map(|validation| validation.class_sizes.clone());
     let content = train
         .content
         .and_then(|content| Some((content.training?, content.class_sizes)));
@@ -174,9 +217,11 @@ pub(super) async fn read_dataset(
         .zip(content)
         .map(|(files, (rows, class_sizes))| DatasetFiles {
             train: files,
+            validation: validation.and_then(|validation| validation.files),
             test: test.and_then(|test| test.files),
             test_is_labelled,
             class_sizes,
+            validation_class_sizes: validation_class_sizes.unwrap_or_default(),
             inputs: known.inputs,
             classes: known.classes,
             rows,
@@ -205,7 +250,7 @@ struct ReadPart {
 
 /// What is kept of the content of a part.
 struct PartContent {
-    /// Of a training part.
+    /// Of a part with targets.
     training: Option<ReadRows>,
     sample: SampleShape,
     known: Known,
@@ -215,8 +260,13 @@ struct PartContent {
 }
 
 impl Reading<'_> {
-    /// Reads a part; after a training part that is broken, whether the files of the test part are there.
-    async fn part(&mut self, named: &Part<FileRef>, train: Option<&ReadPart>) -> Result<ReadPart, AppError> {
+    /// Reads a part; after a training part that is broken, whether the files of other parts are there.
+    async fn part(
+        &mut self,
+        part: PartName,
+        named: &Part<FileRef>,
+        train: Option<&ReadPart>,
+    ) -> Result<ReadPart, AppError> {
         let features = self.file(&named.features).await?;
         let targets = match &named.targets {
             Some(file) => Some(self.file(file).await?),
@@ -235,8 +285,8 @@ impl Reading<'_> {
         };
         let content = match train.map(|train| train.content.as_ref()) {
             Some(None) => None,
-            Some(Some(train)) => self.parse(named, content, Some(train.known.clone())).await?,
-            None => self.parse(named, content, None).await?,
+            Some(Some(train)) => self.parse(part, named, content, train.known.clone()).await?,
+            None => self.parse(part, named, content, Known::default()).await?,
         };
         Ok(ReadPart {
             files: Some(Part { features, targets }),
@@ -244,8 +294,35 @@ impl Reading<'_> {
         })
     }
 
-    /// Whether the test part can be one of this training part.
-    fn check_test(&mut self, named: &Part<FileRef>, train: &PartContent, test: &PartContent) {
+    /// Takes the rows of the validation part to those of the training part, if they can be rows of one dataset.
+    fn join(&mut self, named: &Part<FileRef>, train: &mut ReadPart, validation: &PartContent) {
+        let field = &named.features.field;
+        let Some(content) = &mut train.content else {
+            return;
+        };
+        if validation.rows == content.rows {
+            self.violations.add(
+                field,
+                "has the very rows of the training part: trials would be measured on the rows that they learned from; name other rows",
+            );
+        }
+        add(&mut content.class_sizes, &validation.class_sizes);
+        let joined = content.training.take().zip(validation.training.as_ref());
+        match joined.map(|(train, validation)| train.with(validation)) {
+            Some(Ok(rows)) => content.training = Some(rows),
+            Some(Err(reason)) => self.violations.add(field, reason),
+            None => {}
+        }
+    }
+
+    /// Whether the test part can be one of these other parts.
+    fn check_test(
+        &mut self,
+        named: &Part<FileRef>,
+        train: &PartContent,
+        validation: Option<&PartContent>,
+        test: &PartContent,
+    ) {
         let field = &named.features.field;
         if test.sample != train.sample {
             self.violations.add(
@@ -255,33 +332,40 @@ impl Reading<'_> {
                     test.sample, train.sample
                 ),
             );
-        } else if test.rows == train.rows && !self.source.test_is_train {
+            return;
+        }
+        let same = match validation {
+            _ if test.rows == train.rows => "the training part",
+            Some(validation) if test.rows == validation.rows => "the validation part",
+            _ => return,
+        };
+        if !self.source.test_is_train {
             self.violations.add(
                 field,
-                "has the very rows of the training part: what is measured on them says nothing about new rows; name other files or \
-                 arrays, or say that it is meant by `test_is_train: true` in `dataset`",
+                format!(
+                    "has the very rows of {same}: what is measured on them says nothing about new rows; name other files or \
+                     arrays, or say that it is meant by `test_is_train: true` in `dataset`"
+                ),
             );
         }
     }
 
-    /// Reads what is in the files of a part, and drops it; `test_of` is what the training part shows, for the test part.
+    /// Reads what is in the files of a part, and drops it; `known` is what the training part shows, for another one.
     async fn parse(
         &mut self,
+        part: PartName,
         named: &Part<FileRef>,
         content: Part<FileContent>,
-        test_of: Option<Known>,
+        known: Known,
     ) -> Result<Option<PartContent>, AppError> {
         let (format, kind, values) = (self.source.format.clone(), self.kind, self.values);
-        let (turn, stop, is_test) = (Arc::clone(&self.turn), self.stop.clone(), test_of.is_some());
+        let (turn, stop) = (Arc::clone(&self.turn), self.stop.clone());
         let parsed = on_thread(move || {
             let mut allowance = Allowance {
                 values,
                 go_on: &|| !stop.is_cancelled(),
             };
-            let role = match &test_of {
-                None => Role::Train,
-                Some(known) => Role::Test(known),
-            };
+            let role = Role::of(part, &known);
             let part = content.as_ref().map(|content| content as &dyn dataset::Content);
             let samples = dataset::read(&format, kind, role, part, &mut allowance);
             let found = samples.map(|samples| PartContent {
@@ -299,22 +383,20 @@ impl Reading<'_> {
         });
         let (found, values) = parsed.await?;
         self.values = values;
-        Ok(found.map_err(|error| self.refuse(named, is_test, &error)).ok())
+        Ok(found.map_err(|error| self.refuse(part, named, &error)).ok())
     }
 
-    fn refuse(&mut self, named: &Part<FileRef>, is_test: bool, error: &ReadError) {
+    fn refuse(&mut self, part: PartName, named: &Part<FileRef>, error: &ReadError) {
         let file = named.targets.as_ref().filter(|_| error.in_targets);
         let file = file.unwrap_or(&named.features);
         // What stands in a file is shown to those who sent it, and its hash shows that they have it.
-        let source = self.source;
-        let files = source.train.files().chain(source.test.iter().flat_map(Part::files));
-        let mut places = files.map(|file| &file.place);
+        let mut places = self.source.files().map(|file| &file.place);
         let reason = if places.all(is_registered) {
             &error.reason
         } else {
             &error.unquoted
         };
-        let field = self.source.field_of(is_test, error);
+        let field = self.source.field_of(part, error);
         self.violations
             .add(field, format!("{}: {reason}", name_of(&file.place)));
     }

@@ -23,6 +23,8 @@ pub(super) struct LoadedStudy {
     pub(super) study: Study,
     /// Files of the training part.
     pub(super) train: Part<FileHash>,
+    /// Files of the validation part.
+    pub(super) validation: Option<Part<FileHash>>,
     /// Files of the test part.
     pub(super) test: Option<Part<FileHash>>,
     /// True if there are test rows, and they have targets.
@@ -45,6 +47,7 @@ impl LoadedStudy {
         Ok(Self {
             study,
             train: record.train,
+            validation: record.validation,
             test: record.test,
             measures_tests: record.measures_tests(),
         })

@@ -212,6 +212,7 @@ async fn store(
         goal: study.objective.goal,
         objectives: objectives(study),
         train: hashes(&checked.files.train),
+        validation: checked.files.validation.as_ref().map(hashes),
         test: checked.files.test.as_ref().map(hashes),
         test_is_labelled: checked.files.test_is_labelled,
         shape: study.shape,
@@ -259,9 +260,9 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
     drop(conn);
     let stored_source = study::source(&super::load_spec(&stored)?);
     let here = grown_alike(&stored, &checked.spec);
-    let here = Made::new(&here, stored_source.as_ref(), &stored.train, stored.test.as_ref());
-    let (train, test) = (hashes(&checked.files.train), checked.files.test.as_ref().map(hashes));
-    let sent = Made::new(&checked.spec, Some(&checked.source), &train, test.as_ref());
+    let here = Made::new(&here, stored_source.as_ref(), stored.files().copied());
+    let sent = checked.files.all().map(|file| file.fingerprint.sha256);
+    let sent = Made::new(&checked.spec, Some(&checked.source), sent);
     let differences = block_in_place(|| differences(&here, &sent));
     if differences.is_empty() {
         return Ok(true);
@@ -279,6 +280,7 @@ fn notes(checked: &CheckedStudy) -> Vec<String> {
     let mut notes = checked.prior.notes.clone();
     notes.extend(checked.files.inputs.as_ref().and_then(kinds_of_columns));
     notes.extend(rare_classes(study, &checked.files.class_sizes));
+    notes.extend(unmeasured_classes(&checked.files.validation_class_sizes));
     if study.further.contains(&Further::Cost(Cost::WorkerSeconds)) && study.sampler.generations().is_some() {
         notes.push(
             "worker_seconds depends on the workers, and the sampler learns from it: another run may go another way"
@@ -318,6 +320,17 @@ fn rare_classes(study: &Study, class_sizes: &[u32]) -> Option<String> {
             format!("{count} classes have fewer rows than {than}, down to {fewest}: {but} none of them to validate")
         }
     })
+}
+
+/// What to say of classes of which no row of a validation part is one.
+fn unmeasured_classes(sizes: &[u32]) -> Option<String> {
+    match sizes.iter().filter(|rows| **rows == 0).count() {
+        0 => None,
+        1 => Some("a class has no rows in the validation part: no trial is measured on it".to_owned()),
+        count => Some(format!(
+            "{count} classes have no rows in the validation part: no trial is measured on them"
+        )),
+    }
 }
 
 /// How many trials were asked for.

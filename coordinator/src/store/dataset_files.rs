@@ -52,7 +52,7 @@ pub async fn remove_unused(conn: &mut Connection) -> Result<u64, StoreError> {
              DELETE FROM trawl_store.dataset_files d
              WHERE registered_at < clock_timestamp() - interval '1 hour'
                AND NOT EXISTS (SELECT FROM trawl_store.studies s
-                               WHERE d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file))
+                               WHERE d.sha256 IN (s.train_file, s.train_targets_file, s.validation_file, s.validation_targets_file, s.test_file, s.test_targets_file))
              RETURNING d.sha256
          )
          INSERT INTO trawl_store.pending_objects (object_key, due_at)

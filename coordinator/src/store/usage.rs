@@ -46,7 +46,7 @@ pub async fn bytes_of_study(conn: &mut Connection, study_id: StudyId) -> Result<
                              JOIN trawl_store.jobs j USING (job_id) WHERE j.study_id = $1), 0)
                  + COALESCE((SELECT sum(GREATEST(d.bytes, $2)) FROM trawl_store.dataset_files d
                              JOIN trawl_store.studies s
-                               ON d.sha256 IN (s.train_file, s.train_targets_file, s.test_file, s.test_targets_file)
+                               ON d.sha256 IN (s.train_file, s.train_targets_file, s.validation_file, s.validation_targets_file, s.test_file, s.test_targets_file)
                              WHERE s.study_id = $1), 0))::bigint AS "bytes!""#,
         study_id.0,
         charged_min(),

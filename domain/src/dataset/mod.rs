@@ -1,7 +1,7 @@
 //! Datasets: which files one is made of, how they are read, and the sizes that a study is checked against.
 //!
-//! A dataset has a training part and, where refits look at one, a test part. A part is one file with features and targets, or
-//! one file of each; whatever the format, reading a part gives [`Samples`]. Files are read in pieces: beside the numbers that come of
+//! A dataset has a training part and, where rows that validate have files of their own, a validation part; and, where refits look at one, a test
+//! part. A part is one file with features and targets, or one file of each; whatever the format, reading a part gives [`Samples`]. Files are read in pieces: beside the numbers that come of
 //! them, a reader takes a constant amount of memory.
 
 mod allowance;
@@ -51,7 +51,7 @@ pub use self::read_error::ReadError;
 pub use self::row_keys::{Says, SplitColumn};
 pub use self::samples::{Features, RowsDigest, Samples, Targets};
 pub use self::shape::{DatasetShape, SampleShape, TargetShape};
-pub use self::source::{FilePlace, FileRef, Source};
+pub use self::source::{FilePlace, FileRef, PartName, Source};
 
 use self::array::Array;
 use self::read_error::Reason;
@@ -84,6 +84,8 @@ pub enum Format {
 pub enum Role<'a> {
     /// The training part: its targets have to be there, and say which classes there are.
     Train,
+    /// The validation part, where rows that validate have files of their own: its targets have to be there.
+    Validation(&'a Known),
     /// The test part, which may be without targets.
     Test(&'a Known),
 }
@@ -98,11 +100,39 @@ pub struct Known {
 }
 
 impl<'a> Role<'a> {
+    /// How a part is read; `known` is what the training part shows, for another one.
+    pub fn of(part: PartName, known: &'a Known) -> Self {
+        match part {
+            PartName::Train => Self::Train,
+            PartName::Validation => Self::Validation(known),
+            PartName::Test => Self::Test(known),
+        }
+    }
+
     fn classes(self) -> Option<&'a [String]> {
+        self.known()?.classes.as_deref()
+    }
+
+    /// What the training part shows, for another one.
+    fn known(self) -> Option<&'a Known> {
         match self {
             Self::Train => None,
-            Self::Test(known) => known.classes.as_deref(),
+            Self::Validation(known) | Self::Test(known) => Some(known),
         }
+    }
+
+    /// The part that is read.
+    fn part(self) -> PartName {
+        match self {
+            Self::Train => PartName::Train,
+            Self::Validation(_) => PartName::Validation,
+            Self::Test(_) => PartName::Test,
+        }
+    }
+
+    /// True if rows may be without targets.
+    fn may_be_unlabelled(self) -> bool {
+        self.part() == PartName::Test
     }
 }
 
@@ -188,7 +218,7 @@ pub fn read(
             let targets = open(targets).map_err(ReadError::targets)?;
             Some(targets.targets(rows.rows, kind, role, names, allowance)?)
         }
-        None if role == Role::Train => return Err(ReadError::targets("is missing")),
+        None if !role.may_be_unlabelled() => return Err(ReadError::targets("is missing")),
         None => None,
     };
     Ok(Samples::new(rows, targets))

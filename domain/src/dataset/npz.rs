@@ -4,7 +4,7 @@ use super::archive::Archive;
 use super::array::Array;
 use super::input::Input;
 use super::signature::FileKind;
-use super::{Allowance, Content, Layout, ReadError, Reason, Role, Samples, TargetKind, npy};
+use super::{Allowance, Content, Layout, PartName, ReadError, Reason, Role, Samples, TargetKind, npy};
 use crate::near::near;
 
 /// Arrays whose names are looked at for one that is not there.
@@ -19,19 +19,49 @@ pub struct ArrayNames {
     pub target: Option<String>,
 }
 
-/// Names of the arrays of both parts.
+/// Names of the arrays of all parts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Arrays {
     /// Those of the training part.
     pub train: ArrayNames,
+    /// Those of the validation part.
+    pub validation: ArrayNames,
     /// Those of the test part.
     pub test: ArrayNames,
+}
+
+impl Arrays {
+    /// Those of a part.
+    pub fn of(&self, part: PartName) -> &ArrayNames {
+        match part {
+            PartName::Train => &self.train,
+            PartName::Validation => &self.validation,
+            PartName::Test => &self.test,
+        }
+    }
+
+    /// The field to be mended for an array of a part that is not there: what is called as in the training part is named well.
+    pub(super) fn field_of(&self, part: PartName, array: &str) -> Option<String> {
+        let names = self.of(part);
+        let begin = match part {
+            PartName::Train => "",
+            PartName::Validation => "validation_",
+            PartName::Test => "test_",
+        };
+        let is_features = names.features == array;
+        let is_named_for_all = match is_features {
+            true => self.train.features == array,
+            false => self.train.target.as_deref() == Some(array),
+        };
+        let what = if is_features { "features" } else { "target" };
+        (part == PartName::Train || !is_named_for_all).then(|| format!("dataset.npz.{begin}{what}"))
+    }
 }
 
 /// Names of the arrays of packed pictures: [rows, channels, height, width] bytes, and [rows] labels.
 pub const PICTURES: [&str; 2] = ["pictures", "labels"];
 
-/// The same as those of both parts.
+/// The same as those of all parts.
 pub(super) fn pictures() -> Arrays {
     let [features, target] = PICTURES.map(str::to_owned);
     let names = ArrayNames {
@@ -40,6 +70,7 @@ pub(super) fn pictures() -> Arrays {
     };
     Arrays {
         train: names.clone(),
+        validation: names.clone(),
         test: names,
     }
 }
@@ -55,10 +86,7 @@ pub(super) fn read(
     role: Role<'_>,
     allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
-    let names = match role {
-        Role::Train => &arrays.train,
-        Role::Test(_) => &arrays.test,
-    };
+    let names = arrays.of(role.part());
     // What is no archive is told what it is.
     Input::open(content, FileKind::Npz).map_err(ReadError::features)?;
     let within = |name: &str, error: ReadError| ReadError {
@@ -71,14 +99,14 @@ pub(super) fn read(
         .rows(layout, None, &features, allowance)
         .map_err(|error| within(name, error))?;
     let Some(name) = &names.target else {
-        return match role {
-            Role::Train => Err(ReadError::features("has no array to be predicted")),
-            Role::Test(_) => Ok(Samples::new(rows, None)),
+        return match role.may_be_unlabelled() {
+            true => Ok(Samples::new(rows, None)),
+            false => Err(ReadError::features("has no array to be predicted")),
         };
     };
     let Some(target) = array(content, name)? else {
         let is_written_otherwise = names_of(content)?.iter().any(|known| known.eq_ignore_ascii_case(name));
-        let may_be_left_out = matches!(role, Role::Test(_)) && arrays.train.target.as_ref() == Some(name);
+        let may_be_left_out = role.may_be_unlabelled() && arrays.train.target.as_ref() == Some(name);
         return if may_be_left_out && !is_written_otherwise {
             Ok(Samples::new(rows, None))
         } else {

@@ -2,7 +2,8 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use super::{Cells, DatasetShape, FeatureRows, Inputs, Known, SampleShape, TargetShape};
+use super::{Cells, DatasetShape, FeatureRows, Inputs, Known, ReadError, Reason, SampleShape, TargetShape};
+use crate::fold::TRAINS;
 
 /// One part of a dataset, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,7 +18,8 @@ pub struct Samples {
     pub targets: Option<Targets>,
     /// What the features of a table of columns are; `None` for arrays.
     pub inputs: Option<Inputs>,
-    /// What the column says of each row by which training rows are split: see [`crate::fold::RowKeys::column`]. `None` without one.
+    /// What the column says of each row by which training rows are split, or which of them are of a validation part: see
+    /// [`crate::fold::RowKeys::column`]. `None` without either.
     pub row_keys: Option<Vec<u32>>,
     /// See [`super::Prepare::standardizes_target`].
     pub standardizes_target: bool,
@@ -34,6 +36,25 @@ pub enum Features {
     Whole(Vec<u8>),
 }
 
+impl Features {
+    /// These rows, and others behind them. Where the two are kept differently, all are as they go into a network.
+    fn and(self, others: Self) -> Self {
+        match (self, others) {
+            (Self::Bytes(own), Self::Bytes(others)) => Self::Bytes(joined(own, others)),
+            (Self::Whole(own), Self::Whole(others)) => Self::Whole(joined(own, others)),
+            (own, others) => Self::Floats(joined(own.into_floats(), others.into_floats())),
+        }
+    }
+
+    fn into_floats(self) -> Vec<f32> {
+        match self {
+            Self::Floats(values) => values,
+            Self::Bytes(pixels) => pixels.into_iter().map(|pixel| f32::from(pixel) / 255.0).collect(),
+            Self::Whole(values) => values.into_iter().map(f32::from).collect(),
+        }
+    }
+}
+
 /// The targets of all rows: numbers, of which a row may have several, or a class.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
@@ -46,6 +67,27 @@ pub enum Targets {
         /// The classes by index.
         names: Vec<String>,
     },
+}
+
+impl Targets {
+    /// These, and others behind them: labels of the same classes.
+    fn and(self, others: Self) -> Self {
+        match (self, others) {
+            (Self::Numbers(own), Self::Numbers(others)) => Self::Numbers(joined(own, others)),
+            (
+                Self::Classes { labels, names },
+                Self::Classes {
+                    labels: others,
+                    names: _,
+                },
+            ) => Self::Classes {
+                labels: joined(labels, others),
+                names,
+            },
+            // Both parts are read as what the study predicts.
+            (own, _) => own,
+        }
+    }
 }
 
 /// What the rows of a part have in common with those of another: equal for equal rows, features and targets, in any order. By the sum
@@ -81,6 +123,31 @@ impl Samples {
                 Targets::Numbers(numbers) => TargetShape::Numbers((numbers.len() / self.rows.max(1) as usize) as u32),
                 Targets::Classes { names, .. } => TargetShape::Classes(names.len() as u32),
             },
+        })
+    }
+
+    /// The rows of a training part, and behind them those of its validation part, which validate in fold 0.
+    ///
+    /// # Errors
+    /// What is wrong with the validation part: its rows are no rows of this dataset.
+    pub fn with_validation(self, validation: Self) -> Result<Self, ReadError> {
+        let (Some(train), Some(shape)) = (self.dataset_shape(), validation.dataset_shape()) else {
+            return Err(ReadError::targets("is missing"));
+        };
+        let shape = train.with(shape);
+        // Sizes are no content of a file.
+        shape.map_err(|reason| ReadError::features(Reason::plain(reason)))?;
+        let mut row_keys = vec![TRAINS; self.rows as usize];
+        row_keys.resize((self.rows + validation.rows) as usize, 0);
+        Ok(Self {
+            rows: self.rows + validation.rows,
+            features: self.features.and(validation.features),
+            targets: self
+                .targets
+                .zip(validation.targets)
+                .map(|(own, others)| own.and(others)),
+            row_keys: Some(row_keys),
+            ..self
         })
     }
 
@@ -162,6 +229,12 @@ impl Samples {
     }
 }
 
+/// Reuses the memory of the first ones where it can.
+fn joined<T>(mut own: Vec<T>, others: Vec<T>) -> Vec<T> {
+    own.extend(others);
+    own
+}
+
 fn float(hash: &mut DefaultHasher, value: f32) {
     // With nothing added, both zeros are one.
     hash.write_u32((value + 0.0).to_bits());
@@ -179,6 +252,35 @@ mod tests {
             features,
         };
         Samples::new(rows, targets).rows_digest()
+    }
+
+    #[test]
+    fn rows_of_a_validation_part_follow_and_validate() {
+        let samples = |shape: u32, features: Features, targets: Vec<f32>| {
+            let rows = FeatureRows {
+                rows: targets.len() as u32,
+                shape: SampleShape::Vector(shape),
+                features,
+            };
+            Samples::new(rows, Some(Targets::Numbers(targets)))
+        };
+        let train = samples(2, Features::Whole(vec![1, 2, 3, 4]), vec![0.5, 1.5]);
+        let validation = samples(2, Features::Floats(vec![5.5, 6.0]), vec![2.5]);
+        let both = train.clone().with_validation(validation).expect("rows of one dataset");
+        assert_eq!(both.rows, 3);
+        assert_eq!(both.features, Features::Floats(vec![1.0, 2.0, 3.0, 4.0, 5.5, 6.0]));
+        assert_eq!(both.targets, Some(Targets::Numbers(vec![0.5, 1.5, 2.5])));
+        assert_eq!(both.row_keys, Some(vec![TRAINS, TRAINS, 0]));
+        let pixels = samples(2, Features::Bytes(vec![0, 255]), vec![1.0]);
+        let both = pixels.clone().with_validation(pixels).expect("pixels stay bytes");
+        assert_eq!(both.features, Features::Bytes(vec![0, 255, 0, 255]));
+        let wider = samples(3, Features::Floats(vec![0.0; 3]), vec![1.0]);
+        let refused = train.clone().with_validation(wider).expect_err("other rows");
+        assert_eq!(refused.reason, "has rows of 3, and the training part rows of 2");
+        let mut twofold = samples(2, Features::Floats(vec![0.0; 2]), vec![1.0]);
+        twofold.targets = Some(Targets::Numbers(vec![1.0, 2.0]));
+        let refused = train.with_validation(twofold).expect_err("other targets");
+        assert_eq!(refused.reason, "has 2 targets a row, and the training part 1");
     }
 
     #[test]

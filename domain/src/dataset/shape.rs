@@ -95,3 +95,24 @@ pub struct DatasetShape {
     /// What is predicted.
     pub target: TargetShape,
 }
+
+impl DatasetShape {
+    /// With the rows of a validation part behind its own.
+    ///
+    /// # Errors
+    /// Why they cannot be rows of one dataset, as what is wrong with the validation part.
+    pub fn with(self, validation: Self) -> Result<Self, String> {
+        if self.sample != validation.sample {
+            let (own, train) = (validation.sample, self.sample);
+            return Err(format!("has rows of {own}, and the training part rows of {train}"));
+        }
+        if self.target != validation.target {
+            let (own, train) = (validation.target.outputs(), self.target.outputs());
+            return Err(format!("has {own} targets a row, and the training part {train}"));
+        }
+        Ok(Self {
+            train_rows: self.train_rows + validation.train_rows,
+            ..self
+        })
+    }
+}

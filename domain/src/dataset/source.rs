@@ -9,41 +9,53 @@ pub struct Source {
     pub format: Format,
     /// Files of the training part.
     pub train: Part<FileRef>,
+    /// Files of the validation part, where rows that validate have files of their own.
+    pub validation: Option<Part<FileRef>>,
     /// Files of the test part, which has no targets where nobody has labelled it.
     pub test: Option<Part<FileRef>>,
     /// Whether the test part may have the rows of the training part.
     pub test_is_train: bool,
 }
 
+/// A part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartName {
+    /// What networks are trained on.
+    Train,
+    /// What trials are measured on, where it has files of its own.
+    Validation,
+    /// What refits are measured on.
+    Test,
+}
+
 impl Source {
-    /// The field to be mended for what is wrong with a file of the training or of the test part. A column that is missing is the
-    /// mistake of the field that names it, if that is for this part alone: what the training part has is named well.
-    pub fn field_of(&self, is_test: bool, error: &ReadError) -> String {
-        let part = self.test.as_ref().filter(|_| is_test).unwrap_or(&self.train);
-        let file = part
+    /// The files of a part, if it has files of its own.
+    pub fn part(&self, part: PartName) -> Option<&Part<FileRef>> {
+        match part {
+            PartName::Train => Some(&self.train),
+            PartName::Validation => self.validation.as_ref(),
+            PartName::Test => self.test.as_ref(),
+        }
+    }
+
+    /// All files: those of the training part, then of the validation part, then of the test part.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let further = self.validation.iter().chain(&self.test);
+        self.train.files().chain(further.flat_map(Part::files))
+    }
+
+    /// The field to be mended for what is wrong with a file of a part. A column that is missing is the mistake of the field that names it, if that
+    /// is for this part alone: what the training part has is named well.
+    pub fn field_of(&self, part: PartName, error: &ReadError) -> String {
+        let files = self.part(part).unwrap_or(&self.train);
+        let file = files
             .targets
             .as_ref()
             .filter(|_| error.in_targets)
-            .unwrap_or(&part.features);
+            .unwrap_or(&files.features);
         let named = error.column.as_ref().and_then(|name| match &self.format {
-            Format::Csv(columns) if !is_test => Some(columns.field_of(name)),
-            Format::Npz(arrays, _) if !is_test => {
-                let is_features = arrays.train.features == *name;
-                Some(
-                    if is_features {
-                        "dataset.npz.features"
-                    } else {
-                        "dataset.npz.target"
-                    }
-                    .to_owned(),
-                )
-            }
-            Format::Npz(arrays, _) if arrays.test.features == *name => {
-                (arrays.train.features != *name).then(|| "dataset.npz.test_features".to_owned())
-            }
-            Format::Npz(arrays, _) => {
-                (arrays.train.target.as_ref() != Some(name)).then(|| "dataset.npz.test_target".to_owned())
-            }
+            Format::Csv(columns) if part == PartName::Train => Some(columns.field_of(name)),
+            Format::Npz(arrays, _) => arrays.field_of(part, name),
             _ => None,
         });
         named.unwrap_or_else(|| file.field.clone())

@@ -1,4 +1,4 @@
-//! Splits by a column, and seeds: folds of groups, of an order and of a column that gives them, as users read them.
+//! Splits by a column or by files, and seeds: folds of groups, of an order and of a column or a file that gives them, as users read them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -103,5 +103,98 @@ async fn seeds_are_told_apart_from_folds() -> anyhow::Result<()> {
     .fetch_one(&system.sql)
     .await?;
     assert_eq!(differing, 0);
+    Ok(())
+}
+
+/// The same rows in one file with a column that splits them, and in two.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_its_own_validates_as_the_same_rows_of_one_file() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = TempDir::new()?;
+    let row = |row: u32| {
+        let x = f64::from(row) / 8.0 - 1.5;
+        format!("{x},{},{}\n", ["red", "green", "blue"][(row % 3) as usize], x * x)
+    };
+    let (train, validation): (Vec<u32>, Vec<u32>) = (0..24).partition(|row| row % 4 != 1);
+    let text = |rows: &[u32]| rows.iter().map(|n| row(*n)).collect::<String>();
+    let whole: String = train.iter().map(|n| format!("train,{}", row(*n))).collect();
+    let whole = whole
+        + &validation
+            .iter()
+            .map(|n| format!("validation,{}", row(*n)))
+            .collect::<String>();
+    let turned: Vec<&str> = whole.split_inclusive('\n').rev().collect();
+    for (name, content) in [
+        ("whole.csv", format!("part,x,colour,y\n{whole}")),
+        ("train.csv", format!("x,colour,y\n{}", text(&train))),
+        ("turned.csv", format!("part,x,colour,y\n{}", turned.concat())),
+        ("validation.csv", format!("x,colour,y\n{}", text(&validation))),
+        ("narrow.csv", format!("x,y\n{}", "1,2\n".repeat(3))),
+    ] {
+        fs::write(folder.path().join(name), content)?;
+    }
+    let study = |name: &str, files: &str, validation: &str| {
+        format!(
+            "{{name: {name}, seed: 7, dataset: {{csv: {{{files}, features: [x, colour], target: y}}}},
+              model: [{{linear: {{units: 4}}}}, {{activation: {{kind: tanh}}}}, {{linear: {{units: 1}}}}],
+              training: {{loss: mse, optimizer: adam, learning_rate: $rate, batch_size: 4, epochs: 9}}, {validation}
+              space: {{rate: {{log_uniform: {{low: 0.01, high: 0.1}}}}}}, max_trials: 32, refit: {{epochs: best}}}}"
+        )
+    };
+    let submit = |name: &str, files: &str, validation: &str, further: &[&str]| {
+        let file = folder.path().join(format!("{name}.yaml"));
+        fs::write(&file, study(name, files, validation))?;
+        let path = file.to_str().context("a plain path")?;
+        system.trawl(&[&["submit", path], further].concat())
+    };
+    let one = submit(
+        "one",
+        "train: whole.csv",
+        "validation: {split_column: part},",
+        &["--watch"],
+    )?;
+    assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
+    let files = "train: train.csv, validation: validation.csv";
+    let two = submit("two", files, "", &["--watch"])?;
+    assert!(two.status.success(), "{}", String::from_utf8_lossy(&two.stderr));
+    // Trials are raced on the same rows, and refits trained on all of them.
+    for query in [
+        "SELECT count(*) FROM trawl.epoch_reports a FULL JOIN trawl.epoch_reports b USING (trial, fold, epoch)
+         WHERE a.study = 'one' AND b.study = 'two' AND a.val_loss IS DISTINCT FROM b.val_loss",
+        "SELECT count(*) FROM trawl.trials a JOIN trawl.trials b USING (trial)
+         WHERE a.study = 'one' AND b.study = 'two' AND (a.state, a.value) IS DISTINCT FROM (b.state, b.value)",
+        "SELECT count(*) FROM trawl.refits a JOIN trawl.refits b USING (refit)
+         WHERE a.study = 'one' AND b.study = 'two' AND (a.epochs, a.value) IS DISTINCT FROM (b.epochs, b.value)",
+        "SELECT count(*) FROM trawl.refit_epoch_reports a JOIN trawl.refit_epoch_reports b USING (refit, epoch)
+         WHERE a.study = 'one' AND b.study = 'two' AND a.fold IS NULL AND b.fold IS NULL AND a.train_loss IS DISTINCT FROM b.train_loss",
+    ] {
+        let differing: i64 = sqlx::query_scalar(query).fetch_one(&system.sql).await?;
+        assert_eq!(differing, 0, "{query}");
+    }
+    let pruned = "SELECT count(*) FROM trawl.trials WHERE study = 'two' AND state = 'pruned'";
+    let pruned: i64 = sqlx::query_scalar(pruned).fetch_one(&system.sql).await?;
+    assert!(pruned > 0);
+    let corrected = "SELECT count(corrected_value) FROM trawl.winners WHERE study = 'two'";
+    let corrected: i64 = sqlx::query_scalar(corrected).fetch_one(&system.sql).await?;
+    assert_eq!(corrected, 1, "rows of the file have losses");
+
+    for (name, files, said) in [
+        (
+            "narrow",
+            "train: train.csv, validation: narrow.csv",
+            "dataset.csv.validation: narrow.csv: has no column 'colour'",
+        ),
+        (
+            "twice",
+            "train: whole.csv, validation: turned.csv",
+            "dataset.csv.validation: has the very rows of the training part",
+        ),
+    ] {
+        let refused = submit(name, files, "", &["--dry-run"])?;
+        let answer = String::from_utf8(refused.stderr)?;
+        assert_eq!(refused.status.code(), Some(2), "{answer}");
+        assert!(answer.contains(said), "{answer}");
+    }
     Ok(())
 }

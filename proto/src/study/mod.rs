@@ -52,7 +52,7 @@ pub struct TrainingRows<'a> {
 pub enum Folds<'a> {
     /// By what rows are split by.
     OfRows(RowKeys<'a>),
-    /// As they were once found.
+    /// As they were once found, by a column or in the files; of a validation part the size of its one fold.
     Sizes(&'a [FoldSize]),
 }
 

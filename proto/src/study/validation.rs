@@ -54,8 +54,15 @@ pub(super) fn check(
     rows: Option<TrainingRows<'_>>,
     v: &mut Violations,
 ) -> (Option<Validation>, Option<Vec<FoldSize>>) {
-    let Some(written) = study.validation.as_ref().filter(|validation| validation.kind.is_some()) else {
-        v.add("validation", "is missing: name k_fold, holdout or split_column");
+    let written = study.validation.as_ref();
+    if let Some(field) = super::dataset::validation_field(study.dataset.as_ref()) {
+        return of_files(field, written, rows, v);
+    }
+    let Some(written) = written.filter(|validation| validation.kind.is_some()) else {
+        v.add(
+            "validation",
+            "is missing: name k_fold, holdout or split_column, or a validation part in dataset",
+        );
         return (None, None);
     };
     let column = split_column(Some(written));
@@ -87,6 +94,46 @@ pub(super) fn check(
             (None, None)
         }
     }
+}
+
+/// One fold, whose rows that validate have files of their own, which `field` names.
+fn of_files(
+    field: &str,
+    written: Option<&v1::Validation>,
+    rows: Option<TrainingRows<'_>>,
+    v: &mut Violations,
+) -> (Option<Validation>, Option<Vec<FoldSize>>) {
+    let named = written
+        .and_then(|written| written.kind.as_ref())
+        .map(|kind| match kind {
+            Kind::KFold(_) => "validation.k_fold",
+            Kind::Holdout(_) => "validation.holdout",
+            Kind::SplitColumn(_) => SPLIT_COLUMN,
+        });
+    if let Some(named) = named {
+        v.add(
+            named,
+            format!("goes without {field}, which names the rows that validate: leave out one of them"),
+        );
+    }
+    let validation = Validation {
+        scheme: Scheme::Given { folds: 1 },
+        shuffle: false,
+        stratify: false,
+        by: By::Rows,
+        seeds: written.and_then(|written| written.seeds).unwrap_or(1),
+    };
+    if !seeds(validation, v) {
+        return (None, None);
+    }
+    let sizes = rows.and_then(|rows| match rows.folds {
+        Folds::Sizes(sizes) => Some(sizes.first()?.to_owned()),
+        Folds::OfRows(_) => None,
+    });
+    (
+        Some(validation),
+        sizes.map(|size| vec![size; validation.folds() as usize]),
+    )
 }
 
 fn read(

@@ -60,7 +60,7 @@ fn one_archive_may_have_both_parts() {
     let (format, test) = source(serde_json::json!({
         "npz": {
             "train": "a.npz", "features": "x_train", "target": "y_train", "test_features": "x_test", "test_target": "y_test",
-            "layout": "channels_last"
+            "validation_features": "x_val", "validation_target": "y_val", "layout": "channels_last"
         }
     }));
     let names = |features: &str, target: &str| ArrayNames {
@@ -69,6 +69,7 @@ fn one_archive_may_have_both_parts() {
     };
     let arrays = Arrays {
         train: names("x_train", "y_train"),
+        validation: names("x_val", "y_val"),
         test: names("x_test", "y_test"),
     };
     assert_eq!(format, Format::Npz(arrays, Some(Layout::ChannelsLast)));
@@ -86,6 +87,7 @@ pub(super) fn job(format: Format, targets: [bool; 2]) -> Job {
         seed: Seed(7),
         format,
         train: part(1, train),
+        validation: Some(part(5, train)),
         test: Some(part(3, test)),
         engine: EngineName::Torch,
         architecture: Architecture {
@@ -139,6 +141,7 @@ fn a_worker_reads_files_as_the_coordinator_did() {
         };
         let arrays = Arrays {
             train: names(Some("y")),
+            validation: names(Some("y")),
             test: names(target),
         };
         Format::Npz(arrays, Some(Layout::ChannelsFirst))

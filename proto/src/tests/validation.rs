@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use trawl_domain::dataset::{DatasetShape, Format, SampleShape, Says, TargetShape};
-use trawl_domain::fold::{By, RowKeys, Scheme, Split, TRAINS, Validation};
+use trawl_domain::fold::{By, FoldSize, RowKeys, Scheme, Split, TRAINS, Validation};
 use trawl_domain::job::Job;
 use trawl_domain::study::Study;
 use trawl_domain::violation::Violations;
@@ -333,4 +333,51 @@ fn a_column_that_splits_nothing_well_is_refused() {
         "validation.k_fold.group",
         "is for tables: only dataset.csv has columns that rows can be split by",
     );
+}
+
+/// A table whose rows that validate have a file of their own, checked with one fold of 6 and 2 rows.
+fn of_files(validation: &Value) -> Result<Study, Violations> {
+    let study = json!({
+        "name": "s", "seed": 7,
+        "dataset": { "csv": { "train": "t.csv", "validation": "v.csv", "features": "all", "target": "y" } },
+        "model": [{ "linear": { "units": 1 } }],
+        "training": { "loss": "mse", "optimizer": "adam", "learning_rate": 0.1, "batch_size": 1, "epochs": 2 },
+        "validation": validation,
+        "max_trials": 2,
+    });
+    let size = FoldSize { train: 6, validate: 2 };
+    let rows = TrainingRows {
+        shape: DatasetShape {
+            train_rows: 8,
+            sample: SampleShape::Vector(2),
+            target: TargetShape::Numbers(1),
+        },
+        folds: Folds::Sizes(&[size]),
+    };
+    study::check(&from_json(&study).expect("a study"), Some(Ok(rows)))
+}
+
+#[test]
+fn rows_that_validate_may_have_files_of_their_own() {
+    let size = FoldSize { train: 6, validate: 2 };
+    let study = of_files(&Value::Null).expect("it says nothing of validation");
+    assert_eq!(study.validation.scheme, Scheme::Given { folds: 1 });
+    assert_eq!(study.fold_sizes, [size]);
+    let study = of_files(&json!({ "seeds": 3 })).expect("seeds are no split");
+    assert_eq!((study.validation.folds(), study.fold_sizes), (3, vec![size; 3]));
+    for (validation, field) in [
+        (json!({ "k_fold": 5 }), "k_fold"),
+        (json!({ "holdout": 0.2 }), "holdout"),
+        (json!({ "split_column": "part" }), "split_column"),
+    ] {
+        let violations = of_files(&validation).expect_err("two splits");
+        assert_eq!(
+            violations.to_string(),
+            format!(
+                "validation.{field}: goes without dataset.csv.validation, which names the rows that validate: leave out one of them"
+            )
+        );
+    }
+    let violations = of_files(&json!({ "seeds": 0 })).expect_err("no seed");
+    assert_eq!(violations.to_string(), "validation.seeds: must be at least 1");
 }

@@ -10,9 +10,10 @@ use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 use trawl_domain::dataset::{
-    self, Allowance, Content, FileContent, FileHash, FileHasher, Format, Known, Part, ReadError, Role, Samples,
-    TargetKind,
+    self, Allowance, Content, FileContent, FileHash, FileHasher, Format, Known, Part, PartName, ReadError, Role,
+    Samples, TargetKind,
 };
+use trawl_domain::job::Job;
 use trawl_domain::limits::DATASET_BYTES_MAX;
 use trawl_engine::{Engine, EngineError, Table as _};
 use trawl_proto::v1;
@@ -43,15 +44,38 @@ pub enum DatasetError {
     Device(#[from] EngineError),
 }
 
-/// What decides how a part is read: with the training part's, the classes of a test part.
+/// What is read together: the rows of a study that train and validate, or those of its test part.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
     format: Format,
     kind: TargetKind,
-    part: Part<FileHash>,
-    /// Both parts may be in one file, and have other names there.
-    is_test: bool,
-    classes_of: Part<FileHash>,
+    /// Files of the training part, which says what others are read by.
+    train: Part<FileHash>,
+    rows: RowsOf,
+}
+
+/// Which rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum RowsOf {
+    /// Those of the training part, with those of the validation part where rows that validate have files of their own.
+    Search(Option<Part<FileHash>>),
+    /// Those of the test part.
+    Test(Part<FileHash>),
+}
+
+impl Key {
+    /// The parts that are read, in the order of their rows.
+    fn parts(&self) -> Vec<(PartName, Part<FileHash>)> {
+        match self.rows {
+            RowsOf::Search(validation) => {
+                let validation = validation.map(|files| (PartName::Validation, files));
+                std::iter::once((PartName::Train, self.train))
+                    .chain(validation)
+                    .collect()
+            }
+            RowsOf::Test(files) => vec![(PartName::Test, files)],
+        }
+    }
 }
 
 /// Parts on the device, as many as have room; the one used last is at the back.
@@ -118,46 +142,42 @@ impl<E: Engine> Datasets<E> {
         }
     }
 
-    /// The training part of a dataset and, if asked for, its test part, on the device.
+    /// The rows of a job's dataset that train and validate and, if the job has one, its test part, on the device.
     ///
     /// # Errors
     /// A file cannot be fetched, or is not what it should be.
-    pub async fn load(
-        &self,
-        connection: &Connection,
-        format: &Format,
-        kind: TargetKind,
-        train: Part<FileHash>,
-        test: Option<Part<FileHash>>,
-    ) -> Result<(E::Table, Option<E::Table>), DatasetError> {
-        let key = |part, is_test| Key {
-            format: format.clone(),
-            kind,
-            part,
-            is_test,
-            classes_of: train,
+    pub async fn load(&self, connection: &Connection, job: &Job) -> Result<(E::Table, Option<E::Table>), DatasetError> {
+        let key = |rows| Key {
+            format: job.format.clone(),
+            kind: job.architecture.loss.target_kind(),
+            train: job.train,
+            rows,
         };
-        let train = self.part(connection, key(train, false), None).await?;
-        let test = match test {
-            Some(test) => Some(self.part(connection, key(test, true), Some(train.known())).await?),
+        let search = self.table(connection, key(RowsOf::Search(job.validation)), Known::default());
+        let search = search.await?;
+        let test = match job.test {
+            Some(test) => Some(self.table(connection, key(RowsOf::Test(test)), search.known()).await?),
             None => None,
         };
-        Ok((train, test))
+        Ok((search, test))
     }
 
-    /// One part; `test_of` is what the training part shows, for the test part.
-    async fn part(&self, connection: &Connection, key: Key, test_of: Option<Known>) -> Result<E::Table, DatasetError> {
+    /// Some rows; `known` is what the training part shows, for the test part.
+    async fn table(&self, connection: &Connection, key: Key, known: Known) -> Result<E::Table, DatasetError> {
         let mut parts = self.parts.lock().await;
         if let Some(table) = parts.find(&key) {
             return Ok(table);
         }
-        let features = self.file(connection, key.part.features).await?;
-        let targets = match key.part.targets {
-            Some(hash) => Some(self.file(connection, hash).await?),
-            None => None,
-        };
-        let content = Part { features, targets };
-        let (samples, key) = read(key, content, test_of).await?;
+        let mut contents = Vec::new();
+        for (_, files) in key.parts() {
+            let features = self.file(connection, files.features).await?;
+            let targets = match files.targets {
+                Some(hash) => Some(self.file(connection, hash).await?),
+                None => None,
+            };
+            contents.push(Part { features, targets });
+        }
+        let (samples, key) = on_thread(move || Ok::<_, DatasetError>((read(&key, contents, known)?, key))).await?;
         let bytes = self.engine.bytes_of(&samples);
         parts.make_room(bytes);
         let engine = Arc::clone(&self.engine);
@@ -194,24 +214,28 @@ impl<E: Engine> Datasets<E> {
     }
 }
 
-/// Reads what is in the files of a part, and drops them.
-async fn read(key: Key, content: Part<FileContent>, test_of: Option<Known>) -> Result<(Samples, Key), DatasetError> {
-    on_thread(move || {
-        let part = content.as_ref().map(|content| content as &dyn Content);
-        let role = match &test_of {
-            None => Role::Train,
-            Some(known) => Role::Test(known),
+/// Reads what is in the files of the parts, and drops them; `known` is what the training part shows, for the test part.
+fn read(key: &Key, contents: Vec<Part<FileContent>>, mut known: Known) -> Result<Samples, DatasetError> {
+    // The coordinator has counted the numbers of all parts.
+    let mut allowance = Allowance::whole();
+    let mut samples: Option<Samples> = None;
+    for ((part, files), content) in key.parts().into_iter().zip(contents) {
+        let broken = |error: ReadError| {
+            let file = files.targets.filter(|_| error.in_targets);
+            DatasetError::Read(file.unwrap_or(files.features), error)
         };
-        // The coordinator has counted the numbers of both parts.
-        let mut allowance = Allowance::whole();
-        let samples = dataset::read(&key.format, key.kind, role, part, &mut allowance);
-        let samples = samples.map_err(|error| {
-            let file = key.part.targets.filter(|_| error.in_targets);
-            DatasetError::Read(file.unwrap_or(key.part.features), error)
-        })?;
-        Ok((samples, key))
-    })
-    .await
+        let content = content.as_ref().map(|content| content as &dyn Content);
+        let role = Role::of(part, &known);
+        let read = dataset::read(&key.format, key.kind, role, content, &mut allowance).map_err(broken)?;
+        let read = match samples.take() {
+            Some(train) => train.with_validation(read).map_err(broken)?,
+            None => read,
+        };
+        known = read.known();
+        samples = Some(read);
+    }
+    // There is always a first part.
+    samples.ok_or_else(|| EngineError::BadJob("its dataset has no files".to_owned()).into())
 }
 
 /// Does something that takes time, on a thread that renews no lease.
@@ -268,19 +292,17 @@ mod tests {
     use super::*;
 
     fn key(number: u8) -> Key {
-        let part = Part {
-            features: FileHash([number; 32]),
-            targets: None,
-        };
         Key {
             format: Format::Csv(Columns {
                 target: "y".into(),
                 ..Columns::default()
             }),
             kind: TargetKind::Class,
-            part,
-            is_test: false,
-            classes_of: part,
+            train: Part {
+                features: FileHash([number; 32]),
+                targets: None,
+            },
+            rows: RowsOf::Search(None),
         }
     }
 

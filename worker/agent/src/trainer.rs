@@ -64,9 +64,7 @@ impl<E: Engine> Training for Trainer<E> {
     }
 
     async fn prepare(&self, connection: &Connection, job: &Job) -> Result<Ready<E::Table>, DatasetError> {
-        let kind = job.architecture.loss.target_kind();
-        let loaded = self.datasets.load(connection, &job.format, kind, job.train, job.test);
-        let (data, test) = loaded.await?;
+        let (data, test) = self.datasets.load(connection, job).await?;
         let subject = (job.split == Split::All).then(|| Subject {
             dropout: job.members[MEMBER].hyperparameters.dropout.clone(),
             format: job.format.clone(),

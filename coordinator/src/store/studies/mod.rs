@@ -36,6 +36,8 @@ pub struct NewStudy<'a> {
     pub objectives: Option<(Vec<String>, Vec<String>)>,
     /// Files of the training part.
     pub train: Part<FileHash>,
+    /// Files of the validation part.
+    pub validation: Option<Part<FileHash>>,
     /// Files of the test part.
     pub test: Option<Part<FileHash>>,
     /// False if its rows have no targets.
@@ -81,7 +83,7 @@ macro_rules! select_studies {
     ($clauses:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
             StudyRow,
-            "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, test_file,
+            "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, validation_file, validation_targets_file, test_file,
                     test_targets_file, test_is_labelled, train_rows, sample_shape, class_count, target_count, fold_rows, max_trials, next_trial, ends_before, trials_enqueued, stop_reason, folds_wait, trials_completed,
                     trials_pruned, trials_failed, trials_cancelled, epochs_reported, created_at, finished_at
              FROM trawl_store.studies " + $clauses,
@@ -110,9 +112,9 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
               test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget, generation_trials, generation_lag,
-              priority, stops_at, objectives, goals, submitted_by, fold_rows, target_count)
+              priority, stops_at, objectives, goals, submitted_by, fold_rows, target_count, validation_file, validation_targets_file)
          VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21, $22, $23, $24)",
+                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21, $22, $23, $24, $25, $26)",
         study.study_id.0,
         study.name,
         study.spec,
@@ -141,6 +143,12 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         study.submitted_by,
         fold_rows.as_deref(),
         target_count,
+        study.validation.as_ref().map(|validation| &validation.features.0[..]),
+        study
+            .validation
+            .as_ref()
+            .and_then(|validation| validation.targets.as_ref())
+            .map(|hash| &hash.0[..]),
     )
     .execute(conn)
     .await?;

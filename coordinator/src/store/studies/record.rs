@@ -30,6 +30,8 @@ pub struct StudyRecord {
     pub goal: Goal,
     /// Files of the training part.
     pub train: Part<FileHash>,
+    /// Files of the validation part.
+    pub validation: Option<Part<FileHash>>,
     /// Files of the test part.
     pub test: Option<Part<FileHash>>,
     /// False if its rows have no targets.
@@ -65,6 +67,12 @@ pub struct StudyRecord {
 }
 
 impl StudyRecord {
+    /// The files of its dataset: those of the training part, then of the validation part, then of the test part.
+    pub fn files(&self) -> impl Iterator<Item = &FileHash> {
+        let further = self.validation.iter().chain(&self.test);
+        self.train.files().chain(further.flat_map(Part::files))
+    }
+
     /// True if there are test rows, and they have targets.
     pub fn measures_tests(&self) -> bool {
         self.test.is_some() && self.test_is_labelled
@@ -87,6 +95,8 @@ pub(super) struct StudyRow {
     pub(super) goal: String,
     pub(super) train_file: Vec<u8>,
     pub(super) train_targets_file: Option<Vec<u8>>,
+    pub(super) validation_file: Option<Vec<u8>>,
+    pub(super) validation_targets_file: Option<Vec<u8>>,
     pub(super) test_file: Option<Vec<u8>>,
     pub(super) test_targets_file: Option<Vec<u8>>,
     pub(super) test_is_labelled: bool,
@@ -151,6 +161,13 @@ impl TryFrom<StudyRow> for StudyRecord {
             train: Part {
                 features: hash("train_file", row.train_file)?,
                 targets: optional_hash("train_targets_file", row.train_targets_file)?,
+            },
+            validation: match row.validation_file {
+                None => None,
+                Some(bytes) => Some(Part {
+                    features: hash("validation_file", bytes)?,
+                    targets: optional_hash("validation_targets_file", row.validation_targets_file)?,
+                }),
             },
             test: match row.test_file {
                 None => None,

@@ -25,11 +25,7 @@ pub(super) fn read(
     role: Role<'_>,
     allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
-    let inputs = match role {
-        Role::Test(known) => known.inputs.clone(),
-        Role::Train => None,
-    };
-    if let Some(inputs) = inputs {
+    if let Some(inputs) = role.known().and_then(|known| known.inputs.clone()) {
         return read_as(&inputs, content, columns, kind, role, allowance).map_err(NotRead::error);
     }
     // Most tables have nothing but numbers, and one reading shows it.
@@ -110,12 +106,9 @@ fn read_as(
 fn target_places(names: &Names, columns: &Columns, kind: TargetKind, role: Role<'_>) -> Result<Vec<usize>, ReadError> {
     // Classes are those of one column: that others are named is refused elsewhere.
     let most = if kind == TargetKind::Class { 1 } else { usize::MAX };
-    let is_left_out = match role {
-        Role::Train => false,
-        Role::Test(_) => {
-            let places = columns.targets().map(|target| names.place_if_there(target));
-            places.collect::<Result<Vec<_>, _>>()?.iter().all(Option::is_none)
-        }
+    let is_left_out = role.may_be_unlabelled() && {
+        let places = columns.targets().map(|target| names.place_if_there(target));
+        places.collect::<Result<Vec<_>, _>>()?.iter().all(Option::is_none)
     };
     let targets = columns.targets().filter(|_| !is_left_out).take(most);
     targets.map(|target| names.place(target)).collect()

@@ -11,7 +11,15 @@ fn names(features: &str, target: Option<&str>) -> ArrayNames {
 
 fn format(test: ArrayNames) -> Format {
     let train = names("x", Some("y"));
-    Format::Npz(Arrays { train, test }, None)
+    let validation = train.clone();
+    Format::Npz(
+        Arrays {
+            train,
+            validation,
+            test,
+        },
+        None,
+    )
 }
 
 fn xy() -> [(&'static str, Vec<u8>); 2] {
@@ -24,6 +32,7 @@ fn xy() -> [(&'static str, Vec<u8>); 2] {
 fn train(bytes: &[u8], features: &str) -> Result<Samples, ReadError> {
     let train = names(features, Some("y"));
     let arrays = Arrays {
+        validation: train.clone(),
         test: train.clone(),
         train,
     };

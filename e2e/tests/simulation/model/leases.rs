@@ -144,6 +144,7 @@ impl Model {
             seed: self.study.seed,
             format: self.study.format.clone(),
             train: self.train,
+            validation: None,
             test: None,
             engine: self.study.training.engine.engine(),
             architecture: architecture.ok_or_else(|| AppError::Internal("a job without members".to_owned()))?,

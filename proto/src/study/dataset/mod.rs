@@ -4,7 +4,7 @@ mod columns;
 mod prepare;
 
 use trawl_domain::dataset::{
-    ArrayNames, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, Source,
+    ArrayNames, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, PartName, Source,
 };
 use trawl_domain::limits::{CLASSES_MAX, PATH_BYTES_MAX, PICTURE_SIDE_MAX};
 use trawl_domain::violation::Violations;
@@ -19,7 +19,7 @@ pub(super) fn check(
 ) -> Option<Source> {
     let before = v.iter().count();
     let test_is_train = dataset.is_some_and(|dataset| dataset.test_is_train);
-    let (format, train, test) = match dataset.and_then(|dataset| dataset.kind.as_ref()) {
+    let (format, train, validation, test) = match dataset.and_then(|dataset| dataset.kind.as_ref()) {
         None => {
             v.add(
                 "dataset",
@@ -32,54 +32,140 @@ pub(super) fn check(
                 features: fashion_mnist(first),
                 targets: Some(fashion_mnist(first + 1)),
             };
-            (Format::FashionMnist, part(0), Some(part(2)))
+            (Format::FashionMnist, part(0), None, Some(part(2)))
         }
         Some(Kind::Csv(csv)) => {
             let columns = columns::check(csv, super::validation::split_column(validation).as_ref(), v);
             let train = single(file("dataset.csv.train", &csv.train, "is missing", v));
-            let test = (!csv.test.is_empty()).then(|| single(file("dataset.csv.test", &csv.test, "", v)));
-            (Format::Csv(columns), train, test)
+            let validation = single_if_named("dataset.csv.validation", &csv.validation, v);
+            let test = single_if_named("dataset.csv.test", &csv.test, v);
+            (Format::Csv(columns), train, validation, test)
         }
         Some(Kind::Npz(npz)) => npz_files(npz, v),
         Some(Kind::Pictures(pictures)) => {
             picture_settings(pictures, v);
             let train = single(file("dataset.pictures.train", &pictures.train, "is missing", v));
-            let test = &pictures.test;
-            let test = (!test.is_empty()).then(|| single(file("dataset.pictures.test", test, "", v)));
-            (Format::Pictures(pictures.classes.clone()), train, test)
+            let validation = single_if_named("dataset.pictures.validation", &pictures.validation, v);
+            let test = single_if_named("dataset.pictures.test", &pictures.test, v);
+            (Format::Pictures(pictures.classes.clone()), train, validation, test)
         }
         Some(Kind::Idx(idx)) => {
             let train = [("train_images", &idx.train_images), ("train_labels", &idx.train_labels)];
+            let validation = [
+                ("validation_images", &idx.validation_images),
+                ("validation_labels", &idx.validation_labels),
+            ];
             let test = [("test_images", &idx.test_images), ("test_labels", &idx.test_labels)];
             let format = Format::Idx(layout("idx", &idx.layout, v));
-            (format, train_pair("idx", train, v), test_pair("idx", test, v))
+            let train = train_pair("idx", train, v);
+            (
+                format,
+                train,
+                validation_pair("idx", validation, v),
+                test_pair("idx", test, v),
+            )
         }
         Some(Kind::Npy(npy)) => {
             let train = [
                 ("train_features", &npy.train_features),
                 ("train_targets", &npy.train_targets),
             ];
+            let validation = [
+                ("validation_features", &npy.validation_features),
+                ("validation_targets", &npy.validation_targets),
+            ];
             let test = [
                 ("test_features", &npy.test_features),
                 ("test_targets", &npy.test_targets),
             ];
             let format = Format::Npy(layout("npy", &npy.layout, v));
-            (format, train_pair("npy", train, v), test_pair("npy", test, v))
+            let train = train_pair("npy", train, v);
+            (
+                format,
+                train,
+                validation_pair("npy", validation, v),
+                test_pair("npy", test, v),
+            )
         }
     };
     let source = Source {
         format,
         train,
+        validation,
         test,
         test_is_train,
     };
+    check_validation(&source, v);
     check_test(&source, v);
     (v.iter().count() == before).then_some(source)
 }
 
-/// A test part that is the training part shows nothing of what a network makes of new rows, and is mostly a mistake.
+/// The field that names the validation part, if there is one.
+pub(super) fn validation_field(dataset: Option<&v1::Dataset>) -> Option<&'static str> {
+    let named: &[(&'static str, &String)] = match dataset?.kind.as_ref()? {
+        Kind::Csv(csv) => &[("dataset.csv.validation", &csv.validation)],
+        Kind::Npz(npz) => &[
+            ("dataset.npz.validation", &npz.validation),
+            ("dataset.npz.validation_features", &npz.validation_features),
+        ],
+        Kind::Idx(idx) => &[
+            ("dataset.idx.validation_images", &idx.validation_images),
+            ("dataset.idx.validation_labels", &idx.validation_labels),
+        ],
+        Kind::Npy(npy) => &[
+            ("dataset.npy.validation_features", &npy.validation_features),
+            ("dataset.npy.validation_targets", &npy.validation_targets),
+        ],
+        Kind::Pictures(pictures) => &[("dataset.pictures.validation", &pictures.validation)],
+        Kind::FashionMnist(_) => &[],
+    };
+    let named = named.iter().find(|(_, name)| !name.is_empty());
+    named.map(|(field, _)| *field)
+}
+
+/// What names the part, if it has the files, and of archives the arrays, of another one.
+fn same_as(source: &Source, part: PartName, other: PartName) -> Option<String> {
+    let (own, others) = (source.part(part)?, source.part(other)?);
+    let place = |file: &FileRef| file.place.clone();
+    let has_same_files = own.as_ref().map(place) == others.as_ref().map(place);
+    let has_same_arrays = match &source.format {
+        Format::Npz(arrays, _) => arrays.of(part) == arrays.of(other),
+        _ => true,
+    };
+    let field = &own.features.field;
+    // One archive is named once for all of its parts.
+    let is_of_train = field == &source.train.features.field;
+    let field = match part {
+        PartName::Validation if is_of_train => "dataset.npz.validation_features",
+        PartName::Test if is_of_train => "dataset.npz.test_features",
+        _ => field,
+    };
+    (has_same_files && has_same_arrays).then(|| field.to_owned())
+}
+
+/// What the field of the training part is called, beside another one.
+fn train_names(source: &Source) -> &str {
+    match &source.format {
+        Format::Npz(..) => "dataset.npz.features of dataset.npz.train",
+        _ => &source.train.features.field,
+    }
+}
+
+fn check_validation(source: &Source, v: &mut Violations) {
+    if let Some(field) = same_as(source, PartName::Validation, PartName::Train) {
+        let train = train_names(source);
+        v.add(
+            field,
+            format!(
+                "is the same as {train}: trials would be measured on the rows that they learned from; name other rows"
+            ),
+        );
+    }
+}
+
+/// A test part that a refit is trained on shows nothing of what a network makes of new rows, and is mostly a mistake.
 fn check_test(source: &Source, v: &mut Violations) {
-    let Some(test) = &source.test else {
+    if source.test.is_none() {
         if source.test_is_train {
             v.add(
                 "dataset.test_is_train",
@@ -87,23 +173,20 @@ fn check_test(source: &Source, v: &mut Violations) {
             );
         }
         return;
-    };
-    let place = |file: &FileRef| file.place.clone();
-    let has_same_files = test.as_ref().map(place) == source.train.as_ref().map(place);
-    let (has_same_arrays, train_names) = match &source.format {
-        Format::Npz(arrays, _) => (arrays.train == arrays.test, "dataset.npz.features of dataset.npz.train"),
-        _ => (true, source.train.features.field.as_str()),
-    };
-    if has_same_files && has_same_arrays && !source.test_is_train {
-        let field = if test.features.field == source.train.features.field {
-            "dataset.npz.test_features"
-        } else {
-            &test.features.field
-        };
+    }
+    let validation = source.validation.as_ref().map(|part| part.features.field.as_str());
+    let of_parts = [
+        (PartName::Train, train_names(source)),
+        (PartName::Validation, validation.unwrap_or_default()),
+    ];
+    let same = of_parts
+        .into_iter()
+        .find_map(|(other, names)| Some((same_as(source, PartName::Test, other)?, names)));
+    if let Some((field, names)) = same.filter(|_| !source.test_is_train) {
         v.add(
             field,
             format!(
-                "is the same as {train_names}: a refit would be measured on the rows that it learned from; if that is meant, set \
+                "is the same as {names}: a refit would be measured on the rows that it learned from; if that is meant, set \
                  dataset.test_is_train: true"
             ),
         );
@@ -139,6 +222,9 @@ fn fashion_mnist(index: usize) -> FileRef {
     }
 }
 
+/// How files are read, and those of the training, the validation and the test part.
+type Files = (Format, Part<FileRef>, Option<Part<FileRef>>, Option<Part<FileRef>>);
+
 type Named<'a> = (&'static str, &'a String);
 
 /// Features and targets in one file.
@@ -149,6 +235,11 @@ fn single(features: FileRef) -> Part<FileRef> {
     }
 }
 
+/// The same of a part that may not be there.
+fn single_if_named(field: &str, path: &str, v: &mut Violations) -> Option<Part<FileRef>> {
+    (!path.is_empty()).then(|| single(file(field, path, "", v)))
+}
+
 /// Features and targets in a file of each, both of which have to be there.
 fn train_pair(kind: &str, [features, targets]: [Named<'_>; 2], v: &mut Violations) -> Part<FileRef> {
     let mut file = |(name, path): Named<'_>| file(&format!("dataset.{kind}.{name}"), path, "is missing", v);
@@ -156,6 +247,12 @@ fn train_pair(kind: &str, [features, targets]: [Named<'_>; 2], v: &mut Violation
         features: file(features),
         targets: Some(file(targets)),
     }
+}
+
+/// The same of a validation part, which may not be there.
+fn validation_pair(kind: &str, pair: [Named<'_>; 2], v: &mut Violations) -> Option<Part<FileRef>> {
+    let is_there = pair.iter().any(|(_, path)| !path.is_empty());
+    is_there.then(|| train_pair(kind, pair, v))
 }
 
 /// The same of a test part, which may be without targets, or not be there.
@@ -194,12 +291,14 @@ fn layout(kind: &str, word: &str, v: &mut Violations) -> Option<Layout> {
         .ok()
 }
 
-/// One archive a part, or one of both; what is left out of the test part is as in the training part.
-fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> (Format, Part<FileRef>, Option<Part<FileRef>>) {
+/// One archive a part, or one of all; what is left out of another part is as in the training part.
+fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> Files {
     let train = file("dataset.npz.train", &npz.train, "is missing", v);
     for (field, name, is_required) in [
         ("features", &npz.features, true),
         ("target", &npz.target, true),
+        ("validation_features", &npz.validation_features, false),
+        ("validation_target", &npz.validation_target, false),
         ("test_features", &npz.test_features, false),
         ("test_target", &npz.test_target, false),
     ] {
@@ -207,6 +306,7 @@ fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> (Format, Part<FileRef>
             v.add(format!("dataset.npz.{field}"), "must name an array of the archive");
         }
     }
+    let validation = npz_validation(npz, &train, v);
     let has_test_features = !npz.test_features.is_empty();
     let test = if !npz.test.is_empty() {
         Some(file("dataset.npz.test", &npz.test, "", v))
@@ -226,13 +326,36 @@ fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> (Format, Part<FileRef>
             features: npz.features.clone(),
             target: Some(npz.target.clone()),
         },
+        validation: ArrayNames {
+            features: or(&npz.validation_features, &npz.features),
+            target: Some(or(&npz.validation_target, &npz.target)),
+        },
         test: ArrayNames {
             features: or(&npz.test_features, &npz.features),
             target: (!npz.test_target.is_empty() || !is_unlabelled).then(|| or(&npz.test_target, &npz.target)),
         },
     };
     let format = Format::Npz(arrays, layout("npz", &npz.layout, v));
-    (format, single(train), test.map(single))
+    (format, single(train), validation.map(single), test.map(single))
+}
+
+/// The archive with the rows that validate, if there are any.
+fn npz_validation(npz: &v1::NpzDataset, train: &FileRef, v: &mut Violations) -> Option<FileRef> {
+    let [has_features, has_target] = [&npz.validation_features, &npz.validation_target].map(|name| !name.is_empty());
+    if !npz.validation.is_empty() {
+        return Some(file("dataset.npz.validation", &npz.validation, "", v));
+    }
+    let wrong = match (has_features, has_target) {
+        (false, false) => return None,
+        (true, true) => return Some(train.clone()),
+        (true, false) => (
+            "validation_target",
+            "is missing, and validation_features is there: rows that validate have targets of their own",
+        ),
+        (false, true) => ("validation_features", "is missing, and validation_target is there"),
+    };
+    v.add(format!("dataset.npz.{}", wrong.0), wrong.1);
+    None
 }
 
 #[cfg(test)]

@@ -167,6 +167,78 @@ fn a_test_part_is_another_part_unless_it_is_meant() {
 }
 
 #[test]
+fn a_validation_part_is_another_part_too() {
+    let said = |kind: Kind| checked(kind, false).expect_err("the same")[0].clone();
+    let table = CsvDataset {
+        validation: "v.csv".into(),
+        test: "b.csv".into(),
+        ..csv()
+    };
+    let source = checked(Kind::Csv(table.clone()), false).expect("three files");
+    let fields: Vec<&str> = source.files().map(|file| file.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        ["dataset.csv.train", "dataset.csv.validation", "dataset.csv.test"]
+    );
+    let same = Kind::Csv(CsvDataset {
+        validation: "a.csv".into(),
+        ..table.clone()
+    });
+    assert_eq!(
+        said(same),
+        (
+            "dataset.csv.validation".to_owned(),
+            "is the same as dataset.csv.train: trials would be measured on the rows that they learned from; name other rows".to_owned()
+        )
+    );
+    let tested = Kind::Csv(CsvDataset {
+        test: "v.csv".into(),
+        ..table
+    });
+    assert_eq!(
+        said(tested.clone()),
+        (
+            "dataset.csv.test".to_owned(),
+            "is the same as dataset.csv.validation: a refit would be measured on the rows that it learned from; if that is meant, set \
+             dataset.test_is_train: true"
+                .to_owned()
+        )
+    );
+    assert!(checked(tested, true).is_ok());
+
+    let one_archive = NpzDataset {
+        validation_features: "x_val".into(),
+        validation_target: "y_val".into(),
+        ..npz()
+    };
+    let source = checked(Kind::Npz(one_archive.clone()), false).expect("one archive");
+    assert_eq!(source.validation, Some(source.train));
+    let without_targets = NpzDataset {
+        validation_target: String::new(),
+        ..one_archive.clone()
+    };
+    assert_eq!(said(Kind::Npz(without_targets)).0, "dataset.npz.validation_target");
+    let without_features = NpzDataset {
+        validation_features: String::new(),
+        ..one_archive.clone()
+    };
+    assert_eq!(said(Kind::Npz(without_features)).0, "dataset.npz.validation_features");
+    let same = NpzDataset {
+        validation_features: "x".into(),
+        validation_target: "y".into(),
+        ..one_archive
+    };
+    assert_eq!(said(Kind::Npz(same)).0, "dataset.npz.validation_features");
+    let pair = IdxDataset {
+        train_images: "x".into(),
+        train_labels: "y".into(),
+        validation_images: "v".into(),
+        ..Default::default()
+    };
+    assert_eq!(said(Kind::Idx(pair)).0, "dataset.idx.validation_labels");
+}
+
+#[test]
 fn archives_have_both_parts_or_one_each() {
     let place = |name: &str| Some(FilePlace::Named(name.into()));
     let names = |features: &str, target: Option<&str>| ArrayNames {
@@ -247,25 +319,48 @@ fn the_field_that_is_to_be_mended_is_named() {
         ..csv()
     });
     let table = checked(table, false).expect("a source");
-    assert_eq!(table.field_of(false, &missing("x2")), "dataset.csv.features[1]");
-    assert_eq!(table.field_of(false, &missing("y")), "dataset.csv.target");
-    assert_eq!(table.field_of(true, &missing("x2")), "dataset.csv.test");
+    assert_eq!(
+        table.field_of(PartName::Train, &missing("x2")),
+        "dataset.csv.features[1]"
+    );
+    assert_eq!(table.field_of(PartName::Train, &missing("y")), "dataset.csv.target");
+    assert_eq!(table.field_of(PartName::Test, &missing("x2")), "dataset.csv.test");
+    let beside = Kind::Csv(CsvDataset {
+        validation: "v.csv".into(),
+        ..csv()
+    });
+    let beside = checked(beside, false).expect("a source");
+    assert_eq!(
+        beside.field_of(PartName::Validation, &missing("y")),
+        "dataset.csv.validation"
+    );
     let keras = Kind::Npz(NpzDataset {
         test_features: "x_test".into(),
         test_target: "y_test".into(),
+        validation_features: "x_val".into(),
+        validation_target: "y_val".into(),
         ..npz()
     });
     let keras = checked(keras, false).expect("a source");
-    assert_eq!(keras.field_of(false, &missing("x")), "dataset.npz.features");
-    assert_eq!(keras.field_of(false, &missing("y")), "dataset.npz.target");
-    assert_eq!(keras.field_of(true, &missing("x_test")), "dataset.npz.test_features");
-    assert_eq!(keras.field_of(true, &missing("y_test")), "dataset.npz.test_target");
+    let validation = |array: &str| keras.field_of(PartName::Validation, &missing(array));
+    assert_eq!(validation("x_val"), "dataset.npz.validation_features");
+    assert_eq!(validation("y_val"), "dataset.npz.validation_target");
+    assert_eq!(keras.field_of(PartName::Train, &missing("x")), "dataset.npz.features");
+    assert_eq!(keras.field_of(PartName::Train, &missing("y")), "dataset.npz.target");
+    assert_eq!(
+        keras.field_of(PartName::Test, &missing("x_test")),
+        "dataset.npz.test_features"
+    );
+    assert_eq!(
+        keras.field_of(PartName::Test, &missing("y_test")),
+        "dataset.npz.test_target"
+    );
     let two = Kind::Npz(NpzDataset {
         test: "b.npz".into(),
         ..npz()
     });
     let two = checked(two, false).expect("a source");
-    assert_eq!(two.field_of(true, &missing("x")), "dataset.npz.test");
+    assert_eq!(two.field_of(PartName::Test, &missing("x")), "dataset.npz.test");
     let pairs = Kind::Idx(IdxDataset {
         train_images: "x".into(),
         train_labels: "y".into(),
@@ -279,8 +374,11 @@ fn the_field_that_is_to_be_mended_is_named() {
         column: None,
         ..missing("")
     };
-    assert_eq!(pairs.field_of(true, &broken(true)), "dataset.idx.test_labels");
-    assert_eq!(pairs.field_of(false, &broken(false)), "dataset.idx.train_images");
+    assert_eq!(pairs.field_of(PartName::Test, &broken(true)), "dataset.idx.test_labels");
+    assert_eq!(
+        pairs.field_of(PartName::Train, &broken(false)),
+        "dataset.idx.train_images"
+    );
 }
 
 #[test]
