@@ -53,12 +53,13 @@ impl ArtifactKind {
         }
     }
 
-    /// Name of the only file of this kind that this fold leaves: a trial's folds leave their weights, and a refit, whose fold is
-    /// none, one file of each kind. So nobody leaves more files than there are names.
+    /// Name of the only file of this kind that this fold leaves: a trial's folds leave their weights and predictions, and a refit, whose fold
+    /// is none, one file of each kind. So nobody leaves more files than there are names.
     pub fn file(self, trial_fold: Option<u32>) -> Option<String> {
         match (self, trial_fold) {
             (kind, None) => Some(kind.refit_file().to_owned()),
-            (Self::Weights, Some(fold)) => Some(weights_file(fold)),
+            (Self::Weights, Some(fold)) => Some(format!("fold-{fold}.safetensors")),
+            (Self::Predictions, Some(fold)) => Some(format!("fold-{fold}.csv")),
             (_, Some(_)) => None,
         }
     }
@@ -70,11 +71,6 @@ impl ArtifactKind {
             _ => ARTIFACT_BYTES_MAX,
         }
     }
-}
-
-/// Name of the file with the weights of a trial's fold.
-pub fn weights_file(fold: u32) -> String {
-    format!("fold-{fold}.safetensors")
 }
 
 /// By what the trials of a search are ranked, as far as a worker has to know.
@@ -193,8 +189,12 @@ mod tests {
             let name = kind.file(None).expect("a refit leaves all kinds");
             assert!(name.starts_with(kind.as_str()), "{name} is of the kind {kind}");
             let of_fold = kind.file(Some(3));
-            let expected = (*kind == ArtifactKind::Weights).then(|| "fold-3.safetensors".to_owned());
-            assert_eq!(of_fold, expected);
+            let expected = match kind {
+                ArtifactKind::Weights => Some("fold-3.safetensors"),
+                ArtifactKind::Predictions => Some("fold-3.csv"),
+                _ => None,
+            };
+            assert_eq!(of_fold.as_deref(), expected);
         }
     }
 

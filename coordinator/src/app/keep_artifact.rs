@@ -72,7 +72,10 @@ async fn owner(conn: &mut Connection, job: &JobRecord, head: &ArtifactHead) -> R
         AppError::invalid("member", why)
     })?;
     let Some(name) = head.kind.file(fold) else {
-        return Err(AppError::invalid("kind", "must be weights: trials leave nothing else"));
+        return Err(AppError::invalid(
+            "kind",
+            "must be weights or predictions: trials leave nothing else",
+        ));
     };
     if head.name != name {
         return Err(AppError::invalid("name", format!("must be {name} for this kind")));

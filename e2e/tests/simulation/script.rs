@@ -315,6 +315,14 @@ impl Trained for ScriptTrained {
         Ok(self.weights[member].clone())
     }
 
+    fn leaves_held_out(&self) -> bool {
+        false
+    }
+
+    fn held_out(&self, _: usize, _: &Control) -> Result<Vec<u8>, LeftOut> {
+        Ok(Vec::new())
+    }
+
     fn leaves_artifacts(&self) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! What refits leave: exactly the documented files, and that they agree with the metrics.
+//! What refits and the best trials leave: exactly the documented files, and that they agree with the metrics.
 
 use anyhow::{Context, ensure};
 use safetensors::SafeTensors;
@@ -160,5 +160,93 @@ async fn a_refit_on_images_leaves_the_documented_files() -> anyhow::Result<()> {
     assert_eq!(kinds, ["conv2d", "linear"]);
     let network = fetch_json(&system, "clothes", "network.json").await?;
     assert_eq!(network["input"], json!({ "shape": [1, 28, 28] }));
+    Ok(())
+}
+
+/// Rows, targets and predictions of all folds of a trial, and the mean over its folds of the loss that they give.
+async fn held_out(
+    system: &System,
+    study: &str,
+    trial: u32,
+    folds: u32,
+    loss: impl Fn(&csv::StringRecord, &csv::StringRecord) -> anyhow::Result<f64>,
+) -> anyhow::Result<(Vec<u32>, f64)> {
+    let (mut rows, mut of_folds) = (Vec::new(), Vec::new());
+    for fold in 0..folds {
+        let request = v1::GetArtifactRequest {
+            study: study.to_owned(),
+            refit: None,
+            trial: Some(trial),
+            name: format!("fold-{fold}.csv"),
+        };
+        let file = system.artifact(request).await?;
+        let mut reader = csv::Reader::from_reader(file.as_slice());
+        let header = reader.headers()?.clone();
+        let mut losses = Vec::new();
+        for record in reader.records() {
+            let record = record?;
+            rows.push(record[0].parse()?);
+            losses.push(loss(&header, &record)?);
+        }
+        of_folds.push(losses.iter().sum::<f64>() / losses.len() as f64);
+    }
+    rows.sort_unstable();
+    Ok((rows, of_folds.iter().sum::<f64>() / f64::from(folds)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_best_trials_leave_predictions_of_the_rows_that_their_folds_held_out() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    // Raced, so that a trial's folds end in different jobs.
+    let mut study = studies::small("numbers", 32, 9)?;
+    study.as_object_mut().map(|study| study.remove("refit"));
+    study["racing"] = json!({ "ladder": [[1, 0.5]] });
+    system.submit(studies::from_json(&study)?).await?;
+    assert_eq!(system.watch_to_end("numbers").await?.state, "completed");
+    let best: Vec<(i32, f64)> = sqlx::query_as(
+        "SELECT trial, value FROM trawl.best_trials WHERE study = 'numbers' AND rank <= 4 ORDER BY rank",
+    )
+    .fetch_all(&system.sql)
+    .await?;
+    for (trial, value) in &best[..3] {
+        let (rows, mean) = held_out(&system, "numbers", *trial as u32, 3, |header, record| {
+            assert_eq!(header.iter().collect::<Vec<_>>(), ["row", "target", "prediction"]);
+            Ok((record[1].parse::<f64>()? - record[2].parse::<f64>()?).powi(2))
+        })
+        .await?;
+        assert_eq!(rows, (0..100).collect::<Vec<_>>(), "each row is held out once");
+        assert!((mean - value).abs() < 1e-5 * value, "{mean} is not {value}");
+    }
+    let files =
+        "SELECT count(DISTINCT trial), count(*) FROM trawl.artifacts WHERE study = 'numbers' AND kind = 'predictions'";
+    let files: (i64, i64) = sqlx::query_as(files).fetch_one(&system.sql).await?;
+    assert_eq!(files, (3, 9), "the fourth best trial has none");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn predictions_of_classes_that_were_held_out_have_all_probabilities() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let mut study = studies::small_fashion("held-out");
+    study.as_object_mut().map(|study| study.remove("refit"));
+    study["objective"] = json!({ "metric": "val_log_loss" });
+    system.submit(studies::from_json(&study)?).await?;
+    assert_eq!(system.watch_to_end("held-out").await?.state, "completed");
+    let (trial, value): (i32, f64) =
+        sqlx::query_as("SELECT trial, value FROM trawl.best_trials WHERE study = 'held-out' AND rank = 1")
+            .fetch_one(&system.sql)
+            .await?;
+    let (rows, mean) = held_out(&system, "held-out", trial as u32, 1, |header, record| {
+        let right = header.iter().position(|name| *name == format!("p.{}", &record[1]));
+        let right: f64 = record[right.context("its class")?].parse()?;
+        let predicted = header.iter().position(|name| *name == format!("p.{}", &record[2]));
+        assert_eq!(record[3], record[predicted.context("its class")?]);
+        Ok(-right.ln())
+    })
+    .await?;
+    assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "no row comes twice");
+    assert!((mean - value).abs() < 1e-4 * value, "{mean} is not {value}");
     Ok(())
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use tracing::warn;
-use trawl_domain::artifact::{ArtifactKind, EndedMember, Ranking, weights_file};
+use trawl_domain::artifact::{ArtifactKind, EndedMember, Ranking};
 use trawl_domain::dataset::FileHash;
 use trawl_domain::job::JobMember;
 use trawl_domain::lease::LeaseClaim;
-use trawl_domain::limits::WEIGHTS_BYTES_MAX;
 use trawl_engine::EngineError;
 use trawl_proto::v1;
 
@@ -51,22 +50,53 @@ pub(super) async fn put_artifact(
     .await
 }
 
-/// The weights of a member.
-pub(super) struct Weights {
+/// A file of a trial's fold.
+pub(super) struct FoldFile {
     member: usize,
-    fold: u32,
+    kind: ArtifactKind,
+    name: String,
     content: Vec<u8>,
 }
 
-/// The weights of those trials that may be among the study's best: a job's networks are small enough to be in memory at once.
-///
-/// # Errors
-/// The weights cannot be had.
-pub(super) fn weights_of_best<T: Trained>(
-    ranking: &Ranking,
-    members: &[JobMember],
-    trained: &T,
-) -> Result<Vec<Weights>, EngineError> {
+impl FoldFile {
+    /// The only file of this kind that a member leaves; `None` if it leaves none.
+    pub(super) fn new(members: &[JobMember], member: usize, kind: ArtifactKind, content: Vec<u8>) -> Option<Self> {
+        let name = kind.file(Some(members[member].fold))?;
+        Some(Self {
+            member,
+            kind,
+            name,
+            content,
+        })
+    }
+
+    /// Sends it.
+    ///
+    /// # Errors
+    /// As [`put_artifact`].
+    pub(super) async fn put(self, agent: &Arc<Agent>, lease: LeaseClaim) -> Result<(), JobError> {
+        let Self {
+            member,
+            kind,
+            name,
+            content,
+        } = self;
+        if content.len() as u64 > kind.bytes_max() {
+            // The search goes on without: it is about the losses.
+            warn!(
+                job.id = %lease.job_id,
+                artifact.name = name,
+                artifact.bytes = content.len(),
+                "artifact is too large to be kept"
+            );
+            return Ok(());
+        }
+        put_artifact(agent, lease, Some(member as u32), kind.as_str(), &name, content).await
+    }
+}
+
+/// The members whose trials may be among the study's best: their files are kept.
+pub(super) fn members_of_best<T: Trained>(ranking: &Ranking, members: &[JobMember], trained: &T) -> Vec<usize> {
     let ended: Vec<EndedMember> = members
         .iter()
         .zip(trained.metrics())
@@ -76,34 +106,22 @@ pub(super) fn weights_of_best<T: Trained>(
             metrics: *metrics,
         })
         .collect();
-    let kept = ranking.may_be_kept(&ended).into_iter();
-    kept.map(|member| {
-        Ok(Weights {
-            member,
-            fold: members[member].fold,
-            content: trained.weights(member)?,
-        })
-    })
-    .collect()
+    ranking.may_be_kept(&ended)
 }
 
-/// Sends the weights of members, each under the name of its fold.
+/// The weights of members: a job's networks are small enough to be in memory at once.
 ///
 /// # Errors
-/// As [`put_artifact`].
-pub(super) async fn put_weights(agent: &Arc<Agent>, lease: LeaseClaim, weights: Vec<Weights>) -> Result<(), JobError> {
-    for Weights { member, fold, content } in weights {
-        if content.len() as u64 > WEIGHTS_BYTES_MAX {
-            // The search goes on without: it is about the losses.
-            warn!(
-                job.id = %lease.job_id,
-                artifact.bytes = content.len(),
-                "weights are too large to be kept"
-            );
-            continue;
-        }
-        let kind = ArtifactKind::Weights.as_str();
-        put_artifact(agent, lease, Some(member as u32), kind, &weights_file(fold), content).await?;
+/// The weights cannot be had.
+pub(super) fn weights<T: Trained>(
+    kept: &[usize],
+    members: &[JobMember],
+    trained: &T,
+) -> Result<Vec<FoldFile>, EngineError> {
+    let mut files = Vec::with_capacity(kept.len());
+    for member in kept {
+        let content = trained.weights(*member)?;
+        files.extend(FoldFile::new(members, *member, ArtifactKind::Weights, content));
     }
-    Ok(())
+    Ok(files)
 }

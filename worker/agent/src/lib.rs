@@ -13,6 +13,7 @@ mod checkpoints;
 pub mod connection;
 pub mod dataset;
 pub mod file_cache;
+mod fold_predictions;
 mod heartbeat;
 mod job_error;
 mod leases;

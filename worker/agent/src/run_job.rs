@@ -11,10 +11,11 @@ use trawl_domain::lease::LeaseClaim;
 use trawl_engine::{Control, TestMetrics};
 use trawl_proto::{lease_claim, v1};
 
-use super::artifacts::{put_weights, weights_of_best};
+use super::artifacts::{members_of_best, weights};
 use super::checkpoints::{self, CheckpointListed};
 use super::connection::Backoff;
 use super::dataset::DatasetError;
+use super::fold_predictions::put_fold_predictions;
 use super::job_error::JobError;
 use super::leases::LeaseEnd;
 use super::refit_artifacts::put_refit_artifacts;
@@ -146,12 +147,17 @@ impl<T: Training> Run<T> {
     async fn leave_files(&self, job: &Job, trained: T::Trained) -> Result<Option<TestMetrics>, JobError> {
         let (agent, lease) = (&self.agent, self.lease);
         let test = trained.test().filter(|test| test.loss.is_finite());
+        let limit = self.training.progress_limit();
         if let Some(ranking) = &job.ranking {
-            let weights = weights_of_best(ranking, &job.members, &trained)?;
-            put_weights(agent, lease, weights).await?;
-        }
-        if trained.leaves_artifacts() {
-            let limit = self.training.progress_limit();
+            let kept = members_of_best(ranking, &job.members, &trained);
+            for file in weights(&kept, &job.members, &trained)? {
+                file.put(agent, lease).await?;
+            }
+            if !kept.is_empty() && trained.leaves_held_out() {
+                let of = (kept, job.members.clone());
+                put_fold_predictions(agent, lease, limit, trained, of, self.control.clone()).await?;
+            }
+        } else if trained.leaves_artifacts() {
             put_refit_artifacts(agent, lease, limit, trained, self.control.clone()).await?;
         }
         // Else what its networks take on the device is free for the next job now.

@@ -9,7 +9,7 @@ use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::limits::ROW_LOSSES_MAX;
 use trawl_domain::metric::FoldMetrics;
-use trawl_engine::analysis::{Artifact, LeftOut, Subject, analyse};
+use trawl_engine::analysis::{Artifact, HeldOut, LeftOut, Subject, analyse};
 use trawl_engine::{
     Control, Engine, EngineError, Event, FitJob, Fitted, Networks as _, Outcome, Table as _, TestMetrics, checkpoint,
 };
@@ -53,6 +53,7 @@ pub struct Ready<T> {
     job: FitJob<T>,
     /// What is looked into once a refit's fit on all training rows is over.
     subject: Option<Subject<T>>,
+    held_out: Option<(HeldOut<T>, Vec<u32>)>,
 }
 
 impl<E: Engine> Training for Trainer<E> {
@@ -72,6 +73,15 @@ impl<E: Engine> Training for Trainer<E> {
             test: test.clone(),
             inputs: job.inputs.clone(),
         });
+        let held_out = job.ranking.map(|_| {
+            let held_out = HeldOut {
+                data: data.clone(),
+                format: job.format.clone(),
+                split: job.split,
+                seed: job.seed,
+            };
+            (held_out, job.members.iter().map(|member| member.fold).collect())
+        });
         let engine = job.engine;
         // Of validation rows the coordinator asks for no more than that.
         let are_few = test.as_ref().is_none_or(|test| test.rows() <= ROW_LOSSES_MAX);
@@ -87,7 +97,12 @@ impl<E: Engine> Training for Trainer<E> {
             data,
             test,
         };
-        Ok(Ready { engine, job, subject })
+        Ok(Ready {
+            engine,
+            job,
+            subject,
+            held_out,
+        })
     }
 
     /// Training computes, and waits while its reports pile up.
@@ -98,7 +113,12 @@ impl<E: Engine> Training for Trainer<E> {
         listener: Listener,
         control: Control,
     ) -> Result<Option<TrainedJob<E>>, JobError> {
-        let Ready { engine, job, subject } = ready;
+        let Ready {
+            engine,
+            job,
+            subject,
+            held_out,
+        } = ready;
         if engine != E::NAME {
             let reason = format!("it is for the engine {engine}, and this worker has {}", E::NAME);
             return Err(EngineError::BadJob(reason).into());
@@ -136,7 +156,11 @@ impl<E: Engine> Training for Trainer<E> {
             ended
         };
         match on_thread(self.progress_limit, progress, training).await?? {
-            Outcome::Finished(fitted) => Ok(Some(TrainedJob { fitted, subject })),
+            Outcome::Finished(fitted) => Ok(Some(TrainedJob {
+                fitted,
+                subject,
+                held_out,
+            })),
             Outcome::Paused => Ok(None),
             Outcome::Interrupted => Err(JobError::Interrupted),
         }
@@ -148,6 +172,8 @@ impl<E: Engine> Training for Trainer<E> {
 pub struct TrainedJob<E: Engine> {
     fitted: Fitted<E::Networks>,
     subject: Option<Subject<E::Table>>,
+    /// Of a job of a search, with the fold of each member.
+    held_out: Option<(HeldOut<E::Table>, Vec<u32>)>,
 }
 
 impl<E: Engine> Trained for TrainedJob<E> {
@@ -165,6 +191,17 @@ impl<E: Engine> Trained for TrainedJob<E> {
 
     fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError> {
         self.fitted.networks.weights(member)
+    }
+
+    fn leaves_held_out(&self) -> bool {
+        self.held_out.is_some()
+    }
+
+    fn held_out(&self, member: usize, control: &Control) -> Result<Vec<u8>, LeftOut> {
+        match &self.held_out {
+            Some((held_out, folds)) => held_out.predictions(&self.fitted.networks, member, folds[member], control),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn leaves_artifacts(&self) -> bool {

@@ -69,6 +69,15 @@ pub trait Trained: Send + 'static {
     /// They cannot be had.
     fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError>;
 
+    /// True if [`Self::held_out`] has answers.
+    fn leaves_held_out(&self) -> bool;
+
+    /// What a member, which did not diverge, answers for the rows that were held out of its training, as a file.
+    ///
+    /// # Errors
+    /// It was told to stop, or there is no such file.
+    fn held_out(&self, member: usize, control: &Control) -> Result<Vec<u8>, LeftOut>;
+
     /// True for a refit's fit on all training rows that did not diverge and whose loss on the test rows is finite: its weights are kept,
     /// and what [`Self::analyse`] makes of it.
     fn leaves_artifacts(&self) -> bool;

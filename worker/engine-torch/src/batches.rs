@@ -109,6 +109,11 @@ impl Table for DeviceTable {
         })
     }
 
+    fn held_out(&self, split: Split, seed: Seed, fold: u32) -> Result<Vec<u32>, EngineError> {
+        let mut rows = self.split(split, seed, &BTreeSet::from([fold]))?;
+        Ok(rows.remove(&fold).map(|rows| rows.validate).unwrap_or_default())
+    }
+
     fn targets(&self) -> Result<Option<Targets>, EngineError> {
         let Some(targets) = &self.targets else { return Ok(None) };
         guarded(|| {
@@ -229,6 +234,13 @@ impl DeviceTable {
         Tensor::arange(i64::from(self.rows()), (Kind::Int64, self.features.device()))
             .unsqueeze(0)
             .expand([stack, -1], false)
+    }
+
+    /// These rows, for each network of a stack: [stack, rows].
+    pub(super) fn rows_alike(&self, rows: &[u32], stack: i64) -> Tensor {
+        let rows: Vec<i64> = rows.iter().copied().map(i64::from).collect();
+        let rows = Tensor::from_slice(&rows).to_device(self.features.device());
+        rows.unsqueeze(0).expand([stack, -1], false)
     }
 
     /// True if the rows fit this input and, where they have targets, these outputs.

@@ -1,7 +1,5 @@
 //! What trained members make of rows: their outputs, and those of their layers, for whoever looks into a network.
 
-use std::ops::Range;
-
 use tch::Tensor;
 use trawl_domain::dataset::{Features, FittedTable};
 use trawl_domain::network::Architecture;
@@ -57,15 +55,14 @@ impl Networks for DeviceNetworks {
         u32::try_from(rows).unwrap_or(u32::MAX)
     }
 
-    fn outputs(&self, member: usize, table: &DeviceTable, rows: Range<u32>) -> Result<Vec<f32>, EngineError> {
+    fn outputs(&self, member: usize, table: &DeviceTable, rows: &[u32]) -> Result<Vec<f32>, EngineError> {
         let (stack, place) = self.find(member)?;
-        if !table.has_shape(self.architecture.input) || rows.end > table.rows() {
+        if !table.has_shape(self.architecture.input) || rows.iter().any(|row| *row >= table.rows()) {
             return Err(EngineError::BadJob("the rows do not fit the network".to_owned()));
         }
         guarded(|| {
             tch::no_grad(|| {
-                let order = table.all_rows(stack.size());
-                let order = order.narrow(1, i64::from(rows.start), rows.len() as i64);
+                let order = table.rows_alike(rows, stack.size());
                 let outputs = network::forward(&self.architecture, stack, &table.gather_features(&order), None);
                 to_vec(&outputs.select(0, place))
             })

@@ -86,7 +86,8 @@ fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
         .network(architecture, parameters, Some(&fitted))
         .expect("a network");
     let table = engine.load(samples).expect("samples on the device");
-    network.outputs(0, &table, 0..samples.rows).expect("outputs")
+    let rows: Vec<u32> = (0..samples.rows).collect();
+    network.outputs(0, &table, &rows).expect("outputs")
 }
 
 #[test]

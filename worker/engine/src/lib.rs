@@ -14,7 +14,6 @@ pub mod predict;
 pub mod weights;
 
 use std::fmt::Debug;
-use std::ops::Range;
 
 use trawl_domain::dataset::{Features, FittedTable, Known, Samples, Targets};
 use trawl_domain::engine::EngineName;
@@ -102,6 +101,12 @@ pub trait Table: Clone + Debug + Send + 'static {
     /// [`EngineError::Failed`] if they cannot be read, as for a row that is not there.
     fn features(&self, rows: &[u32]) -> Result<Features, EngineError>;
 
+    /// Rows that validate in a fold of this split, ascending.
+    ///
+    /// # Errors
+    /// [`EngineError::BadJob`] if the rows lack what they are split by.
+    fn held_out(&self, split: Split, seed: Seed, fold: u32) -> Result<Vec<u32>, EngineError>;
+
     /// Targets of all rows; `None` where nobody knows them.
     ///
     /// # Errors
@@ -140,12 +145,12 @@ pub trait Networks: Debug + Send + 'static {
     /// Rows that may be asked for at once within bounded memory: the pieces in which the test rows were measured.
     fn rows_at_once(&self) -> u32;
 
-    /// Outputs [rows, outputs] of one member for consecutive rows of a table, at most [`Self::rows_at_once`] of them. In pieces
-    /// of that size, they are to the last bit those by which the test rows were measured.
+    /// Outputs [rows, outputs] of one member for rows of a table, at most [`Self::rows_at_once`] of them. Of all rows of a table in their order, in
+    /// pieces of that size, they are to the last bit those by which the test rows were measured.
     ///
     /// # Errors
     /// There is no such member, the rows do not fit the network, or the engine failed.
-    fn outputs(&self, member: usize, table: &Self::Table, rows: Range<u32>) -> Result<Vec<f32>, EngineError>;
+    fn outputs(&self, member: usize, table: &Self::Table, rows: &[u32]) -> Result<Vec<f32>, EngineError>;
 
     /// Outputs of chosen layers of one member, without dropout: for each of `layers`, ascending indices. The rows go through
     /// the network in pieces of bounded memory; what is returned grows with them.

@@ -36,7 +36,8 @@ impl Answers {
                 return Err(LeftOut::Interrupted);
             }
             let end = start.saturating_add(networks.rows_at_once()).min(rows);
-            let outputs = networks.outputs(MEMBER, table, start..end)?;
+            let piece: Vec<u32> = (start..end).collect();
+            let outputs = networks.outputs(MEMBER, table, &piece)?;
             check_finite(&outputs)?;
             let width = outputs.len() / (end - start) as usize;
             let each = outputs.chunks_exact(width.max(1));

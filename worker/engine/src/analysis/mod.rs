@@ -1,11 +1,12 @@
-//! The analysis: what a refit leaves beside its weights, once its fit on all training rows has ended. `docs/artifacts.md` says
-//! what each file holds.
+//! The analysis: what a refit leaves beside its weights, once its fit on all training rows has ended, and a trial's fold beside its own.
+//! `docs/artifacts.md` says what each file holds.
 //!
 //! It asks the networks for outputs, and does the rest on plain numbers. One file at a time is in memory.
 
 mod activations;
 mod answers;
 mod classes;
+mod held_out;
 mod histograms;
 mod images;
 mod model;
@@ -22,6 +23,7 @@ use crate::weights::Parameter;
 use crate::{Control, EngineError, Networks, Table};
 use answers::Answers;
 pub(crate) use answers::ClassAnswer;
+pub use held_out::HeldOut;
 pub(crate) use predictions::cell;
 
 /// The member that is looked into: a fit on all training rows is a job of its own.

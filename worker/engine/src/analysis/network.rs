@@ -30,7 +30,7 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
             layout: layout(format, analysis.input()).map(|layout| layout.to_string()),
         },
         target: match analysis.subject.train.classes() {
-            None => Target::of_numbers(predictions::targets(analysis.subject, analysis.outputs())),
+            None => Target::of_numbers(predictions::of_subject(analysis.subject, analysis.outputs())),
             Some(classes) => Target::Classes(classes.to_vec()),
         },
         target_fitted: fitted.targets,

@@ -25,7 +25,7 @@ pub(super) fn predictions(analysis: &Analysis<'_, impl Networks>) -> Result<Opti
 
 fn of_all_rows(analysis: &Analysis<'_, impl Networks>, features: &[String]) -> Result<Vec<u8>, LeftOut> {
     let subject = analysis.subject;
-    let targets = targets(subject, analysis.outputs());
+    let targets = of_subject(subject, analysis.outputs());
     let mut writer = begin(subject, &targets, features)?;
     let answers = Answers::of(analysis.networks, &subject.train, analysis.control)?;
     write(
@@ -48,7 +48,7 @@ fn of_test_rows(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>
     let (Some(test), Some(answers)) = (&subject.test, &analysis.answers) else {
         return Ok(None);
     };
-    let targets = targets(subject, analysis.outputs());
+    let targets = of_subject(subject, analysis.outputs());
     let mut writer = begin(subject, &targets, &[])?;
     write(&mut writer, "test", test, subject, targets.len(), false, answers)?;
     end(writer).map(Some)
@@ -57,11 +57,7 @@ fn of_test_rows(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>
 fn begin(subject: &Subject<impl Table>, targets: &[String], features: &[String]) -> Result<Writer, LeftOut> {
     let mut header = vec!["split", "row"];
     header.extend(features.iter().map(String::as_str));
-    let named = |what: &str| match targets.len() {
-        1 => vec![what.to_owned()],
-        _ => targets.iter().map(|target| format!("{what}.{target}")).collect(),
-    };
-    let answers = [named("target"), named("prediction")].concat();
+    let answers = columns(targets);
     header.extend(answers.iter().map(String::as_str));
     if subject.train.classes().is_some() {
         header.push("probability");
@@ -71,7 +67,16 @@ fn begin(subject: &Subject<impl Table>, targets: &[String], features: &[String])
     Ok(writer)
 }
 
-fn end(writer: Writer) -> Result<Vec<u8>, LeftOut> {
+/// `target` and `prediction`, each with a name where there are several.
+pub(super) fn columns(targets: &[String]) -> Vec<String> {
+    let named = |what: &str| match targets.len() {
+        1 => vec![what.to_owned()],
+        _ => targets.iter().map(|target| format!("{what}.{target}")).collect(),
+    };
+    [named("target"), named("prediction")].concat()
+}
+
+pub(super) fn end(writer: Writer) -> Result<Vec<u8>, LeftOut> {
     writer.into_inner().map_err(|error| LeftOut::Format(error.to_string()))
 }
 
@@ -123,28 +128,50 @@ fn answer(
     answers: &Answers,
     row: usize,
 ) -> Vec<String> {
-    let name = |class: u32| classes.map_or_else(String::new, |names| names[class as usize].clone());
-    let of_row = |numbers: &[f32]| numbers[row * width..][..width].iter().map(f32::to_string).collect();
-    let targets: Vec<String> = match targets {
-        None => vec![String::new(); width],
-        Some(Targets::Numbers(targets)) => of_row(targets),
-        Some(Targets::Classes { labels, .. }) => vec![name(labels[row])],
-    };
+    let targets = target_cells(targets, width, classes, row);
     let predictions: Vec<String> = match answers {
-        Answers::Numbers(predictions) => of_row(predictions),
+        Answers::Numbers(predictions) => of_row(predictions, width, row),
         Answers::Classes(answers) => {
             let ClassAnswer { class, probability } = answers[row];
-            vec![name(class), probability.to_string()]
+            vec![name(classes, class), probability.to_string()]
         }
     };
     [targets, predictions].concat()
 }
 
+/// The targets of a row: so many numbers, or its class.
+pub(super) fn target_cells(
+    targets: Option<&Targets>,
+    width: usize,
+    classes: Option<&[String]>,
+    row: usize,
+) -> Vec<String> {
+    match targets {
+        None => vec![String::new(); width],
+        Some(Targets::Numbers(targets)) => of_row(targets, width, row),
+        Some(Targets::Classes { labels, .. }) => vec![name(classes, labels[row])],
+    }
+}
+
+fn name(classes: Option<&[String]>, class: u32) -> String {
+    classes.map_or_else(String::new, |names| names[class as usize].clone())
+}
+
+fn of_row(numbers: &[f32], width: usize, row: usize) -> Vec<String> {
+    let numbers = &numbers[row * width..][..width];
+    numbers.iter().map(f32::to_string).collect()
+}
+
+/// The same of a network that was fitted to this.
+pub(super) fn of_subject(subject: &Subject<impl Table>, outputs: usize) -> Vec<String> {
+    targets(&subject.format, subject.train.classes().is_some(), outputs)
+}
+
 /// Names of the targets of a network that puts out so many numbers; one where it predicts classes.
-pub(super) fn targets(subject: &Subject<impl Table>, outputs: usize) -> Vec<String> {
-    match &subject.format {
+pub(super) fn targets(format: &Format, are_classes: bool, outputs: usize) -> Vec<String> {
+    match format {
         Format::Csv(columns) => columns.targets().cloned().collect(),
-        _ if outputs == 1 || subject.train.classes().is_some() => vec!["y".to_owned()],
+        _ if outputs == 1 || are_classes => vec!["y".to_owned()],
         _ => (0..outputs).map(|output| format!("y_{output}")).collect(),
     }
 }
@@ -158,6 +185,6 @@ pub(crate) fn cell(input: &f32) -> String {
     }
 }
 
-fn broken(error: csv::Error) -> LeftOut {
+pub(super) fn broken(error: csv::Error) -> LeftOut {
     LeftOut::Format(error.to_string())
 }

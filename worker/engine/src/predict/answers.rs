@@ -73,7 +73,8 @@ impl<'a, E: Engine> Answers<'a, E> {
         let mut start = 0;
         while start < rows.rows {
             let end = start.saturating_add(piece).min(rows.rows);
-            let outputs = self.networks.outputs(MEMBER, &table, start..end)?;
+            let asked: Vec<u32> = (start..end).collect();
+            let outputs = self.networks.outputs(MEMBER, &table, &asked)?;
             let width = outputs.len() / (end - start) as usize;
             for (row, outputs) in (start..end).zip(outputs.chunks_exact(width.max(1))) {
                 if outputs.iter().any(|output| !output.is_finite()) {

@@ -1,0 +1,88 @@
+//! `fold-F.csv`: what the network of a trial's fold answers for the rows that were held out of its training.
+
+use trawl_domain::dataset::{Format, Targets};
+use trawl_domain::fold::Split;
+use trawl_domain::limits::ARTIFACT_BYTES_MAX;
+use trawl_domain::seed::Seed;
+
+use super::answers::ClassAnswer;
+use super::{LeftOut, check_finite, predictions};
+use crate::{Control, Networks, Table};
+
+/// The rows of a job that trained and validated.
+#[derive(Clone, Debug)]
+pub struct HeldOut<T> {
+    /// The rows.
+    pub data: T,
+    /// How the dataset's files are read: it knows the names of targets.
+    pub format: Format,
+    /// How they were split.
+    pub split: Split,
+    /// Seed of the study, by which they were.
+    pub seed: Seed,
+}
+
+impl<T: Table> HeldOut<T> {
+    /// The answers of a member, which was trained on this fold, for the rows that validated it: `row`, target and prediction, each with its name
+    /// where there are several, and with classes `probability` of the predicted one and `p.CLASS` of each. Rows ascend; they count from 0 as they
+    /// were read.
+    ///
+    /// # Errors
+    /// The network gives no answers, or they make no file; or it was told to stop.
+    pub fn predictions<N: Networks<Table = T>>(
+        &self,
+        networks: &N,
+        member: usize,
+        fold: u32,
+        control: &Control,
+    ) -> Result<Vec<u8>, LeftOut> {
+        let rows = self.data.held_out(self.split, self.seed, fold)?;
+        let classes = self.data.classes();
+        let outputs = networks.architecture().output();
+        let outputs = outputs.map_or(0, trawl_domain::dataset::SampleShape::len) as usize;
+        let names = predictions::targets(&self.format, classes.is_some(), outputs);
+        let targets = self.data.targets()?;
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let mut header = vec!["row".to_owned()];
+        header.extend(predictions::columns(&names));
+        if let Some(classes) = classes {
+            header.push("probability".to_owned());
+            header.extend(classes.iter().map(|class| format!("p.{class}")));
+        }
+        writer.write_record(header).map_err(predictions::broken)?;
+        for rows in rows.chunks(networks.rows_at_once().max(1) as usize) {
+            if control.must_end() {
+                return Err(LeftOut::Interrupted);
+            }
+            let answers = networks.outputs(member, &self.data, rows)?;
+            check_finite(&answers)?;
+            for (row, outputs) in rows.iter().zip(answers.chunks_exact(outputs.max(1))) {
+                let mut record = vec![row.to_string()];
+                record.extend(cells(targets.as_ref(), classes, *row as usize, outputs));
+                writer.write_record(record).map_err(predictions::broken)?;
+            }
+            if writer.get_ref().len() as u64 > ARTIFACT_BYTES_MAX {
+                return Err(LeftOut::TooLarge);
+            }
+        }
+        let file = predictions::end(writer)?;
+        if file.len() as u64 > ARTIFACT_BYTES_MAX {
+            return Err(LeftOut::TooLarge);
+        }
+        Ok(file)
+    }
+}
+
+/// Targets and answers of one row.
+fn cells(targets: Option<&Targets>, classes: Option<&[String]>, row: usize, outputs: &[f32]) -> Vec<String> {
+    let mut cells = predictions::target_cells(targets, outputs.len(), classes, row);
+    let Some(classes) = classes else {
+        cells.extend(outputs.iter().map(f32::to_string));
+        return cells;
+    };
+    let answer = ClassAnswer::of(outputs);
+    cells.push(classes[answer.class as usize].clone());
+    cells.push(answer.probability.to_string());
+    cells.extend(answer.probabilities(outputs).map(|probability| probability.to_string()));
+    cells
+}
