@@ -561,7 +561,7 @@ CREATE TABLE trawl_store.artifacts (
     refit      integer,
     trial      integer,
     name       text NOT NULL,
-    kind       text NOT NULL CHECK (kind IN ('weights', 'network', 'model', 'predictions', 'weight_histograms', 'activation_profiles',
+    kind       text NOT NULL CHECK (kind IN ('weights', 'network', 'model', 'calibration', 'predictions', 'weight_histograms', 'activation_profiles',
                                              'activations', 'confusion_matrix', 'feature_maps', 'misclassified')),
     job_id     uuid NOT NULL REFERENCES trawl_store.jobs,
     bytes      bigint NOT NULL CHECK (bytes >= 0),

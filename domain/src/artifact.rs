@@ -19,6 +19,8 @@ words!(
         Network = "network",
         /// The network as a module of PyTorch.
         Model = "model",
+        /// The temperature, and how far probabilities can be relied on.
+        Calibration = "calibration",
         /// The model's answers.
         Predictions = "predictions",
         /// How the parameters of each layer are distributed.
@@ -43,6 +45,7 @@ impl ArtifactKind {
             Self::Weights => "weights.safetensors",
             Self::Network => "network.json",
             Self::Model => "model.py",
+            Self::Calibration => "calibration.json",
             Self::Predictions => "predictions.csv",
             Self::WeightHistograms => "weight_histograms.json",
             Self::ActivationProfiles => "activation_profiles.json",

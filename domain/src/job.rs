@@ -109,6 +109,8 @@ pub struct Job {
     pub ranking: Option<Ranking>,
     /// How much rows of each class weigh in the loss; `None` if all weigh the same.
     pub class_weights: Option<ClassWeights>,
+    /// Folds of the refit's trial by whose predictions of held-out rows probabilities are calibrated; `None` if they are left as they are.
+    pub calibrate_folds: Option<u32>,
     /// Of what each row leaves a loss: validation rows of folds of trials that come to their end, test rows of a refit's fit on all rows.
     pub row_losses: Option<Metric>,
 }

@@ -92,6 +92,8 @@ pub const CLASSES_MAX: usize = 4_096;
 pub const CLASS_NAME_BYTES_MAX: usize = 1_024;
 /// Size of one artifact, but for weights.
 pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
+/// Size of all predictions of held-out rows together by which a refit is calibrated: they are in memory.
+pub const CALIBRATION_BYTES_MAX: u64 = 256 << 20;
 /// Size of a file of weights: the largest network fits.
 pub const WEIGHTS_BYTES_MAX: u64 = 512 << 20;
 /// Size of one checkpoint: the largest network with what its optimizer remembers, which is twice as much, fits.

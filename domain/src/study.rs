@@ -126,6 +126,8 @@ pub struct RefitSpec {
     pub set: Params,
     /// Features for which the activations are kept; empty lets the worker choose.
     pub inputs: Vec<Vec<f32>>,
+    /// Whether the probabilities of classes are calibrated by the predictions of the rows that the folds of the trial held out.
+    pub calibrates: bool,
 }
 
 /// How long a refit trains.

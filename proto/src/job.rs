@@ -56,6 +56,7 @@ impl From<&Job> for v1::Job {
             }),
             row_losses: job.row_losses.map_or_else(String::new, |metric| metric.to_string()),
             class_weights: job.class_weights.as_ref().map(class_weights::write),
+            calibrate_folds: job.calibrate_folds.unwrap_or_default(),
         }
     }
 }
@@ -190,6 +191,9 @@ impl TryFrom<v1::Job> for Job {
             let is_weighted = matches!(class_weights, Some(Some(_)));
             note_wrong_metrics(metrics, row_losses.flatten(), loss, is_weighted, v);
         }
+        if job.calibrate_folds > FOLDS_MAX {
+            v.add("calibrate_folds", format!("must be at most {FOLDS_MAX}"));
+        }
         if let Some(architecture) = &architecture {
             noted(architecture.output(), v);
             note_wrong_dropouts(architecture, members.as_deref().unwrap_or_default(), v);
@@ -211,6 +215,7 @@ impl TryFrom<v1::Job> for Job {
                 inputs: job.inputs.into_iter().map(|input| input.values).collect(),
                 ranking: ranking?,
                 class_weights: class_weights?,
+                calibrate_folds: Some(job.calibrate_folds).filter(|folds| *folds > 0),
                 row_losses: row_losses?,
             })
         })();

@@ -4,7 +4,7 @@ mod json;
 mod predictions;
 mod tensors;
 
-pub(crate) use json::{ActivationProfiles, Activations, ConfusionMatrix, Histogram, WeightHistograms};
+pub(crate) use json::{ActivationProfiles, Activations, Calibration, ConfusionMatrix, Histogram, WeightHistograms};
 pub(crate) use predictions::{Outcome, Predictions, Split};
 pub(crate) use tensors::{FeatureMaps, Misclassified, Samples, Stack};
 

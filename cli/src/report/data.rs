@@ -25,7 +25,8 @@ pub(crate) const EPOCH_REPORTS_MAX: usize = 400_000;
 const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
 
 /// The kinds of artifacts that are drawn.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
+    "calibration",
     "predictions",
     "weight_histograms",
     "activation_profiles",

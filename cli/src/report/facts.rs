@@ -4,6 +4,7 @@ use serde_json::Value;
 use trawl_proto::to_json;
 use trawl_proto::v1::{RefitSummary, Winner};
 
+use super::artifacts::Calibration;
 use super::data::{StudyData, objective_name};
 use super::metric::Metric;
 use super::scale::short;
@@ -61,7 +62,7 @@ pub(crate) fn of_study(study: &StudyData) -> Vec<Fact> {
 }
 
 /// The head of a refit's section.
-pub(crate) fn of_refit(refit: &RefitSummary) -> Vec<Fact> {
+pub(crate) fn of_refit(refit: &RefitSummary, calibration: Option<&Calibration>) -> Vec<Fact> {
     let mut facts = Facts::default();
     facts.add("state", refit.state.clone());
     facts.add("error", refit.error.clone());
@@ -73,6 +74,9 @@ pub(crate) fn of_refit(refit: &RefitSummary) -> Vec<Fact> {
             &format!("test {}", metric.name()),
             metric.test(refit).map(short).unwrap_or_default(),
         );
+    }
+    if let Some(calibration) = calibration {
+        facts.calibration(calibration);
     }
     facts.add("ended", refit.finished_at.as_ref().map(in_utc).unwrap_or_default());
     facts.0
@@ -139,6 +143,23 @@ impl Facts {
             "not separable from",
             trial_list(&winner.not_separable_from).unwrap_or_default(),
         );
+    }
+
+    /// How far the probabilities of a refit can be relied on.
+    fn calibration(&mut self, calibration: &Calibration) {
+        let reason = calibration.reason.as_deref().unwrap_or("unknown");
+        let none = || format!("none: {reason}");
+        self.add("temperature", calibration.temperature.map_or_else(none, short));
+        if let Some(test) = &calibration.test {
+            for (name, before, after) in [
+                ("test log loss", test.before.log_loss, test.after.log_loss),
+                ("test Brier score", test.before.brier, test.after.brier),
+                ("test calibration error", test.before.ece, test.after.ece),
+            ] {
+                let name = format!("{name} before and after calibration");
+                self.add(&name, format!("{}, {}", short(before), short(after)));
+            }
+        }
     }
 
     fn add(&mut self, term: &str, text: String) {

@@ -14,8 +14,8 @@ mod settings;
 mod tests;
 
 use super::artifacts::{
-    ActivationProfiles, Activations, ArtifactError, ConfusionMatrix, FeatureMaps, Misclassified, Predictions,
-    WeightHistograms,
+    ActivationProfiles, Activations, ArtifactError, Calibration, ConfusionMatrix, FeatureMaps, Misclassified,
+    Predictions, WeightHistograms,
 };
 use super::data::{ArtifactFile, RefitData, StudyData};
 use super::figure::Figure;
@@ -25,6 +25,8 @@ use super::metric::Metric;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RefitFigures {
     pub(crate) figures: Vec<Figure>,
+    /// What is told of its probabilities.
+    pub(crate) calibration: Option<Calibration>,
     /// Artifacts that could not be read.
     pub(crate) errors: Vec<ArtifactError>,
 }
@@ -60,8 +62,10 @@ pub(crate) fn of_refit(refit: &RefitData) -> RefitFigures {
     let maps = read(&refit.files, "feature_maps", FeatureMaps::parse);
     let confusion = read(&refit.files, "confusion_matrix", ConfusionMatrix::parse);
     let misclassified = read(&refit.files, "misclassified", Misclassified::parse);
+    let calibration = read(&refit.files, "calibration", Calibration::parse);
 
     let mut drawn = RefitFigures::default();
+    drawn.calibration = drawn.noted(calibration);
     let predictions = drawn.noted(predictions);
     let profiles = drawn.noted(profiles);
     let (histograms, activations) = (drawn.noted(histograms), drawn.noted(activations));

@@ -74,11 +74,15 @@ pub(crate) async fn make(client: &mut Client, study: &str) -> Result<Report, Err
 
 fn of_study(study: &data::StudyData) -> Report {
     let refits = study.refits.iter().map(|refit| {
-        let RefitFigures { figures, errors } = figures::of_refit(refit);
+        let RefitFigures {
+            figures,
+            calibration,
+            errors,
+        } = figures::of_refit(refit);
         RefitSection {
             number: refit.summary.refit,
             title: format!("Refit {} of trial {}", refit.summary.refit, refit.summary.trial),
-            facts: facts::of_refit(&refit.summary),
+            facts: facts::of_refit(&refit.summary, calibration.as_ref()),
             note: facts::refit_note(&refit.summary),
             errors: errors.iter().map(ToString::to_string).collect(),
             figures,

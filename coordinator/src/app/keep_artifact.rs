@@ -7,8 +7,9 @@ use trawl_domain::seed::Owner;
 use super::upload::{self, end_note};
 use super::{App, AppError, hold, quotas};
 use crate::files::Fingerprint;
+use crate::store::artifacts::ArtifactRecord;
 use crate::store::jobs::{self, JobRecord};
-use crate::store::{Connection, artifacts};
+use crate::store::{Connection, artifacts, refits};
 
 /// An artifact that is announced.
 #[derive(Clone, Debug)]
@@ -59,6 +60,29 @@ pub async fn list(app: &App, head: &ArtifactHead, object_key: &str) -> Result<()
     end_note(&mut tx, object_key).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// The file of this name that the trial left whose configuration a job of a refit trains.
+///
+/// # Errors
+/// [`AppError::NotFound`] if it left none, or the job is of no refit.
+pub async fn find_of_trial(app: &App, claim: LeaseClaim, name: &str) -> Result<ArtifactRecord, AppError> {
+    let mut tx = app.begin().await?;
+    let lease = hold(&mut tx, claim).await?;
+    let job = jobs::lock(&mut tx, lease.job_id()).await?;
+    let refits = refits::of_study(&mut tx, job.study_id).await?;
+    let refit = refits.into_iter().find(|refit| Some(refit.refit) == job.refit);
+    let found = match refit {
+        Some(refit) => artifacts::find(&mut tx, job.study_id, Owner::Trial(refit.trial), name).await?,
+        None => None,
+    };
+    tx.commit().await?;
+    found.ok_or_else(|| no_trial_file(name))
+}
+
+/// The error of a trial that left no such file.
+pub fn no_trial_file(name: &str) -> AppError {
+    AppError::NotFound(format!("the trial left no {name}"))
 }
 
 /// Whose file it is, if the job leaves one of that kind and name.

@@ -200,6 +200,10 @@ fn job(
         members: job_members,
         metrics: study.metrics(),
         class_weights: study.training.class_weights.clone(),
+        calibrate_folds: match (record.split, &study.refit) {
+            (JobSplit::All, Some(refit)) if refit.calibrates => Some(study.validation.folds()),
+            _ => None,
+        },
         ranking,
         row_losses: keep_row_losses::wanted(loaded, record),
     })

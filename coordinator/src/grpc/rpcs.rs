@@ -199,6 +199,7 @@ pub const RPCS: &[Rpc] = &[
     upload("/trawl.v1.WorkerService/PutArtifact", WORKERS, Queue::WorkerUploads),
     upload("/trawl.v1.WorkerService/PutCheckpoint", WORKERS, Queue::WorkerUploads),
     of_workers("/trawl.v1.WorkerService/GetCheckpoint").queued(Queue::WorkerDownloads),
+    of_workers("/trawl.v1.WorkerService/GetTrialFile").queued(Queue::WorkerDownloads),
     of_workers("/trawl.v1.WorkerService/GetDataset").queued(Queue::WorkerDownloads),
     of_admins("/trawl.v1.AccessService/CreateToken"),
     of_admins("/trawl.v1.AccessService/ListTokens"),

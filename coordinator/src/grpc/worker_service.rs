@@ -27,7 +27,7 @@ use crate::app::release_job::Cause;
 use crate::app::renew_lease::Renewed;
 use crate::protocol::job_wait::{WAIT_MAX, lease_jobs};
 use crate::protocol::report_writer::ReportQueue;
-use crate::protocol::{WorkerStore, read_checkpoint, read_dataset};
+use crate::protocol::{WorkerStore, read_checkpoint, read_dataset, read_trial_file};
 use crate::store::checkpoints::CheckpointRecord;
 use crate::store::workers::NewWorker;
 
@@ -226,6 +226,16 @@ impl<S: WorkerStore> WorkerService for Workers<S> {
         };
         let pieces = in_time(read_checkpoint(&*self.app, lease, job_id, request.number)).await?;
         let message = |chunk| v1::GetCheckpointResponse { chunk };
+        Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
+    }
+
+    type GetTrialFileStream = FileStream<v1::GetTrialFileResponse>;
+
+    async fn get_trial_file(&self, request: Request<v1::GetTrialFileRequest>) -> Answer<Self::GetTrialFileStream> {
+        let request = request.into_inner();
+        let lease = claim(request.lease.as_ref())?;
+        let pieces = in_time(read_trial_file(&*self.app, lease, &request.name)).await?;
+        let message = |chunk| v1::GetTrialFileResponse { chunk };
         Ok(Response::new(file_streams::send(&self.tasks, pieces, message)))
     }
 

@@ -7,5 +7,5 @@ pub mod report_writer;
 mod uploads;
 mod worker_store;
 
-pub use uploads::{read_checkpoint, read_dataset};
+pub use uploads::{read_checkpoint, read_dataset, read_trial_file};
 pub use worker_store::{Answer, WorkerStore};

@@ -6,7 +6,7 @@ use trawl_domain::lease::LeaseClaim;
 
 use super::WorkerStore;
 use crate::app::AppError;
-use crate::app::keep_artifact::ArtifactHead;
+use crate::app::keep_artifact::{ArtifactHead, no_trial_file};
 use crate::app::keep_checkpoint::{CheckpointHead, not_found};
 use crate::app::upload::UploadOwner;
 use crate::files::{Fingerprint, Pieces};
@@ -57,6 +57,18 @@ pub async fn read_checkpoint<S: WorkerStore>(
     let found = store.find_checkpoint(lease, job_id, number).await?;
     match store.files().read(&found.object_key).await {
         Err(error) if error.is_not_found() => Err(not_found(number)),
+        pieces => Ok(pieces?),
+    }
+}
+
+/// A file of the trial whose configuration a job of a refit trains, in pieces.
+///
+/// # Errors
+/// [`AppError::NotFound`] if the trial left none of that name, or it is gone: the refit goes on without.
+pub async fn read_trial_file<S: WorkerStore>(store: &S, lease: LeaseClaim, name: &str) -> Result<Pieces, AppError> {
+    let found = store.find_trial_file(lease, name).await?;
+    match store.files().read(&found.object_key).await {
+        Err(error) if error.is_not_found() => Err(no_trial_file(name)),
         pieces => Ok(pieces?),
     }
 }

@@ -22,6 +22,7 @@ use crate::app::report_order::{JobReport, Written};
 use crate::app::upload::UploadStore;
 use crate::app::write_reports;
 use crate::app::{App, AppError, Settings, TestMetrics, expire_leases, finish_job, pause_study};
+use crate::store::artifacts::ArtifactRecord;
 use crate::store::checkpoints::CheckpointRecord;
 use crate::store::workers::NewWorker;
 
@@ -76,6 +77,9 @@ pub trait WorkerStore: UploadStore + Debug + 'static {
 
     /// Lists an artifact whose object is there.
     fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> impl Future<Output = Answer<()>> + Send;
+
+    /// The file of this name that the trial left whose configuration a job of a refit trains.
+    fn find_trial_file(&self, claim: LeaseClaim, name: &str) -> impl Future<Output = Answer<ArtifactRecord>> + Send;
 
     /// Notes a checkpoint before its first byte; the key of its object.
     fn note_checkpoint(&self, head: CheckpointHead) -> impl Future<Output = Answer<String>> + Send;
@@ -156,6 +160,10 @@ impl WorkerStore for App {
 
     async fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> Answer<()> {
         keep_artifact::list(self, head, object_key).await
+    }
+
+    async fn find_trial_file(&self, claim: LeaseClaim, name: &str) -> Answer<ArtifactRecord> {
+        keep_artifact::find_of_trial(self, claim, name).await
     }
 
     async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<String> {

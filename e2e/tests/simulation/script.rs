@@ -12,6 +12,7 @@ use trawl_agent::dataset::{self, DatasetError};
 use trawl_agent::{JobError, Listener, Starts, Trained, Training};
 use trawl_domain::id::JobId;
 use trawl_domain::job::{Job, JobMember};
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
 use trawl_engine::analysis::{Artifact, LeftOut};
@@ -108,7 +109,7 @@ impl Training for Script {
         Duration::MAX
     }
 
-    async fn prepare(&self, connection: &Connection, job: &Job) -> Result<Job, DatasetError> {
+    async fn prepare(&self, connection: &Connection, _: LeaseClaim, job: &Job) -> Result<Job, DatasetError> {
         dataset::fetch(connection, job.train.features, &mut tokio::io::sink()).await?;
         Ok(job.clone())
     }

@@ -250,3 +250,114 @@ async fn predictions_of_classes_that_were_held_out_have_all_probabilities() -> a
     assert!((mean - value).abs() < 1e-4 * value, "{mean} is not {value}");
     Ok(())
 }
+
+/// Rows of three classes that overlap, so that no network is always right.
+fn noisy_classes(rows: u32) -> String {
+    let row = |row: u32| {
+        let (class, noise) = (row % 3, f64::from(row * 7919 % 101) / 50.0 - 1.0);
+        let name = ["low", "middle", "high"][class as usize];
+        format!("{},{},{name}\n", f64::from(class) + 1.6 * noise, noise * noise)
+    };
+    format!("x,z,label\n{}", (0..rows).map(row).collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temperature_moves_probabilities_and_no_class() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = tempfile::TempDir::new()?;
+    std::fs::write(folder.path().join("train.csv"), noisy_classes(120))?;
+    std::fs::write(folder.path().join("test.csv"), noisy_classes(61))?;
+    let study = |name: &str, calibrate: &str| {
+        json!({
+            "name": name, "seed": 4,
+            "dataset": { "csv": { "train": "train.csv", "test": "test.csv", "features": "all", "target": "label" } },
+            "model": [{ "linear": { "units": 32 } }, { "activation": { "kind": "tanh" } }, { "linear": { "units": 3 } }],
+            "training": { "loss": "cross_entropy", "optimizer": "adam", "learning_rate": "$rate", "batch_size": 8, "epochs": 40 },
+            "validation": { "k_fold": 4 }, "racing": "none",
+            "space": { "rate": { "log_uniform": { "low": 0.01, "high": 0.1 } } },
+            "max_trials": 5, "refit": { "epochs": 40, "calibrate": calibrate },
+        })
+    };
+    let mut kept = Vec::new();
+    for calibrate in ["none", "temperature"] {
+        let file = folder.path().join(format!("{calibrate}.json"));
+        std::fs::write(&file, study(calibrate, calibrate).to_string())?;
+        system.trawl_stdout(&["submit", file.to_str().context("a plain path")?, "--watch"])?;
+        let predictions = fetch(&system, calibrate, "predictions.csv").await?;
+        let mut reader = csv::Reader::from_reader(predictions.as_slice());
+        let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>()?;
+        kept.push(rows);
+    }
+    let losses: Vec<f64> = sqlx::query_scalar("SELECT test_loss FROM trawl.refits ORDER BY study")
+        .fetch_all(&system.sql)
+        .await?;
+    assert!(losses.len() == 2 && losses[0] == losses[1], "{losses:?}");
+    let moved = kept[0].iter().zip(&kept[1]).filter(|(plain, calibrated)| {
+        assert_eq!(plain[5], calibrated[5], "the class");
+        plain[6] != calibrated[6]
+    });
+    assert!(moved.count() > 150, "of 181 rows");
+
+    let network = fetch_json(&system, "temperature", "network.json").await?;
+    let calibration = fetch_json(&system, "temperature", "calibration.json").await?;
+    assert_eq!(network["temperature"], calibration["temperature"]);
+    assert!(
+        network["temperature"].as_f64() > Some(1.0),
+        "{network}: it was too sure"
+    );
+    let log_loss = |of: &str, when: &str| calibration[of][when]["log_loss"].as_f64().context("a log loss");
+    assert!(
+        log_loss("held_out", "after")? < log_loss("held_out", "before")?,
+        "{calibration}"
+    );
+    assert_eq!(
+        (
+            &calibration["held_out"]["after"]["rows"],
+            &calibration["test"]["after"]["rows"]
+        ),
+        (&json!(120), &json!(61))
+    );
+    assert!(
+        (log_loss("test", "before")? - losses[0]).abs() < 1e-5 * losses[0],
+        "as it was trained"
+    );
+    let plain = fetch_json(&system, "none", "network.json").await?;
+    assert_eq!(plain.get("temperature"), None);
+
+    // `trawl predict` has the probabilities of the refit.
+    let test = folder.path().join("test.csv");
+    let predict = [
+        "predict",
+        "temperature",
+        test.to_str().context("a plain path")?,
+        "--csv",
+        "--probabilities",
+    ];
+    let predicted = system.trawl_stdout(&predict)?;
+    let mut reader = csv::Reader::from_reader(predicted.as_bytes());
+    for (predicted, kept) in reader.records().zip(&kept[1][120..]) {
+        let predicted = predicted?;
+        assert_eq!((&predicted[3], &predicted[4]), (&kept[5], &kept[6]));
+        let sum: f64 = predicted.iter().skip(5).map(|p| p.parse::<f64>().unwrap_or(9.0)).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{sum}");
+    }
+
+    // The worst of five trials has left no predictions.
+    let worst: i32 = sqlx::query_scalar("SELECT trial FROM trawl.best_trials WHERE study = 'temperature' AND rank = 5")
+        .fetch_one(&system.sql)
+        .await?;
+    system.trawl_stdout(&["refit", "temperature", "--trial", &worst.to_string(), "--watch"])?;
+    let request = v1::GetArtifactRequest {
+        study: "temperature".to_owned(),
+        refit: Some(1),
+        trial: None,
+        name: "calibration.json".to_owned(),
+    };
+    let none: Value = serde_json::from_slice(&system.artifact(request).await?)?;
+    assert_eq!(
+        none,
+        json!({ "temperature": null, "reason": "its trial left no fold-0.csv" })
+    );
+    Ok(())
+}

@@ -121,7 +121,7 @@ pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations
     let refit = study
         .refit
         .as_ref()
-        .map(|refit| refit_spec(refit, &searched.distributions, shape, v));
+        .map(|refit| refit_spec(refit, &searched.distributions, shape, target_kind(study), v));
     let mut settings = Settings::new(&searched, &space, refit.as_ref().map(|refit| &refit.set));
     let model = model::check(&study.model, shape, &mut settings, v);
     let training = training::check(study.training.as_ref(), &mut settings, v);
@@ -332,6 +332,7 @@ fn refit_spec(
     refit: &v1::Refit,
     space: &HashMap<String, v1::Distribution>,
     shape: Option<DatasetShape>,
+    kind: TargetKind,
     v: &mut Violations,
 ) -> RefitSpec {
     let epochs = refit_epochs(refit.epochs.as_ref(), v);
@@ -350,7 +351,20 @@ fn refit_spec(
         epochs,
         set,
         inputs: inputs(&refit.inputs, shape, v),
+        calibrates: calibrates(&refit.calibrate, kind, v),
     }
+}
+
+/// Whether a refit calibrates probabilities.
+fn calibrates(word: &str, kind: TargetKind, v: &mut Violations) -> bool {
+    let wrong = match (word, kind) {
+        ("" | "none", _) => return false,
+        ("temperature", TargetKind::Class) => return true,
+        ("temperature", TargetKind::Number) => "is for classes, and numbers are predicted: leave it out".to_owned(),
+        _ => format!("must be temperature or none, and '{word}' is not"),
+    };
+    v.add("refit.calibrate", wrong);
+    false
 }
 
 /// How long a refit trains; anything where that is broken.

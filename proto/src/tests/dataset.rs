@@ -108,6 +108,7 @@ pub(super) fn job(format: Format, targets: [bool; 2]) -> Job {
         metrics: vec![trawl_domain::metric::Metric::ValLoss],
         ranking: None,
         class_weights: None,
+        calibrate_folds: Some(5),
         row_losses: Some(trawl_domain::metric::Metric::ValLoss),
     }
 }

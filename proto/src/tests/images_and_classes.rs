@@ -174,6 +174,15 @@ fn metrics_goals_and_inputs_have_to_make_sense() {
         "refit.inputs[0]",
         "has 1 values where a row has 784 features",
     );
+    let calibrated = |word: &str| changed(&[("/refit", json!({ "epochs": 1, "calibrate": word }))]);
+    for word in ["", "none", "temperature"] {
+        assert!(is_sound(&calibrated(word)), "{word}");
+    }
+    assert_wrong(
+        &calibrated("isotonic"),
+        "refit.calibrate",
+        "must be temperature or none, and 'isotonic' is not",
+    );
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub enum DatasetError {
     /// The coordinator did not send a file.
     #[error("dataset file {0}: {1}")]
     Fetch(FileHash, #[source] Box<tonic::Status>),
+    /// The coordinator did not send what a trial left.
+    #[error("file {0} of the trial: {1}")]
+    TrialFile(String, #[source] Box<tonic::Status>),
     /// What it sent is another file.
     #[error("dataset file {0}: what came has the hash {1}")]
     Hash(FileHash, FileHash),

@@ -26,6 +26,7 @@ mod run_job;
 mod thread;
 mod trainer;
 mod training;
+mod trial_files;
 
 pub use checkpoints::Starts;
 pub use job_error::JobError;

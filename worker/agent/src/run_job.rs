@@ -205,8 +205,8 @@ fn row_losses<T: Trained>(trained: &T) -> Vec<Vec<u8>> {
 async fn prepare<T: Training>(agent: &Agent, training: &T, lease: LeaseClaim, job: &Job) -> Result<T::Ready, JobError> {
     let mut backoff = Backoff::new(agent.settings.worker_id);
     loop {
-        let status = match training.prepare(&agent.connection, job).await {
-            Err(DatasetError::Fetch(_, status)) if may_pass(&status) => status,
+        let status = match training.prepare(&agent.connection, lease, job).await {
+            Err(DatasetError::Fetch(_, status) | DatasetError::TrialFile(_, status)) if may_pass(&status) => status,
             ready => return Ok(ready?),
         };
         if agent.leases.end_of(lease).is_some() {

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::ROW_LOSSES_MAX;
 use trawl_domain::metric::FoldMetrics;
 use trawl_engine::analysis::{Artifact, HeldOut, LeftOut, Subject, analyse};
@@ -22,6 +23,7 @@ use super::job_error::JobError;
 use super::progress::Progress;
 use super::thread::on_thread;
 use super::training::{Listener, Trained, Training};
+use super::trial_files;
 
 /// The member that a refit's fit on all training rows is: such a job has no other.
 const MEMBER: usize = 0;
@@ -64,14 +66,24 @@ impl<E: Engine> Training for Trainer<E> {
         self.progress_limit
     }
 
-    async fn prepare(&self, connection: &Connection, job: &Job) -> Result<Ready<E::Table>, DatasetError> {
+    async fn prepare(
+        &self,
+        connection: &Connection,
+        lease: LeaseClaim,
+        job: &Job,
+    ) -> Result<Ready<E::Table>, DatasetError> {
         let (data, test) = self.datasets.load(connection, job).await?;
+        let files = match job.calibrate_folds {
+            Some(folds) => Some(trial_files::held_out(connection, lease, folds).await?),
+            None => None,
+        };
         let subject = (job.split == Split::All).then(|| Subject {
             dropout: job.members[MEMBER].hyperparameters.dropout.clone(),
             format: job.format.clone(),
             train: data.clone(),
             test: test.clone(),
             inputs: job.inputs.clone(),
+            held_out: files,
         });
         let held_out = job.ranking.map(|_| {
             let held_out = HeldOut {

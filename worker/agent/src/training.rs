@@ -35,6 +35,7 @@ pub trait Training: Debug + Send + Sync + 'static {
     fn prepare(
         &self,
         connection: &Connection,
+        lease: LeaseClaim,
         job: &Job,
     ) -> impl Future<Output = Result<Self::Ready, DatasetError>> + Send;
 

@@ -31,6 +31,7 @@ fn main() {
             train: job.data,
             test: None,
             inputs: Vec::new(),
+            held_out: None,
         };
         let write = &mut |artifact: trawl_engine::analysis::Artifact| {
             if artifact.kind == ArtifactKind::Model {

@@ -62,6 +62,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
         train: job.data.clone(),
         test: Some(job.data),
         inputs: Vec::new(),
+        held_out: None,
     };
     let made = analyse(&trained.networks, &subject, &Control::new(), &mut |artifact| {
         let content = artifact.content.expect("it is made");

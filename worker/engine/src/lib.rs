@@ -5,6 +5,7 @@
 //! [`predict`], which answers for new rows with what a refit left; [`class_count`]. None of it knows a network, a coordinator or a database.
 
 pub mod analysis;
+pub mod calibration;
 pub mod checkpoint;
 pub mod class_count;
 mod control;

@@ -13,6 +13,9 @@ pub(crate) struct NetworkFile {
     /// prediction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target_fitted: Option<Vec<FittedTarget>>,
+    /// Of classes: by what the outputs are divided before softmax, where they are calibrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) temperature: Option<f64>,
     /// From the input on.
     pub(crate) layers: Vec<WrittenLayer>,
     pub(crate) loss: String,

@@ -77,6 +77,41 @@ pub(crate) struct ConfusionMatrix {
     pub(crate) counts: Vec<Vec<u64>>,
 }
 
+/// The temperature of a network for classes, and how far its probabilities can be relied on.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Calibration {
+    /// Absent where there is none.
+    pub(crate) temperature: Option<f64>,
+    /// Why there is none.
+    pub(crate) reason: Option<String>,
+    /// On the test rows.
+    pub(crate) test: Option<Calibrated>,
+}
+
+/// Without the temperature and with it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Calibrated {
+    pub(crate) before: Reliability,
+    pub(crate) after: Reliability,
+}
+
+/// How far probabilities can be relied on.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Reliability {
+    pub(crate) log_loss: f64,
+    pub(crate) brier: f64,
+    /// Expected calibration error.
+    pub(crate) ece: f64,
+}
+
+impl Calibration {
+    /// # Errors
+    /// No such JSON.
+    pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<Self, ArtifactError> {
+        parse(name, bytes)
+    }
+}
+
 impl WeightHistograms {
     /// # Errors
     /// No such JSON, or a histogram without one edge more than counts.
@@ -181,6 +216,12 @@ mod tests {
         let activations = br#"{"features": ["input"], "inputs": [[4.05], [0.0]],
             "layers": [{"index": 1, "kind": "tanh", "values": [[0.5], [0.6]]}], "outputs": [[1], [2]]}"#;
         assert_eq!(Activations::parse("a", activations).unwrap().inputs[0], [4.05]);
+        let calibration = br#"{"temperature": 1.5, "held_out": {"before": {"rows": 9}},
+            "test": {"before": {"rows": 2, "log_loss": 0.5, "brier": 0.2, "ece": 0.1}, "after": {"rows": 2, "log_loss": 0.4, "brier": 0.2, "ece": 0.0}}}"#;
+        let calibration = Calibration::parse("c", calibration).unwrap();
+        assert_eq!(calibration.test.map(|test| test.after.log_loss), Some(0.4));
+        let none = Calibration::parse("c", br#"{"temperature": null, "reason": "no rows"}"#).unwrap();
+        assert_eq!((none.temperature, none.reason.as_deref()), (None, Some("no rows")));
         let confusion = br#"{"classes": ["0", "1"], "counts": [[95, 5], [7, 93]]}"#;
         assert_eq!(ConfusionMatrix::parse("c", confusion).unwrap().counts[1][0], 7);
     }

@@ -154,6 +154,7 @@ impl Model {
             inputs: Vec::new(),
             metrics: self.study.metrics(),
             class_weights: self.study.training.class_weights.clone(),
+            calibrate_folds: None,
             ranking: Some(Ranking {
                 objective: self.study.objective,
                 folds: self.study.validation.folds(),

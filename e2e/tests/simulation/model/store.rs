@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::debug;
 use trawl_coordinator::app::auth::Caller;
-use trawl_coordinator::app::keep_artifact::ArtifactHead;
+use trawl_coordinator::app::keep_artifact::{ArtifactHead, no_trial_file};
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::lease_job::LeasedJob;
 use trawl_coordinator::app::quotas::Quotas;
@@ -22,6 +22,7 @@ use trawl_coordinator::app::{AppError, Settings, TestMetrics};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::metrics::Metrics;
 use trawl_coordinator::protocol::{Answer, WorkerStore};
+use trawl_coordinator::store::artifacts::ArtifactRecord;
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
 use trawl_coordinator::store::workers::NewWorker;
 use trawl_domain::dataset::FileHash;
@@ -273,6 +274,11 @@ impl WorkerStore for ModelStore {
             Ok(())
         })
         .await
+    }
+
+    async fn find_trial_file(&self, _: LeaseClaim, name: &str) -> Answer<ArtifactRecord> {
+        // There are no refits here.
+        self.step(|_, _, _| Err(no_trial_file(name))).await
     }
 
     async fn note_checkpoint(&self, head: CheckpointHead) -> Answer<String> {

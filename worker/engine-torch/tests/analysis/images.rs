@@ -55,6 +55,7 @@ fn images() -> (Fit, Vec<f32>, Vec<u8>) {
         train: rows(vec![0, 1]),
         test: Some(rows(vec![1, 1, 0, 1])),
         inputs: Vec::new(),
+        held_out: None,
     };
     ((trained, subject), filters, pixels)
 }

@@ -119,6 +119,7 @@ fn regression(first: f32, inputs: Vec<Vec<f32>>) -> Fit {
         train: rows(vec![10.0, 0.0, 2.0, 0.25], vec![7.0, -1.0, 3.0, -1.0]),
         test: Some(rows(vec![-1.5, 0.125], vec![0.5, 1.0])),
         inputs,
+        held_out: None,
     };
     (trained, subject)
 }
@@ -287,6 +288,7 @@ fn a_table_with_classes_leaves_its_confusion_matrix() {
         train: rows(vec![1.0], vec![1]),
         test: Some(rows(vec![-1.0, 2.0, 3.0, 0.0, 4.0], vec![0, 0, 1, 1, 1])),
         inputs: Vec::new(),
+        held_out: None,
     };
     let files = files(&(trained, subject));
     let confusion = json(&files, "confusion_matrix.json");

@@ -40,6 +40,7 @@ fn models_in_python_answer_as_the_engine() {
             train: job.data,
             test: None,
             inputs: Vec::new(),
+            held_out: None,
         };
         let mut model = None;
         let mut emit = |artifact: Artifact| {

@@ -19,13 +19,18 @@ pub(super) enum Answers {
 pub(crate) struct ClassAnswer {
     /// Its index.
     pub(crate) class: u32,
-    /// By softmax over the outputs.
+    /// By softmax over the outputs, each divided by the temperature.
     pub(crate) probability: f32,
 }
 
 impl Answers {
     /// Asks for all rows, in the pieces in which the test rows were measured: so the answers are those that were counted.
-    pub(super) fn of<N: Networks>(networks: &N, table: &N::Table, control: &Control) -> Result<Self, LeftOut> {
+    pub(super) fn of<N: Networks>(
+        networks: &N,
+        table: &N::Table,
+        temperature: f64,
+        control: &Control,
+    ) -> Result<Self, LeftOut> {
         let mut answers = match networks.architecture().loss.target_kind() {
             TargetKind::Number => Self::Numbers(Vec::new()),
             TargetKind::Class => Self::Classes(Vec::new()),
@@ -43,7 +48,7 @@ impl Answers {
             let each = outputs.chunks_exact(width.max(1));
             match &mut answers {
                 Self::Numbers(numbers) => numbers.extend_from_slice(&outputs),
-                Self::Classes(classes) => classes.extend(each.map(ClassAnswer::of)),
+                Self::Classes(classes) => classes.extend(each.map(|outputs| ClassAnswer::of(outputs, temperature))),
             }
         }
         Ok(answers)
@@ -60,7 +65,7 @@ impl Answers {
 
 impl ClassAnswer {
     /// The class with the highest of these outputs, the first of several.
-    pub(crate) fn of(outputs: &[f32]) -> Self {
+    pub(crate) fn of(outputs: &[f32], temperature: f64) -> Self {
         let mut class = 0;
         for (index, output) in outputs.iter().enumerate() {
             if *output > outputs[class] {
@@ -69,25 +74,25 @@ impl ClassAnswer {
         }
         Self {
             class: class as u32,
-            probability: (1.0 / sum_of_weights(outputs, outputs[class])) as f32,
+            probability: (1.0 / sum_of_weights(outputs, outputs[class], temperature)) as f32,
         }
     }
 
-    /// The probabilities of all classes; that of the predicted one is [`Self::probability`].
-    pub(crate) fn probabilities(self, outputs: &[f32]) -> impl Iterator<Item = f32> {
+    /// The probabilities of all classes by the same temperature; that of the predicted one is [`Self::probability`].
+    pub(crate) fn probabilities(self, outputs: &[f32], temperature: f64) -> impl Iterator<Item = f32> {
         let highest = outputs[self.class as usize];
-        let sum = sum_of_weights(outputs, highest);
+        let sum = sum_of_weights(outputs, highest, temperature);
         outputs
             .iter()
-            .map(move |output| (weight(*output, highest) / sum) as f32)
+            .map(move |output| (weight(*output, highest, temperature) / sum) as f32)
     }
 }
 
 /// What softmax makes shares of: exponentials, of outputs less the highest, so that none is too large.
-fn weight(output: f32, highest: f32) -> f64 {
-    (f64::from(output) - f64::from(highest)).exp()
+fn weight(output: f32, highest: f32, temperature: f64) -> f64 {
+    ((f64::from(output) - f64::from(highest)) / temperature).exp()
 }
 
-fn sum_of_weights(outputs: &[f32], highest: f32) -> f64 {
-    outputs.iter().map(|output| weight(*output, highest)).sum()
+fn sum_of_weights(outputs: &[f32], highest: f32, temperature: f64) -> f64 {
+    outputs.iter().map(|output| weight(*output, highest, temperature)).sum()
 }

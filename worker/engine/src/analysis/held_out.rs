@@ -80,9 +80,13 @@ fn cells(targets: Option<&Targets>, classes: Option<&[String]>, row: usize, outp
         cells.extend(outputs.iter().map(f32::to_string));
         return cells;
     };
-    let answer = ClassAnswer::of(outputs);
+    let answer = ClassAnswer::of(outputs, 1.0);
     cells.push(classes[answer.class as usize].clone());
     cells.push(answer.probability.to_string());
-    cells.extend(answer.probabilities(outputs).map(|probability| probability.to_string()));
+    cells.extend(
+        answer
+            .probabilities(outputs, 1.0)
+            .map(|probability| probability.to_string()),
+    );
     cells
 }

@@ -5,6 +5,7 @@
 
 mod activations;
 mod answers;
+mod calibration;
 mod classes;
 mod held_out;
 mod histograms;
@@ -23,6 +24,8 @@ use crate::weights::Parameter;
 use crate::{Control, EngineError, Networks, Table};
 use answers::Answers;
 pub(crate) use answers::ClassAnswer;
+pub use calibration::HeldOutFiles;
+use calibration::{Calibrated, calibrate};
 pub use held_out::HeldOut;
 pub(crate) use predictions::cell;
 
@@ -42,6 +45,8 @@ pub struct Subject<T> {
     pub test: Option<T>,
     /// Features for which activations are kept; empty lets training rows be chosen.
     pub inputs: Vec<Vec<f32>>,
+    /// By what probabilities are calibrated; `None` if they are left as they are.
+    pub held_out: Option<HeldOutFiles>,
 }
 
 /// One file.
@@ -82,6 +87,8 @@ struct Analysis<'a, N: Networks> {
     subject: &'a Subject<N::Table>,
     control: &'a Control,
     parameters: Vec<Parameter>,
+    /// The temperature, where probabilities are to be calibrated.
+    calibrated: Option<Calibrated>,
     /// For the test rows, if there are any.
     answers: Option<Answers>,
 }
@@ -105,9 +112,10 @@ pub fn analyse<N: Networks>(
     control: &Control,
     emit: &mut dyn FnMut(Artifact) -> bool,
 ) -> Result<(), LeftOut> {
-    let makers: [(ArtifactKind, Maker<N>); 9] = [
+    let makers: [(ArtifactKind, Maker<N>); 10] = [
         (ArtifactKind::Network, network::network),
         (ArtifactKind::Model, model::model),
+        (ArtifactKind::Calibration, calibration::calibration),
         (ArtifactKind::Predictions, predictions::predictions),
         (ArtifactKind::WeightHistograms, histograms::weight_histograms),
         (ArtifactKind::ActivationProfiles, activations::profiles),
@@ -116,15 +124,21 @@ pub fn analyse<N: Networks>(
         (ArtifactKind::FeatureMaps, images::feature_maps),
         (ArtifactKind::Misclassified, images::misclassified),
     ];
+    let calibrated = match (&subject.held_out, subject.train.classes()) {
+        (Some(files), Some(classes)) => Some(calibrate(files, classes, control)?),
+        _ => None,
+    };
+    let temperature = temperature(calibrated.as_ref());
     let analysis = Analysis {
         networks,
         subject,
         control,
         parameters: networks.parameters(MEMBER)?,
         answers: match &subject.test {
-            Some(test) => Some(Answers::of(networks, test, control)?),
+            Some(test) => Some(Answers::of(networks, test, temperature, control)?),
             None => None,
         },
+        calibrated,
     };
     for (kind, make) in makers {
         let made = make(&analysis).and_then(|content| match content {
@@ -141,6 +155,14 @@ pub fn analyse<N: Networks>(
         }
     }
     Ok(())
+}
+
+/// By what outputs are divided before softmax.
+fn temperature(calibrated: Option<&Calibrated>) -> f64 {
+    match calibrated {
+        Some(Ok((temperature, _))) => *temperature,
+        Some(Err(_)) | None => 1.0,
+    }
 }
 
 impl<N: Networks> Analysis<'_, N> {

@@ -34,6 +34,10 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
             Some(classes) => Target::Classes(classes.to_vec()),
         },
         target_fitted: fitted.targets,
+        temperature: match &analysis.calibrated {
+            Some(Ok((temperature, _))) => Some(*temperature),
+            Some(Err(_)) | None => None,
+        },
         layers: WrittenLayer::list(&architecture.layers, &analysis.subject.dropout),
         loss: architecture.loss.to_string(),
         batch_size: architecture.batch_size,

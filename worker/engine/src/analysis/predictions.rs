@@ -27,7 +27,8 @@ fn of_all_rows(analysis: &Analysis<'_, impl Networks>, features: &[String]) -> R
     let subject = analysis.subject;
     let targets = of_subject(subject, analysis.outputs());
     let mut writer = begin(subject, &targets, features)?;
-    let answers = Answers::of(analysis.networks, &subject.train, analysis.control)?;
+    let temperature = super::temperature(analysis.calibrated.as_ref());
+    let answers = Answers::of(analysis.networks, &subject.train, temperature, analysis.control)?;
     write(
         &mut writer,
         "train",

@@ -118,11 +118,16 @@ impl<'a, E: Engine> Answers<'a, E> {
             line.extend(outputs.iter().map(f32::to_string));
             return line;
         };
-        let answer = ClassAnswer::of(outputs);
+        let temperature = self.network.temperature();
+        let answer = ClassAnswer::of(outputs, temperature);
         line.push(classes[answer.class as usize].clone());
         line.push(answer.probability.to_string());
         if self.probabilities {
-            line.extend(answer.probabilities(outputs).map(|probability| probability.to_string()));
+            line.extend(
+                answer
+                    .probabilities(outputs, temperature)
+                    .map(|probability| probability.to_string()),
+            );
         }
         line
     }

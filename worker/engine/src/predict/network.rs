@@ -9,6 +9,7 @@ use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX, TARGETS_MA
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 
+use crate::calibration::{TEMPERATURE_MAX, TEMPERATURE_MIN};
 use crate::network_file::{Input, NetworkFile, Target};
 
 /// A network as a refit describes it.
@@ -22,6 +23,7 @@ pub struct Network {
     resize: Option<Resize>,
     targets: Vec<String>,
     classes: Option<Vec<String>>,
+    temperature: f64,
 }
 
 /// A file that describes no network.
@@ -79,6 +81,11 @@ impl Network {
     /// Names of the classes in the order of the outputs; `None` where a number is predicted.
     pub fn classes(&self) -> Option<&[String]> {
         self.classes.as_deref()
+    }
+
+    /// By what outputs are divided before softmax: 1 where they are not calibrated.
+    pub fn temperature(&self) -> f64 {
+        self.temperature
     }
 }
 
@@ -173,6 +180,15 @@ impl NetworkFile {
             }
             _ => return Err(format!("target: is not what the loss {loss} is for")),
         };
+        let is_in_range = |temperature: f64| (TEMPERATURE_MIN..=TEMPERATURE_MAX).contains(&temperature);
+        if self
+            .temperature
+            .is_some_and(|temperature| classes.is_none() || !is_in_range(temperature))
+        {
+            return Err(format!(
+                "temperature: must be from {TEMPERATURE_MIN} to {TEMPERATURE_MAX}, and there for classes alone"
+            ));
+        }
         if self.batch_size == 0 {
             return Err("batch_size: must be at least 1".to_owned());
         }
@@ -217,6 +233,7 @@ impl NetworkFile {
             resize: input.resize,
             targets,
             classes,
+            temperature: self.temperature.unwrap_or(1.0),
         })
     }
 }
@@ -358,6 +375,30 @@ mod tests {
             "layers[1]: 'attention' is no kind of layer: it must be one of linear, conv2d, max_pool2d, avg_pool2d, global_avg_pool, flatten, activation, \
              dropout, dropout2d, batch_norm, layer_norm, residual"
         );
+    }
+
+    #[test]
+    fn a_temperature_is_one_of_classes_and_in_its_range() {
+        let with = |temperature: f64| {
+            let mut json = written();
+            json["temperature"] = json!(temperature);
+            Network::parse(json.to_string().as_bytes()).map(|network| network.temperature())
+        };
+        assert_eq!(with(1.5), Ok(1.5));
+        assert_eq!(
+            Network::parse(written().to_string().as_bytes())
+                .expect("a network")
+                .temperature(),
+            1.0
+        );
+        let message = "temperature: must be from 0.01 to 100, and there for classes alone";
+        assert_eq!(with(0.0).expect_err("none").to_string(), message);
+        let mut numbers = written();
+        numbers["temperature"] = json!(1.5);
+        numbers["loss"] = json!("mse");
+        numbers["target"] = json!({ "names": ["a", "b"] });
+        let error = Network::parse(numbers.to_string().as_bytes()).expect_err("of numbers");
+        assert_eq!(error.to_string(), message);
     }
 
     #[test]

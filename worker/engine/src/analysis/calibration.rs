@@ -1,0 +1,108 @@
+//! `calibration.json`: the temperature of a network for classes, and how far its probabilities can be relied on with it and without.
+
+use serde::Serialize;
+use trawl_domain::dataset::Targets;
+
+use super::{Analysis, LeftOut, MEMBER, to_json};
+use crate::calibration::{Answered, Reliability, Sums};
+use crate::{Control, Networks, Table};
+
+/// The predictions of rows that the folds of the refit's trial held out: files by their names, or why there are none.
+pub type HeldOutFiles = Result<Vec<(String, Vec<u8>)>, String>;
+
+/// The temperature and what it is made of, or why there is none.
+pub(super) type Calibrated = Result<(f64, Answered), String>;
+
+/// The file.
+#[derive(Serialize)]
+struct Calibration<'a> {
+    /// Null where there is none.
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// Of the rows by which it was chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_out: Option<Compared>,
+    /// Of the test rows, where they have targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<Compared>,
+}
+
+#[derive(Serialize)]
+struct Compared {
+    before: Reliability,
+    after: Reliability,
+}
+
+/// Finds the temperature.
+///
+/// # Errors
+/// It was told to stop.
+pub(super) fn calibrate(files: &HeldOutFiles, classes: &[String], control: &Control) -> Result<Calibrated, LeftOut> {
+    let answered = match files {
+        Ok(files) => Answered::read(files, classes),
+        Err(reason) => Err(reason.clone()),
+    };
+    let answered = match answered {
+        Ok(answered) => answered,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    match answered.temperature(control) {
+        Some(temperature) => Ok(Ok((temperature, answered))),
+        None if control.must_end() => Err(LeftOut::Interrupted),
+        None => Ok(Err("its folds held out no rows".to_owned())),
+    }
+}
+
+pub(super) fn calibration(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+    let (temperature, answered) = match &analysis.calibrated {
+        None => return Ok(None),
+        Some(Err(reason)) => {
+            let none = Calibration {
+                temperature: None,
+                reason: Some(reason),
+                held_out: None,
+                test: None,
+            };
+            return to_json(&none).map(Some);
+        }
+        Some(Ok(calibrated)) => calibrated,
+    };
+    let file = Calibration {
+        temperature: Some(*temperature),
+        reason: None,
+        held_out: Some(Compared {
+            before: answered.reliability(1.0),
+            after: answered.reliability(*temperature),
+        }),
+        test: of_test_rows(analysis, *temperature)?,
+    };
+    to_json(&file).map(Some)
+}
+
+fn of_test_rows(analysis: &Analysis<'_, impl Networks>, temperature: f64) -> Result<Option<Compared>, LeftOut> {
+    let Some(test) = &analysis.subject.test else {
+        return Ok(None);
+    };
+    let Some(Targets::Classes { labels, .. }) = test.targets()? else {
+        return Ok(None);
+    };
+    let (mut before, mut after) = (Sums::default(), Sums::default());
+    let (networks, classes) = (analysis.networks, analysis.outputs().max(1));
+    let rows: Vec<u32> = (0..test.rows()).collect();
+    for rows in rows.chunks(networks.rows_at_once().max(1) as usize) {
+        if analysis.control.must_end() {
+            return Err(LeftOut::Interrupted);
+        }
+        let outputs = networks.outputs(MEMBER, test, rows)?;
+        for (row, outputs) in rows.iter().zip(outputs.chunks_exact(classes)) {
+            let label = labels[*row as usize];
+            before.add(outputs, label, 1.0);
+            after.add(outputs, label, temperature);
+        }
+    }
+    Ok(Some(Compared {
+        before: before.reliability(),
+        after: after.reliability(),
+    }))
+}
