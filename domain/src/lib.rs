@@ -8,6 +8,7 @@ pub mod artifact;
 pub mod block;
 pub mod dataset;
 pub mod engine;
+pub mod estimate;
 pub mod failure;
 pub mod fold;
 pub mod id;

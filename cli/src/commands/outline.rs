@@ -38,7 +38,39 @@ pub(super) fn print(outline: &StudyOutline, output: &mut Output) -> Result<(), E
             "jobs: the first {} trials train in {}{epochs}",
             outline.first_trials, outline.first_jobs
         ),
+    )?;
+    time(outline, output)
+}
+
+/// How long it may take, and what that rests on.
+fn time(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
+    let (Some(low), Some(high)) = (outline.core_seconds_low, outline.core_seconds_high) else {
+        return paragraph(output, "time: no estimate, as the number of epochs is searched");
+    };
+    let range = |by: f64| format!("{} to {}", about(low / by), about(high / by));
+    paragraph(output, &format!("time: {} of one core of a CPU, roughly", range(1.0)))?;
+    if outline.slots > 1 {
+        let slots = outline.slots;
+        output.line(&format!(
+            "  {} where the {slots} slots of the workers that are there have a core each",
+            range(f64::from(slots))
+        ))?;
+    }
+    output.line(
+        "  estimated by the arithmetic of the first trials' networks, if no trial fails; what a GPU takes is not in it",
     )
+}
+
+/// A time in the unit that is nearest, without digits that it has not.
+fn about(seconds: f64) -> String {
+    let (unit, name) = match seconds {
+        seconds if seconds < 1.0 => return "under a second".to_owned(),
+        seconds if seconds < 120.0 => (1.0, "s"),
+        seconds if seconds < 7_200.0 => (60.0, "min"),
+        seconds if seconds < 172_800.0 => (3_600.0, "h"),
+        _ => (86_400.0, "days"),
+    };
+    format!("{:.0} {name}", seconds / unit)
 }
 
 fn columns(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
@@ -153,6 +185,9 @@ mod tests {
             first_jobs: 2,
             first_trials: 16,
             fold_epochs: Some(4_000),
+            core_seconds_low: Some(90.0),
+            core_seconds_high: Some(810.0),
+            slots: 4,
         };
         let (mut output, written) = Output::to_memory();
         print(&outline, &mut output).expect("printed");
@@ -173,7 +208,20 @@ network of trial 0: 48 weights
     0.0 linear units=8  -> 8, 48 weights
 
 jobs: the first 16 trials train in 2; 4000 epochs of folds in all, if no trial fails
+
+time: 90 s to 14 min of one core of a CPU, roughly
+  22 s to 3 min where the 4 slots of the workers that are there have a core each
+  estimated by the arithmetic of the first trials' networks, if no trial fails; what a GPU takes is not in it
 ";
         assert_eq!(text, expected);
+        for (seconds, text) in [
+            (0.4, "under a second"),
+            (119.0, "119 s"),
+            (7_000.0, "117 min"),
+            (172_000.0, "48 h"),
+            (1e6, "12 days"),
+        ] {
+            assert_eq!(about(seconds), text);
+        }
     }
 }

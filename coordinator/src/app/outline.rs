@@ -1,6 +1,7 @@
 //! The outline of a study, which a dry run answers with: columns, rows, network and jobs as the coordinator understood them.
 
 use trawl_domain::dataset::{InputColumn, SampleShape};
+use trawl_domain::estimate;
 use trawl_domain::fold::FoldSize;
 use trawl_domain::job::Window;
 use trawl_domain::study::Study;
@@ -29,6 +30,10 @@ pub struct Outline {
     pub first_trials: u32,
     /// Epochs of folds of the whole search if no trial fails; `None` where a searched number of epochs leaves it open.
     pub fold_epochs: Option<u64>,
+    /// About how long all of it takes one core of a CPU; `None` where a searched number of epochs leaves it open.
+    pub core_seconds: Option<f64>,
+    /// Jobs that the workers online can train at once.
+    pub slots: u32,
 }
 
 /// A layer of a network.
@@ -44,8 +49,13 @@ pub struct LayerOutline {
     pub weights: u64,
 }
 
-/// The outline of a study that was checked, whose first trials are these.
-pub(super) fn outline(study: &Study, files: &DatasetFiles, window: Option<&Window>) -> Result<Outline, AppError> {
+/// The outline of a study that was checked, whose first trials are these, where workers have so many slots.
+pub(super) fn outline(
+    study: &Study,
+    files: &DatasetFiles,
+    window: Option<&Window>,
+    slots: u32,
+) -> Result<Outline, AppError> {
     let first = window.and_then(|window| window.trials.first());
     let mut folds: Vec<(FoldSize, u32)> = Vec::new();
     for size in &study.fold_sizes {
@@ -71,6 +81,11 @@ pub(super) fn outline(study: &Study, files: &DatasetFiles, window: Option<&Windo
         first_jobs: window.map_or(0, |window| window.jobs.len() as u32),
         first_trials: window.map_or(0, |window| window.trials.len() as u32),
         fold_epochs: study.search_epoch_reports(),
+        core_seconds: match window.map(|window| estimate::core_seconds(study, window)) {
+            Some(estimate) => estimate.map_err(|violation| AppError::Internal(violation.to_string()))?,
+            None => None,
+        },
+        slots,
     })
 }
 

@@ -21,7 +21,7 @@ use super::{App, AppError, plan_trials, quotas};
 use crate::store::jobs::Turn;
 use crate::store::proposals::History;
 use crate::store::studies::{self, NewStudy, StudyRecord, StudyRef, UNIQUE_NAME};
-use crate::store::{dataset_files, proposals};
+use crate::store::{dataset_files, proposals, workers};
 
 /// The field of a study that grows.
 const MAX_TRIALS: &str = "max_trials";
@@ -146,8 +146,9 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool, caller: Cal
     quotas::look(app, &mut *app.pool.acquire().await?, 1, asked).await?;
     if dry_run {
         let window = first_window(&checked).await?;
+        let slots = workers::slots(&mut *app.pool.acquire().await?).await?;
         return Ok(Submitted::WouldStart {
-            outline: outline(&checked.study, &checked.files, window.as_ref())?,
+            outline: outline(&checked.study, &checked.files, window.as_ref(), slots)?,
             has_unlabelled_test: checked.files.test.is_some() && !checked.files.test_is_labelled,
             asked_trials: asked_trials(&checked.spec),
             notes: notes(&checked),

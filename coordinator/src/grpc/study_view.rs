@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use prost_types::{Duration, Timestamp};
 use trawl_domain::dataset::{Cells, InputColumn};
+use trawl_domain::estimate::UNCERTAINTY;
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
 use trawl_domain::seed::Owner;
 use trawl_domain::state::TrialState;
@@ -272,5 +273,8 @@ pub(super) fn outline(outline: &Outline) -> v1::StudyOutline {
         first_jobs: outline.first_jobs,
         first_trials: outline.first_trials,
         fold_epochs: outline.fold_epochs,
+        core_seconds_low: outline.core_seconds.map(|seconds| seconds / UNCERTAINTY),
+        core_seconds_high: outline.core_seconds.map(|seconds| seconds * UNCERTAINTY),
+        slots: outline.slots,
     }
 }

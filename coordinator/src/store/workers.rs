@@ -206,3 +206,15 @@ pub async fn recent(conn: &mut Connection, limit: u32) -> Result<Vec<WorkerRecor
         })
         .collect()
 }
+
+/// Jobs that the workers online can train at once.
+pub async fn slots(conn: &mut Connection) -> Result<u32, StoreError> {
+    let slots = sqlx::query_scalar!(
+        r#"SELECT COALESCE(sum(slots), 0)::bigint AS "slots!"
+           FROM trawl_store.workers
+           WHERE stopped_at IS NULL AND last_seen_at + lost_after >= clock_timestamp()"#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(slots).unwrap_or(u32::MAX))
+}
