@@ -243,8 +243,8 @@ impl Distribution {
         }
     }
 
-    /// Values among which are the extremes: all of a choice, both ends of a range. What holds for these and for all
-    /// between them holds for every value that is drawn.
+    /// Values among which are the extremes: all of a choice, both ends of a range, and of floats by steps the first step. What holds for these and for
+    /// all between them holds for every value that is drawn.
     pub fn extremes(&self) -> Vec<ParamValue> {
         match self {
             Self::Choice(values) | Self::Ordered(values) => values.clone(),
@@ -256,7 +256,8 @@ impl Distribution {
             }
             Self::UniformSteps { .. } => {
                 let last = self.cardinality().unwrap_or(1) - 1;
-                vec![self.at(0), self.at(last)]
+                // If two neighbours are whole numbers, all of them are.
+                vec![self.at(0), self.at(last), self.at(last.min(1))]
             }
             Self::IntUniform { low, high, step } | Self::IntLogUniform { low, high, step } => {
                 vec![ParamValue::Int(*low), ParamValue::Int(last(*low, *high, *step))]

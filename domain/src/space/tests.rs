@@ -204,8 +204,9 @@ fn steps_reach_their_upper_end_despite_rounding() {
         high: 0.3,
         step: 0.1,
     };
-    // The setting that reads them sees the whole range.
-    assert_eq!(steps.extremes(), [ParamValue::Int(0), ParamValue::Float(0.3)]);
+    // The setting that reads them sees the whole range, and whether there is anything between whole numbers.
+    let [low, high, step] = [ParamValue::Int(0), ParamValue::Float(0.3), ParamValue::Float(0.1)];
+    assert_eq!(steps.extremes(), [low, high, step]);
     assert_eq!(steps.nth(4), None);
 }
 

@@ -361,7 +361,9 @@ fn fields(name: &str, distribution: Option<&v1::Distribution>, len: usize) -> Ve
         Some(Kind::LogNormal(_)) => "log_normal",
         None => return Vec::new(),
     };
-    ["low", "high"].map(|end| format!("space.{name}.{kind}.{end}")).into()
+    ["low", "high", "step"]
+        .map(|end| format!("space.{name}.{kind}.{end}"))
+        .into()
 }
 
 /// A boolean, a finite number or a word.

@@ -26,6 +26,7 @@ struct Written {
 
 const GROUP: [&str; 2] = ["validation.k_fold.group", "validation.holdout.group"];
 const ORDER: [&str; 2] = ["validation.k_fold.order", "validation.holdout.order"];
+const SEEDS: &str = "validation.seeds";
 const SPLIT_COLUMN: &str = "validation.split_column";
 
 /// The column by which rows are split: the field that names it, what stands there, and what its cells say.
@@ -55,6 +56,10 @@ pub(super) fn check(
     v: &mut Violations,
 ) -> (Option<Validation>, Option<Vec<FoldSize>>) {
     let written = study.validation.as_ref();
+    if written.is_some_and(|written| written.seeds == Some(0)) {
+        // Whatever else is wrong.
+        v.add(SEEDS, "must be at least 1");
+    }
     if let Some(field) = super::dataset::validation_field(study.dataset.as_ref()) {
         return of_files(field, written, rows, v);
     }
@@ -175,15 +180,15 @@ fn written(validation: &v1::Validation) -> Json {
 
 fn seeds(validation: Validation, v: &mut Violations) -> bool {
     let splits = validation.splits();
-    let is_sound = (1..=FOLDS_MAX / splits.clamp(1, FOLDS_MAX)).contains(&validation.seeds);
+    let seeds = validation.seeds;
+    let is_sound = seeds <= FOLDS_MAX / splits.clamp(1, FOLDS_MAX);
     if !is_sound {
-        let reason = match validation.seeds {
-            0 => "must be at least 1".to_owned(),
-            seeds => format!("makes {seeds} times {splits} folds, and there may be {FOLDS_MAX} in all"),
-        };
-        v.add("validation.seeds", reason);
+        v.add(
+            SEEDS,
+            format!("makes {seeds} times {splits} folds, and there may be {FOLDS_MAX} in all"),
+        );
     }
-    is_sound
+    is_sound && seeds > 0
 }
 
 /// The folds that a column gives.

@@ -267,3 +267,19 @@ fn ranges_have_ends_that_settings_take() {
         "is a batch of 900 rows, and the smallest training fold has 800",
     );
 }
+
+#[test]
+fn steps_between_whole_numbers_are_none_for_settings_that_take_whole_ones() {
+    let filters = |low: f64, high: f64, step: f64| {
+        let uniform = json!({ "uniform": { "low": low, "high": high, "step": step } });
+        [
+            ("/space/filters", uniform),
+            ("/space/padding/when", json!({ "stride": [2] })),
+        ]
+    };
+    checked(&filters(8.0, 64.0, 8.0)).expect("all of them are whole");
+    let violations = checked(&filters(8.0, 64.0, 0.5)).expect_err("8.5 filters");
+    let first = violations.iter().next().expect("a violation");
+    assert_eq!(first.field, "space.filters.uniform.step");
+    assert!(first.description.contains("8.5"), "{}", first.description);
+}

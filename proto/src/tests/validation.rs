@@ -327,6 +327,9 @@ fn a_column_that_splits_nothing_well_is_refused() {
         let violations = of_table(loss, &validation, Some(column)).expect_err(said);
         assert_eq!(violations.to_string(), said);
     }
+    let none = of_table("mse", &json!({ "k_fold": 1, "seeds": 0 }), Some(&groups)).expect_err("two things");
+    let fields: Vec<&str> = none.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(fields, ["validation.seeds", "validation.k_fold"], "both at once");
     let images = changed(&[("/validation", json!({ "k_fold": { "folds": 3, "group": "patient" } }))]);
     assert_wrong(
         &images,

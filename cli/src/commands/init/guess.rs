@@ -1,7 +1,7 @@
 //! What a table is for: which column is predicted, which ones go into the network, and what is made of them.
 
 use trawl_domain::dataset::{Survey, SurveyCells, SurveyColumn};
-use trawl_domain::limits::CLASSES_MAX;
+use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX};
 
 /// Names of columns that are predicted, where one is there.
 const TARGETS: [&str; 6] = ["target", "label", "class", "y", "outcome", "response"];
@@ -46,6 +46,12 @@ pub(super) struct Feature<'a> {
 /// There is no such column, it cannot be predicted, or nothing is left to predict it from.
 pub(super) fn guess<'a>(survey: &'a Survey, target: Option<&str>) -> Result<Guess<'a>, String> {
     let (target, why_target) = find_target(survey, target)?;
+    if names_several(survey, &target.name) {
+        return Err(format!(
+            "column '{}' is to be predicted, and several columns have that name: give each its own",
+            target.name
+        ));
+    }
     if target.cells != SurveyCells::Empty && target.missing > 0 {
         return Err(format!(
             "column '{}' is to be predicted, and {} of {} rows have no value there: leave these rows out of the file, or name another \
@@ -63,12 +69,22 @@ pub(super) fn guess<'a>(survey: &'a Survey, target: Option<&str>) -> Result<Gues
         left_out: Vec::new(),
         missing: Vec::new(),
     };
-    for column in survey.columns.iter().filter(|column| column.name != target.name) {
+    for (place, column) in survey.columns.iter().enumerate() {
+        if column.name == target.name {
+            continue;
+        }
+        if names_several(survey, &column.name) {
+            let is_told = survey.columns[..place].iter().any(|other| other.name == column.name);
+            let why = "is the name of several columns: give each its own".to_owned();
+            guess.left_out.extend((!is_told).then_some((column, why)));
+            continue;
+        }
         match feature(survey, column, &mut guess.missing) {
             Ok(feature) => guess.features.push(feature),
             Err(reason) => guess.left_out.push((column, reason)),
         }
     }
+    guess.leave_out_most_words()?;
     if guess.features.is_empty() {
         let reasons: Vec<String> = guess
             .left_out
@@ -82,6 +98,45 @@ pub(super) fn guess<'a>(survey: &'a Survey, target: Option<&str>) -> Result<Gues
         ));
     }
     Ok(guess)
+}
+
+fn names_several(survey: &Survey, name: &str) -> bool {
+    survey.columns.iter().filter(|column| column.name == name).count() > 1
+}
+
+impl Feature<'_> {
+    /// Inputs of the network: of words one for each, and one for no value.
+    fn inputs(&self) -> usize {
+        self.words.max(1) + usize::from(self.words > 0 && self.gaps > 0)
+    }
+}
+
+impl Guess<'_> {
+    /// Leaves out the columns with the most words, until all inputs are no more than a network may have.
+    fn leave_out_most_words(&mut self) -> Result<(), String> {
+        let inputs = |features: &[Feature<'_>]| features.iter().map(Feature::inputs).sum::<usize>();
+        while inputs(&self.features) > FEATURES_MAX {
+            let widest = (0..self.features.len()).max_by_key(|place| self.features[*place].words);
+            match widest.filter(|place| self.features[*place].words > 0) {
+                Some(place) => {
+                    let feature = self.features.remove(place);
+                    let why = format!(
+                        "has {} different words, and with an input for each there would be more than {FEATURES_MAX}",
+                        feature.words
+                    );
+                    self.left_out.push((feature.column, why));
+                }
+                None => {
+                    return Err(format!(
+                        "has {} columns to predict '{}' from, and at most {FEATURES_MAX} are allowed: leave some out of the file",
+                        self.features.len(),
+                        self.target.name
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn find_target<'a>(survey: &'a Survey, named: Option<&str>) -> Result<(&'a SurveyColumn, &'static str), String> {

@@ -119,3 +119,43 @@ fn what_cannot_be_a_study_says_why() {
     // Tables may begin as archives do.
     drafted("PK,PAR1,y\n1,2,3.5\n4,5,6.25\n", None).expect("a table");
 }
+
+#[test]
+fn columns_of_one_name_are_left_out_and_said_to_be() {
+    let table = rows(|row| format!("{row},{},{},{}\n", row % 7, row % 5, row * 2));
+    let text = drafted(&format!("a,b,b,y\n{table}"), None).expect("a study");
+    assert!(lines(&text).contains(&"    features: { all_but: [b] }"), "{text}");
+    assert!(
+        text.contains("#   b: is the name of several columns: give each its own"),
+        "{text}"
+    );
+    assert_eq!(
+        drafted(&format!("a,y,b,y\n{table}"), None).expect_err("which one?"),
+        "column 'y' is to be predicted, and several columns have that name: give each its own"
+    );
+}
+
+#[test]
+fn a_draft_has_no_more_inputs_than_a_network_may_have() {
+    // 30 columns of 150 words, and two of less.
+    let header: String = (0..30).map(|column| format!("w{column},")).collect();
+    let row = |row: u32| {
+        let words: String = (0..30).map(|column| format!("t{},", (row + column) % 150)).collect();
+        format!("{words}s{},{row},{}\n", row % 3, f64::from(row) * 1.5)
+    };
+    let table: String = (0..300).map(row).collect();
+    let text = drafted(&format!("{header}few,n,y\n{table}"), None).expect("a study");
+    let left_out = text
+        .matches("has 150 different words, and with an input for each")
+        .count();
+    // 27 columns of 150, 3 words and a number are 4,054 inputs.
+    assert_eq!(left_out, 3, "{text}");
+    let wide: String = (0..4_097).map(|column| format!("n{column},")).collect();
+    let numbers: String = (0..3)
+        .map(|row| format!("{}{row}.5\n", format!("{row}.25,").repeat(4_097)))
+        .collect();
+    assert_eq!(
+        drafted(&format!("{wide}y\n{numbers}"), None).expect_err("too many"),
+        "has 4097 columns to predict 'y' from, and at most 4096 are allowed: leave some out of the file"
+    );
+}
