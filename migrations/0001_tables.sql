@@ -292,7 +292,7 @@ CREATE TABLE trawl_store.jobs (
     members     integer NOT NULL CHECK (members > 0),
     epochs      integer NOT NULL CHECK (epochs > 0),
     first_epoch integer NOT NULL CHECK (first_epoch >= 0),
-    end_epoch   integer NOT NULL CHECK (end_epoch > first_epoch AND end_epoch <= epochs),
+    end_epoch   integer NOT NULL CHECK ((end_epoch > first_epoch OR refit IS NOT NULL AND end_epoch = first_epoch) AND end_epoch <= epochs),
     state       text NOT NULL DEFAULT 'queued' CHECK (state IN ('queued', 'leased', 'completed', 'failed', 'cancelled')),
     attempts    integer NOT NULL DEFAULT 0,
     lease_epoch integer NOT NULL DEFAULT 0,
@@ -313,7 +313,7 @@ COMMENT ON COLUMN trawl_store.jobs.position IS 'Place in the queue: that of its 
 COMMENT ON COLUMN trawl_store.jobs.members IS 'Number of folds that it trains.';
 COMMENT ON COLUMN trawl_store.jobs.epochs IS 'Number of passes over the training rows that each of its folds has in the end.';
 COMMENT ON COLUMN trawl_store.jobs.first_epoch IS 'The first epoch that it trains, from 0.';
-COMMENT ON COLUMN trawl_store.jobs.end_epoch IS 'The epoch before which it ends.';
+COMMENT ON COLUMN trawl_store.jobs.end_epoch IS 'The epoch before which it ends. That of first_epoch for a refit that keeps the networks of folds, and trains nothing.';
 COMMENT ON COLUMN trawl_store.jobs.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.jobs.attempts IS 'Number of leases that were granted, without those that a worker handed back unharmed.';
 COMMENT ON COLUMN trawl_store.jobs.lease_epoch IS 'Number of leases that were granted. Each grant counts it up.';

@@ -22,7 +22,7 @@ use crate::optimizer::Hyperparameters;
 use crate::search::{Past, Standing, completed, fingerprint, propose};
 use crate::seed::{Owner, Seed};
 use crate::space::Params;
-use crate::study::Study;
+use crate::study::{RefitSpec, Study};
 use crate::violation::Violation;
 
 /// Trials that are planned at once, at most: enough that folds of one kind fill jobs, few enough that planning takes milliseconds.
@@ -111,6 +111,8 @@ pub struct Job {
     pub class_weights: Option<ClassWeights>,
     /// Folds of the refit's trial by whose predictions of held-out rows probabilities are calibrated; `None` if they are left as they are.
     pub calibrate_folds: Option<u32>,
+    /// Folds of the refit's trial whose networks are kept and answer by their mean, so that nothing is trained; `None` for any other job.
+    pub ensemble_folds: Option<u32>,
     /// Of what each row leaves a loss: validation rows of folds of trials that come to their end, test rows of a refit's fit on all rows.
     pub row_losses: Option<Metric>,
 }
@@ -312,8 +314,16 @@ fn members_max(architecture: &Architecture, rows: u32) -> usize {
     (by_memory.min(by_work).min(by_rows) as usize).clamp(1, JOB_MEMBERS_MAX)
 }
 
-/// The jobs of one refit with this architecture: the study's validation scheme, then one fit on all training rows.
+/// The jobs of one refit with this architecture: the study's validation scheme, then one fit on all training rows; or one that keeps the networks of
+/// the trial's folds.
 pub fn plan_refit(study: &Study, architecture: &Architecture) -> Vec<PlannedRefitJob> {
+    let last = PlannedRefitJob {
+        split: Split::All,
+        folds: vec![study.validation.folds()],
+    };
+    if study.refit.as_ref().is_some_and(RefitSpec::keeps_folds) {
+        return vec![last];
+    }
     let split = Split::Validation(study.validation);
     let mut by_rows: BTreeMap<FoldSize, Vec<u32>> = BTreeMap::new();
     for (fold, size) in (0..).zip(&study.fold_sizes) {
@@ -329,10 +339,7 @@ pub fn plan_refit(study: &Study, architecture: &Architecture) -> Vec<PlannedRefi
         })
         .collect();
     jobs.sort_by(|a, b| a.folds.cmp(&b.folds));
-    jobs.push(PlannedRefitJob {
-        split: Split::All,
-        folds: vec![study.validation.folds()],
-    });
+    jobs.push(last);
     jobs
 }
 

@@ -137,6 +137,15 @@ pub enum RefitEpochs {
     Fixed(u32),
     /// As many steps as the folds of its trial needed to be at their best.
     Best,
+    /// None: the networks of its trial's folds are kept, and answer by their mean.
+    OfFolds,
+}
+
+impl RefitSpec {
+    /// True if nothing is trained: the networks of the trial's folds are kept.
+    pub fn keeps_folds(&self) -> bool {
+        self.epochs == RefitEpochs::OfFolds
+    }
 }
 
 impl TrainingSpec {
@@ -390,6 +399,7 @@ impl Study {
             let epochs = match refit.epochs {
                 RefitEpochs::Fixed(epochs) => epochs,
                 RefitEpochs::Best => self.epochs_max(),
+                RefitEpochs::OfFolds => 0,
             };
             u64::from(epochs) * u64::from(self.validation.folds() + 1)
         })

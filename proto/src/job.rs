@@ -57,6 +57,7 @@ impl From<&Job> for v1::Job {
             row_losses: job.row_losses.map_or_else(String::new, |metric| metric.to_string()),
             class_weights: job.class_weights.as_ref().map(class_weights::write),
             calibrate_folds: job.calibrate_folds.unwrap_or_default(),
+            ensemble_folds: job.ensemble_folds.unwrap_or_default(),
         }
     }
 }
@@ -126,6 +127,7 @@ impl TryFrom<v1::Job> for Job {
     fn try_from(job: v1::Job) -> Result<Self, Violations> {
         let mut violations = Violations::new();
         let v = &mut violations;
+        note_wrong_numbers(&job, v);
         let dataset = job.dataset.unwrap_or_default();
         let layout = optional("dataset.layout", &dataset.layout, v);
         let format = layout.and_then(|layout| format(dataset.format, layout, v));
@@ -156,14 +158,6 @@ impl TryFrom<v1::Job> for Job {
         }
         let layers = noted(layers_from_wire(&job.layers), v);
         let loss: Option<Loss> = parse("loss", &job.loss, v);
-        for (field, value) in [("batch_size", job.batch_size), ("epochs", job.epochs)] {
-            if value == 0 {
-                v.add(field, "must be at least 1");
-            }
-        }
-        if job.first_epoch >= job.end_epoch || job.end_epoch > job.epochs {
-            v.add("end_epoch", "must be after first_epoch, and at most epochs");
-        }
         let split = split::from_wire(job.split.as_ref(), v);
         if job.members.is_empty() || job.members.len() > JOB_MEMBERS_MAX {
             v.add("members", format!("must be 1 to {JOB_MEMBERS_MAX}"));
@@ -191,9 +185,6 @@ impl TryFrom<v1::Job> for Job {
             let is_weighted = matches!(class_weights, Some(Some(_)));
             note_wrong_metrics(metrics, row_losses.flatten(), loss, is_weighted, v);
         }
-        if job.calibrate_folds > FOLDS_MAX {
-            v.add("calibrate_folds", format!("must be at most {FOLDS_MAX}"));
-        }
         if let Some(architecture) = &architecture {
             noted(architecture.output(), v);
             note_wrong_dropouts(architecture, members.as_deref().unwrap_or_default(), v);
@@ -216,6 +207,7 @@ impl TryFrom<v1::Job> for Job {
                 ranking: ranking?,
                 class_weights: class_weights?,
                 calibrate_folds: Some(job.calibrate_folds).filter(|folds| *folds > 0),
+                ensemble_folds: Some(job.ensemble_folds).filter(|folds| *folds > 0),
                 row_losses: row_losses?,
             })
         })();
@@ -232,6 +224,26 @@ fn optional<T: std::str::FromStr<Err: std::fmt::Display>>(
     match word {
         "" => Some(None),
         word => parse(field, word, v).map(Some),
+    }
+}
+
+fn note_wrong_numbers(job: &v1::Job, v: &mut Violations) {
+    for (field, value) in [("batch_size", job.batch_size), ("epochs", job.epochs)] {
+        if value == 0 {
+            v.add(field, "must be at least 1");
+        }
+    }
+    let keeps_folds = job.ensemble_folds > 0 && job.first_epoch == job.end_epoch;
+    if (job.first_epoch >= job.end_epoch && !keeps_folds) || job.end_epoch > job.epochs {
+        v.add("end_epoch", "must be after first_epoch, and at most epochs");
+    }
+    for (field, folds) in [
+        ("calibrate_folds", job.calibrate_folds),
+        ("ensemble_folds", job.ensemble_folds),
+    ] {
+        if folds > FOLDS_MAX {
+            v.add(field, format!("must be at most {FOLDS_MAX}"));
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use trawl_domain::id::StudyId;
 use trawl_domain::metric::{FoldMetrics, TrialValue};
 use trawl_domain::seed::Owner;
 use trawl_domain::state::TrialState;
-use trawl_domain::study::Study;
+use trawl_domain::study::{RefitSpec, Study};
 
 use super::AppError;
 use crate::store::folds::{self, FoldRecord};
@@ -92,16 +92,41 @@ pub(super) async fn finish_refit(
     study_id: StudyId,
     refit: u32,
 ) -> Result<(), AppError> {
-    if refits::lock_unfinished(conn, study_id, refit).await?.is_none() {
+    let Some(record) = refits::lock_unfinished(conn, study_id, refit).await? else {
         return Ok(());
-    }
+    };
     let folds = folds::of_owners(conn, study_id, &[], Some(refit)).await?;
-    match outcome(study, &folds) {
+    let outcome = match study.refit.as_ref().is_some_and(RefitSpec::keeps_folds) {
+        true => outcome_of_kept(conn, study_id, record.trial, &folds).await?,
+        false => outcome(study, &folds),
+    };
+    match outcome {
         None => {}
         Some(Ok(value)) => refits::complete(conn, study_id, refit, value).await?,
         Some(Err(error)) => refits::fail(conn, study_id, refit, &error).await?,
     }
     Ok(())
+}
+
+/// The same of a refit that keeps the networks of its trial's folds: its value is the trial's.
+async fn outcome_of_kept(
+    conn: &mut Connection,
+    study_id: StudyId,
+    trial: u32,
+    folds: &[FoldRecord],
+) -> Result<Option<Result<TrialValue, String>>, AppError> {
+    if let Some(failed) = folds.iter().find(|fold| fold.state == TrialState::Failed) {
+        return Ok(Some(Err(failed.error.clone().unwrap_or_else(|| "unknown".to_owned()))));
+    }
+    if folds.is_empty() || !folds.iter().all(|fold| fold.state == TrialState::Completed) {
+        return Ok(None);
+    }
+    let trials = trials::page(conn, study_id, trial, 1).await?;
+    let value = trials
+        .into_iter()
+        .find(|found| found.trial == trial)
+        .and_then(|trial| trial.value);
+    Ok(Some(value.ok_or_else(|| "its trial has no value any more".to_owned())))
 }
 
 /// The value of a trial or refit, or why it failed; `None` while a fold has not ended, or is not there yet. The fit on all training

@@ -56,7 +56,7 @@ pub(super) async fn keep(
             continue;
         }
         // One with fewer epochs diverged.
-        if fold.epochs < job.epochs || !are_all || !losses.iter().all(|loss| loss.is_finite()) {
+        if (fold.epochs < job.epochs && job.trains()) || !are_all || !losses.iter().all(|loss| loss.is_finite()) {
             let what = "must be a finite loss for each row, and none for a member that diverged";
             return Err(wrong(index, what.to_owned()));
         }

@@ -194,9 +194,11 @@ fn job(
         architecture,
         epochs: record.first_epoch..record.end_epoch,
         split: match record.split {
-            JobSplit::Validation => Split::Validation(study.validation),
-            JobSplit::All => Split::All,
+            JobSplit::All if record.trains() => Split::All,
+            // Networks of folds are kept, which were split so.
+            JobSplit::All | JobSplit::Validation => Split::Validation(study.validation),
         },
+        ensemble_folds: (!record.trains()).then(|| study.validation.folds()),
         members: job_members,
         metrics: study.metrics(),
         class_weights: study.training.class_weights.clone(),

@@ -1,15 +1,17 @@
 //! Refit: trains one configuration again as the study's `refit` section says.
 
 use tracing::info;
+use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::fold::Split;
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job::plan_refit;
 use trawl_domain::metric::Objective;
 use trawl_domain::seed::Owner;
 use trawl_domain::state::TrialState;
-use trawl_domain::study::{RefitEpochs, Study};
+use trawl_domain::study::{RefitEpochs, RefitSpec, Study};
 
 use super::{App, AppError, quotas};
+use crate::store::artifacts;
 use crate::store::curves;
 use crate::store::folds::{self, NewFold};
 use crate::store::jobs::{self, JobSplit, NewJob, Turn};
@@ -51,6 +53,16 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
             "trial {} is {}",
             chosen.trial, chosen.state
         )));
+    }
+    if study.refit.as_ref().is_some_and(RefitSpec::keeps_folds) {
+        let name = ArtifactKind::Weights.file(Some(0)).unwrap_or_default();
+        let weights = artifacts::find(&mut tx, record.study_id, Owner::Trial(chosen.trial), &name).await?;
+        if weights.is_none() {
+            return Err(AppError::FailedPrecondition(format!(
+                "the networks of trial {}'s folds are not kept: those of the three best trials are, unless they are too large",
+                chosen.trial
+            )));
+        }
     }
     let number = start_refit(app, &mut tx, study, record.study_id, &chosen, false).await?;
     let refit = refits::of_study(&mut tx, record.study_id)
@@ -95,7 +107,10 @@ pub(super) async fn start_refit(
             }
             study.epochs_of_best(&best)
         }
+        RefitEpochs::OfFolds => trial.epochs,
     };
+    // What keeps networks trains none.
+    let first_epoch = if spec.keeps_folds() { epochs } else { 0 };
     let new = NewRefit {
         trial: trial.trial,
         params: &params,
@@ -123,7 +138,7 @@ pub(super) async fn start_refit(
             job_id,
             members: planned.folds.len() as u32,
             epochs,
-            range: (0, epochs),
+            range: (first_epoch, epochs),
             split,
         });
         new_folds.extend((0..).zip(planned.folds).map(|(member, fold)| NewFold {

@@ -83,6 +83,11 @@ struct JobRow {
 }
 
 impl JobRecord {
+    /// False for a refit that keeps the networks of its trial's folds.
+    pub fn trains(&self) -> bool {
+        self.first_epoch < self.end_epoch
+    }
+
     /// True if its folds are not at their end when it is.
     pub fn pauses(&self) -> bool {
         self.end_epoch < self.epochs

@@ -188,7 +188,7 @@ async fn files_of_trials_that_are_not_the_best_go_when_they_end() -> anyhow::Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_three_best_trials_leave_their_weights_whatever_the_workers() -> anyhow::Result<()> {
+async fn the_three_best_trials_leave_their_files_whatever_the_workers() -> anyhow::Result<()> {
     // Of 100 rows, 3 folds are not alike: the folds of a trial train in two jobs. 5 folds are.
     for folds in [3, 5] {
         let mut expected = None;
@@ -203,13 +203,14 @@ async fn the_three_best_trials_leave_their_weights_whatever_the_workers() -> any
 
             let rows = listed(&system.sql).await?;
             let wanted: Vec<(Option<i32>, String)> = sqlx::query_as(
-                "SELECT b.trial, 'fold-' || f.fold || '.safetensors' FROM trawl.best_trials b
-                 JOIN trawl.fold_metrics f USING (study_id, trial) WHERE b.rank <= 3 ORDER BY 1, 2",
+                "SELECT b.trial, 'fold-' || f.fold || e.name FROM trawl.best_trials b
+                 JOIN trawl.fold_metrics f USING (study_id, trial)
+                 CROSS JOIN (VALUES ('.csv'), ('.safetensors')) AS e (name) WHERE b.rank <= 3 ORDER BY 1, 2",
             )
             .fetch_all(&system.sql)
             .await?;
             let of_trials: Vec<_> = rows.iter().filter(|row| row.1.is_some()).collect();
-            assert_eq!(wanted.len(), 3 * folds);
+            assert_eq!(wanted.len(), 2 * 3 * folds);
             let found: Vec<_> = of_trials.iter().map(|row| (row.1, row.2.clone())).collect();
             assert_eq!(found, wanted, "{workers} workers, {folds} folds");
             system.wait_until_swept().await?;

@@ -1,9 +1,11 @@
 //! What refits and the best trials leave: exactly the documented files, and that they agree with the metrics.
 
+use std::process::Command;
+
 use anyhow::{Context, ensure};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use trawl_e2e::{System, studies};
+use trawl_e2e::{System, binary, studies};
 use trawl_proto::v1;
 
 /// Runs a study to its end with one worker, and returns its only refit.
@@ -302,10 +304,8 @@ async fn a_temperature_moves_probabilities_and_no_class() -> anyhow::Result<()> 
     let network = fetch_json(&system, "temperature", "network.json").await?;
     let calibration = fetch_json(&system, "temperature", "calibration.json").await?;
     assert_eq!(network["temperature"], calibration["temperature"]);
-    assert!(
-        network["temperature"].as_f64() > Some(1.0),
-        "{network}: it was too sure"
-    );
+    let temperature = network["temperature"].as_f64().context("a temperature")?;
+    assert!((temperature - 1.0).abs() > 0.01, "{temperature}");
     let log_loss = |of: &str, when: &str| calibration[of][when]["log_loss"].as_f64().context("a log loss");
     assert!(
         log_loss("held_out", "after")? < log_loss("held_out", "before")?,
@@ -358,6 +358,137 @@ async fn a_temperature_moves_probabilities_and_no_class() -> anyhow::Result<()> 
     assert_eq!(
         none,
         json!({ "temperature": null, "reason": "its trial left no fold-0.csv" })
+    );
+    Ok(())
+}
+
+/// The mean of the probabilities for 61 rows of three classes that the networks of a trial's three folds give, each by itself.
+async fn mean_of_folds(
+    system: &System,
+    folder: &tempfile::TempDir,
+    network: &Value,
+    trial: u32,
+    test: &str,
+) -> anyhow::Result<Vec<[f64; 3]>> {
+    let mut mean = vec![[0.0; 3]; 61];
+    for fold in 0..3 {
+        let mut alone = network.clone();
+        let fitted = alone["folds"][fold].clone();
+        alone.as_object_mut().map(|alone| alone.remove("folds"));
+        alone["input"]["fitted"] = fitted["fitted"].clone();
+        let file = folder.path().join("network.json");
+        std::fs::write(&file, alone.to_string())?;
+        let request = v1::GetArtifactRequest {
+            study: "bagged".to_owned(),
+            refit: None,
+            trial: Some(trial),
+            name: format!("fold-{fold}.safetensors"),
+        };
+        let of_fold = folder.path().join("fold.safetensors");
+        std::fs::write(&of_fold, system.artifact(request).await?)?;
+        let predicted = Command::new(binary("trawl-worker")?)
+            .args(["predict", test, "--probabilities", "--network"])
+            .arg(&file)
+            .arg("--weights")
+            .arg(&of_fold)
+            .output()?;
+        ensure!(
+            predicted.status.success(),
+            "{}",
+            String::from_utf8_lossy(&predicted.stderr)
+        );
+        let mut reader = csv::Reader::from_reader(predicted.stdout.as_slice());
+        for (record, mean) in reader.records().zip(&mut mean) {
+            let record = record?;
+            for (place, mean) in mean.iter_mut().enumerate() {
+                *mean += record[5 + place].parse::<f64>()? / 3.0;
+            }
+        }
+    }
+    Ok(mean)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_networks_of_folds_answer_by_their_mean() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = tempfile::TempDir::new()?;
+    std::fs::write(folder.path().join("train.csv"), noisy_classes(120))?;
+    std::fs::write(folder.path().join("test.csv"), noisy_classes(61))?;
+    let study = json!({
+        "name": "bagged", "seed": 4,
+        "dataset": { "csv": { "train": "train.csv", "test": "test.csv", "features": "all", "target": "label" } },
+        "model": [{ "linear": { "units": 16 } }, { "batch_norm": {} }, { "activation": { "kind": "tanh" } }, { "linear": { "units": 3 } }],
+        "training": { "loss": "cross_entropy", "optimizer": "adam", "learning_rate": "$rate", "batch_size": 8, "epochs": 10 },
+        "validation": { "k_fold": 3 }, "racing": "none",
+        "space": { "rate": { "log_uniform": { "low": 0.001, "high": 0.1 } } },
+        "max_trials": 5, "refit": { "ensemble": "folds", "calibrate": "temperature" },
+    });
+    let file = folder.path().join("bagged.json");
+    std::fs::write(&file, study.to_string())?;
+    system.trawl_stdout(&["submit", file.to_str().context("a plain path")?, "--watch"])?;
+    // It has the value of its trial, and trained nothing.
+    let same: (bool, i64) = sqlx::query_as(
+        "SELECT r.value = t.value AND r.value_std = t.value_std AND r.epochs = t.epochs,
+                (SELECT count(*) FROM trawl.refit_epoch_reports e WHERE e.study = r.study)
+         FROM trawl.refits r JOIN trawl.best_trials b USING (study, trial) JOIN trawl.trials t USING (study, trial)
+         WHERE r.study = 'bagged' AND b.rank = 1",
+    )
+    .fetch_one(&system.sql)
+    .await?;
+    assert_eq!(same, (true, 0));
+
+    // The mean of the folds' probabilities, each network by itself, is what all of them say.
+    let network = fetch_json(&system, "bagged", "network.json").await?;
+    assert_eq!(len(&network["folds"]), 3);
+    let temperature = network["temperature"].as_f64().context("a temperature")?;
+    let weights = fetch(&system, "bagged", "weights.safetensors").await?;
+    let weights = SafeTensors::deserialize(&weights)?;
+    assert_eq!(weights.len(), 3 * 9, "with what batch norms keep");
+    let test = folder.path().join("test.csv");
+    let test = test.to_str().context("a plain path")?;
+    let trial: i32 = sqlx::query_scalar("SELECT trial FROM trawl.best_trials WHERE study = 'bagged' AND rank = 1")
+        .fetch_one(&system.sql)
+        .await?;
+    let mean = mean_of_folds(&system, &folder, &network, trial as u32, test).await?;
+    let predicted = system.trawl_stdout(&["predict", "bagged", test, "--csv", "--probabilities"])?;
+    let mut reader = csv::Reader::from_reader(predicted.as_bytes());
+    let header = reader.headers()?.clone();
+    let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>()?;
+    assert_eq!(rows.len(), 61);
+    for (row, mean) in rows.iter().zip(&mean) {
+        for (place, mean) in mean.iter().enumerate() {
+            let found: f64 = row[5 + place].parse()?;
+            assert!(
+                (found - mean).abs() < 1e-5,
+                "{found} is not {mean} at a temperature of {temperature}"
+            );
+        }
+        let highest = (0..3).max_by(|a, b| mean[*a].total_cmp(&mean[*b])).unwrap_or(0);
+        assert_eq!(format!("p.{}", &row[3]), header[5 + highest]);
+    }
+    let predictions = fetch(&system, "bagged", "predictions.csv").await?;
+    let mut reader = csv::Reader::from_reader(predictions.as_slice());
+    let kept: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>()?;
+    let right = kept[120..].iter().zip(&rows).filter(|(kept, row)| {
+        assert_eq!((&kept[5], &kept[6]), (&row[3], &row[4]));
+        kept[4] == kept[5]
+    });
+    let right = right.count() as f64 / 61.0;
+    let accuracy: f64 = sqlx::query_scalar("SELECT test_accuracy FROM trawl.refits WHERE study = 'bagged'")
+        .fetch_one(&system.sql)
+        .await?;
+    assert!((accuracy - right).abs() < 1e-6, "{accuracy} is not {right}");
+
+    // A trial whose networks are gone cannot be one.
+    let worst: i32 = sqlx::query_scalar("SELECT trial FROM trawl.best_trials WHERE study = 'bagged' AND rank = 5")
+        .fetch_one(&system.sql)
+        .await?;
+    let refused = system.trawl(&["refit", "bagged", "--trial", &worst.to_string()])?;
+    let said = String::from_utf8(refused.stderr)?;
+    assert!(
+        !refused.status.success() && said.contains("folds are not kept"),
+        "{said}"
     );
     Ok(())
 }

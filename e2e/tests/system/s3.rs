@@ -53,7 +53,7 @@ async fn a_study_keeps_its_files_in_a_bucket() -> anyhow::Result<()> {
     assert_eq!(ended.state, "completed", "{}", ended.error);
 
     let listed = system.listed_artifacts().await?;
-    assert_eq!(listed.len(), 6 + 7, "{listed:?}");
+    assert_eq!(listed.len(), 2 * 6 + 7, "{listed:?}");
     assert_eq!(
         system.objects(PREFIX)?.len(),
         2 + listed.len(),

@@ -335,7 +335,11 @@ fn refit_spec(
     kind: TargetKind,
     v: &mut Violations,
 ) -> RefitSpec {
-    let epochs = refit_epochs(refit.epochs.as_ref(), v);
+    let keeps_folds = keeps_folds(refit, v);
+    let epochs = match keeps_folds {
+        true => RefitEpochs::OfFolds,
+        false => refit_epochs(refit.epochs.as_ref(), v),
+    };
     let mut set = Params::new();
     // In one order, so that a refusal is the same each time.
     let values: BTreeMap<_, _> = refit.set.iter().collect();
@@ -353,6 +357,31 @@ fn refit_spec(
         inputs: inputs(&refit.inputs, shape, v),
         calibrates: calibrates(&refit.calibrate, kind, v),
     }
+}
+
+/// Whether a refit keeps the networks of folds; then there is nothing to be said of a training.
+fn keeps_folds(refit: &v1::Refit, v: &mut Violations) -> bool {
+    match refit.ensemble.as_str() {
+        "" => return false,
+        "folds" => {}
+        word => {
+            v.add("refit.ensemble", format!("must be folds, and '{word}' is not"));
+            return false;
+        }
+    }
+    for (field, is_there) in [
+        ("epochs", refit.epochs.is_some()),
+        ("set", !refit.set.is_empty()),
+        ("inputs", !refit.inputs.is_empty()),
+    ] {
+        if is_there {
+            v.add(
+                format!("refit.{field}"),
+                "goes without ensemble: folds, which keeps the networks as the search trained them: leave out one of them",
+            );
+        }
+    }
+    true
 }
 
 /// Whether a refit calibrates probabilities.

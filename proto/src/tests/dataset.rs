@@ -109,6 +109,7 @@ pub(super) fn job(format: Format, targets: [bool; 2]) -> Job {
         ranking: None,
         class_weights: None,
         calibrate_folds: Some(5),
+        ensemble_folds: None,
         row_losses: Some(trawl_domain::metric::Metric::ValLoss),
     }
 }

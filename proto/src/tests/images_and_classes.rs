@@ -174,6 +174,20 @@ fn metrics_goals_and_inputs_have_to_make_sense() {
         "refit.inputs[0]",
         "has 1 values where a row has 784 features",
     );
+    let ensemble = |refit: Value| changed(&[("/refit", refit)]);
+    assert!(is_sound(&ensemble(
+        json!({ "ensemble": "folds", "calibrate": "temperature" })
+    )));
+    assert_wrong(
+        &ensemble(json!({ "epochs": 1, "ensemble": "all" })),
+        "refit.ensemble",
+        "must be folds, and 'all' is not",
+    );
+    assert_wrong(
+        &ensemble(json!({ "epochs": 5, "ensemble": "folds" })),
+        "refit.epochs",
+        "goes without ensemble: folds, which keeps the networks as the search trained them: leave out one of them",
+    );
     let calibrated = |word: &str| changed(&[("/refit", json!({ "epochs": 1, "calibrate": word }))]);
     for word in ["", "none", "temperature"] {
         assert!(is_sound(&calibrated(word)), "{word}");

@@ -11,8 +11,10 @@ use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::ROW_LOSSES_MAX;
 use trawl_domain::metric::FoldMetrics;
 use trawl_engine::analysis::{Artifact, HeldOut, LeftOut, Subject, analyse};
+use trawl_engine::ensemble::Ensemble;
+use trawl_engine::weights::{folds_to_safetensors, from_safetensors};
 use trawl_engine::{
-    Control, Engine, EngineError, Event, FitJob, Fitted, Networks as _, Outcome, Table as _, TestMetrics, checkpoint,
+    Control, Engine, EngineError, Event, FitJob, Fitted, Networks, Outcome, Table, TestMetrics, checkpoint,
 };
 
 use super::checkpoints::Starts;
@@ -56,6 +58,8 @@ pub struct Ready<T> {
     /// What is looked into once a refit's fit on all training rows is over.
     subject: Option<Subject<T>>,
     held_out: Option<(HeldOut<T>, Vec<u32>)>,
+    /// Weights of the networks that are kept, and how the rows were split of which they are the folds.
+    kept: Option<(Vec<Vec<u8>>, Split)>,
 }
 
 impl<E: Engine> Training for Trainer<E> {
@@ -77,7 +81,11 @@ impl<E: Engine> Training for Trainer<E> {
             Some(folds) => Some(trial_files::held_out(connection, lease, folds).await?),
             None => None,
         };
-        let subject = (job.split == Split::All).then(|| Subject {
+        let kept = match job.ensemble_folds {
+            Some(folds) => Some(trial_files::weights(connection, lease, folds).await?),
+            None => None,
+        };
+        let subject = (job.split == Split::All || kept.is_some()).then(|| Subject {
             dropout: job.members[MEMBER].hyperparameters.dropout.clone(),
             format: job.format.clone(),
             train: data.clone(),
@@ -94,13 +102,14 @@ impl<E: Engine> Training for Trainer<E> {
             };
             (held_out, job.members.iter().map(|member| member.fold).collect())
         });
-        let engine = job.engine;
+        let (engine, split) = (job.engine, job.split);
         // Of validation rows the coordinator asks for no more than that.
         let are_few = test.as_ref().is_none_or(|test| test.rows() <= ROW_LOSSES_MAX);
         let job = FitJob {
             seed: job.seed,
             architecture: job.architecture.clone(),
-            split: job.split,
+            // What is kept was split as its trial, and is measured as what all rows trained.
+            split: if kept.is_some() { Split::All } else { job.split },
             members: job.members.clone(),
             end_epoch: job.epochs.end,
             metrics: job.metrics.clone(),
@@ -114,6 +123,7 @@ impl<E: Engine> Training for Trainer<E> {
             job,
             subject,
             held_out,
+            kept: kept.map(|files| (files, split)),
         })
     }
 
@@ -130,6 +140,7 @@ impl<E: Engine> Training for Trainer<E> {
             job,
             subject,
             held_out,
+            kept,
         } = ready;
         if engine != E::NAME {
             let reason = format!("it is for the engine {engine}, and this worker has {}", E::NAME);
@@ -145,6 +156,17 @@ impl<E: Engine> Training for Trainer<E> {
             );
         }
         let progress = Progress::of(control.clone());
+        if let Some((files, split)) = kept {
+            let engine = Arc::clone(&self.engine);
+            let keep = move || keep(&*engine, &job, split, &files, &control);
+            let (fitted, more) = on_thread(self.progress_limit, progress, keep).await??;
+            return Ok(Some(TrainedJob {
+                fitted,
+                more,
+                subject,
+                held_out: None,
+            }));
+        }
         let (engine, shown) = (Arc::clone(&self.engine), progress.clone());
         let training = move || {
             let emit = &mut |event: Event<'_>| shown.wait(|| listener.hear_blocking(event));
@@ -170,6 +192,7 @@ impl<E: Engine> Training for Trainer<E> {
         match on_thread(self.progress_limit, progress, training).await?? {
             Outcome::Finished(fitted) => Ok(Some(TrainedJob {
                 fitted,
+                more: Vec::new(),
                 subject,
                 held_out,
             })),
@@ -179,10 +202,74 @@ impl<E: Engine> Training for Trainer<E> {
     }
 }
 
+/// What is left of the first of several networks, and the others.
+type Kept<N> = (Fitted<N>, Vec<N>);
+
+/// The networks of folds, from their weights, and what the test rows say of them together; nothing is trained.
+fn keep<E: Engine>(
+    engine: &E,
+    job: &FitJob<E::Table>,
+    split: Split,
+    files: &[Vec<u8>],
+    control: &Control,
+) -> Result<Kept<E::Networks>, JobError> {
+    if files.is_empty() {
+        return Err(EngineError::BadJob("it has no folds".to_owned()).into());
+    }
+    let mut networks = Vec::with_capacity(files.len());
+    for (fold, file) in (0..).zip(files) {
+        if control.must_end() {
+            return Err(JobError::Interrupted);
+        }
+        let parameters = from_safetensors(&job.architecture, file)
+            .map_err(|error| EngineError::BadJob(format!("the weights of fold {fold}: {error}")))?;
+        let fitted = job.data.fitted_on(split, job.seed, fold)?;
+        networks.push(engine.network(job.architecture.clone(), parameters, fitted.as_ref())?);
+    }
+    let measured = match &job.test {
+        Some(test) if test.is_labelled() => {
+            let ensemble = Ensemble::new(networks.iter().collect())?;
+            engine.measure(job, &outputs(&ensemble, test, networks[0].rows_at_once(), control)?)?
+        }
+        Some(_) | None => None,
+    };
+    let more = networks.split_off(1);
+    let first = networks.swap_remove(0);
+    let (test, row_losses) = measured.unzip();
+    let fitted = Fitted {
+        alive: vec![true],
+        metrics: vec![None],
+        test: vec![test],
+        row_losses: vec![row_losses.unwrap_or_default()],
+        networks: first,
+    };
+    Ok((fitted, more))
+}
+
+/// What networks put out together for all rows of a table, without a temperature.
+fn outputs<N: Networks>(
+    ensemble: &Ensemble<'_, N>,
+    table: &N::Table,
+    rows_at_once: u32,
+    control: &Control,
+) -> Result<Vec<f32>, JobError> {
+    let mut outputs = Vec::new();
+    let rows: Vec<u32> = (0..table.rows()).collect();
+    for rows in rows.chunks(rows_at_once.max(1) as usize) {
+        if control.must_end() {
+            return Err(JobError::Interrupted);
+        }
+        outputs.extend(ensemble.outputs(table, rows, 1.0)?);
+    }
+    Ok(outputs)
+}
+
 /// A job that was trained.
 #[derive(Debug)]
 pub struct TrainedJob<E: Engine> {
     fitted: Fitted<E::Networks>,
+    /// Networks that answer together with the first.
+    more: Vec<E::Networks>,
     subject: Option<Subject<E::Table>>,
     /// Of a job of a search, with the fold of each member.
     held_out: Option<(HeldOut<E::Table>, Vec<u32>)>,
@@ -202,7 +289,14 @@ impl<E: Engine> Trained for TrainedJob<E> {
     }
 
     fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError> {
-        self.fitted.networks.weights(member)
+        if self.more.is_empty() {
+            return self.fitted.networks.weights(member);
+        }
+        let all = std::iter::once(&self.fitted.networks).chain(&self.more);
+        let parameters = all
+            .map(|network| network.parameters(member))
+            .collect::<Result<_, _>>()?;
+        folds_to_safetensors(self.fitted.networks.architecture(), parameters)
     }
 
     fn leaves_held_out(&self) -> bool {
@@ -227,7 +321,10 @@ impl<E: Engine> Trained for TrainedJob<E> {
 
     fn analyse(&self, control: &Control, emit: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut> {
         match &self.subject {
-            Some(subject) => analyse(&self.fitted.networks, subject, control, emit),
+            Some(subject) => {
+                let all = std::iter::once(&self.fitted.networks).chain(&self.more);
+                analyse(&Ensemble::new(all.collect())?, subject, control, emit)
+            }
             None => Ok(()),
         }
     }

@@ -1,9 +1,9 @@
-//! The predictions of held-out rows that the folds of a refit's trial left: a refit calibrates by them.
+//! What the folds of a refit's trial left: predictions of held-out rows, by which a refit calibrates, and networks, where it keeps them.
 
-use tonic::Code;
+use tonic::{Code, Status};
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::lease::LeaseClaim;
-use trawl_domain::limits::CALIBRATION_BYTES_MAX;
+use trawl_domain::limits::{ARTIFACT_BYTES_MAX, CALIBRATION_BYTES_MAX, WEIGHTS_BYTES_MAX};
 use trawl_engine::analysis::HeldOutFiles;
 use trawl_proto::v1;
 
@@ -25,7 +25,7 @@ pub(super) async fn held_out(
         let Some(name) = ArtifactKind::Predictions.file(Some(fold)) else {
             continue;
         };
-        let Some(content) = fetch(connection, lease, &name).await? else {
+        let Some(content) = fetch(connection, lease, &name, ARTIFACT_BYTES_MAX).await? else {
             return Ok(Err(format!("its trial left no {name}")));
         };
         bytes += content.len() as u64;
@@ -39,8 +39,36 @@ pub(super) async fn held_out(
     Ok(Ok(files))
 }
 
-/// A file of the trial; `None` if it left none of that name.
-async fn fetch(connection: &Connection, lease: LeaseClaim, name: &str) -> Result<Option<Vec<u8>>, DatasetError> {
+/// The weights of the networks of so many folds, a file each.
+///
+/// # Errors
+/// The trial left none of a fold, all of them are too large together, or the coordinator does not send one.
+pub(super) async fn weights(
+    connection: &Connection,
+    lease: LeaseClaim,
+    folds: u32,
+) -> Result<Vec<Vec<u8>>, DatasetError> {
+    let (mut files, mut bytes) = (Vec::new(), 0);
+    for fold in 0..folds {
+        let name = ArtifactKind::Weights.file(Some(fold)).unwrap_or_default();
+        let content = fetch(connection, lease, &name, WEIGHTS_BYTES_MAX - bytes).await?;
+        let content = content.ok_or_else(|| {
+            let gone = Status::not_found("it is not kept: it was too large, or the trial is not among the three best");
+            DatasetError::TrialFile(name, Box::new(gone))
+        })?;
+        bytes += content.len() as u64;
+        files.push(content);
+    }
+    Ok(files)
+}
+
+/// A file of the trial, which may have so many bytes; `None` if it left none of that name.
+async fn fetch(
+    connection: &Connection,
+    lease: LeaseClaim,
+    name: &str,
+    bytes_max: u64,
+) -> Result<Option<Vec<u8>>, DatasetError> {
     let failed = |status| DatasetError::TrialFile(name.to_owned(), Box::new(status));
     let request = v1::GetTrialFileRequest {
         lease: Some(lease.into()),
@@ -54,8 +82,10 @@ async fn fetch(connection: &Connection, lease: LeaseClaim, name: &str) -> Result
     let mut content = Vec::new();
     while let Some(piece) = pieces.message().await.map_err(failed)? {
         content.extend_from_slice(&piece.chunk);
-        if content.len() as u64 > ArtifactKind::Predictions.bytes_max() {
-            return Err(failed(tonic::Status::out_of_range("it is larger than any such file")));
+        if content.len() as u64 > bytes_max {
+            return Err(failed(Status::out_of_range(
+                "with those before it, it is larger than may be",
+            )));
         }
     }
     Ok(Some(content))

@@ -39,8 +39,12 @@ fn main() {
             }
             true
         };
-        analyse(&trained.networks, &subject, &Control::new(), write).expect("files");
+        analyse(&alone(&trained.networks), &subject, &Control::new(), write).expect("files");
         let rows = networks::rows(job.architecture.input);
         fs::write(folder.join("rows.json"), serde_json::to_vec(&rows).expect("JSON")).expect("written");
     }
+}
+
+fn alone<N: trawl_engine::Networks>(network: &N) -> trawl_engine::ensemble::Ensemble<'_, N> {
+    trawl_engine::ensemble::Ensemble::new(vec![network]).expect("a network")
 }

@@ -114,6 +114,11 @@ impl Table for DeviceTable {
         Ok(rows.remove(&fold).map(|rows| rows.validate).unwrap_or_default())
     }
 
+    fn fitted_on(&self, split: Split, seed: Seed, fold: u32) -> Result<Option<FittedTable>, EngineError> {
+        let mut fitted = self.fitted(seed, split, &BTreeSet::from([fold]))?;
+        Ok(fitted.remove(&fold).map(|fitted| (*fitted).clone()))
+    }
+
     fn targets(&self) -> Result<Option<Targets>, EngineError> {
         let Some(targets) = &self.targets else { return Ok(None) };
         guarded(|| {

@@ -34,7 +34,7 @@ use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
 use trawl_domain::network::Architecture;
 use trawl_engine::checkpoint::MemberCheckpoint;
 use trawl_engine::weights::Parameter;
-use trawl_engine::{Control, Engine, EngineError, Event, FitJob, Outcome};
+use trawl_engine::{Control, Engine, EngineError, Event, FitJob, Outcome, TestMetrics};
 
 pub use batches::DeviceTable;
 pub use outputs::DeviceNetworks;
@@ -88,6 +88,17 @@ impl Engine for Torch {
                 checkpoint::restore(&mut training, from)?;
             }
             training.run(emit, control)
+        })
+    }
+
+    fn measure(
+        &self,
+        job: &FitJob<DeviceTable>,
+        outputs: &[f32],
+    ) -> Result<Option<(TestMetrics, Vec<f32>)>, EngineError> {
+        fix_rounding();
+        on_device(self.device, || {
+            Training::new(job, self.device)?.measure_outputs(outputs)
         })
     }
 

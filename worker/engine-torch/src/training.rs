@@ -181,6 +181,47 @@ impl Training<'_> {
         by_member
     }
 
+    /// What outputs of others for the test rows, [rows, outputs], say by the criterion of the first member. `None` without test rows that have targets.
+    pub(super) fn measure_outputs(&self, outputs: &[f32]) -> Result<Option<(TestMetrics, Vec<f32>)>, EngineError> {
+        let Some(table) = self.job.test.as_ref().filter(|table| table.is_labelled()) else {
+            return Ok(None);
+        };
+        let (group, rows) = (&self.groups[0], i64::from(table.rows()));
+        if rows == 0 || outputs.len() as i64 % rows != 0 {
+            return Err(EngineError::BadJob("the outputs are not those of the rows".to_owned()));
+        }
+        let size = group.stack.size();
+        let outputs = Tensor::from_slice(outputs).view([1, rows, -1]).to_device(self.device);
+        let measured = Measured {
+            criterion: &group.criterion,
+            metrics: &TEST_METRICS,
+            classes: table.classes().map(<[_]>::len),
+            rows,
+        };
+        let mut sums = Sums::new(measured, group.stack.places().len(), size, self.device);
+        let order = table.all_rows(size);
+        let mut losses = Vec::new();
+        tch::no_grad(|| {
+            let piece = network::rows_at_once(&self.job.architecture, self.together);
+            for start in (0..rows).step_by(piece.max(1) as usize) {
+                let len = piece.min(rows - start);
+                let (_, targets) = table.gather(&order.narrow(1, start, len));
+                let outputs = outputs.narrow(1, start, len).expand([size, -1, -1], false);
+                sums.add(&outputs, &targets);
+                if let Some(metric) = self.job.row_losses {
+                    let of_rows = row_losses(metric, &group.criterion, &outputs, &targets);
+                    losses.extend(to_vec(&of_rows.select(0, 0)));
+                }
+            }
+        });
+        let metrics = sums.metrics();
+        let test = TestMetrics {
+            loss: metrics[0].get(Metric::ValLoss).unwrap_or(f64::NAN),
+            accuracy: metrics[0].get(Metric::ValAccuracy),
+        };
+        Ok(Some((test, losses)))
+    }
+
     /// What each row leaves as its loss, by member.
     fn row_losses(&self, control: &Control) -> Vec<Vec<f32>> {
         let mut by_member = vec![Vec::new(); self.job.members.len()];

@@ -64,7 +64,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
         inputs: Vec::new(),
         held_out: None,
     };
-    let made = analyse(&trained.networks, &subject, &Control::new(), &mut |artifact| {
+    let made = analyse(&alone(&trained.networks), &subject, &Control::new(), &mut |artifact| {
         let content = artifact.content.expect("it is made");
         std::fs::write(folder.path().join(artifact.kind.refit_file()), content).is_ok()
     });
@@ -369,4 +369,8 @@ fn images_are_predicted_as_the_refit_predicted_them() {
             "is 7 wide and 6 high, and the network takes pictures 6 wide and 6 high"
         )
     );
+}
+
+fn alone<N: trawl_engine::Networks>(network: &N) -> trawl_engine::ensemble::Ensemble<'_, N> {
+    trawl_engine::ensemble::Ensemble::new(vec![network]).expect("a network")
 }

@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod class_count;
 mod control;
 pub mod early_stopping;
+pub mod ensemble;
 mod network_file;
 pub mod predict;
 pub mod weights;
@@ -69,6 +70,17 @@ pub trait Engine: Debug + Send + Sync + 'static {
         control: &Control,
     ) -> Result<Outcome<Self::Networks>, EngineError>;
 
+    /// What these outputs for the test rows, [rows, outputs], say, as if the job's first member had put them out: the metrics, and what each row leaves as
+    /// its loss where the job asks for it. `None` without test rows that have targets.
+    ///
+    /// # Errors
+    /// The job or the outputs do not fit together, memory ran short, or the engine failed.
+    fn measure(
+        &self,
+        job: &FitJob<Self::Table>,
+        outputs: &[f32],
+    ) -> Result<Option<(TestMetrics, Vec<f32>)>, EngineError>;
+
     /// A single network, member 0, with parameters and preparation as [`Networks::parameters`] and [`Networks::fitted`] gave them. On the
     /// device that it trained on, or one like it, its outputs are to the last bit those that it had then.
     ///
@@ -107,6 +119,12 @@ pub trait Table: Clone + Debug + Send + 'static {
     /// # Errors
     /// [`EngineError::BadJob`] if the rows lack what they are split by.
     fn held_out(&self, split: Split, seed: Seed, fold: u32) -> Result<Vec<u32>, EngineError>;
+
+    /// What is fitted on the training rows of a fold of this split; `None` where rows go in, and targets are learned, as they are.
+    ///
+    /// # Errors
+    /// As [`Self::held_out`].
+    fn fitted_on(&self, split: Split, seed: Seed, fold: u32) -> Result<Option<FittedTable>, EngineError>;
 
     /// Targets of all rows; `None` where nobody knows them.
     ///

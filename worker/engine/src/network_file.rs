@@ -1,7 +1,7 @@
 //! `network.json`: the form in which a refit writes its network, and in which a prediction reads it.
 
 use serde::{Deserialize, Serialize};
-use trawl_domain::dataset::{FittedInputs, FittedTarget, Inputs, Resize};
+use trawl_domain::dataset::{FittedInputs, FittedTable, FittedTarget, Inputs, Resize};
 use trawl_domain::layer::WrittenLayer;
 
 /// The file.
@@ -13,6 +13,10 @@ pub(crate) struct NetworkFile {
     /// prediction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target_fitted: Option<Vec<FittedTarget>>,
+    /// Of networks that answer together by their mean: what was fitted for each, in the order in which the file of weights has them. `input` and
+    /// `target_fitted` have nothing fitted then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) folds: Option<Vec<FoldFitted>>,
     /// Of classes: by what the outputs are divided before softmax, where they are calibrated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) temperature: Option<f64>,
@@ -23,6 +27,26 @@ pub(crate) struct NetworkFile {
     pub(crate) batch_size: u32,
     /// Trainable numbers.
     pub(crate) parameters: u64,
+}
+
+/// What was fitted for one of several networks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FoldFitted {
+    /// As [`Input::fitted`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fitted: Option<FittedInputs>,
+    /// As [`NetworkFile::target_fitted`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) target_fitted: Option<Vec<FittedTarget>>,
+}
+
+impl From<FittedTable> for FoldFitted {
+    fn from(fitted: FittedTable) -> Self {
+        Self {
+            fitted: fitted.inputs,
+            target_fitted: fitted.targets,
+        }
+    }
 }
 
 /// What goes in.

@@ -132,19 +132,49 @@ pub fn shapes(architecture: &Architecture) -> Result<Vec<NamedShape>, Violation>
 /// # Errors
 /// The file is broken or holds the weights of another network, or the layers do not fit together.
 pub fn from_safetensors(architecture: &Architecture, file: &[u8]) -> Result<Vec<Parameter>, WeightsError> {
+    let mut networks = of_networks(architecture, file, None)?;
+    Ok(networks.pop().unwrap_or_default())
+}
+
+/// The parameters of several networks in a file of theirs, in which the names of each begin with its number, from 0.
+///
+/// # Errors
+/// As [`from_safetensors`].
+pub fn of_folds(architecture: &Architecture, file: &[u8], folds: usize) -> Result<Vec<Vec<Parameter>>, WeightsError> {
+    of_networks(architecture, file, Some(folds))
+}
+
+fn of_networks(
+    architecture: &Architecture,
+    file: &[u8],
+    folds: Option<usize>,
+) -> Result<Vec<Vec<Parameter>>, WeightsError> {
     let header_len = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
     if header_len > HEADER_BYTES_MAX {
         return Err(WeightsError::Broken(format!("a header of {header_len} bytes")));
     }
     let tensors = SafeTensors::deserialize(file).map_err(|error| WeightsError::Broken(error.to_string()))?;
     let shapes = shapes(architecture)?;
-    let (found, expected) = (tensors.len(), shapes.len());
-    let parameters = shapes.into_iter().map(|(name, shape)| parameter(&tensors, name, shape));
-    let parameters = parameters.collect::<Result<_, _>>()?;
+    let (found, expected) = (tensors.len(), shapes.len() * folds.unwrap_or(1));
+    let prefixes = match folds {
+        None => vec![String::new()],
+        Some(folds) => (0..folds).map(|fold| format!("{fold}.")).collect(),
+    };
+    let mut networks = Vec::with_capacity(prefixes.len());
+    for prefix in prefixes {
+        let parameters = shapes.iter().map(|(name, shape)| {
+            let read = parameter(&tensors, format!("{prefix}{name}"), shape.clone())?;
+            Ok(Parameter {
+                name: name.clone(),
+                ..read
+            })
+        });
+        networks.push(parameters.collect::<Result<_, WeightsError>>()?);
+    }
     if found != expected {
         return Err(WeightsError::Tensors { found, expected });
     }
-    Ok(parameters)
+    Ok(networks)
 }
 
 fn parameter(tensors: &SafeTensors<'_>, name: String, shape: Vec<usize>) -> Result<Parameter, WeightsError> {
@@ -173,6 +203,20 @@ fn parameter(tensors: &SafeTensors<'_>, name: String, shape: Vec<usize>) -> Resu
         return Err(WeightsError::NotFinite(name));
     }
     Ok(Parameter { name, shape, values })
+}
+
+/// The parameters of several networks of one architecture as one file: the names of each begin with its number, from 0.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn folds_to_safetensors(architecture: &Architecture, folds: Vec<Vec<Parameter>>) -> Result<Vec<u8>, EngineError> {
+    let numbered = folds.into_iter().enumerate().flat_map(|(fold, parameters)| {
+        parameters.into_iter().map(move |parameter| Parameter {
+            name: format!("{fold}.{}", parameter.name),
+            ..parameter
+        })
+    });
+    to_safetensors(architecture, &numbered.collect::<Vec<_>>())
 }
 
 /// See [`crate::Networks::weights`].

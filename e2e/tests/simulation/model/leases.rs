@@ -155,6 +155,7 @@ impl Model {
             metrics: self.study.metrics(),
             class_weights: self.study.training.class_weights.clone(),
             calibrate_folds: None,
+            ensemble_folds: None,
             ranking: Some(Ranking {
                 objective: self.study.objective,
                 folds: self.study.validation.folds(),

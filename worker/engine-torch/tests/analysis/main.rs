@@ -26,7 +26,7 @@ type Files = BTreeMap<&'static str, Result<Vec<u8>, LeftOut>>;
 fn files((networks, subject): &Fit) -> Files {
     let mut files = Files::new();
     let mut emit = |artifact: Artifact| files.insert(artifact.kind.refit_file(), artifact.content).is_none();
-    assert_eq!(analyse(networks, subject, &Control::new(), &mut emit), Ok(()));
+    assert_eq!(analyse(&alone(networks), subject, &Control::new(), &mut emit), Ok(()));
     files
 }
 
@@ -263,7 +263,9 @@ fn an_interrupted_analysis_makes_nothing() {
     let control = Control::new();
     control.stop();
     let (networks, subject) = regression(1.0, Vec::new());
-    let ended = analyse(&networks, &subject, &control, &mut |_| panic!("nothing is made"));
+    let ended = analyse(&alone(&networks), &subject, &control, &mut |_| {
+        panic!("nothing is made")
+    });
     assert_eq!(ended, Err(LeftOut::Interrupted));
 }
 
@@ -327,4 +329,8 @@ fn a_table_with_classes_leaves_its_confusion_matrix() {
         assert_eq!((&found.3, &found.4), (&names[target], &names[prediction]));
         assert_close(&[found.5], &[probability], "probability");
     }
+}
+
+fn alone<N: trawl_engine::Networks>(network: &N) -> trawl_engine::ensemble::Ensemble<'_, N> {
+    trawl_engine::ensemble::Ensemble::new(vec![network]).expect("a network")
 }

@@ -49,7 +49,7 @@ fn models_in_python_answer_as_the_engine() {
             }
             true
         };
-        analyse(&network, &subject, &Control::new(), &mut emit).expect("files");
+        analyse(&alone(&network), &subject, &Control::new(), &mut emit).expect("files");
         assert!(
             model == Some(read("model.py")),
             "{name}: PyTorch was run with another model.py"
@@ -71,4 +71,8 @@ fn models_in_python_answer_as_the_engine() {
             );
         }
     }
+}
+
+fn alone<N: trawl_engine::Networks>(network: &N) -> trawl_engine::ensemble::Ensemble<'_, N> {
+    trawl_engine::ensemble::Ensemble::new(vec![network]).expect("a network")
 }

@@ -2,7 +2,8 @@
 
 use trawl_domain::dataset::TargetKind;
 
-use super::{LeftOut, MEMBER, check_finite};
+use super::{LeftOut, check_finite};
+use crate::ensemble::Ensemble;
 use crate::{Control, Networks, Table};
 
 /// One answer a row.
@@ -26,11 +27,13 @@ pub(crate) struct ClassAnswer {
 impl Answers {
     /// Asks for all rows, in the pieces in which the test rows were measured: so the answers are those that were counted.
     pub(super) fn of<N: Networks>(
-        networks: &N,
+        ensemble: &Ensemble<'_, N>,
         table: &N::Table,
         temperature: f64,
         control: &Control,
     ) -> Result<Self, LeftOut> {
+        let networks = ensemble.first();
+        let of_softmax = ensemble.softmax_temperature(temperature);
         let mut answers = match networks.architecture().loss.target_kind() {
             TargetKind::Number => Self::Numbers(Vec::new()),
             TargetKind::Class => Self::Classes(Vec::new()),
@@ -42,13 +45,13 @@ impl Answers {
             }
             let end = start.saturating_add(networks.rows_at_once()).min(rows);
             let piece: Vec<u32> = (start..end).collect();
-            let outputs = networks.outputs(MEMBER, table, &piece)?;
+            let outputs = ensemble.outputs(table, &piece, temperature)?;
             check_finite(&outputs)?;
             let width = outputs.len() / (end - start) as usize;
             let each = outputs.chunks_exact(width.max(1));
             match &mut answers {
                 Self::Numbers(numbers) => numbers.extend_from_slice(&outputs),
-                Self::Classes(classes) => classes.extend(each.map(|outputs| ClassAnswer::of(outputs, temperature))),
+                Self::Classes(classes) => classes.extend(each.map(|outputs| ClassAnswer::of(outputs, of_softmax))),
             }
         }
         Ok(answers)

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use trawl_domain::dataset::Targets;
 
-use super::{Analysis, LeftOut, MEMBER, to_json};
+use super::{Analysis, LeftOut, to_json};
 use crate::calibration::{Answered, Reliability, Sums};
 use crate::{Control, Networks, Table};
 
@@ -88,17 +88,21 @@ fn of_test_rows(analysis: &Analysis<'_, impl Networks>, temperature: f64) -> Res
         return Ok(None);
     };
     let (mut before, mut after) = (Sums::default(), Sums::default());
-    let (networks, classes) = (analysis.networks, analysis.outputs().max(1));
+    let (ensemble, classes) = (analysis.ensemble, analysis.outputs().max(1));
     let rows: Vec<u32> = (0..test.rows()).collect();
-    for rows in rows.chunks(networks.rows_at_once().max(1) as usize) {
+    for rows in rows.chunks(analysis.networks.rows_at_once().max(1) as usize) {
         if analysis.control.must_end() {
             return Err(LeftOut::Interrupted);
         }
-        let outputs = networks.outputs(MEMBER, test, rows)?;
-        for (row, outputs) in rows.iter().zip(outputs.chunks_exact(classes)) {
-            let label = labels[*row as usize];
-            before.add(outputs, label, 1.0);
-            after.add(outputs, label, temperature);
+        for (sums, temperature) in [(&mut before, 1.0), (&mut after, temperature)] {
+            let outputs = ensemble.outputs(test, rows, temperature)?;
+            for (row, outputs) in rows.iter().zip(outputs.chunks_exact(classes)) {
+                sums.add(
+                    outputs,
+                    labels[*row as usize],
+                    ensemble.softmax_temperature(temperature),
+                );
+            }
         }
     }
     Ok(Some(Compared {

@@ -20,6 +20,7 @@ use trawl_domain::dataset::{Format, SampleShape, Targets};
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
+use crate::ensemble::Ensemble;
 use crate::weights::Parameter;
 use crate::{Control, EngineError, Networks, Table};
 use answers::Answers;
@@ -78,11 +79,22 @@ pub enum LeftOut {
     Format(String),
 }
 
+/// What is told of one network, and of several that answer together is left out.
+const OF_ONE_NETWORK: [ArtifactKind; 4] = [
+    ArtifactKind::WeightHistograms,
+    ArtifactKind::ActivationProfiles,
+    ArtifactKind::Activations,
+    ArtifactKind::FeatureMaps,
+];
+
 /// What makes a file; `None` where the network or the rows are of another sort than the file is for.
 type Maker<N> = fn(&Analysis<'_, N>) -> Result<Option<Vec<u8>>, LeftOut>;
 
 /// Networks under analysis.
 struct Analysis<'a, N: Networks> {
+    /// Those that answer.
+    ensemble: &'a Ensemble<'a, N>,
+    /// The first of them.
     networks: &'a N,
     subject: &'a Subject<N::Table>,
     control: &'a Control,
@@ -101,13 +113,13 @@ struct LabelledTest<'a, T> {
     answers: &'a [ClassAnswer],
 }
 
-/// Makes all files that a fit on all training rows leaves beside its weights, one after the other. `emit` takes each, may wait, and
+/// Makes all files that a fit on all training rows, or several networks that answer together, leave beside their weights, one after the other. `emit` takes each, may wait, and
 /// says whether there shall be more. Once training was told to end, nothing more is made.
 ///
 /// # Errors
 /// The network gives no answers for the test rows, so that there is nothing to analyse.
 pub fn analyse<N: Networks>(
-    networks: &N,
+    ensemble: &Ensemble<'_, N>,
     subject: &Subject<N::Table>,
     control: &Control,
     emit: &mut dyn FnMut(Artifact) -> bool,
@@ -124,23 +136,29 @@ pub fn analyse<N: Networks>(
         (ArtifactKind::FeatureMaps, images::feature_maps),
         (ArtifactKind::Misclassified, images::misclassified),
     ];
+    let networks = ensemble.first();
     let calibrated = match (&subject.held_out, subject.train.classes()) {
         (Some(files), Some(classes)) => Some(calibrate(files, classes, control)?),
         _ => None,
     };
     let temperature = temperature(calibrated.as_ref());
     let analysis = Analysis {
+        ensemble,
         networks,
         subject,
         control,
         parameters: networks.parameters(MEMBER)?,
         answers: match &subject.test {
-            Some(test) => Some(Answers::of(networks, test, temperature, control)?),
+            Some(test) => Some(Answers::of(ensemble, test, temperature, control)?),
             None => None,
         },
         calibrated,
     };
+    let is_one = ensemble.only().is_some();
     for (kind, make) in makers {
+        if !is_one && OF_ONE_NETWORK.contains(&kind) {
+            continue;
+        }
         let made = make(&analysis).and_then(|content| match content {
             Some(content) if content.len() as u64 > ARTIFACT_BYTES_MAX => Err(LeftOut::TooLarge),
             made => Ok(made),

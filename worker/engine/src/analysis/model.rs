@@ -50,8 +50,48 @@ def load(weights):
 
 pub(super) fn model(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
     let architecture = analysis.networks.architecture();
-    let module = python(architecture, &analysis.subject.dropout);
-    module.map(|text| Some(text.into_bytes()))
+    let module = python(architecture, &analysis.subject.dropout)?;
+    let module = match analysis.ensemble.networks() {
+        [_] => module,
+        networks => several(&module, networks.len())?,
+    };
+    Ok(module).map(|text| Some(text.into_bytes()))
+}
+
+/// What stands behind the layers where several networks answer together.
+const TAIL_OF_SEVERAL: &str = r#"    )
+
+
+def load(weights):
+    """The COUNT networks with the weights of this file, for predictions."""
+    tensors = load_file(weights)
+    models = []
+    for number in range(COUNT):
+        model, begin = build(), f"{number}."
+        model.load_state_dict({name[len(begin) :]: tensors[name] for name in tensors if name.startswith(begin)})
+        models.append(model.eval())
+    return models
+"#;
+
+/// The same module, of several networks that answer together.
+fn several(module: &str, count: usize) -> Result<String, LeftOut> {
+    const ONE: &str = "    model = load(\"weights.safetensors\")\n    outputs = model(rows)";
+    const MANY: &str = "    models = load(\"weights.safetensors\")\n    outputs = [model(rows) for model in models]";
+    let text = module
+        .replace(ONE, MANY)
+        .replace("\"\"\"A network that trawl", &format!("\"\"\"{count} networks that trawl"))
+        .replace(
+            "outputs are to be divided by it before softmax.\n",
+            "outputs are to be divided by it before softmax.\n\nEach network has its own `fitted` and `target_fitted`, in `folds` of network.json. The \
+             prediction is the mean of theirs, and of classes the mean\nof their probabilities.\n",
+        );
+    match text.strip_suffix(TAIL) {
+        Some(layers) => Ok(format!(
+            "{layers}{}",
+            TAIL_OF_SEVERAL.replace("COUNT", &count.to_string())
+        )),
+        None => Err(LeftOut::Format("the module has another end".to_owned())),
+    }
 }
 
 /// The text of the module. `dropout` are the probabilities of the layers that drop, from the input on.

@@ -1,10 +1,10 @@
 //! `network.json`: the network in words.
 
-use trawl_domain::dataset::{Dialect, Format, Header, Layout, Resize, SampleShape};
+use trawl_domain::dataset::{Dialect, FittedTable, Format, Header, Layout, Resize, SampleShape};
 use trawl_domain::layer::WrittenLayer;
 
 use super::{Analysis, LeftOut, MEMBER, predictions, to_json};
-use crate::network_file::{Input, NetworkFile, Target};
+use crate::network_file::{FoldFitted, Input, NetworkFile, Target};
 use crate::{Networks, Table};
 
 pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
@@ -14,7 +14,17 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
         Format::Csv(columns) => Some(&columns.dialect),
         _ => None,
     };
-    let fitted = analysis.networks.fitted(MEMBER)?.cloned().unwrap_or_default();
+    let networks = analysis.ensemble.networks().iter();
+    let mut fitted = networks
+        .map(|network| Ok(network.fitted(MEMBER)?.cloned().unwrap_or_default()))
+        .collect::<Result<Vec<_>, LeftOut>>()?;
+    let (fitted, folds) = match analysis.ensemble.only() {
+        Some(_) => (fitted.pop().unwrap_or_default(), None),
+        None => (
+            FittedTable::default(),
+            Some(fitted.into_iter().map(FoldFitted::from).collect()),
+        ),
+    };
     let inputs = analysis.subject.train.known().inputs;
     let file = NetworkFile {
         input: Input {
@@ -34,6 +44,7 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
             Some(classes) => Target::Classes(classes.to_vec()),
         },
         target_fitted: fitted.targets,
+        folds,
         temperature: match &analysis.calibrated {
             Some(Ok((temperature, _))) => Some(*temperature),
             Some(Err(_)) | None => None,

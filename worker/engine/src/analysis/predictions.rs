@@ -28,7 +28,7 @@ fn of_all_rows(analysis: &Analysis<'_, impl Networks>, features: &[String]) -> R
     let targets = of_subject(subject, analysis.outputs());
     let mut writer = begin(subject, &targets, features)?;
     let temperature = super::temperature(analysis.calibrated.as_ref());
-    let answers = Answers::of(analysis.networks, &subject.train, temperature, analysis.control)?;
+    let answers = Answers::of(analysis.ensemble, &subject.train, temperature, analysis.control)?;
     write(
         &mut writer,
         "train",

@@ -8,16 +8,14 @@ use trawl_domain::dataset::{FeatureRows, Features, SampleShape, Samples};
 use super::PredictError;
 use super::network::Network;
 use crate::analysis::{ClassAnswer, cell};
+use crate::ensemble::Ensemble;
 use crate::{Engine, Networks};
-
-/// The network is the only member of its stack.
-const MEMBER: usize = 0;
 
 /// Predictions that are being written.
 pub(super) struct Answers<'a, E: Engine> {
     network: &'a Network,
     engine: &'a E,
-    networks: &'a E::Networks,
+    ensemble: &'a Ensemble<'a, E::Networks>,
     probabilities: bool,
     writer: csv::Writer<&'a mut dyn Write>,
 }
@@ -28,14 +26,14 @@ impl<'a, E: Engine> Answers<'a, E> {
     pub(super) fn new(
         network: &'a Network,
         engine: &'a E,
-        networks: &'a E::Networks,
+        ensemble: &'a Ensemble<'a, E::Networks>,
         probabilities: bool,
         output: &'a mut dyn Write,
     ) -> Result<Self, PredictError> {
         let mut answers = Self {
             network,
             engine,
-            networks,
+            ensemble,
             probabilities,
             writer: csv::Writer::from_writer(output),
         };
@@ -69,12 +67,12 @@ impl<'a, E: Engine> Answers<'a, E> {
             standardizes_target: false,
         };
         let table = self.engine.load(&rows)?;
-        let piece = self.networks.rows_at_once();
+        let piece = self.ensemble.first().rows_at_once();
         let mut start = 0;
         while start < rows.rows {
             let end = start.saturating_add(piece).min(rows.rows);
             let asked: Vec<u32> = (start..end).collect();
-            let outputs = self.networks.outputs(MEMBER, &table, &asked)?;
+            let outputs = self.ensemble.outputs(&table, &asked, self.network.temperature())?;
             let width = outputs.len() / (end - start) as usize;
             for (row, outputs) in (start..end).zip(outputs.chunks_exact(width.max(1))) {
                 if outputs.iter().any(|output| !output.is_finite()) {
@@ -118,7 +116,7 @@ impl<'a, E: Engine> Answers<'a, E> {
             line.extend(outputs.iter().map(f32::to_string));
             return line;
         };
-        let temperature = self.network.temperature();
+        let temperature = self.ensemble.softmax_temperature(self.network.temperature());
         let answer = ClassAnswer::of(outputs, temperature);
         line.push(classes[answer.class as usize].clone());
         line.push(answer.probability.to_string());

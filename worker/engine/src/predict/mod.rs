@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use trawl_domain::dataset::{self, FileContent, SampleShape};
 use trawl_domain::limits::{ARTIFACT_BYTES_MAX, WEIGHTS_BYTES_MAX};
 
-use crate::weights::from_safetensors;
+use crate::ensemble::Ensemble;
+use crate::weights::{from_safetensors, of_folds};
 use crate::{Engine, EngineError};
 use answers::Answers;
 use input::Kind;
@@ -74,13 +75,14 @@ impl PredictError {
 /// The first file that is wrong, with what is wrong with it; nothing to compute with; or an output that takes no more.
 pub fn predict(request: &Request, engine: &impl Engine, output: &mut dyn Write) -> Result<(), PredictError> {
     let (network, networks) = load(request, engine)?;
+    let ensemble = Ensemble::new(networks.iter().collect())?;
     let is_image = matches!(network.architecture().input, SampleShape::Image { .. });
     if !is_image && request.inputs.len() > 1 {
         return Err(PredictError::Inputs(
             "the network takes the rows of a table: give it one file at a time".to_owned(),
         ));
     }
-    let mut answers = Answers::new(&network, engine, &networks, request.probabilities, output)?;
+    let mut answers = Answers::new(&network, engine, &ensemble, request.probabilities, output)?;
     let mut first: Option<(&Path, Kind)> = None;
     for file in &request.inputs {
         let failed = |error: io::Error| PredictError::file(file, format!("cannot be read: {error}"));
@@ -105,14 +107,21 @@ pub fn predict(request: &Request, engine: &impl Engine, output: &mut dyn Write) 
     answers.finish()
 }
 
-fn load<E: Engine>(request: &Request, engine: &E) -> Result<(Network, E::Networks), PredictError> {
+fn load<E: Engine>(request: &Request, engine: &E) -> Result<(Network, Vec<E::Networks>), PredictError> {
     let network = Network::parse(&read(&request.network, ARTIFACT_BYTES_MAX)?)
         .map_err(|error| PredictError::file(&request.network, error))?;
     let weights = read(&request.weights, WEIGHTS_BYTES_MAX)?;
-    let parameters = from_safetensors(network.architecture(), &weights)
-        .map_err(|error| PredictError::file(&request.weights, error))?;
+    let parameters = match network.is_ensemble() {
+        true => of_folds(network.architecture(), &weights, network.fitted().len()),
+        false => from_safetensors(network.architecture(), &weights).map(|parameters| vec![parameters]),
+    };
+    let parameters = parameters.map_err(|error| PredictError::file(&request.weights, error))?;
     drop(weights);
-    let networks = engine.network(network.architecture().clone(), parameters, Some(network.fitted()))?;
+    let networks = parameters
+        .into_iter()
+        .zip(network.fitted())
+        .map(|(parameters, fitted)| engine.network(network.architecture().clone(), parameters, Some(fitted)));
+    let networks = networks.collect::<Result<_, _>>()?;
     Ok((network, networks))
 }
 

@@ -5,19 +5,20 @@ use trawl_domain::dataset::{
     Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, Resize, SampleShape, TargetKind,
 };
 use trawl_domain::layer::WrittenLayer;
-use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
+use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, FOLDS_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 
 use crate::calibration::{TEMPERATURE_MAX, TEMPERATURE_MIN};
-use crate::network_file::{Input, NetworkFile, Target};
+use crate::network_file::{FoldFitted, Input, NetworkFile, Target};
 
 /// A network as a refit describes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     architecture: Architecture,
     inputs: Inputs,
-    fitted: FittedTable,
+    fitted: Vec<FittedTable>,
+    is_ensemble: bool,
     dialect: Dialect,
     layout: Option<Layout>,
     resize: Option<Resize>,
@@ -53,9 +54,14 @@ impl Network {
         &self.inputs
     }
 
-    /// What was fitted on the training rows.
-    pub fn fitted(&self) -> &FittedTable {
+    /// What was fitted on the training rows of each network that answers: one, or several that answer by their mean.
+    pub fn fitted(&self) -> &[FittedTable] {
         &self.fitted
+    }
+
+    /// True of networks that answer by their mean, whose weights are numbered.
+    pub fn is_ensemble(&self) -> bool {
+        self.is_ensemble
     }
 
     /// How files of a table are written: as those that it was trained with.
@@ -117,20 +123,8 @@ impl Input {
             Some(columns) if columns.names() == features => columns,
             Some(_) => return Err("input.columns: are not those of input.features".to_owned()),
         };
-        if let Some(FittedInputs(fitted)) = &self.fitted
-            && fitted.len() != inputs.len()
-        {
-            return Err(format!(
-                "input.fitted: are {}, and {} go in",
-                fitted.len(),
-                inputs.len()
-            ));
-        }
         if !inputs.words_ascend() {
             return Err("input.columns: have words that do not ascend".to_owned());
-        }
-        if !inputs.is_plain() && self.fitted.is_none() {
-            return Err("input.fitted: is missing, and input.columns need it".to_owned());
         }
         let header = match self.header {
             None => Header::Checked,
@@ -156,14 +150,60 @@ impl Input {
     }
 }
 
-impl NetworkFile {
-    fn check(self) -> Result<Network, String> {
-        let input = self.input.check()?;
+impl FoldFitted {
+    /// `field` is what stands before its own ones.
+    fn check(self, field: &str, inputs: &Inputs, outputs: usize) -> Result<FittedTable, String> {
+        // That of a single network stands with its input.
+        let at_input = if field.is_empty() { "input." } else { field };
+        match &self.fitted {
+            Some(FittedInputs(fitted)) if fitted.len() != inputs.len() => {
+                let (found, wanted) = (fitted.len(), inputs.len());
+                return Err(format!("{at_input}fitted: are {found}, and {wanted} go in"));
+            }
+            None if !inputs.is_plain() => {
+                return Err(format!("{at_input}fitted: is missing, and input.columns need it"));
+            }
+            Some(_) | None => {}
+        }
         let is_sound =
             |target: &FittedTarget| target.mean.is_finite() && target.deviation.is_finite() && target.deviation > 0.0;
         if !self.target_fitted.iter().flatten().all(is_sound) {
-            return Err("target_fitted: has what is no mean and deviation".to_owned());
+            return Err(format!("{field}target_fitted: has what is no mean and deviation"));
         }
+        if self
+            .target_fitted
+            .as_ref()
+            .is_some_and(|fitted| fitted.len() != outputs)
+        {
+            return Err(format!("{field}target_fitted: must be {outputs}"));
+        }
+        Ok(FittedTable {
+            inputs: self.fitted,
+            targets: self.target_fitted,
+        })
+    }
+}
+
+impl NetworkFile {
+    fn check(self) -> Result<Network, String> {
+        let input = self.input.check()?;
+        let own = FoldFitted {
+            fitted: input.fitted,
+            target_fitted: self.target_fitted,
+        };
+        let fitted = match self.folds {
+            None => vec![(String::new(), own)],
+            Some(_) if own.fitted.is_some() || own.target_fitted.is_some() => {
+                return Err("folds: have what is fitted, and so has the whole".to_owned());
+            }
+            Some(folds) if (2..=FOLDS_MAX as usize).contains(&folds.len()) => {
+                let named = folds.into_iter().enumerate();
+                named
+                    .map(|(fold, fitted)| (format!("folds[{fold}]."), fitted))
+                    .collect()
+            }
+            Some(folds) => return Err(format!("folds: must be 2 to {FOLDS_MAX}, and are {}", folds.len())),
+        };
         let loss: Loss = self.loss.parse().map_err(|error| format!("loss: {error}"))?;
         let mut targets = Vec::new();
         let classes = match (self.target, loss.target_kind()) {
@@ -202,13 +242,10 @@ impl NetworkFile {
         };
         let output = architecture.output().map_err(|wrong| wrong.to_string())?;
         let outputs = classes.as_ref().unwrap_or(&targets).len();
-        if self
-            .target_fitted
-            .as_ref()
-            .is_some_and(|fitted| fitted.len() != outputs)
-        {
-            return Err(format!("target_fitted: must be {outputs}"));
-        }
+        let fitted = fitted
+            .into_iter()
+            .map(|(field, fitted)| fitted.check(&field, &input.inputs, outputs));
+        let fitted = fitted.collect::<Result<Vec<_>, String>>()?;
         if output != SampleShape::Vector(outputs as u32) {
             return Err(format!(
                 "layers: the last one puts out {output}, and {outputs} are needed"
@@ -224,10 +261,8 @@ impl NetworkFile {
         Ok(Network {
             architecture,
             inputs: input.inputs,
-            fitted: FittedTable {
-                inputs: input.fitted,
-                targets: self.target_fitted,
-            },
+            is_ensemble: fitted.len() > 1,
+            fitted,
             dialect: input.dialect,
             layout: input.layout,
             resize: input.resize,
