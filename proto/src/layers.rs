@@ -88,7 +88,7 @@ fn read_list(field: &str, list: &[v1::Layer], layers: &mut Vec<Layer>) -> Result
     for (index, layer) in list.iter().enumerate() {
         if let Some(v1::layer::Kind::Residual(residual)) = &layer.kind {
             let field = format!("{field}[{index}].{}.layers", RESIDUAL.name);
-            Layer::residual(&field, layers, |layers| read_list(&field, &residual.layers, layers))?;
+            Layer::read_residual(&field, layers, |layers| read_list(&field, &residual.layers, layers))?;
             continue;
         }
         let (name, settings) = written(layer).unwrap_or_default();
