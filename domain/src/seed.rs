@@ -8,6 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::normal;
+
 /// A study's seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
@@ -201,6 +203,12 @@ impl Stream {
     /// Uniform in [0, 1), a multiple of 2^-24: as fine as an `f32` can be, at half the price of [`Stream::unit`].
     pub fn unit_f32(&mut self) -> f32 {
         (self.0.next_u32() >> 8) as f32 * (1.0 / (1_u32 << 24) as f32)
+    }
+
+    /// From the standard normal distribution, by its quantile.
+    pub fn normal(&mut self) -> f64 {
+        // In the middle of its step, so that it is neither 0 nor 1.
+        normal::quantile(self.unit() + 0.5 / (1_u64 << 53) as f64)
     }
 
     /// Uniform in 0..bound, without bias (Lemire, "Fast random integer generation in an interval", 2019).
