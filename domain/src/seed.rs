@@ -74,6 +74,17 @@ pub enum Purpose<'a> {
         /// Epoch, from 0.
         epoch: u32,
     },
+    /// How the rows of one step are augmented.
+    Augment {
+        /// Whose fold.
+        owner: Owner,
+        /// Fold, from 0.
+        fold: u32,
+        /// Epoch, from 0.
+        epoch: u32,
+        /// Step of the epoch, from 0.
+        step: u64,
+    },
     /// The order of a grid's configurations.
     Grid,
     /// How the digits of one parameter in a low-discrepancy sequence are scrambled.
@@ -152,6 +163,15 @@ impl Seed {
             Purpose::Weights { owner, fold } => owned(&mut part, b"weights", owner, &[fold]),
             Purpose::BatchOrder { owner, fold, epoch } => owned(&mut part, b"batch_order", owner, &[fold, epoch]),
             Purpose::Dropout { owner, fold, epoch } => owned(&mut part, b"dropout", owner, &[fold, epoch]),
+            Purpose::Augment {
+                owner,
+                fold,
+                epoch,
+                step,
+            } => {
+                owned(&mut part, b"augment", owner, &[fold, epoch]);
+                part(&step.to_le_bytes());
+            }
             Purpose::Grid => part(b"grid"),
             Purpose::Scramble { name } => {
                 part(b"scramble");
@@ -299,6 +319,18 @@ mod tests {
                 owner,
                 fold: 0,
                 epoch: 0,
+            },
+            Purpose::Augment {
+                owner,
+                fold: 0,
+                epoch: 0,
+                step: 0,
+            },
+            Purpose::Augment {
+                owner,
+                fold: 0,
+                epoch: 0,
+                step: 1,
             },
             Purpose::Grid,
             Purpose::Scramble { name: "a" },

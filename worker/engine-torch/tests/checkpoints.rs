@@ -5,6 +5,7 @@ mod jobs;
 mod refused;
 
 use safetensors::SafeTensors;
+use trawl_domain::augment::Augment;
 use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::layer::{Activation, Layer};
@@ -98,6 +99,29 @@ fn norms_and_residuals_go_on_from_every_step() {
     goes_on_from_every_step(&norms(members()), 6);
     // Among images, the member that diverges does so in the first epoch.
     goes_on_from_every_step(&norms_of_images(members()), 3 * (6 + 5 + 5));
+}
+
+/// The same job, while whose members train all their images are changed.
+fn augmented(mut job: FitJob<DeviceTable>) -> FitJob<DeviceTable> {
+    for (n, member) in job.members.iter_mut().enumerate() {
+        member.hyperparameters.augment = Augment {
+            flip: 0.5,
+            crop: n as u32 % 2,
+            rotate: 20.0,
+            cutout: n as u32 % 3,
+            mixup: 0.5,
+        };
+    }
+    job
+}
+
+#[test]
+fn members_whose_images_are_changed_go_on_from_every_step() {
+    goes_on_from_every_step(&augmented(apart(members())), 3 * (6 + 6 + 5));
+    // Without the convolution they train together.
+    let mut stack = augmented(apart(members()));
+    stack.architecture.layers.remove(0);
+    goes_on_from_every_step(&stack, 9);
 }
 
 #[test]
