@@ -34,6 +34,7 @@ CREATE TABLE trawl_store.studies (
     test_is_labelled   boolean NOT NULL,
     train_rows         integer NOT NULL CHECK (train_rows > 0),
     sample_shape       integer[] NOT NULL CHECK (cardinality(sample_shape) IN (1, 3) AND 0 < ALL (sample_shape)),
+    sample_words       integer[] NOT NULL DEFAULT '{}' CHECK (cardinality(sample_words) IN (0, 2) AND 0 <= ALL (sample_words)),
     class_count        integer CHECK (class_count > 1),
     target_count       integer NOT NULL DEFAULT 1 CHECK (target_count > 0),
     fold_rows          integer[] CHECK (cardinality(fold_rows) % 2 = 0 AND 0 < ALL (fold_rows)),
@@ -94,6 +95,7 @@ COMMENT ON COLUMN trawl_store.studies.test_targets_file IS 'File of the test par
 COMMENT ON COLUMN trawl_store.studies.test_is_labelled IS 'False where the test rows have no targets: they are predicted, and measure nothing.';
 COMMENT ON COLUMN trawl_store.studies.train_rows IS 'Rows of the training part, with those of the validation part.';
 COMMENT ON COLUMN trawl_store.studies.sample_shape IS 'Shape of a row''s features: [features], or [channels, height, width].';
+COMMENT ON COLUMN trawl_store.studies.sample_words IS 'Of a table with columns of words how many these are, and how many of the features are theirs; else empty.';
 COMMENT ON COLUMN trawl_store.studies.class_count IS 'Number of classes; null where numbers are predicted.';
 COMMENT ON COLUMN trawl_store.studies.target_count IS 'Number of numbers that are predicted of a row; 1 where classes are.';
 COMMENT ON COLUMN trawl_store.studies.fold_rows IS 'For each fold how many rows train and how many validate, where a column of the table or a validation part says which; null where that follows from train_rows.';

@@ -70,13 +70,10 @@ impl Resolved {
         match block {
             Block::Layer(spec) => self.add_layer(spec, params),
             Block::Residual(blocks) => {
-                let place = self.layers.len();
-                self.layers.push(Layer::Residual { layers: 0 });
-                self.add("residual.layers", blocks, params)?;
-                match self.layers.len() - place - 1 {
-                    0 => self.layers.truncate(place),
-                    layers => self.layers[place] = Layer::Residual { layers: layers as u32 },
-                }
+                let mut inner = Self::default();
+                inner.add("residual.layers", blocks, params)?;
+                self.layers.extend(Layer::residual(inner.layers));
+                self.dropout.extend(inner.dropout);
                 Ok(())
             }
             Block::Repeat { times, lists } => {

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod artifact;
+pub mod augment;
 pub mod block;
 pub mod dataset;
 pub mod engine;

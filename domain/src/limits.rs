@@ -32,6 +32,8 @@ pub const UNITS_MAX: u32 = 65_536;
 pub const FILTERS_MAX: u32 = 4_096;
 /// Side of a convolution's or a pool's kernel, its stride and its padding.
 pub const KERNEL_MAX: u32 = 1_024;
+/// Numbers that an embedding makes of a word.
+pub const EMBEDDING_DIM_MAX: u32 = 1_024;
 /// Numbers that one layer puts out for one row.
 pub const LAYER_OUTPUTS_MAX: u64 = 1 << 24;
 /// Trainable numbers of one network.

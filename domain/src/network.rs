@@ -39,7 +39,8 @@ impl Architecture {
                 open.push((index, index + layer.inner()));
             }
             while let Some((residual, _)) = open.pop_if(|(_, last)| *last == index) {
-                let input = shapes[residual];
+                // What went into its first layer.
+                let input = shapes[residual + 1];
                 if input != shape {
                     return Err(self.misfit(residual, Misfit::of_sum(input.into(), shape.into())));
                 }
@@ -99,8 +100,8 @@ impl Architecture {
         each.fold(0, u64::saturating_add)
     }
 
-    /// The layers that train a weight and a bias, from the input on: index, and sizes of the weight as PyTorch has it, outputs first. A
-    /// bias has as many numbers as there are outputs.
+    /// The layers that train a weight, from the input on: index, and sizes of the weight as PyTorch has it, outputs first. A bias, where the
+    /// layer's kind has one, has as many numbers as there are outputs.
     ///
     /// # Errors
     /// As [`Self::shapes`].
@@ -118,8 +119,8 @@ impl Architecture {
     }
 
     /// Bytes of a checkpoint of so many of these networks, at most: for each trainable number, and for what rounds each layer's
-    /// numbers up, more than is kept of it: the number, two of an optimizer's, its average, its best value and one of a batch norm's statistics; and
-    /// some for the rest.
+    /// numbers up, more than is kept of it: the number, two of an optimizer's, its average, its best value, and one of a batch norm's statistics, now
+    /// and at its best; and some for the rest.
     pub fn checkpoint_bytes_max(&self, networks: u32) -> u64 {
         const BYTES_PER_NUMBER: u64 = 32;
         const PADDING_PER_LAYER: u64 = 64;
@@ -145,9 +146,10 @@ impl Architecture {
             .saturating_mul(u64::from(self.batch_size))
     }
 
-    /// True if some layer works on images.
+    /// True if some layer applies its weights at many places.
     pub fn has_convolution(&self) -> bool {
-        self.layers.iter().any(|layer| matches!(layer, Layer::Conv2d(_)))
+        let is_convolution = |layer: &Layer| matches!(layer, Layer::Conv1d(_) | Layer::Conv2d(_));
+        self.layers.iter().any(is_convolution)
     }
 }
 
@@ -164,13 +166,13 @@ pub struct TrialConfig {
 mod tests {
     use super::Architecture;
     use crate::dataset::SampleShape;
-    use crate::layer::{Conv2d, Layer};
+    use crate::layer::{Conv, Layer};
     use crate::loss::Loss;
 
     #[test]
     fn shapes_params_and_work_are_those_of_the_papers_cnn() {
         let conv = |filters| {
-            Layer::Conv2d(Conv2d {
+            Layer::Conv2d(Conv {
                 filters,
                 kernel: 5,
                 stride: 1,

@@ -1,5 +1,6 @@
 //! Optimizers, and the settings of optimizers, losses, schedules and of what else is done with each step.
 
+use crate::augment::{Augment, CROP, CUTOUT, FLIP, MIXUP, ROTATE};
 use crate::limits::{EPOCHS_MAX, RATE_MAX};
 use crate::metric::Metric;
 use crate::rule::{Rule, Takes};
@@ -73,6 +74,8 @@ pub struct Hyperparameters {
     pub min_rate: f64,
     /// What the average of the weights keeps of itself at each step; 0 for no average.
     pub ema_decay: f64,
+    /// How images are changed while it trains.
+    pub augment: Augment,
     /// When it stops early; `None` if it trains to its end.
     pub early_stopping: Option<EarlyStopping>,
     /// Probability of each layer that [drops](crate::layer::Layer::drops), from the input on.
@@ -164,7 +167,7 @@ impl Optimizer {
 
 impl Hyperparameters {
     /// The settings: numbers, and flags as 0 and 1.
-    pub const SETTINGS: [&'static Rule; 22] = [
+    pub const SETTINGS: [&'static Rule; 27] = [
         &LEARNING_RATE,
         &L2,
         &MOMENTUM,
@@ -185,12 +188,20 @@ impl Hyperparameters {
         &PLATEAU_EPOCHS,
         &MIN_RATE,
         &EMA_DECAY,
+        &FLIP,
+        &CROP,
+        &ROTATE,
+        &CUTOUT,
+        &MIXUP,
         &PATIENCE,
         &MIN_DELTA,
     ];
 
     /// Those of [`Self::SETTINGS`] that a study has under `early_stopping`, with what each is there where it is left out.
     pub const EARLY_STOPPING: [Rule; 2] = [PATIENCE.or(10.0), MIN_DELTA];
+
+    /// Those that a study has under `augment`.
+    pub const AUGMENT: [Rule; 5] = [FLIP, CROP, ROTATE, CUTOUT, MIXUP];
 
     /// Of this optimizer and schedule, stopped by this metric if at all, with `value` for each of [`Self::SETTINGS`]. The rule that it gets
     /// has the default that goes with the optimizer and schedule.
@@ -226,6 +237,13 @@ impl Hyperparameters {
             plateau_epochs: value(&PLATEAU_EPOCHS)? as u32,
             min_rate: value(&MIN_RATE)?,
             ema_decay: value(&EMA_DECAY)?,
+            augment: Augment {
+                flip: value(&FLIP)?,
+                crop: value(&CROP)? as u32,
+                rotate: value(&ROTATE)?,
+                cutout: value(&CUTOUT)? as u32,
+                mixup: value(&MIXUP)?,
+            },
             early_stopping: (patience > 0).then_some(EarlyStopping {
                 patience,
                 min_delta,
@@ -270,6 +288,11 @@ impl Hyperparameters {
             (PLATEAU_EPOCHS.name, f64::from(self.plateau_epochs)),
             (MIN_RATE.name, self.min_rate),
             (EMA_DECAY.name, self.ema_decay),
+            (FLIP.name, self.augment.flip),
+            (CROP.name, f64::from(self.augment.crop)),
+            (ROTATE.name, self.augment.rotate),
+            (CUTOUT.name, f64::from(self.augment.cutout)),
+            (MIXUP.name, self.augment.mixup),
             (
                 PATIENCE.name,
                 stopping.map_or(0.0, |stopping| f64::from(stopping.patience)),

@@ -8,6 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
+use crate::normal;
+
 /// A study's seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seed(pub u64);
@@ -71,6 +73,17 @@ pub enum Purpose<'a> {
         fold: u32,
         /// Epoch, from 0.
         epoch: u32,
+    },
+    /// How the rows of one step are augmented.
+    Augment {
+        /// Whose fold.
+        owner: Owner,
+        /// Fold, from 0.
+        fold: u32,
+        /// Epoch, from 0.
+        epoch: u32,
+        /// Step of the epoch, from 0.
+        step: u64,
     },
     /// The order of a grid's configurations.
     Grid,
@@ -150,6 +163,15 @@ impl Seed {
             Purpose::Weights { owner, fold } => owned(&mut part, b"weights", owner, &[fold]),
             Purpose::BatchOrder { owner, fold, epoch } => owned(&mut part, b"batch_order", owner, &[fold, epoch]),
             Purpose::Dropout { owner, fold, epoch } => owned(&mut part, b"dropout", owner, &[fold, epoch]),
+            Purpose::Augment {
+                owner,
+                fold,
+                epoch,
+                step,
+            } => {
+                owned(&mut part, b"augment", owner, &[fold, epoch]);
+                part(&step.to_le_bytes());
+            }
             Purpose::Grid => part(b"grid"),
             Purpose::Scramble { name } => {
                 part(b"scramble");
@@ -201,6 +223,12 @@ impl Stream {
     /// Uniform in [0, 1), a multiple of 2^-24: as fine as an `f32` can be, at half the price of [`Stream::unit`].
     pub fn unit_f32(&mut self) -> f32 {
         (self.0.next_u32() >> 8) as f32 * (1.0 / (1_u32 << 24) as f32)
+    }
+
+    /// From the standard normal distribution, by its quantile.
+    pub fn normal(&mut self) -> f64 {
+        // In the middle of its step, so that it is neither 0 nor 1.
+        normal::quantile(self.unit() + 0.5 / (1_u64 << 53) as f64)
     }
 
     /// Uniform in 0..bound, without bias (Lemire, "Fast random integer generation in an interval", 2019).
@@ -291,6 +319,18 @@ mod tests {
                 owner,
                 fold: 0,
                 epoch: 0,
+            },
+            Purpose::Augment {
+                owner,
+                fold: 0,
+                epoch: 0,
+                step: 0,
+            },
+            Purpose::Augment {
+                owner,
+                fold: 0,
+                epoch: 0,
+                step: 1,
             },
             Purpose::Grid,
             Purpose::Scramble { name: "a" },

@@ -42,6 +42,7 @@ impl From<&Job> for v1::Job {
             split: Some(split::to_wire(job.split)),
             members: job.members.iter().map(member_to_wire).collect(),
             input_shape: job.architecture.input.dims(),
+            input_words: job.architecture.input.words(),
             inputs: job
                 .inputs
                 .iter()
@@ -156,6 +157,13 @@ impl TryFrom<v1::Job> for Job {
         if input.is_none() {
             v.add("input_shape", "must be one or three sizes above 0");
         }
+        let input = input.and_then(|input| {
+            let words = input.with_words(&job.input_words);
+            if words.is_none() {
+                v.add("input_words", "must be columns and features of a table, or empty");
+            }
+            words
+        });
         let layers = noted(layers_from_wire(&job.layers), v);
         let loss: Option<Loss> = parse("loss", &job.loss, v);
         let split = split::from_wire(job.split.as_ref(), v);

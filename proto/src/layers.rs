@@ -88,7 +88,7 @@ fn read_list(field: &str, list: &[v1::Layer], layers: &mut Vec<Layer>) -> Result
     for (index, layer) in list.iter().enumerate() {
         if let Some(v1::layer::Kind::Residual(residual)) = &layer.kind {
             let field = format!("{field}[{index}].{}.layers", RESIDUAL.name);
-            Layer::residual(&field, layers, |layers| read_list(&field, &residual.layers, layers))?;
+            Layer::read_residual(&field, layers, |layers| read_list(&field, &residual.layers, layers))?;
             continue;
         }
         let (name, settings) = written(layer).unwrap_or_default();
@@ -106,7 +106,7 @@ fn read_list(field: &str, list: &[v1::Layer], layers: &mut Vec<Layer>) -> Result
 #[cfg(test)]
 mod tests {
     use prost_reflect::ReflectMessage as _;
-    use trawl_domain::layer::{Activation, Conv2d, Layer, LayerKind};
+    use trawl_domain::layer::{Activation, Conv, Layer, LayerKind};
 
     use super::{layers_from_wire, layers_to_wire};
     use crate::json::dynamic;
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn every_layer_goes_over_the_wire() {
-        let conv = Conv2d {
+        let conv = Conv {
             filters: 8,
             kernel: 3,
             stride: 2,
@@ -122,9 +122,16 @@ mod tests {
         };
         let layers = [
             Layer::Linear { units: 7 },
+            Layer::Embedding { dim: 8 },
+            Layer::Sequence { channels: 3 },
+            Layer::Conv1d(conv),
+            Layer::MaxPool1d { kernel: 4 },
+            Layer::AvgPool1d { kernel: 5 },
             Layer::Conv2d(conv),
             Layer::MaxPool2d { kernel: 2 },
             Layer::AvgPool2d { kernel: 3 },
+            Layer::AdaptiveAvgPool2d { size: 6 },
+            Layer::AdaptiveMaxPool2d { size: 7 },
             Layer::GlobalAvgPool,
             Layer::Flatten,
             Layer::Activation(Activation::Tanh),

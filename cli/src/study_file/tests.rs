@@ -105,7 +105,7 @@ max_trials: must be a whole number from 0 to 4294967295, not the text 'many'
 2 | max_trials: many
   |             ^^^^
 
-training.learing_rate: is not known; allowed are loss, optimizer, learning_rate, batch_size, l2, epochs, momentum, weight_decay, engine, label_smoothing, focal_gamma, class_weights, beta1, beta2, eps, alpha, rho, nesterov, clip_norm, clip_value, schedule, warmup, decay, decay_epochs, plateau_epochs, min_rate, ema_decay, early_stopping
+training.learing_rate: is not known; allowed are loss, optimizer, learning_rate, batch_size, l2, epochs, momentum, weight_decay, engine, label_smoothing, focal_gamma, class_weights, beta1, beta2, eps, alpha, rho, nesterov, clip_norm, clip_value, schedule, warmup, decay, decay_epochs, plateau_epochs, min_rate, ema_decay, early_stopping, augment
  --> study.yaml:3:13
   |
 3 | training: { learing_rate: 0.1 }

@@ -105,8 +105,8 @@ impl<'a> Array<'a> {
     ) -> Result<Vec<f32>, ReadError> {
         // All pixels are numbers of one kind.
         let columns = match grid.shape {
-            SampleShape::Vector(len) => len as usize,
-            SampleShape::Image { .. } => 1,
+            SampleShape::Vector(len) | SampleShape::Table { len, .. } => len as usize,
+            SampleShape::Sequence { .. } | SampleShape::Image { .. } => 1,
         };
         let mut spans = Spans::new(columns);
         let floats = self.fill(grid, allowance, |place, number| {
@@ -120,8 +120,10 @@ impl<'a> Array<'a> {
                 let column = places.next().unwrap_or_default() % columns;
                 let looked = merges.look(column, number.value(), number.is_whole());
                 looked.map_err(|reason| match grid.shape {
-                    SampleShape::Vector(_) => ReadError::features(reason).within(&format!("column {column}:")),
-                    SampleShape::Image { .. } => ReadError::features(reason),
+                    SampleShape::Vector(_) | SampleShape::Table { .. } => {
+                        ReadError::features(reason).within(&format!("column {column}:"))
+                    }
+                    SampleShape::Sequence { .. } | SampleShape::Image { .. } => ReadError::features(reason),
                 })
             })?;
         }

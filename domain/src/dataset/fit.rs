@@ -1,5 +1,7 @@
 //! What is fitted on the training rows of a fold, by which all its rows are prepared: those that validate have no part in it.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Missing, Scale};
@@ -38,6 +40,8 @@ pub struct FittedTable {
     pub inputs: Option<FittedInputs>,
     /// Of each of its targets; `None` where they are learned as they are.
     pub targets: Option<Vec<FittedTarget>>,
+    /// The inputs of each column of words. They follow from the columns, as an embedding takes them.
+    pub words: Vec<Range<usize>>,
 }
 
 impl FittedTarget {

@@ -1,7 +1,10 @@
 //! The columns of a table as inputs of a network: what each one turned out to be in the training part, by which every other file is read.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
+use super::SampleShape;
 use super::columns::{Missing, Scale};
 
 /// What the inputs are, in their order.
@@ -140,6 +143,31 @@ impl Inputs {
     /// True without any.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The inputs of each column of words.
+    pub fn words(&self) -> Vec<Range<usize>> {
+        let (mut words, mut start) = (Vec::new(), 0);
+        for column in &self.0 {
+            if matches!(column.cells, Cells::Words { .. }) {
+                words.push(start..start + column.len() - usize::from(column.indicator));
+            }
+            start += column.len();
+        }
+        words
+    }
+
+    /// Shape of a row.
+    pub fn shape(&self) -> SampleShape {
+        let (len, words) = (self.len() as u32, self.words());
+        match words.len() as u32 {
+            0 => SampleShape::Vector(len),
+            columns => SampleShape::Table {
+                len,
+                columns,
+                words: words.iter().map(|words| words.len() as u32).sum(),
+            },
+        }
     }
 
     /// A name for each input: that of its column, with the word where there is an input for each word.

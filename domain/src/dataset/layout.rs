@@ -48,6 +48,8 @@ impl Grid {
         let mut axes = vec![(rows as usize, row)];
         match (shape, layout) {
             (SampleShape::Vector(len), _) => axes.push((len as usize, 1)),
+            // No array is read as one.
+            (SampleShape::Table { .. } | SampleShape::Sequence { .. }, _) => axes.push((row, 1)),
             (
                 SampleShape::Image {
                     channels,
@@ -89,7 +91,9 @@ impl Grid {
         let row_len = self.shape.len() as usize;
         let (row, column) = (place / row_len, place % row_len);
         match self.shape {
-            SampleShape::Vector(_) => format!("row {row}, column {column}:"),
+            SampleShape::Vector(_) | SampleShape::Table { .. } | SampleShape::Sequence { .. } => {
+                format!("row {row}, column {column}:")
+            }
             SampleShape::Image { height, width, .. } => {
                 let (height, width) = (height as usize, width as usize);
                 let (channel, y, x) = (column / (height * width), column / width % height, column % width);

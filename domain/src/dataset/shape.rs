@@ -1,10 +1,26 @@
-//! Sizes: of one row's features, of what a network puts out, of a whole dataset.
+//! Sizes: of one row's features and what layers make of them, of what a network puts out, of a whole dataset.
 
-/// Size of one row's features.
+/// Size of one row's features, or of what a layer makes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SampleShape {
     /// So many numbers.
     Vector(u32),
+    /// The same of a table with columns of words.
+    Table {
+        /// Numbers in all.
+        len: u32,
+        /// Columns of words.
+        columns: u32,
+        /// The numbers of these: one for each word.
+        words: u32,
+    },
+    /// Channels of so many numbers in an order. Between layers alone: no dataset has rows of this shape.
+    Sequence {
+        /// Channels.
+        channels: u32,
+        /// Numbers of each.
+        length: u32,
+    },
     /// An image of so many channels, rows and columns.
     Image {
         /// Channels.
@@ -27,10 +43,11 @@ impl SampleShape {
         self.len() == 0
     }
 
-    /// [features], or [channels, height, width].
+    /// [features], [channels, length], or [channels, height, width].
     pub fn dims(self) -> Vec<u32> {
         match self {
-            Self::Vector(len) => vec![len],
+            Self::Vector(len) | Self::Table { len, .. } => vec![len],
+            Self::Sequence { channels, length } => vec![channels, length],
             Self::Image {
                 channels,
                 height,
@@ -39,7 +56,26 @@ impl SampleShape {
         }
     }
 
-    /// The shape with these dimensions; `None` if there are neither one nor three, or one is 0.
+    /// Of a table with columns of words how many these are, and their numbers; else nothing.
+    pub fn words(self) -> Vec<u32> {
+        match self {
+            Self::Table { columns, words, .. } => vec![columns, words],
+            _ => Vec::new(),
+        }
+    }
+
+    /// The shape with what [`Self::words`] gave of it; `None` if it has not so many numbers.
+    pub fn with_words(self, words: &[u32]) -> Option<Self> {
+        match (self, words) {
+            (shape, []) => Some(shape),
+            (Self::Vector(len), &[columns, words]) if columns > 0 && words <= len => {
+                Some(Self::Table { len, columns, words })
+            }
+            _ => None,
+        }
+    }
+
+    /// The shape of a row with these dimensions; `None` if there are neither one nor three, or one is 0.
     pub fn from_dims(dims: &[u32]) -> Option<Self> {
         match *dims {
             _ if dims.contains(&0) => None,
@@ -57,7 +93,8 @@ impl SampleShape {
 impl std::fmt::Display for SampleShape {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Vector(len) => write!(f, "{len}"),
+            Self::Vector(len) | Self::Table { len, .. } => write!(f, "{len}"),
+            Self::Sequence { channels, length } => write!(f, "{channels}x{length}"),
             Self::Image {
                 channels,
                 height,

@@ -1,4 +1,4 @@
-//! `batch_norm`: each number of a vector, or each channel of an image, less its mean and by its deviation over the rows of a batch; then times a
+//! `batch_norm`: each number of a vector, or each channel of a sequence or an image, less its mean and by its deviation over the rows of a batch; then times a
 //! weight, plus a bias. PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d` with their defaults: `momentum` 0.1, `eps` 1e-5.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
@@ -23,8 +23,8 @@ impl Kind<0> for BatchNorm {
 
     fn weight([]: [Range; 0], input: Flow) -> Option<Vec<Range>> {
         Some(vec![match input {
-            Flow::Vector(len) => len,
-            Flow::Image { channels, .. } => channels,
+            Flow::Vector(_) | Flow::Table { .. } => input.len(),
+            Flow::Sequence { channels, .. } | Flow::Image { channels, .. } => channels,
         }])
     }
 }

@@ -21,7 +21,7 @@ impl Kind<1> for Dropout2d {
     fn output(_: [Range; 1], input: Flow) -> Result<Flow, Misfit> {
         match input {
             Flow::Image { .. } => Ok(input),
-            Flow::Vector(_) => Err(Misfit::new(format!(
+            Flow::Vector(_) | Flow::Table { .. } | Flow::Sequence { .. } => Err(Misfit::new(format!(
                 "takes an image, and gets {input}: take dropout in its place"
             ))),
         }

@@ -1,10 +1,10 @@
-//! `flatten`: an image as a vector, channel by channel, row by row.
+//! `flatten`: a sequence or an image as a vector, channel by channel, row by row.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;
 use crate::space::ParamValue;
 
-/// An image as a vector.
+/// A sequence or an image as a vector.
 pub(super) struct Flatten;
 
 impl Kind<0> for Flatten {

@@ -79,6 +79,22 @@ impl fmt::Display for Range {
 pub enum Flow {
     /// So many numbers.
     Vector(Range),
+    /// So many numbers, of which some are those of columns of words: what goes into the first layer.
+    Table {
+        /// Numbers in all.
+        len: u32,
+        /// Columns of words.
+        columns: u32,
+        /// The numbers of these.
+        words: u32,
+    },
+    /// Numbers in an order, such as those of a time series.
+    Sequence {
+        /// Channels.
+        channels: Range,
+        /// Numbers of each.
+        length: Range,
+    },
     /// An image.
     Image {
         /// Channels.
@@ -95,11 +111,22 @@ impl Flow {
     pub fn len(self) -> Range {
         match self {
             Self::Vector(len) => len,
+            Self::Table { len, .. } => Range::exactly(len),
+            Self::Sequence { channels, length } => channels.times(length),
             Self::Image {
                 channels,
                 height,
                 width,
             } => channels.times(height).times(width),
+        }
+    }
+
+    /// What goes into a layer that does not ask which columns have words.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        match self {
+            Self::Table { .. } => Self::Vector(self.len()),
+            other => other,
         }
     }
 
@@ -109,8 +136,11 @@ impl Flow {
             .is_some_and(|same| same.into_iter().all(|same| same))
     }
 
-    /// What is one or the other; `None` of a vector and an image.
+    /// What is one or the other; `None` of two sorts, as a vector and an image.
     pub fn or(self, other: Self) -> Option<Self> {
+        if self == other {
+            return Some(self);
+        }
         let sizes = self.sizes_with(other, Range::or)?;
         match sizes[..] {
             [channels, height, width] => Some(Self::Image {
@@ -118,11 +148,12 @@ impl Flow {
                 height,
                 width,
             }),
+            [channels, length] => Some(Self::Sequence { channels, length }),
             _ => sizes.first().copied().map(Self::Vector),
         }
     }
 
-    /// Something of each size of both; `None` of a vector and an image.
+    /// Something of each size of both; `None` of two sorts.
     fn sizes_with<T>(self, other: Self, with: impl Fn(Range, Range) -> T) -> Option<Vec<T>> {
         let (sizes, others) = (self.sizes(), other.sizes());
         let is_alike = sizes.len() == others.len();
@@ -131,7 +162,8 @@ impl Flow {
 
     fn sizes(self) -> Vec<Range> {
         match self {
-            Self::Vector(len) => vec![len],
+            Self::Vector(_) | Self::Table { .. } => vec![self.len()],
+            Self::Sequence { channels, length } => vec![channels, length],
             Self::Image {
                 channels,
                 height,
@@ -140,10 +172,11 @@ impl Flow {
         }
     }
 
-    /// Places at which the same weights are applied: those of an image's pixels, or 1.
+    /// Places at which the same weights are applied: those of a sequence's numbers or an image's pixels, or 1.
     pub(super) fn places(self) -> u64 {
         match self {
-            Self::Vector(_) => 1,
+            Self::Vector(_) | Self::Table { .. } => 1,
+            Self::Sequence { length, .. } => length.most,
             Self::Image { height, width, .. } => height.times(width).most,
         }
     }
@@ -152,6 +185,11 @@ impl Flow {
     pub(super) fn shape(self) -> Option<SampleShape> {
         match self {
             Self::Vector(len) => len.exact().map(SampleShape::Vector),
+            Self::Table { len, columns, words } => Some(SampleShape::Table { len, columns, words }),
+            Self::Sequence { channels, length } => Some(SampleShape::Sequence {
+                channels: channels.exact()?,
+                length: length.exact()?,
+            }),
             Self::Image {
                 channels,
                 height,
@@ -169,6 +207,11 @@ impl From<SampleShape> for Flow {
     fn from(shape: SampleShape) -> Self {
         match shape {
             SampleShape::Vector(len) => Self::Vector(Range::exactly(len)),
+            SampleShape::Table { len, columns, words } => Self::Table { len, columns, words },
+            SampleShape::Sequence { channels, length } => Self::Sequence {
+                channels: Range::exactly(channels),
+                length: Range::exactly(length),
+            },
             SampleShape::Image {
                 channels,
                 height,
@@ -185,7 +228,8 @@ impl From<SampleShape> for Flow {
 impl fmt::Display for Flow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Vector(len) => write!(f, "a vector of {len}"),
+            Self::Vector(_) | Self::Table { .. } => write!(f, "a vector of {}", self.len()),
+            Self::Sequence { channels, length } => write!(f, "a sequence of {channels} x {length}"),
             Self::Image {
                 channels,
                 height,

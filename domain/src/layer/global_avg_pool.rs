@@ -1,4 +1,4 @@
-//! `global_avg_pool`: the mean of each channel of an image, as a vector.
+//! `global_avg_pool`: the mean of each channel of a sequence or an image, as a vector.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;
@@ -17,8 +17,8 @@ impl Kind<0> for GlobalAvgPool {
 
     fn output([]: [Range; 0], input: Flow) -> Result<Flow, Misfit> {
         match input {
-            Flow::Image { channels, .. } => Ok(Flow::Vector(channels)),
-            Flow::Vector(_) => Err(Misfit::new(format!("takes an image, and gets {input}"))),
+            Flow::Sequence { channels, .. } | Flow::Image { channels, .. } => Ok(Flow::Vector(channels)),
+            Flow::Vector(_) | Flow::Table { .. } => Err(Misfit::no_image(input)),
         }
     }
 }

@@ -19,8 +19,8 @@ impl Kind<0> for LayerNorm {
 
     fn output([]: [Range; 0], input: Flow) -> Result<Flow, Misfit> {
         match input {
-            Flow::Vector(_) => Ok(input),
-            Flow::Image { .. } => Err(Misfit::new(format!(
+            Flow::Vector(_) | Flow::Table { .. } => Ok(input),
+            Flow::Sequence { .. } | Flow::Image { .. } => Err(Misfit::new(format!(
                 "takes a vector, and gets {input}: put a flatten before it, or take batch_norm in its place"
             ))),
         }
@@ -29,7 +29,7 @@ impl Kind<0> for LayerNorm {
     fn weight([]: [Range; 0], input: Flow) -> Option<Vec<Range>> {
         match input {
             Flow::Vector(len) => Some(vec![len]),
-            Flow::Image { .. } => None,
+            Flow::Table { .. } | Flow::Sequence { .. } | Flow::Image { .. } => None,
         }
     }
 }

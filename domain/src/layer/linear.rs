@@ -20,8 +20,8 @@ impl Kind<1> for Linear {
 
     fn output([units]: [Range; 1], input: Flow) -> Result<Flow, Misfit> {
         match input {
-            Flow::Vector(_) => Ok(Flow::Vector(units)),
-            Flow::Image { .. } => Err(Misfit::new(format!(
+            Flow::Vector(_) | Flow::Table { .. } => Ok(Flow::Vector(units)),
+            Flow::Sequence { .. } | Flow::Image { .. } => Err(Misfit::new(format!(
                 "takes a vector, and gets {input}: put a flatten before it"
             ))),
         }

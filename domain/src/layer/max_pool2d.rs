@@ -23,7 +23,7 @@ impl Kind<1> for MaxPool2d {
     }
 }
 
-/// Side of a square.
+/// Side of a square, or length of a piece.
 pub(super) const KERNEL: Rule = Rule::new("kernel", Takes::Whole(1, KERNEL_MAX));
 
 /// An image of which each square of that side has become one pixel.
@@ -34,17 +34,21 @@ pub(super) fn pooled(kernel: Range, input: Flow) -> Result<Flow, Misfit> {
         width,
     } = input
     else {
-        return Err(Misfit::new(format!("takes an image, and gets {input}")));
+        return Err(Misfit::no_image(input));
     };
     let smallest = height.least.min(width.least);
-    if kernel.most > smallest {
-        let reason = format!("can be {}, and its input only {smallest} wide or high", kernel.most);
-        return Err(Misfit::of("kernel", reason));
-    }
-    let squares = |side: Range| Range::between(side.least / kernel.most, side.most / kernel.least);
     Ok(Flow::Image {
         channels,
-        height: squares(height),
-        width: squares(width),
+        height: pieces(kernel, height, smallest, "wide or high")?,
+        width: pieces(kernel, width, smallest, "wide or high")?,
     })
+}
+
+/// Pieces of a side, if they fit into the smallest one, which is so `wide or high`, or `long`.
+pub(super) fn pieces(kernel: Range, side: Range, smallest: u64, word: &str) -> Result<Range, Misfit> {
+    if kernel.most > smallest {
+        let reason = format!("can be {}, and its input only {smallest} {word}", kernel.most);
+        return Err(Misfit::of("kernel", reason));
+    }
+    Ok(Range::between(side.least / kernel.most, side.most / kernel.least))
 }

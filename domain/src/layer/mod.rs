@@ -3,22 +3,29 @@
 //! One file a kind. Every form in which a layer is written (a study file, the wire, `network.json`) is read and checked by it.
 
 mod activation;
+mod adaptive_avg_pool2d;
+mod adaptive_max_pool2d;
+mod avg_pool1d;
 mod avg_pool2d;
 mod batch_norm;
+mod conv1d;
 mod conv2d;
 mod dropout;
 mod dropout2d;
+mod embedding;
 mod flatten;
 mod flow;
 mod global_avg_pool;
 mod layer_norm;
 mod linear;
+mod max_pool1d;
 mod max_pool2d;
 mod residual;
+mod sequence;
 mod written;
 
 pub use activation::Activation;
-pub use conv2d::Conv2d;
+pub use conv2d::Conv;
 pub use flow::{Flow, Range};
 pub(crate) use residual::list_of;
 pub use residual::{last, places};
@@ -38,8 +45,30 @@ pub enum Layer {
         /// Number of outputs.
         units: u32,
     },
+    /// Each word of a table's columns of words as trained numbers.
+    Embedding {
+        /// How many.
+        dim: u32,
+    },
+    /// All numbers of a row as channels of a sequence.
+    Sequence {
+        /// How many channels; 0 for those that the input has.
+        channels: u32,
+    },
+    /// Convolution of sequences.
+    Conv1d(Conv),
+    /// The largest of each piece of a sequence.
+    MaxPool1d {
+        /// Length of a piece.
+        kernel: u32,
+    },
+    /// The mean of each piece of a sequence.
+    AvgPool1d {
+        /// Length of a piece.
+        kernel: u32,
+    },
     /// Convolution of images.
-    Conv2d(Conv2d),
+    Conv2d(Conv),
     /// The largest of each square of an image.
     MaxPool2d {
         /// Side of a square.
@@ -50,9 +79,19 @@ pub enum Layer {
         /// Side of a square.
         kernel: u32,
     },
-    /// The mean of each channel of an image, as a vector.
+    /// The mean of each of size x size equal parts of an image.
+    AdaptiveAvgPool2d {
+        /// Side of what comes out.
+        size: u32,
+    },
+    /// The largest of each of size x size equal parts of an image.
+    AdaptiveMaxPool2d {
+        /// Side of what comes out.
+        size: u32,
+    },
+    /// The mean of each channel of a sequence or an image, as a vector.
     GlobalAvgPool,
-    /// An image as a vector.
+    /// A sequence or an image as a vector.
     Flatten,
     /// An activation function, element by element.
     Activation(Activation),
@@ -60,7 +99,7 @@ pub enum Layer {
     Dropout,
     /// Dropout of whole channels of an image. Its probability is a network's own, too.
     Dropout2d,
-    /// Each number of a vector, or each channel of an image, by its mean and variance over a batch.
+    /// Each number of a vector, or each channel of a sequence or an image, by its mean and variance over a batch.
     BatchNorm,
     /// Each vector by its own mean and variance.
     LayerNorm,
@@ -79,6 +118,10 @@ trait Kind<const N: usize> {
     const SETTINGS: &'static [Rule; N];
     /// Whether the output has the input's shape, whatever that is.
     const KEEPS_SHAPE: bool = false;
+    /// Whether it asks which inputs are those of columns of words. To other layers a table is a vector.
+    const TAKES_TABLE: bool = false;
+    /// Whether a bias goes with its weight.
+    const HAS_BIAS: bool = true;
 
     /// The layer with these values, which follow the rules; `None` if they do not.
     fn layer(values: [&ParamValue; N]) -> Option<Layer>;
@@ -86,7 +129,8 @@ trait Kind<const N: usize> {
     /// What comes out. `sizes` are those that the settings can be; a setting that is no whole number counts as 0.
     fn output(sizes: [Range; N], input: Flow) -> Result<Flow, Misfit>;
 
-    /// Sizes of the weight as PyTorch has it, outputs first, if the layer trains one; a bias of so many outputs goes with it.
+    /// Sizes of the weight as PyTorch has it, outputs first, if the layer trains one; if it [has one](Self::HAS_BIAS), a bias of so many outputs
+    /// goes with it.
     fn weight(_sizes: [Range; N], _input: Flow) -> Option<Vec<Range>> {
         None
     }
@@ -118,6 +162,18 @@ impl Misfit {
         }
     }
 
+    /// That a layer takes images.
+    fn no_image(input: Flow) -> Self {
+        Self::new(format!("takes an image, and gets {input}"))
+    }
+
+    /// That a layer takes sequences.
+    fn no_sequence(input: Flow) -> Self {
+        Self::new(format!(
+            "takes a sequence, and gets {input}: put a `sequence` before it, which says how many channels there are"
+        ))
+    }
+
     /// As what is wrong with the n-th layer of the list in `field`.
     pub fn at(self, field: &str, index: usize, kind: &LayerKind) -> Violation {
         self.of_layer(kind).within(&format!("{field}[{index}]"))
@@ -142,6 +198,8 @@ pub struct LayerKind {
     pub settings: &'static [Rule],
     /// Whether the output has the input's shape, whatever that is.
     pub keeps_shape: bool,
+    /// Whether a bias goes with its weight.
+    pub has_bias: bool,
     layer: fn(&[&ParamValue]) -> Option<Layer>,
     output: fn(&[Range], Flow) -> Result<Flow, Misfit>,
     weight: fn(&[Range], Flow) -> Option<Vec<Range>>,
@@ -155,9 +213,16 @@ impl PartialEq for LayerKind {
 }
 
 static LINEAR: LayerKind = LayerKind::of::<linear::Linear, 1>();
-static CONV2D: LayerKind = LayerKind::of::<Conv2d, 4>();
+static EMBEDDING: LayerKind = LayerKind::of::<embedding::Embedding, 1>();
+static SEQUENCE: LayerKind = LayerKind::of::<sequence::Sequence, 1>();
+static CONV1D: LayerKind = LayerKind::of::<conv1d::Conv1d, 4>();
+static MAX_POOL1D: LayerKind = LayerKind::of::<max_pool1d::MaxPool1d, 1>();
+static AVG_POOL1D: LayerKind = LayerKind::of::<avg_pool1d::AvgPool1d, 1>();
+static CONV2D: LayerKind = LayerKind::of::<conv2d::Conv2d, 4>();
 static MAX_POOL2D: LayerKind = LayerKind::of::<max_pool2d::MaxPool2d, 1>();
 static AVG_POOL2D: LayerKind = LayerKind::of::<avg_pool2d::AvgPool2d, 1>();
+static ADAPTIVE_AVG_POOL2D: LayerKind = LayerKind::of::<adaptive_avg_pool2d::AdaptiveAvgPool2d, 1>();
+static ADAPTIVE_MAX_POOL2D: LayerKind = LayerKind::of::<adaptive_max_pool2d::AdaptiveMaxPool2d, 1>();
 static GLOBAL_AVG_POOL: LayerKind = LayerKind::of::<global_avg_pool::GlobalAvgPool, 0>();
 static FLATTEN: LayerKind = LayerKind::of::<flatten::Flatten, 0>();
 static ACTIVATION: LayerKind = LayerKind::of::<Activation, 1>();
@@ -173,11 +238,18 @@ const MEMBERS_OWN: ParamValue = ParamValue::Int(0);
 
 impl LayerKind {
     /// Every kind that is made of settings.
-    pub const ALL: [&'static Self; 11] = [
+    pub const ALL: [&'static Self; 18] = [
         &LINEAR,
+        &EMBEDDING,
+        &SEQUENCE,
+        &CONV1D,
+        &MAX_POOL1D,
+        &AVG_POOL1D,
         &CONV2D,
         &MAX_POOL2D,
         &AVG_POOL2D,
+        &ADAPTIVE_AVG_POOL2D,
+        &ADAPTIVE_MAX_POOL2D,
         &GLOBAL_AVG_POOL,
         &FLATTEN,
         &ACTIVATION,
@@ -192,14 +264,20 @@ impl LayerKind {
             name: K::NAME,
             settings: K::SETTINGS,
             keeps_shape: K::KEEPS_SHAPE,
+            has_bias: K::HAS_BIAS,
             layer: |values| K::layer(values.try_into().ok()?),
             output: |sizes, input| match sizes.try_into() {
-                Ok(sizes) => K::output(sizes, input),
+                Ok(sizes) => K::output(sizes, Self::taken::<K, N>(input)),
                 Err(_) => Err(Misfit::new(format!("has {N} settings"))),
             },
-            weight: |sizes, input| K::weight(sizes.try_into().ok()?, input),
+            weight: |sizes, input| K::weight(sizes.try_into().ok()?, Self::taken::<K, N>(input)),
             output_after_unknown: |sizes| K::output_after_unknown(sizes.try_into().ok()?),
         }
+    }
+
+    /// What goes in as a kind takes it.
+    fn taken<K: Kind<N>, const N: usize>(input: Flow) -> Flow {
+        if K::TAKES_TABLE { input } else { input.plain() }
     }
 
     /// The kind of this name, of those that are made of settings.
@@ -255,7 +333,8 @@ impl LayerKind {
     pub fn params(&self, sizes: &[Range], input: Flow) -> u64 {
         (self.weight)(sizes, input).map_or(0, |weight| {
             let len = weight.iter().fold(1_u64, |len, size| len.saturating_mul(size.most));
-            len.saturating_add(weight.first().map_or(0, |outputs| outputs.most))
+            let bias = weight.first().filter(|_| self.has_bias);
+            len.saturating_add(bias.map_or(0, |outputs| outputs.most))
         })
     }
 }
@@ -266,12 +345,16 @@ impl Layer {
         let whole = |size: u32| ParamValue::Int(i64::from(size));
         match *self {
             Self::Linear { units } => (&LINEAR, vec![whole(units)]),
-            Self::Conv2d(conv) => {
-                let sizes = [conv.filters, conv.kernel, conv.stride, conv.padding];
-                (&CONV2D, sizes.map(whole).into())
-            }
+            Self::Embedding { dim } => (&EMBEDDING, vec![whole(dim)]),
+            Self::Sequence { channels } => (&SEQUENCE, vec![whole(channels)]),
+            Self::Conv1d(conv) => (&CONV1D, conv.sizes().map(whole).into()),
+            Self::MaxPool1d { kernel } => (&MAX_POOL1D, vec![whole(kernel)]),
+            Self::AvgPool1d { kernel } => (&AVG_POOL1D, vec![whole(kernel)]),
+            Self::Conv2d(conv) => (&CONV2D, conv.sizes().map(whole).into()),
             Self::MaxPool2d { kernel } => (&MAX_POOL2D, vec![whole(kernel)]),
             Self::AvgPool2d { kernel } => (&AVG_POOL2D, vec![whole(kernel)]),
+            Self::AdaptiveAvgPool2d { size } => (&ADAPTIVE_AVG_POOL2D, vec![whole(size)]),
+            Self::AdaptiveMaxPool2d { size } => (&ADAPTIVE_MAX_POOL2D, vec![whole(size)]),
             Self::GlobalAvgPool => (&GLOBAL_AVG_POOL, vec![]),
             Self::Flatten => (&FLATTEN, vec![]),
             Self::Activation(kind) => (&ACTIVATION, vec![ParamValue::Text(kind.to_string())]),
@@ -320,7 +403,8 @@ impl Layer {
             .ok_or_else(|| Misfit::new(format!("puts out {output}, which is too large")))
     }
 
-    /// Sizes of the weight as PyTorch has it, outputs first, if the layer trains one; a bias of so many outputs goes with it.
+    /// Sizes of the weight as PyTorch has it, outputs first, if the layer trains one; if its kind has one, a bias of so many outputs goes with
+    /// it.
     pub fn weight(&self, input: SampleShape) -> Option<Vec<u32>> {
         let (kind, sizes) = self.sizes();
         let weight = (kind.weight)(&sizes, input.into())?;

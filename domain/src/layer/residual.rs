@@ -36,26 +36,31 @@ impl Layer {
         }
     }
 
-    /// Adds a residual to a flat list, with the layers that `inner` adds behind it.
+    /// A residual with these layers, as a flat list; nothing where there are none.
+    pub(crate) fn residual(inner: Vec<Self>) -> impl Iterator<Item = Self> {
+        let layers = inner.len() as u32;
+        let residual = (layers > 0).then_some(Self::Residual { layers });
+        residual.into_iter().chain(inner)
+    }
+
+    /// Adds a residual that is read to a flat list, with the layers that `read` adds to another one.
     ///
     /// # Errors
-    /// Those of `inner`; or it adds none: then the list named `field` is empty.
-    pub fn residual(
+    /// Those of `read`; or it adds none: then the list named `field` is empty.
+    pub fn read_residual(
         field: &str,
         layers: &mut Vec<Self>,
-        inner: impl FnOnce(&mut Vec<Self>) -> Result<(), Violation>,
+        read: impl FnOnce(&mut Vec<Self>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        let place = layers.len();
-        layers.push(Self::Residual { layers: 0 });
-        inner(layers)?;
-        let added = layers.len() - place - 1;
-        if added == 0 {
+        let mut inner = Vec::new();
+        read(&mut inner)?;
+        if inner.is_empty() {
             return Err(Violation {
                 field: field.to_owned(),
                 description: "is empty: a residual has at least one layer".to_owned(),
             });
         }
-        layers[place] = Self::Residual { layers: added as u32 };
+        layers.extend(Self::residual(inner));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Layers are read as they are written, and put out what PyTorch's do.
 
-use super::{Conv2d, Flow, Layer, LayerKind, Misfit, Range, WrittenLayer, last, places};
+use super::{Conv, Flow, Layer, LayerKind, Misfit, Range, WrittenLayer, last, places};
 use crate::dataset::SampleShape;
 use crate::rule::Takes;
 use crate::space::{ParamValue, Params};
@@ -32,7 +32,7 @@ fn strides_and_padding_follow_pytorch() {
         height,
         width,
     };
-    let conv = Layer::Conv2d(Conv2d {
+    let conv = Layer::Conv2d(Conv {
         filters: 8,
         kernel: 3,
         stride: 2,
@@ -81,6 +81,104 @@ fn norms_have_a_weight_for_each_number_or_channel() {
         refused(Layer::Dropout2d, SampleShape::Vector(7)),
         "takes an image, and gets a vector of 7: take dropout in its place"
     );
+}
+
+#[test]
+fn sequences_are_what_pytorch_makes_of_rows() {
+    let sequence = |channels, length| SampleShape::Sequence { channels, length };
+    let image = SampleShape::Image {
+        channels: 2,
+        height: 3,
+        width: 10,
+    };
+    let conv = Layer::Conv1d(Conv {
+        filters: 8,
+        kernel: 4,
+        stride: 3,
+        padding: 1,
+    });
+    for (layer, input, output) in [
+        (
+            Layer::Sequence { channels: 0 },
+            SampleShape::Vector(12),
+            sequence(1, 12),
+        ),
+        (Layer::Sequence { channels: 4 }, SampleShape::Vector(12), sequence(4, 3)),
+        (Layer::Sequence { channels: 0 }, image, sequence(6, 10)),
+        (Layer::Sequence { channels: 2 }, image, sequence(2, 30)),
+        (conv, sequence(6, 10), sequence(8, 3)),
+        (Layer::MaxPool1d { kernel: 3 }, sequence(6, 10), sequence(6, 3)),
+        (Layer::AvgPool1d { kernel: 10 }, sequence(6, 10), sequence(6, 1)),
+        (Layer::BatchNorm, sequence(6, 10), sequence(6, 10)),
+        (Layer::GlobalAvgPool, sequence(6, 10), SampleShape::Vector(6)),
+        (Layer::Flatten, sequence(6, 10), SampleShape::Vector(60)),
+    ] {
+        assert_eq!(layer.output(input), Ok(output), "{layer:?}");
+    }
+    assert_eq!(conv.weight(sequence(6, 10)), Some(vec![8, 6, 4]));
+    // Three places of 8 filters, each with a bias.
+    assert_eq!(conv.work(sequence(6, 10), sequence(8, 3)), 3 * 8 * (6 * 4 + 1));
+    let refused = |layer: Layer, input| layer.output(input).expect_err("it does not fit");
+    assert_eq!(
+        refused(Layer::MaxPool1d { kernel: 4 }, sequence(6, 3)),
+        Misfit::of("kernel", "can be 4, and its input only 3 long".to_owned())
+    );
+    assert_eq!(
+        refused(Layer::Linear { units: 2 }, sequence(6, 3)).reason,
+        "takes a vector, and gets a sequence of 6 x 3: put a flatten before it"
+    );
+    assert_eq!(
+        refused(conv, image).reason,
+        "takes a sequence, and gets an image of 2 x 3 x 10: put a `sequence` before it, which says how many channels there are"
+    );
+}
+
+#[test]
+fn adaptive_pools_put_out_their_size_whatever_comes_in() {
+    let image = |height, width| SampleShape::Image {
+        channels: 3,
+        height,
+        width,
+    };
+    for layer in [
+        Layer::AdaptiveAvgPool2d { size: 4 },
+        Layer::AdaptiveMaxPool2d { size: 4 },
+    ] {
+        assert_eq!(
+            (layer.output(image(9, 5)), layer.output(image(2, 1))),
+            (Ok(image(4, 4)), Ok(image(4, 4)))
+        );
+        let refused = layer.output(SampleShape::Vector(8)).expect_err("no image");
+        assert_eq!(refused.reason, "takes an image, and gets a vector of 8");
+    }
+}
+
+#[test]
+fn an_embedding_has_numbers_for_each_column_of_words_in_place_of_those_for_each_word() {
+    let table = SampleShape::Table {
+        len: 20,
+        columns: 3,
+        words: 17,
+    };
+    let layer = Layer::Embedding { dim: 4 };
+    assert_eq!(layer.output(table), Ok(SampleShape::Vector(3 + 3 * 4)));
+    // A weight for each word, and no bias.
+    assert_eq!((layer.weight(table), layer.params(table)), (Some(vec![17, 4]), 17 * 4));
+    let refused = layer.output(SampleShape::Vector(20)).expect_err("no words");
+    assert_eq!(
+        refused.reason,
+        "takes a table with columns of words, as the first layer, and gets a vector of 20"
+    );
+    // To other layers a table is a vector.
+    assert_eq!(Layer::Dropout.output(table), Ok(SampleShape::Vector(20)));
+    assert_eq!(Layer::Linear { units: 2 }.weight(table), Some(vec![2, 20]));
+    assert_eq!(table.with_words(&[]), Some(table));
+    let vector = SampleShape::Vector(20);
+    assert_eq!(
+        (vector.with_words(&[3, 17]), vector.with_words(&[])),
+        (Some(table), Some(vector))
+    );
+    assert_eq!((vector.with_words(&[3, 21]), vector.with_words(&[3])), (None, None));
 }
 
 /// A residual with another one in it, and one behind it.

@@ -83,7 +83,7 @@ impl WrittenLayer {
                         description: "is missing".to_owned(),
                     });
                 };
-                Layer::residual(&field, layers, |layers| Self::read_list(inner, &field, layers))?;
+                Layer::read_residual(&field, layers, |layers| Self::read_list(inner, &field, layers))?;
                 continue;
             }
             let kind = LayerKind::named(name).ok_or_else(|| {

@@ -96,6 +96,53 @@ async fn a_table_with_words_and_gaps_trains_and_is_predicted_as_it_is() -> anyho
     Ok(())
 }
 
+/// Of each town three trained numbers, and of one that is not known zeros.
+#[tokio::test(flavor = "multi_thread")]
+async fn words_are_embedded_and_predicted_as_they_are() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let folder = TempDir::new()?;
+    let study = houses("towns")?
+        .replace("model:\n", "model:\n  - embedding: { dim: $dim }\n")
+        .replace("space:\n", "space:\n  dim: { choice: [3] }\n")
+        .replace("epochs: 40", "epochs: 5")
+        .replace("max_trials: 4", "max_trials: 2");
+    let file = folder.path().join("study.yaml");
+    fs::write(&file, &study)?;
+    let dry = system.trawl_stdout(&["submit", file.to_str().context("a plain path")?, "--dry-run"])?;
+    // Five inputs for words, one for other ones; numbers with indicators; yes or no.
+    assert!(dry.contains("embedding dim=3"), "{dry}");
+    submit(&system, &folder, &study)?;
+    let out = folder.path().join("out");
+    let out = out.to_str().context("a plain path")?;
+    system.trawl_stdout(&["artifacts", "towns", "--refit", "0", "-o", out])?;
+    let network: Value = serde_json::from_slice(&fs::read(format!("{out}/network.json"))?)?;
+    assert_eq!(network["layers"][0], json!({ "embedding": { "dim": 3 } }));
+    let model = fs::read_to_string(format!("{out}/model.py"))?;
+    assert!(model.contains("        Embedding([(0, 6)], 3),\n"), "{model}");
+
+    let data = fs::read_to_string(System::examples().join("data/houses.csv"))?;
+    let without: Vec<&str> = data
+        .lines()
+        .filter_map(|line| line.rsplit_once(';').map(|(features, _)| features))
+        .collect();
+    let new = folder.path().join("new.csv");
+    fs::write(&new, without.join("\n"))?;
+    let new = new.to_str().context("a plain path")?;
+    let column = |csv: &str| -> anyhow::Result<Vec<String>> {
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
+        let place = reader.headers()?.iter().position(|name| name == "prediction");
+        let place = place.context("predictions")?;
+        reader.records().map(|record| Ok(record?[place].to_owned())).collect()
+    };
+    let predicted = column(&system.trawl_stdout(&["predict", "towns", new, "--csv"])?)?;
+    assert_eq!(
+        predicted,
+        column(&fs::read_to_string(format!("{out}/predictions.csv"))?)?
+    );
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_prepared_is_refused_with_its_place() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;

@@ -364,6 +364,9 @@ fn said_elsewhere(name: &str) -> Option<String> {
         "grad_clip" | "gradient_clip_val" | "clip_grad_norm" | "max_norm" | "max_grad_norm" => {
             "a bound on the gradient's norm is training.clip_norm: 1, and on each of its numbers training.clip_value"
         }
+        "augmentation" | "augment" | "transforms" | "random_crop" | "mixup" | "cutout" | "random_erasing" => {
+            "images are changed while networks train by training.augment: { flip: 0.5, crop: 2 }"
+        }
         "epsilon" => "it is training.eps",
         "lr" => "the step size is training.learning_rate",
         "amsgrad" => "there is none: adam, adamw and nadam are PyTorch's without it",

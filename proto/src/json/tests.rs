@@ -33,7 +33,7 @@ fn everything_that_is_wrong_is_named_at_once() {
             "max_trials: must be a whole number from 0 to 4294967295, not the number 1.5",
             "model[0].linear.unit: is not known; allowed are units (did you mean 'units'?)",
             "model[1].flatten: holds nothing (write flatten: {})",
-            "model[2]: must be a mapping of fields, not the number 7 (its fields are linear, activation, dropout, conv2d, max_pool2d, flatten, avg_pool2d, global_avg_pool, batch_norm, layer_norm, dropout2d, residual, repeat, choice)",
+            "model[2]: must be a mapping of fields, not the number 7 (its fields are linear, activation, dropout, conv2d, max_pool2d, flatten, avg_pool2d, global_avg_pool, batch_norm, layer_norm, dropout2d, residual, repeat, choice, sequence, conv1d, max_pool1d, avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool2d, embedding)",
             "name: must be a text, not the number 3 (quotes make a text of it: '3')",
             "refit.inputs[1]: must be a list, not nothing",
             "refit.set: must be a mapping of names, not a list",

@@ -135,6 +135,9 @@ pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations
     let objective = objectives.as_ref().map(|(first, _)| *first);
     if let Some(hyperparameters) = &training.hyperparameters {
         training::note_searched_loss(hyperparameters, study, v);
+        if let Some(shape) = shape {
+            training::augment(study.training.as_ref(), hyperparameters, shape.sample, &settings, v);
+        }
     }
     if !(1..=TRIALS_MAX).contains(&study.max_trials) {
         v.add(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trawl_domain::dataset::TargetKind;
+use trawl_domain::dataset::{SampleShape, TargetKind};
 use trawl_domain::engine::EngineChoice;
 use trawl_domain::fold::{FoldSize, Validation};
 use trawl_domain::limits::EPOCH_REPORTS_MAX;
@@ -19,6 +19,7 @@ use super::settings::Settings;
 use super::word;
 use crate::{class_weights, layers, v1};
 
+const AUGMENT: &str = "training.augment";
 const CLASS_WEIGHTS: &str = "training.class_weights";
 
 /// The settings of `training` with which nothing is wrong: some rules look at one of them alone.
@@ -60,8 +61,19 @@ pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>
     let mut read = |rule| settings.read("training", rule, &written, v);
     let (optimizer, schedule) = (read(&OPTIMIZER), read(&SCHEDULE));
     let (batch_size, epochs) = (read(&BATCH_SIZE), read(&EPOCHS));
-    let stopping = training.early_stopping.as_ref().map(layers::settings);
-    let hyperparameters = hyperparameters(&written, stopping.as_ref(), settings, v);
+    let groups = [
+        (
+            "training.early_stopping",
+            &Hyperparameters::EARLY_STOPPING[..],
+            training.early_stopping.as_ref().map(layers::settings),
+        ),
+        (
+            AUGMENT,
+            &Hyperparameters::AUGMENT[..],
+            training.augment.as_ref().map(layers::settings),
+        ),
+    ];
+    let hyperparameters = hyperparameters(&written, &groups, settings, v);
     if let Some(optimizer) = &optimizer {
         note_foreign_settings(optimizer, &written, settings, v);
     }
@@ -87,24 +99,28 @@ pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>
     }
 }
 
-/// The settings that are given, by name: the default of one that is left out may depend on the optimizer or the schedule.
+/// The settings that are given, by name, those of groups that are messages of their own among them, with all of a group that is there: the default of one that is left out may depend on the optimizer or the schedule.
 fn hyperparameters(
     written: &layers::Settings,
-    stopping: Option<&layers::Settings>,
+    groups: &[(&str, &[Rule], Option<layers::Settings>)],
     settings: &mut Settings<'_>,
     v: &mut Violations,
 ) -> Option<BTreeMap<&'static str, Setting>> {
-    let of_stopping = Hyperparameters::EARLY_STOPPING;
-    let is_of_stopping = |rule: &&&Rule| of_stopping.iter().any(|other| other.name == rule.name);
-    let of_training = Hyperparameters::SETTINGS.iter().filter(|rule| !is_of_stopping(rule));
+    let is_of_a_group = |rule: &&&Rule| {
+        let mut of_groups = groups.iter().flat_map(|(_, rules, _)| *rules);
+        of_groups.any(|other| other.name == rule.name)
+    };
+    let of_training = Hyperparameters::SETTINGS.iter().filter(|rule| !is_of_a_group(rule));
     // All of them are read, so that whatever is wrong is told at once.
     let mut read: Vec<Option<(&'static str, Setting)>> = of_training
         .map(|rule| Some((rule.name, settings.read("training", rule, written, v)?)))
         .collect();
     read.retain(|setting| setting.as_ref().is_none_or(|(name, _)| written.contains_key(*name)));
-    if let Some(stopping) = stopping {
-        let each = of_stopping.iter();
-        read.extend(each.map(|rule| Some((rule.name, settings.read("training.early_stopping", rule, stopping, v)?))));
+    for (field, rules, given) in groups {
+        let each = given
+            .iter()
+            .flat_map(|given| rules.iter().map(move |rule| (rule, given)));
+        read.extend(each.map(|(rule, given)| Some((rule.name, settings.read(field, rule, given, v)?))));
     }
     read.into_iter().collect()
 }
@@ -231,6 +247,38 @@ pub(super) fn note_searched_loss(
                 Metric::ValLogLoss
             ),
         );
+    }
+}
+
+/// Images alone are augmented, and a crop leaves something of them.
+pub(super) fn augment(
+    training: Option<&v1::Training>,
+    hyperparameters: &BTreeMap<&'static str, Setting>,
+    sample: SampleShape,
+    settings: &Settings<'_>,
+    v: &mut Violations,
+) {
+    if training.is_none_or(|training| training.augment.is_none()) {
+        return;
+    }
+    let SampleShape::Image { height, width, .. } = sample else {
+        v.add(
+            AUGMENT,
+            format!("is for images, and a row has {sample} numbers: leave it out"),
+        );
+        return;
+    };
+    let side = height.min(width);
+    let Some(crop) = hyperparameters.get("crop") else {
+        return;
+    };
+    for (field, value) in settings.origins("training.augment.crop", crop) {
+        if value.as_whole().is_some_and(|crop| crop >= side) {
+            v.add(
+                field,
+                format!("may leave nothing of an image: must be below its smaller side, {side}, and {value} is not"),
+            );
+        }
     }
 }
 

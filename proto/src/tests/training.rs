@@ -1,6 +1,8 @@
 //! What the check of a study says of schedules, clipping, averages and early stopping, and what of them comes to a trial.
 
 use serde_json::{Value, json};
+use trawl_domain::augment::Augment;
+use trawl_domain::dataset::{DatasetShape, SampleShape};
 use trawl_domain::metric::Metric;
 use trawl_domain::optimizer::{EarlyStopping, Hyperparameters, Optimizer};
 use trawl_domain::schedule::Schedule;
@@ -199,4 +201,65 @@ fn a_fold_stops_by_the_objective() {
         ("patience", ParamValue::Int(5)),
     ];
     assert_eq!(hyperparameters(&study, &adamw).early_stopping, expected(5, 0.0));
+}
+
+#[test]
+fn images_are_augmented_as_is_said_and_nothing_else_is() {
+    let augment = |settings: Value| with(json!({ "augment": settings }), json!({ "crop": { "choice": [2, 28] } }));
+    let some = with(json!({ "augment": { "flip": 0.5, "rotate": 10 } }), none());
+    let expected = Augment {
+        flip: 0.5,
+        rotate: 10.0,
+        ..Augment::default()
+    };
+    assert_eq!(hyperparameters(&some, &[]).augment, expected);
+    let searched = with(
+        json!({ "augment": { "crop": "$crop", "cutout": 7, "mixup": 0.2 } }),
+        json!({ "crop": { "choice": [0, 2] } }),
+    );
+    let of_two = hyperparameters(&searched, &[("crop", ParamValue::Int(2))]).augment;
+    assert_eq!((of_two.crop, of_two.cutout, of_two.mixup), (2, 7, 0.2));
+    assert_wrong(
+        &augment(json!({ "crop": "$crop" })),
+        "space.crop.choice[1]",
+        "may leave nothing of an image: must be below its smaller side, 28, and 28 is not",
+    );
+    for (settings, field, description) in [
+        (
+            json!({ "flip": 2 }),
+            "flip",
+            "must be at least 0 and at most 1, and 2 is not",
+        ),
+        (
+            json!({ "rotate": -1 }),
+            "rotate",
+            "must be at least 0 and at most 180, and -1 is not",
+        ),
+        (
+            json!({ "mixup": 1000 }),
+            "mixup",
+            "must be at least 0 and at most 100, and 1000 is not",
+        ),
+    ] {
+        let study = with(json!({ "augment": settings }), none());
+        assert_wrong(&study, &format!("training.augment.{field}"), description);
+    }
+    let table = DatasetShape {
+        sample: SampleShape::Vector(784),
+        ..FASHION
+    };
+    let mut of_table = some;
+    of_table.model.drain(..6);
+    let wrong = study::check(&of_table, Some(Ok(table.into()))).expect_err("a table");
+    let told: Vec<_> = wrong
+        .iter()
+        .map(|violation| (&violation.field[..], &violation.description[..]))
+        .collect();
+    assert_eq!(
+        told,
+        [(
+            "training.augment",
+            "is for images, and a row has 784 numbers: leave it out"
+        )]
+    );
 }

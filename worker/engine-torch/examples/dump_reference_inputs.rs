@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tch::Device;
+use trawl_domain::dataset::Features;
 use trawl_domain::fold::RowKeys;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Layer, WrittenLayer};
@@ -73,6 +74,7 @@ fn main() {
         json!({
             "name": run.name,
             "images": run.images,
+            "words": run.words,
             "layers": WrittenLayer::list(&job.architecture.layers, &[]),
             "batch_size": job.architecture.batch_size,
             "members": members.collect::<Vec<Value>>(),
@@ -90,9 +92,22 @@ fn main() {
             "labels": reference::labels(),
             "class_losses": class_losses.collect::<Vec<Value>>(),
             "images": reference::Images::ALL.map(cnn),
+            "words": words(),
             "networks": networks.collect::<Vec<Value>>(),
         })
     );
+}
+
+/// The table with columns of words, as it goes into a network, and the first input of each such column with how many it has.
+fn words() -> Value {
+    let samples = reference::words();
+    let Features::Floats(features) = &samples.features else {
+        panic!("a table has numbers")
+    };
+    let rows: Vec<&[f32]> = features.chunks(samples.shape.len() as usize).collect();
+    let words = samples.inputs.as_ref().expect("a table has columns").words();
+    let words: Vec<[usize; 2]> = words.iter().map(|words| [words.start, words.len()]).collect();
+    json!({ "features": rows, "words": words })
 }
 
 /// The runs of one network of images.
@@ -165,8 +180,13 @@ fn weights(job: &FitJob<DeviceTable>, member: &JobMember) -> Vec<Value> {
     let weights = job.architecture.weights().expect("layers that fit together");
     let mut layers = Vec::new();
     // Norms begin with ones and zeros, as PyTorch's.
-    for (_, weight) in weights.into_iter().filter(|(_, weight)| weight.len() > 1) {
+    for (index, weight) in weights.into_iter().filter(|(_, weight)| weight.len() > 1) {
         let (outputs, inputs) = (weight[0], weight[1..].iter().product::<u32>());
+        if matches!(job.architecture.layers[index], Layer::Embedding { .. }) {
+            let mut row = || -> Vec<f32> { (0..inputs).map(|_| stream.normal() as f32).collect() };
+            layers.push(json!({ "weight": (0..outputs).map(|_| row()).collect::<Vec<_>>() }));
+            continue;
+        }
         let bound = 1.0 / f64::from(inputs).sqrt();
         let mut row =
             |len: u32| -> Vec<f32> { (0..len).map(|_| ((2.0 * stream.unit() - 1.0) * bound) as f32).collect() };

@@ -215,6 +215,7 @@ impl DeviceTable {
                     targets: targets
                         .as_ref()
                         .map(|(targets, width)| FittedTarget::fit(targets, *width, &rows.train)),
+                    words: inputs.map_or_else(Vec::new, |inputs| inputs.words()),
                 };
                 kept.push(((seed, split, fold), Arc::new(fitted)));
             }

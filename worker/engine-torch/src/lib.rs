@@ -5,6 +5,7 @@
 //! matrix products are batched; optimizer, schedule and all of their settings, L2 and dropout are each member's own. Nothing ever mixes
 //! members: one whose loss is not finite stays alone with its NaNs.
 //!
+mod augment;
 mod averages;
 mod batches;
 mod checkpoint;

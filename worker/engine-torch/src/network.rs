@@ -1,10 +1,11 @@
 //! Forward passes of all members at once.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use trawl_domain::dataset::SampleShape;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::network::Architecture;
 
@@ -28,7 +29,7 @@ pub(super) fn rows_at_once(architecture: &Architecture, together: bool) -> i64 {
 enum Flow {
     /// [stack, rows, width].
     Vectors(Tensor),
-    /// [rows, stack x channels, height, width]: so one grouped convolution works on all members.
+    /// [rows, stack x channels, height, width]: so one grouped convolution works on all members. Sequences are images of one row.
     Images(Tensor),
 }
 
@@ -60,6 +61,17 @@ impl Flow {
             Self::Vectors(x) => x,
             Self::Images(x) => x.reshape([x.size()[0], stack, -1]).transpose(0, 1),
         }
+    }
+
+    /// As [rows, stack x channels, 1, length]; 0 channels are 1 of vectors, and of images the rows of all channels.
+    fn into_sequences(self, stack: i64, channels: i64) -> Tensor {
+        let own = match &self {
+            Self::Vectors(_) => stack,
+            Self::Images(x) => x.size()[1] * x.size()[2],
+        };
+        let channels = if channels == 0 { own } else { stack * channels };
+        let x = self.by_rows();
+        x.reshape([x.size()[0], channels, 1, -1])
     }
 
     /// The mean of each channel, [stack, rows, channels].
@@ -235,9 +247,14 @@ impl<'a> Pass<'a> {
                 let (weight, bias) = self.parameters();
                 Flow::Vectors(bias.baddbmm(&x.into_vectors(size), weight, 1.0, 1.0))
             }
-            Layer::Conv2d(conv) => {
+            Layer::Embedding { .. } => {
+                let (weight, words) = (self.weight(), self.stack.words());
+                Flow::Vectors(embed(words, &x.into_vectors(size), weight))
+            }
+            Layer::Sequence { channels } => Flow::Images(x.into_sequences(size, i64::from(*channels))),
+            Layer::Conv1d(conv) | Layer::Conv2d(conv) => {
                 let (weight, bias) = self.parameters();
-                x.map(|x| conv2d(*conv, &x, weight, bias))
+                x.map(|x| convolve(*conv, &x, weight, bias))
             }
             Layer::BatchNorm => {
                 let n = self.parameters;
@@ -249,8 +266,12 @@ impl<'a> Pass<'a> {
                 let (weight, bias) = self.parameters();
                 x.map(|x| layer_norm(&x, weight, bias))
             }
-            Layer::MaxPool2d { kernel } => x.map(|x| max_pool2d(i64::from(*kernel), &x)),
-            Layer::AvgPool2d { kernel } => x.map(|x| avg_pool2d(i64::from(*kernel), &x)),
+            Layer::MaxPool1d { kernel } => x.map(|x| max_pool([1, i64::from(*kernel)], &x)),
+            Layer::AvgPool1d { kernel } => x.map(|x| avg_pool([1, i64::from(*kernel)], &x)),
+            Layer::MaxPool2d { kernel } => x.map(|x| max_pool([i64::from(*kernel); 2], &x)),
+            Layer::AvgPool2d { kernel } => x.map(|x| avg_pool([i64::from(*kernel); 2], &x)),
+            Layer::AdaptiveAvgPool2d { size } => x.map(|x| adaptive_avg_pool(i64::from(*size), &x)),
+            Layer::AdaptiveMaxPool2d { size } => x.map(|x| adaptive_max_pool(i64::from(*size), &x)),
             Layer::GlobalAvgPool => Flow::Vectors(x.into_channel_means(size)),
             Layer::Flatten => Flow::Vectors(x.into_vectors(size)),
             Layer::Activation(kind) => x.map(|x| activate(*kind, &x)),
@@ -263,8 +284,14 @@ impl<'a> Pass<'a> {
 
     /// Weight and bias of the next layer that has any.
     fn parameters(&mut self) -> (&'a Tensor, &'a Tensor) {
+        let weight = self.weight();
+        (weight, self.stack.bias(self.parameters - 1))
+    }
+
+    /// The weight alone, where there is no bias.
+    fn weight(&mut self) -> &'a Tensor {
         self.parameters += 1;
-        self.stack.parameters(self.parameters - 1)
+        self.stack.weight(self.parameters - 1)
     }
 
     /// The next layer that drops, numbers or channels.
@@ -283,6 +310,20 @@ impl<'a> Pass<'a> {
             None => x,
         }
     }
+}
+
+/// The inputs of each column of words, [stack, rows, words], times its part of the weight, [stack, dim, words]; the others as they are.
+fn embed(words: &[Range<usize>], x: &Tensor, weight: &Tensor) -> Tensor {
+    let (mut parts, mut end, mut first) = (Vec::new(), 0, 0);
+    for columns in words {
+        let (start, len) = (columns.start as i64, columns.len() as i64);
+        parts.push(x.narrow(2, end, start - end));
+        let of_column = weight.narrow(2, first, len).transpose(1, 2);
+        parts.push(x.narrow(2, start, len).bmm(&of_column));
+        (end, first) = (start + len, first + len);
+    }
+    parts.push(x.narrow(2, end, x.size()[2] - end));
+    Tensor::cat(&parts, 2)
 }
 
 /// Each row by its own mean and variance, [stack, rows, numbers].
@@ -306,23 +347,60 @@ fn activate(kind: Activation, x: &Tensor) -> Tensor {
     }
 }
 
-/// Each member's channels with its own filters: one group a member.
-fn conv2d(conv: Conv2d, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
-    let [stack, filters, channels, kernel, _] = weight.size()[..] else {
-        return x.shallow_clone();
-    };
-    let weight = weight.reshape([stack * filters, channels, kernel, kernel]);
-    let bias = bias.reshape([stack * filters]);
+/// Each member's channels with its own filters: one group a member. Kernels of sequences, [stack, filters, channels, length], have one row.
+fn convolve(conv: Conv, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let (stack, filters, channels) = (weight.size()[0], weight.size()[1], weight.size()[2]);
+    let kernel = i64::from(conv.kernel);
     let (stride, padding) = (i64::from(conv.stride), i64::from(conv.padding));
+    let is_of_sequences = weight.dim() == 4;
+    let (rows, stride, padding) = match is_of_sequences {
+        true => (1, [1, stride], [0, padding]),
+        false => (kernel, [stride; 2], [padding; 2]),
+    };
+    let weight = weight.reshape([stack * filters, channels, rows, kernel]);
+    let bias = bias.reshape([stack * filters]);
     x.conv2d(&weight, Some(&bias), stride, padding, 1, stack)
 }
 
-fn avg_pool2d(kernel: i64, x: &Tensor) -> Tensor {
+fn avg_pool(kernel: [i64; 2], x: &Tensor) -> Tensor {
     x.avg_pool2d(kernel, kernel, 0, false, true, None::<i64>)
 }
 
-fn max_pool2d(kernel: i64, x: &Tensor) -> Tensor {
+fn max_pool(kernel: [i64; 2], x: &Tensor) -> Tensor {
     x.max_pool2d(kernel, kernel, 0, 1, false)
+}
+
+fn adaptive_avg_pool(size: i64, x: &Tensor) -> Tensor {
+    if adds_in_order(size, x) {
+        return x.adaptive_avg_pool2d([size; 2]);
+    }
+    let mean = |part: &Tensor, dim: i64| part.mean_dim([dim].as_slice(), true, Kind::Float);
+    by_parts(size, &by_parts(size, x, 3, mean), 2, mean)
+}
+
+fn adaptive_max_pool(size: i64, x: &Tensor) -> Tensor {
+    if adds_in_order(size, x) {
+        return x.adaptive_max_pool2d([size; 2]).0;
+    }
+    // Of equal ones, the first of each row and then the first row are taken: the first of all, as in one call.
+    let largest = |part: &Tensor, dim: i64| part.max_dim(dim, true).0;
+    by_parts(size, &by_parts(size, x, 3, largest), 2, largest)
+}
+
+/// Whether libtorch adds up the gradients of adaptive pools in one order. On GPUs it does not where parts overlap.
+fn adds_in_order(size: i64, x: &Tensor) -> bool {
+    let sides = &x.size()[2..];
+    x.device() == Device::Cpu || sides.iter().all(|side| side % size == 0)
+}
+
+/// The `of` of each of so many equal parts of one dimension, as PyTorch's adaptive pools have them: those that share an element overlap.
+fn by_parts(size: i64, x: &Tensor, dim: i64, of: impl Fn(&Tensor, i64) -> Tensor) -> Tensor {
+    let side = x.size()[dim as usize];
+    let part = |index: i64| {
+        let (start, end) = (index * side / size, ((index + 1) * side + size - 1) / size);
+        of(&x.narrow(dim, start, end - start), dim)
+    };
+    Tensor::cat(&(0..size).map(part).collect::<Vec<_>>(), dim)
 }
 
 /// How many rows of each member have the right class, [stack].
@@ -331,4 +409,41 @@ pub(super) fn correct(outputs: &Tensor, targets: &Tensor) -> Tensor {
         .argmax(2, false)
         .eq_tensor(targets)
         .sum_dim_intlist([1_i64].as_slice(), false, Kind::Int64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_by_parts_are_those_of_libtorch_with_their_gradients() {
+        // Numbers of which many are equal.
+        let values: Vec<f32> = (0..2 * 3 * 7 * 5).map(|place| (place * 37 % 11) as f32 - 4.0).collect();
+        let pooled = |by_parts_of: bool, largest: bool, size: i64| {
+            let x = Tensor::from_slice(&values).view([2, 3, 7, 5]).set_requires_grad(true);
+            let mean = |part: &Tensor, dim: i64| part.mean_dim([dim].as_slice(), true, Kind::Float);
+            let max = |part: &Tensor, dim: i64| part.max_dim(dim, true).0;
+            let y = match (by_parts_of, largest) {
+                (true, true) => by_parts(size, &by_parts(size, &x, 3, max), 2, max),
+                (true, false) => by_parts(size, &by_parts(size, &x, 3, mean), 2, mean),
+                (false, true) => adaptive_max_pool(size, &x),
+                (false, false) => adaptive_avg_pool(size, &x),
+            };
+            let weights = Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)).view_as(&y);
+            let gradient = Tensor::run_backward(&[(&y * weights).sum(Kind::Float)], &[&x], false, false);
+            (y.detach(), gradient[0].shallow_clone())
+        };
+        for (largest, size) in [(true, 3), (false, 3), (true, 5), (false, 5), (true, 9), (false, 9)] {
+            let ((ours, ours_back), (theirs, theirs_back)) =
+                (pooled(true, largest, size), pooled(false, largest, size));
+            assert!(
+                ours.allclose(&theirs, 1e-6, 1e-6, false),
+                "{largest} {size}: {ours} is not {theirs}"
+            );
+            assert!(
+                ours_back.allclose(&theirs_back, 1e-5, 1e-5, false),
+                "{largest} {size}: gradients"
+            );
+        }
+    }
 }

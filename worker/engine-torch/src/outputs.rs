@@ -34,7 +34,7 @@ impl Networks for DeviceNetworks {
             let parameter = |((name, shape), values): ((String, Vec<usize>), Tensor)| Parameter {
                 name,
                 values: to_vec(&if shape.len() == 2 {
-                    // A linear layer's weight is kept as [inputs, outputs]; PyTorch has it the other way round.
+                    // The weight of a linear layer or an embedding is kept as [inputs, outputs]; PyTorch has it the other way round.
                     values.transpose(0, 1)
                 } else {
                     values

@@ -1,5 +1,6 @@
 //! Preparation: each network of a stack sees its rows, and learns its targets, by what was fitted on its own training rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
@@ -37,7 +38,9 @@ impl Preparation {
         let width = |fitted: &FittedTable| fitted.inputs.as_ref().map_or(0, |inputs| inputs.0.len());
         let outputs = |fitted: &FittedTable| fitted.targets.as_ref().map_or(0, Vec::len);
         let first = fitted.first()?;
-        let is_alike = |other: &Arc<FittedTable>| (width(other), outputs(other)) == (width(first), outputs(first));
+        let is_alike = |other: &Arc<FittedTable>| {
+            (width(other), outputs(other)) == (width(first), outputs(first)) && other.words == first.words
+        };
         if !fitted.iter().all(is_alike) {
             return None;
         }
@@ -68,6 +71,11 @@ impl Preparation {
     /// What was fitted for the network at a place.
     pub(super) fn fitted(&self, place: usize) -> Option<&FittedTable> {
         self.fitted.get(place).map(Arc::as_ref)
+    }
+
+    /// The inputs of each column of words.
+    pub(super) fn words(&self) -> &[Range<usize>] {
+        self.fitted.first().map_or(&[], |fitted| &fitted.words)
     }
 
     /// Rows [stack, rows, inputs] as they go into the networks.

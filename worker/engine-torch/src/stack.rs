@@ -3,6 +3,7 @@
 //! Optimizers work on the flat buffer with a handful of operations whatever the number of layers; the network works on the
 //! views. Both are the same memory.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
@@ -41,9 +42,11 @@ pub(super) struct Stack {
     /// [stack, parameters]; rows are padded.
     flat: Tensor,
     /// What autograd differentiates by, views of `flat`: for each linear layer its weight [stack, inputs, outputs] and its bias
-    /// [stack, 1, outputs], for each convolution its weight [stack, filters, channels, kernel, kernel] and its bias
+    /// [stack, 1, outputs], for an embedding its weight [stack, dim, words], for each convolution its weight [stack, filters, channels, kernel, kernel], of sequences [stack, filters, channels, kernel], and its bias
     /// [stack, filters], for each norm its weight and its bias [stack, numbers].
     leaves: Vec<Tensor>,
+    /// For each layer that has any where its leaves begin.
+    starts: Vec<usize>,
     /// Of batch norms.
     statistics: Statistics,
     /// Zeros that fill the gap behind each leaf in a row of `flat`.
@@ -56,8 +59,8 @@ pub(super) struct Stack {
 struct Block {
     /// Of the weight, as it is kept.
     weight_shape: Vec<i64>,
-    /// Of the bias, as it is kept.
-    bias_shape: Vec<i64>,
+    /// Of the bias, as it is kept; `None` without any.
+    bias_shape: Option<Vec<i64>>,
     /// Inputs of one output: what initial values go by.
     fan_in: i64,
     outputs: i64,
@@ -70,6 +73,7 @@ struct Block {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BlockKind {
     Linear,
+    Embedding,
     Convolution,
     Norm { has_statistics: bool },
 }
@@ -84,17 +88,19 @@ fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
         let (outputs, fan_in) = (weight[0], weight[1..].iter().product());
         let kind = match architecture.layers[index] {
             Layer::BatchNorm => BlockKind::Norm { has_statistics: true },
+            Layer::Embedding { .. } => BlockKind::Embedding,
             Layer::LayerNorm => BlockKind::Norm { has_statistics: false },
-            Layer::Conv2d(_) => BlockKind::Convolution,
+            Layer::Conv1d(_) | Layer::Conv2d(_) => BlockKind::Convolution,
             _ => BlockKind::Linear,
         };
         let (weight_shape, bias_shape) = match kind {
             // Kept as [inputs, outputs]: a batch times it is a plain product.
-            BlockKind::Linear => (vec![fan_in, outputs], vec![1, outputs]),
-            BlockKind::Convolution | BlockKind::Norm { .. } => (weight, vec![outputs]),
+            BlockKind::Linear => (vec![fan_in, outputs], Some(vec![1, outputs])),
+            BlockKind::Embedding => (vec![fan_in, outputs], None),
+            BlockKind::Convolution | BlockKind::Norm { .. } => (weight, Some(vec![outputs])),
         };
         let bias = next + round_up(fan_in * outputs);
-        let end = bias + round_up(outputs);
+        let end = bias + bias_shape.as_ref().map_or(0, |_| round_up(outputs));
         blocks.push(Block {
             weight_shape,
             bias_shape,
@@ -112,10 +118,14 @@ fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
 
 impl Block {
     /// PyTorch's initial values. Of linear layers and convolutions: weight and bias uniform in ±1/sqrt(inputs of one output),
-    /// weight (in PyTorch's order, output by output) before bias. Of norms: weights 1, biases 0.
+    /// weight (in PyTorch's order, output by output) before bias. Of norms: weights 1, biases 0. Of an embedding: normal, word by word.
     fn initialise(&self, row: &mut [f32], stream: &mut Stream) {
         if matches!(self.kind, BlockKind::Norm { .. }) {
             row[self.weight as usize..][..self.outputs as usize].fill(1.0);
+            return;
+        }
+        if self.kind == BlockKind::Embedding {
+            self.fill(row, || stream.normal() as f32);
             return;
         }
         let bound = 1.0 / (self.fan_in as f64).sqrt();
@@ -126,7 +136,7 @@ impl Block {
     fn fill(&self, row: &mut [f32], mut next: impl FnMut() -> f32) {
         for output in 0..self.outputs {
             for input in 0..self.fan_in {
-                let place = if self.kind == BlockKind::Linear {
+                let place = if matches!(self.kind, BlockKind::Linear | BlockKind::Embedding) {
                     input * self.outputs + output
                 } else {
                     output * self.fan_in + input
@@ -134,9 +144,23 @@ impl Block {
                 row[(self.weight + place) as usize] = next();
             }
         }
-        row[self.bias as usize..][..self.outputs as usize]
-            .iter_mut()
-            .for_each(|bias| *bias = next());
+        if self.bias_shape.is_some() {
+            let bias = &mut row[self.bias as usize..][..self.outputs as usize];
+            bias.iter_mut().for_each(|bias| *bias = next());
+        }
+    }
+}
+
+/// That an embedding has a weight for each word of the columns.
+fn check_words(blocks: &[Block], preparation: Option<&Preparation>) -> Result<(), EngineError> {
+    let words = preparation.map_or(&[][..], Preparation::words);
+    let words: i64 = words.iter().map(|words| words.len() as i64).sum();
+    let is_whole = |block: &Block| block.kind != BlockKind::Embedding || block.outputs == words;
+    match blocks.iter().all(is_whole) {
+        true => Ok(()),
+        false => Err(EngineError::BadJob(
+            "its columns of words are not those of the embedding".to_owned(),
+        )),
     }
 }
 
@@ -172,8 +196,10 @@ impl Stack {
         let folds = || places.iter().map(|member| job.members[*member].fold);
         let fitted = job.data.fitted(job.seed, job.split, &folds().collect())?;
         let fitted = folds().filter_map(|fold| fitted.get(&fold).cloned()).collect();
+        let preparation = Preparation::new(fitted, size, device);
+        check_words(&blocks, preparation.as_ref())?;
         Ok(Self {
-            preparation: Preparation::new(fitted, size, device),
+            preparation,
             ..Self::over(flat, &blocks, places)
         })
     }
@@ -200,8 +226,9 @@ impl Stack {
                 BlockKind::Norm { has_statistics: true } => Some([block.outputs, block.outputs, 1]),
                 _ => None,
             };
-            [block.fan_in * block.outputs, block.outputs]
-                .into_iter()
+            let bias = block.bias_shape.as_ref().map(|_| block.outputs);
+            std::iter::once(block.fan_in * block.outputs)
+                .chain(bias)
                 .chain(statistics.into_iter().flatten())
         });
         if !lens.eq(parameters.iter().map(|parameter| parameter.values.len() as i64)) {
@@ -221,8 +248,10 @@ impl Stack {
         let flat = Tensor::zeros([size, width], (Kind::Float, device));
         flat.select(0, 0).copy_(&Tensor::from_slice(&row));
         let fitted = fitted.cloned().map(Arc::new).into_iter().collect();
+        let preparation = Preparation::new(fitted, size, device);
+        check_words(&blocks, preparation.as_ref())?;
         let stack = Self {
-            preparation: Preparation::new(fitted, size, device),
+            preparation,
             ..Self::over(flat, &blocks, vec![0])
         };
         stack.statistics.set(0, &statistics).map_err(EngineError::BadJob)?;
@@ -233,11 +262,13 @@ impl Stack {
     fn over(flat: Tensor, blocks: &[Block], places: Vec<usize>) -> Self {
         let (size, device) = (flat.size()[0], flat.device());
         let mut leaves = Vec::new();
+        let mut starts = Vec::with_capacity(blocks.len());
         let mut gaps = Vec::new();
         for block in blocks {
+            starts.push(leaves.len());
             let weight = (block.weight, &block.weight_shape, block.bias);
-            let bias = (block.bias, &block.bias_shape, block.end);
-            for (start, shape, end) in [weight, bias] {
+            let bias = block.bias_shape.as_ref().map(|shape| (block.bias, shape, block.end));
+            for (start, shape, end) in std::iter::once(weight).chain(bias) {
                 let len: i64 = shape.iter().product();
                 let shape: Vec<i64> = std::iter::once(size).chain(shape.iter().copied()).collect();
                 let view = flat.narrow(1, start, len).view(shape.as_slice());
@@ -255,6 +286,7 @@ impl Stack {
             places,
             flat,
             leaves,
+            starts,
             gaps,
             preparation: None,
         }
@@ -311,9 +343,19 @@ impl Stack {
         &self.leaves
     }
 
-    /// Weight and bias of the n-th layer that has any.
-    pub(super) fn parameters(&self, n: usize) -> (&Tensor, &Tensor) {
-        (&self.leaves[2 * n], &self.leaves[2 * n + 1])
+    /// The weight of the n-th layer that has any.
+    pub(super) fn weight(&self, n: usize) -> &Tensor {
+        &self.leaves[self.starts[n]]
+    }
+
+    /// The bias of the n-th layer that has a weight, and a bias with it.
+    pub(super) fn bias(&self, n: usize) -> &Tensor {
+        &self.leaves[self.starts[n] + 1]
+    }
+
+    /// The inputs of each column of words.
+    pub(super) fn words(&self) -> &[Range<usize>] {
+        self.preparation.as_ref().map_or(&[], Preparation::words)
     }
 
     /// What batch norms go by where they do not train.
@@ -321,12 +363,17 @@ impl Stack {
         &self.statistics
     }
 
-    /// The parameters of the network at a place, as they are kept: for each layer that has any the weight, the bias, and of a batch norm its
+    /// The parameters of the network at a place, as they are kept: for each layer that has any the weight, the bias, if it has one, and of a batch norm its
     /// running mean, its running variance and the number of its batches.
     pub(super) fn parameters_of(&self, place: i64) -> Vec<Tensor> {
         let mut parameters = Vec::with_capacity(self.leaves.len());
-        for (n, weight_and_bias) in self.leaves.chunks_exact(2).enumerate() {
-            parameters.extend(weight_and_bias.iter().map(|leaf| leaf.detach().select(0, place)));
+        for (n, start) in self.starts.iter().enumerate() {
+            let end = self.starts.get(n + 1).copied().unwrap_or(self.leaves.len());
+            parameters.extend(
+                self.leaves[*start..end]
+                    .iter()
+                    .map(|leaf| leaf.detach().select(0, place)),
+            );
             parameters.extend(self.statistics.of_place(n, place));
         }
         parameters

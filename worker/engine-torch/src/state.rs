@@ -7,6 +7,7 @@ use trawl_engine::checkpoint::EpochEnd;
 use trawl_engine::early_stopping::EpochLosses;
 use trawl_engine::{EngineError, FitJob, MemberLosses, Table as _};
 
+use super::augment::Augmentation;
 use super::averages::Averages;
 use super::batches::Rows;
 use super::criterion::Criterion;
@@ -28,6 +29,8 @@ pub(super) struct Group {
     pub(super) rows: Rows,
     pub(super) criterion: Criterion,
     pub(super) dropout: Dropout,
+    /// `None` if no member changes its rows.
+    pub(super) augmentation: Option<Augmentation>,
     /// By place in the stack: false once the member diverged.
     pub(super) alive: Vec<bool>,
     /// Training rows of the epoch under way that the group has behind it.
@@ -123,6 +126,7 @@ impl Group {
             plateaus: vec![Plateau::default(); members.len()],
             stopping: Stopping::new(&stack, job),
             dropout: Dropout::new(&stack, job, device),
+            augmentation: Augmentation::new(&stack, job)?,
             alive: vec![true; members.len()],
             row: 0,
             sum: no_losses(&stack),

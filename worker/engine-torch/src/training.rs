@@ -121,7 +121,8 @@ impl Training<'_> {
             let group = &mut self.groups[group];
             let len = batch_size.min(train_len - group.row);
             let (features, targets) = job.data.gather(&order.piece(group.row, len));
-            let losses = group.step(&job.architecture, &features, &targets);
+            let step = (group.row / batch_size) as u64;
+            let losses = group.step(&job.architecture, features, &targets, (epoch, step));
             // Weighted by its rows: the last batch may be smaller.
             group.sum += losses * len as f64;
             group.row += len;
@@ -316,10 +317,28 @@ impl Training<'_> {
 }
 
 impl Group {
-    /// One step of all optimizers. Returns the losses before it, [stack].
-    fn step(&mut self, architecture: &Architecture, features: &Tensor, targets: &Tensor) -> Tensor {
-        let outputs = network::forward(architecture, &self.stack, features, Some(&mut self.dropout));
-        let (losses, minimised) = self.criterion.mean_and_minimised(&outputs, targets);
+    /// One step of all optimizers, at its place: the epoch, and the step in it. Returns the losses before it, [stack].
+    fn step(
+        &mut self,
+        architecture: &Architecture,
+        features: Tensor,
+        targets: &Tensor,
+        (epoch, step): (u32, u64),
+    ) -> Tensor {
+        let (features, mix) = match &self.augmentation {
+            None => (features, None),
+            Some(augmentation) => {
+                let augmented = augmentation.apply(features, epoch, step);
+                (augmented.features, augmented.mix)
+            }
+        };
+        let outputs = network::forward(architecture, &self.stack, &features, Some(&mut self.dropout));
+        let (mut losses, mut minimised) = self.criterion.mean_and_minimised(&outputs, targets);
+        if let Some(mix) = mix {
+            let (of_others, minimised_of_others) = self.criterion.mean_and_minimised(&outputs, &targets.flip([1]));
+            losses = mix.of(&losses, &of_others);
+            minimised = mix.of(&minimised, &minimised_of_others);
+        }
         // The sum's gradient is each member's own: no member has a part in another's loss.
         let gradients = Tensor::run_backward(&[minimised.sum(Kind::Float)], self.stack.leaves(), false, false);
         tch::no_grad(|| {

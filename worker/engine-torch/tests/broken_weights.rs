@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Device;
 use trawl_domain::dataset::SampleShape;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Seed, Stream};
@@ -58,7 +58,7 @@ fn architecture() -> Architecture {
             width: 12,
         },
         layers: vec![
-            Layer::Conv2d(Conv2d {
+            Layer::Conv2d(Conv {
                 filters: 8,
                 kernel: 3,
                 stride: 1,

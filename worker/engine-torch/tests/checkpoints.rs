@@ -5,6 +5,8 @@ mod jobs;
 mod refused;
 
 use safetensors::SafeTensors;
+use trawl_domain::augment::Augment;
+use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::{ClassWeights, Loss};
@@ -13,10 +15,10 @@ use trawl_domain::optimizer::{EarlyStopping, Hyperparameters, Optimizer};
 use trawl_domain::schedule::Schedule;
 use trawl_domain::seed::Owner;
 use trawl_engine::checkpoint::read;
-use trawl_engine::{Control, EngineError, FitJob, Fitted, Networks as _, Outcome};
-use trawl_engine_torch::{DeviceNetworks, DeviceTable};
+use trawl_engine::{Control, Engine as _, EngineError, FitJob, Fitted, Networks as _, Outcome};
+use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
 
-use jobs::{Told, apart, members, norms, norms_of_images, together};
+use jobs::{ROWS, Told, apart, members, norms, norms_of_images, together};
 use refused::refused;
 
 /// Trains from the beginning or from a file of checkpoints; nothing comes of a job that is interrupted.
@@ -97,6 +99,84 @@ fn norms_and_residuals_go_on_from_every_step() {
     goes_on_from_every_step(&norms(members()), 6);
     // Among images, the member that diverges does so in the first epoch.
     goes_on_from_every_step(&norms_of_images(members()), 3 * (6 + 5 + 5));
+}
+
+/// The same job, while whose members train all their images are changed.
+fn augmented(mut job: FitJob<DeviceTable>) -> FitJob<DeviceTable> {
+    for (n, member) in job.members.iter_mut().enumerate() {
+        member.hyperparameters.augment = Augment {
+            flip: 0.5,
+            crop: n as u32 % 2,
+            rotate: 20.0,
+            cutout: n as u32 % 3,
+            mixup: 0.5,
+        };
+    }
+    job
+}
+
+#[test]
+fn members_whose_images_are_changed_go_on_from_every_step() {
+    goes_on_from_every_step(&augmented(apart(members())), 3 * (6 + 6 + 5));
+    // Without the convolution they train together.
+    let mut stack = augmented(apart(members()));
+    stack.architecture.layers.remove(0);
+    goes_on_from_every_step(&stack, 9);
+}
+
+#[test]
+fn a_checkpoint_of_batch_norms_alone_is_within_its_bound() {
+    // All that is kept of a number: of the optimizer, the average, the best epoch, and what the norm keeps, twice.
+    let member = |n: u32| {
+        let mut member = members().remove(2);
+        member.owner = Owner::Trial(n);
+        member.hyperparameters.dropout = Vec::new();
+        member.hyperparameters.ema_decay = 0.9;
+        member.hyperparameters.early_stopping = Some(EarlyStopping {
+            patience: 2,
+            min_delta: 0.0,
+            metric: Metric::ValLoss,
+        });
+        member
+    };
+    for (numbers, layers) in [(1, 40), (33, 9), (400, 12)] {
+        let mut job = together((0..64).map(member).collect());
+        let shape = SampleShape::Vector(numbers);
+        let len = ROWS as usize * numbers as usize;
+        let values: Vec<f32> = (0..len).map(|place| (place * 37 % 101) as f32 / 101.0).collect();
+        let samples = Samples {
+            rows: ROWS,
+            shape,
+            targets: Some(Targets::Numbers(values.clone())),
+            features: Features::Floats(values),
+            inputs: None,
+            row_keys: None,
+            standardizes_target: false,
+        };
+        job.architecture.input = shape;
+        job.architecture.layers = vec![Layer::BatchNorm; layers];
+        job.data = Torch::new(device::device())
+            .load(&samples)
+            .expect("samples on the device");
+        let control = Control::new();
+        let (told, _) = hear(&job, None, &control, |told| {
+            if matches!(told, Told::Epoch(..)) {
+                control.request_checkpoint();
+            }
+        });
+        let largest = told.iter().filter_map(|told| match told {
+            Told::Checkpoint(_, content) => Some(content.len() as u64),
+            Told::Epoch(..) => None,
+        });
+        let (largest, bound) = (
+            largest.max().expect("checkpoints"),
+            job.architecture.checkpoint_bytes_max(64),
+        );
+        assert!(
+            largest <= bound,
+            "{layers} of {numbers}: {largest} bytes are more than {bound}"
+        );
+    }
 }
 
 /// Leaves at each step once, and goes on from there until the end.

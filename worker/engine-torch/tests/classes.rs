@@ -10,7 +10,7 @@ use safetensors::SafeTensors;
 use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
@@ -83,7 +83,7 @@ fn table() -> Samples {
 /// Convolutions with strides and padding, a pool that drops an edge, and dropout on images and on vectors.
 fn cnn() -> Vec<Layer> {
     vec![
-        Layer::Conv2d(Conv2d {
+        Layer::Conv2d(Conv {
             filters: 3,
             kernel: 3,
             stride: 1,
@@ -92,7 +92,7 @@ fn cnn() -> Vec<Layer> {
         RELU,
         Layer::Dropout,
         Layer::MaxPool2d { kernel: 2 },
-        Layer::Conv2d(Conv2d {
+        Layer::Conv2d(Conv {
             filters: 5,
             kernel: 2,
             stride: 2,
@@ -231,7 +231,7 @@ impl Weights<'_> {
 }
 
 /// Convolution of an image [channels, height, width].
-fn convolve(conv: Conv2d, x: &[f64], shape: [usize; 3], weight: &[f64], bias: &[f64]) -> (Vec<f64>, [usize; 3]) {
+fn convolve(conv: Conv, x: &[f64], shape: [usize; 3], weight: &[f64], bias: &[f64]) -> (Vec<f64>, [usize; 3]) {
     let [channels, height, width] = shape;
     let (kernel, stride, padding) = (conv.kernel as usize, conv.stride as usize, conv.padding as usize);
     let side = |side: usize| (side + 2 * padding - kernel) / stride + 1;

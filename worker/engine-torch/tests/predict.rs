@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use trawl_domain::dataset::{Columns, Features, Format, Inputs, SampleShape, Samples, Selection, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
@@ -260,7 +260,7 @@ fn idx(images: &[u8]) -> Vec<u8> {
 }
 
 fn of_images(input: SampleShape) -> Architecture {
-    let conv = Conv2d {
+    let conv = Conv {
         filters: 4,
         kernel: 3,
         stride: 1,

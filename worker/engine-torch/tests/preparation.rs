@@ -78,6 +78,7 @@ fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
         },
     ];
     let fitted = FittedTable {
+        words: Vec::new(),
         inputs: Some(fitted.clone()),
         targets: None,
     };

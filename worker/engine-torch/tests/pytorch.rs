@@ -100,7 +100,7 @@ fn convolutions_and_cross_entropy_agree_with_pytorch() {
 }
 
 #[test]
-fn norms_and_residuals_agree_with_pytorch() {
+fn networks_of_every_layer_agree_with_pytorch() {
     let data: Value = serde_json::from_str(include_str!("data/pytorch_network_losses.json")).expect("JSON");
     for run in reference::network_runs() {
         let tolerance = if run.images { CNN_TOLERANCE } else { TOLERANCE };
@@ -147,7 +147,7 @@ fn a_member_of_a_network_of_means_is_the_same_alone() {
 }
 
 #[test]
-fn a_member_of_a_network_with_norms_and_residuals_is_the_same_alone() {
+fn a_member_of_a_network_of_any_layers_is_the_same_alone() {
     for run in reference::network_runs() {
         is_the_same_alone(reference::network_job(&run, Device::Cpu));
     }

@@ -6,10 +6,12 @@ mod harness;
 use device::device;
 use harness::run;
 use safetensors::SafeTensors;
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{
+    Allowance, Columns, Content, Features, Format, Part, Role, SampleShape, Samples, TargetKind, Targets, read,
+};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
-use trawl_domain::layer::{Activation, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
@@ -175,6 +177,129 @@ fn a_member_with_norms_and_residuals_is_the_same_in_every_job() {
             );
         }
     }
+}
+
+/// Images of 2 channels, with many equal numbers.
+fn images() -> (SampleShape, DeviceTable) {
+    let shape = SampleShape::Image {
+        channels: 2,
+        height: 7,
+        width: 5,
+    };
+    let (_, targets) = rows(0.0);
+    let features = (0..ROWS as u64 * shape.len()).map(|place| (place * 37 % 101 % 13) as f32 / 8.0 - 0.75);
+    let samples = Samples {
+        rows: ROWS as u32,
+        shape,
+        features: Features::Floats(features.collect()),
+        targets: Some(Targets::Numbers(targets)),
+        inputs: None,
+        row_keys: None,
+        standardizes_target: false,
+    };
+    (
+        shape,
+        Torch::new(device()).load(&samples).expect("samples on the device"),
+    )
+}
+
+/// A table with columns of four and nine words beside a number, some of which no row of a fold has.
+fn words() -> (SampleShape, DeviceTable) {
+    let (features, targets) = rows(0.0);
+    let mut csv = "a,x,b,y\n".to_owned();
+    for (row, y) in targets.iter().enumerate() {
+        let rare = if row == 7 { "once" } else { "often" };
+        csv += &format!("a{},{},b{}{rare},{y}\n", row * 5 % 4, features[2 * row], row * 37 % 8);
+    }
+    let columns = Columns {
+        target: "y".to_owned(),
+        ..Columns::default()
+    };
+    let part = Part {
+        features: &csv.as_str() as &dyn Content,
+        targets: None,
+    };
+    let format = Format::Csv(columns);
+    let samples = read(&format, TargetKind::Number, Role::Train, part, &mut Allowance::whole()).expect("a table");
+    let shape = SampleShape::Table {
+        len: 14,
+        columns: 2,
+        words: 13,
+    };
+    assert_eq!(samples.shape, shape);
+    (
+        shape,
+        Torch::new(device()).load(&samples).expect("samples on the device"),
+    )
+}
+
+/// Trains such layers on these rows with 64 members, and each seventh of these alone.
+fn is_the_same_alone((shape, data): (SampleShape, DeviceTable), layers: &[Layer], together: bool) {
+    let dropouts = layers.iter().filter(|layer| layer.drops()).count();
+    let members: Vec<JobMember> = (0..64).map(|n| member(n, dropouts)).collect();
+    let losses = |members: &[JobMember]| {
+        let mut job = job(layers.to_vec(), members.to_vec());
+        job.architecture.input = shape;
+        job.data = data.clone();
+        assert_eq!(Torch::new(device()).trains_together(&job.architecture), together);
+        run(&job).losses
+    };
+    let all = losses(&members);
+    for n in (0..members.len()).step_by(7) {
+        assert_eq!(losses(&members[n..=n])[0], all[n], "{layers:?}: member {n} alone");
+    }
+}
+
+#[test]
+fn a_member_with_adaptive_pools_is_the_same_in_every_job() {
+    is_the_same_alone(
+        images(),
+        &[
+            Layer::AdaptiveMaxPool2d { size: 6 },
+            Layer::Residual { layers: 2 },
+            Layer::BatchNorm,
+            Layer::AdaptiveAvgPool2d { size: 6 },
+            Layer::AdaptiveAvgPool2d { size: 4 },
+            Layer::Dropout2d,
+            Layer::Flatten,
+            Layer::Linear { units: 1 },
+        ],
+        true,
+    );
+}
+
+#[test]
+fn a_member_on_sequences_is_the_same_in_every_job() {
+    let conv = Conv {
+        filters: 3,
+        kernel: 3,
+        stride: 2,
+        padding: 1,
+    };
+    let ends = [
+        Layer::MaxPool1d { kernel: 2 },
+        Layer::BatchNorm,
+        Layer::Dropout,
+        Layer::AvgPool1d { kernel: 2 },
+    ];
+    let sequence = |channels| Layer::Sequence { channels };
+    let layers = |first: &[Layer], last: Layer| [first, &ends, &[last, Layer::Linear { units: 1 }]].concat();
+    is_the_same_alone(images(), &layers(&[sequence(7)], Layer::GlobalAvgPool), true);
+    let reshaped = [Layer::Flatten, Layer::Linear { units: 24 }, sequence(3)];
+    is_the_same_alone(images(), &layers(&reshaped, Layer::Flatten), true);
+    let convolved = [sequence(5), Layer::Conv1d(conv)];
+    is_the_same_alone(images(), &layers(&convolved, Layer::Flatten), false);
+}
+
+#[test]
+fn a_member_with_an_embedding_is_the_same_in_every_job() {
+    let layers = [
+        Layer::Embedding { dim: 5 },
+        Layer::BatchNorm,
+        Layer::Dropout,
+        Layer::Linear { units: 1 },
+    ];
+    is_the_same_alone(words(), &layers, true);
 }
 
 #[test]

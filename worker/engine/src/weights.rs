@@ -22,7 +22,7 @@ const BATCHES: &str = "num_batches_tracked";
 pub struct Parameter {
     /// That of PyTorch's `nn.Sequential`: `0.weight` or `0.bias`, where 0 is the layer's [name](Architecture::names).
     pub name: String,
-    /// [outputs, inputs] or [filters, channels, kernel, kernel] of a weight, [outputs] of a bias; [numbers] of either of a norm, and of
+    /// [outputs, inputs], [words, dim], [filters, channels, kernel] or [filters, channels, kernel, kernel] of a weight, [outputs] of a bias; [numbers] of either of a norm, and of
     /// `running_mean` and `running_var`; [] of `num_batches_tracked`.
     pub shape: Vec<usize>,
     /// Row by row.
@@ -101,7 +101,7 @@ pub enum WeightsError {
 /// A tensor's name and its sizes.
 pub type NamedShape = (String, Vec<usize>);
 
-/// Names and shapes of the parameters: of each layer that has any its weight, then its bias, then what a batch norm keeps.
+/// Names and shapes of the parameters: of each layer that has any its weight, then its bias, if it has one, then what a batch norm keeps.
 ///
 /// # Errors
 /// The layers do not fit together.
@@ -110,7 +110,10 @@ pub fn shapes(architecture: &Architecture) -> Result<Vec<NamedShape>, Violation>
     let named = architecture.weights()?.into_iter().flat_map(|(index, weight)| {
         let weight: Vec<usize> = weight.into_iter().map(|len| len as usize).collect();
         let outputs = vec![weight[0]];
-        let mut parts = vec![("weight", weight), ("bias", outputs.clone())];
+        let mut parts = vec![("weight", weight)];
+        if architecture.layers[index].kind().has_bias {
+            parts.push(("bias", outputs.clone()));
+        }
         if architecture.layers[index] == Layer::BatchNorm {
             parts.extend([
                 ("running_mean", outputs.clone()),

@@ -84,7 +84,7 @@ macro_rules! select_studies {
         sqlx::query_as!(
             StudyRow,
             "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, validation_file, validation_targets_file, test_file,
-                    test_targets_file, test_is_labelled, train_rows, sample_shape, class_count, target_count, fold_rows, max_trials, next_trial, ends_before, trials_enqueued, stop_reason, folds_wait, trials_completed,
+                    test_targets_file, test_is_labelled, train_rows, sample_shape, sample_words, class_count, target_count, fold_rows, max_trials, next_trial, ends_before, trials_enqueued, stop_reason, folds_wait, trials_completed,
                     trials_pruned, trials_failed, trials_cancelled, epochs_reported, created_at, finished_at
              FROM trawl_store.studies " + $clauses,
             $($argument),*
@@ -98,6 +98,7 @@ macro_rules! select_studies {
 /// A violation of [`UNIQUE_NAME`] if another study has its name.
 pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), StoreError> {
     let sample_shape: Vec<i32> = study.shape.sample.dims().into_iter().map(int).collect();
+    let sample_words: Vec<i32> = study.shape.sample.words().into_iter().map(int).collect();
     let (class_count, target_count) = match study.shape.target {
         TargetShape::Numbers(targets) => (None, int(targets)),
         TargetShape::Classes(classes) => (Some(int(classes)), 1),
@@ -112,9 +113,9 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
               test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget, generation_trials, generation_lag,
-              priority, stops_at, objectives, goals, submitted_by, fold_rows, target_count, validation_file, validation_targets_file)
+              priority, stops_at, objectives, goals, submitted_by, fold_rows, target_count, validation_file, validation_targets_file, sample_words)
          VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21, $22, $23, $24, $25, $26)",
+                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21, $22, $23, $24, $25, $26, $27)",
         study.study_id.0,
         study.name,
         study.spec,
@@ -149,6 +150,7 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
             .as_ref()
             .and_then(|validation| validation.targets.as_ref())
             .map(|hash| &hash.0[..]),
+        &sample_words,
     )
     .execute(conn)
     .await?;

@@ -102,6 +102,7 @@ pub(super) struct StudyRow {
     pub(super) test_is_labelled: bool,
     pub(super) train_rows: i32,
     pub(super) sample_shape: Vec<i32>,
+    pub(super) sample_words: Vec<i32>,
     pub(super) class_count: Option<i32>,
     pub(super) target_count: i32,
     pub(super) fold_rows: Option<Vec<i32>>,
@@ -134,16 +135,14 @@ impl TryFrom<StudyRow> for StudyRecord {
                 .map_err(|_| bad_row("studies", id, column, format!("{len} bytes")))
         };
         let optional_hash = |column, bytes: Option<Vec<u8>>| bytes.map(|bytes| hash(column, bytes)).transpose();
-        let dims: Vec<u32> = row
-            .sample_shape
-            .into_iter()
-            .map(|len| number("sample_shape", len))
-            .collect::<Result<_, _>>()?;
-        let sample = SampleShape::from_dims(&dims);
-        let fold_rows = row.fold_rows.map(|rows| {
-            let rows = rows.into_iter().map(|rows| number("fold_rows", rows));
-            rows.collect::<Result<Vec<u32>, StoreError>>()
-        });
+        let numbers = |column, values: Vec<i32>| {
+            let values = values.into_iter().map(|value| number(column, value));
+            values.collect::<Result<Vec<u32>, StoreError>>()
+        };
+        let words = numbers("sample_words", row.sample_words)?;
+        let sample = SampleShape::from_dims(&numbers("sample_shape", row.sample_shape)?);
+        let sample = sample.and_then(|sample| sample.with_words(&words));
+        let fold_rows = row.fold_rows.map(|rows| numbers("fold_rows", rows));
         let fold_sizes = fold_rows.transpose()?.map(|rows| {
             let (sizes, _) = rows.as_chunks();
             sizes

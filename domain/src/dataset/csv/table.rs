@@ -142,13 +142,9 @@ impl<'a> Table<'a> {
         }
         Ok(FeatureRows {
             rows: self.rows,
-            shape: self.shape(),
+            shape: self.inputs.shape(),
             features: Features::Floats(self.values),
         })
-    }
-
-    fn shape(&self) -> SampleShape {
-        SampleShape::Vector(self.inputs.len() as u32)
     }
 }
 

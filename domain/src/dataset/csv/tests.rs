@@ -287,7 +287,7 @@ fn inputs(columns: &Columns, text: &str) -> (Vec<String>, Vec<Vec<Option<f32>>>)
     let Features::Floats(values) = &samples.features else {
         panic!("no floats")
     };
-    assert_eq!(samples.shape, SampleShape::Vector(names.len() as u32));
+    assert_eq!(samples.shape.len(), names.len() as u64);
     let rows = values.chunks(names.len());
     let rows = rows.map(|row| row.iter().map(|value| (!value.is_nan()).then_some(*value)).collect());
     (names, rows.collect())

@@ -44,12 +44,12 @@ struct State {
     flow: Option<Flow>,
     /// Trainable numbers so far; `None` once a layer is broken.
     params: Option<Range>,
-    /// The linear layers that decide how long the vector is, each with the field of its units; none for an image.
+    /// The linear layers that decide how long the vector is, each with the field of its units; none for a sequence or an image.
     heads: Vec<(String, Setting)>,
 }
 
 impl State {
-    /// What is known where one or the other came before; `None` if these are a vector and an image.
+    /// What is known where one or the other came before; `None` if these are of two sorts.
     fn or(mut self, other: Self) -> Option<Self> {
         let flow = match (self.flow, other.flow) {
             (Some(one), Some(other)) => Some(one.or(other)?),
@@ -136,6 +136,10 @@ impl Follower<'_, '_> {
     }
 
     fn residual(&mut self, field: &str, parts: &[Part], state: State) -> State {
+        let state = State {
+            flow: state.flow.map(Flow::plain),
+            ..state
+        };
         let mut end = self.list(parts, state.clone());
         if let (Some(input), Some(output)) = (state.flow, end.flow)
             && !input.is_same(output)
@@ -170,7 +174,7 @@ impl Follower<'_, '_> {
         ends.try_fold(first, State::or).unwrap_or_else(|| {
             self.v.add(
                 field,
-                "puts out a vector in some trials and an image in others: end what puts out an image with a flatten or a global_avg_pool",
+                "puts out different sorts in different trials, such as a vector and an image: end what puts out a sequence or an image with a flatten or a global_avg_pool",
             );
             State::unknown()
         })

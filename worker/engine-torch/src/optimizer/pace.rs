@@ -72,16 +72,17 @@ impl Pace {
         };
         let end = end.min(first + AHEAD_STEPS_MAX).max(first + 1);
         let (mut values, mut of_member) = (Vec::new(), 0);
+        let mut momenta = Momenta::after(first);
         for before in first..end {
             let place = StepPlace {
                 before,
                 in_epoch: self.in_epoch,
                 epochs: self.epochs,
             };
-            let momenta = momenta(before + 1);
+            momenta.go_on();
             let each = self.members.iter().zip(plateaus);
             let each: Vec<Vec<f32>> = each
-                .map(|(own, plateau)| numbers(own, before + 1, own.rate(place, plateau), momenta))
+                .map(|(own, plateau)| numbers(own, before + 1, own.rate(place, plateau), &momenta))
                 .collect();
             of_member = each[0].len();
             // Number by number, as a step takes them.
@@ -96,17 +97,41 @@ impl Pace {
     }
 }
 
-/// The product of NAdam's momenta up to a step, from 1, without the powers of beta1.
-fn momenta(step: u64) -> f64 {
-    (1..=step.min(MOMENTA_MAX)).map(momentum).product()
+/// NAdam's momenta of a step, from 1, without the powers of beta1.
+struct Momenta {
+    step: u64,
+    now: f64,
+    next: f64,
+    /// Of all up to this step.
+    product: f64,
+}
+
+impl Momenta {
+    /// Before the step that follows so many.
+    fn after(steps: u64) -> Self {
+        Self {
+            step: steps,
+            now: momentum(steps),
+            next: momentum(steps + 1),
+            product: (1..=steps.min(MOMENTA_MAX)).map(momentum).product(),
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.step += 1;
+        (self.now, self.next) = (self.next, momentum(self.step + 1));
+        if self.step <= MOMENTA_MAX {
+            self.product *= self.now;
+        }
+    }
 }
 
 fn momentum(step: u64) -> f64 {
-    1.0 - 0.5 * 0.96_f64.powf(step as f64 * MOMENTUM_DECAY)
+    1.0 - 0.5 * libm::pow(0.96, step as f64 * MOMENTUM_DECAY)
 }
 
 /// What a member's optimizer needs of a step, from 1, beside what never changes, in the order of [`super::rule::Rule::step`].
-fn numbers(own: &Hyperparameters, step: u64, rate: f64, momenta: f64) -> Vec<f32> {
+fn numbers(own: &Hyperparameters, step: u64, rate: f64, momenta: &Momenta) -> Vec<f32> {
     let power = |beta: f64| beta.powi(i32::try_from(step).unwrap_or(i32::MAX));
     let correction2 = || 1.0 - power(own.beta2);
     let adam = || {
@@ -120,8 +145,8 @@ fn numbers(own: &Hyperparameters, step: u64, rate: f64, momenta: f64) -> Vec<f32
             vec![rate_of_mean, root, (rate * own.weight_decay) as f32]
         }
         Optimizer::Nadam => {
-            let (now, next) = (own.beta1 * momentum(step), own.beta1 * momentum(step + 1));
-            let product = power(own.beta1) * momenta;
+            let (now, next) = (own.beta1 * momenta.now, own.beta1 * momenta.next);
+            let product = power(own.beta1) * momenta.product;
             let of_gradient = rate * (1.0 - now) / (1.0 - product);
             let of_mean = rate * next / (1.0 - product * next);
             vec![of_gradient as f32, of_mean as f32, correction2() as f32]

@@ -2,7 +2,7 @@
 
 use safetensors::{Dtype, SafeTensors};
 use trawl_domain::dataset::{Features, Format, SampleShape, Targets};
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_engine::analysis::Subject;
 
@@ -26,7 +26,7 @@ fn images() -> (Fit, Vec<f32>, Vec<u8>) {
         height: SIDE as u32,
         width: SIDE as u32,
     };
-    let conv = Conv2d {
+    let conv = Conv {
         filters: 2,
         kernel: 3,
         stride: STRIDE as u32,

@@ -3,7 +3,7 @@
 use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
@@ -105,7 +105,7 @@ pub(crate) fn together(members: Vec<JobMember>) -> FitJob<DeviceTable> {
 
 /// Members that take turns within each epoch.
 pub(crate) fn apart(members: Vec<JobMember>) -> FitJob<DeviceTable> {
-    let conv = Conv2d {
+    let conv = Conv {
         filters: 2,
         kernel: 3,
         stride: 1,
@@ -150,7 +150,7 @@ pub(crate) fn norms(members: Vec<JobMember>) -> FitJob<DeviceTable> {
 pub(crate) fn norms_of_images(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     let mut job = apart(members);
     let layers = &mut job.architecture.layers;
-    let conv = Conv2d {
+    let conv = Conv {
         filters: 2,
         kernel: 3,
         stride: 1,

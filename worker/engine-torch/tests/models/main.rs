@@ -8,10 +8,10 @@ use std::path::Path;
 use serde_json::Value;
 use tch::Device;
 use trawl_domain::artifact::ArtifactKind;
-use trawl_domain::dataset::{Columns, Features, Format};
+use trawl_domain::dataset::{Columns, Features, FittedTable, Format};
 use trawl_engine::analysis::{Artifact, Subject, analyse};
 use trawl_engine::weights::from_safetensors;
-use trawl_engine::{Control, Engine as _, Networks as _};
+use trawl_engine::{Control, Engine as _, Networks as _, Table as _};
 use trawl_engine_torch::Torch;
 
 /// What f32 leaves of two orders of the same sums.
@@ -26,7 +26,12 @@ fn models_in_python_answer_as_the_engine() {
         let read = |file: &str| std::fs::read(folder.join(file)).expect(file);
         let weights = read("weights.safetensors");
         let parameters = from_safetensors(&job.architecture, &weights).expect("the network's weights");
-        let network = Torch::new(Device::Cpu).network(job.architecture.clone(), parameters, None);
+        // As far as an embedding asks for it.
+        let fitted = job.data.known().inputs.map(|inputs| FittedTable {
+            words: inputs.words(),
+            ..FittedTable::default()
+        });
+        let network = Torch::new(Device::Cpu).network(job.architecture.clone(), parameters, fitted.as_ref());
         let network = network.expect("a network");
         assert!(
             network.weights(0).expect("weights") == weights,

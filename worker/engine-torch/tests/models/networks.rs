@@ -1,10 +1,11 @@
 //! Networks with every kind of layer and every activation, for PyTorch to load by their `model.py`.
 
+use serde_json::json;
 use tch::Device;
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{Features, Inputs, SampleShape, Samples, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
@@ -17,6 +18,12 @@ const ROWS: u32 = 24;
 /// Rows that each answers for.
 const ASKED: u64 = 5;
 const VECTOR: SampleShape = SampleShape::Vector(3);
+/// Of a column of two words, a number, and a column of three words.
+const WORDS: SampleShape = SampleShape::Table {
+    len: 6,
+    columns: 2,
+    words: 5,
+};
 const IMAGE: SampleShape = SampleShape::Image {
     channels: 2,
     height: 12,
@@ -28,7 +35,7 @@ const fn linear(units: u32) -> Layer {
 }
 
 const fn conv(filters: u32, kernel: u32, stride: u32, padding: u32) -> Layer {
-    Layer::Conv2d(Conv2d {
+    Layer::Conv2d(Conv {
         filters,
         kernel,
         stride,
@@ -36,7 +43,7 @@ const fn conv(filters: u32, kernel: u32, stride: u32, padding: u32) -> Layer {
     })
 }
 
-fn layers() -> [(&'static str, SampleShape, Vec<Layer>); 3] {
+fn layers() -> [(&'static str, SampleShape, Vec<Layer>); 6] {
     let residual = |layers| Layer::Residual { layers };
     let activation = Layer::Activation;
     let vectors = vec![
@@ -79,7 +86,39 @@ fn layers() -> [(&'static str, SampleShape, Vec<Layer>); 3] {
         residual(1),
         activation(Activation::Tanh),
     ];
+    let conv1d = |filters, kernel, stride, padding| {
+        Layer::Conv1d(Conv {
+            filters,
+            kernel,
+            stride,
+            padding,
+        })
+    };
+    let sequences = vec![
+        Layer::Sequence { channels: 0 },
+        conv1d(6, 3, 1, 1),
+        Layer::BatchNorm,
+        Layer::MaxPool1d { kernel: 2 },
+        Layer::Sequence { channels: 2 },
+        conv1d(4, 5, 2, 0),
+        Layer::Dropout,
+        Layer::AvgPool1d { kernel: 2 },
+        Layer::GlobalAvgPool,
+        Layer::Sequence { channels: 2 },
+        Layer::Flatten,
+        linear(1),
+    ];
+    let adaptive = vec![
+        Layer::AdaptiveMaxPool2d { size: 7 },
+        Layer::AdaptiveAvgPool2d { size: 3 },
+        Layer::Flatten,
+        linear(1),
+    ];
+    let embedded = vec![Layer::Embedding { dim: 3 }, activation(Activation::Tanh), linear(1)];
     [
+        ("words", WORDS, embedded),
+        ("sequences", IMAGE, sequences),
+        ("adaptive", IMAGE, adaptive),
         ("vectors", VECTOR, vectors),
         ("images", IMAGE, images),
         ("pooled", IMAGE, pooled),
@@ -101,13 +140,21 @@ pub(crate) fn jobs() -> Vec<(&'static str, FitJob<DeviceTable>)> {
     layers().map(|(name, input, layers)| (name, job(input, layers))).into()
 }
 
+/// The columns of [`WORDS`].
+fn words() -> Inputs {
+    let column = |name: &str, words: &[&str]| json!({ "name": name, "kind": "words", "words": words, "others": false, "missing": "refused" });
+    let number = json!({ "name": "x", "kind": "number", "scale": "none", "missing": "refused" });
+    let columns = json!([column("a", &["p", "q"]), number, column("b", &["r", "s", "t"])]);
+    serde_json::from_value(columns).expect("columns")
+}
+
 fn job(input: SampleShape, layers: Vec<Layer>) -> FitJob<DeviceTable> {
     let samples = Samples {
         rows: ROWS,
         shape: input,
         features: Features::Floats(numbers(u64::from(ROWS) * input.len())),
         targets: Some(Targets::Numbers(numbers(ROWS.into()))),
-        inputs: None,
+        inputs: matches!(input, SampleShape::Table { .. }).then(words),
         row_keys: None,
         standardizes_target: false,
     };

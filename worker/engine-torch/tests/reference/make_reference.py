@@ -6,7 +6,7 @@ From the repository's root, with a Python that has PyTorch and, for balanced cla
     python worker/engine-torch/tests/reference/make_reference.py /tmp/reference_inputs.json worker/engine-torch/tests/data
 
 writes pytorch_losses.json, pytorch_class_losses.json, pytorch_cnn_losses.json and pytorch_network_losses.json. The convolutional runs, and those of
-networks with norms and residuals, are trained in float64 too, and refused where float32 does not agree with it: such steps are too large to compare
+networks with norms, residuals and the like, are trained in float64 too, and refused where float32 does not agree with it: such steps are too large to compare
 anything by.
 """
 
@@ -105,38 +105,71 @@ class Residual(torch.nn.Sequential):
         return x + super().forward(x)
 
 
-def build_nested(layers, parameters, channels):
-    """The modules of layers as network.json has them; `parameters` has the weights of those to come."""
+def build_nested(layers, parameters, x, words=()):
+    """The modules of layers as network.json has them; `parameters` has the weights of those to come, and `x` is what goes in. `words` has of each
+    column of words the first number, and how many it has."""
     modules = []
     for layer in layers:
         ((kind, settings),) = layer.items()
-        if kind in ("linear", "conv2d"):
+        channels = x.shape[1]
+        if kind in ("linear", "conv1d", "conv2d"):
             values = next(parameters)
-            weight = torch.tensor(values["weight"], dtype=torch.float32)
             if kind == "linear":
-                module = torch.nn.Linear(weight.shape[1], settings["units"])
+                module = torch.nn.Linear(channels, settings["units"])
             else:
-                module = torch.nn.Conv2d(channels, settings["filters"], settings["kernel"], padding=settings["padding"])
-            channels = weight.shape[0]
+                conv = torch.nn.Conv1d if kind == "conv1d" else torch.nn.Conv2d
+                module = conv(channels, settings["filters"], settings["kernel"], padding=settings["padding"])
             with torch.no_grad():
-                module.weight.copy_(weight.view_as(module.weight))
+                module.weight.copy_(torch.tensor(values["weight"], dtype=torch.float32).view_as(module.weight))
                 module.bias.copy_(torch.tensor(values["bias"], dtype=torch.float32))
+        elif kind == "embedding":
+            module = Embeddings(words, torch.tensor(next(parameters)["weight"], dtype=torch.float32))
         elif kind == "residual":
-            module = Residual(*build_nested(settings["layers"], parameters, channels))
+            module = Residual(*build_nested(settings["layers"], parameters, x))
+        elif kind == "sequence":
+            channels = settings["channels"] or x[0].numel() // x.shape[-1]
+            module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Unflatten(1, (channels, -1)))
         elif kind == "batch_norm":
             module = BatchNorm(channels)
         elif kind == "layer_norm":
             module = torch.nn.LayerNorm(channels)
-        elif kind == "max_pool2d":
-            module = torch.nn.MaxPool2d(settings["kernel"])
+        elif kind in POOLS:
+            module = POOLS[kind](*settings.values())
         elif kind == "flatten":
             module = torch.nn.Flatten()
         elif kind == "global_avg_pool":
-            module = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+            pool = torch.nn.AdaptiveAvgPool1d if x.dim() == 3 else torch.nn.AdaptiveAvgPool2d
+            module = torch.nn.Sequential(pool(1), torch.nn.Flatten())
         else:
             module = ACTIVATIONS[settings["kind"]]()
+        x = module.eval()(x)
         modules.append(module)
     return modules
+
+
+POOLS = {
+    "max_pool1d": torch.nn.MaxPool1d,
+    "avg_pool1d": torch.nn.AvgPool1d,
+    "max_pool2d": torch.nn.MaxPool2d,
+    "adaptive_avg_pool2d": torch.nn.AdaptiveAvgPool2d,
+    "adaptive_max_pool2d": torch.nn.AdaptiveMaxPool2d,
+}
+
+
+class Embeddings(torch.nn.Module):
+    """An nn.Embedding for each column of words, which looks its word up."""
+
+    def __init__(self, words, weight):
+        super().__init__()
+        parts = weight.split([count for _, count in words])
+        self.words, self.parts = words, torch.nn.ModuleList(torch.nn.Embedding.from_pretrained(p, freeze=False) for p in parts)
+
+    def forward(self, x):
+        pieces, end = [], 0
+        for (start, count), part in zip(self.words, self.parts):
+            pieces += [x[:, end:start], part(x[:, start : start + count].argmax(1))]
+            end = start + count
+        return torch.cat([*pieces, x[:, end:]], 1)
 
 
 class BatchNorm(torch.nn.BatchNorm1d):
@@ -157,8 +190,11 @@ def train_network(inputs, run, member, dtype):
     else:
         column = lambda name: torch.tensor(inputs[name], dtype=torch.float32).unsqueeze(1).to(dtype)
         features, targets = column("features"), column("targets")
+        if run["words"]:
+            features = torch.tensor(inputs["words"]["features"], dtype=torch.float32).to(dtype)
         measure = torch.nn.MSELoss()
-    model = torch.nn.Sequential(*build_nested(run["layers"], iter(member["layers"]), 1)).to(dtype)
+    words = inputs["words"]["words"]
+    model = torch.nn.Sequential(*build_nested(run["layers"], iter(member["layers"]), features[:2].float(), words)).to(dtype)
     return fit(model, measure, features, targets, run["batch_size"], member)
 
 

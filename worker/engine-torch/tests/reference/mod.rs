@@ -4,10 +4,13 @@ pub(crate) mod methods;
 mod networks;
 
 use tch::Device;
-use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
+use trawl_domain::dataset::{
+    Allowance, Columns, Content, Features, Format, Part, Prepare, Role, Rule, SampleShape, Samples, Scale, TargetKind,
+    Targets, read,
+};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
@@ -31,6 +34,39 @@ pub(crate) fn table() -> (Vec<f32>, Vec<f32>) {
         (x as f32, (2.0 * x * x * x - x + 0.2 * ripple) as f32)
     };
     (0..ROWS).map(row).unzip()
+}
+
+/// The table with a column of four words before its number, and one of seven behind it.
+pub(crate) fn words() -> Samples {
+    let mut csv = "a,x,b,y\n".to_owned();
+    let (features, targets) = table();
+    for (row, (x, y)) in features.iter().zip(&targets).enumerate() {
+        csv += &format!("a{},{x},b{},{y}\n", row * 5 % 4, row * 37 % 7);
+    }
+    let rule = Rule {
+        numbers: Scale::None,
+        ..Rule::default()
+    };
+    let columns = Columns {
+        target: "y".to_owned(),
+        prepare: Prepare {
+            usual: rule,
+            ..Prepare::default()
+        },
+        ..Columns::default()
+    };
+    let part = Part {
+        features: &csv.as_str() as &dyn Content,
+        targets: None,
+    };
+    let samples = read(
+        &Format::Csv(columns),
+        TargetKind::Number,
+        Role::Train,
+        part,
+        &mut Allowance::whole(),
+    );
+    samples.expect("a table")
 }
 
 /// Every optimizer, SGD with momentum among them, with and without L2. All are members of the same job.
@@ -245,7 +281,7 @@ impl Images {
 
     fn layers(self) -> Vec<Layer> {
         let conv = |filters, kernel| {
-            Layer::Conv2d(Conv2d {
+            Layer::Conv2d(Conv {
                 filters,
                 kernel,
                 stride: 1,

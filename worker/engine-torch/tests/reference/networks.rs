@@ -1,12 +1,12 @@
-//! Networks with norms and residuals, which are compared as they train.
+//! Networks with norms, residuals, adaptive pools and sequences, which are compared as they train.
 
 use tch::Device;
-use trawl_domain::layer::{Activation, Conv2d, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
-use trawl_engine::FitJob;
-use trawl_engine_torch::DeviceTable;
+use trawl_engine::{Engine as _, FitJob};
+use trawl_engine_torch::{DeviceTable, Torch};
 
-use super::{Images, cnn_job, members, table_job};
+use super::{Images, cnn_job, members, table_job, words};
 
 const fn linear(units: u32) -> Layer {
     Layer::Linear { units }
@@ -17,7 +17,16 @@ const fn residual(layers: u32) -> Layer {
 }
 
 const fn conv(filters: u32, kernel: u32, padding: u32) -> Layer {
-    Layer::Conv2d(Conv2d {
+    Layer::Conv2d(Conv {
+        filters,
+        kernel,
+        stride: 1,
+        padding,
+    })
+}
+
+const fn conv1d(filters: u32, kernel: u32, padding: u32) -> Layer {
+    Layer::Conv1d(Conv {
         filters,
         kernel,
         stride: 1,
@@ -29,11 +38,13 @@ const SELU: Layer = Layer::Activation(Activation::Selu);
 const SOFTPLUS: Layer = Layer::Activation(Activation::Softplus);
 const TANH: Layer = Layer::Activation(Activation::Tanh);
 
-/// A network whose training has a run of its own. That of `images` takes the images and predicts classes, others the table and numbers.
+/// A network whose training has a run of its own. That of `images` takes the images and predicts classes, others the table and numbers; that of
+/// `words` the table with columns of words.
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkRun {
     pub(crate) name: &'static str,
     pub(crate) images: bool,
+    pub(crate) words: bool,
     layers: Vec<Layer>,
     batch_size: u32,
 }
@@ -44,6 +55,7 @@ pub(crate) fn network_runs() -> Vec<NetworkRun> {
     let run = |name, images, batch_size, layers: &[Layer]| NetworkRun {
         name,
         images,
+        words: matches!(layers[0], Layer::Embedding { .. }),
         layers: layers.to_vec(),
         batch_size,
     };
@@ -83,7 +95,36 @@ pub(crate) fn network_runs() -> Vec<NetworkRun> {
         Layer::LayerNorm,
         linear(10),
     ];
+    let adaptive = [
+        Layer::AdaptiveMaxPool2d { size: 9 },
+        residual(1),
+        Layer::AdaptiveAvgPool2d { size: 9 },
+        conv(6, 3, 1),
+        SELU,
+        Layer::AdaptiveMaxPool2d { size: 5 },
+        Layer::AdaptiveAvgPool2d { size: 3 },
+        Layer::Flatten,
+        linear(10),
+    ];
+    let sequences = [
+        Layer::Sequence { channels: 0 },
+        conv1d(6, 3, 1),
+        SELU,
+        Layer::BatchNorm,
+        Layer::MaxPool1d { kernel: 2 },
+        residual(2),
+        conv1d(6, 5, 2),
+        SOFTPLUS,
+        Layer::AvgPool1d { kernel: 2 },
+        Layer::Sequence { channels: 2 },
+        Layer::GlobalAvgPool,
+        linear(10),
+    ];
+    let embedding = [Layer::Embedding { dim: 3 }, linear(9), TANH, linear(1)];
     vec![
+        run("adaptive", true, 20, &adaptive),
+        run("sequences", true, 20, &sequences),
+        run("embedding", false, 12, &embedding),
         run("batch_norm", true, 20, &batch_norm),
         // Of 100 training rows, one is left.
         run("batch_norm_of_one_row", true, 33, &batch_norm),
@@ -100,6 +141,11 @@ pub(crate) fn network_job(run: &NetworkRun, device: Device) -> FitJob<DeviceTabl
     } else {
         table_job(Activation::Tanh, Loss::Mse, run.batch_size, 15, members(), device)
     };
+    if run.words {
+        let samples = words();
+        job.architecture.input = samples.shape;
+        job.data = Torch::new(device).load(&samples).expect("samples on the device");
+    }
     job.architecture.layers.clone_from(&run.layers);
     job.architecture.batch_size = run.batch_size;
     for member in &mut job.members {

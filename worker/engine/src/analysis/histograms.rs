@@ -18,7 +18,9 @@ struct LayerHistograms {
     index: usize,
     kind: &'static str,
     weight: Histogram,
-    bias: Histogram,
+    /// Of a layer that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bias: Option<Histogram>,
 }
 
 /// Counts between edges, of which there is one more.
@@ -36,7 +38,10 @@ pub(super) fn weight_histograms(analysis: &Analysis<'_, impl Networks>) -> Resul
             index,
             kind: architecture.layers[index].kind().name,
             weight: Histogram::of(&analysis.parameter(index, "weight")?.values)?,
-            bias: Histogram::of(&analysis.parameter(index, "bias")?.values)?,
+            bias: match architecture.layers[index].kind().has_bias {
+                true => Some(Histogram::of(&analysis.parameter(index, "bias")?.values)?),
+                false => None,
+            },
         });
     }
     to_json(&WeightHistograms { layers }).map(Some)

@@ -226,9 +226,11 @@ impl<N: Networks> Analysis<'_, N> {
     /// Names of the inputs: those of their columns, or `x0`, `x1`, … where they have none. `None` for images.
     fn features(&self) -> Option<Vec<String>> {
         match (self.input(), self.subject.train.known().inputs) {
-            (SampleShape::Image { .. }, _) => None,
-            (SampleShape::Vector(_), Some(inputs)) => Some(inputs.names()),
-            (SampleShape::Vector(len), None) => Some((0..len).map(|index| format!("x{index}")).collect()),
+            (SampleShape::Sequence { .. } | SampleShape::Image { .. }, _) => None,
+            (SampleShape::Vector(_) | SampleShape::Table { .. }, Some(inputs)) => Some(inputs.names()),
+            (SampleShape::Vector(len) | SampleShape::Table { len, .. }, None) => {
+                Some((0..len).map(|index| format!("x{index}")).collect())
+            }
         }
     }
 }

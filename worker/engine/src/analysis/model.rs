@@ -1,13 +1,14 @@
 //! `model.py`: the network as a module of PyTorch, which loads the weights.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 
 use trawl_domain::dataset::SampleShape;
-use trawl_domain::layer::{Activation, Layer};
+use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::network::Architecture;
 
 use super::{Analysis, LeftOut};
-use crate::Networks;
+use crate::{Networks, Table as _};
 
 /// What stands before the layers.
 const HEAD: &str = r#""""A network that trawl trained, in PyTorch: `pip install torch safetensors`.
@@ -21,7 +22,7 @@ Rows go in as network.json says: prepared by `fitted` where it has that, and pix
 to be multiplied by `deviation`, and `mean` added; where it has `temperature`, outputs are to be divided by it before softmax.
 """
 
-from safetensors.torch import load_file
+IMPORTfrom safetensors.torch import load_file
 from torch import nn
 
 
@@ -32,7 +33,30 @@ class Residual(nn.Sequential):
         return x + super().forward(x)
 
 
-def build():
+"#;
+
+/// What stands behind that where there is one.
+const EMBEDDING: &str = r#"class Embedding(nn.Module):
+    """For each column of words the weights of its word, dim numbers in place of its 0s and 1s; all other inputs stay as they are."""
+
+    def __init__(self, words, dim):
+        super().__init__()
+        # Of each column of words the first input, and how many it has.
+        self.words = words
+        self.weight = nn.Parameter(torch.randn(sum(count for _, count in words), dim))
+
+    def forward(self, x):
+        parts, end, first = [], 0, 0
+        for start, count in self.words:
+            parts += [x[:, end:start], x[:, start : start + count] @ self.weight[first : first + count]]
+            end, first = start + count, first + count
+        return torch.cat([*parts, x[:, end:]], 1)
+
+
+"#;
+
+/// What the layers stand in.
+const BUILD: &str = r#"def build():
     """The network with the weights that PyTorch begins with."""
     return nn.Sequential(
 "#;
@@ -50,7 +74,9 @@ def load(weights):
 
 pub(super) fn model(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
     let architecture = analysis.networks.architecture();
-    let module = python(architecture, &analysis.subject.dropout)?;
+    let inputs = analysis.subject.train.known().inputs;
+    let words = inputs.map_or_else(Vec::new, |inputs| inputs.words());
+    let module = python(architecture, &analysis.subject.dropout, &words)?;
     let module = match analysis.ensemble.networks() {
         [_] => module,
         networks => several(&module, networks.len())?,
@@ -94,31 +120,41 @@ fn several(module: &str, count: usize) -> Result<String, LeftOut> {
     }
 }
 
-/// The text of the module. `dropout` are the probabilities of the layers that drop, from the input on.
-fn python(architecture: &Architecture, dropout: &[f64]) -> Result<String, LeftOut> {
+/// The text of the module. `dropout` are the probabilities of the layers that drop, from the input on; `words` the inputs of each column of words.
+fn python(architecture: &Architecture, dropout: &[f64], words: &[Range<usize>]) -> Result<String, LeftOut> {
     let shapes = architecture
         .shapes()
         .map_err(|misfit| LeftOut::Format(misfit.to_string()))?;
-    let input = match architecture.input {
-        SampleShape::Vector(len) => format!("[rows, {len}]"),
-        SampleShape::Image {
-            channels,
-            height,
-            width,
-        } => format!("[rows, {channels}, {height}, {width}]"),
+    let dims = architecture.input.dims();
+    let dims = dims.iter().map(|dim| format!(", {dim}")).collect::<String>();
+    let input = format!("[rows{dims}]");
+    let embeds = architecture
+        .layers
+        .iter()
+        .any(|layer| matches!(layer, Layer::Embedding { .. }));
+    let (import, class) = if embeds {
+        ("import torch\n", EMBEDDING)
+    } else {
+        ("", "")
     };
-    let mut text = HEAD.replace("INPUT", &input);
+    let mut text = HEAD.replace("INPUT", &input).replace("IMPORT", import);
+    text.push_str(class);
+    text.push_str(BUILD);
     let mut dropout = dropout.iter();
     // Behind which layer each open residual ends.
     let mut open: Vec<usize> = Vec::new();
-    for (index, (layer, input)) in architecture.layers.iter().zip(shapes).enumerate() {
+    for (index, (layer, shapes)) in architecture.layers.iter().zip(shapes.windows(2)).enumerate() {
         let indent = " ".repeat(8 + 4 * open.len());
         let p = if layer.drops() { dropout.next() } else { None };
         if layer.inner() > 0 {
             open.push(index + layer.inner());
             let _ = writeln!(text, "{indent}Residual(");
         } else {
-            let _ = writeln!(text, "{indent}{},", module(layer, input, p.copied().unwrap_or(0.0)));
+            let _ = writeln!(
+                text,
+                "{indent}{},",
+                module(layer, shapes[0], shapes[1], words, p.copied().unwrap_or(0.0))
+            );
         }
         while open.pop_if(|last| *last == index).is_some() {
             let _ = writeln!(text, "{}),", " ".repeat(8 + 4 * open.len()));
@@ -128,32 +164,65 @@ fn python(architecture: &Architecture, dropout: &[f64]) -> Result<String, LeftOu
     Ok(text)
 }
 
-/// The module of a layer that gets this input.
-fn module(layer: &Layer, input: SampleShape, p: f64) -> String {
+/// The module of a layer that makes such an output of such an input.
+fn module(layer: &Layer, input: SampleShape, output: SampleShape, words: &[Range<usize>], p: f64) -> String {
     let channels = match input {
-        SampleShape::Vector(len) => len,
-        SampleShape::Image { channels, .. } => channels,
+        SampleShape::Vector(len) | SampleShape::Table { len, .. } => len,
+        SampleShape::Sequence { channels, .. } | SampleShape::Image { channels, .. } => channels,
     };
     match layer {
         Layer::Linear { units } => format!("nn.Linear({channels}, {units})"),
-        Layer::Conv2d(conv) => format!(
-            "nn.Conv2d({channels}, {}, {}, stride={}, padding={})",
-            conv.filters, conv.kernel, conv.stride, conv.padding
-        ),
+        Layer::Embedding { dim } => {
+            let words = words.iter().map(|words| format!("({}, {})", words.start, words.len()));
+            format!("Embedding([{}], {dim})", words.collect::<Vec<_>>().join(", "))
+        }
+        Layer::Sequence { .. } => {
+            let sizes = output.dims();
+            let unflatten = format!("nn.Unflatten(1, ({}, {}))", sizes[0], sizes[1]);
+            match input {
+                SampleShape::Vector(_) | SampleShape::Table { .. } => unflatten,
+                _ => format!("nn.Sequential(nn.Flatten(), {unflatten})"),
+            }
+        }
+        Layer::Conv1d(conv) => convolution("nn.Conv1d", channels, conv),
+        Layer::MaxPool1d { kernel } => format!("nn.MaxPool1d({kernel})"),
+        Layer::AvgPool1d { kernel } => format!("nn.AvgPool1d({kernel})"),
+        Layer::Conv2d(conv) => convolution("nn.Conv2d", channels, conv),
         Layer::MaxPool2d { kernel } => format!("nn.MaxPool2d({kernel})"),
         Layer::AvgPool2d { kernel } => format!("nn.AvgPool2d({kernel})"),
-        Layer::GlobalAvgPool => "nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())".to_owned(),
+        Layer::AdaptiveAvgPool2d { size } => format!("nn.AdaptiveAvgPool2d({size})"),
+        Layer::AdaptiveMaxPool2d { size } => format!("nn.AdaptiveMaxPool2d({size})"),
+        Layer::GlobalAvgPool => {
+            let sides = if matches!(input, SampleShape::Sequence { .. }) {
+                1
+            } else {
+                2
+            };
+            format!("nn.Sequential(nn.AdaptiveAvgPool{sides}d(1), nn.Flatten())")
+        }
         Layer::Flatten => "nn.Flatten()".to_owned(),
         Layer::Activation(kind) => activation(*kind).to_owned(),
         Layer::Dropout => format!("nn.Dropout({p:?})"),
         Layer::Dropout2d => format!("nn.Dropout2d({p:?})"),
         Layer::BatchNorm => match input {
-            SampleShape::Vector(_) => format!("nn.BatchNorm1d({channels})"),
+            SampleShape::Vector(_) | SampleShape::Table { .. } | SampleShape::Sequence { .. } => {
+                format!("nn.BatchNorm1d({channels})")
+            }
             SampleShape::Image { .. } => format!("nn.BatchNorm2d({channels})"),
         },
         Layer::LayerNorm => format!("nn.LayerNorm({channels})"),
         Layer::Residual { .. } => "Residual()".to_owned(),
     }
+}
+
+fn convolution(module: &str, channels: u32, conv: &Conv) -> String {
+    let Conv {
+        filters,
+        kernel,
+        stride,
+        padding,
+    } = conv;
+    format!("{module}({channels}, {filters}, {kernel}, stride={stride}, padding={padding})")
 }
 
 fn activation(kind: Activation) -> &'static str {

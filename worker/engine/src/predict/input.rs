@@ -73,13 +73,13 @@ impl Kind {
                 let bytes = whole(content).map_err(|error| format!("cannot be read: {error}"))?;
                 return read_picture(&bytes, channels, height, width, network.resize());
             }
-            (Self::Picture, SampleShape::Vector(len)) => {
-                return Err(format!("is {self}, and the network takes {len} features"));
+            (Self::Picture, SampleShape::Vector(_) | SampleShape::Table { .. } | SampleShape::Sequence { .. }) => {
+                return Err(format!("is {self}, and the network takes {input} features"));
             }
-            (Self::Csv, SampleShape::Image { .. }) => {
+            (Self::Csv, SampleShape::Sequence { .. } | SampleShape::Image { .. }) => {
                 return Err(format!("is {self}, and the network takes images of {input}"));
             }
-            (Self::Csv, SampleShape::Vector(_)) => FeatureFormat::Csv {
+            (Self::Csv, SampleShape::Vector(_) | SampleShape::Table { .. }) => FeatureFormat::Csv {
                 inputs: network.inputs(),
                 dialect: network.dialect(),
             },

@@ -112,8 +112,8 @@ impl Input {
             .ok_or_else(|| "input.shape: is no size of a row".to_owned())?;
         let features = self.features.unwrap_or_default();
         let named = match shape {
-            SampleShape::Vector(len) => len as usize,
-            SampleShape::Image { .. } => 0,
+            SampleShape::Vector(len) | SampleShape::Table { len, .. } => len as usize,
+            SampleShape::Sequence { .. } | SampleShape::Image { .. } => 0,
         };
         if features.len() != named || named > FEATURES_MAX {
             return Err(format!("input.features: are {}, and {named} go in", features.len()));
@@ -139,8 +139,9 @@ impl Input {
             missing: self.missing,
         };
         let layout = self.layout.map(|word| word.parse()).transpose();
+        let shape = shape.with_words(&inputs.shape().words());
         Ok(CheckedInput {
-            shape,
+            shape: shape.ok_or_else(|| "input.columns: have other inputs than input.shape".to_owned())?,
             inputs,
             fitted: self.fitted,
             dialect,
@@ -178,6 +179,7 @@ impl FoldFitted {
             return Err(format!("{field}target_fitted: must be {outputs}"));
         }
         Ok(FittedTable {
+            words: inputs.words(),
             inputs: self.fitted,
             targets: self.target_fitted,
         })
@@ -407,8 +409,8 @@ mod tests {
         let words = error_with("/layers/1", json!({ "attention": {} }));
         assert_eq!(
             words,
-            "layers[1]: 'attention' is no kind of layer: it must be one of linear, conv2d, max_pool2d, avg_pool2d, global_avg_pool, flatten, activation, \
-             dropout, dropout2d, batch_norm, layer_norm, residual"
+            "layers[1]: 'attention' is no kind of layer: it must be one of linear, embedding, sequence, conv1d, max_pool1d, avg_pool1d, conv2d, max_pool2d, avg_pool2d, \
+             adaptive_avg_pool2d, adaptive_max_pool2d, global_avg_pool, flatten, activation, dropout, dropout2d, batch_norm, layer_norm, residual"
         );
     }
 
