@@ -167,6 +167,9 @@ words!(
         Standardize = "standardize",
         /// (x - min) / (max - min): scikit-learn's `MinMaxScaler`.
         MinMax = "min_max",
+        /// The number below which a standard normal distribution has the share that the training rows have below x, at most 5.2 from 0:
+        /// scikit-learn's `QuantileTransformer(output_distribution="normal")` with at most [256](crate::limits::QUANTILES_MAX) quantiles, of all rows.
+        Quantile = "quantile",
         /// ln(1 + x), and then as for `standardize`.
         Log1p = "log1p",
         /// x.

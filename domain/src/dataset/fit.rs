@@ -4,13 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{Missing, Scale};
 use super::inputs::{InputRule, Inputs};
+use crate::limits::{QUANTILE_COLUMNS_MAX, QUANTILES_MAX};
 
 /// What was fitted, for each input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FittedInputs(pub Vec<FittedInput>);
 
 /// An input x becomes (y - shift) · factor, where y is x, or `fill` where there is none; and ln(1 + y) in place of y for a `log`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// With `quantiles` q₀ … qₘ₋₁, y is placed among them before: at j for y = qⱼ, in the middle of those that are equal, and by its distance from both between
+/// two. Its place / (m - 1) is a share, 0 at and below the first and else 1 at and above the last, and what takes the place of y is
+/// the number below which a standard normal distribution has this share, at most [`QUANTILE_REACH`] from 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FittedInput {
     /// What stands for no value.
     pub fill: f32,
@@ -20,7 +25,13 @@ pub struct FittedInput {
     pub shift: f32,
     /// What it is multiplied by.
     pub factor: f32,
+    /// Quantiles of the training rows at equal shares from their lowest to their highest number, at least 2; none where x is not mapped by any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<f64>,
 }
+
+/// How far from 0 the lowest and the highest number are mapped by quantiles: a normal distribution has 1e-7 beyond it, as in scikit-learn.
+pub const QUANTILE_REACH: f64 = 5.199_337_582_6;
 
 /// A target y is (y - mean) / deviation where networks learn it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,7 +75,24 @@ impl FittedInput {
         log: false,
         shift: 0.0,
         factor: 1.0,
+        quantiles: Vec::new(),
     };
+}
+
+impl FittedInputs {
+    /// The number of quantiles of each input that has any, and which inputs these are.
+    pub fn quantiles(&self) -> Vec<(usize, usize)> {
+        let lens = self.0.iter().map(|input| input.quantiles.len()).enumerate();
+        lens.filter(|(_, len)| *len > 0).collect()
+    }
+
+    /// True if quantiles are what [`Inputs::fit`] could have found: finite, ascending, and equally many for each input that has any.
+    pub fn is_sound(&self) -> bool {
+        let with: Vec<&[f64]> = self.0.iter().map(|input| input.quantiles.as_slice()).filter(|of| !of.is_empty()).collect();
+        let len = with.first().map_or(2, |first| first.len());
+        let is_sound = |of: &&[f64]| of.len() == len && of.iter().all(|value| value.is_finite()) && of.is_sorted();
+        with.len() <= QUANTILE_COLUMNS_MAX && (2..=QUANTILES_MAX).contains(&len) && with.iter().all(is_sound)
+    }
 }
 
 impl Inputs {
@@ -102,6 +130,13 @@ fn number(scale: Scale, missing: Missing, mut values: Vec<f64>) -> FittedInput {
     }
     let n = values.len() as f64;
     let (shift, spread) = match scale {
+        Scale::Quantile => {
+            return FittedInput {
+                fill,
+                quantiles: quantiles(values),
+                ..FittedInput::PLAIN
+            };
+        }
         Scale::None => (0.0, 1.0),
         Scale::Standardize | Scale::Log1p => {
             let mean = values.iter().sum::<f64>() / n;
@@ -122,7 +157,27 @@ fn number(scale: Scale, missing: Missing, mut values: Vec<f64>) -> FittedInput {
         log: scale == Scale::Log1p,
         shift: shift as f32,
         factor: if is_constant { 1.0 } else { factor },
+        quantiles: Vec::new(),
     }
+}
+
+/// Quantiles at equal shares, interpolated as by `numpy.percentile`: at most as many as there are values.
+fn quantiles(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    let steps = values.len().clamp(2, QUANTILES_MAX) - 1;
+    let last = values.len().saturating_sub(1);
+    let quantile = |step: usize| {
+        // In whole numbers: a quantile that is a value is that value.
+        let (place, rest) = (step * last / steps, step * last % steps);
+        let (low, high) = (values[place], values[(place + 1).min(last)]);
+        let share = rest as f64 / steps as f64;
+        if share < 0.5 {
+            low + (high - low) * share
+        } else {
+            high - (high - low) * (1.0 - share)
+        }
+    };
+    (0..=steps).map(quantile).collect()
 }
 
 /// What stands for no value; 0 where no training row has one.
@@ -158,12 +213,13 @@ mod tests {
         inputs(scale, missing, false)
             .fit(values, rows)
             .expect("something to fit")
-            .0[0]
+            .0
+            .swap_remove(0)
     }
 
     #[test]
     fn only_the_rows_that_train_have_a_part() {
-        for scale in [Scale::Standardize, Scale::MinMax, Scale::Log1p] {
+        for scale in [Scale::Standardize, Scale::MinMax, Scale::Quantile, Scale::Log1p] {
             let of = |last: f32| fitted(scale, Missing::Mean, &[1.0, 2.0, 4.0, f32::NAN, last], &[0, 1, 2, 3]);
             assert_eq!(of(1e9), of(-0.5), "{scale}");
         }
@@ -183,6 +239,25 @@ mod tests {
         assert_eq!((min_max.shift, min_max.factor), (1.0, 0.125));
         let constant = fitted(Scale::Standardize, Missing::Refused, &[0.1; 4], &all);
         assert_eq!((constant.shift, constant.factor), (0.1, 1.0));
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_rows() {
+        let of = |values: &[f32]| {
+            let rows: Vec<u32> = (0..values.len() as u32).collect();
+            let fitted = FittedInputs(vec![fitted(Scale::Quantile, Missing::Median, values, &rows)]);
+            assert!(fitted.is_sound(), "{fitted:?}");
+            fitted.0[0].quantiles.clone()
+        };
+        assert_eq!(of(&[9.0, 1.0, f32::NAN, 4.0, 2.0]), [1.0, 2.0, 3.0, 4.0, 9.0]);
+        assert_eq!(of(&[7.0]), [7.0, 7.0]);
+        let many: Vec<f32> = (0..1_021_u16).rev().map(f32::from).collect();
+        let found = of(&many);
+        assert_eq!((found.len(), found[0], found[1], found[255]), (QUANTILES_MAX, 0.0, 4.0, 1_020.0));
+        for wrong in [vec![1.0], vec![2.0, 1.0], vec![0.0, f64::NAN], vec![0.0; QUANTILES_MAX + 1]] {
+            let input = FittedInput { quantiles: wrong, ..FittedInput::PLAIN };
+            assert!(!FittedInputs(vec![input]).is_sound());
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub use self::csv::names::NUMBERED;
 pub use self::csv::survey::{Survey, SurveyCells, SurveyColumn, survey};
 pub use self::fashion_mnist::{FASHION_MNIST_CLASSES, FASHION_MNIST_FILES};
 pub use self::features::{FeatureFormat, FeatureRows, read_features};
-pub use self::fit::{FittedInput, FittedInputs, FittedTable, FittedTarget};
+pub use self::fit::{FittedInput, FittedInputs, FittedTable, FittedTarget, QUANTILE_REACH};
 pub use self::hash::{FileHash, FileHasher, NotAHash};
 pub use self::input::first_bytes;
 pub use self::inputs::{Cells, InputColumn, InputRule, Inputs};

@@ -17,6 +17,7 @@ mod network;
 mod optimizer;
 mod outputs;
 mod preparation;
+mod quantiles;
 mod rounding;
 mod stack;
 mod state;

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{FittedInput, FittedTable, FittedTarget};
+use trawl_domain::dataset::{FittedInput, FittedInputs, FittedTable, FittedTarget};
+
+use super::quantiles::QuantileTensors;
 
 /// What rows of a table become before they go into the networks of a stack, and what comes out of them after.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ struct InputTensors {
     factor: Tensor,
     /// 1 where the logarithm is taken; `None` where it never is.
     log: Option<Tensor>,
+    /// `None` where no input goes by quantiles.
+    quantiles: Option<QuantileTensors>,
 }
 
 /// Each [stack, 1, targets].
@@ -36,8 +40,11 @@ impl Preparation {
     pub(super) fn new(fitted: Vec<Arc<FittedTable>>, stack: i64, device: Device) -> Option<Self> {
         let width = |fitted: &FittedTable| fitted.inputs.as_ref().map_or(0, |inputs| inputs.0.len());
         let outputs = |fitted: &FittedTable| fitted.targets.as_ref().map_or(0, Vec::len);
+        let quantiles = |fitted: &FittedTable| fitted.inputs.as_ref().map(FittedInputs::quantiles);
+        let sizes = |fitted: &FittedTable| (width(fitted), outputs(fitted), quantiles(fitted));
         let first = fitted.first()?;
-        let is_alike = |other: &Arc<FittedTable>| (width(other), outputs(other)) == (width(first), outputs(first));
+        let of_first = sizes(first);
+        let is_alike = |other: &Arc<FittedTable>| sizes(other) == of_first;
         if !fitted.iter().all(is_alike) {
             return None;
         }
@@ -55,6 +62,7 @@ impl Preparation {
                 fill: of_inputs(|input| input.fill),
                 shift: of_inputs(|input| input.shift),
                 factor: of_inputs(|input| input.factor),
+                quantiles: QuantileTensors::new(padded().filter_map(|fitted| fitted.inputs.as_ref()), stack, device),
                 log: has_log.then(|| of_inputs(|input| f32::from(u8::from(input.log))).to_kind(Kind::Bool)),
             }),
             target: (outputs(first) > 0).then(|| TargetTensors {
@@ -78,6 +86,9 @@ impl Preparation {
         let mut x = inputs.fill.where_self(&rows.isnan(), rows);
         if let Some(log) = &inputs.log {
             x = x.log1p().where_self(log, &x);
+        }
+        if let Some(quantiles) = &inputs.quantiles {
+            x = quantiles.apply(&x);
         }
         (x - &inputs.shift) * &inputs.factor
     }

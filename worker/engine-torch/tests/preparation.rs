@@ -239,7 +239,7 @@ fn the_unit_of_a_target_does_not_matter() {
 
 #[test]
 fn rows_that_validate_have_no_part_in_what_is_fitted() {
-    for scale in [Scale::Standardize, Scale::MinMax, Scale::Log1p, Scale::None] {
+    for scale in [Scale::Standardize, Scale::MinMax, Scale::Quantile, Scale::Log1p, Scale::None] {
         for missing in [Missing::Mean, Missing::Median] {
             let of = |in_validation| losses(scale, missing, in_validation);
             assert_eq!(of(1.0), of(1e6), "{scale} {missing:?}");

@@ -195,7 +195,7 @@ fn prepare(text: &mut String, guess: &Guess<'_>) {
     line(
         text,
         "      numbers: standardize",
-        "min_max, log1p for long tails, or none",
+        "min_max, quantile or log1p for long tails, or none",
     );
     if gaps {
         line(

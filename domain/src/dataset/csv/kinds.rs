@@ -2,14 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::super::columns::{Columns, Dialect, Header, Kind, Missing, Prepare, Rule};
-use super::super::inputs::{Cells, InputColumn, Inputs};
+use super::super::columns::{Columns, Dialect, Header, Kind, Missing, Prepare, Rule, Scale};
+use super::super::inputs::{Cells, InputColumn, InputRule, Inputs};
 use super::super::{Allowance, Content, ReadError, Reason};
 use super::names::Names;
 use super::next_row;
 use super::records::Records;
 use super::table::number;
-use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX, FEATURES_MAX, TABLE_WORDS_BYTES_MAX};
+use crate::limits::{
+    CLASS_NAME_BYTES_MAX, CLASSES_MAX, FEATURES_MAX, QUANTILE_COLUMNS_MAX, TABLE_WORDS_BYTES_MAX,
+};
 
 /// Words of columns that have nothing else, false before true.
 const TRUTHS: [[&str; 2]; 4] = [["false", "true"], ["no", "yes"], ["f", "t"], ["n", "y"]];
@@ -29,6 +31,22 @@ pub(super) fn all_numbers(features: &[String], prepare: &Prepare) -> Option<Inpu
         (rule.kind != Some(Kind::Words)).then(|| numbers(name, rule))
     });
     columns.collect::<Option<_>>().map(Inputs)
+}
+
+/// Checks that not more columns are mapped by quantiles than a worker has memory for.
+pub(super) fn check_quantiles(inputs: &Inputs) -> Result<(), ReadError> {
+    let is_mapped = |rule: &&InputRule| matches!(rule, InputRule::Number(Scale::Quantile, _));
+    let mapped = inputs.rules().iter().filter(is_mapped).count();
+    if mapped <= QUANTILE_COLUMNS_MAX {
+        return Ok(());
+    }
+    Err(ReadError::features(Reason::quoting(|quote| {
+        format!(
+            "has {} columns that prepare maps by quantiles, and at most {QUANTILE_COLUMNS_MAX} are allowed: name those that need it in \
+             prepare.columns",
+            quote.of(mapped)
+        )
+    })))
 }
 
 fn numbers(name: &str, rule: Rule) -> InputColumn {
@@ -191,7 +209,11 @@ impl Seen {
             return Ok(InputColumn {
                 name: name.to_owned(),
                 cells: Cells::Boolean {
-                    scale: rule.numbers,
+                    // Quantiles of two values are the ends of a distribution.
+                    scale: match rule.numbers {
+                        Scale::Quantile => Scale::Standardize,
+                        scale => scale,
+                    },
                     missing,
                 },
                 indicator: rule.indicator,

@@ -7,7 +7,7 @@ mod records;
 pub(crate) mod survey;
 mod table;
 
-use self::kinds::kinds;
+use self::kinds::{check_quantiles, kinds};
 use self::names::Names;
 use self::records::{Record, Records};
 use self::table::{Gaps, NotRead, Table};
@@ -40,6 +40,7 @@ pub(super) fn read(
     drop(records);
     let numbers = kinds::all_numbers(&features, &columns.prepare);
     if let Some(inputs) = numbers {
+        check_quantiles(&inputs)?;
         match read_as(&inputs, content, columns, kind, role, allowance) {
             Err(NotRead::NotANumber(_)) => {}
             read => return read.map_err(NotRead::error),
@@ -47,6 +48,7 @@ pub(super) fn read(
     }
     allowance.values = values;
     let inputs = kinds(content, columns, &features, allowance)?;
+    check_quantiles(&inputs)?;
     read_as(&inputs, content, columns, kind, role, allowance).map_err(NotRead::error)
 }
 

@@ -14,7 +14,7 @@ import pandas
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, QuantileTransformer, StandardScaler
 
 ROWS = 24
 # The first word of the column colour stands in a row that is not fitted on, and nowhere else.
@@ -36,6 +36,7 @@ def numbers(scale, missing):
     scalers = {
         "standardize": [("scale", StandardScaler())],
         "min_max": [("scale", MinMaxScaler())],
+        "quantile": [("scale", QuantileTransformer(n_quantiles=256, subsample=None, output_distribution="normal"))],
         "log1p": [("log", FunctionTransformer(numpy.log1p)), ("scale", StandardScaler())],
         "none": [],
     }
@@ -48,7 +49,7 @@ def main():
     frame = pandas.read_csv(io.StringIO(csv), keep_default_na=True)
     words = sorted(frame["colour"].unique())
     cases = []
-    for scale, missing in [("standardize", "mean"), ("standardize", "median"), ("min_max", "mean"), ("log1p", "median"), ("none", "-1.5")]:
+    for scale, missing in [("standardize", "mean"), ("standardize", "median"), ("min_max", "mean"), ("quantile", "median"), ("log1p", "median"), ("none", "-1.5")]:
         columns = []
         names = []
         for column in ("age", "income"):

@@ -119,6 +119,9 @@ impl Input {
                 inputs.len()
             ));
         }
+        if self.fitted.as_ref().is_some_and(|fitted| !fitted.is_sound()) {
+            return Err("input.fitted: has quantiles that are none".to_owned());
+        }
         if !inputs.words_ascend() {
             return Err("input.columns: have words that do not ascend".to_owned());
         }
