@@ -34,7 +34,9 @@ mod targets;
 mod testing;
 
 pub use self::allowance::Allowance;
-pub use self::columns::{Columns, Dialect, Header, Kind, MISSING_TEXTS, Missing, Prepare, Rule, Scale, Selection};
+pub use self::columns::{
+    Columns, Dialect, Encoding, Header, Kind, MISSING_TEXTS, Missing, NotAQuote, Prepare, Quoting, Rule, Scale, Selection,
+};
 pub use self::content::{Content, FileContent, ReadSeek};
 pub use self::csv::names::NUMBERED;
 pub use self::csv::survey::{Survey, SurveyCells, SurveyColumn, survey};

@@ -126,6 +126,7 @@ fn a_worker_reads_files_as_the_coordinator_did() {
     let (prepared, _) = source(serde_json::json!({
         "csv": {
             "train": "a.csv", "features": { "all_but": ["id"] }, "target": "y", "delimiter": ";", "decimal": ",", "missing": ["", "-"],
+            "quote": "'", "encoding": "windows-1252",
             "prepare": {
                 "numbers": "min_max", "missing": "median", "indicator": true, "rare": 5,
                 "columns": { "zip": { "as": "words", "missing": "drop", "indicator": false }, "income": "log1p", "age": { "missing": 0 } }

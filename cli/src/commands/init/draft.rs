@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use trawl_domain::dataset::{Header, MISSING_TEXTS, SurveyCells};
+use trawl_domain::dataset::{Encoding, Header, MISSING_TEXTS, Quoting, SurveyCells};
 
 use super::guess::{Feature, Guess};
 
@@ -164,6 +164,17 @@ fn dataset(text: &mut String, name: &str, path: &str, guess: &Guess<'_>) {
                 serde_json::Value::from(char::from(delimiter).to_string())
             ),
             "",
+        );
+    }
+    if let Some(quoting) = dialect.quoting.filter(|quoting| *quoting != Quoting::default()) {
+        let quote = serde_json::Value::from(quoting.to_string());
+        line(text, &format!("    quote: {quote}"), "what stands around cells");
+    }
+    if dialect.encoding != Encoding::default() {
+        line(
+            text,
+            &format!("    encoding: {}", dialect.encoding),
+            "as it is not UTF-8: look whether special letters are right; or latin-1, windows-1252",
         );
     }
     if dialect.has_decimal_comma {

@@ -1,6 +1,7 @@
 //! Tables in CSV files.
 
 mod encoding;
+mod first_line;
 mod kinds;
 pub(crate) mod names;
 mod records;
@@ -154,14 +155,10 @@ fn next_row<'r>(
     if record.len() == names.len() {
         return Ok(Some(Row { record, names }));
     }
-    let (line, last, len, named) = (record.line, record.last_line(), record.len(), names.len());
+    let (line, len, named) = (record.line, record.len(), names.len());
     Err(ReadError::features(Reason::quoting(|quote| {
         let (len, named, what) = (quote.of(len), quote.of(named), names.what());
-        let hint = if last > line {
-            format!("; it goes on to line {}, so a quote may be open", quote.of(last))
-        } else {
-            String::new()
-        };
+        let hint = record.hint(quote);
         format!("line {line} has {len} fields, and {what} has {named}{hint}")
     })))
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::params::value;
 use crate::v1::{CsvDataset, IdxDataset, NpzDataset};
 use trawl_domain::dataset::ReadError;
-use trawl_domain::dataset::{Header, Selection};
+use trawl_domain::dataset::{Encoding, Header, Quoting, Selection};
 use trawl_domain::space::ParamValue;
 
 fn text(text: &str) -> Value {
@@ -281,6 +281,41 @@ fn the_field_that_is_to_be_mended_is_named() {
     };
     assert_eq!(pairs.field_of(true, &broken(true)), "dataset.idx.test_labels");
     assert_eq!(pairs.field_of(false, &broken(false)), "dataset.idx.train_images");
+}
+
+#[test]
+fn how_a_file_is_written_is_checked() {
+    let written = |quote: &str, encoding: &str| {
+        let csv = CsvDataset {
+            delimiter: "|".into(),
+            quote: quote.into(),
+            encoding: encoding.into(),
+            ..csv()
+        };
+        checked(Kind::Csv(csv), false)
+    };
+    for (quote, quoting) in [
+        ("", None),
+        ("none", Some(Quoting::Absent)),
+        ("\"", Some(Quoting::Character(b'"'))),
+        ("'", Some(Quoting::Character(b'\''))),
+    ] {
+        let source = written(quote, "latin-1").expect(quote);
+        let Format::Csv(columns) = source.format else {
+            panic!("a table")
+        };
+        assert_eq!((columns.dialect.quoting, columns.dialect.encoding), (quoting, Encoding::Latin1));
+    }
+    for (quote, encoding, field, said) in [
+        ("''", "", "quote", "'''' is not known: it must be one character"),
+        ("x", "", "quote", "'x' is not known"),
+        ("|", "", "quote", "is the delimiter too"),
+        ("", "utf8", "encoding", "'utf8' is not known: it must be one of utf-8, latin-1, windows-1252"),
+    ] {
+        let violations = written(quote, encoding).expect_err(field);
+        assert_eq!(violations[0].0, format!("dataset.csv.{field}"));
+        assert!(violations[0].1.starts_with(said), "{}", violations[0].1);
+    }
 }
 
 #[test]

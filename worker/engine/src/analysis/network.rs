@@ -1,6 +1,6 @@
 //! `network.json`: the network in words.
 
-use trawl_domain::dataset::{Dialect, Format, Header, Layout, Resize, SampleShape};
+use trawl_domain::dataset::{Dialect, Encoding, Format, Header, Layout, Resize, SampleShape};
 use trawl_domain::layer::WrittenLayer;
 
 use super::{Analysis, LeftOut, MEMBER, predictions, to_json};
@@ -24,6 +24,11 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
             fitted: fitted.inputs,
             header: dialect.and_then(header),
             delimiter: dialect.and_then(|dialect| dialect.delimiter).map(char::from),
+            quote: dialect.and_then(|dialect| dialect.quoting).map(|quoting| quoting.to_string()),
+            encoding: dialect
+                .map(|dialect| dialect.encoding)
+                .filter(|encoding| *encoding != Encoding::default())
+                .map(|encoding| encoding.to_string()),
             decimal: dialect.and_then(|dialect| dialect.has_decimal_comma.then_some(',')),
             missing: dialect.and_then(|dialect| dialect.missing.clone()),
             resize: matches!(format, Format::Pictures(_)).then_some(Resize::Crop),

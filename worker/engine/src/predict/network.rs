@@ -2,12 +2,13 @@
 //! file meanwhile.
 
 use trawl_domain::dataset::{
-    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, Resize, SampleShape, TargetKind,
+    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, NotAQuote, Resize, SampleShape, TargetKind,
 };
 use trawl_domain::layer::WrittenLayer;
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
+use trawl_domain::word::UnknownWord;
 
 use crate::network_file::{Input, NetworkFile, Target};
 
@@ -134,8 +135,13 @@ impl Input {
             Some(false) => Header::Absent,
         };
         let delimiter = self.delimiter.map(u8::try_from).transpose();
+        let quoting = self.quote.map(|quote| quote.parse()).transpose();
+        let encoding = self.encoding.map(|encoding| encoding.parse()).transpose();
+        let encoding = encoding.map_err(|error: UnknownWord| format!("input.encoding: {error}"))?;
         let dialect = Dialect {
             header,
+            quoting: quoting.map_err(|error: NotAQuote| format!("input.quote: {error}"))?,
+            encoding: encoding.unwrap_or_default(),
             delimiter: delimiter.map_err(|_| "input.delimiter: is no ASCII character".to_owned())?,
             has_decimal_comma: self.decimal == Some(','),
             missing: self.missing,
