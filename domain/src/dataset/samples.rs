@@ -123,7 +123,7 @@ impl Samples {
             let is_gap = |row: &[f32]| match &column.cells {
                 // The empty word comes first.
                 Cells::Words { words, .. } => words.first().is_some_and(String::is_empty) && row[own] == 1.0,
-                Cells::Number { .. } | Cells::Boolean { .. } => row[own].is_nan(),
+                Cells::Number { .. } | Cells::Boolean { .. } | Cells::Date { .. } => row[own].is_nan(),
             };
             values.chunks_exact(width).filter(|row| is_gap(row)).count() as u32
         });

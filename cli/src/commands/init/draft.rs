@@ -64,6 +64,7 @@ fn head(text: &mut String, file: &str, path: &str, guess: &Guess<'_>) {
     );
     let words = |feature: &Feature<'_>| match feature.column.cells {
         SurveyCells::Booleans => "true or false".to_owned(),
+        SurveyCells::Dates => "dates, as the days since the earliest one".to_owned(),
         SurveyCells::Words | SurveyCells::Mixed if feature.words > 0 => format!("{} different words", feature.words),
         _ => "numbers".to_owned(),
     };
@@ -310,7 +311,12 @@ fn search(text: &mut String, guess: &Guess<'_>) {
             "with so many rows one split tells enough; k_fold: 5 tells more and takes five times as long",
         )
     };
-    line(text, &format!("validation: {validation}"), why);
+    let mut dates = guess.features.iter().filter(|feature| feature.column.cells == SurveyCells::Dates);
+    let by_time = dates.next().map(|feature| {
+        let column = quoted(&feature.column.name);
+        format!("{{ k_fold: {{ folds: 5, order: {column} }} }} trains on the past alone")
+    });
+    line(text, &format!("validation: {validation}"), &by_time.unwrap_or_else(|| why.to_owned()));
     let (objective, why) = match guess.classes.len() {
         0 => ("{ metric: val_r2 }", "or val_mae, val_rmse, val_loss, …"),
         2 if is_unbalanced(guess) => (

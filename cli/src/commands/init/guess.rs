@@ -177,11 +177,9 @@ fn feature<'a>(survey: &Survey, column: &'a SurveyColumn, missing: &mut Vec<Stri
     let is_id = IDS.contains(&name.as_str()) || name.ends_with("_id") || name.ends_with(" id");
     match column.cells {
         SurveyCells::Whole if is_each && is_id => Err("is another in every row, and called an id".to_owned()),
-        SurveyCells::Whole | SurveyCells::Numbers | SurveyCells::Booleans => Ok(numbers(column.missing)),
-        SurveyCells::Dates => Err(format!(
-            "has dates, which are no inputs; validation: {{ k_fold: {{ folds: 5, order: {} }} }} splits by time",
-            super::draft::quoted(&column.name)
-        )),
+        SurveyCells::Whole | SurveyCells::Numbers | SurveyCells::Booleans | SurveyCells::Dates => {
+            Ok(numbers(column.missing))
+        }
         SurveyCells::Words if different > WORDS_MAX => Err(format!(
             "has {} different texts in {} rows",
             distinct.map_or_else(|| "too many".to_owned(), |distinct| distinct.to_string()),

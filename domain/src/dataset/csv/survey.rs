@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::columns::{Dialect, Header};
-use super::super::row_keys::date;
-use super::super::{Allowance, Content, ReadError};
+use super::super::{Allowance, Content, Moment, ReadError};
 use super::encoding;
 use super::kinds::truth;
 use super::names::Names;
@@ -184,7 +183,7 @@ impl Seen {
             self.whole += u64::from(value.fract() == 0.0);
         } else if truth(text).is_some() {
             self.truths += 1;
-        } else if date(text).is_some() {
+        } else if Moment::parse(text).is_some() {
             self.dates += 1;
         } else {
             self.words += 1;
