@@ -93,7 +93,16 @@ mod tests {
             assert_eq!(moment(text).to_string(), written);
             assert_eq!(moment(written), moment(text));
         }
-        for text in ["", "2026", "31.01.2026", "01/31/2026", "2026-13-01", "2026-01-31 25:00", "20260131", "2026-01-31x"] {
+        for text in [
+            "",
+            "2026",
+            "31.01.2026",
+            "01/31/2026",
+            "2026-13-01",
+            "2026-01-31 25:00",
+            "20260131",
+            "2026-01-31x",
+        ] {
             assert_eq!(Moment::parse(text), None, "{text}");
         }
         let days = moment("2026-02-02 06:00").days_since(moment("2026-01-31"));

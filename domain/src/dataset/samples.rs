@@ -15,7 +15,7 @@ pub struct Samples {
     pub features: Features,
     /// One a row; `None` for a test part that nobody has labelled.
     pub targets: Option<Targets>,
-    /// What the features of a table of columns are; `None` for arrays.
+    /// What the features of a table of columns are, or those of an array that is prepared: one for each number of a vector, or channel of an image.
     pub inputs: Option<Inputs>,
     /// What the column says of each row by which training rows are split: see [`crate::fold::RowKeys::column`]. `None` without one.
     pub row_keys: Option<Vec<u32>>,
@@ -54,6 +54,17 @@ pub enum Targets {
 pub struct RowsDigest {
     rows: u32,
     sum: u64,
+}
+
+impl Features {
+    /// The number at a place, as it goes into a network that prepares nothing.
+    pub(super) fn at(&self, place: usize) -> f32 {
+        match self {
+            Self::Floats(values) => values[place],
+            Self::Bytes(values) => f32::from(values[place]) / 255.0,
+            Self::Whole(values) => f32::from(values[place]),
+        }
+    }
 }
 
 impl Samples {
@@ -110,10 +121,13 @@ impl Samples {
         sizes
     }
 
-    /// Cells without a value of each column of a table, as far as there is a rule for them; none of arrays.
+    /// Cells without a value of each column of a table, as far as there is a rule for them; arrays have none.
     pub fn gaps(&self) -> Vec<u32> {
-        let (Some(inputs), Features::Floats(values)) = (&self.inputs, &self.features) else {
+        let Some(inputs) = &self.inputs else {
             return Vec::new();
+        };
+        let (SampleShape::Vector(_), Features::Floats(values)) = (self.shape, &self.features) else {
+            return vec![0; inputs.columns().len()];
         };
         let width = inputs.len().max(1);
         let mut place = 0;

@@ -374,7 +374,7 @@ fn said_elsewhere(name: &str) -> Option<String> {
         }
         "exclude" | "drop" | "ignore" | "drop_columns" => "columns are left out by features: { all_but: [ … ] }",
         "standardize" | "normalize" | "scale" | "scaler" => {
-            "numbers of a CSV file are standardised unless its prepare says otherwise"
+            "numbers of a CSV file are standardised unless its prepare says otherwise, and arrays and pictures are where prepare: standardize says so"
         }
         "sep" | "separator" => "what stands between cells is csv.delimiter",
         "quotechar" | "quoting" | "quote_char" => "what stands around cells is csv.quote",

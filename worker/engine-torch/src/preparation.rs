@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{FittedInput, FittedInputs, FittedTable, FittedTarget};
+use trawl_domain::dataset::{FittedInput, FittedInputs, FittedTable, FittedTarget, SampleShape};
 
 use super::quantiles::QuantileTensors;
 
@@ -16,10 +16,11 @@ pub(super) struct Preparation {
     target: Option<TargetTensors>,
 }
 
-/// Each [stack, 1, inputs].
+/// Each [stack, 1, inputs], or of images [stack, 1, channels, 1, 1].
 #[derive(Debug)]
 struct InputTensors {
-    fill: Tensor,
+    /// `None` of images, which have no gaps.
+    fill: Option<Tensor>,
     shift: Tensor,
     factor: Tensor,
     /// 1 where the logarithm is taken; `None` where it never is.
@@ -36,8 +37,8 @@ struct TargetTensors {
 }
 
 impl Preparation {
-    /// For networks that were fitted so, by place; idle ones are as the first. `None` without any, or if they are not alike.
-    pub(super) fn new(fitted: Vec<Arc<FittedTable>>, stack: i64, device: Device) -> Option<Self> {
+    /// For networks of rows of this shape that were fitted so, by place; idle ones are as the first. `None` without any, or if they are not alike.
+    pub(super) fn new(fitted: Vec<Arc<FittedTable>>, shape: SampleShape, stack: i64, device: Device) -> Option<Self> {
         let width = |fitted: &FittedTable| fitted.inputs.as_ref().map_or(0, |inputs| inputs.0.len());
         let outputs = |fitted: &FittedTable| fitted.targets.as_ref().map_or(0, Vec::len);
         let quantiles = |fitted: &FittedTable| fitted.inputs.as_ref().map(FittedInputs::quantiles);
@@ -54,12 +55,20 @@ impl Preparation {
             .flat_map(|fitted| fitted.targets.iter().flatten().copied())
             .collect();
         let tensor = |values: Vec<f32>| Tensor::from_slice(&values).view([stack, 1, -1]).to_device(device);
-        let of_inputs = |of: fn(&FittedInput) -> f32| tensor(inputs().map(of).collect());
+        let is_image = matches!(shape, SampleShape::Image { .. });
+        let of_inputs = |of: fn(&FittedInput) -> f32| {
+            let of_all = tensor(inputs().map(of).collect());
+            if is_image {
+                of_all.unsqueeze(-1).unsqueeze(-1)
+            } else {
+                of_all
+            }
+        };
         let of_target = |of: fn(&FittedTarget) -> f32| tensor(targets.iter().map(of).collect());
         let has_log = inputs().any(|input| input.log);
         Some(Self {
             inputs: (width(first) > 0).then(|| InputTensors {
-                fill: of_inputs(|input| input.fill),
+                fill: (!is_image).then(|| of_inputs(|input| input.fill)),
                 shift: of_inputs(|input| input.shift),
                 factor: of_inputs(|input| input.factor),
                 quantiles: QuantileTensors::new(padded().filter_map(|fitted| fitted.inputs.as_ref()), stack, device),
@@ -78,12 +87,15 @@ impl Preparation {
         self.fitted.get(place).map(Arc::as_ref)
     }
 
-    /// Rows [stack, rows, inputs] as they go into the networks.
+    /// Rows [stack, rows, inputs], or images [stack, rows, channels, height, width], as they go into the networks.
     pub(super) fn apply(&self, rows: &Tensor) -> Tensor {
         let Some(inputs) = &self.inputs else {
             return rows.shallow_clone();
         };
-        let mut x = inputs.fill.where_self(&rows.isnan(), rows);
+        let mut x = match &inputs.fill {
+            Some(fill) => fill.where_self(&rows.isnan(), rows),
+            None => rows.shallow_clone(),
+        };
         if let Some(log) = &inputs.log {
             x = x.log1p().where_self(log, &x);
         }

@@ -173,7 +173,7 @@ impl Stack {
         let fitted = job.data.fitted(job.seed, job.split, &folds().collect())?;
         let fitted = folds().filter_map(|fold| fitted.get(&fold).cloned()).collect();
         Ok(Self {
-            preparation: Preparation::new(fitted, size, device),
+            preparation: Preparation::new(fitted, job.architecture.input, size, device),
             ..Self::over(flat, &blocks, places)
         })
     }
@@ -189,7 +189,7 @@ impl Stack {
         device: Device,
     ) -> Result<Self, EngineError> {
         let inputs = fitted.and_then(|fitted| fitted.inputs.as_ref());
-        if inputs.is_some_and(|inputs| inputs.0.len() as u64 != architecture.input.len()) {
+        if inputs.is_some_and(|inputs| inputs.0.len() != architecture.input.inputs() as usize) {
             return Err(EngineError::BadJob("what was fitted is not of the inputs".to_owned()));
         }
         let blocks = blocks(architecture)?;
@@ -222,7 +222,7 @@ impl Stack {
         flat.select(0, 0).copy_(&Tensor::from_slice(&row));
         let fitted = fitted.cloned().map(Arc::new).into_iter().collect();
         let stack = Self {
-            preparation: Preparation::new(fitted, size, device),
+            preparation: Preparation::new(fitted, architecture.input, size, device),
             ..Self::over(flat, &blocks, vec![0])
         };
         stack.statistics.set(0, &statistics).map_err(EngineError::BadJob)?;

@@ -311,12 +311,19 @@ fn search(text: &mut String, guess: &Guess<'_>) {
             "with so many rows one split tells enough; k_fold: 5 tells more and takes five times as long",
         )
     };
-    let mut dates = guess.features.iter().filter(|feature| feature.column.cells == SurveyCells::Dates);
+    let mut dates = guess
+        .features
+        .iter()
+        .filter(|feature| feature.column.cells == SurveyCells::Dates);
     let by_time = dates.next().map(|feature| {
         let column = quoted(&feature.column.name);
         format!("{{ k_fold: {{ folds: 5, order: {column} }} }} trains on the past alone")
     });
-    line(text, &format!("validation: {validation}"), &by_time.unwrap_or_else(|| why.to_owned()));
+    line(
+        text,
+        &format!("validation: {validation}"),
+        &by_time.unwrap_or_else(|| why.to_owned()),
+    );
     let (objective, why) = match guess.classes.len() {
         0 => ("{ metric: val_r2 }", "or val_mae, val_rmse, val_loss, …"),
         2 if is_unbalanced(guess) => (

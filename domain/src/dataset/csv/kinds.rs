@@ -9,9 +9,7 @@ use super::names::Names;
 use super::next_row;
 use super::records::Records;
 use super::table::number;
-use crate::limits::{
-    CLASS_NAME_BYTES_MAX, CLASSES_MAX, FEATURES_MAX, QUANTILE_COLUMNS_MAX, TABLE_WORDS_BYTES_MAX,
-};
+use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX, FEATURES_MAX, QUANTILE_COLUMNS_MAX, TABLE_WORDS_BYTES_MAX};
 
 /// Words of columns that have nothing else, false before true.
 const TRUTHS: [[&str; 2]; 4] = [["false", "true"], ["no", "yes"], ["f", "t"], ["n", "y"]];

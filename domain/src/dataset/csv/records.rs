@@ -184,7 +184,9 @@ pub(super) fn breaks(text: &[u8]) -> u64 {
 /// What to say of a record that is too long.
 fn open_quote(quoting: Quoting) -> String {
     match quoting {
-        Quoting::Character(_) => format!("a quote may be open; if {quoting} has no meaning in the file, set csv.quote: none"),
+        Quoting::Character(_) => {
+            format!("a quote may be open; if {quoting} has no meaning in the file, set csv.quote: none")
+        }
         Quoting::Absent => "it may be no table".to_owned(),
     }
 }
@@ -224,7 +226,9 @@ impl<'r> Record<'r> {
         let (quoting, last) = (self.quoting, self.line + breaks(self.text.as_bytes()));
         if quoting != Quoting::Absent && last > self.line {
             let last = quote.of(last);
-            return format!("; it goes on to line {last}, so a quote may be open: if {quoting} has no meaning in the file, set csv.quote: none");
+            return format!(
+                "; it goes on to line {last}, so a quote may be open: if {quoting} has no meaning in the file, set csv.quote: none"
+            );
         }
         if quote.shows() && quoting != Quoting::Character(b'\'') && self.text.contains('\'') {
             return "; if apostrophes stand around cells, set csv.quote: \"'\"".to_owned();

@@ -134,9 +134,8 @@ impl<'a> Table<'a> {
                 for (index, place) in again.places.iter().enumerate() {
                     let text = row.record.field(*place)?;
                     let InputColumn { name, cells, .. } = &self.inputs.columns()[index];
-                    look_again(&mut merges, index, text, cells, dialect).map_err(|reason| {
-                        ReadError::features(reason).within(&format!("column '{name}':"))
-                    })?;
+                    look_again(&mut merges, index, text, cells, dialect)
+                        .map_err(|reason| ReadError::features(reason).within(&format!("column '{name}':")))?;
                 }
             }
         }
@@ -230,13 +229,7 @@ impl Cell<'_> {
     }
 }
 
-fn look_again(
-    merges: &mut Merges,
-    index: usize,
-    text: &str,
-    cells: &Cells,
-    dialect: &Dialect,
-) -> Result<(), Reason> {
+fn look_again(merges: &mut Merges, index: usize, text: &str, cells: &Cells, dialect: &Dialect) -> Result<(), Reason> {
     if merges.suspects(index) && !dialect.is_missing(text) {
         let value = match cells {
             Cells::Date { since, .. } => Moment::parse(text).ok_or_else(|| no_date(text))?.days_since(*since),

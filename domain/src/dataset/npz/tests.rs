@@ -1,5 +1,5 @@
 use super::super::testing::{floats, gzip, longs, npy, npz, read as read_part, read_test};
-use super::super::{Features, Format, Targets};
+use super::super::{ArrayRules, Features, Format, Targets};
 use super::*;
 
 fn names(features: &str, target: Option<&str>) -> ArrayNames {
@@ -11,7 +11,7 @@ fn names(features: &str, target: Option<&str>) -> ArrayNames {
 
 fn format(test: ArrayNames) -> Format {
     let train = names("x", Some("y"));
-    Format::Npz(Arrays { train, test }, None)
+    Format::Npz(Arrays { train, test }, ArrayRules::default())
 }
 
 fn xy() -> [(&'static str, Vec<u8>); 2] {
@@ -27,7 +27,12 @@ fn train(bytes: &[u8], features: &str) -> Result<Samples, ReadError> {
         test: train.clone(),
         train,
     };
-    read_part(&Format::Npz(arrays, None), TargetKind::Class, &bytes, None)
+    read_part(
+        &Format::Npz(arrays, ArrayRules::default()),
+        TargetKind::Class,
+        &bytes,
+        None,
+    )
 }
 
 #[test]

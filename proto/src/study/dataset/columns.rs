@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use prost_types::Value;
 use prost_types::value::Kind;
-use trawl_domain::dataset::{
-    Columns, Dialect, Encoding, Header, NUMBERED, Quoting, Says, Selection, SplitColumn,
-};
+use trawl_domain::dataset::{Columns, Dialect, Encoding, Header, NUMBERED, Quoting, Says, Selection, SplitColumn};
 use trawl_domain::limits::{CSV_COLUMNS_MAX, FEATURES_MAX, TARGETS_MAX};
 use trawl_domain::space::ParamValue;
 use trawl_domain::violation::Violations;
@@ -118,10 +116,18 @@ fn dialect(csv: &v1::CsvDataset, header: Header, v: &mut Violations) -> Dialect 
             format!("must be at most {MISSING_TEXTS_MAX} texts"),
         );
     }
-    let mut word = |field: &str, word: &str, reason: String| v.add(format!("dataset.csv.{field}"), format!("'{word}' is not known: it {reason}"));
+    let mut word = |field: &str, word: &str, reason: String| {
+        v.add(
+            format!("dataset.csv.{field}"),
+            format!("'{word}' is not known: it {reason}"),
+        )
+    };
     let quoting = match csv.quote.as_str() {
         "" => None,
-        quote => quote.parse::<Quoting>().map_err(|error| word("quote", quote, error.to_string())).ok(),
+        quote => quote
+            .parse::<Quoting>()
+            .map_err(|error| word("quote", quote, error.to_string()))
+            .ok(),
     };
     let encoding = match csv.encoding.as_str() {
         "" => Encoding::default(),

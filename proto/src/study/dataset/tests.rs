@@ -284,6 +284,33 @@ fn the_field_that_is_to_be_mended_is_named() {
 }
 
 #[test]
+fn arrays_are_prepared_by_what_they_can_be() {
+    let with = |prepare: &str| {
+        let idx = IdxDataset {
+            train_images: "a".into(),
+            train_labels: "b".into(),
+            prepare: prepare.into(),
+            ..IdxDataset::default()
+        };
+        checked(Kind::Idx(idx), false)
+    };
+    for (word, scale) in [
+        ("", Scale::None),
+        ("none", Scale::None),
+        ("standardize", Scale::Standardize),
+        ("min_max", Scale::MinMax),
+    ] {
+        let source = with(word).expect(word);
+        let rules = ArrayRules { layout: None, scale };
+        assert_eq!(source.format, Format::Idx(rules));
+    }
+    for word in ["log1p", "quantile", "mean"] {
+        let said = format!("'{word}' is not known: it must be one of standardize, min_max, none");
+        assert_eq!(with(word), Err(vec![("dataset.idx.prepare".to_owned(), said)]));
+    }
+}
+
+#[test]
 fn how_a_file_is_written_is_checked() {
     let written = |quote: &str, encoding: &str| {
         let csv = CsvDataset {
@@ -304,13 +331,21 @@ fn how_a_file_is_written_is_checked() {
         let Format::Csv(columns) = source.format else {
             panic!("a table")
         };
-        assert_eq!((columns.dialect.quoting, columns.dialect.encoding), (quoting, Encoding::Latin1));
+        assert_eq!(
+            (columns.dialect.quoting, columns.dialect.encoding),
+            (quoting, Encoding::Latin1)
+        );
     }
     for (quote, encoding, field, said) in [
         ("''", "", "quote", "'''' is not known: it must be one character"),
         ("x", "", "quote", "'x' is not known"),
         ("|", "", "quote", "is the delimiter too"),
-        ("", "utf8", "encoding", "'utf8' is not known: it must be one of utf-8, latin-1, windows-1252"),
+        (
+            "",
+            "utf8",
+            "encoding",
+            "'utf8' is not known: it must be one of utf-8, latin-1, windows-1252",
+        ),
     ] {
         let violations = written(quote, encoding).expect_err(field);
         assert_eq!(violations[0].0, format!("dataset.csv.{field}"));

@@ -44,6 +44,33 @@ def numbers(scale, missing):
     return Pipeline([("impute", imputer), *scalers[scale]])
 
 
+def many():
+    """Numbers that are more than there are quantiles, some of them equal. float32 has all of them."""
+    random = numpy.random.default_rng(5)
+    values = numpy.round(random.lognormal(2, 1, 700) * 64) / 64
+    values[::9] = 3.0
+    train = [row for row in range(len(values)) if row % 5 != 0]
+    scaler = QuantileTransformer(n_quantiles=256, subsample=None, output_distribution="normal").fit(values[train].reshape(-1, 1))
+    rows = scaler.transform(values.reshape(-1, 1)).ravel()
+    return {"values": values.tolist(), "train": train, "rows": rows.tolist()}
+
+
+def images():
+    """Bytes [rows, channels, height, width], by channel, after a division by 255."""
+    random = numpy.random.default_rng(7)
+    shape = (6, 3, 2, 3)
+    pixels = random.integers(0, 256, shape, dtype=numpy.uint8)
+    pixels[:, 1] //= 4
+    train = [0, 2, 3, 5]
+    by_channel = numpy.moveaxis(pixels / 255, 1, -1)
+    cases = {}
+    for scale, scaler in [("standardize", StandardScaler()), ("min_max", MinMaxScaler())]:
+        scaler.fit(by_channel[train].reshape(-1, shape[1]))
+        rows = scaler.transform(by_channel.reshape(-1, shape[1])).reshape(by_channel.shape)
+        cases[scale] = numpy.moveaxis(rows, -1, 1).ravel().tolist()
+    return {"shape": shape, "pixels": pixels.ravel().tolist(), "train": train, **cases}
+
+
 def main():
     csv = table()
     frame = pandas.read_csv(io.StringIO(csv), keep_default_na=True)
@@ -67,7 +94,7 @@ def main():
                 rows[:, 4 + place] = 0.0
         rows = [[*map(float, row), 0.0] for row in rows]
         cases.append({"scale": scale, "missing": missing, "names": names, "rows": rows})
-    print(json.dumps({"csv": csv, "train": TRAIN, "cases": cases}, indent=1))
+    print(json.dumps({"csv": csv, "train": TRAIN, "cases": cases, "many": many(), "images": images()}, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 //! file meanwhile.
 
 use trawl_domain::dataset::{
-    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, NotAQuote, Resize, SampleShape, TargetKind,
+    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, NotAQuote, Resize, SampleShape,
+    TargetKind,
 };
 use trawl_domain::layer::WrittenLayer;
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
@@ -112,12 +113,12 @@ impl Input {
             Some(_) => return Err("input.columns: are not those of input.features".to_owned()),
         };
         if let Some(FittedInputs(fitted)) = &self.fitted
-            && fitted.len() != inputs.len()
+            && fitted.len() != shape.inputs() as usize
         {
             return Err(format!(
                 "input.fitted: are {}, and {} go in",
                 fitted.len(),
-                inputs.len()
+                shape.inputs()
             ));
         }
         if self.fitted.as_ref().is_some_and(|fitted| !fitted.is_sound()) {
