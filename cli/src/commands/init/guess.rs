@@ -6,7 +6,7 @@ use trawl_domain::limits::CLASSES_MAX;
 /// Names of columns that are predicted, where one is there.
 const TARGETS: [&str; 6] = ["target", "label", "class", "y", "outcome", "response"];
 /// Names of columns that number rows.
-const IDS: [&str; 7] = ["", "id", "index", "row", "unnamed: 0", "no", "nr"];
+const IDS: [&str; 8] = ["", "id", "index", "row", "unnamed: 0", "__index_level_0__", "no", "nr"];
 /// Labels that are whole numbers, at most: more are numbers to be predicted.
 const WHOLE_CLASSES_MAX: usize = 20;
 /// Words of a column, at most: texts that nearly all differ tell nothing.

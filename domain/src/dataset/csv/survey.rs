@@ -80,11 +80,11 @@ struct Seen {
     texts: Vec<String>,
 }
 
-/// Looks at all rows of a file.
+/// Looks at all rows of a file. Whether its first line has names is found, unless it is known.
 ///
 /// # Errors
 /// It is no table, or breaks off.
-pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey, ReadError> {
+pub fn survey(content: &dyn Content, header: Header, allowance: &Allowance<'_>) -> Result<Survey, ReadError> {
     let encoding = encoding::guess(content)?;
     let plain = Dialect {
         encoding,
@@ -94,6 +94,7 @@ pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey
     let (guessed, quoting) = (records.delimiter(), records.quoting());
     drop(records);
     let mut dialect = Dialect {
+        header,
         delimiter: Some(guessed),
         quoting: Some(quoting),
         encoding,
@@ -105,7 +106,7 @@ pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey
             delimiter: Some(delimiter),
             ..dialect.clone()
         };
-        if begins_with_numbers(content, &with)? {
+        if header == Header::Checked && begins_with_numbers(content, &with)? {
             dialect.delimiter = Some(delimiter);
             dialect.header = Header::Absent;
             break;
@@ -224,7 +225,7 @@ mod tests {
     use super::*;
 
     fn cells(text: &str) -> Vec<(String, SurveyCells, u64)> {
-        let survey = survey(&text.as_bytes().to_vec(), &Allowance::whole()).expect("a table");
+        let survey = survey(&text.as_bytes().to_vec(), Header::Checked, &Allowance::whole()).expect("a table");
         let columns = survey.columns.into_iter();
         columns
             .map(|column| (column.name, column.cells, column.missing))
@@ -252,7 +253,9 @@ mod tests {
 
     #[test]
     fn an_encoding_is_that_of_the_whole_file() {
-        let look = |bytes: &[u8]| survey(&bytes.to_vec(), &Allowance::whole()).map(|survey| survey.dialect.encoding);
+        let look = |bytes: &[u8]| {
+            survey(&bytes.to_vec(), Header::Checked, &Allowance::whole()).map(|survey| survey.dialect.encoding)
+        };
         let long = "ü".repeat(100_000);
         for (cell, encoding) in [
             (long.as_bytes(), Encoding::Utf8),
@@ -265,12 +268,16 @@ mod tests {
             }
         }
         let neither = look(b"a,b\n1,\x81\n").expect_err("no text");
-        assert!(neither.reason.ends_with("no text in Latin-1 or Windows-1252 either"), "{neither}");
+        assert!(
+            neither.reason.ends_with("no text in Latin-1 or Windows-1252 either"),
+            "{neither}"
+        );
     }
 
     #[test]
     fn delimiters_decimal_commas_and_a_missing_header_are_found() {
-        let look = |text: &str| survey(&text.as_bytes().to_vec(), &Allowance::whole()).expect("a table");
+        let look =
+            |text: &str| survey(&text.as_bytes().to_vec(), Header::Checked, &Allowance::whole()).expect("a table");
         let german = look("a;b\n1,5;x\n2,5;y\n");
         assert_eq!(
             (german.dialect.delimiter, german.dialect.has_decimal_comma),
@@ -278,7 +285,10 @@ mod tests {
         );
         assert_eq!(german.columns[0].cells, SurveyCells::Numbers);
         let quoted = look("'a';'b;c'\n'1';'x;y'\n");
-        assert_eq!((quoted.dialect.quoting, quoted.columns.len()), (Some(Quoting::Character(b'\'')), 2));
+        assert_eq!(
+            (quoted.dialect.quoting, quoted.columns.len()),
+            (Some(Quoting::Character(b'\'')), 2)
+        );
         let thousands = look("name;price\na;1,234\nb;12,500\n");
         assert!(!thousands.dialect.has_decimal_comma);
         let headless = look("1,5;2,5\n3,5;4,5\n");
