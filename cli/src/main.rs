@@ -7,6 +7,7 @@ mod datasets;
 mod error;
 mod folders;
 mod output;
+mod parquet_table;
 mod pictures;
 mod private;
 mod program;

@@ -213,7 +213,7 @@ fn npy_header(descr: &str, shape: &str) -> Vec<u8> {
 mod tests {
     use tempfile::TempDir;
     use trawl_domain::dataset::{
-        Allowance, Content, FileContent, Format, Known, Part, Role, Samples, TargetKind, Targets, read,
+        Allowance, Content, FileContent, Format, Known, Part, Role, Samples, Scale, TargetKind, Targets, read,
     };
 
     use super::*;
@@ -255,7 +255,7 @@ mod tests {
             features: &content as &dyn Content,
             targets: None,
         };
-        let format = Format::Pictures(classes.to_vec());
+        let format = Format::Pictures(classes.to_vec(), Scale::None);
         read(&format, TargetKind::Class, role, part, &mut Allowance::whole()).expect("samples")
     }
 

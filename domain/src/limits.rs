@@ -80,6 +80,10 @@ pub const PICTURE_SIDE_MAX: u32 = 4_096;
 pub const TARGETS_MAX: usize = 256;
 /// Feature columns of a table.
 pub const FEATURES_MAX: usize = 4_096;
+/// Quantiles by which the numbers of a column are mapped, at most.
+pub const QUANTILES_MAX: usize = 256;
+/// Columns that are mapped so: a worker has their quantiles for each network of a job, 2 MiB a network at most.
+pub const QUANTILE_COLUMNS_MAX: usize = 1_024;
 /// Training rows that are split by a column, at most.
 pub const SPLIT_ROWS_MAX: usize = 4 << 20;
 /// Names of the groups of a column, and what they take beside.

@@ -8,8 +8,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use trawl_domain::dataset::{
-    self, Allowance, ArrayNames, Arrays, Columns, Content, Dialect, FeatureFormat, Format, Header, Inputs, Known,
-    Layout, Part, ReadError, Role, SampleShape, Selection, TargetKind,
+    self, Allowance, ArrayNames, ArrayRules, Arrays, Columns, Content, Dialect, FeatureFormat, Format, Header, Inputs,
+    Known, Layout, Part, ReadError, Role, SampleShape, Selection, TargetKind,
 };
 
 use files::{archive, gzip, idx, npy_with};
@@ -95,24 +95,36 @@ fn subjects() -> Vec<Subject> {
             None,
             64 * UNPACKED_BYTES_MAX,
         ),
-        subject(Format::Idx(None), TargetKind::Class, &images, Some(&labels), 8),
         subject(
-            Format::Idx(last),
+            Format::Idx(ArrayRules::default()),
+            TargetKind::Class,
+            &images,
+            Some(&labels),
+            8,
+        ),
+        subject(
+            Format::Idx(last.into()),
             TargetKind::Number,
             &gzip(&images),
             Some(&labels),
             8 * UNPACKED_BYTES_MAX,
         ),
-        subject(Format::Npy(None), TargetKind::Class, &table, Some(&targets), 64),
         subject(
-            Format::Npy(last),
+            Format::Npy(ArrayRules::default()),
+            TargetKind::Class,
+            &table,
+            Some(&targets),
+            64,
+        ),
+        subject(
+            Format::Npy(last.into()),
             TargetKind::Number,
             &gzip(&table),
             Some(&targets),
             64 * UNPACKED_BYTES_MAX,
         ),
         subject(
-            Format::Npz(arrays, None),
+            Format::Npz(arrays, ArrayRules::default()),
             TargetKind::Class,
             &archive,
             None,
@@ -237,8 +249,8 @@ fn look(subject: &Subject, changes: &Result<Vec<Change>, Vec<u8>>, in_targets: b
             inputs: &inputs,
             dialect: &table.dialect,
         },
-        Format::Idx(layout) => FeatureFormat::Idx(*layout),
-        Format::FashionMnist | Format::Npy(_) | Format::Npz(..) | Format::Pictures(_) => FeatureFormat::Npy(None),
+        Format::Idx(rules) => FeatureFormat::Idx(rules.layout),
+        Format::FashionMnist(_) | Format::Npy(_) | Format::Npz(..) | Format::Pictures(..) => FeatureFormat::Npy(None),
     };
     let shape = SampleShape::Vector(2);
     let (read, taken) = counting::most_of(|| dataset::read_features(format, shape, &features));

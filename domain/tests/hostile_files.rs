@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::io::{Cursor, Write};
 
 use trawl_domain::dataset::{
-    self, Allowance, ArrayNames, Arrays, Columns, Content, Features, Format, Part, ReadError, Role, Samples, Selection,
-    TargetKind,
+    self, Allowance, ArrayNames, ArrayRules, Arrays, Columns, Content, Features, Format, Part, ReadError, Role,
+    Samples, Selection, TargetKind,
 };
 use trawl_domain::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX, DATASET_VALUES_MAX};
 
@@ -48,7 +48,7 @@ fn npz() -> Format {
         validation: names.clone(),
         test: names,
     };
-    Format::Npz(arrays, None)
+    Format::Npz(arrays, ArrayRules::default())
 }
 
 /// An archive of zeros: bytes in these shapes.
@@ -97,7 +97,7 @@ fn bombs() {
     // The header of a small file asks for much.
     let array = b"\x93NUMPY\x01\0\x46\0{'descr': '|u1', 'fortran_order': False, 'shape': (30000000, 1), }    \n";
     let labels = idx(&[1]);
-    let said = refused(&Format::Npy(None), &gzip(array), Some(&labels));
+    let said = refused(&Format::Npy(ArrayRules::default()), &gzip(array), Some(&labels));
     assert_eq!(said, "has fewer elements than its header says");
 }
 
@@ -131,7 +131,9 @@ fn tables() {
     let open = format!("y,x\n1,\"{}", "2\n".repeat(20_000_000));
     assert_eq!(
         refused(&csv(&["x"]), open.as_bytes(), None),
-        format!("line 2 is longer than {CSV_RECORD_BYTES_MAX} bytes: a quote may be open")
+        format!(
+            "line 2 is longer than {CSV_RECORD_BYTES_MAX} bytes: a quote may be open; if \" has no meaning in the file, set csv.quote: none"
+        )
     );
     // As many columns as there may be are looked for by an index.
     let names: Vec<String> = (0..CSV_COLUMNS_MAX - 1).map(|n| format!("c{n}")).collect();
@@ -150,7 +152,10 @@ fn arrays() {
     assert!(bomb.len() < 256 << 10, "{} bytes", bomb.len());
     assert_eq!(refused(&npz(), &bomb, None), format!("array 'x' {too_many}"));
     let (images, labels) = (idx(&[33_554_433, 1]), idx(&[33_554_433]));
-    assert_eq!(refused(&Format::Idx(None), &images, Some(&labels)), too_many);
+    assert_eq!(
+        refused(&Format::Idx(ArrayRules::default()), &images, Some(&labels)),
+        too_many
+    );
 
     // The largest archive that is read: bytes stay bytes, and labels take four each.
     let rows = 30_000_000;
@@ -256,9 +261,9 @@ fn secrets() {
         (csv(&["x"]), format!("x,y\n1,2\n1,{secret}\n").into(), None),
         (csv(&["x"]), format!("x,y\n1,2\n{secret},2\n").into(), None),
         (csv(&["x"]), format!("x,y\n{secret}\n").into(), None),
-        (Format::Idx(None), secret.into(), labels),
-        (Format::Npy(None), npy(secret), labels),
-        (Format::Npy(None), secret.into(), labels),
+        (Format::Idx(ArrayRules::default()), secret.into(), labels),
+        (Format::Npy(ArrayRules::default()), npy(secret), labels),
+        (Format::Npy(ArrayRules::default()), secret.into(), labels),
         (npz(), secret.into(), None),
     ];
     for (format, file, targets) in cases {

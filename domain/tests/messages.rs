@@ -7,8 +7,8 @@ mod files;
 use std::fmt::Write as _;
 
 use trawl_domain::dataset::{
-    self, Allowance, ArrayNames, Arrays, Columns, Content, Dialect, Format, Header, Known, Layout, Part, Role,
-    Selection, TargetKind,
+    self, Allowance, ArrayNames, ArrayRules, Arrays, Columns, Content, Dialect, Format, Header, Known, Layout, Part,
+    Role, Scale, Selection, TargetKind,
 };
 
 use files::{gzip, idx, npy_with};
@@ -43,7 +43,7 @@ fn npz(test_target: Option<&str>) -> Format {
         validation: names(Some("y_train")),
         test: names(test_target),
     };
-    Format::Npz(arrays, None)
+    Format::Npz(arrays, ArrayRules::default())
 }
 
 fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
@@ -100,7 +100,7 @@ impl Messages {
         let labels = npy("<i8", "(2,)", &longs(&[0, 1]));
         self.of(
             what,
-            &Format::Npy(None),
+            &Format::Npy(ArrayRules::default()),
             TargetKind::Class,
             Role::Train,
             &features,
@@ -110,7 +110,14 @@ impl Messages {
 
     fn targets(&mut self, what: &str, kind: TargetKind, targets: &[u8]) {
         let table = npy("<f4", "(2, 1)", &floats(&[1.0, 2.0]));
-        self.of(what, &Format::Npy(None), kind, Role::Train, &table, Some(&targets));
+        self.of(
+            what,
+            &Format::Npy(ArrayRules::default()),
+            kind,
+            Role::Train,
+            &table,
+            Some(&targets),
+        );
     }
 
     fn npz(&mut self, what: &str, archive: &[u8]) {
@@ -263,7 +270,7 @@ fn arrays(m: &mut Messages) {
     let labels = npy("|u1", "(2,)", &[2, 3]);
     m.of(
         "a test label of no class",
-        &Format::Npy(None),
+        &Format::Npy(ArrayRules::default()),
         TargetKind::Class,
         test,
         &table,
@@ -271,7 +278,7 @@ fn arrays(m: &mut Messages) {
     );
     m.of(
         "no targets",
-        &Format::Npy(None),
+        &Format::Npy(ArrayRules::default()),
         TargetKind::Class,
         Role::Train,
         &table,
@@ -282,15 +289,35 @@ fn arrays(m: &mut Messages) {
     let mut images = |what: &str, format: Format, images: &[u8], labels: &[u8]| {
         m.of(what, &format, TargetKind::Class, Role::Train, &images, Some(&labels));
     };
-    images("cut off", Format::Idx(None), &idx(&[2, 2, 2], &[0; 7]), &labels);
-    images("floats", Format::Idx(None), &[0, 0, 0x0d, 3, 0, 0, 0, 0], &labels);
-    images("another magic number", Format::Idx(None), &[1, 2, 3, 4], &labels);
-    images("too few labels", Format::Idx(None), &idx(&[3, 1, 1], &[0; 3]), &labels);
-    let first = Format::Idx(Some(Layout::ChannelsFirst));
+    images(
+        "cut off",
+        Format::Idx(ArrayRules::default()),
+        &idx(&[2, 2, 2], &[0; 7]),
+        &labels,
+    );
+    images(
+        "floats",
+        Format::Idx(ArrayRules::default()),
+        &[0, 0, 0x0d, 3, 0, 0, 0, 0],
+        &labels,
+    );
+    images(
+        "another magic number",
+        Format::Idx(ArrayRules::default()),
+        &[1, 2, 3, 4],
+        &labels,
+    );
+    images(
+        "too few labels",
+        Format::Idx(ArrayRules::default()),
+        &idx(&[3, 1, 1], &[0; 3]),
+        &labels,
+    );
+    let first = Format::Idx(Some(Layout::ChannelsFirst).into());
     images("no rows", first, &idx(&[0, 1, 1, 1], &[]), &labels);
     images(
         "a label beyond FashionMNIST's",
-        Format::FashionMnist,
+        Format::FashionMnist(Scale::None),
         &idx(&[2, 1, 1], &[0; 2]),
         &idx(&[2], &[0, 10]),
     );
@@ -369,7 +396,7 @@ fn others(m: &mut Messages) {
     let labels = idx(&[2], &[0, 1]);
     m.of(
         "CSV for IDX",
-        &Format::Idx(None),
+        &Format::Idx(ArrayRules::default()),
         TargetKind::Class,
         Role::Train,
         &"a,b\n1,2\n",

@@ -5,8 +5,8 @@ mod files;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use trawl_domain::dataset::{
-    self, Allowance, ArrayNames, Arrays, Columns, Content, Dialect, Features, Format, Header, Layout, Part, Role,
-    SampleShape, Samples, Selection, TargetKind, Targets,
+    self, Allowance, ArrayNames, ArrayRules, Arrays, Columns, Content, Dialect, Features, Format, Header, Layout, Part,
+    Role, SampleShape, Samples, Selection, TargetKind, Targets,
 };
 
 use files::{archive, gzip, idx, npy_with};
@@ -75,7 +75,7 @@ fn arrays(layout: Option<Layout>) -> Format {
         validation: names.clone(),
         test: names,
     };
-    Format::Npz(arrays, layout)
+    Format::Npz(arrays, layout.into())
 }
 
 /// A line of a CSV file, with an end of its own.
@@ -104,7 +104,7 @@ proptest! {
         let targets: Vec<f32> = labels.iter().map(|label| *label as f32).collect();
         for kind in [TargetKind::Number, TargetKind::Class] {
             let y = npy(&targets, &[rows], "<i8", false);
-            let expected = read(&Format::Npy(None), kind, &npy(&values, &[rows, width], "<f4", false), Some(&y))?;
+            let expected = read(&Format::Npy(ArrayRules::default()), kind, &npy(&values, &[rows, width], "<f4", false), Some(&y))?;
             prop_assert_eq!(&expected.features, &Features::Floats(values.clone()));
             if let Some(Targets::Classes { labels: indices, names }) = &expected.targets {
                 let back: Vec<String> = indices.iter().map(|index| names[*index as usize].clone()).collect();
@@ -115,9 +115,9 @@ proptest! {
                     let x = npy(&values, &[rows, width], descr, is_fortran);
                     for y_descr in ["<f8", ">i2", "<f2"] {
                         let y = npy(&targets, &[rows, 1], y_descr, is_fortran);
-                        prop_assert_eq!(&read(&Format::Npy(None), kind, &x, Some(&y))?, &expected, "{}", descr);
+                        prop_assert_eq!(&read(&Format::Npy(ArrayRules::default()), kind, &x, Some(&y))?, &expected, "{}", descr);
                     }
-                    prop_assert_eq!(&read(&Format::Npy(None), kind, &gzip(&x), Some(&gzip(&y)))?, &expected);
+                    prop_assert_eq!(&read(&Format::Npy(ArrayRules::default()), kind, &gzip(&x), Some(&gzip(&y)))?, &expected);
                     for is_packed in [false, true] {
                         prop_assert_eq!(&read(&arrays(None), kind, &npz(&x, &y, is_packed), None)?, &expected);
                     }
@@ -165,7 +165,7 @@ proptest! {
                 (&last, [rows, height, width, channels], Layout::ChannelsLast),
             ] {
                 let x = npy(values, &sizes, ">f8", is_fortran);
-                let samples = read(&Format::Npy(Some(layout)), TargetKind::Number, &x, Some(&y))?;
+                let samples = read(&Format::Npy(Some(layout).into()), TargetKind::Number, &x, Some(&y))?;
                 prop_assert_eq!(&samples.features, &Features::Floats(first.to_vec()));
                 let [channels, height, width] = [channels, height, width].map(|size| size as u32);
                 prop_assert_eq!(samples.shape, SampleShape::Image { channels, height, width });
@@ -183,10 +183,10 @@ proptest! {
         let first = Some(Layout::ChannelsFirst);
         let labels = [3, 7];
         let images = idx(&sizes, &pixels);
-        let from_idx = read(&Format::Idx(first), TargetKind::Class, &images, Some(&idx(&[rows], &labels)))?;
+        let from_idx = read(&Format::Idx(first.into()), TargetKind::Class, &images, Some(&idx(&[rows], &labels)))?;
         prop_assert_eq!(&from_idx.features, &Features::Bytes(pixels.clone()));
         let targets = npy_with("{'descr': '|u1', 'fortran_order': False, 'shape': (2,)}\n", &labels);
-        let from_npy = read(&Format::Npy(first), TargetKind::Class, &npy_with(&shape, &pixels), Some(&targets))?;
+        let from_npy = read(&Format::Npy(first.into()), TargetKind::Class, &npy_with(&shape, &pixels), Some(&targets))?;
         prop_assert_eq!(from_npy, from_idx);
     }
 }

@@ -5,7 +5,9 @@ mod csv;
 mod split;
 
 use trawl_domain::artifact::Ranking;
-use trawl_domain::dataset::{ArrayNames, Arrays, FileHash, Format, Layout, Part, SampleShape, TargetKind};
+use trawl_domain::dataset::{
+    ArrayNames, ArrayRules, Arrays, FileHash, Format, Layout, Part, SampleShape, Scale, TargetKind,
+};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
 use trawl_domain::loss::Loss;
@@ -29,6 +31,7 @@ impl From<&Job> for v1::Job {
                 validation: job.validation.map(part_to_wire),
                 test: job.test.map(part_to_wire),
                 layout: layout_of(&job.format).map_or_else(String::new, |layout| layout.to_string()),
+                array_prepare: array_scale_of(&job.format).map_or_else(String::new, |scale| scale.to_string()),
                 format: Some(format_to_wire(&job.format)),
             }),
             engine: job.engine.to_string(),
@@ -72,8 +75,16 @@ fn part_to_wire(part: Part<FileHash>) -> v1::JobDatasetPart {
 
 fn layout_of(format: &Format) -> Option<Layout> {
     match format {
-        Format::Idx(layout) | Format::Npy(layout) | Format::Npz(_, layout) => *layout,
-        Format::Csv(_) | Format::FashionMnist | Format::Pictures(_) => None,
+        Format::Idx(rules) | Format::Npy(rules) | Format::Npz(_, rules) => rules.layout,
+        Format::Csv(_) | Format::FashionMnist(_) | Format::Pictures(..) => None,
+    }
+}
+
+fn array_scale_of(format: &Format) -> Option<Scale> {
+    match format {
+        Format::Csv(_) => None,
+        Format::Idx(rules) | Format::Npy(rules) | Format::Npz(_, rules) => Some(rules.scale),
+        Format::FashionMnist(scale) | Format::Pictures(_, scale) => Some(*scale),
     }
 }
 
@@ -83,8 +94,8 @@ fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
     match format {
         Format::Csv(columns) => Wire::Csv(csv::to_wire(columns)),
         Format::Idx(_) => Wire::Idx(true),
-        Format::FashionMnist => Wire::FashionMnist(true),
-        Format::Pictures(classes) => Wire::Pictures(v1::JobPictures {
+        Format::FashionMnist(_) => Wire::FashionMnist(true),
+        Format::Pictures(classes, _) => Wire::Pictures(v1::JobPictures {
             classes: classes.clone(),
         }),
         Format::Npy(_) => Wire::Npy(true),
@@ -131,9 +142,14 @@ impl TryFrom<v1::Job> for Job {
         note_wrong_numbers(&job, v);
         let dataset = job.dataset.unwrap_or_default();
         let layout = optional("dataset.layout", &dataset.layout, v);
-        let format = layout.and_then(|layout| format(dataset.format, layout, v));
+        let scale = optional("dataset.array_prepare", &dataset.array_prepare, v);
+        let rules = layout.zip(scale).map(|(layout, scale)| ArrayRules {
+            layout,
+            scale: scale.unwrap_or(Scale::None),
+        });
+        let format = rules.and_then(|rules| format(dataset.format, rules, v));
         let train = part("dataset.train", &dataset.train.unwrap_or_default(), v);
-        let in_pairs = matches!(format, Some(Format::Idx(_) | Format::FashionMnist | Format::Npy(_)));
+        let in_pairs = matches!(format, Some(Format::Idx(_) | Format::FashionMnist(_) | Format::Npy(_)));
         if in_pairs && train.is_some_and(|train| train.targets.is_none()) {
             v.add(
                 "dataset.train.targets_sha256",
@@ -300,14 +316,14 @@ fn part(field: &str, part: &v1::JobDatasetPart, v: &mut Violations) -> Option<Pa
     })
 }
 
-fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &mut Violations) -> Option<Format> {
+fn format(format: Option<v1::job_dataset::Format>, rules: ArrayRules, v: &mut Violations) -> Option<Format> {
     use v1::job_dataset::Format as Wire;
     Some(match format {
         Some(Wire::Csv(csv)) => Format::Csv(csv::from_wire(csv, v)?),
-        Some(Wire::Idx(_)) => Format::Idx(layout),
-        Some(Wire::FashionMnist(_)) => Format::FashionMnist,
-        Some(Wire::Pictures(pictures)) => Format::Pictures(pictures.classes),
-        Some(Wire::Npy(_)) => Format::Npy(layout),
+        Some(Wire::Idx(_)) => Format::Idx(rules),
+        Some(Wire::FashionMnist(_)) => Format::FashionMnist(rules.scale),
+        Some(Wire::Pictures(pictures)) => Format::Pictures(pictures.classes, rules.scale),
+        Some(Wire::Npy(_)) => Format::Npy(rules),
         Some(Wire::Npz(npz)) => {
             if npz.target.is_empty() {
                 v.add("dataset.npz.target", "is missing: what is learned from has targets");
@@ -321,7 +337,7 @@ fn format(format: Option<v1::job_dataset::Format>, layout: Option<Layout>, v: &m
                 validation: names(npz.validation_features, npz.validation_target),
                 test: names(npz.test_features, npz.test_target),
             };
-            Format::Npz(arrays, layout)
+            Format::Npz(arrays, rules)
         }
         None => {
             v.add("dataset.format", "is of no known kind");

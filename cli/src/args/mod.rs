@@ -287,7 +287,7 @@ pub(crate) struct ArtifactsArgs {
 pub(crate) struct PredictArgs {
     /// Name or id.
     pub(crate) study: String,
-    /// One table with the columns of the features (CSV, or .npy), or files of images of one kind (PNG and JPEG, IDX, .npy).
+    /// One table with the columns of the features (CSV, Parquet, or .npy), or files of images of one kind (PNG and JPEG, IDX, .npy).
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Number of a completed refit; the newest one where left out.

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use csv::StringRecord;
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 use tokio::process::Command;
 use trawl_proto::v1::{Artifact, GetStudyRequest, RefitSummary, StudySummary};
 
@@ -18,6 +18,7 @@ use crate::args::PredictArgs;
 use crate::client::{Client, unary};
 use crate::error::Error;
 use crate::output::{Cell, Column, Format, Listing, Output, Page, copy_for_spreadsheet, csv_error, write_whole};
+use crate::parquet_table::{is_parquet, to_csv};
 use crate::program;
 
 /// The files that make a network usable.
@@ -55,7 +56,8 @@ pub(super) async fn predict(
         // By id: a name could be another study's a moment later.
         fetch_one(&mut client, &study.study_id, &artifact, folder.path()).await?;
     }
-    let predictions = run(&worker, &folder, args).await?;
+    let tables = Tables::of(args, &folder)?;
+    let predictions = run(&worker, &folder, args, &tables).await?;
     if let Some(file) = &args.output {
         let for_spreadsheet = args.format.spreadsheet;
         write_whole(file, |draft| {
@@ -122,8 +124,64 @@ fn artifact(study: &StudySummary, refit: &RefitSummary, name: &str) -> Result<Ar
     })
 }
 
+/// What is predicted, each beside what the worker reads in its place: Parquet files are written as CSV.
+struct Tables<'a>(Vec<(&'a Path, Option<TempPath>)>);
+
+impl<'a> Tables<'a> {
+    /// With a Parquet file, what `network.json` says of text is taken out of it: its columns, and where these have names, remain.
+    fn of(args: &'a PredictArgs, folder: &TempDir) -> Result<Self, Error> {
+        let network = folder.path().join(NETWORK);
+        let mut tables = Vec::with_capacity(args.inputs.len());
+        for input in &args.inputs {
+            if !is_parquet(input) {
+                tables.push((input.as_path(), None));
+                continue;
+            }
+            let wrong = |reason: String| Error::Usage(format!("{}: {reason}", input.display()));
+            let json = std::fs::read(&network).map_err(unreadable)?;
+            let mut json: Value = serde_json::from_slice(&json).map_err(unreadable)?;
+            let with_names = json["input"]["header"] != json!(false);
+            if let Some(of_input) = json["input"].as_object_mut() {
+                as_parquet(of_input, with_names);
+            }
+            std::fs::write(&network, json.to_string()).map_err(unreadable)?;
+            tables.push((input, Some(to_csv(input, with_names).map_err(wrong)?)));
+        }
+        Ok(Self(tables))
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0
+            .iter()
+            .map(|(given, written)| written.as_deref().unwrap_or(given))
+    }
+
+    /// What the worker says, with the paths that were given.
+    fn as_given(&self, said: &str) -> String {
+        let mut said = said.to_owned();
+        for (given, written) in &self.0 {
+            if let Some(written) = written {
+                let given = format!("{}, of whose rows the first is line 2 here", given.display());
+                said = said.replace(&*written.to_string_lossy(), &given);
+            }
+        }
+        said
+    }
+}
+
+/// What a network is said to take, for rows that were written as CSV here.
+fn as_parquet(input: &mut Map<String, Value>, with_names: bool) {
+    for of_text in ["delimiter", "quote", "decimal", "encoding"] {
+        input.remove(of_text);
+    }
+    input.insert("header".to_owned(), json!(with_names));
+    if let Some(Value::Array(missing)) = input.get_mut("missing") {
+        missing.push(json!(""));
+    }
+}
+
 /// Has the worker's program predict; gives the path of what it wrote.
-async fn run(worker: &Path, folder: &TempDir, args: &PredictArgs) -> Result<PathBuf, Error> {
+async fn run(worker: &Path, folder: &TempDir, args: &PredictArgs, tables: &Tables<'_>) -> Result<PathBuf, Error> {
     let predictions = folder.path().join("predictions.csv");
     let file = File::create(&predictions)
         .map_err(|error| Error::Failed(format!("cannot write {}: {error}", predictions.display())))?;
@@ -135,7 +193,7 @@ async fn run(worker: &Path, folder: &TempDir, args: &PredictArgs) -> Result<Path
         .arg(folder.path().join(WEIGHTS))
         .args(args.probabilities.then_some("--probabilities"))
         .arg("--")
-        .args(&args.inputs)
+        .args(tables.paths())
         // It talks to nobody.
         .env_remove("TRAWL_TOKEN")
         .env_remove("DATABASE_URL")
@@ -155,10 +213,10 @@ async fn run(worker: &Path, folder: &TempDir, args: &PredictArgs) -> Result<Path
     }
     let said = String::from_utf8_lossy(&done.stderr);
     let said = said.trim();
-    let said = said.strip_prefix("error: ").unwrap_or(said);
+    let said = tables.as_given(said.strip_prefix("error: ").unwrap_or(said));
     Err(match done.status.code() {
-        Some(2) => Error::Usage(said.to_owned()),
-        Some(1) if !said.is_empty() => Error::Failed(said.to_owned()),
+        Some(2) => Error::Usage(said),
+        Some(1) if !said.is_empty() => Error::Failed(said),
         _ => Error::Failed(format!("{} ended by {}: {said}", worker.display(), done.status)),
     })
 }

@@ -8,6 +8,7 @@ use crate::client::{Client, unary};
 use crate::datasets;
 use crate::error::{Error, say};
 use crate::output::Output;
+use crate::parquet_table;
 use crate::pictures;
 use crate::study_file;
 
@@ -18,7 +19,7 @@ pub(super) async fn submit(
     output: &mut Output,
 ) -> Result<(), Error> {
     let mut file = study_file::read(&args.file)?;
-    let _packed = pictures::pack(&mut file)?;
+    let _packed = (pictures::pack(&mut file)?, parquet_table::pack(&mut file)?);
     let files = datasets::name_by_hash(&mut file).await;
     let mut client = connect().await?;
     files.register(&mut client).await?;

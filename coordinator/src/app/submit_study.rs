@@ -297,10 +297,11 @@ fn kinds_of_columns(inputs: &Inputs) -> Option<String> {
     let count = |is: fn(&Cells) -> bool| columns.iter().filter(|column| is(&column.cells)).count();
     let numbers = count(|cells| matches!(cells, Cells::Number { .. }));
     let booleans = count(|cells| matches!(cells, Cells::Boolean { .. }));
-    let words = columns.len() - numbers - booleans;
+    let dates = count(|cells| matches!(cells, Cells::Date { .. }));
+    let words = columns.len() - numbers - booleans - dates;
     (numbers < columns.len()).then(|| {
         format!(
-            "the features are {numbers} columns of numbers, {booleans} of true and false and {words} of words: {} inputs of the network",
+            "the features are {numbers} columns of numbers, {booleans} of true and false, {dates} of dates and {words} of words: {} inputs of the network",
             inputs.len()
         )
     })

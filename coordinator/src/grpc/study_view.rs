@@ -232,6 +232,7 @@ pub(super) fn outline(outline: &Outline) -> v1::StudyOutline {
         kind: match column.cells {
             Cells::Number { .. } => "number",
             Cells::Boolean { .. } => "boolean",
+            Cells::Date { .. } => "date",
             Cells::Words { .. } => "words",
         }
         .to_owned(),

@@ -1,6 +1,8 @@
 //! Which columns of a table go into a network, how its cells are read, and what is made of them before.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -97,11 +99,70 @@ pub struct Dialect {
     pub header: Header,
     /// What stands between cells; `None` where the first line shows it.
     pub delimiter: Option<u8>,
+    /// What stands around cells; `None` where the first line shows it.
+    pub quoting: Option<Quoting>,
+    /// How text is written in bytes.
+    pub encoding: Encoding,
     /// True where a comma stands before the decimals.
     pub has_decimal_comma: bool,
     /// Texts of cells that have no value; `None` for the [usual ones](MISSING_TEXTS).
     pub missing: Option<Vec<String>>,
 }
+
+/// What stands around cells in which there may be delimiters and line breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quoting {
+    /// This character, which stands twice where it is in a cell.
+    Character(u8),
+    /// Nothing: what looks like it is text.
+    Absent,
+}
+
+impl Default for Quoting {
+    fn default() -> Self {
+        Self::Character(b'"')
+    }
+}
+
+impl fmt::Display for Quoting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Character(quote) => write!(f, "{}", char::from(*quote)),
+            Self::Absent => f.write_str("none"),
+        }
+    }
+}
+
+/// A text that is neither a character to quote with nor `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one character, as '\"' or \"'\", or none")]
+pub struct NotAQuote;
+
+impl FromStr for Quoting {
+    type Err = NotAQuote;
+
+    fn from_str(text: &str) -> Result<Self, NotAQuote> {
+        match text.as_bytes() {
+            b"none" => Ok(Self::Absent),
+            [byte] if byte.is_ascii_punctuation() => Ok(Self::Character(*byte)),
+            _ => Err(NotAQuote),
+        }
+    }
+}
+
+words!(
+    #[derive(Default)]
+    /// How text is written in bytes.
+    Encoding {
+        /// As Unicode has it, with or without a mark at the beginning.
+        #[default]
+        Utf8 = "utf-8",
+        /// ISO 8859-1: each byte is the character of its number.
+        Latin1 = "latin-1",
+        /// Latin-1, but for 0x80 to 0x9f: what Windows writes in western Europe.
+        Windows1252 = "windows-1252",
+    }
+);
 
 impl Dialect {
     /// Whether a cell has no value.
@@ -167,6 +228,9 @@ words!(
         Standardize = "standardize",
         /// (x - min) / (max - min): scikit-learn's `MinMaxScaler`.
         MinMax = "min_max",
+        /// The number below which a standard normal distribution has the share that the training rows have below x, at most 5.2 from 0:
+        /// scikit-learn's `QuantileTransformer(output_distribution="normal")` with at most [256](crate::limits::QUANTILES_MAX) quantiles, of all rows.
+        Quantile = "quantile",
         /// ln(1 + x), and then as for `standardize`.
         Log1p = "log1p",
         /// x.

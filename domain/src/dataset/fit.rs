@@ -6,13 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::{Missing, Scale};
 use super::inputs::{InputRule, Inputs};
+use super::{Features, SampleShape};
+use crate::limits::{QUANTILE_COLUMNS_MAX, QUANTILES_MAX};
 
 /// What was fitted, for each input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FittedInputs(pub Vec<FittedInput>);
 
 /// An input x becomes (y - shift) · factor, where y is x, or `fill` where there is none; and ln(1 + y) in place of y for a `log`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// With `quantiles` q₀ … qₘ₋₁, y is placed among them before: at j for y = qⱼ, in the middle of those that are equal, and by its distance from both between
+/// two. Its place / (m - 1) is a share, 0 at and below the first and else 1 at and above the last, and what takes the place of y is
+/// the number below which a standard normal distribution has this share, at most [`QUANTILE_REACH`] from 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FittedInput {
     /// What stands for no value.
     pub fill: f32,
@@ -22,7 +28,13 @@ pub struct FittedInput {
     pub shift: f32,
     /// What it is multiplied by.
     pub factor: f32,
+    /// Quantiles of the training rows at equal shares from their lowest to their highest number, at least 2; none where x is not mapped by any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quantiles: Vec<f64>,
 }
+
+/// How far from 0 the lowest and the highest number are mapped by quantiles: a normal distribution has 1e-7 beyond it, as in scikit-learn.
+pub const QUANTILE_REACH: f64 = 5.199_337_582_6;
 
 /// A target y is (y - mean) / deviation where networks learn it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,7 +63,7 @@ impl FittedTarget {
             let values = rows
                 .iter()
                 .map(|row| f64::from(targets[*row as usize * width + target]));
-            let FittedInput { shift, factor, .. } = number(Scale::Standardize, Missing::Refused, values.collect());
+            let FittedInput { shift, factor, .. } = number(Scale::Standardize, Missing::Refused, values);
             Self {
                 mean: shift,
                 deviation: 1.0 / factor,
@@ -68,53 +80,86 @@ impl FittedInput {
         log: false,
         shift: 0.0,
         factor: 1.0,
+        quantiles: Vec::new(),
     };
 }
 
+impl FittedInputs {
+    /// The number of quantiles of each input that has any, and which inputs these are.
+    pub fn quantiles(&self) -> Vec<(usize, usize)> {
+        let lens = self.0.iter().map(|input| input.quantiles.len()).enumerate();
+        lens.filter(|(_, len)| *len > 0).collect()
+    }
+
+    /// True if quantiles are what [`Inputs::fit`] could have found: finite, ascending, and equally many for each input that has any.
+    pub fn is_sound(&self) -> bool {
+        let with: Vec<&[f64]> = self
+            .0
+            .iter()
+            .map(|input| input.quantiles.as_slice())
+            .filter(|of| !of.is_empty())
+            .collect();
+        let len = with.first().map_or(2, |first| first.len());
+        let is_sound = |of: &&[f64]| of.len() == len && of.iter().all(|value| value.is_finite()) && of.is_sorted();
+        with.len() <= QUANTILE_COLUMNS_MAX && (2..=QUANTILES_MAX).contains(&len) && with.iter().all(is_sound)
+    }
+}
+
 impl Inputs {
-    /// Fits the inputs on some rows of a table [rows, inputs], in which NaN is no value; `None` where rows go in as they are. All sums are of
-    /// doubles, in the order of the rows.
-    pub fn fit(&self, table: &[f32], rows: &[u32]) -> Option<FittedInputs> {
+    /// Fits the inputs on some rows of this shape, in which NaN is no value; `None` where rows go in as they are. Where a row has more numbers than
+    /// inputs, as an image has, each input has as many of them, one after the other. All sums are of doubles, in the order of the rows.
+    pub fn fit(&self, features: &Features, shape: SampleShape, rows: &[u32]) -> Option<FittedInputs> {
         if self.is_plain() {
             return None;
         }
         let rules = self.rules();
-        let width = rules.len();
+        let row_len = shape.len() as usize;
+        let len = row_len / rules.len().max(1);
         let fitted = rules.iter().enumerate().map(|(input, rule)| {
-            let values = rows.iter().map(|row| f64::from(table[*row as usize * width + input]));
+            let of_row = |row: &u32| {
+                let begin = *row as usize * row_len + input * len;
+                (begin..begin + len).map(move |place| f64::from(features.at(place)))
+            };
+            let values = rows.iter().flat_map(of_row);
             match rule {
                 InputRule::Flag => FittedInput {
-                    factor: f32::from(u8::from(values.into_iter().any(|value| value > 0.0))),
+                    factor: f32::from(u8::from(values.clone().any(|value| value > 0.0))),
                     ..FittedInput::PLAIN
                 },
-                InputRule::Number(scale, missing) => number(*scale, *missing, values.collect()),
+                InputRule::Number(scale, missing) => number(*scale, *missing, values),
             }
         });
         Some(FittedInputs(fitted.collect()))
     }
 }
 
-fn number(scale: Scale, missing: Missing, mut values: Vec<f64>) -> FittedInput {
-    let fill = fill(missing, &values) as f32;
-    for value in &mut values {
-        if value.is_nan() {
-            *value = f64::from(fill);
-        }
-        if scale == Scale::Log1p {
-            *value = libm::log1p(*value);
-        }
-    }
-    let n = values.len() as f64;
+/// Looks at all values several times: those of images are too many to be kept.
+fn number(scale: Scale, missing: Missing, values: impl Iterator<Item = f64> + Clone) -> FittedInput {
+    let fill = fill(missing, values.clone()) as f32;
+    let values = values.map(|value| match (value.is_nan(), scale) {
+        (true, Scale::Log1p) => libm::log1p(f64::from(fill)),
+        (true, _) => f64::from(fill),
+        (false, Scale::Log1p) => libm::log1p(value),
+        (false, _) => value,
+    });
+    let n = values.clone().count() as f64;
     let (shift, spread) = match scale {
+        Scale::Quantile => {
+            return FittedInput {
+                fill,
+                quantiles: quantiles(values.collect()),
+                ..FittedInput::PLAIN
+            };
+        }
         Scale::None => (0.0, 1.0),
         Scale::Standardize | Scale::Log1p => {
-            let mean = values.iter().sum::<f64>() / n;
-            let variance = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f64>() / n;
+            let mean = values.clone().sum::<f64>() / n;
+            let variance = values.map(|value| (value - mean) * (value - mean)).sum::<f64>() / n;
             (mean, libm::sqrt(variance))
         }
         Scale::MinMax => {
-            let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let low = values.clone().fold(f64::INFINITY, f64::min);
+            let high = values.fold(f64::NEG_INFINITY, f64::max);
             (low, high - low)
         }
     };
@@ -126,22 +171,47 @@ fn number(scale: Scale, missing: Missing, mut values: Vec<f64>) -> FittedInput {
         log: scale == Scale::Log1p,
         shift: shift as f32,
         factor: if is_constant { 1.0 } else { factor },
+        quantiles: Vec::new(),
     }
 }
 
+/// Quantiles at equal shares, interpolated as by `numpy.percentile`: at most as many as there are values.
+fn quantiles(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    let steps = values.len().clamp(2, QUANTILES_MAX) - 1;
+    let last = values.len().saturating_sub(1);
+    let quantile = |step: usize| {
+        // In whole numbers: a quantile that is a value is that value.
+        let (place, rest) = (step * last / steps, step * last % steps);
+        let (low, high) = (values[place], values[(place + 1).min(last)]);
+        let share = rest as f64 / steps as f64;
+        if share < 0.5 {
+            low + (high - low) * share
+        } else {
+            high - (high - low) * (1.0 - share)
+        }
+    };
+    (0..=steps).map(quantile).collect()
+}
+
 /// What stands for no value; 0 where no training row has one.
-fn fill(missing: Missing, values: &[f64]) -> f64 {
-    let mut present: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
-    let n = present.len();
+fn fill(missing: Missing, values: impl Iterator<Item = f64>) -> f64 {
+    let present = values.filter(|value| !value.is_nan());
     match missing {
         Missing::Value(value) => f64::from(value),
-        _ if n == 0 => 0.0,
-        Missing::Mean => present.iter().sum::<f64>() / n as f64,
-        Missing::Median => {
-            present.sort_by(f64::total_cmp);
-            (present[(n - 1) / 2] + present[n / 2]) / 2.0
-        }
         Missing::Refused | Missing::Dropped => 0.0,
+        Missing::Mean => {
+            let (n, sum) = present.fold((0_u32, 0.0), |(n, sum), value| (n + 1, sum + value));
+            sum / f64::from(n.max(1))
+        }
+        Missing::Median => {
+            let mut present: Vec<f64> = present.collect();
+            present.sort_by(f64::total_cmp);
+            match present.len() {
+                0 => 0.0,
+                n => (present[(n - 1) / 2] + present[n / 2]) / 2.0,
+            }
+        }
     }
 }
 
@@ -159,15 +229,17 @@ mod tests {
     }
 
     fn fitted(scale: Scale, missing: Missing, values: &[f32], rows: &[u32]) -> FittedInput {
+        let features = Features::Floats(values.to_vec());
         inputs(scale, missing, false)
-            .fit(values, rows)
+            .fit(&features, SampleShape::Vector(1), rows)
             .expect("something to fit")
-            .0[0]
+            .0
+            .swap_remove(0)
     }
 
     #[test]
     fn only_the_rows_that_train_have_a_part() {
-        for scale in [Scale::Standardize, Scale::MinMax, Scale::Log1p] {
+        for scale in [Scale::Standardize, Scale::MinMax, Scale::Quantile, Scale::Log1p] {
             let of = |last: f32| fitted(scale, Missing::Mean, &[1.0, 2.0, 4.0, f32::NAN, last], &[0, 1, 2, 3]);
             assert_eq!(of(1e9), of(-0.5), "{scale}");
         }
@@ -190,6 +262,36 @@ mod tests {
     }
 
     #[test]
+    fn quantiles_are_those_of_the_rows() {
+        let of = |values: &[f32]| {
+            let rows: Vec<u32> = (0..values.len() as u32).collect();
+            let fitted = FittedInputs(vec![fitted(Scale::Quantile, Missing::Median, values, &rows)]);
+            assert!(fitted.is_sound(), "{fitted:?}");
+            fitted.0[0].quantiles.clone()
+        };
+        assert_eq!(of(&[9.0, 1.0, f32::NAN, 4.0, 2.0]), [1.0, 2.0, 3.0, 4.0, 9.0]);
+        assert_eq!(of(&[7.0]), [7.0, 7.0]);
+        let many: Vec<f32> = (0..1_021_u16).rev().map(f32::from).collect();
+        let found = of(&many);
+        assert_eq!(
+            (found.len(), found[0], found[1], found[255]),
+            (QUANTILES_MAX, 0.0, 4.0, 1_020.0)
+        );
+        for wrong in [
+            vec![1.0],
+            vec![2.0, 1.0],
+            vec![0.0, f64::NAN],
+            vec![0.0; QUANTILES_MAX + 1],
+        ] {
+            let input = FittedInput {
+                quantiles: wrong,
+                ..FittedInput::PLAIN
+            };
+            assert!(!FittedInputs(vec![input]).is_sound());
+        }
+    }
+
+    #[test]
     fn gaps_are_filled_before_anything_else_is_fitted() {
         let values = [1.0, f32::NAN, 4.0, 10.0];
         let of = |missing| fitted(Scale::Standardize, missing, &values, &[0, 1, 2, 3]);
@@ -205,8 +307,9 @@ mod tests {
     #[test]
     fn what_no_training_row_has_goes_in_as_nothing() {
         let inputs = inputs(Scale::None, Missing::Mean, true);
-        let table = [1.0, 0.0, f32::NAN, 1.0, 2.0, 0.0];
-        let factor = |rows: &[u32]| inputs.fit(&table, rows).expect("fitted").0[1].factor;
+        let table = Features::Floats(vec![1.0, 0.0, f32::NAN, 1.0, 2.0, 0.0]);
+        let shape = SampleShape::Vector(2);
+        let factor = |rows: &[u32]| inputs.fit(&table, shape, rows).expect("fitted").0[1].factor;
         assert_eq!((factor(&[0, 2]), factor(&[0, 1])), (0.0, 1.0));
     }
 
@@ -221,6 +324,8 @@ mod tests {
 
     #[test]
     fn rows_without_gaps_and_scales_go_in_as_they_are() {
-        assert_eq!(inputs(Scale::None, Missing::Refused, false).fit(&[1.0], &[0]), None);
+        let row = Features::Floats(vec![1.0]);
+        let plain = inputs(Scale::None, Missing::Refused, false);
+        assert_eq!(plain.fit(&row, SampleShape::Vector(1), &[0]), None);
     }
 }

@@ -75,10 +75,15 @@ pub(super) fn open(content: &dyn Content) -> Result<Array<'_>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{gzip, idx, read, read_test};
-    use super::super::{Features, Format, ReadError, Samples, TargetKind, TargetShape, Targets};
+    use super::super::{ArrayRules, Features, Format, ReadError, Samples, Scale, TargetKind, TargetShape, Targets};
 
     fn read_both(images: &[u8], labels: &[u8]) -> Result<Samples, ReadError> {
-        read(&Format::Idx(None), TargetKind::Class, &images, Some(&labels))
+        read(
+            &Format::Idx(ArrayRules::default()),
+            TargetKind::Class,
+            &images,
+            Some(&labels),
+        )
     }
 
     #[test]
@@ -139,11 +144,17 @@ mod tests {
     #[test]
     fn labels_of_fashion_mnist_have_names() {
         let (images, labels) = (idx(&[2, 1, 1], &[7, 8]), idx(&[2], &[9, 0]));
-        let samples = read(&Format::FashionMnist, TargetKind::Class, &images, Some(&labels)).expect("samples");
+        let samples = read(
+            &Format::FashionMnist(Scale::None),
+            TargetKind::Class,
+            &images,
+            Some(&labels),
+        )
+        .expect("samples");
         assert_eq!(samples.classes().map(<[_]>::len), Some(10));
         assert!(matches!(&samples.targets, Some(Targets::Classes { labels, .. }) if *labels == [9, 0]));
         let error = read(
-            &Format::FashionMnist,
+            &Format::FashionMnist(Scale::None),
             TargetKind::Class,
             &images,
             Some(&idx(&[2], &[9, 10])),
@@ -154,7 +165,7 @@ mod tests {
         );
         let classes = samples.classes();
         let test = read_test(
-            &Format::FashionMnist,
+            &Format::FashionMnist(Scale::None),
             TargetKind::Class,
             classes,
             &images,
@@ -168,7 +179,7 @@ mod tests {
         let classes = ["0".to_owned(), "1".to_owned()];
         let (images, labels) = (idx(&[2, 1, 1], &[7, 8]), idx(&[2], &[0, 2]));
         let read = read_test(
-            &Format::Idx(None),
+            &Format::Idx(ArrayRules::default()),
             TargetKind::Class,
             Some(&classes),
             &images,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::SampleShape;
+use super::{Moment, SampleShape};
 use super::columns::{Missing, Scale};
 
 /// What the inputs are, in their order.
@@ -42,6 +42,15 @@ pub enum Cells {
         /// What stands for no value.
         missing: Missing,
     },
+    /// Dates, with a time or without: one input.
+    Date {
+        /// The earliest one of the training part. The input is the days since then.
+        since: Moment,
+        /// What becomes of it.
+        scale: Scale,
+        /// What stands for no value.
+        missing: Missing,
+    },
     /// Words: an input for each of them.
     Words {
         /// Ascending. The empty one stands for no value, where training rows have none.
@@ -66,7 +75,7 @@ impl InputColumn {
     /// Number of inputs.
     pub fn len(&self) -> usize {
         let own = match &self.cells {
-            Cells::Number { .. } | Cells::Boolean { .. } => 1,
+            Cells::Number { .. } | Cells::Boolean { .. } | Cells::Date { .. } => 1,
             Cells::Words { words, others, .. } => words.len() + usize::from(*others),
         };
         own + usize::from(self.indicator)
@@ -81,6 +90,7 @@ impl InputColumn {
     pub fn preparation(&self) -> String {
         let own = match &self.cells {
             Cells::Number { scale, .. } | Cells::Boolean { scale, .. } => scale.to_string(),
+            Cells::Date { since, scale, .. } => format!("days since {since}, {scale}"),
             Cells::Words { others: false, .. } => "an input for each word".to_owned(),
             Cells::Words { others: true, .. } => "an input for each word, and one for rare words".to_owned(),
         };
@@ -99,7 +109,10 @@ impl InputColumn {
     /// What stands for a cell without a value.
     pub(super) fn missing(&self) -> Missing {
         match &self.cells {
-            Cells::Number { missing, .. } | Cells::Boolean { missing, .. } | Cells::Words { missing, .. } => *missing,
+            Cells::Number { missing, .. }
+            | Cells::Boolean { missing, .. }
+            | Cells::Date { missing, .. }
+            | Cells::Words { missing, .. } => *missing,
         }
     }
 
@@ -176,7 +189,7 @@ impl Inputs {
         for column in &self.0 {
             let name = &column.name;
             match &column.cells {
-                Cells::Number { .. } | Cells::Boolean { .. } => names.push(name.clone()),
+                Cells::Number { .. } | Cells::Boolean { .. } | Cells::Date { .. } => names.push(name.clone()),
                 Cells::Words { words, others, .. } => {
                     let shown = |word: &String| {
                         if word.is_empty() {
@@ -199,9 +212,9 @@ impl Inputs {
         let mut rules = Vec::with_capacity(self.len());
         for column in &self.0 {
             rules.push(match column.cells {
-                Cells::Number { scale, missing } | Cells::Boolean { scale, missing } => {
-                    InputRule::Number(scale, missing)
-                }
+                Cells::Number { scale, missing }
+                | Cells::Boolean { scale, missing }
+                | Cells::Date { scale, missing, .. } => InputRule::Number(scale, missing),
                 Cells::Words { .. } => InputRule::Flag,
             });
             rules.extend((1..column.len()).map(|_| InputRule::Flag));
@@ -213,7 +226,7 @@ impl Inputs {
     pub fn words_ascend(&self) -> bool {
         self.0.iter().all(|column| match &column.cells {
             Cells::Words { words, .. } => words.is_sorted_by(|a, b| a < b),
-            Cells::Number { .. } | Cells::Boolean { .. } => true,
+            Cells::Number { .. } | Cells::Boolean { .. } | Cells::Date { .. } => true,
         })
     }
 

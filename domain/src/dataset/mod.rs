@@ -7,6 +7,7 @@
 mod allowance;
 mod archive;
 mod array;
+mod array_rules;
 mod columns;
 mod content;
 pub(crate) mod csv;
@@ -20,6 +21,7 @@ mod idx;
 mod input;
 mod inputs;
 mod layout;
+mod moment;
 mod npy;
 mod npz;
 mod picture;
@@ -34,17 +36,22 @@ mod targets;
 mod testing;
 
 pub use self::allowance::Allowance;
-pub use self::columns::{Columns, Dialect, Header, Kind, MISSING_TEXTS, Missing, Prepare, Rule, Scale, Selection};
+pub use self::array_rules::{ARRAY_SCALES, ArrayRules};
+pub use self::columns::{
+    Columns, Dialect, Encoding, Header, Kind, MISSING_TEXTS, Missing, NotAQuote, Prepare, Quoting, Rule, Scale,
+    Selection,
+};
 pub use self::content::{Content, FileContent, ReadSeek};
 pub use self::csv::names::NUMBERED;
 pub use self::csv::survey::{Survey, SurveyCells, SurveyColumn, survey};
 pub use self::fashion_mnist::{FASHION_MNIST_CLASSES, FASHION_MNIST_FILES};
 pub use self::features::{FeatureFormat, FeatureRows, read_features};
-pub use self::fit::{FittedInput, FittedInputs, FittedTable, FittedTarget};
+pub use self::fit::{FittedInput, FittedInputs, FittedTable, FittedTarget, QUANTILE_REACH};
 pub use self::hash::{FileHash, FileHasher, NotAHash};
 pub use self::input::first_bytes;
 pub use self::inputs::{Cells, InputColumn, InputRule, Inputs};
 pub use self::layout::Layout;
+pub use self::moment::{Moment, NotADate};
 pub use self::npz::{ArrayNames, Arrays, PICTURES};
 pub use self::picture::{PICTURE_BYTES_MAX, Resize, is_picture, read_picture};
 pub use self::read_error::ReadError;
@@ -68,15 +75,16 @@ pub enum Format {
     /// One CSV file a part.
     Csv(Columns),
     /// Images and labels in IDX files, one of each a part.
-    Idx(Option<Layout>),
-    /// FashionMNIST: as [`Format::Idx`], and its classes have names.
-    FashionMnist,
+    Idx(ArrayRules),
+    /// FashionMNIST: as [`Format::Idx`], and its classes have names. With what becomes of its pixels.
+    FashionMnist(Scale),
     /// Features and targets in `.npy` files, one of each a part.
-    Npy(Option<Layout>),
+    Npy(ArrayRules),
     /// One `.npz` file a part, or one for both.
-    Npz(Arrays, Option<Layout>),
+    Npz(Arrays, ArrayRules),
     /// Pictures that were resized and packed: one `.npz` file a part, with the arrays [`PICTURES`], and the names of its labels from 0 on.
-    Pictures(Vec<String>),
+    /// With what becomes of each channel.
+    Pictures(Vec<String>, Scale),
 }
 
 /// Which part of a dataset is read.
@@ -190,27 +198,47 @@ pub fn read(
     part: Part<&dyn Content>,
     allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
-    type Open = for<'a> fn(&'a dyn Content) -> Result<Array<'a>, Reason>;
-    let (open, layout, names): (Open, _, _) = match format {
+    let (scale, samples) = match format {
         Format::Csv(columns) => return csv::read(part.features, columns, kind, role, allowance),
-        Format::Npz(arrays, layout) => return npz::read(part.features, arrays, *layout, None, kind, role, allowance),
-        Format::Pictures(classes) => {
-            let names: Vec<&str> = classes.iter().map(String::as_str).collect();
-            let layout = Some(Layout::ChannelsFirst);
-            return npz::read(
-                part.features,
-                &npz::pictures(),
-                layout,
-                Some(&names),
-                kind,
-                role,
-                allowance,
-            );
+        Format::Npz(arrays, rules) => {
+            let samples = npz::read(part.features, arrays, rules.layout, None, kind, role, allowance)?;
+            (rules.scale, samples)
         }
-        Format::Idx(layout) => (idx::open, *layout, None),
-        Format::FashionMnist => (idx::open, None, Some(&FASHION_MNIST_CLASSES[..])),
-        Format::Npy(layout) => (npy::open, *layout, None),
+        Format::Pictures(classes, scale) => {
+            let names: Vec<&str> = classes.iter().map(String::as_str).collect();
+            let (arrays, layout) = (npz::pictures(), Some(Layout::ChannelsFirst));
+            let samples = npz::read(part.features, &arrays, layout, Some(&names), kind, role, allowance)?;
+            (*scale, samples)
+        }
+        Format::Idx(rules) => (
+            rules.scale,
+            pair(idx::open, rules.layout, None, kind, role, part, allowance)?,
+        ),
+        Format::FashionMnist(scale) => {
+            let names = Some(&FASHION_MNIST_CLASSES[..]);
+            (*scale, pair(idx::open, None, names, kind, role, part, allowance)?)
+        }
+        Format::Npy(rules) => (
+            rules.scale,
+            pair(npy::open, rules.layout, None, kind, role, part, allowance)?,
+        ),
     };
+    Ok(Samples {
+        inputs: array_rules::inputs(scale, samples.shape)?,
+        ..samples
+    })
+}
+
+/// Reads an array of features, and one of targets if there is any. `names` are those of labels from 0 on.
+fn pair(
+    open: for<'a> fn(&'a dyn Content) -> Result<Array<'a>, Reason>,
+    layout: Option<Layout>,
+    names: Option<&[&str]>,
+    kind: TargetKind,
+    role: Role<'_>,
+    part: Part<&dyn Content>,
+    allowance: &mut Allowance<'_>,
+) -> Result<Samples, ReadError> {
     let features = || open(part.features).map_err(ReadError::features);
     let rows = features()?.rows(layout, None, &features, allowance)?;
     let targets = match part.targets {

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
-
-use super::Reason;
+use super::{Moment, Reason};
 use crate::fold::TRAINS;
 use crate::limits::{FOLDS_MAX, GROUPS_BYTES_MAX, SPLIT_ROWS_MAX};
 use crate::word::words;
@@ -82,7 +80,7 @@ impl RowKeys {
             Self::Order(rows, are_dates) => {
                 let (value, is_date) = match number(text) {
                     Some(number) => (Some(number), false),
-                    None => (date(text), true),
+                    None => (Moment::parse(text).map(|moment| moment.micros() as f64), true),
                 };
                 let wanted = are_dates.unwrap_or(is_date);
                 let value = value.filter(|_| wanted == is_date).ok_or_else(|| {
@@ -139,29 +137,6 @@ fn ranks(values: &[f64]) -> Vec<u32> {
         alike.iter().for_each(|row| ranks[*row] = rank);
     }
     ranks
-}
-
-/// Microseconds since 1970 of a date in ISO 8601; without an offset as in UTC.
-pub(super) fn date(text: &str) -> Option<f64> {
-    let with_offset = || {
-        DateTime::parse_from_rfc3339(text)
-            .ok()
-            .map(|time| time.to_utc().naive_utc())
-    };
-    let formats = [
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%dT%H:%M",
-        "%Y-%m-%d %H:%M",
-    ];
-    let with_time = || {
-        formats
-            .iter()
-            .find_map(|format| NaiveDateTime::parse_from_str(text, format).ok())
-    };
-    let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
-    let time = day().or_else(with_time).or_else(with_offset)?;
-    Some(time.and_utc().timestamp_micros() as f64)
 }
 
 fn fold(text: &str) -> Option<u32> {

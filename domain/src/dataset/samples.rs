@@ -16,7 +16,7 @@ pub struct Samples {
     pub features: Features,
     /// One a row; `None` for a test part that nobody has labelled.
     pub targets: Option<Targets>,
-    /// What the features of a table of columns are; `None` for arrays.
+    /// What the features of a table of columns are, or those of an array that is prepared: one for each number of a vector, or channel of an image.
     pub inputs: Option<Inputs>,
     /// What the column says of each row by which training rows are split, or which of them are of a validation part: see
     /// [`crate::fold::RowKeys::column`]. `None` without either.
@@ -98,6 +98,17 @@ pub struct RowsDigest {
     sum: u64,
 }
 
+impl Features {
+    /// The number at a place, as it goes into a network that prepares nothing.
+    pub(super) fn at(&self, place: usize) -> f32 {
+        match self {
+            Self::Floats(values) => values[place],
+            Self::Bytes(values) => f32::from(values[place]) / 255.0,
+            Self::Whole(values) => f32::from(values[place]),
+        }
+    }
+}
+
 impl Samples {
     /// Rows with their targets.
     pub(super) fn new(rows: FeatureRows, targets: Option<Targets>) -> Self {
@@ -177,10 +188,13 @@ impl Samples {
         sizes
     }
 
-    /// Cells without a value of each column of a table, as far as there is a rule for them; none of arrays.
+    /// Cells without a value of each column of a table, as far as there is a rule for them; arrays have none.
     pub fn gaps(&self) -> Vec<u32> {
-        let (Some(inputs), Features::Floats(values)) = (&self.inputs, &self.features) else {
+        let Some(inputs) = &self.inputs else {
             return Vec::new();
+        };
+        let (SampleShape::Vector(_), Features::Floats(values)) = (self.shape, &self.features) else {
+            return vec![0; inputs.columns().len()];
         };
         let width = inputs.len().max(1);
         let mut place = 0;
@@ -190,7 +204,7 @@ impl Samples {
             let is_gap = |row: &[f32]| match &column.cells {
                 // The empty word comes first.
                 Cells::Words { words, .. } => words.first().is_some_and(String::is_empty) && row[own] == 1.0,
-                Cells::Number { .. } | Cells::Boolean { .. } => row[own].is_nan(),
+                Cells::Number { .. } | Cells::Boolean { .. } | Cells::Date { .. } => row[own].is_nan(),
             };
             values.chunks_exact(width).filter(|row| is_gap(row)).count() as u32
         });

@@ -38,6 +38,14 @@ impl SampleShape {
         self.dims().iter().map(|dim| u64::from(*dim)).product()
     }
 
+    /// Parts of a row that are prepared each by itself: the numbers of a vector, the channels of an image.
+    pub fn inputs(self) -> u32 {
+        match self {
+            Self::Vector(len) | Self::Table { len, .. } => len,
+            Self::Sequence { channels, .. } | Self::Image { channels, .. } => channels,
+        }
+    }
+
     /// True without any number.
     pub fn is_empty(self) -> bool {
         self.len() == 0

@@ -35,7 +35,8 @@ const OTHERS: [(&[u8], &str); 20] = [
     (b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive: unpack it (7z x FILE)"),
     (
         b"PAR1",
-        "is a Parquet file: convert it with pandas.read_parquet('FILE').to_csv('FILE.csv', index=False)",
+        "is a Parquet file, which trawl submit, trawl init and trawl predict read; elsewhere convert it with \
+         pandas.read_parquet('FILE').to_csv('FILE.csv', index=False)",
     ),
     (
         b"ARROW1",

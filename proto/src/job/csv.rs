@@ -14,6 +14,8 @@ pub(super) fn to_wire(columns: &Columns) -> v1::JobCsv {
     let Dialect {
         header,
         delimiter,
+        quoting,
+        encoding,
         has_decimal_comma,
         missing,
     } = &columns.dialect;
@@ -31,6 +33,8 @@ pub(super) fn to_wire(columns: &Columns) -> v1::JobCsv {
         columns: rules.map(|(name, rule)| (name.clone(), rule_to_wire(*rule))).collect(),
         delimiter: delimiter.map_or(0, u32::from),
         decimal_comma: *has_decimal_comma,
+        quote: quoting.map_or_else(String::new, |quoting| quoting.to_string()),
+        encoding: encoding.to_string(),
         missing: missing.clone().map(|texts| v1::JobTexts { texts }),
         standardize_target: columns.prepare.standardizes_target,
         split_column: columns
@@ -70,6 +74,10 @@ pub(super) fn from_wire(csv: v1::JobCsv, v: &mut Violations) -> Option<Columns> 
             field: "dataset.csv.split_column",
         }),
     };
+    let quoting = match csv.quote.as_str() {
+        "" => None,
+        quote => Some(super::parse("dataset.csv.quote", quote, v)?),
+    };
     let mut targets = csv.targets.into_iter();
     let columns = csv.columns.iter();
     let columns = columns.map(|(name, rule)| Some((name.clone(), rule_from_wire(rule, v)?)));
@@ -89,6 +97,8 @@ pub(super) fn from_wire(csv: v1::JobCsv, v: &mut Violations) -> Option<Columns> 
                 Some(false) => Header::Absent,
             },
             delimiter: u8::try_from(csv.delimiter).ok().filter(|delimiter| *delimiter != 0),
+            quoting,
+            encoding: super::parse("dataset.csv.encoding", &csv.encoding, v)?,
             has_decimal_comma: csv.decimal_comma,
             missing: csv.missing.map(|missing| missing.texts),
         },

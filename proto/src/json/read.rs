@@ -377,9 +377,10 @@ fn said_elsewhere(name: &str) -> Option<String> {
         }
         "exclude" | "drop" | "ignore" | "drop_columns" => "columns are left out by features: { all_but: [ … ] }",
         "standardize" | "normalize" | "scale" | "scaler" => {
-            "numbers of a CSV file are standardised unless its prepare says otherwise"
+            "numbers of a CSV file are standardised unless its prepare says otherwise, and arrays and pictures are where prepare: standardize says so"
         }
         "sep" | "separator" => "what stands between cells is csv.delimiter",
+        "quotechar" | "quoting" | "quote_char" => "what stands around cells is csv.quote",
         "na_values" | "nan_values" => "texts of cells without a value are csv.missing",
         "stratified" | "stratify" | "shuffle" => {
             "folds have more to say as k_fold: { folds: 5, stratify: true, shuffle: true }"

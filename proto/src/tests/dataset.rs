@@ -1,8 +1,8 @@
 //! Datasets on their way: out of JSON into a draft, and with a job to a worker and back.
 
 use trawl_domain::dataset::{
-    ArrayNames, Arrays, Columns, Dialect, FileHash, FilePlace, Format, Header, Layout, Part, Prepare, SampleShape,
-    Selection,
+    ArrayNames, ArrayRules, Arrays, Columns, Dialect, FileHash, FilePlace, Format, Header, Layout, Part, Prepare,
+    SampleShape, Scale, Selection,
 };
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
@@ -72,7 +72,7 @@ fn one_archive_may_have_both_parts() {
         validation: names("x_val", "y_val"),
         test: names("x_test", "y_test"),
     };
-    assert_eq!(format, Format::Npz(arrays, Some(Layout::ChannelsLast)));
+    assert_eq!(format, Format::Npz(arrays, Some(Layout::ChannelsLast).into()));
     assert_eq!(test.map(|test| test.features), Some(FilePlace::Named("a.npz".into())));
 }
 
@@ -130,6 +130,7 @@ fn a_worker_reads_files_as_the_coordinator_did() {
     let (prepared, _) = source(serde_json::json!({
         "csv": {
             "train": "a.csv", "features": { "all_but": ["id"] }, "target": "y", "delimiter": ";", "decimal": ",", "missing": ["", "-"],
+            "quote": "'", "encoding": "windows-1252",
             "prepare": {
                 "numbers": "min_max", "missing": "median", "indicator": true, "rare": 5,
                 "columns": { "zip": { "as": "words", "missing": "drop", "indicator": false }, "income": "log1p", "age": { "missing": 0 } }
@@ -146,7 +147,11 @@ fn a_worker_reads_files_as_the_coordinator_did() {
             validation: names(Some("y")),
             test: names(target),
         };
-        Format::Npz(arrays, Some(Layout::ChannelsFirst))
+        let rules = ArrayRules {
+            layout: Some(Layout::ChannelsFirst),
+            scale: Scale::Standardize,
+        };
+        Format::Npz(arrays, rules)
     };
     let one_file = [false, false];
     let cases = [
@@ -156,10 +161,11 @@ fn a_worker_reads_files_as_the_coordinator_did() {
         (prepared, one_file),
         (archive(Some("z")), one_file),
         (archive(None), one_file),
-        (Format::Idx(Some(Layout::ChannelsLast)), [true, true]),
-        (Format::Idx(None), [true, false]),
-        (Format::Npy(Some(Layout::ChannelsFirst)), [true, false]),
-        (Format::FashionMnist, [true, true]),
+        (Format::Idx(Some(Layout::ChannelsLast).into()), [true, true]),
+        (Format::Idx(ArrayRules::default()), [true, false]),
+        (Format::Npy(Some(Layout::ChannelsFirst).into()), [true, false]),
+        (Format::FashionMnist(Scale::None), [true, true]),
+        (Format::Pictures(vec!["a".into(), "b".into()], Scale::MinMax), one_file),
     ];
     for (format, targets) in cases {
         let job = job(format, targets);
@@ -171,7 +177,7 @@ fn a_worker_reads_files_as_the_coordinator_did() {
 fn class_weights_go_to_the_worker_as_they_are() {
     let named = [("0".to_owned(), 2.5), ("b c".to_owned(), 1e-6)];
     for weights in [ClassWeights::Balanced, ClassWeights::Named(named.into())] {
-        let mut of_classes = job(Format::Npy(None), [true, false]);
+        let mut of_classes = job(Format::Npy(ArrayRules::default()), [true, false]);
         of_classes.architecture.loss = Loss::Focal;
         of_classes.class_weights = Some(weights);
         let refused = |job: &Job| {
@@ -200,16 +206,16 @@ fn what_is_learned_from_has_targets() {
             .map(|violation| violation.field.clone())
             .collect::<Vec<_>>()
     };
-    let npy = job(Format::Npy(None), [false, true]);
+    let npy = job(Format::Npy(ArrayRules::default()), [false, true]);
     assert_eq!(refused(v1::Job::from(&npy)), ["dataset.train.targets_sha256"]);
-    let mut layout = v1::Job::from(&job(Format::Npy(None), [true, true]));
+    let mut layout = v1::Job::from(&job(Format::Npy(ArrayRules::default()), [true, true]));
     layout.dataset.as_mut().expect("there").layout = "nhwc".into();
     assert_eq!(refused(layout), ["dataset.layout"]);
 }
 
 #[test]
 fn a_job_says_which_engine_trains_it() {
-    let sent = v1::Job::from(&job(Format::Npy(None), [true, true]));
+    let sent = v1::Job::from(&job(Format::Npy(ArrayRules::default()), [true, true]));
     assert_eq!(sent.engine, "torch");
     for engine in ["", "auto", "lanes"] {
         let mut other = sent.clone();
@@ -221,7 +227,7 @@ fn a_job_says_which_engine_trains_it() {
 
 #[test]
 fn a_members_settings_go_to_the_worker_as_they_are() {
-    let mut sent = job(Format::Npy(None), [true, true]);
+    let mut sent = job(Format::Npy(ArrayRules::default()), [true, true]);
     sent.members[0].hyperparameters = Hyperparameters {
         schedule: Schedule::OneCycle,
         nesterov: true,

@@ -1,7 +1,7 @@
 //! How a trial is validated: the forms in which it is written, what is refused of them, and what a worker is told.
 
 use serde_json::{Value, json};
-use trawl_domain::dataset::{DatasetShape, Format, SampleShape, Says, TargetShape};
+use trawl_domain::dataset::{ArrayRules, DatasetShape, Format, SampleShape, Says, TargetShape};
 use trawl_domain::fold::{By, FoldSize, RowKeys, Scheme, Split, TRAINS, Validation};
 use trawl_domain::job::Job;
 use trawl_domain::study::Study;
@@ -153,7 +153,7 @@ fn a_worker_splits_as_the_coordinator_says() {
     ];
     for scheme in schemes {
         for (shuffle, stratify, by, seeds) in [(true, false, By::Groups, 1), (false, true, By::Order, 4)] {
-            let mut job = job(Format::Npy(None), [true, true]);
+            let mut job = job(Format::Npy(ArrayRules::default()), [true, true]);
             job.split = Split::Validation(Validation {
                 scheme,
                 shuffle,
@@ -165,7 +165,7 @@ fn a_worker_splits_as_the_coordinator_says() {
         }
     }
     for (folds, repeats) in [(1, 1), (5, 0), (5, 13), (65, 1)] {
-        let mut broken = v1::Job::from(&job(Format::Npy(None), [true, true]));
+        let mut broken = v1::Job::from(&job(Format::Npy(ArrayRules::default()), [true, true]));
         let kind = v1::job_split::Kind::KFold(v1::JobKFold { folds, repeats });
         broken.split.get_or_insert_default().kind = Some(kind);
         let violations = Job::try_from(broken).expect_err("no such folds");

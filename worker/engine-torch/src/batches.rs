@@ -40,6 +40,7 @@ impl Bytes {
 pub struct DeviceTable {
     /// [rows, features] or [rows, channels, height, width]; bytes where they are pixels or whole numbers.
     features: Tensor,
+    shape: SampleShape,
     bytes: Bytes,
     /// [rows, targets], or labels as [rows]; `None` where nobody knows them.
     targets: Option<Tensor>,
@@ -60,6 +61,7 @@ impl Clone for DeviceTable {
     fn clone(&self) -> Self {
         Self {
             features: self.features.shallow_clone(),
+            shape: self.shape,
             bytes: self.bytes,
             targets: self.targets.as_ref().map(Tensor::shallow_clone),
             classes: self.classes.clone(),
@@ -95,17 +97,7 @@ impl Table for DeviceTable {
         guarded(|| {
             let index: Vec<i64> = rows.iter().copied().map(i64::from).collect();
             let index = Tensor::from_slice(&index).to_device(self.features.device());
-            let features = self.features.index_select(0, &index).to_device(Device::Cpu);
-            if features.kind() == Kind::Uint8 {
-                let mut pixels = vec![0; features.numel()];
-                features.copy_data(&mut pixels, features.numel());
-                match self.bytes {
-                    Bytes::Pixels => Features::Bytes(pixels),
-                    Bytes::Numbers => Features::Whole(pixels),
-                }
-            } else {
-                Features::Floats(to_vec(&features))
-            }
+            to_features(&self.features.index_select(0, &index), self.bytes)
         })
     }
 
@@ -149,6 +141,7 @@ impl DeviceTable {
         });
         Self {
             features: to_tensor(&samples.features).view(shape.as_slice()).to_device(device),
+            shape: samples.shape,
             bytes: Bytes::of(&samples.features),
             targets: targets.map(|targets| targets.to_device(device)),
             classes: samples.classes().map(Arc::from),
@@ -206,12 +199,14 @@ impl DeviceTable {
         let is_kept = |kept: &Fits, fold: u32| kept.iter().any(|(key, _)| *key == (seed, split, fold));
         let new: BTreeSet<u32> = folds.iter().copied().filter(|fold| !is_kept(&kept, *fold)).collect();
         if !new.is_empty() {
-            let values = inputs.map_or_else(Vec::new, |_| to_vec(&self.features));
+            let inputs = inputs.map(|inputs| (inputs, to_features(&self.features, self.bytes)));
             let targets = self.targets.as_ref().filter(|_| self.standardizes_target);
             let targets = targets.map(|targets| (to_vec(targets), targets.size()[1] as usize));
             for (fold, rows) in self.split(split, seed, &new)? {
                 let fitted = FittedTable {
-                    inputs: inputs.and_then(|inputs| inputs.fit(&values, &rows.train)),
+                    inputs: inputs
+                        .as_ref()
+                        .and_then(|(inputs, features)| inputs.fit(features, self.shape, &rows.train)),
                     targets: targets
                         .as_ref()
                         .map(|(targets, width)| FittedTarget::fit(targets, *width, &rows.train)),
@@ -231,8 +226,7 @@ impl DeviceTable {
 
     /// True if the rows are of this shape.
     pub(super) fn has_shape(&self, shape: SampleShape) -> bool {
-        let dims: Vec<i64> = shape.dims().into_iter().map(i64::from).collect();
-        self.features.size()[1..] == dims
+        self.shape == shape
     }
 
     /// All rows in their order, for each network of a stack: [stack, rows].
@@ -282,6 +276,19 @@ impl DeviceTable {
 fn pick(table: &Tensor, order: &Tensor) -> Tensor {
     let shape = [&order.size()[..], &table.size()[1..]].concat();
     table.index_select(0, &order.view([-1])).view(shape.as_slice())
+}
+
+/// Features of a tensor on any device.
+fn to_features(features: &Tensor, bytes: Bytes) -> Features {
+    if features.kind() != Kind::Uint8 {
+        return Features::Floats(to_vec(features));
+    }
+    let mut values = vec![0; features.numel()];
+    features.to_device(Device::Cpu).copy_data(&mut values, features.numel());
+    match bytes {
+        Bytes::Pixels => Features::Bytes(values),
+        Bytes::Numbers => Features::Whole(values),
+    }
 }
 
 /// Features as they are, on the CPU.

@@ -18,6 +18,7 @@ mod network;
 mod optimizer;
 mod outputs;
 mod preparation;
+mod quantiles;
 mod rounding;
 mod stack;
 mod state;

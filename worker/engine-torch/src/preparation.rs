@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{FittedInput, FittedTable, FittedTarget};
+use trawl_domain::dataset::{FittedInput, FittedInputs, FittedTable, FittedTarget, SampleShape};
+
+use super::quantiles::QuantileTensors;
 
 /// What rows of a table become before they go into the networks of a stack, and what comes out of them after.
 #[derive(Debug)]
@@ -15,14 +17,17 @@ pub(super) struct Preparation {
     target: Option<TargetTensors>,
 }
 
-/// Each [stack, 1, inputs].
+/// Each [stack, 1, inputs], or of images [stack, 1, channels, 1, 1].
 #[derive(Debug)]
 struct InputTensors {
-    fill: Tensor,
+    /// `None` of images, which have no gaps.
+    fill: Option<Tensor>,
     shift: Tensor,
     factor: Tensor,
     /// 1 where the logarithm is taken; `None` where it never is.
     log: Option<Tensor>,
+    /// `None` where no input goes by quantiles.
+    quantiles: Option<QuantileTensors>,
 }
 
 /// Each [stack, 1, targets].
@@ -33,14 +38,15 @@ struct TargetTensors {
 }
 
 impl Preparation {
-    /// For networks that were fitted so, by place; idle ones are as the first. `None` without any, or if they are not alike.
-    pub(super) fn new(fitted: Vec<Arc<FittedTable>>, stack: i64, device: Device) -> Option<Self> {
+    /// For networks of rows of this shape that were fitted so, by place; idle ones are as the first. `None` without any, or if they are not alike.
+    pub(super) fn new(fitted: Vec<Arc<FittedTable>>, shape: SampleShape, stack: i64, device: Device) -> Option<Self> {
         let width = |fitted: &FittedTable| fitted.inputs.as_ref().map_or(0, |inputs| inputs.0.len());
         let outputs = |fitted: &FittedTable| fitted.targets.as_ref().map_or(0, Vec::len);
+        let quantiles = |fitted: &FittedTable| fitted.inputs.as_ref().map(FittedInputs::quantiles);
+        let sizes = |fitted: &FittedTable| (width(fitted), outputs(fitted), quantiles(fitted));
         let first = fitted.first()?;
-        let is_alike = |other: &Arc<FittedTable>| {
-            (width(other), outputs(other)) == (width(first), outputs(first)) && other.words == first.words
-        };
+        let of_first = sizes(first);
+        let is_alike = |other: &Arc<FittedTable>| sizes(other) == of_first && other.words == first.words;
         if !fitted.iter().all(is_alike) {
             return None;
         }
@@ -50,14 +56,23 @@ impl Preparation {
             .flat_map(|fitted| fitted.targets.iter().flatten().copied())
             .collect();
         let tensor = |values: Vec<f32>| Tensor::from_slice(&values).view([stack, 1, -1]).to_device(device);
-        let of_inputs = |of: fn(&FittedInput) -> f32| tensor(inputs().map(of).collect());
+        let is_image = matches!(shape, SampleShape::Image { .. });
+        let of_inputs = |of: fn(&FittedInput) -> f32| {
+            let of_all = tensor(inputs().map(of).collect());
+            if is_image {
+                of_all.unsqueeze(-1).unsqueeze(-1)
+            } else {
+                of_all
+            }
+        };
         let of_target = |of: fn(&FittedTarget) -> f32| tensor(targets.iter().map(of).collect());
         let has_log = inputs().any(|input| input.log);
         Some(Self {
             inputs: (width(first) > 0).then(|| InputTensors {
-                fill: of_inputs(|input| input.fill),
+                fill: (!is_image).then(|| of_inputs(|input| input.fill)),
                 shift: of_inputs(|input| input.shift),
                 factor: of_inputs(|input| input.factor),
+                quantiles: QuantileTensors::new(padded().filter_map(|fitted| fitted.inputs.as_ref()), stack, device),
                 log: has_log.then(|| of_inputs(|input| f32::from(u8::from(input.log))).to_kind(Kind::Bool)),
             }),
             target: (outputs(first) > 0).then(|| TargetTensors {
@@ -78,14 +93,20 @@ impl Preparation {
         self.fitted.first().map_or(&[], |fitted| &fitted.words)
     }
 
-    /// Rows [stack, rows, inputs] as they go into the networks.
+    /// Rows [stack, rows, inputs], or images [stack, rows, channels, height, width], as they go into the networks.
     pub(super) fn apply(&self, rows: &Tensor) -> Tensor {
         let Some(inputs) = &self.inputs else {
             return rows.shallow_clone();
         };
-        let mut x = inputs.fill.where_self(&rows.isnan(), rows);
+        let mut x = match &inputs.fill {
+            Some(fill) => fill.where_self(&rows.isnan(), rows),
+            None => rows.shallow_clone(),
+        };
         if let Some(log) = &inputs.log {
             x = x.log1p().where_self(log, &x);
+        }
+        if let Some(quantiles) = &inputs.quantiles {
+            x = quantiles.apply(&x);
         }
         (x - &inputs.shift) * &inputs.factor
     }

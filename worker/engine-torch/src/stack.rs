@@ -196,7 +196,7 @@ impl Stack {
         let folds = || places.iter().map(|member| job.members[*member].fold);
         let fitted = job.data.fitted(job.seed, job.split, &folds().collect())?;
         let fitted = folds().filter_map(|fold| fitted.get(&fold).cloned()).collect();
-        let preparation = Preparation::new(fitted, size, device);
+        let preparation = Preparation::new(fitted, job.architecture.input, size, device);
         check_words(&blocks, preparation.as_ref())?;
         Ok(Self {
             preparation,
@@ -215,7 +215,7 @@ impl Stack {
         device: Device,
     ) -> Result<Self, EngineError> {
         let inputs = fitted.and_then(|fitted| fitted.inputs.as_ref());
-        if inputs.is_some_and(|inputs| inputs.0.len() as u64 != architecture.input.len()) {
+        if inputs.is_some_and(|inputs| inputs.0.len() != architecture.input.inputs() as usize) {
             return Err(EngineError::BadJob("what was fitted is not of the inputs".to_owned()));
         }
         let blocks = blocks(architecture)?;
@@ -248,7 +248,7 @@ impl Stack {
         let flat = Tensor::zeros([size, width], (Kind::Float, device));
         flat.select(0, 0).copy_(&Tensor::from_slice(&row));
         let fitted = fitted.cloned().map(Arc::new).into_iter().collect();
-        let preparation = Preparation::new(fitted, size, device);
+        let preparation = Preparation::new(fitted, architecture.input, size, device);
         check_words(&blocks, preparation.as_ref())?;
         let stack = Self {
             preparation,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tch::Device;
 use tempfile::TempDir;
-use trawl_domain::dataset::{Columns, Features, Format, Inputs, SampleShape, Samples, Selection, Targets};
+use trawl_domain::dataset::{ArrayRules, Columns, Features, Format, Inputs, SampleShape, Samples, Selection, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Conv, Layer};
@@ -301,7 +301,7 @@ fn images_are_predicted_as_the_refit_predicted_them() {
         row_keys: None,
         standardizes_target: false,
     };
-    let folder = refit(of_images(shape), &samples, Format::Idx(None));
+    let folder = refit(of_images(shape), &samples, Format::Idx(ArrayRules::default()));
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("new"), idx(&pixels)).expect("written");
     let mut request = request(&folder, &["new"]);

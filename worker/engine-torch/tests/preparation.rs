@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use trawl_domain::dataset::{
-    Allowance, Columns, Content, FittedInputs, FittedTable, Format, Inputs, Missing, Part, Prepare, Role, Rule,
-    SampleShape, Samples, Scale, TargetKind, read,
+    Allowance, ArrayRules, Columns, Content, FittedInputs, FittedTable, Format, Inputs, Layout, Missing, Part, Prepare,
+    Role, Rule, SampleShape, Samples, Scale, TargetKind, read,
 };
 use trawl_domain::fold::{RowKeys, Split, Validation};
 use trawl_domain::job::JobMember;
@@ -47,19 +47,18 @@ fn samples(csv: &str, rule: Rule, standardizes_target: bool) -> Samples {
     .expect("a table")
 }
 
-fn values(samples: &Samples) -> &[f32] {
-    match &samples.features {
-        trawl_domain::dataset::Features::Floats(values) => values,
-        other => panic!("{other:?}"),
-    }
-}
-
 /// What goes into the first layer of a network that was fitted so: its one layer puts out what it gets.
 fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
     let width = samples.shape.len() as usize;
+    let linear = Layer::Linear { units: width as u32 };
+    let layers = match samples.shape {
+        SampleShape::Vector(_) => vec![linear],
+        SampleShape::Image { .. } => vec![Layer::Flatten, linear],
+    };
+    let place = layers.len() - 1;
     let architecture = Architecture {
         input: samples.shape,
-        layers: vec![Layer::Linear { units: width as u32 }],
+        layers,
         loss: Loss::Mse,
         batch_size: 1,
         epochs: 0,
@@ -67,12 +66,12 @@ fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
     let identity = (0..width * width).map(|place| f32::from(u8::from(place / width == place % width)));
     let parameters = vec![
         Parameter {
-            name: "0.weight".to_owned(),
+            name: format!("{place}.weight"),
             shape: vec![width, width],
             values: identity.collect(),
         },
         Parameter {
-            name: "0.bias".to_owned(),
+            name: format!("{place}.bias"),
             shape: vec![width],
             values: vec![0.0; width],
         },
@@ -94,8 +93,7 @@ fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
 #[test]
 fn columns_are_prepared_as_scikit_learn_does() {
     // What `preparation_oracle.py` wrote: a table, the rows that a pipeline is fitted on, and all rows as it transforms them.
-    let oracle = include_str!("data/preparation.json");
-    let oracle: Value = serde_json::from_str(oracle).expect("the oracle's numbers");
+    let oracle = oracle();
     let csv = oracle["csv"].as_str().expect("a table");
     let train: Vec<u32> = serde_json::from_value(oracle["train"].clone()).expect("rows");
     for case in oracle["cases"].as_array().expect("cases") {
@@ -114,18 +112,96 @@ fn columns_are_prepared_as_scikit_learn_does() {
         let inputs: &Inputs = samples.inputs.as_ref().expect("inputs");
         let names: Vec<String> = serde_json::from_value(case["names"].clone()).expect("names");
         assert_eq!(inputs.names(), names);
-        let fitted = inputs.fit(values(&samples), &train).expect("fitted");
+        let fitted = inputs.fit(&samples.features, samples.shape, &train).expect("fitted");
         let rows = prepared(&samples, &fitted);
         let expected: Vec<Vec<f64>> = serde_json::from_value(case["rows"].clone()).expect("rows");
+        assert_eq!(rows.len(), expected.len() * names.len());
         for (row, (found, expected)) in rows.chunks(names.len()).zip(&expected).enumerate() {
-            for ((found, expected), name) in found.iter().zip(expected).zip(&names) {
-                let off = (f64::from(*found) - expected).abs();
-                assert!(
-                    off <= 2e-6 * expected.abs().max(1.0),
-                    "{scale} row {row}, {name}: {found} for {expected}"
-                );
-            }
+            assert_alike(found, expected, &format!("{scale} row {row}"));
         }
+    }
+}
+
+fn oracle() -> Value {
+    serde_json::from_str(include_str!("data/preparation.json")).expect("the oracle's numbers")
+}
+
+fn doubles(value: &Value) -> Vec<f64> {
+    serde_json::from_value(value.clone()).expect("numbers")
+}
+
+fn whole(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).expect("whole numbers")
+}
+
+fn assert_alike(found: &[f32], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (place, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let off = (f64::from(*found) - expected).abs();
+        assert!(
+            off <= 2e-6 * expected.abs().max(1.0),
+            "{what} {place}: {found} for {expected}"
+        );
+    }
+}
+
+#[test]
+fn more_numbers_than_quantiles_are_mapped_as_scikit_learn_does() {
+    let many = &oracle()["many"];
+    let csv: String = doubles(&many["values"])
+        .iter()
+        .map(|value| format!("{value},0\n"))
+        .collect();
+    let rule = Rule {
+        numbers: Scale::Quantile,
+        ..Rule::default()
+    };
+    let samples = samples(&format!("x,y\n{csv}"), rule, false);
+    let inputs = samples.inputs.as_ref().expect("inputs");
+    let fitted = inputs
+        .fit(&samples.features, samples.shape, &whole(&many["train"]))
+        .expect("fitted");
+    assert_alike(&prepared(&samples, &fitted), &doubles(&many["rows"]), "row");
+}
+
+#[test]
+fn channels_of_images_are_prepared_as_scikit_learn_does() {
+    let images = &oracle()["images"];
+    let (shape, train) = (whole(&images["shape"]), whole(&images["train"]));
+    let pixels: Vec<u8> = whole(&images["pixels"]).into_iter().map(|pixel| pixel as u8).collect();
+    let file = |sizes: &[u32], bytes: &[u8]| {
+        let mut file = vec![0, 0, 8, sizes.len() as u8];
+        sizes.iter().for_each(|size| file.extend(size.to_be_bytes()));
+        file.extend(bytes);
+        file
+    };
+    let (features, labels) = (file(&shape, &pixels), file(&shape[..1], &[0, 1, 0, 1, 0, 1]));
+    for scale in [Scale::Standardize, Scale::MinMax] {
+        let rules = ArrayRules {
+            layout: Some(Layout::ChannelsFirst),
+            scale,
+        };
+        let part = Part {
+            features: &features as &dyn Content,
+            targets: Some(&labels as &dyn Content),
+        };
+        let mut allowance = Allowance::whole();
+        let samples = read(
+            &Format::Idx(rules),
+            TargetKind::Class,
+            Role::Train,
+            part,
+            &mut allowance,
+        )
+        .expect("images");
+        let inputs = samples.inputs.as_ref().expect("inputs");
+        let fitted = inputs.fit(&samples.features, samples.shape, &train).expect("fitted");
+        assert_eq!(fitted.0.len(), 3);
+        assert_alike(
+            &prepared(&samples, &fitted),
+            &doubles(&images[scale.as_str()]),
+            scale.as_str(),
+        );
     }
 }
 
@@ -170,6 +246,11 @@ fn losses(scale: Scale, missing: Missing, in_validation: f32) -> Vec<f64> {
 
 /// Training and validation loss of each epoch of fold 0 of a linear network.
 fn epochs(samples: &Samples, loss: Loss, optimizer: Optimizer) -> Vec<(f64, f64)> {
+    epochs_beside(samples, loss, optimizer, &[])
+}
+
+/// The same where other folds train in its job.
+fn epochs_beside(samples: &Samples, loss: Loss, optimizer: Optimizer, others: &[u32]) -> Vec<(f64, f64)> {
     let engine = Torch::new(device());
     let job = FitJob {
         seed: Seed(5),
@@ -181,11 +262,14 @@ fn epochs(samples: &Samples, loss: Loss, optimizer: Optimizer) -> Vec<(f64, f64)
             epochs: 4,
         },
         split: Split::Validation(Validation::k_fold(3)),
-        members: vec![JobMember {
-            owner: Owner::Trial(0),
-            fold: 0,
-            hyperparameters: Hyperparameters::new(optimizer, 0.01),
-        }],
+        members: std::iter::once(&0)
+            .chain(others)
+            .map(|fold| JobMember {
+                owner: Owner::Trial(0),
+                fold: *fold,
+                hyperparameters: Hyperparameters::new(optimizer, 0.01),
+            })
+            .collect(),
         end_epoch: 4,
         metrics: vec![Metric::ValLoss],
         row_losses: None,
@@ -197,7 +281,11 @@ fn epochs(samples: &Samples, loss: Loss, optimizer: Optimizer) -> Vec<(f64, f64)
     let mut emit = |event: Event<'_>| {
         if let Event::Epoch { losses: told, .. } = event {
             let validation = |told: &MemberLosses| told.metrics.get(Metric::ValLoss).unwrap_or(f64::NAN);
-            losses.extend(told.iter().map(|told| (told.train_loss, validation(told))));
+            losses.extend(
+                told.iter()
+                    .filter(|told| told.member == 0)
+                    .map(|told| (told.train_loss, validation(told))),
+            );
         }
     };
     engine.fit(&job, &[], &mut emit, &Control::new()).expect("trains");
@@ -239,9 +327,36 @@ fn the_unit_of_a_target_does_not_matter() {
     assert!(of_plain[3].1 > 1_000.0 * of_large[3].1, "{of_plain:?} {of_large:?}");
 }
 
+/// The folds of a job see their rows by their own statistics, and a fold has the same losses beside any others.
+#[test]
+fn a_fold_is_prepared_by_itself_in_any_job() {
+    let mut csv = "a,b,y\n".to_owned();
+    for row in 0..30_u16 {
+        csv += &format!("{},{},{}\n", row * 7 % 13, f32::from(row * row % 17) / 3.0, row % 3);
+    }
+    for scale in [Scale::Standardize, Scale::MinMax, Scale::Quantile, Scale::Log1p] {
+        let rule = Rule {
+            numbers: scale,
+            ..Rule::default()
+        };
+        let samples = samples(&csv, rule, true);
+        let beside = |others: &[u32]| epochs_beside(&samples, Loss::Mse, Optimizer::Adam, others);
+        let alone = beside(&[]);
+        assert_eq!(alone.len(), 4);
+        assert_eq!(beside(&[1]), alone, "{scale}");
+        assert_eq!(beside(&[2, 1]), alone, "{scale}");
+    }
+}
+
 #[test]
 fn rows_that_validate_have_no_part_in_what_is_fitted() {
-    for scale in [Scale::Standardize, Scale::MinMax, Scale::Log1p, Scale::None] {
+    for scale in [
+        Scale::Standardize,
+        Scale::MinMax,
+        Scale::Quantile,
+        Scale::Log1p,
+        Scale::None,
+    ] {
         for missing in [Missing::Mean, Missing::Median] {
             let of = |in_validation| losses(scale, missing, in_validation);
             assert_eq!(of(1.0), of(1e6), "{scale} {missing:?}");

@@ -69,6 +69,12 @@ pub(crate) struct Input {
     /// Of a table: what stands between cells, where the study said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delimiter: Option<char>,
+    /// Of a table: what stands around cells, where the study said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) quote: Option<String>,
+    /// Of a table: how its text is written in bytes, where that is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encoding: Option<String>,
     /// Of a table: what stands before decimals, where that is a comma.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) decimal: Option<char>,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use trawl_domain::dataset::{Header, MISSING_TEXTS, SurveyCells};
+use trawl_domain::dataset::{Encoding, Header, MISSING_TEXTS, Quoting, SurveyCells};
 
 use super::guess::{Feature, Guess};
 
@@ -64,6 +64,7 @@ fn head(text: &mut String, file: &str, path: &str, guess: &Guess<'_>) {
     );
     let words = |feature: &Feature<'_>| match feature.column.cells {
         SurveyCells::Booleans => "true or false".to_owned(),
+        SurveyCells::Dates => "dates, as the days since the earliest one".to_owned(),
         SurveyCells::Words | SurveyCells::Mixed if feature.words > 0 => format!("{} different words", feature.words),
         _ => "numbers".to_owned(),
     };
@@ -166,6 +167,17 @@ fn dataset(text: &mut String, name: &str, path: &str, guess: &Guess<'_>) {
             "",
         );
     }
+    if let Some(quoting) = dialect.quoting.filter(|quoting| *quoting != Quoting::default()) {
+        let quote = serde_json::Value::from(quoting.to_string());
+        line(text, &format!("    quote: {quote}"), "what stands around cells");
+    }
+    if dialect.encoding != Encoding::default() {
+        line(
+            text,
+            &format!("    encoding: {}", dialect.encoding),
+            "as it is not UTF-8: look whether special letters are right; or latin-1, windows-1252",
+        );
+    }
     if dialect.has_decimal_comma {
         line(text, "    decimal: \",\"", "");
     }
@@ -195,7 +207,7 @@ fn prepare(text: &mut String, guess: &Guess<'_>) {
     line(
         text,
         "      numbers: standardize",
-        "min_max, log1p for long tails, or none",
+        "min_max, quantile or log1p for long tails, or none",
     );
     if gaps {
         line(
@@ -299,7 +311,19 @@ fn search(text: &mut String, guess: &Guess<'_>) {
             "with so many rows one split tells enough; k_fold: 5 tells more and takes five times as long",
         )
     };
-    line(text, &format!("validation: {validation}"), why);
+    let mut dates = guess
+        .features
+        .iter()
+        .filter(|feature| feature.column.cells == SurveyCells::Dates);
+    let by_time = dates.next().map(|feature| {
+        let column = quoted(&feature.column.name);
+        format!("{{ k_fold: {{ folds: 5, order: {column} }} }} trains on the past alone")
+    });
+    line(
+        text,
+        &format!("validation: {validation}"),
+        &by_time.unwrap_or_else(|| why.to_owned()),
+    );
     let (objective, why) = match guess.classes.len() {
         0 => ("{ metric: val_r2 }", "or val_mae, val_rmse, val_loss, …"),
         2 if is_unbalanced(guess) => (

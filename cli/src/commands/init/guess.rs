@@ -6,7 +6,7 @@ use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX};
 /// Names of columns that are predicted, where one is there.
 const TARGETS: [&str; 6] = ["target", "label", "class", "y", "outcome", "response"];
 /// Names of columns that number rows.
-const IDS: [&str; 7] = ["", "id", "index", "row", "unnamed: 0", "no", "nr"];
+const IDS: [&str; 8] = ["", "id", "index", "row", "unnamed: 0", "__index_level_0__", "no", "nr"];
 /// Labels that are whole numbers, at most: more are numbers to be predicted.
 const WHOLE_CLASSES_MAX: usize = 20;
 /// Words of a column, at most: texts that nearly all differ tell nothing.
@@ -232,11 +232,9 @@ fn feature<'a>(survey: &Survey, column: &'a SurveyColumn, missing: &mut Vec<Stri
     let is_id = IDS.contains(&name.as_str()) || name.ends_with("_id") || name.ends_with(" id");
     match column.cells {
         SurveyCells::Whole if is_each && is_id => Err("is another in every row, and called an id".to_owned()),
-        SurveyCells::Whole | SurveyCells::Numbers | SurveyCells::Booleans => Ok(numbers(column.missing)),
-        SurveyCells::Dates => Err(format!(
-            "has dates, which are no inputs; validation: {{ k_fold: {{ folds: 5, order: {} }} }} splits by time",
-            super::draft::quoted(&column.name)
-        )),
+        SurveyCells::Whole | SurveyCells::Numbers | SurveyCells::Booleans | SurveyCells::Dates => {
+            Ok(numbers(column.missing))
+        }
         SurveyCells::Words if different > WORDS_MAX => Err(format!(
             "has {} different texts in {} rows",
             distinct.map_or_else(|| "too many".to_owned(), |distinct| distinct.to_string()),

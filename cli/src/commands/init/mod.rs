@@ -7,11 +7,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use trawl_domain::dataset::{Allowance, FileContent, survey};
+use trawl_domain::dataset::{Allowance, FileContent, Header, survey};
 
 use crate::args::{InitArgs, Template};
 use crate::error::{Error, say};
 use crate::output::Output;
+use crate::parquet_table::{is_parquet, to_csv};
 
 /// Writes a study file.
 pub(super) fn init(args: &InitArgs, output: &mut Output) -> Result<(), Error> {
@@ -47,10 +48,19 @@ fn of_template(template: Template) -> (&'static str, String) {
 
 fn of_table(args: &InitArgs, data: &Path) -> Result<(String, String), Error> {
     let failed = |reason: &dyn std::fmt::Display| Error::Failed(format!("{}: {reason}", data.display()));
-    let content = File::open(data)
+    let written = if is_parquet(data) {
+        Some(to_csv(data, true).map_err(|reason| failed(&reason))?)
+    } else {
+        None
+    };
+    let header = match &written {
+        Some(_) => Header::Present,
+        None => Header::Checked,
+    };
+    let content = File::open(written.as_deref().unwrap_or(data))
         .and_then(FileContent::new)
         .map_err(|error| failed(&error))?;
-    let survey = survey(&content, &Allowance::whole()).map_err(|error| failed(&error.reason))?;
+    let survey = survey(&content, header, &Allowance::whole()).map_err(|error| failed(&error.reason))?;
     let guess = guess::guess(&survey, args.target.as_deref()).map_err(|reason| failed(&reason))?;
     let name = study_name(data);
     // The path of the table as the study file has it: relative to itself.

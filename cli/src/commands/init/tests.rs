@@ -53,7 +53,7 @@ fn a_table_with_everything_becomes_a_study() {
     let text = drafted(&format!("id;size;age;colour;when;fixed;bought\n{table}"), None).expect("a study");
     let lines = lines(&text);
     for expected in [
-        "    features: { all_but: [id, when, fixed] }",
+        "    features: { all_but: [id, fixed] }",
         "    target: bought",
         "    delimiter: \";\"",
         "    decimal: \",\"",
@@ -69,7 +69,8 @@ fn a_table_with_everything_becomes_a_study() {
     }
     for said in [
         "id: is another in every row",
-        "when: has dates",
+        "when    dates, as the days since the earliest one",
+        "# { k_fold: { folds: 5, order: when } } trains on the past alone",
         "fixed: is the same in every row",
         "bought",
     ] {

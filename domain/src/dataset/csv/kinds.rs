@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::super::columns::{Columns, Dialect, Header, Kind, Missing, Prepare, Rule};
-use super::super::inputs::{Cells, InputColumn, Inputs};
-use super::super::{Allowance, Content, ReadError, Reason};
+use super::super::columns::{Columns, Dialect, Header, Kind, Missing, Prepare, Rule, Scale};
+use super::super::inputs::{Cells, InputColumn, InputRule, Inputs};
+use super::super::{Allowance, Content, Moment, ReadError, Reason};
 use super::names::Names;
 use super::next_row;
 use super::records::Records;
 use super::table::number;
-use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX, FEATURES_MAX, TABLE_WORDS_BYTES_MAX};
+use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX, FEATURES_MAX, QUANTILE_COLUMNS_MAX, TABLE_WORDS_BYTES_MAX};
 
 /// Words of columns that have nothing else, false before true.
 const TRUTHS: [[&str; 2]; 4] = [["false", "true"], ["no", "yes"], ["f", "t"], ["n", "y"]];
@@ -31,6 +31,22 @@ pub(super) fn all_numbers(features: &[String], prepare: &Prepare) -> Option<Inpu
     columns.collect::<Option<_>>().map(Inputs)
 }
 
+/// Checks that not more columns are mapped by quantiles than a worker has memory for.
+pub(super) fn check_quantiles(inputs: &Inputs) -> Result<(), ReadError> {
+    let is_mapped = |rule: &&InputRule| matches!(rule, InputRule::Number(Scale::Quantile, _));
+    let mapped = inputs.rules().iter().filter(is_mapped).count();
+    if mapped <= QUANTILE_COLUMNS_MAX {
+        return Ok(());
+    }
+    Err(ReadError::features(Reason::quoting(|quote| {
+        format!(
+            "has {} columns that prepare maps by quantiles, and at most {QUANTILE_COLUMNS_MAX} are allowed: name those that need it in \
+             prepare.columns",
+            quote.of(mapped)
+        )
+    })))
+}
+
 fn numbers(name: &str, rule: Rule) -> InputColumn {
     InputColumn {
         name: name.to_owned(),
@@ -47,8 +63,13 @@ struct Seen {
     rule: Rule,
     /// Cells that are numbers.
     numbers: u64,
-    /// A cell that is none, and its line.
+    /// A cell that is neither a number nor a date, and its line.
     word: Option<(String, u64)>,
+    /// Cells that are dates, where it is not said that they are words.
+    dates: u64,
+    /// The first of them, and its line.
+    date: Option<(String, u64)>,
+    earliest: Option<Moment>,
     /// The pair of words that all cells are from, as far as one is.
     truths: Option<usize>,
     is_truth: bool,
@@ -113,6 +134,9 @@ impl Seen {
             rule,
             numbers: 0,
             word: None,
+            dates: 0,
+            date: None,
+            earliest: None,
             truths: None,
             is_truth: true,
             words: HashMap::new(),
@@ -135,6 +159,12 @@ impl Seen {
                     // Infinity is no word.
                     Err(reason) if text.parse::<f64>().is_ok() => return Err(reason),
                     Err(_) => {}
+                }
+                if let Some(date) = Moment::parse(text) {
+                    self.dates += 1;
+                    self.date.get_or_insert_with(|| (text.to_owned(), line));
+                    self.earliest = Some(self.earliest.map_or(date, |earliest| earliest.min(date)));
+                    return Ok(0);
                 }
                 self.word.get_or_insert_with(|| (text.to_owned(), line));
             }
@@ -171,27 +201,46 @@ impl Seen {
     /// What the column is; or the line of a cell that shows that it is not one thing, and why.
     fn finish(self, name: &str) -> Result<InputColumn, (u64, Reason)> {
         let rule = self.rule;
-        let has_words = rule.kind == Some(Kind::Words) || self.word.is_some();
-        if !has_words {
-            return Ok(numbers(name, rule));
-        }
-        if let Some((word, line)) = self.word.as_ref().filter(|_| self.numbers > 0) {
-            let numbers = self.numbers;
+        let missing = rule.missing;
+        let odd_one = match (self.numbers, &self.date, &self.word) {
+            (1.., _, Some(odd)) | (1.., Some(odd), None) => Some((odd, "not a finite number", self.numbers)),
+            (0, Some(_), Some(odd)) => Some((odd, "no date", self.dates)),
+            _ => None,
+        };
+        if let Some(((text, line), is_no, others)) = odd_one {
             let reason = Reason::quoting(|quote| {
-                let (word, numbers) = (quote.of(word), quote.of(numbers));
+                let (text, others) = (quote.of(text), quote.of(others));
                 format!(
-                    "'{word}' is not a finite number, and {numbers} other cells of the column are: if it stands for no value, name it in \
+                    "'{text}' is {is_no}, and {others} other cells of the column are: if it stands for no value, name it in \
                      csv.missing; if all of them are words, set prepare.columns.{name}.as: words"
                 )
             });
             return Err((*line, reason));
         }
-        let missing = rule.missing;
+        if let Some(since) = self.earliest {
+            return Ok(InputColumn {
+                name: name.to_owned(),
+                cells: Cells::Date {
+                    since,
+                    scale: rule.numbers,
+                    missing,
+                },
+                indicator: rule.indicator,
+            });
+        }
+        let has_words = rule.kind == Some(Kind::Words) || self.word.is_some();
+        if !has_words {
+            return Ok(numbers(name, rule));
+        }
         if rule.kind.is_none() && self.is_truth {
             return Ok(InputColumn {
                 name: name.to_owned(),
                 cells: Cells::Boolean {
-                    scale: rule.numbers,
+                    // Quantiles of two values are the ends of a distribution.
+                    scale: match rule.numbers {
+                        Scale::Quantile => Scale::Standardize,
+                        scale => scale,
+                    },
                     missing,
                 },
                 indicator: rule.indicator,

@@ -1,13 +1,14 @@
 //! Tables in CSV files.
 
 mod encoding;
+mod first_line;
 mod kinds;
 pub(crate) mod names;
 mod records;
 pub(crate) mod survey;
 mod table;
 
-use self::kinds::kinds;
+use self::kinds::{check_quantiles, kinds};
 use self::names::Names;
 use self::records::{Record, Records};
 use self::table::{Gaps, NotRead, Table};
@@ -36,6 +37,7 @@ pub(super) fn read(
     drop(records);
     let numbers = kinds::all_numbers(&features, &columns.prepare);
     if let Some(inputs) = numbers {
+        check_quantiles(&inputs)?;
         match read_as(&inputs, content, columns, kind, role, allowance) {
             Err(NotRead::NotANumber(_)) => {}
             read => return read.map_err(NotRead::error),
@@ -43,6 +45,7 @@ pub(super) fn read(
     }
     allowance.values = values;
     let inputs = kinds(content, columns, &features, allowance)?;
+    check_quantiles(&inputs)?;
     read_as(&inputs, content, columns, kind, role, allowance).map_err(NotRead::error)
 }
 
@@ -145,14 +148,10 @@ fn next_row<'r>(
     if record.len() == names.len() {
         return Ok(Some(Row { record, names }));
     }
-    let (line, last, len, named) = (record.line, record.last_line(), record.len(), names.len());
+    let (line, len, named) = (record.line, record.len(), names.len());
     Err(ReadError::features(Reason::quoting(|quote| {
         let (len, named, what) = (quote.of(len), quote.of(named), names.what());
-        let hint = if last > line {
-            format!("; it goes on to line {}, so a quote may be open", quote.of(last))
-        } else {
-            String::new()
-        };
+        let hint = record.hint(quote);
         format!("line {line} has {len} fields, and {what} has {named}{hint}")
     })))
 }

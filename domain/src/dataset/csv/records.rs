@@ -6,24 +6,28 @@ use std::io::BufRead;
 
 use csv_core::ReadRecordResult;
 
-use super::super::columns::Dialect;
+use super::super::columns::{Dialect, Encoding, Quoting};
 use super::super::input::{Input, unreadable};
+use super::super::read_error::Quote;
 use super::super::signature::FileKind;
 use super::super::{Content, ReadError, Reason};
-use super::encoding;
-use super::names::DELIMITERS;
+use super::{encoding, first_line};
 use crate::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX};
 
 /// The records of a file, in memory for the longest one that is read.
 pub(super) struct Records<'a> {
     parser: csv_core::Reader,
     delimiter: u8,
+    quoting: Quoting,
+    encoding: Encoding,
     input: Input<'a>,
     lines: Lines,
     /// The fields of a record without anything between them.
     text: Vec<u8>,
     /// Where each field ends in it.
     ends: Vec<usize>,
+    /// The same of the last record in UTF-8, where the file is in another encoding.
+    decoded: (String, Vec<usize>),
     /// Lengths of these two, and the line in which their record begins.
     last: (usize, usize, u64),
     /// Whether the last record comes once more.
@@ -36,13 +40,22 @@ impl<'a> Records<'a> {
         let first = input
             .fill_buf()
             .map_err(|error| ReadError::features(unreadable(&error)))?;
-        let mark_len = encoding::check_beginning(first).map_err(ReadError::features)?;
-        let delimiter = dialect.delimiter.unwrap_or_else(|| delimiter(&first[mark_len..]));
+        let mark_len = encoding::check_beginning(first, dialect.encoding).map_err(ReadError::features)?;
+        let (quoting, delimiter) = first_line::look(&first[mark_len..], dialect);
         input.consume(mark_len);
         let bytes_max = usize::try_from(input.bytes_max).unwrap_or(usize::MAX);
+        let mut parser = csv_core::ReaderBuilder::new();
+        parser.delimiter(delimiter);
+        match quoting {
+            Quoting::Character(quote) => parser.quote(quote),
+            Quoting::Absent => parser.quoting(false),
+        };
         Ok(Self {
-            parser: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
+            parser: parser.build(),
             delimiter,
+            quoting,
+            encoding: dialect.encoding,
+            decoded: Default::default(),
             input,
             lines: Lines::default(),
             // A record has no more of both than the file has bytes; one place more shows that it is full.
@@ -58,6 +71,11 @@ impl<'a> Records<'a> {
         self.delimiter
     }
 
+    /// What stands around cells.
+    pub(super) fn quoting(&self) -> Quoting {
+        self.quoting
+    }
+
     /// Lets the last record come once more.
     pub(super) fn hold(&mut self) {
         self.is_held = true;
@@ -69,11 +87,20 @@ impl<'a> Records<'a> {
             return Ok(None);
         }
         let (text_len, ends_len, line) = self.last;
-        let text = encoding::text(&self.text[..text_len], line).map_err(ReadError::features)?;
+        let (bytes, ends) = (&self.text[..text_len], &self.ends[..ends_len]);
+        let (text, ends) = if self.encoding == Encoding::Utf8 || bytes.is_ascii() {
+            (encoding::text(bytes, line).map_err(ReadError::features)?, ends)
+        } else {
+            let (text, text_ends) = &mut self.decoded;
+            let decoded = encoding::decode((bytes, ends), self.encoding, line, (text, text_ends));
+            decoded.map_err(ReadError::features)?;
+            (text.as_str(), text_ends.as_slice())
+        };
         Ok(Some(Record {
             text,
-            ends: &self.ends[..ends_len],
+            ends,
             line,
+            quoting: self.quoting,
         }))
     }
 
@@ -97,7 +124,8 @@ impl<'a> Records<'a> {
                 ReadRecordResult::End => return Ok(false),
                 ReadRecordResult::OutputFull => {
                     return refuse(format!(
-                        "line {line} is longer than {CSV_RECORD_BYTES_MAX} bytes: a quote may be open"
+                        "line {line} is longer than {CSV_RECORD_BYTES_MAX} bytes: {}",
+                        open_quote(self.quoting)
                     ));
                 }
                 ReadRecordResult::Record | ReadRecordResult::OutputEndsFull => {
@@ -123,25 +151,6 @@ impl<'a> Records<'a> {
             }
         }
     }
-}
-
-/// What stands between the cells of the first line: of what may, what is there most often outside of quotes. A comma where nothing is.
-fn delimiter(text: &[u8]) -> u8 {
-    let mut counts = [0; DELIMITERS.len()];
-    let mut is_quoted = false;
-    let text = text.iter().skip_while(|byte| matches!(byte, b'\r' | b'\n'));
-    for byte in text.take_while(|byte| !matches!(byte, b'\r' | b'\n')) {
-        is_quoted ^= *byte == b'"';
-        let place = DELIMITERS
-            .iter()
-            .position(|delimiter| u32::from(*delimiter) == u32::from(*byte));
-        if let Some(place) = place.filter(|_| !is_quoted) {
-            counts[place] += 1;
-        }
-    }
-    let most = counts.iter().max().copied().unwrap_or_default();
-    let place = counts.iter().position(|count| *count == most).unwrap_or_default();
-    DELIMITERS[place] as u8
 }
 
 /// Counts lines as editors do: each of `\n`, `\r\n` and `\r` ends one.
@@ -172,12 +181,23 @@ pub(super) fn breaks(text: &[u8]) -> u64 {
     lines.ended
 }
 
+/// What to say of a record that is too long.
+fn open_quote(quoting: Quoting) -> String {
+    match quoting {
+        Quoting::Character(_) => {
+            format!("a quote may be open; if {quoting} has no meaning in the file, set csv.quote: none")
+        }
+        Quoting::Absent => "it may be no table".to_owned(),
+    }
+}
+
 /// A record.
 pub(super) struct Record<'r> {
     text: &'r str,
     ends: &'r [usize],
     /// The line that it begins in.
     pub(super) line: u64,
+    quoting: Quoting,
 }
 
 impl<'r> Record<'r> {
@@ -201,9 +221,19 @@ impl<'r> Record<'r> {
         self.line + breaks(&self.text.as_bytes()[..self.start(index)])
     }
 
-    /// The line that it ends in.
-    pub(super) fn last_line(&self) -> u64 {
-        self.line + breaks(self.text.as_bytes())
+    /// What may be wrong where there are more or fewer fields than there should be.
+    pub(super) fn hint(&self, quote: Quote) -> String {
+        let (quoting, last) = (self.quoting, self.line + breaks(self.text.as_bytes()));
+        if quoting != Quoting::Absent && last > self.line {
+            let last = quote.of(last);
+            return format!(
+                "; it goes on to line {last}, so a quote may be open: if {quoting} has no meaning in the file, set csv.quote: none"
+            );
+        }
+        if quote.shows() && quoting != Quoting::Character(b'\'') && self.text.contains('\'') {
+            return "; if apostrophes stand around cells, set csv.quote: \"'\"".to_owned();
+        }
+        String::new()
     }
 
     fn start(&self, index: usize) -> usize {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::columns::{Dialect, Header};
-use super::super::row_keys::date;
-use super::super::{Allowance, Content, ReadError};
+use super::super::{Allowance, Content, Moment, ReadError};
+use super::encoding;
 use super::kinds::truth;
 use super::names::Names;
 use super::next_row;
@@ -80,19 +80,33 @@ struct Seen {
     texts: Vec<String>,
 }
 
-/// Looks at all rows of a file.
+/// Looks at all rows of a file. Whether its first line has names is found, unless it is known.
 ///
 /// # Errors
 /// It is no table, or breaks off.
-pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey, ReadError> {
-    let guessed = Records::open(content, &Dialect::default())?.delimiter();
+pub fn survey(content: &dyn Content, header: Header, allowance: &Allowance<'_>) -> Result<Survey, ReadError> {
+    let encoding = encoding::guess(content)?;
+    let plain = Dialect {
+        encoding,
+        ..Dialect::default()
+    };
+    let records = Records::open(content, &plain)?;
+    let (guessed, quoting) = (records.delimiter(), records.quoting());
+    drop(records);
     let mut dialect = Dialect {
+        header,
         delimiter: Some(guessed),
+        quoting: Some(quoting),
+        encoding,
         ..Dialect::default()
     };
     // Where all numbers of the first line have a decimal comma, commas are more than delimiters.
     for delimiter in [guessed, b';'] {
-        if begins_with_numbers(content, delimiter)? {
+        let with = Dialect {
+            delimiter: Some(delimiter),
+            ..dialect.clone()
+        };
+        if header == Header::Checked && begins_with_numbers(content, &with)? {
             dialect.delimiter = Some(delimiter);
             dialect.header = Header::Absent;
             break;
@@ -118,12 +132,8 @@ pub fn survey(content: &dyn Content, allowance: &Allowance<'_>) -> Result<Survey
 }
 
 /// True where the first line is a row: all of its cells are numbers.
-fn begins_with_numbers(content: &dyn Content, delimiter: u8) -> Result<bool, ReadError> {
-    let dialect = Dialect {
-        delimiter: Some(delimiter),
-        ..Dialect::default()
-    };
-    let mut records = Records::open(content, &dialect)?;
+fn begins_with_numbers(content: &dyn Content, dialect: &Dialect) -> Result<bool, ReadError> {
+    let mut records = Records::open(content, dialect)?;
     let first = records.next()?;
     let first = first.ok_or_else(|| ReadError::features("is empty"))?;
     let cells = (0..first.len()).map(|place| first.field(place));
@@ -174,7 +184,7 @@ impl Seen {
             self.whole += u64::from(value.fract() == 0.0);
         } else if truth(text).is_some() {
             self.truths += 1;
-        } else if date(text).is_some() {
+        } else if Moment::parse(text).is_some() {
             self.dates += 1;
         } else {
             self.words += 1;
@@ -211,10 +221,11 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::columns::{Encoding, Quoting};
     use super::*;
 
     fn cells(text: &str) -> Vec<(String, SurveyCells, u64)> {
-        let survey = survey(&text.as_bytes().to_vec(), &Allowance::whole()).expect("a table");
+        let survey = survey(&text.as_bytes().to_vec(), Header::Checked, &Allowance::whole()).expect("a table");
         let columns = survey.columns.into_iter();
         columns
             .map(|column| (column.name, column.cells, column.missing))
@@ -241,14 +252,43 @@ mod tests {
     }
 
     #[test]
+    fn an_encoding_is_that_of_the_whole_file() {
+        let look = |bytes: &[u8]| {
+            survey(&bytes.to_vec(), Header::Checked, &Allowance::whole()).map(|survey| survey.dialect.encoding)
+        };
+        let long = "ü".repeat(100_000);
+        for (cell, encoding) in [
+            (long.as_bytes(), Encoding::Utf8),
+            (b"M\xfcnchen", Encoding::Latin1),
+            (b"\x80 5", Encoding::Windows1252),
+        ] {
+            for before in ["", "x"] {
+                let table = [b"a,b\n1,", before.as_bytes(), cell, b"\n2,", &[b'x'; 70_000], b"\n"].concat();
+                assert_eq!(look(&table), Ok(encoding));
+            }
+        }
+        let neither = look(b"a,b\n1,\x81\n").expect_err("no text");
+        assert!(
+            neither.reason.ends_with("no text in Latin-1 or Windows-1252 either"),
+            "{neither}"
+        );
+    }
+
+    #[test]
     fn delimiters_decimal_commas_and_a_missing_header_are_found() {
-        let look = |text: &str| survey(&text.as_bytes().to_vec(), &Allowance::whole()).expect("a table");
+        let look =
+            |text: &str| survey(&text.as_bytes().to_vec(), Header::Checked, &Allowance::whole()).expect("a table");
         let german = look("a;b\n1,5;x\n2,5;y\n");
         assert_eq!(
             (german.dialect.delimiter, german.dialect.has_decimal_comma),
             (Some(b';'), true)
         );
         assert_eq!(german.columns[0].cells, SurveyCells::Numbers);
+        let quoted = look("'a';'b;c'\n'1';'x;y'\n");
+        assert_eq!(
+            (quoted.dialect.quoting, quoted.columns.len()),
+            (Some(Quoting::Character(b'\'')), 2)
+        );
         let thousands = look("name;price\na;1,234\nb;12,500\n");
         assert!(!thousands.dialect.has_decimal_comma);
         let headless = look("1,5;2,5\n3,5;4,5\n");

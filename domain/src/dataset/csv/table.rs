@@ -3,7 +3,7 @@
 use super::super::columns::{Dialect, Header, Missing, Scale};
 use super::super::exactness::{Merges, Spans, finite, to_float32};
 use super::super::inputs::{Cells, InputColumn, Inputs};
-use super::super::{Allowance, Content, FeatureRows, Features, ReadError, Reason, SampleShape};
+use super::super::{Allowance, Content, FeatureRows, Features, Moment, ReadError, Reason, SampleShape};
 use super::kinds::truth;
 use super::names::Names;
 use super::records::Records;
@@ -133,10 +133,9 @@ impl<'a> Table<'a> {
             while let Some(row) = next_row(&mut again.records, &again.names, allowance)? {
                 for (index, place) in again.places.iter().enumerate() {
                     let text = row.record.field(*place)?;
-                    look_again(&mut merges, index, text, dialect).map_err(|reason| {
-                        let name = &self.inputs.columns()[index].name;
-                        ReadError::features(reason).within(&format!("column '{name}':"))
-                    })?;
+                    let InputColumn { name, cells, .. } = &self.inputs.columns()[index];
+                    look_again(&mut merges, index, text, cells, dialect)
+                        .map_err(|reason| ReadError::features(reason).within(&format!("column '{name}':")))?;
                 }
             }
         }
@@ -184,7 +183,14 @@ impl Cell<'_> {
                     })));
                 }
             },
-            (Cells::Number { scale, .. }, _) => values.push(self.number(*scale, spans)?),
+            (Cells::Date { since, scale, .. }, _) => {
+                let date = Moment::parse(self.text).ok_or_else(|| Wrong::Other(no_date(self.text)))?;
+                values.push(self.input(date.days_since(*since), *scale, spans)?);
+            }
+            (Cells::Number { scale, .. }, _) => {
+                let value = number(self.text, self.dialect).map_err(Wrong::Number)?;
+                values.push(self.input(value, *scale, spans)?);
+            }
         }
         if self.column.indicator {
             values.push(f32::from(u8::from(is_missing)));
@@ -192,8 +198,8 @@ impl Cell<'_> {
         Ok(true)
     }
 
-    fn number(&self, scale: Scale, spans: &mut Spans) -> Result<f32, Wrong> {
-        let value = number(self.text, self.dialect).map_err(Wrong::Number)?;
+    /// The input that a number becomes, which the cell is or stands for.
+    fn input(&self, value: f64, scale: Scale, spans: &mut Spans) -> Result<f32, Wrong> {
         let float = to_float32(value).map_err(Wrong::Other)?;
         if scale == Scale::Log1p && value <= -1.0 {
             return Err(Wrong::Other(Reason::quoting(|quote| {
@@ -219,12 +225,24 @@ impl Cell<'_> {
     }
 }
 
-fn look_again(merges: &mut Merges, index: usize, text: &str, dialect: &Dialect) -> Result<(), Reason> {
+fn look_again(merges: &mut Merges, index: usize, text: &str, cells: &Cells, dialect: &Dialect) -> Result<(), Reason> {
     if merges.suspects(index) && !dialect.is_missing(text) {
-        let value = number(text, dialect)?;
+        let value = match cells {
+            Cells::Date { since, .. } => Moment::parse(text).ok_or_else(|| no_date(text))?.days_since(*since),
+            _ => number(text, dialect)?,
+        };
         merges.look(index, value, is_whole(text, value))?;
     }
     Ok(())
+}
+
+fn no_date(text: &str) -> Reason {
+    Reason::quoting(|quote| {
+        format!(
+            "'{}' is no date: dates are written 2026-01-31 or 2026-01-31 13:45:00",
+            quote.of(text)
+        )
+    })
 }
 
 /// The number that a cell is.

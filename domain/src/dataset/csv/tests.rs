@@ -1,8 +1,11 @@
-use super::super::columns::{Header, Kind, Missing, Prepare, Rule, Scale, Selection};
+use super::super::columns::{Encoding, Header, Kind, Missing, Prepare, Quoting, Rule, Scale, Selection};
 use super::super::row_keys::{Says, SplitColumn};
 use super::super::testing::{gzip, read, read_test};
 use super::super::{Features, Format, Part, SampleShape, Targets};
 use super::*;
+
+mod dates;
+mod written;
 
 fn columns(header: Header) -> Format {
     let names = match header {
@@ -68,7 +71,7 @@ fn broken_files_say_where() {
         ("a,y,b\n1,2\n", "line 2 has 2 fields, and the header has 3"),
         (
             "a,y,b\n1,2,3\n1,\"2\n3\n",
-            "line 3 has 2 fields, and the header has 3; it goes on to line 5, so a quote may be open",
+            "line 3 has 2 fields, and the header has 3; it goes on to line 5, so a quote may be open: if \" has no meaning in the file, set csv.quote: none",
         ),
         ("a:y:b\n1:2:3\n", "has no column 'b'; its columns are a:y:b"),
     ];
@@ -124,36 +127,6 @@ fn lines_are_counted_over_the_ends_of_buffers() {
             "{padding}"
         );
     }
-}
-
-#[test]
-fn other_encodings_are_named_with_the_way_to_utf_8() {
-    let utf_16 = |big: bool, mark: &[u8]| {
-        let units = "a,y,b\n1,2,3\n".encode_utf16();
-        let bytes = units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() });
-        [mark.to_vec(), bytes.collect()].concat()
-    };
-    let to_utf_8 = |encoding: &str| {
-        format!("line 1 is not UTF-8: it seems to be UTF-16; convert it with iconv -f {encoding} -t UTF-8 FILE > NEW")
-    };
-    assert_eq!(wrong(&utf_16(false, b"\xff\xfe")), to_utf_8("UTF-16"));
-    assert_eq!(wrong(&utf_16(true, b"\xfe\xff")), to_utf_8("UTF-16"));
-    assert_eq!(wrong(&utf_16(false, b"")), to_utf_8("UTF-16LE"));
-    assert_eq!(wrong(&utf_16(true, b"")), to_utf_8("UTF-16BE"));
-    assert_eq!(
-        wrong(b"a,y,b,note\n1,2,3,x\n1,2,3,Gr\xf6\xdfe\n"),
-        "line 3 is not UTF-8: it seems to be Latin-1 (ISO-8859-1); convert it with iconv -f ISO-8859-1 -t UTF-8 FILE > NEW"
-    );
-    assert_eq!(
-        wrong(b"a,y,b,note\n1,2,3,\"x\n\x80 5\"\n"),
-        "line 3 is not UTF-8: it seems to be Windows-1252; convert it with iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
-    );
-    assert_eq!(
-        wrong(b"a,y,b\n1,2,\x81\n"),
-        "line 2 is not UTF-8, and no text in Latin-1 or Windows-1252 either"
-    );
-    let marked = numbers("\u{feff}a,y,b\n1,2,3\n").expect("a mark is no matter");
-    assert_eq!(marked.rows, 1);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use super::super::testing::{doubles, floats, gzip, longs, npy, npy_with, read, read_test};
-use super::super::{Features, Format, Layout, ReadError, SampleShape, Samples, TargetKind, Targets};
+use super::super::{ArrayRules, Features, Format, Layout, ReadError, SampleShape, Samples, TargetKind, Targets};
 
 fn pair(features: &[u8], targets: &[u8], kind: TargetKind) -> Result<Samples, ReadError> {
-    read(&Format::Npy(None), kind, &features, Some(&targets))
+    read(&Format::Npy(ArrayRules::default()), kind, &features, Some(&targets))
 }
 
 /// Why features are refused whose targets are two classes.
@@ -67,7 +67,7 @@ fn tables_and_images_are_read() {
 fn channels_come_first_whatever_the_file_has() {
     let last = npy("|u1", "(2, 1, 2, 3)", &[1, 2, 3, 4, 5, 6, 11, 12, 13, 14, 15, 16]);
     let labels = npy("<i8", "(2,)", &longs(&[0, 1]));
-    let said = Format::Npy(Some(Layout::ChannelsLast));
+    let said = Format::Npy(Some(Layout::ChannelsLast).into());
     let samples = read(&said, TargetKind::Class, &last, Some(&labels)).expect("samples");
     assert_eq!(samples.shape.dims(), [3, 1, 2]);
     assert_eq!(
@@ -233,14 +233,26 @@ fn classes_are_the_labels_that_there_are() {
 
     let known = names(["2", "10"]);
     let test = npy("<i8", "(3,)", &longs(&[2, 10, 3]));
-    let tested = read_test(&Format::Npy(None), TargetKind::Class, Some(&known), &table, Some(&test));
+    let tested = read_test(
+        &Format::Npy(ArrayRules::default()),
+        TargetKind::Class,
+        Some(&known),
+        &table,
+        Some(&test),
+    );
     assert_eq!(
         tested.expect_err("a 3").reason,
         "row 2: '3' is no class of the training rows"
     );
-    let unlabelled = read_test(&Format::Npy(None), TargetKind::Class, Some(&known), &table, None);
+    let unlabelled = read_test(
+        &Format::Npy(ArrayRules::default()),
+        TargetKind::Class,
+        Some(&known),
+        &table,
+        None,
+    );
     assert_eq!(unlabelled.expect("rows").targets, None);
-    let train = read(&Format::Npy(None), TargetKind::Class, &table, None).expect_err("no targets");
+    let train = read(&Format::Npy(ArrayRules::default()), TargetKind::Class, &table, None).expect_err("no targets");
     assert!(train.in_targets);
 }
 

@@ -1,5 +1,5 @@
 use super::super::testing::{floats, gzip, longs, npy, npz, read as read_part, read_test};
-use super::super::{Features, Format, Targets};
+use super::super::{ArrayRules, Features, Format, Targets};
 use super::*;
 
 fn names(features: &str, target: Option<&str>) -> ArrayNames {
@@ -18,7 +18,7 @@ fn format(test: ArrayNames) -> Format {
             validation,
             test,
         },
-        None,
+        ArrayRules::default(),
     )
 }
 
@@ -36,7 +36,12 @@ fn train(bytes: &[u8], features: &str) -> Result<Samples, ReadError> {
         test: train.clone(),
         train,
     };
-    read_part(&Format::Npz(arrays, None), TargetKind::Class, &bytes, None)
+    read_part(
+        &Format::Npz(arrays, ArrayRules::default()),
+        TargetKind::Class,
+        &bytes,
+        None,
+    )
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use prost_types::Value;
 use prost_types::value::Kind;
-use trawl_domain::dataset::{Columns, Dialect, Header, NUMBERED, Says, Selection, SplitColumn};
+use trawl_domain::dataset::{Columns, Dialect, Encoding, Header, NUMBERED, Quoting, Says, Selection, SplitColumn};
 use trawl_domain::limits::{CSV_COLUMNS_MAX, FEATURES_MAX, TARGETS_MAX};
 use trawl_domain::space::ParamValue;
 use trawl_domain::violation::Violations;
+use trawl_domain::word::UnknownWord;
 
 use super::prepare;
 use crate::params::scalar;
@@ -115,9 +116,36 @@ fn dialect(csv: &v1::CsvDataset, header: Header, v: &mut Violations) -> Dialect 
             format!("must be at most {MISSING_TEXTS_MAX} texts"),
         );
     }
+    let mut word = |field: &str, word: &str, reason: String| {
+        v.add(
+            format!("dataset.csv.{field}"),
+            format!("'{word}' is not known: it {reason}"),
+        )
+    };
+    let quoting = match csv.quote.as_str() {
+        "" => None,
+        quote => quote
+            .parse::<Quoting>()
+            .map_err(|error| word("quote", quote, error.to_string()))
+            .ok(),
+    };
+    let encoding = match csv.encoding.as_str() {
+        "" => Encoding::default(),
+        name => name.parse().unwrap_or_else(|error: UnknownWord| {
+            word("encoding", name, error.to_string());
+            Encoding::default()
+        }),
+    };
+    if let (Some(Quoting::Character(quote)), Some(delimiter)) = (quoting, delimiter)
+        && quote == delimiter
+    {
+        v.add("dataset.csv.quote", "is the delimiter too");
+    }
     Dialect {
         header,
         delimiter,
+        quoting,
+        encoding,
         has_decimal_comma: csv.decimal == ",",
         missing: (!csv.missing.is_empty()).then(|| csv.missing.clone()),
     }

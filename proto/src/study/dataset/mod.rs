@@ -4,7 +4,8 @@ mod columns;
 mod prepare;
 
 use trawl_domain::dataset::{
-    ArrayNames, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, PartName, Source,
+    ARRAY_SCALES, ArrayNames, ArrayRules, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, PartName,
+    Scale, Source,
 };
 use trawl_domain::limits::{CLASSES_MAX, PATH_BYTES_MAX, PICTURE_SIDE_MAX};
 use trawl_domain::violation::Violations;
@@ -27,12 +28,13 @@ pub(super) fn check(
             );
             return None;
         }
-        Some(Kind::FashionMnist(_)) => {
+        Some(Kind::FashionMnist(images)) => {
             let part = |first: usize| Part {
                 features: fashion_mnist(first),
                 targets: Some(fashion_mnist(first + 1)),
             };
-            (Format::FashionMnist, part(0), None, Some(part(2)))
+            let scale = array_scale("fashion_mnist", &images.prepare, v);
+            (Format::FashionMnist(scale), part(0), None, Some(part(2)))
         }
         Some(Kind::Csv(csv)) => {
             let columns = columns::check(csv, super::validation::split_column(validation).as_ref(), v);
@@ -47,7 +49,8 @@ pub(super) fn check(
             let train = single(file("dataset.pictures.train", &pictures.train, "is missing", v));
             let validation = single_if_named("dataset.pictures.validation", &pictures.validation, v);
             let test = single_if_named("dataset.pictures.test", &pictures.test, v);
-            (Format::Pictures(pictures.classes.clone()), train, validation, test)
+            let scale = array_scale("pictures", &pictures.prepare, v);
+            (Format::Pictures(pictures.classes.clone(), scale), train, validation, test)
         }
         Some(Kind::Idx(idx)) => {
             let train = [("train_images", &idx.train_images), ("train_labels", &idx.train_labels)];
@@ -56,7 +59,7 @@ pub(super) fn check(
                 ("validation_labels", &idx.validation_labels),
             ];
             let test = [("test_images", &idx.test_images), ("test_labels", &idx.test_labels)];
-            let format = Format::Idx(layout("idx", &idx.layout, v));
+            let format = Format::Idx(array_rules("idx", &idx.layout, &idx.prepare, v));
             let train = train_pair("idx", train, v);
             (
                 format,
@@ -78,7 +81,7 @@ pub(super) fn check(
                 ("test_features", &npy.test_features),
                 ("test_targets", &npy.test_targets),
             ];
-            let format = Format::Npy(layout("npy", &npy.layout, v));
+            let format = Format::Npy(array_rules("npy", &npy.layout, &npy.prepare, v));
             let train = train_pair("npy", train, v);
             (
                 format,
@@ -280,6 +283,29 @@ fn file(field: &str, path: &str, if_missing: &str, v: &mut Violations) -> FileRe
     }
 }
 
+fn array_rules(kind: &str, layout_word: &str, prepare: &str, v: &mut Violations) -> ArrayRules {
+    ArrayRules {
+        layout: layout(kind, layout_word, v),
+        scale: array_scale(kind, prepare, v),
+    }
+}
+
+/// What becomes of the numbers of arrays; nothing where it is left out.
+fn array_scale(kind: &str, word: &str, v: &mut Violations) -> Scale {
+    if word.is_empty() {
+        return Scale::None;
+    }
+    let scale = word.parse().ok().filter(|scale| ARRAY_SCALES.contains(scale));
+    scale.unwrap_or_else(|| {
+        let words = ARRAY_SCALES.map(Scale::as_str).join(", ");
+        v.add(
+            format!("dataset.{kind}.prepare"),
+            format!("'{word}' is not known: it must be one of {words}"),
+        );
+        Scale::None
+    })
+}
+
 fn layout(kind: &str, word: &str, v: &mut Violations) -> Option<Layout> {
     if word.is_empty() {
         return None;
@@ -335,7 +361,7 @@ fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> Files {
             target: (!npz.test_target.is_empty() || !is_unlabelled).then(|| or(&npz.test_target, &npz.target)),
         },
     };
-    let format = Format::Npz(arrays, layout("npz", &npz.layout, v));
+    let format = Format::Npz(arrays, array_rules("npz", &npz.layout, &npz.prepare, v));
     (format, single(train), validation.map(single), test.map(single))
 }
 

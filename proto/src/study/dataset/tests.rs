@@ -4,7 +4,7 @@ use super::*;
 use crate::params::value;
 use crate::v1::{CsvDataset, IdxDataset, NpzDataset};
 use trawl_domain::dataset::ReadError;
-use trawl_domain::dataset::{Header, Selection};
+use trawl_domain::dataset::{Encoding, Header, Quoting, Selection};
 use trawl_domain::space::ParamValue;
 
 fn text(text: &str) -> Value {
@@ -379,6 +379,76 @@ fn the_field_that_is_to_be_mended_is_named() {
         pairs.field_of(PartName::Train, &broken(false)),
         "dataset.idx.train_images"
     );
+}
+
+#[test]
+fn arrays_are_prepared_by_what_they_can_be() {
+    let with = |prepare: &str| {
+        let idx = IdxDataset {
+            train_images: "a".into(),
+            train_labels: "b".into(),
+            prepare: prepare.into(),
+            ..IdxDataset::default()
+        };
+        checked(Kind::Idx(idx), false)
+    };
+    for (word, scale) in [
+        ("", Scale::None),
+        ("none", Scale::None),
+        ("standardize", Scale::Standardize),
+        ("min_max", Scale::MinMax),
+    ] {
+        let source = with(word).expect(word);
+        let rules = ArrayRules { layout: None, scale };
+        assert_eq!(source.format, Format::Idx(rules));
+    }
+    for word in ["log1p", "quantile", "mean"] {
+        let said = format!("'{word}' is not known: it must be one of standardize, min_max, none");
+        assert_eq!(with(word), Err(vec![("dataset.idx.prepare".to_owned(), said)]));
+    }
+}
+
+#[test]
+fn how_a_file_is_written_is_checked() {
+    let written = |quote: &str, encoding: &str| {
+        let csv = CsvDataset {
+            delimiter: "|".into(),
+            quote: quote.into(),
+            encoding: encoding.into(),
+            ..csv()
+        };
+        checked(Kind::Csv(csv), false)
+    };
+    for (quote, quoting) in [
+        ("", None),
+        ("none", Some(Quoting::Absent)),
+        ("\"", Some(Quoting::Character(b'"'))),
+        ("'", Some(Quoting::Character(b'\''))),
+    ] {
+        let source = written(quote, "latin-1").expect(quote);
+        let Format::Csv(columns) = source.format else {
+            panic!("a table")
+        };
+        assert_eq!(
+            (columns.dialect.quoting, columns.dialect.encoding),
+            (quoting, Encoding::Latin1)
+        );
+    }
+    for (quote, encoding, field, said) in [
+        ("''", "", "quote", "'''' is not known: it must be one character"),
+        ("x", "", "quote", "'x' is not known"),
+        ("|", "", "quote", "is the delimiter too"),
+        (
+            "",
+            "utf8",
+            "encoding",
+            "'utf8' is not known: it must be one of utf-8, latin-1, windows-1252",
+        ),
+    ] {
+        let violations = written(quote, encoding).expect_err(field);
+        assert_eq!(violations[0].0, format!("dataset.csv.{field}"));
+        assert!(violations[0].1.starts_with(said), "{}", violations[0].1);
+    }
 }
 
 #[test]

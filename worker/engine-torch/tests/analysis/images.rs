@@ -1,7 +1,7 @@
 //! A convolution over images, computed by hand.
 
 use safetensors::{Dtype, SafeTensors};
-use trawl_domain::dataset::{Features, Format, SampleShape, Targets};
+use trawl_domain::dataset::{ArrayRules, Features, Format, SampleShape, Targets};
 use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_engine::analysis::Subject;
@@ -51,7 +51,7 @@ fn images() -> (Fit, Vec<f32>, Vec<u8>) {
     };
     let subject = Subject {
         dropout: Vec::new(),
-        format: Format::Idx(None),
+        format: Format::Idx(ArrayRules::default()),
         train: rows(vec![0, 1]),
         test: Some(rows(vec![1, 1, 0, 1])),
         inputs: Vec::new(),

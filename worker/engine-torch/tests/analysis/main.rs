@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tch::Device;
-use trawl_domain::dataset::{Columns, Features, Format, Inputs, SampleShape, Samples, Targets};
+use trawl_domain::dataset::{ArrayRules, Columns, Features, Format, Inputs, SampleShape, Samples, Targets};
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
@@ -286,7 +286,7 @@ fn a_table_with_classes_leaves_its_confusion_matrix() {
     };
     let subject = Subject {
         dropout: Vec::new(),
-        format: Format::Npy(None),
+        format: Format::Npy(ArrayRules::default()),
         train: rows(vec![1.0], vec![1]),
         test: Some(rows(vec![-1.0, 2.0, 3.0, 0.0, 4.0], vec![0, 0, 1, 1, 1])),
         inputs: Vec::new(),

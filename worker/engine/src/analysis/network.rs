@@ -1,6 +1,6 @@
 //! `network.json`: the network in words.
 
-use trawl_domain::dataset::{Dialect, FittedTable, Format, Header, Layout, Resize, SampleShape};
+use trawl_domain::dataset::{Dialect, Encoding, FittedTable, Format, Header, Layout, Resize, SampleShape};
 use trawl_domain::layer::WrittenLayer;
 
 use super::{Analysis, LeftOut, MEMBER, predictions, to_json};
@@ -30,13 +30,20 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
         input: Input {
             shape: analysis.input().dims(),
             features: analysis.features(),
-            columns: inputs.filter(|inputs| !inputs.is_plain()),
+            columns: inputs.filter(|inputs| !inputs.is_plain() && matches!(analysis.input(), SampleShape::Vector(_))),
             fitted: fitted.inputs,
             header: dialect.and_then(header),
             delimiter: dialect.and_then(|dialect| dialect.delimiter).map(char::from),
+            quote: dialect
+                .and_then(|dialect| dialect.quoting)
+                .map(|quoting| quoting.to_string()),
+            encoding: dialect
+                .map(|dialect| dialect.encoding)
+                .filter(|encoding| *encoding != Encoding::default())
+                .map(|encoding| encoding.to_string()),
             decimal: dialect.and_then(|dialect| dialect.has_decimal_comma.then_some(',')),
             missing: dialect.and_then(|dialect| dialect.missing.clone()),
-            resize: matches!(format, Format::Pictures(_)).then_some(Resize::Crop),
+            resize: matches!(format, Format::Pictures(..)).then_some(Resize::Crop),
             layout: layout(format, analysis.input()).map(|layout| layout.to_string()),
         },
         target: match analysis.subject.train.classes() {
@@ -69,7 +76,7 @@ fn header(dialect: &Dialect) -> Option<bool> {
 /// The order of the axes of an array that images came in.
 fn layout(format: &Format, input: SampleShape) -> Option<Layout> {
     let layout = match (format, input) {
-        (Format::Npy(layout) | Format::Npz(_, layout) | Format::Idx(layout), SampleShape::Image { .. }) => layout,
+        (Format::Npy(rules) | Format::Npz(_, rules) | Format::Idx(rules), SampleShape::Image { .. }) => rules.layout,
         _ => return None,
     };
     Some(layout.unwrap_or(Layout::ChannelsFirst))

@@ -2,12 +2,14 @@
 //! file meanwhile.
 
 use trawl_domain::dataset::{
-    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, Resize, SampleShape, TargetKind,
+    Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, NotAQuote, Resize, SampleShape,
+    TargetKind,
 };
 use trawl_domain::layer::WrittenLayer;
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, FOLDS_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
+use trawl_domain::word::UnknownWord;
 
 use crate::calibration::{TEMPERATURE_MAX, TEMPERATURE_MIN};
 use crate::network_file::{FoldFitted, Input, NetworkFile, Target};
@@ -132,8 +134,13 @@ impl Input {
             Some(false) => Header::Absent,
         };
         let delimiter = self.delimiter.map(u8::try_from).transpose();
+        let quoting = self.quote.map(|quote| quote.parse()).transpose();
+        let encoding = self.encoding.map(|encoding| encoding.parse()).transpose();
+        let encoding = encoding.map_err(|error: UnknownWord| format!("input.encoding: {error}"))?;
         let dialect = Dialect {
             header,
+            quoting: quoting.map_err(|error: NotAQuote| format!("input.quote: {error}"))?,
+            encoding: encoding.unwrap_or_default(),
             delimiter: delimiter.map_err(|_| "input.delimiter: is no ASCII character".to_owned())?,
             has_decimal_comma: self.decimal == Some(','),
             missing: self.missing,
@@ -153,16 +160,19 @@ impl Input {
 
 impl FoldFitted {
     /// `field` is what stands before its own ones.
-    fn check(self, field: &str, inputs: &Inputs, outputs: usize) -> Result<FittedTable, String> {
+    fn check(self, field: &str, shape: SampleShape, inputs: &Inputs, outputs: usize) -> Result<FittedTable, String> {
         // That of a single network stands with its input.
         let at_input = if field.is_empty() { "input." } else { field };
         match &self.fitted {
-            Some(FittedInputs(fitted)) if fitted.len() != inputs.len() => {
-                let (found, wanted) = (fitted.len(), inputs.len());
+            Some(FittedInputs(fitted)) if fitted.len() != shape.inputs() as usize => {
+                let (found, wanted) = (fitted.len(), shape.inputs());
                 return Err(format!("{at_input}fitted: are {found}, and {wanted} go in"));
             }
             None if !inputs.is_plain() => {
                 return Err(format!("{at_input}fitted: is missing, and input.columns need it"));
+            }
+            Some(fitted) if !fitted.is_sound() => {
+                return Err(format!("{at_input}fitted: has quantiles that are none"));
             }
             Some(_) | None => {}
         }
@@ -246,7 +256,7 @@ impl NetworkFile {
         let outputs = classes.as_ref().unwrap_or(&targets).len();
         let fitted = fitted
             .into_iter()
-            .map(|(field, fitted)| fitted.check(&field, &input.inputs, outputs));
+            .map(|(field, fitted)| fitted.check(&field, input.shape, &input.inputs, outputs));
         let fitted = fitted.collect::<Result<Vec<_>, String>>()?;
         if output != SampleShape::Vector(outputs as u32) {
             return Err(format!(
