@@ -129,6 +129,7 @@ CREATE TABLE trawl_store.trials (
         CHECK (state IN ('queued', 'running', 'completed', 'pruned', 'failed', 'cancelled')),
     params         jsonb NOT NULL,
     chosen         jsonb,
+    twin_of        integer CHECK (twin_of >= 0 AND twin_of < trial),
     epochs         integer NOT NULL CHECK (epochs > 0),
     generation     integer NOT NULL CHECK (generation >= 0),
     rung           integer CHECK (rung >= 0),
@@ -162,6 +163,7 @@ COMMENT ON COLUMN trawl_store.trials.trial IS 'Number within the study, from 0.'
 COMMENT ON COLUMN trawl_store.trials.state IS 'See ARCHITECTURE.md for how states follow each other.';
 COMMENT ON COLUMN trawl_store.trials.params IS 'The sampled parameters by name.';
 COMMENT ON COLUMN trawl_store.trials.chosen IS 'The parameters that a user gave; null where the sampler proposed all of them.';
+COMMENT ON COLUMN trawl_store.trials.twin_of IS 'The first trial with the same parameters; null if it is this one. Looked for where parameters may repeat: in finite spaces, and among chosen trials.';
 COMMENT ON COLUMN trawl_store.trials.epochs IS 'Number of passes over the training rows.';
 COMMENT ON COLUMN trawl_store.trials.generation IS 'The generation that it belongs to, from 0.';
 COMMENT ON COLUMN trawl_store.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null where it is not raced.';

@@ -58,7 +58,7 @@ SELECT s.name AS study, t.study_id, t.trial, t.state, t.value, t.value_std, t.pa
        t.worker_seconds, t.attempts, t.error, t.started_at, t.finished_at, t.generation, t.rung, t.rung_value, t.rung_trials,
        t.chosen IS NOT NULL AS chosen,
        trawl_store.objectives_of(s, t) AS objectives,
-       t.value_seed_std
+       t.value_seed_std, t.twin_of
 FROM trawl_store.trials t
 JOIN trawl_store.studies s USING (study_id)
 WHERE s.deleted_at IS NULL;
@@ -82,6 +82,7 @@ COMMENT ON COLUMN trawl.trials.rung_value IS 'Its value at the rung where it was
 COMMENT ON COLUMN trawl.trials.rung_trials IS 'Number of trials that were compared there.';
 COMMENT ON COLUMN trawl.trials.chosen IS 'True if a user chose its configuration.';
 COMMENT ON COLUMN trawl.trials.value_seed_std IS 'Standard deviation over seeds on the same fold: the square root of the mean over the folds of the sample variance; null for one seed.';
+COMMENT ON COLUMN trawl.trials.twin_of IS 'The first trial with the same parameters; null if it is this one. Its weights and batches have other random numbers.';
 COMMENT ON COLUMN trawl.trials.objectives IS 'Where the study has several objectives, the values of all of them by name: of the whole trial, or at the rung where it was last compared.';
 
 

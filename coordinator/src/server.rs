@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -83,7 +84,9 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     // The writer outlives the streams that feed it: it ends when their last queue is dropped.
     let hard_stop = CancellationToken::new();
     let (reports, writer) = report_writer(Arc::clone(&app), hard_stop.clone());
-    tasks.spawn(writer);
+    // On a thread of its own, where no flood of calls is in front of its turns.
+    let runtime = Handle::current();
+    tasks.spawn_blocking(move || runtime.block_on(writer));
     // Others see that it lives until its last upload has ended.
     let present = tokio::spawn(be_present::stay(Arc::clone(&app), presence));
     let authenticates = tokio::spawn(keep_authenticating(

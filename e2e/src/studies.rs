@@ -1,5 +1,7 @@
 //! Studies that tests submit: the example's, cut to size.
 
+use std::path::Path;
+
 use anyhow::Context;
 use serde_json::{Value, json};
 use trawl_proto::v1;
@@ -142,4 +144,44 @@ pub fn small_fashion(name: &str) -> Value {
         "max_trials": 2,
         "refit": { "epochs": 1 },
     })
+}
+
+/// Rows whose class is hidden in their number: of 60, 36 are of class a, 18 of b, and `rarest` of c. The others are of a.
+fn rows_of_classes(rarest: usize) -> String {
+    let class = |row: usize| match row * 7 % 60 {
+        place if place < rarest => "c",
+        place if place < 24 => "b",
+        _ => "a",
+    };
+    let number = |row: usize| (row * 7 % 60) as f64 / 30.0 - 1.0 + (row % 3) as f64 / 10.0;
+    let lines = (0..60).map(|row| format!("{},{}\n", number(row), class(row)));
+    format!("x,y\n{}", lines.collect::<String>())
+}
+
+/// A study of three classes, of 4 random trials of 3 folds, and a refit. Its rows, of which `rarest` are of the rarest class, are written
+/// into the folder in which its file has to lie.
+///
+/// # Errors
+/// The rows cannot be written.
+pub fn with_classes(folder: &Path, name: &str, rarest: usize) -> anyhow::Result<Value> {
+    std::fs::write(folder.join("train.csv"), rows_of_classes(rarest))?;
+    std::fs::write(folder.join("test.csv"), rows_of_classes(rarest + 1))?;
+    Ok(json!({
+        "name": name,
+        "seed": 3,
+        "dataset": { "csv": { "train": "train.csv", "test": "test.csv", "features": ["x"], "target": "y" } },
+        "model": [
+            { "linear": { "units": 6 } },
+            { "activation": { "kind": "tanh" } },
+            { "linear": { "units": 3 } },
+        ],
+        "training": { "optimizer": "adam", "learning_rate": 0.03, "batch_size": 8, "epochs": 4 },
+        "validation": { "k_fold": 3 },
+        "objectives": [{ "metric": "val_auc" }, { "metric": "val_f1", "at": "best" }, { "metric": "val_log_loss" }],
+        "space": { "setting": { "uniform": { "low": 0, "high": 0.5 } } },
+        "sampler": { "random": {} },
+        "racing": "none",
+        "max_trials": 4,
+        "refit": { "epochs": 4 },
+    }))
 }

@@ -5,43 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use trawl_e2e::System;
-
-/// Rows whose class is hidden in their number: of 60, 36 are of class a, 18 of b, and `rarest` of c. The others are of a.
-fn rows(rarest: usize) -> String {
-    let class = |row: usize| match row * 7 % 60 {
-        place if place < rarest => "c",
-        place if place < 24 => "b",
-        _ => "a",
-    };
-    let number = |row: usize| (row * 7 % 60) as f64 / 30.0 - 1.0 + (row % 3) as f64 / 10.0;
-    let lines = (0..60).map(|row| format!("{},{}\n", number(row), class(row)));
-    format!("x,y\n{}", lines.collect::<String>())
-}
+use trawl_e2e::{System, studies};
 
 /// A study file beside its rows, and the folder of both.
 fn study_file(name: &str, rarest: usize, training: &Value) -> anyhow::Result<(TempDir, PathBuf)> {
     let folder = TempDir::new()?;
-    std::fs::write(folder.path().join("train.csv"), rows(rarest))?;
-    std::fs::write(folder.path().join("test.csv"), rows(rarest + 1))?;
-    let mut study = json!({
-        "name": name,
-        "seed": 3,
-        "dataset": { "csv": { "train": "train.csv", "test": "test.csv", "features": ["x"], "target": "y" } },
-        "model": [
-            { "linear": { "units": 6 } },
-            { "activation": { "kind": "tanh" } },
-            { "linear": { "units": 3 } },
-        ],
-        "training": { "optimizer": "adam", "learning_rate": 0.03, "batch_size": 8, "epochs": 4 },
-        "validation": { "k_fold": 3 },
-        "objectives": [{ "metric": "val_auc" }, { "metric": "val_f1", "at": "best" }, { "metric": "val_log_loss" }],
-        "space": { "setting": { "uniform": { "low": 0, "high": 0.5 } } },
-        "sampler": { "random": {} },
-        "racing": "none",
-        "max_trials": 4,
-        "refit": { "epochs": 4 },
-    });
+    let mut study = studies::with_classes(folder.path(), name, rarest)?;
     for (setting, value) in training.as_object().context("settings")? {
         study["training"][setting] = value.clone();
     }

@@ -7,12 +7,17 @@ use std::marker::PhantomData;
 use prost::bytes::Buf;
 use prost::{Message, Name};
 use prost_reflect::MessageDescriptor;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
 use crate::status::invalid;
 use crate::texts;
+
+/// A message that is longer may take a thread for milliseconds.
+const LONG_BYTES: usize = 64 << 10;
 
 /// Protobuf; a message that some RPC takes is refused where a text of it has control characters.
 #[derive(Debug)]
@@ -65,12 +70,27 @@ impl<U: Message + Name + Default> Decoder for CheckedDecoder<U> {
                 .map(Some)
                 .map_err(|error| Status::internal(error.to_string()));
         };
-        let broken = texts::check(request, &bytes);
-        if !broken.is_empty() {
-            return Err(invalid(&broken));
+        let decode = || {
+            let broken = texts::check(request, &bytes);
+            if !broken.is_empty() {
+                return Err(invalid(&broken));
+            }
+            U::decode(bytes.clone())
+                .map(Some)
+                .map_err(|error| Status::invalid_argument(format!("this is no {}: {error}", U::NAME)))
+        };
+        if bytes.len() > LONG_BYTES {
+            beside_others(decode)
+        } else {
+            decode()
         }
-        U::decode(bytes)
-            .map(Some)
-            .map_err(|error| Status::invalid_argument(format!("this is no {}: {error}", U::NAME)))
+    }
+}
+
+/// Works without holding up the other tasks of this thread, where there is another thread for them.
+fn beside_others<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
     }
 }

@@ -94,6 +94,7 @@ fn trial_listing(names: &BTreeSet<String>) -> Listing<Trial> {
         column("started_at", |trial| Cell::time(trial.started_at)),
         column("finished_at", |trial| Cell::time(trial.finished_at)),
         column("value_seed_std", |trial| Cell::number(trial.value_seed_std)),
+        column("twin_of", |trial| trial.twin_of.map_or(Cell::Absent, Cell::count)),
     ]);
     Listing {
         plural: "trials yet",

@@ -144,7 +144,7 @@ pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<
         reserve(app, &mut tx, &record, before, &after).await?;
         let window = plan_chosen(&after, record.next_trial, &new);
         let window = window.map_err(|violation| AppError::stored_study(record.study_id, &violation))?;
-        store_window(app, &mut tx, &record, &window, Turn::First).await?;
+        store_window(app, &mut tx, &after, &record, &window, Turn::First).await?;
         tx.commit().await?;
         info!(study.id = %record.study_id, study.name = record.name, plan.trials = more, "trials enqueued");
         app.signal_jobs();

@@ -78,7 +78,7 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
             }
         }
         match planned {
-            Ok(Some(window)) => store_window(app, &mut tx, &now, &window, Turn::Last).await?,
+            Ok(Some(window)) => store_window(app, &mut tx, &study.study, &now, &window, Turn::Last).await?,
             Ok(None) if now.next_trial == now.max_trials => debug!(study.id = %study_id, "all trials are planned"),
             // Others would wait behind it for ever.
             planned => {
@@ -166,6 +166,7 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &
 pub(super) async fn store_window(
     app: &App,
     conn: &mut Connection,
+    study: &Study,
     record: &StudyRecord,
     window: &Window,
     turn: Turn,
@@ -182,8 +183,12 @@ pub(super) async fn store_window(
         }));
     }
     trials::insert(conn, study_id, &window.trials).await?;
+    let chosen = window.trials.iter().filter(|trial| trial.chosen.is_some()).count();
+    if chosen > 0 || study.space.is_finite() {
+        trials::mark_twins(conn, study_id, record.next_trial).await?;
+    }
     if let Some(learned) = &window.learned {
-        let proposed = window.trials.iter().filter(|trial| trial.chosen.is_none()).count();
+        let proposed = window.trials.len() - chosen;
         proposals::keep(conn, study_id, learned, proposed as u32).await?;
     }
     jobs::insert(conn, study_id, None, &new_jobs, turn).await?;

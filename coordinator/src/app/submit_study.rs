@@ -232,7 +232,7 @@ async fn store(
         let record = studies::lock(&mut tx, study_id).await?;
         // Puts the study into the cache, where the first lease finds it.
         app.study_of(&record)?;
-        plan_trials::store_window(app, &mut tx, &record, window, Turn::Last).await?;
+        plan_trials::store_window(app, &mut tx, study, &record, window, Turn::Last).await?;
     }
     quotas::hold(app, &mut tx).await?;
     tx.commit().await?;

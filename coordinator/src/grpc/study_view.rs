@@ -164,6 +164,7 @@ pub(super) fn trial(record: &TrialRecord, folds: &[FoldRecord]) -> v1::Trial {
         attempts: record.attempts,
         generation: record.generation,
         chosen: record.chosen,
+        twin_of: record.twin_of,
         objectives: record.objectives.clone().into_iter().collect(),
         rung: record.rung.map(|at| at.rung),
         rung_value: record.rung.and_then(|at| at.compared).map(|(value, _)| value),

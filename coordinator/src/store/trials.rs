@@ -31,6 +31,8 @@ pub struct TrialRecord {
     pub params: Params,
     /// True if a user chose its configuration.
     pub chosen: bool,
+    /// The first trial with the same parameters, if that is another one.
+    pub twin_of: Option<u32>,
     /// Passes over the training rows.
     pub epochs: u32,
     /// The generation that it belongs to.
@@ -68,6 +70,7 @@ struct TrialRow {
     objectives: Option<Json<BTreeMap<String, f64>>>,
     params: Json<Params>,
     chosen: bool,
+    twin_of: Option<i32>,
     epochs: i32,
     generation: i32,
     rung: Option<i32>,
@@ -107,6 +110,7 @@ impl TryFrom<TrialRow> for TrialRecord {
             attempts: number("attempts", row.attempts)?,
             params: row.params.0,
             chosen: row.chosen,
+            twin_of: row.twin_of.map(|trial| number("twin_of", trial)).transpose()?,
             worker_seconds: row.worker_seconds,
             error: row.error,
             started_at: row.started_at,
@@ -159,6 +163,23 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[Planned
     Ok(())
 }
 
+/// Notes of each trial from `first` on the first one with the same parameters. It reads all trials of the study.
+pub async fn mark_twins(conn: &mut Connection, study_id: StudyId, first: u32) -> Result<(), StoreError> {
+    sqlx::query!(
+        "UPDATE trawl_store.trials t
+         SET twin_of = twins.first
+         FROM (SELECT params, min(trial) AS first
+               FROM trawl_store.trials WHERE study_id = $1
+               GROUP BY params HAVING count(*) > 1) twins
+         WHERE t.study_id = $1 AND t.trial >= $2 AND t.params = twins.params AND t.trial > twins.first",
+        study_id.0,
+        int(first),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// A page of trials by number, from `first` on.
 pub async fn page(
     conn: &mut Connection,
@@ -170,7 +191,7 @@ pub async fn page(
         TrialRow,
         r#"SELECT t.study_id, t.trial, t.state, t.value, t.value_std, t.value_seed_std,
                   trawl_store.objectives_of(s, t) AS "objectives: Json<BTreeMap<String, f64>>", t.params AS "params: Json<Params>",
-                  t.chosen IS NOT NULL AS "chosen!", t.epochs, t.generation, t.rung, t.rung_value, t.rung_trials, t.worker_seconds,
+                  t.chosen IS NOT NULL AS "chosen!", t.twin_of, t.epochs, t.generation, t.rung, t.rung_value, t.rung_trials, t.worker_seconds,
                   t.attempts, t.error, t.started_at, t.finished_at
            FROM trawl_store.trials t JOIN trawl_store.studies s USING (study_id)
            WHERE t.study_id = $1 AND t.trial >= $2
@@ -195,7 +216,7 @@ pub async fn best(conn: &mut Connection, studies: &[StudyId], limit: u32) -> Res
         r#"SELECT best.study_id, best.trial, best.state, best.value, best.value_std, best.value_seed_std,
                   best.objectives AS "objectives: Json<BTreeMap<String, f64>>",
                   best.params AS "params: Json<Params>", best.chosen IS NOT NULL AS "chosen!",
-                  best.epochs, best.generation, best.rung, best.rung_value, best.rung_trials, best.worker_seconds,
+                  best.twin_of, best.epochs, best.generation, best.rung, best.rung_value, best.rung_trials, best.worker_seconds,
                   best.attempts, best.error, best.started_at, best.finished_at
            FROM trawl_store.studies s
            CROSS JOIN LATERAL (SELECT t.*, trawl_store.objectives_of(s, t) AS objectives

@@ -125,6 +125,13 @@ impl Space {
         self.distributions.is_empty()
     }
 
+    /// True if there is a finite number of configurations: one may come twice.
+    pub fn is_finite(&self) -> bool {
+        self.distributions
+            .values()
+            .all(|distribution| distribution.cardinality().is_some())
+    }
+
     /// The parameters' names, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &String> {
         self.distributions.keys()

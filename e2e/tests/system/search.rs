@@ -1,5 +1,8 @@
 //! Samplers that learn: what they propose is the same whoever trains, and whatever happens meanwhile.
 
+use std::path::Path;
+
+use anyhow::Context;
 use serde_json::{Value, json};
 use trawl_e2e::{ScriptedWorker, System, View, assert_same_rows, owner_pool, studies};
 use trawl_proto::v1;
@@ -59,6 +62,90 @@ async fn what_is_learned_does_not_depend_on_the_workers_or_on_crashes() -> anyho
             &expected,
             &system.all_rows("learning").await?,
             &format!("{sampler} with crashes"),
+        );
+    }
+    Ok(())
+}
+
+/// Writes the study file of so many trials into a folder and submits it. Nothing is said of how to search: it is by a model, and raced.
+fn submit_by_default(system: &System, folder: &Path, study: &Value, trials: u32) -> anyhow::Result<()> {
+    let mut study = study.clone();
+    let settings = study.as_object_mut().context("a study is an object")?;
+    settings.remove("sampler");
+    settings.remove("racing");
+    study["max_trials"] = json!(trials);
+    study["training"]["epochs"] = json!(18);
+    let file = folder.join("study.json");
+    std::fs::write(&file, study.to_string())?;
+    system.trawl_stdout(&["submit", file.to_str().context("a path is text")?])?;
+    Ok(())
+}
+
+/// The searched study's rows, once it has completed.
+async fn rows_at_the_end(system: &System, name: &str) -> anyhow::Result<Vec<(View, Vec<String>)>> {
+    let ended = system.watch_to_end(name).await?;
+    assert_eq!(ended.state, "completed", "{}", ended.error);
+    system.all_rows(name).await
+}
+
+/// What one worker finds undisturbed, two find of which one dies, beside a pause, a coordinator that dies and an end that is set later;
+/// and four.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_found_by_default_is_the_same_on_any_workers() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (regression, classes) = ("regression", "classes");
+    let mut of_classes = studies::with_classes(folder.path(), classes, 6)?;
+    of_classes["training"]["loss"] = json!("cross_entropy");
+    of_classes["training"]["label_smoothing"] = json!("$setting");
+    of_classes["training"]["learning_rate"] = json!("$learning_rate");
+    of_classes["training"]["batch_size"] = json!("$batch_size");
+    of_classes["space"]["learning_rate"] = json!({ "log_uniform": { "low": 1e-4, "high": 0.1 } });
+    of_classes["space"]["batch_size"] = json!({ "choice": [4, 8, 16] });
+    let studies = [
+        (regression, studies::with_whole_paths(studies::small(regression, 0, 0)?)),
+        (classes, of_classes),
+    ];
+    for (name, study) in studies {
+        let mut system = System::start(&[]).await?;
+        system.add_workers(1)?;
+        submit_by_default(&system, folder.path(), &study, 48)?;
+        let expected = rows_at_the_end(&system, name).await?;
+        let rungs: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.rungs")
+            .fetch_one(&system.sql)
+            .await?;
+        assert_eq!(rungs, 12, "{name}: three generations on four rungs");
+        let said = system.trawl_stdout(&["replay", name])?;
+        assert!(said.ends_with("identical\n"), "{said}");
+        drop(system);
+
+        let mut system = System::start(&["--lease-ttl-ms", "1500"]).await?;
+        system.add_workers(2)?;
+        submit_by_default(&system, folder.path(), &study, 32)?;
+        let ended = |trials: u32| {
+            move |study: &v1::StudySummary| study.trials_pruned + study.trials_completed + study.trials_failed >= trials
+        };
+        system.watch_until(name, "a trial", ended(1)).await?;
+        system.workers.remove(0).crash()?;
+        system.trawl_stdout(&["pause", name])?;
+        system.add_workers(1)?;
+        system.trawl_stdout(&["resume", name])?;
+        system.watch_until(name, "a generation", ended(16)).await?;
+        let system = system.crash_coordinator().await?;
+        system.trawl_stdout(&["extend", name, "--max-trials", "48"])?;
+        assert_same_rows(
+            &expected,
+            &rows_at_the_end(&system, name).await?,
+            &format!("{name} by two workers, disturbed"),
+        );
+        drop(system);
+
+        let mut system = System::start(&[]).await?;
+        system.add_workers(4)?;
+        submit_by_default(&system, folder.path(), &study, 48)?;
+        assert_same_rows(
+            &expected,
+            &rows_at_the_end(&system, name).await?,
+            &format!("{name} by four workers"),
         );
     }
     Ok(())
@@ -142,6 +229,51 @@ async fn a_grid_ends_with_its_last_configuration() -> anyhow::Result<()> {
         .fetch_one(&owner)
         .await?;
     assert_eq!(configurations, 8);
+    Ok(())
+}
+
+/// Random search takes a configuration again where there are few; such a trial names the first one. An enqueued one does, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_names_the_first_trial_with_its_parameters() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let mut study = studies::small("twins", 40, 9)?;
+    study["sampler"] = json!({ "random": {} });
+    study["racing"] = json!("none");
+    study["space"] = json!({
+        "optimizer": { "choice": ["adam", "sgd"] },
+        "learning_rate": { "choice": [0.001, 0.01] },
+        "batch_size": { "choice": [8] },
+        "l2": { "choice": [0.0] },
+        "activation": { "choice": ["relu", "tanh"] },
+    });
+    system.submit(studies::from_json(&study)?).await?;
+    let twins = async || -> anyhow::Result<Vec<(i32, Option<i32>, Value)>> {
+        let rows =
+            sqlx::query_as("SELECT trial, twin_of, params FROM trawl.trials WHERE study = 'twins' ORDER BY trial");
+        Ok(rows.fetch_all(&system.sql).await?)
+    };
+    let check = |trials: &[(i32, Option<i32>, Value)]| {
+        for (trial, twin_of, params) in trials {
+            let first = trials
+                .iter()
+                .find(|(_, _, other)| other == params)
+                .map(|(first, ..)| *first);
+            assert_eq!(*twin_of, first.filter(|first| first != trial), "trial {trial}");
+        }
+    };
+    let trials = twins().await?;
+    check(&trials);
+    let first: Vec<_> = trials.iter().filter(|(_, twin_of, _)| twin_of.is_none()).collect();
+    assert_eq!((trials.len(), first.len()), (40, 8));
+
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("chosen.json");
+    std::fs::write(&file, json!([trials[7].2]).to_string())?;
+    system.trawl_stdout(&["enqueue", "twins", file.to_str().context("a path is text")?])?;
+    let trials = twins().await?;
+    check(&trials);
+    assert_eq!(trials.len(), 41);
+    assert!(trials[40].1.is_some());
     Ok(())
 }
 
