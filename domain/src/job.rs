@@ -105,6 +105,8 @@ pub struct Job {
     pub inputs: Vec<Vec<f32>>,
     /// What is measured on the validation rows.
     pub metrics: Vec<Metric>,
+    /// The class whose F1 [`Metric::ValF1`] is; `None` for the mean over the classes.
+    pub f1_class: Option<String>,
     /// By what the members' trials are ranked; `None` for a refit.
     pub ranking: Option<Ranking>,
     /// How much rows of each class weigh in the loss; `None` if all weigh the same.

@@ -45,6 +45,8 @@ pub struct Study {
     pub objective: Objective,
     /// The others.
     pub further: Vec<Further>,
+    /// The class whose F1 [`Metric::ValF1`] is; `None` for the mean over the classes.
+    pub f1_class: Option<String>,
     /// The searched parameters.
     pub space: Space,
     /// How configurations are chosen.

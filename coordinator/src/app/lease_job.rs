@@ -201,6 +201,7 @@ fn job(
         ensemble_folds: (!record.trains()).then(|| study.validation.folds()),
         members: job_members,
         metrics: study.metrics(),
+        f1_class: study.f1_class.clone(),
         class_weights: study.training.class_weights.clone(),
         calibrate_folds: match (record.split, &study.refit) {
             (JobSplit::All, Some(refit)) if refit.calibrates => Some(study.validation.folds()),

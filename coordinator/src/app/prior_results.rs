@@ -64,7 +64,8 @@ async fn of_study(
     }
     let other = app.study_of(&record)?;
     let other = &other.study;
-    if (other.objective, &other.further) != (study.objective, &study.further) {
+    let sought = |study: &Study| (study.objective, study.further.clone(), study.f1_class.clone());
+    if sought(other) != sought(study) {
         return Ok(Err(format!(
             "'{name}' has other objectives, and so values that cannot be compared"
         )));

@@ -42,7 +42,7 @@ pub(super) fn inputs(scale: Scale, shape: SampleShape) -> Result<Option<Inputs>,
         return Ok(None);
     }
     let name = match shape {
-        SampleShape::Vector(_) => "x",
+        SampleShape::Vector(_) | SampleShape::Table { .. } | SampleShape::Sequence { .. } => "x",
         SampleShape::Image { .. } => "channel ",
     };
     let inputs = shape.inputs();

@@ -133,6 +133,7 @@ pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations
     }
     let objectives = objectives::check(study, training.loss, v);
     let objective = objectives.as_ref().map(|(first, _)| *first);
+    let f1_class = objectives::f1_class(study, v);
     if let Some(hyperparameters) = &training.hyperparameters {
         training::note_searched_loss(hyperparameters, study, v);
         if let Some(shape) = shape {
@@ -185,6 +186,7 @@ pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations
             fold_sizes: fold_sizes?,
             objective: objective?,
             further: objectives?.1,
+            f1_class,
             max_trials,
             space,
             sampler: sampler?,
@@ -201,7 +203,7 @@ pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations
     violations.into_result(checked)
 }
 
-/// As [`check`], and holds the class weights to the classes of the training rows, where these are known.
+/// As [`check`], and holds the classes that a study names to those of the training rows, where these are known.
 ///
 /// # Errors
 /// Every broken rule.
@@ -217,16 +219,25 @@ pub fn check_with_classes(
         .and_then(|training| training.class_weights.as_ref());
     // What else is wrong with them, the check has said.
     let weights = class_weights::read("", written, &mut Violations::new());
-    let (Some(classes), Some(Some(ClassWeights::Named(weights)))) = (classes, weights) else {
+    let Some(classes) = classes else {
         return checked;
     };
+    let weighted = match weights {
+        Some(Some(ClassWeights::Named(weights))) => weights.into_keys().collect(),
+        _ => Vec::new(),
+    };
+    let weighted = weighted
+        .into_iter()
+        .map(|class| (format!("training.class_weights.{class}"), class));
+    let measured = objectives::fields(study).filter(|(_, objective)| !objective.class.is_empty());
+    let measured = measured.map(|(field, objective)| (format!("{field}.class"), objective.class.clone()));
     let (checked, mut violations) = match checked {
         Ok(checked) => (Some(checked), Violations::new()),
         Err(violations) => (None, violations),
     };
-    for class in weights.keys().filter(|class| !classes.contains(class)) {
+    for (field, _) in weighted.chain(measured).filter(|(_, class)| !classes.contains(class)) {
         violations.add(
-            format!("training.class_weights.{class}"),
+            field,
             "is of no class that the training rows have: name one of theirs, or leave it out",
         );
     }

@@ -83,6 +83,31 @@ fn one_further(field: &str, objective: &v1::Objective, loss: Option<Loss>, v: &m
     Some(Further::Cost(cost))
 }
 
+/// The class whose F1 is measured, if an objective names one: no two objectives are of one metric.
+pub(super) fn f1_class(study: &v1::Study, v: &mut Violations) -> Option<String> {
+    let (of_f1, of_others): (Vec<_>, Vec<_>) = fields(study)
+        .filter(|(_, objective)| !objective.class.is_empty())
+        .partition(|(_, objective)| objective.metric == Metric::ValF1.as_str());
+    for (field, _) in of_others {
+        v.add(
+            format!("{field}.class"),
+            format!("must be left out: it is for {}", Metric::ValF1),
+        );
+    }
+    of_f1.first().map(|(_, objective)| objective.class.clone())
+}
+
+/// The objectives of a study, each with the path of its field.
+pub(super) fn fields(study: &v1::Study) -> impl Iterator<Item = (String, &v1::Objective)> {
+    let several = (0..).zip(&study.objectives);
+    let several = several.map(|(place, objective): (usize, _)| (format!("objectives[{place}]"), objective));
+    let one = study
+        .objective
+        .iter()
+        .map(|objective| ("objective".to_owned(), objective));
+    one.chain(several)
+}
+
 /// An objective that is measured on the validation rows.
 fn metric(field: &str, objective: &v1::Objective, loss: Option<Loss>, v: &mut Violations) -> Option<Objective> {
     let metric = word(&format!("{field}.metric"), &objective.metric, Some(Metric::ValLoss), v);

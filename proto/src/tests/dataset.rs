@@ -110,6 +110,7 @@ pub(super) fn job(format: Format, targets: [bool; 2]) -> Job {
         class_weights: None,
         calibrate_folds: Some(5),
         ensemble_folds: None,
+        f1_class: None,
         row_losses: Some(trawl_domain::metric::Metric::ValLoss),
     }
 }

@@ -278,6 +278,26 @@ fn class_weights_are_of_classes_that_there_are() {
 }
 
 #[test]
+fn f1_may_be_that_of_a_class_that_there_is() {
+    let classes = ["coat", "shirt"].map(str::to_owned);
+    let check = |objective: Value| {
+        let study = changed(&[("/objective", objective)]);
+        study::check_with_classes(&study, Some(Ok(FASHION.into())), Some(&classes)).map_err(|wrong| wrong.to_string())
+    };
+    let study = check(json!({ "metric": "val_f1", "class": "coat" })).expect("a study");
+    assert_eq!(study.f1_class.as_deref(), Some("coat"));
+    assert_eq!(check(json!({ "metric": "val_f1" })).expect("a study").f1_class, None);
+    assert_eq!(
+        check(json!({ "metric": "val_f1", "class": "hat" })).expect_err("no hat"),
+        "objective.class: is of no class that the training rows have: name one of theirs, or leave it out"
+    );
+    assert_eq!(
+        check(json!({ "metric": "val_auc", "class": "coat" })).expect_err("it is of no class"),
+        "objective.class: must be left out: it is for val_f1"
+    );
+}
+
+#[test]
 fn a_loss_whose_settings_are_searched_ranks_no_trials() {
     let searched = |objective: Value| {
         changed(&[

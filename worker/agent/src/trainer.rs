@@ -113,6 +113,7 @@ impl<E: Engine> Training for Trainer<E> {
             members: job.members.clone(),
             end_epoch: job.epochs.end,
             metrics: job.metrics.clone(),
+            f1_class: job.f1_class.clone(),
             class_weights: job.class_weights.clone(),
             row_losses: job.row_losses.filter(|_| are_few),
             data,

@@ -228,6 +228,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<JobMember>, device: Device) ->
         end_epoch: epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: Torch::new(device).load(&samples)?,
         test: None,

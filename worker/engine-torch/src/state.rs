@@ -60,6 +60,8 @@ pub(super) struct Training<'a> {
     pub(super) together: bool,
     pub(super) groups: Vec<Group>,
     pub(super) progress: Progress,
+    /// The place of the class whose F1 is measured.
+    pub(super) f1_class: Option<usize>,
 }
 
 impl<'a> Training<'a> {
@@ -86,6 +88,16 @@ impl<'a> Training<'a> {
         if !fit || !job.data.is_labelled() {
             return Err(EngineError::BadJob("its rows do not fit its input and loss".to_owned()));
         }
+        let f1_class = job.f1_class.as_ref().map(|class| {
+            let place = job
+                .data
+                .classes()
+                .and_then(|all| all.iter().position(|name| name == class));
+            place.ok_or_else(|| {
+                EngineError::BadJob(format!("it measures the F1 of '{class}', which is none of its classes"))
+            })
+        });
+        let f1_class = f1_class.transpose()?;
         let together = trains_together(&job.architecture, device);
         let all: Vec<usize> = (0..job.members.len()).collect();
         let groups = all
@@ -104,6 +116,7 @@ impl<'a> Training<'a> {
             together,
             groups,
             progress,
+            f1_class,
         })
     }
 

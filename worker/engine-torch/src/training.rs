@@ -197,6 +197,7 @@ impl Training<'_> {
             criterion: &group.criterion,
             metrics: &TEST_METRICS,
             classes: table.classes().map(<[_]>::len),
+            f1_class: None,
             rows,
         };
         let mut sums = Sums::new(measured, group.stack.places().len(), size, self.device);
@@ -276,6 +277,7 @@ impl Training<'_> {
             criterion: &group.criterion,
             metrics,
             classes: table.classes().map(<[_]>::len),
+            f1_class: self.f1_class,
             rows,
         };
         let mut sums = Sums::new(measured, stack.places().len(), stack.size(), self.device);

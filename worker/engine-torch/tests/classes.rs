@@ -134,6 +134,7 @@ fn job(samples: &Samples, layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob
         end_epoch: 3,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: Torch::new(device()).load(samples).expect("samples on the device"),
         test: None,

@@ -159,6 +159,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
         end_epoch: 1,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: Torch::new(device).load(&samples).expect("samples on the device"),
         test: None,

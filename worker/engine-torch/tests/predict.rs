@@ -42,6 +42,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
         end_epoch: architecture.epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: Torch::new(Device::Cpu).load(samples).expect("samples on the device"),
         test: None,

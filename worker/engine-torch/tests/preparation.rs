@@ -272,6 +272,7 @@ fn epochs_beside(samples: &Samples, loss: Loss, optimizer: Optimizer, others: &[
             .collect(),
         end_epoch: 4,
         metrics: vec![Metric::ValLoss],
+        f1_class: None,
         row_losses: None,
         class_weights: None,
         data: engine.load(samples).expect("samples on the device"),

@@ -82,6 +82,7 @@ fn job(layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob<DeviceTable> {
         end_epoch: 4,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: table(0.0),
         test: None,

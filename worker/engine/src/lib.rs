@@ -199,6 +199,8 @@ pub struct FitJob<T> {
     pub end_epoch: u32,
     /// What is measured on the validation rows, of what there can be with their targets.
     pub metrics: Vec<Metric>,
+    /// The class whose F1 [`Metric::ValF1`] is, by its name; `None` for the mean over the classes.
+    pub f1_class: Option<String>,
     /// How much rows of each class weigh in the loss, by the names of the table's classes; `None` if all weigh the same.
     pub class_weights: Option<ClassWeights>,
     /// Of what each row leaves a loss at the end: the validation rows, or the test rows where none validates.

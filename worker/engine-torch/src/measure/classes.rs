@@ -5,7 +5,7 @@ use trawl_domain::metric::Metric;
 use trawl_engine::class_count::{self, ClassCount};
 
 use super::ranking::Ranking;
-use super::{counts, doubles, rows};
+use super::{Measured, counts, doubles, rows};
 use crate::network;
 
 /// What the metrics of classes need, as far as they are wanted.
@@ -13,6 +13,8 @@ pub(super) struct Classes {
     /// How many rows have the right class, [stack].
     correct: Tensor,
     by_class: Option<ByClass>,
+    /// The place of the class whose F1 is wanted, instead of the mean over the classes.
+    f1_class: Option<usize>,
     /// Of the logarithms of the right class's probability, [stack], in doubles.
     log_losses: Option<Tensor>,
     /// Of the squared distances between probabilities and class, [stack], in doubles.
@@ -31,16 +33,9 @@ struct ByClass {
 }
 
 impl Classes {
-    /// Before the first of so many rows.
-    pub(super) fn new(
-        metrics: &[Metric],
-        rows: i64,
-        classes: usize,
-        members: usize,
-        stack: i64,
-        device: Device,
-    ) -> Self {
-        let wants = |wanted: &[Metric]| metrics.iter().any(|metric| wanted.contains(metric));
+    /// Before the first row.
+    pub(super) fn new(measured: &Measured<'_>, classes: usize, members: usize, stack: i64, device: Device) -> Self {
+        let wants = |wanted: &[Metric]| measured.metrics.iter().any(|metric| wanted.contains(metric));
         let sum = || Tensor::zeros([stack], (Kind::Double, device));
         let count = || Tensor::zeros([stack, classes as i64], (Kind::Int64, device));
         Self {
@@ -50,10 +45,11 @@ impl Classes {
                 rows: count(),
                 predicted: count(),
             }),
+            f1_class: measured.f1_class,
             log_losses: wants(&[Metric::ValLogLoss]).then(sum),
             squares: wants(&[Metric::ValBrier]).then(sum),
             ranking: wants(&[Metric::ValAuc, Metric::ValAveragePrecision])
-                .then(|| Ranking::new(members, classes, rows as usize)),
+                .then(|| Ranking::new(members, classes, measured.rows as usize)),
         }
     }
 
@@ -96,7 +92,10 @@ impl Classes {
         match metric {
             Metric::ValAccuracy => Some(doubles(&self.correct).iter().map(|right| right / rows).collect()),
             Metric::ValBalancedAccuracy => Some(self.by_class.as_ref()?.each(class_count::balanced_accuracy)),
-            Metric::ValF1 => Some(self.by_class.as_ref()?.each(class_count::f1_macro)),
+            Metric::ValF1 => Some(self.by_class.as_ref()?.each(|classes| match self.f1_class {
+                Some(class) => classes[class].f1(),
+                None => class_count::f1_macro(classes),
+            })),
             Metric::ValF1Weighted => Some(self.by_class.as_ref()?.each(class_count::f1_weighted)),
             Metric::ValLogLoss => self.log_losses.as_ref().map(mean),
             Metric::ValBrier => self.squares.as_ref().map(mean),
@@ -118,7 +117,7 @@ impl ByClass {
     }
 
     /// Of each network what its classes make, by place.
-    fn each(&self, of: fn(&[ClassCount]) -> f64) -> Vec<f64> {
+    fn each(&self, of: impl Fn(&[ClassCount]) -> f64) -> Vec<f64> {
         let (right, rows, predicted) = (counts(&self.right), counts(&self.rows), counts(&self.predicted));
         let counted = right.iter().zip(&rows).zip(&predicted);
         let counted: Vec<ClassCount> = counted

@@ -48,6 +48,8 @@ pub(super) struct Measured<'a> {
     pub(super) metrics: &'a [Metric],
     /// Classes; `None` where numbers are predicted.
     pub(super) classes: Option<usize>,
+    /// The place of the class whose F1 is wanted; `None` for the mean over the classes.
+    pub(super) f1_class: Option<usize>,
     /// Rows, in all pieces together.
     pub(super) rows: i64,
 }
@@ -63,7 +65,7 @@ impl<'a> Sums<'a> {
             losses: Tensor::zeros([stack], (Kind::Float, device)),
             weights: None,
             more: match measured.classes {
-                Some(classes) => More::Classes(Classes::new(metrics, measured.rows, classes, members, stack, device)),
+                Some(classes) => More::Classes(Classes::new(&measured, classes, members, stack, device)),
                 None if metrics.iter().copied().any(Numbers::has) => More::Numbers(None),
                 None => More::Nothing,
             },

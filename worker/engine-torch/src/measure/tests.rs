@@ -67,6 +67,11 @@ impl Rows {
 
     /// What is measured of both networks where so many rows come at once.
     fn measure(&self, metrics: &[Metric], piece: i64) -> Vec<Metrics> {
+        self.measure_f1_of(None, metrics, piece)
+    }
+
+    /// The same, with the F1 of one class.
+    fn measure_f1_of(&self, f1_class: Option<usize>, metrics: &[Metric], piece: i64) -> Vec<Metrics> {
         let (outputs, targets) = self.stack();
         let rows = outputs.size()[1];
         let criterion = Criterion::plain(match self.classes {
@@ -77,6 +82,7 @@ impl Rows {
             criterion: &criterion,
             metrics,
             classes: self.classes,
+            f1_class,
             rows,
         };
         let mut sums = Sums::new(measured, 2, 2, Device::Cpu);
@@ -118,6 +124,30 @@ impl Rows {
 fn metrics_of_classes_agree_with_scikit_learn() {
     for case in cases("classes") {
         Rows::of_classes(&case).compare(&case);
+    }
+}
+
+#[test]
+fn the_mean_f1_is_that_of_the_f1_of_each_class() {
+    for case in cases("classes") {
+        let rows = Rows::of_classes(&case);
+        let f1 = |class| {
+            rows.measure_f1_of(class, &[Metric::ValF1], 7)[0]
+                .get(Metric::ValF1)
+                .expect("F1")
+        };
+        let labels: Vec<i64> = Vec::try_from(&rows.targets).expect("labels");
+        let there = (0..rows.classes.expect("classes")).filter(|class| labels.contains(&(*class as i64)));
+        let each: Vec<f64> = there.map(|class| f1(Some(class))).collect();
+        if each.len() == rows.classes.expect("classes") {
+            assert_eq!(
+                f1(None),
+                each.iter().sum::<f64>() / each.len() as f64,
+                "{}",
+                case["name"]
+            );
+        }
+        assert!(each.iter().any(|one| *one != f1(None)), "{}", case["name"]);
     }
 }
 

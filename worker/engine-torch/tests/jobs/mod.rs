@@ -84,6 +84,7 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<JobMembe
         end_epoch: EPOCHS,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: Torch::new(device()).load(&samples).expect("samples on the device"),
         test: None,

@@ -179,6 +179,7 @@ fn job(input: SampleShape, layers: Vec<Layer>) -> FitJob<DeviceTable> {
         end_epoch: architecture.epochs,
         metrics: Vec::new(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: Torch::new(Device::Cpu).load(&samples).expect("samples on the device"),
         test: None,

@@ -210,6 +210,7 @@ fn table_job(
         end_epoch: epochs,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: Torch::new(device)
             .load(&Samples {
@@ -338,6 +339,7 @@ pub(crate) fn cnn_job(network: Images, device: Device) -> FitJob<DeviceTable> {
         end_epoch: CNN_EPOCHS,
         metrics: trawl_domain::metric::Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: Torch::new(device)
             .load(&Samples {
