@@ -36,7 +36,7 @@ impl From<&Job> for v1::Job {
             }),
             engine: job.engine.to_string(),
             metrics: job.metrics.iter().map(Metric::to_string).collect(),
-            f1_class: job.f1_class.unwrap_or_default(),
+            f1_class: job.f1_class.clone().unwrap_or_default(),
             layers: layers_to_wire(&job.architecture.layers),
             loss: job.architecture.loss.to_string(),
             batch_size: job.architecture.batch_size,

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Moment, SampleShape};
 use super::columns::{Missing, Scale};
+use super::{Moment, SampleShape};
 
 /// What the inputs are, in their order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -199,13 +199,13 @@ impl DeviceTable {
         let is_kept = |kept: &Fits, fold: u32| kept.iter().any(|(key, _)| *key == (seed, split, fold));
         let new: BTreeSet<u32> = folds.iter().copied().filter(|fold| !is_kept(&kept, *fold)).collect();
         if !new.is_empty() {
-            let inputs = inputs.map(|inputs| (inputs, to_features(&self.features, self.bytes)));
+            let features = inputs.map(|_| to_features(&self.features, self.bytes));
             let targets = self.targets.as_ref().filter(|_| self.standardizes_target);
             let targets = targets.map(|targets| (to_vec(targets), targets.size()[1] as usize));
             for (fold, rows) in self.split(split, seed, &new)? {
                 let fitted = FittedTable {
                     inputs: inputs
-                        .as_ref()
+                        .zip(features.as_ref())
                         .and_then(|(inputs, features)| inputs.fit(features, self.shape, &rows.train)),
                     targets: targets
                         .as_ref()

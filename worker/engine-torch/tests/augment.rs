@@ -65,6 +65,7 @@ fn job(layers: &[Layer], classes: bool, members: Vec<JobMember>) -> FitJob<Devic
         end_epoch: 3,
         metrics: Metric::ALL.to_vec(),
         class_weights: None,
+        f1_class: None,
         row_losses: None,
         data: table(classes),
         test: None,
@@ -180,7 +181,9 @@ fn mixed_rows_are_learned_by_both_of_their_targets() {
     (job.architecture.epochs, job.end_epoch) = (1, 1);
     let ran = run(&job);
     let network = &ran.trained.networks;
-    let outputs = network.outputs(0, &job.data, 0..ROWS).expect("outputs");
+    let outputs = network
+        .outputs(0, &job.data, &(0..ROWS).collect::<Vec<u32>>())
+        .expect("outputs");
     let order = SEED
         .stream(Purpose::BatchOrder { owner, fold, epoch: 0 })
         .permutation(ROWS as usize);

@@ -52,8 +52,8 @@ fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
     let width = samples.shape.len() as usize;
     let linear = Layer::Linear { units: width as u32 };
     let layers = match samples.shape {
-        SampleShape::Vector(_) => vec![linear],
-        SampleShape::Image { .. } => vec![Layer::Flatten, linear],
+        SampleShape::Vector(_) | SampleShape::Table { .. } => vec![linear],
+        SampleShape::Sequence { .. } | SampleShape::Image { .. } => vec![Layer::Flatten, linear],
     };
     let place = layers.len() - 1;
     let architecture = Architecture {

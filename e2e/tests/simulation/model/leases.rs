@@ -153,6 +153,7 @@ impl Model {
             members,
             inputs: Vec::new(),
             metrics: self.study.metrics(),
+            f1_class: None,
             class_weights: self.study.training.class_weights.clone(),
             calibrate_folds: None,
             ensemble_folds: None,

@@ -4,8 +4,8 @@ mod columns;
 mod prepare;
 
 use trawl_domain::dataset::{
-    ARRAY_SCALES, ArrayNames, ArrayRules, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part, PartName,
-    Scale, Source,
+    ARRAY_SCALES, ArrayNames, ArrayRules, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part,
+    PartName, Scale, Source,
 };
 use trawl_domain::limits::{CLASSES_MAX, PATH_BYTES_MAX, PICTURE_SIDE_MAX};
 use trawl_domain::violation::Violations;
@@ -50,7 +50,12 @@ pub(super) fn check(
             let validation = single_if_named("dataset.pictures.validation", &pictures.validation, v);
             let test = single_if_named("dataset.pictures.test", &pictures.test, v);
             let scale = array_scale("pictures", &pictures.prepare, v);
-            (Format::Pictures(pictures.classes.clone(), scale), train, validation, test)
+            (
+                Format::Pictures(pictures.classes.clone(), scale),
+                train,
+                validation,
+                test,
+            )
         }
         Some(Kind::Idx(idx)) => {
             let train = [("train_images", &idx.train_images), ("train_labels", &idx.train_labels)];
