@@ -238,7 +238,7 @@ mod tests {
         let right = right.expect("rows");
         let found = right.temperature(&Control::new()).expect("a temperature");
         assert!((found - TEMPERATURE_MIN).abs() < 1e-9 * TEMPERATURE_MIN, "{found}");
-        let wrong = Answered::read(&[file(&[("b", [0.9, 0.1, 0.0])])], &classes()).expect("rows");
+        let wrong = Answered::read(&[file(&[("b", [0.5, 0.2, 0.3])])], &classes()).expect("rows");
         let found = wrong.temperature(&Control::new()).expect("a temperature");
         assert!((found - TEMPERATURE_MAX).abs() < 1e-9 * TEMPERATURE_MAX, "{found}");
         assert_eq!(Answered::default().temperature(&Control::new()), None);
