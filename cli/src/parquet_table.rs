@@ -57,7 +57,7 @@ pub(crate) fn pack(file: &mut StudyFile) -> Result<Vec<TempPath>, Error> {
         ("encoding", !csv.encoding.is_empty()),
         ("header", csv.header == Some(false)),
     ];
-    let mut written = Vec::new();
+    let (mut written, mut renamed) = (Vec::new(), Vec::new());
     for named in &mut file.paths {
         let path = Path::new(&named.path);
         if !is_parquet(path) {
@@ -72,6 +72,7 @@ pub(crate) fn pack(file: &mut StudyFile) -> Result<Vec<TempPath>, Error> {
         let table = to_csv(path, true)
             .map_err(|reason| Error::Usage(format!("{}: {}: {reason}", named.field, named.written)))?;
         named.path = table.to_string_lossy().into_owned();
+        renamed.push((named.field, named.path.clone()));
         written.push(table);
     }
     if !written.is_empty() {
@@ -81,10 +82,9 @@ pub(crate) fn pack(file: &mut StudyFile) -> Result<Vec<TempPath>, Error> {
             csv.missing.push(String::new());
         }
     }
-    for named in &file.paths {
-        match named.field {
-            "dataset.csv.train" => csv.train.clone_from(&named.path),
-            _ => csv.test.clone_from(&named.path),
+    for (field, path) in renamed {
+        if let Some(place) = file.path_mut(field) {
+            *place = path;
         }
     }
     Ok(written)
