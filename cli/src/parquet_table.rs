@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::panic;
 use std::path::Path;
 
 use chrono::DateTime;
@@ -96,6 +97,15 @@ pub(crate) fn pack(file: &mut StudyFile) -> Result<Vec<TempPath>, Error> {
 /// # Errors
 /// It is broken, or a cell is no text, with its column and its row, which counts from 0.
 pub(crate) fn to_csv(path: &Path, with_names: bool) -> Result<TempPath, String> {
+    // The library panics over some broken files. What it would say of itself helps nobody.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let written = panic::catch_unwind(|| write(path, with_names));
+    panic::set_hook(hook);
+    written.unwrap_or_else(|_| Err("cannot be read as Parquet: it is broken".to_owned()))
+}
+
+fn write(path: &Path, with_names: bool) -> Result<TempPath, String> {
     let broken = |error: ParquetError| format!("cannot be read as Parquet: {error}");
     let unwritten = |error: &dyn std::fmt::Display| format!("cannot be written as CSV: {error}");
     let file = File::open(path).map_err(|error| format!("cannot be read: {error}"))?;

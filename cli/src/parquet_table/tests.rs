@@ -52,7 +52,7 @@ fn files_are_known_by_both_ends() {
 
 #[test]
 fn a_broken_file_is_refused() {
-    let whole = std::fs::read(file("snappy.parquet")).expect("a file");
+    let whole = std::fs::read(file("bytes.parquet")).expect("a file");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("x");
     for place in 0..whole.len() {

@@ -175,7 +175,7 @@ fn dataset(text: &mut String, name: &str, path: &str, guess: &Guess<'_>) {
         line(
             text,
             &format!("    encoding: {}", dialect.encoding),
-            "as it is not UTF-8: look whether special letters are right; or latin-1, windows-1252",
+            "it is not UTF-8: if special letters come out wrong, try the other of latin-1 and windows-1252",
         );
     }
     if dialect.has_decimal_comma {
