@@ -1,5 +1,6 @@
 //! Classes of which some are rare: weights, losses with settings that are searched, and metrics that go by class and by rank.
 
+use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -59,6 +60,45 @@ async fn a_study_of_rare_classes_is_ranked_by_what_it_names() -> anyhow::Result<
         assert!(shown.contains("  val AUC") && shown.contains("  val f1"), "{shown}");
         assert!(!shown.contains("val MAE"), "{shown}");
     }
+    Ok(())
+}
+
+/// `examples/failures.yaml`, with fewer epochs: one row in sixteen is of the rare class.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rare_class_is_found_and_its_probabilities_are_calibrated() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = TempDir::new()?;
+    let study = fs::read_to_string(System::examples().join("failures.yaml"))?;
+    let data = System::examples().join("data/failures.csv");
+    let smaller = study
+        .replace("data/failures.csv", data.to_str().context("path")?)
+        .replace("epochs: 27", "epochs: 9");
+    let file = folder.path().join("study.yaml");
+    fs::write(&file, smaller)?;
+    system.trawl_stdout(&["submit", file.to_str().context("path")?, "--watch"])?;
+    let (auc, f1): (f64, f64) = sqlx::query_as(
+        "SELECT max(value), max((objectives->>'val_f1')::float8) FROM trawl.trials
+         WHERE study = 'failures' AND state = 'completed'",
+    )
+    .fetch_one(&system.sql)
+    .await?;
+    // Whoever guesses has 0.5, and an F1 of 0.11 of the rare class.
+    assert!(auc > 0.85 && f1 > 0.3, "{auc} {f1}");
+
+    let out = folder.path().join("out");
+    system.trawl_stdout(&[
+        "artifacts",
+        "failures",
+        "--refit",
+        "0",
+        "-o",
+        out.to_str().context("path")?,
+    ])?;
+    let calibration: Value = serde_json::from_slice(&fs::read(out.join("calibration.json"))?)?;
+    let held_out = &calibration["held_out"];
+    let loss = |when: &str| held_out[when]["log_loss"].as_f64().context("a loss");
+    assert!(loss("after")? < loss("before")?, "{calibration}");
     Ok(())
 }
 

@@ -102,7 +102,10 @@ async fn what_is_found_by_default_is_the_same_on_any_workers() -> anyhow::Result
     of_classes["space"]["learning_rate"] = json!({ "log_uniform": { "low": 1e-4, "high": 0.1 } });
     of_classes["space"]["batch_size"] = json!({ "choice": [4, 8, 16] });
     let studies = [
-        (regression, studies::with_whole_paths(studies::small(regression, 0, 0)?)),
+        (
+            regression,
+            studies::with_whole_paths(studies::small(regression, 48, 18)?),
+        ),
         (classes, of_classes),
     ];
     for (name, study) in studies {
@@ -268,7 +271,7 @@ async fn a_twin_names_the_first_trial_with_its_parameters() -> anyhow::Result<()
 
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("chosen.json");
-    std::fs::write(&file, json!([trials[7].2]).to_string())?;
+    std::fs::write(&file, json!({ "trials": [trials[7].2] }).to_string())?;
     system.trawl_stdout(&["enqueue", "twins", file.to_str().context("a path is text")?])?;
     let trials = twins().await?;
     check(&trials);

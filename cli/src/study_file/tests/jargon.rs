@@ -32,7 +32,7 @@ const JARGON: [&str; 34] = [
     "eof",
     "node",
     "token",
-    "sequence",
+    "a sequence",
     "surrogate",
     "budget",
     "breach",

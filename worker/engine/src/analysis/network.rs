@@ -30,7 +30,8 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
         input: Input {
             shape: analysis.input().dims(),
             features: analysis.features(),
-            columns: inputs.filter(|inputs| !inputs.is_plain() && matches!(analysis.input(), SampleShape::Vector(_))),
+            columns: inputs
+                .filter(|inputs| !inputs.is_plain() && !matches!(analysis.input(), SampleShape::Image { .. })),
             fitted: fitted.inputs,
             header: dialect.and_then(header),
             delimiter: dialect.and_then(|dialect| dialect.delimiter).map(char::from),

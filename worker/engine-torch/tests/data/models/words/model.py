@@ -6,7 +6,7 @@
     outputs = model(rows)  # float32, [rows, 6]
 
 Rows go in as network.json says: prepared by `fitted` where it has that, and pixels divided by 255. Where it has `target_fitted`, what comes out is
-to be multiplied by `deviation`, and `mean` added.
+to be multiplied by `deviation`, and `mean` added; where it has `temperature`, outputs are to be divided by it before softmax.
 """
 
 import torch
