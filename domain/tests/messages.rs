@@ -284,6 +284,9 @@ fn arrays(m: &mut Messages) {
         &table,
         None,
     );
+}
+
+fn idx_files(m: &mut Messages) {
     m.chapter("IDX");
     let labels = idx(&[2], &[0, 1]);
     let mut images = |what: &str, format: Format, images: &[u8], labels: &[u8]| {
@@ -412,6 +415,7 @@ fn messages_are_those_that_were_looked_at() {
     );
     tables(&mut messages);
     arrays(&mut messages);
+    idx_files(&mut messages);
     archives(&mut messages);
     others(&mut messages);
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/messages.txt");

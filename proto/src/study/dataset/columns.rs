@@ -120,7 +120,7 @@ fn dialect(csv: &v1::CsvDataset, header: Header, v: &mut Violations) -> Dialect 
         v.add(
             format!("dataset.csv.{field}"),
             format!("'{word}' is not known: it {reason}"),
-        )
+        );
     };
     let quoting = match csv.quote.as_str() {
         "" => None,
