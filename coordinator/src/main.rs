@@ -33,6 +33,10 @@ use args::{Args, Command};
 /// How long a thread may go on once all is said and done: one may wait for a disk that does not answer.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
 
+/// How many steps of tasks a thread takes before it looks for what came from sockets and from other threads. With fewer than usual, no flood of
+/// calls is in front of an acknowledgement for long.
+const STEPS_BETWEEN_LOOKS: u32 = 8;
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     // Files of artifacts and datasets are nobody else's.
@@ -40,7 +44,11 @@ fn main() -> anyhow::Result<()> {
     if args.command.is_none() {
         args.refuse_open_ports();
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .event_interval(STEPS_BETWEEN_LOOKS)
+        .global_queue_interval(STEPS_BETWEEN_LOOKS)
+        .build()?;
     let done = runtime.block_on(work(args));
     runtime.shutdown_timeout(THREADS_END_WITHIN);
     done
