@@ -97,7 +97,7 @@ pub(crate) fn pack(file: &mut StudyFile) -> Result<Vec<TempPath>, Error> {
 /// # Errors
 /// It is broken, or a cell is no text, with its column and its row, which counts from 0.
 pub(crate) fn to_csv(path: &Path, with_names: bool) -> Result<TempPath, String> {
-    // The library panics over some broken files. What it would say of itself helps nobody.
+    // The library panics over some broken files. Its own message helps nobody, so no panic is told meanwhile.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let written = panic::catch_unwind(|| write(path, with_names));

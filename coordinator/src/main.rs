@@ -33,8 +33,8 @@ use args::{Args, Command};
 /// How long a thread may go on once all is said and done: one may wait for a disk that does not answer.
 const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
 
-/// How many steps of tasks a thread takes before it looks for what came from sockets and from other threads. With fewer than usual, no flood of
-/// calls is in front of an acknowledgement for long.
+/// A thread takes so many steps of tasks between two looks at sockets and at what other threads woke. Tokio's own default is larger, and under a flood of
+/// calls acknowledgements would wait longer.
 const STEPS_BETWEEN_LOOKS: u32 = 8;
 
 fn main() -> anyhow::Result<()> {

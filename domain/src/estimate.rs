@@ -1,25 +1,23 @@
 //! How long a search may take: roughly, by the arithmetic of the networks of its first trials, on cores of CPUs.
 
 use crate::job::Window;
-use crate::limits::JOB_MEMBERS_MAX;
+use crate::limits::{JOB_MEMBERS_MAX, TOGETHER_WORK_MAX};
 use crate::network::Architecture;
 use crate::study::Study;
 use crate::violation::Violation;
 
 /// What a layer takes of a step whatever its arithmetic: launching its operations, forward, backward and in the optimizer, for all members that
-/// train together. Measured on the study of `examples/regression.yaml`, on one core.
+/// train together. Chosen so that the study of `examples/regression.yaml` takes what README's numbers have for it.
 const LAYER_SECONDS: f64 = 6e-5;
-/// Multiplications of a core in a second, of matrices as networks have them.
+/// Multiplications of a core in a second, of matrices as networks have them: an order of magnitude.
 const MULTIPLICATIONS_A_SECOND: f64 = 5e9;
 /// A step goes back through the network, which is twice the work of going forward.
 const WORK_OF_STEP: f64 = 3.0;
-/// Up to so many multiplications a step of each, members train as one stack on a CPU.
-const TOGETHER_WORK_MAX: u64 = 1 << 20;
 /// How far off an estimate may be: by this factor, up and down.
 pub const UNCERTAINTY: f64 = 3.0;
 
-/// Seconds of one core of a CPU that a search and its refit may take if no trial fails, in the middle of a range from it by [`UNCERTAINTY`] to it times that;
-/// `window` are the first trials. `None` where searched epochs leave it open.
+/// Seconds that a search and its refit may take one core of a CPU if no trial fails. The truth is expected between this divided by [`UNCERTAINTY`] and this times
+/// it. `window` has the first trials. `None` if epochs are searched.
 ///
 /// # Errors
 /// As [`Study::config`].

@@ -117,6 +117,10 @@ pub const JOB_PARAMS_MAX: u64 = 16_000_000;
 /// Multiplications of one training step, forward, of all networks of one job together: beyond it a step costs its arithmetic
 /// and not its operations, and smaller jobs spread better over workers.
 pub const JOB_STEP_WORK_MAX: u64 = 1 << 26;
+/// Multiplications of one training step, forward, of a network that trains in one stack with others on a CPU. Forward and backward, so many
+/// take a core about 0.1 ms, which is what launching a step's operations takes too: beyond it there is less than half of a step to be saved.
+/// An estimate; it decides time alone.
+pub const TOGETHER_WORK_MAX: u64 = 1 << 20;
 /// Rows of the training part, counted once for each network of one job: a worker keeps the order of the rows for each.
 pub const JOB_ROWS_MAX: u64 = 1 << 26;
 /// Inputs for which a refit keeps the activations.

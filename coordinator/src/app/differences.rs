@@ -19,7 +19,7 @@ pub(super) struct Made<'a> {
 }
 
 impl<'a> Made<'a> {
-    /// `hashes` are those of the source's files, in their order.
+    /// `hashes` has the hash of each file of the source, in the order of its files.
     pub(super) fn new(spec: &'a Value, source: Option<&Source>, hashes: impl Iterator<Item = FileHash>) -> Self {
         let mut files: BTreeMap<String, Vec<FileHash>> = BTreeMap::new();
         if let Some(source) = source {

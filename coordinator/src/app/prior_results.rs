@@ -64,8 +64,7 @@ async fn of_study(
     }
     let other = app.study_of(&record)?;
     let other = &other.study;
-    let sought = |study: &Study| (study.objective, study.further.clone(), study.f1_class.clone());
-    if sought(other) != sought(study) {
+    if (other.objective, &other.further, &other.f1_class) != (study.objective, &study.further, &study.f1_class) {
         return Ok(Err(format!(
             "'{name}' has other objectives, and so values that cannot be compared"
         )));

@@ -44,7 +44,7 @@ pub(super) struct DatasetFiles {
     pub(super) test: Option<PartFiles>,
     /// False if the test rows have no targets.
     pub(super) test_is_labelled: bool,
-    /// Training rows of each class, with those of the validation part.
+    /// Rows of each class in the training part and the validation part together.
     pub(super) class_sizes: Vec<u32>,
     /// Rows of each class in the validation part.
     pub(super) validation_class_sizes: Vec<u32>,
@@ -294,7 +294,7 @@ impl Reading<'_> {
         })
     }
 
-    /// Takes the rows of the validation part to those of the training part, if they can be rows of one dataset.
+    /// Puts the rows of the validation part behind the training rows, if both can belong to one dataset.
     fn join(&mut self, named: &Part<FileRef>, train: &mut ReadPart, validation: &PartContent) {
         let field = &named.features.field;
         let Some(content) = &mut train.content else {

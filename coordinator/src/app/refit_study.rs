@@ -59,7 +59,7 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
         let weights = artifacts::find(&mut tx, record.study_id, Owner::Trial(chosen.trial), &name).await?;
         if weights.is_none() {
             return Err(AppError::FailedPrecondition(format!(
-                "the networks of trial {}'s folds are not kept: those of the three best trials are, unless they are too large",
+                "trial {} has left no networks of its folds: the three best trials leave theirs, if these are not too large",
                 chosen.trial
             )));
         }

@@ -211,19 +211,23 @@ async fn a_generation_that_infrastructure_gave_up_teaches_nothing() -> anyhow::R
     Ok(())
 }
 
+fn eight_configurations() -> Value {
+    json!({
+        "optimizer": { "choice": ["adam", "sgd"] },
+        "learning_rate": { "choice": [0.001, 0.01] },
+        "batch_size": { "choice": [8] },
+        "l2": { "choice": [0.0] },
+        "activation": { "choice": ["relu", "tanh"] },
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grid_ends_with_its_last_configuration() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
     system.add_workers(1)?;
     let mut study = learning("grid", "grid")?;
     study["racing"] = json!("none");
-    study["space"] = json!({
-        "optimizer": { "choice": ["adam", "sgd"] },
-        "learning_rate": { "choice": [0.001, 0.01] },
-        "batch_size": { "choice": [8] },
-        "l2": { "choice": [0.0] },
-        "activation": { "choice": ["relu", "tanh"] },
-    });
+    study["space"] = eight_configurations();
     system.submit(studies::from_json(&study)?).await?;
     let ended = system.watch_to_end("grid").await?;
     assert_eq!((ended.state.as_str(), ended.trials_total), ("completed", 8));
@@ -242,13 +246,7 @@ async fn a_twin_names_the_first_trial_with_its_parameters() -> anyhow::Result<()
     let mut study = studies::small("twins", 40, 9)?;
     study["sampler"] = json!({ "random": {} });
     study["racing"] = json!("none");
-    study["space"] = json!({
-        "optimizer": { "choice": ["adam", "sgd"] },
-        "learning_rate": { "choice": [0.001, 0.01] },
-        "batch_size": { "choice": [8] },
-        "l2": { "choice": [0.0] },
-        "activation": { "choice": ["relu", "tanh"] },
-    });
+    study["space"] = eight_configurations();
     system.submit(studies::from_json(&study)?).await?;
     let twins = async || -> anyhow::Result<Vec<(i32, Option<i32>, Value)>> {
         let rows =

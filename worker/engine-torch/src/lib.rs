@@ -32,7 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use tch::{Device, Kind, Tensor};
 use trawl_domain::dataset::{FittedTable, Samples};
 use trawl_domain::engine::EngineName;
-use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
+use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, TOGETHER_WORK_MAX};
 use trawl_domain::network::Architecture;
 use trawl_engine::checkpoint::MemberCheckpoint;
 use trawl_engine::weights::Parameter;
@@ -191,11 +191,7 @@ fn trains_together(architecture: &Architecture, device: Device) -> bool {
     }
 }
 
-/// See [`trains_together`]. Forward and backward, so many multiplications take a core about 0.1 ms, which is what launching a
-/// step's operations takes too: beyond it there is less than half of a step to be saved. An estimate; it decides time alone.
-const TOGETHER_WORK_MAX: u64 = 1 << 20;
-
-/// The same on a GPU. On an H200, 32 steps of 16 networks with 2^22 multiplications took 63 ms together and 466 ms apart; of five with
+/// As [`TOGETHER_WORK_MAX`], on a GPU. On an H200, 32 steps of 16 networks with 2^22 multiplications took 63 ms together and 466 ms apart; of five with
 /// 2^24, of which a job has no more than four, 115 ms and 159 ms; but of one alone 103 ms in a full stack and 31 ms in its own.
 const TOGETHER_WORK_MAX_GPU: u64 = 1 << 23;
 
