@@ -7,7 +7,7 @@ use crate::study::Study;
 use crate::violation::Violation;
 
 /// What a layer takes of a step whatever its arithmetic: launching its operations, forward, backward and in the optimizer, for all members that
-/// train together. Chosen so that the study of `examples/regression.yaml` takes what README's numbers have for it.
+/// train together. Chosen so that the study of `examples/regression.yaml` takes what docs/benchmarks.md has for it.
 const LAYER_SECONDS: f64 = 6e-5;
 /// Multiplications of a core in a second, of matrices as networks have them: an order of magnitude.
 const MULTIPLICATIONS_A_SECOND: f64 = 5e9;
