@@ -20,6 +20,9 @@ words!(
         /// Mean over rows of -(1 - p)^gamma ln p, where p is the right class's probability by softmax over the outputs (Lin, Goyal,
         /// Girshick, He and Dollár, 2017).
         Focal = "focal",
+        /// Mean over rows and outputs of the negative logarithm of the probability of what the target is, yes or no, by the logistic function of the
+        /// output.
+        Bce = "bce",
     }
 );
 
@@ -29,6 +32,7 @@ impl Loss {
         match self {
             Self::Mse | Self::Huber | Self::L1 => TargetKind::Number,
             Self::CrossEntropy | Self::Focal => TargetKind::Class,
+            Self::Bce => TargetKind::Binary,
         }
     }
 

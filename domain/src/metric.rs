@@ -19,7 +19,7 @@ words!(
     Metric {
         /// The loss that is trained.
         ValLoss = "val_loss",
-        /// The share of the rows whose class is predicted.
+        /// The share of the rows whose class is predicted; of yes and no, the share of the targets of all rows that are predicted.
         ValAccuracy = "val_accuracy",
         /// The mean absolute error, as scikit-learn's `mean_absolute_error`.
         ValMae = "val_mae",
@@ -34,15 +34,16 @@ words!(
         /// The mean recall of the classes that rows have, as scikit-learn's `balanced_accuracy_score`.
         ValBalancedAccuracy = "val_balanced_accuracy",
         /// The mean of the classes' F1, 2 right / (rows + predicted), as scikit-learn's `f1_score` with `average="macro"`: over the
-        /// classes that rows have or that are predicted.
+        /// classes that rows have or that are predicted. Of yes and no, the mean of the targets' F1, 0 where nothing is yes.
         ValF1 = "val_f1",
-        /// The same weighted by the rows of each class, as with `average="weighted"`.
+        /// The same weighted by the rows of each class, or those where a target is yes, as with `average="weighted"`.
         ValF1Weighted = "val_f1_weighted",
         /// The area under the ROC curve of the probabilities, as scikit-learn's `roc_auc_score`: of the second of two classes, or of
-        /// more the mean over each against the rest (`multi_class="ovr"`, `average="macro"`). None where a class has no row.
+        /// more the mean over each against the rest (`multi_class="ovr"`, `average="macro"`). Of yes and no, the mean over the targets. None
+        /// where a class has no row.
         ValAuc = "val_auc",
         /// The average precision of the probabilities, as scikit-learn's `average_precision_score`: of the second of two classes, or
-        /// of more the mean over each against the rest, where a class without rows counts as 0.
+        /// of more the mean over each against the rest, where a class without rows counts as 0. Of yes and no, the mean over the targets.
         ValAveragePrecision = "val_average_precision",
         /// The mean of -ln p of the right class, p cut to [2^-52, 1 - 2^-52], as scikit-learn's `log_loss`.
         ValLogLoss = "val_log_loss",
@@ -56,8 +57,8 @@ words!(
 struct Description {
     /// The only sensible goal.
     goal: Goal,
-    /// What targets it is for; `None` for all.
-    targets: Option<TargetKind>,
+    /// What targets it is for.
+    targets: &'static [TargetKind],
     /// Values that it can have. Their sum over the folds of a trial does not overflow.
     takes: RangeInclusive<f64>,
     /// Than which none is better.
@@ -66,19 +67,17 @@ struct Description {
 
 impl Metric {
     fn description(self) -> Description {
-        let (goal, targets, takes, perfect) = match self {
-            Self::ValLoss => (Goal::Minimize, None, f64::MIN..=f64::MAX, 0.0),
-            Self::ValAccuracy => (Goal::Maximize, Some(TargetKind::Class), 0.0..=1.0, 1.0),
-            Self::ValMae => (Goal::Minimize, Some(TargetKind::Number), 0.0..=LOSS_MAX, 0.0),
-            Self::ValR2 => (Goal::Maximize, Some(TargetKind::Number), -LOSS_MAX..=1.0, 1.0),
-            Self::ValRmse | Self::ValMape => (Goal::Minimize, Some(TargetKind::Number), 0.0..=LOSS_MAX, 0.0),
-            Self::ValBalancedAccuracy
-            | Self::ValF1
-            | Self::ValF1Weighted
-            | Self::ValAuc
-            | Self::ValAveragePrecision => (Goal::Maximize, Some(TargetKind::Class), 0.0..=1.0, 1.0),
-            Self::ValLogLoss => (Goal::Minimize, Some(TargetKind::Class), 0.0..=LOSS_MAX, 0.0),
-            Self::ValBrier => (Goal::Minimize, Some(TargetKind::Class), 0.0..=2.0, 0.0),
+        use TargetKind::{Binary, Class, Number};
+        let (goal, targets, takes, perfect): (_, &[TargetKind], _, _) = match self {
+            Self::ValLoss => (Goal::Minimize, &[Number, Class, Binary], f64::MIN..=f64::MAX, 0.0),
+            Self::ValAccuracy | Self::ValF1 | Self::ValF1Weighted | Self::ValAuc | Self::ValAveragePrecision => {
+                (Goal::Maximize, &[Class, Binary], 0.0..=1.0, 1.0)
+            }
+            Self::ValMae | Self::ValRmse | Self::ValMape => (Goal::Minimize, &[Number], 0.0..=LOSS_MAX, 0.0),
+            Self::ValR2 => (Goal::Maximize, &[Number], -LOSS_MAX..=1.0, 1.0),
+            Self::ValBalancedAccuracy => (Goal::Maximize, &[Class], 0.0..=1.0, 1.0),
+            Self::ValLogLoss => (Goal::Minimize, &[Class], 0.0..=LOSS_MAX, 0.0),
+            Self::ValBrier => (Goal::Minimize, &[Class], 0.0..=2.0, 0.0),
         };
         Description {
             goal,
@@ -119,7 +118,8 @@ impl Metric {
         }
     }
 
-    /// What a mean over rows of what each row leaves as its loss is as this metric: a row leaves 1 if its class is not predicted.
+    /// What a mean over rows of what each row leaves as its loss is as this metric: a row leaves 1 if its class is not predicted, or the share of
+    /// its targets that are not.
     pub fn of_mean_loss(self, loss: f64) -> f64 {
         match self {
             Self::ValAccuracy => 1.0 - loss,
@@ -134,7 +134,7 @@ impl Metric {
 
     /// True if it can be measured on targets of this kind.
     pub fn is_for(self, targets: TargetKind) -> bool {
-        self.description().targets.is_none_or(|kind| kind == targets)
+        self.description().targets.contains(&targets)
     }
 
     /// A value than which none is better.

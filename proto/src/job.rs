@@ -284,8 +284,8 @@ fn note_wrong_metrics(
     if !metrics.contains(&Metric::ValLoss) || !metrics.iter().all(|metric| metric.is_for(kind)) {
         v.add("metrics", "must be val_loss, and what else there is of such targets");
     }
-    if is_weighted && kind == TargetKind::Number {
-        v.add("class_weights", "must be left out: the loss is of numbers");
+    if is_weighted && kind != TargetKind::Class {
+        v.add("class_weights", "must be left out: the loss is not of classes");
     }
     let is_of_rows = |metric: Metric| metric.is_mean_of_rows() && metric.is_for(kind);
     let is_one = |metric: Metric| is_of_rows(metric) && !(is_weighted && metric.is_loss());

@@ -1,5 +1,6 @@
 //! What requests may hold, field by field of the descriptors, so that no field that is added is left out.
 
+mod binary;
 mod dataset;
 mod images_and_classes;
 mod networks;

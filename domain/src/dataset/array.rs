@@ -178,7 +178,7 @@ impl<'a> Array<'a> {
                     ""
                 };
                 let hint = match *self.sizes.as_slice() {
-                    [_, width] if kind == TargetKind::Number && width > TARGETS_MAX as u64 => {
+                    [_, width] if kind != TargetKind::Class && width > TARGETS_MAX as u64 => {
                         format!("; at most {TARGETS_MAX} numbers are predicted of a row")
                     }
                     _ => hint.to_owned(),
@@ -207,6 +207,7 @@ impl<'a> Array<'a> {
             };
             let pushed = match &mut columns[column as usize] {
                 Column::Numbers(numbers) => numbers.push(number.value(), row),
+                Column::Binary(values) => super::targets::binary(number.value()).map(|value| values.push(value)),
                 Column::Classes(classes) => match indices.get(&number.key()) {
                     Some(index) => {
                         classes.push_index(*index);

@@ -151,6 +151,8 @@ pub enum TargetKind {
     Number,
     /// One of some classes.
     Class,
+    /// Yes or no: 1 or 0.
+    Binary,
 }
 
 /// Features and targets of one part; `targets` is `None` where both are in one file.

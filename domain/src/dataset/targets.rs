@@ -13,6 +13,7 @@ use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX};
 pub(super) enum Column<'a> {
     Numbers(Numbers),
     Classes(Classes<'a>),
+    Binary(Vec<f32>),
 }
 
 /// What is wrong with all targets together, and the place of one that shows it.
@@ -27,6 +28,7 @@ impl<'a> Column<'a> {
         match kind {
             TargetKind::Number => Self::Numbers(Numbers::new()),
             TargetKind::Class => Self::Classes(Classes::new(known)),
+            TargetKind::Binary => Self::Binary(Vec::new()),
         }
     }
 
@@ -35,6 +37,7 @@ impl<'a> Column<'a> {
         match self {
             Self::Numbers(numbers) => numbers.reserve(rows),
             Self::Classes(classes) => classes.labels.reserve_exact(rows),
+            Self::Binary(values) => values.reserve_exact(rows),
         }
     }
 
@@ -48,8 +51,19 @@ impl<'a> Column<'a> {
                     reason,
                 }),
             Self::Classes(classes) => classes.finish().map_err(|reason| Misplaced { place: None, reason }),
+            Self::Binary(values) => Ok(Targets::Numbers(values)),
         }
     }
+}
+
+/// A number that says yes or no.
+pub(super) fn binary(number: f64) -> Result<f32, Reason> {
+    if number == 0.0 || number == 1.0 {
+        return Ok(number as f32);
+    }
+    Err(Reason::quoting(|quote| {
+        format!("is {}, and loss: bce predicts what is 0 or 1", quote.of(number))
+    }))
 }
 
 /// Targets of the same rows as one: numbers side by side. `None` without any.

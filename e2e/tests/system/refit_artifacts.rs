@@ -362,7 +362,8 @@ async fn a_temperature_moves_probabilities_and_no_class() -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The mean of the probabilities for 61 rows of three classes that the networks of a trial's three folds give, each by itself.
+/// The mean of the probabilities for 61 rows of three classes that the networks of a trial's three folds give, each by itself, with its logarithm
+/// divided by the temperature.
 async fn mean_of_folds(
     system: &System,
     folder: &tempfile::TempDir,
@@ -375,6 +376,7 @@ async fn mean_of_folds(
         let mut alone = network.clone();
         let fitted = alone["folds"][fold].clone();
         alone.as_object_mut().map(|alone| alone.remove("folds"));
+        alone.as_object_mut().map(|alone| alone.remove("temperature"));
         alone["input"]["fitted"] = fitted["fitted"].clone();
         let file = folder.path().join("network.json");
         std::fs::write(&file, alone.to_string())?;
@@ -404,6 +406,11 @@ async fn mean_of_folds(
                 *mean += record[5 + place].parse::<f64>()? / 3.0;
             }
         }
+    }
+    let temperature = network["temperature"].as_f64().context("a temperature")?;
+    for row in &mut mean {
+        let powers = row.map(|probability| probability.powf(1.0 / temperature));
+        *row = powers.map(|power| power / powers.iter().sum::<f64>());
     }
     Ok(mean)
 }
@@ -487,7 +494,7 @@ async fn the_networks_of_folds_answer_by_their_mean() -> anyhow::Result<()> {
     let refused = system.trawl(&["refit", "bagged", "--trial", &worst.to_string()])?;
     let said = String::from_utf8(refused.stderr)?;
     assert!(
-        !refused.status.success() && said.contains("folds are not kept"),
+        !refused.status.success() && said.contains("has left no networks of its folds"),
         "{said}"
     );
     Ok(())

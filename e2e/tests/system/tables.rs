@@ -294,3 +294,74 @@ async fn several_numbers_are_predicted_together() -> anyhow::Result<()> {
     system.trawl_stdout(&["report", "buildings", "-o", report.to_str().context("a plain path")?])?;
     Ok(())
 }
+
+/// Rows of messages: two numbers, and which of two things each is.
+fn messages(rows: u32, first: u32) -> String {
+    let row = |row: u32| {
+        let (length, links) = (row * 37 % 101, row * 53 % 19);
+        let [urgent, billing] = [length > 60, length + 4 * links > 80].map(|is| if is { "yes" } else { "no" });
+        format!("{length},{links},{urgent},{billing}\n")
+    };
+    format!(
+        "length,links,urgent,billing\n{}",
+        (first..first + rows).map(row).collect::<String>()
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_may_have_several_answers_of_yes_and_no() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(2)?;
+    let folder = TempDir::new()?;
+    fs::write(folder.path().join("train.csv"), messages(200, 0))?;
+    let test = folder.path().join("test.csv");
+    fs::write(&test, messages(50, 1000))?;
+    let study = "name: messages
+dataset: { csv: { train: train.csv, test: test.csv, features: all, target: [urgent, billing] } }
+model: [{ linear: { units: 16 } }, { activation: { kind: relu } }, { linear: { units: 2 } }]
+training: { loss: bce, optimizer: adam, learning_rate: $rate, batch_size: 16, epochs: 20 }
+validation: { k_fold: 3 }
+objective: { metric: val_auc }
+space: { rate: { log_uniform: { low: 0.003, high: 0.03 } } }
+max_trials: 4
+";
+    submit(&system, &folder, &format!("{study}refit: {{ epochs: 40 }}\n"))?;
+    let (auc, accuracy): (f64, f64) = sqlx::query_as(
+        "SELECT b.value, r.test_accuracy FROM trawl.best_trials b JOIN trawl.refits r USING (study) WHERE b.rank = 1",
+    )
+    .fetch_one(&system.sql)
+    .await?;
+    assert!(auc > 0.95 && accuracy > 0.9, "{auc} {accuracy}");
+    let together = study.replace("name: messages", "name: together");
+    submit(&system, &folder, &format!("{together}refit: {{ ensemble: folds }}\n"))?;
+
+    // What is predicted of the test rows is what was measured on them, for one network and for those of the folds.
+    let test = test.to_str().context("a plain path")?;
+    for study in ["messages", "together"] {
+        let accuracy: f64 = sqlx::query_scalar("SELECT test_accuracy FROM trawl.refits WHERE study = $1")
+            .bind(study)
+            .fetch_one(&system.sql)
+            .await?;
+        let out = folder.path().join(study);
+        let out = out.to_str().context("a plain path")?;
+        system.trawl_stdout(&["artifacts", study, "--refit", "0", "-o", out])?;
+        let kept = fs::read_to_string(format!("{out}/predictions.csv"))?;
+        let predicted = system.trawl_stdout(&["predict", study, test, "--csv"])?;
+        let ends = "prediction.urgent,prediction.billing,probability.urgent,probability.billing";
+        assert_eq!(predicted.lines().next(), Some(&*format!("row,length,links,{ends}")));
+        let kept: Vec<Vec<&str>> = kept.lines().skip(201).map(|line| line.split(',').collect()).collect();
+        let predicted: Vec<Vec<&str>> = predicted.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        assert_eq!((kept.len(), predicted.len()), (50, 50));
+        let mut right = 0;
+        for (kept, predicted) in kept.iter().zip(&predicted) {
+            assert_eq!(kept[6..], predicted[3..]);
+            for (prediction, probability) in [(6, 8), (7, 9)] {
+                let yes: f64 = kept[probability].parse()?;
+                assert_eq!(kept[prediction] == "1", yes > 0.5);
+            }
+            right += usize::from(kept[4] == kept[6]) + usize::from(kept[5] == kept[7]);
+        }
+        assert!((accuracy - right as f64 / 100.0).abs() < 1e-6, "{accuracy} {right}");
+    }
+    Ok(())
+}

@@ -252,7 +252,7 @@ fn one_class_column(source: Option<&Source>, kind: TargetKind, v: &mut Violation
     if kind == TargetKind::Class && !columns.more_targets.is_empty() {
         v.add(
             "dataset.csv.target",
-            "names several columns, and classes are those of one: name one, or take a loss of numbers",
+            "names several columns, and classes are those of one: name one, or take a loss of numbers, or bce for what is yes or no",
         );
     }
 }
@@ -404,6 +404,7 @@ fn calibrates(word: &str, kind: TargetKind, v: &mut Violations) -> bool {
         ("" | "none", _) => return false,
         ("temperature", TargetKind::Class) => return true,
         ("temperature", TargetKind::Number) => "is for classes, and numbers are predicted: leave it out".to_owned(),
+        ("temperature", TargetKind::Binary) => "is for classes, and yes or no is predicted: leave it out".to_owned(),
         _ => format!("must be temperature or none, and '{word}' is not"),
     };
     v.add("refit.calibrate", wrong);

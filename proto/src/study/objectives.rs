@@ -6,7 +6,7 @@ use trawl_domain::metric::{At, Goal, Metric, Objective};
 use trawl_domain::objectives::{Cost, Further, OBJECTIVES_MAX};
 use trawl_domain::violation::Violations;
 
-use super::word;
+use super::{target_kind, word};
 use crate::v1;
 
 /// The first objective of a study and the others, if all are sound.
@@ -94,7 +94,16 @@ pub(super) fn f1_class(study: &v1::Study, v: &mut Violations) -> Option<String> 
             format!("must be left out: it is for {}", Metric::ValF1),
         );
     }
-    of_f1.first().map(|(_, objective)| objective.class.clone())
+    let first = of_f1.first();
+    if target_kind(study) == TargetKind::Binary
+        && let Some((field, _)) = first
+    {
+        v.add(
+            format!("{field}.class"),
+            "is for classes, and yes or no is predicted: leave it out, and F1 is the mean over the targets",
+        );
+    }
+    first.map(|(_, objective)| objective.class.clone())
 }
 
 /// The objectives of a study, each with the path of its field.
@@ -129,12 +138,12 @@ fn metric(field: &str, objective: &v1::Objective, loss: Option<Loss>, v: &mut Vi
     if let (Some(metric), Some(loss)) = (metric, loss)
         && !metric.is_for(loss.target_kind())
     {
-        let needs = match loss.target_kind() {
-            TargetKind::Number => format!(
+        let needs = match metric.is_for(TargetKind::Class) {
+            true => format!(
                 "classes, which training.loss {} predicts",
                 Loss::all_for(TargetKind::Class)
             ),
-            TargetKind::Class => format!("numbers, which training.loss {loss} does not predict"),
+            false => format!("numbers, which training.loss {loss} does not predict"),
         };
         v.add(format!("{field}.metric"), format!("{metric} needs {needs}"));
     }

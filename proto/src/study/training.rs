@@ -203,7 +203,7 @@ fn note_settings_of_other_losses(loss: Loss, written: &layers::Settings, v: &mut
             ),
         );
     }
-    if loss.target_kind() == TargetKind::Number && written.contains_key("class_weights") {
+    if loss.target_kind() != TargetKind::Class && written.contains_key("class_weights") {
         v.add(
             CLASS_WEIGHTS,
             format!(

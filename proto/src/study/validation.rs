@@ -352,6 +352,7 @@ fn stratify(written: &Written, kind: Option<TargetKind>, v: &mut Violations) -> 
     let kind = kind?;
     let why_not = match (kind, written.by, written.scheme) {
         (TargetKind::Number, ..) => Some("is for classes, and numbers are predicted: leave it out"),
+        (TargetKind::Binary, ..) => Some("is for classes, and yes or no is predicted: leave it out"),
         (_, By::Order, _) => Some("would break the order of the rows: leave it out, or leave out order"),
         (_, By::Groups, Some(Scheme::Holdout(_))) => {
             Some("goes without group at a holdout: leave it out, or use k_fold")

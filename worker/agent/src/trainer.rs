@@ -247,7 +247,7 @@ fn keep<E: Engine>(
     Ok((fitted, more))
 }
 
-/// What networks put out together for all rows of a table, without a temperature.
+/// What networks put out together for all rows of a table.
 fn outputs<N: Networks>(
     ensemble: &Ensemble<'_, N>,
     table: &N::Table,
@@ -260,7 +260,7 @@ fn outputs<N: Networks>(
         if control.must_end() {
             return Err(JobError::Interrupted);
         }
-        outputs.extend(ensemble.outputs(table, rows, 1.0)?);
+        outputs.extend(ensemble.outputs(table, rows)?);
     }
     Ok(outputs)
 }

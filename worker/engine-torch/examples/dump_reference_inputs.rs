@@ -90,6 +90,7 @@ fn main() {
             "variants": variants,
             "losses": losses,
             "labels": reference::labels(),
+            "binary": reference::binary(),
             "class_losses": class_losses.collect::<Vec<Value>>(),
             "images": reference::Images::ALL.map(cnn),
             "words": words(),

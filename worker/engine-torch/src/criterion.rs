@@ -1,7 +1,7 @@
 //! Losses of all networks of a stack, each with its own settings: PyTorch's arithmetic.
 
 use tch::{Kind, Reduction, Tensor};
-use trawl_domain::dataset::Targets;
+use trawl_domain::dataset::{TargetKind, Targets};
 use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::optimizer::Hyperparameters;
 use trawl_engine::{EngineError, FitJob, Table as _};
@@ -52,6 +52,11 @@ impl Criterion {
         })
     }
 
+    /// What targets it is for.
+    pub(super) fn target_kind(&self) -> TargetKind {
+        self.loss.target_kind()
+    }
+
     /// One without settings and weights.
     #[cfg(test)]
     pub(super) fn plain(loss: Loss) -> Self {
@@ -84,7 +89,7 @@ impl Criterion {
                 apart.huber_loss(&apart.zeros_like(), Reduction::None, 1.0),
                 deviation.square(),
             ),
-            Loss::Mse | Loss::CrossEntropy | Loss::Focal => (apart.square(), deviation.square()),
+            Loss::Mse | Loss::CrossEntropy | Loss::Focal | Loss::Bce => (apart.square(), deviation.square()),
         };
         (
             self.over_rows(&(&losses * unit), targets),
@@ -120,6 +125,10 @@ impl Criterion {
             Loss::L1 => (outputs - targets).abs(),
             Loss::CrossEntropy => self.cross_entropy(outputs, targets),
             Loss::Focal => self.focal(outputs, targets),
+            Loss::Bce => {
+                let (weight, weight_of_yes) = (None::<Tensor>, None::<Tensor>);
+                outputs.binary_cross_entropy_with_logits(targets, weight, weight_of_yes, Reduction::None)
+            }
         }
     }
 

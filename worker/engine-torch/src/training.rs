@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use tch::{Kind, Tensor};
+use trawl_domain::dataset::SampleShape;
 use trawl_domain::metric::{Metric, Metrics};
 use trawl_domain::network::Architecture;
 use trawl_engine::early_stopping::EpochLosses;
@@ -196,7 +197,7 @@ impl Training<'_> {
         let measured = Measured {
             criterion: &group.criterion,
             metrics: &TEST_METRICS,
-            classes: table.classes().map(<[_]>::len),
+            outputs: self.outputs(),
             f1_class: None,
             rows,
         };
@@ -262,6 +263,12 @@ impl Training<'_> {
         by_member
     }
 
+    /// Numbers that a network puts out for a row.
+    fn outputs(&self) -> usize {
+        let output = self.job.architecture.output();
+        output.map_or(0, SampleShape::len) as usize
+    }
+
     /// What so many rows say of a group; `order` gives those of a piece, [stack, rows], by its first one and its length.
     fn measure(
         &self,
@@ -276,7 +283,7 @@ impl Training<'_> {
         let measured = Measured {
             criterion: &group.criterion,
             metrics,
-            classes: table.classes().map(<[_]>::len),
+            outputs: self.outputs(),
             f1_class: self.f1_class,
             rows,
         };

@@ -3,11 +3,16 @@
 mod device;
 mod jobs;
 
-use jobs::{MemberBits, Told, apart, hear, members, norms, norms_of_images, together};
+use device::device;
+use jobs::{MemberBits, ROWS, Told, apart, hear, members, norms, norms_of_images, together};
+use trawl_domain::dataset::{Features, Samples, Targets};
 use trawl_domain::fold::Split;
+use trawl_domain::job::JobMember;
+use trawl_domain::layer::Layer;
+use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
-use trawl_engine::{Control, FitJob, Outcome, checkpoint};
-use trawl_engine_torch::DeviceTable;
+use trawl_engine::{Control, Engine as _, FitJob, Outcome, checkpoint};
+use trawl_engine_torch::{DeviceTable, Torch};
 
 type Bits = Vec<Vec<u32>>;
 
@@ -30,6 +35,27 @@ fn row_losses(job: &FitJob<DeviceTable>, from: &[u8]) -> (Bits, Vec<MemberBits>)
     (fitted.row_losses.iter().map(bits).collect(), last.unwrap_or_default())
 }
 
+/// As [`together`], of two targets that are yes or no.
+fn yes_and_no(members: Vec<JobMember>) -> FitJob<DeviceTable> {
+    let mut job = together(members);
+    job.architecture.loss = Loss::Bce;
+    job.architecture.layers.pop();
+    job.architecture.layers.push(Layer::Linear { units: 2 });
+    let samples = Samples {
+        rows: ROWS,
+        shape: job.architecture.input,
+        features: Features::Floats((0..2 * ROWS).map(|place| (place * 37 % 101) as f32 / 101.0).collect()),
+        targets: Some(Targets::Numbers(
+            (0..2 * ROWS).map(|place| (place * 7 % 5 % 2) as f32).collect(),
+        )),
+        inputs: None,
+        row_keys: None,
+        standardizes_target: false,
+    };
+    job.data = Torch::new(device()).load(&samples).expect("samples on the device");
+    job
+}
+
 fn of(metric: Metric, mut job: FitJob<DeviceTable>) -> FitJob<DeviceTable> {
     job.row_losses = Some(metric);
     job
@@ -45,6 +71,8 @@ fn their_mean_is_the_metric_and_a_member_that_diverged_has_none() {
         (Metric::ValAccuracy, apart(members())),
         (Metric::ValLogLoss, apart(members())),
         (Metric::ValBrier, apart(members())),
+        (Metric::ValLoss, yes_and_no(members())),
+        (Metric::ValAccuracy, yes_and_no(members())),
     ];
     for (metric, job) in cases {
         let (losses, last) = row_losses(&of(metric, job), &[]);
@@ -70,7 +98,7 @@ fn their_mean_is_the_metric_and_a_member_that_diverged_has_none() {
 
 #[test]
 fn they_are_the_same_alone_and_in_every_stack() {
-    for job in [together as fn(_) -> _, apart, norms, norms_of_images] {
+    for job in [together as fn(_) -> _, yes_and_no, apart, norms, norms_of_images] {
         let (all, _) = row_losses(&of(Metric::ValLoss, job(members())), &[]);
         for (place, member) in members().into_iter().enumerate() {
             let (alone, _) = row_losses(&of(Metric::ValLoss, job(vec![member])), &[]);

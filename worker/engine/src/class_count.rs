@@ -45,12 +45,19 @@ pub fn f1_macro(classes: &[ClassCount]) -> f64 {
     mean(there.map(|class| class.f1()))
 }
 
+/// The mean F1 of all classes, those without rows too, summed in their order: scikit-learn's `f1_score` of an indicator matrix with
+/// `average="macro"`.
+pub fn f1_mean(classes: &[ClassCount]) -> f64 {
+    mean(classes.iter().map(|class| class.f1()))
+}
+
 /// The mean F1 of the classes, each weighted by its rows and summed in their order, as scikit-learn's `f1_score` with
 /// `average="weighted"`.
 pub fn f1_weighted(classes: &[ClassCount]) -> f64 {
     let rows: u64 = classes.iter().map(|class| class.rows).sum();
     let weighted = classes.iter().map(|class| class.rows as f64 * class.f1());
-    weighted.sum::<f64>() / rows as f64
+    // Of an indicator matrix, no row need be of any class.
+    weighted.sum::<f64>() / rows.max(1) as f64
 }
 
 /// No number without any.

@@ -41,17 +41,18 @@ impl Predictions {
         let mut reader = csv::Reader::from_reader(bytes);
         let header = reader.headers().map_err(|error| refuse(error.to_string()))?.clone();
         let columns: Vec<&str> = header.iter().collect();
-        let several = columns
-            .iter()
-            .rev()
-            .take_while(|column| column.starts_with("prediction."))
-            .count();
+        let last = |begin: &str| columns.iter().rev().take_while(|column| column.starts_with(begin)).count();
+        // Of several targets: how many, and how many columns there are of each.
+        let (several, of_each) = match (last("prediction."), last("probability.")) {
+            (0, several) => (several, 3),
+            (several, _) => (several, 2),
+        };
         let (features, has_classes) = match columns.as_slice() {
             ["split", "row", features @ .., "target", "prediction"] => (features, false),
             ["split", "row", features @ .., "target", "prediction", "probability"] => (features, true),
             // Of several targets the first one is shown.
-            ["split", "row", others @ ..] if several > 0 && others.len() >= 2 * several => {
-                (&others[..others.len() - 2 * several], false)
+            ["split", "row", others @ ..] if several > 0 && others.len() >= of_each * several => {
+                (&others[..others.len() - of_each * several], of_each == 3)
             }
             _ => return Err(refuse(format!("its header is {}", columns.join(",")))),
         };
@@ -96,7 +97,7 @@ fn row(record: &csv::StringRecord, features: usize, has_classes: bool, targets: 
     };
     number(1)?;
     let outcome = if has_classes {
-        number(features + 4)?;
+        number(features + 2 + 2 * targets)?;
         Outcome::Class
     } else {
         let (target, prediction) = (number(features + 2)?, number(features + 2 + targets)?);

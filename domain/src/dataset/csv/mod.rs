@@ -8,7 +8,7 @@ mod records;
 pub(crate) mod survey;
 mod table;
 
-use self::kinds::{check_quantiles, kinds};
+use self::kinds::{check_quantiles, kinds, truth};
 use self::names::Names;
 use self::records::{Record, Records};
 use self::table::{Gaps, NotRead, Table};
@@ -83,6 +83,7 @@ fn read_as(
                 Column::Numbers(numbers) => table::number(text, &columns.dialect)
                     .and_then(|value| numbers.push(value, row.record.line_of(*place))),
                 Column::Classes(classes) => classes.push(text),
+                Column::Binary(values) => yes_or_no(text).map(|value| values.push(value)),
             };
             pushed.map_err(|reason| row.wrong(*place, reason))?;
         }
@@ -103,6 +104,23 @@ fn read_as(
         standardizes_target: columns.prepare.standardizes_target && kind == TargetKind::Number,
         ..Samples::new(rows, targets)
     })
+}
+
+/// What a cell says where yes or no is predicted.
+fn yes_or_no(text: &str) -> Result<f32, Reason> {
+    if let Some((is_so, _)) = truth(text) {
+        return Ok(f32::from(u8::from(is_so)));
+    }
+    let number = text.parse::<f64>().ok();
+    number.map_or_else(
+        || {
+            Err(Reason::quoting(|quote| {
+                let text = quote.of(text);
+                format!("'{text}' is none of 0 and 1, no and yes, false and true, which loss: bce predicts")
+            }))
+        },
+        targets::binary,
+    )
 }
 
 /// The places of the columns to be predicted; none in a test part without them.

@@ -193,6 +193,30 @@ fn classes_and_test_labels_are_named() {
 }
 
 #[test]
+fn yes_and_no_are_read_in_every_way_in_which_they_are_written() {
+    let mut format = columns(Header::Checked);
+    if let Format::Csv(columns) = &mut format {
+        columns.features = Selection::Named(vec!["a".to_owned()]);
+        columns.more_targets = vec!["b".to_owned()];
+    }
+    let binary = |text: &str| read(&format, TargetKind::Binary, &text, None);
+    let samples = binary("a,b,y\n1,no,1\n2,Yes,0.0\n3,TRUE,1\n").expect("samples");
+    assert_eq!(samples.targets, Some(Targets::Numbers(vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0])));
+    assert!(!samples.standardizes_target, "they are no numbers to be scaled");
+    for (cell, reason) in [
+        ("2", "line 2, column 'y': is 2, and loss: bce predicts what is 0 or 1"),
+        ("nan", "line 2, column 'y': is NaN, and loss: bce predicts what is 0 or 1"),
+        (
+            "maybe",
+            "line 2, column 'y': 'maybe' is none of 0 and 1, no and yes, false and true, which loss: bce predicts",
+        ),
+    ] {
+        let refused = binary(&format!("a,b,y\n1,0,{cell}\n")).expect_err(cell);
+        assert_eq!(refused.reason, reason);
+    }
+}
+
+#[test]
 fn a_test_part_may_lack_its_target_and_a_training_part_nothing() {
     let test = |text: &str| read_test(&columns(Header::Checked), TargetKind::Number, None, &text, None);
     assert_eq!(test("a,b\n1,2\n").expect("unlabelled").targets, None);

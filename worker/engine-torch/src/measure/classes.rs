@@ -23,7 +23,7 @@ pub(super) struct Classes {
 }
 
 /// Rows by class; each tensor is [stack, classes], of whole numbers, which have the same sum in any order.
-struct ByClass {
+pub(super) struct ByClass {
     /// Those that are of it and were taken for it.
     right: Tensor,
     /// Those that are of it.
@@ -34,17 +34,13 @@ struct ByClass {
 
 impl Classes {
     /// Before the first row.
-    pub(super) fn new(measured: &Measured<'_>, classes: usize, members: usize, stack: i64, device: Device) -> Self {
+    pub(super) fn new(measured: &Measured<'_>, members: usize, stack: i64, device: Device) -> Self {
+        let classes = measured.outputs;
         let wants = |wanted: &[Metric]| measured.metrics.iter().any(|metric| wanted.contains(metric));
         let sum = || Tensor::zeros([stack], (Kind::Double, device));
-        let count = || Tensor::zeros([stack, classes as i64], (Kind::Int64, device));
         Self {
             correct: Tensor::zeros([stack], (Kind::Int64, device)),
-            by_class: wants(&[Metric::ValBalancedAccuracy, Metric::ValF1, Metric::ValF1Weighted]).then(|| ByClass {
-                right: count(),
-                rows: count(),
-                predicted: count(),
-            }),
+            by_class: wants(&[Metric::ValBalancedAccuracy, Metric::ValF1, Metric::ValF1Weighted]).then(|| ByClass::new(stack, classes, device)),
             f1_class: measured.f1_class,
             log_losses: wants(&[Metric::ValLogLoss]).then(sum),
             squares: wants(&[Metric::ValBrier]).then(sum),
@@ -107,6 +103,25 @@ impl Classes {
 }
 
 impl ByClass {
+    /// Before the first row.
+    pub(super) fn new(stack: i64, classes: usize, device: Device) -> Self {
+        let count = || Tensor::zeros([stack, classes as i64], (Kind::Int64, device));
+        Self {
+            right: count(),
+            rows: count(),
+            predicted: count(),
+        }
+    }
+
+    /// Takes rows that may be of several classes: outputs, and 1 for each class that a row is of, [stack, rows, classes].
+    pub(super) fn add_each(&mut self, outputs: &Tensor, targets: &Tensor) {
+        let of_rows = |each: &Tensor| each.sum_dim_intlist([1_i64].as_slice(), false, Kind::Int64);
+        let (predicted, is_of) = (outputs.gt(0.0), targets.gt(0.5));
+        self.rows += of_rows(&is_of);
+        self.predicted += of_rows(&predicted);
+        self.right += of_rows(&predicted.logical_and(&is_of));
+    }
+
     fn add(&mut self, outputs: &Tensor, targets: &Tensor) {
         let predicted = outputs.argmax(2, false);
         let one = Tensor::ones_like(targets);
@@ -117,7 +132,7 @@ impl ByClass {
     }
 
     /// Of each network what its classes make, by place.
-    fn each(&self, of: impl Fn(&[ClassCount]) -> f64) -> Vec<f64> {
+    pub(super) fn each(&self, of: impl Fn(&[ClassCount]) -> f64) -> Vec<f64> {
         let (right, rows, predicted) = (counts(&self.right), counts(&self.rows), counts(&self.predicted));
         let counted = right.iter().zip(&rows).zip(&predicted);
         let counted: Vec<ClassCount> = counted

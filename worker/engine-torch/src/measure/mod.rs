@@ -3,6 +3,7 @@
 //! Sums, but that of the losses, are doubles: within a piece in libtorch's order, which is the same for each network of a stack, and over
 //! the pieces in the order in which they come. So a member's metrics are the same to the last bit alone and in any job.
 
+mod binary;
 mod classes;
 mod numbers;
 mod ranking;
@@ -11,10 +12,12 @@ mod rows;
 mod tests;
 
 use tch::{Device, Kind, Tensor};
+use trawl_domain::dataset::TargetKind;
 use trawl_domain::metric::{Metric, Metrics};
 
 use super::criterion::Criterion;
 use super::to_vec;
+use binary::Binary;
 use classes::Classes;
 use numbers::Numbers;
 
@@ -37,6 +40,7 @@ enum More {
     Nothing,
     Classes(Classes),
     Numbers(Option<Numbers>),
+    Binary(Binary),
 }
 
 /// What is measured, and of what.
@@ -46,8 +50,8 @@ pub(super) struct Measured<'a> {
     pub(super) criterion: &'a Criterion,
     /// What is wanted beside the loss, of what there can be with such targets.
     pub(super) metrics: &'a [Metric],
-    /// Classes; `None` where numbers are predicted.
-    pub(super) classes: Option<usize>,
+    /// Numbers that a network puts out for a row: one for each class or target.
+    pub(super) outputs: usize,
     /// The place of the class whose F1 is wanted; `None` for the mean over the classes.
     pub(super) f1_class: Option<usize>,
     /// Rows, in all pieces together.
@@ -64,10 +68,11 @@ impl<'a> Sums<'a> {
             rows: 0,
             losses: Tensor::zeros([stack], (Kind::Float, device)),
             weights: None,
-            more: match measured.classes {
-                Some(classes) => More::Classes(Classes::new(&measured, classes, members, stack, device)),
-                None if metrics.iter().copied().any(Numbers::has) => More::Numbers(None),
-                None => More::Nothing,
+            more: match criterion.target_kind() {
+                TargetKind::Class => More::Classes(Classes::new(&measured, members, stack, device)),
+                TargetKind::Binary => More::Binary(Binary::new(&measured, members, stack, device)),
+                TargetKind::Number if metrics.iter().copied().any(Numbers::has) => More::Numbers(None),
+                TargetKind::Number => More::Nothing,
             },
             is_first_pass: true,
         }
@@ -76,8 +81,10 @@ impl<'a> Sums<'a> {
     /// Takes the next rows: outputs [stack, rows, outputs] and their targets.
     pub(super) fn add(&mut self, outputs: &Tensor, targets: &Tensor) {
         if !self.is_first_pass {
-            if let More::Classes(classes) = &mut self.more {
-                classes.add_again(outputs, targets);
+            match &mut self.more {
+                More::Classes(classes) => classes.add_again(outputs, targets),
+                More::Binary(binary) => binary.add_again(outputs, targets),
+                More::Nothing | More::Numbers(_) => {}
             }
             return;
         }
@@ -97,6 +104,7 @@ impl<'a> Sums<'a> {
         match &mut self.more {
             More::Nothing => {}
             More::Classes(classes) => classes.add(outputs, targets),
+            More::Binary(binary) => binary.add(outputs, targets),
             More::Numbers(sums) => sums.get_or_insert_with(|| Numbers::new(targets)).add(outputs, targets),
         }
     }
@@ -106,6 +114,7 @@ impl<'a> Sums<'a> {
         self.is_first_pass = false;
         match &mut self.more {
             More::Classes(classes) => classes.want_rows_again(),
+            More::Binary(binary) => binary.want_rows_again(),
             More::Nothing | More::Numbers(_) => false,
         }
     }
@@ -129,6 +138,7 @@ impl<'a> Sums<'a> {
         for metric in self.metrics {
             let values = match &self.more {
                 More::Classes(classes) => classes.values(*metric, rows),
+                More::Binary(binary) => binary.values(*metric, rows),
                 More::Numbers(Some(sums)) => sums.values(*metric, rows),
                 More::Nothing | More::Numbers(None) => None,
             };

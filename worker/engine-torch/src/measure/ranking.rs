@@ -28,14 +28,23 @@ pub(super) struct Ranking {
 }
 
 impl Ranking {
-    /// Before the first of so many rows.
+    /// Before the first of so many rows, each of one class.
     pub(super) fn new(members: usize, classes: usize, rows: usize) -> Self {
         Self::within(SCORES_MAX, members, classes, rows)
     }
 
-    /// The same with so many scores in memory, or one column.
+    /// The same of rows that may be of several classes, or none.
+    pub(super) fn of_each(members: usize, classes: usize, rows: usize) -> Self {
+        Self::of(0..classes, SCORES_MAX, members, classes, rows)
+    }
+
+    /// As [`Self::new`], with so many scores in memory, or one column.
     pub(super) fn within(scores_max: usize, members: usize, classes: usize, rows: usize) -> Self {
         let ranked = if classes == 2 { 1..2 } else { 0..classes };
+        Self::of(ranked, scores_max, members, classes, rows)
+    }
+
+    fn of(ranked: Range<usize>, scores_max: usize, members: usize, classes: usize, rows: usize) -> Self {
         let columns_at_once = (scores_max / rows.max(1)).max(1);
         let columns = members * ranked.len();
         let mut ranking = Self {
@@ -62,9 +71,10 @@ impl Ranking {
         self.scores.resize(self.pass.len(), Vec::new());
     }
 
-    /// Takes the next rows: probabilities [stack, rows, classes], and labels [stack, rows].
+    /// Takes the next rows: probabilities [stack, rows, classes], and labels [stack, rows] or, where a row may be of several classes, 1 for each
+    /// that it is of, [stack, rows, classes].
     pub(super) fn add(&mut self, probabilities: &Tensor, targets: &Tensor) {
-        let rows = targets.size()[1] as usize;
+        let (rows, is_each) = (targets.size()[1] as usize, targets.dim() == 3);
         let per_member = self.ranked.len().max(1);
         for member in self.pass.start / per_member..self.pass.end.div_ceil(per_member) {
             let labels = counts(&targets.select(0, member as i64));
@@ -74,8 +84,12 @@ impl Ranking {
                 let class = self.ranked.start + column - first;
                 let scores = &mut self.scores[column - self.pass.start];
                 scores.extend((0..rows).map(|row| {
-                    let is_positive = labels[row] == class as u64;
-                    key(values[row * self.classes + class], is_positive)
+                    let place = row * self.classes + class;
+                    let is_positive = match is_each {
+                        true => labels[place] == 1,
+                        false => labels[row] == class as u64,
+                    };
+                    key(values[place], is_positive)
                 }));
             }
         }

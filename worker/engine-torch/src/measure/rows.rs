@@ -1,15 +1,19 @@
 //! What single rows say of the networks of a stack: [stack, rows, 1] in doubles, unless it says otherwise.
 
 use tch::{Kind, Tensor};
+use trawl_domain::dataset::TargetKind;
 use trawl_domain::metric::Metric;
 
 use crate::criterion::Criterion;
 
 /// What each row leaves as its loss, [stack, rows]: of the training loss, or 1 for a class that is not predicted, or what the metric is
-/// the mean of.
+/// the mean of: of yes and no, the share of the targets that are not predicted.
 pub(crate) fn row_losses(metric: Metric, criterion: &Criterion, outputs: &Tensor, targets: &Tensor) -> Tensor {
     let of_outputs = |each: Tensor| each.mean_dim([2_i64].as_slice(), false, Kind::Float);
     match metric {
+        Metric::ValAccuracy if criterion.target_kind() == TargetKind::Binary => {
+            of_outputs(is_predicted(outputs, targets).logical_not().to_kind(Kind::Float))
+        }
         Metric::ValAccuracy => outputs.argmax(2, false).ne_tensor(targets).to_kind(Kind::Float),
         Metric::ValMae => of_outputs((outputs - targets).abs()),
         Metric::ValMape => of_outputs(relative_distances(outputs, targets)),
@@ -17,6 +21,11 @@ pub(crate) fn row_losses(metric: Metric, criterion: &Criterion, outputs: &Tensor
         Metric::ValBrier => of_outputs(brier(&probabilities(outputs), targets)),
         _ => of_outputs(criterion.losses(outputs, targets)),
     }
+}
+
+/// Whether yes or no is predicted of each target, [stack, rows, targets].
+pub(super) fn is_predicted(outputs: &Tensor, targets: &Tensor) -> Tensor {
+    outputs.gt(0.0).eq_tensor(&targets.gt(0.5))
 }
 
 /// The distance between output and target as a share of the target, of which no less than 2^-52 counts.

@@ -27,7 +27,7 @@ fn numbers(values: &Value) -> Vec<f32> {
 struct Rows {
     outputs: Tensor,
     targets: Tensor,
-    classes: Option<usize>,
+    loss: Loss,
 }
 
 impl Rows {
@@ -39,7 +39,7 @@ impl Rows {
         Self {
             outputs: Tensor::from_slice(&outputs.concat()).view([-1, classes as i64]),
             targets: Tensor::from_slice(&labels),
-            classes: Some(classes),
+            loss: Loss::CrossEntropy,
         }
     }
 
@@ -47,7 +47,19 @@ impl Rows {
         Self {
             outputs: Tensor::from_slice(&numbers(&case["outputs"])).view([-1, 1]),
             targets: Tensor::from_slice(&numbers(&case["targets"])).view([-1, 1]),
-            classes: None,
+            loss: Loss::Mse,
+        }
+    }
+
+    fn of_binary(case: &Value) -> Self {
+        let rows = |name: &str| {
+            let rows: Vec<Vec<f32>> = case[name].as_array().expect("rows").iter().map(numbers).collect();
+            Tensor::from_slice(&rows.concat()).view([rows.len() as i64, -1])
+        };
+        Self {
+            outputs: rows("outputs"),
+            targets: rows("targets"),
+            loss: Loss::Bce,
         }
     }
 
@@ -74,14 +86,11 @@ impl Rows {
     fn measure_f1_of(&self, f1_class: Option<usize>, metrics: &[Metric], piece: i64) -> Vec<Metrics> {
         let (outputs, targets) = self.stack();
         let rows = outputs.size()[1];
-        let criterion = Criterion::plain(match self.classes {
-            Some(_) => Loss::CrossEntropy,
-            None => Loss::Mse,
-        });
+        let criterion = Criterion::plain(self.loss);
         let measured = Measured {
             criterion: &criterion,
             metrics,
-            classes: self.classes,
+            outputs: outputs.size()[2] as usize,
             f1_class,
             rows,
         };
@@ -128,6 +137,13 @@ fn metrics_of_classes_agree_with_scikit_learn() {
 }
 
 #[test]
+fn metrics_of_yes_and_no_agree_with_scikit_learn() {
+    for case in cases("binary") {
+        Rows::of_binary(&case).compare(&case);
+    }
+}
+
+#[test]
 fn the_mean_f1_is_that_of_the_f1_of_each_class() {
     let mut different = 0;
     for case in cases("classes") {
@@ -137,7 +153,7 @@ fn the_mean_f1_is_that_of_the_f1_of_each_class() {
                 .get(Metric::ValF1)
                 .expect("F1")
         };
-        let classes = rows.classes.expect("classes");
+        let classes = rows.outputs.size()[1] as usize;
         let labels: Vec<i64> = Vec::try_from(&rows.targets).expect("labels");
         let each: Vec<f64> = (0..classes).map(|class| f1(Some(class))).collect();
         if (0..classes as i64).all(|class| labels.contains(&class)) {
@@ -178,7 +194,7 @@ fn rankings_are_the_same_in_little_memory() {
     for case in cases("classes") {
         let rows = Rows::of_classes(&case);
         let (outputs, targets) = rows.stack();
-        let (len, classes) = (targets.size()[1] as usize, rows.classes.expect("classes"));
+        let (len, classes) = (targets.size()[1] as usize, rows.outputs.size()[1] as usize);
         let columns = if classes == 2 { 2 } else { 2 * classes };
         let within = |scores_max: usize| {
             let mut ranking = Ranking::within(scores_max, 2, classes, len);
@@ -215,12 +231,12 @@ fn several_targets_count_alike() {
     let both = Rows {
         outputs: Tensor::cat(&[&one.outputs, &(&other.outputs * 3.0)], 1),
         targets: Tensor::cat(&[&one.targets, &(&other.targets * 3.0)], 1),
-        classes: None,
+        loss: Loss::Mse,
     };
     let other = Rows {
         outputs: other.outputs * 3.0,
         targets: other.targets * 3.0,
-        classes: None,
+        loss: Loss::Mse,
     };
     let of = |rows: &Rows, metric: Metric| rows.measure(&metrics, 7)[0].get(metric);
     for metric in metrics {

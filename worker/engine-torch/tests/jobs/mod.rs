@@ -55,6 +55,7 @@ fn job(layers: Vec<Layer>, loss: Loss, shape: SampleShape, members: Vec<JobMembe
         .collect();
     let targets = match loss.target_kind() {
         TargetKind::Number => Targets::Numbers((0..ROWS).map(|row| (row as f32 / 7.0).sin()).collect()),
+        TargetKind::Binary => Targets::Numbers((0..ROWS).map(|row| (row * 7 % 5 % 2) as f32).collect()),
         TargetKind::Class => Targets::Classes {
             labels: (0..ROWS).map(|row| row * 7 % 3).collect(),
             names: ["a", "b", "c"].map(str::to_owned).to_vec(),

@@ -126,8 +126,51 @@ def all_of_numbers():
     ]
 
 
+def of_binary(name, outputs, targets):
+    outputs, targets = np.asarray(outputs, dtype=np.float32), np.asarray(targets)
+    probabilities, predicted = 1 / (1 + np.exp(-outputs.astype(np.float64))), (outputs > 0).astype(int)
+    for column in probabilities.T:
+        check_ties(column)
+    # One target is a column here, and no indicator matrix.
+    flat = (lambda matrix: matrix[:, 0]) if targets.shape[1] == 1 else (lambda matrix: matrix)
+    known, scores, guessed = flat(targets), flat(probabilities), flat(predicted)
+    f1 = {"zero_division": 0}
+    # Of a column, scikit-learn has means over yes and no by default.
+    means = (lambda _: {"average": "binary"}) if targets.shape[1] == 1 else (lambda average: {"average": average})
+    return {
+        "name": name,
+        "outputs": outputs.astype(float).tolist(),
+        "targets": targets.tolist(),
+        "metrics": {
+            "val_accuracy": 1 - metrics.hamming_loss(known, guessed),
+            "val_f1": metrics.f1_score(known, guessed, **means("macro"), **f1),
+            "val_f1_weighted": metrics.f1_score(known, guessed, **means("weighted"), **f1),
+            "val_auc": number(metrics.roc_auc_score(known, scores)),
+            "val_average_precision": metrics.average_precision_score(known, scores),
+        },
+    }
+
+
+def all_of_binary():
+    targets = (rng.random((50, 3)) < [0.5, 0.2, 0.8]).astype(int)
+    outputs = rng.normal(size=(50, 3)) + 2 * targets - 1
+    never = np.where(np.arange(3) == 1, 0, targets)
+    return [
+        of_binary("three targets", outputs, targets),
+        of_binary("three targets, ties", np.round(outputs * 2) / 2 + 0.25, targets),
+        of_binary("two targets", outputs[:, :2], targets[:, :2]),
+        of_binary("two targets that are one class each", outputs[:, :2], np.column_stack([targets[:, 0], 1 - targets[:, 0]])),
+        of_binary("one target", outputs[:, :1], targets[:, :1]),
+        of_binary("a target that is never yes", outputs, never),
+        of_binary("a target that is neither yes nor predicted", np.where(np.arange(3) == 1, -1 - outputs**2, outputs), never),
+        of_binary("nothing is yes", outputs[:9], np.zeros((9, 3), dtype=int)),
+        of_binary("outputs of 0 are no", np.zeros((4, 2)), [[0, 1], [1, 0], [1, 1], [0, 0]]),
+    ]
+
+
 def lines(cases):
     return "[\n" + ",\n".join(map(json.dumps, cases)) + "\n]"
 
 
-print(f'{{"classes": {lines(all_of_classes())}, "numbers": {lines(all_of_numbers())}}}')
+classes, numbers, binary = lines(all_of_classes()), lines(all_of_numbers()), lines(all_of_binary())
+print(f'{{"classes": {classes}, "numbers": {numbers}, "binary": {binary}}}')

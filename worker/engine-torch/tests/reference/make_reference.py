@@ -278,9 +278,11 @@ def class_weight(run, labels, member):
     return torch.tensor(weights, dtype=torch.float32)
 
 
-def train_classes(run, features, labels, member):
+def train_classes(run, features, labels, binary, member):
     weight = class_weight(run, labels, member)
-    if run["loss"] == "focal":
+    if run["loss"] == "bce":
+        measure, labels = torch.nn.BCEWithLogitsLoss(), binary
+    elif run["loss"] == "focal":
         measure = FocalLoss(member["focal_gamma"], weight)
     else:
         measure = torch.nn.CrossEntropyLoss(weight=weight, label_smoothing=member["label_smoothing"])
@@ -321,7 +323,7 @@ def main(inputs_path, data_folder):
     write(folder / "pytorch_losses.json", losses)
     labels = torch.tensor(inputs["labels"])
     class_losses = {
-        run["name"]: [train_classes(run, features, labels, member) for member in run["members"]]
+        run["name"]: [train_classes(run, features, labels, torch.tensor(inputs["binary"]), member) for member in run["members"]]
         for run in inputs["class_losses"]
     }
     write(folder / "pytorch_class_losses.json", class_losses)

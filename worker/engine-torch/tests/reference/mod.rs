@@ -150,7 +150,15 @@ pub(crate) fn class_runs() -> Vec<ClassRun> {
         run("weights_and_smoothing", Loss::CrossEntropy, true, &named),
         run("focal", Loss::Focal, false, &None),
         run("balanced_focal", Loss::Focal, false, &balanced),
+        run("bce", Loss::Bce, false, &None),
     ]
+}
+
+/// Yes or no for each of the three classes: its own, and in some rows another one.
+pub(crate) fn binary() -> Vec<[f32; 3]> {
+    let rows = (0..).zip(labels());
+    let of = |row: u32, label: u32, class: u32| f32::from(u8::from(label == class || (row + class).is_multiple_of(5)));
+    rows.map(|(row, label)| [0, 1, 2].map(|class| of(row, label, class))).collect()
 }
 
 /// Labels of the table's rows, of three classes, of which the first has most rows and the last fewest.
@@ -190,10 +198,11 @@ fn table_job(
             labels: labels(),
             names: ["a", "b", "c"].map(str::to_owned).to_vec(),
         },
+        TargetKind::Binary => Targets::Numbers(binary().concat()),
     };
-    let units = match &targets {
-        Targets::Numbers(_) => 1,
-        Targets::Classes { names, .. } => names.len() as u32,
+    let units = match loss.target_kind() {
+        TargetKind::Number => 1,
+        TargetKind::Class | TargetKind::Binary => 3,
     };
     layers.push(Layer::Linear { units });
     FitJob {

@@ -3,7 +3,7 @@
 use trawl_domain::dataset::TargetKind;
 
 use super::{LeftOut, check_finite};
-use crate::ensemble::Ensemble;
+use crate::ensemble::{Ensemble, probabilities};
 use crate::{Control, Networks, Table};
 
 /// One answer a row.
@@ -13,6 +13,8 @@ pub(super) enum Answers {
     Numbers(Vec<f32>),
     /// Classes.
     Classes(Vec<ClassAnswer>),
+    /// Probabilities of yes: rows × targets, row by row.
+    Binary(Vec<f32>),
 }
 
 /// A predicted class.
@@ -33,10 +35,10 @@ impl Answers {
         control: &Control,
     ) -> Result<Self, LeftOut> {
         let networks = ensemble.first();
-        let of_softmax = ensemble.softmax_temperature(temperature);
         let mut answers = match networks.architecture().loss.target_kind() {
             TargetKind::Number => Self::Numbers(Vec::new()),
             TargetKind::Class => Self::Classes(Vec::new()),
+            TargetKind::Binary => Self::Binary(Vec::new()),
         };
         let rows = table.rows();
         for start in (0..rows).step_by(networks.rows_at_once() as usize) {
@@ -45,13 +47,14 @@ impl Answers {
             }
             let end = start.saturating_add(networks.rows_at_once()).min(rows);
             let piece: Vec<u32> = (start..end).collect();
-            let outputs = ensemble.outputs(table, &piece, temperature)?;
+            let outputs = ensemble.outputs(table, &piece)?;
             check_finite(&outputs)?;
             let width = outputs.len() / (end - start) as usize;
             let each = outputs.chunks_exact(width.max(1));
             match &mut answers {
                 Self::Numbers(numbers) => numbers.extend_from_slice(&outputs),
-                Self::Classes(classes) => classes.extend(each.map(|outputs| ClassAnswer::of(outputs, of_softmax))),
+                Self::Binary(yes) => yes.extend(probabilities(&outputs)),
+                Self::Classes(classes) => classes.extend(each.map(|outputs| ClassAnswer::of(outputs, temperature))),
             }
         }
         Ok(answers)
@@ -60,7 +63,7 @@ impl Answers {
     /// The predicted classes, where classes are predicted.
     pub(super) fn classes(&self) -> Option<&[ClassAnswer]> {
         match self {
-            Self::Numbers(_) => None,
+            Self::Numbers(_) | Self::Binary(_) => None,
             Self::Classes(classes) => Some(classes),
         }
     }

@@ -94,15 +94,10 @@ fn of_test_rows(analysis: &Analysis<'_, impl Networks>, temperature: f64) -> Res
         if analysis.control.must_end() {
             return Err(LeftOut::Interrupted);
         }
-        for (sums, temperature) in [(&mut before, 1.0), (&mut after, temperature)] {
-            let outputs = ensemble.outputs(test, rows, temperature)?;
-            for (row, outputs) in rows.iter().zip(outputs.chunks_exact(classes)) {
-                sums.add(
-                    outputs,
-                    labels[*row as usize],
-                    ensemble.softmax_temperature(temperature),
-                );
-            }
+        let outputs = ensemble.outputs(test, rows)?;
+        for (row, outputs) in rows.iter().zip(outputs.chunks_exact(classes)) {
+            before.add(outputs, labels[*row as usize], 1.0);
+            after.add(outputs, labels[*row as usize], temperature);
         }
     }
     Ok(Some(Compared {

@@ -1,12 +1,13 @@
 //! `fold-F.csv`: what the network of a trial's fold answers for the rows that were held out of its training.
 
-use trawl_domain::dataset::{Format, Targets};
+use trawl_domain::dataset::{Format, TargetKind};
 use trawl_domain::fold::Split;
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 use trawl_domain::seed::Seed;
 
 use super::answers::ClassAnswer;
 use super::{LeftOut, check_finite, predictions};
+use crate::ensemble::probabilities;
 use crate::{Control, Networks, Table};
 
 /// The rows of a job that trained and validated.
@@ -23,9 +24,9 @@ pub struct HeldOut<T> {
 }
 
 impl<T: Table> HeldOut<T> {
-    /// The answers of a member, which was trained on this fold, for the rows that validated it: `row`, target and prediction, each with its name
-    /// where there are several, and with classes `probability` of the predicted one and `p.CLASS` of each. Rows ascend; they count from 0 as they
-    /// were read.
+    /// The answers of a member, which was trained on this fold, for the rows that validated it: `row`, target, prediction and, unless they are
+    /// numbers, `probability`, each with its name where there are several, and with classes `p.CLASS` of each. Rows ascend; they count from 0 as
+    /// they were read.
     ///
     /// # Errors
     /// The network gives no answers, or they make no file; or it was told to stop.
@@ -44,9 +45,9 @@ impl<T: Table> HeldOut<T> {
         let targets = self.data.targets()?;
         let mut writer = csv::Writer::from_writer(Vec::new());
         let mut header = vec!["row".to_owned()];
-        header.extend(predictions::columns(&names));
+        let kind = networks.architecture().loss.target_kind();
+        header.extend(predictions::columns(&names, kind));
         if let Some(classes) = classes {
-            header.push("probability".to_owned());
             header.extend(classes.iter().map(|class| format!("p.{class}")));
         }
         writer.write_record(header).map_err(predictions::broken)?;
@@ -58,7 +59,13 @@ impl<T: Table> HeldOut<T> {
             check_finite(&answers)?;
             for (row, outputs) in rows.iter().zip(answers.chunks_exact(outputs.max(1))) {
                 let mut record = vec![row.to_string()];
-                record.extend(cells(targets.as_ref(), classes, *row as usize, outputs));
+                record.extend(predictions::target_cells(
+                    targets.as_ref(),
+                    outputs.len(),
+                    classes,
+                    *row as usize,
+                ));
+                record.extend(answer_cells(kind, classes, outputs));
                 writer.write_record(record).map_err(predictions::broken)?;
             }
             if writer.get_ref().len() as u64 > ARTIFACT_BYTES_MAX {
@@ -73,20 +80,17 @@ impl<T: Table> HeldOut<T> {
     }
 }
 
-/// Targets and answers of one row.
-fn cells(targets: Option<&Targets>, classes: Option<&[String]>, row: usize, outputs: &[f32]) -> Vec<String> {
-    let mut cells = predictions::target_cells(targets, outputs.len(), classes, row);
+/// The answers for one row.
+fn answer_cells(kind: TargetKind, classes: Option<&[String]>, outputs: &[f32]) -> Vec<String> {
     let Some(classes) = classes else {
-        cells.extend(outputs.iter().map(f32::to_string));
-        return cells;
+        return match kind {
+            TargetKind::Binary => predictions::yes_or_no(&probabilities(outputs)),
+            TargetKind::Number | TargetKind::Class => outputs.iter().map(f32::to_string).collect(),
+        };
     };
     let answer = ClassAnswer::of(outputs, 1.0);
-    cells.push(classes[answer.class as usize].clone());
-    cells.push(answer.probability.to_string());
-    cells.extend(
-        answer
-            .probabilities(outputs, 1.0)
-            .map(|probability| probability.to_string()),
-    );
-    cells
+    let class = classes[answer.class as usize].clone();
+    let each = answer.probabilities(outputs, 1.0);
+    let each = each.map(|probability| probability.to_string());
+    [class, answer.probability.to_string()].into_iter().chain(each).collect()
 }

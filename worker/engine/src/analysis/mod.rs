@@ -28,7 +28,7 @@ pub(crate) use answers::ClassAnswer;
 pub use calibration::HeldOutFiles;
 use calibration::{Calibrated, calibrate};
 pub use held_out::HeldOut;
-pub(crate) use predictions::cell;
+pub(crate) use predictions::{cell, named, yes_or_no};
 
 /// The member that is looked into: a fit on all training rows is a job of its own.
 const MEMBER: usize = 0;

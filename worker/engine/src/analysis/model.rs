@@ -109,7 +109,8 @@ fn several(module: &str, count: usize) -> Result<String, LeftOut> {
         .replace(
             "outputs are to be divided by it before softmax.\n",
             "outputs are to be divided by it before softmax.\n\nEach network has its own `fitted` and `target_fitted`, in `folds` of network.json. The \
-             prediction is the mean of theirs, and of classes the mean\nof their probabilities.\n",
+             prediction is the mean of theirs, and of classes the mean\nof their probabilities; the logarithm of this mean is what \
+             `temperature` divides, where there is one.\n",
         );
     match text.strip_suffix(TAIL) {
         Some(layers) => Ok(format!(

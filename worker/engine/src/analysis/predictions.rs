@@ -1,6 +1,6 @@
 //! `predictions.csv`: the model's answer for every row of a table, or for every test image. Rows without a target have an empty one.
 
-use trawl_domain::dataset::{Features, Format, Targets};
+use trawl_domain::dataset::{Features, Format, TargetKind, Targets};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
 use super::answers::{Answers, ClassAnswer};
@@ -26,7 +26,7 @@ pub(super) fn predictions(analysis: &Analysis<'_, impl Networks>) -> Result<Opti
 fn of_all_rows(analysis: &Analysis<'_, impl Networks>, features: &[String]) -> Result<Vec<u8>, LeftOut> {
     let subject = analysis.subject;
     let targets = of_subject(subject, analysis.outputs());
-    let mut writer = begin(subject, &targets, features)?;
+    let mut writer = begin(analysis, &targets, features)?;
     let temperature = super::temperature(analysis.calibrated.as_ref());
     let answers = Answers::of(analysis.ensemble, &subject.train, temperature, analysis.control)?;
     write(
@@ -50,31 +50,38 @@ fn of_test_rows(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>
         return Ok(None);
     };
     let targets = of_subject(subject, analysis.outputs());
-    let mut writer = begin(subject, &targets, &[])?;
+    let mut writer = begin(analysis, &targets, &[])?;
     write(&mut writer, "test", test, subject, targets.len(), false, answers)?;
     end(writer).map(Some)
 }
 
-fn begin(subject: &Subject<impl Table>, targets: &[String], features: &[String]) -> Result<Writer, LeftOut> {
+fn begin(
+    analysis: &Analysis<'_, impl Networks>,
+    targets: &[String],
+    features: &[String],
+) -> Result<Writer, LeftOut> {
     let mut header = vec!["split", "row"];
     header.extend(features.iter().map(String::as_str));
-    let answers = columns(targets);
+    let answers = columns(targets, analysis.networks.architecture().loss.target_kind());
     header.extend(answers.iter().map(String::as_str));
-    if subject.train.classes().is_some() {
-        header.push("probability");
-    }
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(header).map_err(broken)?;
     Ok(writer)
 }
 
-/// `target` and `prediction`, each with a name where there are several.
-pub(super) fn columns(targets: &[String]) -> Vec<String> {
-    let named = |what: &str| match targets.len() {
-        1 => vec![what.to_owned()],
-        _ => targets.iter().map(|target| format!("{what}.{target}")).collect(),
-    };
-    [named("target"), named("prediction")].concat()
+/// `target`, `prediction` and, unless numbers are predicted, `probability`, each with a name where there are several.
+pub(super) fn columns(targets: &[String], kind: TargetKind) -> Vec<String> {
+    let all = ["target", "prediction", "probability"];
+    let columns = if kind == TargetKind::Number { &all[..2] } else { &all };
+    columns.iter().flat_map(|what| named(what, targets)).collect()
+}
+
+/// This column, or one with the name of each target where there are several.
+pub(crate) fn named(what: &str, targets: &[String]) -> Vec<String> {
+    match targets {
+        [] | [_] => vec![what.to_owned()],
+        several => several.iter().map(|target| format!("{what}.{target}")).collect(),
+    }
 }
 
 pub(super) fn end(writer: Writer) -> Result<Vec<u8>, LeftOut> {
@@ -121,7 +128,7 @@ fn write<T: Table>(
     Ok(())
 }
 
-/// Targets, predictions and, with classes, the probability.
+/// Targets, predictions and, unless they are numbers, their probabilities.
 fn answer(
     targets: Option<&Targets>,
     width: usize,
@@ -132,6 +139,7 @@ fn answer(
     let targets = target_cells(targets, width, classes, row);
     let predictions: Vec<String> = match answers {
         Answers::Numbers(predictions) => of_row(predictions, width, row),
+        Answers::Binary(probabilities) => yes_or_no(&probabilities[row * width..][..width]),
         Answers::Classes(answers) => {
             let ClassAnswer { class, probability } = answers[row];
             vec![name(classes, class), probability.to_string()]
@@ -152,6 +160,12 @@ pub(super) fn target_cells(
         Some(Targets::Numbers(targets)) => of_row(targets, width, row),
         Some(Targets::Classes { labels, .. }) => vec![name(classes, labels[row])],
     }
+}
+
+/// Of each target 1 for yes or 0 for no, whichever is more probable, and then the probabilities of yes.
+pub(crate) fn yes_or_no(probabilities: &[f32]) -> Vec<String> {
+    let predicted = probabilities.iter().map(|yes| u8::from(*yes > 0.5).to_string());
+    predicted.chain(probabilities.iter().map(f32::to_string)).collect()
 }
 
 fn name(classes: Option<&[String]>, class: u32) -> String {

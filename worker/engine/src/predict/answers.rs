@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use trawl_domain::dataset::{FeatureRows, Features, SampleShape, Samples};
+use trawl_domain::dataset::{FeatureRows, Features, SampleShape, Samples, TargetKind};
 
 use super::PredictError;
 use super::network::Network;
-use crate::analysis::{ClassAnswer, cell};
-use crate::ensemble::Ensemble;
+use crate::analysis::{ClassAnswer, cell, named, yes_or_no};
+use crate::ensemble::{Ensemble, probabilities};
 use crate::{Engine, Networks};
 
 /// Predictions that are being written.
@@ -21,8 +21,8 @@ pub(super) struct Answers<'a, E: Engine> {
 }
 
 impl<'a, E: Engine> Answers<'a, E> {
-    /// Writes the header. For tables: `row`, the features, `prediction`; for images: `file`, `row`, `prediction`. With classes also
-    /// `probability` and, if asked for, `p.CLASS` for each class.
+    /// Writes the header. For tables: `row`, the features, `prediction`; for images: `file`, `row`, `prediction`. With classes, and with yes and
+    /// no, also `probability`, and with classes, if asked for, `p.CLASS` for each.
     pub(super) fn new(
         network: &'a Network,
         engine: &'a E,
@@ -43,12 +43,12 @@ impl<'a, E: Engine> Answers<'a, E> {
         }
         header.push("row".to_owned());
         header.extend(network.inputs().names());
-        header.extend(prediction_columns(network));
-        if let Some(classes) = network.classes() {
-            header.push("probability".to_owned());
-            if probabilities {
-                header.extend(classes.iter().map(|class| format!("p.{class}")));
-            }
+        header.extend(named("prediction", network.targets()));
+        if network.kind() != TargetKind::Number {
+            header.extend(named("probability", network.targets()));
+        }
+        if let Some(classes) = network.classes().filter(|_| probabilities) {
+            header.extend(classes.iter().map(|class| format!("p.{class}")));
         }
         answers.record(&header)?;
         Ok(answers)
@@ -72,7 +72,7 @@ impl<'a, E: Engine> Answers<'a, E> {
         while start < rows.rows {
             let end = start.saturating_add(piece).min(rows.rows);
             let asked: Vec<u32> = (start..end).collect();
-            let outputs = self.ensemble.outputs(&table, &asked, self.network.temperature())?;
+            let outputs = self.ensemble.outputs(&table, &asked)?;
             let width = outputs.len() / (end - start) as usize;
             for (row, outputs) in (start..end).zip(outputs.chunks_exact(width.max(1))) {
                 if outputs.iter().any(|output| !output.is_finite()) {
@@ -113,10 +113,13 @@ impl<'a, E: Engine> Answers<'a, E> {
             }
         }
         let Some(classes) = self.network.classes() else {
-            line.extend(outputs.iter().map(f32::to_string));
+            match self.network.kind() {
+                TargetKind::Binary => line.extend(yes_or_no(&probabilities(outputs))),
+                TargetKind::Number | TargetKind::Class => line.extend(outputs.iter().map(f32::to_string)),
+            }
             return line;
         };
-        let temperature = self.ensemble.softmax_temperature(self.network.temperature());
+        let temperature = self.network.temperature();
         let answer = ClassAnswer::of(outputs, temperature);
         line.push(classes[answer.class as usize].clone());
         line.push(answer.probability.to_string());
@@ -134,13 +137,5 @@ impl<'a, E: Engine> Answers<'a, E> {
         self.writer
             .write_record(record)
             .map_err(|error| PredictError::Output(io::Error::from(error)))
-    }
-}
-
-/// `prediction`, or `prediction.NAME` for each of several numbers.
-fn prediction_columns(network: &Network) -> Vec<String> {
-    match network.targets() {
-        [] | [_] => vec!["prediction".to_owned()],
-        names => names.iter().map(|name| format!("prediction.{name}")).collect(),
     }
 }

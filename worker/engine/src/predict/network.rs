@@ -81,12 +81,17 @@ impl Network {
         self.resize
     }
 
-    /// Names of the numbers that are predicted, in the order of the outputs; none where a class is.
+    /// What is predicted.
+    pub fn kind(&self) -> TargetKind {
+        self.architecture.loss.target_kind()
+    }
+
+    /// Names of what is predicted, in the order of the outputs; none where a class is.
     pub fn targets(&self) -> &[String] {
         &self.targets
     }
 
-    /// Names of the classes in the order of the outputs; `None` where a number is predicted.
+    /// Names of the classes in the order of the outputs; `None` where none is predicted.
     pub fn classes(&self) -> Option<&[String]> {
         self.classes.as_deref()
     }
@@ -219,11 +224,13 @@ impl NetworkFile {
         let loss: Loss = self.loss.parse().map_err(|error| format!("loss: {error}"))?;
         let mut targets = Vec::new();
         let classes = match (self.target, loss.target_kind()) {
-            (Target::Name(name), TargetKind::Number) => {
+            (Target::Name(name), TargetKind::Number | TargetKind::Binary) => {
                 targets = vec![name];
                 None
             }
-            (Target::Names(names), TargetKind::Number) if (2..=TARGETS_MAX).contains(&names.len()) => {
+            (Target::Names(names), TargetKind::Number | TargetKind::Binary)
+                if (2..=TARGETS_MAX).contains(&names.len()) =>
+            {
                 targets = names;
                 None
             }
