@@ -5,7 +5,7 @@ CARGO ?= cargo
 BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test bench bench-search faults soak simulate fuzz compose-test images-test demo lint helm-check ops-check sqlx-prepare clean
+.PHONY: help setup build install test bench bench-search faults soak simulate fuzz compose-test images-test demo lint helm-check ops-check sqlx-prepare clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,11 @@ setup: ## fetch libtorch, Postgres, FashionMNIST and tools into the user's cache
 
 build: setup ## release build of trawl, trawl-coordinator and trawl-worker into target/release
 	$(CARGO) build --release $(BINARIES)
+
+PREFIX ?= $(HOME)/.local
+install: build ## the three programs into ~/.local/bin (PREFIX=DIR: into DIR/bin); they need what make setup fetched
+	install -d $(PREFIX)/bin
+	install target/release/trawl target/release/trawl-coordinator target/release/trawl-worker $(PREFIX)/bin
 
 test: setup ## every test; the last line says how many passed and failed
 	@deploy/test.sh

@@ -11,7 +11,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
-use trawl_proto::dial::{endpoint, reason, told};
+use trawl_proto::dial::{endpoint, reason, status_message};
 use trawl_proto::retry_after;
 use trawl_proto::v1::access_service_client::AccessServiceClient;
 use trawl_proto::v1::study_service_client::StudyServiceClient;
@@ -102,7 +102,7 @@ async fn open(server: &ServerArgs, url: &str, token: Option<&Secret>) -> Result<
 async fn greet(channel: &Channel) -> Result<(), String> {
     let mut client = HealthClient::new(channel.clone());
     match timeout(CONNECT_TIMEOUT, client.check(HealthCheckRequest::default())).await {
-        Ok(Err(status)) if status.source().is_some() => Err(told(&status)),
+        Ok(Err(status)) if status.source().is_some() => Err(status_message(&status)),
         Ok(_) => Ok(()),
         Err(_) => Err(format!("it says nothing for {} s", CONNECT_TIMEOUT.as_secs())),
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use trawl_proto::JsonError;
-use trawl_proto::dial::told;
+use trawl_proto::dial::status_message;
 
 use crate::output::{shown, shown_lines};
 
@@ -157,7 +157,7 @@ impl From<Status> for Error {
             )),
             Code::DeadlineExceeded => Self::Failed("the coordinator did not answer in time".into()),
             _ if is_transport(&status) => {
-                let reason = one_line(&told(&status));
+                let reason = one_line(&status_message(&status));
                 Self::Failed(format!("the connection to the coordinator broke: {reason}"))
             }
             _ if message.is_empty() => Self::Failed(format!("the coordinator answered: {}", status.code())),

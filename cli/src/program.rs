@@ -1,4 +1,4 @@
-//! Where the other programs of trawl are: what comes in one folder belongs together.
+//! Where the other programs of trawl are: programs in one folder belong together.
 
 use std::path::{Path, PathBuf};
 

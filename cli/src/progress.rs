@@ -97,33 +97,65 @@ fn open_refit(study: &StudySummary) -> Option<&RefitSummary> {
     study.refits.iter().rev().find(|refit| !is_final(&refit.state))
 }
 
-/// What stands beside the count of trials: speed, the best so far, time left, and a refit that trains.
-pub(crate) fn details(study: &StudySummary, pace: &Pace) -> String {
-    let mut parts = Vec::new();
-    if study.state != "running" {
-        parts.push(study.state.clone());
+/// How much of a study is done: epochs, where their total is known, and how many there are; else trials.
+pub(crate) fn done_of_total(study: &StudySummary) -> (u64, u64) {
+    match study.epochs_total {
+        0 => (u64::from(trials_done(study)), u64::from(study.trials_total)),
+        total => (study.epochs_reported, total),
     }
-    if let Some(refit) = open_refit(study) {
+}
+
+/// What stands beside a bar, what is read first at its beginning: `5 min left, best 0.0123 (trial 3), 12/300 trials, 45 epochs/s`.
+pub(crate) fn bar_text(study: &StudySummary, pace: &Pace) -> String {
+    let mut parts = states(study);
+    parts.extend(time_left_text(study, pace));
+    parts.extend(best(study).map(|best| format!("best {best}")));
+    parts.push(format!("{}/{} trials", trials_done(study), study.trials_total));
+    parts.extend(generation_text(study));
+    parts.extend(speed_text(study, pace));
+    parts.join(", ")
+}
+
+/// What stands beside the count of trials in a line: speed, the best so far, time left, and a refit that trains.
+fn details(study: &StudySummary, pace: &Pace) -> String {
+    let mut parts = states(study);
+    parts.extend(generation_text(study));
+    parts.extend(speed_text(study, pace));
+    parts.extend(best(study).map(|best| format!("best {best}")));
+    parts.extend(time_left_text(study, pace));
+    parts.join(", ")
+}
+
+/// Why a study does not search, and the refit under way.
+fn states(study: &StudySummary) -> Vec<String> {
+    let mut parts = Vec::new();
+    match (study.state.as_str(), study.pause_reason.as_str()) {
+        ("running", _) => {}
+        ("paused", reason) if !reason.is_empty() => parts.push(format!("paused because {reason}")),
+        (state, _) => parts.push(state.to_owned()),
+    }
+    if let Some(refit) = open_refit(study).filter(|_| study.state != "paused") {
         parts.push(format!(
             "refit {} of trial {} {}",
             refit.refit, refit.trial, refit.state
         ));
     }
-    if let Some(generation) = study
-        .generation
-        .filter(|_| study.state == "running" && study.generations > 1)
-    {
-        parts.push(format!("generation {} of {}", generation + 1, study.generations));
-    }
-    if let Some(rate) = pace.epochs_per_second().filter(|_| !is_idle(study)) {
-        parts.push(format!("{} epochs/s", rate_text(rate)));
-    }
-    parts.extend(best(study).map(|best| format!("best {best}")));
-    parts.extend(
-        pace.time_left(study)
-            .map(|left| format!("{} left", duration_text(left))),
-    );
-    parts.join(", ")
+    parts
+}
+
+fn generation_text(study: &StudySummary) -> Option<String> {
+    let generation = study.generation?;
+    (study.state == "running" && study.generations > 1)
+        .then(|| format!("generation {} of {}", generation + 1, study.generations))
+}
+
+fn speed_text(study: &StudySummary, pace: &Pace) -> Option<String> {
+    let rate = pace.epochs_per_second().filter(|_| !is_idle(study))?;
+    Some(format!("{} epochs/s", rate_text(rate)))
+}
+
+fn time_left_text(study: &StudySummary, pace: &Pace) -> Option<String> {
+    Some(format!("{} left", duration_text(pace.time_left(study)?)))
 }
 
 /// A line for a log: `12 of 300 trials, 45 epochs/s, best 0.0123 (trial 3), 5 min left`.
@@ -263,6 +295,26 @@ mod tests {
         pace.record(at(0), &study(0, 0, 50));
         pace.record(at(10), &study(500, 0, 60));
         assert_eq!(pace.time_left(&study(500, 0, 60)), Some(at(40)));
+    }
+
+    #[test]
+    fn a_bar_counts_epochs_and_its_text_begins_with_the_time_left() {
+        let mut pace = Pace::default();
+        pace.record(at(0), &study(1000, 2000, 50));
+        let now = study(1200, 2000, 55);
+        pace.record(at(10), &now);
+        assert_eq!(done_of_total(&now), (1200, 2000));
+        assert_eq!(done_of_total(&study(1200, 0, 55)), (55, 100));
+        assert_eq!(bar_text(&now, &pace), "40 s left, 55/100 trials, 20 epochs/s");
+        let paused = StudySummary {
+            state: "paused".into(),
+            pause_reason: "the quota of bytes does not suffice".into(),
+            ..now
+        };
+        assert_eq!(
+            bar_text(&paused, &pace),
+            "paused because the quota of bytes does not suffice, 55/100 trials"
+        );
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub enum FilesError {
 impl FilesError {
     /// True if the store has no space left: a folder's disk or its owner's share of it, or a bucket's.
     pub fn is_full(&self) -> bool {
-        // An error that shows another one as itself has that one's source, and not that one, as its own.
+        // `source()` skips transparent wrappers, so the walk starts at the wrapped error.
         let mut error: Option<&(dyn std::error::Error + 'static)> = match self {
             Self::Url(_) => None,
             Self::Folder(_, error) | Self::Io(error) => Some(error),

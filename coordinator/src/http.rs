@@ -1,5 +1,5 @@
-//! The web port: whether the process lives, whether it can serve, and metrics. Anything but the first two needs a token that may
-//! read studies. The metrics have a port of their own, too, if the operator wants one: on loopback, and without a token.
+//! The web port: pages for a browser, whether the process lives, whether it can serve, and metrics. Where a token is asked for, pages and metrics need one
+//! that may read studies. The metrics have a port of their own, too, if the operator wants one: on loopback, and without a token.
 
 use std::sync::Arc;
 
@@ -13,10 +13,11 @@ use axum::routing::get;
 
 use crate::app::auth::{AuthError, Authenticator};
 use crate::app::rate_limit::RateLimiter;
-use crate::app::{App, take_stock};
+use crate::app::{App, gauges};
 use crate::grpc::rpcs::READERS;
 use crate::grpc::token_of;
 use crate::metrics::Refused;
+use crate::pages;
 
 /// For probes, which have no token.
 const FOR_EVERYBODY: [&str; 2] = ["/healthz", "/readyz"];
@@ -26,8 +27,13 @@ const METRICS: &str = "/metrics";
 /// The version of its text form.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `/healthz`: the process lives. `/readyz`: Postgres answers. `/metrics`: for Prometheus.
-pub fn router(app: Arc<App>, authenticator: Arc<Authenticator>, rate_limiter: Arc<RateLimiter>) -> Router {
+/// The [pages]. `/healthz`: the process lives. `/readyz`: Postgres answers. `/metrics`: for Prometheus. `secure` where the port speaks TLS.
+pub fn router(
+    app: Arc<App>,
+    authenticator: Arc<Authenticator>,
+    rate_limiter: Arc<RateLimiter>,
+    secure: bool,
+) -> Router {
     let guard_state = Guard {
         app: Arc::clone(&app),
         authenticator,
@@ -37,12 +43,13 @@ pub fn router(app: Arc<App>, authenticator: Arc<Authenticator>, rate_limiter: Ar
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route(METRICS, get(metrics))
+        .merge(pages::router(secure))
         .fallback(nothing_here)
         .with_state(app)
         .layer(from_fn_with_state(guard_state, guard))
 }
 
-/// `/metrics` alone, for whoever reaches the port.
+/// `/metrics` alone, for every caller that reaches the port.
 pub fn metrics_router(app: Arc<App>) -> Router {
     Router::new()
         .route(METRICS, get(metrics))
@@ -63,7 +70,7 @@ async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, METRICS_TYPE)], take_stock::metrics_text(&app).await)
+    ([(CONTENT_TYPE, METRICS_TYPE)], gauges::metrics_text(&app).await)
 }
 
 /// What every request passes.
@@ -75,13 +82,18 @@ struct Guard {
 }
 
 async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    if FOR_EVERYBODY.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if FOR_EVERYBODY.contains(&path) || pages::FOR_EVERYBODY.contains(&path) {
         return next.run(request).await;
     }
+    let is_page = pages::is_page(path);
     match guard.refuses(&request) {
         Some((reason, refusal)) => {
             guard.app.metrics().refused(reason);
-            refusal
+            match refusal.status() {
+                StatusCode::UNAUTHORIZED if is_page => pages::ask_for_token(request.headers()),
+                _ => refusal,
+            }
         }
         None => next.run(request).await,
     }
@@ -90,7 +102,11 @@ async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Resp
 impl Guard {
     /// Why a request may not pass, and what it is answered.
     fn refuses(&self, request: &Request) -> Option<(Refused, Response)> {
-        let caller = match self.authenticator.identify(token_of(request.headers())) {
+        let headers = request.headers();
+        let caller = match self
+            .authenticator
+            .identify(token_of(headers).or_else(|| pages::token_of_cookie(headers)))
+        {
             Ok(caller) => caller,
             Err(error) => {
                 let message = format!("{error}\n");

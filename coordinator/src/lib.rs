@@ -10,6 +10,7 @@ pub mod files;
 pub mod grpc;
 pub mod http;
 pub mod metrics;
+mod pages;
 pub mod protocol;
 pub mod server;
 pub mod store;

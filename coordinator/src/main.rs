@@ -2,8 +2,10 @@
 
 mod args;
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use tracing::{info, warn};
 use trawl_coordinator::app::auth::{Authenticator, Caller};
 use trawl_coordinator::app::dataset_dir::DatasetDir;
 use trawl_coordinator::app::rate_limit::RateLimiter;
-use trawl_coordinator::app::{App, Settings, be_present, bound_readers, expire_leases, quotas};
+use trawl_coordinator::app::{App, Settings, bound_readers, coordinator_lock, expire_leases, quotas};
 use trawl_coordinator::connections::ConnectionLimiter;
 use trawl_coordinator::database;
 use trawl_coordinator::files::Files;
@@ -37,8 +39,19 @@ const THREADS_END_WITHIN: Duration = Duration::from_secs(1);
 /// calls acknowledgements would wait longer.
 const STEPS_BETWEEN_LOOKS: u32 = 8;
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match start(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // In a line, with its causes: most of these are wrong settings, for which a backtrace helps nobody.
+            // A closed standard error must not end it otherwise, as `eprintln!` would.
+            let _ = writeln!(io::stderr().lock(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: Args) -> anyhow::Result<()> {
     // Files of artifacts and datasets are nobody else's.
     umask(Mode::RWXG | Mode::RWXO);
     if args.command.is_none() {
@@ -115,11 +128,11 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
     let app = Arc::new(App::new(pool, files, settings, entropy));
     expire_leases::grant_grace(&app).await?;
     quotas::count_bytes(&app).await?;
-    let presence = be_present::appear(&app).await?;
+    let lock = coordinator_lock::acquire(&app).await?;
     bound_readers::look_for_rights(&app).await?;
     if let Some(url) = &reader_url {
         bound_readers::check_reader(&app, url).await?;
-        // Told on purpose, to whoever reads this output: with it, results can be read and nothing changed.
+        // Printed on purpose: with it, results can be read and nothing changed.
         println!("SQL, for reading alone: {}", url.expose());
     }
 
@@ -162,7 +175,7 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> anyh
         rate_limiter: Arc::new(RateLimiter::new(args.access.requests_per_second)),
         tls,
     };
-    serve(app, presence, ports, stop).await?;
+    serve(app, lock, ports, stop).await?;
     info!("coordinator stopped");
     Ok(())
 }

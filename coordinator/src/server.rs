@@ -20,7 +20,7 @@ use trawl_proto::v1::study_service_server::StudyServiceServer;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 
 use crate::app::auth::{Authenticator, REFRESH_INTERVAL};
-use crate::app::be_present::{self, Presence};
+use crate::app::coordinator_lock::{self, CoordinatorLock};
 use crate::app::rate_limit::RateLimiter;
 use crate::app::{
     App, AppError, bound_readers, cancel_study, delete_study, judge_winner, quotas, retire, sweep_objects,
@@ -45,7 +45,7 @@ const HEADERS_BYTES_MAX: u32 = 16 << 10;
 const RESET_STREAMS_MAX: usize = 64;
 /// Time between two questions to the other end of a connection whether it is there, and for its answer.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Time until tokens that could not be read are asked for again: whoever has one waits for it.
+/// Time until tokens that could not be read are asked for again: their holders wait for it.
 const REFRESH_AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Time between two rounds of what has no hurry.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ pub struct Ports {
 ///
 /// # Errors
 /// A port that fails.
-pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: CancellationToken) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     // The writer outlives the streams that feed it: it ends when their last queue is dropped.
     let hard_stop = CancellationToken::new();
@@ -88,7 +88,7 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
     let runtime = Handle::current();
     tasks.spawn_blocking(move || runtime.block_on(writer));
     // Others see that it lives until its last upload has ended.
-    let present = tokio::spawn(be_present::stay(Arc::clone(&app), presence));
+    let held = tokio::spawn(coordinator_lock::hold(Arc::clone(&app), lock));
     let authenticates = tokio::spawn(keep_authenticating(
         Arc::clone(&ports.authenticator),
         Arc::clone(&ports.rate_limiter),
@@ -141,7 +141,12 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
             ))
             .serve_with_incoming_shutdown(grpc_port.incoming(), stop.clone().cancelled_owned()),
     );
-    let web = http::router(Arc::clone(&app), ports.authenticator, ports.rate_limiter);
+    let web = http::router(
+        Arc::clone(&app),
+        ports.authenticator,
+        ports.rate_limiter,
+        ports.tls.is_some(),
+    );
     let mut web = tokio::spawn(serve_web(ports.http, ports.connections, web, ports.tls, stop.clone()));
     if let Some(port) = ports.metrics {
         let connections = ConnectionLimiter::new(METRICS_CONNECTIONS_MAX);
@@ -178,7 +183,7 @@ pub async fn serve(app: Arc<App>, presence: Presence, ports: Ports, stop: Cancel
         grpc.abort();
     }
     web.abort();
-    present.abort();
+    held.abort();
     authenticates.abort();
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::limits::{ARTIFACT_BYTES_MAX, WEIGHTS_BYTES_MAX};
 use crate::metric::{FoldMetrics, Metric, Metrics, Objective};
-use crate::seed::Owner;
+use crate::seed::FitOwner;
 use crate::word::words;
 
 /// Trials of a study whose artifacts are kept: the best ones.
@@ -91,7 +91,7 @@ pub struct Ranking {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EndedMember {
     /// Whose fold.
-    pub owner: Owner,
+    pub owner: FitOwner,
     /// Fold, from 0.
     pub fold: u32,
     /// Its metrics; `None` if it diverged.
@@ -105,7 +105,7 @@ impl Ranking {
     pub fn may_be_kept(&self, members: &[EndedMember]) -> Vec<usize> {
         let mut trials: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (index, member) in members.iter().enumerate() {
-            if let Owner::Trial(trial) = member.owner {
+            if let FitOwner::Trial(trial) = member.owner {
                 trials.entry(trial).or_default().push(index);
             }
         }
@@ -158,7 +158,7 @@ fn perfect(metric: Metric) -> FoldMetrics {
 mod tests {
     use super::{ArtifactKind, EndedMember, Ranking};
     use crate::metric::{At, FoldMetrics, Goal, Metric, Metrics, Objective};
-    use crate::seed::Owner;
+    use crate::seed::FitOwner;
 
     fn ranking(folds: u32, third_best: Option<f64>) -> Ranking {
         Ranking {
@@ -174,7 +174,7 @@ mod tests {
 
     fn member(trial: u32, fold: u32, val_loss: Option<f64>) -> EndedMember {
         EndedMember {
-            owner: Owner::Trial(trial),
+            owner: FitOwner::Trial(trial),
             fold,
             metrics: val_loss.map(|val_loss| metrics(Metric::ValLoss, val_loss)),
         }

@@ -120,11 +120,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::Augment;
-    use crate::seed::{Owner, Purpose, Seed, Stream};
+    use crate::seed::{FitOwner, Purpose, Seed, Stream};
 
     fn stream(step: u64) -> Stream {
         Seed(3).stream(Purpose::Augment {
-            owner: Owner::Trial(1),
+            owner: FitOwner::Trial(1),
             fold: 2,
             epoch: 3,
             step,

@@ -20,7 +20,7 @@ use crate::metric::Metric;
 use crate::network::Architecture;
 use crate::optimizer::Hyperparameters;
 use crate::search::{Past, Standing, completed, fingerprint, propose};
-use crate::seed::{Owner, Seed};
+use crate::seed::{FitOwner, Seed};
 use crate::space::Params;
 use crate::study::{RefitSpec, Study};
 use crate::violation::Violation;
@@ -123,7 +123,7 @@ pub struct Job {
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobMember {
     /// Whose fold: with the study's seed, what its random numbers derive from.
-    pub owner: Owner,
+    pub owner: FitOwner,
     /// Fold, from 0.
     pub fold: u32,
     /// What is its own.

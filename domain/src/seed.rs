@@ -16,7 +16,7 @@ pub struct Seed(pub u64);
 
 /// Whose fold is trained: it decides the fold's initial weights, batch orders and dropout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Owner {
+pub enum FitOwner {
     /// A trial, by number.
     Trial(u32),
     /// A refit, by number.
@@ -52,14 +52,14 @@ pub enum Purpose<'a> {
     /// Initial weights.
     Weights {
         /// Whose fold.
-        owner: Owner,
+        owner: FitOwner,
         /// Fold, from 0.
         fold: u32,
     },
     /// Order of the training rows in one epoch.
     BatchOrder {
         /// Whose fold.
-        owner: Owner,
+        owner: FitOwner,
         /// Fold, from 0.
         fold: u32,
         /// Epoch, from 0.
@@ -68,7 +68,7 @@ pub enum Purpose<'a> {
     /// Dropout masks of one epoch.
     Dropout {
         /// Whose fold.
-        owner: Owner,
+        owner: FitOwner,
         /// Fold, from 0.
         fold: u32,
         /// Epoch, from 0.
@@ -77,7 +77,7 @@ pub enum Purpose<'a> {
     /// How the rows of one step are augmented.
     Augment {
         /// Whose fold.
-        owner: Owner,
+        owner: FitOwner,
         /// Fold, from 0.
         fold: u32,
         /// Epoch, from 0.
@@ -127,14 +127,14 @@ impl Seed {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
-        let owned = |part: &mut dyn FnMut(&[u8]), tag: &[u8], owner: Owner, numbers: &[u32]| {
+        let owned = |part: &mut dyn FnMut(&[u8]), tag: &[u8], owner: FitOwner, numbers: &[u32]| {
             part(tag);
             match owner {
-                Owner::Trial(trial) => {
+                FitOwner::Trial(trial) => {
                     part(b"trial");
                     part(&trial.to_le_bytes());
                 }
-                Owner::Refit(refit) => {
+                FitOwner::Refit(refit) => {
                     part(b"refit");
                     part(&refit.to_le_bytes());
                 }
@@ -258,14 +258,14 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::{Owner, Purpose, Seed};
+    use super::{FitOwner, Purpose, Seed};
 
     #[test]
     fn streams_are_pinned() {
         // A stored study depends on these numbers: a change here is a change of every study's trials.
         let mut param = Seed(7).stream(Purpose::Param { trial: 3, name: "l2" });
         let mut order = Seed(7).stream(Purpose::BatchOrder {
-            owner: Owner::Trial(3),
+            owner: FitOwner::Trial(3),
             fold: 1,
             epoch: 9,
         });
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn purposes_do_not_share_numbers() {
         let seed = Seed(0);
-        let owner = Owner::Trial(0);
+        let owner = FitOwner::Trial(0);
         let purposes = [
             Purpose::Param { trial: 0, name: "a" },
             Purpose::Param { trial: 1, name: "a" },
@@ -301,7 +301,7 @@ mod tests {
             Purpose::RepeatedFolds { repeat: 2 },
             Purpose::Weights { owner, fold: 0 },
             Purpose::Weights {
-                owner: Owner::Refit(0),
+                owner: FitOwner::Refit(0),
                 fold: 0,
             },
             Purpose::Weights { owner, fold: 1 },

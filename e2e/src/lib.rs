@@ -3,10 +3,10 @@
 mod access;
 mod authority;
 mod failing_operation;
+mod fault_proxy;
 /// Floods that are poured over a coordinator.
 pub mod flood;
 mod frozen_thread;
-mod gate;
 /// What others notice of an attack.
 pub mod meters;
 mod object_store;
@@ -30,8 +30,8 @@ pub mod studies;
 
 pub use access::{AccessWalk, Admin, all_tables, until_refused, walk_every_rpc};
 pub use authority::{Authority, CertFiles};
+pub use fault_proxy::FaultProxy;
 pub use frozen_thread::FrozenThread;
-pub use gate::Gate;
 pub use object_store::ListedArtifact;
 pub use ordinary_user::OrdinaryUser;
 pub use postgres::{Postgres, PreparedDatabase, fresh_database, owner_pool, reader_pool};

@@ -124,7 +124,10 @@ async fn the_weather_of_a_day_is_told_from_days_before_it() -> anyhow::Result<()
     .fetch_one(&system.sql)
     .await?;
     // The shares of the five kinds alone have a loss of 1.20, and the most frequent one is right on 49 % of the days.
-    assert!(loss < 0.9 && accuracy > 0.65 && epochs > 0, "{loss} {accuracy} {epochs}");
+    assert!(
+        loss < 0.9 && accuracy > 0.65 && epochs > 0,
+        "{loss} {accuracy} {epochs}"
+    );
     Ok(())
 }
 

@@ -21,7 +21,7 @@ pub enum CredentialError {
         /// Why.
         error: std::io::Error,
     },
-    /// The file is empty: whoever names one means to have a secret.
+    /// The file is empty: somebody who names one means to have a secret.
     #[error("{flag} {file}: there is nothing in it")]
     Empty {
         /// The flag that names it.

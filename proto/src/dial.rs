@@ -102,7 +102,7 @@ fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, DialError> {
         reason,
     };
     let content = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
-    // Whoever takes it would take a file without any as one with none, and say that much later.
+    // Its readers would take a file without any as one with none, and say that much later.
     if content.windows(11).any(|window| window == b"-----BEGIN ") {
         Ok(content)
     } else {
@@ -120,7 +120,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
 }
 
 /// What a failed call says: the message of the other side, or why it was not reached.
-pub fn told(status: &Status) -> String {
+pub fn status_message(status: &Status) -> String {
     match status.source() {
         // Only a status made on this side carries its cause.
         Some(cause) => reason(cause),

@@ -14,7 +14,7 @@ use trawl_domain::loss::Loss;
 use trawl_domain::metric::{Metric, Objective};
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::Hyperparameters;
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 use trawl_domain::violation::{Violation, Violations};
 
 use crate::class_weights;
@@ -114,8 +114,8 @@ fn format_to_wire(format: &Format) -> v1::job_dataset::Format {
 fn member_to_wire(member: &JobMember) -> v1::JobMember {
     use v1::job_member_owner::Kind;
     let owner = match member.owner {
-        Owner::Trial(trial) => Kind::Trial(trial),
-        Owner::Refit(refit) => Kind::Refit(refit),
+        FitOwner::Trial(trial) => Kind::Trial(trial),
+        FitOwner::Refit(refit) => Kind::Refit(refit),
     };
     let hyperparameters = &member.hyperparameters;
     v1::JobMember {
@@ -370,8 +370,8 @@ fn member(index: usize, member: v1::JobMember, v: &mut Violations) -> Option<Job
     use v1::job_member_owner::Kind;
     let field = |name: &str| format!("members[{index}].{name}");
     let owner = match member.owner.and_then(|owner| owner.kind) {
-        Some(Kind::Trial(trial)) => Some(Owner::Trial(trial)),
-        Some(Kind::Refit(refit)) => Some(Owner::Refit(refit)),
+        Some(Kind::Trial(trial)) => Some(FitOwner::Trial(trial)),
+        Some(Kind::Refit(refit)) => Some(FitOwner::Refit(refit)),
         None => {
             v.add(field("owner"), "is of no known kind");
             None

@@ -68,7 +68,7 @@ impl Traces {
             });
         }
         let resource = Resource::builder();
-        // Whoever names the service by a variable has it so.
+        // A variable that names the service goes first.
         let resource = match variable("OTEL_SERVICE_NAME") {
             None => resource.with_service_name(service),
             Some(_) => resource,
@@ -134,7 +134,7 @@ pub fn inject(metadata: &mut MetadataMap) {
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut Carrier(metadata));
 }
 
-/// Makes a span a child of the one that came with a call. A context is believed, whoever sends it: it decides nothing.
+/// Makes a span a child of the one that came with a call. A context is believed from every caller: it decides nothing.
 pub fn set_parent(span: &Span, headers: &tonic::codegen::http::HeaderMap) {
     if span.is_disabled() {
         return;

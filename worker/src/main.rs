@@ -1,7 +1,7 @@
 //! `trawl-worker`: takes its device, and works for the coordinator until it is told to stop; or predicts, if that is asked.
 
-mod alive;
 mod args;
+mod liveness;
 mod predict_command;
 
 use std::process::ExitCode;
@@ -22,15 +22,16 @@ use trawl_traces::Traces;
 
 use args::{Args, Command};
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
     let args = Args::parse();
     match &args.command {
-        Some(Command::Predict(predict)) => Ok(predict_command::run(predict)),
-        Some(Command::Alive(args)) => Ok(match alive::check(&args.alive_file) {
+        Some(Command::Predict(predict)) => predict_command::run(predict),
+        Some(Command::Alive(args)) => match liveness::check(&args.alive_file) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => predict_command::fail(&error, 1),
-        }),
-        None => work(args),
+        },
+        // In a line, with its causes: most of these are wrong settings, for which a backtrace helps nobody.
+        None => work(args).unwrap_or_else(|error| predict_command::fail(&format!("{error:#}"), 1)),
     }
 }
 
@@ -75,7 +76,7 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         if let Some(file) = args.alive_file {
-            tokio::spawn(alive::give_signs(file));
+            tokio::spawn(liveness::keep_fresh(file));
         }
         let ended = trawl_agent::run(settings, connection, training, stop).await?;
         info!("worker stopped");
@@ -84,7 +85,7 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
     traces.flush();
     match ended? {
         Ended::Told => Ok(ExitCode::SUCCESS),
-        Ended::Unfit => {
+        Ended::Unhealthy => {
             runtime.shutdown_background();
             // Without libtorch's exit handlers, which may wait for what a thread that hangs holds, or for a device that is lost.
             signal_hook::low_level::exit(UNFIT_STATUS)
@@ -92,7 +93,7 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Signals within this time of the first are one: whoever stops a group of processes may tell the worker, and so may
+/// Signals within this time of the first are one: a supervisor that stops a group of processes may signal the worker, and so may
 /// a script of the group that passes on what it was told.
 const SAME_SIGNAL_WITHIN: Duration = Duration::from_secs(2);
 

@@ -27,14 +27,14 @@ pub(crate) fn run(args: &PredictArgs) -> ExitCode {
     let done = predict(&request, &torch, &mut output).and_then(|()| output.flush().map_err(PredictError::Output));
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read it had enough, as in `trawl-worker predict … | head`.
+        // The reader of the output had enough, as in `trawl-worker predict … | head`.
         Err(PredictError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error, if error.is_input() { WRONG_INPUT } else { 1 }),
     }
 }
 
 /// Says it in one line.
-pub(crate) fn fail(error: &dyn std::error::Error, status: u8) -> ExitCode {
+pub(crate) fn fail(error: &dyn std::fmt::Display, status: u8) -> ExitCode {
     // A closed standard error must not end it otherwise, as `eprintln!` would.
     let _ = writeln!(io::stderr().lock(), "error: {error}");
     ExitCode::from(status)

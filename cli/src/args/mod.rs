@@ -17,7 +17,7 @@ pub(crate) use access::{ServerArgs, TokenCommand, TokenCreateArgs};
 #[derive(Parser)]
 #[command(name = "trawl", version, max_term_width = 120)]
 pub(crate) struct Cli {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Connection")]
     pub(crate) server: ServerArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -106,6 +106,8 @@ pub(crate) enum Command {
     /// it is ready. Ctrl-C stops workers, coordinator and Postgres, in this order; a second Ctrl-C kills them. Studies stay in the
     /// data folder.
     Up(UpArgs),
+    /// Ask the database of the `trawl up` that runs on this machine, as one who may read results; without QUERY, opens psql.
+    Sql(SqlArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
 }
@@ -115,11 +117,11 @@ pub(crate) struct SubmitArgs {
     /// YAML or JSON file with one study; `-` for standard input.
     pub(crate) file: PathBuf,
     /// Follow the study until it ends, as `trawl watch` does.
-    #[arg(long, env = "TRAWL_WATCH")]
+    #[arg(long, hide_env = true, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
     /// Answer as a submission would, also about what is there already, and show the columns, rows, network and jobs that the coordinator
     /// understood. It stores no study, and keeps the dataset files for an hour.
-    #[arg(long, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
+    #[arg(long, hide_env = true, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
     pub(crate) dry_run: bool,
 }
 
@@ -129,13 +131,19 @@ pub(crate) struct InitArgs {
     #[arg(required_unless_present = "template")]
     pub(crate) data: Option<PathBuf>,
     /// Column to be predicted; where left out, one that is called target, label, class or y, or else the last one.
-    #[arg(long, value_name = "COLUMN", env = "TRAWL_TARGET", requires = "data")]
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        hide_env = true,
+        env = "TRAWL_TARGET",
+        requires = "data"
+    )]
     pub(crate) target: Option<String>,
     /// An example to begin with instead of a table.
-    #[arg(long, env = "TRAWL_TEMPLATE", conflicts_with_all = ["data", "target"])]
+    #[arg(long, hide_env = true, env = "TRAWL_TEMPLATE", conflicts_with_all = ["data", "target"])]
     pub(crate) template: Option<Template>,
     /// Write to this file, `-` for standard output; where left out, to NAME.yaml in this folder. One that exists is not replaced.
-    #[arg(short, long, value_name = "FILE", env = "TRAWL_OUTPUT")]
+    #[arg(short, long, value_name = "FILE", hide_env = true, env = "TRAWL_OUTPUT")]
     pub(crate) output: Option<PathBuf>,
 }
 
@@ -154,16 +162,16 @@ pub(crate) enum Template {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct FormatArgs {
     /// One JSON document with full precision.
-    #[arg(long, env = "TRAWL_JSON", conflicts_with = "csv")]
+    #[arg(long, hide_env = true, env = "TRAWL_JSON", conflicts_with = "csv")]
     pub(crate) json: bool,
     /// CSV with a header line and full precision; parameters as columns `params.NAME`. For a spreadsheet take --spreadsheet.
-    #[arg(long, env = "TRAWL_CSV")]
+    #[arg(long, hide_env = true, env = "TRAWL_CSV")]
     pub(crate) csv: bool,
     /// CSV for a spreadsheet: as --csv, with a `'` before each text that it would take for a formula.
     ///
     /// These are texts that begin with =, +, -, @, a tab or a line break and are no plain numbers. Names, errors and classes are
-    /// chosen by whoever may submit or train.
-    #[arg(long, env = "TRAWL_SPREADSHEET", conflicts_with = "json")]
+    /// chosen by anybody who may submit or train.
+    #[arg(long, hide_env = true, env = "TRAWL_SPREADSHEET", conflicts_with = "json")]
     pub(crate) spreadsheet: bool,
 }
 
@@ -189,7 +197,7 @@ pub(crate) struct CurvesArgs {
     #[arg(required_unless_present = "refit", conflicts_with = "refit")]
     pub(crate) trial: Option<u32>,
     /// Number of a refit, instead of a trial.
-    #[arg(long, value_name = "N", env = "TRAWL_REFIT")]
+    #[arg(long, value_name = "N", hide_env = true, env = "TRAWL_REFIT")]
     pub(crate) refit: Option<u32>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -200,7 +208,7 @@ pub(crate) struct BestArgs {
     /// Name or id.
     pub(crate) study: String,
     /// How many trials.
-    #[arg(short = 'n', long, value_name = "N", env = "TRAWL_LIMIT", default_value_t = 10,
+    #[arg(short = 'n', long, value_name = "N", hide_env = true, env = "TRAWL_LIMIT", default_value_t = 10,
           value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
     #[command(flatten)]
@@ -212,10 +220,10 @@ pub(crate) struct ExtendArgs {
     /// Name or id.
     pub(crate) study: String,
     /// How many trials it runs from now on, with those that it has.
-    #[arg(long, value_name = "N", env = "TRAWL_MAX_TRIALS")]
+    #[arg(long, value_name = "N", hide_env = true, env = "TRAWL_MAX_TRIALS")]
     pub(crate) max_trials: u32,
     /// Follow the study until it ends, as `trawl watch` does.
-    #[arg(long, env = "TRAWL_WATCH")]
+    #[arg(long, hide_env = true, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
 }
 
@@ -226,7 +234,7 @@ pub(crate) struct EnqueueArgs {
     /// YAML or JSON file with `trials`; `-` for standard input.
     pub(crate) file: PathBuf,
     /// Follow the study until it ends, as `trawl watch` does.
-    #[arg(long, env = "TRAWL_WATCH")]
+    #[arg(long, hide_env = true, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
 }
 
@@ -235,7 +243,7 @@ pub(crate) struct DeleteArgs {
     /// Name or id.
     pub(crate) study: String,
     /// Do not ask; without it, a terminal is asked for confirmation.
-    #[arg(short, long, env = "TRAWL_YES")]
+    #[arg(short, long, hide_env = true, env = "TRAWL_YES")]
     pub(crate) yes: bool,
 }
 
@@ -244,10 +252,10 @@ pub(crate) struct RefitArgs {
     /// Name or id.
     pub(crate) study: String,
     /// Number of a completed trial; the best one where left out.
-    #[arg(long, value_name = "N", env = "TRAWL_TRIAL")]
+    #[arg(long, value_name = "N", hide_env = true, env = "TRAWL_TRIAL")]
     pub(crate) trial: Option<u32>,
     /// Follow the refit until it ends; the exit status is 0 only if it completed.
-    #[arg(long, env = "TRAWL_WATCH")]
+    #[arg(long, hide_env = true, env = "TRAWL_WATCH")]
     pub(crate) watch: bool,
 }
 
@@ -256,10 +264,10 @@ pub(crate) struct ReportArgs {
     /// Name or id.
     pub(crate) study: String,
     /// File of the page; one that exists is replaced.
-    #[arg(short, long, value_name = "FILE", env = "TRAWL_OUTPUT")]
+    #[arg(short, long, value_name = "FILE", hide_env = true, env = "TRAWL_OUTPUT")]
     pub(crate) output: PathBuf,
     /// Folder for the figures as PNG files; made if it is missing.
-    #[arg(long, value_name = "DIR", env = "TRAWL_PNG")]
+    #[arg(long, value_name = "DIR", hide_env = true, env = "TRAWL_PNG")]
     pub(crate) png: Option<PathBuf>,
 }
 
@@ -268,16 +276,37 @@ pub(crate) struct ArtifactsArgs {
     /// Name or id.
     pub(crate) study: String,
     /// Fetch the files of this refit.
-    #[arg(long, value_name = "N", env = "TRAWL_REFIT", group = "owner", requires = "output")]
+    #[arg(
+        long,
+        value_name = "N",
+        hide_env = true,
+        env = "TRAWL_REFIT",
+        group = "owner",
+        requires = "output"
+    )]
     pub(crate) refit: Option<u32>,
     /// Fetch the files of this trial.
-    #[arg(long, value_name = "N", env = "TRAWL_TRIAL", group = "owner", requires = "output")]
+    #[arg(
+        long,
+        value_name = "N",
+        hide_env = true,
+        env = "TRAWL_TRIAL",
+        group = "owner",
+        requires = "output"
+    )]
     pub(crate) trial: Option<u32>,
     /// Fetch the file of this name alone.
-    #[arg(long, value_name = "NAME", env = "TRAWL_NAME", requires = "owner")]
+    #[arg(long, value_name = "NAME", hide_env = true, env = "TRAWL_NAME", requires = "owner")]
     pub(crate) name: Option<String>,
     /// Folder that the files are written to; made if it is missing, and files of the same names are replaced.
-    #[arg(short, long, value_name = "DIR", env = "TRAWL_OUTPUT_DIR", requires = "owner")]
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        hide_env = true,
+        env = "TRAWL_OUTPUT_DIR",
+        requires = "owner"
+    )]
     pub(crate) output: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -291,16 +320,23 @@ pub(crate) struct PredictArgs {
     #[arg(required = true, value_name = "INPUT")]
     pub(crate) inputs: Vec<PathBuf>,
     /// Number of a completed refit; the newest one where left out.
-    #[arg(long, value_name = "N", env = "TRAWL_REFIT")]
+    #[arg(long, value_name = "N", hide_env = true, env = "TRAWL_REFIT")]
     pub(crate) refit: Option<u32>,
     /// Write CSV to this file; one that exists is replaced.
-    #[arg(short, long, value_name = "FILE", env = "TRAWL_OUTPUT", conflicts_with = "json")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        hide_env = true,
+        env = "TRAWL_OUTPUT",
+        conflicts_with = "json"
+    )]
     pub(crate) output: Option<PathBuf>,
     /// Where to compute: auto, cpu or cuda:N.
-    #[arg(long, env = "TRAWL_DEVICE", default_value = "auto")]
+    #[arg(long, hide_env = true, env = "TRAWL_DEVICE", default_value = "auto")]
     pub(crate) device: String,
     /// With classes: a column `p.CLASS` for the probability of each.
-    #[arg(long, env = "TRAWL_PROBABILITIES")]
+    #[arg(long, hide_env = true, env = "TRAWL_PROBABILITIES")]
     pub(crate) probabilities: bool,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
@@ -310,6 +346,21 @@ pub(crate) struct PredictArgs {
 pub(crate) struct CompletionsArgs {
     /// The shell.
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args)]
+pub(crate) struct SqlArgs {
+    /// One or several statements, such as "SELECT trial, value FROM trawl.best_trials WHERE study = 'regression' AND rank <= 5".
+    pub(crate) query: Option<String>,
+    /// Rows as CSV with a header line.
+    #[arg(long, hide_env = true, env = "TRAWL_CSV", requires = "query")]
+    pub(crate) csv: bool,
+    /// Data folder of that `trawl up`; ${XDG_DATA_HOME:-~/.local/share}/trawl where left out.
+    #[arg(long, value_name = "DIR", env = "TRAWL_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Folder of the Postgres installation, as of `trawl up`.
+    #[arg(long, value_name = "DIR", env = "TRAWL_POSTGRES_DIR")]
+    pub(crate) postgres_dir: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -345,6 +396,10 @@ pub(crate) struct UpArgs {
     /// where left out.
     #[arg(long, value_name = "DIR", env = "TRAWL_POSTGRES_DIR")]
     pub(crate) postgres_dir: Option<PathBuf>,
+    /// Port on 127.0.0.1 by which results are read; the one of the last start where left out, if it is free.
+    #[arg(long, value_name = "PORT", env = "TRAWL_POSTGRES_PORT", conflicts_with = "database_url",
+          value_parser = value_parser!(u16).range(1..))]
+    pub(crate) postgres_port: Option<u16>,
     /// Use this Postgres database and start none. Prefer the variable: other users see arguments.
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<Secret>,

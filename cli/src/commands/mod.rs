@@ -11,6 +11,7 @@ mod refit;
 mod replay;
 mod report;
 mod show;
+mod sql;
 mod steer;
 mod studies;
 mod submit;
@@ -57,6 +58,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Workers(format) => workers::workers(&mut connect().await?, (*format).into(), output).await,
         Command::Token(command) => token::token(&mut client::connect_access(&cli.server).await?, command, output).await,
         Command::Up(args) => up::up(args, &cli.server, output).await,
+        Command::Sql(args) => Err(sql::sql(args)),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "trawl", &mut script);

@@ -4,51 +4,82 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::time::{Instant, sleep};
+use tokio::signal::ctrl_c;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::Status;
 use trawl_proto::retry_after;
-use trawl_proto::v1::{GetStudyRequest, StudySummary, WatchStudyRequest};
+use trawl_proto::v1::{GetStudyRequest, ListWorkersRequest, StudySummary, WatchStudyRequest};
 
 use crate::client::{Client, unary};
 use crate::error::{Error, is_transport, say};
 use crate::output::{Output, shown};
-use crate::progress::{Pace, details, is_final, outcome_line, progress_line, refit_text, trials_done};
+use crate::progress::{Pace, bar_text, done_of_total, is_final, outcome_line, progress_line, refit_text, trials_done};
 
 /// In lines, whole trials are news at most this often,
 const TRIAL_LINES_INTERVAL: Duration = Duration::from_secs(1);
 /// and epochs alone this often.
 const EPOCH_LINES_INTERVAL: Duration = Duration::from_secs(5);
 const REFIT_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// A stream that says nothing for so long makes one ask whether there are workers.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// Follows a study until it ends.
 ///
 /// # Errors
 /// Also if it ended otherwise than completed.
 pub(super) async fn watch_study(client: &mut Client, study: &str, output: &mut Output) -> Result<(), Error> {
+    let is_terminal = output.is_terminal();
     let mut watch = Watch::new(output);
-    let ended = loop {
-        let error = match follow(client, study, &mut watch).await {
-            Ok(Some(ended)) => break ended,
-            // A coordinator that shuts down ends its streams in good order.
-            Ok(None) => Error::Failed("the coordinator ended the stream before the study ended".into()),
-            Err(Broken::ForNow(status)) => {
-                watch.wait_out(retry_after(&status), status.into()).await?;
-                continue;
-            }
-            Err(Broken::ForGood(error)) => return Err(watch.ended(error)),
-        };
-        watch.wait_out(None, error).await?;
+    let ended = tokio::select! {
+        biased;
+        ended = follow_to_end(client, study, &mut watch) => ended,
+        _ = ctrl_c() => Err(Error::Failed(format!("{study} goes on; `trawl watch {study}` follows it again"))),
     };
     watch.close();
+    let ended = ended?;
     still_open(output.line(&outcome_line(&ended)).and_then(|()| output.flush()))?;
     match ended.state.as_str() {
-        "completed" => Ok(()),
+        "completed" => {
+            if is_terminal {
+                say(&next_steps(&ended));
+            }
+            Ok(())
+        }
         _ if ended.error.is_empty() => Err(Error::Failed(format!("study {} {}", ended.name, ended.state))),
         _ => Err(Error::Failed(format!(
             "study {} {}: {}",
             ended.name, ended.state, ended.error
         ))),
     }
+}
+
+async fn follow_to_end(client: &mut Client, study: &str, watch: &mut Watch<'_>) -> Result<StudySummary, Error> {
+    loop {
+        let error = match follow(client, study, watch).await {
+            Ok(Some(ended)) => return Ok(ended),
+            // A coordinator that shuts down ends its streams in good order.
+            Ok(None) => Error::Failed("the coordinator ended the stream before the study ended".into()),
+            Err(Broken::ForNow(status)) => {
+                watch.wait_out(retry_after(&status), status.into()).await?;
+                continue;
+            }
+            Err(Broken::ForGood(error)) => return Err(error),
+        };
+        watch.wait_out(None, error).await?;
+    }
+}
+
+/// What somebody who watched a study may want to do with it.
+fn next_steps(study: &StudySummary) -> String {
+    let name = &study.name;
+    let mut steps = vec![
+        format!("trawl best {name}"),
+        format!("trawl report {name} -o {name}.html"),
+    ];
+    if study.refits.iter().any(|refit| refit.state == "completed") {
+        steps.push(format!("trawl predict {name} FILE"));
+    }
+    format!("next: {}", steps.join(" · "))
 }
 
 /// Follows one refit until it ends. The stream of a study ends with the study, which may have ended before its refit
@@ -120,7 +151,12 @@ async fn follow(client: &mut Client, study: &str, watch: &mut Watch<'_>) -> Resu
         })
         .await?
         .into_inner();
-    while let Some(message) = stream.message().await? {
+    loop {
+        let Ok(message) = timeout(SILENCE, stream.message()).await else {
+            watch.say_if_nobody_works(client).await;
+            continue;
+        };
+        let Some(message) = message? else { break };
         let Some(summary) = message.study else { continue };
         if is_final(&summary.state) {
             // The outcome's own line follows.
@@ -145,6 +181,8 @@ struct Watch<'a> {
     pace: Pace,
     started: Instant,
     delays: ExponentialBackoff,
+    /// It was said that there are no workers.
+    is_told_of_workers: bool,
 }
 
 enum View<'a> {
@@ -169,7 +207,7 @@ impl<'a> Watch<'a> {
     fn new(output: &'a mut Output) -> Self {
         let view = if output.is_terminal() {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} trials  {wide_msg}");
+            let style = ProgressStyle::with_template("{bar:16} {percent:>3}%  {wide_msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             View::Bar(bar)
         } else {
@@ -180,19 +218,22 @@ impl<'a> Watch<'a> {
             pace: Pace::default(),
             started: Instant::now(),
             delays: reconnect_delays(),
+            is_told_of_workers: false,
         }
     }
 
     /// The study as it stands now.
     fn show(&mut self, study: &StudySummary) -> Result<(), Error> {
         self.delays = reconnect_delays();
+        self.is_told_of_workers = false;
         let now = Instant::now();
         self.pace.record(now - self.started, study);
         match &mut self.view {
             View::Bar(bar) => {
-                bar.set_length(u64::from(study.trials_total));
-                bar.set_position(u64::from(trials_done(study)));
-                bar.set_message(shown(&details(study, &self.pace)));
+                let (done, total) = done_of_total(study);
+                bar.set_length(total);
+                bar.set_position(done);
+                bar.set_message(shown(&bar_text(study, &self.pace)));
                 Ok(())
             }
             View::Lines { output, last } => {
@@ -207,6 +248,30 @@ impl<'a> Watch<'a> {
                         .and_then(|()| output.flush()),
                 )
             }
+        }
+    }
+
+    /// A study without a worker is silent, and so says why. A question that fails says nothing: the stream tells what is wrong.
+    async fn say_if_nobody_works(&mut self, client: &mut Client) {
+        if self.is_told_of_workers {
+            return;
+        }
+        let Ok(answer) = client.list_workers(unary(ListWorkersRequest {})).await else {
+            return;
+        };
+        if answer
+            .into_inner()
+            .workers
+            .iter()
+            .any(|worker| worker.state == "online")
+        {
+            return;
+        }
+        self.is_told_of_workers = true;
+        let news = "no worker is online: start trawl-worker with --coordinator and the address of the coordinator";
+        match &self.view {
+            View::Bar(bar) => bar.set_message(news),
+            View::Lines { .. } => say(news),
         }
     }
 

@@ -106,7 +106,7 @@ fn of_study(study: &data::StudyData) -> Report {
 }
 
 impl Report {
-    /// Writes the page. Whoever opens the file finds the old page or the new one, and never half of one.
+    /// Writes the page. A reader of the file finds the old page or the new one, and never half of one.
     ///
     /// # Errors
     /// A folder that cannot be written to.

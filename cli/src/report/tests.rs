@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Report, html, of_study, sample};
 
-/// A folder that goes with the test, or the one that `TRAWL_SAMPLE_REPORT` names: for whoever wants to look.
+/// A folder that goes with the test, or the one that `TRAWL_SAMPLE_REPORT` names: to look at.
 fn folder(temporary: &tempfile::TempDir) -> PathBuf {
     std::env::var_os("TRAWL_SAMPLE_REPORT").map_or_else(|| temporary.path().into(), PathBuf::from)
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use trawl_domain::access::token_text;
 
 use crate::error::Error;
@@ -14,14 +14,38 @@ use crate::folders::{entropy, user_dir, write_for_user_alone, write_secret};
 
 const ENDPOINTS: &str = "endpoints.json";
 const WORKER_TOKEN: &str = "worker-token";
+const POSTGRES_PORT: &str = "postgres-port";
 
 /// Where everything is, for scripts.
-#[derive(Debug, Serialize)]
-pub(super) struct Endpoints {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Endpoints {
     pub(super) grpc: String,
     pub(super) http: String,
     /// For people, who read results. A database of the user's has a URL that they know, and it may be its owner's.
-    pub(super) database_url: Option<String>,
+    pub(crate) database_url: Option<String>,
+}
+
+/// What the `trawl up` on a data folder serves.
+///
+/// # Errors
+/// None runs there.
+pub(crate) fn running(path: Option<&Path>) -> Result<Endpoints, Error> {
+    let path = folder(path)?;
+    let content = fs::read(path.join(ENDPOINTS)).ok();
+    let endpoints = content.and_then(|content| serde_json::from_slice(&content).ok());
+    endpoints.ok_or_else(|| {
+        let path = path.display();
+        Error::Failed(format!(
+            "no `trawl up` runs on {path}; start one, or name its folder with --data-dir"
+        ))
+    })
+}
+
+fn folder(path: Option<&Path>) -> Result<PathBuf, Error> {
+    match path {
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(user_dir("XDG_DATA_HOME", ".local/share")?.join("trawl")),
+    }
 }
 
 /// Refuses a folder in which another user could put something else in the place of trawl's files.
@@ -70,10 +94,7 @@ impl DataDir {
     /// # Errors
     /// Another `trawl up` has it, or it cannot be written.
     pub(super) fn lock(path: Option<&Path>) -> Result<Self, Error> {
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => user_dir("XDG_DATA_HOME", ".local/share")?.join("trawl"),
-        };
+        let path = folder(path)?;
         // Only its user may look inside: passwords and tokens are there.
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         let path = made
@@ -127,6 +148,21 @@ impl DataDir {
         let path = self.path.join(WORKER_TOKEN);
         write_secret(&path, &token_text(entropy()?)).map_err(|error| failed("write", &path, &error))?;
         Ok(path)
+    }
+
+    /// The port of Postgres at its last start.
+    pub(super) fn last_port(&self) -> Option<u16> {
+        let text = fs::read_to_string(self.path.join(POSTGRES_PORT)).ok()?;
+        text.trim().parse().ok()
+    }
+
+    /// Keeps it for the next start.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn keep_port(&self, port: u16) -> Result<(), Error> {
+        let path = self.path.join(POSTGRES_PORT);
+        fs::write(&path, format!("{port}\n")).map_err(|error| failed("write", &path, &error))
     }
 
     /// Where the coordinator says that it is ready.

@@ -17,7 +17,7 @@ pub(super) const NOBODY: u32 = 65534;
 
 /// Becoming nobody.
 const AS_NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-/// Capabilities that a program would pass on to those that it starts, whoever it runs as.
+/// Capabilities that a program would pass on to those that it starts, as any user.
 const NONE_PASSED_ON: [&str; 2] = ["--inh-caps=-all", "--ambient-caps=-all"];
 /// Nothing that Postgres starts, by order of a session too, gains rights by being started.
 const NOTHING_GAINED: [&str; 1] = ["--no-new-privs"];

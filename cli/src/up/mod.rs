@@ -11,6 +11,9 @@ mod launcher;
 mod ports;
 mod postgres;
 
+pub(crate) use self::data_dir::running;
+pub(crate) use self::postgres::psql;
+
 use std::future::{Future, pending};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -144,8 +147,9 @@ impl Up<'_> {
             return self.serve(database, pending(), output).await;
         }
         let installation = postgres::installation(self.args.postgres_dir.as_deref())?;
-        let Some(mut postgres) = Postgres::start(&installation, &self.data_dir, &self.launcher, &self.stop).await?
-        else {
+        let port = self.args.postgres_port;
+        let started = Postgres::start(&installation, &self.data_dir, &self.launcher, port, &self.stop).await?;
+        let Some(mut postgres) = started else {
             return Ok(());
         };
         let database = Database {
@@ -323,7 +327,7 @@ impl Up<'_> {
             self.args.device,
             self.access()
         );
-        // Whoever started it may have closed its output; it serves all the same.
+        // Its output may be closed; it serves all the same.
         let _ = output.text(&text).and_then(|()| output.flush());
         Ok(published)
     }

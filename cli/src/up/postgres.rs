@@ -117,12 +117,21 @@ pub(super) fn installation(named: Option<&Path>) -> Result<Installation, Error> 
     }
 }
 
+/// The psql of that installation, or what PATH has by this name.
+pub(crate) fn psql(named: Option<&Path>) -> PathBuf {
+    let own = installation(named).map(|installation| installation.bin.join("psql"));
+    own.ok()
+        .filter(|own| own.is_file())
+        .unwrap_or_else(|| PathBuf::from("psql"))
+}
+
 impl Postgres {
-    /// Starts the database of a data folder, which is made at the first start; `None` if a stop was asked for meanwhile.
+    /// Starts the database of a data folder, which is made at the first start, on this port, or on that of the last start if it is free; `None` if a stop was asked for meanwhile.
     pub(super) async fn start(
         installation: &Installation,
         data_dir: &DataDir,
         launcher: &Launcher,
+        asked_port: Option<u16>,
         stop: &Stop,
     ) -> Result<Option<Self>, Error> {
         let log = Log::open(&data_dir.path().join("postgres.log"))?;
@@ -143,7 +152,16 @@ impl Postgres {
             passwords = prepared => passwords?,
         };
         for attempt in 1.. {
-            let port = free_port()?;
+            let port = match (asked_port, data_dir.last_port()) {
+                (Some(port), _) => is_free(port).then_some(port).ok_or_else(|| {
+                    Error::Usage(format!(
+                        "--postgres-port {port}: something else on 127.0.0.1 listens there"
+                    ))
+                })?,
+                // Tools of its users have this one in their settings.
+                (None, Some(port)) if attempt == 1 && is_free(port) => port,
+                (None, _) => free_port()?,
+            };
             let owner_url = owner_url(&place.data, port, &owner)?;
             let mut command = place.command("postgres", &place.data)?;
             command.arg("-D").arg(&place.data);
@@ -161,7 +179,10 @@ impl Postgres {
                 log: log.clone(),
             };
             match postgres.ready(&place, stop).await {
-                Ok(true) => return Ok(Some(postgres)),
+                Ok(true) => {
+                    data_dir.keep_port(port)?;
+                    return Ok(Some(postgres));
+                }
                 Ok(false) => {
                     postgres.stop(&stop.now).await;
                     return Ok(None);
@@ -291,6 +312,10 @@ fn owner_url(data: &Path, port: u16, password: &Secret) -> Result<Secret, Error>
     Ok(Secret::new(format!(
         "postgres:///{TRAWL}?host={folder}&port={port}&user={OWNER}&password={password}"
     )))
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
 }
 
 fn free_port() -> Result<u16, Error> {

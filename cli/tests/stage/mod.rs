@@ -46,7 +46,7 @@ pub(crate) async fn serve(stage: Arc<impl StudyService>) -> SocketAddr {
     address
 }
 
-/// The program, untouched by variables of whoever runs the tests.
+/// The program, untouched by variables of the shell that runs the tests.
 pub(crate) fn trawl(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_trawl"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TRAWL_")) {

@@ -11,7 +11,7 @@ use trawl_domain::state::{StudyState, TrialState};
 use super::finish_study::finish_study;
 use super::race_trials::race_trials;
 use super::read_study::{StudyView, get_study};
-use super::{App, AppError, Effects, not_in_state};
+use super::{App, AppError, Notifications, not_in_state};
 use crate::store::leases::Outcome;
 use crate::store::studies::EndedTrials;
 use crate::store::{artifacts, checkpoints, folds, jobs, leases, refits, studies, trials};
@@ -106,10 +106,10 @@ async fn stop_for_time(app: &App, study_id: StudyId) -> Result<(), AppError> {
     }
     studies::stop_planning(&mut tx, study_id, "its time is over (stop.hours)").await?;
     let study = app.study_of(&record)?;
-    let effects = finish_study(app, &mut tx, &study.study, study_id).await?;
+    let notifications = finish_study(app, &mut tx, &study.study, study_id).await?;
     tx.commit().await?;
     info!(study.id = %study_id, study.name = record.name, "search stopped: its time is over");
-    effects.signal(app);
+    notifications.signal(app);
     Ok(())
 }
 
@@ -143,7 +143,7 @@ async fn cancel_job(app: &App, job_id: JobId, unless_begun: bool) -> Result<(), 
     checkpoints::remove_of_jobs(&mut tx, &[job_id]).await?;
     checkpoints::remove_unneeded(&mut tx, job.study_id).await?;
     let record = studies::lock(&mut tx, job.study_id).await?;
-    let mut effects = Effects::default();
+    let mut notifications = Notifications::default();
     if unless_begun && record.stop_reason.is_none() {
         // It was extended meanwhile.
         return Ok(());
@@ -154,12 +154,12 @@ async fn cancel_job(app: &App, job_id: JobId, unless_begun: bool) -> Result<(), 
         let mut generations: Vec<u32> = open.iter().map(|trial| study.study.generations.of(*trial)).collect();
         generations.dedup();
         let raced = race_trials(&mut tx, &study.study, &record, &generations).await?;
-        effects = finish_study(app, &mut tx, &study.study, job.study_id).await?;
-        effects.queued_jobs |= raced.queued_folds;
+        notifications = finish_study(app, &mut tx, &study.study, job.study_id).await?;
+        notifications.queued_jobs |= raced.queued_folds;
     }
     artifacts::keep_best_trials(&mut tx, job.study_id).await?;
     tx.commit().await?;
-    effects.signal(app);
+    notifications.signal(app);
     if was_leased {
         app.metrics.lease_ended(Outcome::Cancelled);
     }

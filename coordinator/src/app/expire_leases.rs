@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::warn;
 use trawl_domain::id::JobId;
 
-use super::give_up_job::give_up_job;
+use super::retry_or_fail_job::retry_or_fail_job;
 use super::{App, AppError};
 use crate::store::leases::{self, Outcome};
 
@@ -30,11 +30,11 @@ async fn expire(app: &App, job_id: JobId) -> Result<bool, AppError> {
     let Some((lease, worker_id)) = leases::lock_expired(&mut tx, job_id).await? else {
         return Ok(false);
     };
-    let effects = give_up_job(app, &mut tx, lease, Outcome::Expired).await?;
+    let notifications = retry_or_fail_job(app, &mut tx, lease, Outcome::Expired).await?;
     tx.commit().await?;
     app.metrics.lease_ended(Outcome::Expired);
     warn!(job.id = %job_id, worker.id = %worker_id, "lease expired: worker lost");
-    effects.signal(app);
+    notifications.signal(app);
     Ok(true)
 }
 

@@ -11,7 +11,7 @@ use super::finish_study::finish_study;
 use super::finish_trials::{finish_refit, finish_trials};
 use super::race_trials::{Raced, race_trials};
 use super::study_cache::LoadedStudy;
-use super::{App, AppError, Effects, fold_curves, hold_or_ended, keep_row_losses};
+use super::{App, AppError, Notifications, fold_curves, hold_or_ended, keep_row_losses};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, Outcome};
 use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, refits, row_losses, studies, trials};
@@ -68,12 +68,12 @@ pub async fn finish_job(
     let study = app.study(&mut tx, job.study_id).await?;
     take_test(&mut tx, &study, &job, test).await?;
     keep_row_losses::keep(&mut tx, &study, &job, &summaries, row_losses).await?;
-    let effects = finish_owners(app, &mut tx, &job, None).await?;
+    let notifications = finish_owners(app, &mut tx, &job, None).await?;
     tx.commit().await?;
     app.metrics.lease_ended(Outcome::Finished);
     info!(job.id = %job.job_id, study.id = %job.study_id, job.members = job.members,
         lease.held_ms = (held_seconds * 1e3) as u64, "job finished");
-    effects.signal(app);
+    notifications.signal(app);
     Ok(())
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn finish_owners(
     conn: &mut Connection,
     job: &JobRecord,
     gave_up: Option<&str>,
-) -> Result<Effects, AppError> {
+) -> Result<Notifications, AppError> {
     let loaded = app.study(conn, job.study_id).await?;
     let study = &loaded.study;
     let mut raced = Raced::default();
@@ -142,13 +142,13 @@ pub(super) async fn finish_owners(
         }
         Some(refit) => finish_refit(conn, study, job.study_id, refit).await?,
     }
-    let mut effects = finish_study(app, conn, study, job.study_id).await?;
+    let mut notifications = finish_study(app, conn, study, job.study_id).await?;
     // With the last result that a generation waits for, it can be planned.
-    effects.queued_jobs |= raced.queued_folds || study.waits().is_some();
-    Ok(effects)
+    notifications.queued_jobs |= raced.queued_folds || study.waits().is_some();
+    Ok(notifications)
 }
 
-impl Effects {
+impl Notifications {
     pub(super) fn signal(&self, app: &App) {
         if self.queued_jobs {
             app.signal_jobs();

@@ -6,7 +6,7 @@ use trawl_domain::study::Study;
 use trawl_domain::text::shown;
 
 use super::refit_study::start_refit;
-use super::{App, AppError, Effects};
+use super::{App, AppError, Notifications};
 use crate::store::studies::StudyRecord;
 use crate::store::{Connection, refits, studies, trials};
 
@@ -20,7 +20,7 @@ pub(super) async fn finish_study(
     conn: &mut Connection,
     study: &Study,
     study_id: StudyId,
-) -> Result<Effects, AppError> {
+) -> Result<Notifications, AppError> {
     let record = studies::lock(conn, study_id).await?;
     match record.state {
         // A study that found no space for the files of its refit.
@@ -36,7 +36,7 @@ pub(super) async fn finish_study(
             finish_search(app, conn, study, &record).await
         }
         StudyState::Refitting => finish_refitting(conn, study_id).await,
-        _ => Ok(Effects::default()),
+        _ => Ok(Notifications::default()),
     }
 }
 
@@ -45,7 +45,7 @@ async fn finish_search(
     conn: &mut Connection,
     study: &Study,
     record: &StudyRecord,
-) -> Result<Effects, AppError> {
+) -> Result<Notifications, AppError> {
     let id = record.study_id;
     let from = [StudyState::Running, StudyState::Paused];
     // Its refit begins when it is resumed.
@@ -54,36 +54,36 @@ async fn finish_search(
         let failures = trials::failures(conn, id, CAUSES_TOLD_MAX).await?;
         let error = no_trial_completed(record.max_trials, &failures);
         studies::move_state(conn, id, &from, StudyState::Failed, Some(&error)).await?;
-        return Ok(Effects {
+        return Ok(Notifications {
             queued_jobs: false,
             ended_study: Some(id),
         });
     };
     if study.refit.is_none() {
         studies::move_state(conn, id, &from, StudyState::Completed, None).await?;
-        return Ok(Effects {
+        return Ok(Notifications {
             queued_jobs: false,
             ended_study: Some(id),
         });
     }
     if waits {
-        return Ok(Effects::default());
+        return Ok(Notifications::default());
     }
     studies::move_state(conn, id, &from, StudyState::Refitting, None).await?;
     start_refit(app, conn, study, id, &best, true).await?;
-    Ok(Effects {
+    Ok(Notifications {
         queued_jobs: true,
         ended_study: None,
     })
 }
 
-async fn finish_refitting(conn: &mut Connection, id: StudyId) -> Result<Effects, AppError> {
+async fn finish_refitting(conn: &mut Connection, id: StudyId) -> Result<Notifications, AppError> {
     let refits = refits::of_study(conn, id).await?;
     let Some(last) = refits
         .into_iter()
         .find(|refit| refit.ends_study && refit.state.is_final())
     else {
-        return Ok(Effects::default());
+        return Ok(Notifications::default());
     };
     let from = [StudyState::Refitting, StudyState::Paused];
     if last.state == TrialState::Completed {
@@ -96,7 +96,7 @@ async fn finish_refitting(conn: &mut Connection, id: StudyId) -> Result<Effects,
         );
         studies::move_state(conn, id, &from, StudyState::Failed, Some(&error)).await?;
     }
-    Ok(Effects {
+    Ok(Notifications {
         queued_jobs: false,
         ended_study: Some(id),
     })

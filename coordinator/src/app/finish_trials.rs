@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use trawl_domain::id::StudyId;
 use trawl_domain::metric::{FoldMetrics, TrialValue};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::state::TrialState;
 use trawl_domain::study::{RefitSpec, Study};
 
@@ -37,7 +37,7 @@ pub(super) async fn finish_trials(
     let mut ends = Vec::new();
     let mut ended = EndedTrials::default();
     for of_trial in folds.chunk_by(|a, b| a.owner == b.owner) {
-        let Owner::Trial(trial) = of_trial[0].owner else {
+        let FitOwner::Trial(trial) = of_trial[0].owner else {
             continue;
         };
         let Some(outcome) = outcome(study, of_trial) else {

@@ -11,7 +11,7 @@ use trawl_domain::id::StudyId;
 use trawl_domain::importance::{Measured, importance};
 use trawl_domain::metric::{Goal, Metric};
 use trawl_domain::pareto;
-use trawl_domain::seed::{Owner, Purpose};
+use trawl_domain::seed::{FitOwner, Purpose};
 use trawl_domain::state::TrialState;
 use trawl_domain::study::Study;
 use trawl_domain::winner::{
@@ -183,7 +183,7 @@ fn hypervolumes(keys: &[(u32, Vec<f64>)]) -> Vec<(u32, f64)> {
 }
 
 fn contender(study: &Study, trial: u32, folds: &[FoldRecord]) -> Contender {
-    let of_trial = folds.iter().filter(|fold| fold.owner == Owner::Trial(trial));
+    let of_trial = folds.iter().filter(|fold| fold.owner == FitOwner::Trial(trial));
     let values = of_trial.filter_map(|fold| study.objective.of_fold(fold.metrics));
     let keys: Vec<f64> = values.map(|value| study.objective.rank_key(value)).collect();
     let seeds = study.validation.seeds as usize;

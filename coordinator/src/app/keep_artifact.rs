@@ -2,7 +2,7 @@
 
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::lease::LeaseClaim;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 
 use super::upload::{self, end_note};
 use super::{App, AppError, hold, quotas};
@@ -73,7 +73,7 @@ pub async fn find_of_trial(app: &App, claim: LeaseClaim, name: &str) -> Result<A
     let refits = refits::of_study(&mut tx, job.study_id).await?;
     let refit = refits.into_iter().find(|refit| Some(refit.refit) == job.refit);
     let found = match refit {
-        Some(refit) => artifacts::find(&mut tx, job.study_id, Owner::Trial(refit.trial), name).await?,
+        Some(refit) => artifacts::find(&mut tx, job.study_id, FitOwner::Trial(refit.trial), name).await?,
         None => None,
     };
     tx.commit().await?;
@@ -86,7 +86,7 @@ pub fn no_trial_file(name: &str) -> AppError {
 }
 
 /// Whose file it is, if the job leaves one of that kind and name.
-async fn owner(conn: &mut Connection, job: &JobRecord, head: &ArtifactHead) -> Result<Owner, AppError> {
+async fn owner(conn: &mut Connection, job: &JobRecord, head: &ArtifactHead) -> Result<FitOwner, AppError> {
     let owner = jobs::owner_of_file(conn, job, head.member).await?;
     let (owner, fold) = owner.ok_or_else(|| {
         let why = match job.refit {

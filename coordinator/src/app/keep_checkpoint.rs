@@ -1,4 +1,4 @@
-//! Keeps the checkpoints of jobs, and hands them to whoever trains a job next: first the object, then, under the lease, the
+//! Keeps the checkpoints of jobs, and hands them to the next worker of a job: first the object, then, under the lease, the
 //! row that lists it. So a torn one is never listed; one that broke later is known by its hash.
 
 use trawl_domain::id::JobId;

@@ -9,7 +9,7 @@ use trawl_domain::fold::Split;
 use trawl_domain::id::{JobId, LeaseToken, StudyId};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::lease::LeaseClaim;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::state::StudyState;
 
 use super::register_worker::CallingWorker;
@@ -161,8 +161,8 @@ fn job(
     let mut job_members = Vec::with_capacity(members.len());
     for member in members {
         let config = match member.owner {
-            Owner::Trial(_) => study.config(&member.params),
-            Owner::Refit(_) => study.refit_config(&member.params, record.epochs),
+            FitOwner::Trial(_) => study.config(&member.params),
+            FitOwner::Refit(_) => study.refit_config(&member.params, record.epochs),
         };
         let config = config.map_err(|violation| AppError::stored_study(record.study_id, &violation))?;
         architecture.get_or_insert(config.architecture);

@@ -4,9 +4,9 @@
 //! often, in [`auth`] and [`rate_limit`].
 
 pub mod auth;
-pub mod be_present;
 pub mod bound_readers;
 pub mod cancel_study;
+pub mod coordinator_lock;
 pub mod dataset_dir;
 pub mod delete_study;
 mod differences;
@@ -15,7 +15,7 @@ mod finish_job;
 mod finish_study;
 mod finish_trials;
 mod fold_curves;
-mod give_up_job;
+pub mod gauges;
 pub mod grow_study;
 pub mod issue_token;
 pub mod judge_winner;
@@ -40,11 +40,11 @@ pub mod renew_lease;
 pub mod replay_study;
 pub mod report_order;
 pub mod retire;
+mod retry_or_fail_job;
 pub mod retry_trials;
 mod study_cache;
 pub mod submit_study;
 pub mod sweep_objects;
-pub mod take_stock;
 pub mod upload;
 pub mod write_reports;
 
@@ -202,7 +202,7 @@ pub struct App {
     number: i32,
     /// One permit for each step of a worker that may be under way.
     worker_steps: Semaphore,
-    /// Whoever plans holds it: two that plan one study would compute the same twice.
+    /// Held while a study is planned: two tasks that plan one study would compute the same twice.
     planning: tokio::sync::Mutex<()>,
     /// Held while a winner is judged, so that one search is judged at a time.
     judging: tokio::sync::Mutex<()>,
@@ -212,8 +212,8 @@ pub struct App {
     study_cache: StudyCache,
     ids: Mutex<ChaCha20Rng>,
     metrics: Metrics,
-    last_stock: take_stock::LastStock,
-    /// Wakes whoever waits for jobs, in the order in which they came.
+    last_counts: gauges::LastCounts,
+    /// Wakes the calls that wait for jobs, in the order in which they came.
     jobs_queued: Notify,
     /// Counts up when some study changed.
     studies_changed: watch::Sender<u64>,
@@ -236,7 +236,7 @@ impl App {
             study_cache: StudyCache::default(),
             ids: Mutex::new(ids),
             metrics: Metrics::new(),
-            last_stock: take_stock::LastStock::default(),
+            last_counts: gauges::LastCounts::default(),
             jobs_queued: Notify::new(),
             studies_changed: watch::Sender::new(0),
         }
@@ -367,7 +367,7 @@ fn not_in_state(record: &StudyRecord, wish: &str) -> AppError {
 
 /// What a transaction did to studies: signalled once it is committed.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Effects {
+struct Notifications {
     queued_jobs: bool,
     ended_study: Option<StudyId>,
 }

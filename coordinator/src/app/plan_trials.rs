@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job::{self, PlannedJob, WaitingFold, Window};
 use trawl_domain::search::Past;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::state::StudyState;
 use trawl_domain::study::Study;
 
@@ -45,9 +45,9 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
                 if let Some(reason) = reason_to_stop(&mut tx, &study.study, study_id, known, &history.trials).await? {
                     info!(study.id = %study_id, study.name = record.name, reason, "search stopped");
                     studies::stop_planning(&mut tx, study_id, &reason).await?;
-                    let effects = finish_study(app, &mut tx, &study.study, study_id).await?;
+                    let notifications = finish_study(app, &mut tx, &study.study, study_id).await?;
                     tx.commit().await?;
-                    effects.signal(app);
+                    notifications.signal(app);
                     return Ok(true);
                 }
                 tx.rollback().await?;
@@ -177,7 +177,7 @@ pub(super) async fn store_window(
     for (new, planned) in new_jobs.iter().zip(&window.jobs) {
         new_folds.extend((0..).zip(&planned.folds).map(|(member, fold)| NewFold {
             job: Some((new.job_id, member)),
-            owner: Owner::Trial(fold.trial),
+            owner: FitOwner::Trial(fold.trial),
             fold: fold.fold,
             end_epoch: planned.epochs.end,
         }));

@@ -8,7 +8,7 @@ use trawl_domain::id::StudyId;
 use trawl_domain::job::TrialFold;
 use trawl_domain::metric::FoldMetrics;
 use trawl_domain::racing::{AtRung, Racing};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::state::{StudyState, TrialState};
 use trawl_domain::study::Study;
 
@@ -178,7 +178,7 @@ async fn queue<'a>(
             match there {
                 None => new.push(NewFold {
                     job: None,
-                    owner: Owner::Trial(trial),
+                    owner: FitOwner::Trial(trial),
                     fold,
                     end_epoch,
                 }),
@@ -195,7 +195,7 @@ async fn queue<'a>(
 fn by_trial(folds: Vec<FoldRecord>) -> BTreeMap<u32, Vec<FoldRecord>> {
     let mut by_trial: BTreeMap<u32, Vec<FoldRecord>> = BTreeMap::new();
     for fold in folds {
-        if let Owner::Trial(trial) = fold.owner {
+        if let FitOwner::Trial(trial) = fold.owner {
             by_trial.entry(trial).or_default().push(fold);
         }
     }

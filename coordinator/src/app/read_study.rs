@@ -5,7 +5,7 @@ use tracing::warn;
 use trawl_domain::id::StudyId;
 use trawl_domain::racing::Racing;
 use trawl_domain::search::Generations;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::study::Study;
 
 use super::judge_winner::judge_now;
@@ -124,7 +124,7 @@ fn view(
             (
                 refit,
                 artifacts
-                    .extract_if(.., |artifact| artifact.owner == Owner::Refit(number))
+                    .extract_if(.., |artifact| artifact.owner == FitOwner::Refit(number))
                     .collect(),
             )
         })
@@ -181,17 +181,17 @@ pub(super) async fn trial(conn: &mut Connection, record: &StudyRecord, number: u
 pub async fn list_epoch_reports(
     app: &App,
     study: &str,
-    owner: Owner,
+    owner: FitOwner,
     after: Option<(u32, u32)>,
     limit: u32,
 ) -> Result<Vec<ReportRecord>, AppError> {
     let record = app.find_study(study).await?;
     let mut conn = app.pool.acquire().await?;
     match owner {
-        Owner::Trial(number) => {
+        FitOwner::Trial(number) => {
             trial(&mut conn, &record, number).await?;
         }
-        Owner::Refit(number) => {
+        FitOwner::Refit(number) => {
             if !refits::of_study(&mut conn, record.study_id)
                 .await?
                 .iter()
@@ -223,14 +223,14 @@ pub async fn list_artifacts(
 pub async fn get_artifact(
     app: &App,
     study: &str,
-    owner: Owner,
+    owner: FitOwner,
     name: &str,
 ) -> Result<(ArtifactRecord, Pieces), AppError> {
     let record = app.find_study(study).await?;
     let not_found = || {
         let owner = match owner {
-            Owner::Trial(trial) => format!("trial {trial}"),
-            Owner::Refit(refit) => format!("refit {refit}"),
+            FitOwner::Trial(trial) => format!("trial {trial}"),
+            FitOwner::Refit(refit) => format!("refit {refit}"),
         };
         AppError::NotFound(format!(
             "{owner} of study '{}' has no artifact of that name",

@@ -6,7 +6,7 @@ use trawl_domain::fold::Split;
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job::plan_refit;
 use trawl_domain::metric::Objective;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::state::TrialState;
 use trawl_domain::study::{RefitEpochs, RefitSpec, Study};
 
@@ -56,7 +56,7 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
     }
     if study.refit.as_ref().is_some_and(RefitSpec::keeps_folds) {
         let name = ArtifactKind::Weights.file(Some(0)).unwrap_or_default();
-        let weights = artifacts::find(&mut tx, record.study_id, Owner::Trial(chosen.trial), &name).await?;
+        let weights = artifacts::find(&mut tx, record.study_id, FitOwner::Trial(chosen.trial), &name).await?;
         if weights.is_none() {
             return Err(AppError::FailedPrecondition(format!(
                 "trial {} has left no networks of its folds: the three best trials leave theirs, if these are not too large",
@@ -143,7 +143,7 @@ pub(super) async fn start_refit(
         });
         new_folds.extend((0..).zip(planned.folds).map(|(member, fold)| NewFold {
             job: Some((job_id, member)),
-            owner: Owner::Refit(refit),
+            owner: FitOwner::Refit(refit),
             fold,
             end_epoch: epochs,
         }));

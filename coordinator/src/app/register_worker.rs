@@ -1,4 +1,4 @@
-//! Workers make themselves known, and say goodbye. A worker's id belongs to whoever registered it: so nobody ends, renews or describes
+//! Workers make themselves known, and say goodbye. A worker's id belongs to the token that registered it: so nobody else ends, renews or describes
 //! the worker of another token.
 
 use tracing::info;

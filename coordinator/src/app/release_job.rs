@@ -6,13 +6,13 @@ use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::ERROR_CHARS_MAX;
 use trawl_domain::text::shown;
 
-use super::give_up_job::give_up_job;
+use super::retry_or_fail_job::retry_or_fail_job;
 use super::{App, AppError, hold_or_ended};
 use crate::store::leases::Outcome;
 
 /// Why a lease is handed back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause<'a> {
+pub enum ReleaseReason<'a> {
     /// The worker stops, or the study was paused; the attempt does not count.
     Drain,
     /// The job could not be trained.
@@ -21,28 +21,28 @@ pub enum Cause<'a> {
 
 /// Ends a lease and gives its job back to the queue. A repeated request is answered like the first. An error is kept as far as people
 /// may be shown it: to refuse it would lose the job.
-pub async fn release_job(app: &App, claim: LeaseClaim, cause: Cause<'_>) -> Result<(), AppError> {
+pub async fn release_job(app: &App, claim: LeaseClaim, cause: ReleaseReason<'_>) -> Result<(), AppError> {
     let error: String = match cause {
-        Cause::Drain => String::new(),
-        Cause::Failure(_, error) => shown(error, ERROR_CHARS_MAX),
+        ReleaseReason::Drain => String::new(),
+        ReleaseReason::Failure(_, error) => shown(error, ERROR_CHARS_MAX),
     };
     let outcome = match cause {
-        Cause::Drain => Outcome::Drained,
-        Cause::Failure(cause, _) => Outcome::Failed(cause, &error),
+        ReleaseReason::Drain => Outcome::Drained,
+        ReleaseReason::Failure(cause, _) => Outcome::Failed(cause, &error),
     };
     let mut tx = app.begin().await?;
     let Some(lease) = hold_or_ended(&mut tx, claim, outcome).await? else {
         return Ok(());
     };
-    let effects = give_up_job(app, &mut tx, lease, outcome).await?;
+    let notifications = retry_or_fail_job(app, &mut tx, lease, outcome).await?;
     tx.commit().await?;
     app.metrics.lease_ended(outcome);
     match cause {
-        Cause::Drain => info!(job.id = %claim.job_id, "job handed back"),
-        Cause::Failure(cause, _) => {
+        ReleaseReason::Drain => info!(job.id = %claim.job_id, "job handed back"),
+        ReleaseReason::Failure(cause, _) => {
             warn!(job.id = %claim.job_id, attempt.cause = %cause, error, "job handed back because of an error");
         }
     }
-    effects.signal(app);
+    notifications.signal(app);
     Ok(())
 }

@@ -24,6 +24,7 @@ pub use access_service::Tokens;
 pub use guard::guarded;
 pub(crate) use guard::token_of;
 pub use study_service::Studies;
+pub(crate) use study_view::study as study_summary;
 pub use worker_service::Workers;
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Utc};
 use tonic::Status;
 use trawl_domain::limits::{EPOCHS_MAX, TRIALS_MAX};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 
 use super::status::invalid_field;
 use crate::store::artifacts::Position;
@@ -74,8 +74,8 @@ pub(super) fn read_artifact(text: &str) -> Result<Option<Position>, Status> {
         let (number, name) = rest.split_once('.')?;
         let number = number.parse().ok().filter(|number| i32::try_from(*number).is_ok())?;
         let owner = match kind {
-            "refit" => Owner::Refit(number),
-            "trial" => Owner::Trial(number),
+            "refit" => FitOwner::Refit(number),
+            "trial" => FitOwner::Trial(number),
             _ => return None,
         };
         is_artifact_name(name).then(|| Position {
@@ -93,10 +93,10 @@ fn is_artifact_name(name: &str) -> bool {
 }
 
 /// The token of [`read_artifact`].
-pub(super) fn artifact(owner: Owner, name: &str) -> String {
+pub(super) fn artifact(owner: FitOwner, name: &str) -> String {
     match owner {
-        Owner::Refit(refit) => format!("refit.{refit}.{name}"),
-        Owner::Trial(trial) => format!("trial.{trial}.{name}"),
+        FitOwner::Refit(refit) => format!("refit.{refit}.{name}"),
+        FitOwner::Trial(trial) => format!("trial.{trial}.{name}"),
     }
 }
 
@@ -146,7 +146,7 @@ mod tests {
         for text in ["1", "1.", "1.+2", "1.100000", "2147483648.1", "1.1.1"] {
             assert!(read_report(text).is_err(), "{text}");
         }
-        for owner in [Owner::Refit(0), Owner::Trial(7)] {
+        for owner in [FitOwner::Refit(0), FitOwner::Trial(7)] {
             let read = read_artifact(&artifact(owner, "a.json")).unwrap().unwrap();
             assert_eq!((read.owner, read.name.as_str()), (owner, "a.json"));
         }

@@ -1,5 +1,5 @@
 //! Questions of strangers. They are answered at once: where there are too many, the one that has been coming for longest makes room,
-//! so that whoever asks and waits gets an answer, whatever others leave unfinished.
+//! so that a caller who waits gets an answer, whatever others leave unfinished.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

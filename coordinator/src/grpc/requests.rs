@@ -1,5 +1,5 @@
 //! The messages of a request, counted as they come: one that is announced to be longer than its RPC takes is refused before it
-//! comes, and whoever sends half a message holds no more than that.
+//! comes, and a caller that sends half a message holds no more than that.
 
 use tonic::Status;
 

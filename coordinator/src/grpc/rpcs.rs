@@ -12,7 +12,7 @@ use crate::files::CHUNK_BYTES_MAX;
 pub enum Audience {
     /// Everybody, without a token.
     Everybody,
-    /// Whoever has a token, whatever its role.
+    /// Every holder of a token, whatever its role.
     Known,
     /// Tokens of these roles.
     Roles(&'static [Role]),
@@ -52,7 +52,7 @@ pub enum Deadline {
     Never,
 }
 
-/// Calls that are admitted together ([`super::admission`]): whoever takes all of one queue is in the way of no other.
+/// Calls that are admitted together ([`super::admission`]): a caller that fills one queue does not block the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Queue {
     /// Questions of strangers that are answered at once.
@@ -156,7 +156,7 @@ impl Rpc {
     }
 }
 
-/// All RPCs. Their streams end with the token of whoever opened them, or with the coordinator.
+/// All RPCs. A stream ends with the token that opened it, or with the coordinator.
 pub const RPCS: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/CreateStudy", WRITERS)
         .with_messages_of(STUDY_BYTES)

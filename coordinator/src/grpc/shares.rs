@@ -80,7 +80,7 @@ impl<C: Clone + Debug + Eq + Hash> Shares<C> {
         if let Some(own) = own.get(caller) {
             return Arc::clone(own);
         }
-        // Whoever has a permit or waits for one holds on to its share.
+        // A caller that has a permit or waits for one keeps its share.
         own.retain(|_, share| Arc::strong_count(share) > 1);
         let share = Arc::new(Semaphore::new(self.limit.share));
         own.insert(caller.clone(), Arc::clone(&share));

@@ -7,7 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
 
@@ -206,8 +206,8 @@ impl StudyService for Studies {
         use v1::list_epoch_reports_request::Of;
         let request = request.into_inner();
         let owner = match request.of {
-            Some(Of::Trial(trial)) => Owner::Trial(trial),
-            Some(Of::Refit(refit)) => Owner::Refit(refit),
+            Some(Of::Trial(trial)) => FitOwner::Trial(trial),
+            Some(Of::Refit(refit)) => FitOwner::Refit(refit),
             None => return Err(invalid_field("trial", "is missing: name a trial or a refit")),
         };
         let limit = page_size(request.page_size, 1_000, 10_000)?;
@@ -333,8 +333,8 @@ impl StudyService for Studies {
     async fn get_artifact(&self, request: Request<v1::GetArtifactRequest>) -> Answer<Self::GetArtifactStream> {
         let request = request.into_inner();
         let owner = match (request.refit, request.trial) {
-            (Some(refit), None) => Owner::Refit(refit),
-            (None, Some(trial)) => Owner::Trial(trial),
+            (Some(refit), None) => FitOwner::Refit(refit),
+            (None, Some(trial)) => FitOwner::Trial(trial),
             (None, None) => return Err(invalid_field("refit", "is missing: name a refit or a trial")),
             (Some(_), Some(_)) => return Err(invalid_field("trial", "must be left out where a refit is named")),
         };

@@ -7,7 +7,7 @@ use prost_types::{Duration, Timestamp};
 use trawl_domain::dataset::{Cells, InputColumn};
 use trawl_domain::estimate::UNCERTAINTY;
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::state::TrialState;
 use trawl_proto::{params_to_struct, v1};
 
@@ -29,7 +29,7 @@ pub(super) fn timestamp(at: DateTime<Utc>) -> Timestamp {
 }
 
 /// A study as it stands.
-pub(super) fn study(view: &StudyView) -> v1::StudySummary {
+pub(crate) fn study(view: &StudyView) -> v1::StudySummary {
     let record = &view.record;
     v1::StudySummary {
         study_id: record.study_id.to_string(),
@@ -132,8 +132,8 @@ pub(super) fn refit(record: &RefitRecord, artifacts: &[ArtifactRecord]) -> v1::R
 /// An artifact without its bytes.
 pub(super) fn artifact(record: &ArtifactRecord) -> v1::Artifact {
     let (trial, refit) = match record.owner {
-        Owner::Trial(trial) => (Some(trial), None),
-        Owner::Refit(refit) => (None, Some(refit)),
+        FitOwner::Trial(trial) => (Some(trial), None),
+        FitOwner::Refit(refit) => (None, Some(refit)),
     };
     v1::Artifact {
         kind: record.kind.to_string(),

@@ -1,4 +1,4 @@
-//! Watches a study for whoever wants to know of its changes.
+//! Watches a study for those who subscribed to its changes.
 
 use std::time::Duration;
 

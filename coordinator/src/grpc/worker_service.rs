@@ -23,7 +23,7 @@ use super::{ANSWER_WITHIN, claim, in_time, report_stream, under_lease, uploads};
 use crate::app::TestMetrics;
 use crate::app::auth::Caller;
 use crate::app::register_worker::CallingWorker;
-use crate::app::release_job::Cause;
+use crate::app::release_job::ReleaseReason;
 use crate::app::renew_lease::Renewed;
 use crate::protocol::job_wait::{WAIT_MAX, lease_jobs};
 use crate::protocol::report_writer::ReportQueue;
@@ -181,10 +181,10 @@ impl<S: WorkerStore> WorkerService for Workers<S> {
         let request = request.into_inner();
         let claim = claim(request.lease.as_ref())?;
         let cause = match request.cause.as_str() {
-            "drain" => Cause::Drain,
+            "drain" => ReleaseReason::Drain,
             // That a worker is lost is not for it to say.
             other => match other.parse() {
-                Ok(cause) if cause != FailureCause::WorkerLost => Cause::Failure(cause, &request.error),
+                Ok(cause) if cause != FailureCause::WorkerLost => ReleaseReason::Failure(cause, &request.error),
                 _ => {
                     return Err(invalid_field(
                         "cause",

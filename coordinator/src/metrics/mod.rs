@@ -1,5 +1,5 @@
 //! What Prometheus is told. Counters and histograms are this process's own; gauges of jobs, studies and workers are counted in the
-//! database ([`crate::app::take_stock`]) and are the same whichever coordinator says them.
+//! database ([`crate::app::gauges`]) and are the same whichever coordinator says them.
 //!
 //! No label grows with studies, trials, jobs, workers or tokens: their values are words of this program.
 
@@ -14,8 +14,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, 
 use tonic::Code;
 use trawl_domain::failure::FailureCause;
 
+use crate::store::fleet::FleetCounts;
 use crate::store::leases::{OUTCOMES, Outcome};
-use crate::store::stock::Stock;
 
 const METADATA: Metadata<'static> = Metadata::new("trawl", Level::INFO, None);
 /// From an idle Postgres to one that is not well.
@@ -267,26 +267,26 @@ impl Metrics {
     }
 
     /// What there is in the database; without it, its gauges say that they do not know.
-    pub fn set_stock(&self, stock: Option<&Stock>) {
+    pub fn set_fleet(&self, counts: Option<&FleetCounts>) {
         let set = |name, labels: &[_], value: Option<i64>| {
             self.gauge(name, labels)
                 .set(value.map_or(f64::NAN, |value| value as f64));
         };
         self.gauge("trawl_database_up", &[])
-            .set(f64::from(u8::from(stock.is_some())));
-        for (state, jobs) in Stock::jobs(stock) {
+            .set(f64::from(u8::from(counts.is_some())));
+        for (state, jobs) in FleetCounts::jobs(counts) {
             set("trawl_jobs", &[("state", state)], jobs);
         }
-        for (state, studies) in Stock::studies(stock) {
+        for (state, studies) in FleetCounts::studies(counts) {
             set("trawl_studies", &[("state", state)], studies);
         }
-        for (state, workers) in Stock::workers(stock) {
+        for (state, workers) in FleetCounts::workers(counts) {
             set("trawl_workers", &[("state", state)], workers);
         }
-        set("trawl_leases", &[], stock.map(|stock| stock.leases));
-        set("trawl_trials_open", &[], stock.map(|stock| stock.trials_open));
-        set("trawl_worker_slots", &[], stock.map(|stock| stock.slots));
-        set("trawl_worker_slots_busy", &[], stock.map(|stock| stock.slots_busy));
+        set("trawl_leases", &[], counts.map(|counts| counts.leases));
+        set("trawl_trials_open", &[], counts.map(|counts| counts.trials_open));
+        set("trawl_worker_slots", &[], counts.map(|counts| counts.slots));
+        set("trawl_worker_slots_busy", &[], counts.map(|counts| counts.slots_busy));
     }
 
     /// The connections of this process to Postgres.

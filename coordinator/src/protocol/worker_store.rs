@@ -16,7 +16,7 @@ use crate::app::keep_checkpoint::{self, CheckpointHead};
 use crate::app::lease_job::{self, LeasedJob};
 use crate::app::register_dataset::find_dataset;
 use crate::app::register_worker::{self, CallingWorker};
-use crate::app::release_job::{self, Cause};
+use crate::app::release_job::{self, ReleaseReason};
 use crate::app::renew_lease::{self, Renewed};
 use crate::app::report_order::{JobReport, Written};
 use crate::app::upload::UploadStore;
@@ -70,7 +70,7 @@ pub trait WorkerStore: UploadStore + Debug + 'static {
     ) -> impl Future<Output = Answer<()>> + Send;
 
     /// Ends a lease, and gives its job back.
-    fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> impl Future<Output = Answer<()>> + Send;
+    fn release_job(&self, claim: LeaseClaim, cause: ReleaseReason<'_>) -> impl Future<Output = Answer<()>> + Send;
 
     /// Notes an artifact before its first byte; the key of its object.
     fn note_artifact(&self, head: &ArtifactHead) -> impl Future<Output = Answer<String>> + Send;
@@ -149,7 +149,7 @@ impl WorkerStore for App {
         finish_job(self, claim, test, row_losses).await
     }
 
-    async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<()> {
+    async fn release_job(&self, claim: LeaseClaim, cause: ReleaseReason<'_>) -> Answer<()> {
         let _turn = self.worker_turn().await?;
         release_job::release_job(self, claim, cause).await
     }

@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use trawl_domain::artifact::{ArtifactKind, TRIALS_KEPT};
 use trawl_domain::dataset::FileHash;
 use trawl_domain::id::{JobId, StudyId};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use uuid::Uuid;
 
 use super::jobs::JobRecord;
-use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
+use super::{Connection, StoreError, bad_row, count, expect_rows, to_pg_int, word};
 
 /// What an artifact is, without its bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct ArtifactRecord {
     /// Its study.
     pub study_id: StudyId,
     /// Its trial or refit.
-    pub owner: Owner,
+    pub owner: FitOwner,
     /// What it is.
     pub kind: ArtifactKind,
     /// File name.
@@ -49,8 +49,8 @@ impl TryFrom<ArtifactRow> for ArtifactRecord {
     fn try_from(row: ArtifactRow) -> Result<Self, StoreError> {
         let key = row.object_key.as_str();
         let owner = match (row.trial, row.refit) {
-            (Some(trial), None) => Owner::Trial(count("artifacts", key, "trial", trial)?),
-            (None, Some(refit)) => Owner::Refit(count("artifacts", key, "refit", refit)?),
+            (Some(trial), None) => FitOwner::Trial(count("artifacts", key, "trial", trial)?),
+            (None, Some(refit)) => FitOwner::Refit(count("artifacts", key, "refit", refit)?),
             _ => return Err(bad_row("artifacts", key, "trial", "of a trial or of a refit")),
         };
         Ok(Self {
@@ -76,7 +76,7 @@ pub struct NewArtifact<'a> {
     /// Where the object store has its bytes.
     pub object_key: &'a str,
     /// Its trial or refit.
-    pub owner: Owner,
+    pub owner: FitOwner,
     /// What it is.
     pub kind: ArtifactKind,
     /// File name.
@@ -87,11 +87,11 @@ pub struct NewArtifact<'a> {
     pub sha256: FileHash,
 }
 
-/// The numbers of a trial and of a refit, one of which is there.
-fn columns(owner: Owner) -> (Option<i32>, Option<i32>) {
+/// The number of a trial or of a refit; the other one is null.
+fn columns(owner: FitOwner) -> (Option<i32>, Option<i32>) {
     match owner {
-        Owner::Trial(trial) => (Some(int(trial)), None),
-        Owner::Refit(refit) => (None, Some(int(refit))),
+        FitOwner::Trial(trial) => (Some(to_pg_int(trial)), None),
+        FitOwner::Refit(refit) => (None, Some(to_pg_int(refit))),
     }
 }
 
@@ -154,7 +154,7 @@ pub async fn of_refits(conn: &mut Connection, studies: &[StudyId]) -> Result<Vec
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Whose artifact.
-    pub owner: Owner,
+    pub owner: FitOwner,
     /// File name.
     pub name: String,
 }
@@ -167,8 +167,8 @@ pub async fn page(
     limit: u32,
 ) -> Result<Vec<ArtifactRecord>, StoreError> {
     let (is_trial, number, name) = after.map_or((false, -1, ""), |after| match after.owner {
-        Owner::Refit(refit) => (false, int(refit), after.name.as_str()),
-        Owner::Trial(trial) => (true, int(trial), after.name.as_str()),
+        FitOwner::Refit(refit) => (false, to_pg_int(refit), after.name.as_str()),
+        FitOwner::Trial(trial) => (true, to_pg_int(trial), after.name.as_str()),
     });
     // Each trial is looked up by itself: as a join, a planner may read all trials of the study for a few files.
     sqlx::query_as!(
@@ -199,7 +199,7 @@ pub async fn page(
 pub async fn find(
     conn: &mut Connection,
     study_id: StudyId,
-    owner: Owner,
+    owner: FitOwner,
     name: &str,
 ) -> Result<Option<ArtifactRecord>, StoreError> {
     let (trial, refit) = columns(owner);
@@ -222,7 +222,7 @@ pub async fn find(
     .transpose()
 }
 
-/// Removes those of jobs that did not end well, and has them swept: whoever trains them next leaves all of them again.
+/// Removes those of jobs that did not end well, and has them swept: the next worker leaves all of them again.
 pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     sqlx::query!(

@@ -4,7 +4,7 @@ use trawl_domain::dataset::FileHash;
 use trawl_domain::id::{JobId, StudyId};
 use uuid::Uuid;
 
-use super::{Connection, StoreError, bad_row, count, expect_rows, int};
+use super::{Connection, StoreError, bad_row, count, expect_rows, to_pg_int};
 
 /// A checkpoint, without its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub async fn put(conn: &mut Connection, job_id: JobId, checkpoint: NewCheckpoint
         "INSERT INTO trawl_store.checkpoints (job_id, number, epochs, object_key, bytes, sha256)
          SELECT $1, COALESCE(max(number) + 1, 0), $2, $3, $4, $5 FROM trawl_store.checkpoints WHERE job_id = $1",
         job_id.0,
-        int(checkpoint.epochs),
+        to_pg_int(checkpoint.epochs),
         checkpoint.object_key,
         i64::try_from(checkpoint.bytes).unwrap_or(i64::MAX),
         &checkpoint.sha256.0[..],

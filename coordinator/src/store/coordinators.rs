@@ -7,7 +7,7 @@ use super::{Connection, StoreError};
 const CLASS: i32 = 0x7472_776c;
 
 /// Takes the lock of this coordinator, for as long as the connection lives; false if another one has the number.
-pub async fn appear(conn: &mut Connection, number: i32) -> Result<bool, StoreError> {
+pub async fn lock(conn: &mut Connection, number: i32) -> Result<bool, StoreError> {
     let locked = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, $2) AS "locked!""#, CLASS, number)
         .fetch_one(conn)
         .await?;

@@ -6,10 +6,10 @@ use trawl_domain::id::StudyId;
 use trawl_domain::job::TrialFold;
 use trawl_domain::limits::REPORT_EPOCHS_MAX;
 use trawl_domain::metric::{Goal, Metric, Metrics};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 
 use super::job_reports::{concat, list};
-use super::{Connection, StoreError, count, int};
+use super::{Connection, StoreError, count, to_pg_int};
 
 /// Some epochs of one fold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -50,10 +50,11 @@ pub async fn insert(
     curves: &[NewCurve],
 ) -> Result<(), StoreError> {
     let folds: Vec<i64> = curves.iter().map(|curve| curve.fold_id).collect();
-    let first: Vec<i32> = curves.iter().map(|curve| int(curve.first_epoch)).collect();
+    let first: Vec<i32> = curves.iter().map(|curve| to_pg_int(curve.first_epoch)).collect();
     let (train_loss, train_end) = concat(curves.iter().map(|curve| &curve.train_loss));
     let (val, val_end) = concat(curves.iter().map(|curve| &curve.val));
-    let (report_epoch, reported_at): (Vec<i32>, Vec<_>) = reports.iter().map(|(epoch, at)| (int(*epoch), *at)).unzip();
+    let (report_epoch, reported_at): (Vec<i32>, Vec<_>) =
+        reports.iter().map(|(epoch, at)| (to_pg_int(*epoch), *at)).unzip();
     sqlx::query!(
         "INSERT INTO trawl_store.curves (fold_id, first_epoch, epochs, metrics, train_loss, val, report_epoch, reported_at)
          SELECT c.fold_id, c.first_epoch, c.train_len, string_to_array($3, ','),
@@ -84,15 +85,15 @@ pub async fn insert(
 pub async fn page(
     conn: &mut Connection,
     study_id: StudyId,
-    owner: Owner,
+    owner: FitOwner,
     after: Option<(u32, u32)>,
     limit: u32,
 ) -> Result<Vec<ReportRecord>, StoreError> {
     let (trial, refit) = match owner {
-        Owner::Trial(trial) => (Some(int(trial)), None),
-        Owner::Refit(refit) => (None, Some(int(refit))),
+        FitOwner::Trial(trial) => (Some(to_pg_int(trial)), None),
+        FitOwner::Refit(refit) => (None, Some(to_pg_int(refit))),
     };
-    let (fold, epoch) = after.map_or((-1, -1), |(fold, epoch)| (int(fold), int(epoch)));
+    let (fold, epoch) = after.map_or((-1, -1), |(fold, epoch)| (to_pg_int(fold), to_pg_int(epoch)));
     // A fold's epochs have no gap: a page has none beyond `limit` more, and none of a row that begins longer ago than a row is long.
     let rows = sqlx::query!(
         r#"SELECT f.fold, COALESCE(f.split = 'all', false) AS "is_final!", e.fold_id AS "fold_id!", e.epoch AS "epoch!",
@@ -112,8 +113,8 @@ pub async fn page(
         refit,
         fold,
         epoch,
-        int(limit),
-        int(REPORT_EPOCHS_MAX),
+        to_pg_int(limit),
+        to_pg_int(REPORT_EPOCHS_MAX),
     )
     .fetch_all(conn)
     .await?;
@@ -146,7 +147,7 @@ pub async fn best_epochs(
            WHERE study_id = $1 AND trial = $2 AND metrics ? $3
            ORDER BY fold, (metrics ->> $3)::double precision * CASE WHEN $4 THEN -1 ELSE 1 END, epoch"#,
         study_id.0,
-        int(trial),
+        to_pg_int(trial),
         metric.as_str(),
         goal == Goal::Maximize,
     )
@@ -180,8 +181,8 @@ pub async fn metric_of_trials(
     metric: Metric,
     epochs: Option<&[u32]>,
 ) -> Result<Vec<Measured>, StoreError> {
-    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
-    let epochs: Option<Vec<i32>> = epochs.map(|epochs| epochs.iter().map(|epoch| int(*epoch)).collect());
+    let trials: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
+    let epochs: Option<Vec<i32>> = epochs.map(|epochs| epochs.iter().map(|epoch| to_pg_int(*epoch)).collect());
     let rows = sqlx::query!(
         r#"SELECT e.fold_id AS "fold_id!", e.trial AS "trial!", e.fold AS "fold!", e.epoch AS "epoch!",
                   (e.metrics ->> $4)::double precision AS "value!"

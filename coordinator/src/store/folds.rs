@@ -4,18 +4,18 @@ use sqlx::types::Json;
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::job::TrialFold;
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::space::Params;
 use trawl_domain::state::{DIVERGED, TrialState};
 use uuid::Uuid;
 
-use super::{Connection, StoreError, bad_row, count, expect_rows, int, word};
+use super::{Connection, StoreError, bad_row, count, expect_rows, to_pg_int, word};
 
 /// A stored fold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoldRecord {
     /// Whose fold.
-    pub owner: Owner,
+    pub owner: FitOwner,
     /// Number.
     pub fold: u32,
     /// State.
@@ -77,10 +77,10 @@ fn named(fold_id: i64, names: &[String], values: &[Option<f64>]) -> Result<Metri
     named.collect()
 }
 
-pub(super) fn owner(fold_id: i64, trial: Option<i32>, refit: Option<i32>) -> Result<Owner, StoreError> {
+pub(super) fn owner(fold_id: i64, trial: Option<i32>, refit: Option<i32>) -> Result<FitOwner, StoreError> {
     match (trial, refit) {
-        (Some(trial), None) => count("folds", fold_id, "trial", trial).map(Owner::Trial),
-        (None, Some(refit)) => count("folds", fold_id, "refit", refit).map(Owner::Refit),
+        (Some(trial), None) => count("folds", fold_id, "trial", trial).map(FitOwner::Trial),
+        (None, Some(refit)) => count("folds", fold_id, "refit", refit).map(FitOwner::Refit),
         _ => Err(bad_row("folds", fold_id, "trial", "a fold is of a trial or of a refit")),
     }
 }
@@ -91,7 +91,7 @@ pub struct NewFold {
     /// Its job, and its place among the job's members; `None` while it waits for one.
     pub job: Option<(JobId, u32)>,
     /// Whose fold.
-    pub owner: Owner,
+    pub owner: FitOwner,
     /// Number.
     pub fold: u32,
     /// The epoch up to which it is trained.
@@ -103,25 +103,30 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, folds: &[NewFold])
     let jobs: Vec<_> = folds.iter().map(|fold| fold.job.map(|(job, _)| job.0)).collect();
     let members: Vec<_> = folds
         .iter()
-        .map(|fold| fold.job.map(|(_, member)| int(member)))
+        .map(|fold| fold.job.map(|(_, member)| to_pg_int(member)))
         .collect();
-    let ends: Vec<i32> = folds.iter().map(|fold| int(fold.end_epoch)).collect();
-    let of = |pick: fn(Owner) -> Option<u32>| folds.iter().map(|fold| pick(fold.owner).map(int)).collect::<Vec<_>>();
+    let ends: Vec<i32> = folds.iter().map(|fold| to_pg_int(fold.end_epoch)).collect();
+    let of = |pick: fn(FitOwner) -> Option<u32>| {
+        folds
+            .iter()
+            .map(|fold| pick(fold.owner).map(to_pg_int))
+            .collect::<Vec<_>>()
+    };
     let trials = of(|owner| {
-        if let Owner::Trial(trial) = owner {
+        if let FitOwner::Trial(trial) = owner {
             Some(trial)
         } else {
             None
         }
     });
     let refits = of(|owner| {
-        if let Owner::Refit(refit) = owner {
+        if let FitOwner::Refit(refit) = owner {
             Some(refit)
         } else {
             None
         }
     });
-    let numbers: Vec<i32> = folds.iter().map(|fold| int(fold.fold)).collect();
+    let numbers: Vec<i32> = folds.iter().map(|fold| to_pg_int(fold.fold)).collect();
     sqlx::query!(
         "INSERT INTO trawl_store.folds (study_id, job_id, member, trial, refit, fold, end_epoch)
          SELECT $1, * FROM unnest($2::uuid[], $3::integer[], $4::integer[], $5::integer[], $6::integer[], $7::integer[])",
@@ -145,7 +150,7 @@ pub async fn of_owners(
     trials: &[u32],
     refit: Option<u32>,
 ) -> Result<Vec<FoldRecord>, StoreError> {
-    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let trials: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     sqlx::query_as!(
         FoldRow,
         r#"SELECT fold_id, trial, refit, fold, state, epochs, train_loss, metrics, last_values AS "last_values: Vec<Option<f64>>",
@@ -155,7 +160,7 @@ pub async fn of_owners(
            ORDER BY trial, refit, fold"#,
         study_id.0,
         &trials,
-        refit.map(int),
+        refit.map(to_pg_int),
     )
     .fetch_all(conn)
     .await?
@@ -171,7 +176,7 @@ pub async fn epochs_of_trials(conn: &mut Connection, study_id: StudyId, trials: 
            FROM trawl_store.folds
            WHERE study_id = $1 AND trial < $2"#,
         study_id.0,
-        int(trials),
+        to_pg_int(trials),
     )
     .fetch_one(conn)
     .await?;
@@ -227,10 +232,10 @@ pub async fn assign(
     study_id: StudyId,
     folds: &[(TrialFold, JobId, u32)],
 ) -> Result<(), StoreError> {
-    let trials: Vec<i32> = folds.iter().map(|(fold, ..)| int(fold.trial)).collect();
-    let numbers: Vec<i32> = folds.iter().map(|(fold, ..)| int(fold.fold)).collect();
+    let trials: Vec<i32> = folds.iter().map(|(fold, ..)| to_pg_int(fold.trial)).collect();
+    let numbers: Vec<i32> = folds.iter().map(|(fold, ..)| to_pg_int(fold.fold)).collect();
     let jobs: Vec<Uuid> = folds.iter().map(|(_, job, _)| job.0).collect();
-    let members: Vec<i32> = folds.iter().map(|(.., member)| int(*member)).collect();
+    let members: Vec<i32> = folds.iter().map(|(.., member)| to_pg_int(*member)).collect();
     let done = sqlx::query!(
         "UPDATE trawl_store.folds f SET job_id = a.job_id, member = a.member
          FROM unnest($2::integer[], $3::integer[], $4::uuid[], $5::integer[]) AS a (trial, fold, job_id, member)
@@ -249,9 +254,9 @@ pub async fn assign(
 /// Has paused folds wait for a job that trains them further, each up to an epoch. They go on from the checkpoint of the job that
 /// trained them. The study is locked.
 pub async fn go_on(conn: &mut Connection, study_id: StudyId, folds: &[(TrialFold, u32)]) -> Result<(), StoreError> {
-    let trials: Vec<i32> = folds.iter().map(|(fold, _)| int(fold.trial)).collect();
-    let numbers: Vec<i32> = folds.iter().map(|(fold, _)| int(fold.fold)).collect();
-    let ends: Vec<i32> = folds.iter().map(|(_, end_epoch)| int(*end_epoch)).collect();
+    let trials: Vec<i32> = folds.iter().map(|(fold, _)| to_pg_int(fold.trial)).collect();
+    let numbers: Vec<i32> = folds.iter().map(|(fold, _)| to_pg_int(fold.fold)).collect();
+    let ends: Vec<i32> = folds.iter().map(|(_, end_epoch)| to_pg_int(*end_epoch)).collect();
     let done = sqlx::query!(
         "UPDATE trawl_store.folds f
          SET state = 'queued', end_epoch = g.end_epoch, checkpoint_job = f.job_id, job_id = NULL, member = NULL
@@ -270,7 +275,7 @@ pub async fn go_on(conn: &mut Connection, study_id: StudyId, folds: &[(TrialFold
 /// Has the folds of trials that failed wait again: those that were given up from where their job began, others as they were. How many epoch
 /// reports count no more. The study is locked.
 pub async fn revive(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<u64, StoreError> {
-    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let numbers: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     let reports = sqlx::query_scalar!(
         r#"SELECT COALESCE(sum(cardinality(array_remove(
                       r.train_loss[f.member * r.epochs + 1 : (f.member + 1) * r.epochs], NULL))), 0)::bigint AS "reports!"
@@ -308,7 +313,7 @@ pub async fn end_between_jobs(
     trials: &[u32],
     state: TrialState,
 ) -> Result<(), StoreError> {
-    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let trials: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     sqlx::query!(
         "UPDATE trawl_store.folds SET state = $3
          WHERE study_id = $1 AND trial = ANY($2)
@@ -353,8 +358,8 @@ pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreEr
 /// Ends running folds whose loss was not finite: by job, member and epoch.
 pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32, u32)]) -> Result<(), StoreError> {
     let jobs: Vec<_> = members.iter().map(|(job, ..)| job.0).collect();
-    let places: Vec<i32> = members.iter().map(|(_, member, _)| int(*member)).collect();
-    let epochs: Vec<i32> = members.iter().map(|(.., epoch)| int(*epoch)).collect();
+    let places: Vec<i32> = members.iter().map(|(_, member, _)| to_pg_int(*member)).collect();
+    let epochs: Vec<i32> = members.iter().map(|(.., epoch)| to_pg_int(*epoch)).collect();
     sqlx::query!(
         "UPDATE trawl_store.folds f SET state = 'failed', error = $4, diverged_epoch = d.epoch
          FROM unnest($1::uuid[], $2::integer[], $3::integer[]) AS d (job_id, member, epoch)
@@ -415,8 +420,8 @@ pub struct FoldSummary {
 /// Moves those folds of a job that run to `state`, and gives all of them their metrics.
 pub async fn complete(conn: &mut Connection, folds: &[FoldSummary], state: TrialState) -> Result<(), StoreError> {
     let ids: Vec<i64> = folds.iter().map(|fold| fold.fold_id).collect();
-    let epochs: Vec<i32> = folds.iter().map(|fold| int(fold.epochs)).collect();
-    let best_epochs: Vec<Option<i32>> = folds.iter().map(|fold| fold.best_epoch.map(int)).collect();
+    let epochs: Vec<i32> = folds.iter().map(|fold| to_pg_int(fold.epochs)).collect();
+    let best_epochs: Vec<Option<i32>> = folds.iter().map(|fold| fold.best_epoch.map(to_pg_int)).collect();
     let train_losses: Vec<Option<f64>> = folds.iter().map(|fold| fold.train_loss).collect();
     let is_measured = |metric: &&Metric| folds.iter().any(|fold| fold.metrics.best.get(**metric).is_some());
     let metrics: Vec<Metric> = Metric::ALL.iter().filter(is_measured).copied().collect();

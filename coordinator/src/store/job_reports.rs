@@ -5,7 +5,7 @@ use sqlx::types::Uuid;
 use trawl_domain::id::JobId;
 use trawl_domain::metric::Metric;
 
-use super::{Connection, StoreError, count, expect_rows, int, word};
+use super::{Connection, StoreError, count, expect_rows, to_pg_int, word};
 
 /// How far a job is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ pub async fn progress(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<JobPr
 /// new.
 pub async fn insert(conn: &mut Connection, reports: &[Report]) -> Result<(), StoreError> {
     let jobs: Vec<Uuid> = reports.iter().map(|report| report.job_id.0).collect();
-    let number = |of: fn(&Report) -> u32| reports.iter().map(|report| int(of(report))).collect::<Vec<_>>();
+    let number = |of: fn(&Report) -> u32| reports.iter().map(|report| to_pg_int(of(report))).collect::<Vec<_>>();
     let metrics: Vec<String> = reports.iter().map(|report| list(&report.metrics)).collect();
     let (train_loss, train_end) = concat(reports.iter().map(|report| &report.train_loss));
     let (val, val_end) = concat(reports.iter().map(|report| &report.val));
@@ -160,7 +160,7 @@ pub(super) fn concat<'a, T: Copy + 'a>(arrays: impl Iterator<Item = &'a Vec<T>>)
     let (mut all, mut ends) = (Vec::new(), Vec::new());
     for array in arrays {
         all.extend_from_slice(array);
-        ends.push(int(all.len() as u32));
+        ends.push(to_pg_int(all.len() as u32));
     }
     (all, ends)
 }
@@ -216,7 +216,7 @@ pub async fn from_epoch(
            ORDER BY first_epoch
            LIMIT $3"#,
         job_id.0,
-        int(epoch),
+        to_pg_int(epoch),
         i64::from(limit),
     )
     .fetch_all(conn)
@@ -235,7 +235,7 @@ async fn before_epoch(conn: &mut Connection, job_id: JobId, epoch: u32) -> Resul
            ORDER BY first_epoch DESC
            LIMIT 1"#,
         job_id.0,
-        int(epoch),
+        to_pg_int(epoch),
     )
     .fetch_optional(conn)
     .await?;
@@ -266,7 +266,7 @@ pub async fn drop_after_checkpoints(conn: &mut Connection, job_id: JobId) -> Res
            )
            SELECT COALESCE(sum(reports), 0) AS "reports!" FROM gone"#,
         job_id.0,
-        int(kept),
+        to_pg_int(kept),
     )
     .fetch_one(&mut *conn)
     .await?;
@@ -287,9 +287,9 @@ async fn replace(conn: &mut Connection, report: &Report) -> Result<(), StoreErro
         "UPDATE trawl_store.job_reports SET epochs = $3, reports = $4, train_loss = $5, val = $6
          WHERE job_id = $1 AND first_epoch = $2",
         report.job_id.0,
-        int(report.first_epoch),
-        int(report.epochs),
-        int(report.epoch_reports() as u32),
+        to_pg_int(report.first_epoch),
+        to_pg_int(report.epochs),
+        to_pg_int(report.epoch_reports() as u32),
         &report.train_loss as &[Option<f64>],
         &report.val as &[Option<f64>],
     )

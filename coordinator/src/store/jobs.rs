@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use sqlx::types::Json;
 use trawl_domain::id::{JobId, StudyId, WorkerId};
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::space::Params;
 use uuid::Uuid;
 
 use super::folds::owner;
-use super::{Connection, StoreError, bad_row, count, expect_rows, int};
+use super::{Connection, StoreError, bad_row, count, expect_rows, to_pg_int};
 
 /// Which rows a job trains on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub struct MemberRecord {
     /// Its job.
     pub job_id: JobId,
     /// Whose fold.
-    pub owner: Owner,
+    pub owner: FitOwner,
     /// Number of the fold.
     pub fold: u32,
     /// Parameters of the trial or refit.
@@ -153,10 +153,10 @@ pub async fn insert(
     turn: Turn,
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.job_id.0).collect();
-    let members: Vec<i32> = jobs.iter().map(|job| int(job.members)).collect();
-    let epochs: Vec<i32> = jobs.iter().map(|job| int(job.epochs)).collect();
-    let first_epochs: Vec<i32> = jobs.iter().map(|job| int(job.range.0)).collect();
-    let end_epochs: Vec<i32> = jobs.iter().map(|job| int(job.range.1)).collect();
+    let members: Vec<i32> = jobs.iter().map(|job| to_pg_int(job.members)).collect();
+    let epochs: Vec<i32> = jobs.iter().map(|job| to_pg_int(job.epochs)).collect();
+    let first_epochs: Vec<i32> = jobs.iter().map(|job| to_pg_int(job.range.0)).collect();
+    let end_epochs: Vec<i32> = jobs.iter().map(|job| to_pg_int(job.range.1)).collect();
     let splits: Vec<String> = jobs.iter().map(|job| job.split.as_str().to_owned()).collect();
     sqlx::query!(
         "WITH begins AS (
@@ -185,7 +185,7 @@ pub async fn insert(
          CROSS JOIN unnest($3::uuid[], $4::integer[], $5::integer[], $6::integer[], $7::integer[], $8::text[])
               WITH ORDINALITY AS j (job_id, members, epochs, first_epoch, end_epoch, split, place)",
         study_id.0,
-        refit.map(int),
+        refit.map(to_pg_int),
         &ids,
         &members,
         &epochs,
@@ -300,22 +300,22 @@ pub async fn lock_all(conn: &mut Connection, jobs: &[JobId]) -> Result<(), Store
     Ok(())
 }
 
-/// Whose file a job leaves: that of its refit, or of the trial of one of its members, with the member's fold; `None` if it has no
-/// such member, or if it is named for a job of a refit.
+/// The trial, with the fold, or the refit that an uploaded file belongs to. `member` selects the trial and must be absent for a job of a refit;
+/// `None` if the two do not match.
 pub async fn owner_of_file(
     conn: &mut Connection,
     job: &JobRecord,
     member: Option<u32>,
-) -> Result<Option<(Owner, Option<u32>)>, StoreError> {
+) -> Result<Option<(FitOwner, Option<u32>)>, StoreError> {
     let (refit, member) = match (job.refit, member) {
-        (Some(refit), None) => return Ok(Some((Owner::Refit(refit), None))),
+        (Some(refit), None) => return Ok(Some((FitOwner::Refit(refit), None))),
         (Some(_), Some(_)) | (None, None) => return Ok(None),
         (None, Some(member)) => (None, member),
     };
     let row = sqlx::query!(
         "SELECT fold_id, trial, fold FROM trawl_store.folds WHERE job_id = $1 AND member = $2",
         job.job_id.0,
-        int(member),
+        to_pg_int(member),
     )
     .fetch_optional(conn)
     .await?;

@@ -8,7 +8,7 @@ use trawl_domain::lease::LeaseClaim;
 use uuid::Uuid;
 
 use super::jobs::JobRecord;
-use super::{Connection, StoreError, expect_rows, int};
+use super::{Connection, StoreError, expect_rows, to_pg_int};
 
 /// A lease that the transaction has locked and found live. Holding one is the permission to write for its job: it cannot be
 /// had but from [`lock`] and [`lock_expired`], and ends with [`end`].
@@ -73,7 +73,7 @@ pub async fn grant(
     ttl: Duration,
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = jobs.iter().map(|job| job.job_id.0).collect();
-    let lease_epochs: Vec<i32> = jobs.iter().map(|job| int(job.lease_epoch)).collect();
+    let lease_epochs: Vec<i32> = jobs.iter().map(|job| to_pg_int(job.lease_epoch)).collect();
     let tokens: Vec<Uuid> = tokens.iter().map(|token| token.0).collect();
     let granted = sqlx::query!(
         "INSERT INTO trawl_store.leases (job_id, token, worker_id, expires_at)
@@ -257,7 +257,7 @@ pub async fn forget_drained(conn: &mut Connection, job: &JobRecord, kept: u32) -
     sqlx::query!(
         "DELETE FROM trawl_store.job_attempts WHERE job_id = $1 AND lease_epoch <= $2 AND outcome = 'drained'",
         job.job_id.0,
-        int(job.lease_epoch) - int(kept),
+        to_pg_int(job.lease_epoch) - to_pg_int(kept),
     )
     .execute(conn)
     .await?;

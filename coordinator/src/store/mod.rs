@@ -11,6 +11,7 @@ pub mod coordinators;
 pub mod curves;
 pub mod dataset_files;
 pub mod deleted;
+pub mod fleet;
 pub mod folds;
 pub mod job_reports;
 pub mod jobs;
@@ -22,7 +23,6 @@ pub mod racers;
 pub mod readers;
 pub mod refits;
 pub mod row_losses;
-pub mod stock;
 pub mod studies;
 pub mod tokens;
 pub mod trials;
@@ -136,6 +136,6 @@ fn count(table: &'static str, row: impl Display, column: &'static str, value: i3
 }
 
 /// Numbers of trials, folds and epochs are bounded far below 2^31 at the door.
-fn int(value: u32) -> i32 {
+fn to_pg_int(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }

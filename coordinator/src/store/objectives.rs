@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use trawl_domain::id::StudyId;
 use trawl_domain::space::Params;
 
-use super::{Connection, StoreError, count, int};
+use super::{Connection, StoreError, count, to_pg_int};
 
 /// What trials cost so far: their parameters, and the seconds of workers.
 pub async fn costs(
@@ -14,7 +14,7 @@ pub async fn costs(
     study_id: StudyId,
     trials: &[u32],
 ) -> Result<BTreeMap<u32, (Params, f64)>, StoreError> {
-    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let numbers: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     let rows = sqlx::query!(
         r#"SELECT trial, params AS "params: Json<Params>", worker_seconds
            FROM trawl_store.trials
@@ -58,5 +58,5 @@ pub async fn all_keys(
 pub(super) fn flat<'a>(lists: impl Iterator<Item = &'a [f64]> + Clone) -> (Vec<f64>, i32) {
     let len = lists.clone().map(<[f64]>::len).max().unwrap_or(0);
     let padded = |list: &'a [f64]| list.iter().copied().chain(std::iter::repeat(0.0)).take(len);
-    (lists.flat_map(padded).collect(), int(len as u32))
+    (lists.flat_map(padded).collect(), to_pg_int(len as u32))
 }

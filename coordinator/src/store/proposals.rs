@@ -11,7 +11,7 @@ use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
 
 use super::objectives::flat;
-use super::{Connection, StoreError, bad_row, count, int, word};
+use super::{Connection, StoreError, bad_row, count, to_pg_int, word};
 
 /// Keeps the hashes of what was learned from, and of so many trials that were proposed.
 pub async fn keep(conn: &mut Connection, study_id: StudyId, learned: &Learned, trials: u32) -> Result<(), StoreError> {
@@ -19,8 +19,8 @@ pub async fn keep(conn: &mut Connection, study_id: StudyId, learned: &Learned, t
         "INSERT INTO trawl_store.proposals (study_id, first_trial, trials, history_sha256, proposals_sha256)
          VALUES ($1, $2, $3, $4, $5)",
         study_id.0,
-        int(learned.first_trial),
-        int(trials),
+        to_pg_int(learned.first_trial),
+        to_pg_int(trials),
         &learned.history[..],
         &learned.proposals[..],
     )
@@ -37,8 +37,8 @@ pub async fn kept(conn: &mut Connection, study_id: StudyId, trials: &Range<u32>)
          WHERE study_id = $1 AND first_trial >= $2 AND first_trial < $3
          ORDER BY first_trial",
         study_id.0,
-        int(trials.start),
-        int(trials.end),
+        to_pg_int(trials.start),
+        to_pg_int(trials.end),
     )
     .fetch_all(conn)
     .await?;
@@ -165,7 +165,7 @@ pub async fn history(
 
 /// Has results of other studies count as results of a study that has none yet.
 pub async fn insert_prior(conn: &mut Connection, study_id: StudyId, results: &[PriorResult]) -> Result<(), StoreError> {
-    let numbers: Vec<i32> = (0..results.len() as u32).map(int).collect();
+    let numbers: Vec<i32> = (0..results.len() as u32).map(to_pg_int).collect();
     let params: Vec<Json<&Params>> = results.iter().map(|result| Json(&result.params)).collect();
     let rank_keys: Vec<f64> = results.iter().map(|result| result.rank_key).collect();
     let (further_keys, further) = flat(results.iter().map(|result| &result.further_keys[..]));

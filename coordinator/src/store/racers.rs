@@ -8,7 +8,7 @@ use trawl_domain::space::Params;
 use trawl_domain::state::TrialState;
 
 use super::objectives::flat;
-use super::{Connection, StoreError, count, expect_rows, int, word};
+use super::{Connection, StoreError, count, expect_rows, to_pg_int, word};
 
 /// A trial that is raced.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +36,8 @@ pub async fn racers(conn: &mut Connection, study_id: StudyId, trials: &Range<u32
            WHERE study_id = $1 AND trial >= $2 AND trial < $3 AND rung IS NOT NULL
            ORDER BY trial"#,
         study_id.0,
-        int(trials.start),
-        int(trials.end),
+        to_pg_int(trials.start),
+        to_pg_int(trials.end),
     )
     .fetch_all(conn)
     .await?;
@@ -92,7 +92,7 @@ pub async fn take_verdicts(
     compared: u32,
     verdicts: &[RungVerdict],
 ) -> Result<(), StoreError> {
-    let trials: Vec<i32> = verdicts.iter().map(|verdict| int(verdict.trial)).collect();
+    let trials: Vec<i32> = verdicts.iter().map(|verdict| to_pg_int(verdict.trial)).collect();
     let values: Vec<f64> = verdicts.iter().map(|verdict| verdict.value).collect();
     let goes_on: Vec<bool> = verdicts.iter().map(|verdict| verdict.goes_on).collect();
     let (further_keys, further) = flat(verdicts.iter().map(|verdict| &verdict.further_keys[..]));
@@ -110,7 +110,7 @@ pub async fn take_verdicts(
         &trials,
         &values,
         &goes_on,
-        int(compared),
+        to_pg_int(compared),
         &further_keys,
         further,
     )

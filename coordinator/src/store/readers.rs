@@ -1,4 +1,4 @@
-//! Users of the database who read results: members of `trawl_reader` that may list no upload, as whoever runs a coordinator may.
+//! Users of the database who read results: members of `trawl_reader` that may list no uploads, as the user of a coordinator may.
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use trawl_domain::state::TrialState;
 use trawl_domain::winner::Interval;
 use uuid::Uuid;
 
-use super::{Connection, StoreError, count, expect_rows, int, word};
+use super::{Connection, StoreError, count, expect_rows, to_pg_int, word};
 
 /// A stored refit.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,9 +112,9 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, refit: &NewRefit<'
          FROM trawl_store.refits r WHERE r.study_id = $1
          RETURNING refit",
         study_id.0,
-        int(refit.trial),
+        to_pg_int(refit.trial),
         Json(refit.params) as Json<&Params>,
-        int(refit.epochs),
+        to_pg_int(refit.epochs),
         refit.ends_study,
     )
     .fetch_one(conn)
@@ -158,7 +158,7 @@ pub async fn lock_unfinished(
            WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')
            FOR NO KEY UPDATE"#,
         study_id.0,
-        int(refit),
+        to_pg_int(refit),
     )
     .fetch_optional(conn)
     .await?
@@ -197,7 +197,7 @@ pub async fn keep_test(
         "UPDATE trawl_store.refits SET final_test_loss = $3, final_test_accuracy = $4
          WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
         study_id.0,
-        int(refit),
+        to_pg_int(refit),
         test_loss,
         test_accuracy,
     )
@@ -216,7 +216,7 @@ pub async fn keep_test_interval(
     sqlx::query!(
         "UPDATE trawl_store.refits SET test_low = $3, test_high = $4 WHERE study_id = $1 AND refit = $2",
         study_id.0,
-        int(refit),
+        to_pg_int(refit),
         interval.low,
         interval.high,
     )
@@ -238,7 +238,7 @@ pub async fn complete(
              test_accuracy = final_test_accuracy, finished_at = clock_timestamp()
          WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
         study_id.0,
-        int(refit),
+        to_pg_int(refit),
         value.mean,
         value.std,
         value.seed_std,
@@ -254,7 +254,7 @@ pub async fn fail(conn: &mut Connection, study_id: StudyId, refit: u32, error: &
         "UPDATE trawl_store.refits SET state = 'failed', error = $3, finished_at = clock_timestamp()
          WHERE study_id = $1 AND refit = $2 AND state IN ('queued', 'running')",
         study_id.0,
-        int(refit),
+        to_pg_int(refit),
         error,
     )
     .execute(conn)

@@ -2,7 +2,7 @@
 
 use trawl_domain::id::StudyId;
 
-use super::{Connection, StoreError, count, int};
+use super::{Connection, StoreError, count, to_pg_int};
 
 /// What the rows of a fold left.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +34,7 @@ pub async fn of_trials(
     study_id: StudyId,
     trials: &[u32],
 ) -> Result<Vec<FoldLosses>, StoreError> {
-    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let trials: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     let rows = sqlx::query!(
         r#"SELECT r.fold_id, r.trial AS "trial!", f.fold, r.losses
            FROM trawl_store.row_losses r

@@ -7,7 +7,7 @@ use trawl_domain::access::{Role, TokenHash, TokenRequest};
 use trawl_domain::id::TokenId;
 use uuid::Uuid;
 
-use super::{Connection, StoreError, bad_row, int, word};
+use super::{Connection, StoreError, bad_row, to_pg_int, word};
 
 /// The constraint that two tokens of one name break.
 pub const UNIQUE_NAME: &str = "tokens_unique_name";
@@ -163,15 +163,14 @@ pub async fn remove_ended(conn: &mut Connection, ended_days: u32) -> Result<u64,
         "DELETE FROM trawl_store.tokens
          WHERE LEAST(revoked_at, expires_at) < clock_timestamp() - make_interval(days => $1)
            AND token_id <> (SELECT token_id FROM trawl_store.tokens ORDER BY created_at DESC, token_id DESC LIMIT 1)",
-        int(ended_days),
+        to_pg_int(ended_days),
     )
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
 }
 
-/// Ends a token, or finds it ended already: the one of that id, else the one of that name, and of several that have ended the
-/// newest.
+/// Revokes a token by its id or, failing that, by its name. Where the name has ended tokens alone, finds the newest of them.
 pub async fn revoke(
     conn: &mut Connection,
     token_id: Option<TokenId>,

@@ -12,7 +12,7 @@ use trawl_domain::state::{DIVERGED, TrialState};
 use uuid::Uuid;
 
 use super::objectives::flat;
-use super::{Connection, StoreError, count, expect_rows, int, word};
+use super::{Connection, StoreError, count, expect_rows, to_pg_int, word};
 
 /// A stored trial.
 #[derive(Clone, Debug, PartialEq)]
@@ -141,12 +141,12 @@ pub async fn failures(conn: &mut Connection, study_id: StudyId, limit: u32) -> R
 
 /// Stores planned trials.
 pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[PlannedTrial]) -> Result<(), StoreError> {
-    let trials: Vec<i32> = planned.iter().map(|trial| int(trial.trial)).collect();
+    let trials: Vec<i32> = planned.iter().map(|trial| to_pg_int(trial.trial)).collect();
     let params: Vec<Json<&Params>> = planned.iter().map(|trial| Json(&trial.params)).collect();
     let chosen: Vec<Option<Json<&Params>>> = planned.iter().map(|trial| trial.chosen.as_ref().map(Json)).collect();
-    let epochs: Vec<i32> = planned.iter().map(|trial| int(trial.epochs)).collect();
-    let generations: Vec<i32> = planned.iter().map(|trial| int(trial.generation)).collect();
-    let rungs: Vec<Option<i32>> = planned.iter().map(|trial| trial.rung.map(int)).collect();
+    let epochs: Vec<i32> = planned.iter().map(|trial| to_pg_int(trial.epochs)).collect();
+    let generations: Vec<i32> = planned.iter().map(|trial| to_pg_int(trial.generation)).collect();
+    let rungs: Vec<Option<i32>> = planned.iter().map(|trial| trial.rung.map(to_pg_int)).collect();
     sqlx::query!(
         "INSERT INTO trawl_store.trials (study_id, trial, params, epochs, generation, rung, chosen)
          SELECT $1, * FROM unnest($2::integer[], $3::jsonb[], $4::integer[], $5::integer[], $6::integer[], $7::jsonb[])",
@@ -173,7 +173,7 @@ pub async fn mark_twins(conn: &mut Connection, study_id: StudyId, first: u32) ->
                GROUP BY params HAVING count(*) > 1) twins
          WHERE t.study_id = $1 AND t.trial >= $2 AND t.params = twins.params AND t.trial > twins.first",
         study_id.0,
-        int(first),
+        to_pg_int(first),
     )
     .execute(conn)
     .await?;
@@ -198,7 +198,7 @@ pub async fn page(
            ORDER BY t.trial
            LIMIT $3"#,
         study_id.0,
-        int(first),
+        to_pg_int(first),
         i64::from(limit),
     )
     .fetch_all(conn)
@@ -330,7 +330,7 @@ pub async fn lock_of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<u32
 
 /// True if a job of one of these trials was leased.
 pub async fn have_begun(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<bool, StoreError> {
-    let trials: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let trials: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     let begun = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM trawl_store.trials
                           WHERE study_id = $1 AND trial = ANY($2) AND state = 'running') AS "begun!""#,
@@ -348,7 +348,7 @@ pub async fn are_open_before(conn: &mut Connection, study_id: StudyId, known: u3
         r#"SELECT EXISTS (SELECT FROM trawl_store.trials
                           WHERE study_id = $1 AND trial < $2 AND state IN ('queued', 'running')) AS "open!""#,
         study_id.0,
-        int(known),
+        to_pg_int(known),
     )
     .fetch_one(conn)
     .await?;
@@ -377,7 +377,7 @@ pub async fn given_up(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u3
 
 /// Has trials that failed wait again. The study is locked.
 pub async fn revive(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<(), StoreError> {
-    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let numbers: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     let done = sqlx::query!(
         "UPDATE trawl_store.trials SET state = 'queued', error = NULL, finished_at = NULL
          WHERE study_id = $1 AND trial = ANY($2) AND state = 'failed'",
@@ -448,7 +448,7 @@ pub struct TrialEnd {
 
 /// Ends trials that the transaction has locked.
 pub async fn finish(conn: &mut Connection, study_id: StudyId, ends: &[TrialEnd]) -> Result<(), StoreError> {
-    let trials: Vec<i32> = ends.iter().map(|end| int(end.trial)).collect();
+    let trials: Vec<i32> = ends.iter().map(|end| to_pg_int(end.trial)).collect();
     let states: Vec<String> = ends.iter().map(|end| end.state.to_string()).collect();
     let values: Vec<Option<f64>> = ends.iter().map(|end| end.value.map(|(value, _)| value.mean)).collect();
     let stds: Vec<Option<f64>> = ends
@@ -493,7 +493,7 @@ pub async fn finish(conn: &mut Connection, study_id: StudyId, ends: &[TrialEnd])
 
 /// Cancels trials that the transaction has locked.
 pub async fn cancel(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<(), StoreError> {
-    let numbers: Vec<i32> = trials.iter().map(|trial| int(*trial)).collect();
+    let numbers: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     let done = sqlx::query!(
         "UPDATE trawl_store.trials SET state = 'cancelled', finished_at = clock_timestamp()
          WHERE study_id = $1 AND trial = ANY($2) AND state IN ('queued', 'running')",

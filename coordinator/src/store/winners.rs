@@ -7,7 +7,7 @@ use trawl_domain::winner::Interval;
 use uuid::Uuid;
 
 use super::studies::StudyRecord;
-use super::{Connection, StoreError, count, int};
+use super::{Connection, StoreError, count, to_pg_int};
 
 /// A value that was corrected.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,7 +78,11 @@ pub async fn is_to_judge(conn: &mut Connection, study_id: StudyId) -> Result<boo
 /// Stores what the best trial of a study is worth, as it was then; false if it is there already, or if the study has run again since.
 pub async fn insert(conn: &mut Connection, judged: &StudyRecord, winner: &WinnerRecord) -> Result<bool, StoreError> {
     let study_id = judged.study_id;
-    let others: Vec<i32> = winner.not_separable_from.iter().map(|trial| int(*trial)).collect();
+    let others: Vec<i32> = winner
+        .not_separable_from
+        .iter()
+        .map(|trial| to_pg_int(*trial))
+        .collect();
     let interval = winner.corrected.map(|corrected| corrected.interval);
     let done = sqlx::query!(
         "INSERT INTO trawl_store.winners
@@ -90,15 +94,15 @@ pub async fn insert(conn: &mut Connection, judged: &StudyRecord, winner: &Winner
          FOR SHARE OF s
          ON CONFLICT DO NOTHING",
         study_id.0,
-        int(winner.trial),
-        winner.corrected.map(|corrected| int(corrected.contenders)),
+        to_pg_int(winner.trial),
+        winner.corrected.map(|corrected| to_pg_int(corrected.contenders)),
         winner.corrected.map(|corrected| corrected.value),
         interval.map(|interval| interval.low),
         interval.map(|interval| interval.high),
         winner.p_better,
         &others,
-        int(judged.max_trials),
-        int(judged.trials_completed),
+        to_pg_int(judged.max_trials),
+        to_pg_int(judged.trials_completed),
     )
     .execute(conn)
     .await?;
@@ -119,8 +123,8 @@ pub async fn insert_importance(
         study_id.0,
         &names,
         &shares,
-        int(importance.trials),
-        importance.rung.map(int),
+        to_pg_int(importance.trials),
+        importance.rung.map(to_pg_int),
     )
     .execute(conn)
     .await?;
@@ -189,7 +193,7 @@ pub async fn insert_hypervolumes(
 ) -> Result<(), StoreError> {
     let (trials, volumes): (Vec<i32>, Vec<f64>) = hypervolumes
         .iter()
-        .map(|(trial, volume)| (int(*trial), *volume))
+        .map(|(trial, volume)| (to_pg_int(*trial), *volume))
         .unzip();
     sqlx::query!(
         "INSERT INTO trawl_store.hypervolumes (study_id, trial, hypervolume)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use trawl_domain::id::WorkerId;
 
-use super::{Connection, StoreError, count, int};
+use super::{Connection, StoreError, count, to_pg_int};
 
 /// A worker that registers.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,7 @@ pub async fn register(
         worker.worker_id.0,
         worker.host,
         worker.device,
-        int(worker.slots),
+        to_pg_int(worker.slots),
         worker.version,
         lost_after.as_secs_f64(),
         owner,
@@ -129,8 +129,8 @@ pub async fn remove_old(conn: &mut Connection, unseen_days: u32, stopped_days: u
          WHERE (w.last_seen_at < clock_timestamp() - make_interval(days => $1)
              OR w.stopped_at < clock_timestamp() - make_interval(days => $2))
            AND NOT EXISTS (SELECT FROM trawl_store.leases l WHERE l.worker_id = w.worker_id)",
-        int(unseen_days),
-        int(stopped_days),
+        to_pg_int(unseen_days),
+        to_pg_int(stopped_days),
     )
     .execute(conn)
     .await?;

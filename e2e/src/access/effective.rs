@@ -1,4 +1,4 @@
-//! Requests that would change something, if whoever sends them were let in.
+//! Requests that would change something, if their senders were let in.
 
 use prost::Message;
 use trawl_domain::dataset::FileHash;

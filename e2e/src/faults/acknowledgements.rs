@@ -1,30 +1,30 @@
 //! Acknowledgements that are lost after the commit: what was done is sent again.
 
-use super::{Outcome, Scene, SceneSettings, Settings};
+use super::{FaultFixture, FixtureSettings, Outcome, Settings};
 use crate::history::{Action, Operation, Outcome as Told};
 use crate::system::look_for;
 
 /// Cuts the way back from the coordinator again and again: each time once reports are stored whose senders do not know it.
 pub(super) async fn lost(settings: &Settings) -> anyhow::Result<Outcome> {
     const CUTS: usize = 25;
-    let mut scene = Scene::start(SceneSettings::new("acknowledgement-lost"), settings).await?;
+    let mut fixture = FaultFixture::start(FixtureSettings::new("acknowledgement-lost"), settings).await?;
     let (mut reports, mut ends) = (0, 0);
     for _ in 0..CUTS {
-        scene.load.acknowledged(50).await?;
-        scene.gate.hold_answers_after(scene.chance.below(4 << 10));
+        fixture.load.acknowledged(50).await?;
+        fixture.proxy.hold_answers_after(fixture.chance.below(4 << 10));
         let waits = |operation: &Operation| operation.outcome == Told::Invoked && operation.action.is_write();
         let unknown = look_for("reports that are stored and not acknowledged", async || {
-            let operations = scene.load.history().operations();
+            let operations = fixture.load.history().operations();
             let unknown: Vec<&Operation> = operations.iter().filter(|operation| waits(operation)).collect();
-            let counts = stored_of(&scene, &unknown).await?;
+            let counts = stored_of(&fixture, &unknown).await?;
             Ok((counts.0 > 10).then_some(counts))
         });
         let (stored, ended) = unknown.await?;
         reports += stored;
         ends += ended;
-        scene.gate.cut();
+        fixture.proxy.cut();
     }
-    let mut row = scene.end(CUTS).await?.row;
+    let mut row = fixture.end(CUTS).await?.row;
     row.see(format!(
         "{reports} reports and {ends} ends of jobs were stored without their senders knowing, and sent again"
     ));
@@ -32,7 +32,7 @@ pub(super) async fn lost(settings: &Settings) -> anyhow::Result<Outcome> {
 }
 
 /// How many of these reports, and how many of these ends, are stored.
-async fn stored_of(scene: &Scene, operations: &[&Operation]) -> anyhow::Result<(i64, i64)> {
+async fn stored_of(fixture: &FaultFixture, operations: &[&Operation]) -> anyhow::Result<(i64, i64)> {
     let lease = |operation: &&Operation| operation.lease.as_ref().map(|lease| lease.job_id.clone());
     let reports: Vec<(String, i32)> = operations
         .iter()
@@ -54,13 +54,13 @@ async fn stored_of(scene: &Scene, operations: &[&Operation]) -> anyhow::Result<(
     )
     .bind(&jobs)
     .bind(&epochs)
-    .fetch_one(&scene.owner)
+    .fetch_one(&fixture.owner)
     .await?;
     let ended = sqlx::query_scalar(
         "SELECT count(*) FROM trawl_store.job_attempts WHERE outcome = 'finished' AND token::text = ANY ($1)",
     )
     .bind(&ends)
-    .fetch_one(&scene.owner)
+    .fetch_one(&fixture.owner)
     .await?;
     Ok((stored, ended))
 }

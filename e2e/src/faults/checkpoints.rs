@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::{Outcome, Scene, SceneSettings, Settings};
+use super::{FaultFixture, FixtureSettings, Outcome, Settings};
 
 /// Kills workers that train, and cuts short or flips the newest checkpoint of each job before it goes on.
 pub(super) async fn broken(settings: &Settings) -> anyhow::Result<Outcome> {
     const BROKEN: usize = 12;
-    let mut scene_settings = SceneSettings::new("checkpoint-broken");
+    let mut fixture_settings = FixtureSettings::new("checkpoint-broken");
     // Most jobs go on with a worker that really reads them.
-    scene_settings.scripted = 4;
-    let mut scene = Scene::start(scene_settings, settings).await?;
+    fixture_settings.scripted = 4;
+    let mut fixture = FaultFixture::start(fixture_settings, settings).await?;
     let mut broken = 0;
     while broken < BROKEN {
         let newest: Option<(String, String)> = sqlx::query_as(
@@ -20,21 +20,21 @@ pub(super) async fn broken(settings: &Settings) -> anyhow::Result<Outcome> {
              WHERE w.host <> $1 ORDER BY c.job_id, c.number DESC LIMIT 1",
         )
         .bind(crate::scripted_worker::SCRIPTED_HOST)
-        .fetch_optional(&scene.owner)
+        .fetch_optional(&fixture.owner)
         .await?;
         let Some((key, worker_id)) = newest else {
-            scene.load.acknowledged(1).await?;
+            fixture.load.acknowledged(1).await?;
             continue;
         };
-        let Some(index) = scene.real.iter().position(|worker| worker.worker_id == worker_id) else {
-            scene.load.acknowledged(1).await?;
+        let Some(index) = fixture.real.iter().position(|worker| worker.worker_id == worker_id) else {
+            fixture.load.acknowledged(1).await?;
             continue;
         };
-        if scene.kill_worker_at(index).await? && break_file(&scene.store().join(&key), broken % 2 == 0)? {
+        if fixture.kill_worker_at(index).await? && break_file(&fixture.store().join(&key), broken % 2 == 0)? {
             broken += 1;
         }
     }
-    let closed = scene.end(BROKEN).await?;
+    let closed = fixture.end(BROKEN).await?;
     let count = |message: &str| closed.worker_logs.matches(message).count();
     let (aside, resumed) = (count("checkpoint left aside"), count("job goes on from a checkpoint"));
     let mut row = closed.row;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use super::scene::{coordinator_program, worker_program};
-use super::{Outcome, Scene, SceneSettings, Settings};
+use super::fixture::{coordinator_program, worker_program};
+use super::{FaultFixture, FixtureSettings, Outcome, Settings};
 
 /// An hour, as libfaketime reads it, fast and slow.
 const OFFSETS: [(&str, i64); 2] = [("+3600", 3_600), ("-3600", -3_600)];
@@ -18,39 +18,39 @@ pub(super) async fn an_hour_off(settings: &Settings) -> anyhow::Result<Outcome> 
     let Some(library) = library() else {
         return Ok(Outcome::Skipped("needs libfaketime: Debian's package faketime".into()));
     };
-    let scene_settings = SceneSettings {
+    let fixture_settings = FixtureSettings {
         real: 0,
         lease_ttl: Duration::from_secs(5),
-        ..SceneSettings::new("clocks")
+        ..FixtureSettings::new("clocks")
     };
-    let mut scene = Scene::start(scene_settings, settings).await?;
-    let clock = |scene: &Scene, name: &str| Clock::new(&library, scene.folder().join(name));
-    let (coordinators, workers) = (clock(&scene, "coordinators.clock"), clock(&scene, "workers.clock"));
+    let mut fixture = FaultFixture::start(fixture_settings, settings).await?;
+    let clock = |fixture: &FaultFixture, name: &str| Clock::new(&library, fixture.folder().join(name));
+    let (coordinators, workers) = (clock(&fixture, "coordinators.clock"), clock(&fixture, "workers.clock"));
     let mut injected = 0;
     for ((offset, seconds), (opposite, _)) in OFFSETS.into_iter().zip(OFFSETS.into_iter().rev()) {
         coordinators.set(offset)?;
         coordinators.ensure_off_by(seconds)?;
         workers.set(opposite)?;
-        scene.kill_coordinator()?;
-        let mut program = coordinator_program(&scene.folder().join("coordinator.log"))?;
+        fixture.kill_coordinator()?;
+        let mut program = coordinator_program(&fixture.folder().join("coordinator.log"))?;
         coordinators.show_to(&mut program);
-        scene.start_coordinator_by(program).await?;
-        let url = scene.url.clone();
+        fixture.start_coordinator_by(program).await?;
+        let url = fixture.url.clone();
         for _ in 0..3 {
             let mut program = worker_program()?;
             workers.show_to(&mut program);
-            let worker = scene.start_worker_by(program, &url).await?;
-            scene.real.push(worker);
+            let worker = fixture.start_worker_by(program, &url).await?;
+            fixture.real.push(worker);
         }
-        scene.load.acknowledged(1_500).await?;
+        fixture.load.acknowledged(1_500).await?;
         // Both jump by two hours, in opposite directions, while everything runs.
         coordinators.set(opposite)?;
         workers.set(offset)?;
-        scene.load.acknowledged(1_500).await?;
+        fixture.load.acknowledged(1_500).await?;
         injected += 4;
-        scene.real.clear();
+        fixture.real.clear();
     }
-    let closed = scene.end(injected).await?;
+    let closed = fixture.end(injected).await?;
     let mut row = closed.row;
     let expired = closed
         .stored

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Closed, Outcome, Row, Scene, SceneSettings, Settings};
+use super::{Closed, FaultFixture, FixtureSettings, Outcome, Row, Settings};
 use crate::history::{Action, Operation, Outcome as Told, Percentiles, Stored, StoredAttempt};
 use crate::system::look_for;
 
@@ -28,26 +28,26 @@ const YOUNG: Duration = Duration::from_millis(3);
 /// Kills it at each of these moments in turn, while workers vanish too.
 pub(super) async fn killed(settings: &Settings) -> anyhow::Result<Outcome> {
     const ROUNDS: usize = 5;
-    let mut scene_settings = SceneSettings::new("coordinator-killed");
-    scene_settings.lease_ttl = Duration::from_secs(3);
-    let mut scene = Scene::start(scene_settings, settings).await?;
-    scene.load.fates().set(200, 0);
+    let mut fixture_settings = FixtureSettings::new("coordinator-killed");
+    fixture_settings.lease_ttl = Duration::from_secs(3);
+    let mut fixture = FaultFixture::start(fixture_settings, settings).await?;
+    fixture.load.behaviours().set(200, 0);
     let (mut starts, mut returns) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         for moment in MOMENTS {
-            kill_at(&mut scene, moment, round).await?;
-            scene.pause(Duration::from_millis(300)).await;
-            starts.push(scene.load.history().now());
-            scene.start_coordinator().await?;
+            kill_at(&mut fixture, moment, round).await?;
+            fixture.pause(Duration::from_millis(300)).await;
+            starts.push(fixture.load.history().now());
+            fixture.start_coordinator().await?;
             let started = Instant::now();
-            scene.load.acknowledged(1).await?;
+            fixture.load.acknowledged(1).await?;
             returns.push(started.elapsed());
-            scene.load.acknowledged(100).await?;
+            fixture.load.acknowledged(100).await?;
         }
     }
     returns.sort_unstable();
-    let ttl = scene.settings.lease_ttl;
-    let Closed { mut row, stored, .. } = scene.end(starts.len()).await?;
+    let ttl = fixture.settings.lease_ttl;
+    let Closed { mut row, stored, .. } = fixture.end(starts.len()).await?;
     row.see(format!(
         "{ROUNDS} times each while claiming, committing, sweeping and sampling; from ready to the next acknowledgement {}",
         Percentiles::of(&returns)
@@ -56,13 +56,13 @@ pub(super) async fn killed(settings: &Settings) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done(row))
 }
 
-async fn kill_at(scene: &mut Scene, moment: Moment, round: usize) -> anyhow::Result<()> {
+async fn kill_at(fixture: &mut FaultFixture, moment: Moment, round: usize) -> anyhow::Result<()> {
     match moment {
-        Moment::Claiming => wait_amid(scene, |operation| matches!(operation.action, Action::Lease(_))).await?,
-        Moment::Committing => wait_amid(scene, Operation::is_report).await?,
+        Moment::Claiming => wait_amid(fixture, |operation| matches!(operation.action, Action::Lease(_))).await?,
+        Moment::Committing => wait_amid(fixture, Operation::is_report).await?,
         Moment::Sweeping => {
-            let before = expired(scene).await?;
-            let owner = scene.owner.clone();
+            let before = expired(fixture).await?;
+            let owner = fixture.owner.clone();
             look_for("a sweep", async || {
                 let expired: i64 = sqlx::query_scalar(EXPIRED).fetch_one(&owner).await?;
                 Ok((expired > before).then_some(()))
@@ -71,22 +71,22 @@ async fn kill_at(scene: &mut Scene, moment: Moment, round: usize) -> anyhow::Res
         }
         Moment::Sampling => {
             let name = format!("sampled-{round}");
-            let study = scene.load.reference().study(&name)?;
-            let client = crate::system::Client::new(&scene.url, &scene.database_url).await?;
+            let study = fixture.load.reference().study(&name)?;
+            let client = crate::system::Client::new(&fixture.url, &fixture.database_url).await?;
             let submission = tokio::spawn(async move { client.submit(study).await });
-            scene.pause(Duration::from_millis(30)).await;
-            scene.kill_coordinator()?;
+            fixture.pause(Duration::from_millis(30)).await;
+            fixture.kill_coordinator()?;
             // Whether it came through shows afterwards: a study that is there is a whole one.
             let _ = submission.await?;
             return Ok(());
         }
     }
-    scene.kill_coordinator()
+    fixture.kill_coordinator()
 }
 
 /// Waits until an operation of this kind was asked for just now.
-async fn wait_amid(scene: &Scene, is_meant: impl Fn(&Operation) -> bool) -> anyhow::Result<()> {
-    let history = scene.load.history();
+async fn wait_amid(fixture: &FaultFixture, is_meant: impl Fn(&Operation) -> bool) -> anyhow::Result<()> {
+    let history = fixture.load.history();
     look_for("an operation under way", async || {
         let now = history.now();
         let amid = history.count(|operation| {
@@ -99,8 +99,8 @@ async fn wait_amid(scene: &Scene, is_meant: impl Fn(&Operation) -> bool) -> anyh
 
 const EXPIRED: &str = "SELECT count(*) FROM trawl_store.job_attempts WHERE outcome = 'expired'";
 
-async fn expired(scene: &Scene) -> anyhow::Result<i64> {
-    Ok(sqlx::query_scalar(EXPIRED).fetch_one(&scene.owner).await?)
+async fn expired(fixture: &FaultFixture) -> anyhow::Result<i64> {
+    Ok(sqlx::query_scalar(EXPIRED).fetch_one(&fixture.owner).await?)
 }
 
 /// Nothing is taken back within the grace: a lease from before a start of the coordinator or of Postgres ends a full time limit after
@@ -129,24 +129,24 @@ pub(super) const CLAIMS_CUT_OFF_MAX: usize = 3;
 /// It is away for longer and longer.
 pub(super) async fn away(settings: &Settings) -> anyhow::Result<Outcome> {
     const ABSENCES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(20), Duration::from_secs(60)];
-    let mut scene_settings = SceneSettings::new("coordinator-away");
-    scene_settings.lease_ttl = Duration::from_secs(5);
+    let mut fixture_settings = FixtureSettings::new("coordinator-away");
+    fixture_settings.lease_ttl = Duration::from_secs(5);
     // Jobs that last beyond the grace.
-    scene_settings.epoch_ms = 80;
-    let ttl = scene_settings.lease_ttl;
-    let mut scene = Scene::start(scene_settings, settings).await?;
+    fixture_settings.epoch_ms = 80;
+    let ttl = fixture_settings.lease_ttl;
+    let mut fixture = FaultFixture::start(fixture_settings, settings).await?;
     let (mut starts, mut kills) = (Vec::new(), Vec::new());
     for absence in ABSENCES {
-        scene.load.acknowledged(200).await?;
-        scene.kill_coordinator()?;
-        kills.push(scene.load.history().now());
+        fixture.load.acknowledged(200).await?;
+        fixture.kill_coordinator()?;
+        kills.push(fixture.load.history().now());
         sleep(absence).await;
-        starts.push(scene.load.history().now());
-        scene.start_coordinator().await?;
+        starts.push(fixture.load.history().now());
+        fixture.start_coordinator().await?;
     }
-    scene.load.acknowledged(200).await?;
-    let real = scene.real.len();
-    let Closed { mut row, stored, .. } = scene.end(ABSENCES.len()).await?;
+    fixture.load.acknowledged(200).await?;
+    let real = fixture.real.len();
+    let Closed { mut row, stored, .. } = fixture.end(ABSENCES.len()).await?;
     // Each lease counts once, however many absences it lived through before it was lost.
     let met_absence = |attempt: &&StoredAttempt| {
         let lived_at = |kill: &Duration| attempt.granted < *kill && attempt.ended.is_none_or(|ended| ended > *kill);

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::{Outcome, Row, Scene, SceneSettings, Settings};
+use super::{FaultFixture, FixtureSettings, Outcome, Row, Settings};
 use crate::access::Admin;
 use crate::flood;
 use crate::history::{Operation, Percentiles};
@@ -125,21 +125,21 @@ struct Flood {
     undisturbed_for: Duration,
 }
 
-/// Pours a flood over a scene, and looks at the coordinator's memory and log and at how long others waited.
+/// Pours a flood over a fixture, and looks at the coordinator's memory and log and at how long others waited.
 async fn poured(
     settings: &Settings,
     flood: Flood,
     pour: impl AsyncFnOnce(String, Vec<String>) -> anyhow::Result<Row> + Send + 'static,
 ) -> anyhow::Result<Outcome> {
-    let mut scene_settings = SceneSettings::new(flood.name);
-    scene_settings.token = Some(OPERATOR);
-    let scene = Scene::start(scene_settings, settings).await?;
-    let mut admin = Admin::new(&Channel::from_shared(scene.url.clone())?.connect().await?, OPERATOR)?;
+    let mut fixture_settings = FixtureSettings::new(flood.name);
+    fixture_settings.token = Some(OPERATOR);
+    let fixture = FaultFixture::start(fixture_settings, settings).await?;
+    let mut admin = Admin::new(&Channel::from_shared(fixture.url.clone())?.connect().await?, OPERATOR)?;
     let mut tokens = Vec::new();
     for number in 0..FLOODS_TOKENS {
         tokens.push(admin.create(&format!("flood-{number}"), flood.role, None).await?);
     }
-    let history = scene.load.history();
+    let history = fixture.load.history();
     let acknowledged_in = |from: Duration, to: Duration| {
         let is_meant = |operation: &Operation| {
             operation.is_report() && operation.is_ok() && (from..to).contains(&operation.invoked)
@@ -147,17 +147,17 @@ async fn poured(
         Percentiles::of(&history.latencies(is_meant))
     };
     // What begins together waits together: the first reports are no measure.
-    scene.load.acknowledged(5_000).await?;
+    fixture.load.acknowledged(5_000).await?;
     let from = history.now();
     sleep(flood.undisturbed_for).await;
     let to = history.now();
     let undisturbed = acknowledged_in(from, to);
-    let url = scene.url.clone();
+    let url = fixture.url.clone();
     let poured = on_another_thread(async move || pour(url, tokens).await).await?;
     let during = acknowledged_in(to, history.now());
-    let peak_kib = scene.coordinator_peak_kib()?;
-    let log = std::fs::read_to_string(scene.folder().join("coordinator.log"))?;
-    let mut row = scene.end(flood.injected).await?.row;
+    let peak_kib = fixture.coordinator_peak_kib()?;
+    let log = std::fs::read_to_string(fixture.folder().join("coordinator.log"))?;
+    let mut row = fixture.end(flood.injected).await?.row;
     row.seen.extend(poured.seen);
     row.failures.extend(poured.failures);
     let ratio = during.p99.as_secs_f64() / undisturbed.p99.as_secs_f64();
@@ -175,7 +175,7 @@ async fn poured(
 }
 
 /// Does something on a thread and a runtime of its own, so that it is in the way of no client that is measured; of low priority, as
-/// whoever pours a flood has machines of their own elsewhere.
+/// a real flood comes from machines elsewhere.
 async fn on_another_thread<T: Send + 'static>(
     work: impl AsyncFnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::time::sleep;
 
-use super::{Outcome, Scene, SceneSettings, Settings};
+use super::{FaultFixture, FixtureSettings, Outcome, Settings};
 use crate::history::{Action, Operation, Percentiles};
 
 /// How long claims are measured before it.
@@ -15,17 +15,17 @@ const RATIO_MAX: f64 = 3.0;
 
 /// Measures claims without it, and then for all of its time.
 pub(super) async fn held_open(settings: &Settings) -> anyhow::Result<Outcome> {
-    let mut scene_settings = SceneSettings::new("long-transaction");
-    scene_settings.epoch_ms = 20;
+    let mut fixture_settings = FixtureSettings::new("long-transaction");
+    fixture_settings.epoch_ms = 20;
     // Claims find a job at once.
-    scene_settings.queued_min = 64;
-    let scene = Scene::start(scene_settings, settings).await?;
-    scene.load.acknowledged(1_000).await?;
+    fixture_settings.queued_min = 64;
+    let fixture = FaultFixture::start(fixture_settings, settings).await?;
+    fixture.load.acknowledged(1_000).await?;
 
-    let undisturbed_from = scene.load.history().now();
+    let undisturbed_from = fixture.load.history().now();
     sleep(UNDISTURBED_FOR.min(settings.long_transaction)).await;
-    let from = scene.load.history().now();
-    let mut user = PgConnection::connect(&scene.database_url).await?;
+    let from = fixture.load.history().now();
+    let mut user = PgConnection::connect(&fixture.database_url).await?;
     let mut transaction = user.begin().await?;
     transaction
         .execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
@@ -34,7 +34,7 @@ pub(super) async fn held_open(settings: &Settings) -> anyhow::Result<Outcome> {
         .fetch_one(&mut *transaction)
         .await?;
     sleep(settings.long_transaction).await;
-    let to = scene.load.history().now();
+    let to = fixture.load.history().now();
     let again: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.epoch_reports")
         .fetch_one(&mut *transaction)
         .await?;
@@ -45,11 +45,11 @@ pub(super) async fn held_open(settings: &Settings) -> anyhow::Result<Outcome> {
             matches!(&operation.action, Action::Lease(leases) if !leases.is_empty())
                 && (from..to).contains(&operation.invoked)
         };
-        Percentiles::of(&scene.load.history().latencies(is_claim))
+        Percentiles::of(&fixture.load.history().latencies(is_claim))
     };
     let undisturbed = claims(undisturbed_from, from);
     let with_it = claims(from, to);
-    let mut row = scene.end(1).await?.row;
+    let mut row = fixture.end(1).await?.row;
     let ratio = with_it.p99.as_secs_f64() / undisturbed.p99.as_secs_f64();
     row.see(format!(
         "open for {} s; claims undisturbed {undisturbed}, with it {with_it}: p99 {ratio:.2} times",

@@ -2,12 +2,12 @@
 //!
 //! # How a row is added
 //!
-//! 1. Write `async fn NAME(settings: &Settings) -> anyhow::Result<Outcome>` in the file of its family: start a [`Scene`] (a
-//!    Postgres, a coordinator, scripted workers under load, workers that really train), inject the fault, and close the scene
-//!    with [`Scene::end`]. That lets every study come to its end, holds the history of all operations against SQL and the rows
+//! 1. Write `async fn NAME(settings: &Settings) -> anyhow::Result<Outcome>` in the file of its family: start a [`FaultFixture`] (a
+//!    Postgres, a coordinator, scripted workers under load, workers that really train), inject the fault, and close the fixture
+//!    with [`FaultFixture::end`]. That lets every study come to its end, holds the history of all operations against SQL and the rows
 //!    against those of an undisturbed run, and makes the [`Row`]. What the row itself expects it notes by [`Row::see`], for
 //!    what was measured, and [`Row::expect`], which fails the row. What this machine does not have is `Outcome::Skipped(why)`.
-//!    A row that needs no scene makes its [`Row`] by `Row::new(injected)`.
+//!    A row that needs no fixture makes its [`Row`] by `Row::new(injected)`.
 //! 2. Add a line to [`FAULTS`], at its place in the table; its name is what `FAULTS=name` picks.
 //!
 //! Everything random derives from [`Settings::chance`], and every wait is bounded by [`look_for`](crate::look_for).
@@ -18,11 +18,11 @@ mod checkpoints;
 mod clocks;
 mod coordinator;
 mod disks;
+mod fixture;
 mod floods;
 mod long_transaction;
 mod network;
 mod postgres;
-mod scene;
 mod slow_readers;
 mod soak;
 mod table;
@@ -39,7 +39,7 @@ use crate::history::Findings;
 use crate::load::Reference;
 
 pub use disks::put_reports_on;
-pub use scene::{Closed, RealWorker, Scene, SceneSettings};
+pub use fixture::{Closed, FaultFixture, FixtureSettings, RealWorker};
 pub use soak::{KINDS, Kind, soak};
 pub use table::{failed, heading, line, named_line};
 pub use training::leave_memory;

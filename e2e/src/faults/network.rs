@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use tokio::time::sleep;
 
-use super::{Outcome, Scene, SceneSettings, Settings};
+use super::{FaultFixture, FixtureSettings, Outcome, Settings};
 use crate::history::{Operation, Percentiles};
 use crate::process::{Process, binary};
 use crate::system::look_for;
@@ -143,32 +143,32 @@ fn lacks() -> Option<String> {
     Some(format!("needs {missing}"))
 }
 
-/// A scene with one worker that trains here, and two on the other side of a link.
-async fn scene(name: &'static str, settings: &Settings) -> anyhow::Result<(Scene, Namespace)> {
-    let scene_settings = SceneSettings {
+/// A fixture with one worker that trains here, and two on the other side of a link.
+async fn fixture(name: &'static str, settings: &Settings) -> anyhow::Result<(FaultFixture, Namespace)> {
+    let fixture_settings = FixtureSettings {
         real: 1,
         lease_ttl: Duration::from_secs(4),
         // Inside a namespace of the run's own.
         listen: "0.0.0.0:0".into(),
         flags: vec!["--insecure".into()],
-        ..SceneSettings::new(name)
+        ..FixtureSettings::new(name)
     };
-    let mut scene = Scene::start(scene_settings, settings).await?;
+    let mut fixture = FaultFixture::start(fixture_settings, settings).await?;
     let namespace = Namespace::make(1).await?;
-    let port = scene.url.rsplit(':').next().context("a URL without a port")?;
+    let port = fixture.url.rsplit(':').next().context("a URL without a port")?;
     let url = format!("http://{}:{port}", namespace.address);
     for _ in 0..2 {
-        let worker = scene.start_worker_by(namespace.worker()?, &url).await?;
-        scene.real.push(worker);
+        let worker = fixture.start_worker_by(namespace.worker()?, &url).await?;
+        fixture.real.push(worker);
     }
-    Ok((scene, namespace))
+    Ok((fixture, namespace))
 }
 
 /// Waits until both workers on the other side have jobs.
-async fn both_at_work(scene: &Scene) -> anyhow::Result<()> {
+async fn both_at_work(fixture: &FaultFixture) -> anyhow::Result<()> {
     look_for("work on the other side", async || {
-        for worker in &scene.real[1..] {
-            if scene.leases_of(&worker.worker_id).await?.is_empty() {
+        for worker in &fixture.real[1..] {
+            if fixture.leases_of(&worker.worker_id).await?.is_empty() {
                 return Ok(None);
             }
         }
@@ -178,10 +178,10 @@ async fn both_at_work(scene: &Scene) -> anyhow::Result<()> {
 }
 
 /// How late the reports of scripted workers were acknowledged that were sent in this time.
-fn acknowledged_in(scene: &Scene, from: Duration, to: Duration) -> Percentiles {
+fn acknowledged_in(fixture: &FaultFixture, from: Duration, to: Duration) -> Percentiles {
     let is_meant =
         |operation: &Operation| operation.is_report() && operation.is_ok() && (from..to).contains(&operation.invoked);
-    Percentiles::of(&scene.load.history().latencies(is_meant))
+    Percentiles::of(&fixture.load.history().latencies(is_meant))
 }
 
 /// Loses everything between two workers and the coordinator, and then one way and the other.
@@ -189,10 +189,10 @@ pub(super) async fn black_hole(settings: &Settings) -> anyhow::Result<Outcome> {
     if let Some(why) = lacks() {
         return Ok(Outcome::Skipped(why));
     }
-    let (scene, namespace) = scene("network-black-hole", settings).await?;
-    let from = scene.load.history().now();
+    let (fixture, namespace) = fixture("network-black-hole", settings).await?;
+    let from = fixture.load.history().now();
     sleep(UNDISTURBED_FOR).await;
-    let undisturbed = acknowledged_in(&scene, from, scene.load.history().now());
+    let undisturbed = acknowledged_in(&fixture, from, fixture.load.history().now());
     let mut during = Vec::new();
     let losses = [
         (true, true, BLACK_HOLE_FOR),
@@ -200,16 +200,16 @@ pub(super) async fn black_hole(settings: &Settings) -> anyhow::Result<Outcome> {
         (false, true, ONE_WAY_FOR),
     ];
     for (lost_from, lost_to, lost_for) in losses {
-        both_at_work(&scene).await?;
-        let from = scene.load.history().now();
+        both_at_work(&fixture).await?;
+        let from = fixture.load.history().now();
         namespace.lose(lost_from, lost_to)?;
         sleep(lost_for).await;
-        during.push(acknowledged_in(&scene, from, scene.load.history().now()));
+        during.push(acknowledged_in(&fixture, from, fixture.load.history().now()));
         namespace.heal()?;
     }
-    both_at_work(&scene).await?;
-    let peak = scene.coordinator_peak_kib()?;
-    let closed = scene.end(losses.len()).await?;
+    both_at_work(&fixture).await?;
+    let peak = fixture.coordinator_peak_kib()?;
+    let closed = fixture.end(losses.len()).await?;
     drop(namespace);
     let mut row = closed.row;
     let (fenced, again) = (
@@ -244,18 +244,18 @@ pub(super) async fn slow_link(settings: &Settings) -> anyhow::Result<Outcome> {
     if let Some(why) = lacks() {
         return Ok(Outcome::Skipped(why));
     }
-    let (scene, namespace) = scene("network-slow-link", settings).await?;
-    both_at_work(&scene).await?;
-    let from = scene.load.history().now();
+    let (fixture, namespace) = fixture("network-slow-link", settings).await?;
+    both_at_work(&fixture).await?;
+    let from = fixture.load.history().now();
     sleep(UNDISTURBED_FOR).await;
-    let slow_from = scene.load.history().now();
-    let undisturbed = acknowledged_in(&scene, from, slow_from);
+    let slow_from = fixture.load.history().now();
+    let undisturbed = acknowledged_in(&fixture, from, slow_from);
     namespace.slow_down()?;
     sleep(SLOW_FOR).await;
-    let during = acknowledged_in(&scene, slow_from, scene.load.history().now());
-    let peak = scene.coordinator_peak_kib()?;
+    let during = acknowledged_in(&fixture, slow_from, fixture.load.history().now());
+    let peak = fixture.coordinator_peak_kib()?;
     // The rest of the studies is done by the others.
-    let closed = scene.end(1).await?;
+    let closed = fixture.end(1).await?;
     drop(namespace);
     let mut row = closed.row;
     let ended = |outcome: &str| {

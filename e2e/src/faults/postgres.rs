@@ -7,39 +7,39 @@ use tokio::time::{Instant, sleep};
 use tonic::Code;
 
 use super::coordinator::{CLAIMS_CUT_OFF_MAX, expect_grace};
-use super::{Closed, Outcome, Row, Scene, SceneSettings, Settings};
+use super::{Closed, FaultFixture, FixtureSettings, Outcome, Row, Settings};
 use crate::history::{Action, Operation, Outcome as Told, Percentiles, Stored};
 
 /// No call takes longer: the coordinator answers within 30 s.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
 
-fn scene_settings(name: &'static str) -> SceneSettings {
-    SceneSettings {
+fn fixture_settings(name: &'static str) -> FixtureSettings {
+    FixtureSettings {
         lease_ttl: Duration::from_secs(5),
-        ..SceneSettings::new(name)
+        ..FixtureSettings::new(name)
     }
 }
 
 /// Crashes of the whole server.
 pub(super) async fn crashed(settings: &Settings) -> anyhow::Result<Outcome> {
     const CRASHES: usize = 8;
-    let mut scene = Scene::start(scene_settings("postgres-crashed"), settings).await?;
+    let mut fixture = FaultFixture::start(fixture_settings("postgres-crashed"), settings).await?;
     let (mut starts, mut returns) = (Vec::new(), Vec::new());
     for crash in 0..CRASHES {
-        scene.load.acknowledged(100).await?;
-        scene.pause(Duration::from_millis(500)).await;
+        fixture.load.acknowledged(100).await?;
+        fixture.pause(Duration::from_millis(500)).await;
         if crash % 2 == 0 {
-            scene.postgres.stop_immediately()?;
+            fixture.postgres.stop_immediately()?;
         } else {
-            scene.postgres.kill_postmaster()?;
+            fixture.postgres.kill_postmaster()?;
         }
-        scene.pause(Duration::from_secs(2)).await;
-        scene.postgres.start_again().await?;
-        starts.push(scene.load.history().now());
-        returns.push(back_to_work(&scene).await?);
+        fixture.pause(Duration::from_secs(2)).await;
+        fixture.postgres.start_again().await?;
+        starts.push(fixture.load.history().now());
+        returns.push(back_to_work(&fixture).await?);
     }
-    let (calls, ttl) = (Calls::of(&scene), scene.settings.lease_ttl);
-    let Closed { mut row, stored, .. } = scene.end(CRASHES).await?;
+    let (calls, ttl) = (Calls::of(&fixture), fixture.settings.lease_ttl);
+    let Closed { mut row, stored, .. } = fixture.end(CRASHES).await?;
     row.see("by turns -m immediate and kill -9 of its first process, each away for 2 s and its start");
     row.expect(calls.unavailable > 0, || "no call was UNAVAILABLE".into());
     // Workers may have stopped by themselves meanwhile.
@@ -52,31 +52,31 @@ pub(super) async fn crashed(settings: &Settings) -> anyhow::Result<Outcome> {
 pub(super) async fn connections(settings: &Settings) -> anyhow::Result<Outcome> {
     const KILLS: usize = 10;
     const USED_UP: usize = 3;
-    let mut scene = Scene::start(scene_settings("postgres-connections"), settings).await?;
-    let mut admin = PgConnection::connect(&scene.database_url).await?;
+    let mut fixture = FaultFixture::start(fixture_settings("postgres-connections"), settings).await?;
+    let mut admin = PgConnection::connect(&fixture.database_url).await?;
     let mut returns = Vec::new();
     for _ in 0..KILLS {
-        scene.load.acknowledged(50).await?;
-        scene.pause(Duration::from_millis(300)).await;
+        fixture.load.acknowledged(50).await?;
+        fixture.pause(Duration::from_millis(300)).await;
         terminate(&mut admin).await?;
-        returns.push(back_to_work(&scene).await?);
+        returns.push(back_to_work(&fixture).await?);
     }
     let mut taken_max = 0;
     for _ in 0..USED_UP {
         let mut taken = Vec::new();
-        take_all(&scene.database_url, &mut taken).await;
+        take_all(&fixture.database_url, &mut taken).await;
         // The coordinator's own go, and are taken before it can have them again: again and again, for it is quick.
         let until = Instant::now() + Duration::from_secs(3);
         while Instant::now() < until {
             terminate(&mut admin).await?;
-            take_all(&scene.database_url, &mut taken).await;
+            take_all(&fixture.database_url, &mut taken).await;
         }
         taken_max = taken_max.max(taken.len());
         drop(taken);
-        returns.push(back_to_work(&scene).await?);
+        returns.push(back_to_work(&fixture).await?);
     }
-    let calls = Calls::of(&scene);
-    let Closed { mut row, stored, .. } = scene.end(KILLS + USED_UP).await?;
+    let calls = Calls::of(&fixture);
+    let Closed { mut row, stored, .. } = fixture.end(KILLS + USED_UP).await?;
     row.see(format!(
         "{KILLS} times all connections killed, {USED_UP} times all used up for 3 s ({taken_max} taken)"
     ));
@@ -105,22 +105,22 @@ async fn take_all(url: &str, taken: &mut Vec<PgConnection>) {
 pub(super) async fn locked(settings: &Settings) -> anyhow::Result<Outcome> {
     const TABLES: [&str; 3] = ["leases", "job_reports", "jobs"];
     const LOCKED_FOR: Duration = Duration::from_secs(10);
-    let mut scene_settings = scene_settings("postgres-locked");
-    scene_settings.lease_ttl = Duration::from_secs(15);
-    let scene = Scene::start(scene_settings, settings).await?;
-    let mut somebody = PgConnection::connect(&scene.database_url).await?;
+    let mut fixture_settings = fixture_settings("postgres-locked");
+    fixture_settings.lease_ttl = Duration::from_secs(15);
+    let fixture = FaultFixture::start(fixture_settings, settings).await?;
+    let mut somebody = PgConnection::connect(&fixture.database_url).await?;
     let mut returns = Vec::new();
     for table in TABLES {
-        scene.load.acknowledged(100).await?;
+        fixture.load.acknowledged(100).await?;
         let mut transaction = somebody.begin().await?;
         let lock = format!("LOCK TABLE trawl_store.{table} IN ACCESS EXCLUSIVE MODE");
         transaction.execute(AssertSqlSafe(lock)).await?;
         sleep(LOCKED_FOR).await;
         transaction.rollback().await?;
-        returns.push(back_to_work(&scene).await?);
+        returns.push(back_to_work(&fixture).await?);
     }
-    let calls = Calls::of(&scene);
-    let Closed { mut row, stored, .. } = scene.end(TABLES.len()).await?;
+    let calls = Calls::of(&fixture);
+    let Closed { mut row, stored, .. } = fixture.end(TABLES.len()).await?;
     row.see("leases, job_reports and jobs for 10 s each");
     few_ran_out(&mut row, &stored, 0);
     calls.tell(&mut row, returns);
@@ -139,9 +139,9 @@ fn few_ran_out(row: &mut Row, stored: &Stored, max: usize) {
 }
 
 /// From now to the next acknowledgement.
-async fn back_to_work(scene: &Scene) -> anyhow::Result<Duration> {
+async fn back_to_work(fixture: &FaultFixture) -> anyhow::Result<Duration> {
     let started = Instant::now();
-    scene.load.acknowledged(1).await?;
+    fixture.load.acknowledged(1).await?;
     Ok(started.elapsed())
 }
 
@@ -153,8 +153,8 @@ struct Calls {
 }
 
 impl Calls {
-    fn of(scene: &Scene) -> Self {
-        let history = scene.load.history();
+    fn of(fixture: &FaultFixture) -> Self {
+        let history = fixture.load.history();
         let waits_for_nothing = |operation: &Operation| !matches!(operation.action, Action::Lease(_));
         let broke = |is_it: fn(Code) -> bool| {
             history.count(|operation| matches!(operation.outcome, Told::Unknown(code) if is_it(code)))

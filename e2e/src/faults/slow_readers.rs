@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
-use super::{Outcome, Scene, SceneSettings, Settings};
+use super::{FaultFixture, FixtureSettings, Outcome, Settings};
 use crate::history::{Operation, Percentiles};
 use crate::scripted_worker::member_epochs;
 use crate::system::look_for;
@@ -36,8 +36,8 @@ const OTHERS_SLACK: Duration = Duration::from_millis(50);
 
 /// Opens streams, and sends for as long as anything is taken.
 pub(super) async fn never_read(settings: &Settings) -> anyhow::Result<Outcome> {
-    let scene = Scene::start(SceneSettings::new("slow-reader"), settings).await?;
-    let history = scene.load.history();
+    let fixture = FaultFixture::start(FixtureSettings::new("slow-reader"), settings).await?;
+    let history = fixture.load.history();
     let acknowledged_in = |from: Duration, to: Duration| {
         let is_meant = |operation: &Operation| {
             operation.is_report() && operation.is_ok() && (from..to).contains(&operation.invoked)
@@ -48,12 +48,12 @@ pub(super) async fn never_read(settings: &Settings) -> anyhow::Result<Outcome> {
     sleep(UNDISTURBED_FOR).await;
     let to = history.now();
     let undisturbed = acknowledged_in(from, to);
-    let before = scene.coordinator_peak_kib()?;
+    let before = fixture.coordinator_peak_kib()?;
 
     let mut readers = JoinSet::new();
     let taken: Vec<Arc<AtomicUsize>> = (0..READERS).map(|_| Arc::default()).collect();
     for taken in &taken {
-        let channel = Channel::from_shared(scene.url.clone())?.initial_stream_window_size(WINDOW_BYTES);
+        let channel = Channel::from_shared(fixture.url.clone())?.initial_stream_window_size(WINDOW_BYTES);
         let client = WorkerServiceClient::new(channel.connect().await?);
         readers.spawn(send_only(client, Arc::clone(taken)));
     }
@@ -70,14 +70,14 @@ pub(super) async fn never_read(settings: &Settings) -> anyhow::Result<Outcome> {
     let still_from = history.now();
     sleep(FOR).await;
     let during = acknowledged_in(still_from, history.now());
-    let peak = scene.coordinator_peak_kib()?;
+    let peak = fixture.coordinator_peak_kib()?;
     readers.shutdown().await;
     let most = taken
         .iter()
         .map(|taken| taken.load(Ordering::Relaxed))
         .max()
         .unwrap_or(0);
-    let mut row = scene.end(READERS).await?.row;
+    let mut row = fixture.end(READERS).await?.row;
     row.see(format!(
         "{READERS} streams; the coordinator took at most {most} reports of one, and {} MiB more memory ({} in all); others' \
          acknowledgements undisturbed {undisturbed}, during it {during}",

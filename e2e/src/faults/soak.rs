@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::time::sleep;
 
-use super::{Row, Scene, SceneSettings, Settings};
+use super::{FaultFixture, FixtureSettings, Row, Settings};
 
 /// A kind of fault. Workers that vanish, or fall silent and come back too late, are there all the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,29 +51,29 @@ const TABLES: [&str; 4] = ["leases", "job_reports", "jobs", "folds"];
 /// Injects so many faults, each of a kind by chance: first each of these kinds once.
 ///
 /// # Errors
-/// A part of the scene does not come back.
+/// A part of the fixture does not come back.
 pub async fn soak(settings: &Settings, kinds: &[Kind], faults: usize) -> anyhow::Result<Row> {
-    let scene_settings = SceneSettings {
+    let fixture_settings = FixtureSettings {
         lease_ttl: Duration::from_secs(2),
-        ..SceneSettings::new("soak")
+        ..FixtureSettings::new("soak")
     };
-    let mut scene = Scene::start(scene_settings, settings).await?;
-    scene.load.fates().set(150, 80);
-    scene.load.acknowledged(20).await?;
-    let order = scene.chance.permutation(kinds.len());
+    let mut fixture = FaultFixture::start(fixture_settings, settings).await?;
+    fixture.load.behaviours().set(150, 80);
+    fixture.load.acknowledged(20).await?;
+    let order = fixture.chance.permutation(kinds.len());
     let mut injected = Vec::new();
     for number in 0..faults {
         let kind = match order.get(number) {
             Some(place) => kinds[*place as usize],
-            None => kinds[scene.chance.below(kinds.len() as u64) as usize],
+            None => kinds[fixture.chance.below(kinds.len() as u64) as usize],
         };
-        scene.pause(PAUSE_MAX).await;
-        inject(&mut scene, kind).await?;
+        fixture.pause(PAUSE_MAX).await;
+        inject(&mut fixture, kind).await?;
         injected.push(kind);
     }
-    let vanished: usize = scene.load.fates().vanished().iter().sum();
-    let silenced = scene.load.fates().silenced();
-    let mut row = scene.end(injected.len() + vanished + silenced).await?.row;
+    let vanished: usize = fixture.load.behaviours().vanished().iter().sum();
+    let silenced = fixture.load.behaviours().silenced();
+    let mut row = fixture.end(injected.len() + vanished + silenced).await?.row;
     let counts = KINDS.map(|kind| injected.iter().filter(|other| **other == kind).count());
     let counts: Vec<String> = KINDS
         .iter()
@@ -88,56 +88,56 @@ pub async fn soak(settings: &Settings, kinds: &[Kind], faults: usize) -> anyhow:
     Ok(row)
 }
 
-async fn inject(scene: &mut Scene, kind: Kind) -> anyhow::Result<()> {
+async fn inject(fixture: &mut FaultFixture, kind: Kind) -> anyhow::Result<()> {
     match kind {
         Kind::KillWorker => {
             // One that has a job, as soon as there is one.
-            while !scene.kill_worker().await? {
-                scene.load.acknowledged(1).await?;
+            while !fixture.kill_worker().await? {
+                fixture.load.acknowledged(1).await?;
             }
         }
         Kind::StopWorker => {
-            let index = scene.chance.below(scene.real.len() as u64) as usize;
-            scene.real[index].process.signal(Signal::STOP)?;
-            sleep(2 * scene.settings.lease_ttl).await;
-            scene.real[index].process.signal(Signal::CONT)?;
+            let index = fixture.chance.below(fixture.real.len() as u64) as usize;
+            fixture.real[index].process.signal(Signal::STOP)?;
+            sleep(2 * fixture.settings.lease_ttl).await;
+            fixture.real[index].process.signal(Signal::CONT)?;
         }
         Kind::KillCoordinator => {
-            scene.kill_coordinator()?;
-            scene.pause(AWAY_MAX).await;
-            scene.start_coordinator().await?;
+            fixture.kill_coordinator()?;
+            fixture.pause(AWAY_MAX).await;
+            fixture.start_coordinator().await?;
         }
         Kind::LoseAnswers => {
-            let bytes = scene.chance.below(4 << 10);
-            scene.gate.hold_answers_after(bytes);
-            scene.pause(HELD_MAX).await;
-            scene.gate.cut();
+            let bytes = fixture.chance.below(4 << 10);
+            fixture.proxy.hold_answers_after(bytes);
+            fixture.pause(HELD_MAX).await;
+            fixture.proxy.cut();
         }
         Kind::StopPostgres | Kind::KillPostgres => {
             if kind == Kind::StopPostgres {
-                scene.postgres.stop_immediately()?;
+                fixture.postgres.stop_immediately()?;
             } else {
-                scene.postgres.kill_postmaster()?;
+                fixture.postgres.kill_postmaster()?;
             }
-            scene.pause(AWAY_MAX).await;
-            scene.postgres.start_again().await?;
+            fixture.pause(AWAY_MAX).await;
+            fixture.postgres.start_again().await?;
         }
         Kind::KillConnections => {
-            let mut admin = PgConnection::connect(&scene.database_url).await?;
+            let mut admin = PgConnection::connect(&fixture.database_url).await?;
             let kill =
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'trawl-coordinator'";
             admin.execute(kill).await?;
         }
         Kind::LockTable => {
-            let table = TABLES[scene.chance.below(TABLES.len() as u64) as usize];
-            let mut somebody = PgConnection::connect(&scene.database_url).await?;
+            let table = TABLES[fixture.chance.below(TABLES.len() as u64) as usize];
+            let mut somebody = PgConnection::connect(&fixture.database_url).await?;
             let mut transaction = somebody.begin().await?;
             let lock = format!("LOCK TABLE trawl_store.{table} IN ACCESS EXCLUSIVE MODE");
             transaction.execute(AssertSqlSafe(lock)).await?;
-            scene.pause(LOCKED_MAX).await;
+            fixture.pause(LOCKED_MAX).await;
             transaction.rollback().await?;
         }
     }
     // It goes on.
-    scene.load.acknowledged(20).await
+    fixture.load.acknowledged(20).await
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::{interval, sleep};
 
-use super::{Closed, Outcome, Scene, SceneSettings, Settings};
+use super::{Closed, FaultFixture, FixtureSettings, Outcome, Settings};
 use crate::history::{Percentiles, recoveries};
 use crate::system::look_for;
 
@@ -18,20 +18,20 @@ const SLACK: Duration = Duration::from_secs(5);
 
 /// Scripted workers vanish amid their jobs, and processes that train are killed.
 pub(super) async fn killed(settings: &Settings) -> anyhow::Result<Outcome> {
-    let scene_settings = SceneSettings::new("worker-killed");
-    let ttl = scene_settings.lease_ttl;
-    let mut scene = Scene::start(scene_settings, settings).await?;
-    scene.load.fates().set(600, 0);
+    let fixture_settings = FixtureSettings::new("worker-killed");
+    let ttl = fixture_settings.lease_ttl;
+    let mut fixture = FaultFixture::start(fixture_settings, settings).await?;
+    fixture.load.behaviours().set(600, 0);
     let mut ticks = interval(KILL_INTERVAL);
-    while scene.load.history().deaths().len() < settings.kills {
+    while fixture.load.history().deaths().len() < settings.kills {
         ticks.tick().await;
-        scene.kill_worker().await?;
+        fixture.kill_worker().await?;
     }
-    let deaths = scene.load.history().deaths();
+    let deaths = fixture.load.history().deaths();
     let processes = deaths.iter().filter(|death| death.is_process).count();
-    let [epochs, checkpoints, uploads, results] = scene.load.fates().vanished();
-    let resumed = scene.load.resumed();
-    let Closed { mut row, stored, .. } = scene.end(deaths.len()).await?;
+    let [epochs, checkpoints, uploads, results] = fixture.load.behaviours().vanished();
+    let resumed = fixture.load.resumed();
+    let Closed { mut row, stored, .. } = fixture.end(deaths.len()).await?;
     let recovered = Percentiles::of(&recoveries(&deaths, &stored));
     row.see(format!(
         "recovery {recovered}; {processes} processes by SIGKILL, of scripted workers {epochs} amid epochs, {checkpoints} amid a checkpoint, \
@@ -61,29 +61,29 @@ pub(super) async fn killed(settings: &Settings) -> anyhow::Result<Outcome> {
 pub(super) async fn stopped(settings: &Settings) -> anyhow::Result<Outcome> {
     const SILENCES: usize = 40;
     const STOPS: usize = 8;
-    let scene_settings = SceneSettings::new("worker-stopped");
-    let ttl = scene_settings.lease_ttl;
-    let mut scene = Scene::start(scene_settings, settings).await?;
-    scene.load.fates().set(0, 300);
+    let fixture_settings = FixtureSettings::new("worker-stopped");
+    let ttl = fixture_settings.lease_ttl;
+    let mut fixture = FaultFixture::start(fixture_settings, settings).await?;
+    fixture.load.behaviours().set(0, 300);
     for _ in 0..STOPS {
-        let index = scene.chance.below(scene.real.len() as u64) as usize;
-        let worker_id = scene.real[index].worker_id.clone();
+        let index = fixture.chance.below(fixture.real.len() as u64) as usize;
+        let worker_id = fixture.real[index].worker_id.clone();
         look_for("a worker with a job", async || {
-            Ok((!scene.leases_of(&worker_id).await?.is_empty()).then_some(()))
+            Ok((!fixture.leases_of(&worker_id).await?.is_empty()).then_some(()))
         })
         .await?;
-        scene.real[index].process.signal(Signal::STOP)?;
+        fixture.real[index].process.signal(Signal::STOP)?;
         sleep(2 * ttl).await;
-        scene.real[index].process.signal(Signal::CONT)?;
+        fixture.real[index].process.signal(Signal::CONT)?;
     }
     look_for("silent workers", async || {
-        Ok((scene.load.fates().silenced() >= SILENCES).then_some(()))
+        Ok((fixture.load.behaviours().silenced() >= SILENCES).then_some(()))
     })
     .await?;
-    let silenced = scene.load.fates().silenced();
+    let silenced = fixture.load.behaviours().silenced();
     let Closed {
         mut row, worker_logs, ..
-    } = scene.end(STOPS + silenced).await?;
+    } = fixture.end(STOPS + silenced).await?;
     // By its own clock, or by an answer, whichever comes first once it goes on.
     let stops = ["may have run out unnoticed", "lease lost"].map(|message| worker_logs.matches(message).count());
     row.see(format!(

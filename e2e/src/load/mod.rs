@@ -1,7 +1,7 @@
 //! Load: scripted workers that lease, renew, report, leave checkpoints and files and finish, on studies that follow each other
 //! for as long as a test wants. What they report are the losses of an undisturbed run, so real workers may train beside them.
 
-mod fate;
+mod behaviour;
 mod reference;
 mod reporter;
 mod script;
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::history::{Findings, History, Stored, check};
 use crate::system::{Client, look_for};
 
-pub use fate::Fates;
+pub use behaviour::Behaviours;
 pub use reference::{Reference, Size};
 
 /// Time between two looks at how many jobs are queued.
@@ -36,7 +36,7 @@ pub struct LoadSettings {
     pub queued_min: u32,
     /// Time limit of a lease.
     pub lease_ttl: Duration,
-    /// What the fates of the workers derive from.
+    /// What the behaviours of the workers derive from.
     pub seed: u64,
 }
 
@@ -57,7 +57,7 @@ struct Shared {
     /// The origin of the history by the database's clock, in seconds.
     origin_s: f64,
     reference: Arc<Reference>,
-    fates: Fates,
+    behaviours: Behaviours,
     /// Ways to the coordinator: workers take them in turn.
     ways: Vec<Client>,
     owner: PgPool,
@@ -98,7 +98,7 @@ impl Load {
             history,
             settings,
             reference,
-            fates: Fates::default(),
+            behaviours: Behaviours::default(),
             ways,
             owner,
             epoch_ms: AtomicU64::new(settings.epoch_ms),
@@ -126,8 +126,8 @@ impl Load {
     }
 
     /// What becomes of its workers.
-    pub fn fates(&self) -> &Fates {
-        &self.shared.fates
+    pub fn behaviours(&self) -> &Behaviours {
+        &self.shared.behaviours
     }
 
     /// The undisturbed run.
@@ -158,7 +158,7 @@ impl Load {
     /// A study does not end, or Postgres does not answer.
     pub async fn end(mut self) -> anyhow::Result<Ended> {
         let shared = Arc::clone(&self.shared);
-        shared.fates.set(0, 0);
+        shared.behaviours.set(0, 0);
         self.stop_feeding.send_replace(true);
         while let Some(fed) = self.feeder.join_next().await {
             fed?;

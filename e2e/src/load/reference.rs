@@ -1,5 +1,5 @@
 //! The study of a load, and what an undisturbed run of it left: scripted workers report the very losses that it had, and
-//! under faults it has to leave the very rows again, whoever trains which job.
+//! under faults it has to leave the very rows again, on any workers.
 
 use std::collections::HashMap;
 

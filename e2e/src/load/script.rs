@@ -1,4 +1,4 @@
-//! What one scripted worker does after the other: each lives until its fate meets it, and another one takes its place.
+//! What one scripted worker does after the other: each lives until its behaviour meets it, and another one takes its place.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use trawl_domain::seed::{Purpose, Seed, Stream};
 use trawl_proto::v1;
 
 use super::Shared;
-use super::fate::{Fate, Point};
+use super::behaviour::{Behaviour, Point};
 use super::reporter::{Held, Reporter, report};
 use crate::history::{Action, LeasedTo, Outcome};
 use crate::scripted_worker::ScriptedWorker;
@@ -70,7 +70,7 @@ struct Script {
 }
 
 impl Script {
-    /// Does jobs until its fate meets it.
+    /// Does jobs until its behaviour meets it.
     async fn live(mut self) {
         let mut worker = self.register().await;
         loop {
@@ -131,7 +131,7 @@ impl Script {
         let epochs = leased.job.as_ref().map_or(0, |job| job.epochs);
         let from = leased.checkpoints.first().map_or(0, |checkpoint| checkpoint.epochs);
         shared.resumed.fetch_add(usize::from(from > 0), Ordering::Relaxed);
-        let fate = shared.fates.draw(&lease.job_id, from, epochs, &mut self.chance);
+        let behaviour = shared.behaviours.draw(&lease.job_id, from, epochs, &mut self.chance);
         let (lost_in, lost) = watch::channel(false);
         let mut heart = JoinSet::new();
         heart.spawn(beat(
@@ -155,16 +155,16 @@ impl Script {
                 in_flight: VecDeque::new(),
             },
         };
-        let is_met = self.train(&mut job, from, fate).await;
+        let is_met = self.train(&mut job, from, behaviour).await;
         if is_met {
-            shared.fates.met(fate);
-            match fate {
-                Fate::Finish => {}
-                Fate::Vanish(_) => {
+            shared.behaviours.met(behaviour);
+            match behaviour {
+                Behaviour::Finish => {}
+                Behaviour::Vanish(_) => {
                     shared.history.died(&job.reporter.lease.token, false);
                     return Life::Ended;
                 }
-                Fate::Silence(_) => {
+                Behaviour::Silence(_) => {
                     heart.shutdown().await;
                     self.try_too_late(&mut job).await;
                 }
@@ -173,16 +173,16 @@ impl Script {
         Life::Goes
     }
 
-    /// Trains a job up to its end or its fate; true if it met its fate.
-    async fn train(&mut self, job: &mut JobUnderWay<'_>, from: u32, fate: Fate) -> bool {
+    /// Trains a job up to its end or its behaviour; true if it met its behaviour.
+    async fn train(&mut self, job: &mut JobUnderWay<'_>, from: u32, behaviour: Behaviour) -> bool {
         let chance = &mut self.chance;
         let mut next = from;
-        if let Fate::Vanish(Point::Epoch(epoch)) | Fate::Silence(Point::Epoch(epoch)) = fate {
+        if let Behaviour::Vanish(Point::Epoch(epoch)) | Behaviour::Silence(Point::Epoch(epoch)) = behaviour {
             let stop = (epoch + 1).min(job.epochs);
             return job.reporter.report(next..stop.max(next), false, chance).await == Held::Held;
         }
         let mut checkpoint = None;
-        if let Fate::Vanish(Point::Checkpoint(epoch)) = fate {
+        if let Behaviour::Vanish(Point::Checkpoint(epoch)) = behaviour {
             checkpoint = Some(epoch.max(from));
         } else if chance.below(2) == 0 && from + 1 < job.epochs {
             checkpoint = Some(from + 1 + chance.below(u64::from(job.epochs - from - 1)) as u32);
@@ -192,7 +192,7 @@ impl Script {
                 return false;
             }
             next = epoch;
-            if matches!(fate, Fate::Vanish(Point::Checkpoint(_))) {
+            if matches!(behaviour, Behaviour::Vanish(Point::Checkpoint(_))) {
                 job.interrupt_checkpoint(epoch, chance).await;
                 return true;
             }
@@ -203,13 +203,13 @@ impl Script {
         if job.reporter.report(next..job.epochs, true, chance).await == Held::Lost {
             return false;
         }
-        match fate {
-            Fate::Vanish(Point::Upload) => {
+        match behaviour {
+            Behaviour::Vanish(Point::Upload) => {
                 job.interrupt_artifact(chance).await;
                 true
             }
-            Fate::Vanish(_) | Fate::Silence(_) => true,
-            Fate::Finish => {
+            Behaviour::Vanish(_) | Behaviour::Silence(_) => true,
+            Behaviour::Finish => {
                 if chance.below(4) == 0 && matches!(job.artifact(chance, false).await, Done::Lost) {
                     return false;
                 }

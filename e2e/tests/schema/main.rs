@@ -15,7 +15,7 @@ use trawl_coordinator::app::submit_study::submit_study;
 use trawl_coordinator::app::{App, Settings};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::store::artifacts::Position;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_e2e::{fresh_database, repository, studies};
 
 /// Rows and entries of indexes that one page may cost. The study has 100,000 trials, 200,000 folds and 400,000 epoch reports.
@@ -237,10 +237,10 @@ async fn lists(reads: &Reads, app: &App, plans: &str) -> anyhow::Result<()> {
     assert!(read <= READ_MAX, "{}: {read} rows read", named("GetTrial"));
     assert_eq!((trial.trial, folds.len()), (70_000, 2));
 
-    let trial = list_epoch_reports(app, "large", Owner::Trial(70_000), None, PAGE);
+    let trial = list_epoch_reports(app, "large", FitOwner::Trial(70_000), None, PAGE);
     reads.page(&named("ListEpochReports"), 4, trial).await?;
     for after in [None, Some((0, 949)), Some((2, 500))] {
-        let refit = list_epoch_reports(app, "large", Owner::Refit(1), after, PAGE);
+        let refit = list_epoch_reports(app, "large", FitOwner::Refit(1), after, PAGE);
         reads.page(&named("ListEpochReports"), 100, refit).await?;
     }
     let artifacts = list_artifacts(app, "large", None, PAGE).await?;

@@ -15,7 +15,7 @@ const FAULTS_MAX: f64 = 24.0;
 
 /// Something that is done to the run at one moment.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Deed {
+pub(crate) enum Fault {
     /// Kills a host's process.
     Kill(String),
     /// Starts a host's process again.
@@ -60,8 +60,8 @@ impl Hosts {
     }
 }
 
-/// The deeds of a run, by time.
-pub(crate) type Schedule = Vec<(Duration, Deed)>;
+/// The faults of a run, by time.
+pub(crate) type Schedule = Vec<(Duration, Fault)>;
 
 /// Nothing disturbs.
 pub(crate) fn calm(_: &Hosts, _: &mut ChaCha8Rng) -> Schedule {
@@ -70,7 +70,7 @@ pub(crate) fn calm(_: &Hosts, _: &mut ChaCha8Rng) -> Schedule {
 
 /// Up to so many faults, each up to two and a half time limits of a lease long; at the end everything is well again.
 pub(crate) fn random(hosts: &Hosts, rng: &mut ChaCha8Rng) -> Schedule {
-    let mut deeds = Vec::new();
+    let mut faults = Vec::new();
     for _ in 0..(share(rng) * FAULTS_MAX) as u32 {
         let at = FAULTS_WITHIN.mul_f64(0.8 * share(rng)) + Duration::from_secs(2);
         let lasts = LEASE_TTL.mul_f64(2.5 * share(rng));
@@ -78,65 +78,65 @@ pub(crate) fn random(hosts: &Hosts, rng: &mut ChaCha8Rng) -> Schedule {
         let coordinator = Hosts::pick(&hosts.coordinators, rng).to_owned();
         let kind = (share(rng) * 10.0) as u32;
         let (begin, end) = match kind {
-            0 | 1 => (Deed::Kill(worker.clone()), Deed::Start(worker)),
-            2 => (Deed::Drain(worker.clone()), Deed::Start(worker)),
-            3 => (Deed::Kill(coordinator.clone()), Deed::Start(coordinator)),
+            0 | 1 => (Fault::Kill(worker.clone()), Fault::Start(worker)),
+            2 => (Fault::Drain(worker.clone()), Fault::Start(worker)),
+            3 => (Fault::Kill(coordinator.clone()), Fault::Start(coordinator)),
             4 => (
-                Deed::Cut(worker.clone(), coordinator.clone()),
-                Deed::Mend(worker, coordinator),
+                Fault::Cut(worker.clone(), coordinator.clone()),
+                Fault::Mend(worker, coordinator),
             ),
             5 => (
-                Deed::CutOneWay(coordinator.clone(), worker.clone()),
-                Deed::Mend(worker, coordinator),
+                Fault::CutOneWay(coordinator.clone(), worker.clone()),
+                Fault::Mend(worker, coordinator),
             ),
             6 => (
-                Deed::CutOneWay(worker.clone(), coordinator.clone()),
-                Deed::Mend(worker, coordinator),
+                Fault::CutOneWay(worker.clone(), coordinator.clone()),
+                Fault::Mend(worker, coordinator),
             ),
             7 => {
                 for coordinator in &hosts.coordinators {
-                    deeds.push((at, Deed::Hold(worker.clone(), coordinator.clone())));
-                    deeds.push((at + lasts, Deed::Release(worker.clone(), coordinator.clone())));
+                    faults.push((at, Fault::Hold(worker.clone(), coordinator.clone())));
+                    faults.push((at + lasts, Fault::Release(worker.clone(), coordinator.clone())));
                 }
                 continue;
             }
-            8 => (Deed::Lose(0.02 * share(rng)), Deed::Lose(0.0)),
-            _ if share(rng) < 0.5 => (Deed::StoreAway(true), Deed::StoreAway(false)),
-            _ => (Deed::Pause(true), Deed::Pause(false)),
+            8 => (Fault::Lose(0.02 * share(rng)), Fault::Lose(0.0)),
+            _ if share(rng) < 0.5 => (Fault::StoreAway(true), Fault::StoreAway(false)),
+            _ => (Fault::Pause(true), Fault::Pause(false)),
         };
-        deeds.push((at, begin));
-        deeds.push((at + lasts, end));
+        faults.push((at, begin));
+        faults.push((at + lasts, end));
     }
-    deeds.retain(|(at, _)| *at < FAULTS_WITHIN);
-    deeds.push((FAULTS_WITHIN, Deed::Lose(0.0)));
-    deeds.push((FAULTS_WITHIN, Deed::StoreAway(false)));
-    deeds.push((FAULTS_WITHIN, Deed::Pause(false)));
+    faults.retain(|(at, _)| *at < FAULTS_WITHIN);
+    faults.push((FAULTS_WITHIN, Fault::Lose(0.0)));
+    faults.push((FAULTS_WITHIN, Fault::StoreAway(false)));
+    faults.push((FAULTS_WITHIN, Fault::Pause(false)));
     for (worker, coordinator) in hosts.ways() {
-        deeds.push((FAULTS_WITHIN, Deed::Release(worker.clone(), coordinator.clone())));
+        faults.push((FAULTS_WITHIN, Fault::Release(worker.clone(), coordinator.clone())));
     }
     for host in hosts.coordinators.iter().chain(&hosts.workers) {
-        deeds.push((FAULTS_WITHIN, Deed::Start(host.clone())));
+        faults.push((FAULTS_WITHIN, Fault::Start(host.clone())));
     }
-    deeds.sort_by_key(|(at, _)| *at);
-    deeds
+    faults.sort_by_key(|(at, _)| *at);
+    faults
 }
 
 /// Does what is the network's and the hosts' affair; false if it is not.
-pub(crate) fn disturb(sim: &mut Sim<'_>, deed: &Deed) -> bool {
-    match deed {
-        Deed::Kill(host) => sim.crash(host.as_str()),
-        Deed::Start(host) => {
+pub(crate) fn disturb(sim: &mut Sim<'_>, fault: &Fault) -> bool {
+    match fault {
+        Fault::Kill(host) => sim.crash(host.as_str()),
+        Fault::Start(host) => {
             if !sim.is_host_running(host.as_str()) {
                 sim.bounce(host.as_str());
             }
         }
-        Deed::Cut(a, b) => sim.partition(a.as_str(), b.as_str()),
-        Deed::CutOneWay(from, to) => sim.partition_oneway(from.as_str(), to.as_str()),
-        Deed::Mend(a, b) => sim.repair(a.as_str(), b.as_str()),
-        Deed::Hold(a, b) => sim.hold(a.as_str(), b.as_str()),
-        Deed::Release(a, b) => sim.release(a.as_str(), b.as_str()),
-        Deed::Lose(rate) => sim.set_fail_rate(*rate),
-        Deed::Drain(_) | Deed::StoreAway(_) | Deed::Pause(_) => return false,
+        Fault::Cut(a, b) => sim.partition(a.as_str(), b.as_str()),
+        Fault::CutOneWay(from, to) => sim.partition_oneway(from.as_str(), to.as_str()),
+        Fault::Mend(a, b) => sim.repair(a.as_str(), b.as_str()),
+        Fault::Hold(a, b) => sim.hold(a.as_str(), b.as_str()),
+        Fault::Release(a, b) => sim.release(a.as_str(), b.as_str()),
+        Fault::Lose(rate) => sim.set_fail_rate(*rate),
+        Fault::Drain(_) | Fault::StoreAway(_) | Fault::Pause(_) => return false,
     }
     true
 }

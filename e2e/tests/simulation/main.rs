@@ -7,18 +7,18 @@ mod faults;
 mod history;
 mod model;
 mod network;
+mod observer;
 mod parity;
 mod run;
 mod script;
 mod study;
-mod witness;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use faults::{Deed, calm, random};
+use faults::{Fault, calm, random};
 use model::Rows;
 use run::{Ran, run};
 use study::SimulatedStudy;
@@ -160,7 +160,7 @@ fn a_worker_that_is_cut_off_stops_in_time() -> anyhow::Result<()> {
     for seed in 0..4 {
         let ran = run(&study, seed, |hosts, _| {
             let of_first = hosts.ways().filter(|(worker, _)| **worker == hosts.workers[0]);
-            let cut = |(worker, coordinator): (&String, &String)| Deed::Cut(worker.clone(), coordinator.clone());
+            let cut = |(worker, coordinator): (&String, &String)| Fault::Cut(worker.clone(), coordinator.clone());
             of_first.map(|way| (Duration::from_secs(12 + seed), cut(way))).collect()
         })?;
         assert_eq!(broken(&ran, &reference), Vec::<String>::new(), "seed {seed}");
@@ -183,7 +183,7 @@ fn a_coordinator_that_falls_silent_costs_no_lease_where_there_is_another() -> an
         let ran = run(&study, seed, |hosts, _| {
             has_another = hosts.coordinators.len() > 1;
             let (worker, coordinator) = (&hosts.workers[0], &hosts.coordinators[0]);
-            let cut = Deed::Cut(worker.clone(), coordinator.clone());
+            let cut = Fault::Cut(worker.clone(), coordinator.clone());
             vec![(Duration::from_millis(12_000 + 700 * seed), cut)]
         })?;
         if !has_another {

@@ -25,13 +25,13 @@ use trawl_proto::dial::TlsChoice;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 use turmoil::Sim;
 
-use crate::faults::{Deed, Hosts, Schedule, disturb};
+use crate::faults::{Fault, Hosts, Schedule, disturb};
 use crate::history::History;
 use crate::model::{Model, ModelStore, Mood, NO_QUOTAS, Rows, Shared, share};
 use crate::network::{PORT, listen, open};
+use crate::observer::Observer;
 use crate::script::Script;
 use crate::study::SimulatedStudy;
-use crate::witness::Witness;
 
 /// As the coordinator has them by default, but for the checkpoints, which are more frequent.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(15);
@@ -96,7 +96,7 @@ pub(crate) fn run(
     let world = World::new(study, seed, schedule)?;
     let shared = Arc::clone(&world.shared);
     let simulated = history.record(|| world.run(&history))?;
-    let mut broken = shared.witness().broken().to_vec();
+    let mut broken = shared.observer().broken().to_vec();
     let model = shared.model();
     if !model.is_over() {
         broken.push(format!("the study did not end within {} s", RUN_WITHIN.as_secs()));
@@ -121,7 +121,7 @@ pub(crate) fn run(
 
 struct World {
     hosts: Hosts,
-    deeds: Schedule,
+    faults: Schedule,
     shared: Arc<Shared>,
     files: Files,
     disturbed: bool,
@@ -144,8 +144,8 @@ impl World {
             workers: names("worker", count(2.0, 6.0)),
             coordinators: names("coordinator", count(1.0, 2.0)),
         };
-        let deeds = schedule(&hosts, &mut rng);
-        let disturbed = !deeds.is_empty();
+        let faults = schedule(&hosts, &mut rng);
+        let disturbed = !faults.is_empty();
         let mood = Mood {
             half_step_max: Duration::from_millis(40).mul_f64(share(&mut rng)),
             failing: if disturbed { 0.02 * share(&mut rng) } else { 0.0 },
@@ -159,7 +159,7 @@ impl World {
                 LEASE_TTL,
                 rng.next_u64(),
             )?),
-            witness: Mutex::new(Witness::new(LEASE_TTL)),
+            observer: Mutex::new(Observer::new(LEASE_TTL)),
             mood: Some(Mutex::new(mood)),
             clock: || turmoil::sim_elapsed().unwrap_or_default(),
         };
@@ -167,7 +167,7 @@ impl World {
         put_dataset(&files, study)?;
         Ok(Self {
             hosts,
-            deeds,
+            faults,
             shared: Arc::new(shared),
             files,
             disturbed,
@@ -196,16 +196,16 @@ impl World {
         for name in self.hosts.workers.clone() {
             self.add_worker(&mut sim, &name);
         }
-        let mut deeds = std::mem::take(&mut self.deeds).into_iter().peekable();
+        let mut faults = std::mem::take(&mut self.faults).into_iter().peekable();
         let mut look_at = LOOK_INTERVAL;
         loop {
             sim.step()
                 .map_err(|error| anyhow::anyhow!("the simulation failed: {error}"))?;
             let now = sim.elapsed();
-            while let Some((_, deed)) = deeds.next_if(|(at, _)| *at <= now) {
-                history.line(now, &format!("{deed:?}"));
-                if !disturb(&mut sim, &deed) {
-                    self.do_deed(now, &deed);
+            while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= now) {
+                history.line(now, &format!("{fault:?}"));
+                if !disturb(&mut sim, &fault) {
+                    self.do_fault(now, &fault);
                 }
             }
             if now >= look_at {
@@ -217,14 +217,14 @@ impl World {
         }
     }
 
-    fn do_deed(&self, now: Duration, deed: &Deed) {
-        match deed {
-            Deed::Drain(worker) => {
+    fn do_fault(&self, now: Duration, fault: &Fault) {
+        match fault {
+            Fault::Drain(worker) => {
                 if let Some(stop) = self.stops.lock().unwrap_or_else(PoisonError::into_inner).get(worker) {
                     stop.cancel();
                 }
             }
-            Deed::StoreAway(away) => {
+            Fault::StoreAway(away) => {
                 if let Some(mood) = &self.shared.mood {
                     let mut mood = mood.lock().unwrap_or_else(PoisonError::into_inner);
                     match (away, mood.away_since) {
@@ -232,14 +232,14 @@ impl World {
                         (false, Some(since)) => {
                             mood.away_since = None;
                             if now - since > NOTICED_WITHIN {
-                                self.shared.witness().came_back(now);
+                                self.shared.observer().came_back(now);
                             }
                         }
                         _ => {}
                     }
                 }
             }
-            Deed::Pause(pause) => self.shared.model().pause(*pause),
+            Fault::Pause(pause) => self.shared.model().pause(*pause),
             _ => {}
         }
     }
@@ -309,7 +309,7 @@ async fn coordinate(store: Arc<ModelStore>) -> anyhow::Result<()> {
     while store.grant_grace().await.is_err() {
         tokio::time::sleep(BEGIN_INTERVAL).await;
     }
-    store.shared.witness().came_back((store.shared.clock)());
+    store.shared.observer().came_back((store.shared.clock)());
     let (reports, writer) = report_writer(Arc::clone(&store), stop.clone());
     tokio::spawn(writer);
     let (tells_up, _) = watch::channel(true);

@@ -14,8 +14,8 @@ use trawl_domain::id::JobId;
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
-use trawl_domain::seed::Owner;
-use trawl_engine::analysis::{Artifact, LeftOut};
+use trawl_domain::seed::FitOwner;
+use trawl_engine::analysis::{Artifact, SkippedArtifact};
 use trawl_engine::{Command, Control, EngineError, Event, MemberLosses, TestMetrics};
 
 use crate::model::{Shared, share};
@@ -94,7 +94,7 @@ impl Script {
         }
         let lease = listener.lease();
         let now = (self.shared.clock)();
-        self.shared.witness().works(now, lease);
+        self.shared.observer().works(now, lease);
         sleep(self.step_max.mul_f64(self.draw())).await;
         Ok(())
     }
@@ -320,7 +320,7 @@ impl Trained for ScriptTrained {
         false
     }
 
-    fn held_out(&self, _: usize, _: &Control) -> Result<Vec<u8>, LeftOut> {
+    fn held_out(&self, _: usize, _: &Control) -> Result<Vec<u8>, SkippedArtifact> {
         Ok(Vec::new())
     }
 
@@ -328,14 +328,14 @@ impl Trained for ScriptTrained {
         false
     }
 
-    fn analyse(&self, _: &Control, _: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut> {
+    fn analyse(&self, _: &Control, _: &mut dyn FnMut(Artifact) -> bool) -> Result<(), SkippedArtifact> {
         Ok(())
     }
 }
 
 /// Whose fold a member is, as a number.
 fn name(member: &JobMember) -> u64 {
-    let (Owner::Trial(number) | Owner::Refit(number)) = member.owner;
+    let (FitOwner::Trial(number) | FitOwner::Refit(number)) = member.owner;
     (u64::from(number) << 32) ^ u64::from(member.fold)
 }
 

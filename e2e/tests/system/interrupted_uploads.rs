@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Context;
 use serde_json::json;
 use trawl_domain::seed::{Purpose, Seed, Stream};
-use trawl_e2e::{Client, Gate, Process, ScriptedWorker, System, View, binary, studies, worker};
+use trawl_e2e::{Client, FaultProxy, Process, ScriptedWorker, System, View, binary, studies, worker};
 
 /// Uploads of each kind that are interrupted.
 const DATASETS: u64 = 12;
@@ -45,33 +45,33 @@ fn study_with_data(folder: &Path, number: u64, bytes: u64) -> anyhow::Result<Pat
     Ok(file)
 }
 
-fn submit(gate: &Gate, file: &Path) -> anyhow::Result<Process> {
+fn submit(proxy: &FaultProxy, file: &Path) -> anyhow::Result<Process> {
     let mut command = Command::new(binary("trawl")?);
-    Process::start(command.arg("submit").arg(file).env("TRAWL_SERVER", &gate.url))
+    Process::start(command.arg("submit").arg(file).env("TRAWL_SERVER", &proxy.url))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupted_dataset_files_leave_nothing() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
-    let gate = Gate::open(&system.coordinator.url).await?;
+    let proxy = FaultProxy::open(&system.coordinator.url).await?;
     let folder = tempfile::tempdir()?;
     let mut chance = chance(1);
     for number in 0..DATASETS {
         let size = 1 + chance.below(BYTES_MAX);
         let file = study_with_data(folder.path(), number, size)?;
-        gate.close_after(chance.below(size));
-        let client = submit(&gate, &file)?;
-        gate.closed().await?;
+        proxy.close_after(chance.below(size));
+        let client = submit(&proxy, &file)?;
+        proxy.closed().await?;
         if meets_coordinator(number) {
             system = system.crash_coordinator().await?;
         }
         client.crash()?;
-        gate.cut();
+        proxy.cut();
         assert!(
             system.rows(View::Trials, &format!("study-{number}")).await?.is_empty(),
             "study {number} was interrupted"
         );
-        let again = submit(&gate, &file)?.ended().await?;
+        let again = submit(&proxy, &file)?.ended().await?;
         assert!(again.success(), "study {number}: {again}");
     }
     let system = system.crash_coordinator().await?;
@@ -85,8 +85,8 @@ async fn interrupted_artifacts_leave_nothing() -> anyhow::Result<()> {
     let mut system = System::start(&["--lease-ttl-ms", "60000"]).await?;
     // 5 trials, of which members 0 to 8 are the three best.
     system.submit(studies::one_job("job", 5, 1)?).await?;
-    let gate = Gate::open(&system.coordinator.url).await?;
-    let trawl = Client::new(&gate.url, &system.database_url).await?;
+    let proxy = FaultProxy::open(&system.coordinator.url).await?;
+    let trawl = Client::new(&proxy.url, &system.database_url).await?;
     let mut worker = ScriptedWorker::register(&trawl).await?;
     let job = worker.lease_one().await?;
     worker.report_all(&job).await?;
@@ -98,18 +98,18 @@ async fn interrupted_artifacts_leave_nothing() -> anyhow::Result<()> {
         let content: Vec<u8> = (0..size).map(|place| (place + number) as u8).collect();
         let name = format!("fold-{}.safetensors", member % 3);
         let messages = ScriptedWorker::artifact_messages(&job, Some(member), &name, &content);
-        gate.close_after(chance.below(size));
+        proxy.close_after(chance.below(size));
         let mut sender = worker.reconnect(&trawl).await?;
         let first = messages.clone();
         let sending = tokio::spawn(async move { sender.put_artifact(tokio_stream::iter(first)).await });
-        gate.closed().await?;
+        proxy.closed().await?;
         if meets_coordinator(number) {
             system = system.crash_coordinator().await?;
-            gate.cut();
+            proxy.cut();
             assert!(sending.await?.is_err(), "nobody was there to answer");
         } else {
             sending.abort();
-            gate.cut();
+            proxy.cut();
             assert!(sending.await.is_err(), "it was amid its work");
         }
         worker = ScriptedWorker::register(&trawl).await?;
@@ -139,23 +139,23 @@ async fn interrupted_artifacts_leave_nothing() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_interrupted_workers_leave_is_whole() -> anyhow::Result<()> {
     let mut system = System::start(&["--lease-ttl-ms", "2000"]).await?;
-    let gate = Gate::open(&system.coordinator.url).await?;
-    let start = || worker(Command::new(binary("trawl-worker")?), &gate.url);
+    let proxy = FaultProxy::open(&system.coordinator.url).await?;
+    let start = || worker(Command::new(binary("trawl-worker")?), &proxy.url);
     let mut chance = chance(3);
     for number in 0..STUDIES {
         // Weights of 6 folds and of the refit: nearly all that a worker sends.
-        gate.close_after(chance.below(7 * studies::WIDE_WEIGHTS_BYTES));
+        proxy.close_after(chance.below(7 * studies::WIDE_WEIGHTS_BYTES));
         let mut worker = start()?;
         let name = format!("study-{number}");
         system.submit(studies::wide(&name)?).await?;
-        gate.closed().await?;
+        proxy.closed().await?;
         if meets_coordinator(number) {
             system = system.crash_coordinator().await?;
         } else {
             worker.crash()?;
             worker = start()?;
         }
-        gate.cut();
+        proxy.cut();
         let ended = system.watch_to_end(&name).await?;
         assert_eq!(ended.state, "completed", "{}", ended.error);
         let refit = ended.refits.first().context("a refit")?;

@@ -19,6 +19,7 @@ mod networks;
 mod object_store;
 mod objectives;
 mod operations;
+mod pages;
 mod pictures;
 mod predict;
 mod quotas;

@@ -10,7 +10,7 @@ use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
 use trawl_domain::dataset::FileHash;
-use trawl_e2e::{Client, Gate, ScriptedWorker, StoreAt, System, fresh_database, studies};
+use trawl_e2e::{Client, FaultProxy, ScriptedWorker, StoreAt, System, fresh_database, studies};
 use trawl_proto::v1;
 
 const KEY: &str = "trawl";
@@ -94,29 +94,29 @@ fn parts_and_objects(system: &System) -> anyhow::Result<Vec<PathBuf>> {
 async fn an_interrupted_upload_leaves_nothing_in_a_bucket() -> anyhow::Result<()> {
     let system = system_on_s3(SECRET).await?;
     system.submit(studies::one_job("job", 5, 1)?).await?;
-    let gate = Gate::open(&system.coordinator.url).await?;
-    let trawl = Client::new(&gate.url, &system.database_url).await?;
+    let proxy = FaultProxy::open(&system.coordinator.url).await?;
+    let trawl = Client::new(&proxy.url, &system.database_url).await?;
     let mut worker = ScriptedWorker::register(&trawl).await?;
     let job = worker.lease_one().await?;
     worker.report_all(&job).await?;
     let messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &vec![7; 12 << 20]);
-    gate.close_after(11 << 20);
+    proxy.close_after(11 << 20);
     let first = messages.clone();
     let sending = tokio::spawn(async move { worker.put_artifact(tokio_stream::iter(first)).await });
-    gate.closed().await?;
+    proxy.closed().await?;
     sending.abort();
-    gate.cut();
+    proxy.cut();
     system.wait_until_swept().await?;
     assert_eq!(parts_and_objects(&system)?, [] as [PathBuf; 0]);
 
     // A coordinator that died is followed by one that takes the same file.
     let mut worker = ScriptedWorker::register(&trawl).await?;
-    gate.close_after(11 << 20);
+    proxy.close_after(11 << 20);
     let first = messages.clone();
     let sending = tokio::spawn(async move { worker.put_artifact(tokio_stream::iter(first)).await });
-    gate.closed().await?;
+    proxy.closed().await?;
     let system = system.crash_coordinator().await?;
-    gate.cut();
+    proxy.cut();
     assert!(sending.await?.is_err(), "nobody was there to answer");
     system.wait_until_swept().await?;
     let mut worker = ScriptedWorker::register(&trawl).await?;

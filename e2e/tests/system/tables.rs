@@ -350,7 +350,11 @@ max_trials: 4
         let ends = "prediction.urgent,prediction.billing,probability.urgent,probability.billing";
         assert_eq!(predicted.lines().next(), Some(&*format!("row,length,links,{ends}")));
         let kept: Vec<Vec<&str>> = kept.lines().skip(201).map(|line| line.split(',').collect()).collect();
-        let predicted: Vec<Vec<&str>> = predicted.lines().skip(1).map(|line| line.split(',').collect()).collect();
+        let predicted: Vec<Vec<&str>> = predicted
+            .lines()
+            .skip(1)
+            .map(|line| line.split(',').collect())
+            .collect();
         assert_eq!((kept.len(), predicted.len()), (50, 50));
         let mut right = 0;
         for (kept, predicted) in kept.iter().zip(&predicted) {

@@ -1,10 +1,11 @@
 //! `trawl up` that is killed: the next one on the same data folder goes on as if nothing had happened.
 
 use std::path::Path;
+use std::process::Command;
 
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
-use trawl_e2e::{Ports, ProcessTree, System, Up, View, assert_same_rows, studies, wait_for};
+use trawl_e2e::{Ports, ProcessTree, System, Up, View, assert_same_rows, binary, studies, wait_for};
 use trawl_proto::v1;
 
 const STUDY: &str = "outlived";
@@ -64,6 +65,17 @@ async fn goes_on_after(crash: impl AsyncFnOnce(Up, &ProcessTree, &Path) -> anyho
         reports.map(|(_, rows)| rows.len() as u64).sum::<u64>(),
         study.epochs_reported,
         "each epoch report counts once"
+    );
+    let query = "SELECT state, count(*) AS trials FROM trawl.trials GROUP BY state";
+    let asked = Command::new(binary("trawl")?)
+        .args(["sql", query, "--csv", "--data-dir"])
+        .arg(&data_dir)
+        .output()?;
+    assert_eq!(
+        String::from_utf8_lossy(&asked.stdout),
+        "state,trials\ncompleted,24\n",
+        "{}",
+        String::from_utf8_lossy(&asked.stderr)
     );
     wait_for("the end of what was left behind", first_tree.ended()).await?;
     let stopped = up.stop().await?;

@@ -84,7 +84,10 @@ fn what_is_of_classes_or_numbers_alone_is_refused() {
     }
     let violations = study::check(&f1, Some(Ok(TABLE.into()))).expect_err("of no class");
     assert_eq!(
-        violations.iter().map(|violation| violation.description.as_str()).collect::<Vec<_>>(),
+        violations
+            .iter()
+            .map(|violation| violation.description.as_str())
+            .collect::<Vec<_>>(),
         ["is for classes, and yes or no is predicted: leave it out, and F1 is the mean over the targets"]
     );
 }

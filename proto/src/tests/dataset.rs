@@ -13,7 +13,7 @@ use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{EarlyStopping, Hyperparameters, Optimizer};
 use trawl_domain::schedule::Schedule;
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 
 use crate::{from_json, study, v1};
 
@@ -100,7 +100,7 @@ pub(super) fn job(format: Format, targets: [bool; 2]) -> Job {
         epochs: 1..2,
         split: Split::All,
         members: vec![trawl_domain::job::JobMember {
-            owner: Owner::Refit(0),
+            owner: FitOwner::Refit(0),
             fold: 0,
             hyperparameters: Hyperparameters::new(Optimizer::Adam, 0.1),
         }],

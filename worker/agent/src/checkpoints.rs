@@ -1,6 +1,6 @@
-//! Checkpoints of a job: kept at intervals and when it is handed back, and found again by whoever trains it next.
+//! Checkpoints of a job: kept at intervals and when it is handed back, and found again by the next worker.
 //!
-//! A checkpoint is sent once every epoch before it is acknowledged, so that whoever goes on from it leaves no gap. That one
+//! A checkpoint is sent once every epoch before it is acknowledged, so that a worker that goes on from it leaves no gap. That one
 //! cannot be kept is no failure of the job: it costs the epochs since the one before, if it comes to that.
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::job::JobMember;
 use trawl_domain::lease::LeaseClaim;
 use trawl_engine::Control;
-use trawl_engine::analysis::LeftOut;
+use trawl_engine::analysis::SkippedArtifact;
 
 use super::Agent;
 use super::artifacts::FoldFile;
@@ -37,7 +37,7 @@ pub(super) async fn put_fold_predictions<T: Trained>(
         for member in kept {
             let content = trained.held_out(member, &control);
             let file = content.map(|content| FoldFile::new(&members, member, ArtifactKind::Predictions, content));
-            if matches!(file, Err(LeftOut::Interrupted)) {
+            if matches!(file, Err(SkippedArtifact::Interrupted)) {
                 return Err(JobError::Interrupted);
             }
             // Once nobody takes them, the lease is lost and there is nothing more to make.

@@ -43,7 +43,7 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 use tracing::{Instrument, error, info, info_span, warn};
 use trawl_domain::id::WorkerId;
-use trawl_proto::dial::told;
+use trawl_proto::dial::status_message;
 use trawl_proto::v1;
 
 use connection::{Backoff, Connection};
@@ -84,7 +84,7 @@ pub enum Ended {
     /// It was told to.
     Told,
     /// A training hangs, or the device is lost: the process is of no use any more. It must not wait for what it leaves behind.
-    Unfit,
+    Unhealthy,
 }
 
 /// The parts that a job needs, shared by all of them.
@@ -95,7 +95,7 @@ struct Agent {
     leases: Leases,
     reports: Reports,
     /// Cancelled when a training hangs or the device is lost.
-    unfit: CancellationToken,
+    unhealthy: CancellationToken,
 }
 
 /// Works until `stop` is cancelled, a training hangs or the device is lost, then hands the leases back and says goodbye.
@@ -126,7 +126,7 @@ pub async fn run<T: Training>(
         reports,
         connection,
         settings,
-        unfit: CancellationToken::new(),
+        unhealthy: CancellationToken::new(),
     });
     tasks.spawn(carry);
     tasks.spawn(heartbeat::heartbeat(Arc::clone(&agent), times, background.clone()));
@@ -139,7 +139,7 @@ pub async fn run<T: Training>(
         biased;
         () = take_jobs(&agent, &training, &jobs, times) => {}
         () = stop.cancelled() => {}
-        () = agent.unfit.cancelled() => {}
+        () = agent.unhealthy.cancelled() => {}
     }
     info!(jobs = leases.len(), "stopping: leases are handed back");
     leases.interrupt_all(LeaseEnd::Drain);
@@ -162,8 +162,8 @@ pub async fn run<T: Training>(
         warn!("stopping: the coordinator could not be told");
     }
     // What hung only now, while the others were handed back, is as much in the way.
-    Ok(if agent.unfit.is_cancelled() {
-        Ended::Unfit
+    Ok(if agent.unhealthy.is_cancelled() {
+        Ended::Unhealthy
     } else {
         Ended::Told
     })
@@ -195,10 +195,10 @@ async fn register(
             Err(status) => {
                 connection.failed(status.code());
                 if let Some(within) = settings.register_within.filter(|within| began.elapsed() >= *within) {
-                    let why = told(&status);
+                    let why = status_message(&status);
                     return Err(NotRegistered { within, why });
                 }
-                warn!(error = told(&status), code = %status.code(), "cannot register; trying again");
+                warn!(error = status_message(&status), code = %status.code(), "cannot register; trying again");
                 status
             }
         };

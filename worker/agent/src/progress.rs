@@ -37,7 +37,7 @@ impl Progress {
     }
 
     /// Waits until training has made no step for this long.
-    pub(super) async fn ceased(&self, limit: Duration) {
+    pub(super) async fn stalled(&self, limit: Duration) {
         let every = limit / LOOKS_PER_LIMIT;
         let mut looks = interval_at(Instant::now() + every, every);
         // After a pause of the whole process, one look comes at once and the next one in its time.
@@ -69,7 +69,7 @@ mod tests {
     async fn a_training_without_a_step_for_the_limit_is_noticed_and_not_before() {
         let progress = Progress::of(Control::new());
         let began = Instant::now();
-        assert!(timeout(2 * LIMIT, progress.ceased(LIMIT)).await.is_ok());
+        assert!(timeout(2 * LIMIT, progress.stalled(LIMIT)).await.is_ok());
         assert_eq!(began.elapsed().as_secs(), LIMIT.as_secs());
     }
 
@@ -84,11 +84,11 @@ mod tests {
             }
         };
         tokio::select! {
-            () = progress.ceased(LIMIT) => panic!("it made steps"),
+            () = progress.stalled(LIMIT) => panic!("it made steps"),
             () = steps => {}
         }
         assert!(
-            timeout(2 * LIMIT, progress.ceased(LIMIT)).await.is_ok(),
+            timeout(2 * LIMIT, progress.stalled(LIMIT)).await.is_ok(),
             "now it makes none"
         );
     }
@@ -97,10 +97,10 @@ mod tests {
     async fn waiting_for_others_does_not_count() {
         let progress = Progress::of(Control::new());
         progress.waits.store(true, Ordering::Relaxed);
-        assert!(timeout(10 * LIMIT, progress.ceased(LIMIT)).await.is_err());
+        assert!(timeout(10 * LIMIT, progress.stalled(LIMIT)).await.is_err());
         assert!(progress.wait(|| true), "what it waited for");
         let began = Instant::now();
-        assert!(timeout(2 * LIMIT, progress.ceased(LIMIT)).await.is_ok());
+        assert!(timeout(2 * LIMIT, progress.stalled(LIMIT)).await.is_ok());
         assert_eq!(
             began.elapsed().as_secs(),
             LIMIT.as_secs(),

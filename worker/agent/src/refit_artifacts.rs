@@ -8,7 +8,7 @@ use tracing::warn;
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::lease::LeaseClaim;
 use trawl_engine::Control;
-use trawl_engine::analysis::{Artifact, LeftOut};
+use trawl_engine::analysis::{Artifact, SkippedArtifact};
 
 use super::Agent;
 use super::artifacts::put_artifact;
@@ -51,7 +51,7 @@ pub(super) async fn put_refit_artifacts<T: Trained>(
     let (analysed, ()) = tokio::try_join!(biased; analysis, putting)?;
     match analysed {
         Ok(()) => Ok(()),
-        Err(LeftOut::Interrupted) => Err(JobError::Interrupted),
+        Err(SkippedArtifact::Interrupted) => Err(JobError::Interrupted),
         Err(reason) => {
             left_out(lease, "all but the weights", &reason);
             Ok(())
@@ -63,6 +63,6 @@ async fn put(agent: &Arc<Agent>, lease: LeaseClaim, kind: ArtifactKind, content:
     put_artifact(agent, lease, None, kind.as_str(), kind.refit_file(), content).await
 }
 
-fn left_out(lease: LeaseClaim, name: &str, reason: &LeftOut) {
+fn left_out(lease: LeaseClaim, name: &str, reason: &SkippedArtifact) {
     warn!(job.id = %lease.job_id, artifact.name = name, error = %reason, "artifact left out");
 }

@@ -215,7 +215,7 @@ impl Carrier {
         }
     }
 
-    /// Opens a stream, sends what is kept, and carries what comes, until the stream breaks or the queue is closed.
+    /// Opens a stream, sends what is kept, and passes on the answers, until the stream breaks or the queue is closed.
     async fn carry(&mut self, connection: &Connection) -> Result<(), Status> {
         // It holds all that can be kept: each of the worker's jobs may have a report more.
         let (outbound, receiver) = mpsc::channel(UNACKNOWLEDGED_MAX + WORKER_SLOTS_MAX as usize);

@@ -77,7 +77,7 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
         && error.is_of_worker()
     {
         error!(job.id = %lease.job_id, job.ran_ms = ran_ms, error = %error, "this worker can train no more: it has to end");
-        agent.unfit.cancel();
+        agent.unhealthy.cancel();
     }
     match (ended, end) {
         (Ok(()), None) => info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),

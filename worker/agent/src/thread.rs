@@ -29,6 +29,6 @@ pub(super) async fn on_thread<T: Send + 'static>(
         biased;
         // If it panicked, it dropped its sender.
         ended = end => ended.map_err(|_| JobError::Panicked),
-        () = progress.ceased(limit) => Err(JobError::Hung(limit)),
+        () = progress.stalled(limit) => Err(JobError::Hung(limit)),
     }
 }

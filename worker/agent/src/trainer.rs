@@ -10,7 +10,7 @@ use trawl_domain::job::Job;
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::ROW_LOSSES_MAX;
 use trawl_domain::metric::FoldMetrics;
-use trawl_engine::analysis::{Artifact, HeldOut, LeftOut, Subject, analyse};
+use trawl_engine::analysis::{AnalysisInput, Artifact, HeldOut, SkippedArtifact, analyse};
 use trawl_engine::ensemble::Ensemble;
 use trawl_engine::weights::{folds_to_safetensors, from_safetensors};
 use trawl_engine::{
@@ -56,7 +56,7 @@ pub struct Ready<T> {
     engine: EngineName,
     job: FitJob<T>,
     /// What is looked into once a refit's fit on all training rows is over.
-    subject: Option<Subject<T>>,
+    subject: Option<AnalysisInput<T>>,
     held_out: Option<(HeldOut<T>, Vec<u32>)>,
     /// Weights of the networks that are kept, and how the rows were split of which they are the folds.
     kept: Option<(Vec<Vec<u8>>, Split)>,
@@ -85,7 +85,7 @@ impl<E: Engine> Training for Trainer<E> {
             Some(folds) => Some(trial_files::weights(connection, lease, folds).await?),
             None => None,
         };
-        let subject = (job.split == Split::All || kept.is_some()).then(|| Subject {
+        let subject = (job.split == Split::All || kept.is_some()).then(|| AnalysisInput {
             dropout: job.members[MEMBER].hyperparameters.dropout.clone(),
             format: job.format.clone(),
             train: data.clone(),
@@ -271,7 +271,7 @@ pub struct TrainedJob<E: Engine> {
     fitted: Fitted<E::Networks>,
     /// Networks that answer together with the first.
     more: Vec<E::Networks>,
-    subject: Option<Subject<E::Table>>,
+    subject: Option<AnalysisInput<E::Table>>,
     /// Of a job of a search, with the fold of each member.
     held_out: Option<(HeldOut<E::Table>, Vec<u32>)>,
 }
@@ -304,7 +304,7 @@ impl<E: Engine> Trained for TrainedJob<E> {
         self.held_out.is_some()
     }
 
-    fn held_out(&self, member: usize, control: &Control) -> Result<Vec<u8>, LeftOut> {
+    fn held_out(&self, member: usize, control: &Control) -> Result<Vec<u8>, SkippedArtifact> {
         match &self.held_out {
             Some((held_out, folds)) => held_out.predictions(&self.fitted.networks, member, folds[member], control),
             None => Ok(Vec::new()),
@@ -320,7 +320,7 @@ impl<E: Engine> Trained for TrainedJob<E> {
         }
     }
 
-    fn analyse(&self, control: &Control, emit: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut> {
+    fn analyse(&self, control: &Control, emit: &mut dyn FnMut(Artifact) -> bool) -> Result<(), SkippedArtifact> {
         match &self.subject {
             Some(subject) => {
                 let all = std::iter::once(&self.fitted.networks).chain(&self.more);

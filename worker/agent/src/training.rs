@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use trawl_domain::job::Job;
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::metric::{FoldMetrics, Metric};
-use trawl_engine::analysis::{Artifact, LeftOut};
+use trawl_engine::analysis::{Artifact, SkippedArtifact};
 use trawl_engine::{Control, EngineError, Event, MemberLosses, TestMetrics};
 
 use super::checkpoints::{Checkpoint, Starts};
@@ -77,7 +77,7 @@ pub trait Trained: Send + 'static {
     ///
     /// # Errors
     /// It was told to stop, or there is no such file.
-    fn held_out(&self, member: usize, control: &Control) -> Result<Vec<u8>, LeftOut>;
+    fn held_out(&self, member: usize, control: &Control) -> Result<Vec<u8>, SkippedArtifact>;
 
     /// True for a refit's fit on all training rows that did not diverge and whose loss on the test rows is finite: its weights are kept,
     /// and what [`Self::analyse`] makes of it.
@@ -87,7 +87,7 @@ pub trait Trained: Send + 'static {
     ///
     /// # Errors
     /// It was told to stop, or the network gives no answers.
-    fn analyse(&self, control: &Control, emit: &mut dyn FnMut(Artifact) -> bool) -> Result<(), LeftOut>;
+    fn analyse(&self, control: &Control, emit: &mut dyn FnMut(Artifact) -> bool) -> Result<(), SkippedArtifact>;
 }
 
 /// Hears what training tells, and passes it on under the job's lease.

@@ -20,7 +20,7 @@ use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 use trawl_engine::{Control, Engine as _, Event, FitJob, Outcome};
 use trawl_engine_torch::{
     DeviceTable, Torch,
@@ -187,7 +187,7 @@ fn seconds_to_train(job: &FitJob<DeviceTable>, device: Device) -> anyhow::Result
 fn members(count: u32) -> Vec<JobMember> {
     let optimizers = [Optimizer::Adam, Optimizer::Sgd, Optimizer::Rmsprop];
     let member = |n: u32| JobMember {
-        owner: Owner::Trial(n),
+        owner: FitOwner::Trial(n),
         fold: n % 5,
         hyperparameters: Hyperparameters {
             l2: 1e-4,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use tch::Device;
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::dataset::{Columns, Format};
-use trawl_engine::analysis::{Subject, analyse};
+use trawl_engine::analysis::{AnalysisInput, analyse};
 use trawl_engine::{Control, Engine as _, Networks as _, Outcome};
 use trawl_engine_torch::Torch;
 
@@ -25,7 +25,7 @@ fn main() {
         };
         let weights = trained.networks.weights(0).expect("weights");
         fs::write(folder.join("weights.safetensors"), weights).expect("written");
-        let subject = Subject {
+        let subject = AnalysisInput {
             dropout: job.members[0].hyperparameters.dropout.clone(),
             format: Format::Csv(Columns::default()),
             train: job.data,

@@ -6,7 +6,7 @@
 use tch::{Device, Kind, Tensor};
 use trawl_domain::augment::{Augment, Change};
 use trawl_domain::dataset::SampleShape;
-use trawl_domain::seed::{Owner, Purpose, Seed, Stream};
+use trawl_domain::seed::{FitOwner, Purpose, Seed, Stream};
 use trawl_engine::{EngineError, FitJob};
 
 use super::DeviceTable;
@@ -17,7 +17,7 @@ use super::stack::Stack;
 pub(super) struct Augmentation {
     seed: Seed,
     /// By place in the stack, but for idle ones.
-    members: Vec<(Owner, u32, Augment)>,
+    members: Vec<(FitOwner, u32, Augment)>,
     stack: i64,
     height: u32,
     width: u32,
@@ -98,7 +98,7 @@ impl Augmentation {
         }
     }
 
-    fn stream(&self, owner: Owner, fold: u32, epoch: u32, step: u64) -> Stream {
+    fn stream(&self, owner: FitOwner, fold: u32, epoch: u32, step: u64) -> Stream {
         self.seed.stream(Purpose::Augment {
             owner,
             fold,
@@ -242,7 +242,7 @@ mod tests {
         };
         Augmentation {
             seed: Seed(1),
-            members: vec![(Owner::Trial(0), 0, own)],
+            members: vec![(FitOwner::Trial(0), 0, own)],
             stack: 1,
             height,
             width,

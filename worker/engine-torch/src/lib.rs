@@ -131,8 +131,8 @@ fn on_device<T>(device: Device, work: impl FnOnce() -> Result<T, EngineError>) -
     })
 }
 
-/// True if a device does not even copy a number. A CUDA error that is not of one call, as of a kernel that wrote where it must not
-/// or of a GPU that is gone, is the answer to all later calls of the process.
+/// True if a device does not even copy a number. After an illegal memory access or the loss of a GPU, every later CUDA call of the process fails:
+/// a small copy tells that from the failure of a single call.
 fn is_lost(device: Device) -> bool {
     let ask = || to_vec(&Tensor::ones([1], (Kind::Float, device)));
     device != Device::Cpu && matches!(guarded(ask), Err(EngineError::Failed(_)))

@@ -1,4 +1,4 @@
-//! What trained members make of rows: their outputs, and those of their layers, for whoever looks into a network.
+//! What trained members make of rows: their outputs, and those of their layers, for the analysis of a network.
 
 use tch::Tensor;
 use trawl_domain::dataset::{Features, FittedTable};

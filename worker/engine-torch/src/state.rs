@@ -142,7 +142,7 @@ impl Group {
             augmentation: Augmentation::new(&stack, job)?,
             alive: vec![true; members.len()],
             row: 0,
-            sum: no_losses(&stack),
+            sum: zero_losses(&stack),
             is_over: false,
             stack,
         })
@@ -171,13 +171,13 @@ impl Group {
 
     pub(super) fn begin_epoch(&mut self) {
         self.row = 0;
-        self.sum = no_losses(&self.stack);
+        self.sum = zero_losses(&self.stack);
         self.is_over = false;
     }
 }
 
 /// Losses before the first step of an epoch, [stack].
-fn no_losses(stack: &Stack) -> Tensor {
+fn zero_losses(stack: &Stack) -> Tensor {
     Tensor::zeros([stack.size()], (Kind::Float, stack.device()))
 }
 

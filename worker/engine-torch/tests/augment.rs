@@ -14,7 +14,7 @@ use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Purpose, Seed};
+use trawl_domain::seed::{FitOwner, Purpose, Seed};
 use trawl_engine::{Control, Engine as _, EngineError, FitJob, Networks as _};
 use trawl_engine_torch::{DeviceTable, Torch};
 
@@ -94,7 +94,7 @@ fn settings(n: u32) -> Augment {
 
 fn member(n: u32, augment: Augment) -> JobMember {
     JobMember {
-        owner: Owner::Trial(n),
+        owner: FitOwner::Trial(n),
         fold: n % 4,
         hyperparameters: Hyperparameters {
             augment,

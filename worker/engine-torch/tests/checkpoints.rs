@@ -13,7 +13,7 @@ use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::metric::Metric;
 use trawl_domain::optimizer::{EarlyStopping, Hyperparameters, Optimizer};
 use trawl_domain::schedule::Schedule;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_engine::checkpoint::read;
 use trawl_engine::{Control, Engine as _, EngineError, FitJob, Fitted, Networks as _, Outcome};
 use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
@@ -129,7 +129,7 @@ fn a_checkpoint_of_batch_norms_alone_is_within_its_bound() {
     // All that is kept of a number: of the optimizer, the average, the best epoch, and what the norm keeps, twice.
     let member = |n: u32| {
         let mut member = members().remove(2);
-        member.owner = Owner::Trial(n);
+        member.owner = FitOwner::Trial(n);
         member.hyperparameters.dropout = Vec::new();
         member.hyperparameters.ema_decay = 0.9;
         member.hyperparameters.early_stopping = Some(EarlyStopping {
@@ -245,7 +245,7 @@ fn what_is_no_checkpoint_of_the_job_is_refused_before_anything_is_told() {
     }
     let trained = hear(&job, None, &Control::new(), |_| ()).1.expect("ends");
     assert_eq!(torn(&trained.networks.weights(0).expect("weights")), "it has no head");
-    // A section a member: whoever reads the file finds each as it was trained.
+    // A section a member: a reader of the file finds each as it was trained.
     let tensors = SafeTensors::deserialize(content).expect("safetensors");
     for (section, member) in from.iter().enumerate() {
         let len = |name: &str| {
@@ -304,8 +304,8 @@ fn a_checkpoint_is_named_by_all_that_its_members_numbers_depend_on_and_by_nothin
                 ..Validation::k_fold(2)
             });
         }),
-        named(&|job| job.members[0].owner = Owner::Refit(0)),
-        named(&|job| job.members[0].owner = Owner::Trial(7)),
+        named(&|job| job.members[0].owner = FitOwner::Refit(0)),
+        named(&|job| job.members[0].owner = FitOwner::Trial(7)),
         named(&|job| job.members[0].fold = 1),
         hyperparameters(|own| own.optimizer = Optimizer::Adam),
         hyperparameters(|own| own.learning_rate *= 2.0),

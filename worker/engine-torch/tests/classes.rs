@@ -15,7 +15,7 @@ use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Purpose, Seed};
+use trawl_domain::seed::{FitOwner, Purpose, Seed};
 use trawl_engine::{Engine as _, FitJob, Networks as _};
 use trawl_engine_torch::{DeviceTable, Torch};
 
@@ -145,7 +145,7 @@ fn job(samples: &Samples, layers: Vec<Layer>, members: Vec<JobMember>) -> FitJob
 fn member(n: u32) -> JobMember {
     let optimizer = [Optimizer::Rmsprop, Optimizer::Adam, Optimizer::Sgd][n as usize % 3];
     JobMember {
-        owner: Owner::Trial(n),
+        owner: FitOwner::Trial(n),
         fold: n % 3,
         hyperparameters: Hyperparameters {
             l2: [0.0, 1e-3][n as usize % 2],
@@ -191,7 +191,7 @@ fn a_member_that_diverges_leaves_alone() {
     let without = run(&job(&images(), cnn(), members.clone()));
     assert_eq!(without.diverged, []);
     let mut wild = member(2);
-    wild.owner = Owner::Trial(50);
+    wild.owner = FitOwner::Trial(50);
     wild.hyperparameters.learning_rate = 1e30;
     let mut more = members;
     more.insert(1, wild);

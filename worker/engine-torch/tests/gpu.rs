@@ -14,7 +14,7 @@ use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 use trawl_engine::{Control, Engine as _, EngineError, Event, FitJob, Fitted, Networks as _, Outcome};
 use trawl_engine_torch::{
     DeviceNetworks, DeviceTable, Torch,
@@ -34,7 +34,7 @@ fn gpu() -> Option<Device> {
     *GPU.get_or_init(|| match device::take(DeviceChoice::Cuda(0), 1, None) {
         Ok(taken) => Some(taken.device),
         Err(error) => {
-            // Not by a macro, whose output is kept from whoever runs tests that pass.
+            // Not by a macro, whose output is not shown for tests that pass.
             let _ = writeln!(std::io::stderr(), "skipped: {error}");
             None
         }
@@ -152,7 +152,7 @@ fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
         },
         split: Split::Validation(Validation::k_fold(2)),
         members: vec![JobMember {
-            owner: Owner::Trial(0),
+            owner: FitOwner::Trial(0),
             fold: 0,
             hyperparameters: Hyperparameters::new(Optimizer::Sgd, 1e-3),
         }],

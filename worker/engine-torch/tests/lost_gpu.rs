@@ -18,7 +18,7 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
     let device = match device::take(DeviceChoice::Cuda(0), 1, None) {
         Ok(taken) => taken.device,
         Err(error) => {
-            // Not by a macro, whose output is kept from whoever runs tests that pass.
+            // Not by a macro, whose output is not shown for tests that pass.
             let _ = writeln!(std::io::stderr(), "skipped: {error}");
             return;
         }

@@ -11,8 +11,8 @@ use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Purpose, Seed};
-use trawl_engine::analysis::{Subject, analyse};
+use trawl_domain::seed::{FitOwner, Purpose, Seed};
+use trawl_engine::analysis::{AnalysisInput, analyse};
 use trawl_engine::predict::{PredictError, Request, predict};
 use trawl_engine::{Control, Engine as _, FitJob, Networks as _, Outcome};
 use trawl_engine_torch::Torch;
@@ -32,7 +32,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
         seed: Seed(11),
         split: Split::All,
         members: vec![JobMember {
-            owner: Owner::Refit(0),
+            owner: FitOwner::Refit(0),
             fold: 0,
             hyperparameters: Hyperparameters {
                 dropout: dropout.clone(),
@@ -57,7 +57,7 @@ fn refit(architecture: Architecture, samples: &Samples, format: Format) -> TempD
     let folder = TempDir::new().expect("a folder");
     let weights = trained.networks.weights(0).expect("weights");
     std::fs::write(folder.path().join("weights.safetensors"), &weights).expect("written");
-    let subject = Subject {
+    let subject = AnalysisInput {
         dropout,
         format,
         train: job.data.clone(),

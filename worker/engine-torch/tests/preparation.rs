@@ -16,7 +16,7 @@ use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 use trawl_engine::weights::Parameter;
 use trawl_engine::{Control, Engine as _, Event, FitJob, MemberLosses, Networks as _};
 use trawl_engine_torch::Torch;
@@ -265,7 +265,7 @@ fn epochs_beside(samples: &Samples, loss: Loss, optimizer: Optimizer, others: &[
         members: std::iter::once(&0)
             .chain(others)
             .map(|fold| JobMember {
-                owner: Owner::Trial(0),
+                owner: FitOwner::Trial(0),
                 fold: *fold,
                 hyperparameters: Hyperparameters::new(optimizer, 0.01),
             })

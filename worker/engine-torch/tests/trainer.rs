@@ -15,7 +15,7 @@ use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 use trawl_engine::{Control, Engine as _, EngineError, Event, FitJob, Networks as _, Outcome};
 use trawl_engine_torch::{DeviceTable, Torch};
 
@@ -105,7 +105,7 @@ fn member(n: u32, dropouts: usize) -> JobMember {
         ..Hyperparameters::new(optimizer, 1e-3 * f64::from(1 + n % 7))
     };
     JobMember {
-        owner: Owner::Trial(n),
+        owner: FitOwner::Trial(n),
         fold: n % 5,
         hyperparameters,
     }

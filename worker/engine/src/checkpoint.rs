@@ -1,11 +1,11 @@
 //! Checkpoints: what has to be known of members between two steps to go on from there.
 //!
-//! A checkpoint is a member's. A safetensors file has one section for each of several members, and whoever trains takes those that it
+//! A checkpoint is a member's. A safetensors file has one section for each of several members, and a job takes those that it
 //! needs, from as many files as they are in. The metadata has JSON under `checkpoint`: the version of the form, and a [`MemberState`] for
 //! each section. The numbers of section n are tensors by the names `n.NAME`; what names there are, and in which order a tensor has
 //! its numbers, is the engine's own.
 //!
-//! Whether the bytes are those that were written is known by their hash, which whoever keeps them has. An [`identity`] tells whose
+//! Whether the bytes are those that were written is known by their hash, which the coordinator keeps. An [`identity`] tells whose
 //! they are.
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,7 @@ use trawl_domain::layer::WrittenLayer;
 use trawl_domain::loss::ClassWeights;
 use trawl_domain::metric::FoldMetrics;
 use trawl_domain::schedule::Plateau;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 
 use crate::early_stopping::{EpochLosses, Standing};
 use crate::{EngineError, FitJob, Table};
@@ -259,8 +259,8 @@ pub fn identity<T: Table>(
         epochs: architecture.epochs,
         split: job.split.into(),
         owner: match member.owner {
-            Owner::Trial(trial) => WrittenOwner::Trial(trial),
-            Owner::Refit(refit) => WrittenOwner::Refit(refit),
+            FitOwner::Trial(trial) => WrittenOwner::Trial(trial),
+            FitOwner::Refit(refit) => WrittenOwner::Refit(refit),
         },
         fold: member.fold,
         optimizer: hyperparameters.optimizer.as_str(),

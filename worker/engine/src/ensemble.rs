@@ -71,7 +71,9 @@ impl<'a, N: Networks> Ensemble<'a, N> {
             TargetKind::Class => sum - count.ln(),
             TargetKind::Number => sum / count,
             // Where all of them are sure, an infinity would be left.
-            TargetKind::Binary => (sum / (count - sum)).ln().clamp(f64::from(f32::MIN), f64::from(f32::MAX)),
+            TargetKind::Binary => (sum / (count - sum))
+                .ln()
+                .clamp(f64::from(f32::MIN), f64::from(f32::MAX)),
         };
         Ok(together.iter().map(|sum| mean(sum) as f32).collect())
     }

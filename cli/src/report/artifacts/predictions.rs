@@ -41,7 +41,13 @@ impl Predictions {
         let mut reader = csv::Reader::from_reader(bytes);
         let header = reader.headers().map_err(|error| refuse(error.to_string()))?.clone();
         let columns: Vec<&str> = header.iter().collect();
-        let last = |begin: &str| columns.iter().rev().take_while(|column| column.starts_with(begin)).count();
+        let last = |begin: &str| {
+            columns
+                .iter()
+                .rev()
+                .take_while(|column| column.starts_with(begin))
+                .count()
+        };
         // Of several targets: how many, and how many columns there are of each.
         let (several, of_each) = match (last("prediction."), last("probability.")) {
             (0, several) => (several, 3),

@@ -17,7 +17,7 @@ use super::{OWNER, Place, READER, TRAWL};
 use crate::error::Error;
 use crate::folders::{entropy, write_secret};
 
-/// Whoever `initdb` makes is a superuser. It has no password, and no line lets it connect.
+/// The user that `initdb` makes is a superuser. It has no password, and no line lets it connect.
 const SUPERUSER: &str = "postgres";
 
 /// The first release with the locale provider `builtin`, whose C.UTF-8 sorts the same on every machine and library.

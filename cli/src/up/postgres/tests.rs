@@ -40,7 +40,7 @@ impl Fixture {
     }
 
     async fn start(&self, data_dir: &DataDir) -> Postgres {
-        Postgres::start(&self.installation, data_dir, &self.launcher, &self.stop)
+        Postgres::start(&self.installation, data_dir, &self.launcher, None, &self.stop)
             .await
             .unwrap()
             .expect("nobody asks for a stop")
@@ -177,7 +177,7 @@ async fn an_interrupted_initdb_leaves_nothing_that_counts() {
         asked.cancel();
     };
     let (started, ()) = tokio::join!(
-        Postgres::start(&fixture.installation, &data_dir, &fixture.launcher, &hurried),
+        Postgres::start(&fixture.installation, &data_dir, &fixture.launcher, None, &hurried),
         interrupt
     );
     assert!(started.unwrap().is_none());

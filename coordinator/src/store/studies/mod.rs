@@ -11,7 +11,7 @@ use trawl_domain::search::Generations;
 use trawl_domain::state::StudyState;
 use uuid::Uuid;
 
-use super::{Connection, StoreError, expect_rows, int, word};
+use super::{Connection, StoreError, expect_rows, to_pg_int, word};
 
 pub use record::StudyRecord;
 use record::StudyRow;
@@ -97,16 +97,16 @@ macro_rules! select_studies {
 /// # Errors
 /// A violation of [`UNIQUE_NAME`] if another study has its name.
 pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), StoreError> {
-    let sample_shape: Vec<i32> = study.shape.sample.dims().into_iter().map(int).collect();
-    let sample_words: Vec<i32> = study.shape.sample.words().into_iter().map(int).collect();
+    let sample_shape: Vec<i32> = study.shape.sample.dims().into_iter().map(to_pg_int).collect();
+    let sample_words: Vec<i32> = study.shape.sample.words().into_iter().map(to_pg_int).collect();
     let (class_count, target_count) = match study.shape.target {
-        TargetShape::Numbers(targets) => (None, int(targets)),
-        TargetShape::Classes(classes) => (Some(int(classes)), 1),
+        TargetShape::Numbers(targets) => (None, to_pg_int(targets)),
+        TargetShape::Classes(classes) => (Some(to_pg_int(classes)), 1),
     };
     let fold_rows = study.fold_sizes.map(|sizes| {
         sizes
             .iter()
-            .flat_map(|size| [int(size.train), int(size.validate)])
+            .flat_map(|size| [to_pg_int(size.train), to_pg_int(size.validate)])
             .collect::<Vec<i32>>()
     });
     sqlx::query!(
@@ -130,14 +130,14 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
             .and_then(|test| test.targets.as_ref())
             .map(|hash| &hash.0[..]),
         study.test_is_labelled,
-        int(study.shape.train_rows),
+        to_pg_int(study.shape.train_rows),
         &sample_shape,
         class_count,
-        int(study.max_trials),
+        to_pg_int(study.max_trials),
         i64::try_from(study.epoch_budget).unwrap_or(i64::MAX),
-        int(study.generations.size),
-        study.waits.then(|| int(study.generations.lag)),
-        int(study.priority),
+        to_pg_int(study.generations.size),
+        study.waits.then(|| to_pg_int(study.generations.lag)),
+        to_pg_int(study.priority),
         study.stop_hours,
         study.objectives.as_ref().map(|(names, _)| &names[..]),
         study.objectives.as_ref().map(|(_, goals)| &goals[..]),
@@ -309,7 +309,7 @@ pub async fn set_next_trial(conn: &mut Connection, study_id: StudyId, next_trial
     let done = sqlx::query!(
         "UPDATE trawl_store.studies SET next_trial = $2 WHERE study_id = $1 AND next_trial < $2",
         study_id.0,
-        int(next_trial),
+        to_pg_int(next_trial),
     )
     .execute(conn)
     .await?;
@@ -328,8 +328,8 @@ pub async fn grow(conn: &mut Connection, study_id: StudyId, trials: u32, enqueue
              stop_reason = CASE WHEN $4 THEN NULL ELSE stop_reason END
          WHERE study_id = $1",
         study_id.0,
-        int(trials),
-        int(enqueued),
+        to_pg_int(trials),
+        to_pg_int(enqueued),
         extended,
     )
     .execute(conn)
@@ -512,10 +512,10 @@ pub async fn count_ended(conn: &mut Connection, study_id: StudyId, ended: EndedT
              trials_cancelled = trials_cancelled + $4, trials_pruned = trials_pruned + $5
          WHERE study_id = $1",
         study_id.0,
-        int(ended.completed),
-        int(ended.failed),
-        int(ended.cancelled),
-        int(ended.pruned),
+        to_pg_int(ended.completed),
+        to_pg_int(ended.failed),
+        to_pg_int(ended.cancelled),
+        to_pg_int(ended.pruned),
     )
     .execute(conn)
     .await?;
@@ -527,7 +527,7 @@ pub async fn uncount_failed(conn: &mut Connection, study_id: StudyId, trials: u3
     let done = sqlx::query!(
         "UPDATE trawl_store.studies SET trials_failed = trials_failed - $2 WHERE study_id = $1",
         study_id.0,
-        int(trials),
+        to_pg_int(trials),
     )
     .execute(conn)
     .await?;

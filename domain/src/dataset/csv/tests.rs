@@ -201,11 +201,17 @@ fn yes_and_no_are_read_in_every_way_in_which_they_are_written() {
     }
     let binary = |text: &str| read(&format, TargetKind::Binary, &text, None);
     let samples = binary("a,b,y\n1,no,1\n2,Yes,0.0\n3,TRUE,1\n").expect("samples");
-    assert_eq!(samples.targets, Some(Targets::Numbers(vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0])));
+    assert_eq!(
+        samples.targets,
+        Some(Targets::Numbers(vec![1.0, 0.0, 0.0, 1.0, 1.0, 1.0]))
+    );
     assert!(!samples.standardizes_target, "they are no numbers to be scaled");
     for (cell, reason) in [
         ("2", "line 2, column 'y': is 2, and loss: bce predicts what is 0 or 1"),
-        ("nan", "line 2, column 'y': is NaN, and loss: bce predicts what is 0 or 1"),
+        (
+            "nan",
+            "line 2, column 'y': is NaN, and loss: bce predicts what is 0 or 1",
+        ),
         (
             "maybe",
             "line 2, column 'y': 'maybe' is none of 0 and 1, no and yes, false and true, which loss: bce predicts",

@@ -44,11 +44,17 @@ fn a_table_of_yes_and_no_is_0_and_1() {
     let features = npy("<f4", "(2, 1)", &floats(&[0.5, 1.5]));
     let of = |targets: &[u8]| pair(&features, targets, TargetKind::Binary);
     let expected = Some(Targets::Numbers(vec![1.0, 0.0, 0.0, 1.0]));
-    for targets in [npy("|b1", "(2, 2)", &[1, 0, 0, 1]), npy("<i8", "(2, 2)", &longs(&[1, 0, 0, 1]))] {
+    for targets in [
+        npy("|b1", "(2, 2)", &[1, 0, 0, 1]),
+        npy("<i8", "(2, 2)", &longs(&[1, 0, 0, 1])),
+    ] {
         assert_eq!(of(&targets).expect("samples").targets, expected);
     }
     let refused = of(&npy("<i8", "(2, 2)", &longs(&[1, 0, 2, 1]))).expect_err("2");
-    assert_eq!(refused.reason, "row 1, column 0: is 2, and loss: bce predicts what is 0 or 1");
+    assert_eq!(
+        refused.reason,
+        "row 1, column 0: is 2, and loss: bce predicts what is 0 or 1"
+    );
 }
 
 #[test]

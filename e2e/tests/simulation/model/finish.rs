@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use trawl_coordinator::app::release_job::Cause;
+use trawl_coordinator::app::release_job::ReleaseReason;
 use trawl_coordinator::app::{AppError, TestMetrics};
 use trawl_domain::artifact::TRIALS_KEPT;
 use trawl_domain::failure::FailureCause;
@@ -64,15 +64,15 @@ impl Model {
     }
 
     /// Ends a lease, and gives its job back.
-    pub(crate) fn release(&mut self, now: Duration, claim: LeaseClaim, cause: Cause<'_>) -> bool {
+    pub(crate) fn release(&mut self, now: Duration, claim: LeaseClaim, cause: ReleaseReason<'_>) -> bool {
         let (outcome, failure) = match cause {
-            Cause::Drain => ("drained", None),
-            Cause::Failure(cause, error) => ("failed", Some((cause, shown(error, ERROR_CHARS_MAX)))),
+            ReleaseReason::Drain => ("drained", None),
+            ReleaseReason::Failure(cause, error) => ("failed", Some((cause, shown(error, ERROR_CHARS_MAX)))),
         };
         let Some(place) = self.live(now, claim) else {
             return self.ended_as(claim, outcome);
         };
-        self.give_up_job(now, place, outcome, failure);
+        self.retry_or_fail_job(now, place, outcome, failure);
         true
     }
 
@@ -89,13 +89,13 @@ impl Model {
                 token: lease.token,
             });
             let failure = (FailureCause::WorkerLost, "worker lost".to_owned());
-            self.give_up_job(now, place, "expired", Some(failure));
+            self.retry_or_fail_job(now, place, "expired", Some(failure));
         }
         expired
     }
 
     /// Back to the queue, or the end of the job once the attempts for this cause are used up.
-    fn give_up_job(
+    fn retry_or_fail_job(
         &mut self,
         now: Duration,
         place: usize,

@@ -15,7 +15,7 @@ use trawl_domain::id::{JobId, LeaseToken, WorkerId};
 use trawl_domain::job::{self, JobMember, TrialFold};
 use trawl_domain::lease::{LeaseClaim, LeaseLost};
 use trawl_domain::metric::Metrics;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_domain::state::{DIVERGED, StudyState, TrialState};
 
 use super::{Artifact, Attempt, JobState, Lease, Model, Report, invalid};
@@ -133,7 +133,7 @@ impl Model {
             let config = config.map_err(|violation| AppError::Internal(violation.description))?;
             architecture.get_or_insert(config.architecture);
             members.push(JobMember {
-                owner: Owner::Trial(member.trial),
+                owner: FitOwner::Trial(member.trial),
                 fold: member.fold,
                 hyperparameters: config.hyperparameters,
             });

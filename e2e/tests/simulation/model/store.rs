@@ -14,7 +14,7 @@ use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::lease_job::LeasedJob;
 use trawl_coordinator::app::quotas::Quotas;
 use trawl_coordinator::app::register_worker::CallingWorker;
-use trawl_coordinator::app::release_job::Cause;
+use trawl_coordinator::app::release_job::ReleaseReason;
 use trawl_coordinator::app::renew_lease::Renewed;
 use trawl_coordinator::app::report_order::{JobReport, Written};
 use trawl_coordinator::app::upload::UploadStore;
@@ -30,7 +30,7 @@ use trawl_domain::id::JobId;
 use trawl_domain::lease::{LeaseClaim, LeaseLost};
 
 use super::Model;
-use crate::witness::Witness;
+use crate::observer::Observer;
 
 /// No limits: what they refuse has tests of its own.
 pub(crate) const NO_QUOTAS: Quotas = Quotas {
@@ -70,7 +70,7 @@ pub(crate) struct ModelStore {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) model: Mutex<Model>,
-    pub(crate) witness: Mutex<Witness>,
+    pub(crate) observer: Mutex<Observer>,
     /// `None`: every step succeeds at once.
     pub(crate) mood: Option<Mutex<Mood>>,
     /// The database's clock.
@@ -84,8 +84,8 @@ impl Shared {
     }
 
     /// Who looks on.
-    pub(crate) fn witness(&self) -> MutexGuard<'_, Witness> {
-        self.witness.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn observer(&self) -> MutexGuard<'_, Observer> {
+        self.observer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,11 +102,11 @@ impl ModelStore {
     }
 
     /// One transaction. The process may die at either wait: before it, or after it and before anybody is told.
-    async fn step<T>(&self, work: impl FnOnce(&mut Model, &mut Witness, Duration) -> Answer<T>) -> Answer<T> {
+    async fn step<T>(&self, work: impl FnOnce(&mut Model, &mut Observer, Duration) -> Answer<T>) -> Answer<T> {
         self.half_step().await?;
         let done = {
             let now = (self.shared.clock)();
-            work(&mut self.shared.model(), &mut self.shared.witness(), now)
+            work(&mut self.shared.model(), &mut self.shared.observer(), now)
         };
         let answered = self.half_step().await;
         let done = done?;
@@ -198,11 +198,11 @@ impl WorkerStore for ModelStore {
 
     async fn try_lease(&self, worker: CallingWorker, slots: u32) -> Answer<Vec<LeasedJob>> {
         let worker_id = worker.worker_id;
-        self.step(|model, witness, now| {
+        self.step(|model, observer, now| {
             let leased = model.lease(now, worker_id, slots)?;
             for leased in &leased {
                 debug!(job.id = %leased.lease.job_id, worker.id = %worker_id, "job leased");
-                witness.granted(now, leased.lease, worker_id);
+                observer.granted(now, leased.lease, worker_id);
             }
             Ok(leased)
         })
@@ -210,36 +210,36 @@ impl WorkerStore for ModelStore {
     }
 
     async fn renew_leases(&self, worker: CallingWorker, claims: &[LeaseClaim]) -> Answer<Vec<Renewed>> {
-        self.step(|model, witness, now| {
+        self.step(|model, observer, now| {
             let renewed = model.renew(now, worker.worker_id, claims)?;
             let kept = claims
                 .iter()
                 .zip(&renewed)
                 .filter(|(_, renewed)| **renewed != Renewed::Lost);
-            kept.for_each(|(claim, _)| witness.renewed(now, *claim));
+            kept.for_each(|(claim, _)| observer.renewed(now, *claim));
             Ok(renewed)
         })
         .await
     }
 
     async fn write_reports(&self, reports: &[JobReport]) -> Answer<Vec<Written>> {
-        self.step(|model, witness, now| {
+        self.step(|model, observer, now| {
             let written = model.write_reports(now, reports);
             let durable = reports
                 .iter()
                 .zip(&written)
                 .filter(|(_, written)| **written == Written::Durable);
-            durable.for_each(|(report, _)| witness.accepted(now, report.lease, "epoch report"));
+            durable.for_each(|(report, _)| observer.accepted(now, report.lease, "epoch report"));
             Ok(written)
         })
         .await
     }
 
     async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics, _: &[Vec<f32>]) -> Answer<()> {
-        self.step(|model, witness, now| {
+        self.step(|model, observer, now| {
             held(model.finish(now, claim, test)?.then_some(()))?;
             debug!(job.id = %claim.job_id, "job ended");
-            witness.finished(now, claim);
+            observer.finished(now, claim);
             Ok(())
         })
         .await?;
@@ -248,10 +248,10 @@ impl WorkerStore for ModelStore {
         Ok(())
     }
 
-    async fn release_job(&self, claim: LeaseClaim, cause: Cause<'_>) -> Answer<()> {
-        let released = self.step(|model, witness, now| {
+    async fn release_job(&self, claim: LeaseClaim, cause: ReleaseReason<'_>) -> Answer<()> {
+        let released = self.step(|model, observer, now| {
             held(model.release(now, claim, cause).then_some(()))?;
-            witness.released(now, claim);
+            observer.released(now, claim);
             Ok(())
         });
         released.await?;
@@ -268,9 +268,9 @@ impl WorkerStore for ModelStore {
     }
 
     async fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> Answer<()> {
-        self.step(|model, witness, now| {
+        self.step(|model, observer, now| {
             held(model.list_artifact(now, head, object_key)?.then_some(()))?;
-            witness.accepted(now, head.lease, "artifact");
+            observer.accepted(now, head.lease, "artifact");
             Ok(())
         })
         .await
@@ -286,9 +286,9 @@ impl WorkerStore for ModelStore {
     }
 
     async fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> Answer<()> {
-        self.step(|model, witness, now| {
+        self.step(|model, observer, now| {
             held(model.list_checkpoint(now, head, object_key)?.then_some(()))?;
-            witness.accepted(now, head.lease, "checkpoint");
+            observer.accepted(now, head.lease, "checkpoint");
             Ok(())
         })
         .await
@@ -309,11 +309,11 @@ impl WorkerStore for ModelStore {
     }
 
     async fn expire_leases(&self) -> Answer<usize> {
-        let expired = self.step(|model, witness, now| {
+        let expired = self.step(|model, observer, now| {
             let expired = model.expire(now);
             for claim in &expired {
                 debug!(job.id = %claim.job_id, "lease expired");
-                witness.expired(now, *claim);
+                observer.expired(now, *claim);
             }
             Ok(expired.len())
         });
@@ -325,9 +325,9 @@ impl WorkerStore for ModelStore {
     }
 
     async fn grant_grace(&self) -> Answer<()> {
-        self.step(|model, witness, now| {
+        self.step(|model, observer, now| {
             model.grace(now);
-            witness.grace(now);
+            observer.grace(now);
             Ok(())
         })
         .await

@@ -19,9 +19,9 @@ use trawl_coordinator::app::dataset_dir::DatasetDir;
 use trawl_coordinator::files::Files;
 
 use crate::model::{Model, ModelStore, NO_QUOTAS, Rows, Shared};
+use crate::observer::Observer;
 use crate::run::ALONE;
 use crate::study::SimulatedStudy;
-use crate::witness::Witness;
 use operations::{Operation, Side, WORKERS, operation};
 use real::RealStore;
 
@@ -93,7 +93,7 @@ fn model_side(study: &SimulatedStudy) -> anyhow::Result<Side<Arc<ModelStore>>> {
     NOW.set(Duration::from_secs(1_000));
     let shared = Shared {
         model: Mutex::new(Model::new(study.study.clone(), study.train(), LEASE_TTL, 1)?),
-        witness: Mutex::new(Witness::new(LEASE_TTL)),
+        observer: Mutex::new(Observer::new(LEASE_TTL)),
         mood: None,
         clock: || NOW.get(),
     };

@@ -9,7 +9,7 @@ use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::keep_artifact::ArtifactHead;
 use trawl_coordinator::app::keep_checkpoint::CheckpointHead;
 use trawl_coordinator::app::register_worker::CallingWorker;
-use trawl_coordinator::app::release_job::Cause;
+use trawl_coordinator::app::release_job::ReleaseReason;
 use trawl_coordinator::app::report_order::{JobReport, MemberEpochs};
 use trawl_coordinator::app::upload::UploadStore;
 use trawl_coordinator::app::{AppError, TestMetrics};
@@ -353,12 +353,12 @@ fn job_report(lease: LeaseClaim, members: u32, epochs: Range<u32>, diverged: Opt
     }
 }
 
-fn cause_of(number: usize) -> Cause<'static> {
+fn cause_of(number: usize) -> ReleaseReason<'static> {
     match number {
-        0 => Cause::Failure(FailureCause::OutOfMemory, "too little"),
-        1 => Cause::Failure(FailureCause::BadInput, "broken"),
-        2 => Cause::Failure(FailureCause::Error, "failed"),
-        _ => Cause::Drain,
+        0 => ReleaseReason::Failure(FailureCause::OutOfMemory, "too little"),
+        1 => ReleaseReason::Failure(FailureCause::BadInput, "broken"),
+        2 => ReleaseReason::Failure(FailureCause::Error, "failed"),
+        _ => ReleaseReason::Drain,
     }
 }
 

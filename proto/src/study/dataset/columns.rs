@@ -19,7 +19,7 @@ const TARGET: &str = "dataset.csv.target";
 /// Texts of cells without a value, at most.
 const MISSING_TEXTS_MAX: usize = 32;
 
-/// The columns, one of which rows may be split by: the field that names it, its value, and what it says.
+/// The columns by which rows may be split, at most one of them: the field that names it, its value, and what it says.
 pub(super) fn check(csv: &v1::CsvDataset, split: Option<&(&'static str, Value, Says)>, v: &mut Violations) -> Columns {
     let header = match csv.header {
         None => Header::Checked,

@@ -40,7 +40,8 @@ impl Classes {
         let sum = || Tensor::zeros([stack], (Kind::Double, device));
         Self {
             correct: Tensor::zeros([stack], (Kind::Int64, device)),
-            by_class: wants(&[Metric::ValBalancedAccuracy, Metric::ValF1, Metric::ValF1Weighted]).then(|| ByClass::new(stack, classes, device)),
+            by_class: wants(&[Metric::ValBalancedAccuracy, Metric::ValF1, Metric::ValF1Weighted])
+                .then(|| ByClass::new(stack, classes, device)),
             f1_class: measured.f1_class,
             log_losses: wants(&[Metric::ValLogLoss]).then(sum),
             squares: wants(&[Metric::ValBrier]).then(sum),

@@ -4,7 +4,7 @@ use safetensors::{Dtype, SafeTensors};
 use trawl_domain::dataset::{ArrayRules, Features, Format, SampleShape, Targets};
 use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
-use trawl_engine::analysis::Subject;
+use trawl_engine::analysis::AnalysisInput;
 
 use super::{Fit, architecture, assert_close, files, json, made, table};
 
@@ -49,7 +49,7 @@ fn images() -> (Fit, Vec<f32>, Vec<u8>) {
         let pixels = pixels[..labels.len() * 50].to_vec();
         table(shape, Features::Bytes(pixels), Targets::Classes { labels, names })
     };
-    let subject = Subject {
+    let subject = AnalysisInput {
         dropout: Vec::new(),
         format: Format::Idx(ArrayRules::default()),
         train: rows(vec![0, 1]),

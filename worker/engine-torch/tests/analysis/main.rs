@@ -10,7 +10,7 @@ use trawl_domain::dataset::{ArrayRules, Columns, Features, Format, Inputs, Sampl
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
-use trawl_engine::analysis::{Artifact, LeftOut, Subject, analyse};
+use trawl_engine::analysis::{AnalysisInput, Artifact, SkippedArtifact, analyse};
 use trawl_engine::weights::{Parameter, shapes};
 use trawl_engine::{Control, Engine as _};
 use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
@@ -18,10 +18,10 @@ use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
 const TORCH: Torch = Torch::new(Device::Cpu);
 
 /// A network and what it is said to have been fitted to.
-type Fit = (DeviceNetworks, Subject<DeviceTable>);
+type Fit = (DeviceNetworks, AnalysisInput<DeviceTable>);
 
 /// File names with what they hold, or why they are left out.
-type Files = BTreeMap<&'static str, Result<Vec<u8>, LeftOut>>;
+type Files = BTreeMap<&'static str, Result<Vec<u8>, SkippedArtifact>>;
 
 fn files((networks, subject): &Fit) -> Files {
     let mut files = Files::new();
@@ -110,7 +110,7 @@ fn regression(first: f32, inputs: Vec<Vec<f32>>) -> Fit {
     let parameters = [(vec![first, -2.0], vec![0.0, 1.0]), (vec![3.0, 0.5], vec![0.25])];
     let trained = self::trained(architecture, &parameters);
     let rows = |x: Vec<f32>, y: Vec<f32>| table(SampleShape::Vector(1), Features::Floats(x), Targets::Numbers(y));
-    let subject = Subject {
+    let subject = AnalysisInput {
         dropout: vec![0.5],
         format: Format::Csv(Columns {
             target: TARGET.to_owned(),
@@ -251,7 +251,7 @@ fn what_is_not_finite_is_left_out_alone() {
     let files = files(&regression(1e38, vec![vec![0.25]]));
     let left_out: Vec<&str> = files
         .iter()
-        .filter(|(_, content)| **content == Err(LeftOut::NotFinite))
+        .filter(|(_, content)| **content == Err(SkippedArtifact::NotFinite))
         .map(|(name, _)| *name)
         .collect();
     assert_eq!(left_out, ["activation_profiles.json", "predictions.csv"]);
@@ -266,7 +266,7 @@ fn an_interrupted_analysis_makes_nothing() {
     let ended = analyse(&alone(&networks), &subject, &control, &mut |_| {
         panic!("nothing is made")
     });
-    assert_eq!(ended, Err(LeftOut::Interrupted));
+    assert_eq!(ended, Err(SkippedArtifact::Interrupted));
 }
 
 /// Two classes told apart by the sign of the only feature, over names that CSV has to quote.
@@ -284,7 +284,7 @@ fn a_table_with_classes_leaves_its_confusion_matrix() {
             Targets::Classes { labels, names },
         )
     };
-    let subject = Subject {
+    let subject = AnalysisInput {
         dropout: Vec::new(),
         format: Format::Npy(ArrayRules::default()),
         train: rows(vec![1.0], vec![1]),

@@ -8,7 +8,7 @@ use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 use trawl_engine::checkpoint::MemberCheckpoint;
 use trawl_engine::{Control, Engine as _, Event, FitJob, Outcome};
 use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
@@ -22,7 +22,7 @@ const SIDE: u32 = 6;
 
 pub(crate) fn member(trial: u32, fold: u32, optimizer: Optimizer, momentum: f64, dropout: f64) -> JobMember {
     JobMember {
-        owner: Owner::Trial(trial),
+        owner: FitOwner::Trial(trial),
         fold,
         hyperparameters: Hyperparameters {
             l2: 1e-3,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tch::Device;
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::dataset::{Columns, Features, FittedTable, Format};
-use trawl_engine::analysis::{Artifact, Subject, analyse};
+use trawl_engine::analysis::{AnalysisInput, Artifact, analyse};
 use trawl_engine::weights::from_safetensors;
 use trawl_engine::{Control, Engine as _, Networks as _, Table as _};
 use trawl_engine_torch::Torch;
@@ -39,7 +39,7 @@ fn models_in_python_answer_as_the_engine() {
         );
 
         let dropout = job.members[0].hyperparameters.dropout.clone();
-        let subject = Subject {
+        let subject = AnalysisInput {
             dropout,
             format: Format::Csv(Columns::default()),
             train: job.data,

@@ -9,7 +9,7 @@ use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 use trawl_engine::{Engine as _, FitJob};
 use trawl_engine_torch::{DeviceTable, Torch};
 
@@ -169,7 +169,7 @@ fn job(input: SampleShape, layers: Vec<Layer>) -> FitJob<DeviceTable> {
         seed: Seed(5),
         split: Split::All,
         members: vec![JobMember {
-            owner: Owner::Refit(0),
+            owner: FitOwner::Refit(0),
             fold: 0,
             hyperparameters: Hyperparameters {
                 dropout: vec![0.25; architecture.dropout_layers()],

@@ -7,7 +7,7 @@ use trawl_domain::loss::Loss;
 use trawl_domain::metric::Metric;
 use trawl_domain::optimizer::{EarlyStopping, Hyperparameters, Optimizer};
 use trawl_domain::schedule::Schedule;
-use trawl_domain::seed::Owner;
+use trawl_domain::seed::FitOwner;
 use trawl_engine::FitJob;
 use trawl_engine_torch::DeviceTable;
 
@@ -26,7 +26,7 @@ pub(crate) fn jobs(device: Device) -> Vec<(&'static str, FitJob<DeviceTable>)> {
     ];
     let job = |members: Vec<Hyperparameters>| {
         let member = |(n, hyperparameters)| JobMember {
-            owner: Owner::Trial(n),
+            owner: FitOwner::Trial(n),
             fold: n % 5,
             hyperparameters,
         };

@@ -14,7 +14,7 @@ use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
-use trawl_domain::seed::{Owner, Seed};
+use trawl_domain::seed::{FitOwner, Seed};
 use trawl_engine::{Engine as _, FitJob};
 use trawl_engine_torch::{DeviceTable, Torch};
 
@@ -97,7 +97,7 @@ fn members_with(optimizers: [(Optimizer, f64, f64); 4], folds: u32) -> Vec<JobMe
         })
     };
     let member = |(n, hyperparameters)| JobMember {
-        owner: Owner::Trial(n),
+        owner: FitOwner::Trial(n),
         fold: n % folds,
         hyperparameters,
     };
@@ -158,7 +158,8 @@ pub(crate) fn class_runs() -> Vec<ClassRun> {
 pub(crate) fn binary() -> Vec<[f32; 3]> {
     let rows = (0..).zip(labels());
     let of = |row: u32, label: u32, class: u32| f32::from(u8::from(label == class || (row + class).is_multiple_of(5)));
-    rows.map(|(row, label)| [0, 1, 2].map(|class| of(row, label, class))).collect()
+    rows.map(|(row, label)| [0, 1, 2].map(|class| of(row, label, class)))
+        .collect()
 }
 
 /// Labels of the table's rows, of three classes, of which the first has most rows and the last fewest.

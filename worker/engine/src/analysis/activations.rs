@@ -8,7 +8,7 @@ use trawl_domain::layer::{Layer, last};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
 use super::histograms::range;
-use super::{Analysis, LeftOut, MEMBER, check_finite, to_json};
+use super::{Analysis, MEMBER, SkippedArtifact, check_finite, to_json};
 use crate::{LayerOutput, Networks, Table};
 
 /// Inputs of a profile.
@@ -45,7 +45,7 @@ struct LayerActivations {
 }
 
 /// Over the range of the training rows, widened by a tenth on either side; by a half where it is a single number.
-pub(super) fn profiles(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn profiles(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let features = analysis.features().unwrap_or_default();
     let [feature] = features.as_slice() else {
         return Ok(None);
@@ -76,7 +76,7 @@ pub(super) fn profiles(analysis: &Analysis<'_, impl Networks>) -> Result<Option<
 }
 
 /// For the inputs of the study, or for training rows that are chosen.
-pub(super) fn activations(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn activations(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let Some(features) = analysis.features() else {
         return Ok(None);
     };
@@ -149,7 +149,7 @@ pub(super) fn chosen_rows(targets: &Targets) -> Vec<u32> {
 /// Index, kind and output of each activation layer, and the network's output, for rows of features.
 type Neurons = (Vec<(usize, &'static str, LayerOutput)>, LayerOutput);
 
-fn neurons(analysis: &Analysis<'_, impl Networks>, features: &[f32]) -> Result<Neurons, LeftOut> {
+fn neurons(analysis: &Analysis<'_, impl Networks>, features: &[f32]) -> Result<Neurons, SkippedArtifact> {
     let layers = analysis.layers();
     let hidden: Vec<(usize, &'static str)> = layers
         .iter()
@@ -172,7 +172,7 @@ fn neurons(analysis: &Analysis<'_, impl Networks>, features: &[f32]) -> Result<N
         .sum();
     // A number takes two bytes at least, with its comma: said before the memory for all of them is taken.
     if width * features.len() as u64 / architecture.input.len().max(1) * 2 > ARTIFACT_BYTES_MAX {
-        return Err(LeftOut::TooLarge);
+        return Err(SkippedArtifact::TooLarge);
     }
     check_finite(features)?;
     let features = Features::Floats(features.to_vec());
@@ -181,12 +181,12 @@ fn neurons(analysis: &Analysis<'_, impl Networks>, features: &[f32]) -> Result<N
     let of_layer: BTreeMap<usize, LayerOutput> = wanted.into_iter().zip(outputs).collect();
     let found = |index: &usize| {
         let output = of_layer.get(index).cloned();
-        output.ok_or_else(|| LeftOut::Format(format!("the network has no layer {index}")))
+        output.ok_or_else(|| SkippedArtifact::Format(format!("the network has no layer {index}")))
     };
     let neurons = hidden
         .into_iter()
         .map(|(index, kind)| Ok((index, kind, found(&index)?)));
-    Ok((neurons.collect::<Result<_, LeftOut>>()?, found(&last)?))
+    Ok((neurons.collect::<Result<_, SkippedArtifact>>()?, found(&last)?))
 }
 
 /// A list of neurons for each row.
@@ -203,7 +203,7 @@ fn columns(output: &LayerOutput) -> Vec<Vec<f32>> {
 }
 
 /// Rows of inputs with what stands for those without a value, as they go into the network.
-fn filled(analysis: &Analysis<'_, impl Networks>, mut rows: Vec<f32>) -> Result<Vec<f32>, LeftOut> {
+fn filled(analysis: &Analysis<'_, impl Networks>, mut rows: Vec<f32>) -> Result<Vec<f32>, SkippedArtifact> {
     let fitted = analysis.networks.fitted(MEMBER)?;
     if let Some(FittedInputs(inputs)) = fitted.and_then(|fitted| fitted.inputs.as_ref()) {
         let fill = inputs.iter().map(|input| input.fill).cycle();

@@ -2,7 +2,7 @@
 
 use trawl_domain::dataset::TargetKind;
 
-use super::{LeftOut, check_finite};
+use super::{SkippedArtifact, check_finite};
 use crate::ensemble::{Ensemble, probabilities};
 use crate::{Control, Networks, Table};
 
@@ -33,7 +33,7 @@ impl Answers {
         table: &N::Table,
         temperature: f64,
         control: &Control,
-    ) -> Result<Self, LeftOut> {
+    ) -> Result<Self, SkippedArtifact> {
         let networks = ensemble.first();
         let mut answers = match networks.architecture().loss.target_kind() {
             TargetKind::Number => Self::Numbers(Vec::new()),
@@ -43,7 +43,7 @@ impl Answers {
         let rows = table.rows();
         for start in (0..rows).step_by(networks.rows_at_once() as usize) {
             if control.must_end() {
-                return Err(LeftOut::Interrupted);
+                return Err(SkippedArtifact::Interrupted);
             }
             let end = start.saturating_add(networks.rows_at_once()).min(rows);
             let piece: Vec<u32> = (start..end).collect();

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use trawl_domain::dataset::Targets;
 
-use super::{Analysis, LeftOut, to_json};
+use super::{Analysis, SkippedArtifact, to_json};
 use crate::calibration::{Answered, Reliability, Sums};
 use crate::{Control, Networks, Table};
 
@@ -38,7 +38,11 @@ struct Compared {
 ///
 /// # Errors
 /// It was told to stop.
-pub(super) fn calibrate(files: &HeldOutFiles, classes: &[String], control: &Control) -> Result<Calibrated, LeftOut> {
+pub(super) fn calibrate(
+    files: &HeldOutFiles,
+    classes: &[String],
+    control: &Control,
+) -> Result<Calibrated, SkippedArtifact> {
     let answered = match files {
         Ok(files) => Answered::read(files, classes),
         Err(reason) => Err(reason.clone()),
@@ -49,12 +53,12 @@ pub(super) fn calibrate(files: &HeldOutFiles, classes: &[String], control: &Cont
     };
     match answered.temperature(control) {
         Some(temperature) => Ok(Ok((temperature, answered))),
-        None if control.must_end() => Err(LeftOut::Interrupted),
+        None if control.must_end() => Err(SkippedArtifact::Interrupted),
         None => Ok(Err("its folds held out no rows".to_owned())),
     }
 }
 
-pub(super) fn calibration(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn calibration(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let (temperature, answered) = match &analysis.calibrated {
         None => return Ok(None),
         Some(Err(reason)) => {
@@ -80,7 +84,7 @@ pub(super) fn calibration(analysis: &Analysis<'_, impl Networks>) -> Result<Opti
     to_json(&file).map(Some)
 }
 
-fn of_test_rows(analysis: &Analysis<'_, impl Networks>, temperature: f64) -> Result<Option<Compared>, LeftOut> {
+fn of_test_rows(analysis: &Analysis<'_, impl Networks>, temperature: f64) -> Result<Option<Compared>, SkippedArtifact> {
     let Some(test) = &analysis.subject.test else {
         return Ok(None);
     };
@@ -92,7 +96,7 @@ fn of_test_rows(analysis: &Analysis<'_, impl Networks>, temperature: f64) -> Res
     let rows: Vec<u32> = (0..test.rows()).collect();
     for rows in rows.chunks(analysis.networks.rows_at_once().max(1) as usize) {
         if analysis.control.must_end() {
-            return Err(LeftOut::Interrupted);
+            return Err(SkippedArtifact::Interrupted);
         }
         let outputs = ensemble.outputs(test, rows)?;
         for (row, outputs) in rows.iter().zip(outputs.chunks_exact(classes)) {

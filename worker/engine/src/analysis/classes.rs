@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::answers::ClassAnswer;
-use super::{Analysis, LeftOut, to_json};
+use super::{Analysis, SkippedArtifact, to_json};
 use crate::Networks;
 use crate::class_count::ClassCount;
 
@@ -18,7 +18,7 @@ struct ConfusionMatrix<'a> {
     support: Vec<u64>,
 }
 
-pub(super) fn confusion_matrix(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn confusion_matrix(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let Some(test) = analysis.labelled_test()? else {
         return Ok(None);
     };

@@ -6,7 +6,7 @@ use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 use trawl_domain::seed::Seed;
 
 use super::answers::ClassAnswer;
-use super::{LeftOut, check_finite, predictions};
+use super::{SkippedArtifact, check_finite, predictions};
 use crate::ensemble::probabilities;
 use crate::{Control, Networks, Table};
 
@@ -36,7 +36,7 @@ impl<T: Table> HeldOut<T> {
         member: usize,
         fold: u32,
         control: &Control,
-    ) -> Result<Vec<u8>, LeftOut> {
+    ) -> Result<Vec<u8>, SkippedArtifact> {
         let rows = self.data.held_out(self.split, self.seed, fold)?;
         let classes = self.data.classes();
         let outputs = networks.architecture().output();
@@ -53,7 +53,7 @@ impl<T: Table> HeldOut<T> {
         writer.write_record(header).map_err(predictions::broken)?;
         for rows in rows.chunks(networks.rows_at_once().max(1) as usize) {
             if control.must_end() {
-                return Err(LeftOut::Interrupted);
+                return Err(SkippedArtifact::Interrupted);
             }
             let answers = networks.outputs(member, &self.data, rows)?;
             check_finite(&answers)?;
@@ -69,12 +69,12 @@ impl<T: Table> HeldOut<T> {
                 writer.write_record(record).map_err(predictions::broken)?;
             }
             if writer.get_ref().len() as u64 > ARTIFACT_BYTES_MAX {
-                return Err(LeftOut::TooLarge);
+                return Err(SkippedArtifact::TooLarge);
             }
         }
         let file = predictions::end(writer)?;
         if file.len() as u64 > ARTIFACT_BYTES_MAX {
-            return Err(LeftOut::TooLarge);
+            return Err(SkippedArtifact::TooLarge);
         }
         Ok(file)
     }
@@ -92,5 +92,8 @@ fn answer_cells(kind: TargetKind, classes: Option<&[String]>, outputs: &[f32]) -
     let class = classes[answer.class as usize].clone();
     let each = answer.probabilities(outputs, 1.0);
     let each = each.map(|probability| probability.to_string());
-    [class, answer.probability.to_string()].into_iter().chain(each).collect()
+    [class, answer.probability.to_string()]
+        .into_iter()
+        .chain(each)
+        .collect()
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Analysis, LeftOut, check_finite, to_json};
+use super::{Analysis, SkippedArtifact, check_finite, to_json};
 use crate::Networks;
 
 /// Bins of a histogram.
@@ -30,7 +30,7 @@ pub(super) struct Histogram {
     pub(super) counts: Vec<u64>,
 }
 
-pub(super) fn weight_histograms(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn weight_histograms(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let mut layers = Vec::new();
     let architecture = analysis.networks.architecture();
     for (index, _) in architecture.weights().unwrap_or_default() {
@@ -50,7 +50,7 @@ pub(super) fn weight_histograms(analysis: &Analysis<'_, impl Networks>) -> Resul
 impl Histogram {
     /// Bins of equal width from the smallest to the largest value, which the last bin includes. Where all values are the
     /// same, the bins reach from a half below it to a half above.
-    pub(super) fn of(values: &[f32]) -> Result<Self, LeftOut> {
+    pub(super) fn of(values: &[f32]) -> Result<Self, SkippedArtifact> {
         check_finite(values)?;
         let (low, high) = range(values);
         let (low, high) = if low < high {

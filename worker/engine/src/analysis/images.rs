@@ -11,7 +11,7 @@ use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
 use super::answers::ClassAnswer;
 use super::histograms::range;
-use super::{Analysis, LabelledTest, LeftOut, MEMBER, check_finite};
+use super::{Analysis, LabelledTest, MEMBER, SkippedArtifact, check_finite};
 use crate::{Networks, Table};
 
 /// Images of `feature_maps.safetensors`.
@@ -28,7 +28,7 @@ struct Samples<'a> {
     features: Features,
 }
 
-pub(super) fn feature_maps(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn feature_maps(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let is_convolution = |layer: &Layer| matches!(layer, Layer::Conv2d(_));
     let layer = analysis.layers().iter().position(is_convolution);
     let (Some(layer), Some(test)) = (layer, analysis.labelled_test()?) else {
@@ -38,7 +38,7 @@ pub(super) fn feature_maps(analysis: &Analysis<'_, impl Networks>) -> Result<Opt
     let shapes = analysis.networks.architecture().shapes().unwrap_or_default();
     let map_len = shapes.get(layer + 1).map_or(0, |shape| shape.len());
     if map_len * rows.len() as u64 * 4 > ARTIFACT_BYTES_MAX {
-        return Err(LeftOut::TooLarge);
+        return Err(SkippedArtifact::TooLarge);
     }
     let samples = Samples::new(&test, &rows)?;
     let outputs = analysis.networks.layer_outputs(MEMBER, &samples.features, &[layer])?;
@@ -54,7 +54,7 @@ pub(super) fn feature_maps(analysis: &Analysis<'_, impl Networks>) -> Result<Opt
     file.serialize().map(Some)
 }
 
-pub(super) fn misclassified(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn misclassified(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let (SampleShape::Image { .. }, Some(test)) = (analysis.input(), analysis.labelled_test()?) else {
         return Ok(None);
     };
@@ -102,7 +102,7 @@ fn stretched(values: &[f32]) -> Vec<u8> {
 }
 
 impl<'a> Samples<'a> {
-    fn new(test: &'a LabelledTest<'_, impl Table>, rows: &'a [u32]) -> Result<Self, LeftOut> {
+    fn new(test: &'a LabelledTest<'_, impl Table>, rows: &'a [u32]) -> Result<Self, SkippedArtifact> {
         Ok(Self {
             rows,
             labels: rows.iter().map(|row| test.labels[*row as usize]).collect(),
@@ -113,8 +113,9 @@ impl<'a> Samples<'a> {
     }
 
     /// What both files have of them.
-    fn file(&self, analysis: &Analysis<'_, impl Networks>) -> Result<File, LeftOut> {
-        let classes = serde_json::to_string(self.classes).map_err(|error| LeftOut::Format(error.to_string()))?;
+    fn file(&self, analysis: &Analysis<'_, impl Networks>) -> Result<File, SkippedArtifact> {
+        let classes =
+            serde_json::to_string(self.classes).map_err(|error| SkippedArtifact::Format(error.to_string()))?;
         let mut file = File {
             tensors: Vec::new(),
             metadata: HashMap::from([("classes".to_owned(), classes)]),
@@ -147,12 +148,12 @@ impl File {
         self.tensors.push((name, Dtype::F32, shape, bytes));
     }
 
-    fn serialize(self) -> Result<Vec<u8>, LeftOut> {
+    fn serialize(self) -> Result<Vec<u8>, SkippedArtifact> {
         let mut views = Vec::new();
         for (name, dtype, shape, bytes) in &self.tensors {
             let view = TensorView::new(*dtype, shape.clone(), bytes);
-            views.push((*name, view.map_err(|error| LeftOut::Format(error.to_string()))?));
+            views.push((*name, view.map_err(|error| SkippedArtifact::Format(error.to_string()))?));
         }
-        safetensors::serialize(views, Some(self.metadata)).map_err(|error| LeftOut::Format(error.to_string()))
+        safetensors::serialize(views, Some(self.metadata)).map_err(|error| SkippedArtifact::Format(error.to_string()))
     }
 }

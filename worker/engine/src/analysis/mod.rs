@@ -35,7 +35,7 @@ const MEMBER: usize = 0;
 
 /// What a fit on all training rows was fitted to.
 #[derive(Debug)]
-pub struct Subject<T> {
+pub struct AnalysisInput<T> {
     /// Probability of each dropout layer, from the input on.
     pub dropout: Vec<f64>,
     /// How the dataset's files are read: it knows the columns' names.
@@ -56,12 +56,12 @@ pub struct Artifact {
     /// What it is.
     pub kind: ArtifactKind,
     /// Its bytes, or why there are none.
-    pub content: Result<Vec<u8>, LeftOut>,
+    pub content: Result<Vec<u8>, SkippedArtifact>,
 }
 
 /// Why an artifact is left out. The refit is worth keeping without it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LeftOut {
+pub enum SkippedArtifact {
     /// JSON and figures have no word for it.
     #[error("a number in it is not finite")]
     NotFinite,
@@ -88,7 +88,7 @@ const OF_ONE_NETWORK: [ArtifactKind; 4] = [
 ];
 
 /// What makes a file; `None` where the network or the rows are of another sort than the file is for.
-type Maker<N> = fn(&Analysis<'_, N>) -> Result<Option<Vec<u8>>, LeftOut>;
+type Maker<N> = fn(&Analysis<'_, N>) -> Result<Option<Vec<u8>>, SkippedArtifact>;
 
 /// Networks under analysis.
 struct Analysis<'a, N: Networks> {
@@ -96,7 +96,7 @@ struct Analysis<'a, N: Networks> {
     ensemble: &'a Ensemble<'a, N>,
     /// The first of them.
     networks: &'a N,
-    subject: &'a Subject<N::Table>,
+    subject: &'a AnalysisInput<N::Table>,
     control: &'a Control,
     parameters: Vec<Parameter>,
     /// The temperature, where probabilities are to be calibrated.
@@ -120,10 +120,10 @@ struct LabelledTest<'a, T> {
 /// The network gives no answers for the test rows, so that there is nothing to analyse.
 pub fn analyse<N: Networks>(
     ensemble: &Ensemble<'_, N>,
-    subject: &Subject<N::Table>,
+    subject: &AnalysisInput<N::Table>,
     control: &Control,
     emit: &mut dyn FnMut(Artifact) -> bool,
-) -> Result<(), LeftOut> {
+) -> Result<(), SkippedArtifact> {
     let makers: [(ArtifactKind, Maker<N>); 10] = [
         (ArtifactKind::Network, network::network),
         (ArtifactKind::Model, model::model),
@@ -160,11 +160,11 @@ pub fn analyse<N: Networks>(
             continue;
         }
         let made = make(&analysis).and_then(|content| match content {
-            Some(content) if content.len() as u64 > ARTIFACT_BYTES_MAX => Err(LeftOut::TooLarge),
+            Some(content) if content.len() as u64 > ARTIFACT_BYTES_MAX => Err(SkippedArtifact::TooLarge),
             made => Ok(made),
         });
         if control.must_end() {
-            return Err(LeftOut::Interrupted);
+            return Err(SkippedArtifact::Interrupted);
         }
         if let Some(content) = made.transpose()
             && !emit(Artifact { kind, content })
@@ -189,12 +189,12 @@ impl<N: Networks> Analysis<'_, N> {
     }
 
     /// `weight` or `bias` of the layer with this index.
-    fn parameter(&self, layer: usize, which: &str) -> Result<&Parameter, LeftOut> {
+    fn parameter(&self, layer: usize, which: &str) -> Result<&Parameter, SkippedArtifact> {
         let names = self.networks.architecture().names();
         let name = names.get(layer).map(|name| format!("{name}.{which}"));
-        let name = name.ok_or_else(|| LeftOut::Format(format!("the network has no layer {layer}")))?;
+        let name = name.ok_or_else(|| SkippedArtifact::Format(format!("the network has no layer {layer}")))?;
         let found = self.parameters.iter().find(|parameter| parameter.name == name);
-        found.ok_or_else(|| LeftOut::Format(format!("the network has no parameter {name}")))
+        found.ok_or_else(|| SkippedArtifact::Format(format!("the network has no parameter {name}")))
     }
 
     fn input(&self) -> SampleShape {
@@ -208,7 +208,7 @@ impl<N: Networks> Analysis<'_, N> {
     }
 
     /// The test rows, where they have classes.
-    fn labelled_test(&self) -> Result<Option<LabelledTest<'_, N::Table>>, LeftOut> {
+    fn labelled_test(&self) -> Result<Option<LabelledTest<'_, N::Table>>, SkippedArtifact> {
         let (Some(table), Some(answers)) = (&self.subject.test, &self.answers) else {
             return Ok(None);
         };
@@ -236,15 +236,15 @@ impl<N: Networks> Analysis<'_, N> {
 }
 
 /// As JSON. The numbers in it were checked: JSON would make nulls of those that are not finite.
-fn to_json(value: &impl Serialize) -> Result<Vec<u8>, LeftOut> {
-    serde_json::to_vec(value).map_err(|error| LeftOut::Format(error.to_string()))
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, SkippedArtifact> {
+    serde_json::to_vec(value).map_err(|error| SkippedArtifact::Format(error.to_string()))
 }
 
-fn check_finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> Result<(), LeftOut> {
+fn check_finite<'a>(values: impl IntoIterator<Item = &'a f32>) -> Result<(), SkippedArtifact> {
     if values.into_iter().all(|value| value.is_finite()) {
         Ok(())
     } else {
-        Err(LeftOut::NotFinite)
+        Err(SkippedArtifact::NotFinite)
     }
 }
 

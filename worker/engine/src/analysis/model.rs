@@ -7,7 +7,7 @@ use trawl_domain::dataset::SampleShape;
 use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::network::Architecture;
 
-use super::{Analysis, LeftOut};
+use super::{Analysis, SkippedArtifact};
 use crate::{Networks, Table as _};
 
 /// What stands before the layers.
@@ -72,7 +72,7 @@ def load(weights):
     return model.eval()
 "#;
 
-pub(super) fn model(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn model(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let architecture = analysis.networks.architecture();
     let inputs = analysis.subject.train.known().inputs;
     let words = inputs.map_or_else(Vec::new, |inputs| inputs.words());
@@ -100,7 +100,7 @@ def load(weights):
 "#;
 
 /// The same module, of several networks that answer together.
-fn several(module: &str, count: usize) -> Result<String, LeftOut> {
+fn several(module: &str, count: usize) -> Result<String, SkippedArtifact> {
     const ONE: &str = "    model = load(\"weights.safetensors\")\n    outputs = model(rows)";
     const MANY: &str = "    models = load(\"weights.safetensors\")\n    outputs = [model(rows) for model in models]";
     let text = module
@@ -117,15 +117,15 @@ fn several(module: &str, count: usize) -> Result<String, LeftOut> {
             "{layers}{}",
             TAIL_OF_SEVERAL.replace("COUNT", &count.to_string())
         )),
-        None => Err(LeftOut::Format("the module has another end".to_owned())),
+        None => Err(SkippedArtifact::Format("the module has another end".to_owned())),
     }
 }
 
 /// The text of the module. `dropout` are the probabilities of the layers that drop, from the input on; `words` the inputs of each column of words.
-fn python(architecture: &Architecture, dropout: &[f64], words: &[Range<usize>]) -> Result<String, LeftOut> {
+fn python(architecture: &Architecture, dropout: &[f64], words: &[Range<usize>]) -> Result<String, SkippedArtifact> {
     let shapes = architecture
         .shapes()
-        .map_err(|misfit| LeftOut::Format(misfit.to_string()))?;
+        .map_err(|misfit| SkippedArtifact::Format(misfit.to_string()))?;
     let dims = architecture.input.dims();
     let dims = dims.iter().map(|dim| format!(", {dim}")).collect::<String>();
     let input = format!("[rows{dims}]");

@@ -3,11 +3,11 @@
 use trawl_domain::dataset::{Dialect, Encoding, FittedTable, Format, Header, Layout, Resize, SampleShape};
 use trawl_domain::layer::WrittenLayer;
 
-use super::{Analysis, LeftOut, MEMBER, predictions, to_json};
+use super::{Analysis, MEMBER, SkippedArtifact, predictions, to_json};
 use crate::network_file::{FoldFitted, Input, NetworkFile, Target};
 use crate::{Networks, Table};
 
-pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let architecture = analysis.networks.architecture();
     let format = &analysis.subject.format;
     let dialect = match format {
@@ -17,7 +17,7 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
     let networks = analysis.ensemble.networks().iter();
     let mut fitted = networks
         .map(|network| Ok(network.fitted(MEMBER)?.cloned().unwrap_or_default()))
-        .collect::<Result<Vec<_>, LeftOut>>()?;
+        .collect::<Result<Vec<_>, SkippedArtifact>>()?;
     let (fitted, folds) = match analysis.ensemble.only() {
         Some(_) => (fitted.pop().unwrap_or_default(), None),
         None => (

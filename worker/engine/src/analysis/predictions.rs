@@ -4,7 +4,7 @@ use trawl_domain::dataset::{Features, Format, TargetKind, Targets};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
 use super::answers::{Answers, ClassAnswer};
-use super::{Analysis, LeftOut, Subject};
+use super::{Analysis, AnalysisInput, SkippedArtifact};
 use crate::{Networks, Table};
 
 type Writer = csv::Writer<Vec<u8>>;
@@ -13,17 +13,17 @@ type Writer = csv::Writer<Vec<u8>>;
 const ROWS_AT_ONCE: usize = 1024;
 
 /// All rows of a table with their features. Where that would be too large, and of images, the test rows alone and without them.
-pub(super) fn predictions(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+pub(super) fn predictions(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     match analysis.features() {
         None => of_test_rows(analysis),
         Some(features) => match of_all_rows(analysis, &features) {
-            Err(LeftOut::TooLarge) => of_test_rows(analysis),
+            Err(SkippedArtifact::TooLarge) => of_test_rows(analysis),
             made => made.map(Some),
         },
     }
 }
 
-fn of_all_rows(analysis: &Analysis<'_, impl Networks>, features: &[String]) -> Result<Vec<u8>, LeftOut> {
+fn of_all_rows(analysis: &Analysis<'_, impl Networks>, features: &[String]) -> Result<Vec<u8>, SkippedArtifact> {
     let subject = analysis.subject;
     let targets = of_subject(subject, analysis.outputs());
     let mut writer = begin(analysis, &targets, features)?;
@@ -44,7 +44,7 @@ fn of_all_rows(analysis: &Analysis<'_, impl Networks>, features: &[String]) -> R
     end(writer)
 }
 
-fn of_test_rows(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, LeftOut> {
+fn of_test_rows(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let subject = analysis.subject;
     let (Some(test), Some(answers)) = (&subject.test, &analysis.answers) else {
         return Ok(None);
@@ -59,7 +59,7 @@ fn begin(
     analysis: &Analysis<'_, impl Networks>,
     targets: &[String],
     features: &[String],
-) -> Result<Writer, LeftOut> {
+) -> Result<Writer, SkippedArtifact> {
     let mut header = vec!["split", "row"];
     header.extend(features.iter().map(String::as_str));
     let answers = columns(targets, analysis.networks.architecture().loss.target_kind());
@@ -84,8 +84,10 @@ pub(crate) fn named(what: &str, targets: &[String]) -> Vec<String> {
     }
 }
 
-pub(super) fn end(writer: Writer) -> Result<Vec<u8>, LeftOut> {
-    writer.into_inner().map_err(|error| LeftOut::Format(error.to_string()))
+pub(super) fn end(writer: Writer) -> Result<Vec<u8>, SkippedArtifact> {
+    writer
+        .into_inner()
+        .map_err(|error| SkippedArtifact::Format(error.to_string()))
 }
 
 /// All rows of one part.
@@ -93,11 +95,11 @@ fn write<T: Table>(
     writer: &mut Writer,
     split: &str,
     table: &T,
-    subject: &Subject<T>,
+    subject: &AnalysisInput<T>,
     width_of_targets: usize,
     with_features: bool,
     answers: &Answers,
-) -> Result<(), LeftOut> {
+) -> Result<(), SkippedArtifact> {
     // Those of the training rows: test rows may have no targets, and have no others.
     let classes = subject.train.classes();
     let targets = table.targets()?;
@@ -122,7 +124,7 @@ fn write<T: Table>(
             writer.write_record(record).map_err(broken)?;
         }
         if writer.get_ref().len() as u64 > ARTIFACT_BYTES_MAX {
-            return Err(LeftOut::TooLarge);
+            return Err(SkippedArtifact::TooLarge);
         }
     }
     Ok(())
@@ -178,7 +180,7 @@ fn of_row(numbers: &[f32], width: usize, row: usize) -> Vec<String> {
 }
 
 /// The same of a network that was fitted to this.
-pub(super) fn of_subject(subject: &Subject<impl Table>, outputs: usize) -> Vec<String> {
+pub(super) fn of_subject(subject: &AnalysisInput<impl Table>, outputs: usize) -> Vec<String> {
     targets(&subject.format, subject.train.classes().is_some(), outputs)
 }
 
@@ -200,6 +202,6 @@ pub(crate) fn cell(input: &f32) -> String {
     }
 }
 
-pub(super) fn broken(error: csv::Error) -> LeftOut {
-    LeftOut::Format(error.to_string())
+pub(super) fn broken(error: csv::Error) -> SkippedArtifact {
+    SkippedArtifact::Format(error.to_string())
 }

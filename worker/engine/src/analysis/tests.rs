@@ -2,7 +2,7 @@
 
 use trawl_domain::dataset::{Features, Targets};
 
-use super::LeftOut;
+use super::SkippedArtifact;
 use super::activations::chosen_rows;
 use super::answers::ClassAnswer;
 use super::classes::{by_class, count};
@@ -30,7 +30,7 @@ fn bins_are_of_equal_width() {
     let mut counts = vec![0; 50];
     (counts[0], counts[1], counts[2], counts[49]) = (1, 2, 1, 2);
     assert_eq!(histogram.counts, counts);
-    assert_eq!(Histogram::of(&[0.0, f32::NAN]), Err(LeftOut::NotFinite));
+    assert_eq!(Histogram::of(&[0.0, f32::NAN]), Err(SkippedArtifact::NotFinite));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Where faults happen: a Postgres of its own, a coordinator, a gate before it, load, and workers that really train.
+//! Where faults happen: a Postgres of its own, a coordinator, a proxy before it, load, and workers that really train.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use trawl_domain::seed::Stream;
 
 use super::{Row, Settings};
-use crate::gate::Gate;
+use crate::fault_proxy::FaultProxy;
 use crate::history::Stored;
 use crate::load::{Load, LoadSettings};
 use crate::meters;
@@ -20,12 +20,12 @@ use crate::process::{Process, binary};
 use crate::scripted_worker::SCRIPTED_HOST;
 use crate::system::{Client, Coordinator, StoreAt, look_for};
 
-/// How a scene is.
+/// How a fixture is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct SceneSettings {
+pub struct FixtureSettings {
     /// Names the row, and what of its seed is its own.
     pub name: &'static str,
-    /// Scripted workers; every other one goes through the gate.
+    /// Scripted workers; every other one goes through the proxy.
     pub scripted: u32,
     /// Workers that really train.
     pub real: usize,
@@ -43,7 +43,7 @@ pub struct SceneSettings {
     pub flags: Vec<String>,
 }
 
-impl SceneSettings {
+impl FixtureSettings {
     /// Of a row of this name: 30 scripted workers, 3 that train, leases of 1.5 s.
     pub fn new(name: &'static str) -> Self {
         Self {
@@ -71,7 +71,7 @@ pub struct RealWorker {
     pub log: PathBuf,
 }
 
-/// A scene that was closed.
+/// A fixture that was closed.
 #[derive(Debug)]
 pub struct Closed {
     /// Its row.
@@ -84,9 +84,9 @@ pub struct Closed {
 
 /// A place for faults.
 #[derive(Debug)]
-pub struct Scene {
+pub struct FaultFixture {
     /// How it is.
-    pub settings: SceneSettings,
+    pub settings: FixtureSettings,
     /// Its Postgres.
     pub postgres: Postgres,
     /// URL of its database.
@@ -98,7 +98,7 @@ pub struct Scene {
     /// Where it listens.
     pub url: String,
     /// What half of the scripted workers go through.
-    pub gate: Gate,
+    pub proxy: FaultProxy,
     /// The load.
     pub load: Load,
     /// Workers that train.
@@ -110,12 +110,12 @@ pub struct Scene {
     logs: u32,
 }
 
-impl Scene {
+impl FaultFixture {
     /// Sets one up, with its load.
     ///
     /// # Errors
     /// A part of it does not start.
-    pub async fn start(settings: SceneSettings, run: &Settings) -> anyhow::Result<Self> {
+    pub async fn start(settings: FixtureSettings, run: &Settings) -> anyhow::Result<Self> {
         let postgres = Postgres::start_durable()?;
         let database_url = postgres.fresh_database().await?;
         let folder = TempDir::with_prefix(format!("trawl-faults-{}.", settings.name))?;
@@ -125,10 +125,10 @@ impl Scene {
         let coordinator = start_coordinator(program, &settings, &database_url, &store, &settings.listen).await?;
         let url = coordinator.url.clone();
         let owner = owner_pool(&database_url).await?;
-        let gate = Gate::open(&url).await?;
+        let proxy = FaultProxy::open(&url).await?;
         let ways = vec![
             Client::with_token(&url, &database_url, settings.token).await?,
-            Client::with_token(&gate.url, &database_url, settings.token).await?,
+            Client::with_token(&proxy.url, &database_url, settings.token).await?,
         ];
         let load = LoadSettings {
             workers: settings.scripted,
@@ -138,14 +138,14 @@ impl Scene {
             seed: run.seed,
         };
         let load = Load::start(load, run.reference.clone(), ways, owner.clone()).await?;
-        let mut scene = Self {
+        let mut fixture = Self {
             chance: run.chance(settings.name),
             postgres,
             database_url,
             owner,
             coordinator: Some(coordinator),
             url,
-            gate,
+            proxy,
             load,
             real: Vec::new(),
             store,
@@ -153,11 +153,11 @@ impl Scene {
             logs: 0,
             settings,
         };
-        for _ in 0..scene.settings.real {
-            let worker = scene.start_worker().await?;
-            scene.real.push(worker);
+        for _ in 0..fixture.settings.real {
+            let worker = fixture.start_worker().await?;
+            fixture.real.push(worker);
         }
-        Ok(scene)
+        Ok(fixture)
     }
 
     /// Starts a worker that trains.
@@ -219,7 +219,7 @@ impl Scene {
         let Some((token, job_id)) = held.first() else {
             return Ok(false);
         };
-        if !self.load.fates().may_lose(job_id) {
+        if !self.load.behaviours().may_lose(job_id) {
             return Ok(false);
         }
         self.load.history().died(token, true);
@@ -357,7 +357,7 @@ pub(super) fn coordinator_program(log: &Path) -> anyhow::Result<Command> {
 
 async fn start_coordinator(
     program: Command,
-    settings: &SceneSettings,
+    settings: &FixtureSettings,
     database_url: &str,
     store: &StoreAt,
     listen: &str,

@@ -1,4 +1,4 @@
-//! Takes stock for those who watch over a trawl: what is in the database, counted by one query, however many ask and how often.
+//! Takes counts for those who watch over a trawl: what is in the database, counted by one query, however many ask and how often.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use tracing::warn;
 
 use super::{App, AppError};
 use crate::metrics::PoolUse;
-use crate::store::stock::{self, Stock};
+use crate::store::fleet::{self, FleetCounts};
 
-/// What is told is no older, and the database is not asked more often.
-const STOCK_MAX_AGE: Duration = Duration::from_secs(5);
+/// Counts are no older, and the database is not asked more often.
+const COUNTS_MAX_AGE: Duration = Duration::from_secs(5);
 /// How long the count may take: Prometheus waits for 10 s.
 const COUNT_WITHIN: Duration = Duration::from_secs(4);
 
 /// The last count, and when it was asked for; none if the database did not answer. One counts at a time.
 #[derive(Debug, Default)]
-pub(super) struct LastStock(Mutex<Option<(Instant, Option<Stock>)>>);
+pub(super) struct LastCounts(Mutex<Option<(Instant, Option<FleetCounts>)>>);
 
 /// All metrics in Prometheus's text form.
 pub async fn metrics_text(app: &App) -> String {
-    let mut last = app.last_stock.0.lock().await;
+    let mut last = app.last_counts.0.lock().await;
     let is_fresh = last
         .as_ref()
-        .is_some_and(|(asked_at, _)| asked_at.elapsed() < STOCK_MAX_AGE);
+        .is_some_and(|(asked_at, _)| asked_at.elapsed() < COUNTS_MAX_AGE);
     if !is_fresh {
         *last = Some((Instant::now(), count(app).await));
     }
     app.metrics
-        .set_stock(last.as_ref().and_then(|(_, stock)| stock.as_ref()));
+        .set_fleet(last.as_ref().and_then(|(_, counts)| counts.as_ref()));
     app.metrics.set_pool(PoolUse {
         open: app.pool.size(),
         idle: u32::try_from(app.pool.num_idle()).unwrap_or(u32::MAX),
@@ -38,13 +38,13 @@ pub async fn metrics_text(app: &App) -> String {
     app.metrics.render()
 }
 
-async fn count(app: &App) -> Option<Stock> {
+async fn count(app: &App) -> Option<FleetCounts> {
     let counted = async {
         let mut conn = app.pool.acquire().await?;
-        Ok::<_, AppError>(stock::take(&mut conn).await?)
+        Ok::<_, AppError>(fleet::count(&mut conn).await?)
     };
     match timeout(COUNT_WITHIN, counted).await {
-        Ok(Ok(stock)) => Some(stock),
+        Ok(Ok(counts)) => Some(counts),
         Ok(Err(error)) => {
             warn!(error = %error, "jobs, studies and workers cannot be counted");
             None

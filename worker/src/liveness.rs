@@ -1,4 +1,4 @@
-//! Tells whoever supervises the process that it lives: a file whose age is that of its last sign of life. It says nothing of the
+//! Tells the supervisor of the process that it lives: a file whose age is that of the last sign of life. It says nothing of the
 //! coordinator, since a worker that waits for one must not be killed for it.
 
 use std::fs::File;
@@ -36,13 +36,13 @@ pub(crate) enum NotAlive {
 }
 
 /// Gives a sign of life again and again, from the runtime that the worker's calls run on.
-pub(crate) async fn give_signs(file: PathBuf) {
+pub(crate) async fn keep_fresh(file: PathBuf) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = false;
     loop {
         ticks.tick().await;
-        if let Err(error) = give_sign(&file)
+        if let Err(error) = touch(&file)
             && !told
         {
             warn!(error = %error, file = %file.display(), "cannot give a sign of life");
@@ -51,7 +51,7 @@ pub(crate) async fn give_signs(file: PathBuf) {
     }
 }
 
-fn give_sign(file: &Path) -> io::Result<()> {
+fn touch(file: &Path) -> io::Result<()> {
     // Written, so that its time of modification is the file system's.
     let mut file = File::create(file)?;
     io::Write::write_all(&mut file, b"alive\n")
@@ -87,14 +87,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("alive");
         assert!(matches!(check(&file), Err(NotAlive::NoSign { .. })));
-        give_sign(&file).unwrap();
+        touch(&file).unwrap();
         check(&file).unwrap();
         let written = std::fs::metadata(&file).unwrap().modified().unwrap();
         let handle = File::options().write(true).open(&file).unwrap();
         handle.set_modified(written - FRESH - Duration::from_secs(5)).unwrap();
         let error = check(&file).expect_err("it is silent");
         assert!(matches!(error, NotAlive::Silent { age_s: 65.., .. }), "{error}");
-        give_sign(&file).unwrap();
+        touch(&file).unwrap();
         check(&file).unwrap();
     }
 }

@@ -1,10 +1,10 @@
-//! What there is, counted: for those who watch over a trawl.
+//! Jobs, studies and workers, counted for the gauges.
 
 use super::{Connection, StoreError};
 
 /// Jobs, studies and workers by state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stock {
+pub struct FleetCounts {
     /// Leases.
     pub leases: i64,
     /// Trials of running studies that have not ended.
@@ -26,37 +26,37 @@ const STUDY_STATES: [&str; 6] = ["running", "paused", "refitting", "completed", 
 /// States, and how many are in each, if that is known.
 type ByState<const N: usize> = [(&'static str, Option<i64>); N];
 
-impl Stock {
+impl FleetCounts {
     /// Jobs that have not ended.
-    pub fn jobs(stock: Option<&Self>) -> ByState<3> {
+    pub fn jobs(counts: Option<&Self>) -> ByState<3> {
         [
-            ("queued", stock.map(|stock| stock.jobs_queued)),
-            ("paused", stock.map(|stock| stock.jobs_paused)),
-            ("leased", stock.map(|stock| stock.leases)),
+            ("queued", counts.map(|counts| counts.jobs_queued)),
+            ("paused", counts.map(|counts| counts.jobs_paused)),
+            ("leased", counts.map(|counts| counts.leases)),
         ]
     }
 
     /// Studies that are not deleted.
-    pub fn studies(stock: Option<&Self>) -> ByState<6> {
+    pub fn studies(counts: Option<&Self>) -> ByState<6> {
         let mut index = 0;
         STUDY_STATES.map(|state| {
             index += 1;
-            (state, stock.map(|stock| stock.studies[index - 1]))
+            (state, counts.map(|counts| counts.studies[index - 1]))
         })
     }
 
     /// Workers that were seen within a day.
-    pub fn workers(stock: Option<&Self>) -> ByState<3> {
+    pub fn workers(counts: Option<&Self>) -> ByState<3> {
         [
-            ("online", stock.map(|stock| stock.workers_online)),
-            ("lost", stock.map(|stock| stock.workers_lost)),
-            ("stopped", stock.map(|stock| stock.workers_stopped)),
+            ("online", counts.map(|counts| counts.workers_online)),
+            ("lost", counts.map(|counts| counts.workers_lost)),
+            ("stopped", counts.map(|counts| counts.workers_stopped)),
         ]
     }
 }
 
 /// Counts. Reads what is in the queue, the studies, the workers and the leases; neither trials nor reports.
-pub async fn take(conn: &mut Connection) -> Result<Stock, StoreError> {
+pub async fn count(conn: &mut Connection) -> Result<FleetCounts, StoreError> {
     let row = sqlx::query!(
         r#"WITH queued AS (
              SELECT count(*) FILTER (WHERE s.state <> 'paused') AS open, count(*) FILTER (WHERE s.state = 'paused') AS paused
@@ -95,7 +95,7 @@ pub async fn take(conn: &mut Connection) -> Result<Stock, StoreError> {
     )
     .fetch_one(conn)
     .await?;
-    Ok(Stock {
+    Ok(FleetCounts {
         leases: row.leases,
         trials_open: row.trials_open,
         slots: row.slots,

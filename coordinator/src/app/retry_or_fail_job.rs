@@ -5,19 +5,19 @@ use trawl_domain::limits::DRAINED_ATTEMPTS_MAX;
 use trawl_domain::state::TrialState;
 
 use super::finish_job::finish_owners;
-use super::{App, AppError, Effects};
+use super::{App, AppError, Notifications};
 use crate::store::jobs::{self, JobEnd};
 use crate::store::leases::{self, HeldLease, Outcome};
 use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, studies, trials};
 
 /// Ends a lease whose job did not end, for this reason. What was reported after the job's checkpoints goes with it, so that nothing
 /// of this lease is left but what the next worker goes on from.
-pub(super) async fn give_up_job(
+pub(super) async fn retry_or_fail_job(
     app: &App,
     conn: &mut Connection,
     lease: HeldLease,
     outcome: Outcome<'_>,
-) -> Result<Effects, AppError> {
+) -> Result<Notifications, AppError> {
     let job = jobs::lock(conn, lease.job_id()).await?;
     let failure = outcome.failure();
     let exhausted = match failure {
@@ -34,7 +34,7 @@ pub(super) async fn give_up_job(
         trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
         studies::uncount_reports(conn, job.study_id, dropped).await?;
         artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
-        return Ok(Effects {
+        return Ok(Notifications {
             queued_jobs: true,
             ended_study: None,
         });
@@ -44,8 +44,8 @@ pub(super) async fn give_up_job(
     folds::end_unfinished(conn, job.job_id, TrialState::Failed, Some(error)).await?;
     trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(conn, job.job_id, JobEnd::Failed(error)).await?;
-    let effects = finish_owners(app, conn, &job, Some(error)).await?;
+    let notifications = finish_owners(app, conn, &job, Some(error)).await?;
     artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
     checkpoints::remove_of_jobs(conn, &[job.job_id]).await?;
-    Ok(effects)
+    Ok(notifications)
 }

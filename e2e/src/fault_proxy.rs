@@ -17,16 +17,16 @@ const PIECE_BYTES: usize = 4 << 10;
 /// Passes connections on to a coordinator, and can hold back what clients and workers send, or what they are answered, after
 /// any number of bytes. It closes with all connections when it is dropped.
 #[derive(Debug)]
-pub struct Gate {
+pub struct FaultProxy {
     /// URL to be reached at instead of the coordinator's own.
     pub url: String,
-    tolls: Tolls,
+    limits: ByteLimits,
     _connections: JoinSet<()>,
 }
 
 /// Of both directions.
 #[derive(Clone, Debug)]
-struct Tolls {
+struct ByteLimits {
     inward: Arc<watch::Sender<Toll>>,
     outward: Arc<watch::Sender<Toll>>,
 }
@@ -40,7 +40,7 @@ struct Toll {
     cuts: u32,
 }
 
-impl Gate {
+impl FaultProxy {
     /// Opens one before the coordinator at this URL.
     ///
     /// # Errors
@@ -56,27 +56,27 @@ impl Gate {
                 cuts: 0,
             }))
         };
-        let tolls = Tolls {
+        let limits = ByteLimits {
             inward: toll(),
             outward: toll(),
         };
         let mut connections = JoinSet::new();
-        connections.spawn(accept(listener, to, tolls.clone()));
+        connections.spawn(accept(listener, to, limits.clone()));
         Ok(Self {
             url,
-            tolls,
+            limits,
             _connections: connections,
         })
     }
 
     /// Has this many bytes more pass to the coordinator and no further one.
     pub fn close_after(&self, bytes: u64) {
-        self.tolls.inward.send_modify(|toll| toll.limit = toll.passed + bytes);
+        self.limits.inward.send_modify(|toll| toll.limit = toll.passed + bytes);
     }
 
     /// Has this many bytes of answers more pass and no further one; what is sent to the coordinator passes.
     pub fn hold_answers_after(&self, bytes: u64) {
-        self.tolls.outward.send_modify(|toll| toll.limit = toll.passed + bytes);
+        self.limits.outward.send_modify(|toll| toll.limit = toll.passed + bytes);
     }
 
     /// Waits until it has closed on the way to the coordinator.
@@ -84,8 +84,8 @@ impl Gate {
     /// # Errors
     /// Too few bytes come.
     pub async fn closed(&self) -> anyhow::Result<()> {
-        let mut changes = self.tolls.inward.subscribe();
-        wait_for("the bytes that a gate lets pass", async {
+        let mut changes = self.limits.inward.subscribe();
+        wait_for("the bytes that a proxy lets pass", async {
             changes.wait_for(|toll| toll.passed == toll.limit).await?;
             Ok(())
         })
@@ -94,7 +94,7 @@ impl Gate {
 
     /// Ends all connections, with what they hold back, and lets further ones pass.
     pub fn cut(&self) {
-        for toll in [&self.tolls.inward, &self.tolls.outward] {
+        for toll in [&self.limits.inward, &self.limits.outward] {
             toll.send_modify(|toll| {
                 toll.limit = u64::MAX;
                 toll.cuts += 1;
@@ -103,20 +103,20 @@ impl Gate {
     }
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, tolls: Tolls) {
+async fn accept(listener: TcpListener, to: SocketAddr, limits: ByteLimits) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         // While no coordinator is there, a connection ends as soon as it begins.
         let Ok(coordinator) = TcpStream::connect(to).await else {
             continue;
         };
-        connections.spawn(pass(client, coordinator, tolls.clone()));
+        connections.spawn(pass(client, coordinator, limits.clone()));
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// Passes bytes on until either side has gone, or the connection is cut: then both sides end.
-async fn pass(client: TcpStream, coordinator: TcpStream, tolls: Tolls) {
+async fn pass(client: TcpStream, coordinator: TcpStream, limits: ByteLimits) {
     let (from_client, to_client) = client.into_split();
     let (from_coordinator, to_coordinator) = coordinator.into_split();
     // Both were connected by somebody who waits for small messages.
@@ -124,8 +124,8 @@ async fn pass(client: TcpStream, coordinator: TcpStream, tolls: Tolls) {
     let _ = to_coordinator.as_ref().set_nodelay(true);
     // A connection that breaks is what this is for.
     let _: std::io::Result<()> = tokio::select! {
-        ended = pass_one_way(from_client, to_coordinator, &tolls.inward) => ended,
-        ended = pass_one_way(from_coordinator, to_client, &tolls.outward) => ended,
+        ended = pass_one_way(from_client, to_coordinator, &limits.inward) => ended,
+        ended = pass_one_way(from_coordinator, to_client, &limits.outward) => ended,
     };
 }
 

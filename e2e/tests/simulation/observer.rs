@@ -16,7 +16,7 @@ const TOLD_MAX: usize = 20;
 
 /// An account of the leases of one run.
 #[derive(Debug)]
-pub(crate) struct Witness {
+pub(crate) struct Observer {
     ttl: Duration,
     leases: BTreeMap<JobId, Vec<Granted>>,
     /// When a coordinator last began to serve, or the store answered again.
@@ -35,7 +35,7 @@ struct Granted {
     ended: Option<&'static str>,
 }
 
-impl Witness {
+impl Observer {
     /// Nothing was seen yet.
     pub(crate) fn new(ttl: Duration) -> Self {
         Self {

@@ -11,7 +11,7 @@ const LOSSES_OF_JOB_MAX: u32 = 6;
 
 /// What becomes of a worker with one job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Behaviour {
     /// It finishes the job.
     Finish,
     /// It breaks its connection and is gone.
@@ -36,7 +36,7 @@ pub(super) enum Point {
 
 /// Decides, and counts what it decided.
 #[derive(Debug, Default)]
-pub struct Fates {
+pub struct Behaviours {
     vanish_per_mille: AtomicU64,
     silence_per_mille: AtomicU64,
     losses: Mutex<HashMap<String, u32>>,
@@ -45,7 +45,7 @@ pub struct Fates {
     silenced: AtomicUsize,
 }
 
-impl Fates {
+impl Behaviours {
     /// From now on so many workers of a thousand jobs vanish, and so many fall silent.
     pub fn set(&self, vanish_per_mille: u64, silence_per_mille: u64) {
         self.vanish_per_mille.store(vanish_per_mille, Ordering::Relaxed);
@@ -70,8 +70,8 @@ impl Fates {
         *losses <= LOSSES_OF_JOB_MAX
     }
 
-    /// The fate of a worker with a job that goes on from epoch `from` of `epochs`.
-    pub(super) fn draw(&self, job_id: &str, from: u32, epochs: u32, chance: &mut Stream) -> Fate {
+    /// The behaviour of a worker with a job that goes on from epoch `from` of `epochs`.
+    pub(super) fn draw(&self, job_id: &str, from: u32, epochs: u32, chance: &mut Stream) -> Behaviour {
         let vanish = self.vanish_per_mille.load(Ordering::Relaxed);
         let silence = self.silence_per_mille.load(Ordering::Relaxed);
         let drawn = chance.below(1_000);
@@ -83,12 +83,12 @@ impl Fates {
             _ => Point::Result,
         };
         if drawn >= vanish + silence || !self.may_lose(job_id) {
-            Fate::Finish
+            Behaviour::Finish
         } else if drawn < vanish {
-            Fate::Vanish(point)
+            Behaviour::Vanish(point)
         } else {
             // "Just before its result" is the row of the table; every other one is amid the epochs.
-            Fate::Silence(if chance.below(2) == 0 {
+            Behaviour::Silence(if chance.below(2) == 0 {
                 Point::Result
             } else {
                 Point::Epoch(epoch)
@@ -96,15 +96,15 @@ impl Fates {
         }
     }
 
-    /// Counts a worker that met its fate.
-    pub(super) fn met(&self, fate: Fate) {
-        let counter = match fate {
-            Fate::Finish => return,
-            Fate::Silence(_) => &self.silenced,
-            Fate::Vanish(Point::Epoch(_)) => &self.vanished[0],
-            Fate::Vanish(Point::Checkpoint(_)) => &self.vanished[1],
-            Fate::Vanish(Point::Upload) => &self.vanished[2],
-            Fate::Vanish(Point::Result) => &self.vanished[3],
+    /// Counts a worker that met its behaviour.
+    pub(super) fn met(&self, behaviour: Behaviour) {
+        let counter = match behaviour {
+            Behaviour::Finish => return,
+            Behaviour::Silence(_) => &self.silenced,
+            Behaviour::Vanish(Point::Epoch(_)) => &self.vanished[0],
+            Behaviour::Vanish(Point::Checkpoint(_)) => &self.vanished[1],
+            Behaviour::Vanish(Point::Upload) => &self.vanished[2],
+            Behaviour::Vanish(Point::Result) => &self.vanished[3],
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
