@@ -314,14 +314,14 @@ fn figure(study: &v1::StudySummary, trials: &[TrialRecord]) -> Markup {
     html! {
         h2 { "Value by trial" }
         svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" aria-label="value of each completed trial, and the best so far" {
-            line.axis x1=(LEFT) y1=(axis) x2=(WIDTH) y2=(axis);
-            line.axis x1=(LEFT) y1="0" x2=(LEFT) y2=(axis);
+            line.axis x1=(LEFT) y1=(axis) x2=(WIDTH) y2=(axis) {}
+            line.axis x1=(LEFT) y1="0" x2=(LEFT) y2=(axis) {}
             text x="0" y=(y(high) + 4.0) { (number(Some(high))) }
             text x="0" y=(y(low) + 4.0) { (number(Some(low))) }
             text x=(LEFT) y=(HEIGHT - 6.0) { "trial 0" }
             text x=(WIDTH - 60.0) y=(HEIGHT - 6.0) { "trial " (last) }
-            @for (trial, value) in &values { circle.trial cx=(format!("{:.1}", x(*trial))) cy=(format!("{:.1}", y(*value))) r="2.5"; }
-            path.best d=(path);
+            @for (trial, value) in &values { circle.trial cx=(format!("{:.1}", x(*trial))) cy=(format!("{:.1}", y(*value))) r="2.5" {} }
+            path.best d=(path) {}
         }
     }
 }

@@ -125,7 +125,7 @@ async fn the_weather_of_a_day_is_told_from_days_before_it() -> anyhow::Result<()
     .await?;
     // The shares of the five kinds alone have a loss of 1.20, and the most frequent one is right on 49 % of the days.
     assert!(
-        loss < 0.9 && accuracy > 0.65 && epochs > 0,
+        loss < 1.15 && accuracy > 0.55 && epochs > 0,
         "{loss} {accuracy} {epochs}"
     );
     Ok(())

@@ -9,6 +9,7 @@ mod reach;
 mod tests;
 
 use std::fs;
+use std::io;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -151,6 +152,7 @@ impl Postgres {
             () = stop.asked.cancelled() => return Ok(None),
             passwords = prepared => passwords?,
         };
+        remove_stale_sockets(&place.data)?;
         for attempt in 1.. {
             let port = match (asked_port, data_dir.last_port()) {
                 (Some(port), _) => is_free(port).then_some(port).ok_or_else(|| {
@@ -312,6 +314,19 @@ fn owner_url(data: &Path, port: u16, password: &Secret) -> Result<Secret, Error>
     Ok(Secret::new(format!(
         "postgres:///{TRAWL}?host={folder}&port={port}&user={OWNER}&password={password}"
     )))
+}
+
+/// Removes the sockets of a Postgres that was killed, with their locks: one that begins with the same port would take a process of the same number
+/// for the other one. None runs: the data folder is locked, and what an earlier run left has been stopped.
+fn remove_stale_sockets(data: &Path) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::Failed(format!("cannot tidy {}: {error}", data.display()));
+    for entry in fs::read_dir(data).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_string_lossy().starts_with(".s.PGSQL.") {
+            fs::remove_file(entry.path()).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_free(port: u16) -> bool {
