@@ -375,7 +375,7 @@ mod tests {
             (
                 "/loss",
                 json!("mae"),
-                "loss: must be one of mse, huber, l1, cross_entropy, focal",
+                "loss: must be one of mse, huber, l1, cross_entropy, focal, bce",
             ),
             ("/loss", json!("mse"), "target: is not what the loss mse is for"),
             (
