@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 use trawl_domain::access::TokenHash;
+use trawl_domain::space::ParamValue;
 use trawl_proto::v1;
 use url::form_urlencoded;
 
@@ -263,9 +264,16 @@ fn table_of(best: &[TrialRecord]) -> Markup {
                 td.number { (trial.trial) }
                 td.number { (number(trial.value.map(|value| value.mean))) }
                 td.number { (number(trial.value.and_then(|value| value.std))) }
-                @for name in &names { td { @if let Some(value) = trial.params.get(*name) { (value) } } }
+                @for name in &names { td { (trial.params.get(*name).map(param).unwrap_or_default()) } }
             } } }
         } }
+    }
+}
+
+fn param(value: &ParamValue) -> String {
+    match value {
+        ParamValue::Float(value) => number(Some(*value)),
+        other => other.to_string(),
     }
 }
 

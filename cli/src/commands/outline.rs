@@ -47,9 +47,12 @@ fn time(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
     let (Some(low), Some(high)) = (outline.core_seconds_low, outline.core_seconds_high) else {
         return paragraph(output, "time: no estimate, as the number of epochs is searched");
     };
-    let range = |by: f64| format!("{} to {}", about(low / by), about(high / by));
+    let range = |by: f64| match (about(low / by), about(high / by)) {
+        (low, high) if low == high => low,
+        (low, high) => format!("{low} to {high}"),
+    };
     paragraph(output, &format!("time: {} of one core of a CPU, roughly", range(1.0)))?;
-    if outline.slots > 1 {
+    if outline.slots > 1 && high >= 1.0 {
         let slots = outline.slots;
         output.line(&format!(
             "  {} where the {slots} slots of the workers that are there have a core each",

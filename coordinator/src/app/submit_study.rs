@@ -72,9 +72,10 @@ impl Submitted {
         if matches!(self, Self::Started(..) | Self::WouldStart { .. })
             && asked.is_some_and(|asked| u64::from(trials) < asked)
         {
-            notes.push(format!(
-                "the space has {trials} configurations: the study ends with the last of them"
-            ));
+            notes.push(match trials {
+                1 => "the space has one configuration: the study has one trial".to_owned(),
+                _ => format!("the space has {trials} configurations: the study ends with the last of them"),
+            });
         }
         if let Self::Started(_, further) | Self::WouldStart { notes: further, .. } = self {
             notes.extend(further.iter().cloned());
