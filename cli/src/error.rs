@@ -12,6 +12,9 @@ use trawl_proto::dial::status_message;
 
 use crate::output::{shown, shown_lines};
 
+/// That of a program that SIGINT ends, as shells have it.
+const INTERRUPTED_STATUS: u8 = 130;
+
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -24,6 +27,9 @@ pub(crate) enum Error {
     /// Anything else.
     #[error("{0}")]
     Failed(String),
+    /// The user ended it, and what it watched goes on.
+    #[error("{0}")]
+    Interrupted(String),
     /// Nobody reads standard output any more, as in `trawl trials x | head`.
     #[error("standard output was closed")]
     OutputClosed,
@@ -40,15 +46,17 @@ impl Error {
 
     /// Says it on standard error, if there is anything to say.
     pub(crate) fn report(&self) -> ExitCode {
-        let (said, status) = match self {
-            Self::Usage(_) | Self::Rejected(_) => (true, 2),
-            Self::Failed(_) => (true, 1),
+        let status = match self {
+            Self::Usage(_) | Self::Rejected(_) => 2,
+            Self::Failed(_) => 1,
+            Self::Interrupted(news) => {
+                say(news);
+                return ExitCode::from(INTERRUPTED_STATUS);
+            }
             // The reader had enough; that is no failure of the command.
-            Self::OutputClosed => (false, 0),
+            Self::OutputClosed => return ExitCode::SUCCESS,
         };
-        if said {
-            say(&format!("error: {self}"));
-        }
+        say(&format!("error: {self}"));
         ExitCode::from(status)
     }
 }

@@ -97,7 +97,7 @@ fn open_refit(study: &StudySummary) -> Option<&RefitSummary> {
     study.refits.iter().rev().find(|refit| !is_final(&refit.state))
 }
 
-/// How much of a study is done: epochs, where their total is known, and how many there are; else trials.
+/// How much of a study is done, and how much there is: epochs where their total is known, else trials.
 pub(crate) fn done_of_total(study: &StudySummary) -> (u64, u64) {
     match study.epochs_total {
         0 => (u64::from(trials_done(study)), u64::from(study.trials_total)),
@@ -105,7 +105,7 @@ pub(crate) fn done_of_total(study: &StudySummary) -> (u64, u64) {
     }
 }
 
-/// What stands beside a bar, what is read first at its beginning: `5 min left, best 0.0123 (trial 3), 12/300 trials, 45 epochs/s`.
+/// The text beside a bar. Its beginning survives a narrow terminal: `5 min left, best 0.0123 (trial 3), 12/300 trials, 45 epochs/s`.
 pub(crate) fn bar_text(study: &StudySummary, pace: &Pace) -> String {
     let mut parts = states(study);
     parts.extend(time_left_text(study, pace));

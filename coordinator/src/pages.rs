@@ -54,7 +54,6 @@ pub(crate) fn router(secure: bool) -> Router<Arc<App>> {
             "/sign-in",
             post(move |body: Bytes| async move { sign_in(&body, secure) }).layer(DefaultBodyLimit::max(FORM_BYTES_MAX)),
         )
-        .route("/sign-out", post(|| async { to_start(&cookie("", false, true)) }))
 }
 
 /// True for the path of a page, which people open in a browser.
@@ -87,20 +86,15 @@ pub(crate) fn ask_for_token(headers: &HeaderMap) -> Response {
 fn sign_in(body: &[u8], secure: bool) -> Response {
     let token = form_urlencoded::parse(body).find(|(name, _)| name == "token");
     let token = token.map_or_else(String::new, |(_, token)| token.trim().to_owned());
-    to_start(&cookie(&token, secure, false))
+    let headers = [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie(&token, secure))];
+    (StatusCode::SEE_OTHER, headers).into_response()
 }
 
 /// Keeps a token. Scripts do not see it, and other sites do not send it.
-fn cookie(token: &str, secure: bool, ends: bool) -> String {
+fn cookie(token: &str, secure: bool) -> String {
     let value: String = form_urlencoded::byte_serialize(token.as_bytes()).collect();
     let secure = if secure { "; Secure" } else { "" };
-    let age = if ends { "; Max-Age=0" } else { "" };
-    format!("{TOKEN_COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}{age}")
-}
-
-fn to_start(cookie: &str) -> Response {
-    let headers = [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie.to_owned())];
-    (StatusCode::SEE_OTHER, headers).into_response()
+    format!("{TOKEN_COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}")
 }
 
 async fn style() -> Response {
@@ -331,6 +325,11 @@ fn figure(study: &v1::StudySummary, trials: &[TrialRecord]) -> Markup {
             @for (trial, value) in &values { circle.trial cx=(format!("{:.1}", x(*trial))) cy=(format!("{:.1}", y(*value))) r="2.5" {} }
             path.best d=(path) {}
         }
+        p.soft {
+            "Dots are completed trials, and the line is the best so far."
+            @if cut > 0 { " The worst tenth stands at the edge." }
+            @if study.trials_total > FIGURE_TRIALS_MAX { " Trials from " (FIGURE_TRIALS_MAX) " on are not drawn." }
+        }
     }
 }
 
@@ -397,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_cookie_gives_its_token_back() {
-        let set = cookie("a b;c=%", true, false);
+        let set = cookie("a b;c=%", true);
         assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict") && set.contains("Secure"));
         let mut headers = HeaderMap::new();
         let sent = format!("other=1; {}", set.split(';').next().unwrap_or_default());

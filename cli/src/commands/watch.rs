@@ -20,7 +20,7 @@ const TRIAL_LINES_INTERVAL: Duration = Duration::from_secs(1);
 /// and epochs alone this often.
 const EPOCH_LINES_INTERVAL: Duration = Duration::from_secs(5);
 const REFIT_POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// A stream that says nothing for so long makes one ask whether there are workers.
+/// After a silence of the stream of this length, the watch asks whether there are workers.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Follows a study until it ends.
@@ -33,7 +33,7 @@ pub(super) async fn watch_study(client: &mut Client, study: &str, output: &mut O
     let ended = tokio::select! {
         biased;
         ended = follow_to_end(client, study, &mut watch) => ended,
-        _ = ctrl_c() => Err(Error::Failed(format!("{study} goes on; `trawl watch {study}` follows it again"))),
+        _ = ctrl_c() => Err(Error::Interrupted(format!("{study} goes on; `trawl watch {study}` follows it again"))),
     };
     watch.close();
     let ended = ended?;
@@ -251,7 +251,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// A study without a worker is silent, and so says why. A question that fails says nothing: the stream tells what is wrong.
+    /// Says that no worker is online, if that is so: then nothing of a study moves. Where the question fails, the stream will tell what is wrong.
     async fn say_if_nobody_works(&mut self, client: &mut Client) {
         if self.is_told_of_workers {
             return;

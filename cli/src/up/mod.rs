@@ -11,9 +11,6 @@ mod launcher;
 mod ports;
 mod postgres;
 
-pub(crate) use self::data_dir::running;
-pub(crate) use self::postgres::psql;
-
 use std::future::{Future, pending};
 use std::path::PathBuf;
 use std::pin::pin;
@@ -32,11 +29,13 @@ use trawl_proto::dial::TlsChoice;
 
 use self::children::{Spec, Stop, supervise};
 use self::coordinator::Coordinator;
+pub(crate) use self::data_dir::running;
 use self::data_dir::{DataDir, Endpoints};
 use self::environment::Kind;
 use self::launcher::Launcher;
 use self::ports::Port;
 use self::postgres::Postgres;
+pub(crate) use self::postgres::psql;
 use crate::args::{ServerArgs, UpArgs};
 use crate::error::{Error, say};
 use crate::folders::entropy;

@@ -127,7 +127,8 @@ pub(crate) fn psql(named: Option<&Path>) -> PathBuf {
 }
 
 impl Postgres {
-    /// Starts the database of a data folder, which is made at the first start, on this port, or on that of the last start if it is free; `None` if a stop was asked for meanwhile.
+    /// Starts the database of a data folder, which is made at the first start. It takes the port that is asked for; else that of the last start, if
+    /// nothing listens there; else a free one. `None` if a stop was asked for meanwhile.
     pub(super) async fn start(
         installation: &Installation,
         data_dir: &DataDir,

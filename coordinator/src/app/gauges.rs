@@ -1,4 +1,4 @@
-//! Takes counts for those who watch over a trawl: what is in the database, counted by one query, however many ask and how often.
+//! Gauges of what is in the database, counted by one query, however many ask and how often.
 
 use std::time::Duration;
 

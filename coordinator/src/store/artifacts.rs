@@ -222,7 +222,7 @@ pub async fn find(
     .transpose()
 }
 
-/// Removes those of jobs that did not end well, and has them swept: the next worker leaves all of them again.
+/// Removes the artifacts of jobs that did not end well, and has their objects swept. The next worker leaves all of them again.
 pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     sqlx::query!(
