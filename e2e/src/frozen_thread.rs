@@ -19,8 +19,8 @@ pub struct FrozenThread {
 }
 
 impl FrozenThread {
-    /// Stops the one thread of this name while it computes, and not while it waits for another one: a wait may last, and is no
-    /// hang. `None` where this machine permits nobody to trace it.
+    /// Stops the one thread of this name while it is in the code of libtorch. Elsewhere it may wait for another thread, which is no hang, or
+    /// hold a lock that others need, as that of its heap is: then all of them would stand. `None` where this machine permits nobody to trace it.
     ///
     /// # Errors
     /// There is no such thread, or more than one.
@@ -33,7 +33,7 @@ impl FrozenThread {
                 loop {
                     ptrace::interrupt(thread)?;
                     waitpid(thread, Some(WaitPidFlag::__WALL))?;
-                    if !waits(process, thread) {
+                    if computes(process, thread) {
                         return Ok(());
                     }
                     ptrace::cont(thread, None)?;
@@ -62,10 +62,20 @@ impl FrozenThread {
     }
 }
 
-/// True if a thread that was stopped is in a wait for another one.
-fn waits(process: u32, thread: Pid) -> bool {
-    let call = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall")).unwrap_or_default();
-    call.split(' ').next() == Some(&nix::libc::SYS_futex.to_string())
+/// True if a thread that was stopped was executing libtorch, and no system call.
+fn computes(process: u32, thread: Pid) -> bool {
+    // `-1`, the stack pointer and the program counter, or a system call's number with its arguments.
+    let state = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall")).unwrap_or_default();
+    let hexadecimal = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+    let Some(counter) = state.strip_prefix("-1 ").and_then(|state| hexadecimal(state.split_whitespace().nth(1)?)) else {
+        return false;
+    };
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
+    maps.lines().filter(|map| map.ends_with("/libtorch_cpu.so")).any(|map| {
+        let ends = map.split(' ').next().and_then(|range| range.split_once('-'));
+        ends.and_then(|(from, to)| Some(hexadecimal(from)?..hexadecimal(to)?))
+            .is_some_and(|range| range.contains(&counter))
+    })
 }
 
 fn find(process: u32, name: &str) -> anyhow::Result<i32> {
