@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod datasets;
 mod error;
+mod examples;
 mod folders;
 mod output;
 mod parquet_table;
@@ -12,7 +13,6 @@ mod pictures;
 mod private;
 mod program;
 mod progress;
-mod report;
 mod study_file;
 mod up;
 
@@ -25,7 +25,7 @@ use crate::error::Error;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // One thread: `trawl up` has its children told when the thread that started them ends, and the main one ends last.
+    // One thread: children of `trawl up` get a signal when the thread that started them ends, and the main one ends last.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime
         .map_err(|error| Error::Failed(format!("cannot start: {error}")))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trawl_proto::v1::{RefitSummary, StudySummary};
 
-use crate::output::{duration_text, percent, six_digits};
+use crate::output::{duration_text, elapsed_text, percent, six_digits};
 
 /// Rates look back this far: long enough to be steady, short enough to notice a lost worker.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -24,13 +24,6 @@ pub(crate) fn is_final(state: &str) -> bool {
     matches!(state, "completed" | "failed" | "cancelled")
 }
 
-/// From submission to end.
-pub(crate) fn elapsed_text(study: &StudySummary) -> Option<String> {
-    let (start, end) = (study.created_at?, study.finished_at?);
-    let seconds = u64::try_from(end.seconds.checked_sub(start.seconds)?).ok()?;
-    Some(duration_text(Duration::from_secs(seconds)))
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at: Duration,
@@ -38,7 +31,7 @@ struct Sample {
     trials: u32,
 }
 
-/// What was seen lately, from which rates follow.
+/// Recent samples, from which rates follow.
 #[derive(Debug, Default)]
 pub(crate) struct Pace {
     samples: VecDeque<Sample>,
@@ -88,7 +81,7 @@ impl Pace {
     }
 }
 
-/// True if nothing trains by intent: a rate would only tell how long ago it did.
+/// True if nothing trains by intent: a rate would only show how long ago it did.
 fn is_idle(study: &StudySummary) -> bool {
     study.state == "paused" || (is_final(&study.state) && open_refit(study).is_none())
 }
@@ -202,7 +195,7 @@ pub(crate) fn outcome_line(study: &StudySummary) -> String {
     parts.join("; ")
 }
 
-/// What became of a refit.
+/// The outcome of a refit.
 pub(crate) fn refit_text(refit: &RefitSummary) -> String {
     let what = format!("refit {} of trial {}", refit.refit, refit.trial);
     match (refit.test_loss, refit.test_accuracy) {

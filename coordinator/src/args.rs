@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use crate::app::quotas::Quotas;
+use crate::tls::TlsFiles;
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -13,8 +15,6 @@ use tracing::warn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
-use trawl_coordinator::app::quotas::Quotas;
-use trawl_coordinator::tls::TlsFiles;
 use trawl_domain::access::Protection;
 use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::secret::Secret;
@@ -128,7 +128,7 @@ pub(crate) struct QuotaArgs {
 }
 
 impl QuotaArgs {
-    /// What the operator allows.
+    /// The operator's quotas.
     pub(crate) fn quotas(&self) -> Quotas {
         Quotas {
             studies: self.studies_max,
@@ -176,7 +176,7 @@ impl AccessArgs {
     /// The operator's token.
     ///
     /// # Errors
-    /// A file without one.
+    /// The file has none.
     pub(crate) fn token(&self) -> Result<Option<Secret>, CredentialError> {
         credential::token(self.token.as_ref(), self.token_file.as_deref())
     }
@@ -184,7 +184,7 @@ impl AccessArgs {
     /// The token for workers.
     ///
     /// # Errors
-    /// A file without one, or with the operator's.
+    /// The file has none, or has the operator's.
     pub(crate) fn worker_token(&self) -> anyhow::Result<Option<Secret>> {
         let Some(file) = &self.worker_token_file else {
             return Ok(None);
@@ -197,7 +197,7 @@ impl AccessArgs {
         Ok(Some(token))
     }
 
-    /// Where the files of TLS are, if it is wanted.
+    /// Paths of the TLS files, if TLS is wanted.
     pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
         Some(TlsFiles {
             cert: self.tls_cert.clone()?,
@@ -206,7 +206,7 @@ impl AccessArgs {
         })
     }
 
-    /// What protects the ports; a file that is named counts, and is read before they open.
+    /// The ports' protection; a named file counts, since it is read before they open.
     fn protection(&self) -> Protection {
         Protection {
             token: self.token_file.is_some() || self.token.as_ref().is_some_and(|token| !token.is_empty()),
@@ -226,12 +226,12 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Sends the log to standard error, and spans to where traces go.
+    /// Sends the log to standard error, and spans to the collector of traces.
     pub(crate) fn init(self, traces: &Traces) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let log = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
-            // Colours are for a terminal; in a file or in what a container prints they are noise.
+            // Colours are for terminals only.
             .with_ansi(std::io::stderr().is_terminal());
         let log = match self {
             Self::Human => log.with_target(false).boxed(),
@@ -242,10 +242,10 @@ impl Log {
 }
 
 impl Args {
-    /// URL of the database. None, or two of them, is wrong usage, and ends the process.
+    /// URL of the database. Without one, or with two, this is a usage error, and ends the process.
     ///
     /// # Errors
-    /// A file without one.
+    /// The file has none.
     pub(crate) fn database_url(&self) -> Result<Secret, CredentialError> {
         let wrong = |kind, message: &str| Self::command().error(kind, message).exit();
         match (&self.database_url, &self.database_url_file) {
@@ -262,20 +262,20 @@ impl Args {
         }
     }
 
-    /// URL for those who read results, if there is one to be told.
+    /// URL for people who read results, if there is one.
     ///
     /// # Errors
-    /// A file without one.
+    /// The file has none.
     pub(crate) fn reader_url(&self) -> Result<Option<Secret>, CredentialError> {
         let file = self.reader_url_file.as_deref();
         file.map(|file| credential::from_file("--reader-url-file", file))
             .transpose()
     }
 
-    /// Connections to both ports at once: as many as were asked for, or as the system lets it have files for.
+    /// Connections to both ports at once: the requested number, or fewer if the system's limit on files requires it.
     pub(crate) fn connections_max(&self) -> usize {
         let asked = self.connections_max.get() as usize;
-        // A soft limit is often 1,024, whatever the hard one is: it is there for programs that cannot count so far.
+        // The soft limit is often 1,024, whatever the hard one is: it protects programs that use `select`.
         let files = getrlimit(Resource::Nofile);
         let hard = files.maximum.unwrap_or(u64::MAX);
         let wanted = (asked + FILES_BESIDE_CONNECTIONS) as u64;
@@ -319,7 +319,7 @@ impl Args {
     /// URL of the object store.
     ///
     /// # Errors
-    /// None is named, and there is no home folder.
+    /// There is neither a URL nor a home folder.
     pub(crate) fn artifacts_url(&self) -> anyhow::Result<String> {
         if let Some(url) = &self.artifacts {
             return Ok(url.clone());
@@ -333,7 +333,7 @@ impl Args {
             .to_string())
     }
 
-    /// What is not told to be open is closed: ends the process with a usage error.
+    /// A port is closed unless a flag opens it: ends the process with a usage error.
     pub(crate) fn refuse_open_ports(&self) {
         let protection = self.access.protection();
         let ports = [("--listen", self.listen), ("--http-listen", self.http_listen)];
@@ -350,7 +350,7 @@ impl Args {
     }
 }
 
-/// A folder that a variable names.
+/// The folder in an environment variable.
 fn folder(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable)
         .filter(|value| !value.is_empty())

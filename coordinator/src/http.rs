@@ -1,5 +1,5 @@
-//! The web port: pages for a browser, whether the process lives, whether it can serve, and metrics. Where a token is asked for, pages and metrics need one
-//! that may read studies. The metrics have a port of their own, too, if the operator wants one: on loopback, and without a token.
+//! The web port: pages for a browser, liveness, readiness, and metrics. Where tokens are needed, pages and metrics need one that
+//! may read studies. The operator may give the metrics a port of their own as well: on loopback, without a token.
 
 use std::sync::Arc;
 
@@ -15,21 +15,22 @@ use crate::app::auth::{AuthError, Authenticator};
 use crate::app::rate_limit::RateLimiter;
 use crate::app::{App, gauges};
 use crate::grpc::rpcs::READERS;
-use crate::grpc::token_of;
+use crate::grpc::{Studies, token_of};
 use crate::metrics::Refused;
 use crate::pages;
 
-/// For probes, which have no token.
+/// Paths for probes, which have no token.
 const FOR_EVERYBODY: [&str; 2] = ["/healthz", "/readyz"];
 
 /// For Prometheus.
 const METRICS: &str = "/metrics";
-/// The version of its text form.
+/// Content type of Prometheus's text form.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The [pages]. `/healthz`: the process lives. `/readyz`: Postgres answers. `/metrics`: for Prometheus. `secure` where the port speaks TLS.
 pub fn router(
     app: Arc<App>,
+    studies: Studies,
     authenticator: Arc<Authenticator>,
     rate_limiter: Arc<RateLimiter>,
     secure: bool,
@@ -43,7 +44,7 @@ pub fn router(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route(METRICS, get(metrics))
-        .merge(pages::router(secure))
+        .merge(pages::router(studies, secure))
         .fallback(nothing_here)
         .with_state(app)
         .layer(from_fn_with_state(guard_state, guard))
@@ -73,7 +74,7 @@ async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, METRICS_TYPE)], gauges::metrics_text(&app).await)
 }
 
-/// What every request passes.
+/// Shared by all requests.
 #[derive(Clone, Debug)]
 struct Guard {
     app: Arc<App>,
@@ -100,7 +101,7 @@ async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Resp
 }
 
 impl Guard {
-    /// Why a request may not pass, and what it is answered.
+    /// The reason to refuse a request, and the answer to it.
     fn refuses(&self, request: &Request) -> Option<(Refused, Response)> {
         let headers = request.headers();
         let caller = match self

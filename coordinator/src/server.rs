@@ -34,26 +34,25 @@ use crate::tls::Tls;
 
 /// Calls that one connection may have under way.
 const STREAMS_PER_CONNECTION_MAX: u32 = 128;
-/// What a connection may send before anybody reads it, of all its calls together: calls that wait for their turn, unread, leave room
-/// for others.
+/// Bytes that a connection may send unread, over all its calls: waiting calls, unread, leave room for others.
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
-/// The same of one call. It bounds what all calls together have in memory unread, and a file still fills the line of a local network.
+/// The same for one call. It bounds the unread bytes of all calls together, and still lets a file fill the line of a local network.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-/// Headers of a call, a token among them.
+/// Headers of a call, including its token.
 const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// Calls that a client may open and give up at once before the connection ends.
 const RESET_STREAMS_MAX: usize = 64;
-/// Time between two questions to the other end of a connection whether it is there, and for its answer.
+/// Time between two keep-alive pings of a connection, and time limit of the answer.
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Time until tokens that could not be read are asked for again: their holders wait for it.
+/// Time until tokens that could not be read are read again: their holders wait for it.
 const REFRESH_AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// Time between two rounds of what has no hurry.
+/// Time between two rounds of housekeeping.
 const TIDY_INTERVAL: Duration = Duration::from_secs(5);
-/// How often searches are looked for that ended.
+/// Time between two searches for ended searches.
 const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
-/// Connections to the metrics' own port, apart from all others: Prometheus has one.
+/// Connections to the metrics' own port, apart from all others: Prometheus needs one.
 const METRICS_CONNECTIONS_MAX: usize = 16;
-/// How long calls may take to end once the coordinator stops.
+/// Time limit for calls to end once the coordinator stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
 /// The coordinator's ports, and who may call.
@@ -63,19 +62,19 @@ pub struct Ports {
     pub grpc: TcpListener,
     /// Web.
     pub http: TcpListener,
-    /// Metrics without a token, if they are to have a port of their own.
+    /// Metrics without a token, if the operator wants that port.
     pub metrics: Option<TcpListener>,
-    /// How many connections there may be to the first two.
+    /// Limits connections to the first two.
     pub connections: ConnectionLimiter,
-    /// Who calls.
+    /// Identifies callers.
     pub authenticator: Arc<Authenticator>,
-    /// How often they may.
+    /// Limits their rate.
     pub rate_limiter: Arc<RateLimiter>,
-    /// How the first two are encrypted, if they are.
+    /// TLS of the first two, if they use it.
     pub tls: Option<Tls>,
 }
 
-/// Serves until `stop` is cancelled; then ends what waits, lets calls come to their end for a while, and returns.
+/// Serves until `stop` is cancelled; then ends waiting calls, lets others finish for a while, and returns.
 ///
 /// # Errors
 /// A port that fails.
@@ -84,10 +83,10 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
     // The writer outlives the streams that feed it: it ends when their last queue is dropped.
     let hard_stop = CancellationToken::new();
     let (reports, writer) = report_writer(Arc::clone(&app), hard_stop.clone());
-    // On a thread of its own, where no flood of calls is in front of its turns.
+    // A separate thread, so that a flood of calls does not delay it.
     let runtime = Handle::current();
     tasks.spawn_blocking(move || runtime.block_on(writer));
-    // Others see that it lives until its last upload has ended.
+    // Held until the last upload has ended, so that other coordinators see that this one lives.
     let held = tokio::spawn(coordinator_lock::hold(Arc::clone(&app), lock));
     let authenticates = tokio::spawn(keep_authenticating(
         Arc::clone(&ports.authenticator),
@@ -101,10 +100,10 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
     let (health, health_service) = tonic_health::server::health_reporter();
     tasks.spawn(tell_health(is_up, health, stop.clone()));
 
-    // How long their messages may be, the guard holds: by RPC.
-    let studies = StudyServiceServer::new(Studies::new(Arc::clone(&app), stop.clone(), tasks.clone()));
+    // The guard limits message lengths, by RPC.
+    let studies = Studies::new(Arc::clone(&app), stop.clone(), tasks.clone());
     let workers = WorkerServiceServer::new(Workers::new(Arc::clone(&app), reports, stop.clone(), tasks.clone()));
-    // With the details of errors among them, so that clients can show which fields were refused.
+    // The descriptions include error details, so that clients can show which fields were refused.
     let describe = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(trawl_proto::DESCRIPTOR_SET)
@@ -112,7 +111,7 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let tokens = AccessServiceServer::new(Tokens::new(Arc::clone(&app), Arc::clone(&ports.authenticator)));
-    let routes = Routes::new(studies)
+    let routes = Routes::new(StudyServiceServer::new(studies.clone()))
         .add_service(workers)
         .add_service(tokens)
         .add_service(describe().build_v1()?)
@@ -143,6 +142,7 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
     );
     let web = http::router(
         Arc::clone(&app),
+        studies,
         ports.authenticator,
         ports.rate_limiter,
         ports.tls.is_some(),
@@ -154,7 +154,7 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
         tasks.spawn(serve_metrics(port, connections, metrics, stop.clone()));
     }
 
-    // A handle must not be asked again once it has answered.
+    // A finished handle must not be polled again.
     let mut grpc_ended = false;
     tokio::select! {
         biased;
@@ -188,7 +188,7 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
     Ok(())
 }
 
-/// Keeps what is known of tokens fresh, for ever: also for the streams that end while the coordinator stops.
+/// Refreshes the list of tokens for ever: streams that end while the coordinator stops need it too.
 async fn keep_authenticating(authenticator: Arc<Authenticator>, rate_limiter: Arc<RateLimiter>) {
     let mut is_fresh = true;
     loop {
@@ -211,7 +211,7 @@ async fn keep_authenticating(authenticator: Arc<Authenticator>, rate_limiter: Ar
     }
 }
 
-/// Serves the metrics' own port. That it fails ends nothing else.
+/// Serves the metrics' own port. Its failure ends nothing else.
 async fn serve_metrics(
     port: TcpListener,
     connections: ConnectionLimiter,
@@ -252,12 +252,12 @@ async fn serve_web(
         .await
 }
 
-/// Counts what is in the object store, ends overdue sessions of readers, ends the jobs of cancelled studies, removes the rows of
-/// deleted ones, forgets what ended long ago, and sweeps the object store.
+/// Housekeeping: counts the object store's bytes, ends overdue sessions of readers, ends the jobs of cancelled studies,
+/// removes the rows of deleted ones, forgets what ended long ago, and sweeps the object store.
 async fn tidy(app: Arc<App>) -> Result<(), AppError> {
-    // First: what another one of these cannot do must not leave the quotas without their number.
+    // First, because the quotas need this number even if a later step fails.
     quotas::count_bytes(&app).await?;
-    // Second: what follows may wait for what they hold.
+    // Second, because later steps may wait for locks of these sessions.
     bound_readers::end_overdue(&app).await?;
     cancel_study::sweep_cancelled(&app).await?;
     cancel_study::stop_overdue(&app).await?;
@@ -267,7 +267,7 @@ async fn tidy(app: Arc<App>) -> Result<(), AppError> {
     sweep_objects::sweep_objects(&app).await
 }
 
-/// Tells what the best trials of searches that ended are worth.
+/// Judges the best trials of ended searches.
 async fn judge(app: Arc<App>) -> Result<(), AppError> {
     judge_winner::judge_winners(&app).await
 }
@@ -289,7 +289,7 @@ where
     }
 }
 
-/// Tells by the gRPC health protocol whether the coordinator can serve.
+/// Reports by the gRPC health protocol whether the coordinator can serve.
 async fn tell_health(mut is_up: watch::Receiver<bool>, health: HealthReporter, stop: CancellationToken) {
     loop {
         let status = if *is_up.borrow_and_update() {
@@ -306,7 +306,7 @@ async fn tell_health(mut is_up: watch::Receiver<bool>, health: HealthReporter, s
             health.set_service_status(service, status).await;
         }
         tokio::select! {
-            // Without a sender the coordinator stops, and that is told below.
+            // Without a sender the coordinator stops, and the end of this function reports that.
             Ok(()) = is_up.changed() => {}
             () = stop.cancelled() => {
                 health.set_service_status("", ServingStatus::NotServing).await;

@@ -42,7 +42,7 @@ impl FrozenThread {
             };
             let is_stopped: Result<(), Errno> = stop();
             let goes_on = is_stopped.is_ok();
-            // Who asked waits for this.
+            // The caller waits for this.
             let _ = sends_stopped.send(is_stopped);
             if goes_on {
                 // It stands until its process ends, and is gone once that was seen here.
@@ -67,7 +67,10 @@ fn computes(process: u32, thread: Pid) -> bool {
     // `-1`, the stack pointer and the program counter, or a system call's number with its arguments.
     let state = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall")).unwrap_or_default();
     let hexadecimal = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-    let Some(counter) = state.strip_prefix("-1 ").and_then(|state| hexadecimal(state.split_whitespace().nth(1)?)) else {
+    let Some(counter) = state
+        .strip_prefix("-1 ")
+        .and_then(|state| hexadecimal(state.split_whitespace().nth(1)?))
+    else {
         return false;
     };
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();

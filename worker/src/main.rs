@@ -17,13 +17,14 @@ use tracing::{info, warn};
 use trawl_agent::file_cache::FileCache;
 use trawl_agent::{Ended, Settings, Trainer};
 use trawl_domain::id::WorkerId;
-use trawl_engine_torch::{Torch, device};
+use trawl_engine_torch::{Torch, device, shorten_panics};
 use trawl_traces::Traces;
 
 use args::{Args, Command};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    shorten_panics();
     match &args.command {
         Some(Command::Predict(predict)) => predict_command::run(predict),
         Some(Command::Alive(args)) => match liveness::check(&args.alive_file) {
@@ -31,26 +32,46 @@ fn main() -> ExitCode {
             Err(error) => predict_command::fail(&error, 1),
         },
         // In a line, with its causes: most of these are wrong settings, for which a backtrace helps nobody.
-        None => work(args).unwrap_or_else(|error| predict_command::fail(&format!("{error:#}"), 1)),
+        None => work(args).unwrap_or_else(|failure| match failure {
+            Failure::Settings(error) => predict_command::fail(&format!("{error:#}"), SETTINGS_STATUS),
+            Failure::Work(error) => predict_command::fail(&format!("{error:#}"), 1),
+        }),
     }
 }
+
+/// Why a worker ended early.
+enum Failure {
+    /// No start with these settings will do better.
+    Settings(anyhow::Error),
+    Work(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Work(error.into())
+    }
+}
+
+/// Exit status for settings that are wrong, as of a flag that is not known: `trawl up` does not start such a worker again.
+const SETTINGS_STATUS: u8 = 2;
 
 /// Exit status of a worker that has to be started anew: a training hangs, or the device is lost.
 const UNFIT_STATUS: i32 = 3;
 
 /// Works for the coordinator.
-fn work(args: Args) -> anyhow::Result<ExitCode> {
+fn work(args: Args) -> Result<ExitCode, Failure> {
     // Cached datasets are nobody else's.
     umask(Mode::RWXG | Mode::RWXO);
     // Before any thread and any tensor: libtorch looks for CUDA once, and remembers what it found.
-    let device = device::take(args.device, args.threads, args.share_devices.as_deref())?;
+    let device = device::take(args.device, args.threads, args.share_devices.as_deref());
+    let device = device.map_err(|error| Failure::Settings(error.into()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
     let traces = {
         let _entered = runtime.enter();
-        Traces::from_environment("trawl-worker")?
+        Traces::from_environment("trawl-worker").map_err(|error| Failure::Settings(error.into()))?
     };
     args.log.init(&traces);
     info!(
@@ -69,10 +90,11 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
         register_within: args.register_within_s.map(Duration::from_secs),
     };
     let limit = Duration::from_millis(args.progress_limit_ms);
-    let files = FileCache::new(args.cache_dir()?, args.cache_bytes);
+    let cache_dir = args.cache_dir().map_err(Failure::Settings)?;
+    let files = FileCache::new(cache_dir, args.cache_bytes);
     let training = Trainer::new(Torch::new(device.device), files, limit);
-    let ended = runtime.block_on(async {
-        let connection = args.connection()?;
+    let ended: Result<Ended, Failure> = runtime.block_on(async {
+        let connection = args.connection().map_err(Failure::Settings)?;
         let stop = CancellationToken::new();
         stop_on_signals(&stop)?;
         if let Some(file) = args.alive_file {
@@ -80,7 +102,7 @@ fn work(args: Args) -> anyhow::Result<ExitCode> {
         }
         let ended = trawl_agent::run(settings, connection, training, stop).await?;
         info!("worker stopped");
-        anyhow::Ok(ended)
+        Ok(ended)
     });
     traces.flush();
     match ended? {

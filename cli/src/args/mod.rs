@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Ls(FormatArgs),
     /// Show one study; prints its state, its best trial with parameters, its refits with test losses and artifacts.
     Show(StudyFormatArgs),
+    /// Show studies side by side: their best values, what those are worth, and the parameters that gave them.
+    Compare(CompareArgs),
     /// List a study's trials by number; prints their states, values, parameters, attempts, worker seconds and errors.
     Trials(StudyFormatArgs),
     /// Print the losses of one trial, or of one refit, by fold and epoch.
@@ -114,7 +116,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct SubmitArgs {
-    /// YAML or JSON file with one study; `-` for standard input.
+    /// YAML or JSON file with one study; `-` for standard input; `@regression` for an example that is part of trawl, as are others.
     pub(crate) file: PathBuf,
     /// Follow the study until it ends, as `trawl watch` does.
     #[arg(long, hide_env = true, env = "TRAWL_WATCH")]
@@ -123,6 +125,15 @@ pub(crate) struct SubmitArgs {
     /// understood. It stores no study, and keeps the dataset files for an hour.
     #[arg(long, hide_env = true, env = "TRAWL_DRY_RUN", conflicts_with = "watch")]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CompareArgs {
+    /// Two studies or more, by name or id.
+    #[arg(required = true, num_args = 2.., value_name = "STUDY")]
+    pub(crate) studies: Vec<String>,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! The commands, one file per noun.
 
 mod artifacts;
+mod compare;
 mod curves;
 mod grow;
 mod health;
@@ -38,6 +39,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Init(args) => init::init(args, output),
         Command::Ls(format) => studies::ls(&mut connect().await?, (*format).into(), output).await,
         Command::Show(args) => show::show(&mut connect().await?, &args.study, args.format.into(), output).await,
+        Command::Compare(args) => compare::compare(&mut connect().await?, args, output).await,
         Command::Trials(args) => trials::trials(&mut connect().await?, &args.study, args.format.into(), output).await,
         Command::Curves(args) => curves::curves(&mut connect().await?, args, output).await,
         Command::Best(args) => trials::best(&mut connect().await?, args, output).await,
@@ -51,7 +53,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Delete(args) => steer::delete(&mut connect().await?, args, output).await,
         Command::Refit(args) => refit::refit(&mut connect().await?, args, output).await,
         Command::Replay(args) => replay::replay(&mut connect().await?, &args.study, output).await,
-        Command::Report(args) => report::report(&mut connect().await?, args, output).await,
+        Command::Report(args) => report::report(&connect().await?, args, output).await,
         Command::Artifacts(args) => artifacts::artifacts(&mut connect().await?, args, output).await,
         Command::Predict(args) => predict::predict(connect, args, output).await,
         Command::Health => health::health(&mut client::connect_health(&cli.server).await?, output).await,

@@ -13,8 +13,8 @@ use trawl_proto::v1::{
 use super::studies;
 use crate::client::{Client, unary};
 use crate::error::Error;
-use crate::output::{Cell, Format, Output, Page, percent, shown, six_digits, time_text, trial_list};
-use crate::progress::elapsed_text;
+use crate::output::{Cell, Format, Output, Page, elapsed_text, percent, shown, six_digits, time_text, trial_list};
+use crate::progress::is_final;
 
 /// Prints one study.
 pub(super) async fn show(client: &mut Client, study: &str, format: Format, output: &mut Output) -> Result<(), Error> {
@@ -63,26 +63,24 @@ fn facts(study: &StudySummary, slots: Option<&SlotUse>, best: Option<&Trial>) ->
         }
     };
     add("name", study.name.clone());
-    add("id", study.study_id.clone());
     add("state", study.state.clone());
     add("error", study.error.clone());
     add("paused because", study.pause_reason.clone());
     add("stopped early", study.stop_reason.clone());
+    if let Some(trial) = best {
+        facts.extend(best_facts(study, trial));
+    }
+    for refit in &study.refits {
+        facts.extend(refit_facts(&study.name, refit));
+    }
+    let mut add = |key: &str, value: String| {
+        if !value.is_empty() {
+            facts.push((key.to_owned(), value));
+        }
+    };
     add("goal", study.goal.clone());
-    add(
-        "trials",
-        format!(
-            "{} of {} completed, {} running, {} pruned, {} failed",
-            study.trials_completed, study.trials_total, study.trials_running, study.trials_pruned, study.trials_failed
-        ),
-    );
-    add(
-        "epochs",
-        match study.epochs_total {
-            0 => study.epochs_reported.to_string(),
-            total => format!("{} of {total} reported", study.epochs_reported),
-        },
-    );
+    add("trials", trials_text(study));
+    add("epochs", epochs_text(study));
     add("racing", study.race.as_ref().map(race).unwrap_or_default());
     add("slots", slots.map(slot_use).unwrap_or_default());
     add("created", study.created_at.as_ref().map(time_text).unwrap_or_default());
@@ -91,27 +89,58 @@ fn facts(study: &StudySummary, slots: Option<&SlotUse>, best: Option<&Trial>) ->
         study.finished_at.as_ref().map(time_text).unwrap_or_default(),
     );
     add("took", elapsed_text(study).unwrap_or_default());
-    if let Some(trial) = best {
-        facts.push(("best trial".into(), trial.trial.to_string()));
-        facts.push((
+    add("id", study.study_id.clone());
+    facts.extend(importance_facts(&study.importance));
+    facts
+}
+
+/// The best trial: its value and its configuration, then what is known of them.
+fn best_facts(study: &StudySummary, trial: &Trial) -> Vec<Fact> {
+    let mut facts = vec![
+        ("best trial".to_owned(), trial.trial.to_string()),
+        (
             "  value".into(),
             Cell::spread(trial.value, trial.value_std).for_people(),
-        ));
-        let over_seeds = trial
+        ),
+    ];
+    facts.extend(params(trial.params.as_ref()));
+    facts.extend(
+        trial
             .value_seed_std
-            .map(|std| ("  spread over seeds".into(), six_digits(std)));
-        facts.extend(over_seeds);
-        let objectives: BTreeMap<&String, &f64> = trial.objectives.iter().collect();
-        let objectives = objectives.into_iter();
-        facts.extend(objectives.map(|(name, value)| (format!("  {name}"), six_digits(*value))));
-        facts.extend(study.winner.as_ref().map(winner_facts).unwrap_or_default());
-        facts.extend(params(trial.params.as_ref()));
-    }
-    facts.extend(importance_facts(&study.importance));
-    for refit in &study.refits {
-        facts.extend(refit_facts(refit));
-    }
+            .map(|std| ("  spread over seeds".into(), six_digits(std))),
+    );
+    let objectives: BTreeMap<&String, &f64> = trial.objectives.iter().collect();
+    let objectives = objectives.into_iter();
+    facts.extend(objectives.map(|(name, value)| (format!("  {name}"), six_digits(*value))));
+    facts.extend(study.winner.as_ref().map(winner_facts).unwrap_or_default());
     facts
+}
+
+pub(super) fn trials_text(study: &StudySummary) -> String {
+    let others = [
+        (study.trials_running, "running"),
+        (study.trials_pruned, "pruned"),
+        (study.trials_failed, "failed"),
+    ];
+    let others = others.into_iter().filter(|(count, _)| *count > 0);
+    let others = others.map(|(count, state)| format!(", {count} {state}"));
+    format!(
+        "{} of {} completed{}",
+        study.trials_completed,
+        study.trials_total,
+        others.collect::<String>()
+    )
+}
+
+fn epochs_text(study: &StudySummary) -> String {
+    let reported = study.epochs_reported;
+    match study.epochs_total.saturating_sub(reported) {
+        0 => reported.to_string(),
+        rest if is_final(&study.state) => {
+            format!("{reported}; {rest} were not trained, of trials that failed, were pruned or stopped early")
+        }
+        _ => format!("{reported} of {}", study.epochs_total),
+    }
 }
 
 /// Share of idle slots from which it is said what would help.
@@ -197,7 +226,7 @@ fn importance_facts(importance: &[ParameterImportance]) -> Vec<Fact> {
     facts
 }
 
-fn refit_facts(refit: &RefitSummary) -> Vec<Fact> {
+fn refit_facts(study: &str, refit: &RefitSummary) -> Vec<Fact> {
     let what = format!("trial {}, {} epochs, {}", refit.trial, refit.epochs, refit.state);
     let mut facts = vec![(format!("refit {}", refit.refit), what)];
     let mut add = |key: &str, value: String| {
@@ -216,12 +245,11 @@ fn refit_facts(refit: &RefitSummary) -> Vec<Fact> {
         "spread over seeds",
         refit.value_seed_std.map(six_digits).unwrap_or_default(),
     );
-    for artifact in &refit.artifacts {
+    if !refit.artifacts.is_empty() {
         add(
-            "artifact",
-            format!("{} ({}, {} bytes)", artifact.name, artifact.kind, artifact.bytes),
+            "files",
+            format!("{}; `trawl artifacts {study}` lists them", refit.artifacts.len()),
         );
-        add("  sha256", artifact.sha256.clone());
     }
     facts.extend(params(refit.params.as_ref()));
     facts

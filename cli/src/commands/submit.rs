@@ -7,6 +7,7 @@ use crate::args::SubmitArgs;
 use crate::client::{Client, unary};
 use crate::datasets;
 use crate::error::{Error, say};
+use crate::examples::{self, Unpacked};
 use crate::output::Output;
 use crate::parquet_table;
 use crate::pictures;
@@ -18,7 +19,9 @@ pub(super) async fn submit(
     args: &SubmitArgs,
     output: &mut Output,
 ) -> Result<(), Error> {
-    let mut file = study_file::read(&args.file)?;
+    let example = examples::unpack(&args.file)?;
+    let path = example.as_ref().map_or_else(|| args.file.clone(), Unpacked::study_file);
+    let mut file = study_file::read(&path)?;
     let _packed = (pictures::pack(&mut file)?, parquet_table::pack(&mut file)?);
     let files = datasets::name_by_hash(&mut file).await;
     let mut client = connect().await?;

@@ -40,7 +40,7 @@ fn the_example_is_read_and_its_paths_start_at_its_folder() {
 fn the_form_for_grpcurl_is_the_same_study() {
     let json = include_str!("../../../examples/regression.json");
     let mut wrapped = parse_in_data(json).unwrap();
-    let plain = parse_in_data(EXAMPLE).unwrap();
+    let plain = parse_in_data(include_str!("../../../examples/paper-regression.yaml")).unwrap();
     assert_eq!(
         csv(&wrapped).train,
         "examples/data/train.csv",

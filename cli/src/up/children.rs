@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::note;
+use crate::error::Error;
 
 const RESTART_DELAY_MIN: Duration = Duration::from_secs(1);
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
@@ -41,8 +42,14 @@ pub(super) struct Spec {
     pub(super) grace: Duration,
 }
 
+/// Exit status of a child whose settings are wrong.
+const SETTINGS_STATUS: i32 = 2;
+
 /// Keeps a child alive until it is to stop, then stops it. `first` is one that runs already.
-pub(super) async fn supervise(spec: Spec, first: Option<Child>, stop: Stop) {
+///
+/// # Errors
+/// Its settings are wrong, as it has said: it is not started again.
+pub(super) async fn supervise(spec: Spec, first: Option<Child>, stop: Stop) -> Result<(), Error> {
     let mut running = first;
     let mut delay = RESTART_DELAY_MIN;
     loop {
@@ -53,9 +60,12 @@ pub(super) async fn supervise(spec: Spec, first: Option<Child>, stop: Stop) {
                 biased;
                 () = stop.asked.cancelled() => {
                     terminate(&mut child, &spec.name, Signal::TERM, spec.grace, &stop.now).await;
-                    return;
+                    return Ok(());
                 }
                 status = child.wait() => match status {
+                    Ok(status) if status.code() == Some(SETTINGS_STATUS) => {
+                        return Err(Error::Usage(format!("{} refused its settings", spec.name)));
+                    }
                     Ok(status) => format!("ended unexpectedly ({status})"),
                     Err(error) => format!("was lost ({error})"),
                 },
@@ -69,7 +79,7 @@ pub(super) async fn supervise(spec: Spec, first: Option<Child>, stop: Stop) {
             delay.as_secs()
         ));
         tokio::select! {
-            () = stop.asked.cancelled() => return,
+            () = stop.asked.cancelled() => return Ok(()),
             () = sleep(delay) => {}
         }
         delay *= 2;
@@ -167,8 +177,22 @@ mod tests {
             grace: Duration::from_secs(20),
         };
         let done = timeout(Duration::from_secs(15), supervise(spec, None, stop)).await;
-        assert!(done.is_ok(), "SIGTERM ends it long before the grace does");
+        assert!(
+            done.is_ok_and(|done| done.is_ok()),
+            "SIGTERM ends it long before the grace does"
+        );
         assert_eq!(starts.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn a_child_with_wrong_settings_is_not_started_again() {
+        let spec = Spec {
+            name: "child".into(),
+            command: Box::new(|| shell("exit 2")),
+            grace: Duration::from_secs(20),
+        };
+        let refused = supervise(spec, None, stop()).await.unwrap_err();
+        assert_eq!(refused.to_string(), "child refused its settings");
     }
 
     #[tokio::test]

@@ -107,6 +107,16 @@ fn operators_token(args: &UpArgs, server: &ServerArgs) -> Result<Option<Secret>,
     }
 }
 
+/// What the first worker says that refuses its settings; the others have the same.
+async fn first_refusal(workers: &mut JoinSet<Result<(), Error>>) -> Error {
+    while let Some(ended) = workers.join_next().await {
+        if let Ok(Err(error)) = ended {
+            return error;
+        }
+    }
+    pending().await
+}
+
 /// A database, as it is told to those who need it.
 struct Database {
     /// For the coordinator.
@@ -211,6 +221,7 @@ impl Up<'_> {
         let done = match self.announce(&endpoints, output) {
             Ok(_published) => tokio::select! {
                 () = self.stop.asked.cancelled() => Ok(()),
+                error = first_refusal(&mut workers) => Err(error),
                 error = database_died => {
                     // At once: its port is free for others now, and nobody must give them a password.
                     self.stop.now.cancel();

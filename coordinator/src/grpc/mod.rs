@@ -1,5 +1,5 @@
-//! The wire boundary: requests are checked and turned into calls of [`crate::protocol`] and [`crate::app`], answers into messages. Wire types stop
-//! here.
+//! The wire boundary: checks requests, turns them into calls of [`crate::protocol`] and [`crate::app`], and turns
+//! results into messages. Wire types stop here.
 
 mod access_service;
 mod admission;
@@ -9,6 +9,7 @@ mod guard;
 mod guarded_body;
 mod page_token;
 mod probes;
+mod report_source;
 mod report_stream;
 mod requests;
 pub mod rpcs;
@@ -24,7 +25,6 @@ pub use access_service::Tokens;
 pub use guard::guarded;
 pub(crate) use guard::token_of;
 pub use study_service::Studies;
-pub(crate) use study_view::study as study_summary;
 pub use worker_service::Workers;
 
 use std::time::Duration;
@@ -37,7 +37,7 @@ use trawl_proto::{lease_claim, v1};
 
 use crate::app::AppError;
 
-/// How long an answer that waits for nothing may take.
+/// Time limit of an answer that waits for nothing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Bounds a call in time.
@@ -45,7 +45,7 @@ async fn in_time<T>(call: impl Future<Output = Result<T, AppError>>) -> Result<T
     until(Instant::now() + ANSWER_WITHIN, call).await
 }
 
-/// The same for a write under a lease: what became of it.
+/// The same for a write under a lease; returns its outcome.
 async fn under_lease(write: impl Future<Output = Result<(), AppError>>) -> Result<i32, Status> {
     let status = async {
         match write.await {

@@ -1,4 +1,4 @@
-//! Stored studies, trials and losses as messages.
+//! Converts stored studies, trials and losses to messages.
 
 use std::collections::HashMap;
 
@@ -28,8 +28,8 @@ pub(super) fn timestamp(at: DateTime<Utc>) -> Timestamp {
     }
 }
 
-/// A study as it stands.
-pub(crate) fn study(view: &StudyView) -> v1::StudySummary {
+/// The current state of a study.
+pub(super) fn study(view: &StudyView) -> v1::StudySummary {
     let record = &view.record;
     v1::StudySummary {
         study_id: record.study_id.to_string(),
@@ -108,7 +108,7 @@ fn importance(record: &ImportanceRecord) -> Vec<v1::ParameterImportance> {
     shares.into_iter().map(message).collect()
 }
 
-/// A refit as it stands.
+/// The current state of a refit.
 pub(super) fn refit(record: &RefitRecord, artifacts: &[ArtifactRecord]) -> v1::RefitSummary {
     v1::RefitSummary {
         refit: record.refit,

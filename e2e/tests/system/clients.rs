@@ -157,6 +157,7 @@ async fn trawl_shows_what_sql_holds() -> anyhow::Result<()> {
     for table in [
         &["ls"][..],
         &["show", "shown"],
+        &["compare", "shown", "shown"],
         &["trials", "shown"],
         &["curves", "shown", "0"],
         &["best", "shown"],
@@ -165,7 +166,7 @@ async fn trawl_shows_what_sql_holds() -> anyhow::Result<()> {
         assert!(!system.trawl_stdout(table)?.trim().is_empty(), "{table:?}");
     }
 
-    // Every view of contract is there for the reader, with its columns.
+    // The reader has every documented view, with its columns.
     let columns = [
         (
             "studies",

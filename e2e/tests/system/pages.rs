@@ -1,7 +1,7 @@
 //! The pages of the web port: what a browser shows of studies, and to whom.
 
 use anyhow::Context;
-use reqwest::header::{CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, REFRESH, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use trawl_e2e::{Admin, System, studies};
@@ -9,7 +9,7 @@ use trawl_e2e::{Admin, System, studies};
 const OPERATOR: &str = "the operator's = own; token";
 
 fn browser() -> anyhow::Result<Client> {
-    // Its cryptography is that of the whole process, and may be there already.
+    // The cryptography is set for the whole process, and may be there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(Client::builder().redirect(Policy::none()).build()?)
 }
@@ -45,8 +45,20 @@ async fn studies_and_their_best_trials_are_on_pages() -> anyhow::Result<()> {
     assert!(page.contains("<svg") && page.contains("Best trials"), "{page}");
     assert!(!page.contains("http-equiv=\"refresh\""), "nothing moves any more");
     assert!(!page.contains("<script"), "{page}");
-    let (status, missing) = fetch("/studies/none").await?;
-    assert_eq!(status, StatusCode::NOT_FOUND, "{missing}");
+    for missing in ["/studies/none", "/studies/none/report"] {
+        let (status, page) = fetch(missing).await?;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{page}");
+    }
+    let report = browser.get(format!("{web}/studies/paged/report")).send().await?;
+    assert_eq!(report.status(), StatusCode::OK);
+    assert_eq!(report.headers().get(REFRESH), None, "the study has ended");
+    let policy = report.headers()[CONTENT_SECURITY_POLICY].to_str()?;
+    assert!(policy.contains("script-src 'sha256-"), "{policy}");
+    let report = report.text().await?;
+    assert!(
+        report.contains("Ranking") && report.contains("Learning curves of the best trials"),
+        "{report}"
+    );
     let style = browser.get(format!("{web}/style.css")).send().await?;
     assert_eq!(style.headers()[CONTENT_TYPE], "text/css; charset=utf-8");
     Ok(())

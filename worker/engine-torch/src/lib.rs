@@ -1,10 +1,10 @@
-//! The engine that trains by libtorch: all folds of a job train together, as one stack of networks.
+//! The engine that trains with libtorch: all folds of a job train together, as one stack of networks.
 //!
-//! For small networks the price of a step is that of its operations, not of their arithmetic, so a stack of 64 networks
-//! trains in little more time than one. There is one tensor per parameter with the members along its first dimension, and
-//! matrix products are batched; optimizer, schedule and all of their settings, L2 and dropout are each member's own. Nothing ever mixes
-//! members: one whose loss is not finite stays alone with its NaNs.
-//!
+//! With small networks, a step's operations cost more to launch than to compute, so a stack of 64 networks trains in
+//! little more time than one. Each parameter is one tensor with the members along its first dimension, and matrix
+//! products are batched; optimizer, schedule and all of their settings, L2 and dropout are each member's own. Members
+//! never mix: one whose loss is not finite keeps its NaNs to itself.
+
 mod augment;
 mod averages;
 mod batches;
@@ -27,7 +27,8 @@ mod stopping;
 mod training;
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::Write as _;
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::dataset::{FittedTable, Samples};
@@ -123,7 +124,7 @@ impl Engine for Torch {
     }
 }
 
-/// Works on a device, and tells work that failed from a device that did.
+/// Works on a device; distinguishes a failure of the work from a failure of the device.
 fn on_device<T>(device: Device, work: impl FnOnce() -> Result<T, EngineError>) -> Result<T, EngineError> {
     guarded(work).flatten().map_err(|error| match error {
         EngineError::Failed(error) if is_lost(device) => EngineError::DeviceLost(error),
@@ -131,8 +132,8 @@ fn on_device<T>(device: Device, work: impl FnOnce() -> Result<T, EngineError>) -
     })
 }
 
-/// True if a device does not even copy a number. After an illegal memory access or the loss of a GPU, every later CUDA call of the process fails:
-/// a small copy tells that from the failure of a single call.
+/// True if a device cannot even copy a number. After an illegal memory access or the loss of a GPU, every later CUDA
+/// call of the process fails; after the failure of a single call, a small copy works.
 fn is_lost(device: Device) -> bool {
     let ask = || to_vec(&Tensor::ones([1], (Kind::Float, device)));
     device != Device::Cpu && matches!(guarded(ask), Err(EngineError::Failed(_)))
@@ -143,7 +144,7 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic_text(panic.as_ref());
         let line = cause(&text).to_owned();
-        // The last is of NVIDIA's libraries, which take some memory past libtorch.
+        // The last one is from NVIDIA's libraries, which also allocate memory without libtorch.
         let is_memory = [
             "out of memory",
             "can't allocate memory",
@@ -160,8 +161,22 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, EngineError> {
     })
 }
 
-/// The cause of a panic: its first line, without the words around libtorch's own errors and without the stack that libtorch adds,
-/// whose line breaks tch has written out.
+/// Has panics with libtorch's errors printed in one line. Their texts have pages of a C++ stack, and the error of the job names the cause.
+pub fn shorten_panics() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        match (panic.payload_as_str(), panic.location()) {
+            (Some(text), Some(place)) if text.contains("Torch(\"") => {
+                // A closed standard error must not make a panic of a panic.
+                let _ = writeln!(std::io::stderr(), "libtorch refused at {place}: {}", cause(text));
+            }
+            _ => usual(panic),
+        }
+    }));
+}
+
+/// The cause of a panic: its first line, without the words around libtorch's own errors and without libtorch's stack,
+/// in which tch has escaped the line breaks.
 fn cause(text: &str) -> &str {
     let line = text.lines().next().unwrap_or_default();
     let line = line.split_once("Torch(\"").map_or(line, |(_, error)| error);
@@ -179,9 +194,9 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 /// See [`Engine::trains_together`].
 ///
-/// A stack saves the price of launching operations, and that is most of a small step's. Beyond so many multiplications a step
-/// costs its arithmetic: then a stack spoils a CPU's caches, and on a GPU, where stacks are always full, pays for its idle
-/// networks in time and memory. Convolutions of a stack would be grouped ones, for which libraries have poor code.
+/// A stack saves the launching of operations, which is most of a small step's time. Above this number of multiplications,
+/// arithmetic dominates: then a stack overflows a CPU's caches, and on a GPU, where stacks are always full, its idle networks
+/// cost time and memory. Convolutions in a stack would be grouped ones, for which libraries have poor code.
 fn trains_together(architecture: &Architecture, device: Device) -> bool {
     let work = architecture.step_work();
     match device {
@@ -191,11 +206,11 @@ fn trains_together(architecture: &Architecture, device: Device) -> bool {
     }
 }
 
-/// As [`TOGETHER_WORK_MAX`], on a GPU. On an H200, 32 steps of 16 networks with 2^22 multiplications took 63 ms together and 466 ms apart; of five with
-/// 2^24, of which a job has no more than four, 115 ms and 159 ms; but of one alone 103 ms in a full stack and 31 ms in its own.
+/// As [`TOGETHER_WORK_MAX`], on a GPU. On an H200, 32 steps of 16 networks with 2^22 multiplications took 63 ms together and 466 ms apart. Five
+/// networks with 2^24 took 115 ms and 159 ms; but a job has at most four of these, and a single one took 103 ms in a full stack and 31 ms in its own.
 const TOGETHER_WORK_MAX_GPU: u64 = 1 << 23;
 
-/// The one moment at which the host waits for the device.
+/// The only point at which the host waits for the device.
 fn to_vec(tensor: &Tensor) -> Vec<f32> {
     let mut values = vec![0.0; tensor.numel()];
     tensor
