@@ -1,6 +1,6 @@
 #!/bin/sh
-# first-start.sh: makes the secrets of a deployment by docker compose, each once and at random, and the URLs that hold them. What
-# is there stays as it is. Three volumes, so that each program sees its own secrets alone: the coordinator the operator's token and
+# first-start.sh: makes the secrets of a deployment by docker compose, each once and at random, and the URLs that hold them.
+# Existing secrets stay. Three volumes, so that each program sees its own secrets alone: the coordinator the operator's token and
 # the URLs of the database; Postgres the passwords of its users; the workers their token.
 set -eu
 umask 077

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks the files for operators: scripts by shellcheck, alert rules with their tests by promtool. A tool that cannot be had is
-# said, and its checks are left out.
+# Checks the files for operators: scripts by shellcheck, alert rules with their tests by promtool. Names a
+# tool that cannot be had, and leaves its checks out.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

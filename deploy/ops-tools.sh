@@ -5,7 +5,7 @@
 #   python: a folder for PYTHONPATH: Helm's own code as a library, the schemas of Kubernetes, a validator, a YAML parser
 #   promtool, shellcheck: the program; the machine's own, or Debian's package unpacked
 #
-# What cannot be had on this machine is said on standard error, with exit status 3: whoever asks skips its checks, visibly.
+# If this machine cannot have a tool, says so on standard error, with exit status 3; the caller then skips its checks, visibly.
 set -euo pipefail
 
 cache=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/trawl/ops-tools
@@ -44,7 +44,7 @@ python_folder() {
             --implementation py --python-version 3.11 --platform manylinux_2_28_x86_64 \
             --dest "$temporary/wheels" --requirement "$temporary/requirements.txt" >&2 ||
             cannot 'the Python packages could not be fetched'
-        # Of the schemas the strict ones of the oldest and the newest version that the chart is for; of Helm one of three copies.
+        # Only the strict schemas of the oldest and the newest version that the chart supports, and one of Helm's three copies.
         python3 - "$temporary/wheels" "$temporary/out" <<'PYTHON'
 import pathlib, sys, zipfile
 

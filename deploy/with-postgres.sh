@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # with-postgres.sh [--durable] COMMAND...: runs COMMAND with DATABASE_URL naming an empty, throw-away Postgres, and
-# removes that Postgres when COMMAND ends; exits with COMMAND's status. The binaries are those of `make setup`.
+# removes that Postgres when COMMAND ends; exits with COMMAND's status. The binaries come from `make setup`.
 # --durable: commits wait for the disk, as they do in earnest; for measurements.
 set -euo pipefail
 

@@ -1,4 +1,4 @@
-//! Lets the worker find libtorch where it was built with it.
+//! Lets the worker find libtorch where it was built.
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
@@ -7,6 +7,6 @@ fn main() {
         return;
     };
     let libtorch = libtorch.to_string_lossy();
-    // Installed beside its libraries, a binary finds them too.
+    // `$ORIGIN/../lib` lets an installed binary find the libraries beside it.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}/lib:$ORIGIN/../lib");
 }

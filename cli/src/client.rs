@@ -1,4 +1,4 @@
-//! The connection to a coordinator: where, with which credential, and what is said when nobody is there.
+//! The connection to a coordinator: its address, the credential, and the errors when nobody answers.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -22,9 +22,9 @@ use crate::private;
 
 /// A coordinator, asked as one user.
 pub(crate) type Client = StudyServiceClient<InterceptedService<Channel, Bearer>>;
-/// The same, asked about tokens.
+/// The same for tokens.
 pub(crate) type AccessClient = AccessServiceClient<InterceptedService<Channel, Bearer>>;
-/// The same, asked how it is, which anybody may.
+/// The same for its health, which anybody may ask for.
 pub(crate) type HealthClient = health_client::HealthClient<Channel>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Connects to the coordinator.
 ///
 /// # Errors
-/// A malformed address or token, a file of TLS that is none, or nobody there.
+/// A malformed address or token, a broken TLS file, or nobody there.
 pub(crate) async fn connect(server: &ServerArgs) -> Result<Client, Error> {
     let (channel, bearer) = dial(server).await?;
     Ok(StudyServiceClient::with_interceptor(channel, bearer).max_decoding_message_size(ANSWER_BYTES_MAX))
@@ -47,16 +47,16 @@ pub(crate) async fn connect(server: &ServerArgs) -> Result<Client, Error> {
 /// The same, to ask about tokens.
 ///
 /// # Errors
-/// Those of [`connect`].
+/// As [`connect`].
 pub(crate) async fn connect_access(server: &ServerArgs) -> Result<AccessClient, Error> {
     let (channel, bearer) = dial(server).await?;
     Ok(AccessServiceClient::with_interceptor(channel, bearer))
 }
 
-/// The same, to ask how it is.
+/// The same, to ask for its health.
 ///
 /// # Errors
-/// Those of [`connect`].
+/// As [`connect`].
 pub(crate) async fn connect_health(server: &ServerArgs) -> Result<HealthClient, Error> {
     Ok(HealthClient::new(open(server, &server.server, None).await?))
 }
@@ -78,7 +78,7 @@ async fn open(server: &ServerArgs, url: &str, token: Option<&Secret>) -> Result<
     let endpoint = endpoint(url, &server.tls()?, token)
         .map_err(|error| Error::Usage(format!("--server {url}: {error}")))?
         .connect_timeout(CONNECT_TIMEOUT)
-        // A watch may be silent for hours: only these pings tell a quiet coordinator from a vanished machine.
+        // A watch may be silent for hours: only these pings distinguish a quiet coordinator from a vanished machine.
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true);
@@ -97,8 +97,8 @@ async fn open(server: &ServerArgs, url: &str, token: Option<&Secret>) -> Result<
     Ok(channel)
 }
 
-/// A connection without TLS exists before the other side has said a word. Whatever it answers to this, it speaks gRPC; a server
-/// of TLS would end the connection amid the first real call, and that could have any cause.
+/// A connection without TLS exists before the other side has sent anything. Any answer to this call shows that it speaks gRPC; a TLS
+/// server would end the connection amid the first real call, which could have any cause.
 async fn greet(channel: &Channel) -> Result<(), String> {
     let mut client = HealthClient::new(channel.clone());
     match timeout(CONNECT_TIMEOUT, client.check(HealthCheckRequest::default())).await {
@@ -111,7 +111,7 @@ async fn greet(channel: &Channel) -> Result<(), String> {
 /// How long a call is made again and again at the coordinator's word.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Makes one of many calls that read: a refusal that says when to come again is heeded.
+/// Makes one of many calls that read; after a refusal it waits for as long as the refusal says.
 pub(crate) async fn patiently<T, F>(call: impl Fn() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<Response<T>, Status>>,

@@ -39,7 +39,7 @@ pub(crate) struct LocalFiles {
 }
 
 /// Hashes the files that a study names by path, and names them by their hashes instead. A path that cannot be read here
-/// stays: the coordinator may have such a file below its --dataset-dir, or else says so along with all else that is wrong.
+/// stays: the coordinator may have such a file below its --dataset-dir, or else reports it with all other errors.
 pub(crate) async fn name_by_hash(file: &mut StudyFile) -> LocalFiles {
     let (mut found, mut unread) = (Vec::new(), Vec::new());
     for named in std::mem::take(&mut file.paths) {
@@ -57,7 +57,7 @@ pub(crate) async fn name_by_hash(file: &mut StudyFile) -> LocalFiles {
 }
 
 impl LocalFiles {
-    /// Sends those files that the coordinator does not have.
+    /// Sends the files that the coordinator does not have.
     ///
     /// # Errors
     /// A broken connection, or a file that changed meanwhile.
@@ -68,8 +68,8 @@ impl LocalFiles {
         Ok(())
     }
 
-    /// What a coordinator said of the study, with the paths that stand in the study file, and with what it cannot know: why a path was
-    /// not read here, but sent as it is.
+    /// A coordinator's errors about the study, with the paths of the study file, and with what it cannot know: why a path was sent as
+    /// it is and not read here.
     pub(crate) fn explain(&self, error: Error) -> Error {
         match error {
             Error::Failed(text) => Error::Failed(self.as_written("", &text)),
@@ -93,7 +93,7 @@ impl LocalFiles {
         }
     }
 
-    /// A text about a field in which files are called as in the study file: their hashes nobody has seen.
+    /// A text about a field that names files as in the study file, because nobody has seen their hashes.
     fn as_written(&self, field: &str, text: &str) -> String {
         let mut text = text.to_owned();
         // Two fields may name one file, each by a path of its own.
@@ -109,7 +109,7 @@ impl LocalFiles {
         text
     }
 
-    /// Says whose files the study has that were not read here.
+    /// Says which paths were not read here, and that the coordinator has read its own files of these paths.
     pub(crate) fn say_what_was_left(&self) {
         for Unread { named, error } in &self.unread {
             say(&format!(
@@ -160,7 +160,7 @@ async fn register(client: &mut Client, file: &LocalFile) -> Result<(), Error> {
     loop {
         tokio::select! {
             biased;
-            // One that has the file already answers at once, and reads no further.
+            // A coordinator that has the file already answers at once, and reads no further.
             answer = &mut answer => {
                 if let Some(Err(error)) = sent {
                     return Err(Error::Failed(format!("{}: {error}", file.named.written)));
@@ -173,7 +173,7 @@ async fn register(client: &mut Client, file: &LocalFile) -> Result<(), Error> {
     }
 }
 
-/// Sends a file in pieces, as far as anybody reads them.
+/// Sends a file in pieces, as long as the coordinator reads them.
 async fn send(file: &LocalFile, sender: mpsc::Sender<PutDatasetRequest>) -> io::Result<()> {
     let head = PutDatasetRequest {
         sha256: file.sha256.to_string(),

@@ -1,4 +1,4 @@
-//! What ends a command early, how it is said, and the exit status that follows: 2 for wrong usage, a rejected study or
+//! Errors that end a command early, their texts, and the exit status that follows: 2 for wrong usage, a rejected study or
 //! files that cannot be predicted, 1 for anything else.
 
 use std::fmt;
@@ -12,7 +12,7 @@ use trawl_proto::dial::status_message;
 
 use crate::output::{shown, shown_lines};
 
-/// That of a program that SIGINT ends, as shells have it.
+/// Exit status of a program that SIGINT ends, as in shells.
 const INTERRUPTED_STATUS: u8 = 130;
 
 /// Why a command ended early.
@@ -61,10 +61,10 @@ impl Error {
     }
 }
 
-/// What a coordinator has against a request.
+/// A coordinator's objections to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
-    /// Its words, for where it names no field.
+    /// Its message, where it names no field.
     message: String,
     /// Every broken rule.
     pub(crate) findings: Vec<Finding>,
@@ -143,7 +143,7 @@ impl From<Status> for Error {
                 message,
                 findings: findings(&status),
             }),
-            // The fields in which what is there differs.
+            // The fields in which the existing study differs.
             Code::AlreadyExists => Self::Failed(match &findings(&status)[..] {
                 [] => message,
                 differences => {
@@ -190,7 +190,7 @@ pub(crate) fn is_transport(status: &Status) -> bool {
     status.code() == Code::Unavailable || std::error::Error::source(status).is_some()
 }
 
-/// What a status says of fields.
+/// The fields that a status names.
 fn findings(status: &Status) -> Vec<Finding> {
     let violations = status.get_details_bad_request().map(|details| details.field_violations);
     let violations = violations.unwrap_or_default().into_iter();

@@ -1,4 +1,4 @@
-//! Folders of the user's, and files in them that are for nobody else.
+//! The user's own folders, and files in them for nobody else.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -24,7 +24,7 @@ pub(crate) fn user_dir(variable: &str, below_home: &str) -> Result<PathBuf, Erro
         .ok_or_else(|| Error::Failed(format!("neither {variable} nor HOME names a folder")))
 }
 
-/// Writes a file for its user alone. Who sees the file sees all of it.
+/// Writes a file for its user alone; it appears whole.
 pub(crate) fn write_for_user_alone(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");

@@ -1,5 +1,5 @@
-//! Parquet files as tables: what is in one is written as CSV, with a null as an empty cell. So there is one reader of tables, and what it finds is
-//! the same whatever a table came in.
+//! Parquet files as tables: each is written as CSV, with nulls as empty cells. So there is one reader of tables, and it finds the same in
+//! either format.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
@@ -21,7 +21,7 @@ use trawl_proto::v1::dataset::Kind as Dataset;
 use crate::error::{Error, say};
 use crate::study_file::StudyFile;
 
-/// What such a file begins and ends with.
+/// The first and the last bytes of such a file.
 const MARK: &[u8; 4] = b"PAR1";
 /// Rows that are in memory at once.
 const BATCH_ROWS: usize = 1_024;
@@ -42,7 +42,7 @@ pub(crate) fn is_parquet(path: &Path) -> bool {
     ends().is_ok_and(|ends| ends == [*MARK; 2])
 }
 
-/// Writes those files of a study's tables as CSV that are Parquet, and puts what was written in their place. It is gone with what is returned.
+/// Writes the Parquet files of a study's tables as CSV, and puts the CSV files in their place. They are removed with the returned value.
 ///
 /// # Errors
 /// A file that cannot be read, or a setting that is for text alone.
@@ -91,13 +91,13 @@ pub(crate) fn pack(file: &mut StudyFile) -> Result<Vec<TempPath>, Error> {
     Ok(written)
 }
 
-/// Writes a file as CSV, with the names of the columns in its first line if they are wanted. Columns that are no cells are left out, and it is said
+/// Writes a file as CSV, with the names of the columns in its first line if they are wanted. Leaves out columns that are no cells, and says
 /// which.
 ///
 /// # Errors
 /// It is broken, or a cell is no text, with its column and its row, which counts from 0.
 pub(crate) fn to_csv(path: &Path, with_names: bool) -> Result<TempPath, String> {
-    // The library panics over some broken files. Its own message helps nobody, so no panic is told meanwhile.
+    // The library panics over some broken files. Its own message helps nobody, so panics are silent meanwhile.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let written = panic::catch_unwind(|| write(path, with_names));
@@ -169,7 +169,7 @@ fn columns<'a>(schema: &'a SchemaDescriptor, path: &Path) -> Result<Vec<Column<'
                 cells,
                 is_optional: described.max_def_level() > 0,
             }),
-            // One that has several within is told once.
+            // A column with several inside is named once.
             Err(_) if last_nested == Some(root.name()) => {}
             Err(why) => {
                 last_nested = Some(root.name());
@@ -212,7 +212,7 @@ enum Cells {
     Half,
 }
 
-/// What the values of a column stand for; or what they are, if they are no cells.
+/// What the values of a column stand for, or their type, if they are no cells.
 fn cells(column: &ColumnDescriptor) -> Result<Cells, &'static str> {
     let decimal = |scale: i32| match u32::try_from(scale) {
         Ok(scale) if scale <= 38 => Ok(Cells::Decimal(scale)),
@@ -361,7 +361,7 @@ fn text(bytes: &[u8], cells: Cells) -> Option<String> {
     }
 }
 
-/// A number by its digits, the last ones of which are decimals.
+/// A number by its digits; the last ones are decimals.
 fn decimal(digits: i128, scale: u32) -> String {
     let scale = scale as usize;
     let sign = if digits < 0 { "-" } else { "" };

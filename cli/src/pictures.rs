@@ -27,7 +27,7 @@ struct Picture {
     class: Option<String>,
 }
 
-/// Packs them, and puts the packed files in the place of the folders. They are gone with what is returned.
+/// Packs them, and puts the packed files in the place of the folders. The files are removed with the returned value.
 ///
 /// # Errors
 /// A file in them that is no picture, or pictures without classes.
@@ -39,7 +39,7 @@ pub(crate) fn pack(file: &mut StudyFile) -> Result<Vec<TempPath>, Error> {
     let mut packed = Vec::new();
     for named in &mut file.paths {
         let folder = PathBuf::from(&named.path);
-        // What is wrong with the settings is told with all else that is wrong.
+        // Wrong settings are reported later, with all other errors.
         if !folder.is_dir()
             || !(1..=PICTURE_SIDE_MAX).contains(&pictures.size)
             || ![0, 1, 3].contains(&pictures.channels)
@@ -100,7 +100,7 @@ fn visit(folder: &Path, class: Option<&str>, depth: usize, pictures: &mut Vec<Pi
         let name = name
             .ok_or_else(|| format!("{} has a name that is not UTF-8", path.display()))?
             .to_owned();
-        // What file managers leave.
+        // Files that file managers leave.
         if name.starts_with('.') || name == "Thumbs.db" || name == "__MACOSX" {
             continue;
         }

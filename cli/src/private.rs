@@ -14,7 +14,7 @@ use trawl_proto::credential;
 use crate::error::Error;
 use crate::folders::{user_dir, write_secret};
 
-/// A token that can be found as long as this lives. One that a killed process left behind opens nothing, as each run has its own.
+/// A token that can be found as long as this lives. A token that a killed process left behind opens nothing, as each run has its own.
 #[derive(Debug)]
 pub(crate) struct Published {
     file: PathBuf,
@@ -46,7 +46,7 @@ pub(crate) fn publish(address: SocketAddr, token: &Secret) -> Result<Published, 
 
 impl Drop for Published {
     fn drop(&mut self) {
-        // Another one at the same address would have been refused it, so the file is this one's.
+        // The system refuses a second listener at this address, so the file is this one's.
         let _ = fs::remove_file(&self.file);
     }
 }
@@ -65,7 +65,7 @@ pub(crate) fn find(server: &str) -> Option<Found> {
     addresses.into_iter().find_map(|address| {
         let address = SocketAddr::new(address, port);
         let token = credential::from_file("the token of `trawl up --private`", &file_of(address).ok()?).ok()?;
-        // The certificate of a coordinator that speaks TLS is for the name, and tells it from others.
+        // The certificate of a coordinator that speaks TLS is for the name, and identifies it.
         let url = match uri.scheme_str() {
             Some("https") => server.to_owned(),
             _ if is_name => format!("http://{address}"),

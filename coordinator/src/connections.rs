@@ -1,8 +1,8 @@
-//! Connections as they come in: no more of them than there are files and memory for, and none that stays without a use.
+//! Incoming connections: bounds their number, and closes unused ones.
 //!
-//! A connection costs a file and, while its other end sends what nobody reads yet, up to a window of memory. So their number is
-//! bounded, over both ports; one beyond it is closed at once, which its client sees. One that says nothing at its beginning, has no
-//! call for long, or leaves an answer where it is, gives its place back.
+//! A connection costs a file and, while its peer sends what nobody reads yet, up to a window of memory. So their number
+//! is bounded over both ports; a connection beyond it is closed at once, which its client sees. A connection also gives
+//! its place back if it sends no greeting, has no call for long, or leaves an answer unread.
 
 mod calls;
 
@@ -27,30 +27,30 @@ use tracing::warn;
 
 /// Bytes that a client has sent once it speaks HTTP/2: the preface and an empty frame of settings.
 const HELLO_BYTES: usize = 33;
-/// How long a client may take for them. TLS's own greeting counts: it is longer.
+/// Time limit for these bytes. TLS's own greeting counts: it is longer.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// A connection that has had no call for so long is closed; clients connect again by themselves.
+/// A connection without a call for this long is closed; clients connect again by themselves.
 const IDLE_MAX: Duration = Duration::from_secs(300);
-/// How often a connection is looked at.
+/// Time between two checks of a connection.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// After a failure to accept, as for want of files, this is how long nothing is accepted: trying again at once would take a
-/// whole core until there is one.
+/// Pause after a failure to accept, as when files run out: trying again at once would occupy a core until a file is
+/// free.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// How many connections there may be, on all ports together.
+/// Limits the number of connections on all ports together.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimiter {
     free: Arc<Semaphore>,
     max: usize,
-    /// When refusals were last told in the log: not one by one.
+    /// When refusals were last logged: they are not logged one by one.
     told_at: Arc<Mutex<Option<Instant>>>,
 }
 
-/// Time between two words in the log about connections that are refused.
+/// Time between two log messages about refused connections.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 impl ConnectionLimiter {
-    /// So many.
+    /// A limit of `max` connections.
     pub fn new(max: usize) -> Self {
         Self {
             free: Arc::new(Semaphore::new(max)),
@@ -79,7 +79,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Of a port that is accepted on by axum-server.
+/// For a port that axum-server accepts on.
 impl<S> Accept<TcpStream, S> for ConnectionLimiter {
     type Stream = Connection;
     type Service = S;
@@ -91,7 +91,7 @@ impl<S> Accept<TcpStream, S> for ConnectionLimiter {
     }
 }
 
-/// A port with no more connections than there may be.
+/// A port with a limited number of connections.
 #[derive(Debug)]
 pub struct LimitedListener {
     listener: TcpListener,
@@ -104,13 +104,13 @@ impl LimitedListener {
         Self { listener, limiter }
     }
 
-    /// The next connection. Those that find no place are closed.
+    /// The next connection. A connection without a place is closed.
     async fn next(&self) -> (Connection, SocketAddr) {
         loop {
             match self.listener.accept().await {
                 Ok((stream, addr)) => {
                     let Some(place) = self.limiter.take() else { continue };
-                    // Acknowledgements are small and must not wait for more to come.
+                    // Acknowledgements are small and must not be delayed.
                     if stream.set_nodelay(true).is_ok() {
                         return (Connection::new(stream, place), addr);
                     }
@@ -168,14 +168,14 @@ impl Stream for Incoming {
     }
 }
 
-/// A connection with its place.
+/// A connection that holds a place.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     calls: CallsOf,
-    /// Bytes that came, up to those of a greeting.
+    /// Bytes received; counts up to [`HELLO_BYTES`] at least.
     heard_bytes: usize,
-    /// When it is looked at again whether the connection has a use.
+    /// Time of the next check whether the connection is used.
     look: Pin<Box<Sleep>>,
     limits: Limits,
     _place: OwnedSemaphorePermit,
@@ -209,7 +209,7 @@ impl Connection {
         }
     }
 
-    /// Ready once the connection has no use any more.
+    /// Ready once the connection is unused.
     fn poll_useless(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.look.as_mut().poll(cx));
@@ -241,7 +241,7 @@ impl Connected for Connection {
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.poll_useless(cx).is_ready() {
-            // As if its client had closed it: what is under way comes to its end, and here that is nothing.
+            // Reported as if the client had closed it: calls under way could finish, but there are none.
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
@@ -303,7 +303,7 @@ mod tests {
         (client, Connection::with_limits(stream, place, limits), places)
     }
 
-    /// Bytes that come until the connection is closed.
+    /// Counts bytes until the connection is closed.
     async fn read_all(connection: &mut Connection) -> usize {
         let mut all = Vec::new();
         let read = tokio::time::timeout(Duration::from_secs(60), connection.read_to_end(&mut all));

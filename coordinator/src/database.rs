@@ -1,4 +1,4 @@
-//! The way to Postgres: connects once it is up, and brings its schema to this version.
+//! Connects to Postgres once it is up, and migrates its schema to this version.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 use trawl_domain::secret::Secret;
 
-/// How long Postgres may take to come up beside the coordinator.
+/// Time limit for Postgres to start beside the coordinator.
 const DATABASE_WITHIN: Duration = Duration::from_secs(60);
 /// Connections at once; further calls wait for one.
 const CONNECTIONS_MAX: u32 = 16;
@@ -20,12 +20,12 @@ static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 /// Connects to Postgres, and waits for it to come up.
 ///
 /// # Errors
-/// No URL, or nobody there for a minute.
+/// A malformed URL, or no answer for a minute.
 pub async fn connect(url: &Secret) -> anyhow::Result<PgPool> {
     let options: PgConnectOptions = url.expose().parse().context("the database's URL is no Postgres URL")?;
-    // No statement of the coordinator takes long; one that does waits for a lock that somebody forgot.
+    // The coordinator's statements are short; a long one waits for a forgotten lock.
     let options = options.application_name("trawl-coordinator").options([
-        // The table of migrations must not be looked for in a schema that has the user's name, least of all in trawl's own.
+        // The table of migrations must not end up in a schema named like the user, least of all in trawl's own.
         ("search_path", "public"),
         ("statement_timeout", "30s"),
         ("lock_timeout", "15s"),
@@ -51,15 +51,15 @@ pub async fn connect(url: &Secret) -> anyhow::Result<PgPool> {
     }
 }
 
-/// Brings the schema to this version, forward only; its number. Several may do so at once: one does, the others wait. Nothing is
-/// written where that was done, so a user of the database that owns no tables may serve then.
+/// Migrates the schema forward to this version; returns its number. Several coordinators may call this at once: one migrates, the
+/// others wait. If nothing is to be done, nothing is written, so a database user that owns no tables suffices.
 ///
 /// # Errors
 /// A migration fails, or the schema is a later version's.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<i64> {
     let mut conn = pool.acquire().await?.detach();
     if !is_migrated(&mut conn).await? {
-        // A migration of a large table, or of another coordinator, takes as long as it takes.
+        // Migrating a large table, or waiting for another coordinator's migration, may take long.
         let unlimited = "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0";
         sqlx::raw_sql(unlimited).execute(&mut conn).await?;
         MIGRATOR.run(&mut conn).await.context("cannot migrate the database")?;
@@ -68,7 +68,7 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<i64> {
     Ok(MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0))
 }
 
-/// True if all migrations of this version were applied, and no others.
+/// True if exactly this version's migrations are applied.
 async fn is_migrated(conn: &mut PgConnection) -> anyhow::Result<bool> {
     let there = "SELECT to_regclass('public._sqlx_migrations') IS NOT NULL";
     if !sqlx::query_scalar::<_, bool>(there).fetch_one(&mut *conn).await? {

@@ -1,7 +1,7 @@
-//! The bytes of artifacts and datasets, in an object store: a folder of this machine, or a bucket of S3's kind.
+//! The bytes of artifacts, checkpoints and datasets, in an object store: a folder of this machine, or an S3 bucket.
 //!
-//! An object appears whole or not at all. Which objects there should be is known by Postgres alone; nothing is ever looked up
-//! in a listing.
+//! An object appears whole or not at all. Postgres alone knows which objects there should be; nothing ever lists the
+//! store.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -25,9 +25,9 @@ use url::Url;
 
 /// Bytes of one piece of a file, at most.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
-/// Bytes that go to a folder at once.
+/// Bytes of a part written to a folder.
 const FOLDER_PART_BYTES: usize = 1 << 20;
-/// The same to a bucket: S3 takes no smaller part of a file but the last.
+/// The same for a bucket: S3 accepts no smaller part except the last.
 const BUCKET_PART_BYTES: usize = 5 << 20;
 /// Parts of one file in memory: one is stored while the next one is filled.
 const PARTS_AT_ONCE: usize = 2;
@@ -38,10 +38,10 @@ pub enum FilesError {
     /// The URL names no store.
     #[error("{0}")]
     Url(String),
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     #[error("cannot make the folder {0}: {1}")]
     Folder(PathBuf, #[source] std::io::Error),
-    /// The store or the way to it.
+    /// The store, or the connection to it, failed.
     #[error(transparent)]
     Store(#[from] object_store::Error),
     /// A file could not be written or removed.
@@ -66,7 +66,7 @@ impl FilesError {
             }
             error = cause.source();
         }
-        // S3 itself is never full; servers that speak its protocol say so by status or by a code in the answer's text.
+        // S3 itself is never full; compatible servers report it by status or by a code in the answer's text.
         let text = self.to_string();
         ["507 Insufficient Storage", "StorageFull", "QuotaExceeded"]
             .iter()
@@ -83,16 +83,16 @@ impl FilesError {
 #[derive(Clone, Debug)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
-    /// The same as a folder, where it is one.
+    /// The same store, if it is a folder.
     folder: Option<LocalFileSystem>,
 }
 
 impl Files {
-    /// Opens `file:///FOLDER`, which is made if it is missing, or `s3://BUCKET/PREFIX`, with credentials, region and endpoint
-    /// from the usual AWS_ variables.
+    /// Opens `file:///FOLDER`, which is created if it is missing, or `s3://BUCKET/PREFIX`, with credentials, region and
+    /// endpoint from the usual AWS_ variables.
     ///
     /// # Errors
-    /// Another kind of URL, or a folder that cannot be made. Whether a bucket can be reached shows at the first file.
+    /// Another kind of URL, or a folder that cannot be created. An unreachable bucket fails only at the first file.
     pub fn open(url: &str) -> Result<Self, FilesError> {
         let parsed = Url::parse(url).map_err(|error| FilesError::Url(format!("{url}: {error}")))?;
         match parsed.scheme() {
@@ -105,7 +105,7 @@ impl Files {
                 if metadata.permissions().mode() & 0o007 != 0 {
                     warn!(folder = %folder.display(), "other users of this machine may look into the folder of artifacts and datasets");
                 }
-                // A row that lists a file is durable: so must be the file.
+                // The row that lists a file is durable, so the file must be too.
                 let folder = LocalFileSystem::new_with_prefix(&folder)?
                     .with_fsync(true)
                     .with_automatic_cleanup(true);
@@ -131,7 +131,7 @@ impl Files {
         }
     }
 
-    /// A store that ends with the process: for the simulation of the workers' protocol.
+    /// A store in memory, for the simulation of the workers' protocol.
     pub fn in_memory() -> Self {
         Self {
             store: Arc::new(InMemory::new()),
@@ -139,7 +139,7 @@ impl Files {
         }
     }
 
-    /// Begins an object; nothing of it is there until [`Upload::finish`].
+    /// Begins an object; it does not exist until [`Upload::finish`].
     pub fn upload(&self, key: &str) -> Upload {
         let part_bytes = match self.folder {
             Some(_) => FOLDER_PART_BYTES,
@@ -157,7 +157,7 @@ impl Files {
     /// An object in pieces.
     ///
     /// # Errors
-    /// There is none, or the store is away.
+    /// It does not exist, or the store is away.
     pub async fn read(&self, key: &str) -> Result<Pieces, FilesError> {
         let stream = self.store.get(&Path::from(key)).await?.into_stream();
         Ok(Pieces {
@@ -166,10 +166,10 @@ impl Files {
         })
     }
 
-    /// An object as a file that can be read at any place: of a folder its own, of a bucket a copy without a name in `TMPDIR`.
+    /// An object as a file with random access: in a folder, the file itself; of a bucket, an unnamed copy in `TMPDIR`.
     ///
     /// # Errors
-    /// There is none, the store is away, or there is no space for the copy.
+    /// It does not exist, the store is away, or there is no space for the copy.
     pub async fn open_file(&self, key: &str) -> Result<std::fs::File, FilesError> {
         if let Some(folder) = &self.folder {
             let place = folder.path_to_filesystem(&Path::from(key))?;
@@ -184,7 +184,7 @@ impl Files {
         Ok(copy.into_std().await)
     }
 
-    /// Removes an object and what a killed process may have left of its upload; that it is not there is no error.
+    /// Removes an object, and remains of its upload by a killed process; a missing object is no error.
     ///
     /// # Errors
     /// The store is away.
@@ -197,7 +197,7 @@ impl Files {
         }
     }
 
-    /// Removes what other uploads of an object may have left beside it, now that it is there. One that is still under way fails.
+    /// Removes remains of other uploads of an existing object. An upload still under way fails.
     ///
     /// # Errors
     /// The store is away.
@@ -205,7 +205,7 @@ impl Files {
         self.remove_staged(&Path::from(key)).await
     }
 
-    /// A folder's object is written beside its place, as NAME#NUMBER, and a process that is killed leaves that.
+    /// In a folder, an object is first written beside its place as NAME#NUMBER; a killed process leaves that file.
     async fn remove_staged(&self, path: &Path) -> Result<(), FilesError> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let place = folder.path_to_filesystem(path)?;
@@ -250,7 +250,7 @@ impl Pieces {
     }
 }
 
-/// What tells a file from others.
+/// Identifies a file by size and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     /// Size in bytes.
@@ -259,11 +259,11 @@ pub struct Fingerprint {
     pub sha256: FileHash,
 }
 
-/// An object on its way into the store; some parts of it are in memory, never all of a large one.
+/// An object on its way into the store; only some parts of a large one are in memory.
 #[derive(Debug)]
 pub struct Upload {
     writer: BufWriter,
-    /// Chunks that are short, until they are a long one together: each that the writer gets has a price of its own in memory.
+    /// Collects short chunks into a long one: each chunk costs the writer memory of its own.
     short: BytesMut,
     hasher: FileHasher,
     bytes: u64,
@@ -292,12 +292,12 @@ impl Upload {
         Ok(self.writer.put(together).await?)
     }
 
-    /// Bytes that came so far.
+    /// Bytes so far.
     pub fn written_bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What came so far, with its hash.
+    /// Size and hash of the bytes so far.
     pub fn written(&self) -> Fingerprint {
         Fingerprint {
             bytes: self.bytes,
@@ -305,10 +305,10 @@ impl Upload {
         }
     }
 
-    /// Ends the object: it is there, and durable.
+    /// Completes the object: it exists, and is durable.
     ///
     /// # Errors
-    /// The store is away; whether the object is there is not known.
+    /// The store is away; the object may exist or not.
     pub async fn finish(mut self) -> Result<(), FilesError> {
         if !self.short.is_empty() {
             self.put_short().await?;
@@ -318,7 +318,7 @@ impl Upload {
 
     /// Gives the object up.
     pub async fn abort(mut self) {
-        // What is left of it is swept.
+        // Remains are swept.
         let _ = self.writer.abort().await;
     }
 }

@@ -14,18 +14,18 @@ use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 /// How long a handshake may take.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Where the operator put them.
+/// Paths of the operator's files.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
     /// Certificates, the coordinator's own first.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
-    /// Certificates of the authorities that clients' certificates have to come from; without them, clients need none.
+    /// Authorities that must have signed clients' certificates; without them, clients need none.
     pub client_ca: Option<PathBuf>,
 }
 
-/// TLS as the two ports take it.
+/// TLS in the forms that the two ports take.
 #[derive(Clone, Debug)]
 pub struct Tls {
     /// Of gRPC.
@@ -38,7 +38,7 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// One cannot be read or holds something else, or the key is not that of the certificate.
+    /// A file cannot be read or holds something else, or the key does not fit the certificate.
     pub fn read(files: &TlsFiles) -> anyhow::Result<Self> {
         let certs = certificates(&files.cert).context("--tls-cert")?;
         let key = PrivateKeyDer::from_pem_file(&files.key)

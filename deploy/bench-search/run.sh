@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# run.sh: trawl's searches against Optuna's, on tables (make bench-search). What it compares with goes into a Python environment of its own, in the
-# cache, and so do tables, which trawl trains where they are not there yet.
+# run.sh: trawl's searches against Optuna's, on tables (make bench-search). Optuna goes into a Python environment of its own in
+# the cache. Tables are in the cache, too; trawl trains the missing ones.
 #
 # Settings:
 #   PARTS=a,b,c   which: a, samplers alone; b, with racing, at equal epochs; c, the regression study itself, by trawl (default a,b)

@@ -159,7 +159,7 @@ for image in "$coordinator" "$worker"; do
         'for tool in cc gcc g++ c++ ld cargo rustc python3 pip; do if command -v $tool; then exit 1; fi; done'
 done
 
-# Nothing of a stand-in helps: the next that is missing is a database.
+# Without a stand-in's SSL_CERT_FILE. A coordinator that has authorities next misses a database.
 s3_without_database() {
     docker run --rm --env TRAWL_INSECURE=true --env TRAWL_ARTIFACTS=s3://bucket/prefix --env DATABASE_URL=none \
         --env AWS_ACCESS_KEY_ID=key --env AWS_SECRET_ACCESS_KEY=secret --env AWS_REGION=eu-central-1 \
@@ -227,11 +227,11 @@ check 'the web port answers on loopback' has "$(curl --silent "127.0.0.1:$TRAWL_
 study=regression-json
 started=$SECONDS
 check 'a study is submitted from outside' call CreateStudy <examples/regression.json
-# Asked on one's own, as a coordinator that was killed ends every stream.
+# Polled, because a killed coordinator ends every stream.
 state() { call GetStudy "{\"study\": \"$study\"}" | sed -n 's/^ *"state": "\(.*\)".*/\1/p' | head -n 1; }
 completed() { sql --dbname trawl --command "SELECT trials_completed FROM trawl.studies WHERE name = '$study'"; }
 at_least() { [[ $(completed) -ge $1 ]]; }
-# As a crash does it: the engine restarts what was not told to stop.
+# Like a crash: the engine restarts a container that nobody stopped.
 crash() { kill -9 "$(docker inspect --format '{{.State.Pid}}' "$(container "$1")")"; }
 until_true 300 'the first trials' at_least 1
 check 'a worker dies' crash worker

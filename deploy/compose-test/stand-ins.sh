@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # stand-ins.sh IMAGE...: makes stand-ins for base images of the Dockerfiles and of docker-compose.yml, for a machine whose engine
 # reaches no registry: Debian from its packages, Rust from this machine's toolchain, Postgres from what make setup fetched. Prints
-# nothing but progress; what is there already, and is what it would be, is kept. Needs root and debootstrap.
+# nothing but progress; keeps an image that is there and up to date. Needs root and debootstrap.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -67,7 +67,7 @@ DOCKERFILE
 # Debian first: the others are made on it.
 for base in "$@"; do
     image=trawl-stand-in/$base
-    # Postgres has an entry point of ours, and the engine knows whether that is another one now.
+    # Postgres has an entry point of ours, which may have changed: the engine's build cache knows.
     if [[ $base != postgres:* ]] && is_there "$image"; then continue; fi
     started=$SECONDS
     "${base%%:*}" "$image"

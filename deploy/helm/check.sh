@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks the Helm chart with Helm's own code and the schemas of Kubernetes; says so where they cannot be had, and passes.
+# Checks the Helm chart with Helm's own code and the schemas of Kubernetes; without them it says so, and passes.
 # The programs whose flags the chart uses are looked for in target/release, or in $TRAWL_BIN.
 set -euo pipefail
 

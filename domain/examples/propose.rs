@@ -1,5 +1,5 @@
 //! Proposals for programs in other languages, such as benchmarks: a request a line on standard input, an answer a line
-//! on standard output. One process serves any number of searches, as nothing is kept between requests.
+//! on standard output. One process serves any number of searches, because it keeps nothing between requests.
 //!
 //! ```json
 //! {"sampler": "gp", "generation": 16, "lag": 1, "seed": 1, "space": {"x": {"uniform": {"low": 0, "high": 1}}},

@@ -1,18 +1,17 @@
 //! Whole searches on a table of losses, for benchmarks: a request a line on standard input, an answer a line on standard
-//! output. Who is proposed, who is trained how far and who is dropped is decided by the functions that the coordinator
-//! calls; losses alone come from the table.
+//! output. The coordinator's own functions decide proposals, training and pruning; only losses come from the table.
 //!
 //! ```json
 //! {"sampler": "gp", "generation": 16, "lag": 1, "seed": 1, "racing": {"ladder": [[1, 0.5]], "keep": 0.5},
 //! "space": {"x": {"int_uniform": {"low": 0, "high": 99}}}, "table": "x.npy", "budget": 4050}
 //! ```
 //!
-//! is answered `{"trials": 32, "completed": [{"trial": 3, "spent": 1012, "value": 0.25}, …]}`: trials that completed, in
-//! this order, with the epochs of folds that were trained by then. `racing` is `null` for none, and `{}` for the usual.
+//! is answered `{"trials": 32, "completed": [{"trial": 3, "spent": 1012, "value": 0.25}, …]}`: completed trials in order
+//! of completion, with the epochs trained by then over all folds. `racing` is `null` for none, and `{}` for the default.
 //! The table has little-endian doubles, [configuration, fold, epoch]; configurations in the order of
-//! `trawl_domain::space::Configurations`, and NaN from the epoch on in which a fold diverged.
+//! `trawl_domain::space::Configurations`, and NaN from the epoch in which a fold diverged.
 //!
-//! One worker is played, which ends a generation before it begins the next, and trains the trials of a rung one after the other.
+//! Simulates one worker, which ends each generation before the next, and trains the trials of a rung one after the other.
 
 mod request;
 
@@ -129,14 +128,14 @@ struct Search<'a> {
     table: &'a Table,
     space: &'a Space,
     racing: Option<Racing>,
-    /// Epochs of folds.
+    /// Epochs trained, over all folds.
     spent: u64,
-    /// All trials, with what came of them.
+    /// All trials, with their results.
     past: Vec<Past>,
     completed: Vec<Completed>,
 }
 
-/// A trial of the generation under way.
+/// A trial of the current generation.
 struct Racer {
     trial: u32,
     config: u32,
@@ -180,7 +179,7 @@ impl Search<'_> {
         Ok(self.past.len() as u32 > first)
     }
 
-    /// Trains a generation rung by rung, until nothing of it is left or whole.
+    /// Trains a generation rung by rung, until each trial is dropped or whole.
     fn race(&mut self, racers: &mut [Racer], generation: u32) {
         let validation = self.table.validation();
         let last = self.racing.as_ref().map_or(0, Racing::last_rung);
@@ -284,7 +283,7 @@ impl Table {
         &self.losses[first..first + self.epochs as usize]
     }
 
-    /// Trains folds of a trial up to an epoch, each until it diverges; how many epochs that takes.
+    /// Trains folds of a trial up to an epoch, each until it diverges; returns the number of epochs trained.
     fn train(&self, racer: &mut Racer, folds: &[u32], end: u32) -> u64 {
         let mut spent = 0;
         for fold in folds {

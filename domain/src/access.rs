@@ -1,4 +1,4 @@
-//! Who may call: roles, tokens, and which ports may be open.
+//! Access: roles, tokens, and the ports that may be open.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::violation::Violations;
 use crate::word::{UnknownWord, words};
 
 words!(
-    /// What a token is for.
+    /// The role of a token.
     Role {
         /// Everything.
         Admin = "admin",
@@ -25,7 +25,7 @@ words!(
     }
 );
 
-/// What tokens begin with, so that people and scanners of leaked secrets know one when they see it.
+/// Prefix of tokens, by which people and scanners for leaked secrets recognise them.
 pub const TOKEN_PREFIX: &str = "trawl_";
 
 /// A new token of 256 bits of entropy.
@@ -38,7 +38,7 @@ pub fn token_text(entropy: [u8; 32]) -> Secret {
     )
 }
 
-/// SHA-256 of a token, which stands for it wherever tokens are kept. One round without salt is enough: nobody guesses 256 bits.
+/// SHA-256 of a token, which is stored in the token's place. One round without salt suffices: nobody guesses 256 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
@@ -55,19 +55,19 @@ impl fmt::Debug for TokenHash {
     }
 }
 
-/// A token that somebody asks for.
+/// A requested token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRequest {
-    /// Unique among the tokens that were not revoked; [a-z0-9-].
+    /// Unique among tokens that are not revoked; [a-z0-9-].
     pub name: String,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
-    /// How long it is valid; for ever where there is none.
+    /// Time until it expires; `None` if it never does.
     pub lifetime: Option<Duration>,
 }
 
 impl TokenRequest {
-    /// Checks a request as it came.
+    /// Checks a request.
     ///
     /// # Errors
     /// Every broken rule.
@@ -98,7 +98,7 @@ impl TokenRequest {
     }
 }
 
-/// What protects the ports of a coordinator.
+/// The protection of a coordinator's ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protection {
     /// Calls need a token.
@@ -110,7 +110,7 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// What is not told to be open is closed: why a port may not be opened, if it may not.
+    /// Why a port may not be opened, if it may not: a port is closed unless a setting opens it.
     pub fn refuses(self, flag: &str, addr: SocketAddr) -> Option<String> {
         if addr.ip().is_loopback() || self.insecure || (self.token && self.tls) {
             return None;
@@ -125,7 +125,7 @@ impl Protection {
         ))
     }
 
-    /// The same of a port that asks for no token and speaks no TLS, whatever the others do.
+    /// The same for a port that never needs a token or TLS, whatever the other ports do.
     pub fn refuses_without_token(self, flag: &str, addr: SocketAddr) -> Option<String> {
         if addr.ip().is_loopback() || self.insecure {
             return None;

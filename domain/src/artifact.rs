@@ -1,4 +1,4 @@
-//! Artifacts: what kinds there are, and whose are kept.
+//! Artifacts: their kinds, and the trials whose artifacts are kept.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,35 @@ use crate::word::words;
 pub const TRIALS_KEPT: u32 = 3;
 
 words!(
-    /// What an artifact is.
+    /// The kind of an artifact.
     ArtifactKind {
         /// Parameters, as safetensors.
         Weights = "weights",
-        /// The network in words.
+        /// A description of the network.
         Network = "network",
-        /// The network as a module of PyTorch.
+        /// The network as a PyTorch module.
         Model = "model",
-        /// The temperature, and how far probabilities can be relied on.
+        /// The temperature, and the reliability of probabilities.
         Calibration = "calibration",
-        /// The model's answers.
+        /// The model's predictions.
         Predictions = "predictions",
-        /// How the parameters of each layer are distributed.
+        /// The distribution of each layer's parameters.
         WeightHistograms = "weight_histograms",
         /// Every hidden neuron over the range of the only feature.
         ActivationProfiles = "activation_profiles",
         /// Every hidden neuron for chosen inputs.
         Activations = "activations",
-        /// How often which class was taken for which.
+        /// Counts of true and predicted classes.
         ConfusionMatrix = "confusion_matrix",
-        /// What the first convolution makes of some test images.
+        /// Outputs of the first convolution for some test images.
         FeatureMaps = "feature_maps",
-        /// Test images that are taken for another class.
+        /// Misclassified test images.
         Misclassified = "misclassified",
     }
 );
 
 impl ArtifactKind {
-    /// Name of the only file of this kind that a refit leaves.
+    /// Name of a refit's only file of this kind.
     pub fn refit_file(self) -> &'static str {
         match self {
             Self::Weights => "weights.safetensors",
@@ -56,8 +56,8 @@ impl ArtifactKind {
         }
     }
 
-    /// Name of the only file of this kind that this fold leaves: a trial's folds leave their weights and predictions, and a refit, whose fold
-    /// is none, one file of each kind. So nobody leaves more files than there are names.
+    /// Name of the fold's only file of this kind. A trial's folds leave their weights and predictions; a refit, without
+    /// a fold, leaves one file of each kind. So there are no more files than names.
     pub fn file(self, trial_fold: Option<u32>) -> Option<String> {
         match (self, trial_fold) {
             (kind, None) => Some(kind.refit_file().to_owned()),
@@ -67,7 +67,7 @@ impl ArtifactKind {
         }
     }
 
-    /// Size of one file of this kind in bytes, at most.
+    /// Most bytes of a file of this kind.
     pub fn bytes_max(self) -> u64 {
         match self {
             Self::Weights => WEIGHTS_BYTES_MAX,
@@ -76,21 +76,21 @@ impl ArtifactKind {
     }
 }
 
-/// By what the trials of a search are ranked, as far as a worker has to know.
+/// The ranking of a search's trials, as far as a worker needs it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ranking {
-    /// What makes one trial better than another.
+    /// The objective that trials are ranked by.
     pub objective: Objective,
     /// Folds of a trial.
     pub folds: u32,
-    /// Value of the study's third best trial so far; `None` while fewer completed. It only ever gets better.
+    /// Value of the study's third best trial so far; `None` while fewer have completed. It can only improve.
     pub third_best: Option<f64>,
 }
 
 /// One member of a job, after training.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EndedMember {
-    /// Whose fold.
+    /// The trial or refit of the fold.
     pub owner: FitOwner,
     /// Fold, from 0.
     pub fold: u32,
@@ -99,9 +99,9 @@ pub struct EndedMember {
 }
 
 impl Ranking {
-    /// The members, ascending, whose trials may be among the best [`TRIALS_KEPT`] of the study: every trial that ends there
-    /// is among them, whatever other jobs find. A trial of which the job has all folds competes with the others of the job;
-    /// one of which it has some is judged as if the others were perfect.
+    /// The members, ascending, whose trials may be among the best [`TRIALS_KEPT`] of the study. Every trial that ends
+    /// there is included, whatever other jobs find. A trial with all of its folds in the job competes with the job's
+    /// other trials; with only some folds, it is judged as if the others were perfect.
     pub fn may_be_kept(&self, members: &[EndedMember]) -> Vec<usize> {
         let mut trials: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (index, member) in members.iter().enumerate() {
@@ -132,9 +132,9 @@ impl Ranking {
         kept
     }
 
-    /// What a trial sorts by at best, with these of its folds; `None` if one diverged.
+    /// The best possible rank key of a trial with these folds; `None` if one diverged.
     fn best_key(&self, members: &[EndedMember], places: &[usize]) -> Option<f64> {
-        // Summed in the order of the folds, as the coordinator does: rounding then never puts the bound above the value.
+        // Summed in the order of the folds, like the coordinator's sum: so rounding never puts the bound above the value.
         let mut folds = vec![perfect(self.objective.metric); self.folds as usize];
         for place in places {
             let member = &members[*place];
@@ -145,7 +145,7 @@ impl Ranking {
     }
 }
 
-/// A fold than which none is better.
+/// A fold with the best possible metrics.
 fn perfect(metric: Metric) -> FoldMetrics {
     let metrics = Metrics::from_iter([(metric, metric.perfect())]);
     FoldMetrics {
@@ -213,7 +213,7 @@ mod tests {
             .collect();
         // Trial 1 diverged in a fold; 4, 3 and 2 are the best of the others.
         assert_eq!(ranking(2, None).may_be_kept(&members), [4, 5, 6, 7, 8, 9]);
-        // A trial that is as good as the third best so far may replace it, by its number.
+        // A trial equal to the third best may replace it, if its number is lower.
         assert_eq!(ranking(2, Some(2.0)).may_be_kept(&members), [6, 7, 8, 9]);
         assert_eq!(ranking(2, Some(0.5)).may_be_kept(&members), [0_usize; 0]);
     }

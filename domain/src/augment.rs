@@ -1,24 +1,24 @@
-//! Augmentation: how images are changed while a network trains on them, which is each network's own and drawn anew in each epoch.
+//! Augmentation: random changes of images in training. Settings are each network's own, and changes are drawn anew in each epoch.
 //!
-//! An image is cropped, then mirrored, then turned, then has a hole cut out. What comes into it from beyond its edges, and the hole, are 0.
+//! An image is cropped, then mirrored, then turned, then gets a hole. Pixels from beyond its edges, and the hole, are 0.
 
 use crate::limits::KERNEL_MAX;
 use crate::rule::{Rule, Takes};
 use crate::seed::Stream;
 
-/// How images are changed. All 0 is not at all.
+/// Settings of augmentation. All 0 means none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Augment {
     /// Probability of being mirrored, left to right.
     pub flip: f64,
     /// Zeros added at each edge, before a piece of the image's own size is cut out at random.
     pub crop: u32,
-    /// Degrees by which it is turned about its middle, at most, in either direction.
+    /// Largest rotation about its middle, in degrees, in either direction.
     pub rotate: f64,
-    /// Side of a square hole around a random pixel; what of it is beyond the edges is left out.
+    /// Side of a square hole around a random pixel; parts of the hole beyond the edges do not count.
     pub cutout: u32,
-    /// Alpha of the distribution Beta(alpha, alpha), from which each batch draws the share of its own that its rows keep; the rest is another
-    /// row's of the batch.
+    /// Alpha of the distribution Beta(alpha, alpha), from which each batch draws the share that a row keeps of itself;
+    /// the rest comes from another row of the batch.
     pub mixup: f64,
 }
 
@@ -41,14 +41,14 @@ const fn own(name: &'static str, takes: Takes) -> Rule {
     Rule::new(name, takes).members_own().or(0.0)
 }
 
-/// How one image is changed. Sizes are pixels.
+/// The change of one image. Sizes are in pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
     /// Whether it is mirrored.
     pub is_flipped: bool,
-    /// How many rows further down, and columns further right, of the image its first pixel is.
+    /// Offset of its first pixel in the image: rows down, columns right.
     pub shift: [i32; 2],
-    /// Cosine and sine of the angle by which it is turned, counterclockwise.
+    /// Cosine and sine of its angle of rotation, counterclockwise.
     pub turn: [f32; 2],
     /// First row and column of the hole.
     pub hole: [i32; 2],
@@ -60,8 +60,8 @@ impl Augment {
         self != Self::default()
     }
 
-    /// How the next image of such a height and width is changed. It draws as many numbers whatever the settings, so that one of them does not
-    /// move what another one does.
+    /// Draws the change of the next image of this size. The number of draws does not depend on the settings, so that
+    /// one setting does not affect another's draws.
     pub fn draw(self, height: u32, width: u32, stream: &mut Stream) -> Change {
         let is_flipped = stream.unit() < self.flip;
         let mut place = |count: u32| (stream.unit() * f64::from(count)) as i32;
@@ -83,8 +83,8 @@ impl Augment {
         }
     }
 
-    /// The share of its own that each row of a batch keeps, at least a half: which of two rows is the other's makes no difference. 1 without
-    /// mixup.
+    /// The share that each row of a batch keeps of itself, at least a half: it does not matter which of two rows is the
+    /// other's. 1 without mixup.
     pub fn share(self, stream: &mut Stream) -> f32 {
         if self.mixup == 0.0 {
             return 1.0;
@@ -94,10 +94,10 @@ impl Augment {
     }
 }
 
-/// The logarithm of a draw from the gamma distribution of this shape and scale 1: G. Marsaglia and W. W. Tsang, "A simple method for generating
-/// gamma variables", ACM Transactions on Mathematical Software 26, 363-372 (2000), for shape + 1; times U^(1 / shape), which makes it one for the shape.
+/// The logarithm of a draw from the gamma distribution of this shape and scale 1: G. Marsaglia and W. W. Tsang, "A simple method for generating gamma
+/// variables", ACM Transactions on Mathematical Software 26, 363-372 (2000), for shape + 1; multiplied by U^(1 / shape) to get this shape.
 fn ln_gamma_variate(shape: f64, stream: &mut Stream) -> f64 {
-    // In the middle of its step, so that it is not 0.
+    // From the middle of its step, so that it is not 0.
     let ln_unit = |stream: &mut Stream| libm::log(stream.unit() + 0.5 / (1_u64 << 53) as f64);
     let d = shape + 1.0 - 1.0 / 3.0;
     let c = 1.0 / libm::sqrt(9.0 * d);
@@ -202,7 +202,7 @@ mod tests {
             });
             let mean = spreads.sum::<f64>() / n as f64;
             let expected = 1.0 / (2.0 * alpha + 1.0);
-            // Of such a mean, five standard errors are below 0.5 / sqrt(n) * 5.
+            // For such a mean, five standard errors are below 0.5 / sqrt(n) * 5.
             assert!((mean - expected).abs() < 0.018, "{alpha}: {mean} is not {expected}");
         }
         assert_eq!(Augment::default().share(&mut stream(0)), 1.0);

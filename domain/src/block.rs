@@ -1,4 +1,4 @@
-//! The model of a study: layers with settings, and what is made of layers. Each configuration has a flat list of layers of it.
+//! The model of a study: layers with settings, and structures of layers. A configuration turns it into a flat list of layers.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ use crate::violation::Violation;
 pub enum Block {
     /// A layer.
     Layer(LayerSpec),
-    /// The output of these plus their input. Of none it is the input.
+    /// The output of these blocks plus their input; without blocks, the input.
     Residual(Vec<Block>),
-    /// The first lists of several, one after the other.
+    /// The first `times` of these lists, one after the other.
     Repeat {
-        /// How many lists.
+        /// Number of lists.
         times: Setting,
-        /// As many as there can be. They differ in the parameters that are each repetition's own.
+        /// As many as `times` can be. They differ only in parameters that each repetition has of its own.
         lists: Vec<Vec<Block>>,
     },
-    /// One list of several.
+    /// One of these lists.
     Choice {
         /// Its name.
         pick: Setting,
@@ -35,9 +35,9 @@ pub enum Block {
 /// A layer with settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpec {
-    /// What kind of layer it is.
+    /// The kind of layer.
     pub kind: &'static LayerKind,
-    /// For each setting of its kind, in the same order.
+    /// A setting for each rule of its kind, in the same order.
     pub settings: Vec<Setting>,
 }
 
@@ -54,10 +54,10 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
-    /// Adds what a list of blocks is with these parameters.
+    /// Adds the layers of these blocks in a configuration with these parameters.
     ///
     /// # Errors
-    /// What is wrong, within the list of this name: a parameter is missing whose setting has no default, or has a value that it does not take.
+    /// What is wrong, within the list of this name: a parameter without a default is missing, or has an invalid value.
     pub(crate) fn add(&mut self, list: &str, blocks: &[Block], params: &Params) -> Result<(), Violation> {
         for (index, block) in blocks.iter().enumerate() {
             self.add_block(block, params)
@@ -191,7 +191,7 @@ mod tests {
             wide.expect("wide").layers,
             [Layer::Residual { layers: 2 }, Layer::Linear { units: 4 }, relu, relu]
         );
-        // A residual around nothing is nothing.
+        // A residual without layers disappears.
         assert_eq!(resolved(&choice, &[pick("none")]).expect("none").layers, [relu]);
         assert_eq!(
             resolved(&choice, &[pick("narrow")]).expect_err("no such alternative"),

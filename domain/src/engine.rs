@@ -1,9 +1,9 @@
-//! Engines: what computes the networks of a job.
+//! Engines, which compute the networks of a job.
 
 use crate::word::words;
 
 words!(
-    /// What computes the networks of a job.
+    /// The engine that computes the networks of a job.
     EngineName {
         /// libtorch: every network, on CPUs and GPUs.
         Torch = "torch",
@@ -11,9 +11,9 @@ words!(
 );
 
 words!(
-    /// Which engine a study asks for.
+    /// A study's choice of engine.
     EngineChoice {
-        /// The one that is best for its jobs.
+        /// The best one for its jobs.
         Auto = "auto",
         /// [`EngineName::Torch`].
         Torch = "torch",
@@ -21,7 +21,7 @@ words!(
 );
 
 impl EngineChoice {
-    /// The engine that trains the jobs of a study: whichever workers there are, so that results are a function of the study.
+    /// The engine that trains a study's jobs. It does not depend on the workers present, so results are a function of the study.
     pub fn engine(self) -> EngineName {
         match self {
             Self::Auto | Self::Torch => EngineName::Torch,

@@ -1,4 +1,4 @@
-//! How long a search may take: roughly, by the arithmetic of the networks of its first trials, on cores of CPUs.
+//! Estimates how long a search takes: roughly, by the arithmetic of its first trials' networks, on CPU cores.
 
 use crate::job::Window;
 use crate::limits::{JOB_MEMBERS_MAX, TOGETHER_WORK_MAX};
@@ -6,18 +6,18 @@ use crate::network::Architecture;
 use crate::study::Study;
 use crate::violation::Violation;
 
-/// What a layer takes of a step whatever its arithmetic: launching its operations, forward, backward and in the optimizer, for all members that
-/// train together. Chosen so that the study of `examples/regression.yaml` takes what docs/benchmarks.md has for it.
+/// Time of a layer in a step beside its arithmetic: launching its operations, forward, backward and in the optimizer, for all members that
+/// train together. Chosen so that the study of `examples/regression.yaml` takes the time given in docs/benchmarks.md.
 const LAYER_SECONDS: f64 = 6e-5;
-/// Multiplications of a core in a second, of matrices as networks have them: an order of magnitude.
+/// Multiplications of a core in a second, for matrices of typical networks: an order of magnitude.
 const MULTIPLICATIONS_A_SECOND: f64 = 5e9;
-/// A step goes back through the network, which is twice the work of going forward.
+/// The backward pass takes twice the work of the forward pass.
 const WORK_OF_STEP: f64 = 3.0;
-/// How far off an estimate may be: by this factor, up and down.
+/// Factor of uncertainty, up and down.
 pub const UNCERTAINTY: f64 = 3.0;
 
-/// Seconds that a search and its refit may take one core of a CPU if no trial fails. The truth is expected between this divided by [`UNCERTAINTY`] and this times
-/// it. `window` has the first trials. `None` if epochs are searched.
+/// Seconds that a search and its refit would take one CPU core if no trial fails. The true value is probably between
+/// this divided by [`UNCERTAINTY`] and this times it. `window` has the first trials. `None` if epochs are searched.
 ///
 /// # Errors
 /// As [`Study::config`].
@@ -43,7 +43,7 @@ pub fn core_seconds(study: &Study, window: &Window) -> Result<Option<f64>, Viola
     ))
 }
 
-/// What an epoch of one fold takes where so many train together, if they do.
+/// Seconds of an epoch of one fold, if `members` train together.
 fn epoch_seconds(architecture: &Architecture, rows: f64, members: f64) -> f64 {
     let work = architecture.step_work();
     let is_together = work <= TOGETHER_WORK_MAX && !architecture.has_convolution();
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(large(1.0).to_bits(), large(50.0).to_bits());
         let arithmetic = 10.0 * 3.0 * 64.0 * (4096.0 * 4097.0 + 4097.0) / 5e9;
         assert!((large(1.0) / arithmetic - 1.0).abs() < 0.01);
-        // The last batch of an epoch is a step too.
+        // The last batch of an epoch also is a step.
         assert_eq!(
             epoch_seconds(&network(4, 8), 81.0, 1.0).to_bits(),
             epoch_seconds(&network(4, 8), 88.0, 1.0).to_bits()

@@ -1,35 +1,35 @@
-//! Why an attempt at a job failed, and how often it is tried again for that reason.
+//! Causes of failed attempts at a job, and the number of attempts for each.
 
 use crate::word::words;
 
 words!(
-    /// Why an attempt at a job failed. That a loss is not finite is none of these: it is a result.
+    /// Why an attempt at a job failed. A non-finite loss is not among these: it is a result.
     FailureCause {
         /// The worker went silent.
         WorkerLost = "worker_lost",
         /// The worker's device has too little memory.
         OutOfMemory = "out_of_memory",
-        /// Training stood still on a worker that lives.
+        /// Training stood still on a live worker.
         Hung = "hung",
-        /// What is to be trained, or its dataset, is not what it should be.
+        /// The job or its dataset is invalid.
         BadInput = "bad_input",
-        /// Anything else that the worker tells.
+        /// Any other failure that the worker reports.
         Error = "error",
     }
 );
 
 impl FailureCause {
-    /// After so many attempts that failed for this reason, a job has failed for good.
+    /// Attempts with this cause after which a job has failed for good.
     pub fn attempts_max(self) -> u32 {
         match self {
-            // Machines that are taken away are no fault of the job, and checkpoints keep what was done; but a job that kills
+            // A job is not at fault if machines are taken away, and checkpoints keep its progress; but a job that kills
             // its workers has to end too.
             Self::WorkerLost => 10,
-            // Another worker may have more of it, and is asked first.
+            // Another worker may have more memory, and gets the job first.
             Self::OutOfMemory => 3,
-            // What hung may be a device or a driver: another worker is asked first. Each costs a worker's whole process.
+            // A device or a driver may have hung: another worker gets the job first. Each attempt costs a worker's whole process.
             Self::Hung => 3,
-            // It is the same for every worker.
+            // Every worker would fail likewise.
             Self::BadInput => 1,
             Self::Error => 3,
         }

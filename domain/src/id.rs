@@ -1,4 +1,4 @@
-//! Identifiers. Each kind is a type of its own, so that a job's id is never taken for a worker's.
+//! Identifiers. Each kind is a separate type, so that a job's id cannot be taken for a worker's.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// Names a study for ever; its name can be given to another once it is deleted.
+    /// Identifies a study for ever; after a deletion, its name is free again.
     StudyId
 );
 uuid_id!(
@@ -40,10 +40,10 @@ uuid_id!(
     WorkerId
 );
 uuid_id!(
-    /// The secret half of a lease: every write under the lease repeats it.
+    /// The fencing token of a lease: every write under the lease repeats it.
     LeaseToken
 );
 uuid_id!(
-    /// Names a token for ever, and tells nothing of its text.
+    /// Identifies a token for ever, without revealing its text.
     TokenId
 );

@@ -1,36 +1,36 @@
-//! Which parameters matter: PED-ANOVA (Watanabe, Bansal and Hutter, "PED-ANOVA: efficiently quantifying hyperparameter importance in
+//! Importance of parameters: PED-ANOVA (Watanabe, Bansal and Hutter, "PED-ANOVA: efficiently quantifying hyperparameter importance in
 //! arbitrary subspaces", 2023).
 //!
-//! A parameter matters if its values among the best tenth of the trials are distributed otherwise than among all: by the Pearson
-//! divergence of two estimates of density, each parameter by itself. It says where good trials are, and so nothing of interactions.
-//! Samplers that learn look where trials are good, so the values of their trials are no fair sample of the space: theirs are lower.
+//! A parameter is important if its values among the best tenth of trials are distributed differently than among all: measured by the
+//! Pearson divergence of two density estimates, for each parameter alone. So it shows where good trials are, but no interactions. Samplers
+//! that learn concentrate on good regions, so their trials are no fair sample of the space: their importances are lower.
 
 use std::collections::BTreeMap;
 
 use crate::space::{Distribution, ParamValue, Params, Space, last, log_share};
 
-/// One in so many trials is among the best.
+/// One in this many trials is among the best.
 const BEST_ONE_IN: usize = 10;
-/// Trials below which nothing is told.
+/// Least number of trials for an importance.
 pub const TRIALS_MIN: usize = 10;
-/// Trials below which what is told rests on fewer than five good ones.
+/// Below this number of trials, an importance rests on fewer than five good ones.
 pub const TRIALS_FEW: u32 = 5 * BEST_ONE_IN as u32;
 /// Cells into which a range is cut.
 const CELLS: usize = 100;
 
-/// A trial that was measured as all others were: a whole trial among whole ones, or each at the same rung.
+/// A trial that was measured like all others: whole trials, or all at the same rung.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
     /// Number.
     pub trial: u32,
-    /// Its configuration. Of parameters that it lacks, it says nothing.
+    /// Its configuration. Parameters that it lacks are ignored.
     pub params: Params,
-    /// By which ascending order is from best to worst.
+    /// Ascending from best to worst.
     pub key: f64,
 }
 
-/// What share of all importance each parameter has: together 1, or all 0 where none tells good trials from others. `None` for less than
-/// [`TRIALS_MIN`] trials.
+/// Each parameter's share of all importance: the sum is 1, or all are 0 if none separates good trials from others.
+/// `None` for fewer than [`TRIALS_MIN`] trials.
 pub fn importance(space: &Space, trials: &[Measured]) -> Option<BTreeMap<String, f64>> {
     if trials.len() < TRIALS_MIN {
         return None;
@@ -49,7 +49,7 @@ pub fn importance(space: &Space, trials: &[Measured]) -> Option<BTreeMap<String,
     Some(found)
 }
 
-/// How far the values of a parameter in the first `best` trials are from those in all.
+/// The divergence between a parameter's values in the first `best` trials and in all.
 fn divergence(name: &str, distribution: &Distribution, ranked: &[&Measured], best: usize) -> f64 {
     if distribution.cardinality() == Some(1) {
         return 0.0;
@@ -65,7 +65,7 @@ fn divergence(name: &str, distribution: &Distribution, ranked: &[&Measured], bes
     cells.map(|(best, all)| (best - all) * (best - all) / all).sum()
 }
 
-/// An estimate of the distribution of these values: the share of each cell. One more value, spread evenly, keeps all above 0.
+/// A density estimate of these values: the share of each cell. One additional, evenly spread value keeps all above 0.
 fn density(distribution: &Distribution, values: &[&ParamValue]) -> Vec<f64> {
     let mut shares = match distribution {
         Distribution::Choice(choices) => {
@@ -81,7 +81,7 @@ fn density(distribution: &Distribution, values: &[&ParamValue]) -> Vec<f64> {
     shares
 }
 
-/// A normal kernel around each value, cut off at the ends of the range, as wide as Scott's rule says.
+/// A normal kernel around each value, cut at the ends of the range, with the width of Scott's rule.
 fn kernels(distribution: &Distribution, values: &[&ParamValue]) -> Vec<f64> {
     let cells = match distribution {
         Distribution::Ordered(_) | Distribution::UniformSteps { .. } | Distribution::IntUniform { .. } => distribution
@@ -93,7 +93,7 @@ fn kernels(distribution: &Distribution, values: &[&ParamValue]) -> Vec<f64> {
         .iter()
         .filter_map(|value| coordinate(distribution, value))
         .collect();
-    // One order of the sums, whatever that of the trials.
+    // A fixed order of summation, independent of the trials' order.
     coordinates.sort_by(f64::total_cmp);
     let width = kernel_width(&coordinates).max(0.5 / cells as f64);
     let mut shares = vec![1.0 / cells as f64; cells];
@@ -128,7 +128,7 @@ fn kernel_width(ascending: &[f64]) -> f64 {
     1.059 * spread * libm::pow(n, -0.2)
 }
 
-/// How far along its range a number is, where a draw is uniform; a whole number is in the middle of its cell.
+/// Position of a number in its range, on a scale where draws are uniform; a whole number is at the middle of its cell.
 fn coordinate(distribution: &Distribution, value: &ParamValue) -> Option<f64> {
     let share = match distribution {
         Distribution::Choice(_) => return None,
@@ -178,7 +178,7 @@ mod tests {
         )
     }
 
-    /// Trials of a random search, of which a key is made.
+    /// Trials of a random search, with keys made by `key`.
     fn search(trials: u32, key: impl Fn(&Params) -> f64) -> Vec<Measured> {
         let measured = |trial| {
             let draw = |(name, distribution): (&String, &Distribution)| {
@@ -267,7 +267,7 @@ mod tests {
         let mut some: Vec<Measured> = trials.clone();
         for trial in some.iter_mut().filter(|trial| trial.trial % 2 == 1) {
             trial.params.remove("momentum");
-            // Behind all others, so that the best ones stay the same.
+            // Worse than all others, so that the best ones stay the same.
             trial.key += 1.0;
         }
         let found = importance(&space(), &some).unwrap();

@@ -1,11 +1,11 @@
 //! The job plan: which folds train together.
 //!
-//! The plan is a function of the study and of what its trials measured, never of the workers that happen to be there: every last bit of
-//! a member's losses is the same on a laptop and on a hundred GPUs. Trials are planned in windows of
-//! [`WINDOW_TRIALS`]; inside a window, folds with the same architecture and numbers of rows share jobs.
+//! The plan is a function of the study and of its trials' measurements, never of the workers present: a member's losses
+//! are the same to the last bit on a laptop and on a hundred GPUs. Trials are planned in windows of [`WINDOW_TRIALS`];
+//! inside a window, folds with the same architecture and numbers of rows share jobs.
 //!
-//! Where trials are raced, a job ends at a rung, and folds that go on are packed anew with whatever else waits then. Which ones train
-//! together depends on the moment in that case, and no result does: a member's place does not show.
+//! With racing, a job ends at a rung, and folds that go on are packed again with others that wait at that time. So the
+//! grouping then depends on time, but no result does: a member's results do not depend on its place.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,17 +25,17 @@ use crate::space::Params;
 use crate::study::{RefitSpec, Study};
 use crate::violation::Violation;
 
-/// Trials that are planned at once, at most: enough that folds of one kind fill jobs, few enough that planning takes milliseconds.
+/// Most trials that are planned at once: enough to fill jobs with folds of one kind, and few enough to plan within milliseconds.
 pub const WINDOW_TRIALS: u32 = 512;
 
-/// A trial that is to be trained.
+/// A planned trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedTrial {
     /// Number.
     pub trial: u32,
     /// Its parameters.
     pub params: Params,
-    /// Those that a user gave; `None` if the sampler proposed all of them.
+    /// The parameters that a user gave; `None` if the sampler proposed all of them.
     pub chosen: Option<Params>,
     /// Passes over the training rows.
     pub epochs: u32,
@@ -59,9 +59,9 @@ pub struct TrialFold {
 pub struct WaitingFold {
     /// Which one.
     pub fold: TrialFold,
-    /// Epochs that are to be trained: those before are there.
+    /// Epochs to train; earlier ones are done.
     pub epochs: Range<u32>,
-    /// What its trial trains.
+    /// The architecture of its trial.
     pub architecture: Architecture,
 }
 
@@ -72,61 +72,61 @@ pub struct PlannedJob {
     pub folds: Vec<TrialFold>,
     /// Epochs that are trained, the same for each fold.
     pub epochs: Range<u32>,
-    /// Passes over the training rows that each fold has in the end.
+    /// Passes over the training rows that each fold completes in the end.
     pub whole_epochs: u32,
 }
 
-/// What a worker trains: one or more folds, together.
+/// Work for a worker: one or more folds, trained together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Name of the study, for the log.
     pub study: String,
     /// Seed of the study.
     pub seed: Seed,
-    /// How the dataset's files are read.
+    /// The format of the dataset's files.
     pub format: Format,
     /// Files of the training part.
     pub train: Part<FileHash>,
-    /// Files of the validation part, where rows that validate have files of their own.
+    /// Files of the validation part, if it has its own.
     pub validation: Option<Part<FileHash>>,
-    /// Files of the test part, if the job looks at it.
+    /// Files of the test part, if the job needs it.
     pub test: Option<Part<FileHash>>,
-    /// What computes it: [`crate::engine::EngineChoice::engine`] of the study.
+    /// The engine: [`crate::engine::EngineChoice::engine`] of the study.
     pub engine: EngineName,
-    /// What the members have in common.
+    /// The members' common architecture.
     pub architecture: Architecture,
-    /// The epochs that are trained, of those that the architecture has.
+    /// The epochs to train, among the architecture's.
     pub epochs: Range<u32>,
-    /// How the rows are split.
+    /// The split of the rows.
     pub split: Split,
     /// The folds; a report gives their losses in this order.
     pub members: Vec<JobMember>,
     /// Features for which a refit keeps the activations; empty lets the worker choose.
     pub inputs: Vec<Vec<f32>>,
-    /// What is measured on the validation rows.
+    /// Metrics on the validation rows.
     pub metrics: Vec<Metric>,
-    /// The class whose F1 [`Metric::ValF1`] is; `None` for the mean over the classes.
+    /// The class whose F1 is [`Metric::ValF1`]; `None` for the mean over the classes.
     pub f1_class: Option<String>,
-    /// By what the members' trials are ranked; `None` for a refit.
+    /// The ranking of the members' trials; `None` for a refit.
     pub ranking: Option<Ranking>,
-    /// How much rows of each class weigh in the loss; `None` if all weigh the same.
+    /// Weights of the classes' rows in the loss; `None` if all weigh the same.
     pub class_weights: Option<ClassWeights>,
-    /// Folds of the refit's trial by whose predictions of held-out rows probabilities are calibrated; `None` if they are left as they are.
+    /// Folds of the refit's trial whose predictions of held-out rows calibrate the probabilities; `None` without calibration.
     pub calibrate_folds: Option<u32>,
-    /// Folds of the refit's trial whose networks are kept and answer by their mean, so that nothing is trained; `None` for any other job.
+    /// Folds of the refit's trial whose networks form an ensemble, so that nothing is trained; `None` for any other job.
     pub ensemble_folds: Option<u32>,
-    /// Of what each row leaves a loss: validation rows of folds of trials that come to their end, test rows of a refit's fit on all rows.
+    /// The metric whose row losses are kept: of validation rows, for folds of trials that complete; of test rows, for a refit's fit on all rows.
     pub row_losses: Option<Metric>,
 }
 
 /// One fold of a job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobMember {
-    /// Whose fold: with the study's seed, what its random numbers derive from.
+    /// The trial or refit of the fold; with the study's seed, the source of its random numbers.
     pub owner: FitOwner,
     /// Fold, from 0.
     pub fold: u32,
-    /// What is its own.
+    /// The member's own settings.
     pub hyperparameters: Hyperparameters,
 }
 
@@ -137,14 +137,14 @@ pub struct Window {
     pub trials: Vec<PlannedTrial>,
     /// The jobs, by their first member.
     pub jobs: Vec<PlannedJob>,
-    /// What its proposals were learned from; `None` where the sampler does not learn.
+    /// The basis of its proposals; `None` if the sampler does not learn.
     pub learned: Option<Learned>,
 }
 
-/// What proposals were learned from, and which they are, as [hashes](crate::search::fingerprint).
+/// The basis of proposals, and the proposals, as [hashes](crate::search::fingerprint).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned {
-    /// The first trial that was proposed so.
+    /// The first trial of these proposals.
     pub first_trial: u32,
     /// Hash of the history.
     pub history: [u8; 32],
@@ -155,17 +155,17 @@ pub struct Learned {
 /// One job of a refit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlannedRefitJob {
-    /// How the rows are split.
+    /// The split of the rows.
     pub split: Split,
     /// Its folds; the fit on all training rows counts as fold k, after the others.
     pub folds: Vec<u32>,
 }
 
-/// The window that begins with `first_trial`; `None` beyond the study's last trial, and where the sampler has nothing more to propose. Where planning waits for results, it is what is left of
-/// one generation, proposed from `history` as [`propose`] takes it; others do without.
+/// The window that begins with `first_trial`; `None` beyond the study's last trial, and if the sampler has nothing more to propose. If planning waits
+/// for results, the window is the rest of one generation, proposed from `history` as [`propose`] takes it; otherwise `history` is not used.
 ///
 /// # Errors
-/// A configuration that the study's settings do not take, which the study's check rules out.
+/// An invalid configuration, which the study's check rules out.
 pub fn plan_window(study: &Study, first_trial: u32, history: &[Past]) -> Result<Option<Window>, Violation> {
     let generations = study.generations;
     let generation = generations.of(first_trial);
@@ -217,7 +217,7 @@ pub fn plan_window(study: &Study, first_trial: u32, history: &[Past]) -> Result<
 /// The window of trials from `first_trial` on with configurations that a user chose. They are not raced.
 ///
 /// # Errors
-/// A configuration that the study's settings do not take.
+/// An invalid configuration.
 pub fn plan_chosen(study: &Study, first_trial: u32, chosen: &[Params]) -> Result<Window, Violation> {
     Ok(window(study, chosen_trials(study, first_trial, chosen)?))
 }
@@ -288,7 +288,7 @@ pub fn pack(study: &Study, waiting: Vec<WaitingFold>) -> Vec<PlannedJob> {
         architecture,
     } in waiting
     {
-        // A fold that the study has not is refused by whoever trains it.
+        // The worker refuses a fold that the study does not have.
         let size = study.fold_sizes.get(fold.fold as usize).copied().unwrap_or_default();
         let kind = (architecture, size, epochs.start, epochs.end);
         alike.entry(kind).or_default().push(fold);
@@ -307,8 +307,8 @@ pub fn pack(study: &Study, waiting: Vec<WaitingFold>) -> Vec<PlannedJob> {
     jobs
 }
 
-/// How many networks of this kind make one job at most: as many as train in little more time than one, by a bound on the
-/// arithmetic of their steps, and fit into memory together.
+/// Most networks of this kind in one job: as many as train in little more time than one, by a bound on the arithmetic
+/// of their steps, and as fit into memory together.
 fn members_max(architecture: &Architecture, rows: u32) -> usize {
     let by_memory = JOB_PARAMS_MAX / architecture.params().max(1);
     let by_work = JOB_STEP_WORK_MAX / architecture.step_work().max(1);
@@ -316,8 +316,8 @@ fn members_max(architecture: &Architecture, rows: u32) -> usize {
     (by_memory.min(by_work).min(by_rows) as usize).clamp(1, JOB_MEMBERS_MAX)
 }
 
-/// The jobs of one refit with this architecture: the study's validation scheme, then one fit on all training rows; or one that keeps the networks of
-/// the trial's folds.
+/// The jobs of one refit with this architecture: the study's validation scheme, then one fit on all training rows; or a
+/// single job that keeps the networks of the trial's folds.
 pub fn plan_refit(study: &Study, architecture: &Architecture) -> Vec<PlannedRefitJob> {
     let last = PlannedRefitJob {
         split: Split::All,

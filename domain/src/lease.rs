@@ -2,12 +2,12 @@
 
 use crate::id::{JobId, LeaseToken};
 
-/// What a worker shows with every write of a job. Whether the lease is live, the database knows.
+/// A worker's proof of a lease, sent with every write for a job. The database decides whether the lease is live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseClaim {
     /// The job.
     pub job_id: JobId,
-    /// The token that came with the lease.
+    /// The fencing token of the lease.
     pub token: LeaseToken,
 }
 

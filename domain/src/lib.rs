@@ -1,7 +1,7 @@
-//! What trawl is about: how a study is checked, sampled, split into folds, planned into jobs and ranked.
+//! trawl's core: how a study is checked, sampled, split into folds, planned into jobs and ranked.
 //!
-//! Everything here is a function of its arguments. No clock, no global random numbers, no tokio, tonic, sqlx or tch. No file is opened
-//! here: those of datasets are read from what somebody else has opened.
+//! Everything here is a function of its arguments. No clock, no global random numbers, no tokio, tonic, sqlx or tch.
+//! Nothing here opens files: datasets are read from open files.
 
 pub mod access;
 pub mod artifact;

@@ -1,4 +1,4 @@
-//! Losses: what training minimises.
+//! Losses, which training minimises.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::rule::Rule;
 use crate::word::words;
 
 words!(
-    /// What training minimises.
+    /// A loss.
     Loss {
         /// Mean over rows and outputs of the squared difference.
         Mse = "mse",
@@ -20,14 +20,14 @@ words!(
         /// Mean over rows of -(1 - p)^gamma ln p, where p is the right class's probability by softmax over the outputs (Lin, Goyal,
         /// Girshick, He and Dollár, 2017).
         Focal = "focal",
-        /// Mean over rows and outputs of the negative logarithm of the probability of what the target is, yes or no, by the logistic function of the
-        /// output.
+        /// Mean over rows and outputs of the negative logarithm of the target's probability, by the logistic function
+        /// of the output.
         Bce = "bce",
     }
 );
 
 impl Loss {
-    /// What it needs the targets to be.
+    /// The kind of targets that it needs.
     pub fn target_kind(self) -> TargetKind {
         match self {
             Self::Mse | Self::Huber | Self::L1 => TargetKind::Number,
@@ -36,7 +36,7 @@ impl Loss {
         }
     }
 
-    /// Whether it looks at one of [`crate::optimizer::Hyperparameters::SETTINGS`].
+    /// True if it uses this one of [`crate::optimizer::Hyperparameters::SETTINGS`].
     pub fn has(self, setting: &Rule) -> bool {
         match setting.name {
             "label_smoothing" => self == Self::CrossEntropy,
@@ -45,29 +45,29 @@ impl Loss {
         }
     }
 
-    /// The losses for such targets, in words: `cross_entropy or focal`.
+    /// The losses for such targets, as text: `cross_entropy or focal`.
     pub fn all_for(targets: TargetKind) -> String {
         let all = Self::ALL.iter().filter(|loss| loss.target_kind() == targets);
         all.map(|loss| loss.as_str()).collect::<Vec<_>>().join(" or ")
     }
 }
 
-/// How much the rows of each class weigh in the loss, which is then the sum of the weighted losses by the sum of the weights.
+/// Weights of the classes' rows in the loss, which is then the sum of the weighted losses divided by the sum of the weights.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClassWeights {
-    /// n / (k * rows of the class), of the n rows that train a network and the k classes that they have, as scikit-learn's
+    /// n / (k * rows of the class), for the n rows that train a network and their k classes, as scikit-learn's
     /// `compute_class_weight`.
     Balanced,
-    /// By the name of the class; others weigh 1.
+    /// By class name; others weigh 1.
     Named(BTreeMap<String, f64>),
 }
 
 impl ClassWeights {
-    /// What a weight may be.
+    /// Range of a weight.
     pub const RANGE: std::ops::RangeInclusive<f64> = 1e-6..=1e6;
 
-    /// The weight of each of these classes, where so many training rows have it. Balanced, a class that has none weighs 1: no row trains
-    /// with it, but some may validate.
+    /// The weights of these classes, which have `rows` training rows. A balanced class without rows weighs 1: no row
+    /// trains with the weight, but some may validate.
     pub fn of(&self, names: &[String], rows: &[u64]) -> Vec<f64> {
         match self {
             Self::Named(weights) => names
@@ -93,7 +93,7 @@ mod tests {
 
     use super::ClassWeights;
 
-    /// The numbers are those of scikit-learn 1.9.1's `compute_class_weight("balanced", classes=[0, 1, 3], y=…)`.
+    /// The numbers are from scikit-learn 1.9.1's `compute_class_weight("balanced", classes=[0, 1, 3], y=…)`.
     #[test]
     fn balanced_weights_are_those_of_the_classes_that_there_are() {
         let names = ["a", "b", "c", "d"].map(str::to_owned);

@@ -1,4 +1,4 @@
-//! What makes one trial better than another.
+//! Metrics and objectives, by which trials are compared.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,59 +9,59 @@ use crate::dataset::TargetKind;
 use crate::limits::LOSS_MAX;
 use crate::word::{UnknownWord, words};
 
-/// True for a loss that counts: finite, and not so large that sums of its like overflow. A fold with another one has diverged.
+/// True for a valid loss: finite, and small enough that sums do not overflow. A fold with an invalid loss has diverged.
 pub fn is_loss(loss: f64) -> bool {
     loss.abs() <= LOSS_MAX
 }
 
 words!(
-    /// What is measured on the validation rows.
+    /// A metric on the validation rows.
     Metric {
         /// The loss that is trained.
         ValLoss = "val_loss",
-        /// The share of the rows whose class is predicted; of yes and no, the share of the targets of all rows that are predicted.
+        /// The share of rows whose class is predicted; for binary targets, the share of all rows' targets that are predicted.
         ValAccuracy = "val_accuracy",
         /// The mean absolute error, as scikit-learn's `mean_absolute_error`.
         ValMae = "val_mae",
-        /// The coefficient of determination, as scikit-learn's `r2_score`: 1 - sum((target - output)²) / sum((target - mean target)²).
-        /// None where all targets are alike.
+        /// The coefficient of determination, as scikit-learn's `r2_score`: 1 - sum((target - output)²) / sum((target -
+        /// mean target)²). Undefined if all targets are equal.
         ValR2 = "val_r2",
         /// The root of the mean squared error, as scikit-learn's `root_mean_squared_error`.
         ValRmse = "val_rmse",
-        /// The mean of |target - output| / max(|target|, 2^-52), as scikit-learn's `mean_absolute_percentage_error`: a share, and no
-        /// percentage.
+        /// The mean of |target - output| / max(|target|, 2^-52), as scikit-learn's `mean_absolute_percentage_error`: a
+        /// share, not a percentage.
         ValMape = "val_mape",
-        /// The mean recall of the classes that rows have, as scikit-learn's `balanced_accuracy_score`.
+        /// The mean recall of the classes that have rows, as scikit-learn's `balanced_accuracy_score`.
         ValBalancedAccuracy = "val_balanced_accuracy",
-        /// The mean of the classes' F1, 2 right / (rows + predicted), as scikit-learn's `f1_score` with `average="macro"`: over the
-        /// classes that rows have or that are predicted. Of yes and no, the mean of the targets' F1, 0 where nothing is yes.
+        /// The mean of the classes' F1, 2 right / (rows + predicted), as scikit-learn's `f1_score` with `average="macro"`: over
+        /// the classes that have rows or are predicted. For binary targets, the mean of the targets' F1, 0 where nothing is yes.
         ValF1 = "val_f1",
-        /// The same weighted by the rows of each class, or those where a target is yes, as with `average="weighted"`.
+        /// The same weighted by each class's rows, or by each target's rows with yes, as with `average="weighted"`.
         ValF1Weighted = "val_f1_weighted",
-        /// The area under the ROC curve of the probabilities, as scikit-learn's `roc_auc_score`: of the second of two classes, or of
-        /// more the mean over each against the rest (`multi_class="ovr"`, `average="macro"`). Of yes and no, the mean over the targets. None
-        /// where a class has no row.
+        /// The area under the ROC curve of the probabilities, as scikit-learn's `roc_auc_score`: for two classes, of
+        /// the second one; for more, the mean over each against the rest (`multi_class="ovr"`, `average="macro"`); for
+        /// binary targets, the mean over the targets. Undefined if a class has no row.
         ValAuc = "val_auc",
-        /// The average precision of the probabilities, as scikit-learn's `average_precision_score`: of the second of two classes, or
-        /// of more the mean over each against the rest, where a class without rows counts as 0. Of yes and no, the mean over the targets.
+        /// The average precision of the probabilities, as scikit-learn's `average_precision_score`: for two classes, of the second one; for more, the
+        /// mean over each against the rest, where a class without rows counts as 0; for binary targets, the mean over the targets.
         ValAveragePrecision = "val_average_precision",
-        /// The mean of -ln p of the right class, p cut to [2^-52, 1 - 2^-52], as scikit-learn's `log_loss`.
+        /// The mean of -ln p of the right class, with p cut to [2^-52, 1 - 2^-52], as scikit-learn's `log_loss`.
         ValLogLoss = "val_log_loss",
-        /// The mean squared distance between the probabilities and the class, as scikit-learn's `brier_score_loss`: of the second of
-        /// two classes, or of more the sum over all.
+        /// The mean squared distance between the probabilities and the class, as scikit-learn's `brier_score_loss`: for
+        /// two classes, of the second one; for more, the sum over all.
         ValBrier = "val_brier",
     }
 );
 
-/// What there is to know of a metric.
+/// Description of a metric.
 struct Description {
     /// The only sensible goal.
     goal: Goal,
-    /// What targets it is for.
+    /// The kinds of targets that it is for.
     targets: &'static [TargetKind],
-    /// Values that it can have. Their sum over the folds of a trial does not overflow.
+    /// Possible values. Their sum over the folds of a trial does not overflow.
     takes: RangeInclusive<f64>,
-    /// Than which none is better.
+    /// The best possible value.
     perfect: f64,
 }
 
@@ -87,22 +87,22 @@ impl Metric {
         }
     }
 
-    /// True for the loss: a fold with one that does not count, see [`is_loss`], has diverged.
+    /// True for the loss: a fold with an invalid one, see [`is_loss`], has diverged.
     pub fn is_loss(self) -> bool {
         self == Self::ValLoss
     }
 
-    /// True for a value that the metric can have.
+    /// True for a possible value of the metric.
     pub fn takes(self, value: f64) -> bool {
         self.description().takes.contains(&value)
     }
 
-    /// True if there are rows on which it has no value.
+    /// True if the metric is undefined for some rows.
     pub fn may_lack(self) -> bool {
         matches!(self, Self::ValR2 | Self::ValAuc)
     }
 
-    /// True for the mean of something that each row has: a loss, a distance, or whether its class is predicted.
+    /// True for a mean over rows: of a loss, of a distance, or of correct predictions.
     pub fn is_mean_of_rows(self) -> bool {
         match self {
             Self::ValLoss | Self::ValAccuracy | Self::ValMae | Self::ValMape | Self::ValLogLoss | Self::ValBrier => {
@@ -118,8 +118,8 @@ impl Metric {
         }
     }
 
-    /// What a mean over rows of what each row leaves as its loss is as this metric: a row leaves 1 if its class is not predicted, or the share of
-    /// its targets that are not.
+    /// The metric's value for a mean of row losses: a row's loss is 1 if its class is not predicted, or the share of
+    /// its targets not predicted.
     pub fn of_mean_loss(self, loss: f64) -> f64 {
         match self {
             Self::ValAccuracy => 1.0 - loss,
@@ -127,7 +127,7 @@ impl Metric {
         }
     }
 
-    /// True if every study measures it whose targets are of its kind; others are measured where a study asks for them.
+    /// True if every study with such targets measures it; others are measured on request.
     pub fn is_usual(self) -> bool {
         matches!(self, Self::ValLoss | Self::ValAccuracy)
     }
@@ -137,7 +137,7 @@ impl Metric {
         self.description().targets.contains(&targets)
     }
 
-    /// A value than which none is better.
+    /// The best possible value.
     pub fn perfect(self) -> f64 {
         self.description().perfect
     }
@@ -148,23 +148,23 @@ impl Metric {
     }
 }
 
-/// A value for each metric that was measured. Its serde form is a map by name.
+/// A value for each measured metric. Its serde form is a map by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "BTreeMap<String, f64>", try_from = "BTreeMap<String, f64>")]
 pub struct Metrics([Option<f64>; Metric::ALL.len()]);
 
 impl Metrics {
-    /// The value of one.
+    /// The value of a metric.
     pub fn get(&self, metric: Metric) -> Option<f64> {
         self.0[metric as usize]
     }
 
-    /// Sets the value of one.
+    /// Sets the value of a metric.
     pub fn set(&mut self, metric: Metric, value: f64) {
         self.0[metric as usize] = Some(value);
     }
 
-    /// Those that there are.
+    /// The measured metrics.
     pub fn iter(&self) -> impl Iterator<Item = (Metric, f64)> {
         let of = |metric: &Metric| self.get(*metric).map(|value| (*metric, value));
         Metric::ALL.iter().filter_map(of)
@@ -202,7 +202,7 @@ impl FromIterator<(Metric, f64)> for Metrics {
 }
 
 words!(
-    /// Which way is better.
+    /// The direction in which values are better.
     Goal {
         /// The lowest value is the best.
         Minimize = "minimize",
@@ -212,7 +212,7 @@ words!(
 );
 
 impl Goal {
-    /// A number by which values sort from best to worst; and, of such a number, the value.
+    /// A number by which values sort from best to worst; applied to such a number, gives the value back.
     pub fn key(self, value: f64) -> f64 {
         match self {
             Self::Minimize => value,
@@ -222,23 +222,23 @@ impl Goal {
 }
 
 words!(
-    /// Which epoch of a fold counts.
+    /// The epoch of a fold that counts.
     At {
         /// The last one.
         Last = "last",
-        /// The one at which the metric was best.
+        /// The epoch at which the metric was best.
         Best = "best",
     }
 );
 
-/// What makes one trial better than another.
+/// An objective, by which trials are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Objective {
-    /// What is measured.
+    /// The metric.
     pub metric: Metric,
-    /// Which way is better.
+    /// The direction in which it is better.
     pub goal: Goal,
-    /// Which epoch counts.
+    /// The epoch that counts.
     pub at: At,
 }
 
@@ -247,12 +247,12 @@ pub struct Objective {
 pub struct FoldMetrics {
     /// After the last epoch.
     pub last: Metrics,
-    /// The best of any epoch, each metric by itself.
+    /// The best of any epoch, for each metric separately.
     pub best: Metrics,
 }
 
 impl FoldMetrics {
-    /// Takes what was measured after one more epoch.
+    /// Adds the metrics after a further epoch.
     pub fn note(&mut self, metrics: Metrics) {
         self.last = metrics;
         for (metric, value) in metrics.iter() {
@@ -277,7 +277,7 @@ pub struct TrialValue {
 }
 
 impl Objective {
-    /// What one fold contributes; `None` where the metric could not be measured.
+    /// The fold's contribution; `None` if the metric could not be measured.
     pub fn of_fold(self, fold: FoldMetrics) -> Option<f64> {
         match self.at {
             At::Last => fold.last.get(self.metric),
@@ -285,7 +285,7 @@ impl Objective {
         }
     }
 
-    /// The value of a trial from its folds, in their order: those of each of so many seeds, one seed after the other. `None` without any, or
+    /// The value of a trial from its folds, in order: all folds of one seed after the other. `None` without folds, or
     /// if one lacks the metric.
     pub fn of_trial(self, folds: &[FoldMetrics], seeds: u32) -> Option<TrialValue> {
         let values: Vec<f64> = folds.iter().map(|fold| self.of_fold(*fold)).collect::<Option<_>>()?;
@@ -321,7 +321,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Sample variance; `None` of a single value.
+/// Sample variance; `None` for a single value.
 fn variance(values: &[f64]) -> Option<f64> {
     let mean = mean(values);
     let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();

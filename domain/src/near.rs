@@ -1,9 +1,9 @@
-//! A name that may be meant by one that is not there.
+//! Finds the name that was probably meant by an unknown one.
 
-/// Bytes of the names that are compared, whose time grows with the product of both.
+/// Longest name that is compared, in bytes: the time grows with the product of both lengths.
 const NAME_BYTES_MAX: usize = 64;
 
-/// The nearest of these names to one that is not among them, if it is near enough to be meant: a third of it differs at most.
+/// The name nearest to an unknown one, if it was probably meant: at most a third of the unknown name differs.
 pub fn near<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let is_short = |name: &str| !name.is_empty() && name.len() <= NAME_BYTES_MAX;
     let wanted = name.to_lowercase();

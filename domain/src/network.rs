@@ -1,4 +1,4 @@
-//! A network and its training without any setting left open: what a worker trains.
+//! A network and its training with all settings fixed: the form that a worker trains.
 
 use crate::dataset::SampleShape;
 use crate::layer::{Layer, Misfit, list_of, places};
@@ -7,14 +7,14 @@ use crate::loss::Loss;
 use crate::optimizer::Hyperparameters;
 use crate::violation::Violation;
 
-/// What networks must have in common to train together.
+/// Properties that networks must share to train together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Architecture {
     /// Shape of a row's features.
     pub input: SampleShape,
-    /// Layers, from the input on; those of a residual come behind it.
+    /// Layers, from the input on; inner layers follow their residual.
     pub layers: Vec<Layer>,
-    /// What is minimised.
+    /// The loss.
     pub loss: Loss,
     /// Rows per step.
     pub batch_size: u32,
@@ -23,14 +23,14 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// Shapes of the layers' inputs, in order, and of the last one's output. What goes into a residual goes into the first of its layers.
+    /// Shapes of the layers' inputs, in order, and of the last one's output. A residual's input is the input of its first layer.
     ///
     /// # Errors
     /// The first layer that does not take its input, in the list `layers`, and why.
     pub fn shapes(&self) -> Result<Vec<SampleShape>, Violation> {
         let mut shapes = vec![self.input];
         let mut shape = self.input;
-        // Residuals that are not at their end: the index of each, and of the last of its layers.
+        // Open residuals: the index of each, and of its last layer.
         let mut open: Vec<(usize, usize)> = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
             shape = layer.output(shape).map_err(|misfit| self.misfit(index, misfit))?;
@@ -39,7 +39,7 @@ impl Architecture {
                 open.push((index, index + layer.inner()));
             }
             while let Some((residual, _)) = open.pop_if(|(_, last)| *last == index) {
-                // What went into its first layer.
+                // The input of its first layer.
                 let input = shapes[residual + 1];
                 if input != shape {
                     return Err(self.misfit(residual, Misfit::of_sum(input.into(), shape.into())));
@@ -55,7 +55,7 @@ impl Architecture {
         misfit.at(&list, place, self.layers[index].kind())
     }
 
-    /// The name of each layer: that which it has in PyTorch, where residuals are modules that are `nn.Sequential`s of theirs, as in `3.0`.
+    /// The name of each layer in PyTorch, where residuals are modules with their own `nn.Sequential`, as in `3.0`.
     pub fn names(&self) -> Vec<String> {
         let name = |place: Vec<usize>| {
             let indices: Vec<String> = place.iter().map(usize::to_string).collect();
@@ -64,10 +64,10 @@ impl Architecture {
         places(&self.layers).into_iter().map(name).collect()
     }
 
-    /// Shape of the output of a network that is within the limits.
+    /// Shape of the output of a network within the limits.
     ///
     /// # Errors
-    /// What is wrong with the list `layers`: its length, a layer that does not take its input, or too many trainable numbers.
+    /// The fault of the list `layers`: its length, a layer that does not take its input, or too many trainable numbers.
     pub fn output(&self) -> Result<SampleShape, Violation> {
         let wrong = |description| Violation {
             field: "layers".to_owned(),
@@ -100,8 +100,8 @@ impl Architecture {
         each.fold(0, u64::saturating_add)
     }
 
-    /// The layers that train a weight, from the input on: index, and sizes of the weight as PyTorch has it, outputs first. A bias, where the
-    /// layer's kind has one, has as many numbers as there are outputs.
+    /// The layers with a weight, from the input on: index, and shape of the weight in PyTorch's order, outputs first.
+    /// If the layer's kind has a bias, that has a number for each output.
     ///
     /// # Errors
     /// As [`Self::shapes`].
@@ -113,14 +113,14 @@ impl Architecture {
             .collect())
     }
 
-    /// How many dropout layers there are: so many probabilities each network has.
+    /// Number of dropout layers, and so of each network's dropout probabilities.
     pub fn dropout_layers(&self) -> usize {
         self.layers.iter().filter(|layer| layer.drops()).count()
     }
 
-    /// Bytes of a checkpoint of so many of these networks, at most: for each trainable number, and for what rounds each layer's
-    /// numbers up, more than is kept of it: the number, two of an optimizer's, its average, its best value, and one of a batch norm's statistics, now
-    /// and at its best; and some for the rest.
+    /// Most bytes of a checkpoint of `networks` networks. Each trainable number, and each number of a layer's padding,
+    /// gets more than all that may be stored for it: its value, two numbers of the optimizer, its average, its best
+    /// value, and a batch norm's statistic, now and at its best. The rest gets a constant.
     pub fn checkpoint_bytes_max(&self, networks: u32) -> u64 {
         const BYTES_PER_NUMBER: u64 = 32;
         const PADDING_PER_LAYER: u64 = 64;
@@ -146,7 +146,7 @@ impl Architecture {
             .saturating_mul(u64::from(self.batch_size))
     }
 
-    /// True if some layer applies its weights at many places.
+    /// True if some layer applies its weights at many positions.
     pub fn has_convolution(&self) -> bool {
         let is_convolution = |layer: &Layer| matches!(layer, Layer::Conv1d(_) | Layer::Conv2d(_));
         self.layers.iter().any(is_convolution)
@@ -156,9 +156,9 @@ impl Architecture {
 /// One configuration, ready to be trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrialConfig {
-    /// What it shares with others.
+    /// The part shared with others.
     pub architecture: Architecture,
-    /// What is its own.
+    /// Its own settings.
     pub hyperparameters: Hyperparameters,
 }
 
@@ -268,7 +268,7 @@ mod tests {
             batch_size: 8,
             epochs: 1,
         };
-        // Two numbers for each output; what is kept of them takes 40 bytes at most.
+        // Two numbers for each output, for which at most 40 bytes are stored.
         assert_eq!(architecture(1).checkpoint_bytes_max(1), (1 << 20) + 32 * (2 + 64));
         assert_eq!(
             architecture(1_000).checkpoint_bytes_max(64),

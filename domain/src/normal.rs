@@ -1,4 +1,4 @@
-//! The normal distribution, and what is made of it. Plain doubles, standardised unless a name says otherwise.
+//! The normal distribution and derived functions. Plain doubles, standardised unless a name says otherwise.
 
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -45,8 +45,8 @@ pub(crate) fn quantile(p: f64) -> f64 {
     if q < 0.0 { -size } else { size }
 }
 
-/// The value below which a share `unit` of the draws from [from, to] is, 0 <= unit <= 1. Each half is told by its own tail,
-/// in which no digits cancel.
+/// The quantile at `unit` of the distribution cut to [from, to], 0 <= unit <= 1. Each half is computed from its own
+/// tail, where no digits cancel.
 pub(crate) fn cut_quantile(from: f64, to: f64, unit: f64) -> f64 {
     let share = interval(from, to);
     let below = distribution(from) + share * unit;
@@ -57,7 +57,7 @@ pub(crate) fn cut_quantile(from: f64, to: f64, unit: f64) -> f64 {
     }
 }
 
-/// The value at x of a polynomial by its coefficients, the constant first.
+/// A polynomial at x, from its coefficients, the constant first.
 fn polynomial(x: f64, coefficients: [f64; 8]) -> f64 {
     coefficients
         .iter()
@@ -146,7 +146,7 @@ mod tests {
                 let (argument, expected) = (row[0], row[1]);
                 let found = function(argument);
                 assert_close(found, expected, 4e-15, (name, argument));
-                // Small ones relatively; but what is denormal has lost digits.
+                // Small numbers agree relatively; denormal ones have lost digits.
                 if expected != 0.0 && expected.abs() > 1e-300 {
                     assert_close(found / expected, 1.0, 3e-13, (name, argument));
                 }

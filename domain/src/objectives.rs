@@ -1,13 +1,13 @@
-//! What else makes one trial better than another, in a study that has several objectives.
+//! Further objectives, in a study that has several.
 
 use crate::metric::{Goal, Objective};
 use crate::word::words;
 
-/// Objectives of a study, at most.
+/// Most objectives of a study.
 pub const OBJECTIVES_MAX: usize = 4;
 
 words!(
-    /// What a trial costs. Less is better.
+    /// The cost of a trial. Less is better.
     Cost {
         /// Time that workers spent on it, in seconds. It depends on the workers.
         WorkerSeconds = "worker_seconds",
@@ -19,9 +19,9 @@ words!(
 /// An objective beside the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Further {
-    /// Something that is measured on the validation rows.
+    /// A metric on the validation rows.
     Metric(Objective),
-    /// What it costs.
+    /// A cost.
     Cost(Cost),
 }
 
@@ -34,7 +34,7 @@ impl Further {
         }
     }
 
-    /// Which way is better.
+    /// The direction in which it is better.
     pub fn goal(self) -> Goal {
         match self {
             Self::Metric(objective) => objective.goal,

@@ -1,4 +1,4 @@
-//! Optimizers, and the settings of optimizers, losses, schedules and of what else is done with each step.
+//! Optimizers, and the settings of optimizers, losses, schedules and other parts of a step.
 
 use crate::augment::{Augment, CROP, CUTOUT, FLIP, MIXUP, ROTATE};
 use crate::limits::{EPOCHS_MAX, RATE_MAX};
@@ -8,15 +8,15 @@ use crate::schedule::Schedule;
 use crate::word::words;
 
 words!(
-    /// How parameters follow gradients; what is not a setting is PyTorch's default.
+    /// An optimizer; everything that is not a setting is PyTorch's default.
     Optimizer {
         /// Adam.
         Adam = "adam",
-        /// AdamW: as Adam, and each step first takes the share `learning_rate * weight_decay` of each parameter away.
+        /// AdamW: like Adam, but each step first subtracts the share `learning_rate * weight_decay` of each parameter.
         Adamw = "adamw",
-        /// Gradient descent, with momentum (dampening 0) if the member has one, Nesterov's if it says so.
+        /// Gradient descent, with the member's momentum (dampening 0), if any, in Nesterov's form if the member asks for it.
         Sgd = "sgd",
-        /// RMSprop, not centred, with momentum if the member has one.
+        /// RMSprop, not centred, with the member's momentum, if any.
         Rmsprop = "rmsprop",
         /// NAdam: momentum decay 0.004.
         Nadam = "nadam",
@@ -27,12 +27,12 @@ words!(
     }
 );
 
-/// What may differ between networks that train together.
+/// Settings that may differ between networks that train together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hyperparameters {
-    /// How parameters follow gradients.
+    /// The optimizer.
     pub optimizer: Optimizer,
-    /// How the step size goes on from `learning_rate`.
+    /// How the step size changes from `learning_rate`.
     pub schedule: Schedule,
     /// Step size.
     pub learning_rate: f64,
@@ -40,27 +40,27 @@ pub struct Hyperparameters {
     pub l2: f64,
     /// Momentum of [`Optimizer::Sgd`] and [`Optimizer::Rmsprop`].
     pub momentum: f64,
-    /// Whether the momentum of [`Optimizer::Sgd`] is Nesterov's.
+    /// True if the momentum of [`Optimizer::Sgd`] is Nesterov's.
     pub nesterov: bool,
     /// Decoupled weight decay of [`Optimizer::Adamw`].
     pub weight_decay: f64,
-    /// What [`Optimizer::Adam`] and its kin keep of the mean of gradients at each step.
+    /// Share that the running mean of gradients keeps at each step, for [`Optimizer::Adam`] and its kin.
     pub beta1: f64,
-    /// What they keep of the mean of squared gradients.
+    /// Share that their running mean of squared gradients keeps.
     pub beta2: f64,
-    /// What is added to the root that a step is divided by, of all optimizers but [`Optimizer::Sgd`].
+    /// Added to the root in a step's divisor, for all optimizers except [`Optimizer::Sgd`].
     pub eps: f64,
-    /// What [`Optimizer::Rmsprop`] keeps of the mean of squared gradients.
+    /// Share that the running mean of squared gradients keeps, for [`Optimizer::Rmsprop`].
     pub alpha: f64,
-    /// What [`Optimizer::Adadelta`] keeps of its means of squares.
+    /// Share that the running means of squares keep, for [`Optimizer::Adadelta`].
     pub rho: f64,
-    /// Share of a row's target that [`crate::loss::Loss::CrossEntropy`] gives to all classes alike.
+    /// Share of a row's target that [`crate::loss::Loss::CrossEntropy`] divides equally among all classes.
     pub label_smoothing: f64,
     /// Gamma of [`crate::loss::Loss::Focal`].
     pub focal_gamma: f64,
-    /// Norm of all of the loss's gradient beyond which it is scaled down to it; 0 for none. It leaves out the part of `l2`.
+    /// Largest norm of the loss's gradient, to which it is scaled down; 0 for none. Excludes the part of `l2`.
     pub clip_norm: f64,
-    /// Magnitude to which each number of the loss's gradient is cut, before its norm is taken; 0 for none.
+    /// Largest magnitude of each element of the loss's gradient, applied before the norm is taken; 0 for none.
     pub clip_value: f64,
     /// Share of all steps in which the step size rises.
     pub warmup: f64,
@@ -68,32 +68,32 @@ pub struct Hyperparameters {
     pub decay: f64,
     /// Epochs between two drops of [`Schedule::Step`].
     pub decay_epochs: u32,
-    /// Epochs without a better loss that [`Schedule::Plateau`] stands.
+    /// Epochs without a better loss that [`Schedule::Plateau`] tolerates.
     pub plateau_epochs: u32,
-    /// Share of `learning_rate` below which no schedule goes, but for its rise.
+    /// Share of `learning_rate` below which no schedule goes, except during the rise.
     pub min_rate: f64,
-    /// What the average of the weights keeps of itself at each step; 0 for no average.
+    /// Share that the average of the weights keeps at each step; 0 for no average.
     pub ema_decay: f64,
-    /// How images are changed while it trains.
+    /// Augmentation of images in training.
     pub augment: Augment,
-    /// When it stops early; `None` if it trains to its end.
+    /// Early stopping; `None` if it trains to its end.
     pub early_stopping: Option<EarlyStopping>,
     /// Probability of each layer that [drops](crate::layer::Layer::drops), from the input on.
     pub dropout: Vec<f64>,
 }
 
-/// When a member stops before its last epoch.
+/// Early stopping: ends a member before its last epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EarlyStopping {
-    /// Epochs in a row without a better value after which it stops, at least 1.
+    /// Consecutive epochs without a better value after which it stops, at least 1.
     pub patience: u32,
-    /// By how much more than this a value has to be better than the best one, at least 0.
+    /// A value is better only if it improves on the best one by more than this, at least 0.
     pub min_delta: f64,
-    /// Of what the values are: the study's objective.
+    /// The metric of the values: the study's objective.
     pub metric: Metric,
 }
 
-/// Beyond any gradient or metric that training goes on from.
+/// Exceeds any gradient or metric after which training goes on.
 const MAGNITUDE_MAX: f64 = 1e9;
 const RATE_OR_NONE: Takes = Takes::Number(|x| (0.0..=RATE_MAX).contains(&x), "at least 0 and at most 1000");
 const MAGNITUDE: Takes = Takes::Number(
@@ -132,7 +132,7 @@ const DECAY_EPOCHS: Rule = own("decay_epochs", Takes::Whole(1, EPOCHS_MAX)).or(1
 const PLATEAU_EPOCHS: Rule = own("plateau_epochs", Takes::Whole(0, EPOCHS_MAX)).or(10.0);
 const MIN_RATE: Rule = own("min_rate", Takes::SHARE).or(0.0);
 const EMA_DECAY: Rule = own("ema_decay", Takes::SHARE).or(0.0);
-/// 0 is never; where a study says nothing of early stopping, nobody stops.
+/// 0 means never; a study without `early_stopping` never stops early.
 const PATIENCE: Rule = own("patience", Takes::Whole(0, EPOCHS_MAX)).or(0.0);
 const MIN_DELTA: Rule = own("min_delta", MAGNITUDE).or(0.0);
 
@@ -141,7 +141,7 @@ const fn own(name: &'static str, takes: Takes) -> Rule {
 }
 
 impl Optimizer {
-    /// Whether it looks at one of [`Hyperparameters::SETTINGS`].
+    /// True if it uses this one of [`Hyperparameters::SETTINGS`].
     pub fn has(self, setting: &Rule) -> bool {
         match setting.name {
             "momentum" => matches!(self, Self::Sgd | Self::Rmsprop),
@@ -197,17 +197,17 @@ impl Hyperparameters {
         &MIN_DELTA,
     ];
 
-    /// Those of [`Self::SETTINGS`] that a study has under `early_stopping`, with what each is there where it is left out.
+    /// The settings under `early_stopping` in a study, among [`Self::SETTINGS`], with their defaults there.
     pub const EARLY_STOPPING: [Rule; 2] = [PATIENCE.or(10.0), MIN_DELTA];
 
-    /// Those that a study has under `augment`.
+    /// The settings under `augment` in a study.
     pub const AUGMENT: [Rule; 5] = [FLIP, CROP, ROTATE, CUTOUT, MIXUP];
 
-    /// Of this optimizer and schedule, stopped by this metric if at all, with `value` for each of [`Self::SETTINGS`]. The rule that it gets
-    /// has the default that goes with the optimizer and schedule.
+    /// Settings with this optimizer, schedule and metric for early stopping, and with `value` for each of
+    /// [`Self::SETTINGS`]. `value` gets a rule with the default for the optimizer and schedule.
     ///
     /// # Errors
-    /// Those of `value`.
+    /// The errors of `value`.
     pub fn read<E>(
         (optimizer, schedule, stops_by): (Optimizer, Schedule, Metric),
         dropout: Vec<f64>,
@@ -253,7 +253,7 @@ impl Hyperparameters {
         })
     }
 
-    /// Of an optimizer with this step size, and otherwise as a study that says no more.
+    /// An optimizer with this step size, and defaults for all else.
     pub fn new(optimizer: Optimizer, learning_rate: f64) -> Self {
         let value = |rule: &Rule| Ok(rule.default.unwrap_or(learning_rate));
         let read: Result<_, std::convert::Infallible> =
@@ -264,7 +264,7 @@ impl Hyperparameters {
         }
     }
 
-    /// The values of [`Self::SETTINGS`], each with the setting's name.
+    /// The values of [`Self::SETTINGS`], with their names.
     pub fn settings(&self) -> [(&'static str, f64); Self::SETTINGS.len()] {
         let stopping = self.early_stopping;
         [
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(again, Ok(hyperparameters));
     }
 
-    /// The numbers are those of the signatures in torch.optim 2.11.
+    /// The numbers are from the signatures in torch.optim 2.11.
     #[test]
     fn defaults_are_those_of_pytorch() {
         let eps = |optimizer| Hyperparameters::new(optimizer, 0.1).eps;

@@ -1,11 +1,11 @@
-//! What is better where several things count: one point dominates another if it is nowhere worse, and somewhere better.
+//! Comparison by several coordinates: a point dominates another if it is nowhere worse, and somewhere better.
 //!
-//! Coordinates are keys: ascending from best to worst. Equals are told apart by their index.
+//! Coordinates are keys: ascending from best to worst. Equal points are ordered by their index.
 
 use std::cmp::Ordering;
 
-/// Points of a front up to which the hypervolume is computed, of two coordinates at most, of three and of four: its time grows with their
-/// number to the power of the coordinates less one.
+/// Largest front whose hypervolume is computed, for up to two, three and four coordinates: the time grows with its size
+/// to the power of the number of coordinates minus one.
 const HYPERVOLUME_FRONT_MAX: [usize; 3] = [1_024, 256, 64];
 
 /// True if `a` is nowhere worse than `b`, and somewhere better.
@@ -14,8 +14,8 @@ pub fn dominates(a: &[f64], b: &[f64]) -> bool {
     pairs().all(|(a, b)| a <= b) && pairs().any(|(a, b)| a < b)
 }
 
-/// The place of each point, from 0 for the best: by non-dominated front, and in a front the more distant from their neighbours first
-/// (non-dominated rank and crowding distance of NSGA-II, Deb et al. 2002).
+/// The place of each point, from 0 for the best: by non-dominated front, and within a front the points farther from
+/// their neighbours first (non-dominated rank and crowding distance of NSGA-II, Deb et al. 2002).
 pub fn places<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
     let points: Vec<&[f64]> = points.iter().map(AsRef::as_ref).collect();
     let mut places = vec![0; points.len()];
@@ -51,11 +51,11 @@ pub fn front<P: AsRef<[f64]>>(points: &[P]) -> Vec<usize> {
     front
 }
 
-/// All points by front: no point dominates another one of its front, and each is dominated by a point of the front before.
+/// All points by front: no point dominates another of its front, and a point of the front before dominates each.
 fn fronts(points: &[&[f64]]) -> Vec<Vec<usize>> {
     let mut fronts: Vec<Vec<usize>> = Vec::new();
     for point in lexicographic_order(points) {
-        // What a front dominates, all before it do.
+        // If a front has a point that dominates this one, all fronts before have one too.
         let number = fronts.partition_point(|front| {
             let mut members = front.iter().rev();
             members.any(|member| dominates(points[*member], points[point]))
@@ -68,7 +68,7 @@ fn fronts(points: &[&[f64]]) -> Vec<Vec<usize>> {
     fronts
 }
 
-/// The points in an order in which none is dominated by a later one.
+/// The points in an order in which no later point dominates an earlier one.
 fn lexicographic_order(points: &[&[f64]]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..points.len()).collect();
     order.sort_by(|a, b| lexicographic(points[*a], points[*b]));
@@ -80,8 +80,8 @@ fn lexicographic(a: &[f64], b: &[f64]) -> Ordering {
     differing.fold(Ordering::Equal, Ordering::then)
 }
 
-/// How far the members of a front are from their neighbours in it: over the coordinates, the sum of the distance between the two
-/// neighbours as a share of the front's width. Infinite at the ends. Where all are alike in something, it tells nobody apart.
+/// Distances of a front's members from their neighbours in it: the sum over coordinates of the distance between the two
+/// neighbours, relative to the front's width. Infinite at the ends. A coordinate in which all are equal does not count.
 fn crowding(points: &[&[f64]], front: &[usize]) -> Vec<f64> {
     let mut distances = vec![0.0; front.len()];
     let coordinates = front.first().map_or(0, |first| points[*first].len());
@@ -105,8 +105,8 @@ fn crowding(points: &[&[f64]], front: &[usize]) -> Vec<f64> {
     distances
 }
 
-/// After each point, the share of the box between the best and the worst of each coordinate of all points that those so far dominate: their
-/// hypervolume. `None` from the point on whose front is too large for it.
+/// After each point, the hypervolume of the points so far: the share that they dominate of the box between the best and
+/// the worst of each coordinate of all points. `None` once the front is too large.
 pub fn hypervolumes<P: AsRef<[f64]>>(points: &[P]) -> Vec<Option<f64>> {
     let points: Vec<&[f64]> = points.iter().map(AsRef::as_ref).collect();
     let scaled = in_unit_box(&points);
@@ -120,7 +120,7 @@ pub fn hypervolumes<P: AsRef<[f64]>>(points: &[P]) -> Vec<Option<f64>> {
         }
         let is_behind = front.iter().any(|member| member == point || dominates(member, point));
         if !is_behind {
-            // Rounding may take the sum beyond the box, and a difference below nothing.
+            // Rounding may push the sum beyond the box, and a difference below 0.
             volume = (volume + own_volume(point, &front).max(0.0)).min(1.0);
             front.retain(|member| !dominates(point, member));
             front.push(point.clone());
@@ -130,7 +130,7 @@ pub fn hypervolumes<P: AsRef<[f64]>>(points: &[P]) -> Vec<Option<f64>> {
     scaled.iter().map(after).collect()
 }
 
-/// Points with 0 for the best and 1 for the worst of each coordinate; without coordinates in which all are alike.
+/// Points scaled to 0 for the best and 1 for the worst of each coordinate, without coordinates in which all are equal.
 fn in_unit_box(points: &[&[f64]]) -> Vec<Vec<f64>> {
     let coordinates = points.first().map_or(0, |point| point.len());
     let ends = |coordinate: usize| {
@@ -150,8 +150,8 @@ fn in_unit_box(points: &[&[f64]]) -> Vec<Vec<f64>> {
     points.iter().map(scaled).collect()
 }
 
-/// What a point dominates in the unit box, and no point of the front does (the exclusive hypervolume of WFG, While, Bradstreet and
-/// Barone 2012).
+/// The volume that a point dominates in the unit box, but no point of the front does (the exclusive hypervolume of WFG,
+/// While, Bradstreet and Barone 2012).
 fn own_volume(point: &[f64], front: &[Vec<f64>]) -> f64 {
     let box_volume: f64 = point.iter().map(|at| 1.0 - at).product();
     let shared: Vec<Vec<f64>> = front
@@ -161,7 +161,7 @@ fn own_volume(point: &[f64], front: &[Vec<f64>]) -> f64 {
     box_volume - volume(&shared)
 }
 
-/// What points dominate together in the unit box: slice by slice of the last coordinate.
+/// The volume that points dominate together in the unit box: slice by slice of the last coordinate.
 fn volume(points: &[Vec<f64>]) -> f64 {
     let mut points: Vec<&[f64]> = front(points).into_iter().map(|index| &points[index][..]).collect();
     let Some(last) = points.first().and_then(|first| first.len().checked_sub(1)) else {
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn fronts_come_one_after_another_and_their_ends_first() {
-        // Three fronts: 1 2 3 4 of which 1 and 4 are the ends and 2 is more alone than 3; 0 and 6, equals; 5.
+        // Three fronts: 1 2 3 4, where 1 and 4 are the ends and 2 is farther from its neighbours than 3; 0 and 6, which are equal; 5.
         let points = points(&[
             [3.0, 3.0],
             [0.0, 4.0],
@@ -222,7 +222,7 @@ mod tests {
         // The box is 4 by 10. The two ends dominate nothing of it, [2, 5] a quarter.
         let volumes = hypervolumes(&points);
         assert_eq!(volumes, [Some(0.0), Some(0.0), Some(0.25), Some(0.25), Some(0.25)]);
-        // Where all are alike, there is nothing left to be dominated.
+        // If all are equal, nothing is left to dominate.
         assert_eq!(hypervolumes(&[vec![1.0, 2.0], vec![1.0, 2.0]]), [Some(1.0), Some(1.0)]);
     }
 
@@ -262,7 +262,7 @@ mod tests {
 
         #[test]
         fn volumes_are_those_of_counted_cells((coordinates, points) in (2_usize..5).prop_flat_map(|n| (Just(n), cloud(n)))) {
-            // Coordinates are fifths, so that the box has 5ⁿ cells, each dominated as its middle is.
+            // Coordinates are fifths, so the box has 5ⁿ cells, and each is dominated if its middle is.
             let cells = 5_usize.pow(coordinates as u32);
             let middle = |cell: usize| -> Vec<f64> {
                 (0..coordinates).map(|at| ((cell / 5_usize.pow(at as u32) % 5) as f64 + 0.5) / 5.0).collect()
@@ -270,7 +270,7 @@ mod tests {
             let dominated = (0..cells).filter(|cell| points.iter().any(|point| dominates(point, &middle(*cell))));
             let share = dominated.count() as f64 / cells as f64;
             prop_assert!((volume(&points) - share).abs() < 1e-12);
-            // The last of the growing ones is that of all, where the box is the unit box.
+            // If the box is the unit box, the last growing hypervolume is that of all points.
             let end = |coordinate: usize| (0..coordinates).map(|at| f64::from(u8::from(at != coordinate))).collect();
             let points: Vec<Vec<f64>> = points.into_iter().chain((0..coordinates).map(end)).collect();
             let last = hypervolumes(&points).pop().flatten().expect("a small front");

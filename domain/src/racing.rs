@@ -1,23 +1,23 @@
-//! Racing: trials of a generation are trained rung by rung, on more folds and for more epochs each time, and the worse of them are
+//! Racing: trials of a generation are trained rung by rung, each time on more folds and for more epochs, and the worse ones are
 //! dropped in between.
 //!
-//! What is decided is a function of the study and of what the generation's own trials measured at the rung: the same folds, the same
-//! rows, the same epochs. So neither the workers nor the order in which they came matter, and no part of a trial is ever compared with
-//! a whole one. Folds come before epochs, because one fold for all epochs ranks configurations better than all folds for a few.
+//! Decisions are a function of the study and of the generation's measurements at the rung: on the same folds, the same rows, the
+//! same epochs. So neither the workers nor their order matter, and a partial trial is never compared with a whole one. Folds come
+//! before epochs, because one fold for all epochs ranks configurations better than all folds for a few.
 
 use crate::fold::Validation;
 use crate::pareto;
 
-/// How much of a trial is trained before it is compared.
+/// The part of a trial that is trained before a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rung {
-    /// Folds, from 1 to those of the validation.
+    /// Folds, from 1 to the validation's number.
     pub folds: u32,
     /// Share of the epochs, above 0 and at most 1.
     pub share: f64,
 }
 
-/// How trials are raced.
+/// Settings of racing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Racing {
     /// Ascending in folds and share; the last one is a whole trial.
@@ -26,20 +26,20 @@ pub struct Racing {
     keep: f64,
 }
 
-/// A trial that came to a rung.
+/// A trial that reached a rung.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AtRung {
     /// Number.
     pub trial: u32,
-    /// What it sorts by there, of each objective; `None` if it diverged or failed.
+    /// Its rank keys there, of each objective; `None` if it diverged or failed.
     pub keys: Option<Vec<f64>>,
 }
 
 impl Racing {
-    /// Share of the trials that go on where the study does not say.
+    /// Default share of the trials that go on.
     pub const KEEP: f64 = 0.5;
 
-    /// The ladder: one fold for a ninth, for a third and for all of the epochs; then all folds.
+    /// The default ladder: one fold for a ninth, for a third and for all of the epochs; then all folds.
     pub fn usual(validation: Validation) -> Vec<Rung> {
         let shares = [1.0 / 9.0, 1.0 / 3.0, 1.0].into_iter();
         let mut ladder: Vec<Rung> = shares.map(|share| Rung { folds: 1, share }).collect();
@@ -57,8 +57,8 @@ impl Racing {
         }
     }
 
-    /// Racing on an ascending ladder, which ends with whole trials whether it says so or not. Where all trials have `epochs`, a rung on
-    /// which nothing more is trained than on the one before is none. `None` if only one is left: nothing is raced then.
+    /// Racing on an ascending ladder; whole trials are added as the last rung if missing. If all trials have `epochs`, a rung
+    /// that trains nothing beyond the one before is left out. `None` if only one rung is left: then nothing is raced.
     pub fn new(mut ladder: Vec<Rung>, keep: f64, validation: Validation, epochs: Option<u32>) -> Option<Self> {
         let whole = Self::whole(validation);
         if ladder.last() != Some(&whole) {
@@ -85,8 +85,8 @@ impl Racing {
         self.keep
     }
 
-    /// The folds of a trial that are trained on a rung, and up to which epoch each, of a trial with so many epochs. Generations begin with
-    /// different folds, so that no fold alone decides which configurations are good.
+    /// The folds of a trial that a rung trains, and up to which epoch, for a trial with `epochs`. Generations begin
+    /// with different folds, so that no single fold decides which configurations are good.
     pub fn folds(&self, generation: u32, rung: u32, validation: Validation, epochs: u32) -> (Vec<u32>, u32) {
         let Rung { folds, .. } = self.ladder[rung as usize];
         let all = validation.folds();
@@ -95,13 +95,13 @@ impl Racing {
         (trained, self.ladder[rung as usize].epochs(epochs))
     }
 
-    /// How many of so many trials go on from a rung: at least one.
+    /// Number of trials that go on from a rung, out of `trials`: at least one.
     pub fn kept(&self, trials: u32) -> u32 {
         ((f64::from(trials) * self.keep).ceil() as u32).clamp(1, trials.max(1))
     }
 
-    /// Which trials go on, ascending, of all that came to a rung: the best, and of equal ones those with the lower number. Where there are
-    /// several objectives, the best are those that come first by their [places](pareto::places). None that diverged or failed goes on.
+    /// The trials that go on, ascending, out of all that reached a rung: the best ones, and among equals those with lower numbers. With
+    /// several objectives, the best are the first by their [places](pareto::places). Trials that diverged or failed do not go on.
     pub fn promote(&self, came: &[AtRung]) -> Vec<u32> {
         let mut measured: Vec<(u32, &[f64])> = came
             .iter()
@@ -115,7 +115,7 @@ impl Racing {
         promoted.map(|(trial, _)| trial).collect()
     }
 
-    /// Epoch reports of a generation of so many trials with so many epochs each, if none diverges: the most that there can be.
+    /// Epoch reports of a generation of `trials` trials with `epochs` each, if none diverges: the largest possible number.
     pub fn epoch_reports(&self, trials: u32, epochs: u32) -> u64 {
         let mut trials = trials;
         let mut reports = 0;
@@ -134,7 +134,7 @@ impl Racing {
 }
 
 impl Rung {
-    /// Epochs that it has of so many: the share, rounded, and at least one.
+    /// Its epochs out of `of`: the share, rounded, and at least one.
     fn epochs(self, of: u32) -> u32 {
         ((f64::from(of) * self.share).round() as u32).clamp(1, of)
     }
@@ -211,13 +211,13 @@ mod tests {
             at(20, Some(-1.0)),
         ];
         assert_eq!(racing.promote(&came), [16, 18, 20]);
-        // Those that diverged count among those that came, and do not go on.
+        // Diverged trials count among those that reached the rung, and do not go on.
         assert_eq!(
             racing.promote(&[at(0, None), at(1, None), at(2, Some(1.0)), at(3, None)]),
             [2]
         );
         assert_eq!(racing.promote(&[at(0, None)]), [0_u32; 0]);
-        // Of several objectives: the ends of the front, before what is between them.
+        // With several objectives: the ends of the front, before the points between them.
         let front = [[0.0, 3.0], [1.0, 1.0], [3.0, 0.0], [3.0, 3.0]];
         let came = (0..).zip(front).map(|(trial, keys)| AtRung {
             trial,

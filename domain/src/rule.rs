@@ -1,4 +1,4 @@
-//! What a setting takes: one rule a setting, for every form in which the setting is written.
+//! Rules of settings: one for each setting, used for every form in which it is written.
 
 use crate::space::ParamValue;
 use crate::word::UnknownWord;
@@ -10,10 +10,9 @@ pub struct Rule {
     pub name: &'static str,
     /// Its values.
     pub takes: Takes,
-    /// Its value where it is left out, see [`Rule::left_out`]; `None` if it must be given. Of words it is the place among them, of flags 0 for
-    /// false.
+    /// Its default, see [`Rule::left_out`]; `None` if it must be given. For words it is an index, for flags 0 is false.
     pub default: Option<f64>,
-    /// Whether it may differ between networks that train together.
+    /// True if it may differ between networks that train together.
     pub is_members_own: bool,
 }
 
@@ -28,7 +27,7 @@ pub enum Takes {
     Word(&'static [&'static str]),
     /// true or false.
     Flag,
-    /// Whatever a parameter may be.
+    /// Any value of a parameter.
     Any,
 }
 
@@ -43,7 +42,7 @@ impl Rule {
         }
     }
 
-    /// With this value where it is left out.
+    /// With this default.
     #[must_use]
     pub const fn or(self, default: f64) -> Self {
         Self {
@@ -52,7 +51,7 @@ impl Rule {
         }
     }
 
-    /// Free to differ between networks that train together.
+    /// May differ between networks that train together.
     #[must_use]
     pub const fn members_own(self) -> Self {
         Self {
@@ -61,7 +60,7 @@ impl Rule {
         }
     }
 
-    /// Its value where it is left out; `None` if it must be given.
+    /// Its default; `None` if it must be given.
     pub fn left_out(&self) -> Option<ParamValue> {
         let default = self.default?;
         match self.takes {
@@ -79,10 +78,10 @@ impl Takes {
     /// A share: at least 0 and below 1.
     pub const SHARE: Self = Self::Number(|x| (0.0..1.0).contains(&x), "at least 0 and below 1");
 
-    /// Holds a value to the rule.
+    /// Checks a value.
     ///
     /// # Errors
-    /// What the value must be.
+    /// The values that the rule allows.
     pub fn check(self, value: &ParamValue) -> Result<(), String> {
         match (self, value) {
             (Self::Any, _) => Ok(()),

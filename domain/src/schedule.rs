@@ -1,7 +1,7 @@
-//! Schedules: how the step size of a training goes on from the learning rate.
+//! Schedules: how a training's step size changes from the learning rate.
 //!
 //! A step's rate is a function of the settings, of the step's place among all steps of the training, and of the losses that a plateau has
-//! seen. All steps are those of the architecture's epochs, wherever a job ends: so a trial that pauses has the rates of one that does not.
+//! seen. All steps of the architecture's epochs count, wherever a job ends: so a paused trial has the same rates as any other.
 
 use std::f64::consts::PI;
 
@@ -12,11 +12,11 @@ use crate::rule::Rule;
 use crate::word::words;
 
 words!(
-    /// How the step size goes on from the learning rate, before and after a rise over the share `warmup` of all steps.
+    /// How the step size changes from the learning rate, before and after a rise over the share `warmup` of all steps.
     Schedule {
         /// It stays.
         Constant = "constant",
-        /// Down to the share `min_rate` by half a cosine over the steps that follow the rise: torch's `CosineAnnealingLR`, step by step.
+        /// Down to the share `min_rate` by half a cosine over the steps after the rise: torch's `CosineAnnealingLR`, step by step.
         Cosine = "cosine",
         /// Times `decay` every `decay_epochs` epochs: torch's `StepLR`.
         Step = "step",
@@ -33,11 +33,11 @@ words!(
 /// Share of the learning rate with which [`Schedule::OneCycle`] begins.
 const ONE_CYCLE_START: f64 = 1.0 / 25.0;
 
-/// By what share of the best loss a loss has to be below it to count as better on a plateau.
+/// Share of the best loss by which a loss has to improve on it to count as better on a plateau.
 const PLATEAU_THRESHOLD: f64 = 1e-4;
 
 impl Schedule {
-    /// Whether it looks at one of [`Hyperparameters::SETTINGS`].
+    /// True if it uses this one of [`Hyperparameters::SETTINGS`].
     pub fn has(self, setting: &Rule) -> bool {
         match setting.name {
             "decay" => matches!(self, Self::Step | Self::Exponential | Self::Plateau),
@@ -66,23 +66,23 @@ pub struct StepPlace {
     pub before: u64,
     /// Steps of an epoch.
     pub in_epoch: u64,
-    /// Epochs of the training, and not of the job that trains a part of it.
+    /// Epochs of the training, not of a job that trains part of it.
     pub epochs: u32,
 }
 
-/// What a plateau remembers of the losses after each epoch.
+/// State of a plateau after each epoch's loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plateau {
-    /// The best one.
+    /// The best loss.
     best: Option<f64>,
-    /// Epochs since then, or since the rate was lowered.
+    /// Epochs since the best loss, or since the rate was last lowered.
     waited: u32,
-    /// How often the rate was lowered.
+    /// Number of times that the rate was lowered.
     drops: u32,
 }
 
 impl Plateau {
-    /// Takes the loss after one more epoch, as torch's `ReduceLROnPlateau` with its default threshold.
+    /// Records the loss after a further epoch, as torch's `ReduceLROnPlateau` with its default threshold.
     pub fn note(&mut self, loss: f64, plateau_epochs: u32) {
         if self.best.is_none_or(|best| loss < best * (1.0 - PLATEAU_THRESHOLD)) {
             self.best = Some(loss);
@@ -98,7 +98,7 @@ impl Plateau {
 }
 
 impl Hyperparameters {
-    /// The step size of a step; `plateau` is looked at by [`Schedule::Plateau`] alone.
+    /// The step size of a step; only [`Schedule::Plateau`] uses `plateau`.
     pub fn rate(&self, place: StepPlace, plateau: &Plateau) -> f64 {
         self.learning_rate * self.share(place, plateau)
     }
@@ -108,7 +108,7 @@ impl Hyperparameters {
         self.schedule == Schedule::Constant && self.warmup == 0.0
     }
 
-    /// Share of the learning rate that a step has.
+    /// The step's share of the learning rate.
     fn share(&self, place: StepPlace, plateau: &Plateau) -> f64 {
         let (step, steps) = (place.before as f64, place.in_epoch as f64 * f64::from(place.epochs));
         if self.schedule == Schedule::OneCycle {
@@ -187,7 +187,7 @@ mod tests {
     fn a_rise_is_linear_from_0() {
         let rising = own(Schedule::Constant, |own| own.warmup = 0.4);
         assert_eq!(rates(&rising), [0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]);
-        // Without a step to go down in, it rises to the end.
+        // Without steps to go down, it rises to the end.
         let all = own(Schedule::Cosine, |own| own.warmup = 0.99);
         assert_near(&rates(&all), &[0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0]);
     }
@@ -236,7 +236,7 @@ mod tests {
             epochs: 5,
         };
         let mut plateau = Plateau::default();
-        // 0.99995 is not better by a ten-thousandth.
+        // 0.99995 does not improve by a ten-thousandth.
         let losses = [1.0, 0.99995, 0.999, 1.0, 1.0, 1.0, 1.0, 0.5];
         let rates = losses.map(|loss| {
             plateau.note(loss, own.plateau_epochs);

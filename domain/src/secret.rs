@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-/// A text that `{:?}` does not show, and that has no `{}`: whoever needs it has to say so.
+/// A text that `{:?}` hides, and that has no `{}`: code that needs it must call [`Secret::expose`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

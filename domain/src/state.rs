@@ -1,4 +1,4 @@
-//! The states of studies, trials (and their folds), refits and jobs. ARCHITECTURE.md draws how they follow each other.
+//! The states of studies, trials (and their folds), refits and jobs. ARCHITECTURE.md shows the transitions.
 
 use crate::word::words;
 
@@ -9,9 +9,9 @@ words!(
         Running = "running",
         /// Nothing is leased until it is resumed.
         Paused = "paused",
-        /// The search is over; the refit that its `refit` section asks for trains.
+        /// The search has ended; its `refit` section's refit trains.
         Refitting = "refitting",
-        /// All trials ended, and the refit with them.
+        /// All trials ended, and so did the refit.
         Completed = "completed",
         /// No trial completed.
         Failed = "failed",
@@ -21,7 +21,7 @@ words!(
 );
 
 impl StudyState {
-    /// True if nothing follows.
+    /// True if no state follows.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
@@ -32,9 +32,9 @@ words!(
     TrialState {
         /// Not leased yet.
         Queued = "queued",
-        /// A job of it was leased.
+        /// One of its jobs was leased.
         Running = "running",
-        /// A fold that was trained up to a rung, and waits for what becomes of its trial. Trials and refits are never in it.
+        /// A fold that was trained up to a rung, and waits for the decision about its trial. Only folds have this state.
         Paused = "paused",
         /// All of its folds completed.
         Completed = "completed",
@@ -48,11 +48,11 @@ words!(
 );
 
 impl TrialState {
-    /// True if nothing follows.
+    /// True if no state follows.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running | Self::Paused)
     }
 }
 
-/// Error of a trial whose loss is not finite: it is never retried and never ranked.
+/// Error of a trial with a non-finite loss: it is never retried and never ranked.
 pub const DIVERGED: &str = "diverged";

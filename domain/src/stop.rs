@@ -1,27 +1,27 @@
-//! Stop: when a search ends before its last trial.
+//! Stop: ends a search before its last trial.
 //!
-//! All but time is decided generation by generation, of the results that a generation may know: so it depends on the study alone which
-//! trials there are. Time does not: which trials began by then is the workers' doing, and what they did is what is recorded.
+//! All conditions except time are decided generation by generation, from the results that a generation may know: so the set of trials
+//! depends only on the study. Time does not: the trials that began in time depend on the workers, and the record shows which did.
 
 use crate::search::{Generations, Past, Standing};
 
-/// What ends a search. Whatever comes first does.
+/// Conditions that end a search; the first one that holds does.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Stop {
-    /// Hours from the submission on, above 0. No trial begins after them; those that began are trained to their end.
+    /// Hours after the submission, above 0. No trial begins later; trials that have begun are trained to their end.
     pub hours: Option<f64>,
-    /// Epochs of folds that were trained.
+    /// Epochs trained, over all folds.
     pub fold_epochs: Option<u64>,
-    /// A trial with this value or a better one, as values sort.
+    /// A trial with this rank key or a better one.
     pub rank_key: Option<f64>,
-    /// Generations in a row without a value better than all before, at least 1.
+    /// Consecutive generations without a new best value, at least 1.
     pub generations_without_gain: Option<u32>,
-    /// Trials that failed, at least 1.
+    /// Failed trials, at least 1.
     pub failed_trials: Option<u32>,
 }
 
 impl Stop {
-    /// True if something of it is decided by results.
+    /// True if results decide any of it.
     pub fn looks_at_results(&self) -> bool {
         self.fold_epochs.is_some()
             || self.rank_key.is_some()
@@ -29,8 +29,8 @@ impl Stop {
             || self.failed_trials.is_some()
     }
 
-    /// Why the search ends, in words, if it does by what is known: the trials whose results are there, in the order of their numbers, and
-    /// the epochs of their folds.
+    /// The reason to end the search, in words, if there is one. `known` has the trials with known results, in the order
+    /// of their numbers; `fold_epochs` is the number of epochs of their folds.
     pub fn reason(&self, known: &[Past], generations: Generations, fold_epochs: u64) -> Option<String> {
         let failed = known.iter().filter(|past| past.standing == Standing::Failed).count();
         if let Some(most) = self.failed_trials.filter(|most| failed >= *most as usize) {
@@ -54,14 +54,14 @@ impl Stop {
             Some((_, least)) if least <= key => best,
             _ => Some((trial, key)),
         });
-        // Before any trial completed, there is no gain to wait for: failed_trials is for that.
+        // Before any trial completes, there is no gain to wait for: failed_trials covers that.
         let since = last - generations.of(best?.0);
         (since >= patience)
             .then(|| format!("{since} generations brought no better value (stop.generations_without_gain: {patience})"))
     }
 }
 
-/// The completed trials, with what they sort by.
+/// The completed trials, with their rank keys.
 fn keys(known: &[Past]) -> impl Iterator<Item = (u32, f64)> {
     known.iter().filter_map(|past| match past.standing {
         Standing::Completed { key } => Some((past.trial, key)),
@@ -151,7 +151,7 @@ mod tests {
             generations_without_gain: Some(2),
             ..Stop::default()
         };
-        // The best is of generation 0; an equal value of generation 1 is no gain.
+        // The best value is from generation 0; an equal one in generation 1 is no gain.
         assert_eq!(stop.reason(&done(&[1.0, 0.5, 0.5, 2.0]), PAIRS, 0), None);
         let said = stop.reason(&done(&[1.0, 0.5, 0.5, 2.0, 3.0, 4.0]), PAIRS, 0);
         assert_eq!(

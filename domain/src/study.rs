@@ -1,4 +1,4 @@
-//! A study that was checked: whatever can be sampled from it can be trained.
+//! A checked study: every configuration sampled from it can be trained.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,87 +22,87 @@ use crate::space::{Distribution, ParamValue, Params, Space};
 use crate::stop::Stop;
 use crate::violation::Violation;
 
-/// A study. Made by the check of its message alone.
+/// A study. Only the check of its message makes one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Study {
     /// Unique name.
     pub name: String,
-    /// What everything random derives from.
+    /// The source of all its random numbers.
     pub seed: Seed,
-    /// How the dataset's files are read.
+    /// The format of the dataset's files.
     pub format: Format,
     /// Sizes of the dataset.
     pub shape: DatasetShape,
     /// The network.
     pub model: Vec<Block>,
-    /// How one fold is trained.
+    /// Training of one fold.
     pub training: TrainingSpec,
-    /// How a trial is validated.
+    /// Validation of a trial.
     pub validation: Validation,
-    /// The sizes of its folds.
+    /// Sizes of its folds.
     pub fold_sizes: Vec<FoldSize>,
-    /// What makes one trial better than another: the first objective, where there are several.
+    /// The first or only objective, by which trials are compared.
     pub objective: Objective,
-    /// The others.
+    /// The further objectives.
     pub further: Vec<Further>,
-    /// The class whose F1 [`Metric::ValF1`] is; `None` for the mean over the classes.
+    /// The class whose F1 is [`Metric::ValF1`]; `None` for the mean over the classes.
     pub f1_class: Option<String>,
     /// The searched parameters.
     pub space: Space,
-    /// How configurations are chosen.
+    /// The sampler.
     pub sampler: Sampler,
-    /// Which trials belong together.
+    /// The grouping of trials.
     pub generations: Generations,
-    /// How trials are raced; `None` if each is trained to its end.
+    /// Racing of trials; `None` if each is trained to its end.
     pub racing: Option<Racing>,
     /// Trials in all.
     pub max_trials: u32,
-    /// What its first trials are: configurations that a user chose. What one leaves out is drawn as random search draws it.
+    /// The first trials: configurations that a user chose. Missing values are drawn as in random search.
     pub chosen: Vec<Params>,
-    /// When the search ends before its last trial.
+    /// Conditions that end the search early.
     pub stop: Option<Stop>,
-    /// Its share of the workers in relation to the priorities of other studies, at least 1.
+    /// Its share of the workers relative to the priorities of other studies, at least 1.
     pub priority: u32,
-    /// How the best trial is trained again.
+    /// The refit of the best trial.
     pub refit: Option<RefitSpec>,
-    /// Whether the losses of single rows are kept.
+    /// True if the losses of single rows are kept.
     pub keeps_row_losses: bool,
-    /// How it was made longer since it was submitted.
+    /// Its extensions since it was submitted.
     pub growth: Growth,
 }
 
-/// How a study was made longer.
+/// Extensions of a study.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Growth {
-    /// What `max_trials` was before each extension, ascending.
+    /// `max_trials` before each extension, ascending.
     pub ends_before: Vec<u32>,
     /// Trials with configurations that users added.
     pub enqueued: u32,
 }
 
-/// A plain value, or the name of the searched parameter that gives it.
+/// A plain value, or the name of a searched parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Setting {
     /// The same in every trial.
     Fixed(ParamValue),
-    /// Given by a parameter.
+    /// The value of a parameter.
     Param(String),
 }
 
-/// How one fold is trained, with settings.
+/// Training of one fold, with settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingSpec {
-    /// What computes it.
+    /// The engine.
     pub engine: EngineChoice,
-    /// What is minimised.
+    /// The loss.
     pub loss: Loss,
-    /// How much rows of each class weigh in the loss; `None` if all weigh the same.
+    /// Weights of the classes' rows in the loss; `None` if all weigh the same.
     pub class_weights: Option<ClassWeights>,
-    /// How parameters follow gradients.
+    /// The optimizer.
     pub optimizer: Setting,
-    /// How the step size goes on from the learning rate.
+    /// The schedule of the step size.
     pub schedule: Setting,
-    /// Those of [`Hyperparameters::SETTINGS`] that the study gives, by name.
+    /// The study's values for [`Hyperparameters::SETTINGS`], by name.
     pub hyperparameters: BTreeMap<&'static str, Setting>,
     /// Rows per step.
     pub batch_size: Setting,
@@ -112,34 +112,34 @@ pub struct TrainingSpec {
 
 /// `training.optimizer`.
 pub const OPTIMIZER: Rule = Rule::new("optimizer", Takes::Word(Optimizer::WORDS));
-/// `training.schedule`: constant where left out, the first of the words.
+/// `training.schedule`; by default the first of the words, constant.
 pub const SCHEDULE: Rule = Rule::new("schedule", Takes::Word(Schedule::WORDS)).or(0.0);
 /// `training.batch_size`.
 pub const BATCH_SIZE: Rule = Rule::new("batch_size", Takes::Whole(1, u32::MAX));
 /// `training.epochs`.
 pub const EPOCHS: Rule = Rule::new("epochs", Takes::Whole(1, EPOCHS_MAX));
 
-/// How the best trial is trained again.
+/// Refit of the best trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefitSpec {
     /// Passes over the training rows.
     pub epochs: RefitEpochs,
     /// Values that replace the trial's.
     pub set: Params,
-    /// Features for which the activations are kept; empty lets the worker choose.
+    /// Features for which activations are kept; if empty, the worker chooses.
     pub inputs: Vec<Vec<f32>>,
-    /// Whether the probabilities of classes are calibrated by the predictions of the rows that the folds of the trial held out.
+    /// True if the predictions of rows held out by the trial's folds calibrate the classes' probabilities.
     pub calibrates: bool,
 }
 
-/// How long a refit trains.
+/// Training time of a refit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefitEpochs {
-    /// So many passes over the training rows.
+    /// This number of passes over the training rows.
     Fixed(u32),
-    /// As many steps as the folds of its trial needed to be at their best.
+    /// As many steps as the trial's folds needed to be at their best.
     Best,
-    /// None: the networks of its trial's folds are kept, and answer by their mean.
+    /// None: the networks of the trial's folds are kept as an ensemble.
     OfFolds,
 }
 
@@ -151,7 +151,7 @@ impl RefitSpec {
 }
 
 impl TrainingSpec {
-    /// What else the values of the loss depend on: the weights of classes, and those of its settings that not every loss has.
+    /// Further settings that the loss's values depend on: the weights of classes, and settings that only some losses have.
     pub fn loss_settings(&self) -> (Option<&ClassWeights>, Vec<Setting>) {
         let of_loss = |rule: &&&Rule| Loss::ALL.iter().any(|loss| !loss.has(rule));
         let rules = Hyperparameters::SETTINGS.iter().filter(of_loss);
@@ -170,7 +170,7 @@ impl Study {
         self.objective.metric.is_loss() || self.further.iter().any(is_loss)
     }
 
-    /// What is measured on the validation rows: what every study measures of its targets, and the objective.
+    /// Metrics on the validation rows: the usual ones for the study's targets, and the objective.
     pub fn metrics(&self) -> Vec<Metric> {
         let targets = self.training.loss.target_kind();
         let further = |metric: &Metric| {
@@ -186,8 +186,7 @@ impl Study {
     /// The configuration of a trial with these parameters.
     ///
     /// # Errors
-    /// A parameter is missing whose setting has no default, or has a value that its setting does not take: it did not come from this
-    /// study.
+    /// A parameter without a default is missing, or has an invalid value: it did not come from this study.
     pub fn config(&self, params: &Params) -> Result<TrialConfig, Violation> {
         let mut model = Resolved::default();
         model.add("model", &self.model, params)?;
@@ -214,8 +213,8 @@ impl Study {
         })
     }
 
-    /// The parameters of a refit of a trial with these parameters; `None` if the study has no refit. What is set may have parameters
-    /// of the trial be active no more; but what is set itself stays.
+    /// The parameters of a refit of a trial with these parameters; `None` if the study has no refit. Values in `set`
+    /// may deactivate parameters of the trial, but are always kept themselves.
     pub fn refit_params(&self, trial: &Params) -> Option<Params> {
         let set = &self.refit.as_ref()?.set;
         let mut params = trial.clone();
@@ -225,7 +224,7 @@ impl Study {
         Some(params)
     }
 
-    /// The configuration of a refit with these parameters, as [`Study::refit_params`] gives them, and so many epochs.
+    /// The configuration of a refit with parameters from [`Study::refit_params`] and this number of epochs.
     ///
     /// # Errors
     /// As [`Study::config`].
@@ -235,8 +234,8 @@ impl Study {
         Ok(config)
     }
 
-    /// How many epochs a refit on all training rows has if the folds of its trial were at their best after these many: the mean of their steps.
-    /// At least 1.
+    /// Epochs of a refit on all training rows, given each fold's best number of epochs: the mean of the folds' steps,
+    /// in epochs. At least 1.
     pub fn epochs_of_best(&self, best: &[(u32, u32)]) -> u32 {
         let of_all_rows = |(fold, epochs): &(u32, u32)| {
             let size = self.fold_sizes.get(*fold as usize).copied().unwrap_or_default();
@@ -246,8 +245,8 @@ impl Study {
         (mean.round() as u32).max(1)
     }
 
-    /// What a trial with these parameters sorts by, of each objective beside the first: after these folds and so many seconds of workers.
-    /// `None` if a fold lacks a metric.
+    /// A trial's rank keys of the further objectives, after these folds and seconds of workers. `None` if a fold lacks
+    /// a metric.
     ///
     /// # Errors
     /// As [`Study::config`].
@@ -269,33 +268,33 @@ impl Study {
         Ok(keys.into_iter().collect())
     }
 
-    /// What a trial with this value sorts by of all objectives.
+    /// A trial's rank keys of all objectives.
     pub fn keys(&self, value: f64, further_keys: &[f64]) -> Vec<f64> {
         [&[self.objective.rank_key(value)], further_keys].concat()
     }
 
-    /// Of what each validation row of a whole fold leaves a loss: of what is optimised, if that is a mean over rows. `None` if none is kept,
-    /// as where there are more than [`ROW_LOSSES_MAX`] rows.
+    /// The metric whose losses the validation rows of a whole fold leave: the objective's, if that is a mean over rows.
+    /// `None` if none are kept, as with more than [`ROW_LOSSES_MAX`] rows.
     pub fn row_losses(&self) -> Option<Metric> {
         let metric = self.objective.metric;
         let rows = self.fold_sizes.iter().map(|size| size.validate).max().unwrap_or(0);
         (self.keeps_row_losses && self.is_mean_of_rows(metric) && rows <= ROW_LOSSES_MAX).then_some(metric)
     }
 
-    /// True for the mean of something that each row has. A loss in which classes weigh differently is none.
+    /// True for a mean over rows. A loss with class weights is none.
     pub fn is_mean_of_rows(&self, metric: Metric) -> bool {
         metric.is_mean_of_rows() && (self.training.class_weights.is_none() || !metric.is_loss())
     }
 
-    /// Folds whose rows leave a loss, from fold 0 on: those of the first repeat, as a row that counted twice would seem to be two.
+    /// Folds whose rows leave losses, from fold 0 on: the first repeat's, because a repeated row would look like two.
     pub fn folds_with_row_losses(&self) -> u32 {
         self.validation.scheme.folds_of_repeat()
     }
 
-    /// How many rows of a fold validate for each that trains.
+    /// Validation rows of a fold for each training row.
     pub fn test_ratio(&self) -> f64 {
         match (self.validation.scheme, self.validation.by) {
-            // As if its folds were equal.
+            // As if all folds were equal.
             (Scheme::KFold { folds, .. }, By::Rows | By::Groups) => 1.0 / (f64::from(folds) - 1.0),
             (Scheme::Holdout(share), _) => share / (1.0 - share),
             (Scheme::KFold { .. } | Scheme::Given { .. }, _) => {
@@ -305,12 +304,12 @@ impl Study {
         }
     }
 
-    /// True if what becomes of one trial matters to others: as it is raced, or learned from.
+    /// True if one trial's result affects others: with racing, or with a sampler that learns.
     pub fn compares_trials(&self) -> bool {
         self.racing.is_some() || self.sampler.generations().is_some()
     }
 
-    /// Passes over the training rows of every trial; `None` where they are searched.
+    /// Passes over the training rows of every trial; `None` if they are searched.
     pub fn epochs(&self) -> Option<u32> {
         match &self.training.epochs {
             Setting::Fixed(value) => value.as_whole(),
@@ -323,12 +322,12 @@ impl Study {
         Some(self.epoch_reports(self.epochs()?))
     }
 
-    /// Epoch reports that the search leaves at most: as many as it may, where epochs are searched.
+    /// Most epoch reports of the search; the limit, if epochs are searched.
     pub fn search_epoch_reports_max(&self) -> u64 {
         self.epoch_reports(self.epochs_max())
     }
 
-    /// Epochs that a trial can have.
+    /// Most epochs of a trial.
     fn epochs_max(&self) -> u32 {
         let epochs = match &self.training.epochs {
             Setting::Fixed(value) => value.as_whole(),
@@ -345,7 +344,7 @@ impl Study {
         Some(self.all_epoch_reports(self.max_trials, self.epochs()?))
     }
 
-    /// Epoch reports of the search where each trial has so many epochs, and none fails.
+    /// Epoch reports of the search if each trial has `epochs` epochs, and none fails.
     fn epoch_reports(&self, epochs: u32) -> u64 {
         let Some(racing) = &self.racing else {
             return self.all_epoch_reports(self.max_trials, epochs);
@@ -363,8 +362,8 @@ impl Study {
         u64::from(trials) * u64::from(self.validation.folds()) * u64::from(epochs)
     }
 
-    /// Which trials of a generation are raced against each other: all of them, or, where an earlier end of the study cut the generation, those
-    /// on each side of it.
+    /// Groups of a generation's trials that are raced against each other: all, or, if an earlier end of the study cut
+    /// the generation, the trials on each side of the cut.
     pub fn heats(&self, generation: u32) -> impl Iterator<Item = Range<u32>> {
         let first = generation.saturating_mul(self.generations.size);
         let end = first.saturating_add(self.generations.size).min(self.max_trials);
@@ -383,14 +382,14 @@ impl Study {
         })
     }
 
-    /// The generations whose results planning waits for: those of a sampler that learns, or of a search that results may end. `None` if
-    /// trials are planned whatever comes of others.
+    /// The generations whose results planning waits for: with a sampler that learns, or a search that results may end.
+    /// `None` if planning does not depend on results.
     pub fn waits(&self) -> Option<Generations> {
         let stops = self.stops().is_some_and(|stop| stop.looks_at_results());
         self.sampler.generations().or(stops.then_some(self.generations))
     }
 
-    /// When the search ends early. One that was extended does not: somebody wanted more.
+    /// Conditions that end the search early; `None` after an extension, because a user wanted more.
     pub fn stops(&self) -> Option<&Stop> {
         self.stop.as_ref().filter(|_| self.growth.ends_before.is_empty())
     }
@@ -418,7 +417,7 @@ impl Setting {
     }
 }
 
-/// The number that a setting is, and of a flag 0 or 1.
+/// The number of a setting; for a flag, 0 or 1.
 fn number(value: &ParamValue) -> Option<f64> {
     match value {
         ParamValue::Bool(flag) => Some(f64::from(u8::from(*flag))),
@@ -434,7 +433,7 @@ pub(crate) fn read<T>(
     params: &Params,
     value: impl FnOnce(&ParamValue) -> Option<T>,
 ) -> Result<T, Violation> {
-    // Without its parameter, which is not active then, a setting has its default.
+    // If its parameter is inactive, a setting has its default.
     let default = rule.left_out();
     let given = setting.and_then(|setting| setting.value(params)).or(default.as_ref());
     let checked = given.ok_or_else(|| "has no value".to_owned()).and_then(|given| {

@@ -1,14 +1,14 @@
-//! Text of others that people get to see: on a terminal, in a log, in a table.
+//! Foreign text that people see: on a terminal, in a log, in a table.
 
-/// Stands where a character was that must not be shown.
+/// Replaces a character that must not be shown.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// True for text that a terminal shows as it is: no control characters, and none that turns the direction of what follows.
+/// True for text that a terminal shows as it is: without control characters, and without marks that change the direction of text.
 pub fn is_shown(text: &str) -> bool {
     !text.chars().any(is_hidden)
 }
 
-/// A text as it may be shown, at most so many characters of it: white space is a blank, and what controls a terminal is replaced.
+/// A text in a form that may be shown, with at most `chars_max` characters: white space becomes blanks, and terminal controls are replaced.
 pub fn shown(text: &str, chars_max: usize) -> String {
     let show = |c: char| match c {
         '\n' | '\r' | '\t' => ' ',
@@ -18,7 +18,7 @@ pub fn shown(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).map(show).collect()
 }
 
-/// Line and paragraph separators and the marks of direction are no control characters to Unicode, and as good as ones here.
+/// Unicode does not call line and paragraph separators and direction marks control characters; here they count as such.
 fn is_hidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a request, field by field.
+//! Violations of a request's rules, field by field.
 
 use crate::limits::{VIOLATION_CHARS_MAX, VIOLATION_FIELD_CHARS_MAX, VIOLATIONS_BYTES_MAX, VIOLATIONS_MAX};
 
@@ -8,12 +8,12 @@ use crate::limits::{VIOLATION_CHARS_MAX, VIOLATION_FIELD_CHARS_MAX, VIOLATIONS_B
 pub struct Violation {
     /// Path of the field, as in `space.learning_rate.log_uniform.low`.
     pub field: String,
-    /// What is wrong with it and what would be right.
+    /// The fault, and the remedy.
     pub description: String,
 }
 
 impl Violation {
-    /// The same of a field that is part of another one.
+    /// The same for a field within another one.
     #[must_use]
     pub fn within(self, field: &str) -> Self {
         Self {
@@ -27,7 +27,7 @@ impl Violation {
     }
 }
 
-/// A text of at most so many characters: its beginning says what it is about, and its end what is wrong.
+/// Shortens a text to `chars_max` characters: its beginning names the subject, and its end the fault.
 fn shortened(text: String, chars_max: usize) -> String {
     // No text has more characters than bytes.
     if text.len() <= chars_max || text.chars().count() <= chars_max {
@@ -39,20 +39,20 @@ fn shortened(text: String, chars_max: usize) -> String {
     text.chars().take(first).chain(['…']).chain(last).collect()
 }
 
-/// Gathers every broken rule of a request, so that its author can mend all of them at once.
+/// Collects every broken rule of a request, so that its author can correct all of them at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.summary())]
 pub struct Violations(Vec<Violation>);
 
 impl Violations {
-    /// Nothing is wrong so far.
+    /// No violations yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes a broken rule. A field has one violation, the first: what else is wrong with it often follows from that. Beyond
-    /// [`VIOLATIONS_MAX`] or [`VIOLATIONS_BYTES_MAX`] nothing is added. Both texts may repeat what was sent, however long: their
-    /// middles are left out then.
+    /// Adds a violation. A field has only its first one: further faults often follow from it. Beyond [`VIOLATIONS_MAX`]
+    /// or [`VIOLATIONS_BYTES_MAX`] nothing is added. Both texts may quote the request at any length: then their middles
+    /// are left out.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         let violation = Violation {
             field: shortened(field.into(), VIOLATION_FIELD_CHARS_MAX),

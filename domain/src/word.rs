@@ -1,11 +1,11 @@
-//! Enums of words: each is spelled the same on the wire, in SQL, in files and in logs.
+//! Enums of words, spelled the same on the wire, in SQL, in files and in logs.
 
-/// A word that is not among those a field knows.
+/// A word that a field does not know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be one of {}", .0.join(", "))]
 pub struct UnknownWord(pub &'static [&'static str]);
 
-/// Declares an enum with a word for each variant; reads and writes it by these words.
+/// Declares an enum with a word for each variant; it is read and written by these words.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
@@ -15,13 +15,13 @@ macro_rules! words {
         }
 
         impl $name {
-            /// All of them.
+            /// All variants.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// Their words, in the same order.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// The word for it.
+            /// The variant's word.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word),+

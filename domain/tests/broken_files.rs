@@ -1,5 +1,5 @@
-//! Bytes of any kind, and files with flipped bytes, torn ends and parts that are there twice: each is read or refused with a reason
-//! that says where, without a panic, and without more memory than the file accounts for.
+//! Arbitrary bytes, and files with flipped bytes, torn ends and duplicated parts: each is read, or refused with a
+//! reason that names the place, without a panic, and without more memory than the file accounts for.
 
 mod counting;
 mod files;
@@ -16,18 +16,18 @@ use files::{archive, gzip, idx, npy_with};
 
 /// Files of each kind.
 const FILES: u32 = 1_500;
-/// What reading takes beside the file's contents: buffers, parser state, messages.
+/// Memory for reading beside the file's contents: buffers, parser state, messages.
 const OVERHEAD_BYTES: usize = 768 << 10;
-/// One byte of a compressed file unpacks to so many at most.
+/// Most bytes that one byte of a compressed file unpacks to.
 const UNPACKED_BYTES_MAX: usize = 1_032;
 
-/// One kind of file, with a sound one.
+/// A kind of file, with a valid one.
 struct Subject {
     format: Format,
     kind: TargetKind,
     features: Vec<u8>,
     targets: Option<Vec<u8>>,
-    /// What its numbers take at most, for each byte of the file.
+    /// Most memory of its numbers, for each byte of the file.
     growth: usize,
 }
 
@@ -86,7 +86,7 @@ fn subjects() -> Vec<Subject> {
     };
     let last = Some(Layout::ChannelsLast);
     vec![
-        // A row of a few bytes becomes numbers of four, in a list that grows by doubling, and is looked at again by a map.
+        // A row of a few bytes becomes numbers of four bytes, in a list that grows by doubling, and a map for the second look.
         subject(columns(Header::Checked), TargetKind::Number, &csv(), None, 64),
         subject(
             columns(Header::Present),
@@ -166,7 +166,7 @@ impl Change {
     }
 }
 
-/// What is done to a file; none of it makes other bytes in its place.
+/// Changes of a file, or entirely other bytes.
 fn changes() -> impl Strategy<Value = Result<Vec<Change>, Vec<u8>>> {
     let index = any::<prop::sample::Index>;
     // Half of the flips go to the beginning, where the headers are.
@@ -190,7 +190,7 @@ fn changes() -> impl Strategy<Value = Result<Vec<Change>, Vec<u8>>> {
     prop_oneof![4 => vec(change, 1..5).prop_map(Ok), 1 => bytes.prop_map(Err)]
 }
 
-/// A reason says where: in a line, a row, a column, an array, or of the whole file what it is or has.
+/// True if a reason names a place: a line, a row, a column, an array, or what the whole file is or has.
 fn says_where(error: &ReadError) -> bool {
     let begins = [
         "line ",

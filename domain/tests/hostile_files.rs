@@ -1,4 +1,4 @@
-//! Files that are made to take memory or time, or to show what is not theirs: each is refused before it takes much of either.
+//! Files made to take memory or time, or to reveal the content of other files: each is refused before it takes much of either.
 
 mod counting;
 
@@ -11,7 +11,7 @@ use trawl_domain::dataset::{
 };
 use trawl_domain::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX, DATASET_VALUES_MAX};
 
-/// What a refusal may take: one record with its columns and their names, or the directory of an archive.
+/// Most memory of a refusal: one record with its columns and their names, or the directory of an archive.
 const REFUSAL_BYTES: usize = 8 << 20;
 
 fn read(format: &Format, kind: TargetKind, features: &[u8], targets: Option<&[u8]>) -> Result<Samples, ReadError> {
@@ -66,7 +66,7 @@ fn zeros(x: [usize; 2], y: usize) -> Vec<u8> {
             .write_all(&(header.len() as u16).to_le_bytes())
             .expect("written");
         archive.write_all(header.as_bytes()).expect("written");
-        // Two labels: there is something to tell apart.
+        // Two different labels.
         archive.write_all(&[1]).expect("written");
         std::io::copy(
             &mut std::io::Read::take(std::io::repeat(0), len as u64 - 1),
@@ -83,7 +83,7 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     packed.finish().expect("packed")
 }
 
-/// A file that unpacks to more than a file may have.
+/// A file that unpacks to more than the limit.
 fn bombs() {
     let zeros = vec![b'\n'; 64 << 20];
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -94,7 +94,7 @@ fn bombs() {
     let bomb = packed.finish().expect("packed");
     drop(zeros);
     assert_eq!(refused(&csv(&["x"]), &bomb, None), dataset::TOO_LARGE);
-    // The header of a small file asks for much.
+    // A small file whose header claims much.
     let array = b"\x93NUMPY\x01\0\x46\0{'descr': '|u1', 'fortran_order': False, 'shape': (30000000, 1), }    \n";
     let labels = idx(&[1]);
     let said = refused(&Format::Npy(ArrayRules::default()), &gzip(array), Some(&labels));
@@ -109,7 +109,7 @@ fn idx(dims: &[u32]) -> Vec<u8> {
 }
 
 fn tables() {
-    // 60 million columns without a name, then the ones that are asked for.
+    // 60 million unnamed columns, then the wanted ones.
     let mut header = vec![b','; 60_000_000];
     header.extend_from_slice(b"x,y\n");
     let too_many = format!("line 1 has more than {CSV_COLUMNS_MAX} columns");
@@ -121,13 +121,13 @@ fn tables() {
         refused(&csv(&["x"]), wide.as_bytes(), None),
         format!("line 2 has more than {CSV_COLUMNS_MAX} columns")
     );
-    // The same in a file that says nothing of its size.
+    // The same in a file without a size.
     let packed = gzip(wide.as_bytes());
     assert_eq!(
         refused(&csv(&["x"]), &packed, None),
         format!("line 2 has more than {CSV_COLUMNS_MAX} columns")
     );
-    // A quote that is never closed makes one field of all that follows.
+    // An unclosed quote makes one field of everything after it.
     let open = format!("y,x\n1,\"{}", "2\n".repeat(20_000_000));
     assert_eq!(
         refused(&csv(&["x"]), open.as_bytes(), None),
@@ -184,7 +184,7 @@ fn arrays() {
 }
 
 fn directories() {
-    // A directory of a million members without names, whose memory would be ten times that of the file.
+    // A directory of a million unnamed members, whose memory would be ten times the file's.
     let members = 1_000_000_u32;
     let mut archive = Vec::new();
     for _ in 0..members {
@@ -207,7 +207,7 @@ fn directories() {
     );
 }
 
-/// An archive whose end is there many times.
+/// An archive with many ends.
 fn ends() {
     let mut archive = zeros([1_000, 1], 1_000);
     let end = archive.split_off(archive.len() - 22);
@@ -242,7 +242,7 @@ fn times() {
     assert_eq!(looks.get(), 11, "it looks between rows, and stops at once");
 }
 
-/// Each file is a secret that somebody calls a dataset.
+/// Each file is a secret that a request calls a dataset.
 fn secrets() {
     let secret = "correct horse battery staple";
     let npy = |descr: &str| {

@@ -1,4 +1,4 @@
-//! What people read of files that are refused, all in one place: `messages.txt`, to be looked at with every change of it.
+//! The messages for refused files, all in one place: `messages.txt`, to be read with every change.
 //!
 //! With `TRAWL_WRITE_MESSAGES=1` in the environment the file is written anew.
 
@@ -65,7 +65,7 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     files::archive(files, true)
 }
 
-/// The messages, each below what its file is.
+/// The messages, each after its file's description.
 struct Messages(String);
 
 impl Messages {

@@ -1,4 +1,4 @@
-//! One table, in whatever file it comes: the same samples.
+//! One table gives the same samples from any kind of file.
 
 mod files;
 
@@ -25,7 +25,7 @@ fn read(format: &Format, kind: TargetKind, features: &[u8], targets: Option<&[u8
     .map_err(|error| TestCaseError::fail(format!("{format:?}: {error}")))
 }
 
-/// An array of these values, which float16 has, of a type and in an order.
+/// An array of these values, which float16 can represent, with this type and order.
 fn npy(values: &[f32], sizes: &[usize], descr: &str, is_fortran: bool) -> Vec<u8> {
     let shape: Vec<String> = sizes.iter().map(usize::to_string).collect();
     let (shape, order) = (shape.join(", "), if is_fortran { "True" } else { "False" });
@@ -49,7 +49,7 @@ fn npy(values: &[f32], sizes: &[usize], descr: &str, is_fortran: bool) -> Vec<u8
     npy_with(&header, &content)
 }
 
-/// The place in C's order of what comes at a place in Fortran's.
+/// The place in C's order of the number at a place in Fortran's.
 fn fortran(mut place: usize, sizes: &[usize]) -> usize {
     let mut step = sizes.iter().product::<usize>();
     let mut c_place = 0;
@@ -78,7 +78,7 @@ fn arrays(layout: Option<Layout>) -> Format {
     Format::Npz(arrays, layout.into())
 }
 
-/// A line of a CSV file, with an end of its own.
+/// A line of a CSV file, with its own line end.
 fn line(cells: &[String], is_quoted: bool, end: &str) -> String {
     let cell = |cell: &String| if is_quoted { format!("\"{cell}\"") } else { cell.clone() };
     cells.iter().map(cell).collect::<Vec<_>>().join(",") + end

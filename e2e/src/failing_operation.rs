@@ -1,4 +1,4 @@
-//! A libtorch one of whose operations fails at a call that a test names: what a training sees that panics for no reason of its own.
+//! A libtorch in which one operation fails at a call that a test names, so that a training panics for no reason of its own.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

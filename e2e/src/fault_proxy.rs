@@ -1,4 +1,4 @@
-//! A way to a coordinator on which a test says how far things get.
+//! A proxy before a coordinator; a test says how many bytes pass.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,11 +14,10 @@ use crate::system::wait_for;
 /// Most bytes that pass at once.
 const PIECE_BYTES: usize = 4 << 10;
 
-/// Passes connections on to a coordinator, and can hold back what clients and workers send, or what they are answered, after
-/// any number of bytes. It closes with all connections when it is dropped.
+/// Passes connections on to a coordinator, and can hold back requests or answers after any number of bytes. It closes with all connections when it is dropped.
 #[derive(Debug)]
 pub struct FaultProxy {
-    /// URL to be reached at instead of the coordinator's own.
+    /// Its URL, in place of the coordinator's own.
     pub url: String,
     limits: ByteLimits,
     _connections: JoinSet<()>,
@@ -74,7 +73,7 @@ impl FaultProxy {
         self.limits.inward.send_modify(|toll| toll.limit = toll.passed + bytes);
     }
 
-    /// Has this many bytes of answers more pass and no further one; what is sent to the coordinator passes.
+    /// Has this many bytes of answers more pass and no further one; requests pass.
     pub fn hold_answers_after(&self, bytes: u64) {
         self.limits.outward.send_modify(|toll| toll.limit = toll.passed + bytes);
     }

@@ -21,7 +21,7 @@ const REQUESTS_PER_CONNECTION: u64 = 5_000;
 /// Streams of reports that are opened and say nothing, until they are dropped.
 #[derive(Debug)]
 pub struct IdleStreams {
-    /// The answers to each: there are none.
+    /// The answers to each; none comes.
     pub streams: Vec<Streaming<Vec<u8>>>,
 }
 
@@ -131,13 +131,13 @@ pub fn malformed(number: u64, token: Option<&str>) -> RawRequest {
     match number % 8 {
         // Random bytes where a message should be.
         0 => {}
-        // A length beyond what comes.
+        // A length beyond the bytes that follow.
         1 => request.body[1..5].copy_from_slice(&[0, 0, 1, 0]),
         // A length beyond everything.
         2 => request.body[1..5].copy_from_slice(&[255; 4]),
         // A compression that nobody agreed on.
         3 => request.body[0] = 1,
-        // A flag that there is not.
+        // An unknown flag.
         4 => request.body[0] = noise[0] | 2,
         // No such RPC.
         5 => request.path = format!("/trawl.v1.StudyService/{number:x}"),

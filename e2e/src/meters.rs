@@ -36,7 +36,7 @@ fn memory_bytes(process: u32, name: &str) -> anyhow::Result<u64> {
     Ok(kib.with_context(|| format!("the process has no {name}"))? << 10)
 }
 
-/// Seconds of CPU that a process, and those of its children that ended, have used.
+/// Seconds of CPU that a process and its ended children have used.
 ///
 /// # Errors
 /// It has ended.
@@ -46,11 +46,11 @@ pub fn cpu_seconds(process: u32) -> anyhow::Result<f64> {
     let (_, rest) = stat.rsplit_once(") ").context("a process without a state")?;
     let ticks = rest.split(' ').skip(11).take(4).map(str::parse::<u64>);
     let ticks: u64 = ticks.sum::<Result<_, _>>()?;
-    // The kernel tells times to processes in hundredths of a second, on every architecture that trawl runs on.
+    // The kernel reports times in hundredths of a second, on every architecture that trawl runs on.
     Ok(ticks as f64 / 100.0)
 }
 
-/// How a worker fared.
+/// Heartbeats of a worker.
 #[derive(Clone, Copy, Debug)]
 pub struct Beats {
     /// Heartbeats that were answered.
@@ -59,7 +59,7 @@ pub struct Beats {
     pub longest: Duration,
 }
 
-/// A registered worker that sends heartbeats, one after the other, until it is told to stop.
+/// A registered worker that sends heartbeats, one after the other, until it is stopped.
 #[derive(Debug)]
 pub struct Heartbeats {
     stop: oneshot::Sender<()>,

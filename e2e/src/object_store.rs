@@ -1,4 +1,4 @@
-//! What the object store of a system has, and what the tables say that it has.
+//! The contents of a system's object store, in fact and by the tables.
 
 use std::path::PathBuf;
 
@@ -64,8 +64,8 @@ impl System {
         .await
     }
 
-    /// Compares the object store with the tables once everything is swept: it has exactly the objects that they list, and
-    /// those of datasets are named by their hash. How many there are.
+    /// Compares the object store with the tables once everything is swept: it has exactly the listed objects, and datasets are named
+    /// by their hash. Returns how many there are.
     ///
     /// # Errors
     /// An object is missing, broken, or listed nowhere.
@@ -154,7 +154,7 @@ impl Client {
         Ok(content)
     }
 
-    /// Fetches every visible artifact. How many there are.
+    /// Fetches every visible artifact, and returns how many there are.
     ///
     /// # Errors
     /// One is not what the view says.

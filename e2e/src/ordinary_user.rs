@@ -10,10 +10,10 @@ use anyhow::Context;
 
 use crate::process::binary;
 
-/// Of one who has no rights, and a name on every system: Postgres asks for that.
+/// A user without rights who has a name on every system, which Postgres asks for.
 const ID: u32 = 1;
-/// What the build needs may be below a folder that is closed to others, such as root's home: shows it in a namespace, and becomes
-/// the program. Arguments: the closed folder, the three that are needed, the user.
+/// The build's files may be below a folder that is closed to others, such as root's home: the script shows them in a namespace, and
+/// becomes the program. Arguments: the closed folder, the three needed folders, the user.
 const AS_USER: &str = r#"
     set -eu
     umask 022
@@ -39,8 +39,8 @@ pub struct OrdinaryUser {
 }
 
 impl OrdinaryUser {
-    /// One who has a home in this folder, which others may enter from now on; the user of the tests, where that is not root. `None`,
-    /// and a word about it, where root can become nobody else.
+    /// A user with a home in this folder, which others may enter from now on; the user of the tests, unless that is root. `None`, with a
+    /// message, where root can become nobody else.
     ///
     /// # Errors
     /// There is no home to be had.
@@ -96,7 +96,7 @@ impl OrdinaryUser {
         &self.home
     }
 
-    /// A command of theirs: a program of this build, or one of the system.
+    /// A command run as this user: a program of this build, or one of the system.
     ///
     /// # Errors
     /// The build cannot be found.

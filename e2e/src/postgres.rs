@@ -21,11 +21,11 @@ pub struct Postgres {
     url: String,
     /// Folder with its data, in `data`, and a `pg_ctl` that speaks for its owner.
     folder: PathBuf,
-    /// It waits for the end of its standard input, then stops Postgres and removes it.
+    /// A process that waits for the end of its standard input, then stops Postgres and removes it.
     script: Child,
 }
 
-/// A database as it is in earnest: made ready by `deploy/postgres/roles.sql`, its owner no superuser.
+/// A database as in production: made ready by `deploy/postgres/roles.sql`, its owner no superuser.
 #[derive(Clone, Debug)]
 pub struct PreparedDatabase {
     /// URL of its owner, as whom a coordinator connects.
@@ -45,7 +45,7 @@ impl Postgres {
         Self::start(&[], &[])
     }
 
-    /// One whose commits wait for the disk, as they do in earnest.
+    /// One whose commits wait for the disk, as in production.
     ///
     /// # Errors
     /// It cannot be started.

@@ -1,4 +1,4 @@
-//! Calls of any RPC, by its path, with bytes as messages, as anybody: for tests of who may call what.
+//! Calls of any RPC, by its path, with bytes as messages and any token: for tests of who may call what.
 
 use std::str::FromStr;
 

@@ -35,7 +35,7 @@ pub struct RawHttp2 {
     next_stream: u32,
 }
 
-/// A request: its headers as they are told, and its body.
+/// A request: its headers as given, and its body.
 #[derive(Clone, Debug)]
 pub struct RawRequest {
     /// `POST` or another one.
@@ -84,7 +84,7 @@ impl RawHttp2 {
         Ok(Self { stream, next_stream: 1 })
     }
 
-    /// Lets the other end send as much as there can be, of all streams and of each, and have it wait in its own memory.
+    /// Opens the windows of the connection and of each stream as far as possible, so that answers wait in the other end's memory.
     ///
     /// # Errors
     /// The connection is closed.
@@ -134,7 +134,7 @@ impl RawHttp2 {
         ];
         let others = request.headers.iter().map(|(name, value)| (*name, value.as_str()));
         for (name, value) in all.into_iter().chain(others) {
-            // A literal that nobody has to remember, its name too.
+            // A literal without indexing, with a literal name.
             block.push(0);
             for text in [name, value] {
                 push_text(&mut block, text);

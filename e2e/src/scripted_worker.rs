@@ -195,7 +195,7 @@ impl ScriptedWorker {
         Ok(())
     }
 
-    /// The messages of an artifact: the first one says what comes, each of the others brings 64 KiB.
+    /// The messages of an artifact: the first one describes it, each of the others brings 64 KiB.
     pub fn artifact_messages(
         job: &v1::LeasedJob,
         member: Option<u32>,
@@ -231,7 +231,7 @@ impl ScriptedWorker {
         Ok(is_held(self.client.put_artifact(messages).await?.into_inner().status))
     }
 
-    /// The messages of a checkpoint after so many epochs, in pieces as those of an artifact.
+    /// The messages of a checkpoint after so many epochs, in pieces like an artifact's.
     pub fn checkpoint_messages(job: &v1::LeasedJob, epochs: u32, content: &[u8]) -> Vec<v1::PutCheckpointRequest> {
         let head = v1::PutCheckpointRequest {
             lease: job.lease.clone(),
@@ -310,7 +310,7 @@ pub fn epochs_report(job: &v1::LeasedJob, epochs: Range<u32>, more: f64) -> v1::
     }
 }
 
-/// Epochs of one member, whose losses on the training rows are those on the validation rows.
+/// Epochs of one member, with equal losses on training and validation rows.
 pub fn member_epochs(member: u32, losses: Vec<f64>) -> v1::MemberEpochs {
     v1::MemberEpochs {
         member,

@@ -1,4 +1,4 @@
-//! What the system tells of a process to root and to its own user.
+//! What the system shows of a process to root and to its own user.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ pub struct Seen {
     pub name: String,
     /// The fields of `/proc/PID/status`.
     pub status: BTreeMap<String, String>,
-    /// What it was started with, a variable a line.
+    /// The environment that it was started with, a variable a line.
     pub environment: String,
 }
 

@@ -1,4 +1,4 @@
-//! A folder on a disk of its own, of a few MiB, that a test can fill: a tmpfs that only the processes started on it see as such.
+//! A folder on a disk of its own, of a few MiB, that a test can fill: a tmpfs that only the processes started on it see.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -17,7 +17,7 @@ const ON_DISK: &str = r#"
     chown 65534:65534 "$folder" 2>/dev/null || true
     exec "$@""#;
 
-/// Bytes of one write of what fills a disk.
+/// Bytes of one write of the file that fills a disk.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// A disk that exists once a process was started on it.
@@ -29,13 +29,13 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// One of so many bytes; `None`, and a word about it, where this machine lets nobody mount anything.
+    /// One of so many bytes; `None`, with a message, where this machine lets nobody mount anything.
     ///
     /// # Errors
     /// There is no folder to be had.
     pub fn new(bytes: u64) -> anyhow::Result<Option<Self>> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        // Root needs no other user's namespace, in which Postgres could not become who it has to be.
+        // Root needs no user namespace; in one, Postgres could not become its own user.
         let unshare = if rustix::process::geteuid().is_root() {
             words(&["unshare", "--mount"])
         } else {

@@ -101,7 +101,7 @@ pub fn long_job(name: &str, epochs: u32) -> anyhow::Result<v1::Study> {
     from_json(&study)
 }
 
-/// A study of networks of two sizes, one of which has 64 million numbers: four times over, as Adam has them, they are a gigabyte.
+/// A study of networks of two sizes. The larger has 64 million numbers, four times over with Adam: a gigabyte.
 ///
 /// # Errors
 /// The example is broken.

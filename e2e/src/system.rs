@@ -21,7 +21,7 @@ use crate::postgres::{fresh_database, reader_pool};
 use crate::process::{Process, binary, repository, wrapped};
 use crate::small_disk::SmallDisk;
 
-/// Anything a test waits for comes sooner, or never.
+/// Every event that a test waits for comes sooner, or never.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Waits for an event, and fails if it does not come.
@@ -34,7 +34,7 @@ pub async fn wait_for<T>(what: &str, event: impl Future<Output = anyhow::Result<
         .with_context(|| format!("waited in vain for {what}"))?
 }
 
-/// Looks again and again for what nobody tells of, until it is there, and fails if it never is.
+/// Polls for something without an event until it is there, and fails if it never is.
 ///
 /// # Errors
 /// It never is, or cannot be looked for.
@@ -55,7 +55,7 @@ pub async fn look_for<T>(what: &str, mut look: impl AsyncFnMut() -> anyhow::Resu
 pub struct StoreAt {
     /// As `--artifacts` has it.
     pub url: String,
-    /// Variables of the environment that say how to get there.
+    /// Variables of the environment with its address and credentials.
     pub variables: Vec<(&'static str, String)>,
     /// A command that ends in the coordinator's; none where this is empty.
     pub wrapper: Vec<String>,
@@ -157,7 +157,7 @@ pub fn worker(mut program: Command, url: &str) -> anyhow::Result<Process> {
     )
 }
 
-/// A file appears by a rename, of which nobody is told: it is looked for again and again.
+/// Polls for a file, which appears by a rename and without an event.
 pub(crate) async fn read_when_there(path: &Path) -> anyhow::Result<serde_json::Value> {
     loop {
         match std::fs::read(path) {
@@ -170,7 +170,7 @@ pub(crate) async fn read_when_there(path: &Path) -> anyhow::Result<serde_json::V
 /// A connection that puts the token, if there is one, on every call.
 pub type Authorized = InterceptedService<Channel, Bearer>;
 
-/// A trawl as its users see it: by gRPC and in the views.
+/// A trawl from its users' side: by gRPC and in the views.
 #[derive(Debug)]
 pub struct Client {
     url: String,

@@ -34,7 +34,7 @@ pub struct Up {
     process: Process,
     ports: Ports,
     client: Client,
-    /// As it is told to people.
+    /// The URL that it prints.
     database_url: String,
 }
 
@@ -66,7 +66,7 @@ impl Up {
         change: impl FnOnce(&mut Command),
     ) -> anyhow::Result<Self> {
         let file = data_dir.join("endpoints.json");
-        // What one that was killed left there is not true any more. Nobody else writes it meanwhile.
+        // A file that a killed one left is out of date. Nobody else writes it meanwhile.
         if file.exists() {
             std::fs::remove_file(&file)?;
         }
@@ -108,7 +108,7 @@ impl Up {
         &self.ports
     }
 
-    /// The database's URL that it tells people.
+    /// The database's URL that it prints.
     pub fn database_url(&self) -> &str {
         &self.database_url
     }

@@ -15,7 +15,7 @@ impl Client {
             .await?)
     }
 
-    /// What of a study must not depend on anything but the study: the rows of each view.
+    /// The rows of each view, which must depend on nothing but the study.
     ///
     /// # Errors
     /// A view cannot be read.

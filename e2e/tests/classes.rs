@@ -1,4 +1,4 @@
-//! Classes of which some are rare: weights, losses with settings that are searched, and metrics that go by class and by rank.
+//! Classes of which some are rare: weights, losses with searched settings, and metrics by class and by rank.
 
 use std::fs;
 use std::path::PathBuf;
@@ -83,7 +83,7 @@ async fn a_rare_class_is_found_and_its_probabilities_are_calibrated() -> anyhow:
     )
     .fetch_one(&system.sql)
     .await?;
-    // Whoever guesses has 0.5, and an F1 of 0.11 of the rare class.
+    // A guess has 0.5, and an F1 of 0.11 of the rare class.
     assert!(auc > 0.85 && f1 > 0.3, "{auc} {f1}");
 
     let out = folder.path().join("out");

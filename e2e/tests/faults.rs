@@ -7,7 +7,7 @@ use std::time::Duration;
 use trawl_e2e::faults::{Kind, Settings, soak};
 use trawl_e2e::load::{Reference, Size};
 
-/// One of each that needs no time to speak of; Postgres crashes in `make faults`.
+/// One of each quick kind; Postgres crashes in `make faults`.
 const KINDS: [Kind; 4] = [
     Kind::KillWorker,
     Kind::KillCoordinator,

@@ -16,12 +16,12 @@ use trawl_e2e::{flood, meters};
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_client::StudyServiceClient;
 
-/// What the coordinator may have of memory under any of these floods: one message that is nothing but empty parts takes half of it.
+/// The coordinator's memory under any of these floods, at most: one message of nothing but empty parts takes half of it.
 const MEMORY_BYTES_MAX: u64 = 384 << 20;
-/// So often that no flood is refused for its mere number before it reaches what it is aimed at.
+/// A rate so high that no flood is refused for its mere number before it reaches its aim.
 const NO_RATE_LIMIT: [&str; 2] = ["--requests-per-second", "4000000"];
 
-/// A coordinator whose log is looked at afterwards.
+/// A coordinator whose log is checked afterwards.
 struct Flooded {
     system: System,
     log: PathBuf,
@@ -59,7 +59,7 @@ impl Flooded {
         meters::peak_memory_bytes(self.process())
     }
 
-    /// Waits until somebody who connects is served: who is refused is connected, too, for a moment.
+    /// Waits until a new connection is served: a refused one is connected, too, for a moment.
     async fn somebody_served(&self) -> anyhow::Result<StudyServiceClient<Authorized>> {
         look_for("a connection that is served", async || {
             let Ok(mut client) = self.system.studies().await else {
@@ -137,7 +137,7 @@ async fn message_bombs_and_deep_nesting_are_refused_in_bounded_memory() -> anyho
     assert!(codes.iter().all(|code| *code == Code::ResourceExhausted), "{codes:?}");
     let codes = flood::submit_at_once(flooded.url(), None, &flood::nesting(100_000), 4).await?;
     assert!(codes.iter().all(|code| *code == Code::InvalidArgument), "{codes:?}");
-    // Nobody agreed on a compression: what it would grow to is never known.
+    // No compression was agreed on: the message is refused before it is unpacked.
     let mut connection = RawHttp2::connect(flooded.url()).await?;
     let mut request = RawRequest::grpc("/trawl.v1.StudyService/CreateStudy", &[31, 139, 8, 0]);
     request.body[0] = 1;
@@ -160,7 +160,7 @@ async fn malformed_requests_by_the_thousand_change_nothing() -> anyhow::Result<(
         let closed = flood.await??;
         assert_eq!(closed, 0, "requests are refused, connections are not");
     }
-    // What is no HTTP/2 at all.
+    // No HTTP/2 at all.
     for garbage in [
         "GET / HTTP/1.1\r\nHost: x\r\n\r\n".as_bytes(),
         &[0xff; 4_096],
@@ -201,10 +201,10 @@ async fn answers_that_nobody_reads_take_bounded_memory() -> anyhow::Result<()> {
         .await?
         .is_some()
     {}
-    // What is reported under a lease that runs out goes with it.
+    // Reports under a lease that runs out go with it.
     assert!(worker.finish(&job).await?);
     let unread = flood::unread_pages(flooded.url(), None, STUDY, 20, 120).await?;
-    // Every one of them has been asked for once this one is answered to somebody who reads.
+    // Once a client that reads has this answer, all of the others have been asked for.
     let rows = look_for("a page for somebody who reads", async || {
         let request = v1::ListEpochReportsRequest {
             study: STUDY.into(),
@@ -252,7 +252,7 @@ async fn more_connections_than_there_may_be_are_closed_at_once() -> anyhow::Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_with_few_files_refuses_connections_and_goes_on() -> anyhow::Result<()> {
     let mut flooded = Flooded::start(&[]).await?;
-    // As if the system had given it so few from the beginning, and somebody used them up.
+    // As if the system had given it so few files from the beginning, and they were used up.
     let pid = Pid::from_raw(i32::try_from(flooded.process())?);
     let few = Rlimit {
         current: Some(48),

@@ -1,4 +1,4 @@
-//! A disk that is full: what finds no space says so, its study pauses with the reason, what was kept stays whole, and once there is
+//! A full disk: the write that finds no space is reported, its study pauses with the reason, stored files stay whole, and once there is
 //! space the study goes on to the rows of an undisturbed run.
 
 use std::io::Write;
@@ -29,17 +29,17 @@ async fn summary(system: &System, study: &str) -> anyhow::Result<v1::StudySummar
     Ok(answer.study.unwrap_or_default())
 }
 
-/// Fills a disk until the study has paused, and nobody trains it any more.
+/// Fills a disk until the study has paused, and no worker trains it any more.
 async fn fill_until_paused(system: &System, study: &str, fill: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
     look_for("the study to pause", async || {
-        // What the sweep removed meanwhile would make room.
+        // The sweep may have made room meanwhile.
         fill()?;
         Ok((summary(system, study).await?.state == "paused").then_some(()))
     })
     .await
 }
 
-/// All that users see of a pause, after the reason was found to be this one.
+/// All that users see of a pause, after a check of its reason.
 async fn assert_says_why(system: &System, study: &str, reason: &str) -> anyhow::Result<()> {
     assert_eq!(summary(system, study).await?.pause_reason, reason);
     let in_sql: Option<String> = sqlx::query_scalar("SELECT pause_reason FROM trawl.studies WHERE name = $1")

@@ -1,5 +1,5 @@
 //! Callers with a token, or without one, who take all that they can get: calls, streams, memory, uploads. Others are served
-//! meanwhile, and what they take is bounded.
+//! meanwhile, and the attackers' share is bounded.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -37,7 +37,7 @@ const UPLOAD_AT_ONCE: Duration = Duration::from_secs(8);
 /// A worker that is renewed less often may lose its lease.
 const HEARTBEAT_WITHIN: Duration = Duration::from_secs(2);
 
-/// A coordinator with a study, and whoever is attacked.
+/// An attacked coordinator with a study.
 struct Attacked {
     system: System,
     operator: Client,
@@ -46,7 +46,7 @@ struct Attacked {
 
 impl Attacked {
     async fn start() -> anyhow::Result<Self> {
-        // So often that no call is refused for its mere number before it reaches what it is aimed at.
+        // A rate so high that no call is refused for its mere number before it reaches its aim.
         let system = System::start(&["--token", OPERATOR, "--requests-per-second", "4000000"]).await?;
         let operator = Client::with_token(&system.coordinator.url, &system.database_url, Some(OPERATOR)).await?;
         let mut attacked = Self {
@@ -55,7 +55,7 @@ impl Attacked {
             operator,
         };
         attacked.operator.submit(studies::one_job("watched", 2, 2)?).await?;
-        // What comes first takes memory for good: the tests are about what comes on top.
+        // First calls take memory for good: the tests measure the attacks on top of it.
         attacked.heartbeats().await?.end().await?;
         Ok(attacked)
     }
@@ -72,7 +72,7 @@ impl Attacked {
         Ok(channels)
     }
 
-    /// Says what an attack cost, and holds it against the limits.
+    /// Prints the cost of an attack, and compares it with the limits.
     fn assert_well(&self, what: &str, beats: Beats, before: u64, more_max: u64) -> anyhow::Result<()> {
         let peak = peak_memory_bytes(self.system.coordinator.process.id())?;
         eprintln!(
@@ -273,7 +273,7 @@ async fn requests_without_an_end_hold_no_more_than_a_small_message() -> anyhow::
             let channel = channels[number % channels.len()].clone();
             calls.spawn(unfinished(channel, GET_STUDY, Some(reader.clone()), request.clone()));
         }
-        // One that is announced to be too long is refused although it never comes; so is one beyond the share of the token.
+        // A message announced as too long is refused although it never comes; so is one beyond the token's share.
         let refused = if text_bytes > 4_096 { CALLS } else { CALLS - SHARE };
         for _ in 0..refused {
             let code = wait_for("a refusal", async { calls.join_next().await.context("none")?? }).await?;

@@ -1,4 +1,4 @@
-//! Datasets as an attack: paths that lead to what is not the caller's, and files that would take memory or time from others.
+//! Datasets as an attack: paths to files of others, and files that would take memory or time from others.
 
 use std::fs;
 use std::io::{Cursor, Read, Write};
@@ -22,7 +22,7 @@ use trawl_e2e::{Admin, Client, StoreAt, System, binary, fresh_database, studies,
 use trawl_proto::v1;
 
 const OPERATOR: &str = "the-operators-own-token-which-nobody-else-may-read";
-/// What the coordinator may have of memory in any of these attacks, as docs/reliability.md says.
+/// The coordinator's memory in any of these attacks, at most.
 const COORDINATOR_BYTES_MAX: u64 = 768 << 20;
 /// The same of a worker that has had four datasets of 64 MiB, half of what the chart gives it.
 const WORKER_BYTES_MAX: u64 = 1 << 30;
@@ -228,7 +228,7 @@ async fn a_coordinator_without_a_folder_of_datasets_reads_no_path() -> anyhow::R
             );
         }
     }
-    // What `trawl submit` sends is all that is needed, and what it cannot read it says itself.
+    // The files that `trawl submit` sends are enough, and it names itself the files that it cannot read.
     system.trawl_stdout(&["submit", "examples/regression.yaml", "--dry-run"])?;
     let file = study_without_data(&study)?;
     let refused = system.trawl(&["submit", &file.path().join("study.json").display().to_string()])?;

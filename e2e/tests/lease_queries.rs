@@ -1,4 +1,4 @@
-//! What a step of a worker asks the database does not grow with the number of jobs, and no study is read again.
+//! The queries of a worker's step do not grow with the number of jobs, and no study is read again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use uuid::Uuid;
 #[derive(Clone, Debug, Default)]
 struct Queries {
     all: Arc<AtomicUsize>,
-    /// Those that read what a study was submitted as.
+    /// Queries that read a submitted study.
     of_studies: Arc<AtomicUsize>,
 }
 
@@ -57,7 +57,7 @@ impl Visit for ReadsSpec {
 }
 
 impl Queries {
-    /// How many of them something takes, and how many of those read a study; with its answer.
+    /// Returns the number of queries of some work, how many of them read a study, and its answer.
     async fn of<T>(work: impl Future<Output = T>) -> (usize, usize, T) {
         let queries = Self::default();
         let subscriber = tracing_subscriber::registry().with(queries.clone());

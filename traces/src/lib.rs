@@ -1,7 +1,7 @@
 //! OTLP traces of the coordinator and the worker: off, unless the usual variables name a collector; then spans go there by gRPC.
 //!
-//! Spans are those of `tracing` with the target [`TARGET`]. The log does not see them, and where traces are off nobody does: they
-//! cost a comparison each. The context of a trace travels as `traceparent` in the metadata of calls.
+//! Spans have the `tracing` target [`TARGET`]. The log does not see them; with traces off, a span costs one comparison. The
+//! context of a trace travels as `traceparent` in the metadata of calls.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// The target of spans that are for traces.
 pub const TARGET: &str = "trawl_traces";
-/// How long spans that wait may take to be sent when a program ends: it must not hold up a drain.
+/// Longest time for sending waiting spans when a program ends: it must not delay a drain.
 const FLUSH_WITHIN: Duration = Duration::from_secs(3);
-/// Variables of which one has to name a collector.
+/// Variables that name a collector; one of them has to be set.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 /// Variables that name the protocol.
 const PROTOCOLS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
 
-/// Why there are no traces although somebody wants them.
+/// Why traces are unavailable although they were requested.
 #[derive(Debug, thiserror::Error)]
 pub enum TracesError {
     /// The protocol.
@@ -43,15 +43,15 @@ pub enum TracesError {
     Exporter(#[from] ExporterBuildError),
 }
 
-/// Where spans go; nowhere, if nothing says so.
+/// The destination of spans, if there is one.
 #[derive(Debug)]
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// As the variables of the environment say. To be called inside a tokio runtime; connects when the first spans are sent.
+    /// Traces as the environment's variables set them. To be called inside a tokio runtime; connects when the first spans are sent.
     ///
     /// # Errors
-    /// Variables that cannot be followed.
+    /// Variables with invalid values.
     pub fn from_environment(service: &'static str) -> Result<Self, TracesError> {
         let is_wanted = ENDPOINTS.iter().any(|name| variable(name).is_some())
             && !variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -68,7 +68,7 @@ impl Traces {
             });
         }
         let resource = Resource::builder();
-        // A variable that names the service goes first.
+        // A variable with the service's name has precedence.
         let resource = match variable("OTEL_SERVICE_NAME") {
             None => resource.with_service_name(service),
             Some(_) => resource,
@@ -86,17 +86,17 @@ impl Traces {
         self.0.is_some()
     }
 
-    /// What a program listens with: its log, of which this filter says how much, and whoever wants the spans of the target
+    /// The layers of a program's subscriber: its log with this filter, and the exporter of spans with the target
     /// [`TARGET`].
     pub fn layers<S>(&self, log: impl Layer<S> + Send + Sync, filter: EnvFilter) -> Vec<Box<dyn Layer<S> + Send + Sync>>
     where
         S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
     {
-        // The hint lets whatever is less than the filter wants cost a comparison.
+        // The hint makes spans below the filter's level cost one comparison.
         let not_of_traces = FilterFn::new(|metadata: &Metadata<'_>| !is_of_traces(metadata));
         let filter = filter.and(not_of_traces.with_max_level_hint(LevelFilter::TRACE));
         let mut layers = vec![log.with_filter(filter).boxed()];
-        // An `Option` instead would be a layer that wants every span, even if it is `None`.
+        // An `Option` layer would want every span, even if it is `None`.
         if let Some(provider) = &self.0 {
             let spans = tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("trawl"))
@@ -111,7 +111,7 @@ impl Traces {
         layers
     }
 
-    /// Sends what waits, for three seconds at most. Blocks.
+    /// Sends waiting spans, for at most three seconds. Blocks.
     pub fn flush(self) {
         if let Some(provider) = self.0
             && let Err(error) = provider.shutdown_with_timeout(FLUSH_WITHIN)
@@ -129,18 +129,18 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Puts the context of the present span on a call, if there is one.
+/// Adds the context of the current span to a call, if there is one.
 pub fn inject(metadata: &mut MetadataMap) {
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut Carrier(metadata));
 }
 
-/// Makes a span a child of the one that came with a call. A context is believed from every caller: it decides nothing.
+/// Makes a span a child of the span of a call's caller. The context is trusted from every caller, because it decides nothing.
 pub fn set_parent(span: &Span, headers: &tonic::codegen::http::HeaderMap) {
     if span.is_disabled() {
         return;
     }
     let parent = TraceContextPropagator::new().extract(&Headers(headers));
-    // Fails where traces are off, and then nobody has the span.
+    // This fails where traces are off; then nobody records the span.
     let _ = span.set_parent(parent);
 }
 

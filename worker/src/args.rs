@@ -137,15 +137,15 @@ impl Args {
     /// The token.
     ///
     /// # Errors
-    /// A file without one.
+    /// The file has none.
     fn token(&self) -> Result<Option<Secret>, CredentialError> {
         credential::token(self.token.as_ref(), self.token_file.as_deref())
     }
 
-    /// The way to the coordinator. One that cannot be meant is wrong usage, and ends the process.
+    /// The connection to the coordinator. An impossible combination of flags is a usage error, and ends the process.
     ///
     /// # Errors
-    /// A file without a token, or a token that no header takes.
+    /// The token's file has none, or no header can carry the token.
     pub(crate) fn connection(&self) -> anyhow::Result<Connection> {
         let made = Connection::new(&self.coordinators, &self.tls(), self.token()?.as_ref());
         made.map_err(|error| match error.downcast::<DialError>() {
@@ -156,7 +156,7 @@ impl Args {
         })
     }
 
-    /// What of TLS the operator decided.
+    /// The operator's choices for TLS.
     fn tls(&self) -> TlsChoice {
         TlsChoice {
             ca: self.tls_ca.clone(),
@@ -166,10 +166,10 @@ impl Args {
         }
     }
 
-    /// Where dataset files are kept.
+    /// Folder for dataset files.
     ///
     /// # Errors
-    /// No folder is named, and this user has none of its own: one that others can make first is no place for it.
+    /// No folder is named, and this user has none of its own: a folder that others can create first is not safe.
     pub(crate) fn cache_dir(&self) -> anyhow::Result<PathBuf> {
         let folder = |name: &str| {
             std::env::var_os(name)
@@ -194,12 +194,12 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Sends the log to standard error, and spans to where traces go.
+    /// Sends the log to standard error, and spans to the collector of traces.
     pub(crate) fn init(self, traces: &Traces) {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let log = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
-            // Colours are for a terminal; in a file or in what a container prints they are noise.
+            // Colours are for terminals only.
             .with_ansi(std::io::stderr().is_terminal());
         let log = match self {
             Self::Human => log.with_target(false).boxed(),

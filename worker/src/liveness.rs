@@ -1,5 +1,5 @@
-//! Tells the supervisor of the process that it lives: a file whose age is that of the last sign of life. It says nothing of the
-//! coordinator, since a worker that waits for one must not be killed for it.
+//! Shows the process's supervisor that the process lives: the age of a file is the age of the last sign of life. The
+//! file does not depend on the coordinator: a worker that waits for one must not be killed.
 
 use std::fs::File;
 use std::io;
@@ -11,13 +11,13 @@ use tracing::warn;
 
 /// Time between two signs of life.
 const EVERY: Duration = Duration::from_secs(5);
-/// The process counts as alive for so long after one: a machine may be busy, and suspended for a moment.
+/// Age up to which a sign of life counts: a machine may be busy, or suspended for a moment.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// Why a process does not count as alive.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAlive {
-    /// There is no sign of it.
+    /// There is no sign of life.
     #[error("{}: {error}", file.display())]
     NoSign {
         /// The file.
@@ -25,7 +25,7 @@ pub(crate) enum NotAlive {
         /// Why.
         error: io::Error,
     },
-    /// The last one is too old.
+    /// The last sign of life is too old.
     #[error("{}: the last sign of life is {age_s} s old", file.display())]
     Silent {
         /// The file.
@@ -35,7 +35,7 @@ pub(crate) enum NotAlive {
     },
 }
 
-/// Gives a sign of life again and again, from the runtime that the worker's calls run on.
+/// Gives signs of life regularly, on the runtime that carries the worker's calls.
 pub(crate) async fn keep_fresh(file: PathBuf) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -52,12 +52,12 @@ pub(crate) async fn keep_fresh(file: PathBuf) {
 }
 
 fn touch(file: &Path) -> io::Result<()> {
-    // Written, so that its time of modification is the file system's.
+    // Written, so that the file system's clock sets the modification time.
     let mut file = File::create(file)?;
     io::Write::write_all(&mut file, b"alive\n")
 }
 
-/// Whether the process that signs this file lives.
+/// Checks that the process that signs this file lives.
 ///
 /// # Errors
 /// It does not.
@@ -67,7 +67,7 @@ pub(crate) fn check(file: &Path) -> Result<(), NotAlive> {
         file: file.to_owned(),
         error,
     })?;
-    // A sign from the future is one from before somebody set the clock back.
+    // A sign in the future means that the clock was set back.
     let age = modified.elapsed().unwrap_or_default();
     if age <= FRESH {
         return Ok(());

@@ -8,10 +8,10 @@ use trawl_engine_torch::{Torch, device};
 
 use crate::args::PredictArgs;
 
-/// Exit status for wrong usage and for files that are not what they should be; clap's, too.
+/// Exit status for wrong usage and for invalid files; also clap's.
 const WRONG_INPUT: u8 = 2;
 
-/// Predicts all rows, or says in one line why not.
+/// Predicts all rows, or prints one line with the reason why not.
 pub(crate) fn run(args: &PredictArgs) -> ExitCode {
     let torch = match device::take(args.device, args.threads, None) {
         Ok(taken) => Torch::new(taken.device),
@@ -27,15 +27,15 @@ pub(crate) fn run(args: &PredictArgs) -> ExitCode {
     let done = predict(&request, &torch, &mut output).and_then(|()| output.flush().map_err(PredictError::Output));
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of the output had enough, as in `trawl-worker predict … | head`.
+        // The reader of the output closed it, as in `trawl-worker predict … | head`.
         Err(PredictError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&error, if error.is_input() { WRONG_INPUT } else { 1 }),
     }
 }
 
-/// Says it in one line.
+/// Prints the error in one line.
 pub(crate) fn fail(error: &dyn std::fmt::Display, status: u8) -> ExitCode {
-    // A closed standard error must not end it otherwise, as `eprintln!` would.
+    // A closed standard error must not change the exit, as with `eprintln!`.
     let _ = writeln!(io::stderr().lock(), "error: {error}");
     ExitCode::from(status)
 }

@@ -16,7 +16,7 @@ use crate::output::{Cell, Column, Listing, Output, Page, shown};
 /// Length of a file's name, as most file systems have it.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Lists the artifacts of a study, or fetches those of one refit or trial.
+/// Lists the artifacts of a study, or fetches the artifacts of one refit or trial.
 pub(super) async fn artifacts(client: &mut Client, args: &ArtifactsArgs, output: &mut Output) -> Result<(), Error> {
     match &args.output {
         Some(folder) => fetch(client, args, folder, output).await,
@@ -127,7 +127,7 @@ pub(super) async fn fetch_one(
             .map_err(|error| Error::Failed(format!("cannot write {}: {error}", path.display())))
     });
     if written.is_err() {
-        // Whether or not there is a draft to be removed, the first error is the one to be told.
+        // The first error is the one to report, whether or not there is a draft to remove.
         let _ = std::fs::remove_file(&draft);
     }
     written.map(|()| path.display().to_string())

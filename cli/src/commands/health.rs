@@ -1,4 +1,4 @@
-//! `trawl health`: whether the coordinator can serve. For those who supervise it; needs no token.
+//! `trawl health`: whether the coordinator can serve. For its supervisor; needs no token.
 
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;

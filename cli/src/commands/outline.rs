@@ -1,11 +1,11 @@
-//! What a dry run says of a study: its columns, rows, network and jobs.
+//! The outline of a study in a dry run: its columns, rows, network and jobs.
 
 use trawl_proto::v1::{LayerOutline, StudyOutline};
 
 use crate::error::Error;
 use crate::output::Output;
 
-/// Columns and classes that are shown; of more, the rest is counted.
+/// Most columns and classes that are shown; the rest is counted.
 const SHOWN_MAX: usize = 60;
 
 /// Prints it, a paragraph for each.
@@ -64,7 +64,7 @@ fn time(outline: &StudyOutline, output: &mut Output) -> Result<(), Error> {
     )
 }
 
-/// A time in the unit that is nearest, without digits that it has not.
+/// A time in the nearest unit, without false precision.
 fn about(seconds: f64) -> String {
     let (unit, name) = match seconds {
         seconds if seconds < 1.0 => return "under a second".to_owned(),

@@ -53,7 +53,7 @@ pub(super) async fn predict(
         .map_err(|error| Error::Failed(format!("cannot make a temporary folder: {error}")))?;
     for name in [NETWORK, WEIGHTS] {
         let artifact = artifact(&study, refit, name)?;
-        // By id: a name could be another study's a moment later.
+        // By id: another study could have the name a moment later.
         fetch_one(&mut client, &study.study_id, &artifact, folder.path()).await?;
     }
     let tables = Tables::of(args, &folder)?;
@@ -124,11 +124,11 @@ fn artifact(study: &StudySummary, refit: &RefitSummary, name: &str) -> Result<Ar
     })
 }
 
-/// What is predicted, each beside what the worker reads in its place: Parquet files are written as CSV.
+/// The inputs, each with the file that the worker reads in its place: Parquet files are written as CSV.
 struct Tables<'a>(Vec<(&'a Path, Option<TempPath>)>);
 
 impl<'a> Tables<'a> {
-    /// With a Parquet file, what `network.json` says of text is taken out of it: its columns, and where these have names, remain.
+    /// For a Parquet file, the settings of text are taken out of `network.json`; its columns, and whether they have names, remain.
     fn of(args: &'a PredictArgs, folder: &TempDir) -> Result<Self, Error> {
         let network = folder.path().join(NETWORK);
         let mut tables = Vec::with_capacity(args.inputs.len());
@@ -156,7 +156,7 @@ impl<'a> Tables<'a> {
             .map(|(given, written)| written.as_deref().unwrap_or(given))
     }
 
-    /// What the worker says, with the paths that were given.
+    /// The worker's messages, with the paths that were given.
     fn as_given(&self, said: &str) -> String {
         let mut said = said.to_owned();
         for (given, written) in &self.0 {
@@ -169,7 +169,7 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// What a network is said to take, for rows that were written as CSV here.
+/// The network's description of its inputs, for rows that were written as CSV here.
 fn as_parquet(input: &mut Map<String, Value>, with_names: bool) {
     for of_text in ["delimiter", "quote", "decimal", "encoding"] {
         input.remove(of_text);
@@ -205,7 +205,7 @@ async fn run(worker: &Path, folder: &TempDir, args: &PredictArgs, tables: &Table
     let child = command.spawn().map_err(failed)?;
     let done = tokio::select! {
         done = child.wait_with_output() => done.map_err(failed)?,
-        // The temporary folder goes, which a killed process would leave.
+        // Removes the temporary folder, which a killed process would leave.
         _ = tokio::signal::ctrl_c() => return Err(Error::Failed("interrupted".into())),
     };
     if done.status.success() {
@@ -225,7 +225,7 @@ fn unreadable(error: impl std::fmt::Display) -> Error {
     Error::Failed(format!("cannot read what trawl-worker wrote: {error}"))
 }
 
-/// What the columns of the predictions are.
+/// What a column of the predictions holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     File,
@@ -240,7 +240,7 @@ enum Role {
 }
 
 impl Role {
-    /// Those of a line: a name tells nothing, as a feature may be called `row`.
+    /// The roles of a line's columns, by their places: a name tells nothing, as a feature may be called `row`.
     fn of_line(columns: usize, network: &Value) -> Vec<Self> {
         let features = network["input"]["features"].as_array().map(Vec::len);
         let is_class = network["target"]["classes"].is_array();

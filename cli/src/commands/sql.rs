@@ -10,7 +10,7 @@ use crate::args::SqlArgs;
 use crate::error::Error;
 use crate::up;
 
-/// Becomes psql; what is returned is why it cannot.
+/// Becomes psql; returns only an error.
 pub(super) fn sql(args: &SqlArgs) -> Error {
     match psql(args) {
         Ok(mut psql) => {

@@ -1,4 +1,4 @@
-//! `trawl pause`, `resume`, `cancel` and `delete`: a user changes what becomes of a study.
+//! `trawl pause`, `resume`, `cancel` and `delete`: steering a study.
 
 use std::io::{self, IsTerminal, Write};
 

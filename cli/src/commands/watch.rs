@@ -15,7 +15,7 @@ use crate::error::{Error, is_transport, say};
 use crate::output::{Output, shown};
 use crate::progress::{Pace, bar_text, done_of_total, is_final, outcome_line, progress_line, refit_text, trials_done};
 
-/// In lines, whole trials are news at most this often,
+/// In lines, finished trials are news at most this often,
 const TRIAL_LINES_INTERVAL: Duration = Duration::from_secs(1);
 /// and epochs alone this often.
 const EPOCH_LINES_INTERVAL: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ async fn follow_to_end(client: &mut Client, study: &str, watch: &mut Watch<'_>) 
     }
 }
 
-/// What somebody who watched a study may want to do with it.
+/// Next steps for a user who watched a study.
 fn next_steps(study: &StudySummary) -> String {
     let name = &study.name;
     let mut steps = vec![
@@ -167,7 +167,7 @@ async fn follow(client: &mut Client, study: &str, watch: &mut Watch<'_>) -> Resu
     Ok(None)
 }
 
-/// A closed standard output leaves the outcome unseen, so that the exit status must not say that all is well.
+/// A closed standard output leaves the outcome unseen, so the exit status must not report success.
 fn still_open(written: Result<(), Error>) -> Result<(), Error> {
     written.map_err(|error| match error {
         Error::OutputClosed => Error::Failed("standard output was closed before the end".into()),
@@ -175,13 +175,13 @@ fn still_open(written: Result<(), Error>) -> Result<(), Error> {
     })
 }
 
-/// What the user sees meanwhile, and how patient the watch still is.
+/// The user's view meanwhile, and how patient the watch still is.
 struct Watch<'a> {
     view: View<'a>,
     pace: Pace,
     started: Instant,
     delays: ExponentialBackoff,
-    /// It was said that there are no workers.
+    /// The user knows that there are no workers.
     is_told_of_workers: bool,
 }
 
@@ -251,7 +251,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Says that no worker is online, if that is so: then nothing of a study moves. Where the question fails, the stream will tell what is wrong.
+    /// Says so if no worker is online: then nothing of a study moves. If the question fails, the stream will report what is wrong.
     async fn say_if_nobody_works(&mut self, client: &mut Client) {
         if self.is_told_of_workers {
             return;
@@ -275,7 +275,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits before the next attempt to reach the coordinator, at least for as long as it said; gives up with `error` after about ten
+    /// Waits before the next attempt to reach the coordinator, at least for as long as the coordinator said; gives up with `error` after about ten
     /// minutes.
     async fn wait_out(&mut self, told: Option<Duration>, error: Error) -> Result<(), Error> {
         let Some(delay) = self.delays.next() else {

@@ -59,7 +59,7 @@ type ToJson<'a, T> = dyn Fn(&T) -> Result<serde_json::Value, Error> + 'a;
 
 /// How items of one kind are printed.
 pub(crate) struct Listing<T> {
-    /// What there is none of, for an empty table.
+    /// The items' name, for an empty table.
     pub(crate) plural: &'static str,
     /// From left to right.
     pub(crate) columns: Vec<Column<T>>,

@@ -1,5 +1,5 @@
 //! Texts of others on a terminal. Workers, users and coordinators choose names, errors and classes; a terminal obeys some
-//! characters instead of showing them. Whatever goes to people passes here.
+//! characters instead of showing them. All output for people passes here.
 
 use trawl_domain::text;
 
@@ -13,7 +13,7 @@ pub(crate) fn shown_lines(text: &str) -> String {
     text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
 }
 
-/// A JSON document of the same value: JSON has escapes for what a terminal obeys, and serde_json writes those below 32 alone.
+/// A JSON document of the same value, with escapes for characters that a terminal obeys: serde_json writes escapes below 32 alone.
 pub(crate) fn shown_json(document: &str) -> String {
     let mut shown = String::with_capacity(document.len());
     for c in document.chars() {

@@ -1,11 +1,11 @@
-//! CSV for spreadsheets, which take some texts for formulas, and formulas may fetch, send and run things.
+//! CSV for spreadsheets, which take some texts for formulas; formulas may fetch, send and run things.
 
 use std::borrow::Cow;
 use std::io;
 
-/// A cell that a spreadsheet takes as what it is: before a text that would begin a formula stands a `'`.
+/// A cell that a spreadsheet takes literally: a `'` stands before a text that would begin a formula.
 pub(crate) fn harmless(cell: &str) -> Cow<'_, str> {
-    // Those of other widths count as well, where the language of the spreadsheet has them.
+    // Characters of other widths count as well, in languages of spreadsheets that have them.
     let begins = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
     if begins && !is_number(cell) {
         Cow::Owned(format!("'{cell}"))

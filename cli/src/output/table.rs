@@ -5,7 +5,7 @@ use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement
 
 use super::{Cell, shown};
 
-/// Rows are measured before the first is printed, so that many have to be held: beyond these, CSV streams.
+/// Most rows that are held, because all are measured before the first is printed: beyond these, CSV streams.
 pub(crate) const ROWS_MAX: usize = 10_000;
 
 /// Right of a column; there are no lines between them, which would take room from what they separate.

@@ -15,7 +15,7 @@ pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&Path) -> io::Result<(
     let draft = PathBuf::from(draft);
     let written = write(&draft).and_then(|()| std::fs::rename(&draft, path));
     if written.is_err() {
-        // Whether or not there is a draft to be removed, the first error is the one to be told.
+        // The first error is the one to report, whether or not there is a draft to remove.
         let _ = std::fs::remove_file(&draft);
     }
     written.map_err(|error| Error::Failed(format!("cannot write {}: {error}", path.display())))

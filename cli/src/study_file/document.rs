@@ -49,7 +49,7 @@ pub(super) fn parse(text: &str) -> Result<Node, serde_saphyr::Error> {
     serde_saphyr::with_deserializer_from_str_with_options(text, options, |source| Node::deserialize(source))
 }
 
-/// The bytes that a location is of; none where it is not known.
+/// The bytes of a location; none where they are not known.
 pub(super) fn place(location: Location) -> Option<Range<usize>> {
     let span = location.span();
     let start = usize::try_from(span.byte_offset()?).ok()?;
@@ -88,7 +88,7 @@ impl Node {
         self.place.clone()
     }
 
-    /// The place of a field, as in `model[2].activation.kind`; where there is none, that of the nearest one that it would be in.
+    /// The place of a field, as in `model[2].activation.kind`; without such a field, the place of the nearest one that would hold it.
     pub(super) fn find(&self, field: &str, half: Half) -> Range<usize> {
         let (mut node, mut name, mut rest) = (self, None, field);
         while !rest.is_empty() {
@@ -134,7 +134,7 @@ fn after<'p>(path: &'p str, name: &str) -> Option<&'p str> {
     }
 }
 
-/// `maxTrials` as the `.proto` files have it: JSON takes both.
+/// `maxTrials` as named in the `.proto` files: JSON takes both.
 fn snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     for c in name.chars() {

@@ -1,5 +1,5 @@
-//! Study files: YAML or JSON in, the `Study` message out, with dataset paths made absolute; and what is wrong with one, each thing with
-//! its place.
+//! Study files: YAML or JSON in, the `Study` message out, with dataset paths made absolute; and the errors of one, each with its
+//! place.
 
 mod document;
 mod snippet;
@@ -18,7 +18,7 @@ use crate::error::{Error, Finding};
 use document::{Half, Node};
 use snippet::{Remark, draw};
 
-/// Larger than any study that the coordinator would take.
+/// More bytes than any study that the coordinator would take.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// A study with where it came from.
@@ -56,7 +56,7 @@ impl StudyFile {
             .map(|(_, path)| path)
     }
 
-    /// What is wrong with the study, each thing with its place in the file.
+    /// The errors of the study, each with its place in the file.
     pub(crate) fn refused(&self, findings: &[Finding]) -> Error {
         refused(findings, &self.name, &self.text, &self.root)
     }
@@ -101,7 +101,7 @@ pub(crate) struct TrialsFile {
 }
 
 impl TrialsFile {
-    /// What is wrong with the configurations, each thing with its place in the file.
+    /// The errors of the configurations, each with its place in the file.
     pub(crate) fn refused(&self, findings: &[Finding]) -> Error {
         refused(findings, &self.name, &self.text, &self.root)
     }
@@ -164,14 +164,14 @@ fn read_bytes(source: impl Read) -> io::Result<Vec<u8>> {
 
 /// A file's text, and what it holds.
 fn tree(bytes: &[u8], name: &str) -> Result<(String, Node), Error> {
-    // What some editors put before UTF-8 is none of the text.
+    // The byte order mark that some editors put before UTF-8 is no part of the text.
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     let text = String::from_utf8_lossy(bytes).into_owned();
     let wrong = |remark: Remark| Error::Usage(draw(vec![remark], name, &text));
     if let Err(error) = std::str::from_utf8(bytes) {
         return Err(wrong(Remark {
             title: "this is no text in UTF-8".to_owned(),
-            // Of the replacement that stands for it.
+            // The place of the replacement character that stands for it.
             place: error.valid_up_to()..error.valid_up_to(),
             help: Some("save the file as UTF-8".to_owned()),
         }));

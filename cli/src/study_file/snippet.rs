@@ -1,4 +1,4 @@
-//! Draws what is wrong with a file: the line, and a mark under the place.
+//! Draws an error of a file: the line, and a mark under the place.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! What the parser of YAML and JSON has to say, in words of people who write study files. Its own are about its options and states.
+//! Errors of the parser of YAML and JSON, in words of people who write study files. The parser's own words are about its options and
+//! states.
 
 use std::ops::Range;
 

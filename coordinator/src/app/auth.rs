@@ -1,8 +1,8 @@
-//! Authentication: whose token a call carries.
+//! Authentication: finds the caller that a call's token belongs to.
 //!
-//! All valid tokens are in memory, as hashes, and are read again every [`REFRESH_INTERVAL`]. So no call waits for the database to be
-//! authenticated, neither a heartbeat nor a forged token costs a query, and a token that was revoked, by whomever, is refused within
-//! that time. Once the list is older than [`TOKENS_MAX_AGE`], nobody is let in by it.
+//! All valid tokens are in memory, as hashes, and are read again every [`REFRESH_INTERVAL`]. So no call waits for the database to
+//! be authenticated: neither a heartbeat nor a forged token costs a query. A revoked token is refused within that time, whichever
+//! coordinator revoked it. Once the list is older than [`TOKENS_MAX_AGE`], it admits nobody.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::store::tokens;
 
 /// Time between two readings of the tokens.
 pub const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// What is known of tokens is no older, however slow the database is.
+/// Age up to which the list of tokens is used, however slow the database is.
 const TOKENS_MAX_AGE: Duration = Duration::from_secs(5);
 /// How often a stream's token is looked up again.
 const STREAM_RECHECK: Duration = Duration::from_secs(2);
@@ -31,20 +31,20 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// Somebody without a token, where none is asked for and workers have none either.
+    /// A caller without a token, where neither the operator nor workers have one.
     Anybody,
-    /// Somebody without a token, where none is asked for but of workers.
+    /// A caller without a token, where only workers have one.
     AnyUser,
     /// The holder of the operator's token, which the coordinator was started with.
     Operator,
     /// The holder of the workers' token, which the coordinator was started with.
     Worker,
-    /// The holder of a token that was made here.
+    /// The holder of a token that the coordinator made.
     Token(TokenId, Role),
 }
 
 impl Caller {
-    /// What they may do. Tokens are for nobody without one: the first that is made would shut out everybody else.
+    /// The roles that the caller has. A caller without a token may not make tokens: the first one made would shut out everybody else.
     pub fn roles(&self) -> &[Role] {
         match self {
             Self::Anybody => &[Role::User, Role::Worker],
@@ -55,8 +55,8 @@ impl Caller {
         }
     }
 
-    /// Under what name the workers that it registers and the studies that it submits are its own; `None` where no token is asked for, and all are
-    /// everybody's.
+    /// The name that owns the workers and studies of this caller; `None` where no token is needed, and everybody owns
+    /// them.
     pub fn owner(self) -> Option<String> {
         match self {
             Self::Anybody | Self::AnyUser => None,
@@ -68,7 +68,7 @@ impl Caller {
 }
 
 impl fmt::Display for Caller {
-    /// As it stands in "… may not call CreateStudy".
+    /// As in "… may not call CreateStudy".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let role = match self {
             Self::Anybody | Self::AnyUser => return f.write_str("a caller without a token"),
@@ -86,16 +86,16 @@ pub enum AuthError {
     /// There is no token.
     #[error("a token is needed: authorization: Bearer TOKEN")]
     NoToken,
-    /// It is not valid; why, is not told.
+    /// It is not valid; the message does not say why.
     #[error("the token is unknown here, has expired or was revoked")]
     BadToken,
-    /// The tokens could not be read of late.
+    /// The last reading of the tokens is too old.
     #[error("the database does not answer; try again later")]
     Unavailable,
 }
 
 impl AuthError {
-    /// As it is counted.
+    /// Its label in the metrics.
     pub fn reason(&self) -> Refused {
         match self {
             Self::NoToken => Refused::NoToken,
@@ -105,25 +105,25 @@ impl AuthError {
     }
 }
 
-/// Knows whose token is whose.
+/// Maps tokens to callers.
 #[derive(Debug)]
 pub struct Authenticator {
     app: Arc<App>,
-    /// Those that the coordinator was started with.
+    /// The tokens that the coordinator was started with.
     fixed: Vec<(TokenHash, Caller)>,
-    /// Who calls without a token, where none was ever made here; `None` if the operator has one, which is asked for then.
+    /// The caller without a token, as long as no token was ever made; `None` if the operator has one, so that every call needs a token.
     tokenless: Option<Caller>,
     tokens: RwLock<Option<Arc<Tokens>>>,
-    /// One reads at a time, so that what was read later is kept.
+    /// One task reads at a time, so that the later reading is kept.
     refreshing: Mutex<()>,
 }
 
-/// The tokens as they were at a moment.
+/// The tokens at one moment.
 #[derive(Debug)]
 struct Tokens {
-    /// From before the query left, so that its age is never underrated.
+    /// Taken before the query is sent, so that the age is never underrated.
     asked_at: Instant,
-    /// Tokens were made here, whatever became of them.
+    /// True if any token was ever made, even if none is left.
     any: bool,
     live: HashMap<TokenHash, Live>,
 }
@@ -135,8 +135,8 @@ struct Live {
 }
 
 impl Authenticator {
-    /// With the tokens that the operator started the coordinator with: one that may do everything, and one for workers. It lets
-    /// nobody in by another one before its first [`Authenticator::refresh`].
+    /// The operator started the coordinator with these tokens: one for everything, and one for workers. No other token
+    /// is valid before the first [`Authenticator::refresh`].
     pub fn new(app: Arc<App>, operator: Option<&Secret>, worker: Option<&Secret>) -> Self {
         let tokenless = match (operator, worker) {
             (Some(_), _) => None,
@@ -156,10 +156,10 @@ impl Authenticator {
         }
     }
 
-    /// Whose token this is.
+    /// The caller that a token belongs to.
     ///
     /// # Errors
-    /// It is not valid, or there is none and one is needed.
+    /// The token is not valid, or it is missing and one is needed.
     pub fn identify(&self, token: Option<TokenHash>) -> Result<Caller, AuthError> {
         let Some(token) = token else {
             return self.open_to()?.ok_or(AuthError::NoToken);
@@ -170,29 +170,29 @@ impl Authenticator {
         let tokens = self.tokens()?;
         match tokens.live.get(&token) {
             Some(live) if live.until.is_none_or(|until| Instant::now() < until) => Ok(live.caller),
-            // Where no token is asked for, a wrong one is ignored, as anything else that nobody asked for.
+            // Where no token is needed, a wrong one is ignored.
             None if !tokens.any => self.tokenless.ok_or(AuthError::BadToken),
             _ => Err(AuthError::BadToken),
         }
     }
 
-    /// Waits until a token that was let in is not valid any more; for ever, if it stays valid.
+    /// Waits until an admitted token is no longer valid; for ever, if it stays valid.
     pub async fn revoked(&self, token: Option<TokenHash>) -> AuthError {
         loop {
             sleep(STREAM_RECHECK).await;
             match self.identify(token) {
-                // A database that is away takes nobody's rights.
+                // An outage of the database revokes nothing.
                 Ok(_) | Err(AuthError::Unavailable) => {}
                 Err(error) => return error,
             }
         }
     }
 
-    /// As whom those are let in who have no token, if none is asked for: the operator gave none, and none was ever made. A token
-    /// that is revoked does not open the coordinator again.
+    /// The caller that anybody without a token is; `None` if a token is needed, because the operator has one or any was
+    /// ever made. Revoking a token does not open the coordinator again.
     ///
     /// # Errors
-    /// The tokens could not be read of late.
+    /// The last reading of the tokens is too old.
     pub fn open_to(&self) -> Result<Option<Caller>, AuthError> {
         match self.tokenless {
             None => Ok(None),
@@ -200,7 +200,7 @@ impl Authenticator {
         }
     }
 
-    /// Tokens that were valid when they were last read.
+    /// Tokens that were valid at the last reading.
     pub fn live_tokens(&self) -> usize {
         let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
         tokens.as_ref().map_or(0, |tokens| tokens.live.len())

@@ -1,4 +1,4 @@
-//! Users of the database by whom people read results: who they are, and for how long they hold what others need.
+//! Database users that people read results with: checks their rights, and bounds how long they hold what others need.
 
 use tracing::{info, warn};
 use trawl_domain::secret::Secret;
@@ -7,35 +7,35 @@ use url::Url;
 use super::{App, AppError};
 use crate::store::readers::{self, Found};
 
-/// Why a URL is not one to read results by.
+/// Why a URL cannot be given to people who read results.
 #[derive(Debug, thiserror::Error)]
 pub enum ReaderError {
-    /// Which part is wrong is not told: the password is one of them.
+    /// The message does not name the wrong part: that may be the password.
     #[error(
         "--reader-url-file: must be postgres://USER:PASSWORD@HOST:PORT/DATABASE, with a user of letters, digits, '-' and '_'"
     )]
     BadUrl,
-    /// Nobody made it.
+    /// No such user.
     #[error(
         "--reader-url-file: the database has no user {0}: let a superuser make it, and run deploy/postgres/roles.sql, which says \
          how it has to be"
     )]
     Nobody(String),
-    /// It would be told a password by which more can be done.
+    /// Its password would be shown, and permits more than reading.
     #[error(
         "--reader-url-file: the user {0} of the database is not one that reads results alone: it has to be a member of \
          trawl_reader, without any right over others, as deploy/postgres/roles.sql has it"
     )]
     NotAReader(String),
-    /// The database cannot be asked.
+    /// The database gave no answer.
     #[error(transparent)]
     App(#[from] AppError),
 }
 
-/// Makes sure that the user of a URL, which is to be told, can do nothing but read results.
+/// Makes sure that the user of a URL can only read results: the URL is shown to people.
 ///
 /// # Errors
-/// A malformed URL, no such user, or one who may do more.
+/// A malformed URL, no such user, or one with more rights.
 pub async fn check_reader(app: &App, url: &Secret) -> Result<(), ReaderError> {
     let user = user_of(url).ok_or(ReaderError::BadUrl)?;
     let mut conn = app.pool.acquire().await.map_err(AppError::from)?;
@@ -54,7 +54,7 @@ pub async fn check_reader(app: &App, url: &Secret) -> Result<(), ReaderError> {
     }
 }
 
-/// Says which rights the coordinator has in Postgres that it should not have, and which ones it lacks.
+/// Logs the rights in Postgres that the coordinator should not have, and those that it lacks.
 ///
 /// # Errors
 /// Postgres has no answer.

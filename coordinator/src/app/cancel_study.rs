@@ -1,8 +1,8 @@
-//! Cancel: ends a study at a user's wish.
+//! Cancel: ends a study when a user asks for it.
 //!
-//! In two steps, because jobs are locked before studies: first the study's state, after which nothing more is leased; then
-//! its jobs with their leases. A coordinator that dies between the two leaves the second to the next tick. A search whose time is over ends in
-//! the same way, but for what has begun.
+//! It takes two steps, because jobs are locked before studies. The first sets the study's state, so that nothing more
+//! is leased; the second ends its jobs with their leases. If a coordinator dies between the two, the next tick does the
+//! second. A search whose time is over ends in the same way, except that trials that have begun go on.
 
 use tracing::{info, warn};
 use trawl_domain::id::{JobId, StudyId};
@@ -19,7 +19,7 @@ use crate::store::{artifacts, checkpoints, folds, jobs, leases, refits, studies,
 /// Jobs that one sweep looks up at a time.
 const SWEEP_MAX: u32 = 1_000;
 
-/// Cancels a study, or the refits of one that ended. One that is cancelled already stays so.
+/// Cancels a study, or the refits of an ended one. A cancelled study stays cancelled.
 ///
 /// # Errors
 /// [`AppError::FailedPrecondition`] if the study ended otherwise, and none of its refits trains.
@@ -61,7 +61,7 @@ pub async fn sweep_cancelled(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Ends what no job of a cancelled study trains: trials that wait for others at a rung, or for a job.
+/// Cancels the trials of a cancelled study that no job trains: they wait at a rung, or for a job.
 async fn cancel_between_jobs(app: &App, study_id: StudyId) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
     let open = trials::lock_between_jobs(&mut tx, study_id).await?;
@@ -78,13 +78,13 @@ async fn cancel_between_jobs(app: &App, study_id: StudyId) -> Result<(), AppErro
     Ok(())
 }
 
-/// Has the searches end whose time is over: trials that have not begun are cancelled.
+/// Ends the searches whose time is over: cancels trials that have not begun.
 pub async fn stop_overdue(app: &App) -> Result<(), AppError> {
     let mut conn = app.pool.acquire().await?;
     let late = studies::overdue(&mut conn).await?;
     drop(conn);
     for study_id in late {
-        // One that cannot be stopped keeps no other from it.
+        // If one cannot be stopped, the others still are.
         if let Err(error) = stop_for_time(app, study_id).await {
             warn!(study.id = %study_id, error = %error, "search cannot be stopped; the next tick tries again");
         }
@@ -113,12 +113,12 @@ async fn stop_for_time(app: &App, study_id: StudyId) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Cancels a job with its trials; if asked so, only if none of them has begun.
+/// Cancels a job with its trials; with `unless_begun`, only if none of them has begun.
 async fn cancel_job(app: &App, job_id: JobId, unless_begun: bool) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
     let lease = leases::lock_any(&mut tx, job_id).await?;
     let job = jobs::lock(&mut tx, job_id).await?;
-    // One that was leased since the lease was looked for keeps it: the next look finds both. What a worker has, has begun.
+    // A job leased since the lease was looked for keeps its lease: the next look finds both. A leased job has begun.
     let is_leased = lease.is_some() && !unless_begun;
     if !jobs::cancel(&mut tx, job_id, is_leased).await? {
         return Ok(());
@@ -145,11 +145,11 @@ async fn cancel_job(app: &App, job_id: JobId, unless_begun: bool) -> Result<(), 
     let record = studies::lock(&mut tx, job.study_id).await?;
     let mut notifications = Notifications::default();
     if unless_begun && record.stop_reason.is_none() {
-        // It was extended meanwhile.
+        // The study was extended meanwhile.
         return Ok(());
     }
     if record.state == StudyState::Running {
-        // Others may have waited for them at a rung; or they were the last ones.
+        // Other trials may have waited for these at a rung; or these were the last ones.
         let study = app.study_of(&record)?;
         let mut generations: Vec<u32> = open.iter().map(|trial| study.study.generations.of(*trial)).collect();
         generations.dedup();

@@ -1,5 +1,5 @@
-//! The lock of a coordinator: it shows the other coordinators of the database that this one lives, so that none of them sweeps what this one is
-//! uploading.
+//! The lock of a coordinator. While it is held, other coordinators of the database know that this one lives, and do not
+//! sweep its uploads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::store::coordinators;
 /// Time between two checks that the connection still stands.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long Postgres may take to answer; a connection that nobody closed is noticed by that.
+/// How long Postgres may take to answer; this detects a connection that broke without being closed.
 const CHECK_WITHIN: Duration = Duration::from_secs(5);
 
 /// A connection that holds this coordinator's lock.
 #[derive(Debug)]
 pub struct CoordinatorLock(PgConnection);
 
-/// Takes the lock: before the first upload.
+/// Takes the lock; called before the first upload.
 ///
 /// # Errors
 /// Postgres does not answer, or another connection has the lock.
@@ -36,8 +36,8 @@ pub async fn acquire(app: &App) -> Result<CoordinatorLock, AppError> {
     }
 }
 
-/// Holds the lock for ever, and takes it again when the connection broke. Meanwhile others may give up uploads of this coordinator: these fail, and
-/// are sent again.
+/// Holds the lock for ever, and takes it again when the connection broke. Meanwhile others may give up this
+/// coordinator's uploads: these fail, and workers and clients send them again.
 pub async fn hold(app: Arc<App>, lock: CoordinatorLock) {
     let mut lock = Some(lock);
     loop {

@@ -1,8 +1,8 @@
-//! Files of this machine that become datasets: those that a request names by a path, below one folder of the operator's and
-//! nowhere else, and those of FashionMNIST.
+//! Files of this machine that become datasets: FashionMNIST, and files that a request names by a path below the
+//! operator's folder.
 //!
-//! The kernel resolves a path beneath its folder, so there is no moment between a check and the opening. No file is waited for:
-//! only regular ones are read, and others are opened without blocking.
+//! The kernel resolves a path beneath its folder, so nothing can change between a check and the opening. Opening never
+//! blocks, and only regular files are read.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ impl DatasetDir {
         Ok(Self(std::path::absolute(folder)?))
     }
 
-    /// Whether files can be read below it: it is there, and the kernel is not older than 5.6.
+    /// True if files below it can be read: the folder exists, and the kernel is 5.6 or newer.
     ///
     /// # Errors
     /// Why not.
@@ -31,7 +31,7 @@ impl DatasetDir {
         self.open_beneath(Path::new("."), OFlags::DIRECTORY).map(drop)
     }
 
-    /// A regular file below the folder, by its path there or from the root on. Links are followed as long as they do not lead out.
+    /// A regular file below the folder, by its path relative to the folder or absolute. Links are followed as long as they stay inside.
     ///
     /// # Errors
     /// There is none that can be read. The caller of a request must not learn why.

@@ -1,11 +1,11 @@
-//! Delete: a deleted study is gone for users at once; its rows go piece by piece.
+//! Delete: users no longer see a deleted study at once; its rows are removed in steps.
 
 use tracing::info;
 
 use super::{App, AppError};
 use crate::store::{deleted, studies};
 
-/// Rows that one transaction removes: of folds, with all their reports.
+/// Rows that one transaction removes; a fold counts as one, with all its reports.
 const ROWS_PER_STEP: u32 = 200;
 
 /// Deletes an ended study.

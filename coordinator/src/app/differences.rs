@@ -1,4 +1,4 @@
-//! Submit: names the fields in which a study differs from another one of its name.
+//! Submit: names the fields in which a submitted study differs from the stored one of its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,15 +6,15 @@ use serde_json::Value;
 use trawl_domain::dataset::{FileHash, Source};
 use trawl_domain::violation::Violations;
 
-/// Length to which a value is repeated.
+/// Length up to which a value is quoted.
 const VALUE_CHARS_MAX: usize = 60;
 
-/// What a study is made of.
+/// A study's parts that are compared.
 #[derive(Clone, Debug)]
 pub(super) struct Made<'a> {
     /// Its JSON form.
     pub(super) spec: &'a Value,
-    /// Its files, by the fields that name them: what counts is what is in a file, however it is named.
+    /// Its files, by the fields that name them: their content is compared, not their names.
     pub(super) files: BTreeMap<String, Vec<FileHash>>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Made<'a> {
     }
 }
 
-/// In what the study that was sent differs from the one that is here, field by field; nothing if they are the same.
+/// The fields in which the sent study differs from the stored one; none if they are the same.
 pub(super) fn differences(here: &Made<'_>, sent: &Made<'_>) -> Violations {
     let mut found = Differences {
         files: here.files.keys().chain(sent.files.keys()).collect(),
@@ -51,7 +51,7 @@ pub(super) fn differences(here: &Made<'_>, sent: &Made<'_>) -> Violations {
 }
 
 struct Differences<'a> {
-    /// Fields that name files, which are compared by themselves.
+    /// Fields that name files; these are compared separately.
     files: BTreeSet<&'a String>,
     violations: Violations,
 }

@@ -1,4 +1,4 @@
-//! Expire: takes the jobs of silent workers back. Runs on its own tick, whatever else the coordinator does.
+//! Expire: takes jobs back from silent workers. Runs on its own tick, independently of everything else.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::store::leases::{self, Outcome};
 /// Leases that one sweep ends at most; the next tick takes the rest.
 const SWEEP_MAX: u32 = 1_000;
 
-/// Ends the leases that ran out; how many there were.
+/// Ends the leases that ran out; returns their number.
 pub async fn expire_leases(app: &App) -> Result<usize, AppError> {
     let mut conn = app.pool.acquire().await?;
     let expired = leases::expired(&mut conn, SWEEP_MAX).await?;
@@ -26,7 +26,7 @@ pub async fn expire_leases(app: &App) -> Result<usize, AppError> {
 
 async fn expire(app: &App, job_id: JobId) -> Result<bool, AppError> {
     let mut tx = app.begin().await?;
-    // The worker may have come back or another sweep may be at it.
+    // The worker may have come back, or another sweep may hold the lock.
     let Some((lease, worker_id)) = leases::lock_expired(&mut tx, job_id).await? else {
         return Ok(false);
     };
@@ -38,7 +38,7 @@ async fn expire(app: &App, job_id: JobId) -> Result<bool, AppError> {
     Ok(true)
 }
 
-/// Gives every lease a full time limit more, because nobody was here to renew them.
+/// Extends every lease by a full time limit, because no coordinator was there to renew it.
 pub async fn grant_grace(app: &App) -> Result<(), AppError> {
     let mut conn = app.pool.acquire().await?;
     let leases = leases::grace(&mut conn, app.settings.lease_ttl).await?;

@@ -1,4 +1,4 @@
-//! Finish: ends a job whose members all ended, and with it folds, trials or a refit, and perhaps the study.
+//! Finish: ends a job whose members all ended, then its folds, and perhaps trials, a refit or the study.
 
 use tracing::info;
 use trawl_domain::lease::LeaseClaim;
@@ -19,20 +19,20 @@ use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, refit
 /// Length to which a reason to pause names trials.
 const TRIALS_CHARS_MAX: usize = 200;
 
-/// What the test rows say, for a refit's fit on all training rows.
+/// Test metrics of a refit's fit on all training rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TestMetrics {
     /// Mean loss.
     pub loss: Option<f64>,
-    /// Share of the rows whose class is predicted, where there are classes.
+    /// Share of rows whose class is predicted correctly, where there are classes.
     pub accuracy: Option<f64>,
 }
 
-/// Ends a job. A repeated request is answered like the first. `row_losses` has what single rows left, by member, or nothing at all.
+/// Ends a job. A repeated request gets the same answer. `row_losses` has the losses of single rows by member, or nothing at all.
 ///
 /// # Errors
-/// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, or if the test metrics are missing or
-/// out of place, or if `row_losses` does not fit the job's rows.
+/// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, if the test metrics are missing or out of
+/// place, or if `row_losses` does not fit the job's rows.
 pub async fn finish_job(
     app: &App,
     claim: LeaseClaim,
@@ -92,7 +92,7 @@ async fn take_test(
             Ok(refits::keep_test(conn, job.study_id, refit, loss, test.accuracy).await?)
         }
         (Some(refit), _) => {
-            // Training diverged, or the test rows made the loss so large that it is none: either way there is nothing to rank.
+            // Training diverged, or the loss on the test rows overflowed: either way there is nothing to rank.
             let unfinished = refits::lock_unfinished(conn, job.study_id, refit).await?;
             if unfinished.is_some() {
                 refits::fail(conn, job.study_id, refit, trawl_domain::state::DIVERGED).await?;
@@ -107,8 +107,8 @@ async fn take_test(
     }
 }
 
-/// Ends the trials or the refit that this job was the last one of, races those that came to a rung with it, and perhaps ends the study.
-/// A job that was given up, for this reason, says nothing of its configurations: a study in which they are compared pauses before that.
+/// Ends the trials or the refit whose last job this was, races trials that this job brought to a rung, and perhaps ends the study. A job
+/// given up for the reason `gave_up` says nothing about its configurations: a study that compares trials pauses first.
 pub(super) async fn finish_owners(
     app: &App,
     conn: &mut Connection,
@@ -134,7 +134,7 @@ pub(super) async fn finish_owners(
             let mut generations: Vec<u32> = open.iter().map(|trial| study.generations.of(*trial)).collect();
             generations.dedup();
             let record = studies::lock(conn, job.study_id).await?;
-            // It may have grown.
+            // The study may have grown.
             let grown = app.study_of(&record)?;
             raced = race_trials(conn, &grown.study, &record, &generations).await?;
             artifacts::keep_best_trials(conn, job.study_id).await?;
@@ -143,7 +143,7 @@ pub(super) async fn finish_owners(
         Some(refit) => finish_refit(conn, study, job.study_id, refit).await?,
     }
     let mut notifications = finish_study(app, conn, study, job.study_id).await?;
-    // With the last result that a generation waits for, it can be planned.
+    // The last result that a generation waits for makes that generation plannable.
     notifications.queued_jobs |= raced.queued_folds || study.waits().is_some();
     Ok(notifications)
 }

@@ -1,4 +1,4 @@
-//! Finish: ends a study whose trials all ended, or starts the refit that its `refit` section asks for.
+//! Finish: ends a study whose trials all ended, or starts the refit of its `refit` section.
 
 use trawl_domain::id::StudyId;
 use trawl_domain::state::{DIVERGED, StudyState, TrialState};
@@ -10,11 +10,11 @@ use super::{App, AppError, Notifications};
 use crate::store::studies::StudyRecord;
 use crate::store::{Connection, refits, studies, trials};
 
-/// Causes of failed trials that the error of a study tells, and the length to which it tells one.
+/// Causes of failed trials in a study's error, and the length of each.
 const CAUSES_TOLD_MAX: u32 = 3;
 const CAUSE_CHARS_MAX: usize = 160;
 
-/// Moves a study on if nothing of its present state is left to do.
+/// Moves a study to its next state if its present one has nothing left to do.
 pub(super) async fn finish_study(
     app: &App,
     conn: &mut Connection,
@@ -23,7 +23,7 @@ pub(super) async fn finish_study(
 ) -> Result<Notifications, AppError> {
     let record = studies::lock(conn, study_id).await?;
     match record.state {
-        // A study that found no space for the files of its refit.
+        // A study that paused because its refit found no space for files.
         StudyState::Paused
             if refits::of_study(conn, study_id)
                 .await?
@@ -48,7 +48,7 @@ async fn finish_search(
 ) -> Result<Notifications, AppError> {
     let id = record.study_id;
     let from = [StudyState::Running, StudyState::Paused];
-    // Its refit begins when it is resumed.
+    // A paused study begins its refit when it is resumed.
     let waits = record.state == StudyState::Paused;
     let Some(best) = trials::best(conn, &[id], 1).await?.into_iter().next() else {
         let failures = trials::failures(conn, id, CAUSES_TOLD_MAX).await?;
@@ -102,7 +102,7 @@ async fn finish_refitting(conn: &mut Connection, id: StudyId) -> Result<Notifica
     })
 }
 
-/// The error of a study whose trials all ended without a value: of what, the most frequent cause first, and what helps.
+/// The error of a study whose trials all ended without a value: the causes, the most frequent first, and a remedy.
 fn no_trial_completed(trials: u32, failures: &[(String, u32)]) -> String {
     let mut causes: Vec<String> = failures
         .iter()

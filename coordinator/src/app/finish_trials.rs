@@ -1,4 +1,4 @@
-//! Finish: gives trials and refits whose folds all ended their value.
+//! Finish: gives a value to trials and refits whose folds all ended.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ use crate::store::studies::EndedTrials;
 use crate::store::trials::{self, TrialEnd};
 use crate::store::{Connection, objectives, refits};
 
-/// Why a trial failed of which a fold has no value of an objective: it can be of a metric alone that not all rows give.
+/// The error of a trial with a fold that lacks an objective's value: only some metrics can be undefined for some rows.
 pub(super) fn lacks_metric(study: &Study) -> String {
     let lacking = study.metrics().into_iter().find(|metric| metric.may_lack());
     format!("a fold has no {}", lacking.unwrap_or(study.objective.metric))
 }
 
-/// Ends the trials of a job whose folds all ended, and counts them. `open` are the job's unfinished trials, which the transaction has
-/// locked.
+/// Ends the trials of a job whose folds all ended, and counts them. `open` are the job's unfinished trials, locked by
+/// the transaction.
 pub(super) async fn finish_trials(
     conn: &mut Connection,
     study: &Study,
@@ -108,7 +108,7 @@ pub(super) async fn finish_refit(
     Ok(())
 }
 
-/// The same of a refit that keeps the networks of its trial's folds: its value is the trial's.
+/// The outcome of a refit that keeps the networks of its trial's folds: its value is the trial's.
 async fn outcome_of_kept(
     conn: &mut Connection,
     study_id: StudyId,
@@ -129,8 +129,8 @@ async fn outcome_of_kept(
     Ok(Some(value.ok_or_else(|| "its trial has no value any more".to_owned())))
 }
 
-/// The value of a trial or refit, or why it failed; `None` while a fold has not ended, or is not there yet. The fit on all training
-/// rows has to end too, and has no part in the value. A paused fold of a trial that failed goes on no more.
+/// The value of a trial or refit, or why it failed; `None` while a fold is missing or has not ended. The fit on all
+/// training rows has to end too, but does not count in the value. If the trial failed, its paused folds count as ended.
 fn outcome(study: &Study, folds: &[FoldRecord]) -> Option<Result<TrialValue, String>> {
     if let Some(failed) = folds.iter().find(|fold| fold.state == TrialState::Failed) {
         let all_ended = folds
@@ -147,7 +147,7 @@ fn outcome(study: &Study, folds: &[FoldRecord]) -> Option<Result<TrialValue, Str
     Some(value.ok_or_else(|| lacks_metric(study)))
 }
 
-/// What was measured on the validation rows.
+/// Metrics on the validation rows.
 fn metrics(study: &Study, folds: &[FoldRecord]) -> Vec<FoldMetrics> {
     let validated = folds.iter().filter(|fold| fold.fold < study.validation.folds());
     validated.map(|fold| fold.metrics).collect()

@@ -1,5 +1,5 @@
-//! Finish: makes the curves of folds out of the reports of their job, which have all of its members side by side; and takes the folds'
-//! metrics from them.
+//! Finish: turns a job's reports, which have all its members side by side, into the curves of its folds, and computes
+//! the folds' metrics.
 
 use chrono::{DateTime, Utc};
 use trawl_domain::limits::REPORT_EPOCHS_MAX;
@@ -14,10 +14,10 @@ use crate::store::{Connection, StoreError};
 
 /// Reports that are in memory at once.
 const REPORTS_AT_ONCE: u32 = 16;
-/// Epochs of a row of a curve at most: of a long curve, a reader needs a part. A report has no more.
+/// Most epochs in a row of a curve, so that a reader can load part of a long curve. A report has no more.
 const CHUNK_EPOCHS: usize = REPORT_EPOCHS_MAX as usize;
 
-/// Moves a job's reports into the curves of its folds, and tells what they say in the end, member by member.
+/// Moves a job's reports into the curves of its folds; returns each member's final metrics.
 pub(super) async fn gather(conn: &mut Connection, job: &JobRecord) -> Result<Vec<FoldSummary>, AppError> {
     let mut folds = Folds::new(folds::of_job(conn, job.job_id).await?);
     let mut next_epoch = 0;
@@ -38,12 +38,12 @@ pub(super) async fn gather(conn: &mut Connection, job: &JobRecord) -> Result<Vec
     Ok(folds.summaries)
 }
 
-/// What a job's folds reported, by member.
+/// Reports of a job's folds, by member.
 struct Folds {
     summaries: Vec<FoldSummary>,
-    /// What is measured on the validation rows.
+    /// Metrics on the validation rows.
     metrics: Vec<Metric>,
-    /// Reports of the chunk: first epoch, and when it became durable.
+    /// Reports of the chunk: the first epoch of each, and when it became durable.
     reports: Vec<(u32, DateTime<Utc>)>,
     /// Epochs of the chunk.
     chunk: Vec<Curve>,
@@ -112,7 +112,7 @@ impl Folds {
     }
 }
 
-/// Takes the metrics of a fold's next epoch.
+/// Adds a fold's next epoch to its summary.
 fn summarise(summary: &mut FoldSummary, train_loss: f64, metrics: Metrics) {
     let best = summary.metrics.best.get(Metric::ValLoss);
     if let Some(val_loss) = metrics.get(Metric::ValLoss)

@@ -1,4 +1,4 @@
-//! Gauges of what is in the database, counted by one query, however many ask and how often.
+//! Gauges of the database's content, counted by one query, however many clients scrape and how often.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::{App, AppError};
 use crate::metrics::PoolUse;
 use crate::store::fleet::{self, FleetCounts};
 
-/// Counts are no older, and the database is not asked more often.
+/// Age up to which a count is used again; the database is not asked more often.
 const COUNTS_MAX_AGE: Duration = Duration::from_secs(5);
 /// How long the count may take: Prometheus waits for 10 s.
 const COUNT_WITHIN: Duration = Duration::from_secs(4);
 
-/// The last count, and when it was asked for; none if the database did not answer. One counts at a time.
+/// The last count, and when it was asked for; no count if the database did not answer. One task counts at a time.
 #[derive(Debug, Default)]
 pub(super) struct LastCounts(Mutex<Option<(Instant, Option<FleetCounts>)>>);
 

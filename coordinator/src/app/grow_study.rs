@@ -1,5 +1,5 @@
-//! Grow: gives a study more trials, planned as it would have planned them from the start, or with configurations that a user chose. One that
-//! ended goes on, and what is there of it stays as it is.
+//! Grow: gives a study more trials, either planned as if from the start, or with configurations that a user chose. An
+//! ended study goes on, and its results stay.
 
 use prost_types::Struct;
 use tokio::task::block_in_place;
@@ -20,17 +20,17 @@ use crate::store::jobs::Turn;
 use crate::store::studies::StudyRecord;
 use crate::store::{Connection, refits, studies, trials};
 
-/// Raises a study's number of trials. Asked again with the same number, it does nothing.
+/// Raises a study's number of trials. Repeated with the same number, it does nothing.
 ///
 /// # Errors
-/// [`AppError::Invalid`] if it has as many or more, or must not have so many; [`AppError::FailedPrecondition`] if it cannot go on.
+/// [`AppError::Invalid`] if it already has more, or may not have so many; [`AppError::FailedPrecondition`] if it cannot go on.
 pub async fn extend_study(app: &App, study: &str, max_trials: u32) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
     let mut tx = app.begin().await?;
     let record = studies::lock(&mut tx, found.study_id).await?;
     let loaded = app.study_of(&record)?;
     let before = &loaded.study;
-    // Beyond the last configuration of its space it has none.
+    // The space may have fewer configurations.
     let there_are = before.sampler.trials_max(&before.space);
     let there_are = there_are.and_then(|most| u32::try_from(most).ok()).unwrap_or(u32::MAX);
     let max_trials = max_trials.min(there_are.max(record.max_trials));
@@ -50,7 +50,7 @@ pub async fn extend_study(app: &App, study: &str, max_trials: u32) -> Result<Stu
     get_study(app, study).await
 }
 
-/// The study with so many trials.
+/// The study with `max_trials` trials.
 fn extended(before: &Study, max_trials: u32) -> Result<Study, AppError> {
     let invalid = |description: String| Err(AppError::invalid("max_trials", description));
     let (now, learns) = (before.max_trials, before.sampler.generations().is_some());
@@ -70,11 +70,11 @@ fn extended(before: &Study, max_trials: u32) -> Result<Study, AppError> {
     Ok(after)
 }
 
-/// Adds trials with configurations that a user chose, before all that wait; the numbers of all that were given. One that was given just so
-/// before is there already: the request came twice.
+/// Adds trials with configurations that a user chose, ahead of all waiting ones; returns the numbers of all given ones. One given
+/// identically before is already there: the request was repeated.
 ///
 /// # Errors
-/// [`AppError::Invalid`] if a configuration is none of the study's; [`AppError::FailedPrecondition`] if it cannot go on.
+/// [`AppError::Invalid`] if a configuration is outside the study's space; [`AppError::FailedPrecondition`] if it cannot go on.
 pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<(Vec<u32>, StudyView), AppError> {
     let found = app.find_study(study).await?;
     if given.is_empty() {
@@ -82,7 +82,7 @@ pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<
     }
     let submitted = app.study_of(&found)?;
     let mut violations = Violations::new();
-    // Many draws may be needed to complete what is given in part.
+    // Completing a partial configuration may take many draws.
     let given = block_in_place(|| {
         let study = &submitted.study;
         chosen::check(given, study.seed, &study.space, found.next_trial, &mut violations)
@@ -155,7 +155,7 @@ pub async fn enqueue_trials(app: &App, study: &str, given: &[Struct]) -> Result<
     Ok((numbers, get_study(app, study).await?))
 }
 
-/// Lets a study, which is locked, run again if it ended.
+/// Reopens a locked study if it ended.
 pub(super) async fn go_on(conn: &mut Connection, record: &StudyRecord) -> Result<(), AppError> {
     studies::forget_time(conn, record.study_id).await?;
     let refits = refits::of_study(conn, record.study_id).await?;
@@ -172,7 +172,7 @@ pub(super) async fn go_on(conn: &mut Connection, record: &StudyRecord) -> Result
     }
 }
 
-/// Takes what the study may leave in addition of the quotas.
+/// Charges the quotas for the study's additional epoch reports.
 pub(super) async fn reserve(
     app: &App,
     conn: &mut Connection,
@@ -184,7 +184,7 @@ pub(super) async fn reserve(
         .search_epoch_reports_max()
         .saturating_sub(before.search_epoch_reports_max());
     if record.state.is_final() {
-        // It is refitted again at its end.
+        // The study will be refitted again at its end.
         more += after.refit_epoch_reports();
     }
     let asked = studies::reserve_epochs(conn, record.study_id, more).await?;

@@ -1,4 +1,4 @@
-//! Tokens: made, listed and revoked, by those who may.
+//! Tokens: made, listed and revoked by administrators.
 
 use chrono::{DateTime, Utc};
 use tracing::info;
@@ -58,7 +58,7 @@ pub async fn list_tokens(
     Ok(tokens::list(&mut conn, after, limit).await?)
 }
 
-/// Ends a token, by its name or its id.
+/// Revokes a token, by its name or id.
 ///
 /// # Errors
 /// There is none.
@@ -66,7 +66,7 @@ pub async fn revoke_token(app: &App, authenticator: &Authenticator, token: &str)
     let mut conn = app.pool.acquire().await?;
     let revoked = tokens::revoke(&mut conn, token.parse().ok(), token).await?;
     drop(conn);
-    // The request's text is not repeated: somebody may have put a token itself there.
+    // The message does not quote the request: its text may be a token itself.
     let record = revoked.ok_or_else(|| AppError::NotFound("there is no token of that name or id".to_owned()))?;
     authenticator.refresh().await?;
     info!(token.id = %record.token_id, token.name = record.name, "token revoked");

@@ -1,7 +1,7 @@
-//! Judge: what the best trial of a search is worth, and which parameters mattered, once the search has ended.
+//! Judge: once a search has ended, computes what its best trial is worth and which parameters mattered.
 //!
-//! It is computed from what is stored, and outside of transactions, as it takes up to some seconds. A coordinator that dies meanwhile leaves
-//! it to the next tick, its own or another one's; what two compute at once is the same.
+//! The results are computed from stored data, outside transactions, because this takes up to some seconds. If a
+//! coordinator dies meanwhile, the next tick of any coordinator does it. Two that compute at once get the same results.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -27,14 +27,14 @@ use crate::store::{Connection, curves, folds, objectives, refits, row_losses, st
 
 /// Studies that are looked up at a time.
 const STUDIES_AT_ONCE: u32 = 16;
-/// Trials, the first ones, of which the importance of parameters is told.
+/// The importance of parameters is computed from this number of trials, the first ones.
 const IMPORTANCE_TRIALS_MAX: u32 = 10_000;
-/// The front's growth is told up to this number of completed trials.
+/// The front's growth is computed up to this number of completed trials.
 const FRONT_TRIALS_MAX: u32 = 10_000;
 /// Trials that are read at a time.
 const PAGE_TRIALS: u32 = 512;
 
-/// Judges the best trials of searches that ended, and the test losses of refits.
+/// Judges the best trials of ended searches, and the test losses of refits.
 pub async fn judge_winners(app: &App) -> Result<(), AppError> {
     let mut conn = app.pool.acquire().await?;
     let studies = winners::studies_to_judge(&mut conn, STUDIES_AT_ONCE).await?;
@@ -47,7 +47,7 @@ pub async fn judge_winners(app: &App) -> Result<(), AppError> {
     judge_refits(app, None).await
 }
 
-/// Judges what is open of a study, for somebody who asks for it now.
+/// Judges a study's open parts now, because a user asks for the study.
 pub(super) async fn judge_now(app: &App, study_id: StudyId) -> Result<(), AppError> {
     judge_if_open(app, study_id).await?;
     judge_refits(app, Some(study_id)).await
@@ -58,7 +58,7 @@ async fn judge_if_open(app: &App, study_id: StudyId) -> Result<(), AppError> {
         return Ok(());
     }
     let _turn = app.judging.lock().await;
-    // Somebody may have done it meanwhile.
+    // Another task may have done it meanwhile.
     if is_open(app, study_id).await? {
         judge(app, study_id).await?;
     }
@@ -70,7 +70,7 @@ async fn is_open(app: &App, study_id: StudyId) -> Result<bool, AppError> {
     Ok(winners::is_to_judge(&mut conn, study_id).await?)
 }
 
-/// Judges the refits of all studies or of one.
+/// Judges the refits of one study, or of all.
 async fn judge_refits(app: &App, study_id: Option<StudyId>) -> Result<(), AppError> {
     loop {
         let mut conn = app.pool.acquire().await?;
@@ -87,7 +87,7 @@ async fn judge_refits(app: &App, study_id: Option<StudyId>) -> Result<(), AppErr
         });
         let interval = interval.await.map_err(|error| AppError::Internal(error.to_string()))?;
         let mut tx = app.begin().await?;
-        // Of a single row there is none.
+        // A single row gives no interval.
         if let Some(interval) = interval {
             refits::keep_test_interval(&mut tx, test.study_id, refit, interval).await?;
         }
@@ -97,7 +97,7 @@ async fn judge_refits(app: &App, study_id: Option<StudyId>) -> Result<(), AppErr
     }
 }
 
-/// What is computed of a study.
+/// Results computed for a study.
 struct Judged {
     winner: WinnerRecord,
     importance: Option<ImportanceRecord>,
@@ -130,7 +130,7 @@ async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
         })
     });
     let judged = judged.await.map_err(|error| AppError::Internal(error.to_string()))?;
-    // A study that was deleted meanwhile has no trial any more.
+    // A study deleted meanwhile has no trials.
     let Some(judged) = judged else { return Ok(()) };
     let mut tx = app.begin().await?;
     if winners::insert(&mut tx, &record, &judged.winner).await? {
@@ -173,7 +173,7 @@ fn compute(
     })
 }
 
-/// How the front of trials grew, as far as it can be computed, by what they sort by.
+/// The hypervolume of the front after each trial, as far as it can be computed, from the trials' rank keys.
 fn hypervolumes(keys: &[(u32, Vec<f64>)]) -> Vec<(u32, f64)> {
     let points: Vec<&[f64]> = keys.iter().map(|(_, keys)| &keys[..]).collect();
     let volumes = keys.iter().zip(pareto::hypervolumes(&points));
@@ -188,7 +188,7 @@ fn contender(study: &Study, trial: u32, folds: &[FoldRecord]) -> Contender {
     let keys: Vec<f64> = values.map(|value| study.objective.rank_key(value)).collect();
     let seeds = study.validation.seeds as usize;
     let splits = keys.len() / seeds;
-    // Other initial weights on the same rows tell nothing of other rows.
+    // Other initial weights on the same rows say nothing about other rows.
     let over_seeds = |split: usize| keys.iter().skip(split).step_by(splits).sum::<f64>() / seeds as f64;
     Contender {
         trial,
@@ -196,8 +196,8 @@ fn contender(study: &Study, trial: u32, folds: &[FoldRecord]) -> Contender {
     }
 }
 
-/// The winner's value without what it owes to having been chosen; `None` if it left no losses. Trials that left none, as of a
-/// worker that does not send them, are none of the contenders.
+/// The winner's value, corrected for the bias of choosing the best; `None` if the winner left no losses. Trials without
+/// losses, as from a worker that does not send them, are not contenders.
 fn corrected(study: &Study, ranked: &[u32], losses: Vec<FoldLosses>) -> Option<CorrectedValue> {
     let metric = study.row_losses()?;
     let mut by_trial: HashMap<u32, (u32, Vec<f32>)> = HashMap::new();
@@ -217,7 +217,7 @@ fn corrected(study: &Study, ranked: &[u32], losses: Vec<FoldLosses>) -> Option<C
     Some(value_of(metric, study.objective.goal, corrected, contenders))
 }
 
-/// Losses as the metric has it: of an accuracy, the ends change places.
+/// Converts losses to the metric; for an accuracy, low and high swap.
 fn value_of(metric: Metric, goal: Goal, corrected: Corrected, contenders: u32) -> CorrectedValue {
     let ends = [corrected.interval.low, corrected.interval.high].map(|loss| metric.of_mean_loss(loss));
     let [low, high] = match goal {
@@ -231,8 +231,8 @@ fn value_of(metric: Metric, goal: Goal, corrected: Corrected, contenders: u32) -
     }
 }
 
-/// What the importance of parameters is told of, and at which rung: where trials are raced, all trials at the first one, since
-/// whole trials are only those that were promising; and else whole trials.
+/// The measurements that the importance of parameters is computed from, and their rung. With racing, these are all
+/// trials at the first rung, since only promising trials become whole; otherwise, whole trials.
 async fn measured(
     conn: &mut Connection,
     study: &Study,
@@ -253,10 +253,10 @@ async fn measured(
     Ok((centred(all), study.racing.as_ref().map(|_| 0)))
 }
 
-/// A trial, the folds that it was measured on, and what it was there.
+/// The folds that a trial was measured on, its mean key there, and the trial.
 type Keyed = (Vec<u32>, f64, TrialRecord);
 
-/// Trials after the last epoch of the first rung, as far as they came.
+/// Trials after the last epoch of the first rung, if they reached it.
 async fn at_first_rung(
     conn: &mut Connection,
     study: &Study,
@@ -294,8 +294,8 @@ async fn at_first_rung(
     Ok(keyed.collect())
 }
 
-/// Generations begin with different folds, of which one may be harder than another: trials are compared by how far they are from the mean of those
-/// that were measured on the same ones.
+/// Generations begin with different folds, and some folds are harder. So a trial counts by its distance from the mean
+/// of trials measured on the same folds.
 fn centred(all: Vec<Keyed>) -> Vec<Measured> {
     let mut means: BTreeMap<Vec<u32>, (f64, f64)> = BTreeMap::new();
     for (folds, key, _) in &all {

@@ -1,4 +1,4 @@
-//! Keeps the artifacts that jobs leave: first the object, then, under the lease, the row that lists it.
+//! Keeps the artifacts of jobs: stores the object first, then, under the lease, the row that lists it.
 
 use trawl_domain::artifact::ArtifactKind;
 use trawl_domain::lease::LeaseClaim;
@@ -11,22 +11,22 @@ use crate::store::artifacts::ArtifactRecord;
 use crate::store::jobs::{self, JobRecord};
 use crate::store::{Connection, artifacts, refits};
 
-/// An artifact that is announced.
+/// An announced artifact.
 #[derive(Clone, Debug)]
 pub struct ArtifactHead {
     /// The lease.
     pub lease: LeaseClaim,
-    /// The job's member whose trial it is of; `None` for a refit.
+    /// The job's member whose trial leaves it; `None` for a refit.
     pub member: Option<u32>,
     /// What it is.
     pub kind: ArtifactKind,
     /// File name.
     pub name: String,
-    /// What has to come.
+    /// Announced size and hash.
     pub announced: Fingerprint,
 }
 
-/// Notes an artifact before its first byte; the key of its object.
+/// Notes an artifact before its first byte; returns the key of its object.
 ///
 /// # Errors
 /// [`AppError::Invalid`] if the job leaves no such file.
@@ -62,10 +62,10 @@ pub async fn list(app: &App, head: &ArtifactHead, object_key: &str) -> Result<()
     Ok(())
 }
 
-/// The file of this name that the trial left whose configuration a job of a refit trains.
+/// The file of this name that a refit's trial left; the lease is for a job of the refit.
 ///
 /// # Errors
-/// [`AppError::NotFound`] if it left none, or the job is of no refit.
+/// [`AppError::NotFound`] if the trial left none, or the job belongs to no refit.
 pub async fn find_of_trial(app: &App, claim: LeaseClaim, name: &str) -> Result<ArtifactRecord, AppError> {
     let mut tx = app.begin().await?;
     let lease = hold(&mut tx, claim).await?;
@@ -80,12 +80,12 @@ pub async fn find_of_trial(app: &App, claim: LeaseClaim, name: &str) -> Result<A
     found.ok_or_else(|| no_trial_file(name))
 }
 
-/// The error of a trial that left no such file.
+/// The error for a trial without such a file.
 pub fn no_trial_file(name: &str) -> AppError {
     AppError::NotFound(format!("the trial left no {name}"))
 }
 
-/// Whose file it is, if the job leaves one of that kind and name.
+/// The owner of a file, if the job leaves one of that kind and name.
 async fn owner(conn: &mut Connection, job: &JobRecord, head: &ArtifactHead) -> Result<FitOwner, AppError> {
     let owner = jobs::owner_of_file(conn, job, head.member).await?;
     let (owner, fold) = owner.ok_or_else(|| {

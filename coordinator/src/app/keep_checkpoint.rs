@@ -1,5 +1,5 @@
-//! Keeps the checkpoints of jobs, and hands them to the next worker of a job: first the object, then, under the lease, the
-//! row that lists it. So a torn one is never listed; one that broke later is known by its hash.
+//! Keeps the checkpoints of jobs, and hands them to a job's next worker: stores the object first, then, under the
+//! lease, the row that lists it. So a torn checkpoint is never listed; its hash reveals one that broke later.
 
 use trawl_domain::id::JobId;
 use trawl_domain::lease::{LeaseClaim, LeaseLost};
@@ -13,21 +13,21 @@ use crate::store::jobs::{self, JobRecord};
 use crate::store::leases;
 use crate::store::{Connection, job_reports};
 
-/// A checkpoint that is announced.
+/// An announced checkpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckpointHead {
     /// The lease.
     pub lease: LeaseClaim,
-    /// Epochs that were over.
+    /// Epochs completed.
     pub epochs: u32,
-    /// What has to come.
+    /// Announced size and hash.
     pub announced: Fingerprint,
 }
 
-/// Notes a checkpoint before its first byte; the key of its object.
+/// Notes a checkpoint before its first byte; returns the key of its object.
 ///
 /// # Errors
-/// [`AppError::Invalid`] if it cannot be one of its job.
+/// [`AppError::Invalid`] if the job cannot have such a checkpoint.
 pub async fn note(app: &App, head: CheckpointHead) -> Result<String, AppError> {
     let mut tx = app.begin().await?;
     let lease = hold(&mut tx, head.lease).await?;
@@ -40,7 +40,7 @@ pub async fn note(app: &App, head: CheckpointHead) -> Result<String, AppError> {
     Ok(object_key)
 }
 
-/// What the members of a job have in common.
+/// The architecture that all members of a job share.
 async fn architecture(app: &App, conn: &mut Connection, job: &JobRecord) -> Result<Architecture, AppError> {
     let study = app.study(conn, job.study_id).await?;
     let members = jobs::members(conn, &[job.job_id]).await?;
@@ -55,7 +55,7 @@ async fn architecture(app: &App, conn: &mut Connection, job: &JobRecord) -> Resu
     Ok(config.architecture)
 }
 
-/// Whether a job can have such a checkpoint: no more than its networks take, after epochs that all of its members reported.
+/// Checks that a job can have such a checkpoint: no larger than its networks need, after epochs that all its members reported.
 async fn check(app: &App, conn: &mut Connection, job: &JobRecord, head: CheckpointHead) -> Result<(), AppError> {
     let bytes_max = architecture(app, conn, job).await?.checkpoint_bytes_max(job.members);
     if !(1..=bytes_max).contains(&head.announced.bytes) {
@@ -92,7 +92,7 @@ pub async fn list(app: &App, head: CheckpointHead, object_key: &str) -> Result<(
     Ok(())
 }
 
-/// The checkpoint of this number, of the job that is held or of one that trained a member of it before.
+/// The checkpoint of this number, either of the leased job or of a job that trained one of its members before.
 ///
 /// # Errors
 /// [`AppError::NotFound`] if such a job has none of that number.
@@ -111,7 +111,7 @@ pub async fn find(app: &App, lease: LeaseClaim, job_id: JobId, number: u32) -> R
     found.ok_or_else(|| not_found(number))
 }
 
-/// The error of a job that has no such checkpoint.
+/// The error for a missing checkpoint.
 pub fn not_found(number: u32) -> AppError {
     AppError::NotFound(format!("the job has no checkpoint {number}"))
 }

@@ -1,4 +1,4 @@
-//! Finish: what single rows left as their loss, of folds that came to their end.
+//! Finish: keeps the losses of single rows of completed folds.
 
 use trawl_domain::limits::ROW_LOSSES_MAX;
 use trawl_domain::metric::Metric;
@@ -9,7 +9,7 @@ use crate::store::folds::FoldSummary;
 use crate::store::jobs::{JobRecord, JobSplit};
 use crate::store::{Connection, row_losses};
 
-/// Of what each row of a job leaves a loss; `None` if none is asked for.
+/// The metric whose loss each row of a job leaves; `None` if the job leaves none.
 pub(super) fn wanted(study: &LoadedStudy, job: &JobRecord) -> Option<Metric> {
     match (job.refit, job.split) {
         (None, JobSplit::Validation) if !job.pauses() => study.study.row_losses(),
@@ -20,7 +20,7 @@ pub(super) fn wanted(study: &LoadedStudy, job: &JobRecord) -> Option<Metric> {
     }
 }
 
-/// Keeps what a job's members left, in their order: nothing, or a loss a row. A worker may leave them out.
+/// Keeps the row losses of a job's members, in their order: none, or one a row. A worker may leave them out.
 ///
 /// # Errors
 /// [`AppError::Invalid`] if the job asked for no losses, or if their number is not that of its rows.
@@ -49,13 +49,13 @@ pub(super) async fn keep(
     for (index, (fold, losses)) in folds.iter().zip(losses).enumerate() {
         let are_all = match job.split {
             JobSplit::Validation => Some(losses.len()) == validates(fold.fold),
-            // How many test rows there are, the study does not say.
+            // The study does not record its number of test rows.
             JobSplit::All => losses.len() <= ROW_LOSSES_MAX as usize,
         };
         if losses.is_empty() {
             continue;
         }
-        // One with fewer epochs diverged.
+        // A fold with fewer epochs diverged.
         if (fold.epochs < job.epochs && job.trains()) || !are_all || !losses.iter().all(|loss| loss.is_finite()) {
             let what = "must be a finite loss for each row, and none for a member that diverged";
             return Err(wrong(index, what.to_owned()));

@@ -27,16 +27,16 @@ pub struct LeasedJob {
     pub lease: LeaseClaim,
     /// What to train.
     pub job: Job,
-    /// Where earlier attempts were, the newest first.
+    /// Checkpoints of earlier attempts, the newest first.
     pub checkpoints: Vec<CheckpointRecord>,
-    /// Where the jobs ended that trained its members before.
+    /// Checkpoints with which earlier jobs of its members ended.
     pub starts: Vec<CheckpointRecord>,
 }
 
-/// Leases up to `slots` jobs, those that are there or can be planned now.
+/// Leases up to `slots` jobs that are queued or can be planned now.
 pub async fn try_lease(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<LeasedJob>, AppError> {
     let mut leased = measured_claim(app, worker, slots).await?;
-    // Trials are planned when they are needed: now, that the queue ran dry.
+    // Trials are planned on demand: now that the queue is empty.
     while leased.is_empty() && super::plan_trials::plan_next(app).await? {
         leased = measured_claim(app, worker, slots).await?;
     }
@@ -70,7 +70,7 @@ async fn claim(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<Lease
         refits::start(&mut tx, &ids).await?;
     }
     if !may_run(&mut tx, &records).await? {
-        // Paused or cancelled while its jobs were taken: the next look finds what is left.
+        // A study was paused or cancelled while its jobs were taken: the next look finds the rest.
         tx.rollback().await?;
         return Ok(Vec::new());
     }
@@ -83,7 +83,7 @@ async fn claim(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<Lease
     Ok(leased)
 }
 
-/// True if no study of these jobs was paused or cancelled since they were taken; and none will be before the commit.
+/// True if no study of these jobs was paused or cancelled since they were taken; none can be before the commit.
 async fn may_run(conn: &mut Connection, records: &[JobRecord]) -> Result<bool, AppError> {
     let studies: Vec<_> = records.iter().map(|record| record.study_id).collect();
     let states = studies::share_states(conn, &studies).await?;
@@ -99,7 +99,7 @@ async fn may_run(conn: &mut Connection, records: &[JobRecord]) -> Result<bool, A
     }))
 }
 
-/// What claimed jobs train, read of all of them at once.
+/// The jobs that workers get, read together.
 async fn jobs_of(
     app: &App,
     conn: &mut Connection,
@@ -139,7 +139,7 @@ async fn jobs_of(
                 .collect(),
             starts: {
                 let mut starts: Vec<_> = checkpoints.iter().filter(is_start).cloned().collect();
-                // The newest of each job comes first.
+                // Each job's newest checkpoint comes first.
                 starts.dedup_by_key(|start| start.job_id);
                 starts
             },
@@ -149,7 +149,7 @@ async fn jobs_of(
     jobs.collect()
 }
 
-/// What a claimed job trains: the configurations of its members, which are alike but for their hyperparameters.
+/// The job that a worker gets: the configurations of its members differ only in their hyperparameters.
 fn job(
     record: &JobRecord,
     loaded: &LoadedStudy,
@@ -195,7 +195,7 @@ fn job(
         epochs: record.first_epoch..record.end_epoch,
         split: match record.split {
             JobSplit::All if record.trains() => Split::All,
-            // Networks of folds are kept, which were split so.
+            // The kept networks come from folds of this split.
             JobSplit::All | JobSplit::Validation => Split::Validation(study.validation),
         },
         ensemble_folds: (!record.trains()).then(|| study.validation.folds()),
@@ -212,7 +212,7 @@ fn job(
     })
 }
 
-/// The values that trials of studies have to reach for their files to be kept, where there are as many trials as that.
+/// The value that a trial of each study must reach for its files to be kept: the third best, once there are three.
 async fn third_best(conn: &mut Connection, studies: &[StudyId]) -> Result<HashMap<StudyId, f64>, AppError> {
     let best = trials::best(conn, studies, TRIALS_KEPT).await?;
     let of_studies = best.chunk_by(|a, b| a.study_id == b.study_id);

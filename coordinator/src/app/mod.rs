@@ -1,7 +1,7 @@
-//! What the coordinator does. One file a step of a trial's way:
-//! [`submit_study`] → [`plan_trials`] → [`lease_job`] → [`write_reports`] → [`finish_job`] → `finish_trials` → `race_trials` →
-//! `finish_study` → [`refit_study`]; beside it the users' other wishes, lost workers in [`expire_leases`], and who calls, and how
-//! often, in [`auth`] and [`rate_limit`].
+//! The coordinator's actions. Each step of a trial's life has a file: [`submit_study`] → [`plan_trials`] →
+//! [`lease_job`] → [`write_reports`] → [`finish_job`] → `finish_trials` → `race_trials` → `finish_study` →
+//! [`refit_study`]. Other files serve the users' other requests, take back the jobs of lost workers
+//! ([`expire_leases`]), authenticate callers ([`auth`]) and limit their rate ([`rate_limit`]).
 
 pub mod auth;
 pub mod bound_readers;
@@ -75,20 +75,20 @@ use crate::store::leases::{self, HeldLease, Outcome};
 use crate::store::studies::{self, StudyRecord, StudyRef};
 use crate::store::{Connection, StoreError};
 
-/// Steps of workers that are carried out at once, but for heartbeats and reports: with the turns of users they leave connections to
-/// Postgres for those, so that no lease runs out because many ask for jobs.
+/// Steps of workers, other than heartbeats and reports, that run at once. With the turns of users they leave
+/// connections to Postgres for heartbeats and reports: no lease runs out because many workers ask for jobs.
 const WORKERS_STEPS_AT_ONCE: usize = 4;
-/// Datasets of studies that are read at once, to be checked; further ones wait. One takes 272 MiB at most: four bytes for
-/// each number, and what a second look at its columns takes.
+/// Datasets of studies that are read and checked at once; further ones wait. One takes 272 MiB at most: four bytes for
+/// each number, and the second look at its columns.
 const DATASETS_READ_AT_ONCE: usize = 1;
-/// How long a file may take from its first byte to its last: the largest one at 600 KiB a second.
+/// Time limit of a file from its first byte to its last: the largest one at 600 KiB a second.
 pub const UPLOAD_WITHIN: Duration = Duration::from_secs(3_600);
-/// After this time an upload is swept: longer than it may take with the time to store and to list it.
+/// Time after which an upload is swept: the time limit of the upload, and time to store and list the file.
 const UPLOAD_SWEPT_AFTER: Duration = UPLOAD_WITHIN.saturating_add(Duration::from_secs(900));
-/// How soon Postgres has to answer a question that takes no time; renewals fare no better.
+/// Time limit of Postgres for a trivial query; renewals fare no better.
 const DATABASE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
-/// What the operator decides.
+/// The operator's settings.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder below which requests may name dataset files; without one, no path of a request is read.
@@ -99,9 +99,9 @@ pub struct Settings {
     pub lease_ttl: Duration,
     /// Time between two checkpoints of a job.
     pub checkpoint_interval: Duration,
-    /// What studies may take.
+    /// Limits of what studies take.
     pub quotas: Quotas,
-    /// How long a transaction of somebody who reads results may last.
+    /// Time limit of a reader's transaction.
     pub reader_transaction_limit: Duration,
 }
 
@@ -112,16 +112,16 @@ impl Settings {
     }
 }
 
-/// Why something was not done.
+/// Why an action was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The request breaks rules.
     #[error(transparent)]
     Invalid(#[from] Violations),
-    /// It names what is not there.
+    /// The request names something that does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// It names what is there already.
+    /// The request names something that exists already.
     #[error("{0}")]
     AlreadyExists(String),
     /// Another study has the name.
@@ -129,18 +129,18 @@ pub enum AppError {
     OtherStudy {
         /// The name.
         name: String,
-        /// State of the one that is here.
+        /// State of the stored study.
         state: StudyState,
-        /// The fields in which the two differ, and what each is in both.
+        /// The fields in which the two differ, with both values.
         differences: Violations,
     },
-    /// It names what is somebody else's.
+    /// The request names something that belongs to another caller.
     #[error("{0}")]
     Forbidden(String),
     /// The lease is not, or no longer, held; nothing was written.
     #[error(transparent)]
     LeaseLost(#[from] LeaseLost),
-    /// It does not fit the state of what it names.
+    /// The request does not fit the state of its object.
     #[error("{0}")]
     FailedPrecondition(String),
     /// The store has no answer.
@@ -149,13 +149,13 @@ pub enum AppError {
     /// The object store has no answer.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// It is more than a quota has left.
+    /// The request needs more than a quota has left.
     #[error("{0}")]
     Exhausted(String),
-    /// It may go through when it is tried again.
+    /// The request may succeed later.
     #[error("{0}")]
     Unavailable(&'static str),
-    /// A mistake of trawl.
+    /// An internal error.
     #[error("{0}")]
     Internal(String),
 }
@@ -173,7 +173,7 @@ impl AppError {
         Self::Invalid(violations)
     }
 
-    /// Why there is no space for more, if that is what is wrong: for people.
+    /// A message for people, if the error is a lack of space.
     pub fn lack_of_space(&self) -> Option<String> {
         match self {
             Self::Exhausted(reason) => Some(reason.clone()),
@@ -183,7 +183,7 @@ impl AppError {
         }
     }
 
-    /// A stored study that this version of trawl would not have accepted.
+    /// The error for a stored study that this version of trawl would not have accepted.
     fn stored_study(study_id: StudyId, violation: &Violation) -> Self {
         Self::Internal(format!(
             "study {study_id}: {}: {}",
@@ -198,11 +198,11 @@ pub struct App {
     pool: PgPool,
     files: Files,
     settings: Settings,
-    /// What tells this coordinator from others on the same database.
+    /// Distinguishes this coordinator from others on the same database.
     number: i32,
     /// One permit for each step of a worker that may be under way.
     worker_steps: Semaphore,
-    /// Held while a study is planned: two tasks that plan one study would compute the same twice.
+    /// Held while a study is planned: two tasks that plan one study would compute the same thing.
     planning: tokio::sync::Mutex<()>,
     /// Held while a winner is judged, so that one search is judged at a time.
     judging: tokio::sync::Mutex<()>,
@@ -213,9 +213,9 @@ pub struct App {
     ids: Mutex<ChaCha20Rng>,
     metrics: Metrics,
     last_counts: gauges::LastCounts,
-    /// Wakes the calls that wait for jobs, in the order in which they came.
+    /// Wakes the calls that wait for jobs, in their order of arrival.
     jobs_queued: Notify,
-    /// Counts up when some study changed.
+    /// Counts up when a study changes.
     studies_changed: watch::Sender<u64>,
 }
 
@@ -242,30 +242,30 @@ impl App {
         }
     }
 
-    /// What the operator decided.
+    /// The operator's settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What Prometheus is told.
+    /// This coordinator's metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// Tells when jobs may be waiting.
+    /// Notifies when jobs may be waiting.
     pub fn jobs_queued(&self) -> &Notify {
         &self.jobs_queued
     }
 
-    /// Tells when some study changed.
+    /// Notifies when a study changes.
     pub fn studies_changed(&self) -> watch::Receiver<u64> {
         self.studies_changed.subscribe()
     }
 
-    /// True if Postgres answers, and soon: while nobody gets a connection to it, no lease is renewed either. It waits no longer than a
-    /// worker does for a heartbeat, because an outage in which those were lost must not pass while this waits for its end.
+    /// True if Postgres answers soon: while nobody gets a connection, no lease is renewed either. The wait is no longer
+    /// than a worker's wait for a heartbeat, so that this notices every outage in which heartbeats were lost.
     pub async fn is_database_up(&self) -> bool {
-        // The table that heartbeats need: while somebody has all of it locked, no lease can be renewed.
+        // Heartbeats need this table: while somebody holds a lock on all of it, no lease can be renewed.
         let answer = sqlx::query("SELECT FROM trawl_store.leases LIMIT 1").execute(&self.pool);
         let within = DATABASE_ANSWERS_WITHIN.min(self.settings.heartbeat_interval() / 2);
         tokio::time::timeout(within, answer)
@@ -311,7 +311,7 @@ impl App {
     }
 }
 
-/// Locks a lease, which has to be live.
+/// Locks a live lease.
 ///
 /// # Errors
 /// [`AppError::LeaseLost`]
@@ -319,7 +319,7 @@ async fn hold(conn: &mut Connection, claim: LeaseClaim) -> Result<HeldLease, App
     Ok(leases::lock(conn, claim).await?.ok_or(LeaseLost)?)
 }
 
-/// The same for what ends a lease; `None` if this very lease ended in that way: the request came before, and its answer was lost.
+/// The same for actions that end a lease; `None` if this lease already ended in that way: the request is repeated, because its answer was lost.
 ///
 /// # Errors
 /// [`AppError::LeaseLost`]
@@ -335,14 +335,14 @@ async fn hold_or_ended(
 }
 
 fn study_not_found(study: &str) -> AppError {
-    // The name is repeated to its sender, not to the log at length.
+    // The name goes back to its sender, but not to the log at length.
     let shown: String = study.chars().take(80).collect();
     AppError::NotFound(format!("there is no study '{shown}'"))
 }
 
-/// The first fields of some, as a sentence lists them.
+/// The first few fields, as a sentence lists them.
 fn fields(violations: &Violations) -> String {
-    /// More of them are in the details.
+    /// All of them are in the details.
     const FIELDS_MAX: usize = 3;
     let fields = violations.iter().map(|violation| violation.field.as_str());
     let named: Vec<&str> = fields.take(FIELDS_MAX).collect();
@@ -352,7 +352,7 @@ fn fields(violations: &Violations) -> String {
     }
 }
 
-/// The study that a record holds, as it was submitted.
+/// A record's study, as it was submitted.
 fn load_spec(record: &StudyRecord) -> Result<trawl_proto::v1::Study, AppError> {
     trawl_proto::from_json(&record.spec)
         .map_err(|error| AppError::Internal(format!("study {}: spec: {error}", record.study_id)))
@@ -365,7 +365,7 @@ fn not_in_state(record: &StudyRecord, wish: &str) -> AppError {
     ))
 }
 
-/// What a transaction did to studies: signalled once it is committed.
+/// What a transaction did to studies; signalled after the commit.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Notifications {
     queued_jobs: bool,

@@ -1,4 +1,4 @@
-//! The outline of a study, which a dry run answers with: columns, rows, network and jobs as the coordinator understood them.
+//! The outline of a study, which answers a dry run: columns, rows, network and jobs as the coordinator understood them.
 
 use trawl_domain::dataset::{InputColumn, SampleShape};
 use trawl_domain::estimate;
@@ -12,15 +12,15 @@ use super::read_dataset::DatasetFiles;
 /// A study as the coordinator understood it.
 #[derive(Debug)]
 pub struct Outline {
-    /// Columns of a table with their cells without a value. None of arrays, and none of files that the submitter may not see.
+    /// Columns of a table, with their numbers of empty cells. Empty for arrays, and for files that the submitter may not see.
     pub columns: Vec<(InputColumn, u32)>,
     /// Training rows.
     pub train_rows: u32,
-    /// Classes with their training rows, likewise.
+    /// Classes with their training rows; empty in the same cases.
     pub classes: Vec<(String, u32)>,
     /// Sizes of folds, and how many folds have each.
     pub folds: Vec<(FoldSize, u32)>,
-    /// What goes into a network.
+    /// The network's input.
     pub input: SampleShape,
     /// The network of the first trial, in the order of its layers.
     pub layers: Vec<LayerOutline>,
@@ -30,7 +30,7 @@ pub struct Outline {
     pub first_trials: u32,
     /// Epochs of folds of the whole search if no trial fails; `None` where a searched number of epochs leaves it open.
     pub fold_epochs: Option<u64>,
-    /// About how long all of it takes one core of a CPU; `None` where a searched number of epochs leaves it open.
+    /// Estimated time on one core of a CPU; `None` where a searched number of epochs leaves it open.
     pub core_seconds: Option<f64>,
     /// Jobs that the workers online can train at once.
     pub slots: u32,
@@ -43,13 +43,13 @@ pub struct LayerOutline {
     pub name: String,
     /// Its kind with its settings.
     pub text: String,
-    /// What it puts out.
+    /// Its output.
     pub output: SampleShape,
     /// Trainable numbers.
     pub weights: u64,
 }
 
-/// The outline of a study that was checked, whose first trials are these, where workers have so many slots.
+/// The outline of a checked study, from its first trials and the workers' number of slots.
 pub(super) fn outline(
     study: &Study,
     files: &DatasetFiles,

@@ -1,6 +1,6 @@
-//! Pause and resume. Nothing more is leased of a paused study, and workers are told at their next heartbeat to hand back what
-//! they train of it, with a checkpoint from which it goes on once the study is resumed. A study whose files find no space pauses
-//! by itself, and says why.
+//! Pause and resume. No job of a paused study is leased any more, and the next heartbeat asks workers to hand its jobs
+//! back, with checkpoints to go on from when the study is resumed. A study whose files find no space pauses by itself,
+//! and gives the reason.
 
 use tracing::{info, warn};
 use trawl_domain::id::JobId;
@@ -12,7 +12,7 @@ use super::read_study::{StudyView, get_study};
 use super::{App, AppError, not_in_state};
 use crate::store::{artifacts, jobs, racers, studies};
 
-/// Pauses a running study. One that is paused already stays so.
+/// Pauses a running study. A paused one stays paused.
 pub async fn pause_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
     let mut conn = app.pool.acquire().await?;
@@ -27,7 +27,7 @@ pub async fn pause_study(app: &App, study: &str) -> Result<StudyView, AppError> 
     get_study(app, study).await
 }
 
-/// Resumes a paused study. One that runs already goes on.
+/// Resumes a paused study. A running one goes on.
 pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
     let mut tx = app.begin().await?;
@@ -35,7 +35,7 @@ pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError>
         jobs::rejoin(&mut tx, found.study_id).await?;
     }
     if studies::resume(&mut tx, found.study_id).await? {
-        // Its trials may have come to a rung meanwhile, or its last one to its end.
+        // Trials may have reached a rung meanwhile, or the last trial its end.
         let record = studies::lock(&mut tx, found.study_id).await?;
         let study = &app.study_of(&record)?.study;
         if study.racing.is_some() {
@@ -54,11 +54,11 @@ pub async fn resume_study(app: &App, study: &str) -> Result<StudyView, AppError>
     get_study(app, study).await
 }
 
-/// Pauses the studies of jobs of which something found no space: without a pause, every worker would train what cannot be kept.
-/// False if one of them is not paused now: the jobs of refits after the end of their study have to fail.
+/// Pauses the studies of jobs that found no space for a file: otherwise every worker would train for results that cannot be kept.
+/// False if one of the studies is not paused now, as when a refit runs after the end of its study: such jobs have to fail.
 pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) -> bool {
     let paused = async {
-        // In one transaction: nobody resumes them in between.
+        // One transaction, so that nobody resumes them in between.
         let mut tx = app.begin().await?;
         let names = studies::pause_of_jobs(&mut tx, jobs, reason).await?;
         let waiting = jobs::of_paused_studies(&mut tx, jobs).await?;
@@ -67,7 +67,7 @@ pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) -> bool {
     };
     match paused.await {
         Ok((names, all_wait)) => {
-            // There are none where they are paused already, or ended.
+            // Empty if they are already paused, or ended.
             for name in names {
                 warn!(
                     study.name = name,

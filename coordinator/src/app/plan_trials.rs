@@ -1,4 +1,4 @@
-//! Plan: samples the next window of a study's trials, and queues their jobs. Folds that go on from a rung get their next jobs here too.
+//! Plan: samples the next window of a study's trials, and queues their jobs; also queues the next jobs of folds that go on from a rung.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ use crate::store::{Connection, proposals, studies, trials};
 /// Folds that are packed into jobs at once; further ones are packed by the next call.
 const PACKED_AT_ONCE: u32 = 4_096;
 
-/// Plans jobs of the study that waits longest for some; false if none does, or if somebody is at it. What goes on comes before what
-/// begins. What a sampler learns is computed between two transactions, while nothing waits for it.
+/// Plans jobs of the oldest study that waits for some; false if none waits, or if another task is planning. Folds that go
+/// on come before new trials. A sampler learns between two transactions, so that nothing waits for it.
 pub async fn plan_next(app: &App) -> Result<bool, AppError> {
     let Ok(_alone) = app.planning.try_lock() else {
         return Ok(false);
@@ -64,13 +64,13 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
                     .and_then(|planned| planned.map_err(|v| v.to_string()))
             }
         };
-        // Another coordinator may have been quicker, with the same; or a user ended the study.
+        // Another coordinator may have planned the same first; or a user ended the study.
         let now = studies::lock(&mut tx, study_id).await?;
         let is_as_before = (now.next_trial, now.max_trials) == (record.next_trial, record.max_trials);
         if now.state != StudyState::Running || !is_as_before {
             return Ok(true);
         }
-        // What was learned from was trained again meanwhile.
+        // Trials that the sampler learned from are being trained again.
         if let Some(generations) = study.study.waits() {
             let known = generations.known_trials(generations.of(now.next_trial));
             if trials::are_open_before(&mut tx, study_id, known).await? {
@@ -80,7 +80,7 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
         match planned {
             Ok(Some(window)) => store_window(app, &mut tx, &study.study, &now, &window, Turn::Last).await?,
             Ok(None) if now.next_trial == now.max_trials => debug!(study.id = %study_id, "all trials are planned"),
-            // Others would wait behind it for ever.
+            // Other studies would wait behind it for ever.
             planned => {
                 let error = planned
                     .err()
@@ -101,7 +101,7 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
     Ok(true)
 }
 
-/// Why the search ends before its last trial, if the results that the next generation may know say so.
+/// The reason to end the search early, if the results that the next generation may know give one.
 async fn reason_to_stop(
     conn: &mut Connection,
     study: &Study,
@@ -120,7 +120,7 @@ async fn reason_to_stop(
     Ok(stop.reason(&history[..known], study.generations, fold_epochs))
 }
 
-/// Queues the jobs of folds that wait for one; false if none was noted to wait. The study is locked.
+/// Queues the jobs of folds that wait for one; false if none is noted as waiting. The study is locked.
 async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &StudyRecord) -> Result<bool, AppError> {
     let study_id = record.study_id;
     if !record.folds_wait {
@@ -141,7 +141,7 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &
     if waiting.len() < PACKED_AT_ONCE as usize {
         studies::set_folds_wait(conn, study_id, false).await?;
     }
-    // There is nothing to pack, and that is noted.
+    // The study no longer counts as having folds that wait.
     if waiting.is_empty() {
         return Ok(true);
     }
@@ -162,7 +162,7 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &
     Ok(true)
 }
 
-/// Stores a window of a study, which is locked, and queues its jobs.
+/// Stores a window of a locked study, and queues its jobs.
 pub(super) async fn store_window(
     app: &App,
     conn: &mut Connection,
@@ -200,7 +200,7 @@ pub(super) async fn store_window(
     Ok(())
 }
 
-/// Planned jobs of trials, as they are stored.
+/// Planned jobs of trials, in the form in which they are stored.
 fn queued(app: &App, planned: &[PlannedJob]) -> Vec<NewJob> {
     let new = |planned: &PlannedJob| NewJob {
         job_id: JobId(app.new_id()),

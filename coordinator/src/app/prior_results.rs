@@ -1,4 +1,4 @@
-//! Prior results: completed trials of other studies that count as a study's own from the start.
+//! Prior results: completed trials of other studies that a study counts as its own from the start.
 
 use trawl_domain::id::StudyId;
 use trawl_domain::limits::{LEARNING_TRIALS_MAX, PRIOR_RESULTS_MAX};
@@ -12,16 +12,16 @@ use crate::store::studies;
 /// Results of other studies.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prior {
-    /// Those that this study's space has, in order.
+    /// Results that lie in this study's space, in order.
     pub(super) results: Vec<PriorResult>,
-    /// How many of which study, a sentence each.
+    /// The number of results from each study, in a sentence each.
     pub(super) notes: Vec<String>,
 }
 
-/// Gathers the results of these studies, by name or id, for a study that was checked.
+/// Gathers the results of the studies `from`, by name or id, for a checked study.
 ///
 /// # Errors
-/// Violations of `from`: a study is not there or has not ended, or it has other objectives or another loss.
+/// Violations of `from`: a study does not exist or has not ended, or its objectives or loss differ.
 pub(super) async fn gather(app: &App, study: &Study, from: &[String]) -> Result<Prior, AppError> {
     let mut prior = Prior::default();
     let mut violations = Violations::new();
@@ -41,7 +41,7 @@ pub(super) async fn gather(app: &App, study: &Study, from: &[String]) -> Result<
     violations.into_result(Some(prior)).map_err(AppError::from)
 }
 
-/// Takes the results of one study, or says what speaks against it.
+/// Takes the results of one study, or gives the reason against it.
 async fn of_study(
     app: &App,
     study: &Study,
@@ -53,7 +53,7 @@ async fn of_study(
         Err(AppError::NotFound(_)) => return Ok(Err(format!("there is no study '{name}'"))),
         Err(error) => return Err(error),
     };
-    // Locked, so that nobody has it run on between the look and the results.
+    // Locked, so that the study cannot go on between the check and the reading of results.
     let mut tx = app.begin().await?;
     let record = studies::lock(&mut tx, study_id).await?;
     if !record.state.is_final() {

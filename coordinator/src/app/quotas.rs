@@ -1,10 +1,10 @@
-//! Quotas: what all studies together, and each of them, may take of Postgres and of the object store.
+//! Quotas: limits on what one study, and all studies together, take of Postgres and of the object store.
 //!
-//! Studies and their epoch reports are counted at submission, under a lock: what a study may leave is known before its first
-//! trial, and the sum is one over the studies, never over their rows. Bytes are known only as they come. A study's own are
-//! summed for each file; those of all studies are a number in memory, which each file raises before it comes and which is read
-//! anew from the lists every few seconds, and before anything is refused. So it is exact but for the files that are under way, and
-//! those that another coordinator took meanwhile.
+//! Studies and their epoch reports are counted at submission, under a lock: the most that a study can leave is known
+//! before its first trial, and the sum is over studies, not over their rows. Bytes are known only as they arrive. A
+//! study's own are summed for each file. The total of all studies is a number in memory: each file raises it before its
+//! first byte, and it is recounted from the lists every few seconds and before any refusal. So it is exact except for
+//! files under way, and files that another coordinator took since the last count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +15,7 @@ use trawl_domain::study::Study;
 use super::{App, AppError};
 use crate::store::{Connection, StoreError, usage};
 
-/// What the operator allows.
+/// The operator's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
     /// Studies that are kept.
@@ -26,7 +26,7 @@ pub struct Quotas {
     pub study_epoch_reports: u64,
     /// Bytes of all artifacts, checkpoints and dataset files.
     pub bytes: u64,
-    /// Bytes of those of one study.
+    /// Bytes of one study's artifacts, checkpoints and dataset files.
     pub study_bytes: u64,
 }
 
@@ -34,15 +34,15 @@ pub struct Quotas {
 #[derive(Debug, Default)]
 pub(super) struct BytesKept(AtomicU64);
 
-/// Epoch reports that a study may leave: its search, and the refit that ends it.
+/// Epoch reports that a study may leave, in its search and in its final refit.
 pub(super) fn asked(study: &Study) -> u64 {
     study.search_epoch_reports_max() + study.refit_epoch_reports()
 }
 
-/// Refuses a study that asks for more than any study may.
+/// Refuses a study that alone exceeds a quota.
 ///
 /// # Errors
-/// [`AppError::Invalid`]: no other moment would let it in.
+/// [`AppError::Invalid`]: waiting would not help.
 pub(super) fn check_study(app: &App, study: &Study) -> Result<(), AppError> {
     let (asked, quota) = (asked(study), app.settings.quotas.study_epoch_reports);
     if asked <= quota {
@@ -57,7 +57,7 @@ pub(super) fn check_study(app: &App, study: &Study) -> Result<(), AppError> {
     ))
 }
 
-/// Refuses what is too much for the quotas of all studies, with `studies` and `epoch_reports` more of them.
+/// Checks that the quotas of all studies have room for `studies` and `epoch_reports` more.
 ///
 /// # Errors
 /// [`AppError::Exhausted`].
@@ -79,16 +79,16 @@ pub(super) async fn look(app: &App, conn: &mut Connection, studies: u64, epoch_r
     Ok(())
 }
 
-/// The same for what the transaction has stored already: until it ends, nobody else gets in between.
+/// The same after the transaction has stored its rows; until it ends, no other transaction counts.
 ///
 /// # Errors
-/// [`AppError::Exhausted`]; the transaction has to be given up.
+/// [`AppError::Exhausted`]; the transaction has to be rolled back.
 pub(super) async fn hold(app: &App, conn: &mut Connection) -> Result<(), AppError> {
     usage::lock(conn).await?;
     look(app, conn, 0, 0).await
 }
 
-/// Takes the `more` bytes of a file of the quotas, of those of a study too if it is one's.
+/// Charges the `more` bytes of a file to the quota of all studies, and to its study's own if it has one.
 ///
 /// # Errors
 /// [`AppError::Exhausted`].
@@ -112,7 +112,7 @@ pub(super) async fn take_bytes(
     }
     let kept = &app.bytes_kept.0;
     if kept.load(Ordering::Relaxed).saturating_add(more) > quotas.bytes {
-        // Something may have been deleted since the last look.
+        // Something may have been deleted since the last count.
         recount(app, conn).await?;
         let used = kept.load(Ordering::Relaxed);
         if used.saturating_add(more) > quotas.bytes {
@@ -127,7 +127,7 @@ pub(super) async fn take_bytes(
     Ok(())
 }
 
-/// Reads the number of bytes anew.
+/// Counts the bytes again.
 ///
 /// # Errors
 /// Postgres has no answer.
@@ -136,7 +136,7 @@ pub(super) async fn recount(app: &App, conn: &mut Connection) -> Result<(), Stor
     Ok(())
 }
 
-/// The same, on its own.
+/// The same, on a connection of its own.
 ///
 /// # Errors
 /// Postgres has no answer.

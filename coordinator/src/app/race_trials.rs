@@ -1,4 +1,4 @@
-//! Race: once all trials of a generation came to a rung, the better ones go on to the next, and the others are pruned.
+//! Race: once all trials of a generation have reached a rung, the better ones go on to the next, and the others are pruned.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use crate::store::studies::{EndedTrials, StudyRecord};
 use crate::store::trials::{self, TrialEnd};
 use crate::store::{Connection, checkpoints, studies};
 
-/// What a race did.
+/// Results of a race.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Raced {
     /// Trials that ended.
@@ -29,8 +29,8 @@ pub(super) struct Raced {
     pub(super) queued_folds: bool,
 }
 
-/// Decides the rungs to which all trials of these generations came. The transaction has locked the study, so it sees what every other
-/// one did that ended a fold of them.
+/// Decides the rungs that all trials of these generations reached. The transaction has locked the study, so it sees all
+/// transactions that ended a fold of these trials.
 pub(super) async fn race_trials(
     conn: &mut Connection,
     study: &Study,
@@ -43,7 +43,7 @@ pub(super) async fn race_trials(
     };
     if record.state == StudyState::Running {
         for generation in generations {
-            // A rung that trains nothing more, as a few epochs are, is decided at once.
+            // Short rungs may add no epochs; such a rung is decided at once.
             for heat in study.heats(*generation) {
                 while decide(conn, study, racing, record.study_id, *generation, &heat, &mut raced).await? {}
             }
@@ -57,7 +57,7 @@ pub(super) async fn race_trials(
     Ok(raced)
 }
 
-/// Decides the rung that the trials of a generation that race each other are at; false if it cannot be decided yet, or if something is to be trained then.
+/// Decides the current rung of trials that race each other; false if it cannot be decided yet, or if folds have to be trained next.
 async fn decide(
     conn: &mut Connection,
     study: &Study,
@@ -69,7 +69,7 @@ async fn decide(
 ) -> Result<bool, AppError> {
     let racers = racers::racers(conn, study_id, heat).await?;
     let open: Vec<&Racer> = racers.iter().filter(|racer| !racer.state.is_final()).collect();
-    // Those that are under way are at one rung: none goes on before all came.
+    // All trials under way are at one rung: none goes on before all have reached it.
     let Some(rung) = open
         .first()
         .map(|racer| racer.rung)
@@ -79,7 +79,7 @@ async fn decide(
     };
     let numbers: Vec<u32> = open.iter().map(|racer| racer.trial).collect();
     let folds = by_trial(folds::of_owners(conn, study_id, &numbers, None).await?);
-    // One that diverged fails its trial once its job ends, and may yet be trained again before.
+    // A diverged fold fails its trial when its job ends; until then it may be trained again.
     let came = |fold: &FoldRecord| matches!(fold.state, TrialState::Paused | TrialState::Completed);
     if !folds.values().flatten().all(came) {
         return Ok(false);
@@ -88,7 +88,7 @@ async fn decide(
     for racer in &open {
         let metrics = folds.get(&racer.trial).into_iter().flatten().map(|fold| fold.metrics);
         let metrics: Vec<FoldMetrics> = metrics.collect();
-        // What workers spent is no objective of a study that is raced.
+        // Racing studies have no objective of worker time.
         let further_keys = study.further_keys(&racer.params, &metrics, 0.0);
         let further_keys = further_keys.map_err(|v| AppError::stored_study(study_id, &v))?;
         let verdict = study.objective.of_trial(&metrics, 1).zip(further_keys);
@@ -102,11 +102,11 @@ async fn decide(
     }
     let came: Vec<AtRung> = racers
         .iter()
-        // Those that were cancelled before they came are none.
+        // Trials cancelled before they reached the rung do not count.
         .filter(|racer| racer.rung == rung && racer.state != TrialState::Cancelled)
         .map(|racer| AtRung {
             trial: racer.trial,
-            // One that is whole already has its value.
+            // A whole trial already has its value.
             keys: match values.get(&racer.trial) {
                 Some(verdict) => verdict
                     .as_ref()
@@ -157,7 +157,7 @@ async fn decide(
     Ok(!queued && !promoted.is_empty())
 }
 
-/// Has the folds of trials wait for the jobs that train them up to a rung; false if nothing is left to be trained for it.
+/// Makes the folds of trials wait for jobs that train them up to a rung; false if none needs training.
 async fn queue<'a>(
     conn: &mut Connection,
     study: &Study,

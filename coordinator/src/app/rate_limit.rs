@@ -1,5 +1,5 @@
-//! How often a token may call: one bucket for each caller. A call that finds its bucket empty is refused at once, and told when to
-//! come again.
+//! How often a token may call: each caller has a bucket. A call that finds its bucket empty is refused at once, with
+//! the time after which to try again.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 
 use super::auth::Caller;
 
-/// The least time that a refused caller is told to wait. At the default rate a bucket has its next call after a millisecond; told so,
-/// clients would spend what they save by coming again.
+/// The least wait that a refused caller is asked for. At the default rate a bucket has its next call after a
+/// millisecond; retries that soon would cost clients more than they save.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 
 /// A caller is over its rate.
@@ -19,7 +19,7 @@ const RETRY_AFTER_MIN: Duration = Duration::from_millis(100);
 pub struct RateLimited {
     /// Calls that are allowed.
     pub per_second: u32,
-    /// Time after which another one may go through.
+    /// Time until another call may succeed.
     pub retry_after: Duration,
 }
 
@@ -31,7 +31,7 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Each caller may call so many times a second, and as often at once.
+    /// Each caller may make `per_second` calls a second, and as many at once.
     pub fn new(per_second: NonZeroU32) -> Self {
         Self {
             buckets: DefaultKeyedRateLimiter::keyed(Quota::per_second(per_second)),
@@ -52,7 +52,7 @@ impl RateLimiter {
         })
     }
 
-    /// Forgets callers whose buckets are full again: what is left is bounded by the tokens that called of late.
+    /// Forgets callers whose buckets are full again, so that the map is bounded by the tokens that called lately.
     pub fn forget_idle(&self) {
         self.buckets.retain_recent();
     }
@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_caller_over_its_rate_is_told_when_to_come_again_and_is_in_nobodys_way() {
-        // The bucket fills in a second: the test is done long before.
+        // The bucket fills in a second; the test ends long before.
         let limiter = RateLimiter::new(NonZeroU32::MIN);
         limiter.check(Caller::Worker).expect("a second's call");
         let limited = limiter.check(Caller::Worker).expect_err("one more");

@@ -1,7 +1,7 @@
-//! Reads the files that a study names: from a path of this machine, from those that were registered, or FashionMNIST.
+//! Reads the files that a study names: by a path on this machine, by the hash of a registered file, or as FashionMNIST.
 //!
-//! The numbers of one part of one dataset are in memory at a time, whatever number of studies is submitted, and it is read on a
-//! thread that serves nobody else. Files are read in pieces.
+//! Only one part of one dataset is in memory at a time, however many studies are submitted. It is read in pieces, on a
+//! thread that serves no calls.
 
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ use super::{App, AppError, Settings, dataset_dir};
 use crate::files::Fingerprint;
 use crate::store::dataset_files;
 
-/// What a path begins with that names a registered file.
+/// Prefix of a path that names a registered file.
 const REGISTERED: &str = "sha256:";
 
 /// A file that was read.
@@ -48,7 +48,7 @@ pub(super) struct DatasetFiles {
     pub(super) class_sizes: Vec<u32>,
     /// Rows of each class in the validation part.
     pub(super) validation_class_sizes: Vec<u32>,
-    /// Of a table: what its columns are.
+    /// The meaning of a table's columns.
     pub(super) inputs: Option<Inputs>,
     /// Names of the classes; `None` where numbers are predicted.
     pub(super) classes: Option<Vec<String>>,
@@ -56,17 +56,17 @@ pub(super) struct DatasetFiles {
     pub(super) rows: ReadRows,
 }
 
-/// What is kept of training rows.
+/// What is kept of the training rows.
 #[derive(Debug)]
 pub(super) struct ReadRows {
     shape: DatasetShape,
     keys: Option<ReadKeys>,
-    /// The one fold of a validation part.
+    /// The only fold, where a validation part is given.
     fold: Option<[FoldSize; 1]>,
     gaps: Vec<u32>,
 }
 
-/// What a column says of rows by which they are split, and their classes.
+/// Values of the column that rows are split by, and the rows' classes.
 #[derive(Debug)]
 struct ReadKeys {
     column: Vec<u32>,
@@ -74,7 +74,7 @@ struct ReadKeys {
 }
 
 impl ReadRows {
-    /// What a study's check asks for.
+    /// Facts that a study is checked against.
     pub(super) fn known(&self) -> TrainingRows<'_> {
         let keys = RowKeys {
             rows: self.shape.train_rows,
@@ -90,10 +90,10 @@ impl ReadRows {
         }
     }
 
-    /// With the rows of a validation part behind them.
+    /// These rows, followed by those of a validation part.
     ///
     /// # Errors
-    /// Why they are no rows of this dataset.
+    /// Why the validation rows do not fit this dataset.
     fn with(mut self, validation: &Self) -> Result<Self, String> {
         let train = self.shape.train_rows;
         self.shape = self.shape.with(validation.shape)?;
@@ -105,12 +105,12 @@ impl ReadRows {
         Ok(self)
     }
 
-    /// Drops what single rows are split by: it is as large as the table is long.
+    /// Drops the data that single rows are split by: it is as long as the table.
     pub(super) fn forget_keys(&mut self) {
         self.keys = None;
     }
 
-    /// Cells without a value, by the columns of a table.
+    /// Empty cells, by column of a table.
     pub(super) fn gaps(&self) -> &[u32] {
         &self.gaps
     }
@@ -132,13 +132,13 @@ impl ReadRows {
     }
 }
 
-/// Adds numbers, place by place.
+/// Adds numbers, element by element.
 fn add(to: &mut [u32], others: &[u32]) {
     to.iter_mut().zip(others).for_each(|(own, other)| *own += other);
 }
 
 impl DatasetFiles {
-    /// True if the study names all of them by hash: then its submitter has them, and may be told what is in them.
+    /// True if the study names all files by hash: then its submitter has them, and may see their content.
     pub(super) fn are_registered(&self) -> bool {
         self.all().all(|file| is_registered(&file.place))
     }
@@ -150,7 +150,7 @@ impl DatasetFiles {
 }
 
 impl DatasetFile {
-    /// The file once more, to be registered; `None` if it is registered.
+    /// The file, opened again to be registered; `None` if it is registered already.
     pub(super) async fn open(&self, app: &App) -> Result<Option<tokio::fs::File>, AppError> {
         if is_registered(&self.place) {
             return Ok(None);
@@ -162,10 +162,10 @@ impl DatasetFile {
     }
 }
 
-/// Reads the files of a dataset and checks what is in them.
+/// Reads the files of a dataset and checks their content.
 ///
 /// # Errors
-/// The store is away. A file that cannot be read, or is not what it should be, is a violation of the field that names it.
+/// The store is away. An unreadable or unsuitable file is a violation of the field that names it.
 pub(super) async fn read_dataset(
     app: &App,
     source: &Source,
@@ -174,7 +174,7 @@ pub(super) async fn read_dataset(
     let turn = Arc::clone(&app.dataset_reading).acquire_owned().await;
     let turn = turn.map_err(|_| AppError::Unavailable("the coordinator stops"))?;
     let stop = CancellationToken::new();
-    // With the call, when its time is over or its caller is gone.
+    // Cancelled with the call: when its time is over, or its caller is gone.
     let _stops = stop.clone().drop_guard();
     let mut reading = Reading {
         app,
@@ -236,13 +236,13 @@ struct Reading<'a> {
     kind: TargetKind,
     /// Numbers that may still be read.
     values: u64,
-    /// Until the last thread that reads for it has ended.
+    /// Held until the last thread that reads this dataset has ended.
     turn: Arc<OwnedSemaphorePermit>,
     stop: CancellationToken,
     violations: Violations,
 }
 
-/// One part: its files, if all are there, and what is in them, if it is what it should be.
+/// One part: its files, if all exist, and its content, if it is valid.
 struct ReadPart {
     files: Option<PartFiles>,
     content: Option<PartContent>,
@@ -250,7 +250,7 @@ struct ReadPart {
 
 /// What is kept of the content of a part.
 struct PartContent {
-    /// Of a part with targets.
+    /// Present for a part with targets.
     training: Option<ReadRows>,
     sample: SampleShape,
     known: Known,
@@ -260,7 +260,7 @@ struct PartContent {
 }
 
 impl Reading<'_> {
-    /// Reads a part; after a training part that is broken, whether the files of other parts are there.
+    /// Reads a part; after a broken training part, only checks that the files of other parts exist.
     async fn part(
         &mut self,
         part: PartName,
@@ -294,7 +294,7 @@ impl Reading<'_> {
         })
     }
 
-    /// Puts the rows of the validation part behind the training rows, if both can belong to one dataset.
+    /// Appends the rows of the validation part to the training rows, if both fit one dataset.
     fn join(&mut self, named: &Part<FileRef>, train: &mut ReadPart, validation: &PartContent) {
         let field = &named.features.field;
         let Some(content) = &mut train.content else {
@@ -315,7 +315,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Whether the test part can be one of these other parts.
+    /// Checks that the test part fits the other parts.
     fn check_test(
         &mut self,
         named: &Part<FileRef>,
@@ -350,7 +350,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads what is in the files of a part, and drops it; `known` is what the training part shows, for another one.
+    /// Reads a part's files, and drops the content; `known` is what the training part shows, for other parts.
     async fn parse(
         &mut self,
         part: PartName,
@@ -377,7 +377,7 @@ impl Reading<'_> {
                 training: ReadRows::of(samples),
             });
             let values = allowance.values;
-            // What they had in memory, but for what rows are split by, is free before somebody else's turn.
+            // Their memory is free before the next turn begins, except for the data that rows are split by.
             drop((content, turn));
             (found, values)
         });
@@ -389,7 +389,7 @@ impl Reading<'_> {
     fn refuse(&mut self, part: PartName, named: &Part<FileRef>, error: &ReadError) {
         let file = named.targets.as_ref().filter(|_| error.in_targets);
         let file = file.unwrap_or(&named.features);
-        // What stands in a file is shown to those who sent it, and its hash shows that they have it.
+        // A message quotes a file's content only if the submitter has the file, as its hash proves.
         let mut places = self.source.files().map(|file| &file.place);
         let reason = if places.all(is_registered) {
             &error.reason
@@ -401,7 +401,7 @@ impl Reading<'_> {
             .add(field, format!("{}: {reason}", name_of(&file.place)));
     }
 
-    /// One file, open; `None` if it cannot be had, which is noted.
+    /// Opens one file; `None` if it is unavailable, which is noted.
     async fn file(&mut self, file: &FileRef) -> Result<Option<(DatasetFile, FileContent)>, AppError> {
         let (turn, stop) = (Arc::clone(&self.turn), self.stop.clone());
         let read = match registered_name(&file.place) {
@@ -442,7 +442,7 @@ impl Reading<'_> {
     }
 }
 
-/// `None` where something is asked for and is not there.
+/// `None` if something was wanted and is missing.
 fn transpose<T>(asked: Option<Option<T>>) -> Option<Option<T>> {
     match asked {
         Some(None) => None,
@@ -451,13 +451,13 @@ fn transpose<T>(asked: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// Does something that takes time or waits for a disk, on a thread that serves nobody.
+/// Runs slow or blocking work on a thread that serves no calls.
 async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AppError> {
     let done = spawn_blocking(work).await;
     done.map_err(|error| AppError::Internal(format!("reading a dataset: {error}")))
 }
 
-/// What a file is called by those who name it.
+/// The name that a request uses for a file.
 fn name_of(place: &FilePlace) -> &str {
     match place {
         FilePlace::Named(path) => path,
@@ -528,7 +528,7 @@ fn read_file(
 /// Size and hash of a file; `None` if it is larger than a dataset's file may be.
 ///
 /// # Errors
-/// It cannot be read, or is not waited for any more.
+/// It cannot be read, or the caller no longer waits.
 fn fingerprint(content: &FileContent, stop: &CancellationToken) -> io::Result<Option<Fingerprint>> {
     const PIECE_BYTES: usize = 1 << 20;
     if content.bytes() > DATASET_BYTES_MAX {
@@ -548,7 +548,7 @@ fn fingerprint(content: &FileContent, stop: &CancellationToken) -> io::Result<Op
         }
         hasher.update(&piece[..len]);
         bytes += len as u64;
-        // It may grow meanwhile.
+        // The file may grow meanwhile.
         if bytes > DATASET_BYTES_MAX {
             return Ok(None);
         }
@@ -568,7 +568,7 @@ fn open(settings: &Settings, place: &FilePlace) -> Result<File, String> {
     }
 }
 
-/// Outside of the folder, not there, not permitted, no file: nobody can tell these apart.
+/// One message for a path outside the folder, a missing file, a lack of permission and a non-file: callers cannot distinguish them.
 fn unreadable(path: &str) -> String {
     format!("'{path}' is no file that the coordinator can read below its --dataset-dir")
 }

@@ -1,4 +1,4 @@
-//! Reads studies, trials, losses and artifacts as they stand.
+//! Reads the current state of studies, trials, losses and artifacts.
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
@@ -21,14 +21,14 @@ use crate::store::studies::{self, StudyRecord};
 use crate::store::trials::{self, TrialRecord, UnderWay};
 use crate::store::winners::{self, ImportanceRecord, WinnerRecord};
 
-/// A study as it stands.
+/// The current state of a study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StudyView {
     /// The study.
     pub record: StudyRecord,
     /// Trials training now.
     pub trials_running: u32,
-    /// Where trials matter to each other: the first generation of which a trial has not ended, and how many generations there are.
+    /// Where trials depend on each other: the first generation with an unfinished trial, and the number of generations.
     pub generation: Option<(u32, u32)>,
     /// Epoch reports of the whole study, refits included; `None` where a searched number of epochs leaves it open.
     pub epochs_total: Option<u64>,
@@ -38,16 +38,16 @@ pub struct StudyView {
     pub best: Option<TrialRecord>,
     /// Refits with their artifacts.
     pub refits: Vec<(RefitRecord, Vec<ArtifactRecord>)>,
-    /// What the best trial is worth, once the search has ended. Of a single study that is asked for.
+    /// The value of the best trial, once the search has ended. Only for a single study.
     pub winner: Option<WinnerRecord>,
-    /// How much parameters matter, of the same.
+    /// The importance of parameters, likewise.
     pub importance: Option<ImportanceRecord>,
 }
 
 /// One study.
 pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let found = app.find_study(study).await?;
-    // What was asked for is told whatever becomes of this.
+    // A failure here does not fail the request.
     if let Err(error) = judge_now(app, found.study_id).await {
         warn!(study.id = %found.study_id, error = %error, "winner cannot be judged; the next tick tries again");
     }
@@ -60,7 +60,7 @@ pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     Ok(view)
 }
 
-/// What the workers' slots did while a study's search was trained, and the trials that are under way at most, where planning waits for results.
+/// How busy the workers' slots were during a study's search; and, where planning waits for results, the most trials under way at once.
 pub async fn slot_use(app: &App, record: &StudyRecord) -> Result<Option<(SlotUse, Option<u32>)>, AppError> {
     let mut conn = app.pool.acquire().await?;
     let used = leases::slot_use(&mut conn, record.study_id).await?;
@@ -68,7 +68,7 @@ pub async fn slot_use(app: &App, record: &StudyRecord) -> Result<Option<(SlotUse
     Ok(used.map(|used| (used, study.study.waits().map(Generations::startup_trials))))
 }
 
-/// A page of studies, the newest first; `after` is the last one of the page before.
+/// A page of studies, the newest first; `after` is the last study of the page before.
 pub async fn list_studies(
     app: &App,
     after: Option<(DateTime<Utc>, StudyId)>,
@@ -79,7 +79,7 @@ pub async fn list_studies(
     views(app, &mut conn, records).await
 }
 
-/// What there is of studies, read of all of them at once.
+/// The current states of studies, read together.
 async fn views(app: &App, conn: &mut Connection, records: Vec<StudyRecord>) -> Result<Vec<StudyView>, AppError> {
     let ids: Vec<StudyId> = records.iter().map(|record| record.study_id).collect();
     let mut refits = refits::of_studies(conn, &ids).await?;
@@ -112,7 +112,7 @@ fn view(
     refits: Vec<RefitRecord>,
     mut artifacts: Vec<ArtifactRecord>,
 ) -> StudyView {
-    // Until the search ends, the refit that will end the study is counted in advance.
+    // Until the search ends, its final refit is counted in advance.
     let refit_count = (refits.len() as u64).max(u64::from(study.refit.is_some()));
     let with_refits = |search: u64| search + refit_count * study.refit_epoch_reports();
     let epochs_total = study.search_epoch_reports().map(with_refits);
@@ -129,7 +129,7 @@ fn view(
             )
         })
         .collect();
-    // Where trials matter to each other, they do so by generations.
+    // Trials depend on each other only across generations.
     let generations = study
         .compares_trials()
         .then(|| study.max_trials.div_ceil(study.generations.size));
@@ -243,7 +243,7 @@ pub async fn get_artifact(
     let artifact = found.ok_or_else(not_found)?;
     match app.files.read(&artifact.object_key).await {
         Ok(pieces) => Ok((artifact, pieces)),
-        // Its trial dropped out of the best ones just now.
+        // Its trial has just dropped out of the best ones.
         Err(error) if error.is_not_found() => Err(not_found()),
         Err(error) => Err(error.into()),
     }

@@ -1,4 +1,4 @@
-//! Refit: trains one configuration again as the study's `refit` section says.
+//! Refit: trains one configuration again, as the study's `refit` section asks for.
 
 use tracing::info;
 use trawl_domain::artifact::ArtifactKind;
@@ -19,7 +19,7 @@ use crate::store::refits::{self, NewRefit, RefitRecord};
 use crate::store::trials::{self, TrialRecord};
 use crate::store::{Connection, studies};
 
-/// Refits of one study, so that asking again and again does not fill the database.
+/// Most refits of a study, so that repeated requests do not fill the database.
 const REFITS_MAX: u32 = 1_000;
 
 /// Starts a refit of a trial, the best one if none is named.
@@ -85,7 +85,7 @@ pub async fn refit_study(app: &App, study: &str, trial: Option<u32>) -> Result<R
     Ok(refit)
 }
 
-/// Queues the jobs of a refit. The study is locked. Returns the refit's number.
+/// Queues the jobs of a refit of a locked study, and returns the refit's number.
 pub(super) async fn start_refit(
     app: &App,
     conn: &mut Connection,
@@ -109,7 +109,7 @@ pub(super) async fn start_refit(
         }
         RefitEpochs::OfFolds => trial.epochs,
     };
-    // What keeps networks trains none.
+    // A refit that keeps its trial's networks trains none.
     let first_epoch = if spec.keeps_folds() { epochs } else { 0 };
     let new = NewRefit {
         trial: trial.trial,

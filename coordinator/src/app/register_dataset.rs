@@ -1,4 +1,4 @@
-//! Registers dataset files, so that studies can name them by their hash; and hands them out to workers.
+//! Registers dataset files, so that studies can name them by hash; and hands them to workers.
 
 use bytes::BytesMut;
 use tokio::fs::File;
@@ -13,11 +13,11 @@ use super::{App, AppError, quotas};
 use crate::files::{self, CHUNK_BYTES_MAX, FilesError, Fingerprint};
 use crate::store::{dataset_files, pending_objects};
 
-/// A file that is announced.
+/// An announced file.
 #[derive(Clone, Copy, Debug)]
 pub struct DatasetHead {
     announced: Fingerprint,
-    /// Uploads of the same file share its key.
+    /// Distinguishes uploads of the same file, which share a key.
     upload_id: Uuid,
 }
 
@@ -37,7 +37,7 @@ impl UploadOwner<App> for DatasetHead {
         self.announced
     }
 
-    /// One that is registered already counts as new.
+    /// A file that is registered already counts as new.
     async fn note(&self, app: &App) -> Result<Option<String>, AppError> {
         let announced = self.announced;
         if announced.bytes > DATASET_BYTES_MAX {
@@ -64,7 +64,7 @@ impl UploadOwner<App> for DatasetHead {
             return Err(AppError::Unavailable("the upload took too long; send it again"));
         }
         tx.commit().await?;
-        // The note that is gone was that of all uploads of the file: of one that a coordinator had under way as it died, too.
+        // All uploads of the file shared the note that has just ended, including one that died with its coordinator.
         if let Err(error) = app.files.remove_leftovers(object_key).await {
             warn!(object.key = object_key, error = %error, "what an earlier upload left may still be there");
         }
@@ -81,7 +81,7 @@ impl UploadOwner<App> for DatasetHead {
     }
 }
 
-/// Registers a file of this machine that was read before.
+/// Registers a file of this machine after it was read.
 pub(super) async fn register_file(app: &App, announced: Fingerprint, mut content: File) -> Result<(), AppError> {
     let Some(mut dataset) = Upload::begin(app, DatasetHead::new(app, announced)).await? else {
         return Ok(());
@@ -96,7 +96,7 @@ pub(super) async fn register_file(app: &App, announced: Fingerprint, mut content
     })
 }
 
-/// Sends a file in pieces, and no more of one that grew than shows it.
+/// Sends a file in pieces. If the file grew, it sends just enough to show that.
 async fn send(content: &mut File, bytes: &mut files::Upload) -> Result<(), FilesError> {
     let mut content = content.take(DATASET_BYTES_MAX + 1);
     loop {

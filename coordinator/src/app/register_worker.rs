@@ -1,5 +1,5 @@
-//! Workers make themselves known, and say goodbye. A worker's id belongs to the token that registered it: so nobody else ends, renews or describes
-//! the worker of another token.
+//! Registers and unregisters workers. A worker's id belongs to the token that registered it: no other token can end,
+//! renew or describe that worker.
 
 use tracing::info;
 use trawl_domain::id::WorkerId;
@@ -9,10 +9,10 @@ use super::auth::Caller;
 use super::{App, AppError};
 use crate::store::workers::{self, NewWorker, Registered, Whose, WorkerRecord};
 
-/// Workers that one answer lists.
+/// Most workers in one answer.
 const WORKERS_LISTED_MAX: u32 = 1_000;
 
-/// A worker, and who calls in its name.
+/// A worker, and the caller that acts in its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallingWorker {
     /// Its id.
@@ -22,7 +22,7 @@ pub struct CallingWorker {
 }
 
 impl CallingWorker {
-    /// Lets only those through whose id it is.
+    /// Lets a caller act only in the name of its own workers.
     pub(super) fn check(self, whose: Whose) -> Result<(), AppError> {
         let worker_id = self.worker_id;
         match whose {
@@ -37,10 +37,10 @@ fn not_yours(worker_id: WorkerId) -> AppError {
     AppError::Forbidden(format!("worker {worker_id} was registered with another token"))
 }
 
-/// Makes a worker known, or known again.
+/// Registers a worker, or registers it again.
 ///
 /// # Errors
-/// [`AppError::Forbidden`] if the id is another caller's; [`AppError::Exhausted`] if as many workers as may be known live.
+/// [`AppError::Forbidden`] if the id is another caller's; [`AppError::Exhausted`] if the number of live workers is at its limit.
 pub async fn register_worker(app: &App, worker: &NewWorker, caller: Caller) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
     match workers::register(&mut tx, worker, caller.owner().as_deref(), app.settings.lease_ttl).await? {
@@ -61,7 +61,7 @@ pub async fn register_worker(app: &App, worker: &NewWorker, caller: Caller) -> R
     Ok(())
 }
 
-/// Notes that a worker said goodbye; nothing if it is not known any more.
+/// Notes that a worker said goodbye; does nothing if the worker is no longer known.
 ///
 /// # Errors
 /// [`AppError::Forbidden`] if the id is another caller's.
@@ -75,7 +75,7 @@ pub async fn unregister_worker(app: &App, worker: CallingWorker) -> Result<(), A
     Ok(())
 }
 
-/// The workers that were seen lately.
+/// The workers seen lately.
 pub async fn list_workers(app: &App) -> Result<Vec<WorkerRecord>, AppError> {
     let mut conn = app.pool.acquire().await?;
     Ok(workers::recent(&mut conn, WORKERS_LISTED_MAX).await?)

@@ -19,8 +19,8 @@ pub enum ReleaseReason<'a> {
     Failure(FailureCause, &'a str),
 }
 
-/// Ends a lease and gives its job back to the queue. A repeated request is answered like the first. An error is kept as far as people
-/// may be shown it: to refuse it would lose the job.
+/// Ends a lease and gives its job back to the queue. A repeated request gets the same answer. An error is shortened for
+/// people instead of being refused: a refusal would lose the job.
 pub async fn release_job(app: &App, claim: LeaseClaim, cause: ReleaseReason<'_>) -> Result<(), AppError> {
     let error: String = match cause {
         ReleaseReason::Drain => String::new(),

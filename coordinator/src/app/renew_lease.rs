@@ -1,4 +1,4 @@
-//! Renew: a worker's heartbeat says that it lives, and renews its leases.
+//! Renew: a worker's heartbeat shows that it lives, and renews its leases.
 
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
@@ -8,7 +8,7 @@ use super::{App, AppError};
 use crate::store::leases;
 use crate::store::{jobs, workers};
 
-/// What became of a lease.
+/// The state of a lease after a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewed {
     /// It is renewed.
@@ -19,10 +19,10 @@ pub enum Renewed {
     Lost,
 }
 
-/// Renews a worker's leases; for each what became of it.
+/// Renews a worker's leases; returns the state of each.
 ///
 /// # Errors
-/// [`AppError::NotFound`] if the worker never registered, [`AppError::Forbidden`] if another caller did that.
+/// [`AppError::NotFound`] if the worker never registered, [`AppError::Forbidden`] if another caller registered it.
 pub async fn renew_leases(app: &App, worker: CallingWorker, claims: &[LeaseClaim]) -> Result<Vec<Renewed>, AppError> {
     let worker_id = worker.worker_id;
     if claims.len() > WORKER_SLOTS_MAX as usize {
@@ -34,7 +34,7 @@ pub async fn renew_leases(app: &App, worker: CallingWorker, claims: &[LeaseClaim
     let mut tx = app.begin().await?;
     worker.check(workers::seen(&mut tx, worker_id, worker.caller.owner().as_deref()).await?)?;
     let live = leases::renew(&mut tx, worker_id, claims, app.settings.lease_ttl).await?;
-    // Renewed whatever comes: a lock on jobs may keep the rest waiting for longer than the worker does.
+    // Committed first: a lock on jobs may delay the rest for longer than the worker waits.
     tx.commit().await?;
     let paused = if live.is_empty() {
         Vec::new()
@@ -43,7 +43,7 @@ pub async fn renew_leases(app: &App, worker: CallingWorker, claims: &[LeaseClaim
         let mut conn = app.pool.acquire().await?;
         jobs::of_paused_studies(&mut conn, &jobs).await?
     };
-    // By token: a worker may ask for a job of which it has a lost lease too.
+    // By fencing token: a worker may have both a lost lease and a live one for the same job.
     let became = |claim: &LeaseClaim| match live.contains(claim) {
         true if paused.contains(&claim.job_id) => Renewed::Recalled,
         true => Renewed::Held,

@@ -1,4 +1,4 @@
-//! Replay: computes what a study proposed, and whom it dropped, anew from what is stored, and says where that differs.
+//! Replay: computes a study's proposals and pruning decisions again from stored data, and reports differences.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,25 +22,25 @@ use crate::store::studies::StudyRecord;
 use crate::store::trials::{self, TrialRecord};
 use crate::store::{Connection, proposals};
 
-/// After this long a page ends with the generation that it is at.
+/// Time after which a page ends, at the end of its current generation.
 const PAGE_WITHIN: Duration = Duration::from_secs(5);
-/// Differences that a page tells.
+/// Most differences on a page.
 const TOLD_MAX: usize = 100;
 
-/// What was computed anew.
+/// Results of a replay.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Replay {
-    /// Trials whose configurations were proposed anew.
+    /// Trials whose configurations were proposed again.
     pub trials: u32,
-    /// Rungs that were decided anew.
+    /// Rungs decided again.
     pub rungs: u32,
-    /// Where that differs from what is stored, in words.
+    /// Differences from stored data, in words.
     pub differences: Vec<String>,
     /// The first trial of the next page.
     pub next_trial: Option<u32>,
 }
 
-/// Computes generations of a study anew, those from `first_trial` on, the first one of a generation: as many as there is time for.
+/// Replays as many generations of a study as fit the time limit, beginning at `first_trial`, which has to be the first trial of a generation.
 pub async fn replay_study(app: &App, study: &str, first_trial: u32) -> Result<Replay, AppError> {
     let began = Instant::now();
     let record = app.find_study(study).await?;
@@ -76,7 +76,7 @@ impl Replay {
     }
 }
 
-/// Proposes a generation anew.
+/// Proposes a generation again.
 async fn proposals(
     conn: &mut Connection,
     record: &StudyRecord,
@@ -102,7 +102,7 @@ async fn proposals(
         let study = &loaded.study;
         let mut differing = Vec::new();
         let mut trials = 0;
-        // Those that a user chose are known, and nobody proposed them.
+        // A user chose these; no sampler proposed them.
         let together = |a: &TrialRecord, b: &TrialRecord| {
             a.chosen == b.chosen && kept.iter().all(|kept| kept.first_trial != b.trial)
         };
@@ -153,7 +153,7 @@ async fn proposals(
     Ok(())
 }
 
-/// What the folds of raced trials measured of the objectives, by epoch: at the ends of rungs, or, where the best epoch counts, at all.
+/// Objectives that the folds of raced trials measured, by epoch: at the ends of rungs, or at every epoch where the best one counts.
 async fn measured(
     conn: &mut Connection,
     study_id: StudyId,
@@ -187,7 +187,7 @@ async fn measured(
     Ok(by_fold)
 }
 
-/// Decides the rungs of trials that raced each other anew, those that were decided.
+/// Decides the decided rungs of a race again.
 async fn rungs(
     conn: &mut Connection,
     record: &StudyRecord,
@@ -239,7 +239,7 @@ async fn rungs(
             .iter()
             .map(|trial| match trial.state {
                 TrialState::Failed if stays(trial) => None,
-                // One that was whole already.
+                // A trial that was already whole.
                 TrialState::Completed if stays(trial) => stored(trial),
                 _ => value(trial),
             })

@@ -1,5 +1,5 @@
-//! Epoch reports and their order: the epochs of a job come one after the other, none is left out, and none is beyond the job's last. So
-//! the last report tells how many there are, whatever a worker says.
+//! Epoch reports and their order: a job's epochs come one after the other, without gaps, and none is beyond its last.
+//! So the last report determines the number of epochs, whatever a worker claims.
 
 use std::collections::HashMap;
 
@@ -10,34 +10,34 @@ use trawl_domain::metric::Metric;
 
 use crate::store::job_reports::{JobProgress, Report};
 
-/// Some epochs of all of a job's members.
+/// Consecutive epochs of all of a job's members.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobReport {
     /// The lease.
     pub lease: LeaseClaim,
     /// The first epoch, from 0.
     pub first_epoch: u32,
-    /// What is measured on the validation rows.
+    /// Metrics on the validation rows.
     pub metrics: Vec<Metric>,
     /// Ascending.
     pub members: Vec<MemberEpochs>,
 }
 
-/// Some epochs of one member.
+/// Consecutive epochs of one member.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberEpochs {
     /// Place among the job's members.
     pub member: u32,
-    /// Mean training losses, [epochs]; all of them count as losses.
+    /// Mean training losses, [epochs]; all of them are valid losses.
     pub train_loss: Vec<f64>,
     /// [metrics, epochs]
     pub val: Vec<Option<f64>>,
-    /// True if it ended with the epoch after these because a loss was not finite.
+    /// True if a non-finite loss ended it in the next epoch.
     pub diverged: bool,
 }
 
 impl JobReport {
-    /// Epochs of the member that has most, counting the one in which it diverged.
+    /// Epochs of the longest member, counting the one in which it diverged.
     pub fn epochs(&self) -> u32 {
         let of_member = |of: &MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
         self.members.iter().map(of_member).max().unwrap_or(0)
@@ -49,32 +49,32 @@ impl JobReport {
         self.members.get(place)
     }
 
-    /// Numbers that it may take to store it, as a job's members that ended have their places too.
+    /// Most numbers that the report takes when stored: members that ended occupy space too.
     pub fn values_max(&self) -> usize {
         JOB_MEMBERS_MAX * self.epochs() as usize * (1 + self.metrics.len())
     }
 }
 
-/// What became of a [`JobReport`].
+/// The result of a [`JobReport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// It is durable.
     Durable,
     /// The lease is lost; nothing was written.
     LeaseLost,
-    /// An epoch before it is not there, so it may not be yet: sent again in order, it may.
+    /// An earlier epoch is missing: sent again in order, the report may be written.
     Ahead,
-    /// The job has no such epochs, or other members: the field of the request that is wrong.
+    /// The job has no such epochs, or other members; names the wrong field of the request.
     Refused(&'static str),
 }
 
-/// How far jobs are, and what a batch adds to it.
+/// How far jobs are, and the additions of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     jobs: HashMap<JobId, JobProgress>,
-    /// What is new.
+    /// New epochs.
     pub(super) reports: Vec<Report>,
-    /// Members that diverged: of which job, which one, and in which epoch.
+    /// Members that diverged: job, member and epoch.
     pub(super) diverged: Vec<(JobId, u32, u32)>,
 }
 
@@ -86,8 +86,8 @@ impl Order {
         }
     }
 
-    /// Takes a report of a job whose lease is held, whole or not at all. What is there already stays as it is. A member that
-    /// diverged gets no epochs any more: on another sort of device it may not diverge.
+    /// Takes a report of a job whose lease is held, whole or not at all. Stored epochs stay as they are. A diverged
+    /// member gets no more epochs, although on another kind of device it might not diverge.
     pub(super) fn take(&mut self, report: &JobReport) -> Written {
         let Some(job) = self.jobs.get_mut(&report.lease.job_id) else {
             return Written::LeaseLost;
@@ -121,7 +121,7 @@ impl Order {
             job.reported += new as u32;
         }
         for of in running.into_iter().filter(|of| of.diverged) {
-            // What is stored came of another device, perhaps, on which the member went on: it stays.
+            // Stored epochs stay: they may come from another device, on which the member went on.
             let epoch = (report.first_epoch + of.train_loss.len() as u32).max(reported);
             self.diverged.push((job.job_id, of.member, epoch));
             job.running.retain(|member| *member != of.member);
@@ -130,7 +130,7 @@ impl Order {
     }
 }
 
-/// The epochs after `known` of all members of a job, `new` of them.
+/// The `new` epochs after `known`, of all members of a job.
 fn stack(job: &JobProgress, report: &JobReport, known: usize, new: usize) -> Report {
     let mut stacked = Report {
         job_id: job.job_id,
@@ -166,7 +166,7 @@ mod tests {
 
     const JOB: JobId = JobId(Uuid::nil());
 
-    /// Three members of a job of five epochs, of which two are reported; the last member diverged.
+    /// Three members of a job of five epochs; two epochs are reported, and the last member diverged.
     fn order() -> Order {
         Order::new(vec![JobProgress {
             job_id: JOB,
@@ -177,7 +177,7 @@ mod tests {
         }])
     }
 
-    /// Epochs of members: each with how many losses it has, and whether it diverges after them. A loss tells member and epoch.
+    /// Epochs of members: each with its number of losses, and whether it diverges after them. A loss identifies its member and epoch.
     fn report(first_epoch: u32, members: &[(u32, u32, bool)]) -> JobReport {
         let epochs = |member: u32, epochs: u32| {
             let of_epoch = |epoch| f64::from(10 * member + first_epoch + epoch);
@@ -200,7 +200,7 @@ mod tests {
         }
     }
 
-    /// Both running members.
+    /// A report of both running members.
     fn both(first_epoch: u32, epochs: u32) -> JobReport {
         report(first_epoch, &[(0, epochs, false), (1, epochs, false)])
     }

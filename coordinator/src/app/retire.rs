@@ -1,4 +1,4 @@
-//! Retire: workers that are gone, and tokens that have ended, are forgotten after a while.
+//! Retire: forgets workers and tokens some time after they ended.
 
 use tracing::info;
 use trawl_domain::limits::{ENDED_TOKEN_DAYS, STOPPED_WORKER_DAYS, UNSEEN_WORKER_DAYS};
@@ -6,7 +6,7 @@ use trawl_domain::limits::{ENDED_TOKEN_DAYS, STOPPED_WORKER_DAYS, UNSEEN_WORKER_
 use super::{App, AppError};
 use crate::store::{tokens, workers};
 
-/// Forgets those whose time is over.
+/// Forgets workers and tokens that ended long enough ago.
 pub async fn forget_ended(app: &App) -> Result<(), AppError> {
     let mut conn = app.pool.acquire().await?;
     let workers = workers::remove_old(&mut conn, UNSEEN_WORKER_DAYS, STOPPED_WORKER_DAYS).await?;

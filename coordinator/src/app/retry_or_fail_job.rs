@@ -1,4 +1,4 @@
-//! What follows when a lease ended before its job: back to the queue, or the end of the job once its retries are used up.
+//! What follows when a lease ends before its job: the job returns to the queue, or fails once its retries are used up.
 
 use tracing::warn;
 use trawl_domain::limits::DRAINED_ATTEMPTS_MAX;
@@ -10,8 +10,8 @@ use crate::store::jobs::{self, JobEnd};
 use crate::store::leases::{self, HeldLease, Outcome};
 use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, studies, trials};
 
-/// Ends a lease whose job did not end, for this reason. What was reported after the job's checkpoints goes with it, so that nothing
-/// of this lease is left but what the next worker goes on from.
+/// Ends a lease whose job did not end, for this reason. Reports after the job's last checkpoints are dropped, so that
+/// the next worker continues exactly from a checkpoint.
 pub(super) async fn retry_or_fail_job(
     app: &App,
     conn: &mut Connection,

@@ -1,4 +1,4 @@
-//! Retry: trains trials again that failed although their configurations are none to blame, as a worker or the data was.
+//! Retry: trains trials again that failed without fault of their configurations, as when a worker or the data was at fault.
 
 use tracing::info;
 use trawl_domain::state::TrialState;
@@ -12,22 +12,22 @@ use crate::store::racers::{self, Racer};
 use crate::store::studies::StudyRecord;
 use crate::store::{Connection, folds, proposals, studies, trials};
 
-/// Length to which a note names trials.
+/// Length up to which a note lists trials.
 const TRIALS_CHARS_MAX: usize = 200;
 
-/// What is trained again.
+/// Result of a retry.
 #[derive(Debug)]
 pub struct Retried {
-    /// The trials.
+    /// Trials that are trained again.
     pub trials: Vec<u32>,
-    /// What is not, and why not; a sentence each.
+    /// Trials that are not, with the reason; a sentence each.
     pub notes: Vec<String>,
     /// The study.
     pub study: StudyView,
 }
 
-/// Queues the trials of a study again that failed and did not diverge; a study that ended goes on. What has been decided without them stays:
-/// those are left out that others were compared or proposed without.
+/// Queues a study's trials again that failed without diverging; an ended study goes on. Decisions made without them
+/// stay: a trial is left out if others were compared or proposed without it.
 ///
 /// # Errors
 /// [`AppError::FailedPrecondition`] if it cannot go on.
@@ -72,7 +72,7 @@ pub async fn retry_trials(app: &App, study: &str) -> Result<Retried, AppError> {
     })
 }
 
-/// The trials whose results some proposal knows.
+/// The number of first trials whose results some proposal knows.
 async fn known_trials(conn: &mut Connection, study: &Study, record: &StudyRecord) -> Result<u32, AppError> {
     let Some(generations) = study.sampler.generations() else {
         return Ok(0);

@@ -1,5 +1,5 @@
-//! Studies in memory. A study never changes after its submission but in its number of trials: so its JSON form is read and checked once,
-//! and what came of it is kept by the study's id.
+//! Studies in memory. After its submission, only a study's number of trials changes: so its JSON form is read and
+//! checked once, and the result is kept by the study's id.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,10 @@ use super::{App, AppError, load_spec};
 use crate::store::Connection;
 use crate::store::studies::{self, StudyRecord};
 
-/// Studies that are kept: those that were asked for last. Each takes 2 MiB at most, as its message is 1 MiB at most.
+/// The last used studies that are kept. Each takes 2 MiB at most, as its message is 1 MiB at most.
 const STUDIES_KEPT_MAX: usize = 32;
 
-/// A stored study. Its number of trials and its growth may be older than those of the record: [`App::study_of`] compares them.
+/// A stored study. Its number of trials and its growth may be older than the record's: [`App::study_of`] compares them.
 #[derive(Debug)]
 pub(super) struct LoadedStudy {
     /// The study.
@@ -59,7 +59,7 @@ impl LoadedStudy {
     }
 }
 
-/// The studies that were asked for last.
+/// The last used studies.
 #[derive(Debug, Default)]
 pub(super) struct StudyCache(Mutex<Recent<LoadedStudy>>);
 
@@ -76,7 +76,7 @@ impl StudyCache {
 }
 
 impl App {
-    /// The study of a record, not kept in memory afterwards: a list of studies would push out those that run.
+    /// A record's study, not kept in memory afterwards: a list of studies would displace running ones.
     pub(super) fn listed_study(&self, record: &StudyRecord) -> Result<Arc<LoadedStudy>, AppError> {
         match self.study_cache.get(record.study_id) {
             Some(study) if study.is_of(record) => Ok(study),
@@ -84,7 +84,7 @@ impl App {
         }
     }
 
-    /// The study that a record holds.
+    /// A record's study.
     pub(super) fn study_of(&self, record: &StudyRecord) -> Result<Arc<LoadedStudy>, AppError> {
         if let Some(study) = self
             .study_cache
@@ -129,7 +129,7 @@ impl App {
     }
 }
 
-/// Studies, the one that was asked for last at the end.
+/// Studies, the last used one at the end.
 #[derive(Debug)]
 struct Recent<T>(VecDeque<(StudyId, Arc<T>)>);
 
@@ -148,7 +148,7 @@ impl<T> Recent<T> {
     }
 
     fn put(&mut self, study_id: StudyId, study: Arc<T>) {
-        // Two requests may have read it at once.
+        // Two requests may have read the study at once.
         self.0.retain(|(kept, _)| *kept != study_id);
         if self.0.len() >= STUDIES_KEPT_MAX {
             self.0.pop_front();

@@ -1,4 +1,4 @@
-//! Submit: checks a study, all of it at once, keeps it with its dataset, and plans its first trials.
+//! Submit: checks a study completely, stores it with its dataset, and plans its first trials.
 
 use tokio::task::{block_in_place, spawn_blocking};
 use tracing::info;
@@ -26,30 +26,30 @@ use crate::store::{dataset_files, proposals, workers};
 /// The field of a study that grows.
 const MAX_TRIALS: &str = "max_trials";
 
-/// What a submission came to.
+/// Result of a submission.
 #[derive(Debug)]
 pub enum Submitted {
     /// The study was started.
     Started(StudyView, Vec<String>),
-    /// The same study was there.
+    /// The same study is already stored.
     AlreadyThere(StudyView),
-    /// It was a dry run, and the study would be started.
+    /// A dry run: the study would be started.
     WouldStart {
         /// The study.
         study: Study,
-        /// True if it has test rows, and they have no targets.
+        /// True if its test rows have no targets.
         has_unlabelled_test: bool,
         /// Its `max_trials`.
         asked_trials: Option<u64>,
-        /// What it is from the start, a sentence each.
+        /// Notes on a new study, a sentence each.
         notes: Vec<String>,
-        /// It, as the coordinator understood it.
+        /// The study, as the coordinator understood it.
         outline: Outline,
     },
 }
 
 impl Submitted {
-    /// What the submitter should know, a sentence each.
+    /// Notes for the submitter, a sentence each.
     pub fn notes(&self) -> Vec<String> {
         let (has_unlabelled_test, trials, asked) = match self {
             Self::Started(view, _) | Self::AlreadyThere(view) => (
@@ -84,14 +84,14 @@ impl Submitted {
     }
 }
 
-/// A study that was checked, with its files.
+/// A checked study, with its files.
 #[derive(Debug)]
 struct CheckedStudy {
     study: Study,
     spec: serde_json::Value,
     source: Source,
     files: DatasetFiles,
-    /// Results of other studies that count as its own.
+    /// Results of other studies that count as the study's own.
     prior: Prior,
 }
 
@@ -100,7 +100,7 @@ struct CheckedStudy {
 /// # Errors
 /// Every broken rule; nothing was stored.
 async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppError> {
-    // A message of a megabyte may have half a million parts: other calls must not wait while they are turned over.
+    // A message of a megabyte may have half a million parts: their conversion must not block other calls.
     let (spec, source) = block_in_place(|| (trawl_proto::to_json(&wire), study::source(&wire)));
     let read = match &source {
         Some(source) => Some(read_dataset::read_dataset(app, source, study::target_kind(&wire)).await?),
@@ -113,10 +113,10 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
     };
     let classes = files.and_then(|files| files.classes.as_deref());
     let study = block_in_place(|| study::check_with_classes(&wire, rows, classes))?;
-    // The check names every number that is none, so that what passed it has a JSON form.
+    // The check refuses non-finite numbers, so a study that passes it has a JSON form.
     let spec = spec.map_err(|error| AppError::invalid("study", error.reason))?;
     quotas::check_study(app, &study)?;
-    // A study that passed its check names its files well, so they were read.
+    // A study that passes its check names its files correctly, so they were read.
     let (Some(source), Some(Ok(mut files))) = (source, read) else {
         return Err(AppError::Internal("a checked study without files".to_owned()));
     };
@@ -130,8 +130,8 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
     })
 }
 
-/// Checks and stores a study, and plans its first trials; a dry run does all but that. The same study under the same name is the same
-/// request come twice: its first answer was lost.
+/// Checks and stores a study, and plans its first trials; a dry run stores nothing. The same study under the same name
+/// is a repeated request, because its first answer was lost.
 ///
 /// # Errors
 /// Every broken rule, or another study of that name; nothing was stored.
@@ -142,7 +142,7 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool, caller: Cal
         return Ok(Submitted::AlreadyThere(stored(app, &checked).await?));
     }
     checked.prior = prior_results::gather(app, &checked.study, &from).await?;
-    // Before anything of it is kept; what counts is the look under the lock.
+    // An early check, before anything is stored; the check under the lock decides.
     let asked = quotas::asked(&checked.study);
     quotas::look(app, &mut *app.pool.acquire().await?, 1, asked).await?;
     if dry_run {
@@ -162,7 +162,7 @@ pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool, caller: Cal
             info!(study.id = %study_id, study.name = checked.study.name, study.max_trials = checked.study.max_trials,
                 "study submitted");
         }
-        // It came twice at once.
+        // The same request came twice at once.
         Err(AppError::Store(error)) if error.is_violation_of(UNIQUE_NAME) => {
             return if is_there(app, &checked).await? {
                 Ok(Submitted::AlreadyThere(stored(app, &checked).await?))
@@ -200,7 +200,7 @@ async fn store(
     let mut files: Vec<FileHash> = checked.files.all().map(|file| file.fingerprint.sha256).collect();
     files.sort_unstable();
     for file in files {
-        // Locked: an old file that no study used until now is not removed meanwhile.
+        // Locked, so that an unused old file is not removed meanwhile.
         if !dataset_files::touch(&mut tx, file).await? {
             return Err(AppError::Unavailable("a dataset file was just removed; submit again"));
         }
@@ -231,7 +231,7 @@ async fn store(
     proposals::insert_prior(&mut tx, study_id, &checked.prior.results).await?;
     if let Some(window) = &window {
         let record = studies::lock(&mut tx, study_id).await?;
-        // Puts the study into the cache, where the first lease finds it.
+        // Puts the study into the cache for the first lease.
         app.study_of(&record)?;
         plan_trials::store_window(app, &mut tx, study, &record, window, Turn::Last).await?;
     }
@@ -240,7 +240,7 @@ async fn store(
     Ok(())
 }
 
-/// The first trials of a study. With results of other studies they are learned already, and that takes its time.
+/// The first trials of a study. Results of other studies make the sampler learn now, which takes time.
 async fn first_window(checked: &CheckedStudy) -> Result<Option<Window>, AppError> {
     let history = History::of_prior(&checked.prior.results).before(0);
     let study = checked.study.clone();
@@ -249,10 +249,10 @@ async fn first_window(checked: &CheckedStudy) -> Result<Option<Window>, AppError
     planned.map_err(|v| AppError::Internal(format!("a checked study cannot be planned: {v}")))
 }
 
-/// True if the same study is there.
+/// True if the same study is already stored.
 ///
 /// # Errors
-/// Another study of that name is.
+/// Another study has that name.
 async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
     let name = &checked.study.name;
     let mut conn = app.pool.acquire().await?;
@@ -276,7 +276,7 @@ async fn is_there(app: &App, checked: &CheckedStudy) -> Result<bool, AppError> {
     })
 }
 
-/// What a study that is new is from the start, a sentence each.
+/// Notes on a new study, a sentence each.
 fn notes(checked: &CheckedStudy) -> Vec<String> {
     let study = &checked.study;
     let mut notes = checked.prior.notes.clone();
@@ -292,7 +292,7 @@ fn notes(checked: &CheckedStudy) -> Vec<String> {
     notes
 }
 
-/// What the columns of a table were taken for, unless all of them are numbers: a cell that was written otherwise may make words of a column.
+/// The kinds of a table's columns, unless all are numbers: one misspelt cell may turn a column into words.
 fn kinds_of_columns(inputs: &Inputs) -> Option<String> {
     let columns = inputs.columns();
     let count = |is: fn(&Cells) -> bool| columns.iter().filter(|column| is(&column.cells)).count();
@@ -308,7 +308,7 @@ fn kinds_of_columns(inputs: &Inputs) -> Option<String> {
     })
 }
 
-/// What to say of classes with fewer rows than there are folds. Their names are not told: a file on the coordinator's machine is not the submitter's.
+/// A note on classes with fewer rows than there are folds. It does not name them: a file on the coordinator's machine is not the submitter's.
 fn rare_classes(study: &Study, class_sizes: &[u32]) -> Option<String> {
     let (folds, than, but) = match study.validation.scheme {
         Scheme::Given { .. } => return None,
@@ -325,7 +325,7 @@ fn rare_classes(study: &Study, class_sizes: &[u32]) -> Option<String> {
     })
 }
 
-/// What to say of classes of which no row of a validation part is one.
+/// A note on classes without rows in the validation part.
 fn unmeasured_classes(sizes: &[u32]) -> Option<String> {
     match sizes.iter().filter(|rows| **rows == 0).count() {
         0 => None,
@@ -341,8 +341,8 @@ fn asked_trials(spec: &serde_json::Value) -> Option<u64> {
     spec.get(MAX_TRIALS)?.as_u64()
 }
 
-/// What was submitted, with the number of trials that is sent now if the study has grown to it: the file that asks for what is there is the same
-/// study.
+/// The submitted study, with the number of trials in `sent` if the study has grown to it: a file that asks for the
+/// present number is the same study.
 fn grown_alike(stored: &StudyRecord, sent: &serde_json::Value) -> serde_json::Value {
     let mut spec = stored.spec.clone();
     let sampled = stored.max_trials - stored.growth.enqueued;

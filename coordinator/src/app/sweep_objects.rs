@@ -1,14 +1,14 @@
-//! Sweeps the object store: removes what uploads that ended early left, and what no table lists any more.
+//! Sweeps the object store: removes remains of aborted uploads, and objects that no table lists any more.
 
 use tracing::debug;
 
 use super::{App, AppError};
 use crate::store::{coordinators, dataset_files, pending_objects};
 
-/// Objects that one transaction sweeps: it has them locked for as long as the object store takes to remove them.
+/// Objects that one transaction sweeps: it locks them for as long as the object store takes to remove them.
 const OBJECTS_PER_STEP: u32 = 32;
 
-/// Removes dataset files that no study uses, gives up what coordinators that ended had under way, and then removes every object
+/// Removes dataset files that no study uses, gives up uploads of coordinators that ended, and then removes every object
 /// that is due.
 pub async fn sweep_objects(app: &App) -> Result<(), AppError> {
     let mut conn = app.pool.acquire().await?;

@@ -1,5 +1,5 @@
-//! Files on their way into the object store: a note first, then their bytes, then the transaction that lists them and ends the
-//! note. Artifacts, checkpoints and datasets go this one way; they differ in who notes and lists them.
+//! Files on their way into the object store: first a note, then the bytes, then the transaction that lists the file and
+//! ends the note. Artifacts, checkpoints and datasets all do so; they differ in who notes and lists them.
 
 use tracing::warn;
 use uuid::Uuid;
@@ -9,15 +9,15 @@ use crate::files::{self, Files, Fingerprint};
 use crate::metrics::Metrics;
 use crate::store::{Connection, pending_objects};
 
-/// What every upload asks of a store.
+/// The parts of a store that uploads use.
 pub trait UploadStore: Send + Sync {
-    /// Where the bytes of files are.
+    /// The object store.
     fn files(&self) -> &Files;
 
-    /// What is counted.
+    /// The metrics.
     fn metrics(&self) -> &Metrics;
 
-    /// Gives up a file that was noted.
+    /// Gives up a noted file.
     fn give_up_file(&self, object_key: &str) -> impl Future<Output = ()> + Send;
 }
 
@@ -35,18 +35,18 @@ impl UploadStore for App {
     }
 }
 
-/// What a file is of, with what was announced of it. `S` is the store that knows it.
+/// The owner of a file, with its announced size and hash. `S` is the store that knows it.
 pub trait UploadOwner<S: UploadStore>: Send + Sync {
-    /// What has to come.
+    /// Announced size and hash.
     fn announced(&self) -> Fingerprint;
 
-    /// Notes the file before its first byte: the key of its object. `None` if it is there already.
+    /// Notes the file before its first byte; returns the key of its object, or `None` if the file is already there.
     ///
     /// # Errors
     /// [`AppError::LeaseLost`], or [`AppError::Invalid`] if there can be no such file.
     fn note(&self, store: &S) -> impl Future<Output = Result<Option<String>, AppError>> + Send;
 
-    /// Lists the file, whose object is there.
+    /// Lists the file, once its object is stored.
     ///
     /// # Errors
     /// [`AppError::LeaseLost`], or the object was swept meanwhile.
@@ -66,7 +66,7 @@ pub trait UploadOwner<S: UploadStore>: Send + Sync {
     }
 }
 
-/// A file on its way in. It has to be kept or dropped.
+/// A file being uploaded; it has to be kept or dropped.
 #[derive(Debug)]
 pub struct Upload<O> {
     owner: O,
@@ -95,8 +95,8 @@ impl<O> Upload<O> {
     /// Ends the upload, and lists the file.
     ///
     /// # Errors
-    /// [`AppError::Invalid`] if what came is not what was announced, or as [`UploadOwner::list`]. After an error nothing of the file is
-    /// left.
+    /// [`AppError::Invalid`] if the bytes are not the announced ones, or as [`UploadOwner::list`]. After an error
+    /// nothing of the file is left.
     pub async fn keep<S: UploadStore>(self, store: &S) -> Result<(), AppError>
     where
         O: UploadOwner<S>,
@@ -116,7 +116,7 @@ impl<O> Upload<O> {
         };
         if let Err(error) = kept {
             owner.give_up(store, &object_key).await;
-            // Two may bring the same file at once, and the other one was first.
+            // Two callers may upload the same file at once, and the other one was first.
             let is_there = matches!(error, AppError::Files(_)) && owner.is_listed(store).await?;
             return if is_there { Ok(()) } else { Err(error) };
         }
@@ -128,7 +128,7 @@ impl<O> Upload<O> {
         listed
     }
 
-    /// Gives the file up: nothing is left of it.
+    /// Gives the file up: nothing of it is left.
     pub async fn drop<S: UploadStore>(self, store: &S)
     where
         O: UploadOwner<S>,
@@ -138,7 +138,7 @@ impl<O> Upload<O> {
     }
 }
 
-/// What came has to be what was announced.
+/// Compares the bytes that came with the announced size and hash.
 fn check(announced: Fingerprint, came: Fingerprint) -> Result<(), AppError> {
     if came.bytes != announced.bytes {
         return Err(AppError::invalid(
@@ -152,7 +152,7 @@ fn check(announced: Fingerprint, came: Fingerprint) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Notes a file in the caller's transaction, which has to be committed before its first byte comes.
+/// Notes a file in the caller's transaction, which has to be committed before the file's first byte.
 pub(super) async fn note(
     app: &App,
     conn: &mut Connection,
@@ -165,7 +165,7 @@ pub(super) async fn note(
 /// Ends the note in the transaction that lists the object.
 ///
 /// # Errors
-/// [`AppError::Unavailable`] if the object was swept, and may not be listed any more.
+/// [`AppError::Unavailable`] if the object was swept, and can no longer be listed.
 pub(super) async fn end_note(conn: &mut Connection, object_key: &str) -> Result<(), AppError> {
     if pending_objects::end(conn, object_key).await? {
         Ok(())
@@ -174,7 +174,7 @@ pub(super) async fn end_note(conn: &mut Connection, object_key: &str) -> Result<
     }
 }
 
-/// Has an object swept at the next tick. If even that cannot be written, it is swept when its time is over.
+/// Makes the next tick sweep an object. If even this cannot be written, the object is swept when its time is over.
 pub(super) async fn give_up(app: &App, object_key: &str, upload: Option<Uuid>) {
     let given_up = async {
         let mut conn = app.pool.acquire().await?;

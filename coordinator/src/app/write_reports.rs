@@ -1,4 +1,4 @@
-//! Report: writes a batch of epoch reports in one transaction with the check of its leases and of their order.
+//! Report: writes a batch of epoch reports in one transaction, which also checks their leases and their order.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use super::{App, AppError};
 use crate::store::leases;
 use crate::store::{StoreError, folds, job_reports, jobs};
 
-/// Writes reports in one transaction, those that may be written; what became of each.
+/// Writes the reports that may be written, in one transaction; returns the result of each.
 pub async fn write(app: &App, batch: &[JobReport]) -> Result<Vec<Written>, AppError> {
     let mut tx = app.begin().await?;
     let mut claims: Vec<LeaseClaim> = batch.iter().map(|report| report.lease).collect();
@@ -19,7 +19,7 @@ pub async fn write(app: &App, batch: &[JobReport]) -> Result<Vec<Written>, AppEr
     claims.dedup();
     let live: HashSet<LeaseClaim> = leases::share(&mut tx, &claims).await?.into_iter().collect();
     let held: Vec<JobId> = live.iter().map(|claim| claim.job_id).collect();
-    // Another coordinator may have reports of the same leases, which a worker sent again: one is after the other.
+    // Another coordinator may have reports of the same leases, sent again by a worker: the lock puts one after the other.
     jobs::lock_all(&mut tx, &held).await?;
     let mut order = Order::new(job_reports::progress(&mut tx, &held).await?);
     let written = batch.iter().map(|report| match live.contains(&report.lease) {

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::lock;
 
-/// How long a part of an answer may be on its way to its reader, and how much longer for each of its bytes: by 4 KiB a second.
+/// Time limit for a reader to take a part of an answer, and the additional time for each byte: 4 KiB a second.
 const READ_WITHIN: Duration = Duration::from_secs(60);
 const READ_WITHIN_A_BYTE: Duration = Duration::from_micros(245);
 
-/// The calls that a connection has under way, for those who answer them.
+/// The calls under way on a connection, shared with the code that answers them.
 #[derive(Clone, Debug)]
 pub struct CallsOf(Arc<Calls>);
 
@@ -23,18 +23,18 @@ struct Calls {
     begun: AtomicU64,
     /// When the last one ended, or the connection began.
     idle_since: Mutex<Instant>,
-    /// Until when the part of an answer that is on its way has to be read, by the number of its call.
+    /// Deadlines for reading the parts of answers on their way, by call number.
     read_until: Mutex<BTreeMap<u64, Instant>>,
 }
 
-/// One of them, as long as it lives.
+/// A call under way, until it is dropped.
 #[derive(Debug)]
 pub struct CallOf {
     calls: Arc<Calls>,
     number: u64,
 }
 
-/// A part of an answer that the connection has and that is not sent.
+/// A part of an answer that the connection has, but has not sent yet.
 #[derive(Debug)]
 pub struct Sending {
     calls: Arc<Calls>,
@@ -42,7 +42,7 @@ pub struct Sending {
 }
 
 impl CallsOf {
-    /// None yet.
+    /// No calls yet.
     pub(super) fn new() -> Self {
         Self(Arc::new(Calls {
             under_way: AtomicUsize::new(0),
@@ -61,7 +61,7 @@ impl CallsOf {
         }
     }
 
-    /// How long there has been none.
+    /// Time since the last call ended; zero while there is one.
     pub(super) fn idle(&self) -> Duration {
         if self.0.under_way.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
@@ -69,7 +69,7 @@ impl CallsOf {
         lock(&self.0.idle_since).elapsed()
     }
 
-    /// True if an answer is not read.
+    /// True if the reader of an answer is overdue.
     pub(super) fn is_unread(&self) -> bool {
         let now = Instant::now();
         lock(&self.0.read_until).values().any(|until| *until <= now)
@@ -77,7 +77,7 @@ impl CallsOf {
 }
 
 impl CallOf {
-    /// Notes that the connection gets a part of an answer. A call has one on its way at a time.
+    /// Notes that the connection gets a part of an answer. A call sends one part at a time.
     pub fn sends(&self, bytes: usize) -> Sending {
         let more = READ_WITHIN_A_BYTE.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
         lock(&self.calls.read_until).insert(self.number, Instant::now() + READ_WITHIN + more);

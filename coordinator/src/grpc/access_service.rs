@@ -23,7 +23,7 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// The service; `authenticator` is told when tokens change.
+    /// The service; notifies `authenticator` when tokens change.
     pub fn new(app: Arc<App>, authenticator: Arc<Authenticator>) -> Self {
         Self { app, authenticator }
     }

@@ -1,8 +1,8 @@
-//! Admission: how many calls there may be at once, of all callers and of each, and what a call waits for before it is served. A call
-//! for which there is no room is refused at once, and nothing of it is taken into memory.
+//! Admission: limits the calls under way, of all callers and of each, and makes calls wait their turn. A call that finds no room is refused
+//! at once, and nothing of it is taken into memory.
 //!
-//! Each [`Queue`] of the table of RPCs has its limits here. A call holds a [`CallPermit`] from its admission until the last part of
-//! its answer is gone; one that takes much memory, or a thread, waits for a [`SlotPermit`] as well, unread.
+//! Here each [`Queue`] of the table of RPCs has its limits. A call holds a [`CallPermit`] from its admission until the last part of its
+//! answer is sent; a call that takes much memory, or a thread, also waits for a [`SlotPermit`] while its request stays unread.
 
 use std::collections::HashMap;
 use std::future::pending;
@@ -22,7 +22,7 @@ use super::{ANSWER_WITHIN, until};
 use crate::app::AppError;
 use crate::app::auth::Caller;
 
-/// The limits of a queue: on its calls under way, and, where one takes much memory, on those that are served at once.
+/// The limits of a queue: on its calls under way, and, where a call takes much memory, on those served at once.
 struct Limits {
     queue: Queue,
     calls: Limit,
@@ -40,44 +40,44 @@ const fn slots(limits: Limits, all: usize, share: usize) -> Limits {
     Limits { slots, ..limits }
 }
 
-/// All queues, but that of the probes.
+/// All queues except the probes'.
 const LIMITS: &[Limits] = &[
     calls(Queue::HealthWatches, 64, 64),
-    // A person needs few. A caller that reads no answers leaves more of them unsent here than elsewhere.
+    // A person needs few, and unread answers pile up most here.
     calls(Queue::Reflection, 64, 16),
-    // Apart, so that a token can be revoked whatever its owner does.
+    // A queue of its own, so that a token can be revoked whatever its owner does.
     calls(Queue::Tokens, 64, 32),
-    // Watches are among them as long as they live.
+    // A watch counts as long as it lives.
     calls(Queue::Users, 1_024, 256),
-    // Apart, so that admins see what goes on whatever others do.
+    // A queue of its own, so that admins can see what happens whatever others do.
     calls(Queue::Admins, 512, 256),
-    // A message of a megabyte may hold half a million empty parts, and takes a hundred times that before it is refused.
+    // A message of a megabyte may hold half a million empty parts, which take a hundred megabytes before it is refused.
     slots(calls(Queue::Submissions, 64, 16), 2, 1),
-    // What each file has in memory on its way in, `files.rs` says.
+    // `files.rs` bounds the memory of each incoming file.
     slots(calls(Queue::UserUploads, 32, 16), 4, 2),
-    // On its way out it has some pieces, and reads the next ones while they go.
+    // An outgoing file holds some pieces, and reads further ones meanwhile.
     slots(calls(Queue::UserDownloads, 128, 32), 32, 8),
-    // A worker has three or four, and all workers of a deployment may have the same token.
+    // A worker has three or four calls, and all workers of a deployment may share a token.
     calls(Queue::Workers, 4_096, 2_048),
-    // A message of some megabytes each.
+    // Each message has some megabytes.
     slots(calls(Queue::WorkerResults, 256, 128), 8, 5),
     slots(calls(Queue::WorkerUploads, 256, 128), 12, 8),
     slots(calls(Queue::WorkerDownloads, 512, 256), 256, 128),
 ];
-/// Answers of more than a piece of a file that are on their way to users at once: pages, as a rule.
+/// Answers to users, longer than a piece of a file, that are on their way at once: mostly pages.
 const USER_LARGE_ANSWERS: Limit = Limit { all: 16, share: 4 };
-/// The same to workers: leases of many jobs. One that is refused costs these jobs the time of a lease, so a fleet of one token has all.
+/// The same to workers: leases of many jobs. A refusal delays these jobs by the time of a lease, so one token may have all.
 const WORKER_LARGE_ANSWERS: Limit = Limit { all: 64, share: 64 };
-/// A message of an answer to a user: as much as clients of gRPC take unless they are told otherwise.
+/// Longest message to a user: the default limit of gRPC clients.
 const USER_ANSWER_BYTES_MAX: usize = 4 << 20;
-/// The same to a worker, which takes no more.
+/// Longest message to a worker: the limit of its client.
 const WORKER_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long a call waits for its slot.
 const SLOT_WITHIN: Duration = Duration::from_secs(20);
-/// How long who is refused for want of room is told to wait.
+/// The wait that a refused caller is asked for.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What all calls together may take.
+/// Admits calls.
 #[derive(Debug)]
 pub(super) struct Admission {
     probes: Arc<Probes>,
@@ -87,23 +87,23 @@ pub(super) struct Admission {
     worker_answers: Arc<Answers>,
 }
 
-/// That a call is admitted.
+/// Admits a call.
 #[derive(Debug)]
 pub(super) enum CallPermit {
-    /// As long as it likes.
+    /// Not revoked while the call lasts.
     Held { _permit: Permit },
-    /// Until others need its room.
+    /// Revoked when another probe needs its room.
     Probe(Probe),
 }
 
-/// That it is a call's turn.
+/// Shows that it is a call's turn.
 #[derive(Debug)]
 pub(super) struct SlotPermit {
     _permit: Permit,
 }
 
 impl Admission {
-    /// With no call under way.
+    /// No calls under way.
     pub(super) fn new() -> Self {
         let slots = LIMITS.iter().filter_map(|row| Some((row.queue, row.slots?)));
         let shares = |(queue, limit)| (queue, Shares::new(limit));
@@ -146,10 +146,10 @@ impl Admission {
             })
     }
 
-    /// Waits for the slot of an admitted call; `None` if its queue has none.
+    /// Waits for the slot of an admitted call; `None` if its queue needs none.
     ///
     /// # Errors
-    /// It does not come in time.
+    /// The wait takes too long.
     pub(super) async fn slot(&self, queue: Queue, caller: Caller) -> Result<Option<SlotPermit>, Status> {
         let Some(slots) = self.slots.get(&queue) else {
             return Ok(None);
@@ -160,7 +160,7 @@ impl Admission {
             .ok_or_else(|| no_room("too many files or results are on their way, or studies submitted, at once"))
     }
 
-    /// What the answers to calls of this queue are held to.
+    /// The limits on answers to calls of this queue.
     pub(super) fn answers(&self, queue: Queue) -> Arc<Answers> {
         match queue {
             Queue::Workers | Queue::WorkerResults | Queue::WorkerDownloads | Queue::WorkerUploads => {
@@ -171,7 +171,7 @@ impl Admission {
     }
 }
 
-/// What answers are held to: there are many small ones, and few large ones at once.
+/// Limits on answers: any number of small ones, and a few large ones at once.
 #[derive(Debug)]
 pub(super) struct Answers {
     large: Shares<Caller>,
@@ -179,7 +179,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Admits a message of an answer to this caller, until its permit is dropped; a small one needs none.
+    /// Admits a message to this caller, until its permit is dropped; a small one needs none.
     ///
     /// # Errors
     /// It is too long, or too many large ones are on their way.
@@ -200,13 +200,13 @@ impl Answers {
     }
 }
 
-/// That there is no room now.
+/// The status of a call that finds no room.
 pub(super) fn no_room(why: &str) -> Status {
     retry_later(format!("{why}; try again"), RETRY_AFTER)
 }
 
 impl CallPermit {
-    /// Waits until the call has to make room for others; most never have to.
+    /// Waits until the call has to make room for others; only probes ever have to.
     pub(super) async fn makes_room(&self) -> Status {
         match self {
             Self::Held { .. } => pending().await,
@@ -218,29 +218,29 @@ impl CallPermit {
     }
 }
 
-/// Calls of users that use the database at once: half of the connections to Postgres, so that whatever users ask for, workers renew
-/// their leases and report.
+/// Users' calls at the database at once: they leave half of the connections to workers' leases and reports, whatever
+/// users ask for.
 const DATABASE_SLOTS: usize = 8;
 
-/// Slots of users' calls at the database, given in the order in which they came.
+/// Slots for users' calls at the database, granted in order of arrival.
 #[derive(Clone, Debug)]
 pub(super) struct DatabaseSlots(Arc<Semaphore>);
 
 impl DatabaseSlots {
-    /// All of them.
+    /// All slots free.
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(DATABASE_SLOTS)))
     }
 
-    /// Does something once it has a slot, and bounds both in time together.
+    /// Runs a call once it has a slot; a time limit bounds the wait and the call together.
     ///
     /// # Errors
-    /// There is no slot in time, or what is done fails.
+    /// No slot in time, or the call fails.
     pub(super) async fn run<T>(&self, call: impl Future<Output = Result<T, AppError>>) -> Result<T, Status> {
         let came = Instant::now();
         match timeout_at(came + SLOT_WITHIN, self.0.acquire()).await {
-            // When many wait in vain, each is handed the slot that the one before it gives up in the moment in which all have
-            // waited enough. None of them may begin then: its connection to Postgres would be cut off at once.
+            // When many calls time out together, each in turn gets the slot that the one before it gives up. None of
+            // them may begin then: its connection to Postgres would be cut off at once.
             Ok(Ok(_slot)) if came.elapsed() < SLOT_WITHIN => until(came + ANSWER_WITHIN, call).await,
             Ok(Err(_)) => Err(Status::unavailable("the coordinator stops")),
             Ok(Ok(_)) | Err(_) => Err(no_room("too many calls wait for the database")),
@@ -272,7 +272,7 @@ mod tests {
         Caller::Token(TokenId(Uuid::from_u128(number)), role)
     }
 
-    /// All calls that a caller may have at once.
+    /// Takes all calls that a caller may have at once.
     fn all_of(admission: &Admission, queue: Queue, caller: Caller) -> Vec<CallPermit> {
         from_fn(|| admission.call(queue, caller).ok()).collect()
     }

@@ -1,4 +1,4 @@
-//! Counts calls by method and by how they ended, and has a span for each in the traces. Stands before the guard, so that refused ones count too.
+//! Counts calls by method and status, and traces each in a span. Wraps the guard, so that refused calls count too.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::status::blame;
 use crate::app::App;
 use crate::metrics::Metrics;
 
-/// How a call says in the end what came of it.
+/// The header or trailer with a call's status.
 const GRPC_STATUS: &str = "grpc-status";
 
-/// Names of an RPC that is in no table.
+/// Labels for an RPC that is not in the table.
 const UNKNOWN: (&str, &str) = ("unknown", "unknown");
 
 /// Service and method of an RPC's path.
@@ -31,7 +31,7 @@ fn names(rpc: &'static str) -> (&'static str, &'static str) {
     names.unwrap_or(UNKNOWN)
 }
 
-/// Begins to count mistakes of this program: of each RPC from zero, as the first one would otherwise be no increase.
+/// Starts the counters of internal errors at zero: otherwise the first error of an RPC would not be an increase.
 pub(super) fn begin_at_zero(metrics: &Metrics) {
     let known = RPCS.iter().map(|rpc| names(rpc.path));
     for (service, method) in known.chain([UNKNOWN]) {
@@ -43,12 +43,12 @@ pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: N
     let mut call = Call::begin(app, request.uri().path());
     trawl_traces::set_parent(&call.span, request.headers());
     let mut response = next.run(request).instrument(call.span.clone()).await;
-    // An error that comes at once is in the headers.
+    // An immediate error is in the headers.
     call.ended_by(response.headers_mut());
     response.map(|messages| Body::new(Counted { messages, call }))
 }
 
-/// A call that is under way. It counts as cancelled if it is dropped before its end.
+/// A call under way. It counts as cancelled if it is dropped before its end.
 struct Call {
     app: Arc<App>,
     service: &'static str,
@@ -59,7 +59,7 @@ struct Call {
 
 impl Call {
     fn begin(app: Arc<App>, path: &str) -> Self {
-        // Names are those of the table: what strangers ask for would be labels without end.
+        // Only names from the table become labels: strangers could ask for any number of others.
         let (service, method) = rpcs::find(path).map_or(UNKNOWN, |rpc| names(rpc.path));
         app.metrics().call_began(service, method);
         let span = info_span!(
@@ -91,7 +91,7 @@ impl Drop for Call {
     }
 }
 
-/// The answer to a call, which ends with its status.
+/// The answer to a call; ends with the call's status.
 struct Counted {
     messages: Body,
     call: Call,

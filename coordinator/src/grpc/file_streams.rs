@@ -18,17 +18,17 @@ use super::status::invalid_field;
 use crate::app::{AppError, UPLOAD_WITHIN};
 use crate::files::{CHUNK_BYTES_MAX, Pieces, Upload};
 
-/// How long a sender of a file may be silent, and how long it has before its rate counts.
+/// Time limit for a sender's next piece; also the time before its rate counts.
 const PIECE_SENT_WITHIN: Duration = Duration::from_secs(10);
-/// Bytes a second that a sender has to reach in the mean: below it, it would keep others from their turns.
+/// Bytes a second that a sender has to average: a slower one would keep others from their turns.
 const LEAST_RATE: u64 = 64 << 10;
-/// How long the reader of a file may leave a piece of it where it is. Over a line of 8 kbit/s, one takes as long.
+/// Time limit for a reader to take a piece. A line of 8 kbit/s needs as long.
 const PIECE_READ_WITHIN: Duration = Duration::from_secs(60);
 
-/// Why a file did not come.
+/// Why a file could not be received.
 #[derive(Debug)]
 pub(super) enum NotReceived {
-    /// What was sent is not what it should be, or the way broke.
+    /// The sender sent a wrong file, or the connection broke.
     Sent(Status),
     /// It cannot be stored.
     Stored(AppError),
@@ -49,21 +49,21 @@ impl From<NotReceived> for Status {
     }
 }
 
-/// The time that the sender of a file has: for its next piece, and for all of it by a least rate. Only what is waited for counts,
-/// and not what it takes to store a piece.
+/// The time that the sender of a file has: for its next piece, and for the whole file by the least rate. Only waiting
+/// counts, not storing.
 #[derive(Debug, Default)]
 struct Patience {
     waited: Duration,
 }
 
 impl Patience {
-    /// How long the next piece may take after so many bytes.
+    /// Time limit for the next piece, after `came_bytes`.
     fn left(&self, came_bytes: u64) -> Duration {
         let by_rate = PIECE_SENT_WITHIN + Duration::from_millis(came_bytes.saturating_mul(1_000) / LEAST_RATE);
         by_rate.saturating_sub(self.waited).min(PIECE_SENT_WITHIN)
     }
 
-    /// The next message of a file of which so many bytes came.
+    /// The next message of a file, after `came_bytes`.
     async fn next<M>(&mut self, inbound: &mut Streaming<M>, came_bytes: u64) -> Result<Option<M>, Status> {
         let asked_at = Instant::now();
         let next = timeout(self.left(came_bytes), inbound.message()).await;
@@ -77,8 +77,8 @@ impl Patience {
     }
 }
 
-/// Takes the rest of a file off a stream, after the chunk of its first message. Whether it is the file that was announced
-/// shows at its end; that it is no larger shows here.
+/// Receives the rest of a file from a stream, after the chunk of its first message. This checks that the file is no
+/// larger than announced; whether it is the announced file shows at its end.
 pub(super) async fn receive<M>(
     inbound: &mut Streaming<M>,
     chunk_of: fn(M) -> Vec<u8>,
@@ -93,7 +93,7 @@ pub(super) async fn receive<M>(
                 let limit = format!("must be at most {CHUNK_BYTES_MAX} bytes");
                 return Err(invalid_field("chunk", limit).into());
             }
-            // What comes is bounded by what was announced, and that by the limit.
+            // The announced size bounds the bytes received; it was checked against the limit.
             if upload.written_bytes() + chunk.len() as u64 > bytes_max {
                 return Err(invalid_field("chunk", "there are more bytes than announced").into());
             }
@@ -112,7 +112,7 @@ pub(super) async fn receive<M>(
         .map_err(|_| Status::deadline_exceeded("the file did not come in time"))?
 }
 
-/// Sends a file as messages; there is one even of an empty file, because the first one may say what it is.
+/// Sends a file as messages. Even an empty file has one, because the first message may describe the file.
 pub(super) fn send<T: Send + 'static>(
     tasks: &TaskTracker,
     mut pieces: Pieces,
@@ -147,11 +147,11 @@ pub(super) fn send<T: Send + 'static>(
     stream
 }
 
-/// A file that goes out.
+/// An outgoing file.
 #[derive(Debug)]
 pub struct FileStream<T> {
     pieces: ReceiverStream<Result<T, Status>>,
-    /// Its reader stood still for too long; it is told so if it goes on.
+    /// Its reader paused for too long; a reader that goes on gets an error.
     is_given_up: Arc<AtomicBool>,
 }
 

@@ -1,5 +1,4 @@
-//! Stands before every RPC: authenticates the caller, refuses who is over its rate, may not call or finds no room, and ends the
-//! streams of tokens that have ended.
+//! Guards every RPC: authenticates the caller, checks rate, role and room, and ends streams whose token has ended.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -25,11 +24,11 @@ use crate::app::{App, AppError};
 use crate::connections::CallsOf;
 use crate::metrics::Refused;
 
-/// A request is read before anything else where its message may be so long: what waits then holds no more.
+/// A request with messages up to this length is read before it waits, and holds no more memory than that.
 const READ_FIRST_BYTES_MAX: usize = 8 << 10;
 
-/// Lets only those calls through that the table of [`super::rpcs`] allows, and no more of them than [`super::admission`] does; and
-/// counts all.
+/// Admits only calls that the table of [`super::rpcs`] allows, up to the limits of [`super::admission`]; and counts
+/// all.
 pub fn guarded(
     routes: Routes,
     app: Arc<App>,
@@ -50,7 +49,7 @@ pub fn guarded(
         .into()
 }
 
-/// What every call passes.
+/// Shared by all calls.
 #[derive(Clone, Debug)]
 struct Guard {
     app: Arc<App>,
@@ -59,17 +58,17 @@ struct Guard {
     admission: Arc<Admission>,
 }
 
-/// The token of a request, as its hash.
+/// The hash of a request's token.
 pub(crate) fn token_of(headers: &HeaderMap) -> Option<TokenHash> {
     let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
-    // The name of the scheme counts in any case.
+    // The scheme's name is case-insensitive.
     let (scheme, token) = header.split_once(' ')?;
     scheme
         .eq_ignore_ascii_case("bearer")
         .then(|| TokenHash::of(token.trim()))
 }
 
-/// Who calls, as the guard found.
+/// The caller that the guard identified.
 pub(super) fn caller<T>(request: &tonic::Request<T>) -> Result<Caller, Status> {
     let caller = request.extensions().get::<Caller>();
     caller
@@ -90,7 +89,7 @@ impl Guard {
         let (rpc, caller) = self.identify(request.uri().path(), token)?;
         let permit = self.admission.call(rpc.queue, caller)?;
         let call = request.extensions().get::<CallsOf>().map(CallsOf::begin);
-        // Calls may wait and streams live for long, and tokens end.
+        // A call may wait, and a stream may live, longer than its token.
         let revoked = || self.revoked(rpc, token);
         let (response, slot) = tokio::select! {
             served = self.serve_admitted(rpc, caller, request, next, revoked()) => served?,
@@ -106,7 +105,7 @@ impl Guard {
         Ok(response.map(|body| Body::new(ResponseBody::new(body, revoked(), caller, answers, held))))
     }
 
-    /// Who calls which RPC, if they may, and not too often.
+    /// Identifies the RPC and its caller, and checks role and rate.
     fn identify(&self, path: &str, token: Option<TokenHash>) -> Result<(&'static Rpc, Caller), Status> {
         let rpc = rpcs::find(path);
         if let Some(rpc) = rpc
@@ -123,7 +122,7 @@ impl Guard {
             refused(Refused::RateLimited);
             retry_later(limited.to_string(), limited.retry_after)
         })?;
-        // A newer client may know more; and what is in no table is nobody's.
+        // A newer client may ask for newer RPCs.
         let Some(rpc) = rpc else {
             refused(Refused::NoSuchRpc);
             return Err(Status::unimplemented("this coordinator has no such RPC"));
@@ -136,7 +135,7 @@ impl Guard {
         Ok((rpc, caller))
     }
 
-    /// Serves an admitted call: once its request came, where that is small, and once it is its turn.
+    /// Serves an admitted call when it is its turn; reads a small request first.
     async fn serve_admitted(
         &self,
         rpc: &'static Rpc,
@@ -147,14 +146,14 @@ impl Guard {
     ) -> Result<(Response, Option<SlotPermit>), Status> {
         let is_small = !rpc.is_stream() && rpc.message_bytes_max <= READ_FIRST_BYTES_MAX;
         let (parts, body) = request.into_parts();
-        // What waits has a small message in memory, or else nothing but what its connection takes unread.
+        // A waiting call holds a small message in memory, or only its connection's unread bytes.
         let (body, slot) = if is_small {
             let read = to_bytes(Body::new(RequestBody::new(body, revoked, rpc)), usize::MAX).await;
             let read = read.map_err(|error| Status::from_error(error.into()))?;
             (Body::from(read), self.admission.slot(rpc.queue, caller).await?)
         } else {
             let slot = self.admission.slot(rpc.queue, caller).await?;
-            // The time in which a request has to come begins when somebody reads it.
+            // The request's time limit begins when it is read.
             (Body::new(RequestBody::new(body, revoked, rpc)), slot)
         };
         let mut request = Request::from_parts(parts, body);
@@ -162,7 +161,7 @@ impl Guard {
         Ok((next.run(request).await, slot))
     }
 
-    /// Comes once the token of a call has ended.
+    /// Resolves once the token of a call has ended.
     fn revoked(&self, rpc: &Rpc, token: Option<TokenHash>) -> Revoked {
         if rpc.audience == Audience::Everybody {
             return Box::pin(pending());

@@ -1,5 +1,5 @@
-//! The two halves of a call as they pass the guard: messages are counted as they come, answers go out one part at a time, and both end
-//! with the token.
+//! The two halves of a call behind the guard: counts the request's messages as they arrive, sends the answer one part
+//! at a time, and ends both with the token.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use super::shares::Permit;
 use crate::app::auth::Caller;
 use crate::connections::{CallOf, Sending};
 
-/// Comes once a token has ended.
+/// Resolves once a token has ended.
 pub(super) type Revoked = Pin<Box<dyn Future<Output = Status> + Send>>;
 
-/// What a client sends.
+/// The request's body.
 pub(super) struct RequestBody {
     messages: Body,
     revoked: Revoked,
@@ -34,7 +34,7 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// Of a request for this RPC: the time that it has begins now.
+    /// The body of a request for this RPC; its time limit begins now.
     pub(super) fn new(messages: Body, revoked: Revoked, rpc: &Rpc) -> Self {
         let late = match rpc.deadline {
             Deadline::Whole(within) | Deadline::First(within) => Some(Box::pin(sleep(within))),
@@ -100,27 +100,27 @@ pub(super) struct Held {
     pub(super) _slot: Option<SlotPermit>,
 }
 
-/// Behind a part of an answer that is no longer, the end of the answer may follow in the same write.
+/// After a part up to this length, the end of the answer may follow in the same write.
 const SMALL_PART_BYTES: usize = 4 << 10;
 
-/// What a client gets. h2 takes all that it is given, and has it in memory until the other end reads: so it is given one part, and
-/// the next one once that is sent.
+/// The answer's body. h2 keeps all parts that it gets in memory until the peer reads: so it gets one part, and the next
+/// one once that is sent.
 pub(super) struct ResponseBody {
     messages: Body,
     revoked: Revoked,
     caller: Caller,
     answers: Arc<Answers>,
     held: Arc<Held>,
-    /// The part that h2 has: ends once it is sent.
+    /// Resolves once h2 has sent its part.
     sent: Option<oneshot::Receiver<()>>,
     is_small: bool,
-    /// The one that follows, with its permit if it is a large one.
+    /// The next part, with its permit if it is large.
     next: Option<(Bytes, Option<Permit>)>,
     closed: bool,
 }
 
 impl ResponseBody {
-    /// Of an answer to this caller.
+    /// The body of an answer to this caller.
     pub(super) fn new(messages: Body, revoked: Revoked, caller: Caller, answers: Arc<Answers>, held: Held) -> Self {
         Self {
             messages,
@@ -138,14 +138,14 @@ impl ResponseBody {
     /// Ready while h2 has no part.
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(sent) = &mut self.sent {
-            // Its sender says nothing: it is dropped.
+            // The sender is dropped without a message.
             let _ = ready!(Pin::new(sent).poll(cx));
             self.sent = None;
         }
         Poll::Ready(())
     }
 
-    /// How a stream says why it ends.
+    /// The trailers that end a stream with this status.
     fn close(&mut self, status: Status) -> Frame<Bytes> {
         self.closed = true;
         let mut trailers = status.into_http::<()>().into_parts().0.headers;

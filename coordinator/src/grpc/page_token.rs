@@ -1,5 +1,5 @@
-//! Where the next page begins, as text. A text is one of these if this coordinator would have written it: anything else is refused
-//! before it reaches a query.
+//! Page tokens: where the next page begins, as text. Texts that this coordinator would not have written are refused
+//! before they reach a query.
 
 use std::str::FromStr;
 
@@ -11,10 +11,10 @@ use trawl_domain::seed::FitOwner;
 use super::status::invalid_field;
 use crate::store::artifacts::Position;
 
-/// The year 9999 ends before it: beyond that no time was noted, and much further Postgres has none.
+/// The end of the year 9999: no later time was ever noted, and Postgres cannot hold much later ones.
 const MICROS_MAX: i64 = 253_402_300_800_000_000;
 
-/// What a page begins after; `None` for the first one.
+/// The position that a page begins after; `None` for the first page.
 ///
 /// # Errors
 /// The text is no token.
@@ -31,7 +31,7 @@ pub(super) fn read<T>(
     position.map(Some).ok_or_else(refused)
 }
 
-/// After what was made at a moment and has an id.
+/// After the item with this time and id.
 pub(super) fn read_moment<Id: FromStr + ToString>(text: &str) -> Result<Option<(DateTime<Utc>, Id)>, Status> {
     let parse = |text: &str| {
         let (micros, id) = text.split_once('.')?;
@@ -86,7 +86,7 @@ pub(super) fn read_artifact(text: &str) -> Result<Option<Position>, Status> {
     read(text, parse, |position| artifact(position.owner, &position.name))
 }
 
-/// True for what an artifact may be called.
+/// True for a valid artifact name.
 fn is_artifact_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     (1..=128).contains(&name.len()) && name.chars().all(allowed)

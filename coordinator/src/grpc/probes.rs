@@ -1,15 +1,15 @@
-//! Questions of strangers. They are answered at once: where there are too many, the one that has been coming for longest makes room,
-//! so that a caller who waits gets an answer, whatever others leave unfinished.
+//! Calls without a token. They are answered at once; when there are too many, the oldest makes room, so that a caller
+//! who waits gets an answer, even if others leave their calls unfinished.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// So many are under way.
+/// Most calls under way.
 const PROBES_MAX: usize = 256;
 
-/// The questions of strangers that are under way, in the order in which they began.
+/// Calls under way, in their order of arrival.
 #[derive(Debug, Default)]
 pub(super) struct Probes(Mutex<UnderWay>);
 
@@ -19,7 +19,7 @@ struct UnderWay {
     probes: BTreeMap<u64, Arc<Notify>>,
 }
 
-/// One of them.
+/// One call.
 #[derive(Debug)]
 pub(super) struct Probe {
     number: u64,
@@ -28,7 +28,7 @@ pub(super) struct Probe {
 }
 
 impl Probes {
-    /// Begins one more.
+    /// Begins one more call.
     pub(super) fn begin(self: &Arc<Self>) -> Probe {
         let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (number, makes_room) = (under_way.begun, Arc::new(Notify::new()));
@@ -48,7 +48,7 @@ impl Probes {
 }
 
 impl Probe {
-    /// Waits until this one has to make room.
+    /// Waits until this call has to make room.
     pub(super) async fn makes_room(&self) {
         self.makes_room.notified().await;
     }

@@ -15,12 +15,12 @@ use super::status::{invalid, invalid_field};
 use crate::app::report_order::{JobReport, MemberEpochs, Written};
 use crate::protocol::report_writer::{NotWritten, ReportQueue};
 
-/// Reports of one stream that wait for their acknowledgement; beyond it the stream is not read.
+/// Reports of one stream that wait for their acknowledgement; at this number the stream is not read.
 const UNACKNOWLEDGED_MAX: usize = 64;
 
 type Answer = Result<v1::ReportEpochsResponse, Status>;
 
-/// The answers to a stream, each once its report is durable. It ends when `stop` is cancelled.
+/// The answers to a stream, each sent once its report is durable. They end when `stop` is cancelled.
 pub(super) fn answer(
     inbound: Streaming<v1::ReportEpochsRequest>,
     reports: ReportQueue,
@@ -34,7 +34,7 @@ pub(super) fn answer(
     ReceiverStream::new(receiver)
 }
 
-/// One request on a stream of reports, in the order in which they came.
+/// One request on a stream of reports, in order of arrival.
 enum Pending {
     /// Waits for the writer.
     Queued {
@@ -46,7 +46,7 @@ enum Pending {
     Refused(Status),
 }
 
-/// Reads a stream of reports into the writer's queue, no faster than it is emptied.
+/// Reads a stream of reports into the writer's queue, no faster than the writer empties it.
 async fn read_reports(
     mut inbound: Streaming<v1::ReportEpochsRequest>,
     reports: ReportQueue,
@@ -121,7 +121,7 @@ fn response(job_id: String, first_epoch: u32, status: v1::LeaseStatus) -> v1::Re
     }
 }
 
-/// A report whose every part fits together.
+/// Converts a report, and checks that its parts fit together.
 fn job_report(message: v1::ReportEpochsRequest) -> Result<JobReport, Status> {
     let lease = claim(message.lease.as_ref())?;
     let mut v = Violations::new();
@@ -200,7 +200,7 @@ fn check_member(field: &str, of: &v1::MemberEpochs, epochs: usize, metrics: &[Op
     }
 }
 
-/// A loss may be finite, but so large that nothing can be made of it: there the member diverged.
+/// A finite loss may still be too large to use: there the member diverged.
 fn member_epochs(of: v1::MemberEpochs, metrics: &[Metric]) -> MemberEpochs {
     let len = of.train_loss.len();
     let losses = metrics.iter().zip(of.metrics.chunks(len.max(1)));

@@ -1,27 +1,27 @@
-//! The messages of a request, counted as they come: one that is announced to be longer than its RPC takes is refused before it
-//! comes, and a caller that sends half a message holds no more than that.
+//! Counts the messages of a request as they arrive: refuses a message before it arrives if its announced length is too
+//! long for the RPC, and holds no more than the announced bytes of an incomplete one.
 
 use tonic::Status;
 
-/// A message is announced by a byte that tells its compression, and four that tell its length.
+/// A message begins with a byte for its compression and four bytes for its length.
 const HEAD_BYTES: usize = 5;
 
-/// Where in its messages a request is.
+/// The position in a request's messages.
 #[derive(Debug)]
 pub(super) struct Messages {
     bytes_max: usize,
     is_stream: bool,
-    /// Of the announcement that comes.
+    /// The part of a message's head that has arrived.
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
-    /// Of the message that comes, what is still to come.
+    /// Bytes of the message that have yet to arrive.
     left: usize,
     announced: u64,
     whole: u64,
 }
 
 impl Messages {
-    /// Of a request for messages of so many bytes, and no more than one of them if it is no stream.
+    /// A request with messages of at most `bytes_max` bytes; unless it is a stream, with at most one.
     pub(super) fn new(bytes_max: usize, is_stream: bool) -> Self {
         Self {
             bytes_max,
@@ -34,10 +34,10 @@ impl Messages {
         }
     }
 
-    /// Counts what came.
+    /// Counts arrived bytes.
     ///
     /// # Errors
-    /// It is more than the RPC takes.
+    /// They exceed the RPC's limits.
     pub(super) fn count(&mut self, mut came: &[u8]) -> Result<(), Status> {
         while !came.is_empty() {
             if self.head_bytes < HEAD_BYTES {
@@ -77,7 +77,7 @@ impl Messages {
         Ok(())
     }
 
-    /// True once the first message came.
+    /// True once the first message is complete.
     pub(super) fn has_first(&self) -> bool {
         self.whole > 0
     }

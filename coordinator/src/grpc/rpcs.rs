@@ -1,5 +1,5 @@
-//! The table of RPCs: who may call each, how soon its request has to come and how long its messages may be, and in which queue it
-//! waits. An RPC without a row is answered to nobody.
+//! The table of RPCs: each row has the roles that may call an RPC, the limits on its request's time and length, and its
+//! queue. An RPC without a row is refused.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use Audience::{Everybody, Known, Roles};
 
 const ADMINS: Audience = Roles(&[Role::Admin]);
 const WRITERS: Audience = Roles(&[Role::Admin, Role::User]);
-/// Those who may see studies. The web port is for them, too.
+/// Roles that may see studies, also on the web port.
 pub const READERS: Audience = Roles(&[Role::Admin, Role::User, Role::Reader]);
 const WORKERS: Audience = Roles(&[Role::Admin, Role::Worker]);
 
@@ -33,15 +33,15 @@ pub struct Rpc {
     pub path: &'static str,
     /// Who may call it.
     pub audience: Audience,
-    /// How soon its request has to come.
+    /// Time limit of its request.
     pub deadline: Deadline,
-    /// Bytes of one message of its request. What is announced to be longer is refused before it comes.
+    /// Most bytes of one message of its request. A message announced as longer is refused before it arrives.
     pub message_bytes_max: usize,
-    /// Which limits its calls are held to.
+    /// The queue whose limits apply to its calls.
     pub queue: Queue,
 }
 
-/// How soon a request has to come.
+/// Time limit of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
     /// One message, within this time.
@@ -55,31 +55,31 @@ pub enum Deadline {
 /// Calls that are admitted together ([`super::admission`]): a caller that fills one queue does not block the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Queue {
-    /// Questions of strangers that are answered at once.
+    /// Calls without a token that are answered at once.
     Probes,
-    /// Streams of strangers.
+    /// Streams without a token.
     HealthWatches,
-    /// Streams that ask what there is to call.
+    /// Streams that describe the services.
     Reflection,
-    /// What admins do about tokens.
+    /// Calls of admins about tokens.
     Tokens,
     /// Calls of users and readers.
     Users,
     /// The same of admins, whatever the table says.
     Admins,
-    /// Studies, each of which waits for its turn to be read and checked.
+    /// Submitted studies, each of which waits for its turn to be read and checked.
     Submissions,
-    /// Files that go out to users.
+    /// Files sent to users.
     UserDownloads,
-    /// Files that users send.
+    /// Files from users.
     UserUploads,
     /// Calls of workers.
     Workers,
-    /// Ends of jobs, with what single rows left.
+    /// Ends of jobs, with losses of single rows.
     WorkerResults,
-    /// Files that go out to workers.
+    /// Files sent to workers.
     WorkerDownloads,
-    /// Files that workers send.
+    /// Files from workers.
     WorkerUploads,
 }
 
@@ -87,19 +87,19 @@ pub enum Queue {
 const SMALL_BYTES: usize = 4 << 10;
 /// The leases of 64 jobs.
 const LEASES_BYTES: usize = 8 << 10;
-/// A report: of a job of 64 members with two metrics, some 18 epochs.
+/// A report: some 18 epochs of a job of 64 members with two metrics.
 const REPORT_BYTES: usize = 32 << 10;
-/// What single rows left in a job of 64 members of 16,000 rows. It is the most that a message may have anywhere.
+/// Row losses of a job of 64 members with 16,000 rows each: the longest message of all.
 const FINISH_BYTES: usize = 4 << 20;
-/// A release tells what went wrong, as libraries put it.
+/// A release has the error message of a library.
 const RELEASE_BYTES: usize = 64 << 10;
-/// A piece of a file, and what is said about it.
+/// A piece of a file, and its description.
 pub(super) const PIECE_BYTES: usize = CHUNK_BYTES_MAX + SMALL_BYTES;
-/// A study with its 64 parameters of 256 choices fits many times.
+/// A study; one with 64 parameters of 256 choices is many times smaller.
 const STUDY_BYTES: usize = 1 << 20;
-/// How long a request may take to come, and the first piece of a file.
+/// Time limit of a request, or of the first piece of a file.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
-/// The same of a study, which keeps others from their turns meanwhile.
+/// The same for a study, which keeps others waiting meanwhile.
 const STUDY_WITHIN: Duration = Duration::from_secs(10);
 
 const fn small(path: &'static str, audience: Audience, queue: Queue) -> Rpc {
@@ -156,7 +156,7 @@ impl Rpc {
     }
 }
 
-/// All RPCs. A stream ends with the token that opened it, or with the coordinator.
+/// All RPCs. A stream ends with its token, or with the coordinator.
 pub const RPCS: &[Rpc] = &[
     of_users("/trawl.v1.StudyService/CreateStudy", WRITERS)
         .with_messages_of(STUDY_BYTES)
@@ -204,7 +204,7 @@ pub const RPCS: &[Rpc] = &[
     of_admins("/trawl.v1.AccessService/CreateToken"),
     of_admins("/trawl.v1.AccessService/ListTokens"),
     of_admins("/trawl.v1.AccessService/RevokeToken"),
-    // What there is to call is no secret, but nothing for strangers either.
+    // The services' description is no secret, but needs a token.
     of_reflection("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"),
     of_reflection("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"),
     // Probes have no token.
@@ -236,7 +236,7 @@ mod tests {
     use super::*;
     use crate::app::auth::Caller;
 
-    /// The paths of all RPCs that this coordinator serves, by their descriptors, and whether their requests are streams.
+    /// The paths of all RPCs in the descriptors, and whether their requests are streams.
     fn served() -> BTreeMap<String, bool> {
         let sets = [
             trawl_proto::DESCRIPTOR_SET,

@@ -1,4 +1,4 @@
-//! Permits of which nobody gets more than a share, so that what one caller holds is there for others.
+//! Permits with a share for each caller, so that one caller cannot hold all of them.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -7,26 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many there may be: of all callers together, and of one.
+/// Most permits: of all callers together, and of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limit {
     pub(super) all: usize,
     pub(super) share: usize,
 }
 
-/// So many permits, and of each caller at most a share of them.
+/// A number of permits, and a share of them for each caller.
 #[derive(Debug)]
 pub(super) struct Shares<C> {
     limit: Limit,
     all: Arc<Semaphore>,
-    /// What is left of the shares of those who have permits or wait for one.
+    /// Free permits in the shares of callers that hold a permit or wait for one.
     own: Mutex<HashMap<C, Arc<Semaphore>>>,
 }
 
 /// One permit.
 #[derive(Debug)]
 pub(super) struct Permit {
-    // Given back first: who waits for a share is let on to permits that are there.
+    // Declared first, so released first: a caller that waits for its share then finds a free permit.
     _all: OwnedSemaphorePermit,
     _own: OwnedSemaphorePermit,
 }
@@ -34,14 +34,14 @@ pub(super) struct Permit {
 /// Why there is no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
-    /// The caller has its share.
+    /// The caller holds its whole share.
     Share,
     /// All are taken.
     All,
 }
 
 impl<C: Clone + Debug + Eq + Hash> Shares<C> {
-    /// So many permits.
+    /// All permits free.
     pub(super) fn new(limit: Limit) -> Self {
         Self {
             limit,
@@ -68,7 +68,7 @@ impl<C: Clone + Debug + Eq + Hash> Shares<C> {
         })
     }
 
-    /// Waits for a permit: for the caller's share first, then among all callers, in the order in which they came to either.
+    /// Waits for a permit: first for one of the caller's share, then for one of all, each in order of arrival.
     pub(super) async fn take(&self, caller: &C) -> Option<Permit> {
         let own = self.own(caller).acquire_owned().await.ok()?;
         let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
@@ -80,7 +80,7 @@ impl<C: Clone + Debug + Eq + Hash> Shares<C> {
         if let Some(own) = own.get(caller) {
             return Arc::clone(own);
         }
-        // A caller that has a permit or waits for one keeps its share.
+        // Callers that hold a permit or wait for one keep their entries.
         own.retain(|_, share| Arc::strong_count(share) > 1);
         let share = Arc::new(Semaphore::new(self.limit.share));
         own.insert(caller.clone(), Arc::clone(&share));

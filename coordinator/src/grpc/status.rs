@@ -1,4 +1,4 @@
-//! Errors as gRPC statuses: one table. What is trawl's own mistake is logged here and not told.
+//! Maps errors to gRPC statuses in one table. Internal errors are logged here; callers do not see their text.
 
 use axum::http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
@@ -10,7 +10,7 @@ pub(super) use trawl_proto::invalid;
 use crate::app::AppError;
 use crate::store::StoreError;
 
-/// What is told of a mistake of trawl.
+/// The message for an internal error.
 const MISTAKE: &str = "internal error; the coordinator's log says more";
 
 /// The status of an error.
@@ -55,8 +55,8 @@ fn internal(message: &str) -> Status {
     Status::internal(MISTAKE)
 }
 
-/// Corrects how a call ended, in its headers or trailers: what is not protobuf, or no call of gRPC, the libraries under this
-/// program call INTERNAL, which here means a mistake of trawl and raises an alarm. It is one of the client.
+/// Corrects a call's status in its headers or trailers. The libraries below report malformed protobuf, and calls that
+/// are not gRPC, as INTERNAL, which here means an internal error and raises an alarm: these are errors of the client.
 pub(super) fn blame(ended: &mut HeaderMap) {
     let is_theirs = |status: &Status| status.code() == Code::Internal && status.message() != MISTAKE;
     if Status::from_header_map(ended).is_some_and(|status| is_theirs(&status)) {

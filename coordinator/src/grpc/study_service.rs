@@ -34,7 +34,7 @@ pub struct Studies {
 }
 
 impl Studies {
-    /// The service. Streams end when `stop` is cancelled; their tasks are tracked by `tasks`.
+    /// The service. Streams end when `stop` is cancelled; `tasks` tracks their tasks.
     pub fn new(app: Arc<App>, stop: CancellationToken, tasks: TaskTracker) -> Self {
         Self {
             app,
@@ -44,7 +44,7 @@ impl Studies {
         }
     }
 
-    /// Bounds a call in time, the wait for its turn included.
+    /// Limits a call's time, including the wait for its turn.
     async fn in_turn<T>(&self, call: impl Future<Output = Result<T, AppError>>) -> Result<T, Status> {
         self.database.run(call).await
     }
@@ -356,7 +356,7 @@ impl StudyService for Studies {
 
     async fn put_dataset(&self, request: Request<Streaming<v1::PutDatasetRequest>>) -> Answer<v1::PutDatasetResponse> {
         let (app, inbound) = (Arc::clone(&self.app), request.into_inner());
-        // A task of its own: it tidies up when the caller is gone, and its call with it.
+        // A separate task tidies up if the caller goes away and takes its call with it.
         let receive = async move { uploads::receive_dataset(&app, inbound).await };
         let registered = self.tasks.spawn(receive);
         let already_there = registered

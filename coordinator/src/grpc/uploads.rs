@@ -1,4 +1,4 @@
-//! Files that come in: artifacts and checkpoints from workers, datasets from users.
+//! Incoming files: artifacts and checkpoints from workers, datasets from users.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(super) async fn receive_checkpoint<S: WorkerStore>(
     of_job(&*store, head.lease.job_id, received).await
 }
 
-/// Registers a file; true if it was there already.
+/// Registers a file; true if it was already there.
 pub(super) async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDatasetRequest>) -> Result<bool, Status> {
     let first = inbound.message().await?;
     let first = first.ok_or_else(|| invalid_field("sha256", "is missing"))?;
@@ -56,7 +56,7 @@ pub(super) async fn receive_dataset(app: &App, mut inbound: Streaming<v1::PutDat
     Ok(matches!(received, Received::WasThere))
 }
 
-/// What became of a file that was announced.
+/// The outcome of an announced file.
 enum Received {
     /// It is listed.
     Kept,
@@ -64,7 +64,7 @@ enum Received {
     WasThere,
 }
 
-/// Takes a file off a stream, after the chunk of its first message, and keeps it.
+/// Receives a file from a stream, after the chunk of its first message, and keeps it.
 async fn receive<S: UploadStore, O: UploadOwner<S>, M>(
     store: &S,
     owner: O,
@@ -87,7 +87,7 @@ async fn receive<S: UploadStore, O: UploadOwner<S>, M>(
     Ok(Received::Kept)
 }
 
-/// What became of a file of a job. Where it found no space, the job's study pauses; if that cannot be, the job fails of it.
+/// The outcome of a job's file. If there was no space for it, the job's study pauses; if the study cannot pause, the job fails.
 async fn of_job<S: WorkerStore>(
     store: &S,
     job_id: JobId,

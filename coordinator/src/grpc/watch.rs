@@ -1,4 +1,4 @@
-//! Watches a study for those who subscribed to its changes.
+//! Watches a study for subscribers.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use super::study_view;
 use crate::app::App;
 use crate::app::read_study::{self, StudyView};
 
-/// Time between two looks at a watched study, at least.
+/// Least time between two looks at a watched study.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
-/// A watched study is looked at this often even if nothing told of a change.
+/// Most time between two looks, even without a notification.
 const WATCH_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Sends a study now and after every change, until it and its refits ended.
@@ -49,7 +49,7 @@ pub(super) async fn watch(
             return;
         }
         tokio::time::sleep(WATCH_INTERVAL).await;
-        // Late or never told of a change, it looks all the same.
+        // Looks again even if a notification is late or lost.
         let _ = tokio::time::timeout(WATCH_LOOK_INTERVAL, changed.changed()).await;
         let id = view.record.study_id.to_string();
         match database.run(read_study::get_study(app, &id)).await {

@@ -41,7 +41,7 @@ pub struct Workers<S> {
 }
 
 impl<S: WorkerStore> Workers<S> {
-    /// The service. Waits and streams end when `stop` is cancelled; their tasks are tracked by `tasks`.
+    /// The service. Waits and streams end when `stop` is cancelled; `tasks` tracks their tasks.
     pub fn new(app: Arc<S>, reports: ReportQueue, stop: CancellationToken, tasks: TaskTracker) -> Self {
         Self {
             app,
@@ -51,7 +51,7 @@ impl<S: WorkerStore> Workers<S> {
         }
     }
 
-    /// Receives a file in a task of its own: it tidies up when the caller is gone, and its call with it.
+    /// Receives a file in a separate task, which tidies up if the caller goes away and takes its call with it.
     async fn upload(
         &self,
         receive: impl Future<Output = Result<v1::LeaseStatus, Status>> + Send + 'static,
@@ -114,7 +114,7 @@ impl<S: WorkerStore> WorkerService for Workers<S> {
         }
         let leased = tokio::select! {
             biased;
-            // A coordinator that stops sends workers to ask again, of itself or of the next one.
+            // A coordinator that stops makes workers ask again: itself or the next one.
             () = self.stop.cancelled() => Err(Status::unavailable("the coordinator stops; ask again")),
             leased = lease_jobs(&*self.app, worker, request.slots, wait) => leased.map_err(super::status::of),
             () = tokio::time::sleep(WAIT_MAX + ANSWER_WITHIN) => Err(Status::deadline_exceeded("no answer in time")),
@@ -182,7 +182,7 @@ impl<S: WorkerStore> WorkerService for Workers<S> {
         let claim = claim(request.lease.as_ref())?;
         let cause = match request.cause.as_str() {
             "drain" => ReleaseReason::Drain,
-            // That a worker is lost is not for it to say.
+            // A worker cannot report itself as lost.
             other => match other.parse() {
                 Ok(cause) if cause != FailureCause::WorkerLost => ReleaseReason::Failure(cause, &request.error),
                 _ => {
@@ -282,7 +282,7 @@ fn new_worker(request: v1::RegisterWorkerRequest) -> Result<NewWorker, Status> {
     })
 }
 
-/// What single rows left, by member.
+/// Losses of single rows, by member.
 fn row_losses(of_members: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, Status> {
     let losses = |(index, bytes): (usize, &Vec<u8>)| {
         let (losses, rest) = bytes.as_chunks::<4>();

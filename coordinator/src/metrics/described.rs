@@ -1,9 +1,9 @@
-//! Of each metric, what it is.
+//! Descriptions of all metrics.
 
 use metrics::{KeyName, Recorder, Unit};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-/// Says of each metric what it is.
+/// Registers the description of each metric.
 pub(super) fn describe(recorder: &PrometheusRecorder) {
     for (name, help) in GAUGES {
         recorder.describe_gauge(KeyName::from_const_str(name), None, (*help).into());
@@ -16,7 +16,7 @@ pub(super) fn describe(recorder: &PrometheusRecorder) {
     }
 }
 
-/// Gauges, and what they are.
+/// Gauges, with descriptions.
 const GAUGES: &[(&str, &str)] = &[
     ("trawl_build_info", "1; the version of this coordinator."),
     ("trawl_database_up", "1 if Postgres answered at this scrape."),
@@ -66,7 +66,7 @@ const GAUGES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Counters, and what they count.
+/// Counters, with descriptions.
 const COUNTERS: &[(&str, &str)] = &[
     (
         "trawl_epoch_reports_total",
@@ -96,7 +96,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Histograms, in which unit and of what they are.
+/// Histograms, with units and descriptions.
 const HISTOGRAMS: &[(&str, Unit, &str)] = &[
     (
         "trawl_report_commit_rows",

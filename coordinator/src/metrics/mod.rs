@@ -1,7 +1,7 @@
-//! What Prometheus is told. Counters and histograms are this process's own; gauges of jobs, studies and workers are counted in the
-//! database ([`crate::app::gauges`]) and are the same whichever coordinator says them.
+//! Metrics for Prometheus. Counters and histograms are this process's own; gauges of jobs, studies and workers are
+//! counted in the database ([`crate::app::gauges`]), so every coordinator reports the same.
 //!
-//! No label grows with studies, trials, jobs, workers or tokens: their values are words of this program.
+//! No label grows with studies, trials, jobs, workers or tokens: label values are words of this program.
 
 mod described;
 
@@ -18,14 +18,14 @@ use crate::store::fleet::FleetCounts;
 use crate::store::leases::{OUTCOMES, Outcome};
 
 const METADATA: Metadata<'static> = Metadata::new("trawl", Level::INFO, None);
-/// From an idle Postgres to one that is not well.
+/// From an idle Postgres to an overloaded one.
 const SECONDS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
-/// Up to what one commit may write.
+/// Up to the rows of the largest commit.
 const ROWS: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 2_048.0, 4_096.0, 8_192.0];
 
-/// What became of a message of epoch reports.
+/// The outcome of a message of epoch reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
     /// It is durable.
@@ -34,7 +34,7 @@ pub enum Answered {
     LeaseLost,
     /// It was not written, and will be sent again.
     NotWritten,
-    /// It is of an epoch or a member that its job has not.
+    /// Its job lacks that epoch or member.
     Refused,
 }
 
@@ -58,7 +58,7 @@ pub enum Refused {
     NoToken,
     /// It is not valid.
     BadToken,
-    /// Its role may not.
+    /// The caller's role may not call it.
     Role,
     /// Its caller is over its rate.
     RateLimited,
@@ -93,11 +93,11 @@ impl Refused {
 /// Connections to Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolUse {
-    /// Those that there are.
+    /// Open ones.
     pub open: u32,
-    /// Those of them that nobody uses.
+    /// Idle ones among them.
     pub idle: u32,
-    /// As many as there may be.
+    /// The limit.
     pub max: u32,
 }
 
@@ -131,7 +131,7 @@ impl Metrics {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
             .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_rows".to_owned()), &ROWS))
-            // It fails for an empty list alone.
+            // It fails only for an empty list.
             .expect("there are buckets")
             .build_recorder();
         describe(&recorder);
@@ -151,7 +151,7 @@ impl Metrics {
         metrics
     }
 
-    /// A rate is told from the first event on only if there was a zero before it.
+    /// A rate counts the first event only if the counter was zero before it.
     fn begin_at_zero(&self) {
         for outcome in OUTCOMES {
             self.counter("trawl_leases_ended_total", "outcome", outcome).absolute(0);
@@ -248,7 +248,7 @@ impl Metrics {
         self.ended_calls(service, method, code).increment(1);
     }
 
-    /// Calls of this RPC may end by a mistake of this program.
+    /// Internal errors may end calls of this RPC.
     pub fn may_fail(&self, service: &'static str, method: &'static str) {
         for code in [Code::Internal, Code::Unknown, Code::DataLoss] {
             self.ended_calls(service, method, code).absolute(0);
@@ -266,7 +266,7 @@ impl Metrics {
         self.gauge("trawl_grpc_calls_open", &[("service", service), ("method", method)])
     }
 
-    /// What there is in the database; without it, its gauges say that they do not know.
+    /// Counts from the database; without them, the gauges are NaN.
     pub fn set_fleet(&self, counts: Option<&FleetCounts>) {
         let set = |name, labels: &[_], value: Option<i64>| {
             self.gauge(name, labels)
@@ -302,13 +302,13 @@ impl Metrics {
         self.handle.render()
     }
 
-    /// To be called now and then, whether anybody scrapes or not: samples of histograms would gather otherwise.
+    /// Has to be called regularly, even if nobody scrapes: otherwise samples of histograms pile up.
     pub fn tidy(&self) {
         self.handle.run_upkeep();
     }
 }
 
-/// What files there are, by the first folder of their keys.
+/// Kinds of files, by the first folder of their keys.
 const UPLOAD_KINDS: [&str; 3] = ["artifacts", "checkpoints", "datasets"];
 
 fn code_name(code: Code) -> &'static str {

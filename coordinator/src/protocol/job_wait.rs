@@ -12,13 +12,13 @@ use crate::app::register_worker::CallingWorker;
 
 /// Longest wait that a worker may ask for.
 pub const WAIT_MAX: Duration = Duration::from_secs(30);
-/// A waiting worker looks at the queue this often even if nothing woke it: a hint may be lost, a job must not be.
+/// Time after which a waiting worker looks at the queue without a notification: a notification may be lost, a job must not be.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Leases up to `slots` jobs, and waits up to `wait` for the first one.
 ///
 /// # Errors
-/// [`AppError::NotFound`] if the worker never registered, [`AppError::Forbidden`] if another caller did that.
+/// [`AppError::NotFound`] if the worker never registered, [`AppError::Forbidden`] if another caller registered it.
 pub async fn lease_jobs<S: WorkerStore>(
     store: &S,
     worker: CallingWorker,
@@ -33,7 +33,7 @@ pub async fn lease_jobs<S: WorkerStore>(
     }
     let deadline = Instant::now() + wait.min(WAIT_MAX);
     loop {
-        // Before the look: what is queued after it wakes.
+        // Subscribed before the look, so that a job queued after it wakes this call.
         let queued = store.jobs_queued().notified();
         let leased = store.try_lease(worker, slots).await?;
         if !leased.is_empty() || Instant::now() >= deadline {

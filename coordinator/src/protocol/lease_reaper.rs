@@ -1,5 +1,5 @@
-//! The reaper of leases: on one tick, looks whether the store answers, gives every lease its grace when it does so again, and takes back
-//! those that ran out. One after the other: what ran out while nobody could renew must not be taken back before its grace.
+//! The reaper of leases. Each tick checks that the store answers, extends every lease after an outage, and then takes back leases that ran
+//! out. This order matters: a lease that ran out while nobody could renew it must be extended before it can be taken back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use super::WorkerStore;
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looks after the leases until `stop`, and tells whether the store answers and leases can be relied on. At its start they have their grace.
+/// Watches the leases until `stop`; `is_up` says whether the store answers and leases are reliable. The caller has extended all leases before.
 pub async fn reap_leases<S: WorkerStore>(store: Arc<S>, is_up: watch::Sender<bool>, stop: CancellationToken) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // False from the moment when the store was away until every lease had its grace for that.
+    // False from the start of an outage until every lease has been extended for it.
     let mut may_expire = true;
     loop {
         tokio::select! {
@@ -34,7 +34,7 @@ pub async fn reap_leases<S: WorkerStore>(store: Arc<S>, is_up: watch::Sender<boo
                 Err(error) => warn!(error = %error, "leases could not be extended; the next tick tries again"),
             }
         }
-        // The coordinator says that it serves once leases had their grace.
+        // The coordinator reports that it serves once leases are extended.
         let serves = answers && may_expire;
         is_up.send_if_modified(|was_up| std::mem::replace(was_up, serves) != serves);
         if may_expire && let Err(error) = store.expire_leases().await {

@@ -1,5 +1,5 @@
-//! The workers' protocol above the transactions of a store: waits for jobs, batches of reports, the tick that takes leases back, and
-//! files. All of it is written over [`WorkerStore`], and runs in a simulation too.
+//! The workers' protocol above a store's transactions: waits for jobs, batches of reports, the tick that takes leases
+//! back, and files. All of it is written against [`WorkerStore`], so it also runs in a simulation.
 
 pub mod job_wait;
 pub mod lease_reaper;

@@ -1,5 +1,5 @@
-//! The writer of epoch reports. All streams feed it. While it commits, reports gather, and the next batch takes all that came: batches
-//! grow with the load by themselves, and a lone report does not wait.
+//! The writer of epoch reports. All streams feed it. While it commits, further reports gather, and the next batch takes
+//! all of them: batches grow with the load, and a lone report does not wait.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use super::WorkerStore;
 use crate::app::report_order::{JobReport, Written};
 use crate::metrics::Answered;
 
-/// Reports that wait for the writer, all streams together; beyond it streams are not read.
+/// Reports of all streams that wait for the writer; at this number streams are not read.
 const WAITING_MAX: usize = 1_024;
-/// Numbers of the reports that one transaction takes, as they are stored: one more report comes after so many.
+/// Stored numbers after which a batch takes no further report.
 const BATCH_VALUES_MAX: usize = 1 << 18;
 
 /// The batch was not written, and may be sent again.
@@ -58,7 +58,7 @@ impl ReportQueue {
     }
 }
 
-/// The writer of all epoch reports: a queue into it, and the loop to be run until `stop`.
+/// The writer of all epoch reports: its queue, and its loop, which runs until `stop`.
 pub fn report_writer<S: WorkerStore>(
     store: Arc<S>,
     stop: CancellationToken,
@@ -94,7 +94,7 @@ async fn write_and_answer<S: WorkerStore>(store: &S, batch: Vec<Waiting>) {
     if let Err(error) = &written {
         warn!(report.batch_len = reports.len(), error = %error, "epoch reports were not written");
         if let Some(reason) = error.lack_of_space() {
-            // As far as that can still be written; if not, the reports wait where they are.
+            // If even this cannot be written, the reports wait.
             let jobs: HashSet<JobId> = reports.iter().map(|report| report.lease.job_id).collect();
             store.pause_for_space(&Vec::from_iter(jobs), &reason).await;
         }

@@ -1,4 +1,4 @@
-//! The files of workers: whose they are, and the way back to them.
+//! The files of workers: their owners on the way in, and their pieces on the way out.
 
 use trawl_domain::dataset::FileHash;
 use trawl_domain::id::JobId;
@@ -46,8 +46,8 @@ impl<S: WorkerStore> UploadOwner<S> for CheckpointHead {
 /// A checkpoint in pieces.
 ///
 /// # Errors
-/// [`AppError::NotFound`] if the job has none of that number, or its object is gone: the worker goes on from the one before, and says
-/// so in its log.
+/// [`AppError::NotFound`] if the job has none of that number, or its object is gone: the worker goes on from the one
+/// before, and logs this.
 pub async fn read_checkpoint<S: WorkerStore>(
     store: &S,
     lease: LeaseClaim,
@@ -61,7 +61,7 @@ pub async fn read_checkpoint<S: WorkerStore>(
     }
 }
 
-/// A file of the trial whose configuration a job of a refit trains, in pieces.
+/// A file of the trial that a refit trains again, in pieces; the lease is for a job of the refit.
 ///
 /// # Errors
 /// [`AppError::NotFound`] if the trial left none of that name, or it is gone: the refit goes on without.

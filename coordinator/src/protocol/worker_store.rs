@@ -1,7 +1,7 @@
-//! What the workers' protocol asks of a store: each method is one transaction.
+//! The store of the workers' protocol: each method is one transaction.
 //!
-//! [`App`] carries them out in Postgres. A model in memory (`e2e/tests/simulation/model/`) carries them out where the protocol is
-//! simulated, and is held against [`App`], answer by answer.
+//! [`App`] implements it with Postgres. For the simulation of the protocol, a model in memory implements it
+//! (`e2e/tests/simulation/model/`); a test compares the two, answer by answer.
 
 use std::fmt::Debug;
 
@@ -29,39 +29,39 @@ use crate::store::workers::NewWorker;
 /// A method's answer.
 pub type Answer<T> = Result<T, AppError>;
 
-/// Carries out the steps of the protocol. Every write under a lease is refused with [`AppError::LeaseLost`] if the lease is not live
-/// at that moment.
+/// Carries out the steps of the protocol. Every write under a lease fails with [`AppError::LeaseLost`] if the lease is
+/// not live at that moment.
 pub trait WorkerStore: UploadStore + Debug + 'static {
-    /// What the operator decided.
+    /// The operator's settings.
     fn settings(&self) -> &Settings;
 
-    /// Tells when jobs may be waiting.
+    /// Notifies when jobs may be waiting.
     fn jobs_queued(&self) -> &Notify;
 
-    /// Pauses the studies of these jobs, as there is no space for what they leave; false if one of them is not to be paused, as a
-    /// refit's after the end of its study.
+    /// Pauses the studies of these jobs, because there is no space for their files; false if one of them cannot pause,
+    /// as when a refit runs after the end of its study.
     fn pause_for_space(&self, jobs: &[JobId], reason: &str) -> impl Future<Output = bool> + Send;
 
-    /// Makes a worker known, or known again.
+    /// Registers a worker, or registers it again.
     fn register_worker(&self, worker: &NewWorker, caller: Caller) -> impl Future<Output = Answer<()>> + Send;
 
     /// Notes that a worker said goodbye.
     fn unregister_worker(&self, worker: CallingWorker) -> impl Future<Output = Answer<()>> + Send;
 
-    /// Leases up to `slots` jobs, those that are there.
+    /// Leases up to `slots` jobs that are available.
     fn try_lease(&self, worker: CallingWorker, slots: u32) -> impl Future<Output = Answer<Vec<LeasedJob>>> + Send;
 
-    /// Renews a worker's leases; for each what became of it.
+    /// Renews a worker's leases; returns the state of each.
     fn renew_leases(
         &self,
         worker: CallingWorker,
         claims: &[LeaseClaim],
     ) -> impl Future<Output = Answer<Vec<Renewed>>> + Send;
 
-    /// Writes reports; what became of each.
+    /// Writes reports; returns the result of each.
     fn write_reports(&self, reports: &[JobReport]) -> impl Future<Output = Answer<Vec<Written>>> + Send;
 
-    /// Ends a job; `row_losses` has what single rows left, by member, or nothing at all.
+    /// Ends a job; `row_losses` has the losses of single rows by member, or nothing at all.
     fn finish_job(
         &self,
         claim: LeaseClaim,
@@ -72,22 +72,22 @@ pub trait WorkerStore: UploadStore + Debug + 'static {
     /// Ends a lease, and gives its job back.
     fn release_job(&self, claim: LeaseClaim, cause: ReleaseReason<'_>) -> impl Future<Output = Answer<()>> + Send;
 
-    /// Notes an artifact before its first byte; the key of its object.
+    /// Notes an artifact before its first byte; returns the key of its object.
     fn note_artifact(&self, head: &ArtifactHead) -> impl Future<Output = Answer<String>> + Send;
 
-    /// Lists an artifact whose object is there.
+    /// Lists an artifact whose object is stored.
     fn list_artifact(&self, head: &ArtifactHead, object_key: &str) -> impl Future<Output = Answer<()>> + Send;
 
-    /// The file of this name that the trial left whose configuration a job of a refit trains.
+    /// The file of this name that a refit's trial left; the lease is for a job of the refit.
     fn find_trial_file(&self, claim: LeaseClaim, name: &str) -> impl Future<Output = Answer<ArtifactRecord>> + Send;
 
-    /// Notes a checkpoint before its first byte; the key of its object.
+    /// Notes a checkpoint before its first byte; returns the key of its object.
     fn note_checkpoint(&self, head: CheckpointHead) -> impl Future<Output = Answer<String>> + Send;
 
-    /// Lists a checkpoint whose object is there.
+    /// Lists a checkpoint whose object is stored.
     fn list_checkpoint(&self, head: CheckpointHead, object_key: &str) -> impl Future<Output = Answer<()>> + Send;
 
-    /// The checkpoint of this number, of the job that is held or of one that trained a member of it before.
+    /// The checkpoint of this number, either of the leased job or of a job that trained one of its members before.
     fn find_checkpoint(
         &self,
         claim: LeaseClaim,
@@ -98,13 +98,13 @@ pub trait WorkerStore: UploadStore + Debug + 'static {
     /// The key of a dataset's file.
     fn find_dataset(&self, hash: FileHash) -> impl Future<Output = Answer<String>> + Send;
 
-    /// True if there are answers at the moment, and soon.
+    /// True if the store answers soon.
     fn answers(&self) -> impl Future<Output = bool> + Send;
 
-    /// Ends the leases that ran out; how many there were.
+    /// Ends the leases that ran out; returns their number.
     fn expire_leases(&self) -> impl Future<Output = Answer<usize>> + Send;
 
-    /// Gives every lease a full time limit more.
+    /// Extends every lease by a full time limit.
     fn grant_grace(&self) -> impl Future<Output = Answer<()>> + Send;
 }
 

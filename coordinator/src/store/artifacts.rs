@@ -1,4 +1,4 @@
-//! Artifacts of trials and refits; the object store has their bytes.
+//! Artifacts of trials and refits; their bytes are in the object store.
 
 use chrono::{DateTime, Utc};
 use trawl_domain::artifact::{ArtifactKind, TRIALS_KEPT};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::jobs::JobRecord;
 use super::{Connection, StoreError, bad_row, count, expect_rows, to_pg_int, word};
 
-/// What an artifact is, without its bytes.
+/// An artifact without its bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArtifactRecord {
     /// Its study.
@@ -27,7 +27,7 @@ pub struct ArtifactRecord {
     pub sha256: FileHash,
     /// When it became durable.
     pub created_at: DateTime<Utc>,
-    /// Where the object store has its bytes.
+    /// Key of its object.
     pub object_key: String,
 }
 
@@ -70,10 +70,10 @@ impl TryFrom<ArtifactRow> for ArtifactRecord {
     }
 }
 
-/// An artifact whose object is there.
+/// An artifact whose object is stored.
 #[derive(Debug)]
 pub struct NewArtifact<'a> {
-    /// Where the object store has its bytes.
+    /// Key of its object.
     pub object_key: &'a str,
     /// Its trial or refit.
     pub owner: FitOwner,
@@ -87,7 +87,7 @@ pub struct NewArtifact<'a> {
     pub sha256: FileHash,
 }
 
-/// The number of a trial or of a refit; the other one is null.
+/// Columns for the number of a trial and of a refit; one of the two is null.
 fn columns(owner: FitOwner) -> (Option<i32>, Option<i32>) {
     match owner {
         FitOwner::Trial(trial) => (Some(to_pg_int(trial)), None),
@@ -95,7 +95,7 @@ fn columns(owner: FitOwner) -> (Option<i32>, Option<i32>) {
     }
 }
 
-/// Lists an artifact of a leased job; one that was under the name is swept.
+/// Lists an artifact of a leased job; sweeps an earlier one of the same name.
 pub async fn put(conn: &mut Connection, job: &JobRecord, artifact: &NewArtifact<'_>) -> Result<(), StoreError> {
     let (trial, refit) = columns(artifact.owner);
     sqlx::query!(
@@ -159,7 +159,7 @@ pub struct Position {
     pub name: String,
 }
 
-/// A page of a study's visible artifacts; `after` is the last one of the page before.
+/// A page of a study's visible artifacts; `after` is the last artifact of the page before.
 pub async fn page(
     conn: &mut Connection,
     study_id: StudyId,
@@ -170,7 +170,7 @@ pub async fn page(
         FitOwner::Refit(refit) => (false, to_pg_int(refit), after.name.as_str()),
         FitOwner::Trial(trial) => (true, to_pg_int(trial), after.name.as_str()),
     });
-    // Each trial is looked up by itself: as a join, a planner may read all trials of the study for a few files.
+    // A separate look-up for each trial: with a join, the planner may read all trials of the study for a few files.
     sqlx::query_as!(
         ArtifactRow,
         "SELECT a.object_key, a.study_id, a.refit, a.trial, a.kind, a.name, a.bytes, a.sha256, a.created_at
@@ -222,7 +222,7 @@ pub async fn find(
     .transpose()
 }
 
-/// Removes the artifacts of jobs that did not end well, and has their objects swept. The next worker leaves all of them again.
+/// Removes the artifacts of jobs that did not complete, and has their objects swept. The next worker leaves all of them again.
 pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     sqlx::query!(
@@ -236,8 +236,8 @@ pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(),
     Ok(())
 }
 
-/// Removes those of ended trials that are not among the best completed ones, and has them swept. The study is locked: so the
-/// last trial that ends decides, whatever the order.
+/// Removes the artifacts of ended trials that are not among the best completed ones, and has their objects swept. The
+/// study is locked, so that the last trial to end decides, in whatever order trials end.
 pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH gone AS (
@@ -261,7 +261,7 @@ pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId) -> Resul
     Ok(())
 }
 
-/// Removes those of a deleted study, and has them swept.
+/// Removes the artifacts of a deleted study, and has their objects swept.
 pub(super) async fn remove_of_study(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH gone AS (DELETE FROM trawl_store.artifacts WHERE study_id = $1 RETURNING object_key)

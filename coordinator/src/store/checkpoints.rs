@@ -1,4 +1,4 @@
-//! Checkpoints of jobs; the object store has their bytes.
+//! Checkpoints of jobs; their bytes are in the object store.
 
 use trawl_domain::dataset::FileHash;
 use trawl_domain::id::{JobId, StudyId};
@@ -13,9 +13,9 @@ pub struct CheckpointRecord {
     pub job_id: JobId,
     /// Number within the job.
     pub number: u32,
-    /// Epochs that were over.
+    /// Epochs completed.
     pub epochs: u32,
-    /// Where the object store has its bytes.
+    /// Key of its object.
     pub object_key: String,
     /// Size in bytes.
     pub bytes: u64,
@@ -52,12 +52,12 @@ impl TryFrom<CheckpointRow> for CheckpointRecord {
     }
 }
 
-/// A checkpoint whose object is there.
+/// A checkpoint whose object is stored.
 #[derive(Clone, Copy, Debug)]
 pub struct NewCheckpoint<'a> {
-    /// Epochs that were over.
+    /// Epochs completed.
     pub epochs: u32,
-    /// Where the object store has its bytes.
+    /// Key of its object.
     pub object_key: &'a str,
     /// Size in bytes.
     pub bytes: u64,
@@ -65,7 +65,7 @@ pub struct NewCheckpoint<'a> {
     pub sha256: FileHash,
 }
 
-/// Lists a checkpoint of a leased job as its newest one; all but it and the one before are swept.
+/// Lists a checkpoint of a leased job as its newest one; sweeps all others except the one before.
 pub async fn put(conn: &mut Connection, job_id: JobId, checkpoint: NewCheckpoint<'_>) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "INSERT INTO trawl_store.checkpoints (job_id, number, epochs, object_key, bytes, sha256)
@@ -110,7 +110,7 @@ pub async fn of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<Checkp
     .collect()
 }
 
-/// Removes those of jobs that ended, and has them swept.
+/// Removes the checkpoints of ended jobs, and has their objects swept.
 pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     sqlx::query!(
@@ -124,8 +124,8 @@ pub async fn remove_of_jobs(conn: &mut Connection, jobs: &[JobId]) -> Result<(),
     Ok(())
 }
 
-/// Removes the checkpoints of a study's ended jobs that no fold needs any more, and has them swept. A paused fold may need one, and so may
-/// one that diverged in a job that has not ended, as that may be trained again.
+/// Removes checkpoints of a study's ended jobs that no fold needs any more, and has their objects swept. A paused fold
+/// may need one, and so may a fold that diverged in an unfinished job, because it may be trained again.
 pub async fn remove_unneeded(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH gone AS (
@@ -148,7 +148,7 @@ pub async fn remove_unneeded(conn: &mut Connection, study_id: StudyId) -> Result
     Ok(())
 }
 
-/// Removes those of a deleted study, and has them swept.
+/// Removes the checkpoints of a deleted study, and has their objects swept.
 pub(super) async fn remove_of_study(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH gone AS (

@@ -1,12 +1,12 @@
-//! Which coordinators live: each holds an advisory lock of its own number on a connection that it keeps open. Postgres frees it
-//! the moment that the coordinator is gone, however it ended, and no clock has a part in it.
+//! Live coordinators: each holds an advisory lock of its own number on a connection that it keeps open. Postgres frees
+//! the lock the moment the coordinator is gone, however it ended; no clock is involved.
 
 use super::{Connection, StoreError};
 
-/// Class of the advisory locks that stand for coordinators.
+/// Class of the coordinators' advisory locks.
 const CLASS: i32 = 0x7472_776c;
 
-/// Takes the lock of this coordinator, for as long as the connection lives; false if another one has the number.
+/// Takes this coordinator's lock for as long as the connection lives; false if another connection has the number.
 pub async fn lock(conn: &mut Connection, number: i32) -> Result<bool, StoreError> {
     let locked = sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1, $2) AS "locked!""#, CLASS, number)
         .fetch_one(conn)
@@ -14,8 +14,8 @@ pub async fn lock(conn: &mut Connection, number: i32) -> Result<bool, StoreError
     Ok(locked)
 }
 
-/// Makes the uploads due that coordinators had under way which live no more; how many there were. A lock of somebody who may list no
-/// uploads is none of a coordinator's.
+/// Makes the uploads of dead coordinators due; returns their number. A lock counts only if its holder may note uploads:
+/// others are not coordinators.
 pub async fn give_up_uploads_of_dead(conn: &mut Connection) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.pending_objects o

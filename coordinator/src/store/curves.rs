@@ -11,7 +11,7 @@ use trawl_domain::seed::FitOwner;
 use super::job_reports::{concat, list};
 use super::{Connection, StoreError, count, to_pg_int};
 
-/// Some epochs of one fold.
+/// Consecutive epochs of one fold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewCurve {
     /// The fold.
@@ -29,7 +29,7 @@ pub struct NewCurve {
 pub struct ReportRecord {
     /// Fold; absent for a refit's fit on all training rows.
     pub fold: Option<u32>,
-    /// Number of the fold, that fit included: what pages go by.
+    /// Number of the fold, or of that fit; orders pages.
     pub fold_position: u32,
     /// Epoch, from 0.
     pub epoch: u32,
@@ -41,8 +41,8 @@ pub struct ReportRecord {
     pub reported_at: DateTime<Utc>,
 }
 
-/// Stores the same epochs of several folds, which were reported together: `reports` has the first epoch of each report and when it
-/// became durable.
+/// Stores the same epochs of several folds that were reported together: `reports` has the first epoch of each report
+/// and the time when it became durable.
 pub async fn insert(
     conn: &mut Connection,
     metrics: &[Metric],
@@ -80,8 +80,8 @@ pub async fn insert(
     Ok(())
 }
 
-/// A page of the reports of one trial or refit, by fold and epoch; `after` is fold position and epoch of the last one of the
-/// page before.
+/// A page of the reports of one trial or refit, by fold and epoch; `after` is the fold position and epoch of the last
+/// report of the page before.
 pub async fn page(
     conn: &mut Connection,
     study_id: StudyId,
@@ -94,7 +94,7 @@ pub async fn page(
         FitOwner::Refit(refit) => (None, Some(to_pg_int(refit))),
     };
     let (fold, epoch) = after.map_or((-1, -1), |(fold, epoch)| (to_pg_int(fold), to_pg_int(epoch)));
-    // A fold's epochs have no gap: a page has none beyond `limit` more, and none of a row that begins longer ago than a row is long.
+    // Epochs have no gaps: a fold has at most the next `limit` epochs on a page, from rows that begin at most a row's length before.
     let rows = sqlx::query!(
         r#"SELECT f.fold, COALESCE(f.split = 'all', false) AS "is_final!", e.fold_id AS "fold_id!", e.epoch AS "epoch!",
                   e.train_loss AS "train_loss!", e.metrics AS "metrics!: Json<Metrics>",
@@ -133,7 +133,7 @@ pub async fn page(
         .collect()
 }
 
-/// For each fold of a trial, and the number of epochs after which a metric was best: the first ones of equals.
+/// For each fold of a trial, its number and the number of epochs after which a metric was best, the first among equals.
 pub async fn best_epochs(
     conn: &mut Connection,
     study_id: StudyId,
@@ -173,7 +173,7 @@ pub struct Measured {
     pub value: f64,
 }
 
-/// A metric of all folds of some trials, after these epochs or after all: by trial, fold and epoch.
+/// A metric of all folds of these trials, after these epochs or after every one: by trial, fold and epoch.
 pub async fn metric_of_trials(
     conn: &mut Connection,
     study_id: StudyId,

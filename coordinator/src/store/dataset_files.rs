@@ -1,15 +1,15 @@
-//! Files of datasets, by their hash; the object store has their bytes.
+//! Files of datasets, by their hash; their bytes are in the object store.
 
 use trawl_domain::dataset::FileHash;
 
 use super::{Connection, StoreError};
 
-/// Where the object store has a file.
+/// Key of a file's object.
 pub fn object_key(hash: FileHash) -> String {
     format!("datasets/{hash}")
 }
 
-/// True if a file is there; it counts as new for [`remove_unused`] then.
+/// True if a file is listed; it then counts as new for [`remove_unused`].
 pub async fn touch(conn: &mut Connection, hash: FileHash) -> Result<bool, StoreError> {
     let there = sqlx::query!(
         "UPDATE trawl_store.dataset_files SET registered_at = clock_timestamp() WHERE sha256 = $1",
@@ -20,7 +20,7 @@ pub async fn touch(conn: &mut Connection, hash: FileHash) -> Result<bool, StoreE
     Ok(there.rows_affected() > 0)
 }
 
-/// Lists a file whose object is there.
+/// Lists a file whose object is stored.
 pub async fn put(conn: &mut Connection, hash: FileHash, bytes: u64) -> Result<(), StoreError> {
     sqlx::query!(
         "INSERT INTO trawl_store.dataset_files (sha256, bytes) VALUES ($1, $2)
@@ -33,7 +33,7 @@ pub async fn put(conn: &mut Connection, hash: FileHash, bytes: u64) -> Result<()
     Ok(())
 }
 
-/// True if a file is there.
+/// True if a file is listed.
 pub async fn is_there(conn: &mut Connection, hash: FileHash) -> Result<bool, StoreError> {
     let there = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM trawl_store.dataset_files WHERE sha256 = $1) AS "there!""#,
@@ -44,7 +44,7 @@ pub async fn is_there(conn: &mut Connection, hash: FileHash) -> Result<bool, Sto
     Ok(there)
 }
 
-/// Removes the files that no study uses, and has their objects swept. Only those older than an hour: a file is registered
+/// Removes files that no study uses, and has their objects swept. Only files older than an hour: a file is registered
 /// before its study is submitted.
 pub async fn remove_unused(conn: &mut Connection) -> Result<u64, StoreError> {
     let removed = sqlx::query!(

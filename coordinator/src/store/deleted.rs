@@ -1,10 +1,10 @@
-//! What is left of deleted studies.
+//! Remaining rows of deleted studies.
 
 use trawl_domain::id::StudyId;
 
 use super::{Connection, StoreError, expect_rows, winners};
 
-/// The study whose deletion has waited longest.
+/// The study that was deleted first.
 pub async fn oldest(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
     let study = sqlx::query_scalar!(
         "SELECT study_id FROM trawl_store.studies WHERE deleted_at IS NOT NULL ORDER BY deleted_at LIMIT 1"
@@ -14,8 +14,8 @@ pub async fn oldest(conn: &mut Connection) -> Result<Option<StudyId>, StoreError
     Ok(study.map(StudyId))
 }
 
-/// Removes up to `limit` rows of a deleted study that no other row refers to. Folds go first, with their curves; jobs next, with their
-/// attempts, reports and files; then refits and trials; the study goes last. True once it is gone.
+/// Removes up to `limit` rows of a deleted study that no other row refers to: first folds with their curves, then jobs
+/// with their attempts, reports and files, then refits and trials, and last the study. True once the study is gone.
 pub async fn remove_some(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<bool, StoreError> {
     if folds(conn, study_id, limit).await? > 0 {
         return Ok(false);

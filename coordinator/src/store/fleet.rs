@@ -11,7 +11,7 @@ pub struct FleetCounts {
     pub trials_open: i64,
     /// Jobs that the workers online can train at once.
     pub slots: i64,
-    /// Jobs that they train.
+    /// Jobs that these workers train.
     pub slots_busy: i64,
     jobs_queued: i64,
     jobs_paused: i64,
@@ -23,7 +23,7 @@ pub struct FleetCounts {
 
 const STUDY_STATES: [&str; 6] = ["running", "paused", "refitting", "completed", "failed", "cancelled"];
 
-/// States, and how many are in each, if that is known.
+/// States, each with its number if that is known.
 type ByState<const N: usize> = [(&'static str, Option<i64>); N];
 
 impl FleetCounts {
@@ -55,7 +55,7 @@ impl FleetCounts {
     }
 }
 
-/// Counts. Reads what is in the queue, the studies, the workers and the leases; neither trials nor reports.
+/// Counts from the queue, studies, workers and leases; reads neither trials nor reports.
 pub async fn count(conn: &mut Connection) -> Result<FleetCounts, StoreError> {
     let row = sqlx::query!(
         r#"WITH queued AS (

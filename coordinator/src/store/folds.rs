@@ -88,7 +88,7 @@ pub(super) fn owner(fold_id: i64, trial: Option<i32>, refit: Option<i32>) -> Res
 /// A fold that is to be trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewFold {
-    /// Its job, and its place among the job's members; `None` while it waits for one.
+    /// Its job, and its place among the job's members; `None` while it waits for a job.
     pub job: Option<(JobId, u32)>,
     /// Whose fold.
     pub owner: FitOwner,
@@ -143,7 +143,7 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, folds: &[NewFold])
     Ok(())
 }
 
-/// The folds of some trials or of one refit, by trial and number.
+/// The folds of these trials or of one refit, by trial and number.
 pub async fn of_owners(
     conn: &mut Connection,
     study_id: StudyId,
@@ -190,13 +190,13 @@ pub struct Waiting {
     pub fold: TrialFold,
     /// Parameters of its trial.
     pub params: Params,
-    /// Epochs that are there.
+    /// Epochs trained so far.
     pub epochs: u32,
     /// The epoch up to which it is trained.
     pub end_epoch: u32,
 }
 
-/// Folds of a study's trials that wait for a job, by trial, and at most so many.
+/// Folds of a study's trials that wait for a job, by trial; at most `limit`.
 pub async fn waiting(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<Waiting>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT f.fold_id, f.trial AS "trial!", f.fold, f.epochs, f.end_epoch, t.params AS "params: Json<Params>"
@@ -251,8 +251,8 @@ pub async fn assign(
     expect_rows("folds", folds.len() as u64, done.rows_affected())
 }
 
-/// Has paused folds wait for a job that trains them further, each up to an epoch. They go on from the checkpoint of the job that
-/// trained them. The study is locked.
+/// Makes paused folds wait for a job that trains them further, each up to an epoch. They go on from the checkpoint of
+/// the job that trained them. The study is locked.
 pub async fn go_on(conn: &mut Connection, study_id: StudyId, folds: &[(TrialFold, u32)]) -> Result<(), StoreError> {
     let trials: Vec<i32> = folds.iter().map(|(fold, _)| to_pg_int(fold.trial)).collect();
     let numbers: Vec<i32> = folds.iter().map(|(fold, _)| to_pg_int(fold.fold)).collect();
@@ -272,8 +272,8 @@ pub async fn go_on(conn: &mut Connection, study_id: StudyId, folds: &[(TrialFold
     expect_rows("folds", folds.len() as u64, done.rows_affected())
 }
 
-/// Has the folds of trials that failed wait again: those that were given up from where their job began, others as they were. How many epoch
-/// reports count no more. The study is locked.
+/// Makes the folds of failed trials wait again: failed folds from where their job began, others as they were. Returns
+/// the number of epoch reports that no longer count. The study is locked.
 pub async fn revive(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<u64, StoreError> {
     let numbers: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     let reports = sqlx::query_scalar!(
@@ -339,7 +339,7 @@ pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Notes that a job goes back to the queue: those of its folds that run wait again, and those that diverged after its
+/// Notes that a job goes back to the queue: its running folds wait again, and so do folds that diverged after its
 /// checkpoints.
 pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreError> {
     sqlx::query!(
@@ -355,7 +355,7 @@ pub async fn requeue(conn: &mut Connection, job_id: JobId) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Ends running folds whose loss was not finite: by job, member and epoch.
+/// Ends running folds whose loss was not finite: job, member and epoch of each.
 pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32, u32)]) -> Result<(), StoreError> {
     let jobs: Vec<_> = members.iter().map(|(job, ..)| job.0).collect();
     let places: Vec<i32> = members.iter().map(|(_, member, _)| to_pg_int(*member)).collect();
@@ -374,7 +374,7 @@ pub async fn diverge(conn: &mut Connection, members: &[(JobId, u32, u32)]) -> Re
     Ok(())
 }
 
-/// The folds of a job, by member, as they were before it.
+/// The folds of a job, by member, before the job's reports are added.
 pub async fn of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<FoldSummary>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT fold_id, fold, epochs, train_loss, metrics, last_values AS "last_values: Vec<Option<f64>>",
@@ -400,16 +400,16 @@ pub async fn of_job(conn: &mut Connection, job_id: JobId) -> Result<Vec<FoldSumm
     .collect()
 }
 
-/// What the reports of a fold say in the end.
+/// Final metrics of a fold.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct FoldSummary {
     /// The fold.
     pub fold_id: i64,
     /// Its number.
     pub fold: u32,
-    /// Epochs that were reported.
+    /// Epochs reported.
     pub epochs: u32,
-    /// Mean training loss of the last one.
+    /// Mean training loss of the last epoch.
     pub train_loss: Option<f64>,
     /// Metrics on the validation rows; none where no rows validate.
     pub metrics: FoldMetrics,
@@ -417,7 +417,7 @@ pub struct FoldSummary {
     pub best_epoch: Option<u32>,
 }
 
-/// Moves those folds of a job that run to `state`, and gives all of them their metrics.
+/// Moves a job's running folds to `state`, and stores the metrics of all of its folds.
 pub async fn complete(conn: &mut Connection, folds: &[FoldSummary], state: TrialState) -> Result<(), StoreError> {
     let ids: Vec<i64> = folds.iter().map(|fold| fold.fold_id).collect();
     let epochs: Vec<i32> = folds.iter().map(|fold| to_pg_int(fold.epochs)).collect();

@@ -1,4 +1,4 @@
-//! Reports of jobs under way: each has some epochs of all of a job's members.
+//! Reports of jobs under way: each has consecutive epochs of all of a job's members.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Uuid;
@@ -14,15 +14,15 @@ pub struct JobProgress {
     pub job_id: JobId,
     /// Its folds.
     pub members: u32,
-    /// Those that neither ended nor diverged, ascending.
+    /// Members that have neither ended nor diverged, ascending.
     pub running: Vec<u32>,
-    /// Epochs that are reported: all before this one.
+    /// Number of epochs reported.
     pub reported: u32,
     /// The epoch before which the job ends.
     pub end_epoch: u32,
 }
 
-/// Some epochs of all of a job's members. Values are by member first, and by epoch last.
+/// Consecutive epochs of all of a job's members. Values are ordered by member first, and by epoch last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// The job.
@@ -31,9 +31,9 @@ pub struct Report {
     pub first_epoch: u32,
     /// How many epochs.
     pub epochs: u32,
-    /// What is measured on the validation rows.
+    /// Metrics on the validation rows.
     pub metrics: Vec<Metric>,
-    /// [members, epochs]; `None` from the epoch on in which a member diverged.
+    /// [members, epochs]; `None` from the epoch in which a member diverged.
     pub train_loss: Vec<Option<f64>>,
     /// [members, metrics, epochs]
     pub val: Vec<Option<f64>>,
@@ -61,7 +61,7 @@ impl Report {
     }
 }
 
-/// A report that is durable.
+/// A durable report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredReport {
     /// The report.
@@ -70,7 +70,7 @@ pub struct StoredReport {
     pub reported_at: DateTime<Utc>,
 }
 
-/// How far jobs are. Reports come in order, so the last one tells how many epochs there are.
+/// How far jobs are. Reports come in order, so the last one determines the number of epochs.
 pub async fn progress(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<JobProgress>, StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let rows = sqlx::query!(
@@ -105,8 +105,8 @@ pub async fn progress(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<JobPr
         .collect()
 }
 
-/// Stores reports whose leases and jobs the transaction has locked. Each begins where the one before it ended. Studies count what is
-/// new.
+/// Stores reports whose leases and jobs the transaction has locked. Each begins where the one before ended. Studies
+/// count the new epochs.
 pub async fn insert(conn: &mut Connection, reports: &[Report]) -> Result<(), StoreError> {
     let jobs: Vec<Uuid> = reports.iter().map(|report| report.job_id.0).collect();
     let number = |of: fn(&Report) -> u32| reports.iter().map(|report| to_pg_int(of(report))).collect::<Vec<_>>();
@@ -155,7 +155,7 @@ pub async fn insert(conn: &mut Connection, reports: &[Report]) -> Result<(), Sto
     Ok(())
 }
 
-/// Arrays one after the other, and where each ends: Postgres takes no array of arrays of different lengths.
+/// Arrays end to end, and the end of each: Postgres has no arrays of arrays of different lengths.
 pub(super) fn concat<'a, T: Copy + 'a>(arrays: impl Iterator<Item = &'a Vec<T>>) -> (Vec<T>, Vec<i32>) {
     let (mut all, mut ends) = (Vec::new(), Vec::new());
     for array in arrays {
@@ -200,7 +200,7 @@ impl ReportRow {
     }
 }
 
-/// Up to `limit` reports of a job that begin with this epoch or a later one, in their order.
+/// Up to `limit` reports of a job that begin at this epoch or later, in order.
 pub async fn from_epoch(
     conn: &mut Connection,
     job_id: JobId,
@@ -250,8 +250,8 @@ pub async fn remove(conn: &mut Connection, job_id: JobId) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Removes what a job, whose lease the transaction has locked, reported after its checkpoints; how many epoch reports that were. Its
-/// study has to be told.
+/// Removes a job's reports after its checkpoints; returns the number of epoch reports removed, which the caller
+/// subtracts from the study's count. The transaction has locked the job's lease.
 pub async fn drop_after_checkpoints(conn: &mut Connection, job_id: JobId) -> Result<u64, StoreError> {
     let kept = sqlx::query_scalar!(
         r#"SELECT COALESCE(max(epochs), 0) AS "epochs!" FROM trawl_store.checkpoints WHERE job_id = $1"#,
@@ -270,7 +270,7 @@ pub async fn drop_after_checkpoints(conn: &mut Connection, job_id: JobId) -> Res
     )
     .fetch_one(&mut *conn)
     .await?;
-    // A report may have epochs on both sides of a checkpoint.
+    // A report may span a checkpoint.
     let last = before_epoch(conn, job_id, kept).await?.map(|stored| stored.report);
     let mut cut = 0;
     if let Some(report) = last.filter(|report| report.first_epoch + report.epochs > kept) {
@@ -281,7 +281,7 @@ pub async fn drop_after_checkpoints(conn: &mut Connection, job_id: JobId) -> Res
     Ok(dropped.unsigned_abs() + cut as u64)
 }
 
-/// Puts a shorter report in the place of a stored one.
+/// Replaces a stored report by its first epochs.
 async fn replace(conn: &mut Connection, report: &Report) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.job_reports SET epochs = $3, reports = $4, train_loss = $5, val = $6

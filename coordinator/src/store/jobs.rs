@@ -1,4 +1,4 @@
-//! Jobs: the queue, and what each trains.
+//! Jobs: the queue, and the members of each job.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub struct NewJob {
     pub job_id: JobId,
     /// Folds that it trains.
     pub members: u32,
-    /// Passes over the training rows that each of its folds has in the end.
+    /// Passes over the training rows that each of its folds completes in the end.
     pub epochs: u32,
     /// The first epoch that it trains, and the epoch before which it ends.
     pub range: (u32, u32),
@@ -57,7 +57,7 @@ pub struct JobRecord {
     pub split: JobSplit,
     /// Folds that it trains.
     pub members: u32,
-    /// Passes over the training rows that each of its folds has in the end.
+    /// Passes over the training rows that each of its folds completes in the end.
     pub epochs: u32,
     /// The first of them that it trains.
     pub first_epoch: u32,
@@ -88,7 +88,7 @@ impl JobRecord {
         self.first_epoch < self.end_epoch
     }
 
-    /// True if its folds are not at their end when it is.
+    /// True if its folds have epochs left after it.
     pub fn pauses(&self) -> bool {
         self.end_epoch < self.epochs
     }
@@ -118,7 +118,7 @@ impl TryFrom<JobRow> for JobRecord {
     }
 }
 
-/// One member of a job, with what decides its configuration.
+/// One member of a job, with all that determines its configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberRecord {
     /// Its job.
@@ -133,18 +133,18 @@ pub struct MemberRecord {
     pub checkpoint_job: Option<JobId>,
 }
 
-/// Which jobs of its study a job comes before.
+/// A job's place among the queued jobs of its study.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// None: it comes after all that are there.
+    /// After all of them.
     Last,
-    /// All that are there.
+    /// Before all of them.
     First,
 }
 
-/// Queues planned jobs in this order. The study is locked. The queue is fair (Demers, Keshav and Shenker, 1989): a study's first new job is placed
-/// where the queue is now, and each further one a step behind, so that no study waits until another has ended. A step is 1 / priority, and n times that
-/// where the token that submitted the study has n that run: who has many searches gets no larger share by that.
+/// Queues planned jobs in this order. The study is locked. The queue is fair (Demers, Keshav and Shenker, 1989): a study's first new job
+/// gets the position that the queue has now, and each further one is a step behind, so that no study waits until another has ended. A step
+/// is 1 / priority, times the number of running studies of the same token: many searches do not get a larger share.
 pub async fn insert(
     conn: &mut Connection,
     study_id: StudyId,
@@ -199,9 +199,9 @@ pub async fn insert(
     Ok(())
 }
 
-/// Takes up to `limit` jobs from the head of the queue, and leaves those that another transaction is just taking. A job that
-/// this worker has just lost, or could not train, is left to the others for a while, if there are any. A study may be paused or
-/// cancelled meanwhile: the transaction has to end with [`super::studies::share_states`].
+/// Takes up to `limit` jobs from the head of the queue, and skips jobs that another transaction is taking. If this
+/// worker has just lost a job, or failed to train it, other workers get it first for a while, if there are any. A study
+/// may be paused or cancelled meanwhile: the transaction has to end with [`super::studies::share_states`].
 pub async fn claim(
     conn: &mut Connection,
     limit: u32,
@@ -247,7 +247,7 @@ pub async fn claim(
     .collect()
 }
 
-/// What jobs train: their members in order.
+/// The members of jobs, in order.
 pub async fn members(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<MemberRecord>, StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let rows = sqlx::query!(
@@ -300,8 +300,8 @@ pub async fn lock_all(conn: &mut Connection, jobs: &[JobId]) -> Result<(), Store
     Ok(())
 }
 
-/// The trial, with the fold, or the refit that an uploaded file belongs to. `member` selects the trial and must be absent for a job of a refit;
-/// `None` if the two do not match.
+/// The trial, with the fold, or the refit that an uploaded file belongs to. `member` selects the trial and must be
+/// absent for a refit's job; `None` if it does not fit the job.
 pub async fn owner_of_file(
     conn: &mut Connection,
     job: &JobRecord,
@@ -326,7 +326,7 @@ pub async fn owner_of_file(
     .transpose()
 }
 
-/// Gives a leased job back to the queue at its old place. `counts` says whether the attempt counts towards the limit.
+/// Gives a leased job back to the queue at its old place. `counts` says whether the attempt counts towards the retry limit.
 pub async fn requeue(
     conn: &mut Connection,
     job_id: JobId,
@@ -349,7 +349,7 @@ pub async fn requeue(
 /// How a job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobEnd<'a> {
-    /// Its members all ended.
+    /// All its members ended.
     Completed,
     /// Its retries are used up, for this reason.
     Failed(&'a str),
@@ -374,7 +374,7 @@ pub async fn finish(conn: &mut Connection, job_id: JobId, end: JobEnd<'_>) -> Re
     expect_rows("jobs", 1, done.rows_affected())
 }
 
-/// Those of some jobs whose study is paused.
+/// The jobs among these whose study is paused.
 pub async fn of_paused_studies(conn: &mut Connection, jobs: &[JobId]) -> Result<Vec<JobId>, StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let paused = sqlx::query_scalar!(
@@ -389,7 +389,7 @@ pub async fn of_paused_studies(conn: &mut Connection, jobs: &[JobId]) -> Result<
     Ok(paused.into_iter().map(JobId).collect())
 }
 
-/// Has the queued jobs of a study wait from now on as if they were new: it was paused, and others were not.
+/// Moves a study's queued jobs to the place of new ones: the study was paused, and others were not.
 pub async fn rejoin(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH late AS (
@@ -421,7 +421,7 @@ pub async fn rejoin(conn: &mut Connection, study_id: StudyId) -> Result<(), Stor
     Ok(())
 }
 
-/// Queued jobs of studies whose time is over, of which no trial has begun.
+/// Queued jobs of studies whose time is over; only jobs without a trial that has begun.
 pub async fn overdue(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, StoreError> {
     let jobs = sqlx::query_scalar!(
         "SELECT j.job_id
@@ -440,7 +440,7 @@ pub async fn overdue(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, St
     Ok(jobs.into_iter().map(JobId).collect())
 }
 
-/// The jobs that are queued or leased although their study, or their refit, is cancelled.
+/// Jobs that are queued or leased although their study or refit is cancelled.
 pub async fn cancelled(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, StoreError> {
     let jobs = sqlx::query_scalar!(
         "SELECT j.job_id
@@ -458,7 +458,7 @@ pub async fn cancelled(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, 
     Ok(jobs.into_iter().map(JobId).collect())
 }
 
-/// Cancels a job that is leased, or that is queued; false if it is no more.
+/// Cancels a leased or a queued job; false if its state has changed.
 pub async fn cancel(conn: &mut Connection, job_id: JobId, is_leased: bool) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.jobs SET state = 'cancelled', finished_at = clock_timestamp()

@@ -1,4 +1,4 @@
-//! Leases. All arithmetic is done by the clock of the database, and durations alone cross the wire.
+//! Leases. The database's clock does all arithmetic; only durations cross the wire.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::jobs::JobRecord;
 use super::{Connection, StoreError, expect_rows, to_pg_int};
 
-/// A lease that the transaction has locked and found live. Holding one is the permission to write for its job: it cannot be
-/// had but from [`lock`] and [`lock_expired`], and ends with [`end`].
+/// A lease that the transaction has locked. Holding one is the permission to write for its job: only [`lock`],
+/// [`lock_expired`] and [`lock_any`] grant it, and [`end`] ends it.
 #[derive(Debug)]
 pub struct HeldLease {
     claim: LeaseClaim,
@@ -43,7 +43,7 @@ pub enum Outcome<'a> {
 pub const OUTCOMES: [&str; 5] = ["finished", "drained", "failed", "expired", "cancelled"];
 
 impl<'a> Outcome<'a> {
-    /// Its word.
+    /// Its word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -54,7 +54,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    /// Why the attempt failed, if it did, with the error that is kept.
+    /// Why the attempt failed, if it did, and the error to keep.
     pub fn failure(self) -> Option<(FailureCause, &'a str)> {
         match self {
             Self::Failed(cause, error) => Some((cause, error)),
@@ -64,7 +64,7 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// Grants the leases of jobs that were just claimed, each under the token of its place.
+/// Grants the leases of jobs that were just claimed, each with the fencing token at its place.
 pub async fn grant(
     conn: &mut Connection,
     jobs: &[JobRecord],
@@ -101,7 +101,7 @@ pub async fn grant(
     expect_rows("job_attempts", jobs.len() as u64, noted.rows_affected())
 }
 
-/// Renews those leases that were not taken back, also ones that ran out: nobody else has their jobs. Which ones they were.
+/// Renews leases that nobody has taken back, even if they ran out: no other worker has their jobs. Returns the renewed ones.
 pub async fn renew(
     conn: &mut Connection,
     worker_id: WorkerId,
@@ -150,7 +150,7 @@ pub async fn lock(conn: &mut Connection, claim: LeaseClaim) -> Result<Option<Hel
     Ok(live.map(|_| HeldLease { claim }))
 }
 
-/// Keeps leases from ending until the transaction does; which of them are live.
+/// Keeps leases from ending until the transaction ends; returns the live ones.
 pub async fn share(conn: &mut Connection, claims: &[LeaseClaim]) -> Result<Vec<LeaseClaim>, StoreError> {
     let (jobs, tokens) = columns(claims);
     let live = sqlx::query!(
@@ -185,7 +185,7 @@ pub async fn expired(conn: &mut Connection, limit: u32) -> Result<Vec<JobId>, St
     Ok(jobs.into_iter().map(JobId).collect())
 }
 
-/// Locks a lease that ran out, if nobody else is at it; and who held it.
+/// Locks a lease that ran out, if no other transaction holds it; also returns its worker.
 pub async fn lock_expired(conn: &mut Connection, job_id: JobId) -> Result<Option<(HeldLease, WorkerId)>, StoreError> {
     let row = sqlx::query!(
         "SELECT token, worker_id FROM trawl_store.leases
@@ -208,7 +208,7 @@ pub async fn lock_expired(conn: &mut Connection, job_id: JobId) -> Result<Option
     }))
 }
 
-/// Locks the lease of a job, live or not, to end it from above.
+/// Locks the lease of a job, live or not, so that the coordinator can end it.
 pub async fn lock_any(conn: &mut Connection, job_id: JobId) -> Result<Option<HeldLease>, StoreError> {
     let token = sqlx::query_scalar!(
         "SELECT token FROM trawl_store.leases WHERE job_id = $1 FOR UPDATE",
@@ -224,7 +224,7 @@ pub async fn lock_any(conn: &mut Connection, job_id: JobId) -> Result<Option<Hel
     }))
 }
 
-/// Ends a lease; how many seconds it was held.
+/// Ends a lease; returns the seconds that it was held.
 pub async fn end(conn: &mut Connection, lease: HeldLease, outcome: Outcome<'_>) -> Result<f64, StoreError> {
     let LeaseClaim { job_id, token } = lease.claim;
     let failure = outcome.failure();
@@ -251,8 +251,8 @@ pub async fn end(conn: &mut Connection, lease: HeldLease, outcome: Outcome<'_>) 
     Ok(held)
 }
 
-/// Forgets the attempts at a job that were handed back, but for those among its last ones: they cost their worker nothing, so
-/// there may be any number.
+/// Forgets a job's drained attempts, except among its last `kept`: draining costs a worker nothing, so there may be any
+/// number.
 pub async fn forget_drained(conn: &mut Connection, job: &JobRecord, kept: u32) -> Result<(), StoreError> {
     sqlx::query!(
         "DELETE FROM trawl_store.job_attempts WHERE job_id = $1 AND lease_epoch <= $2 AND outcome = 'drained'",
@@ -264,16 +264,16 @@ pub async fn forget_drained(conn: &mut Connection, job: &JobRecord, kept: u32) -
     Ok(())
 }
 
-/// What the workers' slots did while a study's search was trained.
+/// How busy the workers' slots were during a study's search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlotUse {
-    /// Slots of the workers that were there, on average over that time.
+    /// Slots of the live workers, on average over that time.
     pub slots: f64,
-    /// Share of their time in which they had no job of the search.
+    /// Share of their time without a job of the search.
     pub idle: f64,
 }
 
-/// What the workers' slots did from the first lease of a study's search to its last; `None` before.
+/// How busy the workers' slots were from the first lease of a study's search to the last; `None` before the first.
 pub async fn slot_use(conn: &mut Connection, study_id: StudyId) -> Result<Option<SlotUse>, StoreError> {
     let row = sqlx::query!(
         "WITH trained AS (
@@ -304,7 +304,7 @@ pub async fn slot_use(conn: &mut Connection, study_id: StudyId) -> Result<Option
     }))
 }
 
-/// Attempts at a job that failed for this reason.
+/// Failed attempts at a job with this cause.
 pub async fn failed_attempts(conn: &mut Connection, job_id: JobId, cause: FailureCause) -> Result<u32, StoreError> {
     let attempts = sqlx::query_scalar!(
         r#"SELECT count(*) AS "attempts!" FROM trawl_store.job_attempts WHERE job_id = $1 AND cause = $2"#,
@@ -316,7 +316,7 @@ pub async fn failed_attempts(conn: &mut Connection, job_id: JobId, cause: Failur
     Ok(u32::try_from(attempts).unwrap_or(u32::MAX))
 }
 
-/// True if this very lease ended in that way: the same request came before, and its answer was lost.
+/// True if this lease ended in that way: the request is repeated, because its answer was lost.
 pub async fn ended_as(conn: &mut Connection, claim: LeaseClaim, outcome: Outcome<'_>) -> Result<bool, StoreError> {
     let ended = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM trawl_store.job_attempts WHERE job_id = $1 AND token = $2 AND outcome = $3) AS "e!""#,
@@ -329,7 +329,7 @@ pub async fn ended_as(conn: &mut Connection, claim: LeaseClaim, outcome: Outcome
     Ok(ended)
 }
 
-/// Gives every lease a full time limit more: the coordinator was away, and no worker could renew.
+/// Extends every lease by a full time limit: the coordinator was away, and no worker could renew.
 pub async fn grace(conn: &mut Connection, ttl: Duration) -> Result<u64, StoreError> {
     let extended = sqlx::query!(
         "UPDATE trawl_store.leases

@@ -1,9 +1,9 @@
-//! All SQL. One file a noun; each function is one statement, or a few that belong together, inside the caller's transaction.
+//! All SQL. Each noun has a file; each function is one statement, or a few that belong together, inside the caller's transaction.
 //!
-//! Rows are locked in one order everywhere: leases, jobs, folds, trials and refits, studies, then what lists files: artifacts,
-//! checkpoints, dataset files, pending objects; at last the row of `quota_lock`, under which studies are counted. So no two transactions
-//! wait for each other. Racing and planning alone write trials, folds and jobs after the lock of a study that runs: of rows that no job
-//! trains. Tokens are locked with nothing else.
+//! All transactions lock rows in one order, so that no two wait for each other: leases, jobs, folds, trials and refits, studies;
+//! then the lists of files, which are artifacts, checkpoints, dataset files and pending objects; last the row of `quota_lock`,
+//! under which studies are counted. Only racing and planning write trials, folds and jobs after locking a running study: rows
+//! that no job trains. Tokens are locked with nothing else.
 
 pub mod artifacts;
 pub mod checkpoints;
@@ -39,10 +39,10 @@ pub type Connection = sqlx::PgConnection;
 /// Why a statement has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Postgres or the way to it.
+    /// Postgres, or the connection to it, failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    /// A row holds what this version of trawl cannot have written.
+    /// A row holds a value that this version of trawl cannot have written.
     #[error("table {table}, row {row}, column {column}: {reason}")]
     BadRow {
         /// Table.
@@ -54,7 +54,7 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
-    /// A guarded update did not meet the state that its transaction had locked.
+    /// A guarded update found another state than its transaction had locked.
     #[error("{table}: {changed} rows changed where {expected} were expected")]
     RowCount {
         /// Table.
@@ -97,7 +97,7 @@ impl StoreError {
     }
 }
 
-/// Says that exactly `expected` rows changed.
+/// Checks that exactly `expected` rows changed.
 fn expect_rows(table: &'static str, expected: u64, changed: u64) -> Result<(), StoreError> {
     if changed == expected {
         Ok(())
@@ -135,7 +135,7 @@ fn count(table: &'static str, row: impl Display, column: &'static str, value: i3
     u32::try_from(value).map_err(|_| bad_row(table, row, column, format!("{value} is negative")))
 }
 
-/// Numbers of trials, folds and epochs are bounded far below 2^31 at the door.
+/// Numbers of trials, folds and epochs are checked on arrival to be far below 2^31.
 fn to_pg_int(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }

@@ -8,7 +8,7 @@ use trawl_domain::space::Params;
 
 use super::{Connection, StoreError, count, to_pg_int};
 
-/// What trials cost so far: their parameters, and the seconds of workers.
+/// The costs of trials so far: their parameters, and the seconds of workers.
 pub async fn costs(
     conn: &mut Connection,
     study_id: StudyId,
@@ -32,7 +32,7 @@ pub async fn costs(
         .collect()
 }
 
-/// Completed trials of a study with several objectives, ascending, so many at most: what each sorts by of all of them.
+/// Completed trials of a study with several objectives, ascending, with their rank keys of all objectives; at most `limit`.
 pub async fn all_keys(
     conn: &mut Connection,
     study_id: StudyId,
@@ -54,7 +54,7 @@ pub async fn all_keys(
         .collect()
 }
 
-/// Lists of as many numbers each, one after another, for a statement that cuts them apart; and how many each has.
+/// Concatenates lists of equal length for a statement that splits them again; also returns that length.
 pub(super) fn flat<'a>(lists: impl Iterator<Item = &'a [f64]> + Clone) -> (Vec<f64>, i32) {
     let len = lists.clone().map(<[f64]>::len).max().unwrap_or(0);
     let padded = |list: &'a [f64]| list.iter().copied().chain(std::iter::repeat(0.0)).take(len);

@@ -1,7 +1,7 @@
-//! Objects that no table lists: uploads under way, and what is to be removed from the object store.
+//! Objects that no table lists: uploads under way, and objects to be removed from the object store.
 //!
-//! A key is here before its object can be, and goes in the transaction that lists the object. So nothing has to be guessed
-//! from what the object store happens to hold.
+//! A key is here before its object can exist, and leaves in the transaction that lists the object. So the object store
+//! never has to be searched for strays.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::{Connection, StoreError};
 
-/// Notes an upload: unless it is listed within this time, or its coordinator ends before, it is swept. One that shares its key with
-/// others has an id, and takes the note over from them.
+/// Notes an upload: it is swept unless it is listed within this time, or as soon as its coordinator ends. An upload
+/// that shares its key with others has an id, and takes over their note.
 pub async fn begin(
     conn: &mut Connection,
     key: &str,
@@ -33,7 +33,7 @@ pub async fn begin(
     Ok(())
 }
 
-/// Ends an upload in the transaction that lists it; false if it was swept, and may not be listed any more.
+/// Ends an upload in the transaction that lists it; false if it was swept, and can no longer be listed.
 pub async fn end(conn: &mut Connection, key: &str) -> Result<bool, StoreError> {
     let done = sqlx::query!("DELETE FROM trawl_store.pending_objects WHERE object_key = $1", key)
         .execute(conn)
@@ -41,7 +41,7 @@ pub async fn end(conn: &mut Connection, key: &str) -> Result<bool, StoreError> {
     Ok(done.rows_affected() == 1)
 }
 
-/// Has an object swept that an upload did not bring to its end, unless another one has taken its note over.
+/// Has the object of an aborted upload swept, unless another upload has taken over its note.
 pub async fn give_up(conn: &mut Connection, key: &str, upload: Option<Uuid>) -> Result<(), StoreError> {
     sqlx::query!(
         "INSERT INTO trawl_store.pending_objects (object_key, due_at)
@@ -61,11 +61,11 @@ pub async fn give_up(conn: &mut Connection, key: &str, upload: Option<Uuid>) -> 
 pub struct DueObject {
     /// Its key.
     pub key: String,
-    /// True if it is listed after all, by another upload of the same file: only its note goes.
+    /// True if another upload of the same file has listed it: then only its note is removed.
     pub is_listed: bool,
 }
 
-/// Locks objects that are due: until the transaction ends, none of them can be listed.
+/// Locks objects that are due: until the transaction ends, no upload can list them.
 pub async fn lock_due(conn: &mut Connection, limit: u32) -> Result<Vec<DueObject>, StoreError> {
     let keys = sqlx::query_scalar!(
         "SELECT object_key FROM trawl_store.pending_objects
@@ -77,7 +77,7 @@ pub async fn lock_due(conn: &mut Connection, limit: u32) -> Result<Vec<DueObject
     )
     .fetch_all(&mut *conn)
     .await?;
-    // Looked up after the lock: an upload that was listed before it counts.
+    // Checked after the lock, so that an upload listed before it counts.
     let rows = sqlx::query!(
         r#"SELECT k.object_key AS "object_key!",
                   (EXISTS (SELECT FROM trawl_store.artifacts a WHERE a.object_key = k.object_key)

@@ -1,4 +1,4 @@
-//! What samplers proposed, and what they learned it from.
+//! Proposals of samplers, and the results that they learned from.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use trawl_domain::state::TrialState;
 use super::objectives::flat;
 use super::{Connection, StoreError, bad_row, count, to_pg_int, word};
 
-/// Keeps the hashes of what was learned from, and of so many trials that were proposed.
+/// Keeps the hashes of the results learned from, and the number of trials proposed.
 pub async fn keep(conn: &mut Connection, study_id: StudyId, learned: &Learned, trials: u32) -> Result<(), StoreError> {
     sqlx::query!(
         "INSERT INTO trawl_store.proposals (study_id, first_trial, trials, history_sha256, proposals_sha256)
@@ -29,7 +29,7 @@ pub async fn keep(conn: &mut Connection, study_id: StudyId, learned: &Learned, t
     Ok(())
 }
 
-/// Hashes of what was proposed at once among these trials, by the first of them.
+/// Hashes of the proposals among these trials, by the first trial of each.
 pub async fn kept(conn: &mut Connection, study_id: StudyId, trials: &Range<u32>) -> Result<Vec<Learned>, StoreError> {
     let rows = sqlx::query!(
         "SELECT first_trial, history_sha256, proposals_sha256
@@ -68,7 +68,7 @@ pub async fn last_proposed(conn: &mut Connection, study_id: StudyId) -> Result<O
     trial.map(|trial| count("trials", study_id, "trial", trial)).transpose()
 }
 
-/// What a generation may know: results of other studies that count as this one's, and the study's trials so far.
+/// Results that a generation may know: prior results, and the study's trials so far.
 #[derive(Clone, Debug)]
 pub struct History {
     /// The study's trials, by number, as the first objective sorts them.
@@ -79,7 +79,7 @@ pub struct History {
 }
 
 impl History {
-    /// Of a study that has no trial yet: results of other studies alone.
+    /// The history of a study without trials: prior results only.
     pub fn of_prior(results: &[PriorResult]) -> Self {
         let past = (0..).zip(results).map(|(trial, result)| Past {
             trial,
@@ -97,7 +97,7 @@ impl History {
         }
     }
 
-    /// What a sampler sees of it that proposes trial `first` next.
+    /// The history that a sampler sees when it proposes trials from `first` on.
     pub fn before(&self, first: u32) -> Vec<Past> {
         let known = self.trials.partition_point(|past| past.trial < first);
         let mut seen = [&self.prior[..], &self.trials[..known]].concat();
@@ -109,7 +109,7 @@ impl History {
     }
 }
 
-/// The history of a generation that knows the results of trials before `known`; values as they sort.
+/// The history of a generation that knows the results of trials before `known`; values are rank keys.
 pub async fn history(
     conn: &mut Connection,
     study_id: StudyId,
@@ -144,7 +144,7 @@ pub async fn history(
                     rung,
                     key: objective.rank_key(value),
                 },
-                // One that nobody trained is no result.
+                // A cancelled trial has no result.
                 (TrialState::Cancelled, ..) => Standing::Pending,
                 (state, ..) if state.is_final() => Standing::Failed,
                 _ => Standing::Pending,
@@ -163,7 +163,7 @@ pub async fn history(
     })
 }
 
-/// Has results of other studies count as results of a study that has none yet.
+/// Stores results of other studies as prior results of a study that has none yet.
 pub async fn insert_prior(conn: &mut Connection, study_id: StudyId, results: &[PriorResult]) -> Result<(), StoreError> {
     let numbers: Vec<i32> = (0..results.len() as u32).map(to_pg_int).collect();
     let params: Vec<Json<&Params>> = results.iter().map(|result| Json(&result.params)).collect();
@@ -190,13 +190,13 @@ pub async fn insert_prior(conn: &mut Connection, study_id: StudyId, results: &[P
 pub struct PriorResult {
     /// The configuration.
     pub params: Params,
-    /// What it sorts by.
+    /// Its rank key.
     pub rank_key: f64,
-    /// What it sorts by of each objective beside the first.
+    /// Its rank keys of the further objectives.
     pub further_keys: Vec<f64>,
 }
 
-/// Completed trials of a study, the first ones by number, as results for another one.
+/// Completed trials of a study, the first ones by number, as prior results for another study.
 pub async fn completed(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<PriorResult>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT params AS "params: Json<Params>", rank_key AS "rank_key!", further_keys
@@ -217,7 +217,7 @@ pub async fn completed(conn: &mut Connection, study_id: StudyId, limit: u32) -> 
     Ok(results.collect())
 }
 
-/// The results of other studies that count as a study's own, in their order, each with what it sorts by of each objective beside the first.
+/// The prior results of a study, in order, each with its rank keys of the further objectives.
 async fn prior_results(conn: &mut Connection, study_id: StudyId) -> Result<Vec<(Past, Option<Vec<f64>>)>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT number, params AS "params: Json<Params>", rank_key, further_keys
@@ -240,7 +240,7 @@ async fn prior_results(conn: &mut Connection, study_id: StudyId) -> Result<Vec<(
         .collect()
 }
 
-/// Removes the hashes of a study's proposals, and the results that it had from other studies.
+/// Removes the hashes of a study's proposals, and its prior results.
 pub(super) async fn remove(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH proposals AS (DELETE FROM trawl_store.proposals WHERE study_id = $1)

@@ -23,11 +23,11 @@ pub struct Racer {
     pub rung: u32,
     /// Its parameters.
     pub params: Params,
-    /// What it sorts by of each objective, if it completed.
+    /// Its rank keys of all objectives, if it completed.
     pub keys: Option<Vec<f64>>,
 }
 
-/// Those of some consecutive trials that are raced.
+/// The raced trials among these consecutive ones.
 pub async fn racers(conn: &mut Connection, study_id: StudyId, trials: &Range<u32>) -> Result<Vec<Racer>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT trial, state, epochs, rung AS "rung!", params AS "params: Json<Params>",
@@ -72,20 +72,20 @@ pub async fn open_generations(conn: &mut Connection, study_id: StudyId) -> Resul
         .collect()
 }
 
-/// What a rung decides of a trial.
+/// The decision of a rung about a trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RungVerdict {
     /// Number.
     pub trial: u32,
     /// Its value there.
     pub value: f64,
-    /// What it sorts by there of each objective beside the first.
+    /// Its rank keys there of the further objectives.
     pub further_keys: Vec<f64>,
-    /// Whether it goes on to the next rung; else it is pruned.
+    /// True if it goes on to the next rung; otherwise it is pruned.
     pub goes_on: bool,
 }
 
-/// Takes what a rung decides of trials under way, of so many that were compared there. The study is locked, and no job trains them.
+/// Stores a rung's decisions about trials under way, and the number of trials compared there. The study is locked, and no job trains these trials.
 pub async fn take_verdicts(
     conn: &mut Connection,
     study_id: StudyId,

@@ -1,24 +1,24 @@
-//! Users of the database who read results: members of `trawl_reader` that may list no uploads, as the user of a coordinator may.
+//! Database users who read results: members of `trawl_reader` that, unlike a coordinator's user, may not note uploads.
 
 use std::time::Duration;
 
 use super::{Connection, StoreError};
 
-/// What a user of the database is.
+/// Kinds of database users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// Nobody.
+    /// No such user.
     Nobody,
-    /// One who may read the views of trawl, and has no right over others.
+    /// A user who may read the views of trawl, and has no right over others.
     Reader {
-        /// True where it may keep things nevertheless, as everybody may in a database that was not prepared.
+        /// True if it may keep temporary tables or locks, as everybody may in an unprepared database.
         keeps: bool,
     },
-    /// Somebody else's user.
+    /// Any other user.
     Other,
 }
 
-/// Looks for a user.
+/// Looks up a user.
 pub async fn find(conn: &mut Connection, user: &str) -> Result<Found, StoreError> {
     let found = sqlx::query!(
         r#"SELECT r.rolcanlogin AND pg_has_role(r.oid, 'trawl_reader', 'MEMBER')
@@ -42,16 +42,16 @@ pub async fn find(conn: &mut Connection, user: &str) -> Result<Found, StoreError
     })
 }
 
-/// What the user that the coordinator connects as may do.
+/// Rights of the coordinator's database user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights {
-    /// It is a superuser, whom nothing of Postgres stops.
+    /// It is a superuser, whom Postgres restricts in nothing.
     pub is_superuser: bool,
-    /// Users who read results, and whose sessions it may not end.
+    /// Users who read results, but whose sessions it may not end.
     pub out_of_reach: Vec<String>,
 }
 
-/// Looks what the user that this connection is of may do.
+/// The rights of this connection's user.
 pub async fn rights(conn: &mut Connection) -> Result<Rights, StoreError> {
     let rights = sqlx::query!(
         r#"SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS "is_superuser!",
@@ -69,10 +69,10 @@ pub async fn rights(conn: &mut Connection) -> Result<Rights, StoreError> {
     })
 }
 
-/// Ends the sessions of readers whose transaction began so long ago; how many there were. A statement on its own is a transaction,
-/// too. Sessions that are out of reach show no times, and stay.
+/// Ends the sessions of readers whose transaction began longer ago than `limit`; returns their number. A single
+/// statement is a transaction, too. Sessions of users out of reach show no times, and stay.
 pub async fn end_overdue(conn: &mut Connection, limit: Duration) -> Result<u64, StoreError> {
-    // A CASE, because the conditions of a WHERE have no order.
+    // A CASE, because Postgres may evaluate the conditions of a WHERE in any order.
     let ended = sqlx::query_scalar!(
         r#"SELECT count(*) FILTER (WHERE ended) AS "ended!"
            FROM (SELECT CASE WHEN pg_has_role(r.oid, 'trawl_reader', 'MEMBER')

@@ -18,7 +18,7 @@ pub struct RefitRecord {
     pub study_id: StudyId,
     /// Number.
     pub refit: u32,
-    /// The trial whose configuration it is.
+    /// The trial whose configuration it trains.
     pub trial: u32,
     /// State.
     pub state: TrialState,
@@ -34,7 +34,7 @@ pub struct RefitRecord {
     pub test_loss: Option<f64>,
     /// Accuracy on the test rows, where there are classes.
     pub test_accuracy: Option<f64>,
-    /// Where the loss on such rows is.
+    /// Confidence interval of the loss on rows like the test rows.
     pub test_interval: Option<Interval>,
     /// Why it failed.
     pub error: Option<String>,
@@ -94,7 +94,7 @@ impl TryFrom<RefitRow> for RefitRecord {
 /// A refit that is about to be stored.
 #[derive(Debug)]
 pub struct NewRefit<'a> {
-    /// The trial whose configuration it is.
+    /// The trial whose configuration it trains.
     pub trial: u32,
     /// Parameters.
     pub params: &'a Params,
@@ -185,7 +185,7 @@ pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Keeps what the test rows say until the refit's other jobs are done.
+/// Keeps the test metrics until the refit's other jobs are done.
 pub async fn keep_test(
     conn: &mut Connection,
     study_id: StudyId,
@@ -206,7 +206,7 @@ pub async fn keep_test(
     expect_rows("refits", 1, done.rows_affected())
 }
 
-/// Keeps where the loss on rows like the test rows is.
+/// Keeps the interval of the loss on rows like the test rows.
 pub async fn keep_test_interval(
     conn: &mut Connection,
     study_id: StudyId,
@@ -262,7 +262,7 @@ pub async fn fail(conn: &mut Connection, study_id: StudyId, refit: u32, error: &
     expect_rows("refits", 1, done.rows_affected())
 }
 
-/// Cancels the unfinished refits of a study; how many there were.
+/// Cancels the unfinished refits of a study; returns their number.
 pub async fn cancel(conn: &mut Connection, study_id: StudyId) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.refits SET state = 'cancelled', finished_at = clock_timestamp()

@@ -4,7 +4,7 @@ use trawl_domain::id::StudyId;
 
 use super::{Connection, StoreError, count, to_pg_int};
 
-/// What the rows of a fold left.
+/// Row losses of a fold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoldLosses {
     /// Number of the trial.
@@ -28,7 +28,7 @@ pub async fn insert(conn: &mut Connection, fold_id: i64, losses: &[f32]) -> Resu
     Ok(())
 }
 
-/// Those of some trials, by trial and fold.
+/// Row losses of these trials, by trial and fold.
 pub async fn of_trials(
     conn: &mut Connection,
     study_id: StudyId,
@@ -57,8 +57,8 @@ pub async fn of_trials(
         .collect()
 }
 
-/// Removes those of trials that ended and are not among the best `kept`. A trial that failed without fault of its own keeps them: a retry
-/// trains only the folds that did not end.
+/// Removes the row losses of ended trials that are not among the best `kept`. A trial that failed without fault of its
+/// own keeps them: a retry trains only its unfinished folds.
 pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId, kept: usize) -> Result<(), StoreError> {
     sqlx::query!(
         "DELETE FROM trawl_store.row_losses r
@@ -77,7 +77,7 @@ pub async fn keep_best_trials(conn: &mut Connection, study_id: StudyId, kept: us
     Ok(())
 }
 
-/// The test rows of a refit that ended.
+/// Test losses of an ended refit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestLosses {
     /// The fold that left them.
@@ -86,13 +86,13 @@ pub struct TestLosses {
     pub study_id: StudyId,
     /// Number of the refit.
     pub refit: u32,
-    /// False if it failed or was cancelled: nobody needs them then.
+    /// False if the refit failed or was cancelled: then nobody needs the losses.
     pub completed: bool,
     /// A loss a row.
     pub losses: Vec<f32>,
 }
 
-/// One of those that there are, of all studies or of one.
+/// The test losses of one ended refit, of this study or of any; `None` if none are left.
 pub async fn of_open_refit(conn: &mut Connection, study_id: Option<StudyId>) -> Result<Option<TestLosses>, StoreError> {
     let row = sqlx::query!(
         r#"SELECT l.fold_id, r.study_id, r.refit, r.state = 'completed' AS "completed!", l.losses
@@ -120,7 +120,7 @@ pub async fn of_open_refit(conn: &mut Connection, study_id: Option<StudyId>) -> 
     .transpose()
 }
 
-/// Removes those of a fold.
+/// Removes the row losses of a fold.
 pub async fn remove(conn: &mut Connection, fold_id: i64) -> Result<(), StoreError> {
     sqlx::query!("DELETE FROM trawl_store.row_losses WHERE fold_id = $1", fold_id)
         .execute(conn)

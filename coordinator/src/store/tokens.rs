@@ -1,4 +1,4 @@
-//! Tokens. Their texts never come here: only hashes do.
+//! Tokens. Only their hashes come here, never their texts.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub const UNIQUE_NAME: &str = "tokens_unique_name";
 pub struct TokenRecord {
     /// Its id.
     pub token_id: TokenId,
-    /// How people call it.
+    /// Its name.
     pub name: String,
     /// What it is for.
     pub role: Role,
@@ -27,7 +27,7 @@ pub struct TokenRecord {
     pub created_at: DateTime<Utc>,
     /// When it ends by itself.
     pub expires_at: Option<DateTime<Utc>>,
-    /// When somebody ended it.
+    /// When it was revoked.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
@@ -38,7 +38,7 @@ pub struct LiveToken {
     pub token_id: TokenId,
     /// What it is for.
     pub role: Role,
-    /// What stands for its text.
+    /// The hash of its text.
     pub hash: TokenHash,
     /// How long it stays valid.
     pub remaining: Option<Duration>,
@@ -70,7 +70,7 @@ impl TryFrom<Row> for TokenRecord {
     }
 }
 
-/// Keeps a new token. Its time runs from now, by the database's clock.
+/// Keeps a new token. It expires relative to the database's clock.
 pub async fn insert(
     conn: &mut Connection,
     token_id: TokenId,
@@ -93,7 +93,7 @@ pub async fn insert(
     .try_into()
 }
 
-/// Tokens that were ever made, whatever became of them: whether there are any.
+/// True if any token was ever made, even if none is left.
 pub async fn any(conn: &mut Connection) -> Result<bool, StoreError> {
     let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM trawl_store.tokens) AS "any!""#)
         .fetch_one(conn)
@@ -129,7 +129,7 @@ pub async fn live(conn: &mut Connection) -> Result<Vec<LiveToken>, StoreError> {
         .collect()
 }
 
-/// A page of tokens, the newest first, from after that one.
+/// A page of tokens, the newest first, after the one given.
 pub async fn list(
     conn: &mut Connection,
     after: Option<(DateTime<Utc>, TokenId)>,
@@ -157,7 +157,7 @@ pub async fn list(
     .collect()
 }
 
-/// Forgets tokens that ended so many days ago, but for the newest token of all: that there was one keeps the door closed.
+/// Forgets tokens that ended `ended_days` ago, except the newest token of all: a coordinator that ever had tokens stays closed.
 pub async fn remove_ended(conn: &mut Connection, ended_days: u32) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         "DELETE FROM trawl_store.tokens
@@ -170,7 +170,7 @@ pub async fn remove_ended(conn: &mut Connection, ended_days: u32) -> Result<u64,
     Ok(done.rows_affected())
 }
 
-/// Revokes a token by its id or, failing that, by its name. Where the name has ended tokens alone, finds the newest of them.
+/// Revokes a token by its id or, failing that, by its name. If all tokens of the name have ended, finds the newest of them.
 pub async fn revoke(
     conn: &mut Connection,
     token_id: Option<TokenId>,

@@ -25,19 +25,19 @@ pub struct TrialRecord {
     pub state: TrialState,
     /// Mean and standard deviation over the folds.
     pub value: Option<TrialValue>,
-    /// Where there are several objectives, its values of all of them by name: of the whole trial, or at the rung where it was last compared.
+    /// Its values of all objectives by name, where there are several: of the whole trial, or at the rung where it was last compared.
     pub objectives: BTreeMap<String, f64>,
     /// Its parameters.
     pub params: Params,
     /// True if a user chose its configuration.
     pub chosen: bool,
-    /// The first trial with the same parameters, if that is another one.
+    /// The first trial with the same parameters, unless that is this one.
     pub twin_of: Option<u32>,
     /// Passes over the training rows.
     pub epochs: u32,
     /// The generation that it belongs to.
     pub generation: u32,
-    /// Where it is in a race.
+    /// Its place in a race.
     pub rung: Option<TrialRung>,
     /// Time that workers spent on it.
     pub worker_seconds: f64,
@@ -51,12 +51,12 @@ pub struct TrialRecord {
     pub finished_at: Option<DateTime<Utc>>,
 }
 
-/// Where a trial is in a race.
+/// The place of a trial in a race.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrialRung {
     /// The rung that it is at, or that it ended at.
     pub rung: u32,
-    /// Its value at the rung where it was last compared, and the number of trials that were.
+    /// Its value at the rung where it was last compared, and the number of trials compared there.
     pub compared: Option<(f64, u32)>,
 }
 
@@ -119,7 +119,7 @@ impl TryFrom<TrialRow> for TrialRecord {
     }
 }
 
-/// Why trials of a study failed, the most frequent reason first, each with how many did; so many reasons at most.
+/// Why trials of a study failed: the most frequent reasons, each with its number of trials; at most `limit`.
 pub async fn failures(conn: &mut Connection, study_id: StudyId, limit: u32) -> Result<Vec<(String, u32)>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT COALESCE(error, '') AS "error!", count(*) AS "trials!"
@@ -163,7 +163,7 @@ pub async fn insert(conn: &mut Connection, study_id: StudyId, planned: &[Planned
     Ok(())
 }
 
-/// Notes of each trial from `first` on the first one with the same parameters. It reads all trials of the study.
+/// Notes, for each trial from `first` on, the first trial with the same parameters. Reads all trials of the study.
 pub async fn mark_twins(conn: &mut Connection, study_id: StudyId, first: u32) -> Result<(), StoreError> {
     sqlx::query!(
         "UPDATE trawl_store.trials t
@@ -236,16 +236,16 @@ pub async fn best(conn: &mut Connection, studies: &[StudyId], limit: u32) -> Res
     .collect()
 }
 
-/// What of a study's trials is under way.
+/// Unfinished trials of a study.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnderWay {
     /// Trials that train now.
     pub running: u32,
-    /// The first generation of which a trial has not ended.
+    /// The first generation with an unfinished trial.
     pub generation: Option<u32>,
 }
 
-/// What is under way of studies.
+/// Unfinished trials of studies.
 pub async fn under_way(conn: &mut Connection, studies: &[StudyId]) -> Result<HashMap<StudyId, UnderWay>, StoreError> {
     let studies: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     let rows = sqlx::query!(
@@ -292,7 +292,7 @@ pub async fn start(conn: &mut Connection, jobs: &[JobId]) -> Result<(), StoreErr
     Ok(())
 }
 
-/// Adds the time of a job's attempt, `seconds` for each of its folds.
+/// Adds the time of a job's attempt to its trials: `seconds` for each fold.
 pub async fn add_worker_seconds(conn: &mut Connection, job_id: JobId, seconds: f64) -> Result<(), StoreError> {
     sqlx::query!(
         "UPDATE trawl_store.trials t
@@ -355,7 +355,7 @@ pub async fn are_open_before(conn: &mut Connection, study_id: StudyId, known: u3
     Ok(open)
 }
 
-/// Trials that failed, ascending, of which no fold diverged, and one was given up.
+/// Trials, ascending, that failed without a diverged fold: at least one fold was given up.
 pub async fn given_up(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u32>, StoreError> {
     let trials = sqlx::query_scalar!(
         "SELECT t.trial
@@ -375,7 +375,7 @@ pub async fn given_up(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u3
     trials.map(|trial| count("trials", trial, "trial", trial)).collect()
 }
 
-/// Has trials that failed wait again. The study is locked.
+/// Makes failed trials wait again. The study is locked.
 pub async fn revive(conn: &mut Connection, study_id: StudyId, trials: &[u32]) -> Result<(), StoreError> {
     let numbers: Vec<i32> = trials.iter().map(|trial| to_pg_int(*trial)).collect();
     let done = sqlx::query!(
@@ -389,7 +389,7 @@ pub async fn revive(conn: &mut Connection, study_id: StudyId, trials: &[u32]) ->
     expect_rows("trials", trials.len() as u64, done.rows_affected())
 }
 
-/// The number of each trial that a user gave so before, by what was given; `None` where nobody did, or where it failed or was cancelled.
+/// For each configuration, the number of the trial that a user gave identically before; `None` if there is none, or it failed or was cancelled.
 pub async fn chosen_as(
     conn: &mut Connection,
     study_id: StudyId,
@@ -412,7 +412,7 @@ pub async fn chosen_as(
         .collect()
 }
 
-/// Locks the unfinished trials of a study, ascending, of which no fold is in a job that has not ended.
+/// Locks a study's unfinished trials, ascending, that have no fold in an unfinished job.
 pub async fn lock_between_jobs(conn: &mut Connection, study_id: StudyId) -> Result<Vec<u32>, StoreError> {
     sqlx::query_scalar!(
         "SELECT t.trial
@@ -438,9 +438,9 @@ pub struct TrialEnd {
     pub trial: u32,
     /// Final state.
     pub state: TrialState,
-    /// Its value and what it sorts by, if it completed.
+    /// Its value and rank key, if it completed.
     pub value: Option<(TrialValue, f64)>,
-    /// What it sorts by of each objective beside the first, if it completed.
+    /// Its rank keys of the further objectives, if it completed.
     pub further_keys: Vec<f64>,
     /// Why it failed.
     pub error: Option<String>,

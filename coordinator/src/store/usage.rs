@@ -1,4 +1,4 @@
-//! What is used of what is bounded by quotas.
+//! Usage of the resources that quotas limit.
 
 use trawl_domain::id::StudyId;
 use trawl_domain::limits::FILE_BYTES_CHARGED_MIN;
@@ -10,11 +10,11 @@ use super::{Connection, StoreError, expect_rows};
 pub struct StudyUsage {
     /// Studies that are not deleted.
     pub studies: u64,
-    /// The epoch budgets of all of them, and of those whose rows are not removed yet.
+    /// The epoch budgets of these, and of deleted studies whose rows are not removed yet.
     pub epoch_reports: u64,
 }
 
-/// Lets nobody else count until the transaction ends. The last lock that a transaction takes.
+/// Keeps others from counting until the transaction ends. This lock comes last in a transaction.
 pub async fn lock(conn: &mut Connection) -> Result<(), StoreError> {
     let locked = sqlx::query!("SELECT only_row FROM trawl_store.quota_lock FOR UPDATE")
         .fetch_all(conn)
@@ -22,7 +22,7 @@ pub async fn lock(conn: &mut Connection) -> Result<(), StoreError> {
     expect_rows("quota_lock", 1, locked.len() as u64)
 }
 
-/// Counts studies, of which there are never more than the quota.
+/// Counts studies; there are never more than the quota.
 pub async fn of_studies(conn: &mut Connection) -> Result<StudyUsage, StoreError> {
     let row = sqlx::query!(
         r#"SELECT count(*) FILTER (WHERE deleted_at IS NULL) AS "studies!",
@@ -37,7 +37,7 @@ pub async fn of_studies(conn: &mut Connection) -> Result<StudyUsage, StoreError>
     })
 }
 
-/// Bytes that a study is charged for in the object store: its artifacts and checkpoints, and the files of its dataset.
+/// Bytes that a study is charged for: its artifacts, its checkpoints, and the files of its dataset.
 pub async fn bytes_of_study(conn: &mut Connection, study_id: StudyId) -> Result<u64, StoreError> {
     let bytes = sqlx::query_scalar!(
         r#"SELECT (COALESCE((SELECT sum(GREATEST(bytes, $2)) FROM trawl_store.artifacts WHERE study_id = $1 AND trial IS NOT NULL), 0)
@@ -56,7 +56,7 @@ pub async fn bytes_of_study(conn: &mut Connection, study_id: StudyId) -> Result<
     Ok(bytes.unsigned_abs())
 }
 
-/// Bytes that all objects that are listed are charged with. Reads all of the lists: for a look now and then, and not for every file.
+/// Bytes charged for all listed objects. Reads all of the lists, so this is not for every file.
 pub async fn bytes(conn: &mut Connection) -> Result<u64, StoreError> {
     let bytes = sqlx::query_scalar!(
         r#"SELECT (COALESCE((SELECT sum(GREATEST(bytes, $1)) FROM trawl_store.artifacts), 0)
@@ -69,7 +69,7 @@ pub async fn bytes(conn: &mut Connection) -> Result<u64, StoreError> {
     Ok(bytes.unsigned_abs())
 }
 
-/// A small file counts as one of this size.
+/// Least size that a file is charged for.
 fn charged_min() -> i64 {
     i64::try_from(FILE_BYTES_CHARGED_MIN).unwrap_or(i64::MAX)
 }

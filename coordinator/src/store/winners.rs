@@ -1,4 +1,4 @@
-//! What the best trials are worth, and how much parameters matter.
+//! The value of best trials, and the importance of parameters.
 
 use std::collections::BTreeMap;
 
@@ -9,42 +9,42 @@ use uuid::Uuid;
 use super::studies::StudyRecord;
 use super::{Connection, StoreError, count, to_pg_int};
 
-/// A value that was corrected.
+/// A corrected value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CorrectedValue {
     /// The value.
     pub value: f64,
-    /// Where it is.
+    /// Its confidence interval.
     pub interval: Interval,
-    /// Trials that the best one was chosen among.
+    /// Number of trials among which the best one was chosen.
     pub contenders: u32,
 }
 
-/// What the best trial of a study is worth.
+/// The value of a study's best trial.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WinnerRecord {
     /// Number.
     pub trial: u32,
-    /// Its value without what it owes to having been chosen.
+    /// Its value, corrected for the bias of choosing the best.
     pub corrected: Option<CorrectedValue>,
     /// Probability that it is better than the second best.
     pub p_better: Option<f64>,
-    /// Trials that it does not stand out from.
+    /// Trials that cannot be separated from it.
     pub not_separable_from: Vec<u32>,
 }
 
-/// How much the parameters of a study matter.
+/// The importance of a study's parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImportanceRecord {
-    /// Its share, by parameter.
+    /// Shares, by parameter.
     pub importance: BTreeMap<String, f64>,
-    /// Trials that it was computed from.
+    /// Number of trials that they were computed from.
     pub trials: u32,
     /// The rung at which they were compared; `None` for whole trials.
     pub rung: Option<u32>,
 }
 
-/// Studies whose search ended with a completed trial, and whose best one was not judged.
+/// Studies whose search ended with a completed trial, and whose best trial is not judged yet.
 pub async fn studies_to_judge(conn: &mut Connection, limit: u32) -> Result<Vec<StudyId>, StoreError> {
     let studies: Vec<Uuid> = sqlx::query_scalar!(
         "SELECT s.study_id
@@ -61,7 +61,7 @@ pub async fn studies_to_judge(conn: &mut Connection, limit: u32) -> Result<Vec<S
     Ok(studies.into_iter().map(StudyId).collect())
 }
 
-/// True for one of these.
+/// True if the study is one of [`studies_to_judge`].
 pub async fn is_to_judge(conn: &mut Connection, study_id: StudyId) -> Result<bool, StoreError> {
     let found = sqlx::query_scalar!(
         r#"SELECT s.state IN ('refitting', 'completed', 'failed', 'cancelled') AND s.trials_completed > 0
@@ -75,7 +75,7 @@ pub async fn is_to_judge(conn: &mut Connection, study_id: StudyId) -> Result<boo
     Ok(found.unwrap_or(false))
 }
 
-/// Stores what the best trial of a study is worth, as it was then; false if it is there already, or if the study has run again since.
+/// Stores the value of a study's best trial; false if it is already there, or if the study has run again since `judged`.
 pub async fn insert(conn: &mut Connection, judged: &StudyRecord, winner: &WinnerRecord) -> Result<bool, StoreError> {
     let study_id = judged.study_id;
     let others: Vec<i32> = winner
@@ -109,7 +109,7 @@ pub async fn insert(conn: &mut Connection, judged: &StudyRecord, winner: &Winner
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores how much the parameters of a study matter.
+/// Stores the importance of a study's parameters.
 pub async fn insert_importance(
     conn: &mut Connection,
     study_id: StudyId,
@@ -131,7 +131,7 @@ pub async fn insert_importance(
     Ok(())
 }
 
-/// What the best trial of a study is worth, if it was computed.
+/// The value of a study's best trial, if it was computed.
 pub async fn of_study(conn: &mut Connection, study_id: StudyId) -> Result<Option<WinnerRecord>, StoreError> {
     let row = sqlx::query!(
         "SELECT trial, contenders, corrected_value, corrected_low, corrected_high, p_better, not_separable_from
@@ -168,7 +168,7 @@ pub async fn of_study(conn: &mut Connection, study_id: StudyId) -> Result<Option
     .transpose()
 }
 
-/// How much the parameters of a study matter, if it was computed.
+/// The importance of a study's parameters, if it was computed.
 pub async fn importance(conn: &mut Connection, study_id: StudyId) -> Result<Option<ImportanceRecord>, StoreError> {
     let rows = sqlx::query!(
         "SELECT parameter, importance, trials, rung FROM trawl_store.importance WHERE study_id = $1",
@@ -185,7 +185,7 @@ pub async fn importance(conn: &mut Connection, study_id: StudyId) -> Result<Opti
     }))
 }
 
-/// Stores how the front of a study grew, of its completed trials.
+/// Stores how the front of a study grew with its completed trials.
 pub async fn insert_hypervolumes(
     conn: &mut Connection,
     study_id: StudyId,
@@ -207,7 +207,7 @@ pub async fn insert_hypervolumes(
     Ok(())
 }
 
-/// Removes all that was computed of a study.
+/// Removes all that was computed for a study.
 pub(super) async fn remove(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "WITH winner AS (DELETE FROM trawl_store.winners WHERE study_id = $1),

@@ -1,4 +1,4 @@
-//! Workers, and whose they are.
+//! Workers and their owners.
 
 use std::time::Duration;
 
@@ -41,18 +41,18 @@ pub struct WorkerRecord {
     pub last_seen_at: DateTime<Utc>,
 }
 
-/// What became of a registration.
+/// The result of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registered {
-    /// The worker was not known.
+    /// The worker was new.
     New,
-    /// It was.
+    /// The worker was known.
     Again,
-    /// It is another caller's, and stays as it is.
+    /// It belongs to another caller, and stays as it is.
     Anothers,
 }
 
-/// Whose a worker is.
+/// The owner of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// The caller's.
@@ -63,8 +63,8 @@ pub enum Whose {
     Nobodys,
 }
 
-/// Makes a worker known, or known again. `owner` is who calls; a worker without one belongs to everybody, and so do all where nobody
-/// has to say who calls.
+/// Registers a worker, or registers it again. `owner` is the caller; a worker without one belongs to everybody, and
+/// without a caller's name so does every worker.
 pub async fn register(
     conn: &mut Connection,
     worker: &NewWorker,
@@ -97,7 +97,7 @@ pub async fn register(
     })
 }
 
-/// Workers that are known, whatever became of them.
+/// Number of known workers, in any state.
 pub async fn known(conn: &mut Connection) -> Result<u64, StoreError> {
     let workers = sqlx::query_scalar!(r#"SELECT count(*) AS "workers!" FROM trawl_store.workers"#)
         .fetch_one(conn)
@@ -105,8 +105,8 @@ pub async fn known(conn: &mut Connection) -> Result<u64, StoreError> {
     Ok(workers.unsigned_abs())
 }
 
-/// Forgets the worker that has been silent for the longest time, of those that stopped or are lost and hold no lease; false if there
-/// is none.
+/// Forgets the worker that was silent for longest, among those that stopped or are lost and hold no lease; false if
+/// there is none.
 pub async fn remove_silent(conn: &mut Connection) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "DELETE FROM trawl_store.workers
@@ -122,7 +122,7 @@ pub async fn remove_silent(conn: &mut Connection) -> Result<bool, StoreError> {
     Ok(done.rows_affected() == 1)
 }
 
-/// Forgets workers that were not seen for so many days, or said goodbye so many days ago, and hold no lease.
+/// Forgets workers without a lease that were not seen for `unseen_days`, or said goodbye `stopped_days` ago.
 pub async fn remove_old(conn: &mut Connection, unseen_days: u32, stopped_days: u32) -> Result<u64, StoreError> {
     let done = sqlx::query!(
         "DELETE FROM trawl_store.workers w
@@ -179,7 +179,7 @@ async fn not_callers(conn: &mut Connection, worker_id: WorkerId) -> Result<Whose
     Ok(if is_known { Whose::Anothers } else { Whose::Nobodys })
 }
 
-/// The workers that were seen within a day, the one seen last first.
+/// The workers seen within a day, the last seen first.
 pub async fn recent(conn: &mut Connection, limit: u32) -> Result<Vec<WorkerRecord>, StoreError> {
     let rows = sqlx::query!(
         r#"SELECT worker_id AS "worker_id!", host AS "host!", device AS "device!", state AS "state!", jobs AS "jobs!",

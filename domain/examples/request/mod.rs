@@ -1,4 +1,4 @@
-//! What requests to the examples have in common.
+//! Parts of requests that the examples share.
 
 use std::collections::BTreeMap;
 

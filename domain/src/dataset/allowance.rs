@@ -1,4 +1,4 @@
-//! What reading may take, looked at before memory is taken and between rows.
+//! Limits on reading, checked before memory is taken and between rows.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use super::read_error::Reason;
 use super::{ReadError, SampleShape};
 use crate::limits::DATASET_VALUES_MAX;
 
-/// What reading the parts of a dataset may take of memory and of time.
+/// Limits on memory and time for reading the parts of a dataset.
 pub struct Allowance<'a> {
     /// Numbers that may still be read, of features and targets together.
     pub values: u64,
-    /// Whether to go on: asked between rows.
+    /// Called between rows; false stops the reading.
     pub go_on: &'a dyn Fn() -> bool,
 }
 
 impl Allowance<'static> {
-    /// A whole dataset, whatever time it takes.
+    /// For a whole dataset, without a time limit.
     pub fn whole() -> Self {
         Self {
             values: DATASET_VALUES_MAX,
@@ -25,7 +25,7 @@ impl Allowance<'static> {
 }
 
 impl Allowance<'_> {
-    /// Takes the numbers of so many rows, a target each among them.
+    /// Charges the numbers of these rows, including one target each.
     pub(super) fn take(&mut self, rows: u32, shape: SampleShape) -> Result<(), ReadError> {
         let values = shape.len().saturating_add(1).saturating_mul(u64::from(rows));
         self.values = self.values.checked_sub(values).ok_or_else(|| {
@@ -36,7 +36,7 @@ impl Allowance<'_> {
         Ok(())
     }
 
-    /// Stops a reading that nobody waits for any more.
+    /// Stops a reading that is no longer awaited.
     pub(super) fn look(&self) -> Result<(), Reason> {
         if (self.go_on)() {
             Ok(())

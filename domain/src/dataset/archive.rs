@@ -1,5 +1,5 @@
-//! Zip archives, as far as NumPy writes them: files that are stored or deflated, found by the directory at the end
-//! (PKWARE's APPNOTE.TXT, 4.3). What is taken of memory is bounded by the directory, whatever an archive says.
+//! Zip archives in the form that NumPy writes: files that are stored or deflated, found by the directory at the end
+//! (PKWARE's APPNOTE.TXT, 4.3). The limit on the directory bounds the memory used, whatever an archive claims.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Take};
 
@@ -14,26 +14,26 @@ use crate::limits::{ARCHIVE_DIRECTORY_BYTES_MAX, DATASET_BYTES_MAX};
 const NAME_BYTES_SHOWN: usize = 80;
 const END: &[u8] = b"PK\x05\x06";
 const END_BYTES: usize = 22;
-/// The end has a comment whose length is a number of two bytes.
+/// The end may have a comment, whose length is a number of two bytes.
 const TAIL_BYTES_MAX: u64 = END_BYTES as u64 + u16::MAX as u64;
 const ENTRY: &[u8] = b"PK\x01\x02";
 const ENTRY_BYTES: usize = 46;
 const LOCAL: &[u8] = b"PK\x03\x04";
 const LOCAL_BYTES: u64 = 30;
-/// Among what goes with an entry: its sizes and its place, where they have no room in it.
+/// Tag of the extra field with sizes and place that do not fit into the entry.
 const LARGE: u16 = 1;
-/// One byte that is deflated unpacks to so many at most.
+/// Most bytes that one deflated byte unpacks to.
 const UNPACKED_BYTES_MAX: u64 = 1_032;
 
 /// An archive with its directory.
 pub(super) struct Archive<'a> {
     file: Box<dyn ReadSeek + 'a>,
-    /// As it is in the file.
+    /// The bytes in the file.
     directory: Vec<u8>,
     directory_at: u64,
 }
 
-/// A file as the directory has it.
+/// A file's entry in the directory.
 struct Entry<'d> {
     name: &'d [u8],
     flags: u16,
@@ -72,13 +72,13 @@ impl<'a> Archive<'a> {
         })
     }
 
-    /// The beginnings of the names of the files, as far as the directory can be read.
+    /// The beginnings of the files' names, as far as the directory is readable.
     pub(super) fn names(&self) -> impl Iterator<Item = String> {
         let shown = |name: &[u8]| String::from_utf8_lossy(&name[..name.len().min(NAME_BYTES_SHOWN)]).into_owned();
         entries(&self.directory).map(move |entry| shown(entry.name))
     }
 
-    /// A file of the archive and how many bytes it has; `None` if there is none of the name.
+    /// A file of the archive and its number of bytes; `None` if there is none of this name.
     pub(super) fn member(mut self, name: &str) -> Result<Option<(Member<'a>, u64)>, Reason> {
         let Some(entry) = entries(&self.directory).find(|entry| entry.name == name.as_bytes()) else {
             return Ok(None);
@@ -133,7 +133,7 @@ impl<'a> Archive<'a> {
     }
 }
 
-/// A file of an archive, whose end is trouble if it is not what the directory says.
+/// A file of an archive; its end is an error if it does not match the directory.
 pub(super) type Member<'a> = Named<Checked<'a>>;
 
 /// Compares size and checksum at the end.
@@ -157,7 +157,7 @@ impl Read for Checked<'_> {
     }
 }
 
-/// The entries of a directory, up to the first that is broken.
+/// The entries of a directory, up to the first broken one.
 fn entries(directory: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     let mut rest = directory;
     std::iter::from_fn(move || {
@@ -176,7 +176,7 @@ fn entry(directory: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let (extra, rest) = rest.split_at_checked(usize::from(short(fixed, 30)))?;
     let (_comment, rest) = rest.split_at_checked(usize::from(short(fixed, 32)))?;
     let mut large = large(extra);
-    // Those that have no room, in this order.
+    // Only numbers that did not fit are there, in this order.
     let mut wide = |number: u32| {
         if number != u32::MAX {
             return Some(u64::from(number));
@@ -200,7 +200,7 @@ fn entry(directory: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     Some((entry, rest))
 }
 
-/// What an entry has in its extra fields for numbers of eight bytes.
+/// An entry's extra field for numbers of eight bytes.
 fn large(mut extra: &[u8]) -> &[u8] {
     while let Some((head, rest)) = extra.split_first_chunk::<4>() {
         let Some((field, after)) = rest.split_at_checked(usize::from(short(head, 2))) else {

@@ -1,4 +1,4 @@
-//! An array of numbers, whatever file it is in: as features, and as targets.
+//! An array of numbers from any file: as features, and as targets.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
@@ -20,13 +20,13 @@ pub(super) struct Array<'a> {
     sizes: Vec<u64>,
     element: Element,
     is_fortran: bool,
-    /// Whether bytes are pixels, whatever the shape.
+    /// True if bytes are pixels, whatever the shape.
     is_picture: bool,
     len: usize,
     elements: Box<dyn Read + 'a>,
 }
 
-/// What the header of an array says.
+/// The header of an array.
 pub(super) struct Header {
     pub(super) sizes: Vec<u64>,
     pub(super) element: Element,
@@ -35,7 +35,7 @@ pub(super) struct Header {
 }
 
 impl<'a> Array<'a> {
-    /// An array with its elements, which no memory is taken for: how many bytes they are, if that is known, and how many they can be.
+    /// An array whose elements are not in memory yet; `bytes` is their number of bytes, if known, and `bytes_max` the largest possible one.
     pub(super) fn new(
         header: Header,
         elements: Box<dyn Read + 'a>,
@@ -65,7 +65,7 @@ impl<'a> Array<'a> {
         })
     }
 
-    /// As features, row by row. `again` opens the array once more, where a second look is needed.
+    /// As features, row by row. `again` reopens the array, where a second look is needed.
     pub(super) fn rows(
         mut self,
         layout: Option<Layout>,
@@ -103,7 +103,7 @@ impl<'a> Array<'a> {
         again: &dyn Fn() -> Result<Array<'a>, ReadError>,
         allowance: &Allowance<'_>,
     ) -> Result<Vec<f32>, ReadError> {
-        // All pixels are numbers of one kind.
+        // All pixels of a channel are one kind of number.
         let columns = match grid.shape {
             SampleShape::Vector(len) | SampleShape::Table { len, .. } => len as usize,
             SampleShape::Sequence { .. } | SampleShape::Image { .. } => 1,
@@ -130,7 +130,7 @@ impl<'a> Array<'a> {
         Ok(floats)
     }
 
-    /// Puts all elements where they belong.
+    /// Puts all elements into their places.
     fn fill<T: Clone + Default>(
         &mut self,
         grid: &Grid,
@@ -148,8 +148,8 @@ impl<'a> Array<'a> {
         Ok(values)
     }
 
-    /// As targets of so many rows, whose numbers were taken off the allowance with the features. `names` are those of labels from
-    /// 0 on; else each label is the name of its class.
+    /// As targets of these rows; the allowance for them was taken with the features. `names` has the names of labels
+    /// from 0 on; without it, each label is the name of its class.
     pub(super) fn targets(
         mut self,
         rows: u32,
@@ -193,7 +193,7 @@ impl<'a> Array<'a> {
             (classes, _) => classes.map(<[String]>::to_vec),
         };
         if width > 1 {
-            // One of each row was taken off with the features, and each row takes one more here.
+            // One target of each row was charged with the features, and each row charges one more here.
             allowance.take(rows, SampleShape::Vector(width as u32 - 2))?;
         }
         let mut columns: Vec<Column<'_>> = (0..width).map(|_| Column::new(kind, known.as_deref())).collect();
@@ -246,7 +246,7 @@ impl<'a> Array<'a> {
         targets.ok_or_else(|| ReadError::targets("has no columns"))
     }
 
-    /// Reads all elements in the order of the file; they are never in memory as a whole.
+    /// Reads all elements in the order of the file, never all into memory.
     fn each(
         &mut self,
         allowance: &Allowance<'_>,
@@ -269,7 +269,7 @@ impl<'a> Array<'a> {
             }
             left -= bytes.len() / size;
         }
-        // What is compressed compares its checksum when it comes to its end.
+        // A compressed reader compares its checksum at its end.
         match self.elements.read(&mut [0]) {
             Ok(0) => Ok(()),
             Ok(_) => Err(ReadError::features("has more bytes than its header says")),

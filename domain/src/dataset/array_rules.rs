@@ -1,21 +1,21 @@
-//! What is made of the features of arrays before they go into a network.
+//! Preparation of arrays' features.
 
 use super::columns::{Missing, Scale};
 use super::inputs::{Cells, InputColumn, Inputs};
 use super::{Layout, ReadError, Reason, SampleShape};
 use crate::limits::FEATURES_MAX;
 
-/// How arrays are read, and what is made of their features.
+/// How arrays are read, and how their features are prepared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ArrayRules {
     /// The order of the axes of images; `None` where the study leaves it out.
     pub layout: Option<Layout>,
-    /// What becomes of each number of a vector, and of each channel of an image, pixels divided by 255 before.
+    /// Scaling of each number of a vector, or of each channel of an image after its pixels are divided by 255.
     pub scale: Scale,
 }
 
 impl Default for ArrayRules {
-    /// Arrays go in as they are.
+    /// Arrays without preparation.
     fn default() -> Self {
         Self {
             layout: None,
@@ -33,10 +33,10 @@ impl From<Option<Layout>> for ArrayRules {
     }
 }
 
-/// What arrays may be prepared by: what needs no look at each number.
+/// Scalings for arrays: those that need no decision about each number.
 pub const ARRAY_SCALES: [Scale; 3] = [Scale::Standardize, Scale::MinMax, Scale::None];
 
-/// The inputs of rows of an array; `None` where they go in as they are.
+/// The inputs of an array's rows; `None` without preparation.
 pub(super) fn inputs(scale: Scale, shape: SampleShape) -> Result<Option<Inputs>, ReadError> {
     if scale == Scale::None {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Which columns of a table go into a network, how its cells are read, and what is made of them before.
+//! Columns of a table: which are used, how cells are read, and how they are prepared.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,35 +9,35 @@ use serde::{Deserialize, Serialize};
 use super::row_keys::SplitColumn;
 use crate::word::words;
 
-/// Texts of cells that have no value, where a study does not say.
+/// Texts of cells without a value, where a study has no list of its own.
 pub const MISSING_TEXTS: [&str; 9] = ["", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null"];
 
-/// What the first line of a file is.
+/// Meaning of a file's first line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Header {
-    /// The names of the columns, unless all of them are numbers: that is refused, as it may be a row.
+    /// Names of the columns, unless all are numbers: such a line is refused, because it may be a row.
     #[default]
     Checked,
-    /// The names of the columns, whatever they are.
+    /// Names of the columns, even if all are numbers.
     Present,
-    /// A row: columns are called `column_0`, `column_1` and so on.
+    /// A row: columns are named `column_0`, `column_1` and so on.
     Absent,
 }
 
 /// Which columns of a file are used, and how.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
-    /// Columns that go into the network.
+    /// The feature columns.
     pub features: Selection,
-    /// Column to be predicted.
+    /// The predicted column.
     pub target: String,
-    /// Further columns to be predicted: numbers, as the first one.
+    /// Further predicted columns: numbers, like the first one.
     pub more_targets: Vec<String>,
-    /// How the file is written.
+    /// The format of the file.
     pub dialect: Dialect,
-    /// What is made of the features.
+    /// Preparation of the features.
     pub prepare: Prepare,
-    /// Column by which training rows are split. It is no feature unless it is named as one.
+    /// The column that training rows are split by. It is a feature only if it is named as one.
     pub split: Option<SplitColumn>,
 }
 
@@ -51,12 +51,12 @@ impl Columns {
         )
     }
 
-    /// The columns to be predicted.
+    /// The predicted columns.
     pub fn targets(&self) -> impl Iterator<Item = &String> {
         std::iter::once(&self.target).chain(&self.more_targets)
     }
 
-    /// Columns that are no features unless they are named.
+    /// Columns that are features only if they are named.
     pub(super) fn is_special(&self, column: &str) -> bool {
         self.targets().any(|target| target == column) || self.split.as_ref().is_some_and(|split| split.name == column)
     }
@@ -77,12 +77,12 @@ impl Columns {
     }
 }
 
-/// Which columns are features.
+/// Selection of feature columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// These, in this order. A name with `*` that no column has stands for all columns that it matches, as `pixel*`.
+    /// These, in this order. A name with `*`, unless a column has that very name, matches columns as a pattern, such as `pixel*`.
     Named(Vec<String>),
-    /// All but the target and these.
+    /// All except the target and these.
     AllBut(Vec<String>),
 }
 
@@ -92,29 +92,29 @@ impl Default for Selection {
     }
 }
 
-/// How a file is written.
+/// The format of a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dialect {
-    /// What the first line is.
+    /// Meaning of the first line.
     pub header: Header,
-    /// What stands between cells; `None` where the first line shows it.
+    /// The delimiter; `None` if the first line determines it.
     pub delimiter: Option<u8>,
-    /// What stands around cells; `None` where the first line shows it.
+    /// The quoting; `None` if the first line determines it.
     pub quoting: Option<Quoting>,
-    /// How text is written in bytes.
+    /// The text encoding.
     pub encoding: Encoding,
-    /// True where a comma stands before the decimals.
+    /// True if a comma separates decimals.
     pub has_decimal_comma: bool,
-    /// Texts of cells that have no value; `None` for the [usual ones](MISSING_TEXTS).
+    /// Texts of cells without a value; `None` for the [usual ones](MISSING_TEXTS).
     pub missing: Option<Vec<String>>,
 }
 
-/// What stands around cells in which there may be delimiters and line breaks.
+/// Quoting of cells with delimiters and line breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quoting {
-    /// This character, which stands twice where it is in a cell.
+    /// This character, doubled inside a cell.
     Character(u8),
-    /// Nothing: what looks like it is text.
+    /// None: quotes are text.
     Absent,
 }
 
@@ -133,7 +133,7 @@ impl fmt::Display for Quoting {
     }
 }
 
-/// A text that is neither a character to quote with nor `none`.
+/// The text is neither a quote character nor `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be one character, as '\"' or \"'\", or none")]
 pub struct NotAQuote;
@@ -152,14 +152,14 @@ impl FromStr for Quoting {
 
 words!(
     #[derive(Default)]
-    /// How text is written in bytes.
+    /// A text encoding.
     Encoding {
-        /// As Unicode has it, with or without a mark at the beginning.
+        /// UTF-8, with or without a byte order mark.
         #[default]
         Utf8 = "utf-8",
         /// ISO 8859-1: each byte is the character of its number.
         Latin1 = "latin-1",
-        /// Latin-1, but for 0x80 to 0x9f: what Windows writes in western Europe.
+        /// Latin-1 except for 0x80 to 0x9f: the encoding of Windows in western Europe.
         Windows1252 = "windows-1252",
     }
 );
@@ -174,15 +174,15 @@ impl Dialect {
     }
 }
 
-/// What is made of the features before they go into a network.
+/// Preparation of the features.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prepare {
-    /// Of all columns that have no rule of their own.
+    /// For columns without a rule of their own.
     pub usual: Rule,
-    /// By the name of a column.
+    /// By column name.
     pub columns: BTreeMap<String, Rule>,
-    /// Whether networks learn numbers of the target less their mean and by their standard deviation, those of the training rows. What networks
-    /// put out, and all losses and metrics, are in the target's own unit.
+    /// True if networks learn targets as (y - mean) / standard deviation of the training rows. Outputs, losses and
+    /// metrics are in the target's own unit.
     pub standardizes_target: bool,
 }
 
@@ -193,27 +193,27 @@ impl Prepare {
     }
 }
 
-/// What is made of a column.
+/// Preparation of a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rule {
-    /// What its cells are; `None` where the training rows show it.
+    /// Kind of its cells; `None` if the training rows determine it.
     pub kind: Option<Kind>,
-    /// What becomes of numbers.
+    /// Scaling of numbers.
     pub numbers: Scale,
-    /// What stands for cells without a value.
+    /// Replacement for cells without a value.
     pub missing: Missing,
-    /// Whether one more input is 1 where a cell has no value.
+    /// True if a further input is 1 where a cell has no value.
     pub indicator: bool,
-    /// Words of fewer training rows share one input; 0 and 1 keep all apart.
+    /// Words of fewer training rows share one input; with 0 or 1, each has its own.
     pub rare: u32,
 }
 
 words!(
-    /// What the cells of a column are.
+    /// Kind of a column's cells.
     Kind {
-        /// Numbers, true or false among them: one input.
+        /// Numbers, or true and false: one input.
         Number = "number",
-        /// Words: an input for each, which is 1 where the cell has that word and else 0.
+        /// Words: an input for each, which is 1 in rows with that word and otherwise 0.
         Words = "words",
     }
 );
@@ -221,36 +221,36 @@ words!(
 words!(
     #[derive(Default, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
-    /// What becomes of the numbers of a column. What it needs is fitted on the training rows of each fold.
+    /// Scaling of a column's numbers, fitted on the training rows of each fold.
     Scale {
         /// (x - mean) / standard deviation, by the divisor n: scikit-learn's `StandardScaler`.
         #[default]
         Standardize = "standardize",
         /// (x - min) / (max - min): scikit-learn's `MinMaxScaler`.
         MinMax = "min_max",
-        /// The number below which a standard normal distribution has the share that the training rows have below x, at most 5.2 from 0:
-        /// scikit-learn's `QuantileTransformer(output_distribution="normal")` with at most [256](crate::limits::QUANTILES_MAX) quantiles, of all rows.
+        /// The standard normal quantile of the share of training rows below x, at most 5.2 from 0: scikit-learn's
+        /// `QuantileTransformer(output_distribution="normal")` with at most [256](crate::limits::QUANTILES_MAX) quantiles of all rows.
         Quantile = "quantile",
-        /// ln(1 + x), and then as for `standardize`.
+        /// ln(1 + x), then as `standardize`.
         Log1p = "log1p",
         /// x.
         None = "none",
     }
 );
 
-/// What stands for a cell without a value.
+/// Replacement for a cell without a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
-    /// Nothing: the file is refused.
+    /// None: the file is refused.
     #[default]
     Refused,
-    /// The mean of the training rows that have one; among words, a word of its own.
+    /// The mean of the training rows with a value; among words, a word of its own.
     Mean,
     /// Their median; among words, a word of its own.
     Median,
     /// This number; among words, a word of its own.
     Value(f32),
-    /// Nothing: the row is left out.
+    /// None: the row is left out.
     Dropped,
 }

@@ -1,20 +1,20 @@
-//! The bytes of a file, wherever they are: read in pieces, and again where one look is not enough.
+//! The bytes of a file, wherever they are: read in pieces, more than once if necessary.
 
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-/// Bytes that are read from any place on.
+/// Bytes with random access.
 pub trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek> ReadSeek for T {}
 
-/// The bytes of a file; opened as often as they are read.
+/// The bytes of a file, which can be opened several times.
 pub trait Content: Send + Sync {
     /// Size in bytes.
     fn bytes(&self) -> u64;
 
-    /// The file from its beginning. Several readers of one file do not move each other.
+    /// The file from its beginning. Readers of one file do not affect each other.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -31,7 +31,7 @@ impl<T: AsRef<[u8]> + Send + Sync> Content for T {
     }
 }
 
-/// A file on a disk, that somebody has opened.
+/// An open file on a disk.
 #[derive(Debug)]
 pub struct FileContent {
     file: File,
@@ -39,10 +39,10 @@ pub struct FileContent {
 }
 
 impl FileContent {
-    /// The file as it is now: what is added to it later is not looked at.
+    /// The file at its present size: later additions are ignored.
     ///
     /// # Errors
-    /// Its size cannot be found out.
+    /// Its size is unknown.
     pub fn new(file: File) -> io::Result<Self> {
         let bytes = file.metadata()?.len();
         Ok(Self { file, bytes })
@@ -59,7 +59,7 @@ impl Content for FileContent {
     }
 }
 
-/// A place in a file. The file's own is shared by all who read it, so it is left alone.
+/// A reader's own position in a file: the file's position is shared, and stays unused.
 struct Place<'a> {
     content: &'a FileContent,
     at: u64,

@@ -1,4 +1,4 @@
-//! The elements of an array: which types are read, and what the others are called.
+//! The elements of an array: types that are read, and names of others.
 
 use super::Reason;
 
@@ -6,12 +6,12 @@ use super::Reason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) kind: Kind,
-    /// Bytes of one.
+    /// Bytes of one element.
     pub(super) bytes: usize,
     pub(super) is_big_endian: bool,
 }
 
-/// What elements are.
+/// Kind of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Bool,
@@ -57,12 +57,12 @@ impl Element {
         })
     }
 
-    /// Whether float32 has every such number.
+    /// True if float32 can represent every such number.
     pub(super) fn is_exact(self) -> bool {
         self.bytes < 4 || (self.kind == Kind::Float && self.bytes == 4)
     }
 
-    /// The number that these bytes are, as many as an element has.
+    /// The number with these bytes, exactly an element's.
     pub(super) fn read(self, bytes: &[u8]) -> Number {
         let mut little = [0; 8];
         let (len, sign) = (self.bytes, 8 * (8 - self.bytes));
@@ -74,7 +74,7 @@ impl Element {
         match (self.kind, len) {
             (Kind::Bool, _) => Number::Whole(i128::from(bits != 0)),
             (Kind::Unsigned, _) => Number::Whole(i128::from(bits)),
-            // Shifted up and down, its sign fills what the number leaves free.
+            // The shifts up and down extend the sign.
             (Kind::Signed, _) => Number::Whole(i128::from(((bits << sign) as i64) >> sign)),
             (Kind::Float, 2) => Number::Single(half::f16::from_bits(bits as u16).to_f32()),
             (Kind::Float, 4) => Number::Single(f32::from_bits(bits as u32)),
@@ -96,16 +96,16 @@ impl Number {
         }
     }
 
-    /// Whether it counts things, as far as can be seen.
+    /// True if it counts things, as far as can be seen.
     pub(super) fn is_whole(self) -> bool {
         matches!(self, Self::Whole(_)) || super::exactness::is_whole(self.value())
     }
 
-    /// The name of a class that has it for a label: whole numbers are written without a point.
+    /// The name of a class with this label: whole numbers are written without a point.
     pub(super) fn label(self) -> String {
         match self {
             Self::Whole(whole) => whole.to_string(),
-            // With nothing added, both zeros are one.
+            // Adding 0 makes both zeros equal.
             Self::Double(double) => (double + 0.0).to_string(),
             Self::Single(single) => (single + 0.0).to_string(),
         }
@@ -121,7 +121,7 @@ impl Number {
     }
 }
 
-/// What is said of a type that is not read.
+/// The message about a type that is not read.
 fn other(descr: &str, code: &str) -> Reason {
     let words = match code.chars().next() {
         Some('c') => "holds complex numbers: save their parts, numpy.save('x.npy', numpy.stack([a.real, a.imag], -1))",
@@ -151,7 +151,7 @@ fn other(descr: &str, code: &str) -> Reason {
     words.into()
 }
 
-/// What is said of elements that have fields.
+/// The message about elements with fields.
 pub(super) const RECORDS: &str = "holds records with named fields: numpy.save('x.npy', \
      numpy.lib.recfunctions.structured_to_unstructured(a, 'float32'))";
 

@@ -1,31 +1,31 @@
-//! What float32, in which networks are trained, does to numbers.
+//! Effects of float32, in which networks are trained, on numbers.
 //!
-//! A feature is refused whose distinct values become equal, and a target that is moved: by more than a millionth of the range of its
-//! column, so that noise in the last digits is no matter. One look at all numbers finds the columns in which that may be; what became
-//! equal is found by a second look, at these columns alone.
+//! A feature is refused if distinct values become equal, and a target if its values move: by more than a millionth of
+//! the column's range, so that noise in the last digits does not matter. One look at all numbers finds the columns
+//! where values may have become equal; a second look at only these columns finds the values.
 
 use std::collections::HashMap;
 
 use super::Reason;
 
-/// Part of the range of a column that numbers may be moved by.
+/// Share of a column's range by which numbers may move.
 const SHARE_MAX: f64 = 1e-6;
-/// Part of a number that is noise in the last digits of a double: a computation leaves some thousand of its steps.
+/// Share of a number that is noise in the last digits of a double: computations leave errors of some thousand steps.
 const NOISE: f64 = 1e-12;
-/// Numbers that a second look keeps in mind.
+/// Most numbers that a second look remembers.
 const KEPT_MAX: usize = 1 << 20;
 /// Magnitude beyond which doubles skip whole numbers.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
-/// What can be done about it.
+/// Remedies.
 const WAYS: &str = "subtract a base from it beforehand, or standardise it";
 
-/// The number that a text is.
+/// The number that a text denotes.
 pub(super) fn finite(text: &str) -> Result<f64, Reason> {
     let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
     number.ok_or_else(|| Reason::quoting(|quote| format!("'{}' is not a finite number", quote.of(text))))
 }
 
-/// The number as networks take it.
+/// The number in float32.
 pub(super) fn to_float32(value: f64) -> Result<f32, Reason> {
     let float = value as f32;
     if float.is_finite() {
@@ -41,7 +41,7 @@ pub(super) fn to_float32(value: f64) -> Result<f32, Reason> {
     }))
 }
 
-/// A number in a message: with an exponent where it would be all zeros.
+/// A number in a message: with an exponent where it would consist of zeros.
 fn written(value: f64) -> String {
     if value != 0.0 && value.is_finite() && !(1e-5..1e20).contains(&value.abs()) {
         format!("{value:e}")
@@ -50,7 +50,7 @@ fn written(value: f64) -> String {
     }
 }
 
-/// The same of a number of float32: whole ones as they are, others by the digits that tell them from their neighbours.
+/// The same for float32: whole numbers as they are, others with enough digits to differ from their neighbours.
 fn written_float32(float: f32) -> String {
     if float.fract() == 0.0 || float.abs() < 1e-5 {
         written(f64::from(float))
@@ -59,20 +59,20 @@ fn written_float32(float: f32) -> String {
     }
 }
 
-/// Whether a double counts things, as far as can be seen from it.
+/// True if a double counts things, as far as its value shows.
 pub(super) fn is_whole(value: f64) -> bool {
     value.fract() == 0.0 && value.abs() <= WHOLE_MAX
 }
 
-/// What float32 does to each of some columns.
+/// Effects of float32 on several columns.
 pub(super) struct Spans(Vec<Span>);
 
-/// Range of a column, and how far a number of it was moved.
+/// Range of a column, and the largest move of a number.
 #[derive(Clone, Copy)]
 struct Span {
     low: f64,
     high: f64,
-    /// Infinite once a whole number was moved, however little that is in its range.
+    /// Infinite once a whole number moved, even by a small share of its range.
     worst: f64,
 }
 
@@ -89,7 +89,7 @@ impl Span {
     }
 
     fn tolerance(&self) -> f64 {
-        // Halves, as the range of all doubles is none.
+        // Halves, because the range of all doubles overflows.
         let share = 2.0 * (SHARE_MAX * (self.high / 2.0 - self.low / 2.0));
         share.max(self.noise())
     }
@@ -98,7 +98,7 @@ impl Span {
         NOISE * self.low.abs().max(self.high.abs())
     }
 
-    /// Whether all numbers are one, but for noise.
+    /// True if all numbers are equal except for noise.
     fn is_one(&self) -> bool {
         self.high / 2.0 - self.low / 2.0 <= self.noise() / 2.0
     }
@@ -109,7 +109,7 @@ impl Spans {
         Self(vec![Span::EMPTY; columns])
     }
 
-    /// A number of a column, and what it became.
+    /// Records a number of a column, and its float32.
     pub(super) fn look(&mut self, column: usize, value: f64, float: f32, is_whole: impl FnOnce() -> bool) {
         let span = &mut self.0[column];
         span.look(value);
@@ -123,9 +123,9 @@ impl Spans {
         }
     }
 
-    /// The columns in which distinct numbers may have become equal; `None` if there are none.
+    /// A second look at columns in which distinct numbers may have become equal; `None` if there are none.
     pub(super) fn suspects(&self) -> Option<Merges> {
-        // Two that become equal were moved by what is between them.
+        // Two numbers that became equal moved by their distance together.
         let tolerance = |span: &Span| (2.0 * span.worst > span.tolerance()).then(|| span.tolerance());
         let tolerances: Vec<_> = self.0.iter().map(tolerance).collect();
         tolerances.iter().any(Option::is_some).then(|| Merges {
@@ -135,11 +135,11 @@ impl Spans {
     }
 }
 
-/// A second look, for numbers that became equal.
+/// A second look, which finds numbers that became equal.
 pub(super) struct Merges {
-    /// By how much numbers may differ that become equal; `None` for columns that are not looked at.
+    /// Allowed difference of numbers that become equal; `None` for columns that need no second look.
     tolerances: Vec<Option<f64>>,
-    /// The first number of a column that became what it did.
+    /// The first number of a column with each float32.
     seen: HashMap<(u32, u32), (f64, bool)>,
 }
 
@@ -153,7 +153,7 @@ impl Merges {
         let Some(tolerance) = self.tolerances[column] else {
             return Ok(());
         };
-        // With nothing added, both zeros are one.
+        // Adding 0 makes both zeros equal.
         let became = value as f32 + 0.0;
         let key = (column as u32, became.to_bits());
         match self.seen.get(&key) {
@@ -180,11 +180,11 @@ impl Merges {
     }
 }
 
-/// Numbers to be predicted, as float32 has them.
+/// Target numbers in float32.
 pub(super) struct Numbers {
     floats: Vec<f32>,
     span: Span,
-    /// The number that was moved furthest, and where it is.
+    /// The largest move of a number, and the number's place.
     worst: (f64, u64),
 }
 
@@ -202,7 +202,7 @@ impl Numbers {
         self.floats.reserve_exact(rows);
     }
 
-    /// The next number, with its place for whoever names it.
+    /// Adds the next number, with the place that an error would name.
     pub(super) fn push(&mut self, value: f64, place: u64) -> Result<(), Reason> {
         let float = to_float32(value)?;
         self.span.look(value);
@@ -215,7 +215,7 @@ impl Numbers {
         Ok(())
     }
 
-    /// All of them, or the place of one that was moved too far.
+    /// All numbers, or the place of one that moved too far.
     pub(super) fn finish(self) -> Result<Vec<f32>, (u64, Reason)> {
         if self.span.is_one() || self.span.worst <= self.span.tolerance() {
             return Ok(self.floats);

@@ -1,4 +1,4 @@
-//! FashionMNIST: what its classes are called, and by what its files are known.
+//! FashionMNIST: the names of its classes, and the hashes of its files.
 
 /// The classes of FashionMNIST by label (Xiao, Rasul and Vollgraf, 2017).
 pub const FASHION_MNIST_CLASSES: [&str; 10] = [

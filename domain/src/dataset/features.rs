@@ -1,4 +1,4 @@
-//! Features alone: rows whose targets nobody knows yet, for a trained network to predict.
+//! Features alone: rows without known targets, which a trained network predicts.
 
 use super::read_error::Reason;
 use super::{Allowance, Content, Dialect, Features, Inputs, Layout, ReadError, SampleShape, csv, idx, npy};
@@ -19,22 +19,22 @@ pub struct FeatureRows {
 pub enum FeatureFormat<'a> {
     /// CSV.
     Csv {
-        /// These columns. Others, as that of the target, are left alone.
+        /// These columns. Others, such as the target's, are ignored.
         inputs: &'a Inputs,
-        /// How it is written.
+        /// Its format.
         dialect: &'a Dialect,
     },
-    /// Bytes in an IDX file. A layout that is left out is the one in which rows have the shape asked for, if only one has.
+    /// Bytes in an IDX file. If the layout is omitted, it is the one that gives rows the wanted shape, if only one does.
     Idx(Option<Layout>),
     /// One array in a `.npy` file; the layout as for IDX.
     Npy(Option<Layout>),
 }
 
-/// Reads a file of features, whose rows have to be of this shape.
+/// Reads a file of features, whose rows must have this shape.
 ///
 /// # Errors
-/// The first thing that is wrong with the file: it is too large, broken, of another format, without a column, of rows of another
-/// shape, or has numbers that are not finite, that float32 does not tell apart, or too many.
+/// The first fault of the file: it is too large, broken, of another format, lacks a column, has rows of another shape,
+/// or has numbers that are not finite, that float32 merges, or that are too many.
 pub fn read_features(
     format: FeatureFormat<'_>,
     shape: SampleShape,

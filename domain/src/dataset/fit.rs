@@ -1,4 +1,4 @@
-//! What is fitted on the training rows of a fold, by which all its rows are prepared: those that validate have no part in it.
+//! Statistics fitted on the training rows of a fold, with which all its rows are prepared: validation rows do not influence them.
 
 use std::ops::Range;
 
@@ -9,55 +9,55 @@ use super::inputs::{InputRule, Inputs};
 use super::{Features, SampleShape};
 use crate::limits::{QUANTILE_COLUMNS_MAX, QUANTILES_MAX};
 
-/// What was fitted, for each input.
+/// Fitted statistics of each input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FittedInputs(pub Vec<FittedInput>);
 
-/// An input x becomes (y - shift) · factor, where y is x, or `fill` where there is none; and ln(1 + y) in place of y for a `log`.
+/// An input x becomes (y - shift) · factor, where y is x, or `fill` if there is no value; with `log`, ln(1 + y) replaces y.
 ///
-/// With `quantiles` q₀ … qₘ₋₁, y is placed among them before: at j for y = qⱼ, in the middle of those that are equal, and by its distance from both between
-/// two. Its place / (m - 1) is a share, 0 at and below the first and else 1 at and above the last, and what takes the place of y is
-/// the number below which a standard normal distribution has this share, at most [`QUANTILE_REACH`] from 0.
+/// With `quantiles` q₀ … qₘ₋₁, y is first replaced. Its place among them is j for y = qⱼ, the middle of equal ones, and in
+/// proportion between two. The place / (m - 1) is a share, 0 at and below the first quantile and otherwise 1 at and above the
+/// last. The standard normal quantile of this share, at most [`QUANTILE_REACH`] from 0, replaces y.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FittedInput {
-    /// What stands for no value.
+    /// Replacement for a missing value.
     pub fill: f32,
-    /// Whether the logarithm is taken.
+    /// True if the logarithm is taken.
     pub log: bool,
-    /// What is taken off.
+    /// Subtracted from the value.
     pub shift: f32,
-    /// What it is multiplied by.
+    /// Multiplies the difference.
     pub factor: f32,
-    /// Quantiles of the training rows at equal shares from their lowest to their highest number, at least 2; none where x is not mapped by any.
+    /// Quantiles of the training rows at equal shares from the lowest to the highest number, at least 2; empty if x does not use them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantiles: Vec<f64>,
 }
 
-/// How far from 0 the lowest and the highest number are mapped by quantiles: a normal distribution has 1e-7 beyond it, as in scikit-learn.
+/// Distance from 0 of the lowest and the highest quantile's image: a normal distribution has 1e-7 beyond it, as in scikit-learn.
 pub const QUANTILE_REACH: f64 = 5.199_337_582_6;
 
-/// A target y is (y - mean) / deviation where networks learn it.
+/// Networks learn a target y as (y - mean) / deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FittedTarget {
     /// Mean of the training rows.
     pub mean: f32,
-    /// Standard deviation, by the divisor n; 1 where all are alike.
+    /// Standard deviation, with divisor n; 1 if all targets are equal.
     pub deviation: f32,
 }
 
-/// What was fitted on training rows of a table.
+/// Statistics fitted on training rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FittedTable {
-    /// Of its inputs; `None` where they go in as they are.
+    /// For its inputs; `None` without preparation.
     pub inputs: Option<FittedInputs>,
-    /// Of each of its targets; `None` where they are learned as they are.
+    /// For each of its targets; `None` where they are learned as they are.
     pub targets: Option<Vec<FittedTarget>>,
-    /// The inputs of each column of words. They follow from the columns, as an embedding takes them.
+    /// The inputs of each column of words, which an embedding needs. They follow from the columns.
     pub words: Vec<Range<usize>>,
 }
 
 impl FittedTarget {
-    /// Fits some rows of so many targets each, row by row. All sums are of doubles, in the order of the rows.
+    /// Fits the targets of some rows, `width` each. All sums are of doubles, in the order of the rows.
     pub fn fit(targets: &[f32], width: usize, rows: &[u32]) -> Vec<Self> {
         let of = |target: usize| {
             let values = rows
@@ -74,7 +74,7 @@ impl FittedTarget {
 }
 
 impl FittedInput {
-    /// An input that goes in as it is.
+    /// An input without preparation.
     const PLAIN: Self = Self {
         fill: 0.0,
         log: false,
@@ -85,13 +85,13 @@ impl FittedInput {
 }
 
 impl FittedInputs {
-    /// The number of quantiles of each input that has any, and which inputs these are.
+    /// Inputs with quantiles: their places, and their numbers of quantiles.
     pub fn quantiles(&self) -> Vec<(usize, usize)> {
         let lens = self.0.iter().map(|input| input.quantiles.len()).enumerate();
         lens.filter(|(_, len)| *len > 0).collect()
     }
 
-    /// True if quantiles are what [`Inputs::fit`] could have found: finite, ascending, and equally many for each input that has any.
+    /// True if [`Inputs::fit`] could have found these quantiles: finite, ascending, and equally many for each input with any.
     pub fn is_sound(&self) -> bool {
         let with: Vec<&[f64]> = self
             .0
@@ -106,8 +106,8 @@ impl FittedInputs {
 }
 
 impl Inputs {
-    /// Fits the inputs on some rows of this shape, in which NaN is no value; `None` where rows go in as they are. Where a row has more numbers than
-    /// inputs, as an image has, each input has as many of them, one after the other. All sums are of doubles, in the order of the rows.
+    /// Fits the inputs on some rows of this shape, in which NaN means no value; `None` without preparation. If rows have more
+    /// numbers than inputs, as images do, each input has an equal run of them. All sums are of doubles, in the order of the rows.
     pub fn fit(&self, features: &Features, shape: SampleShape, rows: &[u32]) -> Option<FittedInputs> {
         if self.is_plain() {
             return None;
@@ -133,7 +133,7 @@ impl Inputs {
     }
 }
 
-/// Looks at all values several times: those of images are too many to be kept.
+/// Iterates over all values several times: an image's are too many to keep.
 fn number(scale: Scale, missing: Missing, values: impl Iterator<Item = f64> + Clone) -> FittedInput {
     let fill = fill(missing, values.clone()) as f32;
     let values = values.map(|value| match (value.is_nan(), scale) {
@@ -163,7 +163,7 @@ fn number(scale: Scale, missing: Missing, values: impl Iterator<Item = f64> + Cl
             (low, high - low)
         }
     };
-    // What is the same in all training rows is only moved, as scikit-learn has it.
+    // Equal training values are only shifted, as by scikit-learn.
     let factor = (1.0 / spread) as f32;
     let is_constant = spread <= f64::EPSILON * shift.abs() || !factor.is_finite();
     FittedInput {
@@ -175,13 +175,13 @@ fn number(scale: Scale, missing: Missing, values: impl Iterator<Item = f64> + Cl
     }
 }
 
-/// Quantiles at equal shares, interpolated as by `numpy.percentile`: at most as many as there are values.
+/// Quantiles at equal shares, interpolated as by `numpy.percentile`; at most one for each value.
 fn quantiles(mut values: Vec<f64>) -> Vec<f64> {
     values.sort_by(f64::total_cmp);
     let steps = values.len().clamp(2, QUANTILES_MAX) - 1;
     let last = values.len().saturating_sub(1);
     let quantile = |step: usize| {
-        // In whole numbers: a quantile that is a value is that value.
+        // Integers, so that a quantile at a value equals it exactly.
         let (place, rest) = (step * last / steps, step * last % steps);
         let (low, high) = (values[place], values[(place + 1).min(last)]);
         let share = rest as f64 / steps as f64;
@@ -194,7 +194,7 @@ fn quantiles(mut values: Vec<f64>) -> Vec<f64> {
     (0..=steps).map(quantile).collect()
 }
 
-/// What stands for no value; 0 where no training row has one.
+/// The replacement for missing values; 0 if no training row has a value.
 fn fill(missing: Missing, values: impl Iterator<Item = f64>) -> f64 {
     let present = values.filter(|value| !value.is_nan());
     match missing {

@@ -1,11 +1,11 @@
-//! The name of a file wherever it goes: the hash of its bytes.
+//! The identity of a file: the hash of its bytes.
 
 use std::fmt;
 use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-/// SHA-256 of a file: its name wherever it goes. Written in hexadecimal.
+/// SHA-256 of a file, which identifies it everywhere. Written in hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileHash(pub [u8; 32]);
 
@@ -16,7 +16,7 @@ impl FileHash {
     }
 }
 
-/// Hashes a file that comes in pieces.
+/// Hashes a file in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct FileHasher(Sha256);
 
@@ -26,7 +26,7 @@ impl FileHasher {
         self.0.update(bytes);
     }
 
-    /// The hash of all that came.
+    /// The hash of all pieces.
     pub fn finish(self) -> FileHash {
         FileHash(self.0.finalize().into())
     }
@@ -44,7 +44,7 @@ impl fmt::Debug for FileHash {
     }
 }
 
-/// Not 64 hexadecimal digits.
+/// The text is not 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a SHA-256 of 64 hexadecimal digits")]
 pub struct NotAHash;

@@ -132,7 +132,7 @@ mod tests {
             (few.in_targets, few.reason.as_str()),
             (true, "has shape [1], and there are 2 rows of features")
         );
-        // Sizes whose product overflows are no way to much memory.
+        // Sizes whose product overflows take no memory.
         let huge = wrong(&idx(&[u32::MAX, u32::MAX, u32::MAX], &[1]), &labels);
         assert!(
             huge.reason.starts_with("has 1 bytes behind its header"),

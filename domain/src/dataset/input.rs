@@ -1,4 +1,4 @@
-//! A file as it is read: from its beginning, in pieces, and unpacked where it is gzip.
+//! A file being read: from its beginning, in pieces, and unpacked if it is gzip.
 
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read, Seek};
 
@@ -8,24 +8,24 @@ use super::signature::{self, FileKind};
 use super::{Content, Reason, TOO_LARGE};
 use crate::limits::DATASET_BYTES_MAX;
 
-/// So many bytes at the beginning show what a file is: a tar archive says so behind 257.
+/// First bytes that suffice to recognise a file: a tar archive's signature is at 257.
 const FIRST_BYTES: usize = 512;
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 64 << 10;
-/// One byte of gzip unpacks to so many at most.
+/// Most bytes that one byte of gzip unpacks to.
 const UNPACKED_BYTES_MAX: u64 = 1_032;
 
 /// The plain bytes of a file.
 pub(super) struct Input<'a> {
     reader: BufReader<Box<dyn Read + 'a>>,
-    /// How many there are, where the file is not compressed.
+    /// Their number, if the file is not compressed.
     pub(super) bytes: Option<u64>,
-    /// How many there can be.
+    /// Their largest possible number.
     pub(super) bytes_max: u64,
 }
 
 impl<'a> Input<'a> {
-    /// Opens a file that should be of this kind. Its first bytes are looked at: another kind is refused by its name.
+    /// Opens a file of this kind. Its first bytes are checked: another kind is refused by name.
     pub(super) fn open(content: &'a dyn Content, kind: FileKind) -> Result<Self, Reason> {
         let bytes = content.bytes();
         let mut file = open(content)?;
@@ -74,7 +74,7 @@ impl BufRead for Input<'_> {
     }
 }
 
-/// A file that is not too large, from its beginning.
+/// Opens a file, if it is not too large, at its beginning.
 pub(super) fn open(content: &dyn Content) -> Result<Box<dyn super::ReadSeek + '_>, Reason> {
     if content.bytes() > DATASET_BYTES_MAX {
         return Err(TOO_LARGE.into());
@@ -82,7 +82,7 @@ pub(super) fn open(content: &dyn Content) -> Result<Box<dyn super::ReadSeek + '_
     content.open().map_err(|error| unreadable(&error))
 }
 
-/// What a file begins with, unpacked where it is gzip: it shows what the file is.
+/// A file's first bytes, unpacked if it is gzip; they identify its kind.
 ///
 /// # Errors
 /// The file cannot be read.
@@ -95,7 +95,7 @@ pub fn first_bytes(content: &dyn Content) -> io::Result<Vec<u8>> {
     let read = MultiGzDecoder::new(BufReader::new(content.open()?))
         .take(FIRST_BYTES as u64)
         .read_to_end(&mut unpacked);
-    // What is damaged is gzip, and whoever reads it is told so.
+    // Damaged gzip stays as it is; reading it gives the error.
     Ok(if read.is_ok() { unpacked } else { first })
 }
 
@@ -107,16 +107,16 @@ fn beginning(file: &mut impl Read) -> Result<Vec<u8>, Reason> {
     Ok(first)
 }
 
-/// What may be wrong below a reader of bytes.
+/// Errors below a reader of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Trouble {
-    /// It unpacks to more than a file may have.
+    /// It unpacks to more than the limit for a file.
     #[error("{TOO_LARGE}")]
     TooLarge,
-    /// What is compressed cannot be unpacked.
+    /// The gzip data cannot be unpacked.
     #[error("cannot be unpacked: its gzip data is damaged or cut off")]
     Gzip,
-    /// The same in an archive, or its checksum is another.
+    /// A file of an archive cannot be unpacked, or its checksum differs.
     #[error("cannot be unpacked: the archive is damaged here")]
     Archive,
 }
@@ -127,7 +127,7 @@ impl From<Trouble> for io::Error {
     }
 }
 
-/// Why bytes cannot be read, in words.
+/// Why bytes cannot be read, as text.
 pub(super) fn unreadable(error: &io::Error) -> Reason {
     let trouble = error.get_ref().and_then(|error| error.downcast_ref::<Trouble>());
     match (trouble, error.kind()) {
@@ -137,7 +137,7 @@ pub(super) fn unreadable(error: &io::Error) -> Reason {
     }
 }
 
-/// A reader that ends with trouble where it has more bytes than it may have.
+/// A reader that fails if there are more bytes than its limit.
 struct Limited<R> {
     inner: R,
     left: u64,
@@ -151,7 +151,7 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-/// A reader of something compressed, whose own words for what is wrong are replaced; those of the disk are not.
+/// A reader of compressed data that replaces the decompressor's error messages, but not the disk's.
 pub(super) struct Named<R> {
     pub(super) inner: R,
     pub(super) trouble: Trouble,

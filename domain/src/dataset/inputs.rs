@@ -1,4 +1,4 @@
-//! The columns of a table as inputs of a network: what each one turned out to be in the training part, by which every other file is read.
+//! A table's columns as inputs of a network: the training part determines what each one is, and all other files are read by that.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::columns::{Missing, Scale};
 use super::{Moment, SampleShape};
 
-/// What the inputs are, in their order.
+/// Columns, in the order of their inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Inputs(pub(super) Vec<InputColumn>);
 
@@ -16,58 +16,58 @@ pub struct Inputs(pub(super) Vec<InputColumn>);
 pub struct InputColumn {
     /// Its name in the file.
     pub name: String,
-    /// What its cells are.
+    /// Kind of its cells.
     #[serde(flatten)]
     pub cells: Cells,
-    /// True if one more input is 1 where a cell has no value.
+    /// True if a further input is 1 where a cell has no value.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub indicator: bool,
 }
 
-/// What the cells of a column are, and which inputs they become.
+/// Kind of a column's cells, and the resulting inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Cells {
     /// Numbers: one input.
     Number {
-        /// What becomes of it.
+        /// Scaling.
         scale: Scale,
-        /// What stands for no value.
+        /// Replacement for missing values.
         missing: Missing,
     },
     /// True or false, yes or no: as the numbers 1 and 0.
     Boolean {
-        /// What becomes of them.
+        /// Scaling.
         scale: Scale,
-        /// What stands for no value.
+        /// Replacement for missing values.
         missing: Missing,
     },
     /// Dates, with a time or without: one input.
     Date {
-        /// The earliest one of the training part. The input is the days since then.
+        /// The earliest date of the training part. The input is the number of days since then.
         since: Moment,
-        /// What becomes of it.
+        /// Scaling.
         scale: Scale,
-        /// What stands for no value.
+        /// Replacement for missing values.
         missing: Missing,
     },
-    /// Words: an input for each of them.
+    /// Words: an input for each.
     Words {
-        /// Ascending. The empty one stands for no value, where training rows have none.
+        /// Ascending. If training rows lack a value, the empty word stands for that.
         words: Vec<String>,
-        /// True if one more input is 1 for all other words.
+        /// True if a further input is 1 for all other words.
         others: bool,
-        /// What becomes of a cell without a value, if none of the words is empty.
+        /// Replacement for a missing value, unless a word is empty.
         missing: Missing,
     },
 }
 
-/// What is fitted for an input.
+/// What has to be fitted for an input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum InputRule {
     /// A number.
     Number(Scale, Missing),
-    /// 1 or 0. It is always 0 where no training row has a 1: what a network makes of it was never trained.
+    /// 1 or 0. If no training row has a 1, the input is always 0, because the network never learned its effect.
     Flag,
 }
 
@@ -86,7 +86,7 @@ impl InputColumn {
         self.len() == 0
     }
 
-    /// What is made of its cells, in the words of a study file.
+    /// Preparation of its cells, in the words of a study file.
     pub fn preparation(&self) -> String {
         let own = match &self.cells {
             Cells::Number { scale, .. } | Cells::Boolean { scale, .. } => scale.to_string(),
@@ -106,7 +106,7 @@ impl InputColumn {
         format!("{own}{missing}{indicator}")
     }
 
-    /// What stands for a cell without a value.
+    /// Replacement for a cell without a value.
     pub(super) fn missing(&self) -> Missing {
         match &self.cells {
             Cells::Number { missing, .. }
@@ -116,7 +116,7 @@ impl InputColumn {
         }
     }
 
-    /// The inputs for a word.
+    /// Adds the inputs for a word.
     pub(super) fn push_word(&self, word: &str, inputs: &mut Vec<f32>) {
         let Cells::Words { words, others, .. } = &self.cells else {
             return;
@@ -130,7 +130,7 @@ impl InputColumn {
 }
 
 impl Inputs {
-    /// Columns of numbers, which go in as they are.
+    /// Columns of numbers without preparation.
     pub fn of_numbers(names: &[String]) -> Self {
         let column = |name: &String| InputColumn {
             name: name.clone(),
@@ -183,7 +183,7 @@ impl Inputs {
         }
     }
 
-    /// A name for each input: that of its column, with the word where there is an input for each word.
+    /// A name for each input: its column's name, with the word if the column has an input for each.
     pub fn names(&self) -> Vec<String> {
         let mut names = Vec::with_capacity(self.len());
         for column in &self.0 {
@@ -207,7 +207,7 @@ impl Inputs {
         names
     }
 
-    /// What is fitted for each input.
+    /// The rule for fitting each input.
     pub fn rules(&self) -> Vec<InputRule> {
         let mut rules = Vec::with_capacity(self.len());
         for column in &self.0 {
@@ -222,7 +222,7 @@ impl Inputs {
         rules
     }
 
-    /// True if the words of each column ascend, by which they are found.
+    /// True if each column's words ascend, as the search for a word needs.
     pub fn words_ascend(&self) -> bool {
         self.0.iter().all(|column| match &column.cells {
             Cells::Words { words, .. } => words.is_sorted_by(|a, b| a < b),
@@ -230,7 +230,7 @@ impl Inputs {
         })
     }
 
-    /// True if rows go into a network as they are in the file: nothing is fitted.
+    /// True if rows enter the network as in the file: nothing is fitted.
     pub fn is_plain(&self) -> bool {
         let is_plain = |rule: &InputRule| {
             matches!(

@@ -1,11 +1,11 @@
-//! How the axes of an array become rows of features: which of an image's are its channels, and where each number of a file goes.
+//! Axes of an array as rows of features: which axis of an image has the channels, and where each number of a file belongs.
 
 use super::{ReadError, Reason, SampleShape};
 use crate::limits::SAMPLE_LEN_MAX;
 use crate::word::words;
 
 words!(
-    /// Which axis of images are the channels.
+    /// The place of the channels among an image's axes.
     Layout {
         /// [rows, channels, height, width].
         ChannelsFirst = "channels_first",
@@ -19,14 +19,14 @@ words!(
 pub(super) struct Grid {
     pub(super) rows: u32,
     pub(super) shape: SampleShape,
-    /// Sizes of the axes as they come in the file, the one that changes fastest last; and how far the next number along each
-    /// of them is in the rows of features.
+    /// Sizes of the axes in the order of the file, the fastest changing one last; and the step in the rows of features
+    /// along each of them.
     axes: Vec<(usize, usize)>,
 }
 
 impl Grid {
-    /// An array of these sizes, whose numbers come as C or as Fortran has them. `asked` is a shape that rows have to have: it may
-    /// tell what a layout that was left out is.
+    /// An array of these sizes, in C or Fortran order. `asked` is a shape that rows must have: it may determine an
+    /// omitted layout.
     pub(super) fn new(
         sizes: &[u64],
         is_fortran: bool,
@@ -43,12 +43,12 @@ impl Grid {
                 format!("has {len} features a row; at most {SAMPLE_LEN_MAX} are allowed")
             })));
         }
-        // None of these is large: so many numbers are in a row at most.
+        // These fit: the limit on a row's numbers bounds them.
         let row = shape.len() as usize;
         let mut axes = vec![(rows as usize, row)];
         match (shape, layout) {
             (SampleShape::Vector(len), _) => axes.push((len as usize, 1)),
-            // No array is read as one.
+            // Arrays are never read as one of these.
             (SampleShape::Table { .. } | SampleShape::Sequence { .. }, _) => axes.push((row, 1)),
             (
                 SampleShape::Image {
@@ -61,7 +61,7 @@ impl Grid {
                 let (channels, height, width) = (channels as usize, height as usize, width as usize);
                 let channel = (channels, height * width);
                 axes.extend([(height, width), (width, 1)]);
-                // An array of one channel may have no axis for it.
+                // An array with one channel may omit that axis.
                 let at = match layout {
                     Layout::ChannelsFirst => 1,
                     Layout::ChannelsLast => 3,
@@ -77,7 +77,7 @@ impl Grid {
         Ok(Self { rows, shape, axes })
     }
 
-    /// Where the numbers go, in the order of the file.
+    /// Places of the numbers, in the order of the file.
     pub(super) fn places(&self) -> Places<'_> {
         Places {
             axes: &self.axes,
@@ -86,7 +86,7 @@ impl Grid {
         }
     }
 
-    /// A place in words, as NumPy counts.
+    /// A place as text, counted as by NumPy.
     pub(super) fn words(&self, place: usize) -> String {
         let row_len = self.shape.len() as usize;
         let (row, column) = (place / row_len, place % row_len);
@@ -128,7 +128,7 @@ impl Iterator for Places<'_> {
     }
 }
 
-/// Rows, the shape of one, and the layout in which it is.
+/// The rows, the shape of a row, and its layout.
 fn rows_of(
     sizes: &[u64],
     layout: Option<Layout>,
@@ -174,8 +174,8 @@ fn read_as([a, b, c]: [u32; 3], layout: Layout) -> SampleShape {
     }
 }
 
-/// The layout of images that do not say. The last axis is as long as there are channels in most arrays of pictures, so one of such a
-/// length has to be told what it is.
+/// The layout of images if the study omits it. In most arrays of pictures the last axis has the channels; if its length
+/// fits that, the study must name the layout.
 fn layout_of(sizes: [u32; 3], asked: Option<SampleShape>) -> Result<Layout, Reason> {
     let readings = [Layout::ChannelsFirst, Layout::ChannelsLast].map(|layout| (read_as(sizes, layout), layout));
     let may_be_channels = matches!(sizes[2], 1 | 3 | 4) && sizes != [1; 3];

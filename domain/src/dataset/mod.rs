@@ -1,8 +1,8 @@
-//! Datasets: which files one is made of, how they are read, and the sizes that a study is checked against.
+//! Datasets: their files, how these are read, and the sizes that a study is checked against.
 //!
-//! A dataset has a training part and, where rows that validate have files of their own, a validation part; and, where refits look at one, a test
-//! part. A part is one file with features and targets, or one file of each; whatever the format, reading a part gives [`Samples`]. Files are read in pieces: beside the numbers that come of
-//! them, a reader takes a constant amount of memory.
+//! A dataset has a training part. It has a validation part if validation rows have files of their own, and a test part if refits
+//! use one. A part is one file with features and targets, or one file of each. Reading a part gives [`Samples`], whatever the
+//! format. Files are read in pieces: beside the resulting numbers, a reader takes a constant amount of memory.
 
 mod allowance;
 mod archive;
@@ -64,7 +64,7 @@ use self::array::Array;
 use self::read_error::Reason;
 use crate::limits::DATASET_BYTES_MAX;
 
-/// What to say of a file that is larger than [`DATASET_BYTES_MAX`], plain or unpacked.
+/// The message about a file larger than [`DATASET_BYTES_MAX`], plain or unpacked.
 pub const TOO_LARGE: &str = "is larger than 1 GiB, plain or unpacked, which is the most that is read: leave out columns or rows, save it as .npy of \
      float32, or split it into features and targets";
 const _: () = assert!(DATASET_BYTES_MAX == 1 << 30, "the message has to say it");
@@ -76,39 +76,39 @@ pub enum Format {
     Csv(Columns),
     /// Images and labels in IDX files, one of each a part.
     Idx(ArrayRules),
-    /// FashionMNIST: as [`Format::Idx`], and its classes have names. With what becomes of its pixels.
+    /// FashionMNIST: as [`Format::Idx`], with named classes. Has the scaling of its pixels.
     FashionMnist(Scale),
     /// Features and targets in `.npy` files, one of each a part.
     Npy(ArrayRules),
     /// One `.npz` file a part, or one for both.
     Npz(Arrays, ArrayRules),
-    /// Pictures that were resized and packed: one `.npz` file a part, with the arrays [`PICTURES`], and the names of its labels from 0 on.
-    /// With what becomes of each channel.
+    /// Resized and packed pictures: one `.npz` file a part, with the arrays [`PICTURES`]. Has the names of its labels
+    /// from 0 on, and the scaling of each channel.
     Pictures(Vec<String>, Scale),
 }
 
-/// Which part of a dataset is read.
+/// The part of a dataset to read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role<'a> {
-    /// The training part: its targets have to be there, and say which classes there are.
+    /// The training part: its targets are required, and determine the classes.
     Train,
-    /// The validation part, where rows that validate have files of their own: its targets have to be there.
+    /// The validation part, if it has files of its own: its targets are required.
     Validation(&'a Known),
-    /// The test part, which may be without targets.
+    /// The test part, which may lack targets.
     Test(&'a Known),
 }
 
-/// What the training part shows, by which other parts are read.
+/// Facts from the training part, which other parts are read by.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known {
     /// Its classes; `None` where numbers are predicted.
     pub classes: Option<Vec<String>>,
-    /// Of a table of columns: what each of them is.
+    /// For a table of columns: the kind of each.
     pub inputs: Option<Inputs>,
 }
 
 impl<'a> Role<'a> {
-    /// How a part is read; `known` is what the training part shows, for another one.
+    /// The role of a part; for other parts, `known` has the facts from the training part.
     pub fn of(part: PartName, known: &'a Known) -> Self {
         match part {
             PartName::Train => Self::Train,
@@ -121,7 +121,7 @@ impl<'a> Role<'a> {
         self.known()?.classes.as_deref()
     }
 
-    /// What the training part shows, for another one.
+    /// Facts from the training part, for another one.
     fn known(self) -> Option<&'a Known> {
         match self {
             Self::Train => None,
@@ -129,7 +129,7 @@ impl<'a> Role<'a> {
         }
     }
 
-    /// The part that is read.
+    /// The part to read.
     fn part(self) -> PartName {
         match self {
             Self::Train => PartName::Train,
@@ -144,7 +144,7 @@ impl<'a> Role<'a> {
     }
 }
 
-/// What is predicted.
+/// Kind of target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TargetKind {
     /// A number.
@@ -158,14 +158,14 @@ pub enum TargetKind {
 /// Features and targets of one part; `targets` is `None` where both are in one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Part<T> {
-    /// The features, or all of it.
+    /// The features, or both.
     pub features: T,
     /// The targets.
     pub targets: Option<T>,
 }
 
 impl<T> Part<T> {
-    /// The same files in another form.
+    /// Converts the files.
     pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> Part<U> {
         Part {
             features: f(self.features),
@@ -187,12 +187,11 @@ impl<T> Part<T> {
     }
 }
 
-/// Reads one part. What it takes is taken off the allowance.
+/// Reads one part, and charges the allowance.
 ///
 /// # Errors
-/// The first thing that is wrong with a file: it is too large, broken, of another format, or has numbers that are not
-/// finite or that float32 does not tell apart, labels that are no class, or unequal numbers of features and targets. Or the
-/// allowance is used up.
+/// The first fault of a file: it is too large, broken, of another format, or has numbers that are not finite or that
+/// float32 merges, labels that are no class, or unequal numbers of features and targets. Or the allowance is used up.
 pub fn read(
     format: &Format,
     kind: TargetKind,
@@ -231,7 +230,7 @@ pub fn read(
     })
 }
 
-/// Reads an array of features, and one of targets if there is any. `names` are those of labels from 0 on.
+/// Reads an array of features, and one of targets if there is any. `names` has the names of labels from 0 on.
 fn pair(
     open: for<'a> fn(&'a dyn Content) -> Result<Array<'a>, Reason>,
     layout: Option<Layout>,

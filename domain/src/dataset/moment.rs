@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 const DAY_US: f64 = 86_400e6;
 /// As it is written.
 const FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.f";
-/// Other ways to write a date with a time.
+/// Other formats of a date with a time.
 const FORMATS: [&str; 3] = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
 
-/// A date with a time, in microseconds since 1970; in UTC where nothing else is said.
+/// A date with a time, in microseconds since 1970; in UTC unless it has an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Moment(i64);
 
 impl Moment {
-    /// Reads ISO 8601: 2026-01-31, at midnight; or with a time, 2026-01-31 13:45:00. The day may be written 2026/01/31, where the year shows the
-    /// order; 01/31/2026 is not read, as 01/02/2026 may be two days.
+    /// Reads ISO 8601: 2026-01-31, at midnight; or with a time, 2026-01-31 13:45:00. Also reads 2026/01/31, whose order
+    /// is clear from the year; 01/31/2026 is not read, because 01/02/2026 is ambiguous.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        // Most texts are no dates, and this shows it.
+        // A quick test rules most texts out.
         let (year, rest) = text.as_bytes().split_at_checked(4)?;
         let text = match rest.first() {
             _ if !year.iter().all(u8::is_ascii_digit) => return None,

@@ -7,31 +7,31 @@ use super::signature::FileKind;
 use super::{Allowance, Content, Layout, PartName, ReadError, Reason, Role, Samples, TargetKind, npy};
 use crate::near::near;
 
-/// Arrays whose names are looked at for one that is not there.
+/// Names of arrays that are compared with a missing one.
 const NAMES_SHOWN: usize = 80;
 
 /// Names of the arrays of one part in an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ArrayNames {
-    /// Array that goes into the network.
+    /// The feature array.
     pub features: String,
-    /// Array to be predicted; `None` in a test part that nobody has labelled.
+    /// The target array; `None` for an unlabelled test part.
     pub target: Option<String>,
 }
 
 /// Names of the arrays of all parts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Arrays {
-    /// Those of the training part.
+    /// Arrays of the training part.
     pub train: ArrayNames,
-    /// Those of the validation part.
+    /// Arrays of the validation part.
     pub validation: ArrayNames,
-    /// Those of the test part.
+    /// Arrays of the test part.
     pub test: ArrayNames,
 }
 
 impl Arrays {
-    /// Those of a part.
+    /// The arrays of a part.
     pub fn of(&self, part: PartName) -> &ArrayNames {
         match part {
             PartName::Train => &self.train,
@@ -40,7 +40,7 @@ impl Arrays {
         }
     }
 
-    /// The field to be mended for an array of a part that is not there: what is called as in the training part is named well.
+    /// The field to correct for a missing array of a part; `None` if the name is right, as in the training part.
     pub(super) fn field_of(&self, part: PartName, array: &str) -> Option<String> {
         let names = self.of(part);
         let begin = match part {
@@ -61,7 +61,7 @@ impl Arrays {
 /// Names of the arrays of packed pictures: [rows, channels, height, width] bytes, and [rows] labels.
 pub const PICTURES: [&str; 2] = ["pictures", "labels"];
 
-/// The same as those of all parts.
+/// The same names for all parts.
 pub(super) fn pictures() -> Arrays {
     let [features, target] = PICTURES.map(str::to_owned);
     let names = ArrayNames {
@@ -75,8 +75,8 @@ pub(super) fn pictures() -> Arrays {
     }
 }
 
-/// Reads two arrays of an archive, one after the other. `labels` are the names of labels from 0 on; without it, each label is its own name.
-/// A test part is unlabelled that has no target, or that has not the one of the training part.
+/// Reads two arrays of an archive, one after the other. `labels` has the names of labels from 0 on; without it, each
+/// label is its own name. A test part is unlabelled if it has no target, or lacks the training part's target array.
 pub(super) fn read(
     content: &dyn Content,
     arrays: &Arrays,
@@ -87,7 +87,7 @@ pub(super) fn read(
     allowance: &mut Allowance<'_>,
 ) -> Result<Samples, ReadError> {
     let names = arrays.of(role.part());
-    // What is no archive is told what it is.
+    // A file that is no archive gets a message with its kind.
     Input::open(content, FileKind::Npz).map_err(ReadError::features)?;
     let within = |name: &str, error: ReadError| ReadError {
         in_targets: false,
@@ -117,7 +117,7 @@ pub(super) fn read(
     Ok(Samples::new(rows, Some(targets.map_err(|error| within(name, error))?)))
 }
 
-/// An array of the archive, as far as its header; `None` if there is none of the name.
+/// An array of the archive, after its header; `None` if there is none of this name.
 fn array<'a>(content: &'a dyn Content, name: &str) -> Result<Option<Array<'a>>, ReadError> {
     let archive = Archive::open(content).map_err(ReadError::features)?;
     let member = archive.member(&format!("{name}.npy"));

@@ -9,20 +9,20 @@ use serde::{Deserialize, Serialize};
 use super::{FeatureRows, Features, SampleShape};
 use crate::limits::DATASET_BYTES_MAX;
 
-/// Bytes of a picture's file, at most.
+/// Most bytes of a picture's file.
 pub const PICTURE_BYTES_MAX: u64 = 64 << 20;
-/// What a decoder may take beside the file; an image of the largest size of a row takes less.
+/// Most memory of a decoder beside the file; an image of the largest row needs less.
 const DECODED_BYTES_MAX: u64 = DATASET_BYTES_MAX;
 
-/// What becomes of a picture of another size than is asked for.
+/// How a picture of another size is resized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resize {
-    /// It is scaled until it is just as wide and as high or larger, keeping its proportions, with a triangle filter; and its middle is cut out.
+    /// Scaled with a triangle filter, in proportion, until it covers the wanted size; then its middle is cut out.
     Crop,
 }
 
-/// The format that the first bytes announce.
+/// The format, by the first bytes.
 fn format_of(bytes: &[u8]) -> Option<ImageFormat> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => Some(ImageFormat::Png),
@@ -36,11 +36,11 @@ pub fn is_picture(bytes: &[u8]) -> bool {
     format_of(bytes).is_some()
 }
 
-/// The only row of a picture: its luma for one channel, red, green and blue for three. Transparency is left out, and 16 bits
-/// become 8.
+/// The only row of a picture: its luma for one channel, red, green and blue for three. Transparency is ignored, and 16
+/// bits become 8.
 ///
 /// # Errors
-/// It is broken, has another size and is not to be resized, or neither one nor three channels are asked for.
+/// It is broken, has another size and is not to be resized, or the number of channels is neither one nor three.
 pub fn read_picture(
     bytes: &[u8],
     channels: u32,
@@ -83,13 +83,13 @@ pub fn read_picture(
 
 /// See [`Resize::Crop`].
 fn crop(picture: &DynamicImage, height: u32, width: u32) -> DynamicImage {
-    // In 8 bits, as pictures of the right size are taken.
+    // In 8 bits, like pictures of the right size.
     let picture = DynamicImage::ImageRgb8(picture.to_rgb8());
     let (has, wants) = (
         [u64::from(picture.width()), u64::from(picture.height())],
         [u64::from(width), u64::from(height)],
     );
-    // Whole numbers, so that every machine scales alike: by the side that needs more.
+    // Integers, so that every machine scales alike: by the side that needs more.
     let by_width = wants[0] * has[1] >= wants[1] * has[0];
     let (numerator, denominator) = if by_width {
         (wants[0], has[0])
@@ -114,7 +114,7 @@ fn reader(bytes: &[u8], format: ImageFormat) -> ImageReader<Cursor<&[u8]>> {
     reader
 }
 
-/// Red of all pixels, then green, then blue.
+/// All red, then all green, then all blue values.
 fn by_channel(pixels: &[u8]) -> Vec<u8> {
     let (pixels, _) = pixels.as_chunks::<3>();
     (0..3)

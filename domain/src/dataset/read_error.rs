@@ -1,18 +1,18 @@
-//! Why a file cannot be read, with what stands in the file and without it.
+//! Why a file cannot be read, with quotes from the file and without.
 
 use std::fmt::Display;
 
-/// A file that cannot be read as what it should be; shown with what stands in it.
+/// A file that cannot be read as expected; displayed with quotes from it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct ReadError {
-    /// True if it is the file of the targets.
+    /// True if the file of the targets is at fault.
     pub in_targets: bool,
-    /// The column that is missing or there twice, if that is what is wrong.
+    /// The missing or duplicate column, if that is the fault.
     pub column: Option<String>,
-    /// What is wrong, with the line or the offset and with what stands there: for those who have sent the file.
+    /// The fault, with the line or the offset and a quote: for those who sent the file.
     pub reason: String,
-    /// The same without anything that stands in the file: for everybody else.
+    /// The same without any content of the file: for everybody else.
     pub unquoted: String,
 }
 
@@ -34,7 +34,7 @@ impl ReadError {
         }
     }
 
-    /// The same of a place in the file, in words in which nothing of the file is.
+    /// Adds a place in the file, in words without the file's content.
     pub(super) fn within(self, place: &str) -> Self {
         Self {
             reason: format!("{place} {}", self.reason),
@@ -44,7 +44,7 @@ impl ReadError {
     }
 }
 
-/// What is wrong with a file, in words.
+/// A fault of a file, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reason {
     quoting: String,
@@ -52,7 +52,7 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    /// `write` is asked for both forms, and puts all that stands in the file through the quote.
+    /// `write` produces both forms, and passes all content of the file through the quote.
     pub(super) fn quoting(write: impl Fn(Quote) -> String) -> Self {
         Self {
             quoting: write(Quote { shows: true }),
@@ -60,7 +60,7 @@ impl Reason {
         }
     }
 
-    /// Words in which nothing of the file is.
+    /// Words without any content of the file.
     pub(super) fn plain(words: String) -> Self {
         Self {
             quoting: words.clone(),
@@ -75,19 +75,19 @@ impl From<&'static str> for Reason {
     }
 }
 
-/// Whether a message shows what stands in a file.
+/// Whether a message quotes the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quote {
     shows: bool,
 }
 
 impl Quote {
-    /// Whether what stands in the file is shown: a guess at it is no message without.
+    /// True if content is quoted: a guess about content makes no sense without it.
     pub(super) fn shows(self) -> bool {
         self.shows
     }
 
-    /// The beginning of what stands in the file, or a sign in place of it: a file that is broken may hold anything.
+    /// The beginning of content, or a sign in place of it: a broken file may hold anything.
     pub(super) fn of(self, content: impl Display) -> String {
         const CHARS_MAX: usize = 80;
         if !self.shows {

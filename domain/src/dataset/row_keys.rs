@@ -1,4 +1,4 @@
-//! The column of a table by which its rows are split.
+//! The column that a table's rows are split by.
 
 use std::collections::HashMap;
 
@@ -7,35 +7,35 @@ use crate::fold::TRAINS;
 use crate::limits::{FOLDS_MAX, GROUPS_BYTES_MAX, SPLIT_ROWS_MAX};
 use crate::word::words;
 
-/// A column by which training rows are split.
+/// A column that training rows are split by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SplitColumn {
     /// Its name.
     pub name: String,
-    /// What it says.
+    /// Its meaning.
     pub says: Says,
-    /// The field of a study that names it.
+    /// The study field that names it.
     pub field: &'static str,
 }
 
-/// What a group takes of memory beside its name, about.
+/// Approximate memory of a group beside its name.
 const GROUP_BYTES: usize = 64;
 
 words!(
-    /// What the cells of a column say of their rows.
+    /// Meaning of a split column's cells.
     Says {
-        /// To which group a row belongs: any text.
+        /// The group of a row: any text.
         Groups = "groups",
-        /// When a row was: a number, or a date, with or without a time.
+        /// The time of a row: a number, or a date, with or without a time.
         Order = "order",
-        /// In which fold a row validates: `train` or -1 for none, `validation` or a number from 0.
+        /// The fold in which a row validates: `train` or -1 for none, `validation` or a number from 0.
         Folds = "folds",
     }
 );
 
-/// What a column says of each row, as it is read.
+/// The values of a split column, as they are read.
 pub(super) enum RowKeys {
-    /// The numbers of groups, their rows, and the bytes of their texts.
+    /// Numbers of groups, the group of each row, and the bytes of the groups' texts.
     Groups(HashMap<String, u32>, Vec<u32>, usize),
     /// Numbers, or microseconds of dates; and whether they are dates.
     Order(Vec<f64>, Option<bool>),
@@ -51,7 +51,7 @@ impl RowKeys {
         }
     }
 
-    /// Takes the cell of the next row, which has a value; `number` reads one.
+    /// Adds the cell of the next row, which has a value; `number` parses it.
     pub(super) fn push(&mut self, text: &str, number: impl FnOnce(&str) -> Option<f64>) -> Result<(), Reason> {
         if self.len() >= SPLIT_ROWS_MAX {
             let reason = format!(

@@ -14,11 +14,11 @@ pub struct Samples {
     pub shape: SampleShape,
     /// Rows × features, row by row; images channel by channel.
     pub features: Features,
-    /// One a row; `None` for a test part that nobody has labelled.
+    /// One a row; `None` for an unlabelled test part.
     pub targets: Option<Targets>,
-    /// What the features of a table of columns are, or those of an array that is prepared: one for each number of a vector, or channel of an image.
+    /// The inputs of a table of columns, or of a prepared array: one for each number of a vector, or channel of an image.
     pub inputs: Option<Inputs>,
-    /// What the column says of each row by which training rows are split, or which of them are of a validation part: see
+    /// The split column's value for each row, or which rows belong to a validation part: see
     /// [`crate::fold::RowKeys::column`]. `None` without either.
     pub row_keys: Option<Vec<u32>>,
     /// See [`super::Prepare::standardizes_target`].
@@ -28,16 +28,16 @@ pub struct Samples {
 /// The features of all rows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Features {
-    /// As they go into a network: finite, but for NaN in a table of columns, where a cell has no value.
+    /// Network inputs: finite, except NaN for an empty cell in a table of columns.
     Floats(Vec<f32>),
-    /// Pixels: divided by 255 they go into a network.
+    /// Pixels, which are divided by 255 for the network.
     Bytes(Vec<u8>),
-    /// Whole numbers from 0 to 255, which go into a network as they are: a table of bytes.
+    /// Whole numbers from 0 to 255, used as they are: a table of bytes.
     Whole(Vec<u8>),
 }
 
 impl Features {
-    /// These rows, and others behind them. Where the two are kept differently, all are as they go into a network.
+    /// These rows, followed by others. If the two are stored differently, all become network inputs.
     fn and(self, others: Self) -> Self {
         match (self, others) {
             (Self::Bytes(own), Self::Bytes(others)) => Self::Bytes(joined(own, others)),
@@ -55,7 +55,7 @@ impl Features {
     }
 }
 
-/// The targets of all rows: numbers, of which a row may have several, or a class.
+/// The targets of all rows: one or more numbers for each row, or a class.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
     /// Finite numbers: rows × targets, row by row.
@@ -70,7 +70,7 @@ pub enum Targets {
 }
 
 impl Targets {
-    /// These, and others behind them: labels of the same classes.
+    /// These, followed by others: labels of the same classes.
     fn and(self, others: Self) -> Self {
         match (self, others) {
             (Self::Numbers(own), Self::Numbers(others)) => Self::Numbers(joined(own, others)),
@@ -84,14 +84,14 @@ impl Targets {
                 labels: joined(labels, others),
                 names,
             },
-            // Both parts are read as what the study predicts.
+            // Both parts have the same kind of target, because the study sets it.
             (own, _) => own,
         }
     }
 }
 
-/// What the rows of a part have in common with those of another: equal for equal rows, features and targets, in any order. By the sum
-/// of 64-bit hashes, so of two different parts one in 2^64 is taken for the other. Good within one process.
+/// A digest that is equal for equal rows, features and targets, in any order. It is a sum of 64-bit hashes, so two
+/// different parts collide with a probability of 2^-64. Valid within one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowsDigest {
     rows: u32,
@@ -99,7 +99,7 @@ pub struct RowsDigest {
 }
 
 impl Features {
-    /// The number at a place, as it goes into a network that prepares nothing.
+    /// The number at a place, as the input of a network without preparation.
     pub(super) fn at(&self, place: usize) -> f32 {
         match self {
             Self::Floats(values) => values[place],
@@ -124,7 +124,7 @@ impl Samples {
         }
     }
 
-    /// The sizes that a study is checked against, if this is the training part; `None` without targets.
+    /// The sizes that a study is checked against, for the training part; `None` without targets.
     pub fn dataset_shape(&self) -> Option<DatasetShape> {
         let targets = self.targets.as_ref()?;
         Some(DatasetShape {
@@ -137,16 +137,16 @@ impl Samples {
         })
     }
 
-    /// The rows of a training part, and behind them those of its validation part, which validate in fold 0.
+    /// The rows of a training part, followed by its validation part, which validates in fold 0.
     ///
     /// # Errors
-    /// What is wrong with the validation part: its rows are no rows of this dataset.
+    /// The fault of the validation part: its rows do not fit this dataset.
     pub fn with_validation(self, validation: Self) -> Result<Self, ReadError> {
         let (Some(train), Some(shape)) = (self.dataset_shape(), validation.dataset_shape()) else {
             return Err(ReadError::targets("is missing"));
         };
         let shape = train.with(shape);
-        // Sizes are no content of a file.
+        // Sizes are not content of a file.
         shape.map_err(|reason| ReadError::features(Reason::plain(reason)))?;
         let mut row_keys = vec![TRAINS; self.rows as usize];
         row_keys.resize((self.rows + validation.rows) as usize, 0);
@@ -162,7 +162,7 @@ impl Samples {
         })
     }
 
-    /// Names of the classes; `None` where numbers are predicted, or nothing is known.
+    /// Names of the classes; `None` without classes or targets.
     pub fn classes(&self) -> Option<&[String]> {
         match &self.targets {
             Some(Targets::Classes { names, .. }) => Some(names),
@@ -170,7 +170,7 @@ impl Samples {
         }
     }
 
-    /// What the test part is read by, if this is the training part.
+    /// Facts that other parts are read by, for the training part.
     pub fn known(&self) -> Known {
         Known {
             classes: self.classes().map(<[_]>::to_vec),
@@ -178,7 +178,7 @@ impl Samples {
         }
     }
 
-    /// Rows of each class; none where numbers are predicted, or nothing is known.
+    /// Rows of each class; empty without classes or targets.
     pub fn class_sizes(&self) -> Vec<u32> {
         let Some(Targets::Classes { labels, names }) = &self.targets else {
             return Vec::new();
@@ -188,7 +188,7 @@ impl Samples {
         sizes
     }
 
-    /// Cells without a value of each column of a table, as far as there is a rule for them; arrays have none.
+    /// Empty cells of each column of a table with a rule for them; arrays have none.
     pub fn gaps(&self) -> Vec<u32> {
         let Some(inputs) = &self.inputs else {
             return Vec::new();
@@ -217,7 +217,7 @@ impl Samples {
         let row_hash = |row: usize| {
             let mut hash = DefaultHasher::new();
             let place = row * len..(row + 1) * len;
-            // As they go into a network: an array of bytes may have the numbers of one of floats.
+            // As network inputs: an array of bytes may equal one of floats.
             match &self.features {
                 Features::Floats(values) => values[place].iter().for_each(|value| float(&mut hash, *value)),
                 Features::Whole(values) => values[place]
@@ -250,7 +250,7 @@ fn joined<T>(mut own: Vec<T>, others: Vec<T>) -> Vec<T> {
 }
 
 fn float(hash: &mut DefaultHasher, value: f32) {
-    // With nothing added, both zeros are one.
+    // Adding 0 makes both zeros equal.
     hash.write_u32((value + 0.0).to_bits());
 }
 

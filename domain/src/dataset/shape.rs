@@ -1,27 +1,27 @@
-//! Sizes: of one row's features and what layers make of them, of what a network puts out, of a whole dataset.
+//! Sizes: of a row's features, of layers' and networks' outputs, of a whole dataset.
 
-/// Size of one row's features, or of what a layer makes of them.
+/// Size of a row's features, or of a layer's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SampleShape {
-    /// So many numbers.
+    /// This number of numbers.
     Vector(u32),
-    /// The same of a table with columns of words.
+    /// A vector from a table with columns of words.
     Table {
         /// Numbers in all.
         len: u32,
         /// Columns of words.
         columns: u32,
-        /// The numbers of these: one for each word.
+        /// Their numbers: one for each word.
         words: u32,
     },
-    /// Channels of so many numbers in an order. Between layers alone: no dataset has rows of this shape.
+    /// Channels with this many ordered numbers. Only between layers: no dataset has rows of this shape.
     Sequence {
         /// Channels.
         channels: u32,
         /// Numbers of each.
         length: u32,
     },
-    /// An image of so many channels, rows and columns.
+    /// An image with these channels, rows and columns.
     Image {
         /// Channels.
         channels: u32,
@@ -38,7 +38,7 @@ impl SampleShape {
         self.dims().iter().map(|dim| u64::from(*dim)).product()
     }
 
-    /// Parts of a row that are prepared each by itself: the numbers of a vector, the channels of an image.
+    /// Parts of a row that are prepared separately: the numbers of a vector, the channels of an image.
     pub fn inputs(self) -> u32 {
         match self {
             Self::Vector(len) | Self::Table { len, .. } => len,
@@ -64,7 +64,7 @@ impl SampleShape {
         }
     }
 
-    /// Of a table with columns of words how many these are, and their numbers; else nothing.
+    /// For a table with columns of words, their number and their numbers; otherwise empty.
     pub fn words(self) -> Vec<u32> {
         match self {
             Self::Table { columns, words, .. } => vec![columns, words],
@@ -72,7 +72,7 @@ impl SampleShape {
         }
     }
 
-    /// The shape with what [`Self::words`] gave of it; `None` if it has not so many numbers.
+    /// The shape with the result of [`Self::words`] added; `None` if it has too few numbers.
     pub fn with_words(self, words: &[u32]) -> Option<Self> {
         match (self, words) {
             (shape, []) => Some(shape),
@@ -112,12 +112,12 @@ impl std::fmt::Display for SampleShape {
     }
 }
 
-/// What a network has to put out.
+/// The required output of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TargetShape {
-    /// So many numbers.
+    /// This number of numbers.
     Numbers(u32),
-    /// A score for each of so many classes.
+    /// A score for each class.
     Classes(u32),
 }
 
@@ -130,7 +130,7 @@ impl TargetShape {
     }
 }
 
-/// Sizes of a study's dataset: what a study is checked against.
+/// Sizes of a dataset that a study is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatasetShape {
     /// Rows of the training part.
@@ -142,10 +142,10 @@ pub struct DatasetShape {
 }
 
 impl DatasetShape {
-    /// With the rows of a validation part behind its own.
+    /// With the rows of a validation part appended.
     ///
     /// # Errors
-    /// Why they cannot be rows of one dataset, as what is wrong with the validation part.
+    /// Why both cannot belong to one dataset, as a fault of the validation part.
     pub fn with(self, validation: Self) -> Result<Self, String> {
         if self.sample != validation.sample {
             let (own, train) = (validation.sample, self.sample);

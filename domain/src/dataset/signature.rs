@@ -1,8 +1,8 @@
-//! What a file is by its first bytes. One of another kind than a study says is refused by its name, with the way to have it read.
+//! Recognises files by their first bytes. A file of another kind than the study's is refused by name, with a remedy.
 
 use super::Reason;
 
-/// What gzip begins with.
+/// First bytes of gzip.
 pub(super) const GZIP: &[u8] = b"\x1f\x8b";
 
 /// Kinds of files that are read.
@@ -14,7 +14,7 @@ pub(super) enum FileKind {
     Npz,
 }
 
-/// Kinds that are not read: what they begin with, and what to say.
+/// Kinds that are not read: their first bytes, and the message.
 const OTHERS: [(&[u8], &str); 20] = [
     (
         b"\x28\xb5\x2f\xfd",
@@ -81,7 +81,7 @@ const EXCEL: &str =
     "is an Excel workbook: save its sheet as CSV, or pandas.read_excel('FILE').to_csv('FILE.csv', index=False)";
 const PICKLE: &str = "is a Python pickle, which is not read: load it and save its arrays with numpy.save";
 
-/// Texts that stand where a file of data should.
+/// Texts found in place of data.
 const PAGES: [(&[u8], &str); 3] = [
     (b"<!doctype html", "is a web page: the download went wrong"),
     (b"<html", "is a web page: the download went wrong"),
@@ -91,9 +91,9 @@ const PAGES: [(&[u8], &str); 3] = [
     ),
 ];
 
-/// Refuses a file that its first bytes show to be of another kind.
+/// Refuses a file whose first bytes show another kind.
 pub(super) fn check(first: &[u8], kind: FileKind) -> Result<(), Reason> {
-    // A first column may be called PAR1.
+    // A first column may be named PAR1.
     let is_table = kind == FileKind::Csv && first.iter().all(is_text);
     let refusal = OTHERS
         .iter()
@@ -115,7 +115,7 @@ fn is_text(byte: &u8) -> bool {
     matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..)
 }
 
-/// What to say of a kind that is read, but under another field.
+/// The message for a kind that another field accepts.
 fn one_of_ours(first: &[u8], kind: FileKind) -> Option<&'static str> {
     if first.starts_with(b"PK\x03\x04") || first.starts_with(b"PK\x05\x06") {
         return zip(first, kind);
@@ -142,7 +142,7 @@ fn one_of_ours(first: &[u8], kind: FileKind) -> Option<&'static str> {
     (kind != FileKind::Csv && looks_like_table).then_some("is text, as CSV is: a study names it under dataset.csv")
 }
 
-/// What to say of an archive, by the name of its first file.
+/// The message for an archive, by the name of its first file.
 fn zip(first: &[u8], kind: FileKind) -> Option<&'static str> {
     let name_len = first
         .get(26..28)
@@ -177,7 +177,7 @@ mod tests {
             (b"\x93NUMPY\x01\0", FileKind::Npy),
             (&[0, 0, 8, 3, 0, 0], FileKind::Idx),
             (b"PK\x03\x04", FileKind::Npz),
-            // Broken ones are told by their readers what is wrong.
+            // Readers report broken files of these kinds.
             (b"\x93NUMQY", FileKind::Npy),
             (b"PAR1,c\n1,2\n", FileKind::Csv),
         ] {

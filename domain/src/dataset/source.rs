@@ -1,30 +1,30 @@
-//! Which files a study learns from.
+//! The files that a study learns from.
 
 use super::{Format, Part, ReadError};
 
-/// A dataset whose files are named well.
+/// A dataset whose files are named correctly.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// How its files are read.
+    /// The format of its files.
     pub format: Format,
     /// Files of the training part.
     pub train: Part<FileRef>,
-    /// Files of the validation part, where rows that validate have files of their own.
+    /// Files of the validation part, if it has its own.
     pub validation: Option<Part<FileRef>>,
-    /// Files of the test part, which has no targets where nobody has labelled it.
+    /// Files of the test part, which may lack targets.
     pub test: Option<Part<FileRef>>,
-    /// Whether the test part may have the rows of the training part.
+    /// True if the test part may have the rows of the training part.
     pub test_is_train: bool,
 }
 
 /// A part of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartName {
-    /// What networks are trained on.
+    /// Networks train on it.
     Train,
-    /// What trials are measured on, where it has files of its own.
+    /// Trials are measured on it, if it has files of its own.
     Validation,
-    /// What refits are measured on.
+    /// Refits are measured on it.
     Test,
 }
 
@@ -38,14 +38,14 @@ impl Source {
         }
     }
 
-    /// All files: those of the training part, then of the validation part, then of the test part.
+    /// All files, in this order: training part, validation part, test part.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
         let further = self.validation.iter().chain(&self.test);
         self.train.files().chain(further.flat_map(Part::files))
     }
 
-    /// The field to be mended for what is wrong with a file of a part. A column that is missing is the mistake of the field that names it, if that
-    /// is for this part alone: what the training part has is named well.
+    /// The field to correct for a fault in a part's file. For a missing column it is the field that names the column,
+    /// if that field is for this part alone: names that fit the training part are right.
     pub fn field_of(&self, part: PartName, error: &ReadError) -> String {
         let files = self.part(part).unwrap_or(&self.train);
         let file = files
@@ -62,7 +62,7 @@ impl Source {
     }
 }
 
-/// A file that a study names.
+/// A file named by a study.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileRef {
     /// The field that names it.
@@ -74,7 +74,7 @@ pub struct FileRef {
 /// Where a file is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FilePlace {
-    /// A path, or `sha256:` and the hash of a file that was registered.
+    /// A path, or `sha256:` and the hash of a registered file.
     Named(String),
     /// A file of FashionMNIST, by its name and the hash of its plain bytes.
     FashionMnist {

@@ -1,6 +1,6 @@
-//! What is to be predicted: numbers, or classes by one rule for all formats.
+//! Targets: numbers, or classes by one rule for all formats.
 //!
-//! The classes are the distinct labels of the training rows in ascending order: as numbers where all are numbers, else as text.
+//! The classes are the distinct labels of the training rows in ascending order: as numbers if all are numbers, otherwise as text.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -9,21 +9,21 @@ use super::exactness::Numbers;
 use super::{Reason, TargetKind, Targets};
 use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX};
 
-/// The targets of a part, as they are read.
+/// The targets of a part during reading.
 pub(super) enum Column<'a> {
     Numbers(Numbers),
     Classes(Classes<'a>),
     Binary(Vec<f32>),
 }
 
-/// What is wrong with all targets together, and the place of one that shows it.
+/// A fault of all targets together, and the place of a target that shows it.
 pub(super) struct Misplaced {
     pub(super) place: Option<u64>,
     pub(super) reason: Reason,
 }
 
 impl<'a> Column<'a> {
-    /// `known` are the classes where no new ones may come.
+    /// `known` has the classes if no new ones are allowed.
     pub(super) fn new(kind: TargetKind, known: Option<&'a [String]>) -> Self {
         match kind {
             TargetKind::Number => Self::Numbers(Numbers::new()),
@@ -32,7 +32,7 @@ impl<'a> Column<'a> {
         }
     }
 
-    /// Takes memory for so many rows.
+    /// Reserves memory for `rows` rows.
     pub(super) fn reserve(&mut self, rows: usize) {
         match self {
             Self::Numbers(numbers) => numbers.reserve(rows),
@@ -56,7 +56,7 @@ impl<'a> Column<'a> {
     }
 }
 
-/// A number that says yes or no.
+/// The value of a binary target.
 pub(super) fn binary(number: f64) -> Result<f32, Reason> {
     if number == 0.0 || number == 1.0 {
         return Ok(number as f32);
@@ -66,7 +66,7 @@ pub(super) fn binary(number: f64) -> Result<f32, Reason> {
     }))
 }
 
-/// Targets of the same rows as one: numbers side by side. `None` without any.
+/// Joins several targets of the same rows: numbers side by side. `None` without any.
 pub(super) fn side_by_side(mut targets: Vec<Targets>) -> Option<Targets> {
     if targets.len() <= 1 {
         return targets.pop();
@@ -83,7 +83,7 @@ pub(super) fn side_by_side(mut targets: Vec<Targets>) -> Option<Targets> {
     Some(Targets::Numbers(values.collect()))
 }
 
-/// Labels, and the classes by the order in which they come until all are known.
+/// Labels, with classes numbered by appearance until all are known.
 pub(super) struct Classes<'a> {
     known: Option<&'a [String]>,
     indices: HashMap<String, u32>,
@@ -99,19 +99,19 @@ impl<'a> Classes<'a> {
         }
     }
 
-    /// The label of the next row.
+    /// Adds the label of the next row.
     pub(super) fn push(&mut self, name: &str) -> Result<(), Reason> {
         let index = self.index(name)?;
         self.push_index(index);
         Ok(())
     }
 
-    /// The same by what [`Self::index`] gave for it.
+    /// Adds a label by the result of [`Self::index`].
     pub(super) fn push_index(&mut self, index: u32) {
         self.labels.push(index);
     }
 
-    /// The class of a name, as far as it is known: a new one, unless none may come.
+    /// The number of a class: a new one, unless new ones are not allowed.
     pub(super) fn index(&mut self, name: &str) -> Result<u32, Reason> {
         if let Some(index) = self.indices.get(name) {
             return Ok(*index);
@@ -170,7 +170,7 @@ impl<'a> Classes<'a> {
     }
 }
 
-/// Ascending, so that classes depend on what is in the file and not on where.
+/// Ascending, so that classes depend on the file's content and not on its order.
 fn sort(names: &mut [(String, u32)]) -> Result<(), Reason> {
     let mut numbers: Vec<(Number, &str)> = names
         .iter()
@@ -193,12 +193,12 @@ fn sort(names: &mut [(String, u32)]) -> Result<(), Reason> {
     Ok(())
 }
 
-/// A label that is a number. Whole numbers are compared as such: doubles skip large ones.
+/// A numeric label. Whole numbers are compared exactly: doubles skip large ones.
 type Number = (f64, i128);
 
 fn number(name: &str) -> Option<Number> {
     let value = name.parse::<f64>().ok().filter(|value| value.is_finite())?;
-    // Texts of one double are all compared as whole numbers or none is, so that the order is one.
+    // Texts with the same double are either all compared as whole numbers or none, so that the order is consistent.
     let is_whole = value.fract() == 0.0 && value.abs() < 1e38;
     let whole = name.parse().unwrap_or(value as i128);
     // Both zeros are one.

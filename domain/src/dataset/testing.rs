@@ -1,10 +1,10 @@
-//! Files that tests make.
+//! Makes files for tests.
 
 use std::io::{Cursor, Write};
 
 use super::{Allowance, Content, Format, Known, Part, ReadError, Role, Samples, TargetKind};
 
-/// As `numpy.save` writes it.
+/// In the format of `numpy.save`.
 pub(super) fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
     npy_with(
         &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"),
@@ -12,7 +12,7 @@ pub(super) fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
     )
 }
 
-/// With a header of its own.
+/// With any header.
 pub(super) fn npy_with(header: &str, content: &[u8]) -> Vec<u8> {
     let mut header = header.to_owned();
     while !(10 + header.len() + 1).is_multiple_of(64) {

@@ -1,16 +1,16 @@
-//! Rows in an order, as of time, cut into runs.
+//! Ordered rows, such as a time series, cut into runs.
 
 use super::Scheme;
 
-/// The part that each row is in, by its rank: rows of equal rank are in one part. Of k folds there are k + 1 parts, as equal as that allows; fold i
-/// validates part i + 1, and trains on the parts before, as in scikit-learn's TimeSeriesSplit. Of a holdout, part 0 is the end, which is held
-/// out, and part 1 what comes before.
+/// The part of each row, by its rank: rows of equal rank share a part. For k folds there are k + 1 nearly equal parts;
+/// fold i validates part i + 1, and trains on the parts before, as in scikit-learn's TimeSeriesSplit. For a holdout,
+/// part 0 is the end, which is held out, and part 1 the rows before.
 pub(super) fn cut(ranks: &[u32], scheme: Scheme) -> Vec<u32> {
     let rows = ranks.len() as u32;
     let mut by_rank: Vec<u32> = (0..rows).collect();
     by_rank.sort_by_key(|row| ranks[*row as usize]);
     let rank = |place: usize| ranks[by_rank[place] as usize];
-    // Where parts begin: at the next row of another rank.
+    // Parts begin at a change of rank.
     let begin_at = |place: u32| {
         let mut place = place as usize;
         while place > 0 && place < ranks.len() && rank(place) == rank(place - 1) {
@@ -21,7 +21,7 @@ pub(super) fn cut(ranks: &[u32], scheme: Scheme) -> Vec<u32> {
     let mut parts = vec![0; ranks.len()];
     match scheme {
         Scheme::KFold { folds, .. } => {
-            // What does not divide makes the first part longer.
+            // The remainder lengthens the first part.
             let len = rows / (folds + 1);
             for fold in 0..folds {
                 let begin = begin_at(rows - len * (folds - fold));

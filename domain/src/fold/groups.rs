@@ -1,4 +1,4 @@
-//! Groups of rows cut into parts: all rows of a group are in one part.
+//! Groups of rows cut into parts: a group's rows share a part.
 
 use super::Scheme;
 
@@ -6,16 +6,16 @@ use super::Scheme;
 #[derive(Clone, Default)]
 struct Group {
     rows: u32,
-    /// Rows of each class that the group has, by class; one entry where rows have no classes.
+    /// The group's number of rows of each class; one entry without classes.
     classes: Vec<(u32, u32)>,
 }
 
-/// The part of [`Scheme::parts`] that each row is in, by the number of its group. `order` has every group once.
+/// The part of [`Scheme::parts`] of each row, by the number of its group. `order` has every group once.
 ///
-/// Where the largest come first, each goes into the fold with the fewest rows, as in scikit-learn's GroupKFold. With classes, those groups come first
-/// whose classes are most uneven, each into the fold that leaves the classes spread most evenly, as in its StratifiedGroupKFold. Equals come in
-/// the order given, and so do all groups otherwise. A holdout takes the groups in the order given that bring its number of rows nearer to its
-/// share.
+/// Each group goes into the fold with the fewest rows, the largest group first, as in scikit-learn's GroupKFold. With
+/// classes, each goes into the fold that spreads the classes most evenly, the group with the most uneven classes first,
+/// as in StratifiedGroupKFold. Equal groups come in the given order; without `largest_first`, all groups do. A holdout
+/// takes groups in the given order if they bring its number of rows closer to its share.
 pub(super) fn cut(
     of_rows: &[u32],
     order: &[u32],
@@ -72,12 +72,12 @@ struct Spread {
     folds: Vec<u64>,
     sum: u128,
     squares: u128,
-    /// In all folds, once every group has its place.
+    /// Rows in all folds, once every group is placed.
     total: u64,
 }
 
 impl Spread {
-    /// The standard deviation over the folds of their shares of the class, times the number of folds, if this fold gets so many rows more.
+    /// The standard deviation of the folds' shares of the class, times the number of folds, if this fold gets `more` rows.
     fn deviation(&self, fold: usize, more: u32) -> f64 {
         let (here, more) = (u128::from(self.folds[fold]), u128::from(more));
         let squares = self.squares + more * (2 * here + more);
@@ -110,7 +110,7 @@ fn by_classes(groups: &[Group], order: &[u32], largest_first: bool, folds: u32) 
     for (class, rows) in groups.iter().flat_map(|group| &group.classes) {
         classes[*class as usize].total += u64::from(*rows);
     }
-    // The variance over the classes of a group's rows, times the square of their number.
+    // The variance of a group's rows over the classes, times the square of the number of classes.
     let unevenness = |group: &Group| {
         let squares: u128 = group.classes.iter().map(|(_, rows)| u128::from(*rows).pow(2)).sum();
         count as u128 * squares - u128::from(group.rows).pow(2)
@@ -123,7 +123,7 @@ fn by_classes(groups: &[Group], order: &[u32], largest_first: bool, folds: u32) 
     let mut parts = vec![0; groups.len()];
     for group in order {
         let of_group = &groups[group as usize];
-        // Other classes are spread as before, whichever fold it is.
+        // Other classes' spread does not depend on the fold.
         let deviation = |fold: usize| -> f64 {
             let each = of_group.classes.iter();
             each.map(|(class, more)| classes[*class as usize].deviation(fold, *more))
@@ -141,7 +141,7 @@ fn by_classes(groups: &[Group], order: &[u32], largest_first: bool, folds: u32) 
     parts
 }
 
-/// Part 0 is held out, part 1 trains. At least one group is in each: the smallest is held out where each is too large.
+/// Part 0 is held out, part 1 trains. Each has at least one group: if each group is too large to be held out, the smallest is.
 fn held_out(groups: &[Group], order: &[u32], wanted: u32) -> Vec<u32> {
     let mut parts = vec![1; groups.len()];
     let mut rows = 0_u32;

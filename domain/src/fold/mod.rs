@@ -1,7 +1,7 @@
-//! Which rows train and which validate.
+//! Splits rows into training and validation rows.
 //!
-//! The folds are a function of the study's seed and of what the rows are split by, never of whoever asks: every trial of a study is
-//! measured on the same splits, and the coordinator, which counts rows, and the worker, which trains on them, cut alike.
+//! Folds are a function of the study's seed and of the split keys, whoever computes them. So every trial of a study is measured
+//! on the same splits, and the coordinator, which counts rows, and the worker, which trains on them, get the same folds.
 
 mod blocks;
 mod groups;
@@ -19,73 +19,73 @@ use crate::word::words;
 /// How a configuration is validated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Validation {
-    /// Which folds there are.
+    /// The scheme of the folds.
     pub scheme: Scheme,
-    /// Whether rows come into folds in random order; else in that of the file.
+    /// True if rows enter folds in random order; otherwise in the file's order.
     pub shuffle: bool,
-    /// Whether each class has the same share of every fold as of all rows, as far as whole rows, or whole groups, allow.
+    /// True if each class has equal shares of all folds, as far as whole rows, or whole groups, allow.
     pub stratify: bool,
-    /// What keeps rows together or apart.
+    /// The constraint on splitting rows.
     pub by: By,
-    /// How many networks are trained on the rows of each fold, from other initial weights each; at least 1. The folds of the second ones
-    /// follow those of the first ones, and have the same rows.
+    /// Networks trained on the rows of each fold, each from other initial weights; at least 1. The folds of a further
+    /// seed follow those of the seed before, and have the same rows.
     pub seeds: u32,
 }
 
 words!(
     #[derive(Default, Serialize)]
-    /// What keeps rows together or apart.
+    /// The constraint on splitting rows.
     By {
-        /// Nothing: each row is for itself.
+        /// None: each row is independent.
         #[default]
         Rows = "rows",
-        /// Rows of a group are never on both sides.
+        /// A group's rows are never on both sides.
         Groups = "groups",
-        /// No fold trains on what comes after rows that it validates.
+        /// A fold trains only on rows before its validation rows.
         Order = "order",
     }
 );
 
-/// Which folds there are.
+/// The scheme of the folds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scheme {
     /// Cross-validation: each row validates once in every repeat.
     KFold {
         /// Folds of one repeat, at least 2.
         folds: u32,
-        /// How often the rows are cut into folds, in another order each time; at least 1. Fold `repeat` * `folds` + i is fold i of a repeat.
+        /// Number of times that rows are cut into folds, each in another order; at least 1. Fold `repeat` * `folds` + i is fold i of a repeat.
         repeats: u32,
     },
     /// One split that holds out this share, above 0 and below 1.
     Holdout(f64),
-    /// A row's key is the fold that it validates in, or [`TRAINS`].
+    /// A row's key is the fold in which it validates, or [`TRAINS`].
     Given {
-        /// How many there are, at least 1.
+        /// Number of folds, at least 1.
         folds: u32,
     },
 }
 
-/// Key of a row that validates in no fold that is given.
+/// Key of a row that validates in no fold.
 pub const TRAINS: u32 = u32::MAX;
 
-/// How the rows of one fold are split.
+/// The split of one fold's rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Split {
     /// As the study validates.
     Validation(Validation),
-    /// All rows train, none validates: a refit's last fit.
+    /// All rows train, and none validates: a refit's last fit.
     All,
 }
 
-/// What the rows of a table are split by.
+/// Keys that a table's rows are split by.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RowKeys<'a> {
     /// Rows.
     pub rows: u32,
     /// The class of each row; `None` where numbers are predicted.
     pub classes: Option<&'a [u32]>,
-    /// What the column says of each row by which rows are split, if there is one: the number of its group, from 0 without gaps; its rank; or
-    /// the fold that is given.
+    /// The split column's value for each row, if there is such a column: the number of its group, from 0 without gaps;
+    /// its rank; or its given fold.
     pub column: Option<&'a [u32]>,
 }
 
@@ -98,7 +98,7 @@ pub struct FoldRows {
     pub validate: Vec<u32>,
 }
 
-/// How many rows one fold has.
+/// Numbers of rows of one fold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FoldSize {
     /// Rows that train.
@@ -110,15 +110,15 @@ pub struct FoldSize {
 /// Why rows cannot be split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CannotSplit {
-    /// They lack what they are split by.
+    /// They lack the keys of the split.
     #[error("rows are to be split by their {0}, which they do not have")]
     MissingKeys(&'static str),
     /// There are too few groups.
     #[error("has {found} different values, and {wanted} are needed: one a fold, or one on each side of a holdout")]
     TooFewGroups {
-        /// That there are.
+        /// Groups found.
         found: u32,
-        /// That there must be.
+        /// Groups needed.
         wanted: u32,
     },
     /// A fold would have no rows to train on, or none to validate.
@@ -138,8 +138,8 @@ impl Scheme {
         }
     }
 
-    /// The parts that rows are cut into, by their sizes: each fold's validation rows, of k folds rows / k, and one more in the first
-    /// rows % k. Of a holdout the rows that are held out, its share rounded to the nearest, but at least one row and not all; then the others.
+    /// Sizes of the parts that rows are cut into. For k folds: each fold's validation rows, rows / k, and one more in the first
+    /// rows % k. For a holdout: its share of rows, rounded, but at least one row and not all; then the other rows.
     fn parts(self, rows: u32) -> Vec<u32> {
         match self {
             Self::KFold { folds, .. } => (0..folds)
@@ -156,7 +156,7 @@ impl Scheme {
 }
 
 impl Validation {
-    /// Cross-validation with so many folds of shuffled rows.
+    /// Cross-validation with `folds` folds of shuffled rows.
     pub const fn k_fold(folds: u32) -> Self {
         Self {
             scheme: Scheme::KFold { folds, repeats: 1 },
@@ -192,7 +192,7 @@ impl Validation {
         }
     }
 
-    /// What a column says of rows, by which they are split; `None` where there is none.
+    /// The meaning of the split column; `None` without one.
     pub fn column(self) -> Option<&'static str> {
         match (self.by, self.scheme) {
             (_, Scheme::Given { .. }) => Some("folds"),
@@ -222,7 +222,7 @@ impl Validation {
         Ok((0..self.folds()).map(size).collect())
     }
 
-    /// The sizes of the different splits, by the parts that rows are in.
+    /// The sizes of the different splits, counted from the rows' parts.
     fn counted(self, seed: Seed, keys: RowKeys<'_>) -> Result<Vec<FoldSize>, CannotSplit> {
         let of_repeat = self.scheme.folds_of_repeat();
         let mut sizes = Vec::with_capacity(self.splits() as usize);
@@ -246,7 +246,7 @@ impl Validation {
         Ok(sizes)
     }
 
-    /// The part that each row is in.
+    /// The part of each row.
     fn parts(self, seed: Seed, keys: RowKeys<'_>, repeat: u32) -> Result<Vec<u32>, CannotSplit> {
         let classes = match (self.stratify, keys.classes) {
             (false, _) => None,
@@ -279,22 +279,22 @@ impl Validation {
                 }
                 let mut order = order(found);
                 if !self.shuffle && matches!(self.scheme, Scheme::Holdout(_)) {
-                    // Those that come last in the file are held out.
+                    // The last groups of the file are held out.
                     order.reverse();
                 }
-                // Else the largest would be dealt out alike each time.
+                // Otherwise the largest groups would be placed alike each time.
                 let largest_first = repeat == 0;
                 Ok(groups::cut(of_rows, &order, largest_first, classes, self.scheme))
             }
             By::Rows => {
-                // The last rows of a file are most like those that a network will see next.
+                // A file's last rows are most like those that a network will see next.
                 let is_last_held_out = !self.shuffle && matches!(self.scheme, Scheme::Holdout(_));
                 Ok(strata::cut(&order(keys.rows), classes, self.scheme, is_last_held_out))
             }
         }
     }
 
-    /// Whether a row of this part validates in a fold of a repeat, or trains; `None` where it does neither.
+    /// True if rows of this part validate in a fold of a repeat, false if they train; `None` if they do neither.
     fn validates(self, part: u32, fold: u32) -> Option<bool> {
         match (self.by, self.scheme) {
             (By::Order, Scheme::KFold { .. }) => (part <= fold + 1).then_some(part == fold + 1),
@@ -304,7 +304,7 @@ impl Validation {
 }
 
 impl FoldRows {
-    /// How many there are.
+    /// Numbers of its rows.
     pub fn size(&self) -> FoldSize {
         FoldSize {
             train: self.train.len() as u32,
@@ -317,7 +317,7 @@ impl Split {
     /// The rows of these folds.
     ///
     /// # Errors
-    /// The rows lack what they are split by, or there are too few for each fold to have some on both sides.
+    /// The rows lack the keys of the split, or are too few for some fold.
     pub fn rows(
         self,
         seed: Seed,

@@ -1,13 +1,13 @@
-//! Rows cut into parts, each class for itself.
+//! Rows cut into parts, class by class.
 
 use super::Scheme;
 
-/// The part of [`Scheme::parts`] that each row is in. Rows fill the parts in the order given, the first part first, or the last one where
-/// `is_reversed`.
+/// The part of [`Scheme::parts`] of each row. Rows fill the parts in the given order, from the first part on, or from
+/// the last one if `is_reversed`.
 ///
-/// Each class is cut for itself, and has its share of every part to within a row. Among k folds, a class has in each what it would get if the rows,
-/// sorted by class, were dealt out in turn, as in scikit-learn's StratifiedKFold. A holdout goes by the largest remainders, as its
-/// StratifiedShuffleSplit does.
+/// Each class is cut separately, and each part gets its share of the class to within a row. For k folds, a class's rows
+/// in each fold are those from dealing out all rows, sorted by class, in turn, as in scikit-learn's StratifiedKFold. A
+/// holdout uses the largest remainders, as StratifiedShuffleSplit does.
 pub(super) fn cut(order: &[u32], classes: Option<&[u32]>, scheme: Scheme, is_reversed: bool) -> Vec<u32> {
     let class = |row: u32| classes.map_or(0, |classes| classes[row as usize] as usize);
     let mut sizes: Vec<u32> = Vec::new();
@@ -20,7 +20,7 @@ pub(super) fn cut(order: &[u32], classes: Option<&[u32]>, scheme: Scheme, is_rev
         Scheme::KFold { folds, .. } => by_turns(&sizes, folds),
         Scheme::Holdout(_) | Scheme::Given { .. } => by_remainders(&sizes, scheme.parts(order.len() as u32)[0]),
     };
-    // For each class what there is still room for, by part, the next one at the end.
+    // The remaining room of each class, by part; the next part is at the end.
     let mut room: Vec<Vec<(u32, u32)>> = shares
         .into_iter()
         .map(|share| {
@@ -46,9 +46,9 @@ pub(super) fn cut(order: &[u32], classes: Option<&[u32]>, scheme: Scheme, is_rev
     cut
 }
 
-/// Of each class the rows in each of so many parts, if rows sorted by class are dealt out in turn.
+/// The rows of each class in each part, if rows sorted by class are dealt out in turn.
 fn by_turns(sizes: &[u32], parts: u32) -> Vec<Vec<u32>> {
-    // Of the first `end` rows, those in one part.
+    // Of the first `end` rows, the number in a part.
     let dealt = |end: u32, part: u32| end / parts + u32::from(part < end % parts);
     let mut start = 0;
     let share = |size: &u32| {
@@ -60,8 +60,8 @@ fn by_turns(sizes: &[u32], parts: u32) -> Vec<Vec<u32>> {
     sizes.iter().map(share).collect()
 }
 
-/// Of each class the rows in each of two parts, of which the first has `first` rows: its share rounded down, and one more for those classes that lose
-/// most by that.
+/// The rows of each class in each of two parts, the first of which has `first` rows: each share is rounded down, and
+/// the classes that lose most get one more.
 fn by_remainders(sizes: &[u32], first: u32) -> Vec<Vec<u32>> {
     let rows: u64 = sizes.iter().copied().map(u64::from).sum();
     let product = |class: usize| u64::from(sizes[class]) * u64::from(first);

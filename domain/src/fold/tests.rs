@@ -38,7 +38,7 @@ fn keyed(labels: &[u32]) -> RowKeys<'_> {
     }
 }
 
-/// Rows of which a column says something.
+/// Rows with a split column.
 fn by_column(column: &[u32]) -> RowKeys<'_> {
     RowKeys {
         rows: column.len() as u32,
@@ -47,7 +47,7 @@ fn by_column(column: &[u32]) -> RowKeys<'_> {
     }
 }
 
-/// Numbers as they come: 0, 1 and so on, as groups have them.
+/// Numbers by appearance: 0, 1 and so on, like those of groups.
 fn by_appearance(values: &[u32]) -> Vec<u32> {
     let mut seen = Vec::new();
     let number = |value: &u32| match seen.iter().position(|known| known == value) {
@@ -67,7 +67,7 @@ fn k_fold(folds: u32, repeats: u32) -> Validation {
     }
 }
 
-/// Labels of some classes, of which some are rare.
+/// Labels of some classes, including rare ones.
 fn labels() -> impl Strategy<Value = Vec<u32>> {
     proptest::collection::vec(0_u32..24, 4..300)
         .prop_map(|drawn| drawn.into_iter().map(|label| label.isqrt()).collect())
@@ -159,7 +159,7 @@ proptest! {
             return Ok(());
         }
         let Ok(cut) = cut else {
-            // By their classes, groups may all go elsewhere.
+            // Stratified groups may be placed quite differently.
             prop_assert!(stratify && !is_holdout);
             return Ok(());
         };
@@ -168,7 +168,7 @@ proptest! {
             prop_assert!(of(&fold.train).is_disjoint(&of(&fold.validate)));
             prop_assert_eq!(fold.train.len() + fold.validate.len(), labels.len());
             if is_holdout {
-                // No further from the share than a whole group is large.
+                // The distance from the share is at most a whole group.
                 let mut sizes = vec![0; there as usize];
                 column.iter().for_each(|group| sizes[*group as usize] += 1);
                 let largest = f64::from(*sizes.iter().max().unwrap_or(&0));
@@ -339,7 +339,7 @@ fn folds_of_groups_are_as_even_as_scikit_learn_s() {
                 .map(|size| size.validate)
                 .collect();
             lens.sort_unstable();
-            // Groups come largest first, so that only which of equals goes where may differ.
+            // Groups come largest first, so only equal groups may be placed differently.
             assert_eq!(lens, expected);
         }
     }
@@ -468,7 +468,7 @@ fn a_holdout_takes_no_group_that_is_far_too_large() {
     for seed in 0..20 {
         assert_eq!(held_out(true, seed, &groups, 0.1).len(), 10);
     }
-    // Of a file in order, its last groups.
+    // For an ordered file, its last groups.
     assert_eq!(held_out(false, 7, &[0, 0, 1, 1, 2, 2], 0.33), [4, 5]);
     assert_eq!(held_out(false, 7, &[0, 0, 0, 1, 1], 0.01), [3, 4]);
 }

@@ -1,11 +1,11 @@
-//! `adaptive_avg_pool2d`: an image as size x size means of equal parts, whatever its own size, PyTorch's `nn.AdaptiveAvgPool2d`.
+//! `adaptive_avg_pool2d`: the means of an image's size x size equal parts, whatever the image's size; PyTorch's `nn.AdaptiveAvgPool2d`.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::limits::KERNEL_MAX;
 use crate::rule::{Rule, Takes};
 use crate::space::ParamValue;
 
-/// Pooling by the mean to a size.
+/// Adaptive mean pooling.
 pub(super) struct AdaptiveAvgPool2d;
 
 impl Kind<1> for AdaptiveAvgPool2d {
@@ -21,10 +21,10 @@ impl Kind<1> for AdaptiveAvgPool2d {
     }
 }
 
-/// Side of what comes out.
+/// Side of the output.
 pub(super) const SIZE: Rule = Rule::new("size", Takes::Whole(1, KERNEL_MAX));
 
-/// An image that has become a square of that side.
+/// An image resized to a square of that side.
 pub(super) fn square(size: Range, input: Flow) -> Result<Flow, Misfit> {
     match input {
         Flow::Image { channels, .. } => Ok(Flow::Image {

@@ -1,11 +1,11 @@
-//! `adaptive_max_pool2d`: an image as the largest of each of size x size equal parts, whatever its own size, PyTorch's `nn.AdaptiveMaxPool2d`.
+//! `adaptive_max_pool2d`: the maxima of an image's size x size equal parts, whatever the image's size; PyTorch's `nn.AdaptiveMaxPool2d`.
 
 use super::adaptive_avg_pool2d::{SIZE, square};
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;
 use crate::space::ParamValue;
 
-/// Pooling by the largest to a size.
+/// Adaptive maximum pooling.
 pub(super) struct AdaptiveMaxPool2d;
 
 impl Kind<1> for AdaptiveMaxPool2d {

@@ -1,4 +1,4 @@
-//! `avg_pool1d`: the mean of each piece of a sequence; pieces do not overlap, and what is left at the end is dropped.
+//! `avg_pool1d`: the mean of each piece of a sequence; pieces do not overlap, and a rest at the end is dropped.
 
 use super::max_pool1d::pooled;
 use super::max_pool2d::KERNEL;
@@ -6,7 +6,7 @@ use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;
 use crate::space::ParamValue;
 
-/// Pooling of sequences by the mean.
+/// Mean pooling of sequences.
 pub(super) struct AvgPool1d;
 
 impl Kind<1> for AvgPool1d {

@@ -1,11 +1,11 @@
-//! `avg_pool2d`: the mean of each square; squares do not overlap, and what is left at the far edges is dropped.
+//! `avg_pool2d`: the mean of each square; squares do not overlap, and rests at the far edges are dropped.
 
 use super::max_pool2d::{KERNEL, pooled};
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;
 use crate::space::ParamValue;
 
-/// Pooling by the mean.
+/// Mean pooling.
 pub(super) struct AvgPool2d;
 
 impl Kind<1> for AvgPool2d {

@@ -1,5 +1,5 @@
-//! `batch_norm`: each number of a vector, or each channel of a sequence or an image, less its mean and by its deviation over the rows of a batch; then times a
-//! weight, plus a bias. PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d` with their defaults: `momentum` 0.1, `eps` 1e-5.
+//! `batch_norm`: (x - mean) / deviation over a batch's rows, for each number of a vector or each channel of a sequence or an image; then
+//! times a weight, plus a bias. PyTorch's `nn.BatchNorm1d` and `nn.BatchNorm2d` with their defaults: `momentum` 0.1, `eps` 1e-5.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;

@@ -21,7 +21,7 @@ pub struct Conv {
     pub padding: u32,
 }
 
-/// Those of [`Conv`], in its order.
+/// The settings of [`Conv`], in its order.
 pub(super) const RULES: [Rule; 4] = [
     Rule::new("filters", Takes::Whole(1, FILTERS_MAX)),
     Rule::new("kernel", Takes::Whole(1, KERNEL_MAX)),
@@ -44,7 +44,7 @@ impl Conv {
     }
 }
 
-/// Places of a kernel on a side of so many numbers, which are so many `wide or high`, or `long`.
+/// The number of positions of a kernel along a side; `word` describes the side in errors: `wide or high`, or `long`.
 pub(super) fn places(side: Range, [kernel, stride, padding]: [Range; 3], word: &str) -> Result<Range, Misfit> {
     let (least, most) = (side.least + 2 * padding.least, side.most + 2 * padding.most);
     let least_room = least.checked_sub(kernel.most).ok_or_else(|| {

@@ -1,15 +1,15 @@
-//! `embedding`: each word of a table's columns of words as `dim` trained numbers, PyTorch's `nn.Embedding`. All other inputs stay as they are,
-//! and what a column becomes stands where the inputs for its words were.
+//! `embedding`: `dim` trained numbers for each word of a table's columns of words, PyTorch's `nn.Embedding`. Other
+//! inputs pass unchanged, and a column's numbers replace the inputs of its words.
 //!
-//! A column of words comes as 1 for its word and 0 for all others. Its product with a weight [words, dim] is the row of that word, and zeros for a
-//! word that is not known. The weights of all columns are one, word by word.
+//! A column of words has 1 for its word and 0 for all others. Its product with a weight [words, dim] is the row of that
+//! word, or zeros for an unknown word. All columns share one weight, word by word.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::limits::EMBEDDING_DIM_MAX;
 use crate::rule::{Rule, Takes};
 use crate::space::ParamValue;
 
-/// Columns of words as trained numbers.
+/// Trained numbers for columns of words.
 pub(super) struct Embedding;
 
 impl Kind<1> for Embedding {

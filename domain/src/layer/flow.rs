@@ -1,17 +1,17 @@
-//! What goes from layer to layer: sizes as ranges, as settings that are searched have many values.
+//! Sizes between layers: ranges, because searched settings have many values.
 
 use std::fmt;
 
 use crate::dataset::SampleShape;
 
-/// The least and the most that a size can be.
+/// The least and the largest value of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     /// The least.
     pub least: u64,
-    /// The most.
+    /// The largest.
     pub most: u64,
-    /// What gives it, if that is one thing alone: two sizes with the same source are the same number.
+    /// The source of the size, if there is only one: sizes with the same source are equal.
     pub source: Option<u32>,
 }
 
@@ -26,7 +26,7 @@ impl Range {
         }
     }
 
-    /// From one number to another.
+    /// A number between two others.
     pub fn between(least: u64, most: u64) -> Self {
         Self {
             least,
@@ -35,14 +35,14 @@ impl Range {
         }
     }
 
-    /// True if both are one number, whatever that is.
+    /// True if both are the same number, whatever it is.
     pub fn is_same(self, other: Self) -> bool {
         let ends = |range: Self| (range.least, range.most);
         let is_exact = self.least == self.most && ends(self) == ends(other);
         is_exact || (self.source.is_some() && self.source == other.source)
     }
 
-    /// What is one or the other.
+    /// A size that is one or the other.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -77,18 +77,18 @@ impl fmt::Display for Range {
 /// The numbers of one row, between two layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
-    /// So many numbers.
+    /// This number of numbers.
     Vector(Range),
-    /// So many numbers, of which some are those of columns of words: what goes into the first layer.
+    /// Numbers, some of them from columns of words: the input of the first layer.
     Table {
         /// Numbers in all.
         len: u32,
         /// Columns of words.
         columns: u32,
-        /// The numbers of these.
+        /// Their numbers.
         words: u32,
     },
-    /// Numbers in an order, such as those of a time series.
+    /// Ordered numbers, such as a time series.
     Sequence {
         /// Channels.
         channels: Range,
@@ -121,7 +121,7 @@ impl Flow {
         }
     }
 
-    /// What goes into a layer that does not ask which columns have words.
+    /// The input of a layer that does not distinguish columns of words.
     #[must_use]
     pub fn plain(self) -> Self {
         match self {
@@ -130,13 +130,13 @@ impl Flow {
         }
     }
 
-    /// True if both have one shape, whatever that is.
+    /// True if both have the same shape, whatever it is.
     pub fn is_same(self, other: Self) -> bool {
         self.sizes_with(other, Range::is_same)
             .is_some_and(|same| same.into_iter().all(|same| same))
     }
 
-    /// What is one or the other; `None` of two sorts, as a vector and an image.
+    /// A flow that is one or the other; `None` for different kinds, such as a vector and an image.
     pub fn or(self, other: Self) -> Option<Self> {
         if self == other {
             return Some(self);
@@ -153,7 +153,7 @@ impl Flow {
         }
     }
 
-    /// Something of each size of both; `None` of two sorts.
+    /// Combines each size of both; `None` for different kinds.
     fn sizes_with<T>(self, other: Self, with: impl Fn(Range, Range) -> T) -> Option<Vec<T>> {
         let (sizes, others) = (self.sizes(), other.sizes());
         let is_alike = sizes.len() == others.len();
@@ -172,7 +172,7 @@ impl Flow {
         }
     }
 
-    /// Places at which the same weights are applied: those of a sequence's numbers or an image's pixels, or 1.
+    /// Positions at which the same weights are applied: a sequence's numbers or an image's pixels; otherwise 1.
     pub(super) fn places(self) -> u64 {
         match self {
             Self::Vector(_) | Self::Table { .. } => 1,

@@ -1,5 +1,5 @@
-//! `layer_norm`: a vector less its mean and by its deviation, then times a weight, plus a bias. PyTorch's `nn.LayerNorm` with its default:
-//! `eps` 1e-5.
+//! `layer_norm`: (x - mean) / deviation of a vector's own numbers, then times a weight, plus a bias. PyTorch's
+//! `nn.LayerNorm` with its default: `eps` 1e-5.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;

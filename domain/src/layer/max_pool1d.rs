@@ -1,11 +1,11 @@
-//! `max_pool1d`: the largest of each piece of a sequence; pieces do not overlap, and what is left at the end is dropped.
+//! `max_pool1d`: the largest number of each piece of a sequence; pieces do not overlap, and a rest at the end is dropped.
 
 use super::max_pool2d::{KERNEL, pieces};
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;
 use crate::space::ParamValue;
 
-/// Pooling of sequences by the largest.
+/// Maximum pooling of sequences.
 pub(super) struct MaxPool1d;
 
 impl Kind<1> for MaxPool1d {
@@ -23,7 +23,7 @@ impl Kind<1> for MaxPool1d {
     }
 }
 
-/// A sequence of which each piece of that length has become one number.
+/// A sequence with one number for each piece of that length.
 pub(super) fn pooled(kernel: Range, input: Flow) -> Result<Flow, Misfit> {
     match input {
         Flow::Sequence { channels, length } => Ok(Flow::Sequence {

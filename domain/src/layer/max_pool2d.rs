@@ -1,11 +1,11 @@
-//! `max_pool2d`: the largest of each square; squares do not overlap, and what is left at the far edges is dropped.
+//! `max_pool2d`: the largest number of each square; squares do not overlap, and rests at the far edges are dropped.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::limits::KERNEL_MAX;
 use crate::rule::{Rule, Takes};
 use crate::space::ParamValue;
 
-/// Pooling by the largest.
+/// Maximum pooling.
 pub(super) struct MaxPool2d;
 
 impl Kind<1> for MaxPool2d {
@@ -26,7 +26,7 @@ impl Kind<1> for MaxPool2d {
 /// Side of a square, or length of a piece.
 pub(super) const KERNEL: Rule = Rule::new("kernel", Takes::Whole(1, KERNEL_MAX));
 
-/// An image of which each square of that side has become one pixel.
+/// An image with one pixel for each square of that side.
 pub(super) fn pooled(kernel: Range, input: Flow) -> Result<Flow, Misfit> {
     let Flow::Image {
         channels,
@@ -44,7 +44,7 @@ pub(super) fn pooled(kernel: Range, input: Flow) -> Result<Flow, Misfit> {
     })
 }
 
-/// Pieces of a side, if they fit into the smallest one, which is so `wide or high`, or `long`.
+/// The pieces of a side, if they fit into the smallest one; `word` describes it in errors: `wide or high`, or `long`.
 pub(super) fn pieces(kernel: Range, side: Range, smallest: u64, word: &str) -> Result<Range, Misfit> {
     if kernel.most > smallest {
         let reason = format!("can be {}, and its input only {smallest} {word}", kernel.most);

@@ -1,6 +1,6 @@
-//! Layers: what each kind is called, which settings it takes, which shapes it turns into which, and what it trains.
+//! Layers: for each kind its name, its settings, its output shape, and its trained numbers.
 //!
-//! One file a kind. Every form in which a layer is written (a study file, the wire, `network.json`) is read and checked by it.
+//! Each kind has a file, which reads and checks every written form of a layer: a study file, the wire, `network.json`.
 
 mod activation;
 mod adaptive_avg_pool2d;
@@ -37,7 +37,7 @@ use crate::rule::Rule;
 use crate::space::ParamValue;
 use crate::violation::Violation;
 
-/// One layer of a network, all of its settings known. Its input is the output of the layer before, or a row's features.
+/// One layer of a network, with all settings known. Its input is the output of the layer before, or a row's features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Layer {
     /// Fully connected: y = x W^T + b.
@@ -45,19 +45,19 @@ pub enum Layer {
         /// Number of outputs.
         units: u32,
     },
-    /// Each word of a table's columns of words as trained numbers.
+    /// Trained numbers for each word of a table's columns of words.
     Embedding {
         /// How many.
         dim: u32,
     },
     /// All numbers of a row as channels of a sequence.
     Sequence {
-        /// How many channels; 0 for those that the input has.
+        /// Number of channels; 0 for the input's.
         channels: u32,
     },
     /// Convolution of sequences.
     Conv1d(Conv),
-    /// The largest of each piece of a sequence.
+    /// The largest number of each piece of a sequence.
     MaxPool1d {
         /// Length of a piece.
         kernel: u32,
@@ -69,7 +69,7 @@ pub enum Layer {
     },
     /// Convolution of images.
     Conv2d(Conv),
-    /// The largest of each square of an image.
+    /// The largest number of each square of an image.
     MaxPool2d {
         /// Side of a square.
         kernel: u32,
@@ -79,14 +79,14 @@ pub enum Layer {
         /// Side of a square.
         kernel: u32,
     },
-    /// The mean of each of size x size equal parts of an image.
+    /// The means of an image's size x size equal parts.
     AdaptiveAvgPool2d {
-        /// Side of what comes out.
+        /// Side of the output.
         size: u32,
     },
-    /// The largest of each of size x size equal parts of an image.
+    /// The maxima of an image's size x size equal parts.
     AdaptiveMaxPool2d {
-        /// Side of what comes out.
+        /// Side of the output.
         size: u32,
     },
     /// The mean of each channel of a sequence or an image, as a vector.
@@ -99,13 +99,13 @@ pub enum Layer {
     Dropout,
     /// Dropout of whole channels of an image. Its probability is a network's own, too.
     Dropout2d,
-    /// Each number of a vector, or each channel of a sequence or an image, by its mean and variance over a batch.
+    /// Each number of a vector, or each channel of a sequence or an image, normalised by its mean and variance over a batch.
     BatchNorm,
-    /// Each vector by its own mean and variance.
+    /// Each vector normalised by its own mean and variance.
     LayerNorm,
-    /// The output of some layers plus their input: of so many that follow in the same flat list.
+    /// The output of the next `layers` layers of the same flat list, plus their input.
     Residual {
-        /// How many, residuals and theirs among them.
+        /// Number of inner layers, including residuals and their layers.
         layers: u32,
     },
 }
@@ -116,26 +116,26 @@ trait Kind<const N: usize> {
     const NAME: &'static str;
     /// Its settings.
     const SETTINGS: &'static [Rule; N];
-    /// Whether the output has the input's shape, whatever that is.
+    /// True if the output has the input's shape, whatever it is.
     const KEEPS_SHAPE: bool = false;
-    /// Whether it asks which inputs are those of columns of words. To other layers a table is a vector.
+    /// True if it distinguishes the inputs of columns of words. Other layers treat a table as a vector.
     const TAKES_TABLE: bool = false;
-    /// Whether a bias goes with its weight.
+    /// True if its weight has a bias.
     const HAS_BIAS: bool = true;
 
     /// The layer with these values, which follow the rules; `None` if they do not.
     fn layer(values: [&ParamValue; N]) -> Option<Layer>;
 
-    /// What comes out. `sizes` are those that the settings can be; a setting that is no whole number counts as 0.
+    /// The output. `sizes` has the settings' possible sizes; a setting that is no whole number counts as 0.
     fn output(sizes: [Range; N], input: Flow) -> Result<Flow, Misfit>;
 
-    /// Sizes of the weight as PyTorch has it, outputs first, if the layer trains one; if it [has one](Self::HAS_BIAS), a bias of so many outputs
-    /// goes with it.
+    /// Shape of the weight in PyTorch's order, outputs first, if the layer trains one. If it [has one](Self::HAS_BIAS),
+    /// the bias has a number for each output.
     fn weight(_sizes: [Range; N], _input: Flow) -> Option<Vec<Range>> {
         None
     }
 
-    /// What comes out of an input that is not known, if that does not matter.
+    /// The output for an unknown input, if that does not matter.
     fn output_after_unknown(_sizes: [Range; N]) -> Option<Flow> {
         None
     }
@@ -144,9 +144,9 @@ trait Kind<const N: usize> {
 /// Why a layer does not take its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// The setting to be mended, if it is one.
+    /// The setting to correct, if a setting is at fault.
     pub setting: Option<&'static str>,
-    /// What is wrong.
+    /// The fault.
     pub reason: String,
 }
 
@@ -162,24 +162,24 @@ impl Misfit {
         }
     }
 
-    /// That a layer takes images.
+    /// The layer takes only images.
     fn no_image(input: Flow) -> Self {
         Self::new(format!("takes an image, and gets {input}"))
     }
 
-    /// That a layer takes sequences.
+    /// The layer takes only sequences.
     fn no_sequence(input: Flow) -> Self {
         Self::new(format!(
             "takes a sequence, and gets {input}: put a `sequence` before it, which says how many channels there are"
         ))
     }
 
-    /// As what is wrong with the n-th layer of the list in `field`.
+    /// The violation for the n-th layer of the list in `field`.
     pub fn at(self, field: &str, index: usize, kind: &LayerKind) -> Violation {
         self.of_layer(kind).within(&format!("{field}[{index}]"))
     }
 
-    /// As what is wrong with a layer, within it.
+    /// The violation within a layer.
     pub fn of_layer(self, kind: &LayerKind) -> Violation {
         let setting = self.setting.map_or_else(String::new, |setting| format!(".{setting}"));
         Violation {
@@ -189,16 +189,16 @@ impl Misfit {
     }
 }
 
-/// What is known of a kind of layer.
+/// Description of a kind of layer.
 #[derive(Debug)]
 pub struct LayerKind {
     /// Its name in a study file, on the wire and in `network.json`.
     pub name: &'static str,
     /// Its settings, in order.
     pub settings: &'static [Rule],
-    /// Whether the output has the input's shape, whatever that is.
+    /// True if the output has the input's shape, whatever it is.
     pub keeps_shape: bool,
-    /// Whether a bias goes with its weight.
+    /// True if its weight has a bias.
     pub has_bias: bool,
     layer: fn(&[&ParamValue]) -> Option<Layer>,
     output: fn(&[Range], Flow) -> Result<Flow, Misfit>,
@@ -230,14 +230,14 @@ static DROPOUT: LayerKind = LayerKind::of::<dropout::Dropout, 1>();
 static DROPOUT2D: LayerKind = LayerKind::of::<dropout2d::Dropout2d, 1>();
 static BATCH_NORM: LayerKind = LayerKind::of::<batch_norm::BatchNorm, 0>();
 static LAYER_NORM: LayerKind = LayerKind::of::<layer_norm::LayerNorm, 0>();
-/// The kind that has layers in it: settings alone do not make one, so it is not among [`LayerKind::ALL`].
+/// The kind with inner layers: settings alone do not make a layer of it, so it is not in [`LayerKind::ALL`].
 pub static RESIDUAL: LayerKind = LayerKind::of::<residual::Residual, 0>();
 
-/// Stands for a setting that is each network's own: it is no part of a layer.
+/// Placeholder for a setting of each network's own, which is not part of a layer.
 const MEMBERS_OWN: ParamValue = ParamValue::Int(0);
 
 impl LayerKind {
-    /// Every kind that is made of settings.
+    /// Every kind that settings alone determine.
     pub const ALL: [&'static Self; 18] = [
         &LINEAR,
         &EMBEDDING,
@@ -275,21 +275,21 @@ impl LayerKind {
         }
     }
 
-    /// What goes in as a kind takes it.
+    /// The input in the form that a kind takes.
     fn taken<K: Kind<N>, const N: usize>(input: Flow) -> Flow {
         if K::TAKES_TABLE { input } else { input.plain() }
     }
 
-    /// The kind of this name, of those that are made of settings.
+    /// The kind of this name, among those that settings alone determine.
     pub fn named(name: &str) -> Option<&'static Self> {
         Self::ALL.into_iter().find(|kind| kind.name == name)
     }
 
-    /// The layer of this kind, with `value` for each of its settings. One that is each network's own may be missing, as may one
-    /// that has a default.
+    /// The layer of this kind, with `value` for each of its settings. A setting of each network's own may be missing,
+    /// and so may one with a default.
     ///
     /// # Errors
-    /// A value that does not follow its rule, or is missing.
+    /// A value that breaks its rule, or is missing.
     pub fn layer(&self, mut value: impl FnMut(&Rule) -> Option<ParamValue>) -> Result<Layer, Misfit> {
         let mut values = Vec::with_capacity(self.settings.len());
         for rule in self.settings {
@@ -309,10 +309,10 @@ impl LayerKind {
         (self.layer)(&values).ok_or_else(|| Misfit::new("has a setting that it does not take".to_owned()))
     }
 
-    /// What comes out if the settings can be of these sizes, in their order; one that is no whole number counts as 0.
+    /// The output, for settings with these possible sizes, in order; one that is no whole number counts as 0.
     ///
     /// # Errors
-    /// Why the layer does not take what goes in, or that it may put out too much.
+    /// Why the layer does not take the input, or that its output may be too large.
     pub fn output(&self, sizes: &[Range], input: Flow) -> Result<Flow, Misfit> {
         let output = (self.output)(sizes, input)?;
         let len = output.len().most;
@@ -324,12 +324,12 @@ impl LayerKind {
         Ok(output)
     }
 
-    /// What comes out of an input that is not known, if that does not matter.
+    /// The output for an unknown input, if that does not matter.
     pub fn output_after_unknown(&self, sizes: &[Range]) -> Option<Flow> {
         (self.output_after_unknown)(sizes)
     }
 
-    /// Trainable numbers, at most.
+    /// Largest number of trainable numbers.
     pub fn params(&self, sizes: &[Range], input: Flow) -> u64 {
         (self.weight)(sizes, input).map_or(0, |weight| {
             let len = weight.iter().fold(1_u64, |len, size| len.saturating_mul(size.most));
@@ -372,7 +372,7 @@ impl Layer {
         (kind, values.iter().map(size).collect())
     }
 
-    /// What kind of layer it is.
+    /// The kind of layer.
     pub fn kind(&self) -> &'static LayerKind {
         self.parts().0
     }
@@ -382,7 +382,7 @@ impl Layer {
         matches!(self, Self::Dropout | Self::Dropout2d)
     }
 
-    /// Its settings with their values, but for those that are each network's own.
+    /// Its settings with their values, without those of each network's own.
     pub fn settings(&self) -> impl Iterator<Item = (&'static str, ParamValue)> {
         let (kind, values) = self.parts();
         let named = kind.settings.iter().zip(values);
@@ -403,8 +403,8 @@ impl Layer {
             .ok_or_else(|| Misfit::new(format!("puts out {output}, which is too large")))
     }
 
-    /// Sizes of the weight as PyTorch has it, outputs first, if the layer trains one; if its kind has one, a bias of so many outputs goes with
-    /// it.
+    /// Shape of the weight in PyTorch's order, outputs first, if the layer trains one. If its kind has a bias, that has
+    /// a number for each output.
     pub fn weight(&self, input: SampleShape) -> Option<Vec<u32>> {
         let (kind, sizes) = self.sizes();
         let weight = (kind.weight)(&sizes, input.into())?;

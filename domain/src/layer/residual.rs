@@ -1,14 +1,14 @@
-//! `residual`: the output of some layers, plus their input. Both have the same shape.
+//! `residual`: the output of its inner layers, plus their input. Both have the same shape.
 //!
-//! In a network's flat list of layers, a residual stands before its own: [`Layer::Residual`] says how many of those behind it these are,
-//! residuals and theirs among them. Wherever layers are written down, they are a list within it.
+//! In a network's flat list of layers, [`Layer::Residual`] stands before its inner layers, and has their number,
+//! including inner residuals and their layers. In all written forms, the inner layers are a list within it.
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::Rule;
 use crate::space::ParamValue;
 use crate::violation::Violation;
 
-/// Layers around which their input goes.
+/// Adds the input of its inner layers to their output.
 pub(super) struct Residual;
 
 impl Kind<0> for Residual {
@@ -16,19 +16,19 @@ impl Kind<0> for Residual {
     const SETTINGS: &'static [Rule; 0] = &[];
     const KEEPS_SHAPE: bool = true;
 
-    /// None: settings alone make no residual.
+    /// None: settings alone do not make a residual.
     fn layer([]: [&ParamValue; 0]) -> Option<Layer> {
         None
     }
 
-    /// What goes into its layers, and what comes out of the sum.
+    /// Its input, which its layers take and whose shape the sum has.
     fn output([]: [Range; 0], input: Flow) -> Result<Flow, Misfit> {
         Ok(input)
     }
 }
 
 impl Layer {
-    /// How many of the layers behind it in a flat list are its own.
+    /// Number of its inner layers, which follow in a flat list.
     pub fn inner(&self) -> usize {
         match self {
             Self::Residual { layers } => *layers as usize,
@@ -36,17 +36,17 @@ impl Layer {
         }
     }
 
-    /// A residual with these layers, as a flat list; nothing where there are none.
+    /// A residual with these layers, as a flat list; empty without layers.
     pub(crate) fn residual(inner: Vec<Self>) -> impl Iterator<Item = Self> {
         let layers = inner.len() as u32;
         let residual = (layers > 0).then_some(Self::Residual { layers });
         residual.into_iter().chain(inner)
     }
 
-    /// Adds a residual that is read to a flat list, with the layers that `read` adds to another one.
+    /// Reads a residual and appends it to a flat list; `read` adds its inner layers to another list.
     ///
     /// # Errors
-    /// Those of `read`; or it adds none: then the list named `field` is empty.
+    /// The errors of `read`; or it adds none: then the list named `field` is empty.
     pub fn read_residual(
         field: &str,
         layers: &mut Vec<Self>,
@@ -66,9 +66,9 @@ impl Layer {
 }
 
 impl Misfit {
-    /// That a residual's layers put out something else than what goes in.
+    /// The output of a residual's layers differs from their input.
     pub fn of_sum(input: Flow, output: Flow) -> Self {
-        // Two parameters with the same values are not the same.
+        // Two parameters with equal values are still different.
         let hint = match output.to_string() == input.to_string() {
             true => ", as where one parameter gives both",
             false => "",
@@ -79,10 +79,10 @@ impl Misfit {
     }
 }
 
-/// The place of each layer of a flat list: the indices of the residuals that it is in, each within its own list, then its own.
+/// The place of each layer of a flat list: the indices of its residuals, each within its own list, then its own index.
 pub fn places(layers: &[Layer]) -> Vec<Vec<usize>> {
     let mut places = Vec::with_capacity(layers.len());
-    // Of each list that is open: behind which layer it ends, and how many of its layers came so far.
+    // For each open list: its end, and the number of its layers so far.
     let mut open = vec![(layers.len(), 0_usize)];
     for (index, layer) in layers.iter().enumerate() {
         while open.len() > 1 && open.last().is_some_and(|(end, _)| *end <= index) {
@@ -99,14 +99,14 @@ pub fn places(layers: &[Layer]) -> Vec<Vec<usize>> {
     places
 }
 
-/// The list that a place is in, within `layers`, and the index there.
+/// The list of a place, within `layers`, and the index there.
 pub(crate) fn list_of(place: &[usize]) -> (String, usize) {
     let (index, around) = place.split_last().unwrap_or((&0, &[]));
     let within = |list: String, index: &usize| format!("{list}[{index}].residual.layers");
     (around.iter().fold("layers".to_owned(), within), *index)
 }
 
-/// Index of the layer of a flat list whose output is that of all of them; 0 of none.
+/// Index of the layer of a flat list whose output is the output of the list; 0 if the list is empty.
 pub fn last(layers: &[Layer]) -> usize {
     let (mut last, mut next) = (0, 0);
     while let Some(layer) = layers.get(next) {

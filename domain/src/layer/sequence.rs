@@ -1,5 +1,5 @@
-//! `sequence`: all numbers of a row as channels of a sequence, one channel after the other: PyTorch's `nn.Unflatten`. What went in is a
-//! vector, as the columns of a table, or an image, as arrays [rows, channels, length] are.
+//! `sequence`: all numbers of a row as channels of a sequence, one channel after the other: PyTorch's `nn.Unflatten`.
+//! The input is a vector, such as the columns of a table, or an image, such as arrays [rows, channels, length].
 
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::limits::FILTERS_MAX;
@@ -11,7 +11,7 @@ pub(super) struct Sequence;
 
 impl Kind<1> for Sequence {
     const NAME: &'static str = "sequence";
-    /// 0 stands for the channels that the input has: 1 of a vector, the rows of all channels of an image.
+    /// 0 stands for the input's channels: 1 for a vector, the rows of all channels for an image.
     const SETTINGS: &'static [Rule; 1] = &[Rule::new("channels", Takes::Whole(0, FILTERS_MAX)).or(0.0)];
 
     fn layer([channels]: [&ParamValue; 1]) -> Option<Layer> {

@@ -1,4 +1,4 @@
-//! Layers are read as they are written, and put out what PyTorch's do.
+//! Layers are read as they are written, and give the same outputs as PyTorch's.
 
 use super::{Conv, Flow, Layer, LayerKind, Misfit, Range, WrittenLayer, last, places};
 use crate::dataset::SampleShape;
@@ -8,7 +8,7 @@ use crate::space::{ParamValue, Params};
 #[test]
 fn every_layer_is_read_as_it_is_written() {
     for kind in LayerKind::ALL {
-        // Each size is another one, so that two in each other's place are seen.
+        // All sizes differ, so that swapped ones are noticed.
         let mut place = 0;
         let layer = kind.layer(|rule| {
             place += 1;
@@ -169,7 +169,7 @@ fn an_embedding_has_numbers_for_each_column_of_words_in_place_of_those_for_each_
         refused.reason,
         "takes a table with columns of words, as the first layer, and gets a vector of 20"
     );
-    // To other layers a table is a vector.
+    // Other layers treat a table as a vector.
     assert_eq!(Layer::Dropout.output(table), Ok(SampleShape::Vector(20)));
     assert_eq!(Layer::Linear { units: 2 }.weight(table), Some(vec![2, 20]));
     assert_eq!(table.with_words(&[]), Some(table));
@@ -181,7 +181,7 @@ fn an_embedding_has_numbers_for_each_column_of_words_in_place_of_those_for_each_
     assert_eq!((vector.with_words(&[3, 21]), vector.with_words(&[3])), (None, None));
 }
 
-/// A residual with another one in it, and one behind it.
+/// A residual with an inner one, and a layer after it.
 fn nested() -> Vec<Layer> {
     vec![
         Layer::Flatten,

@@ -1,4 +1,4 @@
-//! A layer in the words of a study file, as `network.json` and files of weights have it.
+//! A layer in a study file's words, as in `network.json` and files of weights.
 
 use std::collections::BTreeMap;
 use std::slice::Iter;
@@ -9,7 +9,7 @@ use super::{Layer, LayerKind, RESIDUAL};
 use crate::space::ParamValue;
 use crate::violation::Violation;
 
-/// Where a residual has its layers.
+/// The field of a residual's layers.
 const LAYERS: &str = "layers";
 
 /// One layer: its kind with its settings, as in `{"linear": {"units": 10}}`.
@@ -17,7 +17,7 @@ const LAYERS: &str = "layers";
 #[serde(transparent)]
 pub struct WrittenLayer(BTreeMap<String, BTreeMap<String, Written>>);
 
-/// What stands behind a name in a layer.
+/// The value of a name in a layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -28,8 +28,8 @@ enum Written {
 }
 
 impl WrittenLayer {
-    /// The layers, from the input on. `own` gives the settings that are each network's own, from the input on; where it ends they are
-    /// left out.
+    /// The layers, from the input on. `own` has the settings of each network's own, from the input on; settings beyond
+    /// its end are omitted.
     pub fn list(layers: &[Layer], own: &[f64]) -> Vec<Self> {
         Self::write(layers, &mut own.iter())
     }
@@ -55,10 +55,10 @@ impl WrittenLayer {
         list
     }
 
-    /// The layers of the list `layers`, as a flat one.
+    /// The list `layers` as a flat list.
     ///
     /// # Errors
-    /// One is of no known kind, or a setting is missing or does not follow its rule.
+    /// A layer's kind is unknown, or a setting is missing or breaks its rule.
     pub fn read(list: &[Self]) -> Result<Vec<Layer>, Violation> {
         let mut layers = Vec::with_capacity(list.len());
         Self::read_list(list, LAYERS, &mut layers)?;

@@ -78,7 +78,7 @@ fn a_trial_is_the_mean_of_its_folds() {
             seed_std: None,
         })
     );
-    // The same numbers as those of two seeds: folds 0 and 1 of each.
+    // The same numbers as with two seeds: folds 0 and 1 of each.
     let value = last.of_trial(&[&folds[..], &folds[..1]].concat(), 2);
     assert_eq!(
         value.map(|value| value.mean),

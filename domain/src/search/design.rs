@@ -1,6 +1,6 @@
-//! With what a search that learns begins: a Latin hypercube (McKay, Beckman and Conover, "A comparison of three methods
-//! for selecting values of input variables", 1979). Each parameter's range is cut into as many parts of equal
-//! probability as there are trials, and each part is drawn from once.
+//! The first trials of a search that learns: a Latin hypercube (McKay, Beckman and Conover, "A comparison of three
+//! methods for selecting values of input variables", 1979). Each parameter's range is cut into as many parts of equal
+//! probability as there are trials, and each part gets one draw.
 
 use super::encode::{Encoding, Point};
 use crate::seed::{Purpose, Seed};
@@ -12,7 +12,7 @@ pub(super) struct Design {
 }
 
 impl Design {
-    /// So many points.
+    /// A design with `trials` points.
     pub(super) fn new(seed: Seed, encoding: &Encoding<'_>, trials: u32) -> Self {
         let mut points = vec![Point::with_capacity(encoding.axes.len()); trials as usize];
         for axis in &encoding.axes {
@@ -27,7 +27,7 @@ impl Design {
         Self { points }
     }
 
-    /// The point of a trial, one of the first.
+    /// The point of one of the first trials.
     pub(super) fn point(&self, trial: u32) -> Point {
         self.points[trial as usize].clone()
     }

@@ -1,12 +1,12 @@
-//! What a generation was proposed from, and what was proposed, as hashes: kept beside them, they show later whether either was changed.
+//! Hashes of a generation's proposals and of the history that they came from: stored with them, they show later changes of either.
 
 use sha2::{Digest, Sha256};
 
 use super::standing::{Past, Standing};
 use crate::space::{ParamValue, Params};
 
-/// The hash of a history, in the order of its trials: version 1 of it. Trials without a result that may be known count by their
-/// configurations alone.
+/// The hash of a history, in the order of its trials; version 1. A trial without a known result counts only by its
+/// configuration.
 pub fn of_history(history: &[Past]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(b"trawl history 1");
@@ -27,7 +27,7 @@ pub fn of_history(history: &[Past]) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// The hash of proposals, in the order of their trials: version 1 of it.
+/// The hash of proposals, in the order of their trials; version 1.
 pub fn of_proposals<'a>(proposals: impl Iterator<Item = &'a Params>) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(b"trawl proposals 1");
@@ -35,7 +35,7 @@ pub fn of_proposals<'a>(proposals: impl Iterator<Item = &'a Params>) -> [u8; 32]
     hash.finalize().into()
 }
 
-/// Every part with its length or of a fixed one, so that no two configurations are the same bytes.
+/// Every part has a fixed length or includes it, so that no two configurations give the same bytes.
 fn note(hash: &mut Sha256, params: &Params) {
     let text = |hash: &mut Sha256, text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_pinned() {
-        // Stored studies have it: a change is another version.
+        // Stored studies contain this hash: a change needs a new version.
         let hash = of_proposals([&params(ParamValue::Float(0.5))].into_iter());
         let text: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(text, "9c3b5616a6dc5360");

@@ -7,13 +7,13 @@ use crate::seed::{Purpose, Seed};
 use crate::space::{COMBINATIONS_MAX, Configurations, Params, Space, cardinality};
 use crate::violation::Violation;
 
-/// Configurations of a grid: as many as a study may have trials.
+/// Most configurations of a grid: a study's largest number of trials.
 pub const CONFIGURATIONS_MAX: u64 = TRIALS_MAX as u64;
 
-/// Whether a space is a grid.
+/// Checks that a space is a grid.
 ///
 /// # Errors
-/// A violation of `sampler.grid`, which names the parameters that have no end of values; or of `constraints`, which leave nothing.
+/// A violation of `sampler.grid`, which names the parameters with infinitely many values; or of `constraints`, which allow nothing.
 pub(super) fn check(space: &Space) -> Result<(), Violation> {
     let continuous = space
         .iter()
@@ -46,7 +46,7 @@ pub(super) fn check(space: &Space) -> Result<(), Violation> {
     })
 }
 
-/// The configurations of these trials, up to the end of the grid. Empty if the space is none.
+/// The configurations of these trials, up to the end of the grid. Empty if the space is no grid.
 pub(super) fn configurations(seed: Seed, space: &Space, trials: Range<u32>) -> Vec<Params> {
     let all = Configurations::new(space).filter(|all| all.count() <= CONFIGURATIONS_MAX);
     let Some(all) = all else {
@@ -80,7 +80,7 @@ mod tests {
         let space = space();
         assert_eq!(check(&space), Ok(()));
         let mut found = Vec::new();
-        // Asked for in pieces, and beyond the end.
+        // Requested in pieces, and beyond the end.
         for first in (0..48).step_by(16) {
             found.extend(configurations(Seed(3), &space, first..first + 16));
         }

@@ -1,7 +1,7 @@
-//! Triangular matrices, as a Gaussian process needs them.
+//! Triangular matrices for a Gaussian process.
 //!
-//! Every sum has one order, which the code writes out: eight interleaved partial sums, that processors add side by
-//! side, and then these.
+//! Every sum has a fixed order, written out in the code: eight interleaved partial sums, which processors add side by
+//! side, then their sum.
 
 /// A lower triangular matrix by its rows; row i has i + 1 numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,7 +53,7 @@ impl Triangle {
         self
     }
 
-    /// The solution x of L x = b, in place of b. A b that is shorter than L is solved by as many of its rows.
+    /// The solution x of L x = b, in place of b. If b is shorter than L, uses as many rows as b has.
     pub(super) fn solve(&self, b: &mut [f64]) {
         for row in 0..b.len() {
             let numbers = self.row(row);

@@ -1,15 +1,15 @@
 //! How configurations are chosen.
 //!
-//! A configuration is a function of the study's seed, its space, its sampler and what is known of earlier trials, and
-//! of nothing else: no clock, no order in which workers finish, no number of trials to come. Samplers that learn do so
-//! from generation to generation ([`Generations`]), so that what a proposal may know is a matter of trial numbers.
+//! A configuration is a function of the study's seed, its space, its sampler and the known results of earlier trials,
+//! and of nothing else: no clock, no order in which workers finish, no number of later trials. Samplers learn from
+//! generation to generation ([`Generations`]), so trial numbers decide what a proposal may know.
 //!
-//! One file a sampler: `random.rs`, `grid.rs`, `sobol.rs`, `gp/`, `tpe/`. The others are theirs: `encode/` (a
-//! configuration as a point), `design.rs` (with what a search that learns begins), `seen.rs` (what was proposed
-//! before), `standing.rs` (which trials are better), `linalg.rs` (triangular matrices).
+//! Each sampler has a file: `random.rs`, `grid.rs`, `sobol.rs`, `gp/`, `tpe/`. They share the others: `encode/` (a
+//! configuration as a point), `design.rs` (the first trials of a search that learns), `seen.rs` (earlier proposals),
+//! `standing.rs` (the ranking of trials), `linalg.rs` (triangular matrices).
 //!
-//! Two last bits that differ are two searches. So logarithms, exponentials and the like are libm's here and never the
-//! standard library's, sums have one order that is written out, and equals are told apart by their trial numbers.
+//! Two searches diverge if one last bit differs. So logarithms, exponentials and the like are libm's here and never the
+//! standard library's, sums have a fixed order that is written out, and trial numbers order equal trials.
 
 mod design;
 mod encode;
@@ -42,8 +42,8 @@ use seen::Seen;
 use standing::Observed;
 use tpe::Tpe;
 
-/// Results up to which [`Sampler::Auto`] asks a Gaussian process. With the number of results n, fitting one costs n³
-/// operations: at 400 about a second for a generation, and eight times that at 800.
+/// Results up to which [`Sampler::Auto`] uses a Gaussian process. With n results, fitting one costs n³ operations: at
+/// 400 about a second for a generation, and eight times that at 800.
 pub const GP_RESULTS_MAX: usize = 400;
 
 /// How configurations are chosen.
@@ -51,28 +51,28 @@ pub const GP_RESULTS_MAX: usize = 400;
 pub enum Sampler {
     /// Each trial independently from the distributions of the space.
     Random,
-    /// Every configuration of a finite space once, in an order that the seed shuffles: a search that is stopped early
-    /// has seen a fair sample of the grid.
+    /// Every configuration of a finite space once, in an order shuffled by the seed: a search that is stopped early has
+    /// a fair sample of the grid.
     Grid,
     /// A scrambled Sobol sequence: it fills the space more evenly than random search.
     Sobol,
-    /// A Gaussian process over the space says what is promising and what is unknown.
+    /// A Gaussian process over the space, which shows promising and unknown points.
     Gp(Generations),
-    /// A tree-structured Parzen estimator: where good trials are dense, and others are not.
+    /// A tree-structured Parzen estimator, which proposes where good trials are dense and others are not.
     Tpe(Generations),
-    /// [`Sampler::Gp`] up to [`GP_RESULTS_MAX`] results, and [`Sampler::Tpe`] beyond; and in a space in which some
-    /// configurations lack some parameters, which say little of each other.
+    /// [`Sampler::Gp`] up to [`GP_RESULTS_MAX`] results, otherwise [`Sampler::Tpe`]; always [`Sampler::Tpe`] if some
+    /// configurations lack some parameters, because such configurations say little about each other.
     Auto(Generations),
 }
 
-/// Trials that belong together: they are [raced](crate::racing) against each other, and of a sampler that learns they are proposed together.
-/// Trials g·size … g·size + size - 1 are generation g. Its proposals know the results of generations up to g - 1 - lag, and that those
-/// after have been proposed.
+/// Trials that belong together: they are [raced](crate::racing) against each other, and a sampler that learns proposes
+/// them together. Trials g·size … g·size + size - 1 are generation g. Its proposals know the results of generations up
+/// to g - 1 - lag, and the configurations of later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generations {
     /// Trials of a generation, at least 2; the study's last one may have fewer.
     pub size: u32,
-    /// Generations whose results are not waited for: with 0, a generation begins when the one before has ended.
+    /// Later generations whose results a generation does not wait for: with 0, it begins when the one before has ended.
     pub lag: u32,
 }
 
@@ -93,19 +93,19 @@ impl Generations {
         self.size.saturating_mul(generation.saturating_add(1))
     }
 
-    /// Trials that are proposed before any result is known: those of a Latin hypercube.
+    /// Trials that are proposed before any result is known, as a Latin hypercube.
     pub fn startup_trials(self) -> u32 {
         self.size.saturating_mul(self.lag.saturating_add(1))
     }
 
-    /// Generation `generation` may know the results of so many trials, the first ones, and has to wait for them.
+    /// Number of first trials whose results a generation may know, and has to wait for.
     pub fn known_trials(self, generation: u32) -> u32 {
         self.size.saturating_mul(generation.saturating_sub(self.lag))
     }
 }
 
 impl Sampler {
-    /// What it may know; `None` for a sampler that does not learn.
+    /// Its generations; `None` for a sampler that does not learn.
     pub fn generations(self) -> Option<Generations> {
         match self {
             Self::Random | Self::Grid | Self::Sobol => None,
@@ -113,11 +113,11 @@ impl Sampler {
         }
     }
 
-    /// Whether it can search this space under this seed.
+    /// Checks that it can search this space under this seed.
     ///
     /// # Errors
-    /// A violation of `sampler.grid`: the space has a continuous range, or more than [`GRID_CONFIGURATIONS_MAX`] configurations; or of
-    /// `constraints`, which leave nothing, or too little to be found.
+    /// A violation of `sampler.grid`: the space has a continuous range, or more than [`GRID_CONFIGURATIONS_MAX`]
+    /// configurations; or of `constraints`, which allow nothing, or too little to be found.
     pub fn check(self, seed: Seed, space: &Space) -> Result<(), Violation> {
         match self {
             Self::Grid => grid::check(space),
@@ -132,7 +132,7 @@ impl Sampler {
         }
     }
 
-    /// Trials after which there is nothing left to propose; `None` if there always is.
+    /// Trials after which nothing is left to propose; `None` if there always is something.
     pub fn trials_max(self, space: &Space) -> Option<u64> {
         match self {
             Self::Random | Self::Sobol => None,
@@ -141,16 +141,16 @@ impl Sampler {
     }
 }
 
-/// The configurations of trials `first_trial` … `first_trial + trials - 1`, all of generation `generation`. Samplers that
-/// do not learn have no generations: trials of any numbers can be asked for then, with any `generation`.
+/// The configurations of trials `first_trial` … `first_trial + trials - 1`, all of generation `generation`. Samplers that do not learn have
+/// no generations: they accept trials of any numbers, with any `generation`.
 ///
-/// `history` has every trial before these, in any order; those whose results the generation may not know are
-/// [`Standing::Pending`]; and results of other studies that count as this one's, [`Standing::Prior`]. Only samplers that learn read it. Configurations in it need not have been proposed here: a user's
-/// own may stand in a trial's place. A trial's configuration does not depend on how many are asked for with or after it.
+/// `history` has every earlier trial, in any order; trials whose results the generation may not know are [`Standing::Pending`]. It also has
+/// results of other studies that count as this one's, [`Standing::Prior`]. Only samplers that learn read it. Its configurations may come
+/// from a user instead of this function. A trial's configuration does not depend on how many trials are requested with or after it.
 ///
-/// Fewer than `trials` come back from [`Sampler::Grid`] alone, when the grid ends. In a finite space, samplers that learn
-/// propose nothing twice as long as there is something else. Nothing is proposed that the space's constraints rule out, if
-/// [`Sampler::check`] has found something that they allow.
+/// Only [`Sampler::Grid`] returns fewer than `trials`, when the grid ends. In a finite space, samplers that learn repeat no configuration
+/// as long as there is another one. Nothing is proposed that the space's constraints forbid, if [`Sampler::check`] has found something that
+/// they allow.
 pub fn propose(
     sampler: &Sampler,
     seed: Seed,
@@ -167,7 +167,7 @@ pub fn propose(
         Sampler::Sobol => sobol::configurations(seed, space, asked),
         Sampler::Gp(generations) | Sampler::Tpe(generations) | Sampler::Auto(generations) => {
             let encoding = Encoding::new(space);
-            // Results of other studies make a design needless.
+            // With results of other studies, no design is needed.
             let has_prior = history.iter().any(Past::is_prior);
             let startup = if has_prior { 0 } else { generations.startup_trials() };
             let design = (asked.start < startup).then(|| Design::new(seed, &encoding, startup));
@@ -200,7 +200,7 @@ pub fn propose(
     }
 }
 
-/// What a generation was learned from, and how.
+/// The model of a generation.
 enum Model<'a> {
     Gp(Box<Gp<'a>>),
     Tpe(Tpe<'a>),
@@ -231,7 +231,7 @@ impl<'a> Model<'a> {
         })
     }
 
-    /// The most promising configuration that was found; `None` if all that were found have been proposed before.
+    /// The most promising configuration found; `None` if all found ones have been proposed before.
     fn propose(&mut self, seen: &Seen<'_>, stream: &mut Stream) -> Option<Params> {
         match self {
             Self::Gp(gp) => gp.propose(seen),
@@ -239,7 +239,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Takes a point that was proposed after the model was made.
+    /// Records a point that was proposed after the model was made.
     fn note_pending(&mut self, point: Point) {
         match self {
             Self::Gp(gp) => gp.note_pending(&point),

@@ -1,9 +1,9 @@
-//! Random search: each trial by itself from the distributions of the space.
+//! Random search: draws each trial independently from the distributions of the space.
 
 use crate::seed::{Purpose, Seed, Stream};
 use crate::space::{Params, Space};
 
-/// Draws of a trial until the constraints allow one, and trials of which the first draw of one has to be allowed.
+/// Draws of a trial until the constraints allow one; also the number of trials one of whose first draws has to be allowed.
 pub const DRAWS_MAX: u32 = 1_000;
 
 /// The configuration of one trial: its first draw that the constraints allow.
@@ -11,18 +11,18 @@ pub(super) fn configuration(seed: Seed, space: &Space, trial: u32) -> Params {
     let chosen = Params::new();
     let draws = (0..DRAWS_MAX).map(|draw| drawn(seed, space, trial, draw, &chosen));
     let mut allowed = draws.filter(|params| space.allows(params));
-    // What is allowed so rarely that this trial has not met it comes twice.
+    // If allowed configurations are so rare that this trial drew none, it repeats another trial's.
     let other = || first_allowed(seed, space).unwrap_or_else(|| drawn(seed, space, trial, 0, &chosen));
     allowed.next().unwrap_or_else(other)
 }
 
-/// The first of the first draws of trials that the constraints allow.
+/// The first allowed configuration among the trials' first draws.
 pub(super) fn first_allowed(seed: Seed, space: &Space) -> Option<Params> {
     let draws = (0..DRAWS_MAX).map(|trial| drawn(seed, space, trial, 0, &Params::new()));
     draws.into_iter().find(|params| space.allows(params))
 }
 
-/// One draw of a trial, around what was chosen of it. Every parameter has a stream of its own.
+/// One draw of a trial, with the given values kept. Every parameter has a stream of its own.
 fn drawn(seed: Seed, space: &Space, trial: u32, draw: u32, chosen: &Params) -> Params {
     let stream = |name: &String| match draw {
         0 => seed.stream(Purpose::Param { trial, name }),
@@ -37,7 +37,7 @@ fn drawn(seed: Seed, space: &Space, trial: u32, draw: u32, chosen: &Params) -> P
     params
 }
 
-/// One draw, of which the stream gives all.
+/// One draw, all from one stream.
 pub(super) fn draw(space: &Space, stream: &mut Stream) -> Params {
     let parameters = space.iter();
     let mut params = parameters
@@ -47,8 +47,8 @@ pub(super) fn draw(space: &Space, stream: &mut Stream) -> Params {
     params
 }
 
-/// The configuration that a user chose for a trial. What it leaves out is drawn as random search draws it; `None` if no draw makes all that was
-/// chosen active, or none of these is allowed.
+/// A user's configuration for a trial, whose missing values are drawn as in random search; `None` if no draw makes all
+/// given values active, or all such draws are forbidden.
 pub fn completed(seed: Seed, space: &Space, trial: u32, chosen: &Params) -> Option<Params> {
     let draws = (0..DRAWS_MAX).map(|draw| drawn(seed, space, trial, draw, chosen));
     let has_all = |params: &Params| chosen.keys().all(|name| params.contains_key(name));

@@ -1,4 +1,4 @@
-//! Which configurations were proposed before.
+//! Configurations that were proposed before.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use super::standing::Past;
 use crate::seed::Stream;
 use crate::space::{Configurations, ParamValue, Params, Space};
 
-/// Independent draws after which a configuration that was not proposed before is looked for one by one.
+/// Independent draws of a new configuration; after these, new ones are looked for one by one.
 const DRAWS_MAX: u32 = 16;
 
-/// In a key, what is not in the space, and what is not there.
+/// In a key, marks a value outside the space, or a missing one.
 const ELSEWHERE: u64 = u64::MAX;
 const ABSENT: u64 = u64::MAX - 1;
 
@@ -20,12 +20,12 @@ pub(super) struct Seen<'a> {
     space: &'a Space,
     configurations: Option<Configurations<'a>>,
     known: BTreeSet<Vec<u64>>,
-    /// How many of these the space has: a user's own configuration may be another.
+    /// The number of these that the space has: a user's own configuration may be outside.
     known_within: u64,
 }
 
 impl<'a> Seen<'a> {
-    /// Those of a history.
+    /// The configurations of a history.
     pub(super) fn new(space: &'a Space, history: &[Past]) -> Self {
         let mut seen = Self {
             space,
@@ -33,13 +33,13 @@ impl<'a> Seen<'a> {
             known: BTreeSet::new(),
             known_within: 0,
         };
-        // What another study trained, this one may train as well.
+        // This study may train what another study trained.
         let own = history.iter().filter(|past| !past.is_prior());
         own.for_each(|past| seen.note(&past.params));
         seen
     }
 
-    /// Takes one more.
+    /// Adds a configuration.
     pub(super) fn note(&mut self, params: &Params) {
         let key = self.key(params);
         let is_within = !key.contains(&ELSEWHERE) && self.space.is_whole(params) && self.space.allows(params);
@@ -48,7 +48,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// True if there is something else to propose, and not this again.
+    /// True if this was proposed before, and there is something else to propose.
     pub(super) fn has(&self, params: &Params) -> bool {
         !self.is_exhausted() && self.known.contains(&self.key(params))
     }
@@ -58,8 +58,8 @@ impl<'a> Seen<'a> {
         self.space.allows(params) && !self.has(params)
     }
 
-    /// A random configuration that was not proposed before, if there is one; `None` if all that were drawn are ruled out
-    /// by constraints.
+    /// A random configuration that was not proposed before, if there is one; `None` if constraints forbid all drawn
+    /// ones.
     pub(super) fn fresh(&self, stream: &mut Stream) -> Option<Params> {
         let mut draw = || {
             let mut draws = (0..random::DRAWS_MAX).map(|_| random::draw(self.space, stream));
@@ -77,7 +77,7 @@ impl<'a> Seen<'a> {
         let Some(all) = configurations.filter(|all| all.count() > 0) else {
             return drawn;
         };
-        // At most as many are passed over as were proposed.
+        // This skips at most as many as were proposed.
         let first = stream.below(all.count());
         let all = (first..all.count()).chain(0..first).filter_map(|index| all.nth(index));
         let mut others = all.filter(|params| !self.has(params));
@@ -89,7 +89,7 @@ impl<'a> Seen<'a> {
         configurations.is_some_and(|configurations| self.known_within >= configurations.count())
     }
 
-    /// What tells configurations apart: numbers of values and bits of floats.
+    /// Identifies a configuration: numbers of values, and bits of floats.
     fn key(&self, params: &Params) -> Vec<u64> {
         let parameters = self.space.iter();
         parameters

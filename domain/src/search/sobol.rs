@@ -1,6 +1,6 @@
 //! A Sobol sequence: every 2^k trials, from a multiple of 2^k on, put one point into each of 2^k parts of equal size,
-//! along every axis and along many pairs of axes. Better than random search while little is known, and as free of
-//! history.
+//! along every axis and along many pairs of axes. It beats random search while little is known, and needs no history
+//! either.
 //!
 //! Direction numbers: S. Joe and F. Y. Kuo, "Constructing Sobol sequences with better two-dimensional projections",
 //! SIAM J. Sci. Comput. 30, 2635-2654 (2008), their set D(6). Scrambling: J. Matoušek, "On the L2-discrepancy for
@@ -32,7 +32,7 @@ pub(super) fn configurations(seed: Seed, space: &Space, trials: Range<u32>) -> V
         let axes = encoding.axes.iter().zip(&sequences);
         let point: Vec<f64> = axes.map(|(axis, sequence)| axis.at(sequence.unit(trial))).collect();
         let params = encoding.params(&point);
-        // A point that the constraints rule out leaves a gap, which random search fills.
+        // If the constraints forbid a point, random search fills the gap.
         if space.allows(&params) {
             params
         } else {

@@ -1,4 +1,4 @@
-//! Which of the earlier trials are better.
+//! The ranking of earlier trials.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -14,12 +14,12 @@ pub struct Past {
     pub trial: u32,
     /// Its configuration.
     pub params: Params,
-    /// What came of it.
+    /// Its result.
     pub standing: Standing,
 }
 
 impl Past {
-    /// What it sorts by, if it completed.
+    /// Its rank key, if it completed.
     pub(super) fn key(&self) -> Option<f64> {
         match self.standing {
             Standing::Completed { key } => Some(key),
@@ -33,8 +33,8 @@ impl Past {
     }
 }
 
-/// Has trials sort by several objectives instead of the first alone: by their [places](crate::pareto::places) among those that are whole, and
-/// among those that were dropped at the same rung. `further` has what each trial sorts by of each objective beside the first.
+/// Ranks trials by several objectives instead of the first alone: by their [places](crate::pareto::places) among whole
+/// trials, and among those dropped at the same rung. `further` has each trial's rank keys of the further objectives.
 pub fn by_all_objectives(history: &mut [Past], further: &[Vec<f64>]) {
     let mut classes: BTreeMap<Option<u32>, Vec<(&mut f64, Vec<f64>)>> = BTreeMap::new();
     for (past, further) in history.iter_mut().zip(further) {
@@ -51,29 +51,29 @@ pub fn by_all_objectives(history: &mut [Past], further: &[Vec<f64>]) {
     }
 }
 
-/// What came of a trial. From best to worst: the completed, the pruned, the failed.
+/// The result of a trial. From best to worst: completed, pruned, failed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Standing {
     /// All folds were trained for all epochs.
     Completed {
-        /// By this, completed trials sort from best to worst.
+        /// Sorts completed trials from best to worst.
         key: f64,
     },
     /// It completed in another study, whose results count as this one's.
     Prior {
-        /// By this, it sorts among the completed ones.
+        /// Sorts it among completed trials.
         key: f64,
     },
     /// It was dropped before. A higher rung ranks before a lower one, and within a rung the key decides.
     Pruned {
-        /// Where it was dropped, from 0.
+        /// The rung at which it was dropped, from 0.
         rung: u32,
-        /// By this, trials that were dropped at this rung sort from best to worst.
+        /// Sorts trials dropped at this rung from best to worst.
         key: f64,
     },
     /// It diverged or failed: worse than any other.
     Failed,
-    /// There is no result that the proposals may know.
+    /// Proposals may not know a result.
     Pending,
 }
 
@@ -118,20 +118,20 @@ impl Standing {
 /// The history as points.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Observed {
-    /// Trials with a result, in trial order; before them, those of other studies.
+    /// Trials with a result, in trial order, after those of other studies.
     pub(super) results: Vec<Observation>,
-    /// Trials without one, in trial order.
+    /// Trials without a result, in trial order.
     pub(super) pending: Vec<Point>,
 }
 
 /// A trial with a result.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Observation {
-    /// Where it is in the space.
+    /// Its point in the space.
     pub(super) point: Point,
-    /// Its place among all results, from 0 for the best. Of equals, the earlier trial is before the later one.
+    /// Its place among all results, from 0 for the best. Among equals, the earlier trial comes first.
     pub(super) place: usize,
-    /// The mean place of all that are as good as it is.
+    /// The mean place of all results equal to it.
     pub(super) mean_place: f64,
 }
 
@@ -143,7 +143,7 @@ impl Observed {
         let (pending, known): (Vec<&Past>, Vec<&Past>) =
             history.into_iter().partition(|past| past.standing == Standing::Pending);
         let mut order: Vec<usize> = (0..known.len()).collect();
-        // The sort is stable, and what it sorts is in trial order.
+        // The sort is stable, and its input is in trial order.
         order.sort_by(|a, b| known[*a].standing.compare(&known[*b].standing));
         let mut results: Vec<Observation> = known
             .iter()
@@ -197,7 +197,7 @@ mod tests {
             params: Params::new(),
             standing: *standing,
         };
-        // The order in which it comes does not matter.
+        // The order of the history does not matter.
         let history: Vec<Past> = standings.iter().enumerate().map(past).rev().collect();
         let space = Space::new();
         let observed = Observed::new(&Encoding::new(&space), &history);
@@ -225,7 +225,7 @@ mod tests {
             standing: *standing,
         };
         let mut history: Vec<Past> = (0..).zip(&standings).map(past).collect();
-        // The first completed one is dominated by nobody, nor are the second and the prior one; the last is.
+        // Nothing dominates the first completed one, the second and the prior one; the last one is dominated.
         let further = [9.0, 1.0, 8.0, f64::NAN, 7.0, 2.0, 8.5].map(|further| vec![further]);
         by_all_objectives(&mut history, &further);
         let standings: Vec<Standing> = history.iter().map(|past| past.standing).collect();

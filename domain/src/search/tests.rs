@@ -1,4 +1,4 @@
-//! What holds of every sampler.
+//! Properties of every sampler.
 
 mod spaces;
 
@@ -76,7 +76,7 @@ fn is_drawn(distribution: &Distribution, value: &ParamValue) -> bool {
     }
 }
 
-/// The trials of a search, in the end all with a result but those that the last generation did not know.
+/// The trials of a search; in the end all have a result, except those that the last generation did not know.
 fn search(
     sampler: Sampler,
     seed: u64,
@@ -224,8 +224,8 @@ proptest! {
     }
 }
 
-/// Waiting for results, proposals have to keep away from each other: a search that only knows where the best is
-/// expected would train a generation of almost the same.
+/// While results are pending, proposals have to keep away from each other: a search that only knows where the best is
+/// expected would train a generation of almost equal trials.
 #[test]
 fn proposals_of_a_generation_keep_apart() {
     let space = mixed();
@@ -249,7 +249,7 @@ fn proposals_of_a_generation_keep_apart() {
         }
         distances.sort_by(f64::total_cmp);
         let median = distances[distances.len() / 2];
-        // Without regard to what is pending it is 0.003.
+        // Ignoring pending trials gives 0.003.
         assert!(median > 0.02, "{sampler:?}: {median}");
     }
 }
@@ -350,7 +350,7 @@ fn proposals_are_pinned_to_the_last_bit() {
         let history = search(sampler, 7, &mixed(), 37, raced);
         assert_eq!(bits(&history[36].params), expected, "{sampler:?}");
     }
-    // A Latin hypercube, with which those that learn begin; and a grid.
+    // A Latin hypercube, for samplers that learn; and a grid.
     let first = |sampler: Sampler, space: &Space| bits(&propose(&sampler, Seed(7), space, 0, 0, 1, &[])[0]);
     assert_eq!(
         first(Sampler::Gp(SMALL), &mixed()),
@@ -359,7 +359,7 @@ fn proposals_are_pinned_to_the_last_bit() {
     assert_eq!(first(Sampler::Grid, &finite()), "tanh 7");
 }
 
-/// A study that grows asks for the rest of a generation later: it is what it would have been.
+/// A study that grows requests the rest of a generation later: the result is the same.
 #[test]
 fn a_generation_in_two_parts_is_the_same_generation() {
     for sampler in [Sampler::Gp(SMALL), Sampler::Tpe(SMALL)] {
@@ -405,7 +405,7 @@ fn results_of_another_study_are_learned_from_at_once_and_may_be_trained_again() 
         let (without, with) = (mean(&[], sampler), mean(&prior, sampler));
         assert!(with < 0.6 * without, "{sampler:?}: {without} without, {with} with them");
     }
-    // All of a finite space is known from elsewhere, and all of it is proposed here.
+    // All of a finite space is known from another study, and all of it is proposed here.
     let space = finite();
     let known: Vec<Past> = search(Sampler::Gp(SMALL), 5, &space, 12, raced)
         .into_iter()

@@ -1,10 +1,10 @@
-//! Where parameters are active, and which configurations are allowed.
+//! Conditions of active parameters, and allowed configurations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ParamValue, Params, Space};
 
-/// When a parameter is active: each of these parameters is, and has one of the values.
+/// Condition of an active parameter: each of these parameters is active, and has one of the values.
 pub type Condition = BTreeMap<String, Vec<ParamValue>>;
 
 impl Space {
@@ -13,9 +13,9 @@ impl Space {
         !self.conditions.is_empty()
     }
 
-    /// Takes the parameters out of a configuration that are not active in it.
+    /// Removes the inactive parameters from a configuration.
     pub fn settle(&self, params: &mut Params) {
-        // Whoever goes may have others go, which then lack it: at most as often as conditions follow each other.
+        // An inactive parameter may deactivate others that depend on it; conditions chain at most this often.
         let mut before = usize::MAX;
         while params.len() < before {
             before = params.len();
@@ -27,19 +27,19 @@ impl Space {
         }
     }
 
-    /// True if the parameters of a parameter's condition are there and have the values that it names.
+    /// True if a parameter's condition holds: the parameters that it names are there, and have the named values.
     pub(super) fn is_active(&self, name: &str, params: &Params) -> bool {
         let mut condition = self.conditions.get(name).into_iter().flatten();
         condition.all(|(parent, values)| params.get(parent).is_some_and(|value| values.contains(value)))
     }
 
-    /// True if a configuration has the parameters that are active in it, and no others.
+    /// True if a configuration has exactly the parameters that are active in it.
     pub fn is_whole(&self, params: &Params) -> bool {
         let is_right = |name: &String| params.contains_key(name) == self.is_active(name, params);
         self.distributions.keys().all(is_right)
     }
 
-    /// True for one of its configurations, whatever constraints say.
+    /// True for a configuration of the space, ignoring constraints.
     pub fn has(&self, params: &Params) -> bool {
         let is_value = |(name, value): (&String, &ParamValue)| {
             self.get(name).is_some_and(|distribution| distribution.contains(value))
@@ -52,7 +52,7 @@ impl Space {
         self.constraints.iter().all(|constraint| constraint.holds(params))
     }
 
-    /// The parameters that some configurations lack. What constraints rule out counts as well.
+    /// The parameters that some configurations lack. Forbidden configurations count as well.
     pub fn lacking(&self) -> BTreeSet<&str> {
         let mut lacking = BTreeSet::new();
         for name in self.order() {
@@ -68,8 +68,7 @@ impl Space {
         lacking
     }
 
-    /// The parameters by name, but each after those of its condition. Without those that conditions have go round in a
-    /// circle.
+    /// The parameters by name, each after the parameters of its condition. Omits parameters with circular conditions.
     pub(super) fn order(&self) -> Vec<&str> {
         let mut order: Vec<&str> = Vec::with_capacity(self.len());
         let mut placed = BTreeSet::new();
@@ -88,7 +87,7 @@ impl Space {
         }
     }
 
-    /// The parameters that can be active only if they are already.
+    /// The parameters with circular conditions.
     pub fn circular(&self) -> Vec<&str> {
         let order = self.order();
         let names = self.distributions.keys().map(String::as_str);

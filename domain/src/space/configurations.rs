@@ -4,29 +4,27 @@ use std::collections::BTreeSet;
 
 use super::{Distribution, Params, Space};
 
-/// Combinations of those parameters that conditions and constraints speak of, up to which they are gone through: for each generation
-/// again.
+/// Most combinations of the parameters named in conditions and constraints: each generation goes through them again.
 pub const COMBINATIONS_MAX: usize = 20_000;
 
-/// Stands for a value that is not there.
+/// Marks a missing value.
 const ABSENT: u32 = u32::MAX;
 
-/// All that a finite space allows, by number: those that differ in the last parameter alone follow each other, where no
-/// condition and no constraint speaks of it.
+/// All allowed configurations of a finite space, by number: those that differ only in the last parameter are adjacent,
+/// unless a condition or a constraint names that parameter.
 #[derive(Clone, Debug)]
 pub struct Configurations<'a> {
-    /// The parameters that conditions and constraints speak of, and the combinations of them that are allowed: the number
-    /// of each one's value.
+    /// The parameters named in conditions and constraints, and their allowed combinations as numbers of values.
     bound: Vec<(&'a str, &'a Distribution)>,
     combinations: Vec<Vec<u32>>,
-    /// All others, each of which has any value.
+    /// All other parameters, each with any value.
     free: Vec<(&'a str, &'a Distribution)>,
     free_len: u64,
 }
 
 impl<'a> Configurations<'a> {
-    /// Those of a space; `None` if one of its ranges is continuous, if they are more than 64 bits count, or if more than
-    /// [`COMBINATIONS_MAX`] would have to be gone through.
+    /// The configurations of a space; `None` if one of its ranges is continuous, if their number exceeds 64 bits, or if
+    /// more than [`COMBINATIONS_MAX`] combinations would have to be visited.
     pub fn new(space: &'a Space) -> Option<Self> {
         let mut spoken_of = BTreeSet::new();
         for (name, condition) in space.conditions() {
@@ -65,7 +63,7 @@ impl<'a> Configurations<'a> {
         self.free_len * self.combinations.len() as u64
     }
 
-    /// The one with this number, from 0; `None` if there is none.
+    /// The configuration with this number, from 0; `None` if there is none.
     pub fn nth(&self, index: u64) -> Option<Params> {
         if index >= self.count() {
             return None;
@@ -87,7 +85,7 @@ impl<'a> Configurations<'a> {
     }
 }
 
-/// Goes through the combinations of bound parameters, those of conditions before those that have them.
+/// Visits the combinations of bound parameters; parameters in a condition come before the parameter that has it.
 struct Walk<'a, 'w> {
     space: &'a Space,
     bound: &'w [(&'a str, &'a Distribution)],
@@ -98,7 +96,7 @@ struct Walk<'a, 'w> {
 }
 
 impl Walk<'_, '_> {
-    /// All that go on from here; `None` if these are too many.
+    /// Visits all combinations from here on; `None` if there are too many.
     fn go(&mut self) -> Option<()> {
         let Some((name, distribution)) = self.bound.get(self.place.len()).copied() else {
             self.visited += 1;

@@ -1,15 +1,15 @@
-//! How one parameter is distributed.
+//! The distribution of one parameter.
 
 use super::ParamValue;
 use crate::normal;
 use crate::seed::Stream;
 
-/// How one parameter is distributed. Built by the check of a study, which looks at the ranges.
+/// The distribution of one parameter. Made by the check of a study, which checks the ranges.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Distribution {
     /// One of these, each equally likely. Not empty.
     Choice(Vec<ParamValue>),
-    /// The same, but that neighbours are alike: samplers that learn see the place of a value in this order.
+    /// The same, with similar neighbours: samplers that learn use the order of the values.
     Ordered(Vec<ParamValue>),
     /// Uniform in [low, high).
     Uniform {
@@ -59,10 +59,10 @@ pub enum Distribution {
     LogNormal(Bell),
 }
 
-/// A normal distribution within a range, in which it has a share that is not 0.
+/// A normal distribution within a range in which its share is not 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bell {
-    /// Its mean before it is cut; of a logarithm, if that is what is normal.
+    /// Its mean before it is cut; of the logarithm, if that is normal.
     pub mean: f64,
     /// Its standard deviation before it is cut, above 0.
     pub std: f64,
@@ -72,11 +72,11 @@ pub struct Bell {
     pub high: f64,
 }
 
-/// Shares below have lost digits.
+/// Smaller shares have lost digits.
 const LEAST_SHARE: f64 = 1e-300;
 
 impl Bell {
-    /// How many standard deviations both ends are from the mean.
+    /// Distances of both ends from the mean, in standard deviations.
     fn ends(&self, scale: fn(f64) -> f64) -> (f64, f64) {
         let standard = |end: f64| (scale(end) - self.mean) / self.std;
         (standard(self.low), standard(self.high))
@@ -87,13 +87,13 @@ impl Bell {
         normal::interval(from, to) > LEAST_SHARE
     }
 
-    /// The value, on the scale on which it is normal, below which a share `unit` of the draws is.
+    /// The quantile at `unit`, on the scale on which the value is normal.
     fn quantile(&self, scale: fn(f64) -> f64, unit: f64) -> f64 {
         let (from, to) = self.ends(scale);
         self.mean + self.std * normal::cut_quantile(from, to, unit)
     }
 
-    /// The share of the draws that is below a number.
+    /// The share of draws below a number.
     fn share(&self, scale: fn(f64) -> f64, number: f64) -> f64 {
         let (from, to) = self.ends(scale);
         let at = (scale(number.clamp(self.low, self.high)) - self.mean) / self.std;
@@ -101,7 +101,7 @@ impl Bell {
     }
 }
 
-/// The scale of what is normal itself.
+/// The scale of a value that is itself normal.
 fn itself(number: f64) -> f64 {
     number
 }
@@ -110,7 +110,7 @@ impl Distribution {
     /// Draws one value.
     pub fn sample(&self, stream: &mut Stream) -> ParamValue {
         match self {
-            // Whole numbers without the bias of a product that is rounded.
+            // Integers, without the bias of a rounded product.
             Self::Choice(_) | Self::Ordered(_) | Self::UniformSteps { .. } | Self::IntUniform { .. } => {
                 self.at(stream.below(self.cardinality().unwrap_or(1)))
             }
@@ -122,8 +122,8 @@ impl Distribution {
         }
     }
 
-    /// The value below which a share `unit` of the draws is, 0 <= unit < 1: the inverse of the distribution function.
-    /// Values of a choice are in their written order.
+    /// The quantile at `unit`, 0 <= unit < 1: the inverse of the distribution function. Values of a choice are in their
+    /// written order.
     pub fn quantile(&self, unit: f64) -> ParamValue {
         match self {
             Self::Choice(_) | Self::Ordered(_) | Self::UniformSteps { .. } | Self::IntUniform { .. } => {
@@ -149,7 +149,7 @@ impl Distribution {
         }
     }
 
-    /// The share of the draws that is below a number, of a continuous range; `None` for values that can be counted.
+    /// The share of draws below a number, for a continuous range; `None` for countable values.
     pub fn share(&self, number: f64) -> Option<f64> {
         match self {
             Self::Uniform { low, high } => Some((number - low) / (high - low)),
@@ -164,7 +164,7 @@ impl Distribution {
         }
     }
 
-    /// False for a normal distribution with so little of it between its ends that doubles lose it.
+    /// False for a normal distribution with so small a share between its ends that doubles lose it.
     pub fn has_draws(&self) -> bool {
         match self {
             Self::Normal(bell) => bell.has_draws(itself),
@@ -173,14 +173,14 @@ impl Distribution {
         }
     }
 
-    /// How many values there are; `None` for a continuous range.
+    /// Number of values; `None` for a continuous range.
     pub fn cardinality(&self) -> Option<u64> {
         match self {
             Self::Choice(values) | Self::Ordered(values) => Some(values.len() as u64),
             Self::Uniform { .. } | Self::LogUniform { .. } | Self::Normal(_) | Self::LogNormal(_) => None,
             Self::UniformSteps { low, high, step } => {
                 let (steps, nearest) = ((high - low) / step, libm::round((high - low) / step));
-                // What misses the upper end by the rounding of a quotient alone reaches it.
+                // A quotient that misses a whole number only by rounding reaches the upper end.
                 let is_whole = libm::fabs(steps - nearest) <= 1e-9;
                 Some(if is_whole { nearest } else { libm::floor(steps) } as u64 + 1)
             }
@@ -196,7 +196,7 @@ impl Distribution {
         (index < self.cardinality()?).then(|| self.at(index))
     }
 
-    /// The value with this number, which there is; of a continuous range its lower end.
+    /// The value with this existing number; for a continuous range, its lower end.
     fn at(&self, index: u64) -> ParamValue {
         match self {
             Self::Choice(values) | Self::Ordered(values) => values[index as usize].clone(),
@@ -209,7 +209,7 @@ impl Distribution {
         }
     }
 
-    /// The number of a value, as in [`Distribution::nth`]; `None` if it is none of them, and for a continuous range.
+    /// The number of a value, as in [`Distribution::nth`]; `None` for any other value, and for a continuous range.
     pub fn index(&self, value: &ParamValue) -> Option<u64> {
         let index = match (self, value) {
             (Self::Choice(values) | Self::Ordered(values), _) => values.iter().position(|known| known == value)? as u64,
@@ -220,7 +220,7 @@ impl Distribution {
             }
             (Self::UniformSteps { low, step, .. }, _) => {
                 let number = value.as_number()?;
-                // A number below the range is taken for 0, which it is not equal to.
+                // A number below the range gets index 0, whose value differs from it.
                 let index = libm::round((number - low) / step) as u64;
                 return (self.nth(index)?.as_number() == Some(number)).then_some(index);
             }
@@ -229,7 +229,7 @@ impl Distribution {
         (index < self.cardinality()?).then_some(index)
     }
 
-    /// True if it has this value; of a continuous range, both ends count.
+    /// True if it has this value; for a continuous range, both ends count.
     pub fn contains(&self, value: &ParamValue) -> bool {
         let within = |low: f64, high: f64| value.as_number().is_some_and(|number| (low..=high).contains(&number));
         match self {
@@ -243,8 +243,8 @@ impl Distribution {
         }
     }
 
-    /// Values among which are the extremes: all of a choice, both ends of a range, and of floats by steps the first step. What holds for these and for
-    /// all between them holds for every value that is drawn.
+    /// Values that include the extremes: all values of a choice, both ends of a range, and for steps of floats the
+    /// first step. A property of these and of all values between them holds for every draw.
     pub fn extremes(&self) -> Vec<ParamValue> {
         match self {
             Self::Choice(values) | Self::Ordered(values) => values.clone(),
@@ -266,12 +266,12 @@ impl Distribution {
     }
 }
 
-/// The number as people write it, to 15 digits: three steps of 0.1 are 0.3, and not 0.30000000000000004.
+/// The number rounded to 15 digits, as people write it: three steps of 0.1 are 0.3, not 0.30000000000000004.
 fn short(number: f64) -> f64 {
     format!("{number:.14e}").parse().unwrap_or(number)
 }
 
-/// How far along the way from `low` to `high` a number's logarithm is.
+/// Position of a number's logarithm between those of `low` and `high`.
 pub(crate) fn log_share(number: f64, low: f64, high: f64) -> f64 {
     let from = libm::log(low);
     (libm::log(number.clamp(low, high)) - from) / (libm::log(high) - from)
@@ -282,12 +282,12 @@ pub(crate) fn last(low: i64, high: i64, step: i64) -> i64 {
     high - (high - low) % step
 }
 
-/// Rounding may carry a draw past an end of [low, high): back to the nearest value inside.
+/// Rounding may carry a draw past an end of [low, high): returns the nearest value inside.
 fn between(low: f64, high: f64, drawn: f64) -> f64 {
     drawn.clamp(low, high.next_down())
 }
 
-/// The number of the cell in which `unit` is, where [0, 1) is cut into `count` equal ones.
+/// The number of the cell of `unit`, with [0, 1) cut into `count` equal cells.
 fn cell(unit: f64, count: u64) -> u64 {
     // The product may round up to `count`.
     ((unit * count as f64) as u64).min(count - 1)

@@ -1,4 +1,4 @@
-//! Search spaces: the parameters of a study, how each is distributed, where it is active, and what holds between them.
+//! Search spaces: a study's parameters with their distributions, conditions and constraints.
 
 mod condition;
 mod configurations;
@@ -31,7 +31,7 @@ pub enum ParamValue {
 }
 
 impl ParamValue {
-    /// The number as a value: whole numbers are integers, so that 8 and 8.0 are the same choice.
+    /// The value of a number: whole numbers are integers, so that 8 and 8.0 are the same choice.
     pub fn number(number: f64) -> Self {
         if number.fract() == 0.0 && number.abs() <= crate::limits::INT_MAGNITUDE_MAX as f64 {
             Self::Int(number as i64)
@@ -40,7 +40,7 @@ impl ParamValue {
         }
     }
 
-    /// The whole number that this is, if it is one that is not negative and fits.
+    /// The value as a non-negative whole number, if it is one and fits.
     pub fn as_whole(&self) -> Option<u32> {
         match self {
             Self::Int(number) => u32::try_from(*number).ok(),
@@ -48,7 +48,7 @@ impl ParamValue {
         }
     }
 
-    /// The number that this is.
+    /// The value as a number.
     pub fn as_number(&self) -> Option<f64> {
         match self {
             Self::Int(number) => Some(*number as f64),
@@ -57,7 +57,7 @@ impl ParamValue {
         }
     }
 
-    /// The word that this is, if it is known.
+    /// The value as one of the words of `T`.
     pub fn as_word<T: std::str::FromStr>(&self) -> Option<T> {
         match self {
             Self::Text(text) => text.parse().ok(),
@@ -77,14 +77,14 @@ impl fmt::Display for ParamValue {
     }
 }
 
-/// A configuration: a value for each parameter that is active in it, by name.
+/// A configuration: a value for each active parameter, by name.
 pub type Params = BTreeMap<String, ParamValue>;
 
 /// The searched parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Space {
     distributions: BTreeMap<String, Distribution>,
-    /// Of the parameters that are not always active.
+    /// Conditions of the parameters that are not always active.
     conditions: BTreeMap<String, Condition>,
     constraints: Vec<Constraint>,
 }
@@ -95,22 +95,22 @@ impl Space {
         Self::default()
     }
 
-    /// Takes one more parameter.
+    /// Adds a parameter.
     pub fn insert(&mut self, name: String, distribution: Distribution) {
         self.distributions.insert(name, distribution);
     }
 
-    /// Has a parameter be active where a condition holds, which names other parameters of finitely many values.
+    /// Makes a parameter active only where a condition holds; the condition names other parameters with finitely many values.
     pub fn restrict(&mut self, name: String, condition: Condition) {
         self.conditions.insert(name, condition);
     }
 
-    /// Takes one more constraint.
+    /// Adds a constraint.
     pub fn constrain(&mut self, constraint: Constraint) {
         self.constraints.push(constraint);
     }
 
-    /// How a parameter is distributed.
+    /// The distribution of a parameter.
     pub fn get(&self, name: &str) -> Option<&Distribution> {
         self.distributions.get(name)
     }
@@ -125,7 +125,7 @@ impl Space {
         self.distributions.is_empty()
     }
 
-    /// True if there is a finite number of configurations: one may come twice.
+    /// True if there are finitely many configurations, so that one may come twice.
     pub fn is_finite(&self) -> bool {
         self.distributions
             .values()
@@ -142,7 +142,7 @@ impl Space {
         self.distributions.iter()
     }
 
-    /// The conditions by the name of the parameter that has each.
+    /// The conditions, by the name of the parameter that has each.
     pub fn conditions(&self) -> &BTreeMap<String, Condition> {
         &self.conditions
     }

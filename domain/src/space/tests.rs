@@ -1,4 +1,4 @@
-//! What spaces are made of.
+//! Parts of spaces.
 
 use std::collections::BTreeSet;
 
@@ -204,7 +204,7 @@ fn steps_reach_their_upper_end_despite_rounding() {
         high: 0.3,
         step: 0.1,
     };
-    // The setting that reads them sees the whole range, and whether there is anything between whole numbers.
+    // The setting's check sees the whole range, and whether all values are whole numbers.
     let [low, high, step] = [ParamValue::Int(0), ParamValue::Float(0.3), ParamValue::Float(0.1)];
     assert_eq!(steps.extremes(), [low, high, step]);
     assert_eq!(steps.nth(4), None);
@@ -218,7 +218,7 @@ fn named<const N: usize>(values: [(&str, ParamValue); N]) -> Params {
     values.map(|(name, value)| (name.to_owned(), value)).into()
 }
 
-/// What an optimizer has, and what that has in turn: `b` has a parent that comes after it by name.
+/// Parameters of an optimizer, and parameters of these: `b` has a parent that comes after it by name.
 fn conditional() -> Space {
     let (low, high) = (1, 3);
     let mut space = Space::from(
@@ -254,7 +254,7 @@ fn what_is_not_active_is_not_there() {
     };
     assert_eq!(all("sgd", 2), ["b", "c", "free", "optimizer"]);
     assert_eq!(all("sgd", 1), ["b", "free", "optimizer"]);
-    // And so is not what hangs on it.
+    // Neither are the parameters that depend on it.
     assert_eq!(all("adam", 2), ["free", "optimizer"]);
     assert_eq!(space.lacking(), BTreeSet::from(["b", "c"]));
 }
@@ -287,7 +287,7 @@ fn configurations_without_a_parameter_come_once() {
         assert!(space.is_whole(params), "{params:?}");
         assert!(!all[..index].contains(params), "{params:?} comes twice");
     }
-    // What names c holds where there is none.
+    // The values of c's condition do not exist.
     let constraint = Constraint::read("c == 'x' or b == 3", &space).expect("a constraint");
     space.constrain(constraint);
     let allowed = listed(&space);

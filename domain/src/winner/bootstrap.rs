@@ -1,20 +1,20 @@
-//! The bootstrap: rows drawn again and again, with replacement, from those that there are.
+//! The bootstrap: draws rows repeatedly, with replacement.
 
 use crate::seed::Stream;
 
-/// How often rows are drawn.
+/// Number of draws.
 pub const DRAWS: usize = 1_000;
-/// Trials that may win a draw: the best ones. Those behind them win none.
+/// Most trials that can win a draw: the best ones. Later ones win none.
 pub const TRIALS_MAX: usize = 64;
 /// Losses of all trials together. With [`DRAWS`], it bounds the work to some seconds.
 pub const LOSSES_MAX: usize = 1 << 21;
 
-/// How many trials, the best ones, are looked at with so many rows each: two at least.
+/// Number of best trials whose losses fit, with this many rows each: at least two.
 pub fn trials_that_fit(rows: usize) -> usize {
     (LOSSES_MAX / rows.max(1)).clamp(2, TRIALS_MAX)
 }
 
-/// Where a number is with a probability of 90 %.
+/// Interval of a number, with a probability of 90 %.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// Lower end.
@@ -26,7 +26,7 @@ pub struct Interval {
 impl Interval {
     const LEVEL: f64 = 0.9;
 
-    /// From the 5th to the 95th percentile; `None` of nothing.
+    /// From the 5th to the 95th percentile; `None` without values.
     fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let tail = (1.0 - Self::LEVEL) / 2.0;
@@ -37,7 +37,7 @@ impl Interval {
     }
 }
 
-/// The value below which a share of these is, which ascend; between two of them in proportion.
+/// The percentile of ascending values, interpolated between two.
 fn percentile(ascending: &[f64], share: f64) -> Option<f64> {
     let place = share * (ascending.len().checked_sub(1)? as f64);
     let below = place as usize;
@@ -49,23 +49,23 @@ fn percentile(ascending: &[f64], share: f64) -> Option<f64> {
 /// The losses of completed trials on the same rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowLosses {
-    /// Row by row, in each one a loss a trial.
+    /// Row by row, with one loss for each trial.
     losses: Vec<f32>,
     trials: usize,
 }
 
-/// What the best trial is worth.
+/// The value of the best trial, corrected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Corrected {
     /// Mean loss.
     pub loss: f64,
-    /// Where it is.
+    /// Its interval.
     pub interval: Interval,
 }
 
 impl RowLosses {
-    /// For each trial its losses, in the order of the rows; of equal trials the first one wins. `None` unless there are two rows or more, as many of each
-    /// trial, and all losses are finite.
+    /// Each trial's losses, in the order of the rows; among equal trials the first one wins. `None` unless there are at
+    /// least two rows, equally many for each trial, and all losses are finite.
     pub fn new(trials: &[Vec<f32>]) -> Option<Self> {
         let rows = trials.first()?.len();
         let are_alike = trials.iter().all(|losses| losses.len() == rows);
@@ -80,14 +80,14 @@ impl RowLosses {
         })
     }
 
-    /// What choosing the best of these trials is worth, by bootstrap bias-corrected cross-validation (Tsamardinos, Greasidou and
-    /// Borboudakis, "Bootstrapping the out-of-sample predictions for efficient and accurate cross-validation", 2018): the trial that is best on rows that are
-    /// drawn with replacement is scored on the rows left out. The mean of these scores is what comes of the choice.
+    /// The value of choosing the best of these trials, by bootstrap bias-corrected cross-validation (Tsamardinos, Greasidou and
+    /// Borboudakis, "Bootstrapping the out-of-sample predictions for efficient and accurate cross-validation", 2018): the trial that is
+    /// best on rows drawn with replacement is scored on the rows left out. The mean of these scores is the value of the choice.
     ///
-    /// The interval is made of the same scores. They scatter more than a mean over all rows does, as a draw leaves out only some 37 % of
-    /// them: with one trial, the variance of a score is s²/out - s²/rows, where that of the mean is s²/rows. So each score's distance from
-    /// their mean is brought to all rows by √(out / (rows - out)). With more trials, scores scatter also because now this one wins, now
-    /// that one, and so does the interval.
+    /// The interval uses the same scores. They scatter more than a mean over all rows, because a draw leaves out only some 37 % of the
+    /// rows: with one trial, a score's variance is s²/out - s²/rows, and the mean's is s²/rows. So each score's distance from their mean is
+    /// scaled to all rows by √(out / (rows - out)). With several trials, scores also scatter because different trials win, and so does the
+    /// interval.
     pub fn corrected(&self, stream: &mut Stream) -> Option<Corrected> {
         let scores: Vec<Score> = (0..DRAWS).filter_map(|_| self.draw(stream)).collect();
         let loss = scores.iter().map(|score| score.loss).sum::<f64>() / scores.len() as f64;
@@ -98,7 +98,7 @@ impl RowLosses {
         })
     }
 
-    /// `None` if no row is left out.
+    /// The score of one draw; `None` if no row is left out.
     fn draw(&self, stream: &mut Stream) -> Option<Score> {
         let rows = self.losses.len() / self.trials;
         let times = draw_rows(rows, stream);
@@ -125,15 +125,15 @@ impl RowLosses {
     }
 }
 
-/// What came of a draw.
+/// The score of a draw.
 struct Score {
     /// Mean loss, on the rows left out, of the trial that was best on the others.
     loss: f64,
-    /// By what its distance from the truth shrinks if it is measured on all rows.
+    /// Factor that scales its distance from the truth to all rows.
     shrinkage: f64,
 }
 
-/// How often each of so many rows is drawn, if as many are drawn.
+/// How often each row occurs in a draw of as many rows.
 fn draw_rows(rows: usize, stream: &mut Stream) -> Vec<u32> {
     let mut times = vec![0; rows];
     for _ in 0..rows {
@@ -142,7 +142,7 @@ fn draw_rows(rows: usize, stream: &mut Stream) -> Vec<u32> {
     times
 }
 
-/// Where the mean of such losses is, for rows that nobody chose by; `None` unless there are two or more and all are finite.
+/// Interval of the mean loss on rows that influenced no choice; `None` unless there are at least two and all are finite.
 pub fn mean_interval(losses: &[f32], stream: &mut Stream) -> Option<Interval> {
     let rows = losses.len();
     if rows < 2 || !losses.iter().all(|loss| loss.is_finite()) {
@@ -165,7 +165,7 @@ mod tests {
         Seed(7).stream(Purpose::WinnerRows)
     }
 
-    /// So many trials, all of the same worth, with the losses of so many rows.
+    /// Equally good trials, with losses of single rows.
     fn alike(trials: usize, rows: usize) -> Vec<Vec<f32>> {
         let mut stream = Seed(3).stream(Purpose::Grid);
         let mut losses = || (0..rows).map(|_| stream.unit_f32()).collect();

@@ -1,32 +1,32 @@
-//! Which trials are better than which, told from folds that they share.
+//! Comparison of trials by the folds that they share.
 
 use super::student;
 
-/// A trial is separable from the best one if that is better with this probability.
+/// A trial is separable from the best one if the best one is better with this probability.
 pub const SEPARABLE: f64 = 0.95;
 
-/// A completed trial as its folds measured it.
+/// A completed trial with its folds' measurements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contender {
     /// Number.
     pub trial: u32,
-    /// What each fold contributes, in the order of the folds, by which ascending order is from best to worst.
+    /// Keys of the folds, in order; ascending from best to worst.
     pub fold_keys: Vec<f64>,
 }
 
-/// How far the best trial stands out.
+/// Separation of the best trial from the others.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Separation {
     /// Probability that it is better than the second one; `None` if there is none, or with a single fold.
     pub p_better: Option<f64>,
-    /// Trials than which it is better with less than [`SEPARABLE`], in the order of their ranks.
+    /// Trials that the best one beats with a probability below [`SEPARABLE`], by rank.
     pub not_separable_from: Vec<u32>,
 }
 
-/// The probability that one trial is better than another, from as many folds of each, by which ascending order is from best to worst: the
-/// Bayesian correlated t-test (Corani and Benavoli, "A Bayesian approach for comparing cross-validated algorithms on multiple data
-/// sets", 2015), with the variance of Nadeau and Bengio ("Inference for the generalization error", 2003), since folds share most
-/// of their training rows: `test_ratio` is how many rows test for each that trains. `None` for less than two folds.
+/// The probability that one trial is better than another, from the keys of equally many folds of each, ascending from best to worst: the
+/// Bayesian correlated t-test (Corani and Benavoli, "A Bayesian approach for comparing cross-validated algorithms on multiple data sets",
+/// 2015), with the variance of Nadeau and Bengio ("Inference for the generalization error", 2003), since folds share most of their training
+/// rows: `test_ratio` is the number of test rows for each training row. `None` for fewer than two folds.
 pub fn p_better(one: &[f64], other: &[f64], test_ratio: f64) -> Option<f64> {
     let folds = one.len().min(other.len());
     if folds < 2 {
@@ -47,7 +47,7 @@ pub fn p_better(one: &[f64], other: &[f64], test_ratio: f64) -> Option<f64> {
     Some(student::distribution(mean / scale, folds as u32 - 1))
 }
 
-/// How far the first of these trials, which are in the order of their ranks, stands out; `test_ratio` as for [`p_better`].
+/// Separation of the first of these trials, which are sorted by rank; `test_ratio` as for [`p_better`].
 pub fn separation(ranked: &[Contender], test_ratio: f64) -> Separation {
     let Some((best, others)) = ranked.split_first() else {
         return Separation {

@@ -1,4 +1,4 @@
-//! Studies whose truth is known: how often the interval has it. And reference numbers: `tests/data/winner.json`, by
+//! Studies with a known truth: how often the interval contains it. And reference numbers: `tests/data/winner.json`, by
 //! `tests/data/winner_oracle.py`.
 
 use serde_json::Value;
@@ -11,8 +11,8 @@ pub(super) fn reference() -> Value {
     serde_json::from_str(include_str!("../../tests/data/winner.json")).expect("reference numbers")
 }
 
-/// How the studies of a kind are made. A row is harder or easier for all trials alike, which is a share `shared` of what its losses vary; the truths of trials differ by
-/// `spread` standard errors.
+/// How studies of a kind are made. A row is harder or easier for all trials alike; that is the share `shared` of its
+/// losses' variance. The truths of trials differ by `spread` standard errors.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     are_misses: bool,
@@ -29,7 +29,7 @@ fn normal(stream: &mut Stream) -> f64 {
 }
 
 impl Kind {
-    /// The trials' losses, and what each is worth.
+    /// The trials' losses, and their true values.
     fn study(self, stream: &mut Stream) -> (Vec<Vec<f32>>, Vec<f64>) {
         let hardness: Vec<f64> = (0..self.rows).map(|_| normal(stream)).collect();
         let (shared, own) = (libm::sqrt(self.shared), libm::sqrt(1.0 - self.shared));
@@ -37,7 +37,7 @@ impl Kind {
             let offset = self.spread / libm::sqrt(self.rows as f64) * normal(stream);
             let mut deviation = |hardness: &f64| shared * hardness + own * normal(stream) + offset;
             if self.are_misses {
-                // One row in five is missed where a trial is worth the mean.
+                // One row in five is missed by a trial with the mean value.
                 let threshold = 0.841_621_233_572_914_3;
                 let miss = |hardness| f32::from(deviation(hardness) > threshold);
                 let losses = hardness.iter().map(miss).collect();
@@ -60,7 +60,7 @@ fn has(interval: Interval, truth: f64) -> bool {
     (interval.low..=interval.high).contains(&truth)
 }
 
-/// Of 200 studies, in how many the interval has what the best trial is worth; and the interval of its mean alone.
+/// Number of studies, out of 200, whose interval contains the best trial's true value; and the same for the interval of its plain mean.
 fn covered(kind: Kind) -> (u32, u32) {
     let mut counts = (0, 0);
     for study in 0..200 {
@@ -101,7 +101,7 @@ fn intervals_of_90_percent_have_the_truth_in_about_90_percent_of_studies() {
     for kind in kinds {
         let (covered, naive) = covered(kind);
         assert!((170..=190).contains(&covered), "{covered} of 200: {kind:?}");
-        // Where rows are hard for all alike, or trials far apart, choosing flatters little.
+        // If rows are hard for all trials alike, or trials differ widely, the choice adds little bias.
         if kind.shared < 0.8 && kind.spread < 2.0 {
             assert!(naive < 170, "{naive} of 200 without a correction: {kind:?}");
         }

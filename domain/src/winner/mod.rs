@@ -1,11 +1,11 @@
-//! How good the best trial is, told honestly.
+//! An honest value of the best trial.
 //!
-//! The best of many trials is best by luck, too, and the same rows chose it and measured it: its value flatters. What corrects it is
-//! the losses of the single validation rows (`bootstrap.rs`). Whether it is better than those that follow is a matter of the folds,
-//! which all trials share (`correlated_t.rs`). Only test rows that nobody chose by are without all that; how sure their mean is, the
-//! bootstrap tells as well.
+//! The best of many trials is also the luckiest, and the rows that chose it also measured it: its value flatters. The losses of
+//! single validation rows correct this (`bootstrap.rs`). The folds, which all trials share, show whether it is better than the
+//! next ones (`correlated_t.rs`). Only test rows that influenced no choice have no such bias; the bootstrap also shows how
+//! certain their mean is.
 //!
-//! Numbers are a function of study and losses: random rows are drawn from streams of the study's seed, sums have one order.
+//! Numbers are a function of study and losses: random rows come from streams of the study's seed, and sums have a fixed order.
 
 mod bootstrap;
 mod correlated_t;

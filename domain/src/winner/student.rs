@@ -9,7 +9,7 @@ pub(super) fn distribution(t: f64, freedom: u32) -> f64 {
         return if t < 0.0 { 0.0 } else { 1.0 };
     }
     let angle = libm::atan(t / libm::sqrt(f64::from(freedom)));
-    // Of the angle: cos² = 1 / (1 + tan²), without its rounding.
+    // cos² of the angle: 1 / (1 + tan²), without its rounding.
     let cos_squared = 1.0 / (1.0 + t * t / f64::from(freedom));
     let is_odd = freedom % 2 == 1;
     let mut power = if is_odd { libm::sqrt(cos_squared) } else { 1.0 };
@@ -39,7 +39,7 @@ mod tests {
         assert!(rows.len() > 100);
         for (t, freedom, expected) in rows {
             let found = distribution(t, freedom);
-            // SciPy is off by 1e-14 itself where t is small.
+            // SciPy itself is off by 1e-14 where t is small.
             assert!(
                 (found - expected).abs() < 1e-13,
                 "t {t}, {freedom}: {found} instead of {expected}"

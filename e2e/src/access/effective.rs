@@ -6,10 +6,10 @@ use trawl_proto::v1;
 
 use crate::{ScriptedWorker, epoch_report, studies};
 
-/// A request that would change something, for each RPC that can; in an order in which all of them work.
+/// For each RPC that can change something, a request that would; in an order in which all of them work.
 pub(super) type Effective = Vec<(String, Vec<Vec<u8>>)>;
 
-/// For a worker that holds both jobs, of one of which all is reported.
+/// For a worker that holds both jobs and has reported all of the first.
 pub(super) fn effective(
     worker_id: &str,
     reported: &v1::LeasedJob,

@@ -1,4 +1,4 @@
-//! A walk over every RPC by every role, and by those who have no token that is valid.
+//! A walk over every RPC by every role, and by callers without a valid token.
 
 use anyhow::{Context, ensure};
 use prost_reflect::DescriptorPool;
@@ -21,22 +21,22 @@ const LIST_TOKENS: &str = "/trawl.v1.AccessService/ListTokens";
 /// What a walk found.
 #[derive(Debug, Default)]
 pub struct AccessWalk {
-    /// RPCs that are served, those of reflection and health among them.
+    /// Served RPCs, reflection and health included.
     pub rpcs: usize,
     /// Roles, and kinds of callers without a valid token.
     pub callers: usize,
     /// Calls that had to be refused.
     pub refused: usize,
-    /// Of them, those that would have changed rows, had they been let in: afterwards each did, for the operator.
+    /// The refused calls that would otherwise have changed rows: afterwards each did, for the operator.
     pub effective: usize,
-    /// Answers with another code than the caller's role bears, in words.
+    /// Answers with a code that does not fit the caller's role, in words.
     pub wrong_answers: Vec<String>,
     /// Tables whose rows a refused call changed.
     pub changed_tables: Vec<String>,
 }
 
 /// Calls every RPC of the descriptor set by every role and by strangers, with requests that would change something wherever the
-/// caller has to be refused, and holds all tables against what they were.
+/// caller has to be refused, and compares all tables before and after.
 ///
 /// # Errors
 /// The system does not start, a call does not end, or a request that would change something is refused to the operator too.
@@ -65,14 +65,14 @@ pub async fn walk_every_rpc() -> anyhow::Result<AccessWalk> {
     Ok(walk)
 }
 
-/// Who calls, and how he is to be answered.
+/// A caller, and the expected answer.
 struct Caller {
     name: &'static str,
     token: Option<String>,
 }
 
 impl Caller {
-    /// The code he is refused with, if he is.
+    /// The code of the refusal; `None` for a caller who is let in.
     fn refusal(&self, path: &str) -> Option<Code> {
         match (ROLES.contains(&self.name), path.starts_with("/grpc.health.")) {
             (_, true) => None,
@@ -136,7 +136,7 @@ impl Stage {
         }
         let expired = admin.create("expired", "admin", Some(1)).await?;
         until_refused(&self.channel, &expired).await?;
-        // One that was seen, and is played again when its name belongs to another.
+        // A token that was overheard, and is replayed when its name belongs to another one.
         let replayed = admin.create("replayed", "admin", None).await?;
         call_raw(&self.channel, LIST_TOKENS, Some(&replayed), vec![Vec::new()]).await?;
         admin.revoke("replayed").await?;
@@ -152,7 +152,7 @@ impl Stage {
         Ok(callers)
     }
 
-    /// One call; those who are let in ask for nothing.
+    /// One call; callers who are let in ask for nothing.
     async fn call(&self, path: &str, caller: &Caller, walk: &mut AccessWalk) -> anyhow::Result<()> {
         let refusal = caller.refusal(path);
         let known = self.effective.iter().find(|(rpc, _)| rpc == path);
@@ -176,7 +176,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Had they been let in, each of these calls would have done something.
+    /// For the operator, each of these calls does something.
     async fn all_are_effective(&self) -> anyhow::Result<()> {
         for (path, messages) in &self.effective {
             call_raw(&self.channel, path, Some(OPERATOR), messages.clone())
@@ -215,7 +215,7 @@ fn rpcs() -> anyhow::Result<Vec<String>> {
     Ok(of_trawl.chain(others.map(str::to_owned)).collect())
 }
 
-/// What the roles are said to be for. Not the coordinator's own table: this is what users are told.
+/// The documented rights of the roles, apart from the coordinator's own table.
 fn may_call(role: &str, path: &str) -> bool {
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
     let reads = ["Get", "List", "Watch"].iter().any(|verb| method.starts_with(verb));

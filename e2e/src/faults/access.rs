@@ -1,4 +1,4 @@
-//! Calls of those who may not make them.
+//! Calls by callers who may not make them.
 
 use super::{Outcome, Row};
 use crate::walk_every_rpc;

@@ -1,4 +1,4 @@
-//! Acknowledgements that are lost after the commit: what was done is sent again.
+//! Acknowledgements that are lost after the commit: their senders repeat what was done.
 
 use super::{FaultFixture, FixtureSettings, Outcome, Settings};
 use crate::history::{Action, Operation, Outcome as Told};

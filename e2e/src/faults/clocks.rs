@@ -76,7 +76,7 @@ fn library() -> Option<PathBuf> {
         .find(|library| library.is_file())
 }
 
-/// A clock that processes are shown instead of the machine's.
+/// A clock that processes see instead of the machine's.
 struct Clock {
     libfaketime: PathBuf,
     file: PathBuf,

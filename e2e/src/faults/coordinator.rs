@@ -8,7 +8,7 @@ use super::{Closed, FaultFixture, FixtureSettings, Outcome, Row, Settings};
 use crate::history::{Action, Operation, Outcome as Told, Percentiles, Stored, StoredAttempt};
 use crate::system::look_for;
 
-/// What the coordinator is at when it dies.
+/// The coordinator's work when it dies.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     /// A claim is under way.
@@ -22,7 +22,7 @@ enum Moment {
 }
 
 const MOMENTS: [Moment; 4] = [Moment::Claiming, Moment::Committing, Moment::Sweeping, Moment::Sampling];
-/// An operation is under way for sure while it is as young as that.
+/// A younger operation is under way for sure.
 const YOUNG: Duration = Duration::from_millis(3);
 
 /// Kills it at each of these moments in turn, while workers vanish too.
@@ -123,10 +123,10 @@ pub(super) fn expect_grace(row: &mut Row, stored: &Stored, starts: &[Duration], 
     });
 }
 
-/// Leases that nobody knows of, whose claim was cut off before its answer: of some ten claims a second, each of a few milliseconds.
+/// Leases that no worker knows of, because their claim was cut off before its answer: of some ten claims a second, each of a few milliseconds.
 pub(super) const CLAIMS_CUT_OFF_MAX: usize = 3;
 
-/// It is away for longer and longer.
+/// The coordinator is away for longer and longer.
 pub(super) async fn away(settings: &Settings) -> anyhow::Result<Outcome> {
     const ABSENCES: [Duration; 3] = [Duration::ZERO, Duration::from_secs(20), Duration::from_secs(60)];
     let mut fixture_settings = FixtureSettings::new("coordinator-away");

@@ -80,7 +80,7 @@ pub(super) async fn of_postgres(settings: &Settings) -> anyhow::Result<Outcome> 
     Ok(Outcome::Done(row))
 }
 
-/// Moves the rows of reports to a disk: what is full then is that alone, and the rest of Postgres still works.
+/// Moves the rows of reports to a disk of their own: only this one fills up, and the rest of Postgres still works.
 ///
 /// # Errors
 /// Postgres cannot have the disk.
@@ -124,7 +124,7 @@ async fn fill_again_and_again(
     while row.injected < ROUNDS {
         sleep(Duration::from_micros(chance.below(BETWEEN_MAX.as_micros() as u64))).await;
         let found = look_for("the study to pause", async || {
-            // What the sweep removed meanwhile would make room.
+            // The sweep may have made room meanwhile.
             fill()?;
             let study = summary(system).await?;
             Ok((study.state != "running").then_some(study))

@@ -20,10 +20,10 @@ use crate::process::{Process, binary};
 use crate::scripted_worker::SCRIPTED_HOST;
 use crate::system::{Client, Coordinator, StoreAt, look_for};
 
-/// How a fixture is.
+/// Settings of a fixture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FixtureSettings {
-    /// Names the row, and what of its seed is its own.
+    /// Names the row, and its own part of the seed.
     pub name: &'static str,
     /// Scripted workers; every other one goes through the proxy.
     pub scripted: u32,
@@ -291,7 +291,7 @@ impl FaultFixture {
         tokio::time::sleep(Duration::from_micros(pause)).await;
     }
 
-    /// Lets every study come to its end and holds everything against everything, for a fault that was injected so often.
+    /// Lets every study come to its end and compares history, database and undisturbed run, for a fault that was injected so often.
     ///
     /// # Errors
     /// A study does not end. The logs are left then, and the error says where.
@@ -340,8 +340,8 @@ fn read_worker_logs(folder: &Path) -> anyhow::Result<String> {
     Ok(logs)
 }
 
-/// `trawl-worker`. Trainings take what the cores have left, as they have machines of their own elsewhere: else all that is measured
-/// beside them is how they crowd two cores. A low priority is not enough: it has others wait for the end of a slice of time.
+/// `trawl-worker`. Trainings take only the time that the cores have left, as they have machines of their own elsewhere: else every
+/// measurement would show how they crowd two cores. A low priority is not enough: others would wait for the end of a slice of time.
 pub(super) fn worker_program() -> anyhow::Result<Command> {
     let mut program = Command::new("chrt");
     program.args(["--idle", "0"]).arg(binary("trawl-worker")?);

@@ -13,15 +13,14 @@ use crate::access::Admin;
 use crate::flood;
 use crate::history::{Operation, Percentiles};
 
-/// What load and workers call with.
+/// The token of load and workers.
 const OPERATOR: &str = "the-operators-own-token";
-/// What a flood calls with: each has the rate that a coordinator allows without a flag.
+/// Tokens of a flood, each with a coordinator's default rate.
 const FLOODS_TOKENS: usize = 4;
-/// How long others are looked at before a flood. Scripted workers begin, and for a while end, their jobs together: a p99 of fewer
-/// seconds is that of one such moment.
+/// How long others are measured before a flood. Scripted workers begin, and for a while end, their jobs together: a p99 over fewer
+/// seconds would show one such moment.
 const UNDISTURBED_FOR: Duration = Duration::from_secs(30);
-/// The same before the flood that lasts for minutes, as long as it does: the checkpoints of Postgres and the growth of its tables are
-/// then in both.
+/// The same before the flood of some minutes, and as long as it: both then include checkpoints of Postgres and the growth of its tables.
 const UNDISTURBED_FOR_MINUTES: Duration = Duration::from_secs(250);
 const IDLE_STREAMS: usize = 1_000;
 const IDLE_FOR: Duration = Duration::from_secs(30);
@@ -31,9 +30,9 @@ const BOMBS_AT_ONCE: usize = 8;
 const BOMB_BYTES: usize = 1_000_000;
 const NESTING_DEPTH: usize = 100_000;
 const MALFORMED: u64 = 1_000_000;
-/// What the coordinator may have of memory under any of them, as docs/reliability.md says.
+/// The coordinator's memory under any of them, at most.
 const PEAK_KIB_MAX: u64 = 768 << 10;
-/// How much longer others may wait than before it, at their 99th percentile.
+/// How much longer than before others may wait, at their 99th percentile.
 const OTHERS_RATIO_MAX: f64 = 3.0;
 
 /// Opens streams that say nothing.
@@ -54,7 +53,7 @@ pub(super) async fn idle(settings: &Settings) -> anyhow::Result<Outcome> {
     .await
 }
 
-/// Submits messages that are larger in memory than on the wire, and deeper than anything.
+/// Submits messages that are larger in memory than on the wire, and messages that are nested too deep.
 pub(super) async fn bombs(settings: &Settings) -> anyhow::Result<Outcome> {
     let messages = [
         flood::bomb(BOMB_BYTES),
@@ -117,11 +116,11 @@ pub(super) async fn malformed(settings: &Settings) -> anyhow::Result<Outcome> {
 struct Flood {
     /// Name of its row.
     name: &'static str,
-    /// What is poured, in numbers.
+    /// Number of requests or streams.
     injected: usize,
     /// Role of its tokens.
     role: &'static str,
-    /// How long others are looked at before.
+    /// How long others are measured before it.
     undisturbed_for: Duration,
 }
 
@@ -146,7 +145,7 @@ async fn poured(
         };
         Percentiles::of(&history.latencies(is_meant))
     };
-    // What begins together waits together: the first reports are no measure.
+    // Workers that begin together wait together: the first reports do not count.
     fixture.load.acknowledged(5_000).await?;
     let from = history.now();
     sleep(flood.undisturbed_for).await;
@@ -174,8 +173,8 @@ async fn poured(
     Ok(Outcome::Done(row))
 }
 
-/// Does something on a thread and a runtime of its own, so that it is in the way of no client that is measured; of low priority, as
-/// a real flood comes from machines elsewhere.
+/// Works on a thread and a runtime of its own, so that no measured client is in its way; of low priority, as a real flood comes
+/// from machines elsewhere.
 async fn on_another_thread<T: Send + 'static>(
     work: impl AsyncFnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
@@ -185,7 +184,7 @@ async fn on_another_thread<T: Send + 'static>(
         let _ = setpriority_process(None, 19);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let done = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(work()));
-        // Who asked waits for this.
+        // The caller waits for this.
         let _ = sends_result.send(done);
     })?;
     result.await?

@@ -5,8 +5,8 @@
 //! 1. Write `async fn NAME(settings: &Settings) -> anyhow::Result<Outcome>` in the file of its family: start a [`FaultFixture`] (a
 //!    Postgres, a coordinator, scripted workers under load, workers that really train), inject the fault, and close the fixture
 //!    with [`FaultFixture::end`]. That lets every study come to its end, holds the history of all operations against SQL and the rows
-//!    against those of an undisturbed run, and makes the [`Row`]. What the row itself expects it notes by [`Row::see`], for
-//!    what was measured, and [`Row::expect`], which fails the row. What this machine does not have is `Outcome::Skipped(why)`.
+//!    against the undisturbed run's, and makes the [`Row`]. The row notes its own measurements by [`Row::see`], and its expectations by
+//!    [`Row::expect`], which may fail it. If the machine lacks something, return `Outcome::Skipped(why)`.
 //!    A row that needs no fixture makes its [`Row`] by `Row::new(injected)`.
 //! 2. Add a line to [`FAULTS`], at its place in the table; its name is what `FAULTS=name` picks.
 //!
@@ -47,7 +47,7 @@ pub use training::leave_memory;
 /// What all rows of a run have in common.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What everything random derives from.
+    /// The seed of everything random.
     pub seed: u64,
     /// The undisturbed run.
     pub reference: Arc<Reference>,
@@ -82,7 +82,7 @@ pub struct Row {
     pub findings: Findings,
     /// What was measured, in words.
     pub seen: Vec<String>,
-    /// What was expected and is not so, in words.
+    /// Failed expectations, in words.
     pub failures: Vec<String>,
 }
 

@@ -22,7 +22,7 @@ const ONE_WAY_FOR: Duration = Duration::from_secs(10);
 const SLOW_FOR: Duration = Duration::from_secs(25);
 /// How long acknowledgements are measured before a fault.
 const UNDISTURBED_FOR: Duration = Duration::from_secs(8);
-/// How much later others are acknowledged during one, on a machine whose disk has its own moods.
+/// How much later others may be acknowledged during a fault, on a machine with an uneven disk.
 const OTHERS_RATIO_MAX: f64 = 2.0;
 const OTHERS_SLACK: Duration = Duration::from_millis(50);
 
@@ -83,7 +83,7 @@ impl Namespace {
         Ok(program)
     }
 
-    /// Loses what comes from inside, what goes there, or both.
+    /// Drops packets from inside, to inside, or both.
     fn lose(&self, from: bool, to: bool) -> anyhow::Result<()> {
         run(&["nft", "add", "table", "inet", "faults"])?;
         for (is_lost, chain, hook, end) in [(from, "in", "input", "iifname"), (to, "out", "output", "oifname")] {
@@ -110,7 +110,7 @@ impl Namespace {
         run(&["nft", "delete", "table", "inet", "faults"])
     }
 
-    /// 64 kbit/s each way, with as much on its way as half a second's.
+    /// 64 kbit/s each way, with at most half a second's data on its way.
     fn slow_down(&self) -> anyhow::Result<()> {
         let slow = ["root", "tbf", "rate", "64kbit", "burst", "4kb", "latency", "500ms"];
         run(&[&["tc", "qdisc", "add", "dev", &self.interface], &slow[..]].concat())?;

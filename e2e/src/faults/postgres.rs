@@ -65,7 +65,7 @@ pub(super) async fn connections(settings: &Settings) -> anyhow::Result<Outcome> 
     for _ in 0..USED_UP {
         let mut taken = Vec::new();
         take_all(&fixture.database_url, &mut taken).await;
-        // The coordinator's own go, and are taken before it can have them again: again and again, for it is quick.
+        // The coordinator's connections are killed and taken again and again, before it can have them back: it is quick.
         let until = Instant::now() + Duration::from_secs(3);
         while Instant::now() < until {
             terminate(&mut admin).await?;
@@ -127,7 +127,7 @@ pub(super) async fn locked(settings: &Settings) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done(row))
 }
 
-/// All workers live, and every lease outlives what happened: by another heartbeat, or by its grace.
+/// All workers live, and every lease outlives the fault: by another heartbeat, or by its grace.
 fn few_ran_out(row: &mut Row, stored: &Stored, max: usize) {
     let expired = stored
         .attempts
@@ -138,14 +138,14 @@ fn few_ran_out(row: &mut Row, stored: &Stored, max: usize) {
     row.expect(expired <= max, || "leases of workers that live ran out".into());
 }
 
-/// From now to the next acknowledgement.
+/// Time from now to the next acknowledgement.
 async fn back_to_work(fixture: &FaultFixture) -> anyhow::Result<Duration> {
     let started = Instant::now();
     fixture.load.acknowledged(1).await?;
     Ok(started.elapsed())
 }
 
-/// What clients met.
+/// Notes errors and delays that clients met.
 struct Calls {
     longest: Duration,
     unavailable: usize,

@@ -21,13 +21,13 @@ use crate::system::look_for;
 const READERS: usize = 40;
 /// What a client lets the coordinator send ahead on a stream: the least that HTTP/2 begins with.
 const WINDOW_BYTES: u32 = 65_535;
-/// A job and a token that are none.
+/// A job and a token that do not exist.
 const NOBODYS: &str = "77777777-7777-4777-8777-777777777777";
 const FOR: Duration = Duration::from_secs(10);
 /// A stream that takes nothing for so long is not read any more.
 const STILL_FOR: Duration = Duration::from_secs(1);
 const UNDISTURBED_FOR: Duration = Duration::from_secs(8);
-/// Reports that a stream may take until it is not read any more: what fits in the windows and queues of both sides.
+/// Reports that a stream may take until it is not read any more: the windows and queues of both sides hold as many.
 const TAKEN_MAX: usize = 10_000;
 /// What they may cost the coordinator in memory.
 const PEAK_MORE_KIB_MAX: u64 = 128 << 10;
@@ -57,7 +57,7 @@ pub(super) async fn never_read(settings: &Settings) -> anyhow::Result<Outcome> {
         let client = WorkerServiceClient::new(channel.connect().await?);
         readers.spawn(send_only(client, Arc::clone(taken)));
     }
-    // All windows and queues fill first: that is load, and no fault.
+    // All windows and queues fill first, which is load and no fault.
     let sum = || taken.iter().map(|taken| taken.load(Ordering::Relaxed)).sum::<usize>();
     let (mut before_look, mut looks) = (0, interval(STILL_FOR));
     look_for("streams that take no more", async || {
@@ -95,7 +95,7 @@ pub(super) async fn never_read(settings: &Settings) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done(row))
 }
 
-/// Sends reports under a lease that is none, each of which is answered, and counts how many were taken.
+/// Sends reports under a lease that does not exist, each of which is answered, and counts how many were taken.
 async fn send_only(mut client: WorkerServiceClient<Channel>, taken: Arc<AtomicUsize>) {
     let (reports, receiver) = mpsc::channel(1);
     let Ok(answers) = client.report_epochs(ReceiverStream::new(receiver)).await else {

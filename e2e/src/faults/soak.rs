@@ -48,7 +48,7 @@ const HELD_MAX: Duration = Duration::from_millis(500);
 const LOCKED_MAX: Duration = Duration::from_secs(3);
 const TABLES: [&str; 4] = ["leases", "job_reports", "jobs", "folds"];
 
-/// Injects so many faults, each of a kind by chance: first each of these kinds once.
+/// Injects so many faults: first one of each of these kinds, then random ones.
 ///
 /// # Errors
 /// A part of the fixture does not come back.

@@ -21,10 +21,10 @@ use crate::views::View;
 
 const STUDY: &str = "disturbed";
 const EPOCHS: u32 = 3_000;
-/// Jobs of which trainings hang or panic, and how often each: one time less than it may.
+/// Jobs whose trainings hang or panic, and how often each: once less than a job is tried.
 const JOBS: usize = 3;
 const FAULTS_PER_JOB: usize = 2;
-/// Calls of the operation that fails, of which a job of these epochs has some hundred thousand: a panic is at one of them.
+/// The failing call is one of the first so many; a job of these epochs makes some hundred thousand.
 const PANICS_BEFORE_CALL: u64 = 20_000;
 /// A training that makes no step for so long hangs, in this row.
 const PROGRESS_LIMIT_MS: u64 = 2_000;
@@ -85,7 +85,7 @@ pub(super) async fn panicked(settings: &Settings) -> anyhow::Result<Outcome> {
     for _ in 0..JOBS {
         let system = System::start(&["--checkpoint-interval-ms", "100"]).await?;
         let mut workers = Vec::new();
-        // Each panics once in its life, and then takes what the other one's panic left.
+        // Each worker panics once, and then takes the job that the other one's panic left.
         for _ in 0..FAULTS_PER_JOB {
             let mut program = Command::new(binary("trawl-worker")?);
             operation.fail_at(&mut program, 1 + chance.below(PANICS_BEFORE_CALL));
@@ -113,7 +113,7 @@ pub(super) async fn panicked(settings: &Settings) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done(row))
 }
 
-/// The rows of a job that nothing happens to.
+/// The rows of an undisturbed job.
 async fn undisturbed_rows() -> anyhow::Result<Vec<(View, Vec<String>)>> {
     let mut undisturbed = System::start(&[]).await?;
     undisturbed.add_workers(1)?;

@@ -13,7 +13,7 @@ use crate::system::look_for;
 const KILL_INTERVAL: Duration = Duration::from_millis(1_500);
 /// How often the coordinator looks for leases that ran out.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// On a busy machine, what a recovery may take beyond time limit and sweep: until a worker is free, and asks.
+/// How much longer than time limit and sweep a recovery may take on a busy machine: until a worker is free, and asks.
 const SLACK: Duration = Duration::from_secs(5);
 
 /// Scripted workers vanish amid their jobs, and processes that train are killed.
@@ -84,7 +84,7 @@ pub(super) async fn stopped(settings: &Settings) -> anyhow::Result<Outcome> {
     let Closed {
         mut row, worker_logs, ..
     } = fixture.end(STOPS + silenced).await?;
-    // By its own clock, or by an answer, whichever comes first once it goes on.
+    // Once it goes on, it stops by its own clock or by an answer, whichever comes first.
     let stops = ["may have run out unnoticed", "lease lost"].map(|message| worker_logs.matches(message).count());
     row.see(format!(
         "{STOPS} processes by SIGSTOP, which fenced themselves or were told {} times; {silenced} scripted workers",

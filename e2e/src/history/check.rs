@@ -1,5 +1,5 @@
-//! Holds a history against the database: what was acknowledged is there, and what was refused is not. It looks at studies that have
-//! ended: what a job lost after its checkpoints when it went back to the queue was reported again by then, with the same losses.
+//! Compares a history with the database: acknowledged writes are there, and refused ones are not. It looks at studies that have
+//! ended: a job that went back to the queue lost the epochs after its checkpoints, and they were reported again by then, with the same losses.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::{Action, Operation, Outcome, Stored};
 
-/// Broken rules that are told in words; further ones are counted alone.
+/// Broken rules that are named; further ones are only counted.
 const TOLD_MAX: usize = 20;
 
 /// What a history shows.
@@ -16,13 +16,13 @@ const TOLD_MAX: usize = 20;
 pub struct Findings {
     /// Epochs of folds that were acknowledged.
     pub acknowledged: usize,
-    /// Those of them that are not stored with the very losses.
+    /// Acknowledged epochs that are not stored, or with other losses.
     pub lost: usize,
     /// Epochs of folds, results or leases that are there twice.
     pub doubled: usize,
-    /// Writes that were tried under a lease that had ended.
+    /// Writes tried under a lease that had ended.
     pub stale_tried: usize,
-    /// Those of them that were acknowledged, or are stored.
+    /// Writes under an ended lease that were acknowledged, or are stored.
     pub stale_accepted: usize,
     /// Every broken rule, in words.
     pub broken: Vec<String>,
@@ -36,10 +36,10 @@ impl Findings {
     }
 }
 
-/// Study, trial, fold and epoch: what an epoch report is known by.
+/// The key of an epoch report: study, trial, fold and epoch.
 type Key<'a> = (&'a str, u32, u32, u32);
 
-/// Holds the operations, in the order in which they were invoked, against the rows of a run that has ended.
+/// Compares the operations, in the order in which they were invoked, with the rows of a run that has ended.
 pub fn check(operations: &[Operation], stored: &Stored) -> Findings {
     let mut findings = Findings::default();
     let rows = rows_by_key(stored, &mut findings);
@@ -78,12 +78,12 @@ fn reports_of(operation: &Operation) -> impl Iterator<Item = (Key<'_>, (f64, Opt
     })
 }
 
-/// What was acknowledged is stored, with the losses of the first copy.
+/// Acknowledged reports are stored, with the losses of the first copy.
 fn check_reports(operations: &[Operation], rows: &HashMap<Key<'_>, (f64, Option<f64>)>, findings: &mut Findings) {
     let mut acknowledged = HashSet::new();
     for operation in operations.iter().filter(|operation| operation.outcome == Outcome::Ok) {
         for (key, losses) in reports_of(operation) {
-            // What was accepted though its lease had ended is told as that.
+            // A write accepted after its lease had ended counts as stale, and not here.
             if operation.is_stale || !acknowledged.insert(key) {
                 continue;
             }
@@ -99,8 +99,8 @@ fn check_reports(operations: &[Operation], rows: &HashMap<Key<'_>, (f64, Option<
     findings.acknowledged = acknowledged.len();
 }
 
-/// No write goes through once its lease has ended: neither one that a client tried although it knew that, nor one that it asked
-/// for after somebody else had been granted the job.
+/// No write goes through once its lease has ended: neither one that a client tried although it knew that, nor one after
+/// somebody else had been granted the job.
 fn check_stale(
     operations: &[Operation],
     stored: &Stored,
@@ -236,7 +236,7 @@ fn check_states(stored: &Stored, findings: &mut Findings) {
     }
 }
 
-/// What scripted workers ask for is never nonsense, and nothing that was injected is a mistake of trawl's own.
+/// Scripted workers never ask for nonsense, and no injected fault makes a mistake of trawl's own.
 fn check_refusals(operations: &[Operation], findings: &mut Findings) {
     for operation in operations {
         if matches!(

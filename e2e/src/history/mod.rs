@@ -1,5 +1,5 @@
-//! The log of operations: what every client of a faulty run asked for, under which lease, and what it was told. Afterwards
-//! [`check()`] holds it against what the database has.
+//! The log of operations: what every client of a faulty run asked for, under which lease, and the answer. Afterwards [`check()`]
+//! compares it with the database.
 
 mod check;
 mod recovery;
@@ -82,7 +82,7 @@ impl Action {
     }
 }
 
-/// What a client was told.
+/// The answer to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Nothing, so far.
@@ -93,12 +93,12 @@ pub enum Outcome {
     LeaseLost,
     /// It was refused, and nothing was written.
     Failed(Code),
-    /// The way broke, or nobody could tell: it may be done or not.
+    /// The connection broke, or the coordinator could not say: it may be done or not.
     Unknown(Code),
 }
 
 impl Outcome {
-    /// What an error of a call says of it. What the coordinator refuses it has not done; anything else may be the way's fault.
+    /// The outcome of a call that failed. A refused call was not carried out; any other error may be the network's.
     pub fn of_error(code: Code) -> Self {
         match code {
             Code::InvalidArgument | Code::NotFound | Code::FailedPrecondition | Code::ResourceExhausted => {
@@ -122,9 +122,9 @@ pub struct Operation {
     pub is_stale: bool,
     /// When it asked, since the origin of the history.
     pub invoked: Duration,
-    /// When it was told, since the origin of the history.
+    /// When the answer came, since the origin of the history.
     pub ended: Option<Duration>,
-    /// What it was told.
+    /// The answer.
     pub outcome: Outcome,
 }
 
@@ -197,7 +197,7 @@ impl History {
         Begun(operations.len() - 1)
     }
 
-    /// Notes what it was told.
+    /// Notes the answer.
     pub fn end(&self, begun: Begun, outcome: Outcome) {
         let now = self.now();
         if let Some(operation) = lock(&self.operations).get_mut(begun.0) {

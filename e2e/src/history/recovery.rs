@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::{Death, Stored};
 
-/// From each death to the next grant of the same job, by the database's clock; of deaths whose lease had ended by itself, or
-/// whose job ended with its study, there is none.
+/// The time from each death to the next grant of the same job, by the database's clock; none where the lease had ended by itself,
+/// or the job ended with its study.
 pub fn recoveries(deaths: &[Death], stored: &Stored) -> Vec<Duration> {
     let by_token: HashMap<&str, usize> = stored
         .attempts

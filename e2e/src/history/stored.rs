@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 
-/// Everything that a history is held against.
+/// Everything that a history is compared with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stored {
     /// Epoch reports of trials.
@@ -88,7 +88,7 @@ pub struct StoredStudy {
     pub name: String,
     /// As ARCHITECTURE.md has them.
     pub state: String,
-    /// What it says of its best trial.
+    /// The number of its best trial, as the study has it.
     pub best_trial: Option<i32>,
     /// Trials that are better than that.
     pub better_trials: i64,

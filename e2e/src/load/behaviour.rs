@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use trawl_domain::seed::Stream;
 
-/// A job is given up after ten lost workers, which is no fault of trawl's: faults leave one alone that lost so many.
+/// Faults leave a job alone that has lost so many workers: after ten it would be given up, which is no fault of trawl's.
 const LOSSES_OF_JOB_MAX: u32 = 6;
 
 /// What becomes of a worker with one job.
@@ -62,7 +62,7 @@ impl Behaviours {
         self.silenced.load(Ordering::Relaxed)
     }
 
-    /// True if the worker of this job may be lost, which then counts.
+    /// True if the worker of this job may be lost; the loss then counts.
     pub fn may_lose(&self, job_id: &str) -> bool {
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
         let losses = losses.entry(job_id.to_owned()).or_default();
@@ -87,7 +87,7 @@ impl Behaviours {
         } else if drawn < vanish {
             Behaviour::Vanish(point)
         } else {
-            // "Just before its result" is the row of the table; every other one is amid the epochs.
+            // "Just before its result" is a row of the table; every other behaviour is amid the epochs.
             Behaviour::Silence(if chance.below(2) == 0 {
                 Point::Result
             } else {

@@ -25,7 +25,7 @@ const FEED_INTERVAL: Duration = Duration::from_millis(200);
 /// Pace of the last studies, once the faults are over.
 const LAST_PACE_MS: u64 = 2;
 
-/// How a load is.
+/// Settings of a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadSettings {
     /// Scripted workers, each with one job at a time.
@@ -36,7 +36,7 @@ pub struct LoadSettings {
     pub queued_min: u32,
     /// Time limit of a lease.
     pub lease_ttl: Duration,
-    /// What the behaviours of the workers derive from.
+    /// The seed of the workers' behaviours.
     pub seed: u64,
 }
 
@@ -152,7 +152,7 @@ impl Load {
         .await
     }
 
-    /// Lets all studies come to their end, and holds what there is then against the history and the undisturbed run.
+    /// Lets all studies come to their end, and compares the rows with the history and the undisturbed run.
     ///
     /// # Errors
     /// A study does not end, or Postgres does not answer.
@@ -170,7 +170,7 @@ impl Load {
             Ok((running == 0).then_some(()))
         })
         .await?;
-        // What is on its way now finds no job any more.
+        // Calls on their way now find no job any more.
         self.workers.shutdown().await;
         let stored = Stored::read(&shared.owner, shared.origin_s).await?;
         let mut findings = check(&shared.history.operations(), &stored);
@@ -186,12 +186,12 @@ impl Load {
     }
 }
 
-/// Submits studies while few jobs are queued, until it is told to stop.
+/// Submits studies while few jobs are queued, until it is stopped.
 async fn feed(shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
     let mut looks = tokio::time::interval(FEED_INTERVAL);
     let mut number = 0;
     while !*stopped.borrow() {
-        // Who cannot be asked just now is asked again, and a study that came through unnoticed is answered with itself.
+        // A coordinator that is away is asked again; a study that came through unnoticed is answered with itself.
         if feed_one(&shared, number).await.unwrap_or(false) {
             number += 1;
         }

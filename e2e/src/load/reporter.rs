@@ -44,7 +44,7 @@ pub(super) struct Reporter<'a> {
     pub(super) number: u32,
     pub(super) worker: ScriptedWorker,
     pub(super) lease: Arc<LeasedTo>,
-    /// Turns true when a heartbeat is told that the lease is lost.
+    /// Turns true when the answer to a heartbeat says that the lease is lost.
     pub(super) lost: watch::Receiver<bool>,
     pub(super) stream: Option<ReportStream>,
     /// Epochs that were sent and not acknowledged, in order.
@@ -170,7 +170,7 @@ impl Reporter<'_> {
         held
     }
 
-    /// Nobody knows what became of what was on its way.
+    /// Nobody knows what became of the reports on their way.
     fn broke(&mut self, code: Code) {
         self.stream = None;
         for (_, begun) in &self.in_flight {

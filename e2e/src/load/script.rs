@@ -1,4 +1,4 @@
-//! What one scripted worker does after the other: each lives until its behaviour meets it, and another one takes its place.
+//! The script of the scripted workers: each lives until its behaviour ends it, and another one takes its place.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub(super) async fn backoff(chance: &mut Stream) {
     sleep(Duration::from_millis(20 + chance.below(PAUSE_MAX_MS))).await;
 }
 
-/// What an operation came to.
+/// The result of an operation.
 enum Done {
     Ok,
     Lost,
@@ -221,7 +221,7 @@ impl Script {
         }
     }
 
-    /// Is silent until the lease has ended and twice its time limit has passed; then tries everything that it may not.
+    /// Is silent until the lease has ended and twice its time limit has passed; then tries everything that is forbidden.
     async fn try_too_late(&mut self, job: &mut JobUnderWay<'_>) {
         let shared = Arc::clone(&self.shared);
         let token = job.reporter.lease.token.clone();
@@ -331,8 +331,7 @@ impl JobUnderWay<'_> {
     }
 }
 
-/// A stream of the first messages, at least one and not all, on which nothing comes after them; and what ends once they were
-/// taken.
+/// A stream of the first messages, at least one and not all, on which nothing follows; and a future that ends once they were taken.
 fn part<M>(messages: Vec<M>, chance: &mut Stream) -> (ReceiverStream<M>, impl Future<Output = ()>) {
     let count = 1 + chance.below(messages.len() as u64 - 1) as usize;
     let (sender, receiver) = mpsc::channel(1);

@@ -23,11 +23,11 @@ const OPEN_FOR: Duration = Duration::from_millis(30);
 /// How a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// As it should.
+    /// With its last message, as it should.
     Close,
-    /// The client takes it back.
+    /// The client cancels it.
     Reset,
-    /// It does not.
+    /// Never.
     Open,
 }
 

@@ -12,7 +12,7 @@ use crate::files;
 use crate::messages::Maker;
 use crate::stage::Known;
 
-/// Those of other services: their messages are few, and the libraries' own.
+/// RPCs of other services: their messages are few, and come from libraries.
 const LOOSE: [&str; 4] = [
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
@@ -94,7 +94,7 @@ fn messages(dice: &mut Dice, known: &Known, method: &MethodDescriptor) -> Vec<Ve
         .collect()
 }
 
-/// What would be right, for calls that would else not get far.
+/// Right messages, for calls that would else not get far.
 fn right_messages(dice: &mut Dice, known: &Known, method: &str) -> Vec<Vec<u8>> {
     let lease = known.leases.get(dice.below(known.leases.len())).cloned();
     match method {
@@ -238,7 +238,7 @@ fn with_file(dice: &mut Dice, known: &Known, token: Option<String>) -> Vec<Call>
     vec![put, whole("/trawl.v1.StudyService/CreateStudy", token, created)]
 }
 
-/// All epochs of a job, with losses that no arithmetic likes, and its end.
+/// All epochs of a job, with losses that break arithmetic, and its end.
 fn whole_job(dice: &mut Dice, known: &Known, token: Option<String>) -> Vec<Call> {
     let Some(job) = known.jobs.get(dice.below(known.jobs.len())) else {
         return Vec::new();

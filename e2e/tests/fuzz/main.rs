@@ -1,4 +1,4 @@
-//! Every RPC, by everybody, with requests that a seed makes up: whatever comes, it is answered, no answer is a mistake of trawl, and the
+//! Every RPC, by all kinds of callers, with requests that a seed makes up: each is answered, no answer is a mistake of trawl, and the
 //! coordinator goes on.
 //!
 //! `make fuzz SEEDS=10 CASES=20000` runs more; `make fuzz FROM=0 CASE=123` repeats one case alone.
@@ -132,7 +132,7 @@ async fn callers(url: &str) -> anyhow::Result<Callers> {
     })
 }
 
-/// What came of cases.
+/// Results of cases.
 #[derive(Default)]
 struct Answers {
     /// How often each code was the answer.

@@ -1,5 +1,5 @@
-//! Messages by their descriptors, field by field, of values that break things: the ends of every range, numbers that are none, texts that no
-//! one should keep. Among them what is there, so that they get far.
+//! Messages by their descriptors, field by field, of values that break things: the ends of every range, NaN and infinities, texts that no one
+//! should keep. Names of existing things are among them, so that requests get far.
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage, Value};
 
@@ -210,7 +210,7 @@ impl<'a> Maker<'a> {
             }
             Value::Map(entries) if !entries.is_empty() => {
                 let place = self.dice.below(entries.len());
-                // Their order in memory is no matter of the seed.
+                // Their order in memory does not depend on the seed.
                 let mut keys: Vec<MapKey> = entries.keys().cloned().collect();
                 keys.sort();
                 let Some(value) = entries.get_mut(&keys[place]) else {

@@ -1,4 +1,4 @@
-//! What the requests of a round are about: a study amid its work, one that was cancelled, a worker with leases, files.
+//! The objects of a round's requests: a study amid its work, one that was cancelled, a worker with leases, files.
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use trawl_proto::v1;
 /// A token that may be revoked.
 const SPARE_TOKEN: &str = "spare";
 
-/// Names of what is there.
+/// Names of existing things.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
     /// The example, on registered files.
@@ -18,7 +18,7 @@ pub(crate) struct Known {
     pub(crate) studies: Vec<String>,
     pub(crate) worker_id: String,
     pub(crate) leases: Vec<v1::Lease>,
-    /// Those of the leases under which nothing was reported.
+    /// Jobs under whose leases nothing was reported.
     pub(crate) jobs: Vec<v1::LeasedJob>,
     pub(crate) hashes: Vec<String>,
 }
@@ -85,7 +85,7 @@ impl Stage {
         })
     }
 
-    /// Clears away what is there, and begins anew.
+    /// Clears everything away, and begins anew.
     pub(crate) async fn set(&self, round: u64) -> anyhow::Result<Known> {
         self.clear().await?;
         let mut hashes = Vec::new();

@@ -1,4 +1,4 @@
-//! The schema: everything in it says what it is, and no question that users ask reads a whole study for one page.
+//! The schema: everything in it has a comment, and no query of users reads a whole study for one page.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl Reads {
         Ok(sqlx::query_scalar(read).fetch_one(&self.pool).await?)
     }
 
-    /// What a question reads, with its answer.
+    /// Rows that a question reads, with its answer.
     async fn of<T, E>(&self, question: impl Future<Output = Result<T, E>>) -> anyhow::Result<(i64, T)>
     where
         anyhow::Error: From<E>,
@@ -194,7 +194,7 @@ async fn no_question_reads_a_whole_study_for_one_page() -> anyhow::Result<()> {
         let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
         let reads = Reads { pool: pool.clone() };
 
-        // What is counted is what is read.
+        // The counter counts what is read.
         let whole = sqlx::query_scalar::<_, i64>("SELECT count(value_std) FROM trawl.trials").fetch_one(&pool);
         let (read, _) = reads.of(whole).await?;
         assert!(read > 100_000, "{plans}: {read}");

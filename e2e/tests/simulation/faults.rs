@@ -1,4 +1,4 @@
-//! What disturbs a run: a schedule of faults, drawn from its seed.
+//! The faults of a run: a schedule, drawn from its seed.
 
 use std::time::Duration;
 
@@ -26,13 +26,13 @@ pub(crate) enum Fault {
     Cut(String, String),
     /// Loses what the first sends the second.
     CutOneWay(String, String),
-    /// The way is whole again.
+    /// Heals the link.
     Mend(String, String),
     /// Keeps all that two hosts send each other, as if one of them were stopped.
     Hold(String, String),
     /// Delivers what was kept, late.
     Release(String, String),
-    /// Breaks ways at random: the share of messages that break theirs.
+    /// Breaks links at random: the share of messages that break theirs.
     Lose(f64),
     /// The store fails, or answers again.
     StoreAway(bool),
@@ -121,7 +121,7 @@ pub(crate) fn random(hosts: &Hosts, rng: &mut ChaCha8Rng) -> Schedule {
     faults
 }
 
-/// Does what is the network's and the hosts' affair; false if it is not.
+/// Does faults of the network and the hosts; false for any other.
 pub(crate) fn disturb(sim: &mut Sim<'_>, fault: &Fault) -> bool {
     match fault {
         Fault::Kill(host) => sim.crash(host.as_str()),

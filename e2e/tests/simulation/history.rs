@@ -54,7 +54,7 @@ impl History {
         }
     }
 
-    /// Runs `work`, with what trawl's crates log meanwhile in this history.
+    /// Runs `work`; this history gets what trawl's crates log meanwhile.
     pub(crate) fn record<T>(&self, work: impl FnOnce() -> T) -> T {
         let ours = Targets::new().with_targets([("trawl_", LevelFilter::DEBUG), ("simulation", LevelFilter::DEBUG)]);
         let subscriber = tracing_subscriber::registry().with(self.clone().with_filter(ours));

@@ -1,5 +1,5 @@
 //! The workers' protocol, simulated: the real agent and the real half of the coordinator that speaks with it, on a network and a
-//! clock that a seed rules, over a model of the store. And the model, held against the store.
+//! clock that a seed controls, over a model of the store. And the model, compared with the store.
 //!
 //! `make simulate SEEDS=500` runs many seeds; docs/reliability.md says what is real here and what is modelled.
 

@@ -9,9 +9,9 @@ use trawl_domain::lease::LeaseClaim;
 
 /// How late a worker may stop after its lease may have run out: a step of its training, and a moment.
 const FENCED_WITHIN: Duration = Duration::from_millis(1_500);
-/// From the commit of a grace to the moment that its coordinator is told of it, and begins.
+/// From the commit of a grace until its coordinator knows of it, and begins.
 const TOLD_WITHIN: Duration = Duration::from_millis(100);
-/// Broken promises that are told of one run.
+/// Broken promises that are named for one run.
 const TOLD_MAX: usize = 20;
 
 /// An account of the leases of one run.
@@ -94,7 +94,7 @@ impl Observer {
         );
     }
 
-    /// A lease was renewed; also one that ran out, if nobody took it back.
+    /// A lease was renewed; this may be one that ran out, if nobody took it back.
     pub(crate) fn renewed(&mut self, now: Duration, claim: LeaseClaim) {
         let until = now + self.ttl;
         if let Some(lease) = self.find(claim) {

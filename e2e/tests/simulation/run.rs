@@ -1,5 +1,5 @@
-//! One run: coordinators and workers, real but for the store and the training, on a simulated network and clock, disturbed as
-//! its seed has it; and what is found afterwards.
+//! One run: coordinators and workers, real but for the store and the training, on a simulated network and clock, disturbed by its
+//! seed; and its results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +66,7 @@ fn align_task_ids() -> anyhow::Result<()> {
     })
 }
 
-/// What came of a run.
+/// Results of a run.
 #[derive(Debug)]
 pub(crate) struct Ran {
     /// The rows that it left.
@@ -127,7 +127,7 @@ struct World {
     disturbed: bool,
     rng: ChaCha8Rng,
     failed: Arc<Mutex<BTreeSet<JobId>>>,
-    /// What tells the process of each worker to stop.
+    /// Sends the process of each worker the signal to stop.
     stops: Arc<Mutex<BTreeMap<String, CancellationToken>>>,
 }
 

@@ -1,5 +1,5 @@
 //! Training without libtorch: its steps are waits, and its losses a chain of hashes in which no step can be left out or done
-//! twice, so that whoever goes on from a wrong place ends with other losses.
+//! twice, so that a training that goes on from a wrong place ends with other losses.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,7 +104,7 @@ impl Training for Script {
     type Ready = Job;
     type Trained = ScriptTrained;
 
-    /// Scripts do not hang, and nothing of them is analysed.
+    /// Scripts do not hang, and are not analysed.
     fn progress_limit(&self) -> Duration {
         Duration::MAX
     }

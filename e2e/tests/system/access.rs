@@ -1,4 +1,4 @@
-//! Who may call what: every RPC, by every role, and by those who have no token that is valid.
+//! Who may call what: every RPC, by every role, and by callers without a valid token.
 
 use std::process::Command;
 use std::time::Duration;
@@ -114,7 +114,7 @@ async fn a_door_that_was_closed_stays_closed() -> anyhow::Result<()> {
     let taken = admin.create("reader", "user", None).await.expect_err("a taken name");
     assert_eq!(taken.code(), Code::AlreadyExists);
     drop(closed);
-    // Without the operator's token, those in the table count; and one that was open has seen them.
+    // Without the operator's token, the tokens in the table count; a coordinator that was open has seen them.
     let (_coordinator, later) = start(&[]).await?;
     for channel in [&later, &channel] {
         look_for("the door to close", async || {
@@ -234,7 +234,7 @@ async fn workers_that_are_told_to_slow_down_lose_no_job() -> anyhow::Result<()> 
     .fetch_all(&owner)
     .await?;
     assert_eq!(lost, [""; 0]);
-    // Its cryptography is that of the whole process, and may be there already.
+    // The cryptography is set for the whole process, and may be there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let metrics = system.coordinator.metrics_url.as_deref().context("no metrics")?;
     let text = reqwest::get(format!("{metrics}/metrics")).await?.text().await?;

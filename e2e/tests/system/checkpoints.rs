@@ -66,7 +66,7 @@ impl Run {
         .await
     }
 
-    /// Waits until the job is back in the queue: from then on nothing more is kept of it. How its attempts ended.
+    /// Waits until the job is back in the queue: from then on nothing more is kept of it. Returns how its attempts ended.
     async fn wait_until_queued(&self) -> anyhow::Result<Vec<(Option<String>, i32)>> {
         look_for("the job to be queued", async || {
             let attempts: Vec<(Option<String>, i32)> = sqlx::query_as(
@@ -80,7 +80,7 @@ impl Run {
         .await
     }
 
-    /// Kills the worker amid the job, once that has two checkpoints; the ones that are left.
+    /// Kills the worker amid the job, once the job has two checkpoints; returns the checkpoints that are left.
     async fn crash_worker(&mut self) -> anyhow::Result<Vec<(i32, i32, String)>> {
         self.wait_for_checkpoints(2).await?;
         self.system.workers.remove(0).crash()?;
@@ -88,7 +88,7 @@ impl Run {
         self.wait_for_checkpoints(2).await
     }
 
-    /// Lets another worker end the study, and compares what is left.
+    /// Lets another worker end the study, and compares the rows.
     async fn end(mut self, expected: &[(View, Vec<String>)], what: &str) -> anyhow::Result<Vec<Value>> {
         self.system.add_worker_with_log(&self.log())?;
         let study = self.system.watch_to_end(STUDY).await?;
@@ -181,7 +181,7 @@ async fn a_checkpoint_that_cannot_be_read_just_now_is_waited_for() -> anyhow::Re
         Ok(log.contains("no checkpoint; trying again").then_some(()))
     })
     .await?;
-    // A worker that is told to stop meanwhile does not leave a beginning as the newest checkpoint.
+    // A worker that stops meanwhile does not leave a fresh start as the newest checkpoint.
     assert!(run.system.workers.remove(0).stop()?.success());
     run.wait_until_queued().await?;
     assert_eq!(run.wait_for_checkpoints(2).await?, kept);

@@ -105,7 +105,7 @@ async fn what_a_coordinator_uploads_is_swept_once_it_is_dead() -> anyhow::Result
     let cut_off = half(&client, &owner, of_dead).await?;
     second.process.crash()?;
     assert!(cut_off.call.await?.is_err());
-    // Whoever gives this one up has looked at all uploads, that of the living coordinator among them.
+    // The sweep that gives this upload up has looked at all uploads, the living coordinator's among them.
     let key = format!("datasets/{}", FileHash::of(of_dead));
     look_for("the sweep", async || Ok((!is_noted(&owner, &key).await?).then_some(()))).await?;
 

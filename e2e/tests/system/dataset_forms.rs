@@ -55,7 +55,7 @@ fn labels(rows: u8) -> Vec<u8> {
     )
 }
 
-/// Runs a study to its end by a file of `trawl submit`; what that printed of its notes, and the folder of its refit's files.
+/// Runs a study to its end by `trawl submit` on a file; returns the notes that it printed, and the folder of the refit's files.
 async fn run(system: &System, folder: &Path, study: &Value) -> anyhow::Result<String> {
     let file = folder.join("study.json");
     fs::write(&file, study.to_string())?;
@@ -174,7 +174,7 @@ async fn pictures_with_their_channels_last_train_and_predict_as_they_are() -> an
     let predicted = system.trawl_stdout(&["predict", "pictures", new.to_str().context("a path")?, "--csv"])?;
     assert_eq!(predicted.lines().count(), 3, "{predicted}");
 
-    // Not said, it could be either.
+    // Without `layout`, it could be either.
     let dataset = json!({ "npy": { "train_features": "x.npy", "train_targets": "y.npy" } });
     let file = folder.path().join("unsaid.json");
     fs::write(&file, study("unsaid", &dataset, &model).to_string())?;

@@ -1,4 +1,4 @@
-//! Studies that live: they are extended, get configurations that somebody chose, stop early, and share the workers.
+//! Studies that change: they are extended, get configurations that a user chose, stop early, and share the workers.
 
 use std::io::Write;
 
@@ -73,7 +73,7 @@ async fn an_extended_study_is_what_it_would_have_been() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A generation that an end cut is raced in two heats, and neither knows of the other.
+/// A generation that an end cut is raced in two heats, which do not depend on each other.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_that_was_cut_is_raced_in_two_heats() -> anyhow::Result<()> {
     let system = run(&learning("cut", 9)?).await?;
@@ -125,7 +125,7 @@ async fn chosen_configurations_come_first_and_are_trained_whole() -> anyhow::Res
     }
     assert!(rows[2..].iter().all(|row| row.3.is_some() && !row.5), "{rows:?}");
 
-    // More of them, for a study that ended; the one that is there is not trained again.
+    // More of them, for a study that ended; a configuration that is there is not trained again.
     let more = file_of(
         &json!({ "trials": [{ "learning_rate": 0.002, "optimizer": "adam" }, { "optimizer": "sgd", "learning_rate": 0.001 }] }),
     )?;
@@ -180,7 +180,7 @@ async fn a_search_stops_where_its_results_say_so() -> anyhow::Result<()> {
         rows.iter().all(|row| ["completed", "failed"].contains(&row.1.as_str())),
         "{rows:?}"
     );
-    // Somebody wants more: then nothing stops it.
+    // A user wants more: then nothing stops it.
     system.trawl_stdout(&["extend", "reached", "--max-trials", "30", "--watch"])?;
     assert_eq!(trials(&system, "reached").await?.len(), 30);
 
@@ -205,7 +205,7 @@ async fn a_search_stops_where_its_results_say_so() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What has begun when the time is over is trained to its end; what has not is cancelled.
+/// Trials that have begun when the time is over are trained to their end; the others are cancelled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_whose_time_is_over_begins_no_trial() -> anyhow::Result<()> {
     let system = System::start(&["--lease-ttl-ms", "60000"]).await?;
@@ -261,19 +261,19 @@ async fn studies_share_the_workers() -> anyhow::Result<()> {
     for _ in 0..7 {
         order.push(next(&mut worker).await?);
     }
-    // The large one's turn, and then that of both, three times.
+    // The large study's turn, and then the turn of both, three times.
     assert_eq!(order.iter().filter(|name| *name == "small").count(), 3, "{order:?}");
     submit("urgent", 20).await?;
     let mut order = Vec::new();
     for _ in 0..10 {
         order.push(next(&mut worker).await?);
     }
-    // The turn of those that were there; then twice each of these, and four times the urgent one.
+    // One turn of the earlier studies; then two more turns of each of them, and four of the urgent one.
     assert_eq!(order.iter().filter(|name| *name == "urgent").count(), 4, "{order:?}");
     Ok(())
 }
 
-/// Who submits several studies gets no larger share by that: each comes less often.
+/// A user gets no larger share by submitting several studies: each study comes less often.
 #[tokio::test(flavor = "multi_thread")]
 async fn users_share_the_workers() -> anyhow::Result<()> {
     let operator = "the-operators-own-token";
@@ -300,12 +300,12 @@ async fn users_share_the_workers() -> anyhow::Result<()> {
     .fetch_all(&owner_pool(&system.database_url).await?)
     .await?;
     let of = |study: &str| order.iter().filter(|name| *name == study).count();
-    // The second one's submitter had another one when it was placed; the others are placed where the queue was, a step behind its head.
+    // Ann had another study when her second one was placed; the others are placed where the queue was, a step behind its head.
     assert_eq!((of("ann-1"), of("bob-1"), of("ann-2")), (11, 10, 5), "{order:?}");
     Ok(())
 }
 
-/// A trial that failed although it is none to blame is trained again, and the study is what it would have been.
+/// A trial that failed through no fault of its own is trained again, and the study is what it would have been.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_given_up_can_be_trained_again() -> anyhow::Result<()> {
     let system = run(&learning("again", 24)?).await?;

@@ -1,5 +1,5 @@
-//! Uploads that are interrupted at random points, by the end of whoever sends or takes them: only what is whole is visible, and
-//! in the end the object store has what is listed.
+//! Uploads that are interrupted at random points, by the end of their sender or receiver: only whole files are visible, and in the
+//! end the object store has the listed ones.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -25,7 +25,7 @@ fn chance(seed: u64) -> Stream {
     Seed(seed).stream(Purpose::Folds)
 }
 
-/// Whom it meets: the coordinator every other time, at random points as all others.
+/// Which process dies: the coordinator every other time, and always at random points.
 fn meets_coordinator(round: u64) -> bool {
     round % 2 == 1
 }

@@ -286,7 +286,7 @@ async fn a_job_that_a_worker_could_not_train_goes_to_another_one_first() -> anyh
     let id = |job: &v1::LeasedJob| job.lease.as_ref().map(|lease| lease.job_id.clone());
     assert_eq!(id(&again), id(&job));
 
-    // Nobody else is there: it gets the job that it could not train.
+    // No other worker is there: it gets the job that it could not train.
     assert!(other.release(&again, "drain", "").await?);
     let job = unlucky.lease_one().await?;
     assert!(unlucky.release(&job, "error", "out of memory").await?);

@@ -1,5 +1,5 @@
-//! Workers with a token that do not tell the truth. Whoever trains a job may lie about its losses; nothing else that they say may
-//! outlive their lease, cost others their jobs, or take more room than a job has.
+//! Workers with a token that lie. A worker may lie about the losses of the job that it trains. No other lie may outlive its lease,
+//! cost others their jobs, or take more room than a job has.
 
 use serde_json::json;
 use sqlx::PgPool;
@@ -33,7 +33,7 @@ async fn reports(system: &System) -> anyhow::Result<Vec<(i32, i32, i32, f64)>> {
     Ok(sqlx::query_as(sql).fetch_all(&system.sql).await?)
 }
 
-/// Reports that the study says it has, and those that there are.
+/// The study's own count of its reports, and the number of reports that there are.
 async fn counted(owner: &PgPool) -> anyhow::Result<(i64, i64)> {
     let sql = "SELECT epochs_reported, (SELECT count(*) FROM trawl_store.epochs) FROM trawl_store.studies";
     Ok(sqlx::query_as(sql).fetch_one(owner).await?)
@@ -62,7 +62,7 @@ async fn a_report_is_of_an_epoch_that_its_job_has_and_in_order() -> anyhow::Resu
     assert_eq!(reports(&system).await?, []);
     assert_eq!(code(liar.finish(&job).await), Code::InvalidArgument);
 
-    // What came before a lie on the same stream is kept, and the lease is what it was.
+    // Reports before the lie on the same stream are kept, and the lease is what it was.
     let (sender, mut answers) = liar.open_reports(2).await?;
     for epoch in [0, 5] {
         sender.send(epoch_report(&job, epoch, 0.0)).await?;

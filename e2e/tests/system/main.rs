@@ -1,7 +1,7 @@
 //! The whole system: the real binaries on a real Postgres, a file for each thing that they promise.
 //!
-//! One program, so that what all of them need is linked once, and one Postgres serves them. What counts or crowds a process or a machine is a
-//! program of its own beside this folder.
+//! All tests are one program, so that their common code is linked once and one Postgres serves them. A test that counts or crowds a process or
+//! a machine is a program of its own beside this folder.
 
 mod access;
 mod checkpoints;

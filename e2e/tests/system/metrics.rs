@@ -1,5 +1,4 @@
-//! What Prometheus is told is what SQL says; by whom it may be asked; and that the dashboard and the alert rules ask for what
-//! there is.
+//! Prometheus gets the numbers that SQL has; who may scrape; and dashboard and alert rules use metrics that are there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -15,7 +14,7 @@ const OPERATOR: &str = "the-operators-own-token";
 type Samples = BTreeMap<String, f64>;
 
 async fn get(coordinator: &Coordinator, token: Option<&str>) -> anyhow::Result<(StatusCode, String)> {
-    // Its cryptography is that of the whole process, and may be there already.
+    // The cryptography is set for the whole process, and may be there already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut request = Client::new().get(format!("{}/metrics", coordinator.http_url));
     if let Some(token) = token {
@@ -41,7 +40,7 @@ async fn scrape(coordinator: &Coordinator) -> anyhow::Result<Samples> {
     samples(&text)
 }
 
-/// Scrapes until what comes from the database is that new.
+/// Scrapes until the database's gauges are that new.
 async fn scrape_until(coordinator: &Coordinator, name: &str, value: f64) -> anyhow::Result<Samples> {
     look_for(&format!("{name} {value}"), async || {
         let samples = scrape(coordinator).await?;
@@ -127,7 +126,7 @@ async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
     assert!(value("trawl_database_pool_idle", &[]) + value("trawl_database_pool_used", &[]) >= 1.0);
     assert!(value("trawl_database_wait_seconds_count", &[]) > 0.0);
 
-    // What is asked for, is there.
+    // Every metric that they use is there.
     let names: BTreeSet<&str> = found.keys().map(|sample| name_of(sample)).collect();
     for file in ["deploy/grafana/trawl.json", "deploy/prometheus/rules.yml"] {
         let asked = metrics_in(file)?;
@@ -165,7 +164,7 @@ async fn a_lost_worker_and_waiting_work_are_seen() -> anyhow::Result<()> {
     let found = scrape_until(&system.coordinator, "trawl_jobs{state=\"queued\"}", 1.0).await?;
     assert_eq!(sum(&found, "trawl_trials_open", &[]), 4.0);
     assert_eq!(sum(&found, "trawl_workers", &[]), 0.0);
-    // By what the chart scales workers with, as a reader.
+    // By the query with which the chart scales workers, as a reader.
     let query = std::fs::read_to_string(repository().join("deploy/helm/trawl/files/open_trials.sql"))?;
     let open: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(query))
         .fetch_one(&system.sql)
@@ -233,7 +232,7 @@ async fn the_metrics_own_port_asks_for_no_token_and_tells_that_the_database_is_a
         let answer = Client::new().get(format!("{url}{path}")).send().await?;
         Ok((answer.status(), answer.text().await?))
     };
-    // That of the web port asks for one all the same, and this one has nothing else.
+    // The web port asks for a token all the same, and this port has nothing else.
     assert_eq!(get(coordinator, None).await?.0, StatusCode::UNAUTHORIZED);
     for path in ["/", "/healthz", "/readyz"] {
         assert_eq!(fetch(path).await?.0, StatusCode::NOT_FOUND, "{path}");
@@ -269,7 +268,7 @@ async fn the_metrics_own_port_asks_for_no_token_and_tells_that_the_database_is_a
         found["trawl_jobs{state=\"queued\"}"].is_nan(),
         "an old count is told as if it were new"
     );
-    // What was known of tokens ends soon, and what the coordinator was started with does not.
+    // Tokens of the table end soon, and tokens with which the coordinator was started do not.
     look_for("the end of what is known of tokens", async || {
         let (status, _) = get(coordinator, Some(&reader)).await?;
         Ok((status == StatusCode::SERVICE_UNAVAILABLE).then_some(()))

@@ -45,7 +45,7 @@ async fn a_searched_depth_has_its_parameters_as_far_as_it_goes_and_its_refit_loa
     assert_eq!(model.matches("        Residual(\n").count(), residuals);
     assert_eq!(layers.len(), residuals + 2);
 
-    // The training file itself, without its targets: what the refit said of its rows.
+    // The training file itself, without its targets: the refit's predictions for its rows.
     let data = fs::read_to_string(data)?;
     let without: Vec<&str> = data
         .lines()

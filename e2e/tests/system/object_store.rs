@@ -1,4 +1,4 @@
-//! Artifacts in the object store: what is listed is there, and what is not listed goes.
+//! Artifacts in the object store: listed ones are there, and others go.
 
 use anyhow::Context;
 use serde_json::json;
@@ -98,7 +98,7 @@ async fn a_coordinator_that_dies_between_upload_and_commit_leaves_no_orphan() ->
     system.wait_for_objects("artifacts", 0).await?;
     system.wait_until_swept().await?;
 
-    // The lease is live, and what it is for can be done again.
+    // The lease is live, and its work can be done again.
     let mut worker = ScriptedWorker::register(&system).await?;
     let messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", b"again");
     assert!(worker.put_artifact(tokio_stream::iter(messages)).await?);

@@ -1,4 +1,4 @@
-//! Several objectives: what none dominates is found, kept by racing, and told in SQL, figures and commands.
+//! Several objectives: racing keeps trials that no other one dominates, and SQL, figures and commands show them.
 
 use std::collections::BTreeSet;
 
@@ -125,7 +125,7 @@ async fn what_none_dominates_is_found_kept_and_told() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Time depends on the workers: it is measured and told, and no trial is dropped for it.
+/// Time depends on the workers: it is measured and shown, and no trial is dropped for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn time_is_an_objective_that_drops_nothing() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;

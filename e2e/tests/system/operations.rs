@@ -1,4 +1,4 @@
-//! What operators do: a database that is migrated alone, a token that workers have from the start, and signs of life.
+//! What operators do: migrate a database alone, give workers a token from the start, and look for signs of life.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -25,7 +25,7 @@ fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().context("a path that is no text")
 }
 
-/// Runs a coordinator that ends by itself, without a database but for what the arguments name.
+/// Runs a coordinator that ends by itself, with no database but the one in its arguments.
 fn coordinator(args: &[&str]) -> anyhow::Result<Output> {
     let mut command = Command::new(binary("trawl-coordinator")?);
     let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];

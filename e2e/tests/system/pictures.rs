@@ -1,4 +1,4 @@
-//! Pictures in folders: they train, and other pictures of any size are predicted as they were.
+//! Pictures in folders: they train, and predictions take other pictures of any size.
 
 use std::fs;
 use std::process::Command;
@@ -46,7 +46,7 @@ async fn folders_of_pictures_train_and_pictures_are_predicted() -> anyhow::Resul
     system.trawl_stdout(&["artifacts", "shapes", "--refit", "0", "-o", out])?;
     let network: Value = serde_json::from_slice(&fs::read(format!("{out}/network.json"))?)?;
     assert_eq!(network["input"]["resize"], "crop");
-    // The test pictures themselves: what the refit said of them, in the order of their names.
+    // The test pictures themselves: the refit's predictions, in the order of their names.
     let mut pictures = Vec::new();
     for class in ["circle", "square", "triangle"] {
         for number in 0..20 {

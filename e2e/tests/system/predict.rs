@@ -1,4 +1,4 @@
-//! What a refit found is used: `trawl predict` says of the test rows what the refit said of them, to the last digit.
+//! `trawl predict` gives the refit's own predictions for the test rows, to the last digit.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -41,7 +41,7 @@ fn of_refit(system: &System, study: &str, folder: &Path, columns: &[&str]) -> an
         .collect())
 }
 
-/// Exit status, and the first line of what was said.
+/// Exit status, and the first line of the output.
 fn failure(output: &Output) -> (Option<i32>, String) {
     let said = String::from_utf8_lossy(&output.stderr);
     (output.status.code(), said.lines().next().unwrap_or_default().to_owned())

@@ -1,4 +1,4 @@
-//! Quotas: what studies may take in all is refused at the door, by name and number, and nothing of it is stored.
+//! Quotas: a study that exceeds one is refused at the door, with the quota's name and number, and nothing of it is stored.
 
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
@@ -54,7 +54,7 @@ async fn a_study_beyond_the_quota_is_refused_and_leaves_nothing() -> anyhow::Res
     assert_eq!(left.1, 2);
     assert_eq!((left.2, left.3), (2, 0), "dataset files");
 
-    // One whose answer was lost is answered with the first, quota or not.
+    // A request whose answer was lost gets the first answer again, quota or not.
     let again = create(&system, studies::one_job("second", 1, 1)?).await?;
     assert!(again.is_ok(), "{again:?}");
     end_and_delete(&system, "first").await?;
@@ -132,7 +132,7 @@ async fn epoch_reports_are_bounded_for_a_study_and_for_all() -> anyhow::Result<(
         "{}",
         refused.message()
     );
-    // A smaller one fits, and one that is gone makes room once its rows are.
+    // A smaller one fits, and a deleted one makes room once its rows are gone.
     system.submit(studies::one_job("small", 1, 10)?).await?;
     assert_eq!(kept(&system).await?, 3);
     end_and_delete(&system, "first").await?;
@@ -180,7 +180,7 @@ async fn a_study_that_used_up_its_bytes_pauses_and_says_why() -> anyhow::Result<
     let put = async |worker: &mut ScriptedWorker, job: &v1::LeasedJob, member: u32, bytes: usize| {
         let name = format!("fold-{member}.safetensors");
         let messages = ScriptedWorker::artifact_messages(job, Some(member), &name, &vec![7; bytes]);
-        // What comes after the refusal is not sent.
+        // The stream ends at the refusal.
         worker.put_artifact(tokio_stream::iter(messages).take(64)).await
     };
     assert!(put(&mut worker, &jobs[0], 0, 200_000).await?);
@@ -209,7 +209,7 @@ async fn a_study_that_used_up_its_bytes_pauses_and_says_why() -> anyhow::Result<
         .await?;
     assert_eq!(in_sql.as_deref(), Some(refused.message()));
 
-    // What all may take: the other study pauses too, and goes on once the first one is gone.
+    // The quota of all studies: the other study pauses too, and goes on once the first one is gone.
     let refused = put(&mut worker, &jobs[1], 0, 210_000)
         .await
         .expect_err("beyond what is left");
@@ -265,7 +265,7 @@ async fn a_refit_that_finds_no_space_after_the_end_of_its_study_fails_and_says_w
     let used: i64 = sqlx::query_scalar("SELECT sum(bytes)::bigint FROM trawl.artifacts WHERE study = 'spent'")
         .fetch_one(&system.sql)
         .await?;
-    // Another coordinator, which leaves it no byte more: no pause can wait for some.
+    // Another coordinator with a quota of not one byte more: no pause can wait for space.
     let store = trawl_e2e::StoreAt::folder(system.artifacts.path());
     let quota = used.to_string();
     let flags = ["--study-bytes-max", quota.as_str()];

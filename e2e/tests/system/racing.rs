@@ -1,4 +1,4 @@
-//! Trials that are raced: what is dropped and what comes of the others is the same whoever trains them, and whatever happens meanwhile.
+//! Raced trials: the same ones are dropped, and the others have the same rows, on any workers and whatever happens meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ async fn a_race_ends_the_same_whoever_trains_and_whatever_dies() -> anyhow::Resu
     Ok(())
 }
 
-/// Who came to which rung, and that nothing is left of the way there.
+/// Which trials came to which rung, and that nothing is left of the way there.
 async fn what_a_race_leaves(system: &System) -> anyhow::Result<()> {
     let rungs: Vec<(i32, i32, i64, i64, i64, i64, i64)> = sqlx::query_as(
         "SELECT generation, rung, trials, promoted, pruned, completed, failed FROM trawl.rungs
@@ -97,7 +97,7 @@ async fn what_a_race_leaves(system: &System) -> anyhow::Result<()> {
             );
         }
     }
-    // Of a generation, those that went on were better on the same fold after as many epochs.
+    // The trials of a generation that went on were better on the same fold after as many epochs.
     let came: Vec<(i32, i32, i32, i32, f64)> = sqlx::query_as(
         "SELECT t.generation, e.rung, t.trial, t.rung, r.val_loss
          FROM trawl.trials t
@@ -142,7 +142,7 @@ async fn what_a_race_leaves(system: &System) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All of it can be computed anew; and where somebody had a hand in it, that shows.
+/// All of it can be computed anew, and a changed row shows.
 async fn a_replay_finds_what_was_changed(system: &System) -> anyhow::Result<()> {
     let said = system.trawl_stdout(&["replay", "raced"])?;
     assert_eq!(said, "raced: 32 trials proposed and 12 rungs decided anew: identical\n");

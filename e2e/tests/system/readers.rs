@@ -1,5 +1,5 @@
-//! Users of the database who read results: what they can neither do nor keep, in a database that `deploy/postgres/roles.sql` made ready
-//! and in one where it was never run.
+//! Users of the database who read results: what they cannot do or hold, in a database that `deploy/postgres/roles.sql` made ready and in
+//! one where it was never run.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,14 +11,14 @@ use trawl_e2e::{
     Coordinator, Postgres, StoreAt, System, binary, fresh_database, look_for, owner_pool, repository, studies, wait_for,
 };
 
-/// SQLSTATE of what a role has no right to.
+/// SQLSTATE of a missing right.
 const NO_RIGHT: &str = "42501";
 /// SQLSTATE of one connection too many.
 const TOO_MANY: &str = "53300";
 /// SQLSTATE of a session that somebody else ended.
 const ENDED: &str = "57P01";
 
-/// SQLSTATE of an error that Postgres told.
+/// SQLSTATE of an error from Postgres.
 fn state_of(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
@@ -172,7 +172,7 @@ async fn a_transaction_of_a_reader_ends_whatever_limits_it_lifted() -> anyhow::R
         state_of(&error).is_none_or(|state| state == ENDED),
         "it ended by itself: {error}"
     );
-    // One that holds nothing stays, and so does whoever is no reader.
+    // A reader's session that holds nothing stays, and so does a session of another role.
     idle.execute("SELECT count(*) FROM trawl.studies").await?;
     of_owner.execute("SELECT count(*) FROM trawl.studies").await?;
     Ok(())
@@ -183,7 +183,7 @@ async fn a_reader_of_a_database_that_nobody_prepared_stops_no_submission() -> an
     let database_url = fresh_database().await?;
     let system = System::start_on(database_url.clone(), &[]).await?;
     let mut holder = reader_of_its_own(&database_url, "holder").await?;
-    // By which studies were once counted.
+    // The lock under which studies were once counted.
     holder.execute("SELECT pg_advisory_lock(1953658737, 0)").await?;
     holder.execute("BEGIN").await?;
     holder.execute("SELECT count(*) FROM trawl.studies").await?;
@@ -191,7 +191,7 @@ async fn a_reader_of_a_database_that_nobody_prepared_stops_no_submission() -> an
     Ok(())
 }
 
-/// A session of a new user who may read the views, and had the rest from Postgres.
+/// A session of a new user who may read the views, and has Postgres's default rights.
 async fn reader_of_its_own(database_url: &str, user: &str) -> anyhow::Result<PgConnection> {
     let mut superuser = PgConnection::connect(database_url).await?;
     let statement = format!("CREATE ROLE {user} LOGIN IN ROLE trawl_reader");

@@ -434,7 +434,7 @@ async fn the_networks_of_folds_answer_by_their_mean() -> anyhow::Result<()> {
     let file = folder.path().join("bagged.json");
     std::fs::write(&file, study.to_string())?;
     system.trawl_stdout(&["submit", file.to_str().context("a plain path")?, "--watch"])?;
-    // It has the value of its trial, and trained nothing.
+    // The refit has the value of its trial, and trained nothing.
     let same: (bool, i64) = sqlx::query_as(
         "SELECT r.value = t.value AND r.value_std = t.value_std AND r.epochs = t.epochs,
                 (SELECT count(*) FROM trawl.refit_epoch_reports e WHERE e.study = r.study)
@@ -445,7 +445,7 @@ async fn the_networks_of_folds_answer_by_their_mean() -> anyhow::Result<()> {
     .await?;
     assert_eq!(same, (true, 0));
 
-    // The mean of the folds' probabilities, each network by itself, is what all of them say.
+    // The mean of the folds' probabilities, each network by itself, is the prediction of all of them.
     let network = fetch_json(&system, "bagged", "network.json").await?;
     assert_eq!(len(&network["folds"]), 3);
     let temperature = network["temperature"].as_f64().context("a temperature")?;
@@ -487,7 +487,7 @@ async fn the_networks_of_folds_answer_by_their_mean() -> anyhow::Result<()> {
         .await?;
     assert!((accuracy - right).abs() < 1e-6, "{accuracy} is not {right}");
 
-    // A trial whose networks are gone cannot be one.
+    // A trial whose networks are gone cannot be refitted so.
     let worst: i32 = sqlx::query_scalar("SELECT trial FROM trawl.best_trials WHERE study = 'bagged' AND rank = 5")
         .fetch_one(&system.sql)
         .await?;

@@ -15,7 +15,7 @@ use trawl_proto::v1;
 
 const KEY: &str = "trawl";
 const SECRET: &str = "sesame";
-/// What the server keeps beside the objects has names of its own.
+/// The server's own files beside the objects have names of their own.
 const PREFIX: &str = "bucket/some/prefix";
 
 /// A system whose coordinator reaches a bucket with this secret.

@@ -1,4 +1,4 @@
-//! Samplers that learn: what they propose is the same whoever trains, and whatever happens meanwhile.
+//! Samplers that learn: their proposals are the same on any workers and whatever happens meanwhile.
 
 use std::path::Path;
 
@@ -67,7 +67,7 @@ async fn what_is_learned_does_not_depend_on_the_workers_or_on_crashes() -> anyho
     Ok(())
 }
 
-/// Writes the study file of so many trials into a folder and submits it. Nothing is said of how to search: it is by a model, and raced.
+/// Writes the study file of so many trials into a folder and submits it. The file says nothing of the search, so the defaults hold: a model, and racing.
 fn submit_by_default(system: &System, folder: &Path, study: &Value, trials: u32) -> anyhow::Result<()> {
     let mut study = study.clone();
     let settings = study.as_object_mut().context("a study is an object")?;
@@ -88,8 +88,8 @@ async fn rows_at_the_end(system: &System, name: &str) -> anyhow::Result<Vec<(Vie
     system.all_rows(name).await
 }
 
-/// What one worker finds undisturbed, two find of which one dies, beside a pause, a coordinator that dies and an end that is set later;
-/// and four.
+/// One undisturbed worker, four workers, and two workers of which one dies, with a pause, a coordinator that dies and an end that is set later,
+/// find the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_found_by_default_is_the_same_on_any_workers() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
@@ -342,7 +342,7 @@ async fn what_a_trial_does_not_need_it_does_not_have() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What another study found counts from the start, and only what fits.
+/// Results of another study count from the start, if they fit.
 #[tokio::test(flavor = "multi_thread")]
 async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
@@ -399,7 +399,7 @@ async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> 
     // Submitted again after the other one was deleted, it is the same study.
     system.trawl_stdout(&["delete", "first", "-y"])?;
     assert!(submit(&second).await??.into_inner().already_there);
-    // Its first generation is learned, and so is another than without.
+    // Its first generation is learned, and so differs from one without these results.
     let mut alone = learning("alone", "gp")?;
     alone["max_trials"] = json!(6);
     submit(&alone).await??;

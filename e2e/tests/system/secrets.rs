@@ -1,4 +1,4 @@
-//! Secrets stay secret: not in logs, not in arguments, not in error texts; and no port is open that is not told to be.
+//! Secrets are in no log, no argument and no error text; and no port is open that nobody asked for.
 
 use std::fs::File;
 use std::path::Path;
@@ -26,7 +26,7 @@ async fn neither_logs_nor_arguments_hold_a_secret() -> anyhow::Result<()> {
     let file = File::create(&log)?;
     let up = Up::start_with(&data_dir, &Ports::free(), |command| {
         command.stderr(Stdio::from(file));
-        // As verbose as it is of use to anybody.
+        // The most verbose level that is of use.
         command.env("TRAWL_TOKEN", &operator).env("RUST_LOG", "debug");
     })
     .await?;
@@ -45,7 +45,7 @@ async fn neither_logs_nor_arguments_hold_a_secret() -> anyhow::Result<()> {
     assert_eq!(refused.code(), Code::Unauthenticated);
     assert!(!refused.message().contains(&forged), "{refused}");
     call_raw(&channel, list, Some(&user), vec![Vec::new()]).await?;
-    // Somebody who takes a token for its name.
+    // A user who takes a token for its name.
     let mistaken = admin.revoke(&user).await.expect_err("no name").to_string();
     assert!(!mistaken.contains(&user), "{mistaken}");
 

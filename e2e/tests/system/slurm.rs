@@ -36,7 +36,7 @@ async fn undisturbed() -> anyhow::Result<Vec<(View, Vec<String>)>> {
     system.all_rows(STUDY).await
 }
 
-/// What of Slurm a job sees: programs on the PATH, of which each call is noted.
+/// What a job sees of Slurm: programs on the PATH, whose calls are noted.
 struct Slurm {
     folder: TempDir,
 }
@@ -104,7 +104,7 @@ impl Slurm {
     }
 }
 
-/// A step that a SIGTERM to srun kills, as the real one does; whoever knows its number may tell the worker itself.
+/// A step that a SIGTERM to srun kills, as by the real one; the step's own process number is written to a file, so that it can get signals itself.
 fn srun(noted: &Path, step: &Path) -> String {
     format!(
         r#"echo "srun $*" >> '{}'
@@ -125,7 +125,7 @@ exit $status"#,
     )
 }
 
-/// As Slurm does it when a job is preempted or cancelled: all of its processes are told.
+/// Signals all processes of a job, as Slurm does when it preempts or cancels one.
 fn tell_all(job: &Process, signal: Signal) -> anyhow::Result<()> {
     let group = Pid::from_raw(i32::try_from(job.id())?);
     Ok(kill_process_group(
@@ -160,7 +160,7 @@ async fn a_batch_job_hands_its_leases_back_and_goes_on_when_it_is_put_back() -> 
     let slurm = Slurm::new()?;
     let reported = |epochs: u64| move |study: &v1::StudySummary| study.epochs_reported > epochs;
 
-    // The time is up: the script alone is told, and asks to be put back.
+    // The time is up: the script alone gets the signal, and asks to be put back.
     let mut job = slurm.start(&system.coordinator.url, 0, &[])?;
     system.watch_until(STUDY, "some epochs", reported(600)).await?;
     job.signal(Signal::USR1)?;
@@ -170,7 +170,7 @@ async fn a_batch_job_hands_its_leases_back_and_goes_on_when_it_is_put_back() -> 
     assert!(first > 0, "a checkpoint of no epochs");
     assert_eq!(slurm.calls()?, ["scontrol requeue 4711"]);
 
-    // Preempted: script and worker are told both. Slurm puts it back, the script does not.
+    // Preempted: script and worker both get the signal. Slurm puts the job back, the script does not.
     let mut job = slurm.start(&system.coordinator.url, 1, &[])?;
     let so_far = 6 * u64::from(first.unsigned_abs());
     system.watch_until(STUDY, "more epochs", reported(so_far + 600)).await?;
@@ -184,7 +184,7 @@ async fn a_batch_job_hands_its_leases_back_and_goes_on_when_it_is_put_back() -> 
     );
     assert_eq!(slurm.calls()?, ["scontrol requeue 4711"]);
 
-    // The time is up for a worker behind srun, in one job of an array: it alone is told and put back.
+    // The time is up for a worker behind srun, in one job of an array: that job alone is signalled and put back.
     let launched = [
         ("TRAWL_LAUNCH", "srun --ntasks=1"),
         ("SLURM_ARRAY_JOB_ID", "4711"),
@@ -231,7 +231,7 @@ async fn a_batch_job_that_cannot_work_is_not_put_back() -> anyhow::Result<()> {
         (url, &[("TRAWL_TOKEN", "operator")], 2),
         (url, &[("TRAWL_TOKEN_FILE", "/nonexistent/token")], 2),
         (url, &[("TRAWL_SLOTS", "0")], 2),
-        // Without a token, nobody takes it; Slurm's time would run for nothing.
+        // Without a token, no coordinator takes the worker; Slurm's time would run for nothing.
         (url, &[("TRAWL_REGISTER_WITHIN_S", "1")], 1),
     ];
     for (coordinator, settings, status) in wrong {
@@ -265,7 +265,7 @@ async fn a_batch_job_that_cannot_work_is_not_put_back() -> anyhow::Result<()> {
 async fn a_batch_job_with_a_gpu_does_not_train_on_its_cpu() -> anyhow::Result<()> {
     let slurm = Slurm::new()?;
     let noted = slurm.calls_file();
-    // In the place of the real one, which would need a GPU.
+    // A stand-in for the real program, which would need a GPU.
     slurm.program(
         "trawl-worker",
         &format!("echo \"$TRAWL_DEVICE\" >> '{}'", noted.display()),
@@ -297,7 +297,7 @@ async fn a_batch_job_keeps_files_in_no_folder_that_others_could_make() -> anyhow
     )?;
     let (everybodys, of_job, of_other) = (TempDir::new()?, TempDir::new()?, TempDir::new()?);
     let user = rustix::process::getuid().as_raw();
-    // What somebody else could foresee leads to where that one likes.
+    // A path that another user could foresee leads to where that user likes.
     for folder in [&everybodys, &of_job] {
         std::os::unix::fs::symlink(of_other.path(), folder.path().join(format!("trawl-{user}")))?;
     }

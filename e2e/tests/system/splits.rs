@@ -7,7 +7,7 @@ use anyhow::Context;
 use tempfile::TempDir;
 use trawl_e2e::{System, owner_pool};
 
-/// A table of 24 rows: 8 patients, a day each, and a part that is given.
+/// A table of 24 rows: 8 patients, a day for each row, and a given part.
 fn table() -> String {
     let mut table = String::from("patient,day,part,x,y\n");
     for row in 0..24_u32 {
@@ -95,7 +95,7 @@ async fn seeds_are_told_apart_from_folds() -> anyhow::Result<()> {
     };
     assert_eq!(spread("once").await?, (3, 0));
     assert_eq!(spread("seeds").await?, (3, 3));
-    // The first seed's folds are those of a study without seeds.
+    // The first seed's folds are the folds of a study without seeds.
     let differing: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM trawl.epoch_reports a JOIN trawl.epoch_reports b USING (trial, fold, epoch)
          WHERE a.study = 'once' AND b.study = 'seeds' AND a.val_loss IS DISTINCT FROM b.val_loss",

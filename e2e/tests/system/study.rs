@@ -1,4 +1,4 @@
-//! A study's whole way, and that its rows depend on nothing but the study.
+//! A study from its submission to its end; its rows depend on nothing but the study.
 
 use serde_json::json;
 use trawl_e2e::{System, View, assert_same_rows, studies};
@@ -40,7 +40,7 @@ async fn a_study_runs_to_its_refit() -> anyhow::Result<()> {
     assert_eq!(counts.len() as u32, study.trials_completed);
     assert!(counts.iter().all(|count| *count == (each, each)), "{counts:?}");
 
-    // A trial's value is what contract says of its folds.
+    // A trial's value follows from its folds as documented.
     let wrong: Vec<i32> = sqlx::query_scalar(
         "SELECT t.trial FROM trawl.trials t
          JOIN (SELECT study, trial, avg(val_loss) AS mean, stddev_samp(val_loss) AS std
@@ -160,7 +160,7 @@ async fn rows_do_not_depend_on_crashes() -> anyhow::Result<()> {
         })
         .await?;
     let mut system = system.crash_coordinator().await?;
-    // Then a worker is told to stop, and hands its lease back.
+    // Then a worker gets the signal to stop, and hands its lease back.
     system
         .watch_until("crash", "half of the epochs", |study| study.epochs_reported > total / 2)
         .await?;
@@ -174,7 +174,7 @@ async fn rows_do_not_depend_on_crashes() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The whole study of the example, in which every few seconds something dies.
+/// The example's whole study, while a process dies every few seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_regression_study_outlives_constant_crashes() -> anyhow::Result<()> {
     const CRASHES: u64 = 15;
@@ -220,7 +220,7 @@ async fn a_member_that_diverges_fails_its_trial_alone() -> anyhow::Result<()> {
     study["space"]["optimizer"] = json!({ "choice": ["sgd"] });
     study["space"]["activation"] = json!({ "choice": ["relu"] });
     study["space"]["batch_size"] = json!({ "choice": [8] });
-    // Half of the trials step so far that their loss is soon no number.
+    // Half of the trials take such large steps that their loss is soon not finite.
     study["space"]["learning_rate"] = json!({ "choice": [0.01, 900.0] });
     study["refit"]["set"] = json!({ "learning_rate": 0.01 });
     system.submit(studies::from_json(&study)?).await?;

@@ -1,4 +1,4 @@
-//! Studies at the door: what is wrong is told all at once, by field, and nothing is stored.
+//! Submissions: all errors are reported at once, by field, and nothing is stored.
 
 use serde_json::{Value, json};
 use tonic_types::StatusExt;
@@ -241,7 +241,7 @@ async fn trials_are_planned_as_they_are_needed() -> anyhow::Result<()> {
         .fetch_one(&system.sql)
         .await?;
     assert_eq!(planned, 512);
-    // Whoever empties the queue gets jobs of the next window.
+    // A worker that empties the queue gets jobs of the next window.
     let mut worker = trawl_e2e::ScriptedWorker::register(&system).await?;
     loop {
         let leased = worker.lease(64).await?;

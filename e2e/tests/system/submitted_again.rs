@@ -1,4 +1,4 @@
-//! A study that is submitted again: the same one is there, and another one is told apart.
+//! A study that is submitted again: the same one is recognised, and a different one of that name refused.
 
 use serde_json::json;
 use tonic_types::StatusExt;

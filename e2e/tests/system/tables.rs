@@ -1,4 +1,4 @@
-//! Tables as they are: words, gaps and yes or no train, and files like them are predicted, each by what the training rows showed.
+//! Unprepared tables: words, gaps and yes or no train, and rows of such files are predicted with what the training rows showed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -69,7 +69,7 @@ async fn a_table_with_words_and_gaps_trains_and_is_predicted_as_it_is() -> anyho
         network["input"]["features"].as_array().map(Vec::len)
     );
 
-    // The training file itself, without its targets: what the refit said of its rows.
+    // The training file itself, without its targets: the refit's predictions for its rows.
     let data = fs::read_to_string(System::examples().join("data/houses.csv"))?;
     let without: Vec<&str> = data
         .lines()
@@ -96,7 +96,7 @@ async fn a_table_with_words_and_gaps_trains_and_is_predicted_as_it_is() -> anyho
     Ok(())
 }
 
-/// Of each town three trained numbers, and of one that is not known zeros.
+/// Each town has three trained numbers, and an unknown town has zeros.
 #[tokio::test(flavor = "multi_thread")]
 async fn words_are_embedded_and_predicted_as_they_are() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
@@ -182,7 +182,7 @@ async fn what_cannot_be_prepared_is_refused_with_its_place() -> anyhow::Result<(
     Ok(())
 }
 
-/// Without any link between features and target, cross-validation finds none: nothing of the validation rows is in what prepares the others.
+/// Without any link between features and target, cross-validation finds none: the preparation of training rows uses nothing of the validation rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_learned_from_targets_that_were_dealt_out_at_random() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
@@ -295,7 +295,7 @@ async fn several_numbers_are_predicted_together() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Rows of messages: two numbers, and which of two things each is.
+/// Rows of messages: two numbers, and whether each of two things is true.
 fn messages(rows: u32, first: u32) -> String {
     let row = |row: u32| {
         let (length, links) = (row * 37 % 101, row * 53 % 19);
@@ -335,7 +335,7 @@ max_trials: 4
     let together = study.replace("name: messages", "name: together");
     submit(&system, &folder, &format!("{together}refit: {{ ensemble: folds }}\n"))?;
 
-    // What is predicted of the test rows is what was measured on them, for one network and for those of the folds.
+    // The predictions of the test rows give the measured accuracy, for one network and for the networks of the folds.
     let test = test.to_str().context("a plain path")?;
     for study in ["messages", "together"] {
         let accuracy: f64 = sqlx::query_scalar("SELECT test_accuracy FROM trawl.refits WHERE study = $1")

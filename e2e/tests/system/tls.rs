@@ -1,4 +1,4 @@
-//! TLS, mutual TLS, and what is said where the two sides do not fit; the web port under the same rules.
+//! TLS, mutual TLS, and the errors where the two sides do not fit; the web port under the same rules.
 
 use std::process::{Command, Output};
 
@@ -129,7 +129,7 @@ async fn mutual_tls_asks_clients_and_workers_for_a_certificate() -> anyhow::Resu
     site.refused(url, &borrowed(&unknown))?;
     site.answered(url, &borrowed(&known))?;
 
-    // The web port asks as well, and before it answers anybody.
+    // The web port asks for a certificate as well, before it answers anything.
     let web = format!("{}/healthz", site.coordinator.http_url);
     assert!(https(&ours, None)?.get(&web).send().await.is_err(), "no certificate");
     assert!(
@@ -282,7 +282,7 @@ async fn connections_to_the_web_port_take_their_places_under_tls_too() -> anyhow
     for _ in 0..4 {
         silent.push(tokio::net::TcpStream::connect(&address).await?);
     }
-    // The next one is closed at once; those have their place for ten seconds, in which they say nothing.
+    // The next connection is closed at once; the silent ones keep their places for ten seconds.
     let healthz = format!("{}/healthz", site.coordinator.http_url);
     wait_for("a refusal", async {
         while https(&ours, None)?.get(&healthz).send().await.is_ok() {}

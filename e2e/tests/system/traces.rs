@@ -1,4 +1,4 @@
-//! Traces: what a collector gets of a study, which spans are whose children, and that nobody is called where they are off.
+//! Traces: the spans of a study that a collector gets, which are whose children, and that no connection is made where they are off.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -26,7 +26,7 @@ struct Sent {
     attributes: BTreeMap<String, String>,
 }
 
-/// Keeps what it gets.
+/// A collector that keeps its spans.
 #[derive(Clone, Debug, Default)]
 struct Collector {
     spans: Arc<Mutex<Vec<Sent>>>,
@@ -120,7 +120,7 @@ async fn a_job_is_one_trace_from_its_lease_to_its_end() -> anyhow::Result<()> {
     let jobs: Vec<String> = sqlx::query_scalar("SELECT job_id::text FROM trawl_store.job_attempts")
         .fetch_all(&owner)
         .await?;
-    // What waits is sent before they end.
+    // Waiting spans are sent before the programs end.
     assert!(system.workers.remove(0).stop()?.success());
     assert!(system.coordinator.process.stop()?.success());
 

@@ -1,4 +1,4 @@
-//! What may go wrong while a job trains: it hangs, it runs out of memory. Each has a cause of its own, and the study goes on.
+//! A job that hangs, or runs out of memory, while it trains. Each has a cause of its own, and the study goes on.
 //! (A loss that is no number is in `study.rs`: it is a result.)
 
 use std::io::Write;
@@ -92,7 +92,7 @@ async fn a_job_that_is_too_large_for_a_worker_fails_alone() -> anyhow::Result<()
     let mut system = System::start(&[]).await?;
     let owner = owner_pool(&system.database_url).await?;
     system.add_workers(1)?;
-    // A small study first: what the worker maps for itself, it has mapped then.
+    // A small study first: the worker has then mapped its own memory.
     system.submit(studies::one_job("before", 1, 2)?).await?;
     assert_eq!(system.watch_to_end("before").await?.state, "completed");
     leave_memory(system.workers[0].id(), 512 << 20)?;

@@ -16,7 +16,7 @@ fn study() -> anyhow::Result<v1::Study> {
     studies::from_json(&studies::small(STUDY, 24, 50)?)
 }
 
-/// What the study leaves where nothing happens to it.
+/// The rows of the undisturbed study.
 async fn undisturbed() -> anyhow::Result<&'static Rows> {
     static ROWS: OnceCell<Rows> = OnceCell::const_new();
     ROWS.get_or_try_init(|| async {

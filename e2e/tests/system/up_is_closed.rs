@@ -41,7 +41,7 @@ fn has_no(process: &Seen, sets: &[&str]) {
 async fn started_by(up: &Up) -> anyhow::Result<Vec<Seen>> {
     look_for("all processes", async || {
         let mut processes = up.processes()?;
-        // The first is `trawl up` itself, whose rights and environment are those of its user.
+        // The first is `trawl up` itself, with the rights and environment of its user.
         processes.remove(0);
         let seen: Vec<Seen> = processes.into_iter().filter_map(Seen::of).collect();
         // The system keeps 15 characters of a name. Each begins as the program that gives up its rights.
@@ -97,7 +97,7 @@ async fn roles_are_no_superusers(up: &Up, data_dir: &Path) -> anyhow::Result<()>
         fs::read_to_string(data_dir.join("postgres-password"))?,
     );
     let (folder, password) = (folder.display(), password.trim());
-    // The owner's port could be somebody else's once Postgres is dead, and its password with it.
+    // Once Postgres is dead, somebody else could take a port of the owner's, and receive its password.
     let by_port = PgConnection::connect(&format!("postgres://trawl:{password}@{address}")).await;
     assert!(by_port.is_err(), "the database's owner connects by TCP");
     let owner = format!("postgres:///trawl?host={folder}&port={port}&user=trawl&password={password}");
@@ -153,7 +153,7 @@ async fn a_stranger_is_a_user_at_most(grpc: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// While the coordinator is dead, its port is nobody else's: workers and users go on to call there, with their tokens.
+/// Nobody else can take the port of a dead coordinator, where workers and users still call with their tokens.
 async fn its_port_outlives_the_coordinator(up: &Up, grpc: &str) -> anyhow::Result<()> {
     let address = grpc.trim_start_matches("http://");
     let coordinators = started_by(up).await?;
@@ -280,7 +280,7 @@ async fn roots_up_gives_nobody_what_is_roots() -> anyhow::Result<()> {
     is_closed(|| Ok(Command::new(binary("trawl")?)), home.path()).await
 }
 
-/// Where Postgres cannot be shown what lies below closed folders, it gets no right to go there either: it goes where others may, or
+/// Where no namespace can show Postgres its files below closed folders, it gets no right to go there either: it goes where others may, or
 /// nowhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_namespaces_root_is_told_where_postgres_may_go() -> anyhow::Result<()> {
@@ -317,7 +317,7 @@ async fn without_namespaces_root_is_told_where_postgres_may_go() -> anyhow::Resu
         "{errors}"
     );
 
-    // An installation that others may read is no secret: only the data folder is closed, and what it holds stays so.
+    // An installation that others may read is no secret: only the data folder and its contents are closed.
     let installation =
         std::env::var_os("TRAWL_POSTGRES_DIR").context("TRAWL_POSTGRES_DIR is not set: run make setup first")?;
     let mut command = Command::new("unshare");
@@ -469,7 +469,7 @@ async fn the_files_of_a_coordinator_and_of_a_worker_are_their_users_alone() -> a
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_leaves_the_machine_in_the_clear_by_its_users_word_alone() -> anyhow::Result<()> {
-    // Nobody is there, and nobody is asked.
+    // No coordinator is there, and none is asked.
     let far = "http://192.0.2.1:50051";
     let ls = ["--server", far, "--token", "hunter2", "ls"];
     let worker = ["--coordinator", far, "--token", "hunter2", "--device", "cpu"];

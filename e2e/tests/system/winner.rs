@@ -1,11 +1,11 @@
-//! What the best trial is worth: from the losses of single rows to what users read.
+//! The winner's corrected value: from the losses of single rows to the views.
 
 use anyhow::Context;
 use serde_json::json;
 use trawl_e2e::{System, owner_pool, studies};
 use trawl_proto::v1::{GetStudyRequest, StudySummary};
 
-/// A study with its winner, which is judged after the end, or for whoever asks for it before.
+/// A study with its winner, which is judged after the end, or earlier for a caller who asks for it.
 async fn judged(system: &System, study: &str) -> anyhow::Result<StudySummary> {
     let request = GetStudyRequest {
         study: study.to_owned(),

@@ -16,7 +16,7 @@ use super::pieces::pieces;
 use super::retry::write;
 use super::training::Trained;
 
-/// Sends one file: of the job's refit, or of the trial of this member. It is visible once the job is finished.
+/// Sends one file of the job's refit, or of this member's trial. It becomes visible when the job is finished.
 ///
 /// # Errors
 /// The lease is lost, or the coordinator refuses the file.
@@ -59,7 +59,7 @@ pub(super) struct FoldFile {
 }
 
 impl FoldFile {
-    /// The only file of this kind that a member leaves; `None` if it leaves none.
+    /// The only file of this kind from a member; `None` if the member leaves none.
     pub(super) fn new(members: &[JobMember], member: usize, kind: ArtifactKind, content: Vec<u8>) -> Option<Self> {
         let name = kind.file(Some(members[member].fold))?;
         Some(Self {
@@ -70,7 +70,7 @@ impl FoldFile {
         })
     }
 
-    /// Sends it.
+    /// Sends the file.
     ///
     /// # Errors
     /// As [`put_artifact`].
@@ -82,7 +82,7 @@ impl FoldFile {
             content,
         } = self;
         if content.len() as u64 > kind.bytes_max() {
-            // The search goes on without: it is about the losses.
+            // The search goes on without the file: it needs only the losses.
             warn!(
                 job.id = %lease.job_id,
                 artifact.name = name,
@@ -95,7 +95,7 @@ impl FoldFile {
     }
 }
 
-/// The members whose trials may be among the study's best: their files are kept.
+/// Members whose trials may be among the study's best, so that their files are kept.
 pub(super) fn members_of_best<T: Trained>(ranking: &Ranking, members: &[JobMember], trained: &T) -> Vec<usize> {
     let ended: Vec<EndedMember> = members
         .iter()
@@ -109,10 +109,10 @@ pub(super) fn members_of_best<T: Trained>(ranking: &Ranking, members: &[JobMembe
     ranking.may_be_kept(&ended)
 }
 
-/// The weights of members: a job's networks are small enough to be in memory at once.
+/// The weights of members: a job's networks are small enough to be in memory together.
 ///
 /// # Errors
-/// The weights cannot be had.
+/// The weights cannot be read.
 pub(super) fn weights<T: Trained>(
     kept: &[usize],
     members: &[JobMember],

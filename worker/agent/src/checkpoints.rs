@@ -1,7 +1,7 @@
-//! Checkpoints of a job: kept at intervals and when it is handed back, and found again by the next worker.
+//! Checkpoints of a job: kept at intervals and when the job is handed back, and fetched by the next worker.
 //!
-//! A checkpoint is sent once every epoch before it is acknowledged, so that a worker that goes on from it leaves no gap. That one
-//! cannot be kept is no failure of the job: it costs the epochs since the one before, if it comes to that.
+//! A checkpoint is sent only after every earlier epoch is acknowledged, so that a worker that goes on from it leaves no
+//! gap. A checkpoint that cannot be kept does not fail the job: at worst it costs the epochs since the one before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,40 +24,40 @@ use super::leases::LeaseEnd;
 use super::pieces::pieces;
 use super::retry::may_pass;
 
-/// How long a checkpoint is asked for before the one before it is.
+/// Time for which a checkpoint is requested before the one before it is tried.
 const FETCH_WITHIN: Duration = Duration::from_secs(60);
 
-/// A checkpoint that training told.
+/// A checkpoint from training.
 #[derive(Debug)]
 pub(super) struct Checkpoint {
-    /// Epochs that are over.
+    /// Epochs completed.
     pub(super) epochs: u32,
     /// A safetensors file.
     pub(super) content: Vec<u8>,
 }
 
-/// Where members of a job were: what training goes on from.
+/// The checkpoints that training goes on from.
 #[derive(Debug, Default)]
 pub struct Starts {
     /// The newest checkpoint of the job itself.
     pub newest: Option<Vec<u8>>,
-    /// The checkpoints in which the jobs ended that trained its members before; empty if `newest` is there, or if one cannot be had.
+    /// The checkpoints with which earlier jobs of its members ended; empty if `newest` is there, or if one of them is unavailable.
     pub before: Vec<Vec<u8>>,
 }
 
-/// A checkpoint that an earlier attempt, or an earlier job of a member, left.
+/// A checkpoint from an earlier attempt, or from an earlier job of a member.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CheckpointListed {
     job_id: JobId,
     number: u32,
-    /// Epochs that were over.
+    /// Epochs completed.
     epochs: u32,
     bytes: u64,
     sha256: FileHash,
 }
 
 impl CheckpointListed {
-    /// `None` if it is named by no job or no hash.
+    /// `None` if the job's id or the hash is malformed.
     pub(super) fn of(checkpoint: &v1::Checkpoint) -> Option<Self> {
         Some(Self {
             job_id: checkpoint.job_id.parse().ok()?,
@@ -69,7 +69,7 @@ impl CheckpointListed {
     }
 }
 
-/// Asks for a checkpoint at every interval and sends what training tells, until training drops its sender.
+/// Requests a checkpoint at every interval, and sends those that training emits, until training drops its sender.
 pub(super) async fn keep(
     agent: Arc<Agent>,
     lease: LeaseClaim,
@@ -78,7 +78,7 @@ pub(super) async fn keep(
     mut told: mpsc::Receiver<Checkpoint>,
 ) {
     let mut ticks = interval_at(Instant::now() + every, every);
-    // After one that took long to send, the next one comes a full interval later.
+    // If sending a checkpoint took long, the next one comes a full interval later.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -102,8 +102,8 @@ async fn send(agent: &Agent, lease: LeaseClaim, Checkpoint { epochs, content }: 
         );
         return;
     }
-    // Of a lease that this worker gave up, reports were dropped, while the coordinator may hold on to it: a checkpoint beyond them
-    // would leave a gap.
+    // If this worker gave the lease up, it dropped reports, although the coordinator may still hold the lease: a
+    // checkpoint after the dropped epochs would leave a gap.
     if !agent.reports.flush().await || agent.leases.end_of(lease) == Some(LeaseEnd::Lost) {
         return;
     }
@@ -136,7 +136,7 @@ async fn send(agent: &Agent, lease: LeaseClaim, Checkpoint { epochs, content }: 
     }
 }
 
-/// Sends a checkpoint, and again while the coordinator asks for patience: to be told to slow down costs no epochs.
+/// Sends a checkpoint, and sends it again if the coordinator asks for a slower rate: that must not cost epochs.
 async fn put(
     agent: &Agent,
     lease: LeaseClaim,
@@ -160,11 +160,11 @@ async fn put(
     }
 }
 
-/// What a job goes on from: the first of its own checkpoints whose bytes are those that were written; else those of its members' earlier
-/// jobs, if all of them can be had. It may be none: the job is trained from epoch 0 then.
+/// The checkpoints that a job goes on from: its newest intact one, or else those of its members' earlier jobs, if all
+/// are available. Without any, the job is trained from epoch 0.
 ///
 /// # Errors
-/// The job was told to stop meanwhile: it must not begin anew, and leave that as its newest checkpoint.
+/// The job was stopped meanwhile: it must not begin at epoch 0, and leave that as its newest checkpoint.
 pub(super) async fn starts(
     agent: &Agent,
     lease: LeaseClaim,
@@ -192,7 +192,7 @@ pub(super) async fn starts(
     Ok(starts)
 }
 
-/// A checkpoint, if its bytes are those that were written.
+/// A checkpoint, if its bytes match its hash.
 async fn whole(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointListed) -> Result<Option<Vec<u8>>, JobError> {
     let (number, epochs) = (checkpoint.number, checkpoint.epochs);
     match insist_on(agent, lease, checkpoint).await {
@@ -221,8 +221,8 @@ async fn whole(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointListed) 
     }
 }
 
-/// Fetches a checkpoint, and tries again while there is no answer: a coordinator that is away is no reason to repeat epochs.
-/// An object store that is away for long is.
+/// Fetches a checkpoint, and retries while there is no answer: a coordinator that is away must not cost epochs. If the
+/// object store is away for long, this gives up.
 async fn insist_on(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointListed) -> Result<Vec<u8>, FetchError> {
     let deadline = Instant::now() + FETCH_WITHIN;
     let mut backoff = Backoff::new(agent.settings.worker_id);
@@ -246,12 +246,12 @@ enum FetchError {
     /// The coordinator did not send it.
     #[error("{0}")]
     Status(#[source] Box<Status>),
-    /// It is not what was written.
+    /// Its bytes do not match its hash.
     #[error("{0} bytes came that are not those that were written")]
     Broken(usize),
 }
 
-/// The bytes of a checkpoint, if they are those that were written.
+/// The bytes of a checkpoint, if they match its hash.
 async fn fetch(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointListed) -> Result<Vec<u8>, FetchError> {
     let failed = |status| FetchError::Status(Box::new(status));
     let request = v1::GetCheckpointRequest {

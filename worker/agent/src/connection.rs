@@ -1,4 +1,4 @@
-//! The way to the coordinator: a channel that connects by itself, the token on every call, and pauses between tries.
+//! The connection to the coordinator: a channel that reconnects by itself, the token on every call, and pauses between tries.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,21 +17,21 @@ use trawl_proto::dial::{TlsChoice, endpoint};
 use trawl_proto::retry_after;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
-/// How long a call that waits for nothing may take.
+/// Time limit of a call that waits for nothing.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// How long a call that waits for a job, or lives as a stream, may take to begin.
+/// Time limit for connecting, on calls that wait for a job or live as a stream.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// A job has up to 64 members, each well under 1 KiB; a piece of a file 64 KiB.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// How long one coordinator is asked at least before it is another one's turn.
+/// Least time with one coordinator before turning to another one.
 const TURN_AT_LEAST: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A client that carries the token, and the trace that a call is part of.
+/// A client that sends the token, and the trace context of each call.
 pub type Client = WorkerServiceClient<InterceptedService<Channel, Headers>>;
 
-/// What goes with every call.
+/// Headers of every call.
 #[derive(Clone, Debug)]
 pub struct Headers {
     token: Bearer,
@@ -45,7 +45,7 @@ impl Interceptor for Headers {
     }
 }
 
-/// The way to the coordinators of one database: all calls go to one of them, until it does not answer.
+/// A connection to the coordinators of one database: all calls go to one of them, until it does not answer.
 #[derive(Clone, Debug)]
 pub struct Connection {
     ways: Arc<[Way]>,
@@ -53,14 +53,14 @@ pub struct Connection {
     headers: Headers,
 }
 
-/// The way to one coordinator.
+/// A connection to one coordinator.
 #[derive(Debug)]
 struct Way {
     brief: Channel,
     patient: Channel,
 }
 
-/// Whose turn it is.
+/// The coordinator in use.
 #[derive(Debug, Default)]
 struct Turn {
     way: usize,
@@ -68,15 +68,15 @@ struct Turn {
 }
 
 impl Connection {
-    /// A connection that is made when it is first used, to the first of these URLs that answers.
+    /// A connection that opens on first use, to the first of these URLs that answers.
     ///
     /// # Errors
-    /// No URL or one that is none, a file of TLS that cannot be read, or a token that does not fit in a header or would go in the clear.
+    /// No URL or a malformed one, an unreadable TLS file, or a token that does not fit in a header or would go in the clear.
     pub fn new(urls: &[String], tls: &TlsChoice, token: Option<&Secret>) -> anyhow::Result<Self> {
         Self::opened_by(urls, tls, token, &|endpoint| endpoint.connect_lazy())
     }
 
-    /// The same with channels that `open` makes: over another network than the machine's.
+    /// The same with channels that `open` makes: for networks other than the machine's.
     ///
     /// # Errors
     /// As [`Connection::new`].
@@ -109,12 +109,12 @@ impl Connection {
         })
     }
 
-    /// For calls that are answered at once.
+    /// For calls that get an immediate answer.
     pub fn client(&self) -> Client {
         self.client_on(&self.way().brief)
     }
 
-    /// For calls that wait, and streams: without a limit in time.
+    /// For calls that wait, and for streams: without a time limit.
     pub fn patient_client(&self) -> Client {
         self.client_on(&self.way().patient)
     }
@@ -128,7 +128,7 @@ impl Connection {
         &self.ways[self.turn.lock().unwrap_or_else(PoisonError::into_inner).way]
     }
 
-    /// Notes that a call failed: if that was the way's fault, and there is another coordinator, it is asked from now on.
+    /// Notes that a call failed: if the connection was at fault, calls turn to another coordinator, if there is one.
     pub fn failed(&self, code: Code) {
         if !matches!(
             code,
@@ -138,7 +138,7 @@ impl Connection {
         }
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        // All calls to a coordinator that ends fail at once, and are one reason to turn.
+        // When a coordinator ends, all calls to it fail at once; they count as one reason to turn.
         if self.ways.len() > 1 && turn.since.is_none_or(|since| now - since >= TURN_AT_LEAST) {
             turn.way = (turn.way + 1) % self.ways.len();
             turn.since = Some(now);
@@ -146,7 +146,7 @@ impl Connection {
     }
 }
 
-/// Pauses that double, each shortened by a random share, so that workers do not come back all at once.
+/// Pauses that double, each shortened by a random share, so that workers do not retry all at once.
 #[derive(Debug)]
 pub struct Backoff {
     pause: Duration,
@@ -154,7 +154,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// From the shortest pause on; workers differ in their jitter.
+    /// Begins at the shortest pause; workers differ in their jitter.
     pub fn new(worker_id: WorkerId) -> Self {
         let mut seed = [0; 32];
         seed[..16].copy_from_slice(worker_id.0.as_bytes());
@@ -164,13 +164,13 @@ impl Backoff {
         }
     }
 
-    /// It worked: the next pause is the shortest one.
+    /// After a success, returns to the shortest pause.
     pub fn reset(&mut self) {
         self.pause = PAUSE_MIN;
     }
 
-    /// After a failure, pauses between half and all of the present pause, and doubles it. If the coordinator said when to come again,
-    /// that time goes before: others were told the same, and only the pauses differ.
+    /// After a failure, pauses between half and all of the present pause, and doubles it. A wait that the coordinator
+    /// asked for comes first: it is the same for all workers, and only the pauses differ.
     pub async fn wait(&mut self, failed: &Status) {
         let share = 0.5 + 0.5 * f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
         let told = retry_after(failed).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Datasets: files fetched from the coordinator by their hash and kept on this machine's disk, read once, and kept on the
-//! device for all jobs.
+//! Datasets: fetches files from the coordinator by their hash, caches them on this machine's disk, reads them once, and
+//! keeps the samples on the device for all jobs.
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +21,7 @@ use trawl_proto::v1;
 use super::connection::Connection;
 use super::file_cache::FileCache;
 
-/// Memory of the device for parts of datasets that are kept there: ten times FashionMNIST. Jobs that train keep theirs in any case.
+/// Device memory for cached parts of datasets: ten times FashionMNIST. Jobs keep the parts that they train on in any case.
 pub const PARTS_BYTES_MAX: usize = 512 << 20;
 
 /// Why there are no samples.
@@ -30,39 +30,39 @@ pub enum DatasetError {
     /// The coordinator did not send a file.
     #[error("dataset file {0}: {1}")]
     Fetch(FileHash, #[source] Box<tonic::Status>),
-    /// The coordinator did not send what a trial left.
+    /// The coordinator did not send a file of the trial.
     #[error("file {0} of the trial: {1}")]
     TrialFile(String, #[source] Box<tonic::Status>),
-    /// What it sent is another file.
+    /// It sent another file.
     #[error("dataset file {0}: what came has the hash {1}")]
     Hash(FileHash, FileHash),
-    /// There is no place for it on this machine's disk.
+    /// This machine's disk has no place for it.
     #[error("dataset file {0} cannot be kept on this machine's disk: {1}")]
     Disk(FileHash, #[source] io::Error),
-    /// The files are no such dataset.
+    /// The files are not a valid dataset.
     #[error("dataset file {0} {1}")]
     Read(FileHash, #[source] ReadError),
-    /// Its samples cannot be had on the device.
+    /// The device cannot take its samples.
     #[error("samples on the device: {0}")]
     Device(#[from] EngineError),
 }
 
-/// What is read together: the rows of a study that train and validate, or those of its test part.
+/// Parts that are read together: the rows of a study that train and validate, or its test part.
 #[derive(Clone, Debug, PartialEq)]
 struct Key {
     format: Format,
     kind: TargetKind,
-    /// Files of the training part, which says what others are read by.
+    /// Files of the training part; other parts are read like it.
     train: Part<FileHash>,
     rows: RowsOf,
 }
 
-/// Which rows.
+/// The rows that are read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum RowsOf {
-    /// Those of the training part, with those of the validation part where rows that validate have files of their own.
+    /// The training part, followed by the validation part where that has files of its own.
     Search(Option<Part<FileHash>>),
-    /// Those of the test part.
+    /// The test part.
     Test(Part<FileHash>),
 }
 
@@ -81,7 +81,7 @@ impl Key {
     }
 }
 
-/// Parts on the device, as many as have room; the one used last is at the back.
+/// Parts on the device, as many as fit; the last used one is at the back.
 #[derive(Debug)]
 struct Parts<T> {
     kept: VecDeque<KeptPart<T>>,
@@ -112,7 +112,7 @@ impl<T: Clone> Parts<T> {
         Some(shared)
     }
 
-    /// Gives up what was used longest ago, before so many bytes more are taken.
+    /// Drops the least recently used parts, before `bytes` more are taken.
     fn make_room(&mut self, bytes: usize) {
         let taken = |kept: &VecDeque<KeptPart<T>>| kept.iter().map(|part| part.bytes).sum::<usize>();
         while !self.kept.is_empty() && taken(&self.kept) + bytes > self.bytes_max {
@@ -120,7 +120,7 @@ impl<T: Clone> Parts<T> {
         }
     }
 
-    /// Keeps a part, for which there was room made; the newest one is kept however large it is.
+    /// Keeps a part after [`Self::make_room`]; the newest one is kept however large it is.
     fn keep(&mut self, key: Key, table: T, bytes: usize) {
         self.kept.push_back(KeptPart { key, table, bytes });
     }
@@ -131,12 +131,12 @@ impl<T: Clone> Parts<T> {
 pub struct Datasets<E: Engine> {
     engine: Arc<E>,
     files: FileCache,
-    /// The lock is held while a file is fetched: two jobs that want it fetch it once.
+    /// Held while a file is fetched, so that two jobs that need the file fetch it once.
     parts: Mutex<Parts<E::Table>>,
 }
 
 impl<E: Engine> Datasets<E> {
-    /// No samples yet. Parts take so many bytes of the engine's device at most, beside those that jobs use; [`PARTS_BYTES_MAX`] is usual.
+    /// No samples yet. Cached parts take at most `parts_bytes_max` of the engine's device, beside those that jobs use; [`PARTS_BYTES_MAX`] is usual.
     pub fn new(engine: Arc<E>, files: FileCache, parts_bytes_max: usize) -> Self {
         Self {
             engine,
@@ -148,7 +148,7 @@ impl<E: Engine> Datasets<E> {
     /// The rows of a job's dataset that train and validate and, if the job has one, its test part, on the device.
     ///
     /// # Errors
-    /// A file cannot be fetched, or is not what it should be.
+    /// A file cannot be fetched, or is invalid.
     pub async fn load(&self, connection: &Connection, job: &Job) -> Result<(E::Table, Option<E::Table>), DatasetError> {
         let key = |rows| Key {
             format: job.format.clone(),
@@ -165,7 +165,7 @@ impl<E: Engine> Datasets<E> {
         Ok((search, test))
     }
 
-    /// Some rows; `known` is what the training part shows, for the test part.
+    /// The rows of `key`; for the test part, `known` is what the training part shows.
     async fn table(&self, connection: &Connection, key: Key, known: Known) -> Result<E::Table, DatasetError> {
         let mut parts = self.parts.lock().await;
         if let Some(table) = parts.find(&key) {
@@ -189,7 +189,7 @@ impl<E: Engine> Datasets<E> {
         Ok(table)
     }
 
-    /// A file, from this machine's disk or else from the coordinator.
+    /// A file, from this machine's disk or otherwise from the coordinator.
     async fn file(&self, connection: &Connection, hash: FileHash) -> Result<FileContent, DatasetError> {
         let disk = |error| DatasetError::Disk(hash, error);
         let files = self.files.clone();
@@ -209,7 +209,7 @@ impl<E: Engine> Datasets<E> {
         })
         .await;
         if let Err(error) = kept {
-            // It trains all the same, and fetches it again next time.
+            // Training goes on, and fetches the file again next time.
             let folder = self.files.folder().display();
             warn!(dataset.sha256 = %hash, error = %error, "dataset file cannot be cached in {folder}");
         }
@@ -217,7 +217,7 @@ impl<E: Engine> Datasets<E> {
     }
 }
 
-/// Reads what is in the files of the parts, and drops them; `known` is what the training part shows, for the test part.
+/// Reads the files of the parts, and drops them; for the test part, `known` is what the training part shows.
 fn read(key: &Key, contents: Vec<Part<FileContent>>, mut known: Known) -> Result<Samples, DatasetError> {
     // The coordinator has counted the numbers of all parts.
     let mut allowance = Allowance::whole();
@@ -241,7 +241,7 @@ fn read(key: &Key, contents: Vec<Part<FileContent>>, mut known: Known) -> Result
     samples.ok_or_else(|| EngineError::BadJob("its dataset has no files".to_owned()).into())
 }
 
-/// Does something that takes time, on a thread that renews no lease.
+/// Runs slow work on a thread that renews no leases.
 async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match spawn_blocking(work).await {
         Ok(done) => done,
@@ -249,10 +249,10 @@ async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static)
     }
 }
 
-/// Fetches a file from the coordinator; how many bytes it has.
+/// Fetches a file from the coordinator; returns its number of bytes.
 ///
 /// # Errors
-/// It does not answer, what came is another file, or it cannot be written.
+/// The coordinator does not answer, sends another file, or the file cannot be written.
 pub async fn fetch(
     connection: &Connection,
     hash: FileHash,

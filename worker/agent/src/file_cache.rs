@@ -1,7 +1,7 @@
-//! Dataset files on this machine's disk, by their hashes: as many bytes as are allowed, and those that were used last.
+//! Dataset files on this machine's disk, by their hashes: the last used ones, up to a number of bytes.
 //!
-//! Several workers may share the folder. A file that one of them removes while another reads it stays whole for that one; who does
-//! not find it fetches it again.
+//! Several workers may share the folder. A worker that is reading a file can go on although another worker removes it;
+//! a worker that does not find a file fetches it again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -13,34 +13,34 @@ use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use tracing::warn;
 use trawl_domain::dataset::{FileHash, FileHasher};
 
-/// A file that is being written for so long belongs to a process that has ended.
+/// A partial file of this age belongs to a process that has ended.
 const PART_LEFT_AFTER: Duration = Duration::from_secs(3_600);
 /// Bytes that are hashed at once.
 const PIECE_BYTES: usize = 1 << 20;
-/// What the name of a file ends with that is not whole yet.
+/// Extension of a partial file.
 const PART: &str = "part";
 
 /// The folder of dataset files.
 #[derive(Clone, Debug)]
 pub struct FileCache {
     folder: PathBuf,
-    /// What all files together may take.
+    /// Most bytes of all files together.
     bytes_max: u64,
 }
 
-/// A file that is being written: it is gone when this is dropped, unless it was kept.
+/// A file being written; dropping this removes it, unless it was kept.
 #[derive(Debug)]
 pub struct NewFile {
     /// Its bytes.
     pub file: File,
-    /// Where it is; `None` for one without a name, which cannot be kept.
+    /// Its path; `None` for an unnamed file, which cannot be kept.
     path: Option<PathBuf>,
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // One that was kept has another name.
+            // A kept file has another name.
             let _ = fs::remove_file(path);
         }
     }
@@ -54,7 +54,7 @@ struct Entry {
 }
 
 impl FileCache {
-    /// The files in this folder, which is made with the first one; so many bytes of them at most.
+    /// The files in this folder, up to `bytes_max`; the first file creates the folder.
     pub fn new(folder: PathBuf, bytes_max: u64) -> Self {
         Self { folder, bytes_max }
     }
@@ -64,7 +64,7 @@ impl FileCache {
         &self.folder
     }
 
-    /// A file, which counts as used now; `None` if it is not there, or is broken.
+    /// A file, which counts as used now; `None` if it is missing or broken.
     pub fn open(&self, hash: FileHash) -> Option<File> {
         let mut file = File::open(self.folder.join(hash.to_string())).ok()?;
         let mut hasher = FileHasher::default();
@@ -79,19 +79,19 @@ impl FileCache {
             warn!(dataset.sha256 = %hash, "a cached dataset file is broken and is fetched again");
             return None;
         }
-        // One that belongs to somebody else keeps its time.
+        // A file of another user keeps its time.
         let _ = futimens(&file, &USED_NOW);
         Some(file)
     }
 
-    /// Begins a file, which is in the folder until it is dropped, and for longer if it is kept. Where the folder cannot be written, it
-    /// is a file without a name in `TMPDIR`.
+    /// Begins a file, which stays in the folder until it is dropped, or longer if it is kept. Where the folder cannot
+    /// be written, the file is an unnamed one in `TMPDIR`.
     ///
     /// # Errors
     /// Neither can be written.
     pub fn begin(&self) -> io::Result<NewFile> {
         self.begin_in_folder().or_else(|error| {
-            // It trains all the same, and fetches the file again next time.
+            // Training goes on, and fetches the file again next time.
             let folder = self.folder.display();
             warn!(error = %error, "dataset files cannot be cached in {folder}");
             let file = tempfile::tempfile()?;
@@ -104,15 +104,15 @@ impl FileCache {
         fs::create_dir_all(&self.folder)?;
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join(format!("{}-{number}.{PART}", std::process::id()));
-        // Of an earlier process with the same number. A new file is no link to another one.
+        // An earlier process with the same number may have left it. Removing it first means that a new file never follows a link.
         let _ = fs::remove_file(&path);
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
         let path = Some(path);
         Ok(NewFile { file, path })
     }
 
-    /// Keeps a file that is whole, and removes those used longest ago to make room for it. One that is larger than all may be is not
-    /// kept.
+    /// Keeps a complete file, and removes the least recently used ones to make room. A file larger than the limit is
+    /// not kept.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -125,8 +125,8 @@ impl FileCache {
         Ok(())
     }
 
-    /// Removes what is in the way of a new file; false if it is larger than all may be. The time is that of the new file: the clock of
-    /// the disk, by which the others have theirs.
+    /// Removes files to make room for a new one; false if the new one alone exceeds the limit. The present time is the
+    /// new file's own, because the disk's clock set the times of the others.
     fn make_room(&self, new: &File) -> io::Result<bool> {
         let metadata = new.metadata()?;
         let (now, bytes) = (metadata.modified()?, metadata.len());
@@ -175,7 +175,7 @@ const USED_NOW: Timestamps = Timestamps {
     },
 };
 
-/// True for a file that some worker writes, or wrote: PROCESS-NUMBER.part.
+/// True for a partial file of any worker: PROCESS-NUMBER.part.
 fn is_part(name: &str) -> bool {
     let numbers = name.strip_suffix(PART).and_then(|name| name.strip_suffix('.'));
     let numbers = numbers.and_then(|name| name.split_once('-'));
@@ -209,7 +209,7 @@ mod tests {
         cache.keep(hash, &new).expect("kept, if there is room");
     }
 
-    /// As if a file had been used so many seconds after 1970.
+    /// Makes a file look as if it was used `seconds` after 1970.
     fn used_at(path: &Path, seconds: i64) {
         let time = Timespec {
             tv_sec: seconds,
@@ -242,7 +242,7 @@ mod tests {
         being_read.read_to_end(&mut read).expect("it is whole for its reader");
         assert_eq!(read, content(1).1);
 
-        // More than all may be: it is not kept, and the others stay.
+        // Larger than the limit: it is not kept, and the others stay.
         let large = vec![9; 3 * BYTES + 1];
         keep(&cache, FileHash::of(&large), &large);
         assert_eq!(fs::read_dir(cache.folder()).expect("a folder").count(), 3);

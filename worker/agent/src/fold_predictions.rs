@@ -1,4 +1,4 @@
-//! Sends what the folds of the best trials leave beside their weights, each file as soon as it is made.
+//! Sends the predictions from the folds of the best trials, each file as soon as it is made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use super::progress::Progress;
 use super::thread::on_thread;
 use super::training::Trained;
 
-/// Sends what the networks of these members answer for the rows that were held out of their training.
+/// Sends the predictions of these members' networks for the rows held out of their training.
 ///
 /// # Errors
-/// It was told to stop, the lease is lost, the coordinator refuses a file, or making one makes no progress for `limit`. A file that cannot be made is no error.
+/// The job was stopped, the lease is lost, the coordinator refuses a file, or making one makes no progress for `limit`. A file that cannot be made is no error.
 pub(super) async fn put_fold_predictions<T: Trained>(
     agent: &Arc<Agent>,
     lease: LeaseClaim,
@@ -40,7 +40,7 @@ pub(super) async fn put_fold_predictions<T: Trained>(
             if matches!(file, Err(SkippedArtifact::Interrupted)) {
                 return Err(JobError::Interrupted);
             }
-            // Once nobody takes them, the lease is lost and there is nothing more to make.
+            // A closed channel means that the lease is lost, and nothing more has to be made.
             if shown.wait(|| sender.blocking_send((member, file))).is_err() {
                 break;
             }

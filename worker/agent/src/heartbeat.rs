@@ -1,5 +1,5 @@
-//! The heartbeat: renews the leases, apart from reports, so that a slow stream loses no job. And the fence, apart from the
-//! heartbeat, so that a call that hangs does not delay it.
+//! The heartbeat renews the leases on calls separate from reports, so that a slow stream loses no job. The fence is
+//! separate from the heartbeat, so that a hanging call does not delay it.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use trawl_proto::{retry_after, v1};
 use super::leases::Leases;
 use super::{Agent, Times};
 
-/// Renews all leases at every interval, and at once when one came, until `stop`. One that has no answer within half an interval is
-/// given up and followed by the next: several may be lost, and with them a coordinator, before a lease is.
+/// Renews all leases at every interval, and at once after a new one, until `stop`. A heartbeat without an answer within half an
+/// interval is abandoned, and the next one follows: a lease survives several lost heartbeats, and with them a lost coordinator.
 pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: CancellationToken) {
     let answer_within = times.heartbeat_interval / 2;
     let mut next = Instant::now() + times.heartbeat_interval;
@@ -24,7 +24,7 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
             () = agent.leases.came() => {}
             () = stop.cancelled() => return,
         }
-        // The lease runs from some moment after the request left: counted from before, it cannot be overrated.
+        // The lease runs from some moment after the request left: counting from before that never overrates it.
         let sent = Instant::now();
         let leases = agent.leases.all();
         let request = v1::HeartbeatRequest {
@@ -50,7 +50,7 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
             }
             Ok(Err(status)) if status.code() == Code::NotFound => super::recover(&agent, &status).await,
             Ok(Err(status)) => {
-                // Told to slow down, it comes again when it may: a lease has no time to lose.
+                // When asked to slow down, it retries as soon as it may: a lease has no time to lose.
                 if let Some(after) = retry_after(&status) {
                     next = next.min(Instant::now() + after);
                 }
@@ -68,7 +68,7 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
     }
 }
 
-/// Stops the job of each lease that was not renewed, at the moment when it may have run out, until `stop`.
+/// Stops the job of each lease that was not renewed, at the moment when the lease may have run out, until `stop`.
 pub(super) async fn fence(leases: Leases, stop: CancellationToken) {
     loop {
         let next = leases.next_end();
@@ -81,7 +81,7 @@ pub(super) async fn fence(leases: Leases, stop: CancellationToken) {
         tokio::select! {
             biased;
             () = ends => {}
-            // Those that are renewed end later than was thought; a new one may be the first.
+            // Renewed leases end later than expected; a new one may end first.
             () = leases.came_to_be_fenced() => {}
             () = stop.cancelled() => return,
         }

@@ -1,4 +1,4 @@
-//! Why a job did not come to its end, and whose fault that is.
+//! Why a job ended early, and whether the job or the worker is at fault.
 
 use std::time::Duration;
 
@@ -9,28 +9,28 @@ use trawl_engine::EngineError;
 
 use super::dataset::DatasetError;
 
-/// Why a job did not come to its end.
+/// Why a job ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// It was told to stop.
+    /// It was stopped.
     #[error("interrupted")]
     Interrupted,
     /// A write under its lease was refused.
     #[error(transparent)]
     LeaseLost(#[from] LeaseLost),
-    /// The coordinator sent what this worker does not understand.
+    /// The coordinator sent a job that this worker does not understand.
     #[error("the job is not understood: {0}")]
     BadJob(#[from] trawl_domain::violation::Violations),
-    /// Its tables cannot be had.
+    /// Its tables are unavailable.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
     /// Training failed.
     #[error(transparent)]
     Train(#[from] EngineError),
-    /// Something of the job panicked.
+    /// A thread of the job panicked.
     #[error("the job panicked")]
     Panicked,
-    /// There is no thread to be had.
+    /// The system gave no thread.
     #[error("no thread to train on: {0}")]
     Thread(#[source] std::io::Error),
     /// Training stands still, and nothing can end its thread.
@@ -54,8 +54,8 @@ impl JobError {
         }
     }
 
-    /// True if no other job can be trained by this process. A thread that hangs stays, and with it a slot, a core and memory; a
-    /// device that is lost answers no other job either.
+    /// True if this process can train no other job. A hung thread stays, and occupies a slot, a core and memory; a lost
+    /// device fails every other job too.
     pub(super) fn is_of_worker(&self) -> bool {
         matches!(
             self,

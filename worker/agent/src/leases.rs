@@ -1,5 +1,5 @@
-//! The leases that this worker holds. A worker fences itself: once it cannot be sure any more that a lease is live, by its
-//! own monotonic clock, it stops to work under it.
+//! The leases that this worker holds. A worker fences itself: once its own monotonic clock shows that a lease may have
+//! run out, it stops working under it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,23 +10,23 @@ use trawl_domain::id::{JobId, LeaseToken};
 use trawl_domain::lease::LeaseClaim;
 use trawl_engine::Control;
 
-/// Why a job stops before its end.
+/// Why a job is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeaseEnd {
-    /// The lease is lost: nothing may be written any more.
+    /// The lease is lost: no write is allowed any more.
     Lost,
     /// The worker stops, or the study was paused: the lease is handed back, with a checkpoint.
     Drain,
 }
 
-/// The leases that this worker holds, by token: one that was lost may still be there while the job comes a second time.
+/// The leases that this worker holds, by fencing token: a lost one may still be there while its job comes a second time.
 #[derive(Clone, Debug)]
 pub(super) struct Leases(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     held: Mutex<BTreeMap<LeaseToken, Held>>,
-    /// A lease came: it wants to be renewed soon, because nobody knows how old it is.
+    /// Signals a new lease, which should be renewed soon, because its age is unknown.
     came: Notify,
     /// The same for the fence.
     came_to_be_fenced: Notify,
@@ -94,21 +94,21 @@ impl Leases {
         }
     }
 
-    /// Stops the job of a lease that the coordinator calls lost. The first reason stays.
+    /// Stops the job of a lease that the coordinator reports as lost. The first reason stays.
     pub(super) fn lost(&self, lease: LeaseClaim) {
         if let Some(held) = self.held().get_mut(&lease.token) {
             held.stop(LeaseEnd::Lost);
         }
     }
 
-    /// Stops the job of a lease that the coordinator wants back.
+    /// Stops the job of a lease that the coordinator recalls.
     pub(super) fn recalled(&self, lease: LeaseClaim) {
         if let Some(held) = self.held().get_mut(&lease.token) {
             held.stop(LeaseEnd::Drain);
         }
     }
 
-    /// Stops the jobs whose leases may have run out by now; how many there were.
+    /// Stops the jobs whose leases may have run out by now; returns their number.
     pub(super) fn fence(&self, now: Instant) -> usize {
         let mut held = self.held();
         let overdue = held
@@ -117,7 +117,7 @@ impl Leases {
         overdue.map(|held| held.stop(LeaseEnd::Lost)).count()
     }
 
-    /// When the next lease may run out that is not lost.
+    /// When the next lease that is not lost may run out.
     pub(super) fn next_end(&self) -> Option<Instant> {
         let held = self.held();
         let live = held.values().filter(|held| held.end != Some(LeaseEnd::Lost));
@@ -129,7 +129,7 @@ impl Leases {
         self.held().values_mut().for_each(|held| held.stop(end));
     }
 
-    /// Why the job of a lease was told to stop.
+    /// Why the job of a lease was stopped.
     pub(super) fn end_of(&self, lease: LeaseClaim) -> Option<LeaseEnd> {
         self.held().get(&lease.token).and_then(|held| held.end)
     }
@@ -147,7 +147,7 @@ impl Leases {
 
 impl Held {
     fn stop(&mut self, end: LeaseEnd) {
-        // A loss outranks a drain: what is lost cannot be handed back.
+        // A loss outranks a drain: a lost lease cannot be handed back.
         if self.end != Some(LeaseEnd::Lost) {
             self.end = Some(end);
         }
@@ -177,7 +177,7 @@ mod tests {
         leases.lost(first);
         let control = Control::new();
         leases.hold(second, until, control.clone());
-        // What is left of the first attempt ends late.
+        // The first attempt ends late.
         leases.lost(first);
         assert_eq!(leases.end_of(first), Some(LeaseEnd::Lost));
         assert_eq!(leases.end_of(second), None);

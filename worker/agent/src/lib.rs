@@ -1,12 +1,12 @@
-//! The agent: asks for jobs, runs each under its lease, and hands everything back when it is told to stop.
+//! The agent: asks for jobs, runs each under its lease, and hands all of them back when it is stopped.
 //!
-//! Training runs on threads of its own and knows nothing of all this: it emits events and looks for commands. Around it,
-//! [`leases`] keeps what is held, [`heartbeat`] renews it, [`reports`] carries epochs and keeps what is not acknowledged;
-//! [`progress`] notices a training that hangs. [`trainer`] has an engine train, on rows that [`dataset`] brings, from files that
-//! [`file_cache`] keeps.
+//! Training runs on threads of its own and knows none of the rest: it emits events and polls for commands. Around it,
+//! [`leases`] keeps the leases, [`heartbeat`] renews them, [`reports`] sends epochs and keeps those not acknowledged,
+//! and [`progress`] notices hanging training. [`trainer`] runs an engine on rows from [`dataset`], which reads files
+//! from [`file_cache`].
 //!
-//! All of it but the training itself runs in the simulation of the protocol too, which replays a run from its seed: so each
-//! `select!` looks at its branches in their order, and nothing asks for a clock or for random numbers but tokio's and its own.
+//! All except the training also runs in the simulation of the protocol, which replays a run from its seed. So each
+//! `select!` polls its branches in order, and the only clock and random numbers are tokio's and the agent's own.
 
 mod artifacts;
 mod checkpoints;
@@ -50,12 +50,12 @@ use connection::{Backoff, Connection};
 use leases::{LeaseEnd, Leases};
 use reports::Reports;
 
-/// How long one call waits for a job; then it asks again.
+/// Longest wait of one call for a job; then the agent calls again.
 const LEASE_WAIT: Duration = Duration::from_secs(20);
-/// How long jobs may take to be handed back once the worker stops.
+/// Time limit for handing jobs back once the worker stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the operator decides, and what the machine is.
+/// The operator's settings, and the machine's facts.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Chosen at the start of the process.
@@ -64,13 +64,13 @@ pub struct Settings {
     pub host: String,
     /// Jobs that train at once.
     pub slots: u32,
-    /// Name of the device that they train on, as `cpu` or `cuda:0`.
+    /// Name of the device that jobs train on: `cpu` or `cuda:0`.
     pub device_name: String,
-    /// How long it looks for a coordinator that takes it; for ever, if nothing is said.
+    /// Time limit for finding a coordinator that accepts the worker; without one, it looks for ever.
     pub register_within: Option<Duration>,
 }
 
-/// No coordinator took the worker in the time that its operator gave it.
+/// No coordinator accepted the worker within the operator's time limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not registered within {} s: {why}", within.as_secs())]
 pub struct NotRegistered {
@@ -81,13 +81,13 @@ pub struct NotRegistered {
 /// Why the agent stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to.
+    /// It was stopped.
     Told,
-    /// A training hangs, or the device is lost: the process is of no use any more. It must not wait for what it leaves behind.
+    /// A training hangs, or the device is lost: the process has to end, without waiting for its threads.
     Unhealthy,
 }
 
-/// The parts that a job needs, shared by all of them.
+/// The parts that all jobs share.
 #[derive(Debug)]
 struct Agent {
     settings: Settings,
@@ -101,7 +101,7 @@ struct Agent {
 /// Works until `stop` is cancelled, a training hangs or the device is lost, then hands the leases back and says goodbye.
 ///
 /// # Errors
-/// No coordinator takes the worker in time.
+/// No coordinator accepts the worker in time.
 pub async fn run<T: Training>(
     settings: Settings,
     connection: Connection,
@@ -109,7 +109,7 @@ pub async fn run<T: Training>(
     stop: CancellationToken,
 ) -> Result<Ended, NotRegistered> {
     let tasks = TaskTracker::new();
-    // What jobs need to end well lives until they have.
+    // Tasks that jobs need in order to end well; cancelled after the jobs.
     let background = CancellationToken::new();
     let leases = Leases::new();
     let Some(times) = register(&settings, &connection, &stop).await? else {
@@ -161,7 +161,7 @@ pub async fn run<T: Training>(
     if !matches!(said, Ok(Ok(_))) {
         warn!("stopping: the coordinator could not be told");
     }
-    // What hung only now, while the others were handed back, is as much in the way.
+    // A training may have begun to hang while others were handed back.
     Ok(if agent.unhealthy.is_cancelled() {
         Ended::Unhealthy
     } else {
@@ -169,7 +169,7 @@ pub async fn run<T: Training>(
     })
 }
 
-/// How the coordinator wants workers to behave.
+/// The coordinator's intervals and limits for workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Times {
     lease_ttl: Duration,
@@ -177,7 +177,7 @@ struct Times {
     checkpoint_interval: Duration,
 }
 
-/// Makes the worker known, as soon as the coordinator is there; `None` if it is told to stop before.
+/// Registers the worker as soon as a coordinator answers; `None` if `stop` is cancelled first.
 async fn register(
     settings: &Settings,
     connection: &Connection,
@@ -241,7 +241,7 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
         let Ok(free) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
-        // All free slots at once: the one in hand, and those beside it.
+        // All free slots at once: this one, and the others.
         let wanted = 1 + slots.available_permits() as u32;
         drop(free);
         let request = v1::LeaseJobsRequest {
@@ -266,7 +266,7 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
             }
         };
         for job in leased {
-            // There are as many permits as were asked for: nobody else takes any.
+            // The permits exist, because no other task takes any.
             let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
                 error!("more jobs came than were asked for");
                 break;
@@ -282,7 +282,7 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
     }
 }
 
-/// A coordinator with another database does not know this worker any more.
+/// A coordinator with another database does not know this worker.
 async fn recover(agent: &Agent, status: &tonic::Status) {
     if status.code() != Code::NotFound {
         agent.connection.failed(status.code());

@@ -1,4 +1,4 @@
-//! Notices a training that stands still. Its worker's heartbeats flow on meanwhile, so nobody else could.
+//! Notices a training that stands still. Its worker's heartbeats go on meanwhile, so nobody else can notice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,20 +7,20 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use trawl_engine::Control;
 
-/// Looks within one limit. So many in a row have to see no step, and not only a clock that went on: a process that was
-/// stopped for hours, and its training with it, is not blamed for them.
+/// Looks within one limit. All of them in a row have to see no step; elapsed time alone is not enough. So a process
+/// suspended for hours, with its training, is not blamed.
 const LOOKS_PER_LIMIT: u32 = 8;
 
 /// The progress of one training, as its thread shows it. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     control: Control,
-    /// Training waits for others, as for the coordinator to acknowledge reports.
+    /// True while training waits for others, as for acknowledgements of reports.
     waits: Arc<AtomicBool>,
 }
 
 impl Progress {
-    /// Of the training that is under this control.
+    /// The progress of the training under this control.
     pub(super) fn of(control: Control) -> Self {
         Self {
             control,
@@ -28,7 +28,7 @@ impl Progress {
         }
     }
 
-    /// Waits for others on the thread that trains: that is no fault of training.
+    /// Waits for others on the training's thread: this does not count as standing still.
     pub(super) fn wait<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.waits.store(true, Ordering::Relaxed);
         let waited = wait();
@@ -40,7 +40,7 @@ impl Progress {
     pub(super) async fn stalled(&self, limit: Duration) {
         let every = limit / LOOKS_PER_LIMIT;
         let mut looks = interval_at(Instant::now() + every, every);
-        // After a pause of the whole process, one look comes at once and the next one in its time.
+        // After a suspension of the whole process, one look comes at once, and the next one an interval later.
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.control.looks();
         let mut still = 0;

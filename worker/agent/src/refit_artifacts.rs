@@ -1,4 +1,4 @@
-//! Sends what a refit's fit on all training rows leaves, each file as soon as it is made.
+//! Sends the artifacts of a refit's fit on all training rows, each file as soon as it is made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use super::progress::Progress;
 use super::thread::on_thread;
 use super::training::Trained;
 
-/// Sends what a fit on all training rows leaves: its weights, and what the analysis makes of it.
+/// Sends the artifacts of a fit on all training rows: its weights, and the files of the analysis.
 ///
 /// # Errors
-/// The lease is lost, the coordinator refuses a file, or the analysis makes no progress for `limit`. A file that cannot be made is
-/// no error.
+/// The lease is lost, the coordinator refuses a file, or the analysis makes no progress for `limit`. A file that cannot
+/// be made is no error.
 pub(super) async fn put_refit_artifacts<T: Trained>(
     agent: &Arc<Agent>,
     lease: LeaseClaim,
@@ -34,7 +34,7 @@ pub(super) async fn put_refit_artifacts<T: Trained>(
     let progress = Progress::of(control.clone());
     let shown = progress.clone();
     let analysis = on_thread(limit, progress, move || {
-        // Once nobody takes them, the lease is lost and there is nothing more to make.
+        // A closed channel means that the lease is lost, and nothing more has to be made.
         trained.analyse(&control, &mut |artifact| {
             shown.wait(|| sender.blocking_send(artifact)).is_ok()
         })

@@ -1,7 +1,7 @@
-//! Carries epoch reports to the coordinator, in order, and keeps each until it is acknowledged as durable. After a broken
-//! stream, what is kept is sent again; a second copy changes nothing there.
+//! Sends epoch reports to the coordinator, in order, and keeps each until it is acknowledged as durable. After a broken
+//! stream the kept reports are sent again; a second copy changes nothing.
 //!
-//! Epochs of small networks take a millisecond. What ends within a tenth of a second is sent as one report.
+//! Epochs of small networks take a millisecond, so the epochs of a tenth of a second are sent as one report.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use trawl_proto::v1;
 use super::connection::{Backoff, Connection};
 use super::leases::{LeaseEnd, Leases};
 
-/// Reports that are kept without an acknowledgement; beyond it training waits.
+/// Most reports without an acknowledgement; at this number training waits.
 const UNACKNOWLEDGED_MAX: usize = 256;
-/// Time between two sendings of what was gathered.
+/// Time between two sendings of gathered epochs.
 const SEND_EVERY: Duration = Duration::from_millis(100);
-/// Numbers of a report after which it is sent at once: with one epoch more it is within the 32 KiB that the coordinator takes.
+/// Numbers after which a report is sent at once: with one more epoch it still fits the 32 KiB that the coordinator accepts.
 const REPORT_VALUES_MAX: usize = 3_072;
 
-/// Hands epochs to the carrier.
+/// Passes epochs to the sender of reports.
 #[derive(Clone, Debug)]
 pub(super) struct Reports(mpsc::Sender<Item>);
 
@@ -41,11 +41,11 @@ pub(super) struct JobEpoch {
     pub(super) lease: LeaseClaim,
     /// Epoch, from 0.
     pub(super) epoch: u32,
-    /// What is measured on the validation rows; nothing where none validate.
+    /// Metrics on the validation rows; none where no rows validate.
     pub(super) metrics: Arc<[Metric]>,
     /// Losses of the members that still train, ascending.
     pub(super) losses: Vec<MemberLosses>,
-    /// Members whose loss was not finite: this was their last epoch.
+    /// Members whose loss was not finite: their last epoch.
     pub(super) diverged: Vec<usize>,
 }
 
@@ -59,17 +59,17 @@ enum Item {
 impl Reports {
     /// Queues an epoch. Waits while too many reports are unacknowledged.
     pub(super) async fn push(&self, epoch: JobEpoch) {
-        // As below.
+        // As in `push_blocking`.
         let _ = self.0.send(Item::Epoch(epoch)).await;
     }
 
     /// The same for threads that train.
     pub(super) fn push_blocking(&self, epoch: JobEpoch) {
-        // The carrier ends after all jobs: a closed queue means that nobody cares any more.
+        // The carrier ends after all jobs: once the queue is closed, nobody needs the epoch.
         let _ = self.0.blocking_send(Item::Epoch(epoch));
     }
 
-    /// Waits until every epoch that was queued before is acknowledged, held or lost. False if the carrier ended.
+    /// Waits until every epoch queued before is acknowledged or its lease is lost. False if the carrier ended.
     pub(super) async fn flush(&self) -> bool {
         let (done, wait) = oneshot::channel();
         self.0.send(Item::Flush(done)).await.is_ok() && wait.await.is_ok()
@@ -95,25 +95,25 @@ pub(super) fn reports(
     (Reports(sender), carrier.run(connection, stop))
 }
 
-/// What was sent, and is not acknowledged.
+/// Sent, but not acknowledged.
 #[derive(Debug)]
 enum Kept {
     Report(LeaseClaim, v1::ReportEpochsRequest),
     Flush(oneshot::Sender<()>),
 }
 
-/// Epochs of one job on their way into a report.
+/// Epochs of one job that are being gathered into a report.
 #[derive(Debug)]
 struct Gathered {
     lease: LeaseClaim,
     first_epoch: u32,
     metrics: Arc<[Metric]>,
     members: BTreeMap<usize, Curve>,
-    /// Numbers in it.
+    /// Numbers gathered.
     values: usize,
 }
 
-/// Some epochs of one member.
+/// Consecutive epochs of one member.
 #[derive(Debug, Default)]
 struct Curve {
     train_loss: Vec<f64>,
@@ -123,7 +123,7 @@ struct Curve {
 }
 
 impl Gathered {
-    /// Nothing yet; this epoch is the first one.
+    /// An empty report that begins at this epoch.
     fn new(first: &JobEpoch) -> Self {
         Self {
             lease: first.lease,
@@ -165,13 +165,13 @@ impl Gathered {
     }
 }
 
-/// How many epochs a report has: those of the member that has most, counting the one in which it diverged.
+/// Epochs of a report: those of its longest member, counting the one in which it diverged.
 fn epochs(report: &v1::ReportEpochsRequest) -> u32 {
     let of_member = |of: &v1::MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
     report.members.iter().map(of_member).max().unwrap_or(0)
 }
 
-/// The channel has room for all that can be kept.
+/// The channel has room for all reports that can be kept.
 fn send(outbound: &mpsc::Sender<v1::ReportEpochsRequest>, report: v1::ReportEpochsRequest) -> Result<(), Status> {
     outbound
         .try_send(report)
@@ -181,11 +181,11 @@ fn send(outbound: &mpsc::Sender<v1::ReportEpochsRequest>, report: v1::ReportEpoc
 struct Carrier {
     queue: mpsc::Receiver<Item>,
     leases: Leases,
-    /// What waits to be sent, by lease token.
+    /// Gathered epochs, by fencing token.
     gathered: BTreeMap<LeaseToken, Gathered>,
-    /// When it is sent.
+    /// When they are sent.
     send_at: Instant,
-    /// What is not acknowledged, in order.
+    /// Reports without an acknowledgement, in order.
     kept: VecDeque<Kept>,
     backoff: Backoff,
 }
@@ -215,9 +215,9 @@ impl Carrier {
         }
     }
 
-    /// Opens a stream, sends what is kept, and passes on the answers, until the stream breaks or the queue is closed.
+    /// Opens a stream, sends the kept reports, and handles answers, until the stream breaks or the queue is closed.
     async fn carry(&mut self, connection: &Connection) -> Result<(), Status> {
-        // It holds all that can be kept: each of the worker's jobs may have a report more.
+        // Room for all reports that can be kept, and one more for each of the worker's jobs.
         let (outbound, receiver) = mpsc::channel(UNACKNOWLEDGED_MAX + WORKER_SLOTS_MAX as usize);
         let answer = connection
             .patient_client()
@@ -254,7 +254,7 @@ impl Carrier {
         }
     }
 
-    /// Takes an epoch, and sends those of its job once they are many. Epochs of a lost lease are dropped: those before them may be.
+    /// Takes an epoch, and sends its job's epochs once they are many. Epochs of a lost lease are dropped: earlier ones may have been dropped too.
     fn gather(&mut self, epoch: JobEpoch, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
         if self.leases.end_of(epoch.lease) == Some(LeaseEnd::Lost) {
             return Ok(());
@@ -268,16 +268,16 @@ impl Carrier {
         }
     }
 
-    /// Sends what was gathered of all jobs.
+    /// Sends the gathered epochs of all jobs.
     fn send_gathered(&mut self, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
         self.send_at = Instant::now() + SEND_EVERY;
         let tokens: Vec<LeaseToken> = self.gathered.keys().copied().collect();
         let sent = tokens.into_iter().map(|token| self.send_of(token, outbound));
-        // All of them: what is not sent is kept for the next stream.
+        // Tries all of them: a report that is not sent is kept for the next stream.
         sent.fold(Ok(()), Result::and)
     }
 
-    /// Sends what was gathered of a job. It is kept in any case: what was taken from the queue must not be lost with the stream.
+    /// Sends the gathered epochs of a job. The report is kept in any case, so that it is not lost with the stream.
     fn send_of(&mut self, token: LeaseToken, outbound: &mpsc::Sender<v1::ReportEpochsRequest>) -> Result<(), Status> {
         let Some(gathered) = self.gathered.remove(&token) else {
             return Ok(());
@@ -288,8 +288,8 @@ impl Carrier {
         send(outbound, report)
     }
 
-    /// Gives up the job whose report was refused. That is the first report without an answer; sent again, it would be refused again,
-    /// and the reports of other jobs would wait behind it.
+    /// Gives up the job whose report was refused, which is the first report without an answer. Sent again, it would be
+    /// refused again, and block the reports of other jobs.
     fn give_up_refused(&mut self) {
         let mut reports = self.kept.iter().filter_map(|kept| match kept {
             Kept::Report(lease, _) => Some(*lease),
@@ -318,11 +318,11 @@ impl Carrier {
         };
         let is_of_it = answer.job_id.parse() == Ok(lease.job_id) && answer.first_epoch == report.first_epoch;
         if !is_of_it {
-            // Its order is lost, its reports are not: all of them are sent again on the next stream.
+            // Only the order of answers is lost: the next stream sends all kept reports again.
             self.kept.push_front(Kept::Report(lease, report));
             return Err(Status::internal("an answer out of order"));
         }
-        // The way is whole again: the next break is a new one.
+        // The connection works: the next failure begins with the shortest pause.
         self.backoff.reset();
         if answer.status == i32::from(v1::LeaseStatus::Held) {
             debug!(
@@ -341,7 +341,7 @@ impl Carrier {
     fn answer_flushes(&mut self) {
         while matches!(self.kept.front(), Some(Kept::Flush(_))) {
             if let Some(Kept::Flush(done)) = self.kept.pop_front() {
-                // Who asked may have been stopped meanwhile.
+                // The asking task may have been stopped meanwhile.
                 let _ = done.send(());
             }
         }
@@ -411,7 +411,7 @@ mod tests {
         carrier.give_up_refused();
         assert_eq!(leases.end_of(refused), Some(LeaseEnd::Lost));
         assert_eq!(leases.end_of(other), None);
-        // What its training still tells would leave a gap.
+        // Later epochs of its training would leave a gap.
         carrier.gather(epoch(refused, 2), &outbound).expect("is dropped");
         carrier.gather(epoch(other, 1), &outbound).expect("is gathered");
         carrier.send_gathered(&outbound).expect("there is room");

@@ -1,4 +1,4 @@
-//! Calls that are made again until there is an answer.
+//! Retries calls until there is an answer.
 
 use tonic::{Code, Status};
 use tracing::warn;
@@ -10,8 +10,8 @@ use super::connection::Backoff;
 use super::job_error::JobError;
 use super::leases::LeaseEnd;
 
-/// Writes under a lease. Calls until there is an answer: what became of a broken call is not known, and a second copy changes nothing.
-/// Gives up once the lease is lost, or is to be handed back while there is no space.
+/// Writes under a lease. Retries until there is an answer: a broken call may or may not have been carried out, and a
+/// second copy changes nothing. Gives up once the lease is lost, or is to be handed back while there is no space.
 ///
 /// # Errors
 /// [`LeaseLost`], if that is the answer; or the coordinator refuses.
@@ -19,13 +19,13 @@ pub(super) async fn write<F>(agent: &Agent, lease: LeaseClaim, call: impl Fn() -
 where
     F: Future<Output = Result<i32, Status>>,
 {
-    // There will be no space soon: the study was paused for it. Who is told to slow down is told when to come again.
+    // Without space there will be none soon: the study was paused for it. A request to slow down has a retry time; a lack of space has none.
     let is_full = |status: &Status| status.code() == Code::ResourceExhausted && retry_after(status).is_none();
     let gives_up = |end, status: &Status| end == LeaseEnd::Lost || is_full(status);
     write_unless(agent, lease, gives_up, call).await
 }
 
-/// The same; `gives_up` decides it, by how the lease ends and why there was no answer.
+/// The same; `gives_up` decides by the lease's end and the failure.
 pub(super) async fn write_unless<F>(
     agent: &Agent,
     lease: LeaseClaim,
@@ -56,7 +56,7 @@ where
     }
 }
 
-/// True for failures of the way or of the moment, which another try may not meet.
+/// True for failures of the connection or of the moment, after which a retry may succeed.
 pub(super) fn may_pass(status: &Status) -> bool {
     matches!(
         status.code(),

@@ -42,7 +42,7 @@ pub(super) fn span(lease: &Span, leased: &v1::LeasedJob) -> Span {
     )
 }
 
-/// Runs a job under its lease, to whatever end.
+/// Runs a job under its lease until it ends in any way.
 pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, leased: v1::LeasedJob, times: Times) {
     let (Ok(lease), Some(wire)) = (lease_claim(leased.lease.as_ref()), leased.job) else {
         warn!("a job came without a lease, or a lease without a job");
@@ -68,7 +68,7 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
         control,
         times,
     };
-    // A task of its own: if it panics, heartbeats would keep its lease for ever.
+    // A separate task: after a panic on this one, heartbeats would keep its lease for ever.
     let work = tokio::spawn(run.work(wire).in_current_span());
     let ended = work.await.unwrap_or(Err(JobError::Panicked));
     let end = agent.leases.end_of(lease);
@@ -82,11 +82,11 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
     match (ended, end) {
         (Ok(()), None) => info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (_, Some(LeaseEnd::Lost)) => warn!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost"),
-        // Whatever else it was told meanwhile, it did not heed that.
+        // A hung or lost training did not react to any later command.
         (Err(error), _) if error.is_of_worker() => {
             release(agent, lease, error.cause().as_str(), error.to_string()).await;
         }
-        // Told to stop just when the end was recorded.
+        // Stopped just as the end was recorded.
         (Ok(()), Some(LeaseEnd::Drain)) => info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (Err(_), Some(LeaseEnd::Drain)) => {
             info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job handed back");
@@ -100,14 +100,14 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
     agent.leases.drop_lease(lease);
 }
 
-/// What a job is trained under.
+/// A job under its lease.
 struct Run<T> {
     agent: Arc<Agent>,
     training: Arc<T>,
     lease: LeaseClaim,
-    /// Where earlier attempts were, the newest first.
+    /// Checkpoints of earlier attempts, the newest first.
     checkpoints: Vec<CheckpointListed>,
-    /// Where jobs ended that trained its members before.
+    /// Checkpoints with which earlier jobs of its members ended.
     before: Vec<CheckpointListed>,
     control: Control,
     times: Times,
@@ -143,7 +143,7 @@ impl<T: Training> Run<T> {
         finished.instrument(step!("finish")).await
     }
 
-    /// Sends what members leave that came to their end. What the test rows say, if there are any.
+    /// Sends the files of members that completed; returns the test metrics, if any.
     async fn leave_files(&self, job: &Job, trained: T::Trained) -> Result<Option<TestMetrics>, JobError> {
         let (agent, lease) = (&self.agent, self.lease);
         let test = trained.test().filter(|test| test.loss.is_finite());
@@ -160,12 +160,12 @@ impl<T: Training> Run<T> {
         } else if trained.leaves_artifacts() {
             put_refit_artifacts(agent, lease, limit, trained, self.control.clone()).await?;
         }
-        // Else what its networks take on the device is free for the next job now.
+        // If no files were sent, the networks' device memory is already free for the next job.
         Ok(test)
     }
 
-    /// Trains from the newest checkpoints that are whole, or else from the beginning, and keeps checkpoints meanwhile. `None` if the job
-    /// came to its end before its members came to theirs: its last checkpoint is kept then, if it can be.
+    /// Trains from the newest intact checkpoints, or from the beginning, and keeps checkpoints meanwhile. `None` if the
+    /// job ended before its members did: then its last checkpoint is kept, if possible.
     async fn train_with_checkpoints(&self, ready: T::Ready, job: &Job) -> Result<Option<T::Trained>, JobError> {
         let (agent, lease) = (&self.agent, self.lease);
         let starts = checkpoints::starts(agent, lease, &self.checkpoints, &self.before).await?;
@@ -177,21 +177,21 @@ impl<T: Training> Run<T> {
             self.control.clone(),
             told,
         ));
-        // All rows of a fit on all of them train: none validates.
+        // When a fit trains on all rows, none validates.
         let metrics = if job.split == Split::All { &[][..] } else { &job.metrics };
         let listener = Listener::new(agent.reports.clone(), lease, job.epochs.start, metrics, sender);
         let trained = self.training.train(ready, starts, listener, self.control.clone()).await;
         if let Err(JobError::Hung(_)) = trained {
-            // Its thread holds the sender for ever.
+            // The hung thread holds the sender for ever.
             keeper.abort();
         }
-        // The last one is kept before the lease is handed back.
+        // The last checkpoint is kept before the lease is handed back.
         let _ = keeper.await;
         trained
     }
 }
 
-/// What each row leaves as its loss, by member; nothing where no member leaves any.
+/// Losses of single rows, by member; empty if no member has any.
 fn row_losses<T: Trained>(trained: &T) -> Vec<Vec<u8>> {
     let of_members = trained.row_losses();
     if of_members.iter().all(Vec::is_empty) {
@@ -201,7 +201,7 @@ fn row_losses<T: Trained>(trained: &T) -> Vec<Vec<u8>> {
     of_members.iter().map(to_wire).collect()
 }
 
-/// Brings what a job needs. Tries again while the coordinator does not answer: that is no failure of the job.
+/// Prepares a job. Retries while the coordinator does not answer: that does not fail the job.
 async fn prepare<T: Training>(agent: &Agent, training: &T, lease: LeaseClaim, job: &Job) -> Result<T::Ready, JobError> {
     let mut backoff = Backoff::new(agent.settings.worker_id);
     loop {
@@ -224,7 +224,7 @@ async fn release(agent: &Arc<Agent>, lease: LeaseClaim, cause: &str, error: Stri
         cause: cause.to_owned(),
         error,
     };
-    // This needs no space.
+    // A release needs no space.
     let released = write_unless(
         agent,
         lease,

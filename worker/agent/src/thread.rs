@@ -1,4 +1,4 @@
-//! Threads that compute: not those of the runtime, which must not wait for one that hangs.
+//! Threads that compute, apart from the runtime's: the runtime must not wait for one that hangs.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio::sync::oneshot;
 use super::job_error::JobError;
 use super::progress::Progress;
 
-/// Name of the threads that train, by which people find them in a debugger or in /proc.
+/// Name of the threads that train, shown in a debugger and in /proc.
 const TRAINER_THREAD: &str = "trawl-trainer";
 
 /// Computes on a thread of its own, which shows its progress.
 ///
 /// # Errors
-/// There is no thread, it panicked, or it made no progress for `limit` and is given up.
+/// There is no thread, it panicked, or it made no progress for `limit` and is abandoned.
 pub(super) async fn on_thread<T: Send + 'static>(
     limit: Duration,
     progress: Progress,
@@ -22,7 +22,7 @@ pub(super) async fn on_thread<T: Send + 'static>(
     let (sends_end, end) = oneshot::channel();
     // Not one of the runtime's threads: it must not wait for one that hangs.
     let thread = std::thread::Builder::new().name(TRAINER_THREAD.to_owned());
-    // Nobody waits for one that was given up.
+    // Nobody waits for an abandoned thread.
     let work = move || drop(sends_end.send(work()));
     thread.spawn(work).map_err(JobError::Thread)?;
     tokio::select! {

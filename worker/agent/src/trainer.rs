@@ -27,10 +27,10 @@ use super::thread::on_thread;
 use super::training::{Listener, Trained, Training};
 use super::trial_files;
 
-/// The member that a refit's fit on all training rows is: such a job has no other.
+/// The only member of a refit's fit on all training rows.
 const MEMBER: usize = 0;
 
-/// Trains by an engine.
+/// Trains with an engine.
 #[derive(Debug)]
 pub struct Trainer<E: Engine> {
     engine: Arc<E>,
@@ -39,7 +39,7 @@ pub struct Trainer<E: Engine> {
 }
 
 impl<E: Engine> Trainer<E> {
-    /// Dataset files are kept among `files`. A training that makes no step for `progress_limit` hangs.
+    /// Dataset files are cached in `files`. A training hangs if it makes no step for `progress_limit`.
     pub fn new(engine: E, files: FileCache, progress_limit: Duration) -> Self {
         let engine = Arc::new(engine);
         Self {
@@ -55,10 +55,10 @@ impl<E: Engine> Trainer<E> {
 pub struct Ready<T> {
     engine: EngineName,
     job: FitJob<T>,
-    /// What is looked into once a refit's fit on all training rows is over.
+    /// Input of the analysis, after a refit's fit on all training rows.
     subject: Option<AnalysisInput<T>>,
     held_out: Option<(HeldOut<T>, Vec<u32>)>,
-    /// Weights of the networks that are kept, and how the rows were split of which they are the folds.
+    /// Weights of the networks that are kept, and the split whose folds trained them.
     kept: Option<(Vec<Vec<u8>>, Split)>,
 }
 
@@ -103,12 +103,12 @@ impl<E: Engine> Training for Trainer<E> {
             (held_out, job.members.iter().map(|member| member.fold).collect())
         });
         let (engine, split) = (job.engine, job.split);
-        // Of validation rows the coordinator asks for no more than that.
+        // The coordinator asks for no more losses of validation rows than this.
         let are_few = test.as_ref().is_none_or(|test| test.rows() <= ROW_LOSSES_MAX);
         let job = FitJob {
             seed: job.seed,
             architecture: job.architecture.clone(),
-            // What is kept was split as its trial, and is measured as what all rows trained.
+            // Kept networks used the split of their trial, but are measured like a network that trained on all rows.
             split: if kept.is_some() { Split::All } else { job.split },
             members: job.members.clone(),
             end_epoch: job.epochs.end,
@@ -177,7 +177,7 @@ impl<E: Engine> Training for Trainer<E> {
             {
                 let from: Result<Vec<_>, _> = files.iter().map(|file| checkpoint::read(file)).collect();
                 match from.and_then(|from| engine.fit(&job, &from.concat(), emit, &control)) {
-                    // They are whole, but of another version or for another sort of device.
+                    // The checkpoints are intact, but of another version or for another kind of device.
                     Err(error @ EngineError::BadCheckpoint(_)) => {
                         warn!(job.id = %listener.lease().job_id, error = %error, "job begins anew");
                     }
@@ -203,10 +203,10 @@ impl<E: Engine> Training for Trainer<E> {
     }
 }
 
-/// What is left of the first of several networks, and the others.
+/// The first of several networks with its results, and the other networks.
 type Kept<N> = (Fitted<N>, Vec<N>);
 
-/// The networks of folds, from their weights, and what the test rows say of them together; nothing is trained.
+/// The networks of folds, from their weights, and their test metrics as an ensemble; trains nothing.
 fn keep<E: Engine>(
     engine: &E,
     job: &FitJob<E::Table>,
@@ -247,7 +247,7 @@ fn keep<E: Engine>(
     Ok((fitted, more))
 }
 
-/// What networks put out together for all rows of a table.
+/// Outputs of an ensemble for all rows of a table.
 fn outputs<N: Networks>(
     ensemble: &Ensemble<'_, N>,
     table: &N::Table,
@@ -265,14 +265,14 @@ fn outputs<N: Networks>(
     Ok(outputs)
 }
 
-/// A job that was trained.
+/// A trained job.
 #[derive(Debug)]
 pub struct TrainedJob<E: Engine> {
     fitted: Fitted<E::Networks>,
-    /// Networks that answer together with the first.
+    /// Further networks of an ensemble with the first.
     more: Vec<E::Networks>,
     subject: Option<AnalysisInput<E::Table>>,
-    /// Of a job of a search, with the fold of each member.
+    /// For a job of a search: its rows, and the fold of each member.
     held_out: Option<(HeldOut<E::Table>, Vec<u32>)>,
 }
 

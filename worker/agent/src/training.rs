@@ -1,5 +1,5 @@
-//! What the agent asks of training, which is an engine's ([`super::Trainer`]) or, where the protocol is simulated, a script's
-//! (`e2e/tests/simulation/script.rs`).
+//! The agent's interface to training: implemented by an engine ([`super::Trainer`]) or, in the simulation of the
+//! protocol, by a script (`e2e/tests/simulation/script.rs`).
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,18 +20,18 @@ use super::reports::{JobEpoch, Reports};
 
 /// Trains jobs.
 pub trait Training: Debug + Send + Sync + 'static {
-    /// A job with all that its training needs.
+    /// A job, ready to be trained.
     type Ready: Send + 'static;
-    /// A job that was trained.
+    /// A trained job.
     type Trained: Trained;
 
-    /// How long it may go on without a sign of progress.
+    /// Longest time without a sign of progress.
     fn progress_limit(&self) -> Duration;
 
-    /// Brings what the training of a job needs, in part from the coordinator. It is asked again while that does not answer.
+    /// Loads all that the training of a job needs, in part from the coordinator. The agent calls it again while the coordinator does not answer.
     ///
     /// # Errors
-    /// It cannot be had.
+    /// Something is unavailable.
     fn prepare(
         &self,
         connection: &Connection,
@@ -39,8 +39,8 @@ pub trait Training: Debug + Send + Sync + 'static {
         job: &Job,
     ) -> impl Future<Output = Result<Self::Ready, DatasetError>> + Send;
 
-    /// Trains a job from where its members were, or else from epoch 0, until it ends or is told to. `None` if its members are to go on in
-    /// other jobs: the last that it told was a checkpoint.
+    /// Trains a job from its members' checkpoints, or from epoch 0, until it ends or is stopped. `None` if its members
+    /// go on in other jobs: then its last event was a checkpoint.
     ///
     /// # Errors
     /// It was interrupted, or it failed.
@@ -53,51 +53,51 @@ pub trait Training: Debug + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Self::Trained>, JobError>> + Send;
 }
 
-/// A job that was trained.
+/// A trained job.
 pub trait Trained: Send + 'static {
-    /// What the test rows say of the job's first member; `None` without test rows that have targets, or if it diverged.
+    /// Test metrics of the job's first member; `None` without test rows that have targets, or if it diverged.
     fn test(&self) -> Option<TestMetrics>;
 
-    /// What the validation rows say of each member; `None` without any, or for a member that diverged.
+    /// Validation metrics of each member; `None` without validation rows, or for a member that diverged.
     fn metrics(&self) -> &[Option<FoldMetrics>];
 
-    /// For each member what each row leaves as its loss, of what the job asks for.
+    /// Row losses of each member, of the metric that the job asks for.
     fn row_losses(&self) -> &[Vec<f32>];
 
     /// The weights of a member, as a file.
     ///
     /// # Errors
-    /// They cannot be had.
+    /// They cannot be read.
     fn weights(&self, member: usize) -> Result<Vec<u8>, EngineError>;
 
-    /// True if [`Self::held_out`] has answers.
+    /// True if [`Self::held_out`] has predictions.
     fn leaves_held_out(&self) -> bool;
 
-    /// What a member, which did not diverge, answers for the rows that were held out of its training, as a file.
+    /// Predictions of a member that did not diverge, for the rows held out of its training, as a file.
     ///
     /// # Errors
-    /// It was told to stop, or there is no such file.
+    /// It was stopped, or there is no such file.
     fn held_out(&self, member: usize, control: &Control) -> Result<Vec<u8>, SkippedArtifact>;
 
-    /// True for a refit's fit on all training rows that did not diverge and whose loss on the test rows is finite: its weights are kept,
-    /// and what [`Self::analyse`] makes of it.
+    /// True for a refit's fit on all training rows that did not diverge and has a finite loss on the test rows: its
+    /// weights are kept, and so are the files of [`Self::analyse`].
     fn leaves_artifacts(&self) -> bool;
 
-    /// Makes what such a fit leaves beside its weights, file by file. `emit` takes each, may wait, and says whether there shall be more.
+    /// Makes the other files of such a fit, one by one. `emit` takes each, may wait, and returns whether to make more.
     ///
     /// # Errors
-    /// It was told to stop, or the network gives no answers.
+    /// It was stopped, or the network gives no answers.
     fn analyse(&self, control: &Control, emit: &mut dyn FnMut(Artifact) -> bool) -> Result<(), SkippedArtifact>;
 }
 
-/// Hears what training tells, and passes it on under the job's lease.
+/// Receives the events of training, and reports them under the job's lease.
 #[derive(Debug)]
 pub struct Listener {
     reports: Reports,
     lease: LeaseClaim,
-    /// Epochs before it are reported, and are trained again where no checkpoint could be had.
+    /// Earlier epochs are reported already; they are trained again if no checkpoint was available.
     first_epoch: u32,
-    /// Members that diverged in those, on this device: they are told with the first epoch that is reported.
+    /// Members that diverged in those epochs on this device; they are reported with the first reported epoch.
     diverged_early: Mutex<Vec<usize>>,
     metrics: Arc<[Metric]>,
     checkpoints: mpsc::Sender<Checkpoint>,
@@ -126,11 +126,11 @@ impl Listener {
         self.lease
     }
 
-    /// Hears an event; waits while too many reports are unacknowledged.
+    /// Receives an event; waits while too many reports are unacknowledged.
     pub async fn hear(&self, event: Event<'_>) {
         match event {
             Event::Checkpoint { epochs, .. } if epochs < self.first_epoch => {}
-            // Nobody takes it once the lease is gone.
+            // The receiver is gone once the lease is lost.
             Event::Checkpoint { epochs, content } => drop(self.checkpoints.send(Checkpoint { epochs, content }).await),
             Event::Epoch { epoch, diverged, .. } if epoch < self.first_epoch => self.keep(diverged),
             Event::Epoch {
@@ -157,7 +157,7 @@ impl Listener {
         }
     }
 
-    /// Tells of members that diverged before the job's first epoch, where none is left that would come to it.
+    /// Reports members that diverged before the job's first epoch, if no member is left to reach that epoch.
     pub fn end_blocking(&self) {
         if !self.early().is_empty() {
             self.reports.push_blocking(self.epoch(self.first_epoch, &[], &[]));

@@ -1,4 +1,4 @@
-//! What the folds of a refit's trial left: predictions of held-out rows, by which a refit calibrates, and networks, where it keeps them.
+//! Files from the folds of a refit's trial: predictions of held-out rows, with which a refit calibrates, and networks, where the refit keeps them.
 
 use tonic::{Code, Status};
 use trawl_domain::artifact::ArtifactKind;
@@ -10,10 +10,10 @@ use trawl_proto::v1;
 use super::connection::Connection;
 use super::dataset::DatasetError;
 
-/// The files of so many folds, or why they are of no use: one was too large to be kept, or the trial is not among the best any more.
+/// The files of the first `folds` folds, or why there are none: one was too large to be kept, or the trial is no longer among the best.
 ///
 /// # Errors
-/// The coordinator does not send one that is there.
+/// The coordinator does not send an existing file.
 pub(super) async fn held_out(
     connection: &Connection,
     lease: LeaseClaim,
@@ -39,10 +39,10 @@ pub(super) async fn held_out(
     Ok(Ok(files))
 }
 
-/// The weights of the networks of so many folds, a file each.
+/// The networks' weights of the first `folds` folds, a file each.
 ///
 /// # Errors
-/// The trial left none of a fold, all of them are too large together, or the coordinator does not send one.
+/// The trial left none for a fold, all of them are too large together, or the coordinator does not send one.
 pub(super) async fn weights(
     connection: &Connection,
     lease: LeaseClaim,
@@ -62,7 +62,7 @@ pub(super) async fn weights(
     Ok(files)
 }
 
-/// A file of the trial, which may have so many bytes; `None` if it left none of that name.
+/// A file of the trial, up to a number of bytes; `None` if the trial left none of that name.
 async fn fetch(
     connection: &Connection,
     lease: LeaseClaim,

@@ -1,9 +1,9 @@
-//! What training folds together is worth: folds of the 1-10-15-10-1 network in jobs of several sizes, beside the same folds in
-//! jobs of one member, one after the other, and beside plain PyTorch where `TRAWL_BENCH_PYTHON` names a Python that has it.
+//! Measures what training folds together gains: folds of the 1-10-15-10-1 network in jobs of several sizes, compared with the same folds in
+//! jobs of one member, one after the other, and with plain PyTorch where `TRAWL_BENCH_PYTHON` names a Python that has it.
 //!
-//! On the CPU, or on the device that `TRAWL_BENCH_DEVICE` names, as `cuda:0`.
+//! Runs on the CPU, or on the device in `TRAWL_BENCH_DEVICE`, as `cuda:0`.
 //!
-//! All columns of a row are measured in turn, `ROUNDS` times over; the table has medians, of the ratios too.
+//! All columns of a row are measured in turn, `ROUNDS` times over; the table has medians, also of the ratios.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -28,11 +28,11 @@ use trawl_engine_torch::{
 };
 
 const ROUNDS: usize = 5;
-/// Five folds of them train on 80 each.
+/// Five folds train on 80 rows each.
 const ROWS: u32 = 100;
 const BATCH_SIZES: [u32; 2] = [4, 12];
-/// What a job costs beside its epochs is far below one of them, so their number does not matter; it is such that each figure
-/// is measured over a good part of a second.
+/// A job costs far less beside its epochs than one of them takes, so their number does not matter; it lets each figure
+/// be measured over a good part of a second.
 const SIZES: [Size; 4] = [
     Size {
         members: 1,
@@ -61,7 +61,7 @@ const SIZES: [Size; 4] = [
 struct Size {
     members: u32,
     epochs: u32,
-    /// In a round; the references are so much slower that each of them runs once.
+    /// Runs in a round; the references are so much slower that each runs once.
     fused_runs: u32,
 }
 
@@ -73,7 +73,7 @@ fn main() -> anyhow::Result<()> {
     let taken = device::take(choice, 1, None)?;
     let device = taken.device;
     let mut pytorch = PyTorch::start(&taken.name)?;
-    // What only the first run pays for.
+    // A first run, which pays the costs of starting.
     seconds_to_train(&job(BATCH_SIZES[0], 1, members(3), device)?, device)?;
     if let Some(pytorch) = &mut pytorch {
         pytorch.seconds(BATCH_SIZES[0], 1, &members(3))?;
@@ -106,7 +106,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What one job size came to, in epochs of one fold per second, and how many times more that is than each reference.
+/// Results for one job size: epochs of one fold per second, and the ratio to each reference.
 struct Row {
     fused: f64,
     alone: f64,
@@ -166,7 +166,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Trains a job to its end; how long that took.
+/// Trains a job to its end; returns the time taken.
 fn seconds_to_train(job: &FitJob<DeviceTable>, device: Device) -> anyhow::Result<f64> {
     let mut epochs = 0;
     let mut emit = |event: Event<'_>| {
@@ -183,7 +183,7 @@ fn seconds_to_train(job: &FitJob<DeviceTable>, device: Device) -> anyhow::Result
     Ok(seconds)
 }
 
-/// Folds whose steps are so small that none diverges.
+/// Folds with steps so small that none diverges.
 fn members(count: u32) -> Vec<JobMember> {
     let optimizers = [Optimizer::Adam, Optimizer::Sgd, Optimizer::Rmsprop];
     let member = |n: u32| JobMember {
@@ -235,7 +235,7 @@ fn job(batch_size: u32, epochs: u32, members: Vec<JobMember>, device: Device) ->
     })
 }
 
-/// A Python that trains the same folds. It measures itself, so that talking to it costs nothing.
+/// A Python process that trains the same folds. It measures its own time, so communication does not count.
 struct PyTorch {
     child: Child,
     requests: Option<ChildStdin>,
@@ -269,7 +269,7 @@ impl PyTorch {
         Ok(Some(pytorch))
     }
 
-    /// Trains folds one after the other; how long that took.
+    /// Trains folds one after the other; returns the time taken.
     fn seconds(&mut self, batch_size: u32, epochs: u32, members: &[JobMember]) -> anyhow::Result<f64> {
         let fold = |member: &JobMember| {
             let own = &member.hyperparameters;
@@ -295,7 +295,7 @@ impl PyTorch {
 
 impl Drop for PyTorch {
     fn drop(&mut self) {
-        // The end of its input is the end of its work.
+        // Closing its input ends its work.
         drop(self.requests.take());
         let _ = self.child.wait();
     }

@@ -1,5 +1,5 @@
-//! Trains the networks of `tests/models` a little, and writes each into a folder of its own below the one that is named: `weights.safetensors` and
-//! `model.py` as a refit leaves them, and `rows.json`. `tests/models/run_models.py` has PyTorch answer for the rows.
+//! Trains the networks of `tests/models` a little, and writes each into a subfolder of the given folder: `weights.safetensors`
+//! and `model.py` as a refit leaves them, and `rows.json`. `tests/models/run_models.py` has PyTorch answer for the rows.
 
 #[path = "../tests/models/networks.rs"]
 mod networks;

@@ -1,5 +1,5 @@
-//! Writes what the engine derives from the seed for the runs of `tests/pytorch.rs`, as JSON to stdout: the table, the images, and each
-//! member's rows, batch orders and initial weights. `tests/reference/make_reference.py` trains on it with PyTorch.
+//! Writes the inputs that the engine derives from the seed for the runs of `tests/pytorch.rs`, as JSON to stdout: the table, the
+//! images, and each member's rows, batch orders and initial weights. `tests/reference/make_reference.py` trains PyTorch on them.
 
 #[path = "../tests/reference/mod.rs"]
 mod reference;
@@ -99,7 +99,7 @@ fn main() {
     );
 }
 
-/// The table with columns of words, as it goes into a network, and the first input of each such column with how many it has.
+/// The table with columns of words, as a network sees it, and for each such column its first input and its number of inputs.
 fn words() -> Value {
     let samples = reference::words();
     let Features::Floats(features) = &samples.features else {
@@ -172,7 +172,7 @@ fn inputs(job: &FitJob<DeviceTable>, member: &JobMember, rows: u32) -> Value {
     })
 }
 
-/// For each layer with random parameters its weight, a list of inputs for each output, and its bias.
+/// For each layer with random parameters: its weight, as a list of inputs for each output, and its bias.
 fn weights(job: &FitJob<DeviceTable>, member: &JobMember) -> Vec<Value> {
     let mut stream = job.seed.stream(Purpose::Weights {
         owner: member.owner,

@@ -1,7 +1,7 @@
-//! Augmentation on the device: the images of a batch, changed for each network of a stack as its own settings say.
+//! Augmentation on the device: changes the images of a batch for each network of a stack by that network's own settings.
 //!
-//! What is drawn depends on the seed, the fold, the epoch and the step alone, so it is the same in any stack, and after any crash. Where nothing is
-//! to be changed, no bit is.
+//! The draws depend only on the seed, the fold, the epoch and the step, so they are the same in any stack, and after any crash.
+//! Where nothing is to be changed, no bit changes.
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::augment::{Augment, Change};
@@ -12,11 +12,11 @@ use trawl_engine::{EngineError, FitJob};
 use super::DeviceTable;
 use super::stack::Stack;
 
-/// The settings of the networks of a stack, some of which change their images.
+/// The settings of a stack's networks, at least one of which changes its images.
 #[derive(Debug)]
 pub(super) struct Augmentation {
     seed: Seed,
-    /// By place in the stack, but for idle ones.
+    /// By place in the stack, without idle networks.
     members: Vec<(FitOwner, u32, Augment)>,
     stack: i64,
     height: u32,
@@ -24,20 +24,20 @@ pub(super) struct Augmentation {
     device: Device,
 }
 
-/// What becomes of a batch.
+/// An augmented batch.
 pub(super) struct Augmented {
     /// Images, [stack, rows, channels, height, width].
     pub(super) features: Tensor,
-    /// Where rows are mixed, how.
+    /// How rows are mixed, if any are.
     pub(super) mix: Option<Mix>,
 }
 
-/// Rows that are mixed with those at the other end of their batch.
+/// Mixes rows with those at the other end of their batch.
 #[derive(Debug)]
 pub(super) struct Mix {
     /// The share of its own that a row keeps, [stack].
     share: Tensor,
-    /// Where that is not all, [stack].
+    /// Where that share is below 1, [stack].
     is_mixed: Tensor,
 }
 
@@ -45,7 +45,7 @@ impl Augmentation {
     /// `None` if no network changes anything.
     ///
     /// # Errors
-    /// There is one that does, and the rows are no images.
+    /// A network changes its rows, and they are no images.
     pub(super) fn new(stack: &Stack, job: &FitJob<DeviceTable>) -> Result<Option<Self>, EngineError> {
         let members = stack.places().iter().map(|member| &job.members[*member]);
         let members: Vec<_> = members
@@ -67,7 +67,7 @@ impl Augmentation {
         }))
     }
 
-    /// The images of a step of an epoch, both from 0, changed.
+    /// The images of a step of an epoch, both counted from 0, changed.
     pub(super) fn apply(&self, features: Tensor, epoch: u32, step: u64) -> Augmented {
         let rows = features.size()[1] as usize;
         let none = Augment::default();
@@ -107,7 +107,7 @@ impl Augmentation {
         })
     }
 
-    /// Cropped, mirrored and turned. Of an image that is not turned, each pixel is one of its own; of one that is, it is interpolated between four.
+    /// Crops, mirrors and turns images. A turned image interpolates each pixel between four; others copy one.
     fn moved(&self, features: Tensor, changes: &[Change]) -> Tensor {
         let is_moved = |change: &Change| change.is_flipped || change.shift != [0; 2] || is_turned(change);
         if !changes.iter().any(is_moved) {
@@ -117,7 +117,7 @@ impl Augmentation {
         let (cosine, sine) = (of(|change| change.turn[0]), of(|change| change.turn[1]));
         let (last_y, last_x) = (f64::from(self.height - 1), f64::from(self.width - 1));
         let (y, x) = (self.rows() - last_y / 2.0, self.columns() - last_x / 2.0);
-        // Where the pixel comes from: turned back about the middle, mirrored, and shifted.
+        // The pixel's source: turned back about the middle, mirrored, and shifted.
         let from_y = &x * &sine + &y * &cosine + last_y / 2.0;
         let from_x = &x * &cosine - &y * &sine + last_x / 2.0;
         let is_flipped = of(|change| f32::from(u8::from(change.is_flipped))).to_kind(Kind::Bool);
@@ -219,7 +219,7 @@ impl Mix {
         })
     }
 
-    /// What rows have of their own, [stack, …], mixed with what those at the other end of the batch have.
+    /// Values of rows, [stack, …], mixed with those of the rows at the other end of the batch.
     pub(super) fn of(&self, own: &Tensor, others: &Tensor) -> Tensor {
         let mut shape = vec![1; own.dim()];
         shape[0] = -1;
@@ -234,7 +234,7 @@ impl Mix {
 mod tests {
     use super::*;
 
-    /// For one network of images of this size, which cuts holes of such a side.
+    /// For one network of images of this size, which cuts holes of side `cutout`.
     fn augmentation(height: u32, width: u32, cutout: u32) -> Augmentation {
         let own = Augment {
             cutout,
@@ -250,7 +250,7 @@ mod tests {
         }
     }
 
-    /// What becomes of an image of two channels, the second of which is ten times the first.
+    /// A changed image of two channels, the second of which is ten times the first.
     fn changed(rows: &[&[f32]], cutout: u32, change: Change) -> Vec<Vec<f32>> {
         let (height, width) = (rows.len(), rows[0].len());
         let first = rows.concat();
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(changed(&square, 0, turned([0.0, 1.0])), quarter);
         let half = [[9.0, 8.0, 7.0], [6.0, 5.0, 4.0], [3.0, 2.0, 1.0]];
         assert_eq!(changed(&square, 0, turned([-1.0, 0.0])), half);
-        // Of a wide image, what was beyond the edges is 0.
+        // In a wide image, pixels from beyond the edges are 0.
         let wide = [
             [0.0, 3.0, 7.0, 11.0, 0.0],
             [0.0, 2.0, 6.0, 10.0, 0.0],
@@ -311,7 +311,7 @@ mod tests {
             &[8.0, 9.0, 10.0, 11.0, 12.0],
         ];
         assert_eq!(changed(&five, 0, turned([0.0, 1.0])), wide);
-        // By an eighth, the pixel right of the middle is between the four around (1.707, 1.707).
+        // After an eighth of a turn, the pixel right of the middle is between the four around (1.707, 1.707).
         let eighth = std::f32::consts::FRAC_1_SQRT_2;
         let found = changed(&square, 0, turned([eighth, eighth]));
         let expected = [(5.0, 0.086), (6.0, 0.207), (8.0, 0.207), (9.0, 0.5)];

@@ -1,4 +1,4 @@
-//! Averages of weights over the steps, as torch.optim.swa_utils.get_ema_multi_avg_fn makes them, with each member's own decay.
+//! Moving averages of weights over the steps, as torch.optim.swa_utils.get_ema_multi_avg_fn computes them, with each member's own decay.
 
 use tch::Tensor;
 use trawl_engine::FitJob;
@@ -12,13 +12,13 @@ use super::stack::Stack;
 pub(super) struct Averages {
     /// [stack, parameters].
     numbers: Tensor,
-    /// The share that a step's weights have, [stack, 1]; 1 for networks without an average.
+    /// The share of a step's weights in the average, [stack, 1]; 1 for networks without an average.
     gain: Tensor,
-    /// Which networks have none, [stack, 1].
+    /// True for networks without an average, [stack, 1].
     are_plain: Tensor,
     /// By place: whether the member has an average.
     averages: Vec<bool>,
-    /// The weights, while the averages stand in their place.
+    /// The weights, while the averages replace them.
     weights: Option<Tensor>,
 }
 
@@ -50,7 +50,7 @@ impl Averages {
         self.averages[place].then_some((&self.numbers, place))
     }
 
-    /// Takes the weights after a step; the first ones are the average then. Called without autograd.
+    /// Adds the weights after a step; the average begins as the first ones. Called without autograd.
     pub(super) fn note(&mut self, stack: &Stack, steps: u64) {
         let weights = stack.slice(0, stack.size());
         if steps == 1 {
@@ -60,14 +60,14 @@ impl Averages {
         }
     }
 
-    /// What is measured: the averages, and the weights of networks that have none, [stack, parameters].
+    /// The weights that are measured: averages, or the weights of networks without one, [stack, parameters].
     pub(super) fn shown(&self, stack: &Stack) -> Tensor {
         let weights = stack.slice(0, stack.size());
-        // Not what a step made of their rows, which is NaN where a weight is infinite.
+        // Not the averages of such networks: those are NaN where a weight is infinite.
         weights.where_self(&self.are_plain, &self.numbers)
     }
 
-    /// Puts the averages in the place of the weights.
+    /// Replaces the weights by the averages.
     pub(super) fn show(&mut self, stack: &Stack) {
         let mut weights = stack.slice(0, stack.size());
         let shown = self.shown(stack);

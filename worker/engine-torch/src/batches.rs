@@ -1,4 +1,4 @@
-//! Rows: samples on the device, and which of their rows each member sees in which order.
+//! Rows: samples on the device, and the rows of each member in their order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -16,17 +16,17 @@ use trawl_engine::{EngineError, FitJob, Table};
 use super::stack::Stack;
 use super::{guarded, to_vec};
 
-/// What bytes are, where there are any.
+/// Meaning of byte features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bytes {
-    /// To be divided by 255.
+    /// Pixels, to be divided by 255.
     Pixels,
-    /// Numbers as they are.
+    /// Plain numbers.
     Numbers,
 }
 
 impl Bytes {
-    /// Those of these features.
+    /// The meaning of the bytes of these features.
     pub(super) fn of(features: &Features) -> Self {
         match features {
             Features::Bytes(_) => Self::Pixels,
@@ -51,7 +51,7 @@ pub struct DeviceTable {
     fits: Arc<Mutex<Fits>>,
 }
 
-/// What was fitted on the training rows of folds, by study and fold: jobs of a study ask for the same ones again and again.
+/// Preparations fitted on the training rows of folds, by study and fold: jobs of a study ask for the same ones again and again.
 type Fits = Vec<((Seed, Split, u32), Arc<FittedTable>)>;
 
 /// Fits of a table that are kept; a study has 65 at most.
@@ -184,7 +184,7 @@ impl DeviceTable {
         features + targets
     }
 
-    /// What is fitted on the training rows of these folds; nothing where rows go in, and targets are learned, as they are.
+    /// Preparations fitted on the training rows of these folds; none where rows and targets are used as they are.
     pub(super) fn fitted(
         &self,
         seed: Seed,
@@ -253,7 +253,7 @@ impl DeviceTable {
         self.has_shape(architecture.input) && self.targets.as_ref().is_none_or(fits)
     }
 
-    /// Features as they go into a network, [stack, rows, …], of the rows [stack, rows].
+    /// Inputs of the networks, [stack, rows, …], for the rows [stack, rows].
     pub(super) fn gather_features(&self, order: &Tensor) -> Tensor {
         as_input(pick(&self.features, &order.contiguous()), self.bytes)
     }
@@ -272,7 +272,7 @@ impl DeviceTable {
     }
 }
 
-/// Of a table [rows, …] the rows [stack, rows], which are contiguous, as [stack, rows, …].
+/// From a table [rows, …], the rows [stack, rows], which are contiguous, as [stack, rows, …].
 fn pick(table: &Tensor, order: &Tensor) -> Tensor {
     let shape = [&order.size()[..], &table.size()[1..]].concat();
     table.index_select(0, &order.view([-1])).view(shape.as_slice())
@@ -299,7 +299,7 @@ pub(super) fn to_tensor(features: &Features) -> Tensor {
     }
 }
 
-/// Features as they go into a network: pixels divided by 255.
+/// Features as network inputs: pixels divided by 255.
 pub(super) fn as_input(features: Tensor, bytes: Bytes) -> Tensor {
     match (features.kind(), bytes) {
         (Kind::Uint8, Bytes::Pixels) => features.to_kind(Kind::Float) / 255.0,
@@ -317,17 +317,17 @@ pub(super) struct Rows {
     validation: Option<Order>,
 }
 
-/// So many numbers of rows, of all networks of a stack, are on the device at once: those of an epoch of FashionMNIST.
+/// Most row numbers, over all networks of a stack, that are on the device at once: an epoch of FashionMNIST.
 const ORDER_LEN_MAX: usize = 1 << 22;
 
 /// Rows in the order in which the networks of a stack see them.
 #[derive(Debug)]
 pub(super) struct Order {
-    /// Equally many, by place in the stack.
+    /// Lists of equal length, by place in the stack.
     rows: Vec<Vec<u32>>,
     stack: i64,
     device: Device,
-    /// [stack, rows], where they are few.
+    /// [stack, rows], if they are few.
     whole: Option<Tensor>,
 }
 
@@ -348,7 +348,7 @@ impl Order {
         self.rows[0].len() as i64
     }
 
-    /// So many rows from `start` on, [stack, rows].
+    /// `len` rows from `start` on, [stack, rows].
     pub(super) fn piece(&self, start: i64, len: i64) -> Tensor {
         match &self.whole {
             Some(whole) => whole.narrow(1, start, len),
@@ -393,7 +393,7 @@ impl Rows {
         self.train_len
     }
 
-    /// Steps of an epoch with so many rows per step.
+    /// Steps of an epoch with `batch_size` rows each.
     pub(super) fn steps_in_epoch(&self, batch_size: u32) -> u64 {
         (self.train_len as u64).div_ceil(u64::from(batch_size))
     }
@@ -424,7 +424,7 @@ impl Rows {
     }
 }
 
-/// A part of rows of equal length as a tensor; the idle networks of the stack see what the first one sees.
+/// A part of equally long lists of rows as a tensor; the idle networks of the stack see the rows of the first one.
 fn index(rows: &[Vec<u32>], part: Range<usize>, stack: i64, device: Device) -> Tensor {
     let padded = rows.iter().chain(std::iter::repeat(&rows[0])).take(stack as usize);
     let part = padded.map(|rows| &rows[part.clone()]);

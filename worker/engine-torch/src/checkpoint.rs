@@ -1,10 +1,10 @@
-//! Checkpoints of training between two steps: members' parameters and what their optimizers remember, as rows of the flat buffers.
+//! Checkpoints of training between two steps: members' parameters and optimizer state, as rows of the flat buffers.
 //!
-//! `parameters` are a member's row of its stack, and `statistics` what its batch norms keep, where there are any; `first` and `second`, what its
-//! optimizer remembers, and `average`, that of its weights, are as long as the parameters, and absent where it has none; `best` has the parameters and
-//! the statistics of its best epoch. Of a member that has stopped these alone are kept, as its parameters and statistics. Batch orders and
-//! dropout masks come from streams with a key of their own for each epoch, of which only the position within the epoch has to be kept. So a file does not depend on how the members are grouped in stacks, and a member goes on
-//! among any others.
+//! `parameters` is a member's row of its stack; `statistics` is the state of its batch norms, where it has any. `first` and `second`, the
+//! optimizer's state, and `average`, the moving average of the weights, are as long as the parameters, and absent where the member has
+//! none. `best` has the parameters and the statistics of its best epoch; a member that has stopped has only these, as its parameters and
+//! statistics. Batch orders and dropout masks come from streams with a key of their own for each epoch, so only the position within the
+//! epoch is kept. So a file does not depend on how the members are grouped in stacks, and a member can go on among any others.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use trawl_engine::{Engine as _, EngineError, MemberLosses, checkpoint};
 use super::state::{Group, Training};
 use super::{Torch, to_vec};
 
-/// Counts up with every change of what a member's numbers are or of what is computed with them.
+/// Increases with every change in the meaning of a member's numbers or in the computation with them.
 const VERSION: u32 = 2;
 
 const PARAMETERS: &str = "parameters";
@@ -69,7 +69,7 @@ pub(super) fn write(training: &Training<'_>) -> Result<Vec<u8>, EngineError> {
     let mut members = Vec::new();
     for group in &training.groups {
         let sums = to_vec(&group.sum);
-        // Before its first step the epoch's streams are not begun.
+        // Before its first step the epoch's streams have not begun.
         let dropout = if group.row > 0 {
             group.dropout.positions()
         } else {
@@ -77,7 +77,7 @@ pub(super) fn write(training: &Training<'_>) -> Result<Vec<u8>, EngineError> {
         };
         for (place, member) in group.stack.places().iter().enumerate() {
             let progress = &training.progress;
-            // What became of the place of one that has stopped does not count.
+            // A stopped member's place still changes; those changes do not count.
             let has_stopped = group.stopping.stopped(place).is_some();
             let dropout = dropout.get(place).filter(|_| !has_stopped);
             let state = MemberState {
@@ -124,7 +124,7 @@ fn numbers(group: &Group, place: usize) -> Vec<(&'static str, Row)> {
     all.into_iter().flatten().collect()
 }
 
-/// Puts training where its members' checkpoints were written. Training that is refused is of no use any more.
+/// Restores training from its members' checkpoints. After an error the training cannot be used.
 pub(super) fn restore(training: &mut Training<'_>, from: &[MemberCheckpoint<'_>]) -> Result<(), EngineError> {
     let bad = |reason: String| Err(EngineError::BadCheckpoint(reason));
     let known: HashMap<&str, &MemberCheckpoint<'_>> = from
@@ -209,7 +209,7 @@ fn restore_numbers(group: &mut Group, members: &[&MemberCheckpoint<'_>]) -> Resu
             fill(tensor, place, needed(AVERAGE)?)?;
         }
         for (name, memory) in MEMORY.into_iter().zip(group.optimizers.memory(place)) {
-            // A member without momentum remembers nothing where nobody has any, and what is multiplied by 0 among others.
+            // Without momentum, a member has no state if nobody in its stack has any; among others, its state is multiplied by 0.
             if let (Some((tensor, place)), Some(numbers)) = (memory, member.numbers(name)) {
                 fill(tensor, place, numbers)?;
             }

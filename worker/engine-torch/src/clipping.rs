@@ -7,15 +7,15 @@ use trawl_engine::FitJob;
 use super::DeviceTable;
 use super::stack::Stack;
 
-/// What torch.nn.utils.clip_grad_norm_ adds to the norm.
+/// The number that torch.nn.utils.clip_grad_norm_ adds to the norm.
 const NORM_EPS: f64 = 1e-6;
 
-/// The bounds of all networks of a stack, [stack, 1] each; `None` if nobody has any.
+/// The bounds of all networks of a stack, [stack, 1] each; `None` if no network has any.
 #[derive(Debug)]
 pub(super) struct Clipping {
-    /// The least and the largest number of a gradient: infinite for networks without a bound.
+    /// The least and the largest element of a gradient: infinite for networks without a bound.
     values: Option<(Tensor, Tensor)>,
-    /// The largest norm, and which networks have none.
+    /// The largest norm, and true for networks without one.
     norms: Option<(Tensor, Tensor)>,
 }
 
@@ -40,7 +40,7 @@ impl Clipping {
         }
     }
 
-    /// Clips the gradients of all networks, [stack, parameters]: first their numbers, then their norms.
+    /// Clips the gradients of all networks, [stack, parameters]: first their elements, then their norms.
     pub(super) fn clip(&self, gradient: &mut Tensor) {
         if let Some((least, largest)) = &self.values {
             let _ = gradient.clamp_tensor_(Some(least), Some(largest));

@@ -10,25 +10,25 @@ use super::DeviceTable;
 use super::batches::Rows;
 use super::stack::Stack;
 
-/// The least 1 - p of which a focal loss takes the power: below it, that of a gamma under 1 has no finite slope.
+/// Lower bound of 1 - p in a focal loss: below it, the power has no finite slope if gamma is under 1.
 const FOCAL_REST_MIN: f64 = 1e-12;
 
-/// A loss, with what of its settings is each network's own.
+/// A loss, with the settings that differ between networks.
 #[derive(Debug)]
 pub(super) struct Criterion {
     loss: Loss,
     /// [stack, 1, 1]; `None` if all are 0.
     label_smoothing: Option<Tensor>,
-    /// [stack, 1, 1], of a focal loss.
+    /// [stack, 1, 1]; for a focal loss.
     focal_gamma: Option<Tensor>,
-    /// How much rows of each class weigh, [stack, classes]; `None` if all weigh the same.
+    /// Weight of each class's rows, [stack, classes]; `None` if all weigh the same.
     class_weights: Option<Tensor>,
-    /// By what targets are learned, [stack, 1, targets]; `None` where they are learned as they are.
+    /// Divisor of the targets' errors, [stack, 1, targets]; `None` where targets are learned as they are.
     deviation: Option<Tensor>,
 }
 
 impl Criterion {
-    /// Of the networks of a stack, which train with these rows.
+    /// The losses of a stack's networks, which train on these rows.
     pub(super) fn new(job: &FitJob<DeviceTable>, stack: &Stack, rows: &Rows) -> Result<Self, EngineError> {
         let loss = job.architecture.loss;
         let of_each = |of: fn(&Hyperparameters) -> f64| {
@@ -52,12 +52,12 @@ impl Criterion {
         })
     }
 
-    /// What targets it is for.
+    /// The kind of targets that it is for.
     pub(super) fn target_kind(&self) -> TargetKind {
         self.loss.target_kind()
     }
 
-    /// One without settings and weights.
+    /// A loss without settings and weights.
     #[cfg(test)]
     pub(super) fn plain(loss: Loss) -> Self {
         Self {
@@ -75,13 +75,13 @@ impl Criterion {
         self.over_rows(&self.losses(outputs, targets), targets)
     }
 
-    /// The same, and what is minimised in its place: the loss of targets that were standardised, where they are learned so.
+    /// The same, and the minimised loss: that of standardised targets, where they are learned so.
     pub(super) fn mean_and_minimised(&self, outputs: &Tensor, targets: &Tensor) -> (Tensor, Tensor) {
         let Some(deviation) = &self.deviation else {
             let mean = self.mean(outputs, targets);
             return (mean.shallow_clone(), mean);
         };
-        // By the deviation first: the square of what is very small, or large, is no number.
+        // Divided by the deviation first: the square of a very small or large difference would underflow or overflow.
         let apart = (outputs - targets) / deviation;
         let (losses, unit) = match self.loss {
             Loss::L1 => (apart.abs(), deviation.shallow_clone()),
@@ -110,11 +110,11 @@ impl Criterion {
         Some(weights.sum_dim_intlist([1_i64].as_slice(), false, Kind::Float))
     }
 
-    /// The loss of each row and output, [stack, rows, outputs]; of classes, that of each row, [stack, rows, 1], times its weight.
+    /// The loss of each row and output, [stack, rows, outputs]; for classes, of each row, [stack, rows, 1], times its weight.
     pub(super) fn losses(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
         match self.loss {
             Loss::Mse => (outputs - targets).square(),
-            // torch.nn.HuberLoss with delta 1; of targets that are standardised, which makes delta their deviation.
+            // torch.nn.HuberLoss with delta 1; for standardised targets, delta is their deviation.
             Loss::Huber => match &self.deviation {
                 None => outputs.huber_loss(targets, Reduction::None, 1.0),
                 Some(deviation) => {
@@ -132,8 +132,8 @@ impl Criterion {
         }
     }
 
-    /// As torch.nn.CrossEntropyLoss: with label smoothing e and k classes, (1 - e) of the right class's loss and e / k of the sum of all, in
-    /// which each has its weight.
+    /// As torch.nn.CrossEntropyLoss: with label smoothing e and k classes, (1 - e) times the loss of the right class,
+    /// plus e / k times the sum over all classes, each with its weight.
     fn cross_entropy(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
         let logarithms = outputs.log_softmax(2, Kind::Float);
         let right = self.weighted(-gather(&logarithms, targets), targets);
@@ -151,7 +151,7 @@ impl Criterion {
     fn focal(&self, outputs: &Tensor, targets: &Tensor) -> Tensor {
         let logarithms = gather(&outputs.log_softmax(2, Kind::Float), targets);
         let losses = match &self.focal_gamma {
-            // 1 - p without the digits that p = 1 would cost.
+            // Computes 1 - p without losing digits near p = 1.
             Some(gamma) => (-logarithms.expm1()).clamp_min(FOCAL_REST_MIN).pow(gamma) * -logarithms,
             None => -logarithms,
         };
@@ -166,12 +166,12 @@ impl Criterion {
     }
 }
 
-/// What belongs to the right class, [stack, rows, 1], of what each class has, [stack, rows, classes].
+/// From values of each class, [stack, rows, classes], those of the right class, [stack, rows, 1].
 fn gather(of_classes: &Tensor, targets: &Tensor) -> Tensor {
     of_classes.gather(2, &targets.unsqueeze(2), false)
 }
 
-/// The weights of each network's classes, [stack, classes]: balanced ones by the rows that train it.
+/// The weights of each network's classes, [stack, classes]; balanced weights use the rows that train the network.
 fn class_weights(
     weights: &ClassWeights,
     data: &DeviceTable,
@@ -198,7 +198,7 @@ fn class_weights(
     Ok(weights.to_kind(Kind::Float).to_device(stack.device()))
 }
 
-/// A number for each network of a stack, idle ones included, which have that of the first.
+/// One value for each network of a stack; idle ones get that of the first.
 fn filled(values: Vec<f64>, stack: i64) -> Tensor {
     let first = values.first().copied().unwrap_or_default();
     let all: Vec<f64> = values

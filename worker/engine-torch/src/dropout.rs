@@ -53,12 +53,12 @@ impl Dropout {
         self.streams = self.places.iter().map(stream).collect();
     }
 
-    /// How far the masks of the epoch are drawn, by place in the stack; empty where nothing is ever dropped.
+    /// Positions in the epoch's streams, by place in the stack; empty where nothing is ever dropped.
     pub(super) fn positions(&self) -> Vec<u64> {
         self.streams.iter().map(Stream::position).collect()
     }
 
-    /// Goes on in an epoch from these positions, by place in the stack.
+    /// Continues an epoch from these positions, by place in the stack.
     pub(super) fn resume_epoch(&mut self, job: &FitJob<DeviceTable>, epoch: u32, positions: &[u64]) {
         self.begin_epoch(job, epoch);
         for (stream, position) in self.streams.iter_mut().zip(positions) {

@@ -13,11 +13,11 @@ use super::dropout::Dropout;
 use super::stack::Stack;
 use super::statistics::EPS;
 
-/// Bytes that one activation of all members may take while they are measured.
+/// Most bytes of one activation of all members while they are measured.
 const MEASURE_BYTES: u64 = 64 << 20;
 
-/// Rows that can be measured at once within bounded memory. The same for every stack that trains together, so that a member's
-/// losses are summed in the same pieces in any job.
+/// Rows that can be measured at once within bounded memory. The number is the same for every stack that trains
+/// together, so that a member's losses are summed in the same pieces in any job.
 pub(super) fn rows_at_once(architecture: &Architecture, together: bool) -> i64 {
     let stack = if together { JOB_MEMBERS_MAX as u64 } else { 1 };
     let widths = architecture.shapes().unwrap_or_default();
@@ -25,11 +25,11 @@ pub(super) fn rows_at_once(architecture: &Architecture, together: bool) -> i64 {
     (MEASURE_BYTES / (4 * stack * widest.max(1))).max(1) as i64
 }
 
-/// What goes from layer to layer.
+/// Values between two layers.
 enum Flow {
     /// [stack, rows, width].
     Vectors(Tensor),
-    /// [rows, stack x channels, height, width]: so one grouped convolution works on all members. Sequences are images of one row.
+    /// [rows, stack x channels, height, width], so that one grouped convolution serves all members. Sequences are images of one row.
     Images(Tensor),
 }
 
@@ -63,7 +63,7 @@ impl Flow {
         }
     }
 
-    /// As [rows, stack x channels, 1, length]; 0 channels are 1 of vectors, and of images the rows of all channels.
+    /// As [rows, stack x channels, 1, length]. 0 channels mean 1 for vectors, and for images the rows of all channels.
     fn into_sequences(self, stack: i64, channels: i64) -> Tensor {
         let own = match &self {
             Self::Vectors(_) => stack,
@@ -80,7 +80,7 @@ impl Flow {
         means.into_vectors(stack)
     }
 
-    /// The numbers of each member, [stack, numbers], in this flow's form; `by_channel`, one for each channel of a row.
+    /// A mask of the numbers of each member, [stack, numbers], in this flow's form; with `by_channel`, one number for each channel of a row.
     fn mask(&self, stack: i64, mask: &Tensor, by_channel: bool) -> Tensor {
         match self {
             Self::Vectors(x) => mask.view(x.size().as_slice()),
@@ -96,7 +96,7 @@ impl Flow {
         }
     }
 
-    /// The same memory once more.
+    /// A view of the same memory.
     fn again(&self) -> Self {
         match self {
             Self::Vectors(x) => Self::Vectors(x.shallow_clone()),
@@ -104,13 +104,13 @@ impl Flow {
         }
     }
 
-    /// Number by number.
+    /// Element-wise sum.
     fn plus(self, other: &Self) -> Self {
         let (Self::Vectors(other) | Self::Images(other)) = other;
         self.map(|x| x + other)
     }
 
-    /// With channels, or numbers of a vector, side by side for all members: [rows, stack x channels, …].
+    /// With the members' channels, or numbers of a vector, side by side: [rows, stack x channels, …].
     fn by_rows(&self) -> Tensor {
         match self {
             Self::Images(x) => x.shallow_clone(),
@@ -121,7 +121,7 @@ impl Flow {
         }
     }
 
-    /// The flow that has come out where this went in, as [`Self::by_rows`] has it.
+    /// Output of a layer with this input, from the form of [`Self::by_rows`].
     fn with_rows(&self, rows: Tensor) -> Self {
         match self {
             Self::Images(_) => Self::Images(rows),
@@ -132,7 +132,7 @@ impl Flow {
         }
     }
 
-    /// What belongs to one place of the stack: [rows, width] or [rows, channels, height, width].
+    /// The part of one place of the stack: [rows, width] or [rows, channels, height, width].
     fn of_place(&self, stack: i64, place: i64) -> Tensor {
         match self {
             Self::Vectors(x) => x.select(0, place),
@@ -161,7 +161,7 @@ impl Flow {
     }
 }
 
-/// Outputs [stack, rows, outputs] for features [stack, rows, …], numbers in the target's own unit. Dropout is applied while training alone.
+/// Outputs [stack, rows, outputs] for features [stack, rows, …]; numbers are in the target's own unit. Only training applies dropout.
 pub(super) fn forward(
     architecture: &Architecture,
     stack: &Stack,
@@ -171,8 +171,8 @@ pub(super) fn forward(
     pass(architecture, stack, features, dropout, |_, _| {})
 }
 
-/// Outputs of the chosen layers, without dropout, for the network at one place: for each of `layers`, ascending, a tensor
-/// [rows, …]. That of a residual is the sum.
+/// Outputs of the chosen layers, without dropout, for the network at one place: for each of `layers`, ascending, a
+/// tensor [rows, …]. The output of a residual is its sum.
 pub(super) fn layer_outputs(
     architecture: &Architecture,
     stack: &Stack,
@@ -204,7 +204,7 @@ fn pass(
         dropped: 0,
     };
     let mut x = Flow::new(&stack.prepare(features));
-    // Residuals that are not at their end: index, that of the last of its layers, and what went in.
+    // Open residuals: index, index of the last inner layer, and input.
     let mut open: Vec<(usize, usize, Flow)> = Vec::new();
     for (index, layer) in architecture.layers.iter().enumerate() {
         if layer.inner() > 0 {
@@ -228,14 +228,14 @@ fn pass(
     x.into_vectors(stack.size())
 }
 
-/// How far a forward pass is.
+/// The state of a forward pass.
 struct Pass<'a> {
     stack: &'a Stack,
-    /// While training.
+    /// Only while training.
     dropout: Option<&'a mut Dropout>,
     /// Layers with parameters so far.
     parameters: usize,
-    /// Layers that drop so far.
+    /// Dropout layers so far.
     dropped: usize,
 }
 
@@ -277,24 +277,24 @@ impl<'a> Pass<'a> {
             Layer::Activation(kind) => x.map(|x| activate(*kind, &x)),
             Layer::Dropout => self.drop_out(x, false),
             Layer::Dropout2d => self.drop_out(x, true),
-            // Its layers come behind it.
+            // Its inner layers follow.
             Layer::Residual { .. } => x,
         }
     }
 
-    /// Weight and bias of the next layer that has any.
+    /// Weight and bias of the next layer with parameters.
     fn parameters(&mut self) -> (&'a Tensor, &'a Tensor) {
         let weight = self.weight();
         (weight, self.stack.bias(self.parameters - 1))
     }
 
-    /// The weight alone, where there is no bias.
+    /// The weight of a layer without a bias.
     fn weight(&mut self) -> &'a Tensor {
         self.parameters += 1;
         self.stack.weight(self.parameters - 1)
     }
 
-    /// The next layer that drops, numbers or channels.
+    /// The next dropout layer, for numbers or channels.
     fn drop_out(&mut self, x: Flow, by_channel: bool) -> Flow {
         self.dropped += 1;
         let Some(dropout) = self.dropout.as_mut() else {
@@ -312,7 +312,7 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// The inputs of each column of words, [stack, rows, words], times its part of the weight, [stack, dim, words]; the others as they are.
+/// The inputs of each column of words, [stack, rows, words], times its part of the weight, [stack, dim, words]; other inputs pass unchanged.
 fn embed(words: &[Range<usize>], x: &Tensor, weight: &Tensor) -> Tensor {
     let (mut parts, mut end, mut first) = (Vec::new(), 0, 0);
     for columns in words {
@@ -326,7 +326,7 @@ fn embed(words: &[Range<usize>], x: &Tensor, weight: &Tensor) -> Tensor {
     Tensor::cat(&parts, 2)
 }
 
-/// Each row by its own mean and variance, [stack, rows, numbers].
+/// Normalises each row by its own mean and variance, [stack, rows, numbers].
 fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let width = weight.size().last().copied().unwrap_or(0);
     let normal = x.layer_norm([width], None::<&Tensor>, None::<&Tensor>, EPS, false);
@@ -347,7 +347,7 @@ fn activate(kind: Activation, x: &Tensor) -> Tensor {
     }
 }
 
-/// Each member's channels with its own filters: one group a member. Kernels of sequences, [stack, filters, channels, length], have one row.
+/// Convolves each member's channels with its own filters: one group for each member. Kernels of sequences, [stack, filters, channels, length], have one row.
 fn convolve(conv: Conv, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     let (stack, filters, channels) = (weight.size()[0], weight.size()[1], weight.size()[2]);
     let kernel = i64::from(conv.kernel);
@@ -382,18 +382,18 @@ fn adaptive_max_pool(size: i64, x: &Tensor) -> Tensor {
     if adds_in_order(size, x) {
         return x.adaptive_max_pool2d([size; 2]).0;
     }
-    // Of equal ones, the first of each row and then the first row are taken: the first of all, as in one call.
+    // Among equal values this takes the first of each row, then the first row: the first of all, as a single call does.
     let largest = |part: &Tensor, dim: i64| part.max_dim(dim, true).0;
     by_parts(size, &by_parts(size, x, 3, largest), 2, largest)
 }
 
-/// Whether libtorch adds up the gradients of adaptive pools in one order. On GPUs it does not where parts overlap.
+/// True if libtorch adds the gradients of adaptive pools in a fixed order. On GPUs it does not where parts overlap.
 fn adds_in_order(size: i64, x: &Tensor) -> bool {
     let sides = &x.size()[2..];
     x.device() == Device::Cpu || sides.iter().all(|side| side % size == 0)
 }
 
-/// The `of` of each of so many equal parts of one dimension, as PyTorch's adaptive pools have them: those that share an element overlap.
+/// Applies `of` to each of `size` parts of one dimension, as PyTorch's adaptive pools divide it: neighbouring parts may overlap by an element.
 fn by_parts(size: i64, x: &Tensor, dim: i64, of: impl Fn(&Tensor, i64) -> Tensor) -> Tensor {
     let side = x.size()[dim as usize];
     let part = |index: i64| {
@@ -403,7 +403,7 @@ fn by_parts(size: i64, x: &Tensor, dim: i64, of: impl Fn(&Tensor, i64) -> Tensor
     Tensor::cat(&(0..size).map(part).collect::<Vec<_>>(), dim)
 }
 
-/// How many rows of each member have the right class, [stack].
+/// Rows of each member whose class is predicted, [stack].
 pub(super) fn correct(outputs: &Tensor, targets: &Tensor) -> Tensor {
     outputs
         .argmax(2, false)
@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn pools_by_parts_are_those_of_libtorch_with_their_gradients() {
-        // Numbers of which many are equal.
+        // Numbers with many ties.
         let values: Vec<f32> = (0..2 * 3 * 7 * 5).map(|place| (place * 37 % 11) as f32 - 4.0).collect();
         let pooled = |by_parts_of: bool, largest: bool, size: i64| {
             let x = Tensor::from_slice(&values).view([2, 3, 7, 5]).set_requires_grad(true);

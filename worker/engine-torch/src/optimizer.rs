@@ -21,7 +21,7 @@ pub(super) struct Optimizers {
     clipping: Clipping,
     /// Twice the L2 of each network, [stack, 1]: the gradient of l2 * sum(p^2) is 2 * l2 * p. `None` if all are 0.
     decay: Option<Tensor>,
-    /// Steps that were taken.
+    /// Steps taken.
     steps: u64,
 }
 
@@ -34,14 +34,14 @@ struct Slice {
     rule: Rule,
 }
 
-/// A number of each of some members, [members, 1].
+/// One number for each member, [members, 1].
 pub(super) fn column(values: &[f64], device: Device) -> Tensor {
     let values = Tensor::from_slice(values).to_kind(Kind::Float);
     values.unsqueeze(1).to_device(device)
 }
 
 impl Optimizers {
-    /// Of the members of a stack, whose epochs have so many steps.
+    /// Optimizers of a stack's members, with `steps_in_epoch` steps an epoch.
     pub(super) fn new(stack: &Stack, job: &FitJob<DeviceTable>, steps_in_epoch: u64, device: Device) -> Self {
         let own = |place: &usize| &job.members[*place].hyperparameters;
         let mut slices = Vec::new();
@@ -68,18 +68,18 @@ impl Optimizers {
         }
     }
 
-    /// Goes on after so many steps.
+    /// Continues after `steps` steps.
     pub(super) fn set_steps(&mut self, steps: u64) {
         self.steps = steps;
     }
 
-    /// Steps that were taken.
+    /// Steps taken.
     pub(super) fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// What the optimizer of the member at a place remembers, beside the number of steps: up to two tensors [len, parameters], each with
-    /// the member's row.
+    /// The optimizer state of the member at a place, beside the number of steps: up to two tensors [len, parameters],
+    /// each with the member's row.
     pub(super) fn memory(&self, place: usize) -> [Option<(&Tensor, usize)>; 2] {
         let place = place as i64;
         let slice = self.slices.iter().find(|slice| place < slice.start + slice.len);
@@ -90,7 +90,7 @@ impl Optimizers {
         memory.unwrap_or_default()
     }
 
-    /// Moves all members along their gradients; `plateaus` are those of the members, by place. Called without autograd.
+    /// Moves all members along their gradients; `plateaus` has each member's, by place. Called without autograd.
     pub(super) fn step(&mut self, stack: &mut Stack, gradients: &[Tensor], plateaus: &[Plateau]) {
         let mut gradient = stack.flatten(gradients);
         self.clipping.clip(&mut gradient);

@@ -1,4 +1,4 @@
-//! What trained members make of rows: their outputs, and those of their layers, for the analysis of a network.
+//! Trained members' outputs for rows, and outputs of their layers, for the analysis of a network.
 
 use tch::Tensor;
 use trawl_domain::dataset::{Features, FittedTable};
@@ -14,7 +14,7 @@ use super::{guarded, network, to_vec};
 #[derive(Debug)]
 pub struct DeviceNetworks {
     pub(super) architecture: Architecture,
-    /// Whether they trained as one stack.
+    /// True if they trained as one stack.
     pub(super) together: bool,
     pub(super) stacks: Vec<Stack>,
 }
@@ -34,7 +34,7 @@ impl Networks for DeviceNetworks {
             let parameter = |((name, shape), values): ((String, Vec<usize>), Tensor)| Parameter {
                 name,
                 values: to_vec(&if shape.len() == 2 {
-                    // The weight of a linear layer or an embedding is kept as [inputs, outputs]; PyTorch has it the other way round.
+                    // The weight of a linear layer or an embedding is stored as [inputs, outputs]; PyTorch transposes it.
                     values.transpose(0, 1)
                 } else {
                     values
@@ -118,7 +118,7 @@ impl Networks for DeviceNetworks {
 }
 
 impl DeviceNetworks {
-    /// Features as they go into all networks of a stack: [stack, rows, …].
+    /// Inputs of all networks of a stack: [stack, rows, …].
     fn to_device(&self, stack: &Stack, features: &Features, rows: i64) -> Tensor {
         let dims = self.architecture.input.dims().into_iter().map(i64::from);
         let shape: Vec<i64> = [1, rows].into_iter().chain(dims).collect();

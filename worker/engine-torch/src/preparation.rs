@@ -1,4 +1,4 @@
-//! Preparation: each network of a stack sees its rows, and learns its targets, by what was fitted on its own training rows.
+//! Preparation: transforms rows and targets of each network of a stack by the statistics of that network's own training rows.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use trawl_domain::dataset::{FittedInput, FittedInputs, FittedTable, FittedTarget
 
 use super::quantiles::QuantileTensors;
 
-/// What rows of a table become before they go into the networks of a stack, and what comes out of them after.
+/// Transforms rows of a table into inputs of a stack's networks, and their outputs back.
 #[derive(Debug)]
 pub(super) struct Preparation {
     /// By place in the stack.
@@ -20,13 +20,13 @@ pub(super) struct Preparation {
 /// Each [stack, 1, inputs], or of images [stack, 1, channels, 1, 1].
 #[derive(Debug)]
 struct InputTensors {
-    /// `None` of images, which have no gaps.
+    /// `None` for images, which have no gaps.
     fill: Option<Tensor>,
     shift: Tensor,
     factor: Tensor,
     /// 1 where the logarithm is taken; `None` where it never is.
     log: Option<Tensor>,
-    /// `None` where no input goes by quantiles.
+    /// `None` where no input uses quantiles.
     quantiles: Option<QuantileTensors>,
 }
 
@@ -38,7 +38,7 @@ struct TargetTensors {
 }
 
 impl Preparation {
-    /// For networks of rows of this shape that were fitted so, by place; idle ones are as the first. `None` without any, or if they are not alike.
+    /// Preparation of networks with rows of this shape, fitted for each place; idle networks use the first. `None` without any, or if their forms differ.
     pub(super) fn new(fitted: Vec<Arc<FittedTable>>, shape: SampleShape, stack: i64, device: Device) -> Option<Self> {
         let width = |fitted: &FittedTable| fitted.inputs.as_ref().map_or(0, |inputs| inputs.0.len());
         let outputs = |fitted: &FittedTable| fitted.targets.as_ref().map_or(0, Vec::len);
@@ -83,7 +83,7 @@ impl Preparation {
         })
     }
 
-    /// What was fitted for the network at a place.
+    /// The preparation fitted for the network at a place.
     pub(super) fn fitted(&self, place: usize) -> Option<&FittedTable> {
         self.fitted.get(place).map(Arc::as_ref)
     }
@@ -93,7 +93,7 @@ impl Preparation {
         self.fitted.first().map_or(&[], |fitted| &fitted.words)
     }
 
-    /// Rows [stack, rows, inputs], or images [stack, rows, channels, height, width], as they go into the networks.
+    /// Inputs of the networks, from rows [stack, rows, inputs] or images [stack, rows, channels, height, width].
     pub(super) fn apply(&self, rows: &Tensor) -> Tensor {
         let Some(inputs) = &self.inputs else {
             return rows.shallow_clone();

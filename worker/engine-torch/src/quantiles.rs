@@ -1,19 +1,19 @@
-//! Inputs that go into the networks of a stack by the quantiles of each one's own training rows.
+//! Inputs that networks of a stack see as quantiles of their own training rows.
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::dataset::{FittedInputs, QUANTILE_REACH};
 
-/// The quantiles of the inputs that have any; see [`trawl_domain::dataset::FittedInput`].
+/// The quantiles of the inputs that use them; see [`trawl_domain::dataset::FittedInput`].
 #[derive(Debug)]
 pub(super) struct QuantileTensors {
     /// Places of these inputs, [inputs].
     places: Tensor,
-    /// [stack, inputs, quantiles], ascending, in doubles: shares near 1 are told apart by them.
+    /// [stack, inputs, quantiles], ascending, in doubles, which separate shares near 1.
     points: Tensor,
 }
 
 impl QuantileTensors {
-    /// Of each network of a stack; all have as many for the same inputs. `None` without any.
+    /// For all networks of a stack; an input has equally many quantiles in each. `None` without any.
     pub(super) fn new<'a>(fitted: impl Iterator<Item = &'a FittedInputs>, stack: i64, device: Device) -> Option<Self> {
         let mut places = Vec::new();
         let mut points: Vec<f64> = Vec::new();
@@ -29,13 +29,13 @@ impl QuantileTensors {
         })
     }
 
-    /// Rows [stack, rows, inputs] with what takes the place of these inputs.
+    /// Rows [stack, rows, inputs], with these inputs replaced by their normal scores.
     pub(super) fn apply(&self, rows: &Tensor) -> Tensor {
         let points = &self.points;
         let last = points.size()[2] - 1;
         let values = rows.index_select(2, &self.places).transpose(1, 2);
         let values = values.contiguous().to_kind(Kind::Double);
-        // Quantiles below each value, and those that are not above it.
+        // The number of quantiles below each value, and of quantiles not above it.
         let below = values.searchsorted(points, false, false, "left", None::<Tensor>);
         let not_above = values.searchsorted(points, false, true, "right", None::<Tensor>);
         let before = points.gather(2, &(&below - 1).clamp(0, last), false);
@@ -44,7 +44,7 @@ impl QuantileTensors {
         let among_equals = (&below + &not_above - 1).to_kind(Kind::Double) / 2.0;
         let place = among_equals.where_self(&not_above.gt_tensor(&below), &between);
         let share = place / last as f64;
-        // Outside of all quantiles there is no place; where all are equal, they are the lowest.
+        // Values outside all quantiles have no place between two; where all quantiles are equal, values take the lowest.
         let share = share.masked_fill(&values.ge_tensor(&points.narrow(2, last, 1)), 1.0);
         let share = share.masked_fill(&values.le_tensor(&points.narrow(2, 0, 1)), 0.0);
         let normal = (share * 2.0 - 1.0).erfinv() * std::f64::consts::SQRT_2;

@@ -1,16 +1,16 @@
-//! Makes the results of matrix products and convolutions depend on their operands alone.
+//! Makes results of matrix products and convolutions depend only on their operands.
 //!
-//! MKL, which libtorch uses for matrix products on x86-64, chooses its code by the alignment of each matrix unless it is told not
-//! to; a member's place in the stack would then decide the last bits of its losses. cuDNN, which libtorch uses for convolutions on
-//! GPUs, adds up in whatever order its threads come, and to ten bits of mantissa (TF32) instead of 23, unless it is told not to;
-//! the same job would end otherwise each time, and otherwise on another type of GPU or on a CPU.
+//! MKL, which libtorch uses for matrix products on x86-64, by default chooses its code by the alignment of each matrix:
+//! a member's place in the stack would then decide the last bits of its losses. cuDNN, which libtorch uses for
+//! convolutions on GPUs, by default adds in whatever order its threads arrive, and with ten bits of mantissa (TF32)
+//! instead of 23: the same job would end differently each time, and differently on another type of GPU or on a CPU.
 
 use std::ffi::c_void;
 use std::sync::Once;
 
 use libloading::os::unix::Library;
 
-/// The entry behind MKL's `mkl_cbwr_set`, which is the name that libtorch exports.
+/// libtorch's exported name of MKL's `mkl_cbwr_set`.
 const MKL_SETTER: &[u8] = b"mkl_serv_cbwr_set\0";
 /// `MKL_CBWR_AUTO | MKL_CBWR_STRICT` of mkl.h: the best code that this CPU has, the same for every alignment.
 const AUTO_STRICT: i32 = 2 | 0x1_0000;
@@ -19,11 +19,11 @@ const AUTO_STRICT: i32 = 2 | 0x1_0000;
 const CONTEXT: &[u8] = b"_ZN2at13globalContextEv\0";
 /// `at::Context::setDeterministicCuDNN(bool)`.
 const SET_DETERMINISTIC: &[u8] = b"_ZN2at7Context21setDeterministicCuDNNEb\0";
-/// `at::Context::setAllowTF32CuDNN(bool)`. For matrix products it is what libtorch does anyway.
+/// `at::Context::setAllowTF32CuDNN(bool)`. For matrix products libtorch disallows TF32 by default.
 const SET_TF32: &[u8] = b"_ZN2at7Context17setAllowTF32CuDNNEb\0";
 
-/// Asks MKL and cuDNN for such results, once in a process. Where there is none of them, there is nothing to ask.
-/// To be called before the first matrix product: MKL does not change its mind later.
+/// Makes MKL and cuDNN compute such results, once in a process, where they are present. To be called before the first
+/// matrix product: MKL ignores later calls.
 pub(super) fn fix_rounding() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -47,8 +47,8 @@ fn fix_mkl() {
 /// Changes one of libtorch's settings.
 fn set_of_context(setter: &[u8], value: bool) {
     #[expect(unsafe_code, reason = "tch binds no way to these settings")]
-    // SAFETY: the names spell the types out: a function without arguments that returns a reference, which is never null and lives
-    // as long as the process, and a member of what it refers to, with a bool, that returns nothing. Members take `this` first.
+    // SAFETY: the mangled names give the types. The first is a function without arguments that returns a reference, which is never null and lives as long as
+    // the process. The second is a member function of the referenced object, which takes a bool and returns nothing. Members take `this` first.
     unsafe {
         let libtorch = Library::this();
         if let Ok(context) = libtorch.get::<unsafe extern "C" fn() -> *mut c_void>(CONTEXT)
@@ -63,7 +63,7 @@ fn set_of_context(setter: &[u8], value: bool) {
 mod tests {
     use super::*;
 
-    /// One of libtorch's settings, `bool at::Context::…() const`, or with an optional number, of which zeros are none.
+    /// One of libtorch's settings, by `bool at::Context::…() const`, which may take an optional number: zeros mean none.
     fn of_context(getter: &[u8]) -> bool {
         #[expect(unsafe_code, reason = "tch binds no way to these settings")]
         // SAFETY: as in `set_of_context`.

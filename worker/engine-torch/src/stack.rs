@@ -1,7 +1,7 @@
-//! The parameters of all members: one flat buffer, and a view of it for each layer.
+//! The parameters of all members: one flat buffer, and views of it for each layer.
 //!
-//! Optimizers work on the flat buffer with a handful of operations whatever the number of layers; the network works on the
-//! views. Both are the same memory.
+//! Optimizers work on the flat buffer with a handful of operations, however many layers there are; the network works on
+//! the views. Both share memory.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use super::DeviceTable;
 use super::preparation::Preparation;
 use super::statistics::Statistics;
 
-/// Sizes are rounded up to so many floats, a full register of the widest vector instructions twice over: element-wise
-/// kernels treat what does not fill a register by other code, with other rounding. So they do not see a member's place in the
-/// stack; for matrix products, [`super::rounding`] sees to it.
+/// Sizes are rounded up to a multiple of this number of floats, twice the widest vector register: element-wise kernels
+/// treat a partly filled register with other code and other rounding. So their results do not depend on a member's
+/// place in the stack; for matrix products, [`super::rounding`] ensures that.
 const ALIGN: i64 = 32;
 
-/// Networks of a stack that trains so many members together: idle ones fill it up. On a GPU all stacks have one size, as the
-/// libraries choose their code by it, with other rounding; so a member does not see how many others there are.
+/// Networks of a stack that trains `members` together, with idle networks to fill it. On a GPU all stacks have one size, because
+/// libraries choose their code, and thereby their rounding, by it: so a member's results do not depend on the number of others.
 fn stack_size(members: usize, together: bool, device: Device) -> i64 {
     match device {
         _ if !together => members as i64,
@@ -34,34 +34,34 @@ fn stack_size(members: usize, together: bool, device: Device) -> i64 {
     }
 }
 
-/// The parameters of all members, and of the idle networks that fill the stack up.
+/// The parameters of all members, and of the idle networks that fill the stack.
 #[derive(Debug)]
 pub(super) struct Stack {
     /// Job's member by place in the stack: sorted by optimizer, so that each optimizer has one slice.
     places: Vec<usize>,
     /// [stack, parameters]; rows are padded.
     flat: Tensor,
-    /// What autograd differentiates by, views of `flat`: for each linear layer its weight [stack, inputs, outputs] and its bias
-    /// [stack, 1, outputs], for an embedding its weight [stack, dim, words], for each convolution its weight [stack, filters, channels, kernel, kernel], of sequences [stack, filters, channels, kernel], and its bias
-    /// [stack, filters], for each norm its weight and its bias [stack, numbers].
+    /// The tensors that autograd differentiates by, views of `flat`: for each linear layer its weight [stack, inputs, outputs] and bias [stack, 1,
+    /// outputs], for an embedding its weight [stack, dim, words], for each convolution its weight [stack, filters, channels, kernel, kernel], for
+    /// sequences [stack, filters, channels, kernel], and its bias [stack, filters], for each norm its weight and bias [stack, numbers].
     leaves: Vec<Tensor>,
-    /// For each layer that has any where its leaves begin.
+    /// Where the leaves of each layer with parameters begin.
     starts: Vec<usize>,
-    /// Of batch norms.
+    /// Statistics of batch norms.
     statistics: Statistics,
     /// Zeros that fill the gap behind each leaf in a row of `flat`.
     gaps: Vec<Option<Tensor>>,
-    /// What rows become before they go in, and what comes out after; `None` where both are as they are.
+    /// Preparation of rows and targets; `None` where both are used as they are.
     preparation: Option<Preparation>,
 }
 
 /// Where the parameters of one layer lie in a row of the flat buffer.
 struct Block {
-    /// Of the weight, as it is kept.
+    /// Shape of the weight, as it is stored.
     weight_shape: Vec<i64>,
-    /// Of the bias, as it is kept; `None` without any.
+    /// Shape of the bias, as it is stored; `None` without a bias.
     bias_shape: Option<Vec<i64>>,
-    /// Inputs of one output: what initial values go by.
+    /// Inputs of one output, which determine initial values.
     fan_in: i64,
     outputs: i64,
     kind: BlockKind,
@@ -94,7 +94,7 @@ fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
             _ => BlockKind::Linear,
         };
         let (weight_shape, bias_shape) = match kind {
-            // Kept as [inputs, outputs]: a batch times it is a plain product.
+            // Stored as [inputs, outputs], so that a batch times it is a plain product.
             BlockKind::Linear => (vec![fan_in, outputs], Some(vec![1, outputs])),
             BlockKind::Embedding => (vec![fan_in, outputs], None),
             BlockKind::Convolution | BlockKind::Norm { .. } => (weight, Some(vec![outputs])),
@@ -117,8 +117,8 @@ fn blocks(architecture: &Architecture) -> Result<Vec<Block>, EngineError> {
 }
 
 impl Block {
-    /// PyTorch's initial values. Of linear layers and convolutions: weight and bias uniform in ±1/sqrt(inputs of one output),
-    /// weight (in PyTorch's order, output by output) before bias. Of norms: weights 1, biases 0. Of an embedding: normal, word by word.
+    /// PyTorch's initial values. For linear layers and convolutions: weight and bias uniform in ±1/sqrt(inputs of one output), weight (in
+    /// PyTorch's order, output by output) before bias. For norms: weights 1, biases 0. For an embedding: normal, word by word.
     fn initialise(&self, row: &mut [f32], stream: &mut Stream) {
         if matches!(self.kind, BlockKind::Norm { .. }) {
             row[self.weight as usize..][..self.outputs as usize].fill(1.0);
@@ -151,7 +151,7 @@ impl Block {
     }
 }
 
-/// That an embedding has a weight for each word of the columns.
+/// Checks that an embedding has a weight for each word of the columns.
 fn check_words(blocks: &[Block], preparation: Option<&Preparation>) -> Result<(), EngineError> {
     let words = preparation.map_or(&[][..], Preparation::words);
     let words: i64 = words.iter().map(|words| words.len() as i64).sum();
@@ -204,9 +204,8 @@ impl Stack {
         })
     }
 
-    /// One network, member 0, with these parameters, as [`Self::parameters_of`] has them, in PyTorch's order; and with what was fitted of its
-    /// inputs.
-    /// A network that trained `together` with others stands among idle ones, as then.
+    /// One network, member 0, with these parameters, as [`Self::parameters_of`] returns them, in PyTorch's order, and
+    /// with the preparation fitted for it. A network that trained `together` with others stands among idle ones again.
     pub(super) fn of_one(
         architecture: &Architecture,
         parameters: &[Parameter],
@@ -292,7 +291,7 @@ impl Stack {
         }
     }
 
-    /// Rows [stack, rows, …] as they go into the networks.
+    /// Inputs of the networks, from rows [stack, rows, …].
     pub(super) fn prepare(&self, rows: &Tensor) -> Tensor {
         match &self.preparation {
             None => rows.shallow_clone(),
@@ -300,7 +299,7 @@ impl Stack {
         }
     }
 
-    /// What the last layers put out, [stack, rows, outputs], in the target's own unit.
+    /// Outputs of the last layers, [stack, rows, outputs], in the target's own unit.
     pub(super) fn in_own_unit(&self, outputs: Tensor) -> Tensor {
         match &self.preparation {
             None => outputs,
@@ -308,12 +307,12 @@ impl Stack {
         }
     }
 
-    /// By what networks learn their targets, [stack, 1, targets]; `None` where they learn them as they are.
+    /// Standard deviation by which networks scale their targets, [stack, 1, targets]; `None` where they use targets as they are.
     pub(super) fn target_deviation(&self) -> Option<&Tensor> {
         self.preparation.as_ref()?.target_deviation()
     }
 
-    /// What was fitted for the network at a place.
+    /// The preparation fitted for the network at a place.
     pub(super) fn fitted(&self, place: usize) -> Option<&FittedTable> {
         self.preparation.as_ref()?.fitted(place)
     }
@@ -323,7 +322,7 @@ impl Stack {
         self.flat.size()[0]
     }
 
-    /// Where it lies.
+    /// The device of the parameters.
     pub(super) fn device(&self) -> Device {
         self.flat.device()
     }
@@ -338,17 +337,17 @@ impl Stack {
         self.places[place]
     }
 
-    /// What autograd differentiates by.
+    /// The tensors that autograd differentiates by.
     pub(super) fn leaves(&self) -> &[Tensor] {
         &self.leaves
     }
 
-    /// The weight of the n-th layer that has any.
+    /// The weight of the n-th layer with parameters.
     pub(super) fn weight(&self, n: usize) -> &Tensor {
         &self.leaves[self.starts[n]]
     }
 
-    /// The bias of the n-th layer that has a weight, and a bias with it.
+    /// The bias of the n-th layer with parameters, if the layer has one.
     pub(super) fn bias(&self, n: usize) -> &Tensor {
         &self.leaves[self.starts[n] + 1]
     }
@@ -358,13 +357,13 @@ impl Stack {
         self.preparation.as_ref().map_or(&[], Preparation::words)
     }
 
-    /// What batch norms go by where they do not train.
+    /// The statistics that batch norms use outside training.
     pub(super) fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
-    /// The parameters of the network at a place, as they are kept: for each layer that has any the weight, the bias, if it has one, and of a batch norm its
-    /// running mean, its running variance and the number of its batches.
+    /// The stored parameters of the network at a place: for each layer with parameters the weight, the bias, if it has
+    /// one, and for a batch norm its running mean, its running variance and its number of batches.
     pub(super) fn parameters_of(&self, place: i64) -> Vec<Tensor> {
         let mut parameters = Vec::with_capacity(self.leaves.len());
         for (n, start) in self.starts.iter().enumerate() {
@@ -379,12 +378,12 @@ impl Stack {
         parameters
     }
 
-    /// The parameters of consecutive places, [len, parameters]: a view to be changed in place.
+    /// The parameters of consecutive places, [len, parameters]: a view that can be changed in place.
     pub(super) fn slice(&self, start: i64, len: i64) -> Tensor {
         self.flat.narrow(0, start, len)
     }
 
-    /// Parameters of all networks, [stack, parameters], with what their batch norms keep behind them.
+    /// Parameters of all networks, [stack, parameters], followed by the statistics of their batch norms.
     pub(super) fn with_statistics(&self, parameters: Tensor) -> Tensor {
         match self.statistics.all() {
             None => parameters,
@@ -392,7 +391,7 @@ impl Stack {
         }
     }
 
-    /// The parts of what [`Self::with_statistics`] gave, views of it: parameters, and what batch norms keep, if there are any.
+    /// Views of the two parts of [`Self::with_statistics`]: parameters, and statistics, if there are any.
     pub(super) fn parts(&self, both: &Tensor) -> (Tensor, Option<Tensor>) {
         let (width, all) = (self.flat.size()[1], both.size()[1]);
         let statistics = (all > width).then(|| both.narrow(1, width, all - width));

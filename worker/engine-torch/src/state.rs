@@ -1,4 +1,4 @@
-//! Where the training of a job is: its members in groups, and what has to be known between two steps to go on from there.
+//! The state of a job's training: its members in groups, and all that is needed between two steps to go on.
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::metric::FoldMetrics;
@@ -33,23 +33,23 @@ pub(super) struct Group {
     pub(super) augmentation: Option<Augmentation>,
     /// By place in the stack: false once the member diverged.
     pub(super) alive: Vec<bool>,
-    /// Training rows of the epoch under way that the group has behind it.
+    /// Training rows of the current epoch that the group has processed.
     pub(super) row: i64,
-    /// Sum of the losses of those rows, [stack].
+    /// Sum of these rows' losses, [stack].
     pub(super) sum: Tensor,
-    /// True once the group has ended the epoch under way.
+    /// True once the group has ended the current epoch.
     pub(super) is_over: bool,
 }
 
-/// How far training is. With what the groups hold, it is all that has to be known to go on.
+/// How far training is. Together with the groups' state, this suffices to go on.
 pub(super) struct Progress {
-    /// Epoch under way.
+    /// Current epoch.
     pub(super) epoch: u32,
     /// Losses of the groups that have ended the epoch.
     pub(super) losses: Vec<MemberLosses>,
     /// Members of those groups that diverged in the epoch.
     pub(super) diverged: Vec<usize>,
-    /// What the validation rows said of each member so far.
+    /// Validation metrics of each member so far.
     pub(super) metrics: Vec<Option<FoldMetrics>>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Training<'a> {
     pub(super) together: bool,
     pub(super) groups: Vec<Group>,
     pub(super) progress: Progress,
-    /// The place of the class whose F1 is measured.
+    /// The index of the class whose F1 is measured.
     pub(super) f1_class: Option<usize>,
 }
 
@@ -120,7 +120,7 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// True while a member has not diverged.
+    /// True while some member has not diverged.
     pub(super) fn lives(&self) -> bool {
         self.groups.iter().any(Group::lives)
     }
@@ -148,18 +148,18 @@ impl Group {
         })
     }
 
-    /// True while a member has not diverged.
+    /// True while some member has not diverged.
     pub(super) fn lives(&self) -> bool {
         self.alive.contains(&true)
     }
 
-    /// True while a member has neither diverged nor stopped.
+    /// True while some member has neither diverged nor stopped.
     pub(super) fn trains(&self) -> bool {
         let mut places = self.alive.iter().enumerate();
         places.any(|(place, is_alive)| *is_alive && self.stopping.stopped(place).is_none())
     }
 
-    /// Puts the averages in the place of the weights, and the best weights in that of members that have stopped: what is kept of them.
+    /// Puts final weights into place: averages, and the best weights of members that have stopped.
     pub(super) fn settle(&mut self) {
         tch::no_grad(|| {
             if let Some(averages) = &mut self.averages {
@@ -176,13 +176,13 @@ impl Group {
     }
 }
 
-/// Losses before the first step of an epoch, [stack].
+/// Loss sums before the first step of an epoch, [stack].
 fn zero_losses(stack: &Stack) -> Tensor {
     Tensor::zeros([stack.size()], (Kind::Float, stack.device()))
 }
 
 impl Progress {
-    /// Takes what an epoch left, training loss and what was measured, of a member with validation rows.
+    /// Records an epoch of a member with validation rows: its training loss and metrics.
     pub(super) fn tell(&mut self, member: usize, losses: EpochLosses) {
         let EpochLosses { train_loss, metrics } = losses;
         self.metrics[member].get_or_insert_default().note(metrics);
@@ -193,7 +193,7 @@ impl Progress {
         });
     }
 
-    /// How the epoch under way ended for a member, if it did.
+    /// How the current epoch ended for a member, if it did.
     pub(super) fn epoch_end(&self, member: usize) -> Option<EpochEnd> {
         if self.diverged.contains(&member) {
             return Some(EpochEnd::Diverged);

@@ -1,4 +1,4 @@
-//! What batch norms keep beside their parameters: running means and variances of what went in, by which they go where they do not train.
+//! State of batch norms beside their parameters: running means and variances of their inputs, which they use outside training.
 
 use tch::{Device, Kind, Tensor};
 
@@ -6,23 +6,23 @@ use tch::{Device, Kind, Tensor};
 const MOMENTUM: f64 = 0.1;
 pub(super) const EPS: f64 = 1e-5;
 
-/// Of all networks of a stack: for each layer with parameters what it keeps, if it is a batch norm.
+/// For all networks of a stack: the state of each layer with parameters that is a batch norm.
 #[derive(Debug)]
 pub(super) struct Statistics(Vec<Option<Running>>);
 
-/// Of one layer.
+/// The state of one layer.
 #[derive(Debug)]
 struct Running {
-    /// [stack x numbers], so that one call does for all networks.
+    /// [stack x numbers], so that one call serves all networks.
     mean: Tensor,
     /// The same.
     variance: Tensor,
-    /// Batches that these are of, [stack, 1]. Nothing is computed with it; files of weights have it, as PyTorch's do.
+    /// Batches seen, [stack, 1]. No computation uses it; files of weights have it, as PyTorch's do.
     batches: Tensor,
 }
 
 impl Statistics {
-    /// PyTorch's initial values. `numbers` are those of a network's batch norms, by the layers that have parameters.
+    /// PyTorch's initial values. `numbers` has the sizes of a network's batch norms, by layers with parameters.
     pub(super) fn new(numbers: impl Iterator<Item = Option<i64>>, stack: i64, device: Device) -> Self {
         let options = (Kind::Float, device);
         let running = |numbers: i64| Running {
@@ -33,8 +33,8 @@ impl Statistics {
         Self(numbers.map(|numbers| numbers.map(running)).collect())
     }
 
-    /// The output of the n-th layer that has parameters, which is a batch norm, for [rows, stack x numbers, …]. While it trains, it goes by the
-    /// batch, and keeps what that says; but not by a batch with one value of each number, which has no variance.
+    /// The output of the n-th layer with parameters, a batch norm, for [rows, stack x numbers, …]. In training it uses the
+    /// batch's statistics and updates the running ones; but not if a batch has one value of each number, and so no variance.
     pub(super) fn normalise(&self, n: usize, x: &Tensor, weight: &Tensor, bias: &Tensor, trains: bool) -> Tensor {
         let Some(Some(running)) = self.0.get(n) else {
             return x.shallow_clone();
@@ -57,8 +57,8 @@ impl Statistics {
         )
     }
 
-    /// Running mean, running variance and batches of the n-th layer that has parameters, of the network at a place; nothing if it is no
-    /// batch norm.
+    /// Running mean, running variance and number of batches of the n-th layer with parameters, for the network at a
+    /// place; empty if it is no batch norm.
     pub(super) fn of_place(&self, n: usize, place: i64) -> Vec<Tensor> {
         let running = self.0.get(n).and_then(Option::as_ref);
         running.map_or_else(Vec::new, |running| {
@@ -66,16 +66,16 @@ impl Statistics {
         })
     }
 
-    /// All that is kept, [stack, numbers]; `None` where there is no batch norm.
+    /// The whole state, [stack, numbers]; `None` without batch norms.
     pub(super) fn all(&self) -> Option<Tensor> {
         let views: Vec<Tensor> = self.running().flat_map(Running::views).collect();
         (!views.is_empty()).then(|| Tensor::cat(&views, 1))
     }
 
-    /// Replaces what is kept of the network at a place by numbers in the order of [`Self::all`].
+    /// Replaces the state of the network at a place by numbers in the order of [`Self::all`].
     ///
     /// # Errors
-    /// They are not as many.
+    /// Their number differs.
     pub(super) fn set(&self, place: i64, numbers: &[f32]) -> Result<(), String> {
         let views = self.running().flat_map(Running::views);
         let len: usize = views.map(|view| view.size()[1] as usize).sum();
@@ -88,7 +88,7 @@ impl Statistics {
         Ok(())
     }
 
-    /// The same by a tensor, [numbers].
+    /// The same from a tensor, [numbers].
     pub(super) fn copy(&self, place: i64, numbers: &Tensor) {
         let mut start = 0;
         for view in self.running().flat_map(Running::views) {

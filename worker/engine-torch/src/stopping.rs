@@ -1,5 +1,5 @@
-//! Early stopping of the members of a stack. One that has stopped keeps its place among others that train on; what it has is its best
-//! epoch, and what becomes of its place does not count.
+//! Early stopping of the members of a stack. A stopped member keeps its place among others that train on; its result is
+//! its best epoch, and later changes of its place do not count.
 
 use tch::Tensor;
 use trawl_domain::optimizer::EarlyStopping;
@@ -9,13 +9,13 @@ use trawl_engine::early_stopping::{EpochLosses, Standing, Verdict};
 use super::DeviceTable;
 use super::stack::Stack;
 
-/// How far the patience of each member is.
+/// The state of each member's patience.
 #[derive(Debug)]
 pub(super) struct Stopping {
     /// By place in the stack.
     members: Vec<(Option<EarlyStopping>, Standing)>,
-    /// The weights of each member's best epoch, and what its batch norms kept, as [`Stack::with_statistics`] has them; `None` if nobody has a
-    /// patience.
+    /// The weights and batch norms of each member's best epoch, in the form of [`Stack::with_statistics`]; `None` if no
+    /// member has a patience.
     best: Option<Tensor>,
 }
 
@@ -39,12 +39,12 @@ impl Stopping {
         self.best.is_some()
     }
 
-    /// How far the member at a place is.
+    /// The state of the member at a place.
     pub(super) fn standing(&self, place: usize) -> Standing {
         self.members[place].1
     }
 
-    /// Goes on from there.
+    /// Continues from this state.
     pub(super) fn set_standing(&mut self, place: usize, standing: Standing) {
         self.members[place].1 = standing;
     }
@@ -57,16 +57,16 @@ impl Stopping {
             .filter(|_| rule.is_some_and(|rule| standing.has_stopped(rule)))
     }
 
-    /// The tensor with the weights of the best epoch of the member at a place, in its row; `None` if it has none.
+    /// The tensor with the best epoch's weights of the member at a place, in its row; `None` if it has none.
     pub(super) fn best(&self, place: usize) -> Option<(&Tensor, usize)> {
         let (rule, standing) = &self.members[place];
         let has_best = rule.is_some() && standing.best.is_some();
         self.best.as_ref().filter(|_| has_best).map(|best| (best, place))
     }
 
-    /// Takes an epoch of a member that has not stopped, with the weights of all members that were measured after it, as
-    /// [`Stack::with_statistics`] has them.
-    /// Returns the losses that are told of the epoch: those of the best one if the member stops with it. Called without autograd.
+    /// Records an epoch of a member that has not stopped; `measured` has all members' weights after it, in the form of
+    /// [`Stack::with_statistics`]. Returns the losses to report for the epoch: those of the best one if the member
+    /// stops now. Called without autograd.
     pub(super) fn note(&mut self, place: usize, losses: EpochLosses, measured: Option<&Tensor>) -> EpochLosses {
         let (Some(rule), standing) = &mut self.members[place] else {
             return losses;
@@ -83,7 +83,7 @@ impl Stopping {
         }
     }
 
-    /// Gives the members that have stopped the weights of their best epoch. Called without autograd.
+    /// Gives stopped members the weights of their best epoch. Called without autograd.
     pub(super) fn settle(&self, stack: &Stack) {
         let weights = stack.slice(0, stack.size());
         for place in 0..self.members.len() {

@@ -1,4 +1,4 @@
-//! Training: epoch by epoch, group by group, and what is told of it.
+//! Training: epoch by epoch, group by group, with events.
 
 use std::ops::ControlFlow;
 
@@ -16,10 +16,10 @@ use super::stack::Stack;
 use super::state::{Group, Progress, Training};
 use super::{DeviceNetworks, DeviceTable, checkpoint, network, to_vec};
 
-/// What the test rows say.
+/// The test metrics.
 const TEST_METRICS: [Metric; 2] = [Metric::ValLoss, Metric::ValAccuracy];
 
-/// Whether training goes on, or was told to end.
+/// Whether training goes on, or was stopped.
 type Flow = Result<ControlFlow<()>, EngineError>;
 
 impl Training<'_> {
@@ -59,7 +59,7 @@ impl Training<'_> {
         }))
     }
 
-    /// What is left of the epoch under way.
+    /// Trains the rest of the current epoch.
     fn epoch(&mut self, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
         for group in 0..self.groups.len() {
             let is_left = !self.groups[group].is_over && self.groups[group].lives();
@@ -83,8 +83,8 @@ impl Training<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// What is left of the epoch for a group: steps over its training rows, then validation; or nothing, if all of its members have
-    /// stopped.
+    /// Trains the rest of the epoch for a group: steps over its training rows, then validation; nothing, if all of its
+    /// members have stopped.
     fn epoch_of_group(&mut self, group: usize, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
         if !self.groups[group].trains() {
             let flow = self.obey(emit, control)?;
@@ -131,7 +131,7 @@ impl Training<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Does what training is told, between two steps.
+    /// Obeys commands, between two steps.
     fn obey(&self, emit: &mut dyn FnMut(Event<'_>), control: &Control) -> Flow {
         let command = control.next_command();
         if matches!(command, Command::Checkpoint | Command::Drain) {
@@ -151,7 +151,7 @@ impl Training<'_> {
         Ok(())
     }
 
-    /// The metrics of a group on its validation rows, by place in its stack. `Some(None)` where no rows validate, `None` if interrupted.
+    /// Validation metrics of a group, by place in its stack. `Some(None)` where no rows validate, `None` if interrupted.
     fn validate(&self, group: &Group, control: &Control) -> Option<Option<Vec<Metrics>>> {
         let Some(order) = group.rows.validation() else {
             return Some(None);
@@ -183,7 +183,7 @@ impl Training<'_> {
         by_member
     }
 
-    /// What outputs of others for the test rows, [rows, outputs], say by the criterion of the first member. `None` without test rows that have targets.
+    /// Test metrics and row losses of given outputs for the test rows, [rows, outputs], by the first member's criterion. `None` without test targets.
     pub(super) fn measure_outputs(&self, outputs: &[f32]) -> Result<Option<(TestMetrics, Vec<f32>)>, EngineError> {
         let Some(table) = self.job.test.as_ref().filter(|table| table.is_labelled()) else {
             return Ok(None);
@@ -225,7 +225,7 @@ impl Training<'_> {
         Ok(Some((test, losses)))
     }
 
-    /// What each row leaves as its loss, by member.
+    /// The loss of each row, by member.
     fn row_losses(&self, control: &Control) -> Vec<Vec<f32>> {
         let mut by_member = vec![Vec::new(); self.job.members.len()];
         let Some(metric) = self.job.row_losses else {
@@ -263,13 +263,13 @@ impl Training<'_> {
         by_member
     }
 
-    /// Numbers that a network puts out for a row.
+    /// Outputs of a network for a row.
     fn outputs(&self) -> usize {
         let output = self.job.architecture.output();
         output.map_or(0, SampleShape::len) as usize
     }
 
-    /// What so many rows say of a group; `order` gives those of a piece, [stack, rows], by its first one and its length.
+    /// The metrics of a group on `rows` rows; `order` returns the rows of a piece, [stack, rows], for its start and length.
     fn measure(
         &self,
         metrics: &[Metric],
@@ -297,7 +297,7 @@ impl Training<'_> {
         }
     }
 
-    /// Hands over the outputs for so many rows, without dropout, and their targets, in pieces of bounded memory. `None` if interrupted.
+    /// Passes the outputs for `rows` rows, without dropout, and their targets to `take`, in pieces of bounded memory. `None` if interrupted.
     fn in_pieces(
         &self,
         stack: &Stack,
@@ -326,7 +326,7 @@ impl Training<'_> {
 }
 
 impl Group {
-    /// One step of all optimizers, at its place: the epoch, and the step in it. Returns the losses before it, [stack].
+    /// One step of all optimizers: `at` is the epoch, and the step in it. Returns the losses before it, [stack].
     fn step(
         &mut self,
         architecture: &Architecture,
@@ -348,7 +348,7 @@ impl Group {
             losses = mix.of(&losses, &of_others);
             minimised = mix.of(&minimised, &minimised_of_others);
         }
-        // The sum's gradient is each member's own: no member has a part in another's loss.
+        // The sum's gradient is each member's own: no loss depends on another member.
         let gradients = Tensor::run_backward(&[minimised.sum(Kind::Float)], self.stack.leaves(), false, false);
         tch::no_grad(|| {
             self.optimizers.step(&mut self.stack, &gradients, &self.plateaus);
@@ -359,7 +359,7 @@ impl Group {
         losses.detach()
     }
 
-    /// What is measured are the averages of weights, where there are any.
+    /// Measurements use averages of weights, where there are any.
     fn show_averages(&mut self) {
         if let Some(averages) = &mut self.averages {
             tch::no_grad(|| averages.show(&self.stack));
@@ -372,7 +372,7 @@ impl Group {
         }
     }
 
-    /// The weights that were measured, [stack, parameters].
+    /// The measured weights, [stack, parameters].
     fn measured(&self) -> Tensor {
         let averages = self.averages.as_ref();
         averages.map_or_else(
@@ -381,7 +381,7 @@ impl Group {
         )
     }
 
-    /// Tells losses from divergence, and who stops.
+    /// Records losses and divergence, and decides which members stop.
     fn judge(&mut self, job: &FitJob<DeviceTable>, validation: Option<&[Metrics]>, progress: &mut Progress) {
         let train = to_vec(&(&self.sum / self.rows.train_len() as f64));
         self.tell_stopped(progress);
@@ -418,7 +418,7 @@ impl Group {
         }
     }
 
-    /// Tells the best epoch of the members that have stopped once more.
+    /// Reports the best epoch of stopped members again.
     fn tell_stopped(&self, progress: &mut Progress) {
         for place in (0..self.alive.len()).filter(|place| self.alive[*place]) {
             if let Some(best) = self.stopping.stopped(place) {

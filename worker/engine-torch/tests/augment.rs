@@ -159,13 +159,13 @@ fn rows_that_are_measured_are_never_changed() {
         let (train, measured) = still(settings(n));
         assert_eq!(measured, plain, "{:?}", settings(n));
         assert_ne!(train, plain_train, "{:?}", settings(n));
-        // They are changed otherwise in each epoch, which is more than another order of the same sum.
+        // They change differently in each epoch, which is more than another order of the same sum.
         let (first, second) = (f64::from_bits(train[0]), f64::from_bits(train[1]));
         assert!((first / second - 1.0).abs() > 1e-5, "{:?}", settings(n));
     }
 }
 
-/// Of a network without activations, what comes out of mixed rows is what comes out of them, mixed.
+/// Without activations, a network's output for mixed rows is the mix of its outputs.
 #[test]
 fn mixed_rows_are_learned_by_both_of_their_targets() {
     let augment = Augment {

@@ -17,10 +17,10 @@ use trawl_engine::{Engine as _, Networks as _};
 use trawl_engine_torch::{DeviceNetworks, Torch};
 
 const FILES: usize = 10_000;
-/// What reading takes beside the file's contents: its header, messages.
+/// Memory for reading beside the file's contents: its header, messages.
 const OVERHEAD_BYTES: usize = 64 << 10;
 
-/// Counts what is allocated, and the most that ever was.
+/// Counts allocated bytes, and their maximum.
 struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
@@ -108,7 +108,7 @@ fn broken(sound: &[u8], stream: &mut Stream) -> Vec<u8> {
     let what = stream.below(3);
     if what != 0 {
         for _ in 0..=stream.below(4) {
-            // Most flips go to the header, whose lengths and shapes are what could lead astray.
+            // Most flips go to the header, whose lengths and shapes are the dangerous part.
             let range = if stream.below(4) == 0 { file.len() } else { 512 };
             let place = stream.below(range as u64) as usize;
             file[place] ^= 1 << stream.below(8);

@@ -1,4 +1,4 @@
-//! What checkpoints promise: training that stopped at any step goes on from there as if it had never stopped, to the last bit.
+//! Checkpoints: training stopped at any step goes on as if it had never stopped, to the last bit.
 
 mod device;
 mod jobs;
@@ -21,7 +21,7 @@ use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
 use jobs::{ROWS, Told, apart, members, norms, norms_of_images, together};
 use refused::refused;
 
-/// Trains from the beginning or from a file of checkpoints; nothing comes of a job that is interrupted.
+/// Trains from the beginning or from a file of checkpoints; an interrupted job has no result.
 fn hear(
     job: &FitJob<DeviceTable>,
     checkpoint: Option<&[u8]>,
@@ -45,14 +45,14 @@ fn epochs(told: &[Told]) -> Vec<Told> {
 
 fn assert_same_end(job: &FitJob<DeviceTable>, a: &Fitted<DeviceNetworks>, b: &Fitted<DeviceNetworks>) {
     for member in 0..job.members.len() {
-        // The member that diverged has weights too, and NaN is NaN in every bit.
+        // The diverged member has weights too, and its NaNs are compared bit by bit.
         let weights = |trained: &Fitted<DeviceNetworks>| trained.networks.weights(member).expect("weights");
         assert_eq!(weights(a), weights(b));
     }
     assert_eq!(a.metrics, b.metrics);
 }
 
-/// A checkpoint before every step; and from each of them on, all is as it was.
+/// Takes a checkpoint before every step, and goes on from each of them with the same results.
 fn goes_on_from_every_step(job: &FitJob<DeviceTable>, steps: usize) {
     let (undisturbed, end) = hear(job, None, &Control::new(), |_| ());
     let end = end.expect("nobody interrupted");
@@ -101,7 +101,7 @@ fn norms_and_residuals_go_on_from_every_step() {
     goes_on_from_every_step(&norms_of_images(members()), 3 * (6 + 5 + 5));
 }
 
-/// The same job, while whose members train all their images are changed.
+/// The same job, with changed images where members train on images.
 fn augmented(mut job: FitJob<DeviceTable>) -> FitJob<DeviceTable> {
     for (n, member) in job.members.iter_mut().enumerate() {
         member.hyperparameters.augment = Augment {
@@ -126,7 +126,7 @@ fn members_whose_images_are_changed_go_on_from_every_step() {
 
 #[test]
 fn a_checkpoint_of_batch_norms_alone_is_within_its_bound() {
-    // All that is kept of a number: of the optimizer, the average, the best epoch, and what the norm keeps, twice.
+    // All state of a parameter: optimizer, average, best epoch, and the norm's statistics, twice.
     let member = |n: u32| {
         let mut member = members().remove(2);
         member.owner = FitOwner::Trial(n);
@@ -189,7 +189,7 @@ fn a_job_that_is_always_interrupted_comes_to_its_end() {
         let trained = loop {
             let control = Control::new();
             control.request_checkpoint();
-            // It is at its first step when it is told to leave: it takes that, and leaves before the next one, or while the
+            // At its first step it is asked to leave: it takes that step, and leaves before the next one, or while the
             // validation rows are measured.
             let (told, trained) = hear(&job, checkpoint.as_deref(), &control, |_| control.drain());
             heard.extend(epochs(&told));
@@ -245,7 +245,7 @@ fn what_is_no_checkpoint_of_the_job_is_refused_before_anything_is_told() {
     }
     let trained = hear(&job, None, &Control::new(), |_| ()).1.expect("ends");
     assert_eq!(torn(&trained.networks.weights(0).expect("weights")), "it has no head");
-    // A section a member: a reader of the file finds each as it was trained.
+    // A section for each member, in which a reader of the file finds the member as it was trained.
     let tensors = SafeTensors::deserialize(content).expect("safetensors");
     for (section, member) in from.iter().enumerate() {
         let len = |name: &str| {

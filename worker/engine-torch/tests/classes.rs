@@ -1,5 +1,5 @@
-//! What the engine promises where classes are told apart, of tables and of images: as `trainer.rs`, and that losses and
-//! accuracies are those of the weights that are left.
+//! Training with classes, of tables and of images: the promises of `trainer.rs`, and losses and accuracies that belong
+//! to the final weights.
 
 mod device;
 mod harness;
@@ -353,8 +353,8 @@ fn weights_reproduce_test_loss_and_accuracy() {
     }
 }
 
-/// The masks of an image's dropout are drawn row by row, channel by channel, line by line, from the member's own stream. With
-/// a learning rate of 0, the weights that are left are those the first batch met.
+/// The masks of an image's dropout are drawn row by row, channel by channel, line by line, from the member's own
+/// stream. With a learning rate of 0, the final weights are those that the first batch saw.
 #[test]
 fn dropout_on_images_drops_what_its_stream_says() {
     let p = 0.25;

@@ -1,4 +1,4 @@
-//! What holds on a GPU alone. Skips where there is none; with `TRAWL_TEST_DEVICE=cuda:0`, the tests of the engine run on one too.
+//! Tests that need a GPU. Skipped without one; with `TRAWL_TEST_DEVICE=cuda:0`, the engine's other tests run on one too.
 
 mod reference;
 
@@ -23,8 +23,8 @@ use trawl_engine_torch::{
 
 use reference::Images;
 
-/// What float32 leaves of two orders of the same sums after a hundred steps, or fifteen where there are convolutions: more of them,
-/// and RMSprop has grown it to whole per cents. Numbers of fewer digits, as GPUs like them, are off by more in the first step.
+/// The float32 difference between two orders of the same sums after a hundred steps, or fifteen with convolutions: after more,
+/// RMSprop amplifies it to whole per cents. Numbers with fewer digits, as GPUs prefer them, differ by more in the first step.
 const TOLERANCE: f64 = 1e-4;
 const CNN_EPOCHS: u32 = 3;
 
@@ -34,14 +34,14 @@ fn gpu() -> Option<Device> {
     *GPU.get_or_init(|| match device::take(DeviceChoice::Cuda(0), 1, None) {
         Ok(taken) => Some(taken.device),
         Err(error) => {
-            // Not by a macro, whose output is not shown for tests that pass.
+            // Not `eprintln!`, whose output is hidden for tests that pass.
             let _ = writeln!(std::io::stderr(), "skipped: {error}");
             None
         }
     })
 }
 
-/// Training losses and validation losses, by epoch and member, and what was trained.
+/// Training and validation losses, by epoch and member, and the trained networks.
 fn run(job: &FitJob<DeviceTable>, device: Device) -> (Vec<(f64, f64)>, Fitted<DeviceNetworks>) {
     let mut all = Vec::new();
     let mut emit = |event: Event<'_>| {
@@ -128,7 +128,7 @@ fn the_same_job_twice_is_the_same_bits() {
     }
 }
 
-/// A network of one wide layer, all of whose rows make a step.
+/// A network of one wide layer, with all rows in one step.
 fn wide(units: u32, device: Device) -> FitJob<DeviceTable> {
     const ROWS: u32 = 1 << 16;
     let values: Vec<f32> = (0..ROWS).map(|row| row as f32 / ROWS as f32).collect();
@@ -175,6 +175,6 @@ fn a_job_that_needs_more_memory_than_there_is_ends_alone() {
         Err(EngineError::OutOfMemory(text)) => assert!(text.contains("memory"), "{text}"),
         other => panic!("{other:?}"),
     }
-    // What it had is free again, and the next job trains.
+    // Its memory is free again, and the next job trains.
     assert_eq!(run(&wide(16, gpu), gpu).0.len(), 1);
 }

@@ -1,4 +1,4 @@
-//! A GPU that answers nothing any more is told from a job that failed. In a process of its own, which is of no use afterwards.
+//! A lost GPU is distinguished from a failed job. Runs in a process of its own, which is useless afterwards.
 
 mod reference;
 
@@ -18,7 +18,7 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
     let device = match device::take(DeviceChoice::Cuda(0), 1, None) {
         Ok(taken) => taken.device,
         Err(error) => {
-            // Not by a macro, whose output is not shown for tests that pass.
+            // Not `eprintln!`, whose output is hidden for tests that pass.
             let _ = writeln!(std::io::stderr(), "skipped: {error}");
             return;
         }
@@ -27,7 +27,7 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
     let job = reference::job(Activation::Tanh, batch_size, epochs, device);
     assert!(Torch::new(device).fit(&job, &[], &mut |_| {}, &Control::new()).is_ok());
 
-    // Jobs that fail on a GPU that works: their rows are elsewhere.
+    // Jobs that fail on a working GPU: their rows are elsewhere.
     let images = reference::Images::ALL.map(|network| (network.name(), reference::cnn_job(network, Device::Cpu)));
     let tables = reference::LOSSES.map(|loss| (loss.as_str(), reference::loss_job(loss, Device::Cpu)));
     let classes = reference::class_runs().into_iter();
@@ -46,7 +46,7 @@ fn a_gpu_that_is_lost_is_told_from_a_job_that_failed() {
         assert!(matches!(ended, Err(EngineError::Failed(_))), "{name}: {ended:?}");
     }
 
-    // A kernel that reads where it must not.
+    // A kernel that reads out of bounds.
     let row = Tensor::from_slice(&[1_i64 << 20]).to_device(device);
     let table = Tensor::zeros([4], (Kind::Float, device));
     let read = catch_unwind(AssertUnwindSafe(|| table.index_select(0, &row).to_device(Device::Cpu)));

@@ -1,5 +1,5 @@
-//! Optimizers, schedules, clipping, averages and early stopping: what holds of members that differ in all of them at once, and what early
-//! stopping leaves.
+//! Optimizers, schedules, clipping, averages and early stopping: members that differ in all of them at once, and the
+//! results of early stopping.
 
 mod device;
 mod jobs;
@@ -21,7 +21,7 @@ type Trained = Fitted<DeviceNetworks>;
 
 const EPOCHS: u32 = 9;
 
-/// Members whose settings differ in every way, each in a period of its own.
+/// Members whose settings all differ, each with a period of its own.
 fn members(count: u32) -> Vec<JobMember> {
     let member = |n: u32| {
         let at = |values: &[f64], period: u32| values[(n / period) as usize % values.len()];
@@ -61,7 +61,7 @@ fn job(make: Make, members: Vec<JobMember>, end_epoch: u32) -> FitJob<DeviceTabl
     job
 }
 
-/// What was told of each epoch, by member.
+/// The reported epochs, by member.
 fn epochs(told: &[Told]) -> Vec<Vec<MemberBits>> {
     let mut epochs = Vec::new();
     for told in told {
@@ -73,7 +73,7 @@ fn epochs(told: &[Told]) -> Vec<Vec<MemberBits>> {
     epochs
 }
 
-/// Trains to the end: what was told, and what came of it.
+/// Trains to the end; returns events and results.
 fn train(job: &FitJob<DeviceTable>, from: &[MemberCheckpoint<'_>]) -> (Vec<Told>, Trained) {
     match hear(job, from, &Control::new(), |_| ()) {
         (told, Outcome::Finished(trained)) => (told, trained),
@@ -81,7 +81,7 @@ fn train(job: &FitJob<DeviceTable>, from: &[MemberCheckpoint<'_>]) -> (Vec<Told>
     }
 }
 
-/// Trains to the end of the job, which is not the last epoch: what was told, and the file with the checkpoints.
+/// Trains to the end of the job, before the last epoch; returns events and the file of checkpoints.
 fn pause(job: &FitJob<DeviceTable>, from: &[MemberCheckpoint<'_>]) -> (Vec<Told>, Vec<u8>) {
     let (mut told, outcome) = hear(job, from, &Control::new(), |_| ());
     assert!(matches!(outcome, Outcome::Paused), "{outcome:?}");
@@ -91,7 +91,7 @@ fn pause(job: &FitJob<DeviceTable>, from: &[MemberCheckpoint<'_>]) -> (Vec<Told>
     }
 }
 
-/// Whether each member had stopped before the last epoch: it tells an epoch twice.
+/// True for members that stopped before the last epoch: they report an epoch twice.
 fn have_stopped(told: &[Told]) -> Vec<bool> {
     let epochs = epochs(told);
     let [.., before, last] = &epochs[..] else {
@@ -140,7 +140,7 @@ fn apart_by_loss(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     apart(by_loss(members))
 }
 
-/// Of classes: there are no mean absolute errors.
+/// For classes, which have no mean absolute error.
 fn by_loss(mut members: Vec<JobMember>) -> Vec<JobMember> {
     for member in &mut members {
         if let Some(stopping) = &mut member.hyperparameters.early_stopping {
@@ -244,7 +244,7 @@ fn training_goes_on_from_every_step() {
     assert_eq!(tried, 3 * EPOCHS);
 }
 
-/// One member that stops after an epoch that is not better, as none is.
+/// One member that stops after an epoch without improvement; no epoch improves.
 fn stopping_at_once(ema_decay: f64) -> JobMember {
     let mut member = jobs::member(0, 0, Optimizer::Adam, 0.0, 0.2);
     member.hyperparameters.ema_decay = ema_decay;
@@ -287,7 +287,7 @@ fn epochs_of_members_that_have_all_stopped_take_no_steps() {
         assert_eq!(told.len(), epochs as usize);
         control.looks()
     };
-    // It looks for a command once in each of them.
+    // Each step looks for a command once.
     assert_eq!(steps(1_000), steps(10) + 990);
 }
 
@@ -322,7 +322,7 @@ fn a_fit_on_all_rows_does_not_stop() {
     assert_eq!(ended.networks.weights(0), patient.networks.weights(0));
 }
 
-/// An average is what is validated and kept; the losses while training are those of the weights.
+/// Validation and the kept weights use the average; training losses use the current weights.
 #[test]
 fn an_average_leaves_training_as_it_is() {
     let with = |ema_decay: f64| {

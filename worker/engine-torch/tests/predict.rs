@@ -1,4 +1,4 @@
-//! A network read back from its files answers as it did when it was trained, to the last bit.
+//! A network read back from its files gives the same answers as after training, to the last bit.
 
 use std::path::{Path, PathBuf};
 
@@ -119,7 +119,7 @@ fn named(path: &Path, what: &str) -> String {
     format!("{}: {what}", path.display())
 }
 
-/// A table with numbers as targets, by a network that trains as one stack with others if `batch_size` is small.
+/// A table with numbers as targets, from a network that trained in a stack with others if `batch_size` is small.
 fn table(batch_size: u32) -> TempDir {
     let layers = vec![
         Layer::Linear { units: 17 },
@@ -158,7 +158,7 @@ fn table_of(batch_size: u32, layers: Vec<Layer>) -> TempDir {
         ..Columns::default()
     };
     let folder = refit(architecture, &samples, Format::Csv(columns));
-    // Columns in another order, and one that nobody asked for.
+    // Columns in another order, and an unused one.
     let mut csv = String::from("note,x2,\"x, 1\"\n");
     x.chunks(2)
         .for_each(|x| csv.push_str(&format!("-,{},{}\n", x[1], x[0])));
@@ -178,7 +178,7 @@ fn rows_of_a_table_are_predicted_as_the_refit_predicted_them() {
     }
 }
 
-/// By running statistics, which are in the file of weights, and not by those of the rows that are asked for.
+/// Batch norms use the running statistics in the file of weights, not statistics of the given rows.
 #[test]
 fn networks_with_norms_and_residuals_predict_as_the_refit_predicted() {
     let layers = vec![

@@ -1,4 +1,4 @@
-//! Columns are prepared as scikit-learn's pipelines prepare them, and by the training rows of the fold alone.
+//! Columns are prepared as scikit-learn's pipelines prepare them, using only the fold's training rows.
 
 mod device;
 
@@ -47,7 +47,7 @@ fn samples(csv: &str, rule: Rule, standardizes_target: bool) -> Samples {
     .expect("a table")
 }
 
-/// What goes into the first layer of a network that was fitted so: its one layer puts out what it gets.
+/// Inputs of the first layer of a network with this preparation: its one layer outputs its input.
 fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
     let width = samples.shape.len() as usize;
     let linear = Layer::Linear { units: width as u32 };
@@ -92,7 +92,7 @@ fn prepared(samples: &Samples, fitted: &FittedInputs) -> Vec<f32> {
 
 #[test]
 fn columns_are_prepared_as_scikit_learn_does() {
-    // What `preparation_oracle.py` wrote: a table, the rows that a pipeline is fitted on, and all rows as it transforms them.
+    // Written by `preparation_oracle.py`: a table, the rows that a pipeline is fitted on, and all rows after its transformation.
     let oracle = oracle();
     let csv = oracle["csv"].as_str().expect("a table");
     let train: Vec<u32> = serde_json::from_value(oracle["train"].clone()).expect("rows");
@@ -205,7 +205,7 @@ fn channels_of_images_are_prepared_as_scikit_learn_does() {
     }
 }
 
-/// Losses of the epochs of fold 0 on a table in which its validation rows have other features.
+/// Losses of fold 0's epochs on a table whose validation rows have other features.
 fn losses(scale: Scale, missing: Missing, in_validation: f32) -> Vec<f64> {
     let split = Split::Validation(Validation::k_fold(3));
     let seed = Seed(5);
@@ -249,7 +249,7 @@ fn epochs(samples: &Samples, loss: Loss, optimizer: Optimizer) -> Vec<(f64, f64)
     epochs_beside(samples, loss, optimizer, &[])
 }
 
-/// The same where other folds train in its job.
+/// The same with other folds in the job.
 fn epochs_beside(samples: &Samples, loss: Loss, optimizer: Optimizer, others: &[u32]) -> Vec<(f64, f64)> {
     let engine = Torch::new(device());
     let job = FitJob {
@@ -293,7 +293,7 @@ fn epochs_beside(samples: &Samples, loss: Loss, optimizer: Optimizer, others: &[
     losses
 }
 
-/// A target in another unit is learned as fast, and its losses are in that unit.
+/// Targets in another unit are learned equally fast, with losses in that unit.
 #[test]
 fn the_unit_of_a_target_does_not_matter() {
     let table = |factor: f64, shift: f64| {
@@ -318,7 +318,7 @@ fn the_unit_of_a_target_does_not_matter() {
             }
         }
     }
-    // As it is, a target of such a size is out of reach of steps like these.
+    // Without standardisation, such small steps cannot reach targets of this size.
     let plain = Samples {
         standardizes_target: false,
         ..large.clone()
@@ -328,7 +328,7 @@ fn the_unit_of_a_target_does_not_matter() {
     assert!(of_plain[3].1 > 1_000.0 * of_large[3].1, "{of_plain:?} {of_large:?}");
 }
 
-/// The folds of a job see their rows by their own statistics, and a fold has the same losses beside any others.
+/// The folds of a job see their rows by their own statistics, and a fold's losses do not depend on the others.
 #[test]
 fn a_fold_is_prepared_by_itself_in_any_job() {
     let mut csv = "a,b,y\n".to_owned();

@@ -9,7 +9,7 @@ use trawl_domain::metric::Metric;
 use trawl_engine::{Control, Engine as _, Event, FitJob, MemberLosses, Outcome};
 use trawl_engine_torch::{DeviceTable, Torch};
 
-/// What f32 leaves of two orders of the same sums after 100 steps.
+/// The f32 difference between two orders of the same sums after 100 steps.
 const TOLERANCE: f64 = 1e-4;
 
 /// The same for networks with convolutions, after 50.
@@ -25,7 +25,7 @@ fn agrees_with_pytorch(activation: Activation) {
     }
 }
 
-/// Trains a job, and holds every loss of every epoch against those of PyTorch, by member.
+/// Trains a job, and compares every loss of every epoch with PyTorch's, by member.
 fn compare(job: &FitJob<DeviceTable>, expected: &Value, tolerance: f64, run: &str) {
     let mut seen: Vec<Vec<MemberLosses>> = Vec::new();
     let mut emit = |event: Event<'_>| {
@@ -59,7 +59,7 @@ fn compare(job: &FitJob<DeviceTable>, expected: &Value, tolerance: f64, run: &st
             compare("val", loss.metrics.get(Metric::ValLoss).expect("rows validate"));
             if expected[loss.member]["mae"].is_array() {
                 compare("mae", loss.metrics.get(Metric::ValMae).expect("numbers are predicted"));
-                // It may be 0: how far a network is from the mean of the targets is what counts.
+                // R² may be 0: the unexplained share is compared instead.
                 compare(
                     "unexplained",
                     1.0 - loss.metrics.get(Metric::ValR2).expect("targets differ"),
@@ -132,8 +132,8 @@ fn losses_of_classes_agree_with_pytorch() {
     }
 }
 
-/// The networks of a stack see losses of their own: by smoothing and gamma, which some have and others have not, and by the weights of their
-/// own folds.
+/// The networks of a stack have losses of their own: some have smoothing or gamma and others do not, and each has the
+/// weights of its own folds.
 #[test]
 fn a_member_is_the_same_alone_whatever_the_losses_of_others() {
     for run in reference::class_runs() {

@@ -1,5 +1,5 @@
-//! What makes rungs possible: members of several jobs train to the end of an epoch, and go on in jobs of other members, as if each had
-//! trained in one job from its beginning to its end, to the last bit.
+//! The basis of rungs: members of several jobs train to the end of an epoch, and go on in jobs with other members, as
+//! if each had trained in one job from beginning to end, to the last bit.
 
 mod device;
 mod jobs;
@@ -28,7 +28,7 @@ type Make = fn(Vec<JobMember>) -> FitJob<DeviceTable>;
 /// Losses of a member's epochs, as bits, by epoch and member.
 type Losses = BTreeMap<(u32, usize), (u64, Vec<(Metric, u64)>)>;
 
-/// All optimizers, with and without what they remember, L2 and dropout. The one that diverges does so in the second epoch.
+/// All optimizers, with and without state, L2 and dropout. The diverging member does so in the second epoch.
 fn all() -> Vec<JobMember> {
     let mut all = members();
     all.extend([
@@ -58,7 +58,7 @@ fn job(make: Make, picked: &[usize], end_epoch: u32) -> FitJob<DeviceTable> {
     job
 }
 
-/// Adds what was told of a job to the losses of all members.
+/// Adds a job's events to the losses of all members.
 fn note(losses: &mut Losses, picked: &[usize], told: &[Told]) {
     for told in told {
         let Told::Epoch(epoch, of_members, _) = told else {
@@ -71,7 +71,7 @@ fn note(losses: &mut Losses, picked: &[usize], told: &[Told]) {
     }
 }
 
-/// Trains to the end of the job, which is not the last epoch; the file with the checkpoints.
+/// Trains to the end of the job, before the last epoch; returns the file of checkpoints.
 fn pause(job: &FitJob<DeviceTable>, picked: &[usize], from: &[MemberCheckpoint<'_>], losses: &mut Losses) -> Vec<u8> {
     let (mut told, outcome) = hear(job, from, &Control::new(), |_| ());
     assert!(matches!(outcome, Outcome::Paused), "{outcome:?}");
@@ -97,10 +97,10 @@ fn survivors_go_on_in_other_jobs(make: Make) {
     assert_eq!(whole.alive.iter().position(|alive| !alive), Some(DIVERGES));
 
     let mut losses = Losses::new();
-    // The second job has SGD without momentum alone, the others have both.
+    // Only the second job has SGD without momentum alone; the others have both.
     let first = [vec![0, 1, 2, 3, 4, 5], vec![6, 7], vec![8, 9, 10, 11]];
     let files = first.map(|picked| pause(&job(make, &picked, 2), &picked, &[], &mut losses));
-    // Members 0 and 10 are left behind; the one that diverged goes along once, and is dropped after.
+    // Members 0 and 10 are left behind; the diverged one goes along once, and is dropped then.
     let second = [vec![9, 7, 4, 2], vec![11, 1, DIVERGES, 3, 6, 8]];
     let from = all_of(&files);
     let files = second.map(|picked| pause(&job(make, &picked, 5), &picked, &from, &mut losses));
@@ -126,7 +126,7 @@ fn survivors_of_stacks_go_on_in_other_stacks() {
     survivors_go_on_in_other_jobs(together);
 }
 
-/// Stacks on columns and targets that are prepared by what is fitted on each fold's training rows: gaps, logarithms and words among them.
+/// Stacks on columns and targets prepared by statistics of each fold's training rows, with gaps, logarithms and words.
 fn prepared(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     let inputs = serde_json::json!([
         { "name": "a", "kind": "number", "scale": "standardize", "missing": "median", "indicator": true },

@@ -1,4 +1,4 @@
-//! What single rows leave as their loss at the end of training.
+//! Losses of single rows at the end of training.
 
 mod device;
 mod jobs;
@@ -16,7 +16,7 @@ use trawl_engine_torch::{DeviceTable, Torch};
 
 type Bits = Vec<Vec<u32>>;
 
-/// The losses of the rows, as bits by member, and what was told of the last epoch.
+/// The losses of the rows, as bits by member, and the reported last epoch.
 fn row_losses(job: &FitJob<DeviceTable>, from: &[u8]) -> (Bits, Vec<MemberBits>) {
     let from = if from.is_empty() {
         Vec::new()
@@ -35,7 +35,7 @@ fn row_losses(job: &FitJob<DeviceTable>, from: &[u8]) -> (Bits, Vec<MemberBits>)
     (fitted.row_losses.iter().map(bits).collect(), last.unwrap_or_default())
 }
 
-/// As [`together`], of two targets that are yes or no.
+/// As [`together`], with two binary targets.
 fn yes_and_no(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     let mut job = together(members);
     job.architecture.loss = Loss::Bce;

@@ -1,4 +1,4 @@
-//! What the engine promises of its members: that they do not touch each other, how they end, and what is left of them.
+//! The engine's promises about members: they do not affect each other, they end as stated, and their results are kept.
 
 mod device;
 mod harness;
@@ -136,7 +136,7 @@ fn a_member_is_the_same_in_every_job() {
 
 #[test]
 fn a_member_with_norms_and_residuals_is_the_same_in_every_job() {
-    // 80 training rows: of batches of 79, one is left.
+    // 80 training rows: the last batch after one of 79 has one row.
     for (width, batch_size) in [(10, 12), (33, 79)] {
         let layers = vec![
             Layer::Linear { units: width },
@@ -475,6 +475,6 @@ fn a_panic_while_training_ends_the_job_and_not_the_thread() {
         Err(EngineError::Failed(error)) => assert!(error.contains("the second epoch is too much"), "{error}"),
         other => panic!("{other:?}"),
     }
-    // Nothing of it is left in the way of the next one.
+    // Nothing of it hinders the next one.
     assert_eq!(run(&job).losses[0].len(), 4);
 }

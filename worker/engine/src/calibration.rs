@@ -1,6 +1,6 @@
-//! The temperature: one number by which the outputs for classes are divided before softmax, so that probabilities are as large as the classes
-//! are frequent. It is the one that makes the log loss of held-out rows the least (Guo et al., "On Calibration of Modern Neural Networks",
-//! ICML 2017). The predicted class is the same with any.
+//! The temperature: a number that divides outputs for classes before softmax, so that probabilities match the
+//! frequencies of the classes. It minimises the log loss of held-out rows (Guo et al., "On Calibration of Modern Neural
+//! Networks", ICML 2017). The predicted class does not depend on it.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,19 @@ use serde::Serialize;
 
 use crate::Control;
 
-/// The least and the highest temperature. Where all held-out rows are predicted rightly, the lower the better it is.
+/// Bounds of the temperature. If all held-out rows are predicted correctly, a lower one is always better.
 pub const TEMPERATURE_MIN: f64 = 0.01;
 /// See [`TEMPERATURE_MIN`].
 pub const TEMPERATURE_MAX: f64 = 100.0;
 
-/// Halvings of the range: beyond them, doubles between its ends are no nearer.
+/// Halvings of the range: after them, doubles cannot separate its ends.
 const HALVINGS: u32 = 60;
 /// Bins of the expected calibration error, of equal width.
 const BINS: usize = 15;
-/// What stands for the logarithm of a probability that a file has as 0: that of the least f32 above it.
+/// Replaces the logarithm of a probability that a file has as 0: the logarithm of the least positive f32.
 const LN_OF_NONE: f32 = -103.28;
 
-/// Rows with their class and what a network makes of them: up to a constant a row, the logarithms of the classes' probabilities.
+/// Rows with their class and a network's predictions: the logarithms of the classes' probabilities, up to a constant for each row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Answered {
     classes: usize,
@@ -29,22 +29,22 @@ pub(crate) struct Answered {
     labels: Vec<u32>,
 }
 
-/// How far probabilities can be relied on; less is better.
+/// Reliability of probabilities; less is better.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Reliability {
     rows: u64,
     log_loss: f64,
     brier: f64,
-    /// Expected calibration error: the distance between the mean probability of predicted classes and the share of them that are right, in 15
-    /// bins of equal width, each weighted by its rows.
+    /// Expected calibration error: the distance between the mean probability of predicted classes and the share of
+    /// correct ones, in 15 bins of equal width, each weighted by its rows.
     ece: f64,
 }
 
 impl Answered {
-    /// Reads the rows of `fold-F.csv` files, which are for these classes.
+    /// Reads the rows of `fold-F.csv` files for these classes.
     ///
     /// # Errors
-    /// Which file is none, and why.
+    /// The name of an invalid file, and what is wrong with it.
     pub(crate) fn read(files: &[(String, Vec<u8>)], classes: &[String]) -> Result<Self, String> {
         let mut answered = Self {
             classes: classes.len(),
@@ -92,9 +92,9 @@ impl Answered {
             .zip(self.labels.iter().copied())
     }
 
-    /// The temperature; `None` without rows, or if it was told to stop.
+    /// The temperature; `None` without rows, or if it was stopped.
     pub(crate) fn temperature(&self, control: &Control) -> Option<f64> {
-        // The log loss is convex in 1/T: its slope there grows, and is 0 where it is the least.
+        // The log loss is convex in 1/T: its slope there increases, and is 0 at the minimum.
         let slope = |inverse: f64| -> f64 { self.rows().map(|(outputs, label)| slope(outputs, label, inverse)).sum() };
         let (mut low, mut high) = (1.0 / TEMPERATURE_MAX, 1.0 / TEMPERATURE_MIN);
         if self.labels.is_empty() {
@@ -114,7 +114,7 @@ impl Answered {
         Some((1.0 / (low * high).sqrt()).clamp(TEMPERATURE_MIN, TEMPERATURE_MAX))
     }
 
-    /// How far the probabilities of this temperature can be relied on.
+    /// The reliability of probabilities at this temperature.
     pub(crate) fn reliability(&self, temperature: f64) -> Reliability {
         let mut sums = Sums::default();
         self.rows()
@@ -123,7 +123,7 @@ impl Answered {
     }
 }
 
-/// How much the log loss of a row grows with the inverse of the temperature.
+/// The derivative of a row's log loss by the inverse of the temperature.
 fn slope(outputs: &[f32], label: u32, inverse: f64) -> f64 {
     let highest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let apart = |output: f32| f64::from(output) - f64::from(highest);
@@ -142,12 +142,12 @@ pub(crate) struct Sums {
     rows: u64,
     log_loss: f64,
     brier: f64,
-    /// Of the rows whose predicted class has a probability in a bin: how many there are, the sum of these probabilities, and how many are right.
+    /// For each bin of the predicted classes' probabilities: the number of rows, the sum of their probabilities, and the number of correct ones.
     bins: [(u64, f64, u64); BINS],
 }
 
 impl Sums {
-    /// Takes the outputs for a row of this class.
+    /// Adds the outputs for a row of this class.
     pub(crate) fn add(&mut self, outputs: &[f32], label: u32, temperature: f64) {
         let highest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let weight = |output: f32| ((f64::from(output) - f64::from(highest)) / temperature).exp();
@@ -161,7 +161,7 @@ impl Sums {
             let wanted = f64::from(u8::from(class == right));
             (probability(class) - wanted).powi(2)
         });
-        // Of two classes as for one of them.
+        // With two classes, as for one of them.
         self.brier += squares.sum::<f64>() / if outputs.len() == 2 { 2.0 } else { 1.0 };
         let bin = (predicted * BINS as f64).ceil() as usize;
         let (count, sum, rights) = &mut self.bins[bin.clamp(1, BINS) - 1];
@@ -170,7 +170,7 @@ impl Sums {
         *rights += u64::from(is_right);
     }
 
-    /// What they come to.
+    /// The reliability from the sums.
     pub(crate) fn reliability(&self) -> Reliability {
         let rows = self.rows.max(1) as f64;
         let apart = |(_, sum, rights): &(u64, f64, u64)| (sum - *rights as f64).abs();

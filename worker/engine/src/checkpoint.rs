@@ -1,12 +1,11 @@
-//! Checkpoints: what has to be known of members between two steps to go on from there.
+//! Checkpoints: all that is needed between two steps to go on training members.
 //!
-//! A checkpoint is a member's. A safetensors file has one section for each of several members, and a job takes those that it
-//! needs, from as many files as they are in. The metadata has JSON under `checkpoint`: the version of the form, and a [`MemberState`] for
-//! each section. The numbers of section n are tensors by the names `n.NAME`; what names there are, and in which order a tensor has
-//! its numbers, is the engine's own.
+//! A checkpoint belongs to a member. A safetensors file has a section for each of several members; a job takes the
+//! sections that it needs, from one or more files. The metadata has JSON under `checkpoint`: the version of the format,
+//! and a [`MemberState`] for each section. The numbers of section n are tensors named `n.NAME`; the engine defines the
+//! names and the order of numbers in a tensor.
 //!
-//! Whether the bytes are those that were written is known by their hash, which the coordinator keeps. An [`identity`] tells whose
-//! they are.
+//! The coordinator keeps the hash of the bytes, which reveals damage. An [`identity`] identifies the member.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,33 +24,33 @@ use trawl_domain::seed::FitOwner;
 use crate::early_stopping::{EpochLosses, Standing};
 use crate::{EngineError, FitJob, Table};
 
-/// Counts up with every change of what is in a file or of what it means.
+/// Increases with every change of a file's content or meaning.
 const VERSION: u32 = 3;
 /// Key of the JSON in the metadata.
 const HEAD: &str = "checkpoint";
 
-/// Where the training of a member is, but for its numbers.
+/// The state of a member's training, except for its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemberState {
-    /// Whose it is, as [`identity`] has it.
+    /// The member, as [`identity`] computes it.
     pub identity: String,
-    /// Epoch under way.
+    /// Current epoch.
     pub epoch: u32,
-    /// Training rows of the epoch that the member has behind it.
+    /// Training rows of the epoch that the member has processed.
     pub rows: u64,
-    /// Sum of the losses of those rows; `None` once it is not finite.
+    /// Sum of these rows' losses; `None` once it is not finite.
     pub loss_sum: Option<f64>,
-    /// How the epoch under way ended for the member, where it did while others of its job are still in it.
+    /// How the current epoch ended for the member, if it did before other members of its job ended it.
     pub epoch_end: Option<EpochEnd>,
     /// False once the member diverged.
     pub alive: bool,
-    /// What the validation rows said so far.
+    /// Validation metrics so far.
     pub metrics: Option<FoldMetrics>,
     /// Position in the epoch's stream of dropout masks.
     pub dropout: u64,
-    /// What a plateau remembers, whatever the schedule.
+    /// State of the plateau, whatever the schedule.
     pub plateau: Plateau,
-    /// How far its patience is; at its beginning for a member without any.
+    /// State of its patience; the initial one for a member without a patience.
     pub stopping: Standing,
 }
 
@@ -62,9 +61,9 @@ pub struct MemberState {
     reason = "a member has one, and most have losses; a box would not be `Copy`"
 )]
 pub enum EpochEnd {
-    /// With these losses, as they were told.
+    /// With these losses, as they were reported.
     Losses(EpochLosses),
-    /// With a loss that is not finite.
+    /// With a non-finite loss.
     Diverged,
 }
 
@@ -77,20 +76,20 @@ struct Head {
 /// The checkpoint of one member, in a file.
 #[derive(Clone, Debug)]
 pub struct MemberCheckpoint<'a> {
-    /// Where it is.
+    /// The member's state.
     pub state: MemberState,
     numbers: BTreeMap<String, &'a [u8]>,
 }
 
 impl<'a> MemberCheckpoint<'a> {
-    /// The numbers of this name; each is an `f32`, little-endian.
+    /// The numbers of this name; each is a little-endian `f32`.
     pub fn numbers(&self, name: &str) -> Option<&'a [[u8; 4]]> {
         self.numbers.get(name).map(|bytes| bytes.as_chunks().0)
     }
 }
 
-/// Writes the checkpoints of a job's members, in the order of the job, each with its numbers by their names. They are asked for one tensor
-/// after the other, so that the file is all that is in memory.
+/// Writes the checkpoints of a job's members, in the order of the job, each with its numbers by name. Tensors are
+/// requested one at a time, so that only the file is in memory.
 ///
 /// # Errors
 /// [`EngineError::Failed`] if they cannot be written.
@@ -112,7 +111,7 @@ pub fn write<N: View>(
     safetensors::serialize(tensors, Some(HashMap::from([(HEAD.to_owned(), head)]))).map_err(|error| failed(&error))
 }
 
-/// The checkpoints in a file that [`write`] wrote.
+/// The checkpoints in a file from [`write`].
 ///
 /// # Errors
 /// [`EngineError::BadCheckpoint`] if it is no such file, or of another version.
@@ -149,10 +148,10 @@ fn sections(file: &[u8]) -> Result<Vec<MemberCheckpoint<'_>>, String> {
     Ok(sections)
 }
 
-/// All that the numbers of a member depend on but its position.
+/// All that a member's numbers depend on, except its position.
 #[derive(Serialize)]
 struct Identity<'a> {
-    /// Of this form.
+    /// The version of this structure.
     version: u32,
     engine: &'static str,
     engine_version: u32,
@@ -228,8 +227,8 @@ enum WrittenOwner {
     Refit(u32),
 }
 
-/// Tells a member's checkpoint from those of all others: the hash of what its numbers depend on. That are the engine and the version of
-/// what it computes, whether its members train `together`, and of the job what is the member's; not the other members.
+/// Distinguishes a member's checkpoints from all others: a hash of everything that its numbers depend on. That is the engine with the
+/// version of its computation, whether members train `together`, and the job with this member's settings, but not the other members.
 ///
 /// # Errors
 /// [`EngineError::Failed`] if it cannot be written.

@@ -1,28 +1,28 @@
-//! What the predicted classes of rows say of each class, and of all of them.
+//! Counts of predicted classes, and the metrics of one class or all.
 
 /// Rows of one class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClassCount {
-    /// Those that are of it and were taken for it.
+    /// True positives.
     pub right: u64,
-    /// Those that are of it.
+    /// Rows of the class.
     pub rows: u64,
-    /// Those that were taken for it.
+    /// Rows predicted as the class.
     pub predicted: u64,
 }
 
 impl ClassCount {
-    /// The share of what was taken for the class that is of it: right / predicted; 0 where nothing was.
+    /// The share of rows predicted as the class that belong to it: right / predicted; 0 if there are none.
     pub fn precision(self) -> f64 {
         share(self.right, self.predicted)
     }
 
-    /// The share of the class that was taken for it: right / rows; 0 where it has no row.
+    /// The share of the class's rows that were predicted as it: right / rows; 0 if it has no rows.
     pub fn recall(self) -> f64 {
         share(self.right, self.rows)
     }
 
-    /// The harmonic mean of precision and recall: 2 right / (rows + predicted); 0 where neither is a row of it nor one was taken for it.
+    /// The harmonic mean of precision and recall: 2 right / (rows + predicted); 0 if the class has no rows and was never predicted.
     pub fn f1(self) -> f64 {
         share(2 * self.right, self.rows + self.predicted)
     }
@@ -38,8 +38,8 @@ pub fn balanced_accuracy(classes: &[ClassCount]) -> f64 {
     mean(there.map(|class| class.recall()))
 }
 
-/// The mean F1 of the classes that have rows or for which some were taken, summed in their order, as scikit-learn's `f1_score` with
-/// `average="macro"`.
+/// The mean F1 of the classes that have rows or were predicted, summed in their order, as scikit-learn's `f1_score`
+/// with `average="macro"`.
 pub fn f1_macro(classes: &[ClassCount]) -> f64 {
     let there = classes.iter().filter(|class| class.rows + class.predicted > 0);
     mean(there.map(|class| class.f1()))
@@ -56,11 +56,11 @@ pub fn f1_mean(classes: &[ClassCount]) -> f64 {
 pub fn f1_weighted(classes: &[ClassCount]) -> f64 {
     let rows: u64 = classes.iter().map(|class| class.rows).sum();
     let weighted = classes.iter().map(|class| class.rows as f64 * class.f1());
-    // Of an indicator matrix, no row need be of any class.
+    // In an indicator matrix, there may be no row of any class.
     weighted.sum::<f64>() / rows.max(1) as f64
 }
 
-/// No number without any.
+/// NaN for an empty iterator.
 fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, len) = values.fold((0.0, 0_u32), |(sum, len), value| (sum + value, len + 1));
     sum / f64::from(len)

@@ -1,16 +1,16 @@
-//! How other threads control training, which looks for a command before every step.
+//! Commands from other threads to training, which looks for one before every step.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-/// What training does at its next step.
+/// Action of training before its next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Takes it.
+    /// Takes the step.
     Continue,
-    /// Tells a checkpoint, and takes it.
+    /// Emits a checkpoint, and takes the step.
     Checkpoint,
-    /// Tells a checkpoint, and ends.
+    /// Emits a checkpoint, and ends.
     Drain,
     /// Ends.
     Stop,
@@ -20,26 +20,26 @@ const CHECKPOINT: u8 = 1;
 const DRAIN: u8 = 2;
 const STOP: u8 = 4;
 
-/// Commands of other threads, and the sign of life that training gives with each look for one. Clones share both.
+/// Commands of other threads; each look for one is also a sign of life. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub struct Control {
     commands: Arc<AtomicU8>,
-    /// Counts up with every look, which comes before every step.
+    /// Counts the looks, one before every step.
     looks: Arc<AtomicU64>,
 }
 
 impl Control {
-    /// Without a command.
+    /// No command.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Tells training to end at once, for good.
+    /// Makes training end at once, for good.
     pub fn stop(&self) {
         self.commands.fetch_or(STOP, Ordering::Relaxed);
     }
 
-    /// Tells training to end, for good, with a checkpoint as its last word.
+    /// Makes training end, for good, after a last checkpoint.
     pub fn drain(&self) {
         self.commands.fetch_or(DRAIN, Ordering::Relaxed);
     }
@@ -49,18 +49,18 @@ impl Control {
         self.commands.fetch_or(CHECKPOINT, Ordering::Relaxed);
     }
 
-    /// True once training was told to end. For training and what follows it alone: a look is a sign of life.
+    /// True once training has to end. Only for training and the work after it: a call counts as a sign of life.
     pub fn must_end(&self) -> bool {
         self.looks.fetch_add(1, Ordering::Relaxed);
         self.commands.load(Ordering::Relaxed) & (DRAIN | STOP) != 0
     }
 
-    /// How often training looked for a command: a number that stays is a training that stands still.
+    /// The number of looks so far: while it does not change, training stands still.
     pub fn looks(&self) -> u64 {
         self.looks.load(Ordering::Relaxed)
     }
 
-    /// One that is never given a command, whose looks count as this one's: for work that is to be done in any case.
+    /// A control without commands, whose looks count as this one's: for work that must be done in any case.
     pub fn without_commands(&self) -> Self {
         Self {
             commands: Arc::default(),
@@ -68,7 +68,7 @@ impl Control {
         }
     }
 
-    /// What training does next; a checkpoint that was asked for is told once.
+    /// The next command; a requested checkpoint is returned once.
     pub fn next_command(&self) -> Command {
         self.looks.fetch_add(1, Ordering::Relaxed);
         let commands = self.commands.load(Ordering::Relaxed);

@@ -1,10 +1,10 @@
-//! Early stopping: what is known of a member's best epoch, and when it stops.
+//! Early stopping: a member's best epoch, and when the member stops.
 
 use serde::{Deserialize, Serialize};
 use trawl_domain::metric::Metrics;
 use trawl_domain::optimizer::EarlyStopping;
 
-/// What a member measured in one epoch.
+/// A member's losses and metrics of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochLosses {
     /// Mean over the training rows.
@@ -13,7 +13,7 @@ pub struct EpochLosses {
     pub metrics: Metrics,
 }
 
-/// How far a member with a patience is.
+/// The state of a member with a patience.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its best epoch; `None` before the first one ended.
@@ -22,19 +22,19 @@ pub struct Standing {
     waited: u32,
 }
 
-/// What an epoch was to a member with a patience.
+/// The role of an epoch for a member with a patience.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The best one so far: its weights are to be kept.
+    /// The best one so far: its weights are kept.
     Best,
-    /// No better than the best one.
+    /// Not better than the best one.
     Endured,
-    /// No better, as so many before it: the member stops.
+    /// Not better, like as many before it as the patience allows: the member stops.
     Stopped,
 }
 
 impl Standing {
-    /// Takes one more epoch of a member that has not stopped. One that lacks the metric is worse than all that have it.
+    /// Records the next epoch of a member that has not stopped. An epoch without the metric is worse than any with it.
     pub fn note(&mut self, rule: EarlyStopping, losses: EpochLosses) -> Verdict {
         let key = |losses: &EpochLosses| {
             let value = losses.metrics.get(rule.metric);
@@ -53,7 +53,7 @@ impl Standing {
         }
     }
 
-    /// True once its patience is over.
+    /// True once its patience has run out.
     pub fn has_stopped(&self, rule: EarlyStopping) -> bool {
         self.waited >= rule.patience
     }
@@ -73,7 +73,7 @@ mod tests {
         }
     }
 
-    /// What each epoch with such a value is.
+    /// The verdicts on epochs with these values.
     fn verdicts(rule: EarlyStopping, values: &[Option<f64>]) -> Vec<Verdict> {
         let mut standing = Standing::default();
         let mut note = |value: &Option<f64>| standing.note(rule, epoch(rule.metric, *value));
@@ -91,7 +91,7 @@ mod tests {
         let losses = [3.0, 2.0, 2.0, 1.5, 1.6, 1.5].map(Some);
         assert_eq!(verdicts(rule, &losses), [Best, Best, Endured, Best, Endured, Stopped]);
         let rule = EarlyStopping { min_delta: 0.5, ..rule };
-        // Half a unit better is not more than that.
+        // An improvement of half a unit does not exceed the threshold.
         assert_eq!(
             verdicts(rule, &[3.0, 2.5, 2.4, 1.0].map(Some)),
             [Best, Endured, Best, Best]

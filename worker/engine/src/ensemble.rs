@@ -1,17 +1,17 @@
-//! Networks that answer together: the folds of a trial, whose mean is the prediction. A refit on all training rows is one network.
+//! Ensembles: the networks of a trial's folds, whose mean is the prediction. A refit on all training rows is a single network.
 
 use crate::{EngineError, Networks};
 use trawl_domain::dataset::TargetKind;
 
-/// The network of each, by which it is asked.
+/// The member that answers for each network.
 const MEMBER: usize = 0;
 
-/// One network or several of one architecture, each the first member of its own.
+/// One or more networks of one architecture; each answers with its first member.
 #[derive(Debug)]
 pub struct Ensemble<'a, N>(Vec<&'a N>);
 
 impl<'a, N: Networks> Ensemble<'a, N> {
-    /// Of these, at least one.
+    /// An ensemble of at least one network.
     ///
     /// # Errors
     /// There is none.
@@ -22,12 +22,12 @@ impl<'a, N: Networks> Ensemble<'a, N> {
         }
     }
 
-    /// The first one, which is the only one of a refit on all training rows.
+    /// The first network; the only one of a refit on all training rows.
     pub(crate) fn first(&self) -> &'a N {
         self.0[0]
     }
 
-    /// The only one, or none where there are several.
+    /// The only network, or `None` if there are several.
     pub(crate) fn only(&self) -> Option<&'a N> {
         match self.0[..] {
             [only] => Some(only),
@@ -40,9 +40,9 @@ impl<'a, N: Networks> Ensemble<'a, N> {
         &self.0
     }
 
-    /// What they put out together, [rows, outputs], for rows of a table as [`Networks::outputs`] takes them: of one network what it puts out; of
-    /// several the mean, of classes the logarithm of the mean of their probabilities, and of yes and no what has the mean of theirs. So a temperature divides the outputs of an ensemble as
-    /// it divides those of one network, and never changes the predicted class.
+    /// Their joint outputs, [rows, outputs], for rows of a table as in [`Networks::outputs`]. A single network's outputs are unchanged.
+    /// Otherwise numbers are averaged; for classes, the output is the logarithm of the mean probability, and for binary targets, the logit
+    /// of the mean probability. So a temperature works as for a single network, and never changes the predicted class.
     ///
     /// # Errors
     /// As [`Networks::outputs`].
@@ -70,7 +70,7 @@ impl<'a, N: Networks> Ensemble<'a, N> {
         let mean = |sum: &f64| match kind {
             TargetKind::Class => sum - count.ln(),
             TargetKind::Number => sum / count,
-            // Where all of them are sure, an infinity would be left.
+            // Where all networks are certain, the logit is infinite.
             TargetKind::Binary => (sum / (count - sum))
                 .ln()
                 .clamp(f64::from(f32::MIN), f64::from(f32::MAX)),
@@ -83,7 +83,7 @@ fn add(sums: &mut [f64], values: impl Iterator<Item = f64>) {
     sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
 }
 
-/// The probabilities of yes, by the output for each.
+/// The probabilities of yes, from the outputs.
 pub(crate) fn probabilities(outputs: &[f32]) -> Vec<f32> {
     outputs.iter().map(|output| of_yes(*output) as f32).collect()
 }
@@ -93,7 +93,7 @@ fn of_yes(output: f32) -> f64 {
     1.0 / (1.0 + (-f64::from(output)).exp())
 }
 
-/// Adds the probabilities of a row to sums of such, all of them as logarithms, so that none is lost that is small.
+/// Adds a row's probabilities to sums, all as logarithms, so that small ones are not lost.
 fn add_logarithms(sums: &mut [f64], outputs: &[f32], is_first: bool) {
     let highest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let apart = |output: f32| f64::from(output) - f64::from(highest);

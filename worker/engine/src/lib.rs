@@ -1,8 +1,8 @@
-//! The seam between what is trained and what computes it, on plain numbers.
+//! The interface between training jobs and the engine that computes them, on plain numbers.
 //!
-//! An [`Engine`] trains the fits of a job and computes what trained networks answer. What lives here works over any of them:
-//! [`Control`], by which others stop training; the files of weights ([`weights`]); [`analysis`], which looks into what was trained;
-//! [`predict`], which answers for new rows with what a refit left; [`class_count`]. None of it knows a network, a coordinator or a database.
+//! An [`Engine`] trains the fits of a job and computes outputs of trained networks. The rest of this crate works with any engine: [`Control`], with
+//! which others stop training; files of weights ([`weights`]); [`analysis`], which examines trained networks; [`predict`], which predicts new rows
+//! from a refit's files; [`class_count`]. Nothing here knows a kind of network, a coordinator or a database.
 
 pub mod analysis;
 pub mod calibration;
@@ -30,38 +30,38 @@ use checkpoint::MemberCheckpoint;
 pub use control::{Command, Control};
 use weights::Parameter;
 
-/// Trains networks, and computes what they answer.
+/// Trains networks, and computes their outputs.
 pub trait Engine: Debug + Send + Sync + 'static {
-    /// Samples where it computes.
+    /// Samples on the engine's device.
     type Table: Table;
-    /// Trained networks where it computes.
+    /// Trained networks on the engine's device.
     type Networks: Networks<Table = Self::Table>;
 
     /// Its name in studies and jobs.
     const NAME: EngineName;
 
-    /// Copies samples to where it computes.
+    /// Copies samples to the engine's device.
     ///
     /// # Errors
     /// There is too little memory for them, or the device failed.
     fn load(&self, samples: &Samples) -> Result<Self::Table, EngineError>;
 
-    /// Memory that samples take there, in bytes.
+    /// Memory of samples on the device, in bytes.
     fn bytes_of(&self, samples: &Samples) -> usize;
 
-    /// Whether the members of a job of this architecture train as one stack, or one after the other within each epoch. Their results are
-    /// the same but for rounding.
+    /// True if the members of a job of this architecture train as one stack; otherwise they take turns within each
+    /// epoch. Results differ only by rounding.
     fn trains_together(&self, architecture: &Architecture) -> bool;
 
-    /// Trains all members of a job, from their checkpoints on, or from the beginning where there are none: on one type of device as if
-    /// training had never stopped, to the last bit, which includes what it tells from there on. `from` may be from several files of
-    /// several jobs, in any order, and have other members too; those of the job have to be at one position, which is the end of an
-    /// epoch where they come from different jobs. `emit` may wait: training waits with it.
+    /// Trains all members of a job, from their checkpoints or, without any, from the beginning. On one type of device, results
+    /// and events are the same to the last bit as if training had never stopped. `from` may come from several files of several
+    /// jobs, in any order, and may have other members too. The job's own members have to be at one position; if they come from
+    /// different jobs, that is the end of an epoch. `emit` may wait: training waits with it.
     ///
     /// # Errors
-    /// Memory ran short, the job does not fit together, or the engine failed; [`EngineError::BadCheckpoint`] before anything was
-    /// trained or told, if a member has no checkpoint in `from`, or the members are not at one position up to the job's end. A loss that is not finite is
-    /// no error.
+    /// Memory ran short, the job does not fit together, or the engine failed; [`EngineError::BadCheckpoint`] before any training
+    /// or event, if a member has no checkpoint in `from`, or the members are not at one position up to the job's end. A
+    /// non-finite loss is no error.
     fn fit(
         &self,
         job: &FitJob<Self::Table>,
@@ -70,8 +70,8 @@ pub trait Engine: Debug + Send + Sync + 'static {
         control: &Control,
     ) -> Result<Outcome<Self::Networks>, EngineError>;
 
-    /// What these outputs for the test rows, [rows, outputs], say, as if the job's first member had put them out: the metrics, and what each row leaves as
-    /// its loss where the job asks for it. `None` without test rows that have targets.
+    /// Test metrics and row losses of given outputs for the test rows, [rows, outputs], as if from the job's first
+    /// member; row losses only where the job asks for them. `None` without test rows that have targets.
     ///
     /// # Errors
     /// The job or the outputs do not fit together, memory ran short, or the engine failed.
@@ -81,8 +81,8 @@ pub trait Engine: Debug + Send + Sync + 'static {
         outputs: &[f32],
     ) -> Result<Option<(TestMetrics, Vec<f32>)>, EngineError>;
 
-    /// A single network, member 0, with parameters and preparation as [`Networks::parameters`] and [`Networks::fitted`] gave them. On the
-    /// device that it trained on, or one like it, its outputs are to the last bit those that it had then.
+    /// A single network, member 0, with parameters and preparation from [`Networks::parameters`] and
+    /// [`Networks::fitted`]. On the same type of device, its outputs are the same as then, to the last bit.
     ///
     /// # Errors
     /// The layers do not fit together, the parameters are not theirs, or memory ran short.
@@ -94,39 +94,39 @@ pub trait Engine: Debug + Send + Sync + 'static {
     ) -> Result<Self::Networks, EngineError>;
 }
 
-/// Samples where an engine computes. Clones share the memory.
+/// Samples on an engine's device. Clones share the memory.
 pub trait Table: Clone + Debug + Send + 'static {
     /// Rows.
     fn rows(&self) -> u32;
 
-    /// What was known of the rows beside their numbers: their classes, where there are any, and what the inputs are.
+    /// Facts about the rows beside their numbers: their classes, where there are any, and the meaning of the inputs.
     fn known(&self) -> Known;
 
     /// Names of the classes, where there are any.
     fn classes(&self) -> Option<&[String]>;
 
-    /// True if the rows have targets: others can be predicted alone.
+    /// True if the rows have targets; rows without can only be predicted.
     fn is_labelled(&self) -> bool;
 
     /// Features of these rows, row by row.
     ///
     /// # Errors
-    /// [`EngineError::Failed`] if they cannot be read, as for a row that is not there.
+    /// [`EngineError::Failed`] if they cannot be read, as when a row does not exist.
     fn features(&self, rows: &[u32]) -> Result<Features, EngineError>;
 
     /// Rows that validate in a fold of this split, ascending.
     ///
     /// # Errors
-    /// [`EngineError::BadJob`] if the rows lack what they are split by.
+    /// [`EngineError::BadJob`] if the rows lack the data that the split needs.
     fn held_out(&self, split: Split, seed: Seed, fold: u32) -> Result<Vec<u32>, EngineError>;
 
-    /// What is fitted on the training rows of a fold of this split; `None` where rows go in, and targets are learned, as they are.
+    /// The preparation fitted on the training rows of a fold of this split; `None` where rows and targets are used as they are.
     ///
     /// # Errors
     /// As [`Self::held_out`].
     fn fitted_on(&self, split: Split, seed: Seed, fold: u32) -> Result<Option<FittedTable>, EngineError>;
 
-    /// Targets of all rows; `None` where nobody knows them.
+    /// Targets of all rows; `None` where the rows have none.
     ///
     /// # Errors
     /// [`EngineError::Failed`] if they cannot be read.
@@ -135,10 +135,10 @@ pub trait Table: Clone + Debug + Send + 'static {
 
 /// Trained networks of one architecture, by member.
 pub trait Networks: Debug + Send + 'static {
-    /// What they answer for.
+    /// The table of their inputs.
     type Table: Table;
 
-    /// What was trained.
+    /// Their architecture.
     fn architecture(&self) -> &Architecture;
 
     /// The parameters of one member, as [`weights::shapes`] names them.
@@ -147,7 +147,7 @@ pub trait Networks: Debug + Send + 'static {
     /// There is no such member, or they cannot be read from the device.
     fn parameters(&self, member: usize) -> Result<Vec<Parameter>, EngineError>;
 
-    /// What was fitted on one member's training rows; `None` where rows go in, and targets are learned, as they are.
+    /// The preparation fitted on one member's training rows; `None` where rows and targets are used as they are.
     ///
     /// # Errors
     /// There is no such member.
@@ -161,18 +161,18 @@ pub trait Networks: Debug + Send + 'static {
         weights::to_safetensors(self.architecture(), &self.parameters(member)?)
     }
 
-    /// Rows that may be asked for at once within bounded memory: the pieces in which the test rows were measured.
+    /// Most rows for one call within bounded memory: the length of the pieces in which the test rows were measured.
     fn rows_at_once(&self) -> u32;
 
-    /// Outputs [rows, outputs] of one member for rows of a table, at most [`Self::rows_at_once`] of them. Of all rows of a table in their order, in
-    /// pieces of that size, they are to the last bit those by which the test rows were measured.
+    /// Outputs [rows, outputs] of one member for at most [`Self::rows_at_once`] rows of a table. If all rows of a table are
+    /// requested in order, in pieces of that size, the outputs are those that the test rows were measured by, to the last bit.
     ///
     /// # Errors
     /// There is no such member, the rows do not fit the network, or the engine failed.
     fn outputs(&self, member: usize, table: &Self::Table, rows: &[u32]) -> Result<Vec<f32>, EngineError>;
 
-    /// Outputs of chosen layers of one member, without dropout: for each of `layers`, ascending indices. The rows go through
-    /// the network in pieces of bounded memory; what is returned grows with them.
+    /// Outputs of chosen layers of one member, without dropout: for each of `layers`, ascending indices. The rows go
+    /// through the network in pieces of bounded memory; the result grows with their number.
     ///
     /// # Errors
     /// There is no such member or layer, the features are not rows of the network's input, or the engine failed.
@@ -184,30 +184,30 @@ pub trait Networks: Debug + Send + 'static {
     ) -> Result<Vec<LayerOutput>, EngineError>;
 }
 
-/// What is trained.
+/// A job's training.
 #[derive(Clone, Debug)]
 pub struct FitJob<T> {
     /// Seed of the study.
     pub seed: Seed,
-    /// What the members have in common.
+    /// The members' common architecture.
     pub architecture: Architecture,
-    /// How the rows are split.
+    /// The split of the rows.
     pub split: Split,
-    /// The folds: at least one, all with as many training rows.
+    /// The folds: at least one, all with equally many training rows.
     pub members: Vec<JobMember>,
-    /// The epoch before which training pauses, or the architecture's epochs: it finishes then.
+    /// The epoch before which training pauses; if that is the architecture's number of epochs, training finishes there.
     pub end_epoch: u32,
-    /// What is measured on the validation rows, of what there can be with their targets.
+    /// Metrics on the validation rows, among those that their targets allow.
     pub metrics: Vec<Metric>,
-    /// The class whose F1 [`Metric::ValF1`] is, by its name; `None` for the mean over the classes.
+    /// The class whose F1 is [`Metric::ValF1`], by name; `None` for the mean over the classes.
     pub f1_class: Option<String>,
-    /// How much rows of each class weigh in the loss, by the names of the table's classes; `None` if all weigh the same.
+    /// Weights of the classes' rows in the loss, by class name; `None` if all weigh the same.
     pub class_weights: Option<ClassWeights>,
-    /// Of what each row leaves a loss at the end: the validation rows, or the test rows where none validates.
+    /// The metric whose row losses are kept at the end: of the validation rows, or of the test rows where none validate.
     pub row_losses: Option<Metric>,
     /// The rows that train and validate.
     pub data: T,
-    /// The rows that are looked at once, at the end; without targets they measure nothing.
+    /// The rows that are measured once, at the end; rows without targets give no metrics.
     pub test: Option<T>,
 }
 
@@ -218,27 +218,27 @@ pub struct MemberLosses {
     pub member: usize,
     /// Mean over the epoch's batches, each weighted by its rows, taken while training, without the L2 term.
     pub train_loss: f64,
-    /// What was measured on the validation rows after the epoch; nothing where no rows validate.
+    /// Metrics on the validation rows after the epoch; none where no rows validate.
     pub metrics: Metrics,
 }
 
-/// What training tells while it runs.
+/// Events of training.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<'a> {
-    /// An epoch is over.
+    /// An epoch has ended.
     Epoch {
         /// Epoch, from 0.
         epoch: u32,
         /// Losses of the members that still train, ascending.
         losses: &'a [MemberLosses],
-        /// Members whose loss in this epoch was not finite, ascending: this was their last.
+        /// Members whose loss in this epoch was not finite, ascending: this was their last epoch.
         diverged: &'a [usize],
     },
-    /// All that has to be known to go on from here: [`Control`] asked for it, or training pauses.
+    /// A checkpoint: [`Control`] requested it, or training pauses.
     Checkpoint {
-        /// Epochs that are over: everything told of them came before.
+        /// Epochs completed: their events came before.
         epochs: u32,
-        /// A file with the checkpoints of all members, as [`checkpoint::read`] takes it.
+        /// A file with the checkpoints of all members, for [`checkpoint::read`].
         content: Vec<u8>,
     },
 }
@@ -246,36 +246,36 @@ pub enum Event<'a> {
 /// How training ended.
 #[derive(Debug)]
 pub enum Outcome<N> {
-    /// All members came to their end.
+    /// All members completed.
     Finished(Fitted<N>),
-    /// All members came to the job's end, which is not that of the architecture's epochs; the last event was a checkpoint.
+    /// All members reached the job's end, before the architecture's last epoch; the last event was a checkpoint.
     Paused,
-    /// It was told to stop.
+    /// It was stopped.
     Interrupted,
 }
 
-/// Members that came to their end.
+/// Members that completed.
 #[derive(Debug)]
 pub struct Fitted<N> {
-    /// Whether each member came to its end without diverging.
+    /// True for members that completed without diverging.
     pub alive: Vec<bool>,
-    /// What the validation rows say of each member; `None` without any, or for a member that diverged.
+    /// Validation metrics of each member; `None` without validation rows, or for a member that diverged.
     pub metrics: Vec<Option<FoldMetrics>>,
-    /// What the test rows say of each member; `None` without test rows that have targets, or for a member that diverged.
+    /// Test metrics of each member; `None` without test rows that have targets, or for a member that diverged.
     pub test: Vec<Option<TestMetrics>>,
-    /// For each member what each row leaves as its loss, in the order of the rows; a member that diverged has none, and where none are
-    /// wanted, none has. To the last bit, a member's are the same in every job.
+    /// Row losses of each member, in the order of the rows; empty for a member that diverged, and if none are
+    /// requested. A member's are the same in every job, to the last bit.
     pub row_losses: Vec<Vec<f32>>,
-    /// The networks, those that diverged among them.
+    /// The networks, including diverged ones.
     pub networks: N,
 }
 
-/// What the test rows say of one member.
+/// Test metrics of one member.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TestMetrics {
     /// Mean loss.
     pub loss: f64,
-    /// Share of the rows whose class is predicted; absent without classes.
+    /// Share of rows whose class is predicted; `None` without classes.
     pub accuracy: Option<f64>,
 }
 
@@ -288,7 +288,7 @@ pub struct LayerOutput {
     pub values: Vec<f32>,
 }
 
-/// Why an engine did not do what it was asked.
+/// Why an engine failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// The device has too little memory for the job.
@@ -297,13 +297,13 @@ pub enum EngineError {
     /// The job does not fit together.
     #[error("the job does not fit together: {0}")]
     BadJob(String),
-    /// The checkpoint is broken, or that of other members or another version.
+    /// The checkpoint is broken, or belongs to other members or another version.
     #[error("the checkpoint is of no use: {0}")]
     BadCheckpoint(String),
-    /// What computes failed.
+    /// The computation failed.
     #[error("training failed: {0}")]
     Failed(String),
-    /// The device answers nothing any more: no job of this process can train on it.
+    /// The device no longer answers: no job of this process can train on it.
     #[error("the device is lost: {0}")]
     DeviceLost(String),
 }

@@ -1,4 +1,4 @@
-//! `network.json`: the form in which a refit writes its network, and in which a prediction reads it.
+//! `network.json`: the format that a refit writes and a prediction reads.
 
 use serde::{Deserialize, Serialize};
 use trawl_domain::dataset::{FittedInputs, FittedTable, FittedTarget, Inputs, Resize};
@@ -9,27 +9,27 @@ use trawl_domain::layer::WrittenLayer;
 pub(crate) struct NetworkFile {
     pub(crate) input: Input,
     pub(crate) target: Target,
-    /// What was fitted of each target, where they were standardised: what the layers put out, times the deviation, plus the mean, is the
-    /// prediction.
+    /// Fitted mean and deviation of each target, where targets were standardised: the prediction is the output times
+    /// the deviation, plus the mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target_fitted: Option<Vec<FittedTarget>>,
-    /// Of networks that answer together by their mean: what was fitted for each, in the order in which the file of weights has them. `input` and
-    /// `target_fitted` have nothing fitted then.
+    /// For an ensemble: the preparation fitted for each network, in the order of the file of weights. `input` and
+    /// `target_fitted` then have nothing fitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) folds: Option<Vec<FoldFitted>>,
-    /// Of classes: by what the outputs are divided before softmax, where they are calibrated.
+    /// For classes: the divisor of outputs before softmax, where they are calibrated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) temperature: Option<f64>,
     /// From the input on.
     pub(crate) layers: Vec<WrittenLayer>,
     pub(crate) loss: String,
-    /// Rows per step of the training: rounding depends on it.
+    /// Rows per step in training: rounding depends on it.
     pub(crate) batch_size: u32,
     /// Trainable numbers.
     pub(crate) parameters: u64,
 }
 
-/// What was fitted for one of several networks.
+/// Preparation fitted for one network of an ensemble.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FoldFitted {
     /// As [`Input::fitted`].
@@ -49,47 +49,47 @@ impl From<FittedTable> for FoldFitted {
     }
 }
 
-/// What goes in.
+/// The network's input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Input {
     /// [features], or [channels, height, width].
     pub(crate) shape: Vec<u32>,
-    /// Of a table: a name for each input.
+    /// For a table: a name for each input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) features: Option<Vec<String>>,
-    /// Of a table whose columns are more than plain numbers: which inputs each becomes.
+    /// For a table whose columns are more than plain numbers: the inputs of each column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) columns: Option<Inputs>,
-    /// What was fitted for each input on the training rows, in the order of the inputs.
+    /// Preparation fitted for each input on the training rows, in the order of the inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fitted: Option<FittedInputs>,
-    /// Of a table: whether its file had a header line, where the study said so.
+    /// For a table: whether its file had a header line, where the study set it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) header: Option<bool>,
-    /// Of a table: what stands between cells, where the study said so.
+    /// For a table: the delimiter, where the study set it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) delimiter: Option<char>,
-    /// Of a table: what stands around cells, where the study said so.
+    /// For a table: the quote character, where the study set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) quote: Option<String>,
-    /// Of a table: how its text is written in bytes, where that is not UTF-8.
+    /// For a table: the text encoding, where that is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) encoding: Option<String>,
-    /// Of a table: what stands before decimals, where that is a comma.
+    /// For a table: the decimal separator, where that is a comma.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) decimal: Option<char>,
-    /// Of a table: texts of cells without a value, where the study said so.
+    /// For a table: texts of cells without a value, where the study set them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) missing: Option<Vec<String>>,
-    /// Of pictures: what becomes of one of another size.
+    /// For pictures: how one of another size is resized.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) resize: Option<Resize>,
-    /// Of images: the order of an array's axes.
+    /// For images: the order of an array's axes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) layout: Option<String>,
 }
 
-/// What is predicted.
+/// The predicted targets.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Target {

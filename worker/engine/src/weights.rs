@@ -1,5 +1,5 @@
-//! Parameters as safetensors, named and shaped as PyTorch's `nn.Sequential` has them; those of a residual's layers as within another one, as in
-//! `3.0.weight`. Beside what is trained, there is what batch norms keep.
+//! Parameters as safetensors, named and shaped as in PyTorch's `nn.Sequential`; the layers of a residual are a nested
+//! one, as in `3.0.weight`. Includes the state of batch norms.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,16 +11,16 @@ use trawl_domain::violation::Violation;
 
 use crate::EngineError;
 
-/// Longest header that is read: names, shapes and layers of the largest network take a tenth of it.
+/// Longest header that is read: the largest network's names, shapes and layers take a tenth of it.
 const HEADER_BYTES_MAX: u64 = 1 << 20;
 
-/// Behind the name of a batch norm: how many batches its running mean and variance are of. PyTorch has it as a whole number.
+/// Suffix of a batch norm's number of batches, behind its running mean and variance. PyTorch stores it as an integer.
 const BATCHES: &str = "num_batches_tracked";
 
-/// Weight or bias of one layer, or what a batch norm keeps.
+/// Weight or bias of one layer, or state of a batch norm.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// That of PyTorch's `nn.Sequential`: `0.weight` or `0.bias`, where 0 is the layer's [name](Architecture::names).
+    /// Name in PyTorch's `nn.Sequential`: `0.weight` or `0.bias`, where 0 is the layer's [name](Architecture::names).
     pub name: String,
     /// [outputs, inputs], [words, dim], [filters, channels, kernel] or [filters, channels, kernel, kernel] of a weight, [outputs] of a bias; [numbers] of either of a norm, and of
     /// `running_mean` and `running_var`; [] of `num_batches_tracked`.
@@ -29,7 +29,7 @@ pub struct Parameter {
     pub values: Vec<f32>,
 }
 
-/// How a file has a parameter of this name.
+/// The type of a parameter of this name in a file.
 fn dtype(name: &str) -> Dtype {
     if name.ends_with(BATCHES) {
         Dtype::I64
@@ -63,13 +63,13 @@ impl View for &Parameter {
 /// Why a file holds no weights of a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeightsError {
-    /// It is no such file, or only a part of one.
+    /// It is not a safetensors file, or only part of one.
     #[error("is no whole safetensors file: {0}")]
     Broken(String),
-    /// A tensor of the network is not there.
+    /// A tensor of the network is missing.
     #[error("has no tensor '{0}'")]
     Missing(String),
-    /// It is of another network, with more tensors.
+    /// It belongs to another network, with more tensors.
     #[error("has {found} tensors, and the network has {expected}")]
     Tensors {
         /// In the file.
@@ -90,7 +90,7 @@ pub enum WeightsError {
         /// Of the network.
         expected: Vec<usize>,
     },
-    /// A number with which nothing can be computed.
+    /// A number that is not finite.
     #[error("tensor '{0}' has a number that is not finite")]
     NotFinite(String),
     /// The layers of the network do not fit together.
@@ -101,7 +101,7 @@ pub enum WeightsError {
 /// A tensor's name and its sizes.
 pub type NamedShape = (String, Vec<usize>);
 
-/// Names and shapes of the parameters: of each layer that has any its weight, then its bias, if it has one, then what a batch norm keeps.
+/// Names and shapes of the parameters: for each layer with parameters its weight, its bias, if it has one, and for a batch norm its state.
 ///
 /// # Errors
 /// The layers do not fit together.
@@ -130,7 +130,7 @@ pub fn shapes(architecture: &Architecture) -> Result<Vec<NamedShape>, Violation>
     Ok(named.collect())
 }
 
-/// The parameters in a file that [`crate::Networks::weights`] wrote, or anybody else.
+/// The parameters in a file written by [`crate::Networks::weights`] or by another program.
 ///
 /// # Errors
 /// The file is broken or holds the weights of another network, or the layers do not fit together.
@@ -139,7 +139,7 @@ pub fn from_safetensors(architecture: &Architecture, file: &[u8]) -> Result<Vec<
     Ok(networks.pop().unwrap_or_default())
 }
 
-/// The parameters of several networks in a file of theirs, in which the names of each begin with its number, from 0.
+/// The parameters of several networks in one file; the names of each begin with its number, from 0.
 ///
 /// # Errors
 /// As [`from_safetensors`].
@@ -208,7 +208,7 @@ fn parameter(tensors: &SafeTensors<'_>, name: String, shape: Vec<usize>) -> Resu
     Ok(Parameter { name, shape, values })
 }
 
-/// The parameters of several networks of one architecture as one file: the names of each begin with its number, from 0.
+/// Writes the parameters of several networks of one architecture to one file; the names of each begin with its number, from 0.
 ///
 /// # Errors
 /// The file cannot be written.

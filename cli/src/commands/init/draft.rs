@@ -6,11 +6,11 @@ use trawl_domain::dataset::{Encoding, Header, MISSING_TEXTS, Quoting, SurveyCell
 
 use super::guess::{Feature, Guess};
 
-/// Columns that are told one by one; of wider tables the kinds are counted.
+/// Most columns that are listed one by one; in wider tables the kinds are counted.
 const COLUMNS_TOLD_MAX: usize = 40;
 /// Characters of a text of the file, or of a path, in a comment.
 const SHOWN_CHARS_MAX: usize = 1_000;
-/// Rows up to which five folds are trained; beyond, one split tells enough.
+/// Rows up to which five folds are trained; beyond, one split is enough.
 const K_FOLD_ROWS_MAX: u64 = 20_000;
 /// Of two classes, the share of the rarer one below which accuracy misleads.
 const RARE_SHARE: f64 = 0.2;

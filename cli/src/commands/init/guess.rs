@@ -1,4 +1,4 @@
-//! What a table is for: which column is predicted, which ones go into the network, and what is made of them.
+//! Guesses the purpose of a table: the column to predict, the columns for the network, and their preparation.
 
 use trawl_domain::dataset::{Survey, SurveyCells, SurveyColumn};
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX};
@@ -7,9 +7,9 @@ use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX};
 const TARGETS: [&str; 6] = ["target", "label", "class", "y", "outcome", "response"];
 /// Names of columns that number rows.
 const IDS: [&str; 8] = ["", "id", "index", "row", "unnamed: 0", "__index_level_0__", "no", "nr"];
-/// Labels that are whole numbers, at most: more are numbers to be predicted.
+/// Most distinct whole numbers that are labels: more are numbers to predict.
 const WHOLE_CLASSES_MAX: usize = 20;
-/// Words of a column, at most: texts that nearly all differ tell nothing.
+/// Most words of a column: texts that nearly all differ tell nothing.
 const WORDS_MAX: usize = 200;
 
 /// What a table is for.
@@ -34,13 +34,13 @@ pub(super) struct Feature<'a> {
     pub(super) column: &'a SurveyColumn,
     /// Different words; 0 where it has numbers.
     pub(super) words: usize,
-    /// Whether it has to be said that it has words.
+    /// Whether the study file has to say that it has words.
     pub(super) must_say: bool,
     /// Cells without a value.
     pub(super) gaps: u64,
 }
 
-/// What a table seems to be for.
+/// Guesses the purpose of a table.
 ///
 /// # Errors
 /// There is no such column, it cannot be predicted, or nothing is left to predict it from.
@@ -105,7 +105,7 @@ fn names_several(survey: &Survey, name: &str) -> bool {
 }
 
 impl Feature<'_> {
-    /// Inputs of the network: of words one for each, and one for no value.
+    /// Inputs of the network: one for each word, and one for no value.
     fn inputs(&self) -> usize {
         self.words.max(1) + usize::from(self.words > 0 && self.gaps > 0)
     }

@@ -1,4 +1,4 @@
-//! `trawl init`: a study file to begin with, of a table that somebody has, or of an example.
+//! `trawl init`: a study file to begin with, for a table of the user's, or an example.
 
 mod draft;
 mod guess;

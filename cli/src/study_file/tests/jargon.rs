@@ -1,8 +1,8 @@
-//! Whatever is wrong with a file, it is said in words of study files, and with its place.
+//! Every error of a file is in words of study files, and has its place.
 
 use super::*;
 
-/// What libraries say, and people who write study files do not.
+/// Words of libraries that people who write study files do not use.
 const JARGON: [&str; 34] = [
     "DuplicateKeyPolicy",
     "Options",
@@ -43,7 +43,7 @@ const JARGON: [&str; 34] = [
 fn assert_plain(text: &str) -> bool {
     let Err(error) = parse_in_data(text) else { return false };
     let said = error.to_string();
-    // What stands in the file may be anything: the line is not looked at.
+    // The file's own line may hold anything, and is not checked.
     let ours = said
         .lines()
         .filter(|line| !line.trim_start().starts_with(|c: char| c.is_ascii_digit()));

@@ -30,9 +30,9 @@ pub struct NewStudy<'a> {
     pub spec: &'a serde_json::Value,
     /// Its seed, at most 2^63 - 1.
     pub seed: u64,
-    /// Which way its value is better.
+    /// The direction in which its value is better.
     pub goal: Goal,
-    /// Names of its objectives, and which way each is better, where there are several.
+    /// Names and directions of its objectives, where there are several.
     pub objectives: Option<(Vec<String>, Vec<String>)>,
     /// Files of the training part.
     pub train: Part<FileHash>,
@@ -40,17 +40,17 @@ pub struct NewStudy<'a> {
     pub validation: Option<Part<FileHash>>,
     /// Files of the test part.
     pub test: Option<Part<FileHash>>,
-    /// False if its rows have no targets.
+    /// False if its test rows have no targets.
     pub test_is_labelled: bool,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
-    /// Sizes of its folds, where a column says which rows they have.
+    /// Sizes of its folds, where a column assigns rows to folds.
     pub fold_sizes: Option<&'a [FoldSize]>,
     /// Trials in all.
     pub max_trials: u32,
     /// Which trials belong together.
     pub generations: Generations,
-    /// Whether a generation waits for the results of others.
+    /// True if a generation waits for the results of others.
     pub waits: bool,
     /// Hours after which no trial begins.
     pub stop_hours: Option<f64>,
@@ -73,12 +73,12 @@ pub enum StudyRef<'a> {
 
 impl<'a> From<&'a str> for StudyRef<'a> {
     fn from(text: &'a str) -> Self {
-        // No name looks like an id: submission refuses it.
+        // Submission refuses a name that looks like an id.
         text.parse().map_or(Self::Name(text), Self::Id)
     }
 }
 
-/// Studies as [`StudyRow`]s, by the clauses that follow `FROM`.
+/// Selects studies as [`StudyRow`]s, by the clauses that follow `FROM`.
 macro_rules! select_studies {
     ($clauses:literal $(, $argument:expr)* $(,)?) => {
         sqlx::query_as!(
@@ -170,7 +170,7 @@ pub async fn find(conn: &mut Connection, study: StudyRef<'_>) -> Result<Option<S
         .transpose()
 }
 
-/// Studies as they stand, without a lock.
+/// The current records of studies, without a lock.
 pub async fn get(conn: &mut Connection, studies: &[StudyId]) -> Result<Vec<StudyRecord>, StoreError> {
     let ids: Vec<Uuid> = studies.iter().map(|study| study.0).collect();
     select_studies!("WHERE study_id = ANY($1)", &ids,)
@@ -193,8 +193,8 @@ pub async fn lock(conn: &mut Connection, study_id: StudyId) -> Result<StudyRecor
     .try_into()
 }
 
-/// Keeps the states of studies as they are until the transaction ends, and tells them. Locks of the last kind, like
-/// [`lock`].
+/// Keeps the states of studies unchanged until the transaction ends, and returns them. These locks come last, like
+/// [`lock`]'s.
 pub async fn share_states(
     conn: &mut Connection,
     studies: &[StudyId],
@@ -216,7 +216,7 @@ pub async fn share_states(
         .collect()
 }
 
-/// A page of studies, the newest first; `after` is the last one of the page before.
+/// A page of studies, the newest first; `after` is the last study of the page before.
 pub async fn page(
     conn: &mut Connection,
     after: Option<(DateTime<Utc>, StudyId)>,
@@ -239,8 +239,8 @@ pub async fn page(
     .collect()
 }
 
-/// A running study with folds that wait for a job, or with trials that can be planned, and without a queued job; the longest waiting
-/// first. A generation of a sampler that learns can be planned once those that it learns from ended.
+/// The oldest running study without a queued job that has folds waiting for a job, or trials that can be planned. A
+/// generation of a sampler that learns can be planned once the generations that it learns from have ended.
 pub async fn next_to_plan(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
     let study = sqlx::query_scalar!(
         "SELECT study_id
@@ -263,7 +263,7 @@ pub async fn next_to_plan(conn: &mut Connection) -> Result<Option<StudyId>, Stor
     Ok(study.map(StudyId))
 }
 
-/// Notes whether folds of a study, which is locked, wait for a job.
+/// Notes whether folds of a locked study wait for a job.
 pub async fn set_folds_wait(conn: &mut Connection, study_id: StudyId, wait: bool) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.studies SET folds_wait = $2 WHERE study_id = $1",
@@ -287,7 +287,7 @@ pub async fn pause(conn: &mut Connection, study_id: StudyId, reason: &str) -> Re
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Cancelled studies that have trials under way, and no job that has not ended.
+/// Cancelled studies with unfinished trials, but without unfinished jobs.
 pub async fn cancelled_between_jobs(conn: &mut Connection) -> Result<Vec<StudyId>, StoreError> {
     let studies = sqlx::query_scalar!(
         "SELECT study_id
@@ -316,8 +316,8 @@ pub async fn set_next_trial(conn: &mut Connection, study_id: StudyId, next_trial
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Lets a study have `trials` more, `enqueued` of them with configurations that a user chose; no bound stops it early any more unless all of
-/// them were. The study is locked, and has planned all of its trials if any were enqueued.
+/// Gives a study `trials` more, `enqueued` of them with configurations that a user chose. Unless all are enqueued, no
+/// bound stops the study early any more. The study is locked; if any are enqueued, it has planned all of its trials.
 pub async fn grow(conn: &mut Connection, study_id: StudyId, trials: u32, enqueued: u32) -> Result<(), StoreError> {
     let extended = trials > enqueued;
     let done = sqlx::query!(
@@ -337,7 +337,7 @@ pub async fn grow(conn: &mut Connection, study_id: StudyId, trials: u32, enqueue
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Lets a study that ended run again. The refit that ended it is one among others then, and its winner is open. The study is locked.
+/// Lets an ended study run again: its last refit no longer ends it, and its winner is open. The study is locked.
 pub async fn reopen(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "UPDATE trawl_store.refits SET ends_study = false WHERE study_id = $1 AND ends_study",
@@ -356,7 +356,7 @@ pub async fn reopen(conn: &mut Connection, study_id: StudyId) -> Result<(), Stor
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Has a study, which is locked, end with the trials that it has planned, for this reason.
+/// Makes a locked study end with the trials planned so far, for this reason.
 pub async fn stop_planning(conn: &mut Connection, study_id: StudyId, reason: &str) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.studies SET max_trials = next_trial, stop_reason = $2 WHERE study_id = $1 AND next_trial > 0",
@@ -368,7 +368,7 @@ pub async fn stop_planning(conn: &mut Connection, study_id: StudyId, reason: &st
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Studies that run although their time is over.
+/// Running studies whose time is over.
 pub async fn overdue(conn: &mut Connection) -> Result<Vec<StudyId>, StoreError> {
     let studies = sqlx::query_scalar!(
         "SELECT study_id FROM trawl_store.studies
@@ -380,7 +380,7 @@ pub async fn overdue(conn: &mut Connection) -> Result<Vec<StudyId>, StoreError> 
     Ok(studies.into_iter().map(StudyId).collect())
 }
 
-/// True for one of these.
+/// True if the study is one of [`overdue`].
 pub async fn is_overdue(conn: &mut Connection, study_id: StudyId) -> Result<bool, StoreError> {
     let overdue = sqlx::query_scalar!(
         r#"SELECT EXISTS (SELECT FROM trawl_store.studies
@@ -393,7 +393,7 @@ pub async fn is_overdue(conn: &mut Connection, study_id: StudyId) -> Result<bool
     Ok(overdue)
 }
 
-/// Forgets a time that is over: somebody wants more of the study, which is locked.
+/// Removes a time limit that is over, because a user wants more of the study, which is locked.
 pub async fn forget_time(conn: &mut Connection, study_id: StudyId) -> Result<(), StoreError> {
     sqlx::query!(
         "UPDATE trawl_store.studies SET stops_at = NULL WHERE study_id = $1 AND stops_at <= clock_timestamp()",
@@ -404,7 +404,7 @@ pub async fn forget_time(conn: &mut Connection, study_id: StudyId) -> Result<(),
     Ok(())
 }
 
-/// Raises a study's epoch budget; what it is then. The study is locked.
+/// Raises a study's epoch budget, and returns it. The study is locked.
 pub async fn reserve_epochs(conn: &mut Connection, study_id: StudyId, epoch_reports: u64) -> Result<u64, StoreError> {
     let budget = sqlx::query_scalar!(
         "UPDATE trawl_store.studies SET epoch_budget = epoch_budget + $2 WHERE study_id = $1 RETURNING epoch_budget",
@@ -416,7 +416,7 @@ pub async fn reserve_epochs(conn: &mut Connection, study_id: StudyId, epoch_repo
     Ok(budget.unsigned_abs())
 }
 
-/// Notes that epoch reports of a study were removed, and so locks it.
+/// Notes that epoch reports of a study were removed, and thereby locks it.
 pub async fn uncount_reports(conn: &mut Connection, study_id: StudyId, reports: u64) -> Result<(), StoreError> {
     if reports == 0 {
         return Ok(());
@@ -431,7 +431,7 @@ pub async fn uncount_reports(conn: &mut Connection, study_id: StudyId, reports: 
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Pauses those studies of jobs that run, for this reason, which those get too that a user paused; their names.
+/// Pauses the running studies of these jobs for this reason; studies that a user paused get the reason too. Returns the names of both.
 pub async fn pause_of_jobs(conn: &mut Connection, jobs: &[JobId], reason: &str) -> Result<Vec<String>, StoreError> {
     let jobs: Vec<Uuid> = jobs.iter().map(|job| job.0).collect();
     let names = sqlx::query_scalar!(
@@ -451,7 +451,7 @@ pub async fn pause_of_jobs(conn: &mut Connection, jobs: &[JobId], reason: &str) 
     Ok(names)
 }
 
-/// Lets a paused study go on with what it was at; false if it is not paused.
+/// Resumes a paused study in its former state; false if it is not paused.
 pub async fn resume(conn: &mut Connection, study_id: StudyId) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.studies s
@@ -504,7 +504,7 @@ pub struct EndedTrials {
     pub cancelled: u32,
 }
 
-/// Counts trials that ended, and so locks the study.
+/// Counts ended trials, and thereby locks the study.
 pub async fn count_ended(conn: &mut Connection, study_id: StudyId, ended: EndedTrials) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.studies
@@ -522,7 +522,7 @@ pub async fn count_ended(conn: &mut Connection, study_id: StudyId, ended: EndedT
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Counts so many trials no more that failed: they wait again. The study is locked.
+/// Subtracts `trials` from a study's failed trials: they wait again. The study is locked.
 pub async fn uncount_failed(conn: &mut Connection, study_id: StudyId, trials: u32) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.studies SET trials_failed = trials_failed - $2 WHERE study_id = $1",
@@ -534,7 +534,7 @@ pub async fn uncount_failed(conn: &mut Connection, study_id: StudyId, trials: u3
     expect_rows("studies", 1, done.rows_affected())
 }
 
-/// Marks an ended study without live jobs as deleted; its name is free at once. False if it has not ended.
+/// Marks an ended study without live jobs as deleted, which frees its name at once. False if it has not ended.
 pub async fn mark_deleted(conn: &mut Connection, study_id: StudyId) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "UPDATE trawl_store.studies s SET deleted_at = clock_timestamp()

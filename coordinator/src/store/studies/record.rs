@@ -1,4 +1,4 @@
-//! A study as it is read.
+//! Studies as they are read.
 
 use chrono::{DateTime, Utc};
 use trawl_domain::dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
@@ -26,7 +26,7 @@ pub struct StudyRecord {
     pub pause_reason: Option<String>,
     /// As it was submitted, in the JSON form of `trawl.v1.Study`.
     pub spec: serde_json::Value,
-    /// Which way its value is better.
+    /// The direction in which its value is better.
     pub goal: Goal,
     /// Files of the training part.
     pub train: Part<FileHash>,
@@ -34,19 +34,19 @@ pub struct StudyRecord {
     pub validation: Option<Part<FileHash>>,
     /// Files of the test part.
     pub test: Option<Part<FileHash>>,
-    /// False if its rows have no targets.
+    /// False if its test rows have no targets.
     pub test_is_labelled: bool,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
-    /// Sizes of its folds, where a column says which rows they have.
+    /// Sizes of its folds, where a column assigns rows to folds.
     pub fold_sizes: Option<Vec<FoldSize>>,
     /// Trials in all.
     pub max_trials: u32,
     /// The first trial that is not planned yet.
     pub next_trial: u32,
-    /// How it was made longer.
+    /// How it was extended.
     pub growth: Growth,
-    /// Which bound ended its search before.
+    /// The bound that ended its search early.
     pub stop_reason: Option<String>,
     /// True if folds that go on from a rung wait for a job.
     pub folds_wait: bool,
@@ -67,7 +67,7 @@ pub struct StudyRecord {
 }
 
 impl StudyRecord {
-    /// The files of its dataset: those of the training part, then of the validation part, then of the test part.
+    /// The files of its dataset, in this order: training part, validation part, test part.
     pub fn files(&self) -> impl Iterator<Item = &FileHash> {
         let further = self.validation.iter().chain(&self.test);
         self.train.files().chain(further.flat_map(Part::files))

@@ -63,7 +63,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.tokens.existingSecret | default (printf "%s-tokens" (include "trawl.name" .)) -}}
 {{- end }}
 
-{{/* Secret with the URL of the user who reads results, and its key. One that is named, else that of the database of this chart. */}}
+{{/* Secret with the URL of the user who reads results, and its key: the named Secret, else the one of this chart's database. */}}
 {{- define "trawl.readerSecret" -}}
 {{- if .Values.autoscaling.readerSecret.name -}}
 {{- toJson .Values.autoscaling.readerSecret -}}
@@ -94,7 +94,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- concat $names .Values.tls.dnsNames | toJson -}}
 {{- end }}
 
-{{/* Of which names a generated certificate is: other names make a new one, and whoever reads it at the start has to start anew. */}}
+{{/* The names of a generated certificate: other names make a new one, and its readers, who read it at the start, have to start anew. */}}
 {{- define "trawl.tlsAnnotations" -}}
 {{- if eq .Values.tls.mode "generated" -}}
 {{- dict "trawl/dns-names-sha256" (include "trawl.dnsNames" . | sha256sum) | toJson -}}
@@ -125,7 +125,7 @@ capabilities: {drop: [ALL]}
     - {port: 53, protocol: TCP}
 {{- end }}
 
-{{/* A pool with everything that it does not say itself, from `cpu`; but not what belongs to a kind of machine. */}}
+{{/* A pool takes the settings that it leaves out from `cpu`, except settings that belong to a kind of machine. */}}
 {{- define "trawl.pool" -}}
 {{- $ofCpu := omit .root.Values.workers.cpu "enabled" "image" "nodeSelector" "tolerations" "affinity" "runtimeClassName" "extraEnv" "podAnnotations" "priorityClassName" "autoscaling" -}}
 {{- $scaling := dict "enabled" false "minReplicas" 0 "maxReplicas" 10 "trialsPerWorker" 16 -}}
@@ -148,7 +148,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- end }}
 
-{{/* Of a pool, four fifths of its cache's volume: a file that comes in is beside the others until it is whole. */}}
+{{/* Four fifths of a pool's cache volume: an incoming file lies beside the others until it is whole. */}}
 {{- define "trawl.cacheBytes" -}}
 {{- $units := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 -}}
 {{- $units = merge $units (dict "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624) -}}

@@ -1,5 +1,4 @@
-//! How the text of a file is written in bytes: in UTF-8, unless a study says otherwise. What is not as it should be says what it seems to be, and
-//! what to do.
+//! Text encodings of files: UTF-8, unless a study sets another one. An error names the likely encoding, and the remedy.
 
 use std::io::BufRead as _;
 
@@ -9,17 +8,17 @@ use super::super::signature::FileKind;
 use super::super::{Content, ReadError, Reason};
 use super::records::breaks;
 
-/// What some programs write at the beginning of UTF-8.
+/// The byte order mark that some programs write before UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
-/// Bytes at the beginning that are looked at for an encoding without a mark.
+/// Bytes at the beginning from which an encoding without a mark is guessed.
 const LOOKED_AT: usize = 64;
-/// What Windows-1252 has from 0x80 to 0x9f, where Latin-1 has control characters; 0 where it has nothing.
+/// Windows-1252's characters from 0x80 to 0x9f, where Latin-1 has control characters; 0 where it has none.
 const WINDOWS_1252: [u16; 32] = [
     0x20ac, 0, 0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0, 0x017d, 0, 0,
     0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0, 0x017e, 0x0178,
 ];
 
-/// Bytes of a mark at the beginning, which are no text.
+/// Bytes of a mark at the beginning, which are not text.
 pub(super) fn check_beginning(first: &[u8], encoding: Encoding) -> Result<usize, Reason> {
     let said = match encoding {
         Encoding::Utf8 => "UTF-8",
@@ -46,7 +45,7 @@ pub(super) fn check_beginning(first: &[u8], encoding: Encoding) -> Result<usize,
     }
 }
 
-/// The text of a record in UTF-8 that begins in a line.
+/// The text of a record in UTF-8; `line` is the record's first line.
 pub(super) fn text(bytes: &[u8], line: u64) -> Result<&str, Reason> {
     str::from_utf8(bytes).map_err(|error| {
         let line = line + breaks(&bytes[..error.valid_up_to()]);
@@ -65,7 +64,7 @@ pub(super) fn text(bytes: &[u8], line: u64) -> Result<&str, Reason> {
     })
 }
 
-/// Writes the text of a record in an encoding of a byte a character, and where its fields end. The record begins in a line.
+/// Decodes the text of a record from an encoding with one byte a character, and adjusts the ends of its fields. `line` is the record's first line.
 pub(super) fn decode(
     (bytes, ends): (&[u8], &[usize]),
     encoding: Encoding,
@@ -101,7 +100,7 @@ fn character(byte: u8, encoding: Encoding) -> Option<char> {
     }
 }
 
-/// What text that is not UTF-8 seems to be. Latin-1 as long as there is nothing of Windows-1252 alone.
+/// The likely encoding of text that is not UTF-8: Latin-1, unless a character exists only in Windows-1252.
 fn one_byte_encoding(bytes: &[u8]) -> Option<Encoding> {
     // No text has these control characters.
     let is_other =
@@ -117,11 +116,11 @@ fn one_byte_encoding(bytes: &[u8]) -> Option<Encoding> {
     })
 }
 
-/// What a whole file seems to be in: UTF-8 where it is none of the others.
+/// The likely encoding of a whole file: UTF-8 unless another one fits.
 pub(super) fn guess(content: &dyn Content) -> Result<Encoding, ReadError> {
     let mut input = Input::open(content, FileKind::Csv).map_err(ReadError::features)?;
     let (mut is_utf_8, mut seems) = (true, Some(Encoding::Latin1));
-    // The beginning of a character whose end is in the next buffer.
+    // The beginning of a character that ends in the next buffer.
     let mut begun = Vec::new();
     loop {
         let bytes = input.fill_buf();

@@ -1,9 +1,9 @@
-//! How a file is written, as far as its first line shows it.
+//! The format of a file, as far as its first line determines it.
 
 use super::super::columns::{Dialect, Quoting};
 use super::names::DELIMITERS;
 
-/// What stands around cells and between them: what is said of both, or else what the first line of a text has.
+/// Quoting and delimiter of a file: the study's settings, or otherwise those of the text's first line.
 pub(super) fn look(text: &[u8], dialect: &Dialect) -> (Quoting, u8) {
     let line = line(text);
     let quoting = dialect.quoting.unwrap_or_else(|| quoting(line, dialect.delimiter));
@@ -11,7 +11,7 @@ pub(super) fn look(text: &[u8], dialect: &Dialect) -> (Quoting, u8) {
     (quoting, delimiter)
 }
 
-/// The first line that is not blank, as far as it is there.
+/// The first line that is not blank, as far as it is in `text`.
 fn line(text: &[u8]) -> &[u8] {
     let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
     let text = &text[text.iter().take_while(|byte| is_break(byte)).count()..];
@@ -19,7 +19,7 @@ fn line(text: &[u8]) -> &[u8] {
     &text[..end.unwrap_or(text.len())]
 }
 
-/// What stands around cells: apostrophes where each cell of the line has them, and else quotation marks.
+/// The quoting: apostrophes if each cell of the line has them, otherwise quotation marks.
 fn quoting(line: &[u8], delimiter: Option<u8>) -> Quoting {
     let apostrophes = Quoting::Character(b'\'');
     let delimiter = delimiter.unwrap_or_else(|| self::delimiter(line, apostrophes));
@@ -36,7 +36,7 @@ fn quoting(line: &[u8], delimiter: Option<u8>) -> Quoting {
     }
 }
 
-/// What stands between cells: of what may, what is there most often outside of quotes. A comma where nothing is.
+/// The most frequent delimiter outside quotes; a comma if there is none.
 fn delimiter(line: &[u8], quoting: Quoting) -> u8 {
     let mut counts = [0; DELIMITERS.len()];
     let mut is_quoted = false;

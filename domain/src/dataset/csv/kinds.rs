@@ -1,4 +1,4 @@
-//! What the columns of a training file are, by all of their cells.
+//! Kinds of a training file's columns, determined by all of their cells.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use super::records::Records;
 use super::table::number;
 use crate::limits::{CLASS_NAME_BYTES_MAX, CLASSES_MAX, FEATURES_MAX, QUANTILE_COLUMNS_MAX, TABLE_WORDS_BYTES_MAX};
 
-/// Words of columns that have nothing else, false before true.
+/// Pairs of words for false and true; a column with only one pair is boolean.
 const TRUTHS: [[&str; 2]; 4] = [["false", "true"], ["no", "yes"], ["f", "t"], ["n", "y"]];
 
-/// Whether a word says that something is so, and by which pair of words.
+/// The truth value of a word, and the number of its pair.
 pub(super) fn truth(text: &str) -> Option<(bool, usize)> {
     TRUTHS.iter().enumerate().find_map(|(pair, [no, yes])| {
         let is = |word: &str| text.eq_ignore_ascii_case(word);
@@ -22,7 +22,7 @@ pub(super) fn truth(text: &str) -> Option<(bool, usize)> {
     })
 }
 
-/// The inputs if all of these columns have numbers; `None` if the study says that one has not.
+/// The inputs, assuming that all columns are numbers; `None` if the study says that one is not.
 pub(super) fn all_numbers(features: &[String], prepare: &Prepare) -> Option<Inputs> {
     let columns = features.iter().map(|name| {
         let rule = prepare.rule(name);
@@ -31,7 +31,7 @@ pub(super) fn all_numbers(features: &[String], prepare: &Prepare) -> Option<Inpu
     columns.collect::<Option<_>>().map(Inputs)
 }
 
-/// Checks that not more columns are mapped by quantiles than a worker has memory for.
+/// Checks that a worker has memory for the quantiles of all columns that use them.
 pub(super) fn check_quantiles(inputs: &Inputs) -> Result<(), ReadError> {
     let is_mapped = |rule: &&InputRule| matches!(rule, InputRule::Number(Scale::Quantile, _));
     let mapped = inputs.rules().iter().filter(is_mapped).count();
@@ -58,26 +58,26 @@ fn numbers(name: &str, rule: Rule) -> InputColumn {
     }
 }
 
-/// What is in a column.
+/// Facts about a column.
 struct Seen {
     rule: Rule,
     /// Cells that are numbers.
     numbers: u64,
-    /// A cell that is neither a number nor a date, and its line.
+    /// The first cell that is neither a number nor a date, and its line.
     word: Option<(String, u64)>,
-    /// Cells that are dates, where it is not said that they are words.
+    /// Cells that are dates, unless the study calls them words.
     dates: u64,
     /// The first of them, and its line.
     date: Option<(String, u64)>,
     earliest: Option<Moment>,
-    /// The pair of words that all cells are from, as far as one is.
+    /// The pair of words that all cells so far belong to.
     truths: Option<usize>,
     is_truth: bool,
-    /// Rows of each word; of numbers too, where they are words.
+    /// Rows of each word; includes numbers if they are words.
     words: HashMap<String, u64>,
 }
 
-/// Reads a training file to find out what these columns of it are.
+/// Reads a training file to determine the kinds of these columns.
 pub(super) fn kinds(
     content: &dyn Content,
     columns: &Columns,
@@ -143,7 +143,7 @@ impl Seen {
         }
     }
 
-    /// Looks at a cell; the bytes that it takes to remember it.
+    /// Records a cell; returns the bytes needed to remember it.
     fn look(&mut self, text: &str, line: u64, dialect: &Dialect) -> Result<usize, Reason> {
         let is_missing = dialect.is_missing(text);
         match self.rule.kind {
@@ -187,7 +187,7 @@ impl Seen {
                 "has a word that is longer than {CLASS_NAME_BYTES_MAX} bytes"
             )));
         }
-        // Words that are numbered have no end, and nobody learns from them.
+        // Numbered words never end, and nothing can be learned from them.
         if self.words.len() >= CLASSES_MAX {
             return Err(Reason::plain(format!(
                 "is different word number {}, and at most {CLASSES_MAX} are allowed: leave the column out",
@@ -198,7 +198,7 @@ impl Seen {
         Ok(word.len())
     }
 
-    /// What the column is; or the line of a cell that shows that it is not one thing, and why.
+    /// The column's kind; or the line of a cell that contradicts it, and the reason.
     fn finish(self, name: &str) -> Result<InputColumn, (u64, Reason)> {
         let rule = self.rule;
         let missing = rule.missing;
@@ -236,7 +236,7 @@ impl Seen {
             return Ok(InputColumn {
                 name: name.to_owned(),
                 cells: Cells::Boolean {
-                    // Quantiles of two values are the ends of a distribution.
+                    // Quantiles of two values would be the ends of the distribution.
                     scale: match rule.numbers {
                         Scale::Quantile => Scale::Standardize,
                         scale => scale,

@@ -18,7 +18,7 @@ use super::row_keys::RowKeys;
 use super::targets::{self, Column, Misplaced};
 use super::{Allowance, Content, FeatureRows, ReadError, Reason, Role, Samples, TargetKind};
 
-/// Reads the columns of a file; a test part without the target has rows that nobody has labelled. Lines in errors count from 1.
+/// Reads the columns of a file; a test part without the target has unlabelled rows. Lines in errors count from 1.
 pub(super) fn read(
     content: &dyn Content,
     columns: &Columns,
@@ -29,7 +29,7 @@ pub(super) fn read(
     if let Some(inputs) = role.known().and_then(|known| known.inputs.clone()) {
         return read_as(&inputs, content, columns, kind, role, allowance).map_err(NotRead::error);
     }
-    // Most tables have nothing but numbers, and one reading shows it.
+    // Most tables have only numbers, and then one reading suffices.
     let values = allowance.values;
     let mut records = Records::open(content, &columns.dialect)?;
     let names = Names::new(records.next()?.as_ref(), columns.dialect.header)?;
@@ -106,7 +106,7 @@ fn read_as(
     })
 }
 
-/// What a cell says where yes or no is predicted.
+/// The value of a cell of a binary target.
 fn yes_or_no(text: &str) -> Result<f32, Reason> {
     if let Some((is_so, _)) = truth(text) {
         return Ok(f32::from(u8::from(is_so)));
@@ -123,9 +123,9 @@ fn yes_or_no(text: &str) -> Result<f32, Reason> {
     )
 }
 
-/// The places of the columns to be predicted; none in a test part without them.
+/// The places of the target columns; empty for a test part without them.
 fn target_places(names: &Names, columns: &Columns, kind: TargetKind, role: Role<'_>) -> Result<Vec<usize>, ReadError> {
-    // Classes are those of one column: that others are named is refused elsewhere.
+    // Classes come from one column: another check refuses further ones.
     let most = if kind == TargetKind::Class { 1 } else { usize::MAX };
     let is_left_out = role.may_be_unlabelled() && {
         let places = columns.targets().map(|target| names.place_if_there(target));
@@ -135,7 +135,7 @@ fn target_places(names: &Names, columns: &Columns, kind: TargetKind, role: Role<
     targets.map(|target| names.place(target)).collect()
 }
 
-/// Reads the columns of these inputs and no others. No row is left out.
+/// Reads only the columns of these inputs. Leaves no row out.
 pub(super) fn read_features(
     content: &dyn Content,
     inputs: &Inputs,
@@ -147,7 +147,7 @@ pub(super) fn read_features(
     table.finish(content, dialect, allowance).map_err(NotRead::error)
 }
 
-/// A record below the header.
+/// A record after the header.
 struct Row<'r> {
     record: Record<'r>,
     names: &'r Names,
@@ -175,9 +175,9 @@ fn next_row<'r>(
 }
 
 impl Row<'_> {
-    /// What is wrong with a column of the row.
+    /// An error in a column of the row.
     fn wrong(&self, place: usize, reason: Reason) -> ReadError {
-        // The name is one that was asked for.
+        // The name was requested, so it may be shown.
         let (line, name) = (self.record.line_of(place), self.names.name(place));
         ReadError::features(reason).within(&format!("line {line}, column '{name}':"))
     }

@@ -1,4 +1,4 @@
-//! The columns of a table by their names.
+//! The names of a table's columns.
 
 use std::collections::HashMap;
 
@@ -8,23 +8,23 @@ use super::records::Record;
 use crate::limits::FEATURES_MAX;
 use crate::near::near;
 
-/// What columns of a file without a header are called, with their number from 0.
+/// Prefix of column names in a file without a header; the number from 0 follows.
 pub const NUMBERED: &str = "column_";
 
-/// What may stand between cells, by how often it does.
+/// Possible delimiters, the most frequent first.
 pub(super) const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
 
 /// The names of the columns.
 pub(super) struct Names {
     names: Vec<String>,
-    /// The place of each; `None` for a name that several columns have.
+    /// The place of each name; `None` for a name of several columns.
     places: HashMap<String, Option<usize>>,
-    /// Whether they are numbers, as there is no header.
+    /// True if there is no header, and names are numbered.
     is_numbered: bool,
 }
 
 impl Names {
-    /// By the first record of a file.
+    /// The names from the first record of a file.
     pub(super) fn new(first: Option<&Record<'_>>, header: Header) -> Result<Self, ReadError> {
         let first = first.ok_or_else(|| ReadError::features("is empty"))?;
         let name = |index: usize| match header {
@@ -62,7 +62,7 @@ impl Names {
         &self.names[place]
     }
 
-    /// Where the fields of a row are counted.
+    /// Name of the place where a row's fields are counted.
     pub(super) fn what(&self) -> &'static str {
         if self.is_numbered {
             "the first line"
@@ -71,12 +71,12 @@ impl Names {
         }
     }
 
-    /// The place of a column that has to be there.
+    /// The place of a column that must exist.
     pub(super) fn place(&self, name: &str) -> Result<usize, ReadError> {
         self.find(name)?.ok_or_else(|| self.missing(name))
     }
 
-    /// The columns that are features, by name.
+    /// The feature columns, by name.
     pub(super) fn select(&self, columns: &Columns) -> Result<Vec<String>, ReadError> {
         let mut features: Vec<String> = Vec::new();
         match &columns.features {
@@ -154,7 +154,7 @@ impl Names {
         self.places.contains_key(name) || (name.contains('*') && self.names.iter().any(|known| matches(name, known)))
     }
 
-    /// The place of a column that may be left out; one that is only written otherwise was not left out.
+    /// The place of an optional column; a name that differs only in case is an error.
     pub(super) fn place_if_there(&self, name: &str) -> Result<Option<usize>, ReadError> {
         let place = self.find(name)?;
         if place.is_none() && self.names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
@@ -198,7 +198,7 @@ impl Names {
     }
 }
 
-/// Whether a name is like a pattern, in which `*` stands for any text.
+/// True if a name matches a pattern, in which `*` stands for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The records of a CSV file, one after the other.
 //!
-//! The parser is given the memory that a record may take, and so cannot take more.
+//! The parser gets fixed memory for a record, and so cannot take more.
 
 use std::io::BufRead;
 
@@ -14,7 +14,7 @@ use super::super::{Content, ReadError, Reason};
 use super::{encoding, first_line};
 use crate::limits::{CSV_COLUMNS_MAX, CSV_RECORD_BYTES_MAX};
 
-/// The records of a file, in memory for the longest one that is read.
+/// The records of a file, with memory for the longest possible one.
 pub(super) struct Records<'a> {
     parser: csv_core::Reader,
     delimiter: u8,
@@ -22,15 +22,15 @@ pub(super) struct Records<'a> {
     encoding: Encoding,
     input: Input<'a>,
     lines: Lines,
-    /// The fields of a record without anything between them.
+    /// The concatenated fields of a record.
     text: Vec<u8>,
-    /// Where each field ends in it.
+    /// The end of each field in it.
     ends: Vec<usize>,
-    /// The same of the last record in UTF-8, where the file is in another encoding.
+    /// The last record's text and ends in UTF-8, if the file has another encoding.
     decoded: (String, Vec<usize>),
-    /// Lengths of these two, and the line in which their record begins.
+    /// Lengths of `text` and `ends`, and the first line of their record.
     last: (usize, usize, u64),
-    /// Whether the last record comes once more.
+    /// True if the last record is returned once more.
     is_held: bool,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Records<'a> {
             decoded: Default::default(),
             input,
             lines: Lines::default(),
-            // A record has no more of both than the file has bytes; one place more shows that it is full.
+            // A record has no more text or fields than the file has bytes; one extra byte shows that the memory is full.
             text: vec![0; bytes_max.min(CSV_RECORD_BYTES_MAX) + 1],
             ends: vec![0; bytes_max.min(CSV_COLUMNS_MAX) + 1],
             last: (0, 0, 0),
@@ -76,12 +76,12 @@ impl<'a> Records<'a> {
         self.quoting
     }
 
-    /// Lets the last record come once more.
+    /// Makes [`Self::next`] return the last record once more.
     pub(super) fn hold(&mut self) {
         self.is_held = true;
     }
 
-    /// The next record; `None` at the end. Blank lines are none.
+    /// The next record; `None` at the end. Skips blank lines.
     pub(super) fn next(&mut self) -> Result<Option<Record<'_>>, ReadError> {
         if !std::mem::take(&mut self.is_held) && !self.advance()? {
             return Ok(None);
@@ -137,7 +137,7 @@ impl<'a> Records<'a> {
         Ok(true)
     }
 
-    /// The parser passes over blank lines, and does not say where the record behind them begins.
+    /// Skips blank lines, because the parser does not report the line of the record after them.
     fn skip_breaks(&mut self) -> Result<(), ReadError> {
         loop {
             let bytes = self.input.fill_buf();
@@ -174,14 +174,14 @@ impl Lines {
     }
 }
 
-/// How many lines end in a text.
+/// The number of line ends in a text.
 pub(super) fn breaks(text: &[u8]) -> u64 {
     let mut lines = Lines::default();
     lines.pass(text);
     lines.ended
 }
 
-/// What to say of a record that is too long.
+/// The message about a record that is too long.
 fn open_quote(quoting: Quoting) -> String {
     match quoting {
         Quoting::Character(_) => {
@@ -195,33 +195,33 @@ fn open_quote(quoting: Quoting) -> String {
 pub(super) struct Record<'r> {
     text: &'r str,
     ends: &'r [usize],
-    /// The line that it begins in.
+    /// Its first line.
     pub(super) line: u64,
     quoting: Quoting,
 }
 
 impl<'r> Record<'r> {
-    /// Fields.
+    /// Number of fields.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// A field that is there, without space around it.
+    /// A field that exists, trimmed.
     pub(super) fn field(&self, index: usize) -> Result<&'r str, ReadError> {
         let field = self.text.get(self.start(index)..self.ends[index]);
-        // Bytes of one character may be in two fields.
+        // A delimiter may have split a character's bytes.
         field.map(str::trim).ok_or_else(|| {
             let reason = format!("line {} is not UTF-8: a delimiter is amid a character", self.line);
             ReadError::features(Reason::plain(reason))
         })
     }
 
-    /// The line that a field begins in: those before it may have line breaks in quotes.
+    /// The first line of a field: earlier fields may contain line breaks in quotes.
     pub(super) fn line_of(&self, index: usize) -> u64 {
         self.line + breaks(&self.text.as_bytes()[..self.start(index)])
     }
 
-    /// What may be wrong where there are more or fewer fields than there should be.
+    /// A likely reason for a wrong number of fields.
     pub(super) fn hint(&self, quote: Quote) -> String {
         let (quoting, last) = (self.quoting, self.line + breaks(self.text.as_bytes()));
         if quoting != Quoting::Absent && last > self.line {

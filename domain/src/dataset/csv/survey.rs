@@ -1,4 +1,4 @@
-//! A look at a table that nobody has described yet: what its columns seem to be.
+//! Surveys a table without a description: guesses what its columns are.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use super::next_row;
 use super::records::Records;
 use super::table::number;
 
-/// Different cells of a column that are told apart.
+/// Most different cells of a column that are counted.
 const VALUES_MAX: usize = 10_000;
-/// The same of all columns together.
+/// The same for all columns together.
 const ALL_VALUES_MAX: usize = 1_000_000;
-/// Different texts that are no numbers, of which so many are kept.
+/// Most different non-numeric texts that are kept.
 const TEXTS_MAX: usize = 8;
-/// Bytes of a cell that is told apart from others.
+/// Longest cell that is counted, in bytes.
 const VALUE_BYTES_MAX: usize = 200;
 
-/// What a table seems to be.
+/// The survey of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
-    /// How it is written, but for texts of cells without a value.
+    /// Its format, without the texts of empty cells.
     pub dialect: Dialect,
     /// Rows.
     pub rows: u64,
@@ -31,22 +31,22 @@ pub struct Survey {
     pub columns: Vec<SurveyColumn>,
 }
 
-/// What a column seems to be.
+/// The survey of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SurveyColumn {
     /// Its name.
     pub name: String,
-    /// What its cells are, but for those without a value.
+    /// Kind of its cells, ignoring those without a value.
     pub cells: SurveyCells,
     /// Cells without a value.
     pub missing: u64,
-    /// Rows of each different cell that has a value; `None` where they are more than are told apart.
+    /// Rows of each different cell that has a value; `None` if there are too many different ones.
     pub values: Option<BTreeMap<String, u64>>,
-    /// Cells that are no numbers, and some of their texts.
+    /// Number of non-numeric cells, and some of their texts.
     pub no_numbers: (u64, Vec<String>),
 }
 
-/// What the cells of a column seem to be.
+/// Apparent kind of a column's cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SurveyCells {
     /// No cell has a value.
@@ -65,7 +65,7 @@ pub enum SurveyCells {
     Mixed,
 }
 
-/// What has been seen of a column.
+/// Facts about a column.
 #[derive(Default)]
 struct Seen {
     missing: u64,
@@ -76,14 +76,14 @@ struct Seen {
     words: u64,
     values: BTreeMap<String, u64>,
     has_more: bool,
-    /// Some texts that are no numbers.
+    /// Some non-numeric texts.
     texts: Vec<String>,
 }
 
-/// Looks at all rows of a file. Whether its first line has names is found, unless it is known.
+/// Surveys all rows of a file. Finds out whether the first line has names, unless `header` says so.
 ///
 /// # Errors
-/// It is no table, or breaks off.
+/// It is no table, or is truncated.
 pub fn survey(content: &dyn Content, header: Header, allowance: &Allowance<'_>) -> Result<Survey, ReadError> {
     let encoding = encoding::guess(content)?;
     let plain = Dialect {
@@ -100,7 +100,7 @@ pub fn survey(content: &dyn Content, header: Header, allowance: &Allowance<'_>) 
         encoding,
         ..Dialect::default()
     };
-    // Where all numbers of the first line have a decimal comma, commas are more than delimiters.
+    // If all numbers of the first line have a decimal comma, commas seem to be the most frequent delimiter.
     for delimiter in [guessed, b';'] {
         let with = Dialect {
             delimiter: Some(delimiter),
@@ -113,7 +113,7 @@ pub fn survey(content: &dyn Content, header: Header, allowance: &Allowance<'_>) 
         }
     }
     let (rows, mut columns) = look(content, &dialect, allowance)?;
-    // Commas stand before decimals if that makes numbers of a column, and they do not stand between thousands.
+    // Commas are decimal if that turns a text into a number, and if they are not thousands separators.
     let with_commas = Dialect {
         has_decimal_comma: true,
         ..Dialect::default()
@@ -131,7 +131,7 @@ pub fn survey(content: &dyn Content, header: Header, allowance: &Allowance<'_>) 
     Ok(Survey { columns, dialect, rows })
 }
 
-/// True where the first line is a row: all of its cells are numbers.
+/// True if the first line is a row: all of its cells are numbers.
 fn begins_with_numbers(content: &dyn Content, dialect: &Dialect) -> Result<bool, ReadError> {
     let mut records = Records::open(content, dialect)?;
     let first = records.next()?;

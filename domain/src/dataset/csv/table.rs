@@ -9,18 +9,18 @@ use super::names::Names;
 use super::records::Records;
 use super::{Row, next_row};
 
-/// What becomes of rows with cells that have no value, where such rows are left out of a training.
+/// Treatment of rows with empty cells in columns that leave such rows out in training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gaps {
     /// They are left out.
     AsPrepared,
-    /// They are refused: each row is asked for.
+    /// They are refused: every row must be predicted.
     KeepRows,
 }
 
-/// Why there are no rows.
+/// Why rows could not be read.
 pub(super) enum NotRead {
-    /// A cell is none of the numbers that its column was taken to have.
+    /// A cell is not a number, although its column was assumed to have only numbers.
     NotANumber(ReadError),
     /// Anything else.
     Other(ReadError),
@@ -40,7 +40,7 @@ impl From<ReadError> for NotRead {
     }
 }
 
-/// The rows of a file, and the inputs of those that were read.
+/// The rows of a file, and the inputs read so far.
 pub(super) struct Table<'a> {
     records: Records<'a>,
     pub(super) names: Names,
@@ -52,7 +52,7 @@ pub(super) struct Table<'a> {
     values: Vec<f32>,
     spans: Spans,
     rows: u32,
-    /// Targets of a row beside the first one.
+    /// Further targets of a row.
     pub(super) more_targets: u32,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Reads all rows; `take` sees those that are not left out.
+    /// Reads all rows; `take` gets those that are not left out.
     pub(super) fn read(
         &mut self,
         allowance: &mut Allowance<'_>,
@@ -118,7 +118,7 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    /// The inputs of all rows, unless float32 makes numbers of them equal: where that may be, the file is read once more.
+    /// The inputs of all rows. If float32 may have made different numbers equal, the file is read again; if it did, this is an error.
     pub(super) fn finish(
         self,
         content: &dyn Content,
@@ -155,16 +155,16 @@ struct Cell<'a> {
     dialect: &'a Dialect,
 }
 
-/// What is wrong with a cell.
+/// An error in a cell.
 enum Wrong {
-    /// It is no number.
+    /// It is not a number.
     Number(Reason),
     /// Anything else.
     Other(Reason),
 }
 
 impl Cell<'_> {
-    /// Adds its inputs; false if its row is left out.
+    /// Adds the cell's inputs; false if its row is left out.
     fn push(&self, gaps: Gaps, spans: &mut Spans, values: &mut Vec<f32>) -> Result<bool, Wrong> {
         let is_missing = self.dialect.is_missing(self.text);
         match (&self.column.cells, self.column.missing()) {
@@ -198,7 +198,7 @@ impl Cell<'_> {
         Ok(true)
     }
 
-    /// The input that a number becomes, which the cell is or stands for.
+    /// The input for a number, from the cell or its replacement.
     fn input(&self, value: f64, scale: Scale, spans: &mut Spans) -> Result<f32, Wrong> {
         let float = to_float32(value).map_err(Wrong::Other)?;
         if scale == Scale::Log1p && value <= -1.0 {
@@ -268,7 +268,7 @@ pub(super) fn number(text: &str, dialect: &Dialect) -> Result<f64, Reason> {
     })
 }
 
-/// Whether a number counts things: digits alone do, however many, and so do doubles below those that skip whole numbers.
+/// True if a number counts things: any number of digits alone, or a whole double below the size at which doubles skip whole numbers.
 fn is_whole(text: &str, value: f64) -> bool {
     super::super::exactness::is_whole(value)
         || text

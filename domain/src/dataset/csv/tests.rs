@@ -83,7 +83,7 @@ fn broken_files_say_where() {
 
 #[test]
 fn a_line_is_the_files_whatever_ends_lines() {
-    // A comment in quotes goes over two lines; two lines are blank; the cell in line 7 is none.
+    // A quoted comment spans two lines; two lines are blank; the cell in line 7 is no number.
     let unix = "a,y,b,note\n1,2,3,\"two\nlines\"\n\n\n4,5,6,\n7,oops,9,\n";
     assert_eq!(
         wrong(unix.as_bytes()),
@@ -108,7 +108,7 @@ fn a_line_is_the_files_whatever_ends_lines() {
             "{ends:?}"
         );
     }
-    // In a row of several lines, it is the cell's.
+    // In a row of several lines, the line is the cell's.
     let text = "note,a,y,b\n\"two\r\nlines\",1,oops,2\n";
     assert_eq!(
         wrong(text.as_bytes()),
@@ -255,7 +255,7 @@ fn what_float32_does_not_tell_apart_is_refused() {
         "line 3, column 'y': float32, in which networks are trained, makes 16777216 of 16777217: subtract a base from it \
          beforehand, or standardise it"
     );
-    // Digits alone are a whole number, however many.
+    // Any number of digits alone is a whole number.
     assert!(
         wrong(b"a,y,b\n1234567890123456789,2,3\n1234567890123999999,2,3\n-99999999999999999999,2,3\n")
             .contains(" of both ")
@@ -283,7 +283,7 @@ fn all(columns: &Columns, text: &str) -> Result<Samples, String> {
     read.map_err(|error| error.reason)
 }
 
-/// The names of the inputs, and the rows; `None` for no value.
+/// The names of the inputs, and the rows; `None` for an empty cell.
 fn inputs(columns: &Columns, text: &str) -> (Vec<String>, Vec<Vec<Option<f32>>>) {
     let samples = all(columns, text).expect("a table");
     let names = samples.inputs.as_ref().expect("inputs").names();
@@ -481,7 +481,7 @@ fn a_column_that_splits_rows_is_no_feature_unless_it_is_named() {
     let columns = split_by(Says::Groups, Selection::default());
     let (names, _) = inputs(&columns, text);
     assert_eq!(names, ["a"]);
-    // Of the rows that are not left out.
+    // Counts only rows that are not left out.
     assert_eq!(
         all(&columns, text).map(|samples| samples.row_keys),
         Ok(Some(vec![0, 1, 0]))

@@ -25,7 +25,7 @@ fn columns_are_taken_by_name_and_need_no_target() {
     };
     let checked = Header::Checked;
     assert_eq!(csv(&["b", "a"], checked, "a,b\n1,3\n4,6\n"), Ok(expected.clone()));
-    // What is not asked for may hold anything.
+    // Unused columns may hold anything.
     assert_eq!(
         csv(&["b", "a"], checked, "a,y,b\n1,unknown,3\n4,,6\n"),
         Ok(expected.clone())

@@ -1,9 +1,9 @@
-//! The header of an array: a dictionary as Python writes it.
+//! The header of an array: a dictionary in Python's syntax.
 
-/// Lists within lists.
+/// Most nested lists.
 const DEPTH_MAX: usize = 8;
 
-/// What a key stands for, as far as headers have it.
+/// A value in a header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Text(String),
@@ -35,11 +35,11 @@ pub(super) fn parse(text: &str) -> Option<Vec<(String, Value)>> {
         .then_some(entries)
 }
 
-/// What has not been read yet.
+/// The text that has not been read yet.
 struct Rest<'t>(&'t str);
 
 impl Rest<'_> {
-    /// Goes past this character, if it comes next.
+    /// Skips this character, if it comes next.
     fn expect(&mut self, next: char) -> Option<()> {
         self.0 = self.0.trim_start().strip_prefix(next)?;
         Some(())

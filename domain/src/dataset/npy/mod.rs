@@ -21,7 +21,7 @@ pub(super) fn open(content: &dyn Content) -> Result<Array<'_>, Reason> {
     array(Box::new(input), bytes, bytes_max)
 }
 
-/// Reads the header of an array: how many bytes it has in all, if that is known, and how many it can have.
+/// Reads the header of an array; `bytes` is the array's number of bytes, if known, and `bytes_max` the largest possible one.
 pub(super) fn array<'a>(mut file: Box<dyn Read + 'a>, bytes: Option<u64>, bytes_max: u64) -> Result<Array<'a>, Reason> {
     let magic = first::<6>(&mut file, "is no .npy file: it ends within its magic number")?;
     if magic != *b"\x93NUMPY" {
@@ -94,7 +94,7 @@ fn header(text: &[u8]) -> Result<Header, Reason> {
     })
 }
 
-/// The next bytes of a file, or what to say if they are not there.
+/// The next bytes of a file, or the message `at_end` if the file ends.
 fn first<const N: usize>(file: &mut impl Read, at_end: &'static str) -> Result<[u8; N], Reason> {
     let mut bytes = [0; N];
     match file.read_exact(&mut bytes) {

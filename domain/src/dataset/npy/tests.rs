@@ -5,7 +5,7 @@ fn pair(features: &[u8], targets: &[u8], kind: TargetKind) -> Result<Samples, Re
     read(&Format::Npy(ArrayRules::default()), kind, &features, Some(&targets))
 }
 
-/// Why features are refused whose targets are two classes.
+/// The error for these features, with targets of two classes.
 fn wrong(features: &[u8]) -> String {
     let labels = npy("<i8", "(2,)", &longs(&[0, 1]));
     pair(features, &labels, TargetKind::Class)

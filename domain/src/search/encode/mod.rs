@@ -1,17 +1,17 @@
-//! A configuration as a point, and back.
+//! Encodes a configuration as a point, and back.
 //!
-//! A coordinate of a range is in [0, 1), even where the distribution is: a draw is a uniform coordinate. So logarithmic
-//! ranges have logarithmic coordinates, and the coordinate of a whole number is the middle of its cell. A choice's
-//! coordinate is the number of its value, which says no more than which one it is. A parameter that is not active is in
-//! the middle of its range, or is one more value of a choice, and a coordinate of its group says that it is not.
+//! A range's coordinate is in [0, 1), on a scale where draws are uniform. So logarithmic ranges have logarithmic
+//! coordinates, and a whole number's coordinate is the middle of its cell. A choice's coordinate is its value's number,
+//! which only identifies the value. An inactive parameter has the middle of its range, or an additional value of a
+//! choice; a coordinate of its group marks it as inactive.
 
 #[cfg(test)]
 mod tests;
 
 use crate::space::{Condition, Distribution, ParamValue, Params, Space, last, log_share};
 
-/// A configuration: one coordinate a parameter, in the order of the space; then, for each group of parameters but the
-/// first, 1 if it is active and 0 if it is not.
+/// A configuration: one coordinate for each parameter, in the order of the space; then, for each group of parameters
+/// except the first, 1 if it is active and 0 if not.
 pub(super) type Point = Vec<f64>;
 
 /// A space as axes.
@@ -19,9 +19,9 @@ pub(super) type Point = Vec<f64>;
 pub(super) struct Encoding<'a> {
     /// The space itself.
     pub(super) space: &'a Space,
-    /// One a parameter, in the order of the space.
+    /// One for each parameter, in the order of the space.
     pub(super) axes: Vec<Axis<'a>>,
-    /// Numbers of the axes whose parameters are active together, as they have one condition. The first ones always are.
+    /// Axes whose parameters have the same condition, and so are active together. The first group is always active.
     groups: Vec<Vec<usize>>,
 }
 
@@ -30,18 +30,18 @@ pub(super) struct Encoding<'a> {
 pub(super) struct Axis<'a> {
     name: &'a str,
     distribution: &'a Distribution,
-    /// What its coordinates mean.
+    /// The meaning of its coordinates.
     pub(super) kind: Kind,
 }
 
-/// What the coordinates of an axis mean.
+/// The meaning of an axis's coordinates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The number of one of so many values.
+    /// The number of a value, out of this many.
     Choice(u64),
-    /// One of values in order, as whole numbers are, by the middle of its cell.
+    /// An ordered value, such as a whole number, by the middle of its cell.
     Step,
-    /// A place in a continuous range.
+    /// A position in a continuous range.
     Real,
 }
 
@@ -101,7 +101,7 @@ impl<'a> Encoding<'a> {
         coordinates.chain(active).collect()
     }
 
-    /// The configuration of a point, whose coordinates may be those of parameters that are not active in it.
+    /// The configuration of a point, which may also have coordinates of inactive parameters.
     pub(super) fn params(&self, point: &[f64]) -> Params {
         let axes = self.axes.iter().zip(point);
         let mut params = axes
@@ -111,7 +111,7 @@ impl<'a> Encoding<'a> {
         params
     }
 
-    /// The point of the same configuration that says which parameters are active.
+    /// The point of the same configuration, with marks for active groups.
     pub(super) fn settled(&self, point: Point) -> Point {
         if self.space.is_conditional() {
             self.point(&self.params(&point))
@@ -136,7 +136,7 @@ impl<'a> Encoding<'a> {
         group == 0 || point[self.axes.len() + group - 1] == 1.0
     }
 
-    /// Its groups, each with its axes alone.
+    /// Its groups, each with only its axes.
     pub(super) fn groups(&self) -> impl Iterator<Item = Group<'a>> {
         (0..self.groups.len()).map(|number| Group {
             number,
@@ -161,7 +161,7 @@ pub(super) struct Group<'a> {
 }
 
 impl Group<'_> {
-    /// Of a settled point the coordinates of these parameters, if they are active there.
+    /// The coordinates of these parameters in a settled point, if they are active there.
     pub(super) fn part(&self, whole: &Encoding<'_>, point: &[f64]) -> Option<Point> {
         let axes = whole.groups[self.number].iter();
         whole
@@ -178,7 +178,7 @@ impl Group<'_> {
 }
 
 impl Axis<'_> {
-    /// The coordinate of a share `unit` of the draws, 0 <= unit < 1.
+    /// The coordinate of the quantile at `unit`, 0 <= unit < 1.
     pub(super) fn at(&self, unit: f64) -> f64 {
         match self.kind {
             Kind::Real => unit,
@@ -191,7 +191,7 @@ impl Axis<'_> {
         self.name
     }
 
-    /// The share of the draws up to the beginning and to the end of a step's cell.
+    /// The shares of draws below the beginning and below the end of a step's cell.
     pub(super) fn cell(&self, coordinate: f64) -> (f64, f64) {
         match self.distribution {
             Distribution::IntLogUniform { low, high, step } => {
@@ -209,7 +209,7 @@ impl Axis<'_> {
         }
     }
 
-    /// The coordinates of the steps next to this one, as far as there are any.
+    /// The coordinates of the neighbouring steps, if they exist.
     pub(super) fn neighbours(&self, coordinate: f64) -> [Option<f64>; 2] {
         let index = match self.kind {
             Kind::Step => self.distribution.index(&self.value(coordinate)),
@@ -232,8 +232,8 @@ impl Axis<'_> {
         }
     }
 
-    /// The coordinate of a value. One that the distribution does not draw, as a configuration of the user's own may
-    /// have, is taken for the nearest end of a range, or for one more value of a choice.
+    /// The coordinate of a value. If the distribution does not draw the value, as in a user's configuration, it becomes
+    /// the nearest end of a range, or an additional value of a choice.
     fn coordinate(&self, value: Option<&ParamValue>) -> f64 {
         let number = value.and_then(ParamValue::as_number);
         let count = self.distribution.cardinality().unwrap_or(1) as f64;
@@ -261,7 +261,7 @@ impl Axis<'_> {
             | Distribution::Normal(_)
             | Distribution::LogNormal(_) => number.and_then(|number| self.distribution.share(number)),
         };
-        // The middle says least of a value that is missing.
+        // The middle is the most neutral coordinate for a missing value.
         share.unwrap_or(0.5).clamp(0.0, 1.0_f64.next_down())
     }
 }

@@ -97,10 +97,10 @@ fn order_is_seen_and_what_is_not_active_is_in_the_middle() {
     };
     let rest = [("b", ParamValue::Float(0.25)), ("c", ParamValue::Bool(true))];
     assert_eq!(point(16, &rest), [0.375, 0.5, 0.0, 0.5, 1.0]);
-    // The choice is a third value, and one more coordinate says that both are not active.
+    // The choice has a third value, and a further coordinate marks both as inactive.
     assert_eq!(point(8, &[]), [0.625, 0.5, 2.0, 0.5, 0.0]);
     assert_eq!(encoding.dimensions(), 5);
-    // A step of `a` takes them away, or brings them.
+    // A step of `a` deactivates or activates them.
     let mut moved = point(16, &rest);
     moved[0] = 0.125;
     assert_eq!(encoding.settled(moved), point(64, &[]));

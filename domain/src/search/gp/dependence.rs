@@ -1,4 +1,4 @@
-//! What a process says of one parameter at a time.
+//! The process's prediction for one parameter at a time.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use crate::search::encode::{Encoding, Kind, Point};
 use crate::search::standing::{Observed, Past};
 use crate::space::{ParamValue, Space};
 
-/// Values of a parameter that has more of them, or a range.
+/// Number of values for a range, or for a parameter with more values.
 const VALUES_MAX: usize = 21;
-/// Results that the other parameters are taken from.
+/// Most results over which the other parameters are averaged.
 const AVERAGED_MAX: usize = 100;
 
-/// What value a trial has on average, parameter by parameter: at some of the parameter's values in order, over the configurations of
-/// completed trials with this one parameter changed (partial dependence, Friedman 2001). It is the median of what the process expects, in
-/// the unit of the keys by which trials sort. Empty where fewer than two trials completed.
+/// The average value of a trial, parameter by parameter: for some of the parameter's values in order, over the
+/// configurations of completed trials with only this parameter changed (partial dependence, Friedman 2001). It is the
+/// median of the process's prediction, in the unit of the rank keys. Empty for fewer than two completed trials.
 ///
-/// `history` has completed trials of the space. Of more than [`GP_RESULTS_MAX`], some that are evenly spaced are taken.
+/// `history` has completed trials of the space. Beyond [`GP_RESULTS_MAX`], an evenly spaced selection is used.
 pub fn partial_dependence(space: &Space, history: &[Past]) -> BTreeMap<String, Vec<(ParamValue, f64)>> {
     let encoding = Encoding::new(space);
     let history: Vec<Past> = evenly(history, GP_RESULTS_MAX).cloned().collect();
@@ -53,13 +53,13 @@ pub fn partial_dependence(space: &Space, history: &[Past]) -> BTreeMap<String, V
     (0..encoding.axes.len()).map(of_axis).collect()
 }
 
-/// So many of the items at most, evenly spaced.
+/// At most `most` items, evenly spaced.
 fn evenly<T>(items: &[T], most: usize) -> impl Iterator<Item = &T> {
     let taken = items.len().min(most);
     (0..taken).map(move |place| &items[place * items.len() / taken])
 }
 
-/// Where on an axis it is looked: at every value, or at as many that are evenly spaced.
+/// The coordinates to predict on an axis: every value, or evenly spaced ones.
 fn coordinates(encoding: &Encoding<'_>, axis: usize) -> Vec<f64> {
     let evenly = || (0..VALUES_MAX).map(|place| (place as f64 + 0.5) / VALUES_MAX as f64);
     match encoding.axes[axis].kind {
@@ -73,7 +73,7 @@ fn coordinates(encoding: &Encoding<'_>, axis: usize) -> Vec<f64> {
     }
 }
 
-/// The key that has this normal quantile among the keys, which are sorted; between two of them by their distances.
+/// The key with this normal quantile among sorted keys, interpolated between two of them.
 fn key_of(keys: &[f64], quantile: f64) -> f64 {
     let place = normal::distribution(quantile) * keys.len() as f64 - 0.5;
     let place = place.clamp(0.0, keys.len() as f64 - 1.0);
@@ -100,7 +100,7 @@ mod tests {
             ]
             .map(|(name, distribution)| (name.to_owned(), distribution)),
         );
-        // Best at a rate of 0.01, and by one better with b; the third one does nothing.
+        // Best at a rate of 0.01, and better by one with b; the third parameter has no effect.
         let loss = |rate: f64, is_b: bool| (libm::log10(rate) + 2.0).powi(2) + f64::from(u8::from(!is_b));
         let history: Vec<Past> = (0..)
             .zip(propose(&Sampler::Random, Seed(1), &space, 0, 0, 80, &[]))

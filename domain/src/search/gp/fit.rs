@@ -1,13 +1,13 @@
-//! Which kernel explains the results best.
+//! Finds the kernel that explains the results best.
 
 use super::kernel::{Kernel, Theta};
 use crate::search::encode::{Encoding, Point};
 use crate::search::linalg::{Triangle, dot};
 
-/// Steps of the fit. Fixed, so that a fit costs the same whatever it finds.
+/// Steps of the fit. A fixed number, so that each fit costs the same.
 const STEPS: usize = 40;
 /// First step along each hyperparameter, which are logarithms; its least and its largest size; and its factors after a
-/// gradient that kept, and one that changed its sign.
+/// gradient that kept its sign, and one that changed it.
 const STEP: f64 = 0.3;
 const STEP_MIN: f64 = 1e-3;
 const STEP_MAX: f64 = 1.0;
@@ -16,7 +16,7 @@ const STEP_CUT: f64 = 0.5;
 /// Least pivot of a covariance matrix.
 pub(super) const PIVOT_MIN: f64 = 1e-10;
 
-/// What is believed of a hyperparameter before any result: normal, of its logarithm. Beyond `limits` nothing is tried.
+/// Prior of a hyperparameter: normal, for its logarithm. Values beyond `limits` are not tried.
 #[derive(Clone, Copy, Debug)]
 struct Prior {
     mean: f64,
@@ -53,10 +53,10 @@ fn priors(axes: usize) -> Vec<Prior> {
     priors
 }
 
-/// The hyperparameters that are most probable after the results: the maximum of [`ln_posterior`] that iRprop⁻ finds
-/// from the prior's means (C. Igel and M. Hüsken, "Improving the Rprop learning algorithm", 2000; for Gaussian
-/// processes M. Blum and M. Riedmiller, "Optimization of Gaussian process hyperparameters using Rprop", 2013). It goes
-/// by the signs of the gradient and needs no line search.
+/// The most probable hyperparameters after the results: the maximum of [`ln_posterior`] that iRprop⁻ finds from the
+/// prior's means (C. Igel and M. Hüsken, "Improving the Rprop learning algorithm", 2000; for Gaussian processes M. Blum
+/// and M. Riedmiller, "Optimization of Gaussian process hyperparameters using Rprop", 2013). It uses the signs of the
+/// gradient and needs no line search.
 pub(super) fn fit(encoding: &Encoding<'_>, points: &[&Point], outputs: &[f64]) -> Theta {
     let priors = priors(encoding.dimensions());
     let mut theta: Theta = priors.iter().map(|prior| prior.mean).collect();
@@ -75,7 +75,7 @@ pub(super) fn fit(encoding: &Encoding<'_>, points: &[&Point], outputs: &[f64]) -
             } else if turn < 0.0 {
                 steps[index] = (steps[index] * STEP_CUT).max(STEP_MIN);
             }
-            // After a turn, the smaller step is first taken from the gradient that comes next.
+            // After a change of sign, the smaller step waits for the next gradient.
             last[index] = if turn < 0.0 { 0.0 } else { slope };
             let (low, high) = priors[index].limits;
             let way = if last[index] == 0.0 { 0.0 } else { last[index].signum() };
@@ -85,9 +85,9 @@ pub(super) fn fit(encoding: &Encoding<'_>, points: &[&Point], outputs: &[f64]) -
     best.1
 }
 
-/// The logarithm of the probability of outputs and hyperparameters, but for a constant, and its gradient by these. With
-/// K the covariance of the outputs and α = K⁻¹ y: -½ yᵀα - ½ ln |K| - n/2 ln 2π, whose derivative is ½ tr((ααᵀ - K⁻¹)
-/// ∂K) (Rasmussen and Williams, equations 2.30 and 5.9), and the priors'.
+/// The logarithm of the probability of outputs and hyperparameters, up to a constant, and its gradient by the
+/// hyperparameters. With K the covariance of the outputs and α = K⁻¹ y: -½ yᵀα - ½ ln |K| - n/2 ln 2π, whose derivative
+/// is ½ tr((ααᵀ - K⁻¹) ∂K) (Rasmussen and Williams, equations 2.30 and 5.9), plus the priors'.
 pub(in crate::search) fn ln_posterior(
     encoding: &Encoding<'_>,
     points: &[&Point],
@@ -103,7 +103,7 @@ pub(in crate::search) fn ln_posterior(
     (value, gradient)
 }
 
-/// The part of [`ln_posterior`] that the outputs give.
+/// The outputs' part of [`ln_posterior`].
 pub(in crate::search) fn ln_likelihood(
     encoding: &Encoding<'_>,
     points: &[&Point],

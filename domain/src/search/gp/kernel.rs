@@ -1,22 +1,22 @@
-//! How alike two configurations are.
+//! The similarity of two configurations.
 
 use crate::search::encode::{Encoding, Kind};
 
-/// What a Gaussian process assumes of the function.
+/// A Gaussian process's assumptions about the function.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::search) struct Kernel {
-    /// For each axis, one over the square of its length scale: the larger, the more the axis matters.
+    /// For each axis, one over the square of its length scale: a larger weight means a more important axis.
     weights: Vec<f64>,
-    /// True where a coordinate only says which value it is.
+    /// True for axes whose coordinate only identifies a value.
     is_choice: Vec<bool>,
     /// Variance of the function.
     signal: f64,
-    /// Variance of what a result adds to the function.
+    /// Variance of a result's noise.
     noise: f64,
 }
 
-/// The hyperparameters of a [`Kernel`] as one vector: the logarithms of the length scales, then those of signal and
-/// noise variance.
+/// The hyperparameters of a [`Kernel`] as one vector: the logarithms of the length scales, of the signal variance and
+/// of the noise variance.
 pub(in crate::search) type Theta = Vec<f64>;
 
 impl Kernel {
@@ -25,7 +25,7 @@ impl Kernel {
         let axes = encoding.dimensions();
         Self {
             weights: theta[..axes].iter().map(|length| libm::exp(-2.0 * length)).collect(),
-            // Whether a group is active is a choice of two.
+            // A group's activity is a choice of two values.
             is_choice: (0..axes)
                 .map(|axis| {
                     let axis = encoding.axes.get(axis);
@@ -42,7 +42,7 @@ impl Kernel {
         self.signal
     }
 
-    /// Variance of what a result adds to the function.
+    /// Variance of a result's noise.
     pub(in crate::search) fn noise(&self) -> f64 {
         self.noise
     }
@@ -55,7 +55,7 @@ impl Kernel {
         self.signal * (1.0 + distance + distance * distance / 3.0) * libm::exp(-distance)
     }
 
-    /// How the covariance changes with the logarithm of each length scale, times `scale`, added to `sums`: with r as
+    /// Adds to `sums` the derivative of the covariance by the logarithm of each length scale, times `scale`: with r as
     /// above it is s² (5/3) (1 + √5 r) exp(-√5 r) (difference / length scale)².
     pub(super) fn add_length_gradient(&self, a: &[f64], b: &[f64], scale: f64, sums: &mut [f64]) {
         let distance = libm::sqrt(5.0 * self.distance_squared(a, b));

@@ -1,9 +1,9 @@
-//! A Gaussian process: its mean says what is promising, its variance what is unknown.
+//! A Gaussian process: its mean shows promising points, its variance unknown ones.
 //!
 //! Results enter as ranks, mapped to quantiles of the normal distribution: so neither a diverging loss nor the last
-//! bits of one move the model, and pruned trials have a place behind completed ones. The kernel is fitted once a
-//! generation. Inside a generation, one proposal follows the other; each becomes pending for the next, which looks
-//! elsewhere then.
+//! bits of a loss move the model, and pruned trials rank after completed ones. The kernel is fitted once for each
+//! generation. Within a generation, proposals follow one another; each counts as pending for the next, which then looks
+//! elsewhere.
 
 mod dependence;
 mod fit;
@@ -24,37 +24,36 @@ use crate::space::{Configurations, Params};
 use kernel::Kernel;
 use posterior::{Belief, Posterior};
 
-/// Configurations up to which a finite space is looked through whole.
+/// Largest finite space that is searched completely.
 const LOOKED_THROUGH_MAX: u64 = 1_000;
-/// Random candidates of a generation, and draws of which those are taken that the constraints allow.
+/// Random candidates of a generation; and draws from which the allowed ones are taken.
 const CANDIDATES: usize = 512;
 const DRAWS_MAX: usize = 20 * CANDIDATES;
-/// Candidates near each of the best trials, and of how many.
+/// Candidates near each of the best trials, and the number of these trials.
 const NEAR: usize = 32;
 const NEAR_TRIALS: usize = 5;
-/// Candidates of a proposal that are improved step by step; what is tried for each at most; and the sizes of the steps,
-/// of an axis.
+/// Candidates of a proposal that are improved step by step; the most tries for each; and the sizes of the steps,
+/// relative to an axis.
 const CLIMBS: usize = 3;
 const TRIES_MAX: usize = 300;
 const STEPS: [f64; 4] = [0.1, 0.03, 0.01, 0.003];
-/// How many standard deviations a point may be better than its mean says. Vizier's, who chose it for batches too (X.
-/// Song et al., "The Vizier Gaussian process bandit algorithm", 2024, arXiv:2408.11527). Expected improvement does
-/// worse here: where the mean alone promises one, pending points take nothing away from it, and a generation becomes
-/// many times the same.
+/// Standard deviations by which a point may be better than its mean. Vizier's number, also chosen for batches (X. Song
+/// et al., "The Vizier Gaussian process bandit algorithm", 2024, arXiv:2408.11527). Expected improvement does worse
+/// here: where the mean alone promises an improvement, pending points reduce nothing, and a generation repeats itself.
 const DEVIATIONS: f64 = 1.8;
 
-/// The process after the results of a generation, which takes that generation's proposals.
+/// The process after the results of a generation, which records that generation's proposals.
 #[derive(Clone, Debug)]
 pub(super) struct Gp<'a> {
     encoding: &'a Encoding<'a>,
     posterior: Posterior,
     candidates: Vec<(Point, Belief)>,
-    /// Whether the candidates are all that there is.
+    /// True if the candidates are the whole space.
     is_complete: bool,
 }
 
 impl<'a> Gp<'a> {
-    /// After these results, of which there is at least one. Candidates come from `stream`.
+    /// The process after at least one result. Candidates come from `stream`.
     pub(super) fn new(encoding: &'a Encoding<'a>, observed: &Observed, stream: &mut Stream) -> Self {
         let kept = kept(observed);
         let points: Vec<&Point> = kept.iter().map(|index| &observed.results[*index].point).collect();
@@ -84,7 +83,7 @@ impl<'a> Gp<'a> {
         }
     }
 
-    /// The most promising configuration that was found among those not proposed before.
+    /// The most promising configuration found that was not proposed before.
     pub(super) fn propose(&mut self, seen: &Seen<'_>) -> Option<Params> {
         let mut scores = Vec::with_capacity(self.candidates.len());
         for (point, belief) in &mut self.candidates {
@@ -92,7 +91,7 @@ impl<'a> Gp<'a> {
             scores.push(promise(belief));
         }
         let mut order: Vec<usize> = (0..scores.len()).collect();
-        // The sort is stable: of equals, the one that was drawn first.
+        // The sort is stable: among equals, the first drawn one wins.
         order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
         let mut found = Found {
             encoding: self.encoding,
@@ -112,12 +111,12 @@ impl<'a> Gp<'a> {
         found.best.map(|(_, params)| params)
     }
 
-    /// Takes a point that was proposed.
+    /// Records a proposed point.
     pub(super) fn note_pending(&mut self, point: &Point) {
         self.posterior.note_pending(point);
     }
 
-    /// Goes from a point along one axis at a time to better ones, by smaller and smaller steps.
+    /// Moves from a point to better ones, along one axis at a time, by smaller and smaller steps.
     fn climb(&self, mut point: Point, mut score: f64, found: &mut Found<'_>) {
         let mut tries = 0;
         for step in STEPS {
@@ -134,7 +133,7 @@ impl<'a> Gp<'a> {
                         next[axis] = coordinate;
                         let next = self.encoding.settled(next);
                         let next_score = promise(&self.posterior.belief(&next));
-                        // The way may lead by what was proposed before: what is beside it counts too.
+                        // The path may pass points that were proposed before, so each visited point is offered.
                         found.offer(next_score, &next);
                         if next_score > score && self.encoding.allows(&next) {
                             (point, score) = (next, next_score);
@@ -173,7 +172,7 @@ impl<'a> Gp<'a> {
     }
 }
 
-/// The best that was not proposed before.
+/// The best point that was not proposed before.
 struct Found<'a> {
     encoding: &'a Encoding<'a>,
     seen: &'a Seen<'a>,
@@ -181,7 +180,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Takes a point that is better and was not proposed before; true if it was taken.
+    /// Takes a better point that was not proposed before; true if it was taken.
     fn offer(&mut self, score: f64, point: &[f64]) -> bool {
         if self.best.as_ref().is_some_and(|(best, _)| score <= *best) {
             return false;
@@ -195,13 +194,13 @@ impl Found<'_> {
     }
 }
 
-/// How low a point may be: the more promising, the larger. Where results are pending, the variance is smaller already
+/// The lower confidence bound, negated: larger is more promising. Pending results have already reduced the variance
 /// (GP-BUCB: see [`Posterior`]).
 fn promise(belief: &Belief) -> f64 {
     DEVIATIONS * libm::sqrt(belief.variance) - belief.mean
 }
 
-/// Which results the process is fitted to, in trial order: all, or the best and the latest, half of them each.
+/// The results to which the process is fitted, in trial order: all, or half the best and half the latest.
 fn kept(observed: &Observed) -> Vec<usize> {
     let (count, half) = (observed.len(), GP_RESULTS_MAX / 2);
     let is_kept =
@@ -209,7 +208,7 @@ fn kept(observed: &Observed) -> Vec<usize> {
     (0..count).filter(is_kept).collect()
 }
 
-/// For each of these results the normal quantile of its rank among them; equals have the same.
+/// The normal quantile of each result's rank; equal results have the same.
 fn outputs(observed: &Observed, kept: &[usize]) -> Vec<f64> {
     let place = |index: &usize| observed.results[*index].mean_place;
     let mut places: Vec<f64> = kept.iter().map(place).collect();

@@ -1,14 +1,14 @@
-//! What the results say about every point of the space.
+//! The results' implications for every point of the space.
 
 use super::fit::PIVOT_MIN;
 use super::kernel::Kernel;
 use crate::search::encode::Point;
 use crate::search::linalg::{Triangle, dot};
 
-/// A Gaussian process after its results, and after points whose results are pending: these shrink the variance and
-/// leave the mean (T. Desautels, A. Krause and J. W. Burdick, "Parallelizing exploration-exploitation tradeoffs in
-/// Gaussian process bandit optimization", JMLR 15 (2014), algorithm GP-BUCB). What a pending trial's result will be
-/// does not matter for that.
+/// A Gaussian process after its results, and after points with pending results: these reduce the variance and leave the
+/// mean (T. Desautels, A. Krause and J. W. Burdick, "Parallelizing exploration-exploitation tradeoffs in Gaussian
+/// process bandit optimization", JMLR 15 (2014), algorithm GP-BUCB). The pending results themselves do not matter for
+/// that.
 #[derive(Clone, Debug)]
 pub(in crate::search) struct Posterior {
     kernel: Kernel,
@@ -16,18 +16,18 @@ pub(in crate::search) struct Posterior {
     points: Vec<Point>,
     /// Cholesky's factor of their covariance.
     factor: Triangle,
-    /// K⁻¹ y, of the points with a result.
+    /// K⁻¹ y, for the points with a result.
     alpha: Vec<f64>,
 }
 
-/// What is known of one point.
+/// The process's belief about one point.
 #[derive(Clone, Debug)]
 pub(in crate::search) struct Belief {
     /// Mean of the function there.
     pub(in crate::search) mean: f64,
     /// Its variance.
     pub(in crate::search) variance: f64,
-    /// L⁻¹ k: by it the belief takes further pending points.
+    /// L⁻¹ k, with which the belief can include further pending points.
     solved: Vec<f64>,
 }
 
@@ -50,7 +50,7 @@ impl Posterior {
         }
     }
 
-    /// Takes a point whose result is pending.
+    /// Adds a point with a pending result.
     pub(in crate::search) fn note_pending(&mut self, point: &Point) {
         let belief = self.belief(point);
         let pivot = (belief.variance + self.kernel.noise()).max(PIVOT_MIN);
@@ -58,7 +58,7 @@ impl Posterior {
         self.points.push(point.clone());
     }
 
-    /// The mean at a point alone.
+    /// Only the mean at a point.
     pub(in crate::search) fn mean(&self, point: &[f64]) -> f64 {
         dot(&self.covariances(point)[..self.alpha.len()], &self.alpha)
     }
@@ -68,7 +68,7 @@ impl Posterior {
         points.map(|known| self.kernel.covariance(known, point)).collect()
     }
 
-    /// What is known of a point.
+    /// The belief about a point.
     pub(in crate::search) fn belief(&self, point: &[f64]) -> Belief {
         let mut solved = self.covariances(point);
         let mean = dot(&solved[..self.alpha.len()], &self.alpha);
@@ -80,7 +80,7 @@ impl Posterior {
         }
     }
 
-    /// Has a belief that was made before take what became pending since.
+    /// Updates an earlier belief with the points that have become pending since.
     pub(in crate::search) fn renew(&self, point: &[f64], belief: &mut Belief) {
         for row in belief.solved.len()..self.factor.len() {
             let numbers = self.factor.row(row);

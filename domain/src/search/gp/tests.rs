@@ -1,4 +1,4 @@
-//! The parts of the process against reference numbers.
+//! The process's parts against reference numbers.
 
 use super::fit::{fit, ln_likelihood, ln_posterior};
 use super::kernel::{Kernel, Theta};
@@ -86,7 +86,7 @@ fn beliefs_take_pending_points_into_their_variance_alone() {
     for ((expected, point), renewed) in beliefs.iter().zip(&asked).zip(&mut renewed) {
         let number = |name: &str| expected[name].as_f64().expect("a number");
         posterior.renew(point, renewed);
-        // Made after the pending points, and made before and renewed.
+        // One made after the pending points, and one made before and renewed.
         for belief in [&posterior.belief(point), &*renewed] {
             assert_close(belief.mean, number("mean"), 1e-12, point);
             assert_close(belief.variance, number("variance"), 1e-12, point);
@@ -137,7 +137,7 @@ fn outputs_are_normal_quantiles_of_ranks() {
 
 #[test]
 fn beyond_its_size_the_process_keeps_the_best_and_the_latest() {
-    // Trial by trial better, but for the last 250.
+    // Each trial is better than the one before, except the last 250.
     let key = |trial: u32| Standing::Completed {
         key: if trial < 350 {
             -f64::from(trial)
@@ -164,7 +164,7 @@ fn a_small_space_is_looked_through_whole() {
             ("b".to_owned(), ParamValue::Int(b)),
         ])
     };
-    // A valley whose floor is at (20, 9), of which the floor itself was not tried.
+    // A valley with its floor at (20, 9); the floor itself was not tried.
     let trials: Vec<(i64, i64)> = (0..=30)
         .step_by(5)
         .flat_map(|a| (0..=30).step_by(6).map(move |b| (a, b)))
@@ -188,7 +188,7 @@ fn points(encoding: &Encoding<'_>, configurations: &[Params]) -> Vec<Point> {
     configurations.iter().map(|params| encoding.point(params)).collect()
 }
 
-/// A history of these, in a space without parameters.
+/// A history with these standings, in a space without parameters.
 fn observed(standings: &[Standing]) -> Observed {
     let past = |(trial, standing): (u32, &Standing)| Past {
         trial,

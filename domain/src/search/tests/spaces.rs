@@ -1,4 +1,4 @@
-//! Spaces whose parameters depend on each other.
+//! Spaces with dependent parameters.
 
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
@@ -137,7 +137,7 @@ proptest! {
         let mut first = propose(&Sampler::Random, Seed(seed), &plain, 0, trial, 1, &[]).remove(0);
         space.settle(&mut first);
         let found = propose(&Sampler::Random, Seed(seed), &space, 0, trial, 1, &[]).remove(0);
-        // What the constraints rule out is drawn again.
+        // Forbidden draws are repeated.
         prop_assert_eq!(space.allows(&first), found == first);
     }
 
@@ -162,7 +162,7 @@ proptest! {
     #[test]
     fn no_history_is_too_strange(sampler in samplers(), seed: u64, key in any::<f64>()) {
         let space = dependent();
-        // The user's own: a parameter that is not active, one that is missing, and a value from elsewhere.
+        // A user's configuration: with an inactive parameter, a missing one, and a value outside the space.
         let own = Params::from([
             ("optimizer".to_owned(), ParamValue::Text("lion".to_owned())),
             ("momentum".to_owned(), ParamValue::Float(7.0)),
@@ -221,7 +221,7 @@ fn auto_is_an_estimator_where_parameters_may_be_absent() {
 fn proposals_in_a_dependent_space_are_pinned_to_the_last_bit() {
     let samplers = [Sampler::Random, Sampler::Sobol, Sampler::Gp(SMALL), Sampler::Tpe(SMALL)];
     let found = samplers.map(|sampler| bits(&search(sampler, 7, &dependent(), 37, result)[36].params));
-    // The point of the sequence is one that the constraints rule out.
+    // The constraints forbid the point of the sequence.
     let pinned = [
         "64 1 3fec05eb922de7d5 true sgd 3f5de4f5038c33be 3fe0000000000000 402cd9d983fe7230",
         "64 1 3fec05eb922de7d5 true sgd 3f5de4f5038c33be 3fe0000000000000 402cd9d983fe7230",
@@ -244,7 +244,7 @@ fn constraints_that_leave_too_little_are_refused() {
         let refused = check(sampler, "depth > 2 and depth < 3").expect_err("nothing is left");
         assert!(refused.starts_with("constraints: "), "{refused}");
     }
-    // A needle in a haystack: the sampler that goes through all finds it.
+    // A needle in a haystack: the sampler that goes through all configurations finds it.
     let (low, high) = (1, 140);
     let parameter = |name: &str| (name.to_owned(), Distribution::IntUniform { low, high, step: 1 });
     let mut space = Space::from([parameter("a"), parameter("b")]);

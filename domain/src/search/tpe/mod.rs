@@ -1,13 +1,13 @@
-//! A tree-structured Parzen estimator: one density of the good trials, one of the others; what is likely under the
-//! first and unlikely under the second is proposed. J. Bergstra et al., "Algorithms for hyper-parameter optimization"
-//! (2011); the settings are those that S. Watanabe, "Tree-structured Parzen estimator: understanding its algorithm
-//! components and their roles for better empirical performance" (2023), arXiv:2304.11127, names as Optuna's, with
-//! kernels over all parameters at once.
+//! A tree-structured Parzen estimator: one density of the good trials, one of the others; proposes points that are
+//! likely under the first and unlikely under the second. J. Bergstra et al., "Algorithms for hyper-parameter
+//! optimization" (2011); the settings are those that S. Watanabe, "Tree-structured Parzen estimator: understanding its
+//! algorithm components and their roles for better empirical performance" (2023), arXiv:2304.11127, attributes to
+//! Optuna, with kernels over all parameters at once.
 //!
-//! Pending trials count as the others, so that a proposal keeps away from those before it.
+//! Pending trials count among the others, so that a proposal keeps away from earlier ones.
 //!
-//! Parameters that are active together have densities of their own, of the trials in which they are: what is good is
-//! decided among these. Optuna calls that groups.
+//! Parameters that are active together have their own densities, made of the trials in which they are active: good
+//! trials are chosen among these. Optuna calls that groups.
 
 mod parzen;
 #[cfg(test)]
@@ -24,27 +24,27 @@ use parzen::Parzen;
 const CANDIDATES: usize = 24;
 /// The largest number of good trials.
 const GOOD_MAX: usize = 25;
-/// Results that a density is made of at most, the latest: what a proposal costs is proportional to it.
+/// Most results in a density, the latest ones: the cost of a proposal is proportional to their number.
 const OTHERS_MAX: usize = 2_000;
 
-/// The densities after the results of a generation, which take that generation's proposals.
+/// The densities after the results of a generation, which record that generation's proposals.
 #[derive(Clone, Debug)]
 pub(super) struct Tpe<'a> {
     encoding: &'a Encoding<'a>,
     groups: Vec<Densities<'a>>,
 }
 
-/// Those of parameters that are active together.
+/// The densities of parameters that are active together.
 #[derive(Clone, Debug)]
 struct Densities<'a> {
     group: Group<'a>,
     good: Parzen,
-    /// Points that are not good, in trial order: of those with a result, and pending ones.
+    /// Points that are not good, in trial order: with a result, then pending.
     others: Vec<Point>,
 }
 
 impl<'a> Tpe<'a> {
-    /// After these results.
+    /// The densities after these results.
     pub(super) fn new(encoding: &'a Encoding<'a>, observed: &Observed) -> Self {
         let densities = |group| Densities::new(encoding, group, observed);
         Self {
@@ -53,8 +53,8 @@ impl<'a> Tpe<'a> {
         }
     }
 
-    /// Of the candidates drawn from the densities of good trials the first that can be proposed, beginning with the one by
-    /// which the two densities differ most. Of each group the candidates are ordered by themselves.
+    /// The first candidate that can be proposed. Candidates are drawn from the densities of good trials and sorted by
+    /// the difference of the two densities, the largest first, separately for each group.
     pub(super) fn propose(&self, seen: &Seen<'_>, stream: &mut Stream) -> Option<Params> {
         let candidates: Vec<Vec<Point>> = self.groups.iter().map(|group| group.candidates(stream)).collect();
         (0..CANDIDATES).find_map(|place| {
@@ -67,7 +67,7 @@ impl<'a> Tpe<'a> {
         })
     }
 
-    /// Takes a point that was proposed.
+    /// Records a proposed point.
     pub(super) fn note_pending(&mut self, point: &[f64]) {
         for densities in &mut self.groups {
             densities.others.extend(densities.group.part(self.encoding, point));
@@ -94,7 +94,7 @@ impl<'a> Densities<'a> {
         }
     }
 
-    /// Points of the density of good trials, beginning with the one by which the two densities differ most.
+    /// Points drawn from the density of good trials, those with the largest difference of the two densities first.
     fn candidates(&self, stream: &mut Stream) -> Vec<Point> {
         let encoding = &self.group.encoding;
         let first = self.others.len().saturating_sub(OTHERS_MAX);
@@ -105,13 +105,13 @@ impl<'a> Densities<'a> {
             (score, point)
         });
         let mut scored: Vec<(f64, Point)> = scored.collect();
-        // The sort is stable: of equals, the one that was drawn first.
+        // The sort is stable: among equals, the first drawn one wins.
         scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         scored.into_iter().map(|(_, point)| point).collect()
     }
 }
 
-/// How many of so many results are good: a tenth, rounded up, and at most [`GOOD_MAX`].
+/// Number of good results: a tenth, rounded up, and at most [`GOOD_MAX`].
 fn good_len(results: usize) -> usize {
     results.div_ceil(10).min(GOOD_MAX)
 }

@@ -1,24 +1,24 @@
-//! A density made of kernels, one around each of some points, and one as wide as the space.
+//! A density made of kernels: one around each of some points, and one as wide as the space.
 
 use crate::normal;
 use crate::search::encode::{Axis, Encoding, Kind, Point};
 use crate::seed::Stream;
 
-/// Points whose weight is whole; those before weigh the less the older they are.
+/// Latest points with full weight; older ones weigh less with age.
 const WHOLE_WEIGHTS: usize = 25;
-/// One over this is the least width of a kernel, of its axis, however many kernels there are.
+/// One over this is the least width of a kernel, relative to its axis, however many kernels there are.
 const NARROWEST: f64 = 100.0;
 
 /// A mixture of products: each kernel has a factor for each axis.
 #[derive(Clone, Debug)]
 pub(in crate::search) struct Parzen {
-    /// Of each kernel, the prior's last; they add up to 1.
+    /// Weights of the kernels, the prior's last; they sum to 1.
     weights: Vec<f64>,
-    /// For each axis its factors.
+    /// The factors of each axis.
     factors: Vec<Factors>,
 }
 
-/// The factors of one axis, one a kernel.
+/// The factors of one axis, one for each kernel.
 #[derive(Clone, Debug)]
 pub(super) enum Factors {
     /// Normal distributions on [0, 1].
@@ -28,7 +28,7 @@ pub(super) enum Factors {
         /// Share of each normal distribution that is in [0, 1].
         shares: Vec<f64>,
     },
-    /// One value of a choice is likelier than the others.
+    /// One value of a choice is more likely than the others.
     Choice {
         /// The number of that value; the prior's kernel has none.
         likely: Vec<Option<u64>>,
@@ -41,9 +41,9 @@ pub(super) enum Factors {
 }
 
 impl Parzen {
-    /// Around these points, which are in trial order. A kernel's width along an axis is the distance to the further of
-    /// its neighbours, the ends counting for those that have none, but for the outermost, which have one neighbour; and
-    /// from 1 / min(100, points + 2) to 1 of the axis.
+    /// A density around these points, which are in trial order. A kernel's width along an axis is the distance to the
+    /// farther of its neighbours. An outermost point has only one neighbour; a single point uses the farther end of the
+    /// axis. The width is at least 1 / min(100, points + 2) and at most 1 of the axis.
     pub(in crate::search) fn new(encoding: &Encoding<'_>, points: &[Point]) -> Self {
         let mut weights = weights(points.len());
         weights.push(1.0);
@@ -63,7 +63,7 @@ impl Parzen {
         }
     }
 
-    /// The logarithm of the density at a point; of steps and choices it is the probability.
+    /// The logarithm of the density at a point; for steps and choices, of the probability.
     pub(in crate::search) fn ln_density(&self, encoding: &Encoding<'_>, point: &[f64]) -> f64 {
         let mut terms: Vec<f64> = self.weights.iter().map(|weight| libm::log(*weight)).collect();
         for ((axis, factors), coordinate) in encoding.axes.iter().zip(&self.factors).zip(point) {
@@ -81,7 +81,7 @@ impl Parzen {
             left -= weight;
             left < 0.0
         });
-        // The weights may add up to a little less than 1.
+        // The weights may sum to slightly less than 1.
         let kernel = kernel.unwrap_or(self.weights.len() - 1);
         let axes = encoding.axes.iter().zip(&self.factors);
         axes.map(|(axis, factors)| factors.draw(axis, kernel, stream.unit()))
@@ -139,7 +139,7 @@ impl Factors {
         }
     }
 
-    /// The coordinate that a kernel's factor has at a share `unit` of its draws.
+    /// The coordinate of a kernel's factor at the quantile `unit`.
     pub(super) fn draw(&self, axis: &Axis<'_>, kernel: usize, unit: f64) -> f64 {
         match self {
             Self::Normal {
@@ -164,7 +164,7 @@ impl Factors {
                     Some(likely) if unit < *of_likely => likely as f64,
                     Some(likely) => {
                         let other = ((unit - of_likely) / of_other).min(*count as f64 - 2.0).max(0.0);
-                        // The others, without the likely one.
+                        // The other values, without the likely one.
                         if other < likely as f64 { other } else { other + 1.0 }
                     }
                 };
@@ -174,7 +174,7 @@ impl Factors {
     }
 }
 
-/// What points weigh by their age: 1 for the last 25, and before these from 1/n on in equal steps up to 1.
+/// Weights of points by age: 1 for the last 25, and before these in equal steps from 1/n up to 1.
 pub(super) fn weights(points: usize) -> Vec<f64> {
     let ramp = points.saturating_sub(WHOLE_WEIGHTS);
     let first = 1.0 / points as f64;
@@ -187,7 +187,7 @@ pub(super) fn weights(points: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Kernels around coordinates, and the prior's: as wide as the axis, around its middle.
+/// Kernels around coordinates, and the prior's kernel, as wide as the axis, around its middle.
 pub(super) fn normal_factors(coordinates: Vec<f64>) -> Factors {
     let kernels = coordinates.len() + 1;
     let narrowest = 1.0 / (kernels as f64 + 1.0).min(NARROWEST);
@@ -212,8 +212,8 @@ pub(super) fn normal_factors(coordinates: Vec<f64>) -> Factors {
     Factors::normal(centres, widths)
 }
 
-/// Kernels around values, which share what a prior of weight 1 over all kernels adds to each value; and the prior's, in
-/// which all values are alike.
+/// Kernels around values: a prior of weight 1 over all kernels adds equally to each value. The prior's kernel has equal
+/// values.
 fn choice_factors(coordinates: &[f64], count: u64) -> Factors {
     let added = 1.0 / (coordinates.len() + 1) as f64;
     let sum = 1.0 + count as f64 * added;

@@ -107,7 +107,7 @@ fn pending_trials_count_as_others() {
     };
     let history: Vec<Past> = (0..8).map(past).collect();
     let mut tpe = Tpe::new(&encoding, &Observed::new(&encoding, &history));
-    // The best of seven results is trial 7's, whose value is 8; the six others, and what is pending.
+    // The best of seven results is trial 7's, whose value is 8; the others are six results and the pending trials.
     assert_eq!(tpe.groups[0].others.len(), 7);
     let others = |tpe: &Tpe<'_>| Parzen::new(&encoding, &tpe.groups[0].others).ln_density(&encoding, &[8.5 / 9.0]);
     let before = others(&tpe);
@@ -121,7 +121,7 @@ fn a_kernel_reaches_to_the_further_neighbour() {
     let Factors::Normal { widths, .. } = normal_factors(vec![0.5, 0.1, 0.9, 0.2]) else {
         panic!("numbers have normal kernels");
     };
-    // 0.1's only neighbour is nearer than the narrowest kernel of five is wide.
+    // 0.1's only neighbour is nearer than the least width of five kernels.
     for (found, expected) in widths.into_iter().zip([0.4, 1.0 / 6.0, 0.4, 0.3, 1.0]) {
         assert_close(found, expected, 1e-12, expected);
     }

@@ -1,11 +1,11 @@
-//! What has to hold between parameters, as in `batch_size <= 64 or layers < 4`.
+//! Constraints between parameters, such as `batch_size <= 64 or layers < 4`.
 //!
-//! Read here, because of the crates that read such expressions evalexpr is under the AGPL, fasteval has numbers alone and
-//! is not kept, and cel and rhai bring languages of their own with dozens of dependencies.
+//! The parser is trawl's own: among crates for such expressions, evalexpr is under the AGPL, fasteval has only numbers
+//! and is unmaintained, and cel and rhai bring languages of their own with dozens of dependencies.
 //!
 //! From the weakest: `or`, `and`, `not`; one comparison `<` `<=` `>` `>=` `==` `!=`; `+` `-`; `*` `/`; a sign. Operands
-//! are parameters, numbers, words in quotes, `true`, `false`, and what is in parentheses. Numbers are doubles: a division
-//! by 0 gives what IEEE 754 says.
+//! are parameters, numbers, quoted words, `true`, `false`, and expressions in parentheses. Numbers are doubles: a
+//! division by 0 follows IEEE 754.
 
 mod read;
 mod token;
@@ -55,15 +55,15 @@ enum Value<'a> {
 }
 
 impl Constraint {
-    /// The constraint that a text writes down over the parameters of a space.
+    /// Parses a constraint over the parameters of a space.
     ///
     /// # Errors
-    /// Where it cannot be read and why, or which name or kind of value does not fit.
+    /// The place and the reason, or the name or kind of value that does not fit.
     pub fn read(text: &str, space: &Space) -> Result<Self, String> {
         read::constraint(text, space)
     }
 
-    /// True if a configuration meets it. One without a parameter that it names does.
+    /// True if a configuration meets it, or lacks a parameter that it names.
     pub fn holds(&self, params: &Params) -> bool {
         let is_there = |name: &String| params.contains_key(name);
         !self.names.iter().all(is_there) || self.expression.value(params).is_true()
@@ -79,7 +79,7 @@ impl Expression {
     fn value<'a>(&'a self, params: &'a Params) -> Value<'a> {
         match self {
             Self::Literal(value) => value.into(),
-            // What is named is there.
+            // All named parameters are present.
             Self::Param(name) => params.get(name).map_or(Value::Truth(false), Value::from),
             Self::Not(operand) => Value::Truth(!operand.value(params).is_true()),
             Self::Minus(operand) => Value::Number(-operand.value(params).number()),
@@ -111,7 +111,7 @@ impl Value<'_> {
         self == Self::Truth(true)
     }
 
-    /// The number that it is; a configuration of the user's own may have another kind of value.
+    /// Its number; in a user's configuration the value may be of another kind.
     fn number(self) -> f64 {
         match self {
             Self::Number(number) => number,
@@ -176,7 +176,7 @@ mod tests {
             ("a > 4 or b >= 0.25", true),
             ("a == 4", true),
             ("a != 4", false),
-            // `and` binds more than `or`, and a comparison more than `not`.
+            // `and` binds tighter than `or`, and a comparison tighter than `not`.
             ("plain or plain and not plain", true),
             ("not a == 4", false),
             ("not not plain", true),
@@ -194,7 +194,7 @@ mod tests {
             ("2 - -a == 6", true),
             ("a * b < 1e0", false),
             ("a * b <= 1.0E+0", true),
-            // Infinite, and not a number, which compares with nothing.
+            // Infinite, and NaN, which compares with nothing.
             ("a / 0 > 9", true),
             ("0 / (a - 4) == 0 or 0 / (a - 4) < 1", false),
         ] {

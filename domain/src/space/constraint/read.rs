@@ -1,4 +1,4 @@
-//! Reads a constraint: a function for each level of what binds more than what.
+//! Parses a constraint: a function for each level of precedence.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use super::{Constraint, Expression, Operator};
 use crate::near::near;
 use crate::space::{Distribution, ParamValue, Space};
 
-/// Parentheses and signs within each other: each is a level of recursion.
+/// Nested parentheses and signs: each is a level of recursion.
 const DEPTH_MAX: usize = 32;
 
-/// What an expression's value is.
+/// Type of an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Truth,
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// An expression, and where it begins, counted in characters from 1.
+/// An expression, and its beginning in characters from 1.
 struct Part {
     expression: Expression,
     kind: Kind,
@@ -238,7 +238,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A value that a parameter never has is a slip of the pen.
+    /// A value that a parameter never has is probably a mistake.
     fn must_have(&self, param: &Part, literal: &Part) -> Result<(), String> {
         let (Expression::Param(name), Expression::Literal(value)) = (&param.expression, &literal.expression) else {
             return Ok(());
@@ -252,7 +252,7 @@ impl Reader<'_> {
         Err(format!("at character {at}: '{value}' is none of the values of {name}"))
     }
 
-    /// What is read one level further in.
+    /// Parses one level deeper.
     fn within(&mut self, read: fn(&mut Self) -> Result<Part, String>) -> Result<Part, String> {
         if self.depth == DEPTH_MAX {
             return Err(format!(

@@ -1,6 +1,6 @@
-//! What a constraint is made of: its text in pieces.
+//! Tokens of a constraint's text.
 
-/// What a constraint is made of.
+/// A token of a constraint.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
     Number(f64),
@@ -14,7 +14,7 @@ pub(super) enum Token {
 const SYMBOLS: [&str; 12] = ["<=", ">=", "==", "!=", "<", ">", "+", "-", "*", "/", "(", ")"];
 
 impl Token {
-    /// As it is written, without quotes.
+    /// As written, without quotes.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Number(number) => number.to_string(),
@@ -24,10 +24,10 @@ impl Token {
     }
 }
 
-/// The tokens of a text, each with the place where it begins, counted in characters from 1.
+/// The tokens of a text, each with its beginning in characters from 1.
 ///
 /// # Errors
-/// Where there is something else, and what would be right.
+/// The place of anything else, and a remedy.
 pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, String> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
@@ -40,7 +40,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, String> {
     Ok(tokens)
 }
 
-/// The token with which a text begins, and its length in bytes.
+/// The first token of a text, and its length in bytes.
 fn token(text: &str, first: char) -> Result<(Token, usize), String> {
     let length = |holds: fn(char) -> bool| text.find(|c| !holds(c)).unwrap_or(text.len());
     if first.is_ascii_digit() || first == '.' {

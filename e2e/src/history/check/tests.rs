@@ -1,4 +1,4 @@
-//! Broken histories, each of which has to be seen as what it is.
+//! Broken histories, whose faults have to be found.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,7 +168,7 @@ fn a_stale_write_that_was_accepted_is_found() {
         stored.reports[3].val_loss = Some(101.5);
     });
     assert_eq!((stored.stale_tried, stored.stale_accepted), (1, 1), "{stored:?}");
-    // Who wrote did not know that somebody else had the job.
+    // The writer did not know that somebody else had the job.
     let overtaken = found(|operations, _| {
         let late = report(6, &lease(FIRST), 0, 0.0, Outcome::Ok);
         operations.insert(4, late);

@@ -2,8 +2,8 @@
 //! plain state, one step after the other, and the time is a parameter.
 //!
 //! It has one study of trials, without a refit. Sampling, plan, values and budgets are `trawl-domain`'s, the real ones. Not in it:
-//! cancelling and deleting studies, several studies, refits, the sweep of files that nobody lists, whose a worker's id is, and that
-//! workers and attempts are forgotten after a while.
+//! cancelling and deleting studies, several studies, refits, the sweep of files that nobody lists, the owner of a worker's id, and
+//! the removal of old workers and attempts.
 
 mod finish;
 mod leases;
@@ -227,7 +227,7 @@ impl Model {
         if self.state == from {
             self.state = to;
             if !pause {
-                // What ended meanwhile may have been the last at a rung.
+                // A fold that ended meanwhile may have been the last at a rung.
                 let generations = self.trials.iter().filter(|trial| !trial.state.is_final());
                 let generations: BTreeSet<u32> = generations.map(|trial| trial.generation).collect();
                 self.race(&generations);

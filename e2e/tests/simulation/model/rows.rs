@@ -1,5 +1,5 @@
-//! The rows of the model as text, a line a row, under the names of the real tables: what is held against Postgres, and what an
-//! undisturbed run has to have too.
+//! The rows of the model as text, a line a row, under the names of the real tables: to compare with Postgres, and with an
+//! undisturbed run.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{Artifact, Fold, Job, Model, Report, Trial};
 /// Rows by table, in the order of their keys.
 pub(crate) type Rows = BTreeMap<&'static str, Vec<String>>;
 
-/// Tables that have what came of a study, and nothing of the way there.
+/// Tables with the results of a study, and nothing of the way there.
 const RESULTS: [&str; 5] = ["study", "trials", "folds", "epoch_reports", "artifacts"];
 
 impl Model {

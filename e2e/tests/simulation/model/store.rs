@@ -32,7 +32,7 @@ use trawl_domain::lease::{LeaseClaim, LeaseLost};
 use super::Model;
 use crate::observer::Observer;
 
-/// No limits: what they refuse has tests of its own.
+/// No limits: refusals have tests of their own.
 pub(crate) const NO_QUOTAS: Quotas = Quotas {
     studies: u64::MAX,
     epoch_reports: u64::MAX,
@@ -41,10 +41,10 @@ pub(crate) const NO_QUOTAS: Quotas = Quotas {
     study_bytes: u64::MAX,
 };
 
-/// How a store is at the moment, for all coordinators.
+/// State of the store at the moment, for all coordinators.
 #[derive(Debug)]
 pub(crate) struct Mood {
-    /// What decides below.
+    /// Random numbers of the settings below.
     pub(crate) rng: ChaCha8Rng,
     /// A step takes up to this before its transaction, and up to this after it.
     pub(crate) half_step_max: Duration,
@@ -90,7 +90,7 @@ impl Shared {
 }
 
 impl ModelStore {
-    /// A coordinator's; `files` are those of all of them.
+    /// A coordinator's; all of them share `files`.
     pub(crate) fn new(shared: Arc<Shared>, settings: Settings, files: Files) -> Self {
         Self {
             shared,
@@ -101,7 +101,7 @@ impl ModelStore {
         }
     }
 
-    /// One transaction. The process may die at either wait: before it, or after it and before anybody is told.
+    /// One transaction. The process may die at either wait: before it, or after it but before its caller has the answer.
     async fn step<T>(&self, work: impl FnOnce(&mut Model, &mut Observer, Duration) -> Answer<T>) -> Answer<T> {
         self.half_step().await?;
         let done = {
@@ -140,7 +140,7 @@ pub(crate) fn share(rng: &mut ChaCha8Rng) -> f64 {
     f64::from(rng.next_u32()) / f64::from(u32::MAX)
 }
 
-/// What is under a lease is done, if it is live.
+/// Does work under a lease, if the lease is live.
 fn held<T>(done: Option<T>) -> Answer<T> {
     Ok(done.ok_or(LeaseLost)?)
 }

@@ -1,8 +1,8 @@
 //! The model against the real store: random sequences of steps on both, which have to give the same answers and the same rows.
 //!
-//! The clock is nobody's: the model's is told the time, and in Postgres all times are moved into the past instead. Times move by
-//! four seconds and their multiples, which are never close to the time limit of a lease: how long a sequence itself takes has no
-//! part in it.
+//! No real clock takes part: the model gets the time, and in Postgres all times are moved into the past instead. Times move by
+//! four seconds and their multiples, which are never close to the time limit of a lease, so the duration of a sequence itself does
+//! not matter.
 
 mod operations;
 mod real;

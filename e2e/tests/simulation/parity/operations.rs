@@ -109,7 +109,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// A store, and what it gave so far.
+/// A store, and its answers so far.
 #[derive(Debug)]
 pub(crate) struct Side<S> {
     pub(crate) store: S,
@@ -292,13 +292,13 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
                     "{:?} {:?} {:?}",
                     leased.job,
                     checkpoints.collect::<Vec<_>>(),
-                    // Their order is nobody's promise.
+                    // Their order is not promised.
                     starts.collect::<BTreeSet<_>>()
                 );
                 (text, leased.lease, leased.job.members.len() as u32, leased.job.epochs)
             })
             .collect();
-        // The order within an answer is nobody's promise.
+        // The order within an answer is not promised.
         told.sort_by(|a, b| a.0.cmp(&b.0));
         self.leases.extend(
             told.iter()

@@ -1,5 +1,5 @@
-//! The device that a worker trains on. One binary serves both: the CUDA half of libtorch is opened at run time, where there
-//! is one.
+//! The device that a worker trains on. One binary serves CPUs and GPUs: it opens the CUDA half of libtorch at run time,
+//! if there is one.
 
 mod share;
 
@@ -15,7 +15,7 @@ use crate::rounding::fix_rounding;
 
 const CUDA_LIBRARY: &str = "libtorch_cuda.so";
 
-/// What the operator asks for.
+/// The operator's choice of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// A GPU, or the CPU where there is none.
@@ -54,11 +54,11 @@ pub struct TakenDevice {
     pub device: Device,
     /// `cpu` or `cuda:N`.
     pub name: String,
-    /// For the log: what it is, and why it was taken.
+    /// For the log: the device, and why it was chosen.
     pub description: String,
 }
 
-/// A GPU was asked for and cannot be had.
+/// The requested GPU is unavailable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("--device cuda:{number} cannot be had: {reason}")]
 pub struct NoSuchDevice {
@@ -86,20 +86,20 @@ impl fmt::Display for NoCuda {
     }
 }
 
-/// Takes a device. To be called once, before any tensor: libtorch asks for CUDA once and remembers the answer.
+/// Takes a device. To be called once, before any tensor: libtorch looks for CUDA once and remembers the result.
 ///
-/// `share` is a folder that the workers of this machine have in common: with it, `auto` takes the GPU that the fewest of them
-/// have, and the first one otherwise.
+/// `share` is a folder that the workers of this machine share: with it, `auto` takes the GPU with the fewest workers,
+/// and otherwise the first one.
 ///
 /// # Errors
-/// A GPU was asked for by number and cannot be had.
+/// A GPU was requested by number and is unavailable.
 pub fn take(choice: DeviceChoice, threads: u32, share: Option<&Path>) -> Result<TakenDevice, NoSuchDevice> {
     let found = match choice {
         DeviceChoice::Cpu => Err("asked for".to_owned()),
         DeviceChoice::Auto => find_gpu(share).map_err(|reason| reason.to_string()),
         DeviceChoice::Cuda(number) => Ok(find_this_gpu(number).map_err(|reason| NoSuchDevice { number, reason })?),
     };
-    // Before anything of MKL: setting the number of threads is a call of it. A GPU's worker has little to do on them.
+    // Must come before any use of MKL; setting the number of threads is one. A GPU's worker has little to do on them.
     fix_rounding();
     tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
     tch::set_num_interop_threads(1);
@@ -120,12 +120,12 @@ pub fn take(choice: DeviceChoice, threads: u32, share: Option<&Path>) -> Result<
     }
 }
 
-/// The first GPU, or the one that the fewest workers have.
+/// The first GPU, or with `share` the one with the fewest workers.
 fn find_gpu(share: Option<&Path>) -> Result<usize, NoCuda> {
     let count = count_gpus()?;
     let Some(folder) = share else { return Ok(0) };
     let (number, lock) = share::pick(folder, count).map_err(|error| NoCuda::Share(error.to_string()))?;
-    // Held to the process's end, as the GPU is.
+    // Held until the process ends, like the GPU.
     std::mem::forget(lock);
     Ok(number)
 }
@@ -148,7 +148,7 @@ fn count_gpus() -> Result<usize, NoCuda> {
     }
 }
 
-/// Opens the CUDA half of libtorch from the folders that may hold it; its constructors make it known to the other half.
+/// Opens the CUDA half of libtorch from the folders that may hold it; its constructors register it with the other half.
 fn open_cuda() -> Result<(), NoCuda> {
     let folders = [
         std::env::var_os("TRAWL_LIBTORCH_CUDA_DIR"),
@@ -159,7 +159,7 @@ fn open_cuda() -> Result<(), NoCuda> {
         .flatten()
         .map(|folder| PathBuf::from(folder).join(CUDA_LIBRARY))
         .collect();
-    // By its plain name it is looked for where the system looks, LD_LIBRARY_PATH included.
+    // The plain name makes the system search its usual folders, LD_LIBRARY_PATH included.
     candidates.push(PathBuf::from(CUDA_LIBRARY));
     let mut last_error = String::new();
     for candidate in candidates {
@@ -169,7 +169,7 @@ fn open_cuda() -> Result<(), NoCuda> {
         let opened = unsafe { Library::open(Some(&candidate), RTLD_NOW | RTLD_GLOBAL) };
         match opened {
             Ok(library) => {
-                // It stays to the process's end: what it registered cannot be taken back.
+                // It stays until the process ends: its registrations cannot be undone.
                 std::mem::forget(library);
                 return Ok(());
             }

@@ -1,21 +1,21 @@
-//! How the workers of one machine divide its GPUs among themselves, without anybody numbering them: each holds a lock on a file
-//! that stands for a GPU. The system frees it the moment that a worker is gone, however it ended, and a folder that containers
-//! share carries the locks between them.
+//! Divides a machine's GPUs among its workers without anybody numbering them: each worker holds a lock on a file that
+//! stands for a GPU. The system frees the lock the moment a worker is gone, however it ended. A folder shared by
+//! containers carries the locks between them.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-/// Workers on one GPU. Far more than fit into its memory.
+/// Most workers on one GPU: far more than fit into its memory.
 const WORKERS_PER_GPU_MAX: usize = 64;
 
-/// Takes the GPU that the fewest workers have, of `gpus`, numbered from 0. It is held as long as the file stays open.
+/// Takes the GPU with the fewest workers, among `gpus`, numbered from 0. It is held as long as the file stays open.
 ///
 /// # Errors
 /// The folder cannot be written, or has no locks; or there are far too many workers.
 pub(super) fn pick(folder: &Path, gpus: usize) -> io::Result<(usize, File)> {
     std::fs::create_dir_all(folder)?;
-    // First all that nobody has, then all that one worker has, and so on.
+    // First GPUs without a worker, then those with one, and so on.
     for seat in 0..WORKERS_PER_GPU_MAX {
         for gpu in 0..gpus {
             let path = folder.join(format!("cuda-{gpu}.{seat}"));
@@ -44,7 +44,7 @@ mod tests {
         let mut held: Vec<(usize, File)> = (0..5).map(|_| take()).collect();
         let gpus: Vec<usize> = held.iter().map(|(gpu, _)| *gpu).collect();
         assert_eq!(gpus, [0, 1, 0, 1, 0]);
-        // The one that was alone on a seat of GPU 1 is gone: the next worker takes its place.
+        // The worker that was alone on its seat of GPU 1 is gone: the next worker takes the seat.
         drop(held.remove(1));
         assert_eq!(take().0, 1);
     }

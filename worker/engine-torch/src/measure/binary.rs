@@ -1,4 +1,4 @@
-//! Sums of rows whose targets are yes or no, as scikit-learn has them of an indicator matrix.
+//! Sums over rows with binary targets, computed as scikit-learn does for an indicator matrix.
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::metric::Metric;
@@ -8,18 +8,18 @@ use super::classes::ByClass;
 use super::ranking::Ranking;
 use super::{Measured, doubles, rows};
 
-/// What the metrics of yes and no need, as far as they are wanted.
+/// Sums for the requested metrics of binary targets.
 pub(super) struct Binary {
     outputs: usize,
-    /// How many targets are predicted, of all rows, [stack].
+    /// Correctly predicted targets over all rows, [stack].
     correct: Tensor,
-    /// Rows in which a target is yes, by target.
+    /// Counts by target: rows with a yes, or predicted as one.
     by_target: Option<ByClass>,
     ranking: Option<Ranking>,
 }
 
 impl Binary {
-    /// Before the first row.
+    /// Empty sums.
     pub(super) fn new(measured: &Measured<'_>, members: usize, stack: i64, device: Device) -> Self {
         let wants = |wanted: &[Metric]| measured.metrics.iter().any(|metric| wanted.contains(metric));
         let outputs = measured.outputs;
@@ -41,19 +41,19 @@ impl Binary {
         self.add_again(outputs, targets);
     }
 
-    /// Takes rows for the second time, or a further one.
+    /// Adds rows that are shown again.
     pub(super) fn add_again(&mut self, outputs: &Tensor, targets: &Tensor) {
         if let Some(ranking) = &mut self.ranking {
             ranking.add(&outputs.to_kind(Kind::Double).sigmoid(), &targets.to_kind(Kind::Int64));
         }
     }
 
-    /// After the last row: true if they have to be shown once more.
+    /// After the last row: true if all rows have to be shown again.
     pub(super) fn want_rows_again(&mut self) -> bool {
         self.ranking.as_mut().is_some_and(Ranking::end_pass)
     }
 
-    /// A metric after so many rows, by place; what is not finite is none. `None` if it was not wanted, or is no metric of yes and no.
+    /// A metric after `rows` rows, by place; non-finite values are left out. `None` if it was not requested, or is no metric of binary targets.
     pub(super) fn values(&self, metric: Metric, rows: f64) -> Option<Vec<f64>> {
         match metric {
             Metric::ValAccuracy => {

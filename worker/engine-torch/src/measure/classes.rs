@@ -1,4 +1,4 @@
-//! Sums of rows with classes as targets.
+//! Sums over rows with classes as targets.
 
 use tch::{Device, Kind, Tensor};
 use trawl_domain::metric::Metric;
@@ -8,32 +8,32 @@ use super::ranking::Ranking;
 use super::{Measured, counts, doubles, rows};
 use crate::network;
 
-/// What the metrics of classes need, as far as they are wanted.
+/// Sums for the requested metrics of classes.
 pub(super) struct Classes {
-    /// How many rows have the right class, [stack].
+    /// Rows whose class is predicted, [stack].
     correct: Tensor,
     by_class: Option<ByClass>,
-    /// The place of the class whose F1 is wanted, instead of the mean over the classes.
+    /// The index of the class whose F1 is requested, instead of the mean over the classes.
     f1_class: Option<usize>,
-    /// Of the logarithms of the right class's probability, [stack], in doubles.
+    /// Negative logarithms of the right class's probability, [stack], in doubles.
     log_losses: Option<Tensor>,
-    /// Of the squared distances between probabilities and class, [stack], in doubles.
+    /// Squared distances between probabilities and classes, [stack], in doubles.
     squares: Option<Tensor>,
     ranking: Option<Ranking>,
 }
 
-/// Rows by class; each tensor is [stack, classes], of whole numbers, which have the same sum in any order.
+/// Rows by class. Each tensor is [stack, classes], of integers, whose sum does not depend on their order.
 pub(super) struct ByClass {
-    /// Those that are of it and were taken for it.
+    /// True positives.
     right: Tensor,
-    /// Those that are of it.
+    /// Rows of the class.
     rows: Tensor,
-    /// Those that were taken for it.
+    /// Rows predicted as the class.
     predicted: Tensor,
 }
 
 impl Classes {
-    /// Before the first row.
+    /// Empty sums.
     pub(super) fn new(measured: &Measured<'_>, members: usize, stack: i64, device: Device) -> Self {
         let classes = measured.outputs;
         let wants = |wanted: &[Metric]| measured.metrics.iter().any(|metric| wanted.contains(metric));
@@ -71,19 +71,19 @@ impl Classes {
         }
     }
 
-    /// Takes rows for the second time, or a further one.
+    /// Adds rows that are shown again.
     pub(super) fn add_again(&mut self, outputs: &Tensor, targets: &Tensor) {
         if let Some(ranking) = &mut self.ranking {
             ranking.add(&rows::probabilities(outputs), targets);
         }
     }
 
-    /// After the last row: true if they have to be shown once more.
+    /// After the last row: true if all rows have to be shown again.
     pub(super) fn want_rows_again(&mut self) -> bool {
         self.ranking.as_mut().is_some_and(Ranking::end_pass)
     }
 
-    /// A metric after so many rows, by place; what is not finite is none. `None` if it was not wanted, or is no metric of classes.
+    /// A metric after `rows` rows, by place; non-finite values are left out. `None` if it was not requested, or is no metric of classes.
     pub(super) fn values(&self, metric: Metric, rows: f64) -> Option<Vec<f64>> {
         let mean = |sum: &Tensor| doubles(&(sum / rows));
         match metric {
@@ -104,7 +104,7 @@ impl Classes {
 }
 
 impl ByClass {
-    /// Before the first row.
+    /// Empty counts.
     pub(super) fn new(stack: i64, classes: usize, device: Device) -> Self {
         let count = || Tensor::zeros([stack, classes as i64], (Kind::Int64, device));
         Self {
@@ -114,7 +114,7 @@ impl ByClass {
         }
     }
 
-    /// Takes rows that may be of several classes: outputs, and 1 for each class that a row is of, [stack, rows, classes].
+    /// Adds rows that may belong to several classes: outputs, and 1 for each class of a row, [stack, rows, classes].
     pub(super) fn add_each(&mut self, outputs: &Tensor, targets: &Tensor) {
         let of_rows = |each: &Tensor| each.sum_dim_intlist([1_i64].as_slice(), false, Kind::Int64);
         let (predicted, is_of) = (outputs.gt(0.0), targets.gt(0.5));
@@ -132,7 +132,7 @@ impl ByClass {
         let _ = self.right.scatter_add_(1, targets, &right);
     }
 
-    /// Of each network what its classes make, by place.
+    /// The value of `of` for each network's counts, by place.
     pub(super) fn each(&self, of: impl Fn(&[ClassCount]) -> f64) -> Vec<f64> {
         let (right, rows, predicted) = (counts(&self.right), counts(&self.rows), counts(&self.predicted));
         let counted = right.iter().zip(&rows).zip(&predicted);

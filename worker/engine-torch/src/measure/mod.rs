@@ -1,7 +1,7 @@
-//! What rows say of the networks of a stack: sums over the rows, piece by piece, and the metrics that come of them.
+//! Measures the networks of a stack: sums over the rows, piece by piece, and metrics computed from the sums.
 //!
-//! Sums, but that of the losses, are doubles: within a piece in libtorch's order, which is the same for each network of a stack, and over
-//! the pieces in the order in which they come. So a member's metrics are the same to the last bit alone and in any job.
+//! All sums except the losses' are doubles. Within a piece they follow libtorch's order, which is the same for each network of a stack;
+//! pieces are added in the order in which they come. So a member's metrics are identical to the last bit, alone and in any job.
 
 mod binary;
 mod classes;
@@ -29,10 +29,10 @@ pub(super) struct Sums<'a> {
     metrics: &'a [Metric],
     rows: i64,
     losses: Tensor,
-    /// Of the rows' weights; `None` if all weigh the same.
+    /// Sums of the rows' weights; `None` if all weigh the same.
     weights: Option<Tensor>,
     more: More,
-    /// False once the rows were seen and are shown again.
+    /// False once all rows were seen and are shown again.
     is_first_pass: bool,
 }
 
@@ -43,23 +43,23 @@ enum More {
     Binary(Binary),
 }
 
-/// What is measured, and of what.
+/// The requested measurements and their rows.
 #[derive(Clone, Copy)]
 pub(super) struct Measured<'a> {
-    /// What is trained.
+    /// The loss of the training.
     pub(super) criterion: &'a Criterion,
-    /// What is wanted beside the loss, of what there can be with such targets.
+    /// Requested metrics beside the loss, among those that such targets allow.
     pub(super) metrics: &'a [Metric],
-    /// Numbers that a network puts out for a row: one for each class or target.
+    /// Outputs for a row: one for each class or target.
     pub(super) outputs: usize,
-    /// The place of the class whose F1 is wanted; `None` for the mean over the classes.
+    /// The index of the class whose F1 is requested; `None` for the mean over the classes.
     pub(super) f1_class: Option<usize>,
-    /// Rows, in all pieces together.
+    /// Rows of all pieces together.
     pub(super) rows: i64,
 }
 
 impl<'a> Sums<'a> {
-    /// Before the first row. Of the stack's networks the first `members` are no idle ones.
+    /// Empty sums. The first `members` networks of the stack are not idle.
     pub(super) fn new(measured: Measured<'a>, members: usize, stack: i64, device: Device) -> Self {
         let Measured { criterion, metrics, .. } = measured;
         Self {
@@ -78,7 +78,7 @@ impl<'a> Sums<'a> {
         }
     }
 
-    /// Takes the next rows: outputs [stack, rows, outputs] and their targets.
+    /// Adds the next rows: outputs [stack, rows, outputs] and their targets.
     pub(super) fn add(&mut self, outputs: &Tensor, targets: &Tensor) {
         if !self.is_first_pass {
             match &mut self.more {
@@ -109,7 +109,7 @@ impl<'a> Sums<'a> {
         }
     }
 
-    /// After the last row: true if all rows have to be shown once more, since memory has no room for what is to be known of them.
+    /// After the last row: true if all rows have to be shown again, because memory did not suffice for one pass.
     pub(super) fn want_rows_again(&mut self) -> bool {
         self.is_first_pass = false;
         match &mut self.more {
@@ -158,7 +158,7 @@ fn doubles(tensor: &Tensor) -> Vec<f64> {
     values
 }
 
-/// Whole numbers, none of them negative, on the CPU.
+/// Non-negative integers, on the CPU.
 fn counts(tensor: &Tensor) -> Vec<u64> {
     let tensor = tensor.to_device(Device::Cpu).contiguous();
     let mut values = vec![0_i64; tensor.numel()];

@@ -1,25 +1,25 @@
-//! Sums of rows with numbers as targets. Of several targets a metric is the mean of each one's, as scikit-learn's with `uniform_average`.
+//! Sums over rows with numbers as targets. With several targets a metric is the mean over them, as scikit-learn's with `uniform_average`.
 
 use tch::{Kind, Tensor};
 use trawl_domain::metric::Metric;
 
 use super::{doubles, rows};
 
-/// What the metrics of numbers need, in doubles: a sum for each network and target, [stack x targets].
+/// Sums for the metrics of numbers, in doubles: one for each network and target, [stack x targets].
 pub(super) struct Numbers {
     /// Targets of a row.
     width: usize,
-    /// The first row's targets, [stack x targets, 1, 1]: targets are summed by how far they are from it, so that equal ones have no variance.
+    /// The first row's targets, [stack x targets, 1, 1]: targets are summed relative to them, so that equal targets have no variance.
     origin: Tensor,
-    /// Of the distances between outputs and targets.
+    /// Absolute errors.
     distances: Tensor,
-    /// Of the same as shares of the targets.
+    /// Absolute errors relative to the targets.
     relative_distances: Tensor,
-    /// Of the squares of the distances.
+    /// Squared errors.
     squares: Tensor,
-    /// Of the targets.
+    /// Targets, relative to [`Self::origin`].
     targets: Tensor,
-    /// Of their squares.
+    /// Their squares.
     squared_targets: Tensor,
 }
 
@@ -32,7 +32,7 @@ impl Numbers {
         )
     }
 
-    /// Before the first row, of which the targets are.
+    /// Empty sums, for rows that begin with these targets.
     pub(super) fn new(targets: &Tensor) -> Self {
         let apart = apart(targets);
         let zeros = || Tensor::zeros([apart.size()[0]], (Kind::Double, targets.device()));
@@ -60,7 +60,7 @@ impl Numbers {
         self.squared_targets += of_rows(&from_origin.square());
     }
 
-    /// A metric after so many rows, by place; what is not finite is none. `None` if it is no metric of numbers.
+    /// A metric after `rows` rows, by place; non-finite values are left out. `None` if it is no metric of numbers.
     pub(super) fn values(&self, metric: Metric, rows: f64) -> Option<Vec<f64>> {
         let values = match metric {
             Metric::ValMae => &self.distances / rows,
@@ -73,14 +73,14 @@ impl Numbers {
         Some(doubles(&values).chunks(self.width).map(means).collect())
     }
 
-    /// Not finite where all targets are alike.
+    /// R²; not finite where all targets are equal.
     fn determination(&self, rows: f64) -> Tensor {
         let variance = &self.squared_targets - self.targets.square() / rows;
         1.0 - &self.squares / variance
     }
 }
 
-/// Targets of a row as if each were a network's only one: [stack x targets, rows, 1] of [stack, rows, targets].
+/// Makes each target a network's only one: [stack x targets, rows, 1] from [stack, rows, targets].
 fn apart(of_rows: &Tensor) -> Tensor {
     let [stack, rows, width] = of_rows.size()[..] else {
         return of_rows.shallow_clone();

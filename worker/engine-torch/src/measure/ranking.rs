@@ -1,7 +1,7 @@
-//! Metrics that go by the order of the rows' scores: of each class against the rest, so that all scores of a fold have to be there.
+//! Metrics that depend on the order of the rows' scores, for each class against the rest: they need all scores of a fold.
 //!
-//! A *column* has the scores of one class by one network. So many columns are in memory at once as there is room for, and the rows are
-//! shown as often as that takes.
+//! A *column* has the scores of one class by one network. As many columns are in memory at once as fit, and the rows are shown
+//! again until all columns are complete.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use tch::Tensor;
 
 use super::{counts, doubles};
 
-/// Scores that are in memory at once: 64 MiB. A single column may have more, 8 bytes for each row.
+/// Most scores in memory at once: 64 MiB. A single column may exceed this, with 8 bytes for each row.
 const SCORES_MAX: usize = 1 << 23;
 
-/// Columns, and what came of those that are complete.
+/// Columns, and the metrics of complete ones.
 pub(super) struct Ranking {
     members: usize,
     classes: usize,
@@ -28,17 +28,17 @@ pub(super) struct Ranking {
 }
 
 impl Ranking {
-    /// Before the first of so many rows, each of one class.
+    /// Before the first of `rows` rows, each of one class.
     pub(super) fn new(members: usize, classes: usize, rows: usize) -> Self {
         Self::within(SCORES_MAX, members, classes, rows)
     }
 
-    /// The same of rows that may be of several classes, or none.
+    /// The same for rows that may belong to several classes, or none.
     pub(super) fn of_each(members: usize, classes: usize, rows: usize) -> Self {
         Self::of(0..classes, SCORES_MAX, members, classes, rows)
     }
 
-    /// As [`Self::new`], with so many scores in memory, or one column.
+    /// As [`Self::new`], with at most `scores_max` scores in memory, or one column.
     pub(super) fn within(scores_max: usize, members: usize, classes: usize, rows: usize) -> Self {
         let ranked = if classes == 2 { 1..2 } else { 0..classes };
         Self::of(ranked, scores_max, members, classes, rows)
@@ -71,8 +71,8 @@ impl Ranking {
         self.scores.resize(self.pass.len(), Vec::new());
     }
 
-    /// Takes the next rows: probabilities [stack, rows, classes], and labels [stack, rows] or, where a row may be of several classes, 1 for each
-    /// that it is of, [stack, rows, classes].
+    /// Adds the next rows: probabilities [stack, rows, classes], and labels [stack, rows] or, where a row may belong to
+    /// several classes, 1 for each of its classes, [stack, rows, classes].
     pub(super) fn add(&mut self, probabilities: &Tensor, targets: &Tensor) {
         let (rows, is_each) = (targets.size()[1] as usize, targets.dim() == 3);
         let per_member = self.ranked.len().max(1);
@@ -95,7 +95,7 @@ impl Ranking {
         }
     }
 
-    /// After the last row: true if columns are left, for which the rows have to be shown once more.
+    /// After the last row: true if columns are left, for which all rows have to be shown again.
     pub(super) fn end_pass(&mut self) -> bool {
         for scores in &mut self.scores {
             scores.sort_unstable();
@@ -110,12 +110,12 @@ impl Ranking {
         !self.pass.is_empty()
     }
 
-    /// The area under the ROC curve of each member, the mean over its columns; no number where a class has no row, or all.
+    /// The area under the ROC curve of each member, as the mean over its columns; NaN if a class has no rows, or all of them.
     pub(super) fn auc(&self) -> Vec<f64> {
         self.means(&self.auc)
     }
 
-    /// The average precision of each member, the mean over its columns.
+    /// The average precision of each member, as the mean over its columns.
     pub(super) fn average_precision(&self) -> Vec<f64> {
         self.means(&self.average_precision)
     }
@@ -128,13 +128,13 @@ impl Ranking {
     }
 }
 
-/// A number that sorts as the score does. Probabilities are not negative, so their bits sort as they do, and the sign's has room for
-/// whether the row is of the class.
+/// An integer that sorts like the score. Probabilities are not negative, so their bits sort like them; the sign bit is
+/// free to mark rows of the class.
 fn key(score: f64, is_positive: bool) -> u64 {
     (score.to_bits() << 1) | u64::from(is_positive)
 }
 
-/// Rows of equal score from the lowest score on: how many are of the class, and how many are not.
+/// Groups of rows with equal scores, from the lowest score: the number of rows of the class, and of others.
 fn ties(sorted: &[u64]) -> impl DoubleEndedIterator<Item = (u64, u64)> {
     sorted.chunk_by(|a, b| a >> 1 == b >> 1).map(|tied| {
         let positive = tied.iter().map(|key| key & 1).sum();
@@ -142,8 +142,8 @@ fn ties(sorted: &[u64]) -> impl DoubleEndedIterator<Item = (u64, u64)> {
     })
 }
 
-/// The share of the pairs of a row of the class and another row in which the first has the higher score; of equal ones, half. Counted
-/// in whole numbers: no sum of it is rounded.
+/// The share of pairs of a row of the class and another row in which the first has the higher score; ties count half.
+/// Counts are integers, so no sum is rounded.
 fn auc(sorted: &[u64]) -> f64 {
     let (mut negatives, mut positives, mut twice_right) = (0, 0, 0);
     for (positive, negative) in ties(sorted) {
@@ -154,7 +154,7 @@ fn auc(sorted: &[u64]) -> f64 {
     twice_right as f64 / (2 * positives * negatives) as f64
 }
 
-/// The mean over the rows of the class of the precision down to their score, from the highest score on; 0 where there is none.
+/// Over the rows of the class, from the highest score: the mean precision down to each row's score; 0 if there is no such row.
 fn average_precision(sorted: &[u64]) -> f64 {
     let (mut right, mut all, mut sum) = (0, 0, 0.0);
     for (positive, negative) in ties(sorted).rev() {

@@ -1,4 +1,4 @@
-//! What single rows say of the networks of a stack: [stack, rows, 1] in doubles, unless it says otherwise.
+//! Measurements of single rows: [stack, rows, 1] in doubles, unless stated otherwise.
 
 use tch::{Kind, Tensor};
 use trawl_domain::dataset::TargetKind;
@@ -6,8 +6,8 @@ use trawl_domain::metric::Metric;
 
 use crate::criterion::Criterion;
 
-/// What each row leaves as its loss, [stack, rows]: of the training loss, or 1 for a class that is not predicted, or what the metric is
-/// the mean of: of yes and no, the share of the targets that are not predicted.
+/// The loss of each row, [stack, rows]: the training loss, or the row's part of a metric that is a mean over rows. For the
+/// accuracy of classes, 1 if the class is not predicted; for that of binary targets, the share of targets not predicted.
 pub(crate) fn row_losses(metric: Metric, criterion: &Criterion, outputs: &Tensor, targets: &Tensor) -> Tensor {
     let of_outputs = |each: Tensor| each.mean_dim([2_i64].as_slice(), false, Kind::Float);
     match metric {
@@ -23,12 +23,12 @@ pub(crate) fn row_losses(metric: Metric, criterion: &Criterion, outputs: &Tensor
     }
 }
 
-/// Whether yes or no is predicted of each target, [stack, rows, targets].
+/// True for correctly predicted binary targets, [stack, rows, targets].
 pub(super) fn is_predicted(outputs: &Tensor, targets: &Tensor) -> Tensor {
     outputs.gt(0.0).eq_tensor(&targets.gt(0.5))
 }
 
-/// The distance between output and target as a share of the target, of which no less than 2^-52 counts.
+/// The absolute error relative to the target, whose absolute value counts as at least 2^-52.
 pub(super) fn relative_distances(outputs: &Tensor, targets: &Tensor) -> Tensor {
     let targets = targets.to_kind(Kind::Double);
     let distances = (outputs.to_kind(Kind::Double) - &targets).abs();
@@ -46,8 +46,8 @@ pub(super) fn log_losses(probabilities: &Tensor, targets: &Tensor) -> Tensor {
     -right.clamp(f64::EPSILON, 1.0 - f64::EPSILON).log()
 }
 
-/// The sum over the classes of the squared distance between a probability and 1 for the right class, 0 for others; of two classes, the
-/// mean, as the distance is the same for both.
+/// The sum over the classes of the squared distance between the probability and 1 for the right class, 0 for others;
+/// for two classes the mean, because both distances are equal.
 pub(super) fn brier(probabilities: &Tensor, targets: &Tensor) -> Tensor {
     let target = targets.unsqueeze(2);
     let right = probabilities.gather(2, &target, false);

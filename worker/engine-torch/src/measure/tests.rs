@@ -1,4 +1,4 @@
-//! What is measured agrees with scikit-learn, in whatever pieces the rows come. `tests/reference/make_metrics.py` renews the data.
+//! Measurements agree with scikit-learn, whatever pieces the rows come in. `tests/reference/make_metrics.py` renews the data.
 
 use serde_json::Value;
 use tch::{Device, Tensor};
@@ -10,7 +10,7 @@ use super::rows::probabilities;
 use super::{Measured, Sums};
 use crate::criterion::Criterion;
 
-/// What is left of two orders of the same sums of doubles.
+/// The rounding difference between two orders of the same sums of doubles.
 const TOLERANCE: f64 = 1e-12;
 
 fn cases(of: &str) -> Vec<Value> {
@@ -77,7 +77,7 @@ impl Rows {
         (both(&self.outputs), both(&self.targets))
     }
 
-    /// What is measured of both networks where so many rows come at once.
+    /// The metrics of both networks, for rows in pieces of this length.
     fn measure(&self, metrics: &[Metric], piece: i64) -> Vec<Metrics> {
         self.measure_f1_of(None, metrics, piece)
     }
@@ -120,7 +120,7 @@ impl Rows {
                     let off = (got - expected).abs();
                     assert!(off <= TOLERANCE * expected.abs(), "{what}: {got} is not {expected}");
                 }
-                // All that there is for such targets is held against something.
+                // The expected values cover all metrics for such targets.
                 let names: Vec<&str> = measured.iter().map(|(metric, _)| metric.as_str()).collect();
                 let known = |name: &&str| *name == "val_loss" || expected.contains_key(*name);
                 assert!(names.iter().all(known), "{names:?}");
@@ -188,7 +188,7 @@ fn what_is_not_wanted_is_not_measured() {
     }
 }
 
-/// The rows are shown again for those scores for which memory had no room.
+/// Rows are shown again for scores that did not fit into memory.
 #[test]
 fn rankings_are_the_same_in_little_memory() {
     for case in cases("classes") {
@@ -218,14 +218,14 @@ fn rankings_are_the_same_in_little_memory() {
     }
 }
 
-/// Of several targets a metric is the mean of each one's.
+/// With several targets a metric is the mean over them.
 #[test]
 fn several_targets_count_alike() {
     let metrics = [Metric::ValMae, Metric::ValMape, Metric::ValRmse, Metric::ValR2];
     let cases = cases("numbers");
     let lens = |case: &Value| numbers(&case["targets"]).len();
     let (one, other) = (&cases[0], cases[1..].iter().find(|case| lens(case) == lens(&cases[0])));
-    // The same rows the other way round, where no other case has as many.
+    // If no other case has as many rows, the same rows in reverse.
     let other = other.map_or_else(|| Rows::of_numbers(one).flipped(), Rows::of_numbers);
     let one = Rows::of_numbers(one);
     let both = Rows {

@@ -1,17 +1,17 @@
-//! Step sizes and what else differs from step to step, of the members of one optimizer. They are worked out on the host for some steps ahead
-//! and copied to the device together: a step waits for no copy.
+//! Step sizes and other numbers that change from step to step, for the members of one optimizer. The host computes them
+//! for several steps ahead and copies them to the device together, so that no step waits for a copy.
 
 use tch::{Device, Tensor};
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::schedule::{Plateau, Schedule, StepPlace};
 
-/// Steps that are worked out at once, at most.
+/// Most steps that are computed at once.
 const AHEAD_STEPS_MAX: u64 = 256;
 
 /// NAdam's momentum of step t is beta1 * (1 - 0.5 * 0.96^(t * this)).
 const MOMENTUM_DECAY: f64 = 0.004;
 
-/// Steps of NAdam after which the product of the momenta, each at most 0.51 then, is too small to change 1 - product.
+/// NAdam steps after which the product of the momenta, each at most 0.52 then, is too small to change 1 - product.
 const MOMENTA_MAX: u64 = 200;
 
 /// The numbers of each step.
@@ -21,11 +21,11 @@ pub(super) struct Pace {
     members: Vec<Hyperparameters>,
     in_epoch: u64,
     epochs: u32,
-    /// Whether all steps have the same numbers.
+    /// True if all steps have the same numbers.
     is_steady: bool,
-    /// The first of the steps that are worked out, from 0.
+    /// The first computed step, from 0.
     first: u64,
-    /// For each of these steps its numbers, [members, 1] each.
+    /// The numbers of each computed step, [members, 1] each.
     steps: Vec<Vec<Tensor>>,
     device: Device,
 }
@@ -44,7 +44,7 @@ impl Pace {
         }
     }
 
-    /// The numbers of the step that follows so many, as [`numbers`] has them, each [members, 1].
+    /// The numbers of the step after `before` steps, in the order of [`numbers`], each [members, 1].
     pub(super) fn at(&mut self, before: u64, plateaus: &[Plateau]) -> &[Tensor] {
         let is_there = |pace: &Self| match before.checked_sub(pace.first) {
             Some(ahead) => ahead < pace.steps.len() as u64,
@@ -62,7 +62,7 @@ impl Pace {
         &self.steps[ahead as usize]
     }
 
-    /// Works out the steps that follow so many. A plateau may change at the end of an epoch, so none of the next one are then.
+    /// Computes the steps from `first` on. A plateau may change at the end of an epoch, so this stops there.
     fn work_out(&mut self, first: u64, plateaus: &[Plateau]) {
         let has_plateau = self.members.iter().any(|own| own.schedule == Schedule::Plateau);
         let end = match self.is_steady {
@@ -85,7 +85,7 @@ impl Pace {
                 .map(|(own, plateau)| numbers(own, before + 1, own.rate(place, plateau), &momenta))
                 .collect();
             of_member = each[0].len();
-            // Number by number, as a step takes them.
+            // Grouped by number, as a step takes them.
             values.extend((0..of_member).flat_map(|number| each.iter().map(move |numbers| numbers[number])));
         }
         let shape = [(end - first) as i64, of_member as i64, self.members.len() as i64, 1];
@@ -97,17 +97,17 @@ impl Pace {
     }
 }
 
-/// NAdam's momenta of a step, from 1, without the powers of beta1.
+/// NAdam's momenta at a step, counted from 1, without the powers of beta1.
 struct Momenta {
     step: u64,
     now: f64,
     next: f64,
-    /// Of all up to this step.
+    /// Product of all momenta up to this step.
     product: f64,
 }
 
 impl Momenta {
-    /// Before the step that follows so many.
+    /// The momenta before the step after `steps` steps.
     fn after(steps: u64) -> Self {
         Self {
             step: steps,
@@ -130,7 +130,7 @@ fn momentum(step: u64) -> f64 {
     1.0 - 0.5 * libm::pow(0.96, step as f64 * MOMENTUM_DECAY)
 }
 
-/// What a member's optimizer needs of a step, from 1, beside what never changes, in the order of [`super::rule::Rule::step`].
+/// The numbers that a member's optimizer needs for a step, counted from 1, beside its constants, in the order of [`super::rule::Rule::step`].
 fn numbers(own: &Hyperparameters, step: u64, rate: f64, momenta: &Momenta) -> Vec<f32> {
     let power = |beta: f64| beta.powi(i32::try_from(step).unwrap_or(i32::MAX));
     let correction2 = || 1.0 - power(own.beta2);

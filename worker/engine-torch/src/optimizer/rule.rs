@@ -1,11 +1,11 @@
-//! The arithmetic of each optimizer, on all members that have it at once.
+//! The arithmetic of each optimizer, on all members that use it at once.
 
 use tch::{Kind, Tensor};
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 
 use super::column;
 
-/// An optimizer with what it remembers. Settings are [members, 1], memories [members, parameters].
+/// An optimizer with its state. Settings are [members, 1], states [members, parameters].
 #[derive(Debug)]
 pub(super) enum Rule {
     Adam(Moments),
@@ -51,12 +51,12 @@ pub(super) struct Square {
 pub(super) struct Momentum {
     keep: Tensor,
     velocity: Tensor,
-    /// Whose is Nesterov's, [members, 1]; `None` if nobody's is.
+    /// True for members with Nesterov momentum, [members, 1]; `None` if no member has it.
     nesterov: Option<Tensor>,
 }
 
 impl Rule {
-    /// Of these members, all of one optimizer, whose parameters are [members, parameters].
+    /// The rule of these members, who all use one optimizer; their parameters are [members, parameters].
     pub(super) fn new(members: &[&Hyperparameters], params: &Tensor) -> Self {
         let of = |value: fn(&Hyperparameters) -> f64| {
             let values: Vec<f64> = members.iter().map(|own| value(own)).collect();
@@ -118,7 +118,7 @@ impl Rule {
         }
     }
 
-    /// Moves the parameters along the gradient, both [members, parameters], by the numbers of the step.
+    /// Moves the parameters along the gradient, both [members, parameters], with the numbers of the step.
     pub(super) fn step(&mut self, params: &mut Tensor, gradient: &Tensor, numbers: &[Tensor]) {
         let rate = &numbers[0];
         let update = match self {
@@ -139,8 +139,8 @@ impl Rule {
             }
             Self::Sgd(None) => gradient * rate,
             Self::Sgd(Some(momentum)) => momentum.step(gradient) * rate,
-            // torch.optim.RMSprop: v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + eps), or with momentum that
-            // g / (sqrt(v) + eps) is added to.
+            // torch.optim.RMSprop: v = alpha * v + (1 - alpha) * g^2; p -= lr * g / (sqrt(v) + eps). With momentum, g /
+            // (sqrt(v) + eps) is added to the momentum instead.
             Self::Rmsprop { square, momentum } => {
                 square.take(gradient);
                 let scaled = gradient / (square.mean.sqrt() + &square.eps);

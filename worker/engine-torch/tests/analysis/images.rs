@@ -19,7 +19,7 @@ const SIDE: usize = 5;
 const PADDED: i64 = 1;
 const STRIDE: usize = 2;
 
-/// Two filters of 3x3 over two channels, with stride and padding; then their sums' signs tell two classes apart.
+/// Two filters of 3x3 over two channels, with stride and padding; the signs of their sums then separate two classes.
 fn images() -> (Fit, Vec<f32>, Vec<u8>) {
     let shape = SampleShape::Image {
         channels: 2,

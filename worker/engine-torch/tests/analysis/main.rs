@@ -17,10 +17,10 @@ use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
 
 const TORCH: Torch = Torch::new(Device::Cpu);
 
-/// A network and what it is said to have been fitted to.
+/// A network, and the data that it claims to be fitted on.
 type Fit = (DeviceNetworks, AnalysisInput<DeviceTable>);
 
-/// File names with what they hold, or why they are left out.
+/// File contents by name, or why a file is left out.
 type Files = BTreeMap<&'static str, Result<Vec<u8>, SkippedArtifact>>;
 
 fn files((networks, subject): &Fit) -> Files {
@@ -82,7 +82,7 @@ fn architecture(input: SampleShape, layers: Vec<Layer>, loss: Loss) -> Architect
     }
 }
 
-/// A single network with these parameters: for each layer that has any its weight and its bias, in PyTorch's order.
+/// A single network with these parameters: weight and bias of each layer with parameters, in PyTorch's order.
 fn trained(architecture: Architecture, parameters: &[(Vec<f32>, Vec<f32>)]) -> DeviceNetworks {
     let values = parameters.iter().flat_map(|(weights, biases)| [weights, biases]);
     let named = shapes(&architecture).expect("layers that fit together").into_iter();
@@ -247,7 +247,7 @@ fn histograms_count_every_parameter() {
 
 #[test]
 fn what_is_not_finite_is_left_out_alone() {
-    // 1e38 times 10 is beyond f32, and so is what comes of training rows; the test rows are small enough.
+    // 1e38 times 10 overflows f32, so training rows overflow; the test rows are small enough.
     let files = files(&regression(1e38, vec![vec![0.25]]));
     let left_out: Vec<&str> = files
         .iter()
@@ -269,7 +269,7 @@ fn an_interrupted_analysis_makes_nothing() {
     assert_eq!(ended, Err(SkippedArtifact::Interrupted));
 }
 
-/// Two classes told apart by the sign of the only feature, over names that CSV has to quote.
+/// Two classes, separated by the sign of the only feature, and names that CSV has to quote.
 #[test]
 fn a_table_with_classes_leaves_its_confusion_matrix() {
     let names = ["no, \"none\"", "yes"].map(str::to_owned).to_vec();

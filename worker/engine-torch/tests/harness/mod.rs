@@ -1,4 +1,4 @@
-//! Runs a job to its end and keeps what it told.
+//! Runs a job to its end and keeps its events.
 
 use trawl_domain::metric::Metric;
 use trawl_engine::{Control, Engine as _, Event, FitJob, Fitted, MemberLosses, Outcome};
@@ -6,10 +6,10 @@ use trawl_engine_torch::{DeviceNetworks, DeviceTable, Torch};
 
 use crate::device::device;
 
-/// What was measured of one member by epoch, as bits: the training loss, and the metrics on the validation rows.
+/// Measurements of one member by epoch, as bits: the training loss, and the metrics on the validation rows.
 pub(crate) type Bits = Vec<(u64, Vec<(Metric, u64)>)>;
 
-/// What came of a job.
+/// The result of a job.
 pub(crate) struct Ran {
     /// By member.
     pub(crate) losses: Vec<Bits>,

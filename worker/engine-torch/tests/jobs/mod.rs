@@ -1,4 +1,4 @@
-//! Jobs whose checkpoints are tried, and what training tells of them.
+//! Jobs for tests of checkpoints, and the events of their training.
 
 use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
@@ -130,7 +130,7 @@ pub(crate) fn apart(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     job
 }
 
-/// Members that train as one stack, with norms and residuals. Of 20 training rows, one is left at the end of an epoch.
+/// Members that train as one stack, with norms and residuals. The last batch of 20 training rows has one row.
 pub(crate) fn norms(members: Vec<JobMember>) -> FitJob<DeviceTable> {
     let mut job = together(members);
     job.architecture.layers = vec![
@@ -176,12 +176,12 @@ pub(crate) fn norms_of_images(members: Vec<JobMember>) -> FitJob<DeviceTable> {
 /// Member, training loss, metrics on the validation rows.
 pub(crate) type MemberBits = (usize, u64, Vec<(Metric, u64)>);
 
-/// What training told.
+/// An event of training.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Told {
-    /// An epoch, its losses as bits by member, and who diverged.
+    /// An epoch, its losses as bits by member, and the diverged members.
     Epoch(u32, Vec<MemberBits>, Vec<usize>),
-    /// Epochs that were over, and the checkpoint.
+    /// Epochs completed, and the checkpoint.
     Checkpoint(u32, Vec<u8>),
 }
 
@@ -209,7 +209,7 @@ fn told(event: Event<'_>) -> Told {
     }
 }
 
-/// Trains from checkpoints, or from the beginning where there are none; `hear` may command something at every event.
+/// Trains from checkpoints, or from the beginning without any; `hear` may give a command at every event.
 pub(crate) fn hear(
     job: &FitJob<DeviceTable>,
     from: &[MemberCheckpoint<'_>],

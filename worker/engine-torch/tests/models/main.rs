@@ -1,5 +1,5 @@
-//! `model.py` is what PyTorch was run with: it loaded these weights, strictly, and its answers are the engine's. `run_models.py` renews the
-//! data.
+//! `model.py` and PyTorch: PyTorch loaded these weights with it, strictly, and gave the engine's answers.
+//! `run_models.py` renews the data.
 
 mod networks;
 
@@ -14,7 +14,7 @@ use trawl_engine::weights::from_safetensors;
 use trawl_engine::{Control, Engine as _, Networks as _, Table as _};
 use trawl_engine_torch::Torch;
 
-/// What f32 leaves of two orders of the same sums.
+/// The f32 difference between two orders of the same sums.
 const TOLERANCE: f32 = 1e-5;
 
 #[test]
@@ -26,7 +26,7 @@ fn models_in_python_answer_as_the_engine() {
         let read = |file: &str| std::fs::read(folder.join(file)).expect(file);
         let weights = read("weights.safetensors");
         let parameters = from_safetensors(&job.architecture, &weights).expect("the network's weights");
-        // As far as an embedding asks for it.
+        // Enough for an embedding.
         let fitted = job.data.known().inputs.map(|inputs| FittedTable {
             words: inputs.words(),
             ..FittedTable::default()

@@ -130,12 +130,12 @@ fn numbers(len: u64) -> Vec<f32> {
     (0..len).map(|place| (place * 37 % 101) as f32 / 64.0 - 0.75).collect()
 }
 
-/// Rows for such a network, as they go into its first layer.
+/// Rows for such a network, as inputs of its first layer.
 pub(crate) fn rows(input: SampleShape) -> Vec<f32> {
     numbers(ASKED * input.len())
 }
 
-/// For each network its name, and a job of one member that trains it a little.
+/// A name and a job for each network; the job trains one member a little.
 pub(crate) fn jobs() -> Vec<(&'static str, FitJob<DeviceTable>)> {
     layers().map(|(name, input, layers)| (name, job(input, layers))).into()
 }

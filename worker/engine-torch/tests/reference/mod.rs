@@ -1,4 +1,4 @@
-//! The runs that are compared with PyTorch: one place for the test and for the example that dumps their inputs.
+//! The runs compared with PyTorch, shared by the test and the example that dumps their inputs.
 
 pub(crate) mod methods;
 mod networks;
@@ -71,7 +71,7 @@ pub(crate) fn words() -> Samples {
 
 /// Every optimizer, SGD with momentum among them, with and without L2. All are members of the same job.
 pub(crate) fn members() -> Vec<JobMember> {
-    // Steps so small that PyTorch in f32 agrees with itself in f64: with RMSprop at 0.003 it does not, by whole per cents.
+    // Steps so small that PyTorch's f32 and f64 results agree: with RMSprop at 0.003 they differ by whole per cents.
     members_with(
         [
             (Optimizer::Adam, 0.003, 0.0),
@@ -83,7 +83,7 @@ pub(crate) fn members() -> Vec<JobMember> {
     )
 }
 
-/// Of AdamW; the other optimizers do not look at it.
+/// Of AdamW; other optimizers ignore it.
 const WEIGHT_DECAY: f64 = 0.05;
 
 /// Each optimizer with its learning rate and momentum, without L2 and with it, over `folds` folds.
@@ -109,7 +109,7 @@ pub(crate) fn job(activation: Activation, batch_size: u32, epochs: u32, device: 
     table_job(activation, Loss::Mse, batch_size, epochs, members(), device)
 }
 
-/// Losses of numbers that have a run of their own, in `loss_job`.
+/// Losses of numbers with their own run, in `loss_job`.
 pub(crate) const LOSSES: [Loss; 2] = [Loss::Huber, Loss::L1];
 
 /// A job of another loss, with AdamW among its optimizers.
@@ -123,7 +123,7 @@ pub(crate) fn loss_job(loss: Loss, device: Device) -> FitJob<DeviceTable> {
     table_job(Activation::Tanh, loss, 12, 15, members_with(optimizers, 5), device)
 }
 
-/// A loss of classes that has a run of its own.
+/// A loss of classes with its own run.
 #[derive(Clone, Debug)]
 pub(crate) struct ClassRun {
     pub(crate) name: &'static str,
@@ -154,7 +154,7 @@ pub(crate) fn class_runs() -> Vec<ClassRun> {
     ]
 }
 
-/// Yes or no for each of the three classes: its own, and in some rows another one.
+/// Binary targets for each of the three classes: yes for a row's own class, and in some rows for another one.
 pub(crate) fn binary() -> Vec<[f32; 3]> {
     let rows = (0..).zip(labels());
     let of = |row: u32, label: u32, class: u32| f32::from(u8::from(label == class || (row + class).is_multiple_of(5)));
@@ -162,7 +162,7 @@ pub(crate) fn binary() -> Vec<[f32; 3]> {
         .collect()
 }
 
-/// Labels of the table's rows, of three classes, of which the first has most rows and the last fewest.
+/// Labels of the table's rows: three classes, of which the first has most rows and the last fewest.
 pub(crate) fn labels() -> Vec<u32> {
     let label = |row: u32| (u32::from(row > 55) + u32::from(row > 84) + u32::from((row * 37).is_multiple_of(11))) % 3;
     (0..ROWS).map(label).collect()
@@ -258,7 +258,7 @@ pub(crate) fn images() -> (Vec<u8>, Vec<u32>) {
     (pixels.collect(), (0..IMAGES).map(label).collect())
 }
 
-/// Steps so small that PyTorch in f32 agrees with itself in f64: with RMSprop at 0.002 it does not, to one in a thousand.
+/// Steps so small that PyTorch's f32 and f64 results agree: with RMSprop at 0.002 they differ by one in a thousand.
 pub(crate) fn cnn_members() -> Vec<JobMember> {
     members_with(
         [
@@ -271,7 +271,7 @@ pub(crate) fn cnn_members() -> Vec<JobMember> {
     )
 }
 
-/// A network of images that has a run of its own.
+/// A network of images with its own run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Images {
     /// Of the shape of the FashionMNIST example's, with fewer filters and units.

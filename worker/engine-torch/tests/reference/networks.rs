@@ -38,8 +38,8 @@ const SELU: Layer = Layer::Activation(Activation::Selu);
 const SOFTPLUS: Layer = Layer::Activation(Activation::Softplus);
 const TANH: Layer = Layer::Activation(Activation::Tanh);
 
-/// A network whose training has a run of its own. That of `images` takes the images and predicts classes, others the table and numbers; that of
-/// `words` the table with columns of words.
+/// A network whose training has its own run. With `images`, it takes the images and predicts classes; with `words`, it
+/// takes the table with columns of words; otherwise the table and numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct NetworkRun {
     pub(crate) name: &'static str,
@@ -49,8 +49,8 @@ pub(crate) struct NetworkRun {
     batch_size: u32,
 }
 
-/// Every norm, and residuals: of vectors and images, within each other, and with a last batch of one row. No batch norm comes right behind
-/// a bias: the gradient of that is rounding alone, which Adam makes steps of.
+/// Every norm, and residuals: of vectors and images, nested, and with a last batch of one row. No batch norm follows a
+/// bias directly: the gradient of that bias is only rounding, which Adam would turn into steps.
 pub(crate) fn network_runs() -> Vec<NetworkRun> {
     let run = |name, images, batch_size, layers: &[Layer]| NetworkRun {
         name,
@@ -126,7 +126,7 @@ pub(crate) fn network_runs() -> Vec<NetworkRun> {
         run("sequences", true, 20, &sequences),
         run("embedding", false, 12, &embedding),
         run("batch_norm", true, 20, &batch_norm),
-        // Of 100 training rows, one is left.
+        // Of 100 training rows, the last batch has one.
         run("batch_norm_of_one_row", true, 33, &batch_norm),
         run("layer_norm", false, 12, &layer_norm),
         run("residuals", false, 12, &residuals),
@@ -149,7 +149,7 @@ pub(crate) fn network_job(run: &NetworkRun, device: Device) -> FitJob<DeviceTabl
     job.architecture.layers.clone_from(&run.layers);
     job.architecture.batch_size = run.batch_size;
     for member in &mut job.members {
-        // Norms let gradients grow: with larger steps, PyTorch in f32 does not agree with itself in f64.
+        // Norms let gradients grow: with larger steps, PyTorch's f32 and f64 results differ.
         member.hyperparameters.learning_rate /= 5.0;
     }
     job

@@ -1,4 +1,4 @@
-//! Checkpoints from which training does not go on.
+//! Checkpoints that training refuses.
 
 use trawl_engine::checkpoint::MemberCheckpoint;
 use trawl_engine::{Control, Engine as _, EngineError, Event, FitJob};
@@ -6,7 +6,7 @@ use trawl_engine_torch::{DeviceTable, Torch};
 
 use crate::device::device;
 
-/// Why training from these checkpoints is refused, before anything is told.
+/// Why training refuses these checkpoints before any event.
 pub(crate) fn refused(job: &FitJob<DeviceTable>, from: &[MemberCheckpoint<'_>]) -> String {
     let mut emit = |event: Event<'_>| panic!("told {event:?}");
     match Torch::new(device()).fit(job, from, &mut emit, &Control::new()) {

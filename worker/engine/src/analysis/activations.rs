@@ -44,7 +44,7 @@ struct LayerActivations {
     values: Vec<Vec<f32>>,
 }
 
-/// Over the range of the training rows, widened by a tenth on either side; by a half where it is a single number.
+/// Over the range of the training rows, widened by a tenth on either side, or by a half if it is a single number.
 pub(super) fn profiles(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let features = analysis.features().unwrap_or_default();
     let [feature] = features.as_slice() else {
@@ -75,7 +75,7 @@ pub(super) fn profiles(analysis: &Analysis<'_, impl Networks>) -> Result<Option<
     to_json(&profiles).map(Some)
 }
 
-/// For the inputs of the study, or for training rows that are chosen.
+/// For the inputs of the study, or for chosen training rows.
 pub(super) fn activations(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     let Some(features) = analysis.features() else {
         return Ok(None);
@@ -108,7 +108,7 @@ pub(super) fn activations(analysis: &Analysis<'_, impl Networks>) -> Result<Opti
     to_json(&activations).map(Some)
 }
 
-/// Of several targets the first one of each row.
+/// The first of each row's targets.
 fn first(targets: Targets, rows: u32) -> Targets {
     match targets {
         Targets::Numbers(numbers) => {
@@ -119,15 +119,15 @@ fn first(targets: Targets, rows: u32) -> Targets {
     }
 }
 
-/// The rows whose target is the lowest, the median (of two, the lower) and the highest, the first of several; the first row of
-/// each of the first three classes.
+/// The rows with the lowest, the median (of two, the lower) and the highest target, the first among equals; for
+/// classes, the first row of each of the first three.
 pub(super) fn chosen_rows(targets: &Targets) -> Vec<u32> {
     match targets {
         Targets::Numbers(numbers) => {
             let mut order: Vec<u32> = (0..numbers.len() as u32).collect();
             order.sort_by(|a, b| numbers[*a as usize].total_cmp(&numbers[*b as usize]));
             let median = order.get(order.len().saturating_sub(1) / 2);
-            // The sort keeps the order of equal ones.
+            // The sort is stable.
             let highest = order
                 .iter()
                 .find(|row| numbers.get(**row as usize) == order.last().map(|row| &numbers[*row as usize]));
@@ -159,7 +159,7 @@ fn neurons(analysis: &Analysis<'_, impl Networks>, features: &[f32]) -> Result<N
             _ => None,
         })
         .collect();
-    // That of a residual comes before its layers.
+    // The output of a residual comes before its layers'.
     let last = last(layers);
     let mut wanted: Vec<usize> = hidden.iter().map(|(index, _)| *index).chain([last]).collect();
     wanted.sort_unstable();
@@ -170,7 +170,7 @@ fn neurons(analysis: &Analysis<'_, impl Networks>, features: &[f32]) -> Result<N
         .iter()
         .map(|layer| shapes.get(layer + 1).map_or(0, |shape| SampleShape::len(*shape)))
         .sum();
-    // A number takes two bytes at least, with its comma: said before the memory for all of them is taken.
+    // A number takes at least two bytes, with its comma: checked before memory for all of them is taken.
     if width * features.len() as u64 / architecture.input.len().max(1) * 2 > ARTIFACT_BYTES_MAX {
         return Err(SkippedArtifact::TooLarge);
     }
@@ -202,7 +202,7 @@ fn columns(output: &LayerOutput) -> Vec<Vec<f32>> {
     (0..width).map(column).collect()
 }
 
-/// Rows of inputs with what stands for those without a value, as they go into the network.
+/// Rows with fitted fill values in place of gaps, as inputs of the network.
 fn filled(analysis: &Analysis<'_, impl Networks>, mut rows: Vec<f32>) -> Result<Vec<f32>, SkippedArtifact> {
     let fitted = analysis.networks.fitted(MEMBER)?;
     if let Some(FittedInputs(inputs)) = fitted.and_then(|fitted| fitted.inputs.as_ref()) {
@@ -213,7 +213,7 @@ fn filled(analysis: &Analysis<'_, impl Networks>, mut rows: Vec<f32>) -> Result<
     Ok(rows)
 }
 
-/// A table's features; those of an array of bytes are small numbers.
+/// A table's features; an array of bytes has small numbers.
 fn floats(features: Features) -> Vec<f32> {
     match features {
         Features::Floats(values) => values,

@@ -27,7 +27,7 @@ pub(crate) struct ClassAnswer {
 }
 
 impl Answers {
-    /// Asks for all rows, in the pieces in which the test rows were measured: so the answers are those that were counted.
+    /// Computes all rows in the pieces in which the test rows were measured, so that the answers are those that were counted.
     pub(super) fn of<N: Networks>(
         ensemble: &Ensemble<'_, N>,
         table: &N::Table,
@@ -60,7 +60,7 @@ impl Answers {
         Ok(answers)
     }
 
-    /// The predicted classes, where classes are predicted.
+    /// The predicted classes; `None` for other targets.
     pub(super) fn classes(&self) -> Option<&[ClassAnswer]> {
         match self {
             Self::Numbers(_) | Self::Binary(_) => None,
@@ -70,7 +70,7 @@ impl Answers {
 }
 
 impl ClassAnswer {
-    /// The class with the highest of these outputs, the first of several.
+    /// The class with the highest output, the first among equals.
     pub(crate) fn of(outputs: &[f32], temperature: f64) -> Self {
         let mut class = 0;
         for (index, output) in outputs.iter().enumerate() {
@@ -94,7 +94,7 @@ impl ClassAnswer {
     }
 }
 
-/// What softmax makes shares of: exponentials, of outputs less the highest, so that none is too large.
+/// The softmax weight of an output: an exponential relative to the highest output, so that none overflows.
 fn weight(output: f32, highest: f32, temperature: f64) -> f64 {
     ((f64::from(output) - f64::from(highest)) / temperature).exp()
 }

@@ -1,4 +1,4 @@
-//! `calibration.json`: the temperature of a network for classes, and how far its probabilities can be relied on with it and without.
+//! `calibration.json`: the temperature of a classification network, and the reliability of its probabilities with it and without.
 
 use serde::Serialize;
 use trawl_domain::dataset::Targets;
@@ -7,10 +7,10 @@ use super::{Analysis, SkippedArtifact, to_json};
 use crate::calibration::{Answered, Reliability, Sums};
 use crate::{Control, Networks, Table};
 
-/// The predictions of rows that the folds of the refit's trial held out: files by their names, or why there are none.
+/// Predictions of the rows held out by the folds of the refit's trial: file contents by name, or why there are none.
 pub type HeldOutFiles = Result<Vec<(String, Vec<u8>)>, String>;
 
-/// The temperature and what it is made of, or why there is none.
+/// The temperature and the rows that it was fitted on, or why there is none.
 pub(super) type Calibrated = Result<(f64, Answered), String>;
 
 /// The file.
@@ -20,10 +20,10 @@ struct Calibration<'a> {
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
-    /// Of the rows by which it was chosen.
+    /// On the rows that it was fitted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     held_out: Option<Compared>,
-    /// Of the test rows, where they have targets.
+    /// On the test rows, where they have targets.
     #[serde(skip_serializing_if = "Option::is_none")]
     test: Option<Compared>,
 }
@@ -37,7 +37,7 @@ struct Compared {
 /// Finds the temperature.
 ///
 /// # Errors
-/// It was told to stop.
+/// It was stopped.
 pub(super) fn calibrate(
     files: &HeldOutFiles,
     classes: &[String],

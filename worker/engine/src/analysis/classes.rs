@@ -1,4 +1,4 @@
-//! `confusion_matrix.json`: how often which class was taken for which, and what that makes of each class.
+//! `confusion_matrix.json`: counts of true and predicted classes, and metrics of each class.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use super::{Analysis, SkippedArtifact, to_json};
 use crate::Networks;
 use crate::class_count::ClassCount;
 
-/// Lists have a place for each class.
+/// Lists have an element for each class.
 #[derive(Serialize)]
 struct ConfusionMatrix<'a> {
     classes: &'a [String],
@@ -36,7 +36,7 @@ pub(super) fn confusion_matrix(analysis: &Analysis<'_, impl Networks>) -> Result
     to_json(&matrix).map(Some)
 }
 
-/// What the counts make of each class.
+/// The counts of each class.
 pub(super) fn by_class(counts: &[Vec<u64>]) -> Vec<ClassCount> {
     let class = |class: usize| ClassCount {
         right: counts[class][class],
@@ -46,7 +46,7 @@ pub(super) fn by_class(counts: &[Vec<u64>]) -> Vec<ClassCount> {
     (0..counts.len()).map(class).collect()
 }
 
-/// `[t][p]`: rows of class t that were taken for class p.
+/// `[t][p]`: rows of class t that were predicted as class p.
 pub(super) fn count(labels: &[u32], answers: &[ClassAnswer], classes: usize) -> Vec<Vec<u64>> {
     let mut counts = vec![vec![0; classes]; classes];
     for (label, answer) in labels.iter().zip(answers) {

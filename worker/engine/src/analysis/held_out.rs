@@ -1,4 +1,4 @@
-//! `fold-F.csv`: what the network of a trial's fold answers for the rows that were held out of its training.
+//! `fold-F.csv`: predictions of a trial's fold for the rows held out of its training.
 
 use trawl_domain::dataset::{Format, TargetKind};
 use trawl_domain::fold::Split;
@@ -15,21 +15,21 @@ use crate::{Control, Networks, Table};
 pub struct HeldOut<T> {
     /// The rows.
     pub data: T,
-    /// How the dataset's files are read: it knows the names of targets.
+    /// The format of the dataset's files, with the names of targets.
     pub format: Format,
-    /// How they were split.
+    /// Their split.
     pub split: Split,
-    /// Seed of the study, by which they were.
+    /// Seed of the study, which determines the split.
     pub seed: Seed,
 }
 
 impl<T: Table> HeldOut<T> {
-    /// The answers of a member, which was trained on this fold, for the rows that validated it: `row`, target, prediction and, unless they are
-    /// numbers, `probability`, each with its name where there are several, and with classes `p.CLASS` of each. Rows ascend; they count from 0 as
-    /// they were read.
+    /// Predictions of a member, trained on this fold, for the rows that validated it: `row`, target, prediction and,
+    /// unless targets are numbers, `probability`, each with its target's name where there are several; for classes,
+    /// also `p.CLASS` of each. Rows ascend; they count from 0 as they were read.
     ///
     /// # Errors
-    /// The network gives no answers, or they make no file; or it was told to stop.
+    /// The network gives no answers, or they make no file; or it was stopped.
     pub fn predictions<N: Networks<Table = T>>(
         &self,
         networks: &N,

@@ -1,4 +1,4 @@
-//! `weight_histograms.json`: how the parameters of each layer are distributed.
+//! `weight_histograms.json`: the distribution of each layer's parameters.
 
 use serde::Serialize;
 
@@ -18,12 +18,12 @@ struct LayerHistograms {
     index: usize,
     kind: &'static str,
     weight: Histogram,
-    /// Of a layer that has one.
+    /// `None` for a layer without a bias.
     #[serde(skip_serializing_if = "Option::is_none")]
     bias: Option<Histogram>,
 }
 
-/// Counts between edges, of which there is one more.
+/// Counts between edges; there is one edge more than counts.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct Histogram {
     pub(super) edges: Vec<f32>,
@@ -48,8 +48,8 @@ pub(super) fn weight_histograms(analysis: &Analysis<'_, impl Networks>) -> Resul
 }
 
 impl Histogram {
-    /// Bins of equal width from the smallest to the largest value, which the last bin includes. Where all values are the
-    /// same, the bins reach from a half below it to a half above.
+    /// Bins of equal width from the smallest to the largest value; the last bin includes the largest. If all values are
+    /// equal, the bins reach from a half below to a half above.
     pub(super) fn of(values: &[f32]) -> Result<Self, SkippedArtifact> {
         check_finite(values)?;
         let (low, high) = range(values);
@@ -70,7 +70,7 @@ impl Histogram {
     }
 }
 
-/// Smallest and largest value; 0 and 0 of none.
+/// Smallest and largest value; 0 and 0 without values.
 pub(super) fn range(values: &[f32]) -> (f64, f64) {
     let least = values.iter().copied().reduce(f32::min).unwrap_or(0.0);
     let greatest = values.iter().copied().reduce(f32::max).unwrap_or(0.0);

@@ -1,5 +1,5 @@
-//! `feature_maps.safetensors` and `misclassified.safetensors`: test images, what the first convolution makes of them, and
-//! which are taken for another class.
+//! `feature_maps.safetensors` and `misclassified.safetensors`: test images with the outputs of the first convolution,
+//! and misclassified ones.
 
 use std::collections::HashMap;
 
@@ -66,7 +66,7 @@ pub(super) fn misclassified(analysis: &Analysis<'_, impl Networks>) -> Result<Op
     file.serialize().map(Some)
 }
 
-/// The first row of each class, in the order of the classes; none of a class without rows.
+/// The first row of each class that has rows, in the order of the classes.
 pub(super) fn first_of_each_class(labels: &[u32], classes: usize) -> Vec<u32> {
     let mut first = vec![None; classes];
     for (row, label) in (0..).zip(labels) {
@@ -75,7 +75,7 @@ pub(super) fn first_of_each_class(labels: &[u32], classes: usize) -> Vec<u32> {
     first.into_iter().flatten().take(SAMPLES_MAX).collect()
 }
 
-/// The first rows that are taken for another class.
+/// The first misclassified rows.
 pub(super) fn first_misclassified(labels: &[u32], answers: &[ClassAnswer]) -> Vec<u32> {
     let rows = (0..).zip(labels.iter().zip(answers));
     rows.filter(|(_, (label, answer))| **label != answer.class)
@@ -84,12 +84,12 @@ pub(super) fn first_misclassified(labels: &[u32], answers: &[ClassAnswer]) -> Ve
         .collect()
 }
 
-/// Pixels as bytes. Numbers are stretched so that the smallest of all is 0 and the largest 255.
+/// Pixels as bytes. Numbers are scaled so that the smallest of all is 0 and the largest 255.
 pub(super) fn pixels(features: &Features) -> Vec<u8> {
     match features {
         Features::Bytes(pixels) => pixels.clone(),
         Features::Floats(values) => stretched(values),
-        // A table of bytes: an image has pixels.
+        // Only for tables of bytes: images have pixels.
         Features::Whole(values) => stretched(&values.iter().copied().map(f32::from).collect::<Vec<_>>()),
     }
 }
@@ -112,7 +112,7 @@ impl<'a> Samples<'a> {
         })
     }
 
-    /// What both files have of them.
+    /// The tensors that both files have.
     fn file(&self, analysis: &Analysis<'_, impl Networks>) -> Result<File, SkippedArtifact> {
         let classes =
             serde_json::to_string(self.classes).map_err(|error| SkippedArtifact::Format(error.to_string()))?;

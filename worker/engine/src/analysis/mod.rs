@@ -1,7 +1,7 @@
-//! The analysis: what a refit leaves beside its weights, once its fit on all training rows has ended, and a trial's fold beside its own.
-//! `docs/artifacts.md` says what each file holds.
+//! The analysis: the artifacts of a refit beside its weights, once its fit on all training rows has ended, and those of
+//! a trial's fold. `docs/artifacts.md` describes each file.
 //!
-//! It asks the networks for outputs, and does the rest on plain numbers. One file at a time is in memory.
+//! The analysis asks the networks for outputs, and works on plain numbers. One file at a time is in memory.
 
 mod activations;
 mod answers;
@@ -30,56 +30,56 @@ use calibration::{Calibrated, calibrate};
 pub use held_out::HeldOut;
 pub(crate) use predictions::{cell, named, yes_or_no};
 
-/// The member that is looked into: a fit on all training rows is a job of its own.
+/// The analysed member: a fit on all training rows has a job of its own.
 const MEMBER: usize = 0;
 
-/// What a fit on all training rows was fitted to.
+/// Data and settings of a fit on all training rows.
 #[derive(Debug)]
 pub struct AnalysisInput<T> {
     /// Probability of each dropout layer, from the input on.
     pub dropout: Vec<f64>,
-    /// How the dataset's files are read: it knows the columns' names.
+    /// The format of the dataset's files, with the columns' names.
     pub format: Format,
     /// Training rows.
     pub train: T,
     /// Test rows, if there are any; they may have no targets.
     pub test: Option<T>,
-    /// Features for which activations are kept; empty lets training rows be chosen.
+    /// Features for which activations are kept; if empty, training rows are chosen.
     pub inputs: Vec<Vec<f32>>,
-    /// By what probabilities are calibrated; `None` if they are left as they are.
+    /// The predictions that probabilities are calibrated with; `None` without calibration.
     pub held_out: Option<HeldOutFiles>,
 }
 
 /// One file.
 #[derive(Debug)]
 pub struct Artifact {
-    /// What it is.
+    /// Its kind.
     pub kind: ArtifactKind,
     /// Its bytes, or why there are none.
     pub content: Result<Vec<u8>, SkippedArtifact>,
 }
 
-/// Why an artifact is left out. The refit is worth keeping without it.
+/// Why an artifact is left out. The refit is kept without it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SkippedArtifact {
-    /// JSON and figures have no word for it.
+    /// JSON and figures cannot express it.
     #[error("a number in it is not finite")]
     NotFinite,
     /// It is larger than any artifact may be.
     #[error("it would be larger than {ARTIFACT_BYTES_MAX} bytes")]
     TooLarge,
-    /// It was told to stop.
+    /// It was stopped.
     #[error("interrupted")]
     Interrupted,
     /// The network gave no answer.
     #[error(transparent)]
     Network(#[from] EngineError),
-    /// It cannot be written down.
+    /// It cannot be written.
     #[error("it cannot be written: {0}")]
     Format(String),
 }
 
-/// What is told of one network, and of several that answer together is left out.
+/// Artifacts of a single network; an ensemble does not have them.
 const OF_ONE_NETWORK: [ArtifactKind; 4] = [
     ArtifactKind::WeightHistograms,
     ArtifactKind::ActivationProfiles,
@@ -87,25 +87,25 @@ const OF_ONE_NETWORK: [ArtifactKind; 4] = [
     ArtifactKind::FeatureMaps,
 ];
 
-/// What makes a file; `None` where the network or the rows are of another sort than the file is for.
+/// Makes a file; `None` where the file does not apply to such a network or such rows.
 type Maker<N> = fn(&Analysis<'_, N>) -> Result<Option<Vec<u8>>, SkippedArtifact>;
 
 /// Networks under analysis.
 struct Analysis<'a, N: Networks> {
-    /// Those that answer.
+    /// All of them.
     ensemble: &'a Ensemble<'a, N>,
-    /// The first of them.
+    /// The first one.
     networks: &'a N,
     subject: &'a AnalysisInput<N::Table>,
     control: &'a Control,
     parameters: Vec<Parameter>,
     /// The temperature, where probabilities are to be calibrated.
     calibrated: Option<Calibrated>,
-    /// For the test rows, if there are any.
+    /// Predictions for the test rows, if there are any.
     answers: Option<Answers>,
 }
 
-/// Test rows with what they are and what they were taken for, where classes are predicted.
+/// Test rows with their true and predicted classes.
 struct LabelledTest<'a, T> {
     table: &'a T,
     labels: Vec<u32>,
@@ -113,8 +113,8 @@ struct LabelledTest<'a, T> {
     answers: &'a [ClassAnswer],
 }
 
-/// Makes all files that a fit on all training rows, or several networks that answer together, leave beside their weights, one after the other. `emit` takes each, may wait, and
-/// says whether there shall be more. Once training was told to end, nothing more is made.
+/// Makes all artifacts of a fit on all training rows, or of an ensemble, beside their weights, one after the other.
+/// `emit` takes each, may wait, and returns whether to make more. Once training is stopped, no more are made.
 ///
 /// # Errors
 /// The network gives no answers for the test rows, so that there is nothing to analyse.
@@ -175,7 +175,7 @@ pub fn analyse<N: Networks>(
     Ok(())
 }
 
-/// By what outputs are divided before softmax.
+/// The divisor of outputs before softmax.
 fn temperature(calibrated: Option<&Calibrated>) -> f64 {
     match calibrated {
         Some(Ok((temperature, _))) => *temperature,
@@ -201,7 +201,7 @@ impl<N: Networks> Analysis<'_, N> {
         self.networks.architecture().input
     }
 
-    /// Numbers that the network puts out.
+    /// Number of the network's outputs.
     fn outputs(&self) -> usize {
         let output = self.networks.architecture().output();
         output.map_or(0, SampleShape::len) as usize
@@ -223,7 +223,7 @@ impl<N: Networks> Analysis<'_, N> {
         }))
     }
 
-    /// Names of the inputs: those of their columns, or `x0`, `x1`, … where they have none. `None` for images.
+    /// Names of the inputs: their columns' names, or `x0`, `x1`, … without names. `None` for images.
     fn features(&self) -> Option<Vec<String>> {
         match (self.input(), self.subject.train.known().inputs) {
             (SampleShape::Sequence { .. } | SampleShape::Image { .. }, _) => None,
@@ -235,7 +235,7 @@ impl<N: Networks> Analysis<'_, N> {
     }
 }
 
-/// As JSON. The numbers in it were checked: JSON would make nulls of those that are not finite.
+/// As JSON. The numbers were checked before: JSON would turn non-finite ones into nulls.
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>, SkippedArtifact> {
     serde_json::to_vec(value).map_err(|error| SkippedArtifact::Format(error.to_string()))
 }

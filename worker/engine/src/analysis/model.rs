@@ -1,4 +1,4 @@
-//! `model.py`: the network as a module of PyTorch, which loads the weights.
+//! `model.py`: the network as a PyTorch module that loads the weights.
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use trawl_domain::network::Architecture;
 use super::{Analysis, SkippedArtifact};
 use crate::{Networks, Table as _};
 
-/// What stands before the layers.
+/// The text before the layers.
 const HEAD: &str = r#""""A network that trawl trained, in PyTorch: `pip install torch safetensors`.
 
     from model import load
@@ -35,7 +35,7 @@ class Residual(nn.Sequential):
 
 "#;
 
-/// What stands behind that where there is one.
+/// Follows the head if the network has an embedding.
 const EMBEDDING: &str = r#"class Embedding(nn.Module):
     """For each column of words the weights of its word, dim numbers in place of its 0s and 1s; all other inputs stay as they are."""
 
@@ -55,13 +55,13 @@ const EMBEDDING: &str = r#"class Embedding(nn.Module):
 
 "#;
 
-/// What the layers stand in.
+/// The function around the layers.
 const BUILD: &str = r#"def build():
     """The network with the weights that PyTorch begins with."""
     return nn.Sequential(
 "#;
 
-/// What stands behind them.
+/// The text after the layers.
 const TAIL: &str = r#"    )
 
 
@@ -84,7 +84,7 @@ pub(super) fn model(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec
     Ok(module).map(|text| Some(text.into_bytes()))
 }
 
-/// What stands behind the layers where several networks answer together.
+/// The text after the layers of an ensemble.
 const TAIL_OF_SEVERAL: &str = r#"    )
 
 
@@ -99,7 +99,7 @@ def load(weights):
     return models
 "#;
 
-/// The same module, of several networks that answer together.
+/// The same module for an ensemble.
 fn several(module: &str, count: usize) -> Result<String, SkippedArtifact> {
     const ONE: &str = "    model = load(\"weights.safetensors\")\n    outputs = model(rows)";
     const MANY: &str = "    models = load(\"weights.safetensors\")\n    outputs = [model(rows) for model in models]";
@@ -121,7 +121,7 @@ fn several(module: &str, count: usize) -> Result<String, SkippedArtifact> {
     }
 }
 
-/// The text of the module. `dropout` are the probabilities of the layers that drop, from the input on; `words` the inputs of each column of words.
+/// The text of the module. `dropout` has the probabilities of the dropout layers, from the input on; `words` has the inputs of each column of words.
 fn python(architecture: &Architecture, dropout: &[f64], words: &[Range<usize>]) -> Result<String, SkippedArtifact> {
     let shapes = architecture
         .shapes()
@@ -142,7 +142,7 @@ fn python(architecture: &Architecture, dropout: &[f64], words: &[Range<usize>]) 
     text.push_str(class);
     text.push_str(BUILD);
     let mut dropout = dropout.iter();
-    // Behind which layer each open residual ends.
+    // The last layer of each open residual.
     let mut open: Vec<usize> = Vec::new();
     for (index, (layer, shapes)) in architecture.layers.iter().zip(shapes.windows(2)).enumerate() {
         let indent = " ".repeat(8 + 4 * open.len());
@@ -165,7 +165,7 @@ fn python(architecture: &Architecture, dropout: &[f64], words: &[Range<usize>]) 
     Ok(text)
 }
 
-/// The module of a layer that makes such an output of such an input.
+/// The module of a layer with this input and output.
 fn module(layer: &Layer, input: SampleShape, output: SampleShape, words: &[Range<usize>], p: f64) -> String {
     let channels = match input {
         SampleShape::Vector(len) | SampleShape::Table { len, .. } => len,

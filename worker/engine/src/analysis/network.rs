@@ -1,4 +1,4 @@
-//! `network.json`: the network in words.
+//! `network.json`: a description of the network.
 
 use trawl_domain::dataset::{Dialect, Encoding, FittedTable, Format, Header, Layout, Resize, SampleShape};
 use trawl_domain::layer::WrittenLayer;
@@ -65,7 +65,7 @@ pub(super) fn network(analysis: &Analysis<'_, impl Networks>) -> Result<Option<V
     to_json(&file).map(Some)
 }
 
-/// What the study says of the header line of a table's files; nothing where it was left out.
+/// The study's setting for the header line of a table's files; `None` if it was left out.
 fn header(dialect: &Dialect) -> Option<bool> {
     match dialect.header {
         Header::Checked => None,

@@ -1,4 +1,4 @@
-//! `predictions.csv`: the model's answer for every row of a table, or for every test image. Rows without a target have an empty one.
+//! `predictions.csv`: the model's predictions for every row of a table, or for every test image. Rows without a target have an empty one.
 
 use trawl_domain::dataset::{Features, Format, TargetKind, Targets};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
@@ -9,10 +9,10 @@ use crate::{Networks, Table};
 
 type Writer = csv::Writer<Vec<u8>>;
 
-/// Rows whose features are read from the device at once: a table's row has 4,096 features at most.
+/// Rows whose features are read from the device at once: a table's row has at most 4,096.
 const ROWS_AT_ONCE: usize = 1024;
 
-/// All rows of a table with their features. Where that would be too large, and of images, the test rows alone and without them.
+/// All rows of a table with their features. If that is too large, and for images: only the test rows, without features.
 pub(super) fn predictions(analysis: &Analysis<'_, impl Networks>) -> Result<Option<Vec<u8>>, SkippedArtifact> {
     match analysis.features() {
         None => of_test_rows(analysis),
@@ -100,7 +100,7 @@ fn write<T: Table>(
     with_features: bool,
     answers: &Answers,
 ) -> Result<(), SkippedArtifact> {
-    // Those of the training rows: test rows may have no targets, and have no others.
+    // The training rows' classes: test rows may have no targets, but never have other classes.
     let classes = subject.train.classes();
     let targets = table.targets()?;
     let rows: Vec<u32> = (0..table.rows()).collect();
@@ -150,7 +150,7 @@ fn answer(
     [targets, predictions].concat()
 }
 
-/// The targets of a row: so many numbers, or its class.
+/// A row's targets: its numbers, or its class.
 pub(super) fn target_cells(
     targets: Option<&Targets>,
     width: usize,
@@ -164,7 +164,7 @@ pub(super) fn target_cells(
     }
 }
 
-/// Of each target 1 for yes or 0 for no, whichever is more probable, and then the probabilities of yes.
+/// For each target 1 for yes or 0 for no, whichever is more probable, followed by the probabilities of yes.
 pub(crate) fn yes_or_no(probabilities: &[f32]) -> Vec<String> {
     let predicted = probabilities.iter().map(|yes| u8::from(*yes > 0.5).to_string());
     predicted.chain(probabilities.iter().map(f32::to_string)).collect()
@@ -179,12 +179,12 @@ fn of_row(numbers: &[f32], width: usize, row: usize) -> Vec<String> {
     numbers.iter().map(f32::to_string).collect()
 }
 
-/// The same of a network that was fitted to this.
+/// The same for a network that was fitted on `subject`.
 pub(super) fn of_subject(subject: &AnalysisInput<impl Table>, outputs: usize) -> Vec<String> {
     targets(&subject.format, subject.train.classes().is_some(), outputs)
 }
 
-/// Names of the targets of a network that puts out so many numbers; one where it predicts classes.
+/// Names of the targets of a network with `outputs` outputs; one name where it predicts classes.
 pub(super) fn targets(format: &Format, are_classes: bool, outputs: usize) -> Vec<String> {
     match format {
         Format::Csv(columns) => columns.targets().cloned().collect(),
@@ -193,7 +193,7 @@ pub(super) fn targets(format: &Format, are_classes: bool, outputs: usize) -> Vec
     }
 }
 
-/// An input as a cell, which is empty where there is no value.
+/// An input as a cell; empty without a value.
 pub(crate) fn cell(input: &f32) -> String {
     if input.is_nan() {
         String::new()

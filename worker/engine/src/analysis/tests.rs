@@ -1,4 +1,4 @@
-//! What is chosen and counted, on plain numbers; `engine-torch/tests/analysis` looks into whole networks.
+//! Choices and counts on plain numbers; `engine-torch/tests/analysis` tests whole networks.
 
 use trawl_domain::dataset::{Features, Targets};
 
@@ -45,16 +45,16 @@ fn the_confusion_matrix_has_true_classes_as_rows() {
     );
     assert_eq!(first_misclassified(&[0, 0, 2, 2], &answers), [1, 3]);
     assert_eq!(first_of_each_class(&[2, 2, 0, 1, 0], 4), [2, 3, 0]);
-    // The first of several that are the highest.
+    // The first among equals.
     assert_eq!(ClassAnswer::of(&[1.0, 1.0], 1.0).class, 0);
-    // A temperature moves the probability and never the class.
+    // A temperature changes the probability, but never the class.
     let [cold, warm] = [0.5, 2.0].map(|temperature| ClassAnswer::of(&[1.0, 3.0], temperature));
     assert_eq!((cold.class, warm.class), (1, 1));
     let logistic = |apart: f64| (1.0 / (1.0 + (-apart).exp())) as f32;
     assert_eq!((cold.probability, warm.probability), (logistic(4.0), logistic(1.0)));
 }
 
-/// The numbers are those of scikit-learn 1.9.1's `precision_recall_fscore_support(zero_division=0)`.
+/// The numbers are from scikit-learn 1.9.1's `precision_recall_fscore_support(zero_division=0)`.
 #[test]
 fn each_class_has_precision_recall_and_f1_and_0_where_there_is_none() {
     let answers = [0, 2, 2, 1, 0, 0].map(|class| ClassAnswer {

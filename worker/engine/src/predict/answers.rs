@@ -1,4 +1,4 @@
-//! The predictions as CSV: a line for each row, as soon as the network has answered.
+//! Predictions as CSV: a line for each row, written as soon as the network has answered.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -21,8 +21,8 @@ pub(super) struct Answers<'a, E: Engine> {
 }
 
 impl<'a, E: Engine> Answers<'a, E> {
-    /// Writes the header. For tables: `row`, the features, `prediction`; for images: `file`, `row`, `prediction`. With classes, and with yes and
-    /// no, also `probability`, and with classes, if asked for, `p.CLASS` for each.
+    /// Writes the header. For tables: `row`, the features, `prediction`; for images: `file`, `row`, `prediction`.
+    /// Classes and binary targets add `probability`; classes, if requested, `p.CLASS` for each.
     pub(super) fn new(
         network: &'a Network,
         engine: &'a E,
@@ -54,8 +54,8 @@ impl<'a, E: Engine> Answers<'a, E> {
         Ok(answers)
     }
 
-    /// Asks for all rows of a file, in the pieces in which the refit's test rows were measured: so rows that were among those
-    /// have the predictions that they had.
+    /// Predicts all rows of a file, in the pieces in which the refit's test rows were measured, so that those rows get
+    /// the same predictions again.
     pub(super) fn write(&mut self, file: &Path, rows: FeatureRows) -> Result<(), PredictError> {
         let rows = Samples {
             rows: rows.rows,
@@ -87,7 +87,7 @@ impl<'a, E: Engine> Answers<'a, E> {
         Ok(())
     }
 
-    /// Hands everything on to the output.
+    /// Flushes the output.
     pub(super) fn finish(mut self) -> Result<(), PredictError> {
         self.writer.flush().map_err(PredictError::Output)
     }

@@ -1,4 +1,4 @@
-//! A file of rows to be predicted: what it is, by its first bytes or else by its name, and what it holds.
+//! A file of rows to be predicted: its kind, by its first bytes or its name, and its content.
 
 use std::fmt;
 use std::io::{self, Read as _};
@@ -11,14 +11,14 @@ use trawl_domain::dataset::{
 
 use super::network::Network;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A table with a header line.
     Csv,
-    /// An array of NumPy.
+    /// A NumPy array.
     Npy,
-    /// Images as MNIST's.
+    /// Images in MNIST's format.
     Idx,
     /// One image.
     Picture,
@@ -36,7 +36,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// By the magic number, or by the name where there is none, as in a file that is torn; a table is plain text.
+    /// By the magic number, or without one by the name, as for a truncated file; a table is plain text.
     pub(super) fn of(path: &Path, bytes: &[u8]) -> Self {
         let name = path
             .file_name()
@@ -55,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// The rows of such a file, as the network takes them.
+    /// The rows of such a file, in the form that the network takes.
     ///
     /// # Errors
     /// Why there are none.

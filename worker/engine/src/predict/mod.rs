@@ -1,5 +1,5 @@
-//! Predictions: a trained network, read back from the files that a refit left, answers for rows that nobody knows the targets
-//! of. `trawl-worker predict` is its command line; no coordinator takes part.
+//! Predictions: a trained network, read back from a refit's files, predicts rows whose targets are unknown.
+//! `trawl-worker predict` is its command line; it needs no coordinator.
 
 mod answers;
 mod input;
@@ -19,7 +19,7 @@ use answers::Answers;
 use input::Kind;
 pub use network::{Network, NetworkError};
 
-/// What is to be predicted, and by which network.
+/// A request for predictions by a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// `network.json` of a refit.
@@ -28,22 +28,22 @@ pub struct Request {
     pub weights: PathBuf,
     /// One table, or files of images of one kind.
     pub inputs: Vec<PathBuf>,
-    /// With classes: whether each class gets a column.
+    /// With classes: true if each class gets a column.
     pub probabilities: bool,
 }
 
 /// Why there are no predictions.
 #[derive(Debug, thiserror::Error)]
 pub enum PredictError {
-    /// A file cannot be read as what it should be.
+    /// A file cannot be read as the expected kind.
     #[error("{}: {reason}", file.display())]
     File {
-        /// Its path, as it was given.
+        /// Its path, as given.
         file: PathBuf,
-        /// What is wrong, with the line where there are lines.
+        /// The reason, with the line where there are lines.
         reason: String,
     },
-    /// The files are sound, but not together.
+    /// The files are valid, but do not fit together.
     #[error("{0}")]
     Inputs(String),
     /// The engine failed.
@@ -62,17 +62,17 @@ impl PredictError {
         }
     }
 
-    /// True if what was given is wrong, and not this machine or this program.
+    /// True if the given files are at fault, and not this machine or this program.
     pub fn is_input(&self) -> bool {
         matches!(self, Self::File { .. } | Self::Inputs(_))
     }
 }
 
-/// Writes the predictions for all rows of all inputs as CSV, in their order. Rows of one file go through the network in pieces
-/// of bounded memory, and one file at a time is in memory.
+/// Writes the predictions for all rows of all inputs as CSV, in their order. Rows of one file go through the network in
+/// pieces of bounded memory, and one file at a time is in memory.
 ///
 /// # Errors
-/// The first file that is wrong, with what is wrong with it; nothing to compute with; or an output that takes no more.
+/// The first invalid file, with the reason; an engine that fails; or an output that is closed.
 pub fn predict(request: &Request, engine: &impl Engine, output: &mut dyn Write) -> Result<(), PredictError> {
     let (network, networks) = load(request, engine)?;
     let ensemble = Ensemble::new(networks.iter().collect())?;
@@ -125,7 +125,7 @@ fn load<E: Engine>(request: &Request, engine: &E) -> Result<(Network, Vec<E::Net
     Ok((network, networks))
 }
 
-/// The bytes of a file, of which it may have so many and no more.
+/// The bytes of a file, which may have at most `bytes_max`.
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, PredictError> {
     let failed = |error: io::Error| PredictError::file(path, format!("cannot be read: {error}"));
     let mut bytes = Vec::new();

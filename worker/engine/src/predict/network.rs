@@ -1,5 +1,5 @@
-//! `network.json`, read back: what a refit wrote of its network becomes an architecture again, whatever has happened to the
-//! file meanwhile.
+//! Reads `network.json` back: turns a refit's description of its network into an architecture again, and checks it,
+//! since the file may have been changed.
 
 use trawl_domain::dataset::{
     Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, NotAQuote, Resize, SampleShape,
@@ -29,7 +29,7 @@ pub struct Network {
     temperature: f64,
 }
 
-/// A file that describes no network.
+/// A file that does not describe a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NetworkError(String);
@@ -38,8 +38,8 @@ impl Network {
     /// Reads the file.
     ///
     /// # Errors
-    /// The first thing that is wrong: it is no such JSON, a size is beyond its limit, the layers do not fit together, or what they
-    /// put out is not what the target needs.
+    /// The first fault: the JSON is malformed, a size exceeds its limit, the layers do not fit together, or their
+    /// output does not fit the target.
     pub fn parse(json: &[u8]) -> Result<Self, NetworkError> {
         let file: NetworkFile =
             serde_json::from_slice(json).map_err(|error| NetworkError(format!("describes no network: {error}")))?;
@@ -56,53 +56,53 @@ impl Network {
         &self.inputs
     }
 
-    /// What was fitted on the training rows of each network that answers: one, or several that answer by their mean.
+    /// The preparation fitted on each network's training rows: one network, or an ensemble.
     pub fn fitted(&self) -> &[FittedTable] {
         &self.fitted
     }
 
-    /// True of networks that answer by their mean, whose weights are numbered.
+    /// True for an ensemble, whose weights are numbered.
     pub fn is_ensemble(&self) -> bool {
         self.is_ensemble
     }
 
-    /// How files of a table are written: as those that it was trained with.
+    /// The format of a table's files, as in training.
     pub fn dialect(&self) -> &Dialect {
         &self.dialect
     }
 
-    /// The order of the axes of the array of images that it was trained with; `None` if that was none, or is not known.
+    /// The order of the axes of the array of images that it was trained on; `None` if there was no array, or the order is unknown.
     pub fn layout(&self) -> Option<Layout> {
         self.layout
     }
 
-    /// What becomes of a picture of another size; `None` if it is refused.
+    /// How a picture of another size is resized; `None` if it is refused.
     pub fn resize(&self) -> Option<Resize> {
         self.resize
     }
 
-    /// What is predicted.
+    /// The kind of target.
     pub fn kind(&self) -> TargetKind {
         self.architecture.loss.target_kind()
     }
 
-    /// Names of what is predicted, in the order of the outputs; none where a class is.
+    /// Names of the targets, in the order of the outputs; empty where a class is predicted.
     pub fn targets(&self) -> &[String] {
         &self.targets
     }
 
-    /// Names of the classes in the order of the outputs; `None` where none is predicted.
+    /// Names of the classes in the order of the outputs; `None` where no class is predicted.
     pub fn classes(&self) -> Option<&[String]> {
         self.classes.as_deref()
     }
 
-    /// By what outputs are divided before softmax: 1 where they are not calibrated.
+    /// The divisor of outputs before softmax: 1 without calibration.
     pub fn temperature(&self) -> f64 {
         self.temperature
     }
 }
 
-/// What goes into a network, once it has been checked.
+/// A network's input, after its check.
 struct CheckedInput {
     shape: SampleShape,
     inputs: Inputs,
@@ -164,9 +164,9 @@ impl Input {
 }
 
 impl FoldFitted {
-    /// `field` is what stands before its own ones.
+    /// `field` is the prefix of its own fields.
     fn check(self, field: &str, shape: SampleShape, inputs: &Inputs, outputs: usize) -> Result<FittedTable, String> {
-        // That of a single network stands with its input.
+        // A single network's preparation is part of its input.
         let at_input = if field.is_empty() { "input." } else { field };
         match &self.fitted {
             Some(FittedInputs(fitted)) if fitted.len() != shape.inputs() as usize => {
@@ -256,7 +256,7 @@ impl NetworkFile {
             layers: WrittenLayer::read(&self.layers).map_err(|wrong| wrong.to_string())?,
             loss,
             batch_size: self.batch_size,
-            // Nothing is trained any more.
+            // It is no longer trained.
             epochs: 0,
         };
         let output = architecture.output().map_err(|wrong| wrong.to_string())?;
@@ -292,7 +292,7 @@ impl NetworkFile {
     }
 }
 
-/// Numbers of a shape; `None` if they are too many to be counted.
+/// The product of a shape's dimensions; `None` if it overflows.
 fn dims_product(shape: SampleShape) -> Option<u64> {
     let mut dims = shape.dims().into_iter();
     dims.try_fold(1_u64, |product, dim| product.checked_mul(u64::from(dim)))

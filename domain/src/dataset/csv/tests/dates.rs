@@ -30,7 +30,7 @@ fn dates_are_days_since_the_earliest() {
     assert!(days[1].is_nan());
     assert_eq!([days[0], days[2], days[3]], [0.5, 0.0, 2.0]);
     assert_eq!(samples.gaps(), [1]);
-    // Others are read by what the training part has shown, and may be earlier.
+    // Other parts are read like the training part, and may have earlier dates.
     let known = samples.known();
     let read_other = |text: &str| {
         let part = Part {
