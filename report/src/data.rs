@@ -18,8 +18,10 @@ pub(crate) const RANKING_MAX: u32 = 25;
 pub(crate) const CURVES_MAX: usize = 10;
 /// Refits that are drawn, the last ones.
 pub(crate) const REFITS_MAX: usize = 5;
-/// Epoch reports of one trial or refit.
-pub(crate) const EPOCH_REPORTS_MAX: usize = 400_000;
+/// Epoch reports of one trial or refit: those of 50 folds of 800 epochs.
+pub(crate) const EPOCH_REPORTS_MAX: usize = 40_000;
+/// Bytes of all artifacts together. A coordinator that makes a report has them in memory.
+const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
 /// The kinds of artifacts that are drawn.
 const KINDS: [&str; 8] = [
     "calibration",
@@ -62,6 +64,8 @@ pub(crate) struct RefitData {
     pub(crate) summary: RefitSummary,
     pub(crate) reports: Vec<EpochReport>,
     pub(crate) files: Vec<ArtifactFile>,
+    /// Artifacts that are not drawn, since they are too large together with those before them.
+    pub(crate) left_out: Vec<String>,
 }
 
 /// An artifact with its bytes.
@@ -135,8 +139,10 @@ impl StudyData {
             let trial = trial.clone();
             read.curves.push(TrialCurves { trial, reports });
         }
+        let mut bytes_left = ARTIFACT_BYTES_MAX;
         for refit in read.summary.refits.iter().rev().take(REFITS_MAX).rev() {
-            read.refits.push(refit_data(source, study, refit).await?);
+            read.refits
+                .push(refit_data(source, study, refit, &mut bytes_left).await?);
         }
         Ok(read)
     }
@@ -194,14 +200,24 @@ async fn epoch_reports(source: &impl Source, study: &str, of: Of) -> Result<Vec<
     Ok(reports)
 }
 
-async fn refit_data(source: &impl Source, study: &str, refit: &RefitSummary) -> Result<RefitData, Status> {
+async fn refit_data(
+    source: &impl Source,
+    study: &str,
+    refit: &RefitSummary,
+    bytes_left: &mut u64,
+) -> Result<RefitData, Status> {
     let reports = epoch_reports(source, study, Of::Refit(refit.refit)).await?;
-    let mut files = Vec::new();
+    let (mut files, mut left_out) = (Vec::new(), Vec::new());
     for artifact in refit
         .artifacts
         .iter()
         .filter(|artifact| KINDS.contains(&artifact.kind.as_str()))
     {
+        let Some(rest) = bytes_left.checked_sub(artifact.bytes) else {
+            left_out.push(artifact.name.clone());
+            continue;
+        };
+        *bytes_left = rest;
         let request = GetArtifactRequest {
             study: study.into(),
             refit: Some(refit.refit),
@@ -218,6 +234,7 @@ async fn refit_data(source: &impl Source, study: &str, refit: &RefitSummary) -> 
         summary: refit.clone(),
         reports,
         files,
+        left_out,
     })
 }
 

@@ -75,7 +75,16 @@ impl Report {
                 title: format!("Refit {} of trial {}", refit.summary.refit, refit.summary.trial),
                 facts: facts::of_refit(&refit.summary, calibration.as_ref()),
                 note: facts::refit_note(&refit.summary),
-                errors: errors.iter().map(ToString::to_string).collect(),
+                errors: errors
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain(
+                        refit
+                            .left_out
+                            .iter()
+                            .map(|name| format!("artifact {name} is too large for a report")),
+                    )
+                    .collect(),
                 figures,
             }
         });

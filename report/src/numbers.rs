@@ -4,7 +4,7 @@ use super::figure::{Body, Figure, Mark, Panel, PanelSize, Quartiles, Series, Tab
 use super::scale::{Axis, Scale, short};
 
 /// Rows of one series: the first, the last, and others at even distances.
-const ROWS_MAX: usize = 12;
+const ROWS_MAX: usize = 6;
 
 /// The numbers of a figure's panels; `None` where they stand in it already, or where panels are many and small.
 pub(crate) fn of(figure: &Figure) -> Option<Table> {

@@ -29,6 +29,13 @@
     const along = scale === "log" ? low * (high / low) ** share : low + (high - low) * share;
     return String(Number(along.toPrecision(3)));
   };
+  // The place of a straight line that is nearest to a point.
+  const nearestOf = ([x, y], [fromX, fromY], [toX, toY]) => {
+    const [across, down] = [toX - fromX, toY - fromY];
+    const along = ((x - fromX) * across + (y - fromY) * down) / (across * across + down * down || 1);
+    const share = Math.min(Math.max(along, 0), 1);
+    return [fromX + share * across, fromY + share * down];
+  };
   // The mark under the pointer, with its label; null if none is near.
   const markAt = (plot, event) => {
     const own = event.target.closest("[data-label]:not(.line)");
@@ -40,17 +47,19 @@
     let nearest = { distance: NEAR };
     for (const path of marks.querySelectorAll(".dots path, .line, path[data-trial]:not(.off)")) {
       if (path.closest("g.off")) continue;
-      for (const end of ends(path)) {
-        const [across, down] = [(end[0] / width) * box.width, (end[1] / height) * box.height];
-        const distance = Math.hypot(across - x, down - y);
+      const corners = ends(path).map(([across, down]) => [(across / width) * box.width, (down / height) * box.height]);
+      corners.forEach((to, i) => {
+        const from = corners[i - 1] ?? to;
+        const end = nearestOf([x, y], from, to);
+        const distance = Math.hypot(end[0] - x, end[1] - y);
         if (distance < nearest.distance) nearest = { distance, path, end };
-      }
+      });
     }
     if (!nearest.path) return null;
     const { path, end } = nearest;
     if (!path.classList.contains("line")) return { path, label: path.dataset.label };
     const name = path.dataset.label && `${path.dataset.label}, `;
-    return { path, label: `${name}${value(plot.dataset.x, end[0] / width)}: ${value(plot.dataset.y, 1 - end[1] / height)}` };
+    return { path, label: `${name}${value(plot.dataset.x, end[0] / box.width)}: ${value(plot.dataset.y, 1 - end[1] / box.height)}` };
   };
 
   let lit = [];

@@ -233,6 +233,7 @@ fn refit(number: u32, state: &str, files: Vec<ArtifactFile>) -> RefitData {
             Vec::new()
         },
         files,
+        left_out: Vec::new(),
     }
 }
 

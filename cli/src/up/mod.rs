@@ -329,7 +329,7 @@ impl Up<'_> {
         };
         let text = format!(
             "gRPC      {}\nweb       {}\nPostgres  {}\nworkers   {}, device {}\naccess    {}\n\
-             Submit a study with `trawl {server}submit FILE`; Ctrl-C stops everything.\n",
+             Submit a study with `trawl {server}submit FILE`, or try `trawl {server}submit @regression --watch`; Ctrl-C stops everything.\n",
             endpoints.grpc,
             endpoints.http,
             endpoints.database_url.as_deref().unwrap_or("that of --database-url"),

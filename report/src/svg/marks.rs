@@ -41,30 +41,51 @@ fn is_finite((x, y): &(f64, f64)) -> bool {
     x.is_finite() && y.is_finite()
 }
 
-/// Ends of straight lines that are nearer than this to the one before are left out: nobody sees them.
-const PIXELS_MIN: f64 = 0.7;
+/// How far, in pixels, a drawn line may be from a point that is left out: nobody sees it.
+const PIXELS_MAX: f64 = 0.2;
 
-/// `M x y L x y …` through these points.
+/// `M x y L x y …` through these points, without those that lie on the way.
 fn path(places: &Places<'_>, points: &[(f64, f64)]) -> String {
+    let points: Vec<(f64, f64)> = points.iter().map(|(x, y)| (places.x(*x), places.y(*y))).collect();
     let mut path = String::new();
-    let mut before: Option<(f64, f64)> = None;
-    let mut kept = 0;
-    for (index, (x, y)) in points.iter().enumerate() {
-        let (x, y) = (places.x(*x), places.y(*y));
-        let is_last = index + 1 == points.len();
-        if before.is_some_and(|before| !is_last && (x - before.0).hypot(y - before.1) < PIXELS_MIN) {
-            continue;
-        }
-        path.push_str(match kept {
+    for (index, (x, y)) in simplified(&points).into_iter().enumerate() {
+        path.push_str(match index {
             0 => "M",
             1 => "L",
             _ => " ",
         });
-        kept += 1;
         let _ = write!(path, "{} {}", length(x), length(y));
-        before = Some((x, y));
     }
     path
+}
+
+/// The corners of a line that is nowhere further than [`PIXELS_MAX`] from these points, by the method of Ramer, Douglas and Peucker: of the points
+/// between two corners, the one that is furthest from their connection is a corner too, if it is too far from it.
+fn simplified(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut is_corner = vec![false; points.len()];
+    let mut open = vec![(0, points.len().saturating_sub(1))];
+    while let Some((from, to)) = open.pop() {
+        let ends = points.get(from).zip(points.get(to));
+        let Some((&start, &end)) = ends else { continue };
+        (is_corner[from], is_corner[to]) = (true, true);
+        let between = (from + 1..to).map(|index| (index, distance(points[index], start, end)));
+        if let Some((furthest, away)) = between.max_by(|(_, a), (_, b)| a.total_cmp(b))
+            && away > PIXELS_MAX
+        {
+            open.extend([(from, furthest), (furthest, to)]);
+        }
+    }
+    let corners = points.iter().zip(is_corner).filter(|(_, is_corner)| *is_corner);
+    corners.map(|(point, _)| *point).collect()
+}
+
+/// From a point to the nearest one of a straight line between two others.
+fn distance(point: (f64, f64), start: (f64, f64), end: (f64, f64)) -> f64 {
+    let (across, down) = (end.0 - start.0, end.1 - start.1);
+    let squared = across * across + down * down;
+    let along = ((point.0 - start.0) * across + (point.1 - start.1) * down) / squared.max(f64::MIN_POSITIVE);
+    let along = along.clamp(0.0, 1.0);
+    (point.0 - start.0 - along * across).hypot(point.1 - start.1 - along * down)
 }
 
 fn line(content: &mut String, places: &Places<'_>, points: &[(f64, f64)], stroke: Stroke, colour: usize, name: &str) {
@@ -164,4 +185,24 @@ fn quartiles(content: &mut String, places: &Places<'_>, quartiles: &Quartiles, c
         r#"<path class="box f{colour}" d="{of_box}z"><title>{label}</title></path><path class="whiskers s{colour}" d="{of_box}z{}"/>"#,
         lines.concat()
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_on_the_way_are_left_out_and_corners_stay() {
+        let straight: Vec<(f64, f64)> = (0..100).map(|x| (f64::from(x), 2.0 * f64::from(x))).collect();
+        assert_eq!(simplified(&straight), [(0.0, 0.0), (99.0, 198.0)]);
+        let spike = [(0.0, 0.0), (1.0, 0.1), (2.0, 9.0), (3.0, 0.1), (4.0, 0.0)];
+        assert_eq!(
+            simplified(&spike),
+            [(0.0, 0.0), (1.0, 0.1), (2.0, 9.0), (3.0, 0.1), (4.0, 0.0)]
+        );
+        let there_and_back = [(0.0, 0.0), (5.0, 0.0), (0.0, 0.0)];
+        assert_eq!(simplified(&there_and_back), there_and_back);
+        assert_eq!(simplified(&[(1.0, 1.0)]), [(1.0, 1.0)]);
+        assert_eq!(simplified(&[]), []);
+    }
 }
