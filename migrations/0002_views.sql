@@ -1,6 +1,6 @@
--- What users read. Columns are only ever added.
+-- Views for users. Columns are only ever added.
 CREATE SCHEMA trawl;
-COMMENT ON SCHEMA trawl IS 'Studies, trials, folds and losses to be read with SQL; stable across releases.';
+COMMENT ON SCHEMA trawl IS 'Studies, trials, folds and losses, for reading with SQL; stable across releases.';
 
 
 CREATE VIEW trawl.studies AS
@@ -18,11 +18,11 @@ LEFT JOIN LATERAL (
 ) best ON true
 WHERE s.deleted_at IS NULL;
 COMMENT ON VIEW   trawl.studies IS 'One row for each study.';
-COMMENT ON COLUMN trawl.studies.study_id IS 'Names the study for ever.';
+COMMENT ON COLUMN trawl.studies.study_id IS 'Identifies the study for ever.';
 COMMENT ON COLUMN trawl.studies.name IS 'Its name, the column study of the other views.';
 COMMENT ON COLUMN trawl.studies.state IS 'running, paused, refitting, completed, failed or cancelled.';
-COMMENT ON COLUMN trawl.studies.seed IS 'Everything random derives from it.';
-COMMENT ON COLUMN trawl.studies.goal IS 'minimize or maximize: which way a trial''s value is better.';
+COMMENT ON COLUMN trawl.studies.seed IS 'Source of all its random numbers.';
+COMMENT ON COLUMN trawl.studies.goal IS 'minimize or maximize: the direction in which a trial''s value is better.';
 COMMENT ON COLUMN trawl.studies.trials_total IS 'Number of trials in all.';
 COMMENT ON COLUMN trawl.studies.trials_completed IS 'Number of trials that completed.';
 COMMENT ON COLUMN trawl.studies.trials_pruned IS 'Number of trials that were pruned.';
@@ -32,18 +32,18 @@ COMMENT ON COLUMN trawl.studies.best_value IS 'Its value.';
 COMMENT ON COLUMN trawl.studies.created_at IS 'When it was submitted.';
 COMMENT ON COLUMN trawl.studies.finished_at IS 'When it ended.';
 COMMENT ON COLUMN trawl.studies.error IS 'Why it failed.';
-COMMENT ON COLUMN trawl.studies.pause_reason IS 'Why it paused by itself; null where a user paused it.';
-COMMENT ON COLUMN trawl.studies.stop_reason IS 'Which of its bounds ended its search before max_trials; null where none did.';
+COMMENT ON COLUMN trawl.studies.pause_reason IS 'Why it paused by itself; null if a user paused it.';
+COMMENT ON COLUMN trawl.studies.stop_reason IS 'The bound that ended its search before max_trials; null if none did.';
 
 
--- Values of several objectives by name, of what they sort by.
+-- Values of several objectives by name, from their rank keys.
 CREATE FUNCTION trawl_store.objective_values(objectives text[], goals text[], keys double precision[]) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (SELECT jsonb_object_agg(o.objective, CASE o.goal WHEN 'maximize' THEN -o.key ELSE o.key END)
         FROM unnest(objectives, goals, keys) AS o (objective, goal, key));
 
 
--- The values of all objectives of a trial, of the whole trial or at the rung where it was last compared; null where there is one objective.
+-- A trial's values of all objectives, of the whole trial or at the rung where it was last compared; null with one objective.
 CREATE FUNCTION trawl_store.objectives_of(study trawl_store.studies, trial trawl_store.trials) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN (trial).further_keys IS NOT NULL THEN trawl_store.objective_values(
@@ -72,18 +72,18 @@ COMMENT ON COLUMN trawl.trials.value_std IS 'Sample standard deviation over the 
 COMMENT ON COLUMN trawl.trials.params IS 'The searched parameters by name.';
 COMMENT ON COLUMN trawl.trials.epochs IS 'Number of passes over the training rows.';
 COMMENT ON COLUMN trawl.trials.worker_seconds IS 'Time that workers spent on it. A job''s time is shared equally among its folds.';
-COMMENT ON COLUMN trawl.trials.attempts IS 'Attempts at one of its jobs: the most of any.';
+COMMENT ON COLUMN trawl.trials.attempts IS 'Largest number of attempts at one of its jobs.';
 COMMENT ON COLUMN trawl.trials.error IS 'Why it failed; diverged for a loss that is not finite.';
 COMMENT ON COLUMN trawl.trials.started_at IS 'When its first job was leased.';
 COMMENT ON COLUMN trawl.trials.finished_at IS 'When it ended.';
 COMMENT ON COLUMN trawl.trials.generation IS 'The generation that it belongs to, from 0.';
-COMMENT ON COLUMN trawl.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null where it is not raced.';
+COMMENT ON COLUMN trawl.trials.rung IS 'The rung that it is at, or that it ended at, from 0; null without racing.';
 COMMENT ON COLUMN trawl.trials.rung_value IS 'Its value at the rung where it was last compared: the mean over the folds of that rung.';
-COMMENT ON COLUMN trawl.trials.rung_trials IS 'Number of trials that were compared there.';
+COMMENT ON COLUMN trawl.trials.rung_trials IS 'Number of trials compared there.';
 COMMENT ON COLUMN trawl.trials.chosen IS 'True if a user chose its configuration.';
 COMMENT ON COLUMN trawl.trials.value_seed_std IS 'Standard deviation over seeds on the same fold: the square root of the mean over the folds of the sample variance; null for one seed.';
-COMMENT ON COLUMN trawl.trials.twin_of IS 'The first trial with the same parameters; null if it is this one. Its weights and batches have other random numbers.';
-COMMENT ON COLUMN trawl.trials.objectives IS 'Where the study has several objectives, the values of all of them by name: of the whole trial, or at the rung where it was last compared.';
+COMMENT ON COLUMN trawl.trials.twin_of IS 'The first trial with the same parameters; null if it is this one. Weights and batches of the two have different random numbers.';
+COMMENT ON COLUMN trawl.trials.objectives IS 'Its values of all objectives by name, if the study has several: of the whole trial, or at the rung where it was last compared.';
 
 
 CREATE VIEW trawl.rungs AS
@@ -98,21 +98,21 @@ JOIN trawl_store.studies s USING (study_id)
 CROSS JOIN LATERAL generate_series(0, t.rung) AS came (rung)
 WHERE s.deleted_at IS NULL
 GROUP BY s.name, t.study_id, t.generation, came.rung;
-COMMENT ON VIEW   trawl.rungs IS 'One row for each rung that trials of a generation came to, of studies whose trials are raced.';
+COMMENT ON VIEW   trawl.rungs IS 'One row for each rung that trials of a generation reached, for studies with racing.';
 COMMENT ON COLUMN trawl.rungs.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.rungs.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.rungs.generation IS 'The generation, from 0.';
 COMMENT ON COLUMN trawl.rungs.rung IS 'The rung, from 0.';
-COMMENT ON COLUMN trawl.rungs.trials IS 'Number of trials that came to it.';
-COMMENT ON COLUMN trawl.rungs.promoted IS 'Number of those that went on to the next one.';
-COMMENT ON COLUMN trawl.rungs.pruned IS 'Number of those that were pruned.';
-COMMENT ON COLUMN trawl.rungs.completed IS 'Number of those that completed: on the last rung alone.';
-COMMENT ON COLUMN trawl.rungs.failed IS 'Number of those that failed, diverged ones among them.';
+COMMENT ON COLUMN trawl.rungs.trials IS 'Number of trials that reached it.';
+COMMENT ON COLUMN trawl.rungs.promoted IS 'Number of these trials that went on to the next rung.';
+COMMENT ON COLUMN trawl.rungs.pruned IS 'Number of these trials that were pruned.';
+COMMENT ON COLUMN trawl.rungs.completed IS 'Number of these trials that completed: only on the last rung.';
+COMMENT ON COLUMN trawl.rungs.failed IS 'Number of these trials that failed, including diverged ones.';
 
 
--- The head of a ranking has to cost what it is long. So each study is ranked by itself, in the order of the index
--- trials_ranking, and `rank <= n` stops the count after n rows. The limit changes no result, as no study has more trials. It tells
--- the planner that perhaps not all rows are read: without one it would sort the whole study first.
+-- The cost of a ranking's head has to grow only with its length. So each study is ranked by itself, in the order of the index
+-- trials_ranking, and `rank <= n` stops the count after n rows. The limit changes no result, because no study has more trials. It
+-- tells the planner that perhaps not all rows are read; otherwise the planner would first sort the whole study.
 CREATE VIEW trawl.best_trials AS
 SELECT s.name AS study, s.study_id, ranked.rank, ranked.trial, ranked.value, ranked.value_std, ranked.params
 FROM trawl_store.studies s
@@ -128,17 +128,17 @@ CROSS JOIN LATERAL (
     ) completed
 ) ranked
 WHERE s.deleted_at IS NULL;
-COMMENT ON VIEW   trawl.best_trials IS 'The completed trials of each study, ranked by its objective. Ask for the head of a ranking by rank <= n.';
+COMMENT ON VIEW   trawl.best_trials IS 'The completed trials of each study, ranked by its objective. Select the head of a ranking with rank <= n.';
 COMMENT ON COLUMN trawl.best_trials.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.best_trials.study_id IS 'Id of its study.';
-COMMENT ON COLUMN trawl.best_trials.rank IS 'Place in the ranking; 1 is the best. Of equal values the lower trial comes first.';
+COMMENT ON COLUMN trawl.best_trials.rank IS 'Place in the ranking; 1 is the best. Among equal values the lower trial comes first.';
 COMMENT ON COLUMN trawl.best_trials.trial IS 'Number of the trial.';
 COMMENT ON COLUMN trawl.best_trials.value IS 'Mean of the folds'' objective metric.';
 COMMENT ON COLUMN trawl.best_trials.value_std IS 'Sample standard deviation over the folds, each with its mean over seeds; null for one fold.';
 COMMENT ON COLUMN trawl.best_trials.params IS 'The searched parameters by name.';
 
 
--- There are four objectives at most, so that each pair of trials costs a few comparisons and no call; where there are fewer, the rest is null.
+-- With at most four objectives, each pair of trials costs a few comparisons and no call; missing objectives are null.
 CREATE VIEW trawl.pareto AS
 SELECT s.name AS study, t.study_id, t.trial, t.value,
        trawl_store.objectives_of(s, t) AS objectives, t.params
@@ -152,16 +152,16 @@ WHERE s.objectives IS NOT NULL AND t.state = 'completed' AND s.deleted_at IS NUL
         AND (other.further_keys[2] <= t.further_keys[2]) IS NOT FALSE
         AND (other.further_keys[3] <= t.further_keys[3]) IS NOT FALSE
         AND (other.rank_key <> t.rank_key OR other.further_keys <> t.further_keys));
-COMMENT ON VIEW   trawl.pareto IS 'The completed trials, of studies with several objectives, that no other one dominates: none is nowhere worse and somewhere better.';
+COMMENT ON VIEW   trawl.pareto IS 'The completed trials, of studies with several objectives, that no other trial dominates by being nowhere worse and somewhere better.';
 COMMENT ON COLUMN trawl.pareto.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.pareto.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.pareto.trial IS 'Number of the trial.';
-COMMENT ON COLUMN trawl.pareto.value IS 'Its value: that of the first objective.';
+COMMENT ON COLUMN trawl.pareto.value IS 'Its value of the first objective.';
 COMMENT ON COLUMN trawl.pareto.objectives IS 'Its values of all objectives by name.';
 COMMENT ON COLUMN trawl.pareto.params IS 'The searched parameters by name.';
 
 
--- Metrics by name, without those that have no value.
+-- Metrics by name, without undefined ones.
 CREATE FUNCTION trawl_store.named(metrics text[], metric_values double precision[]) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN (SELECT COALESCE(jsonb_object_agg(metric, value) FILTER (WHERE value IS NOT NULL), '{}')
@@ -180,13 +180,13 @@ SELECT s.name AS study, f.study_id, f.trial, f.fold, f.state, f.epochs, f.train_
 FROM trawl_store.folds f
 JOIN trawl_store.studies s USING (study_id)
 WHERE f.trial IS NOT NULL AND s.deleted_at IS NULL;
-COMMENT ON VIEW   trawl.fold_metrics IS 'One row for each fold of a trial. Its metrics appear when it ends, or comes to a rung.';
+COMMENT ON VIEW   trawl.fold_metrics IS 'One row for each fold of a trial. Its metrics appear when it ends, or reaches a rung.';
 COMMENT ON COLUMN trawl.fold_metrics.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.fold_metrics.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.fold_metrics.trial IS 'Number of the trial.';
 COMMENT ON COLUMN trawl.fold_metrics.fold IS 'Number of the fold, from 0.';
-COMMENT ON COLUMN trawl.fold_metrics.state IS 'queued, running, paused (until it is known whether its trial goes on), completed, pruned, failed or cancelled.';
-COMMENT ON COLUMN trawl.fold_metrics.epochs IS 'Number of epochs that were reported when it ended.';
+COMMENT ON COLUMN trawl.fold_metrics.state IS 'queued, running, paused (until the decision about its trial), completed, pruned, failed or cancelled.';
+COMMENT ON COLUMN trawl.fold_metrics.epochs IS 'Number of epochs reported when it ended.';
 COMMENT ON COLUMN trawl.fold_metrics.train_loss IS 'Mean training loss of the last epoch.';
 COMMENT ON COLUMN trawl.fold_metrics.val_loss IS 'Validation loss after the last epoch.';
 COMMENT ON COLUMN trawl.fold_metrics.val_accuracy IS 'Validation accuracy after the last epoch; null without classes.';
@@ -194,19 +194,19 @@ COMMENT ON COLUMN trawl.fold_metrics.best_epoch IS 'The epoch with the lowest va
 COMMENT ON COLUMN trawl.fold_metrics.best_val_loss IS 'Validation loss of that epoch.';
 COMMENT ON COLUMN trawl.fold_metrics.best_val_accuracy IS 'Highest validation accuracy of any epoch; null without classes.';
 COMMENT ON COLUMN trawl.fold_metrics.metrics IS 'All metrics on the validation rows after the last epoch, by name.';
-COMMENT ON COLUMN trawl.fold_metrics.best_metrics IS 'The best value of each of any epoch, by name.';
+COMMENT ON COLUMN trawl.fold_metrics.best_metrics IS 'The best value of each metric of any epoch, by name.';
 
 
--- The values of one metric, epoch by epoch, among those of several.
+-- One metric's values, epoch by epoch, from the values of several.
 CREATE FUNCTION trawl_store.values_of(metrics text[], val double precision[], metric text) RETURNS double precision[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN val[(array_position(metrics, metric) - 1) * (cardinality(val) / NULLIF(cardinality(metrics), 0)) + 1
            : array_position(metrics, metric) * (cardinality(val) / NULLIF(cardinality(metrics), 0))];
 
 
--- The epochs of each fold, from curves and from what jobs under way report. Each fold is looked up by itself, so that a question
--- about few folds reads few rows; chunk_first and chunk_end let pages leave whole rows of a long curve out. A slice of a whole array is
--- that array, unpacked once a row and not once an epoch.
+-- The epochs of each fold, from curves and from reports of jobs under way. Each fold is looked up by itself, so that a
+-- query for few folds reads few rows; chunk_first and chunk_end let pages skip whole rows of a long curve. A slice of a
+-- whole array is that array, unpacked once for each row instead of once for each epoch.
 CREATE VIEW trawl_store.epochs AS
 SELECT f.fold_id, f.study_id, f.trial, f.refit, f.fold, f.job_id,
        chunk.first_epoch AS chunk_first, chunk.first_epoch + chunk.epochs AS chunk_end,
@@ -284,14 +284,14 @@ COMMENT ON COLUMN trawl.refits.refit IS 'Number within the study, from 0.';
 COMMENT ON COLUMN trawl.refits.trial IS 'The trial whose configuration it trains.';
 COMMENT ON COLUMN trawl.refits.state IS 'queued, running, completed, failed or cancelled.';
 COMMENT ON COLUMN trawl.refits.epochs IS 'Number of passes over the training rows.';
-COMMENT ON COLUMN trawl.refits.test_loss IS 'Loss on the test rows after training on all training rows; null where no test row has a target.';
+COMMENT ON COLUMN trawl.refits.test_loss IS 'Loss on the test rows after training on all training rows; null without test targets.';
 COMMENT ON COLUMN trawl.refits.test_accuracy IS 'Accuracy on the test rows after training on all training rows; null without classes.';
-COMMENT ON COLUMN trawl.refits.params IS 'The trial''s parameters, those of the study''s refit section in their place.';
+COMMENT ON COLUMN trawl.refits.params IS 'The trial''s parameters, as replaced by the study''s refit section.';
 COMMENT ON COLUMN trawl.refits.finished_at IS 'When it ended.';
 COMMENT ON COLUMN trawl.refits.value IS 'Mean of the folds'' objective metric.';
 COMMENT ON COLUMN trawl.refits.value_std IS 'Sample standard deviation over the folds, each with its mean over seeds; null for one fold.';
 COMMENT ON COLUMN trawl.refits.error IS 'Why it failed.';
-COMMENT ON COLUMN trawl.refits.test_low IS 'Lower end of the interval that has the loss on rows like the test rows with 90 %; null where row losses are not kept.';
+COMMENT ON COLUMN trawl.refits.test_low IS 'Lower end of the 90 % interval of the loss on rows like the test rows; null if row losses are not kept.';
 COMMENT ON COLUMN trawl.refits.test_high IS 'Its upper end.';
 COMMENT ON COLUMN trawl.refits.value_seed_std IS 'Standard deviation over seeds on the same fold: the square root of the mean over the folds of the sample variance; null for one seed.';
 
@@ -310,19 +310,19 @@ LEFT JOIN LATERAL (
     LIMIT 1
 ) test ON true
 WHERE s.deleted_at IS NULL;
-COMMENT ON VIEW   trawl.winners IS 'What the best trial is worth: one row for each study whose search has ended.';
+COMMENT ON VIEW   trawl.winners IS 'The value of the best trial: one row for each study whose search has ended.';
 COMMENT ON COLUMN trawl.winners.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.winners.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.winners.trial IS 'The best trial.';
-COMMENT ON COLUMN trawl.winners.value IS 'Its value: it flatters, as the rows that chose it measured it.';
-COMMENT ON COLUMN trawl.winners.corrected_value IS 'Its value without what it owes to having been chosen; null where row losses are not kept.';
-COMMENT ON COLUMN trawl.winners.corrected_low IS 'Lower end of the interval that has this value with 90 %.';
+COMMENT ON COLUMN trawl.winners.value IS 'Its value, which is too good: the rows that measured it also chose it.';
+COMMENT ON COLUMN trawl.winners.corrected_value IS 'Its value, corrected for the bias of the choice; null if row losses are not kept.';
+COMMENT ON COLUMN trawl.winners.corrected_low IS 'Lower end of the 90 % interval of this value.';
 COMMENT ON COLUMN trawl.winners.corrected_high IS 'Its upper end.';
-COMMENT ON COLUMN trawl.winners.contenders IS 'Number of trials, the best ones, that it was chosen among when its value was corrected.';
+COMMENT ON COLUMN trawl.winners.contenders IS 'Number of best trials among which it was chosen when its value was corrected.';
 COMMENT ON COLUMN trawl.winners.p_better IS 'Probability that it is better than the second best trial; null for a holdout, and for a lone trial.';
-COMMENT ON COLUMN trawl.winners.not_separable_from IS 'Trials than which it is better with less than 95 %, in the order of their ranks, of the 64 best.';
-COMMENT ON COLUMN trawl.winners.test_loss IS 'Loss on the test rows, which chose nothing, of its last refit.';
-COMMENT ON COLUMN trawl.winners.test_low IS 'Lower end of the interval that has the loss on such rows with 90 %.';
+COMMENT ON COLUMN trawl.winners.not_separable_from IS 'Trials that it beats with a probability below 95 %, by rank, among the 64 best.';
+COMMENT ON COLUMN trawl.winners.test_loss IS 'Loss of its last refit on the test rows, which influenced no choice.';
+COMMENT ON COLUMN trawl.winners.test_low IS 'Lower end of the 90 % interval of the loss on such rows.';
 COMMENT ON COLUMN trawl.winners.test_high IS 'Its upper end.';
 
 
@@ -331,12 +331,12 @@ SELECT s.name AS study, i.study_id, i.parameter, i.importance, i.trials, i.rung
 FROM trawl_store.importance i
 JOIN trawl_store.studies s USING (study_id)
 WHERE s.deleted_at IS NULL;
-COMMENT ON VIEW   trawl.importance IS 'How much parameters matter: a row for each one of each study whose search has ended.';
+COMMENT ON VIEW   trawl.importance IS 'The importance of parameters: one row for each parameter of each study whose search has ended.';
 COMMENT ON COLUMN trawl.importance.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.importance.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.importance.parameter IS 'Name of the parameter.';
-COMMENT ON COLUMN trawl.importance.importance IS 'How much its values in the best tenth of the trials are distributed otherwise than in all: its share, from 0 to 1.';
-COMMENT ON COLUMN trawl.importance.trials IS 'Number of trials that it was computed from; below 50, few of them are among the best tenth.';
+COMMENT ON COLUMN trawl.importance.importance IS 'Its share of all importance, from 0 to 1: how much its values in the best tenth of the trials are distributed differently than in all.';
+COMMENT ON COLUMN trawl.importance.trials IS 'Number of trials that it was computed from; with fewer than 50, few of them are in the best tenth.';
 COMMENT ON COLUMN trawl.importance.rung IS 'The rung at which they were compared, from 0; null for whole trials.';
 
 
@@ -349,7 +349,7 @@ COMMENT ON VIEW   trawl.hypervolume IS 'How the front of a study with several ob
 COMMENT ON COLUMN trawl.hypervolume.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.hypervolume.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.hypervolume.trial IS 'Number of the trial.';
-COMMENT ON COLUMN trawl.hypervolume.hypervolume IS 'What trials up to this one dominate: the share of the box between the best and the worst of each objective, from 0 to 1.';
+COMMENT ON COLUMN trawl.hypervolume.hypervolume IS 'Share of the box between the best and the worst of each objective that trials up to this one dominate, from 0 to 1.';
 
 
 CREATE VIEW trawl.refit_epoch_reports AS
@@ -367,7 +367,7 @@ COMMENT ON COLUMN trawl.refit_epoch_reports.refit IS 'Number of the refit.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.fold IS 'Number of the fold, from 0; null for the fit on all training rows.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.epoch IS 'The epoch, from 0.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.train_loss IS 'Mean over the epoch''s batches, each weighted by its rows, taken while training.';
-COMMENT ON COLUMN trawl.refit_epoch_reports.val_loss IS 'Loss on the validation rows after the epoch; null where there are none.';
+COMMENT ON COLUMN trawl.refit_epoch_reports.val_loss IS 'Loss on the validation rows after the epoch; null without validation rows.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.val_accuracy IS 'Share of the validation rows whose class is predicted, after the epoch; null without classes.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.reported_at IS 'When the report became durable.';
 COMMENT ON COLUMN trawl.refit_epoch_reports.metrics IS 'All metrics on the validation rows by name.';
@@ -388,7 +388,7 @@ COMMENT ON COLUMN trawl.artifacts.study IS 'Name of its study.';
 COMMENT ON COLUMN trawl.artifacts.study_id IS 'Id of its study.';
 COMMENT ON COLUMN trawl.artifacts.refit IS 'Its refit; null for a trial''s.';
 COMMENT ON COLUMN trawl.artifacts.trial IS 'Its trial; null for a refit''s.';
-COMMENT ON COLUMN trawl.artifacts.kind IS 'What it is: weights, network, predictions and so on.';
+COMMENT ON COLUMN trawl.artifacts.kind IS 'Its kind: weights, network, predictions and so on.';
 COMMENT ON COLUMN trawl.artifacts.name IS 'File name.';
 COMMENT ON COLUMN trawl.artifacts.bytes IS 'Its size.';
 COMMENT ON COLUMN trawl.artifacts.sha256 IS 'SHA-256 of the bytes, in hexadecimal digits.';
@@ -413,7 +413,7 @@ COMMENT ON COLUMN trawl.workers.last_seen_at IS 'When its last heartbeat came.';
 COMMENT ON COLUMN trawl.workers.slots IS 'Number of jobs that it can train at once.';
 
 
--- A role belongs to the whole cluster: another database of it may have made it already, at this very moment even.
+-- A role belongs to the whole cluster: another database may have created it already, or may be creating it now.
 DO $$
 BEGIN
     CREATE ROLE trawl_reader NOLOGIN;

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .for_each(|proto| println!("cargo:rerun-if-changed={proto}"));
 
     let mut compiler = protox::Compiler::new(["."])?;
-    // Comments travel with the descriptors: `grpcurl describe` prints them.
+    // Descriptors include comments, which `grpcurl describe` prints.
     compiler
         .include_source_info(true)
         .include_imports(true)

@@ -1,4 +1,4 @@
-//! Weights of classes, as a study and a job have them: the word `balanced`, or a mapping from class to weight.
+//! Weights of classes in a study or a job: the word `balanced`, or a mapping from class to weight.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use trawl_domain::violation::Violations;
 
 const BALANCED: &str = "balanced";
 
-/// The weights at `field`; `Some(None)` where there are none. Notes what is wrong with them.
+/// Reads the weights at `field`; `Some(None)` if there are none. Notes faults.
 pub(crate) fn read(field: &str, written: Option<&Value>, v: &mut Violations) -> Option<Option<ClassWeights>> {
     match written.and_then(|written| written.kind.as_ref()) {
         None | Some(Kind::NullValue(_)) => Some(None),
@@ -43,7 +43,7 @@ fn one(field: &str, weight: &Value, v: &mut Violations) -> Option<f64> {
     }
 }
 
-/// The form that [`read`] reads.
+/// Writes weights in the form that [`read`] reads.
 pub(crate) fn write(weights: &ClassWeights) -> Value {
     let kind = match weights {
         ClassWeights::Balanced => Kind::StringValue(BALANCED.to_owned()),

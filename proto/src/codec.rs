@@ -1,6 +1,6 @@
-//! How messages go over the wire: as protobuf, and a request with a look at its texts before anybody reads them.
+//! The codec of messages: protobuf, with a check of each request's texts before they are used.
 //!
-//! The generated services have this codec and no other, so that no RPC, and none that is added, is without that look.
+//! All generated services use this codec, so that every RPC, also a future one, has this check.
 
 use std::marker::PhantomData;
 
@@ -16,10 +16,10 @@ use tonic_prost::ProstEncoder;
 use crate::status::invalid;
 use crate::texts;
 
-/// A message that is longer may take a thread for milliseconds.
+/// Decoding a longer message may occupy a thread for milliseconds.
 const LONG_BYTES: usize = 64 << 10;
 
-/// Protobuf; a message that some RPC takes is refused where a text of it has control characters.
+/// Protobuf; a request with control characters in a text is refused.
 #[derive(Debug)]
 pub struct CheckedCodec<T, U>(PhantomData<(T, U)>);
 
@@ -51,10 +51,10 @@ where
     }
 }
 
-/// Reads one message after the other.
+/// Decodes messages.
 #[derive(Debug)]
 pub struct CheckedDecoder<U> {
-    /// What the message is, if an RPC takes it; answers are read as they are.
+    /// The type of a request; `None` for answers, which are not checked.
     request: Option<&'static MessageDescriptor>,
     decodes: PhantomData<U>,
 }
@@ -87,7 +87,7 @@ impl<U: Message + Name + Default> Decoder for CheckedDecoder<U> {
     }
 }
 
-/// Works without holding up the other tasks of this thread, where there is another thread for them.
+/// Works without blocking the other tasks of this thread, if another thread can run them.
 fn beside_others<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => block_in_place(work),

@@ -1,4 +1,4 @@
-//! The credential of a call: a token, from a flag, a variable or a file, and its way into the header. Other secrets come from
+//! The credential of a call: a token from a flag, a variable or a file, sent in a header. Other secrets are read from
 //! files in the same way.
 
 use std::path::Path;
@@ -8,7 +8,7 @@ use tonic::service::Interceptor;
 use tonic::{Request, Status};
 use trawl_domain::secret::Secret;
 
-/// Why there is no credential. None of these says what was read.
+/// Why there is no credential. No message quotes the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The file cannot be read.
@@ -21,7 +21,7 @@ pub enum CredentialError {
         /// Why.
         error: std::io::Error,
     },
-    /// The file is empty: somebody who names one means to have a secret.
+    /// The file is empty: naming one means that there should be a secret.
     #[error("{flag} {file}: there is nothing in it")]
     Empty {
         /// The flag that names it.
@@ -34,10 +34,10 @@ pub enum CredentialError {
     Unsendable,
 }
 
-/// The token of `--token` or `TRAWL_TOKEN`, or that of `--token-file`. An empty one is none.
+/// The token from `--token` or `TRAWL_TOKEN`, or from `--token-file`. An empty one counts as none.
 ///
 /// # Errors
-/// A file without a token.
+/// The file has none.
 pub fn token(text: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>, CredentialError> {
     match file {
         Some(file) => from_file("--token-file", file).map(Some),
@@ -45,10 +45,10 @@ pub fn token(text: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret
     }
 }
 
-/// The secret that a file holds, without what is blank around it. `flag` named the file.
+/// The secret in a file, trimmed. `flag` named the file.
 ///
 /// # Errors
-/// There is none in it.
+/// The file has none.
 pub fn from_file(flag: &'static str, file: &Path) -> Result<Secret, CredentialError> {
     let shown = file.display().to_string();
     match std::fs::read_to_string(file) {
@@ -62,21 +62,21 @@ pub fn from_file(flag: &'static str, file: &Path) -> Result<Secret, CredentialEr
     }
 }
 
-/// Puts the token, if there is one, on every call.
+/// Adds the token, if there is one, to every call.
 #[derive(Clone, Debug, Default)]
 pub struct Bearer(Option<MetadataValue<Ascii>>);
 
 impl Bearer {
-    /// For a token, or for none.
+    /// With a token, or without.
     ///
     /// # Errors
-    /// A token that does not fit in a header.
+    /// The token does not fit in a header.
     pub fn new(token: Option<&Secret>) -> Result<Self, CredentialError> {
         let Some(token) = token else { return Ok(Self(None)) };
         let mut header: MetadataValue<Ascii> = format!("Bearer {}", token.expose())
             .parse()
             .map_err(|_| CredentialError::Unsendable)?;
-        // Neither logs nor tables of compressed headers keep it.
+        // This keeps it out of logs and of tables of compressed headers.
         header.set_sensitive(true);
         Ok(Self(Some(header)))
     }

@@ -1,4 +1,4 @@
-//! The way to a coordinator: its URL, and TLS where that begins with `https`.
+//! Connects to a coordinator: by its URL, with TLS if the URL begins with `https`.
 
 use std::error::Error;
 use std::net::IpAddr;
@@ -8,45 +8,45 @@ use tonic::Status;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri};
 use trawl_domain::secret::Secret;
 
-/// What of TLS the user decides. All of it may be left out.
+/// The user's choices for TLS, all optional.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsChoice {
-    /// Certificates of the authorities that the coordinator's has to come from; where left out, the public ones of the web.
+    /// Authorities that must have signed the coordinator's certificate; by default the public ones of the web.
     pub ca: Option<PathBuf>,
-    /// The certificate that is shown to a coordinator that asks for one, and its private key.
+    /// The certificate for a coordinator that requires one, and its private key.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name that the coordinator's certificate is for, where the URL has another.
+    /// The name in the coordinator's certificate, if it differs from the URL's.
     pub server_name: Option<String>,
-    /// A token may go to another machine without TLS.
+    /// True if a token may go to another machine without TLS.
     pub insecure: bool,
 }
 
-/// Why there is no way.
+/// Why no endpoint could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// The URL.
+    /// The URL is malformed.
     #[error("{url} is no URL such as http://127.0.0.1:50051 or https://trawl.example.org:50051")]
     NoUrl {
-        /// As it was given.
+        /// The URL as given.
         url: String,
     },
-    /// A token would go where others may read it.
+    /// The token would go where others may read it.
     #[error(
         "{url} is reached without TLS, and who sees the token on its way has it: an https:// URL keeps it secret, --insecure \
          (TRAWL_INSECURE) sends it all the same"
     )]
     Clear {
-        /// As it was given.
+        /// The URL as given.
         url: String,
     },
-    /// A file.
+    /// A file is unreadable or invalid.
     #[error("{flag} {file}: {reason}")]
     File {
         /// The flag that names it.
         flag: &'static str,
         /// Its path.
         file: String,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// The files do not fit together.
@@ -54,10 +54,10 @@ pub enum DialError {
     Tls(String),
 }
 
-/// The endpoint at a URL, for calls that carry this token. Without a scheme, it is `http`.
+/// The endpoint at a URL, for calls with this token. Without a scheme, it is `http`.
 ///
 /// # Errors
-/// A malformed URL, a token that would leave this machine in the clear, or a file that cannot be read.
+/// A malformed URL, a token that would leave this machine in the clear, or an unreadable file.
 pub fn endpoint(url: &str, tls: &TlsChoice, token: Option<&Secret>) -> Result<Endpoint, DialError> {
     let no_url = || DialError::NoUrl { url: url.to_owned() };
     let full = match url.split_once("://") {
@@ -88,7 +88,7 @@ pub fn endpoint(url: &str, tls: &TlsChoice, token: Option<&Secret>) -> Result<En
         .map_err(|error| DialError::Tls(innermost(&error)))
 }
 
-/// True if what is sent there stays on this machine.
+/// True if data sent there stays on this machine.
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -102,7 +102,7 @@ fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, DialError> {
         reason,
     };
     let content = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
-    // Its readers would take a file without any as one with none, and say that much later.
+    // TLS would treat a file without certificates as an empty one, and fail only much later.
     if content.windows(11).any(|window| window == b"-----BEGIN ") {
         Ok(content)
     } else {
@@ -119,7 +119,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
     cause
 }
 
-/// What a failed call says: the message of the other side, or why it was not reached.
+/// The message of a failed call: the peer's, or the reason why the peer was not reached.
 pub fn status_message(status: &Status) -> String {
     match status.source() {
         // Only a status made on this side carries its cause.
@@ -158,7 +158,7 @@ mod tests {
         };
         let error = endpoint("https://x", &tls, None).expect_err("no such file").to_string();
         assert!(error.starts_with("--tls-ca /nonexistent/ca.pem: "), "{error}");
-        // Without TLS it is of no use, and in no way.
+        // Without TLS the files are unused, and do no harm.
         endpoint("http://x", &tls, None).unwrap();
     }
     #[test]

@@ -1,4 +1,4 @@
-//! Jobs on their way from the coordinator to a worker. The worker checks what it is sent: the two may be of different
+//! Jobs on their way from the coordinator to a worker. The worker checks each job, because the two may be of different
 //! versions.
 
 mod csv;
@@ -380,7 +380,7 @@ fn member(index: usize, member: v1::JobMember, v: &mut Violations) -> Option<Job
     let optimizer = parse(&field("optimizer"), &member.optimizer, v);
     let schedule = parse(&field("schedule"), &member.schedule, v);
     let stops_by = optional(&field("stops_by"), &member.stops_by, v);
-    // Whose patience is 0 is stopped by none.
+    // A patience of 0 means no early stopping.
     let words = (optimizer?, schedule?, stops_by?.unwrap_or(Metric::ValLoss));
     let hyperparameters = Hyperparameters::read(words, member.dropout, |rule| {
         let value = member.hyperparameters.get(rule.name).copied();
@@ -396,7 +396,7 @@ fn member(index: usize, member: v1::JobMember, v: &mut Violations) -> Option<Job
     })
 }
 
-/// What was read, unless a rule is broken, which is noted.
+/// The value that was read; notes a broken rule.
 fn noted<T>(read: Result<T, Violation>, v: &mut Violations) -> Option<T> {
     read.map_err(|violation| v.add(violation.field, violation.description))
         .ok()

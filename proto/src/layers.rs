@@ -1,5 +1,5 @@
-//! Layers and settings in messages, read and written by their descriptors: a layer or a setting that is added to `study.proto` needs
-//! no line here.
+//! Layers and settings in messages, read and written by their descriptors: a new layer or setting in `study.proto`
+//! needs no line here.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::json::dynamic;
 use crate::params::{scalars, value};
 use crate::v1;
 
-/// Settings as they were written down, by name.
+/// Settings as written, by name.
 pub(crate) type Settings = BTreeMap<String, prost_types::Value>;
 
-/// The settings of a message: those of its fields that are values and are there.
+/// The settings of a message: its present fields that are values.
 pub(crate) fn settings<M: prost::Message + prost::Name>(message: &M) -> Settings {
     of_fields(&dynamic(message))
 }
@@ -26,14 +26,14 @@ fn of_fields(message: &DynamicMessage) -> Settings {
         .collect()
 }
 
-/// Name of the kind and settings of a layer, as they were written down; `None` if it is of no kind.
+/// A layer's kind and settings, as written; `None` without a kind.
 pub(crate) fn written(layer: &v1::Layer) -> Option<(String, Settings)> {
     let message = dynamic(layer);
     let (field, value) = message.fields().next()?;
     Some((field.name().to_owned(), of_fields(value.as_message()?)))
 }
 
-/// A flat list of layers with all of their settings known, as a job has it.
+/// A flat list of layers with fixed settings, in a job's form.
 pub(crate) fn layers_to_wire(mut layers: &[Layer]) -> Vec<v1::Layer> {
     let mut list = Vec::with_capacity(layers.len());
     while let Some((layer, behind)) = layers.split_first() {
@@ -51,7 +51,7 @@ pub(crate) fn layers_to_wire(mut layers: &[Layer]) -> Vec<v1::Layer> {
     list
 }
 
-/// A layer that is made of settings.
+/// A layer that settings alone determine.
 fn layer_to_wire(layer: &Layer) -> v1::Layer {
     let mut message = dynamic(&v1::Layer::default());
     let mut settings = nested(&message, layer.kind().name);
@@ -74,10 +74,10 @@ fn nested(message: &DynamicMessage, field: &str) -> DynamicMessage {
     DynamicMessage::new(kind.expect("a test holds the messages of layers against their descriptions"))
 }
 
-/// The layers that a job has, as a flat list.
+/// A job's layers as a flat list.
 ///
 /// # Errors
-/// One is of no kind that a network has, or a setting is missing or does not follow its rule.
+/// A layer's kind is unknown, or a setting is missing or breaks its rule.
 pub(crate) fn layers_from_wire(list: &[v1::Layer]) -> Result<Vec<Layer>, Violation> {
     let mut layers = Vec::with_capacity(list.len());
     read_list("layers", list, &mut layers)?;
@@ -189,7 +189,7 @@ mod tests {
             fields.sort_unstable();
             assert_eq!(fields, rules, "{}", kind.name);
         }
-        // Those with layers in them.
+        // Kinds with inner layers.
         for name in ["residual", "repeat", "choice"] {
             assert!(LayerKind::named(name).is_none() && message.descriptor().get_field_by_name(name).is_some());
         }

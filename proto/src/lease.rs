@@ -17,7 +17,7 @@ impl From<LeaseClaim> for v1::Lease {
 /// The lease of a message.
 ///
 /// # Errors
-/// It is missing, or not of two UUIDs.
+/// It is missing, or its ids are no UUIDs.
 pub fn lease_claim(lease: Option<&v1::Lease>) -> Result<LeaseClaim, Violation> {
     let violation = |field: &str, description: &str| Violation {
         field: field.to_owned(),

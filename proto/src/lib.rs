@@ -1,5 +1,5 @@
-//! The wire: `trawl.v1` in protobuf, its generated code and its codec, its JSON form, the check of a study, the conversions to
-//! and from the domain, and the way to a coordinator with its credential.
+//! The wire: `trawl.v1` in protobuf, its generated code and its codec, its JSON form, the check of a study, the
+//! conversions to and from the domain, and the connection to a coordinator with its credential.
 
 mod class_weights;
 pub mod codec;
@@ -32,9 +32,9 @@ pub mod v1 {
     tonic::include_proto!("trawl.v1");
 }
 
-/// Version of the protocol between workers and the coordinator. It counts up with every change that the other side has to know
-/// of; the two have to be the same.
+/// Version of the protocol between workers and the coordinator, which has to be the same on both sides. It increases
+/// with every change that the other side must know.
 pub const WORKER_PROTOCOL: u32 = 8;
 
-/// The descriptors of `trawl.v1` and of what it imports, with comments.
+/// The descriptors of `trawl.v1` and of its imports, with comments.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor_set.bin"));

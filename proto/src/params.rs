@@ -4,7 +4,7 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use trawl_domain::space::{ParamValue, Params};
 
-/// A boolean, a number or a word; the error names what else it is.
+/// A boolean, a number or a word; the error names the other kind.
 pub(crate) fn scalar(value: &Value) -> Result<ParamValue, &'static str> {
     match &value.kind {
         Some(Kind::BoolValue(value)) => Ok(ParamValue::Bool(*value)),
@@ -38,12 +38,12 @@ pub fn params_to_struct(params: &Params) -> Struct {
     }
 }
 
-/// Parameters from a JSON object on the wire; entries that are no values of parameters are left out.
+/// Parameters from a JSON object on the wire; omits entries that are no parameter values.
 pub fn params_from_struct(params: Struct) -> Params {
     scalars(params.fields)
 }
 
-/// What is a value of a parameter, without the rest.
+/// The entries that are parameter values.
 pub(crate) fn scalars(values: impl IntoIterator<Item = (String, Value)>) -> Params {
     let values = values.into_iter();
     values

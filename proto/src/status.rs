@@ -1,4 +1,4 @@
-//! Broken rules, and times to wait, as gRPC tells them.
+//! Broken rules and retry times as gRPC statuses.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use trawl_domain::violation::Violations;
 
-/// INVALID_ARGUMENT with one google.rpc.BadRequest field violation a broken rule.
+/// INVALID_ARGUMENT with a google.rpc.BadRequest field violation for each broken rule.
 pub fn invalid(violations: &Violations) -> Status {
     by_field(Code::InvalidArgument, violations.to_string(), violations)
 }
 
-/// A status with one google.rpc.BadRequest field violation for each field that has something to it.
+/// A status with a google.rpc.BadRequest field violation for each field concerned.
 pub fn by_field(code: Code, message: impl Into<String>, violations: &Violations) -> Status {
     let fields: Vec<FieldViolation> = violations
         .iter()
@@ -20,7 +20,7 @@ pub fn by_field(code: Code, message: impl Into<String>, violations: &Violations)
     Status::with_error_details(code, message, ErrorDetails::with_bad_request(fields))
 }
 
-/// RESOURCE_EXHAUSTED with a google.rpc.RetryInfo: nothing was done, and the same call may go through after this time.
+/// RESOURCE_EXHAUSTED with a google.rpc.RetryInfo: nothing was done, and the same call may succeed after this time.
 pub fn retry_later(message: impl Into<String>, after: Duration) -> Status {
     Status::with_error_details(
         Code::ResourceExhausted,
@@ -29,8 +29,8 @@ pub fn retry_later(message: impl Into<String>, after: Duration) -> Status {
     )
 }
 
-/// How long to wait before the same call is made again, if the status says so. RESOURCE_EXHAUSTED without it is a quota that is used
-/// up, or a full disk.
+/// The time until the same call may be retried, if the status has one. RESOURCE_EXHAUSTED without it means a used-up
+/// quota or a full disk.
 pub fn retry_after(status: &Status) -> Option<Duration> {
     if status.code() != Code::ResourceExhausted {
         return None;

@@ -1,4 +1,4 @@
-//! What requests may hold, field by field of the descriptors, so that no field that is added is left out.
+//! The allowed content of requests, field by field of the descriptors, so that new fields are included.
 
 mod binary;
 mod dataset;
@@ -14,12 +14,12 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescri
 use crate::json::POOL;
 use crate::{from_json, study, texts, to_json, v1};
 
-/// A key of maps that is a parameter of the example.
+/// A map's key that is a parameter of the example.
 const KEY: &str = "l2";
-/// Messages of a google.protobuf.Value may hold each other without end.
+/// Messages of a google.protobuf.Value may be nested without end.
 const DEPTH_MAX: usize = 9;
 
-/// A field somewhere in a message, and the message that has it and nothing else.
+/// A field somewhere in a message, and the message with only that field.
 struct Probe {
     path: String,
     message: DynamicMessage,
@@ -38,7 +38,7 @@ fn probes(message: &MessageDescriptor, leaf: &dyn Fn(&FieldDescriptor) -> Option
     found
 }
 
-/// What a field may be set to, each with its path.
+/// Possible values of a field, each with its path.
 fn values(
     field: &FieldDescriptor,
     leaf: &dyn Fn(&FieldDescriptor) -> Option<Value>,
@@ -180,13 +180,13 @@ fn texts_are_named_by_the_paths_that_users_write() {
     let refused = texts::check(request, &bytes);
     let refused: Vec<&str> = refused.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(refused, ["dataset.csv.features[1]", "dataset.csv.features[2]"]);
-    // What is no protobuf is left to its decoder, wherever it is cut off.
+    // Malformed protobuf is left to the decoder, wherever it is cut off.
     for end in 0..bytes.len() {
         let _ = texts::check(request, &bytes[..end]);
     }
 }
 
-/// A path without the places in lists: what is merged into the example comes after what is there.
+/// A path without indices: values merged into the example's lists come after the present ones.
 fn without_places(path: &str) -> String {
     path.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
@@ -201,13 +201,13 @@ fn a_number_of_a_study_that_is_not_finite_is_named_by_its_field() {
     for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let leaf = |field: &FieldDescriptor| (field.kind() == Kind::Double).then_some(Value::F64(number));
         for probe in probes(&descriptor, &leaf, DEPTH_MAX) {
-            // Messages one after the other are one message, with the fields of both.
+            // Concatenated messages are one message, with the fields of both.
             let bytes = [example.encode_to_vec(), probe.message.encode_to_vec()].concat();
             let study = v1::Study::decode(&bytes[..]).expect("a study");
-            // It has a JSON form or none, and that is all.
+            // It may have a JSON form or not; only a panic would be wrong.
             let _ = to_json(&study);
             let violations = study::check(&study, None).expect_err("a number that is none");
-            // A list or an object is no setting: what it holds is not looked at, and the field is refused.
+            // A list or an object is no setting: the field is refused, and its content is not checked.
             let path = without_places(&probe.path);
             let named = violations.iter().any(|violation| {
                 let field = without_places(&violation.field);
@@ -244,7 +244,7 @@ fn a_request_has_so_many_parts_and_no_more() {
         };
         request.encode_to_vec()
     };
-    // The study itself is one.
+    // The study itself counts as one.
     let fits = texts::check(request, &with_layers(texts::PARTS_MAX - 1));
     assert!(fits.is_empty(), "{fits}");
     let refused = texts::check(request, &with_layers(texts::PARTS_MAX));

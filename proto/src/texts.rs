@@ -1,7 +1,7 @@
-//! The look at a request, on its bytes: at every field that the descriptors call a string, at any depth, and at how many parts there are.
+//! Checks a request's bytes: every field that the descriptors call a string, at any depth, and the number of parts.
 //!
-//! Postgres stores no NUL, and terminals obey other control characters: none has business in a name, a word or a path. A part takes a
-//! hundred times its bytes in memory where it is empty, so their number is bounded before any is decoded.
+//! Postgres cannot store NUL, and terminals obey other control characters: neither belongs in a name, a word or a path.
+//! An empty part takes a hundred times its bytes in memory, so the number of parts is limited before any is decoded.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -13,16 +13,16 @@ use trawl_domain::violation::Violations;
 
 use crate::json::POOL;
 
-/// Texts of several lines, each with the message that it is in. Its reader makes them fit to be kept and shown.
+/// Texts that may have several lines, each with its message. The code that reads them makes them safe to store and show.
 const OF_LINES: [(&str, &str); 1] = [("trawl.v1.ReleaseJobRequest", "error")];
-/// Messages within messages; no decoder here reads more.
+/// Nested messages; no decoder here reads more levels.
 const DEPTH_MAX: u32 = 100;
-/// Texts and messages within a request: the largest study, with all columns, layers and choices that it may have, fits.
+/// Texts and messages in a request: enough for the largest study, with all possible columns, layers and choices.
 pub(crate) const PARTS_MAX: usize = 1 << 17;
-/// Length to which the path of a field shows a key of a map: that is as long as its sender likes.
+/// Length up to which a field's path shows a map's key: the sender chooses the key's length.
 const KEY_CHARS_MAX: usize = 64;
 
-/// The messages that RPCs take, by their full names.
+/// The request messages of all RPCs, by full name.
 static REQUESTS: LazyLock<HashMap<String, MessageDescriptor>> = LazyLock::new(|| {
     let services = POOL.services().collect::<Vec<_>>();
     let methods = services
@@ -33,35 +33,35 @@ static REQUESTS: LazyLock<HashMap<String, MessageDescriptor>> = LazyLock::new(||
         .collect()
 });
 
-/// The message of this full name, if some RPC takes it.
+/// The message of this full name, if it is a request of some RPC.
 pub(crate) fn request(full_name: &str) -> Option<&'static MessageDescriptor> {
     REQUESTS.get(full_name)
 }
 
-/// The texts of a message that have control characters, and the field in which it has too many parts. What is no protobuf is left to
-/// its decoder.
+/// Violations for texts with control characters, and for the field at which a message has too many parts. Malformed
+/// protobuf is left to its decoder.
 pub(crate) fn check(message: &MessageDescriptor, bytes: &[u8]) -> Violations {
     let mut look = Look::new();
     let _ = look.at(message, bytes, None, DEPTH_MAX);
     look.violations
 }
 
-/// Where a field is: it, and all that it is in.
+/// The place of a field: the field, and everything around it.
 struct Place<'a> {
     within: Option<&'a Place<'a>>,
     field: &'a FieldDescriptor,
-    /// Its place among its equals, if there may be several.
+    /// Its index, if the field is repeated.
     index: usize,
     /// Its bytes.
     bytes: &'a [u8],
 }
 
-/// What a look has found so far.
+/// The state of a check.
 struct Look {
     violations: Violations,
-    /// Texts and messages that may still come.
+    /// Number of texts and messages still allowed.
     parts_left: usize,
-    /// Parts that may still be refused: for the path of each, all that it is in is looked at.
+    /// Number of parts that may still be refused: each path needs a look at everything around the part.
     refusals_left: usize,
 }
 
@@ -74,7 +74,7 @@ impl Look {
         }
     }
 
-    /// Looks at one message; `None` where it is no protobuf, or has too many parts.
+    /// Checks one message; `None` if it is malformed, or has too many parts.
     fn at(
         &mut self,
         message: &MessageDescriptor,
@@ -126,7 +126,7 @@ impl Look {
         Some(())
     }
 
-    /// Notes what is wrong with a part; `None` if that was the last one to be noted.
+    /// Notes a part's violation; `None` if no more can be noted.
     fn refuse(&mut self, place: &Place<'_>, why: impl Into<String>) -> Option<()> {
         self.violations.add(place.path(), why);
         self.refusals_left = self.refusals_left.checked_sub(1).filter(|left| *left > 0)?;
@@ -134,7 +134,7 @@ impl Look {
     }
 }
 
-/// How many fields of this number came before.
+/// The number of earlier fields with this number.
 fn counted(counts: &mut Vec<(u32, usize)>, number: u32) -> usize {
     match counts.iter_mut().find(|(known, _)| *known == number) {
         Some((_, count)) => {
@@ -160,7 +160,7 @@ impl Place<'_> {
         OF_LINES.contains(&(message.full_name(), self.field.name()))
     }
 
-    /// As users write it: `space.l2.choice[0]`. The paths of a study begin in it.
+    /// As users write it: `space.l2.choice[0]`. A study's paths begin within the study.
     fn path(&self) -> String {
         let mut path = self.within.map(Place::path).unwrap_or_default();
         let message = self.field.parent_message();
@@ -188,7 +188,7 @@ fn push(path: &mut String, name: &str) {
     path.push_str(name);
 }
 
-/// The key of a map's entry, as it can be shown.
+/// The key of a map's entry, in a form that can be shown.
 fn key(mut entry: &[u8]) -> String {
     let mut read = || -> Option<&[u8]> {
         loop {
@@ -217,7 +217,7 @@ mod tests {
             prost::encoding::encode_varint(content.len() as u64, &mut bytes);
             [bytes, content.to_vec()].concat()
         };
-        // The paths of 60,000 words begin in an entry whose key has to be looked for among 300,000 fields, and is not there.
+        // The paths of 60,000 words begin in an entry whose key is missing, and is searched for among 300,000 fields.
         let words = field(1, &[0x0a, 3, 0x1a, 1, 1].repeat(60_000));
         let entry = [field(2, &words), [0x18, 0].repeat(300_000)].concat();
         let bytes = field(1, &field(8, &entry));

@@ -90,7 +90,7 @@ impl ReadRows {
         }
     }
 
-    /// These rows, followed by those of a validation part.
+    /// These rows, followed by the rows of a validation part.
     ///
     /// # Errors
     /// Why the validation rows do not fit this dataset.

@@ -1,7 +1,7 @@
 //! Splits rows into training and validation rows.
 //!
-//! Folds are a function of the study's seed and of the split keys, whoever computes them. So every trial of a study is measured
-//! on the same splits, and the coordinator, which counts rows, and the worker, which trains on them, get the same folds.
+//! Folds depend only on the study's seed and the split keys. So every trial of a study is measured on the same splits,
+//! and the coordinator, which counts rows, and the worker, which trains on them, get the same folds.
 
 mod blocks;
 mod groups;

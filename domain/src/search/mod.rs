@@ -72,7 +72,7 @@ pub enum Sampler {
 pub struct Generations {
     /// Trials of a generation, at least 2; the study's last one may have fewer.
     pub size: u32,
-    /// Later generations whose results a generation does not wait for: with 0, it begins when the one before has ended.
+    /// Number of preceding generations whose results a generation does not wait for: with 0, it begins when the one before has ended.
     pub lag: u32,
 }
 

@@ -1,5 +1,5 @@
-//! Messages in the canonical JSON of protobuf, by the same descriptors that serve reflection. Field names are those of the
-//! `.proto` files, as contract and SQL have them; camelCase is read as well.
+//! Messages in protobuf's canonical JSON, by the descriptors that also serve reflection. Field names are as in the
+//! `.proto` files, like in documents and SQL; camelCase is also read.
 
 mod path;
 mod read;
@@ -20,11 +20,11 @@ pub use wrong::{JsonError, JsonErrors};
 pub(crate) static POOL: LazyLock<DescriptorPool> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptors are made by this crate's build"));
 
-/// The JSON form of a message. Fields that are absent are left out, those that are 0 or empty are not; whole numbers are
-/// written as such, whatever their type.
+/// The JSON form of a message. Absent fields are omitted, but not fields that are 0 or empty; whole numbers are written without a
+/// point, whatever their type.
 ///
 /// # Errors
-/// A google.protobuf.Value without a kind, or with a number that is not finite: JSON has none. A time beyond the year 9999.
+/// A google.protobuf.Value without a kind, or with a non-finite number, which JSON cannot express. A time beyond the year 9999.
 pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> Result<Value, JsonError> {
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
@@ -39,7 +39,7 @@ pub fn to_json<M: prost::Message + prost::Name>(message: &M) -> Result<Value, Js
 
 /// A batch size of 4 is a double on the wire; people read 4, not 4.0.
 fn shorten_whole_numbers(json: &mut Value) {
-    /// Up to here every whole number is a double of its own.
+    /// Up to this size doubles represent every whole number.
     const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
     match json {
         Value::Number(number) => {

@@ -1,8 +1,8 @@
-//! The path of a field, made where it is needed: most fields are right.
+//! The path of a field, built only when needed, since most fields are right.
 
 use std::fmt;
 
-/// Where a value is within a message.
+/// A place within a message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Path<'a> {
     within: Option<&'a Path<'a>>,
@@ -20,7 +20,7 @@ enum Step<'a> {
 }
 
 impl Path<'static> {
-    /// That of the message itself.
+    /// The path of the message itself.
     pub(super) const WHOLE: Self = Path {
         within: None,
         step: Step::Whole,
@@ -28,7 +28,7 @@ impl Path<'static> {
 }
 
 impl Path<'_> {
-    /// That of a field, or of the value of a key.
+    /// The path of a field, or of a key's value.
     pub(super) fn name<'a>(&'a self, name: &'a str) -> Path<'a> {
         Path {
             within: Some(self),
@@ -36,7 +36,7 @@ impl Path<'_> {
         }
     }
 
-    /// That of an element.
+    /// The path of an element.
     pub(super) fn index(&self, index: usize) -> Path<'_> {
         Path {
             within: Some(self),

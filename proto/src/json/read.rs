@@ -1,4 +1,4 @@
-//! Reads messages by their descriptors and notes all that is wrong, each thing under the path of its field.
+//! Reads messages by their descriptors, and notes every fault under the path of its field.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use trawl_domain::near::near;
 use super::path::Path;
 use super::wrong::{JsonError, JsonErrors, shortened, what};
 
-/// Levels of a value that may hold any JSON. None of `trawl.v1` needs more than two.
+/// Most nested levels of a value that may hold any JSON. `trawl.v1` needs at most two.
 const ANY_DEPTH_MAX: usize = 32;
 
-/// Reads a message from its JSON form. An unknown field is an error: a misspelt setting must not be left at its default.
+/// Reads a message from its JSON form. An unknown field is an error, because a misspelt setting must not keep its default.
 ///
 /// # Errors
-/// All that is wrong.
+/// All faults.
 pub fn from_json<M>(json: &Json) -> Result<M, JsonErrors>
 where
     M: prost::Message + prost::Name + Default,
@@ -49,7 +49,7 @@ impl Reader {
         });
     }
 
-    /// A message; `None` if it cannot be one. What is wrong within it is noted.
+    /// A message; `None` if the JSON cannot be one. Notes faults within it.
     fn message(&mut self, descriptor: &MessageDescriptor, json: &Json, at: &Path<'_>) -> Option<DynamicMessage> {
         if descriptor.full_name().starts_with("google.protobuf.") {
             return self.well_known(descriptor, json, at);
@@ -75,7 +75,7 @@ impl Reader {
                 continue;
             };
             let at = at.name(field.name());
-            // As if it were left out, as everywhere in the JSON of protobuf; a setting that is nothing is judged later.
+            // As if it were omitted, as everywhere in protobuf's JSON; null settings are checked later.
             if json.is_null() && !takes_null(&field) {
                 self.chosen_without_content(&field, &at);
                 continue;
@@ -91,7 +91,7 @@ impl Reader {
         Some(message)
     }
 
-    /// Of fields that exclude each other, one that holds nothing chooses nothing: `flatten:` alone is no layer.
+    /// Among exclusive fields, an empty one chooses nothing: `flatten:` alone is no layer.
     fn chosen_without_content(&mut self, field: &FieldDescriptor, at: &Path<'_>) {
         if field.containing_oneof().is_none_or(|group| group.is_synthetic()) {
             return;
@@ -122,7 +122,7 @@ impl Reader {
         });
     }
 
-    /// Of fields that exclude each other, one may be given.
+    /// Among exclusive fields, at most one may be given.
     fn exclusive(&mut self, descriptor: &MessageDescriptor, given: &BTreeMap<u32, &str>, at: &Path<'_>) {
         for group in descriptor.oneofs().filter(|group| !group.is_synthetic()) {
             let here: Vec<&str> = group
@@ -218,7 +218,7 @@ impl Reader {
         }
     }
 
-    /// A number, or a text that is one.
+    /// A number, or a text of one.
     fn number(&mut self, json: &Json, at: &Path<'_>) -> Option<f64> {
         let number = match json {
             Json::Number(number) => number.as_f64(),
@@ -231,7 +231,7 @@ impl Reader {
         number
     }
 
-    /// A whole number, or a text that is one.
+    /// A whole number, or a text of one.
     fn whole<T>(&mut self, json: &Json, at: &Path<'_>, least: T, most: T) -> Option<T>
     where
         T: TryFrom<i128> + std::fmt::Display,
@@ -275,7 +275,7 @@ impl Reader {
         read.ok()
     }
 
-    /// A field of a kind that no study has.
+    /// A field of a type that no study uses.
     fn by_library(&mut self, field: &FieldDescriptor, json: &Json, at: &Path<'_>) -> Option<Value> {
         let alone = serde_json::json!({ field.name(): json });
         match DynamicMessage::deserialize(field.parent_message().clone(), alone) {
@@ -288,7 +288,7 @@ impl Reader {
     }
 }
 
-/// A whole number, however it is written.
+/// A whole number, in any notation.
 fn whole(number: &serde_json::Number) -> Option<i128> {
     if let Some(whole) = number.as_i64() {
         return Some(whole.into());
@@ -296,11 +296,11 @@ fn whole(number: &serde_json::Number) -> Option<i128> {
     if let Some(whole) = number.as_u64() {
         return Some(whole.into());
     }
-    // Whole ones beyond 128 bits become the last of these, which no field takes.
+    // Whole numbers beyond 128 bits become the largest one, which no field accepts.
     number.as_f64().filter(|x| x.fract() == 0.0).map(|x| x as i128)
 }
 
-/// True if nothing is a value of the field.
+/// True if null is a value of the field.
 fn takes_null(field: &FieldDescriptor) -> bool {
     let kind = field.kind();
     let any = kind
@@ -320,7 +320,7 @@ fn is_deeper(json: &Json, levels: usize) -> bool {
     }
 }
 
-/// The names of the fields of a message.
+/// The names of a message's fields.
 fn fields(descriptor: &MessageDescriptor) -> String {
     let fields: Vec<FieldDescriptor> = descriptor.fields().collect();
     let names: Vec<&str> = fields.iter().map(FieldDescriptor::name).collect();
@@ -336,7 +336,7 @@ fn listed(words: &[&str]) -> String {
     }
 }
 
-/// What a word of other tools is called here.
+/// trawl's name for a term of other tools.
 fn said_elsewhere(name: &str) -> Option<String> {
     let here = match name {
         "initial_trials" | "initial_configs" | "points_to_evaluate" | "start_trials" => {

@@ -1,4 +1,4 @@
-//! What is said of JSON that is no study.
+//! Messages about JSON that is no study.
 
 use serde_json::json;
 

@@ -1,22 +1,22 @@
-//! What is wrong with JSON that should be a message, in the words of those who write it.
+//! Faults of JSON that should be a message, in words for its author.
 
 use serde_json::Value;
 use trawl_domain::limits::VIOLATIONS_MAX;
 
-/// Length to which a message repeats a text.
+/// Length up to which a message quotes a text.
 const TEXT_CHARS_MAX: usize = 40;
 
-/// One thing that is wrong.
+/// One fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}{reason}", .field, if .field.is_empty() { "" } else { ": " })]
 pub struct JsonError {
     /// Path of the field, as in `training.epochs`; empty for the message itself.
     pub field: String,
-    /// What is wrong with it.
+    /// The fault.
     pub reason: String,
-    /// What would be right, where that is known.
+    /// The remedy, if it is known.
     pub help: Option<String>,
-    /// True if the field's name is wrong, and not its value.
+    /// True if the field's name is wrong, not its value.
     pub is_name: bool,
 }
 
@@ -31,13 +31,13 @@ impl JsonError {
     }
 }
 
-/// All that is wrong, in the order of the fields' names; at least one thing.
+/// All faults, in the order of the fields' names; at least one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.summary())]
 pub struct JsonErrors(Vec<JsonError>);
 
 impl JsonErrors {
-    /// Notes a thing. Beyond [`VIOLATIONS_MAX`] nothing is added.
+    /// Adds a fault. Beyond [`VIOLATIONS_MAX`] nothing is added.
     pub(super) fn add(&mut self, error: JsonError) {
         if self.0.len() < VIOLATIONS_MAX {
             self.0.push(error);
@@ -48,7 +48,7 @@ impl JsonErrors {
         self.0.is_empty()
     }
 
-    /// One after the other.
+    /// The faults, in order.
     pub fn iter(&self) -> impl Iterator<Item = &JsonError> {
         self.0.iter()
     }
@@ -62,7 +62,7 @@ impl JsonErrors {
     }
 }
 
-/// What stands where something else should.
+/// Describes the value found in place of the expected one.
 pub(super) fn what(json: &Value) -> String {
     match json {
         Value::Null => "nothing".to_owned(),

@@ -9,7 +9,7 @@ use trawl_domain::violation::Violations;
 
 use super::settings::scalar;
 
-/// The configurations of `trials`, which are numbered from `first_trial` on, each as far as it is sound.
+/// Checks the configurations in `trials`, numbered from `first_trial` on; returns their valid values.
 pub fn check(trials: &[Struct], seed: Seed, space: &Space, first_trial: u32, v: &mut Violations) -> Vec<Params> {
     if trials.len() > CHOSEN_TRIALS_MAX {
         v.add(
@@ -46,7 +46,7 @@ pub fn check(trials: &[Struct], seed: Seed, space: &Space, first_trial: u32, v: 
     trials.iter().enumerate().map(one).collect()
 }
 
-/// What a value has to be.
+/// Describes the allowed values.
 fn told(distribution: &Distribution) -> String {
     match distribution {
         Distribution::Choice(values) | Distribution::Ordered(values) => {

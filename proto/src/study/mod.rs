@@ -1,4 +1,4 @@
-//! A submitted study is checked, all of it at once: each broken rule is noted under the path of its field.
+//! Checks a submitted study completely: notes each broken rule under the path of its field.
 
 pub mod chosen;
 mod dataset;
@@ -32,32 +32,32 @@ use crate::{class_weights, v1};
 use settings::Settings;
 use space::Searched;
 
-/// What a study's priority is where it does not say, and at most.
+/// Default priority of a study, and the largest one.
 const PRIORITY_USUAL: u32 = 10;
 const PRIORITY_MAX: u32 = 100;
-/// Studies whose results a study takes, at most.
+/// Most studies whose results a study takes.
 const FROM_STUDIES_MAX: usize = 8;
 
-/// What a check knows of the rows that train.
+/// Facts about the training rows, for the check.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingRows<'a> {
     /// Sizes of the dataset.
     pub shape: DatasetShape,
-    /// How large folds are.
+    /// Sizes of the folds.
     pub folds: Folds<'a>,
 }
 
-/// By what the sizes of folds are known.
+/// Source of the folds' sizes.
 #[derive(Clone, Copy, Debug)]
 pub enum Folds<'a> {
-    /// By what rows are split by.
+    /// Computed from the rows' keys.
     OfRows(RowKeys<'a>),
-    /// As they were once found, by a column or in the files; of a validation part the size of its one fold.
+    /// As found earlier, by a column or in the files; for a validation part, the size of its only fold.
     Sizes(&'a [FoldSize]),
 }
 
 impl From<DatasetShape> for TrainingRows<'static> {
-    /// Rows that are split by no column.
+    /// For rows without a split column.
     fn from(shape: DatasetShape) -> Self {
         let keys = RowKeys {
             rows: shape.train_rows,
@@ -70,7 +70,7 @@ impl From<DatasetShape> for TrainingRows<'static> {
     }
 }
 
-/// The files of a study's dataset; `None` if they are not named well, which [`check`] will say.
+/// The files of a study's dataset; `None` if a name is invalid, which [`check`] reports.
 pub fn source(study: &v1::Study) -> Option<Source> {
     dataset::check(
         study.dataset.as_ref(),
@@ -79,7 +79,7 @@ pub fn source(study: &v1::Study) -> Option<Source> {
     )
 }
 
-/// The space of a study that was checked; `None` if it is not sound.
+/// The space of a checked study; `None` if it is invalid.
 pub fn space(study: &v1::Study) -> Option<Space> {
     let mut violations = Violations::new();
     let searched = Searched::new(&study.model, &study.space, &mut violations);
@@ -87,20 +87,20 @@ pub fn space(study: &v1::Study) -> Option<Space> {
     violations.is_empty().then_some(space)
 }
 
-/// The parameters that a study searches, by their names in its trials: those of its space, but `units_1`, `units_2`, … for one of which each
-/// repetition of some layers has its own.
+/// The parameters that a study searches, by their names in its trials. They are the parameters of its space, with `units_1`,
+/// `units_2`, … in place of a parameter that each repetition of layers has of its own.
 pub fn searched(study: &v1::Study) -> HashMap<String, v1::Distribution> {
     Searched::new(&study.model, &study.space, &mut Violations::new()).distributions
 }
 
-/// What the targets of a study have to be; numbers if the loss does not say.
+/// The kind of targets that a study needs; numbers if the loss is invalid.
 pub fn target_kind(study: &v1::Study) -> TargetKind {
     let loss = study.training.as_ref().and_then(|training| training.loss.parse().ok());
     loss.map_or(TargetKind::Number, Loss::target_kind)
 }
 
-/// The study, if nothing is wrong with it. `rows` holds what is known of its training rows, or what is wrong with the files; it is `None`
-/// where there was nothing to be read.
+/// The study, if it is valid. `rows` has the facts about its training rows, or the faults of its files; it is `None` if
+/// nothing could be read.
 ///
 /// # Errors
 /// Every broken rule.
@@ -151,7 +151,7 @@ pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations
     let priority = priority(study.priority, v);
     let (sampler, generations) = sampler::check(study.sampler.as_ref(), Seed(study.seed), &space, study.max_trials, v);
     from(&study.from, sampler, v);
-    // A grid ends with its last configuration, and so does a search that learns: it has nothing to learn from twins.
+    // A grid ends with its last configuration. So does a search that learns, because it learns nothing from repetitions.
     if let Some(sampler) = sampler {
         trials_and_stop(sampler, chosen.len(), stop, study.max_trials, v);
     }
@@ -203,7 +203,7 @@ pub fn check(study: &v1::Study, rows: Option<Result<TrainingRows<'_>, Violations
     violations.into_result(checked)
 }
 
-/// As [`check`], and holds the classes that a study names to those of the training rows, where these are known.
+/// Like [`check`]; also compares the classes that a study names with the training rows' classes, if they are known.
 ///
 /// # Errors
 /// Every broken rule.
@@ -217,7 +217,7 @@ pub fn check_with_classes(
         .training
         .as_ref()
         .and_then(|training| training.class_weights.as_ref());
-    // What else is wrong with them, the check has said.
+    // The check has reported other faults of the weights.
     let weights = class_weights::read("", written, &mut Violations::new());
     let Some(classes) = classes else {
         return checked;
@@ -244,7 +244,7 @@ pub fn check_with_classes(
     violations.into_result(checked)
 }
 
-/// Several columns are predicted as numbers alone.
+/// Several columns can be predicted only as numbers.
 fn one_class_column(source: Option<&Source>, kind: TargetKind, v: &mut Violations) {
     let Some(Format::Csv(columns)) = source.map(|source| &source.format) else {
         return;
@@ -257,7 +257,7 @@ fn one_class_column(source: Option<&Source>, kind: TargetKind, v: &mut Violation
     }
 }
 
-/// The rows of a dataset that was read; what is wrong with its files is noted.
+/// The rows of a dataset that was read; notes faults of its files.
 fn read_rows<'a>(rows: Option<Result<TrainingRows<'a>, Violations>>, v: &mut Violations) -> Option<TrainingRows<'a>> {
     let unreadable = |violations: Violations| {
         let each = violations.iter();
@@ -266,7 +266,7 @@ fn read_rows<'a>(rows: Option<Result<TrainingRows<'a>, Violations>>, v: &mut Vio
     rows?.map_err(unreadable).ok()
 }
 
-/// Studies whose results count as this one's; that they are there is found out later.
+/// Studies whose results count as this one's; their existence is checked later.
 fn from(studies: &[String], sampler: Option<Sampler>, v: &mut Violations) {
     if studies.len() > FROM_STUDIES_MAX {
         v.add(
@@ -298,7 +298,7 @@ fn priority(written: Option<u32>, v: &mut Violations) -> u32 {
     priority
 }
 
-/// Checks that so many configurations of a user, and what stops the search, go with the sampler and the number of trials.
+/// Checks that a user's configurations and the stop conditions fit the sampler and the number of trials.
 fn trials_and_stop(sampler: Sampler, chosen: usize, stop: Option<Stop>, max_trials: u32, v: &mut Violations) {
     if chosen > max_trials as usize {
         v.add(
@@ -355,7 +355,7 @@ fn refit_spec(
         false => refit_epochs(refit.epochs.as_ref(), v),
     };
     let mut set = Params::new();
-    // In one order, so that a refusal is the same each time.
+    // A fixed order, so that the violations are always the same.
     let values: BTreeMap<_, _> = refit.set.iter().collect();
     for (name, value) in values {
         let field = format!("refit.set.{name}");
@@ -373,7 +373,7 @@ fn refit_spec(
     }
 }
 
-/// Whether a refit keeps the networks of folds; then there is nothing to be said of a training.
+/// True if a refit keeps the networks of folds; then it has no settings of training.
 fn keeps_folds(refit: &v1::Refit, v: &mut Violations) -> bool {
     match refit.ensemble.as_str() {
         "" => return false,
@@ -398,7 +398,7 @@ fn keeps_folds(refit: &v1::Refit, v: &mut Violations) -> bool {
     true
 }
 
-/// Whether a refit calibrates probabilities.
+/// True if a refit calibrates probabilities.
 fn calibrates(word: &str, kind: TargetKind, v: &mut Violations) -> bool {
     let wrong = match (word, kind) {
         ("" | "none", _) => return false,
@@ -411,7 +411,7 @@ fn calibrates(word: &str, kind: TargetKind, v: &mut Violations) -> bool {
     false
 }
 
-/// How long a refit trains; anything where that is broken.
+/// Training time of a refit; any value if it is invalid.
 fn refit_epochs(epochs: Option<&Value>, v: &mut Violations) -> RefitEpochs {
     const FIELD: &str = "refit.epochs";
     let Some(epochs) = epochs else {

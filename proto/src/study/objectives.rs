@@ -1,4 +1,4 @@
-//! Checks what makes one trial better than another.
+//! Checks the objectives.
 
 use trawl_domain::dataset::TargetKind;
 use trawl_domain::loss::Loss;
@@ -9,7 +9,7 @@ use trawl_domain::violation::Violations;
 use super::{target_kind, word};
 use crate::v1;
 
-/// The first objective of a study and the others, if all are sound.
+/// The first objective of a study and the others, if all are valid.
 pub(super) fn check(study: &v1::Study, loss: Option<Loss>, v: &mut Violations) -> Option<(Objective, Vec<Further>)> {
     let written = &study.objectives;
     let Some((first, further)) = written.split_first() else {
@@ -83,7 +83,7 @@ fn one_further(field: &str, objective: &v1::Objective, loss: Option<Loss>, v: &m
     Some(Further::Cost(cost))
 }
 
-/// The class whose F1 is measured, if an objective names one: no two objectives are of one metric.
+/// The class whose F1 is measured, if an objective names one: no two objectives have the same metric.
 pub(super) fn f1_class(study: &v1::Study, v: &mut Violations) -> Option<String> {
     let (of_f1, of_others): (Vec<_>, Vec<_>) = fields(study)
         .filter(|(_, objective)| !objective.class.is_empty())
@@ -117,7 +117,7 @@ pub(super) fn fields(study: &v1::Study) -> impl Iterator<Item = (String, &v1::Ob
     one.chain(several)
 }
 
-/// An objective that is measured on the validation rows.
+/// An objective measured on the validation rows.
 fn metric(field: &str, objective: &v1::Objective, loss: Option<Loss>, v: &mut Violations) -> Option<Objective> {
     let metric = word(&format!("{field}.metric"), &objective.metric, Some(Metric::ValLoss), v);
     let goal = word(&format!("{field}.goal"), &objective.goal, metric.map(Metric::goal), v);

@@ -1,4 +1,4 @@
-//! Checks how trials are raced.
+//! Checks the racing of trials.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Value};
@@ -7,9 +7,9 @@ use trawl_domain::objectives::{Cost, Further};
 use trawl_domain::racing::{Racing, Rung};
 use trawl_domain::violation::Violations;
 
-/// Rungs of a ladder at most.
+/// Most rungs of a ladder.
 const RUNGS_MAX: usize = 16;
-/// How a study is raced, whose generations have so many trials; `Some(None)` if it is not.
+/// The racing of a study with generations of this size; `Some(None)` without racing.
 pub(super) fn check(
     racing: Option<&Value>,
     max_trials: u32,

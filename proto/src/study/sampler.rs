@@ -1,4 +1,4 @@
-//! Checks how configurations are chosen.
+//! Checks the sampler.
 
 use trawl_domain::limits::{GENERATION_TRIALS_MAX, LEARNING_TRIALS_MAX, PENDING_TRIALS_MAX};
 use trawl_domain::search::{Generations, Sampler};
@@ -9,10 +9,10 @@ use trawl_domain::violation::Violations;
 use crate::v1;
 use v1::sampler::Kind;
 
-/// Trials of a generation at least: one alone is compared with nobody.
+/// Least number of trials of a generation: a single one has no comparison.
 const TRIALS_MIN: u32 = 2;
 
-/// The sampler, and what its generations are; each as far as it is sound.
+/// The sampler and its generations; each if it is valid.
 pub(super) fn check(
     sampler: Option<&v1::Sampler>,
     seed: Seed,

@@ -1,4 +1,4 @@
-//! Checks settings: plain values, and references to parameters with everything that those can be.
+//! Checks settings: plain values, and references to parameters with all possible values of these.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,40 +15,40 @@ use super::space::{EACH, Searched};
 use crate::v1::{self, distribution::Kind};
 use crate::{layers, params};
 
-/// The parameters that settings may refer to, and which of them are referred to.
+/// The parameters that settings may refer to, with their uses.
 pub(super) struct Settings<'a> {
     searched: &'a Searched,
     space: &'a Space,
-    /// What each well-formed parameter can be: the extremes of its distribution, with the field that each stands in.
+    /// Possible values of each valid parameter: the extremes of its distribution, each with its field.
     values: BTreeMap<String, Vec<(String, ParamValue)>>,
     /// The parameters that some trials lack.
     lacking: BTreeSet<&'a str>,
-    /// What a refit sets.
+    /// Values that a refit sets.
     refit: Option<&'a Params>,
     used: BTreeSet<String>,
 }
 
-/// Where in a model a setting stands.
+/// Place of a setting in a model.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Around {
-    /// Lists of layers around it, but for the model.
+    /// Number of lists of layers around it, not counting the model.
     pub(super) depth: usize,
     pub(super) repetition: Repetition,
-    /// What parameters can be there: those that pick the alternatives around it, and that say how often it is repeated.
+    /// Possible values of parameters at this place: of those that pick the alternatives around it, and of those that give its numbers of repetitions.
     pub(super) known: BTreeMap<String, Vec<ParamValue>>,
 }
 
-/// Of which repetition a setting is.
+/// The repetition that a setting belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Repetition {
-    /// Of none.
+    /// None.
     #[default]
     None,
-    /// Of this one, from 1.
+    /// This one, counted from 1.
     Of(u32),
-    /// Of one of a repeat of which it is not known how often it is.
+    /// One of a repeat whose number of repetitions is unknown.
     Unknown,
-    /// Of a repeat within a repeat.
+    /// One of a repeat within a repeat.
     Nested,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Settings<'a> {
                 .or_default()
                 .push((format!("refit.set.{name}"), value.clone()));
         }
-        // Conditions of others are a use.
+        // A parameter in another's condition is used.
         let parents = space.conditions().values().flat_map(BTreeMap::keys);
         Self {
             searched,
@@ -81,8 +81,8 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// The setting that a rule is for, among those written in `field`. Notes what is wrong with it, or with a value of the
-    /// parameter that it refers to.
+    /// The setting for a rule, among those written in `field`. Notes faults of the setting, or of a value of its
+    /// parameter.
     pub(super) fn read(
         &mut self,
         field: &str,
@@ -93,7 +93,7 @@ impl<'a> Settings<'a> {
         self.read_in(&Around::default(), field, rule, settings, v)
     }
 
-    /// As [`Self::read`], of a setting of a model.
+    /// Like [`Self::read`], for a setting of a model.
     pub(super) fn read_in(
         &mut self,
         around: &Around,
@@ -147,7 +147,7 @@ impl<'a> Settings<'a> {
         sound.then(|| Setting::Param(name.to_owned()))
     }
 
-    /// The parameter that a setting means by a name; `None`, which is told, if there is none.
+    /// The parameter that a setting refers to; reports a missing one and returns `None`.
     fn parameter(&mut self, around: &Around, field: &str, name: &str, v: &mut Violations) -> Option<String> {
         let (base, each) = match name.strip_suffix(EACH) {
             None => (name, None),
@@ -157,7 +157,7 @@ impl<'a> Settings<'a> {
             None => name.to_owned(),
             Some(Repetition::Of(repetition)) => format!("{base}_{repetition}"),
             Some(Repetition::Unknown) => {
-                // What is wrong with the repeat was told.
+                // The fault of the repeat has been reported.
                 self.used.insert(base.to_owned());
                 return None;
             }
@@ -199,7 +199,7 @@ impl<'a> Settings<'a> {
         None
     }
 
-    /// True if a setting has no value of its own in some trial in which another has this one: its parameter is not active there.
+    /// True if some trial in which `other` has this value lacks a value of `setting`: the setting's parameter is inactive there.
     pub(super) fn may_lack_beside(&self, setting: &Setting, other: &Setting, value: &ParamValue) -> bool {
         let Setting::Param(name) = setting else { return false };
         let mut around = Around::default();
@@ -209,7 +209,7 @@ impl<'a> Settings<'a> {
         !self.is_there(name, &around)
     }
 
-    /// True if a parameter has a value wherever a setting is looked at.
+    /// True if a parameter has a value wherever the setting is used.
     fn is_there(&self, name: &str, around: &Around) -> bool {
         if !self.lacking.contains(name) {
             return true;
@@ -224,7 +224,7 @@ impl<'a> Settings<'a> {
         })
     }
 
-    /// A refit may pick an alternative, or repeat more often, than its trial; what the trial lacks for that has to be set, too.
+    /// A refit may pick another alternative than its trial, or repeat more often: then the trial's missing values have to be set, too.
     fn note_refits_without(&self, name: &str, v: &mut Violations) {
         let Some(set) = self.refit.filter(|set| !set.contains_key(name)) else {
             return;
@@ -240,12 +240,12 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Takes all parameters for used.
+    /// Counts all parameters as used.
     pub(super) fn use_all(&mut self) {
         self.used = self.searched.distributions.keys().cloned().collect();
     }
 
-    /// Parameters that no setting refers to would be searched in vain.
+    /// Searching a parameter that no setting refers to would be useless.
     pub(super) fn note_unused(&self, v: &mut Violations) {
         let all = self.searched.distributions.keys();
         let unused = all.filter(|name| !self.used.contains(*name));
@@ -258,7 +258,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// What a setting can be in a trial that has its parameter, each with the field that it stands in.
+    /// Possible values of a setting in trials with its parameter, each with its field.
     pub(super) fn origins<'s>(
         &'s self,
         field: &'s str,
@@ -276,22 +276,22 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// What a setting can be in a trial that has its parameter.
+    /// Possible values of a setting in trials with its parameter.
     pub(super) fn values<'s>(&'s self, setting: &'s Setting) -> impl Iterator<Item = &'s ParamValue> {
         self.origins("", setting).map(|(_, value)| value)
     }
 
-    /// The largest whole number that a setting can be.
+    /// The largest possible whole number of a setting.
     pub(super) fn most(&self, setting: &Setting) -> Option<u64> {
         self.whole_numbers(setting).max()
     }
 
-    /// The sizes that a setting can be; 0 where its rule asks for no whole number. `None` if a parameter of it is broken, which
-    /// was told.
+    /// The possible sizes of a setting; 0 where its rule takes no whole number. `None` if its parameter is invalid,
+    /// which has been reported.
     pub(super) fn size(&self, rule: &Rule, setting: &Setting) -> Option<Range> {
         match rule.takes {
             Takes::Whole(..) => {
-                // In a trial that lacks its parameter, a setting has its default.
+                // In a trial without its parameter, a setting has its default.
                 let default = rule.default.filter(|_| self.may_lack(setting));
                 let default = default.and_then(|default| ParamValue::number(default).as_whole());
                 let all = || self.whole_numbers(setting).chain(default.map(u64::from));
@@ -304,7 +304,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// A number of the parameter that gives a setting.
+    /// Number of the parameter that gives a setting.
     fn source(&self, setting: &Setting) -> Option<u32> {
         let Setting::Param(name) = setting else {
             return None;
@@ -313,7 +313,7 @@ impl<'a> Settings<'a> {
         u32::try_from(place).ok()
     }
 
-    /// The names that a parameter can pick, each with the field that it stands in; `None` if it is neither a choice nor ordered.
+    /// The names that a parameter can pick, each with its field; `None` if it is neither a choice nor ordered.
     pub(super) fn names<'s>(&'s self, setting: &'s Setting) -> Option<Vec<(&'s str, String)>> {
         if let Setting::Param(name) = setting {
             let kind = self.searched.distributions.get(name)?.kind.as_ref()?;
@@ -323,7 +323,7 @@ impl<'a> Settings<'a> {
         Some(values.map(|(field, value)| (field, value.to_string())).collect())
     }
 
-    /// All values of a parameter that there are in the space; none of a continuous one.
+    /// All values of a parameter in the space; empty for a continuous one.
     pub(super) fn all_values(&self, name: &str) -> Vec<ParamValue> {
         let distribution = self.space.get(name);
         let count = distribution.and_then(|distribution| distribution.cardinality());
@@ -342,7 +342,7 @@ impl<'a> Settings<'a> {
     }
 }
 
-/// The fields that the extremes of a distribution stand in.
+/// The fields of a distribution's extremes.
 fn fields(name: &str, distribution: Option<&v1::Distribution>, len: usize) -> Vec<String> {
     let kind = match distribution.and_then(|distribution| distribution.kind.as_ref()) {
         Some(kind @ (Kind::Choice(_) | Kind::Ordered(_))) => {

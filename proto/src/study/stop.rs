@@ -1,4 +1,4 @@
-//! Checks when a search ends before its last trial.
+//! Checks the conditions that end a search early.
 
 use trawl_domain::metric::Objective;
 use trawl_domain::stop::Stop;
@@ -6,10 +6,10 @@ use trawl_domain::violation::Violations;
 
 use crate::v1;
 
-/// Hours at most: a hundred years.
+/// Most hours: a hundred years.
 const HOURS_MAX: f64 = 876_600.0;
 
-/// The bounds that are sound; `None` if there are none.
+/// The valid conditions; `None` without any.
 pub(super) fn check(stop: Option<&v1::Stop>, objective: Option<Objective>, v: &mut Violations) -> Option<Stop> {
     let stop = stop?;
     if let Some(hours) = stop.hours.filter(|hours| !(*hours > 0.0 && *hours <= HOURS_MAX)) {

@@ -1,4 +1,4 @@
-//! Checks how folds are trained.
+//! Checks the training of folds.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{class_weights, layers, v1};
 const AUGMENT: &str = "training.augment";
 const CLASS_WEIGHTS: &str = "training.class_weights";
 
-/// The settings of `training` with which nothing is wrong: some rules look at one of them alone.
+/// The valid settings of `training`: some rules use only one of them.
 pub(super) struct SoundTraining {
     engine: Option<EngineChoice>,
     pub(super) loss: Option<Loss>,
@@ -99,7 +99,7 @@ pub(super) fn check(training: Option<&v1::Training>, settings: &mut Settings<'_>
     }
 }
 
-/// The settings that are given, by name, those of groups that are messages of their own among them, with all of a group that is there: the default of one that is left out may depend on the optimizer or the schedule.
+/// The given settings by name; a given nested message counts with all of its settings, because defaults may depend on optimizer or schedule.
 fn hyperparameters(
     written: &layers::Settings,
     groups: &[(&str, &[Rule], Option<layers::Settings>)],
@@ -111,7 +111,7 @@ fn hyperparameters(
         of_groups.any(|other| other.name == rule.name)
     };
     let of_training = Hyperparameters::SETTINGS.iter().filter(|rule| !is_of_a_group(rule));
-    // All of them are read, so that whatever is wrong is told at once.
+    // Reads all settings, so that all faults are reported at once.
     let mut read: Vec<Option<(&'static str, Setting)>> = of_training
         .map(|rule| Some((rule.name, settings.read("training", rule, written, v)?)))
         .collect();
@@ -125,7 +125,7 @@ fn hyperparameters(
     read.into_iter().collect()
 }
 
-/// A setting that no optimizer of the study has would be given in vain.
+/// A setting that no optimizer of the study uses would have no effect.
 fn note_foreign_settings(optimizer: &Setting, written: &layers::Settings, settings: &Settings<'_>, v: &mut Violations) {
     let optimizers: Vec<Optimizer> = settings.values(optimizer).filter_map(ParamValue::as_word).collect();
     for rule in Hyperparameters::SETTINGS {
@@ -139,7 +139,7 @@ fn note_foreign_settings(optimizer: &Setting, written: &layers::Settings, settin
     }
 }
 
-/// The same of the schedules.
+/// The same for schedules.
 fn note_settings_of_other_schedules(
     schedule: &Setting,
     written: &layers::Settings,
@@ -158,13 +158,13 @@ fn note_settings_of_other_schedules(
     }
 }
 
-/// What is told of a setting whose owners a study has not.
+/// The message for a setting that nothing in the study uses.
 fn vain<'a>(what: &str, owners: impl Iterator<Item = &'a str>) -> String {
     let owners = owners.collect::<Vec<_>>().join(", ");
     format!("is a setting of {owners} alone, which the {what} never is: leave it out")
 }
 
-/// Nesterov's step looks ahead along the momentum.
+/// Nesterov's step needs momentum.
 fn note_nesterov_without_momentum(
     optimizer: &Setting,
     hyperparameters: &BTreeMap<&'static str, Setting>,
@@ -189,7 +189,7 @@ fn note_nesterov_without_momentum(
     }
 }
 
-/// The same of the losses.
+/// The same for losses.
 fn note_settings_of_other_losses(loss: Loss, written: &layers::Settings, v: &mut Violations) {
     let is_given = |rule: &&&Rule| written.contains_key(rule.name) && !loss.has(rule);
     for rule in Hyperparameters::SETTINGS.iter().filter(is_given) {
@@ -214,7 +214,7 @@ fn note_settings_of_other_losses(loss: Loss, written: &layers::Settings, v: &mut
     }
 }
 
-/// A loss with another setting is another loss: of two networks that are equally good, it prefers the one that was told to aim lower.
+/// Another setting makes another loss: among equally good networks, such a search prefers a setting with lower losses.
 pub(super) fn note_searched_loss(
     hyperparameters: &BTreeMap<&'static str, Setting>,
     study: &v1::Study,
@@ -250,7 +250,7 @@ pub(super) fn note_searched_loss(
     }
 }
 
-/// Images alone are augmented, and a crop leaves something of them.
+/// Only images can be augmented, and a crop must leave part of the image.
 pub(super) fn augment(
     training: Option<&v1::Training>,
     hyperparameters: &BTreeMap<&'static str, Setting>,
@@ -282,8 +282,8 @@ pub(super) fn augment(
     }
 }
 
-/// A batch must not be larger than the training rows of any fold, and batch norms need two rows; where a parameter gives the size, its own
-/// field is named.
+/// A batch must not be larger than the training rows of any fold, and batch norms need two rows. If a parameter gives
+/// the size, the violation names the parameter's own field.
 pub(super) fn batch_size(
     size: &Setting,
     fold_sizes: &[FoldSize],

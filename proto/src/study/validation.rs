@@ -1,4 +1,4 @@
-//! Checks how a trial is validated.
+//! Checks the validation of trials.
 
 use prost_types::Value;
 use serde_json::Value as Json;
@@ -14,9 +14,9 @@ use crate::v1;
 use crate::v1::dataset::Kind as DatasetKind;
 use crate::v1::validation::Kind;
 
-/// What is written at `k_fold`, `holdout` or `split_column`.
+/// The value of `k_fold`, `holdout` or `split_column`.
 struct Written {
-    /// Path of the field that says it.
+    /// Path of its field.
     field: &'static str,
     scheme: Option<Scheme>,
     shuffle: Option<bool>,
@@ -29,7 +29,7 @@ const ORDER: [&str; 2] = ["validation.k_fold.order", "validation.holdout.order"]
 const SEEDS: &str = "validation.seeds";
 const SPLIT_COLUMN: &str = "validation.split_column";
 
-/// The column by which rows are split: the field that names it, what stands there, and what its cells say.
+/// The split column: the field that names it, its value, and the meaning of its cells.
 pub(super) fn split_column(validation: Option<&v1::Validation>) -> Option<(&'static str, Value, Says)> {
     let validation = validation?;
     let (place, group, order) = match validation.kind.as_ref()? {
@@ -47,8 +47,8 @@ pub(super) fn split_column(validation: Option<&v1::Validation>) -> Option<(&'sta
     group.or_else(|| order.map(|column| (ORDER[place], column, Says::Order)))
 }
 
-/// How a study whose targets are of this kind is validated, and the sizes of its folds. `kind` is `None` where something is wrong with the
-/// loss.
+/// The validation of a study with targets of this kind, and the sizes of its folds. `kind` is `None` if the loss is
+/// invalid.
 pub(super) fn check(
     study: &v1::Study,
     kind: Option<TargetKind>,
@@ -57,7 +57,7 @@ pub(super) fn check(
 ) -> (Option<Validation>, Option<Vec<FoldSize>>) {
     let written = study.validation.as_ref();
     if written.is_some_and(|written| written.seeds == Some(0)) {
-        // Whatever else is wrong.
+        // Noted whatever else is wrong.
         v.add(SEEDS, "must be at least 1");
     }
     if let Some(field) = super::dataset::validation_field(study.dataset.as_ref()) {
@@ -92,7 +92,7 @@ pub(super) fn check(
     match sizes {
         None => (Some(validation), None),
         Some(Ok(sizes)) => (Some(validation), Some(sizes)),
-        // The files were not read for this column, as something else is wrong.
+        // Another fault kept the files from being read for this column.
         Some(Err(CannotSplit::MissingKeys(_))) => (Some(validation), None),
         Some(Err(error)) => {
             v.add(column.map_or("validation", |(field, ..)| field), error.to_string());
@@ -101,7 +101,7 @@ pub(super) fn check(
     }
 }
 
-/// One fold, whose rows that validate have files of their own, which `field` names.
+/// The only fold of a study whose validation rows have files of their own, named by `field`.
 fn of_files(
     field: &str,
     written: Option<&v1::Validation>,
@@ -171,7 +171,7 @@ fn read(
     seeds(checked, v).then_some(checked)
 }
 
-/// The value of the field that is set, in its JSON form: messages have one, and the value of one of their fields is read as it stands there.
+/// The value of the present field, in its JSON form: messages have one, and a field's value can be read from it.
 fn written(validation: &v1::Validation) -> Json {
     let json = to_json(validation).unwrap_or(Json::Null);
     let of_kind = ["k_fold", "holdout"].iter().find_map(|name| json.get(name));
@@ -191,7 +191,7 @@ fn seeds(validation: Validation, v: &mut Violations) -> bool {
     is_sound && seeds > 0
 }
 
-/// The folds that a column gives.
+/// The folds in a split column.
 fn given(rows: TrainingRows<'_>, seeds: u32, v: &mut Violations) -> Option<Scheme> {
     let folds = match rows.folds {
         Folds::OfRows(keys) => {
@@ -235,7 +235,7 @@ fn k_fold(field: &'static str, json: &Json, v: &mut Violations) -> Option<Writte
     })
 }
 
-/// What keeps rows together or apart.
+/// The constraint on splitting rows.
 fn by(field: &str, group: Option<&Value>, order: Option<&Value>, shuffle: Option<bool>, v: &mut Violations) -> By {
     if order.is_some() && group.is_some() {
         v.add(format!("{field}.group"), "goes without order: name one of them");
@@ -316,7 +316,7 @@ fn holdout(field: &'static str, json: &Json, v: &mut Violations) -> Option<Writt
     })
 }
 
-/// A number, or a text that is one.
+/// A number, or a text of one.
 fn number(json: &Json) -> Option<f64> {
     match json {
         Json::Number(number) => number.as_f64(),
@@ -347,7 +347,7 @@ fn mapping<M: prost::Message + prost::Name + Default>(
     None
 }
 
-/// Whether classes are kept in their shares; `None` where that cannot be, or cannot be told.
+/// True if folds keep the classes' shares; `None` if that is impossible or unknown.
 fn stratify(written: &Written, kind: Option<TargetKind>, v: &mut Violations) -> Option<bool> {
     let kind = kind?;
     let why_not = match (kind, written.by, written.scheme) {

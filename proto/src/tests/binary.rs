@@ -1,4 +1,4 @@
-//! What the check of a study says where each target is yes or no.
+//! The check of a study with binary targets.
 
 use serde_json::{Value, json};
 use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};

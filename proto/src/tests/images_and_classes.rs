@@ -1,4 +1,4 @@
-//! What the check of a study says of convolutional networks and of classes, each broken rule by its path.
+//! The check of a study with convolutional networks and classes, each broken rule by its path.
 
 use serde_json::{Value, json};
 use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
@@ -45,7 +45,7 @@ fn example() -> Value {
     })
 }
 
-/// The example with some values changed, each by its JSON pointer; one that is null is taken out of its list.
+/// The example with some values changed, each by its JSON pointer; null removes an element from its list.
 pub(super) fn changed(changes: &[(&str, Value)]) -> v1::Study {
     let mut json = example();
     for (pointer, value) in changes {

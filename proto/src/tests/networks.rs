@@ -1,4 +1,4 @@
-//! What the check of a study says of residuals, repeats and choices, and what their configurations are.
+//! The check of a study with residuals, repeats and choices, and its configurations.
 
 mod first_layers;
 
@@ -168,7 +168,7 @@ fn each_repetition_may_have_a_parameter_of_its_own() {
     let searched = study::searched(&message(&model, &space));
     assert_eq!(searched.len(), names.len());
     assert!(names.iter().all(|name| searched.contains_key(*name)));
-    // The first is always there.
+    // The first one is always active.
     let conditions: Vec<_> = study.space.conditions().iter().collect();
     let at_least = |values: &[i64]| {
         let values = values.iter().map(|value| whole(*value)).collect();
@@ -398,7 +398,7 @@ fn alternatives_end_alike_and_the_last_of_all_of_them_puts_out_what_the_dataset_
             "puts out different sorts in different trials, such as a vector and an image: end what puts out a sequence or an image with a flatten or a global_avg_pool"
         )]
     );
-    // Behind layers of several lengths, the range of them is what goes in.
+    // After layers of several lengths, the input is a range of lengths.
     let model = json!([
         choice(json!({ "a": { "layers": [linear(4)] }, "b": { "layers": [linear(6)] } })),
         residual(&[linear(6)]),

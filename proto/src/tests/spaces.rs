@@ -1,4 +1,4 @@
-//! What the check of a study says of spaces whose parameters depend on each other, each broken rule by its path.
+//! The check of a study whose parameters depend on each other, each broken rule by its path.
 
 use serde_json::{Value, json};
 use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
@@ -19,7 +19,7 @@ const IMAGES: DatasetShape = DatasetShape {
     target: TargetShape::Classes(10),
 };
 
-/// A space that has everything, and settings that refer to all of it.
+/// A space with everything possible, and settings that refer to all of it.
 fn example() -> Value {
     json!({
         "name": "spaces",
@@ -161,7 +161,7 @@ fn a_setting_without_a_default_needs_its_parameter_in_every_trial() {
         "needs a value in every trial, and has none where 'rate' is not active: leave out space.rate.when",
     );
     assert!(checked(&optimizer(json!(["sgd", "adam"]))).is_ok(), "it always holds");
-    // Active where its parent is; and that is not always.
+    // Active only where its parent is, which is not always.
     assert_wrong(
         &[("/space/rate/when", json!({ "stride": [1, 2] }))],
         "training.learning_rate",
@@ -171,7 +171,7 @@ fn a_setting_without_a_default_needs_its_parameter_in_every_trial() {
 
 #[test]
 fn shapes_hold_with_the_defaults_too() {
-    // With a stride of 2 or more alone, an image of 28 is small enough for the layer behind; with the default it is not.
+    // An image of 28 is small enough for the next layer only with a stride of 2 or more; the default is too small.
     let model = json!([
         { "conv2d": { "filters": 1, "kernel": 1, "stride": "$stride" } },
         { "conv2d": { "filters": "$filters", "kernel": 1, "padding": "$padding" } },

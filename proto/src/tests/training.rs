@@ -1,4 +1,4 @@
-//! What the check of a study says of schedules, clipping, averages and early stopping, and what of them comes to a trial.
+//! The check of schedules, clipping, averages and early stopping, and their values in trials.
 
 use serde_json::{Value, json};
 use trawl_domain::augment::Augment;
@@ -29,7 +29,7 @@ fn none() -> Value {
     json!({})
 }
 
-/// What a trial with these parameters trains with.
+/// The training settings of a trial with these parameters.
 fn hyperparameters(study: &v1::Study, params: &[(&str, ParamValue)]) -> Hyperparameters {
     let study = study::check(study, Some(Ok(FASHION.into()))).expect("it is sound");
     let params: Params = params

@@ -1,4 +1,4 @@
-//! How a trial is validated: the forms in which it is written, what is refused of them, and what a worker is told.
+//! The validation of a trial: its written forms, their violations, and its form for a worker.
 
 use serde_json::{Value, json};
 use trawl_domain::dataset::{ArrayRules, DatasetShape, Format, SampleShape, Says, TargetShape};
@@ -173,7 +173,7 @@ fn a_worker_splits_as_the_coordinator_says() {
     }
 }
 
-/// A study of a table with 6 rows, of which a column says this; or what is wrong with it.
+/// A study of a table with 6 rows and this split column; or its violations.
 fn of_table(loss: &str, validation: &Value, column: Option<&[u32]>) -> Result<Study, Violations> {
     let classes = [0, 0, 0, 1, 1, 1];
     let study = json!({
@@ -338,7 +338,7 @@ fn a_column_that_splits_nothing_well_is_refused() {
     );
 }
 
-/// A table whose rows that validate have a file of their own, checked with one fold of 6 and 2 rows.
+/// A table whose validation rows have a file of their own, checked with one fold of 6 and 2 rows.
 fn of_files(validation: &Value) -> Result<Study, Violations> {
     let study = json!({
         "name": "s", "seed": 7,

@@ -160,8 +160,8 @@ async fn put(
     }
 }
 
-/// The checkpoints that a job goes on from: its newest intact one, or else those of its members' earlier jobs, if all
-/// are available. Without any, the job is trained from epoch 0.
+/// The checkpoints that a job goes on from: its newest intact one, or else the last ones of its members' earlier jobs,
+/// if all are available. Without any, the job is trained from epoch 0.
 ///
 /// # Errors
 /// The job was stopped meanwhile: it must not begin at epoch 0, and leave that as its newest checkpoint.

@@ -165,7 +165,7 @@ impl Gathered {
     }
 }
 
-/// Epochs of a report: those of its longest member, counting the one in which it diverged.
+/// Epochs of a report: the epochs of its longest member, counting the one in which it diverged.
 fn epochs(report: &v1::ReportEpochsRequest) -> u32 {
     let of_member = |of: &v1::MemberEpochs| of.train_loss.len() as u32 + u32::from(of.diverged);
     report.members.iter().map(of_member).max().unwrap_or(0)

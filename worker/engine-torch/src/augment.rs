@@ -12,7 +12,7 @@ use trawl_engine::{EngineError, FitJob};
 use super::DeviceTable;
 use super::stack::Stack;
 
-/// The settings of a stack's networks, at least one of which changes its images.
+/// The settings of a stack's networks. At least one network changes its images.
 #[derive(Debug)]
 pub(super) struct Augmentation {
     seed: Seed,

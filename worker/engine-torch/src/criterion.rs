@@ -166,7 +166,7 @@ impl Criterion {
     }
 }
 
-/// From values of each class, [stack, rows, classes], those of the right class, [stack, rows, 1].
+/// The right class's values, [stack, rows, 1], from values of each class, [stack, rows, classes].
 fn gather(of_classes: &Tensor, targets: &Tensor) -> Tensor {
     of_classes.gather(2, &targets.unsqueeze(2), false)
 }

@@ -65,7 +65,7 @@ impl Stopping {
     }
 
     /// Records an epoch of a member that has not stopped; `measured` has all members' weights after it, in the form of
-    /// [`Stack::with_statistics`]. Returns the losses to report for the epoch: those of the best one if the member
+    /// [`Stack::with_statistics`]. Returns the losses to report for the epoch: the best epoch's losses if the member
     /// stops now. Called without autograd.
     pub(super) fn note(&mut self, place: usize, losses: EpochLosses, measured: Option<&Tensor>) -> EpochLosses {
         let (Some(rule), standing) = &mut self.members[place] else {

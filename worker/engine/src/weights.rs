@@ -22,8 +22,8 @@ const BATCHES: &str = "num_batches_tracked";
 pub struct Parameter {
     /// Name in PyTorch's `nn.Sequential`: `0.weight` or `0.bias`, where 0 is the layer's [name](Architecture::names).
     pub name: String,
-    /// [outputs, inputs], [words, dim], [filters, channels, kernel] or [filters, channels, kernel, kernel] of a weight, [outputs] of a bias; [numbers] of either of a norm, and of
-    /// `running_mean` and `running_var`; [] of `num_batches_tracked`.
+    /// For a weight, [outputs, inputs], [words, dim], [filters, channels, kernel] or [filters, channels, kernel, kernel]. For a bias, [outputs].
+    /// For either of a norm, and for `running_mean` and `running_var`, [numbers]. For `num_batches_tracked`, [].
     pub shape: Vec<usize>,
     /// Row by row.
     pub values: Vec<f32>,

@@ -1,4 +1,4 @@
-//! The columns of a CSV file that a study names.
+//! Checks a study's columns of a CSV file.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +16,10 @@ use crate::v1;
 
 const FEATURES: &str = "dataset.csv.features";
 const TARGET: &str = "dataset.csv.target";
-/// Texts of cells without a value, at most.
+/// Most texts of cells without a value.
 const MISSING_TEXTS_MAX: usize = 32;
 
-/// The columns by which rows may be split, at most one of them: the field that names it, its value, and what it says.
+/// Checks the columns; `split` is the split column, if any: the field that names it, its value, and its meaning.
 pub(super) fn check(csv: &v1::CsvDataset, split: Option<&(&'static str, Value, Says)>, v: &mut Violations) -> Columns {
     let header = match csv.header {
         None => Header::Checked,
@@ -81,7 +81,7 @@ pub(super) fn check(csv: &v1::CsvDataset, split: Option<&(&'static str, Value, S
     }
 }
 
-/// The columns to be predicted.
+/// The target columns.
 fn targets(csv: &v1::CsvDataset, header: Header, v: &mut Violations) -> Vec<String> {
     match csv.target.as_ref().map(|target| (target, target.kind.as_ref())) {
         None => {
@@ -157,7 +157,7 @@ fn list(field: &str, columns: &[Value], header: Header, v: &mut Violations) -> V
     let mut names = Vec::with_capacity(columns.len());
     for (index, named) in columns.iter().enumerate() {
         let field = format!("{field}[{index}]");
-        // A column may have no name, as that of an index that pandas wrote.
+        // A column may have an empty name, like an index written by pandas.
         let is_nameless = matches!(&named.kind, Some(Kind::StringValue(name)) if name.is_empty());
         let name = match is_nameless && header != Header::Absent {
             true => Some(String::new()),
@@ -172,7 +172,7 @@ fn list(field: &str, columns: &[Value], header: Header, v: &mut Violations) -> V
     names
 }
 
-/// The name of a column. Those of a file without a header have numbers.
+/// A column's name; in a file without a header, its number.
 fn column(field: &str, column: &Value, header: Header, v: &mut Violations) -> Option<String> {
     let is_numbered = header == Header::Absent;
     let numbers = format!("a file with header: false has columns 0 to {}", CSV_COLUMNS_MAX - 1);

@@ -1,4 +1,4 @@
-//! Checks what a study learns from: which files there are, and whether they are named well.
+//! Checks a study's dataset: its files, and their names.
 
 mod columns;
 mod prepare;
@@ -12,7 +12,7 @@ use trawl_domain::violation::Violations;
 
 use crate::v1::{self, dataset::Kind};
 
-/// The files of a dataset, if all is well with their names.
+/// The files of a dataset, if their names are valid.
 pub(super) fn check(
     dataset: Option<&v1::Dataset>,
     validation: Option<&v1::Validation>,
@@ -131,7 +131,7 @@ pub(super) fn validation_field(dataset: Option<&v1::Dataset>) -> Option<&'static
     named.map(|(field, _)| *field)
 }
 
-/// What names the part, if it has the files, and of archives the arrays, of another one.
+/// The field that names the part, if the part has the same files as another, and in archives the same arrays.
 fn same_as(source: &Source, part: PartName, other: PartName) -> Option<String> {
     let (own, others) = (source.part(part)?, source.part(other)?);
     let place = |file: &FileRef| file.place.clone();
@@ -141,7 +141,7 @@ fn same_as(source: &Source, part: PartName, other: PartName) -> Option<String> {
         _ => true,
     };
     let field = &own.features.field;
-    // One archive is named once for all of its parts.
+    // An archive that serves several parts is named once.
     let is_of_train = field == &source.train.features.field;
     let field = match part {
         PartName::Validation if is_of_train => "dataset.npz.validation_features",
@@ -151,7 +151,7 @@ fn same_as(source: &Source, part: PartName, other: PartName) -> Option<String> {
     (has_same_files && has_same_arrays).then(|| field.to_owned())
 }
 
-/// What the field of the training part is called, beside another one.
+/// Name of the training part's field, for a message about another part.
 fn train_names(source: &Source) -> &str {
     match &source.format {
         Format::Npz(..) => "dataset.npz.features of dataset.npz.train",
@@ -171,7 +171,7 @@ fn check_validation(source: &Source, v: &mut Violations) {
     }
 }
 
-/// A test part that a refit is trained on shows nothing of what a network makes of new rows, and is mostly a mistake.
+/// A refit that is tested on its own training rows shows nothing about new rows, and is usually a mistake.
 fn check_test(source: &Source, v: &mut Violations) {
     if source.test.is_none() {
         if source.test_is_train {
@@ -230,7 +230,7 @@ fn fashion_mnist(index: usize) -> FileRef {
     }
 }
 
-/// How files are read, and those of the training, the validation and the test part.
+/// The format, and the files of the training, the validation and the test part.
 type Files = (Format, Part<FileRef>, Option<Part<FileRef>>, Option<Part<FileRef>>);
 
 type Named<'a> = (&'static str, &'a String);
@@ -243,12 +243,12 @@ fn single(features: FileRef) -> Part<FileRef> {
     }
 }
 
-/// The same of a part that may not be there.
+/// The same for an optional part.
 fn single_if_named(field: &str, path: &str, v: &mut Violations) -> Option<Part<FileRef>> {
     (!path.is_empty()).then(|| single(file(field, path, "", v)))
 }
 
-/// Features and targets in a file of each, both of which have to be there.
+/// Features and targets in separate files, both required.
 fn train_pair(kind: &str, [features, targets]: [Named<'_>; 2], v: &mut Violations) -> Part<FileRef> {
     let mut file = |(name, path): Named<'_>| file(&format!("dataset.{kind}.{name}"), path, "is missing", v);
     Part {
@@ -257,13 +257,13 @@ fn train_pair(kind: &str, [features, targets]: [Named<'_>; 2], v: &mut Violation
     }
 }
 
-/// The same of a validation part, which may not be there.
+/// The same for a validation part, which is optional.
 fn validation_pair(kind: &str, pair: [Named<'_>; 2], v: &mut Violations) -> Option<Part<FileRef>> {
     let is_there = pair.iter().any(|(_, path)| !path.is_empty());
     is_there.then(|| train_pair(kind, pair, v))
 }
 
-/// The same of a test part, which may be without targets, or not be there.
+/// The same for a test part, which is optional and may lack targets.
 fn test_pair(kind: &str, [features, targets]: [Named<'_>; 2], v: &mut Violations) -> Option<Part<FileRef>> {
     if features.1.is_empty() && targets.1.is_empty() {
         return None;
@@ -295,7 +295,7 @@ fn array_rules(kind: &str, layout_word: &str, prepare: &str, v: &mut Violations)
     }
 }
 
-/// What becomes of the numbers of arrays; nothing where it is left out.
+/// Scaling of arrays' numbers; none by default.
 fn array_scale(kind: &str, word: &str, v: &mut Violations) -> Scale {
     if word.is_empty() {
         return Scale::None;
@@ -322,7 +322,7 @@ fn layout(kind: &str, word: &str, v: &mut Violations) -> Option<Layout> {
         .ok()
 }
 
-/// One archive a part, or one of all; what is left out of another part is as in the training part.
+/// An archive for each part, or one for all; names omitted for another part are the training part's.
 fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> Files {
     let train = file("dataset.npz.train", &npz.train, "is missing", v);
     for (field, name, is_required) in [
@@ -349,7 +349,7 @@ fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> Files {
         }
         None
     };
-    // The targets of the training rows are none of other rows of their archive.
+    // In the training archive, the training targets do not fit other rows.
     let is_unlabelled = has_test_features && test.as_ref().is_some_and(|test| test.place == train.place);
     let or = |name: &String, other: &String| if name.is_empty() { other.clone() } else { name.clone() };
     let arrays = Arrays {
@@ -370,7 +370,7 @@ fn npz_files(npz: &v1::NpzDataset, v: &mut Violations) -> Files {
     (format, single(train), validation.map(single), test.map(single))
 }
 
-/// The archive with the rows that validate, if there are any.
+/// The archive with the validation rows, if there are any.
 fn npz_validation(npz: &v1::NpzDataset, train: &FileRef, v: &mut Violations) -> Option<FileRef> {
     let [has_features, has_target] = [&npz.validation_features, &npz.validation_target].map(|name| !name.is_empty());
     if !npz.validation.is_empty() {

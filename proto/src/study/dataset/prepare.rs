@@ -1,4 +1,4 @@
-//! What a study has made of the columns of a CSV file before they go into a network.
+//! Checks the preparation of a CSV file's columns.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use trawl_domain::limits::FEATURES_MAX;
 use trawl_domain::violation::Violations;
 
 const FIELD: &str = "dataset.csv.prepare";
-/// What may be said of all columns.
+/// Settings for all columns.
 const OF_ALL: [&str; 6] = ["numbers", "missing", "indicator", "rare", "columns", "target"];
-/// What may be said of one.
+/// Settings for one column.
 const OF_ONE: [&str; 5] = ["as", "numbers", "missing", "indicator", "rare"];
 
 pub(super) fn check(prepare: Option<&Value>, v: &mut Violations) -> Prepare {
@@ -55,7 +55,7 @@ pub(super) fn check(prepare: Option<&Value>, v: &mut Violations) -> Prepare {
     }
 }
 
-/// Whether the target is standardised, as it is where nothing is said.
+/// True if the target is standardised, which is the default.
 fn target(target: Option<&Value>, v: &mut Violations) -> bool {
     match target.map(|target| target.kind.as_ref()) {
         None => true,
@@ -107,7 +107,7 @@ fn of_columns(columns: &Value, usual: Rule, v: &mut Violations) -> BTreeMap<Stri
     rules
 }
 
-/// A rule, by another where it says nothing.
+/// A rule, completed from another one.
 fn rule(field: &str, settings: &Struct, allowed: &[&str], usual: Rule, v: &mut Violations) -> Rule {
     let mut rule = usual;
     for (name, value) in &settings.fields {
@@ -154,7 +154,7 @@ fn rule(field: &str, settings: &Struct, allowed: &[&str], usual: Rule, v: &mut V
     rule
 }
 
-/// What stands for no value goes where other numbers go.
+/// The replacement for a missing value is scaled like other numbers.
 fn check_fill(field: &str, rule: Rule, v: &mut Violations) {
     if rule.numbers == Scale::Log1p && matches!(rule.missing, Missing::Value(value) if value <= -1.0) {
         v.add(

@@ -20,7 +20,7 @@ fn list<const N: usize>(values: [Value; N]) -> Option<Value> {
     Some(Value { kind: Some(kind) })
 }
 
-/// The source, or field and description of every violation.
+/// The source, or each violation's field and description.
 fn checked(kind: Kind, test_is_train: bool) -> Result<Source, Vec<(String, String)>> {
     let mut v = Violations::new();
     let dataset = v1::Dataset {
@@ -31,7 +31,7 @@ fn checked(kind: Kind, test_is_train: bool) -> Result<Source, Vec<(String, Strin
     source.ok_or_else(|| v.iter().map(|v| (v.field.clone(), v.description.clone())).collect())
 }
 
-/// The fields that are wrong.
+/// The fields with violations.
 fn fields(dataset: Kind) -> Vec<String> {
     let wrong = checked(dataset, false).expect_err("it is broken");
     wrong.into_iter().map(|(field, _)| field).collect()

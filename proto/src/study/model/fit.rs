@@ -1,4 +1,4 @@
-//! Follows the shapes through a model: through all alternatives and all repetitions, as ranges.
+//! Follows the shapes through a model, through all alternatives and all repetitions, as ranges.
 
 use trawl_domain::block::LayerSpec;
 use trawl_domain::dataset::{DatasetShape, TargetShape};
@@ -11,7 +11,7 @@ use trawl_domain::violation::{Violation, Violations};
 use super::{Part, What};
 use crate::study::settings::Settings;
 
-/// Notes what does not fit together, and an output that is not what the dataset asks for.
+/// Notes layers that do not fit together, and an output that does not fit the dataset.
 pub(super) fn check(parts: &[Part], shape: DatasetShape, settings: &Settings<'_>, v: &mut Violations) {
     let mut follower = Follower { settings, v };
     let end = follower.list(
@@ -37,19 +37,19 @@ pub(super) fn check(parts: &[Part], shape: DatasetShape, settings: &Settings<'_>
     outputs(&end, shape, settings, v);
 }
 
-/// What is known between two layers.
+/// Facts between two layers.
 #[derive(Clone)]
 struct State {
-    /// Behind a layer that is broken it is not known until a layer decides it anew: so what is wrong further on is told in the same answer.
+    /// Unknown after an invalid layer until a later layer determines it again, so that later faults are reported in the same answer.
     flow: Option<Flow>,
-    /// Trainable numbers so far; `None` once a layer is broken.
+    /// Trainable numbers so far; `None` once a layer is invalid.
     params: Option<Range>,
-    /// The linear layers that decide how long the vector is, each with the field of its units; none for a sequence or an image.
+    /// The linear layers that determine the vector's length, each with the field of its units; none for a sequence or an image.
     heads: Vec<(String, Setting)>,
 }
 
 impl State {
-    /// What is known where one or the other came before; `None` if these are of two sorts.
+    /// Facts after either of two alternatives; `None` if their kinds differ.
     fn or(mut self, other: Self) -> Option<Self> {
         let flow = match (self.flow, other.flow) {
             (Some(one), Some(other)) => Some(one.or(other)?),
@@ -71,7 +71,7 @@ impl State {
         }
     }
 
-    /// Behind something broken.
+    /// After an invalid layer.
     fn unknown() -> Self {
         Self {
             flow: None,
@@ -97,7 +97,7 @@ impl Follower<'_, '_> {
                 let spec = spec.as_ref().and_then(|spec| Some((spec, self.sizes(spec)?)));
                 match spec {
                     Some((spec, sizes)) => self.layer(&part.field, spec, &sizes, state),
-                    // What is wrong was told.
+                    // The fault has been reported.
                     None => match kind {
                         Some(kind) if kind.keeps_shape => State { params: None, ..state },
                         _ => State::unknown(),
@@ -165,7 +165,7 @@ impl Follower<'_, '_> {
         self.one_of(&format!("{field}.repeat"), ends)
     }
 
-    /// Behind one of these.
+    /// Facts after one of these alternatives.
     fn one_of(&mut self, field: &str, ends: Vec<State>) -> State {
         let mut ends = ends.into_iter();
         let Some(first) = ends.next() else {
@@ -185,7 +185,7 @@ impl Follower<'_, '_> {
         self.v.add(field, description);
     }
 
-    /// The sizes that a layer's settings can be; `None` if a parameter of one is broken, which was told.
+    /// The possible sizes of a layer's settings; `None` if a setting's parameter is invalid, which has been reported.
     fn sizes(&self, spec: &LayerSpec) -> Option<Vec<Range>> {
         let rules = spec.kind.settings.iter();
         rules
@@ -195,7 +195,7 @@ impl Follower<'_, '_> {
     }
 }
 
-/// True if the output has the input's shape, whatever that is.
+/// True if the output has the input's shape, whatever it is.
 fn keeps_shape(part: &Part) -> bool {
     match &part.what {
         What::Layer { kind, .. } => kind.is_some_and(|kind| kind.keeps_shape),
@@ -205,7 +205,7 @@ fn keeps_shape(part: &Part) -> bool {
     }
 }
 
-/// The last layers with a size of their own must put out what the dataset asks for.
+/// Checks that the last layers with a size of their own give the dataset's output.
 fn outputs(end: &State, shape: DatasetShape, settings: &Settings<'_>, v: &mut Violations) {
     let Some(flow) = end.flow else {
         return;

@@ -1,6 +1,6 @@
-//! Checks a network: what each layer is, and whether they fit together whatever the searched parameters are.
+//! Checks a network: its layers, and whether they fit together for all values of the searched parameters.
 //!
-//! Sizes that parameters give are followed as ranges, so the answer costs nothing however many combinations there are.
+//! Searched sizes are followed as ranges, so the cost does not depend on the number of combinations.
 
 mod fit;
 mod read;
@@ -17,7 +17,7 @@ use trawl_domain::violation::Violations;
 use super::settings::Settings;
 use crate::v1;
 
-/// The model, if all is well with it.
+/// The model, if it is valid.
 pub(super) fn check(
     model: &[v1::Layer],
     shape: Option<DatasetShape>,
@@ -41,7 +41,7 @@ pub(super) fn check(
     blocks(parts)
 }
 
-/// True if there is a batch norm somewhere in it.
+/// True if it has a batch norm anywhere.
 pub(super) fn has_batch_norm(model: &[Block]) -> bool {
     model.iter().any(|block| match block {
         Block::Layer(spec) => spec.kind.name == "batch_norm",
@@ -51,9 +51,9 @@ pub(super) fn has_batch_norm(model: &[Block]) -> bool {
     })
 }
 
-/// An entry of a model as far as it is sound.
+/// The valid parts of a model's entry.
 struct Part {
-    /// Where it stands, as in `model[2]`.
+    /// Its path, as in `model[2]`.
     field: String,
     what: What,
 }
@@ -66,7 +66,7 @@ enum What {
     Residual(Vec<Part>),
     Repeat {
         times: Option<Setting>,
-        /// How often it can be.
+        /// Possible numbers of repetitions.
         range: Range,
         lists: Vec<Vec<Part>>,
     },
@@ -76,7 +76,7 @@ enum What {
     },
 }
 
-/// Layers that these can be, at most.
+/// Largest possible number of layers.
 fn layers_max(parts: &[Part]) -> u64 {
     let each = parts.iter().map(|part| match &part.what {
         What::Layer { .. } => 1,
@@ -87,7 +87,7 @@ fn layers_max(parts: &[Part]) -> u64 {
     each.sum()
 }
 
-/// `None` if some of it is broken.
+/// `None` if a part is invalid.
 fn blocks(parts: Vec<Part>) -> Option<Vec<Block>> {
     let block = |part: Part| {
         Some(match part.what {

@@ -1,4 +1,4 @@
-//! Reads the layers of a model: their kinds, their settings, and the layers in them.
+//! Reads the layers of a model: their kinds, their settings, and their inner layers.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::study::settings::{Around, Repetition, Settings};
 use crate::{layers, v1};
 use v1::layer::Kind;
 
-/// `pick` of a choice: its alternatives say what it can be.
+/// `pick` of a choice, whose alternatives determine the allowed values.
 const PICK: Rule = Rule::new("pick", Takes::Any);
 
-/// The entries of a model; `None`, which is told, if they are too many.
+/// The entries of a model; reports too many and returns `None`.
 pub(super) fn model(list: &[v1::Layer], settings: &mut Settings<'_>, v: &mut Violations) -> Option<Vec<Part>> {
     let mut reader = Reader {
         settings,
@@ -28,7 +28,7 @@ pub(super) fn model(list: &[v1::Layer], settings: &mut Settings<'_>, v: &mut Vio
     };
     let parts = reader.list("model", list, &Around::default());
     if parts.is_none() {
-        // Whatever was not read may name them.
+        // Unread layers may use them.
         settings.use_all();
     }
     parts
@@ -37,7 +37,7 @@ pub(super) fn model(list: &[v1::Layer], settings: &mut Settings<'_>, v: &mut Vio
 struct Reader<'r, 's> {
     settings: &'r mut Settings<'s>,
     v: &'r mut Violations,
-    /// Layers that may still come.
+    /// Number of layers still allowed.
     left: usize,
 }
 
@@ -81,7 +81,7 @@ impl Reader<'_, '_> {
             return What::Layer { kind: None, spec: None };
         };
         let field = format!("{field}.{}", kind.name);
-        // All of them are read, so that whatever is wrong is told at once.
+        // Reads all settings, so that all faults are reported at once.
         let rules = kind.settings.iter();
         let values: Vec<_> = rules
             .map(|rule| self.settings.read_in(around, &field, rule, &written, self.v))
@@ -126,7 +126,7 @@ impl Reader<'_, '_> {
         let range = times.as_ref().and_then(|times| self.settings.size(&TIMES, times));
         let is_nested = around.repetition != Repetition::None;
         let Some(range) = range else {
-            // Once, for what else is wrong.
+            // Read once, for other faults.
             let repetition = if is_nested {
                 Repetition::Nested
             } else {
@@ -199,7 +199,7 @@ impl Reader<'_, '_> {
         Some(What::Choice { pick, of })
     }
 
-    /// Whether each value of `pick` is an alternative, and each alternative is one of its values.
+    /// True if each value of `pick` is an alternative, and each alternative is one of its values.
     fn is_picked_from(&mut self, field: &str, pick: &Setting, of: &BTreeMap<&String, &v1::ChoiceLayers>) -> bool {
         let at = format!("{field}.pick");
         let Some(names) = self.settings.names(pick) else {

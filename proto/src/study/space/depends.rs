@@ -1,4 +1,4 @@
-//! Checks how the parameters of a space depend on each other.
+//! Checks the dependences between a space's parameters.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::Searched;
 use crate::study::settings::scalar;
 use crate::v1;
 
-/// Values that a message lists of a parameter at most.
+/// Most values of a parameter that a message lists.
 const LISTED_MAX: u64 = 8;
 
 /// Gives the parameters of a space their conditions.
@@ -23,7 +23,7 @@ pub(super) fn conditions(
     space: &mut Space,
     v: &mut Violations,
 ) {
-    // Those that a repeat makes are as many as it repeats.
+    // A repeat's own conditions are bounded by its repetitions: only written ones count.
     let by_hand = written
         .iter()
         .filter(|(name, _)| searched.written_name(name) == name.as_str());
@@ -106,7 +106,7 @@ fn values_of(field: &str, parent: &Distribution, values: &[Value], v: &mut Viola
     Some(named)
 }
 
-/// Gives a space its constraints.
+/// Adds the constraints to a space.
 pub(super) fn constraints(written: &[String], space: &mut Space, v: &mut Violations) {
     if written.len() > CONSTRAINTS_MAX {
         v.add(

@@ -17,7 +17,7 @@ use crate::v1::distribution::Kind;
 
 pub(super) use searched::{EACH, Searched};
 
-/// The parameters, conditions and constraints with which nothing is wrong.
+/// The valid parameters, conditions and constraints.
 pub(super) fn check(searched: &Searched, constraints: &[String], v: &mut Violations) -> Space {
     let written = &searched.distributions;
     if written.len() > PARAMS_MAX {
@@ -27,7 +27,7 @@ pub(super) fn check(searched: &Searched, constraints: &[String], v: &mut Violati
         );
     }
     let mut space = Space::new();
-    // In one order, so that a refusal is the same each time.
+    // A fixed order, so that the violations are always the same.
     let mut written: BTreeMap<_, _> = written.iter().collect();
     while written.len() > PARAMS_MAX {
         written.pop_last();
@@ -50,7 +50,7 @@ pub(super) fn check(searched: &Searched, constraints: &[String], v: &mut Violati
         }
     }
     depends::conditions(&written, searched, &mut space, v);
-    // Of a parameter that is broken, which was told, nothing is known.
+    // Nothing is known about an invalid parameter, which has been reported.
     if space.len() == written.len() {
         depends::constraints(constraints, &mut space, v);
     }
@@ -111,6 +111,6 @@ fn choice(field: &str, values: &[Value], v: &mut Violations) -> Option<Vec<Param
         }
         chosen.push(value);
     }
-    // Values that are wrong in themselves are kept: what settings say of the others is to be told in the same answer.
+    // Keeps values that are invalid by themselves, so that settings can report faults of the others in the same answer.
     (chosen.len() == values.len()).then_some(chosen)
 }

@@ -77,7 +77,7 @@ fn bell(field: &str, range: &v1::NormalRange, v: &mut Violations) -> Option<Bell
     Some(Bell { mean, std, low, high })
 }
 
-/// A distribution of which there is enough between its ends to be drawn.
+/// A distribution with enough probability between its ends to be drawn.
 fn drawn(field: &str, distribution: Distribution, v: &mut Violations) -> Option<Distribution> {
     if distribution.has_draws() {
         return Some(distribution);

@@ -1,5 +1,5 @@
-//! The parameters that are searched. They are those of a study file, but for one that settings in a repeat name as `$units[]`: it stands for
-//! `units_1`, `units_2`, …, one for each repetition, each there where there are as many repetitions.
+//! The searched parameters: those of a study file, except a parameter that settings in a repeat name as `$units[]`. It stands for
+//! `units_1`, `units_2`, …, one for each repetition; each is active in trials with at least as many repetitions.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,22 +13,22 @@ use super::distribution;
 use crate::v1::{self, layer::Kind};
 use crate::{layers, params};
 
-/// What follows the name of a parameter of which each repetition has its own.
+/// Suffix of a parameter that each repetition has of its own.
 pub(in crate::study) const EACH: &str = "[]";
 
-/// The parameters that are searched, and what they are called where they are written.
+/// The searched parameters, and their written names.
 #[derive(Clone, Debug, Default)]
 pub(in crate::study) struct Searched {
     /// By name.
     pub(in crate::study) distributions: HashMap<String, v1::Distribution>,
-    /// Of each parameter that stands for several, how many these are.
+    /// For each parameter that stands for several, their number.
     repeated: BTreeMap<String, u32>,
-    /// The parameter that each of these was made of.
+    /// The written parameter of each of these.
     origins: BTreeMap<String, String>,
 }
 
 impl Searched {
-    /// Of a space beside this model. Notes names that cannot be made.
+    /// The parameters of a space, as this model uses them. Notes names that cannot be made.
     pub(in crate::study) fn new(
         model: &[v1::Layer],
         space: &HashMap<String, v1::Distribution>,
@@ -43,7 +43,7 @@ impl Searched {
         let mut seen = BTreeSet::new();
         for Use { name, times } in uses {
             let Some(written) = space.get(&name) else {
-                // That it is not there is told by who reads the setting.
+                // The reader of the setting reports its absence.
                 continue;
             };
             if seen.insert(name.clone()) {
@@ -58,7 +58,7 @@ impl Searched {
         searched
     }
 
-    /// Puts one parameter for each repetition in the place of the parameter.
+    /// Replaces a parameter by one for each repetition.
     fn repeat(&mut self, name: &str, written: &v1::Distribution, times: &Times, v: &mut Violations) {
         let most = times.values.iter().copied().max().unwrap_or(0);
         if most == 0 {
@@ -83,9 +83,9 @@ impl Searched {
             let mut distribution = written.clone();
             let reach: Vec<u32> = times.values.iter().copied().filter(|n| *n >= repetition).collect();
             if let Some(parent) = parent {
-                // What is wrong with one that is written has been said.
+                // The faults of a written condition have been reported.
                 distribution.when.remove(parent);
-                // Where every number of times reaches it, it is there whenever that number is.
+                // If every number of repetitions reaches it, it is active whenever that number is.
                 if times.is_conditional || reach.len() < times.values.len() {
                     let values = reach.into_iter().map(|n| params::value(&ParamValue::Int(n.into())));
                     let values: Vec<Value> = values.collect();
@@ -103,28 +103,28 @@ impl Searched {
         self.repeated.insert(name.to_owned(), most);
     }
 
-    /// The name under which a parameter stands in the space of the study.
+    /// The name of a parameter in the study's space.
     pub(in crate::study) fn written_name<'a>(&'a self, name: &'a str) -> &'a str {
         self.origins.get(name).map_or(name, String::as_str)
     }
 
-    /// How many parameters one of the space stands for; `None` if for itself.
+    /// Number of parameters that a parameter of the space stands for; `None` if it stands only for itself.
     pub(in crate::study) fn repeated(&self, name: &str) -> Option<u32> {
         self.repeated.get(name).copied()
     }
 }
 
-/// How often a repeat may repeat.
+/// Possible numbers of repetitions.
 #[derive(Clone)]
 struct Times {
-    /// The parameter that says how often, if one does.
+    /// The parameter that gives the number, if one does.
     param: Option<String>,
     values: Vec<u32>,
-    /// Whether that parameter is not always there.
+    /// True if that parameter is not always active.
     is_conditional: bool,
 }
 
-/// A name that is each repetition's own in one repeat.
+/// A name of each repetition's own, in one repeat.
 struct Use {
     name: String,
     times: Times,
@@ -135,7 +135,7 @@ fn find_repeats(layers: &[v1::Layer], space: &HashMap<String, v1::Distribution>,
         match &layer.kind {
             Some(Kind::Repeat(repeat)) => {
                 let Some(times) = times_of(repeat.times.as_ref(), space) else {
-                    // What is wrong with it is told by who reads the setting.
+                    // The reader of the setting reports its faults.
                     continue;
                 };
                 let mut names = BTreeSet::new();
@@ -150,7 +150,7 @@ fn find_repeats(layers: &[v1::Layer], space: &HashMap<String, v1::Distribution>,
     }
 }
 
-/// The names that settings in a repeat have for each repetition; a repeat within it has none.
+/// The names that settings in a repeat use for each repetition; excludes repeats within it.
 fn find_names(layers: &[v1::Layer], names: &mut BTreeSet<String>) {
     for layer in layers {
         match &layer.kind {
@@ -169,13 +169,13 @@ fn find_names(layers: &[v1::Layer], names: &mut BTreeSet<String>) {
     }
 }
 
-/// The lists of layers in a layer.
+/// A layer's inner lists of layers.
 fn inner(layer: &v1::Layer) -> Box<dyn Iterator<Item = &[v1::Layer]> + '_> {
     match &layer.kind {
         Some(Kind::Residual(residual)) => Box::new(std::iter::once(&residual.layers[..])),
         Some(Kind::Repeat(repeat)) => Box::new(std::iter::once(&repeat.layers[..])),
         Some(Kind::Choice(choice)) => {
-            // In one order, so that a refusal is the same each time.
+            // A fixed order, so that the violations are always the same.
             let alternatives: BTreeMap<_, _> = choice.of.iter().collect();
             Box::new(alternatives.into_values().map(|alternative| &alternative.layers[..]))
         }
@@ -190,7 +190,7 @@ fn name_of_each(setting: &Value) -> Option<String> {
     }
 }
 
-/// `None` where some of it is not as often as a repeat may be.
+/// `None` if a number of repetitions is invalid.
 fn times_of(setting: Option<&Value>, space: &HashMap<String, v1::Distribution>) -> Option<Times> {
     let mut is_conditional = false;
     let (param, values) = match params::scalar(setting?).ok()? {

@@ -1,4 +1,4 @@
-//! Layers that depend on what a row of the dataset is: sequences and embeddings.
+//! Layers that depend on the form of the dataset's rows: sequences and embeddings.
 
 use super::*;
 
@@ -87,7 +87,7 @@ fn an_embedding_is_the_first_layer_of_a_table_with_columns_of_words() {
         "model[0].embedding",
         &format!("{reason}8"),
     );
-    // Of a choice it is one, or not.
+    // In a choice, only one alternative is an embedding.
     let choice = json!({ "choice": { "pick": "$first", "of": { "embedded": { "layers": [embedding] }, "plain": { "layers": [] } } } });
     let space = json!({ "dim": { "choice": [2, 4] }, "first": { "choice": ["embedded", "plain"] } });
     let study = study::check(&message(&json!([choice, linear(1)]), &space), Some(Ok(table.into())));

@@ -164,7 +164,7 @@ fn open_cuda() -> Result<(), NoCuda> {
     let mut last_error = String::new();
     for candidate in candidates {
         #[expect(unsafe_code, reason = "a library can be opened in no other way")]
-        // SAFETY: the file is libtorch's own, of the version this binary is linked with, whose constructors do nothing but
+        // SAFETY: the file is libtorch's own, of the version this binary is linked with, whose constructors only
         // register CUDA with the other half; this runs before any tensor is made and before other threads use libtorch.
         let opened = unsafe { Library::open(Some(&candidate), RTLD_NOW | RTLD_GLOBAL) };
         match opened {

@@ -1,5 +1,5 @@
-//! The analysis: the artifacts of a refit beside its weights, once its fit on all training rows has ended, and those of
-//! a trial's fold. `docs/artifacts.md` describes each file.
+//! The analysis: the artifacts of a trial's fold, and the artifacts of a refit except its weights, written once its fit on
+//! all training rows has ended. `docs/artifacts.md` describes each file.
 //!
 //! The analysis asks the networks for outputs, and works on plain numbers. One file at a time is in memory.
 
