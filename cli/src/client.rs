@@ -83,9 +83,12 @@ async fn open(server: &ServerArgs, url: &str, token: Option<&Secret>) -> Result<
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true);
     let nobody = |reason: &str| {
-        Error::Failed(format!(
-            "no coordinator answers at {url} ({reason}); `trawl up` starts one, --server names another"
-        ))
+        Error::Failed(match certificate_help(reason) {
+            Some(help) => format!("{url} shows a certificate that is refused ({reason}){help}"),
+            None => {
+                format!("no coordinator answers at {url} ({reason}); `trawl up` starts one, --server names another")
+            }
+        })
     };
     let channel = endpoint.connect().await.map_err(|error| nobody(&reason(&error)))?;
     let speaks_tls = endpoint.uri().scheme_str() == Some("https");
@@ -95,6 +98,21 @@ async fn open(server: &ServerArgs, url: &str, token: Option<&Secret>) -> Result<
         )));
     }
     Ok(channel)
+}
+
+/// What helps where a certificate is refused; `None` where none is.
+fn certificate_help(reason: &str) -> Option<&'static str> {
+    reason.contains("invalid peer certificate").then(|| {
+        if reason.contains("CaUsedAsEndEntity") {
+            "; a self-signed one has to say basicConstraints=critical,CA:FALSE: deploy/README.md makes such a one"
+        } else if reason.contains("UnknownIssuer") {
+            "; --tls-ca names a file with the authority that signed it"
+        } else if reason.contains("not valid for name") {
+            "; --tls-server-name is a name that it is for"
+        } else {
+            ""
+        }
+    })
 }
 
 /// A connection without TLS exists before the other side has sent anything. Any answer to this call shows that it speaks gRPC; a TLS

@@ -29,6 +29,8 @@ const OWN: [&str; 8] = [
     "OTEL_*",
     "SSL_CERT_*",
 ];
+/// How much trawl's own programs log.
+const LOG: &str = "RUST_LOG";
 /// For libtorch and the libraries below it.
 const TRAINING: [&str; 12] = [
     "LIBTORCH",
@@ -49,9 +51,11 @@ const TRAINING: [&str; 12] = [
 const NOT_OF_CHILDREN: [&str; 5] = ["TOKEN", "TLS", "URL", "SERVER", "PRIVATE"];
 
 impl Kind {
-    /// What a child inherits.
+    /// What a child inherits. Unless the user asks for more, trawl's own programs log warnings and errors alone.
     pub(super) fn environment(self) -> impl Iterator<Item = (OsString, OsString)> {
-        std::env::vars_os().filter(move |(name, _)| name.to_str().is_some_and(|name| self.takes(name)))
+        let inherited = std::env::vars_os().filter(move |(name, _)| name.to_str().is_some_and(|name| self.takes(name)));
+        let quiet = self.takes(LOG).then(|| (LOG.into(), "warn".into()));
+        quiet.into_iter().chain(inherited)
     }
 
     fn takes(self, name: &str) -> bool {
