@@ -352,21 +352,21 @@ mod tests {
         let want = "\
 name                  s
 state                 completed
-trials                2 of 3 completed, 0 running, 0 pruned, 1 failed
-epochs                20 of 30 reported
-racing                folds x epochs 1 x 33.33 %, 5 x 100.00 %; 50.00 % go on from each; without it 90 epochs
-slots                 4.0, idle for 12.50 % of their time; at most 32 trials are under way: a larger sampler.generation or sampler.lag keeps more slots busy
 best trial            1
   value               0.5 ± 0.125
+  l2                  0.0001
   corrected           0.53 [0.5, 0.56], chosen among 2
   test loss           0.25 [0.2, 0.3]
   P(better)           75.00 % than the second best
   not separable from  trial 0
-  l2                  0.0001
-importance            of 12 trials at rung 0: few, read it with care
-  l2                  100.00 %
 refit 0               trial 1, 500 epochs, completed
   test loss           0.25
+trials                2 of 3 completed, 1 failed
+epochs                20; 10 were not trained, of trials that failed, were pruned or stopped early
+racing                folds x epochs 1 x 33.33 %, 5 x 100.00 %; 50.00 % go on from each; without it 90 epochs
+slots                 4.0, idle for 12.50 % of their time; at most 32 trials are under way: a larger sampler.generation or sampler.lag keeps more slots busy
+importance            of 12 trials at rung 0: few, read it with care
+  l2                  100.00 %
 ";
         assert_eq!(lines(&facts(&study, Some(&slots), Some(&best))), want);
     }

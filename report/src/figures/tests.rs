@@ -94,7 +94,7 @@ fn the_best_value_so_far_goes_down_in_steps_and_on_to_the_last_trial() {
     let figure = search::value_by_trial(&study).unwrap();
     assert_eq!(panels(&figure)[0].y.scale, Scale::Log);
     assert!(
-        figure.caption.ends_with("Only the first 10000 trials are drawn."),
+        figure.caption.ends_with("Only the first 6 trials are drawn."),
         "{}",
         figure.caption
     );
