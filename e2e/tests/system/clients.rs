@@ -45,7 +45,7 @@ async fn grpcurl_lists_describes_creates_watches_and_ranks() -> anyhow::Result<(
     let described = grpcurl(&system, "", &["describe", "trawl.v1.Training"])?.expect("a description");
     let described = described[0].as_str().context("text")?;
     assert!(
-        described.contains("// How one fold is trained.") && described.contains("learning_rate"),
+        described.contains("// Training of one fold.") && described.contains("learning_rate"),
         "{described}"
     );
     let health = grpcurl(&system, "{}", &["grpc.health.v1.Health/Check"])?.expect("health");
