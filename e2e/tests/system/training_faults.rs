@@ -21,7 +21,7 @@ async fn attempts(owner: &PgPool) -> anyhow::Result<Vec<(Option<String>, Option<
 async fn a_training_that_hangs_goes_to_another_worker_although_its_own_lives() -> anyhow::Result<()> {
     const STUDY: &str = "hung";
     const TTL_MS: u64 = 1_500;
-    let study = || studies::long_job(STUDY, 2_000);
+    let study = || studies::long_job(STUDY, 1_000);
     let mut undisturbed = System::start(&[]).await?;
     undisturbed.add_workers(1)?;
     undisturbed.submit(study()?).await?;
