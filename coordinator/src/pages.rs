@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -12,8 +13,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use maud::{DOCTYPE, Markup, html};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 use trawl_domain::access::TokenHash;
 use trawl_proto::v1;
@@ -33,6 +35,8 @@ const STUDIES_MAX: u32 = 100;
 const BEST_TRIALS_MAX: u32 = 10;
 /// Of the figure; the report has all.
 const FIGURE_TRIALS_MAX: usize = 2_000;
+/// Of a report; `trawl report` draws larger ones.
+const ARTIFACT_BYTES_MAX: u64 = 16 << 20;
 /// Seconds between two loads of a page on which something moves.
 const RELOAD_S: &str = "3";
 /// The same for a report, which takes longer to make.
@@ -104,53 +108,60 @@ async fn style() -> Response {
     ([(CONTENT_TYPE, "text/css; charset=utf-8")], STYLE.as_str()).into_response()
 }
 
-async fn studies(State(studies): State<Studies>) -> Response {
+/// Pages that are made at once: what one shows is in memory meanwhile.
+static PAGES: Semaphore = Semaphore::const_new(2);
+/// The same for reports, which take a core for a while.
+static REPORTS: Semaphore = Semaphore::const_new(1);
+const TURN_WITHIN: Duration = Duration::from_secs(10);
+
+/// The right to make a page, or the page that says that others are being made.
+async fn turn(of: &'static Semaphore) -> Result<SemaphorePermit<'static>, Response> {
+    match timeout(TURN_WITHIN, of.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(_)) | Err(_) => Err(message(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Other pages are being made; load this one again.",
+        )),
+    }
+}
+
+async fn studies(State(studies): State<Studies>) -> Result<Response, Response> {
+    let _turn = turn(&PAGES).await?;
     let request = v1::ListStudiesRequest {
         page_size: STUDIES_MAX,
         ..Default::default()
     };
-    match studies.list_studies(Request::new(request)).await {
-        Err(status) => failure(&status),
-        Ok(answer) => {
-            let studies = answer.into_inner().studies;
-            page(StatusCode::OK, "Studies", studies.iter().any(moves), &list(&studies))
-        }
-    }
+    let answer = studies.list_studies(Request::new(request)).await;
+    let studies = answer.map_err(|status| failure(&status))?.into_inner().studies;
+    let is_moving = studies.iter().any(moves);
+    Ok(page(StatusCode::OK, "Studies", is_moving, &list(&studies)))
 }
 
-async fn study(State(studies): State<Studies>, Path(name): Path<String>) -> Response {
-    match StudyData::read_search(&studies, &name, FIGURE_TRIALS_MAX, BEST_TRIALS_MAX).await {
-        Err(status) => failure(&status),
-        Ok(study) => page(
-            StatusCode::OK,
-            &study.summary().name,
-            moves(study.summary()),
-            &one(&study),
-        ),
-    }
+async fn study(State(studies): State<Studies>, Path(name): Path<String>) -> Result<Response, Response> {
+    let _turn = turn(&PAGES).await?;
+    let study = StudyData::read_search(&studies, &name, FIGURE_TRIALS_MAX, BEST_TRIALS_MAX).await;
+    let study = study.map_err(|status| failure(&status))?;
+    let summary = study.summary();
+    Ok(page(StatusCode::OK, &summary.name, moves(summary), &one(&study)))
 }
 
 /// All figures, as `trawl report` writes them.
-async fn report(State(studies): State<Studies>, Path(name): Path<String>) -> Response {
-    // Fitting and drawing take a core for a while.
-    static TURN: Semaphore = Semaphore::const_new(1);
-    let Ok(_turn) = TURN.acquire().await else {
-        return message(StatusCode::SERVICE_UNAVAILABLE, "The coordinator ends.");
-    };
-    let study = match StudyData::read(&studies, &name).await {
-        Err(status) => return failure(&status),
-        Ok(study) => study,
-    };
+async fn report(State(studies): State<Studies>, Path(name): Path<String>) -> Result<Response, Response> {
+    let turn = turn(&REPORTS).await?;
+    let study = StudyData::read(&studies, &name, ARTIFACT_BYTES_MAX).await;
+    let study = study.map_err(|status| failure(&status))?;
     let drawn = spawn_blocking(move || {
+        // Drawing goes on when the browser is gone, and so it keeps its turn.
+        let _turn = turn;
         let report = Report::of(&study);
         (report.page(), report.is_unfinished())
     });
-    let Ok((page, is_unfinished)) = drawn.await else {
-        return message(
+    let (page, is_unfinished) = drawn.await.map_err(|_| {
+        message(
             StatusCode::INTERNAL_SERVER_ERROR,
-            "The report cannot be drawn; the log says why.",
-        );
-    };
+            "The report cannot be drawn; the coordinator's log says why.",
+        )
+    })?;
     let headers = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, trawl_report::policy()),
@@ -159,7 +170,7 @@ async fn report(State(studies): State<Studies>, Path(name): Path<String>) -> Res
     if is_unfinished {
         response.headers_mut().insert(REFRESH, REPORT_RELOAD_S);
     }
-    response
+    Ok(response)
 }
 
 /// The page that says why there is none.

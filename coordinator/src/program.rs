@@ -1,4 +1,4 @@
-//! The program `trawl-coordinator`: reads its flags, opens its ports and its database, and serves until it is told to stop.
+//! The program `trawl-coordinator`: reads its flags, opens its ports and its database, and serves until a signal stops it.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -112,28 +112,21 @@ async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a coordinator is started with, read and opened.
+/// What the settings name, read and opened.
 struct Opened {
     token: Option<Secret>,
     worker_token: Option<Secret>,
     reader_url: Option<Secret>,
     tls: Option<Tls>,
-    grpc: TcpListener,
-    http: TcpListener,
-    metrics: Option<TcpListener>,
     files: Files,
 }
 
 fn open(args: &Args) -> anyhow::Result<Opened> {
-    let [grpc, http] = [args.listen, args.http_listen].map(|addr| listen(addr, args.ports_held));
     Ok(Opened {
         token: args.access.token()?,
         worker_token: args.access.worker_token()?,
         reader_url: args.reader_url()?,
         tls: args.access.tls_files().map(|files| Tls::read(&files)).transpose()?,
-        grpc: grpc?,
-        http: http?,
-        metrics: args.metrics_listen.map(|addr| listen(addr, false)).transpose()?,
         files: Files::open(&args.artifacts_url()?).context("--artifacts")?,
     })
 }
@@ -145,11 +138,12 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> Resu
         worker_token,
         reader_url,
         tls,
-        grpc,
-        http,
-        metrics,
         files,
     } = open(&args).map_err(Failure::Settings)?;
+    // A port that is taken may be free a moment later.
+    let [grpc, http] = [args.listen, args.http_listen].map(|addr| listen(addr, args.ports_held));
+    let (grpc, http) = (grpc?, http?);
+    let metrics = args.metrics_listen.map(|addr| listen(addr, false)).transpose()?;
     let addrs = Addrs {
         grpc: grpc.local_addr()?,
         http: http.local_addr()?,
@@ -190,9 +184,11 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> Resu
     authenticator.refresh().await?;
     if let Some(caller) = authenticator.open_to()? {
         let message = match caller {
-            Caller::AnyUser => "no token is asked for: whoever reaches these ports may submit, steer and read studies",
+            Caller::AnyUser => {
+                "no token is asked for: anybody who reaches these ports may submit, steer and read studies"
+            }
             _ => {
-                "no token is asked for: whoever reaches these ports may submit, steer and read studies, and be a worker"
+                "no token is asked for: anybody who reaches these ports may submit, steer and read studies, and be a worker"
             }
         };
         if addrs.grpc.ip().is_loopback() && addrs.http.ip().is_loopback() {

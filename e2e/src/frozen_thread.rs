@@ -33,7 +33,7 @@ impl FrozenThread {
                 loop {
                     ptrace::interrupt(thread)?;
                     waitpid(thread, Some(WaitPidFlag::__WALL))?;
-                    if computes(process, thread) {
+                    if computes(process, thread)? {
                         return Ok(());
                     }
                     ptrace::cont(thread, None)?;
@@ -63,22 +63,26 @@ impl FrozenThread {
 }
 
 /// True if a thread that was stopped was executing libtorch, and no system call.
-fn computes(process: u32, thread: Pid) -> bool {
+fn computes(process: u32, thread: Pid) -> Result<bool, Errno> {
     // `-1`, the stack pointer and the program counter, or a system call's number with its arguments.
-    let state = std::fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall")).unwrap_or_default();
+    let read = |path: String| {
+        let text = std::fs::read_to_string(path);
+        text.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+    };
+    let state = read(format!("/proc/{process}/task/{thread}/syscall"))?;
     let hexadecimal = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
     let Some(counter) = state
         .strip_prefix("-1 ")
         .and_then(|state| hexadecimal(state.split_whitespace().nth(1)?))
     else {
-        return false;
+        return Ok(false);
     };
-    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
-    maps.lines().filter(|map| map.ends_with("/libtorch_cpu.so")).any(|map| {
+    let maps = read(format!("/proc/{process}/maps"))?;
+    Ok(maps.lines().filter(|map| map.ends_with("/libtorch_cpu.so")).any(|map| {
         let ends = map.split(' ').next().and_then(|range| range.split_once('-'));
         ends.and_then(|(from, to)| Some(hexadecimal(from)?..hexadecimal(to)?))
             .is_some_and(|range| range.contains(&counter))
-    })
+    }))
 }
 
 fn find(process: u32, name: &str) -> anyhow::Result<i32> {

@@ -20,8 +20,6 @@ pub(crate) const CURVES_MAX: usize = 10;
 pub(crate) const REFITS_MAX: usize = 5;
 /// Epoch reports of one trial or refit: those of 50 folds of 800 epochs.
 pub(crate) const EPOCH_REPORTS_MAX: usize = 40_000;
-/// Bytes of all artifacts together. A coordinator that makes a report has them in memory.
-const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
 /// The kinds of artifacts that are drawn.
 const KINDS: [&str; 8] = [
     "calibration",
@@ -127,11 +125,11 @@ impl StudyData {
         })
     }
 
-    /// Reads all of a study by its name or id.
+    /// Reads all of a study by its name or id, with artifacts of this many bytes together: they take several times that while they are drawn.
     ///
     /// # Errors
     /// What the source answers, as of an unknown study.
-    pub async fn read(source: &impl Source, study: &str) -> Result<Self, Status> {
+    pub async fn read(source: &impl Source, study: &str, artifact_bytes_max: u64) -> Result<Self, Status> {
         let mut read = Self::read_search(source, study, TRIALS_MAX, RANKING_MAX).await?;
         let study = &read.summary.study_id.clone();
         for trial in read.ranking.iter().take(CURVES_MAX) {
@@ -139,7 +137,7 @@ impl StudyData {
             let trial = trial.clone();
             read.curves.push(TrialCurves { trial, reports });
         }
-        let mut bytes_left = ARTIFACT_BYTES_MAX;
+        let mut bytes_left = artifact_bytes_max;
         for refit in read.summary.refits.iter().rev().take(REFITS_MAX).rev() {
             read.refits
                 .push(refit_data(source, study, refit, &mut bytes_left).await?);

@@ -8,7 +8,7 @@ use super::artifacts::Calibration;
 use super::data::{StudyData, objective_name};
 use super::metric::Metric;
 use super::scale::short;
-use crate::words::{Parameter, elapsed_text, parameter, percent, time_text, trial_list};
+use crate::words::{Parameter, elapsed_text, parameter, percent, time_text, trial_list, trials_text};
 
 /// A term and what there is to say about it.
 pub(crate) type Fact = (String, String);
@@ -24,17 +24,7 @@ pub(crate) fn of_study(study: &StudyData) -> Vec<Fact> {
     let further = study.spec.objectives.iter().skip(1);
     let further: Vec<&str> = further.map(|further| objective_name(&further.metric)).collect();
     facts.add("further objectives", further.join(", "));
-    facts.add(
-        "trials",
-        format!(
-            "{} of {} completed, {} running, {} pruned, {} failed",
-            summary.trials_completed,
-            summary.trials_total,
-            summary.trials_running,
-            summary.trials_pruned,
-            summary.trials_failed
-        ),
-    );
+    facts.add("trials", trials_text(summary));
     facts.add("epoch reports", summary.epochs_reported.to_string());
     if let Some(best) = study.ranking.first() {
         let value = spread(best.value, best.value_std);

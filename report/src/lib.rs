@@ -82,7 +82,7 @@ impl Report {
                         refit
                             .left_out
                             .iter()
-                            .map(|name| format!("artifact {name} is too large for a report")),
+                            .map(|name| format!("artifact {name} is too large for this page; `trawl report` draws it")),
                     )
                     .collect(),
                 figures,

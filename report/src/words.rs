@@ -99,6 +99,23 @@ pub fn elapsed_text(study: &StudySummary) -> Option<String> {
     Some(duration_text(Duration::from_secs(seconds)))
 }
 
+/// How the trials of a study ended: `298 of 300 completed, 2 failed`.
+pub fn trials_text(study: &StudySummary) -> String {
+    let others = [
+        (study.trials_running, "running"),
+        (study.trials_pruned, "pruned"),
+        (study.trials_failed, "failed"),
+    ];
+    let others = others.into_iter().filter(|(count, _)| *count > 0);
+    let others = others.map(|(count, state)| format!(", {count} {state}"));
+    format!(
+        "{} of {} completed{}",
+        study.trials_completed,
+        study.trials_total,
+        others.collect::<String>()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,4 @@
-//! `trawl-worker`: takes its device, and works for the coordinator until it is told to stop; or predicts, if that is asked.
+//! `trawl-worker`: takes its device, and works for the coordinator until a signal stops it. `trawl-worker predict` predicts rows instead.
 
 mod args;
 mod liveness;

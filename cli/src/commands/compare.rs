@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use trawl_proto::to_json;
-use trawl_proto::v1::{GetStudyRequest, GetStudyResponse, GetTrialRequest, RefitSummary, StudySummary, Trial};
+use trawl_proto::v1::{GetStudyRequest, GetStudyResponse, RefitSummary, StudySummary, Trial};
 
-use super::show::trials_text;
+use super::show::best_trial;
 use super::studies;
 use crate::args::CompareArgs;
 use crate::client::{Client, unary};
 use crate::error::{Error, say};
-use crate::output::{Cell, Format, Output, Page, draw, elapsed_text};
+use crate::output::{Cell, Format, Output, Page, draw, elapsed_text, trials_text};
 
 /// A study and its best trial.
 struct Compared {
@@ -54,16 +54,7 @@ pub(super) async fn compare(client: &mut Client, args: &CompareArgs, output: &mu
         let request = GetStudyRequest { study: study.clone() };
         let answer = client.get_study(unary(request)).await?.into_inner();
         let study = answer.study.clone().unwrap_or_default();
-        let best = match study.best_trial {
-            Some(trial) => {
-                let request = GetTrialRequest {
-                    study: study.study_id.clone(),
-                    trial,
-                };
-                client.get_trial(unary(request)).await?.into_inner().trial
-            }
-            None => None,
-        };
+        let best = best_trial(client, &study).await?;
         compared.push(Compared {
             answer,
             study,

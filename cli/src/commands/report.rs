@@ -11,9 +11,12 @@ use crate::client::{Client, patiently, unary};
 use crate::error::{Error, say};
 use crate::output::{Output, write_whole};
 
+/// The coordinator keeps no artifact that is larger.
+const ARTIFACT_BYTES_MAX: usize = 64 << 20;
+
 /// Makes the report of a study.
 pub(super) async fn report(client: &Client, args: &ReportArgs, output: &mut Output) -> Result<(), Error> {
-    let study = StudyData::read(&Remote(client), &args.study).await?;
+    let study = StudyData::read(&Remote(client), &args.study, u64::MAX).await?;
     let report = Report::of(&study);
     for error in report.errors() {
         say(&error);
@@ -84,6 +87,9 @@ impl Source for Remote<'_> {
         let mut bytes = Vec::new();
         while let Some(answer) = pieces.message().await? {
             bytes.extend_from_slice(&answer.chunk);
+            if bytes.len() > ARTIFACT_BYTES_MAX {
+                return Err(Status::resource_exhausted("an artifact is above 64 MiB"));
+            }
         }
         Ok(bytes)
     }

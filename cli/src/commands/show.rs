@@ -13,7 +13,9 @@ use trawl_proto::v1::{
 use super::studies;
 use crate::client::{Client, unary};
 use crate::error::Error;
-use crate::output::{Cell, Format, Output, Page, elapsed_text, percent, shown, six_digits, time_text, trial_list};
+use crate::output::{
+    Cell, Format, Output, Page, elapsed_text, percent, shown, six_digits, time_text, trial_list, trials_text,
+};
 use crate::progress::is_final;
 
 /// Prints one study.
@@ -37,20 +39,21 @@ pub(super) async fn show(client: &mut Client, study: &str, format: Format, outpu
             studies::listing().print(format, output, once).await?;
         }
         Format::Table => {
-            let best = match summary.best_trial {
-                Some(trial) => {
-                    let request = GetTrialRequest {
-                        study: summary.study_id.clone(),
-                        trial,
-                    };
-                    client.get_trial(unary(request)).await?.into_inner().trial
-                }
-                None => None,
-            };
+            let best = best_trial(client, &summary).await?;
             output.text(&lines(&facts(&summary, answer.slots.as_ref(), best.as_ref())))?;
         }
     }
     output.flush()
+}
+
+/// The best trial of a study; `None` before one completed.
+pub(super) async fn best_trial(client: &mut Client, study: &StudySummary) -> Result<Option<Trial>, Error> {
+    let Some(trial) = study.best_trial else { return Ok(None) };
+    let request = GetTrialRequest {
+        study: study.study_id.clone(),
+        trial,
+    };
+    Ok(client.get_trial(unary(request)).await?.into_inner().trial)
 }
 
 type Fact = (String, String);
@@ -114,22 +117,6 @@ fn best_facts(study: &StudySummary, trial: &Trial) -> Vec<Fact> {
     facts.extend(objectives.map(|(name, value)| (format!("  {name}"), six_digits(*value))));
     facts.extend(study.winner.as_ref().map(winner_facts).unwrap_or_default());
     facts
-}
-
-pub(super) fn trials_text(study: &StudySummary) -> String {
-    let others = [
-        (study.trials_running, "running"),
-        (study.trials_pruned, "pruned"),
-        (study.trials_failed, "failed"),
-    ];
-    let others = others.into_iter().filter(|(count, _)| *count > 0);
-    let others = others.map(|(count, state)| format!(", {count} {state}"));
-    format!(
-        "{} of {} completed{}",
-        study.trials_completed,
-        study.trials_total,
-        others.collect::<String>()
-    )
 }
 
 fn epochs_text(study: &StudySummary) -> String {

@@ -14,7 +14,9 @@ pub(crate) use listing::{Column, Listing, Page, csv_error};
 pub(crate) use shown::{shown, shown_lines};
 pub(crate) use spreadsheet::copy as copy_for_spreadsheet;
 pub(crate) use table::draw;
-pub(crate) use trawl_report::words::{duration_text, elapsed_text, percent, six_digits, time_text, trial_list};
+pub(crate) use trawl_report::words::{
+    duration_text, elapsed_text, percent, six_digits, time_text, trial_list, trials_text,
+};
 pub(crate) use whole::write_whole;
 
 use crate::args::FormatArgs;

@@ -48,8 +48,9 @@ const SETTINGS_STATUS: i32 = 2;
 /// Keeps a child alive until it is to stop, then stops it. `first` is one that runs already.
 ///
 /// # Errors
-/// Its settings are wrong, as it has said: it is not started again.
+/// The first start refused its settings. A later one may miss what comes back, such as a GPU, and is followed by others.
 pub(super) async fn supervise(spec: Spec, first: Option<Child>, stop: Stop) -> Result<(), Error> {
+    let mut may_refuse = first.is_none();
     let mut running = first;
     let mut delay = RESTART_DELAY_MIN;
     loop {
@@ -63,7 +64,7 @@ pub(super) async fn supervise(spec: Spec, first: Option<Child>, stop: Stop) -> R
                     return Ok(());
                 }
                 status = child.wait() => match status {
-                    Ok(status) if status.code() == Some(SETTINGS_STATUS) => {
+                    Ok(status) if may_refuse && status.code() == Some(SETTINGS_STATUS) => {
                         return Err(Error::Usage(format!("{} refused its settings", spec.name)));
                     }
                     Ok(status) => format!("ended unexpectedly ({status})"),
@@ -72,6 +73,7 @@ pub(super) async fn supervise(spec: Spec, first: Option<Child>, stop: Stop) -> R
             },
             Err(error) => format!("cannot be started ({error})"),
         };
+        may_refuse = false;
         delay = restart_delay(delay, started.elapsed());
         note(&format!(
             "{} {ended}; starting it again in {} s",
@@ -166,6 +168,8 @@ mod tests {
         let (counter, asked) = (Arc::clone(&starts), stop.asked.clone());
         let command = move || match counter.fetch_add(1, Ordering::SeqCst) {
             0 => shell("exit 3"),
+            // What a first start refuses, a later one may find again.
+            1 => shell("exit 2"),
             _ => {
                 asked.cancel();
                 shell("exec sleep 60")
@@ -181,7 +185,7 @@ mod tests {
             done.is_ok_and(|done| done.is_ok()),
             "SIGTERM ends it long before the grace does"
         );
-        assert_eq!(starts.load(Ordering::SeqCst), 2);
+        assert_eq!(starts.load(Ordering::SeqCst), 3);
     }
 
     #[tokio::test]

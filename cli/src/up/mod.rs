@@ -313,7 +313,7 @@ impl Up<'_> {
                 "any user of this machine may submit studies, unless tokens were made here; --private keeps others out"
             }
             (false, None) => {
-                "whoever reaches it may submit studies, unless tokens were made here; --token-file keeps others out"
+                "anybody who reaches it may submit studies, unless tokens were made here; --token-file keeps others out"
             }
         }
     }

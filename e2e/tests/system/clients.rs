@@ -246,6 +246,31 @@ async fn trawl_says_what_is_wrong_and_exits_accordingly() -> anyhow::Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn studies_are_compared_side_by_side() -> anyhow::Result<()> {
+    let mut system = System::start(&[]).await?;
+    system.add_workers(1)?;
+    let one = studies::small("one", 3, 4)?;
+    let mut other = studies::small("other", 2, 4)?;
+    other["validation"] = json!({ "k_fold": 2 });
+    for study in [one, other] {
+        system.submit(studies::from_json(&study)?).await?;
+    }
+    let ended = [system.watch_to_end("one").await?, system.watch_to_end("other").await?];
+    let compared = system.trawl(&["compare", "one", "other"])?;
+    let (table, notes) = (String::from_utf8(compared.stdout)?, String::from_utf8(compared.stderr)?);
+    let best = table.lines().find_map(|line| line.strip_prefix("best trial"));
+    let numbers = best.context(table.clone())?.split_whitespace();
+    let numbers: Vec<Option<u32>> = numbers.map(|number| number.parse().ok()).collect();
+    assert_eq!(numbers, ended.map(|study| study.best_trial), "{table}");
+    assert!(
+        table.contains("3 of 3 completed") && table.contains("2 of 2 completed"),
+        "{table}"
+    );
+    assert!(notes.contains("dataset or validation differ"), "{notes}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_token_nothing_is_answered() -> anyhow::Result<()> {
     let system = System::start(&["--token", "secret"]).await?;
     let refused = call(&system, "ListStudies", &json!({}))?.expect_err("no token");

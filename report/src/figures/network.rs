@@ -52,7 +52,7 @@ pub(super) fn weight_histograms(refit: u32, histograms: &WeightHistograms) -> Op
         let of = |what: &str, colour, histogram: &Histogram| Panel {
             title: format!("layer {} ({}): {what}", layer.index, layer.kind),
             x: Axis::linear("value"),
-            y: Axis::linear("count"),
+            y: Axis::whole("count"),
             series: vec![Series::new("", colour, Mark::Bars(bars(histogram)))],
         };
         let weight = of("weights", 0, &layer.weight);

@@ -3,7 +3,7 @@
 use super::super::columns::{Dialect, Quoting};
 use super::names::DELIMITERS;
 
-/// Quoting and delimiter of a file: the study's settings, or otherwise those of the text's first line.
+/// Quoting and delimiter of a file. The study's settings take precedence over what the first line shows.
 pub(super) fn look(text: &[u8], dialect: &Dialect) -> (Quoting, u8) {
     let line = line(text);
     let quoting = dialect.quoting.unwrap_or_else(|| quoting(line, dialect.delimiter));

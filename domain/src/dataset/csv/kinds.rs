@@ -22,7 +22,7 @@ pub(super) fn truth(text: &str) -> Option<(bool, usize)> {
     })
 }
 
-/// The inputs, assuming that all columns are numbers; `None` if the study says that one is not.
+/// The inputs, if all columns are numbers; `None` where the study says that one is not.
 pub(super) fn all_numbers(features: &[String], prepare: &Prepare) -> Option<Inputs> {
     let columns = features.iter().map(|name| {
         let rule = prepare.rule(name);
