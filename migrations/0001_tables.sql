@@ -32,6 +32,7 @@ CREATE TABLE trawl_store.studies (
     test_file          bytea REFERENCES trawl_store.dataset_files,
     test_targets_file  bytea REFERENCES trawl_store.dataset_files,
     test_is_labelled   boolean NOT NULL,
+    file_names         jsonb NOT NULL DEFAULT '{}',
     train_rows         integer NOT NULL CHECK (train_rows > 0),
     sample_shape       integer[] NOT NULL CHECK (cardinality(sample_shape) IN (1, 3) AND 0 < ALL (sample_shape)),
     sample_words       integer[] NOT NULL DEFAULT '{}' CHECK (cardinality(sample_words) IN (0, 2) AND 0 <= ALL (sample_words)),
@@ -93,6 +94,7 @@ COMMENT ON COLUMN trawl_store.studies.validation_targets_file IS 'File of the va
 COMMENT ON COLUMN trawl_store.studies.test_file IS 'File of the test part, if there is one: its features, or the whole part.';
 COMMENT ON COLUMN trawl_store.studies.test_targets_file IS 'File of the test part''s targets, if they have one of their own.';
 COMMENT ON COLUMN trawl_store.studies.test_is_labelled IS 'False if the test rows have no targets: they are predicted, but not measured.';
+COMMENT ON COLUMN trawl_store.studies.file_names IS 'Names of its files as its submitter wrote them, by the field that names the file. No part of the study.';
 COMMENT ON COLUMN trawl_store.studies.train_rows IS 'Rows of the training part and the validation part together.';
 COMMENT ON COLUMN trawl_store.studies.sample_shape IS 'Shape of a row''s features: [features], or [channels, height, width].';
 COMMENT ON COLUMN trawl_store.studies.sample_words IS 'For a table with columns of words, their number, and the number of their features; otherwise empty.';
@@ -116,7 +118,7 @@ COMMENT ON COLUMN trawl_store.studies.trials_pruned IS 'Number of trials that we
 COMMENT ON COLUMN trawl_store.studies.trials_failed IS 'Number of trials that failed.';
 COMMENT ON COLUMN trawl_store.studies.trials_cancelled IS 'Number of trials that were cancelled.';
 COMMENT ON COLUMN trawl_store.studies.epochs_reported IS 'Number of epoch reports stored, including refits.';
-COMMENT ON COLUMN trawl_store.studies.epoch_budget IS 'Most epoch reports that it may store, including its refits. The quotas count this.';
+COMMENT ON COLUMN trawl_store.studies.epoch_budget IS 'Most epoch reports that it may store, including its refits. The quotas count this; of a cancelled study, epochs_reported.';
 COMMENT ON COLUMN trawl_store.studies.created_at IS 'When it was submitted.';
 COMMENT ON COLUMN trawl_store.studies.finished_at IS 'When it ended.';
 COMMENT ON COLUMN trawl_store.studies.deleted_at IS 'When a user deleted it. Its rows are removed in steps, this one last.';
@@ -415,6 +417,20 @@ COMMENT ON COLUMN trawl_store.winners.corrected_low IS 'Lower end of the 90 % in
 COMMENT ON COLUMN trawl_store.winners.corrected_high IS 'Its upper end.';
 COMMENT ON COLUMN trawl_store.winners.p_better IS 'Probability that it is better than the second best trial; null for a holdout.';
 COMMENT ON COLUMN trawl_store.winners.not_separable_from IS 'Trials that it beats with a probability below 95 %, by rank, among the 64 best.';
+
+
+CREATE TABLE trawl_store.baselines (
+    study_id  uuid NOT NULL REFERENCES trawl_store.studies,
+    baseline  text NOT NULL CHECK (baseline IN ('constant', 'linear')),
+    value     double precision NOT NULL CHECK (value > '-Infinity' AND value < 'Infinity'),
+    value_std double precision CHECK (value_std >= 0 AND value_std < 'Infinity'),
+    PRIMARY KEY (study_id, baseline)
+);
+COMMENT ON TABLE  trawl_store.baselines IS 'What models without a search reach on the folds of a study. Measured by the worker of its first job.';
+COMMENT ON COLUMN trawl_store.baselines.study_id IS 'Its study.';
+COMMENT ON COLUMN trawl_store.baselines.baseline IS 'The model: constant or linear.';
+COMMENT ON COLUMN trawl_store.baselines.value IS 'Its value: the mean over the folds of the metric that the study optimises.';
+COMMENT ON COLUMN trawl_store.baselines.value_std IS 'Standard deviation over the folds; null for a single fold.';
 
 
 CREATE TABLE trawl_store.importance (

@@ -326,6 +326,19 @@ COMMENT ON COLUMN trawl.winners.test_low IS 'Lower end of the 90 % interval of t
 COMMENT ON COLUMN trawl.winners.test_high IS 'Its upper end.';
 
 
+CREATE VIEW trawl.baselines AS
+SELECT s.name AS study, b.study_id, b.baseline, b.value, b.value_std
+FROM trawl_store.baselines b
+JOIN trawl_store.studies s USING (study_id)
+WHERE s.deleted_at IS NULL;
+COMMENT ON VIEW   trawl.baselines IS 'What models without a search reach on the folds of a study: is the search worth anything?';
+COMMENT ON COLUMN trawl.baselines.study IS 'Name of its study.';
+COMMENT ON COLUMN trawl.baselines.study_id IS 'Id of its study.';
+COMMENT ON COLUMN trawl.baselines.baseline IS 'constant: the targets'' mean, median or shares of classes; linear: one linear layer.';
+COMMENT ON COLUMN trawl.baselines.value IS 'Its value: the mean over the folds of the metric that the study optimises.';
+COMMENT ON COLUMN trawl.baselines.value_std IS 'Standard deviation over the folds; null for a single fold.';
+
+
 CREATE VIEW trawl.importance AS
 SELECT s.name AS study, i.study_id, i.parameter, i.importance, i.trials, i.rung
 FROM trawl_store.importance i

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client;
@@ -35,7 +35,7 @@ pub(crate) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// A page of 500 trials with 64 parameters of the longest names and values stays well below it.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-/// Connects to the coordinator.
+/// Connects to the coordinator: of several, to the first that answers.
 ///
 /// # Errors
 /// A malformed address or token, a broken TLS file, or nobody there.
@@ -58,46 +58,85 @@ pub(crate) async fn connect_access(server: &ServerArgs) -> Result<AccessClient, 
 /// # Errors
 /// As [`connect`].
 pub(crate) async fn connect_health(server: &ServerArgs) -> Result<HealthClient, Error> {
-    Ok(HealthClient::new(open(server, &server.server, None).await?))
+    let ways = server.servers.iter().map(|url| Way::new(server, url.clone(), None));
+    let (channel, _) = first(ways.collect::<Result<_, _>>()?).await?;
+    Ok(HealthClient::new(channel))
 }
 
 async fn dial(server: &ServerArgs) -> Result<(Channel, Bearer), Error> {
-    let (token, url) = match server.token()? {
-        Some(token) => (Some(token), server.server.clone()),
-        None => match private::find(&server.server) {
-            Some(found) => (Some(found.token), found.url),
-            None => (None, server.server.clone()),
-        },
-    };
-    let bearer = Bearer::new(token.as_ref()).map_err(|error| Error::Usage(error.to_string()))?;
-    Ok((open(server, &url, token.as_ref()).await?, bearer))
+    let given = server.token()?;
+    let ways = server.servers.iter().map(|url| {
+        let found = given.is_none().then(|| private::find(url)).flatten();
+        match found {
+            Some(found) => Way::new(server, found.url, Some(&found.token)),
+            None => Way::new(server, url.clone(), given.as_ref()),
+        }
+    });
+    first(ways.collect::<Result<_, _>>()?).await
 }
 
-/// A connection for calls with this token.
-async fn open(server: &ServerArgs, url: &str, token: Option<&Secret>) -> Result<Channel, Error> {
-    let endpoint = endpoint(url, &server.tls()?, token)
-        .map_err(|error| Error::Usage(format!("--server {url}: {error}")))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        // A watch may be silent for hours: only these pings distinguish a quiet coordinator from a vanished machine.
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .keep_alive_while_idle(true);
-    let nobody = |reason: &str| {
-        Error::Failed(match certificate_help(reason) {
+/// A coordinator that can be asked, and as whom.
+struct Way {
+    url: String,
+    endpoint: Endpoint,
+    bearer: Bearer,
+}
+
+impl Way {
+    /// For calls with this token.
+    fn new(server: &ServerArgs, url: String, token: Option<&Secret>) -> Result<Self, Error> {
+        let endpoint = endpoint(&url, &server.tls()?, token)
+            .map_err(|error| Error::Usage(format!("--server {url}: {error}")))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A watch may be silent for hours: only these pings distinguish a quiet coordinator from a vanished machine.
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(true);
+        let bearer = Bearer::new(token).map_err(|error| Error::Usage(error.to_string()))?;
+        Ok(Self { url, endpoint, bearer })
+    }
+
+    /// A connection, or why there is none.
+    async fn open(&self) -> Result<Channel, String> {
+        let channel = self.endpoint.connect().await.map_err(|error| reason(&error))?;
+        if self.endpoint.uri().scheme_str() != Some("https") {
+            let greeted = greet(&channel).await;
+            greeted.map_err(|error| format!("{error}; if it speaks TLS, its URL begins with https://"))?;
+        }
+        Ok(channel)
+    }
+}
+
+/// A connection to the first coordinator that answers.
+async fn first(ways: Vec<Way>) -> Result<(Channel, Bearer), Error> {
+    let mut silent = Vec::new();
+    for way in ways {
+        match way.open().await {
+            Ok(channel) => return Ok((channel, way.bearer)),
+            Err(reason) => silent.push((way.url, reason)),
+        }
+    }
+    Err(Error::Failed(nobody(&silent)))
+}
+
+/// That no coordinator answers, of those with these URLs and for these reasons.
+fn nobody(silent: &[(String, String)]) -> String {
+    if let [(url, reason)] = silent {
+        return match certificate_help(reason) {
             Some(help) => format!("{url} shows a certificate that is refused ({reason}){help}"),
             None => {
                 format!("no coordinator answers at {url} ({reason}); `trawl up` starts one, --server names another")
             }
-        })
-    };
-    let channel = endpoint.connect().await.map_err(|error| nobody(&reason(&error)))?;
-    let speaks_tls = endpoint.uri().scheme_str() == Some("https");
-    if !speaks_tls && let Err(error) = greet(&channel).await {
-        return Err(nobody(&format!(
-            "{error}; if it speaks TLS, its URL begins with https://"
-        )));
+        };
     }
-    Ok(channel)
+    let lines = silent.iter().map(|(url, reason)| {
+        let help = certificate_help(reason).unwrap_or_default();
+        format!("\n  {url}: {reason}{help}")
+    });
+    format!(
+        "no coordinator answers; `trawl up` starts one, --server names others{}",
+        lines.collect::<String>()
+    )
 }
 
 /// What helps where a certificate is refused; `None` where none is.

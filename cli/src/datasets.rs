@@ -1,5 +1,6 @@
 //! Registers the dataset files that a study file names, so that neither coordinator nor workers need to see their paths.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
@@ -8,8 +9,9 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Request;
-use trawl_domain::dataset::{FileHash, FileHasher, TOO_LARGE};
-use trawl_domain::limits::DATASET_BYTES_MAX;
+use trawl_dataset::{FileHash, FileHasher, TOO_LARGE};
+use trawl_domain::limits::{DATASET_BYTES_MAX, FILE_NAME_CHARS_MAX};
+use trawl_domain::text;
 use trawl_proto::v1::PutDatasetRequest;
 
 use crate::client::{Client, UPLOAD_TIMEOUT};
@@ -66,6 +68,15 @@ impl LocalFiles {
             register(client, file).await.map_err(|error| self.explain(error))?;
         }
         Ok(())
+    }
+
+    /// The names of the files by field: their paths, as in the study file.
+    pub(crate) fn names(&self) -> HashMap<String, String> {
+        let found = self.found.iter().map(|file| &file.named);
+        let all = found.chain(self.unread.iter().map(|unread| &unread.named));
+        let name = |written| text::shown(written, FILE_NAME_CHARS_MAX);
+        all.map(|named| (named.field.to_owned(), name(&named.written)))
+            .collect()
     }
 
     /// A coordinator's errors about the study, with the paths of the study file, and with what it cannot know: why a path was sent as

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
-use trawl_domain::dataset::{Features, PICTURE_BYTES_MAX, PICTURES, Resize, read_picture};
+use trawl_dataset::{Features, PICTURE_BYTES_MAX, PICTURES, Resize, read_picture};
 use trawl_domain::limits::{DATASET_BYTES_MAX, PICTURE_SIDE_MAX};
 use trawl_proto::v1::{PictureDataset, dataset::Kind};
 use zip::write::SimpleFileOptions;
@@ -212,7 +212,7 @@ fn npy_header(descr: &str, shape: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
-    use trawl_domain::dataset::{
+    use trawl_dataset::{
         Allowance, Content, FileContent, Format, Known, Part, Role, Samples, Scale, TargetKind, Targets, read,
     };
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use trawl_proto::v1::{RefitSummary, StudySummary};
 
-use crate::output::{duration_text, elapsed_text, percent, six_digits};
+use crate::output::{duration_text, elapsed_text, number, percent};
 
 /// Rates look back this far: long enough to be steady, short enough to notice a lost worker.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -199,12 +199,12 @@ pub(crate) fn outcome_line(study: &StudySummary) -> String {
 pub(crate) fn refit_text(refit: &RefitSummary) -> String {
     let what = format!("refit {} of trial {}", refit.refit, refit.trial);
     match (refit.test_loss, refit.test_accuracy) {
-        (Some(loss), None) => format!("{what}: test loss {}", six_digits(loss)),
+        (Some(loss), None) => format!("{what}: test loss {}", number(loss)),
         (Some(loss), Some(accuracy)) => {
             format!(
                 "{what}: test accuracy {}, test loss {}",
                 percent(accuracy),
-                six_digits(loss)
+                number(loss)
             )
         }
         (None, _) if refit.error.is_empty() => format!("{what}: {}", refit.state),
@@ -229,11 +229,7 @@ fn saved(study: &StudySummary) -> Option<String> {
 }
 
 fn best(study: &StudySummary) -> Option<String> {
-    Some(format!(
-        "{} (trial {})",
-        six_digits(study.best_value?),
-        study.best_trial?
-    ))
+    Some(format!("{} (trial {})", number(study.best_value?), study.best_trial?))
 }
 
 fn rate_text(rate: f64) -> String {
@@ -352,7 +348,7 @@ mod tests {
         pace.record(at(10), &now);
         assert_eq!(
             progress_line(&now, &pace),
-            "s: 12 of 100 trials, 50 epochs/s, best 0.0123457 (trial 3), 30 s left"
+            "s: 12 of 100 trials, 50 epochs/s, best 0.01235 (trial 3), 30 s left"
         );
         now.state = "refitting".into();
         now.refits = vec![RefitSummary {
@@ -362,7 +358,7 @@ mod tests {
         }];
         assert_eq!(
             progress_line(&now, &pace),
-            "s: 12 of 100 trials, refitting, refit 0 of trial 3 running, 50 epochs/s, best 0.0123457 (trial 3), 30 s left"
+            "s: 12 of 100 trials, refitting, refit 0 of trial 3 running, 50 epochs/s, best 0.01235 (trial 3), 30 s left"
         );
     }
 

@@ -68,7 +68,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", env = "TRAWL_DATASET_DIR")]
     pub(crate) dataset_dir: Option<PathBuf>,
     /// Where the bytes of artifacts and datasets are: file:///FOLDER or s3://BUCKET/PREFIX, with credentials, region and
-    /// endpoint from the usual AWS_ variables; where left out, ${XDG_DATA_HOME:-~/.local/share}/trawl/artifacts.
+    /// endpoint from the usual AWS_ variables (an endpoint without TLS needs AWS_ALLOW_HTTP=true); where left out,
+    /// ${XDG_DATA_HOME:-~/.local/share}/trawl/artifacts.
     #[arg(long, value_name = "URL", env = "TRAWL_ARTIFACTS")]
     pub(crate) artifacts: Option<String>,
     /// Folder with FashionMNIST's four IDX files; where left out, fashion-mnist in --dataset-dir if there is one, and where
@@ -228,7 +229,8 @@ pub(crate) enum Log {
 impl Log {
     /// Sends the log to standard error, and spans to the collector of traces.
     pub(crate) fn init(self, traces: &Traces) {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+        // sqlx tells of each connection that an outage of Postgres broke.
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx_core=warn"));
         let log = tracing_subscriber::fmt::layer()
             .with_writer(std::io::stderr)
             // Colours are for terminals only.

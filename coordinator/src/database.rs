@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 use trawl_domain::secret::Secret;
 
 /// Time limit for Postgres to start beside the coordinator.
 const DATABASE_WITHIN: Duration = Duration::from_secs(60);
+/// Time limit of one try to connect, and of a wait for a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Connections at once; further calls wait for one.
 const CONNECTIONS_MAX: u32 = 16;
 
@@ -33,21 +35,47 @@ pub async fn connect(url: &Secret) -> anyhow::Result<PgPool> {
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)
-        .acquire_timeout(Duration::from_secs(10));
+        .acquire_timeout(CONNECT_WITHIN);
+    let addr = addr(&options);
     let deadline = Instant::now() + DATABASE_WITHIN;
-    let mut told = false;
+    let mut told = String::new();
     loop {
-        match pool.clone().connect_with(options.clone()).await {
-            Ok(pool) => return Ok(pool),
-            Err(error) if Instant::now() >= deadline => return Err(error).context("cannot connect to Postgres"),
-            Err(error) => {
-                if !told {
-                    warn!(error = %error, "waiting for Postgres");
-                    told = true;
-                }
-                sleep(Duration::from_millis(250)).await;
-            }
+        let connects = async {
+            // A pool tries for its whole time limit, and then says only that this is over.
+            PgConnection::connect_with(&options).await?.close().await?;
+            pool.clone().connect_with(options.clone()).await
+        };
+        let reason = match timeout(CONNECT_WITHIN, connects).await {
+            Ok(Ok(pool)) => return Ok(pool),
+            Ok(Err(error)) => reason(&error),
+            Err(_) => format!("no answer within {} s", CONNECT_WITHIN.as_secs()),
+        };
+        if Instant::now() >= deadline {
+            bail!("cannot connect to Postgres at {addr}: {reason}");
         }
+        if reason != told {
+            warn!(postgres.addr = %addr, error = %reason, "waiting for Postgres");
+            told = reason;
+        }
+        sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// Host, port and database, without user and password.
+pub fn addr(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("{}/{database}", socket.display()),
+        None => format!("{}:{}/{database}", options.get_host(), options.get_port()),
+    }
+}
+
+/// Postgres's own words, or the cause of its silence.
+fn reason(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
     }
 }
 

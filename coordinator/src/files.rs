@@ -3,6 +3,8 @@
 //! An object appears whole or not at all. Postgres alone knows which objects there should be; nothing ever lists the
 //! store.
 
+mod probe;
+
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -10,18 +12,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::io::AsyncWriteExt;
 use tokio_stream::{Stream, StreamExt};
 use tracing::warn;
-use trawl_domain::dataset::{FileHash, FileHasher};
+use trawl_dataset::{FileHash, FileHasher};
 use url::Url;
+
+pub use probe::ProbeError;
 
 /// Bytes of one piece of a file, at most.
 pub const CHUNK_BYTES_MAX: usize = 64 << 10;
@@ -31,6 +35,8 @@ const FOLDER_PART_BYTES: usize = 1 << 20;
 const BUCKET_PART_BYTES: usize = 5 << 20;
 /// Parts of one file in memory: one is stored while the next one is filled.
 const PARTS_AT_ONCE: usize = 2;
+/// What object_store says before the status of an answer.
+const STATUS: &str = "status code: ";
 
 /// Why the object store has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -52,19 +58,12 @@ pub enum FilesError {
 impl FilesError {
     /// True if the store has no space left: a folder's disk or its owner's share of it, or a bucket's.
     pub fn is_full(&self) -> bool {
-        // `source()` skips transparent wrappers, so the walk starts at the wrapped error.
-        let mut error: Option<&(dyn std::error::Error + 'static)> = match self {
-            Self::Url(_) => None,
-            Self::Folder(_, error) | Self::Io(error) => Some(error),
-            Self::Store(error) => Some(error),
-        };
-        while let Some(cause) = error {
-            if let Some(io) = cause.downcast_ref::<std::io::Error>()
-                && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
-            {
-                return true;
-            }
-            error = cause.source();
+        let of_disk = self.causes().any(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>();
+            io.is_some_and(|io| matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+        });
+        if of_disk {
+            return true;
         }
         // S3 itself is never full; compatible servers report it by status or by a code in the answer's text.
         let text = self.to_string();
@@ -77,14 +76,43 @@ impl FilesError {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Store(object_store::Error::NotFound { .. }))
     }
+
+    /// Why, in a few words: status and code of the store's answer, or the first cause.
+    pub fn reason(&self) -> String {
+        let text = self.to_string();
+        let between = |before: &str, after: &str| {
+            let (found, _) = text.split_once(before)?.1.split_once(after)?;
+            Some(found.trim().to_owned())
+        };
+        match (between(STATUS, ":"), between("<Code>", "</Code>")) {
+            (Some(status), Some(code)) => format!("{status}, {code}"),
+            (Some(status), None) => status,
+            (None, _) => self.causes().last().map_or(text, |cause| cause.to_string()),
+        }
+    }
+
+    /// The wrapped error and its causes.
+    fn causes(&self) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+        // `source()` skips transparent wrappers, so the walk starts at the wrapped error.
+        let first: Option<&(dyn std::error::Error + 'static)> = match self {
+            Self::Url(_) => None,
+            Self::Folder(_, error) | Self::Io(error) => Some(error),
+            Self::Store(error) => Some(error),
+        };
+        std::iter::successors(first, |cause: &&(dyn std::error::Error + 'static)| (*cause).source())
+    }
 }
 
 /// An object store.
 #[derive(Clone, Debug)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
+    /// The same store, without the minutes of retries that help a file, but hide a reason.
+    probed: Arc<dyn ObjectStore>,
     /// The same store, if it is a folder.
     folder: Option<LocalFileSystem>,
+    /// Where it is, for messages.
+    place: String,
 }
 
 impl Files {
@@ -111,18 +139,29 @@ impl Files {
                     .with_automatic_cleanup(true);
                 Ok(Self {
                     store: Arc::new(folder.clone()),
+                    probed: Arc::new(folder.clone()),
                     folder: Some(folder),
+                    place: url.to_owned(),
                 })
             }
             "s3" => {
                 let bucket = parsed
                     .host_str()
                     .ok_or_else(|| FilesError::Url(format!("{url}: names no bucket")))?;
-                let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
+                let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+                let endpoint = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
+                let endpoint = endpoint.iter().find_map(|key| builder.get_config_value(key));
+                let without_retries = RetryConfig {
+                    max_retries: 0,
+                    ..RetryConfig::default()
+                };
+                let probed = builder.clone().with_retry(without_retries).build()?;
                 let prefix = Path::from_url_path(parsed.path()).map_err(object_store::Error::from)?;
                 Ok(Self {
-                    store: Arc::new(PrefixStore::new(store, prefix)),
+                    store: Arc::new(PrefixStore::new(builder.build()?, prefix.clone())),
+                    probed: Arc::new(PrefixStore::new(probed, prefix)),
                     folder: None,
+                    place: endpoint.map_or_else(|| url.to_owned(), |endpoint| format!("{url} at {endpoint}")),
                 })
             }
             other => Err(FilesError::Url(format!(
@@ -133,9 +172,12 @@ impl Files {
 
     /// A store in memory, for the simulation of the workers' protocol.
     pub fn in_memory() -> Self {
+        let store = Arc::new(InMemory::new());
         Self {
-            store: Arc::new(InMemory::new()),
+            store: store.clone(),
+            probed: store,
             folder: None,
+            place: "memory".to_owned(),
         }
     }
 

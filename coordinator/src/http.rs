@@ -13,7 +13,7 @@ use axum::routing::get;
 
 use crate::app::auth::{AuthError, Authenticator};
 use crate::app::rate_limit::RateLimiter;
-use crate::app::{App, gauges};
+use crate::app::{App, gauges, probe_files};
 use crate::grpc::rpcs::READERS;
 use crate::grpc::{Studies, token_of};
 use crate::metrics::Refused;
@@ -27,7 +27,7 @@ const METRICS: &str = "/metrics";
 /// Content type of Prometheus's text form.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The [pages]. `/healthz`: the process lives. `/readyz`: Postgres answers. `/metrics`: for Prometheus. `secure` where the port speaks TLS.
+/// The [pages]. `/healthz`: the process lives. `/readyz`: Postgres and the object store answer. `/metrics`: for Prometheus. `secure` where the port speaks TLS.
 pub fn router(
     app: Arc<App>,
     studies: Studies,
@@ -63,10 +63,12 @@ async fn nothing_here() -> (StatusCode, &'static str) {
 }
 
 async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.is_database_up().await {
-        (StatusCode::OK, "ok\n")
-    } else {
+    if !app.is_database_up().await {
         (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n")
+    } else if !probe_files::files_answer(&app).await {
+        (StatusCode::SERVICE_UNAVAILABLE, "the object store does not answer\n")
+    } else {
+        (StatusCode::OK, "ok\n")
     }
 }
 

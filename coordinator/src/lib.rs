@@ -10,6 +10,7 @@ pub mod database;
 pub mod files;
 pub mod grpc;
 pub mod http;
+mod log;
 pub mod metrics;
 mod pages;
 mod program;

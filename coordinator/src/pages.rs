@@ -20,7 +20,7 @@ use tonic::{Code, Request, Status};
 use trawl_domain::access::TokenHash;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
-use trawl_report::words::{Parameter, parameter, percent, six_digits, time_text};
+use trawl_report::words::{column, number, parameter, parameters, percent, time_text};
 use trawl_report::{Report, StudyData};
 use url::form_urlencoded;
 
@@ -235,7 +235,7 @@ fn list(studies: &[v1::StudySummary]) -> Markup {
                     td { (study.state) }
                     td { (progress(study)) }
                     td.number { (trials_ended(study)) " of " (study.trials_total) }
-                    td.number { (number(study.best_value)) }
+                    td.number { (study.best_value.map(number).unwrap_or_default()) }
                     td.soft { (study.created_at.as_ref().map(time_text).unwrap_or_default()) }
                 } } }
             } }
@@ -256,11 +256,11 @@ fn one(data: &StudyData) -> Markup {
             p.wrong { (reason) }
         }
         @if let (Some(trial), Some(value)) = (study.best_trial, study.best_value) {
-            p.headline { "best " (six_digits(value)) span.soft { " of trial " (trial) } }
+            p.headline { "best " (number(value)) span.soft { " of trial " (trial) } }
         }
         @for refit in &study.refits {
             p { "refit " (refit.refit) " of trial " (refit.trial) ": "
-                @if let Some(loss) = refit.test_loss { "test loss " (six_digits(loss)) }
+                @if let Some(loss) = refit.test_loss { "test loss " (number(loss)) }
                 @if let Some(accuracy) = refit.test_accuracy { ", test accuracy " (percent(accuracy)) }
                 @if refit.test_loss.is_none() { (refit.state) }
             }
@@ -283,21 +283,23 @@ fn one(data: &StudyData) -> Markup {
 fn table_of(best: &[v1::Trial]) -> Markup {
     let params = best.iter().filter_map(|trial| trial.params.as_ref());
     let names: BTreeSet<&String> = params.flat_map(|params| params.fields.keys()).collect();
+    let values = best.iter().map(|trial| (trial.value, trial.value_std));
+    let values = column(&values.collect::<Vec<_>>());
+    let settings = names.iter().map(|name| {
+        let cells = best.iter().map(|trial| parameter(trial.params.as_ref(), name));
+        parameters(&cells.collect::<Vec<_>>())
+    });
+    let settings: Vec<Vec<String>> = settings.collect();
     html! {
         div.scroll { table {
             thead { tr {
-                th.number { "trial" } th.number { "value" } th.number { "±" }
+                th.number { "trial" } th.number { "value" }
                 @for name in &names { th { (name) } }
             } }
-            tbody { @for trial in best { tr {
+            tbody { @for (row, trial) in best.iter().enumerate() { tr {
                 td.number { (trial.trial) }
-                td.number { (number(trial.value)) }
-                td.number { (number(trial.value_std)) }
-                @for name in &names { td { (match parameter(trial.params.as_ref(), name) {
-                    Some(Parameter::Number(number)) => six_digits(number),
-                    Some(Parameter::Text(text)) => text,
-                    None => String::new(),
-                }) } }
+                td.number { (values[row]) }
+                @for cells in &settings { td { (cells[row]) } }
             } } }
         } }
     }
@@ -314,10 +316,6 @@ fn progress(study: &v1::StudySummary) -> Markup {
 
 fn trials_ended(study: &v1::StudySummary) -> u32 {
     study.trials_completed + study.trials_pruned + study.trials_failed
-}
-
-fn number(value: Option<f64>) -> String {
-    value.map(six_digits).unwrap_or_default()
 }
 
 #[cfg(test)]

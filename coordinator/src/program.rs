@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::app::auth::{Authenticator, Caller};
 use crate::app::dataset_dir::DatasetDir;
 use crate::app::rate_limit::RateLimiter;
-use crate::app::{App, Settings, bound_readers, coordinator_lock, expire_leases, quotas};
+use crate::app::{App, Settings, bound_readers, coordinator_lock, expire_leases, probe_files, quotas};
 use crate::connections::ConnectionLimiter;
 use crate::database;
-use crate::files::Files;
+use crate::files::{Files, ProbeError};
 use crate::server::{Ports, serve};
 use crate::tls::Tls;
 use anyhow::Context;
@@ -155,6 +155,7 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> Resu
         () = stop.cancelled() => return Ok(()),
     };
     database::migrate(&pool).await?;
+    let postgres_addr = database::addr(&pool.connect_options());
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
     let settings = Settings {
@@ -166,9 +167,16 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> Resu
         reader_transaction_limit: Duration::from_millis(args.reader_transaction_limit_ms),
     };
     let app = Arc::new(App::new(pool, files, settings, entropy));
+    app.metrics()
+        .set_certificate_end(tls.as_ref().and_then(|tls| tls.ends_at));
     expire_leases::grant_grace(&app).await?;
     quotas::count_bytes(&app).await?;
     let lock = coordinator_lock::acquire(&app).await?;
+    // After the lock, by which others know that the probe's note is of a coordinator that lives.
+    tokio::select! {
+        probed = wait_for_files(&app) => probed?,
+        () = stop.cancelled() => return Ok(()),
+    }
     bound_readers::look_for_rights(&app).await?;
     if let Some(url) = &reader_url {
         bound_readers::check_reader(&app, url).await?;
@@ -201,6 +209,7 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> Resu
         tls = tls.is_some(),
         grpc.addr = %addrs.grpc,
         http.addr = %addrs.http,
+        postgres.addr = %postgres_addr,
         metrics.addr = addrs.metrics.map(display),
         version = env!("CARGO_PKG_VERSION"),
         "coordinator ready"
@@ -220,6 +229,17 @@ async fn run(args: Args, database_url: &Secret, stop: CancellationToken) -> Resu
     serve(app, lock, ports, stop).await?;
     info!("coordinator stopped");
     Ok(())
+}
+
+/// Waits for the object store as for Postgres, unless it refuses.
+async fn wait_for_files(app: &App) -> Result<(), Failure> {
+    probe_files::wait_for_files(app).await.map_err(|error| {
+        let told = anyhow::anyhow!("--artifacts {error}");
+        match error {
+            ProbeError::Refused(_) => Failure::Settings(told),
+            ProbeError::Full(_) | ProbeError::Away(_) => Failure::Work(told),
+        }
+    })
 }
 
 /// The folder below which requests may name files. One that is not there yet may be mounted later.
@@ -287,10 +307,10 @@ fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     tokio::spawn(async move {
         let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
         next().await;
-        info!("told to stop");
+        info!("coordinator told to stop");
         stop.cancel();
         let _ = timeout(Duration::from_secs(60), next()).await;
-        warn!("stopping at once");
+        warn!("coordinator stops at once: a second signal came, or a minute passed");
         std::process::exit(1);
     });
     Ok(())

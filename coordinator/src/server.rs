@@ -28,6 +28,7 @@ use crate::app::{
 use crate::connections::{ConnectionLimiter, LimitedListener};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
+use crate::log::log_failure;
 use crate::protocol::lease_reaper::reap_leases;
 use crate::protocol::report_writer::report_writer;
 use crate::tls::Tls;
@@ -46,10 +47,10 @@ const RESET_STREAMS_MAX: usize = 64;
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Time until tokens that could not be read are read again: their holders wait for it.
 const REFRESH_AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// Time between two rounds of housekeeping.
-const TIDY_INTERVAL: Duration = Duration::from_secs(5);
-/// Time between two searches for ended searches.
-const JUDGE_INTERVAL: Duration = Duration::from_secs(1);
+/// Work of a tick, and the time between two of them.
+type Tick = (&'static str, Duration);
+const TIDY: Tick = ("housekeeping", Duration::from_secs(5));
+const JUDGE: Tick = ("judging ended searches", Duration::from_secs(1));
 /// Connections to the metrics' own port, apart from all others: Prometheus needs one.
 const METRICS_CONNECTIONS_MAX: usize = 16;
 /// Time limit for calls to end once the coordinator stops.
@@ -94,8 +95,8 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
     ));
     let (tells_up, is_up) = watch::channel(true);
     tasks.spawn(reap_leases(Arc::clone(&app), tells_up, stop.clone()));
-    tasks.spawn(on_tick(TIDY_INTERVAL, Arc::clone(&app), stop.clone(), tidy));
-    tasks.spawn(on_tick(JUDGE_INTERVAL, Arc::clone(&app), stop.clone(), judge));
+    tasks.spawn(on_tick(TIDY, Arc::clone(&app), stop.clone(), tidy));
+    tasks.spawn(on_tick(JUDGE, Arc::clone(&app), stop.clone(), judge));
 
     let (health, health_service) = tonic_health::server::health_reporter();
     tasks.spawn(tell_health(is_up, health, stop.clone()));
@@ -166,7 +167,7 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
         ended = &mut web => ended??,
     }
     stop.cancel();
-    info!("stopping: calls come to their end");
+    info!("coordinator stopping: calls come to their end");
     tasks.close();
     let drained = timeout(DRAIN_WITHIN, async {
         if !grpc_ended {
@@ -177,7 +178,7 @@ pub async fn serve(app: Arc<App>, lock: CoordinatorLock, ports: Ports, stop: Can
     if drained.await.is_err() {
         warn!(
             drain.limit_ms = DRAIN_WITHIN.as_millis() as u64,
-            "stopping: some calls were cut off"
+            "coordinator stopping: some calls were cut off"
         );
         hard_stop.cancel();
         grpc.abort();
@@ -272,7 +273,7 @@ async fn judge(app: Arc<App>) -> Result<(), AppError> {
     judge_winner::judge_winners(&app).await
 }
 
-async fn on_tick<F>(every: Duration, app: Arc<App>, stop: CancellationToken, work: fn(Arc<App>) -> F)
+async fn on_tick<F>((what, every): Tick, app: Arc<App>, stop: CancellationToken, work: fn(Arc<App>) -> F)
 where
     F: Future<Output = Result<(), AppError>>,
 {
@@ -284,7 +285,7 @@ where
             () = stop.cancelled() => return,
         }
         if let Err(error) = work(Arc::clone(&app)).await {
-            warn!(error = %error, "a tick failed; the next one tries again");
+            log_failure(&format!("{what} failed; the next tick tries again"), &error);
         }
     }
 }

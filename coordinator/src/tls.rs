@@ -32,6 +32,8 @@ pub struct Tls {
     pub grpc: ServerTlsConfig,
     /// Of the web port.
     pub web: Arc<ServerConfig>,
+    /// When the first of its certificates ends, in seconds since 1970; `None` if that cannot be read.
+    pub ends_at: Option<i64>,
 }
 
 impl Tls {
@@ -41,6 +43,7 @@ impl Tls {
     /// A file cannot be read or holds something else, or the key does not fit the certificate.
     pub fn read(files: &TlsFiles) -> anyhow::Result<Self> {
         let certs = certificates(&files.cert).context("--tls-cert")?;
+        let ends_at = certs.iter().filter_map(ends_at).min();
         let key = PrivateKeyDer::from_pem_file(&files.key)
             .with_context(|| format!("--tls-key: {} holds no private key in PEM", files.key.display()))?;
         let builder = match &files.client_ca {
@@ -67,6 +70,7 @@ impl Tls {
         Ok(Self {
             grpc,
             web: Arc::new(web),
+            ends_at,
         })
     }
 }
@@ -81,6 +85,12 @@ fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         file.display()
     );
     Ok(certificates)
+}
+
+/// When a certificate ends, in seconds since 1970.
+fn ends_at(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use crate::limits::{TOKEN_LIFETIME_SECONDS_MAX, TOKEN_NAME_CHARS_MAX};
 use crate::secret::Secret;
 use crate::violation::Violations;
-use crate::word::{UnknownWord, words};
+use trawl_dataset::word::UnknownWord;
+use trawl_dataset::words;
 
 words!(
     /// The role of a token.

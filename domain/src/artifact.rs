@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::limits::{ARTIFACT_BYTES_MAX, WEIGHTS_BYTES_MAX};
 use crate::metric::{FoldMetrics, Metric, Metrics, Objective};
 use crate::seed::FitOwner;
-use crate::word::words;
+use trawl_dataset::words;
 
 /// Trials of a study whose artifacts are kept: the best ones.
 pub const TRIALS_KEPT: u32 = 3;

@@ -1,6 +1,6 @@
 //! Engines, which compute the networks of a job.
 
-use crate::word::words;
+use trawl_dataset::words;
 
 words!(
     /// The engine that computes the networks of a job.

@@ -1,7 +1,7 @@
 //! Estimates how long a search takes: roughly, by the arithmetic of its first trials' networks, on CPU cores.
 
 use crate::job::Window;
-use crate::limits::{JOB_MEMBERS_MAX, TOGETHER_WORK_MAX};
+use crate::limits::{FUSED_WORK_MAX, JOB_MEMBERS_MAX};
 use crate::network::Architecture;
 use crate::study::Study;
 use crate::violation::Violation;
@@ -46,7 +46,7 @@ pub fn core_seconds(study: &Study, window: &Window) -> Result<Option<f64>, Viola
 /// Seconds of an epoch of one fold, if `members` train together.
 fn epoch_seconds(architecture: &Architecture, rows: f64, members: f64) -> f64 {
     let work = architecture.step_work();
-    let is_together = work <= TOGETHER_WORK_MAX && !architecture.has_convolution();
+    let is_together = work <= FUSED_WORK_MAX && !architecture.has_convolution();
     let sharing = if is_together { members.max(1.0) } else { 1.0 };
     let steps = (rows / f64::from(architecture.batch_size)).ceil();
     let launching = architecture.layers.len() as f64 * LAYER_SECONDS / sharing;
@@ -56,9 +56,9 @@ fn epoch_seconds(architecture: &Architecture, rows: f64, members: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::SampleShape;
     use crate::layer::Layer;
     use crate::loss::Loss;
+    use trawl_dataset::SampleShape;
 
     fn network(units: u32, batch_size: u32) -> Architecture {
         Architecture {

@@ -1,6 +1,6 @@
 //! Causes of failed attempts at a job, and the number of attempts for each.
 
-use crate::word::words;
+use trawl_dataset::words;
 
 words!(
     /// Why an attempt at a job failed. A non-finite loss is not among these: it is a result.

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::artifact::Ranking;
-use crate::dataset::{FileHash, Format, Part};
 use crate::engine::EngineName;
 use crate::fold::{FoldSize, Split};
 use crate::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, JOB_ROWS_MAX, JOB_STEP_WORK_MAX};
@@ -24,6 +23,7 @@ use crate::seed::{FitOwner, Seed};
 use crate::space::Params;
 use crate::study::{RefitSpec, Study};
 use crate::violation::Violation;
+use trawl_dataset::{FileHash, Format, Part};
 
 /// Most trials that are planned at once: enough to fill jobs with folds of one kind, and few enough to plan within milliseconds.
 pub const WINDOW_TRIALS: u32 = 512;
@@ -128,6 +128,14 @@ pub struct JobMember {
     pub fold: u32,
     /// The member's own settings.
     pub hyperparameters: Hyperparameters,
+}
+
+impl Job {
+    /// True for the one job of a study whose worker also measures the [baselines](crate::baseline): the one that begins trial 0.
+    pub fn measures_baselines(&self) -> bool {
+        let first = self.members.first().map(|member| (member.owner, member.fold));
+        self.ranking.is_some() && self.epochs.start == 0 && first == Some((FitOwner::Trial(0), 0))
+    }
 }
 
 /// Some consecutive trials and the jobs that train them.

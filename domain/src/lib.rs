@@ -1,13 +1,13 @@
 //! trawl's core: how a study is checked, sampled, split into folds, planned into jobs and ranked.
 //!
 //! Everything here is a function of its arguments. No clock, no global random numbers, no tokio, tonic, sqlx or tch.
-//! Nothing here opens files: datasets are read from open files.
+//! Datasets are read a crate below, `trawl-dataset`.
 
 pub mod access;
 pub mod artifact;
 pub mod augment;
+pub mod baseline;
 pub mod block;
-pub mod dataset;
 pub mod engine;
 pub mod estimate;
 pub mod failure;
@@ -20,7 +20,6 @@ pub mod lease;
 pub mod limits;
 pub mod loss;
 pub mod metric;
-pub mod near;
 pub mod network;
 mod normal;
 pub mod objectives;
@@ -39,4 +38,3 @@ pub mod study;
 pub mod text;
 pub mod violation;
 pub mod winner;
-pub mod word;

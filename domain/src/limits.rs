@@ -1,4 +1,6 @@
-//! Every limit on requests, in one place.
+//! Every limit on requests; those on datasets are [`trawl_dataset::limits`].
+
+pub use trawl_dataset::limits::*;
 
 /// Length of a study's name.
 pub const STUDY_NAME_CHARS_MAX: usize = 63;
@@ -57,44 +59,14 @@ pub const REPORT_EPOCHS_MAX: u32 = 1_024;
 pub const EPOCHS_MAX: u32 = 100_000;
 /// Epoch reports that a whole study may leave in the database.
 pub const EPOCH_REPORTS_MAX: u64 = 2_000_000_000;
-/// Folds of a cross-validation.
-pub const FOLDS_MAX: u32 = 64;
 /// Size of a learning rate and of a regularisation weight.
 pub const RATE_MAX: f64 = 1_000.0;
 /// Path of a dataset's file.
 pub const PATH_BYTES_MAX: usize = 4_096;
-/// Size of a dataset's file, also after unpacking.
-pub const DATASET_BYTES_MAX: u64 = 1 << 30;
-/// Numbers of a dataset, features and targets of all rows of all parts together: FashionMNIST has 55 million.
-pub const DATASET_VALUES_MAX: u64 = 64 << 20;
-/// Columns in the header of a CSV file, used or not.
-pub const CSV_COLUMNS_MAX: usize = 16_384;
-/// Length of one record of a CSV file; the header is one.
-pub const CSV_RECORD_BYTES_MAX: usize = 1 << 20;
-/// Size of the directory of an .npz archive: some thousand arrays.
-pub const ARCHIVE_DIRECTORY_BYTES_MAX: usize = 4 << 20;
+/// Name of a dataset's file, as its submitter wrote it.
+pub const FILE_NAME_CHARS_MAX: usize = 4_096;
 /// Largest side of pictures that are resized.
 pub const PICTURE_SIDE_MAX: u32 = 4_096;
-/// Most columns of numbers that are predicted together.
-pub const TARGETS_MAX: usize = 256;
-/// Feature columns of a table.
-pub const FEATURES_MAX: usize = 4_096;
-/// Most quantiles for a column.
-pub const QUANTILES_MAX: usize = 256;
-/// Columns with quantiles: a worker holds their quantiles for each network of a job, at most 2 MiB a network.
-pub const QUANTILE_COLUMNS_MAX: usize = 1_024;
-/// Most training rows that are split by a column.
-pub const SPLIT_ROWS_MAX: usize = 4 << 20;
-/// Names of a column's groups, and their overhead.
-pub const GROUPS_BYTES_MAX: usize = 32 << 20;
-/// Different words in all columns of words of a table together.
-pub const TABLE_WORDS_BYTES_MAX: usize = 16 << 20;
-/// Numbers of one row: features of a table, or pixels of an image.
-pub const SAMPLE_LEN_MAX: u64 = 1 << 20;
-/// Classes of a dataset.
-pub const CLASSES_MAX: usize = 4_096;
-/// Length of the name of a class.
-pub const CLASS_NAME_BYTES_MAX: usize = 1_024;
 /// Size of one artifact, except weights.
 pub const ARTIFACT_BYTES_MAX: u64 = 64 << 20;
 /// Size of all predictions of held-out rows together with which a refit calibrates: they are in memory.
@@ -119,7 +91,7 @@ pub const JOB_STEP_WORK_MAX: u64 = 1 << 26;
 /// Multiplications of one training step, forward, of a network that trains in a stack on a CPU. Forward and backward
 /// they take a core about 0.1 ms, as does launching a step's operations: with more, a stack saves less than half of a
 /// step. An estimate; it affects only time.
-pub const TOGETHER_WORK_MAX: u64 = 1 << 20;
+pub const FUSED_WORK_MAX: u64 = 1 << 20;
 /// Rows of the training part, counted once for each network of one job: a worker holds an order of rows for each.
 pub const JOB_ROWS_MAX: u64 = 1 << 26;
 /// Inputs for which a refit keeps the activations.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::dataset::TargetKind;
 use crate::rule::Rule;
-use crate::word::words;
+use trawl_dataset::TargetKind;
+use trawl_dataset::words;
 
 words!(
     /// A loss.

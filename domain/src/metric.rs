@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::TargetKind;
 use crate::limits::LOSS_MAX;
-use crate::word::{UnknownWord, words};
+use trawl_dataset::TargetKind;
+use trawl_dataset::word::UnknownWord;
+use trawl_dataset::words;
 
 /// True for a valid loss: finite, and small enough that sums do not overflow. A fold with an invalid loss has diverged.
 pub fn is_loss(loss: f64) -> bool {
@@ -274,6 +275,17 @@ pub struct TrialValue {
     pub std: Option<f64>,
     /// Square root of the mean over the folds of the sample variance over seeds; `None` for one seed.
     pub seed_std: Option<f64>,
+}
+
+impl TrialValue {
+    /// From the values of folds with one seed; `None` without folds.
+    pub fn of_folds(values: &[f64]) -> Option<Self> {
+        (!values.is_empty()).then(|| Self {
+            mean: mean(values),
+            std: variance(values).map(f64::sqrt),
+            seed_std: None,
+        })
+    }
 }
 
 impl Objective {

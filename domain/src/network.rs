@@ -1,11 +1,11 @@
 //! A network and its training with all settings fixed: the form that a worker trains.
 
-use crate::dataset::SampleShape;
 use crate::layer::{Layer, Misfit, list_of, places};
 use crate::limits::{CHECKPOINT_BYTES_MAX, LAYERS_MAX, NETWORK_PARAMS_MAX};
 use crate::loss::Loss;
 use crate::optimizer::Hyperparameters;
 use crate::violation::Violation;
+use trawl_dataset::SampleShape;
 
 /// Properties that networks must share to train together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,9 +165,9 @@ pub struct TrialConfig {
 #[cfg(test)]
 mod tests {
     use super::Architecture;
-    use crate::dataset::SampleShape;
     use crate::layer::{Conv, Layer};
     use crate::loss::Loss;
+    use trawl_dataset::SampleShape;
 
     #[test]
     fn shapes_params_and_work_are_those_of_the_papers_cnn() {

@@ -1,7 +1,7 @@
 //! Further objectives, in a study that has several.
 
 use crate::metric::{Goal, Objective};
-use crate::word::words;
+use trawl_dataset::words;
 
 /// Most objectives of a study.
 pub const OBJECTIVES_MAX: usize = 4;

@@ -5,7 +5,7 @@ use crate::limits::{EPOCHS_MAX, RATE_MAX};
 use crate::metric::Metric;
 use crate::rule::{Rule, Takes};
 use crate::schedule::Schedule;
-use crate::word::words;
+use trawl_dataset::words;
 
 words!(
     /// An optimizer; everything that is not a setting is PyTorch's default.

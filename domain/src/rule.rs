@@ -1,7 +1,7 @@
 //! Rules of settings: one for each setting, used for every form in which it is written.
 
 use crate::space::ParamValue;
-use crate::word::UnknownWord;
+use trawl_dataset::word::UnknownWord;
 
 /// One setting of a layer or of an optimizer.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optimizer::Hyperparameters;
 use crate::rule::Rule;
-use crate::word::words;
+use trawl_dataset::words;
 
 words!(
     /// How the step size changes from the learning rate, before and after a rise over the share `warmup` of all steps.

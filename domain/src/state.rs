@@ -1,6 +1,6 @@
 //! The states of studies, trials (and their folds), refits and jobs. ARCHITECTURE.md shows the transitions.
 
-use crate::word::words;
+use trawl_dataset::words;
 
 words!(
     /// State of a study.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::block::{Block, Resolved};
-use crate::dataset::{DatasetShape, Format};
 use crate::engine::EngineChoice;
 use crate::fold::{By, FoldSize, Scheme, Validation};
 use crate::limits::{EPOCHS_MAX, ROW_LOSSES_MAX};
@@ -21,6 +20,7 @@ use crate::seed::Seed;
 use crate::space::{Distribution, ParamValue, Params, Space};
 use crate::stop::Stop;
 use crate::violation::Violation;
+use trawl_dataset::{DatasetShape, Format};
 
 /// A study. Only the check of its message makes one.
 #[derive(Clone, Debug, PartialEq)]

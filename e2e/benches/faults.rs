@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use tokio::time::Instant;
-use trawl_e2e::faults::{FAULTS, KINDS, Outcome, Settings, failed, heading, line, named_line, soak};
+use trawl_e2e::faults::{FAULTS, KINDS, Outcome, Settings, failed, heading, line, soak};
 use trawl_e2e::load::{Reference, Size};
 
 /// A study of the load: some 32 jobs of 6 members.
@@ -22,7 +22,6 @@ const SOAK_FAULTS: usize = 16;
 async fn main() -> anyhow::Result<()> {
     let settings = Settings {
         seed: number("SEED", 1)?,
-        kills: number("KILLS", 220)? as usize,
         long_transaction: Duration::from_secs(number("TRANSACTION_S", 120)?),
         reference: Arc::new(Reference::train(SIZE).await?),
     };
@@ -53,7 +52,7 @@ async fn soak_seeds(settings: Settings) -> anyhow::Result<()> {
             ..settings.clone()
         };
         let outcome = soak(&settings, &KINDS, SOAK_FAULTS).await.map(Outcome::Done);
-        println!("{}", named_line(&format!("seed {seed}"), &outcome, started.elapsed()));
+        println!("{}", line(&format!("seed {seed}"), &outcome, started.elapsed()));
         if failed(&outcome) {
             println!("    to repeat: make soak SEED={seed} SEEDS=1");
             broken.push(seed);
@@ -88,7 +87,7 @@ async fn table(settings: &Settings) -> anyhow::Result<()> {
         }
         let row_started = Instant::now();
         let outcome = (fault.run)(settings).await;
-        println!("{}", line(fault, &outcome, row_started.elapsed()));
+        println!("{}", line(fault.name, &outcome, row_started.elapsed()));
         if failed(&outcome) {
             broken.push(fault.name);
         }

@@ -1,12 +1,13 @@
 //! A certificate authority for tests of TLS: its certificates and keys are files in a folder of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 use tempfile::TempDir;
+
+use crate::files::text;
 
 /// An authority.
 #[derive(Debug)]
@@ -86,8 +87,4 @@ impl Authority {
         std::fs::write(&files.key, key.serialize_pem())?;
         Ok(files)
     }
-}
-
-fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("a path that is no text")
 }

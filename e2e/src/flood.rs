@@ -52,6 +52,7 @@ pub fn bomb(bytes: usize) -> Vec<u8> {
     v1::CreateStudyRequest {
         study: Some(study),
         dry_run: false,
+        ..Default::default()
     }
     .encode_to_vec()
 }
@@ -74,6 +75,7 @@ pub fn bomb_of_values(bytes: usize) -> Vec<u8> {
     v1::CreateStudyRequest {
         study: Some(study),
         dry_run: false,
+        ..Default::default()
     }
     .encode_to_vec()
 }
@@ -106,6 +108,7 @@ pub fn nesting(depth: usize) -> Vec<u8> {
             ..Default::default()
         }),
         dry_run: false,
+        ..Default::default()
     }
     .encode_to_vec();
     // [study tag, len, training tag, len, epochs tag, len, string tag, 1, x]

@@ -1,9 +1,10 @@
 //! Starts the real binaries on a real Postgres, for tests of the whole system.
 
 mod access;
+mod ask;
 mod authority;
-mod failing_operation;
 mod fault_proxy;
+mod files;
 /// Floods that are poured over a coordinator.
 pub mod flood;
 mod frozen_thread;
@@ -21,6 +22,7 @@ mod small_disk;
 mod system;
 mod up;
 mod views;
+mod web;
 
 pub mod faults;
 pub mod history;
@@ -28,19 +30,24 @@ pub mod load;
 /// Studies that tests submit.
 pub mod studies;
 
-pub use access::{AccessWalk, Admin, all_tables, until_refused, walk_every_rpc};
+pub use access::{AccessWalk, Admin, until_refused, walk_every_rpc};
+pub use ask::Ask;
 pub use authority::{Authority, CertFiles};
 pub use fault_proxy::FaultProxy;
+pub use files::{RefitFiles, csv_column, csv_lines, dataset_messages, text, without_last_column, written};
 pub use frozen_thread::FrozenThread;
 pub use object_store::ListedArtifact;
 pub use ordinary_user::OrdinaryUser;
 pub use postgres::{Postgres, PreparedDatabase, fresh_database, owner_pool, reader_pool};
-pub use process::{Process, ProcessTree, binary, processes_below, repository, tool};
-pub use raw_call::{call_raw, open_raw};
+pub use process::{Process, ProcessTree, Ran, binary, processes_below, ran, repository, tool};
+pub use raw_call::{call, call_raw, code_of, open_raw};
 pub use raw_http2::{RawHttp2, RawRequest};
 pub use scripted_worker::{ReportStream, SCRIPTED_HOST, ScriptedWorker, epoch_report, epochs_report, member_epochs};
 pub use seen::Seen;
-pub use small_disk::SmallDisk;
-pub use system::{Authorized, Client, Coordinator, StoreAt, System, look_for, wait_for, worker};
+pub use small_disk::{SmallDisk, mount_namespace};
+pub use system::{
+    Authorized, Client, Coordinator, StoreAt, System, findings, look_for, undisturbed, wait_for, worker, worker_by,
+};
 pub use up::{Ports, Up};
-pub use views::{View, assert_same_rows};
+pub use views::{Rows, View, assert_same_rows};
+pub use web::{browser, fetched};

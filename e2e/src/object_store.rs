@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use sqlx::PgPool;
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_proto::v1;
 
-use crate::postgres::owner_pool;
+use crate::ask::Ask;
 use crate::system::{Client, System, look_for};
 
 impl System {
@@ -54,11 +54,9 @@ impl System {
     /// # Errors
     /// It always has.
     pub async fn wait_until_swept(&self) -> anyhow::Result<()> {
-        let sql = owner_pool(&self.database_url).await?;
+        let sql = self.owner().await?;
         look_for("the sweep", async || {
-            let loose: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.pending_objects")
-                .fetch_one(&sql)
-                .await?;
+            let loose: i64 = sql.value("SELECT count(*) FROM trawl_store.pending_objects").await?;
             Ok((loose == 0).then_some(()))
         })
         .await
@@ -71,7 +69,7 @@ impl System {
     /// An object is missing, broken, or listed nowhere.
     pub async fn compare_objects(&self) -> anyhow::Result<usize> {
         self.wait_until_swept().await?;
-        let sql = owner_pool(&self.database_url).await?;
+        let sql = self.owner().await?;
         let listed = listed_keys(&sql).await?;
         let mut there = Vec::new();
         for object in self.objects("")? {
@@ -90,12 +88,12 @@ impl System {
 }
 
 async fn listed_keys(sql: &PgPool) -> anyhow::Result<Vec<String>> {
-    let mut keys: Vec<String> = sqlx::query_scalar(
-        "SELECT object_key FROM trawl_store.artifacts
-         UNION ALL SELECT 'datasets/' || encode(sha256, 'hex') FROM trawl_store.dataset_files",
-    )
-    .fetch_all(sql)
-    .await?;
+    let mut keys: Vec<String> = sql
+        .values(
+            "SELECT object_key FROM trawl_store.artifacts
+             UNION ALL SELECT 'datasets/' || encode(sha256, 'hex') FROM trawl_store.dataset_files",
+        )
+        .await?;
     keys.sort();
     Ok(keys)
 }
@@ -121,12 +119,16 @@ impl ListedArtifact {
     /// Asks for its bytes.
     pub fn request(&self) -> v1::GetArtifactRequest {
         let number = |number: Option<i32>| number.map(i32::unsigned_abs);
-        v1::GetArtifactRequest {
-            study: self.study.clone(),
-            refit: number(self.refit),
-            trial: number(self.trial),
-            name: self.name.clone(),
-        }
+        request(&self.study, number(self.refit), number(self.trial), &self.name)
+    }
+}
+
+fn request(study: &str, refit: Option<u32>, trial: Option<u32>, name: &str) -> v1::GetArtifactRequest {
+    v1::GetArtifactRequest {
+        study: study.to_owned(),
+        refit,
+        trial,
+        name: name.to_owned(),
     }
 }
 
@@ -152,6 +154,22 @@ impl Client {
             content.extend(piece.chunk);
         }
         Ok(content)
+    }
+
+    /// The bytes of a file that a refit left.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub async fn refit_file(&self, study: &str, refit: u32, name: &str) -> anyhow::Result<Vec<u8>> {
+        self.artifact(request(study, Some(refit), None, name)).await
+    }
+
+    /// The bytes of a file that a trial left.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    pub async fn trial_file(&self, study: &str, trial: u32, name: &str) -> anyhow::Result<Vec<u8>> {
+        self.artifact(request(study, None, Some(trial), name)).await
     }
 
     /// Fetches every visible artifact, and returns how many there are.

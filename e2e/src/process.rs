@@ -56,6 +56,30 @@ pub fn tool(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// A program that has ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its exit status; none where a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// It cannot be started, or what it prints is no text.
+pub fn ran(command: &mut Command) -> anyhow::Result<Ran> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    Ok(Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout)?,
+        stderr: String::from_utf8(output.stderr)?,
+    })
+}
+
 /// A process that is killed when it is dropped.
 #[derive(Debug)]
 pub struct Process {

@@ -3,12 +3,13 @@
 use std::str::FromStr;
 
 use bytes::{Buf, BufMut};
+use prost::Message;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 /// Opens a call as a stream in both directions, which is on the wire what every call is.
 ///
@@ -49,6 +50,30 @@ pub async fn call_raw(
         .await?
         .message()
         .await
+}
+
+/// The same with one message to an RPC of trawl, such as `StudyService/ListStudies`.
+///
+/// # Errors
+/// It is refused, or fails.
+pub async fn call(
+    channel: &Channel,
+    rpc: &str,
+    token: Option<&str>,
+    message: &impl Message,
+) -> Result<Option<Vec<u8>>, Status> {
+    call_raw(
+        channel,
+        &format!("/trawl.v1.{rpc}"),
+        token,
+        vec![message.encode_to_vec()],
+    )
+    .await
+}
+
+/// The code of an answer.
+pub fn code_of<T>(answer: Result<T, Status>) -> Code {
+    answer.err().map_or(Code::Ok, |status| status.code())
 }
 
 /// Messages as they are on the wire.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_proto::v1;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
@@ -41,16 +41,21 @@ impl ScriptedWorker {
             client: trawl.worker_client().await?,
             worker_id,
         };
-        let request = v1::RegisterWorkerRequest {
-            worker_id: worker.worker_id.clone(),
+        let request = Self::registration(&worker.worker_id);
+        worker.client.register_worker(request).await?;
+        Ok(worker)
+    }
+
+    /// The request by which a worker of this id registers.
+    pub fn registration(worker_id: &str) -> v1::RegisterWorkerRequest {
+        v1::RegisterWorkerRequest {
+            worker_id: worker_id.to_owned(),
             host: SCRIPTED_HOST.into(),
             device: "cpu".into(),
             slots: 8,
             version: "0".into(),
             protocol: trawl_proto::WORKER_PROTOCOL,
-        };
-        worker.client.register_worker(request).await?;
-        Ok(worker)
+        }
     }
 
     /// The same worker on a new connection.
@@ -86,12 +91,7 @@ impl ScriptedWorker {
     /// # Errors
     /// The coordinator refuses.
     pub async fn lease(&mut self, slots: u32) -> anyhow::Result<Vec<v1::LeasedJob>> {
-        let request = v1::LeaseJobsRequest {
-            worker_id: self.worker_id.clone(),
-            slots,
-            wait: None,
-        };
-        Ok(self.client.lease_jobs(request).await?.into_inner().jobs)
+        Ok(self.lease_within(slots, Duration::ZERO).await?)
     }
 
     /// Asks for jobs, and waits so long for the first one.
@@ -112,19 +112,8 @@ impl ScriptedWorker {
     /// # Errors
     /// None comes.
     pub async fn lease_one(&mut self) -> anyhow::Result<v1::LeasedJob> {
-        let wait = Some(prost_types::Duration { seconds: 20, nanos: 0 });
-        let request = v1::LeaseJobsRequest {
-            worker_id: self.worker_id.clone(),
-            slots: 1,
-            wait,
-        };
-        self.client
-            .lease_jobs(request)
-            .await?
-            .into_inner()
-            .jobs
-            .pop()
-            .context("no job came")
+        let jobs = self.lease_within(1, Duration::from_secs(20)).await?;
+        jobs.into_iter().next().context("no job came")
     }
 
     /// Renews leases; which of them are held.
@@ -195,6 +184,16 @@ impl ScriptedWorker {
         Ok(())
     }
 
+    /// Reports all epochs of a job, and finishes it.
+    ///
+    /// # Errors
+    /// The coordinator refuses, or the lease is lost.
+    pub async fn train(&mut self, job: &v1::LeasedJob) -> anyhow::Result<()> {
+        self.report_all(job).await?;
+        anyhow::ensure!(self.finish(job).await?, "the lease was lost before the end");
+        Ok(())
+    }
+
     /// The messages of an artifact: the first one describes it, each of the others brings 64 KiB.
     pub fn artifact_messages(
         job: &v1::LeasedJob,
@@ -229,6 +228,21 @@ impl ScriptedWorker {
         messages: impl Stream<Item = v1::PutArtifactRequest> + Send + 'static,
     ) -> Result<bool, tonic::Status> {
         Ok(is_held(self.client.put_artifact(messages).await?.into_inner().status))
+    }
+
+    /// Sends a file of a member; false if the lease is lost.
+    ///
+    /// # Errors
+    /// The coordinator refuses it.
+    pub async fn leave(
+        &mut self,
+        job: &v1::LeasedJob,
+        member: u32,
+        name: &str,
+        content: &[u8],
+    ) -> Result<bool, tonic::Status> {
+        let messages = Self::artifact_messages(job, Some(member), name, content);
+        self.put_artifact(tokio_stream::iter(messages)).await
     }
 
     /// The messages of a checkpoint after so many epochs, in pieces like an artifact's.
@@ -267,9 +281,7 @@ impl ScriptedWorker {
     pub async fn finish(&mut self, job: &v1::LeasedJob) -> Result<bool, tonic::Status> {
         let request = v1::FinishJobRequest {
             lease: job.lease.clone(),
-            test_loss: None,
-            test_accuracy: None,
-            row_losses: Vec::new(),
+            ..Default::default()
         };
         Ok(is_held(self.client.finish_job(request).await?.into_inner().status))
     }

@@ -20,6 +20,33 @@ const ON_DISK: &str = r#"
 /// Bytes of one write of the file that fills a disk.
 const PIECE_BYTES: usize = 1 << 20;
 
+/// The words that start a program in a mount namespace of its own; `None`, with a message, where this machine lets nobody mount anything.
+///
+/// # Errors
+/// The message cannot be written.
+pub fn mount_namespace() -> anyhow::Result<Option<Vec<String>>> {
+    // Root needs no user namespace; in one, Postgres could not become its own user.
+    let words = if rustix::process::geteuid().is_root() {
+        &["unshare", "--mount"][..]
+    } else {
+        &["unshare", "--user", "--map-root-user", "--mount"]
+    };
+    let probe = Command::new(words[0])
+        .args(&words[1..])
+        .args(["mount", "-t", "tmpfs", "none", "/tmp"])
+        .output();
+    let why = match probe {
+        Ok(output) if output.status.success() => {
+            return Ok(Some(words.iter().map(|word| (*word).to_owned()).collect()));
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => error.to_string(),
+    };
+    // Past the test harness, which keeps the output of tests that pass to itself.
+    writeln!(std::io::stderr(), "skipped: nothing can be mounted here: {why}")?;
+    Ok(None)
+}
+
 /// A disk that exists once a process was started on it.
 #[derive(Debug)]
 pub struct SmallDisk {
@@ -34,31 +61,14 @@ impl SmallDisk {
     /// # Errors
     /// There is no folder to be had.
     pub fn new(bytes: u64) -> anyhow::Result<Option<Self>> {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        // Root needs no user namespace; in one, Postgres could not become its own user.
-        let unshare = if rustix::process::geteuid().is_root() {
-            words(&["unshare", "--mount"])
-        } else {
-            words(&["unshare", "--user", "--map-root-user", "--mount"])
+        let Some(unshare) = mount_namespace()? else {
+            return Ok(None);
         };
-        let probe = Command::new(&unshare[0])
-            .args(&unshare[1..])
-            .args(["mount", "-t", "tmpfs", "none", "/tmp"])
-            .output();
-        let why = match probe {
-            Ok(output) if output.status.success() => {
-                return Ok(Some(Self {
-                    folder: TempDir::new()?,
-                    bytes,
-                    unshare,
-                }));
-            }
-            Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            Err(error) => error.to_string(),
-        };
-        // Past the test harness, which keeps the output of tests that pass to itself.
-        writeln!(std::io::stderr(), "skipped: no disk can be mounted here: {why}")?;
-        Ok(None)
+        Ok(Some(Self {
+            folder: TempDir::new()?,
+            bytes,
+            unshare,
+        }))
     }
 
     /// Where it is, for the processes on it.

@@ -28,6 +28,48 @@ pub fn from_json(study: &Value) -> anyhow::Result<v1::Study> {
     Ok(trawl_proto::from_json(study)?)
 }
 
+/// A study to be submitted: its message, or its JSON form.
+pub trait IntoStudy {
+    /// Its message.
+    ///
+    /// # Errors
+    /// It is no study.
+    fn into_study(self) -> anyhow::Result<v1::Study>;
+}
+
+impl IntoStudy for v1::Study {
+    fn into_study(self) -> anyhow::Result<v1::Study> {
+        Ok(self)
+    }
+}
+
+impl IntoStudy for &Value {
+    fn into_study(self) -> anyhow::Result<v1::Study> {
+        from_json(self)
+    }
+}
+
+impl IntoStudy for Value {
+    fn into_study(self) -> anyhow::Result<v1::Study> {
+        from_json(&self)
+    }
+}
+
+/// The text of an example's study file with the whole paths of its data, and with these changes.
+///
+/// # Errors
+/// There is no such example, or nothing to be changed.
+pub fn example(file: &str, changes: &[(&str, &str)]) -> anyhow::Result<String> {
+    let examples = repository().join("examples");
+    let mut study = std::fs::read_to_string(examples.join(file))?;
+    study = study.replace("data/", &format!("{}/data/", examples.display()));
+    for (from, to) in changes {
+        anyhow::ensure!(study.contains(from), "{file} has no {from}");
+        study = study.replace(from, to);
+    }
+    Ok(study)
+}
+
 /// The study with the example's files from the root of the file system, for a study file that lies elsewhere.
 pub fn with_whole_paths(mut study: Value) -> Value {
     for which in ["train", "test"] {

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -10,6 +10,8 @@ use sqlx::PgPool;
 use tempfile::TempDir;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
 use trawl_proto::v1;
@@ -17,9 +19,12 @@ use trawl_proto::v1::access_service_client::AccessServiceClient;
 use trawl_proto::v1::study_service_client::StudyServiceClient;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
-use crate::postgres::{fresh_database, reader_pool};
-use crate::process::{Process, binary, repository, wrapped};
+use crate::access::Admin;
+use crate::postgres::{fresh_database, owner_pool, reader_pool};
+use crate::process::{Process, Ran, binary, ran, repository, wrapped};
 use crate::small_disk::SmallDisk;
+use crate::studies::IntoStudy;
+use crate::views::Rows;
 
 /// Every event that a test waits for comes sooner, or never.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(120);
@@ -145,16 +150,22 @@ impl Coordinator {
     }
 }
 
-/// Starts a worker of the coordinator at this URL: its program, or one that ends in it and passes flags on.
+/// Starts a worker of the coordinator at this URL, with a command that a test has changed.
 ///
 /// # Errors
 /// It cannot be started.
-pub fn worker(mut program: Command, url: &str) -> anyhow::Result<Process> {
-    Process::start(
-        program
-            .args(["--coordinator", url, "--device", "cpu"])
-            .env("RUST_LOG", "warn"),
-    )
+pub fn worker(url: &str, change: impl FnOnce(&mut Command)) -> anyhow::Result<Process> {
+    worker_by(Command::new(binary("trawl-worker")?), url, change)
+}
+
+/// The same by a program that ends in the worker's and passes flags on.
+///
+/// # Errors
+/// It cannot be started.
+pub fn worker_by(mut program: Command, url: &str, change: impl FnOnce(&mut Command)) -> anyhow::Result<Process> {
+    program.args(["--coordinator", url, "--device", "cpu"]);
+    change(program.env("RUST_LOG", "warn"));
+    Process::start(&mut program)
 }
 
 /// Polls for a file, which appears by a rename and without an event.
@@ -174,7 +185,7 @@ pub type Authorized = InterceptedService<Channel, Bearer>;
 #[derive(Debug)]
 pub struct Client {
     url: String,
-    bearer: Bearer,
+    token: Option<String>,
     /// Reads the views, as users do.
     pub sql: PgPool,
 }
@@ -202,6 +213,16 @@ impl System {
     /// It cannot be started.
     pub async fn start(flags: &[&str]) -> anyhow::Result<Self> {
         Self::start_on(fresh_database().await?, flags).await
+    }
+
+    /// Starts one, and so many workers.
+    ///
+    /// # Errors
+    /// One of them cannot be started.
+    pub async fn with_workers(flags: &[&str], count: usize) -> anyhow::Result<Self> {
+        let mut system = Self::start(flags).await?;
+        system.add_workers(count)?;
+        Ok(system)
     }
 
     /// Starts one on a database that is empty.
@@ -244,8 +265,7 @@ impl System {
     /// One cannot be started.
     pub fn add_workers(&mut self, count: usize) -> anyhow::Result<()> {
         for _ in 0..count {
-            let worker = worker(Command::new(binary("trawl-worker")?), &self.coordinator.url)?;
-            self.workers.push(worker);
+            self.workers.push(worker(&self.coordinator.url, |_| {})?);
         }
         Ok(())
     }
@@ -255,19 +275,10 @@ impl System {
     /// # Errors
     /// It cannot be started.
     pub fn add_worker_with_log(&mut self, log: &Path) -> anyhow::Result<()> {
-        self.workers.push(Process::start(
-            Command::new(binary("trawl-worker")?)
-                .args([
-                    "--coordinator",
-                    &self.coordinator.url,
-                    "--device",
-                    "cpu",
-                    "--log",
-                    "json",
-                ])
-                .env("RUST_LOG", "info")
-                .stderr(std::fs::File::create(log)?),
-        )?);
+        let log = std::fs::File::create(log)?;
+        self.workers.push(worker(&self.coordinator.url, |command| {
+            command.args(["--log", "json"]).env("RUST_LOG", "info").stderr(log);
+        })?);
         Ok(())
     }
 
@@ -312,6 +323,32 @@ impl System {
         })
     }
 
+    /// Connections to the database as its owner, who sees behind the views.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn owner(&self) -> anyhow::Result<PgPool> {
+        owner_pool(&self.database_url).await
+    }
+
+    /// Another coordinator on its database and its object store, and a client of that one.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn another_coordinator(&self, flags: &[&str]) -> anyhow::Result<(Coordinator, Client)> {
+        let coordinator = Coordinator::start(&self.database_url, &self.store, flags, "127.0.0.1:0").await?;
+        let client = Client::new(&coordinator.url, &self.database_url).await?;
+        Ok((coordinator, client))
+    }
+
+    /// A client with this token.
+    ///
+    /// # Errors
+    /// Postgres does not answer.
+    pub async fn client(&self, token: &str) -> anyhow::Result<Client> {
+        Client::with_token(&self.coordinator.url, &self.database_url, Some(token)).await
+    }
+
     /// The folder of the examples.
     pub fn examples() -> PathBuf {
         repository().join("examples")
@@ -338,11 +375,11 @@ impl Client {
     /// Of one that asks for a token.
     ///
     /// # Errors
-    /// Postgres does not answer, or it is no token.
+    /// Postgres does not answer.
     pub async fn with_token(url: &str, database_url: &str, token: Option<&str>) -> anyhow::Result<Self> {
         Ok(Self {
             url: url.to_owned(),
-            bearer: Bearer::new(token.map(Secret::new).as_ref())?,
+            token: token.map(str::to_owned),
             sql: reader_pool(database_url).await?,
         })
     }
@@ -352,7 +389,7 @@ impl Client {
     /// # Errors
     /// There is no connection.
     pub async fn studies(&self) -> anyhow::Result<StudyServiceClient<Authorized>> {
-        Ok(StudyServiceClient::new(self.channel().await?))
+        Ok(StudyServiceClient::new(self.authorized().await?))
     }
 
     /// A client of the administrators' service.
@@ -360,12 +397,33 @@ impl Client {
     /// # Errors
     /// There is no connection.
     pub async fn tokens(&self) -> anyhow::Result<AccessServiceClient<Authorized>> {
-        Ok(AccessServiceClient::new(self.channel().await?))
+        Ok(AccessServiceClient::new(self.authorized().await?))
     }
 
-    async fn channel(&self) -> anyhow::Result<Authorized> {
-        let channel = Channel::from_shared(self.url.clone())?.connect().await?;
-        Ok(InterceptedService::new(channel, self.bearer.clone()))
+    async fn authorized(&self) -> anyhow::Result<Authorized> {
+        let bearer = Bearer::new(self.token.as_deref().map(Secret::new).as_ref())?;
+        Ok(InterceptedService::new(self.channel().await?, bearer))
+    }
+
+    /// The URL of its gRPC port.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A connection that puts no token on its calls.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn channel(&self) -> anyhow::Result<Channel> {
+        Ok(Channel::from_shared(self.url.clone())?.connect().await?)
+    }
+
+    /// The administrators' service, asked with this token.
+    ///
+    /// # Errors
+    /// There is no connection, or it is no token.
+    pub async fn admin(&self, token: &str) -> anyhow::Result<Admin> {
+        Admin::new(&self.channel().await?, token)
     }
 
     /// A client of the workers' service, to play a worker.
@@ -373,20 +431,74 @@ impl Client {
     /// # Errors
     /// There is no connection.
     pub async fn worker_client(&self) -> anyhow::Result<WorkerServiceClient<Authorized>> {
-        Ok(WorkerServiceClient::new(self.channel().await?))
+        Ok(WorkerServiceClient::new(self.authorized().await?))
     }
 
     /// Submits a study.
     ///
     /// # Errors
     /// It is refused.
-    pub async fn submit(&self, study: v1::Study) -> anyhow::Result<v1::StudySummary> {
-        let request = v1::CreateStudyRequest {
-            study: Some(study),
-            dry_run: false,
-        };
-        let answer = self.studies().await?.create_study(request).await?.into_inner();
+    pub async fn submit(&self, study: impl IntoStudy) -> anyhow::Result<v1::StudySummary> {
+        let answer = self.create(study, false).await??;
         answer.study.context("no study in the answer")
+    }
+
+    /// What the coordinator answers to a study.
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub async fn create(
+        &self,
+        study: impl IntoStudy,
+        dry_run: bool,
+    ) -> anyhow::Result<Result<v1::CreateStudyResponse, Status>> {
+        let request = v1::CreateStudyRequest {
+            study: Some(study.into_study()?),
+            dry_run,
+            ..Default::default()
+        };
+        let answer = self.studies().await?.create_study(request).await;
+        Ok(answer.map(Response::into_inner))
+    }
+
+    /// What the coordinator says of the fields of a study that it refuses as wrong.
+    ///
+    /// # Errors
+    /// It takes it, or refuses it for another reason.
+    pub async fn findings(&self, study: impl IntoStudy) -> anyhow::Result<Vec<(String, String)>> {
+        let answer = self.create(study, false).await?;
+        let refused = answer.err().context("a study that is right")?;
+        ensure!(refused.code() == Code::InvalidArgument, "{refused}");
+        Ok(findings(&refused))
+    }
+
+    /// Submits a study and watches it to its end.
+    ///
+    /// # Errors
+    /// It does not complete.
+    pub async fn complete(&self, study: impl IntoStudy) -> anyhow::Result<v1::StudySummary> {
+        let name = self.submit(study).await?.name;
+        self.completed(&name).await
+    }
+
+    /// Watches a study to its end.
+    ///
+    /// # Errors
+    /// It does not complete.
+    pub async fn completed(&self, study: &str) -> anyhow::Result<v1::StudySummary> {
+        let ended = self.watch_to_end(study).await?;
+        ensure!(ended.state == "completed", "{study} {}: {}", ended.state, ended.error);
+        Ok(ended)
+    }
+
+    /// A study as it is now.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub async fn study(&self, name: &str) -> anyhow::Result<v1::StudySummary> {
+        let study = name.to_owned();
+        let answer = self.studies().await?.get_study(v1::GetStudyRequest { study }).await?;
+        answer.into_inner().study.context("no study in the answer")
     }
 
     /// Watches a study until it is as asked.
@@ -424,17 +536,18 @@ impl Client {
         self.watch_until(study, "the end of the study", is_final).await
     }
 
-    /// Runs the command line client.
+    /// Runs the command line client, with the token if there is one.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn trawl(&self, args: &[&str]) -> anyhow::Result<Output> {
+    pub fn trawl(&self, args: &[&str]) -> anyhow::Result<Ran> {
         let mut command = Command::new(binary("trawl")?);
         command
             .args(args)
             .env("TRAWL_SERVER", &self.url)
+            .envs(self.token.as_ref().map(|token| ("TRAWL_TOKEN", token)))
             .current_dir(repository());
-        Ok(command.output()?)
+        ran(&mut command)
     }
 
     /// What the command line client prints, if it succeeds.
@@ -442,9 +555,25 @@ impl Client {
     /// # Errors
     /// It fails.
     pub fn trawl_stdout(&self, args: &[&str]) -> anyhow::Result<String> {
-        let output = self.trawl(args)?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "trawl {args:?}: {}: {errors}", output.status);
-        Ok(String::from_utf8(output.stdout)?)
+        let ran = self.trawl(args)?;
+        ensure!(ran.code == Some(0), "trawl {args:?}: {:?}: {}", ran.code, ran.stderr);
+        Ok(ran.stdout)
     }
+}
+
+/// The fields that a refusal names, each with what is wrong with it.
+pub fn findings(refused: &Status) -> Vec<(String, String)> {
+    let details = refused.get_details_bad_request();
+    let fields = details.into_iter().flat_map(|details| details.field_violations);
+    fields.map(|field| (field.field, field.description)).collect()
+}
+
+/// The rows that an undisturbed run of a study leaves.
+///
+/// # Errors
+/// It does not complete.
+pub async fn undisturbed(study: impl IntoStudy) -> anyhow::Result<Rows> {
+    let system = System::with_workers(&[], 1).await?;
+    let ended = system.complete(study).await?;
+    system.all_rows(&ended.name).await
 }

@@ -1,5 +1,8 @@
 //! The rows of a study in the views, to compare two runs of it.
 
+use anyhow::ensure;
+use trawl_proto::v1;
+
 use crate::system::Client;
 
 impl Client {
@@ -19,13 +22,38 @@ impl Client {
     ///
     /// # Errors
     /// A view cannot be read.
-    pub async fn all_rows(&self, study: &str) -> anyhow::Result<Vec<(View, Vec<String>)>> {
+    pub async fn all_rows(&self, study: &str) -> anyhow::Result<Rows> {
         let mut rows = Vec::new();
         for view in View::ALL {
             rows.push((view, self.rows(view, study).await?));
         }
         Ok(rows)
     }
+
+    /// Watches a study to its end, where it has the rows of another run.
+    ///
+    /// # Errors
+    /// It does not complete, or a row differs.
+    pub async fn completes_as(&self, study: &str, expected: &Rows, run: &str) -> anyhow::Result<v1::StudySummary> {
+        let ended = self.completed(study).await?;
+        let difference = difference(expected, &self.all_rows(study).await?);
+        ensure!(difference.is_none(), "{run}: {difference:?}");
+        Ok(ended)
+    }
+}
+
+/// The rows of a study in each view.
+pub type Rows = Vec<(View, Vec<String>)>;
+
+/// The first row in which a run of a study differs from another one, if there is one.
+pub(crate) fn difference(expected: &[(View, Vec<String>)], found: &[(View, Vec<String>)]) -> Option<String> {
+    expected.iter().zip(found).find_map(|((view, expected), (_, found))| {
+        match expected.iter().zip(found).find(|(expected, found)| expected != found) {
+            Some((expected, found)) => Some(format!("{view:?}: {found}, not {expected}")),
+            None if expected.len() == found.len() => None,
+            None => Some(format!("{view:?}: {} rows, not {}", found.len(), expected.len())),
+        }
+    })
 }
 
 /// Compares two runs of one study row by row, so that a failure names the first row that differs.
@@ -33,17 +61,14 @@ impl Client {
 /// # Panics
 /// They differ.
 pub fn assert_same_rows(expected: &[(View, Vec<String>)], found: &[(View, Vec<String>)], run: &str) {
-    for ((view, expected), (_, found)) in expected.iter().zip(found) {
-        assert_eq!(expected.len(), found.len(), "{run}: rows of {view:?}");
-        for (expected, found) in expected.iter().zip(found) {
-            assert_eq!(expected, found, "{run}: {view:?}");
-        }
-    }
+    assert_eq!(difference(expected, found), None, "{run}");
 }
 
 /// A view, without what differs between two runs of one study: ids and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
+    /// `trawl.studies`.
+    Studies,
     /// `trawl.trials`.
     Trials,
     /// `trawl.fold_metrics`.
@@ -58,7 +83,8 @@ pub enum View {
 
 impl View {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::Studies,
         Self::Trials,
         Self::FoldMetrics,
         Self::EpochReports,
@@ -68,6 +94,10 @@ impl View {
 
     fn query(self) -> &'static str {
         match self {
+            Self::Studies => {
+                "SELECT name AS study, state, goal, trials_total, trials_completed, trials_pruned, trials_failed, best_trial, best_value
+                 FROM trawl.studies WHERE name = $1"
+            }
             Self::Trials => {
                 "SELECT study, trial, state, value, value_std, params, epochs, error, generation, rung, rung_value, rung_trials, objectives
                  FROM trawl.trials WHERE study = $1 ORDER BY trial"

@@ -22,7 +22,6 @@ async fn what_is_acknowledged_under_faults_is_stored_once_and_nothing_else_is() 
         seed: 7,
         reference: Arc::new(Reference::train(size).await?),
         long_transaction: Duration::ZERO,
-        kills: 0,
     };
     let row = soak(&settings, &KINDS, KINDS.len()).await?;
     assert!(row.holds(), "{row:#?}");

@@ -9,8 +9,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tonic::Code;
 use trawl_e2e::{
-    Authorized, RawHttp2, RawRequest, ScriptedWorker, StoreAt, System, epoch_report, fresh_database, look_for, studies,
-    wait_for,
+    Ask, Authorized, RawHttp2, RawRequest, ScriptedWorker, StoreAt, System, epoch_report, fresh_database, look_for,
+    studies, wait_for,
 };
 use trawl_e2e::{flood, meters};
 use trawl_proto::v1;
@@ -103,9 +103,8 @@ async fn a_thousand_idle_streams_leave_room_for_work() -> anyhow::Result<()> {
     flooded.system.submit(studies::one_job("beside", 2, 2)?).await?;
     let mut worker = ScriptedWorker::register(&flooded.system).await?;
     let job = worker.lease_one().await?;
-    worker.report_all(&job).await?;
-    assert!(worker.finish(&job).await?);
-    assert_eq!(flooded.system.watch_to_end("beside").await?.state, "completed");
+    worker.train(&job).await?;
+    flooded.system.completed("beside").await?;
     let taken = flooded.memory()? - before;
     assert!(taken < 128 << 20, "{taken} bytes for 1,000 streams that say nothing");
     flooded.assert_well().await
@@ -175,9 +174,7 @@ async fn malformed_requests_by_the_thousand_change_nothing() -> anyhow::Result<(
         .await?;
     }
     trawl_e2e::assert_same_rows(&before, &flooded.system.all_rows("stays").await?, "after the flood");
-    let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies")
-        .fetch_one(&flooded.system.sql)
-        .await?;
+    let studies: i64 = flooded.system.value("SELECT count(*) FROM trawl.studies").await?;
     assert_eq!(studies, 1);
     flooded.assert_well().await
 }

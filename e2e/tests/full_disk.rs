@@ -4,91 +4,66 @@
 use std::io::Write;
 
 use tempfile::TempDir;
-use trawl_domain::dataset::FileHash;
-use trawl_e2e::faults::put_reports_on;
+use trawl_dataset::FileHash;
 use trawl_e2e::{
-    Postgres, SmallDisk, StoreAt, System, View, assert_same_rows, fresh_database, look_for, owner_pool, studies,
+    Ask, Postgres, Rows, SmallDisk, StoreAt, System, View, fresh_database, look_for, studies, undisturbed,
 };
 use trawl_proto::v1;
 
-type Rows = Vec<(View, Vec<String>)>;
-
-async fn undisturbed(name: &str, study: v1::Study) -> anyhow::Result<Rows> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
-    system.submit(study).await?;
-    assert_eq!(system.watch_to_end(name).await?.state, "completed");
-    system.all_rows(name).await
-}
-
-async fn summary(system: &System, study: &str) -> anyhow::Result<v1::StudySummary> {
-    let request = v1::GetStudyRequest {
-        study: study.to_owned(),
-    };
-    let answer = system.studies().await?.get_study(request).await?.into_inner();
-    Ok(answer.study.unwrap_or_default())
-}
+const STUDY: &str = "full";
 
 /// Fills a disk until the study has paused, and no worker trains it any more.
-async fn fill_until_paused(system: &System, study: &str, fill: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+async fn fill_until_paused(system: &System, fill: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
     look_for("the study to pause", async || {
         // The sweep may have made room meanwhile.
         fill()?;
-        Ok((summary(system, study).await?.state == "paused").then_some(()))
+        Ok((system.study(STUDY).await?.state == "paused").then_some(()))
     })
     .await
 }
 
 /// All that users see of a pause, after a check of its reason.
-async fn assert_says_why(system: &System, study: &str, reason: &str) -> anyhow::Result<()> {
-    assert_eq!(summary(system, study).await?.pause_reason, reason);
-    let in_sql: Option<String> = sqlx::query_scalar("SELECT pause_reason FROM trawl.studies WHERE name = $1")
-        .bind(study)
-        .fetch_one(&system.sql)
-        .await?;
+async fn assert_says_why(system: &System, reason: &str) -> anyhow::Result<()> {
+    assert_eq!(system.study(STUDY).await?.pause_reason, reason);
+    let in_sql: Option<String> = system.value("SELECT pause_reason FROM trawl.studies").await?;
     assert_eq!(in_sql.as_deref(), Some(reason));
-    let shown = system.trawl_stdout(&["show", study])?;
+    let shown = system.trawl_stdout(&["show", STUDY])?;
     assert!(shown.contains("paused because") && shown.contains(reason), "{shown}");
     Ok(())
 }
 
 /// Resumes a study as users do, and sees it to its end.
-async fn resume_to_end(system: &System, study: &str, expected: &Rows) -> anyhow::Result<()> {
-    system.trawl_stdout(&["resume", study])?;
-    assert_eq!(summary(system, study).await?.pause_reason, "");
-    let ended = system.watch_to_end(study).await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    assert_same_rows(expected, &system.all_rows(study).await?, "after a full disk");
+async fn resume_to_end(system: &System, expected: &Rows) -> anyhow::Result<()> {
+    system.trawl_stdout(&["resume", STUDY])?;
+    assert_eq!(system.study(STUDY).await?.pause_reason, "");
+    system.completes_as(STUDY, expected, "after a full disk").await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_that_find_no_space_pause_their_study_and_leave_the_old_ones_whole() -> anyhow::Result<()> {
-    const STUDY: &str = "full";
     let Some(disk) = SmallDisk::new(16 << 20)? else {
         return Ok(());
     };
     let study = || studies::long_job(STUDY, 4_000);
-    let expected = undisturbed(STUDY, study()?).await?;
+    let expected = undisturbed(study()?).await?;
     let flags = ["--checkpoint-interval-ms", "50", "--lease-ttl-ms", "1500"];
     let mut system = System::start_with(fresh_database().await?, TempDir::new()?, StoreAt::disk(&disk), &flags).await?;
-    let owner = owner_pool(&system.database_url).await?;
+    let owner = system.owner().await?;
     system.add_workers(1)?;
     system.submit(study()?).await?;
     let kept = async || -> anyhow::Result<Vec<(i32, String, Vec<u8>)>> {
-        Ok(
-            sqlx::query_as("SELECT number, object_key, sha256 FROM trawl_store.checkpoints ORDER BY number")
-                .fetch_all(&owner)
-                .await?,
-        )
+        Ok(owner
+            .tuples("SELECT number, object_key, sha256 FROM trawl_store.checkpoints ORDER BY number")
+            .await?)
     };
     look_for("two checkpoints", async || Ok((kept().await?.len() == 2).then_some(()))).await?;
     let coordinator = system.coordinator.process.id();
-    fill_until_paused(&system, STUDY, || disk.fill(coordinator, 0)).await?;
-    assert_says_why(&system, STUDY, "the object store is full").await?;
+    fill_until_paused(&system, || disk.fill(coordinator, 0)).await?;
+    assert_says_why(&system, "the object store is full").await?;
     look_for("the job to be handed back", async || {
-        let queued: bool = sqlx::query_scalar("SELECT bool_and(state = 'queued') FROM trawl_store.jobs")
-            .fetch_one(&owner)
+        let queued: bool = owner
+            .value("SELECT bool_and(state = 'queued') FROM trawl_store.jobs")
             .await?;
         Ok(queued.then_some(()))
     })
@@ -100,9 +75,9 @@ async fn checkpoints_that_find_no_space_pause_their_study_and_leave_the_old_ones
         assert_eq!(FileHash::of(&content).0.as_slice(), sha256, "checkpoint {number}");
     }
     disk.free(coordinator)?;
-    resume_to_end(&system, STUDY, &expected).await?;
-    let outcomes: Vec<String> = sqlx::query_scalar("SELECT outcome FROM trawl_store.job_attempts ORDER BY granted_at")
-        .fetch_all(&owner)
+    resume_to_end(&system, &expected).await?;
+    let outcomes: Vec<String> = owner
+        .values("SELECT outcome FROM trawl_store.job_attempts ORDER BY granted_at")
         .await?;
     assert_eq!(outcomes, ["drained", "finished"], "no attempt counts as failed");
     Ok(())
@@ -110,13 +85,12 @@ async fn checkpoints_that_find_no_space_pause_their_study_and_leave_the_old_ones
 
 #[tokio::test(flavor = "multi_thread")]
 async fn artifacts_that_find_no_space_pause_their_study_amid_search_and_refit() -> anyhow::Result<()> {
-    const STUDY: &str = "full";
     const DISK_BYTES: u64 = 256 << 20;
     let Some(disk) = SmallDisk::new(DISK_BYTES)? else {
         return Ok(());
     };
     let study = || studies::wide(STUDY);
-    let expected = undisturbed(STUDY, study()?).await?;
+    let expected = undisturbed(study()?).await?;
     let flags = ["--lease-ttl-ms", "1500"];
     let mut system = System::start_with(fresh_database().await?, TempDir::new()?, StoreAt::disk(&disk), &flags).await?;
     let coordinator = system.coordinator.process.id();
@@ -126,23 +100,22 @@ async fn artifacts_that_find_no_space_pause_their_study_amid_search_and_refit() 
     system.add_workers(1)?;
     let paused = |study: &v1::StudySummary| study.state == "paused";
     system.watch_until(STUDY, "the search to pause", paused).await?;
-    assert_says_why(&system, STUDY, "the object store is full").await?;
+    assert_says_why(&system, "the object store is full").await?;
 
     disk.free(coordinator)?;
     system.trawl_stdout(&["resume", STUDY])?;
     let refitting = |study: &v1::StudySummary| study.state == "refitting";
     system.watch_until(STUDY, "its refit", refitting).await?;
-    fill_until_paused(&system, STUDY, || disk.fill(coordinator, 0)).await?;
-    assert_says_why(&system, STUDY, "the object store is full").await?;
+    fill_until_paused(&system, || disk.fill(coordinator, 0)).await?;
+    assert_says_why(&system, "the object store is full").await?;
     disk.free(coordinator)?;
-    resume_to_end(&system, STUDY, &expected).await?;
+    resume_to_end(&system, &expected).await?;
     assert!(system.fetch_all_artifacts().await? > 0, "artifacts can be fetched");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_of_postgres_is_told_in_words_and_costs_no_report() -> anyhow::Result<()> {
-    const STUDY: &str = "full";
     if !rustix::process::geteuid().is_root() {
         writeln!(
             std::io::stderr(),
@@ -154,23 +127,30 @@ async fn a_full_disk_of_postgres_is_told_in_words_and_costs_no_report() -> anyho
         return Ok(());
     };
     let study = || studies::long_job(STUDY, 3_000);
-    let expected = undisturbed(STUDY, study()?).await?;
+    let expected = undisturbed(study()?).await?;
     let postgres = Postgres::start_beside(&disk)?;
     let database_url = postgres.fresh_database().await?;
     let flags = ["--lease-ttl-ms", "3000", "--checkpoint-interval-ms", "200"];
     let mut system = System::start_on(database_url, &flags).await?;
     // The rows of reports alone are on the disk that will be full: the rest of Postgres still works.
-    put_reports_on(&disk, &system.database_url).await?;
+    let owner = system.owner().await?;
+    for statement in [
+        format!("CREATE TABLESPACE small LOCATION '{}'", disk.folder().display()),
+        "ALTER TABLE trawl_store.job_reports SET TABLESPACE small".to_owned(),
+        "ALTER TABLE trawl_store.curves SET TABLESPACE small".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&owner).await?;
+    }
     system.add_workers(1)?;
     system.submit(study()?).await?;
     system
         .watch_until(STUDY, "some epochs", |study| study.epochs_reported > 600)
         .await?;
-    fill_until_paused(&system, STUDY, || disk.fill(postgres.process(), 0)).await?;
-    assert_says_why(&system, STUDY, "the disk of the database is full").await?;
+    fill_until_paused(&system, || disk.fill(postgres.process(), 0)).await?;
+    assert_says_why(&system, "the disk of the database is full").await?;
     let stored = system.rows(View::EpochReports, STUDY).await?;
     assert!(!stored.is_empty());
     disk.free(postgres.process())?;
-    resume_to_end(&system, STUDY, &expected).await?;
+    resume_to_end(&system, &expected).await?;
     Ok(())
 }

@@ -14,17 +14,16 @@ use tonic::codegen::http::{HeaderValue, Request};
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tower::ServiceExt;
-use trawl_domain::dataset::FileHash;
 use trawl_e2e::meters::{Beats, Heartbeats, peak_memory_bytes, present_memory_bytes};
-use trawl_e2e::{Admin, Client, ScriptedWorker, System, call_raw, look_for, open_raw, owner_pool, studies, wait_for};
+use trawl_e2e::{
+    Admin, Ask, Client, ScriptedWorker, System, call, call_raw, dataset_messages, look_for, open_raw, studies, wait_for,
+};
 use trawl_proto::v1;
 
 const OPERATOR: &str = "the-operators-own-token";
 const GET_STUDY: &str = "/trawl.v1.StudyService/GetStudy";
 const WATCH_STUDY: &str = "/trawl.v1.StudyService/WatchStudy";
 const PUT_DATASET: &str = "/trawl.v1.StudyService/PutDataset";
-const REGISTER_WORKER: &str = "/trawl.v1.WorkerService/RegisterWorker";
-const LEASE_JOBS: &str = "/trawl.v1.WorkerService/LeaseJobs";
 const REPORT_EPOCHS: &str = "/trawl.v1.WorkerService/ReportEpochs";
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
@@ -48,9 +47,9 @@ impl Attacked {
     async fn start() -> anyhow::Result<Self> {
         // A rate so high that no call is refused for its mere number before it reaches its aim.
         let system = System::start(&["--token", OPERATOR, "--requests-per-second", "4000000"]).await?;
-        let operator = Client::with_token(&system.coordinator.url, &system.database_url, Some(OPERATOR)).await?;
+        let operator = system.client(OPERATOR).await?;
         let mut attacked = Self {
-            admin: Admin::new(&connect(&system).await?, OPERATOR)?,
+            admin: system.admin(OPERATOR).await?,
             system,
             operator,
         };
@@ -67,7 +66,7 @@ impl Attacked {
     async fn channels(&self, count: usize) -> anyhow::Result<Vec<Channel>> {
         let mut channels = Vec::new();
         for _ in 0..count {
-            channels.push(connect(&self.system).await?);
+            channels.push(self.system.channel().await?);
         }
         Ok(channels)
     }
@@ -90,10 +89,6 @@ impl Attacked {
     fn memory(&self) -> anyhow::Result<u64> {
         present_memory_bytes(self.system.coordinator.process.id())
     }
-}
-
-async fn connect(system: &System) -> anyhow::Result<Channel> {
-    Ok(Channel::from_shared(system.coordinator.url.clone())?.connect().await?)
 }
 
 /// Opens so many streams of a token, over connections, and keeps those that are answered; the rest is refused. Without a request
@@ -180,7 +175,7 @@ async fn a_reader_with_thousands_of_streams_is_in_nobodys_way_and_is_revoked() -
     let get = v1::GetStudyRequest {
         study: "watched".into(),
     };
-    call_raw(&channels[0], GET_STUDY, Some(&other), vec![get.encode_to_vec()]).await?;
+    call(&channels[0], "StudyService/GetStudy", Some(&other), &get).await?;
     ScriptedWorker::register(&attacked.operator).await?;
     assert_eq!(attacked.admin.list().await?.len(), 2);
     assert_eq!(attacked.admin.revoke("reader").await?.state, "revoked");
@@ -209,8 +204,7 @@ async fn streams_of_one_worker_token_leave_places_for_other_workers() -> anyhow:
     assert!(refused.iter().all(|status| status.code() == Code::ResourceExhausted));
     let mut other = ScriptedWorker::register(&attacked.operator).await?;
     let job = other.lease_one().await?;
-    other.report_all(&job).await?;
-    assert!(other.finish(&job).await?);
+    other.train(&job).await?;
     attacked.assert_well(
         "4,400 streams of reports of one token",
         beats.end().await?,
@@ -225,21 +219,8 @@ async fn many_who_ask_for_jobs_hold_up_nobodys_heartbeat() -> anyhow::Result<()>
     let worker = attacked.admin.create("worker", "worker", None).await?;
     let channels = attacked.channels(16).await?;
     let worker_id = uuid::Uuid::from_u128(7).to_string();
-    let register = v1::RegisterWorkerRequest {
-        worker_id: worker_id.clone(),
-        host: "host".into(),
-        device: "cpu".into(),
-        slots: 1,
-        version: "0".into(),
-        protocol: trawl_proto::WORKER_PROTOCOL,
-    };
-    call_raw(
-        &channels[0],
-        REGISTER_WORKER,
-        Some(&worker),
-        vec![register.encode_to_vec()],
-    )
-    .await?;
+    let register = ScriptedWorker::registration(&worker_id);
+    call(&channels[0], "WorkerService/RegisterWorker", Some(&worker), &register).await?;
     let ask = v1::LeaseJobsRequest {
         worker_id,
         slots: 1,
@@ -249,8 +230,8 @@ async fn many_who_ask_for_jobs_hold_up_nobodys_heartbeat() -> anyhow::Result<()>
     let beats = attacked.heartbeats().await?;
     let mut calls = JoinSet::new();
     for number in 0..1_500 {
-        let (channel, worker, ask) = (channels[number % 16].clone(), worker.clone(), ask.encode_to_vec());
-        calls.spawn(async move { call_raw(&channel, LEASE_JOBS, Some(&worker), vec![ask]).await });
+        let (channel, worker, ask) = (channels[number % 16].clone(), worker.clone(), ask.clone());
+        calls.spawn(async move { call(&channel, "WorkerService/LeaseJobs", Some(&worker), &ask).await });
     }
     for answer in wait_for("all answers", async { Ok(calls.join_all().await) }).await? {
         answer?;
@@ -283,66 +264,44 @@ async fn requests_without_an_end_hold_no_more_than_a_small_message() -> anyhow::
     attacked.assert_well("2,291 requests without an end", beats.end().await?, before, 160 << 20)
 }
 
-/// The first message of a file that has this content, and as many bytes more as are announced.
-fn first_message(content: &[u8], more: u64) -> v1::PutDatasetRequest {
-    v1::PutDatasetRequest {
-        bytes: content.len() as u64 + more,
-        sha256: FileHash::of(content).to_string(),
-        chunk: content.to_vec(),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_uploads_hold_up_nobody_elses_and_end_soon() -> anyhow::Result<()> {
     let mut attacked = Attacked::start().await?;
     let silent = attacked.admin.create("silent", "user", None).await?;
     let other = attacked.admin.create("other", "user", None).await?;
-    let channel = connect(&attacked.system).await?;
+    let channel = attacked.system.channel().await?;
     let before = attacked.memory()?;
     let beats = attacked.heartbeats().await?;
     let mut worker = ScriptedWorker::register(&attacked.operator).await?;
     let job = worker.lease_one().await?;
 
-    let sql = owner_pool(&attacked.system.database_url).await?;
+    let sql = attacked.system.owner().await?;
     let mut uploads = JoinSet::new();
     for number in 0..17_u32 {
-        let message = first_message(&number.to_be_bytes(), 1 << 20).encode_to_vec();
-        let messages = tokio_stream::iter([message]).chain(tokio_stream::pending());
+        // A file that is announced, and does not come.
+        let announced = dataset_messages(&number.to_be_bytes()).remove(0).encode_to_vec();
+        let messages = tokio_stream::iter([announced]).chain(tokio_stream::pending());
         let (channel, silent) = (channel.clone(), silent.clone());
         uploads.spawn(async move { open_raw(&channel, PUT_DATASET, Some(&silent), messages).await.map(drop) });
     }
     look_for("the first of them", async || {
-        let begun: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM trawl_store.pending_objects WHERE object_key LIKE 'datasets/%'")
-                .fetch_one(&sql)
-                .await?;
+        let begun: i64 = sql
+            .value("SELECT count(*) FROM trawl_store.pending_objects WHERE object_key LIKE 'datasets/%'")
+            .await?;
         Ok((begun >= 2).then_some(()))
     })
     .await?;
 
     let content = vec![7; 200 << 10];
-    let artifact = tokio_stream::iter(ScriptedWorker::artifact_messages(
-        &job,
-        Some(0),
-        "fold-0.safetensors",
-        &content,
-    ));
-    assert!(
-        timeout(UPLOAD_AT_ONCE, worker.put_artifact(artifact))
-            .await
-            .context("an artifact waits")??
-    );
-    let checkpoint = tokio_stream::iter(ScriptedWorker::checkpoint_messages(&job, 0, &content));
-    assert!(
-        timeout(UPLOAD_AT_ONCE, worker.put_checkpoint(checkpoint))
-            .await
-            .context("a checkpoint waits")??
-    );
-    let dataset = vec![first_message(b"another user's", 0).encode_to_vec()];
-    let put = call_raw(&channel, PUT_DATASET, Some(&other), dataset);
-    timeout(UPLOAD_AT_ONCE, put)
-        .await
-        .context("another user's file waits")??;
+    let artifact = worker.leave(&job, 0, "fold-0.safetensors", &content);
+    let artifact = timeout(UPLOAD_AT_ONCE, artifact).await;
+    assert!(artifact.context("an artifact waits")??);
+    let checkpoint = ScriptedWorker::checkpoint_messages(&job, 0, &content);
+    let checkpoint = timeout(UPLOAD_AT_ONCE, worker.put_checkpoint(tokio_stream::iter(checkpoint))).await;
+    assert!(checkpoint.context("a checkpoint waits")??);
+    let other = attacked.system.client(&other).await?;
+    let dataset = timeout(UPLOAD_AT_ONCE, other.put_dataset(b"another user's")).await;
+    dataset.context("another user's file waits")??;
 
     // Beyond their token's places they are refused, and those who have a turn end for their silence.
     let ended = wait_for("the end of a silent upload", async {
@@ -368,14 +327,13 @@ async fn silent_uploads_of_one_worker_token_leave_turns_for_other_workers() -> a
     let mut worker = ScriptedWorker::register(&attacked.operator).await?;
     let job = worker.lease_one().await?;
     attacked.operator.submit(studies::one_job("hostile", 2, 2)?).await?;
-    let (url, database_url) = (&attacked.system.coordinator.url, &attacked.system.database_url);
-    let hostile = Client::with_token(url, database_url, Some(&token)).await?;
+    let hostile = attacked.system.client(&token).await?;
     let its_job = ScriptedWorker::register(&hostile).await?.lease_one().await?;
-    let channel = connect(&attacked.system).await?;
+    let channel = attacked.system.channel().await?;
     let before = attacked.memory()?;
     let beats = attacked.heartbeats().await?;
 
-    let sql = owner_pool(&attacked.system.database_url).await?;
+    let sql = attacked.system.owner().await?;
     let first = ScriptedWorker::artifact_messages(&its_job, Some(0), "fold-0.safetensors", &[7; 1 << 20]);
     let first = first.into_iter().next().context("no message")?.encode_to_vec();
     let mut uploads = JoinSet::new();
@@ -385,17 +343,16 @@ async fn silent_uploads_of_one_worker_token_leave_turns_for_other_workers() -> a
         uploads.spawn(async move { open_raw(&channel, PUT_ARTIFACT, Some(&token), messages).await.map(drop) });
     }
     look_for("those that have a turn", async || {
-        let begun: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM trawl_store.pending_objects WHERE object_key LIKE 'artifacts/%'")
-                .fetch_one(&sql)
-                .await?;
+        let begun: i64 = sql
+            .value("SELECT count(*) FROM trawl_store.pending_objects WHERE object_key LIKE 'artifacts/%'")
+            .await?;
         Ok((begun >= 8).then_some(()))
     })
     .await?;
     let content = vec![7; 200 << 10];
     for _ in 0..3 {
-        let artifact = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &content);
-        let put = timeout(UPLOAD_AT_ONCE, worker.put_artifact(tokio_stream::iter(artifact)));
+        let put = worker.leave(&job, 0, "fold-0.safetensors", &content);
+        let put = timeout(UPLOAD_AT_ONCE, put);
         assert!(put.await.context("another worker's artifact waits")??);
     }
     drop(uploads);

@@ -4,22 +4,17 @@ use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Duration;
 use tonic::Code;
-use tonic::transport::Channel;
-use tonic_types::StatusExt;
-use trawl_domain::dataset::FileHash;
 use trawl_domain::limits::{CSV_COLUMNS_MAX, DATASET_VALUES_MAX};
 use trawl_e2e::meters::{Beats, Heartbeats, peak_memory_bytes};
-use trawl_e2e::{Admin, Client, StoreAt, System, binary, fresh_database, studies, wait_for, worker};
-use trawl_proto::v1;
+use trawl_e2e::{Client, StoreAt, System, findings, fresh_database, studies, text, wait_for, worker, written};
 
 const OPERATOR: &str = "the-operators-own-token-which-nobody-else-may-read";
 /// The coordinator's memory in any of these attacks, at most.
@@ -31,41 +26,13 @@ const HEARTBEAT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Checks a study, and stores none: what is wrong with it, each with its field.
 async fn violations(trawl: &Client, study: &Value) -> anyhow::Result<Vec<(String, String)>> {
-    let request = v1::CreateStudyRequest {
-        study: Some(studies::from_json(study)?),
-        dry_run: true,
-    };
-    let checked = wait_for("an answer", async {
-        Ok(trawl.studies().await?.create_study(request).await)
-    })
-    .await?;
+    let checked = wait_for("an answer", async { Ok(trawl.create(study, true).await?) }).await?;
     let status = match checked {
         Ok(_) => return Ok(Vec::new()),
         Err(status) => status,
     };
     ensure!(status.code() == Code::InvalidArgument, "{status:?}");
-    let details = status.get_details_bad_request().context("field violations")?;
-    let violations = details.field_violations.into_iter();
-    Ok(violations
-        .map(|violation| (violation.field, violation.description))
-        .collect())
-}
-
-/// Sends a file; the name that a study gives it.
-async fn register(trawl: &Client, content: &[u8]) -> anyhow::Result<String> {
-    let sha256 = FileHash::of(content).to_string();
-    let head = v1::PutDatasetRequest {
-        sha256: sha256.clone(),
-        bytes: content.len() as u64,
-        chunk: Vec::new(),
-    };
-    let pieces = content.chunks(64 << 10).map(|chunk| v1::PutDatasetRequest {
-        chunk: chunk.to_vec(),
-        ..Default::default()
-    });
-    let messages: Vec<_> = std::iter::once(head).chain(pieces).collect();
-    trawl.studies().await?.put_dataset(tokio_stream::iter(messages)).await?;
-    Ok(format!("sha256:{sha256}"))
+    Ok(findings(&status))
 }
 
 /// Datasets of every kind, with `path` in each of their fields in turn.
@@ -108,17 +75,14 @@ async fn system_beside_secrets(folder: &Path) -> anyhow::Result<(System, Client)
     let datasets = folder.join("datasets");
     fs::create_dir(&datasets)?;
     fs::write(datasets.join("rows.csv"), "x,y\n1,2\n3,4\n5,6\n")?;
-    let token = folder.join("operator.token");
-    fs::write(&token, format!("{OPERATOR}\n"))?;
+    let token = written(folder, "operator.token", format!("{OPERATOR}\n"))?;
     let artifacts = TempDir::new()?;
     let store = StoreAt::folder(artifacts.path());
-    let (token, datasets) = (token.display().to_string(), datasets.display().to_string());
-    let flags = ["--token-file", &token, "--dataset-dir", &datasets];
+    let flags = ["--token-file", &token, "--dataset-dir", text(&datasets)?];
     let system = System::start_with(fresh_database().await?, artifacts, store, &flags).await?;
     fs::write(folder.join("database.url"), format!("{}\n", system.database_url))?;
-    let channel = Channel::from_shared(system.coordinator.url.clone())?.connect().await?;
-    let user = Admin::new(&channel, OPERATOR)?.create("somebody", "user", None).await?;
-    let client = Client::with_token(&system.coordinator.url, &system.database_url, Some(&user)).await?;
+    let user = system.admin(OPERATOR).await?.create("somebody", "user", None).await?;
+    let client = system.client(&user).await?;
     Ok((system, client))
 }
 
@@ -188,7 +152,7 @@ async fn errors_quote_files_to_those_who_sent_them_alone() -> anyhow::Result<()>
     for (file, expected) in [
         ("broken.csv".to_owned(), format!("{line}: '…' is not a finite number")),
         (
-            register(&user, broken.as_bytes()).await?,
+            user.put_dataset(broken.as_bytes()).await?,
             format!("{line}: 'not-for-everybody' is not a finite number"),
         ),
     ] {
@@ -230,22 +194,13 @@ async fn a_coordinator_without_a_folder_of_datasets_reads_no_path() -> anyhow::R
     }
     // The files that `trawl submit` sends are enough, and it names itself the files that it cannot read.
     system.trawl_stdout(&["submit", "examples/regression.yaml", "--dry-run"])?;
-    let file = study_without_data(&study)?;
-    let refused = system.trawl(&["submit", &file.path().join("study.json").display().to_string()])?;
-    let errors = String::from_utf8(refused.stderr)?;
-    assert_eq!(refused.status.code(), Some(2), "{errors}");
+    let folder = TempDir::new()?;
+    let errors = system.refused(&["submit", &written(folder.path(), "study.json", study)?])?;
     assert!(
         errors.contains("'nothing.csv' cannot be read here: No such file"),
         "{errors}"
     );
     Ok(())
-}
-
-/// A study file in a folder of its own, in which no dataset is.
-fn study_without_data(study: &Value) -> anyhow::Result<TempDir> {
-    let folder = TempDir::new()?;
-    fs::write(folder.path().join("study.json"), study.to_string())?;
-    Ok(folder)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,7 +301,7 @@ fn assert_well(system: &System, beats: Beats) -> anyhow::Result<()> {
 async fn a_header_of_sixty_million_columns_stops_nobody() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
     let features: Vec<String> = (0..4_000).map(|n| format!("c{n}")).collect();
-    let file = register(&system, &wide_table(&features)).await?;
+    let file = system.put_dataset(&wide_table(&features)).await?;
     let mut study = studies::small("wide", 2, 1)?;
     study["dataset"]["test_is_train"] = json!(true);
     study["dataset"]["csv"] = json!({ "train": file, "test": file, "features": features, "target": "y" });
@@ -361,7 +316,7 @@ async fn an_archive_that_unpacks_to_gigabytes_of_numbers_is_refused_in_little_me
     let system = System::start(&[]).await?;
     let bomb = archive(62_000_000, 1)?;
     assert!(bomb.len() < 256 << 10, "{} bytes", bomb.len());
-    let file = register(&system, &bomb).await?;
+    let file = system.put_dataset(&bomb).await?;
     let npz = json!({ "train": file, "test": file, "features": "x", "target": "y" });
     let dataset = json!({ "npz": npz, "test_is_train": true });
     let said = twice_at_once(&system, &study_of("bomb", dataset)).await?;
@@ -374,21 +329,19 @@ async fn an_archive_that_unpacks_to_gigabytes_of_numbers_is_refused_in_little_me
 async fn the_largest_datasets_leave_coordinator_and_worker_within_their_memory() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
     let cache = TempDir::new()?;
-    let mut program = Command::new(binary("trawl-worker")?);
     // Two of the archives have room on the disk.
     let cache_bytes = 5 * archive(262_144, 255)?.len() as u64 / 2;
-    program.arg("--cache-dir").arg(cache.path());
-    program.args(["--cache-bytes", &cache_bytes.to_string()]);
-    let worker = worker(program, &system.coordinator.url)?;
+    let worker = worker(&system.coordinator.url, |command| {
+        command.arg("--cache-dir").arg(cache.path());
+        command.args(["--cache-bytes", &cache_bytes.to_string()]);
+    })?;
     let heartbeats = Heartbeats::begin(&system).await?;
     for number in 0..4 {
         // All the numbers that a dataset may have, in one part.
-        let file = register(&system, &archive(262_144 - number, 255)?).await?;
+        let file = system.put_dataset(&archive(262_144 - number, 255)?).await?;
         let dataset = json!({ "npz": { "train": file, "features": "x", "target": "y" } });
         let name = format!("large-{number}");
-        system.submit(studies::from_json(&study_of(&name, dataset))?).await?;
-        let ended = system.watch_to_end(&name).await?;
-        assert_eq!(ended.state, "completed", "{}", ended.error);
+        system.complete(&study_of(&name, dataset)).await?;
         writeln!(
             std::io::stderr(),
             "worker: {} MiB at most after {} studies",

@@ -4,10 +4,8 @@
 mod csv;
 mod split;
 
+use trawl_dataset::{ArrayNames, ArrayRules, Arrays, FileHash, Format, Layout, Part, SampleShape, Scale, TargetKind};
 use trawl_domain::artifact::Ranking;
-use trawl_domain::dataset::{
-    ArrayNames, ArrayRules, Arrays, FileHash, Format, Layout, Part, SampleShape, Scale, TargetKind,
-};
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::limits::{FOLDS_MAX, JOB_MEMBERS_MAX};
 use trawl_domain::loss::Loss;

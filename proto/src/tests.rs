@@ -2,6 +2,8 @@
 
 mod binary;
 mod dataset;
+mod documented;
+mod fields;
 mod images_and_classes;
 mod networks;
 mod spaces;
@@ -175,6 +177,7 @@ fn texts_are_named_by_the_paths_that_users_write() {
     let bytes = v1::CreateStudyRequest {
         study: Some(study),
         dry_run: true,
+        ..Default::default()
     }
     .encode_to_vec();
     let refused = texts::check(request, &bytes);
@@ -241,6 +244,7 @@ fn a_request_has_so_many_parts_and_no_more() {
         let request = v1::CreateStudyRequest {
             study: Some(study),
             dry_run: false,
+            ..Default::default()
         };
         request.encode_to_vec()
     };

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use tonic::Status;
 use trawl_proto::v1::list_epoch_reports_request::Of;
 use trawl_proto::v1::{
-    Distribution, EpochReport, GetArtifactRequest, GetStudyRequest, GetStudyResponse, ListBestTrialsRequest,
-    ListBestTrialsResponse, ListEpochReportsRequest, ListEpochReportsResponse, ListTrialsRequest, ListTrialsResponse,
-    Objective, RefitSummary, Study, StudySummary, Trial,
+    DataSummary, Distribution, EpochReport, GetArtifactRequest, GetStudyRequest, GetStudyResponse,
+    ListBestTrialsRequest, ListBestTrialsResponse, ListEpochReportsRequest, ListEpochReportsResponse,
+    ListTrialsRequest, ListTrialsResponse, Objective, RefitSummary, Study, StudySummary, Trial,
 };
 
 /// Trials that are drawn, the first ones by number.
@@ -37,6 +37,7 @@ const KINDS: [&str; 8] = [
 pub struct StudyData {
     pub(crate) summary: StudySummary,
     pub(crate) spec: Study,
+    pub(crate) data: Option<DataSummary>,
     /// By number, at most [`TRIALS_MAX`].
     pub(crate) trials: Vec<Trial>,
     /// True if there are more.
@@ -117,6 +118,7 @@ impl StudyData {
         Ok(Self {
             summary,
             spec: answer.spec.unwrap_or_default(),
+            data: answer.data,
             trials,
             are_trials_cut,
             ranking,

@@ -7,8 +7,10 @@ use trawl_proto::v1::{RefitSummary, Winner};
 use super::artifacts::Calibration;
 use super::data::{StudyData, objective_name};
 use super::metric::Metric;
-use super::scale::short;
-use crate::words::{Parameter, elapsed_text, parameter, percent, time_text, trial_list, trials_text};
+use crate::words::{
+    self, Parameter, alike, baselines_text, data_text, elapsed_text, parameter, percent, spread, time_text, trial_list,
+    trials_text,
+};
 
 /// A term and what there is to say about it.
 pub(crate) type Fact = (String, String);
@@ -24,12 +26,15 @@ pub(crate) fn of_study(study: &StudyData) -> Vec<Fact> {
     let further = study.spec.objectives.iter().skip(1);
     let further: Vec<&str> = further.map(|further| objective_name(&further.metric)).collect();
     facts.add("further objectives", further.join(", "));
+    let data = study.data.as_ref().map(|data| data_text(data, true));
+    facts.add("data", data.unwrap_or_default());
     facts.add("trials", trials_text(summary));
     facts.add("epoch reports", summary.epochs_reported.to_string());
     if let Some(best) = study.ranking.first() {
         let value = spread(best.value, best.value_std);
         facts.add("best trial", format!("{}: {} {value}", best.trial, study.value_name()));
         facts.add("its settings", params(best.params.as_ref()));
+        facts.add("baselines", baselines_text(summary));
     }
     if let Some(winner) = &summary.winner {
         facts.winner(winner);
@@ -37,7 +42,7 @@ pub(crate) fn of_study(study: &StudyData) -> Vec<Fact> {
     for refit in &study.refits {
         let of = format!("of refit {}", refit.summary.refit);
         for metric in Metric::ALL {
-            let test = metric.test(&refit.summary).map(short).unwrap_or_default();
+            let test = metric.test(&refit.summary).map(words::number).unwrap_or_default();
             facts.add(&format!("test {} {of}", metric.name()), test);
         }
     }
@@ -70,12 +75,15 @@ pub(crate) fn headline(study: &StudyData) -> Vec<String> {
         Some(format!(
             "test {} {} of refit {}",
             measured.0,
-            short(measured.1),
+            words::number(measured.1),
             refit.refit
         ))
     });
+    let baselines = baselines_text(&study.summary);
+    let baselines = (!baselines.is_empty()).then(|| format!("baselines: {baselines}"));
     [found]
         .into_iter()
+        .chain(baselines)
         .chain(refit)
         .chain([params(best.params.as_ref())])
         .collect()
@@ -92,7 +100,7 @@ pub(crate) fn of_refit(refit: &RefitSummary, calibration: Option<&Calibration>) 
     for metric in Metric::ALL {
         facts.add(
             &format!("test {}", metric.name()),
-            metric.test(refit).map(short).unwrap_or_default(),
+            metric.test(refit).map(words::number).unwrap_or_default(),
         );
     }
     if let Some(calibration) = calibration {
@@ -131,6 +139,13 @@ pub(crate) fn texts(study: &StudyData) -> Vec<(&'static str, String)> {
             .map(yaml)
             .unwrap_or_default()
     };
+    // Its files have the names that somebody gave them, as in the study file.
+    let mut dataset = part("dataset");
+    let files = study.data.iter().flat_map(|data| &data.files);
+    for file in files.filter(|file| !file.name.is_empty()) {
+        let by_hash = Value::String(format!("sha256:{}", file.sha256));
+        dataset = dataset.replace(&flow(&by_hash), &flow(&Value::String(file.name.clone())));
+    }
     let query = format!(
         "SELECT rank, trial, value, value_std, params\nFROM trawl.best_trials\nWHERE study = '{}'\nORDER BY rank\nLIMIT {};",
         study.summary.name.replace('\'', "''"),
@@ -141,7 +156,7 @@ pub(crate) fn texts(study: &StudyData) -> Vec<(&'static str, String)> {
         ("Training", part("training")),
         ("Space", part("space")),
         ("Constraints", part("constraints")),
-        ("Dataset", part("dataset")),
+        ("Dataset", dataset),
         ("Ranking in SQL", query),
     ];
     texts.into_iter().filter(|(_, text)| !text.is_empty()).collect()
@@ -156,7 +171,8 @@ impl Facts {
     fn winner(&mut self, winner: &Winner) {
         let interval = |value: Option<f64>, low: Option<f64>, high: Option<f64>| match (value, low, high) {
             (Some(value), Some(low), Some(high)) => {
-                format!("{}, with 90 % from {} to {}", short(value), short(low), short(high))
+                let [value, low, high] = alike([value, low, high]);
+                format!("{value}, with 90 % from {low} to {high}")
             }
             _ => String::new(),
         };
@@ -176,7 +192,7 @@ impl Facts {
     fn calibration(&mut self, calibration: &Calibration) {
         let reason = calibration.reason.as_deref().unwrap_or("unknown");
         let none = || format!("none: {reason}");
-        self.add("temperature", calibration.temperature.map_or_else(none, short));
+        self.add("temperature", calibration.temperature.map_or_else(none, words::number));
         if let Some(test) = &calibration.test {
             for (name, before, after) in [
                 ("test log loss", test.before.log_loss, test.after.log_loss),
@@ -184,7 +200,7 @@ impl Facts {
                 ("test calibration error", test.before.ece, test.after.ece),
             ] {
                 let name = format!("{name} before and after calibration");
-                self.add(&name, format!("{}, {}", short(before), short(after)));
+                self.add(&name, alike([before, after]).join(", "));
             }
         }
     }
@@ -209,18 +225,11 @@ fn in_utc(time: &prost_types::Timestamp) -> String {
     format!("{} UTC", time_text(time))
 }
 
-fn spread(value: Option<f64>, std: Option<f64>) -> String {
-    match (value, std) {
-        (Some(value), Some(std)) => format!("{} ± {}", short(value), short(std)),
-        (value, _) => value.map(short).unwrap_or_default(),
-    }
-}
-
 fn params(params: Option<&prost_types::Struct>) -> String {
     let names = params.into_iter().flat_map(|params| params.fields.keys());
     let pairs: Vec<String> = names
         .filter_map(|name| match parameter(params, name)? {
-            Parameter::Number(number) => Some(format!("{name} {}", short(number))),
+            Parameter::Number(number) => Some(format!("{name} {}", words::number(number))),
             Parameter::Text(text) => Some(format!("{name} {text}")),
         })
         .collect();

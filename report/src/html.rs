@@ -107,7 +107,7 @@ fn study(report: &Report) -> Markup {
 
 fn refit_section(refit: &RefitSection) -> Markup {
     html! {
-        section class=[(!refit.figures.is_empty()).then_some("drawn")] {
+        section {
             h2 id={ "refit-" (refit.number) } { (refit.title) }
             (facts(&refit.facts))
             @for note in refit.note.iter().chain(&refit.errors) { p.note { (note) } }

@@ -1,7 +1,8 @@
 //! What a figure draws, in numbers: for people who do not see it, and for those who want to copy some.
 
-use super::figure::{Body, Figure, Mark, Panel, PanelSize, Quartiles, Series, Table, TableColumn};
-use super::scale::{Axis, Scale, short};
+use super::figure::{Body, Figure, Mark, Panel, PanelSize, Quartiles, Table, TableColumn};
+use super::scale::{Axis, Scale};
+use super::words;
 
 /// Rows of one series: the first, the last, and others at even distances.
 const ROWS_MAX: usize = 6;
@@ -45,46 +46,61 @@ fn used<T>(items: Vec<T>, is_used: &[bool]) -> Vec<T> {
     items.filter(|(_, is_used)| **is_used).map(|(item, _)| item).collect()
 }
 
+/// A place along x, and the numbers along y there.
+type Entry = (f64, Vec<f64>);
+
 fn rows(panel: &Panel) -> Vec<Vec<String>> {
-    let of_series = |series: &Series| -> Vec<(String, String)> {
-        let x = |value: f64| written(&panel.x, value);
-        match &series.mark {
-            Mark::Line { points, .. } => points.iter().map(|(at, y)| (x(*at), short(*y))).collect(),
-            Mark::Points(points) => points.iter().map(|point| (x(point.x), short(point.y))).collect(),
-            Mark::Bars(bars) => bars
-                .iter()
-                .map(|bar| (x(f64::midpoint(bar.from, bar.to)), short(bar.height)))
-                .collect(),
-            Mark::Boxes(boxes) => boxes
-                .iter()
-                .map(|quartiles| (x(quartiles.x), spread(quartiles)))
-                .collect(),
-            // A band is about a line, and cells have their numbers written.
-            Mark::Band(_) | Mark::Cells(_) => Vec::new(),
-        }
-    };
-    let rows = panel.series.iter().flat_map(|series| {
-        let all = of_series(series);
+    let entries = panel.series.iter().flat_map(|series| {
+        let all = entries(&series.mark);
         let every = all.len().saturating_sub(1).div_ceil(ROWS_MAX - 1).max(1);
         let last = all.len().saturating_sub(1);
         let shown = all
             .into_iter()
             .enumerate()
             .filter(move |(index, _)| index % every == 0 || *index == last);
-        shown.map(|(_, (x, y))| vec![panel.title.clone(), series.name.clone(), x, y])
+        shown.map(move |(_, entry)| (&series.name, entry))
+    });
+    let entries: Vec<(&String, Entry)> = entries.collect();
+    let x = written(&panel.x, entries.iter().map(|(_, (x, _))| *x));
+    let mut y = written(&panel.y, entries.iter().flat_map(|(_, (_, y))| y.iter().copied())).into_iter();
+    let rows = entries.iter().zip(x).map(|((series, (_, along_y)), x)| {
+        let y: Vec<String> = y.by_ref().take(along_y.len()).collect();
+        vec![panel.title.clone(), (*series).clone(), x, y.join(" · ")]
     });
     rows.collect()
 }
 
-fn written(axis: &Axis, value: f64) -> String {
-    match &axis.scale {
-        // A mark may stand beside its category.
-        Scale::Categories(names) => names.get(value.round() as usize).cloned().unwrap_or_default(),
-        Scale::Linear | Scale::Whole | Scale::Log => short(value),
+fn entries(mark: &Mark) -> Vec<Entry> {
+    match mark {
+        Mark::Line { points, .. } => points.iter().map(|(x, y)| (*x, vec![*y])).collect(),
+        Mark::Points(points) => points.iter().map(|point| (point.x, vec![point.y])).collect(),
+        Mark::Bars(bars) => bars
+            .iter()
+            .map(|bar| (f64::midpoint(bar.from, bar.to), vec![bar.height]))
+            .collect(),
+        Mark::Boxes(boxes) => boxes
+            .iter()
+            .map(|quartiles| (quartiles.x, spread(quartiles).to_vec()))
+            .collect(),
+        // A band is about a line, and cells have their numbers written.
+        Mark::Band(_) | Mark::Cells(_) => Vec::new(),
     }
 }
 
-fn spread(quartiles: &Quartiles) -> String {
+/// Values on an axis, as they stand below each other.
+fn written(axis: &Axis, values: impl Iterator<Item = f64>) -> Vec<String> {
+    match &axis.scale {
+        // A mark may stand beside its category.
+        Scale::Categories(names) => values
+            .map(|value| names.get(value.round() as usize).cloned().unwrap_or_default())
+            .collect(),
+        Scale::Linear | Scale::Whole | Scale::Log => {
+            words::column(&values.map(|value| (Some(value), None)).collect::<Vec<_>>())
+        }
+    }
+}
+
+fn spread(quartiles: &Quartiles) -> [f64; 5] {
     let Quartiles {
         min,
         lower,
@@ -93,12 +109,13 @@ fn spread(quartiles: &Quartiles) -> String {
         max,
         ..
     } = *quartiles;
-    [min, lower, median, upper, max].map(short).join(" · ")
+    [min, lower, median, upper, max]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figure::Series;
 
     #[test]
     fn long_series_are_thinned_and_keep_their_ends() {

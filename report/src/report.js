@@ -27,7 +27,9 @@
     if (!axis) return "";
     const [scale, low, high] = axis.split(" ").map((part, i) => (i ? Number(part) : part));
     const along = scale === "log" ? low * (high / low) ** share : low + (high - low) * share;
-    return String(Number(along.toPrecision(3)));
+    const rounded = Number(along.toPrecision(3));
+    const size = Math.abs(rounded);
+    return size && (size < 1e-3 || size >= 1e6) ? rounded.toExponential().replace("+", "") : String(rounded);
   };
   // The place of a straight line that is nearest to a point.
   const nearestOf = ([x, y], [fromX, fromY], [toX, toY]) => {

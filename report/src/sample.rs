@@ -84,6 +84,7 @@ pub(super) fn study() -> StudyData {
             ..Default::default()
         },
         spec: spec(),
+        data: Some(data()),
         curves: curves.collect(),
         trials,
         are_trials_cut: false,
@@ -109,6 +110,19 @@ pub(super) fn text(text: &str) -> Value {
 pub(super) fn number(number: f64) -> Value {
     Value {
         kind: Some(Kind::NumberValue(number)),
+    }
+}
+
+fn data() -> v1::DataSummary {
+    let file = |part: &str, digit: &str| v1::DataFile {
+        field: format!("dataset.csv.{part}"),
+        name: format!("data/{part}.csv"),
+        sha256: digit.repeat(64),
+    };
+    v1::DataSummary {
+        files: vec![file("train", "a"), file("test", "b")],
+        train_rows: 100,
+        input: vec![1],
     }
 }
 
@@ -141,6 +155,14 @@ fn spec() -> v1::Study {
     v1::Study {
         name: "sample".into(),
         seed: 7,
+        dataset: Some(v1::Dataset {
+            kind: Some(v1::dataset::Kind::Csv(v1::CsvDataset {
+                train: format!("sha256:{}", "a".repeat(64)),
+                test: format!("sha256:{}", "b".repeat(64)),
+                ..Default::default()
+            })),
+            ..Default::default()
+        }),
         model: vec![linear(10.0), activation, linear(1.0)],
         space: [
             ("activation".to_owned(), distribution(Distribution::Choice(choice))),

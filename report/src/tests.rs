@@ -95,6 +95,14 @@ fn nothing_on_the_page_is_fetched() {
 }
 
 #[test]
+fn the_data_has_the_names_that_somebody_gave_it() {
+    let page = html::page(&Report::of(&sample::study()));
+    let fact = "data/train.csv (aaaaaaaa), test data/test.csv (bbbbbbbb), 100 rows, 1 input";
+    assert!(page.contains(fact));
+    assert!(page.contains("test: data/test.csv, train: data/train.csv") && !page.contains("sha256:"));
+}
+
+#[test]
 fn text_of_users_cannot_break_out() {
     let evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>";
     let mut study = sample::study();

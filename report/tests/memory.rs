@@ -13,7 +13,7 @@ use trawl_proto::v1;
 use trawl_report::{Report, Source, StudyData};
 
 /// As docs/reliability.md has it.
-const MEMORY_MIB_MAX: u64 = 384;
+const MEMORY_MIB_MAX: u64 = 320;
 /// As the coordinator's pages have it.
 const ARTIFACT_BYTES_MAX: u64 = 16 << 20;
 const TRIALS: u32 = 20_000;
@@ -85,7 +85,7 @@ impl Source for Largest {
                 space: space.collect(),
                 ..Default::default()
             }),
-            slots: None,
+            ..Default::default()
         })
     }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_agent::file_cache::FileCache;
-use trawl_agent::{Ended, Settings, Trainer};
+use trawl_agent::{Ended, NotRegistered, Settings, Trainer};
 use trawl_domain::id::WorkerId;
 use trawl_engine_torch::{Torch, device, shorten_panics};
 use trawl_traces::Traces;
@@ -100,7 +100,11 @@ fn work(args: Args) -> Result<ExitCode, Failure> {
         if let Some(file) = args.alive_file {
             tokio::spawn(liveness::keep_fresh(file));
         }
-        let ended = trawl_agent::run(settings, connection, training, stop).await?;
+        let ended = trawl_agent::run(settings, connection, training, stop).await;
+        let ended = ended.map_err(|error| match error {
+            NotRegistered::Role { .. } => Failure::Settings(error.into()),
+            NotRegistered::InTime { .. } => Failure::Work(error.into()),
+        })?;
         info!("worker stopped");
         Ok(ended)
     });
@@ -127,12 +131,12 @@ fn stop_on_signals(stop: &CancellationToken) -> anyhow::Result<()> {
     tokio::spawn(async move {
         let mut next = async || tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} };
         next().await;
-        info!("told to stop");
+        info!("worker told to stop");
         stop.cancel();
         let same_until = Instant::now() + SAME_SIGNAL_WITHIN;
         while timeout_at(same_until, next()).await.is_ok() {}
         let _ = timeout(Duration::from_secs(60), next()).await;
-        warn!("stopping at once");
+        warn!("worker stops at once: a second signal came, or a minute passed");
         signal_hook::low_level::exit(1);
     });
     Ok(())

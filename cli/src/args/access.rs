@@ -16,15 +16,17 @@ use crate::error::Error;
 /// may stand before a subcommand and after it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
-    /// The coordinator's gRPC address; https:// for one that speaks TLS.
+    /// The coordinator's gRPC address; https:// for one that speaks TLS. Several of one database are separated by commas: the first
+    /// that answers is asked.
     #[arg(
-        long,
+        long = "server",
         value_name = "URL",
         env = "TRAWL_SERVER",
+        value_delimiter = ',',
         default_value = "http://127.0.0.1:50051",
         global = true
     )]
-    pub(crate) server: String,
+    pub(crate) servers: Vec<String>,
     /// The credential, sent as `authorization: Bearer …`. For experiments: other users see arguments, so prefer the variable
     /// or --token-file.
     #[arg(

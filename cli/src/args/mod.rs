@@ -95,8 +95,8 @@ pub(crate) enum Command {
     /// Fetches the network from the coordinator and runs trawl-worker, from beside this program or PATH: the rows stay here. Prints
     /// `predictions FILE` with -o.
     Predict(PredictArgs),
-    /// List the workers seen lately; prints their devices, load and when they were last seen.
-    Workers(FormatArgs),
+    /// List the workers; prints their devices, load and when they were last seen.
+    Workers(WorkersArgs),
     /// Ask the coordinator whether it can serve; prints `serving`, and needs no token.
     Health,
     /// Make, list and revoke tokens: who may call the coordinator, as what. For administrators.
@@ -349,6 +349,15 @@ pub(crate) struct PredictArgs {
     /// With classes: a column `p.CLASS` for the probability of each.
     #[arg(long, hide_env = true, env = "TRAWL_PROBABILITIES")]
     pub(crate) probabilities: bool,
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct WorkersArgs {
+    /// Also those that stopped or were lost within a day.
+    #[arg(long, hide_env = true, env = "TRAWL_ALL")]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) format: FormatArgs,
 }

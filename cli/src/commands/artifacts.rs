@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use tonic::Request;
-use trawl_domain::dataset::FileHasher;
+use trawl_dataset::FileHasher;
 use trawl_proto::v1::{Artifact, GetArtifactRequest, ListArtifactsRequest};
 
 use crate::args::ArtifactsArgs;

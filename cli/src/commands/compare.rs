@@ -10,7 +10,7 @@ use super::studies;
 use crate::args::CompareArgs;
 use crate::client::{Client, unary};
 use crate::error::{Error, say};
-use crate::output::{Cell, Format, Output, Page, draw, elapsed_text, trials_text};
+use crate::output::{Cell, Format, Output, Page, draw, elapsed_text, line_up, trials_text};
 
 /// A study and its best trial.
 struct Compared {
@@ -115,8 +115,12 @@ fn table(compared: &[Compared], output: &mut Output) -> Result<(), Error> {
     }));
     // Nobody wants lines without a value.
     rows.retain(|row| row[1..].iter().any(|cell| *cell != Cell::Absent));
+    // Numbers of one kind stand beside each other here.
+    for row in &mut rows {
+        line_up(row);
+    }
     let terminal = output.is_terminal();
-    output.text(&draw(&titles, &rows, terminal))
+    output.text(&draw(&titles, rows, terminal))
 }
 
 fn objective(of: &Compared) -> String {

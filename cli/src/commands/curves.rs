@@ -53,7 +53,9 @@ fn listing() -> Listing<EpochReport> {
         column("epoch", |report| Cell::count(report.epoch)).titled("epoch"),
         column("train_loss", |report| Cell::Number(report.train_loss)).titled("train loss"),
         column("val_loss", |report| Cell::number(report.val_loss)).titled("val loss"),
-        column("val_accuracy", |report| Cell::number(report.val_accuracy)).titled("val accuracy"),
+        column("val_accuracy", |report| Cell::number(report.val_accuracy))
+            .titled("val accuracy")
+            .where_there_is_one(),
     ];
     let others = Metric::ALL.iter().filter(|metric| !metric.is_usual());
     columns.extend(others.map(|metric| {

@@ -10,7 +10,12 @@ use crate::output::Output;
 use crate::study_file;
 
 /// Raises a study's number of trials.
-pub(super) async fn extend(client: &mut Client, args: &ExtendArgs, output: &mut Output) -> Result<(), Error> {
+pub(super) async fn extend(
+    connect: &impl AsyncFn() -> Result<Client, Error>,
+    args: &ExtendArgs,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let mut client = connect().await?;
     let request = ExtendStudyRequest {
         study: args.study.clone(),
         max_trials: args.max_trials,
@@ -33,14 +38,14 @@ pub(super) async fn extend(client: &mut Client, args: &ExtendArgs, output: &mut 
     }
     output.flush()?;
     if args.watch {
-        watch::watch_study(client, &study.study_id, output).await?;
+        watch::watch_study(connect, &mut client, &study.study_id, output).await?;
     }
     Ok(())
 }
 
 /// Adds the trials of a file. It is read first: its errors need no coordinator.
 pub(super) async fn enqueue(
-    connect: impl AsyncFnOnce() -> Result<Client, Error>,
+    connect: &impl AsyncFn() -> Result<Client, Error>,
     args: &EnqueueArgs,
     output: &mut Output,
 ) -> Result<(), Error> {
@@ -62,7 +67,7 @@ pub(super) async fn enqueue(
     output.flush()?;
     if args.watch {
         let study = enqueued.study.unwrap_or_default();
-        watch::watch_study(&mut client, &study.study_id, output).await?;
+        watch::watch_study(connect, &mut client, &study.study_id, output).await?;
     }
     Ok(())
 }

@@ -9,7 +9,12 @@ use crate::error::Error;
 use crate::output::Output;
 
 /// Starts a refit.
-pub(super) async fn refit(client: &mut Client, args: &RefitArgs, output: &mut Output) -> Result<(), Error> {
+pub(super) async fn refit(
+    connect: &impl AsyncFn() -> Result<Client, Error>,
+    args: &RefitArgs,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let mut client = connect().await?;
     let request = RefitStudyRequest {
         study: args.study.clone(),
         trial: args.trial,
@@ -23,7 +28,7 @@ pub(super) async fn refit(client: &mut Client, args: &RefitArgs, output: &mut Ou
     output.line(&format!("refit {} of trial {}", refit.refit, refit.trial))?;
     output.flush()?;
     if args.watch {
-        watch::watch_refit(client, &args.study, refit.refit, output).await?;
+        watch::watch_refit(connect, &mut client, &args.study, refit.refit, output).await?;
     }
     Ok(())
 }

@@ -7,14 +7,16 @@ use prost_types::Struct;
 use trawl_domain::importance::TRIALS_FEW;
 use trawl_proto::to_json;
 use trawl_proto::v1::{
-    GetStudyRequest, GetTrialRequest, ParameterImportance, Race, RefitSummary, SlotUse, StudySummary, Trial, Winner,
+    DataSummary, GetStudyRequest, GetTrialRequest, ParameterImportance, Race, RefitSummary, SlotUse, StudySummary,
+    Trial, Winner,
 };
 
 use super::studies;
 use crate::client::{Client, unary};
 use crate::error::Error;
 use crate::output::{
-    Cell, Format, Output, Page, elapsed_text, percent, shown, six_digits, time_text, trial_list, trials_text,
+    Cell, Format, Output, Page, alike, baselines_text, data_text, elapsed_text, number, percent, shown, spread,
+    time_text, trial_list, trials_text,
 };
 use crate::progress::is_final;
 
@@ -40,7 +42,8 @@ pub(super) async fn show(client: &mut Client, study: &str, format: Format, outpu
         }
         Format::Table => {
             let best = best_trial(client, &summary).await?;
-            output.text(&lines(&facts(&summary, answer.slots.as_ref(), best.as_ref())))?;
+            let facts = facts(&summary, answer.data.as_ref(), answer.slots.as_ref(), best.as_ref());
+            output.text(&lines(&facts))?;
         }
     }
     output.flush()
@@ -58,7 +61,7 @@ pub(super) async fn best_trial(client: &mut Client, study: &StudySummary) -> Res
 
 type Fact = (String, String);
 
-fn facts(study: &StudySummary, slots: Option<&SlotUse>, best: Option<&Trial>) -> Vec<Fact> {
+fn facts(study: &StudySummary, data: Option<&DataSummary>, slots: Option<&SlotUse>, best: Option<&Trial>) -> Vec<Fact> {
     let mut facts = Vec::new();
     let mut add = |key: &str, value: String| {
         if !value.is_empty() {
@@ -81,6 +84,7 @@ fn facts(study: &StudySummary, slots: Option<&SlotUse>, best: Option<&Trial>) ->
             facts.push((key.to_owned(), value));
         }
     };
+    add("data", data.map(|data| data_text(data, false)).unwrap_or_default());
     add("goal", study.goal.clone());
     add("trials", trials_text(study));
     add("epochs", epochs_text(study));
@@ -101,20 +105,19 @@ fn facts(study: &StudySummary, slots: Option<&SlotUse>, best: Option<&Trial>) ->
 fn best_facts(study: &StudySummary, trial: &Trial) -> Vec<Fact> {
     let mut facts = vec![
         ("best trial".to_owned(), trial.trial.to_string()),
-        (
-            "  value".into(),
-            Cell::spread(trial.value, trial.value_std).for_people(),
-        ),
+        ("  value".into(), spread(trial.value, trial.value_std)),
     ];
+    let baselines = baselines_text(study);
+    facts.extend((!baselines.is_empty()).then(|| ("  baselines".to_owned(), baselines)));
     facts.extend(params(trial.params.as_ref()));
     facts.extend(
         trial
             .value_seed_std
-            .map(|std| ("  spread over seeds".into(), six_digits(std))),
+            .map(|std| ("  spread over seeds".into(), number(std))),
     );
     let objectives: BTreeMap<&String, &f64> = trial.objectives.iter().collect();
     let objectives = objectives.into_iter();
-    facts.extend(objectives.map(|(name, value)| (format!("  {name}"), six_digits(*value))));
+    facts.extend(objectives.map(|(name, value)| (format!("  {name}"), number(*value))));
     facts.extend(study.winner.as_ref().map(winner_facts).unwrap_or_default());
     facts
 }
@@ -187,10 +190,12 @@ fn winner_facts(winner: &Winner) -> Vec<Fact> {
 
 /// A value, and where it is with 90 %.
 fn interval(value: Option<f64>, low: Option<f64>, high: Option<f64>) -> Option<String> {
-    let value = six_digits(value?);
-    Some(match (low, high) {
-        (Some(low), Some(high)) => format!("{value} [{}, {}]", six_digits(low), six_digits(high)),
-        _ => value,
+    Some(match (value?, low, high) {
+        (value, Some(low), Some(high)) => {
+            let [value, low, high] = alike([value, low, high]);
+            format!("{value} [{low}, {high}]")
+        }
+        (value, ..) => number(value),
     })
 }
 
@@ -227,10 +232,10 @@ fn refit_facts(study: &str, refit: &RefitSummary) -> Vec<Fact> {
         interval(refit.test_loss, refit.test_low, refit.test_high).unwrap_or_default(),
     );
     add("test accuracy", refit.test_accuracy.map(percent).unwrap_or_default());
-    add("value", Cell::spread(refit.value, refit.value_std).for_people());
+    add("value", spread(refit.value, refit.value_std));
     add(
         "spread over seeds",
-        refit.value_seed_std.map(six_digits).unwrap_or_default(),
+        refit.value_seed_std.map(number).unwrap_or_default(),
     );
     if !refit.artifacts.is_empty() {
         add(
@@ -265,17 +270,23 @@ pub(super) fn duration(duration: Option<prost_types::Duration>) -> Option<Durati
 mod tests {
     use prost_types::Value;
     use prost_types::value::Kind;
-    use trawl_proto::v1::Rung;
+    use trawl_proto::v1::{Baseline, DataFile, Rung};
 
     use super::*;
 
+    const SLOTS: SlotUse = SlotUse {
+        slots: 3.96,
+        idle: 0.125,
+        under_way_max: Some(32),
+    };
+
     #[test]
     fn a_study_is_shown_with_its_best_trial_and_its_refit() {
-        let number = |number| Value {
-            kind: Some(Kind::NumberValue(number)),
+        let l2 = Value {
+            kind: Some(Kind::NumberValue(1e-4)),
         };
         let params = Struct {
-            fields: [("l2".to_owned(), number(1e-4))].into(),
+            fields: [("l2".to_owned(), l2)].into(),
         };
         let study = StudySummary {
             name: "s".into(),
@@ -298,6 +309,11 @@ mod tests {
                 test_low: Some(0.2),
                 test_high: Some(0.3),
             }),
+            baselines: vec![Baseline {
+                baseline: "constant".into(),
+                value: 1.052,
+                value_std: Some(0.11),
+            }],
             importance: vec![ParameterImportance {
                 parameter: "l2".into(),
                 importance: 1.0,
@@ -327,27 +343,24 @@ mod tests {
         let best = Trial {
             trial: 1,
             value: Some(0.5),
-            value_std: Some(0.125),
+            value_std: Some(0.0534),
             params: Some(params),
             ..Default::default()
-        };
-        let slots = SlotUse {
-            slots: 3.96,
-            idle: 0.125,
-            under_way_max: Some(32),
         };
         let want = "\
 name                  s
 state                 completed
 best trial            1
-  value               0.5 ± 0.125
-  l2                  0.0001
-  corrected           0.53 [0.5, 0.56], chosen among 2
-  test loss           0.25 [0.2, 0.3]
+  value               0.500 ± 0.053
+  baselines           constant 1.05 ± 0.11
+  l2                  1e-4
+  corrected           0.53 [0.50, 0.56], chosen among 2
+  test loss           0.25 [0.20, 0.30]
   P(better)           75.00 % than the second best
   not separable from  trial 0
 refit 0               trial 1, 500 epochs, completed
   test loss           0.25
+data                  houses.csv, 506 rows, 12 inputs
 trials                2 of 3 completed, 1 failed
 epochs                20; 10 were not trained, of trials that failed, were pruned or stopped early
 racing                folds x epochs 1 x 33.33 %, 5 x 100.00 %; 50.00 % go on from each; without it 90 epochs
@@ -355,6 +368,15 @@ slots                 4.0, idle for 12.50 % of their time; at most 32 trials are
 importance            of 12 trials at rung 0: few, read it with care
   l2                  100.00 %
 ";
-        assert_eq!(lines(&facts(&study, Some(&slots), Some(&best))), want);
+        let data = DataSummary {
+            files: vec![DataFile {
+                field: "dataset.csv.train".into(),
+                name: "houses.csv".into(),
+                sha256: "b1529bd7".into(),
+            }],
+            train_rows: 506,
+            input: vec![12],
+        };
+        assert_eq!(lines(&facts(&study, Some(&data), Some(&SLOTS), Some(&best))), want);
     }
 }

@@ -1,5 +1,7 @@
 //! `trawl ls`: all studies.
 
+use serde_json::Value;
+use trawl_proto::to_json;
 use trawl_proto::v1::{ListStudiesRequest, StudySummary};
 
 use crate::client::{Client, unary};
@@ -20,7 +22,18 @@ pub(super) async fn ls(client: &mut Client, format: Format, output: &mut Output)
             next_page_token: answer.next_page_token,
         })
     };
-    listing().print(format, output, page).await
+    listing().print_as(format, &json, output, page).await
+}
+
+/// The JSON form of one of many studies: without the artifacts of its refits, which `trawl artifacts` lists.
+fn json(study: &StudySummary) -> Result<Value, Error> {
+    let mut json = to_json(study)?;
+    for refit in json["refits"].as_array_mut().into_iter().flatten() {
+        if let Some(fields) = refit.as_object_mut() {
+            fields.remove("artifacts");
+        }
+    }
+    Ok(json)
 }
 
 /// The columns of studies.
@@ -47,7 +60,13 @@ pub(super) fn listing() -> Listing<StudySummary> {
         column("best_value", |study| Cell::number(study.best_value)).titled("value"),
         column("created_at", |study| Cell::time(study.created_at)).titled("created (UTC)"),
         column("finished_at", |study| Cell::time(study.finished_at)),
-        column("error", |study| Cell::text(&study.error)).titled("error"),
+        column("error", |study| Cell::text(&study.error))
+            .titled("error")
+            .where_there_is_one(),
+        column("pause_reason", |study| Cell::text(&study.pause_reason))
+            .titled("paused because")
+            .where_there_is_one(),
+        column("stop_reason", |study| Cell::text(&study.stop_reason)),
     ];
     Listing {
         plural: "studies",

@@ -15,7 +15,7 @@ use crate::study_file;
 
 /// Submits the study in a file. The files are read first: their errors need no coordinator.
 pub(super) async fn submit(
-    connect: impl AsyncFnOnce() -> Result<Client, Error>,
+    connect: &impl AsyncFn() -> Result<Client, Error>,
     args: &SubmitArgs,
     output: &mut Output,
 ) -> Result<(), Error> {
@@ -29,6 +29,7 @@ pub(super) async fn submit(
     let request = CreateStudyRequest {
         study: Some(std::mem::take(&mut file.study)),
         dry_run: args.dry_run,
+        file_names: files.names(),
     };
     let created = client.create_study(unary(request)).await;
     let created = created.map_err(|status| match files.explain(status.into()) {
@@ -55,7 +56,7 @@ pub(super) async fn submit(
     output.flush()?;
     if args.watch {
         // By id: a name could be another study's by the time a watch reconnects.
-        watch::watch_study(&mut client, &study.study_id, output).await?;
+        watch::watch_study(connect, &mut client, &study.study_id, output).await?;
     }
     Ok(())
 }

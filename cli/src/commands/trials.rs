@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Map, Value};
+use trawl_proto::to_json;
 use trawl_proto::v1::{GetStudyRequest, ListBestTrialsRequest, ListTrialsRequest, Trial};
 
 use super::show::duration;
@@ -30,7 +32,8 @@ pub(super) async fn trials(client: &mut Client, study: &str, format: Format, out
             next_page_token: answer.next_page_token,
         })
     };
-    listing.print(format, output, page).await
+    let json = |trial: &Trial| fields(trial).map(Value::Object);
+    listing.print_as(format, &json, output, page).await
 }
 
 /// Prints the head of a study's ranking.
@@ -41,16 +44,32 @@ pub(super) async fn best(client: &mut Client, args: &BestArgs, output: &mut Outp
         limit: args.limit,
     };
     let trials = client.list_best_trials(unary(request)).await?.into_inner().trials;
-    let order: Vec<u32> = trials.iter().map(|trial| trial.trial).collect();
+    let ranked: Vec<(u64, Trial)> = (1..).zip(trials).collect();
     let once = async |_| {
         Ok(Page {
-            items: trials.clone(),
+            items: ranked.clone(),
             next_page_token: String::new(),
         })
     };
-    best_listing(&names, order)
-        .print(args.format.into(), output, once)
+    let json = |(rank, trial): &(u64, Trial)| -> Result<Value, Error> {
+        let mut fields = fields(trial)?;
+        fields.insert("rank".to_owned(), (*rank).into());
+        Ok(Value::Object(fields))
+    };
+    best_listing(&names)
+        .print_as(args.format.into(), &json, output, once)
         .await
+}
+
+/// The JSON form of a trial, with the time of workers as in CSV, and without folds, which no list of trials has.
+fn fields(trial: &Trial) -> Result<Map<String, Value>, Error> {
+    let Value::Object(mut fields) = to_json(trial)? else {
+        return Ok(Map::new());
+    };
+    fields.remove("folds");
+    fields.remove("worker_time");
+    fields.insert("worker_seconds".to_owned(), seconds(trial).into());
+    Ok(fields)
 }
 
 /// The searched parameters of a study, sorted.
@@ -70,10 +89,13 @@ fn trial_listing(names: &BTreeSet<String>) -> Listing<Trial> {
     let mut columns = vec![
         column("trial", |trial| Cell::count(trial.trial)).titled("trial"),
         column("state", |trial| Cell::text(&trial.state)).titled("state"),
-        column("value", |trial| Cell::number(trial.value)).titled("value"),
-        column("value_std", |trial| Cell::number(trial.value_std)).titled("std"),
+        column("value", |trial| Cell::number(trial.value)),
+        column("value_std", |trial| Cell::number(trial.value_std)),
+        column("spread", |trial| Cell::spread(trial.value, trial.value_std))
+            .titled("value")
+            .not_in_csv(),
     ];
-    columns.extend(param_columns(names));
+    columns.extend(param_columns::<Trial>(names, |trial| trial));
     columns.extend([
         column("epochs", |trial| Cell::count(trial.epochs)),
         column("generation", |trial| Cell::count(trial.generation)),
@@ -102,33 +124,30 @@ fn trial_listing(names: &BTreeSet<String>) -> Listing<Trial> {
     }
 }
 
-fn best_listing(names: &BTreeSet<String>, order: Vec<u32>) -> Listing<Trial> {
-    let column = |name: &str, cell: fn(&Trial) -> Cell| Column::new(name, cell);
-    let rank = move |trial: &Trial| match order.iter().position(|number| *number == trial.trial) {
-        Some(index) => Cell::count(index as u64 + 1),
-        None => Cell::Absent,
-    };
+/// Of trials with their ranks.
+fn best_listing(names: &BTreeSet<String>) -> Listing<(u64, Trial)> {
+    let column = |name: &str, cell: fn(&(u64, Trial)) -> Cell| Column::new(name, cell);
     let mut columns = vec![
-        Column::new("rank", rank).titled("rank"),
-        column("trial", |trial| Cell::count(trial.trial)).titled("trial"),
-        column("value", |trial| Cell::number(trial.value)),
-        column("value_std", |trial| Cell::number(trial.value_std)),
-        column("spread", |trial| Cell::spread(trial.value, trial.value_std))
+        column("rank", |(rank, _)| Cell::count(*rank)).titled("rank"),
+        column("trial", |(_, trial)| Cell::count(trial.trial)).titled("trial"),
+        column("value", |(_, trial)| Cell::number(trial.value)),
+        column("value_std", |(_, trial)| Cell::number(trial.value_std)),
+        column("spread", |(_, trial)| Cell::spread(trial.value, trial.value_std))
             .titled("value")
             .not_in_csv(),
     ];
-    columns.extend(param_columns(names));
+    columns.extend(param_columns::<(u64, Trial)>(names, |(_, trial)| trial));
     Listing {
         plural: "completed trials yet",
         columns,
     }
 }
 
-fn param_columns(names: &BTreeSet<String>) -> impl Iterator<Item = Column<Trial>> {
-    names.iter().cloned().map(|name| {
+fn param_columns<T: 'static>(names: &BTreeSet<String>, trial: fn(&T) -> &Trial) -> impl Iterator<Item = Column<T>> {
+    names.iter().cloned().map(move |name| {
         let title = name.clone();
-        Column::new(format!("params.{name}"), move |trial: &Trial| {
-            Cell::param(trial.params.as_ref(), &name)
+        Column::new(format!("params.{name}"), move |item: &T| {
+            Cell::param(trial(item).params.as_ref(), &name)
         })
         .titled(title)
     })

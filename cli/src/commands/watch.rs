@@ -1,4 +1,4 @@
-//! `trawl watch`: follows a study to its end, through restarts of the coordinator.
+//! `trawl watch`: follows a study to its end, through restarts of the coordinator, or on to the next one.
 
 use std::time::Duration;
 
@@ -23,16 +23,21 @@ const REFIT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// After a silence of the stream of this length, the watch asks whether there are workers.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Follows a study until it ends.
+/// Follows a study until it ends. Where the coordinator is gone, `connect` finds one that answers.
 ///
 /// # Errors
 /// Also if it ended otherwise than completed.
-pub(super) async fn watch_study(client: &mut Client, study: &str, output: &mut Output) -> Result<(), Error> {
+pub(super) async fn watch_study(
+    connect: &impl AsyncFn() -> Result<Client, Error>,
+    client: &mut Client,
+    study: &str,
+    output: &mut Output,
+) -> Result<(), Error> {
     let is_terminal = output.is_terminal();
     let mut watch = Watch::new(output);
     let ended = tokio::select! {
         biased;
-        ended = follow_to_end(client, study, &mut watch) => ended,
+        ended = follow_to_end(connect, client, study, &mut watch) => ended,
         _ = ctrl_c() => Err(Error::Interrupted(format!("{study} goes on; `trawl watch {study}` follows it again"))),
     };
     watch.close();
@@ -53,19 +58,32 @@ pub(super) async fn watch_study(client: &mut Client, study: &str, output: &mut O
     }
 }
 
-async fn follow_to_end(client: &mut Client, study: &str, watch: &mut Watch<'_>) -> Result<StudySummary, Error> {
+async fn follow_to_end(
+    connect: &impl AsyncFn() -> Result<Client, Error>,
+    client: &mut Client,
+    study: &str,
+    watch: &mut Watch<'_>,
+) -> Result<StudySummary, Error> {
     loop {
-        let error = match follow(client, study, watch).await {
+        let (told, error) = match follow(client, study, watch).await {
             Ok(Some(ended)) => return Ok(ended),
             // A coordinator that shuts down ends its streams in good order.
-            Ok(None) => Error::Failed("the coordinator ended the stream before the study ended".into()),
-            Err(Broken::ForNow(status)) => {
-                watch.wait_out(retry_after(&status), status.into()).await?;
-                continue;
-            }
+            Ok(None) => (
+                None,
+                Error::Failed("the coordinator ended the stream before the study ended".into()),
+            ),
+            Err(Broken::ForNow(status)) => (retry_after(&status), status.into()),
             Err(Broken::ForGood(error)) => return Err(error),
         };
-        watch.wait_out(None, error).await?;
+        watch.wait_out(told, error).await?;
+        connect_again(connect, client).await;
+    }
+}
+
+/// Turns to a coordinator that answers, which may be another one. While there is none, the next call fails and says why.
+async fn connect_again(connect: &impl AsyncFn() -> Result<Client, Error>, client: &mut Client) {
+    if let Ok(connected) = connect().await {
+        *client = connected;
     }
 }
 
@@ -88,6 +106,7 @@ fn next_steps(study: &StudySummary) -> String {
 /// # Errors
 /// Also if it ended otherwise than completed.
 pub(super) async fn watch_refit(
+    connect: &impl AsyncFn() -> Result<Client, Error>,
     client: &mut Client,
     study: &str,
     number: u32,
@@ -111,7 +130,10 @@ pub(super) async fn watch_refit(
                 sleep(REFIT_POLL_INTERVAL).await;
             }
             Err(status) => match Broken::from(status) {
-                Broken::ForNow(status) => watch.wait_out(retry_after(&status), status.into()).await?,
+                Broken::ForNow(status) => {
+                    watch.wait_out(retry_after(&status), status.into()).await?;
+                    connect_again(connect, client).await;
+                }
                 Broken::ForGood(error) => return Err(watch.ended(error)),
             },
         }

@@ -1,7 +1,7 @@
 //! One value of a listing, as a person and as a program read it.
 
 use prost_types::{Struct, Timestamp};
-use trawl_report::words::{Parameter, all_digits, parameter, six_digits, time_text};
+use trawl_report::words::{Parameter, all_digits, column, number, parameter, spread, time_text};
 
 use super::shown;
 
@@ -15,6 +15,8 @@ pub(crate) enum Cell {
     Number(f64),
     /// A mean and a standard deviation; for tables.
     Spread(f64, f64),
+    /// A number as tables show it among others.
+    LinedUp(String),
     Time(Timestamp),
 }
 
@@ -58,17 +60,21 @@ impl Cell {
 
     /// True if it is aligned to the right.
     pub(crate) fn is_numeric(&self) -> bool {
-        matches!(self, Self::Count(_) | Self::Number(_) | Self::Spread(..))
+        matches!(
+            self,
+            Self::Count(_) | Self::Number(_) | Self::Spread(..) | Self::LinedUp(_)
+        )
     }
 
-    /// For a table: six significant digits, seconds, and texts that a terminal shows and does not obey.
+    /// For a table: numbers with a few digits, seconds, and texts that a terminal shows and does not obey.
     pub(crate) fn for_people(&self) -> String {
         match self {
             Self::Absent => String::new(),
             Self::Text(text) => shown(text),
             Self::Count(count) => count.to_string(),
-            Self::Number(number) => six_digits(*number),
-            Self::Spread(value, std) => format!("{} ± {}", six_digits(*value), six_digits(*std)),
+            Self::Number(value) => number(*value),
+            Self::Spread(value, std) => spread(Some(*value), Some(*std)),
+            Self::LinedUp(text) => text.clone(),
             Self::Time(time) => time_text(time),
         }
     }
@@ -85,6 +91,19 @@ impl Cell {
     }
 }
 
+/// Gives the numbers among cells that stand below or beside each other their decimals in common.
+pub(crate) fn line_up<'a>(cells: impl IntoIterator<Item = &'a mut Cell>) {
+    let numbers = cells.into_iter().filter_map(|cell| match *cell {
+        Cell::Number(value) => Some((cell, (Some(value), None))),
+        Cell::Spread(value, std) => Some((cell, (Some(value), Some(std)))),
+        _ => None,
+    });
+    let (cells, numbers): (Vec<&mut Cell>, Vec<_>) = numbers.unzip();
+    for (cell, text) in cells.into_iter().zip(column(&numbers)) {
+        *cell = Cell::LinedUp(text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +115,18 @@ mod tests {
             assert_eq!(text.parse::<f64>().unwrap().to_bits(), number.to_bits(), "{text}");
         }
         assert_eq!(Cell::Number(12.0).for_programs(), "12");
+    }
+
+    #[test]
+    fn numbers_of_a_column_line_up() {
+        let mut cells = [
+            Cell::Spread(0.300_423, 0.053_4),
+            Cell::Absent,
+            Cell::Number(0.5),
+            Cell::Count(7),
+        ];
+        line_up(&mut cells);
+        assert_eq!(cells.map(|cell| cell.for_people()), ["0.300 ± 0.053", "", "0.500", "7"]);
     }
 
     #[test]

@@ -207,7 +207,7 @@ impl<'a, T> Printer<'a, T> {
                 }
                 let titles = shown.zip(&there).filter(|(_, there)| **there);
                 let titles: Vec<String> = titles.filter_map(|(column, _)| column.title.clone()).collect();
-                output.text(&table::draw(&titles, &rows, output.is_terminal()))?;
+                output.text(&table::draw(&titles, rows, output.is_terminal()))?;
                 if more {
                     say(&format!(
                         "only the first {} {}; --csv and --json have all",

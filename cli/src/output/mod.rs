@@ -9,13 +9,14 @@ mod whole;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
-pub(crate) use cell::Cell;
+pub(crate) use cell::{Cell, line_up};
 pub(crate) use listing::{Column, Listing, Page, csv_error};
 pub(crate) use shown::{shown, shown_lines};
 pub(crate) use spreadsheet::copy as copy_for_spreadsheet;
 pub(crate) use table::draw;
 pub(crate) use trawl_report::words::{
-    duration_text, elapsed_text, percent, six_digits, time_text, trial_list, trials_text,
+    alike, baselines_text, data_text, duration_text, elapsed_text, number, percent, spread, time_text, trial_list,
+    trials_text,
 };
 pub(crate) use whole::write_whole;
 
@@ -26,7 +27,7 @@ use shown::shown_json;
 /// How a listing is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// For people: six significant digits, fitted to the terminal.
+    /// For people: numbers with a few digits, fitted to the terminal.
     Table,
     /// One document, full precision.
     Json,

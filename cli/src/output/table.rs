@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width};
 
-use super::{Cell, shown};
+use super::{Cell, line_up, shown};
 
 /// Most rows that are held, because all are measured before the first is printed: beyond these, CSV streams.
 pub(crate) const ROWS_MAX: usize = 10_000;
@@ -16,7 +16,10 @@ const WORD_WIDTH_MAX: u16 = 14;
 const TITLE_WIDTH_MAX: u16 = 8;
 
 /// Draws a table; each line ends with a newline. On a terminal, headers and long texts are wrapped to its width.
-pub(crate) fn draw(titles: &[String], rows: &[Vec<Cell>], terminal: bool) -> String {
+pub(crate) fn draw(titles: &[String], mut rows: Vec<Vec<Cell>>, terminal: bool) -> String {
+    for place in 0..titles.len() {
+        line_up(rows.iter_mut().filter_map(|row| row.get_mut(place)));
+    }
     let titles: Vec<String> = titles.iter().map(|title| shown(title)).collect();
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -38,7 +41,7 @@ pub(crate) fn draw(titles: &[String], rows: &[Vec<Cell>], terminal: bool) -> Str
         .iter()
         .map(|title| width_of(title).min(TITLE_WIDTH_MAX))
         .collect();
-    for row in rows {
+    for row in &rows {
         table.add_row(row.iter().zip(&mut least_widths).map(|(cell, least)| {
             // One item, one line: what is piped goes to grep and awk.
             let text = cell.for_people();
@@ -75,13 +78,13 @@ mod tests {
     #[test]
     fn a_pipe_gets_one_plain_line_per_item() {
         let titles = ["name".to_owned(), "value".to_owned(), "error".to_owned()];
-        let rows = [
+        let rows = vec![
             vec![Cell::text("a"), Cell::Number(0.5), Cell::text("two\nlines")],
             vec![Cell::text("long-name"), Cell::Number(12.25), Cell::Absent],
         ];
         assert_eq!(
-            draw(&titles, &rows, false),
-            "name       value  error\na            0.5  two lines\nlong-name  12.25\n"
+            draw(&titles, rows, false),
+            "name       value  error\na           0.50  two lines\nlong-name  12.25\n"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! The program against a fake coordinator: its requests, its output, and how it ends.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -8,21 +9,23 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio_stream::{StreamExt, pending};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 use trawl_proto::v1;
-use trawl_proto::v1::study_service_server::StudyService;
 
-use crate::stage::{Chunks, Watched, not_played, output, serve, trawl, trawl_at};
+use crate::stage::{Part, Watched, output, serve, trawl, trawl_at};
 
 /// A coordinator with a study of 1,200 trials, of which every watch sees a little more.
 #[derive(Default)]
 struct Stage {
-    submitted: Mutex<Option<v1::Study>>,
+    submitted: Mutex<Option<v1::CreateStudyRequest>>,
     /// The bytes of the received dataset files, each after its announced hash.
     datasets: Mutex<Vec<(String, Vec<u8>)>>,
     watches: AtomicU32,
+    /// Told of each of them.
+    watched: Notify,
     /// The first watch then stays open instead of breaking.
     first_watch_is_silent: AtomicBool,
     /// How the study ends.
@@ -40,15 +43,8 @@ fn summary(state: &str, completed: u32) -> v1::StudySummary {
     }
 }
 
-#[tonic::async_trait]
-impl StudyService for Stage {
-    type WatchStudyStream = Watched;
-    type GetArtifactStream = Chunks;
-
-    async fn create_study(
-        &self,
-        request: Request<v1::CreateStudyRequest>,
-    ) -> Result<Response<v1::CreateStudyResponse>, Status> {
+impl Part for Stage {
+    async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Result<v1::CreateStudyResponse, Status> {
         if request
             .metadata()
             .get("authorization")
@@ -56,8 +52,8 @@ impl StudyService for Stage {
         {
             return Err(Status::unauthenticated("a token is needed"));
         }
-        let study = request.into_inner().study.unwrap();
-        if study.max_trials == 0 {
+        let request = request.into_inner();
+        if request.study.as_ref().unwrap().max_trials == 0 {
             let mut details = ErrorDetails::new();
             details.add_bad_request_violation("max_trials", "must be at least 1");
             details.add_bad_request_violation("model", "must have at least one layer");
@@ -67,30 +63,27 @@ impl StudyService for Stage {
                 details,
             ));
         }
-        *self.submitted.lock().unwrap() = Some(study);
-        Ok(Response::new(v1::CreateStudyResponse {
+        *self.submitted.lock().unwrap() = Some(request);
+        Ok(v1::CreateStudyResponse {
             study: Some(summary("running", 0)),
             ..Default::default()
-        }))
+        })
     }
 
-    async fn get_study(&self, _: Request<v1::GetStudyRequest>) -> Result<Response<v1::GetStudyResponse>, Status> {
+    async fn get_study(&self, _: Request<v1::GetStudyRequest>) -> Result<v1::GetStudyResponse, Status> {
         let space = ["b", "a"].map(|name| (name.to_owned(), v1::Distribution::default()));
         let spec = v1::Study {
             space: space.into(),
             ..Default::default()
         };
-        Ok(Response::new(v1::GetStudyResponse {
-            slots: None,
+        Ok(v1::GetStudyResponse {
             study: Some(summary("running", 3)),
             spec: Some(spec),
-        }))
+            ..Default::default()
+        })
     }
 
-    async fn list_trials(
-        &self,
-        request: Request<v1::ListTrialsRequest>,
-    ) -> Result<Response<v1::ListTrialsResponse>, Status> {
+    async fn list_trials(&self, request: Request<v1::ListTrialsRequest>) -> Result<v1::ListTrialsResponse, Status> {
         let request = request.into_inner();
         let start: u32 = if request.page_token.is_empty() {
             0
@@ -104,36 +97,37 @@ impl StudyService for Stage {
             ..Default::default()
         });
         let next_page_token = if end < 1200 { end.to_string() } else { String::new() };
-        Ok(Response::new(v1::ListTrialsResponse {
+        Ok(v1::ListTrialsResponse {
             trials: trials.collect(),
             next_page_token,
-        }))
+        })
     }
 
     /// The first stream breaks, the second one stops in good order before the end, the third one reaches the end.
-    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Response<Watched>, Status> {
+    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Watched, Status> {
         let seen = |state, completed| {
             Ok(v1::WatchStudyResponse {
                 study: Some(summary(state, completed)),
             })
         };
+        self.watched.notify_one();
         let answers = match self.watches.fetch_add(1, Ordering::SeqCst) {
             0 if self.first_watch_is_silent.load(Ordering::SeqCst) => {
                 let forever = tokio_stream::iter([seen("running", 1)]).chain(pending());
-                return Ok(Response::new(Box::pin(forever)));
+                return Ok(Box::pin(forever));
             }
             0 => vec![seen("running", 1), Err(Status::unavailable("going down"))],
             1 => vec![seen("running", 600)],
             _ => vec![seen("running", 1199), seen(self.end, 1200)],
         };
-        Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
+        Ok(Box::pin(tokio_stream::iter(answers)))
     }
 
     /// Knows a file of no bytes, and answers it before it came.
     async fn put_dataset(
         &self,
         request: Request<Streaming<v1::PutDatasetRequest>>,
-    ) -> Result<Response<v1::PutDatasetResponse>, Status> {
+    ) -> Result<v1::PutDatasetResponse, Status> {
         let mut inbound = request.into_inner();
         let head = inbound.message().await?.unwrap();
         let already_there = head.bytes == 0;
@@ -145,29 +139,7 @@ impl StudyService for Stage {
             assert_eq!(bytes.len() as u64, head.bytes);
         }
         self.datasets.lock().unwrap().push((head.sha256, bytes));
-        Ok(Response::new(v1::PutDatasetResponse { already_there }))
-    }
-
-    async fn get_artifact(&self, _: Request<v1::GetArtifactRequest>) -> Result<Response<Chunks>, Status> {
-        Err(Status::unimplemented("get_artifact"))
-    }
-
-    not_played! {
-        list_studies: ListStudiesRequest -> ListStudiesResponse;
-        pause_study: PauseStudyRequest -> PauseStudyResponse;
-        resume_study: ResumeStudyRequest -> ResumeStudyResponse;
-        cancel_study: CancelStudyRequest -> CancelStudyResponse;
-        delete_study: DeleteStudyRequest -> DeleteStudyResponse;
-        get_trial: GetTrialRequest -> GetTrialResponse;
-        list_epoch_reports: ListEpochReportsRequest -> ListEpochReportsResponse;
-        list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
-        refit_study: RefitStudyRequest -> RefitStudyResponse;
-        extend_study: ExtendStudyRequest -> ExtendStudyResponse;
-        enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
-        retry_trials: RetryTrialsRequest -> RetryTrialsResponse;
-        replay_study: ReplayStudyRequest -> ReplayStudyResponse;
-        list_workers: ListWorkersRequest -> ListWorkersResponse;
-        list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;
+        Ok(v1::PutDatasetResponse { already_there })
     }
 }
 
@@ -215,7 +187,11 @@ async fn a_study_is_submitted_with_the_token_and_its_files() {
         "{stderr}"
     );
     let submitted = theatre.stage.submitted.lock().unwrap().take().unwrap();
-    let Some(v1::dataset::Kind::Csv(csv)) = submitted.dataset.unwrap().kind else {
+    let names: HashMap<String, String> = [("train", "data/train.csv"), ("test", "data/empty.csv")]
+        .map(|(part, path)| (format!("dataset.csv.{part}"), path.to_owned()))
+        .into();
+    assert_eq!(submitted.file_names, names);
+    let Some(v1::dataset::Kind::Csv(csv)) = submitted.study.unwrap().dataset.unwrap().kind else {
         panic!("no CSV")
     };
     let datasets = std::mem::take(&mut *theatre.stage.datasets.lock().unwrap());
@@ -320,14 +296,75 @@ async fn a_reader_that_had_enough_is_no_failure() {
 
 #[tokio::test]
 async fn where_nobody_listens_the_error_says_what_was_tried_and_what_would_help() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let (status, stdout, stderr) = output(trawl(&["ls", "--server", &format!("http://{free}")])).await;
+    let dead = nowhere().await;
+    let (status, stdout, stderr) = output(trawl(&["ls", "--server", &dead])).await;
     assert_eq!((status, stdout.as_str()), (Some(1), ""));
     assert!(
-        stderr.starts_with(&format!("error: no coordinator answers at http://{free} (")),
+        stderr.starts_with(&format!("error: no coordinator answers at {dead} (")),
         "{stderr}"
     );
     assert!(stderr.contains("`trawl up` starts one"), "{stderr}");
+}
+
+/// An address at which nobody listens.
+async fn nowhere() -> String {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    format!("http://{free}")
+}
+
+#[tokio::test]
+async fn of_several_coordinators_the_first_that_answers_is_asked() {
+    let theatre = Theatre::open("completed").await;
+    let (dead, alive) = (nowhere().await, format!("http://{}", theatre.address));
+    let mut command = trawl(&["trials", "played", "--csv"]);
+    command.env("TRAWL_SERVER", format!("{dead},{alive}"));
+    let (status, csv, stderr) = output(command).await;
+    assert_eq!(
+        (status, csv.lines().count(), stderr.as_str()),
+        (Some(0), 1201, ""),
+        "it says nothing of the others"
+    );
+
+    let other = nowhere().await;
+    let servers = format!("{dead},{other}");
+    let (status, stdout, stderr) = output(trawl(&["ls", "--server", &servers])).await;
+    assert_eq!((status, stdout.as_str()), (Some(1), ""));
+    let lines: Vec<&str> = stderr.lines().collect();
+    let [first, of_dead, of_other] = lines[..] else {
+        panic!("{stderr}")
+    };
+    assert!(first.starts_with("error: no coordinator answers; "), "{stderr}");
+    assert!(of_dead.starts_with(&format!("  {dead}: ")), "{stderr}");
+    assert!(of_other.starts_with(&format!("  {other}: ")), "{stderr}");
+
+    let servers = format!("{alive},ftp://x");
+    let (status, _, stderr) = output(trawl(&["ls", "--server", &servers])).await;
+    assert_eq!(status, Some(2), "{stderr}");
+    assert!(stderr.starts_with("error: --server ftp://x: "), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_watch_whose_coordinator_dies_goes_on_at_the_next_one() {
+    let theatre = Theatre::open("completed").await;
+    theatre.stage.first_watch_is_silent.store(true, Ordering::SeqCst);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let first = listener.local_addr().unwrap();
+    let (stage, address) = (Arc::clone(&theatre.stage), theatre.address);
+    tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        // Nobody else finds it there.
+        drop(listener);
+        let mut server = TcpStream::connect(address).await.unwrap();
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+            () = stage.watched.notified() => {}
+        }
+    });
+    let mut command = trawl(&["watch", "played"]);
+    command.env("TRAWL_SERVER", format!("http://{first},http://{address}"));
+    let (status, stdout, stderr) = output(command).await;
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    assert_eq!(theatre.stage.watches.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]

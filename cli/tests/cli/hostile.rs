@@ -3,13 +3,12 @@
 
 use std::sync::Arc;
 
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_proto::v1;
-use trawl_proto::v1::study_service_server::StudyService;
 
-use crate::stage::{Chunks, Watched, not_played, output, serve, trawl_at};
+use crate::stage::{Chunks, Part, Watched, output, serve, trawl_at};
 
 /// Sets a terminal's title, erases the line, and writes another one.
 const TITLE: &str = "\x1b]0;PWNED\x07\x1b[2K\rfine\u{9b}31m\u{202e}";
@@ -27,34 +26,26 @@ fn worker(host: &str) -> v1::Worker {
     }
 }
 
-#[tonic::async_trait]
-impl StudyService for Hostile {
-    type WatchStudyStream = Watched;
-    type GetArtifactStream = Chunks;
-
-    async fn list_workers(
-        &self,
-        _: Request<v1::ListWorkersRequest>,
-    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+impl Part for Hostile {
+    async fn list_workers(&self, _: Request<v1::ListWorkersRequest>) -> Result<v1::ListWorkersResponse, Status> {
         let workers = vec![worker(TITLE), worker("=HYPERLINK(\"http://evil\")")];
-        Ok(Response::new(v1::ListWorkersResponse { workers }))
+        Ok(v1::ListWorkersResponse { workers })
     }
 
-    async fn get_study(&self, _: Request<v1::GetStudyRequest>) -> Result<Response<v1::GetStudyResponse>, Status> {
+    async fn get_study(&self, _: Request<v1::GetStudyRequest>) -> Result<v1::GetStudyResponse, Status> {
         let study = v1::StudySummary {
             name: "played".into(),
             state: "failed".into(),
             error: TITLE.into(),
             ..Default::default()
         };
-        Ok(Response::new(v1::GetStudyResponse {
-            slots: None,
+        Ok(v1::GetStudyResponse {
             study: Some(study),
-            spec: None,
-        }))
+            ..Default::default()
+        })
     }
 
-    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Response<Watched>, Status> {
+    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Watched, Status> {
         let study = v1::StudySummary {
             name: TITLE.into(),
             state: "failed".into(),
@@ -62,19 +53,16 @@ impl StudyService for Hostile {
             ..Default::default()
         };
         let answers = [Ok(v1::WatchStudyResponse { study: Some(study) })];
-        Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
+        Ok(Box::pin(tokio_stream::iter(answers)))
     }
 
-    async fn pause_study(&self, _: Request<v1::PauseStudyRequest>) -> Result<Response<v1::PauseStudyResponse>, Status> {
+    async fn pause_study(&self, _: Request<v1::PauseStudyRequest>) -> Result<v1::PauseStudyResponse, Status> {
         let mut details = ErrorDetails::new();
         details.add_bad_request_violation(TITLE, TITLE);
         Err(Status::with_error_details(Code::InvalidArgument, TITLE, details))
     }
 
-    async fn list_studies(
-        &self,
-        _: Request<v1::ListStudiesRequest>,
-    ) -> Result<Response<v1::ListStudiesResponse>, Status> {
+    async fn list_studies(&self, _: Request<v1::ListStudiesRequest>) -> Result<v1::ListStudiesResponse, Status> {
         // A time that no calendar has: its JSON form does not exist.
         let created_at = Some(prost_types::Timestamp {
             seconds: i64::MAX,
@@ -84,16 +72,13 @@ impl StudyService for Hostile {
             created_at,
             ..Default::default()
         }];
-        Ok(Response::new(v1::ListStudiesResponse {
+        Ok(v1::ListStudiesResponse {
             studies,
             next_page_token: String::new(),
-        }))
+        })
     }
 
-    async fn list_artifacts(
-        &self,
-        _: Request<v1::ListArtifactsRequest>,
-    ) -> Result<Response<v1::ListArtifactsResponse>, Status> {
+    async fn list_artifacts(&self, _: Request<v1::ListArtifactsRequest>) -> Result<v1::ListArtifactsResponse, Status> {
         let long = "n".repeat(256);
         let names = [
             "..", "a.json", ".", ".bashrc", "-rf", "../up", "/tmp/x", "n\0", TITLE, "", &long, "b.json",
@@ -105,41 +90,18 @@ impl StudyService for Hostile {
             sha256: FileHash::of(CONTENT).to_string(),
             ..Default::default()
         });
-        Ok(Response::new(v1::ListArtifactsResponse {
+        Ok(v1::ListArtifactsResponse {
             artifacts: artifacts.into(),
             next_page_token: String::new(),
-        }))
+        })
     }
 
-    async fn get_artifact(&self, _: Request<v1::GetArtifactRequest>) -> Result<Response<Chunks>, Status> {
+    async fn get_artifact(&self, _: Request<v1::GetArtifactRequest>) -> Result<Chunks, Status> {
         let piece = v1::GetArtifactResponse {
             artifact: None,
             chunk: CONTENT.to_vec(),
         };
-        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(piece)]))))
-    }
-
-    async fn put_dataset(
-        &self,
-        _: Request<Streaming<v1::PutDatasetRequest>>,
-    ) -> Result<Response<v1::PutDatasetResponse>, Status> {
-        Err(Status::unimplemented("put_dataset"))
-    }
-
-    not_played! {
-        create_study: CreateStudyRequest -> CreateStudyResponse;
-        list_trials: ListTrialsRequest -> ListTrialsResponse;
-        resume_study: ResumeStudyRequest -> ResumeStudyResponse;
-        cancel_study: CancelStudyRequest -> CancelStudyResponse;
-        delete_study: DeleteStudyRequest -> DeleteStudyResponse;
-        get_trial: GetTrialRequest -> GetTrialResponse;
-        list_epoch_reports: ListEpochReportsRequest -> ListEpochReportsResponse;
-        list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
-        refit_study: RefitStudyRequest -> RefitStudyResponse;
-        extend_study: ExtendStudyRequest -> ExtendStudyResponse;
-        enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
-        retry_trials: RetryTrialsRequest -> RetryTrialsResponse;
-        replay_study: ReplayStudyRequest -> ReplayStudyResponse;
+        Ok(Box::pin(tokio_stream::iter([Ok(piece)])))
     }
 }
 

@@ -5,6 +5,7 @@
 mod client;
 mod help;
 mod hostile;
+mod lists;
 mod messages;
 mod report;
 mod stage;

@@ -5,36 +5,28 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status, Streaming};
-use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
+use tonic::{Request, Status, Streaming};
+use trawl_dataset::{DatasetShape, SampleShape, TargetShape};
 use trawl_domain::violation::Violations;
 use trawl_proto::study::TrainingRows;
 use trawl_proto::v1;
-use trawl_proto::v1::study_service_server::StudyService;
 
-use crate::stage::{Chunks, Watched, not_played, output, serve, trawl_at};
+use crate::stage::{Part, output, serve, trawl_at};
 
 /// A coordinator that checks studies as a real one does, of files of 16 rows.
 struct Checking;
 
-#[tonic::async_trait]
-impl StudyService for Checking {
-    type WatchStudyStream = Watched;
-    type GetArtifactStream = Chunks;
-
+impl Part for Checking {
     async fn put_dataset(
         &self,
         request: Request<Streaming<v1::PutDatasetRequest>>,
-    ) -> Result<Response<v1::PutDatasetResponse>, Status> {
+    ) -> Result<v1::PutDatasetResponse, Status> {
         let mut inbound = request.into_inner();
         while inbound.message().await?.is_some() {}
-        Ok(Response::new(v1::PutDatasetResponse { already_there: false }))
+        Ok(v1::PutDatasetResponse { already_there: false })
     }
 
-    async fn create_study(
-        &self,
-        request: Request<v1::CreateStudyRequest>,
-    ) -> Result<Response<v1::CreateStudyResponse>, Status> {
+    async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Result<v1::CreateStudyResponse, Status> {
         let wire = request.into_inner().study.unwrap();
         let source = trawl_proto::study::source(&wire);
         let Some(v1::dataset::Kind::Csv(csv)) = wire.dataset.clone().unwrap().kind else {
@@ -61,34 +53,6 @@ impl StudyService for Checking {
         let shape = source.map(|_| shape);
         let refused = trawl_proto::study::check(&wire, shape).expect_err("it is broken");
         Err(trawl_proto::invalid(&refused))
-    }
-
-    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Response<Watched>, Status> {
-        Err(Status::unimplemented("watch_study"))
-    }
-
-    async fn get_artifact(&self, _: Request<v1::GetArtifactRequest>) -> Result<Response<Chunks>, Status> {
-        Err(Status::unimplemented("get_artifact"))
-    }
-
-    not_played! {
-        get_study: GetStudyRequest -> GetStudyResponse;
-        list_studies: ListStudiesRequest -> ListStudiesResponse;
-        list_trials: ListTrialsRequest -> ListTrialsResponse;
-        pause_study: PauseStudyRequest -> PauseStudyResponse;
-        resume_study: ResumeStudyRequest -> ResumeStudyResponse;
-        cancel_study: CancelStudyRequest -> CancelStudyResponse;
-        delete_study: DeleteStudyRequest -> DeleteStudyResponse;
-        get_trial: GetTrialRequest -> GetTrialResponse;
-        list_epoch_reports: ListEpochReportsRequest -> ListEpochReportsResponse;
-        list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
-        refit_study: RefitStudyRequest -> RefitStudyResponse;
-        extend_study: ExtendStudyRequest -> ExtendStudyResponse;
-        enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
-        retry_trials: RetryTrialsRequest -> RetryTrialsResponse;
-        replay_study: ReplayStudyRequest -> ReplayStudyResponse;
-        list_workers: ListWorkersRequest -> ListWorkersResponse;
-        list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;
     }
 }
 

@@ -3,12 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Status};
 use trawl_proto::v1;
 use trawl_proto::v1::list_epoch_reports_request::Of;
-use trawl_proto::v1::study_service_server::StudyService;
 
-use crate::stage::{Chunks, Watched, not_played, output, serve, trawl_at};
+use crate::stage::{Chunks, Part, output, serve, trawl_at};
 
 const ID: &str = "57362ccc-9322-400a-af31-e9b73fb49a14";
 const MATRIX: &[u8] = br#"{"classes": ["cat", "dog"], "counts": [[95, 5], [7, 93]]}"#;
@@ -34,12 +33,8 @@ fn trial(number: u32) -> v1::Trial {
     }
 }
 
-#[tonic::async_trait]
-impl StudyService for Stage {
-    type WatchStudyStream = Watched;
-    type GetArtifactStream = Chunks;
-
-    async fn get_study(&self, request: Request<v1::GetStudyRequest>) -> Result<Response<v1::GetStudyResponse>, Status> {
+impl Part for Stage {
+    async fn get_study(&self, request: Request<v1::GetStudyRequest>) -> Result<v1::GetStudyResponse, Status> {
         if request.into_inner().study != "played" {
             return Err(Status::not_found("there is no such study"));
         }
@@ -48,8 +43,7 @@ impl StudyService for Stage {
             artifacts: vec![artifact()],
             ..Default::default()
         };
-        Ok(Response::new(v1::GetStudyResponse {
-            slots: None,
+        Ok(v1::GetStudyResponse {
             study: Some(v1::StudySummary {
                 study_id: ID.into(),
                 name: "played".into(),
@@ -58,35 +52,33 @@ impl StudyService for Stage {
                 ..Default::default()
             }),
             spec: Some(v1::Study::default()),
-        }))
+            ..Default::default()
+        })
     }
 
-    async fn list_trials(
-        &self,
-        request: Request<v1::ListTrialsRequest>,
-    ) -> Result<Response<v1::ListTrialsResponse>, Status> {
+    async fn list_trials(&self, request: Request<v1::ListTrialsRequest>) -> Result<v1::ListTrialsResponse, Status> {
         let request = request.into_inner();
         assert_eq!(request.study, ID, "by id: the name could be another study's by now");
         let start: u32 = request.page_token.parse().unwrap_or(0);
         let end = (start + request.page_size).min(700);
-        Ok(Response::new(v1::ListTrialsResponse {
+        Ok(v1::ListTrialsResponse {
             trials: (start..end).map(trial).collect(),
             next_page_token: if end < 700 { end.to_string() } else { String::new() },
-        }))
+        })
     }
 
     async fn list_best_trials(
         &self,
         _: Request<v1::ListBestTrialsRequest>,
-    ) -> Result<Response<v1::ListBestTrialsResponse>, Status> {
+    ) -> Result<v1::ListBestTrialsResponse, Status> {
         let trials = vec![trial(699)];
-        Ok(Response::new(v1::ListBestTrialsResponse { trials }))
+        Ok(v1::ListBestTrialsResponse { trials })
     }
 
     async fn list_epoch_reports(
         &self,
         request: Request<v1::ListEpochReportsRequest>,
-    ) -> Result<Response<v1::ListEpochReportsResponse>, Status> {
+    ) -> Result<v1::ListEpochReportsResponse, Status> {
         let request = request.into_inner();
         let reports = match (request.of, request.page_token.as_str()) {
             (Some(Of::Trial(699) | Of::Refit(0)), page) => {
@@ -103,13 +95,13 @@ impl StudyService for Stage {
             (other, _) => return Err(Status::not_found(format!("{other:?}"))),
         };
         let next_page_token = if request.page_token.is_empty() { "2" } else { "" };
-        Ok(Response::new(v1::ListEpochReportsResponse {
+        Ok(v1::ListEpochReportsResponse {
             reports,
             next_page_token: next_page_token.into(),
-        }))
+        })
     }
 
-    async fn get_artifact(&self, request: Request<v1::GetArtifactRequest>) -> Result<Response<Chunks>, Status> {
+    async fn get_artifact(&self, request: Request<v1::GetArtifactRequest>) -> Result<Chunks, Status> {
         assert_eq!(request.into_inner().name, "confusion_matrix.json");
         let (first, second) = MATRIX.split_at(20);
         let chunk = |artifact, chunk: &[u8]| {
@@ -119,35 +111,7 @@ impl StudyService for Stage {
             })
         };
         let chunks = [chunk(Some(artifact()), first), chunk(None, second)];
-        Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))
-    }
-
-    async fn put_dataset(
-        &self,
-        _: Request<Streaming<v1::PutDatasetRequest>>,
-    ) -> Result<Response<v1::PutDatasetResponse>, Status> {
-        Err(Status::unimplemented("put_dataset"))
-    }
-
-    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Response<Watched>, Status> {
-        Err(Status::unimplemented("watch_study"))
-    }
-
-    not_played! {
-        create_study: CreateStudyRequest -> CreateStudyResponse;
-        list_studies: ListStudiesRequest -> ListStudiesResponse;
-        pause_study: PauseStudyRequest -> PauseStudyResponse;
-        resume_study: ResumeStudyRequest -> ResumeStudyResponse;
-        cancel_study: CancelStudyRequest -> CancelStudyResponse;
-        delete_study: DeleteStudyRequest -> DeleteStudyResponse;
-        get_trial: GetTrialRequest -> GetTrialResponse;
-        refit_study: RefitStudyRequest -> RefitStudyResponse;
-        extend_study: ExtendStudyRequest -> ExtendStudyResponse;
-        enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
-        retry_trials: RetryTrialsRequest -> RetryTrialsResponse;
-        replay_study: ReplayStudyRequest -> ReplayStudyResponse;
-        list_workers: ListWorkersRequest -> ListWorkersResponse;
-        list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;
+        Ok(Box::pin(tokio_stream::iter(chunks)))
     }
 }
 

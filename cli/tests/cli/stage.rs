@@ -10,38 +10,67 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::Status;
+use tonic::{Request, Response, Status, Streaming};
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::{StudyService, StudyServiceServer};
 
 pub(crate) type Watched = Pin<Box<dyn Stream<Item = Result<v1::WatchStudyResponse, Status>> + Send>>;
 pub(crate) type Chunks = Pin<Box<dyn Stream<Item = Result<v1::GetArtifactResponse, Status>> + Send>>;
 
-/// Methods that a test file does not need.
-macro_rules! not_played {
-    ($($method:ident: $request:ident -> $response:ident;)*) => {
-        // As `async_trait` would write it: that sees the macro's name alone.
-        $(fn $method<'a, 'async_trait>(
-            &'a self,
-            _: tonic::Request<v1::$request>,
-        ) -> std::pin::Pin<
-            Box<dyn Future<Output = Result<tonic::Response<v1::$response>, tonic::Status>> + Send + 'async_trait>,
-        >
-        where
-            'a: 'async_trait,
-            Self: 'async_trait,
-        {
-            Box::pin(async { Err(tonic::Status::unimplemented(stringify!($method))) })
-        })*
+/// The methods that a test file may play: those that it does not are unimplemented.
+macro_rules! parts {
+    ($($method:ident: $request:ty => $response:ty;)*) => {
+        /// A coordinator's part.
+        pub(crate) trait Part: Send + Sync + 'static {
+            $(fn $method(&self, _: Request<$request>) -> impl Future<Output = Result<$response, Status>> + Send {
+                async { Err(Status::unimplemented(stringify!($method))) }
+            })*
+        }
+
+        #[tonic::async_trait]
+        impl<P: Part> StudyService for Played<P> {
+            type WatchStudyStream = Watched;
+            type GetArtifactStream = Chunks;
+
+            $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
+                Ok(Response::new(self.0.$method(request).await?))
+            })*
+        }
     };
 }
-pub(crate) use not_played;
+
+parts! {
+    create_study: v1::CreateStudyRequest => v1::CreateStudyResponse;
+    get_study: v1::GetStudyRequest => v1::GetStudyResponse;
+    list_studies: v1::ListStudiesRequest => v1::ListStudiesResponse;
+    watch_study: v1::WatchStudyRequest => Watched;
+    pause_study: v1::PauseStudyRequest => v1::PauseStudyResponse;
+    resume_study: v1::ResumeStudyRequest => v1::ResumeStudyResponse;
+    cancel_study: v1::CancelStudyRequest => v1::CancelStudyResponse;
+    delete_study: v1::DeleteStudyRequest => v1::DeleteStudyResponse;
+    list_trials: v1::ListTrialsRequest => v1::ListTrialsResponse;
+    get_trial: v1::GetTrialRequest => v1::GetTrialResponse;
+    list_epoch_reports: v1::ListEpochReportsRequest => v1::ListEpochReportsResponse;
+    list_best_trials: v1::ListBestTrialsRequest => v1::ListBestTrialsResponse;
+    extend_study: v1::ExtendStudyRequest => v1::ExtendStudyResponse;
+    enqueue_trials: v1::EnqueueTrialsRequest => v1::EnqueueTrialsResponse;
+    retry_trials: v1::RetryTrialsRequest => v1::RetryTrialsResponse;
+    refit_study: v1::RefitStudyRequest => v1::RefitStudyResponse;
+    replay_study: v1::ReplayStudyRequest => v1::ReplayStudyResponse;
+    list_workers: v1::ListWorkersRequest => v1::ListWorkersResponse;
+    list_artifacts: v1::ListArtifactsRequest => v1::ListArtifactsResponse;
+    get_artifact: v1::GetArtifactRequest => Chunks;
+    put_dataset: Streaming<v1::PutDatasetRequest> => v1::PutDatasetResponse;
+}
+
+/// A part on the stage.
+struct Played<P>(Arc<P>);
 
 /// Serves on loopback as long as the test's runtime; the address.
-pub(crate) async fn serve(stage: Arc<impl StudyService>) -> SocketAddr {
+pub(crate) async fn serve(part: Arc<impl Part>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = tonic::transport::Server::builder().add_service(StudyServiceServer::from_arc(stage));
+    let serving = tonic::transport::Server::builder().add_service(StudyServiceServer::new(Played(part)));
     tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
     address
 }

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use trawl_proto::v1;
-use trawl_proto::v1::study_service_server::StudyService;
 
-use crate::stage::{Chunks, Watched, not_played, output, serve, trawl_at};
+use crate::stage::{Part, Watched, output, serve, trawl_at};
 
 /// A coordinator that starts one study, in which state it then is; one of seven trials is another one of that name.
 #[derive(Default)]
@@ -27,15 +26,8 @@ fn summary(state: &str) -> v1::StudySummary {
     }
 }
 
-#[tonic::async_trait]
-impl StudyService for Stage {
-    type WatchStudyStream = Watched;
-    type GetArtifactStream = Chunks;
-
-    async fn create_study(
-        &self,
-        request: Request<v1::CreateStudyRequest>,
-    ) -> Result<Response<v1::CreateStudyResponse>, Status> {
+impl Part for Stage {
+    async fn create_study(&self, request: Request<v1::CreateStudyRequest>) -> Result<v1::CreateStudyResponse, Status> {
         if request.into_inner().study.unwrap().max_trials == 7 {
             let mut details = ErrorDetails::new();
             details.add_bad_request_violation("max_trials", "3 here, 7 in this file");
@@ -47,51 +39,20 @@ impl StudyService for Stage {
             ));
         }
         let already_there = self.is_there.swap(true, Ordering::SeqCst);
-        Ok(Response::new(v1::CreateStudyResponse {
+        Ok(v1::CreateStudyResponse {
             study: Some(summary(if already_there { self.state } else { "running" })),
             already_there,
             notes: vec!["rows are few".into()],
             outline: None,
-        }))
+        })
     }
 
-    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Response<Watched>, Status> {
+    async fn watch_study(&self, _: Request<v1::WatchStudyRequest>) -> Result<Watched, Status> {
         self.is_watched.store(true, Ordering::SeqCst);
         let ended = v1::WatchStudyResponse {
             study: Some(summary("completed")),
         };
-        Ok(Response::new(Box::pin(tokio_stream::iter([Ok(ended)]))))
-    }
-
-    async fn put_dataset(
-        &self,
-        _: Request<Streaming<v1::PutDatasetRequest>>,
-    ) -> Result<Response<v1::PutDatasetResponse>, Status> {
-        Err(Status::unimplemented("put_dataset"))
-    }
-
-    async fn get_artifact(&self, _: Request<v1::GetArtifactRequest>) -> Result<Response<Chunks>, Status> {
-        Err(Status::unimplemented("get_artifact"))
-    }
-
-    not_played! {
-        get_study: GetStudyRequest -> GetStudyResponse;
-        list_studies: ListStudiesRequest -> ListStudiesResponse;
-        list_trials: ListTrialsRequest -> ListTrialsResponse;
-        pause_study: PauseStudyRequest -> PauseStudyResponse;
-        resume_study: ResumeStudyRequest -> ResumeStudyResponse;
-        cancel_study: CancelStudyRequest -> CancelStudyResponse;
-        delete_study: DeleteStudyRequest -> DeleteStudyResponse;
-        get_trial: GetTrialRequest -> GetTrialResponse;
-        list_epoch_reports: ListEpochReportsRequest -> ListEpochReportsResponse;
-        list_best_trials: ListBestTrialsRequest -> ListBestTrialsResponse;
-        refit_study: RefitStudyRequest -> RefitStudyResponse;
-        extend_study: ExtendStudyRequest -> ExtendStudyResponse;
-        enqueue_trials: EnqueueTrialsRequest -> EnqueueTrialsResponse;
-        retry_trials: RetryTrialsRequest -> RetryTrialsResponse;
-        replay_study: ReplayStudyRequest -> ReplayStudyResponse;
-        list_workers: ListWorkersRequest -> ListWorkersResponse;
-        list_artifacts: ListArtifactsRequest -> ListArtifactsResponse;
+        Ok(Box::pin(tokio_stream::iter([Ok(ended)])))
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{sleep, timeout};
-use tracing::warn;
 
 use super::{App, AppError};
+use crate::log::log_failure;
 use crate::store::coordinators;
 
 /// Time between two checks that the connection still stands.
@@ -50,7 +50,10 @@ pub async fn hold(app: Arc<App>, lock: CoordinatorLock) {
         lock = match acquire(&app).await {
             Ok(lock) => Some(lock),
             Err(error) => {
-                warn!(error = %error, "other coordinators cannot see that this one lives; trying again");
+                log_failure(
+                    "other coordinators cannot see that this one lives; trying again",
+                    &error,
+                );
                 None
             }
         };

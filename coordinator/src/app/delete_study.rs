@@ -1,6 +1,6 @@
 //! Delete: users no longer see a deleted study at once; its rows are removed in steps.
 
-use tracing::info;
+use tracing::{debug, info};
 
 use super::{App, AppError};
 use crate::store::{deleted, studies};
@@ -38,7 +38,7 @@ pub async fn remove_deleted(app: &App) -> Result<(), AppError> {
         let is_gone = deleted::remove_some(&mut tx, study_id, ROWS_PER_STEP).await?;
         tx.commit().await?;
         if is_gone {
-            info!(study.id = %study_id, "deleted study removed");
+            debug!(study.id = %study_id, "deleted study removed");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use trawl_domain::dataset::{FileHash, Source};
+use trawl_dataset::{FileHash, Source};
 use trawl_domain::violation::Violations;
 
 /// Length up to which a value is quoted.

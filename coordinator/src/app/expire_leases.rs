@@ -30,10 +30,11 @@ async fn expire(app: &App, job_id: JobId) -> Result<bool, AppError> {
     let Some((lease, worker_id)) = leases::lock_expired(&mut tx, job_id).await? else {
         return Ok(false);
     };
-    let notifications = retry_or_fail_job(app, &mut tx, lease, Outcome::Expired).await?;
+    let (job, notifications) = retry_or_fail_job(app, &mut tx, lease, Outcome::Expired).await?;
     tx.commit().await?;
     app.metrics.lease_ended(Outcome::Expired);
-    warn!(job.id = %job_id, worker.id = %worker_id, "lease expired: worker lost");
+    warn!(study.id = %job.study_id, study.name = app.name_of(job.study_id), job.id = %job_id, worker.id = %worker_id,
+        "lease expired: worker lost");
     notifications.signal(app);
     Ok(true)
 }

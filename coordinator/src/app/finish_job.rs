@@ -1,8 +1,9 @@
 //! Finish: ends a job whose members all ended, then its folds, and perhaps trials, a refit or the study.
 
 use tracing::info;
+use trawl_domain::baseline::Baseline;
 use trawl_domain::lease::LeaseClaim;
-use trawl_domain::metric::is_loss;
+use trawl_domain::metric::{TrialValue, is_loss};
 use trawl_domain::state::TrialState;
 use trawl_domain::text::shown;
 use trawl_domain::winner::TRIALS_MAX;
@@ -11,10 +12,12 @@ use super::finish_study::finish_study;
 use super::finish_trials::{finish_refit, finish_trials};
 use super::race_trials::{Raced, race_trials};
 use super::study_cache::LoadedStudy;
-use super::{App, AppError, Notifications, fold_curves, hold_or_ended, keep_row_losses};
+use super::{App, AppError, EndedStudy, Notifications, fold_curves, hold_or_ended, keep_row_losses};
 use crate::store::jobs::{self, JobEnd, JobRecord, JobSplit};
 use crate::store::leases::{self, Outcome};
-use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, refits, row_losses, studies, trials};
+use crate::store::{
+    Connection, artifacts, baselines, checkpoints, folds, job_reports, refits, row_losses, studies, trials,
+};
 
 /// Length to which a reason to pause names trials.
 const TRIALS_CHARS_MAX: usize = 200;
@@ -28,17 +31,23 @@ pub struct TestMetrics {
     pub accuracy: Option<f64>,
 }
 
-/// Ends a job. A repeated request gets the same answer. `row_losses` has the losses of single rows by member, or nothing at all.
+/// What a job leaves beside its reports and files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobResults {
+    /// Test metrics.
+    pub test: TestMetrics,
+    /// Losses of single rows by member, or nothing at all.
+    pub row_losses: Vec<Vec<f32>>,
+    /// Values of baselines by fold, or nothing at all.
+    pub baselines: Vec<(Baseline, Vec<f64>)>,
+}
+
+/// Ends a job. A repeated request gets the same answer.
 ///
 /// # Errors
 /// [`AppError::Invalid`] if a member neither diverged nor reported all of its epochs, if the test metrics are missing or out of
-/// place, or if `row_losses` does not fit the job's rows.
-pub async fn finish_job(
-    app: &App,
-    claim: LeaseClaim,
-    test: TestMetrics,
-    row_losses: &[Vec<f32>],
-) -> Result<(), AppError> {
+/// place, or if row losses or baselines do not fit the study's rows.
+pub async fn finish_job(app: &App, claim: LeaseClaim, results: &JobResults) -> Result<(), AppError> {
     let mut tx = app.begin().await?;
     let Some(lease) = hold_or_ended(&mut tx, claim, Outcome::Finished).await? else {
         return Ok(());
@@ -66,12 +75,13 @@ pub async fn finish_job(
         checkpoints::remove_of_jobs(&mut tx, &[job.job_id]).await?;
     }
     let study = app.study(&mut tx, job.study_id).await?;
-    take_test(&mut tx, &study, &job, test).await?;
-    keep_row_losses::keep(&mut tx, &study, &job, &summaries, row_losses).await?;
+    take_test(&mut tx, &study, &job, results.test).await?;
+    keep_row_losses::keep(&mut tx, &study, &job, &summaries, &results.row_losses).await?;
+    keep_baselines(&mut tx, &study, &job, &results.baselines).await?;
     let notifications = finish_owners(app, &mut tx, &job, None).await?;
     tx.commit().await?;
     app.metrics.lease_ended(Outcome::Finished);
-    info!(job.id = %job.job_id, study.id = %job.study_id, job.members = job.members,
+    info!(study.id = %job.study_id, study.name = study.study.name, job.id = %job.job_id, job.members = job.members,
         lease.held_ms = (held_seconds * 1e3) as u64, "job finished");
     notifications.signal(app);
     Ok(())
@@ -105,6 +115,27 @@ async fn take_test(
         )),
         (None, None) => Ok(()),
     }
+}
+
+/// Keeps the values of baselines, which the first job of a search leaves.
+async fn keep_baselines(
+    conn: &mut Connection,
+    study: &LoadedStudy,
+    job: &JobRecord,
+    found: &[(Baseline, Vec<f64>)],
+) -> Result<(), AppError> {
+    let folds = study.study.validation.splits() as usize;
+    for (baseline, values) in found {
+        let fits = job.refit.is_none() && values.len() == folds && values.iter().all(|value| is_loss(value.abs()));
+        let value = TrialValue::of_folds(values).filter(|_| fits).ok_or_else(|| {
+            AppError::invalid(
+                "baselines",
+                "must have a finite value for each fold, and be left out by a refit",
+            )
+        })?;
+        baselines::insert(conn, job.study_id, *baseline, value).await?;
+    }
+    Ok(())
 }
 
 /// Ends the trials or the refit whose last job this was, races trials that this job brought to a rung, and perhaps ends the study. A job
@@ -153,8 +184,11 @@ impl Notifications {
         if self.queued_jobs {
             app.signal_jobs();
         }
-        if let Some(study_id) = self.ended_study {
-            info!(study.id = %study_id, "study ended");
+        if let Some(EndedStudy { record, best }) = &self.ended_study {
+            let took = record.finished_at.map(|at| (at - record.created_at).num_seconds());
+            let value = best.as_ref().and_then(|best| Some(best.value?.mean));
+            info!(study.id = %record.study_id, study.name = record.name, study.state = %record.state, study.took_s = took,
+                trial.number = best.as_ref().map(|best| best.trial), trial.value = value, error = record.error, "study ended");
         }
         app.signal_studies();
     }

@@ -6,7 +6,7 @@ use trawl_domain::study::Study;
 use trawl_domain::text::shown;
 
 use super::refit_study::start_refit;
-use super::{App, AppError, Notifications};
+use super::{App, AppError, EndedStudy, Notifications};
 use crate::store::studies::StudyRecord;
 use crate::store::{Connection, refits, studies, trials};
 
@@ -54,17 +54,11 @@ async fn finish_search(
         let failures = trials::failures(conn, id, CAUSES_TOLD_MAX).await?;
         let error = no_trial_completed(record.max_trials, &failures);
         studies::move_state(conn, id, &from, StudyState::Failed, Some(&error)).await?;
-        return Ok(Notifications {
-            queued_jobs: false,
-            ended_study: Some(id),
-        });
+        return ended(conn, id).await;
     };
     if study.refit.is_none() {
         studies::move_state(conn, id, &from, StudyState::Completed, None).await?;
-        return Ok(Notifications {
-            queued_jobs: false,
-            ended_study: Some(id),
-        });
+        return ended(conn, id).await;
     }
     if waits {
         return Ok(Notifications::default());
@@ -96,9 +90,18 @@ async fn finish_refitting(conn: &mut Connection, id: StudyId) -> Result<Notifica
         );
         studies::move_state(conn, id, &from, StudyState::Failed, Some(&error)).await?;
     }
+    ended(conn, id).await
+}
+
+/// Notes the end of a study as it now is.
+async fn ended(conn: &mut Connection, id: StudyId) -> Result<Notifications, AppError> {
+    let ended = EndedStudy {
+        record: studies::lock(conn, id).await?,
+        best: trials::best(conn, &[id], 1).await?.into_iter().next(),
+    };
     Ok(Notifications {
         queued_jobs: false,
-        ended_study: Some(id),
+        ended_study: Some(ended),
     })
 }
 

@@ -140,7 +140,7 @@ async fn judge(app: &App, study_id: StudyId) -> Result<(), AppError> {
         winners::insert_hypervolumes(&mut tx, study_id, &judged.hypervolumes).await?;
     }
     tx.commit().await?;
-    info!(study.id = %study_id, trial.number = judged.winner.trial, "winner judged");
+    info!(study.id = %study_id, study.name = record.name, trial.number = judged.winner.trial, "winner judged");
     app.signal_studies();
     Ok(())
 }

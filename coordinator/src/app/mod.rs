@@ -27,6 +27,7 @@ pub mod outline;
 pub mod pause_study;
 pub mod plan_trials;
 mod prior_results;
+pub mod probe_files;
 pub mod quotas;
 mod race_trials;
 pub mod rate_limit;
@@ -48,7 +49,7 @@ pub mod sweep_objects;
 pub mod upload;
 pub mod write_reports;
 
-pub use finish_job::{TestMetrics, finish_job};
+pub use finish_job::{JobResults, TestMetrics, finish_job};
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,9 +71,11 @@ use quotas::{BytesKept, Quotas};
 use study_cache::StudyCache;
 
 use crate::files::{Files, FilesError};
+use crate::log::log_failure;
 use crate::metrics::Metrics;
 use crate::store::leases::{self, HeldLease, Outcome};
 use crate::store::studies::{self, StudyRecord, StudyRef};
+use crate::store::trials::TrialRecord;
 use crate::store::{Connection, StoreError};
 
 /// Steps of workers, other than heartbeats and reports, that run at once. With the turns of users they leave
@@ -213,6 +216,7 @@ pub struct App {
     ids: Mutex<ChaCha20Rng>,
     metrics: Metrics,
     last_counts: gauges::LastCounts,
+    last_probe: probe_files::LastProbe,
     /// Wakes the calls that wait for jobs, in their order of arrival.
     jobs_queued: Notify,
     /// Counts up when a study changes.
@@ -237,6 +241,7 @@ impl App {
             ids: Mutex::new(ids),
             metrics: Metrics::new(),
             last_counts: gauges::LastCounts::default(),
+            last_probe: probe_files::LastProbe::default(),
             jobs_queued: Notify::new(),
             studies_changed: watch::Sender::new(0),
         }
@@ -268,9 +273,13 @@ impl App {
         // Heartbeats need this table: while somebody holds a lock on all of it, no lease can be renewed.
         let answer = sqlx::query("SELECT FROM trawl_store.leases LIMIT 1").execute(&self.pool);
         let within = DATABASE_ANSWERS_WITHIN.min(self.settings.heartbeat_interval() / 2);
-        tokio::time::timeout(within, answer)
-            .await
-            .is_ok_and(|answer| answer.is_ok())
+        let what = "Postgres does not answer";
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(_)) => return true,
+            Ok(Err(error)) => log_failure(what, &error),
+            Err(_) => log_failure(what, &format!("no answer within {} ms", within.as_millis())),
+        }
+        false
     }
 
     /// Waits for the turn of a worker's step.
@@ -366,8 +375,15 @@ fn not_in_state(record: &StudyRecord, wish: &str) -> AppError {
 }
 
 /// What a transaction did to studies; signalled after the commit.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Notifications {
     queued_jobs: bool,
-    ended_study: Option<StudyId>,
+    ended_study: Option<EndedStudy>,
+}
+
+/// A study that ended, and its best trial.
+#[derive(Debug)]
+struct EndedStudy {
+    record: StudyRecord,
+    best: Option<TrialRecord>,
 }

@@ -1,6 +1,6 @@
 //! The outline of a study, which answers a dry run: columns, rows, network and jobs as the coordinator understood them.
 
-use trawl_domain::dataset::{InputColumn, SampleShape};
+use trawl_dataset::{InputColumn, SampleShape};
 use trawl_domain::estimate;
 use trawl_domain::fold::FoldSize;
 use trawl_domain::job::Window;

@@ -72,7 +72,7 @@ pub async fn pause_for_space(app: &App, jobs: &[JobId], reason: &str) -> bool {
                 warn!(
                     study.name = name,
                     pause.reason = reason,
-                    "study paused: there is no space"
+                    "study paused: there is no space; `trawl resume` lets it go on"
                 );
             }
             app.signal_studies();

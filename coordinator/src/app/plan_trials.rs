@@ -36,6 +36,7 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
         return Ok(true);
     }
     let study = app.study_of(&record)?;
+    let mut stored = None;
     if !pack_waiting(app, &mut tx, &study.study, &record).await? {
         let planned = match study.study.waits() {
             None => job::plan_window(&study.study, record.next_trial, &[]).map_err(|v| v.to_string()),
@@ -43,7 +44,7 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
                 let known = generations.known_trials(generations.of(record.next_trial));
                 let history = proposals::history(&mut tx, study_id, known, study.study.objective).await?;
                 if let Some(reason) = reason_to_stop(&mut tx, &study.study, study_id, known, &history.trials).await? {
-                    info!(study.id = %study_id, study.name = record.name, reason, "search stopped");
+                    info!(study.id = %study_id, study.name = record.name, stop.reason = %reason, "search stopped");
                     studies::stop_planning(&mut tx, study_id, &reason).await?;
                     let notifications = finish_study(app, &mut tx, &study.study, study_id).await?;
                     tx.commit().await?;
@@ -78,14 +79,17 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
             }
         }
         match planned {
-            Ok(Some(window)) => store_window(app, &mut tx, &study.study, &now, &window, Turn::Last).await?,
+            Ok(Some(window)) => {
+                store_window(app, &mut tx, &study.study, &now, &window, Turn::Last).await?;
+                stored = Some(window);
+            }
             Ok(None) if now.next_trial == now.max_trials => debug!(study.id = %study_id, "all trials are planned"),
             // Other studies would wait behind it for ever.
             planned => {
                 let error = planned
                     .err()
                     .unwrap_or_else(|| "the sampler has nothing more to propose".to_owned());
-                warn!(study.id = %study_id, study.name = now.name, error, "study paused: it cannot be planned");
+                warn!(study.id = %study_id, study.name = now.name, error = %error, "study paused: it cannot be planned");
                 studies::pause(
                     &mut tx,
                     study_id,
@@ -96,6 +100,10 @@ pub async fn plan_next(app: &App) -> Result<bool, AppError> {
         }
     }
     tx.commit().await?;
+    if let Some(window) = stored {
+        info!(study.id = %study_id, study.name = record.name, plan.trials = window.trials.len(), plan.jobs = window.jobs.len(),
+            plan.first_trial = record.next_trial, "trials planned");
+    }
     app.signal_jobs();
     app.signal_studies();
     Ok(true)
@@ -158,7 +166,7 @@ async fn pack_waiting(app: &App, conn: &mut Connection, study: &Study, record: &
     let assigned: Vec<_> = new_jobs.iter().zip(&planned).flat_map(members).collect();
     jobs::insert(conn, study_id, None, &new_jobs, Turn::Last).await?;
     folds::assign(conn, study_id, &assigned).await?;
-    info!(study.id = %study_id, plan.folds = assigned.len(), plan.jobs = new_jobs.len(), "folds go on");
+    info!(study.id = %study_id, study.name = record.name, plan.folds = assigned.len(), plan.jobs = new_jobs.len(), "folds go on");
     Ok(true)
 }
 
@@ -195,8 +203,6 @@ pub(super) async fn store_window(
     folds::insert(conn, study_id, &new_folds).await?;
     let next_trial = record.next_trial + window.trials.len() as u32;
     studies::set_next_trial(conn, study_id, next_trial).await?;
-    info!(study.id = %study_id, study.name = record.name, plan.trials = window.trials.len(), plan.jobs = new_jobs.len(),
-        plan.next_trial = next_trial, "trials planned");
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! Quotas: limits on what one study, and all studies together, take of Postgres and of the object store.
 //!
 //! Studies and their epoch reports are counted at submission, under a lock: the most that a study can leave is known
-//! before its first trial, and the sum is over studies, not over their rows. Bytes are known only as they arrive. A
-//! study's own are summed for each file. The total of all studies is a number in memory: each file raises it before its
-//! first byte, and it is recounted from the lists every few seconds and before any refusal. So it is exact except for
-//! files under way, and files that another coordinator took since the last count.
+//! before its first trial, and the sum is over studies, not over their rows. A cancelled study counts what it left. Bytes
+//! are known only as they arrive. A study's own are summed for each file. The total of all studies is a number in memory:
+//! each file raises it before its first byte, and it is recounted from the lists every few seconds and before any refusal.
+//! So it is exact except for files under way, and files that another coordinator took since the last count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,8 @@ use trawl_domain::limits::FILE_BYTES_CHARGED_MIN;
 use trawl_domain::study::Study;
 
 use super::{App, AppError};
-use crate::store::{Connection, StoreError, usage};
+use crate::store::usage::{self, StudyUsage};
+use crate::store::{Connection, StoreError};
 
 /// The operator's limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +126,21 @@ pub(super) async fn take_bytes(
     }
     kept.fetch_add(more, Ordering::Relaxed);
     Ok(())
+}
+
+/// Each quota of all studies: its name, what studies take of it, and its limit. No use is known without a count.
+pub(super) fn in_use(app: &App, counted: Option<StudyUsage>) -> [(&'static str, Option<u64>, u64); 3] {
+    let quotas = app.settings.quotas;
+    let bytes = counted.map(|_| app.bytes_kept.0.load(Ordering::Relaxed));
+    [
+        ("studies", counted.map(|counted| counted.studies), quotas.studies),
+        (
+            "epoch_reports",
+            counted.map(|counted| counted.epoch_reports),
+            quotas.epoch_reports,
+        ),
+        ("bytes", bytes, quotas.bytes),
+    ]
 }
 
 /// Counts the bytes again.

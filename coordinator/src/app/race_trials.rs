@@ -153,7 +153,8 @@ async fn decide(
     )
     .await?;
     raced.queued_folds |= queued;
-    info!(study.id = %study_id, generation, rung, rung.trials = came.len(), rung.promoted = promoted.len(), "rung decided");
+    info!(study.id = %study_id, study.name = study.name, generation, rung, rung.trials = came.len(), rung.promoted = promoted.len(),
+        "rung decided");
     Ok(!queued && !promoted.is_empty())
 }
 

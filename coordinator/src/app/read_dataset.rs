@@ -10,9 +10,9 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
-use trawl_domain::dataset::{
-    self, Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Inputs, Known,
-    Part, PartName, ReadError, Role, RowsDigest, SampleShape, Samples, Source, TargetKind, Targets,
+use trawl_dataset::{
+    Allowance, Content as _, DatasetShape, FileContent, FileHash, FileHasher, FilePlace, FileRef, Inputs, Known, Part,
+    PartName, ReadError, Role, RowsDigest, SampleShape, Samples, Source, TargetKind, Targets,
 };
 use trawl_domain::fold::{FoldSize, RowKeys};
 use trawl_domain::limits::{DATASET_BYTES_MAX, DATASET_VALUES_MAX};
@@ -366,8 +366,8 @@ impl Reading<'_> {
                 go_on: &|| !stop.is_cancelled(),
             };
             let role = Role::of(part, &known);
-            let part = content.as_ref().map(|content| content as &dyn dataset::Content);
-            let samples = dataset::read(&format, kind, role, part, &mut allowance);
+            let part = content.as_ref().map(|content| content as &dyn trawl_dataset::Content);
+            let samples = trawl_dataset::read(&format, kind, role, part, &mut allowance);
             let found = samples.map(|samples| PartContent {
                 sample: samples.shape,
                 known: samples.known(),
@@ -515,7 +515,7 @@ fn read_file(
     };
     let content = FileContent::new(open(settings, place)?).map_err(failed)?;
     let Some(fingerprint) = fingerprint(&content, stop).map_err(failed)? else {
-        return Err(format!("{} {}", name_of(place), dataset::TOO_LARGE));
+        return Err(format!("{} {}", name_of(place), trawl_dataset::TOO_LARGE));
     };
     match place {
         FilePlace::FashionMnist { name, sha256 } if fingerprint.sha256.to_string() != *sha256 => Err(format!(

@@ -2,7 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use tracing::warn;
+use trawl_domain::baseline::Baseline;
 use trawl_domain::id::StudyId;
+use trawl_domain::metric::TrialValue;
 use trawl_domain::racing::Racing;
 use trawl_domain::search::Generations;
 use trawl_domain::seed::FitOwner;
@@ -13,6 +15,7 @@ use super::{App, AppError, study_not_found};
 use crate::files::Pieces;
 use crate::store::Connection;
 use crate::store::artifacts::{self, ArtifactRecord, Position};
+use crate::store::baselines;
 use crate::store::curves::{self, ReportRecord};
 use crate::store::folds::{self, FoldRecord};
 use crate::store::leases::{self, SlotUse};
@@ -42,6 +45,8 @@ pub struct StudyView {
     pub winner: Option<WinnerRecord>,
     /// The importance of parameters, likewise.
     pub importance: Option<ImportanceRecord>,
+    /// The values of baselines, once the first job has ended. Only for a single study.
+    pub baselines: Vec<(Baseline, TrialValue)>,
 }
 
 /// One study.
@@ -57,6 +62,7 @@ pub async fn get_study(app: &App, study: &str) -> Result<StudyView, AppError> {
     let mut view = views.into_iter().next().ok_or_else(|| study_not_found(study))?;
     view.winner = winners::of_study(&mut conn, view.record.study_id).await?;
     view.importance = winners::importance(&mut conn, view.record.study_id).await?;
+    view.baselines = baselines::of_study(&mut conn, view.record.study_id).await?;
     Ok(view)
 }
 
@@ -141,6 +147,7 @@ fn view(
         epochs_total,
         winner: None,
         importance: None,
+        baselines: Vec::new(),
         race: study.racing.clone().map(|racing| (racing, unraced)),
         record,
     }

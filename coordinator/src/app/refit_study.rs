@@ -150,6 +150,6 @@ pub(super) async fn start_refit(
     }
     jobs::insert(conn, study_id, Some(refit), &new_jobs, Turn::Last).await?;
     folds::insert(conn, study_id, &new_folds).await?;
-    info!(study.id = %study_id, refit.number = refit, trial.number = trial.trial, "refit queued");
+    info!(study.id = %study_id, study.name = study.name, refit.number = refit, trial.number = trial.trial, "refit queued");
     Ok(refit)
 }

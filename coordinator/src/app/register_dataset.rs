@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tracing::warn;
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_domain::limits::DATASET_BYTES_MAX;
 use uuid::Uuid;
 

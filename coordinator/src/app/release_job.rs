@@ -34,13 +34,17 @@ pub async fn release_job(app: &App, claim: LeaseClaim, cause: ReleaseReason<'_>)
     let Some(lease) = hold_or_ended(&mut tx, claim, outcome).await? else {
         return Ok(());
     };
-    let notifications = retry_or_fail_job(app, &mut tx, lease, outcome).await?;
+    let (job, notifications) = retry_or_fail_job(app, &mut tx, lease, outcome).await?;
     tx.commit().await?;
     app.metrics.lease_ended(outcome);
+    let (study_id, name) = (job.study_id, app.name_of(job.study_id));
     match cause {
-        ReleaseReason::Drain => info!(job.id = %claim.job_id, "job handed back"),
+        ReleaseReason::Drain => {
+            info!(study.id = %study_id, study.name = name, job.id = %job.job_id, "job handed back");
+        }
         ReleaseReason::Failure(cause, _) => {
-            warn!(job.id = %claim.job_id, attempt.cause = %cause, error, "job handed back because of an error");
+            warn!(study.id = %study_id, study.name = name, job.id = %job.job_id, attempt.cause = %cause, error = %error,
+                "job handed back because of an error");
         }
     }
     notifications.signal(app);

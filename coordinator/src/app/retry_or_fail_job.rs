@@ -6,18 +6,18 @@ use trawl_domain::state::TrialState;
 
 use super::finish_job::finish_owners;
 use super::{App, AppError, Notifications};
-use crate::store::jobs::{self, JobEnd};
+use crate::store::jobs::{self, JobEnd, JobRecord};
 use crate::store::leases::{self, HeldLease, Outcome};
 use crate::store::{Connection, artifacts, checkpoints, folds, job_reports, studies, trials};
 
-/// Ends a lease whose job did not end, for this reason. Reports after the job's last checkpoints are dropped, so that
+/// Ends a lease whose job did not end, for this reason; returns the job, too. Reports after the job's last checkpoints are dropped, so that
 /// the next worker continues exactly from a checkpoint.
 pub(super) async fn retry_or_fail_job(
     app: &App,
     conn: &mut Connection,
     lease: HeldLease,
     outcome: Outcome<'_>,
-) -> Result<Notifications, AppError> {
+) -> Result<(JobRecord, Notifications), AppError> {
     let job = jobs::lock(conn, lease.job_id()).await?;
     let failure = outcome.failure();
     let exhausted = match failure {
@@ -34,18 +34,20 @@ pub(super) async fn retry_or_fail_job(
         trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
         studies::uncount_reports(conn, job.study_id, dropped).await?;
         artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
-        return Ok(Notifications {
+        let notifications = Notifications {
             queued_jobs: true,
             ended_study: None,
-        });
+        };
+        return Ok((job, notifications));
     }
     let error = error.unwrap_or("unknown");
-    warn!(job.id = %job.job_id, study.id = %job.study_id, job.attempts = job.attempts, error, "job failed for good");
+    warn!(study.id = %job.study_id, study.name = app.name_of(job.study_id), job.id = %job.job_id, job.attempts = job.attempts,
+        error = %error, "job failed for good");
     folds::end_unfinished(conn, job.job_id, TrialState::Failed, Some(error)).await?;
     trials::add_worker_seconds(conn, job.job_id, held_seconds / f64::from(job.members)).await?;
     jobs::finish(conn, job.job_id, JobEnd::Failed(error)).await?;
     let notifications = finish_owners(app, conn, &job, Some(error)).await?;
     artifacts::remove_of_jobs(conn, &[job.job_id]).await?;
     checkpoints::remove_of_jobs(conn, &[job.job_id]).await?;
-    Ok(notifications)
+    Ok((job, notifications))
 }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use trawl_domain::dataset::{FileHash, Part};
+use trawl_dataset::{FileHash, Part};
 use trawl_domain::id::StudyId;
 use trawl_domain::study::Study;
 use trawl_proto::study::{Folds, TrainingRows};
@@ -96,6 +96,11 @@ impl App {
         let study = Arc::new(LoadedStudy::read(record)?);
         self.study_cache.put(record.study_id, study.clone());
         Ok(study)
+    }
+
+    /// A study's name for the log, if the study is in memory.
+    pub(super) fn name_of(&self, study_id: StudyId) -> Option<String> {
+        Some(self.study_cache.get(study_id)?.study.name.clone())
     }
 
     /// A study by its id.

@@ -1,8 +1,10 @@
 //! Submit: checks a study completely, stores it with its dataset, and plans its first trials.
 
+use std::collections::{BTreeMap, HashMap};
+
 use tokio::task::{block_in_place, spawn_blocking};
 use tracing::info;
-use trawl_domain::dataset::{Cells, FileHash, Inputs, Part, Source};
+use trawl_dataset::{Cells, FileHash, FilePlace, Inputs, Part, Source};
 use trawl_domain::fold::Scheme;
 use trawl_domain::id::StudyId;
 use trawl_domain::job::{self, Window};
@@ -91,15 +93,17 @@ struct CheckedStudy {
     spec: serde_json::Value,
     source: Source,
     files: DatasetFiles,
+    /// Names of the files, by their fields.
+    file_names: BTreeMap<String, String>,
     /// Results of other studies that count as the study's own.
     prior: Prior,
 }
 
-/// Checks a study and the files that it names.
+/// Checks a study and the files that it names. `names` are those of the files, by their fields.
 ///
 /// # Errors
 /// Every broken rule; nothing was stored.
-async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppError> {
+async fn check_study(app: &App, wire: v1::Study, names: &HashMap<String, String>) -> Result<CheckedStudy, AppError> {
     // A message of a megabyte may have half a million parts: their conversion must not block other calls.
     let (spec, source) = block_in_place(|| (trawl_proto::to_json(&wire), study::source(&wire)));
     let read = match &source {
@@ -124,20 +128,40 @@ async fn check_study(app: &App, wire: v1::Study) -> Result<CheckedStudy, AppErro
     Ok(CheckedStudy {
         study,
         spec,
+        file_names: file_names(&source, names),
         source,
         files,
         prior: Prior::default(),
     })
 }
 
+/// The names of a study's files by field: those that were given, or else their paths.
+fn file_names(source: &Source, given: &HashMap<String, String>) -> BTreeMap<String, String> {
+    let files = source.files().filter_map(|file| {
+        let path = match &file.place {
+            FilePlace::Named(path) if !path.starts_with("sha256:") => Some(path.clone()),
+            FilePlace::Named(_) | FilePlace::FashionMnist { .. } => None,
+        };
+        let given = given.get(&file.field).filter(|name| !name.is_empty());
+        Some((file.field.clone(), given.cloned().or(path)?))
+    });
+    files.collect()
+}
+
 /// Checks and stores a study, and plans its first trials; a dry run stores nothing. The same study under the same name
-/// is a repeated request, because its first answer was lost.
+/// is a repeated request, because its first answer was lost. `file_names` are names of its files for people, by their fields.
 ///
 /// # Errors
 /// Every broken rule, or another study of that name; nothing was stored.
-pub async fn submit_study(app: &App, wire: v1::Study, dry_run: bool, caller: Caller) -> Result<Submitted, AppError> {
+pub async fn submit_study(
+    app: &App,
+    wire: v1::Study,
+    file_names: HashMap<String, String>,
+    dry_run: bool,
+    caller: Caller,
+) -> Result<Submitted, AppError> {
     let from = wire.from.clone();
-    let mut checked = check_study(app, wire).await?;
+    let mut checked = check_study(app, wire, &file_names).await?;
     if is_there(app, &checked).await? {
         return Ok(Submitted::AlreadyThere(stored(app, &checked).await?));
     }
@@ -217,6 +241,7 @@ async fn store(
         validation: checked.files.validation.as_ref().map(hashes),
         test: checked.files.test.as_ref().map(hashes),
         test_is_labelled: checked.files.test_is_labelled,
+        file_names: checked.file_names.clone(),
         shape: study.shape,
         fold_sizes: study.validation.column().map(|_| &study.fold_sizes[..]),
         max_trials: study.max_trials,

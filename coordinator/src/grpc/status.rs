@@ -8,6 +8,7 @@ use trawl_proto::by_field;
 pub(super) use trawl_proto::invalid;
 
 use crate::app::AppError;
+use crate::log::log_failure;
 use crate::store::StoreError;
 
 /// The message for an internal error.
@@ -25,11 +26,11 @@ pub(super) fn of(error: AppError) -> Status {
         AppError::FailedPrecondition(message) => Status::failed_precondition(message),
         AppError::Store(error) => of_store(&error),
         AppError::Files(error) if error.is_full() => {
-            error!(error = %error, "the object store is full");
+            log_failure("the object store is full", &error.reason());
             Status::resource_exhausted("the object store is full; try again once there is space")
         }
         AppError::Files(error) => {
-            error!(error = %error, "the object store does not answer");
+            log_failure("the object store does not answer", &error.reason());
             Status::unavailable("the object store is unavailable; try again later")
         }
         AppError::Exhausted(message) => Status::resource_exhausted(message),
@@ -40,18 +41,18 @@ pub(super) fn of(error: AppError) -> Status {
 
 fn of_store(error: &StoreError) -> Status {
     if error.is_disk_full() {
-        error!(error = %error, "the disk of Postgres is full");
+        log_failure("the disk of Postgres is full", error);
         return Status::resource_exhausted("the disk of the database is full; try again once there is space");
     }
     if error.is_unavailable() {
-        error!(error = %error, "Postgres is unavailable");
+        log_failure("Postgres is unavailable", error);
         return Status::unavailable("the database is unavailable; try again later");
     }
     internal(&error.to_string())
 }
 
 fn internal(message: &str) -> Status {
-    error!(error = message, "a request failed by a mistake of trawl");
+    error!(error = %message, "a request failed by a mistake of trawl");
     Status::internal(MISTAKE)
 }
 

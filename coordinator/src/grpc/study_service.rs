@@ -7,6 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
+use trawl_domain::limits::FILE_NAME_CHARS_MAX;
 use trawl_domain::seed::FitOwner;
 use trawl_proto::v1;
 use trawl_proto::v1::study_service_server::StudyService;
@@ -61,8 +62,21 @@ impl StudyService for Studies {
         let Some(wire) = request.study else {
             return Err(invalid_field("study", "is missing"));
         };
+        let is_long = |name: &String| name.chars().count() > FILE_NAME_CHARS_MAX;
+        if request.file_names.values().any(is_long) {
+            return Err(invalid_field(
+                "file_names",
+                format!("must have at most {FILE_NAME_CHARS_MAX} characters each"),
+            ));
+        }
         let submitted = self
-            .in_turn(submit_study::submit_study(&self.app, wire, request.dry_run, caller))
+            .in_turn(submit_study::submit_study(
+                &self.app,
+                wire,
+                request.file_names,
+                request.dry_run,
+                caller,
+            ))
             .await?;
         let notes = submitted.notes();
         let already_there = matches!(submitted, Submitted::AlreadyThere(_));
@@ -95,6 +109,7 @@ impl StudyService for Studies {
         let used = self.in_turn(read_study::slot_use(&self.app, &view.record)).await?;
         Ok(Response::new(v1::GetStudyResponse {
             study: Some(study_view::study(&view)),
+            data: Some(study_view::data(&view.record, &spec)),
             slots: used.map(|(used, under_way_max)| v1::SlotUse {
                 slots: used.slots,
                 idle: used.idle,

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use prost_types::{Duration, Timestamp};
-use trawl_domain::dataset::{Cells, InputColumn};
+use trawl_dataset::{Cells, InputColumn, Source};
+use trawl_domain::baseline::Baseline;
 use trawl_domain::estimate::UNCERTAINTY;
-use trawl_domain::metric::{FoldMetrics, Metric, Metrics};
+use trawl_domain::metric::{FoldMetrics, Metric, Metrics, TrialValue};
 use trawl_domain::seed::FitOwner;
 use trawl_domain::state::TrialState;
 use trawl_proto::{params_to_struct, v1};
@@ -17,6 +18,7 @@ use crate::store::artifacts::ArtifactRecord;
 use crate::store::curves::ReportRecord;
 use crate::store::folds::FoldRecord;
 use crate::store::refits::RefitRecord;
+use crate::store::studies::StudyRecord;
 use crate::store::trials::TrialRecord;
 use crate::store::winners::ImportanceRecord;
 use crate::store::workers::WorkerRecord;
@@ -71,6 +73,7 @@ pub(super) fn study(view: &StudyView) -> v1::StudySummary {
             .collect(),
         winner: winner(view),
         importance: view.importance.as_ref().map(importance).unwrap_or_default(),
+        baselines: view.baselines.iter().map(baseline).collect(),
     }
 }
 
@@ -94,6 +97,14 @@ fn winner(view: &StudyView) -> Option<v1::Winner> {
         test_low: test.map(|interval| interval.low),
         test_high: test.map(|interval| interval.high),
     })
+}
+
+fn baseline((baseline, value): &(Baseline, TrialValue)) -> v1::Baseline {
+    v1::Baseline {
+        baseline: baseline.to_string(),
+        value: value.mean,
+        value_std: value.std,
+    }
 }
 
 fn importance(record: &ImportanceRecord) -> Vec<v1::ParameterImportance> {
@@ -223,6 +234,27 @@ pub(super) fn worker(record: &WorkerRecord) -> v1::Worker {
         jobs: record.jobs,
         slots: record.slots,
         last_seen_at: Some(timestamp(record.last_seen_at)),
+    }
+}
+
+/// The data of a study, which was submitted as this one.
+pub(super) fn data(record: &StudyRecord, spec: &v1::Study) -> v1::DataSummary {
+    let source = trawl_proto::study::source(spec);
+    let mut files: Vec<v1::DataFile> = Vec::new();
+    for (file, sha256) in source.iter().flat_map(Source::files).zip(record.files()) {
+        // One field may name the files of several parts.
+        if files.iter().all(|named| named.field != file.field) {
+            files.push(v1::DataFile {
+                field: file.field.clone(),
+                name: record.file_names.get(&file.field).cloned().unwrap_or_default(),
+                sha256: sha256.to_string(),
+            });
+        }
+    }
+    v1::DataSummary {
+        files,
+        train_rows: record.shape.train_rows,
+        input: record.shape.sample.dims(),
     }
 }
 

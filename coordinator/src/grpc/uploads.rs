@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use tonic::{Status, Streaming};
-use trawl_domain::dataset::NotAHash;
+use trawl_dataset::NotAHash;
+use trawl_dataset::word::UnknownWord;
 use trawl_domain::id::JobId;
-use trawl_domain::word::UnknownWord;
 use trawl_proto::v1;
 
 use super::file_streams::NotReceived;

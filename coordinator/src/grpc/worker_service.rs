@@ -7,7 +7,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
-use trawl_domain::dataset::{FileHash, NotAHash};
+use trawl_dataset::word::UnknownWord;
+use trawl_dataset::{FileHash, NotAHash};
+use trawl_domain::baseline::Baseline;
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::WorkerId;
 use trawl_domain::limits::{WORKER_SLOTS_MAX, WORKER_TEXT_CHARS_MAX};
@@ -20,11 +22,11 @@ use super::file_streams::{self, FileStream};
 use super::guard::caller;
 use super::status::{invalid, invalid_field};
 use super::{ANSWER_WITHIN, claim, in_time, report_stream, under_lease, uploads};
-use crate::app::TestMetrics;
 use crate::app::auth::Caller;
 use crate::app::register_worker::CallingWorker;
 use crate::app::release_job::ReleaseReason;
 use crate::app::renew_lease::Renewed;
+use crate::app::{JobResults, TestMetrics};
 use crate::protocol::job_wait::{WAIT_MAX, lease_jobs};
 use crate::protocol::report_writer::ReportQueue;
 use crate::protocol::{WorkerStore, read_checkpoint, read_dataset, read_trial_file};
@@ -168,12 +170,15 @@ impl<S: WorkerStore> WorkerService for Workers<S> {
     async fn finish_job(&self, request: Request<v1::FinishJobRequest>) -> Answer<v1::FinishJobResponse> {
         let request = request.into_inner();
         let claim = claim(request.lease.as_ref())?;
-        let test = TestMetrics {
-            loss: request.test_loss,
-            accuracy: request.test_accuracy,
+        let results = JobResults {
+            test: TestMetrics {
+                loss: request.test_loss,
+                accuracy: request.test_accuracy,
+            },
+            row_losses: row_losses(&request.row_losses)?,
+            baselines: baselines(request.baselines)?,
         };
-        let row_losses = row_losses(&request.row_losses)?;
-        let status = under_lease(self.app.finish_job(claim, test, &row_losses)).await?;
+        let status = under_lease(self.app.finish_job(claim, &results)).await?;
         Ok(Response::new(v1::FinishJobResponse { status }))
     }
 
@@ -295,6 +300,16 @@ fn row_losses(of_members: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, Status> {
         Ok(losses.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
     };
     of_members.iter().enumerate().map(losses).collect()
+}
+
+fn baselines(found: Vec<v1::JobBaseline>) -> Result<Vec<(Baseline, Vec<f64>)>, Status> {
+    let baseline = |(index, found): (usize, v1::JobBaseline)| {
+        let baseline = found.baseline.parse();
+        let baseline = baseline
+            .map_err(|error: UnknownWord| invalid_field(&format!("baselines[{index}].baseline"), error.to_string()))?;
+        Ok((baseline, found.values))
+    };
+    found.into_iter().enumerate().map(baseline).collect()
 }
 
 fn calling_worker(caller: Caller, worker: &str) -> Result<CallingWorker, Status> {

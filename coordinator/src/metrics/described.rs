@@ -37,6 +37,19 @@ const GAUGES: &[(&str, &str)] = &[
         "Studies by state. From the database, the same from every coordinator.",
     ),
     (
+        "trawl_studies_self_paused",
+        "Studies that paused by themselves, for the reason that `trawl show` gives. From the database, the same from every coordinator.",
+    ),
+    (
+        "trawl_quota_used",
+        "What studies take of each quota. From the database, the same from every coordinator.",
+    ),
+    ("trawl_quota_limit", "What they may take, by this process's flags."),
+    (
+        "trawl_tls_certificate_end_seconds",
+        "When the first certificate of --tls-cert ends, in seconds since 1970; NaN without TLS.",
+    ),
+    (
         "trawl_workers",
         "Workers seen within a day, by state. From the database, the same from every coordinator.",
     ),

@@ -173,6 +173,7 @@ impl Metrics {
         }
         self.gauge("trawl_build_info", &[("version", env!("CARGO_PKG_VERSION"))])
             .set(1.0);
+        self.set_certificate_end(None);
     }
 
     fn counter(&self, name: &'static str, label: &'static str, value: &'static str) -> Counter {
@@ -287,6 +288,25 @@ impl Metrics {
         set("trawl_trials_open", &[], counts.map(|counts| counts.trials_open));
         set("trawl_worker_slots", &[], counts.map(|counts| counts.slots));
         set("trawl_worker_slots_busy", &[], counts.map(|counts| counts.slots_busy));
+        set(
+            "trawl_studies_self_paused",
+            &[],
+            counts.map(|counts| counts.studies_self_paused),
+        );
+    }
+
+    /// What studies take of a quota, NaN if that is not known, and what they may take.
+    pub fn set_quota(&self, quota: &'static str, used: Option<u64>, limit: u64) {
+        let labels = [("quota", quota)];
+        self.gauge("trawl_quota_used", &labels)
+            .set(used.map_or(f64::NAN, |used| used as f64));
+        self.gauge("trawl_quota_limit", &labels).set(limit as f64);
+    }
+
+    /// When the first TLS certificate ends, in seconds since 1970.
+    pub fn set_certificate_end(&self, at: Option<i64>) {
+        self.gauge("trawl_tls_certificate_end_seconds", &[])
+            .set(at.map_or(f64::NAN, |at| at as f64));
     }
 
     /// The connections of this process to Postgres.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::info;
 
 use super::WorkerStore;
+use crate::log::log_failure;
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -30,15 +31,21 @@ pub async fn reap_leases<S: WorkerStore>(store: Arc<S>, is_up: watch::Sender<boo
         may_expire &= answers;
         if answers && !may_expire {
             match store.grant_grace().await {
-                Ok(()) => may_expire = true,
-                Err(error) => warn!(error = %error, "leases could not be extended; the next tick tries again"),
+                Ok(()) => {
+                    may_expire = true;
+                    info!("the database answers again: leases were extended for the time that it was away");
+                }
+                Err(error) => log_failure("leases could not be extended; the next tick tries again", &error),
             }
         }
         // The coordinator reports that it serves once leases are extended.
         let serves = answers && may_expire;
         is_up.send_if_modified(|was_up| std::mem::replace(was_up, serves) != serves);
         if may_expire && let Err(error) = store.expire_leases().await {
-            warn!(error = %error, "leases that ran out could not be taken back; the next tick tries again");
+            log_failure(
+                "leases that ran out could not be taken back; the next tick tries again",
+                &error,
+            );
         }
     }
 }

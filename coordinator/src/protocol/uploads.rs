@@ -1,6 +1,6 @@
 //! The files of workers: their owners on the way in, and their pieces on the way out.
 
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_domain::id::JobId;
 use trawl_domain::lease::LeaseClaim;
 

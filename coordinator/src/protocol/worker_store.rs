@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 
 use tokio::sync::Notify;
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_domain::id::JobId;
 use trawl_domain::lease::LeaseClaim;
 
@@ -21,7 +21,7 @@ use crate::app::renew_lease::{self, Renewed};
 use crate::app::report_order::{JobReport, Written};
 use crate::app::upload::UploadStore;
 use crate::app::write_reports;
-use crate::app::{App, AppError, Settings, TestMetrics, expire_leases, finish_job, pause_study};
+use crate::app::{App, AppError, JobResults, Settings, expire_leases, finish_job, pause_study};
 use crate::store::artifacts::ArtifactRecord;
 use crate::store::checkpoints::CheckpointRecord;
 use crate::store::workers::NewWorker;
@@ -61,13 +61,8 @@ pub trait WorkerStore: UploadStore + Debug + 'static {
     /// Writes reports; returns the result of each.
     fn write_reports(&self, reports: &[JobReport]) -> impl Future<Output = Answer<Vec<Written>>> + Send;
 
-    /// Ends a job; `row_losses` has the losses of single rows by member, or nothing at all.
-    fn finish_job(
-        &self,
-        claim: LeaseClaim,
-        test: TestMetrics,
-        row_losses: &[Vec<f32>],
-    ) -> impl Future<Output = Answer<()>> + Send;
+    /// Ends a job.
+    fn finish_job(&self, claim: LeaseClaim, results: &JobResults) -> impl Future<Output = Answer<()>> + Send;
 
     /// Ends a lease, and gives its job back.
     fn release_job(&self, claim: LeaseClaim, cause: ReleaseReason<'_>) -> impl Future<Output = Answer<()>> + Send;
@@ -144,9 +139,9 @@ impl WorkerStore for App {
         write_reports::write(self, reports).await
     }
 
-    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics, row_losses: &[Vec<f32>]) -> Answer<()> {
+    async fn finish_job(&self, claim: LeaseClaim, results: &JobResults) -> Answer<()> {
         let _turn = self.worker_turn().await?;
-        finish_job(self, claim, test, row_losses).await
+        finish_job(self, claim, results).await
     }
 
     async fn release_job(&self, claim: LeaseClaim, cause: ReleaseReason<'_>) -> Answer<()> {

@@ -1,8 +1,8 @@
 //! Artifacts of trials and refits; their bytes are in the object store.
 
 use chrono::{DateTime, Utc};
+use trawl_dataset::FileHash;
 use trawl_domain::artifact::{ArtifactKind, TRIALS_KEPT};
-use trawl_domain::dataset::FileHash;
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::seed::FitOwner;
 use uuid::Uuid;

@@ -1,6 +1,6 @@
 //! Checkpoints of jobs; their bytes are in the object store.
 
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_domain::id::{JobId, StudyId};
 use uuid::Uuid;
 

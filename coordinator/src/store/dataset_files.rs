@@ -1,6 +1,6 @@
 //! Files of datasets, by their hash; their bytes are in the object store.
 
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 
 use super::{Connection, StoreError};
 

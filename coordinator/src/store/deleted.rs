@@ -2,7 +2,7 @@
 
 use trawl_domain::id::StudyId;
 
-use super::{Connection, StoreError, expect_rows, winners};
+use super::{Connection, StoreError, baselines, expect_rows, winners};
 
 /// The study that was deleted first.
 pub async fn oldest(conn: &mut Connection) -> Result<Option<StudyId>, StoreError> {
@@ -27,6 +27,7 @@ pub async fn remove_some(conn: &mut Connection, study_id: StudyId, limit: u32) -
     }
     super::proposals::remove(&mut *conn, study_id).await?;
     winners::remove(&mut *conn, study_id).await?;
+    baselines::remove(&mut *conn, study_id).await?;
     sqlx::query!("DELETE FROM trawl_store.refits WHERE study_id = $1", study_id.0)
         .execute(&mut *conn)
         .await?;

@@ -13,6 +13,8 @@ pub struct FleetCounts {
     pub slots: i64,
     /// Jobs that these workers train.
     pub slots_busy: i64,
+    /// Studies that paused by themselves.
+    pub studies_self_paused: i64,
     jobs_queued: i64,
     jobs_paused: i64,
     studies: [i64; 6],
@@ -66,6 +68,7 @@ pub async fn count(conn: &mut Connection) -> Result<FleetCounts, StoreError> {
              SELECT coalesce(sum(max_trials - trials_completed - trials_pruned - trials_failed - trials_cancelled)
                              FILTER (WHERE state = 'running'), 0)::bigint AS trials_open,
                     count(*) FILTER (WHERE state = 'running') AS running, count(*) FILTER (WHERE state = 'paused') AS paused,
+                    count(*) FILTER (WHERE pause_reason IS NOT NULL) AS self_paused,
                     count(*) FILTER (WHERE state = 'refitting') AS refitting,
                     count(*) FILTER (WHERE state = 'completed') AS completed,
                     count(*) FILTER (WHERE state = 'failed') AS failed,
@@ -88,7 +91,8 @@ pub async fn count(conn: &mut Connection) -> Result<FleetCounts, StoreError> {
          SELECT (SELECT count(*) FROM trawl_store.leases) AS "leases!",
                 (SELECT count(*) FROM trawl_store.leases JOIN seen USING (worker_id) WHERE state = 'online') AS "slots_busy!",
                 queued.open AS "jobs_queued!", queued.paused AS "jobs_paused!",
-                s.trials_open AS "trials_open!", s.running AS "running!", s.paused AS "paused!", s.refitting AS "refitting!",
+                s.trials_open AS "trials_open!", s.running AS "running!", s.paused AS "paused!",
+                s.self_paused AS "self_paused!", s.refitting AS "refitting!",
                 s.completed AS "completed!", s.failed AS "failed!", s.cancelled AS "cancelled!",
                 w.online AS "online!", w.lost AS "lost!", w.stopped AS "stopped!", w.slots AS "slots!"
          FROM queued, of_studies s, of_workers w"#,
@@ -100,6 +104,7 @@ pub async fn count(conn: &mut Connection) -> Result<FleetCounts, StoreError> {
         trials_open: row.trials_open,
         slots: row.slots,
         slots_busy: row.slots_busy,
+        studies_self_paused: row.self_paused,
         jobs_queued: row.jobs_queued,
         jobs_paused: row.jobs_paused,
         studies: [

@@ -6,6 +6,7 @@
 //! that no job trains. Tokens are locked with nothing else.
 
 pub mod artifacts;
+pub mod baselines;
 pub mod checkpoints;
 pub mod coordinators;
 pub mod curves;

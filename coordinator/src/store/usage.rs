@@ -10,7 +10,8 @@ use super::{Connection, StoreError, expect_rows};
 pub struct StudyUsage {
     /// Studies that are not deleted.
     pub studies: u64,
-    /// The epoch budgets of these, and of deleted studies whose rows are not removed yet.
+    /// The epoch budgets of these, and of deleted studies whose rows are not removed yet; of a cancelled study without
+    /// live jobs, what it stored.
     pub epoch_reports: u64,
 }
 
@@ -26,8 +27,11 @@ pub async fn lock(conn: &mut Connection) -> Result<(), StoreError> {
 pub async fn of_studies(conn: &mut Connection) -> Result<StudyUsage, StoreError> {
     let row = sqlx::query!(
         r#"SELECT count(*) FILTER (WHERE deleted_at IS NULL) AS "studies!",
-                  COALESCE(sum(epoch_budget), 0)::bigint AS "epoch_reports!"
-           FROM trawl_store.studies"#
+                  COALESCE(sum(CASE WHEN state = 'cancelled'
+                                         AND NOT EXISTS (SELECT FROM trawl_store.jobs j
+                                                         WHERE j.study_id = s.study_id AND j.state IN ('queued', 'leased'))
+                                    THEN epochs_reported ELSE epoch_budget END), 0)::bigint AS "epoch_reports!"
+           FROM trawl_store.studies s"#
     )
     .fetch_one(conn)
     .await?;

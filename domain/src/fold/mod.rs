@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::seed::{Purpose, Seed};
-use crate::word::words;
+use trawl_dataset::words;
 
 /// How a configuration is validated.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,15 +58,12 @@ pub enum Scheme {
     },
     /// One split that holds out this share, above 0 and below 1.
     Holdout(f64),
-    /// A row's key is the fold in which it validates, or [`TRAINS`].
+    /// A row's key is the fold in which it validates, or [`trawl_dataset::TRAINS`].
     Given {
         /// Number of folds, at least 1.
         folds: u32,
     },
 }
-
-/// Key of a row that validates in no fold.
-pub const TRAINS: u32 = u32::MAX;
 
 /// The split of one fold's rows.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,8 +3,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, proptest};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use trawl_dataset::TRAINS;
 
-use super::{By, CannotSplit, FoldRows, FoldSize, RowKeys, Scheme, Split, TRAINS, Validation};
+use super::{By, CannotSplit, FoldRows, FoldSize, RowKeys, Scheme, Split, Validation};
 use crate::seed::{Purpose, Seed};
 
 /// The rows of all folds.

@@ -3,7 +3,7 @@
 use super::{Flow, Kind, Layer, Misfit, Range};
 use crate::rule::{Rule, Takes};
 use crate::space::ParamValue;
-use crate::word::words;
+use trawl_dataset::words;
 
 words!(
     /// An activation function.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::dataset::SampleShape;
+use trawl_dataset::SampleShape;
 
 /// The least and the largest value of a size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,11 +31,11 @@ pub(crate) use residual::list_of;
 pub use residual::{last, places};
 pub use written::WrittenLayer;
 
-use crate::dataset::SampleShape;
 use crate::limits::LAYER_OUTPUTS_MAX;
 use crate::rule::Rule;
 use crate::space::ParamValue;
 use crate::violation::Violation;
+use trawl_dataset::SampleShape;
 
 /// One layer of a network, with all settings known. Its input is the output of the layer before, or a row's features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,9 +1,9 @@
 //! Layers are read as they are written, and give the same outputs as PyTorch's.
 
 use super::{Conv, Flow, Layer, LayerKind, Misfit, Range, WrittenLayer, last, places};
-use crate::dataset::SampleShape;
 use crate::rule::Takes;
 use crate::space::{ParamValue, Params};
+use trawl_dataset::SampleShape;
 
 #[test]
 fn every_layer_is_read_as_it_is_written() {

@@ -1,10 +1,9 @@
 //! Requests that would change something, if their senders were let in.
 
 use prost::Message;
-use trawl_domain::dataset::FileHash;
 use trawl_proto::v1;
 
-use crate::{ScriptedWorker, epoch_report, studies};
+use crate::{ScriptedWorker, dataset_messages, epoch_report, studies};
 
 /// For each RPC that can change something, a request that would; in an order in which all of them work.
 pub(super) type Effective = Vec<(String, Vec<Vec<u8>>)>;
@@ -17,7 +16,6 @@ pub(super) fn effective(
 ) -> anyhow::Result<Effective> {
     let worker_id = worker_id.to_owned();
     let study = || "target".to_owned();
-    let file = b"a,b\n1,2\n";
     let mut effective = Effective::new();
     let mut add = |service: &str, method: &str, messages: Vec<Vec<u8>>| {
         effective.push((format!("/trawl.v1.{service}/{method}"), messages));
@@ -25,22 +23,16 @@ pub(super) fn effective(
     let created = v1::CreateStudyRequest {
         study: Some(studies::from_json(&studies::small("sneaked-in", 2, 1)?)?),
         dry_run: false,
+        ..Default::default()
     };
     add("StudyService", "CreateStudy", vec![created.encode_to_vec()]);
-    let dataset = v1::PutDatasetRequest {
-        sha256: FileHash::of(file).to_string(),
-        bytes: file.len() as u64,
-        chunk: file.to_vec(),
-    };
-    add("StudyService", "PutDataset", vec![dataset.encode_to_vec()]);
-    let registered = v1::RegisterWorkerRequest {
-        protocol: trawl_proto::WORKER_PROTOCOL,
-        worker_id: "11111111-2222-4333-8444-555555555555".into(),
-        host: "stranger".into(),
-        device: "cpu".into(),
-        slots: 1,
-        version: "0".into(),
-    };
+    let dataset = dataset_messages(b"a,b\n1,2\n");
+    add(
+        "StudyService",
+        "PutDataset",
+        dataset.iter().map(Message::encode_to_vec).collect(),
+    );
+    let registered = ScriptedWorker::registration("11111111-2222-4333-8444-555555555555");
     add("WorkerService", "RegisterWorker", vec![registered.encode_to_vec()]);
     let heartbeat = v1::HeartbeatRequest {
         worker_id: worker_id.clone(),
@@ -64,14 +56,21 @@ pub(super) fn effective(
         "PutArtifact",
         artifact.iter().map(Message::encode_to_vec).collect(),
     );
-    let (put, get) = checkpoint(reported);
-    add("WorkerService", "PutCheckpoint", vec![put.encode_to_vec()]);
+    let checkpoint = ScriptedWorker::checkpoint_messages(reported, 1, b"kept");
+    add(
+        "WorkerService",
+        "PutCheckpoint",
+        checkpoint.iter().map(Message::encode_to_vec).collect(),
+    );
+    let get = v1::GetCheckpointRequest {
+        lease: reported.lease.clone(),
+        number: 0,
+        job_id: String::new(),
+    };
     add("WorkerService", "GetCheckpoint", vec![get.encode_to_vec()]);
     let finish = v1::FinishJobRequest {
         lease: reported.lease.clone(),
-        test_loss: None,
-        test_accuracy: None,
-        row_losses: Vec::new(),
+        ..Default::default()
     };
     add("WorkerService", "FinishJob", vec![finish.encode_to_vec()]);
     let release = v1::ReleaseJobRequest {
@@ -111,20 +110,4 @@ pub(super) fn effective(
         vec![v1::RevokeTokenRequest { token }.encode_to_vec()],
     );
     Ok(effective)
-}
-
-fn checkpoint(job: &v1::LeasedJob) -> (v1::PutCheckpointRequest, v1::GetCheckpointRequest) {
-    let put = v1::PutCheckpointRequest {
-        lease: job.lease.clone(),
-        epochs: 1,
-        bytes: 4,
-        sha256: FileHash::of(b"kept").to_string(),
-        chunk: b"kept".to_vec(),
-    };
-    let get = v1::GetCheckpointRequest {
-        lease: job.lease.clone(),
-        number: 0,
-        job_id: String::new(),
-    };
-    (put, get)
 }

@@ -4,7 +4,6 @@ mod effective;
 mod walk;
 
 use anyhow::Context;
-use sqlx::PgPool;
 use tonic::Request;
 use tonic::transport::Channel;
 use trawl_domain::secret::Secret;
@@ -66,24 +65,4 @@ impl Admin {
         let answer = self.0.revoke_token(Request::new(request)).await?.into_inner();
         answer.token.context("no token in the answer")
     }
-}
-
-/// All rows of all tables of trawl, as text.
-///
-/// # Errors
-/// Postgres does not answer.
-pub async fn all_tables(owner: &PgPool) -> anyhow::Result<Vec<(String, String)>> {
-    let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'trawl_store' ORDER BY 1",
-    )
-    .fetch_all(owner)
-    .await?;
-    let mut content = Vec::new();
-    for table in tables {
-        let query =
-            format!("SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM trawl_store.{table} t");
-        let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(owner).await?;
-        content.push((table, rows));
-    }
-    Ok(content)
 }

@@ -6,25 +6,18 @@ use serde_json::json;
 use sqlx::PgPool;
 use tonic::Code;
 use tonic::transport::Channel;
-use trawl_proto::v1;
 
+use super::Admin;
 use super::effective::{Effective, effective};
-use super::{Admin, all_tables};
-use crate::{Coordinator, ScriptedWorker, StoreAt, System, call_raw, look_for, owner_pool, studies, wait_for};
+use crate::{ScriptedWorker, System, call, call_raw, code_of, look_for, studies, wait_for};
 
 const OPERATOR: &str = "the-operators-own-token";
 const ROLES: [&str; 4] = ["admin", "user", "worker", "reader"];
 const HOUR_LEASES: [&str; 2] = ["--lease-ttl-ms", "3600000"];
-const LIST_STUDIES: &str = "/trawl.v1.StudyService/ListStudies";
-const LIST_TOKENS: &str = "/trawl.v1.AccessService/ListTokens";
 
 /// What a walk found.
 #[derive(Debug, Default)]
 pub struct AccessWalk {
-    /// Served RPCs, reflection and health included.
-    pub rpcs: usize,
-    /// Roles, and kinds of callers without a valid token.
-    pub callers: usize,
     /// Calls that had to be refused.
     pub refused: usize,
     /// The refused calls that would otherwise have changed rows: afterwards each did, for the operator.
@@ -47,11 +40,7 @@ pub async fn walk_every_rpc() -> anyhow::Result<AccessWalk> {
     if let Some((unknown, _)) = stage.effective.iter().find(|(path, _)| !rpcs.contains(path)) {
         anyhow::bail!("{unknown} is not served");
     }
-    let mut walk = AccessWalk {
-        rpcs: rpcs.len(),
-        callers: callers.len(),
-        ..AccessWalk::default()
-    };
+    let mut walk = AccessWalk::default();
     let before = all_tables(&stage.sql).await?;
     for path in &rpcs {
         for caller in &callers {
@@ -98,14 +87,9 @@ impl Stage {
             let mut study = studies::small(name, 24, 1)?;
             // With one fold a trial, a job that ends completes trials.
             study["validation"] = json!({ "holdout": 0.2 });
-            system.submit(studies::from_json(&study)?).await?;
+            system.submit(study).await?;
         }
-        let study = "ended".to_owned();
-        system
-            .studies()
-            .await?
-            .cancel_study(v1::CancelStudyRequest { study })
-            .await?;
+        system.trawl_stdout(&["cancel", "ended"])?;
         let mut worker = ScriptedWorker::register(&system).await?;
         let mut jobs = worker.lease(3).await?.into_iter();
         let mut job = || jobs.next().context("too few jobs");
@@ -115,12 +99,11 @@ impl Stage {
         worker.report_all(&reported).await?;
 
         let flags = [&HOUR_LEASES[..], &["--token", OPERATOR]].concat();
-        let folder = system.artifacts.path();
-        system.coordinator =
-            Coordinator::start(&system.database_url, &StoreAt::folder(folder), &flags, "127.0.0.1:0").await?;
+        let (coordinator, closed) = system.another_coordinator(&flags).await?;
+        system.coordinator = coordinator;
         Ok(Self {
-            channel: Channel::from_shared(system.coordinator.url.clone())?.connect().await?,
-            sql: owner_pool(&system.database_url).await?,
+            channel: closed.channel().await?,
+            sql: system.owner().await?,
             effective: effective(worker.id(), &reported, &leased)?,
             _system: system,
         })
@@ -135,10 +118,10 @@ impl Stage {
             callers.push(Caller { name, token });
         }
         let expired = admin.create("expired", "admin", Some(1)).await?;
-        until_refused(&self.channel, &expired).await?;
+        until_refused(&self.channel, Some(&expired)).await?;
         // A token that was overheard, and is replayed when its name belongs to another one.
         let replayed = admin.create("replayed", "admin", None).await?;
-        call_raw(&self.channel, LIST_TOKENS, Some(&replayed), vec![Vec::new()]).await?;
+        call(&self.channel, "AccessService/ListTokens", Some(&replayed), &()).await?;
         admin.revoke("replayed").await?;
         admin.create("replayed", "admin", None).await?;
         let strangers = [
@@ -163,7 +146,7 @@ impl Stage {
         let what = format!("{path} by {}", caller.name);
         let answer = call_raw(&self.channel, path, caller.token.as_deref(), messages);
         let answer = wait_for(&what, async { Ok(answer.await) }).await?;
-        let code = answer.err().map_or(Code::Ok, |status| status.code());
+        let code = code_of(answer);
         walk.refused += usize::from(refusal.is_some());
         walk.effective += usize::from(refusal.is_some() && known.is_some());
         let is_right = match refusal {
@@ -187,13 +170,13 @@ impl Stage {
     }
 }
 
-/// Calls until the token is refused, as it is some time after its end.
+/// Calls until who has this token, or none, is refused, as they are some time after the token's end.
 ///
 /// # Errors
 /// It is not refused in time.
-pub async fn until_refused(channel: &Channel, token: &str) -> anyhow::Result<()> {
+pub async fn until_refused(channel: &Channel, token: Option<&str>) -> anyhow::Result<()> {
     look_for("the end of a token", async || {
-        let answer = call_raw(channel, LIST_STUDIES, Some(token), vec![Vec::new()]).await;
+        let answer = call(channel, "StudyService/ListStudies", token, &()).await;
         Ok(answer.is_err().then_some(()))
     })
     .await
@@ -225,4 +208,21 @@ fn may_call(role: &str, path: &str) -> bool {
         "trawl.v1.AccessService" => role == "admin",
         _ => true,
     }
+}
+
+/// All rows of all tables of trawl, as text.
+async fn all_tables(owner: &PgPool) -> anyhow::Result<Vec<(String, String)>> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'trawl_store' ORDER BY 1",
+    )
+    .fetch_all(owner)
+    .await?;
+    let mut content = Vec::new();
+    for table in tables {
+        let query =
+            format!("SELECT coalesce(string_agg(t::text, E'\\n' ORDER BY t::text), '') FROM trawl_store.{table} t");
+        let rows = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_one(owner).await?;
+        content.push((table, rows));
+    }
+    Ok(content)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::ensure;
 
 use super::fixture::{coordinator_program, worker_program};
-use super::{FaultFixture, FixtureSettings, Outcome, Settings};
+use super::{Closed, FaultFixture, FixtureSettings, Outcome, Settings};
 
 /// An hour, as libfaketime reads it, fast and slow.
 const OFFSETS: [(&str, i64); 2] = [("+3600", 3_600), ("-3600", -3_600)];
@@ -35,12 +35,10 @@ pub(super) async fn an_hour_off(settings: &Settings) -> anyhow::Result<Outcome> 
         let mut program = coordinator_program(&fixture.folder().join("coordinator.log"))?;
         coordinators.show_to(&mut program);
         fixture.start_coordinator_by(program).await?;
-        let url = fixture.url.clone();
         for _ in 0..3 {
             let mut program = worker_program()?;
             workers.show_to(&mut program);
-            let worker = fixture.start_worker_by(program, &url).await?;
-            fixture.real.push(worker);
+            fixture.add_worker(program).await?;
         }
         fixture.load.acknowledged(1_500).await?;
         // Both jump by two hours, in opposite directions, while everything runs.
@@ -50,14 +48,8 @@ pub(super) async fn an_hour_off(settings: &Settings) -> anyhow::Result<Outcome> 
         injected += 4;
         fixture.real.clear();
     }
-    let closed = fixture.end(injected).await?;
-    let mut row = closed.row;
-    let expired = closed
-        .stored
-        .attempts
-        .iter()
-        .filter(|attempt| attempt.outcome.as_deref() == Some("expired"))
-        .count();
+    let Closed { mut row, attempts } = fixture.end(injected).await?;
+    let expired = attempts.iter().filter(|attempt| attempt.ended_as("expired")).count();
     row.see(format!(
         "coordinator fast and workers slow, then the other way; each jumps by two hours on its way; {expired} leases ran out \
          (those of 6 workers that were killed among them)"

@@ -8,25 +8,29 @@ use std::time::Duration;
 use anyhow::Context;
 use sqlx::PgPool;
 use tempfile::TempDir;
+use trawl_domain::id::{JobId, LeaseToken};
+use trawl_domain::lease::LeaseClaim;
 use trawl_domain::seed::Stream;
+use uuid::Uuid;
 
 use super::{Row, Settings};
 use crate::fault_proxy::FaultProxy;
-use crate::history::Stored;
+use crate::history::Attempt;
 use crate::load::{Load, LoadSettings};
 use crate::meters;
 use crate::postgres::{Postgres, owner_pool};
 use crate::process::{Process, binary};
 use crate::scripted_worker::SCRIPTED_HOST;
-use crate::system::{Client, Coordinator, StoreAt, look_for};
+use crate::system::{Client, Coordinator, StoreAt, look_for, worker_by};
+
+/// Scripted workers; every other one goes through the proxy.
+const SCRIPTED: u32 = 30;
 
 /// Settings of a fixture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FixtureSettings {
     /// Names the row, and its own part of the seed.
     pub name: &'static str,
-    /// Scripted workers; every other one goes through the proxy.
-    pub scripted: u32,
     /// Workers that really train.
     pub real: usize,
     /// Time that a scripted worker takes for an epoch.
@@ -35,27 +39,20 @@ pub struct FixtureSettings {
     pub queued_min: u32,
     /// Time limit of a lease.
     pub lease_ttl: Duration,
-    /// Address of the coordinator's gRPC port.
-    pub listen: String,
     /// The operator's token, which load and workers call with; `None` asks nobody for one.
     pub token: Option<&'static str>,
-    /// Further flags of the coordinator.
-    pub flags: Vec<String>,
 }
 
 impl FixtureSettings {
-    /// Of a row of this name: 30 scripted workers, 3 that train, leases of 1.5 s.
+    /// Of a row of this name: 3 workers that train beside the scripted ones, leases of 1.5 s.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
-            scripted: 30,
             real: 3,
             epoch_ms: 30,
             queued_min: 24,
             lease_ttl: Duration::from_millis(1_500),
-            listen: "127.0.0.1:0".into(),
             token: None,
-            flags: Vec::new(),
         }
     }
 }
@@ -65,10 +62,8 @@ impl FixtureSettings {
 pub struct RealWorker {
     /// Its process.
     pub process: Process,
-    /// UUID that it registered under.
-    pub worker_id: String,
-    /// Its log, one JSON object a line.
-    pub log: PathBuf,
+    /// Under which it registered.
+    pub worker_id: Uuid,
 }
 
 /// A fixture that was closed.
@@ -76,10 +71,8 @@ pub struct RealWorker {
 pub struct Closed {
     /// Its row.
     pub row: Row,
-    /// What the database had.
-    pub stored: Stored,
-    /// The logs of all workers that trained, one after the other.
-    pub worker_logs: String,
+    /// The leases that the database granted.
+    pub attempts: Vec<Attempt>,
 }
 
 /// A place for faults.
@@ -122,7 +115,7 @@ impl FaultFixture {
         let store = StoreAt::folder(&folder.path().join("store"));
         std::fs::create_dir(folder.path().join("store"))?;
         let program = coordinator_program(&folder.path().join("coordinator.log"))?;
-        let coordinator = start_coordinator(program, &settings, &database_url, &store, &settings.listen).await?;
+        let coordinator = start_coordinator(program, &settings, &database_url, &store, "127.0.0.1:0").await?;
         let url = coordinator.url.clone();
         let owner = owner_pool(&database_url).await?;
         let proxy = FaultProxy::open(&url).await?;
@@ -131,7 +124,7 @@ impl FaultFixture {
             Client::with_token(&proxy.url, &database_url, settings.token).await?,
         ];
         let load = LoadSettings {
-            workers: settings.scripted,
+            workers: SCRIPTED,
             epoch_ms: settings.epoch_ms,
             queued_min: settings.queued_min,
             lease_ttl: settings.lease_ttl,
@@ -154,88 +147,65 @@ impl FaultFixture {
             settings,
         };
         for _ in 0..fixture.settings.real {
-            let worker = fixture.start_worker().await?;
-            fixture.real.push(worker);
+            fixture.add_worker(worker_program()?).await?;
         }
         Ok(fixture)
     }
 
-    /// Starts a worker that trains.
+    /// Starts a worker that trains, by its program or by one that ends in it.
     ///
     /// # Errors
     /// It does not register.
-    pub async fn start_worker(&mut self) -> anyhow::Result<RealWorker> {
-        let url = self.url.clone();
-        self.start_worker_by(worker_program()?, &url).await
-    }
-
-    /// Starts one by its program, or by one that ends in it, for the coordinator at this URL.
-    ///
-    /// # Errors
-    /// It does not register.
-    pub async fn start_worker_by(&mut self, mut program: Command, url: &str) -> anyhow::Result<RealWorker> {
+    pub async fn add_worker(&mut self, program: Command) -> anyhow::Result<()> {
         self.logs += 1;
         let log = self.folder.path().join(format!("worker-{}.log", self.logs));
-        let ids = "SELECT worker_id::text FROM trawl_store.workers WHERE host <> $1";
+        let ids = "SELECT worker_id FROM trawl_store.workers WHERE host <> $1";
         let ids = || {
-            sqlx::query_scalar::<_, String>(ids)
+            sqlx::query_scalar::<_, Uuid>(ids)
                 .bind(SCRIPTED_HOST)
                 .fetch_all(&self.owner)
         };
         let before = look_for("the workers", async || Ok(ids().await.ok())).await?;
-        let process = Process::start(
-            program
-                .args(["--coordinator", url, "--device", "cpu", "--log", "json"])
+        let log = File::create(&log)?;
+        let process = worker_by(program, &self.url, |command| {
+            let token = self.settings.token.map(|token| ("TRAWL_TOKEN", token));
+            command
+                .args(["--log", "json"])
                 .env("RUST_LOG", "info")
-                .envs(self.settings.token.map(|token| ("TRAWL_TOKEN", token)))
-                .stderr(File::create(&log)?),
-        )?;
+                .envs(token)
+                .stderr(log);
+        })?;
         let worker_id = look_for("a new worker", async || {
             let now = ids().await.unwrap_or_default();
             Ok(now.into_iter().find(|id| !before.contains(id)))
         });
-        Ok(RealWorker {
-            worker_id: worker_id.await?,
-            process,
-            log,
-        })
+        let worker_id = worker_id.await?;
+        self.real.push(RealWorker { process, worker_id });
+        Ok(())
     }
 
-    /// Kills one of the workers that train while it has a job, and starts another. False if none has one just now.
+    /// Kills one of the workers that train while it has a job, and starts another. False if it has none just now.
     ///
     /// # Errors
     /// Postgres does not answer.
     pub async fn kill_worker(&mut self) -> anyhow::Result<bool> {
         let index = self.chance.below(self.real.len() as u64) as usize;
-        self.kill_worker_at(index).await
-    }
-
-    /// The same for the worker at this place.
-    ///
-    /// # Errors
-    /// Postgres does not answer.
-    pub async fn kill_worker_at(&mut self, index: usize) -> anyhow::Result<bool> {
-        let held = self.leases_of(&self.real[index].worker_id).await?;
-        let Some((token, job_id)) = held.first() else {
+        let held: Option<(Uuid, Uuid)> =
+            sqlx::query_as("SELECT job_id, token FROM trawl_store.leases WHERE worker_id = $1 LIMIT 1")
+                .bind(self.real[index].worker_id)
+                .fetch_optional(&self.owner)
+                .await?;
+        let claim = held.map(|(job_id, token)| LeaseClaim {
+            job_id: JobId(job_id),
+            token: LeaseToken(token),
+        });
+        let Some(claim) = claim.filter(|claim| self.load.behaviours().may_lose(claim.job_id)) else {
             return Ok(false);
         };
-        if !self.load.behaviours().may_lose(job_id) {
-            return Ok(false);
-        }
-        self.load.history().died(token, true);
+        self.load.history().died(claim);
         self.real.swap_remove(index).process.crash()?;
-        let worker = self.start_worker().await?;
-        self.real.push(worker);
+        self.add_worker(worker_program()?).await?;
         Ok(true)
-    }
-
-    /// Token and job of the leases that a worker holds.
-    ///
-    /// # Errors
-    /// Postgres does not answer.
-    pub async fn leases_of(&self, worker_id: &str) -> anyhow::Result<Vec<(String, String)>> {
-        let held = "SELECT token::text, job_id::text FROM trawl_store.leases WHERE worker_id::text = $1";
-        Ok(sqlx::query_as(held).bind(worker_id).fetch_all(&self.owner).await?)
     }
 
     /// Kills the coordinator as a crash would.
@@ -260,6 +230,7 @@ impl FaultFixture {
     /// # Errors
     /// It does not become ready.
     pub async fn start_coordinator_by(&mut self, program: Command) -> anyhow::Result<()> {
+        self.load.history().starts_coordinator();
         let listen = self.url.trim_start_matches("http://");
         let coordinator = start_coordinator(program, &self.settings, &self.database_url, &self.store, listen);
         self.coordinator = Some(coordinator.await?);
@@ -269,11 +240,6 @@ impl FaultFixture {
     /// The folder of its logs and its object store.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
-    }
-
-    /// The folder of its object store.
-    pub fn store(&self) -> PathBuf {
-        self.folder.path().join("store")
     }
 
     /// The most memory that the coordinator has had, in KiB.
@@ -323,21 +289,9 @@ impl FaultFixture {
         }
         Ok(Closed {
             row,
-            stored: ended.stored,
-            worker_logs: read_worker_logs(folder.path())?,
+            attempts: ended.attempts,
         })
     }
-}
-
-fn read_worker_logs(folder: &Path) -> anyhow::Result<String> {
-    let mut logs = String::new();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with("worker-") {
-            logs.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path())?));
-        }
-    }
-    Ok(logs)
 }
 
 /// `trawl-worker`. Trainings take only the time that the cores have left, as they have machines of their own elsewhere: else every
@@ -365,6 +319,5 @@ async fn start_coordinator(
     let ttl_ms = settings.lease_ttl.as_millis().to_string();
     let mut flags = vec!["--lease-ttl-ms", &ttl_ms, "--checkpoint-interval-ms", "200"];
     flags.extend(settings.token.iter().flat_map(|token| ["--token", token]));
-    flags.extend(settings.flags.iter().map(String::as_str));
     Coordinator::start_by(program, database_url, store, &flags, listen).await
 }

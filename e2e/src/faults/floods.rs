@@ -6,12 +6,10 @@ use rustix::process::setpriority_process;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
-use tonic::transport::Channel;
 
 use super::{FaultFixture, FixtureSettings, Outcome, Row, Settings};
-use crate::access::Admin;
 use crate::flood;
-use crate::history::{Operation, Percentiles};
+use crate::system::Client;
 
 /// The token of load and workers.
 const OPERATOR: &str = "the-operators-own-token";
@@ -133,27 +131,22 @@ async fn poured(
     let mut fixture_settings = FixtureSettings::new(flood.name);
     fixture_settings.token = Some(OPERATOR);
     let fixture = FaultFixture::start(fixture_settings, settings).await?;
-    let mut admin = Admin::new(&Channel::from_shared(fixture.url.clone())?.connect().await?, OPERATOR)?;
+    let client = Client::new(&fixture.url, &fixture.database_url).await?;
+    let mut admin = client.admin(OPERATOR).await?;
     let mut tokens = Vec::new();
     for number in 0..FLOODS_TOKENS {
         tokens.push(admin.create(&format!("flood-{number}"), flood.role, None).await?);
     }
     let history = fixture.load.history();
-    let acknowledged_in = |from: Duration, to: Duration| {
-        let is_meant = |operation: &Operation| {
-            operation.is_report() && operation.is_ok() && (from..to).contains(&operation.invoked)
-        };
-        Percentiles::of(&history.latencies(is_meant))
-    };
     // Workers that begin together wait together: the first reports do not count.
     fixture.load.acknowledged(5_000).await?;
     let from = history.now();
     sleep(flood.undisturbed_for).await;
     let to = history.now();
-    let undisturbed = acknowledged_in(from, to);
+    let undisturbed = history.acknowledgements(from..to);
     let url = fixture.url.clone();
     let poured = on_another_thread(async move || pour(url, tokens).await).await?;
-    let during = acknowledged_in(to, history.now());
+    let during = history.acknowledgements(to..history.now());
     let peak_kib = fixture.coordinator_peak_kib()?;
     let log = std::fs::read_to_string(fixture.folder().join("coordinator.log"))?;
     let mut row = fixture.end(flood.injected).await?.row;

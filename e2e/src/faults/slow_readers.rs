@@ -13,7 +13,6 @@ use trawl_proto::v1;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
 use super::{FaultFixture, FixtureSettings, Outcome, Settings};
-use crate::history::{Operation, Percentiles};
 use crate::scripted_worker::member_epochs;
 use crate::system::look_for;
 
@@ -38,16 +37,10 @@ const OTHERS_SLACK: Duration = Duration::from_millis(50);
 pub(super) async fn never_read(settings: &Settings) -> anyhow::Result<Outcome> {
     let fixture = FaultFixture::start(FixtureSettings::new("slow-reader"), settings).await?;
     let history = fixture.load.history();
-    let acknowledged_in = |from: Duration, to: Duration| {
-        let is_meant = |operation: &Operation| {
-            operation.is_report() && operation.is_ok() && (from..to).contains(&operation.invoked)
-        };
-        Percentiles::of(&history.latencies(is_meant))
-    };
     let from = history.now();
     sleep(UNDISTURBED_FOR).await;
     let to = history.now();
-    let undisturbed = acknowledged_in(from, to);
+    let undisturbed = history.acknowledgements(from..to);
     let before = fixture.coordinator_peak_kib()?;
 
     let mut readers = JoinSet::new();
@@ -69,7 +62,7 @@ pub(super) async fn never_read(settings: &Settings) -> anyhow::Result<Outcome> {
     .await?;
     let still_from = history.now();
     sleep(FOR).await;
-    let during = acknowledged_in(still_from, history.now());
+    let during = history.acknowledgements(still_from..history.now());
     let peak = fixture.coordinator_peak_kib()?;
     readers.shutdown().await;
     let most = taken

@@ -1,69 +1,64 @@
 //! The log of operations: what every client of a faulty run asked for, under which lease, and the answer. Afterwards [`check()`]
-//! compares it with the database.
+//! compares it with the leases that the database granted. The rules of leases are the [`Observer`]'s, here as in the simulation.
 
+mod attempts;
 mod check;
+mod observer;
 mod recovery;
-mod stored;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Code;
-use trawl_proto::v1;
+use trawl_domain::lease::LeaseClaim;
+use trawl_proto::{lease_claim, v1};
 
+pub use attempts::Attempt;
 pub use check::{Findings, check};
+pub use observer::Observer;
 pub use recovery::{Percentiles, recoveries};
-pub use stored::{Stored, StoredAttempt, StoredFold, StoredJob, StoredReport, StoredStudy};
 
 /// A job as a client got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeasedTo {
     /// Name of the study.
     pub study: String,
-    /// UUID of the job.
-    pub job_id: String,
-    /// UUID that stands for the lease.
-    pub token: String,
+    /// The lease.
+    pub claim: LeaseClaim,
     /// Trial and fold of each member.
     pub members: Vec<(u32, u32)>,
 }
 
 impl LeasedTo {
-    /// From what came with the lease.
-    pub fn of(leased: &v1::LeasedJob) -> Self {
-        let lease = leased.lease.clone().unwrap_or_default();
+    /// From what came with the lease; `None` if that names none.
+    pub fn of(leased: &v1::LeasedJob) -> Option<Self> {
         let job = leased.job.clone().unwrap_or_default();
         let trial = |member: &v1::JobMember| match member.owner.and_then(|owner| owner.kind) {
             Some(v1::job_member_owner::Kind::Trial(trial)) => trial,
             _ => u32::MAX,
         };
-        Self {
+        Some(Self {
+            claim: lease_claim(leased.lease.as_ref()).ok()?,
             members: job.members.iter().map(|member| (trial(member), member.fold)).collect(),
             study: job.study,
-            job_id: lease.job_id,
-            token: lease.token,
-        }
+        })
     }
 }
 
 /// What a client asked for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// To be known.
     Register,
-    /// For a job; the leases that came.
-    Lease(Vec<Arc<LeasedTo>>),
+    /// For jobs; how many came.
+    Lease(usize),
     /// To renew its lease.
     Heartbeat,
-    /// To store one epoch: training and validation loss of each member, in the order of the job.
-    Report {
-        /// Epoch, from 0.
-        epoch: u32,
-        /// Losses of each member.
-        losses: Vec<(f64, f64)>,
-    },
+    /// To store this epoch of all of the job's members.
+    Report(u32),
     /// To end the job.
     Finish,
     /// To keep a checkpoint after so many epochs.
@@ -74,10 +69,10 @@ pub enum Action {
 
 impl Action {
     /// True for what would change rows.
-    pub fn is_write(&self) -> bool {
+    pub fn is_write(self) -> bool {
         matches!(
             self,
-            Self::Report { .. } | Self::Finish | Self::Checkpoint(_) | Self::Artifact
+            Self::Report(_) | Self::Finish | Self::Checkpoint(_) | Self::Artifact
         )
     }
 }
@@ -110,7 +105,7 @@ impl Outcome {
 }
 
 /// One operation of a client.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// Number of the client.
     pub worker: u32,
@@ -118,8 +113,6 @@ pub struct Operation {
     pub action: Action,
     /// Under which lease.
     pub lease: Option<Arc<LeasedTo>>,
-    /// True if the client knew that its lease had ended, and tried nevertheless.
-    pub is_stale: bool,
     /// When it asked, since the origin of the history.
     pub invoked: Duration,
     /// When the answer came, since the origin of the history.
@@ -131,7 +124,7 @@ pub struct Operation {
 impl Operation {
     /// True for a report of an epoch.
     pub fn is_report(&self) -> bool {
-        matches!(self.action, Action::Report { .. })
+        matches!(self.action, Action::Report(_))
     }
 
     /// True once it is done.
@@ -143,12 +136,10 @@ impl Operation {
 /// A lease whose holder was killed, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
-    /// Token of the lease.
-    pub token: String,
+    /// The lease.
+    pub claim: LeaseClaim,
     /// Since the origin of the history.
     pub at: Duration,
-    /// True for a process that got SIGKILL, false for a scripted worker that broke its connection and went silent.
-    pub is_process: bool,
 }
 
 /// All operations of all clients, in the order in which they were invoked.
@@ -157,6 +148,7 @@ pub struct History {
     origin: Instant,
     operations: Mutex<Vec<Operation>>,
     deaths: Mutex<Vec<Death>>,
+    starts: Mutex<Vec<Duration>>,
     acknowledged: AtomicUsize,
 }
 
@@ -170,6 +162,7 @@ impl Default for History {
             origin: Instant::now(),
             operations: Mutex::default(),
             deaths: Mutex::default(),
+            starts: Mutex::default(),
             acknowledged: AtomicUsize::new(0),
         }
     }
@@ -182,12 +175,11 @@ impl History {
     }
 
     /// Notes what a client is about to ask for.
-    pub fn invoke(&self, worker: u32, lease: Option<&Arc<LeasedTo>>, action: Action, is_stale: bool) -> Begun {
+    pub fn invoke(&self, worker: u32, lease: Option<&Arc<LeasedTo>>, action: Action) -> Begun {
         let operation = Operation {
             worker,
             action,
             lease: lease.cloned(),
-            is_stale,
             invoked: self.now(),
             ended: None,
             outcome: Outcome::Invoked,
@@ -209,8 +201,8 @@ impl History {
         }
     }
 
-    /// Notes the leases that it got.
-    pub fn leased(&self, begun: Begun, leases: Vec<Arc<LeasedTo>>) {
+    /// Notes how many leases it got.
+    pub fn leased(&self, begun: Begun, leases: usize) {
         if let Some(operation) = lock(&self.operations).get_mut(begun.0) {
             operation.action = Action::Lease(leases);
         }
@@ -218,18 +210,24 @@ impl History {
     }
 
     /// Notes that the holder of a lease died just now.
-    pub fn died(&self, token: &str, is_process: bool) {
-        let death = Death {
-            token: token.to_owned(),
-            at: self.now(),
-            is_process,
-        };
-        lock(&self.deaths).push(death);
+    pub fn died(&self, claim: LeaseClaim) {
+        let at = self.now();
+        lock(&self.deaths).push(Death { claim, at });
     }
 
     /// All deaths so far.
     pub fn deaths(&self) -> Vec<Death> {
         lock(&self.deaths).clone()
+    }
+
+    /// Notes that a coordinator is about to be started again.
+    pub fn starts_coordinator(&self) {
+        lock(&self.starts).push(self.now());
+    }
+
+    /// When coordinators were started again.
+    pub fn starts(&self) -> Vec<Duration> {
+        lock(&self.starts).clone()
     }
 
     /// Reports that were acknowledged so far, each one epoch of a job.
@@ -242,14 +240,6 @@ impl History {
         lock(&self.operations).clone()
     }
 
-    /// How many operations so far are like this.
-    pub fn count(&self, is_counted: impl Fn(&Operation) -> bool) -> usize {
-        lock(&self.operations)
-            .iter()
-            .filter(|operation| is_counted(operation))
-            .count()
-    }
-
     /// How long operations took that are like this and have ended, from the shortest to the longest.
     pub fn latencies(&self, is_counted: impl Fn(&Operation) -> bool) -> Vec<Duration> {
         let mut latencies: Vec<Duration> = lock(&self.operations)
@@ -259,6 +249,13 @@ impl History {
             .collect();
         latencies.sort_unstable();
         latencies
+    }
+
+    /// How late the reports were acknowledged that were sent in this time.
+    pub fn acknowledgements(&self, sent: Range<Duration>) -> Percentiles {
+        let is_meant =
+            |operation: &Operation| operation.is_report() && operation.is_ok() && sent.contains(&operation.invoked);
+        Percentiles::of(&self.latencies(is_meant))
     }
 }
 

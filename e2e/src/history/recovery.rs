@@ -1,29 +1,19 @@
 //! How long jobs are without a worker after the death of the one that held them.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Death, Stored};
+use super::{Attempt, Death};
 
 /// The time from each death to the next grant of the same job, by the database's clock; none where the lease had ended by itself,
 /// or the job ended with its study.
-pub fn recoveries(deaths: &[Death], stored: &Stored) -> Vec<Duration> {
-    let by_token: HashMap<&str, usize> = stored
-        .attempts
-        .iter()
-        .enumerate()
-        .map(|(index, attempt)| (attempt.token.as_str(), index))
-        .collect();
+pub fn recoveries(deaths: &[Death], attempts: &[Attempt]) -> Vec<Duration> {
     let of = |death: &Death| {
-        let lost = &stored.attempts[*by_token.get(death.token.as_str())?];
-        let is_expired = lost.outcome.as_deref() == Some("expired");
         // Attempts are in the order of their jobs and grants.
-        let next = stored
-            .attempts
-            .iter()
-            .find(|next| is_expired && next.job_id == lost.job_id && next.lease_epoch == lost.lease_epoch + 1)?;
-        next.granted.checked_sub(death.at)
+        let place = attempts.iter().position(|attempt| attempt.claim == death.claim)?;
+        let next = attempts.get(place + 1)?;
+        let follows = attempts[place].ended_as("expired") && next.claim.job_id == death.claim.job_id;
+        next.granted.checked_sub(death.at).filter(|_| follows)
     };
     let mut recoveries: Vec<Duration> = deaths.iter().filter_map(of).collect();
     recoveries.sort_unstable();
@@ -67,5 +57,40 @@ impl fmt::Display for Percentiles {
             ms(self.max),
             self.count
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use trawl_domain::id::{JobId, LeaseToken, WorkerId};
+    use trawl_domain::lease::LeaseClaim;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_recovery_is_from_the_death_to_the_next_grant_of_the_job() {
+        let claim = |token: u128| LeaseClaim {
+            job_id: JobId(Uuid::from_u128(token / 10)),
+            token: LeaseToken(Uuid::from_u128(token)),
+        };
+        let attempt = |token: u128, granted: u64, how: &str| Attempt {
+            claim: claim(token),
+            worker_id: WorkerId(Uuid::nil()),
+            granted: Duration::from_secs(granted),
+            ended: Some((Duration::from_secs(granted + 3), how.to_owned())),
+        };
+        let attempts = [
+            attempt(10, 1, "expired"),
+            attempt(11, 5, "finished"),
+            attempt(20, 9, "expired"),
+        ];
+        let deaths = [10, 11, 20].map(|token| Death {
+            claim: claim(token),
+            at: Duration::from_millis(3_500),
+        });
+        let found = recoveries(&deaths, &attempts);
+        assert_eq!(found, [Duration::from_millis(1_500)]);
+        assert_eq!(Percentiles::of(&found).max, Duration::from_millis(1_500));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use trawl_domain::id::JobId;
 use trawl_domain::seed::Stream;
 
 /// Faults leave a job alone that has lost so many workers: after ten it would be given up, which is no fault of trawl's.
@@ -39,9 +40,8 @@ pub(super) enum Point {
 pub struct Behaviours {
     vanish_per_mille: AtomicU64,
     silence_per_mille: AtomicU64,
-    losses: Mutex<HashMap<String, u32>>,
-    /// Workers that vanished: between epochs, amid a checkpoint, amid an upload, before the result.
-    vanished: [AtomicUsize; 4],
+    losses: Mutex<HashMap<JobId, u32>>,
+    vanished: AtomicUsize,
     silenced: AtomicUsize,
 }
 
@@ -52,9 +52,9 @@ impl Behaviours {
         self.silence_per_mille.store(silence_per_mille, Ordering::Relaxed);
     }
 
-    /// Workers that vanished so far: between epochs, amid a checkpoint, amid an upload, before the result.
-    pub fn vanished(&self) -> [usize; 4] {
-        self.vanished.each_ref().map(|count| count.load(Ordering::Relaxed))
+    /// Workers that vanished so far.
+    pub fn vanished(&self) -> usize {
+        self.vanished.load(Ordering::Relaxed)
     }
 
     /// Workers that fell silent so far.
@@ -63,15 +63,15 @@ impl Behaviours {
     }
 
     /// True if the worker of this job may be lost; the loss then counts.
-    pub fn may_lose(&self, job_id: &str) -> bool {
+    pub fn may_lose(&self, job_id: JobId) -> bool {
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
-        let losses = losses.entry(job_id.to_owned()).or_default();
+        let losses = losses.entry(job_id).or_default();
         *losses += 1;
         *losses <= LOSSES_OF_JOB_MAX
     }
 
     /// The behaviour of a worker with a job that goes on from epoch `from` of `epochs`.
-    pub(super) fn draw(&self, job_id: &str, from: u32, epochs: u32, chance: &mut Stream) -> Behaviour {
+    pub(super) fn draw(&self, job_id: JobId, from: u32, epochs: u32, chance: &mut Stream) -> Behaviour {
         let vanish = self.vanish_per_mille.load(Ordering::Relaxed);
         let silence = self.silence_per_mille.load(Ordering::Relaxed);
         let drawn = chance.below(1_000);
@@ -87,7 +87,6 @@ impl Behaviours {
         } else if drawn < vanish {
             Behaviour::Vanish(point)
         } else {
-            // "Just before its result" is a row of the table; every other behaviour is amid the epochs.
             Behaviour::Silence(if chance.below(2) == 0 {
                 Point::Result
             } else {
@@ -101,10 +100,7 @@ impl Behaviours {
         let counter = match behaviour {
             Behaviour::Finish => return,
             Behaviour::Silence(_) => &self.silenced,
-            Behaviour::Vanish(Point::Epoch(_)) => &self.vanished[0],
-            Behaviour::Vanish(Point::Checkpoint(_)) => &self.vanished[1],
-            Behaviour::Vanish(Point::Upload) => &self.vanished[2],
-            Behaviour::Vanish(Point::Result) => &self.vanished[3],
+            Behaviour::Vanish(_) => &self.vanished,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -7,14 +7,14 @@ mod reporter;
 mod script;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::history::{Findings, History, Stored, check};
+use crate::history::{Attempt, Findings, History, check};
 use crate::system::{Client, look_for};
 
 pub use behaviour::Behaviours;
@@ -63,8 +63,6 @@ struct Shared {
     owner: PgPool,
     epoch_ms: AtomicU64,
     next_worker: AtomicU32,
-    /// Jobs that a scripted worker went on with from a checkpoint.
-    resumed: AtomicUsize,
 }
 
 /// A load that has ended.
@@ -72,8 +70,8 @@ struct Shared {
 pub struct Ended {
     /// What the history shows.
     pub findings: Findings,
-    /// What the database has.
-    pub stored: Stored,
+    /// The leases that the database granted.
+    pub attempts: Vec<Attempt>,
     /// Studies that were compared with the undisturbed run.
     pub studies: usize,
 }
@@ -103,7 +101,6 @@ impl Load {
             owner,
             epoch_ms: AtomicU64::new(settings.epoch_ms),
             next_worker: AtomicU32::new(0),
-            resumed: AtomicUsize::new(0),
         });
         let mut workers = JoinSet::new();
         for _ in 0..settings.workers {
@@ -133,11 +130,6 @@ impl Load {
     /// The undisturbed run.
     pub fn reference(&self) -> &Reference {
         &self.shared.reference
-    }
-
-    /// How often a scripted worker went on from a checkpoint.
-    pub fn resumed(&self) -> usize {
-        self.shared.resumed.load(Ordering::Relaxed)
     }
 
     /// Waits until so many epochs of jobs more are acknowledged.
@@ -172,16 +164,19 @@ impl Load {
         .await?;
         // Calls on their way now find no job any more.
         self.workers.shutdown().await;
-        let stored = Stored::read(&shared.owner, shared.origin_s).await?;
-        let mut findings = check(&shared.history.operations(), &stored);
-        for study in &stored.studies {
-            let difference = shared.reference.first_difference(&shared.ways[0], &study.name).await?;
+        let attempts = Attempt::all(&shared.owner, shared.origin_s).await?;
+        let mut findings = check(&shared.history.operations(), &attempts);
+        let studies: Vec<String> = sqlx::query_scalar("SELECT name FROM trawl.studies")
+            .fetch_all(&shared.owner)
+            .await?;
+        for study in &studies {
+            let difference = shared.reference.first_difference(&shared.ways[0], study).await?;
             findings.broken.extend(difference);
         }
         Ok(Ended {
             findings,
-            studies: stored.studies.len(),
-            stored,
+            attempts,
+            studies: studies.len(),
         })
     }
 }

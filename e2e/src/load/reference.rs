@@ -10,7 +10,7 @@ use trawl_proto::v1;
 use crate::history::LeasedTo;
 use crate::studies;
 use crate::system::{Client, System};
-use crate::views::View;
+use crate::views::{Rows, difference};
 
 /// Name of the study in the undisturbed run.
 const NAME: &str = "load";
@@ -28,7 +28,7 @@ pub struct Size {
 #[derive(Debug)]
 pub struct Reference {
     study: Value,
-    rows: Vec<(View, Vec<String>)>,
+    rows: Rows,
     /// Training and validation loss by trial, fold and epoch.
     losses: HashMap<(u32, u32, u32), (f64, f64)>,
 }
@@ -75,13 +75,22 @@ impl Reference {
         studies::from_json(&study)
     }
 
-    /// Losses of one epoch of a job's members, with `more` added to each; `None` for an epoch that is none.
-    pub fn losses(&self, lease: &LeasedTo, epoch: u32, more: f64) -> Option<Vec<(f64, f64)>> {
-        let of = |(trial, fold): &(u32, u32)| self.losses.get(&(*trial, *fold, epoch));
-        let losses = lease.members.iter().map(|member| of(member).copied());
-        losses
-            .map(|losses| losses.map(|(train, val)| (train + more, val + more)))
-            .collect()
+    /// One epoch of all of a job's members as the undisturbed run had it, with `more` added to each loss.
+    pub fn report(&self, lease: &LeasedTo, epoch: u32, more: f64) -> v1::ReportEpochsRequest {
+        let losses = |(trial, fold): &(u32, u32)| self.losses.get(&(*trial, *fold, epoch)).copied();
+        let of_members = (0..).zip(lease.members.iter().filter_map(losses));
+        let members = of_members.map(|(member, (train, val))| v1::MemberEpochs {
+            member,
+            train_loss: vec![train + more],
+            metrics: vec![val + more],
+            diverged: false,
+        });
+        v1::ReportEpochsRequest {
+            lease: Some(lease.claim.into()),
+            first_epoch: epoch,
+            metrics: vec!["val_loss".into()],
+            members: members.collect(),
+        }
     }
 
     /// The first row in which a study of that name differs from the undisturbed run, if there is one.
@@ -89,20 +98,12 @@ impl Reference {
     /// # Errors
     /// A view cannot be read.
     pub async fn first_difference(&self, client: &Client, name: &str) -> anyhow::Result<Option<String>> {
-        let named = |text: &str| text.replace(&format!("\"study\":\"{name}\""), &format!("\"study\":\"{NAME}\""));
-        for (view, expected) in &self.rows {
-            let found = client.rows(*view, name).await?;
-            if expected.len() != found.len() {
-                let (expected, found) = (expected.len(), found.len());
-                return Ok(Some(format!("{view:?} of {name}: {found} rows, not {expected}")));
-            }
-            for (expected, found) in expected.iter().zip(&found) {
-                if *expected != named(found) {
-                    return Ok(Some(format!("{view:?} of {name}: {found}, not {expected}")));
-                }
-            }
+        let (its, ours) = (format!("\"study\":\"{name}\""), format!("\"study\":\"{NAME}\""));
+        let mut found = client.all_rows(name).await?;
+        for row in found.iter_mut().flat_map(|(_, rows)| rows) {
+            *row = row.replace(&its, &ours);
         }
-        Ok(None)
+        Ok(difference(&self.rows, &found).map(|difference| format!("{name}: {difference}")))
     }
 }
 

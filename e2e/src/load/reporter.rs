@@ -136,22 +136,12 @@ impl Reporter<'_> {
     }
 
     fn begin(&self, epoch: u32) -> Begun {
-        let losses = self.losses(epoch);
-        let action = Action::Report { epoch, losses };
-        self.shared
-            .history
-            .invoke(self.number, Some(&self.lease), action, false)
+        let history = &self.shared.history;
+        history.invoke(self.number, Some(&self.lease), Action::Report(epoch))
     }
 
     fn message(&self, epoch: u32) -> v1::ReportEpochsRequest {
-        report(&self.lease, epoch, &self.losses(epoch))
-    }
-
-    fn losses(&self, epoch: u32) -> Vec<(f64, f64)> {
-        self.shared
-            .reference
-            .losses(&self.lease, epoch, 0.0)
-            .unwrap_or_default()
+        self.shared.reference.report(&self.lease, epoch, 0.0)
     }
 
     /// Answers come in the order of the reports.
@@ -159,7 +149,7 @@ impl Reporter<'_> {
         let Some((epoch, begun)) = self.in_flight.pop_front() else {
             return Held::Held;
         };
-        let is_of_it = (answer.job_id.as_str(), answer.first_epoch) == (self.lease.job_id.as_str(), epoch);
+        let is_of_it = answer.job_id == self.lease.claim.job_id.to_string() && answer.first_epoch == epoch;
         let (outcome, held) = match (is_of_it, answer.status == i32::from(v1::LeaseStatus::Held)) {
             (true, true) => (Outcome::Ok, Held::Held),
             (true, false) => (Outcome::LeaseLost, Held::Lost),
@@ -176,26 +166,5 @@ impl Reporter<'_> {
         for (_, begun) in &self.in_flight {
             self.shared.history.end(*begun, Outcome::of_error(code));
         }
-    }
-}
-
-/// One epoch of all of a job's members with these losses.
-pub(super) fn report(lease: &LeasedTo, epoch: u32, losses: &[(f64, f64)]) -> v1::ReportEpochsRequest {
-    v1::ReportEpochsRequest {
-        lease: Some(v1::Lease {
-            job_id: lease.job_id.clone(),
-            token: lease.token.clone(),
-        }),
-        first_epoch: epoch,
-        metrics: vec!["val_loss".into()],
-        members: (0..)
-            .zip(losses)
-            .map(|(member, (train, val))| v1::MemberEpochs {
-                member,
-                train_loss: vec![*train],
-                metrics: vec![*val],
-                diverged: false,
-            })
-            .collect(),
     }
 }

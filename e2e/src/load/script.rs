@@ -11,12 +11,13 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
+use trawl_domain::id::LeaseToken;
 use trawl_domain::seed::{Purpose, Seed, Stream};
 use trawl_proto::v1;
 
 use super::Shared;
 use super::behaviour::{Behaviour, Point};
-use super::reporter::{Held, Reporter, report};
+use super::reporter::{Held, Reporter};
 use crate::history::{Action, LeasedTo, Outcome};
 use crate::scripted_worker::ScriptedWorker;
 use crate::system::wait_for;
@@ -56,13 +57,6 @@ pub(super) async fn backoff(chance: &mut Stream) {
     sleep(Duration::from_millis(20 + chance.below(PAUSE_MAX_MS))).await;
 }
 
-/// The result of an operation.
-enum Done {
-    Ok,
-    Lost,
-    Error(Outcome),
-}
-
 struct Script {
     number: u32,
     shared: Arc<Shared>,
@@ -75,8 +69,8 @@ impl Script {
         let mut worker = self.register().await;
         loop {
             match self.lease(&mut worker).await {
-                Some(leased) => {
-                    if self.run(&worker, &leased).await == Life::Ended {
+                Some((lease, leased)) => {
+                    if self.run(&worker, lease, &leased).await == Life::Ended {
                         return;
                     }
                 }
@@ -89,7 +83,7 @@ impl Script {
         let shared = Arc::clone(&self.shared);
         let way = &shared.ways[self.number as usize % shared.ways.len()];
         loop {
-            let begun = shared.history.invoke(self.number, None, Action::Register, false);
+            let begun = shared.history.invoke(self.number, None, Action::Register);
             match timeout(CALL_WITHIN, ScriptedWorker::register(way)).await {
                 Ok(Ok(worker)) => {
                     shared.history.end(begun, Outcome::Ok);
@@ -105,13 +99,14 @@ impl Script {
         }
     }
 
-    async fn lease(&mut self, worker: &mut ScriptedWorker) -> Option<v1::LeasedJob> {
+    async fn lease(&mut self, worker: &mut ScriptedWorker) -> Option<(LeasedTo, v1::LeasedJob)> {
         let history = &self.shared.history;
-        let begun = history.invoke(self.number, None, Action::Lease(Vec::new()), false);
+        let begun = history.invoke(self.number, None, Action::Lease(0));
         match timeout(CALL_WITHIN, worker.lease_within(1, LEASE_WAIT)).await {
             Ok(Ok(jobs)) => {
-                history.leased(begun, jobs.iter().map(|job| Arc::new(LeasedTo::of(job))).collect());
-                jobs.into_iter().next()
+                history.leased(begun, jobs.len());
+                // A study whose lease is malformed never ends, and fails the run.
+                jobs.into_iter().find_map(|job| Some((LeasedTo::of(&job)?, job)))
             }
             Ok(Err(status)) => {
                 history.end(begun, Outcome::of_error(status.code()));
@@ -125,13 +120,14 @@ impl Script {
     }
 
     /// Does one job, or dies of it.
-    async fn run(&mut self, worker: &ScriptedWorker, leased: &v1::LeasedJob) -> Life {
+    async fn run(&mut self, worker: &ScriptedWorker, lease: LeasedTo, leased: &v1::LeasedJob) -> Life {
         let shared = Arc::clone(&self.shared);
-        let lease = Arc::new(LeasedTo::of(leased));
+        let lease = Arc::new(lease);
         let epochs = leased.job.as_ref().map_or(0, |job| job.epochs);
         let from = leased.checkpoints.first().map_or(0, |checkpoint| checkpoint.epochs);
-        shared.resumed.fetch_add(usize::from(from > 0), Ordering::Relaxed);
-        let behaviour = shared.behaviours.draw(&lease.job_id, from, epochs, &mut self.chance);
+        let behaviour = shared
+            .behaviours
+            .draw(lease.claim.job_id, from, epochs, &mut self.chance);
         let (lost_in, lost) = watch::channel(false);
         let mut heart = JoinSet::new();
         heart.spawn(beat(
@@ -161,7 +157,7 @@ impl Script {
             match behaviour {
                 Behaviour::Finish => {}
                 Behaviour::Vanish(_) => {
-                    shared.history.died(&job.reporter.lease.token, false);
+                    shared.history.died(job.reporter.lease.claim);
                     return Life::Ended;
                 }
                 Behaviour::Silence(_) => {
@@ -196,7 +192,7 @@ impl Script {
                 job.interrupt_checkpoint(epoch, chance).await;
                 return true;
             }
-            if matches!(job.checkpoint(epoch, false).await, Done::Lost) {
+            if job.checkpoint(epoch).await == Outcome::LeaseLost {
                 return false;
             }
         }
@@ -210,10 +206,10 @@ impl Script {
             }
             Behaviour::Vanish(_) | Behaviour::Silence(_) => true,
             Behaviour::Finish => {
-                if chance.below(4) == 0 && matches!(job.artifact(chance, false).await, Done::Lost) {
+                if chance.below(4) == 0 && job.artifact(chance).await == Outcome::LeaseLost {
                     return false;
                 }
-                while let Done::Error(Outcome::Unknown(_)) = job.finish(false).await {
+                while let Outcome::Unknown(_) = job.finish().await {
                     backoff(chance).await;
                 }
                 false
@@ -224,11 +220,11 @@ impl Script {
     /// Is silent until the lease has ended and twice its time limit has passed; then tries everything that is forbidden.
     async fn try_too_late(&mut self, job: &mut JobUnderWay<'_>) {
         let shared = Arc::clone(&self.shared);
-        let token = job.reporter.lease.token.clone();
+        let token = job.reporter.lease.claim.token;
         sleep(2 * shared.settings.lease_ttl).await;
         let ended = wait_for("the end of a lease", async {
             // Postgres may be away just now.
-            while !has_ended(&shared.owner, &token).await.unwrap_or(false) {
+            while !has_ended(&shared.owner, token).await.unwrap_or(false) {
                 sleep(LOOK_INTERVAL).await;
             }
             Ok(())
@@ -236,27 +232,20 @@ impl Script {
         if ended.await.is_err() {
             return;
         }
-        let history = &shared.history;
         for epoch in [job.epochs - 1, 0] {
-            let losses = shared
-                .reference
-                .losses(&job.reporter.lease, epoch, POISON)
-                .unwrap_or_default();
-            let message = report(&job.reporter.lease, epoch, &losses);
-            let action = Action::Report { epoch, losses };
-            let begun = history.invoke(self.number, Some(&job.reporter.lease), action, true);
-            let answer = timeout(CALL_WITHIN, job.reporter.worker.send_report(message)).await;
-            history.end(begun, outcome(answer));
+            let message = shared.reference.report(&job.reporter.lease, epoch, POISON);
+            let mut worker = job.reporter.worker.clone();
+            job.call(Action::Report(epoch), worker.send_report(message)).await;
         }
-        job.checkpoint(job.epochs - 1, true).await;
-        job.artifact(&mut self.chance, true).await;
-        job.finish(true).await;
+        job.checkpoint(job.epochs - 1).await;
+        job.artifact(&mut self.chance).await;
+        job.finish().await;
     }
 }
 
-async fn has_ended(owner: &PgPool, token: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT ended_at IS NOT NULL FROM trawl_store.job_attempts WHERE token::text = $1")
-        .bind(token)
+async fn has_ended(owner: &PgPool, token: LeaseToken) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT ended_at IS NOT NULL FROM trawl_store.job_attempts WHERE token = $1")
+        .bind(token.0)
         .fetch_one(owner)
         .await
 }
@@ -276,35 +265,31 @@ struct JobUnderWay<'a> {
 }
 
 impl JobUnderWay<'_> {
-    async fn call(&self, action: Action, is_stale: bool, call: impl Future<Output = Result<bool, Status>>) -> Done {
+    async fn call(&self, action: Action, call: impl Future<Output = Result<bool, Status>>) -> Outcome {
         let reporter = &self.reporter;
         let history = &reporter.shared.history;
-        let begun = history.invoke(reporter.number, Some(&reporter.lease), action, is_stale);
+        let begun = history.invoke(reporter.number, Some(&reporter.lease), action);
         let outcome = outcome(timeout(CALL_WITHIN, call).await);
         history.end(begun, outcome);
-        match outcome {
-            Outcome::Ok => Done::Ok,
-            Outcome::LeaseLost => Done::Lost,
-            error => Done::Error(error),
-        }
+        outcome
     }
 
-    async fn finish(&self, is_stale: bool) -> Done {
+    async fn finish(&self) -> Outcome {
         let mut worker = self.reporter.worker.clone();
-        self.call(Action::Finish, is_stale, worker.finish(self.leased)).await
+        self.call(Action::Finish, worker.finish(self.leased)).await
     }
 
-    async fn checkpoint(&self, epochs: u32, is_stale: bool) -> Done {
+    async fn checkpoint(&self, epochs: u32) -> Outcome {
         let mut worker = self.reporter.worker.clone();
         let messages = ScriptedWorker::checkpoint_messages(self.leased, epochs, &content(epochs));
         let call = worker.put_checkpoint(tokio_stream::iter(messages));
-        self.call(Action::Checkpoint(epochs), is_stale, call).await
+        self.call(Action::Checkpoint(epochs), call).await
     }
 
-    async fn artifact(&self, chance: &mut Stream, is_stale: bool) -> Done {
+    async fn artifact(&self, chance: &mut Stream) -> Outcome {
         let mut worker = self.reporter.worker.clone();
         let call = worker.put_artifact(tokio_stream::iter(self.artifact_messages(chance)));
-        self.call(Action::Artifact, is_stale, call).await
+        self.call(Action::Artifact, call).await
     }
 
     fn artifact_messages(&self, chance: &mut Stream) -> Vec<v1::PutArtifactRequest> {
@@ -319,14 +304,14 @@ impl JobUnderWay<'_> {
         let mut worker = self.reporter.worker.clone();
         let messages = ScriptedWorker::checkpoint_messages(self.leased, epochs, &content(epochs));
         let (part, taken) = part(messages, chance);
-        let call = self.call(Action::Checkpoint(epochs), false, worker.put_checkpoint(part));
+        let call = self.call(Action::Checkpoint(epochs), worker.put_checkpoint(part));
         tokio::select! { _ = call => {}, () = taken => {} }
     }
 
     async fn interrupt_artifact(&self, chance: &mut Stream) {
         let mut worker = self.reporter.worker.clone();
         let (part, taken) = part(self.artifact_messages(chance), chance);
-        let call = self.call(Action::Artifact, false, worker.put_artifact(part));
+        let call = self.call(Action::Artifact, worker.put_artifact(part));
         tokio::select! { _ = call => {}, () = taken => {} }
     }
 }
@@ -360,7 +345,7 @@ async fn beat(
     let mut beats = tokio::time::interval(interval);
     loop {
         beats.tick().await;
-        let begun = shared.history.invoke(number, Some(&lease), Action::Heartbeat, false);
+        let begun = shared.history.invoke(number, Some(&lease), Action::Heartbeat);
         let held = timeout(interval, worker.heartbeat(&[&leased])).await;
         let answer = held.map(|held| held.map(|held| held == [true]));
         let outcome = outcome(answer);

@@ -2,8 +2,7 @@
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
-use trawl_domain::dataset::FileHash;
-use trawl_e2e::member_epochs;
+use trawl_e2e::{ScriptedWorker, dataset_messages, member_epochs};
 use trawl_proto::v1;
 
 use crate::call::{Call, Ending};
@@ -102,6 +101,7 @@ fn right_messages(dice: &mut Dice, known: &Known, method: &str) -> Vec<Vec<u8>> 
             let request = v1::CreateStudyRequest {
                 study: Some(known.example.clone()),
                 dry_run: dice.chance(50),
+                ..Default::default()
             };
             vec![request.encode_to_vec()]
         }
@@ -115,17 +115,7 @@ fn right_messages(dice: &mut Dice, known: &Known, method: &str) -> Vec<Vec<u8>> 
             let epochs = 0..dice.below(4) as u32;
             epochs.map(|epoch| report(epoch).encode_to_vec()).collect()
         }
-        "RegisterWorker" => {
-            let request = v1::RegisterWorkerRequest {
-                worker_id: known.worker_id.clone(),
-                host: "fuzz".into(),
-                device: "cpu".into(),
-                slots: 4,
-                version: "0".into(),
-                protocol: trawl_proto::WORKER_PROTOCOL,
-            };
-            vec![request.encode_to_vec()]
-        }
+        "RegisterWorker" => vec![ScriptedWorker::registration(&known.worker_id).encode_to_vec()],
         "CreateToken" => {
             let request = v1::CreateTokenRequest {
                 name: format!("t{}", dice.below(100)),
@@ -138,86 +128,37 @@ fn right_messages(dice: &mut Dice, known: &Known, method: &str) -> Vec<Vec<u8>> 
     }
 }
 
-/// A message that brings some bytes of a file.
-type Piece = fn(Vec<u8>) -> Vec<u8>;
-
 /// A whole file in pieces; nothing for calls that send none.
 fn right_upload(dice: &mut Dice, lease: Option<v1::Lease>, method: &str) -> Vec<Vec<u8>> {
     let len = *dice.pick(&[0, 1, 1_000, 100_000]);
     let content = dice.bytes(len);
-    let (bytes, sha256) = (content.len() as u64, FileHash::of(&content).to_string());
-    let piece_len = *dice.pick(&[1_000, 64 << 10]);
-    let (head, piece): (_, Piece) = match method {
-        "PutDataset" => {
-            let head = v1::PutDatasetRequest {
-                sha256,
-                bytes,
-                chunk: Vec::new(),
-            };
-            let piece = |chunk| {
-                v1::PutDatasetRequest {
-                    chunk,
-                    ..Default::default()
-                }
-                .encode_to_vec()
-            };
-            (head.encode_to_vec(), piece)
-        }
-        "PutArtifact" => {
-            let head = v1::PutArtifactRequest {
-                lease,
-                kind: "weights".into(),
-                name: format!("fold-{}.safetensors", dice.below(3)),
-                bytes,
-                sha256,
-                chunk: Vec::new(),
-                member: dice.chance(80).then_some(0),
-            };
-            let piece = |chunk| {
-                v1::PutArtifactRequest {
-                    chunk,
-                    ..Default::default()
-                }
-                .encode_to_vec()
-            };
-            (head.encode_to_vec(), piece)
-        }
-        "PutCheckpoint" => {
-            let head = v1::PutCheckpointRequest {
-                lease,
-                epochs: 0,
-                bytes,
-                sha256,
-                chunk: Vec::new(),
-            };
-            let piece = |chunk| {
-                v1::PutCheckpointRequest {
-                    chunk,
-                    ..Default::default()
-                }
-                .encode_to_vec()
-            };
-            (head.encode_to_vec(), piece)
-        }
-        _ => return Vec::new(),
+    let job = v1::LeasedJob {
+        lease,
+        ..Default::default()
     };
-    let pieces = content.chunks(piece_len).map(|chunk| piece(chunk.to_vec()));
-    std::iter::once(head).chain(pieces).collect()
+    match method {
+        "PutDataset" => encoded(&dataset_messages(&content)),
+        "PutArtifact" => {
+            let name = format!("fold-{}.safetensors", dice.below(3));
+            let member = dice.chance(80).then_some(0);
+            encoded(&ScriptedWorker::artifact_messages(&job, member, &name, &content))
+        }
+        "PutCheckpoint" => encoded(&ScriptedWorker::checkpoint_messages(&job, 0, &content)),
+        _ => Vec::new(),
+    }
+}
+
+fn encoded(messages: &[impl Message]) -> Vec<Vec<u8>> {
+    messages.iter().map(Message::encode_to_vec).collect()
 }
 
 /// A file of some format, and a study that learns from it.
 fn with_file(dice: &mut Dice, known: &Known, token: Option<String>) -> Vec<Call> {
-    let (file, dataset) = files::file(dice);
-    let sha256 = FileHash::of(&file).to_string();
-    let put = v1::PutDatasetRequest {
-        sha256: sha256.clone(),
-        bytes: file.len() as u64,
-        chunk: file,
-    };
+    let (file, dataset, is_of_classes) = files::file(dice);
+    let put = encoded(&dataset_messages(&file));
     let mut study = known.example.clone();
     study.name = format!("file-{}", dice.below(1_000));
     study.refit = None;
-    let (dataset, is_of_classes) = dataset(format!("sha256:{sha256}"));
     study.dataset = Some(v1::Dataset {
         kind: Some(dataset),
         ..Default::default()
@@ -228,12 +169,10 @@ fn with_file(dice: &mut Dice, known: &Known, token: Option<String>) -> Vec<Call>
     let created = v1::CreateStudyRequest {
         study: Some(study),
         dry_run: dice.chance(30),
+        ..Default::default()
     };
-    let put = whole(
-        "/trawl.v1.StudyService/PutDataset",
-        token.clone(),
-        vec![framed(0, &put.encode_to_vec())],
-    );
+    let put = put.iter().map(|message| framed(0, message)).collect();
+    let put = whole("/trawl.v1.StudyService/PutDataset", token.clone(), put);
     let created = vec![framed(0, &created.encode_to_vec())];
     vec![put, whole("/trawl.v1.StudyService/CreateStudy", token, created)]
 }

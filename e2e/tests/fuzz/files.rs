@@ -1,76 +1,55 @@
 //! Files of datasets that are almost right.
 
+use trawl_dataset::FileHash;
 use trawl_proto::v1;
 use trawl_proto::v1::dataset::Kind;
 
 use crate::dice::Dice;
 
-/// A dataset on a file of that name, and whether it is one of classes.
-pub(crate) type OnFile = Box<dyn FnOnce(String) -> (Kind, bool)>;
-
-/// A file, and the dataset that it is read as.
-pub(crate) fn file(dice: &mut Dice) -> (Vec<u8>, OnFile) {
+/// A file, the dataset that it is read as, and whether that is one of classes.
+pub(crate) fn file(dice: &mut Dice) -> (Vec<u8>, Kind, bool) {
+    let name = |file: &[u8]| format!("sha256:{}", FileHash::of(file));
     let is_of_classes = dice.chance(50);
     match dice.below(4) {
         0 => {
             let file = broken(dice, npy());
-            (
-                file,
-                Box::new(move |path| {
-                    let npy = v1::NpyDataset {
-                        train_features: path.clone(),
-                        train_targets: path,
-                        ..Default::default()
-                    };
-                    (Kind::Npy(npy), is_of_classes)
-                }),
-            )
+            let npy = v1::NpyDataset {
+                train_features: name(&file),
+                train_targets: name(&file),
+                ..Default::default()
+            };
+            (file, Kind::Npy(npy), is_of_classes)
         }
         1 => {
             let file = broken(dice, idx());
-            (
-                file,
-                Box::new(move |path| {
-                    let idx = v1::IdxDataset {
-                        train_images: path.clone(),
-                        train_labels: path,
-                        ..Default::default()
-                    };
-                    (Kind::Idx(idx), true)
-                }),
-            )
+            let idx = v1::IdxDataset {
+                train_images: name(&file),
+                train_labels: name(&file),
+                ..Default::default()
+            };
+            (file, Kind::Idx(idx), true)
         }
         2 => {
             let file = broken(dice, b"PK\x03\x04\x14\0\0\0\0\0".to_vec());
-            (
-                file,
-                Box::new(move |train| {
-                    let npz = v1::NpzDataset {
-                        train,
-                        features: "x".into(),
-                        target: "y".into(),
-                        ..Default::default()
-                    };
-                    (Kind::Npz(npz), is_of_classes)
-                }),
-            )
+            let npz = v1::NpzDataset {
+                train: name(&file),
+                features: "x".into(),
+                target: "y".into(),
+                ..Default::default()
+            };
+            (file, Kind::Npz(npz), is_of_classes)
         }
         _ => {
             let (feature, target) = (column(dice), column(dice));
             let file = csv(dice, &feature, &target);
             let file = if dice.chance(50) { broken(dice, file) } else { file };
-            (
-                file,
-                Box::new(move |train| {
-                    let csv = v1::CsvDataset {
-                        train,
-                        features: Some(names([feature])),
-                        target: Some(text(target)),
-                        ..Default::default()
-                    };
-                    (Kind::Csv(csv), is_of_classes)
-                }),
-            )
+            let csv = v1::CsvDataset {
+                train: name(&file),
+                features: Some(names([feature])),
+                target: Some(text(target)),
+                ..Default::default()
+            };
+            (file, Kind::Csv(csv), is_of_classes)
         }
     }
 }

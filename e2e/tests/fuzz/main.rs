@@ -19,8 +19,7 @@ use anyhow::ensure;
 use prost_reflect::DescriptorPool;
 use tokio::task::JoinSet;
 use tonic::Code;
-use tonic::transport::Channel;
-use trawl_e2e::{Admin, Client, Coordinator, StoreAt, binary, fresh_database};
+use trawl_e2e::{Client, Coordinator, StoreAt, binary, fresh_database};
 
 use call::Call;
 use case::Callers;
@@ -75,8 +74,9 @@ async fn fuzz(seed: u64, cases: Range<u64>) -> anyhow::Result<BTreeMap<String, u
     ];
     let mut coordinator = Coordinator::start_by(program, &database_url, &store, &flags, "127.0.0.1:0").await?;
     let url = coordinator.url.clone();
-    let stage = Stage::new(Client::with_token(&url, &database_url, Some(OPERATOR)).await?)?;
-    let callers = callers(&url).await?;
+    let client = Client::with_token(&url, &database_url, Some(OPERATOR)).await?;
+    let callers = callers(&client).await?;
+    let stage = Stage::new(client)?;
     let pool = DescriptorPool::decode(trawl_proto::DESCRIPTOR_SET)?;
 
     let mut answers = Answers::default();
@@ -119,9 +119,8 @@ async fn fuzz(seed: u64, cases: Range<u64>) -> anyhow::Result<BTreeMap<String, u
     Ok(answers.codes)
 }
 
-async fn callers(url: &str) -> anyhow::Result<Callers> {
-    let channel = Channel::from_shared(url.to_owned())?.connect().await?;
-    let mut admin = Admin::new(&channel, OPERATOR)?;
+async fn callers(client: &Client) -> anyhow::Result<Callers> {
+    let mut admin = client.admin(OPERATOR).await?;
     let mut roles = Vec::new();
     for role in ROLES {
         roles.push(admin.create(&format!("caller-{role}"), role, None).await?);

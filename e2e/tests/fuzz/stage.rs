@@ -3,7 +3,6 @@
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use tonic::Code;
-use trawl_domain::dataset::FileHash;
 use trawl_e2e::{Client, ScriptedWorker, repository, studies};
 use trawl_proto::v1;
 
@@ -90,7 +89,8 @@ impl Stage {
         self.clear().await?;
         let mut hashes = Vec::new();
         for file in &self.files {
-            hashes.push(self.register(file).await?);
+            let name = self.client.put_dataset(file).await?;
+            hashes.push(name.trim_start_matches("sha256:").to_owned());
         }
         let live = self.submit(&format!("live-{round}"), &hashes).await?;
         let mut worker = ScriptedWorker::register(&self.client).await?;
@@ -102,8 +102,7 @@ impl Stage {
         worker.report_all(finished).await?;
         let first = finished.job.as_ref().and_then(|job| job.members.first());
         let name = format!("fold-{}.safetensors", first.map_or(0, |member| member.fold));
-        let artifact = ScriptedWorker::artifact_messages(finished, Some(0), &name, b"weights");
-        ensure!(worker.put_artifact(tokio_stream::iter(artifact)).await?, "an artifact");
+        ensure!(worker.leave(finished, 0, &name, b"weights").await?, "an artifact");
         ensure!(worker.finish(finished).await?, "a job could not be finished");
         ensure!(worker.report(partly, 0).await?, "a report");
         let checkpoint = ScriptedWorker::checkpoint_messages(kept, 0, b"a checkpoint");
@@ -113,12 +112,7 @@ impl Stage {
         );
         ensure!(worker.heartbeat(&[partly, kept]).await? == [true, true], "a heartbeat");
         let ended = self.submit(&format!("ended-{round}"), &hashes).await?;
-        let study = ended.study_id.clone();
-        self.client
-            .studies()
-            .await?
-            .cancel_study(v1::CancelStudyRequest { study })
-            .await?;
+        self.client.trawl_stdout(&["cancel", &ended.name])?;
         Ok(Known {
             example: studies::from_json(&example("fuzzed", &hashes)?)?,
             studies: vec![live.study_id, live.name, ended.study_id, ended.name],
@@ -130,22 +124,7 @@ impl Stage {
     }
 
     async fn submit(&self, name: &str, hashes: &[String]) -> anyhow::Result<v1::StudySummary> {
-        self.client.submit(studies::from_json(&example(name, hashes)?)?).await
-    }
-
-    async fn register(&self, file: &[u8]) -> anyhow::Result<String> {
-        let sha256 = FileHash::of(file).to_string();
-        let whole = v1::PutDatasetRequest {
-            sha256: sha256.clone(),
-            bytes: file.len() as u64,
-            chunk: file.to_vec(),
-        };
-        self.client
-            .studies()
-            .await?
-            .put_dataset(tokio_stream::iter([whole]))
-            .await?;
-        Ok(sha256)
+        self.client.submit(example(name, hashes)?).await
     }
 
     /// Cancels and deletes all studies, those too that came by chance.

@@ -1,5 +1,8 @@
 //! The schema: everything in it has a comment, and no query of users reads a whole study for one page.
 
+mod lease_queries;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -54,7 +57,8 @@ async fn filled() -> anyhow::Result<String> {
     let pool = migrated(&url).await?;
     let mut study = studies::with_whole_paths(studies::small("large", 100_000, 2)?);
     study["validation"] = serde_json::json!({ "k_fold": 2 });
-    submit_study(&app(pool.clone()), studies::from_json(&study)?, false, Caller::Anybody).await?;
+    let study = studies::from_json(&study)?;
+    submit_study(&app(pool.clone()), study, HashMap::new(), false, Caller::Anybody).await?;
     sqlx::raw_sql(include_str!("fill.sql")).execute(&pool).await?;
     Ok(url)
 }

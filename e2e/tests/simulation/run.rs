@@ -21,15 +21,15 @@ use trawl_coordinator::protocol::WorkerStore;
 use trawl_coordinator::protocol::lease_reaper::reap_leases;
 use trawl_coordinator::protocol::report_writer::report_writer;
 use trawl_domain::id::{JobId, WorkerId};
+use trawl_e2e::history::Observer;
 use trawl_proto::dial::TlsChoice;
 use trawl_proto::v1::worker_service_server::WorkerServiceServer;
 use turmoil::Sim;
 
 use crate::faults::{Fault, Hosts, Schedule, disturb};
-use crate::history::History;
+use crate::log::Log;
 use crate::model::{Model, ModelStore, Mood, NO_QUOTAS, Rows, Shared, share};
 use crate::network::{PORT, listen, open};
-use crate::observer::Observer;
 use crate::script::Script;
 use crate::study::SimulatedStudy;
 
@@ -73,7 +73,7 @@ pub(crate) struct Ran {
     pub(crate) results: Rows,
     /// Promises that were broken on the way.
     pub(crate) broken: Vec<String>,
-    /// A hash over its history, and its lines.
+    /// A hash over its log, and its lines.
     pub(crate) digest: u64,
     pub(crate) events: u64,
     pub(crate) lines: Vec<String>,
@@ -92,16 +92,16 @@ pub(crate) fn run(
 ) -> anyhow::Result<Ran> {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     align_task_ids()?;
-    let history = History::default();
+    let log = Log::default();
     let world = World::new(study, seed, schedule)?;
     let shared = Arc::clone(&world.shared);
-    let simulated = history.record(|| world.run(&history))?;
+    let simulated = log.record(|| world.run(&log))?;
     let mut broken = shared.observer().broken().to_vec();
     let model = shared.model();
     if !model.is_over() {
         broken.push(format!("the study did not end within {} s", RUN_WITHIN.as_secs()));
     }
-    let mut written = history.written();
+    let mut written = log.written();
     for (job_id, epoch) in &written.acknowledged {
         if !model.has_epoch(job_id, *epoch) {
             broken.push(format!(
@@ -178,7 +178,7 @@ impl World {
     }
 
     /// Runs to the end of the study; how long that took.
-    fn run(mut self, history: &History) -> anyhow::Result<Duration> {
+    fn run(mut self, log: &Log) -> anyhow::Result<Duration> {
         let latency_max = Duration::from_millis(2) + Duration::from_millis(150).mul_f64(share(&mut self.rng).powi(3));
         let mut sim = turmoil::Builder::new()
             .rng_seed(self.rng.next_u64())
@@ -203,7 +203,7 @@ impl World {
                 .map_err(|error| anyhow::anyhow!("the simulation failed: {error}"))?;
             let now = sim.elapsed();
             while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= now) {
-                history.line(now, &format!("{fault:?}"));
+                log.line(now, &format!("{fault:?}"));
                 if !disturb(&mut sim, &fault) {
                     self.do_fault(now, &fault);
                 }

@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use trawl_agent::connection::Connection;
 use trawl_agent::dataset::{self, DatasetError};
 use trawl_agent::{JobError, Listener, Starts, Trained, Training};
+use trawl_domain::baseline::Baseline;
 use trawl_domain::id::JobId;
 use trawl_domain::job::{Job, JobMember};
 use trawl_domain::lease::LeaseClaim;
@@ -157,6 +158,16 @@ impl Training for Script {
             return Ok(None);
         }
         Ok(Some(ScriptTrained::new(&progress)))
+    }
+
+    async fn baselines(
+        &self,
+        _: &Connection,
+        _: LeaseClaim,
+        _: &Job,
+        _: Control,
+    ) -> Result<Vec<(Baseline, Vec<f64>)>, JobError> {
+        Ok(Vec::new())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use serde_json::json;
-use trawl_domain::dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
+use trawl_dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
 use trawl_domain::study::Study;
 use trawl_e2e::{repository, studies};
 use trawl_proto::v1;

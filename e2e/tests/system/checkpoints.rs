@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 use sqlx::PgPool;
 use tempfile::TempDir;
-use trawl_e2e::{System, View, assert_same_rows, look_for, owner_pool, studies};
+use trawl_e2e::{Ask, Rows, System, look_for, studies};
 use trawl_proto::v1;
 
 const STUDY: &str = "kept";
@@ -21,13 +21,8 @@ fn one_job() -> anyhow::Result<v1::Study> {
     studies::long_job(STUDY, EPOCHS)
 }
 
-/// The rows that an undisturbed run of the study leaves.
-async fn undisturbed() -> anyhow::Result<Vec<(View, Vec<String>)>> {
-    let mut system = System::start(&NO_INTERVAL).await?;
-    system.add_workers(1)?;
-    system.submit(one_job()?).await?;
-    assert_eq!(system.watch_to_end(STUDY).await?.state, "completed");
-    system.all_rows(STUDY).await
+async fn undisturbed() -> anyhow::Result<Rows> {
+    trawl_e2e::undisturbed(one_job()?).await
 }
 
 /// A system with a worker that trains the study.
@@ -39,11 +34,10 @@ struct Run {
 
 impl Run {
     async fn start(flags: &[&str]) -> anyhow::Result<Self> {
-        let mut system = System::start(flags).await?;
-        system.add_workers(1)?;
+        let system = System::with_workers(flags, 1).await?;
         system.submit(one_job()?).await?;
         Ok(Self {
-            owner: owner_pool(&system.database_url).await?,
+            owner: system.owner().await?,
             system,
             logs: TempDir::new()?,
         })
@@ -56,10 +50,10 @@ impl Run {
     /// Waits until the job has that many checkpoints, of which the newest one is of a later epoch than the first.
     async fn wait_for_checkpoints(&self, count: usize) -> anyhow::Result<Vec<(i32, i32, String)>> {
         look_for("checkpoints", async || {
-            let checkpoints: Vec<(i32, i32, String)> =
-                sqlx::query_as("SELECT number, epochs, object_key FROM trawl_store.checkpoints ORDER BY number DESC")
-                    .fetch_all(&self.owner)
-                    .await?;
+            let checkpoints: Vec<(i32, i32, String)> = self
+                .owner
+                .tuples("SELECT number, epochs, object_key FROM trawl_store.checkpoints ORDER BY number DESC")
+                .await?;
             let are_there = checkpoints.len() == count && checkpoints.iter().all(|(_, epochs, _)| *epochs > 0);
             Ok(are_there.then_some(checkpoints))
         })
@@ -69,12 +63,13 @@ impl Run {
     /// Waits until the job is back in the queue: from then on nothing more is kept of it. Returns how its attempts ended.
     async fn wait_until_queued(&self) -> anyhow::Result<Vec<(Option<String>, i32)>> {
         look_for("the job to be queued", async || {
-            let attempts: Vec<(Option<String>, i32)> = sqlx::query_as(
-                "SELECT a.outcome, j.attempts FROM trawl_store.job_attempts a JOIN trawl_store.jobs j USING (job_id)
-                 WHERE j.state = 'queued'",
-            )
-            .fetch_all(&self.owner)
-            .await?;
+            let attempts: Vec<(Option<String>, i32)> = self
+                .owner
+                .tuples(
+                    "SELECT a.outcome, j.attempts FROM trawl_store.job_attempts a JOIN trawl_store.jobs j USING (job_id)
+                     WHERE j.state = 'queued'",
+                )
+                .await?;
             Ok(Some(attempts).filter(|attempts| !attempts.is_empty()))
         })
         .await
@@ -89,14 +84,10 @@ impl Run {
     }
 
     /// Lets another worker end the study, and compares the rows.
-    async fn end(mut self, expected: &[(View, Vec<String>)], what: &str) -> anyhow::Result<Vec<Value>> {
+    async fn end(mut self, expected: &Rows, what: &str) -> anyhow::Result<Vec<Value>> {
         self.system.add_worker_with_log(&self.log())?;
-        let study = self.system.watch_to_end(STUDY).await?;
-        assert_eq!(study.state, "completed", "{}", study.error);
-        assert_same_rows(expected, &self.system.all_rows(STUDY).await?, what);
-        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.checkpoints")
-            .fetch_one(&self.owner)
-            .await?;
+        self.system.completes_as(STUDY, expected, what).await?;
+        let left: i64 = self.owner.value("SELECT count(*) FROM trawl_store.checkpoints").await?;
         assert_eq!(left, 0, "checkpoints go with their job");
         self.system.wait_for_objects("checkpoints", 0).await?;
         log_of(&self.log())
@@ -211,14 +202,12 @@ async fn a_paused_study_gives_its_workers_back_and_goes_on_where_it_was() -> any
     let mut run = Run::start(&[NO_INTERVAL, SHORT_LEASES].concat()).await?;
     let is_under_way = |study: &v1::StudySummary| study.epochs_reported > 100;
     run.system.watch_until(STUDY, "some epochs", is_under_way).await?;
-    let study = || STUDY.to_owned();
-    let mut client = run.system.studies().await?;
-    client.pause_study(v1::PauseStudyRequest { study: study() }).await?;
+    run.system.trawl_stdout(&["pause", STUDY])?;
     let kept = run.wait_for_checkpoints(1).await?;
     assert_eq!(run.wait_until_queued().await?, [(Some("drained".to_owned()), 0)]);
     // The worker that had it takes it again, or another one does.
     run.system.workers.remove(0).crash()?;
-    client.resume_study(v1::ResumeStudyRequest { study: study() }).await?;
+    run.system.trawl_stdout(&["resume", STUDY])?;
     let log = run.end(&expected, "after a pause").await?;
     assert_eq!(checkpoints_in(&log, RESUMED), [(0, kept[0].1.into())]);
     Ok(())

@@ -1,11 +1,10 @@
 //! What users type: `trawl`, `grpcurl` and SQL show the same.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use sqlx::Row;
-use trawl_e2e::{System, repository, studies, tool};
+use trawl_e2e::{Ask, System, ran, repository, studies, tool, written};
 
 /// Calls a method as a user would, and reads the answers.
 fn grpcurl(system: &System, data: &str, what: &[&str]) -> anyhow::Result<Result<Vec<Value>, String>> {
@@ -15,14 +14,13 @@ fn grpcurl(system: &System, data: &str, what: &[&str]) -> anyhow::Result<Result<
     if !data.is_empty() {
         command.args(["-d", data]);
     }
-    let output = command.arg(address).args(what).stdin(Stdio::null()).output()?;
-    if !output.status.success() {
-        return Ok(Err(String::from_utf8(output.stderr)?));
+    let ran = ran(command.arg(address).args(what))?;
+    if ran.code != Some(0) {
+        return Ok(Err(ran.stderr));
     }
-    let answers = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Value>();
-    Ok(Ok(answers.collect::<Result<_, _>>().unwrap_or_else(|_| {
-        vec![Value::String(String::from_utf8_lossy(&output.stdout).into_owned())]
-    })))
+    let answers = serde_json::Deserializer::from_str(&ran.stdout).into_iter::<Value>();
+    let answers: Result<Vec<Value>, _> = answers.collect();
+    Ok(Ok(answers.unwrap_or_else(|_| vec![json!(ran.stdout)])))
 }
 
 fn call(system: &System, method: &str, data: &Value) -> anyhow::Result<Result<Vec<Value>, String>> {
@@ -31,8 +29,7 @@ fn call(system: &System, method: &str, data: &Value) -> anyhow::Result<Result<Ve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn grpcurl_lists_describes_creates_watches_and_ranks() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let listed = grpcurl(&system, "", &["list"])?.expect("a list");
     let listed = listed[0].as_str().context("text")?;
     for service in [
@@ -61,6 +58,10 @@ async fn grpcurl_lists_describes_creates_watches_and_ranks() -> anyhow::Result<(
     let watched = call(&system, "WatchStudy", &json!({ "study": "from-grpcurl" }))?.expect("watched");
     let last = &watched.last().context("no change")?["study"];
     assert_eq!(last["state"], "completed", "{last}");
+    let found = call(&system, "GetStudy", &json!({ "study": "from-grpcurl" }))?.expect("found");
+    let file = &found[0]["data"]["files"][0];
+    assert_eq!(file["field"], "dataset.csv.train");
+    assert_eq!(file["name"], study["dataset"]["csv"]["train"], "a path is a name");
     let best = call(
         &system,
         "ListBestTrials",
@@ -69,23 +70,16 @@ async fn grpcurl_lists_describes_creates_watches_and_ranks() -> anyhow::Result<(
     .expect("ranked");
     let best = best[0]["trials"].as_array().context("trials")?;
 
-    let sql =
-        sqlx::query("SELECT trial, value, params FROM trawl.best_trials WHERE study = 'from-grpcurl' AND rank <= 3")
-            .fetch_all(&system.sql)
-            .await?;
+    let ranked: Vec<(i32, f64, Value)> = system
+        .tuples("SELECT trial, value, params FROM trawl.best_trials WHERE study = 'from-grpcurl' AND rank <= 3")
+        .await?;
     assert_eq!(best.len(), 3);
-    for (shown, row) in best.iter().zip(&sql) {
+    for (shown, (trial, value, params)) in best.iter().zip(ranked) {
         // JSON leaves out what is 0.
-        assert_eq!(
-            shown["trial"].as_i64().unwrap_or(0),
-            i64::from(row.get::<i32, _>("trial"))
-        );
-        assert_eq!(shown["value"].as_f64(), Some(row.get::<f64, _>("value")));
+        assert_eq!(shown["trial"].as_i64().unwrap_or(0), i64::from(trial));
+        assert_eq!(shown["value"].as_f64(), Some(value));
         assert_eq!(shown["params"].as_object().map(serde_json::Map::len), Some(5));
-        assert_eq!(
-            shown["params"]["activation"],
-            row.get::<Value, _>("params")["activation"]
-        );
+        assert_eq!(shown["params"]["activation"], params["activation"]);
     }
 
     let mut wrong = studies::regression_json("wrong")?;
@@ -100,10 +94,8 @@ async fn grpcurl_lists_describes_creates_watches_and_ranks() -> anyhow::Result<(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trawl_shows_what_sql_holds() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("study.json");
     let mut study = studies::small("shown", 8, 3)?;
     // Relative to the study file.
     for which in ["train", "test"] {
@@ -114,46 +106,40 @@ async fn trawl_shows_what_sql_holds() -> anyhow::Result<()> {
         )?;
         study["dataset"]["csv"][which] = json!(name);
     }
-    std::fs::write(&file, study.to_string())?;
-    let watched = system.trawl_stdout(&["submit", file.to_str().context("path")?, "--watch"])?;
+    let watched = system.complete_file(folder.path(), study)?;
     assert!(watched.starts_with("study shown "), "{watched}");
     assert!(watched.contains("completed"), "{watched}");
+
+    let facts = system.trawl_stdout(&["show", "shown"])?;
+    let data = facts.lines().find_map(|line| line.strip_prefix("data "));
+    let data = data.context(facts.clone())?.trim();
+    assert!(
+        data.starts_with("train.csv, test test.csv, ") && data.ends_with(" rows, 1 input"),
+        "{data}"
+    );
 
     let listed: Value = serde_json::from_str(&system.trawl_stdout(&["ls", "--json"])?)?;
     assert_eq!(listed[0]["name"], "shown");
     let best: Value = serde_json::from_str(&system.trawl_stdout(&["best", "shown", "-n", "8", "--json"])?)?;
-    let ranked: Vec<(i32, f64)> =
-        sqlx::query_as("SELECT trial, value FROM trawl.best_trials WHERE study = 'shown' ORDER BY rank")
-            .fetch_all(&system.sql)
-            .await?;
+    let ranked: Vec<(i32, f64)> = system
+        .tuples("SELECT trial, value FROM trawl.best_trials WHERE study = 'shown' ORDER BY rank")
+        .await?;
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let best = best.as_array().context("an array")?.iter();
     let shown: Vec<(i32, f64)> = best
-        .as_array()
-        .context("an array")?
-        .iter()
-        .map(|trial| {
-            (
-                trial["trial"].as_i64().unwrap_or(0) as i32,
-                trial["value"].as_f64().unwrap_or(f64::NAN),
-            )
-        })
+        .map(|trial| (number(&trial["trial"]) as i32, number(&trial["value"])))
         .collect();
     assert_eq!(shown, ranked);
 
     let curves = system.trawl_stdout(&["curves", "shown", "0", "--csv"])?;
-    let reports: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM trawl.epoch_reports WHERE study = 'shown' AND trial = 0")
-            .fetch_one(&system.sql)
-            .await?;
+    let reports: i64 = system
+        .value("SELECT count(*) FROM trawl.epoch_reports WHERE study = 'shown' AND trial = 0")
+        .await?;
     assert_eq!(curves.lines().count() as i64, reports + 1, "{curves}");
     let trials = system.trawl_stdout(&["trials", "shown", "--csv"])?;
     assert_eq!(trials.lines().count(), 9, "{trials}");
-    assert!(
-        trials
-            .lines()
-            .next()
-            .is_some_and(|header| header.contains("params.learning_rate")),
-        "{trials}"
-    );
+    let header = trials.lines().next().unwrap_or_default();
+    assert!(header.contains("params.learning_rate"), "{trials}");
     for table in [
         &["ls"][..],
         &["show", "shown"],
@@ -208,56 +194,39 @@ async fn trawl_shows_what_sql_holds() -> anyhow::Result<()> {
 async fn trawl_says_what_is_wrong_and_exits_accordingly() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("study.yaml");
-    let path = file.to_str().context("path")?;
-    let failure = |args: &[&str]| -> anyhow::Result<(Option<i32>, String)> {
-        let output = system.trawl(args)?;
-        Ok((output.status.code(), String::from_utf8(output.stderr)?))
-    };
-
     let mut study = studies::regression_json("wrong")?;
     study["max_trials"] = json!(0);
     study["training"]["optimizer"] = json!("lion");
-    std::fs::write(&file, study.to_string())?;
-    let (code, errors) = failure(&["submit", path])?;
-    assert_eq!(code, Some(2), "{errors}");
-    assert!(
-        errors.contains("training.optimizer: ") && errors.contains("max_trials: "),
-        "{errors}"
-    );
-
-    std::fs::write(&file, "name: typo\ntraining: { epoch: 3 }\n")?;
-    let (code, errors) = failure(&["submit", path])?;
-    assert_eq!(code, Some(2), "{errors}");
-    assert!(errors.contains("training") && errors.contains("epoch"), "{errors}");
-
-    let (code, errors) = failure(&["show", "nothing"])?;
-    assert_eq!(
-        (code, errors.contains("there is no study 'nothing'")),
-        (Some(1), true),
-        "{errors}"
-    );
-    let (code, errors) = failure(&["frobnicate"])?;
-    assert_eq!(code, Some(2), "{errors}");
-    let (code, errors) = failure(&["--server", "http://127.0.0.1:9", "ls"])?;
-    assert_eq!(code, Some(1), "{errors}");
-    assert!(errors.contains("http://127.0.0.1:9"), "{errors}");
+    let wrong = written(folder.path(), "wrong.yaml", study)?;
+    let typo = written(folder.path(), "typo.yaml", "name: typo\ntraining: { epoch: 3 }\n")?;
+    for (args, code, parts) in [
+        (&["submit", &wrong][..], 2, ["training.optimizer: ", "max_trials: "]),
+        (&["submit", &typo], 2, ["training", "epoch"]),
+        (&["show", "nothing"], 1, ["there is no study 'nothing'", ""]),
+        (&["frobnicate"], 2, ["frobnicate", ""]),
+        (&["--server", "http://127.0.0.1:9", "ls"], 1, ["http://127.0.0.1:9", ""]),
+    ] {
+        let ran = system.trawl(args)?;
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        for part in parts {
+            assert!(ran.stderr.contains(part), "{part}: {ran:?}");
+        }
+    }
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn studies_are_compared_side_by_side() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
     let one = studies::small("one", 3, 4)?;
     let mut other = studies::small("other", 2, 4)?;
     other["validation"] = json!({ "k_fold": 2 });
     for study in [one, other] {
-        system.submit(studies::from_json(&study)?).await?;
+        system.submit(&study).await?;
     }
     let ended = [system.watch_to_end("one").await?, system.watch_to_end("other").await?];
     let compared = system.trawl(&["compare", "one", "other"])?;
-    let (table, notes) = (String::from_utf8(compared.stdout)?, String::from_utf8(compared.stderr)?);
+    let (table, notes) = (compared.stdout, compared.stderr);
     let best = table.lines().find_map(|line| line.strip_prefix("best trial"));
     let numbers = best.context(table.clone())?.split_whitespace();
     let numbers: Vec<Option<u32>> = numbers.map(|number| number.parse().ok()).collect();
@@ -267,16 +236,5 @@ async fn studies_are_compared_side_by_side() -> anyhow::Result<()> {
         "{table}"
     );
     assert!(notes.contains("dataset or validation differ"), "{notes}");
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_token_nothing_is_answered() -> anyhow::Result<()> {
-    let system = System::start(&["--token", "secret"]).await?;
-    let refused = call(&system, "ListStudies", &json!({}))?.expect_err("no token");
-    assert!(refused.contains("Unauthenticated"), "{refused}");
-    let output = system.trawl(&["--token", "wrong", "ls"])?;
-    assert_eq!(output.status.code(), Some(1));
-    system.trawl_stdout(&["--token", "secret", "ls"])?;
     Ok(())
 }

@@ -1,42 +1,23 @@
 //! Several coordinators on one database: one dies, nothing stops; and what one uploads is swept by another only once it is dead.
 
-use std::process::Command;
-
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use trawl_domain::dataset::FileHash;
-use trawl_e2e::{
-    Client, Coordinator, StoreAt, System, assert_same_rows, binary, look_for, owner_pool, studies, worker,
-};
+use trawl_dataset::FileHash;
+use trawl_e2e::{Ask, Client, System, look_for, studies, undisturbed, worker};
 use trawl_proto::v1;
-
-/// Another coordinator on the database and the object store of a system.
-async fn another(system: &System) -> anyhow::Result<Coordinator> {
-    let store = StoreAt::folder(system.artifacts.path());
-    Coordinator::start(&system.database_url, &store, &[], "127.0.0.1:0").await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_study_goes_on_when_its_coordinator_dies() -> anyhow::Result<()> {
     let study = studies::from_json(&studies::small("both", 40, 60)?)?;
-    let mut undisturbed = System::start(&[]).await?;
-    undisturbed.add_workers(2)?;
-    undisturbed.submit(study.clone()).await?;
-    assert_eq!(undisturbed.watch_to_end("both").await?.state, "completed");
-    let expected = undisturbed.all_rows("both").await?;
-    drop(undisturbed);
+    let expected = undisturbed(study.clone()).await?;
 
     let system = System::start(&[]).await?;
-    let second = another(&system).await?;
+    let (second, client) = system.another_coordinator(&[]).await?;
     let both = format!("{},{}", system.coordinator.url, second.url);
-    let _workers = [
-        worker(Command::new(binary("trawl-worker")?), &both)?,
-        worker(Command::new(binary("trawl-worker")?), &both)?,
-    ];
+    let _workers = [worker(&both, |_| {})?, worker(&both, |_| {})?];
     let total = system.submit(study).await?.epochs_total;
     // The second one knows of everything that the first one does.
-    let client = Client::new(&second.url, &system.database_url).await?;
     client
         .watch_until("both", "a third of the epochs", |study| {
             study.epochs_reported > total / 3
@@ -44,15 +25,11 @@ async fn a_study_goes_on_when_its_coordinator_dies() -> anyhow::Result<()> {
         .await?;
     let System { coordinator, .. } = system;
     coordinator.process.crash()?;
-    let ended = client.watch_to_end("both").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    assert_same_rows(
-        &expected,
-        &client.all_rows("both").await?,
-        "through the second coordinator",
-    );
-    let attempts: i32 = sqlx::query_scalar("SELECT max(attempts) FROM trawl.trials WHERE study = 'both'")
-        .fetch_one(&client.sql)
+    client
+        .completes_as("both", &expected, "through the second coordinator")
+        .await?;
+    let attempts: i32 = client
+        .value("SELECT max(attempts) FROM trawl.trials WHERE study = 'both'")
         .await?;
     assert_eq!(attempts, 1, "no lease ran out");
     Ok(())
@@ -97,11 +74,10 @@ async fn is_noted(owner: &PgPool, key: &str) -> anyhow::Result<bool> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_coordinator_uploads_is_swept_once_it_is_dead() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
+    let owner = system.owner().await?;
     let of_living = half(&system, &owner, b"x,y\n1,2\n3,4\n").await?;
-    let second = another(&system).await?;
+    let (second, client) = system.another_coordinator(&[]).await?;
     let of_dead = b"x,y\n5,6\n7,8\n";
-    let client = Client::new(&second.url, &system.database_url).await?;
     let cut_off = half(&client, &owner, of_dead).await?;
     second.process.crash()?;
     assert!(cut_off.call.await?.is_err());
@@ -120,11 +96,10 @@ async fn what_a_coordinator_uploads_is_swept_once_it_is_dead() -> anyhow::Result
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_results_does_not_keep_uploads_of_the_dead() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
-    let second = another(&system).await?;
+    let owner = system.owner().await?;
+    let (second, client) = system.another_coordinator(&[]).await?;
     let content = b"x,y\n7,8\n9,0\n";
     let key = format!("datasets/{}", FileHash::of(content));
-    let client = Client::new(&second.url, &system.database_url).await?;
     let cut_off = half(&client, &owner, content).await?;
 
     // A reader gets the lock of the other coordinator the moment that one is gone.

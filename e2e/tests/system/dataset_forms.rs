@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use trawl_e2e::{System, owner_pool};
+use trawl_e2e::{Ask, RefitFiles, System, csv_column, text, written};
 
 /// A study of two trials of a network that tells two classes apart.
 fn study(name: &str, dataset: &Value, model: &Value) -> Value {
@@ -55,40 +55,23 @@ fn labels(rows: u8) -> Vec<u8> {
     )
 }
 
-/// Runs a study to its end by `trawl submit` on a file; returns the notes that it printed, and the folder of the refit's files.
-async fn run(system: &System, folder: &Path, study: &Value) -> anyhow::Result<String> {
-    let file = folder.join("study.json");
-    fs::write(&file, study.to_string())?;
-    let path = |path: &Path| path.to_str().context("a path that is no text").map(str::to_owned);
-    let submitted = system.trawl(&["submit", &path(&file)?])?;
-    let said = String::from_utf8(submitted.stderr)?;
-    anyhow::ensure!(submitted.status.success(), "{said}");
+/// Runs a study to its end by a study file; the notes that were printed, and the files of its refit.
+async fn run(system: &System, folder: &Path, study: &Value) -> anyhow::Result<(String, RefitFiles)> {
+    let file = written(folder, "study.json", study)?;
+    let submitted = system.trawl(&["submit", &file])?;
+    anyhow::ensure!(submitted.code == Some(0), "{submitted:?}");
     let name = study["name"].as_str().context("no name")?;
-    let ended = system.watch_to_end(name).await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    for file in ["network.json", "predictions.csv", "weights.safetensors"] {
-        let out = path(&folder.join("out"))?;
-        // Of images without test rows there are no predictions.
-        let fetched = system.trawl(&["artifacts", name, "--refit", "0", "--name", file, "-o", &out])?;
-        anyhow::ensure!(fetched.status.success() || file == "predictions.csv", "{file}");
-    }
-    Ok(said)
+    system.completed(name).await?;
+    Ok((submitted.stderr, system.fetch_refit(name, folder)?))
 }
 
 /// Target and prediction of each test row.
-fn test_predictions(folder: &Path) -> anyhow::Result<Vec<[String; 2]>> {
-    let mut reader = csv::Reader::from_path(folder.join("out/predictions.csv"))?;
-    let header = reader.headers()?.clone();
-    let place = |name: &str| header.iter().position(|column| column == name).context("a column");
-    let (target, prediction) = (place("target")?, place("prediction")?);
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record?;
-        if &record[0] == "test" {
-            rows.push([record[target].to_owned(), record[prediction].to_owned()]);
-        }
-    }
-    Ok(rows)
+fn test_predictions(refit: &RefitFiles) -> anyhow::Result<Vec<(String, String)>> {
+    let table = refit.text("predictions.csv")?;
+    let column = |name: &str| csv_column(&table, name);
+    let rows = column("target")?.into_iter().zip(column("prediction")?);
+    let rows = column("split")?.into_iter().zip(rows);
+    Ok(rows.filter(|(split, _)| split == "test").map(|(_, row)| row).collect())
 }
 
 fn linear() -> Value {
@@ -97,8 +80,7 @@ fn linear() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn test_rows_are_those_of_the_test_arrays_of_one_archive() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
     let folder = TempDir::new()?;
     let table = |rows: u8| npy("|u1", &format!("({rows}, 2)"), &(0..2 * rows).collect::<Vec<_>>());
     let arrays = [
@@ -111,20 +93,16 @@ async fn test_rows_are_those_of_the_test_arrays_of_one_archive() -> anyhow::Resu
     let dataset = json!({ "npz": {
         "train": "all.npz", "features": "x_train", "target": "y_train", "test_features": "x_test", "test_target": "y_test",
     } });
-    let said = run(&system, folder.path(), &study("one-archive", &dataset, &linear())).await?;
+    let (said, refit) = run(&system, folder.path(), &study("one-archive", &dataset, &linear())).await?;
     assert!(!said.contains("note:"), "{said}");
-    let targets: Vec<String> = test_predictions(folder.path())?
-        .into_iter()
-        .map(|[target, _]| target)
-        .collect();
+    let (targets, _): (Vec<String>, Vec<String>) = test_predictions(&refit)?.into_iter().unzip();
     assert_eq!(targets, ["0", "1", "0", "1", "0", "1"]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refit_predicts_test_rows_that_nobody_has_labelled() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
     let folder = TempDir::new()?;
     let rows: String = (0..20)
         .map(|row| format!("{row},{}\n", if row < 10 { "low" } else { "high" }))
@@ -132,25 +110,24 @@ async fn a_refit_predicts_test_rows_that_nobody_has_labelled() -> anyhow::Result
     fs::write(folder.path().join("train.csv"), format!("x,label\n{rows}"))?;
     fs::write(folder.path().join("test.csv"), "id,x\n7,3\n8,17\n9,4\n")?;
     let dataset = json!({ "csv": { "train": "train.csv", "test": "test.csv", "features": ["x"], "target": "label" } });
-    let said = run(&system, folder.path(), &study("unlabelled", &dataset, &linear())).await?;
+    let (said, refit) = run(&system, folder.path(), &study("unlabelled", &dataset, &linear())).await?;
     assert!(said.contains("note: the test rows have no targets"), "{said}");
-    let predictions = test_predictions(folder.path())?;
+    let predictions = test_predictions(&refit)?;
     assert_eq!(predictions.len(), 3);
-    for [target, prediction] in predictions {
+    for (target, prediction) in predictions {
         assert_eq!(target, "");
         assert!(["low", "high"].contains(&prediction.as_str()), "{prediction}");
     }
-    let sql = owner_pool(&system.database_url).await?;
-    let query = "SELECT state, test_loss, test_accuracy FROM trawl.refits WHERE study = 'unlabelled'";
-    let refit: (String, Option<f64>, Option<f64>) = sqlx::query_as(query).fetch_one(&sql).await?;
+    let refit: (String, Option<f64>, Option<f64>) = system
+        .tuple("SELECT state, test_loss, test_accuracy FROM trawl.refits WHERE study = 'unlabelled'")
+        .await?;
     assert_eq!(refit, ("completed".to_owned(), None, None));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_with_their_channels_last_train_and_predict_as_they_are() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
     let folder = TempDir::new()?;
     let pictures = |rows: usize| {
         npy(
@@ -164,23 +141,19 @@ async fn pictures_with_their_channels_last_train_and_predict_as_they_are() -> an
     fs::write(folder.path().join("new.npy"), pictures(2))?;
     let dataset = json!({ "npy": { "train_features": "x.npy", "train_targets": "y.npy", "layout": "channels_last" } });
     let model = json!([{ "conv2d": { "filters": 2, "kernel": 3 } }, { "flatten": {} }, { "linear": { "units": 2 } }]);
-    run(&system, folder.path(), &study("pictures", &dataset, &model)).await?;
-    let network: Value = serde_json::from_slice(&fs::read(folder.path().join("out/network.json"))?)?;
+    let (_, refit) = run(&system, folder.path(), &study("pictures", &dataset, &model)).await?;
     assert_eq!(
-        network["input"],
+        refit.json("network.json")?["input"],
         json!({ "shape": [3, 5, 4], "layout": "channels_last" })
     );
     let new = folder.path().join("new.npy");
-    let predicted = system.trawl_stdout(&["predict", "pictures", new.to_str().context("a path")?, "--csv"])?;
+    let predicted = system.trawl_stdout(&["predict", "pictures", text(&new)?, "--csv"])?;
     assert_eq!(predicted.lines().count(), 3, "{predicted}");
 
     // Without `layout`, it could be either.
     let dataset = json!({ "npy": { "train_features": "x.npy", "train_targets": "y.npy" } });
-    let file = folder.path().join("unsaid.json");
-    fs::write(&file, study("unsaid", &dataset, &model).to_string())?;
-    let refused = system.trawl(&["submit", file.to_str().context("a path")?])?;
-    let said = String::from_utf8(refused.stderr)?;
-    assert_eq!(refused.status.code(), Some(2), "{said}");
+    let file = written(folder.path(), "unsaid.json", study("unsaid", &dataset, &model))?;
+    let said = system.refused(&["submit", &file])?;
     assert!(
         said.contains("layout: channels_last") && said.contains("layout: channels_first"),
         "{said}"
@@ -190,8 +163,7 @@ async fn pictures_with_their_channels_last_train_and_predict_as_they_are() -> an
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_predicted_with_the_header_that_it_was_trained_with() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
     let folder = TempDir::new()?;
     let rows: String = (0..20).map(|row| format!("{row},{}\n", row % 2)).collect();
     for (header, line, columns) in [(true, "0,1\n", json!(["0"])), (false, "", json!([0]))] {
@@ -201,9 +173,8 @@ async fn a_table_is_predicted_with_the_header_that_it_was_trained_with() -> anyh
             json!({ "csv": { "train": "train.csv", "header": header, "features": columns, "target": target } });
         let name = format!("header-{header}");
         run(&system, folder.path(), &study(&name, &dataset, &linear())).await?;
-        let new = folder.path().join("new.csv");
-        fs::write(&new, format!("{line}3,0\n4,0\n"))?;
-        let predicted = system.trawl_stdout(&["predict", &name, new.to_str().context("a path")?, "--csv"])?;
+        let new = written(folder.path(), "new.csv", format!("{line}3,0\n4,0\n"))?;
+        let predicted = system.trawl_stdout(&["predict", &name, &new, "--csv"])?;
         assert_eq!(predicted.lines().count(), 3, "{predicted}");
     }
     Ok(())
@@ -219,15 +190,11 @@ async fn test_rows_that_are_the_training_rows_are_refused_unless_they_are_meant(
     let dataset = json!({ "csv": { "train": "train.csv", "test": "test.csv", "features": ["x"], "target": "label" } });
     let mut study = study("twice", &dataset, &linear());
     study["training"]["batch_size"] = json!(1);
-    let file = folder.path().join("study.json");
-    let path = file.to_str().context("a path")?;
-    fs::write(&file, study.to_string())?;
-    let refused = system.trawl(&["submit", "--dry-run", path])?;
-    let said = String::from_utf8(refused.stderr)?;
-    assert_eq!(refused.status.code(), Some(2), "{said}");
+    let file = written(folder.path(), "study.json", &study)?;
+    let said = system.refused(&["submit", "--dry-run", &file])?;
     assert!(said.contains("dataset.csv.test: has the very rows"), "{said}");
     study["dataset"]["test_is_train"] = json!(true);
-    fs::write(&file, study.to_string())?;
-    system.trawl_stdout(&["submit", "--dry-run", path])?;
+    let file = written(folder.path(), "study.json", &study)?;
+    system.trawl_stdout(&["submit", "--dry-run", &file])?;
     Ok(())
 }

@@ -2,8 +2,7 @@
 
 use sqlx::PgPool;
 use tonic::Code;
-use trawl_e2e::{Admin, Coordinator, ScriptedWorker, StoreAt, System, call_raw, look_for, owner_pool, studies};
-use trawl_proto::v1;
+use trawl_e2e::{Ask, ScriptedWorker, System, call, code_of, look_for, studies};
 
 const OPERATOR: &str = "the-operators-own-token";
 
@@ -16,7 +15,7 @@ async fn age(owner: &PgPool, update: &'static str, worker: &ScriptedWorker) -> a
 async fn workers_that_are_gone_are_forgotten_and_their_attempts_stay() -> anyhow::Result<()> {
     let system = System::start(&["--lease-ttl-ms", "3600000"]).await?;
     system.submit(studies::one_job("job", 1, 1)?).await?;
-    let owner = owner_pool(&system.database_url).await?;
+    let owner = system.owner().await?;
     let mut workers = Vec::new();
     for _ in 0..4 {
         workers.push(ScriptedWorker::register(&system).await?);
@@ -35,8 +34,8 @@ async fn workers_that_are_gone_are_forgotten_and_their_attempts_stay() -> anyhow
         age(&owner, update, worker).await?;
     }
     let left = look_for("the end of two workers", async || {
-        let left: Vec<String> = sqlx::query_scalar("SELECT worker_id::text FROM trawl_store.workers ORDER BY 1")
-            .fetch_all(&owner)
+        let left: Vec<String> = owner
+            .values("SELECT worker_id::text FROM trawl_store.workers ORDER BY 1")
             .await?;
         Ok((left.len() < 4).then_some(left))
     })
@@ -44,24 +43,20 @@ async fn workers_that_are_gone_are_forgotten_and_their_attempts_stay() -> anyhow
     let mut expected = [workers[1].id().to_owned(), workers[3].id().to_owned()];
     expected.sort();
     assert_eq!(left, expected);
-    let attempts: Vec<String> =
-        sqlx::query_scalar("SELECT worker_id::text FROM trawl_store.job_attempts ORDER BY lease_epoch")
-            .fetch_all(&owner)
-            .await?;
+    let attempts: Vec<String> = owner
+        .values("SELECT worker_id::text FROM trawl_store.job_attempts ORDER BY lease_epoch")
+        .await?;
     assert_eq!(attempts, [workers[0].id(), workers[1].id()]);
-    let gone = workers[0].heartbeat(&[]).await.expect_err("it is forgotten");
-    assert_eq!(gone.code(), Code::NotFound, "and registers again");
+    let gone = workers[0].heartbeat(&[]).await;
+    assert_eq!(code_of(gone), Code::NotFound, "it is forgotten, and registers again");
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_that_ended_are_forgotten_and_the_door_stays_closed() -> anyhow::Result<()> {
     let system = System::start(&["--token", OPERATOR]).await?;
-    let owner = owner_pool(&system.database_url).await?;
-    let channel = tonic::transport::Channel::from_shared(system.coordinator.url.clone())?
-        .connect()
-        .await?;
-    let mut admin = Admin::new(&channel, OPERATOR)?;
+    let owner = system.owner().await?;
+    let mut admin = system.admin(OPERATOR).await?;
     for name in ["first", "second", "last"] {
         admin.create(name, "reader", Some(3_600)).await?;
     }
@@ -77,11 +72,9 @@ async fn tokens_that_ended_are_forgotten_and_the_door_stays_closed() -> anyhow::
     .execute(&owner)
     .await?;
     let names = async || -> anyhow::Result<Vec<String>> {
-        Ok(
-            sqlx::query_scalar("SELECT name FROM trawl_store.tokens ORDER BY created_at")
-                .fetch_all(&owner)
-                .await?,
-        )
+        Ok(owner
+            .values("SELECT name FROM trawl_store.tokens ORDER BY created_at")
+            .await?)
     };
     look_for("the end of three tokens", async || {
         Ok((names().await? == ["lately"]).then_some(()))
@@ -92,12 +85,8 @@ async fn tokens_that_ended_are_forgotten_and_the_door_stays_closed() -> anyhow::
         .await?;
 
     // The last one stays, as a coordinator without the operator's token would be open to all without it.
-    let folder = tempfile::tempdir()?;
-    let store = StoreAt::folder(folder.path());
-    let coordinator = Coordinator::start(&system.database_url, &store, &[], "127.0.0.1:0").await?;
-    let channel = tonic::transport::Channel::from_shared(coordinator.url.clone())?
-        .connect()
-        .await?;
+    let (_coordinator, client) = system.another_coordinator(&[]).await?;
+    let channel = client.channel().await?;
     // Its first round is over once it has swept what was due.
     sqlx::query(
         "INSERT INTO trawl_store.pending_objects (object_key, due_at) VALUES ('artifacts/none', clock_timestamp())",
@@ -105,16 +94,14 @@ async fn tokens_that_ended_are_forgotten_and_the_door_stays_closed() -> anyhow::
     .execute(&owner)
     .await?;
     look_for("a round of the coordinator", async || {
-        let due: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.pending_objects")
-            .fetch_one(&owner)
-            .await?;
+        let due: i64 = owner.value("SELECT count(*) FROM trawl_store.pending_objects").await?;
         Ok((due == 0).then_some(()))
     })
     .await?;
     assert_eq!(names().await?, ["lately"]);
     for token in [None, Some(lately.as_str())] {
-        let answer = call_raw(&channel, "/trawl.v1.StudyService/ListStudies", token, vec![Vec::new()]).await;
-        assert_eq!(answer.expect_err("the door is closed").code(), Code::Unauthenticated);
+        let answer = call(&channel, "StudyService/ListStudies", token, &()).await;
+        assert_eq!(code_of(answer), Code::Unauthenticated, "the door is closed");
     }
     Ok(())
 }
@@ -137,10 +124,11 @@ async fn attempts_that_were_handed_back_do_not_pile_up() -> anyhow::Result<()> {
         worker.release(&last, "drain", "").await?,
         "a repeated release is answered like the first"
     );
-    let attempts: Vec<(String, i64)> =
-        sqlx::query_as("SELECT outcome, count(*) FROM trawl_store.job_attempts GROUP BY outcome ORDER BY outcome")
-            .fetch_all(&owner_pool(&system.database_url).await?)
-            .await?;
+    let attempts: Vec<(String, i64)> = system
+        .owner()
+        .await?
+        .tuples("SELECT outcome, count(*) FROM trawl_store.job_attempts GROUP BY outcome ORDER BY outcome")
+        .await?;
     assert_eq!(attempts, [("drained".to_owned(), 100), ("failed".to_owned(), 1)]);
     Ok(())
 }
@@ -148,7 +136,7 @@ async fn attempts_that_were_handed_back_do_not_pile_up() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_so_many_workers_are_known_and_silent_ones_make_room() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
+    let owner = system.owner().await?;
     sqlx::query(
         "INSERT INTO trawl_store.workers (worker_id, host, device, slots, version, lost_after)
          SELECT gen_random_uuid(), 'crowd', 'cpu', 1, '0', interval '1 hour' FROM generate_series(1, 10000)",
@@ -159,36 +147,26 @@ async fn only_so_many_workers_are_known_and_silent_ones_make_room() -> anyhow::R
         let sql = "SELECT count(*), count(*) FILTER (WHERE host = 'crowd') FROM trawl_store.workers";
         Ok(sqlx::query_as(sql).fetch_one(&owner).await?)
     };
-    let request = |worker_id: &str| v1::RegisterWorkerRequest {
-        worker_id: worker_id.into(),
-        host: "late".into(),
-        device: "cpu".into(),
-        slots: 1,
-        version: "0".into(),
-        protocol: trawl_proto::WORKER_PROTOCOL,
-    };
     let (one, other) = (
         "11111111-2222-4333-8444-555555555555",
         "11111111-2222-4333-8444-666666666666",
     );
     let mut client = system.worker_client().await?;
-    let refused = client
-        .register_worker(request(one))
-        .await
-        .expect_err("all of them live");
-    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let register = ScriptedWorker::registration;
+    let refused = client.register_worker(register(one)).await;
+    assert_eq!(code_of(refused), Code::ResourceExhausted, "all of them live");
     assert_eq!(known().await?, (10_000, 10_000));
 
     let ended = "UPDATE trawl_store.workers SET stopped_at = clock_timestamp()
                  WHERE worker_id = (SELECT worker_id FROM trawl_store.workers LIMIT 1)";
     sqlx::query(ended).execute(&owner).await?;
-    client.register_worker(request(one)).await?;
-    client.register_worker(request(one)).await?;
+    client.register_worker(register(one)).await?;
+    client.register_worker(register(one)).await?;
     assert_eq!(known().await?, (10_000, 9_999), "one that stopped made room");
     let lost = "UPDATE trawl_store.workers SET last_seen_at = clock_timestamp() - interval '2 hours'
                 WHERE worker_id = (SELECT worker_id FROM trawl_store.workers WHERE host = 'crowd' LIMIT 1)";
     sqlx::query(lost).execute(&owner).await?;
-    client.register_worker(request(other)).await?;
+    client.register_worker(register(other)).await?;
     assert_eq!(known().await?, (10_000, 9_998), "one that is lost made room");
     Ok(())
 }

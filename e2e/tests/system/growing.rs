@@ -1,11 +1,7 @@
 //! Studies that change: they are extended, get configurations that a user chose, stop early, and share the workers.
 
-use std::io::Write;
-
-use prost::Message;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
-use trawl_e2e::{Admin, ScriptedWorker, System, assert_same_rows, call_raw, look_for, owner_pool, studies};
+use trawl_e2e::{Ask, ScriptedWorker, System, assert_same_rows, look_for, studies, written};
 use trawl_proto::v1;
 
 /// Generations of six trials, which are raced and learned from.
@@ -21,23 +17,10 @@ fn without_refit(mut study: Value) -> Value {
     study
 }
 
-fn file_of(content: &Value) -> anyhow::Result<tempfile::NamedTempFile> {
-    let mut file = tempfile::Builder::new().suffix(".json").tempfile()?;
-    file.write_all(content.to_string().as_bytes())?;
-    Ok(file)
-}
-
 async fn run(study: &Value) -> anyhow::Result<System> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
-    system.submit(studies::from_json(study)?).await?;
-    let ended = system.watch_to_end(name(study)).await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
+    let system = System::with_workers(&[], 2).await?;
+    system.complete(study).await?;
     Ok(system)
-}
-
-fn name(study: &Value) -> &str {
-    study["name"].as_str().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,15 +40,15 @@ async fn an_extended_study_is_what_it_would_have_been() -> anyhow::Result<()> {
     let said = system.trawl_stdout(&["extend", "grown", "--max-trials", "30"])?;
     assert_eq!(said, "study grown completed: 30 trials\n");
     assert_same_rows(&expected, &system.all_rows("grown").await?, "in three pieces");
-    let said = system.trawl_stdout(&["replay", "grown"])?;
-    assert!(said.ends_with("identical\n"), "{said}");
+    system.trawl_stdout(&["replay", "grown"])?;
     // The file of a study of that length is that study's.
-    let longer = file_of(&studies::with_whole_paths(learning("grown", 30)?))?;
-    let said = system.trawl(&["submit", &longer.path().display().to_string()])?;
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    let longer = file_of(&studies::with_whole_paths(learning("grown", 36)?))?;
-    let said = system.trawl(&["submit", &longer.path().display().to_string()])?;
-    let error = String::from_utf8_lossy(&said.stderr).into_owned();
+    let folder = tempfile::tempdir()?;
+    let of_length = |trials| -> anyhow::Result<String> {
+        let study = studies::with_whole_paths(learning("grown", trials)?);
+        written(folder.path(), &format!("{trials}.json"), study)
+    };
+    system.trawl_stdout(&["submit", &of_length(30)?])?;
+    let error = system.trawl(&["submit", &of_length(36)?])?.stderr;
     assert!(
         error.contains("max_trials") && error.contains("trawl extend"),
         "{error}"
@@ -83,19 +66,17 @@ async fn a_generation_that_was_cut_is_raced_in_two_heats() -> anyhow::Result<()>
     let after = trials(&system, "cut").await?;
     assert_eq!(before[..], after[..9], "what is there stays as it is");
     assert_eq!(after.len(), 18);
-    let compared: Vec<(i64, Option<i64>)> = sqlx::query_as(
-        "SELECT count(*), max(rung_trials)::bigint FROM trawl.trials
-         WHERE study = 'cut' AND generation = 1 GROUP BY trial >= 9 ORDER BY trial >= 9",
-    )
-    .fetch_all(&system.sql)
-    .await?;
+    let compared: Vec<(i64, Option<i64>)> = system
+        .tuples(
+            "SELECT count(*), max(rung_trials)::bigint FROM trawl.trials
+             WHERE study = 'cut' AND generation = 1 GROUP BY trial >= 9 ORDER BY trial >= 9",
+        )
+        .await?;
     assert_eq!(compared, [(3, Some(3)), (3, Some(3))]);
-    let said = system.trawl_stdout(&["replay", "cut"])?;
-    assert!(said.ends_with("identical\n"), "{said}");
+    system.trawl_stdout(&["replay", "cut"])?;
     for (asked, why) in [("17", "must be above 18"), ("10001", "must be at most 10000")] {
         let said = system.trawl(&["extend", "cut", "--max-trials", asked])?;
-        let error = String::from_utf8_lossy(&said.stderr).into_owned();
-        assert!(!said.status.success() && error.contains(why), "{error}");
+        assert!(said.code != Some(0) && said.stderr.contains(why), "{said:?}");
     }
     Ok(())
 }
@@ -126,10 +107,9 @@ async fn chosen_configurations_come_first_and_are_trained_whole() -> anyhow::Res
     assert!(rows[2..].iter().all(|row| row.3.is_some() && !row.5), "{rows:?}");
 
     // More of them, for a study that ended; a configuration that is there is not trained again.
-    let more = file_of(
-        &json!({ "trials": [{ "learning_rate": 0.002, "optimizer": "adam" }, { "optimizer": "sgd", "learning_rate": 0.001 }] }),
-    )?;
-    let more = more.path().display().to_string();
+    let folder = tempfile::tempdir()?;
+    let more = json!({ "trials": [{ "learning_rate": 0.002, "optimizer": "adam" }, { "optimizer": "sgd", "learning_rate": 0.001 }] });
+    let more = written(folder.path(), "more.json", more)?;
     for _ in 0..2 {
         let said = system.trawl_stdout(&["enqueue", "chosen", &more, "--watch"])?;
         assert!(said.starts_with("trial 12\ntrial 1\n"), "{said}");
@@ -146,10 +126,8 @@ async fn chosen_configurations_come_first_and_are_trained_whole() -> anyhow::Res
         "{said}"
     );
 
-    let wrong = file_of(&json!({ "trials": [{ "learning_rate": 7.5, "layers": 3 }, { "optimizer": "sdg" }] }))?;
-    let said = system.trawl(&["enqueue", "chosen", &wrong.path().display().to_string()])?;
-    let error = String::from_utf8_lossy(&said.stderr).into_owned();
-    assert_eq!(said.status.code(), Some(2), "{error}");
+    let wrong = json!({ "trials": [{ "learning_rate": 7.5, "layers": 3 }, { "optimizer": "sdg" }] });
+    let error = system.refused(&["enqueue", "chosen", &written(folder.path(), "wrong.json", wrong)?])?;
     for part in [
         "trials[0].layers: there is no parameter 'layers' in the space",
         "trials[0].learning_rate: must be a number from",
@@ -188,7 +166,7 @@ async fn a_search_stops_where_its_results_say_so() -> anyhow::Result<()> {
     study["sampler"] = json!({ "random": {}, "generation": 6 });
     study["stop"] = json!({ "fold_epochs": 40 });
     study["racing"] = json!("none");
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(&study).await?;
     let ended = system.watch_to_end("spent").await?;
     // A generation trains 6 x 3 x 2 epochs: two of them are enough, and a third one was begun.
     assert_eq!(
@@ -212,7 +190,7 @@ async fn a_search_whose_time_is_over_begins_no_trial() -> anyhow::Result<()> {
     let mut study = without_refit(studies::small("late", 40, 1)?);
     study["racing"] = json!("none");
     study["stop"] = json!({ "hours": 4.0 / 3600.0 });
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(&study).await?;
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;
     let cancelled = async || -> anyhow::Result<i64> {
@@ -221,15 +199,12 @@ async fn a_search_whose_time_is_over_begins_no_trial() -> anyhow::Result<()> {
         Ok(count.fetch_one(&system.sql).await?)
     };
     look_for("cancelled trials", async || Ok((cancelled().await? > 0).then_some(()))).await?;
-    worker.report_all(&job).await?;
-    assert!(worker.finish(&job).await?);
+    worker.train(&job).await?;
     // Trials that had begun have folds in further jobs.
     while let Some(job) = worker.lease(1).await?.pop() {
-        worker.report_all(&job).await?;
-        assert!(worker.finish(&job).await?);
+        worker.train(&job).await?;
     }
-    let ended = system.watch_to_end("late").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
+    let ended = system.completed("late").await?;
     assert!(ended.stop_reason.contains("stop.hours"), "{}", ended.stop_reason);
     assert_eq!(u64::from(ended.trials_completed) + cancelled().await? as u64, 40);
     assert!(ended.trials_completed > 0);
@@ -244,7 +219,7 @@ async fn studies_share_the_workers() -> anyhow::Result<()> {
         let mut study = without_refit(studies::small(name, 60, 1)?);
         study["racing"] = json!("none");
         study["priority"] = json!(priority);
-        system.submit(studies::from_json(&study)?).await?;
+        system.submit(&study).await?;
         Ok(())
     };
     submit("large", 10).await?;
@@ -278,27 +253,18 @@ async fn studies_share_the_workers() -> anyhow::Result<()> {
 async fn users_share_the_workers() -> anyhow::Result<()> {
     let operator = "the-operators-own-token";
     let system = System::start(&["--token", operator]).await?;
-    let channel = Channel::from_shared(system.coordinator.url.clone())?.connect().await?;
-    let mut admin = Admin::new(&channel, operator)?;
-    let (ann, bob) = (
-        admin.create("ann", "user", None).await?,
-        admin.create("bob", "user", None).await?,
-    );
-    for (name, token) in [("ann-1", &ann), ("bob-1", &bob), ("ann-2", &ann)] {
+    let mut admin = system.admin(operator).await?;
+    let ann = system.client(&admin.create("ann", "user", None).await?).await?;
+    let bob = system.client(&admin.create("bob", "user", None).await?).await?;
+    for (name, user) in [("ann-1", &ann), ("bob-1", &bob), ("ann-2", &ann)] {
         let mut study = without_refit(studies::small(name, 60, 1)?);
         study["racing"] = json!("none");
-        let created = v1::CreateStudyRequest {
-            study: Some(studies::from_json(&study)?),
-            dry_run: false,
-        };
-        let create = "/trawl.v1.StudyService/CreateStudy";
-        call_raw(&channel, create, Some(token), vec![created.encode_to_vec()]).await?;
+        user.submit(study).await?;
     }
-    let order: Vec<String> = sqlx::query_scalar(
-        "SELECT s.name FROM trawl_store.jobs j JOIN trawl_store.studies s USING (study_id) ORDER BY j.position LIMIT 26",
-    )
-    .fetch_all(&owner_pool(&system.database_url).await?)
-    .await?;
+    let owner = system.owner().await?;
+    let order: Vec<String> = owner
+        .values("SELECT s.name FROM trawl_store.jobs j JOIN trawl_store.studies s USING (study_id) ORDER BY j.position LIMIT 26")
+        .await?;
     let of = |study: &str| order.iter().filter(|name| *name == study).count();
     // Ann had another study when her second one was placed; the others are placed where the queue was, a step behind its head.
     assert_eq!((of("ann-1"), of("bob-1"), of("ann-2")), (11, 10, 5), "{order:?}");
@@ -312,13 +278,13 @@ async fn what_was_given_up_can_be_trained_again() -> anyhow::Result<()> {
     let expected = system.all_rows("again").await?;
     drop(system);
     let mut system = System::start(&[]).await?;
-    system.submit(studies::from_json(&learning("again", 24)?)?).await?;
+    system.submit(learning("again", 24)?).await?;
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;
     assert!(worker.release(&job, "bad_input", "no such column").await?);
     worker.unregister().await?;
-    let failed: Vec<i32> = sqlx::query_scalar("SELECT trial FROM trawl.trials WHERE state = 'failed' ORDER BY trial")
-        .fetch_all(&system.sql)
+    let failed: Vec<i32> = system
+        .values("SELECT trial FROM trawl.trials WHERE state = 'failed' ORDER BY trial")
         .await?;
     assert!(!failed.is_empty());
     let said = system.trawl_stdout(&["retry", "again"])?;
@@ -327,22 +293,11 @@ async fn what_was_given_up_can_be_trained_again() -> anyhow::Result<()> {
     assert_eq!(system.trawl_stdout(&["retry", "again"])?, "", "once is enough");
     system.add_workers(2)?;
     system.trawl_stdout(&["resume", "again"])?;
-    let ended = system.watch_to_end("again").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    assert_eq!(ended.epochs_reported, epochs(&system).await?);
-    assert_same_rows(
-        &expected,
-        &system.all_rows("again").await?,
-        "with a job that was given up",
-    );
-    let said = system.trawl_stdout(&["replay", "again"])?;
-    assert!(said.ends_with("identical\n"), "{said}");
-    Ok(())
-}
-
-async fn epochs(system: &System) -> anyhow::Result<u64> {
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.epoch_reports")
-        .fetch_one(&system.sql)
+    let ended = system
+        .completes_as("again", &expected, "with a job that was given up")
         .await?;
-    Ok(count.unsigned_abs())
+    let reported: i64 = system.value("SELECT count(*) FROM trawl.epoch_reports").await?;
+    assert_eq!(ended.epochs_reported, reported.unsigned_abs());
+    system.trawl_stdout(&["replay", "again"])?;
+    Ok(())
 }

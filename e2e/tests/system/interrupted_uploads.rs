@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
 use serde_json::json;
 use trawl_domain::seed::{Purpose, Seed, Stream};
-use trawl_e2e::{Client, FaultProxy, Process, ScriptedWorker, System, View, binary, studies, worker};
+use trawl_e2e::{Client, FaultProxy, Process, ScriptedWorker, System, View, binary, studies, worker, written};
 
 /// Uploads of each kind that are interrupted.
 const DATASETS: u64 = 12;
@@ -31,23 +31,20 @@ fn meets_coordinator(round: u64) -> bool {
 }
 
 /// A study file with a dataset of its own of about `bytes`.
-fn study_with_data(folder: &Path, number: u64, bytes: u64) -> anyhow::Result<PathBuf> {
+fn study_with_data(folder: &Path, number: u64, bytes: u64) -> anyhow::Result<String> {
     let mut rows = String::from("input,label\n");
     while (rows.len() as u64) < bytes {
         writeln!(rows, "{:09},{number}.5", rows.len())?;
     }
-    std::fs::write(folder.join(format!("{number}.csv")), rows)?;
     let mut study = studies::small(&format!("study-{number}"), 1, 1)?;
-    study["dataset"]["csv"]["train"] = json!(format!("{number}.csv"));
+    study["dataset"]["csv"]["train"] = json!(written(folder, &format!("{number}.csv"), rows)?);
     study["dataset"]["csv"]["test"] = json!(System::examples().join("data/test.csv"));
-    let file = folder.join(format!("{number}.json"));
-    std::fs::write(&file, study.to_string())?;
-    Ok(file)
+    written(folder, &format!("{number}.json"), study)
 }
 
-fn submit(proxy: &FaultProxy, file: &Path) -> anyhow::Result<Process> {
+fn submit(proxy: &FaultProxy, file: &str) -> anyhow::Result<Process> {
     let mut command = Command::new(binary("trawl")?);
-    Process::start(command.arg("submit").arg(file).env("TRAWL_SERVER", &proxy.url))
+    Process::start(command.args(["submit", file]).env("TRAWL_SERVER", &proxy.url))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +137,7 @@ async fn interrupted_artifacts_leave_nothing() -> anyhow::Result<()> {
 async fn what_interrupted_workers_leave_is_whole() -> anyhow::Result<()> {
     let mut system = System::start(&["--lease-ttl-ms", "2000"]).await?;
     let proxy = FaultProxy::open(&system.coordinator.url).await?;
-    let start = || worker(Command::new(binary("trawl-worker")?), &proxy.url);
+    let start = || worker(&proxy.url, |_| {});
     let mut chance = chance(3);
     for number in 0..STUDIES {
         // Weights of 6 folds and of the refit: nearly all that a worker sends.
@@ -156,8 +153,7 @@ async fn what_interrupted_workers_leave_is_whole() -> anyhow::Result<()> {
             worker = start()?;
         }
         proxy.cut();
-        let ended = system.watch_to_end(&name).await?;
-        assert_eq!(ended.state, "completed", "{}", ended.error);
+        let ended = system.completed(&name).await?;
         let refit = ended.refits.first().context("a refit")?;
         assert_eq!(refit.artifacts.len(), 7, "{name}");
         worker.crash()?;

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 use sqlx::PgPool;
-use tonic::{Code, Status};
-use trawl_e2e::{Client, ScriptedWorker, System, View, epoch_report, epochs_report, owner_pool, studies, wait_for};
+use tonic::Code;
+use trawl_e2e::{Ask, ScriptedWorker, System, View, code_of, epoch_report, epochs_report, studies, wait_for};
 use trawl_proto::v1;
 
 /// A system without real workers, and a study of one job: 2 trials of 3 folds, so many epochs.
@@ -12,10 +12,6 @@ async fn one_job(epochs: u32, flags: &[&str]) -> anyhow::Result<System> {
     let system = System::start(flags).await?;
     system.submit(studies::one_job("job", 2, epochs)?).await?;
     Ok(system)
-}
-
-fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> Code {
-    answer.expect_err("a lie").code()
 }
 
 /// All members diverge in this epoch.
@@ -29,14 +25,16 @@ fn all_diverged(job: &v1::LeasedJob, epoch: u32) -> v1::ReportEpochsRequest {
 
 /// Trial, fold, epoch and validation loss of each report.
 async fn reports(system: &System) -> anyhow::Result<Vec<(i32, i32, i32, f64)>> {
-    let sql = "SELECT trial, fold, epoch, val_loss FROM trawl.epoch_reports ORDER BY trial, fold, epoch";
-    Ok(sqlx::query_as(sql).fetch_all(&system.sql).await?)
+    system
+        .tuples("SELECT trial, fold, epoch, val_loss FROM trawl.epoch_reports ORDER BY trial, fold, epoch")
+        .await
 }
 
 /// The study's own count of its reports, and the number of reports that there are.
 async fn counted(owner: &PgPool) -> anyhow::Result<(i64, i64)> {
-    let sql = "SELECT epochs_reported, (SELECT count(*) FROM trawl_store.epochs) FROM trawl_store.studies";
-    Ok(sqlx::query_as(sql).fetch_one(owner).await?)
+    owner
+        .tuple("SELECT epochs_reported, (SELECT count(*) FROM trawl_store.epochs) FROM trawl_store.studies")
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,21 +44,24 @@ async fn a_report_is_of_an_epoch_that_its_job_has_and_in_order() -> anyhow::Resu
     let job = liar.lease_one().await?;
     for epoch in [2, 5, 99_999] {
         assert_eq!(
-            code(liar.send_report(epoch_report(&job, epoch, 0.0)).await),
+            code_of(liar.send_report(epoch_report(&job, epoch, 0.0)).await),
             Code::InvalidArgument
         );
     }
     // Not yet: a stream that broke may be overtaken by the next one.
     assert_eq!(
-        code(liar.send_report(epoch_report(&job, 1, 0.0)).await),
+        code_of(liar.send_report(epoch_report(&job, 1, 0.0)).await),
         Code::Unavailable
     );
-    assert_eq!(code(liar.send_report(all_diverged(&job, 1)).await), Code::Unavailable);
+    assert_eq!(
+        code_of(liar.send_report(all_diverged(&job, 1)).await),
+        Code::Unavailable
+    );
     let mut beyond = epoch_report(&job, 0, 0.0);
     beyond.members[5].member = 6;
-    assert_eq!(code(liar.send_report(beyond).await), Code::InvalidArgument);
+    assert_eq!(code_of(liar.send_report(beyond).await), Code::InvalidArgument);
     assert_eq!(reports(&system).await?, []);
-    assert_eq!(code(liar.finish(&job).await), Code::InvalidArgument);
+    assert_eq!(code_of(liar.finish(&job).await), Code::InvalidArgument);
 
     // Reports before the lie on the same stream are kept, and the lease is what it was.
     let (sender, mut answers) = liar.open_reports(2).await?;
@@ -73,9 +74,9 @@ async fn a_report_is_of_an_epoch_that_its_job_has_and_in_order() -> anyhow::Resu
         Some((0, v1::LeaseStatus::Held))
     );
     let refused = wait_for("an answer", async { Ok(answers.message().await) }).await?;
-    assert_eq!(code(refused), Code::InvalidArgument);
+    assert_eq!(code_of(refused), Code::InvalidArgument);
     assert_eq!(
-        code(liar.finish(&job).await),
+        code_of(liar.finish(&job).await),
         Code::InvalidArgument,
         "epochs 0 and 5 are not two epochs"
     );
@@ -88,7 +89,7 @@ async fn a_report_is_of_an_epoch_that_its_job_has_and_in_order() -> anyhow::Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_liar_reported_after_the_checkpoint_goes_with_its_lease() -> anyhow::Result<()> {
     let system = one_job(4, &[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
+    let owner = system.owner().await?;
     let mut liar = ScriptedWorker::register(&system).await?;
     let job = liar.lease_one().await?;
     assert!(liar.report(&job, 0).await?);
@@ -133,7 +134,7 @@ async fn what_a_liar_reported_after_the_checkpoint_goes_with_its_lease() -> anyh
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_within_a_report_cuts_it() -> anyhow::Result<()> {
     let system = one_job(4, &[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
+    let owner = system.owner().await?;
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;
     let mut report = epochs_report(&job, 0..4, 0.0);
@@ -182,9 +183,7 @@ async fn losses_whose_mean_overflows_are_divergence_and_no_failed_attempt() -> a
     assert!(liar.finish(&job).await?);
     let study = system.watch_to_end("job").await?;
     assert_eq!((study.state.as_str(), study.trials_failed), ("failed", 2));
-    let trials: Vec<(String, String, i32)> = sqlx::query_as("SELECT state, error, attempts FROM trawl.trials")
-        .fetch_all(&system.sql)
-        .await?;
+    let trials: Vec<(String, String, i32)> = system.tuples("SELECT state, error, attempts FROM trawl.trials").await?;
     let diverged = ("failed".to_owned(), "diverged".to_owned(), 1);
     assert_eq!(trials, [diverged.clone(), diverged]);
     Ok(())
@@ -193,19 +192,15 @@ async fn losses_whose_mean_overflows_are_divergence_and_no_failed_attempt() -> a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refit_whose_test_loss_overflows_has_diverged() -> anyhow::Result<()> {
     let system = System::start(&[]).await?;
-    system
-        .submit(studies::from_json(&studies::small("refitted", 1, 1)?)?)
-        .await?;
+    system.submit(studies::small("refitted", 1, 1)?).await?;
     let mut liar = ScriptedWorker::register(&system).await?;
-    loop {
-        let Some(job) = liar.lease(1).await?.pop() else { break };
+    while let Some(job) = liar.lease(1).await?.pop() {
         liar.report_all(&job).await?;
         let dataset = job.job.and_then(|job| job.dataset).unwrap_or_default();
         let request = v1::FinishJobRequest {
             lease: job.lease,
             test_loss: dataset.test.map(|_| -1.7e308),
-            test_accuracy: None,
-            row_losses: Vec::new(),
+            ..Default::default()
         };
         let finished = system.worker_client().await?.finish_job(request).await?.into_inner();
         assert_eq!(finished.status(), v1::LeaseStatus::Held);
@@ -225,14 +220,6 @@ type TextOf = fn(&mut v1::RegisterWorkerRequest) -> &mut String;
 async fn text_of_a_worker_controls_no_terminal() -> anyhow::Result<()> {
     const TITLE: &str = "\u{1b}]0;PWNED\u{7}\u{1b}[2K\r\0";
     let system = one_job(1, &[]).await?;
-    let request = || v1::RegisterWorkerRequest {
-        worker_id: "55555555-5555-4555-8555-555555555555".into(),
-        host: "host".into(),
-        device: "cpu".into(),
-        slots: 1,
-        version: "0".into(),
-        protocol: trawl_proto::WORKER_PROTOCOL,
-    };
     let fields: [(&str, TextOf); 3] = [
         ("host", |request| &mut request.host),
         ("device", |request| &mut request.device),
@@ -240,7 +227,7 @@ async fn text_of_a_worker_controls_no_terminal() -> anyhow::Result<()> {
     ];
     for (name, field) in fields {
         for text in [TITLE, "a\0b", "a\u{9b}31m", "a\u{202e}b", &"x".repeat(257), ""] {
-            let mut request = request();
+            let mut request = ScriptedWorker::registration("55555555-5555-4555-8555-555555555555");
             *field(&mut request) = text.to_owned();
             let refused = system.worker_client().await?.register_worker(request).await;
             let refused = refused.expect_err("it controls a terminal, or is too long");
@@ -252,9 +239,7 @@ async fn text_of_a_worker_controls_no_terminal() -> anyhow::Result<()> {
     let job = liar.lease_one().await?;
     let error = format!("{TITLE}{}", "x".repeat(5_000));
     assert!(liar.release(&job, "bad_input", &error).await?);
-    let kept: Vec<String> = sqlx::query_scalar("SELECT DISTINCT error FROM trawl.trials")
-        .fetch_all(&system.sql)
-        .await?;
+    let kept: Vec<String> = system.values("SELECT DISTINCT error FROM trawl.trials").await?;
     let shown = "\u{fffd}]0;PWNED\u{fffd}\u{fffd}[2K \u{fffd}";
     assert_eq!(kept, [format!("{shown}{}", "x".repeat(1_000 - shown.chars().count()))]);
     Ok(())
@@ -278,8 +263,7 @@ async fn a_job_leaves_files_of_known_names_alone_and_an_empty_one_counts() -> an
         "weights.safetensors",
     ];
     for name in names {
-        let messages = ScriptedWorker::artifact_messages(&job, Some(0), name, b"");
-        let refused = liar.put_artifact(tokio_stream::iter(messages)).await.expect_err(name);
+        let refused = liar.leave(&job, 0, name, b"").await.expect_err(name);
         assert_eq!(refused.code(), Code::InvalidArgument, "{name}");
         assert!(
             refused.message().contains("name: must be fold-0.safetensors"),
@@ -289,7 +273,7 @@ async fn a_job_leaves_files_of_known_names_alone_and_an_empty_one_counts() -> an
     let mut messages = ScriptedWorker::artifact_messages(&job, Some(0), "network.json", b"");
     messages[0].kind = "network".into();
     assert_eq!(
-        code(liar.put_artifact(tokio_stream::iter(messages)).await),
+        code_of(liar.put_artifact(tokio_stream::iter(messages)).await),
         Code::InvalidArgument
     );
 
@@ -297,8 +281,7 @@ async fn a_job_leaves_files_of_known_names_alone_and_an_empty_one_counts() -> an
     let mut kept = 0;
     let refused = loop {
         let name = format!("fold-{}.safetensors", kept % 3);
-        let messages = ScriptedWorker::artifact_messages(&job, Some(kept), &name, b"");
-        match liar.put_artifact(tokio_stream::iter(messages)).await {
+        match liar.leave(&job, kept, &name, b"").await {
             Ok(held) => assert!(held),
             Err(refused) => break refused,
         }
@@ -347,62 +330,44 @@ async fn a_checkpoint_is_bounded_by_its_jobs_networks_and_reports() -> anyhow::R
 async fn a_workers_id_belongs_to_the_token_that_registered_it() -> anyhow::Result<()> {
     const OPERATOR: &str = "the-operators-own-token";
     let system = System::start(&["--token", OPERATOR]).await?;
-    let url = &system.coordinator.url;
-    let client = async |token: &str| Client::with_token(url, &system.database_url, Some(token)).await;
-    let operator = client(OPERATOR).await?;
+    let operator = system.client(OPERATOR).await?;
     operator.submit(studies::one_job("job", 1, 1)?).await?;
-    let channel = tonic::transport::Channel::from_shared(url.clone())?.connect().await?;
-    let mut admin = trawl_e2e::Admin::new(&channel, OPERATOR)?;
-    let own = client(&admin.create("own", "worker", None).await?).await?;
-    let other = client(&admin.create("other", "worker", None).await?).await?;
+    let mut admin = system.admin(OPERATOR).await?;
+    let own = system.client(&admin.create("own", "worker", None).await?).await?;
+    let other = system.client(&admin.create("other", "worker", None).await?).await?;
     let mut worker = ScriptedWorker::register(&own).await?;
     let job = worker.lease_one().await?;
-    let rows = async || -> anyhow::Result<Vec<String>> {
-        let sql = "SELECT to_jsonb(w)::text FROM trawl_store.workers w";
-        Ok(sqlx::query_scalar(sql)
-            .fetch_all(&owner_pool(&system.database_url).await?)
-            .await?)
+    let owner = system.owner().await?;
+    let rows = async || -> anyhow::Result<Vec<serde_json::Value>> {
+        owner.values("SELECT to_jsonb(w) FROM trawl_store.workers w").await
     };
     let before = rows().await?;
     let worker_id = || worker.id().to_owned();
     for stranger in [&other, &operator] {
         let mut client = stranger.worker_client().await?;
-        let request = v1::RegisterWorkerRequest {
-            worker_id: worker_id(),
-            host: "elsewhere".into(),
-            device: "cpu".into(),
-            slots: 64,
-            version: "0".into(),
-            protocol: trawl_proto::WORKER_PROTOCOL,
-        };
-        assert_eq!(code(client.register_worker(request).await), Code::PermissionDenied);
+        let request = ScriptedWorker::registration(worker.id());
+        assert_eq!(code_of(client.register_worker(request).await), Code::PermissionDenied);
         let leases = job.lease.clone().into_iter().collect();
         let request = v1::HeartbeatRequest {
             worker_id: worker_id(),
             leases,
         };
-        assert_eq!(code(client.heartbeat(request).await), Code::PermissionDenied);
+        assert_eq!(code_of(client.heartbeat(request).await), Code::PermissionDenied);
         let request = v1::LeaseJobsRequest {
             worker_id: worker_id(),
             slots: 1,
             wait: None,
         };
-        assert_eq!(code(client.lease_jobs(request).await), Code::PermissionDenied);
+        assert_eq!(code_of(client.lease_jobs(request).await), Code::PermissionDenied);
         let request = v1::UnregisterWorkerRequest { worker_id: worker_id() };
-        assert_eq!(code(client.unregister_worker(request).await), Code::PermissionDenied);
+        assert_eq!(code_of(client.unregister_worker(request).await), Code::PermissionDenied);
     }
     assert_eq!(rows().await?, before);
     assert_eq!(worker.heartbeat(&[&job]).await?, [true]);
-    worker.report_all(&job).await?;
-    assert!(worker.finish(&job).await?);
+    worker.train(&job).await?;
     worker.unregister().await?;
-    assert_eq!(operator.watch_to_end("job").await?.state, "completed");
-    let states: Vec<serde_json::Value> = rows()
-        .await?
-        .iter()
-        .map(|row| serde_json::from_str(row))
-        .collect::<Result<_, _>>()?;
-    assert_ne!(states[0]["stopped_at"], json!(null));
+    operator.completed("job").await?;
+    assert_ne!(rows().await?[0]["stopped_at"], json!(null));
     assert_eq!(operator.rows(View::Trials, "job").await?.len(), 1);
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod checkpoints;
+mod classes;
 mod clients;
 mod coordinators;
 mod dataset_forms;
@@ -15,7 +16,6 @@ mod interrupted_uploads;
 mod leases;
 mod lying_workers;
 mod metrics;
-mod networks;
 mod object_store;
 mod objectives;
 mod operations;

@@ -1,12 +1,11 @@
 //! Prometheus gets the numbers that SQL has; who may scrape; and dashboard and alert rules use metrics that are there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use anyhow::Context;
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use sqlx::{Connection, Executor, PgConnection};
-use trawl_e2e::{Admin, Coordinator, System, binary, look_for, owner_pool, repository, studies};
+use trawl_e2e::{Ask, Coordinator, System, fetched, look_for, repository, studies};
 
 const OPERATOR: &str = "the-operators-own-token";
 
@@ -14,14 +13,7 @@ const OPERATOR: &str = "the-operators-own-token";
 type Samples = BTreeMap<String, f64>;
 
 async fn get(coordinator: &Coordinator, token: Option<&str>) -> anyhow::Result<(StatusCode, String)> {
-    // The cryptography is set for the whole process, and may be there already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut request = Client::new().get(format!("{}/metrics", coordinator.http_url));
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    let answer = request.send().await?;
-    Ok((answer.status(), answer.text().await?))
+    fetched(&format!("{}/metrics", coordinator.http_url), token).await
 }
 
 fn samples(text: &str) -> anyhow::Result<Samples> {
@@ -61,9 +53,7 @@ fn sum(samples: &Samples, name: &str, labels: &[&str]) -> f64 {
 }
 
 async fn count(system: &System, query: &'static str) -> anyhow::Result<f64> {
-    let owner = owner_pool(&system.database_url).await?;
-    let count: i64 = sqlx::query_scalar(query).fetch_one(&owner).await?;
-    Ok(count as f64)
+    Ok(system.owner().await?.value::<i64>(query).await? as f64)
 }
 
 /// Words of a file that begin as metrics do.
@@ -79,12 +69,8 @@ fn metrics_in(file: &str) -> anyhow::Result<BTreeSet<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
-    system
-        .submit(studies::from_json(&studies::small("measured", 6, 20)?)?)
-        .await?;
-    assert_eq!(system.watch_to_end("measured").await?.state, "completed");
+    let mut system = System::with_workers(&[], 1).await?;
+    system.complete(studies::small("measured", 6, 20)?).await?;
     let found = scrape_until(&system.coordinator, "trawl_studies{state=\"completed\"}", 1.0).await?;
 
     let value = |name: &str, labels: &[&str]| sum(&found, name, labels);
@@ -111,6 +97,9 @@ async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
         ("trawl_leases", "", 0.0),
         ("trawl_trials_open", "", 0.0),
         ("trawl_studies", "", 1.0),
+        ("trawl_studies_self_paused", "", 0.0),
+        ("trawl_quota_used", "\"studies\"", 1.0),
+        ("trawl_quota_limit", "\"studies\"", 10_000.0),
         ("trawl_workers", "online", 1.0),
         ("trawl_workers", "", 1.0),
         ("trawl_worker_slots", "", 1.0),
@@ -123,6 +112,13 @@ async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
     ] {
         assert_eq!(value(name, &[labels]), expected, "{name} {labels}");
     }
+    let budget = count(&system, "SELECT sum(epoch_budget)::bigint FROM trawl_store.studies").await?;
+    assert_eq!(value("trawl_quota_used", &["\"epoch_reports\""]), budget);
+    assert!(value("trawl_quota_used", &["\"bytes\""]) >= kept);
+    assert!(
+        value("trawl_tls_certificate_end_seconds", &[]).is_nan(),
+        "there is no TLS"
+    );
     assert!(value("trawl_database_pool_idle", &[]) + value("trawl_database_pool_used", &[]) >= 1.0);
     assert!(value("trawl_database_wait_seconds_count", &[]) > 0.0);
 
@@ -137,10 +133,7 @@ async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
 
     // Further studies, trials, workers and jobs are no further series; other calls may be.
     system.add_workers(1)?;
-    system
-        .submit(studies::from_json(&studies::small("again", 12, 5)?)?)
-        .await?;
-    assert_eq!(system.watch_to_end("again").await?.state, "completed");
+    system.complete(studies::small("again", 12, 5)?).await?;
     let more = scrape_until(&system.coordinator, "trawl_studies{state=\"completed\"}", 2.0).await?;
     let new: Vec<&String> = more
         .keys()
@@ -150,10 +143,13 @@ async fn metrics_are_what_sql_says() -> anyhow::Result<()> {
     assert!(more.len() < 400, "{} samples", more.len());
     let (_, text) = get(&system.coordinator, None).await?;
     assert!(!text.contains("measured"), "a study's name is a label");
+    let mut described = BTreeSet::new();
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let name = line.split(' ').nth(2).unwrap_or_default();
         assert!(text.contains(&format!("# HELP {name} ")), "{name} says not what it is");
+        described.insert(name.to_owned());
     }
+    assert_eq!(metrics_in("docs/observability.md")?, described);
     Ok(())
 }
 
@@ -190,12 +186,9 @@ async fn a_lost_worker_and_waiting_work_are_seen() -> anyhow::Result<()> {
 async fn metrics_of_the_web_port_are_for_readers() -> anyhow::Result<()> {
     let system = System::start(&["--token", OPERATOR]).await?;
     let coordinator = &system.coordinator;
-    let channel = tonic::transport::Channel::from_shared(coordinator.url.clone())?
-        .connect()
-        .await?;
-    let mut admin = Admin::new(&channel, OPERATOR)?;
+    let mut admin = system.admin(OPERATOR).await?;
     let mut tokens = BTreeMap::new();
-    for role in ["reader", "user", "worker"] {
+    for role in ["reader", "user", "worker", "admin"] {
         tokens.insert(role, admin.create(role, role, None).await?);
     }
     for (token, expected) in [
@@ -203,6 +196,7 @@ async fn metrics_of_the_web_port_are_for_readers() -> anyhow::Result<()> {
         (Some("trawl_forged"), StatusCode::UNAUTHORIZED),
         (Some(tokens["worker"].as_str()), StatusCode::FORBIDDEN),
         (Some(tokens["user"].as_str()), StatusCode::OK),
+        (Some(tokens["admin"].as_str()), StatusCode::OK),
         (Some(OPERATOR), StatusCode::OK),
     ] {
         let (status, text) = get(coordinator, token).await?;
@@ -228,18 +222,15 @@ async fn the_metrics_own_port_asks_for_no_token_and_tells_that_the_database_is_a
     let system = System::start(&["--token", OPERATOR, "--metrics-listen", "127.0.0.1:0"]).await?;
     let coordinator = &system.coordinator;
     let url = coordinator.metrics_url.clone().context("no port of their own")?;
-    let fetch = async |path: &str| -> anyhow::Result<(StatusCode, String)> {
-        let answer = Client::new().get(format!("{url}{path}")).send().await?;
-        Ok((answer.status(), answer.text().await?))
-    };
     // The web port asks for a token all the same, and this port has nothing else.
     assert_eq!(get(coordinator, None).await?.0, StatusCode::UNAUTHORIZED);
     for path in ["/", "/healthz", "/readyz"] {
-        assert_eq!(fetch(path).await?.0, StatusCode::NOT_FOUND, "{path}");
+        let (status, _) = fetched(&format!("{url}{path}"), None).await?;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
     }
     let up = async |expected: f64| {
         look_for(&format!("trawl_database_up {expected}"), async || {
-            let (status, text) = fetch("/metrics").await?;
+            let (status, text) = fetched(&format!("{url}/metrics"), None).await?;
             assert_eq!(status, StatusCode::OK, "{text}");
             let found = samples(&text)?;
             Ok((found.get("trawl_database_up") == Some(&expected)).then_some(found))
@@ -247,10 +238,7 @@ async fn the_metrics_own_port_asks_for_no_token_and_tells_that_the_database_is_a
         .await
     };
     up(1.0).await?;
-    let channel = tonic::transport::Channel::from_shared(coordinator.url.clone())?
-        .connect()
-        .await?;
-    let reader = Admin::new(&channel, OPERATOR)?.create("reader", "reader", None).await?;
+    let reader = system.admin(OPERATOR).await?.create("reader", "reader", None).await?;
     assert_eq!(get(coordinator, Some(&reader)).await?.0, StatusCode::OK);
 
     // Postgres throws the coordinator out, and lets it in again.
@@ -287,24 +275,4 @@ async fn the_metrics_own_port_asks_for_no_token_and_tells_that_the_database_is_a
         Ok((status == StatusCode::OK).then_some(()))
     })
     .await
-}
-
-#[test]
-fn the_metrics_own_port_is_opened_beyond_loopback_by_the_operators_word_alone() -> anyhow::Result<()> {
-    let started = Command::new(binary("trawl-coordinator")?)
-        .args([
-            "--database-url",
-            "postgres://nobody@127.0.0.1:1/none",
-            "--token",
-            OPERATOR,
-        ])
-        .args(["--metrics-listen", "0.0.0.0:0"])
-        .output()?;
-    assert_eq!(started.status.code(), Some(2));
-    let said = String::from_utf8(started.stderr)?;
-    assert!(
-        said.contains("--metrics-listen 0.0.0.0:0 is reached from other machines and asks for no token"),
-        "{said}"
-    );
-    Ok(())
 }

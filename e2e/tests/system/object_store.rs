@@ -2,11 +2,11 @@
 
 use anyhow::Context;
 use serde_json::json;
-use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use trawl_domain::dataset::FileHash;
-use trawl_e2e::{ScriptedWorker, System, look_for, owner_pool, studies};
+use tonic::Code;
+use trawl_dataset::FileHash;
+use trawl_e2e::{Ask, ListedArtifact, ScriptedWorker, System, look_for, studies, text};
 use trawl_proto::v1;
 
 /// A system without real workers, and a study of one job: 5 trials of 3 folds, 1 epoch.
@@ -16,57 +16,16 @@ async fn one_job(flags: &[&str]) -> anyhow::Result<System> {
     Ok(system)
 }
 
-/// More than goes to the store at once: a part of it is written before the end.
-fn large() -> Vec<u8> {
-    (0..12_u32 << 20).map(|n| (n % 251) as u8).collect()
-}
-
-async fn listed(sql: &PgPool) -> anyhow::Result<Vec<(Option<i32>, Option<i32>, String, i64, String)>> {
-    let query = "SELECT refit, trial, name, bytes, sha256 FROM trawl.artifacts ORDER BY refit, trial, name";
-    Ok(sqlx::query_as(query).fetch_all(sql).await?)
-}
-
-/// Sends all messages but the last ones, and goes on holding the stream.
-async fn half_an_upload(
-    system: &System,
-    worker: ScriptedWorker,
-    messages: Vec<v1::PutArtifactRequest>,
-    held_back: usize,
-) -> anyhow::Result<(
-    tokio::task::JoinHandle<Result<bool, tonic::Status>>,
-    mpsc::Sender<v1::PutArtifactRequest>,
-    Vec<v1::PutArtifactRequest>,
-)> {
-    let mut messages = messages;
-    let rest = messages.split_off(messages.len() - held_back);
-    let (sender, receiver) = mpsc::channel(1);
-    let mut worker = worker;
-    let call = tokio::spawn(async move { worker.put_artifact(ReceiverStream::new(receiver)).await });
-    for message in messages {
-        sender.send(message).await?;
-    }
-    // The part that was written shows as a file.
-    system.wait_for_objects("artifacts", 1).await?;
-    Ok((call, sender, rest))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_artifact_that_is_cut_off_leaves_nothing() -> anyhow::Result<()> {
-    let system = one_job(&[]).await?;
-    let mut worker = ScriptedWorker::register(&system).await?;
-    let job = worker.lease_one().await?;
-    worker.report_all(&job).await?;
-    let messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &large());
-    let (call, sender, _) = half_an_upload(&system, worker.reconnect(&system).await?, messages, 20).await?;
-    call.abort();
-    drop(sender);
-    system.wait_for_objects("artifacts", 0).await?;
-    system.wait_until_swept().await?;
-
-    let mut worker = ScriptedWorker::register(&system).await?;
-    assert!(worker.finish(&job).await?);
-    assert_eq!(listed(&system.sql).await?, []);
-    Ok(())
+/// What is listed of a job that left one file.
+fn only_file(content: &[u8]) -> [ListedArtifact; 1] {
+    [ListedArtifact {
+        study: "job".into(),
+        refit: None,
+        trial: Some(0),
+        name: "fold-0.safetensors".into(),
+        bytes: content.len() as i64,
+        sha256: FileHash::of(content).to_string(),
+    }]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,17 +33,24 @@ async fn a_coordinator_that_dies_between_upload_and_commit_leaves_no_orphan() ->
     let system = one_job(&["--lease-ttl-ms", "60000"]).await?;
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;
-    let messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &large());
-    let (call, sender, rest) = half_an_upload(&system, worker.reconnect(&system).await?, messages, 1).await?;
+    // More than goes to the store at once: all but the end of it is written before the end comes.
+    let content: Vec<u8> = (0..12_u32 << 20).map(|n| (n % 251) as u8).collect();
+    let mut messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", &content);
+    let last = messages.pop().context("no message")?;
+    let (sender, receiver) = mpsc::channel(1);
+    let call = tokio::spawn(async move { worker.put_artifact(ReceiverStream::new(receiver)).await });
+    for message in messages {
+        sender.send(message).await?;
+    }
+    // The part that was written shows as a file.
+    system.wait_for_objects("artifacts", 1).await?;
     // The commit has to wait for this lock.
-    let sql = owner_pool(&system.database_url).await?;
+    let sql = system.owner().await?;
     let mut lock = sql.begin().await?;
     sqlx::query("SELECT FROM trawl_store.leases FOR UPDATE")
         .fetch_all(&mut *lock)
         .await?;
-    for message in rest {
-        sender.send(message).await?;
-    }
+    sender.send(last).await?;
     drop(sender);
     look_for("the whole object", async || {
         let objects = system.objects("artifacts")?;
@@ -100,16 +66,11 @@ async fn a_coordinator_that_dies_between_upload_and_commit_leaves_no_orphan() ->
 
     // The lease is live, and its work can be done again.
     let mut worker = ScriptedWorker::register(&system).await?;
-    let messages = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", b"again");
-    assert!(worker.put_artifact(tokio_stream::iter(messages)).await?);
+    assert!(worker.leave(&job, 0, "fold-0.safetensors", b"again").await?);
     worker.report_all(&job).await?;
-    assert_eq!(listed(&system.sql).await?, [], "its job has not finished");
+    assert_eq!(system.listed_artifacts().await?, [], "its job has not finished");
     assert!(worker.finish(&job).await?);
-    let sha256 = FileHash::of(b"again").to_string();
-    assert_eq!(
-        listed(&system.sql).await?,
-        [(None, Some(0), "fold-0.safetensors".to_owned(), 5, sha256)]
-    );
+    assert_eq!(system.listed_artifacts().await?, only_file(b"again"));
     Ok(())
 }
 
@@ -121,12 +82,11 @@ async fn only_whole_artifacts_of_a_held_lease_are_kept() -> anyhow::Result<()> {
     let system = one_job(&["--lease-ttl-ms", "400"]).await?;
     let mut silent = ScriptedWorker::register(&system).await?;
     let lost = silent.lease_one().await?;
-    let stale = ScriptedWorker::artifact_messages(&lost, Some(0), "fold-0.safetensors", b"stale");
-    assert!(silent.put_artifact(tokio_stream::iter(stale.clone())).await?);
+    assert!(silent.leave(&lost, 0, "fold-0.safetensors", b"stale").await?);
     // The other one waits until the lease of the silent one has run out.
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;
-    assert!(!silent.put_artifact(tokio_stream::iter(stale)).await?);
+    assert!(!silent.leave(&lost, 0, "fold-0.safetensors", b"stale").await?);
 
     let good = ScriptedWorker::artifact_messages(&job, Some(0), "fold-0.safetensors", b"content");
     let broken: [(&str, Spoil); 8] = [
@@ -145,7 +105,7 @@ async fn only_whole_artifacts_of_a_held_lease_are_kept() -> anyhow::Result<()> {
         break_it(&mut messages[0]);
         let refused = worker.put_artifact(tokio_stream::iter(messages)).await;
         let refused = refused.expect_err("it is broken");
-        assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused:?}");
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
         assert!(refused.message().contains(field), "{field}: {refused:?}");
     }
     assert!(worker.put_artifact(tokio_stream::iter(good.clone())).await?);
@@ -153,13 +113,8 @@ async fn only_whole_artifacts_of_a_held_lease_are_kept() -> anyhow::Result<()> {
         worker.put_artifact(tokio_stream::iter(good)).await?,
         "a second copy replaces the first"
     );
-    worker.report_all(&job).await?;
-    assert!(worker.finish(&job).await?);
-    let sha256 = FileHash::of(b"content").to_string();
-    assert_eq!(
-        listed(&system.sql).await?,
-        [(None, Some(0), "fold-0.safetensors".to_owned(), 7, sha256)]
-    );
+    worker.train(&job).await?;
+    assert_eq!(system.listed_artifacts().await?, only_file(b"content"));
     system.wait_until_swept().await?;
     assert_eq!(system.objects("artifacts")?.len(), 1);
     Ok(())
@@ -174,13 +129,12 @@ async fn files_of_trials_that_are_not_the_best_go_when_they_end() -> anyhow::Res
     for member in [0, 3, 6, 9, 14] {
         let content = format!("member {member}");
         let name = format!("fold-{}.safetensors", member % 3);
-        let messages = ScriptedWorker::artifact_messages(&job, Some(member), &name, content.as_bytes());
-        assert!(worker.put_artifact(tokio_stream::iter(messages)).await?);
+        assert!(worker.leave(&job, member, &name, content.as_bytes()).await?);
     }
     assert_eq!(system.objects("artifacts")?.len(), 5);
-    worker.report_all(&job).await?;
-    assert!(worker.finish(&job).await?);
-    let trials: Vec<Option<i32>> = listed(&system.sql).await?.into_iter().map(|row| row.1).collect();
+    worker.train(&job).await?;
+    let listed = system.listed_artifacts().await?;
+    let trials: Vec<Option<i32>> = listed.iter().map(|row| row.trial).collect();
     assert_eq!(trials, [Some(0), Some(1), Some(2)]);
     system.wait_until_swept().await?;
     assert_eq!(system.objects("artifacts")?.len(), 3);
@@ -193,25 +147,22 @@ async fn the_three_best_trials_leave_their_files_whatever_the_workers() -> anyho
     for folds in [3, 5] {
         let mut expected = None;
         for workers in [1, 3] {
-            let mut system = System::start(&[]).await?;
-            system.add_workers(workers)?;
+            let system = System::with_workers(&[], workers).await?;
             let mut study = studies::small("best", 40, 4)?;
             study["validation"] = json!({ "k_fold": folds });
-            system.submit(studies::from_json(&study)?).await?;
-            let ended = system.watch_to_end("best").await?;
-            assert_eq!(ended.state, "completed", "{}", ended.error);
+            system.complete(&study).await?;
 
-            let rows = listed(&system.sql).await?;
-            let wanted: Vec<(Option<i32>, String)> = sqlx::query_as(
-                "SELECT b.trial, 'fold-' || f.fold || e.name FROM trawl.best_trials b
-                 JOIN trawl.fold_metrics f USING (study_id, trial)
-                 CROSS JOIN (VALUES ('.csv'), ('.safetensors')) AS e (name) WHERE b.rank <= 3 ORDER BY 1, 2",
-            )
-            .fetch_all(&system.sql)
-            .await?;
-            let of_trials: Vec<_> = rows.iter().filter(|row| row.1.is_some()).collect();
+            let rows = system.listed_artifacts().await?;
+            let wanted: Vec<(Option<i32>, String)> = system
+                .tuples(
+                    "SELECT b.trial, 'fold-' || f.fold || e.name FROM trawl.best_trials b
+                     JOIN trawl.fold_metrics f USING (study_id, trial)
+                     CROSS JOIN (VALUES ('.csv'), ('.safetensors')) AS e (name) WHERE b.rank <= 3 ORDER BY 1, 2",
+                )
+                .await?;
             assert_eq!(wanted.len(), 2 * 3 * folds);
-            let found: Vec<_> = of_trials.iter().map(|row| (row.1, row.2.clone())).collect();
+            let of_trials = rows.iter().filter(|row| row.trial.is_some());
+            let found: Vec<_> = of_trials.map(|row| (row.trial, row.name.clone())).collect();
             assert_eq!(found, wanted, "{workers} workers, {folds} folds");
             system.wait_until_swept().await?;
             assert_eq!(system.objects("artifacts")?.len(), rows.len());
@@ -226,13 +177,9 @@ async fn the_three_best_trials_leave_their_files_whatever_the_workers() -> anyho
 
 #[tokio::test(flavor = "multi_thread")]
 async fn artifacts_are_listed_fetched_and_deleted_with_their_study() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
-    system
-        .submit(studies::from_json(&studies::small("files", 6, 3)?)?)
-        .await?;
-    assert_eq!(system.watch_to_end("files").await?.state, "completed");
-    let rows = listed(&system.sql).await?;
+    let system = System::with_workers(&[], 2).await?;
+    system.complete(studies::small("files", 6, 3)?).await?;
+    let rows = system.listed_artifacts().await?;
     let mut client = system.studies().await?;
 
     // Page by page, in the order of the view.
@@ -253,19 +200,15 @@ async fn artifacts_are_listed_fetched_and_deleted_with_their_study() -> anyhow::
         }
     }
     let number = |number: Option<u32>| number.map(|number| number as i32);
-    let paged: Vec<_> = pages
-        .iter()
-        .map(|a| {
-            (
-                number(a.refit),
-                number(a.trial),
-                a.name.clone(),
-                a.bytes as i64,
-                a.sha256.clone(),
-            )
-        })
-        .collect();
-    assert_eq!(paged, rows);
+    let paged = pages.iter().map(|artifact| ListedArtifact {
+        study: "files".into(),
+        refit: number(artifact.refit),
+        trial: number(artifact.trial),
+        name: artifact.name.clone(),
+        bytes: artifact.bytes as i64,
+        sha256: artifact.sha256.clone(),
+    });
+    assert_eq!(paged.collect::<Vec<_>>(), rows);
     assert!(pages.iter().all(|artifact| artifact.created_at.is_some()));
 
     // Exactly one owner has to be named.
@@ -277,7 +220,7 @@ async fn artifacts_are_listed_fetched_and_deleted_with_their_study() -> anyhow::
             trial,
         };
         let refused = client.get_artifact(request).await.expect_err("it names none, or two");
-        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+        assert_eq!(refused.code(), Code::InvalidArgument);
         assert!(refused.message().contains(field), "{refused:?}");
     }
 
@@ -290,23 +233,20 @@ async fn artifacts_are_listed_fetched_and_deleted_with_their_study() -> anyhow::
         "{csv}"
     );
     let folder = tempfile::tempdir()?;
-    let into = folder.path().join("new").display().to_string();
-    let best = rows.iter().find_map(|row| row.1).context("no trial left files")?;
-    system.trawl_stdout(&["artifacts", "files", "--refit", "0", "-o", &into])?;
-    system.trawl_stdout(&["artifacts", "files", "--trial", &best.to_string(), "-o", &into])?;
-    for (refit, trial, name, _, sha256) in &rows {
-        let fetched = std::fs::read(folder.path().join("new").join(name));
-        if refit.is_some() || *trial == Some(best) {
-            assert_eq!(FileHash::of(&fetched?).to_string(), *sha256, "{name}");
-        }
+    let new = folder.path().join("new");
+    let into = text(&new)?;
+    let best = rows.iter().find_map(|row| row.trial).context("no trial left files")?;
+    system.trawl_stdout(&["artifacts", "files", "--refit", "0", "-o", into])?;
+    system.trawl_stdout(&["artifacts", "files", "--trial", &best.to_string(), "-o", into])?;
+    for row in rows.iter().filter(|row| row.refit.is_some() || row.trial == Some(best)) {
+        let fetched = std::fs::read(new.join(&row.name))?;
+        assert_eq!(FileHash::of(&fetched).to_string(), row.sha256, "{row:?}");
     }
-    let none = system.trawl(&["artifacts", "files", "--trial", "0", "--name", "nothing", "-o", &into])?;
-    assert_eq!(none.status.code(), Some(1));
+    let none = system.trawl(&["artifacts", "files", "--trial", "0", "--name", "nothing", "-o", into])?;
+    assert_eq!(none.code, Some(1));
 
-    client
-        .delete_study(v1::DeleteStudyRequest { study: "files".into() })
-        .await?;
-    assert_eq!(listed(&system.sql).await?, []);
+    system.trawl_stdout(&["delete", "files"])?;
+    assert_eq!(system.listed_artifacts().await?, []);
     system.wait_for_objects("artifacts", 0).await?;
     system.wait_until_swept().await?;
     Ok(())

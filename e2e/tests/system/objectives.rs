@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tonic::Code;
-use tonic_types::StatusExt;
 use trawl_domain::pareto;
-use trawl_e2e::{System, assert_same_rows, studies};
+use trawl_e2e::{Ask, System, assert_same_rows, studies};
 
 /// Loss against size: six generations of six trials, which are raced.
 fn loss_and_size(name: &str) -> anyhow::Result<Value> {
@@ -31,11 +29,8 @@ fn loss_and_size(name: &str) -> anyhow::Result<Value> {
 async fn what_none_dominates_is_found_kept_and_told() -> anyhow::Result<()> {
     let mut expected: Option<Vec<_>> = None;
     for workers in [1, 3] {
-        let mut system = System::start(&[]).await?;
-        system.add_workers(workers)?;
-        system.submit(studies::from_json(&loss_and_size("two")?)?).await?;
-        let ended = system.watch_to_end("two").await?;
-        assert_eq!(ended.state, "completed", "{}", ended.error);
+        let system = System::with_workers(&[], workers).await?;
+        system.complete(loss_and_size("two")?).await?;
         let rows = system.all_rows("two").await?;
         if let Some(expected) = &expected {
             assert_same_rows(expected, &rows, "by three workers");
@@ -43,13 +38,12 @@ async fn what_none_dominates_is_found_kept_and_told() -> anyhow::Result<()> {
         }
         expected = Some(rows);
 
-        let said = system.trawl_stdout(&["replay", "two"])?;
-        assert!(said.ends_with("identical\n"), "{said}");
-        let trials: Vec<(i32, String, f64, Value, Value)> = sqlx::query_as(
-            "SELECT trial, state, COALESCE(value, rung_value), objectives, params FROM trawl.trials ORDER BY trial",
-        )
-        .fetch_all(&system.sql)
-        .await?;
+        system.trawl_stdout(&["replay", "two"])?;
+        let trials: Vec<(i32, String, f64, Value, Value)> = system
+            .tuples(
+                "SELECT trial, state, COALESCE(value, rung_value), objectives, params FROM trawl.trials ORDER BY trial",
+            )
+            .await?;
         assert_eq!(trials.len(), 36);
         for (trial, _, value, objectives, params) in &trials {
             let units = params["units"].as_f64().unwrap_or(0.0);
@@ -70,8 +64,8 @@ async fn what_none_dominates_is_found_kept_and_told() -> anyhow::Result<()> {
             .into_iter()
             .map(|index| completed[index].0)
             .collect();
-        let told: Vec<i32> = sqlx::query_scalar("SELECT trial FROM trawl.pareto WHERE study = 'two'")
-            .fetch_all(&system.sql)
+        let told: Vec<i32> = system
+            .values("SELECT trial FROM trawl.pareto WHERE study = 'two'")
             .await?;
         assert_eq!(told.into_iter().collect::<BTreeSet<i32>>(), front);
         assert!(
@@ -95,10 +89,9 @@ async fn what_none_dominates_is_found_kept_and_told() -> anyhow::Result<()> {
             "an end of the front is not dropped"
         );
 
-        let volumes: Vec<(i32, f64)> =
-            sqlx::query_as("SELECT trial, hypervolume FROM trawl.hypervolume WHERE study = 'two' ORDER BY trial")
-                .fetch_all(&system.sql)
-                .await?;
+        let volumes: Vec<(i32, f64)> = system
+            .tuples("SELECT trial, hypervolume FROM trawl.hypervolume WHERE study = 'two' ORDER BY trial")
+            .await?;
         assert_eq!(volumes.len(), completed.len());
         assert!(volumes.is_sorted_by(|a, b| a.1 <= b.1), "{volumes:?}");
         assert!(
@@ -128,65 +121,31 @@ async fn what_none_dominates_is_found_kept_and_told() -> anyhow::Result<()> {
 /// Time depends on the workers: it is measured and shown, and no trial is dropped for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn time_is_an_objective_that_drops_nothing() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
     let mut study = loss_and_size("slow")?;
     study["max_trials"] = json!(12);
     study["objectives"] = json!([{}, { "metric": "worker_seconds" }, { "metric": "val_r2" }]);
-    let request = |study: &Value| -> anyhow::Result<_> {
-        Ok(trawl_proto::v1::CreateStudyRequest {
-            study: Some(studies::from_json(study)?),
-            dry_run: false,
-        })
-    };
-    let refused = system.studies().await?.create_study(request(&study)?).await;
-    let refused = refused.expect_err("it would be raced by time");
-    let violations = refused
-        .get_error_details()
-        .bad_request()
-        .map(|bad| bad.field_violations.clone());
-    let fields: Vec<String> = violations
-        .into_iter()
-        .flatten()
-        .map(|violation| violation.field)
-        .collect();
-    assert_eq!(
-        (refused.code(), fields),
-        (Code::InvalidArgument, vec!["racing".to_owned()])
+    let findings = system.findings(&study).await?;
+    assert!(
+        matches!(&findings[..], [(field, _)] if field == "racing"),
+        "it would be raced by time: {findings:?}"
     );
 
     study.as_object_mut().map(|study| study.remove("racing"));
-    let answer = system
-        .studies()
-        .await?
-        .create_study(request(&study)?)
-        .await?
-        .into_inner();
-    assert!(
-        answer
-            .notes
-            .iter()
-            .any(|note| note.starts_with("worker_seconds depends on the workers")),
-        "{answer:?}"
-    );
-    let ended = system.watch_to_end("slow").await?;
-    assert_eq!(
-        (ended.state.as_str(), ended.trials_completed),
-        ("completed", 12),
-        "{}",
-        ended.error
-    );
-    let alike: bool = sqlx::query_scalar(
-        "SELECT bool_and((objectives->>'worker_seconds')::double precision = worker_seconds
-                         AND (objectives->>'val_loss')::double precision = value
-                         AND (objectives->>'val_r2')::double precision < 1)
-         FROM trawl.trials",
-    )
-    .fetch_one(&system.sql)
-    .await?;
+    let answer = system.create(&study, false).await??;
+    let warned = "worker_seconds depends on the workers";
+    assert!(answer.notes.iter().any(|note| note.starts_with(warned)), "{answer:?}");
+    assert_eq!(system.completed("slow").await?.trials_completed, 12);
+    let alike: bool = system
+        .value(
+            "SELECT bool_and((objectives->>'worker_seconds')::double precision = worker_seconds
+                             AND (objectives->>'val_loss')::double precision = value
+                             AND (objectives->>'val_r2')::double precision < 1)
+             FROM trawl.trials",
+        )
+        .await?;
     assert!(alike, "each is what its column says");
-    let said = system.trawl_stdout(&["replay", "slow"])?;
-    assert!(said.ends_with("identical\n"), "{said}");
+    system.trawl_stdout(&["replay", "slow"])?;
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let (page, figures) = (path("report.html"), path("figures"));

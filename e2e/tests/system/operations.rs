@@ -1,76 +1,69 @@
 //! What operators do: migrate a database alone, give workers a token from the start, and look for signs of life.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Context;
+use reqwest::StatusCode;
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tempfile::TempDir;
 use tonic::Code;
-use tonic::transport::Channel;
 use trawl_e2e::{
-    Coordinator, Postgres, Process, StoreAt, System, binary, call_raw, fresh_database, look_for, owner_pool,
-    repository, studies, worker,
+    Ask, Client, Coordinator, Postgres, Ran, StoreAt, System, binary, call, code_of, fetched, fresh_database, look_for,
+    owner_pool, ran, repository, studies, worker, written,
 };
 
-/// A file with one line.
-fn file(folder: &TempDir, name: &str, content: &str) -> anyhow::Result<PathBuf> {
-    let path = folder.path().join(name);
-    std::fs::write(&path, format!("{content}\n"))?;
-    Ok(path)
-}
-
-fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("a path that is no text")
-}
-
 /// Runs a coordinator that ends by itself, with no database but the one in its arguments.
-fn coordinator(args: &[&str]) -> anyhow::Result<Output> {
+fn coordinator(args: &[&str]) -> anyhow::Result<Ran> {
     let mut command = Command::new(binary("trawl-coordinator")?);
     let ports = ["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
     command.args(ports).args(args).env_remove("DATABASE_URL");
-    Ok(command.current_dir(repository()).output()?)
+    ran(command.current_dir(repository()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_is_migrated_without_a_port() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let database_url = fresh_database().await?;
-    let url = file(&folder, "database.url", &database_url)?;
+    let url = written(folder.path(), "database.url", &database_url)?;
+    let migrate = ["migrate", "--database-url-file", &url];
     let newest = std::fs::read_dir(repository().join("migrations"))?.count();
     for _ in 0..2 {
-        let output = coordinator(&["migrate", "--database-url-file", text(&url)?])?;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let migrated = coordinator(&migrate)?;
         assert_eq!(
-            String::from_utf8(output.stdout)?,
-            format!("the database has the schema of version {newest}\n")
+            (migrated.code, migrated.stdout),
+            (Some(0), format!("the database has the schema of version {newest}\n")),
+            "{}",
+            migrated.stderr
         );
     }
     let owner = owner_pool(&database_url).await?;
-    let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.studies")
-        .fetch_one(&owner)
-        .await?;
+    let studies: i64 = owner.value("SELECT count(*) FROM trawl.studies").await?;
     assert_eq!(studies, 0);
     // Of a later version: it is not touched.
     sqlx::query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', true, '', 0)")
         .execute(&owner)
         .await?;
-    let output = coordinator(&["migrate", "--database-url-file", text(&url)?])?;
-    let errors = String::from_utf8(output.stderr)?;
-    assert!(!output.status.success() && errors.contains("9999"), "{errors}");
+    let refused = coordinator(&migrate)?;
+    assert!(
+        refused.code != Some(0) && refused.stderr.contains("9999"),
+        "{refused:?}"
+    );
 
     for (args, expected) in [
-        (vec!["migrate"], "--database-url-file (DATABASE_URL_FILE) is needed"),
+        (&migrate[..1], "--database-url-file (DATABASE_URL_FILE) is needed"),
         (
-            vec!["migrate", "--database-url", "postgres://x", "--database-url-file", "y"],
+            &["migrate", "--database-url", "postgres://x", "--database-url-file", "y"],
             "there are two databases",
         ),
     ] {
-        let output = coordinator(&args)?;
-        let errors = String::from_utf8(output.stderr)?;
-        assert_eq!(output.status.code(), Some(2), "{errors}");
-        assert!(errors.contains(expected), "{errors}");
+        let refused = coordinator(args)?;
+        assert!(
+            refused.code == Some(2) && refused.stderr.contains(expected),
+            "{refused:?}"
+        );
     }
     Ok(())
 }
@@ -93,9 +86,9 @@ async fn a_user_that_owns_no_tables_may_serve_a_migrated_database() -> anyhow::R
     let folder = TempDir::new()?;
     let postgres = Postgres::start_alone()?;
     let database = postgres.prepared_database().await?;
-    let owner_url = file(&folder, "owner.url", &database.owner_url)?;
-    let output = coordinator(&["migrate", "--database-url-file", text(&owner_url)?])?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let owner_url = written(folder.path(), "owner.url", &database.owner_url)?;
+    let migrated = coordinator(&["migrate", "--database-url-file", &owner_url])?;
+    assert_eq!(migrated.code, Some(0), "{migrated:?}");
     let superuser = owner_pool(&database.superuser_url).await?;
     sqlx::raw_sql("CREATE ROLE serving LOGIN IN ROLE trawl_reader")
         .execute(&superuser)
@@ -107,16 +100,10 @@ async fn a_user_that_owns_no_tables_may_serve_a_migrated_database() -> anyhow::R
     let served_by = database.owner_url.parse::<PgConnectOptions>()?.username("serving");
     let mut system = System::start_on(served_by.to_url_lossy().to_string(), &[]).await?;
     system.add_workers(1)?;
-    let study = studies::small("served", 4, 2)?;
-    system.submit(studies::from_json(&study)?).await?;
-    assert_eq!(system.watch_to_end("served").await?.state, "completed");
-    let study = "served".to_owned();
-    let delete = trawl_proto::v1::DeleteStudyRequest { study };
-    system.studies().await?.delete_study(delete).await?;
+    system.complete(studies::small("served", 4, 2)?).await?;
+    system.trawl_stdout(&["delete", "served"])?;
     look_for("the end of all rows", async || {
-        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.studies")
-            .fetch_one(&owner)
-            .await?;
+        let left: i64 = owner.value("SELECT count(*) FROM trawl_store.studies").await?;
         Ok((left == 0).then_some(()))
     })
     .await?;
@@ -134,60 +121,91 @@ async fn a_user_that_owns_no_tables_may_serve_a_migrated_database() -> anyhow::R
 async fn workers_may_have_a_token_from_the_start() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let (operator, workers) = ("of-the-operator", "of-the-workers");
-    let operator_file = file(&folder, "operator.token", operator)?;
-    let worker_file = file(&folder, "worker.token", workers)?;
+    let operator_file = written(folder.path(), "operator.token", operator)?;
+    let worker_file = written(folder.path(), "worker.token", workers)?;
     let store = StoreAt::folder(folder.path());
     let database_url = fresh_database().await?;
-    let flags = [
-        "--token-file",
-        text(&operator_file)?,
-        "--worker-token-file",
-        text(&worker_file)?,
-    ];
-    let coordinator_process = Coordinator::start(&database_url, &store, &flags, "127.0.0.1:0").await?;
-    let channel = Channel::from_shared(coordinator_process.url.clone())?.connect().await?;
-    let list = "/trawl.v1.StudyService/ListStudies";
-    let refused = call_raw(&channel, list, Some(workers), vec![Vec::new()])
-        .await
-        .expect_err("no reader");
-    assert_eq!(refused.code(), Code::PermissionDenied);
-    call_raw(&channel, list, Some(operator), vec![Vec::new()]).await?;
+    let flags = ["--token-file", &operator_file, "--worker-token-file", &worker_file];
+    let closed = Coordinator::start(&database_url, &store, &flags, "127.0.0.1:0").await?;
+    let client = Client::with_token(&closed.url, &database_url, Some(operator)).await?;
+    let channel = client.channel().await?;
+    for (token, code) in [(workers, Code::PermissionDenied), (operator, Code::Ok)] {
+        let answer = call(&channel, "StudyService/ListStudies", Some(token), &()).await;
+        assert_eq!(code_of(answer), code);
+    }
 
-    let mut program = Command::new(binary("trawl-worker")?);
-    program.args(["--token-file", text(&worker_file)?]);
-    let _worker = worker(program, &coordinator_process.url)?;
-    let study = file(
-        &folder,
-        "study.json",
-        &studies::with_whole_paths(studies::small("with-it", 2, 1)?).to_string(),
-    )?;
-    let output = Command::new(binary("trawl")?)
-        .args([
-            "submit",
-            text(&study)?,
-            "--watch",
-            "--token-file",
-            text(&operator_file)?,
-        ])
-        .env("TRAWL_SERVER", &coordinator_process.url)
-        .output()?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let _worker = worker(&closed.url, |command| {
+        command.args(["--token-file", &worker_file]);
+    })?;
+    client.complete(studies::small("with-it", 2, 1)?).await?;
 
     // A worker must not be an operator.
-    let database = file(&folder, "database.url", &database_url)?;
-    let output = coordinator(&[
-        "--database-url-file",
-        text(&database)?,
-        "--token-file",
-        text(&worker_file)?,
-        "--worker-token-file",
-        text(&worker_file)?,
-    ])?;
-    let errors = String::from_utf8(output.stderr)?;
+    let database = written(folder.path(), "database.url", &database_url)?;
+    let flags = ["--token-file", &worker_file, "--worker-token-file", &worker_file];
+    let refused = coordinator(&[&["--database-url-file", &database][..], &flags].concat())?;
     assert!(
-        !output.status.success() && errors.contains("holds the operator's token"),
-        "{errors}"
+        refused.code != Some(0) && refused.stderr.contains("holds the operator's token"),
+        "{refused:?}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_another_tokens_role_ends_and_one_whose_token_is_unknown_tries_on() -> anyhow::Result<()> {
+    let operator = "of-the-operator";
+    let folder = TempDir::new()?;
+    let system = System::start(&["--token", operator]).await?;
+    let url = system.url();
+    let user = system.admin(operator).await?.create("user", "user", None).await?;
+    let mut program = Command::new(binary("trawl-worker")?);
+    program.args(["--coordinator", url, "--device", "cpu"]);
+    let refused = ran(program.env("TRAWL_TOKEN", user).env("RUST_LOG", "warn"))?;
+    assert_eq!(refused.code, Some(2));
+    assert_eq!(
+        refused.stderr,
+        format!(
+            "error: {url} refuses this worker: a token of the role user may not call RegisterWorker; it needs a token of the role \
+             worker (--token-file)\n"
+        )
+    );
+
+    let log = folder.path().join("log");
+    let stderr = File::create(&log)?;
+    let mut worker = worker(url, |command| {
+        command.env("TRAWL_TOKEN", "unknown").stderr(stderr);
+    })?;
+    let told = format!("cannot register; trying again coordinator.url={url} error=the token is unknown here");
+    look_for("the reason", async || {
+        let log = std::fs::read_to_string(&log)?;
+        Ok((log.contains(&told) && log.contains("`trawl token create NAME --role worker` makes one")).then_some(()))
+    })
+    .await?;
+    assert!(worker.is_running());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_is_ready_while_its_object_store_answers() -> anyhow::Result<()> {
+    let system = System::start(&[]).await?;
+    let readyz = format!("{}/readyz", system.coordinator.http_url);
+    let ready = async || fetched(&readyz, None).await;
+    // A file where the probe wants a folder.
+    let in_the_way = system.artifacts.path().join("probes");
+    std::fs::write(&in_the_way, "")?;
+    let away = (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the object store does not answer\n".to_owned(),
+    );
+    let back = (StatusCode::OK, "ok\n".to_owned());
+    assert_eq!(ready().await?, away);
+    std::fs::remove_file(&in_the_way)?;
+    look_for("readiness", async || {
+        let answer = ready().await?;
+        assert!(answer == away || answer == back, "{answer:?}");
+        Ok((answer != away).then_some(()))
+    })
+    .await?;
+    assert_eq!(system.objects("")?, [] as [PathBuf; 0], "a probe leaves nothing");
     Ok(())
 }
 
@@ -196,28 +214,24 @@ async fn supervisors_are_told_who_lives() -> anyhow::Result<()> {
     let folder = TempDir::new()?;
     let system = System::start(&["--token", "nobody-needs-it-here"]).await?;
     assert_eq!(system.trawl_stdout(&["health"])?, "serving\n");
-    let output = system.trawl(&["health", "--server", "http://127.0.0.1:1"])?;
-    assert_eq!(output.status.code(), Some(1));
+    let nobody = system.trawl(&["health", "--server", "http://127.0.0.1:1"])?;
+    assert_eq!(nobody.code, Some(1));
 
     // It waits for a coordinator that is not there, and lives.
     let sign = folder.path().join("alive");
-    let alive = || -> anyhow::Result<Output> {
+    let alive = || -> anyhow::Result<Ran> {
         let mut command = Command::new(binary("trawl-worker")?);
-        Ok(command.arg("alive").env("TRAWL_ALIVE_FILE", &sign).output()?)
+        ran(command.arg("alive").env("TRAWL_ALIVE_FILE", &sign))
     };
     let before = alive()?;
-    assert_eq!(before.status.code(), Some(1));
     assert!(
-        String::from_utf8(before.stderr)?.contains("alive: No such file"),
-        "it says which file"
+        before.code == Some(1) && before.stderr.contains("alive: No such file"),
+        "it says which file: {before:?}"
     );
-    let _worker = Process::start(
-        Command::new(binary("trawl-worker")?)
-            .args(["--coordinator", "http://127.0.0.1:1", "--device", "cpu"])
-            .env("TRAWL_ALIVE_FILE", &sign)
-            .env("RUST_LOG", "error"),
-    )?;
+    let _worker = worker("http://127.0.0.1:1", |command| {
+        command.env("TRAWL_ALIVE_FILE", &sign).env("RUST_LOG", "error");
+    })?;
     look_for("a sign of life", async || Ok(sign.exists().then_some(()))).await?;
-    assert!(alive()?.status.success());
+    assert_eq!(alive()?.code, Some(0));
     Ok(())
 }

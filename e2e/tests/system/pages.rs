@@ -4,31 +4,20 @@ use anyhow::Context;
 use reqwest::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, REFRESH, SET_COOKIE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
-use trawl_e2e::{Admin, System, studies};
+use trawl_e2e::{System, browser, fetched, studies};
 
 const OPERATOR: &str = "the operator's = own; token";
-
-fn browser() -> anyhow::Result<Client> {
-    // The cryptography is set for the whole process, and may be there already.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Ok(Client::builder().redirect(Policy::none()).build()?)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn studies_and_their_best_trials_are_on_pages() -> anyhow::Result<()> {
     let mut system = System::start(&[]).await?;
-    let (browser, web) = (browser()?, system.coordinator.http_url.clone());
-    let fetch = async |path: &str| -> anyhow::Result<(StatusCode, String)> {
-        let answer = browser.get(format!("{web}{path}")).send().await?;
-        Ok((answer.status(), answer.text().await?))
-    };
+    let (browser, web) = (browser(Client::builder())?, system.coordinator.http_url.clone());
+    let fetch = async |path: &str| fetched(&format!("{web}{path}"), None).await;
     let (status, empty) = fetch("/").await?;
     assert_eq!(status, StatusCode::OK);
     assert!(empty.contains("There are no studies yet"), "{empty}");
 
-    system
-        .submit(studies::from_json(&studies::small("paged", 4, 5)?)?)
-        .await?;
+    system.submit(studies::small("paged", 4, 5)?).await?;
     let (_, waiting) = fetch("/studies/paged").await?;
     assert!(waiting.contains("http-equiv=\"refresh\""), "{waiting}");
     system.add_workers(1)?;
@@ -67,11 +56,9 @@ async fn studies_and_their_best_trials_are_on_pages() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_signs_in_with_a_token() -> anyhow::Result<()> {
     let system = System::start(&["--token", OPERATOR]).await?;
-    let (browser, web) = (browser()?, system.coordinator.http_url.clone());
-    let channel = tonic::transport::Channel::from_shared(system.coordinator.url.clone())?
-        .connect()
-        .await?;
-    let mut admin = Admin::new(&channel, OPERATOR)?;
+    let browser = browser(Client::builder().redirect(Policy::none()))?;
+    let web = system.coordinator.http_url.clone();
+    let mut admin = system.admin(OPERATOR).await?;
     let reader = admin.create("reader", "reader", None).await?;
     let worker = admin.create("worker", "worker", None).await?;
     let open = async |cookie: Option<&str>| -> anyhow::Result<(StatusCode, String)> {

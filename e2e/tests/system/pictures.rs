@@ -1,17 +1,14 @@
 //! Pictures in folders: they train, and predictions take other pictures of any size.
 
-use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, ensure};
-use serde_json::Value;
+use anyhow::ensure;
 use tempfile::TempDir;
-use trawl_e2e::System;
+use trawl_e2e::{Ask, System, csv_column, studies, text, written};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn folders_of_pictures_train_and_pictures_are_predicted() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let folder = TempDir::new()?;
     let shapes = folder.path().join("shapes");
     let made = Command::new("python3")
@@ -19,33 +16,27 @@ async fn folders_of_pictures_train_and_pictures_are_predicted() -> anyhow::Resul
         .arg(&shapes)
         .status()?;
     ensure!(made.success(), "no pictures");
-    let study = fs::read_to_string(System::examples().join("shapes.yaml"))?
-        .replace("data/shapes", shapes.to_str().context("a plain path")?)
-        .replace("max_trials: 6", "max_trials: 2");
-    let file = folder.path().join("study.yaml");
-    fs::write(&file, study)?;
-    let file = file.to_str().context("a plain path")?;
-    let dry = system.trawl_stdout(&["submit", file, "--dry-run"])?;
+    let there = System::examples().join("data/shapes");
+    let changes = [(text(&there)?, text(&shapes)?), ("max_trials: 6", "max_trials: 2")];
+    let file = written(folder.path(), "study.yaml", studies::example("shapes.yaml", &changes)?)?;
+    let dry = system.trawl_stdout(&["submit", &file, "--dry-run"])?;
     ensure!(
         dry.contains("classes: 3") && dry.contains("inputs: 1 x 24 x 24"),
         "{dry}"
     );
-    system.trawl_stdout(&["submit", file, "--watch"])?;
+    system.trawl_stdout(&["submit", &file, "--watch"])?;
     // The same folders again are the same study.
-    system.trawl_stdout(&["submit", file])?;
-    let accuracy: Option<f64> = sqlx::query_scalar("SELECT test_accuracy FROM trawl.refits WHERE study = 'shapes'")
-        .fetch_one(&system.sql)
+    system.trawl_stdout(&["submit", &file])?;
+    let accuracy: Option<f64> = system
+        .value("SELECT test_accuracy FROM trawl.refits WHERE study = 'shapes'")
         .await?;
     assert!(
         accuracy.is_some_and(|accuracy| accuracy > 0.6),
         "accuracy is {accuracy:?}"
     );
 
-    let out = folder.path().join("out");
-    let out = out.to_str().context("a plain path")?;
-    system.trawl_stdout(&["artifacts", "shapes", "--refit", "0", "-o", out])?;
-    let network: Value = serde_json::from_slice(&fs::read(format!("{out}/network.json"))?)?;
-    assert_eq!(network["input"]["resize"], "crop");
+    let refit = system.fetch_refit("shapes", folder.path())?;
+    assert_eq!(refit.json("network.json")?["input"]["resize"], "crop");
     // The test pictures themselves: the refit's predictions, in the order of their names.
     let mut pictures = Vec::new();
     for class in ["circle", "square", "triangle"] {
@@ -56,15 +47,9 @@ async fn folders_of_pictures_train_and_pictures_are_predicted() -> anyhow::Resul
     let mut args = vec!["predict", "shapes"];
     args.extend(pictures.iter().map(String::as_str));
     args.push("--csv");
-    let column = |csv: &str, name: &str| -> anyhow::Result<Vec<String>> {
-        let mut reader = csv::Reader::from_reader(csv.as_bytes());
-        let place = reader.headers()?.iter().position(|column| column == name);
-        let place = place.with_context(|| format!("no column {name}"))?;
-        reader.records().map(|record| Ok(record?[place].to_owned())).collect()
-    };
     assert_eq!(
-        column(&system.trawl_stdout(&args)?, "prediction")?,
-        column(&fs::read_to_string(format!("{out}/predictions.csv"))?, "prediction")?
+        csv_column(&system.trawl_stdout(&args)?, "prediction")?,
+        csv_column(&refit.text("predictions.csv")?, "prediction")?
     );
     Ok(())
 }

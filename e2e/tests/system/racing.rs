@@ -1,13 +1,8 @@
 //! Raced trials: the same ones are dropped, and the others have the same rows, on any workers and whatever happens meanwhile.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
-use trawl_e2e::{Client, ScriptedWorker, System, View, assert_same_rows, look_for, owner_pool, studies};
+use trawl_e2e::{Ask, Rows, ScriptedWorker, System, assert_same_rows, look_for, studies};
 use trawl_proto::v1;
-
-/// Losses by trial, fold and epoch.
-type Epochs = BTreeMap<(i32, i32, i32), (f64, f64)>;
 
 /// Four generations on four rungs: a fold for 3, 9 and 27 epochs, then all three folds.
 fn raced(name: &str) -> anyhow::Result<Value> {
@@ -17,30 +12,10 @@ fn raced(name: &str) -> anyhow::Result<Value> {
     Ok(study)
 }
 
-async fn study(client: &Client, name: &str) -> anyhow::Result<v1::StudySummary> {
-    let request = v1::GetStudyRequest { study: name.to_owned() };
-    let answer = client.studies().await?.get_study(request).await?.into_inner();
-    Ok(answer.study.unwrap_or_default())
-}
-
-async fn steer(client: &Client, name: &str, pauses: bool) -> anyhow::Result<()> {
-    let mut studies = client.studies().await?;
-    let study = name.to_owned();
-    if pauses {
-        studies.pause_study(v1::PauseStudyRequest { study }).await?;
-    } else {
-        studies.resume_study(v1::ResumeStudyRequest { study }).await?;
-    }
-    Ok(())
-}
-
 /// Runs the study, undisturbed, with so many workers.
-async fn run(workers: usize) -> anyhow::Result<(System, Vec<(View, Vec<String>)>)> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(workers)?;
-    system.submit(studies::from_json(&raced("raced")?)?).await?;
-    let ended = system.watch_to_end("raced").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
+async fn run(workers: usize) -> anyhow::Result<(System, Rows)> {
+    let system = System::with_workers(&[], workers).await?;
+    system.complete(raced("raced")?).await?;
     let rows = system.all_rows("raced").await?;
     Ok((system, rows))
 }
@@ -51,14 +26,11 @@ async fn a_race_ends_the_same_whoever_trains_and_whatever_dies() -> anyhow::Resu
     what_a_race_leaves(&system).await?;
     a_replay_finds_what_was_changed(&system).await?;
     drop(system);
-    let (system, by_three) = run(3).await?;
-    drop(system);
+    let (_, by_three) = run(3).await?;
     assert_same_rows(&expected, &by_three, "by three workers");
 
-    let mut system = System::start(&["--lease-ttl-ms", "1500"]).await?;
-    system.add_workers(2)?;
-    system.submit(studies::from_json(&raced("raced")?)?).await?;
-    let total = study(&system, "raced").await?.epochs_total;
+    let mut system = System::with_workers(&["--lease-ttl-ms", "1500"], 2).await?;
+    let total = system.submit(raced("raced")?).await?.epochs_total;
     let share = |part: u64| move |study: &v1::StudySummary| study.epochs_reported > total * part / 8;
     system.watch_until("raced", "an eighth of the epochs", share(1)).await?;
     system.workers.remove(0).crash()?;
@@ -66,24 +38,24 @@ async fn a_race_ends_the_same_whoever_trains_and_whatever_dies() -> anyhow::Resu
     system.watch_until("raced", "a quarter of the epochs", share(2)).await?;
     let mut system = system.crash_coordinator().await?;
     system.watch_until("raced", "half of the epochs", share(4)).await?;
-    steer(&system, "raced", true).await?;
+    system.trawl_stdout(&["pause", "raced"])?;
     system.workers.remove(0).crash()?;
     system.add_workers(2)?;
-    steer(&system, "raced", false).await?;
-    let ended = system.watch_to_end("raced").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    assert_same_rows(&expected, &system.all_rows("raced").await?, "with crashes and a pause");
+    system.trawl_stdout(&["resume", "raced"])?;
+    system
+        .completes_as("raced", &expected, "with crashes and a pause")
+        .await?;
     Ok(())
 }
 
 /// Which trials came to which rung, and that nothing is left of the way there.
 async fn what_a_race_leaves(system: &System) -> anyhow::Result<()> {
-    let rungs: Vec<(i32, i32, i64, i64, i64, i64, i64)> = sqlx::query_as(
-        "SELECT generation, rung, trials, promoted, pruned, completed, failed FROM trawl.rungs
-         WHERE study = 'raced' ORDER BY generation, rung",
-    )
-    .fetch_all(&system.sql)
-    .await?;
+    let rungs: Vec<(i32, i32, i64, i64, i64, i64, i64)> = system
+        .tuples(
+            "SELECT generation, rung, trials, promoted, pruned, completed, failed FROM trawl.rungs
+             WHERE study = 'raced' ORDER BY generation, rung",
+        )
+        .await?;
     assert_eq!(rungs.len(), 16, "four generations on four rungs: {rungs:?}");
     for (generation, rung, trials, promoted, pruned, completed, failed) in &rungs {
         assert_eq!(promoted + pruned + completed + failed, *trials, "{generation}/{rung}");
@@ -98,15 +70,15 @@ async fn what_a_race_leaves(system: &System) -> anyhow::Result<()> {
         }
     }
     // The trials of a generation that went on were better on the same fold after as many epochs.
-    let came: Vec<(i32, i32, i32, i32, f64)> = sqlx::query_as(
-        "SELECT t.generation, e.rung, t.trial, t.rung, r.val_loss
-         FROM trawl.trials t
-         CROSS JOIN (VALUES (0, 2), (1, 8), (2, 26)) AS e (rung, epoch)
-         JOIN trawl.epoch_reports r USING (study, trial, epoch)
-         WHERE t.study = 'raced' AND r.fold = t.generation % 3 AND t.rung >= e.rung",
-    )
-    .fetch_all(&system.sql)
-    .await?;
+    let came: Vec<(i32, i32, i32, i32, f64)> = system
+        .tuples(
+            "SELECT t.generation, e.rung, t.trial, t.rung, r.val_loss
+             FROM trawl.trials t
+             CROSS JOIN (VALUES (0, 2), (1, 8), (2, 26)) AS e (rung, epoch)
+             JOIN trawl.epoch_reports r USING (study, trial, epoch)
+             WHERE t.study = 'raced' AND r.fold = t.generation % 3 AND t.rung >= e.rung",
+        )
+        .await?;
     for (generation, rung, ..) in &rungs {
         let here = || came.iter().filter(|row| (row.0, row.1) == (*generation, *rung));
         let worst_kept = here()
@@ -123,21 +95,19 @@ async fn what_a_race_leaves(system: &System) -> anyhow::Result<()> {
         );
     }
     assert!(came.len() > 32, "{came:?}");
-    let partial: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM trawl.best_trials b JOIN trawl.trials t USING (study, trial) WHERE t.state <> 'completed'",
-    )
-    .fetch_one(&system.sql)
-    .await?;
-    assert_eq!(partial, 0, "whole trials alone are ranked");
-    let owner = owner_pool(&system.database_url).await?;
-    let open: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM trawl_store.folds WHERE state IN ('queued', 'running', 'paused')")
-            .fetch_one(&owner)
-            .await?;
-    assert_eq!(open, 0);
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.checkpoints")
-        .fetch_one(&owner)
+    let partial: i64 = system
+        .value(
+            "SELECT count(*) FROM trawl.best_trials b JOIN trawl.trials t USING (study, trial)
+             WHERE t.state <> 'completed'",
+        )
         .await?;
+    assert_eq!(partial, 0, "whole trials alone are ranked");
+    let owner = system.owner().await?;
+    let open: i64 = owner
+        .value("SELECT count(*) FROM trawl_store.folds WHERE state IN ('queued', 'running', 'paused')")
+        .await?;
+    assert_eq!(open, 0);
+    let kept: i64 = owner.value("SELECT count(*) FROM trawl_store.checkpoints").await?;
     assert_eq!(kept, 0, "nobody goes on from a checkpoint any more");
     Ok(())
 }
@@ -146,7 +116,7 @@ async fn what_a_race_leaves(system: &System) -> anyhow::Result<()> {
 async fn a_replay_finds_what_was_changed(system: &System) -> anyhow::Result<()> {
     let said = system.trawl_stdout(&["replay", "raced"])?;
     assert_eq!(said, "raced: 32 trials proposed and 12 rungs decided anew: identical\n");
-    let owner = owner_pool(&system.database_url).await?;
+    let owner = system.owner().await?;
     let change = async |sql: &'static str| sqlx::query(sql).execute(&owner).await.map(|_| ());
     change("UPDATE trawl_store.trials SET params = params || '{\"l2\": 0.5}' WHERE trial = 3").await?;
     change(
@@ -155,11 +125,8 @@ async fn a_replay_finds_what_was_changed(system: &System) -> anyhow::Result<()> 
     )
     .await?;
     let said = system.trawl(&["replay", "raced"])?;
-    let (told, error) = (
-        String::from_utf8_lossy(&said.stdout),
-        String::from_utf8_lossy(&said.stderr),
-    );
-    assert_eq!(said.status.code(), Some(1), "{told}{error}");
+    let (told, error) = (said.stdout, said.stderr);
+    assert_eq!(said.code, Some(1), "{told}{error}");
     assert!(
         told.contains("trial 3 has other parameters than are proposed"),
         "{told}"
@@ -175,47 +142,32 @@ async fn a_replay_finds_what_was_changed(system: &System) -> anyhow::Result<()> 
 /// A trial that went from rung to rung, among others each time, has the epochs of one that was trained in one go.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_raced_has_the_losses_of_what_was_not() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let mut whole = raced("whole")?;
     whole["racing"] = json!("none");
-    for study in [raced("raced")?, whole] {
-        system.submit(studies::from_json(&study)?).await?;
-    }
-    for name in ["raced", "whole"] {
-        let ended = system.watch_to_end(name).await?;
-        assert_eq!(ended.state, "completed", "{}", ended.error);
-    }
-    let epochs = async |study: &str| -> anyhow::Result<Epochs> {
-        let rows: Vec<(i32, i32, i32, f64, f64)> =
-            sqlx::query_as("SELECT trial, fold, epoch, train_loss, val_loss FROM trawl.epoch_reports WHERE study = $1")
-                .bind(study)
-                .fetch_all(&system.sql)
-                .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(trial, fold, epoch, train, val)| ((trial, fold, epoch), (train, val)))
-            .collect())
-    };
-    let (raced, whole) = (epochs("raced").await?, epochs("whole").await?);
+    let whole = system.complete(&whole).await?;
+    let raced = system.complete(raced("raced")?).await?;
+    assert!(raced.epochs_total < whole.epochs_total);
+    let (of_raced, of_both, differing): (i64, i64, i64) = system
+        .tuple(
+            "SELECT count(*), count(w), count(*) FILTER (WHERE (r.train_loss, r.val_loss) <> (w.train_loss, w.val_loss))
+             FROM trawl.epoch_reports r
+             LEFT JOIN trawl.epoch_reports w ON w.study = 'whole' AND (w.trial, w.fold, w.epoch) = (r.trial, r.fold, r.epoch)
+             WHERE r.study = 'raced'",
+        )
+        .await?;
     assert!(
-        raced.len() < whole.len() / 2,
-        "{} of {} epochs",
-        raced.len(),
-        whole.len()
+        0 < of_raced && of_raced < i64::try_from(whole.epochs_reported)? / 2,
+        "{of_raced} epochs"
     );
-    for (epoch, losses) in &raced {
-        assert_eq!(Some(losses), whole.get(epoch), "trial, fold and epoch {epoch:?}");
-    }
-    let differing: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM trawl.best_trials r JOIN trawl.best_trials w USING (trial)
-         WHERE r.study = 'raced' AND w.study = 'whole' AND r.value <> w.value",
-    )
-    .fetch_one(&system.sql)
-    .await?;
+    assert_eq!((of_both, differing), (of_raced, 0));
+    let differing: i64 = system
+        .value(
+            "SELECT count(*) FROM trawl.best_trials r JOIN trawl.best_trials w USING (trial)
+             WHERE r.study = 'raced' AND w.study = 'whole' AND r.value <> w.value",
+        )
+        .await?;
     assert_eq!(differing, 0);
-    let told = study(&system, "raced").await?;
-    assert!(told.epochs_total < study(&system, "whole").await?.epochs_total);
     Ok(())
 }
 
@@ -226,12 +178,12 @@ async fn a_job_that_was_given_up_pauses_the_race() -> anyhow::Result<()> {
     let mut json = raced("given-up")?;
     json["space"]["batch_size"] = json!({ "choice": [8] });
     json["space"]["activation"] = json!({ "choice": ["relu"] });
-    system.submit(studies::from_json(&json)?).await?;
+    system.submit(&json).await?;
     let mut scripted = ScriptedWorker::register(&system).await?;
     let job = scripted.lease_one().await?;
     let members = job.job.as_ref().map(|job| job.members.len()).unwrap_or_default();
     assert!(scripted.release(&job, "bad_input", "the file is broken").await?);
-    let paused = study(&system, "given-up").await?;
+    let paused = system.study("given-up").await?;
     assert_eq!(paused.state, "paused");
     assert!(
         paused.pause_reason.contains("the file is broken"),
@@ -242,7 +194,7 @@ async fn a_job_that_was_given_up_pauses_the_race() -> anyhow::Result<()> {
     assert_eq!(paused.trials_pruned, 0, "nothing was decided");
     scripted.unregister().await?;
     system.add_workers(1)?;
-    steer(&system, "given-up", false).await?;
+    system.trawl_stdout(&["resume", "given-up"])?;
     let ended = system.watch_to_end("given-up").await?;
     assert_eq!(ended.trials_completed + ended.trials_pruned + ended.trials_failed, 32);
     Ok(())
@@ -250,25 +202,21 @@ async fn a_job_that_was_given_up_pauses_the_race() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_race_that_is_cancelled_leaves_nothing_open() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
-    system.submit(studies::from_json(&raced("cancelled")?)?).await?;
+    let system = System::with_workers(&[], 1).await?;
+    system.submit(raced("cancelled")?).await?;
     system
         .watch_until("cancelled", "the first pruned trials", |study| study.trials_pruned > 0)
         .await?;
-    let cancel = v1::CancelStudyRequest {
-        study: "cancelled".to_owned(),
-    };
-    system.studies().await?.cancel_study(cancel).await?;
-    let owner = owner_pool(&system.database_url).await?;
+    system.trawl_stdout(&["cancel", "cancelled"])?;
+    let owner = system.owner().await?;
     look_for("all to be over", async || {
-        let open: i64 = sqlx::query_scalar(
-            "SELECT (SELECT count(*) FROM trawl_store.folds WHERE state IN ('queued', 'running', 'paused'))
+        let open: i64 = owner
+            .value(
+                "SELECT (SELECT count(*) FROM trawl_store.folds WHERE state IN ('queued', 'running', 'paused'))
                   + (SELECT count(*) FROM trawl_store.trials WHERE state IN ('queued', 'running'))
                   + (SELECT count(*) FROM trawl_store.checkpoints)",
-        )
-        .fetch_one(&owner)
-        .await?;
+            )
+            .await?;
         Ok((open == 0).then_some(()))
     })
     .await?;
@@ -279,21 +227,17 @@ async fn a_race_that_is_cancelled_leaves_nothing_open() -> anyhow::Result<()> {
 /// Where epochs are searched, a trial may be whole on an early rung, and is compared by its value.
 #[tokio::test(flavor = "multi_thread")]
 async fn trials_of_different_lengths_are_raced() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let mut study = raced("lengths")?;
     study["validation"] = json!({ "holdout": 0.2 });
     study["training"]["epochs"] = json!("$epochs");
     study["space"]["epochs"] = json!({ "choice": [1, 2, 9, 27] });
-    system.submit(studies::from_json(&study)?).await?;
-    let ended = system.watch_to_end("lengths").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
+    let ended = system.complete(&study).await?;
     assert_eq!(ended.trials_completed + ended.trials_pruned + ended.trials_failed, 32);
-    let early: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.trials WHERE state = 'completed' AND rung < 2")
-        .fetch_one(&system.sql)
+    let early: i64 = system
+        .value("SELECT count(*) FROM trawl.trials WHERE state = 'completed' AND rung < 2")
         .await?;
     assert!(early > 0, "no trial of one epoch completed on the first rung");
-    let said = system.trawl_stdout(&["replay", "lengths"])?;
-    assert!(said.ends_with("identical\n"), "{said}");
+    system.trawl_stdout(&["replay", "lengths"])?;
     Ok(())
 }

@@ -1,14 +1,13 @@
 //! Users of the database who read results: what they cannot do or hold, in a database that `deploy/postgres/roles.sql` made ready and in
 //! one where it was never run.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Context;
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 use trawl_e2e::{
-    Coordinator, Postgres, StoreAt, System, binary, fresh_database, look_for, owner_pool, repository, studies, wait_for,
+    Ask, Coordinator, Postgres, StoreAt, System, binary, fresh_database, look_for, owner_pool, ran, repository,
+    studies, text, wait_for, written,
 };
 
 /// SQLSTATE of a missing right.
@@ -43,24 +42,15 @@ async fn a_study_needs_no_superuser() -> anyhow::Result<()> {
     let database = postgres.prepared_database().await?;
     let mut system = System::start_on(database.owner_url.clone(), &[]).await?;
     system.add_workers(2)?;
-    system
-        .submit(studies::from_json(&studies::small("owned", 6, 4)?)?)
-        .await?;
-    let study = system.watch_to_end("owned").await?;
-    assert_eq!(study.state, "completed", "{}", study.error);
+    system.complete(studies::small("owned", 6, 4)?).await?;
 
     // Another coordinator beside it, and one that starts again.
-    let store = StoreAt::folder(system.artifacts.path());
-    let _second = Coordinator::start(&database.owner_url, &store, &[], "127.0.0.1:0").await?;
+    let _second = system.another_coordinator(&[]).await?;
     let system = system.crash_coordinator().await?;
-    let name = "owned".to_owned();
-    let delete = trawl_proto::v1::DeleteStudyRequest { study: name };
-    system.studies().await?.delete_study(delete).await?;
-    let owner = owner_pool(&database.owner_url).await?;
+    system.trawl_stdout(&["delete", "owned"])?;
+    let owner = system.owner().await?;
     look_for("the end of all rows", async || {
-        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.studies")
-            .fetch_one(&owner)
-            .await?;
+        let left: i64 = owner.value("SELECT count(*) FROM trawl_store.studies").await?;
         Ok((left == 0).then_some(()))
     })
     .await?;
@@ -205,7 +195,7 @@ async fn the_url_that_is_told_is_of_somebody_who_can_only_read() -> anyhow::Resu
     let folder = TempDir::new()?;
     let postgres = Postgres::start_alone()?;
     let database = postgres.prepared_database().await?;
-    let database_file = file(&folder, "database.url", &database.owner_url)?;
+    let database_file = written(folder.path(), "database.url", &database.owner_url)?;
     let reader_file = folder.path().join("reader.url");
     let named = |user: &str| std::fs::write(&reader_file, format!("postgres://{user}:secret@127.0.0.1/trawl\n"));
     let superuser = owner_pool(&database.superuser_url).await?;
@@ -231,20 +221,19 @@ async fn the_url_that_is_told_is_of_somebody_who_can_only_read() -> anyhow::Resu
         ("nologin", not_one),
     ] {
         named(user)?;
-        let output = Command::new(binary("trawl-coordinator")?)
+        let mut command = Command::new(binary("trawl-coordinator")?);
+        command
             .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--artifacts"])
             .arg(format!("file://{}", folder.path().display()))
-            .args(["--database-url-file", text(&database_file)?])
+            .args(["--database-url-file", &database_file])
             .args(["--reader-url-file", text(&reader_file)?])
-            .env_remove("DATABASE_URL")
-            .current_dir(repository())
-            .output()?;
-        let errors = String::from_utf8(output.stderr)?;
-        let is_told = errors.contains(said) && errors.contains("deploy/postgres/roles.sql");
-        assert!(!output.status.success() && is_told, "{user}: {errors}");
+            .env_remove("DATABASE_URL");
+        let refused = ran(command.current_dir(repository()))?;
+        let is_told = refused.stderr.contains(said) && refused.stderr.contains("deploy/postgres/roles.sql");
+        assert!(refused.code != Some(0) && is_told, "{user}: {refused:?}");
         assert!(
-            output.stdout.is_empty() && !errors.contains("secret"),
-            "{user}: {errors}"
+            refused.stdout.is_empty() && !refused.stderr.contains("secret"),
+            "{user}: {refused:?}"
         );
     }
     named("reader")?;
@@ -252,15 +241,4 @@ async fn the_url_that_is_told_is_of_somebody_who_can_only_read() -> anyhow::Resu
     let flags = ["--reader-url-file", text(&reader_file)?];
     Coordinator::start(&database.owner_url, &store, &flags, "127.0.0.1:0").await?;
     Ok(())
-}
-
-/// A file with one line.
-fn file(folder: &TempDir, name: &str, content: &str) -> anyhow::Result<PathBuf> {
-    let path = folder.path().join(name);
-    std::fs::write(&path, format!("{content}\n"))?;
-    Ok(path)
-}
-
-fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("a path that is no text")
 }

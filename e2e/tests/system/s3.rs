@@ -1,6 +1,9 @@
 //! The object store as a bucket of S3's kind: a server that speaks the protocol over a folder, and checks signatures.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use axum::Router;
 use axum::error_handling::HandleError;
@@ -9,48 +12,59 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
-use trawl_domain::dataset::FileHash;
-use trawl_e2e::{Client, FaultProxy, ScriptedWorker, StoreAt, System, fresh_database, studies};
-use trawl_proto::v1;
+use tokio::net::TcpListener;
+use trawl_dataset::FileHash;
+use trawl_e2e::{
+    Client, Coordinator, FaultProxy, ScriptedWorker, StoreAt, System, binary, fresh_database, look_for, studies,
+    wait_for,
+};
 
 const KEY: &str = "trawl";
 const SECRET: &str = "sesame";
 /// The server's own files beside the objects have names of their own.
 const PREFIX: &str = "bucket/some/prefix";
 
-/// A system whose coordinator reaches a bucket with this secret.
-async fn system_on_s3(secret: &str) -> anyhow::Result<System> {
-    let folder = TempDir::new()?;
-    std::fs::create_dir(folder.path().join("bucket"))?;
-    let files = FileSystem::new(folder.path()).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+/// Serves a bucket in this folder.
+fn serve(folder: &Path, listener: TcpListener) -> anyhow::Result<()> {
+    std::fs::create_dir(folder.join("bucket"))?;
+    let files = FileSystem::new(folder).map_err(|error| anyhow::anyhow!("{error:?}"))?;
     let mut service = S3ServiceBuilder::new(files);
     service.set_auth(SimpleAuth::from_single(KEY, SECRET));
     let failed = |error: s3s::HttpError| async move { (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")) };
     let server = Router::new().fallback_service(HandleError::new(service.build(), failed));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let endpoint = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, server).await });
-    let store = StoreAt {
+    Ok(())
+}
+
+/// The way to a bucket at this address, with this secret.
+fn store_at(address: SocketAddr, secret: &str) -> StoreAt {
+    StoreAt {
         wrapper: Vec::new(),
         url: format!("s3://{PREFIX}"),
         variables: vec![
-            ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_ENDPOINT_URL", format!("http://{address}")),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
         ],
-    };
+    }
+}
+
+/// A system whose coordinator keeps files in a bucket.
+async fn system_on_s3() -> anyhow::Result<System> {
+    let folder = TempDir::new()?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let store = store_at(listener.local_addr()?, SECRET);
+    serve(folder.path(), listener)?;
     System::start_with(fresh_database().await?, folder, store, &["--lease-ttl-ms", "60000"]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_study_keeps_its_files_in_a_bucket() -> anyhow::Result<()> {
-    let mut system = system_on_s3(SECRET).await?;
+    let mut system = system_on_s3().await?;
     system.add_workers(1)?;
-    system.submit(studies::wide("bucket")?).await?;
-    let ended = system.watch_to_end("bucket").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
+    system.complete(studies::wide("bucket")?).await?;
 
     let listed = system.listed_artifacts().await?;
     assert_eq!(listed.len(), 2 * 6 + 7, "{listed:?}");
@@ -72,8 +86,7 @@ async fn a_study_keeps_its_files_in_a_bucket() -> anyhow::Result<()> {
         assert_eq!(FileHash::of(&content).to_string(), row.sha256, "{row:?}");
     }
 
-    let request = v1::DeleteStudyRequest { study: "bucket".into() };
-    system.studies().await?.delete_study(request).await?;
+    system.trawl_stdout(&["delete", "bucket"])?;
     system.wait_for_objects(&format!("{PREFIX}/artifacts"), 0).await?;
     system.wait_until_swept().await?;
     Ok(())
@@ -92,7 +105,7 @@ fn parts_and_objects(system: &System) -> anyhow::Result<Vec<PathBuf>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_upload_leaves_nothing_in_a_bucket() -> anyhow::Result<()> {
-    let system = system_on_s3(SECRET).await?;
+    let system = system_on_s3().await?;
     system.submit(studies::one_job("job", 5, 1)?).await?;
     let proxy = FaultProxy::open(&system.coordinator.url).await?;
     let trawl = Client::new(&proxy.url, &system.database_url).await?;
@@ -127,14 +140,94 @@ async fn an_interrupted_upload_leaves_nothing_in_a_bucket() -> anyhow::Result<()
     Ok(())
 }
 
+/// What a coordinator says that ends at its start because of its object store.
+async fn refused(store: &StoreAt) -> anyhow::Result<String> {
+    let mut program = tokio::process::Command::new(binary("trawl-coordinator")?);
+    program
+        .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
+        .args(["--artifacts", &store.url])
+        .env("DATABASE_URL", fresh_database().await?)
+        .envs(store.variables.iter().map(|(name, value)| (name, value)))
+        .env("RUST_LOG", "error")
+        .kill_on_drop(true);
+    let output = wait_for("the end of the coordinator", async { Ok(program.output().await?) }).await?;
+    let errors = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    Ok(errors)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_right_key_nothing_is_taken() -> anyhow::Result<()> {
-    let system = system_on_s3("a wrong one").await?;
-    let refused = system
-        .submit(studies::wide("bucket")?)
-        .await
-        .expect_err("there is no way in");
-    let status = refused.downcast_ref::<tonic::Status>().map(tonic::Status::code);
-    assert_eq!(status, Some(tonic::Code::Unavailable), "{refused:?}");
+async fn an_object_store_that_refuses_ends_the_start_in_one_line() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    serve(folder.path(), listener)?;
+    let place = format!("error: --artifacts s3://{PREFIX} at http://{address}: ");
+    let errors = refused(&store_at(address, "a wrong one")).await?;
+    let told = format!("{place}403 Forbidden, SignatureDoesNotMatch; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must");
+    assert!(errors.starts_with(&told), "{errors}");
+
+    let mut plain = store_at(address, SECRET);
+    plain.variables.retain(|(name, _)| *name != "AWS_ALLOW_HTTP");
+    let errors = refused(&plain).await?;
+    assert!(
+        errors.starts_with(&place) && errors.ends_with("; an endpoint without TLS needs AWS_ALLOW_HTTP=true\n"),
+        "{errors}"
+    );
+
+    // As S3 answers; the server above makes each bucket that is named.
+    let no_bucket = || async {
+        let body = "<?xml version=\"1.0\"?>\n<Error><Code>NoSuchBucket</Code><Message>There is none</Message></Error>";
+        (StatusCode::NOT_FOUND, body)
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(no_bucket)).await });
+    let errors = refused(&store_at(address, SECRET)).await?;
+    assert_eq!(
+        errors,
+        format!(
+            "error: --artifacts s3://{PREFIX} at http://{address}: 404 Not Found, NoSuchBucket; make the bucket, or correct its name \
+             or AWS_ENDPOINT_URL\n"
+        )
+    );
+
+    // A file in the way: root could write into any folder.
+    let folder = TempDir::new()?;
+    std::fs::write(folder.path().join("probes"), "")?;
+    let errors = refused(&StoreAt::folder(folder.path())).await?;
+    let told = format!(
+        "error: --artifacts file://{}: Not a directory (os error 20); this user must be able to write",
+        folder.path().display()
+    );
+    assert!(errors.starts_with(&told), "{errors}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_away_at_the_start_is_waited_for() -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let log = folder.path().join("log");
+    // Nobody listens there yet.
+    let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let store = store_at(address, SECRET);
+    let mut program = Command::new(binary("trawl-coordinator")?);
+    program.stderr(File::create(&log)?);
+    let database_url = fresh_database().await?;
+    let starts = Coordinator::start_by(program, &database_url, &store, &[], "127.0.0.1:0");
+    let serves = async {
+        look_for("a try that fails", async || {
+            let log = std::fs::read_to_string(&log)?;
+            Ok(log.contains("waiting for the object store").then_some(()))
+        })
+        .await?;
+        serve(folder.path(), TcpListener::bind(address).await?)
+    };
+    let (mut coordinator, ()) = tokio::try_join!(starts, serves)?;
+    assert!(coordinator.process.is_running());
+    let log = std::fs::read_to_string(&log)?;
+    assert!(log.contains("Connection refused"), "{log}");
+    assert_eq!(log.matches("waiting for the object store").count(), 1, "{log}");
     Ok(())
 }

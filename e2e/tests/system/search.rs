@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use trawl_e2e::{ScriptedWorker, System, View, assert_same_rows, owner_pool, studies};
+use trawl_e2e::{Ask, Rows, ScriptedWorker, System, assert_same_rows, studies, written};
 use trawl_proto::v1;
 
 /// Six generations of six trials, which are raced.
@@ -15,14 +15,9 @@ fn learning(name: &str, sampler: &str) -> anyhow::Result<Value> {
     Ok(study)
 }
 
-async fn run(sampler: &str, workers: usize) -> anyhow::Result<(System, Vec<(View, Vec<String>)>)> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(workers)?;
-    system
-        .submit(studies::from_json(&learning("learning", sampler)?)?)
-        .await?;
-    let ended = system.watch_to_end("learning").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
+async fn run(sampler: &str, workers: usize) -> anyhow::Result<(System, Rows)> {
+    let system = System::with_workers(&[], workers).await?;
+    system.complete(learning("learning", sampler)?).await?;
     let rows = system.all_rows("learning").await?;
     Ok((system, rows))
 }
@@ -37,15 +32,11 @@ async fn what_is_learned_does_not_depend_on_the_workers_or_on_crashes() -> anyho
             "{said}"
         );
         drop(system);
-        let (system, by_three) = run(sampler, 3).await?;
-        drop(system);
+        let (_, by_three) = run(sampler, 3).await?;
         assert_same_rows(&expected, &by_three, &format!("{sampler} by three workers"));
 
-        let mut system = System::start(&["--lease-ttl-ms", "1500"]).await?;
-        system.add_workers(2)?;
-        system
-            .submit(studies::from_json(&learning("learning", sampler)?)?)
-            .await?;
+        let mut system = System::with_workers(&["--lease-ttl-ms", "1500"], 2).await?;
+        system.submit(learning("learning", sampler)?).await?;
         let ended = |study: &v1::StudySummary| study.trials_pruned + study.trials_completed + study.trials_failed;
         system
             .watch_until("learning", "the first generation", |study| ended(study) >= 6)
@@ -56,13 +47,9 @@ async fn what_is_learned_does_not_depend_on_the_workers_or_on_crashes() -> anyho
             .watch_until("learning", "two generations", |study| ended(study) >= 12)
             .await?;
         let system = system.crash_coordinator().await?;
-        let ended = system.watch_to_end("learning").await?;
-        assert_eq!(ended.state, "completed", "{}", ended.error);
-        assert_same_rows(
-            &expected,
-            &system.all_rows("learning").await?,
-            &format!("{sampler} with crashes"),
-        );
+        system
+            .completes_as("learning", &expected, &format!("{sampler} with crashes"))
+            .await?;
     }
     Ok(())
 }
@@ -75,17 +62,9 @@ fn submit_by_default(system: &System, folder: &Path, study: &Value, trials: u32)
     settings.remove("racing");
     study["max_trials"] = json!(trials);
     study["training"]["epochs"] = json!(18);
-    let file = folder.join("study.json");
-    std::fs::write(&file, study.to_string())?;
-    system.trawl_stdout(&["submit", file.to_str().context("a path is text")?])?;
+    let file = written(folder, "study.json", study)?;
+    system.trawl_stdout(&["submit", &file])?;
     Ok(())
-}
-
-/// The searched study's rows, once it has completed.
-async fn rows_at_the_end(system: &System, name: &str) -> anyhow::Result<Vec<(View, Vec<String>)>> {
-    let ended = system.watch_to_end(name).await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    system.all_rows(name).await
 }
 
 /// One undisturbed worker, four workers, and two workers of which one dies, with a pause, a coordinator that dies and an end that is set later,
@@ -109,20 +88,16 @@ async fn what_is_found_by_default_is_the_same_on_any_workers() -> anyhow::Result
         (classes, of_classes),
     ];
     for (name, study) in studies {
-        let mut system = System::start(&[]).await?;
-        system.add_workers(1)?;
+        let system = System::with_workers(&[], 1).await?;
         submit_by_default(&system, folder.path(), &study, 48)?;
-        let expected = rows_at_the_end(&system, name).await?;
-        let rungs: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.rungs")
-            .fetch_one(&system.sql)
-            .await?;
+        system.completed(name).await?;
+        let expected = system.all_rows(name).await?;
+        let rungs: i64 = system.value("SELECT count(*) FROM trawl.rungs").await?;
         assert_eq!(rungs, 12, "{name}: three generations on four rungs");
-        let said = system.trawl_stdout(&["replay", name])?;
-        assert!(said.ends_with("identical\n"), "{said}");
+        system.trawl_stdout(&["replay", name])?;
         drop(system);
 
-        let mut system = System::start(&["--lease-ttl-ms", "1500"]).await?;
-        system.add_workers(2)?;
+        let mut system = System::with_workers(&["--lease-ttl-ms", "1500"], 2).await?;
         submit_by_default(&system, folder.path(), &study, 32)?;
         let ended = |trials: u32| {
             move |study: &v1::StudySummary| study.trials_pruned + study.trials_completed + study.trials_failed >= trials
@@ -135,21 +110,14 @@ async fn what_is_found_by_default_is_the_same_on_any_workers() -> anyhow::Result
         system.watch_until(name, "a generation", ended(16)).await?;
         let system = system.crash_coordinator().await?;
         system.trawl_stdout(&["extend", name, "--max-trials", "48"])?;
-        assert_same_rows(
-            &expected,
-            &rows_at_the_end(&system, name).await?,
-            &format!("{name} by two workers, disturbed"),
-        );
+        system
+            .completes_as(name, &expected, "by two workers, disturbed")
+            .await?;
         drop(system);
 
-        let mut system = System::start(&[]).await?;
-        system.add_workers(4)?;
+        let system = System::with_workers(&[], 4).await?;
         submit_by_default(&system, folder.path(), &study, 48)?;
-        assert_same_rows(
-            &expected,
-            &rows_at_the_end(&system, name).await?,
-            &format!("{name} by four workers"),
-        );
+        system.completes_as(name, &expected, "by four workers").await?;
     }
     Ok(())
 }
@@ -163,22 +131,14 @@ async fn a_generation_waits_for_what_it_learns_from() -> anyhow::Result<()> {
     study["space"]["batch_size"] = json!({ "choice": [8] });
     study["space"]["activation"] = json!({ "choice": ["relu"] });
     study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(&study).await?;
     let mut worker = ScriptedWorker::register(&system).await?;
-    let trials = async || -> anyhow::Result<i64> {
-        Ok(sqlx::query_scalar("SELECT count(*) FROM trawl.trials")
-            .fetch_one(&system.sql)
-            .await?)
-    };
+    let trials = async || -> anyhow::Result<i64> { system.value("SELECT count(*) FROM trawl.trials").await };
     let first = worker.lease_one().await?;
     let second = worker.lease_one().await?;
     assert_eq!(trials().await?, 12, "two generations, with a lag of one");
-    assert!(
-        worker.lease_within(1, std::time::Duration::ZERO).await?.is_empty(),
-        "the third one has to wait"
-    );
-    worker.report_all(&first).await?;
-    assert!(worker.finish(&first).await?);
+    assert!(worker.lease(1).await?.is_empty(), "the third one has to wait");
+    worker.train(&first).await?;
     let third = worker.lease_one().await?;
     assert_eq!(trials().await?, 18);
     let owners = |job: &v1::LeasedJob| job.job.as_ref().map_or(0, |job| job.members.len());
@@ -191,21 +151,11 @@ async fn a_generation_that_infrastructure_gave_up_teaches_nothing() -> anyhow::R
     let system = System::start(&[]).await?;
     let mut study = learning("given-up", "tpe")?;
     study["racing"] = json!("none");
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(&study).await?;
     let mut worker = ScriptedWorker::register(&system).await?;
     let job = worker.lease_one().await?;
     assert!(worker.release(&job, "bad_input", "no such column").await?);
-    let request = v1::GetStudyRequest {
-        study: "given-up".to_owned(),
-    };
-    let study = system
-        .studies()
-        .await?
-        .get_study(request)
-        .await?
-        .into_inner()
-        .study
-        .unwrap_or_default();
+    let study = system.study("given-up").await?;
     assert_eq!(study.state, "paused");
     assert!(study.pause_reason.contains("no such column"), "{}", study.pause_reason);
     Ok(())
@@ -223,18 +173,14 @@ fn eight_configurations() -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grid_ends_with_its_last_configuration() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
     let mut study = learning("grid", "grid")?;
     study["racing"] = json!("none");
     study["space"] = eight_configurations();
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(&study).await?;
     let ended = system.watch_to_end("grid").await?;
     assert_eq!((ended.state.as_str(), ended.trials_total), ("completed", 8));
-    let owner = owner_pool(&system.database_url).await?;
-    let configurations: i64 = sqlx::query_scalar("SELECT count(DISTINCT params) FROM trawl_store.trials")
-        .fetch_one(&owner)
-        .await?;
+    let configurations: i64 = system.value("SELECT count(DISTINCT params) FROM trawl.trials").await?;
     assert_eq!(configurations, 8);
     Ok(())
 }
@@ -247,11 +193,10 @@ async fn a_twin_names_the_first_trial_with_its_parameters() -> anyhow::Result<()
     study["sampler"] = json!({ "random": {} });
     study["racing"] = json!("none");
     study["space"] = eight_configurations();
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(&study).await?;
     let twins = async || -> anyhow::Result<Vec<(i32, Option<i32>, Value)>> {
-        let rows =
-            sqlx::query_as("SELECT trial, twin_of, params FROM trawl.trials WHERE study = 'twins' ORDER BY trial");
-        Ok(rows.fetch_all(&system.sql).await?)
+        let query = "SELECT trial, twin_of, params FROM trawl.trials WHERE study = 'twins' ORDER BY trial";
+        system.tuples(query).await
     };
     let check = |trials: &[(i32, Option<i32>, Value)]| {
         for (trial, twin_of, params) in trials {
@@ -268,9 +213,8 @@ async fn a_twin_names_the_first_trial_with_its_parameters() -> anyhow::Result<()
     assert_eq!((trials.len(), first.len()), (40, 8));
 
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("chosen.json");
-    std::fs::write(&file, json!({ "trials": [trials[7].2] }).to_string())?;
-    system.trawl_stdout(&["enqueue", "twins", file.to_str().context("a path is text")?])?;
+    let chosen = written(folder.path(), "chosen.json", json!({ "trials": [trials[7].2] }))?;
+    system.trawl_stdout(&["enqueue", "twins", &chosen])?;
     let trials = twins().await?;
     check(&trials);
     assert_eq!(trials.len(), 41);
@@ -281,8 +225,7 @@ async fn a_twin_names_the_first_trial_with_its_parameters() -> anyhow::Result<()
 /// Momentum belongs to sgd, and its step with l2; batches are in order; and what the constraint rules out never comes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_trial_does_not_need_it_does_not_have() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let mut study = learning("dependent", "tpe")?;
     study["training"]["momentum"] = json!("$momentum");
     study["space"]["batch_size"] = json!({ "ordered": [4, 8, 10, 12] });
@@ -294,15 +237,10 @@ async fn what_a_trial_does_not_need_it_does_not_have() -> anyhow::Result<()> {
         "batch_size > 4 or learning_rate < 0.01",
         "optimizer != 'rmsprop' or batch_size == 12"
     ]);
-    system.submit(studies::from_json(&study)?).await?;
-    let ended = system.watch_to_end("dependent").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    let said = system.trawl_stdout(&["replay", "dependent"])?;
-    assert!(said.ends_with("identical\n"), "{said}");
+    system.complete(&study).await?;
+    system.trawl_stdout(&["replay", "dependent"])?;
 
-    let params: Vec<Value> = sqlx::query_scalar("SELECT params FROM trawl.trials ORDER BY trial")
-        .fetch_all(&system.sql)
-        .await?;
+    let params: Vec<Value> = system.values("SELECT params FROM trawl.trials ORDER BY trial").await?;
     assert_eq!(params.len(), 36);
     for params in &params {
         let number = |name: &str| params[name].as_f64();
@@ -349,23 +287,17 @@ async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> 
     let mut first = learning("first", "random")?;
     first["racing"] = json!("none");
     first["space"]["learning_rate"] = json!({ "log_uniform": { "low": 1e-5, "high": 0.1 } });
-    let client = system.studies().await?;
-    let submit = async |study: &Value| -> anyhow::Result<_> {
-        let request = v1::CreateStudyRequest {
-            study: Some(studies::from_json(study)?),
-            dry_run: false,
-        };
-        Ok(client.clone().create_study(request).await)
-    };
-    submit(&first).await??;
+    system.submit(&first).await?;
 
     let mut second = learning("second", "gp")?;
     second["from"] = json!(["first", "nobody"]);
-    let refused = submit(&second).await?.expect_err("one runs, one is not there");
-    for told in ["from[0]: 'first' is running", "from[1]: there is no study 'nobody'"] {
-        let details = format!("{refused:?}");
-        let (field, description) = told.split_once(": ").unwrap_or_default();
-        assert!(details.contains(field) && details.contains(description), "{details}");
+    let findings = system.findings(&second).await?;
+    for (field, told) in [
+        ("from[0]", "'first' is running"),
+        ("from[1]", "there is no study 'nobody'"),
+    ] {
+        let is_told = |(of, said): &(String, String)| of == field && said.contains(told);
+        assert!(findings.iter().any(is_told), "{findings:?}");
     }
     // Nobody trained until now, so that it had to be under way.
     system.add_workers(2)?;
@@ -374,16 +306,16 @@ async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> 
     let mut other = second.clone();
     other["name"] = json!("other");
     other["objective"] = json!({ "metric": "val_mae" });
-    let refused = submit(&other).await?.expect_err("its values are others");
-    assert!(format!("{refused:?}").contains("other objectives"), "{refused:?}");
+    let findings = system.findings(&other).await?;
+    assert!(format!("{findings:?}").contains("other objectives"), "{findings:?}");
 
-    let answer = submit(&second).await??.into_inner();
-    let rates: Vec<f64> = sqlx::query_scalar(
-        "SELECT (params->>'learning_rate')::double precision FROM trawl.trials
-         WHERE study = 'first' AND state = 'completed'",
-    )
-    .fetch_all(&system.sql)
-    .await?;
+    let answer = system.create(&second, false).await??;
+    let rates: Vec<f64> = system
+        .values(
+            "SELECT (params->>'learning_rate')::double precision FROM trawl.trials
+             WHERE study = 'first' AND state = 'completed'",
+        )
+        .await?;
     let fitting = rates.iter().filter(|rate| **rate >= 1e-4).count();
     assert!((1..rates.len()).contains(&fitting), "{rates:?}");
     let note = format!(
@@ -391,19 +323,16 @@ async fn results_of_an_ended_study_count_from_the_start() -> anyhow::Result<()> 
         rates.len()
     );
     assert_eq!(answer.notes, [note]);
-    let ended = system.watch_to_end("second").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    let said = system.trawl_stdout(&["replay", "second"])?;
-    assert!(said.ends_with("identical\n"), "{said}");
+    system.completed("second").await?;
+    system.trawl_stdout(&["replay", "second"])?;
 
     // Submitted again after the other one was deleted, it is the same study.
     system.trawl_stdout(&["delete", "first", "-y"])?;
-    assert!(submit(&second).await??.into_inner().already_there);
+    assert!(system.create(&second, false).await??.already_there);
     // Its first generation is learned, and so differs from one without these results.
     let mut alone = learning("alone", "gp")?;
     alone["max_trials"] = json!(6);
-    submit(&alone).await??;
-    system.watch_to_end("alone").await?;
+    system.complete(&alone).await?;
     let params = async |study: &str| -> anyhow::Result<Vec<Value>> {
         let query = "SELECT params FROM trawl.trials WHERE study = $1 AND trial < 6 ORDER BY trial";
         Ok(sqlx::query_scalar(query)

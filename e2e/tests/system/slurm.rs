@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::json;
 use sqlx::PgPool;
 use tempfile::TempDir;
-use trawl_e2e::{Process, System, View, assert_same_rows, binary, look_for, owner_pool, repository, studies};
+use trawl_e2e::{Ask, Process, System, binary, look_for, repository, studies, undisturbed, written};
 use trawl_proto::v1;
 
 const STUDY: &str = "batch";
@@ -19,21 +18,7 @@ const NO_INTERVAL: [&str; 2] = ["--checkpoint-interval-ms", "86400000"];
 
 /// One job of 6 members that trains for seconds.
 fn one_job() -> anyhow::Result<v1::Study> {
-    let mut study = studies::small(STUDY, 2, 2_000)?;
-    study["space"]["activation"] = json!({ "choice": ["tanh"] });
-    study["space"]["batch_size"] = json!({ "choice": [8] });
-    study["space"]["learning_rate"] = json!({ "choice": [0.001] });
-    study["dataset"]["csv"]["train"] = json!("e2e/tests/data/99_rows.csv");
-    study.as_object_mut().map(|study| study.remove("refit"));
-    studies::from_json(&study)
-}
-
-async fn undisturbed() -> anyhow::Result<Vec<(View, Vec<String>)>> {
-    let mut system = System::start(&NO_INTERVAL).await?;
-    system.add_workers(1)?;
-    system.submit(one_job()?).await?;
-    assert_eq!(system.watch_to_end(STUDY).await?.state, "completed");
-    system.all_rows(STUDY).await
+    studies::long_job(STUDY, 2_000)
 }
 
 /// What a job sees of Slurm: programs on the PATH, whose calls are noted.
@@ -46,17 +31,11 @@ impl Slurm {
         let slurm = Self {
             folder: TempDir::new()?,
         };
-        let noted = slurm.calls_file();
-        slurm.program("scontrol", &format!("echo \"scontrol $*\" >> '{}'", noted.display()))?;
-        let step = slurm.folder.path().join("step");
-        slurm.program("srun", &srun(&noted, &step))?;
+        slurm.program("scontrol", r#"echo "scontrol $*" >> "$NOTED""#)?;
+        slurm.program("srun", SRUN)?;
         slurm.program(
             "scancel",
-            &format!(
-                "echo \"scancel $*\" >> '{}'; kill -TERM \"$(cat '{}')\"",
-                noted.display(),
-                step.display()
-            ),
+            r#"echo "scancel $*" >> "$NOTED"; kill -TERM "$(cat "$NOTED.step")""#,
         )?;
         Ok(slurm)
     }
@@ -92,6 +71,7 @@ impl Slurm {
                     "PATH",
                     format!("{}:{}:{path}", self.folder.path().display(), programs.display()),
                 )
+                .env("NOTED", self.calls_file())
                 .env("TRAWL_COORDINATOR", coordinator)
                 .env("TRAWL_DEVICE", "cpu")
                 .env("TRAWL_CACHE_DIR", self.folder.path().join("cache"))
@@ -105,12 +85,11 @@ impl Slurm {
 }
 
 /// A step that a SIGTERM to srun kills, as by the real one; the step's own process number is written to a file, so that it can get signals itself.
-fn srun(noted: &Path, step: &Path) -> String {
-    format!(
-        r#"echo "srun $*" >> '{}'
+const SRUN: &str = r#"
+echo "srun $*" >> "$NOTED"
 shift
 "$@" &
-echo $! > '{}'
+echo $! > "$NOTED.step"
 trap 'kill -KILL $!' TERM
 wait $!
 status=$?
@@ -119,11 +98,7 @@ if kill -0 $! 2>/dev/null; then
     wait $!
     status=$?
 fi
-exit $status"#,
-        noted.display(),
-        step.display()
-    )
-}
+exit $status"#;
 
 /// Signals all processes of a job, as Slurm does when it preempts or cancels one.
 fn tell_all(job: &Process, signal: Signal) -> anyhow::Result<()> {
@@ -137,15 +112,13 @@ fn tell_all(job: &Process, signal: Signal) -> anyhow::Result<()> {
 /// Waits until the job is back in the queue with a checkpoint; how its leases ended, and the epochs of the checkpoint.
 async fn handed_back(owner: &PgPool) -> anyhow::Result<(Vec<String>, i32)> {
     look_for("the job to be handed back", async || {
-        let outcomes: Vec<String> = sqlx::query_scalar(
-            "SELECT a.outcome FROM trawl_store.job_attempts a JOIN trawl_store.jobs j USING (job_id)
-             WHERE j.state = 'queued' AND j.attempts = 0 ORDER BY a.ended_at",
-        )
-        .fetch_all(owner)
-        .await?;
-        let epochs: Option<i32> = sqlx::query_scalar("SELECT max(epochs) FROM trawl_store.checkpoints")
-            .fetch_one(owner)
+        let outcomes: Vec<String> = owner
+            .values(
+                "SELECT a.outcome FROM trawl_store.job_attempts a JOIN trawl_store.jobs j USING (job_id)
+                 WHERE j.state = 'queued' AND j.attempts = 0 ORDER BY a.ended_at",
+            )
             .await?;
+        let epochs: Option<i32> = owner.value("SELECT max(epochs) FROM trawl_store.checkpoints").await?;
         Ok(epochs.filter(|_| !outcomes.is_empty()).map(|epochs| (outcomes, epochs)))
     })
     .await
@@ -153,9 +126,9 @@ async fn handed_back(owner: &PgPool) -> anyhow::Result<(Vec<String>, i32)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_job_hands_its_leases_back_and_goes_on_when_it_is_put_back() -> anyhow::Result<()> {
-    let expected = undisturbed().await?;
+    let expected = undisturbed(one_job()?).await?;
     let system = System::start(&NO_INTERVAL).await?;
-    let owner = owner_pool(&system.database_url).await?;
+    let owner = system.owner().await?;
     system.submit(one_job()?).await?;
     let slurm = Slurm::new()?;
     let reported = |epochs: u64| move |study: &v1::StudySummary| study.epochs_reported > epochs;
@@ -211,11 +184,9 @@ async fn a_batch_job_hands_its_leases_back_and_goes_on_when_it_is_put_back() -> 
     assert_eq!(slurm.calls()?[1..], by_srun);
 
     let mut job = slurm.start(&system.coordinator.url, 3, &[])?;
-    let study = system.watch_to_end(STUDY).await?;
-    assert_eq!(study.state, "completed", "{}", study.error);
+    system.completes_as(STUDY, &expected, "in four batch jobs").await?;
     tell_all(&job, Signal::TERM)?;
     assert_eq!(job.ended().await?.code(), Some(0));
-    assert_same_rows(&expected, &system.all_rows(STUDY).await?, "in four batch jobs");
     Ok(())
 }
 
@@ -241,16 +212,12 @@ async fn a_batch_job_that_cannot_work_is_not_put_back() -> anyhow::Result<()> {
     assert_eq!(slurm.calls()?, Vec::<String>::new());
 
     // One that was put back as often as it may be is not put back again.
-    let token = slurm.folder.path().join("token");
-    std::fs::write(&token, "operator\n")?;
-    let settings = [
-        ("TRAWL_TOKEN_FILE", token.to_str().unwrap_or_default()),
-        ("TRAWL_REQUEUES_MAX", "3"),
-    ];
+    let token = written(slurm.folder.path(), "token", "operator\n")?;
+    let settings = [("TRAWL_TOKEN_FILE", token.as_str()), ("TRAWL_REQUEUES_MAX", "3")];
     let mut job = slurm.start(url, 3, &settings)?;
     look_for("the worker", async || {
-        let online: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.workers WHERE state = 'online'")
-            .fetch_one(&system.sql)
+        let online: i64 = system
+            .value("SELECT count(*) FROM trawl.workers WHERE state = 'online'")
             .await?;
         Ok((online == 1).then_some(()))
     })
@@ -264,12 +231,8 @@ async fn a_batch_job_that_cannot_work_is_not_put_back() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_batch_job_with_a_gpu_does_not_train_on_its_cpu() -> anyhow::Result<()> {
     let slurm = Slurm::new()?;
-    let noted = slurm.calls_file();
     // A stand-in for the real program, which would need a GPU.
-    slurm.program(
-        "trawl-worker",
-        &format!("echo \"$TRAWL_DEVICE\" >> '{}'", noted.display()),
-    )?;
+    slurm.program("trawl-worker", r#"echo "$TRAWL_DEVICE" >> "$NOTED""#)?;
     let none = ("TRAWL_DEVICE", "");
     for settings in [
         &[none][..],
@@ -287,13 +250,9 @@ async fn a_batch_job_with_a_gpu_does_not_train_on_its_cpu() -> anyhow::Result<()
 #[tokio::test]
 async fn a_batch_job_keeps_files_in_no_folder_that_others_could_make() -> anyhow::Result<()> {
     let slurm = Slurm::new()?;
-    let noted = slurm.calls_file();
     slurm.program(
         "trawl-worker",
-        &format!(
-            "echo \"$TRAWL_CACHE_DIR\" >> '{0}'; stat -c '%a %u' \"$TRAWL_CACHE_DIR\" >> '{0}'; touch \"$TRAWL_CACHE_DIR/a-file\"",
-            noted.display()
-        ),
+        r#"echo "$TRAWL_CACHE_DIR" >> "$NOTED"; stat -c '%a %u' "$TRAWL_CACHE_DIR" >> "$NOTED"; touch "$TRAWL_CACHE_DIR/a-file""#,
     )?;
     let (everybodys, of_job, of_other) = (TempDir::new()?, TempDir::new()?, TempDir::new()?);
     let user = rustix::process::getuid().as_raw();

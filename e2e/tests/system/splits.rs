@@ -1,11 +1,9 @@
 //! Splits by a column or by files, and seeds: folds of groups, of an order and of a column or a file that gives them, as users read them.
 
 use std::fmt::Write as _;
-use std::fs;
 
-use anyhow::Context;
 use tempfile::TempDir;
-use trawl_e2e::{System, owner_pool};
+use trawl_e2e::{Ask, System, written};
 
 /// A table of 24 rows: 8 patients, a day for each row, and a given part.
 fn table() -> String {
@@ -28,11 +26,9 @@ fn study(name: &str, validation: &str) -> String {
     )
 }
 
-async fn submit(system: &System, folder: &TempDir, name: &str, validation: &str) -> anyhow::Result<()> {
-    fs::write(folder.path().join("table.csv"), table())?;
-    let file = folder.path().join(format!("{name}.yaml"));
-    fs::write(&file, study(name, validation))?;
-    system.trawl_stdout(&["submit", file.to_str().context("a plain path")?, "--watch"])?;
+fn submit(system: &System, folder: &TempDir, name: &str, validation: &str) -> anyhow::Result<()> {
+    written(folder.path(), "table.csv", table())?;
+    system.complete_file(folder.path(), study(name, validation))?;
     Ok(())
 }
 
@@ -48,8 +44,7 @@ async fn folds(system: &System, study: &str) -> anyhow::Result<(i64, bool)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_split_the_rows_of_a_study() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let folder = TempDir::new()?;
     for (name, validation, expected) in [
         ("groups", "{k_fold: {folds: 3, group: patient}}", 3),
@@ -57,13 +52,14 @@ async fn columns_split_the_rows_of_a_study() -> anyhow::Result<()> {
         ("late", "{holdout: {share: 0.25, order: day}}", 1),
         ("given", "{split_column: part}", 2),
     ] {
-        submit(&system, &folder, name, validation).await?;
+        submit(&system, &folder, name, validation)?;
         assert_eq!(folds(&system, name).await?, (expected, true), "{name}");
     }
-    let stored: Vec<(String, Option<Vec<i32>>)> =
-        sqlx::query_as("SELECT name, fold_rows FROM trawl_store.studies ORDER BY name")
-            .fetch_all(&owner_pool(&system.database_url).await?)
-            .await?;
+    let stored: Vec<(String, Option<Vec<i32>>)> = system
+        .owner()
+        .await?
+        .tuples("SELECT name, fold_rows FROM trawl_store.studies ORDER BY name")
+        .await?;
     let rows = |name: &str| {
         stored
             .iter()
@@ -80,11 +76,10 @@ async fn columns_split_the_rows_of_a_study() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn seeds_are_told_apart_from_folds() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let folder = TempDir::new()?;
-    submit(&system, &folder, "once", "{k_fold: 3}").await?;
-    submit(&system, &folder, "seeds", "{k_fold: 3, seeds: 4}").await?;
+    submit(&system, &folder, "once", "{k_fold: 3}")?;
+    submit(&system, &folder, "seeds", "{k_fold: 3, seeds: 4}")?;
     assert_eq!(folds(&system, "seeds").await?, (12, true));
     let spread = "SELECT count(*) FILTER (WHERE value_std > 0), count(*) FILTER (WHERE value_seed_std > 0)
                   FROM trawl.trials WHERE study = $1";
@@ -96,12 +91,12 @@ async fn seeds_are_told_apart_from_folds() -> anyhow::Result<()> {
     assert_eq!(spread("once").await?, (3, 0));
     assert_eq!(spread("seeds").await?, (3, 3));
     // The first seed's folds are the folds of a study without seeds.
-    let differing: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM trawl.epoch_reports a JOIN trawl.epoch_reports b USING (trial, fold, epoch)
-         WHERE a.study = 'once' AND b.study = 'seeds' AND a.val_loss IS DISTINCT FROM b.val_loss",
-    )
-    .fetch_one(&system.sql)
-    .await?;
+    let differing: i64 = system
+        .value(
+            "SELECT count(*) FROM trawl.epoch_reports a JOIN trawl.epoch_reports b USING (trial, fold, epoch)
+             WHERE a.study = 'once' AND b.study = 'seeds' AND a.val_loss IS DISTINCT FROM b.val_loss",
+        )
+        .await?;
     assert_eq!(differing, 0);
     Ok(())
 }
@@ -109,15 +104,14 @@ async fn seeds_are_told_apart_from_folds() -> anyhow::Result<()> {
 /// The same rows in one file with a column that splits them, and in two.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_its_own_validates_as_the_same_rows_of_one_file() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
     let folder = TempDir::new()?;
     let row = |row: u32| {
         let x = f64::from(row) / 8.0 - 1.5;
         format!("{x},{},{}\n", ["red", "green", "blue"][(row % 3) as usize], x * x)
     };
     let (train, validation): (Vec<u32>, Vec<u32>) = (0..24).partition(|row| row % 4 != 1);
-    let text = |rows: &[u32]| rows.iter().map(|n| row(*n)).collect::<String>();
+    let rows = |rows: &[u32]| rows.iter().map(|n| row(*n)).collect::<String>();
     let whole: String = train.iter().map(|n| format!("train,{}", row(*n))).collect();
     let whole = whole
         + &validation
@@ -127,12 +121,12 @@ async fn a_file_of_its_own_validates_as_the_same_rows_of_one_file() -> anyhow::R
     let turned: Vec<&str> = whole.split_inclusive('\n').rev().collect();
     for (name, content) in [
         ("whole.csv", format!("part,x,colour,y\n{whole}")),
-        ("train.csv", format!("x,colour,y\n{}", text(&train))),
+        ("train.csv", format!("x,colour,y\n{}", rows(&train))),
         ("turned.csv", format!("part,x,colour,y\n{}", turned.concat())),
-        ("validation.csv", format!("x,colour,y\n{}", text(&validation))),
+        ("validation.csv", format!("x,colour,y\n{}", rows(&validation))),
         ("narrow.csv", format!("x,y\n{}", "1,2\n".repeat(3))),
     ] {
-        fs::write(folder.path().join(name), content)?;
+        written(folder.path(), name, content)?;
     }
     let study = |name: &str, files: &str, validation: &str| {
         format!(
@@ -143,10 +137,8 @@ async fn a_file_of_its_own_validates_as_the_same_rows_of_one_file() -> anyhow::R
         )
     };
     let submit = |name: &str, files: &str, validation: &str, further: &[&str]| {
-        let file = folder.path().join(format!("{name}.yaml"));
-        fs::write(&file, study(name, files, validation))?;
-        let path = file.to_str().context("a plain path")?;
-        system.trawl(&[&["submit", path], further].concat())
+        let file = written(folder.path(), "study.yaml", study(name, files, validation))?;
+        system.trawl(&[&["submit", &file], further].concat())
     };
     let one = submit(
         "one",
@@ -154,10 +146,10 @@ async fn a_file_of_its_own_validates_as_the_same_rows_of_one_file() -> anyhow::R
         "validation: {split_column: part},",
         &["--watch"],
     )?;
-    assert!(one.status.success(), "{}", String::from_utf8_lossy(&one.stderr));
+    assert_eq!(one.code, Some(0), "{one:?}");
     let files = "train: train.csv, validation: validation.csv";
     let two = submit("two", files, "", &["--watch"])?;
-    assert!(two.status.success(), "{}", String::from_utf8_lossy(&two.stderr));
+    assert_eq!(two.code, Some(0), "{two:?}");
     // Trials are raced on the same rows, and refits trained on all of them.
     for query in [
         "SELECT count(*) FROM trawl.epoch_reports a FULL JOIN trawl.epoch_reports b USING (trial, fold, epoch)
@@ -169,14 +161,13 @@ async fn a_file_of_its_own_validates_as_the_same_rows_of_one_file() -> anyhow::R
         "SELECT count(*) FROM trawl.refit_epoch_reports a JOIN trawl.refit_epoch_reports b USING (refit, epoch)
          WHERE a.study = 'one' AND b.study = 'two' AND a.fold IS NULL AND b.fold IS NULL AND a.train_loss IS DISTINCT FROM b.train_loss",
     ] {
-        let differing: i64 = sqlx::query_scalar(query).fetch_one(&system.sql).await?;
+        let differing: i64 = system.value(query).await?;
         assert_eq!(differing, 0, "{query}");
     }
-    let pruned = "SELECT count(*) FROM trawl.trials WHERE study = 'two' AND state = 'pruned'";
-    let pruned: i64 = sqlx::query_scalar(pruned).fetch_one(&system.sql).await?;
-    assert!(pruned > 0);
-    let corrected = "SELECT count(corrected_value) FROM trawl.winners WHERE study = 'two'";
-    let corrected: i64 = sqlx::query_scalar(corrected).fetch_one(&system.sql).await?;
+    assert!(system.study("two").await?.trials_pruned > 0);
+    let corrected: i64 = system
+        .value("SELECT count(corrected_value) FROM trawl.winners WHERE study = 'two'")
+        .await?;
     assert_eq!(corrected, 1, "rows of the file have losses");
 
     for (name, files, said) in [
@@ -192,9 +183,7 @@ async fn a_file_of_its_own_validates_as_the_same_rows_of_one_file() -> anyhow::R
         ),
     ] {
         let refused = submit(name, files, "", &["--dry-run"])?;
-        let answer = String::from_utf8(refused.stderr)?;
-        assert_eq!(refused.status.code(), Some(2), "{answer}");
-        assert!(answer.contains(said), "{answer}");
+        assert!(refused.code == Some(2) && refused.stderr.contains(said), "{refused:?}");
     }
     Ok(())
 }

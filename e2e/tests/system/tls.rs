@@ -1,14 +1,13 @@
 //! TLS, mutual TLS, and the errors where the two sides do not fit; the web port under the same rules.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
 use anyhow::Context;
 use reqwest::{Certificate, Client, Identity, StatusCode};
 use tempfile::TempDir;
-use tonic::transport::Channel;
 use trawl_e2e::{
-    Admin, Authority, CertFiles, Coordinator, Ports, Process, StoreAt, System, Up, binary, fresh_database, reader_pool,
-    studies, wait_for,
+    Ask, Authority, CertFiles, Coordinator, Ports, Ran, StoreAt, Up, binary, browser, fresh_database, look_for, ran,
+    reader_pool, studies, text, wait_for, worker, written,
 };
 
 const OPERATOR: &str = "the-operators-own-token";
@@ -33,68 +32,56 @@ impl Site {
             _artifacts: artifacts,
         })
     }
-
-    /// Runs `trawl ls` there, with these flags.
-    fn ls(&self, url: &str, flags: &[&str]) -> anyhow::Result<Output> {
-        let mut command = Command::new(binary("trawl")?);
-        command
-            .args(["ls", "--server", url])
-            .args(flags)
-            .env("TRAWL_TOKEN", OPERATOR);
-        Ok(command.output()?)
-    }
-
-    fn refused(&self, url: &str, flags: &[&str]) -> anyhow::Result<String> {
-        let output = self.ls(url, flags)?;
-        let errors = String::from_utf8(output.stderr)?;
-        assert_eq!(output.status.code(), Some(1), "{errors}");
-        assert!(errors.starts_with("error: "), "{errors}");
-        Ok(errors)
-    }
-
-    fn answered(&self, url: &str, flags: &[&str]) -> anyhow::Result<()> {
-        let output = self.ls(url, flags)?;
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
 }
 
-fn borrowed(flags: &[String]) -> Vec<&str> {
-    flags.iter().map(String::as_str).collect()
+/// Runs `trawl` at this URL as the operator, with these flags.
+fn trawl(args: &[&str], url: &str, flags: &[&str]) -> anyhow::Result<Ran> {
+    let mut command = Command::new(binary("trawl")?);
+    command.args(args).args(["--server", url]).args(flags);
+    ran(command.env("TRAWL_TOKEN", OPERATOR))
 }
 
-fn text(path: &std::path::Path) -> anyhow::Result<&str> {
-    path.to_str().context("a path that is no text")
+/// The errors of `trawl ls`, which is refused.
+fn refused(url: &str, flags: &[&str]) -> anyhow::Result<String> {
+    let ran = trawl(&["ls"], url, flags)?;
+    assert!(ran.code == Some(1) && ran.stderr.starts_with("error: "), "{ran:?}");
+    Ok(ran.stderr)
+}
+
+/// What `trawl` prints, which is answered.
+fn answered(args: &[&str], url: &str, flags: &[&str]) -> anyhow::Result<String> {
+    let ran = trawl(args, url, flags)?;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    Ok(ran.stdout)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_knows_its_coordinator_by_the_authority_and_the_name() -> anyhow::Result<()> {
     let (ours, theirs) = (Authority::new("ours")?, Authority::new("theirs")?);
-    let (ours_ca, theirs_ca) = (ours.file(), theirs.file());
+    let (ours_file, theirs_file) = (ours.file(), theirs.file());
+    let (ours_ca, theirs_ca) = (text(&ours_file)?, text(&theirs_file)?);
     let site = Site::start(&ours.server("127.0.0.1")?.flags()?).await?;
     let url = &site.coordinator.url;
     assert!(url.starts_with("https://127.0.0.1:"), "{url}");
-    site.answered(url, &["--tls-ca", text(&ours_ca)?])?;
-    let errors = site.refused(url, &["--tls-ca", text(&theirs_ca)?])?;
+    answered(&["ls"], url, &["--tls-ca", ours_ca])?;
+    let errors = refused(url, &["--tls-ca", theirs_ca])?;
     assert!(errors.contains("invalid peer certificate"), "{errors}");
-    let errors = site.refused(url, &[])?;
+    let errors = refused(url, &[])?;
     assert!(
         errors.contains("invalid peer certificate: UnknownIssuer") && errors.contains("--tls-ca names"),
         "{errors}"
     );
-    let errors = site.refused(
-        url,
-        &["--tls-ca", text(&ours_ca)?, "--tls-server-name", "trawl.example.org"],
-    )?;
+    let errors = refused(url, &["--tls-ca", ours_ca, "--tls-server-name", "trawl.example.org"])?;
     assert!(errors.contains("not valid for name"), "{errors}");
 
     let named = Site::start(&ours.server("trawl.example.org")?.flags()?).await?;
     let url = &named.coordinator.url;
-    named.answered(
+    answered(
+        &["ls"],
         url,
-        &["--tls-ca", text(&ours_ca)?, "--tls-server-name", "trawl.example.org"],
+        &["--tls-ca", ours_ca, "--tls-server-name", "trawl.example.org"],
     )?;
-    named.refused(url, &["--tls-ca", text(&ours_ca)?])?;
+    refused(url, &["--tls-ca", ours_ca])?;
     Ok(())
 }
 
@@ -103,17 +90,32 @@ async fn one_side_that_speaks_tls_alone_is_told_of() -> anyhow::Result<()> {
     let ours = Authority::new("ours")?;
     let with = Site::start(&ours.server("127.0.0.1")?.flags()?).await?;
     let plain = with.coordinator.url.replacen("https://", "http://", 1);
-    let errors = with.refused(&plain, &[])?;
-    assert!(
-        errors.contains("if it speaks TLS, its URL begins with https://"),
-        "{errors}"
-    );
+    let hint = "if it speaks TLS, its URL begins with https://";
+    let errors = refused(&plain, &[])?;
+    assert!(errors.contains(hint), "{errors}");
+    worker_logs(&plain, hint).await?;
 
     let without = Site::start(&[]).await?;
     let tls = without.coordinator.url.replacen("http://", "https://", 1);
-    let errors = without.refused(&tls, &[])?;
+    let errors = refused(&tls, &[])?;
     assert!(errors.contains("does it speak TLS?"), "{errors}");
-    Ok(())
+    worker_logs(&tls, "does it speak TLS? if not, its URL begins with http://").await
+}
+
+/// Waits until a worker that cannot register at this URL logs these words.
+async fn worker_logs(url: &str, words: &str) -> anyhow::Result<()> {
+    let folder = TempDir::new()?;
+    let log = folder.path().join("log");
+    let stderr = std::fs::File::create(&log)?;
+    let _worker = worker(url, |command| {
+        command.stderr(stderr);
+    })?;
+    let started = format!("cannot register; trying again coordinator.url={url} error=");
+    look_for(words, async || {
+        let log = std::fs::read_to_string(&log)?;
+        Ok((log.contains(&started) && log.contains(words)).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,14 +125,11 @@ async fn mutual_tls_asks_clients_and_workers_for_a_certificate() -> anyhow::Resu
     let (server, client, stranger) = (ours.server("127.0.0.1")?, ours.client()?, theirs.client()?);
     let site = Site::start(&[&server.flags()?[..], &["--tls-client-ca", text(&ca)?]].concat()).await?;
     let url = &site.coordinator.url;
-    let with = |files: &CertFiles| -> anyhow::Result<Vec<String>> {
-        let flags = [&["--tls-ca", text(&ca)?][..], &files.flags()?].concat();
-        Ok(flags.into_iter().map(str::to_owned).collect())
-    };
-    let (known, unknown) = (with(&client)?, with(&stranger)?);
-    site.refused(url, &["--tls-ca", text(&ca)?])?;
-    site.refused(url, &borrowed(&unknown))?;
-    site.answered(url, &borrowed(&known))?;
+    let known = [&["--tls-ca", text(&ca)?][..], &client.flags()?].concat();
+    let unknown = [&["--tls-ca", text(&ca)?][..], &stranger.flags()?].concat();
+    refused(url, &["--tls-ca", text(&ca)?])?;
+    refused(url, &unknown)?;
+    answered(&["ls"], url, &known)?;
 
     // The web port asks for a certificate as well, before it answers anything.
     let web = format!("{}/healthz", site.coordinator.http_url);
@@ -144,38 +143,18 @@ async fn mutual_tls_asks_clients_and_workers_for_a_certificate() -> anyhow::Resu
 
     // A worker of the role, over all of that, trains a study.
     let sql = reader_pool(&site.database_url).await?;
-    let mut create = Command::new(binary("trawl")?);
-    create.args(["token", "create", "trainer", "--role", "worker", "--server", url]);
-    let created = create.args(&known).env("TRAWL_TOKEN", OPERATOR).output()?;
-    assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
+    let token = answered(&["token", "create", "trainer", "--role", "worker"], url, &known)?;
     let folder = TempDir::new()?;
-    let file = folder.path().join("token");
-    std::fs::write(&file, created.stdout)?;
-    let study = folder.path().join("study.json");
+    let token = written(folder.path(), "token", token)?;
     let content = studies::with_whole_paths(studies::small("over-tls", 2, 1)?);
-    std::fs::write(&study, content.to_string())?;
-    let _worker = Process::start(
-        Command::new(binary("trawl-worker")?)
-            .args(["--coordinator", url, "--device", "cpu", "--token-file", text(&file)?])
-            .args(&known)
-            .env_remove("TRAWL_TOKEN")
-            .env("RUST_LOG", "warn"),
-    )?;
-    let submitted = wait_for("the study", async {
-        let mut submit = tokio::process::Command::new(binary("trawl")?);
-        submit
-            .args(["submit", text(&study)?, "--watch", "--server", url])
-            .args(&known);
-        Ok(submit.env("TRAWL_TOKEN", OPERATOR).output().await?)
-    })
-    .await?;
-    assert!(
-        submitted.status.success(),
-        "{}",
-        String::from_utf8_lossy(&submitted.stderr)
-    );
-    let completed: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl.trials WHERE state = 'completed'")
-        .fetch_one(&sql)
+    let study = written(folder.path(), "study.json", content)?;
+    let _worker = worker(url, |command| {
+        command.args(["--token-file", &token]).args(&known);
+        command.env_remove("TRAWL_TOKEN");
+    })?;
+    answered(&["submit", &study, "--watch"], url, &known)?;
+    let completed: i64 = sql
+        .value("SELECT count(*) FROM trawl.trials WHERE state = 'completed'")
         .await?;
     assert_eq!(completed, 2);
     Ok(())
@@ -187,45 +166,29 @@ async fn trawl_up_speaks_tls_with_its_own_workers() -> anyhow::Result<()> {
     let (ca, server) = (ours.file(), ours.server("trawl.example.org")?);
     let known = ["--tls-ca", text(&ca)?, "--tls-server-name", "trawl.example.org"];
     let folder = TempDir::new()?;
-    let (data_dir, study) = (folder.path().join("data"), folder.path().join("study.json"));
+    let data_dir = folder.path().join("data");
     let flags = server.flags()?;
     let up = Up::start_with(&data_dir, &Ports::free(), |command| {
         command.args(flags).args(known).env("TRAWL_TOKEN", OPERATOR);
     })
     .await?;
     let content = studies::with_whole_paths(studies::small("over-tls", 2, 1)?);
-    std::fs::write(&study, content.to_string())?;
-    let endpoints: serde_json::Value = serde_json::from_slice(&std::fs::read(data_dir.join("endpoints.json"))?)?;
-    let url = endpoints["grpc"].as_str().context("no endpoint")?;
-    assert!(url.starts_with("https://"), "{url}");
-    let submitted = wait_for("the study", async {
-        let mut submit = tokio::process::Command::new(binary("trawl")?);
-        submit
-            .args(["submit", text(&study)?, "--watch", "--server", url])
-            .args(known);
-        Ok(submit.env("TRAWL_TOKEN", OPERATOR).output().await?)
-    })
-    .await?;
-    assert!(
-        submitted.status.success(),
-        "{}",
-        String::from_utf8_lossy(&submitted.stderr)
-    );
+    let study = written(folder.path(), "study.json", content)?;
+    assert!(up.url().starts_with("https://"), "{}", up.url());
+    answered(&["submit", &study, "--watch"], up.url(), &known)?;
     assert!(up.stop().await?.success());
     Ok(())
 }
 
 /// A client of the web port that trusts an authority, with a certificate or without one.
 fn https(authority: &Authority, identity: Option<&CertFiles>) -> anyhow::Result<Client> {
-    // One is there already where another test came first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let root = Certificate::from_pem(&std::fs::read(authority.file())?)?;
     let mut client = Client::builder().tls_certs_only([root]);
     if let Some(files) = identity {
         let pem = [std::fs::read(&files.key)?, std::fs::read(&files.cert)?].concat();
         client = client.identity(Identity::from_pem(&pem)?);
     }
-    Ok(client.build()?)
+    browser(client)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,33 +207,17 @@ async fn the_web_port_is_under_the_same_rules() -> anyhow::Result<()> {
         let answer = client.get(format!("{web}{path}")).send().await?;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
     }
-
-    let plain = System::start(&["--token", OPERATOR]).await?;
-    let channel = Channel::from_shared(plain.coordinator.url.clone())?.connect().await?;
-    let mut admin = Admin::new(&channel, OPERATOR)?;
-    let web = &plain.coordinator.http_url;
-    let mut callers = vec![
-        (None, StatusCode::UNAUTHORIZED),
-        (Some(format!("trawl_{}", "0".repeat(64))), StatusCode::UNAUTHORIZED),
-        (Some(OPERATOR.to_owned()), StatusCode::NOT_FOUND),
-    ];
-    for (role, status) in [
-        ("admin", StatusCode::NOT_FOUND),
-        ("user", StatusCode::NOT_FOUND),
-        ("reader", StatusCode::NOT_FOUND),
-        ("worker", StatusCode::FORBIDDEN),
-    ] {
-        callers.push((Some(admin.create(role, role, None).await?), status));
-    }
-    for (token, status) in callers {
-        let mut request = client.get(format!("{web}/anything"));
-        if let Some(token) = &token {
-            request = request.bearer_auth(token);
-        }
-        let answer = request.send().await?;
-        assert_eq!(answer.status(), status);
-        assert!(!answer.text().await?.contains("trawl_"), "a token in an error text");
-    }
+    let metrics = client
+        .get(format!("{web}/metrics"))
+        .bearer_auth(OPERATOR)
+        .send()
+        .await?;
+    let metrics = metrics.text().await?;
+    let ends = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("trawl_tls_certificate_end_seconds "));
+    // The first moment of the year 4096, where the authority's certificates end.
+    assert_eq!(ends.context("no such metric")?.parse::<f64>()?, 67_090_118_400.0);
     Ok(())
 }
 

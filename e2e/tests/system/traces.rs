@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
-use trawl_e2e::{StoreAt, System, binary, fresh_database, owner_pool, studies, worker};
+use trawl_e2e::{Ask, StoreAt, System, binary, fresh_database, ran, studies, worker};
 
 /// A span, and the service that sent it.
 #[derive(Clone, Debug)]
@@ -107,18 +107,15 @@ async fn a_job_is_one_trace_from_its_lease_to_its_end() -> anyhow::Result<()> {
     let collector = Collector::default();
     let url = collector.start().await?;
     let mut system = system_with(vec![("OTEL_EXPORTER_OTLP_ENDPOINT", url.clone())]).await?;
-    let mut program = Command::new(binary("trawl-worker")?);
-    program
-        .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &url)
-        .env("OTEL_SERVICE_NAME", "a-worker");
-    system.workers.push(worker(program, &system.coordinator.url)?);
-    system
-        .submit(studies::from_json(&studies::small("traced", 4, 10)?)?)
-        .await?;
-    assert_eq!(system.watch_to_end("traced").await?.state, "completed");
-    let owner = owner_pool(&system.database_url).await?;
-    let jobs: Vec<String> = sqlx::query_scalar("SELECT job_id::text FROM trawl_store.job_attempts")
-        .fetch_all(&owner)
+    let named = worker(&system.coordinator.url, |command| {
+        command.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &url);
+        command.env("OTEL_SERVICE_NAME", "a-worker");
+    })?;
+    system.workers.push(named);
+    system.complete(studies::small("traced", 4, 10)?).await?;
+    let owner = system.owner().await?;
+    let jobs: Vec<String> = owner
+        .values("SELECT job_id::text FROM trawl_store.job_attempts")
         .await?;
     // Waiting spans are sent before the programs end.
     assert!(system.workers.remove(0).stop()?.success());
@@ -179,13 +176,13 @@ async fn traces_are_off_when_a_variable_says_so_and_refused_when_they_cannot_be(
     assert!(system.coordinator.process.stop()?.success());
     assert!(collector.spans().is_empty());
 
-    let refused = Command::new(binary("trawl-worker")?)
+    let mut command = Command::new(binary("trawl-worker")?);
+    command
         .args(["--device", "cpu"])
         .env("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
-        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
-        .output()?;
-    let errors = String::from_utf8(refused.stderr)?;
-    assert!(!refused.status.success());
-    assert!(errors.contains("OTEL_EXPORTER_OTLP_PROTOCOL is http/json"), "{errors}");
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+    let refused = ran(&mut command)?;
+    let told = "OTEL_EXPORTER_OTLP_PROTOCOL is http/json";
+    assert!(refused.code != Some(0) && refused.stderr.contains(told), "{refused:?}");
     Ok(())
 }

@@ -2,19 +2,17 @@
 //! (A loss that is no number is in `study.rs`: it is a result.)
 
 use std::io::Write;
-use std::process::Command;
 
+use anyhow::Context;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use sqlx::PgPool;
-use trawl_e2e::faults::leave_memory;
-use trawl_e2e::{FrozenThread, System, assert_same_rows, binary, look_for, owner_pool, studies, wait_for, worker};
+use trawl_e2e::{Ask, FrozenThread, System, look_for, studies, undisturbed, wait_for, worker};
 
 /// Attempts at jobs: how each ended, and why.
 async fn attempts(owner: &PgPool) -> anyhow::Result<Vec<(Option<String>, Option<String>, Option<String>)>> {
-    Ok(
-        sqlx::query_as("SELECT outcome, cause, error FROM trawl_store.job_attempts ORDER BY granted_at")
-            .fetch_all(owner)
-            .await?,
-    )
+    owner
+        .tuples("SELECT outcome, cause, error FROM trawl_store.job_attempts ORDER BY granted_at")
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,20 +20,15 @@ async fn a_training_that_hangs_goes_to_another_worker_although_its_own_lives() -
     const STUDY: &str = "hung";
     const TTL_MS: u64 = 1_500;
     let study = || studies::long_job(STUDY, 1_000);
-    let mut undisturbed = System::start(&[]).await?;
-    undisturbed.add_workers(1)?;
-    undisturbed.submit(study()?).await?;
-    assert_eq!(undisturbed.watch_to_end(STUDY).await?.state, "completed");
-    let expected = undisturbed.all_rows(STUDY).await?;
-    drop(undisturbed);
+    let expected = undisturbed(study()?).await?;
 
     let flags = ["--lease-ttl-ms", "1500", "--checkpoint-interval-ms", "50"];
     let mut system = System::start(&flags).await?;
-    let owner = owner_pool(&system.database_url).await?;
-    let mut command = Command::new(binary("trawl-worker")?);
+    let owner = system.owner().await?;
     // Longer than three leases last: heartbeats alone keep this one.
-    command.args(["--progress-limit-ms", "5000"]);
-    let mut hangs = worker(command, &system.coordinator.url)?;
+    let mut hangs = worker(&system.coordinator.url, |command| {
+        command.args(["--progress-limit-ms", "5000"]);
+    })?;
     system.submit(study()?).await?;
     system
         .watch_until(STUDY, "some epochs", |study| study.epochs_reported > 600)
@@ -65,9 +58,9 @@ async fn a_training_that_hangs_goes_to_another_worker_although_its_own_lives() -
     system.add_workers(1)?;
     let ended = wait_for("the end of the worker", hangs.ended()).await?;
     assert_eq!(ended.code(), Some(3), "{ended}");
-    let study = system.watch_to_end(STUDY).await?;
-    assert_eq!(study.state, "completed", "{}", study.error);
-    assert_same_rows(&expected, &system.all_rows(STUDY).await?, "after a training that hung");
+    system
+        .completes_as(STUDY, &expected, "after a training that hung")
+        .await?;
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(
         attempts(&owner).await?,
@@ -76,12 +69,12 @@ async fn a_training_that_hangs_goes_to_another_worker_although_its_own_lives() -
             (text("finished"), None, None)
         ]
     );
-    let workers: i64 = sqlx::query_scalar("SELECT count(DISTINCT worker_id) FROM trawl_store.job_attempts")
-        .fetch_one(&owner)
+    let workers: i64 = owner
+        .value("SELECT count(DISTINCT worker_id) FROM trawl_store.job_attempts")
         .await?;
     assert_eq!(workers, 2);
-    let tried: Vec<i32> = sqlx::query_scalar("SELECT attempts FROM trawl.trials ORDER BY trial")
-        .fetch_all(&system.sql)
+    let tried: Vec<i32> = system
+        .values("SELECT attempts FROM trawl.trials ORDER BY trial")
         .await?;
     assert_eq!(tried, [2, 2]);
     Ok(())
@@ -89,21 +82,15 @@ async fn a_training_that_hangs_goes_to_another_worker_although_its_own_lives() -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_too_large_for_a_worker_fails_alone() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
-    system.add_workers(1)?;
+    let mut system = System::with_workers(&[], 1).await?;
+    let owner = system.owner().await?;
     // A small study first: the worker has then mapped its own memory.
-    system.submit(studies::one_job("before", 1, 2)?).await?;
-    assert_eq!(system.watch_to_end("before").await?.state, "completed");
+    system.complete(studies::one_job("before", 1, 2)?).await?;
     leave_memory(system.workers[0].id(), 512 << 20)?;
-    system.submit(studies::too_large("sizes", 8)?).await?;
-    let ended = system.watch_to_end("sizes").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    let trials: Vec<(i64, String, Option<String>, i32)> = sqlx::query_as(
-        "SELECT (params->>'units')::bigint, state, error, attempts FROM trawl.trials WHERE study = 'sizes'",
-    )
-    .fetch_all(&system.sql)
-    .await?;
+    system.complete(studies::too_large("sizes", 8)?).await?;
+    let trials: Vec<(i64, String, Option<String>, i32)> = system
+        .tuples("SELECT (params->>'units')::bigint, state, error, attempts FROM trawl.trials WHERE study = 'sizes'")
+        .await?;
     let (large, small): (Vec<_>, Vec<_>) = trials.into_iter().partition(|(units, ..)| *units > 8);
     assert!(!large.is_empty() && !small.is_empty());
     for (_, state, error, attempts) in &large {
@@ -116,11 +103,24 @@ async fn a_job_that_is_too_large_for_a_worker_fails_alone() -> anyhow::Result<()
         );
     }
     assert!(small.iter().all(|(_, state, ..)| state == "completed"), "{small:?}");
-    let causes: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT cause FROM trawl_store.job_attempts WHERE cause IS NOT NULL")
-            .fetch_all(&owner)
-            .await?;
+    let causes: Vec<String> = owner
+        .values("SELECT DISTINCT cause FROM trawl_store.job_attempts WHERE cause IS NOT NULL")
+        .await?;
     assert_eq!(causes, ["out_of_memory"]);
     assert!(system.workers[0].is_running(), "the worker lives");
+    Ok(())
+}
+
+/// Lets a process map so many bytes more than it has.
+fn leave_memory(process: u32, bytes: u64) -> anyhow::Result<()> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let kib: u64 = line.unwrap_or_default().trim().trim_end_matches(" kB").parse()?;
+    let limit = Rlimit {
+        current: Some((kib << 10) + bytes),
+        maximum: None,
+    };
+    let pid = Pid::from_raw(i32::try_from(process)?).context("a process without a number")?;
+    prlimit(Some(pid), Resource::As, limit)?;
     Ok(())
 }

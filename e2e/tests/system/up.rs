@@ -5,33 +5,24 @@ use std::process::Command;
 
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
-use trawl_e2e::{Ports, ProcessTree, System, Up, View, assert_same_rows, binary, studies, wait_for};
+use trawl_e2e::{Ports, ProcessTree, Rows, Up, View, binary, ran, studies, undisturbed, wait_for};
 use trawl_proto::v1;
 
 const STUDY: &str = "outlived";
-
-type Rows = Vec<(View, Vec<String>)>;
 
 fn study() -> anyhow::Result<v1::Study> {
     studies::from_json(&studies::small(STUDY, 24, 50)?)
 }
 
-/// The rows of the undisturbed study.
-async fn undisturbed() -> anyhow::Result<&'static Rows> {
+/// The rows of the undisturbed study, which one test waits for and the others share.
+async fn expected() -> anyhow::Result<&'static Rows> {
     static ROWS: OnceCell<Rows> = OnceCell::const_new();
-    ROWS.get_or_try_init(|| async {
-        let mut system = System::start(&[]).await?;
-        system.add_workers(1)?;
-        system.submit(study()?).await?;
-        assert_eq!(system.watch_to_end(STUDY).await?.state, "completed");
-        system.all_rows(STUDY).await
-    })
-    .await
+    ROWS.get_or_try_init(|| async { undisturbed(study()?).await }).await
 }
 
 /// Lets `crash` happen amid the study, starts `trawl up` again at once, and looks at the end that the study comes to.
 async fn goes_on_after(crash: impl AsyncFnOnce(Up, &ProcessTree, &Path) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let expected = undisturbed().await?;
+    let expected = expected().await?;
     let folder = TempDir::new()?;
     let data_dir = folder.path().join("data");
     let up = Up::start(&data_dir, &Ports::free()).await?;
@@ -54,11 +45,8 @@ async fn goes_on_after(crash: impl AsyncFnOnce(Up, &ProcessTree, &Path) -> anyho
         seen.epochs_reported,
         found.epochs_reported
     );
-    let study = up.watch_to_end(STUDY).await?;
-    assert_eq!(study.state, "completed", "{}", study.error);
-    let rows = up.all_rows(STUDY).await?;
-    assert_same_rows(expected, &rows, "after the crash");
-    let reports = rows
+    let study = up.completes_as(STUDY, expected, "after the crash").await?;
+    let reports = expected
         .iter()
         .filter(|(view, _)| [View::EpochReports, View::RefitEpochReports].contains(view));
     assert_eq!(
@@ -67,16 +55,10 @@ async fn goes_on_after(crash: impl AsyncFnOnce(Up, &ProcessTree, &Path) -> anyho
         "each epoch report counts once"
     );
     let query = "SELECT state, count(*) AS trials FROM trawl.trials GROUP BY state";
-    let asked = Command::new(binary("trawl")?)
-        .args(["sql", query, "--csv", "--data-dir"])
-        .arg(&data_dir)
-        .output()?;
-    assert_eq!(
-        String::from_utf8_lossy(&asked.stdout),
-        "state,trials\ncompleted,24\n",
-        "{}",
-        String::from_utf8_lossy(&asked.stderr)
-    );
+    let mut sql = Command::new(binary("trawl")?);
+    sql.args(["sql", query, "--csv", "--data-dir"]);
+    let asked = ran(sql.arg(&data_dir))?;
+    assert_eq!(asked.stdout, "state,trials\ncompleted,24\n", "{}", asked.stderr);
     wait_for("the end of what was left behind", first_tree.ended()).await?;
     let stopped = up.stop().await?;
     assert!(stopped.success(), "trawl up: {stopped}");

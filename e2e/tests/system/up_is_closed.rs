@@ -11,9 +11,9 @@ use anyhow::Context;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use tonic::Code;
-use tonic::transport::Channel;
 use trawl_e2e::{
-    OrdinaryUser, Ports, ProcessTree, Seen, System, Up, binary, call_raw, fresh_database, look_for, studies,
+    Client, OrdinaryUser, Ports, ProcessTree, Ran, Seen, System, Up, binary, call, code_of, fresh_database, look_for,
+    ran, studies, text, worker, written,
 };
 
 /// What somebody may have in their environment, for other programs.
@@ -136,26 +136,25 @@ async fn roles_are_no_superusers(up: &Up, data_dir: &Path) -> anyhow::Result<()>
     Ok(())
 }
 
-async fn a_stranger_is_a_user_at_most(grpc: &str) -> anyhow::Result<()> {
-    let channel = Channel::from_shared(grpc.to_owned())?.connect().await?;
-    call_raw(&channel, "/trawl.v1.StudyService/ListStudies", None, vec![Vec::new()]).await?;
-    for rpc in [
-        "WorkerService/RegisterWorker",
-        "WorkerService/LeaseJobs",
-        "WorkerService/GetDataset",
-        "WorkerService/ReportEpochs",
-        "AccessService/ListTokens",
-        "AccessService/CreateToken",
+async fn a_stranger_is_a_user_at_most(up: &Client) -> anyhow::Result<()> {
+    let channel = up.channel().await?;
+    for (rpc, expected) in [
+        ("StudyService/ListStudies", Code::Ok),
+        ("WorkerService/RegisterWorker", Code::PermissionDenied),
+        ("WorkerService/LeaseJobs", Code::PermissionDenied),
+        ("WorkerService/GetDataset", Code::PermissionDenied),
+        ("WorkerService/ReportEpochs", Code::PermissionDenied),
+        ("AccessService/ListTokens", Code::PermissionDenied),
+        ("AccessService/CreateToken", Code::PermissionDenied),
     ] {
-        let refused = call_raw(&channel, &format!("/trawl.v1.{rpc}"), None, vec![Vec::new()]).await;
-        assert_eq!(refused.expect_err(rpc).code(), Code::PermissionDenied, "{rpc}");
+        assert_eq!(code_of(call(&channel, rpc, None, &()).await), expected, "{rpc}");
     }
     Ok(())
 }
 
 /// Nobody else can take the port of a dead coordinator, where workers and users still call with their tokens.
-async fn its_port_outlives_the_coordinator(up: &Up, grpc: &str) -> anyhow::Result<()> {
-    let address = grpc.trim_start_matches("http://");
+async fn its_port_outlives_the_coordinator(up: &Up) -> anyhow::Result<()> {
+    let address = up.url().trim_start_matches("http://");
     let coordinators = started_by(up).await?;
     let coordinator = coordinators.iter().find(|seen| seen.name == "trawl-coordinat");
     let pid: u32 = coordinator.context("there is no coordinator")?.status["Pid"].parse()?;
@@ -163,35 +162,36 @@ async fn its_port_outlives_the_coordinator(up: &Up, grpc: &str) -> anyhow::Resul
     look_for("the next coordinator", async || {
         let taken = TcpListener::bind(address);
         assert!(taken.is_err(), "the port of a dead coordinator is free");
-        let answers = Channel::from_shared(grpc.to_owned())?.connect().await;
+        let answers = up.channel().await;
         Ok(answers.ok().filter(|_| Seen::of(pid).is_none()).map(drop))
     })
     .await
 }
 
 /// A file of a study that trains in a second.
-fn study_file(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
-    let file = folder.join(format!("{name}.json"));
-    fs::write(
-        &file,
-        studies::with_whole_paths(studies::small(name, 2, 1)?).to_string(),
-    )?;
-    Ok(file)
+fn study_file(folder: &Path, name: &str) -> anyhow::Result<String> {
+    let study = studies::with_whole_paths(studies::small(name, 2, 1)?);
+    written(folder, &format!("{name}.json"), study)
 }
 
-/// Runs `trawl` as the user of the tests, with these variables beside no token; its standard output, or its exit status and errors.
-fn trawl(args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Result<String, (Option<i32>, String)>> {
+/// Runs `trawl` as the user of the tests, with these variables beside no token.
+fn trawl(args: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Ran> {
     let mut command = Command::new(binary("trawl")?);
     command
         .args(args)
         .env_remove("TRAWL_TOKEN")
         .env_remove("TRAWL_TOKEN_FILE");
-    let output = command.envs(variables.iter().copied()).output()?;
-    Ok(if output.status.success() {
-        Ok(String::from_utf8(output.stdout)?)
-    } else {
-        Err((output.status.code(), String::from_utf8(output.stderr)?))
-    })
+    ran(command.envs(variables.iter().copied()))
+}
+
+/// Submits a study, and sees it to its end.
+fn submit(server: &str, file: &str, variables: &[(&str, &str)]) -> anyhow::Result<()> {
+    let printed = trawl(&["--server", server, "submit", file, "--watch"], variables)?;
+    assert!(
+        printed.code == Some(0) && printed.stdout.contains("completed"),
+        "{printed:?}"
+    );
+    Ok(())
 }
 
 /// Everything below a folder that anybody but its owner may read or enter.
@@ -215,10 +215,6 @@ fn open_to_others(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn text(path: &Path) -> anyhow::Result<&str> {
-    path.to_str().context("a path that is no text")
-}
-
 /// Starts `trawl up` as somebody, twice on the same data folder, and tries to be more than a user of it.
 async fn is_closed(command: impl Fn() -> anyhow::Result<Command>, home: &Path) -> anyhow::Result<()> {
     let (data_dir, cache) = (home.join("closed/data"), home.join("cache"));
@@ -235,27 +231,20 @@ async fn is_closed(command: impl Fn() -> anyhow::Result<Command>, home: &Path) -
     passes_no_rights_on(&up).await?;
     hides_secrets(&up, &SECRETS.map(|(_, value)| value)).await?;
     roles_are_no_superusers(&up, &data_dir).await?;
-    let endpoints: serde_json::Value = serde_json::from_slice(&fs::read(data_dir.join("endpoints.json"))?)?;
-    let grpc = endpoints["grpc"].as_str().context("no address")?.to_owned();
-    a_stranger_is_a_user_at_most(&grpc).await?;
+    a_stranger_is_a_user_at_most(&up).await?;
     // Workers train all the same, by a token of their own.
     let folder = TempDir::new()?;
-    let file = study_file(folder.path(), "of-a-stranger")?;
-    let printed = trawl(&["--server", &grpc, "submit", text(&file)?, "--watch"], &[])?;
-    assert!(
-        printed.as_ref().is_ok_and(|text| text.contains("completed")),
-        "{printed:?}"
-    );
+    submit(up.url(), &study_file(folder.path(), "of-a-stranger")?, &[])?;
     assert_eq!(open_to_others(&data_dir)?, Vec::<PathBuf>::new());
     assert!(fs::read_dir(data_dir.join("artifacts"))?.next().is_some());
     assert_eq!(open_to_others(&cache)?, Vec::<PathBuf>::new());
-    its_port_outlives_the_coordinator(&up, &grpc).await?;
+    its_port_outlives_the_coordinator(&up).await?;
     assert!(up.stop().await?.success());
     assert!(!data_dir.join("worker-token").exists());
 
     let up = start().await?;
     passes_no_rights_on(&up).await?;
-    assert_eq!(up.watch_to_end("of-a-stranger").await?.state, "completed");
+    up.completed("of-a-stranger").await?;
     assert!(up.stop().await?.success());
     Ok(())
 }
@@ -293,29 +282,19 @@ async fn without_namespaces_root_is_told_where_postgres_may_go() -> anyhow::Resu
     let (data_dir, closed) = (folder.path().join("data"), folder.path().join("closed"));
     fs::create_dir(&closed)?;
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700))?;
-    let output = Command::new(without[0])
+    let mut command = Command::new(without[0]);
+    command
         .args(&without[1..])
         .arg(binary("trawl")?)
-        .args([
-            "up",
-            "--workers",
-            "0",
-            "--listen",
-            "127.0.0.1:0",
-            "--http-listen",
-            "127.0.0.1:0",
-            "--data-dir",
-        ])
+        .args(["up", "--workers", "0", "--listen", "127.0.0.1:0", "--http-listen"])
+        .args(["127.0.0.1:0", "--data-dir"])
         .arg(closed.join("data"))
-        .env_remove("DATABASE_URL")
-        .output()?;
-    let errors = String::from_utf8(output.stderr)?;
-    assert_eq!(output.status.code(), Some(1), "{errors}");
-    let refusal = "runs as nobody, who may not enter ";
-    assert!(
-        errors.contains(refusal) && errors.contains("--database-url"),
-        "{errors}"
-    );
+        .env_remove("DATABASE_URL");
+    let refused = ran(&mut command)?;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    for part in ["runs as nobody, who may not enter ", "--database-url"] {
+        assert!(refused.stderr.contains(part), "{refused:?}");
+    }
 
     // An installation that others may read is no secret: only the data folder and its contents are closed.
     let installation =
@@ -355,17 +334,8 @@ async fn workers_know_nothing_of_a_database_that_up_is_given() -> anyhow::Result
     let folder = TempDir::new()?;
     let (data_dir, database_url) = (folder.path().join("data"), fresh_database().await?);
     let up = Command::new(binary("trawl")?)
-        .args([
-            "up",
-            "--workers",
-            "1",
-            "--device",
-            "cpu",
-            "--listen",
-            "127.0.0.1:0",
-            "--http-listen",
-            "127.0.0.1:0",
-        ])
+        .args(["up", "--workers", "1", "--device", "cpu"])
+        .args(["--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"])
         .arg("--data-dir")
         .arg(&data_dir)
         .envs(SECRETS)
@@ -408,28 +378,21 @@ async fn the_token_of_a_private_up_is_found_by_its_own_user_alone() -> anyhow::R
         command.arg("--private").env("XDG_DATA_HOME", &share);
     })
     .await?;
-    let endpoints: serde_json::Value = serde_json::from_slice(&fs::read(data_dir.join("endpoints.json"))?)?;
-    let grpc = endpoints["grpc"].as_str().context("no address")?;
+    let grpc = up.url();
     let by_name = grpc.replace("127.0.0.1", "localhost");
     for server in [grpc, &by_name, grpc.trim_start_matches("http://")] {
         let listed = trawl(&["--server", server, "ls"], &own)?;
-        assert!(listed.is_ok(), "{server}: {listed:?}");
+        assert_eq!(listed.code, Some(0), "{server}: {listed:?}");
     }
     // Workers have theirs.
-    let file = study_file(folder.path(), "private")?;
-    let printed = trawl(&["--server", grpc, "submit", text(&file)?, "--watch"], &own)?;
-    assert!(
-        printed.as_ref().is_ok_and(|text| text.contains("completed")),
-        "{printed:?}"
-    );
+    submit(grpc, &study_file(folder.path(), "private")?, &own)?;
 
     let other = folder.path().join("other");
     let refused = trawl(&["--server", grpc, "ls"], &[("XDG_DATA_HOME", text(&other)?)])?;
-    let (code, errors) = refused.expect_err("somebody else");
-    assert!(
-        code == Some(1) && errors.contains("a token is needed") && errors.contains("--private"),
-        "{errors}"
-    );
+    assert_eq!(refused.code, Some(1), "somebody else");
+    for part in ["a token is needed", "--private"] {
+        assert!(refused.stderr.contains(part), "{refused:?}");
+    }
     let private = share.join("trawl/private");
     assert_eq!(open_to_others(&share)?, Vec::<PathBuf>::new());
     assert_eq!(fs::read_dir(&private)?.count(), 1);
@@ -444,8 +407,8 @@ async fn the_token_of_a_private_up_is_found_by_its_own_user_alone() -> anyhow::R
         ),
     ] {
         let args = [&["up", "--private", "--data-dir", text(&data_dir)?], args].concat();
-        let (code, errors) = trawl(&args, &own)?.expect_err(wrong);
-        assert!(code == Some(2) && errors.contains(wrong), "{errors}");
+        let refused = trawl(&args, &own)?;
+        assert!(refused.code == Some(2) && refused.stderr.contains(wrong), "{refused:?}");
     }
     Ok(())
 }
@@ -455,10 +418,10 @@ async fn the_files_of_a_coordinator_and_of_a_worker_are_their_users_alone() -> a
     let folder = TempDir::new()?;
     let (cache, file) = (folder.path().join("cache"), study_file(folder.path(), "kept")?);
     let system = System::start(&[]).await?;
-    let mut worker = Command::new(binary("trawl-worker")?);
-    worker.arg("--cache-dir").arg(&cache);
-    let _worker = trawl_e2e::worker(worker, &system.coordinator.url)?;
-    system.trawl_stdout(&["submit", text(&file)?, "--watch"])?;
+    let _worker = worker(&system.coordinator.url, |command| {
+        command.arg("--cache-dir").arg(&cache);
+    })?;
+    system.trawl_stdout(&["submit", &file, "--watch"])?;
     for folder in [system.artifacts.path(), &cache] {
         assert_eq!(open_to_others(folder)?, Vec::<PathBuf>::new());
         assert!(fs::read_dir(folder)?.next().is_some());
@@ -474,14 +437,14 @@ async fn a_token_leaves_the_machine_in_the_clear_by_its_users_word_alone() -> an
     let ls = ["--server", far, "--token", "hunter2", "ls"];
     let worker = ["--coordinator", far, "--token", "hunter2", "--device", "cpu"];
     for (program, args) in [("trawl", &ls[..]), ("trawl-worker", &worker)] {
-        let output = Command::new(binary(program)?)
-            .args(args)
-            .env_remove("TRAWL_INSECURE")
-            .output()?;
-        let errors = String::from_utf8(output.stderr)?;
-        assert_eq!(output.status.code(), Some(2), "{errors}");
-        assert!(errors.contains("https://") && errors.contains("--insecure"), "{errors}");
-        assert!(!errors.contains("hunter2"), "{errors}");
+        let mut command = Command::new(binary(program)?);
+        let refused = ran(command.args(args).env_remove("TRAWL_INSECURE"))?;
+        let said = &refused.stderr;
+        assert!(
+            refused.code == Some(2) && said.contains("https://") && said.contains("--insecure"),
+            "{refused:?}"
+        );
+        assert!(!said.contains("hunter2"), "{refused:?}");
     }
     Ok(())
 }

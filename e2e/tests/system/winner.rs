@@ -1,41 +1,27 @@
 //! The winner's corrected value: from the losses of single rows to the views.
 
-use anyhow::Context;
 use serde_json::json;
-use trawl_e2e::{System, owner_pool, studies};
-use trawl_proto::v1::{GetStudyRequest, StudySummary};
-
-/// A study with its winner, which is judged after the end, or earlier for a caller who asks for it.
-async fn judged(system: &System, study: &str) -> anyhow::Result<StudySummary> {
-    let request = GetStudyRequest {
-        study: study.to_owned(),
-    };
-    let answer = system.studies().await?.get_study(request).await?.into_inner();
-    answer.study.context("a study")
-}
+use trawl_e2e::{Ask, System, studies};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_winner_is_judged_by_the_losses_of_rows() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
+    let owner = system.owner().await?;
     let mut study = studies::small("judged", 24, 6)?;
     study["racing"] = json!("none");
-    system.submit(studies::from_json(&study)?).await?;
-    let ended = system.watch_to_end("judged").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    let study = judged(&system, "judged").await?;
+    system.complete(&study).await?;
+    // A winner is judged after the end, or earlier for a caller who asks for it.
+    let study = system.study("judged").await?;
 
     // Each completed fold left a loss for each of its validation rows, whose mean is the fold's loss.
-    let folds: Vec<(i32, i32, i64, f64, f64)> = sqlx::query_as(
-        "SELECT m.trial, m.fold, cardinality(r.losses)::bigint, (SELECT avg(l::float8) FROM unnest(r.losses) AS l), m.val_loss
-         FROM trawl.fold_metrics m
-         JOIN trawl_store.folds f ON f.study_id = m.study_id AND f.trial = m.trial AND f.fold = m.fold
-         JOIN trawl_store.row_losses r USING (fold_id)
-         WHERE m.study = 'judged'",
-    )
-    .fetch_all(&owner)
-    .await?;
+    let folds: Vec<(i32, i32, i64, f64, f64)> = owner
+        .tuples(
+            "SELECT m.trial, m.fold, cardinality(r.losses)::bigint, (SELECT avg(l::float8) FROM unnest(r.losses) AS l), m.val_loss
+             FROM trawl.fold_metrics m
+             JOIN trawl_store.folds f ON f.study_id = m.study_id AND f.trial = m.trial AND f.fold = m.fold
+             JOIN trawl_store.row_losses r USING (fold_id)",
+        )
+        .await?;
     assert_eq!(folds.len() as u32, 3 * study.trials_completed);
     for (trial, fold, rows, mean, loss) in folds {
         assert!(rows > 0);
@@ -58,23 +44,33 @@ async fn a_winner_is_judged_by_the_losses_of_rows() -> anyhow::Result<()> {
     );
 
     // The views have the same numbers.
-    let row: (i32, f64, f64, f64, f64, f64, Vec<i32>, f64) = sqlx::query_as(
-        "SELECT trial, value, corrected_value, corrected_low, corrected_high, p_better, not_separable_from, test_loss
-         FROM trawl.winners WHERE study = 'judged'",
-    )
-    .fetch_one(&system.sql)
-    .await?;
+    let row: (i32, f64, f64, f64, f64, f64, Vec<i32>, f64) = system
+        .tuple(
+            "SELECT trial, value, corrected_value, corrected_low, corrected_high, p_better, not_separable_from, test_loss
+             FROM trawl.winners",
+        )
+        .await?;
     let others: Vec<i32> = winner.not_separable_from.iter().map(|trial| *trial as i32).collect();
     assert_eq!(
         (Some(row.2), Some(row.3), Some(row.4), Some(row.5), Some(row.7)),
         (corrected, low, high, winner.p_better, winner.test_loss)
     );
     assert_eq!((row.0 as u32, row.1, row.6), (winner.trial, winner.value, others));
-    let importance: Vec<(String, f64, i32, Option<i32>)> = sqlx::query_as(
-        "SELECT parameter, importance, trials, rung FROM trawl.importance WHERE study = 'judged' ORDER BY importance DESC",
-    )
-    .fetch_all(&system.sql)
-    .await?;
+    let baselines: Vec<(String, f64, Option<f64>)> = system
+        .tuples("SELECT baseline, value, value_std FROM trawl.baselines WHERE study = 'judged' ORDER BY baseline")
+        .await?;
+    let told = study.baselines.iter();
+    let told: Vec<_> = told
+        .map(|one| (one.baseline.clone(), one.value, one.value_std))
+        .collect();
+    assert_eq!(baselines, told);
+    let names: Vec<&str> = baselines.iter().map(|row| row.0.as_str()).collect();
+    assert_eq!(names, ["constant", "linear"]);
+    // The points lie about a curve.
+    assert!(baselines[1].1 < baselines[0].1, "{baselines:?}");
+    let importance: Vec<(String, f64, i32, Option<i32>)> = system
+        .tuples("SELECT parameter, importance, trials, rung FROM trawl.importance ORDER BY importance DESC")
+        .await?;
     assert_eq!(importance.len(), study.importance.len());
     assert!(
         (importance.iter().map(|row| row.1).sum::<f64>() - 1.0).abs() < 1e-9,
@@ -95,20 +91,19 @@ async fn a_winner_is_judged_by_the_losses_of_rows() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_race_the_first_rung_says_what_matters() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
-    system.add_workers(2)?;
+    let system = System::with_workers(&[], 2).await?;
+    let owner = system.owner().await?;
     let mut study = studies::small("raced", 32, 9)?;
     study["racing"] = json!({ "keep": 0.5 });
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(&study).await?;
     system.watch_to_end("raced").await?;
-    let study = judged(&system, "raced").await?;
-    let came: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM trawl.epoch_reports WHERE study = 'raced' AND epoch = 0 AND val_loss IS NOT NULL
-         AND fold = (SELECT t.generation % 3 FROM trawl.trials t WHERE t.study = 'raced' AND t.trial = epoch_reports.trial)",
-    )
-    .fetch_one(&system.sql)
-    .await?;
+    let study = system.study("raced").await?;
+    let came: i64 = system
+        .value(
+            "SELECT count(*) FROM trawl.epoch_reports e JOIN trawl.trials t USING (study, trial)
+             WHERE e.epoch = 0 AND e.val_loss IS NOT NULL AND e.fold = t.generation % 3",
+        )
+        .await?;
     assert!(came > i64::from(study.trials_completed), "trials were pruned");
     assert!(!study.importance.is_empty());
     assert!(
@@ -120,60 +115,54 @@ async fn of_a_race_the_first_rung_says_what_matters() -> anyhow::Result<()> {
         study.importance
     );
     // Of trials that were pruned nothing is kept.
-    let kept: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT t.state FROM trawl_store.row_losses r JOIN trawl_store.trials t ON t.study_id = r.study_id AND t.trial = r.trial",
-    )
-    .fetch_all(&owner)
-    .await?;
+    let kept: Vec<String> = owner
+        .values(
+            "SELECT DISTINCT t.state FROM trawl_store.row_losses r JOIN trawl_store.trials t USING (study_id, trial)",
+        )
+        .await?;
     assert_eq!(kept, ["completed"]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_row_losses_the_value_stays_as_it_is() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
+    let owner = system.owner().await?;
     let mut study = studies::small("bare", 6, 3)?;
     study["row_losses"] = json!(false);
-    system.submit(studies::from_json(&study)?).await?;
+    system.submit(&study).await?;
     system.watch_to_end("bare").await?;
-    let winner = judged(&system, "bare").await?.winner.expect("a winner");
+    let winner = system.study("bare").await?.winner.expect("a winner");
     assert!(
         winner.corrected_value.is_none() && winner.test_low.is_none(),
         "{winner:?}"
     );
     assert!(winner.p_better.is_some() && winner.test_loss.is_some(), "{winner:?}");
-    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM trawl_store.row_losses")
-        .fetch_one(&owner)
-        .await?;
+    let kept: i64 = owner.value("SELECT count(*) FROM trawl_store.row_losses").await?;
     assert_eq!(kept, 0);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accuracy_is_corrected_by_rows_that_are_missed() -> anyhow::Result<()> {
-    let mut system = System::start(&[]).await?;
-    let owner = owner_pool(&system.database_url).await?;
-    system.add_workers(1)?;
+    let system = System::with_workers(&[], 1).await?;
+    let owner = system.owner().await?;
     let study = studies::small_fashion("classes");
-    system.submit(studies::from_json(&study)?).await?;
-    let ended = system.watch_to_end("classes").await?;
-    assert_eq!(ended.state, "completed", "{}", ended.error);
-    let off: Vec<(f64, f64)> = sqlx::query_as(
-        "SELECT 1 - (SELECT avg(l::float8) FROM unnest(r.losses) AS l), m.val_accuracy
-         FROM trawl.fold_metrics m
-         JOIN trawl_store.folds f ON f.study_id = m.study_id AND f.trial = m.trial AND f.fold = m.fold
-         JOIN trawl_store.row_losses r USING (fold_id)",
-    )
-    .fetch_all(&owner)
-    .await?;
+    system.complete(&study).await?;
+    let off: Vec<(f64, f64)> = owner
+        .tuples(
+            "SELECT 1 - (SELECT avg(l::float8) FROM unnest(r.losses) AS l), m.val_accuracy
+             FROM trawl.fold_metrics m
+             JOIN trawl_store.folds f ON f.study_id = m.study_id AND f.trial = m.trial AND f.fold = m.fold
+             JOIN trawl_store.row_losses r USING (fold_id)",
+        )
+        .await?;
     assert!(!off.is_empty());
     assert!(
         off.iter().all(|(mean, accuracy)| (mean - accuracy).abs() < 1e-9),
         "{off:?}"
     );
-    let winner = judged(&system, "classes").await?.winner.expect("a winner");
+    let winner = system.study("classes").await?.winner.expect("a winner");
     assert!(winner.corrected_low < winner.corrected_value && winner.corrected_value < winner.corrected_high);
     assert!(
         winner.corrected_high < Some(1.0) && winner.corrected_low > Some(0.0),

@@ -1,6 +1,6 @@
 //! The columns of a CSV file on their way to a worker.
 
-use trawl_domain::dataset::{Columns, Dialect, Header, Missing, Prepare, Rule, Selection, SplitColumn};
+use trawl_dataset::{Columns, Dialect, Header, Missing, Prepare, Rule, Selection, SplitColumn};
 use trawl_domain::violation::Violations;
 
 use crate::v1;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 use serde_json::Value as Json;
-use trawl_domain::near::near;
+use trawl_dataset::spelling::nearest;
 
 use super::path::Path;
 use super::wrong::{JsonError, JsonErrors, shortened, what};
@@ -111,7 +111,7 @@ impl Reader {
             names => format!("allowed are {names}"),
         };
         let names: Vec<FieldDescriptor> = descriptor.fields().collect();
-        let meant = near(name, names.iter().map(FieldDescriptor::name));
+        let meant = nearest(name, names.iter().map(FieldDescriptor::name));
         self.wrong.add(JsonError {
             field: at.name(&shortened(name)).to_string(),
             reason: format!("is not known; {allowed}"),

@@ -15,7 +15,8 @@ mod validation;
 use std::collections::{BTreeMap, HashMap};
 
 use prost_types::{ListValue, Value};
-use trawl_domain::dataset::{DatasetShape, Format, Source, TargetKind};
+use trawl_dataset::word::UnknownWord;
+use trawl_dataset::{DatasetShape, Format, Source, TargetKind};
 use trawl_domain::fold::{FoldSize, RowKeys};
 use trawl_domain::id::StudyId;
 use trawl_domain::limits::{EPOCHS_MAX, LEARNING_TRIALS_MAX, REFIT_INPUTS_MAX, STUDY_NAME_CHARS_MAX, TRIALS_MAX};
@@ -26,7 +27,6 @@ use trawl_domain::space::{ParamValue, Params, Space};
 use trawl_domain::stop::Stop;
 use trawl_domain::study::{Growth, RefitEpochs, RefitSpec, Setting, Study};
 use trawl_domain::violation::Violations;
-use trawl_domain::word::UnknownWord;
 
 use crate::{class_weights, v1};
 use settings::Settings;

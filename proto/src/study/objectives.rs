@@ -1,6 +1,6 @@
 //! Checks the objectives.
 
-use trawl_domain::dataset::TargetKind;
+use trawl_dataset::TargetKind;
 use trawl_domain::loss::Loss;
 use trawl_domain::metric::{At, Goal, Metric, Objective};
 use trawl_domain::objectives::{Cost, Further, OBJECTIVES_MAX};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use trawl_domain::dataset::{SampleShape, TargetKind};
+use trawl_dataset::{SampleShape, TargetKind};
 use trawl_domain::engine::EngineChoice;
 use trawl_domain::fold::{FoldSize, Validation};
 use trawl_domain::limits::EPOCH_REPORTS_MAX;

@@ -2,8 +2,8 @@
 
 use prost_types::Value;
 use serde_json::Value as Json;
-use trawl_domain::dataset::{Says, TargetKind};
-use trawl_domain::fold::{By, CannotSplit, FoldSize, Scheme, TRAINS, Validation};
+use trawl_dataset::{Says, TRAINS, TargetKind};
+use trawl_domain::fold::{By, CannotSplit, FoldSize, Scheme, Validation};
 use trawl_domain::limits::FOLDS_MAX;
 use trawl_domain::seed::Seed;
 use trawl_domain::violation::Violations;

@@ -1,7 +1,7 @@
 //! The check of a study with binary targets.
 
 use serde_json::{Value, json};
-use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
+use trawl_dataset::{DatasetShape, SampleShape, TargetShape};
 use trawl_domain::metric::Metric;
 
 use crate::{from_json, study, v1};

@@ -1,6 +1,6 @@
 //! Datasets on their way: out of JSON into a draft, and with a job to a worker and back.
 
-use trawl_domain::dataset::{
+use trawl_dataset::{
     ArrayNames, ArrayRules, Arrays, Columns, Dialect, FileHash, FilePlace, Format, Header, Layout, Part, Prepare,
     SampleShape, Scale, Selection,
 };

@@ -1,7 +1,7 @@
 //! The check of a study with convolutional networks and classes, each broken rule by its path.
 
 use serde_json::{Value, json};
-use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
+use trawl_dataset::{DatasetShape, SampleShape, TargetShape};
 use trawl_domain::job::plan_window;
 use trawl_domain::metric::{Goal, Metric};
 

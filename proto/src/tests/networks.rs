@@ -3,7 +3,7 @@
 mod first_layers;
 
 use serde_json::{Value, json};
-use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
+use trawl_dataset::{DatasetShape, SampleShape, TargetShape};
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::space::{ParamValue, Params};
 use trawl_domain::study::Study;

@@ -1,7 +1,7 @@
 //! The check of a study whose parameters depend on each other, each broken rule by its path.
 
 use serde_json::{Value, json};
-use trawl_domain::dataset::{DatasetShape, SampleShape, TargetShape};
+use trawl_dataset::{DatasetShape, SampleShape, TargetShape};
 use trawl_domain::optimizer::Optimizer;
 use trawl_domain::space::{ParamValue, Params};
 use trawl_domain::study::Study;

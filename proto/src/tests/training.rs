@@ -1,8 +1,8 @@
 //! The check of schedules, clipping, averages and early stopping, and their values in trials.
 
 use serde_json::{Value, json};
+use trawl_dataset::{DatasetShape, SampleShape};
 use trawl_domain::augment::Augment;
-use trawl_domain::dataset::{DatasetShape, SampleShape};
 use trawl_domain::metric::Metric;
 use trawl_domain::optimizer::{EarlyStopping, Hyperparameters, Optimizer};
 use trawl_domain::schedule::Schedule;

@@ -1,8 +1,8 @@
 //! The validation of a trial: its written forms, their violations, and its form for a worker.
 
 use serde_json::{Value, json};
-use trawl_domain::dataset::{ArrayRules, DatasetShape, Format, SampleShape, Says, TargetShape};
-use trawl_domain::fold::{By, FoldSize, RowKeys, Scheme, Split, TRAINS, Validation};
+use trawl_dataset::{ArrayRules, DatasetShape, Format, SampleShape, Says, TRAINS, TargetShape};
+use trawl_domain::fold::{By, FoldSize, RowKeys, Scheme, Split, Validation};
 use trawl_domain::job::Job;
 use trawl_domain::study::Study;
 use trawl_domain::violation::Violations;

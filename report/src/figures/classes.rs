@@ -3,7 +3,8 @@
 use super::refit_id;
 use crate::artifacts::ConfusionMatrix;
 use crate::figure::{Body, Figure, Mark, Panel, PanelSize, Series, Table, TableColumn};
-use crate::scale::{Axis, Scale, short};
+use crate::scale::{Axis, Scale};
+use crate::words::number;
 
 /// Classes that are drawn, the first ones.
 const CLASSES_MAX: usize = 100;
@@ -25,7 +26,7 @@ pub(super) fn confusion(refit: u32, confusion: &ConfusionMatrix) -> Vec<Figure> 
         title: "Confusion matrix".into(),
         caption: format!(
             "{right} of {all} test rows are taken for their own class ({}). Rows are true classes, columns predicted ones.{}",
-            share(right, all).map_or_else(|| "none".into(), |share| format!("{} %", short(share * 100.0))),
+            share(right, all).map_or_else(|| "none".into(), |share| format!("{} %", number(share * 100.0))),
             cut_text(confusion)
         ),
         body: Body::Panels {

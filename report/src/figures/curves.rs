@@ -8,7 +8,8 @@ use super::{refit_id, thinned};
 use crate::data::{EPOCH_REPORTS_MAX, RefitData, StudyData};
 use crate::figure::{Body, Figure, Mark, Panel, PanelSize, Series};
 use crate::metric::{Metric, Spread, over_folds};
-use crate::scale::{Axis, Scale, short};
+use crate::scale::{Axis, Scale};
+use crate::words;
 
 /// Points of a curve; more would not be seen.
 const POINTS_MAX: usize = 500;
@@ -22,7 +23,7 @@ pub(super) fn of_best_trials(study: &StudyData, metric: Metric) -> Option<Figure
             .enumerate()
             .map(|(rank, curves)| {
                 let spreads = over_folds(&curves.reports, |report| number(metric, report));
-                let value = curves.trial.value.map(short).unwrap_or_default();
+                let value = curves.trial.value.map(words::number).unwrap_or_default();
                 Series::line(format!("trial {} ({value})", curves.trial.trial), rank, means(&spreads))
             })
             .filter(|series| !series.mark.extent().0.is_empty())

@@ -3,7 +3,8 @@
 use super::{refit_id, thinned};
 use crate::artifacts::{ActivationProfiles, Outcome, Predictions, Split};
 use crate::figure::{Body, Figure, Mark, Panel, PanelSize, Point, Series, Stroke};
-use crate::scale::{Axis, extremes, short};
+use crate::scale::{Axis, extremes};
+use crate::words::number;
 
 /// Points of one series.
 const POINTS_MAX: usize = 5_000;
@@ -128,7 +129,7 @@ fn points(predictions: &Predictions, split: Split, place: impl Fn(f64, f64, f64)
             x,
             y,
             trial: None,
-            label: format!("({}, {})", short(x), short(y)),
+            label: format!("({}, {})", number(x), number(y)),
         })
         .collect()
 }

@@ -6,7 +6,8 @@ use trawl_proto::v1::Trial;
 
 use crate::data::{StudyData, objective_name};
 use crate::figure::{Body, Figure, Mark, Panel, PanelSize, Point, Series, Stroke};
-use crate::scale::{Axis, Scale, short};
+use crate::scale::{Axis, Scale};
+use crate::words::{number, percent};
 
 /// Completed trials with their values of all objectives.
 struct Measured<'a> {
@@ -61,7 +62,7 @@ pub(super) fn front(study: &StudyData) -> Option<Figure> {
             let point = |index: usize| {
                 let values = measured.names.iter().zip(&measured.values[index]);
                 let values: Vec<String> = values
-                    .map(|(name, value)| format!("{name} {}", short(*value)))
+                    .map(|(name, value)| format!("{name} {}", number(*value)))
                     .collect();
                 Point {
                     x: measured.values[index][further],
@@ -116,7 +117,7 @@ pub(super) fn hypervolume(study: &StudyData) -> Option<Figure> {
         title: "Hypervolume by trial".into(),
         caption: format!(
             "What completed trials up to each one dominate: in the end {} of the box between the best and the worst of each objective.",
-            crate::words::percent(last)
+            percent(last)
         ),
         body: Body::Panels {
             size: PanelSize::Wide,

@@ -3,7 +3,8 @@
 use super::refit_id;
 use crate::artifacts::{ActivationProfiles, Activations, Histogram, WeightHistograms};
 use crate::figure::{Bar, Body, COLOURS, Figure, Mark, Panel, PanelSize, Series};
-use crate::scale::{Axis, Scale, short};
+use crate::scale::{Axis, Scale};
+use crate::words;
 
 /// Neurons of a layer that are drawn, the first ones.
 const NEURONS_MAX: usize = 64;
@@ -118,7 +119,8 @@ pub(super) fn activation_strength(refit: u32, activations: &Activations) -> Opti
         .filter_map(|layer| Some(layer.values.first()?.len()))
         .max();
     let outputs = activations.outputs.iter().zip(&names).map(|(output, name)| {
-        let output: Vec<String> = output.iter().take(INPUTS_MAX).map(|number| short(*number)).collect();
+        let output = output.iter().take(INPUTS_MAX);
+        let output: Vec<String> = output.map(|number| words::number(*number)).collect();
         format!("{} for {name}", output.join(", "))
     });
     let outputs: Vec<String> = outputs.collect();
@@ -165,7 +167,7 @@ fn input_text(features: &[String], input: &[f64]) -> String {
     const FEATURES_MAX: usize = 4;
     let pairs = features.iter().zip(input).take(FEATURES_MAX);
     let pairs: Vec<String> = pairs
-        .map(|(feature, value)| format!("{feature} = {}", short(*value)))
+        .map(|(feature, value)| format!("{feature} = {}", words::number(*value)))
         .collect();
     let more = if features.len() > FEATURES_MAX { ", …" } else { "" };
     format!("{}{more}", pairs.join(", "))

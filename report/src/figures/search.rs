@@ -2,8 +2,8 @@
 
 use crate::data::StudyData;
 use crate::figure::{Body, Figure, Mark, Panel, PanelSize, Point, Series, Stroke, Table, TableColumn};
-use crate::scale::{Axis, Scale, short};
-use crate::words::{Parameter, parameter};
+use crate::scale::{Axis, Scale};
+use crate::words::{self, Parameter, parameter};
 
 /// The value of every trial, and the best one so far.
 pub(crate) fn value_by_trial(study: &StudyData) -> Option<Figure> {
@@ -16,7 +16,7 @@ pub(crate) fn value_by_trial(study: &StudyData) -> Option<Figure> {
                 x: f64::from(trial.trial),
                 y: value,
                 trial: Some(trial.trial),
-                label: format!("trial {}: {}", trial.trial, short(value)),
+                label: format!("trial {}: {}", trial.trial, words::number(value)),
             })
         })
         .collect();
@@ -107,7 +107,6 @@ pub(super) fn ranking(study: &StudyData) -> Option<Figure> {
         return None;
     }
     let searched = study.searched();
-    let names: Vec<&String> = searched.keys().collect();
     let column = |title: &str, is_numeric| TableColumn {
         title: title.to_owned(),
         is_numeric,
@@ -117,25 +116,21 @@ pub(super) fn ranking(study: &StudyData) -> Option<Figure> {
         column("trial", true),
         column("value, mean ± std", true),
     ];
-    let rows = study.ranking.iter().enumerate().map(|(index, trial)| {
-        let value = match (trial.value, trial.value_std) {
-            (Some(value), Some(std)) => format!("{} ± {}", short(value), short(std)),
-            (value, _) => value.map(short).unwrap_or_default(),
-        };
-        let mut row = vec![(index + 1).to_string(), trial.trial.to_string(), value];
-        row.extend(names.iter().map(|name| match parameter(trial.params.as_ref(), name) {
-            Some(Parameter::Number(number)) => short(number),
-            Some(Parameter::Text(text)) => text,
-            None => String::new(),
-        }));
-        row
-    });
-    let rows = rows.collect();
-    columns.extend(names.iter().map(|name| {
+    let values = study.ranking.iter().map(|trial| (trial.value, trial.value_std));
+    let values = words::column(&values.collect::<Vec<_>>());
+    let mut rows: Vec<Vec<String>> = (study.ranking.iter().zip(values).enumerate())
+        .map(|(index, (trial, value))| vec![(index + 1).to_string(), trial.trial.to_string(), value])
+        .collect();
+    for name in searched.keys() {
         // A trial may lack a setting.
-        let mut cells = study.ranking.iter().map(|trial| parameter(trial.params.as_ref(), name));
-        column(name, cells.any(|cell| matches!(cell, Some(Parameter::Number(_)))))
-    }));
+        let cells = study.ranking.iter().map(|trial| parameter(trial.params.as_ref(), name));
+        let cells: Vec<Option<Parameter>> = cells.collect();
+        let is_number = |cell: &Option<Parameter>| matches!(cell, Some(Parameter::Number(_)));
+        columns.push(column(name, cells.iter().any(is_number)));
+        for (row, text) in rows.iter_mut().zip(words::parameters(&cells)) {
+            row.push(text);
+        }
+    }
     Some(Figure {
         id: "ranking".into(),
         title: "Ranking".into(),

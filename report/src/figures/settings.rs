@@ -12,8 +12,8 @@ use crate::data::StudyData;
 use crate::figure::{
     Bar, Body, Figure, Mark, Panel, PanelSize, Parallel, ParallelAxis, ParallelRow, Point, Quartiles, Series, Stroke,
 };
-use crate::scale::{Axis, Scale, short};
-use crate::words::{Parameter, parameter};
+use crate::scale::{Axis, Scale};
+use crate::words::{self, Parameter, parameter};
 
 /// Points that a browser draws in no time, in each of several panels.
 const POINTS_MAX: usize = 2_000;
@@ -52,7 +52,7 @@ impl Setting {
         match &self.scale {
             Scale::Categories(names) => {
                 let text = match value.as_number() {
-                    Some(number) => short(number),
+                    Some(number) => words::number(number),
                     None => value.to_string(),
                 };
                 names.iter().position(|name| *name == text).map(|index| index as f64)
@@ -112,7 +112,7 @@ pub(super) fn parallel_coordinates(study: &StudyData) -> Option<Figure> {
         let settings = columns.iter().map(|column| column[index]);
         ParallelRow {
             trial: trial.trial,
-            label: format!("trial {}: {}", trial.trial, short(*value)),
+            label: format!("trial {}: {}", trial.trial, words::number(*value)),
             at: settings.chain([Some(value_scale.place(*value, value_ends))]).collect(),
             // By rank: a single bad value would leave all others one colour.
             shade: (count - 1 - index) as f64 / (count.max(2) - 1) as f64,
@@ -224,7 +224,7 @@ pub(super) fn dependence(study: &StudyData) -> Option<Figure> {
                         x,
                         y,
                         trial: None,
-                        label: short(y),
+                        label: words::number(y),
                     };
                     Mark::Points(at.map(point).collect())
                 }
@@ -327,7 +327,7 @@ fn points(setting: &Setting, trials: &[(&Trial, f64)], width: f64) -> Vec<Point>
                 x: setting.of_trial(trial)? + spread * width,
                 y: *value,
                 trial: Some(trial.trial),
-                label: format!("trial {}: {}", trial.trial, short(*value)),
+                label: format!("trial {}: {}", trial.trial, words::number(*value)),
             })
         })
         .collect()
@@ -361,7 +361,7 @@ fn value_text(value: &prost_types::Value) -> String {
     use prost_types::value::Kind;
     match &value.kind {
         Some(Kind::StringValue(text)) => text.clone(),
-        Some(Kind::NumberValue(number)) => short(*number),
+        Some(Kind::NumberValue(number)) => words::number(*number),
         Some(Kind::BoolValue(truth)) => truth.to_string(),
         // No parameter takes such a value.
         Some(Kind::NullValue(_) | Kind::ListValue(_) | Kind::StructValue(_)) | None => String::new(),

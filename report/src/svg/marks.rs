@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::panel::Places;
 use super::{escaped, length};
 use crate::figure::{Bar, Mark, Point, Quartiles, Series, Stroke};
-use crate::scale::{Scale, short};
+use crate::scale::Scale;
+use crate::words::number;
 
 /// From so many points on, they are smaller.
 const MANY_POINTS: usize = 400;
@@ -129,7 +130,7 @@ fn bar(content: &mut String, places: &Places<'_>, bar: &Bar, colour: usize) {
             let category = f64::midpoint(bar.from, bar.to).round() as usize;
             names.get(category).cloned().unwrap_or_default()
         }
-        Scale::Linear | Scale::Whole | Scale::Log => format!("{} to {}", short(bar.from), short(bar.to)),
+        Scale::Linear | Scale::Whole | Scale::Log => format!("{} to {}", number(bar.from), number(bar.to)),
     };
     let (zero, end) = (places.y(0.0), places.y(bar.height));
     let _ = write!(
@@ -140,7 +141,7 @@ fn bar(content: &mut String, places: &Places<'_>, bar: &Bar, colour: usize) {
         length((places.x(bar.to) - places.x(bar.from)).max(0.8)),
         length((end - zero).abs()),
         escaped(&label),
-        short(bar.height)
+        number(bar.height)
     );
 }
 
@@ -174,11 +175,11 @@ fn quartiles(content: &mut String, places: &Places<'_>, quartiles: &Quartiles, c
     ];
     let label = format!(
         "from {} over {}, median {}, {} to {}",
-        short(min),
-        short(lower),
-        short(median),
-        short(upper),
-        short(max)
+        number(min),
+        number(lower),
+        number(median),
+        number(upper),
+        number(max)
     );
     let _ = write!(
         content,

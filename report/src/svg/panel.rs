@@ -6,7 +6,8 @@ use super::marks;
 use super::text::{clipped, text_width};
 use super::{Chart, Margin, escaped, length, percentage};
 use crate::figure::{Mark, Panel, PanelSize, STRONG};
-use crate::scale::{Axis, Scale, extremes, short};
+use crate::scale::{Axis, Scale, extremes};
+use crate::words::number;
 
 /// Margins come in steps, which the style sheet of a page knows as classes.
 pub(super) const LEFT_STEPS: [f64; 5] = [34.0, 64.0, 90.0, 120.0, 160.0];
@@ -225,7 +226,7 @@ fn cells(content: &mut String, places: &Places<'_>, rows: &[Vec<f64>], colour: u
                 "{} taken for {}: {}",
                 category(&places.panel.y, y),
                 category(&places.panel.x, x),
-                short(*value)
+                number(*value)
             );
             let _ = write!(
                 content,

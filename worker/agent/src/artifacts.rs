@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tracing::warn;
+use trawl_dataset::FileHash;
 use trawl_domain::artifact::{ArtifactKind, EndedMember, Ranking};
-use trawl_domain::dataset::FileHash;
 use trawl_domain::job::JobMember;
 use trawl_domain::lease::LeaseClaim;
 use trawl_engine::EngineError;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tonic::{Response, Status};
 use tracing::{info, warn};
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_domain::id::JobId;
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::CHECKPOINT_BYTES_MAX;
@@ -125,13 +125,9 @@ async fn send(agent: &Agent, lease: LeaseClaim, Checkpoint { epochs, content }: 
         }
         Ok(_) => agent.leases.lost(lease),
         Err(status) => {
-            agent.connection.failed(status.code());
-            warn!(
-                job.id = %lease.job_id,
-                error = status.message(),
-                code = %status.code(),
-                "checkpoint not kept; the one before stays"
-            );
+            agent
+                .connection
+                .failed("a checkpoint was not kept, and the one before stays", &status);
         }
     }
 }
@@ -234,8 +230,7 @@ async fn insist_on(agent: &Agent, lease: LeaseClaim, checkpoint: &CheckpointList
         if agent.leases.end_of(lease).is_some() {
             return Err(FetchError::Status(status));
         }
-        agent.connection.failed(status.code());
-        warn!(job.id = %lease.job_id, error = status.message(), code = %status.code(), "no checkpoint; trying again");
+        agent.connection.failed("no checkpoint", &status);
         backoff.wait(&status).await;
     }
 }

@@ -1,5 +1,8 @@
-//! The connection to the coordinator: a channel that reconnects by itself, the token on every call, and pauses between tries.
+//! The connection to the coordinator: a channel that reconnects by itself, the token on every call, what the log says of failures, and
+//! pauses between tries.
 
+use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,10 +13,11 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
+use tracing::{info, warn};
 use trawl_domain::id::WorkerId;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::Bearer;
-use trawl_proto::dial::{TlsChoice, endpoint};
+use trawl_proto::dial::{TlsChoice, endpoint, status_message};
 use trawl_proto::retry_after;
 use trawl_proto::v1::worker_service_client::WorkerServiceClient;
 
@@ -25,6 +29,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Least time with one coordinator before turning to another one.
 const TURN_AT_LEAST: Duration = Duration::from_secs(1);
+/// Time after which the same failure is logged again.
+const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// Failures that are remembered for that; further ones wait until some are older.
+const LOGGED_MAX: usize = 16;
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -56,15 +64,34 @@ pub struct Connection {
 /// A connection to one coordinator.
 #[derive(Debug)]
 struct Way {
+    url: String,
     brief: Channel,
     patient: Channel,
 }
 
-/// The coordinator in use.
+/// The coordinator in use, and what the log was told.
 #[derive(Debug, Default)]
 struct Turn {
     way: usize,
     since: Option<Instant>,
+    /// True once a coordinator answered.
+    has_answered: bool,
+    /// True from a logged failure of the connection until a coordinator answers.
+    is_away: bool,
+    /// When each failure was logged, of the last minute.
+    logged: BTreeMap<String, Instant>,
+}
+
+impl Turn {
+    /// True if a failure was not logged within the last minute; it counts as logged then.
+    fn is_news(&mut self, failure: String, now: Instant) -> bool {
+        self.logged.retain(|_, at| now - *at < LOG_AGAIN_AFTER);
+        if self.logged.contains_key(&failure) || self.logged.len() >= LOGGED_MAX {
+            return false;
+        }
+        self.logged.insert(failure, now);
+        true
+    }
 }
 
 impl Connection {
@@ -94,6 +121,7 @@ impl Connection {
                 .keep_alive_while_idle(true)
                 .tcp_nodelay(true);
             anyhow::Ok(Way {
+                url: url.clone(),
                 brief: open(endpoint.clone().timeout(ANSWER_WITHIN)),
                 patient: open(endpoint),
             })
@@ -128,22 +156,71 @@ impl Connection {
         &self.ways[self.turn.lock().unwrap_or_else(PoisonError::into_inner).way]
     }
 
-    /// Notes that a call failed: if the connection was at fault, calls turn to another coordinator, if there is one.
-    pub fn failed(&self, code: Code) {
-        if !matches!(
-            code,
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
-        ) {
-            return;
-        }
+    /// URL of the coordinator in use.
+    pub fn url(&self) -> &str {
+        &self.way().url
+    }
+
+    /// Notes that a call failed that will be made again. The log has each reason once a minute. If the connection was at fault, calls turn to
+    /// another coordinator, if there is one.
+    pub fn failed(&self, what: &str, status: &Status) {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        // When a coordinator ends, all calls to it fail at once; they count as one reason to turn.
-        if self.ways.len() > 1 && turn.since.is_none_or(|since| now - since >= TURN_AT_LEAST) {
+        // When a coordinator ends, all calls to it fail at once; they count as one failure.
+        if turn.since.is_some_and(|since| now - since < TURN_AT_LEAST) {
+            return;
+        }
+        let url = &self.ways[turn.way].url;
+        let reason = reason(status, url, turn.has_answered);
+        let is_of_connection = matches!(
+            status.code(),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+        );
+        if turn.is_news(format!("{url}: {reason}"), now) {
+            warn!(coordinator.url = %url, error = %reason, "{what}; trying again");
+            turn.is_away |= is_of_connection;
+        }
+        if is_of_connection && self.ways.len() > 1 {
             turn.way = (turn.way + 1) % self.ways.len();
             turn.since = Some(now);
         }
     }
+
+    /// Notes that a call was answered.
+    pub fn answered(&self) {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        turn.has_answered = true;
+        if std::mem::take(&mut turn.is_away) {
+            info!(coordinator.url = %self.ways[turn.way].url, "a coordinator answers again");
+        }
+    }
+}
+
+/// Why a call to this URL failed, and what helps where that is known.
+fn reason(status: &Status, url: &str, has_answered: bool) -> String {
+    let reason = status_message(status);
+    if status.code() == Code::Unauthenticated {
+        return format!("{reason}; `trawl token create NAME --role worker` makes one, and --token-file names its file");
+    }
+    // Without TLS, there is a connection before the other side has said anything.
+    let broke = status.source().is_some() && !causes(status).any(is_of_connecting);
+    if broke && !has_answered && !url.starts_with("https://") {
+        return format!("{reason}; if it speaks TLS, its URL begins with https://");
+    }
+    reason
+}
+
+/// The causes of a status that was made on this side.
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    std::iter::successors(status.source(), |cause: &&(dyn Error + 'static)| (*cause).source())
+}
+
+/// True for what hyper says where there is no connection.
+fn is_of_connecting(cause: &(dyn Error + 'static)) -> bool {
+    let text = cause.to_string();
+    ["tcp connect error", "dns error", "deadline has elapsed", "timed out"]
+        .iter()
+        .any(|said| text.contains(said))
 }
 
 /// Pauses that double, each shortened by a random share, so that workers do not retry all at once.
@@ -185,6 +262,32 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_is_logged_once_a_minute_and_another_one_at_once() {
+        let mut turn = Turn::default();
+        let began = Instant::now();
+        let mut at = |second, failure: &str| turn.is_news(failure.to_owned(), began + Duration::from_secs(second));
+        assert!(at(0, "refused"));
+        assert!(!at(30, "refused"));
+        assert!(at(30, "no answer"));
+        assert!(!at(59, "refused"));
+        assert!(at(60, "refused"));
+    }
+
+    #[test]
+    fn a_token_that_is_not_known_comes_with_what_helps() {
+        let refused = Status::unauthenticated("the token is unknown here");
+        assert_eq!(
+            reason(&refused, "http://a:1", false),
+            "the token is unknown here; `trawl token create NAME --role worker` makes one, and --token-file names its file"
+        );
+        // What the coordinator itself says needs no help.
+        assert_eq!(
+            reason(&Status::unavailable("the database is unavailable"), "http://a:1", false),
+            "the database is unavailable"
+        );
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_is_no_shorter_than_the_coordinator_says() {

@@ -9,9 +9,9 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
-use trawl_domain::dataset::{
-    self, Allowance, Content, FileContent, FileHash, FileHasher, Format, Known, Part, PartName, ReadError, Role,
-    Samples, TargetKind,
+use trawl_dataset::{
+    Allowance, Content, FileContent, FileHash, FileHasher, Format, Known, Part, PartName, ReadError, Role, Samples,
+    TargetKind,
 };
 use trawl_domain::job::Job;
 use trawl_domain::limits::DATASET_BYTES_MAX;
@@ -229,7 +229,7 @@ fn read(key: &Key, contents: Vec<Part<FileContent>>, mut known: Known) -> Result
         };
         let content = content.as_ref().map(|content| content as &dyn Content);
         let role = Role::of(part, &known);
-        let read = dataset::read(&key.format, key.kind, role, content, &mut allowance).map_err(broken)?;
+        let read = trawl_dataset::read(&key.format, key.kind, role, content, &mut allowance).map_err(broken)?;
         let read = match samples.take() {
             Some(train) => train.with_validation(read).map_err(broken)?,
             None => read,
@@ -290,7 +290,7 @@ pub async fn fetch(
 
 #[cfg(test)]
 mod tests {
-    use trawl_domain::dataset::Columns;
+    use trawl_dataset::Columns;
 
     use super::*;
 

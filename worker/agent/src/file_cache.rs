@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use tracing::warn;
-use trawl_domain::dataset::{FileHash, FileHasher};
+use trawl_dataset::{FileHash, FileHasher};
 
 /// A partial file of this age belongs to a process that has ended.
 const PART_LEFT_AFTER: Duration = Duration::from_secs(3_600);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
+use tonic::{Code, Status};
 use tracing::warn;
 use trawl_proto::{retry_after, v1};
 
@@ -34,6 +34,7 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
         next = sent + answer_within;
         match timeout(answer_within, agent.connection.client().heartbeat(request)).await {
             Ok(Ok(answer)) => {
+                agent.connection.answered();
                 next = sent + times.heartbeat_interval;
                 for (lease, status) in leases.into_iter().zip(answer.into_inner().statuses) {
                     let status = v1::LeaseStatus::try_from(status).unwrap_or(v1::LeaseStatus::Unspecified);
@@ -54,15 +55,12 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
                 if let Some(after) = retry_after(&status) {
                     next = next.min(Instant::now() + after);
                 }
-                agent.connection.failed(status.code());
-                warn!(error = status.message(), code = %status.code(), "heartbeat failed");
+                agent.connection.failed("heartbeat failed", &status);
             }
             Err(_) => {
-                agent.connection.failed(Code::DeadlineExceeded);
-                warn!(
-                    heartbeat.limit_ms = answer_within.as_millis() as u64,
-                    "heartbeat took too long"
-                );
+                let reason = format!("no answer within {} ms", answer_within.as_millis());
+                let status = Status::deadline_exceeded(reason);
+                agent.connection.failed("heartbeat failed", &status);
             }
         }
     }

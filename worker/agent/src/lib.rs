@@ -70,12 +70,27 @@ pub struct Settings {
     pub register_within: Option<Duration>,
 }
 
-/// No coordinator accepted the worker within the operator's time limit.
+/// Why no coordinator accepted the worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not registered within {} s: {why}", within.as_secs())]
-pub struct NotRegistered {
-    within: Duration,
-    why: String,
+pub enum NotRegistered {
+    /// None did within the operator's time limit.
+    #[error("not registered within {} s: {url}: {why}", .within.as_secs())]
+    InTime {
+        /// The time limit.
+        within: Duration,
+        /// The coordinator that was asked last.
+        url: String,
+        /// What it answered, or why it did not.
+        why: String,
+    },
+    /// One refuses the role of the worker's token, which never changes.
+    #[error("{url} refuses this worker: {why}; it needs a token of the role worker (--token-file)")]
+    Role {
+        /// The coordinator.
+        url: String,
+        /// What it answered.
+        why: String,
+    },
 }
 
 /// Why the agent stopped.
@@ -141,13 +156,13 @@ pub async fn run<T: Training>(
         () = stop.cancelled() => {}
         () = agent.unhealthy.cancelled() => {}
     }
-    info!(jobs = leases.len(), "stopping: leases are handed back");
+    info!(jobs = leases.len(), "worker stopping: leases are handed back");
     leases.interrupt_all(LeaseEnd::Drain);
     jobs.close();
     if tokio::time::timeout(DRAIN_WITHIN, jobs.wait()).await.is_err() {
         warn!(
             jobs = leases.len(),
-            "stopping: some leases were not handed back and will run out"
+            "worker stopping: some leases were not handed back and will run out"
         );
     }
     background.cancel();
@@ -159,7 +174,8 @@ pub async fn run<T: Training>(
     let mut client = agent.connection.client();
     let said = tokio::time::timeout(Duration::from_secs(2), client.unregister_worker(goodbye)).await;
     if !matches!(said, Ok(Ok(_))) {
-        warn!("stopping: the coordinator could not be told");
+        warn!(coordinator.url = %agent.connection.url(), worker.id = %agent.settings.worker_id,
+            "worker stopping: the coordinator could not be told");
     }
     // A training may have begun to hang while others were handed back.
     Ok(if agent.unhealthy.is_cancelled() {
@@ -177,7 +193,8 @@ struct Times {
     checkpoint_interval: Duration,
 }
 
-/// Registers the worker as soon as a coordinator answers; `None` if `stop` is cancelled first.
+/// Registers the worker as soon as a coordinator answers; `None` if `stop` is cancelled first. A token that is unknown may be known later: a
+/// coordinator reads new ones every second, and a database may be restored.
 async fn register(
     settings: &Settings,
     connection: &Connection,
@@ -188,20 +205,20 @@ async fn register(
     loop {
         let status = match try_register(settings, connection).await {
             Ok(times) => {
-                info!(worker.id = %settings.worker_id, worker.device = settings.device_name,
-                    worker.slots = settings.slots, "worker registered");
+                info!(coordinator.url = %connection.url(), worker.id = %settings.worker_id,
+                    worker.device = settings.device_name, worker.slots = settings.slots, "worker registered");
                 return Ok(Some(times));
             }
-            Err(status) => {
-                connection.failed(status.code());
-                if let Some(within) = settings.register_within.filter(|within| began.elapsed() >= *within) {
-                    let why = status_message(&status);
-                    return Err(NotRegistered { within, why });
-                }
-                warn!(error = status_message(&status), code = %status.code(), "cannot register; trying again");
-                status
-            }
+            Err(status) => status,
         };
+        let (url, why) = (connection.url().to_owned(), status_message(&status));
+        if status.code() == Code::PermissionDenied {
+            return Err(NotRegistered::Role { url, why });
+        }
+        if let Some(within) = settings.register_within.filter(|within| began.elapsed() >= *within) {
+            return Err(NotRegistered::InTime { within, url, why });
+        }
+        connection.failed("cannot register", &status);
         tokio::select! {
             biased;
             () = backoff.wait(&status) => {}
@@ -220,6 +237,7 @@ async fn try_register(settings: &Settings, connection: &Connection) -> Result<Ti
         protocol: trawl_proto::WORKER_PROTOCOL,
     };
     let answer = connection.client().register_worker(request).await?.into_inner();
+    connection.answered();
     let time = |field: Option<prost_types::Duration>| {
         field
             .and_then(|duration| Duration::try_from(duration).ok())
@@ -256,6 +274,7 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
         let mut client = agent.connection.patient_client();
         let leased = match client.lease_jobs(request).instrument(lease.clone()).await {
             Ok(answer) => {
+                agent.connection.answered();
                 backoff.reset();
                 answer.into_inner().jobs
             }
@@ -285,12 +304,13 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
 /// A coordinator with another database does not know this worker.
 async fn recover(agent: &Agent, status: &tonic::Status) {
     if status.code() != Code::NotFound {
-        agent.connection.failed(status.code());
-        warn!(error = status.message(), code = %status.code(), "no jobs; trying again");
+        agent.connection.failed("no jobs", status);
         return;
     }
     match try_register(&agent.settings, &agent.connection).await {
-        Ok(_) => info!("worker registered again"),
-        Err(status) => warn!(error = status.message(), code = %status.code(), "cannot register again"),
+        Ok(_) => {
+            info!(coordinator.url = %agent.connection.url(), worker.id = %agent.settings.worker_id, "worker registered again");
+        }
+        Err(status) => agent.connection.failed("cannot register again", &status),
     }
 }

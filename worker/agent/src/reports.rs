@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 use trawl_domain::id::{LeaseToken, WorkerId};
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::limits::WORKER_SLOTS_MAX;
@@ -204,9 +204,7 @@ impl Carrier {
             if status.code() == Code::InvalidArgument {
                 self.give_up_refused();
             }
-            connection.failed(status.code());
-            let kept = self.kept.len();
-            warn!(error = status.message(), code = %status.code(), reports.kept = kept, "report stream broke");
+            connection.failed("the stream of epoch reports broke", &status);
             tokio::select! {
                 biased;
                 () = self.backoff.wait(&status) => {}

@@ -1,7 +1,6 @@
 //! Retries calls until there is an answer.
 
 use tonic::{Code, Status};
-use tracing::warn;
 use trawl_domain::lease::{LeaseClaim, LeaseLost};
 use trawl_proto::{retry_after, v1};
 
@@ -47,8 +46,9 @@ where
                 if agent.leases.end_of(lease).is_some_and(|end| gives_up(end, &status)) {
                     return Err(JobError::Interrupted);
                 }
-                agent.connection.failed(status.code());
-                warn!(job.id = %lease.job_id, error = status.message(), code = %status.code(), "no answer; trying again");
+                agent
+                    .connection
+                    .failed("the end of a job, or a file of it, was not taken", &status);
                 backoff.wait(&status).await;
             }
             Err(status) => return Err(JobError::Refused(Box::new(status))),

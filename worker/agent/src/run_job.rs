@@ -1,5 +1,6 @@
 //! Runs one leased job: fetches its tables, trains, reports, and finishes it or hands it back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -9,6 +10,7 @@ use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::lease::LeaseClaim;
 use trawl_engine::{Control, TestMetrics};
+use trawl_proto::v1::job_member_owner::Kind;
 use trawl_proto::{lease_claim, v1};
 
 use super::artifacts::{members_of_best, weights};
@@ -51,10 +53,12 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
     let began = Instant::now();
     let control = Control::new();
     agent.leases.hold(lease, began + times.lease_ttl, control.clone());
+    let study = wire.study.clone();
     info!(
+        study.name = study,
         job.id = %lease.job_id,
-        study.name = wire.study,
         job.members = wire.members.len(),
+        job.trials = trials_of(&wire),
         job.first_epoch = wire.first_epoch,
         job.end_epoch = wire.end_epoch,
         "job began"
@@ -76,28 +80,45 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
     if let Err(error) = &ended
         && error.is_of_worker()
     {
-        error!(job.id = %lease.job_id, job.ran_ms = ran_ms, error = %error, "this worker can train no more: it has to end");
+        error!(study.name = study, job.id = %lease.job_id, job.ran_ms = ran_ms, error = %error,
+            "this worker can train no more: it has to end");
         agent.unhealthy.cancel();
     }
     match (ended, end) {
-        (Ok(()), None) => info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),
-        (_, Some(LeaseEnd::Lost)) => warn!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost"),
+        (Ok(()), None) => info!(study.name = study, job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),
+        (_, Some(LeaseEnd::Lost)) => {
+            warn!(study.name = study, job.id = %lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost");
+        }
         // A hung or lost training did not react to any later command.
         (Err(error), _) if error.is_of_worker() => {
             release(agent, lease, error.cause().as_str(), error.to_string()).await;
         }
         // Stopped just as the end was recorded.
-        (Ok(()), Some(LeaseEnd::Drain)) => info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),
+        (Ok(()), Some(LeaseEnd::Drain)) => {
+            info!(study.name = study, job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished");
+        }
         (Err(_), Some(LeaseEnd::Drain)) => {
-            info!(job.id = %lease.job_id, job.ran_ms = ran_ms, "job handed back");
+            info!(study.name = study, job.id = %lease.job_id, job.ran_ms = ran_ms, "job handed back");
             release(agent, lease, "drain", String::new()).await;
         }
         (Err(error), None) => {
-            warn!(job.id = %lease.job_id, attempt.cause = %error.cause(), error = %error, "job cannot be trained");
+            warn!(study.name = study, job.id = %lease.job_id, attempt.cause = %error.cause(), error = %error,
+                "job cannot be trained");
             release(agent, lease, error.cause().as_str(), error.to_string()).await;
         }
     }
     agent.leases.drop_lease(lease);
+}
+
+/// The trials whose folds a job trains, for the log.
+fn trials_of(job: &v1::Job) -> Option<String> {
+    let of_member = |member: &v1::JobMember| match member.owner.as_ref()?.kind.as_ref()? {
+        Kind::Trial(trial) => Some(*trial),
+        Kind::Refit(_) => None,
+    };
+    let trials: BTreeSet<u32> = job.members.iter().filter_map(of_member).collect();
+    let trials: Vec<String> = trials.iter().map(u32::to_string).collect();
+    (!trials.is_empty()).then(|| trials.join(" "))
 }
 
 /// A job under its lease.
@@ -126,6 +147,12 @@ impl<T: Training> Run<T> {
             return Err(JobError::Interrupted);
         }
         let row_losses = trained.as_ref().map_or_else(Vec::new, row_losses);
+        let baselines = if job.measures_baselines() {
+            let measuring = training.baselines(&agent.connection, lease, &job, self.control.clone());
+            measuring.instrument(step!("baselines")).await?
+        } else {
+            Vec::new()
+        };
         let test = match trained {
             Some(trained) => self.leave_files(&job, trained).await?,
             None => None,
@@ -135,6 +162,13 @@ impl<T: Training> Run<T> {
             test_loss: test.map(|test| test.loss),
             test_accuracy: test.and_then(|test| test.accuracy),
             row_losses,
+            baselines: baselines
+                .into_iter()
+                .map(|(baseline, values)| v1::JobBaseline {
+                    baseline: baseline.to_string(),
+                    values,
+                })
+                .collect(),
         };
         let finished = write(agent, lease, || {
             let (mut client, request) = (agent.connection.client(), request.clone());
@@ -212,8 +246,7 @@ async fn prepare<T: Training>(agent: &Agent, training: &T, lease: LeaseClaim, jo
         if agent.leases.end_of(lease).is_some() {
             return Err(JobError::Interrupted);
         }
-        agent.connection.failed(status.code());
-        warn!(job.id = %lease.job_id, error = status.message(), code = %status.code(), "no dataset; trying again");
+        agent.connection.failed("no dataset", &status);
         backoff.wait(&status).await;
     }
 }

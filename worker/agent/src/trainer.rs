@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, warn};
+use trawl_domain::baseline::Baseline;
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
@@ -148,12 +149,15 @@ impl<E: Engine> Training for Trainer<E> {
             return Err(EngineError::BadJob(reason).into());
         }
         if job.members.len() > 1 {
-            info!(
+            let how = match self.engine.is_fused(&job.architecture) {
+                true => "as one stack",
+                false => "one after the other",
+            };
+            debug!(
                 job.id = %listener.lease().job_id,
                 job.members = job.members.len(),
-                job.together = self.engine.trains_together(&job.architecture),
                 step.multiplications = job.architecture.step_work(),
-                "members train together or apart"
+                "members of a job train {how}"
             );
         }
         let progress = Progress::of(control.clone());
@@ -200,6 +204,42 @@ impl<E: Engine> Training for Trainer<E> {
             Outcome::Paused => Ok(None),
             Outcome::Interrupted => Err(JobError::Interrupted),
         }
+    }
+
+    async fn baselines(
+        &self,
+        connection: &Connection,
+        lease: LeaseClaim,
+        job: &Job,
+        control: Control,
+    ) -> Result<Vec<(Baseline, Vec<f64>)>, JobError> {
+        let Some(ranking) = job.ranking else {
+            return Ok(Vec::new());
+        };
+        // The training has left the tables in memory.
+        let ready = self.prepare(connection, lease, job).await?;
+        let (engine, of_thread) = (Arc::clone(&self.engine), control.clone());
+        let measure = move || engine.baselines(&ready.job, &of_thread);
+        let measured = on_thread(self.progress_limit, Progress::of(control.clone()), measure).await?;
+        if control.must_end() {
+            return Err(JobError::Interrupted);
+        }
+        let found = match measured {
+            Err(error @ EngineError::DeviceLost(_)) => return Err(error.into()),
+            // A study does well without them.
+            Err(error) => {
+                warn!(job.id = %lease.job_id, study.name = job.study, error = %error, "baselines cannot be measured");
+                Vec::new()
+            }
+            Ok(found) => found,
+        };
+        let value = |folds: &[FoldMetrics]| -> Option<Vec<f64>> {
+            folds.iter().map(|fold| ranking.objective.of_fold(*fold)).collect()
+        };
+        let found = found.into_iter();
+        Ok(found
+            .filter_map(|(baseline, folds)| Some((baseline, value(&folds)?)))
+            .collect())
     }
 }
 

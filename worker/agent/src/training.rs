@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use trawl_domain::baseline::Baseline;
 use trawl_domain::job::Job;
 use trawl_domain::lease::LeaseClaim;
 use trawl_domain::metric::{FoldMetrics, Metric};
@@ -51,6 +52,18 @@ pub trait Training: Debug + Send + Sync + 'static {
         listener: Listener,
         control: Control,
     ) -> impl Future<Output = Result<Option<Self::Trained>, JobError>> + Send;
+
+    /// What the baselines reach on the folds of the study, in the metric by which the job's trials are ranked. A baseline that cannot be had is left out.
+    ///
+    /// # Errors
+    /// It was interrupted, or nothing can be trained on the device any more.
+    fn baselines(
+        &self,
+        connection: &Connection,
+        lease: LeaseClaim,
+        job: &Job,
+        control: Control,
+    ) -> impl Future<Output = Result<Vec<(Baseline, Vec<f64>)>, JobError>> + Send;
 }
 
 /// A trained job.

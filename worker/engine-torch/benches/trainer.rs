@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 use tch::Device;
 use tokio::time::Instant;
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Layer};

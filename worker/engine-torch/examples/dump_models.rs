@@ -8,8 +8,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use tch::Device;
+use trawl_dataset::{Columns, Format};
 use trawl_domain::artifact::ArtifactKind;
-use trawl_domain::dataset::{Columns, Format};
 use trawl_engine::analysis::{AnalysisInput, analyse};
 use trawl_engine::{Control, Engine as _, Networks as _, Outcome};
 use trawl_engine_torch::Torch;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tch::Device;
-use trawl_domain::dataset::Features;
+use trawl_dataset::Features;
 use trawl_domain::fold::RowKeys;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Layer, WrittenLayer};

@@ -4,8 +4,8 @@
 //! Where nothing is to be changed, no bit changes.
 
 use tch::{Device, Kind, Tensor};
+use trawl_dataset::SampleShape;
 use trawl_domain::augment::{Augment, Change};
-use trawl_domain::dataset::SampleShape;
 use trawl_domain::seed::{FitOwner, Purpose, Seed, Stream};
 use trawl_engine::{EngineError, FitJob};
 

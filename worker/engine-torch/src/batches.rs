@@ -5,9 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{
-    Features, FittedTable, FittedTarget, Inputs, Known, SampleShape, Samples, TargetKind, Targets,
-};
+use trawl_dataset::{Features, FittedTable, FittedTarget, Inputs, Known, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{FoldRows, RowKeys, Split};
 use trawl_domain::network::Architecture;
 use trawl_domain::seed::{Purpose, Seed};

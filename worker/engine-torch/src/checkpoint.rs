@@ -61,7 +61,7 @@ impl View for Row {
 }
 
 fn identity_of(training: &Training<'_>, member: &JobMember) -> Result<String, EngineError> {
-    identity(Torch::NAME, VERSION, training.together, training.job, member)
+    identity(Torch::NAME, VERSION, training.fused, training.job, member)
 }
 
 /// The checkpoints of all members between two steps.

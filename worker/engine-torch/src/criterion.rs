@@ -1,7 +1,7 @@
 //! Losses of all networks of a stack, each with its own settings: PyTorch's arithmetic.
 
 use tch::{Kind, Reduction, Tensor};
-use trawl_domain::dataset::{TargetKind, Targets};
+use trawl_dataset::{TargetKind, Targets};
 use trawl_domain::loss::{ClassWeights, Loss};
 use trawl_domain::optimizer::Hyperparameters;
 use trawl_engine::{EngineError, FitJob, Table as _};

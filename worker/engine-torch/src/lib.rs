@@ -7,6 +7,7 @@
 
 mod augment;
 mod averages;
+mod baseline;
 mod batches;
 mod checkpoint;
 mod clipping;
@@ -31,9 +32,11 @@ use std::io::Write as _;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{FittedTable, Samples};
+use trawl_dataset::{FittedTable, Samples};
+use trawl_domain::baseline::Baseline;
 use trawl_domain::engine::EngineName;
-use trawl_domain::limits::{JOB_MEMBERS_MAX, JOB_PARAMS_MAX, TOGETHER_WORK_MAX};
+use trawl_domain::limits::{FUSED_WORK_MAX, JOB_MEMBERS_MAX, JOB_PARAMS_MAX};
+use trawl_domain::metric::FoldMetrics;
 use trawl_domain::network::Architecture;
 use trawl_engine::checkpoint::MemberCheckpoint;
 use trawl_engine::weights::Parameter;
@@ -73,8 +76,8 @@ impl Engine for Torch {
         DeviceTable::bytes_of(samples)
     }
 
-    fn trains_together(&self, architecture: &Architecture) -> bool {
-        trains_together(architecture, self.device)
+    fn is_fused(&self, architecture: &Architecture) -> bool {
+        is_fused(architecture, self.device)
     }
 
     fn fit(
@@ -105,6 +108,15 @@ impl Engine for Torch {
         })
     }
 
+    fn baselines(
+        &self,
+        job: &FitJob<DeviceTable>,
+        control: &Control,
+    ) -> Result<Vec<(Baseline, Vec<FoldMetrics>)>, EngineError> {
+        fix_rounding();
+        on_device(self.device, || baseline::baselines(job, self.device, control))
+    }
+
     fn network(
         &self,
         architecture: Architecture,
@@ -112,13 +124,12 @@ impl Engine for Torch {
         fitted: Option<&FittedTable>,
     ) -> Result<DeviceNetworks, EngineError> {
         fix_rounding();
-        let together = trains_together(&architecture, self.device);
-        let stack =
-            guarded(|| tch::no_grad(|| Stack::of_one(&architecture, &parameters, fitted, together, self.device)))
-                .flatten()?;
+        let fused = is_fused(&architecture, self.device);
+        let stack = guarded(|| tch::no_grad(|| Stack::of_one(&architecture, &parameters, fitted, fused, self.device)))
+            .flatten()?;
         Ok(DeviceNetworks {
             architecture,
-            together,
+            fused,
             stacks: vec![stack],
         })
     }
@@ -192,23 +203,23 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     }
 }
 
-/// See [`Engine::trains_together`].
+/// See [`Engine::is_fused`].
 ///
 /// A stack saves the launching of operations, which is most of a small step's time. Above this number of multiplications,
 /// arithmetic dominates: then a stack overflows a CPU's caches, and on a GPU, where stacks are always full, its idle networks
 /// cost time and memory. Convolutions in a stack would be grouped ones, for which libraries have poor code.
-fn trains_together(architecture: &Architecture, device: Device) -> bool {
+fn is_fused(architecture: &Architecture, device: Device) -> bool {
     let work = architecture.step_work();
     match device {
         _ if architecture.has_convolution() => false,
-        Device::Cpu => work <= TOGETHER_WORK_MAX,
-        _ => work <= TOGETHER_WORK_MAX_GPU && architecture.params() <= JOB_PARAMS_MAX / JOB_MEMBERS_MAX as u64,
+        Device::Cpu => work <= FUSED_WORK_MAX,
+        _ => work <= FUSED_WORK_MAX_GPU && architecture.params() <= JOB_PARAMS_MAX / JOB_MEMBERS_MAX as u64,
     }
 }
 
-/// As [`TOGETHER_WORK_MAX`], on a GPU. On an H200, 32 steps of 16 networks with 2^22 multiplications took 63 ms together and 466 ms apart. Five
+/// As [`FUSED_WORK_MAX`], on a GPU. On an H200, 32 steps of 16 networks with 2^22 multiplications took 63 ms together and 466 ms apart. Five
 /// networks with 2^24 took 115 ms and 159 ms; but a job has at most four of these, and a single one took 103 ms in a full stack and 31 ms in its own.
-const TOGETHER_WORK_MAX_GPU: u64 = 1 << 23;
+const FUSED_WORK_MAX_GPU: u64 = 1 << 23;
 
 /// The only point at which the host waits for the device.
 fn to_vec(tensor: &Tensor) -> Vec<f32> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::SampleShape;
+use trawl_dataset::SampleShape;
 use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::network::Architecture;
@@ -18,8 +18,8 @@ const MEASURE_BYTES: u64 = 64 << 20;
 
 /// Rows that can be measured at once within bounded memory. The number is the same for every stack that trains
 /// together, so that a member's losses are summed in the same pieces in any job.
-pub(super) fn rows_at_once(architecture: &Architecture, together: bool) -> i64 {
-    let stack = if together { JOB_MEMBERS_MAX as u64 } else { 1 };
+pub(super) fn rows_at_once(architecture: &Architecture, fused: bool) -> i64 {
+    let stack = if fused { JOB_MEMBERS_MAX as u64 } else { 1 };
     let widths = architecture.shapes().unwrap_or_default();
     let widest = widths.into_iter().map(SampleShape::len).max().unwrap_or(1);
     (MEASURE_BYTES / (4 * stack * widest.max(1))).max(1) as i64

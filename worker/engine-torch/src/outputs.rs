@@ -1,7 +1,7 @@
 //! Trained members' outputs for rows, and outputs of their layers, for the analysis of a network.
 
 use tch::Tensor;
-use trawl_domain::dataset::{Features, FittedTable};
+use trawl_dataset::{Features, FittedTable};
 use trawl_domain::network::Architecture;
 use trawl_engine::weights::{Parameter, shapes};
 use trawl_engine::{EngineError, LayerOutput, Networks, Table as _};
@@ -15,7 +15,7 @@ use super::{guarded, network, to_vec};
 pub struct DeviceNetworks {
     pub(super) architecture: Architecture,
     /// True if they trained as one stack.
-    pub(super) together: bool,
+    pub(super) fused: bool,
     pub(super) stacks: Vec<Stack>,
 }
 
@@ -51,7 +51,7 @@ impl Networks for DeviceNetworks {
     }
 
     fn rows_at_once(&self) -> u32 {
-        let rows = network::rows_at_once(&self.architecture, self.together);
+        let rows = network::rows_at_once(&self.architecture, self.fused);
         u32::try_from(rows).unwrap_or(u32::MAX)
     }
 

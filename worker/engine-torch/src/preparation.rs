@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{FittedInput, FittedInputs, FittedTable, FittedTarget, SampleShape};
+use trawl_dataset::{FittedInput, FittedInputs, FittedTable, FittedTarget, SampleShape};
 
 use super::quantiles::QuantileTensors;
 

@@ -1,9 +1,9 @@
 //! Inputs that networks of a stack see as quantiles of their own training rows.
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::{FittedInputs, QUANTILE_REACH};
+use trawl_dataset::{FittedInputs, QUANTILE_REACH};
 
-/// The quantiles of the inputs that use them; see [`trawl_domain::dataset::FittedInput`].
+/// The quantiles of the inputs that use them; see [`trawl_dataset::FittedInput`].
 #[derive(Debug)]
 pub(super) struct QuantileTensors {
     /// Places of these inputs, [inputs].

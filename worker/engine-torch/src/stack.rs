@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::FittedTable;
+use trawl_dataset::FittedTable;
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::JOB_MEMBERS_MAX;
 use trawl_domain::network::Architecture;
@@ -26,9 +26,9 @@ const ALIGN: i64 = 32;
 
 /// Networks of a stack that trains `members` together, with idle networks to fill it. On a GPU all stacks have one size, because
 /// libraries choose their code, and thereby their rounding, by it: so a member's results do not depend on the number of others.
-fn stack_size(members: usize, together: bool, device: Device) -> i64 {
+fn stack_size(members: usize, fused: bool, device: Device) -> i64 {
     match device {
-        _ if !together => members as i64,
+        _ if !fused => members as i64,
         Device::Cpu => round_up(members as i64),
         _ => round_up(members.max(JOB_MEMBERS_MAX) as i64),
     }
@@ -173,12 +173,12 @@ impl Stack {
     pub(super) fn new(
         job: &FitJob<DeviceTable>,
         members: &[usize],
-        together: bool,
+        fused: bool,
         device: Device,
     ) -> Result<Self, EngineError> {
         let mut places = members.to_vec();
         places.sort_by_key(|member| (job.members[*member].hyperparameters.optimizer, *member));
-        let size = stack_size(places.len(), together, device);
+        let size = stack_size(places.len(), fused, device);
         let blocks = blocks(&job.architecture)?;
         let width = blocks.last().map_or(0, |block| block.end);
 
@@ -210,7 +210,7 @@ impl Stack {
         architecture: &Architecture,
         parameters: &[Parameter],
         fitted: Option<&FittedTable>,
-        together: bool,
+        fused: bool,
         device: Device,
     ) -> Result<Self, EngineError> {
         let inputs = fitted.and_then(|fitted| fitted.inputs.as_ref());
@@ -243,7 +243,7 @@ impl Stack {
                 statistics.extend(values.by_ref().take(2 * block.outputs as usize + 1));
             }
         }
-        let size = stack_size(1, together, device);
+        let size = stack_size(1, fused, device);
         let flat = Tensor::zeros([size, width], (Kind::Float, device));
         flat.select(0, 0).copy_(&Tensor::from_slice(&row));
         let fitted = fitted.cloned().map(Arc::new).into_iter().collect();

@@ -15,7 +15,7 @@ use super::dropout::Dropout;
 use super::optimizer::Optimizers;
 use super::stack::Stack;
 use super::stopping::Stopping;
-use super::{DeviceTable, trains_together};
+use super::{DeviceTable, is_fused};
 
 /// Members that take every step together.
 pub(super) struct Group {
@@ -57,7 +57,7 @@ pub(super) struct Progress {
 pub(super) struct Training<'a> {
     pub(super) job: &'a FitJob<DeviceTable>,
     pub(super) device: Device,
-    pub(super) together: bool,
+    pub(super) fused: bool,
     pub(super) groups: Vec<Group>,
     pub(super) progress: Progress,
     /// The index of the class whose F1 is measured.
@@ -98,11 +98,11 @@ impl<'a> Training<'a> {
             })
         });
         let f1_class = f1_class.transpose()?;
-        let together = trains_together(&job.architecture, device);
+        let fused = is_fused(&job.architecture, device);
         let all: Vec<usize> = (0..job.members.len()).collect();
         let groups = all
-            .chunks(if together { all.len() } else { 1 })
-            .map(|members| Group::new(job, members, together, device))
+            .chunks(if fused { all.len() } else { 1 })
+            .map(|members| Group::new(job, members, fused, device))
             .collect::<Result<Vec<_>, _>>()?;
         let progress = Progress {
             epoch: 0,
@@ -113,7 +113,7 @@ impl<'a> Training<'a> {
         Ok(Self {
             job,
             device,
-            together,
+            fused,
             groups,
             progress,
             f1_class,
@@ -127,8 +127,8 @@ impl<'a> Training<'a> {
 }
 
 impl Group {
-    fn new(job: &FitJob<DeviceTable>, members: &[usize], together: bool, device: Device) -> Result<Self, EngineError> {
-        let stack = Stack::new(job, members, together, device)?;
+    fn new(job: &FitJob<DeviceTable>, members: &[usize], fused: bool, device: Device) -> Result<Self, EngineError> {
+        let stack = Stack::new(job, members, fused, device)?;
         let rows = Rows::new(job, &stack)?;
         let steps = rows.steps_in_epoch(job.architecture.batch_size);
         Ok(Self {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use tch::{Kind, Tensor};
-use trawl_domain::dataset::SampleShape;
+use trawl_dataset::SampleShape;
 use trawl_domain::metric::{Metric, Metrics};
 use trawl_domain::network::Architecture;
 use trawl_engine::early_stopping::EpochLosses;
@@ -53,7 +53,7 @@ impl Training<'_> {
             row_losses,
             networks: DeviceNetworks {
                 architecture: self.job.architecture.clone(),
-                together: self.together,
+                fused: self.fused,
                 stacks: self.groups.into_iter().map(|group| group.stack).collect(),
             },
         }))
@@ -152,7 +152,7 @@ impl Training<'_> {
     }
 
     /// Validation metrics of a group, by place in its stack. `Some(None)` where no rows validate, `None` if interrupted.
-    fn validate(&self, group: &Group, control: &Control) -> Option<Option<Vec<Metrics>>> {
+    pub(super) fn validate(&self, group: &Group, control: &Control) -> Option<Option<Vec<Metrics>>> {
         let Some(order) = group.rows.validation() else {
             return Some(None);
         };
@@ -205,7 +205,7 @@ impl Training<'_> {
         let order = table.all_rows(size);
         let mut losses = Vec::new();
         tch::no_grad(|| {
-            let piece = network::rows_at_once(&self.job.architecture, self.together);
+            let piece = network::rows_at_once(&self.job.architecture, self.fused);
             for start in (0..rows).step_by(piece.max(1) as usize) {
                 let len = piece.min(rows - start);
                 let (_, targets) = table.gather(&order.narrow(1, start, len));
@@ -309,7 +309,7 @@ impl Training<'_> {
     ) -> Option<()> {
         let architecture = &self.job.architecture;
         tch::no_grad(|| {
-            let piece = network::rows_at_once(architecture, self.together);
+            let piece = network::rows_at_once(architecture, self.fused);
             let mut start = 0;
             while start < rows {
                 if control.must_end() {

@@ -5,8 +5,8 @@ mod harness;
 
 use device::device;
 use harness::run;
+use trawl_dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::augment::Augment;
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Conv, Layer};
@@ -120,7 +120,7 @@ fn a_member_is_the_same_in_every_job_whatever_becomes_of_the_images_of_others() 
     ] {
         let members: Vec<JobMember> = (0..64).map(|n| member(n, settings(n))).collect();
         let all = job(layers, classes, members.clone());
-        assert_eq!(Torch::new(device()).trains_together(&all.architecture), together);
+        assert_eq!(Torch::new(device()).is_fused(&all.architecture), together);
         let all = run(&all);
         assert_eq!(all.diverged, []);
         for n in (0..members.len()).step_by(5) {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::Device;
-use trawl_domain::dataset::SampleShape;
+use trawl_dataset::SampleShape;
 use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;

@@ -5,8 +5,8 @@ mod jobs;
 mod refused;
 
 use safetensors::SafeTensors;
+use trawl_dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::augment::Augment;
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::{ClassWeights, Loss};

@@ -7,7 +7,7 @@ mod harness;
 use device::device;
 use harness::run;
 use safetensors::SafeTensors;
-use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
+use trawl_dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Conv, Layer};
@@ -161,7 +161,7 @@ fn a_member_is_the_same_in_every_job() {
     for (samples, layers, together, count) in [(images(), cnn(), false, 7), (table(), mlp(), true, 40)] {
         let members: Vec<JobMember> = (0..count).map(member).collect();
         let all = job(&samples, layers.clone(), members.clone());
-        assert_eq!(Torch::new(device()).trains_together(&all.architecture), together);
+        assert_eq!(Torch::new(device()).is_fused(&all.architecture), together);
         let all = run(&all);
         let of_classes = || {
             let all = Metric::ALL.iter().copied();
@@ -369,7 +369,7 @@ fn dropout_on_images_drops_what_its_stream_says() {
     job.architecture.epochs = 1;
     job.end_epoch = 1;
     // A convolution-free network of images: one member of a padded stack.
-    assert!(Torch::new(device()).trains_together(&job.architecture));
+    assert!(Torch::new(device()).is_fused(&job.architecture));
     let ran = run(&job);
 
     let order = job

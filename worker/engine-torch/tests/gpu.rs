@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::OnceLock;
 
 use tch::Device;
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Layer};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tch::Device;
 use tempfile::TempDir;
-use trawl_domain::dataset::{ArrayRules, Columns, Features, Format, Inputs, SampleShape, Samples, Selection, Targets};
+use trawl_dataset::{ArrayRules, Columns, Features, Format, Inputs, SampleShape, Samples, Selection, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Conv, Layer};
@@ -148,10 +148,7 @@ fn table_of(batch_size: u32, layers: Vec<Layer>) -> TempDir {
         batch_size,
         epochs: 2,
     };
-    assert_eq!(
-        Torch::new(Device::Cpu).trains_together(&architecture),
-        batch_size < 1_000
-    );
+    assert_eq!(Torch::new(Device::Cpu).is_fused(&architecture), batch_size < 1_000);
     let columns = Columns {
         features: Selection::Named(vec!["x, 1".to_owned(), "x2".to_owned()]),
         target: "y".to_owned(),

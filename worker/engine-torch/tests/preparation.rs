@@ -5,7 +5,7 @@ mod device;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use trawl_domain::dataset::{
+use trawl_dataset::{
     Allowance, ArrayRules, Columns, Content, FittedInputs, FittedTable, Format, Inputs, Layout, Missing, Part, Prepare,
     Role, Rule, SampleShape, Samples, Scale, TargetKind, read,
 };

@@ -7,7 +7,7 @@ mod refused;
 
 use std::collections::BTreeMap;
 
-use trawl_domain::dataset::{Features, SampleShape, Samples, Targets};
+use trawl_dataset::{Features, SampleShape, Samples, Targets};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::metric::Metric;

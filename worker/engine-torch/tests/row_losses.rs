@@ -5,7 +5,7 @@ mod jobs;
 
 use device::device;
 use jobs::{MemberBits, ROWS, Told, apart, hear, members, norms, norms_of_images, together};
-use trawl_domain::dataset::{Features, Samples, Targets};
+use trawl_dataset::{Features, Samples, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::Layer;

@@ -6,7 +6,7 @@ mod harness;
 use device::device;
 use harness::run;
 use safetensors::SafeTensors;
-use trawl_domain::dataset::{
+use trawl_dataset::{
     Allowance, Columns, Content, Features, Format, Part, Role, SampleShape, Samples, TargetKind, Targets, read,
 };
 use trawl_domain::fold::{Split, Validation};
@@ -242,7 +242,7 @@ fn is_the_same_alone((shape, data): (SampleShape, DeviceTable), layers: &[Layer]
         let mut job = job(layers.to_vec(), members.to_vec());
         job.architecture.input = shape;
         job.data = data.clone();
-        assert_eq!(Torch::new(device()).trains_together(&job.architecture), together);
+        assert_eq!(Torch::new(device()).is_fused(&job.architecture), together);
         run(&job).losses
     };
     let all = losses(&members);

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
-use trawl_domain::dataset::{FileHash, SampleShape};
+use trawl_dataset::{FileHash, SampleShape};
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::{By, Scheme, Split};
 use trawl_domain::job::JobMember;
@@ -155,7 +155,7 @@ struct Identity<'a> {
     version: u32,
     engine: &'static str,
     engine_version: u32,
-    together: bool,
+    fused: bool,
     seed: u64,
     rows: u32,
     input: Vec<u32>,
@@ -228,14 +228,14 @@ enum WrittenOwner {
 }
 
 /// Distinguishes a member's checkpoints from all others: a hash of everything that its numbers depend on. That is the engine with the
-/// version of its computation, whether members train `together`, and the job with this member's settings, but not the other members.
+/// version of its computation, whether members are `fused`, and the job with this member's settings, but not the other members.
 ///
 /// # Errors
 /// [`EngineError::Failed`] if it cannot be written.
 pub fn identity<T: Table>(
     engine: EngineName,
     engine_version: u32,
-    together: bool,
+    fused: bool,
     job: &FitJob<T>,
     member: &JobMember,
 ) -> Result<String, EngineError> {
@@ -244,7 +244,7 @@ pub fn identity<T: Table>(
         version: VERSION,
         engine: engine.as_str(),
         engine_version,
-        together,
+        fused,
         seed: job.seed.0,
         rows: job.data.rows(),
         input: SampleShape::dims(architecture.input),

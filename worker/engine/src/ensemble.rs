@@ -1,7 +1,7 @@
 //! Ensembles: the networks of a trial's folds, whose mean is the prediction. A refit on all training rows is a single network.
 
 use crate::{EngineError, Networks};
-use trawl_domain::dataset::TargetKind;
+use trawl_dataset::TargetKind;
 
 /// The member that answers for each network.
 const MEMBER: usize = 0;

@@ -17,7 +17,8 @@ pub mod weights;
 
 use std::fmt::Debug;
 
-use trawl_domain::dataset::{Features, FittedTable, Known, Samples, Targets};
+use trawl_dataset::{Features, FittedTable, Known, Samples, Targets};
+use trawl_domain::baseline::Baseline;
 use trawl_domain::engine::EngineName;
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
@@ -51,7 +52,7 @@ pub trait Engine: Debug + Send + Sync + 'static {
 
     /// True if the members of a job of this architecture train as one stack; otherwise they take turns within each
     /// epoch. Results differ only by rounding.
-    fn trains_together(&self, architecture: &Architecture) -> bool;
+    fn is_fused(&self, architecture: &Architecture) -> bool;
 
     /// Trains all members of a job, from their checkpoints or, without any, from the beginning. On one type of device, results
     /// and events are the same to the last bit as if training had never stopped. `from` may come from several files of several
@@ -80,6 +81,17 @@ pub trait Engine: Debug + Send + Sync + 'static {
         job: &FitJob<Self::Table>,
         outputs: &[f32],
     ) -> Result<Option<(TestMetrics, Vec<f32>)>, EngineError>;
+
+    /// The metrics that models without a search reach on the folds of the job's split, by fold; of the job, architecture and members only say what
+    /// is predicted, and by which loss. A model that these rows are too large for is left out. Nothing, if it was stopped.
+    ///
+    /// # Errors
+    /// Memory ran short, the job does not fit together, or the engine failed.
+    fn baselines(
+        &self,
+        job: &FitJob<Self::Table>,
+        control: &Control,
+    ) -> Result<Vec<(Baseline, Vec<FoldMetrics>)>, EngineError>;
 
     /// A single network, member 0, with parameters and preparation from [`Networks::parameters`] and
     /// [`Networks::fitted`]. On the same type of device, its outputs are the same as then, to the last bit.

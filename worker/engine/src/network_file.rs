@@ -1,7 +1,7 @@
 //! `network.json`: the format that a refit writes and a prediction reads.
 
 use serde::{Deserialize, Serialize};
-use trawl_domain::dataset::{FittedInputs, FittedTable, FittedTarget, Inputs, Resize};
+use trawl_dataset::{FittedInputs, FittedTable, FittedTarget, Inputs, Resize};
 use trawl_domain::layer::WrittenLayer;
 
 /// The file.

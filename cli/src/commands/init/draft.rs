@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use trawl_domain::dataset::{Encoding, Header, MISSING_TEXTS, Quoting, SurveyCells};
+use trawl_dataset::{Encoding, Header, MISSING_TEXTS, Quoting, SurveyCells};
 
 use super::guess::{Feature, Guess};
 

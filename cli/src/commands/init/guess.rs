@@ -1,6 +1,6 @@
 //! Guesses the purpose of a table: the column to predict, the columns for the network, and their preparation.
 
-use trawl_domain::dataset::{Survey, SurveyCells, SurveyColumn};
+use trawl_dataset::{Survey, SurveyCells, SurveyColumn};
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX};
 
 /// Names of columns that are predicted, where one is there.

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use trawl_domain::dataset::{Allowance, FileContent, Header, survey};
+use trawl_dataset::{Allowance, FileContent, Header, survey};
 
 use crate::args::{InitArgs, Template};
 use crate::error::{Error, say};

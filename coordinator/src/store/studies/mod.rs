@@ -2,8 +2,10 @@
 
 mod record;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use trawl_domain::dataset::{DatasetShape, FileHash, Part, TargetShape};
+use trawl_dataset::{DatasetShape, FileHash, Part, TargetShape};
 use trawl_domain::fold::FoldSize;
 use trawl_domain::id::{JobId, StudyId};
 use trawl_domain::metric::Goal;
@@ -42,6 +44,8 @@ pub struct NewStudy<'a> {
     pub test: Option<Part<FileHash>>,
     /// False if its test rows have no targets.
     pub test_is_labelled: bool,
+    /// Names of its files as its submitter wrote them, by the field that names the file.
+    pub file_names: BTreeMap<String, String>,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
     /// Sizes of its folds, where a column assigns rows to folds.
@@ -84,7 +88,7 @@ macro_rules! select_studies {
         sqlx::query_as!(
             StudyRow,
             "SELECT study_id, name, state, error, pause_reason, spec, goal, train_file, train_targets_file, validation_file, validation_targets_file, test_file,
-                    test_targets_file, test_is_labelled, train_rows, sample_shape, sample_words, class_count, target_count, fold_rows, max_trials, next_trial, ends_before, trials_enqueued, stop_reason, folds_wait, trials_completed,
+                    test_targets_file, test_is_labelled, file_names, train_rows, sample_shape, sample_words, class_count, target_count, fold_rows, max_trials, next_trial, ends_before, trials_enqueued, stop_reason, folds_wait, trials_completed,
                     trials_pruned, trials_failed, trials_cancelled, epochs_reported, created_at, finished_at
              FROM trawl_store.studies " + $clauses,
             $($argument),*
@@ -113,9 +117,10 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
         "INSERT INTO trawl_store.studies
              (study_id, name, state, spec, seed, goal, train_file, train_targets_file, test_file, test_targets_file,
               test_is_labelled, train_rows, sample_shape, class_count, max_trials, epoch_budget, generation_trials, generation_lag,
-              priority, stops_at, objectives, goals, submitted_by, fold_rows, target_count, validation_file, validation_targets_file, sample_words)
+              priority, stops_at, objectives, goals, submitted_by, fold_rows, target_count, validation_file, validation_targets_file, sample_words,
+              file_names)
          VALUES ($1, $2, 'running', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21, $22, $23, $24, $25, $26, $27)",
+                 clock_timestamp() + make_interval(secs => $19::double precision * 3600), $20, $21, $22, $23, $24, $25, $26, $27, $28)",
         study.study_id.0,
         study.name,
         study.spec,
@@ -151,6 +156,7 @@ pub async fn insert(conn: &mut Connection, study: &NewStudy<'_>) -> Result<(), S
             .and_then(|validation| validation.targets.as_ref())
             .map(|hash| &hash.0[..]),
         &sample_words,
+        serde_json::json!(study.file_names),
     )
     .execute(conn)
     .await?;

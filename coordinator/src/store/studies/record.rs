@@ -1,7 +1,9 @@
 //! Studies as they are read.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use trawl_domain::dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
+use trawl_dataset::{DatasetShape, FileHash, Part, SampleShape, TargetShape};
 use trawl_domain::fold::FoldSize;
 use trawl_domain::id::StudyId;
 use trawl_domain::metric::Goal;
@@ -36,6 +38,8 @@ pub struct StudyRecord {
     pub test: Option<Part<FileHash>>,
     /// False if its test rows have no targets.
     pub test_is_labelled: bool,
+    /// Names of its files as its submitter wrote them, by the field that names the file.
+    pub file_names: BTreeMap<String, String>,
     /// Sizes of its dataset.
     pub shape: DatasetShape,
     /// Sizes of its folds, where a column assigns rows to folds.
@@ -100,6 +104,7 @@ pub(super) struct StudyRow {
     pub(super) test_file: Option<Vec<u8>>,
     pub(super) test_targets_file: Option<Vec<u8>>,
     pub(super) test_is_labelled: bool,
+    pub(super) file_names: serde_json::Value,
     pub(super) train_rows: i32,
     pub(super) sample_shape: Vec<i32>,
     pub(super) sample_words: Vec<i32>,
@@ -176,6 +181,8 @@ impl TryFrom<StudyRow> for StudyRecord {
                 }),
             },
             test_is_labelled: row.test_is_labelled,
+            file_names: serde_json::from_value(row.file_names)
+                .map_err(|error| bad_row("studies", id, "file_names", error))?,
             shape: DatasetShape {
                 train_rows: number("train_rows", row.train_rows)?,
                 sample: sample.ok_or_else(|| bad_row("studies", id, "sample_shape", "no shape"))?,

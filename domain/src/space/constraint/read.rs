@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::token::{Token, tokens};
 use super::{Constraint, Expression, Operator};
-use crate::near::near;
 use crate::space::{Distribution, ParamValue, Space};
+use trawl_dataset::spelling::nearest;
 
 /// Nested parentheses and signs: each is a level of recursion.
 const DEPTH_MAX: usize = 32;
@@ -184,7 +184,7 @@ impl Reader<'_> {
 
     fn param(&mut self, at: usize, name: String) -> Result<Part, String> {
         let Some(distribution) = self.space.get(&name) else {
-            let instead = match near(&name, self.space.keys().map(String::as_str)) {
+            let instead = match nearest(&name, self.space.keys().map(String::as_str)) {
                 Some(known) => format!("; did you mean '{known}'?"),
                 None => format!("; a word is in quotes: '{name}'"),
             };

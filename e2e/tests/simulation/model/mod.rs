@@ -20,8 +20,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use trawl_coordinator::app::AppError;
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
+use trawl_dataset::{FileHash, Part};
 use trawl_domain::artifact::ArtifactKind;
-use trawl_domain::dataset::{FileHash, Part};
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
 use trawl_domain::job::{PlannedJob, TrialFold, plan_window};
@@ -32,7 +32,7 @@ use trawl_domain::study::Study;
 use trawl_domain::violation::Violations;
 use uuid::Uuid;
 
-pub(crate) use rows::Rows;
+pub(crate) use rows::{Rows, told};
 pub(crate) use store::{ModelStore, Mood, NO_QUOTAS, Shared, share};
 
 /// The rows of one study, and the workers.

@@ -18,19 +18,19 @@ use trawl_coordinator::app::release_job::ReleaseReason;
 use trawl_coordinator::app::renew_lease::Renewed;
 use trawl_coordinator::app::report_order::{JobReport, Written};
 use trawl_coordinator::app::upload::UploadStore;
-use trawl_coordinator::app::{AppError, Settings, TestMetrics};
+use trawl_coordinator::app::{AppError, JobResults, Settings};
 use trawl_coordinator::files::Files;
 use trawl_coordinator::metrics::Metrics;
 use trawl_coordinator::protocol::{Answer, WorkerStore};
 use trawl_coordinator::store::artifacts::ArtifactRecord;
 use trawl_coordinator::store::checkpoints::CheckpointRecord;
 use trawl_coordinator::store::workers::NewWorker;
-use trawl_domain::dataset::FileHash;
+use trawl_dataset::FileHash;
 use trawl_domain::id::JobId;
 use trawl_domain::lease::{LeaseClaim, LeaseLost};
+use trawl_e2e::history::Observer;
 
 use super::Model;
-use crate::observer::Observer;
 
 /// No limits: refusals have tests of their own.
 pub(crate) const NO_QUOTAS: Quotas = Quotas {
@@ -235,9 +235,9 @@ impl WorkerStore for ModelStore {
         .await
     }
 
-    async fn finish_job(&self, claim: LeaseClaim, test: TestMetrics, _: &[Vec<f32>]) -> Answer<()> {
+    async fn finish_job(&self, claim: LeaseClaim, results: &JobResults) -> Answer<()> {
         self.step(|model, observer, now| {
-            held(model.finish(now, claim, test)?.then_some(()))?;
+            held(model.finish(now, claim, results.test)?.then_some(()))?;
             debug!(job.id = %claim.job_id, "job ended");
             observer.finished(now, claim);
             Ok(())

@@ -7,19 +7,19 @@
 mod operations;
 mod real;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
-use trawl_coordinator::app::Settings;
 use trawl_coordinator::app::dataset_dir::DatasetDir;
+use trawl_coordinator::app::{App, Settings};
 use trawl_coordinator::files::Files;
+use trawl_e2e::history::Observer;
 
 use crate::model::{Model, ModelStore, NO_QUOTAS, Rows, Shared};
-use crate::observer::Observer;
 use crate::run::ALONE;
 use crate::study::SimulatedStudy;
 use operations::{Operation, Side, WORKERS, operation};
@@ -40,21 +40,22 @@ thread_local! {
 }
 
 /// Both stores, at the beginning of a sequence.
-struct Pair {
+struct Pair<'a> {
     model: Side<Arc<ModelStore>>,
-    real: Side<RealStore>,
+    real: Side<&'a App>,
+    store: &'a RealStore,
 }
 
-impl Pair {
+impl Pair<'_> {
     async fn apply(&mut self, operation: &Operation) -> anyhow::Result<()> {
         match operation {
             Operation::Advance(time) => {
                 NOW.set(NOW.get() + *time);
-                self.real.store.advance(*time).await?;
+                self.store.advance(*time).await?;
             }
             Operation::Pause(pause) => {
                 self.model.store.shared.model().pause(*pause);
-                self.real.store.pause(*pause).await?;
+                self.store.pause(*pause).await?;
             }
             _ => {
                 let (model, real) = (self.model.apply(operation).await, self.real.apply(operation).await);
@@ -66,7 +67,7 @@ impl Pair {
 
     async fn compare(&self) -> anyhow::Result<()> {
         let model = self.model.store.shared.model().rows();
-        let real = self.real.store.rows().await?;
+        let real = self.store.rows().await?;
         for (table, rows) in &model {
             let real: &Vec<String> = &real[table];
             anyhow::ensure!(
@@ -111,7 +112,7 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
     let (trials, epochs, batch_sizes) = STUDY;
     let study = |raced| SimulatedStudy::new(3, trials, epochs, batch_sizes, raced);
     let (whole, raced) = (study(None)?, study(Some(GENERATION))?);
-    let mut real = Some(runtime.block_on(RealStore::start(settings()))?);
+    let real = runtime.block_on(RealStore::start(settings()))?;
     let config = Config {
         cases: u32::try_from(crate::number("TRAWL_PARITY_CASES", CASES)?)?,
         max_shrink_iters: 200,
@@ -120,38 +121,23 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
     };
     let seed = [u8::try_from(crate::number("TRAWL_PARITY_SEED", 0)?)?; 32];
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
-    let mut steps = 0;
-    let mut answers: Rows = Rows::new();
-    let real = Mutex::new(&mut real);
-    let (steps_seen, rows_seen) = (Cell::new(0), std::cell::RefCell::new(Vec::new()));
-    let ran = runner.run(
-        &(any::<bool>(), vec(operation(), 1..STEPS_MAX)),
-        |(is_raced, operations)| {
-            let mut slot = real.lock().map_err(|error| TestCaseError::fail(error.to_string()))?;
-            let store = slot
-                .take()
-                .ok_or_else(|| TestCaseError::fail("the store was not given back"))?;
-            let (store, compared) =
-                runtime.block_on(sequence(if is_raced { &raced } else { &whole }, store, &operations));
-            **slot = Some(store);
-            steps_seen.set(steps_seen.get() + operations.len());
-            match compared {
-                Ok(rows) => rows_seen.borrow_mut().push(rows),
-                Err(error) => return Err(TestCaseError::fail(format!("{error:#}"))),
-            }
-            Ok(())
-        },
-    );
-    steps += steps_seen.get();
+    let (steps, seen) = (Cell::new(0), RefCell::new(Rows::new()));
+    let sequences = (any::<bool>(), vec(operation(), 1..STEPS_MAX));
+    let ran = runner.run(&sequences, |(is_raced, operations)| {
+        let study = if is_raced { &raced } else { &whole };
+        let compared = runtime.block_on(sequence(study, &real, &operations));
+        let rows = compared.map_err(|error| TestCaseError::fail(format!("{error:#}")))?;
+        steps.set(steps.get() + operations.len());
+        for (table, rows) in rows {
+            seen.borrow_mut().entry(table).or_default().extend(rows);
+        }
+        Ok(())
+    });
     if let Err(TestError::Fail(reason, operations)) = ran {
         anyhow::bail!("{reason}\nafter {operations:#?}");
     }
     // Sequences that reach nothing would compare nothing.
-    for rows in rows_seen.into_inner() {
-        for (table, rows) in rows {
-            answers.entry(table).or_default().extend(rows);
-        }
-    }
+    let (steps, answers) = (steps.get(), seen.into_inner());
     let reached = |table: &str, what: &str| answers[table].iter().filter(|row| row.contains(what)).count();
     println!(
         "{steps} steps; jobs completed {}, failed {}; leases expired {}, drained {}; checkpoints {}; artifacts {}; studies completed {}",
@@ -161,7 +147,7 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
         reached("job_attempts", "drained"),
         answers["checkpoints"].len(),
         answers["artifacts"].len(),
-        reached("study", "completed completed"),
+        reached("study", "completed"),
     );
     for (table, what) in [
         ("jobs", "completed"),
@@ -177,34 +163,21 @@ fn the_model_answers_as_the_store_does() -> anyhow::Result<()> {
 }
 
 /// Takes both stores through a sequence; the rows that they agree on in the end.
-async fn sequence(
-    study: &SimulatedStudy,
-    store: RealStore,
-    operations: &[Operation],
-) -> (RealStore, anyhow::Result<Rows>) {
-    let model = match model_side(study) {
-        Ok(model) => model,
-        Err(error) => return (store, Err(error)),
-    };
-    if let Err(error) = store.restart(study).await {
-        return (store, Err(error));
-    }
+async fn sequence(study: &SimulatedStudy, store: &RealStore, operations: &[Operation]) -> anyhow::Result<Rows> {
+    store.restart(study).await?;
     let mut pair = Pair {
-        model,
-        real: Side::new(store),
+        model: model_side(study)?,
+        real: Side::new(&store.app),
+        store,
     };
-    let compared = async {
-        // Sequences begin with workers, else few would come to anything.
-        for worker in 0..WORKERS {
-            pair.apply(&Operation::Register(worker)).await?;
-        }
-        for (place, operation) in operations.iter().enumerate() {
-            let applied = pair.apply(operation).await;
-            applied.map_err(|error| error.context(format!("step {place}, {operation:?}")))?;
-        }
-        pair.compare().await?;
-        Ok(pair.model.store.shared.model().rows())
+    // Sequences begin with workers, else few would come to anything.
+    for worker in 0..WORKERS {
+        pair.apply(&Operation::Register(worker)).await?;
     }
-    .await;
-    (pair.real.store, compared)
+    for (place, operation) in operations.iter().enumerate() {
+        let applied = pair.apply(operation).await;
+        applied.map_err(|error| error.context(format!("step {place}, {operation:?}")))?;
+    }
+    pair.compare().await?;
+    Ok(pair.model.store.shared.model().rows())
 }

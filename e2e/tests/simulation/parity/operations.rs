@@ -12,12 +12,12 @@ use trawl_coordinator::app::register_worker::CallingWorker;
 use trawl_coordinator::app::release_job::ReleaseReason;
 use trawl_coordinator::app::report_order::{JobReport, MemberEpochs};
 use trawl_coordinator::app::upload::UploadStore;
-use trawl_coordinator::app::{AppError, TestMetrics};
+use trawl_coordinator::app::{AppError, JobResults, TestMetrics};
 use trawl_coordinator::files::Fingerprint;
 use trawl_coordinator::protocol::WorkerStore;
 use trawl_coordinator::store::workers::NewWorker;
+use trawl_dataset::FileHash;
 use trawl_domain::artifact::ArtifactKind;
-use trawl_domain::dataset::FileHash;
 use trawl_domain::failure::FailureCause;
 use trawl_domain::id::{JobId, LeaseToken, WorkerId};
 use trawl_domain::lease::LeaseClaim;
@@ -195,16 +195,19 @@ impl<S: Deref<Target: WorkerStore>> Side<S> {
                 let reports = all_epochs(self.lease(*lease));
                 let written = self.store.write_reports(&reports).await?;
                 self.store
-                    .finish_job(self.lease(*lease).0, TestMetrics::default(), &[])
+                    .finish_job(self.lease(*lease).0, &JobResults::default())
                     .await?;
                 format!("{written:?}")
             }
             Op::Finish { lease, has_test } => {
-                let test = TestMetrics {
-                    loss: has_test.then_some(1.0),
-                    accuracy: None,
+                let results = JobResults {
+                    test: TestMetrics {
+                        loss: has_test.then_some(1.0),
+                        accuracy: None,
+                    },
+                    ..JobResults::default()
                 };
-                format!("{:?}", self.store.finish_job(self.lease(*lease).0, test, &[]).await?)
+                format!("{:?}", self.store.finish_job(self.lease(*lease).0, &results).await?)
             }
             Op::Release { lease, cause } => {
                 let claim = self.lease(*lease).0;

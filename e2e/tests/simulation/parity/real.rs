@@ -1,21 +1,24 @@
 //! The real store: the coordinator's steps on a Postgres, with its rows as text.
 
-use std::ops::Deref;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::postgres::{PgPoolOptions, PgRow};
+use sqlx::{AssertSqlSafe, FromRow, PgPool};
 use trawl_coordinator::app::auth::Caller;
 use trawl_coordinator::app::pause_study::{pause_study, resume_study};
 use trawl_coordinator::app::submit_study::submit_study;
 use trawl_coordinator::app::{App, AppError, Settings};
 use trawl_coordinator::files::Files;
-use trawl_domain::dataset::FileHash;
 use trawl_e2e::fresh_database;
 
-use crate::model::Rows;
+use crate::model::{Rows, told};
 use crate::study::SimulatedStudy;
+
+type Text = Option<String>;
+type Real = Option<f64>;
+type Whole = Option<i32>;
 
 /// Columns that hold a moment, by table.
 const MOMENTS: [(&str, &[&str]); 3] = [
@@ -27,16 +30,8 @@ const MOMENTS: [(&str, &[&str]); 3] = [
 /// A coordinator's steps on a Postgres.
 #[derive(Debug)]
 pub(crate) struct RealStore {
-    app: Arc<App>,
+    pub(crate) app: App,
     pool: PgPool,
-}
-
-impl Deref for RealStore {
-    type Target = App;
-
-    fn deref(&self) -> &App {
-        &self.app
-    }
 }
 
 impl RealStore {
@@ -47,10 +42,7 @@ impl RealStore {
             .await?;
         sqlx::migrate!("../migrations").run(&pool).await?;
         let app = App::new(pool.clone(), Files::in_memory(), settings, [7; 32]);
-        Ok(Self {
-            app: Arc::new(app),
-            pool,
-        })
+        Ok(Self { app, pool })
     }
 
     /// Nothing but a study that was just submitted.
@@ -64,7 +56,7 @@ impl RealStore {
         .await?;
         let truncate = format!("TRUNCATE {}", tables.join(", "));
         sqlx::query(AssertSqlSafe(truncate)).execute(&self.pool).await?;
-        submit_study(&self.app, study.wire.clone(), false, Caller::Anybody).await?;
+        submit_study(&self.app, study.wire.clone(), HashMap::new(), false, Caller::Anybody).await?;
         Ok(())
     }
 
@@ -96,169 +88,65 @@ impl RealStore {
         }
     }
 
-    /// All rows, as the model tells its own.
+    /// All rows, as the model tells its own; `places` has the place of each job in the queue.
     pub(crate) async fn rows(&self) -> anyhow::Result<Rows> {
+        type Trial = (i32, String, Real, Real, Text, Whole, Real, Whole);
+        type Fold = (i32, i32, String, i32, Real, Real, Whole, Real, Text, Whole);
+        let study = self.told::<(String, i32, i32, i32, i64)>(
+            "SELECT state, trials_completed, trials_pruned, trials_failed, epochs_reported FROM trawl_store.studies",
+        );
+        let jobs = self.told::<(i64, String, i32, i32, Text)>(
+            "SELECT p.place, j.state, j.attempts, j.lease_epoch, j.last_error
+             FROM trawl_store.jobs j JOIN places p USING (job_id) ORDER BY p.place",
+        );
+        let leases = self.told::<(i64, String)>(
+            "SELECT p.place, l.worker_id::text FROM trawl_store.leases l JOIN places p USING (job_id) ORDER BY p.place",
+        );
+        let attempts = self.told::<(i64, i32, String, Text, Text, Text)>(
+            "SELECT p.place, a.lease_epoch, a.worker_id::text, a.outcome, a.cause, a.error
+             FROM trawl_store.job_attempts a JOIN places p USING (job_id) ORDER BY p.place, a.lease_epoch",
+        );
+        let checkpoints = self.told::<(i64, i32, i32, i64, String)>(
+            "SELECT p.place, c.number, c.epochs, c.bytes, encode(c.sha256, 'hex')
+             FROM trawl_store.checkpoints c JOIN places p USING (job_id) ORDER BY p.place, c.number",
+        );
+        let trials = self.told::<Trial>(
+            "SELECT trial, state, value, value_std, error, rung, rung_value, rung_trials FROM trawl_store.trials ORDER BY trial",
+        );
+        let trial_attempts = self.told::<(i32, i32)>("SELECT trial, attempts FROM trawl_store.trials ORDER BY trial");
+        let folds = self.told::<Fold>(
+            "SELECT trial, fold, state, epochs, train_loss, last_values[1], best_epoch, best_values[1], error, diverged_epoch
+             FROM trawl_store.folds ORDER BY trial, fold",
+        );
+        let reports = self.told::<(i32, i32, i32, f64, Real, Real)>(
+            "SELECT trial, fold, epoch, train_loss, val_loss, val_accuracy
+             FROM trawl_store.epochs ORDER BY trial, fold, epoch",
+        );
+        let artifacts = self.told::<(i32, String, String, i64, String)>(
+            "SELECT trial, name, kind, bytes, encode(sha256, 'hex') FROM trawl_store.artifacts ORDER BY trial, name",
+        );
         Ok(Rows::from([
-            ("study", self.study().await?),
-            ("jobs", self.jobs().await?),
-            ("leases", self.lines("SELECT format('%s: %s', j.place, l.worker_id) FROM trawl_store.leases l JOIN places j USING (job_id) ORDER BY j.place").await?),
-            ("job_attempts", self.attempts().await?),
-            ("checkpoints", self.checkpoints().await?),
-            ("trials", self.trials().await?),
-            ("trial_attempts", self.lines("SELECT format('%s: %s', trial, attempts) FROM trawl_store.trials ORDER BY trial").await?),
-            ("folds", self.folds().await?),
-            ("epoch_reports", self.reports().await?),
-            ("artifacts", self.artifacts().await?),
+            ("study", study.await?),
+            ("jobs", jobs.await?),
+            ("leases", leases.await?),
+            ("job_attempts", attempts.await?),
+            ("checkpoints", checkpoints.await?),
+            ("trials", trials.await?),
+            ("trial_attempts", trial_attempts.await?),
+            ("folds", folds.await?),
+            ("epoch_reports", reports.await?),
+            ("artifacts", artifacts.await?),
         ]))
     }
 
-    /// Rows that are text already; `places` has the place of each job in the queue.
-    async fn lines(&self, sql: &str) -> anyhow::Result<Vec<String>> {
-        Ok(sqlx::query_scalar(with_places(sql)).fetch_all(&self.pool).await?)
-    }
-
-    async fn study(&self) -> anyhow::Result<Vec<String>> {
-        self.lines(
-            "SELECT format('%s completed=%s pruned=%s failed=%s reports=%s', state, trials_completed, trials_pruned, trials_failed,
-                           epochs_reported)
-             FROM trawl_store.studies",
-        )
-        .await
-    }
-
-    async fn jobs(&self) -> anyhow::Result<Vec<String>> {
-        let rows: Vec<(i64, String, i32, i32, Option<String>)> = sqlx::query_as(with_places(
-            "SELECT p.place, j.state, j.attempts, j.lease_epoch, j.last_error
-             FROM trawl_store.jobs j JOIN places p USING (job_id) ORDER BY p.place",
-        ))
-        .fetch_all(&self.pool)
-        .await?;
-        let line = |(place, state, attempts, epoch, error)| {
-            format!("{place}: {state} attempts={attempts} epoch={epoch} {error:?}")
-        };
-        Ok(rows
-            .into_iter()
-            .map(|(a, b, c, d, e): (_, _, _, _, Option<String>)| line((a, b, c, d, e)))
-            .collect())
-    }
-
-    async fn attempts(&self) -> anyhow::Result<Vec<String>> {
-        type Row = (i64, i32, uuid::Uuid, Option<String>, Option<String>, Option<String>);
-        let rows: Vec<Row> = sqlx::query_as(with_places(
-            "SELECT p.place, a.lease_epoch, a.worker_id, a.outcome, a.cause, a.error
-             FROM trawl_store.job_attempts a JOIN places p USING (job_id) ORDER BY p.place, a.lease_epoch",
-        ))
-        .fetch_all(&self.pool)
-        .await?;
-        let line = |(place, epoch, worker, outcome, cause, error): Row| {
-            format!("{place}/{epoch}: {worker} {outcome:?} {cause:?} {error:?}")
-        };
-        Ok(rows.into_iter().map(line).collect())
-    }
-
-    async fn checkpoints(&self) -> anyhow::Result<Vec<String>> {
-        let rows: Vec<(i64, i32, i32, i64, Vec<u8>)> = sqlx::query_as(with_places(
-            "SELECT p.place, c.number, c.epochs, c.bytes, c.sha256
-             FROM trawl_store.checkpoints c JOIN places p USING (job_id) ORDER BY p.place, c.number",
-        ))
-        .fetch_all(&self.pool)
-        .await?;
-        rows.into_iter()
-            .map(|(place, number, epochs, bytes, sha256)| {
-                Ok(format!(
-                    "{place}/{number}: epochs={epochs} bytes={bytes} {}",
-                    hash(sha256)?
-                ))
-            })
-            .collect()
-    }
-
-    async fn trials(&self) -> anyhow::Result<Vec<String>> {
-        type Row = (
-            i32,
-            String,
-            Option<f64>,
-            Option<f64>,
-            Option<String>,
-            Option<i32>,
-            Option<f64>,
-            Option<i32>,
+    async fn told<T>(&self, sql: &str) -> anyhow::Result<Vec<String>>
+    where
+        T: Debug + Send + Unpin + for<'r> FromRow<'r, PgRow>,
+    {
+        let sql = format!(
+            "WITH places AS (SELECT job_id, row_number() OVER (ORDER BY position) - 1 AS place FROM trawl_store.jobs) {sql}"
         );
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT trial, state, value, value_std, error, rung, rung_value, rung_trials FROM trawl_store.trials ORDER BY trial",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let line = |(trial, state, value, std, error, rung, at, with): Row| {
-            format!("{trial}: {state} {value:?} {std:?} {error:?} {rung:?} {at:?} {with:?}")
-        };
-        Ok(rows.into_iter().map(line).collect())
+        let rows: Vec<T> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&self.pool).await?;
+        Ok(told(rows.iter()))
     }
-
-    async fn folds(&self) -> anyhow::Result<Vec<String>> {
-        type Row = (
-            i32,
-            i32,
-            String,
-            i32,
-            Option<f64>,
-            Option<f64>,
-            Option<i32>,
-            Option<f64>,
-            Option<String>,
-            Option<i32>,
-        );
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT trial, fold, state, epochs, train_loss, last_values[1], best_epoch, best_values[1], error, diverged_epoch
-             FROM trawl_store.folds ORDER BY trial, fold",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let line = |(trial, fold, state, epochs, train, val, best, best_val, error, diverged): Row| {
-            format!(
-                "{trial}/{fold}: {state} epochs={epochs} {train:?} {val:?} {best:?} {best_val:?} {error:?} {diverged:?}"
-            )
-        };
-        Ok(rows.into_iter().map(line).collect())
-    }
-
-    async fn reports(&self) -> anyhow::Result<Vec<String>> {
-        type Row = (i32, i32, i32, f64, Option<f64>, Option<f64>);
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT trial, fold, epoch, train_loss, val_loss, val_accuracy
-             FROM trawl_store.epochs
-             ORDER BY trial, fold, epoch",
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let line = |(trial, fold, epoch, train, val, accuracy): Row| {
-            format!("{trial}/{fold}/{epoch}: {train:?} {val:?} {accuracy:?}")
-        };
-        Ok(rows.into_iter().map(line).collect())
-    }
-
-    async fn artifacts(&self) -> anyhow::Result<Vec<String>> {
-        let rows: Vec<(i32, String, String, i64, Vec<u8>)> =
-            sqlx::query_as("SELECT trial, name, kind, bytes, sha256 FROM trawl_store.artifacts ORDER BY trial, name")
-                .fetch_all(&self.pool)
-                .await?;
-        rows.into_iter()
-            .map(|(trial, name, kind, bytes, sha256)| {
-                Ok(format!("{trial}/{name}: {kind} bytes={bytes} {}", hash(sha256)?))
-            })
-            .collect()
-    }
-}
-
-fn with_places(sql: &str) -> AssertSqlSafe<String> {
-    AssertSqlSafe(format!(
-        "WITH places AS (SELECT job_id, row_number() OVER (ORDER BY position) - 1 AS place FROM trawl_store.jobs) {sql}"
-    ))
-}
-
-fn hash(bytes: Vec<u8>) -> anyhow::Result<FileHash> {
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| anyhow::anyhow!("a hash of another length"))?;
-    Ok(FileHash(bytes))
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use prost_types::Value;
 use prost_types::value::Kind;
-use trawl_domain::dataset::{Columns, Dialect, Encoding, Header, NUMBERED, Quoting, Says, Selection, SplitColumn};
+use trawl_dataset::word::UnknownWord;
+use trawl_dataset::{Columns, Dialect, Encoding, Header, NUMBERED, Quoting, Says, Selection, SplitColumn};
 use trawl_domain::limits::{CSV_COLUMNS_MAX, FEATURES_MAX, TARGETS_MAX};
 use trawl_domain::space::ParamValue;
 use trawl_domain::violation::Violations;
-use trawl_domain::word::UnknownWord;
 
 use super::prepare;
 use crate::params::scalar;

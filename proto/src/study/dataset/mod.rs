@@ -3,7 +3,7 @@
 mod columns;
 mod prepare;
 
-use trawl_domain::dataset::{
+use trawl_dataset::{
     ARRAY_SCALES, ArrayNames, ArrayRules, Arrays, FASHION_MNIST_FILES, FilePlace, FileRef, Format, Layout, Part,
     PartName, Scale, Source,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
-use trawl_domain::dataset::{Missing, Prepare, Rule, Scale};
+use trawl_dataset::{Missing, Prepare, Rule, Scale};
 use trawl_domain::limits::FEATURES_MAX;
 use trawl_domain::violation::Violations;
 

@@ -3,8 +3,8 @@ use prost_types::{ListValue, Value};
 use super::*;
 use crate::params::value;
 use crate::v1::{CsvDataset, IdxDataset, NpzDataset};
-use trawl_domain::dataset::ReadError;
-use trawl_domain::dataset::{Encoding, Header, Quoting, Selection};
+use trawl_dataset::ReadError;
+use trawl_dataset::{Encoding, Header, Quoting, Selection};
 use trawl_domain::space::ParamValue;
 
 fn text(text: &str) -> Value {

@@ -1,7 +1,7 @@
 //! Follows the shapes through a model, through all alternatives and all repetitions, as ranges.
 
+use trawl_dataset::{DatasetShape, TargetShape};
 use trawl_domain::block::LayerSpec;
-use trawl_domain::dataset::{DatasetShape, TargetShape};
 use trawl_domain::layer::{Flow, LayerKind, Misfit, Range};
 use trawl_domain::limits::NETWORK_PARAMS_MAX;
 use trawl_domain::space::ParamValue;

@@ -7,8 +7,8 @@ mod read;
 
 use std::collections::BTreeMap;
 
+use trawl_dataset::DatasetShape;
 use trawl_domain::block::{Block, LayerSpec};
-use trawl_domain::dataset::DatasetShape;
 use trawl_domain::layer::{LayerKind, Range};
 use trawl_domain::limits::LAYERS_MAX;
 use trawl_domain::study::Setting;

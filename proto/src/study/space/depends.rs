@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use prost_types::Value;
 
+use trawl_dataset::spelling::nearest;
 use trawl_domain::limits::{CHOICES_MAX, CONDITION_VALUES_MAX, CONSTRAINT_CHARS_MAX, CONSTRAINTS_MAX};
-use trawl_domain::near::near;
 use trawl_domain::space::{Condition, Constraint, Distribution, ParamValue, Space};
 use trawl_domain::violation::Violations;
 
@@ -42,7 +42,7 @@ pub(super) fn conditions(
         for (parent, values) in parents {
             let field = format!("space.{}.when.{parent}", searched.written_name(name));
             if !written.contains_key(parent) {
-                let near = near(parent, written.keys().map(|name| name.as_str()));
+                let near = nearest(parent, written.keys().map(|name| name.as_str()));
                 let meant = near.map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
                 v.add(field, format!("there is no parameter '{parent}' in the space{meant}"));
             } else if let Some(values) = space

@@ -1,7 +1,7 @@
 //! The device that a worker trains on. One binary serves CPUs and GPUs: it opens the CUDA half of libtorch at run time,
 //! if there is one.
 
-mod share;
+mod gpu_locks;
 
 use std::error::Error as _;
 use std::fmt;
@@ -124,7 +124,7 @@ pub fn take(choice: DeviceChoice, threads: u32, share: Option<&Path>) -> Result<
 fn find_gpu(share: Option<&Path>) -> Result<usize, NoCuda> {
     let count = count_gpus()?;
     let Some(folder) = share else { return Ok(0) };
-    let (number, lock) = share::pick(folder, count).map_err(|error| NoCuda::Share(error.to_string()))?;
+    let (number, lock) = gpu_locks::pick(folder, count).map_err(|error| NoCuda::Share(error.to_string()))?;
     // Held until the process ends, like the GPU.
     std::mem::forget(lock);
     Ok(number)

@@ -12,7 +12,7 @@ mod rows;
 mod tests;
 
 use tch::{Device, Kind, Tensor};
-use trawl_domain::dataset::TargetKind;
+use trawl_dataset::TargetKind;
 use trawl_domain::metric::{Metric, Metrics};
 
 use super::criterion::Criterion;

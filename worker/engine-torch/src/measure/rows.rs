@@ -1,7 +1,7 @@
 //! Measurements of single rows: [stack, rows, 1] in doubles, unless stated otherwise.
 
 use tch::{Kind, Tensor};
-use trawl_domain::dataset::TargetKind;
+use trawl_dataset::TargetKind;
 use trawl_domain::metric::Metric;
 
 use crate::criterion::Criterion;

@@ -1,7 +1,7 @@
 //! A convolution over images, computed by hand.
 
 use safetensors::{Dtype, SafeTensors};
-use trawl_domain::dataset::{ArrayRules, Features, Format, SampleShape, Targets};
+use trawl_dataset::{ArrayRules, Features, Format, SampleShape, Targets};
 use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::loss::Loss;
 use trawl_engine::analysis::AnalysisInput;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tch::Device;
-use trawl_domain::dataset::{ArrayRules, Columns, Features, Format, Inputs, SampleShape, Samples, Targets};
+use trawl_dataset::{ArrayRules, Columns, Features, Format, Inputs, SampleShape, Samples, Targets};
 use trawl_domain::layer::{Activation, Layer};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;

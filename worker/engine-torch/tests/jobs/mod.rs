@@ -1,6 +1,6 @@
 //! Jobs for tests of checkpoints, and the events of their training.
 
-use trawl_domain::dataset::{Features, SampleShape, Samples, TargetKind, Targets};
+use trawl_dataset::{Features, SampleShape, Samples, TargetKind, Targets};
 use trawl_domain::fold::{Split, Validation};
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Conv, Layer};
@@ -101,7 +101,7 @@ pub(crate) fn together(members: Vec<JobMember>) -> FitJob<DeviceTable> {
         Layer::Linear { units: 1 },
     ];
     let job = job(layers, Loss::Mse, SampleShape::Vector(2), members);
-    assert!(Torch::new(device()).trains_together(&job.architecture));
+    assert!(Torch::new(device()).is_fused(&job.architecture));
     job
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn apart(members: Vec<JobMember>) -> FitJob<DeviceTable> {
         width: SIDE,
     };
     let job = job(layers, Loss::CrossEntropy, shape, members);
-    assert!(!Torch::new(device()).trains_together(&job.architecture));
+    assert!(!Torch::new(device()).is_fused(&job.architecture));
     job
 }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use serde_json::Value;
 use tch::Device;
+use trawl_dataset::{Columns, Features, FittedTable, Format};
 use trawl_domain::artifact::ArtifactKind;
-use trawl_domain::dataset::{Columns, Features, FittedTable, Format};
 use trawl_engine::analysis::{AnalysisInput, Artifact, analyse};
 use trawl_engine::weights::from_safetensors;
 use trawl_engine::{Control, Engine as _, Networks as _, Table as _};

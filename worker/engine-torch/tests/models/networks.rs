@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tch::Device;
-use trawl_domain::dataset::{Features, Inputs, SampleShape, Samples, Targets};
+use trawl_dataset::{Features, Inputs, SampleShape, Samples, Targets};
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::{Activation, Conv, Layer};

@@ -4,7 +4,7 @@ pub(crate) mod methods;
 mod networks;
 
 use tch::Device;
-use trawl_domain::dataset::{
+use trawl_dataset::{
     Allowance, Columns, Content, Features, Format, Part, Prepare, Role, Rule, SampleShape, Samples, Scale, TargetKind,
     Targets, read,
 };

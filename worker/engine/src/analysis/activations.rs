@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use trawl_domain::dataset::{Features, FittedInputs, SampleShape, Targets};
+use trawl_dataset::{Features, FittedInputs, SampleShape, Targets};
 use trawl_domain::layer::{Layer, last};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 

@@ -1,6 +1,6 @@
 //! The model's answer for every row of a table.
 
-use trawl_domain::dataset::TargetKind;
+use trawl_dataset::TargetKind;
 
 use super::{SkippedArtifact, check_finite};
 use crate::ensemble::{Ensemble, probabilities};

@@ -1,7 +1,7 @@
 //! `calibration.json`: the temperature of a classification network, and the reliability of its probabilities with it and without.
 
 use serde::Serialize;
-use trawl_domain::dataset::Targets;
+use trawl_dataset::Targets;
 
 use super::{Analysis, SkippedArtifact, to_json};
 use crate::calibration::{Answered, Reliability, Sums};

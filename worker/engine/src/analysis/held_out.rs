@@ -1,6 +1,6 @@
 //! `fold-F.csv`: predictions of a trial's fold for the rows held out of its training.
 
-use trawl_domain::dataset::{Format, TargetKind};
+use trawl_dataset::{Format, TargetKind};
 use trawl_domain::fold::Split;
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 use trawl_domain::seed::Seed;
@@ -40,7 +40,7 @@ impl<T: Table> HeldOut<T> {
         let rows = self.data.held_out(self.split, self.seed, fold)?;
         let classes = self.data.classes();
         let outputs = networks.architecture().output();
-        let outputs = outputs.map_or(0, trawl_domain::dataset::SampleShape::len) as usize;
+        let outputs = outputs.map_or(0, trawl_dataset::SampleShape::len) as usize;
         let names = predictions::targets(&self.format, classes.is_some(), outputs);
         let targets = self.data.targets()?;
         let mut writer = csv::Writer::from_writer(Vec::new());

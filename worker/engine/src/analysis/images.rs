@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use trawl_domain::dataset::{Features, SampleShape};
+use trawl_dataset::{Features, SampleShape};
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 

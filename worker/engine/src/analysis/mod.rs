@@ -15,8 +15,8 @@ mod network;
 mod predictions;
 
 use serde::Serialize;
+use trawl_dataset::{Format, SampleShape, Targets};
 use trawl_domain::artifact::ArtifactKind;
-use trawl_domain::dataset::{Format, SampleShape, Targets};
 use trawl_domain::layer::Layer;
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use trawl_domain::dataset::SampleShape;
+use trawl_dataset::SampleShape;
 use trawl_domain::layer::{Activation, Conv, Layer};
 use trawl_domain::network::Architecture;
 

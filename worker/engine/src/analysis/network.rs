@@ -1,6 +1,6 @@
 //! `network.json`: a description of the network.
 
-use trawl_domain::dataset::{Dialect, Encoding, FittedTable, Format, Header, Layout, Resize, SampleShape};
+use trawl_dataset::{Dialect, Encoding, FittedTable, Format, Header, Layout, Resize, SampleShape};
 use trawl_domain::layer::WrittenLayer;
 
 use super::{Analysis, MEMBER, SkippedArtifact, predictions, to_json};

@@ -1,6 +1,6 @@
 //! `predictions.csv`: the model's predictions for every row of a table, or for every test image. Rows without a target have an empty one.
 
-use trawl_domain::dataset::{Features, Format, TargetKind, Targets};
+use trawl_dataset::{Features, Format, TargetKind, Targets};
 use trawl_domain::limits::ARTIFACT_BYTES_MAX;
 
 use super::answers::{Answers, ClassAnswer};

@@ -1,6 +1,6 @@
 //! Choices and counts on plain numbers; `engine-torch/tests/analysis` tests whole networks.
 
-use trawl_domain::dataset::{Features, Targets};
+use trawl_dataset::{Features, Targets};
 
 use super::SkippedArtifact;
 use super::activations::chosen_rows;

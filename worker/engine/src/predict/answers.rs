@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use trawl_domain::dataset::{FeatureRows, Features, SampleShape, Samples, TargetKind};
+use trawl_dataset::{FeatureRows, Features, SampleShape, Samples, TargetKind};
 
 use super::PredictError;
 use super::network::Network;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use trawl_domain::dataset::{
+use trawl_dataset::{
     Content as _, FeatureFormat, FeatureRows, FileContent, PICTURE_BYTES_MAX, SampleShape, is_picture, read_features,
     read_picture,
 };

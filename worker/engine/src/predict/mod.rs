@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 
-use trawl_domain::dataset::{self, FileContent, SampleShape};
+use trawl_dataset::{FileContent, SampleShape};
 use trawl_domain::limits::{ARTIFACT_BYTES_MAX, WEIGHTS_BYTES_MAX};
 
 use crate::ensemble::Ensemble;
@@ -87,7 +87,7 @@ pub fn predict(request: &Request, engine: &impl Engine, output: &mut dyn Write) 
     for file in &request.inputs {
         let failed = |error: io::Error| PredictError::file(file, format!("cannot be read: {error}"));
         let content = File::open(file).and_then(FileContent::new).map_err(failed)?;
-        let kind = Kind::of(file, &dataset::first_bytes(&content).map_err(failed)?);
+        let kind = Kind::of(file, &trawl_dataset::first_bytes(&content).map_err(failed)?);
         match first {
             Some((first, of_first)) if of_first != kind => {
                 return Err(PredictError::Inputs(format!(

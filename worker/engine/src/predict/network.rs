@@ -1,7 +1,8 @@
 //! Reads `network.json` back: turns a refit's description of its network into an architecture again, and checks it,
 //! since the file may have been changed.
 
-use trawl_domain::dataset::{
+use trawl_dataset::word::UnknownWord;
+use trawl_dataset::{
     Dialect, FittedInputs, FittedTable, FittedTarget, Header, Inputs, Layout, NotAQuote, Resize, SampleShape,
     TargetKind,
 };
@@ -9,7 +10,6 @@ use trawl_domain::layer::WrittenLayer;
 use trawl_domain::limits::{CLASSES_MAX, FEATURES_MAX, FOLDS_MAX, SAMPLE_LEN_MAX, TARGETS_MAX};
 use trawl_domain::loss::Loss;
 use trawl_domain::network::Architecture;
-use trawl_domain::word::UnknownWord;
 
 use crate::calibration::{TEMPERATURE_MAX, TEMPERATURE_MIN};
 use crate::network_file::{FoldFitted, Input, NetworkFile, Target};
