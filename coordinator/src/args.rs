@@ -19,7 +19,7 @@ use trawl_domain::access::Protection;
 use trawl_domain::limits::EPOCH_REPORTS_MAX;
 use trawl_domain::secret::Secret;
 use trawl_proto::credential::{self, CredentialError};
-use trawl_traces::Traces;
+use trawl_telemetry::Traces;
 use url::Url;
 
 /// Files that the coordinator needs for other things: connections to Postgres, files under way.

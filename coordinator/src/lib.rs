@@ -10,7 +10,6 @@ pub mod database;
 pub mod files;
 pub mod grpc;
 pub mod http;
-mod log;
 pub mod metrics;
 mod pages;
 mod program;

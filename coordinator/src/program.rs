@@ -26,7 +26,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use trawl_domain::secret::Secret;
-use trawl_traces::Traces;
+use trawl_telemetry::Traces;
 
 use crate::args::{Args, Command};
 

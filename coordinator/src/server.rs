@@ -28,7 +28,6 @@ use crate::app::{
 use crate::connections::{ConnectionLimiter, LimitedListener};
 use crate::grpc::{Studies, Tokens, Workers, guarded};
 use crate::http;
-use crate::log::log_failure;
 use crate::protocol::lease_reaper::reap_leases;
 use crate::protocol::report_writer::report_writer;
 use crate::tls::Tls;
@@ -285,7 +284,7 @@ where
             () = stop.cancelled() => return,
         }
         if let Err(error) = work(Arc::clone(&app)).await {
-            log_failure(&format!("{what} failed; the next tick tries again"), &error);
+            warn!(error = %error, "{what} failed; the next tick tries again");
         }
     }
 }

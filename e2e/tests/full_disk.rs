@@ -53,9 +53,9 @@ async fn checkpoints_that_find_no_space_pause_their_study_and_leave_the_old_ones
     system.add_workers(1)?;
     system.submit(study()?).await?;
     let kept = async || -> anyhow::Result<Vec<(i32, String, Vec<u8>)>> {
-        Ok(owner
+        owner
             .tuples("SELECT number, object_key, sha256 FROM trawl_store.checkpoints ORDER BY number")
-            .await?)
+            .await
     };
     look_for("two checkpoints", async || Ok((kept().await?.len() == 2).then_some(()))).await?;
     let coordinator = system.coordinator.process.id();

@@ -26,7 +26,7 @@ const HEARTBEAT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Checks a study, and stores none: what is wrong with it, each with its field.
 async fn violations(trawl: &Client, study: &Value) -> anyhow::Result<Vec<(String, String)>> {
-    let checked = wait_for("an answer", async { Ok(trawl.create(study, true).await?) }).await?;
+    let checked = wait_for("an answer", trawl.create(study, true)).await?;
     let status = match checked {
         Ok(_) => return Ok(Vec::new()),
         Err(status) => status,

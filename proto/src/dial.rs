@@ -124,6 +124,10 @@ pub fn status_message(status: &Status) -> String {
     match status.source() {
         // Only a status made on this side carries its cause.
         Some(cause) => reason(cause),
+        // The first bytes of a page are none of gRPC's.
+        None if status.message().contains("invalid compression flag") => {
+            "what answers speaks HTTP and no gRPC; is this the web address? gRPC has one of its own".to_owned()
+        }
         None => status.message().to_owned(),
     }
 }

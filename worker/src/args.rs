@@ -15,7 +15,7 @@ use trawl_domain::secret::Secret;
 use trawl_engine_torch::device::DeviceChoice;
 use trawl_proto::credential::{self, CredentialError};
 use trawl_proto::dial::{DialError, TlsChoice};
-use trawl_traces::Traces;
+use trawl_telemetry::Traces;
 
 /// Leases jobs, trains them on its device and reports what came of them.
 #[derive(Debug, Parser)]

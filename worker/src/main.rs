@@ -18,7 +18,7 @@ use trawl_agent::file_cache::FileCache;
 use trawl_agent::{Ended, NotRegistered, Settings, Trainer};
 use trawl_domain::id::WorkerId;
 use trawl_engine_torch::{Torch, device, shorten_panics};
-use trawl_traces::Traces;
+use trawl_telemetry::Traces;
 
 use args::{Args, Command};
 

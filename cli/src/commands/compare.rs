@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use trawl_proto::to_json;
 use trawl_proto::v1::{GetStudyRequest, GetStudyResponse, RefitSummary, StudySummary, Trial};
 
-use super::show::best_trial;
+use super::show::{best_trial, objective};
 use super::studies;
 use crate::args::CompareArgs;
 use crate::client::{Client, unary};
 use crate::error::{Error, say};
-use crate::output::{Cell, Format, Output, Page, draw, elapsed_text, line_up, trials_text};
+use crate::output::{Cell, Format, Output, Page, baselines_text, draw, elapsed_text, line_up, percent, trials_text};
 
 /// A study and its best trial.
 struct Compared {
@@ -22,14 +22,15 @@ struct Compared {
 /// What the studies have, a line for each: its name, and how it is found.
 type Row = (&'static str, fn(&Compared) -> Cell);
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 14] = [
     ("state", |of| Cell::text(&of.study.state)),
     ("trials", |of| Cell::text(&trials_text(&of.study))),
     ("epochs", |of| Cell::count(of.study.epochs_reported)),
     ("took", |of| Cell::text(&elapsed_text(&of.study).unwrap_or_default())),
-    ("objective", |of| Cell::text(&objective(of))),
+    ("objective", |of| Cell::text(&objective(&of.answer))),
     ("best trial", |of| of.study.best_trial.map_or(Cell::Absent, Cell::count)),
     ("value", |of| Cell::spread(of.best.value, of.best.value_std)),
+    ("baselines", |of| Cell::text(&baselines_text(&of.study))),
     ("corrected value", |of| {
         Cell::number(of.study.winner.as_ref().and_then(|winner| winner.corrected_value))
     }),
@@ -38,6 +39,10 @@ const ROWS: [Row; 12] = [
     }),
     ("  to", |of| {
         Cell::number(of.study.winner.as_ref().and_then(|winner| winner.corrected_high))
+    }),
+    ("P(better than the second)", |of| {
+        let p_better = of.study.winner.as_ref().and_then(|winner| winner.p_better);
+        p_better.map_or(Cell::Absent, |p| Cell::text(&percent(p)))
     }),
     ("refit's test loss", |of| {
         Cell::number(refit(of).and_then(|refit| refit.test_loss))
@@ -85,7 +90,10 @@ pub(super) async fn compare(client: &mut Client, args: &CompareArgs, output: &mu
             .as_ref()
             .map(|spec| (spec.dataset.clone(), spec.validation.clone()))
     };
-    if compared.iter().any(|of| objective(of) != objective(&compared[0])) {
+    if compared
+        .iter()
+        .any(|of| objective(&of.answer) != objective(&compared[0].answer))
+    {
         say("note: the objectives differ, so the values cannot be compared");
     } else if compared.iter().any(|of| data(of) != data(&compared[0])) {
         say("note: dataset or validation differ, so the values are of other rows");
@@ -121,17 +129,6 @@ fn table(compared: &[Compared], output: &mut Output) -> Result<(), Error> {
     }
     let terminal = output.is_terminal();
     output.text(&draw(&titles, rows, terminal))
-}
-
-fn objective(of: &Compared) -> String {
-    let spec = of.answer.spec.as_ref();
-    let first = spec.and_then(|spec| spec.objective.as_ref().or(spec.objectives.first()));
-    let metric = first.map_or("", |objective| objective.metric.as_str());
-    format!(
-        "{} {}",
-        of.study.goal,
-        if metric.is_empty() { "val_loss" } else { metric }
-    )
 }
 
 /// The last refit that was measured.

@@ -38,7 +38,7 @@ pub(super) async fn extend(
     }
     output.flush()?;
     if args.watch {
-        watch::watch_study(connect, &mut client, &study.study_id, output).await?;
+        watch::watch_study(connect, &mut client, (&study.study_id, &study.name), output).await?;
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ pub(super) async fn enqueue(
     output.flush()?;
     if args.watch {
         let study = enqueued.study.unwrap_or_default();
-        watch::watch_study(connect, &mut client, &study.study_id, output).await?;
+        watch::watch_study(connect, &mut client, (&study.study_id, &study.name), output).await?;
     }
     Ok(())
 }

@@ -43,7 +43,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Error> {
         Command::Trials(args) => trials::trials(&mut connect().await?, &args.study, args.format.into(), output).await,
         Command::Curves(args) => curves::curves(&mut connect().await?, args, output).await,
         Command::Best(args) => trials::best(&mut connect().await?, args, output).await,
-        Command::Watch(args) => watch::watch_study(&connect, &mut connect().await?, &args.study, output).await,
+        Command::Watch(args) => {
+            watch::watch_study(&connect, &mut connect().await?, (&args.study, &args.study), output).await
+        }
         Command::Pause(args) => steer::pause(&mut connect().await?, &args.study, output).await,
         Command::Resume(args) => steer::resume(&mut connect().await?, &args.study, output).await,
         Command::Extend(args) => grow::extend(&connect, args, output).await,

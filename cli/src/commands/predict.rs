@@ -16,7 +16,7 @@ use trawl_proto::v1::{Artifact, GetStudyRequest, RefitSummary, StudySummary};
 use super::artifacts::fetch_one;
 use crate::args::PredictArgs;
 use crate::client::{Client, unary};
-use crate::error::Error;
+use crate::error::{Error, say};
 use crate::output::{Cell, Column, Format, Listing, Output, Page, copy_for_spreadsheet, csv_error, write_whole};
 use crate::parquet_table::{is_parquet, to_csv};
 use crate::program;
@@ -47,6 +47,15 @@ pub(super) async fn predict(
         .study
         .unwrap_or_default();
     let refit = choose(&study, args.refit)?;
+    if let Some(best) = study
+        .best_trial
+        .filter(|best| args.refit.is_none() && *best != refit.trial)
+    {
+        say(&format!(
+            "note: refit {} predicts, the newest; it is of trial {}, and the best trial is {best}: --refit chooses another",
+            refit.refit, refit.trial
+        ));
+    }
     let folder = tempfile::Builder::new()
         .prefix("trawl-predict-")
         .tempdir()

@@ -7,9 +7,10 @@ use prost_types::Struct;
 use trawl_domain::importance::TRIALS_FEW;
 use trawl_proto::to_json;
 use trawl_proto::v1::{
-    DataSummary, GetStudyRequest, GetTrialRequest, ParameterImportance, Race, RefitSummary, SlotUse, StudySummary,
-    Trial, Winner,
+    Distribution, GetStudyRequest, GetStudyResponse, GetTrialRequest, ParameterImportance, Race, RefitSummary, SlotUse,
+    Study, StudySummary, Trial, Winner, distribution,
 };
+use trawl_report::words::{Parameter, parameter};
 
 use super::studies;
 use crate::client::{Client, unary};
@@ -42,7 +43,7 @@ pub(super) async fn show(client: &mut Client, study: &str, format: Format, outpu
         }
         Format::Table => {
             let best = best_trial(client, &summary).await?;
-            let facts = facts(&summary, answer.data.as_ref(), answer.slots.as_ref(), best.as_ref());
+            let facts = facts(&answer, best.as_ref());
             output.text(&lines(&facts))?;
         }
     }
@@ -61,7 +62,23 @@ pub(super) async fn best_trial(client: &mut Client, study: &StudySummary) -> Res
 
 type Fact = (String, String);
 
-fn facts(study: &StudySummary, data: Option<&DataSummary>, slots: Option<&SlotUse>, best: Option<&Trial>) -> Vec<Fact> {
+/// Goal and metric of the first objective.
+pub(super) fn objective(answer: &GetStudyResponse) -> String {
+    let goal = answer.study.as_ref().map_or("", |study| study.goal.as_str());
+    let Some(spec) = &answer.spec else {
+        return goal.to_owned();
+    };
+    let first = spec.objective.as_ref().or(spec.objectives.first());
+    let metric = first.map(|objective| objective.metric.as_str());
+    format!(
+        "{goal} {}",
+        metric.filter(|metric| !metric.is_empty()).unwrap_or("val_loss")
+    )
+}
+
+fn facts(answer: &GetStudyResponse, best: Option<&Trial>) -> Vec<Fact> {
+    let none = StudySummary::default();
+    let study = answer.study.as_ref().unwrap_or(&none);
     let mut facts = Vec::new();
     let mut add = |key: &str, value: String| {
         if !value.is_empty() {
@@ -75,6 +92,12 @@ fn facts(study: &StudySummary, data: Option<&DataSummary>, slots: Option<&SlotUs
     add("stopped early", study.stop_reason.clone());
     if let Some(trial) = best {
         facts.extend(best_facts(study, trial));
+        let ends = answer
+            .spec
+            .as_ref()
+            .map(|spec| at_ends(spec, trial))
+            .unwrap_or_default();
+        facts.extend((!ends.is_empty()).then(|| ("  at an end".to_owned(), ends)));
     }
     for refit in &study.refits {
         facts.extend(refit_facts(&study.name, refit));
@@ -84,12 +107,13 @@ fn facts(study: &StudySummary, data: Option<&DataSummary>, slots: Option<&SlotUs
             facts.push((key.to_owned(), value));
         }
     };
-    add("data", data.map(|data| data_text(data, false)).unwrap_or_default());
-    add("goal", study.goal.clone());
+    let data = answer.data.as_ref().map(|data| data_text(data, false));
+    add("data", data.unwrap_or_default());
+    add("objective", objective(answer));
     add("trials", trials_text(study));
     add("epochs", epochs_text(study));
     add("racing", study.race.as_ref().map(race).unwrap_or_default());
-    add("slots", slots.map(slot_use).unwrap_or_default());
+    add("slots", answer.slots.as_ref().map(slot_use).unwrap_or_default());
     add("created", study.created_at.as_ref().map(time_text).unwrap_or_default());
     add(
         "finished",
@@ -122,12 +146,54 @@ fn best_facts(study: &StudySummary, trial: &Trial) -> Vec<Fact> {
     facts
 }
 
+/// Share of a range within which a value counts as at its end.
+const END_SHARE: f64 = 0.01;
+
+/// Parameters of a trial that are at an end of their range; empty without any. A better value may be beyond it.
+fn at_ends(spec: &Study, trial: &Trial) -> String {
+    let params = trial.params.as_ref();
+    let ends = params
+        .into_iter()
+        .flat_map(|params| params.fields.keys())
+        .filter_map(|name| {
+            let Some(Parameter::Number(value)) = parameter(params, name) else {
+                return None;
+            };
+            let place = place_in_range(spec.space.get(name)?, value)?;
+            match place {
+                _ if place < END_SHARE => Some(format!("{name} at its lower end")),
+                _ if place > 1.0 - END_SHARE => Some(format!("{name} at its upper end")),
+                _ => None,
+            }
+        });
+    match ends.collect::<Vec<_>>().join(", ") {
+        ends if ends.is_empty() => ends,
+        ends => format!("{ends}; a wider range may hold better"),
+    }
+}
+
+/// Where a value is between the ends of its range, from 0 to 1; `None` for a parameter without ends.
+fn place_in_range(distribution: &Distribution, value: f64) -> Option<f64> {
+    let (low, high, is_log) = match distribution.kind.as_ref()? {
+        distribution::Kind::Uniform(range) => (range.low?, range.high?, false),
+        distribution::Kind::LogUniform(range) => (range.low?, range.high?, true),
+        distribution::Kind::IntUniform(range) => (range.low? as f64, range.high? as f64, false),
+        distribution::Kind::IntLogUniform(range) => (range.low? as f64, range.high? as f64, true),
+        distribution::Kind::Choice(_)
+        | distribution::Kind::Ordered(_)
+        | distribution::Kind::Normal(_)
+        | distribution::Kind::LogNormal(_) => return None,
+    };
+    let at = |x: f64| if is_log { x.ln() } else { x };
+    Some((at(value) - at(low)) / (at(high) - at(low)))
+}
+
 fn epochs_text(study: &StudySummary) -> String {
     let reported = study.epochs_reported;
     match study.epochs_total.saturating_sub(reported) {
         0 => reported.to_string(),
         rest if is_final(&study.state) => {
-            format!("{reported}; {rest} were not trained, of trials that failed, were pruned or stopped early")
+            format!("{reported}; {rest} were not trained: trials failed or were pruned, or fits stopped early")
         }
         _ => format!("{reported} of {}", study.epochs_total),
     }
@@ -270,7 +336,7 @@ pub(super) fn duration(duration: Option<prost_types::Duration>) -> Option<Durati
 mod tests {
     use prost_types::Value;
     use prost_types::value::Kind;
-    use trawl_proto::v1::{Baseline, DataFile, Rung};
+    use trawl_proto::v1::{Baseline, DataFile, DataSummary, FloatLogRange, Rung};
 
     use super::*;
 
@@ -280,14 +346,16 @@ mod tests {
         under_way_max: Some(32),
     };
 
+    /// A configuration of one parameter.
+    fn one(name: &str, number: f64) -> Struct {
+        let kind = Some(Kind::NumberValue(number));
+        Struct {
+            fields: [(name.to_owned(), Value { kind })].into(),
+        }
+    }
+
     #[test]
     fn a_study_is_shown_with_its_best_trial_and_its_refit() {
-        let l2 = Value {
-            kind: Some(Kind::NumberValue(1e-4)),
-        };
-        let params = Struct {
-            fields: [("l2".to_owned(), l2)].into(),
-        };
         let study = StudySummary {
             name: "s".into(),
             state: "completed".into(),
@@ -344,7 +412,7 @@ mod tests {
             trial: 1,
             value: Some(0.5),
             value_std: Some(0.0534),
-            params: Some(params),
+            params: Some(one("l2", 1e-4)),
             ..Default::default()
         };
         let want = "\
@@ -362,7 +430,7 @@ refit 0               trial 1, 500 epochs, completed
   test loss           0.25
 data                  houses.csv, 506 rows, 12 inputs
 trials                2 of 3 completed, 1 failed
-epochs                20; 10 were not trained, of trials that failed, were pruned or stopped early
+epochs                20; 10 were not trained: trials failed or were pruned, or fits stopped early
 racing                folds x epochs 1 x 33.33 %, 5 x 100.00 %; 50.00 % go on from each; without it 90 epochs
 slots                 4.0, idle for 12.50 % of their time; at most 32 trials are under way: a larger sampler.generation or sampler.lag keeps more slots busy
 importance            of 12 trials at rung 0: few, read it with care
@@ -377,6 +445,40 @@ importance            of 12 trials at rung 0: few, read it with care
             train_rows: 506,
             input: vec![12],
         };
-        assert_eq!(lines(&facts(&study, Some(&data), Some(&SLOTS), Some(&best))), want);
+        let answer = GetStudyResponse {
+            study: Some(study),
+            data: Some(data),
+            slots: Some(SLOTS),
+            ..Default::default()
+        };
+        assert_eq!(lines(&facts(&answer, Some(&best))), want);
+    }
+
+    #[test]
+    fn a_value_at_an_end_of_its_range_is_said() {
+        let rate = Distribution {
+            kind: Some(distribution::Kind::LogUniform(FloatLogRange {
+                low: Some(1e-4),
+                high: Some(0.1),
+            })),
+            ..Default::default()
+        };
+        for (value, want) in [(1e-4, 0.0), (0.1, 1.0), (10_f64.powf(-2.5), 0.5)] {
+            let place = place_in_range(&rate, value).unwrap();
+            assert!((place - want).abs() < 1e-9, "{value}: {place}");
+        }
+        let spec = Study {
+            space: [("rate".to_owned(), rate)].into(),
+            ..Default::default()
+        };
+        let at = |rate| Trial {
+            params: Some(one("rate", rate)),
+            ..Default::default()
+        };
+        assert_eq!(
+            at_ends(&spec, &at(0.0999)),
+            "rate at its upper end; a wider range may hold better"
+        );
+        assert_eq!(at_ends(&spec, &at(0.05)), "");
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn submit(
     output.flush()?;
     if args.watch {
         // By id: a name could be another study's by the time a watch reconnects.
-        watch::watch_study(connect, &mut client, &study.study_id, output).await?;
+        watch::watch_study(connect, &mut client, (&study.study_id, &study.name), output).await?;
     }
     Ok(())
 }

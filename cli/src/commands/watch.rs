@@ -23,14 +23,14 @@ const REFIT_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// After a silence of the stream of this length, the watch asks whether there are workers.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Follows a study until it ends. Where the coordinator is gone, `connect` finds one that answers.
+/// Follows a study, by its id or name, until it ends. Where the coordinator is gone, `connect` finds one that answers.
 ///
 /// # Errors
 /// Also if it ended otherwise than completed.
 pub(super) async fn watch_study(
     connect: &impl AsyncFn() -> Result<Client, Error>,
     client: &mut Client,
-    study: &str,
+    (study, name): (&str, &str),
     output: &mut Output,
 ) -> Result<(), Error> {
     let is_terminal = output.is_terminal();
@@ -38,7 +38,7 @@ pub(super) async fn watch_study(
     let ended = tokio::select! {
         biased;
         ended = follow_to_end(connect, client, study, &mut watch) => ended,
-        _ = ctrl_c() => Err(Error::Interrupted(format!("{study} goes on; `trawl watch {study}` follows it again"))),
+        _ = ctrl_c() => Err(Error::Interrupted(format!("{name} goes on; `trawl watch {name}` follows it again"))),
     };
     watch.close();
     let ended = ended?;

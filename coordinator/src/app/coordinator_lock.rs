@@ -8,8 +8,8 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::{sleep, timeout};
 
 use super::{App, AppError};
-use crate::log::log_failure;
 use crate::store::coordinators;
+use tracing::warn;
 
 /// Time between two checks that the connection still stands.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -50,10 +50,7 @@ pub async fn hold(app: Arc<App>, lock: CoordinatorLock) {
         lock = match acquire(&app).await {
             Ok(lock) => Some(lock),
             Err(error) => {
-                log_failure(
-                    "other coordinators cannot see that this one lives; trying again",
-                    &error,
-                );
+                warn!(error = %error, "other coordinators cannot see that this one lives; trying again");
                 None
             }
         };

@@ -6,10 +6,10 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::{App, AppError, quotas};
-use crate::log::log_failure;
 use crate::metrics::PoolUse;
 use crate::store::fleet::{self, FleetCounts};
 use crate::store::usage::{self, StudyUsage};
+use tracing::warn;
 
 /// Age up to which a count is used again; the database is not asked more often.
 const COUNTS_MAX_AGE: Duration = Duration::from_secs(5);
@@ -59,8 +59,11 @@ async fn count(app: &App) -> Option<Counts> {
     let what = "jobs, studies and workers are not counted";
     match timeout(COUNT_WITHIN, counted).await {
         Ok(Ok(counts)) => return Some(counts),
-        Ok(Err(error)) => log_failure(what, &error),
-        Err(_) => log_failure(what, &format!("no answer within {} s", COUNT_WITHIN.as_secs())),
+        Ok(Err(error)) => warn!(error = %error, "{what}"),
+        Err(_) => warn!(
+            error = format!("no answer within {} s", COUNT_WITHIN.as_secs()),
+            "{what}"
+        ),
     }
     None
 }

@@ -60,6 +60,7 @@ use rand_core::{Rng, SeedableRng};
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
+use tracing::error;
 use trawl_domain::id::StudyId;
 use trawl_domain::lease::{LeaseClaim, LeaseLost};
 use trawl_domain::state::StudyState;
@@ -71,7 +72,6 @@ use quotas::{BytesKept, Quotas};
 use study_cache::StudyCache;
 
 use crate::files::{Files, FilesError};
-use crate::log::log_failure;
 use crate::metrics::Metrics;
 use crate::store::leases::{self, HeldLease, Outcome};
 use crate::store::studies::{self, StudyRecord, StudyRef};
@@ -276,8 +276,8 @@ impl App {
         let what = "Postgres does not answer";
         match tokio::time::timeout(within, answer).await {
             Ok(Ok(_)) => return true,
-            Ok(Err(error)) => log_failure(what, &error),
-            Err(_) => log_failure(what, &format!("no answer within {} ms", within.as_millis())),
+            Ok(Err(error)) => error!(error = %error, "{what}"),
+            Err(_) => error!(error = format!("no answer within {} ms", within.as_millis()), "{what}"),
         }
         false
     }

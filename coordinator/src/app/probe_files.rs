@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{App, AppError, upload};
 use crate::files::ProbeError;
-use crate::log::log_failure;
 use crate::store::pending_objects;
 
 /// Time limit of the first probe, as of Postgres.
@@ -59,7 +58,7 @@ pub async fn files_answer(app: &App) -> bool {
     let passed = match probe(app).await {
         Ok(()) | Err(ProbeError::Full(_)) => true,
         Err(ProbeError::Refused(reason) | ProbeError::Away(reason)) => {
-            log_failure("the object store does not answer", &reason);
+            error!(error = reason, "the object store does not answer");
             false
         }
     };

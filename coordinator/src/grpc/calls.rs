@@ -41,7 +41,7 @@ pub(super) fn begin_at_zero(metrics: &Metrics) {
 
 pub(super) async fn count(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut call = Call::begin(app, request.uri().path());
-    trawl_traces::set_parent(&call.span, request.headers());
+    trawl_telemetry::set_parent(&call.span, request.headers());
     let mut response = next.run(request).instrument(call.span.clone()).await;
     // An immediate error is in the headers.
     call.ended_by(response.headers_mut());
@@ -63,7 +63,7 @@ impl Call {
         let (service, method) = rpcs::find(path).map_or(UNKNOWN, |rpc| names(rpc.path));
         app.metrics().call_began(service, method);
         let span = info_span!(
-            target: trawl_traces::TARGET, "rpc", otel.name = %format_args!("{service}/{method}"), otel.kind = "server",
+            target: trawl_telemetry::TARGET, "rpc", otel.name = %format_args!("{service}/{method}"), otel.kind = "server",
             rpc.system = "grpc", rpc.service = service, rpc.method = method, rpc.grpc.status_code = Empty,
         );
         Self {

@@ -8,7 +8,6 @@ use trawl_proto::by_field;
 pub(super) use trawl_proto::invalid;
 
 use crate::app::AppError;
-use crate::log::log_failure;
 use crate::store::StoreError;
 
 /// The message for an internal error.
@@ -26,11 +25,11 @@ pub(super) fn of(error: AppError) -> Status {
         AppError::FailedPrecondition(message) => Status::failed_precondition(message),
         AppError::Store(error) => of_store(&error),
         AppError::Files(error) if error.is_full() => {
-            log_failure("the object store is full", &error.reason());
+            error!(error = error.reason(), "the object store is full");
             Status::resource_exhausted("the object store is full; try again once there is space")
         }
         AppError::Files(error) => {
-            log_failure("the object store does not answer", &error.reason());
+            error!(error = error.reason(), "the object store does not answer");
             Status::unavailable("the object store is unavailable; try again later")
         }
         AppError::Exhausted(message) => Status::resource_exhausted(message),
@@ -41,11 +40,11 @@ pub(super) fn of(error: AppError) -> Status {
 
 fn of_store(error: &StoreError) -> Status {
     if error.is_disk_full() {
-        log_failure("the disk of Postgres is full", error);
+        error!(error = %error, "the disk of Postgres is full");
         return Status::resource_exhausted("the disk of the database is full; try again once there is space");
     }
     if error.is_unavailable() {
-        log_failure("Postgres is unavailable", error);
+        error!(error = %error, "Postgres is unavailable");
         return Status::unavailable("the database is unavailable; try again later");
     }
     internal(&error.to_string())

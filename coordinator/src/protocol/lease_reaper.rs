@@ -7,10 +7,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::WorkerStore;
-use crate::log::log_failure;
 
 /// Time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,17 +34,14 @@ pub async fn reap_leases<S: WorkerStore>(store: Arc<S>, is_up: watch::Sender<boo
                     may_expire = true;
                     info!("the database answers again: leases were extended for the time that it was away");
                 }
-                Err(error) => log_failure("leases could not be extended; the next tick tries again", &error),
+                Err(error) => warn!(error = %error, "leases could not be extended; the next tick tries again"),
             }
         }
         // The coordinator reports that it serves once leases are extended.
         let serves = answers && may_expire;
         is_up.send_if_modified(|was_up| std::mem::replace(was_up, serves) != serves);
         if may_expire && let Err(error) = store.expire_leases().await {
-            log_failure(
-                "leases that ran out could not be taken back; the next tick tries again",
-                &error,
-            );
+            warn!(error = %error, "leases that ran out could not be taken back; the next tick tries again");
         }
     }
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use trawl_domain::id::JobId;
 
 use super::WorkerStore;
 use crate::app::report_order::{JobReport, Written};
-use crate::log::log_failure;
 use crate::metrics::Answered;
 
 /// Reports of all streams that wait for the writer; at this number streams are not read.
@@ -92,10 +92,7 @@ async fn write_and_answer<S: WorkerStore>(store: &S, batch: Vec<Waiting>) {
         .unzip();
     let written = store.write_reports(&reports).await;
     if let Err(error) = &written {
-        log_failure(
-            "epoch reports were not written; workers keep them and send them again",
-            error,
-        );
+        warn!(error = %error, "epoch reports were not written; workers keep them and send them again");
         if let Some(reason) = error.lack_of_space() {
             // If even this cannot be written, the reports wait.
             let jobs: HashSet<JobId> = reports.iter().map(|report| report.lease.job_id).collect();

@@ -72,9 +72,9 @@ async fn tokens_that_ended_are_forgotten_and_the_door_stays_closed() -> anyhow::
     .execute(&owner)
     .await?;
     let names = async || -> anyhow::Result<Vec<String>> {
-        Ok(owner
+        owner
             .values("SELECT name FROM trawl_store.tokens ORDER BY created_at")
-            .await?)
+            .await
     };
     look_for("the end of three tokens", async || {
         Ok((names().await? == ["lately"]).then_some(()))

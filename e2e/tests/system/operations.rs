@@ -165,7 +165,7 @@ async fn a_worker_with_another_tokens_role_ends_and_one_whose_token_is_unknown_t
         refused.stderr,
         format!(
             "error: {url} refuses this worker: a token of the role user may not call RegisterWorker; it needs a token of the role \
-             worker (--token-file)\n"
+             worker: `trawl token create NAME --role worker` makes one, and --token-file names its file\n"
         )
     );
 

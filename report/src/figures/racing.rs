@@ -127,7 +127,7 @@ pub(super) fn rungs(study: &StudyData) -> Option<Figure> {
         let came = study.trials.iter().filter(|trial| trial.rung >= Some(number)).count();
         let beyond = study.trials.iter().filter(|trial| trial.rung > Some(number)).count();
         let counts = [came, beyond, ended("pruned"), ended("completed"), ended("failed")];
-        let mut row = vec![(number + 1).to_string(), rung.folds.to_string(), percent(rung.share)];
+        let mut row = vec![number.to_string(), rung.folds.to_string(), percent(rung.share)];
         row.extend(counts.map(|count| count.to_string()));
         row
     });
@@ -210,9 +210,9 @@ mod tests {
         assert_eq!(
             table.rows,
             [
-                ["1", "1", "11.11 %", "4", "2", "1", "0", "1"],
-                ["2", "1", "100.00 %", "2", "1", "1", "0", "0"],
-                ["3", "5", "100.00 %", "1", "0", "0", "1", "0"],
+                ["0", "1", "11.11 %", "4", "2", "1", "0", "1"],
+                ["1", "1", "100.00 %", "2", "1", "1", "0", "0"],
+                ["2", "5", "100.00 %", "1", "0", "0", "1", "0"],
             ]
         );
         assert_eq!(rungs(&StudyData::default()), None);

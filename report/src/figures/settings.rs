@@ -1,6 +1,6 @@
 //! What the searched settings have to do with the value.
 
-use trawl_domain::importance::{TRIALS_FEW, TRIALS_MIN};
+use trawl_domain::importance::TRIALS_FEW;
 use trawl_domain::metric::Goal;
 use trawl_domain::search::{GP_RESULTS_MAX, Past, Standing, partial_dependence};
 use trawl_domain::space::ParamValue;
@@ -186,6 +186,9 @@ pub(super) fn importance(study: &StudyData) -> Option<Figure> {
     })
 }
 
+/// Completed trials from which on partial dependence is drawn: the survivors of a race are few, and alike.
+const DEPENDENCE_TRIALS_MIN: usize = 20;
+
 /// What value a trial has on average, setting by setting.
 pub(super) fn dependence(study: &StudyData) -> Option<Figure> {
     let space = trawl_proto::study::space(&study.spec)?;
@@ -204,7 +207,7 @@ pub(super) fn dependence(study: &StudyData) -> Option<Figure> {
             })
         })
         .collect();
-    if history.len() < TRIALS_MIN {
+    if history.len() < DEPENDENCE_TRIALS_MIN {
         return None;
     }
     let mut shown = partial_dependence(&space, &history);

@@ -1,7 +1,6 @@
 //! The connection to the coordinator: a channel that reconnects by itself, the token on every call, what the log says of failures, and
 //! pauses between tries.
 
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -29,10 +28,6 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Least time with one coordinator before turning to another one.
 const TURN_AT_LEAST: Duration = Duration::from_secs(1);
-/// Time after which the same failure is logged again.
-const LOG_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// Failures that are remembered for that; further ones wait until some are older.
-const LOGGED_MAX: usize = 16;
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -48,7 +43,7 @@ pub struct Headers {
 impl Interceptor for Headers {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
         let mut request = self.token.call(request)?;
-        trawl_traces::inject(request.metadata_mut());
+        trawl_telemetry::inject(request.metadata_mut());
         Ok(request)
     }
 }
@@ -69,29 +64,15 @@ struct Way {
     patient: Channel,
 }
 
-/// The coordinator in use, and what the log was told.
+/// The coordinator in use.
 #[derive(Debug, Default)]
 struct Turn {
     way: usize,
     since: Option<Instant>,
     /// True once a coordinator answered.
     has_answered: bool,
-    /// True from a logged failure of the connection until a coordinator answers.
+    /// True from a failure of the connection until a coordinator answers.
     is_away: bool,
-    /// When each failure was logged, of the last minute.
-    logged: BTreeMap<String, Instant>,
-}
-
-impl Turn {
-    /// True if a failure was not logged within the last minute; it counts as logged then.
-    fn is_news(&mut self, failure: String, now: Instant) -> bool {
-        self.logged.retain(|_, at| now - *at < LOG_AGAIN_AFTER);
-        if self.logged.contains_key(&failure) || self.logged.len() >= LOGGED_MAX {
-            return false;
-        }
-        self.logged.insert(failure, now);
-        true
-    }
 }
 
 impl Connection {
@@ -161,7 +142,7 @@ impl Connection {
         &self.way().url
     }
 
-    /// Notes that a call failed that will be made again. The log has each reason once a minute. If the connection was at fault, calls turn to
+    /// Notes that a call failed that will be made again. If the connection was at fault, calls turn to
     /// another coordinator, if there is one.
     pub fn failed(&self, what: &str, status: &Status) {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,10 +157,8 @@ impl Connection {
             status.code(),
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
         );
-        if turn.is_news(format!("{url}: {reason}"), now) {
-            warn!(coordinator.url = %url, error = %reason, "{what}; trying again");
-            turn.is_away |= is_of_connection;
-        }
+        warn!(coordinator.url = %url, error = %reason, "{what}; trying again");
+        turn.is_away |= is_of_connection;
         if is_of_connection && self.ways.len() > 1 {
             turn.way = (turn.way + 1) % self.ways.len();
             turn.since = Some(now);
@@ -262,18 +241,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_failure_is_logged_once_a_minute_and_another_one_at_once() {
-        let mut turn = Turn::default();
-        let began = Instant::now();
-        let mut at = |second, failure: &str| turn.is_news(failure.to_owned(), began + Duration::from_secs(second));
-        assert!(at(0, "refused"));
-        assert!(!at(30, "refused"));
-        assert!(at(30, "no answer"));
-        assert!(!at(59, "refused"));
-        assert!(at(60, "refused"));
-    }
 
     #[test]
     fn a_token_that_is_not_known_comes_with_what_helps() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
-use tracing::warn;
+use tracing::{info, warn};
 use trawl_proto::{retry_after, v1};
 
 use super::leases::Leases;
@@ -41,7 +41,8 @@ pub(super) async fn heartbeat(agent: Arc<Agent>, times: Times, stop: Cancellatio
                     if matches!(status, v1::LeaseStatus::Held | v1::LeaseStatus::Recalled) {
                         agent.leases.renewed(lease, sent + times.lease_ttl);
                     } else {
-                        warn!(job.id = %lease.job_id, "lease lost");
+                        // Its job may have ended just now, or its study.
+                        info!(job.id = %lease.job_id, "lease lost");
                         agent.leases.lost(lease);
                     }
                     if status == v1::LeaseStatus::Recalled {

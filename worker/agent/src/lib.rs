@@ -84,7 +84,9 @@ pub enum NotRegistered {
         why: String,
     },
     /// One refuses the role of the worker's token, which never changes.
-    #[error("{url} refuses this worker: {why}; it needs a token of the role worker (--token-file)")]
+    #[error(
+        "{url} refuses this worker: {why}; it needs a token of the role worker: `trawl token create NAME --role worker` makes one, and --token-file names its file"
+    )]
     Role {
         /// The coordinator.
         url: String,
@@ -270,7 +272,7 @@ async fn take_jobs<T: Training>(agent: &Arc<Agent>, training: &Arc<T>, jobs: &Ta
                 nanos: 0,
             }),
         };
-        let lease = info_span!(target: trawl_traces::TARGET, "lease", otel.kind = "client");
+        let lease = info_span!(target: trawl_telemetry::TARGET, "lease", otel.kind = "client");
         let mut client = agent.connection.patient_client();
         let leased = match client.lease_jobs(request).instrument(lease.clone()).await {
             Ok(answer) => {

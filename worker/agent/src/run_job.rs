@@ -28,7 +28,7 @@ use super::{Agent, Times};
 /// The span of a step of a job.
 macro_rules! step {
     ($name:literal) => {
-        info_span!(target: trawl_traces::TARGET, $name)
+        info_span!(target: trawl_telemetry::TARGET, $name)
     };
 }
 
@@ -36,7 +36,7 @@ macro_rules! step {
 pub(super) fn span(lease: &Span, leased: &v1::LeasedJob) -> Span {
     let (job, lease_id) = (leased.job.as_ref(), leased.lease.as_ref());
     info_span!(
-        target: trawl_traces::TARGET, parent: lease, "job",
+        target: trawl_telemetry::TARGET, parent: lease, "job",
         job.id = lease_id.map(|lease| lease.job_id.as_str()),
         study.name = job.map(|job| job.study.as_str()),
         job.members = job.map(|job| job.members.len()),
@@ -87,7 +87,7 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
     match (ended, end) {
         (Ok(()), None) => info!(study.name = study, job.id = %lease.job_id, job.ran_ms = ran_ms, "job finished"),
         (_, Some(LeaseEnd::Lost)) => {
-            warn!(study.name = study, job.id = %lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost");
+            info!(study.name = study, job.id = %lease.job_id, job.ran_ms = ran_ms, "job dropped: lease lost");
         }
         // A hung or lost training did not react to any later command.
         (Err(error), _) if error.is_of_worker() => {

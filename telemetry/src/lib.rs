@@ -1,7 +1,9 @@
-//! OTLP traces of the coordinator and the worker: off, unless the usual variables name a collector; then spans go there by gRPC.
+//! The log of the coordinator and the worker, and their OTLP traces. Warnings that repeat are logged once a minute. Traces are off, unless the usual variables name a collector; then spans go there by gRPC.
 //!
 //! Spans have the `tracing` target [`TARGET`]. The log does not see them; with traces off, a span costs one comparison. The
 //! context of a trace travels as `traceparent` in the metadata of calls.
+
+mod repeats;
 
 use std::time::Duration;
 
@@ -17,6 +19,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, FilterFn, LevelFilter};
 use tracing_subscriber::layer::Layer;
 use tracing_subscriber::registry::LookupSpan;
+
+use repeats::Repeats;
 
 /// The target of spans that are for traces.
 pub const TARGET: &str = "trawl_traces";
@@ -95,6 +99,7 @@ impl Traces {
         // The hint makes spans below the filter's level cost one comparison.
         let not_of_traces = FilterFn::new(|metadata: &Metadata<'_>| !is_of_traces(metadata));
         let filter = filter.and(not_of_traces.with_max_level_hint(LevelFilter::TRACE));
+        let filter = filter.and(Repeats::default());
         let mut layers = vec![log.with_filter(filter).boxed()];
         // An `Option` layer would want every span, even if it is `None`.
         if let Some(provider) = &self.0 {
