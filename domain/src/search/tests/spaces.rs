@@ -117,6 +117,7 @@ proptest! {
     #[test]
     fn proposals_have_what_is_active_and_meet_the_constraints(sampler in samplers(), seed: u64) {
         let space = dependent();
+        let learns = sampler.generations().is_some();
         let history = search(sampler, seed, &space, 40, result);
         prop_assert_eq!(history.len(), 40);
         for past in &history {
@@ -127,7 +128,8 @@ proptest! {
             }
         }
         let has = |name: &str| history.iter().filter(|past| past.params.contains_key(name)).count();
-        prop_assert!((1..40).contains(&has("momentum")));
+        // A sampler that learns may stay with one optimizer.
+        prop_assert!(learns || (1..40).contains(&has("momentum")));
     }
 
     #[test]
