@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 
 use super::Admin;
 use super::effective::{Effective, effective};
-use crate::{ScriptedWorker, System, call, call_raw, code_of, look_for, studies, wait_for};
+use crate::{Client, ScriptedWorker, System, call, call_raw, code_of, look_for, studies, wait_for};
 
 const OPERATOR: &str = "the-operators-own-token";
 const ROLES: [&str; 4] = ["admin", "user", "worker", "reader"];
@@ -58,6 +58,8 @@ pub async fn walk_every_rpc() -> anyhow::Result<AccessWalk> {
 struct Caller {
     name: &'static str,
     token: Option<String>,
+    /// A connection of its own: the coordinator ends one with many calls that were refused while their requests came.
+    channel: Channel,
 }
 
 impl Caller {
@@ -73,6 +75,7 @@ impl Caller {
 
 /// A study amid its work, and an hour's leases.
 struct Stage {
+    closed: Client,
     channel: Channel,
     sql: PgPool,
     effective: Effective,
@@ -103,6 +106,7 @@ impl Stage {
         system.coordinator = coordinator;
         Ok(Self {
             channel: closed.channel().await?,
+            closed,
             sql: system.owner().await?,
             effective: effective(worker.id(), &reported, &leased)?,
             _system: system,
@@ -115,7 +119,7 @@ impl Stage {
         let mut callers = Vec::new();
         for name in ROLES {
             let token = Some(admin.create(name, name, None).await?);
-            callers.push(Caller { name, token });
+            callers.push(self.caller(name, token).await?);
         }
         let expired = admin.create("expired", "admin", Some(1)).await?;
         until_refused(&self.channel, Some(&expired)).await?;
@@ -131,8 +135,15 @@ impl Stage {
             ("replayed", Some(replayed)),
             ("malformed", Some(String::new())),
         ];
-        callers.extend(strangers.map(|(name, token)| Caller { name, token }));
+        for (name, token) in strangers {
+            callers.push(self.caller(name, token).await?);
+        }
         Ok(callers)
+    }
+
+    async fn caller(&self, name: &'static str, token: Option<String>) -> anyhow::Result<Caller> {
+        let channel = self.closed.channel().await?;
+        Ok(Caller { name, token, channel })
     }
 
     /// One call; callers who are let in ask for nothing.
@@ -144,7 +155,7 @@ impl Stage {
             _ => vec![Vec::new()],
         };
         let what = format!("{path} by {}", caller.name);
-        let answer = call_raw(&self.channel, path, caller.token.as_deref(), messages);
+        let answer = call_raw(&caller.channel, path, caller.token.as_deref(), messages);
         let answer = wait_for(&what, async { Ok(answer.await) }).await?;
         let code = code_of(answer);
         walk.refused += usize::from(refusal.is_some());

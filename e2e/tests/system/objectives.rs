@@ -123,7 +123,7 @@ async fn what_none_dominates_is_found_kept_and_told() -> anyhow::Result<()> {
 async fn time_is_an_objective_that_drops_nothing() -> anyhow::Result<()> {
     let system = System::with_workers(&[], 1).await?;
     let mut study = loss_and_size("slow")?;
-    study["max_trials"] = json!(12);
+    study["max_trials"] = json!(20);
     study["objectives"] = json!([{}, { "metric": "worker_seconds" }, { "metric": "val_r2" }]);
     let findings = system.findings(&study).await?;
     assert!(
@@ -135,7 +135,7 @@ async fn time_is_an_objective_that_drops_nothing() -> anyhow::Result<()> {
     let answer = system.create(&study, false).await??;
     let warned = "worker_seconds depends on the workers";
     assert!(answer.notes.iter().any(|note| note.starts_with(warned)), "{answer:?}");
-    assert_eq!(system.completed("slow").await?.trials_completed, 12);
+    assert_eq!(system.completed("slow").await?.trials_completed, 20);
     let alike: bool = system
         .value(
             "SELECT bool_and((objectives->>'worker_seconds')::double precision = worker_seconds
