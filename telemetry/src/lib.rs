@@ -1,4 +1,5 @@
-//! The log of the coordinator and the worker, and their OTLP traces. Warnings that repeat are logged once a minute. Traces are off, unless the usual variables name a collector; then spans go there by gRPC.
+//! The log of the coordinator and the worker, and their OTLP traces. Warnings that repeat are logged once a minute. Traces are
+//! off, unless the usual variables name a collector; then spans go there by gRPC.
 //!
 //! Spans have the `tracing` target [`TARGET`]. The log does not see them; with traces off, a span costs one comparison. The
 //! context of a trace travels as `traceparent` in the metadata of calls.

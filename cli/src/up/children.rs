@@ -48,7 +48,7 @@ const SETTINGS_STATUS: i32 = 2;
 /// Keeps a child alive until it is to stop, then stops it. `first` is one that runs already.
 ///
 /// # Errors
-/// The first start refused its settings. A later one may miss what comes back, such as a GPU, and is followed by others.
+/// The first start refused its settings. A later start that refuses them is tried again: a GPU, for example, may come back.
 pub(super) async fn supervise(spec: Spec, first: Option<Child>, stop: Stop) -> Result<(), Error> {
     let mut may_refuse = first.is_none();
     let mut running = first;

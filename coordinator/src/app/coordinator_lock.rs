@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use super::{App, AppError};
 use crate::store::coordinators;
-use tracing::warn;
 
 /// Time between two checks that the connection still stands.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);

@@ -126,7 +126,7 @@ async fn keep_baselines(
 ) -> Result<(), AppError> {
     let folds = study.study.validation.splits() as usize;
     for (baseline, values) in found {
-        let fits = job.refit.is_none() && values.len() == folds && values.iter().all(|value| is_loss(value.abs()));
+        let fits = job.refit.is_none() && values.len() == folds && values.iter().copied().all(is_loss);
         let value = TrialValue::of_folds(values).filter(|_| fits).ok_or_else(|| {
             AppError::invalid(
                 "baselines",

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use tracing::warn;
 
 use super::{App, AppError, quotas};
 use crate::metrics::PoolUse;
 use crate::store::fleet::{self, FleetCounts};
 use crate::store::usage::{self, StudyUsage};
-use tracing::warn;
 
 /// Age up to which a count is used again; the database is not asked more often.
 const COUNTS_MAX_AGE: Duration = Duration::from_secs(5);

@@ -99,7 +99,7 @@ struct CheckedStudy {
     prior: Prior,
 }
 
-/// Checks a study and the files that it names. `names` are those of the files, by their fields.
+/// Checks a study and its files. `names` has names for the files, by field.
 ///
 /// # Errors
 /// Every broken rule; nothing was stored.

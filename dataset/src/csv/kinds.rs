@@ -22,7 +22,7 @@ pub(super) fn truth(text: &str) -> Option<(bool, usize)> {
     })
 }
 
-/// The inputs, if all columns are numbers; `None` where the study says that one is not.
+/// The inputs of a table of numbers alone; `None` if the study makes words of a column.
 pub(super) fn all_numbers(features: &[String], prepare: &Prepare) -> Option<Inputs> {
     let columns = features.iter().map(|name| {
         let rule = prepare.rule(name);

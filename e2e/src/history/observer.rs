@@ -1,5 +1,5 @@
-//! Looks on at the store, keeps its own account of the leases, and notes every promise that is broken. It takes nothing from whoever
-//! decides about leases: a store that forgets to look at a token is caught here.
+//! Watches the store, keeps its own account of the leases, and notes every broken promise. Its account does not use the store's own
+//! decisions about leases: so a store that forgets to look at a token is caught here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

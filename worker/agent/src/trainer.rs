@@ -1,5 +1,6 @@
 //! Training by an engine, on a thread of its own.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,8 +217,16 @@ impl<E: Engine> Training for Trainer<E> {
         let Some(ranking) = job.ranking else {
             return Ok(Vec::new());
         };
+        // A study does well without baselines: only a lost device, or a training thread that hangs, fails the job.
+        let cannot = |error: &dyn Display| {
+            warn!(job.id = %lease.job_id, study.name = job.study, error = %error, "baselines cannot be measured");
+            Ok(Vec::new())
+        };
         // The training has left the tables in memory.
-        let ready = self.prepare(connection, lease, job).await?;
+        let ready = match self.prepare(connection, lease, job).await {
+            Ok(ready) => ready,
+            Err(error) => return cannot(&error),
+        };
         let (engine, of_thread) = (Arc::clone(&self.engine), control.clone());
         let measure = move || engine.baselines(&ready.job, &of_thread);
         let measured = on_thread(self.progress_limit, Progress::of(control.clone()), measure).await?;
@@ -226,11 +235,7 @@ impl<E: Engine> Training for Trainer<E> {
         }
         let found = match measured {
             Err(error @ EngineError::DeviceLost(_)) => return Err(error.into()),
-            // A study does well without them.
-            Err(error) => {
-                warn!(job.id = %lease.job_id, study.name = job.study, error = %error, "baselines cannot be measured");
-                Vec::new()
-            }
+            Err(error) => return cannot(&error),
             Ok(found) => found,
         };
         let value = |folds: &[FoldMetrics]| -> Option<Vec<f64>> {

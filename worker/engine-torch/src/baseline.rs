@@ -11,7 +11,7 @@ use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::Layer;
 use trawl_domain::loss::Loss;
-use trawl_domain::metric::FoldMetrics;
+use trawl_domain::metric::{FoldMetrics, Metric, is_loss};
 use trawl_domain::network::Architecture;
 use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::schedule::Schedule;
@@ -114,8 +114,11 @@ fn of_folds(
                 measured
             };
             for (fold, metrics) in folds.iter().zip(measured) {
-                // A linear model that diverges is none.
-                let Some(metrics) = metrics else { return Ok(None) };
+                // A model whose loss is not finite is none, as a network would have diverged.
+                let is_finite = |metrics: &FoldMetrics| metrics.last.get(Metric::ValLoss).is_some_and(is_loss);
+                let Some(metrics) = metrics.filter(is_finite) else {
+                    return Ok(None);
+                };
                 by_fold.insert(*fold, metrics);
             }
         }

@@ -195,6 +195,13 @@ fn yes_and_no_is_answered_by_its_share() {
 }
 
 #[test]
+fn a_baseline_without_a_finite_loss_is_left_out() {
+    // The squares of such errors are beyond a float.
+    let found = measured(&of_line(Loss::Mse, false, |x| 1e25 * (9.0 * x).sin()));
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
 fn there_are_none_once_training_has_to_end() {
     let control = Control::new();
     control.drain();
