@@ -1,8 +1,9 @@
 # Everything below needs Linux, a Rust toolchain, a C++ compiler and Python 3 with pip; `make setup` fetches the rest.
 
 CARGO ?= cargo
-# The three binaries; end-to-end tests and the demo run them from target/release.
-BINARIES := --package trawl-cli --package trawl-coordinator --package trawl-worker --bins
+# The three binaries; end-to-end tests and the demo run them from target/release. Of the whole workspace, so that they have the features that
+# tests need of their dependencies, and are not built again for them.
+BINARIES := --workspace --bins
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build install test bench bench-search faults soak simulate fuzz compose-test images-test demo lint helm-check ops-check sqlx-prepare clean
