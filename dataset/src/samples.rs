@@ -112,7 +112,9 @@ impl Features {
 impl Samples {
     /// Rows with their targets.
     pub(super) fn new(rows: FeatureRows, targets: Option<Targets>) -> Self {
-        let FeatureRows { rows, shape, features } = rows;
+        let FeatureRows {
+            rows, shape, features, ..
+        } = rows;
         Self {
             rows,
             shape,
@@ -264,6 +266,7 @@ mod tests {
             rows: 3,
             shape,
             features,
+            replaced: Vec::new(),
         };
         Samples::new(rows, targets).rows_digest()
     }
@@ -275,6 +278,7 @@ mod tests {
                 rows: targets.len() as u32,
                 shape: SampleShape::Vector(shape),
                 features,
+                replaced: Vec::new(),
             };
             Samples::new(rows, Some(Targets::Numbers(targets)))
         };
