@@ -195,7 +195,9 @@ impl Samples {
         let Some(inputs) = &self.inputs else {
             return Vec::new();
         };
-        let (SampleShape::Vector(_), Features::Floats(values)) = (self.shape, &self.features) else {
+        let (SampleShape::Vector(_) | SampleShape::Table { .. }, Features::Floats(values)) =
+            (self.shape, &self.features)
+        else {
             return vec![0; inputs.columns().len()];
         };
         let width = inputs.len().max(1);
