@@ -6,6 +6,8 @@ use super::inputs::{Cells, InputColumn, Inputs};
 
 /// Characters of a word that is kept as an example.
 const EXAMPLE_CHARS_MAX: usize = 40;
+/// Columns that are told one by one.
+const COLUMNS_MAX: usize = 20;
 const RARE: &str = "the input of rare words stands for it";
 const NOTHING: &str = "all inputs of the column's words are 0";
 
@@ -34,12 +36,20 @@ impl Replaced {
 }
 
 impl FeatureRows {
-    /// A line for each column with replaced cells: how many rows have one, and what goes in for it.
+    /// A line for each column with replaced cells: how many rows have one, and what goes in for it. Of many columns, the last line
+    /// has the number of the others.
     pub fn replacements(&self, inputs: &Inputs) -> Vec<String> {
         let columns = inputs.columns().iter().zip(&self.replaced);
-        columns
-            .filter_map(|(column, replaced)| line(column, replaced, self.rows))
-            .collect()
+        let lines = columns.filter_map(|(column, replaced)| line(column, replaced, self.rows));
+        let mut lines: Vec<String> = lines.collect();
+        let more = lines.len().saturating_sub(COLUMNS_MAX);
+        if more > 0 {
+            lines.truncate(COLUMNS_MAX);
+            lines.push(format!(
+                "{more} more column(s): something else stands for words or gaps"
+            ));
+        }
+        lines
     }
 }
 
@@ -175,6 +185,18 @@ mod tests {
                  1 of 2 rows has no value: a word of its own stands for it",
                 "column 'street': 1 of 2 rows has no value: all inputs of the column's words are 0",
             ]
+        );
+    }
+
+    #[test]
+    fn of_many_columns_the_first_are_told() {
+        let names: Vec<String> = (0..=COLUMNS_MAX).map(|column| format!("c{column}")).collect();
+        let columns = names.iter().map(|name| number(name, Missing::Mean, false)).collect();
+        let lines = told(columns, &format!("{}\n{}\n", names.join(","), ",".repeat(COLUMNS_MAX)));
+        assert_eq!(lines.len(), COLUMNS_MAX + 1);
+        assert_eq!(
+            lines[COLUMNS_MAX],
+            "1 more column(s): something else stands for words or gaps"
         );
     }
 
