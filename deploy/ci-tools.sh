@@ -11,7 +11,9 @@ install() { # CRATE VERSION BINARY FEATURES...
     if [[ -x $root/bin/$binary && -f $root/$crate-$version ]]; then return; fi
     echo "ci-tools: building $crate $version" >&2
     rm -f -- "$root/$crate"-*
-    cargo install --quiet --locked --root "$root" --version "=$version" "$@" "$crate" >&2
+    # Unoptimised: they run for seconds, and their optimised builds take minutes.
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+        cargo install --quiet --locked --root "$root" --version "=$version" "$@" "$crate" >&2
     # cargo install puts the binary there whole or not at all; the mark adds which version it was.
     touch "$root/$crate-$version"
 }

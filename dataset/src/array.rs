@@ -90,6 +90,7 @@ impl<'a> Array<'a> {
             rows: grid.rows,
             shape: grid.shape,
             features,
+            replaced: Vec::new(),
         })
     }
 

@@ -116,16 +116,17 @@ impl InputColumn {
         }
     }
 
-    /// Adds the inputs for a word.
-    pub(super) fn push_word(&self, word: &str, inputs: &mut Vec<f32>) {
+    /// Adds the inputs for a word; false if none is its own.
+    pub(super) fn push_word(&self, word: &str, inputs: &mut Vec<f32>) -> bool {
         let Cells::Words { words, others, .. } = &self.cells else {
-            return;
+            return false;
         };
         let place = words.binary_search_by(|known| known.as_str().cmp(word));
         inputs.extend((0..words.len()).map(|input| f32::from(u8::from(place == Ok(input)))));
         if *others {
             inputs.push(f32::from(u8::from(place.is_err())));
         }
+        place.is_ok()
     }
 }
 

@@ -78,6 +78,7 @@ pub fn read_picture(
             width,
         },
         features: Features::Bytes(pixels),
+        replaced: Vec::new(),
     })
 }
 

@@ -112,7 +112,9 @@ impl Features {
 impl Samples {
     /// Rows with their targets.
     pub(super) fn new(rows: FeatureRows, targets: Option<Targets>) -> Self {
-        let FeatureRows { rows, shape, features } = rows;
+        let FeatureRows {
+            rows, shape, features, ..
+        } = rows;
         Self {
             rows,
             shape,
@@ -193,7 +195,9 @@ impl Samples {
         let Some(inputs) = &self.inputs else {
             return Vec::new();
         };
-        let (SampleShape::Vector(_), Features::Floats(values)) = (self.shape, &self.features) else {
+        let (SampleShape::Vector(_) | SampleShape::Table { .. }, Features::Floats(values)) =
+            (self.shape, &self.features)
+        else {
             return vec![0; inputs.columns().len()];
         };
         let width = inputs.len().max(1);
@@ -264,6 +268,7 @@ mod tests {
             rows: 3,
             shape,
             features,
+            replaced: Vec::new(),
         };
         Samples::new(rows, targets).rows_digest()
     }
@@ -275,6 +280,7 @@ mod tests {
                 rows: targets.len() as u32,
                 shape: SampleShape::Vector(shape),
                 features,
+                replaced: Vec::new(),
             };
             Samples::new(rows, Some(Targets::Numbers(targets)))
         };

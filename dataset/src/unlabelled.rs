@@ -1,7 +1,7 @@
 //! Features alone: rows without known targets, which a trained network predicts.
 
 use super::read_error::Reason;
-use super::{Allowance, Content, Dialect, Features, Inputs, Layout, ReadError, SampleShape, csv, idx, npy};
+use super::{Allowance, Content, Dialect, Features, Inputs, Layout, ReadError, Replaced, SampleShape, csv, idx, npy};
 
 /// Rows without targets.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +12,8 @@ pub struct FeatureRows {
     pub shape: SampleShape,
     /// Rows × features, row by row; images channel by channel.
     pub features: Features,
+    /// Cells that go in as something else, for each column of a CSV file; empty for other files.
+    pub replaced: Vec<Replaced>,
 }
 
 /// How a file of features is read.

@@ -7,7 +7,7 @@
 //! With racing, a job ends at a rung, and folds that go on are packed again with others that wait at that time. So the
 //! grouping then depends on time, but no result does: a member's results do not depend on its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::artifact::Ranking;
@@ -131,6 +131,17 @@ pub struct JobMember {
 }
 
 impl Job {
+    /// The trials whose folds it trains, for the log: ascending, as in `3 7`. `None` for a refit.
+    pub fn trials(&self) -> Option<String> {
+        let of_member = |member: &JobMember| match member.owner {
+            FitOwner::Trial(trial) => Some(trial),
+            FitOwner::Refit(_) => None,
+        };
+        let trials: BTreeSet<u32> = self.members.iter().filter_map(of_member).collect();
+        let trials: Vec<String> = trials.iter().map(u32::to_string).collect();
+        (!trials.is_empty()).then(|| trials.join(" "))
+    }
+
     /// True for the one job of a study whose worker also measures the [baselines](crate::baseline): the one that begins trial 0.
     pub fn measures_baselines(&self) -> bool {
         let first = self.members.first().map(|member| (member.owner, member.fold));

@@ -1,8 +1,9 @@
-//! `trawl-worker predict`: predictions on standard output, errors on standard error.
+//! `trawl-worker predict`: predictions on standard output, notes and errors on standard error.
 
 use std::io::{self, BufWriter, Write as _};
 use std::process::ExitCode;
 
+use trawl_domain::text::shown;
 use trawl_engine::predict::{PredictError, Request, predict};
 use trawl_engine_torch::{Torch, device};
 
@@ -24,7 +25,8 @@ pub(crate) fn run(args: &PredictArgs) -> ExitCode {
         probabilities: args.probabilities,
     };
     let mut output = BufWriter::new(io::stdout().lock());
-    let done = predict(&request, &torch, &mut output).and_then(|()| output.flush().map_err(PredictError::Output));
+    let done = predict(&request, &torch, &mut output, &mut note);
+    let done = done.and_then(|()| output.flush().map_err(PredictError::Output));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output closed it, as in `trawl-worker predict … | head`.
@@ -33,9 +35,18 @@ pub(crate) fn run(args: &PredictArgs) -> ExitCode {
     }
 }
 
+/// Prints a note in one line, by whose beginning `trawl predict` knows it.
+fn note(line: &str) {
+    say(format_args!("note: {}", shown(line, usize::MAX)));
+}
+
 /// Prints the error in one line.
 pub(crate) fn fail(error: &dyn std::fmt::Display, status: u8) -> ExitCode {
-    // A closed standard error must not change the exit, as with `eprintln!`.
-    let _ = writeln!(io::stderr().lock(), "error: {error}");
+    say(format_args!("error: {error}"));
     ExitCode::from(status)
+}
+
+fn say(line: std::fmt::Arguments<'_>) {
+    // A closed standard error must not change the exit, as with `eprintln!`.
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

@@ -24,6 +24,8 @@ use crate::program;
 /// The files that make a network usable.
 const NETWORK: &str = "network.json";
 const WEIGHTS: &str = "weights.safetensors";
+/// The beginning of a line that trawl-worker notes beside its predictions.
+const NOTE: &str = "note: ";
 /// Features that a table of predictions shows; CSV and JSON have all.
 const FEATURES_SHOWN_MAX: usize = 8;
 /// Rows that are held at once while they are printed.
@@ -217,10 +219,12 @@ async fn run(worker: &Path, folder: &TempDir, args: &PredictArgs, tables: &Table
         // Removes the temporary folder, which a killed process would leave.
         _ = tokio::signal::ctrl_c() => return Err(Error::Failed("interrupted".into())),
     };
+    let said = String::from_utf8_lossy(&done.stderr);
+    let (notes, said) = apart(&said);
+    notes.into_iter().for_each(say);
     if done.status.success() {
         return Ok(predictions);
     }
-    let said = String::from_utf8_lossy(&done.stderr);
     let said = said.trim();
     let said = tables.as_given(said.strip_prefix("error: ").unwrap_or(said));
     Err(match done.status.code() {
@@ -228,6 +232,12 @@ async fn run(worker: &Path, folder: &TempDir, args: &PredictArgs, tables: &Table
         Some(1) if !said.is_empty() => Error::Failed(said),
         _ => Error::Failed(format!("{} ended by {}: {said}", worker.display(), done.status)),
     })
+}
+
+/// The notes among the lines that trawl-worker said, and the others.
+fn apart(said: &str) -> (Vec<&str>, String) {
+    let (notes, others): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.starts_with(NOTE));
+    (notes, others.join("\n"))
 }
 
 fn unreadable(error: impl std::fmt::Display) -> Error {
@@ -373,6 +383,15 @@ mod tests {
             chosen(&["running"], Some(0)),
             Err("refit 0 of study s is running; only a completed one has a network".to_owned())
         );
+    }
+
+    #[test]
+    fn notes_are_no_part_of_an_error() {
+        let said =
+            "note: column 'a': 1 of 2 rows has no value\nerror: row 1: the network's answer is not a finite number\n";
+        let (notes, others) = apart(said);
+        assert_eq!(notes, ["note: column 'a': 1 of 2 rows has no value"]);
+        assert_eq!(others, "error: row 1: the network's answer is not a finite number");
     }
 
     #[test]

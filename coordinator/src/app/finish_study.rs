@@ -1,5 +1,6 @@
 //! Finish: ends a study whose trials all ended, or starts the refit of its `refit` section.
 
+use tracing::info;
 use trawl_domain::id::StudyId;
 use trawl_domain::state::{DIVERGED, StudyState, TrialState};
 use trawl_domain::study::Study;
@@ -56,7 +57,7 @@ async fn finish_search(
         studies::move_state(conn, id, &from, StudyState::Failed, Some(&error)).await?;
         return ended(conn, id).await;
     };
-    if study.refit.is_none() {
+    if study.refit.is_none() || has_refit(conn, study, id, best.trial).await? {
         studies::move_state(conn, id, &from, StudyState::Completed, None).await?;
         return ended(conn, id).await;
     }
@@ -69,6 +70,20 @@ async fn finish_search(
         queued_jobs: true,
         ended_study: None,
     })
+}
+
+/// True if a refit of this trial has completed, as before the study grew. Another one would differ by its seed alone: the `refit` section
+/// and a completed trial stay as they are.
+async fn has_refit(conn: &mut Connection, study: &Study, id: StudyId, trial: u32) -> Result<bool, AppError> {
+    let refits = refits::of_study(conn, id).await?;
+    let kept = refits
+        .iter()
+        .rev()
+        .find(|refit| refit.trial == trial && refit.state == TrialState::Completed);
+    if let Some(kept) = kept {
+        info!(study.id = %id, study.name = study.name, refit.number = kept.refit, trial.number = trial, "refit kept");
+    }
+    Ok(kept.is_some())
 }
 
 async fn finish_refitting(conn: &mut Connection, id: StudyId) -> Result<Notifications, AppError> {

@@ -184,7 +184,7 @@ pub(super) async fn reserve(
         .search_epoch_reports_max()
         .saturating_sub(before.search_epoch_reports_max());
     if record.state.is_final() {
-        // The study will be refitted again at its end.
+        // Another trial may be the best one at its end, and be refitted.
         more += after.refit_epoch_reports();
     }
     let asked = studies::reserve_epochs(conn, record.study_id, more).await?;

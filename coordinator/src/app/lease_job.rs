@@ -1,6 +1,6 @@
 //! Lease: hands queued jobs to a worker with free slots, each under a lease of its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use tokio::time::Instant;
 use tracing::info;
@@ -77,22 +77,11 @@ async fn claim(app: &App, worker: CallingWorker, slots: u32) -> Result<Vec<Lease
     tx.commit().await?;
     for (record, leased) in records.iter().zip(&leased) {
         info!(study.id = %record.study_id, study.name = leased.job.study, job.id = %record.job_id, job.members = record.members,
-            job.trials = trials_of(&leased.job), refit.number = record.refit, lease.epoch = record.lease_epoch,
+            job.trials = leased.job.trials(), refit.number = record.refit, lease.epoch = record.lease_epoch,
             worker.id = %worker_id, "job leased");
     }
     app.signal_studies();
     Ok(leased)
-}
-
-/// The trials whose folds a job trains, for the log.
-fn trials_of(job: &Job) -> Option<String> {
-    let of_member = |member: &JobMember| match member.owner {
-        FitOwner::Trial(trial) => Some(trial),
-        FitOwner::Refit(_) => None,
-    };
-    let trials: BTreeSet<u32> = job.members.iter().filter_map(of_member).collect();
-    let trials: Vec<String> = trials.iter().map(u32::to_string).collect();
-    (!trials.is_empty()).then(|| trials.join(" "))
 }
 
 /// True if no study of these jobs was paused or cancelled since they were taken; none can be before the commit.

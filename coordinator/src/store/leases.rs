@@ -273,26 +273,40 @@ pub struct SlotUse {
     pub idle: f64,
 }
 
-/// How busy the workers' slots were from the first lease of a study's search to the last; `None` before the first.
+/// Seconds without any lease that interrupt a search: no state of the past is stored, but planning takes less, and what lasts longer is a
+/// pause, the time between an end and an extension, or a queue of other studies' jobs.
+const INTERRUPTION_SECONDS: f64 = 10.0;
+
+/// How busy the workers' slots were from the first lease of a study's search to the last, without interruptions; `None` before the first.
 pub async fn slot_use(conn: &mut Connection, study_id: StudyId) -> Result<Option<SlotUse>, StoreError> {
     let row = sqlx::query!(
         "WITH trained AS (
-             SELECT a.granted_at, COALESCE(a.ended_at, clock_timestamp()) AS ended_at
+             SELECT a.granted_at AS begins, COALESCE(a.ended_at, clock_timestamp()) AS ends
              FROM trawl_store.jobs j
              JOIN trawl_store.job_attempts a USING (job_id)
              WHERE j.study_id = $1 AND j.refit IS NULL),
-         search AS (
-             SELECT min(granted_at) AS begins, max(ended_at) AS ends, sum(extract(epoch FROM ended_at - granted_at)) AS busy
-             FROM trained)
-         SELECT extract(epoch FROM search.ends - search.begins)::double precision AS seconds,
-                search.busy::double precision AS busy,
-                (SELECT sum(w.slots * extract(epoch FROM LEAST(search.ends, COALESCE(w.stopped_at, w.last_seen_at + w.lost_after))
-                                                         - GREATEST(search.begins, w.registered_at)))
-                 FROM trawl_store.workers w
-                 WHERE w.registered_at < search.ends
-                   AND COALESCE(w.stopped_at, w.last_seen_at + w.lost_after) > search.begins)::double precision AS there
-         FROM search",
+         marked AS (
+             SELECT begins, ends,
+                    COALESCE(begins > max(ends) OVER (ORDER BY begins, ends ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                                      + make_interval(secs => $2), true) AS is_first
+             FROM trained),
+         numbered AS (
+             SELECT begins, ends, count(*) FILTER (WHERE is_first) OVER (ORDER BY begins, ends ROWS UNBOUNDED PRECEDING) AS number
+             FROM marked),
+         spans AS (
+             SELECT min(begins) AS begins, max(ends) AS ends, sum(extract(epoch FROM ends - begins)) AS busy
+             FROM numbered
+             GROUP BY number)
+         SELECT sum(extract(epoch FROM s.ends - s.begins))::double precision AS seconds,
+                sum(s.busy)::double precision AS busy,
+                sum((SELECT sum(w.slots * extract(epoch FROM LEAST(s.ends, COALESCE(w.stopped_at, w.last_seen_at + w.lost_after))
+                                                             - GREATEST(s.begins, w.registered_at)))
+                     FROM trawl_store.workers w
+                     WHERE w.registered_at < s.ends
+                       AND COALESCE(w.stopped_at, w.last_seen_at + w.lost_after) > s.begins))::double precision AS there
+         FROM spans s",
         study_id.0,
+        INTERRUPTION_SECONDS,
     )
     .fetch_one(conn)
     .await?;

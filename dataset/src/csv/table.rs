@@ -3,7 +3,7 @@
 use super::super::columns::{Dialect, Header, Missing, Scale};
 use super::super::exactness::{Merges, Spans, finite, to_float32};
 use super::super::inputs::{Cells, InputColumn, Inputs};
-use super::super::{Allowance, Content, FeatureRows, Features, Moment, ReadError, Reason, SampleShape};
+use super::super::{Allowance, Content, FeatureRows, Features, Moment, ReadError, Reason, Replaced, SampleShape};
 use super::kinds::truth;
 use super::names::Names;
 use super::records::Records;
@@ -51,6 +51,8 @@ pub(super) struct Table<'a> {
     places: Vec<usize>,
     values: Vec<f32>,
     spans: Spans,
+    /// By column, in rows that are left out too.
+    replaced: Vec<Replaced>,
     rows: u32,
     /// Further targets of a row.
     pub(super) more_targets: u32,
@@ -74,6 +76,7 @@ impl<'a> Table<'a> {
             records,
             names,
             spans: Spans::new(inputs.columns().len()),
+            replaced: vec![Replaced::default(); inputs.columns().len()],
             inputs,
             dialect,
             gaps,
@@ -103,7 +106,10 @@ impl<'a> Table<'a> {
                     dialect: self.dialect,
                 };
                 match cell.push(self.gaps, &mut self.spans, &mut self.values) {
-                    Ok(is_there) => is_whole_row &= is_there,
+                    Ok(Pushed::AsItIs) => {}
+                    Ok(Pushed::Gap) => self.replaced[index].gaps += 1,
+                    Ok(Pushed::UnknownWord) => self.replaced[index].look(text),
+                    Ok(Pushed::RowLeftOut) => is_whole_row = false,
                     Err(Wrong::Number(reason)) => return Err(NotRead::NotANumber(row.wrong(*place, reason))),
                     Err(Wrong::Other(reason)) => return Err(row.wrong(*place, reason).into()),
                 }
@@ -143,6 +149,7 @@ impl<'a> Table<'a> {
             rows: self.rows,
             shape: self.inputs.shape(),
             features: Features::Floats(self.values),
+            replaced: self.replaced,
         })
     }
 }
@@ -155,6 +162,17 @@ struct Cell<'a> {
     dialect: &'a Dialect,
 }
 
+/// How a cell went in.
+enum Pushed {
+    AsItIs,
+    /// Something stands for the missing value.
+    Gap,
+    /// Without an input of its own.
+    UnknownWord,
+    /// Its row is left out.
+    RowLeftOut,
+}
+
 /// An error in a cell.
 enum Wrong {
     /// It is not a number.
@@ -164,16 +182,19 @@ enum Wrong {
 }
 
 impl Cell<'_> {
-    /// Adds the cell's inputs; false if its row is left out.
-    fn push(&self, gaps: Gaps, spans: &mut Spans, values: &mut Vec<f32>) -> Result<bool, Wrong> {
+    /// Adds the cell's inputs, unless its row is left out.
+    fn push(&self, gaps: Gaps, spans: &mut Spans, values: &mut Vec<f32>) -> Result<Pushed, Wrong> {
         let is_missing = self.dialect.is_missing(self.text);
+        let mut is_known = true;
         match (&self.column.cells, self.column.missing()) {
-            (_, Missing::Dropped) if is_missing && gaps == Gaps::AsPrepared => return Ok(false),
+            (_, Missing::Dropped) if is_missing && gaps == Gaps::AsPrepared => return Ok(Pushed::RowLeftOut),
             (Cells::Words { words, .. }, _) if is_missing && words.first().is_some_and(String::is_empty) => {
                 self.column.push_word("", values);
             }
             (_, Missing::Refused | Missing::Dropped) if is_missing => return Err(Wrong::Other(self.no_value())),
-            (Cells::Words { .. }, _) => self.column.push_word(if is_missing { "" } else { self.text }, values),
+            (Cells::Words { .. }, _) => {
+                is_known = self.column.push_word(if is_missing { "" } else { self.text }, values);
+            }
             _ if is_missing => values.push(f32::NAN),
             (Cells::Boolean { .. }, _) => match truth(self.text) {
                 Some((value, _)) => values.push(f32::from(u8::from(value))),
@@ -195,7 +216,11 @@ impl Cell<'_> {
         if self.column.indicator {
             values.push(f32::from(u8::from(is_missing)));
         }
-        Ok(true)
+        Ok(match (is_missing, is_known) {
+            (true, _) => Pushed::Gap,
+            (false, false) => Pushed::UnknownWord,
+            (false, true) => Pushed::AsItIs,
+        })
     }
 
     /// The input for a number, from the cell or its replacement.

@@ -345,6 +345,8 @@ fn rows_with_gaps_are_refused_or_left_out_or_marked() {
     );
     assert_eq!(rows[1], [None, Some(1.0), Some(0.0), Some(1.0), Some(0.0), Some(0.0)]);
     assert_eq!(rows[2][5], Some(1.0));
+    let samples = all(&of(Missing::Median, true), text).expect("four rows");
+    assert_eq!(samples.gaps(), [1, 1]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn columns_are_taken_by_name_and_need_no_target() {
         rows: 2,
         shape: SampleShape::Vector(2),
         features: Features::Floats(vec![3.0, 1.0, 6.0, 4.0]),
+        replaced: vec![Replaced::default(); 2],
     };
     let checked = Header::Checked;
     assert_eq!(csv(&["b", "a"], checked, "a,b\n1,3\n4,6\n"), Ok(expected.clone()));

@@ -243,6 +243,24 @@ impl Distribution {
         }
     }
 
+    /// The end of a continuous range that one of its [extremes](Self::extremes) stands for, as it was written: no draw reaches the upper
+    /// one. `None` for any other value.
+    pub fn written_end(&self, extreme: &ParamValue) -> Option<f64> {
+        let (low, high) = match self {
+            Self::Uniform { low, high } | Self::LogUniform { low, high } => (*low, *high),
+            Self::Normal(bell) | Self::LogNormal(bell) => (bell.low, bell.high),
+            Self::Choice(_)
+            | Self::Ordered(_)
+            | Self::UniformSteps { .. }
+            | Self::IntUniform { .. }
+            | Self::IntLogUniform { .. } => return None,
+        };
+        let number = extreme.as_number()?;
+        let ends = [(low, low), (high.next_down(), high)];
+        ends.into_iter()
+            .find_map(|(end, written)| (end == number).then_some(written))
+    }
+
     /// Values that include the extremes: all values of a choice, both ends of a range, and for steps of floats the
     /// first step. A property of these and of all values between them holds for every draw.
     pub fn extremes(&self) -> Vec<ParamValue> {

@@ -210,6 +210,23 @@ fn steps_reach_their_upper_end_despite_rounding() {
     assert_eq!(steps.nth(4), None);
 }
 
+#[test]
+fn an_end_of_a_range_is_told_as_it_was_written() {
+    let (low, high) = (1e-5, 1e-1);
+    for distribution in [
+        Distribution::Uniform { low, high },
+        Distribution::LogUniform { low, high },
+        Distribution::Normal(bell(0.05, 0.01)),
+    ] {
+        let extremes = distribution.extremes();
+        let told: Vec<_> = extremes.iter().map(|end| distribution.written_end(end)).collect();
+        assert_eq!(told, [Some(low), Some(high)]);
+        assert_eq!(distribution.written_end(&ParamValue::Float(0.05)), None);
+    }
+    let finite = Distribution::Choice(vec![ParamValue::Float(low)]);
+    assert_eq!(finite.written_end(&ParamValue::Float(low)), None);
+}
+
 fn words<const N: usize>(words: [&str; N]) -> Vec<ParamValue> {
     words.map(|word| ParamValue::Text(word.to_owned())).into()
 }

@@ -1,6 +1,7 @@
 //! The schema: everything in it has a comment, and no query of users reads a whole study for one page.
 
 mod lease_queries;
+mod slot_use;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use trawl_e2e::{Ask, System, ran, repository, studies, tool, written};
+use trawl_e2e::{Ask, System, csv_column, ran, repository, studies, tool, written};
 
 /// Calls a method as a user would, and reads the answers.
 fn grpcurl(system: &System, data: &str, what: &[&str]) -> anyhow::Result<Result<Vec<Value>, String>> {
@@ -236,5 +236,11 @@ async fn studies_are_compared_side_by_side() -> anyhow::Result<()> {
         "{table}"
     );
     assert!(notes.contains("dataset or validation differ"), "{notes}");
+    let csv = system.trawl_stdout(&["compare", "one", "other", "--csv"])?;
+    assert_eq!(csv_column(&csv, "name")?, ["one", "other"]);
+    for column in ["best_value", "refit_test_loss", "params.learning_rate"] {
+        let cells = csv_column(&csv, column)?;
+        assert!(cells.iter().all(|cell| cell.parse::<f64>().is_ok()), "{column}: {csv}");
+    }
     Ok(())
 }

@@ -139,6 +139,35 @@ async fn chosen_configurations_come_first_and_are_trained_whole() -> anyhow::Res
     Ok(())
 }
 
+/// A refit of the same trial would differ by nothing but its seed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_study_that_grew_keeps_the_refit_of_its_best_trial() -> anyhow::Result<()> {
+    let system = System::with_workers(&[], 2).await?;
+    let best = system.complete(studies::small("kept", 6, 9)?).await?.best_trial;
+    let folder = tempfile::tempdir()?;
+    // Steps so small learn nothing: the best trial stays.
+    let grow = async |rate: f64| -> anyhow::Result<Vec<String>> {
+        let more = json!({ "trials": [{ "optimizer": "sgd", "learning_rate": rate, "activation": "sigmoid" }] });
+        system.trawl_stdout(&[
+            "enqueue",
+            "kept",
+            &written(folder.path(), "more.json", more)?,
+            "--watch",
+        ])?;
+        let study = system.study("kept").await?;
+        assert_eq!((study.state.as_str(), study.best_trial), ("completed", best));
+        assert!(study.refits.iter().all(|refit| Some(refit.trial) == best), "{study:?}");
+        Ok(study.refits.into_iter().map(|refit| refit.state).collect())
+    };
+    assert_eq!(grow(0.0001).await?, ["completed"]);
+    // A failed one is no network to keep.
+    sqlx::query("UPDATE trawl_store.refits SET state = 'failed', error = 'hung', test_loss = NULL")
+        .execute(&system.owner().await?)
+        .await?;
+    assert_eq!(grow(0.00011).await?, ["failed", "completed"]);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_stops_where_its_results_say_so() -> anyhow::Result<()> {
     // Any value will do: the first two generations are there before one is known, and are trained to their end.

@@ -69,6 +69,26 @@ async fn a_table_with_words_and_gaps_trains_and_is_predicted_as_it_is() -> anyho
         network["input"]["fitted"].as_array().map(Vec::len),
         network["input"]["features"].as_array().map(Vec::len)
     );
+
+    // What the training rows do not have is predicted as they prepare it, and said.
+    let odd = "town;area;built;garden;income\nXanten;100;1950;yes;30000\nAhlen;;1950;no;30000\n;90;unknown;;30000\n";
+    let odd = written(folder.path(), "odd.csv", odd)?;
+    let ran = system.trawl(&["predict", "houses", &odd, "--csv"])?;
+    assert_eq!((ran.code, ran.stdout.lines().count()), (Some(0), 4), "{}", ran.stderr);
+    let gap = |column: &str, stand_in: &str| {
+        format!("1 of 3 rows has no value: {stand_in} stands for it, and '{column} is missing' is 1\n")
+    };
+    let numbers = ["area", "built", "garden"].map(|column| {
+        let gap = gap(column, "the median of the training rows");
+        format!("note: column '{column}': {gap}")
+    });
+    let expected = format!(
+        "note: column 'town': 1 of 3 rows has a word that no or few training rows have, such as 'Xanten': the input of rare words stands for \
+         it; {}{}",
+        gap("town", "a word of its own"),
+        numbers.concat()
+    );
+    assert_eq!(ran.stderr, expected);
     Ok(())
 }
 

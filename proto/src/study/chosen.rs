@@ -59,7 +59,11 @@ fn told(distribution: &Distribution) -> String {
         Distribution::Normal(bell) | Distribution::LogNormal(bell) => {
             format!("a number from {} to {}", bell.low, bell.high)
         }
-        Distribution::UniformSteps { low, high, step } => format!("one of {low}, {}, … up to {high}", low + step),
+        Distribution::UniformSteps { low, high, .. } => {
+            // Rounded, as values are: after 0.1, a step of 0.2 is at 0.3, not at 0.30000000000000004.
+            let second = distribution.nth(1).map(|second| format!("{second}, "));
+            format!("one of {low}, {}… up to {high}", second.unwrap_or_default())
+        }
         Distribution::IntUniform { low, high, step: 1 } | Distribution::IntLogUniform { low, high, step: 1 } => {
             format!("a whole number from {low} to {high}")
         }

@@ -140,11 +140,31 @@ impl<'a> Settings<'a> {
         let mut sound = true;
         for (origin, value) in self.values.get(name).into_iter().flatten() {
             if let Err(description) = rule.takes.check(value) {
+                let description = self.as_written(name, rule, value, description);
                 v.add(origin, format!("{description} ({field} refers to it)"));
                 sound = false;
             }
         }
         sound.then(|| Setting::Param(name.to_owned()))
+    }
+
+    /// What is wrong with a value of a parameter: for an end of a range, in terms of the end as it was written.
+    fn as_written(&self, name: &str, rule: &Rule, value: &ParamValue, description: String) -> String {
+        let end = self
+            .space
+            .get(name)
+            .and_then(|distribution| distribution.written_end(value));
+        let Some(end) = end.map(ParamValue::number) else {
+            return description;
+        };
+        match rule.takes.check(&end) {
+            Err(description) => description,
+            // As an end that is a whole number, where others are drawn too.
+            Ok(()) => description.replace(
+                &format!("and {value} is not"),
+                &format!("and numbers next to {end} are not"),
+            ),
+        }
     }
 
     /// The parameter that a setting refers to; reports a missing one and returns `None`.

@@ -262,6 +262,22 @@ fn ranges_have_ends_that_settings_take() {
         "must be at least 0 and below 1, and 1 is not (model[2].dropout.p refers to it)",
     );
     assert_wrong(
+        &[("/space/dropout/uniform", json!({ "low": 0, "high": 1.5 }))],
+        "space.dropout.uniform.high",
+        "must be at least 0 and below 1, and 1.5 is not (model[2].dropout.p refers to it)",
+    );
+    assert_wrong(
+        &[
+            (
+                "/space/dropout/uniform",
+                json!({ "low": 0.1, "high": 0.5, "step": 0.2 }),
+            ),
+            ("/trials", json!([{ "dropout": 0.2 }])),
+        ],
+        "trials[0].dropout",
+        "must be one of 0.1, 0.3, … up to 0.5, and 0.2 is not",
+    );
+    assert_wrong(
         &[("/space/batch_size/ordered", json!([16, 900]))],
         "space.batch_size.ordered[1]",
         "is a batch of 900 rows, and the smallest training fold has 800",
@@ -282,4 +298,20 @@ fn steps_between_whole_numbers_are_none_for_settings_that_take_whole_ones() {
     let first = violations.iter().next().expect("a violation");
     assert_eq!(first.field, "space.filters.uniform.step");
     assert!(first.description.contains("8.5"), "{}", first.description);
+    let range = json!({ "uniform": { "low": 8, "high": 64 } });
+    let violations = checked(&[
+        ("/space/filters", range),
+        ("/space/padding/when", json!({ "stride": [2] })),
+    ]);
+    let violations = violations.expect_err("8.5 filters");
+    let told: Vec<&str> = violations
+        .iter()
+        .map(|violation| violation.description.as_str())
+        .collect();
+    assert_eq!(
+        told[..2],
+        ["8", "64"].map(|end| {
+            format!("must be a whole number, and numbers next to {end} are not (model[0].conv2d.filters refers to it)")
+        })
+    );
 }

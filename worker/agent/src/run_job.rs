@@ -1,6 +1,5 @@
 //! Runs one leased job: fetches its tables, trains, reports, and finishes it or hands it back.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,7 +9,6 @@ use trawl_domain::fold::Split;
 use trawl_domain::job::Job;
 use trawl_domain::lease::LeaseClaim;
 use trawl_engine::{Control, TestMetrics};
-use trawl_proto::v1::job_member_owner::Kind;
 use trawl_proto::{lease_claim, v1};
 
 use super::artifacts::{members_of_best, weights};
@@ -54,15 +52,6 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
     let control = Control::new();
     agent.leases.hold(lease, began + times.lease_ttl, control.clone());
     let study = wire.study.clone();
-    info!(
-        study.name = study,
-        job.id = %lease.job_id,
-        job.members = wire.members.len(),
-        job.trials = trials_of(&wire),
-        job.first_epoch = wire.first_epoch,
-        job.end_epoch = wire.end_epoch,
-        "job began"
-    );
     let run = Run {
         agent: Arc::clone(agent),
         training,
@@ -110,17 +99,6 @@ pub(super) async fn run_job<T: Training>(agent: &Arc<Agent>, training: Arc<T>, l
     agent.leases.drop_lease(lease);
 }
 
-/// The trials whose folds a job trains, for the log.
-fn trials_of(job: &v1::Job) -> Option<String> {
-    let of_member = |member: &v1::JobMember| match member.owner.as_ref()?.kind.as_ref()? {
-        Kind::Trial(trial) => Some(*trial),
-        Kind::Refit(_) => None,
-    };
-    let trials: BTreeSet<u32> = job.members.iter().filter_map(of_member).collect();
-    let trials: Vec<String> = trials.iter().map(u32::to_string).collect();
-    (!trials.is_empty()).then(|| trials.join(" "))
-}
-
 /// A job under its lease.
 struct Run<T> {
     agent: Arc<Agent>,
@@ -138,6 +116,15 @@ impl<T: Training> Run<T> {
     async fn work(self, wire: v1::Job) -> Result<(), JobError> {
         let (agent, training, lease) = (&self.agent, &*self.training, self.lease);
         let job = Job::try_from(wire)?;
+        info!(
+            study.name = job.study,
+            job.id = %lease.job_id,
+            job.members = job.members.len(),
+            job.trials = job.trials(),
+            job.first_epoch = job.epochs.start,
+            job.end_epoch = job.epochs.end,
+            "job began"
+        );
         let ready = prepare(agent, training, lease, &job).instrument(step!("fetch")).await?;
         let trained = self
             .train_with_checkpoints(ready, &job)

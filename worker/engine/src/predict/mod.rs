@@ -69,11 +69,17 @@ impl PredictError {
 }
 
 /// Writes the predictions for all rows of all inputs as CSV, in their order. Rows of one file go through the network in
-/// pieces of bounded memory, and one file at a time is in memory.
+/// pieces of bounded memory, and one file at a time is in memory. `note` gets a line for each column of a table with unknown
+/// words or missing values, before the table's predictions.
 ///
 /// # Errors
 /// The first invalid file, with the reason; an engine that fails; or an output that is closed.
-pub fn predict(request: &Request, engine: &impl Engine, output: &mut dyn Write) -> Result<(), PredictError> {
+pub fn predict(
+    request: &Request,
+    engine: &impl Engine,
+    output: &mut dyn Write,
+    note: &mut dyn FnMut(&str),
+) -> Result<(), PredictError> {
     let (network, networks) = load(request, engine)?;
     let ensemble = Ensemble::new(networks.iter().collect())?;
     let is_image = matches!(network.architecture().input, SampleShape::Image { .. });
@@ -102,6 +108,9 @@ pub fn predict(request: &Request, engine: &impl Engine, output: &mut dyn Write) 
         let rows = kind
             .rows(&network, &content)
             .map_err(|reason| PredictError::file(file, reason))?;
+        for line in rows.replacements(network.inputs()) {
+            note(&line);
+        }
         answers.write(file, rows)?;
     }
     answers.finish()
