@@ -15,7 +15,7 @@ setup: ## fetch libtorch, Postgres, FashionMNIST and tools into the user's cache
 	@deploy/setup.sh
 
 build: setup ## release build of trawl, trawl-coordinator and trawl-worker into target/release
-	@[ -e target/release/trawl ] || echo 'build: three programs and what they depend on, 10 to 20 minutes on two cores'
+	@[ -e target/release/trawl ] || echo 'build: three programs and what they depend on, 8 to 15 minutes on two cores'
 	$(CARGO) build --release $(BINARIES)
 
 PREFIX ?= $(HOME)/.local

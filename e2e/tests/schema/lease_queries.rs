@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::Context as _;
 use tracing::field::{Field, Visit};
 use tracing::instrument::WithSubscriber;
-use tracing::{Event, Subscriber};
+use tracing::{Dispatch, Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use trawl_coordinator::app::auth::Caller;
@@ -56,6 +56,8 @@ impl Queries {
     /// Returns the number of queries of some work, how many of them read a study, and its answer.
     async fn of<T>(work: impl Future<Output = T>) -> (usize, usize, T) {
         let queries = Self::default();
+        // While there is one subscriber alone, tracing asks a thread's own whether it wants a kind of event, and remembers the answer for all.
+        let _second = Dispatch::new(tracing_subscriber::registry());
         let subscriber = tracing_subscriber::registry().with(queries.clone());
         let answer = work.with_subscriber(subscriber).await;
         (

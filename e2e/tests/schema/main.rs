@@ -2,6 +2,7 @@
 
 mod lease_queries;
 mod slot_use;
+mod upload_notes;
 
 use std::collections::HashMap;
 use std::time::Duration;
