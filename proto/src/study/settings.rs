@@ -140,7 +140,7 @@ impl<'a> Settings<'a> {
         let mut sound = true;
         for (origin, value) in self.values.get(name).into_iter().flatten() {
             if let Err(description) = rule.takes.check(value) {
-                let description = self.as_written(name, rule, value, description);
+                let description = self.as_written(name, rule, value).unwrap_or(description);
                 v.add(origin, format!("{description} ({field} refers to it)"));
                 sound = false;
             }
@@ -148,23 +148,15 @@ impl<'a> Settings<'a> {
         sound.then(|| Setting::Param(name.to_owned()))
     }
 
-    /// What is wrong with a value of a parameter: for an end of a range, in terms of the end as it was written.
-    fn as_written(&self, name: &str, rule: &Rule, value: &ParamValue, description: String) -> String {
-        let end = self
-            .space
-            .get(name)
-            .and_then(|distribution| distribution.written_end(value));
-        let Some(end) = end.map(ParamValue::number) else {
-            return description;
-        };
-        match rule.takes.check(&end) {
+    /// What is wrong with the end of a range that this value stands for, as the end was written; `None` if it stands for none.
+    fn as_written(&self, name: &str, rule: &Rule, value: &ParamValue) -> Option<String> {
+        let end = self.space.get(name)?.written_end(value)?;
+        let end = ParamValue::number(end);
+        Some(match rule.takes.check(&end) {
             Err(description) => description,
-            // As an end that is a whole number, where others are drawn too.
-            Ok(()) => description.replace(
-                &format!("and {value} is not"),
-                &format!("and numbers next to {end} are not"),
-            ),
-        }
+            // The end is a whole number, and the range has others beside it.
+            Ok(()) => format!("must be a whole number, and numbers next to {end} are not"),
+        })
     }
 
     /// The parameter that a setting refers to; reports a missing one and returns `None`.
