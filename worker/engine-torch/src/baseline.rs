@@ -10,6 +10,7 @@ use trawl_domain::baseline::Baseline;
 use trawl_domain::fold::Split;
 use trawl_domain::job::JobMember;
 use trawl_domain::layer::Layer;
+use trawl_domain::limits::FUSED_WORK_MAX;
 use trawl_domain::loss::Loss;
 use trawl_domain::metric::{FoldMetrics, Metric, is_loss};
 use trawl_domain::network::Architecture;
@@ -17,8 +18,9 @@ use trawl_domain::optimizer::{Hyperparameters, Optimizer};
 use trawl_domain::schedule::Schedule;
 use trawl_engine::{Control, EngineError, FitJob, Outcome, Table as _};
 
-use super::DeviceTable;
+use super::stack::ALIGN;
 use super::state::{Group, Training};
+use super::{DeviceTable, is_fused};
 
 /// Steps of a linear model that is trained.
 const STEPS: u32 = 2_000;
@@ -85,7 +87,8 @@ fn of_folds(
         }
         for folds in folds.chunks(members_max) {
             let job = job_of(job, architecture.clone(), folds);
-            let mut training = Training::new(&job, device)?;
+            let fused = is_fused_for_few(&job.architecture, device);
+            let mut training = Training::with_stacks(&job, fused, device)?;
             let measured = if is_trained {
                 match training.run(&mut |_| {}, control)? {
                     Outcome::Finished(fitted) => fitted.metrics,
@@ -124,6 +127,13 @@ fn of_folds(
         }
     }
     Ok(Some(by_fold))
+}
+
+/// True if a few of these networks train in one stack. On a CPU, the idle networks that fill it take longer than operations apart if a step has
+/// more multiplications. (A trial's networks are in a stack all the same: there may be many, and how many must not change their results.)
+fn is_fused_for_few(architecture: &Architecture, device: Device) -> bool {
+    let is_small = architecture.step_work() <= FUSED_WORK_MAX / ALIGN as u64;
+    is_fused(architecture, device) && (device != Device::Cpu || is_small)
 }
 
 /// True if the linear model of this loss comes from least squares.

@@ -22,7 +22,7 @@ use super::statistics::Statistics;
 /// Sizes are rounded up to a multiple of this number of floats, twice the widest vector register: element-wise kernels
 /// treat a partly filled register with other code and other rounding. So their results do not depend on a member's
 /// place in the stack; for matrix products, [`super::rounding`] ensures that.
-const ALIGN: i64 = 32;
+pub(super) const ALIGN: i64 = 32;
 
 /// Networks of a stack that trains `members` together, with idle networks to fill it. On a GPU all stacks have one size, because
 /// libraries choose their code, and thereby their rounding, by it: so a member's results do not depend on the number of others.

@@ -66,6 +66,11 @@ pub(super) struct Training<'a> {
 
 impl<'a> Training<'a> {
     pub(super) fn new(job: &'a FitJob<DeviceTable>, device: Device) -> Result<Self, EngineError> {
+        Self::with_stacks(job, is_fused(&job.architecture, device), device)
+    }
+
+    /// All members in one stack, or each in one of its own.
+    pub(super) fn with_stacks(job: &'a FitJob<DeviceTable>, fused: bool, device: Device) -> Result<Self, EngineError> {
         if job.members.is_empty() {
             return Err(EngineError::BadJob("it has no members".to_owned()));
         }
@@ -98,7 +103,6 @@ impl<'a> Training<'a> {
             })
         });
         let f1_class = f1_class.transpose()?;
-        let fused = is_fused(&job.architecture, device);
         let all: Vec<usize> = (0..job.members.len()).collect();
         let groups = all
             .chunks(if fused { all.len() } else { 1 })
