@@ -129,8 +129,9 @@ fn of_folds(
     Ok(Some(by_fold))
 }
 
-/// True if a few of these networks train in one stack. On a CPU, the idle networks that fill it take longer than operations apart if a step has
-/// more multiplications. (A trial's networks are in a stack all the same: there may be many, and how many must not change their results.)
+/// True if these networks, one for each fold, train in one stack. A CPU also trains the idle networks that fill a stack. They cost more than
+/// launching each fold's operations by itself, unless a step is small. (How many networks a trial's job has must not change their results. So
+/// a trial's networks are in a stack at any number.)
 fn is_fused_for_few(architecture: &Architecture, device: Device) -> bool {
     let is_small = architecture.step_work() <= FUSED_WORK_MAX / ALIGN as u64;
     is_fused(architecture, device) && (device != Device::Cpu || is_small)

@@ -109,6 +109,36 @@ fn numbers_are_answered_by_the_training_rows_mean_and_by_least_squares() {
     }
 }
 
+/// A step of these is too large for a CPU to train idle networks beside it.
+#[test]
+fn folds_of_wide_rows_are_answered_apart() {
+    const WIDTH: u32 = 20_000;
+    let mut job = together(members());
+    let target = |row: u32| (row * row) as f32;
+    let samples = Samples {
+        rows: ROWS,
+        shape: trawl_dataset::SampleShape::Vector(WIDTH),
+        targets: Some(Targets::Numbers((0..ROWS).map(target).collect())),
+        features: Features::Floats(vec![0.5; (ROWS * WIDTH) as usize]),
+        inputs: None,
+        row_keys: None,
+        standardizes_target: false,
+    };
+    job.architecture.input = samples.shape;
+    job.architecture.loss = Loss::Mse;
+    job.data = Torch::new(device()).load(&samples).expect("samples on the device");
+    let wanted: Vec<f64> = (0..FOLDS)
+        .map(|fold| {
+            let held_out = job.data.held_out(job.split, job.seed, fold).expect("a split");
+            let (validate, train): (Vec<u32>, Vec<u32>) = (0..ROWS).partition(|row| held_out.contains(row));
+            let answer = mean(train.iter().map(|row| f64::from(target(*row))));
+            mean(validate.iter().map(|row| (f64::from(target(*row)) - answer).powi(2)))
+        })
+        .collect();
+    assert!((wanted[0] - wanted[1]).abs() > 0.01 * wanted[0], "{wanted:?}");
+    near(&values(&measured(&job), Baseline::Constant, Metric::ValLoss), &wanted);
+}
+
 #[test]
 fn absolute_errors_are_answered_by_the_median() {
     let job = of_line(Loss::L1, false, |x| x.powi(4));
